@@ -1,0 +1,1 @@
+//! REST, dashboard, events, authentication.

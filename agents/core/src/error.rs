@@ -1,0 +1,31 @@
+//! What went wrong at a platform, as far as the executor must know.
+
+/// Says what the executor may do next; every variant is one branch there.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The platform does not answer. What was asked may have happened: look again later.
+    #[error("the platform does not answer: {0}")]
+    Unreachable(String),
+    /// The platform answered that it cannot do it now; worth another try.
+    #[error("the platform is busy: {0}")]
+    Busy(String),
+    /// The name is taken by something that is not ours. It was not touched.
+    #[error("{0} exists and is not Chainpool's: remove or rename it, then try again")]
+    Foreign(String),
+    /// The platform will not do it, now or later, as asked.
+    #[error("{0}")]
+    Refused(String),
+    /// This kind of platform cannot do it at all.
+    #[error("this platform cannot {0}")]
+    Unsupported(String),
+}
+
+impl Error {
+    /// Whether the same call may go through later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Busy(_))
+    }
+}
+
+/// The result of a call to a platform.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,329 @@
+//! What a network shall be, free of any platform.
+
+use crate::{NodeName, Secret};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, fmt};
+
+/// One generation of one network, rendered once and stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterSpec {
+    /// Its nodes.
+    pub nodes: Vec<NodeSpec>,
+    /// In which order they come up.
+    pub boot: Vec<Boot>,
+    /// Its network.
+    pub network: NetworkSpec,
+    /// Public facts that probes, proofs and the bundle need (chain id, node ids …), by name.
+    pub facts: serde_json::Value,
+}
+
+/// The network of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// Its addresses, where the platform takes our choice.
+    pub subnet: Option<Ipv4Net>,
+}
+
+/// One phase of coming up. Phases run one after the other, what is in one phase at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Boot {
+    /// Make and start these nodes.
+    Start(Vec<NodeName>),
+    /// Wait until each of these answers for itself.
+    Ready(Vec<NodeName>),
+}
+
+/// One node: one process with its files and volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSpec {
+    /// Its name in the cluster; also its host name there.
+    pub name: NodeName,
+    /// Images that will do, in order of preference.
+    pub images: Vec<String>,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// `uid:gid`; `None`: the image's.
+    pub user: Option<String>,
+    /// Its environment.
+    pub env: BTreeMap<String, Variable>,
+    /// Its files, placed before its first start.
+    pub files: Vec<File>,
+    /// Its volumes.
+    pub volumes: Vec<Volume>,
+    /// Its ports.
+    pub ports: Vec<Port>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Whether its root file system is read-only; every file then lies below a volume.
+    pub read_only_root: bool,
+    /// Where its output goes.
+    pub log: LogConfig,
+    /// The signal that ends it.
+    pub stop_signal: String,
+    /// Seconds that it gets to end.
+    pub stop_timeout: u32,
+    /// Made once at render by [`ClusterSpec::with_hashes`]; compared, never computed again.
+    pub hash: SpecHash,
+}
+
+/// An environment variable's value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variable {
+    /// Anybody may see it.
+    Plain(String),
+    /// Nobody may.
+    Secret(Secret<String>),
+}
+
+/// A file in a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// Its absolute path.
+    pub path: String,
+    /// Its content.
+    pub content: Secret<Vec<u8>>,
+    /// Its mode, such as `0o400`.
+    pub mode: u32,
+    /// Its owner, `(uid, gid)`.
+    pub owner: (u32, u32),
+    /// Whether its content is secret: sealed in the store, never shown.
+    pub secret: bool,
+    /// Written only while it is absent: the node owns it from then on (a validator's state).
+    pub once: bool,
+}
+
+/// A named volume of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its name in the node.
+    pub name: String,
+    /// Where it is mounted.
+    pub path: String,
+}
+
+/// A port of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// What it is for: `rpc`, `p2p` …
+    pub name: String,
+    /// The port inside.
+    pub inside: u16,
+    /// Its transport.
+    pub protocol: Protocol,
+    /// Who may reach it.
+    pub audience: Audience,
+    /// The port on the host; `None`: not published.
+    pub published: Option<u16>,
+}
+
+/// A transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Who may reach a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    /// The holder of the lease: it is in the bundle.
+    User,
+    /// Chainpool alone.
+    Control,
+    /// The other nodes of the cluster alone.
+    Peers,
+}
+
+/// What a node may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub processes: u32,
+}
+
+/// Where a node's output goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// Kept by the platform, or sent away.
+    pub kind: LogType,
+    /// The server, when sent away: `udp://10.0.0.9:514`.
+    pub server: Option<String>,
+    /// The largest size of one log file in bytes.
+    pub max_bytes: u64,
+    /// How many log files are kept.
+    pub max_files: u32,
+}
+
+/// A way to keep logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogType {
+    /// In files of limited size at the platform.
+    Local,
+    /// To a syslog server.
+    Syslog,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { kind: LogType::Local, server: None, max_bytes: 10_000_000, max_files: 3 }
+    }
+}
+
+/// An image as a platform will run it: pinned by digest when pulled, by id when local.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRef {
+    /// The candidate that was found, as people know it.
+    pub name: String,
+    /// The exact content.
+    pub pinned: String,
+}
+
+/// Tells two renderings of a node apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SpecHash(pub String);
+
+impl fmt::Display for SpecHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A spec whose secret contents were taken out, and those contents in the order in which they stood.
+#[derive(Debug, Clone)]
+pub struct SealedSpec {
+    /// The spec; secret contents are empty.
+    pub public: ClusterSpec,
+    /// The contents that belong there, for the store to seal.
+    pub secrets: Vec<Secret<Vec<u8>>>,
+}
+
+impl ClusterSpec {
+    /// Computes every node's hash. Called once, at the end of a render.
+    #[must_use]
+    pub fn with_hashes(mut self) -> Self {
+        for node in &mut self.nodes {
+            node.hash = SpecHash(String::new());
+            let bytes = serde_json::to_vec(node).expect("a spec has only string keys");
+            node.hash = SpecHash(hex::encode(&Sha256::digest(bytes)[..16]));
+        }
+        self
+    }
+
+    /// The node of this name.
+    pub fn node(&self, name: &NodeName) -> Option<&NodeSpec> {
+        self.nodes.iter().find(|n| &n.name == name)
+    }
+
+    /// Takes the secret contents out, so that the rest may be stored in the clear.
+    #[must_use]
+    pub fn seal(mut self) -> SealedSpec {
+        let mut secrets = Vec::new();
+        self.each_secret(|content| secrets.push(std::mem::take(content)));
+        SealedSpec { public: self, secrets }
+    }
+
+    /// Visits every secret content in a fixed order.
+    fn each_secret(&mut self, mut visit: impl FnMut(&mut Secret<Vec<u8>>)) {
+        for node in &mut self.nodes {
+            for variable in node.env.values_mut() {
+                if let Variable::Secret(text) = variable {
+                    let mut bytes = Secret::new(text.expose().clone().into_bytes());
+                    visit(&mut bytes);
+                    *text = Secret::new(String::from_utf8_lossy(bytes.expose()).into_owned());
+                }
+            }
+            for file in &mut node.files {
+                if file.secret {
+                    visit(&mut file.content);
+                }
+            }
+        }
+    }
+}
+
+impl SealedSpec {
+    /// Puts the secret contents back. `None` when their number does not fit the spec.
+    pub fn open(self) -> Option<ClusterSpec> {
+        let Self { mut public, secrets } = self;
+        let mut rest = secrets.into_iter();
+        let mut missing = false;
+        public.each_secret(|content| match rest.next() {
+            Some(secret) => *content = secret,
+            None => missing = true,
+        });
+        (!missing && rest.next().is_none()).then_some(public)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> ClusterSpec {
+        let name = NodeName::parse("v0").expect("a node name");
+        let file = |path: &str, content: &str, secret| File {
+            path: path.into(),
+            content: Secret::new(content.as_bytes().to_vec()),
+            mode: 0o400,
+            owner: (0, 0),
+            secret,
+            once: false,
+        };
+        ClusterSpec {
+            nodes: vec![NodeSpec {
+                name: name.clone(),
+                images: vec!["image".into()],
+                command: vec!["run".into()],
+                user: None,
+                env: BTreeMap::from([
+                    ("A".to_owned(), Variable::Plain("plain".into())),
+                    ("B".to_owned(), Variable::Secret(Secret::new("hidden".into()))),
+                ]),
+                files: vec![file("/a", "open", false), file("/b", "key", true)],
+                volumes: vec![],
+                ports: vec![],
+                limits: Limits { memory_bytes: 1, processes: 1 },
+                read_only_root: false,
+                log: LogConfig::default(),
+                stop_signal: "SIGTERM".into(),
+                stop_timeout: 1,
+                hash: SpecHash(String::new()),
+            }],
+            boot: vec![Boot::Start(vec![name])],
+            network: NetworkSpec { subnet: None },
+            facts: serde_json::json!({}),
+        }
+        .with_hashes()
+    }
+
+    #[test]
+    fn a_sealed_spec_holds_no_secret_and_opens_to_the_same() {
+        let spec = spec();
+        let sealed = spec.clone().seal();
+        let stored = serde_json::to_string(&sealed.public).expect("json");
+        assert!(!stored.contains("hidden"), "{stored}");
+        assert_eq!(sealed.secrets.len(), 2);
+        assert_eq!(sealed.open(), Some(spec));
+    }
+
+    #[test]
+    fn a_hash_changes_with_any_field_of_its_node_alone() {
+        let a = spec();
+        let mut b = a.clone();
+        b.nodes[0].stop_timeout = 2;
+        assert_ne!(a.nodes[0].hash, b.with_hashes().nodes[0].hash);
+        assert_eq!(a.nodes[0].hash, a.clone().with_hashes().nodes[0].hash);
+    }
+}

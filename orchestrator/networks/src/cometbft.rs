@@ -1,0 +1,2 @@
+//! `CometBFT`: placeholder until the helper's module lands.
+pub(crate) struct CometBft;

@@ -1,0 +1,39 @@
+//! Which network types there are.
+
+use crate::NetworkType;
+use std::sync::Arc;
+
+/// All network types by name. A new type is one new module and one line here.
+#[derive(Clone)]
+pub struct Registry(Vec<(&'static str, Arc<dyn NetworkType>)>);
+
+/// A name that is no network type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("network type {name:?} is not known; use one of: {known}")]
+pub struct TypeUnknown {
+    /// What was asked for.
+    pub name: String,
+    /// What there is.
+    pub known: String,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl Registry {
+    /// The type of this name.
+    pub fn get(&self, name: &str) -> Result<Arc<dyn NetworkType>, TypeUnknown> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, network)| Arc::clone(network)).ok_or_else(|| TypeUnknown {
+            name: name.to_owned(),
+            known: self.0.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// All types, as people see them.
+    pub fn describe(&self) -> Vec<chainpool_api::NetworkType> {
+        self.0.iter().map(|(_, network)| network.describe()).collect()
+    }
+}

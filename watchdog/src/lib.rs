@@ -1,0 +1,1 @@
+//! Input-free jobs and their schedule.
