@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# engine.sh start|stop|address: the Docker engine of this machine.
+#
+# start uses the engine that answers ($DOCKER_HOST, else the usual sockets). Where none does, it starts one: by systemd where that runs,
+# else dockerd in the background, with its log and process id in the state folder. stop stops only an engine that start has started.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/engine-api.sh
+
+state=${CHAINPOOL_STATE:-${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/chainpool}
+mark=$state/engine.started       # "systemd", or the process id of our dockerd
+log=$state/dockerd.log
+patience=60                      # seconds until the engine must answer, or must be gone
+
+# Our dockerd's process id, when it still lives; another process may have got the number since.
+own_dockerd() {
+  local pid
+  pid=$(cat "$mark" 2>/dev/null) || return 1
+  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] && echo "$pid"
+}
+
+# within SECONDS CHECK…: waits until the check holds.
+within() {
+  local until=$((SECONDS + $1))
+  shift
+  while ! "$@"; do
+    [ "$SECONDS" -lt "$until" ] || return 1
+    sleep 0.1
+  done
+}
+
+answers_or_died() { engine_answers || ! own_dockerd >/dev/null; }
+dockerd_gone() { ! own_dockerd >/dev/null; }
+
+start() {
+  if engine_answers; then
+    echo "engine: $(engine_address) answers"
+    return
+  fi
+  if [ -n "${DOCKER_HOST:-}" ]; then
+    echo "engine: DOCKER_HOST=$DOCKER_HOST does not answer; start it, or unset DOCKER_HOST to use this machine's own" >&2
+    exit 1
+  fi
+  if [ "$(id -u)" != 0 ]; then
+    echo "engine: none answers, or this user may not reach it. Start it (sudo systemctl start docker) and let this user in (group docker), or set DOCKER_HOST" >&2
+    exit 2
+  fi
+  mkdir -p "$state"
+  if [ -d /run/systemd/system ]; then start_by_systemd; else start_dockerd; fi
+  echo "engine: started, $(engine_address) answers"
+}
+
+start_by_systemd() {
+  systemctl start docker
+  echo systemd >"$mark"
+  within "$patience" engine_answers && return
+  journalctl -u docker -n 20 --no-pager >&2 || true
+  echo "engine: started by systemd, but it does not answer after $patience s" >&2
+  exit 1
+}
+
+start_dockerd() {
+  command -v dockerd >/dev/null || { echo "engine: dockerd is not installed; make setup installs it" >&2; exit 2; }
+  setsid nohup dockerd --host unix:///var/run/docker.sock >"$log" 2>&1 </dev/null &
+  echo $! >"$mark"
+  within "$patience" answers_or_died || true
+  engine_answers && return
+  tail -n 20 "$log" >&2
+  echo "engine: dockerd did not come up; its whole log is $log" >&2
+  exit 1
+}
+
+stop() {
+  local pid
+  if [ ! -e "$mark" ]; then
+    echo "engine: none was started by us, nothing to stop"
+    return
+  fi
+  if [ "$(cat "$mark")" = systemd ]; then
+    systemctl stop docker.socket docker
+  elif pid=$(own_dockerd); then
+    kill "$pid"
+    within "$patience" dockerd_gone || { echo "engine: process $pid does not end" >&2; exit 1; }
+  fi
+  rm -f "$mark"
+  echo "engine: stopped"
+}
+
+case ${1:-} in
+  start) start ;;
+  stop) stop ;;
+  address) engine_address ;;
+  *) echo "engine.sh start|stop|address" >&2; exit 2 ;;
+esac
