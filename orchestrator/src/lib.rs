@@ -10,6 +10,7 @@ mod operation;
 mod orchestrator;
 mod status;
 
+pub use chainpool_agent::{LogLine, LogQuery, LogStream}; // access passes these on and sees nothing else of the agents
 pub use caller::{Caller, RequestKey};
 pub use error::{Error, Result};
 pub use lease::Applied;

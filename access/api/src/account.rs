@@ -62,6 +62,13 @@ pub struct PasswordSet {
     pub password: String,
 }
 
+/// A one-time link that sets a password. Shown once; lives 1 h and works once.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct ResetLink {
+    /// The secret part of the link: what `PasswordSet` takes as `link`.
+    pub link: String,
+}
+
 /// A signed-in session. The secret is shown once.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct Session {
