@@ -32,6 +32,8 @@ text_enum! {
         ClusterRepair = "cluster_repair",
         /// Commits a transaction and reads it back.
         ClusterProve = "cluster_prove",
+        /// Gives a free cluster to a holder.
+        LeaseApply = "lease_apply",
     }
 }
 

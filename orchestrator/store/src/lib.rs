@@ -1,1 +1,27 @@
 //! The only place that knows SQL.
+//!
+//! Reads go through [`Store::read`], writes through [`Store::begin`]: a [`Tx`] is one immediate transaction, and what
+//! it changed is told to listeners only after it was committed. The hot path, apply, has a writer of its own.
+
+mod apply;
+mod clock;
+mod datastore;
+mod entity;
+mod error;
+mod keys;
+mod migration;
+mod store;
+mod value;
+
+pub use apply::{ApplyOrder, ApplyOutcome};
+pub use clock::Clock;
+pub use datastore::{Audit, ClusterQuery, FillPause, HostSecrets, HostSettings, Labels, LeaseQuery, NewOperation, OperationQuery, StoredSpec};
+pub use entity::{
+    account::Model as AccountRow, audit::Model as AuditRow, cluster::Model as ClusterRow, health_change::Model as HealthChangeRow, host::Model as HostRow,
+    idempotency::Model as IdempotencyRow, lease::Model as LeaseRow, operation::Model as OperationRow, port::Model as PortRow, step::Model as StepRow,
+    token::Model as TokenRow,
+};
+pub use error::{Error, Result};
+pub use keys::Key;
+pub use store::{CommitHook, Conn, Reader, Store, Tx};
+pub use value::{Json, Moment, Word};

@@ -1,0 +1,288 @@
+//! Apply, the hot path: one writer task, and waiting applies share one set-based transaction.
+//!
+//! A batch costs one look at existing leases, one guarded UPDATE for each distinct filter, and three inserts, whatever
+//! its size. The database's unique indexes (one active lease a cluster; one active single lease a holder and filter)
+//! would refuse a double grant even if this code were wrong.
+
+use crate::{
+    Error, Json, LeaseRow, Moment, OperationRow, Result, Store, Word,
+    datastore::Labels,
+    entity::{audit, lease, operation},
+};
+use chainpool_api::{Event, LeaseState, Noun, OperationKind, OperationState, Timestamp};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait, Value,
+};
+use std::collections::{BTreeMap, HashMap};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use uuid::Uuid;
+
+/// How many applies share a transaction at most.
+const BATCH: usize = 256;
+/// How old evidence may be for a cluster to be offered.
+const FRESH_MS: i64 = 60_000;
+
+/// What somebody applies for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct ApplyOrder {
+    /// Who shall hold it.
+    pub holder: String,
+    /// Who asks.
+    pub author: String,
+    /// Of this network type.
+    pub network_type: Option<String>,
+    /// Made from this preset.
+    pub preset: Option<String>,
+    /// Of this version line.
+    pub version: Option<String>,
+    /// With this many nodes.
+    pub size: Option<u32>,
+    /// Whose nodes agree in this way.
+    pub consensus: Option<String>,
+    /// On this host.
+    pub host: Option<Uuid>,
+    /// With all these labels.
+    pub labels: BTreeMap<String, String>,
+    /// The holder may have one of this filter only.
+    pub single: bool,
+    /// Seconds until it expires; `None`: never.
+    pub ttl_seconds: Option<i64>,
+}
+
+/// What an apply got.
+#[derive(Debug, Clone)]
+pub struct ApplyOutcome {
+    /// The lease.
+    pub lease: LeaseRow,
+    /// Whether it was made now.
+    pub made: bool,
+}
+
+type Reply = oneshot::Sender<Result<Option<ApplyOutcome>>>;
+
+/// The one task that grants leases.
+pub(crate) struct Writer(mpsc::Sender<(ApplyOrder, Reply)>);
+
+impl Store {
+    /// Takes a free cluster; `None` when nothing free matches. Asking again returns the same lease.
+    pub async fn apply(&self, order: ApplyOrder) -> Result<Option<ApplyOutcome>> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Error::Database(sea_orm::DbErr::Custom("the apply writer has ended".to_owned()));
+        self.apply_writer().0.send((order, reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+impl ApplyOrder {
+    /// The filter in one canonical text: equal texts are equal filters.
+    fn filter(&self) -> String {
+        let Self { network_type, preset, version, size, consensus, host, labels, holder: _, author: _, single: _, ttl_seconds: _ } = self;
+        serde_json::json!([network_type, preset, version, size, consensus, host, labels]).to_string()
+    }
+
+    fn conditions(&self) -> (String, Vec<Value>) {
+        let mut sql = String::new();
+        let mut values: Vec<Value> = Vec::new();
+        let mut and = |condition: &str, value: Value| {
+            sql.push_str(" AND ");
+            sql.push_str(condition);
+            values.push(value);
+        };
+        for (column, text) in [("network_type", &self.network_type), ("preset", &self.preset), ("version", &self.version), ("consensus", &self.consensus)] {
+            if let Some(text) = text {
+                and(&format!("{column} = ?"), text.clone().into());
+            }
+        }
+        if let Some(size) = self.size {
+            and("size = ?", i64::from(size).into());
+        }
+        if let Some(host) = self.host {
+            and("host_id = ?", host.into());
+        }
+        for needle in Labels(self.labels.clone()).needles() {
+            and("instr(labels, ?) > 0", needle.into());
+        }
+        (sql, values)
+    }
+}
+
+impl Writer {
+    pub(crate) fn start(connection: DatabaseConnection, events: broadcast::Sender<Event>) -> Self {
+        let (sender, mut receiver) = mpsc::channel::<(ApplyOrder, Reply)>(4 * BATCH);
+        tokio::spawn(async move {
+            let mut batch = Vec::with_capacity(BATCH);
+            while receiver.recv_many(&mut batch, BATCH).await > 0 {
+                let (orders, replies): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+                for (outcome, reply) in settle(&connection, &events, &orders).await.into_iter().zip(replies) {
+                    // A caller that has gone asks again and gets the same lease.
+                    drop(reply.send(outcome));
+                }
+            }
+        });
+        Self(sender)
+    }
+}
+
+/// Grants a batch; when that fails, each alone, so that one bad member does not fail the others.
+async fn settle(connection: &DatabaseConnection, events: &broadcast::Sender<Event>, orders: &[ApplyOrder]) -> Vec<Result<Option<ApplyOutcome>>> {
+    match grant(connection, events, orders).await {
+        Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+        Err(error) if orders.len() == 1 => vec![Err(error)],
+        Err(error) => {
+            tracing::warn!(%error, applies = orders.len(), "a batch of applies failed; each is tried alone");
+            let mut outcomes = Vec::with_capacity(orders.len());
+            for order in orders {
+                outcomes.push(grant(connection, events, std::slice::from_ref(order)).await.map(|mut one| one.pop().flatten()));
+            }
+            outcomes
+        }
+    }
+}
+
+async fn grant(connection: &DatabaseConnection, events: &broadcast::Sender<Event>, orders: &[ApplyOrder]) -> Result<Vec<Option<ApplyOutcome>>> {
+    let options = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..TransactionOptions::default() };
+    let transaction = connection.begin_with_options(options).await?;
+    let now = Timestamp::now();
+    let filters: Vec<String> = orders.iter().map(ApplyOrder::filter).collect();
+    let mut held = held(&transaction, orders).await?;
+
+    // One place in the queue for each lease that must be made; repeated single applies share one.
+    let mut wanted: HashMap<&str, Vec<usize>> = HashMap::new();
+    let mut first_of: HashMap<(&str, &str), usize> = HashMap::new();
+    for (place, order) in orders.iter().enumerate() {
+        let key = (order.holder.as_str(), filters[place].as_str());
+        if order.single && (held.contains_key(&(order.holder.clone(), filters[place].clone())) || first_of.contains_key(&key)) {
+            continue;
+        }
+        if order.single {
+            first_of.insert(key, place);
+        }
+        wanted.entry(&filters[place]).or_default().push(place);
+    }
+
+    let mut made: HashMap<usize, LeaseRow> = HashMap::new();
+    let mut operations = Vec::new();
+    for (filter, places) in wanted {
+        for (taken, place) in take(&transaction, &orders[places[0]], places.len(), now).await?.into_iter().zip(places) {
+            let (lease, operation) = rows(&orders[place], filter, &taken, now);
+            made.insert(place, lease);
+            operations.push(operation);
+        }
+    }
+    if !made.is_empty() {
+        insert(&transaction, made.values(), operations).await?;
+    }
+    transaction.commit().await?;
+
+    for lease in made.values() {
+        for (noun, id) in [(Noun::Lease, lease.id), (Noun::Cluster, lease.cluster_id)] {
+            // Nobody listening is no failure: events are wake-ups, the rows are the truth.
+            drop(events.send(Event { noun, id }));
+        }
+    }
+    let single_made: Vec<_> = made.iter().filter(|(place, _)| orders[**place].single).map(|(place, lease)| (*place, lease.clone())).collect();
+    for (place, lease) in single_made {
+        held.insert((orders[place].holder.clone(), filters[place].clone()), lease);
+    }
+    let outcomes = orders.iter().zip(filters).enumerate().map(|(place, (order, filter))| match made.remove(&place) {
+        Some(lease) => Some(ApplyOutcome { lease, made: true }),
+        None if order.single => held.get(&(order.holder.clone(), filter)).map(|lease| ApplyOutcome { lease: lease.clone(), made: false }),
+        None => None,
+    });
+    Ok(outcomes.collect())
+}
+
+/// The active single leases that these holders have, by holder and filter.
+async fn held(transaction: &DatabaseTransaction, orders: &[ApplyOrder]) -> Result<HashMap<(String, String), LeaseRow>> {
+    let holders: std::collections::BTreeSet<&str> = orders.iter().filter(|o| o.single).map(|o| o.holder.as_str()).collect();
+    if holders.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = lease::Entity::find()
+        .filter(lease::Column::State.eq(LeaseState::Active.as_str()))
+        .filter(lease::Column::Single.eq(true))
+        .filter(lease::Column::Holder.is_in(holders))
+        .all(transaction)
+        .await?;
+    Ok(rows.into_iter().map(|row| ((row.holder.clone(), row.filter.clone()), row)).collect())
+}
+
+/// A cluster that was just taken.
+struct Taken {
+    cluster: Uuid,
+    host: Uuid,
+    generation: i64,
+}
+
+/// ONE guarded UPDATE takes up to `count` free, healthy clusters that match, longest ready first.
+async fn take(transaction: &DatabaseTransaction, order: &ApplyOrder, count: usize, now: Timestamp) -> Result<Vec<Taken>> {
+    let (conditions, filter_values) = order.conditions();
+    let sql = format!(
+        "UPDATE cluster SET leased = TRUE WHERE id IN (\
+           SELECT id FROM cluster WHERE state = 'ready' AND health = 'healthy' AND NOT leased AND schedulable \
+           AND operation_id IS NULL AND gone_at IS NULL AND checked_at >= ?{conditions} ORDER BY ready_at LIMIT ?) \
+         RETURNING id, host_id, generation"
+    );
+    let mut values: Vec<Value> = vec![(now.0 - FRESH_MS).into()];
+    values.extend(filter_values);
+    values.push(i64::try_from(count).expect("a batch is small").into());
+    let rows = transaction.query_all_raw(Statement::from_sql_and_values(transaction.get_database_backend(), sql, values)).await?;
+    let read = |row: sea_orm::QueryResult| -> Result<Taken, sea_orm::DbErr> {
+        Ok(Taken { cluster: row.try_get_by_index(0)?, host: row.try_get_by_index(1)?, generation: row.try_get_by_index(2)? })
+    };
+    Ok(rows.into_iter().map(read).collect::<Result<_, _>>()?)
+}
+
+fn rows(order: &ApplyOrder, filter: &str, taken: &Taken, now: Timestamp) -> (LeaseRow, OperationRow) {
+    let lease = LeaseRow {
+        id: Uuid::now_v7(),
+        cluster_id: taken.cluster,
+        holder: order.holder.clone(),
+        filter: filter.to_owned(),
+        single: order.single,
+        state: Word(LeaseState::Active),
+        created_at: Moment(now),
+        expires_at: order.ttl_seconds.map(|ttl| Moment(now.plus_seconds(ttl))),
+        ended_at: None,
+        operation_id: None,
+    };
+    let operation = OperationRow {
+        id: Uuid::now_v7(),
+        kind: Word(OperationKind::LeaseApply),
+        state: Word(OperationState::Succeeded),
+        host_id: taken.host,
+        cluster_id: Some(taken.cluster),
+        generation: taken.generation,
+        parent_id: None,
+        author: order.author.clone(),
+        reason: format!("{} applied", order.holder),
+        arguments: Json(serde_json::Value::Null),
+        result: Some(Json(serde_json::json!({ "lease": lease.id }))),
+        error: None,
+        epoch: 0,
+        deadline_at: None,
+        created_at: Moment(now),
+        started_at: Some(Moment(now)),
+        ended_at: Some(Moment(now)),
+    };
+    (lease, operation)
+}
+
+async fn insert(transaction: &DatabaseTransaction, leases: impl Iterator<Item = &LeaseRow>, operations: Vec<OperationRow>) -> Result<()> {
+    let leases: Vec<&LeaseRow> = leases.collect();
+    let authors: HashMap<Option<Uuid>, &str> = operations.iter().map(|o| (o.cluster_id, o.author.as_str())).collect();
+    let lines = leases.iter().map(|lease| audit::Model {
+        id: Uuid::now_v7(),
+        at: lease.created_at,
+        author: authors.get(&Some(lease.cluster_id)).copied().unwrap_or_default().to_owned(),
+        verb: "lease_apply".to_owned(),
+        subject: lease.cluster_id.to_string(),
+        detail: format!("lease {} for {}", lease.id, lease.holder),
+    });
+    let lines: Vec<_> = lines.map(IntoActiveModel::into_active_model).collect();
+    lease::Entity::insert_many(leases.into_iter().cloned().map(IntoActiveModel::into_active_model)).exec_without_returning(transaction).await?;
+    audit::Entity::insert_many(lines).exec_without_returning(transaction).await?;
+    operation::Entity::insert_many(operations.into_iter().map(IntoActiveModel::into_active_model)).exec_without_returning(transaction).await?;
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! Operations and their journal.
+
+use crate::{Conn, Json, OperationRow, Result, StepRow, Tx, Word, datastore::page_size, entity::{operation, step}};
+use chainpool_api::{Noun, OperationKind, OperationState, StepState, Timestamp};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::Expr,
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// An operation to be accepted.
+#[derive(Debug, Clone)]
+pub struct NewOperation {
+    /// What it does.
+    pub kind: OperationKind,
+    /// Its host.
+    pub host_id: Uuid,
+    /// Its cluster.
+    pub cluster_id: Option<Uuid>,
+    /// The cluster's generation that it works on.
+    pub generation: u32,
+    /// The operation that it is a part of.
+    pub parent_id: Option<Uuid>,
+    /// Who asked.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// What it was told.
+    pub arguments: Value,
+    /// When it is given up; `None`: never.
+    pub deadline_at: Option<Timestamp>,
+}
+
+/// Which operations to list.
+#[derive(Debug, Clone, Default)]
+pub struct OperationQuery {
+    /// Of this host.
+    pub host: Option<Uuid>,
+    /// Of this cluster.
+    pub cluster: Option<Uuid>,
+    /// Parts of this operation.
+    pub parent: Option<Uuid>,
+    /// In this state.
+    pub state: Option<OperationState>,
+    /// Of this kind.
+    pub kind: Option<OperationKind>,
+    /// Go on after this id.
+    pub after: Option<Uuid>,
+    /// At most this many.
+    pub limit: Option<u32>,
+}
+
+const LIVE: [OperationState; 2] = [OperationState::Queued, OperationState::Running];
+
+fn live() -> sea_orm::sea_query::SimpleExpr {
+    operation::Column::State.is_in(LIVE.map(OperationState::as_str))
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    /// An operation.
+    pub async fn operation(&self, id: Uuid) -> Result<Option<OperationRow>> {
+        Ok(operation::Entity::find_by_id(id).one(&self.0).await?)
+    }
+
+    /// All that are queued or running, oldest first.
+    pub async fn operations_live(&self) -> Result<Vec<OperationRow>> {
+        Ok(operation::Entity::find().filter(live()).order_by_asc(operation::Column::Id).all(&self.0).await?)
+    }
+
+    /// The live one on the host itself.
+    pub async fn operation_of_host(&self, host: Uuid) -> Result<Option<OperationRow>> {
+        let query = operation::Entity::find().filter(live()).filter(operation::Column::HostId.eq(host)).filter(operation::Column::ClusterId.is_null());
+        Ok(query.one(&self.0).await?)
+    }
+
+    /// The newest of one cluster.
+    pub async fn operation_newest(&self, cluster: Uuid, kind: OperationKind) -> Result<Option<OperationRow>> {
+        let query = operation::Entity::find().filter(operation::Column::ClusterId.eq(cluster)).filter(operation::Column::Kind.eq(kind.as_str()));
+        Ok(query.order_by_desc(operation::Column::Id).one(&self.0).await?)
+    }
+
+    /// The parts of an operation, oldest first.
+    pub async fn operation_children(&self, parent: Uuid) -> Result<Vec<OperationRow>> {
+        let query = operation::Entity::find().filter(operation::Column::ParentId.eq(parent)).order_by_asc(operation::Column::Id);
+        Ok(query.all(&self.0).await?)
+    }
+
+    /// One page of operations, newest first, with one row more when there is a next page.
+    pub async fn operation_page(&self, filter: &OperationQuery) -> Result<Vec<OperationRow>> {
+        let mut query = operation::Entity::find().order_by_desc(operation::Column::Id).limit(page_size(filter.limit) + 1);
+        if let Some(host) = filter.host {
+            query = query.filter(operation::Column::HostId.eq(host));
+        }
+        if let Some(cluster) = filter.cluster {
+            query = query.filter(operation::Column::ClusterId.eq(cluster));
+        }
+        if let Some(parent) = filter.parent {
+            query = query.filter(operation::Column::ParentId.eq(parent));
+        }
+        if let Some(state) = filter.state {
+            query = query.filter(operation::Column::State.eq(state.as_str()));
+        }
+        if let Some(kind) = filter.kind {
+            query = query.filter(operation::Column::Kind.eq(kind.as_str()));
+        }
+        if let Some(after) = filter.after {
+            query = query.filter(operation::Column::Id.lt(after));
+        }
+        Ok(query.all(&self.0).await?)
+    }
+
+    /// An operation's journal in order.
+    pub async fn steps(&self, operation: Uuid) -> Result<Vec<StepRow>> {
+        Ok(step::Entity::find().filter(step::Column::OperationId.eq(operation)).order_by_asc(step::Column::Seq).all(&self.0).await?)
+    }
+
+    /// How many of an operation's steps are done, and how many it has.
+    pub async fn step_counts(&self, operation: Uuid) -> Result<(u64, u64)> {
+        let all = step::Entity::find().filter(step::Column::OperationId.eq(operation));
+        let done = all.clone().filter(step::Column::State.eq(StepState::Done.as_str())).count(&self.0).await?;
+        Ok((done, all.count(&self.0).await?))
+    }
+}
+
+impl Tx {
+    /// Accepts an operation.
+    pub async fn operation_insert(&mut self, new: NewOperation, now: Timestamp) -> Result<OperationRow> {
+        let NewOperation { kind, host_id, cluster_id, generation, parent_id, author, reason, arguments, deadline_at } = new;
+        let row = OperationRow {
+            id: Uuid::now_v7(),
+            kind: Word(kind),
+            state: Word(OperationState::Queued),
+            host_id,
+            cluster_id,
+            generation: i64::from(generation),
+            parent_id,
+            author,
+            reason,
+            arguments: Json(arguments),
+            result: None,
+            error: None,
+            epoch: 0,
+            deadline_at: deadline_at.map(Into::into),
+            created_at: now.into(),
+            started_at: None,
+            ended_at: None,
+        };
+        operation::Entity::insert(row.clone().into_active_model()).exec_without_returning(&self.0).await?;
+        self.told(&row);
+        Ok(row)
+    }
+
+    /// Takes a live operation for this process: compare-and-swap on the epoch. `None` when it has ended or is taken.
+    pub async fn operation_claim(&mut self, id: Uuid, now: Timestamp) -> Result<Option<OperationRow>> {
+        let epoch = self.store().epoch();
+        let taken = operation::Entity::update_many()
+            .col_expr(operation::Column::State, Expr::value(OperationState::Running.as_str()))
+            .col_expr(operation::Column::Epoch, Expr::value(epoch))
+            .col_expr(operation::Column::StartedAt, Expr::cust_with_values("COALESCE(started_at, ?)", [now.0]))
+            .filter(operation::Column::Id.eq(id))
+            .filter(live())
+            .filter(operation::Column::Epoch.lt(epoch))
+            .exec(&self.0)
+            .await?;
+        if taken.rows_affected == 0 {
+            return Ok(None);
+        }
+        let row = self.operation(id).await?;
+        if let Some(row) = &row {
+            self.told(row);
+        }
+        Ok(row)
+    }
+
+    /// Whether the operation is still this process's to work on.
+    pub async fn operation_mine(&mut self, id: Uuid) -> Result<bool> {
+        let row = self.operation(id).await?;
+        Ok(row.is_some_and(|row| row.state.0 == OperationState::Running && row.epoch == self.store().epoch()))
+    }
+
+    /// Saves an operation that was read in this transaction.
+    pub async fn operation_save(&mut self, row: OperationRow) -> Result<()> {
+        self.told(&row);
+        row.into_active_model().reset_all().update(&self.0).await?;
+        Ok(())
+    }
+
+    /// Writes an operation's plan.
+    pub async fn steps_insert(&mut self, rows: Vec<StepRow>) -> Result<()> {
+        if let Some(first) = rows.first() {
+            self.changed(Noun::Operation, first.operation_id);
+            step::Entity::insert_many(rows.into_iter().map(IntoActiveModel::into_active_model)).exec_without_returning(&self.0).await?;
+        }
+        Ok(())
+    }
+
+    /// Saves a step that this process works on.
+    pub async fn step_save(&mut self, row: StepRow) -> Result<()> {
+        self.changed(Noun::Operation, row.operation_id);
+        row.into_active_model().reset_all().update(&self.0).await?;
+        Ok(())
+    }
+
+    fn told(&mut self, row: &OperationRow) {
+        self.changed(Noun::Operation, row.id);
+        if let Some(parent) = row.parent_id {
+            self.changed(Noun::Operation, parent);
+        }
+        if let Some(cluster) = row.cluster_id {
+            self.changed(Noun::Cluster, cluster);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The rendered spec of each generation. Secret contents are sealed with a data key of that generation alone.
+
+use crate::{Conn, Error, Json, Key, Result, Tx, entity::{data_key, revision}};
+use chainpool_agent::{ClusterSpec, ImageRef, SealedSpec, Secret};
+use chainpool_api::Timestamp;
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Set, sea_query::Expr};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// A spec as it is stored: without secret contents, and with the images that were found for it.
+#[derive(Debug, Clone)]
+pub struct StoredSpec {
+    /// The spec; secret contents are empty.
+    pub public: ClusterSpec,
+    /// The image of each node, once found.
+    pub images: BTreeMap<String, ImageRef>,
+}
+
+fn purpose(cluster: Uuid, generation: u32) -> String {
+    format!("cluster {cluster} generation {generation}")
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    /// The spec of one generation, without secret contents.
+    pub async fn revision(&self, cluster: Uuid, generation: u32) -> Result<Option<StoredSpec>> {
+        let row = revision::Entity::find_by_id((cluster, i64::from(generation))).one(&self.0).await?;
+        Ok(row.map(|row| StoredSpec { public: row.spec.0, images: row.images.0 }))
+    }
+
+    /// The whole spec of one generation, with secret contents.
+    pub async fn revision_opened(&self, master: &Key, cluster: Uuid, generation: u32) -> Result<Option<(ClusterSpec, BTreeMap<String, ImageRef>)>> {
+        let id = (cluster, i64::from(generation));
+        let (Some(row), Some(key)) = (revision::Entity::find_by_id(id).one(&self.0).await?, data_key::Entity::find_by_id(id).one(&self.0).await?) else {
+            return Ok(None);
+        };
+        let purpose = purpose(cluster, generation);
+        let clear = master.unwrap(&purpose, &key.wrapped)?.open(&purpose, &row.sealed)?;
+        let unreadable = || Error::Key(format!("the secrets of {purpose} are unreadable"));
+        let secrets: Vec<Secret<Vec<u8>>> = serde_json::from_slice(clear.expose()).map_err(|_| unreadable())?;
+        let spec = SealedSpec { public: row.spec.0, secrets }.open().ok_or_else(unreadable)?;
+        Ok(Some((spec, row.images.0)))
+    }
+}
+
+impl Tx {
+    /// Stores the spec of a new generation.
+    pub async fn revision_insert(&mut self, cluster: Uuid, generation: u32, spec: ClusterSpec, now: Timestamp) -> Result<()> {
+        let purpose = purpose(cluster, generation);
+        let key = Key::random()?;
+        let SealedSpec { public, secrets } = spec.seal();
+        let clear = Secret::new(serde_json::to_vec(&secrets).expect("plain bytes"));
+        let master = self.store().master().clone();
+        let row = revision::ActiveModel {
+            cluster_id: Set(cluster),
+            generation: Set(i64::from(generation)),
+            spec: Set(Json(public)),
+            sealed: Set(key.seal(&purpose, clear.expose())?),
+            images: Set(Json(BTreeMap::new())),
+            created_at: Set(now.into()),
+        };
+        revision::Entity::insert(row).exec_without_returning(&self.0).await?;
+        let wrapped = data_key::ActiveModel {
+            cluster_id: Set(cluster),
+            generation: Set(i64::from(generation)),
+            key_id: Set(master.id()),
+            wrapped: Set(master.wrap(&purpose, &key)?),
+        };
+        data_key::Entity::insert(wrapped).exec_without_returning(&self.0).await?;
+        Ok(())
+    }
+
+    /// Notes which images were found.
+    pub async fn revision_images(&mut self, cluster: Uuid, generation: u32, images: BTreeMap<String, ImageRef>) -> Result<()> {
+        revision::Entity::update_many()
+            .col_expr(revision::Column::Images, Expr::value(Json(images)))
+            .filter(revision::Column::ClusterId.eq(cluster))
+            .filter(revision::Column::Generation.eq(i64::from(generation)))
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Destroys the keys and specs of all generations up to this one.
+    pub async fn revisions_delete(&mut self, cluster: Uuid, through: u32) -> Result<()> {
+        let through = i64::from(through);
+        data_key::Entity::delete_many()
+            .filter(data_key::Column::ClusterId.eq(cluster))
+            .filter(data_key::Column::Generation.lte(through))
+            .exec(&self.0)
+            .await?;
+        revision::Entity::delete_many()
+            .filter(revision::Column::ClusterId.eq(cluster))
+            .filter(revision::Column::Generation.lte(through))
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+}

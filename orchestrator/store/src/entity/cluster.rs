@@ -1,0 +1,49 @@
+//! Clusters; a row with `gone_at` is a tombstone and stays for ever.
+
+use chainpool_api as api;
+use crate::value::{Json, Moment, Word};
+use sea_orm::entity::prelude::*;
+use std::collections::BTreeSet;
+
+/// A row of `cluster`.
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "cluster")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub name: String,
+    pub host_id: Uuid,
+    pub network_type: String,
+    pub preset: String,
+    pub version: String,
+    pub consensus: String,
+    pub size: i64,
+    pub parameters: Json<serde_json::Value>,
+    pub labels: String,
+    pub state: Word<api::ClusterState>,
+    pub generation: i64,
+    pub chain_id: String,
+    pub health: Word<api::HealthState>,
+    pub health_reason: String,
+    pub health_since: Moment,
+    pub checked_at: Moment,
+    pub height: Option<i64>,
+    pub proof: Option<Json<api::Proof>>,
+    pub leased: bool,
+    pub schedulable: bool,
+    pub operation_id: Option<Uuid>,
+    pub subnet: Option<String>,
+    pub memory_bytes: i64,
+    pub fill_key: Option<String>,
+    pub stopped_nodes: Json<BTreeSet<String>>,
+    pub maintenance_until: Option<Moment>,
+    pub power_at: Moment,
+    pub created_at: Moment,
+    pub ready_at: Option<Moment>,
+    pub gone_at: Option<Moment>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,20 @@
+//! One wrapped key a generation; deleting it destroys what it sealed.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `data_key`.
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "data_key")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub cluster_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub generation: i64,
+    pub key_id: String,
+    pub wrapped: Vec<u8>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

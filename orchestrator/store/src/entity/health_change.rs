@@ -1,0 +1,24 @@
+//! Verdicts over time.
+
+use chainpool_api as api;
+use crate::value::{Json, Moment, Word};
+use sea_orm::entity::prelude::*;
+
+/// A row of `health_change`.
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "health_change")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub cluster_id: Uuid,
+    pub generation: i64,
+    pub state: Word<api::HealthState>,
+    pub reason: String,
+    pub evidence: Option<Json<api::Evidence>>,
+    pub at: Moment,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,36 @@
+//! Hosts.
+
+use chainpool_api as api;
+use crate::datastore::{FillPause, HostSettings};
+use crate::value::{Json, Moment, Word};
+use sea_orm::entity::prelude::*;
+use std::collections::BTreeMap;
+
+/// A row of `host`.
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "host")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub name: String,
+    pub platform: Word<api::Platform>,
+    pub address: String,
+    pub engine_id: String,
+    pub state: Word<api::HostState>,
+    pub reason: String,
+    pub since: Moment,
+    pub schedulable: bool,
+    pub autofill: bool,
+    pub capacity: i64,
+    pub settings: Json<HostSettings>,
+    pub sealed: Option<Vec<u8>>,
+    pub fill_state: Json<BTreeMap<String, FillPause>>,
+    pub maintenance_until: Option<Moment>,
+    pub info: Option<Json<api::HostPlatform>>,
+    pub created_at: Moment,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,27 @@
+//! Who holds which cluster until when; kept as history.
+
+use chainpool_api as api;
+use crate::value::{Moment, Word};
+use sea_orm::entity::prelude::*;
+
+/// A row of `lease`.
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "lease")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub cluster_id: Uuid,
+    pub holder: String,
+    pub filter: String,
+    pub single: bool,
+    pub state: Word<api::LeaseState>,
+    pub created_at: Moment,
+    pub expires_at: Option<Moment>,
+    pub ended_at: Option<Moment>,
+    pub operation_id: Option<Uuid>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,34 @@
+//! Accepted work.
+
+use chainpool_api as api;
+use crate::value::{Json, Moment, Word};
+use sea_orm::entity::prelude::*;
+
+/// A row of `operation`.
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "operation")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub kind: Word<api::OperationKind>,
+    pub state: Word<api::OperationState>,
+    pub host_id: Uuid,
+    pub cluster_id: Option<Uuid>,
+    pub generation: i64,
+    pub parent_id: Option<Uuid>,
+    pub author: String,
+    pub reason: String,
+    pub arguments: Json<serde_json::Value>,
+    pub result: Option<Json<serde_json::Value>>,
+    pub error: Option<String>,
+    pub epoch: i64,
+    pub deadline_at: Option<Moment>,
+    pub created_at: Moment,
+    pub started_at: Option<Moment>,
+    pub ended_at: Option<Moment>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

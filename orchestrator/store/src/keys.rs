@@ -1,0 +1,101 @@
+//! Sealing: the master key wraps one data key a cluster generation; the data key seals that generation's secrets.
+//!
+//! The master key lies beside the database with mode 0600 and is never part of a backup. Destroying a generation's
+//! secrets means deleting its wrapped data key.
+
+use crate::{Error, Result};
+use chacha20poly1305::{
+    XChaCha20Poly1305, XNonce,
+    aead::{Aead, KeyInit, Payload},
+};
+use chainpool_agent::Secret;
+use sha2::{Digest, Sha256};
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+
+const NONCE: usize = 24;
+
+/// A 32-byte key that seals.
+#[derive(Clone)]
+pub struct Key(Secret<[u8; 32]>);
+
+impl Key {
+    /// A new random key.
+    pub fn random() -> Result<Self> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|e| Error::Key(format!("the system gave no random bytes: {e}")))?;
+        Ok(Self(Secret::new(bytes)))
+    }
+
+    /// Reads the key file, or makes it (0600) where there is none yet.
+    pub fn load_or_make(path: &Path) -> Result<Self> {
+        match fs::read(path) {
+            Ok(bytes) => Self::from_bytes(&bytes).ok_or_else(|| Error::Key(format!("{} is not a 32-byte key", path.display()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let key = Self::random()?;
+                let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+                file.write_all(key.0.expose())?;
+                file.sync_all()?;
+                Ok(key)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|bytes| Self(Secret::new(bytes)))
+    }
+
+    /// Names the key without telling it.
+    pub fn id(&self) -> String {
+        hex::encode(&Sha256::new().chain_update(b"chainpool key id").chain_update(self.0.expose()).finalize()[..8])
+    }
+
+    /// Seals bytes for one purpose; they open with the same purpose only.
+    pub fn seal(&self, purpose: &str, clear: &[u8]) -> Result<Vec<u8>> {
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).map_err(|e| Error::Key(format!("the system gave no random bytes: {e}")))?;
+        let sealed = self
+            .cipher()
+            .encrypt(&XNonce::from(nonce), Payload { msg: clear, aad: purpose.as_bytes() })
+            .map_err(|_| Error::Key("sealing failed".to_owned()))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// Opens what was sealed for the same purpose.
+    pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Secret<Vec<u8>>> {
+        let broken = || Error::Key(format!("what was sealed as {purpose:?} does not open with this master key: restore the master.key that belongs to this database"));
+        let (nonce, rest) = sealed.split_at_checked(NONCE).ok_or_else(broken)?;
+        let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| broken())?;
+        self.cipher().decrypt(&XNonce::from(nonce), Payload { msg: rest, aad: purpose.as_bytes() }).map(Secret::new).map_err(|_| broken())
+    }
+
+    /// Wraps another key.
+    pub fn wrap(&self, purpose: &str, key: &Self) -> Result<Vec<u8>> {
+        self.seal(purpose, key.0.expose())
+    }
+
+    /// Unwraps another key.
+    pub fn unwrap(&self, purpose: &str, wrapped: &[u8]) -> Result<Self> {
+        Self::from_bytes(self.open(purpose, wrapped)?.expose()).ok_or_else(|| Error::Key("a wrapped key has the wrong length".to_owned()))
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(self.0.expose().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_with_its_key_and_purpose_alone() -> Result<()> {
+        let (key, other) = (Key::random()?, Key::random()?);
+        let sealed = key.seal("a", b"secret")?;
+        assert_eq!(key.open("a", &sealed)?.expose(), b"secret");
+        assert!(key.open("b", &sealed).is_err());
+        assert!(other.open("a", &sealed).is_err());
+        assert!(key.open("a", &sealed[..10]).is_err());
+        Ok(())
+    }
+}

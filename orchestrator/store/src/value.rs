@@ -1,0 +1,118 @@
+//! Typed columns: words, JSON documents and moments, parsed at the edge of the database.
+
+use chainpool_api::Timestamp;
+use sea_orm::{ColIdx, DbErr, QueryResult, TryGetError, TryGetable, Value, sea_query};
+use sea_query::{ArrayType, ColumnType, Nullable, ValueType, ValueTypeErr};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{fmt::Display, str::FromStr};
+
+/// A column that holds one of an enum's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word<T>(pub T);
+
+/// A column that holds a JSON document.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Json<T>(pub T);
+
+/// A column that holds a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub Timestamp);
+
+impl From<Timestamp> for Moment {
+    fn from(timestamp: Timestamp) -> Self {
+        Self(timestamp)
+    }
+}
+
+fn foreign(error: impl Display) -> TryGetError {
+    TryGetError::DbErr(DbErr::Type(format!("the database holds a value that this program did not write: {error}")))
+}
+
+macro_rules! text_column {
+    ($name:ident, [$($bound:tt)*], $write:expr, $read:expr) => {
+        impl<T: $($bound)*> From<$name<T>> for Value {
+            fn from($name(value): $name<T>) -> Self {
+                let write: fn(&T) -> String = $write;
+                Value::String(Some(write(&value)))
+            }
+        }
+
+        impl<T: $($bound)*> TryGetable for $name<T> {
+            fn try_get_by<I: ColIdx>(row: &QueryResult, index: I) -> Result<Self, TryGetError> {
+                let text = String::try_get_by(row, index)?;
+                let read: fn(&str) -> Result<T, TryGetError> = $read;
+                read(&text).map($name)
+            }
+        }
+
+        impl<T: $($bound)*> ValueType for $name<T> {
+            fn try_from(value: Value) -> Result<Self, ValueTypeErr> {
+                let text = <String as ValueType>::try_from(value)?;
+                let read: fn(&str) -> Result<T, TryGetError> = $read;
+                read(&text).map($name).map_err(|_| ValueTypeErr)
+            }
+
+            fn type_name() -> String {
+                stringify!($name).to_owned()
+            }
+
+            fn array_type() -> ArrayType {
+                ArrayType::String
+            }
+
+            fn column_type() -> ColumnType {
+                ColumnType::Text
+            }
+        }
+
+        impl<T> Nullable for $name<T> {
+            fn null() -> Value {
+                Value::String(None)
+            }
+        }
+    };
+}
+
+text_column!(Word, [Display + FromStr<Err: Display>], T::to_string, |text| text.parse().map_err(foreign));
+text_column!(
+    Json,
+    [Serialize + DeserializeOwned],
+    |value| serde_json::to_string(value).expect("our documents have string keys"),
+    |text| serde_json::from_str(text).map_err(foreign)
+);
+
+impl From<Moment> for Value {
+    fn from(moment: Moment) -> Self {
+        Value::BigInt(Some(moment.0.0))
+    }
+}
+
+impl TryGetable for Moment {
+    fn try_get_by<I: ColIdx>(row: &QueryResult, index: I) -> Result<Self, TryGetError> {
+        i64::try_get_by(row, index).map(|millis| Self(Timestamp(millis)))
+    }
+}
+
+impl ValueType for Moment {
+    fn try_from(value: Value) -> Result<Self, ValueTypeErr> {
+        <i64 as ValueType>::try_from(value).map(|millis| Self(Timestamp(millis)))
+    }
+
+    fn type_name() -> String {
+        "Moment".to_owned()
+    }
+
+    fn array_type() -> ArrayType {
+        ArrayType::BigInt
+    }
+
+    fn column_type() -> ColumnType {
+        ColumnType::BigInteger
+    }
+}
+
+impl Nullable for Moment {
+    fn null() -> Value {
+        Value::BigInt(None)
+    }
+}
