@@ -1,0 +1,111 @@
+//! A node as the engine is told of it: from spec to request, without a call.
+
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType, NetworkingConfig, PortBinding, PortMap,
+    RestartPolicy, RestartPolicyNameEnum,
+};
+use chainpool_agent::{
+    ClusterKey, Error, ImageRef, InstanceId, Labels, Limits, LogConfig, LogType, NodeSpec, Port, Protocol, Result, Variable, network_name,
+    node_object_name, volume_name,
+};
+use std::{collections::HashMap, net::IpAddr};
+
+/// Renders the request that makes a node's container.
+pub(crate) fn container_body(
+    instance: InstanceId,
+    bind: IpAddr,
+    key: &ClusterKey,
+    node: &NodeSpec,
+    image: &ImageRef,
+) -> Result<ContainerCreateBody> {
+    let network = network_name(key);
+    let endpoint = EndpointSettings { aliases: Some(vec![node.name.to_string()]), ..EndpointSettings::default() };
+    // The program is the spec's alone: an image's own entry point would be put before it.
+    let (entrypoint, cmd) = match node.command.split_first() {
+        Some((program, arguments)) => (Some(vec![program.clone()]), Some(arguments.to_vec())),
+        None => (None, None),
+    };
+    Ok(ContainerCreateBody {
+        hostname: Some(node.name.to_string()),
+        user: node.user.clone(),
+        exposed_ports: Some(node.ports.iter().map(port_key).collect()),
+        env: Some(node.env.iter().map(|(name, value)| variable(name, value)).collect()),
+        entrypoint,
+        cmd,
+        image: Some(image.pinned.clone()),
+        labels: Some(Labels::of_cluster(instance, key).node(&node.name).hash(&node.hash).to_map()),
+        stop_signal: Some(node.stop_signal.clone()),
+        stop_timeout: Some(i64::from(node.stop_timeout)),
+        host_config: Some(host_config(bind, key, node)?),
+        networking_config: Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(network, endpoint)])) }),
+        ..ContainerCreateBody::default()
+    })
+}
+
+fn host_config(bind: IpAddr, key: &ClusterKey, node: &NodeSpec) -> Result<HostConfig> {
+    let Limits { memory_bytes, processes } = node.limits;
+    let memory = i64::try_from(memory_bytes)
+        .map_err(|_| Error::Refused(format!("node {}: {memory_bytes} bytes of memory are more than an engine can count", node.name)))?;
+    let mounts = node.volumes.iter().map(|volume| Mount {
+        target: Some(volume.path.clone()),
+        source: Some(volume_name(key, &node.name, &volume.name)),
+        typ: Some(MountType::VOLUME),
+        ..Mount::default()
+    });
+    Ok(HostConfig {
+        memory: Some(memory),
+        memory_swap: Some(memory), // the same: memory and swap together, so none of it is swap
+        pids_limit: Some(i64::from(processes)),
+        log_config: Some(log_config(&node.log, &node_object_name(key, &node.name))),
+        network_mode: Some(network_name(key)),
+        port_bindings: Some(port_bindings(bind, &node.ports)),
+        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::UNLESS_STOPPED), maximum_retry_count: None }),
+        mounts: Some(mounts.collect()),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        readonly_rootfs: Some(node.read_only_root),
+        ..HostConfig::default()
+    })
+}
+
+fn variable(name: &str, value: &Variable) -> String {
+    match value {
+        Variable::Plain(text) => format!("{name}={text}"),
+        Variable::Secret(text) => format!("{name}={}", text.expose()),
+    }
+}
+
+fn port_key(port: &Port) -> String {
+    let protocol = match port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    format!("{}/{protocol}", port.inside)
+}
+
+fn port_bindings(bind: IpAddr, ports: &[Port]) -> PortMap {
+    let mut map = PortMap::new();
+    for port in ports {
+        let Some(published) = port.published else { continue };
+        let binding = PortBinding { host_ip: Some(bind.to_string()), host_port: Some(published.to_string()) };
+        map.entry(port_key(port)).or_default().get_or_insert_default().push(binding);
+    }
+    map
+}
+
+fn log_config(log: &LogConfig, tag: &str) -> HostConfigLogConfig {
+    let LogConfig { kind, server, max_bytes, max_files } = log;
+    let (driver, config) = match kind {
+        LogType::Local => {
+            ("local", HashMap::from([("max-size".to_owned(), max_bytes.to_string()), ("max-file".to_owned(), max_files.to_string())]))
+        }
+        LogType::Syslog => {
+            let mut config = HashMap::from([("tag".to_owned(), tag.to_owned())]);
+            if let Some(server) = server {
+                config.insert("syslog-address".to_owned(), server.clone());
+            }
+            ("syslog", config)
+        }
+    };
+    HostConfigLogConfig { typ: Some(driver.to_owned()), config: Some(config) }
+}

@@ -1,0 +1,97 @@
+//! The engine's event stream, as wake-ups.
+
+use crate::{engine::Engine, observe::Filter};
+use bollard::{errors::Error as Bollard, models::EventMessage, query_parameters::EventsOptionsBuilder};
+use chainpool_agent::{InstanceId, Labels, Wake, WakeStream};
+use futures::{Stream, StreamExt, future, stream};
+use std::{collections::VecDeque, sync::Arc};
+use tokio::sync::Notify;
+
+/// What happens to a container that anybody may want to know. A `health_status` or `exec` is no change of ours.
+const ACTIONS: [&str; 8] = ["start", "die", "stop", "kill", "pause", "unpause", "oom", "destroy"];
+
+/// Opens the stream at its first poll.
+pub(crate) fn watch(engine: Arc<Engine>, instance: InstanceId) -> WakeStream {
+    stream::once(open(engine, instance)).flatten().boxed()
+}
+
+async fn open(engine: Arc<Engine>, instance: InstanceId) -> WakeStream {
+    let (docker, opened) = match engine.docker_opening().await {
+        Ok(opening) => opening,
+        Err(e) => return stream::once(future::ready(Wake::Lost(e.to_string()))).boxed(),
+    };
+    let mut filters = Filter::instance(instance).as_map();
+    filters.insert("type", vec!["container".to_owned()]);
+    filters.insert("event", ACTIONS.map(str::to_owned).to_vec());
+    let events = docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build()));
+    let watch = Watch { engine, events: Box::pin(events), opened: Some(opened), queue: VecDeque::new(), over: false };
+    stream::unfold(watch, async |mut watch| watch.next().await.map(|wake| (wake, watch))).boxed()
+}
+
+/// An event stream that is being read.
+struct Watch<S> {
+    engine: Arc<Engine>,
+    events: S,
+    /// Told when the engine has opened the stream; `None` once that was passed on.
+    opened: Option<Arc<Notify>>,
+    queue: VecDeque<Wake>,
+    over: bool,
+}
+
+impl<S: Stream<Item = Result<EventMessage, Bollard>> + Unpin> Watch<S> {
+    async fn next(&mut self) -> Option<Wake> {
+        loop {
+            if let Some(wake) = self.queue.pop_front() {
+                return Some(wake);
+            }
+            if self.over {
+                return None;
+            }
+            let item = match &self.opened {
+                Some(opened) => tokio::select! {
+                    biased;
+                    () = opened.notified() => {
+                        self.opened = None;
+                        return Some(Wake::Connected);
+                    }
+                    item = self.events.next() => item,
+                },
+                None => self.events.next().await,
+            };
+            self.take(item);
+        }
+    }
+
+    fn take(&mut self, item: Option<Result<EventMessage, Bollard>>) {
+        match item {
+            Some(Ok(event)) => {
+                if self.opened.take().is_some() {
+                    self.queue.push_back(Wake::Connected);
+                }
+                self.queue.extend(wakes(event));
+            }
+            Some(Err(e)) => self.lose(&self.engine.fault(e).into_error("go on telling what happens").to_string()),
+            None => self.lose(&format!("{} closed its event stream", self.engine.address())),
+        }
+    }
+
+    fn lose(&mut self, reason: &str) {
+        self.over = true;
+        self.queue.push_back(Wake::Lost(reason.to_owned()));
+    }
+}
+
+/// What one event wakes. An event of an object whose labels cannot be read wakes nobody: the full pass sees it.
+fn wakes(event: EventMessage) -> Vec<Wake> {
+    let attributes = event.actor.and_then(|a| a.attributes).unwrap_or_default();
+    let Some(Labels { cluster, node, .. }) = Labels::from_map(&attributes) else { return Vec::new() };
+    let changed = Wake::Changed(cluster);
+    if event.action.as_deref() != Some("die") {
+        return vec![changed];
+    }
+    let code = attributes.get("exitCode").and_then(|code| code.parse().ok());
+    match (node, code) {
+        (Some(node), Some(code)) => vec![Wake::Died { cluster, node, code }, changed],
+        _ => vec![changed],
+    }
+}

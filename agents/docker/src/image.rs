@@ -1,0 +1,198 @@
+//! A node's image: found, or pulled, and pinned.
+
+use crate::{
+    DockerAgent,
+    engine::{CALL, Fault, PULL},
+};
+use bollard::{auth::DockerCredentials, models::ImageInspect, query_parameters::CreateImageOptionsBuilder};
+use chainpool_agent::{Error, ImageRef, Result};
+use futures::TryStreamExt;
+use std::time::Duration;
+
+/// How long a pull may show no progress. An engine without a network gives up by itself sooner.
+const STALL: Duration = Duration::from_mins(2);
+
+impl DockerAgent {
+    /// Finds the first candidate that is present, else pulls the first that can be had. With a mirror, a name without
+    /// a registry of its own is pulled through the mirror alone, but one that is present under its bare name will do.
+    pub(crate) async fn image_ensure(&self, candidates: &[String]) -> Result<ImageRef> {
+        for candidate in candidates {
+            let mirrored = self.mirrored(candidate);
+            for name in mirrored.iter().chain([candidate]) {
+                if let Some(id) = self.image_inspect(name).await?.and_then(|image| image.id) {
+                    return Ok(ImageRef { name: name.clone(), pinned: id });
+                }
+            }
+        }
+        let mut reasons = Vec::new();
+        for candidate in candidates {
+            let name = self.mirrored(candidate).unwrap_or_else(|| candidate.clone());
+            match self.image_pull(&name).await {
+                Ok(()) => match self.image_inspect(&name).await? {
+                    Some(image) => return pinned(name, image),
+                    None => reasons.push(format!("{name}: pulled, but gone again")),
+                },
+                Err(Fault::Error(error)) => return Err(error),
+                Err(Fault::Answer { message, .. }) => reasons.push(format!("{name}: {message}")),
+            }
+        }
+        Err(missing(candidates, &reasons))
+    }
+
+    async fn image_inspect(&self, name: &str) -> Result<Option<ImageInspect>> {
+        let docker = self.engine.docker().await?;
+        match self.engine.call(CALL, docker.inspect_image(name)).await {
+            Ok(image) => Ok(Some(image)),
+            Err(fault) if fault.is(404) => Ok(None),
+            Err(fault) => Err(fault.into_error(&format!("show the image {name}"))),
+        }
+    }
+
+    async fn image_pull(&self, name: &str) -> Result<(), Fault> {
+        let docker = self.engine.docker().await?;
+        // A name alone would pull every tag there is.
+        let reference = if has_tag(name) { name.to_owned() } else { format!("{name}:latest") };
+        let options = CreateImageOptionsBuilder::default().from_image(&reference).build();
+        let mut progress = docker.create_image(Some(options), None, self.login(name));
+        let whole = async {
+            loop {
+                match tokio::time::timeout(STALL, progress.try_next()).await {
+                    Ok(Ok(Some(_))) => {}
+                    Ok(Ok(None)) => return Ok(()),
+                    Ok(Err(e)) => return Err(self.engine.fault(e)),
+                    Err(_) => return Err(late(format!("no progress within {} s", STALL.as_secs()))),
+                }
+            }
+        };
+        match tokio::time::timeout(PULL, whole).await {
+            Ok(result) => result,
+            Err(_) => Err(late(format!("not pulled within {} min", PULL.as_secs() / 60))),
+        }
+    }
+
+    /// The name on the mirror; `None` without a mirror, or when the name has a registry of its own.
+    fn mirrored(&self, name: &str) -> Option<String> {
+        let mirror = self.mirror.as_deref()?.trim_end_matches('/');
+        (!has_registry(name)).then(|| format!("{mirror}/{name}"))
+    }
+
+    /// The login, for the registry it is meant for: the mirror where there is one. Others must not learn it.
+    fn login(&self, name: &str) -> Option<DockerCredentials> {
+        let (user, password) = self.registry.as_ref()?;
+        let mirror = self.mirror.as_deref().map(|m| m.trim_end_matches('/'));
+        if mirror.is_some_and(|m| !name.strip_prefix(m).is_some_and(|rest| rest.starts_with('/'))) {
+            return None;
+        }
+        Some(DockerCredentials {
+            username: Some(user.clone()),
+            password: Some(password.expose().clone()),
+            serveraddress: mirror.map(str::to_owned).or_else(|| registry_of(name).map(str::to_owned)),
+            ..DockerCredentials::default()
+        })
+    }
+}
+
+/// A pull that takes too long is one candidate's failure, not the engine's.
+fn late(message: String) -> Fault {
+    Fault::Answer { status: 504, message }
+}
+
+/// Pins what was pulled: by the digest under its own name, else by its id.
+fn pinned(name: String, image: ImageInspect) -> Result<ImageRef> {
+    let repository = repository_of(&name);
+    let digests = image.repo_digests.unwrap_or_default();
+    let digest = digests.iter().find(|d| d.split_once('@').is_some_and(|(r, _)| r == repository)).or(digests.first());
+    match digest.cloned().or(image.id) {
+        Some(pinned) => Ok(ImageRef { name, pinned }),
+        None => Err(Error::Refused(format!("the engine tells neither digest nor id of the image {name}"))),
+    }
+}
+
+fn missing(candidates: &[String], reasons: &[String]) -> Error {
+    if candidates.is_empty() {
+        return Error::Refused("no image was named".to_owned());
+    }
+    let make = candidates.iter().find_map(|c| {
+        let name = repository_of(c).rsplit('/').next()?;
+        Some(name.strip_prefix("chainpool-").unwrap_or(name).to_owned())
+    });
+    let make = make.map_or_else(String::new, |name| format!("build it with `make docker-{name}`, "));
+    Error::Refused(format!(
+        "none of the images is on the engine, and none can be pulled ({}): {make}check the engine's network, or set a mirror",
+        reasons.join("; ")
+    ))
+}
+
+/// The first part of a name, when it is a registry: it has a dot or a port, or is `localhost`.
+fn registry_of(name: &str) -> Option<&str> {
+    let (first, _) = name.split_once('/')?;
+    (first.contains(['.', ':']) || first == "localhost").then_some(first)
+}
+
+fn has_registry(name: &str) -> bool {
+    registry_of(name).is_some()
+}
+
+fn has_tag(name: &str) -> bool {
+    repository_of(name) != name
+}
+
+/// A name without tag and digest.
+fn repository_of(name: &str) -> &str {
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainpool_agent::{Connection, InstanceId, Secret};
+
+    fn agent(mirror: Option<&str>) -> DockerAgent {
+        DockerAgent::connect(&Connection {
+            instance: InstanceId::new(),
+            address: "unix:///nowhere".into(),
+            tls: None,
+            insecure: false,
+            bind: "127.0.0.1".parse().expect("an address"),
+            mirror: mirror.map(str::to_owned),
+            registry: Some(("me".into(), Secret::new("secret".into()))),
+        })
+        .expect("an agent")
+    }
+
+    #[test]
+    fn a_mirror_serves_names_without_a_registry() {
+        let agent = agent(Some("m.example:5000/"));
+        assert_eq!(agent.mirrored("cometbft/cometbft:v1").as_deref(), Some("m.example:5000/cometbft/cometbft:v1"));
+        assert_eq!(agent.mirrored("ghcr.io/x/y:1"), None);
+        assert_eq!(agent.mirrored("localhost/x"), None);
+    }
+
+    #[test]
+    fn a_login_is_shown_to_its_own_registry_alone() {
+        let mirrored = agent(Some("m.example:5000"));
+        assert!(mirrored.login("m.example:5000/a").is_some());
+        assert!(mirrored.login("m.example:5000.evil.example/a").is_none());
+        assert!(mirrored.login("ghcr.io/x/y:1").is_none());
+        assert!(agent(None).login("ghcr.io/x/y:1").is_some());
+    }
+
+    #[test]
+    fn names_are_taken_apart() {
+        for (name, repository, tag) in
+            [("a", "a", false), ("a:1", "a", true), ("h:5/a", "h:5/a", false), ("h:5/a:1", "h:5/a", true), ("a@sha256:0", "a", true)]
+        {
+            assert_eq!((repository_of(name), has_tag(name)), (repository, tag), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_missing_image_says_how_to_get_it() {
+        let error = missing(&["chainpool-cometbft:1".into()], &["chainpool-cometbft:1: denied".into()]).to_string();
+        assert!(error.contains("`make docker-cometbft`") && error.contains("denied"), "{error}");
+    }
+}

@@ -1,0 +1,69 @@
+//! A node's output.
+
+use crate::{
+    DockerAgent,
+    engine::{CALL, Engine},
+};
+use bollard::{container::LogOutput, errors::Error as Bollard, query_parameters::LogsOptionsBuilder};
+use chainpool_agent::{ClusterKey, Error, LogLine, LogQuery, LogStream, NodeName, Result, node_object_name};
+use futures::{Stream, StreamExt, stream};
+use std::{sync::Arc, time::Duration};
+
+impl DockerAgent {
+    pub(crate) async fn node_logs(&self, key: &ClusterKey, node: &NodeName, query: &LogQuery) -> Result<LogStream> {
+        let LogQuery { tail, since, follow } = query;
+        // Looked at first, so that an absent node is an error here and a foreign one's output is never read.
+        let Some(container) = self.container_find(key, node).await? else {
+            return Err(Error::Refused(format!(
+                "node {node} has no container {}: it was not made, or is gone",
+                node_object_name(key, node)
+            )));
+        };
+        let docker = self.engine.docker().await?;
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .follow(*follow)
+            .since(i32::try_from(*since).unwrap_or(if *since < 0 { 0 } else { i32::MAX }))
+            .tail(&tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()))
+            .build();
+        let frames = docker.logs(&container.id, Some(options)).boxed();
+        let frames = Frames { engine: self.engine.clone(), frames, limit: (!follow).then_some(CALL), over: false };
+        Ok(stream::unfold(frames, async |mut frames| frames.next().await.map(|line| (line, frames))).boxed())
+    }
+}
+
+/// The engine's frames as lines. Without `follow` each must come within the limit of a call; a followed node may be
+/// silent for as long as it likes.
+struct Frames<S> {
+    engine: Arc<Engine>,
+    frames: S,
+    limit: Option<Duration>,
+    over: bool,
+}
+
+impl<S: Stream<Item = Result<LogOutput, Bollard>> + Unpin> Frames<S> {
+    async fn next(&mut self) -> Option<Result<LogLine>> {
+        if self.over {
+            return None;
+        }
+        let frame = match self.limit {
+            None => self.frames.next().await?,
+            Some(limit) => match tokio::time::timeout(limit, self.frames.next()).await {
+                Ok(frame) => frame?,
+                Err(_) => {
+                    self.over = true;
+                    return Some(Err(Error::Unreachable(format!("{}: the log stopped in the middle", self.engine.address()))));
+                }
+            },
+        };
+        Some(match frame {
+            Ok(LogOutput::StdErr { message }) => Ok(LogLine { stderr: true, bytes: message }),
+            Ok(other) => Ok(LogLine { stderr: false, bytes: other.into_bytes() }),
+            Err(e) => {
+                self.over = true;
+                Err(self.engine.fault(e).into_error("show the log"))
+            }
+        })
+    }
+}

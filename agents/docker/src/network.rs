@@ -1,0 +1,117 @@
+//! The network of one generation of a cluster.
+
+use crate::{
+    DockerAgent,
+    engine::{CALL, Fault, absent_is_fine},
+};
+use bollard::{
+    models::{Ipam, IpamConfig, Network, NetworkCreateRequest},
+    query_parameters::ListNetworksOptionsBuilder,
+};
+use chainpool_agent::{ClusterKey, Error, Labels, NetworkSpec, Result, network_name};
+use ipnet::Ipv4Net;
+use std::collections::HashMap;
+
+/// How often somebody else may get in between before we give up for now.
+const ROUNDS: usize = 4;
+
+impl DockerAgent {
+    /// Makes the network, or adopts it. Engines allow two networks of one name, so the name is looked up first.
+    pub(crate) async fn network_ensure(&self, key: &ClusterKey, spec: &NetworkSpec) -> Result<()> {
+        let name = network_name(key);
+        for _ in 0..ROUNDS {
+            if self.network_settled(key, spec, &name).await? {
+                return Ok(());
+            }
+            match self.network_create(key, spec, &name).await {
+                // With a subnet the engine itself lets only one of two through; without one, look who else made it.
+                Ok(()) if spec.subnet.is_some() => return Ok(()),
+                Ok(()) => {}
+                Err(fault) if fault.says("overlap") => self.explain_overlap(spec, &name, fault).await?,
+                Err(fault) => return Err(fault.into_error(&format!("make the network {name}"))),
+            }
+        }
+        if self.network_settled(key, spec, &name).await? {
+            return Ok(());
+        }
+        Err(Error::Busy(format!("the network {name} is being made and removed by somebody else")))
+    }
+
+    /// Whether exactly one right network of this name is there. Removes wrong and surplus ones of ours on the way.
+    async fn network_settled(&self, key: &ClusterKey, spec: &NetworkSpec, name: &str) -> Result<bool> {
+        let found = self.networks_named(name).await?;
+        let ours = Labels::of_cluster(self.instance, key);
+        if found.iter().any(|n| n.labels.as_ref().and_then(Labels::from_map).as_ref() != Some(&ours)) {
+            return Err(Error::Foreign(format!("network {name}")));
+        }
+        let (mut right, mut surplus): (Vec<_>, Vec<_>) = found.into_iter().partition(|n| fits(n, spec));
+        // The oldest stays: whoever made it may have gone on already.
+        right.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
+        surplus.extend(right.drain(1.min(right.len())..));
+        for network in surplus {
+            self.network_remove(network.id.as_deref().unwrap_or(name))
+                .await
+                .map_err(|f| f.into_error(&format!("remove the network {name}, whose addresses are not the wanted ones")))?;
+        }
+        Ok(!right.is_empty())
+    }
+
+    async fn network_create(&self, key: &ClusterKey, spec: &NetworkSpec, name: &str) -> Result<(), Fault> {
+        let docker = self.engine.docker().await?;
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            driver: Some("bridge".to_owned()),
+            ipam: spec.subnet.map(|subnet| Ipam {
+                config: Some(vec![IpamConfig { subnet: Some(subnet.trunc().to_string()), ..IpamConfig::default() }]),
+                ..Ipam::default()
+            }),
+            labels: Some(Labels::of_cluster(self.instance, key).to_map()),
+            ..NetworkCreateRequest::default()
+        };
+        self.engine.call(CALL, docker.create_network(request)).await.map(drop)
+    }
+
+    pub(crate) async fn network_remove(&self, id: &str) -> Result<(), Fault> {
+        let docker = self.engine.docker().await?;
+        absent_is_fine(self.engine.call(CALL, docker.remove_network(id)).await)
+    }
+
+    async fn networks_named(&self, name: &str) -> Result<Vec<Network>> {
+        let mut list = self.networks(&HashMap::from([("name", vec![name.to_owned()])])).await?;
+        list.retain(|n| n.name.as_deref() == Some(name)); // the engine's filter also takes parts of names
+        Ok(list)
+    }
+
+    pub(crate) async fn networks(&self, filters: &HashMap<&str, Vec<String>>) -> Result<Vec<Network>> {
+        let docker = self.engine.docker().await?;
+        let options = ListNetworksOptionsBuilder::default().filters(filters).build();
+        self.engine.call(CALL, docker.list_networks(Some(options))).await.map_err(|f| f.into_error("list its networks"))
+    }
+
+    /// A subnet that is taken: by a twin of ours made at the same moment (fine, look again), or by another network.
+    async fn explain_overlap(&self, spec: &NetworkSpec, name: &str, fault: Fault) -> Result<()> {
+        let all = self.networks(&HashMap::new()).await?;
+        let Some(subnet) = spec.subnet else {
+            return Err(fault.into_error(&format!("make the network {name}")));
+        };
+        let taken = |n: &&Network| subnets(n).any(|other| other.contains(&subnet.trunc()) || subnet.trunc().contains(&other));
+        match all.iter().find(taken) {
+            Some(twin) if twin.name.as_deref() == Some(name) => Ok(()),
+            holder => {
+                let holder = holder.and_then(|n| n.name.as_deref()).map_or("another network", |n| n);
+                Err(Error::Refused(format!(
+                    "the subnet {subnet} overlaps {holder} on this engine: remove that network, or give the host other subnets"
+                )))
+            }
+        }
+    }
+}
+
+fn subnets(network: &Network) -> impl Iterator<Item = Ipv4Net> {
+    let configs = network.ipam.as_ref().and_then(|i| i.config.as_deref()).unwrap_or_default();
+    configs.iter().filter_map(|c| c.subnet.as_deref()?.parse().ok())
+}
+
+fn fits(network: &Network, spec: &NetworkSpec) -> bool {
+    network.driver.as_deref() == Some("bridge") && spec.subnet.is_none_or(|subnet| subnets(network).eq([subnet.trunc()]))
+}

@@ -1,0 +1,142 @@
+//! What is ours on the engine: one label-filtered listing a kind of object.
+
+use crate::{DockerAgent, engine::CALL};
+use bollard::{
+    models::{ContainerSummary, ContainerSummaryStateEnum as State},
+    query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder},
+};
+use chainpool_agent::{
+    ClusterId, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, Labels, NodeState, Object, ObjectKind, Observation, Result, Scope,
+};
+use std::collections::HashMap;
+
+/// Labels that a listing asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct Filter(Vec<String>);
+
+impl Filter {
+    pub(crate) fn instance(instance: InstanceId) -> Self {
+        Self(vec![format!("{LABEL_INSTANCE}={instance}")])
+    }
+
+    pub(crate) fn cluster(instance: InstanceId, cluster: ClusterId) -> Self {
+        Self::instance(instance).and(LABEL_CLUSTER, &cluster)
+    }
+
+    pub(crate) fn and(mut self, label: &str, value: &impl ToString) -> Self {
+        self.0.push(format!("{label}={}", value.to_string()));
+        self
+    }
+
+    pub(crate) fn as_map(&self) -> HashMap<&'static str, Vec<String>> {
+        HashMap::from([("label", self.0.clone())])
+    }
+}
+
+impl DockerAgent {
+    pub(crate) async fn objects_observe(&self, scope: Scope) -> Result<Observation> {
+        let filter = match scope {
+            Scope::Host => Filter::instance(self.instance),
+            Scope::Cluster(cluster) => Filter::cluster(self.instance, cluster),
+        };
+        Ok(Observation { objects: self.objects_list(&filter).await? })
+    }
+
+    /// Lists containers, networks and volumes at once.
+    pub(crate) async fn objects_list(&self, filter: &Filter) -> Result<Vec<Object>> {
+        let (mut all, networks, volumes) =
+            tokio::try_join!(self.containers_list(filter), self.networks_list(filter), self.volumes_list(filter))?;
+        all.extend(networks);
+        all.extend(volumes);
+        Ok(all)
+    }
+
+    pub(crate) async fn containers_list(&self, filter: &Filter) -> Result<Vec<Object>> {
+        let docker = self.engine.docker().await?;
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filter.as_map()).build();
+        let list = self.engine.call(CALL, docker.list_containers(Some(options))).await.map_err(|f| f.into_error("list its containers"))?;
+        let objects = list.into_iter().filter_map(|container| {
+            let state = Some(state(&container));
+            let name = container.names.unwrap_or_default().into_iter().next().unwrap_or_default();
+            object(ObjectKind::Node, name.trim_start_matches('/').to_owned(), container.id, &container.labels.unwrap_or_default(), state)
+        });
+        Ok(objects.collect())
+    }
+
+    async fn networks_list(&self, filter: &Filter) -> Result<Vec<Object>> {
+        let list = self.networks(&filter.as_map()).await?;
+        let objects = list
+            .into_iter()
+            .filter_map(|n| object(ObjectKind::Network, n.name.unwrap_or_default(), n.id, &n.labels.unwrap_or_default(), None));
+        Ok(objects.collect())
+    }
+
+    pub(crate) async fn volumes_list(&self, filter: &Filter) -> Result<Vec<Object>> {
+        let docker = self.engine.docker().await?;
+        let options = ListVolumesOptionsBuilder::default().filters(&filter.as_map()).build();
+        let list = self.engine.call(CALL, docker.list_volumes(Some(options))).await.map_err(|f| f.into_error("list its volumes"))?;
+        // A volume has no id of its own: its name is one.
+        let objects = list
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|v| object(ObjectKind::Volume, v.name.clone(), Some(v.name), &v.labels, None));
+        Ok(objects.collect())
+    }
+}
+
+fn object(
+    kind: ObjectKind,
+    name: String,
+    id: Option<String>,
+    labels: &HashMap<String, String>,
+    state: Option<NodeState>,
+) -> Option<Object> {
+    let Some(labels) = Labels::from_map(labels) else {
+        tracing::warn!(%name, ?kind, "an object with this instance's label has no readable cluster labels: it is left alone");
+        return None;
+    };
+    let Labels { instance: _, cluster, generation, node, hash } = labels;
+    Some(Object { kind, name, id: id.unwrap_or_default(), cluster, generation, node, hash, state })
+}
+
+/// A node's state by the words of a listing, which spares an inspect a container.
+fn state(container: &ContainerSummary) -> NodeState {
+    let status = container.status.as_deref().unwrap_or_default();
+    match container.state {
+        Some(State::CREATED) => NodeState::Created,
+        Some(State::RUNNING) => NodeState::Running,
+        Some(State::PAUSED) => NodeState::Paused,
+        Some(State::EXITED) => exit_code(status).map_or_else(|| NodeState::Changing(status.to_owned()), NodeState::Exited),
+        Some(State::RESTARTING) => NodeState::Changing("restarting".to_owned()),
+        Some(State::REMOVING) => NodeState::Changing("removing".to_owned()),
+        Some(State::DEAD) => NodeState::Changing("dead".to_owned()),
+        Some(State::STOPPING) => NodeState::Changing("stopping".to_owned()),
+        Some(State::EMPTY) | None => NodeState::Changing(status.to_owned()),
+    }
+}
+
+/// The code in `Exited (137) 5 seconds ago`.
+fn exit_code(status: &str) -> Option<i64> {
+    status.strip_prefix("Exited (")?.split_once(')')?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_code_is_read_from_the_listing() {
+        assert_eq!(exit_code("Exited (137) 5 seconds ago"), Some(137));
+        assert_eq!(exit_code("Exited (0) Less than a second ago"), Some(0));
+        assert_eq!(exit_code("Up 5 seconds"), None);
+    }
+
+    #[test]
+    fn what_is_between_two_states_is_changing() {
+        for (word, name) in [(State::RESTARTING, "restarting"), (State::DEAD, "dead"), (State::REMOVING, "removing")] {
+            let container = ContainerSummary { state: Some(word), ..ContainerSummary::default() };
+            assert_eq!(state(&container), NodeState::Changing(name.to_owned()));
+        }
+    }
+}
