@@ -11,7 +11,7 @@ pub use nodes::{Nodes, NodesError};
 pub use registry::{Registry, TypeUnknown};
 
 use async_trait::async_trait;
-use chainpool_agent::{Audience, ClusterSpec, LogConfig, NodeName, NetworkSpec, Observation, Protocol, Secret};
+use chainpool_agent::{Audience, ClusterSpec, LogConfig, NetworkSpec, NodeName, Observation, Protocol, Secret};
 use chainpool_api as api;
 use std::collections::BTreeMap;
 
@@ -103,6 +103,9 @@ pub struct Past {
     pub recovering: bool,
     /// When the nodes were last started by us; a height is not stalled before it had time to move.
     pub started_at: Option<api::Timestamp>,
+    /// When a node last began to answer that had not answered before, by whoever's doing (an engine that came back, an
+    /// unpaused node). A height is not stalled before it had time to move again.
+    pub returned_at: Option<api::Timestamp>,
 }
 
 /// What evidence says, with the reason in words.

@@ -1,6 +1,6 @@
 //! Which network types there are.
 
-use crate::NetworkType;
+use crate::{NetworkType, cometbft::CometBft};
 use std::sync::Arc;
 
 /// All network types by name. A new type is one new module and one line here.
@@ -19,7 +19,7 @@ pub struct TypeUnknown {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(vec![("cometbft", Arc::new(CometBft))])
     }
 }
 

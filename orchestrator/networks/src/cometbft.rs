@@ -1,2 +1,0 @@
-//! `CometBFT`: placeholder until the helper's module lands.
-pub(crate) struct CometBft;

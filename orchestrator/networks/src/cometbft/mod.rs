@@ -1,0 +1,70 @@
+//! `CometBFT` 0.38 with its built-in key-value application: the smallest real Byzantine-fault-tolerant ledger.
+
+mod bundle;
+mod config;
+mod facts;
+mod keys;
+mod parameters;
+mod probe;
+mod prove;
+mod render;
+mod rpc;
+mod verdict;
+
+use crate::{BundleParts, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach, Seed, Verdict};
+use async_trait::async_trait;
+use chainpool_agent::{ClusterSpec, Observation};
+use chainpool_api as api;
+use parameters::Parameters;
+use serde_json::{Map, Value};
+
+/// The type `cometbft`.
+pub(crate) struct CometBft;
+
+#[async_trait]
+impl NetworkType for CometBft {
+    fn describe(&self) -> api::NetworkType {
+        api::NetworkType {
+            name: "cometbft".to_owned(),
+            about: "CometBFT with its built-in key-value ledger: validators that agree by Byzantine-fault-tolerant voting.".to_owned(),
+            version: "0.38".to_owned(),
+            consensus: "bft".to_owned(),
+            parameters: parameters::parameters(),
+            presets: parameters::presets(),
+            images: render::images(),
+        }
+    }
+
+    fn settle(&self, preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
+        parameters::settle(preset, given)
+    }
+
+    fn layout(&self, parameters: &Value) -> Layout {
+        render::layout(&settled(parameters))
+    }
+
+    fn render(&self, order: &Order, seed: &Seed) -> ClusterSpec {
+        render::render(&settled(&order.parameters), order, seed)
+    }
+
+    async fn probe(&self, nodes: &Nodes, observed: &Observation) -> api::Evidence {
+        probe::probe(nodes, observed).await
+    }
+
+    fn verdict(&self, parameters: &Value, evidence: &api::Evidence, past: &Past, now: api::Timestamp) -> Verdict {
+        verdict::verdict(&settled(parameters), evidence, past, now)
+    }
+
+    async fn prove(&self, nodes: &Nodes) -> Result<api::Proof, ProveError> {
+        prove::prove(nodes).await
+    }
+
+    fn bundle(&self, spec: &ClusterSpec, reach: &Reach) -> BundleParts {
+        bundle::bundle(spec, reach)
+    }
+}
+
+/// Settled parameters as values.
+fn settled(parameters: &Value) -> Parameters {
+    Parameters::read(parameters).expect("settle has made these parameters")
+}

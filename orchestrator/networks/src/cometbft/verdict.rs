@@ -1,0 +1,158 @@
+//! Judges evidence. Pure.
+//!
+//! Reasons name no figure that changes from one look to the next, so that one verdict stays one verdict.
+
+use super::parameters::Parameters;
+use crate::{Past, Verdict};
+use chainpool_api::{Evidence, HealthState, NodeEvidence, Timestamp};
+
+/// The least time after which a height is stalled.
+const STALLED_MS: i64 = 10_000;
+
+/// Judges what was seen now in the light of what was seen before. The gravest finding decides.
+pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past, now: Timestamp) -> Verdict {
+    let found = Findings::of(evidence);
+    if found.total == 0 {
+        return verdict_of(HealthState::Unknown, "nothing is known of its validators");
+    }
+    if evidence.agree == Some(false) {
+        return broken(format!("validators have different blocks at the same height: {}", hashes(evidence)));
+    }
+    // Validators that have just begun connect within seconds. When they do not, the height stalls.
+    let may_connect = !found.behind.is_empty() && is_quorum(found.answering, found.total);
+    if !found.connected && !may_connect {
+        return broken(found.lost_text());
+    }
+    if is_stalled(parameters, evidence, past, now, is_quorum(found.voting, found.total)) {
+        return broken(match evidence.height.max(past.height) {
+            None => "it makes no block, although enough validators answer".to_owned(),
+            Some(height) => format!("no block follows height {height}, although enough validators answer"),
+        });
+    }
+    if !found.connected {
+        return degraded(found.behind_text());
+    }
+    if !found.missing.is_empty() {
+        return degraded(format!("{}; it still commits", found.missing_text()));
+    }
+    if !found.behind.is_empty() {
+        return degraded(found.behind_text());
+    }
+    if let Some((part, all)) = evidence.power.filter(|(part, all)| part < all) {
+        return degraded(format!("{part} of {all} of the voting power is connected; it still commits"));
+    }
+    match evidence.height {
+        None => degraded("its validators are up; it has made no block yet".to_owned()),
+        Some(height) if !has_recovered(parameters, height, past) => {
+            degraded("all validators take part again; a new block has yet to follow".to_owned())
+        }
+        Some(_) if found.total == 1 => verdict_of(HealthState::Healthy, "its validator answers and makes blocks"),
+        Some(_) => verdict_of(HealthState::Healthy, &format!("all {} validators take part and agree", found.total)),
+    }
+}
+
+/// Who takes part, by the evidence.
+struct Findings<'a> {
+    /// How many validators there are.
+    total: u64,
+    /// How many answer.
+    answering: u64,
+    /// How many answer and vote.
+    voting: u64,
+    /// Those that do not run or do not answer.
+    missing: Vec<(&'a str, &'a NodeEvidence)>,
+    /// Those that answer and do not vote yet: they have just begun and look for the others, or fetch blocks.
+    behind: Vec<&'a str>,
+    /// Whether more than 2/3 of the power is connected; by the number of nodes where the ledger did not tell its powers.
+    connected: bool,
+    /// The power, where the ledger told it.
+    power: Option<(u64, u64)>,
+}
+
+impl<'a> Findings<'a> {
+    fn of(evidence: &'a Evidence) -> Self {
+        let nodes = || evidence.nodes.iter().map(|(name, node)| (name.as_str(), node));
+        let missing: Vec<_> = nodes().filter(|(_, node)| !node.answers).collect();
+        let behind: Vec<_> = nodes().filter(|(_, node)| node.answers && node.catching_up == Some(true)).map(|(name, _)| name).collect();
+        let total = count(nodes());
+        let answering = total - count(missing.iter());
+        let connected = evidence.power.map_or_else(|| is_quorum(answering, total), |(part, all)| is_quorum(part, all));
+        Self { total, answering, voting: answering - count(behind.iter()), missing, behind, connected, power: evidence.power }
+    }
+
+    /// Why it cannot commit.
+    fn lost_text(&self) -> String {
+        let needed = "more than 2/3 of the power is needed to commit";
+        match (self.missing.is_empty(), self.power) {
+            (true, Some((part, all))) => format!("{part} of {all} of the voting power is connected; {needed}"),
+            _ => format!("{}; {needed}", self.missing_text()),
+        }
+    }
+
+    /// Who does not vote yet.
+    fn behind_text(&self) -> String {
+        format!("catching up with the others: {}", self.behind.join(", "))
+    }
+
+    /// Who is missing, and what is known of them.
+    fn missing_text(&self) -> String {
+        let of = |(name, node): &(&str, &NodeEvidence)| match node.process.as_str() {
+            "running" => format!("{name} runs and does not answer"),
+            process => format!("{name} {process}"),
+        };
+        let who = self.missing.iter().map(of).collect::<Vec<_>>().join(", ");
+        match (self.missing.len(), self.total) {
+            (1, 1) => format!("its only validator does not take part ({who})"),
+            (1, total) => format!("1 of {total} validators does not take part ({who})"),
+            (missing, total) => format!("{missing} of {total} validators do not take part ({who})"),
+        }
+    }
+}
+
+fn count(these: impl Iterator) -> u64 {
+    these.fold(0, |count, _| count + 1)
+}
+
+/// Whether a part can commit.
+fn is_quorum(part: u64, all: u64) -> bool {
+    3 * u128::from(part) > 2 * u128::from(all)
+}
+
+/// Whether a block is overdue. An idle ledger without empty blocks may rest for ever, so there a resting height counts only
+/// together with a second sign: too few validators vote.
+fn is_stalled(parameters: &Parameters, evidence: &Evidence, past: &Past, now: Timestamp, enough_vote: bool) -> bool {
+    if evidence.height > past.height || (!parameters.empty_blocks && enough_vote) {
+        return false;
+    }
+    let idle_ms = if parameters.empty_blocks { i64::from(parameters.empty_block_interval_s) * 1000 } else { 0 };
+    let limit_ms = STALLED_MS.max(5 * i64::from(parameters.block_interval_ms)) + idle_ms;
+    let rests_since = past.height_since.max(past.started_at).max(past.returned_at);
+    rests_since.is_some_and(|since| now.millis_since(since) > limit_ms)
+}
+
+/// Whether a ledger that was not healthy has shown that it is again: a new block, or, where blocks come only with
+/// transactions, that all of it is connected, which the caller has found.
+fn has_recovered(parameters: &Parameters, height: u64, past: &Past) -> bool {
+    !past.recovering || Some(height) > past.height || !parameters.empty_blocks
+}
+
+fn hashes(evidence: &Evidence) -> String {
+    let of = |(name, node): (&String, &NodeEvidence)| Some(format!("{name} {}", node.hash.as_deref()?.get(..8)?));
+    evidence.nodes.iter().filter_map(of).collect::<Vec<_>>().join(", ")
+}
+
+fn broken(reason: String) -> Verdict {
+    Verdict { state: HealthState::Broken, reason }
+}
+
+fn degraded(reason: String) -> Verdict {
+    Verdict { state: HealthState::Degraded, reason }
+}
+
+fn verdict_of(state: HealthState, reason: &str) -> Verdict {
+    Verdict { state, reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;
