@@ -1,0 +1,110 @@
+//! How clusters are printed.
+
+use crate::output::{self, NONE, clean, maybe, maybe_when, when, yes};
+use chainpool_api::{Cluster, Endpoint, Evidence, HealthChange, Node, NodeEvidence, Proof};
+use std::fmt::Write as _;
+
+/// Clusters, a line each.
+pub(crate) fn table(clusters: &[Cluster]) -> String {
+    let rows = clusters.iter().map(|cluster| {
+        vec![
+            cluster.name.clone(),
+            cluster.host.clone(),
+            cluster.network_type.clone(),
+            cluster.size.to_string(),
+            cluster.state.to_string(),
+            cluster.health.state.to_string(),
+            maybe(cluster.height.as_ref()),
+            yes(cluster.offered),
+            maybe(cluster.holder.as_ref()),
+            when(cluster.created_at),
+            if cluster.health.reason.is_empty() { NONE.to_owned() } else { cluster.health.reason.clone() },
+        ]
+    });
+    let head = ["NAME", "HOST", "TYPE", "SIZE", "STATE", "HEALTH", "HEIGHT", "FREE", "HOLDER", "CREATED", "REASON"];
+    output::table(&head, rows.collect())
+}
+
+/// A cluster with all that is known of it.
+pub(crate) fn details(cluster: &Cluster) -> String {
+    let labels: Vec<String> = cluster.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut text = output::fields(&[
+        ("name", cluster.name.clone()),
+        ("id", cluster.id.to_string()),
+        ("host", cluster.host.clone()),
+        (
+            "type",
+            format!("{} {} (preset {}, {})", cluster.network_type, cluster.version, maybe(cluster.preset.as_ref()), cluster.consensus),
+        ),
+        ("size", cluster.size.to_string()),
+        ("parameters", cluster.parameters.to_string()),
+        ("labels", if labels.is_empty() { NONE.to_owned() } else { labels.join(" ") }),
+        ("chain id", cluster.chain_id.clone()),
+        ("state", cluster.state.to_string()),
+        ("health", format!("{}: {} (since {})", cluster.health.state, cluster.health.reason, when(cluster.health.since))),
+        ("checked", maybe_when(cluster.health.checked_at)),
+        ("height", maybe(cluster.height.as_ref())),
+        ("free", yes(cluster.offered)),
+        ("holder", maybe(cluster.holder.as_ref())),
+        ("lease", maybe(cluster.lease_id.as_ref())),
+        ("operation", maybe(cluster.operation_id.as_ref())),
+        ("maintenance", cluster.maintenance_until.map_or_else(|| "no".to_owned(), |until| format!("ends {}", when(until)))),
+        ("made", format!("{} (generation {})", when(cluster.created_at), cluster.generation)),
+        ("ready", maybe_when(cluster.ready_at)),
+    ]);
+    if let Some(proof) = &cluster.proof {
+        let _infallible = write!(text, "\n\n{}", output::fields(&proof_rows(proof)));
+    }
+    if let Some(Evidence { nodes: _, height: _, agree, power }) = &cluster.evidence {
+        let agree = agree.map_or_else(|| "not compared".to_owned(), yes);
+        let power = power.map_or_else(|| NONE.to_owned(), |(part, all)| format!("{part} of {all}"));
+        let _infallible = write!(text, "\n\n{}", output::fields(&[("blocks agree", agree), ("voting power", power)]));
+    }
+    if !cluster.nodes.is_empty() {
+        let rows = cluster.nodes.iter().map(node_row).collect();
+        let head = ["NODE", "PROCESS", "ANSWERS", "HEIGHT", "BLOCK", "PEERS", "ENDPOINTS", "IMAGE"];
+        let _infallible = write!(text, "\n\n{}", output::table(&head, rows));
+    }
+    text
+}
+
+fn proof_rows(proof: &Proof) -> [(&'static str, String); 3] {
+    let Proof { transaction, height, key, value, written_to, read_from, at } = proof;
+    let read = if written_to == read_from { format!("{read_from}, the only one asked") } else { read_from.clone() };
+    [
+        ("proven", format!("{} in block {height}", when(*at))),
+        ("transaction", transaction.clone()),
+        ("wrote", format!("{key} = {value} to {written_to}, read back from {read}")),
+    ]
+}
+
+fn node_row(node: &Node) -> Vec<String> {
+    let Node { name, image, endpoints, evidence } = node;
+    let unseen = NodeEvidence { process: "not seen".into(), ..NodeEvidence::default() };
+    let NodeEvidence { process, answers, silent, height, hash: _, block_at, peers, catching_up } = evidence.as_ref().unwrap_or(&unseen);
+    let answers = match silent {
+        Some(why) => format!("no: {why}"),
+        None if *catching_up == Some(true) => format!("{}, catching up", yes(*answers)),
+        None => yes(*answers),
+    };
+    let endpoints: Vec<String> = endpoints.iter().map(|Endpoint { name, address }| format!("{name} {address}")).collect();
+    vec![
+        name.clone(),
+        process.clone(),
+        answers,
+        maybe(height.as_ref()),
+        maybe_when(*block_at),
+        maybe(peers.as_ref()),
+        if endpoints.is_empty() { NONE.to_owned() } else { endpoints.join(", ") },
+        maybe(image.as_ref()),
+    ]
+}
+
+/// The history of verdicts, a line each.
+pub(crate) fn history(changes: &[HealthChange]) -> String {
+    let rows = changes.iter().map(|HealthChange { state, reason, at, evidence }| {
+        let height = evidence.as_ref().and_then(|evidence| evidence.height);
+        vec![at.to_string(), state.to_string(), maybe(height.as_ref()), clean(reason)]
+    });
+    output::table(&["FROM", "HEALTH", "HEIGHT", "REASON"], rows.collect())
+}

@@ -1,0 +1,93 @@
+//! The data folder, and the local administrator's file in it.
+
+use crate::exit::{Exit, Failure, Result};
+use serde::{Deserialize, Serialize};
+use std::{
+    env, fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The local administrator's file.
+pub(crate) const CONTEXT: &str = "admin.context";
+
+/// Where the local server listens and what it lets in: written by `serve` with mode 0600, read by the client verbs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Context {
+    /// Such as `http://127.0.0.1:8080`.
+    pub(crate) server: String,
+    /// The local administrator's token.
+    pub(crate) token: String,
+    /// The authority of the server's certificate, where it is not a public one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("server", &self.server).field("token", &"***").field("ca", &self.ca).finish()
+    }
+}
+
+impl Context {
+    /// Reads the file of a data folder; absent where there is none.
+    pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(CONTEXT);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                let advice = "run this as the one who runs the server, or give --server and --token-file";
+                return Err(Failure::new(Exit::Usage, format!("cannot read {}: {error}; {advice}", path.display())));
+            }
+        };
+        // The parser's own message would quote the line, and the line may hold the token.
+        toml::from_str(&text).map(Some).map_err(|_| {
+            Failure::new(Exit::Usage, format!("{} is damaged; start the server again, it writes the file anew", path.display()))
+        })
+    }
+}
+
+/// The data folder: the one given, `/var/lib/chainpool` as root, else the XDG data folder.
+pub(crate) fn folder(given: Option<&Path>) -> Result<PathBuf> {
+    match given {
+        Some(folder) => Ok(folder.to_owned()),
+        None if rustix::process::geteuid().is_root() => Ok(PathBuf::from("/var/lib/chainpool")),
+        None => xdg(env::var_os("XDG_DATA_HOME").map(PathBuf::from), env::var_os("HOME").map(PathBuf::from))
+            .ok_or_else(|| Failure::new(Exit::Usage, "there is no home folder; name the data folder with --data or CHAINPOOL_DATA")),
+    }
+}
+
+/// The XDG base directory specification: a relative `XDG_DATA_HOME` is ignored.
+fn xdg(data_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+    let base = data_home
+        .filter(|path| path.is_absolute())
+        .or_else(|| home.filter(|path| path.is_absolute()).map(|home| home.join(".local/share")))?;
+    Some(base.join("chainpool"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_follows_the_xdg_rules() {
+        let path = |text: &str| Some(PathBuf::from(text));
+        assert_eq!(xdg(path("/x"), path("/home/a")), path("/x/chainpool"));
+        assert_eq!(xdg(path("relative"), path("/home/a")), path("/home/a/.local/share/chainpool"));
+        assert_eq!(xdg(None, None), None);
+    }
+
+    #[test]
+    fn the_context_is_read_and_a_damaged_one_never_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Context::read(folder.path()).unwrap(), None);
+        let file = folder.path().join(CONTEXT);
+        fs::write(&file, "server = \"http://127.0.0.1:8080\"\ntoken = \"s3cret\"\n").unwrap();
+        let context = Context::read(folder.path()).unwrap().unwrap();
+        assert_eq!((context.server.as_str(), context.token.as_str(), &context.ca), ("http://127.0.0.1:8080", "s3cret", &None));
+        assert!(!format!("{context:?}").contains("s3cret"));
+        fs::write(&file, "token = s3cret").unwrap();
+        let failure = Context::read(folder.path()).unwrap_err();
+        assert!(failure.message.contains("damaged") && !failure.message.contains("s3cret"), "{failure}");
+    }
+}

@@ -1,0 +1,239 @@
+//! `chainpool host …`: the verbs. Their settings are in `host_settings.rs`.
+
+use crate::{
+    args::{ListArgs, WaitArgs, YesArgs, word},
+    client::Client,
+    confirm,
+    exit::Result,
+    host_settings::{CreateArgs, UpdateArgs},
+    output::{self, NONE, maybe, maybe_when, size, when, yes},
+    wait,
+};
+use chainpool_api::{Fill, Host, HostAdopt, HostFilter, HostForget, HostState, Platform};
+use clap::{Args, Subcommand};
+use std::fmt::Write as _;
+use uuid::Uuid;
+
+/// What can be done with hosts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Probes a host and registers it; nothing is stored when the probe fails
+    Create(Box<CreateArgs>),
+    /// Lists the hosts
+    List(FilterArgs),
+    /// Shows a host with all its settings
+    Show {
+        /// Its name or id
+        host: String,
+    },
+    /// Changes a host's settings; what is not given stays
+    Update(Box<UpdateArgs>),
+    /// Removes a host that has no clusters, or forgets one that never returns
+    Delete(DeleteArgs),
+    /// Takes unclaimed clusters over, in order to remove them
+    Adopt(AdoptArgs),
+    /// Makes clusters up to the host's capacity, by its fill policy
+    Fillup(FillupArgs),
+    /// Switches autofill off and deletes the free clusters; held ones are never touched
+    Clean(WipeArgs),
+    /// Drops everything of this installation there; refused while clusters are held
+    Reset(WipeArgs),
+}
+
+/// Which hosts to list.
+#[derive(Debug, Args)]
+pub(crate) struct FilterArgs {
+    /// In this state
+    #[arg(long, value_parser = word!(HostState))]
+    state: Option<HostState>,
+    /// Of this kind
+    #[arg(long = "type", value_parser = word!(Platform))]
+    platform: Option<Platform>,
+    /// Whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+/// Which host to remove, and how.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// Its name or id
+    host: String,
+    /// Forgets an unreachable host with all its clusters and leases; its name is typed again, here or when asked
+    #[arg(long, num_args = 0..=1, value_name = "NAME")]
+    #[expect(clippy::option_option, reason = "clap's own way to tell: absent, given, given with a name")]
+    forget: Option<Option<String>>,
+    #[command(flatten)]
+    yes: YesArgs,
+}
+
+/// What to take over.
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// The host's name or id
+    host: String,
+    /// The ids of the unclaimed clusters, as `chainpool status` lists them
+    #[arg(required = true, value_name = "CLUSTER")]
+    clusters: Vec<Uuid>,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    yes: YesArgs,
+}
+
+/// Which host to fill.
+#[derive(Debug, Args)]
+pub(crate) struct FillupArgs {
+    /// Its name or id
+    host: String,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// Which host to wipe.
+#[derive(Debug, Args)]
+pub(crate) struct WipeArgs {
+    /// Its name or id
+    host: String,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    yes: YesArgs,
+}
+
+/// Does a verb.
+pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Create(args) => {
+            let answer = client.host_create(&args.build()?).await?;
+            if json { output::json(&answer.json) } else { output::line(details(&answer.value)) }
+        }
+        Verb::List(FilterArgs { state, platform, search, list }) => {
+            let filter = HostFilter { state, platform, search, after: None, limit: None };
+            let answer = client.host_list(&filter, list.limit).await?;
+            if json { output::json(&answer.json) } else { output::line(table(&answer.value.items)) }
+        }
+        Verb::Show { host } => {
+            let answer = client.host_show(&host).await?;
+            if json { output::json(&answer.json) } else { output::line(details(&answer.value)) }
+        }
+        Verb::Update(args) => update(client, json, *args).await,
+        Verb::Delete(args) => delete(client, args).await,
+        Verb::Adopt(AdoptArgs { host, clusters, wait, yes }) => {
+            confirm::ask(&yes, &format!("This removes {} unclaimed cluster(s) from host {host}.", clusters.len())).await?;
+            let answer = client.host_adopt(&host, &HostAdopt { clusters }).await?;
+            wait::finish(client, json, answer, &wait).await
+        }
+        Verb::Fillup(FillupArgs { host, wait }) => {
+            let answer = client.host_do(&host, "fillup").await?;
+            wait::finish(client, json, answer, &wait).await
+        }
+        Verb::Clean(args) => wipe(client, json, args, "clean", "deletes all free clusters of").await,
+        Verb::Reset(args) => wipe(client, json, args, "reset", "drops everything of this installation on").await,
+    }
+}
+
+async fn wipe(client: &Client, json: bool, args: WipeArgs, verb: &str, what: &str) -> Result<()> {
+    let WipeArgs { host, wait, yes } = args;
+    confirm::ask(&yes, &format!("This {what} host {host}.")).await?;
+    let answer = client.host_do(&host, verb).await?;
+    wait::finish(client, json, answer, &wait).await
+}
+
+async fn update(client: &Client, json: bool, args: UpdateArgs) -> Result<()> {
+    // The API takes logging as one value: what is not given is what it is now.
+    let log = if args.changes_log() { Some(client.host_show(&args.host).await?.value.log) } else { None };
+    let host = args.host.clone();
+    let answer = client.host_update(&host, &args.build(log)?).await?;
+    if json { output::json(&answer.json) } else { output::line(details(&answer.value)) }
+}
+
+async fn delete(client: &Client, args: DeleteArgs) -> Result<()> {
+    let DeleteArgs { host, forget, yes } = args;
+    let forget = match forget {
+        None => {
+            confirm::ask(&yes, &format!("This removes host {host}.")).await?;
+            None
+        }
+        Some(Some(name)) => Some(name),
+        Some(None) => {
+            let what = format!("This forgets host {host} with all its clusters, and ends their leases. It cannot be undone.");
+            Some(confirm::typed(&what, "its name: --forget NAME").await?)
+        }
+    };
+    client.host_delete(&host, &HostForget { forget }).await?;
+    output::note(format_args!("host {host} is removed"));
+    Ok(())
+}
+
+/// Hosts, a line each.
+fn table(hosts: &[Host]) -> String {
+    let rows = hosts.iter().map(|host| {
+        vec![
+            host.name.clone(),
+            host.platform.to_string(),
+            host.state.to_string(),
+            host.capacity.to_string(),
+            host.clusters.to_string(),
+            host.offered.to_string(),
+            host.leased.to_string(),
+            yes(host.schedulable),
+            yes(host.autofill),
+            host.address.clone(),
+            if host.reason.is_empty() { NONE.to_owned() } else { host.reason.clone() },
+        ]
+    });
+    let head = ["NAME", "TYPE", "STATE", "CAPACITY", "CLUSTERS", "FREE", "HELD", "SCHEDULABLE", "AUTOFILL", "ADDRESS", "REASON"];
+    output::table(&head, rows.collect())
+}
+
+fn details(host: &Host) -> String {
+    let state = if host.reason.is_empty() { host.state.to_string() } else { format!("{}: {}", host.state, host.reason) };
+    let mut text = output::fields(&[
+        ("name", host.name.clone()),
+        ("id", host.id.to_string()),
+        ("type", host.platform.to_string()),
+        ("address", format!("{}{}", host.address, if host.insecure { " (insecure)" } else { "" })),
+        ("engine", host.engine_id.clone()),
+        ("state", format!("{state} (since {})", when(host.since))),
+        ("clusters", format!("{} of {}: {} free, {} held", host.clusters, host.capacity, host.offered, host.leased)),
+        ("schedulable", yes(host.schedulable)),
+        ("autofill", yes(host.autofill)),
+        ("maintenance", host.maintenance_until.map_or_else(|| "no".to_owned(), |until| format!("ends {}", when(until)))),
+        ("memory factor", host.memory_factor.to_string()),
+        ("disk floor", format!("{} %", host.disk_floor)),
+        ("public address", host.public_address.clone()),
+        ("bind", host.bind.clone()),
+        ("ports", format!("{}-{}", host.ports.0, host.ports.1)),
+        ("subnets", host.subnets.clone()),
+        ("log", format!("{} {} {}", host.log.kind, host.log.level, host.log.server.as_deref().unwrap_or_default())),
+        ("mirror", maybe(host.mirror.as_ref())),
+        ("operation", maybe(host.operation_id.as_ref())),
+        ("registered", when(host.created_at)),
+    ]);
+    for (role, images) in &host.images {
+        let _infallible = write!(text, "\nimage {role}: {}", output::clean(&images.join(", ")));
+    }
+    if let Some(info) = &host.info {
+        let disk = info.disk_free_bytes.map_or_else(|| "not checked".to_owned(), |free| format!("{} free", size(free)));
+        let skew = info.skew_ms.map_or_else(|| "not checked".to_owned(), |skew| format!("{skew} ms"));
+        let _infallible = write!(
+            text,
+            "\n\n{}",
+            output::fields(&[
+                ("platform", format!("{} (API {}), {}, {}", info.version, info.api_version, info.architecture, info.storage_driver)),
+                ("machine", format!("{} processors, {} memory, disk {disk}, clock skew {skew}", info.cpus, size(info.memory_bytes))),
+                ("checked", maybe_when(Some(info.checked_at))),
+            ])
+        );
+    }
+    let fill = host.fill.iter().enumerate().map(|(place, fill)| {
+        let Fill { network_type, preset, share, parameters } = fill;
+        let parameters = if parameters.is_empty() { NONE.to_owned() } else { serde_json::Value::Object(parameters.clone()).to_string() };
+        vec![network_type.clone(), preset.clone(), share.to_string(), parameters, maybe(host.fill_paused.get(&place.to_string()))]
+    });
+    let _infallible = write!(text, "\n\n{}", output::table(&["FILL", "PRESET", "SHARE", "PARAMETERS", "PAUSED"], fill.collect()));
+    text
+}

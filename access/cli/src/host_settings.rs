@@ -1,0 +1,437 @@
+//! The settings of a host on the command line: every field of `HostCreate` and `HostUpdate`.
+
+use crate::{
+    args::{pair, word},
+    exit::{Exit, Failure, Result},
+    span,
+};
+use chainpool_api::{Fill, HostCreate, HostLog, HostRegistry, HostTls, HostUpdate, LogLevel, LogType, Platform};
+use clap::{Args, ValueHint};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What `create` and `update` share.
+#[derive(Debug, Default, Args)]
+pub(crate) struct SettingArgs {
+    /// The authority that signed the engine's certificate, in PEM
+    #[arg(long, requires = "tls_cert", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Engine")]
+    tls_ca: Option<PathBuf>,
+    /// Chainpool's certificate for the engine, in PEM
+    #[arg(long, requires = "tls_key", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Engine")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(long, requires = "tls_ca", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Engine")]
+    tls_key: Option<PathBuf>,
+    /// Allows plain tcp beyond loopback
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", help_heading = "Engine")]
+    insecure: Option<bool>,
+    /// Places new clusters there and offers its free ones
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", help_heading = "Pool")]
+    schedulable: Option<bool>,
+    /// Keeps it filled
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", help_heading = "Pool")]
+    autofill: Option<bool>,
+    /// How many clusters it may have
+    #[arg(long, value_name = "NUMBER", help_heading = "Pool")]
+    capacity: Option<u32>,
+    /// What it is filled with, such as type=cometbft,preset=default,share=1; once for each entry
+    #[arg(long, value_name = "ENTRY", value_parser = fill, help_heading = "Pool")]
+    fill: Vec<Fill>,
+    /// The same as a JSON list, which can hold parameters
+    #[arg(long, value_name = "JSON", value_parser = fill_json, conflicts_with = "fill", help_heading = "Pool")]
+    fill_json: Option<FillList>,
+    /// How much of its memory the sum of node limits may reach
+    #[arg(long, value_name = "FACTOR", help_heading = "Pool")]
+    memory_factor: Option<f64>,
+    /// Percent of the disk that must stay free for new clusters
+    #[arg(long, value_name = "PERCENT", help_heading = "Pool")]
+    disk_floor: Option<u32>,
+    /// The address that users reach its clusters at
+    #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
+    public_address: Option<String>,
+    /// Where published ports are bound
+    #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
+    bind: Option<String>,
+    /// The range for published ports
+    #[arg(long, value_name = "FIRST-LAST", value_parser = ports, help_heading = "Network")]
+    ports: Option<(u16, u16)>,
+    /// The range for the clusters' networks
+    #[arg(long, value_name = "CIDR", help_heading = "Network")]
+    subnets: Option<String>,
+    /// Where the output of new nodes goes
+    #[arg(long, value_parser = word!(LogType), value_name = "TYPE", help_heading = "Logs")]
+    log_type: Option<LogType>,
+    /// How much new nodes tell
+    #[arg(long, value_parser = word!(LogLevel), value_name = "LEVEL", help_heading = "Logs")]
+    log_level: Option<LogLevel>,
+    #[arg(help = "The syslog server, such as udp://10.0.0.9:514; with type syslog")]
+    #[arg(long, value_name = "URL", help_heading = "Logs")]
+    log_server: Option<String>,
+    /// Put before image names; empty: none
+    #[arg(long, value_name = "PREFIX", help_heading = "Images")]
+    mirror: Option<String>,
+    /// An image for a role, instead of the network type's own; in order of preference, once for each
+    #[arg(long, value_name = "ROLE=REFERENCE", value_parser = pair, help_heading = "Images")]
+    image: Vec<(String, String)>,
+    /// The user at the image registry
+    #[arg(long, value_name = "USER", requires = "registry_password_file", help_heading = "Images")]
+    registry_user: Option<String>,
+    /// A file that holds the password for the image registry
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "registry_user", help_heading = "Images")]
+    registry_password_file: Option<PathBuf>,
+}
+
+/// What a new host has when nothing else is given.
+const DEFAULTS: &str = "\
+Defaults: schedulable, no autofill, capacity 3, filled with cometbft (preset default), memory factor 1.0, disk floor 10 %,
+the public address from the engine's address, bound to 0.0.0.0, ports 20000-29999, subnets 10.213.0.0/16, local logs at level
+info, no mirror, the network type's own images.";
+
+/// Registers a host.
+#[derive(Debug, Args)]
+#[command(after_help = DEFAULTS)]
+pub(crate) struct CreateArgs {
+    /// Its name
+    name: String,
+    #[arg(help = "The engine's address: unix:///var/run/docker.sock or tcp://host:port")]
+    #[arg(long, value_name = "URL")]
+    address: String,
+    /// Its kind; found out when absent, and compared when given
+    #[arg(long = "type", value_parser = word!(Platform), value_name = "TYPE")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    settings: SettingArgs,
+}
+
+/// Changes a host.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// Its name or id
+    pub(crate) host: String,
+    /// Its new name
+    #[arg(long)]
+    name: Option<String>,
+    /// The engine's address; must be the same engine
+    #[arg(long, value_name = "URL")]
+    address: Option<String>,
+    /// For so long repair, autofill and alerts wait; 0 ends it
+    #[arg(long, value_name = "TIME", value_parser = span::short_seconds)]
+    maintenance: Option<u32>,
+    /// `false` ends a pause, after you have looked
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    paused: Option<bool>,
+    #[command(flatten)]
+    settings: SettingArgs,
+}
+
+/// The entries of a fill policy: one value of the command line.
+#[derive(Debug, Clone)]
+pub(crate) struct FillList(Vec<Fill>);
+
+/// What the shared options say.
+struct Settings {
+    tls: Option<HostTls>,
+    fill: Option<Vec<Fill>>,
+    log: Option<HostLog>,
+    images: Option<BTreeMap<String, Vec<String>>>,
+    registry: Option<HostRegistry>,
+}
+
+impl CreateArgs {
+    /// The request.
+    pub(crate) fn build(self) -> Result<HostCreate> {
+        let Self { name, address, platform, mut settings } = self;
+        let Settings { tls, fill, log, images, registry } = settings.read(None)?;
+        let SettingArgs {
+            insecure,
+            schedulable,
+            autofill,
+            capacity,
+            memory_factor,
+            disk_floor,
+            public_address,
+            bind,
+            ports,
+            subnets,
+            mirror,
+            ..
+        } = settings;
+        let insecure = insecure.unwrap_or(false);
+        Ok(HostCreate {
+            name,
+            platform,
+            address,
+            tls,
+            insecure,
+            schedulable,
+            autofill,
+            capacity,
+            memory_factor,
+            disk_floor,
+            fill,
+            public_address,
+            bind,
+            ports,
+            subnets,
+            log,
+            mirror,
+            images,
+            registry,
+        })
+    }
+}
+
+impl UpdateArgs {
+    /// Whether anything of logging is given: then the rest of it must be known.
+    pub(crate) fn changes_log(&self) -> bool {
+        self.settings.changes_log()
+    }
+
+    /// The request, given what logging is now.
+    pub(crate) fn build(self, log: Option<HostLog>) -> Result<HostUpdate> {
+        let Self { host: _, name, address, maintenance: maintenance_seconds, paused, mut settings } = self;
+        let Settings { tls, fill, log, images, registry } = settings.read(log)?;
+        let SettingArgs {
+            insecure,
+            schedulable,
+            autofill,
+            capacity,
+            memory_factor,
+            disk_floor,
+            public_address,
+            bind,
+            ports,
+            subnets,
+            mirror,
+            ..
+        } = settings;
+        Ok(HostUpdate {
+            name,
+            address,
+            tls,
+            insecure,
+            schedulable,
+            autofill,
+            capacity,
+            memory_factor,
+            disk_floor,
+            fill,
+            public_address,
+            bind,
+            ports,
+            subnets,
+            log,
+            mirror,
+            images,
+            registry,
+            maintenance_seconds,
+            paused,
+        })
+    }
+}
+
+impl SettingArgs {
+    fn changes_log(&self) -> bool {
+        self.log_type.is_some() || self.log_level.is_some() || self.log_server.is_some()
+    }
+
+    /// Takes the options that are more than a value, and reads their files.
+    fn read(&mut self, log: Option<HostLog>) -> Result<Settings> {
+        let tls = match (&self.tls_ca, &self.tls_cert, &self.tls_key) {
+            (Some(ca), Some(cert), Some(key)) => Some(HostTls { ca: text(ca)?, cert: text(cert)?, key: text(key)? }),
+            _ => None,
+        };
+        let registry = match (self.registry_user.take(), &self.registry_password_file) {
+            (Some(user), Some(file)) => Some(HostRegistry { user, password: text(file)?.trim_end_matches(['\r', '\n']).to_owned() }),
+            _ => None,
+        };
+        let listed = std::mem::take(&mut self.fill);
+        let fill = self.fill_json.take().map(|list| list.0).or_else(|| (!listed.is_empty()).then_some(listed));
+        let mut images: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (role, reference) in std::mem::take(&mut self.image) {
+            images.entry(role).or_default().push(reference);
+        }
+        let images = (!images.is_empty()).then_some(images);
+        let log = self.changes_log().then(|| {
+            let now = log.unwrap_or_default();
+            let kind = self.log_type.unwrap_or(now.kind);
+            // A server that was set for syslog goes with it.
+            let kept = if kind == now.kind { now.server } else { None };
+            HostLog { kind, level: self.log_level.unwrap_or(now.level), server: self.log_server.take().or(kept) }
+        });
+        Ok(Settings { tls, fill, log, images, registry })
+    }
+}
+
+fn text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| Failure::new(Exit::Invalid, format!("cannot read {}: {error}", path.display())))
+}
+
+/// Reads `type=cometbft,preset=default,share=1`.
+fn fill(entry: &str) -> Result<Fill, String> {
+    let mut object = serde_json::Map::new();
+    for part in entry.split(',') {
+        let (key, value) =
+            pair(part).map_err(|_| format!("{part:?} is not KEY=VALUE; write an entry like type=cometbft,preset=default,share=1"))?;
+        let value = match key.as_str() {
+            "type" | "preset" => serde_json::Value::from(value),
+            "share" => {
+                value.parse::<u32>().map(serde_json::Value::from).map_err(|_| format!("the share {value:?} is not a whole number"))?
+            }
+            _ => return Err(format!("there is no {key:?} in an entry: type, preset and share are; parameters go with --fill-json")),
+        };
+        if object.insert(key.clone(), value).is_some() {
+            return Err(format!("{key} is there twice"));
+        }
+    }
+    serde_json::from_value(object.into()).map_err(|error| error.to_string())
+}
+
+fn fill_json(text: &str) -> Result<FillList, String> {
+    serde_json::from_str(text)
+        .map(FillList)
+        .map_err(|error| format!("{error}; write it like [{{\"type\":\"cometbft\",\"preset\":\"default\",\"share\":1}}]"))
+}
+
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let wrong = || "write it like 20000-29999".to_owned();
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let (first, last) = (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
+    if first > last { Err("the first port is above the last one".to_owned()) } else { Ok((first, last)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        args::{Cli, Command},
+        host::Verb,
+    };
+    use clap::Parser;
+    use serde_json::json;
+
+    fn create(options: &[&str]) -> HostCreate {
+        let line = ["chainpool", "host", "create", "h1", "--address", "unix:///run/docker.sock"].into_iter().chain(options.iter().copied());
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Host(Verb::Create(args)) => args.build().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn update(options: &[&str], log: Option<HostLog>) -> serde_json::Value {
+        let line = ["chainpool", "host", "update", "h1"].into_iter().chain(options.iter().copied());
+        let change = match Cli::try_parse_from(line).unwrap().command {
+            Command::Host(Verb::Update(args)) => args.build(log).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        let mut value = serde_json::to_value(change).unwrap();
+        value.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        value
+    }
+
+    #[test]
+    fn what_is_not_given_is_left_to_the_server() {
+        let value = serde_json::to_value(create(&[])).unwrap();
+        let given: Vec<_> =
+            value.as_object().unwrap().iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(given, ["address", "insecure", "name"]);
+        assert_eq!(update(&[], None), json!({}));
+    }
+
+    #[test]
+    fn every_field_can_be_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            fs::write(folder.path().join(name), format!("{name}\n")).unwrap();
+            folder.path().join(name).display().to_string()
+        };
+        let (ca, cert, key, password) = (file("ca"), file("cert"), file("key"), file("password"));
+        let shared = [
+            "--tls-ca",
+            &ca,
+            "--tls-cert",
+            &cert,
+            "--tls-key",
+            &key,
+            "--insecure",
+            "--schedulable=false",
+            "--autofill",
+            "--capacity",
+            "7",
+            "--fill",
+            "type=cometbft,share=2",
+            "--fill",
+            "type=fabric,preset=raft",
+            "--memory-factor",
+            "1.5",
+            "--disk-floor",
+            "5",
+            "--public-address",
+            "10.0.0.1",
+            "--bind",
+            "0.0.0.0",
+            "--ports",
+            "21000-21999",
+            "--subnets",
+            "10.9.0.0/16",
+            "--log-type",
+            "syslog",
+            "--log-level",
+            "debug",
+            "--log-server",
+            "udp://10.0.0.9:514",
+            "--mirror",
+            "mirror.example",
+            "--image",
+            "node=a:1",
+            "--image",
+            "node=b:2",
+            "--registry-user",
+            "u",
+            "--registry-password-file",
+            &password,
+        ];
+        let new = create(&[&shared[..], &["--type", "docker"]].concat());
+        let value = serde_json::to_value(new).unwrap();
+        assert!(value.as_object().unwrap().values().all(|value| !value.is_null()), "{value}");
+        assert_eq!(value["registry"], json!({ "user": "u", "password": "password" }));
+        assert_eq!(value["images"], json!({ "node": ["a:1", "b:2"] }));
+        let own = ["--name", "h2", "--address", "tcp://10.0.0.1:2376", "--maintenance", "10m", "--paused=false"];
+        let value = update(&[&shared[..], &own].concat(), None);
+        assert_eq!(value.as_object().unwrap().len(), serde_json::to_value(HostUpdate::default()).unwrap().as_object().unwrap().len());
+        assert_eq!(value["maintenance_seconds"], 600);
+        assert_eq!(value["fill"][1], json!({ "type": "fabric", "preset": "raft", "share": 1 }));
+    }
+
+    #[test]
+    fn logging_keeps_what_is_not_given() {
+        let now = HostLog { kind: LogType::Syslog, level: LogLevel::Error, server: Some("udp://a:514".into()) };
+        assert_eq!(
+            update(&["--log-level", "debug"], Some(now.clone()))["log"],
+            json!({ "type": "syslog", "level": "debug", "server": "udp://a:514" })
+        );
+        assert_eq!(update(&["--log-type", "local"], Some(now))["log"], json!({ "type": "local", "level": "error" }));
+    }
+
+    #[test]
+    fn odd_values_are_refused_with_what_would_do() {
+        for (option, value, says) in [
+            ("--fill", "cometbft", "type=cometbft"),
+            ("--fill", "preset=default", "type"),
+            ("--fill", "type=a,type=b", "twice"),
+            ("--fill", "type=a,size=3", "--fill-json"),
+            ("--fill-json", "{}", "["),
+            ("--ports", "30000", "20000-29999"),
+            ("--ports", "3-2", "above"),
+            ("--log-type", "journald", "local"),
+        ] {
+            let line = ["chainpool", "host", "create", "h1", "--address", "unix:///x", option, value];
+            let error = Cli::try_parse_from(line).unwrap_err();
+            assert!(error.to_string().contains(says) && error.exit_code() == 2, "{option} {value}: {error}");
+        }
+        assert!(Cli::try_parse_from(["chainpool", "host", "create", "h1", "--address", "unix:///x", "--tls-ca", "x"]).is_err());
+    }
+}

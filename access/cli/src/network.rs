@@ -1,0 +1,75 @@
+//! `chainpool network-type …`.
+
+use crate::{
+    client::Client,
+    exit::{Exit, Failure, Result},
+    output::{self, NONE, clean},
+};
+use chainpool_api::{NetworkType, Parameter, Preset};
+use clap::Subcommand;
+
+/// What can be asked of network types.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Lists the network types
+    List,
+    /// Shows one with its parameters and presets
+    Show {
+        /// Its name
+        network_type: String,
+    },
+}
+
+/// Does a verb.
+pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
+    let answer = client.network_type_list().await?;
+    match verb {
+        Verb::List if json => output::json(&answer.json),
+        Verb::List => output::line(table(&answer.value.items)),
+        Verb::Show { network_type } => {
+            // The API has the whole list only, and it is short.
+            let types = &answer.value.items;
+            let Some(place) = types.iter().position(|known| known.name == network_type) else {
+                let known: Vec<&str> = types.iter().map(|known| known.name.as_str()).collect();
+                return Err(Failure::new(
+                    Exit::NotFound,
+                    format!("there is no network type {network_type:?}; there are: {}", known.join(", ")),
+                ));
+            };
+            if json { output::json(&answer.json["items"][place]) } else { output::line(details(&types[place])) }
+        }
+    }
+}
+
+fn table(types: &[NetworkType]) -> String {
+    let rows = types.iter().map(|NetworkType { name, about, version, consensus, presets, .. }| {
+        let presets: Vec<&str> = presets.iter().map(|preset| preset.name.as_str()).collect();
+        vec![name.clone(), version.clone(), consensus.clone(), presets.join(", "), about.clone()]
+    });
+    output::table(&["NAME", "VERSION", "CONSENSUS", "PRESETS", "ABOUT"], rows.collect())
+}
+
+fn details(network_type: &NetworkType) -> String {
+    let NetworkType { name, about, version, consensus, parameters, presets, images } = network_type;
+    let head = output::fields(&[
+        ("name", name.clone()),
+        ("about", about.clone()),
+        ("version", version.clone()),
+        ("consensus", consensus.clone()),
+        ("images", images.join(", ")),
+    ]);
+    let parameters = parameters.iter().map(|Parameter { name, about, kind, default, min, max }| {
+        let range = match (min, max) {
+            (None, None) => NONE.to_owned(),
+            (min, max) => format!("{} to {}", output::maybe(min.as_ref()), output::maybe(max.as_ref())),
+        };
+        vec![name.clone(), kind.to_string(), default.to_string(), range, about.clone()]
+    });
+    let presets =
+        presets.iter().map(|Preset { name, about, parameters }| vec![name.clone(), clean(&parameters.to_string()), about.clone()]);
+    format!(
+        "{head}\n\n{}\n\n{}",
+        output::table(&["PARAMETER", "KIND", "DEFAULT", "RANGE", "ABOUT"], parameters.collect()),
+        output::table(&["PRESET", "PARAMETERS", "ABOUT"], presets.collect()),
+    )
+}

@@ -1,0 +1,117 @@
+//! `chainpool status` and `chainpool resume`.
+
+use crate::{
+    args::YesArgs,
+    client::Client,
+    confirm,
+    exit::{Exit, Failure, Result},
+    operation,
+    output::{self, NONE, clean, maybe_when, size, when, yes},
+    span,
+};
+use chainpool_api::{Counts, DatabaseStatus, HostStatus, Status, Unclaimed, WatchdogStatus};
+use clap::Args;
+use std::fmt::Write as _;
+
+/// Ends the pause after a restore.
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    yes: YesArgs,
+}
+
+/// Says how the whole is. Something wrong is exit code 1.
+pub(crate) async fn run(client: &Client, json: bool) -> Result<()> {
+    let answer = client.status().await?;
+    if json {
+        output::json(&answer.json)?;
+    } else {
+        output::line(text(&answer.value))?;
+    }
+    if answer.value.ok { Ok(()) } else { Err(Failure::new(Exit::Wrong, "")) }
+}
+
+/// Ends the pause. From then on free clusters are mended and replaced again.
+pub(crate) async fn resume(client: &Client, args: &ResumeArgs) -> Result<()> {
+    let what =
+        "This lets the watchdog delete, reset and fill again by the restored database; `chainpool status` lists what it does not know.";
+    confirm::ask(&args.yes, what).await?;
+    client.resume().await?;
+    output::note("the pause is over");
+    Ok(())
+}
+
+fn text(status: &Status) -> String {
+    let Status { ok, problems, version, instance, paused, started_at, pool, by_type, hosts, database, watchdog, unclaimed, running } =
+        status;
+    let mut text = if *ok { "nothing is wrong".to_owned() } else { "something is wrong:".to_owned() };
+    for problem in problems {
+        let _infallible = write!(text, "\n  {}", clean(problem));
+    }
+    if *paused {
+        text.push_str("\npaused after a restore: look at what is unclaimed, then `chainpool resume`");
+    }
+    let DatabaseStatus { ok: database_ok, message, size_bytes, disk_free_bytes, checked_at } = database;
+    let WatchdogStatus { last_pass_at, last_pass_ms, lag_ms } = watchdog;
+    let free = disk_free_bytes.map_or_else(|| "not checked".to_owned(), size);
+    let _infallible = write!(
+        text,
+        "\n\n{}",
+        output::fields(&[
+            ("version", format!("{version}, started {}", when(*started_at))),
+            ("instance", instance.clone()),
+            (
+                "database",
+                format!(
+                    "ok: {}, {message}, {}, disk free: {free}, checked {}",
+                    yes(*database_ok),
+                    size(*size_bytes),
+                    maybe_when(*checked_at)
+                )
+            ),
+            (
+                "watchdog",
+                format!(
+                    "last pass {} in {}, {lag_ms} ms behind",
+                    maybe_when(*last_pass_at),
+                    span::took(i64::try_from(*last_pass_ms).unwrap_or(i64::MAX))
+                )
+            ),
+        ])
+    );
+    let mut rows = vec![count_row("all", pool)];
+    rows.extend(by_type.iter().map(|(network_type, counts)| count_row(network_type, counts)));
+    let head = ["POOL", "CAPACITY", "CLUSTERS", "FREE", "HELD", "MAKING", "FAILED", "HEALTHY", "DEGRADED", "BROKEN", "UNKNOWN", "STOPPED"];
+    let _infallible = write!(text, "\n\n{}", output::table(&head, rows));
+    let rows = hosts.iter().map(|HostStatus { name, state, problems, counts, checked_at }| {
+        let problems = if problems.is_empty() { NONE.to_owned() } else { problems.join("; ") };
+        let Counts { capacity, clusters, offered, leased, .. } = counts;
+        vec![
+            name.clone(),
+            state.to_string(),
+            format!("{clusters}/{capacity}"),
+            offered.to_string(),
+            leased.to_string(),
+            maybe_when(*checked_at),
+            problems,
+        ]
+    });
+    let _infallible =
+        write!(text, "\n\n{}", output::table(&["HOST", "STATE", "CLUSTERS", "FREE", "HELD", "SEEN", "PROBLEMS"], rows.collect()));
+    if !unclaimed.is_empty() {
+        let rows = unclaimed.iter().map(|Unclaimed { host, cluster_id, generation, objects }| {
+            vec![cluster_id.to_string(), host.clone(), generation.to_string(), objects.join(", ")]
+        });
+        let _infallible = write!(text, "\n\n{}", output::table(&["UNCLAIMED", "HOST", "GENERATION", "OBJECTS"], rows.collect()));
+    }
+    if !running.is_empty() {
+        let _infallible = write!(text, "\n\nunder way:\n{}", operation::table(running));
+    }
+    text
+}
+
+fn count_row(name: &str, counts: &Counts) -> Vec<String> {
+    let Counts { capacity, clusters, offered, leased, making, failed, healthy, degraded, broken, unknown, stopped } = counts;
+    let numbers = [capacity, clusters, offered, leased, making, failed, healthy, degraded, broken, unknown, stopped];
+    std::iter::once(name.to_owned()).chain(numbers.iter().map(ToString::to_string)).collect()
+}
