@@ -1,67 +1,277 @@
 //! Clusters.
 
-use crate::{Caller, Orchestrator, Result};
-use chainpool_api as api;
-use chainpool_agent::{LogQuery, LogStream};
+use crate::{
+    Caller, Error, Orchestrator, Result,
+    accept::{Cause, NewCluster, check_name, offers},
+    fill::no_room,
+    placement::{self, Candidate},
+    plan::Arguments,
+    view::{number, page, reach},
+};
+use chainpool_agent::{ClusterId, ClusterKey, LogQuery, LogStream, NodeName};
+use chainpool_api::{self as api, ClusterState, LeaseState, OperationKind, Role, Timestamp};
+use chainpool_store::{ClusterQuery, ClusterRow, HostRow, Labels, OperationRow, Tx, Word};
+use uuid::Uuid;
 
 impl Orchestrator {
     /// Makes a cluster; places it when no host is named.
     pub async fn cluster_create(&self, caller: &Caller, new: api::ClusterCreate) -> Result<api::Operation> {
-        todo!()
+        caller.must_be(Role::Operator)?;
+        if let Some(id) = self.remembered(caller).await? {
+            return self.operation_show(id).await;
+        }
+        let api::ClusterCreate { name, host, network_type, preset, parameters, labels } = new;
+        if let Some(name) = &name {
+            check_name("name", name)?;
+        }
+        check_labels(&labels)?;
+        let network_type = network_type.unwrap_or_else(|| "cometbft".to_owned());
+        let preset = preset.unwrap_or_else(|| "default".to_owned());
+        let network = self.inner.registry.get(&network_type).map_err(|e| Error::field("network_type", e.to_string()))?;
+        let parameters = network
+            .settle(&preset, &parameters)
+            .map_err(|e| Error::fields(e.0.into_iter().map(|(field, why)| (if field == "preset" { field } else { format!("parameters.{field}") }, why)).collect()))?;
+        let memory = network.layout(&parameters).memory_bytes;
+        let mut tx = self.store().begin().await?;
+        let host = place(&tx, host.as_deref(), memory).await?;
+        let cause = Cause::of(caller, "create was asked for");
+        let new = NewCluster { name, network, network_type, preset, parameters, labels, fill_key: None };
+        let operation = self.accept_create(&mut tx, &host, new, &cause).await?;
+        self.remember(&mut tx, caller, operation.id).await?;
+        self.accepted(tx, &[]).await?;
+        self.view_operation(operation, true).await
     }
 
     /// Lists clusters.
     pub async fn cluster_list(&self, filter: &api::ClusterFilter) -> Result<api::Page<api::Cluster>> {
-        todo!()
+        let api::ClusterFilter { host, state, health, network_type, offered, holder, search, after, limit } = filter.clone();
+        let host = match host {
+            Some(host) => Some(self.host_row(&host).await?.id),
+            None => None,
+        };
+        let query = ClusterQuery { host, state, health, network_type, offered, holder, search, after: after.and_then(|a| a.parse().ok()), limit };
+        let rows = page(self.store().read().cluster_page(&query).await?, limit, |row| row.id);
+        let hosts = self.hosts_by_id().await?;
+        let mut items = Vec::with_capacity(rows.items.len());
+        for row in rows.items {
+            let lease = if row.leased { self.store().read().lease_of(row.id).await? } else { None };
+            let host = hosts.get(&row.host_id);
+            items.push(self.view_cluster(row, host, lease.as_ref()));
+        }
+        Ok(api::Page { items, next: rows.next })
     }
 
     /// One cluster by name or id, with nodes and evidence.
     pub async fn cluster_show(&self, caller: &Caller, cluster: &str) -> Result<api::Cluster> {
-        todo!()
+        let row = self.cluster_for(caller, cluster).await?;
+        self.view_cluster_whole(row).await
     }
 
     /// Changes a cluster's settings.
     pub async fn cluster_update(&self, caller: &Caller, cluster: &str, change: api::ClusterUpdate) -> Result<api::Cluster> {
-        todo!()
+        caller.must_be(Role::Operator)?;
+        let id = self.cluster_for(caller, cluster).await?.id;
+        let mut tx = self.store().begin().await?;
+        let mut row = tx.cluster(id).await?.ok_or_else(|| Error::not_found("cluster", cluster))?;
+        if let Some(seconds) = change.maintenance_seconds {
+            row.maintenance_until = (seconds > 0).then(|| Timestamp::now().plus_seconds(i64::from(seconds)).into());
+        }
+        tx.cluster_save(row.clone()).await?;
+        tx.commit("cluster updated").await?;
+        self.view_cluster_whole(row).await
     }
 
     /// Starts a stopped cluster, or one node.
     pub async fn cluster_start(&self, caller: &Caller, cluster: &str, node: Option<&str>) -> Result<api::Operation> {
-        todo!()
+        self.cluster_power(caller, cluster, node, OperationKind::ClusterStart).await
     }
 
     /// Stops a cluster, or one node; data stays.
     pub async fn cluster_stop(&self, caller: &Caller, cluster: &str, node: Option<&str>) -> Result<api::Operation> {
-        todo!()
+        self.cluster_power(caller, cluster, node, OperationKind::ClusterStop).await
     }
 
     /// Restarts a cluster, or one node.
     pub async fn cluster_restart(&self, caller: &Caller, cluster: &str, node: Option<&str>) -> Result<api::Operation> {
-        todo!()
+        self.cluster_power(caller, cluster, node, OperationKind::ClusterRestart).await
+    }
+
+    async fn cluster_power(&self, caller: &Caller, cluster: &str, node: Option<&str>, kind: OperationKind) -> Result<api::Operation> {
+        if let Some(id) = self.remembered(caller).await? {
+            return self.operation_show(id).await;
+        }
+        let known = self.cluster_for(caller, cluster).await?;
+        let node = match node {
+            Some(node) => Some(self.node_of(&known, node).await?),
+            None => None,
+        };
+        let mut tx = self.store().begin().await?;
+        let row = living(&tx, known.id, cluster).await?;
+        let fits = match kind {
+            OperationKind::ClusterStart => matches!(row.state.0, ClusterState::Stopped | ClusterState::Ready),
+            _ => row.state.0 == ClusterState::Ready,
+        };
+        if !fits {
+            return Err(Error::conflict("wrong_state", format!("cluster {} is {}; {} needs it {}", row.name, row.state.0, kind, if kind == OperationKind::ClusterStart { "stopped" } else { "ready" })));
+        }
+        let arguments = Arguments { node: node.filter(|_| row.state.0 == ClusterState::Ready), ..Arguments::default() };
+        let operation = self.accept_on(&mut tx, row, kind, arguments, &Cause::of(caller, "it was asked for")).await?;
+        self.remember(&mut tx, caller, operation.id).await?;
+        self.accepted(tx, &[]).await?;
+        self.view_operation(operation, true).await
     }
 
     /// Wipes a cluster and makes it again; an applied one only by force, which ends its lease.
     pub async fn cluster_reset(&self, caller: &Caller, cluster: &str, force: bool) -> Result<api::Operation> {
-        todo!()
+        self.cluster_wipe(caller, cluster, force, OperationKind::ClusterReset).await
     }
 
     /// Removes a cluster; an applied one only by force, which ends its lease.
     pub async fn cluster_delete(&self, caller: &Caller, cluster: &str, force: bool) -> Result<api::Operation> {
-        todo!()
+        self.cluster_wipe(caller, cluster, force, OperationKind::ClusterDelete).await
+    }
+
+    async fn cluster_wipe(&self, caller: &Caller, cluster: &str, force: bool, kind: OperationKind) -> Result<api::Operation> {
+        caller.must_be(Role::Operator)?;
+        if let Some(id) = self.remembered(caller).await? {
+            return self.operation_show(id).await;
+        }
+        let id = self.cluster_for(caller, cluster).await?.id;
+        let mut tx = self.store().begin().await?;
+        let mut row = living(&tx, id, cluster).await?;
+        let cause = Cause::of(caller, "it was asked for");
+        let mut ended = None;
+        if let Some(lease) = tx.lease_of(id).await? {
+            if !force {
+                let message = format!("cluster {} is applied by {}; release it first, or use force, which ends the lease", row.name, lease.holder);
+                return Err(Error::conflict("cluster_in_use", message));
+            }
+            row.leased = false;
+            ended = Some(lease);
+        }
+        let (operation, superseded) = if kind == OperationKind::ClusterDelete {
+            self.accept_delete(&mut tx, row, &cause).await?
+        } else {
+            let host = tx.host(row.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
+            self.accept_reset(&mut tx, &host, row, &cause).await?
+        };
+        if let Some(mut lease) = ended {
+            lease.state = Word(LeaseState::Revoked);
+            lease.ended_at = Some(Timestamp::now().into());
+            lease.operation_id = Some(operation.id);
+            tx.lease_save(lease).await?;
+        }
+        self.remember(&mut tx, caller, operation.id).await?;
+        self.accepted(tx, superseded.as_slice()).await?;
+        self.view_operation(operation, true).await
     }
 
     /// Commits a transaction and reads it back; the result holds the proof.
     pub async fn cluster_prove(&self, caller: &Caller, cluster: &str) -> Result<api::Operation> {
-        todo!()
+        if let Some(id) = self.remembered(caller).await? {
+            return self.operation_show(id).await;
+        }
+        let id = self.cluster_for(caller, cluster).await?.id;
+        let mut tx = self.store().begin().await?;
+        let row = living(&tx, id, cluster).await?;
+        if row.state.0 != ClusterState::Ready {
+            return Err(Error::conflict("wrong_state", format!("cluster {} is {}; only a ready one can be proven", row.name, row.state.0)));
+        }
+        let operation: OperationRow = self.accept_on(&mut tx, row, OperationKind::ClusterProve, Arguments::default(), &Cause::of(caller, "a proof was asked for")).await?;
+        self.remember(&mut tx, caller, operation.id).await?;
+        self.accepted(tx, &[]).await?;
+        self.view_operation(operation, true).await
     }
 
     /// The history of verdicts, newest first.
     pub async fn cluster_health(&self, caller: &Caller, cluster: &str) -> Result<Vec<api::HealthChange>> {
-        todo!()
+        let row = self.cluster_for(caller, cluster).await?;
+        let changes = self.store().read().health_changes(row.id, 500).await?;
+        let view = |change: chainpool_store::HealthChangeRow| api::HealthChange {
+            state: change.state.0,
+            reason: change.reason,
+            at: change.at.0,
+            evidence: change.evidence.map(|e| e.0),
+        };
+        Ok(changes.into_iter().map(view).collect())
     }
 
     /// A node's log.
     pub async fn cluster_logs(&self, caller: &Caller, cluster: &str, node: &str, query: LogQuery) -> Result<LogStream> {
-        todo!()
+        let row = self.cluster_for(caller, cluster).await?;
+        let node = self.node_of(&row, node).await?;
+        let host = self.store().read().host(row.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
+        let key = ClusterKey { cluster: ClusterId(row.id), generation: number(row.generation) };
+        Ok(self.inner.agents.of(&host)?.agent.logs(&key, &node, query).await?)
+    }
+
+    /// A cluster that the caller may work with: any for operators, those that it holds for users.
+    pub(crate) async fn cluster_for(&self, caller: &Caller, cluster: &str) -> Result<ClusterRow> {
+        let row = self.store().read().cluster_named(cluster).await?.ok_or_else(|| Error::not_found("cluster", cluster))?;
+        if caller.role >= Role::Operator {
+            return Ok(row);
+        }
+        match self.store().read().lease_of(row.id).await? {
+            Some(lease) if lease.holder == caller.account || caller.lease_any => Ok(row),
+            _ => Err(Error::not_found("cluster", cluster)),
+        }
+    }
+
+    async fn node_of(&self, row: &ClusterRow, node: &str) -> Result<NodeName> {
+        let spec = self.spec(row.id, number(row.generation)).await?.ok_or_else(|| Error::not_found("cluster", row.name.clone()))?;
+        let found = NodeName::parse(node).ok().filter(|name| spec.node(name).is_some());
+        found.ok_or_else(|| {
+            let known: Vec<&str> = spec.nodes.iter().map(|n| n.name.as_str()).collect();
+            Error::field("node", format!("cluster {} has no node {node:?}; it has: {}", row.name, known.join(", ")))
+        })
+    }
+
+    /// What a lease's bundle is made from.
+    pub(crate) async fn bundle_parts(&self, row: &ClusterRow) -> Result<(chainpool_networks::BundleParts, chainpool_networks::Reach)> {
+        let host = self.store().read().host(row.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
+        let spec = self.spec(row.id, number(row.generation)).await?.ok_or_else(|| Error::internal("a cluster without a spec"))?;
+        let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
+        let reach = reach(&host);
+        Ok((network.bundle(&spec, &reach), reach))
+    }
+}
+
+async fn living(tx: &Tx, id: Uuid, name: &str) -> Result<ClusterRow> {
+    tx.cluster(id).await?.filter(|row| row.gone_at.is_none()).ok_or_else(|| Error::not_found("cluster", name))
+}
+
+/// The named host, or the one with the most room; refused with the reason when none can take it.
+async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
+    let hosts = match host {
+        Some(name) => vec![tx.host_named(name).await?.ok_or_else(|| Error::field("host", format!("there is no host {name:?}; chainpool host list shows them")))?],
+        None => tx.hosts().await?,
+    };
+    if hosts.is_empty() {
+        return Err(Error::conflict("no_host", "there is no host yet; register one: chainpool host create"));
+    }
+    let mut why = Vec::new();
+    let mut candidates = Vec::new();
+    for host in hosts {
+        let clusters = tx.clusters_of(host.id).await?;
+        let room = host.capacity - i64::try_from(clusters.len()).map_err(Error::internal)?;
+        let full = no_room(&host, &clusters, memory);
+        if !offers(&host) {
+            why.push(format!("host {} is {}{}", host.name, host.state.0, if host.schedulable { "" } else { " and not schedulable" }));
+            continue;
+        }
+        if room <= 0 {
+            why.push(format!("host {} has its {} clusters (raise capacity, or delete some)", host.name, host.capacity));
+        } else if let Some(full) = &full {
+            why.push(full.clone());
+        }
+        candidates.push(Candidate { fits: full.is_none(), host, room });
+    }
+    placement::host(candidates).ok_or_else(|| Error::conflict("no_room", why.join("; ")))
+}
+
+fn check_labels(labels: &std::collections::BTreeMap<String, String>) -> Result<()> {
+    match labels.iter().find(|(key, value)| !Labels::is_word(key) || !Labels::is_word(value)) {
+        None => Ok(()),
+        Some((key, value)) => Err(Error::field("labels", format!("{key}={value}: keys and values are 1 to 63 of a-z, A-Z, 0-9, -, _, . and /"))),
     }
 }

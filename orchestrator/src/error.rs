@@ -97,3 +97,29 @@ impl Error {
         Problem { code: code.into(), message: self.to_string(), fields: BTreeMap::new(), request_id: None }
     }
 }
+
+impl Error {
+    /// Our fault.
+    pub(crate) fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(error.into())
+    }
+}
+
+impl From<chainpool_store::Error> for Error {
+    fn from(error: chainpool_store::Error) -> Self {
+        match error {
+            chainpool_store::Error::Taken(what) => Self::conflict("taken", format!("another request was first: {what}")),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<chainpool_agent::Error> for Error {
+    fn from(error: chainpool_agent::Error) -> Self {
+        match &error {
+            chainpool_agent::Error::Unreachable(_) | chainpool_agent::Error::Busy(_) => Self::Unavailable(error.to_string()),
+            chainpool_agent::Error::Foreign(_) => Self::conflict("foreign", error.to_string()),
+            chainpool_agent::Error::Refused(_) | chainpool_agent::Error::Unsupported(_) => Self::conflict("refused", error.to_string()),
+        }
+    }
+}

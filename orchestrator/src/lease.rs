@@ -1,7 +1,16 @@
 //! Leases: who holds which cluster until when.
 
-use crate::{Caller, Orchestrator, Result};
-use chainpool_api as api;
+use crate::{
+    Caller, Error, Orchestrator, Result,
+    accept::Cause,
+    view::{lease_with, number, page},
+};
+use chainpool_api::{self as api, ClusterState, LeaseState, Role, Timestamp};
+use chainpool_store::{ApplyOrder, Audit, ClusterQuery, LeaseQuery, LeaseRow, Word};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+const DAY: u64 = 24 * 60 * 60;
 
 /// The answer to an apply.
 #[derive(Debug, Clone)]
@@ -15,31 +24,237 @@ pub struct Applied {
 impl Orchestrator {
     /// Takes a free cluster for the holder. Asking again returns the same one.
     pub async fn lease_apply(&self, caller: &Caller, apply: api::Apply) -> Result<Applied> {
-        todo!()
+        if let Some(id) = self.remembered(caller).await? {
+            return Ok(Applied { lease: self.lease_show(caller, id).await?, made: false });
+        }
+        let api::Apply { holder, network_type, preset, version, size, consensus, host, labels, ttl_seconds, allow_multiple } = apply;
+        let holder = match holder {
+            Some(holder) if holder != caller.account && !caller.lease_any => {
+                return Err(Error::Forbidden(format!("applying for another holder ({holder}) needs a token with the scope lease:any")));
+            }
+            Some(holder) => holder,
+            None => caller.account.clone(),
+        };
+        if holder.is_empty() || holder.len() > 128 || holder.chars().any(char::is_control) {
+            return Err(Error::field("holder", "use 1 to 128 characters without control characters"));
+        }
+        if let Some(name) = &network_type {
+            self.inner.registry.get(name).map_err(|e| Error::field("type", e.to_string()))?;
+        }
+        let host = match host {
+            Some(name) => {
+                let found = self.store().read().host_named(&name).await?;
+                Some(found.ok_or_else(|| Error::field("host", format!("there is no host {name:?}")))?.id)
+            }
+            None => None,
+        };
+        let order = ApplyOrder {
+            holder,
+            author: caller.account.clone(),
+            network_type,
+            preset,
+            version,
+            size,
+            consensus,
+            host,
+            labels,
+            single: !allow_multiple,
+            ttl_seconds: ttl(caller, ttl_seconds)?,
+            key: caller.key.clone().map(|k| (caller.account_id, k.route, k.key, k.body)),
+        };
+        match self.store().apply(order.clone()).await? {
+            Some(outcome) => {
+                let lease = self.view_lease(outcome.lease).await?;
+                Ok(Applied { lease, made: outcome.made })
+            }
+            None => Err(self.nothing_free(&order).await?),
+        }
+    }
+
+    /// Says what there is that would match, and why it cannot be had now.
+    async fn nothing_free(&self, order: &ApplyOrder) -> Result<Error> {
+        let rows = self.store().read().clusters().await?;
+        let fits = |row: &&chainpool_store::ClusterRow| {
+            let same = |wanted: &Option<String>, has: &str| wanted.as_ref().is_none_or(|w| w == has);
+            let labels = chainpool_store::Labels::from_column(&row.labels).0;
+            same(&order.network_type, &row.network_type)
+                && same(&order.preset, &row.preset)
+                && same(&order.version, &row.version)
+                && same(&order.consensus, &row.consensus)
+                && order.size.is_none_or(|size| size == number(row.size))
+                && order.host.is_none_or(|host| host == row.host_id)
+                && order.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+        };
+        let matching: Vec<_> = rows.iter().filter(fits).collect();
+        if matching.is_empty() {
+            let kinds: BTreeMap<String, usize> = rows.iter().fold(BTreeMap::new(), |mut kinds, row| {
+                *kinds.entry(format!("{} {} ({} nodes, {}, {})", row.network_type, row.version, row.size, row.preset, row.consensus)).or_default() += 1;
+                kinds
+            });
+            let there = if kinds.is_empty() { "the pool is empty".to_owned() } else { format!("the pool has {}", list(&kinds)) };
+            return Ok(Error::conflict("nothing_matches", format!("no cluster matches the filter; {there}")));
+        }
+        let mut why: BTreeMap<String, usize> = BTreeMap::new();
+        for row in &matching {
+            let reason = match row.state.0 {
+                _ if row.leased => "applied".to_owned(),
+                ClusterState::Ready if !row.schedulable => "on a host that is not active or not schedulable".to_owned(),
+                ClusterState::Ready if row.operation_id.is_some() => "being worked on".to_owned(),
+                ClusterState::Ready => row.health.0.to_string(),
+                state => state.to_string(),
+            };
+            *why.entry(reason).or_default() += 1;
+        }
+        let count = matching.len();
+        Ok(Error::conflict("nothing_free", format!("{count} clusters match and none is free: {}; try again later, or ask an operator for more capacity", list(&why))))
     }
 
     /// Lists leases; a user sees its own.
     pub async fn lease_list(&self, caller: &Caller, filter: &api::LeaseFilter) -> Result<api::Page<api::Lease>> {
-        todo!()
+        let api::LeaseFilter { state, mut holder, cluster, after, limit } = filter.clone();
+        if caller.role < Role::Operator && !caller.lease_any {
+            holder = Some(caller.account.clone());
+        }
+        let cluster = match cluster {
+            Some(name) => match self.store().read().cluster_named(&name).await? {
+                Some(row) => Some(row.id),
+                None => return Ok(api::Page { items: Vec::new(), next: None }),
+            },
+            None => None,
+        };
+        let query = LeaseQuery { state, holder, cluster, after: after.and_then(|a| a.parse().ok()), limit };
+        let rows = page(self.store().read().lease_page(&query).await?, limit, |row| row.id);
+        let hosts = self.hosts_by_id().await?;
+        let mut items = Vec::with_capacity(rows.items.len());
+        for row in rows.items {
+            let cluster = self.store().read().cluster(row.cluster_id).await?;
+            let host = cluster.as_ref().and_then(|c| hosts.get(&c.host_id));
+            items.push(lease_with(row, cluster.as_ref(), host));
+        }
+        Ok(api::Page { items, next: rows.next })
     }
 
     /// One lease.
-    pub async fn lease_show(&self, caller: &Caller, lease: uuid::Uuid) -> Result<api::Lease> {
-        todo!()
+    pub async fn lease_show(&self, caller: &Caller, lease: Uuid) -> Result<api::Lease> {
+        let row = self.store().read().lease(lease).await?.ok_or_else(|| Error::not_found("lease", lease.to_string()))?;
+        may_use(caller, &row)?;
+        self.view_lease(row).await
     }
 
     /// Counts its time anew from now.
-    pub async fn lease_renew(&self, caller: &Caller, lease: uuid::Uuid, renew: api::Renew) -> Result<api::Lease> {
-        todo!()
+    pub async fn lease_renew(&self, caller: &Caller, lease: Uuid, renew: api::Renew) -> Result<api::Lease> {
+        let ttl = ttl(caller, renew.ttl_seconds)?;
+        let now = Timestamp::now();
+        let mut tx = self.store().begin().await?;
+        let mut row = tx.lease(lease).await?.ok_or_else(|| Error::not_found("lease", lease.to_string()))?;
+        may_use(caller, &row)?;
+        must_be_active(&row)?;
+        row.expires_at = ttl.map(|ttl| now.plus_seconds(ttl).into());
+        let detail = format!("until {}", row.expires_at.map_or_else(|| "further notice".to_owned(), |at| at.0.to_string()));
+        tx.audit_insert(Audit { author: &caller.account, verb: "lease_renew", subject: &lease.to_string(), detail }, now).await?;
+        tx.lease_save(row.clone()).await?;
+        tx.commit("lease renewed").await?;
+        self.view_lease(row).await
     }
 
     /// Ends it; the cluster is wiped and made again with new keys.
-    pub async fn lease_release(&self, caller: &Caller, lease: uuid::Uuid) -> Result<api::Lease> {
-        todo!()
+    pub async fn lease_release(&self, caller: &Caller, lease: Uuid) -> Result<api::Lease> {
+        if let Some(id) = self.remembered(caller).await? {
+            return self.lease_show(caller, id).await;
+        }
+        let known = self.store().read().lease(lease).await?.ok_or_else(|| Error::not_found("lease", lease.to_string()))?;
+        may_use(caller, &known)?;
+        must_be_active(&known)?;
+        let row = self.end_lease(lease, LeaseState::Released, &Cause::of(caller, "the lease was released"), Some(caller)).await?;
+        let row = row.ok_or_else(|| Error::conflict("lease_over", "the lease has just ended"))?;
+        self.view_lease(row).await
+    }
+
+    /// Ends an active lease and accepts the reset of its cluster in the same transaction, even when its host is away.
+    pub(crate) async fn end_lease(&self, lease: Uuid, state: LeaseState, cause: &Cause, caller: Option<&Caller>) -> Result<Option<LeaseRow>> {
+        let now = Timestamp::now();
+        let mut tx = self.store().begin().await?;
+        let Some(mut row) = tx.lease(lease).await?.filter(|row| row.state.0 == LeaseState::Active) else { return Ok(None) };
+        let mut cluster = tx.cluster(row.cluster_id).await?.ok_or_else(|| Error::internal("a lease without a cluster"))?;
+        let host = tx.host(cluster.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
+        cluster.leased = false;
+        let (operation, superseded) = self.accept_reset(&mut tx, &host, cluster, cause).await?;
+        row.state = Word(state);
+        row.ended_at = Some(now.into());
+        row.operation_id = Some(operation.id);
+        tx.audit_insert(Audit { author: &cause.author, verb: "lease_release", subject: &lease.to_string(), detail: format!("{state}, held by {}", row.holder) }, now).await?;
+        tx.lease_save(row.clone()).await?;
+        if let Some(caller) = caller {
+            self.remember(&mut tx, caller, lease).await?;
+        }
+        self.accepted(tx, superseded.as_slice()).await?;
+        Ok(Some(row))
+    }
+
+    /// Ends the leases whose time has run out. Takes no input and may run at any time.
+    pub async fn expire_leases(&self) -> Result<()> {
+        if !self.store().clock().may_expire() {
+            return Ok(());
+        }
+        for row in self.store().read().leases_due(Timestamp::now()).await? {
+            self.end_lease(row.id, LeaseState::Expired, &Cause::watchdog(format!("the lease of {} expired", row.holder)), None).await?;
+        }
+        Ok(())
     }
 
     /// Everything that its holder needs to connect.
-    pub async fn lease_bundle(&self, caller: &Caller, lease: uuid::Uuid) -> Result<api::Bundle> {
-        todo!()
+    pub async fn lease_bundle(&self, caller: &Caller, lease: Uuid) -> Result<api::Bundle> {
+        let row = self.store().read().lease(lease).await?.ok_or_else(|| Error::not_found("lease", lease.to_string()))?;
+        may_use(caller, &row)?;
+        must_be_active(&row)?;
+        let cluster = self.store().read().cluster(row.cluster_id).await?.ok_or_else(|| Error::internal("a lease without a cluster"))?;
+        let (parts, reach) = self.bundle_parts(&cluster).await?;
+        let mut notes = Vec::new();
+        if reach.loopback {
+            notes.push("The addresses work on the host's own machine only: its ports are bound to 127.0.0.1.".to_owned());
+        }
+        if cluster.size == 1 {
+            notes.push("There is one node only: what is written and what is read come from the same one.".to_owned());
+        }
+        Ok(api::Bundle {
+            lease_id: row.id,
+            cluster: cluster.name,
+            network_type: cluster.network_type,
+            chain_id: cluster.chain_id,
+            nodes: parts.nodes,
+            write: parts.write,
+            read: parts.read,
+            files: parts.files,
+            notes,
+        })
+    }
+
+    /// How many clusters a holder's account still has.
+    pub(crate) async fn held_by(&self, holder: &str) -> Result<usize> {
+        let query = ClusterQuery { holder: Some(holder.to_owned()), ..ClusterQuery::default() };
+        Ok(self.store().read().cluster_page(&query).await?.len())
+    }
+}
+
+fn list(counts: &BTreeMap<String, usize>) -> String {
+    counts.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The holder, operators, and tokens for other holders; to all others the lease does not exist.
+fn may_use(caller: &Caller, row: &LeaseRow) -> Result<()> {
+    if caller.role >= Role::Operator || caller.lease_any || row.holder == caller.account { Ok(()) } else { Err(Error::not_found("lease", row.id.to_string())) }
+}
+
+fn must_be_active(row: &LeaseRow) -> Result<()> {
+    if row.state.0 == LeaseState::Active { Ok(()) } else { Err(Error::conflict("lease_over", format!("the lease is over ({}); apply for another", row.state.0))) }
+}
+
+/// How long a lease lives: a day when nobody says, 30 days at most, without end for operators only.
+fn ttl(caller: &Caller, seconds: Option<u64>) -> Result<Option<i64>> {
+    match seconds.unwrap_or(DAY) {
+        0 if caller.role >= Role::Operator => Ok(None),
+        0 => Err(Error::field("ttl_seconds", "a lease without end needs an operator; use 1 to 2592000 seconds (30 days)")),
+        ttl if ttl > 30 * DAY => Err(Error::field("ttl_seconds", format!("{ttl} is above 2592000 seconds (30 days); a lease can be renewed"))),
+        ttl => Ok(Some(i64::try_from(ttl).map_err(Error::internal)?)),
     }
 }

@@ -1,17 +1,34 @@
 //! The middle: decides what shall be, writes it down, and sees it done. Serves no HTTP and never speaks Docker.
+//!
+//! The road of every change: a method of [`Orchestrator`] accepts it in one transaction (`accept`), the executor plans
+//! it (`plan`, pure), runs journaled steps (`step`) and ends it in one transaction (`finish`). The watchdog's repair
+//! (`reconcile`) goes down the same road.
 
+mod accept;
 mod account;
+mod agents;
 mod caller;
 mod cluster;
 mod error;
+mod executor;
+mod fill;
+mod finish;
+mod health;
 mod host;
+mod host_health;
 mod lease;
+mod live;
 mod operation;
 mod orchestrator;
+mod placement;
+mod plan;
+mod reconcile;
 mod status;
+mod step;
+mod view;
 
-pub use chainpool_agent::{LogLine, LogQuery, LogStream}; // access passes these on and sees nothing else of the agents
 pub use caller::{Caller, RequestKey};
+pub use chainpool_store::CommitHook;
 pub use error::{Error, Result};
 pub use lease::Applied;
-pub use orchestrator::{Config, Orchestrator};
+pub use orchestrator::{Config, Orchestrator, StartError};

@@ -1,7 +1,12 @@
 //! The façade: what access and watchdog may ask of the middle.
 
+use crate::{account::SignInLimit, agents::Agents, executor::Executor, live::Live, status::StatusCache};
 use chainpool_agent::Platform;
+use chainpool_api::Timestamp;
+use chainpool_networks::Registry;
+use chainpool_store::{CommitHook, Store};
 use std::{path::PathBuf, sync::Arc};
+use tokio_util::sync::CancellationToken;
 
 /// How the middle runs.
 #[derive(Clone)]
@@ -10,10 +15,67 @@ pub struct Config {
     pub data: PathBuf,
     /// The platforms that hosts may be of.
     pub platforms: Vec<Arc<dyn Platform>>,
+    /// Told right before and right after each commit: crash tests stop the process there.
+    pub hook: Option<CommitHook>,
+}
+
+/// Why the middle could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder is not usable.
+    #[error(transparent)]
+    Store(#[from] chainpool_store::Error),
 }
 
 /// The middle. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Orchestrator {
-    pub(crate) config: Arc<Config>,
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    pub(crate) agents: Agents,
+    pub(crate) live: Live,
+    pub(crate) executor: Executor,
+    pub(crate) callers: crate::account::CallerCache,
+    pub(crate) sign_ins: SignInLimit,
+    pub(crate) status: StatusCache,
+    pub(crate) started_at: Timestamp,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Orchestrator {
+    /// Opens the data folder and takes up every operation that was under way.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let Config { data, platforms, hook } = config;
+        let store = Store::open(&data, hook).await?;
+        let agents = Agents::new(store.clone(), platforms);
+        let inner = Inner {
+            store,
+            registry: Registry::default(),
+            agents,
+            live: Live::default(),
+            executor: Executor::default(),
+            callers: crate::account::CallerCache::default(),
+            sign_ins: SignInLimit::default(),
+            status: StatusCache::default(),
+            started_at: Timestamp::now(),
+            stop: CancellationToken::new(),
+        };
+        let this = Self { inner: Arc::new(inner) };
+        this.executor_start();
+        Ok(this)
+    }
+
+    /// Stops working. What is under way goes on where it stopped at the next start.
+    pub async fn stop(&self) {
+        self.inner.stop.cancel();
+        self.executor_drained().await;
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
 }

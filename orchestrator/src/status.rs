@@ -1,26 +1,215 @@
 //! The state of the whole.
 
-use crate::{Caller, Orchestrator, Result};
-use chainpool_api as api;
+use crate::{
+    Caller, Error, Orchestrator, Result,
+    view::{counts, number},
+};
+use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, OperationState, Role, Timestamp};
+use chainpool_store::{Audit, ClusterRow};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    sync::{Mutex, PoisonError},
+};
+use uuid::Uuid;
+
+/// How late the watchdog's full pass may be before that is a problem, in milliseconds.
+const PASS_LATE_MS: i64 = 120_000;
+
+/// What the watchdog last found out, kept in memory.
+#[derive(Default)]
+pub(crate) struct StatusCache(Mutex<Found>);
+
+#[derive(Default)]
+struct Found {
+    unclaimed: BTreeMap<Uuid, Vec<api::Unclaimed>>,
+    database: Option<(Timestamp, String)>,
+    pass: Option<(Timestamp, u64)>,
+    lag_ms: u64,
+    fill: BTreeMap<Uuid, String>,
+}
+
+impl StatusCache {
+    fn with<T>(&self, change: impl FnOnce(&mut Found) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn unclaimed_put(&self, host: Uuid, unclaimed: Vec<api::Unclaimed>) {
+        self.with(|found| found.unclaimed.insert(host, unclaimed));
+    }
+
+    pub(crate) fn unclaimed(&self, host: Uuid) -> Vec<api::Unclaimed> {
+        self.with(|found| found.unclaimed.get(&host).cloned().unwrap_or_default())
+    }
+
+    /// Why autofill could not fill a host the last time; `None` when it could.
+    pub(crate) fn fill_put(&self, host: Uuid, why: Option<String>) {
+        self.with(|found| match why {
+            Some(why) => drop(found.fill.insert(host, why)),
+            None => drop(found.fill.remove(&host)),
+        });
+    }
+}
 
 impl Orchestrator {
     /// The state of the whole.
     pub async fn status(&self) -> Result<api::Status> {
-        todo!()
+        let now = Timestamp::now();
+        let read = self.store().read();
+        let (hosts, clusters) = (read.hosts().await?, read.clusters().await?);
+        let paused = self.is_paused().await?;
+        let mut problems = Vec::new();
+        if paused {
+            problems.push("paused after a restore: look at what is unclaimed, then resume (chainpool status --resume)".to_owned());
+        }
+        let mut pool = counts(clusters.iter(), now);
+        pool.capacity = hosts.iter().map(|h| number(h.capacity)).sum();
+        let mut host_views = Vec::new();
+        for host in &hosts {
+            let mut own = Self::host_problems(host, now);
+            own.extend(self.inner.status.with(|found| found.fill.get(&host.id).map(|why| format!("host {} is not filled: {why}", host.name))));
+            problems.extend(own.iter().cloned());
+            let mut counts = counts(clusters.iter().filter(|c| c.host_id == host.id), now);
+            counts.capacity = number(host.capacity);
+            let checked_at = host.info.as_ref().map(|i| i.0.checked_at);
+            host_views.push(api::HostStatus { name: host.name.clone(), state: host.state.0, problems: own, counts, checked_at });
+        }
+        problems.extend(clusters.iter().filter_map(cluster_problem));
+        let known: Vec<Uuid> = hosts.iter().map(|h| h.id).collect();
+        let unclaimed: Vec<_> = known.iter().flat_map(|id| self.inner.status.unclaimed(*id)).collect();
+        problems.extend(unclaimed.iter().map(|u| format!("host {}: {} objects of cluster {} are unclaimed; chainpool host adopt removes them", u.host, u.objects.len(), u.cluster_id)));
+        let database = self.database_status();
+        if !database.ok {
+            problems.push(format!("the database: {}", database.message));
+        }
+        let watchdog = self.watchdog_status();
+        let late = now.millis_since(watchdog.last_pass_at.unwrap_or(self.inner.started_at));
+        if late > PASS_LATE_MS {
+            problems.push(format!("the watchdog has not finished a full pass for {} s", late / 1000));
+        }
+        let running = OperationFilter { state: Some(OperationState::Running), limit: Some(50), ..OperationFilter::default() };
+        Ok(api::Status {
+            ok: problems.is_empty(),
+            problems,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: self.store().instance().to_string(),
+            paused,
+            started_at: self.inner.started_at,
+            pool,
+            by_type: by_type(&clusters, now),
+            hosts: host_views,
+            database,
+            watchdog,
+            unclaimed,
+            running: self.operation_list(&running).await?.items,
+        })
     }
 
-    /// Ends the pause after a restore.
-    pub async fn resume(&self, caller: &Caller) -> Result<()> {
-        todo!()
+    fn database_status(&self) -> api::DatabaseStatus {
+        let checked = self.inner.status.with(|found| found.database.clone());
+        let (ok, message) = match &checked {
+            Some((_, message)) => (message == "ok", message.clone()),
+            None => (true, "not checked yet".to_owned()),
+        };
+        let folder = rustix::fs::statvfs(self.store().folder()).ok();
+        api::DatabaseStatus {
+            ok,
+            message,
+            size_bytes: self.store().size_bytes(),
+            disk_free_bytes: folder.map(|f| f.f_bavail.saturating_mul(f.f_frsize)),
+            checked_at: checked.map(|(at, _)| at),
+        }
     }
 
-    /// A consistent copy of the database, never with the master key, as a file that vanishes when closed.
-    pub async fn backup(&self, caller: &Caller) -> Result<std::fs::File> {
-        todo!()
+    fn watchdog_status(&self) -> api::WatchdogStatus {
+        self.inner.status.with(|found| api::WatchdogStatus {
+            last_pass_at: found.pass.map(|(at, _)| at),
+            last_pass_ms: found.pass.map_or(0, |(_, took)| took),
+            lag_ms: found.lag_ms,
+        })
+    }
+
+    /// Lets the database check itself, and looks at the disk that it lies on.
+    pub async fn database_check(&self) -> Result<()> {
+        let mut message = self.store().check().await?;
+        if let Ok(disk) = rustix::fs::statvfs(self.store().folder())
+            && disk.f_bavail.saturating_mul(disk.f_frsize) < 100 * 1024 * 1024
+        {
+            message = "less than 100 MiB are free where it lies; make room".to_owned();
+        }
+        self.inner.status.with(|found| found.database = Some((Timestamp::now(), message)));
+        Ok(())
+    }
+
+    /// Notes that a full pass ended, and how long it took.
+    pub fn note_pass(&self, took: std::time::Duration) {
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.inner.status.with(|found| found.pass = Some((Timestamp::now(), took)));
+    }
+
+    /// Notes how far the probes are behind their period.
+    pub fn note_lag(&self, lag: std::time::Duration) {
+        self.inner.status.with(|found| found.lag_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// Forgets what is older than its time.
+    pub async fn forget_old(&self) -> Result<()> {
+        let mut tx = self.store().begin().await?;
+        let gone = tx.forget_old(Timestamp::now()).await?;
+        tx.commit("old rows forgotten").await?;
+        if gone > 0 {
+            tracing::info!(rows = gone, "old history was forgotten");
+        }
+        Ok(())
     }
 
     /// What can be made, and with which parameters.
     pub fn network_types(&self) -> Vec<api::NetworkType> {
-        todo!()
+        self.inner.registry.describe()
+    }
+
+    /// Whether the installation is paused after a restore: nothing is deleted and nothing filled.
+    pub(crate) async fn is_paused(&self) -> Result<bool> {
+        Ok(self.store().read().setting("paused").await?.as_deref() == Some("true"))
+    }
+
+    /// Ends the pause after a restore.
+    pub async fn resume(&self, caller: &Caller) -> Result<()> {
+        caller.must_be(Role::Admin)?;
+        let mut tx = self.store().begin().await?;
+        tx.setting_put("paused", "false").await?;
+        tx.audit_insert(Audit { author: &caller.account, verb: "resume", subject: "installation", detail: String::new() }, Timestamp::now()).await?;
+        tx.commit("resumed").await?;
+        Ok(())
+    }
+
+    /// A consistent copy of the database, never with the master key, as a file that vanishes when closed.
+    pub async fn backup(&self, caller: &Caller) -> Result<File> {
+        caller.must_be(Role::Admin)?;
+        let path = self.store().folder().join(format!("backup-{}.tmp", Uuid::now_v7()));
+        self.store().copy_to(&path).await?;
+        let file = File::open(&path).map_err(Error::internal)?;
+        std::fs::remove_file(&path).map_err(Error::internal)?;
+        let mut tx = self.store().begin().await?;
+        tx.audit_insert(Audit { author: &caller.account, verb: "backup", subject: "installation", detail: String::new() }, Timestamp::now()).await?;
+        tx.commit("backup noted").await?;
+        Ok(file)
+    }
+}
+
+fn by_type(clusters: &[ClusterRow], now: Timestamp) -> BTreeMap<String, api::Counts> {
+    let mut types: BTreeMap<String, Vec<&ClusterRow>> = BTreeMap::new();
+    for cluster in clusters {
+        types.entry(cluster.network_type.clone()).or_default().push(cluster);
+    }
+    types.into_iter().map(|(name, of)| (name, counts(of.into_iter(), now))).collect()
+}
+
+fn cluster_problem(row: &ClusterRow) -> Option<String> {
+    let bad = matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown);
+    match row.state.0 {
+        ClusterState::Failed => Some(format!("cluster {} failed: {}", row.name, row.health_reason)),
+        ClusterState::Ready if bad => Some(format!("cluster {} is {}: {}", row.name, row.health.0, row.health_reason)),
+        _ => None,
     }
 }

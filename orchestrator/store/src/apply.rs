@@ -7,7 +7,7 @@
 use crate::{
     Error, Json, LeaseRow, Moment, OperationRow, Result, Store, Word,
     datastore::Labels,
-    entity::{audit, lease, operation},
+    entity::{audit, idempotency, lease, operation},
 };
 use chainpool_api::{Event, LeaseState, Noun, OperationKind, OperationState, Timestamp};
 use sea_orm::{
@@ -48,6 +48,8 @@ pub struct ApplyOrder {
     pub single: bool,
     /// Seconds until it expires; `None`: never.
     pub ttl_seconds: Option<i64>,
+    /// What ties a repeated request to this one: account, route, key, SHA-256 of the body.
+    pub key: Option<(Uuid, String, String, [u8; 32])>,
 }
 
 /// What an apply got.
@@ -77,7 +79,7 @@ impl Store {
 impl ApplyOrder {
     /// The filter in one canonical text: equal texts are equal filters.
     fn filter(&self) -> String {
-        let Self { network_type, preset, version, size, consensus, host, labels, holder: _, author: _, single: _, ttl_seconds: _ } = self;
+        let Self { network_type, preset, version, size, consensus, host, labels, holder: _, author: _, single: _, ttl_seconds: _, key: _ } = self;
         serde_json::json!([network_type, preset, version, size, consensus, host, labels]).to_string()
     }
 
@@ -163,15 +165,20 @@ async fn grant(connection: &DatabaseConnection, events: &broadcast::Sender<Event
 
     let mut made: HashMap<usize, LeaseRow> = HashMap::new();
     let mut operations = Vec::new();
+    let mut answers = Vec::new();
     for (filter, places) in wanted {
         for (taken, place) in take(&transaction, &orders[places[0]], places.len(), now).await?.into_iter().zip(places) {
             let (lease, operation) = rows(&orders[place], filter, &taken, now);
+            answers.extend(answer(&orders[place], &lease));
             made.insert(place, lease);
             operations.push(operation);
         }
     }
     if !made.is_empty() {
         insert(&transaction, made.values(), operations).await?;
+    }
+    if !answers.is_empty() {
+        idempotency::Entity::insert_many(answers).exec_without_returning(&transaction).await?;
     }
     transaction.commit().await?;
 
@@ -267,6 +274,13 @@ fn rows(order: &ApplyOrder, filter: &str, taken: &Taken, now: Timestamp) -> (Lea
         ended_at: Some(Moment(now)),
     };
     (lease, operation)
+}
+
+fn answer(order: &ApplyOrder, lease: &LeaseRow) -> Option<idempotency::ActiveModel> {
+    let (account_id, route, name, body) = order.key.clone()?;
+    let answer = Json(serde_json::json!({ "id": lease.id }));
+    let row = idempotency::Model { account_id, route, name, body: body.to_vec(), answer, created_at: lease.created_at };
+    Some(row.into_active_model())
 }
 
 async fn insert(transaction: &DatabaseTransaction, leases: impl Iterator<Item = &LeaseRow>, operations: Vec<OperationRow>) -> Result<()> {

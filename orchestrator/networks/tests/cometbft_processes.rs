@@ -1,0 +1,361 @@
+//! The type `cometbft` against the real program, without any platform: each validator is a process on this machine.
+//!
+//! Needs the program of version 0.38.21; `COMETBFT` names it:
+//! `COMETBFT=/path/to/cometbft cargo test -p chainpool-networks --test cometbft_processes -- --ignored`
+
+use async_trait::async_trait;
+use chainpool_agent::{
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, ClusterSpec, Error, Generation, ImageRef, Incarnation, LogConfig, LogQuery,
+    LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, Object, ObjectKind, Observation, Port, Power, Probe, Result, Scope, Secret,
+    Variable, Volumes, WakeStream,
+};
+use chainpool_api::{Evidence, HealthState, LogLevel, Timestamp};
+use chainpool_networks::{NetworkType, Nodes, Order, Past, Registry, Verdict};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpListener,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+const GENERATION: Generation = 1;
+
+/// Reaches the processes by the ports that they listen on; can do nothing else.
+struct Local {
+    ports: BTreeMap<(NodeName, String), u16>,
+}
+
+fn unsupported<T>() -> Result<T> {
+    Err(Error::Unsupported("do this: it only dials".into()))
+}
+
+#[async_trait]
+impl Agent for Local {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { subnets: false, concurrency: 1 }
+    }
+    async fn probe(&self) -> Result<Probe> {
+        unsupported()
+    }
+    async fn observe(&self, _: Scope) -> Result<Observation> {
+        unsupported()
+    }
+    fn watch(&self) -> WakeStream {
+        Box::pin(futures::stream::empty())
+    }
+    async fn ensure_image(&self, _: &[String]) -> Result<ImageRef> {
+        unsupported()
+    }
+    async fn ensure_network(&self, _: &ClusterKey, _: &NetworkSpec) -> Result<()> {
+        unsupported()
+    }
+    async fn ensure_node(&self, _: &ClusterKey, _: &NodeSpec, _: &ImageRef, _: &Power) -> Result<()> {
+        unsupported()
+    }
+    async fn incarnation(&self, _: &ClusterKey, _: &NodeName) -> Result<Option<Incarnation>> {
+        unsupported()
+    }
+    async fn drop_node(&self, _: &ClusterKey, _: &NodeName, _: Volumes) -> Result<()> {
+        unsupported()
+    }
+    async fn drop_cluster(&self, _: ClusterId, _: Generation) -> Result<()> {
+        unsupported()
+    }
+    async fn logs(&self, _: &ClusterKey, _: &NodeName, _: LogQuery) -> Result<LogStream> {
+        unsupported()
+    }
+    async fn dial(&self, _: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
+        let port = self.ports[&(node.clone(), port.name.clone())];
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map_err(|e| Error::Unreachable(e.to_string()))?;
+        Ok(Box::new(stream))
+    }
+}
+
+/// A network whose nodes are child processes. They end with it.
+struct Network {
+    kind: Arc<dyn NetworkType>,
+    parameters: Value,
+    nodes: Nodes,
+    homes: tempfile::TempDir,
+    ports: BTreeMap<(NodeName, String), u16>,
+    running: Mutex<BTreeMap<NodeName, Child>>,
+    paused: Mutex<Vec<NodeName>>,
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for child in self.running.lock().expect("no test panics while it holds this").values_mut() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+impl Network {
+    /// Renders it and puts its files where the processes will find them.
+    fn prepare(preset: &str, given: &Value) -> Self {
+        let kind = Registry::default().get("cometbft").expect("it is registered");
+        let parameters = kind.settle(preset, given.as_object().expect("an object")).expect("valid parameters");
+        let order = Order {
+            parameters: parameters.clone(),
+            chain_id: format!("cp-{}", ClusterId::new()),
+            genesis_at: Timestamp::now(),
+            network: NetworkSpec { subnet: None },
+            ports: kind.layout(&parameters).ports.into_iter().map(|need| (need, 1)).collect(),
+            images: BTreeMap::new(),
+            log: LogConfig::default(),
+            log_level: LogLevel::Info,
+        };
+        let spec = kind.render(&order, &Secret::new(rand::random()));
+        let free: Vec<TcpListener> =
+            (0..spec.nodes.len() * 2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let mut free = free.iter().map(|l| l.local_addr().expect("it is bound").port());
+        let names = spec.nodes.iter().flat_map(|n| n.ports.iter().map(|p| (n.name.clone(), p.name.clone())));
+        let ports: BTreeMap<_, _> = names.map(|port| (port, free.next().expect("two ports a node"))).collect();
+        let agent = Arc::new(Local { ports: ports.clone() });
+        let key = ClusterKey { cluster: ClusterId::new(), generation: GENERATION };
+        let nodes = Nodes { agent, key, spec: Arc::new(spec) };
+        let network = Self {
+            kind,
+            parameters,
+            nodes,
+            homes: tempfile::tempdir().expect("a folder"),
+            ports,
+            running: Mutex::default(),
+            paused: Mutex::default(),
+        };
+        for node in &network.spec().nodes {
+            network.place(node);
+        }
+        network
+    }
+
+    fn spec(&self) -> &ClusterSpec {
+        &self.nodes.spec
+    }
+
+    fn home(&self, node: &NodeName) -> PathBuf {
+        self.homes.path().join(node.as_str())
+    }
+
+    fn place(&self, node: &NodeSpec) {
+        for file in &node.files {
+            let path = self.home(&node.name).join(file.path.strip_prefix("/").expect("an absolute path"));
+            fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+            let mut content = file.content.expose().clone();
+            if path.ends_with("config.toml") {
+                content = self.localise(&node.name, &String::from_utf8(content).expect("text")).into_bytes();
+            }
+            let mut open = fs::OpenOptions::new();
+            let mut target = open.write(true).create(true).mode(0o600).open(&path).expect("a file");
+            std::io::Write::write_all(&mut target, &content).expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(file.mode)).expect("its mode");
+        }
+    }
+
+    /// The same configuration on one machine: ports instead of names.
+    fn localise(&self, node: &NodeName, config: &str) -> String {
+        let port = |node: &NodeName, name: &str| self.ports[&(node.clone(), name.to_owned())];
+        let mut config = config
+            .replace("0.0.0.0:26657", &format!("127.0.0.1:{}", port(node, "rpc")))
+            .replace("0.0.0.0:26656", &format!("127.0.0.1:{}", port(node, "p2p")));
+        for other in &self.spec().nodes {
+            config = config.replace(&format!("@{}:26656", other.name), &format!("@127.0.0.1:{}", port(&other.name, "p2p")));
+        }
+        config
+    }
+
+    fn start(&self, node: &NodeSpec) {
+        let program = std::env::var("COMETBFT").expect("COMETBFT names the program of version 0.38.21");
+        let home = self.home(&node.name);
+        let log = fs::File::create(home.join("log")).expect("a log");
+        let (_, arguments) = node.command.split_first().expect("a program");
+        let rooted = |argument: &String| match argument.strip_prefix('/') {
+            Some(path) => home.join(path).display().to_string(),
+            None => argument.clone(),
+        };
+        let mut command = Command::new(program);
+        for (name, value) in &node.env {
+            if let Variable::Plain(value) = value {
+                command.env(name, value);
+            }
+        }
+        let child = command
+            .args(arguments.iter().map(rooted))
+            .stdout(log.try_clone().expect("the same log"))
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        self.running.lock().expect("not poisoned").insert(node.name.clone(), child);
+    }
+
+    fn start_all(&self) {
+        for node in &self.spec().nodes {
+            self.start(node);
+        }
+    }
+
+    fn kill(&self, node: &NodeName) {
+        let mut child = self.running.lock().expect("not poisoned").remove(node).expect("it runs");
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+    }
+
+    fn signal(&self, node: &NodeName, signal: &str) {
+        let pid = self.running.lock().expect("not poisoned")[node].id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
+    }
+
+    /// Freezes a process; `told`: the platform knows.
+    fn pause(&self, node: &NodeName, told: bool) {
+        self.signal(node, "-STOP");
+        if told {
+            self.paused.lock().expect("not poisoned").push(node.clone());
+        }
+    }
+
+    fn unpause(&self, node: &NodeName) {
+        self.signal(node, "-CONT");
+        self.paused.lock().expect("not poisoned").retain(|n| n != node);
+    }
+
+    fn observed(&self) -> Observation {
+        let running = self.running.lock().expect("not poisoned");
+        let paused = self.paused.lock().expect("not poisoned");
+        let state = |name: &NodeName| match (running.contains_key(name), paused.contains(name)) {
+            (true, true) => NodeState::Paused,
+            (true, false) => NodeState::Running,
+            (false, _) => NodeState::Exited(137),
+        };
+        let object = |node: &NodeSpec| Object {
+            kind: ObjectKind::Node,
+            name: node.name.to_string(),
+            id: node.name.to_string(),
+            cluster: self.nodes.key.cluster,
+            generation: GENERATION,
+            node: Some(node.name.clone()),
+            hash: None,
+            state: Some(state(&node.name)),
+        };
+        Observation { objects: self.spec().nodes.iter().map(object).collect() }
+    }
+
+    async fn probe(&self) -> Evidence {
+        self.kind.probe(&self.nodes, &self.observed()).await
+    }
+
+    fn judge(&self, evidence: &Evidence, past: &Past) -> Verdict {
+        self.kind.verdict(&self.parameters, evidence, past, Timestamp::now())
+    }
+
+    /// Looks again until the verdict is as wanted.
+    async fn wait_for(&self, past: &Past, state: HealthState) -> Verdict {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let evidence = self.probe().await;
+            let verdict = self.judge(&evidence, past);
+            if verdict.state == state {
+                return verdict;
+            }
+            assert!(Instant::now() < deadline, "{verdict:?} on {evidence:#?} in {}", self.homes.path().display());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn logs(&self) -> String {
+        let tail = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        self.spec().nodes.iter().map(|n| format!("== {}\n{}", n.name, tail(&self.home(&n.name).join("log")))).collect()
+    }
+}
+
+fn name(text: &str) -> NodeName {
+    NodeName::parse(text).expect("a node name")
+}
+
+#[tokio::test]
+#[ignore = "needs the program: COMETBFT=/path/to/cometbft"]
+async fn four_validators_are_proven_and_their_faults_are_told() {
+    let network = Network::prepare("default", &json!({}));
+    let begun = Instant::now();
+    network.start_all();
+    let proof = network.kind.prove(&network.nodes).await.unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
+    println!("four validators: proven {:?} after the start, {proof:?}", begun.elapsed());
+    assert_ne!(proof.written_to, proof.read_from);
+
+    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    assert_eq!(healthy.reason, "all 4 validators take part and agree");
+    let evidence = network.probe().await;
+    assert_eq!((evidence.power, evidence.agree), (Some((4, 4)), Some(true)));
+    assert!(evidence.nodes.values().all(|n| n.peers == Some(3) && n.hash.is_some() && n.block_at.is_some()), "{evidence:#?}");
+
+    // One frozen: it still commits.
+    network.pause(&name("v2"), true);
+    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    assert_eq!(verdict.reason, "1 of 4 validators does not take part (v2 paused); it still commits");
+    network.kind.prove(&network.nodes).await.expect("three of four commit");
+
+    // Two: it does not. The platform knows of one only, the other runs and is silent.
+    network.pause(&name("v3"), false);
+    let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
+    assert_eq!(
+        verdict.reason,
+        "2 of 4 validators do not take part (v2 paused, v3 runs and does not answer); more than 2/3 of the power is needed to commit"
+    );
+
+    // Back again: not healthy before a new block.
+    let height = network.probe().await.height;
+    network.unpause(&name("v2"));
+    network.unpause(&name("v3"));
+    let past = Past { height, height_since: Some(Timestamp::now()), recovering: true, ..Past::default() };
+    network.kind.prove(&network.nodes).await.expect("it commits again");
+    network.wait_for(&past, HealthState::Healthy).await;
+    assert!(network.probe().await.height > height);
+}
+
+#[tokio::test]
+#[ignore = "needs the program: COMETBFT=/path/to/cometbft"]
+async fn a_killed_validator_comes_back_with_its_state() {
+    let network = Network::prepare("default", &json!({}));
+    network.start_all();
+    network.kind.prove(&network.nodes).await.expect("it commits");
+    let v1 = name("v1");
+    network.kill(&v1);
+    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    assert_eq!(verdict.reason, "1 of 4 validators does not take part (v1 exited 137); it still commits");
+    let before = network.probe().await.height;
+    let begun = Instant::now();
+    network.start(network.spec().node(&v1).expect("it is there"));
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    println!("a killed validator: healthy again {:?} after its start", begun.elapsed());
+    let proof = network.kind.prove(&network.nodes).await.expect("it commits");
+    assert!(Some(proof.height) > before);
+}
+
+#[tokio::test]
+#[ignore = "needs the program: COMETBFT=/path/to/cometbft"]
+async fn one_validator_is_proven_on_itself() {
+    let network = Network::prepare("single", &json!({"block_interval_ms": 100}));
+    let begun = Instant::now();
+    network.start_all();
+    let proof = network.kind.prove(&network.nodes).await.unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
+    println!("one validator: proven {:?} after the start", begun.elapsed());
+    assert_eq!(proof.written_to, proof.read_from);
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the program: COMETBFT=/path/to/cometbft"]
+async fn sixteen_validators_without_empty_blocks_are_proven() {
+    let network = Network::prepare("default", &json!({"validators": 16, "empty_blocks": false}));
+    let begun = Instant::now();
+    network.start_all();
+    network.kind.prove(&network.nodes).await.unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
+    println!("sixteen validators: proven {:?} after the start", begun.elapsed());
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+}

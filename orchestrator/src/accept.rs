@@ -1,0 +1,351 @@
+//! Accepting a change: the desired state and its operation in one transaction.
+
+use crate::{
+    Caller, Error, Orchestrator, RequestKey, Result,
+    executor::{deadline, is_live},
+    placement,
+    plan::Arguments,
+};
+use chainpool_agent::{ClusterId, LogConfig, LogType, NetworkSpec, Secret};
+use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
+use chainpool_networks::{NetworkType, Order};
+use chainpool_store::{Audit, ClusterRow, HostRow, IdempotencyRow, Json, Labels, NewOperation, OperationRow, PortRow, Tx, Word};
+use rand::Rng;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use uuid::Uuid;
+
+/// The author of what the watchdog asks for.
+pub(crate) const WATCHDOG: &str = "chainpool";
+
+/// A cluster to be made, checked and settled.
+pub(crate) struct NewCluster {
+    pub(crate) name: Option<String>,
+    pub(crate) network: Arc<dyn NetworkType>,
+    pub(crate) network_type: String,
+    pub(crate) preset: String,
+    pub(crate) parameters: serde_json::Value,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) fill_key: Option<String>,
+}
+
+/// Who asks for an operation, and why.
+#[derive(Clone)]
+pub(crate) struct Cause {
+    pub(crate) author: String,
+    pub(crate) reason: String,
+    pub(crate) parent: Option<Uuid>,
+}
+
+impl Cause {
+    pub(crate) fn of(caller: &Caller, reason: impl Into<String>) -> Self {
+        Self { author: caller.account.clone(), reason: reason.into(), parent: None }
+    }
+
+    pub(crate) fn watchdog(reason: impl Into<String>) -> Self {
+        Self { author: WATCHDOG.to_owned(), reason: reason.into(), parent: None }
+    }
+
+    pub(crate) fn part_of(&self, parent: Uuid) -> Self {
+        Self { parent: Some(parent), ..self.clone() }
+    }
+}
+
+/// Whether a word may name a host or a cluster.
+pub(crate) fn check_name(field: &str, name: &str) -> Result<()> {
+    let fits = (1..=40).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if fits { Ok(()) } else { Err(Error::field(field, format!("{name:?} is no name: use 1 to 40 of a-z, 0-9 and -, beginning with a letter, not ending with -"))) }
+}
+
+impl Orchestrator {
+    /// What was answered to the same request before.
+    pub(crate) async fn remembered(&self, caller: &Caller) -> Result<Option<Uuid>> {
+        let Some(RequestKey { route, key, body }) = &caller.key else { return Ok(None) };
+        let Some(row) = self.store().read().answer(caller.account_id, route, key).await? else { return Ok(None) };
+        if Timestamp::now().millis_since(row.created_at.0) > 24 * 60 * 60 * 1000 {
+            return Ok(None);
+        }
+        if row.body != body {
+            return Err(Error::Invalid(api::Problem {
+                code: "idempotency_key_reused".into(),
+                message: format!("the Idempotency-Key {key:?} was used for another request within 24 h; take a new key"),
+                fields: BTreeMap::new(),
+                request_id: None,
+            }));
+        }
+        Ok(row.answer.0.get("id").and_then(|id| id.as_str()).and_then(|id| id.parse().ok()))
+    }
+
+    /// Keeps what is answered to a request, in the same transaction.
+    pub(crate) async fn remember(&self, tx: &mut Tx, caller: &Caller, id: Uuid) -> Result<()> {
+        if let Some(RequestKey { route, key, body }) = &caller.key {
+            let row = IdempotencyRow {
+                account_id: caller.account_id,
+                route: route.clone(),
+                name: key.clone(),
+                body: body.to_vec(),
+                answer: Json(serde_json::json!({ "id": id })),
+                created_at: Timestamp::now().into(),
+            };
+            tx.answer_insert(row).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits what was accepted and wakes the executor.
+    pub(crate) async fn accepted(&self, tx: Tx, superseded: &[Uuid]) -> Result<()> {
+        tx.commit("operation accepted").await?;
+        for operation in superseded {
+            self.inner.executor.cancel(*operation);
+        }
+        self.inner.executor.wake();
+        Ok(())
+    }
+
+    /// Accepts a new cluster on a host: row, ports, subnet, rendered spec, operation.
+    pub(crate) async fn accept_create(&self, tx: &mut Tx, host: &HostRow, new: NewCluster, cause: &Cause) -> Result<OperationRow> {
+        let NewCluster { name, network, network_type, preset, parameters, labels, fill_key } = new;
+        let now = Timestamp::now();
+        let described = network.describe();
+        let layout = network.layout(&parameters);
+        let agent = self.inner.agents.of(host)?;
+        let id = Uuid::now_v7();
+        let name = match name {
+            Some(name) if tx.cluster_named(&name).await?.is_some() => {
+                return Err(Error::conflict("cluster_exists", format!("there is a cluster {name:?} already; choose another name")));
+            }
+            Some(name) => name,
+            None => free_name(tx, &network_type).await?,
+        };
+        let taken: BTreeSet<u16> = tx.ports_of(host.id).await?.iter().filter_map(|row| u16::try_from(row.port).ok()).collect();
+        let settings = &host.settings.0;
+        let ports = placement::ports(settings.ports, &taken, &layout).ok_or_else(|| {
+            let (first, last) = settings.ports;
+            Error::conflict("ports_exhausted", format!("host {} has too few free ports in {first}-{last} for {} more; delete clusters or widen the range", host.name, layout.ports.len()))
+        })?;
+        let subnet = if agent.agent.capabilities().subnets {
+            let taken = tx.clusters_of(host.id).await?.iter().filter_map(|row| row.subnet.as_ref()?.parse().ok()).collect();
+            let free = placement::subnet(settings.subnets, &taken);
+            Some(free.ok_or_else(|| Error::conflict("subnets_exhausted", format!("host {} has no free network left in {}", host.name, settings.subnets)))?)
+        } else {
+            None
+        };
+        let row = ClusterRow {
+            id,
+            name,
+            host_id: host.id,
+            network_type,
+            preset,
+            version: described.version,
+            consensus: described.consensus,
+            size: i64::from(layout.size),
+            parameters: Json(parameters),
+            labels: Labels(labels).to_column(),
+            state: Word(ClusterState::Creating),
+            generation: 1,
+            chain_id: chain_id(id, 1),
+            health: Word(HealthState::Starting),
+            health_reason: "being made".to_owned(),
+            health_since: now.into(),
+            checked_at: Timestamp(0).into(),
+            height: None,
+            proof: None,
+            leased: false,
+            schedulable: offers(host),
+            operation_id: None,
+            subnet: subnet.map(|s| s.to_string()),
+            memory_bytes: i64::try_from(layout.memory_bytes).map_err(Error::internal)?,
+            fill_key,
+            stopped_nodes: Json(BTreeSet::new()),
+            maintenance_until: None,
+            power_at: now.into(),
+            created_at: now.into(),
+            ready_at: None,
+            gone_at: None,
+        };
+        let ports: Vec<PortRow> = ports
+            .into_iter()
+            .map(|(need, port)| PortRow { host_id: host.id, port: i64::from(port), cluster_id: id, node: need.node.to_string(), name: need.port })
+            .collect();
+        self.render_into(tx, host, &row, &ports, network.as_ref()).await?;
+        let mut row = row;
+        let operation = self.operation_on(tx, &row, OperationKind::ClusterCreate, 1, Arguments::default(), cause).await?;
+        row.operation_id = Some(operation.id);
+        tx.cluster_insert(row, ports).await?;
+        Ok(operation)
+    }
+
+    /// Renders the spec of a row's generation with fresh keys and stores it sealed.
+    async fn render_into(&self, tx: &mut Tx, host: &HostRow, row: &ClusterRow, ports: &[PortRow], network: &dyn NetworkType) -> Result<()> {
+        let settings = &host.settings.0;
+        let now = Timestamp::now();
+        let given = |need: chainpool_networks::PortNeed| {
+            let found = ports.iter().find(|p| p.node == need.node.as_str() && p.name == need.port);
+            found.and_then(|p| u16::try_from(p.port).ok()).map(|port| (need, port))
+        };
+        let order = Order {
+            parameters: row.parameters.0.clone(),
+            chain_id: row.chain_id.clone(),
+            genesis_at: now,
+            network: NetworkSpec { subnet: row.subnet.as_ref().and_then(|s| s.parse().ok()) },
+            ports: network.layout(&row.parameters.0).ports.into_iter().filter_map(given).collect(),
+            images: settings.images.clone(),
+            log: log_config(&settings.log),
+            log_level: settings.log.level,
+        };
+        let mut seed = [0; 32];
+        rand::rng().fill(&mut seed);
+        let spec = network.render(&order, &Secret::new(seed));
+        zeroize::Zeroize::zeroize(&mut seed);
+        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
+        tx.revision_insert(row.id, generation, spec, now).await?;
+        Ok(())
+    }
+
+    /// Accepts a reset: a new generation with new keys on the same name, size and ports.
+    pub(crate) async fn accept_reset(&self, tx: &mut Tx, host: &HostRow, mut row: ClusterRow, cause: &Cause) -> Result<(OperationRow, Option<Uuid>)> {
+        let superseded = supersede(tx, &row, OperationKind::ClusterReset).await?;
+        let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
+        let now = Timestamp::now();
+        row.generation += 1;
+        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
+        row.chain_id = chain_id(row.id, generation);
+        row.state = Word(ClusterState::Resetting);
+        row.health = Word(HealthState::Starting);
+        row.health_reason = format!("being made again: {}", cause.reason);
+        row.health_since = now.into();
+        row.height = None;
+        row.proof = None;
+        row.ready_at = None;
+        row.stopped_nodes = Json(BTreeSet::new());
+        let ports = tx.ports_of_cluster(row.id).await?;
+        self.render_into(tx, host, &row, &ports, network.as_ref()).await?;
+        let operation = self.operation_on(tx, &row, OperationKind::ClusterReset, generation, Arguments::default(), cause).await?;
+        row.operation_id = Some(operation.id);
+        tx.cluster_save(row).await?;
+        Ok((operation, superseded))
+    }
+
+    /// Accepts a delete.
+    pub(crate) async fn accept_delete(&self, tx: &mut Tx, mut row: ClusterRow, cause: &Cause) -> Result<(OperationRow, Option<Uuid>)> {
+        let superseded = supersede(tx, &row, OperationKind::ClusterDelete).await?;
+        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
+        row.state = Word(ClusterState::Deleting);
+        row.health = Word(HealthState::Unknown);
+        row.health_reason = "being removed".to_owned();
+        row.health_since = Timestamp::now().into();
+        let operation = self.operation_on(tx, &row, OperationKind::ClusterDelete, generation, Arguments::default(), cause).await?;
+        row.operation_id = Some(operation.id);
+        tx.cluster_save(row).await?;
+        Ok((operation, superseded))
+    }
+
+    /// Accepts an operation that leaves the generation alone: start, stop, restart, repair, prove.
+    pub(crate) async fn accept_on(&self, tx: &mut Tx, mut row: ClusterRow, kind: OperationKind, arguments: Arguments, cause: &Cause) -> Result<OperationRow> {
+        supersede(tx, &row, kind).await?;
+        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
+        let operation = self.operation_on(tx, &row, kind, generation, arguments, cause).await?;
+        row.operation_id = Some(operation.id);
+        tx.cluster_save(row).await?;
+        Ok(operation)
+    }
+
+    async fn operation_on(&self, tx: &mut Tx, row: &ClusterRow, kind: OperationKind, generation: u32, arguments: Arguments, cause: &Cause) -> Result<OperationRow> {
+        let now = Timestamp::now();
+        let new = NewOperation {
+            kind,
+            host_id: row.host_id,
+            cluster_id: Some(row.id),
+            generation,
+            parent_id: cause.parent,
+            author: cause.author.clone(),
+            reason: cause.reason.clone(),
+            arguments: serde_json::to_value(arguments).map_err(Error::internal)?,
+            deadline_at: deadline(kind, now),
+        };
+        let detail = format!("cluster {} generation {generation}: {}", row.name, cause.reason);
+        tx.audit_insert(Audit { author: &cause.author, verb: kind.as_str(), subject: &row.id.to_string(), detail }, now).await?;
+        Ok(tx.operation_insert(new, now).await?)
+    }
+
+    /// Accepts an operation on a host itself.
+    pub(crate) async fn accept_host(&self, tx: &mut Tx, host: &HostRow, kind: OperationKind, arguments: Arguments, cause: &Cause) -> Result<OperationRow> {
+        if let Some(live) = tx.operation_of_host(host.id).await? {
+            let message = format!("host {} has an operation under way ({}, {}); wait for it: chainpool operation wait {}", host.name, live.kind.0, live.id, live.id);
+            return Err(Error::conflict("operation_running", message));
+        }
+        let now = Timestamp::now();
+        let new = NewOperation {
+            kind,
+            host_id: host.id,
+            cluster_id: None,
+            generation: 0,
+            parent_id: None,
+            author: cause.author.clone(),
+            reason: cause.reason.clone(),
+            arguments: serde_json::to_value(arguments).map_err(Error::internal)?,
+            deadline_at: None,
+        };
+        let detail = format!("host {}: {}", host.name, cause.reason);
+        tx.audit_insert(Audit { author: &cause.author, verb: kind.as_str(), subject: &host.id.to_string(), detail }, now).await?;
+        Ok(tx.operation_insert(new, now).await?)
+    }
+}
+
+/// Whether a host lets its free clusters be offered.
+pub(crate) fn offers(host: &HostRow) -> bool {
+    host.state.0 == api::HostState::Active && host.schedulable
+}
+
+/// The ledger's own name: unique for ever, and it tells cluster and generation.
+fn chain_id(cluster: Uuid, generation: u32) -> String {
+    chainpool_agent::network_name(&chainpool_agent::ClusterKey { cluster: ClusterId(cluster), generation })
+}
+
+fn log_config(log: &api::HostLog) -> LogConfig {
+    let kind = match log.kind {
+        api::LogType::Local => LogType::Local,
+        api::LogType::Syslog => LogType::Syslog,
+    };
+    LogConfig { kind, server: log.server.clone(), ..LogConfig::default() }
+}
+
+async fn free_name(tx: &Tx, network_type: &str) -> Result<String> {
+    const LETTERS: &[u8] = b"bcdfghjkmnpqrstvwxz23456789";
+    loop {
+        let tail: String = (0..5).map(|_| char::from(LETTERS[rand::rng().random_range(0..LETTERS.len())])).collect();
+        let name = format!("{network_type}-{tail}");
+        if tx.cluster_named(&name).await?.is_none() {
+            return Ok(name);
+        }
+    }
+}
+
+/// Makes room for an operation of this kind on a cluster, or says why there is none. Delete and reset supersede create,
+/// start, stop, restart, repair and prove; delete supersedes reset; nothing supersedes delete.
+async fn supersede(tx: &mut Tx, row: &ClusterRow, kind: OperationKind) -> Result<Option<Uuid>> {
+    let Some(id) = row.operation_id else { return Ok(None) };
+    let Some(mut live) = tx.operation(id).await? else { return Ok(None) };
+    if !is_live(live.state.0) {
+        return Ok(None);
+    }
+    let allowed = match kind {
+        OperationKind::ClusterDelete => live.kind.0 != OperationKind::ClusterDelete,
+        OperationKind::ClusterReset => !matches!(live.kind.0, OperationKind::ClusterDelete | OperationKind::ClusterReset),
+        _ => live.kind.0 == OperationKind::ClusterRepair && matches!(kind, OperationKind::ClusterStop),
+    };
+    if !allowed {
+        let message = format!("cluster {} has an operation under way ({}, {id}); wait for it: chainpool operation wait {id}", row.name, live.kind.0);
+        return Err(Error::conflict("operation_running", message));
+    }
+    live.state = Word(OperationState::Superseded);
+    live.error = Some(format!("superseded by {kind}"));
+    live.ended_at = Some(Timestamp::now().into());
+    tx.operation_save(live).await?;
+    Ok(Some(id))
+}

@@ -1,0 +1,269 @@
+//! The executor: takes accepted operations, plans them, runs their steps, ends them.
+//!
+//! An operation is claimed by compare-and-swap on the epoch of this process, so after a restart every live operation
+//! is claimed again, once. Its plan is journaled before the first step runs; each step is journaled as started before
+//! it runs and as done after. A step that was started may have happened: it runs again, and because every agent verb
+//! converges, running again is harmless. There are no undo steps: a failed create stays failed, and delete or reset is
+//! the undo of everything.
+//!
+//! Retries live here alone. A transient error is tried again with growing, jittered pauses until the operation's
+//! deadline; any other ends the operation, except a delete, which is never given up.
+
+use crate::{
+    Error, Orchestrator, Result,
+    plan::{Action, Arguments, Planned, Subject, plan},
+    step::StepError,
+};
+use chainpool_api::{Noun, OperationKind, OperationState, StepState, Timestamp};
+use chainpool_store::{Json, OperationRow, StepRow, Word};
+use futures::{StreamExt, stream::FuturesUnordered};
+use rand::Rng;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+/// What is under way in this process.
+#[derive(Default)]
+pub(crate) struct Executor {
+    wake: Notify,
+    running: Mutex<HashMap<Uuid, CancellationToken>>,
+    clusters: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
+    tasks: TaskTracker,
+}
+
+impl Executor {
+    /// Says that something was accepted.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Stops an operation that was superseded.
+    pub(crate) fn cancel(&self, operation: Uuid) {
+        if let Some(token) = self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&operation) {
+            token.cancel();
+        }
+    }
+
+    fn begin(&self, operation: Uuid, stop: &CancellationToken) -> CancellationToken {
+        let token = stop.child_token();
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(operation, token.clone());
+        token
+    }
+
+    fn end(&self, operation: Uuid) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&operation);
+    }
+
+    /// One operation at a time works on a cluster, even while the one before it is still being stopped.
+    fn cluster(&self, cluster: Uuid) -> Arc<tokio::sync::Mutex<()>> {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(clusters.entry(cluster).or_default())
+    }
+}
+
+impl Orchestrator {
+    /// Starts the loop that takes accepted operations.
+    pub(crate) fn executor_start(&self) {
+        let this = self.clone();
+        self.inner.executor.tasks.spawn(async move {
+            loop {
+                if let Err(error) = this.executor_take().await {
+                    tracing::error!(%error, cause = ?error, "accepted operations could not be taken; trying again");
+                }
+                tokio::select! {
+                    () = this.inner.stop.cancelled() => return,
+                    () = this.inner.executor.wake.notified() => {}
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                }
+            }
+        });
+    }
+
+    /// Waits until nothing runs here any more.
+    pub(crate) async fn executor_drained(&self) {
+        self.inner.executor.tasks.close();
+        self.inner.executor.tasks.wait().await;
+    }
+
+    async fn executor_take(&self) -> Result<()> {
+        for row in self.store().read().operations_live().await? {
+            if row.epoch >= self.store().epoch() || self.inner.stop.is_cancelled() {
+                continue;
+            }
+            let mut tx = self.store().begin().await?;
+            let Some(operation) = tx.operation_claim(row.id, Timestamp::now()).await? else { continue };
+            let token = self.inner.executor.begin(operation.id, &self.inner.stop);
+            tx.commit("operation claimed").await?;
+            let this = self.clone();
+            self.inner.executor.tasks.spawn(async move { this.operation_run(operation, token).await });
+        }
+        Ok(())
+    }
+
+    async fn operation_run(&self, operation: OperationRow, token: CancellationToken) {
+        let id = operation.id;
+        let lock = operation.cluster_id.map(|cluster| self.inner.executor.cluster(cluster));
+        let work = async {
+            let _one_at_a_time = match &lock {
+                Some(lock) => Some(lock.lock().await),
+                None => None,
+            };
+            self.operation_work(&operation).await
+        };
+        // When the token falls, the work is dropped at its next await: every verb survives that.
+        let outcome = tokio::select! {
+            () = token.cancelled() => None,
+            outcome = work => Some(outcome),
+        };
+        if let Some(outcome) = outcome {
+            self.operation_end(&operation, outcome).await;
+        }
+        self.inner.executor.end(id);
+        self.inner.executor.wake();
+    }
+
+    async fn operation_work(&self, operation: &OperationRow) -> Result<(), StepError> {
+        let mut steps = self.store().read().steps(operation.id).await?;
+        if steps.is_empty() {
+            steps = self.operation_plan(operation).await?;
+        }
+        let last = steps.iter().map(|s| s.phase).max().unwrap_or(0);
+        for phase in 0..=last {
+            let mut work: FuturesUnordered<_> =
+                steps.iter().filter(|s| s.phase == phase && s.state.0 != StepState::Done).map(|step| self.step_run(operation, step)).collect();
+            while let Some(done) = work.next().await {
+                done?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn operation_plan(&self, operation: &OperationRow) -> Result<Vec<StepRow>, StepError> {
+        let generation = u32::try_from(operation.generation).map_err(Error::internal)?;
+        let nodes = match operation.cluster_id {
+            Some(cluster) => self.spec(cluster, generation).await?.map(|spec| spec.nodes.iter().map(|n| n.name.clone()).collect()),
+            None => None,
+        };
+        let arguments: Arguments = serde_json::from_value(operation.arguments.0.clone()).unwrap_or_default();
+        let subject = Subject { kind: operation.kind.0, generation, nodes: nodes.unwrap_or_default(), arguments };
+        let rows: Vec<StepRow> = (0i64..).zip(plan(&subject)).map(|(seq, planned)| step_row(operation.id, seq, planned)).collect();
+        let mut tx = self.store().begin().await?;
+        if !tx.operation_mine(operation.id).await? {
+            return Err(StepError::Superseded);
+        }
+        tx.steps_insert(rows.clone()).await?;
+        tx.commit("operation planned").await?;
+        Ok(rows)
+    }
+
+    async fn step_run(&self, operation: &OperationRow, step: &StepRow) -> Result<(), StepError> {
+        let mut step = step.clone();
+        let action: Action = serde_json::from_value(step.action.0.clone()).map_err(Error::internal)?;
+        if step.state.0 != StepState::Started {
+            step.memo = self.step_memo(operation, &action).await?.map(Json);
+            step.state = Word(StepState::Started);
+            step.started_at = Some(Timestamp::now().into());
+            self.step_save(operation, &step, "step started").await?;
+        }
+        let mut pause = Duration::from_millis(200);
+        loop {
+            let deadline = operation.deadline_at.map(|at| at.0);
+            match self.step_perform(operation, &action, step.memo.as_ref().map(|m| &m.0), deadline).await {
+                Ok(()) => break,
+                Err(error) if error.may_pass(operation.kind.0) && deadline.is_none_or(|at| Timestamp::now() < at) => {
+                    let note = Some(error.to_string());
+                    if step.note != note {
+                        tracing::warn!(operation = %operation.id, step = %step.title, %error, "a step failed and is tried again");
+                        step.note = note;
+                        self.step_save(operation, &step, "step noted").await?;
+                    }
+                    let jitter = rand::rng().random_range(0.5..1.5);
+                    tokio::time::sleep(pause.mul_f64(jitter)).await;
+                    pause = (pause * 2).min(Duration::from_secs(10));
+                }
+                Err(error) => {
+                    step.state = Word(StepState::Failed);
+                    step.note = Some(error.to_string());
+                    step.ended_at = Some(Timestamp::now().into());
+                    self.step_save(operation, &step, "step failed").await?;
+                    return Err(error);
+                }
+            }
+        }
+        step.state = Word(StepState::Done);
+        step.note = None;
+        step.ended_at = Some(Timestamp::now().into());
+        self.step_save(operation, &step, "step done").await
+    }
+
+    async fn step_save(&self, operation: &OperationRow, step: &StepRow, point: &'static str) -> Result<(), StepError> {
+        let mut tx = self.store().begin().await?;
+        if !tx.operation_mine(operation.id).await? {
+            return Err(StepError::Superseded);
+        }
+        tx.step_save(step.clone()).await?;
+        if let Some(parent) = operation.parent_id {
+            tx.changed(Noun::Operation, parent);
+        }
+        tx.commit(point).await?;
+        Ok(())
+    }
+
+    /// Writes how an operation ended, until that is written.
+    async fn operation_end(&self, operation: &OperationRow, outcome: Result<(), StepError>) {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.finish(operation, &outcome).await {
+                Ok(()) => return,
+                Err(error) => tracing::error!(operation = %operation.id, %error, cause = ?error, "the end of an operation could not be written; trying again"),
+            }
+            tokio::select! {
+                () = self.inner.stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(Duration::from_secs(10));
+        }
+    }
+}
+
+fn step_row(operation_id: Uuid, seq: i64, planned: Planned) -> StepRow {
+    let Planned { phase, title, action } = planned;
+    StepRow {
+        operation_id,
+        seq,
+        phase: i64::from(phase),
+        title,
+        action: Json(serde_json::to_value(action).expect("an action has string keys")),
+        state: Word(StepState::Pending),
+        memo: None,
+        note: None,
+        started_at: None,
+        ended_at: None,
+    }
+}
+
+/// When an operation is given up: create and reset after 15 min, start and stop after 5, delete never.
+pub(crate) fn deadline(kind: OperationKind, now: Timestamp) -> Option<Timestamp> {
+    match kind {
+        OperationKind::ClusterCreate | OperationKind::ClusterReset => Some(now.plus_seconds(15 * 60)),
+        OperationKind::ClusterStart | OperationKind::ClusterStop | OperationKind::ClusterRestart | OperationKind::ClusterRepair => Some(now.plus_seconds(5 * 60)),
+        OperationKind::ClusterProve => Some(now.plus_seconds(30)),
+        OperationKind::ClusterDelete
+        | OperationKind::HostFillup
+        | OperationKind::HostClean
+        | OperationKind::HostReset
+        | OperationKind::HostAdopt
+        | OperationKind::LeaseApply => None,
+    }
+}
+
+/// Whether an operation has ended.
+pub(crate) fn is_live(state: OperationState) -> bool {
+    !state.is_over()
+}

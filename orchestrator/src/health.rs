@@ -1,0 +1,257 @@
+//! Judging ledgers: evidence in, verdict out, history kept, repair asked for.
+//!
+//! Evidence is gathered every two seconds from the ledger itself and at once when the platform tells of a change. The
+//! platform's listing is read again only when something does not fit, so that steady state costs no listing. Nothing
+//! is judged twice at once.
+
+use crate::{
+    Error, Orchestrator, Result,
+    accept::Cause,
+    agents::HostAgent,
+    finish::keep_history,
+    live::Seen,
+    plan::Arguments,
+    reconcile::{Decision, Situation, decide},
+    view::number,
+};
+use chainpool_agent::{ClusterId, ClusterKey, NodeName, NodeState, Observation, Scope};
+use chainpool_api::{self as api, ClusterState, HealthState, HostState, OperationKind, Timestamp};
+use chainpool_networks::{Nodes, Past, Verdict};
+use chainpool_store::{ClusterRow, HostRow, Word};
+use std::{collections::BTreeSet, sync::Arc};
+use uuid::Uuid;
+
+/// How long a bad verdict is withheld after a start, in milliseconds.
+const GRACE_MS: i64 = 30_000;
+/// How many exits in which time are a crash loop.
+const LOOP_EXITS: usize = 5;
+const LOOP_MS: i64 = 120_000;
+
+impl Orchestrator {
+    /// The clusters whose ledgers are to be probed, those with a bad verdict first, then the longest unseen.
+    pub async fn clusters_to_judge(&self) -> Result<Vec<Uuid>> {
+        let mut rows = self.store().read().clusters().await?;
+        rows.retain(|row| row.state.0 == ClusterState::Ready);
+        rows.sort_by_key(|row| (row.health.0 == HealthState::Healthy, self.inner.live.seen(row.id, number(row.generation)).checked_at));
+        Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+
+    /// Notes that a node's process ended, by the platform's own word, and judges its cluster.
+    pub async fn node_died(&self, cluster: ClusterId, node: &NodeName, code: i64) -> Result<()> {
+        let now = Timestamp::now();
+        self.inner.live.note_known(cluster.0, |seen| {
+            seen.deaths.push_back((node.to_string(), now));
+            while seen.deaths.front().is_some_and(|(_, at)| now.millis_since(*at) > LOOP_MS) {
+                seen.deaths.pop_front();
+            }
+            let generation = seen.generation;
+            let objects = seen.observed.iter_mut().flat_map(|observed| observed.objects.iter_mut());
+            for object in objects.filter(|o| o.generation == generation && o.node.as_ref() == Some(node)) {
+                object.state = Some(NodeState::Exited(code));
+            }
+        });
+        self.cluster_judge(cluster.0, false).await
+    }
+
+    /// Gathers evidence on a cluster and acts on the verdict. With `look`, the platform's listing is read first.
+    pub async fn cluster_judge(&self, cluster: Uuid, look: bool) -> Result<()> {
+        let one_at_a_time = self.inner.live.judging(cluster);
+        let _guard = one_at_a_time.lock().await;
+        let read = self.store().read();
+        let Some(row) = read.cluster(cluster).await?.filter(|row| row.gone_at.is_none() && row.state.0 == ClusterState::Ready) else { return Ok(()) };
+        let Some(host) = read.host(row.host_id).await? else { return Ok(()) };
+        if host.state.0 == HostState::Unreachable {
+            let reason = format!("host {} does not answer since {}", host.name, host.since.0);
+            return self.verdict_store(&row, &Verdict { state: HealthState::Unknown, reason }, None).await;
+        }
+        let agent = self.inner.agents.of(&host)?;
+        match self.evidence(&row, &agent, look).await {
+            Ok((evidence, verdict)) => self.verdict_act(&row, &host, evidence, verdict).await,
+            // The host's own judgement follows; it decides what is known.
+            Err(Error::Unavailable(_)) => self.host_judge(host.id).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn evidence(&self, row: &ClusterRow, agent: &HostAgent, look: bool) -> Result<(api::Evidence, Verdict)> {
+        let generation = number(row.generation);
+        let key = ClusterKey { cluster: ClusterId(row.id), generation };
+        let spec = self.spec(row.id, generation).await?.ok_or_else(|| Error::internal(format!("cluster {} has no spec", row.name)))?;
+        let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
+        let nodes = Nodes { agent: Arc::clone(&agent.agent), key, spec: Arc::clone(&spec) };
+        let mut seen = self.inner.live.seen(row.id, generation);
+        let mut looked = false;
+        if look || seen.observed.is_none() {
+            seen.observed = Some(agent.agent.observe(Scope::Cluster(key.cluster)).await?);
+            looked = true;
+        }
+        let mut evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&chainpool_agent::Observation::default())).await;
+        let fits = evidence.nodes.values().all(|node| node.answers);
+        if !fits && !looked {
+            // Something does not fit what was last seen: a paused, removed or started node. Look again, then ask again.
+            let observed = agent.agent.observe(Scope::Cluster(key.cluster)).await?;
+            if seen.observed.as_ref() != Some(&observed) {
+                evidence = network.probe(&nodes, &observed).await;
+                seen.observed = Some(observed);
+            }
+        }
+        let now = Timestamp::now();
+        let past = Past {
+            height: seen.height.map(|(height, _)| height).or(row.height.and_then(|h| u64::try_from(h).ok())),
+            height_since: seen.height.map(|(_, since)| since),
+            recovering: matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown),
+            started_at: Some(row.power_at.0),
+            returned_at: seen.returned_at,
+        };
+        let mut verdict = network.verdict(&row.parameters.0, &evidence, &past, now);
+        let listed = seen.observed.clone().unwrap_or_default();
+        self.note_evidence(row, generation, &listed, &evidence, now);
+        if let Some(reason) = crash_loop(&self.inner.live.seen(row.id, generation)) {
+            verdict = Verdict { state: HealthState::Broken, reason };
+        }
+        let stopped: Vec<&str> = row.stopped_nodes.0.iter().map(String::as_str).collect();
+        if !stopped.is_empty() && verdict.state != HealthState::Healthy {
+            verdict.reason = format!("{} (stopped on purpose: {})", verdict.reason, stopped.join(", "));
+        }
+        Ok((evidence, verdict))
+    }
+
+    /// Keeps what was seen.
+    pub(crate) fn note_evidence(&self, row: &ClusterRow, generation: u32, listed: &Observation, evidence: &api::Evidence, now: Timestamp) {
+        self.inner.live.note(row.id, generation, |seen| {
+            seen.observed = Some(listed.clone());
+            let before = seen.evidence.as_ref().map(|e| &e.nodes);
+            let was_silent = |name: &String| before.is_some_and(|nodes| nodes.get(name).is_some_and(|n| !n.answers));
+            if evidence.nodes.iter().any(|(name, node)| node.answers && was_silent(name)) {
+                seen.returned_at = Some(now);
+            }
+            seen.checked_at = Some(now);
+            if let Some(height) = evidence.height {
+                seen.height = seen.height.filter(|(known, _)| *known >= height).or(Some((height, now)));
+            }
+            let silent: BTreeSet<&String> = evidence.nodes.iter().filter(|(_, n)| n.process == "running" && !n.answers).map(|(name, _)| name).collect();
+            seen.silent.retain(|name, _| silent.contains(name));
+            for name in silent {
+                seen.silent.entry(name.clone()).or_insert(now);
+            }
+            seen.evidence = Some(evidence.clone());
+        });
+    }
+
+    async fn verdict_act(&self, row: &ClusterRow, host: &HostRow, evidence: api::Evidence, verdict: Verdict) -> Result<()> {
+        let now = Timestamp::now();
+        let bad = matches!(verdict.state, HealthState::Degraded | HealthState::Broken);
+        let broken = verdict.state == HealthState::Broken;
+        let seen = self.inner.live.note(row.id, number(row.generation), |seen| {
+            seen.bad_since = if bad { seen.bad_since.or(Some(now)) } else { None };
+            seen.broken_since = if broken { seen.broken_since.or(Some(now)) } else { None };
+            seen.clone()
+        });
+        let maintenance = [row.maintenance_until, host.maintenance_until].iter().flatten().any(|until| until.0 > now);
+        let in_grace = row.health.0 == HealthState::Starting && now.millis_since(row.power_at.0) < GRACE_MS;
+        let power_op = match row.operation_id {
+            Some(id) => self.store().read().operation(id).await?.is_some_and(|o| o.kind.0 != OperationKind::ClusterRepair && o.kind.0 != OperationKind::ClusterProve),
+            None => false,
+        };
+        if power_op {
+            return Ok(());
+        }
+        let recovering = matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown);
+        // A free cluster is healthy again only when a transaction of ours went through; the repair below sees to that.
+        let needs_proof = recovering && !row.leased && !maintenance && verdict.state == HealthState::Healthy;
+        if !(needs_proof || in_grace && bad) {
+            self.verdict_store(row, &verdict, Some(&evidence)).await?;
+        }
+        let situation = Situation {
+            verdict: verdict.state,
+            leased: row.leased,
+            live: row.operation_id.is_some(),
+            held_back: maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused().await?,
+            needs_proof,
+            evidence: &evidence,
+            seen: &seen,
+            stopped: &row.stopped_nodes.0,
+            now,
+        };
+        match decide(&situation) {
+            Decision::Nothing => Ok(()),
+            Decision::Reset(why) => self.ask_reset(row, &why).await,
+            Decision::Repair { start, restart } => self.ask_repair(row, &verdict, start, restart).await,
+        }
+    }
+
+    /// Stores a verdict when it differs from the stored one, and keeps it in the history.
+    async fn verdict_store(&self, before: &ClusterRow, verdict: &Verdict, evidence: Option<&api::Evidence>) -> Result<()> {
+        if before.health.0 == verdict.state && (before.health_reason == verdict.reason || verdict.state == HealthState::Healthy) {
+            return Ok(());
+        }
+        let now = Timestamp::now();
+        let mut tx = self.store().begin().await?;
+        let Some(mut row) = tx.cluster(before.id).await? else { return Ok(()) };
+        let moved_on = row.generation != before.generation || row.state.0 != ClusterState::Ready || row.health != before.health || row.power_at != before.power_at;
+        if moved_on || row.gone_at.is_some() {
+            return Ok(());
+        }
+        if row.health.0 != verdict.state {
+            row.health_since = now.into();
+            tracing::info!(cluster = %row.name, from = %row.health.0, to = %verdict.state, reason = %verdict.reason, "verdict");
+        }
+        let changed = row.health.0 != verdict.state;
+        row.health = Word(verdict.state);
+        row.health_reason.clone_from(&verdict.reason);
+        row.checked_at = now.into();
+        row.height = evidence.and_then(|e| e.height).and_then(|h| i64::try_from(h).ok()).or(row.height);
+        if changed {
+            let history = chainpool_store::HealthChangeRow {
+                id: Uuid::now_v7(),
+                cluster_id: row.id,
+                generation: row.generation,
+                state: row.health,
+                reason: row.health_reason.clone(),
+                evidence: evidence.cloned().map(chainpool_store::Json),
+                at: now.into(),
+            };
+            tx.health_insert(history).await?;
+        } else {
+            keep_history(&mut tx, &row, now).await?;
+        }
+        tx.cluster_save(row).await?;
+        tx.commit("verdict").await?;
+        Ok(())
+    }
+
+    async fn ask_reset(&self, before: &ClusterRow, why: &str) -> Result<()> {
+        let mut tx = self.store().begin().await?;
+        let Some(row) = tx.cluster(before.id).await? else { return Ok(()) };
+        let (Some(host), false) = (tx.host(row.host_id).await?, row.leased || row.state.0 != ClusterState::Ready || row.generation != before.generation) else { return Ok(()) };
+        tracing::info!(cluster = %row.name, why, "a free cluster is made again");
+        match self.accept_reset(&mut tx, &host, row, &Cause::watchdog(why)).await {
+            Ok((_, superseded)) => self.accepted(tx, superseded.as_slice()).await,
+            // Somebody else's operation is under way: the next judgement sees what came of it.
+            Err(Error::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ask_repair(&self, before: &ClusterRow, verdict: &Verdict, start: Vec<String>, restart: Vec<String>) -> Result<()> {
+        let parse = |names: Vec<String>| names.iter().filter_map(|n| NodeName::parse(n).ok()).collect();
+        let mut tx = self.store().begin().await?;
+        let Some(row) = tx.cluster(before.id).await? else { return Ok(()) };
+        if row.state.0 != ClusterState::Ready || row.generation != before.generation || row.operation_id.is_some() {
+            return Ok(());
+        }
+        let arguments = Arguments { start: parse(start), restart: parse(restart), prove: !row.leased, ..Arguments::default() };
+        tracing::info!(cluster = %row.name, reason = %verdict.reason, ?arguments, "a cluster is mended in place");
+        let reason = format!("{}: {}", verdict.state, verdict.reason);
+        self.inner.live.note_known(row.id, |seen| seen.repaired_at = Some(Timestamp::now()));
+        self.accept_on(&mut tx, row, OperationKind::ClusterRepair, arguments, &Cause::watchdog(reason)).await?;
+        self.accepted(tx, &[]).await
+    }
+}
+
+fn crash_loop(seen: &Seen) -> Option<String> {
+    let now = Timestamp::now();
+    let recent = |node: &str| seen.deaths.iter().filter(|(name, at)| name == node && now.millis_since(*at) <= LOOP_MS).count();
+    let (node, _) = seen.deaths.iter().find(|(node, _)| recent(node) > LOOP_EXITS)?;
+    Some(format!("{node} ended {} times within two minutes (crash loop); its log says why", recent(node)))
+}

@@ -1,0 +1,165 @@
+//! Judging hosts: reach, identity, disk, memory, clock; and what there carries our label without being known.
+
+use crate::{Error, Orchestrator, Result, accept::offers, agents::HostAgent, host::info, view::number};
+use chainpool_agent::{ClusterId, Observation, Scope, WakeStream};
+use chainpool_api::{self as api, HostState, Timestamp};
+use chainpool_store::{HostRow, Json, Word};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+impl Orchestrator {
+    /// The hosts to watch.
+    pub async fn hosts_to_watch(&self) -> Result<Vec<Uuid>> {
+        Ok(self.store().read().hosts().await?.into_iter().map(|h| h.id).collect())
+    }
+
+    /// The platform's stream of changes on a host; `None` when the host is gone.
+    pub async fn host_watch(&self, host: Uuid) -> Result<Option<WakeStream>> {
+        match self.store().read().host(host).await? {
+            Some(row) => Ok(Some(self.inner.agents.of(&row)?.agent.watch())),
+            None => Ok(None),
+        }
+    }
+
+    /// Looks at a host: probes it, lists what is ours there, drops what is known to be gone, judges its clusters when
+    /// its reach changed.
+    pub async fn host_judge(&self, host: Uuid) -> Result<()> {
+        let Some(row) = self.store().read().host(host).await? else { return Ok(()) };
+        let agent = self.inner.agents.of(&row)?;
+        let now = Timestamp::now();
+        let before = row.state.0;
+        let (state, reason, probe) = match agent.agent.probe().await {
+            Ok(probe) if probe.engine_id != row.engine_id => {
+                (HostState::Paused, format!("another engine answers at {} ({}): nothing is done there until it is the right one again", row.address, probe.name), None)
+            }
+            Ok(probe) => match before {
+                HostState::Paused => (HostState::Paused, row.reason.clone(), Some(probe)),
+                _ => (HostState::Active, String::new(), Some(probe)),
+            },
+            Err(error) => (if before == HostState::Paused { before } else { HostState::Unreachable }, error.to_string(), None),
+        };
+        self.host_store(&row, state, reason, probe.as_ref().map(|p| info(p, now))).await?;
+        if state != before {
+            for cluster in self.store().read().clusters_of(host).await? {
+                Box::pin(self.cluster_judge(cluster.id, true)).await?;
+            }
+        }
+        if probe.is_some() && state == HostState::Active {
+            self.host_sweep(&row, &agent).await?;
+        }
+        Ok(())
+    }
+
+    async fn host_store(&self, before: &HostRow, state: HostState, reason: String, info: Option<api::HostPlatform>) -> Result<()> {
+        let now = Timestamp::now();
+        let mut tx = self.store().begin().await?;
+        let Some(mut row) = tx.host(before.id).await? else { return Ok(()) };
+        if row.state != before.state {
+            return Ok(());
+        }
+        if row.state.0 != state {
+            row.since = now.into();
+            tracing::warn!(host = %row.name, from = %row.state.0, to = %state, %reason, "a host's state changed");
+        }
+        let changed = row.state.0 != state;
+        row.state = Word(state);
+        row.reason = reason;
+        row.info = info.map(Json).or(row.info);
+        if changed {
+            tx.clusters_schedulable(row.id, offers(&row)).await?;
+        }
+        tx.host_save(row).await?;
+        tx.commit("host judged").await?;
+        Ok(())
+    }
+
+    /// Lists what is ours on a host, refreshes what is known of each cluster, and drops what is known to be gone:
+    /// objects of a tombstone or of an older generation. What is unknown is counted and never touched.
+    async fn host_sweep(&self, row: &HostRow, agent: &HostAgent) -> Result<()> {
+        let listed_at = Timestamp::now();
+        let observed = agent.agent.observe(Scope::Host).await?;
+        let mut by_cluster: BTreeMap<Uuid, Observation> = BTreeMap::new();
+        for object in observed.objects {
+            by_cluster.entry(object.cluster.0).or_default().objects.push(object);
+        }
+        let read = self.store().read();
+        for cluster in read.clusters_of(row.id).await? {
+            let listed = by_cluster.get(&cluster.id).cloned().unwrap_or_default();
+            self.inner.live.note(cluster.id, number(cluster.generation), |seen| seen.observed = Some(listed));
+        }
+        let mut unclaimed = Vec::new();
+        let paused = self.is_paused().await?;
+        for (id, listed) in by_cluster {
+            let newest = listed.objects.iter().map(|o| o.generation).max().unwrap_or(0);
+            let oldest = listed.objects.iter().map(|o| o.generation).min().unwrap_or(0);
+            match read.cluster(id).await? {
+                Some(cluster) if newest > number(cluster.generation) || cluster.host_id != row.id => unclaimed.push(claim(row, id, &listed)),
+                Some(cluster) if paused || cluster.operation_id.is_some() || cluster.created_at.0 > listed_at => {}
+                Some(cluster) if cluster.gone_at.is_some() => agent.agent.drop_cluster(ClusterId(id), number(cluster.generation)).await?,
+                Some(cluster) if oldest < number(cluster.generation) => agent.agent.drop_cluster(ClusterId(id), number(cluster.generation) - 1).await?,
+                Some(_) => {}
+                // An adopt under way is removing it.
+                None if read.operation_of_host(row.id).await?.is_some() => {}
+                None => unclaimed.push(claim(row, id, &listed)),
+            }
+        }
+        self.inner.status.unclaimed_put(row.id, unclaimed);
+        Ok(())
+    }
+
+    /// What is unclaimed on a host right now.
+    pub(crate) async fn unclaimed_now(&self, row: &HostRow) -> Result<Vec<api::Unclaimed>> {
+        let agent = self.inner.agents.of(row)?;
+        if row.state.0 == HostState::Unreachable {
+            return Err(Error::Unavailable(format!("host {} does not answer: {}", row.name, row.reason)));
+        }
+        self.host_sweep(row, &agent).await?;
+        Ok(self.inner.status.unclaimed(row.id))
+    }
+
+    /// Writes down for all clusters that were probed lately when that was, so that apply can tell fresh from stale.
+    pub async fn note_checked(&self) -> Result<()> {
+        let now = Timestamp::now();
+        let ids: Vec<Uuid> = self.inner.live.checked_since(now.plus_seconds(-10));
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.store().begin().await?;
+        for part in ids.chunks(500) {
+            tx.clusters_checked(part, now).await?;
+        }
+        tx.commit("evidence noted").await?;
+        Ok(())
+    }
+
+    /// What is wrong with a host, in words.
+    pub(crate) fn host_problems(row: &HostRow, now: Timestamp) -> Vec<String> {
+        let mut problems = Vec::new();
+        if row.state.0 != HostState::Active {
+            problems.push(format!("host {} is {} since {}: {}", row.name, row.state.0, row.since.0, row.reason));
+        }
+        if let Some(info) = row.info.as_ref().map(|i| &i.0) {
+            if let Some(why) = crate::fill::no_room(row, &[], 0) {
+                problems.push(format!("{why}: filling waits"));
+            }
+            if let Some(skew) = info.skew_ms.filter(|s| s.abs() > 5_000) {
+                problems.push(format!("the clock of host {} differs from ours by {} s; set it right (NTP)", row.name, skew / 1000));
+            }
+        }
+        let entries: BTreeSet<String> = row.settings.0.fill.iter().map(crate::fill::fill_key).collect();
+        for (key, pause) in row.fill_state.0.iter().filter(|(key, pause)| entries.contains(*key) && pause.failures >= crate::fill::FAILURES_TO_PAUSE) {
+            let wait = pause.next_at.millis_since(now).max(0) / 1000;
+            problems.push(format!("host {}: fill entry {key} failed {} times, next try in {wait} s: {}", row.name, pause.failures, pause.reason));
+        }
+        problems
+    }
+}
+
+fn claim(row: &HostRow, id: Uuid, listed: &Observation) -> api::Unclaimed {
+    api::Unclaimed {
+        host: row.name.clone(),
+        cluster_id: id,
+        generation: listed.objects.iter().map(|o| o.generation).max().unwrap_or(0),
+        objects: listed.objects.iter().map(|o| o.name.clone()).collect(),
+    }
+}

@@ -1,0 +1,99 @@
+//! What was last seen, kept in memory: a throw-away cache that a full pass fills again after a restart.
+
+use chainpool_agent::{ClusterSpec, Observation};
+use chainpool_api::{Evidence, Timestamp};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+use uuid::Uuid;
+
+/// What was last seen of all clusters and hosts.
+#[derive(Default)]
+pub(crate) struct Live {
+    clusters: Mutex<HashMap<Uuid, Seen>>,
+    specs: Mutex<HashMap<(Uuid, u32), Arc<ClusterSpec>>>,
+    judging: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// What was last seen of one cluster.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// The generation that it was seen in.
+    pub(crate) generation: u32,
+    /// The platform's listing.
+    pub(crate) observed: Option<Observation>,
+    /// The ledger's evidence.
+    pub(crate) evidence: Option<Evidence>,
+    /// When the evidence was gathered.
+    pub(crate) checked_at: Option<Timestamp>,
+    /// The highest block, and when it was first seen.
+    pub(crate) height: Option<(u64, Timestamp)>,
+    /// Since when a running node has not answered.
+    pub(crate) silent: BTreeMap<String, Timestamp>,
+    /// Newest process ends.
+    pub(crate) deaths: VecDeque<(String, Timestamp)>,
+    /// Since when the evidence has said broken, uninterrupted.
+    pub(crate) broken_since: Option<Timestamp>,
+    /// Since when the evidence has said degraded or worse, uninterrupted.
+    pub(crate) bad_since: Option<Timestamp>,
+    /// When a node last began to answer that had not answered before.
+    pub(crate) returned_at: Option<Timestamp>,
+    /// When the last repair was begun.
+    pub(crate) repaired_at: Option<Timestamp>,
+}
+
+impl Live {
+    /// What was last seen of a cluster in this generation.
+    pub(crate) fn seen(&self, cluster: Uuid, generation: u32) -> Seen {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters.get(&cluster).filter(|seen| seen.generation == generation).cloned().unwrap_or_else(|| Seen { generation, ..Seen::default() })
+    }
+
+    /// Changes what is known of a cluster in this generation.
+    pub(crate) fn note<T>(&self, cluster: Uuid, generation: u32, change: impl FnOnce(&mut Seen) -> T) -> T {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = clusters.entry(cluster).or_default();
+        if seen.generation != generation {
+            *seen = Seen { generation, ..Seen::default() };
+        }
+        change(seen)
+    }
+
+    /// Changes what is known of a cluster, if anything is.
+    pub(crate) fn note_known(&self, cluster: Uuid, change: impl FnOnce(&mut Seen)) {
+        if let Some(seen) = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&cluster) {
+            change(seen);
+        }
+    }
+
+    /// Forgets a cluster.
+    pub(crate) fn forget(&self, cluster: Uuid) {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner).remove(&cluster);
+        self.judging.lock().unwrap_or_else(PoisonError::into_inner).remove(&cluster);
+        self.specs.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| *id != cluster);
+    }
+
+    /// The clusters whose evidence was gathered since.
+    pub(crate) fn checked_since(&self, since: Timestamp) -> Vec<Uuid> {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters.iter().filter(|(_, seen)| seen.checked_at.is_some_and(|at| at >= since)).map(|(id, _)| *id).collect()
+    }
+
+    /// A spec without secrets that was read before.
+    pub(crate) fn spec(&self, cluster: Uuid, generation: u32) -> Option<Arc<ClusterSpec>> {
+        self.specs.lock().unwrap_or_else(PoisonError::into_inner).get(&(cluster, generation)).cloned()
+    }
+
+    /// Keeps a spec without secrets; older generations go.
+    pub(crate) fn spec_put(&self, cluster: Uuid, generation: u32, spec: Arc<ClusterSpec>) {
+        let mut specs = self.specs.lock().unwrap_or_else(PoisonError::into_inner);
+        specs.retain(|(id, known), _| *id != cluster || *known >= generation);
+        specs.insert((cluster, generation), spec);
+    }
+
+    /// One judgement of a cluster at a time.
+    pub(crate) fn judging(&self, cluster: Uuid) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.judging.lock().unwrap_or_else(PoisonError::into_inner).entry(cluster).or_default())
+    }
+}

@@ -1,0 +1,124 @@
+//! Where a cluster goes: host, ports, subnet, fill entry. Pure.
+
+use chainpool_api::Fill;
+use chainpool_networks::{Layout, PortNeed};
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The size of a cluster's network.
+const SUBNET_PREFIX: u8 = 26;
+
+/// Gives each need the lowest free port. `None` when the range has too few.
+pub(crate) fn ports(range: (u16, u16), taken: &BTreeSet<u16>, layout: &Layout) -> Option<BTreeMap<PortNeed, u16>> {
+    let mut free = (range.0..=range.1).filter(|port| !taken.contains(port));
+    layout.ports.iter().map(|need| free.next().map(|port| (need.clone(), port))).collect()
+}
+
+/// The lowest free /26. `None` when the range has none left.
+pub(crate) fn subnet(range: Ipv4Net, taken: &BTreeSet<Ipv4Net>) -> Option<Ipv4Net> {
+    range.subnets(SUBNET_PREFIX.max(range.prefix_len())).ok()?.find(|net| !taken.iter().any(|other| other.contains(net) || net.contains(other)))
+}
+
+/// A host that might take a cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate<T> {
+    pub(crate) host: T,
+    /// How many more clusters it may have.
+    pub(crate) room: i64,
+    /// Whether its memory and disk allow one more.
+    pub(crate) fits: bool,
+}
+
+/// The host with the most room; the first of equals.
+pub(crate) fn host<T>(candidates: Vec<Candidate<T>>) -> Option<T> {
+    let mut fitting: Vec<_> = candidates.into_iter().filter(|c| c.room > 0 && c.fits).collect();
+    fitting.sort_by_key(|candidate| -candidate.room);
+    fitting.into_iter().next().map(|candidate| candidate.host)
+}
+
+/// The fill entry with the largest deficit against its share of the capacity; the first of equals. `have` counts the
+/// clusters of each entry. Paused entries are left out.
+pub(crate) fn fill_entry(fill: &[Fill], have: &BTreeMap<usize, u32>, capacity: u32, paused: &BTreeSet<usize>) -> Option<usize> {
+    let shares: u32 = fill.iter().map(|f| f.share).sum();
+    if shares == 0 {
+        return None;
+    }
+    let deficit = |place: usize| {
+        let due = f64::from(capacity) * f64::from(fill[place].share) / f64::from(shares);
+        due - f64::from(have.get(&place).copied().unwrap_or(0))
+    };
+    let open = (0..fill.len()).filter(|place| !paused.contains(place) && fill[*place].share > 0);
+    open.reduce(|best, place| if deficit(place) > deficit(best) { place } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainpool_agent::NodeName;
+    use proptest::prelude::*;
+
+    fn layout(count: usize) -> Layout {
+        let need = |i| PortNeed { node: NodeName::parse(&format!("v{i}")).expect("a node name"), port: "rpc".into() };
+        Layout { size: u32::try_from(count).expect("small"), ports: (0..count).map(need).collect(), memory_bytes: 0 }
+    }
+
+    fn entry(share: u32) -> Fill {
+        Fill { network_type: "cometbft".into(), preset: "default".into(), share, parameters: serde_json::Map::new() }
+    }
+
+    proptest! {
+        #[test]
+        fn ports_are_in_range_and_free_and_distinct(first in 1024u16..60000, width in 0u16..200, count in 0usize..17, taken: Vec<u16>) {
+            let range = (first, first.saturating_add(width));
+            let taken: BTreeSet<u16> = taken.into_iter().chain(first..first.saturating_add(3)).collect();
+            match ports(range, &taken, &layout(count)) {
+                Some(given) => {
+                    let distinct: BTreeSet<u16> = given.values().copied().collect();
+                    prop_assert_eq!(distinct.len(), count);
+                    prop_assert!(distinct.iter().all(|p| *p >= range.0 && *p <= range.1 && !taken.contains(p)));
+                }
+                None => prop_assert!((range.0..=range.1).filter(|p| !taken.contains(p)).count() < count),
+            }
+        }
+
+        #[test]
+        fn subnets_never_overlap(count in 1usize..100) {
+            let range: Ipv4Net = "10.213.0.0/16".parse().expect("a net");
+            let mut taken = BTreeSet::new();
+            for _ in 0..count {
+                let net = subnet(range, &taken).expect("there are 1024");
+                prop_assert!(range.contains(&net) && taken.insert(net));
+            }
+            prop_assert_eq!(taken.len(), count);
+        }
+
+        #[test]
+        fn filling_up_reaches_the_shares(shares in proptest::collection::vec(1u32..4, 1..4), capacity in 1u32..30) {
+            let fill: Vec<Fill> = shares.iter().map(|s| entry(*s)).collect();
+            let mut have = BTreeMap::new();
+            for _ in 0..capacity {
+                let next = fill_entry(&fill, &have, capacity, &BTreeSet::new()).expect("an entry is open");
+                *have.entry(next).or_insert(0) += 1;
+            }
+            let total: u32 = shares.iter().sum();
+            for (place, share) in shares.iter().enumerate() {
+                let due = f64::from(capacity) * f64::from(*share) / f64::from(total);
+                prop_assert!((f64::from(have.get(&place).copied().unwrap_or(0)) - due).abs() < 1.0 + f64::EPSILON);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_range_has_no_subnet() {
+        let range: Ipv4Net = "10.213.0.0/26".parse().expect("a net");
+        assert_eq!(subnet(range, &BTreeSet::new()), Some(range));
+        assert_eq!(subnet(range, &BTreeSet::from([range])), None);
+    }
+
+    #[test]
+    fn the_emptiest_host_that_fits_is_taken() {
+        let candidate = |host, room, fits| Candidate { host, room, fits };
+        assert_eq!(host(vec![candidate("a", 1, true), candidate("b", 3, false), candidate("c", 2, true)]), Some("c"));
+        assert_eq!(host(vec![candidate("a", 0, true)]), None);
+    }
+}

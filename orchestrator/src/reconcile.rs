@@ -1,0 +1,166 @@
+//! What to do about a verdict. Pure; the rules are those of the decisions page.
+//!
+//! A free cluster that is degraded is not offered and started in place; when it is not healthy 20 s later it is made
+//! again. A free cluster that is broken is made again, once the verdict has stood for a moment: an engine that goes
+//! down stops its containers first, and wiping ledgers because of that would be more than needed. An applied cluster
+//! is mended in place and never wiped. Mending means: start or unpause what does not run, restart what runs but has
+//! not answered for 30 s.
+
+use crate::live::Seen;
+use chainpool_api::{Evidence, HealthState, Timestamp};
+use std::collections::BTreeSet;
+
+/// How long broken must stand before a free cluster is wiped, in milliseconds.
+const CONFIRM_MS: i64 = 1_500;
+/// How long a free cluster may be degraded, in milliseconds.
+const MEND_MS: i64 = 20_000;
+/// How long a running node may be silent, in milliseconds.
+const SILENT_MS: i64 = 30_000;
+/// The least time between two repairs of one cluster, in milliseconds.
+const BETWEEN_MS: i64 = 5_000;
+
+/// Everything that the decision depends on.
+pub(crate) struct Situation<'a> {
+    /// What the evidence says now.
+    pub(crate) verdict: HealthState,
+    /// Somebody holds it.
+    pub(crate) leased: bool,
+    /// An operation is under way.
+    pub(crate) live: bool,
+    /// Maintenance, grace, a paused host or installation: nothing is done.
+    pub(crate) held_back: bool,
+    /// It looks healthy again but has not been proven.
+    pub(crate) needs_proof: bool,
+    /// What was seen.
+    pub(crate) evidence: &'a Evidence,
+    /// What was seen before.
+    pub(crate) seen: &'a Seen,
+    /// Nodes that were stopped on purpose.
+    pub(crate) stopped: &'a BTreeSet<String>,
+    /// Now.
+    pub(crate) now: Timestamp,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Leave it.
+    Nothing,
+    /// Start and restart nodes in place, then prove it if it is free.
+    Repair {
+        /// Nodes that do not run.
+        start: Vec<String>,
+        /// Nodes that run and do not answer.
+        restart: Vec<String>,
+    },
+    /// Make it again.
+    Reset(String),
+}
+
+/// Decides.
+pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
+    let Situation { verdict, leased, live, held_back, needs_proof, evidence, seen, stopped, now } = situation;
+    if *held_back {
+        return Decision::Nothing;
+    }
+    let stood = |since: Option<Timestamp>, ms: i64| since.is_some_and(|since| now.millis_since(since) >= ms);
+    let bad = matches!(verdict, HealthState::Degraded | HealthState::Broken);
+    if !leased && *verdict == HealthState::Broken && stood(seen.broken_since, CONFIRM_MS) {
+        return Decision::Reset("free and broken".to_owned());
+    }
+    if !leased && bad && stood(seen.bad_since, MEND_MS) {
+        return Decision::Reset("free and not healthy 20 s after it was degraded".to_owned());
+    }
+    if *live || !(bad || *needs_proof) {
+        return Decision::Nothing;
+    }
+    let wanted = evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name));
+    let start: Vec<String> = wanted.clone().filter(|(_, node)| node.process != "running").map(|(name, _)| name.clone()).collect();
+    let silent = |name: &String| seen.silent.get(name).is_some_and(|since| now.millis_since(*since) >= SILENT_MS);
+    let restart: Vec<String> = wanted.filter(|(name, node)| node.process == "running" && silent(name)).map(|(name, _)| name.clone()).collect();
+    let idle = start.is_empty() && restart.is_empty();
+    let again_too_soon = seen.repaired_at.is_some_and(|at| now.millis_since(at) < BETWEEN_MS);
+    // Without a node to mend, a free cluster can still be proven healthy; an applied one is left to its ledger.
+    if (idle && !*needs_proof) || again_too_soon { Decision::Nothing } else { Decision::Repair { start, restart } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainpool_api::NodeEvidence;
+
+    #[derive(Clone, Copy)]
+    struct Case {
+        verdict: HealthState,
+        leased: bool,
+        live: bool,
+        held_back: bool,
+        process: &'static str,
+        silent_ms: Option<i64>,
+        bad_ms: i64,
+    }
+
+    const BASE: Case = Case { verdict: HealthState::Degraded, leased: false, live: false, held_back: false, process: "exited 137", silent_ms: None, bad_ms: 0 };
+
+    fn run(case: &Case) -> Decision {
+        let now = Timestamp(1_000_000);
+        let node = |process: &str| NodeEvidence { process: process.into(), ..NodeEvidence::default() };
+        let evidence = Evidence { nodes: [("v0".to_owned(), node("running")), ("v1".to_owned(), node(case.process))].into(), ..Evidence::default() };
+        let since = Some(Timestamp(now.0 - case.bad_ms));
+        let seen = Seen {
+            bad_since: since,
+            broken_since: since.filter(|_| case.verdict == HealthState::Broken),
+            silent: case.silent_ms.map(|ms| ("v1".to_owned(), Timestamp(now.0 - ms))).into_iter().collect(),
+            ..Seen::default()
+        };
+        let stopped = BTreeSet::new();
+        let Case { verdict, leased, live, held_back, .. } = *case;
+        decide(&Situation { verdict, leased, live, held_back, needs_proof: false, evidence: &evidence, seen: &seen, stopped: &stopped, now })
+    }
+
+    fn start() -> Decision {
+        Decision::Repair { start: vec!["v1".into()], restart: vec![] }
+    }
+
+    #[test]
+    fn a_degraded_cluster_is_started_in_place() {
+        assert_eq!(run(&BASE), start());
+        assert_eq!(run(&Case { leased: true, ..BASE }), start());
+        assert_eq!(run(&Case { process: "paused", ..BASE }), start());
+    }
+
+    #[test]
+    fn a_free_cluster_that_is_not_mended_in_20_s_is_made_again() {
+        assert!(matches!(run(&Case { bad_ms: MEND_MS, live: true, ..BASE }), Decision::Reset(_)));
+        assert_eq!(run(&Case { bad_ms: MEND_MS, leased: true, ..BASE }), start());
+    }
+
+    #[test]
+    fn a_free_broken_cluster_is_made_again_once_that_is_sure() {
+        let broken = Case { verdict: HealthState::Broken, ..BASE };
+        assert_eq!(run(&broken), start());
+        assert!(matches!(run(&Case { bad_ms: CONFIRM_MS, ..broken }), Decision::Reset(_)));
+    }
+
+    #[test]
+    fn an_applied_cluster_is_never_wiped() {
+        for bad_ms in [0, CONFIRM_MS, MEND_MS, 1_000_000] {
+            for verdict in [HealthState::Degraded, HealthState::Broken, HealthState::Unknown] {
+                assert!(!matches!(run(&Case { verdict, bad_ms, leased: true, ..BASE }), Decision::Reset(_)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_running_node_is_restarted_only_after_30_s_of_silence() {
+        let silent = Case { process: "running", leased: true, ..BASE };
+        assert_eq!(run(&Case { silent_ms: Some(SILENT_MS - 1), ..silent }), Decision::Nothing);
+        assert_eq!(run(&Case { silent_ms: Some(SILENT_MS), ..silent }), Decision::Repair { start: vec![], restart: vec!["v1".into()] });
+    }
+
+    #[test]
+    fn nothing_is_done_in_maintenance_or_while_the_host_is_unknown() {
+        assert_eq!(run(&Case { held_back: true, bad_ms: 1_000_000, ..BASE }), Decision::Nothing);
+        assert_eq!(run(&Case { verdict: HealthState::Unknown, bad_ms: 1_000_000, ..BASE }), Decision::Nothing);
+    }
+}

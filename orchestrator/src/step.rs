@@ -1,0 +1,294 @@
+//! Performing one step. Each may run twice, and may be dropped at any await.
+
+use crate::{Error, Orchestrator, Result, agents::HostAgent, plan::Action};
+use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, Incarnation, NodeName, Observation, Power, Scope};
+use chainpool_api::{HealthState, OperationKind, OperationState, Timestamp};
+use chainpool_networks::{NetworkType, Nodes, Past};
+use chainpool_store::{ClusterRow, OperationRow};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Why a step did not come about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    /// Another operation took its place: it ends without a word.
+    #[error("superseded")]
+    Superseded,
+    /// The platform said no.
+    #[error(transparent)]
+    Agent(#[from] chainpool_agent::Error),
+    /// The ledger did not get there in time.
+    #[error("{0}")]
+    Late(String),
+    /// The store or our own code failed.
+    #[error(transparent)]
+    Ours(#[from] Error),
+}
+
+impl From<chainpool_store::Error> for StepError {
+    fn from(error: chainpool_store::Error) -> Self {
+        Self::Ours(error.into())
+    }
+}
+
+impl StepError {
+    /// Whether the executor tries again.
+    pub(crate) fn may_pass(&self, kind: OperationKind) -> bool {
+        match self {
+            Self::Superseded | Self::Late(_) => false,
+            Self::Agent(error) => error.is_transient() || kind == OperationKind::ClusterDelete,
+            Self::Ours(error) => matches!(error, Error::Internal(_)),
+        }
+    }
+}
+
+/// Waits between looks, a little longer each time, until the deadline.
+struct Patience {
+    pause: Duration,
+    deadline: Option<Timestamp>,
+}
+
+impl Patience {
+    fn new(deadline: Option<Timestamp>) -> Self {
+        Self { pause: Duration::from_millis(25), deadline }
+    }
+
+    async fn wait(&mut self, missing: String) -> Result<(), StepError> {
+        if self.deadline.is_some_and(|at| Timestamp::now() >= at) {
+            return Err(StepError::Late(missing));
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 5 / 4).min(Duration::from_millis(500));
+        Ok(())
+    }
+
+    /// What the platform answered; `None`, after a pause, when it may answer later.
+    async fn unless_transient<T>(&mut self, answer: chainpool_agent::Result<T>) -> Result<Option<T>, StepError> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.is_transient() => self.wait(error.to_string()).await.map(|()| None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What most steps need.
+struct Ground {
+    host: HostAgent,
+    cluster: ClusterRow,
+    key: ClusterKey,
+}
+
+impl Orchestrator {
+    /// A generation's spec without secret contents.
+    pub(crate) async fn spec(&self, cluster: uuid::Uuid, generation: u32) -> Result<Option<Arc<ClusterSpec>>> {
+        if let Some(spec) = self.inner.live.spec(cluster, generation) {
+            return Ok(Some(spec));
+        }
+        let Some(stored) = self.store().read().revision(cluster, generation).await? else { return Ok(None) };
+        let spec = Arc::new(stored.public);
+        self.inner.live.spec_put(cluster, generation, Arc::clone(&spec));
+        Ok(Some(spec))
+    }
+
+    /// What must be written down before a step runs: a restart names the life that it ends.
+    pub(crate) async fn step_memo(&self, operation: &OperationRow, action: &Action) -> Result<Option<serde_json::Value>, StepError> {
+        let Action::Restart { node } = action else { return Ok(None) };
+        let mut pause = Duration::from_millis(200);
+        loop {
+            let ground = self.ground(operation).await?;
+            match ground.host.agent.incarnation(&ground.key, node).await {
+                Ok(life) => return Ok(Some(serde_json::to_value(life).map_err(Error::internal)?)),
+                Err(error) if error.is_transient() && operation.deadline_at.is_none_or(|at| Timestamp::now() < at.0) => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Performs an action once.
+    pub(crate) async fn step_perform(
+        &self,
+        operation: &OperationRow,
+        action: &Action,
+        memo: Option<&serde_json::Value>,
+        deadline: Option<Timestamp>,
+    ) -> Result<(), StepError> {
+        match action {
+            Action::Drop { cluster, through } => self.step_drop(operation, *cluster, *through).await,
+            Action::Image => self.step_image(operation).await,
+            Action::Network => {
+                let ground = self.ground(operation).await?;
+                let spec = self.spec_of(&ground).await?;
+                let _permit = ground.host.permits.acquire().await.map_err(Error::internal)?;
+                Ok(ground.host.agent.ensure_network(&ground.key, &spec.network).await?)
+            }
+            Action::Node { node, on } => {
+                let power = if *on { Power::On { after: None } } else { Power::Off };
+                self.step_node(operation, node, &power).await
+            }
+            Action::Restart { node } => {
+                let life: Option<Incarnation> = memo.map(|m| serde_json::from_value(m.clone())).transpose().map_err(Error::internal)?.flatten();
+                self.step_node(operation, node, &Power::On { after: life }).await
+            }
+            Action::Answer { nodes } => self.step_answer(operation, nodes, deadline).await,
+            Action::Settle => self.step_settle(operation, deadline).await,
+            Action::Prove => self.step_prove(operation, deadline).await,
+            Action::Children => self.step_children(operation).await,
+            Action::Sweep => self.step_sweep(operation).await,
+        }
+    }
+
+    async fn host_agent(&self, operation: &OperationRow) -> Result<HostAgent, StepError> {
+        let host = self.store().read().host(operation.host_id).await?.ok_or(StepError::Superseded)?;
+        Ok(self.inner.agents.of(&host)?)
+    }
+
+    async fn ground(&self, operation: &OperationRow) -> Result<Ground, StepError> {
+        let host = self.host_agent(operation).await?;
+        let id = operation.cluster_id.ok_or_else(|| Error::internal("an operation on a cluster names none"))?;
+        let cluster = self.store().read().cluster(id).await?.ok_or(StepError::Superseded)?;
+        let generation = u32::try_from(operation.generation).map_err(Error::internal)?;
+        Ok(Ground { host, cluster, key: ClusterKey { cluster: ClusterId(id), generation } })
+    }
+
+    async fn spec_of(&self, ground: &Ground) -> Result<Arc<ClusterSpec>, StepError> {
+        let spec = self.spec(ground.cluster.id, ground.key.generation).await?;
+        spec.ok_or_else(|| Error::internal(format!("cluster {} has no spec of generation {}", ground.cluster.name, ground.key.generation)).into())
+    }
+
+    async fn nodes_of(&self, ground: &Ground) -> Result<(Arc<dyn NetworkType>, Nodes), StepError> {
+        let spec = self.spec_of(ground).await?;
+        let network = self.inner.registry.get(&ground.cluster.network_type).map_err(Error::internal)?;
+        Ok((network, Nodes { agent: Arc::clone(&ground.host.agent), key: ground.key, spec }))
+    }
+
+    async fn step_drop(&self, operation: &OperationRow, cluster: Option<uuid::Uuid>, through: u32) -> Result<(), StepError> {
+        let host = self.host_agent(operation).await?;
+        let id = cluster.or(operation.cluster_id).ok_or_else(|| Error::internal("a drop names no cluster"))?;
+        let _permit = host.permits.acquire().await.map_err(Error::internal)?;
+        Ok(host.agent.drop_cluster(ClusterId(id), through).await?)
+    }
+
+    async fn step_image(&self, operation: &OperationRow) -> Result<(), StepError> {
+        let ground = self.ground(operation).await?;
+        let spec = self.spec_of(&ground).await?;
+        let mut found = BTreeMap::new();
+        let mut images = BTreeMap::new();
+        for node in &spec.nodes {
+            if !found.contains_key(&node.images) {
+                found.insert(node.images.clone(), ground.host.agent.ensure_image(&node.images).await?);
+            }
+            images.insert(node.name.to_string(), found[&node.images].clone());
+        }
+        let mut tx = self.store().begin().await?;
+        tx.revision_images(ground.cluster.id, ground.key.generation, images).await?;
+        tx.commit("images pinned").await?;
+        Ok(())
+    }
+
+    async fn step_node(&self, operation: &OperationRow, name: &NodeName, power: &Power) -> Result<(), StepError> {
+        let ground = self.ground(operation).await?;
+        let opened = self.store().read().revision_opened(self.store().master(), ground.cluster.id, ground.key.generation).await?;
+        let missing = || Error::internal(format!("the spec of cluster {} has no node {name}", ground.cluster.name));
+        let (spec, images) = opened.ok_or_else(missing)?;
+        let node = spec.node(name).ok_or_else(missing)?;
+        let _permit = ground.host.permits.acquire().await.map_err(Error::internal)?;
+        let image = match images.get(name.as_str()) {
+            Some(image) => image.clone(),
+            None => ground.host.agent.ensure_image(&node.images).await?,
+        };
+        Ok(ground.host.agent.ensure_node(&ground.key, node, &image, power).await?)
+    }
+
+    async fn step_answer(&self, operation: &OperationRow, wanted: &[NodeName], deadline: Option<Timestamp>) -> Result<(), StepError> {
+        let ground = self.ground(operation).await?;
+        let (network, nodes) = self.nodes_of(&ground).await?;
+        let mut patience = Patience::new(deadline);
+        loop {
+            let observed = patience.unless_transient(ground.host.agent.observe(Scope::Cluster(ground.key.cluster)).await).await?;
+            let Some(observed) = observed else { continue };
+            let evidence = network.probe(&nodes, &observed).await;
+            let answers = |name: &NodeName| evidence.nodes.get(name.as_str()).is_some_and(|node| node.answers);
+            let silent: Vec<&str> = wanted.iter().filter(|name| !answers(name)).map(NodeName::as_str).collect();
+            if silent.is_empty() {
+                return Ok(());
+            }
+            patience.wait(format!("no answer yet from {}", silent.join(", "))).await?;
+        }
+    }
+
+    async fn step_settle(&self, operation: &OperationRow, deadline: Option<Timestamp>) -> Result<(), StepError> {
+        let ground = self.ground(operation).await?;
+        let (network, nodes) = self.nodes_of(&ground).await?;
+        let mut patience = Patience::new(deadline);
+        let past = Past { started_at: Some(Timestamp::now()), ..Past::default() };
+        let mut observed: Option<Observation> = None;
+        for look in 0u32.. {
+            if look.is_multiple_of(10) || observed.is_none() {
+                let listed = ground.host.agent.observe(Scope::Cluster(ground.key.cluster)).await;
+                observed = patience.unless_transient(listed).await?;
+            }
+            let Some(listed) = &observed else { continue };
+            let evidence = network.probe(&nodes, listed).await;
+            let verdict = network.verdict(&ground.cluster.parameters.0, &evidence, &past, Timestamp::now());
+            // A ledger without a block has shown nothing yet.
+            let settled = verdict.state == HealthState::Healthy && evidence.height.is_some_and(|h| h > 0);
+            self.note_evidence(&ground.cluster, ground.key.generation, listed, &evidence, Timestamp::now());
+            if settled {
+                break;
+            }
+            patience.wait(verdict.reason).await?;
+        }
+        Ok(())
+    }
+
+    async fn step_prove(&self, operation: &OperationRow, deadline: Option<Timestamp>) -> Result<(), StepError> {
+        let ground = self.ground(operation).await?;
+        let (network, nodes) = self.nodes_of(&ground).await?;
+        let mut patience = Patience::new(deadline);
+        let proof = loop {
+            match network.prove(&nodes).await {
+                Ok(proof) => break proof,
+                Err(error) => patience.wait(error.to_string()).await?,
+            }
+        };
+        let mut tx = self.store().begin().await?;
+        if let Some(mut row) = tx.operation(operation.id).await? {
+            row.result = Some(chainpool_store::Json(serde_json::json!({ "proof": proof })));
+            tx.operation_save(row).await?;
+        }
+        tx.commit("proof noted").await?;
+        Ok(())
+    }
+
+    async fn step_children(&self, operation: &OperationRow) -> Result<(), StepError> {
+        let mut events = self.store().events();
+        loop {
+            let children = self.store().read().operation_children(operation.id).await?;
+            if children.iter().all(|child| child.state.0.is_over()) {
+                return Ok(());
+            }
+            // A lost event only costs the pause.
+            tokio::select! {
+                _ = events.recv() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
+    async fn step_sweep(&self, operation: &OperationRow) -> Result<(), StepError> {
+        let host = self.host_agent(operation).await?;
+        let children = self.store().read().operation_children(operation.id).await?;
+        if let Some(failed) = children.iter().find(|c| c.state.0 == OperationState::Failed) {
+            return Err(StepError::Late(failed.error.clone().unwrap_or_else(|| "a delete failed".to_owned())));
+        }
+        let observed = host.agent.observe(Scope::Host).await?;
+        let clusters: std::collections::BTreeSet<ClusterId> = observed.objects.iter().map(|o| o.cluster).collect();
+        for cluster in clusters {
+            host.agent.drop_cluster(cluster, u32::MAX).await?;
+        }
+        Ok(())
+    }
+}
