@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Speaks to the Docker engine over its HTTP API with curl, so that no docker client is needed. To be sourced.
 
 # Prints the engine's address: $DOCKER_HOST, or the first of the usual sockets that exists, or the default one.

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # image.sh NAME: makes the image of baseimage/NAME on the engine, unless the engine has it from the same inputs. Pulls nothing.
 #
-# baseimage/NAME/image.conf says what it is called and made from, baseimage/NAME/build.sh fills a folder with its files, and the engine
-# imports that folder as one layer: an import keeps the owners of files, which the COPY of engines without BuildKit does not.
+# baseimage/NAME/image.conf says what it is called and made from, baseimage/NAME/build.sh fills a folder with its files. With a Dockerfile
+# the engine builds from that folder; without one it imports the folder as one layer, which keeps the owners of files.
 # FORCE=1 makes it again in any case.
 set -euo pipefail
+umask 022
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
 
 definition=${1:?image.sh NAME}
 [ -f "baseimage/$definition/image.conf" ] || { echo "no baseimage/$definition/image.conf" >&2; exit 2; }
 prepare() { :; }     # what image.conf may redefine: makes inputs that are themselves built
-name='' version='' licenses='' source='' inputs=() owners=() changes=()
+# shellcheck disable=SC2034 # official is for node-image.sh
+name='' official='' version='' licenses='' source='' inputs=() owners=() changes=()
+# shellcheck source=/dev/null
 . "baseimage/$definition/image.conf"
 
 # One hash over the inputs' names and bytes.
@@ -29,17 +32,29 @@ pack() {
   done
 }
 
-# The query of the import: the labels and the settings of the image.
-import_query() {
-  local change revision query
-  revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+labels() {
+  echo "$label"
+  echo "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)"
+  echo "org.opencontainers.image.version=$version"
+  echo "org.opencontainers.image.licenses=$licenses"
+  [ -z "$source" ] || echo "org.opencontainers.image.source=$source"
+}
+
+# Has the engine import the tar as one layer, with the settings of `changes`.
+import_root() {
+  local tar=$1 change query label_line
   query="fromSrc=-&repo=$(engine_quote "$name")&tag=$(engine_quote "$arch-$version")"
-  for change in "${changes[@]}" "LABEL $label" \
-    "LABEL org.opencontainers.image.revision=$revision" "LABEL org.opencontainers.image.version=$version" \
-    "LABEL org.opencontainers.image.licenses=\"$licenses\"" "LABEL org.opencontainers.image.source=$source"; do
-    query+="&changes=$(engine_quote "$change")"
-  done
-  printf '%s' "$query"
+  for change in "${changes[@]}"; do query+="&changes=$(engine_quote "$change")"; done
+  while read -r label_line; do query+="&changes=$(engine_quote "LABEL ${label_line%%=*}=\"${label_line#*=}\"")"; done < <(labels)
+  engine_do "/images/create?$query" -H 'Content-Type: application/x-tar' -H 'Expect:' -T "$tar"
+}
+
+# Has the engine build the Dockerfile that the tar contains.
+build_dockerfile() {
+  local tar=$1 label_line json=''
+  while read -r label_line; do json+=",\"${label_line%%=*}\":\"${label_line#*=}\""; done < <(labels)
+  engine_do "/build?rm=1&forcerm=1&q=1&t=$(engine_quote "$name:$arch-$version")&labels=$(engine_quote "{${json#,}}")" \
+    -H 'Content-Type: application/x-tar' -H 'Expect:' -T "$tar"
 }
 
 prepare
@@ -61,10 +76,17 @@ echo "image $name:$version: building for $arch"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/root"
-mkdir -m 1777 "$work/root/tmp"
 "baseimage/$definition/build.sh" "$work/root" "$arch"
-pack "$work/root" "$work/root.tar"
-engine_do "/images/create?$(import_query)" -H 'Content-Type: application/x-tar' -H 'Expect:' -T "$work/root.tar"
+if [ -f "baseimage/$definition/Dockerfile" ]; then
+  cp "baseimage/$definition/Dockerfile" "$work/root/"
+  pack "$work/root" "$work/root.tar"
+  build_dockerfile "$work/root.tar"
+else
+  mkdir -p "$work/root/tmp"
+  chmod 1777 "$work/root/tmp"
+  pack "$work/root" "$work/root.tar"
+  import_root "$work/root.tar"
+fi
 for tag in "${tags[@]:1}"; do
   engine_do "/images/$name:$arch-$version/tag?repo=$(engine_quote "$name")&tag=$tag"
 done

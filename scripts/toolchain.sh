@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Where the compilers are and whether they are new enough. To be sourced from the checkout's root.
 
 CHAINPOOL_STATE=${CHAINPOOL_STATE:-${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/chainpool}

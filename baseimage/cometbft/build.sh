@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 root=$1 arch=$2
 ../../scripts/setup.sh go
-mkdir -p "$root/usr/bin" "$root/etc/ssl/certs" "$root/tmp" "$root/cometbft"
+cd ../.. && . scripts/toolchain.sh && cd - >/dev/null
+mkdir -p "$root/usr/bin" "$root/etc/ssl/certs" "$root/cometbft"
 # GOFLAGS is emptied: -mod and the like from the outside would change what is built.
 GOFLAGS='' GOWORK=off CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -mod=readonly -buildvcs=false -trimpath -ldflags '-s -w' \
   -o "$root/usr/bin/cometbft" github.com/cometbft/cometbft/cmd/cometbft

@@ -1,0 +1,54 @@
+# Every target is one script; `make help` lists them. CI calls these targets and nothing else.
+.DEFAULT_GOAL := help
+.PHONY: help run down test lint bench docker docker-baseimage docker-chainpool docker-cometbft install setup setup-test engine engine-stop clean
+
+# Variables given to make reach the scripts by the environment.
+export DATA LISTEN CAPACITY BACKGROUND REGISTRY HOST FORCE
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
+
+run: ## set up what is missing, then serve a pool of real ledgers (DATA= LISTEN= CAPACITY= BACKGROUND=1)
+	@scripts/server.sh run
+
+down: ## stop the server that make run started; the networks go on (DATA=)
+	@scripts/server.sh down
+
+test: ## set up what the tests need, then run all of them
+	@scripts/test.sh
+
+lint: ## format, clippy and documentation without a warning
+	@scripts/lint.sh
+
+bench: ## measure speed and size: a table and JSON
+	@scripts/bench.sh
+
+docker: docker-baseimage docker-cometbft docker-chainpool ## make all images; nothing is pulled (FORCE=1: again)
+
+docker-baseimage: engine ## make chainpool-baseimage: a minimal Debian with our init and probe
+	@scripts/image.sh base
+
+docker-chainpool: engine ## make chainpool, the product's image, from chainpool-baseimage
+	@scripts/image.sh chainpool
+
+docker-cometbft: engine ## make chainpool/cometbft, the node image, from its Go module
+	@scripts/image.sh cometbft
+
+install: engine ## make all images, then push them (REGISTRY=) or load them into an engine (HOST=)
+	@scripts/install.sh
+
+setup: ## install what make run needs and is missing
+	@scripts/setup.sh run
+
+setup-test: ## install what make test needs and is missing
+	@scripts/setup.sh test
+
+engine: ## start the Docker engine where none answers
+	@scripts/setup.sh run
+	@scripts/engine.sh start
+
+engine-stop: ## stop the Docker engine, if it was started here
+	@scripts/engine.sh stop
+
+clean: ## remove what was built in this checkout; data and images stay
+	@scripts/clean.sh

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# build.sh ROOT ARCH: fills the folder ROOT with the file system of the image. Called by scripts/image.sh.
+#
+# Debian's C library, certificates and time zones, without a shell and without a package manager; packages are unpacked, nothing of
+# them runs. What their install scripts would have made is made here: the bundle of certificates and the list of users.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+root=$1 arch=$2
+tools=${CARGO_TARGET_DIR:-target}/image-tools
+
+# The release binary wants a C library that is as new as this machine's: Debian 12 has 2.36, Debian 13 has 2.41.
+suite=${DEBIAN_SUITE:-}
+if [ -z "$suite" ]; then
+  glibc=$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)
+  if [ "$(printf '%s\n2.36\n' "$glibc" | sort -V | tail -n 1)" = 2.36 ]; then suite=bookworm; else suite=trixie; fi
+fi
+
+mmdebstrap --quiet --variant=extract --architectures="$arch" --include=base-files,ca-certificates,libc6,libgcc-s1,tzdata \
+  "$suite" "$root/debian" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} </dev/null
+cp -a "$root/debian/." "$root/"
+rm -rf "$root/debian"
+
+cd "$root"
+rm -rf dev proc sys run etc/hostname etc/resolv.conf etc/apt usr/bin/debconf* usr/bin/c_rehash usr/sbin/* usr/share/perl5 usr/share/bash-completion
+mkdir -p dev proc sys run etc/ssl/certs usr/local/bin home/chainpool var/lib/chainpool
+cat usr/share/ca-certificates/mozilla/*.crt >etc/ssl/certs/ca-certificates.crt
+printf 'root:x:0:0:root:/root:/usr/sbin/nologin\nchainpool:x:1000:1000:Chainpool:/var/lib/chainpool:/usr/sbin/nologin\n' >etc/passwd
+printf 'root:x:0:\nchainpool:x:1000:\n' >etc/group
+printf 'hosts: files dns\n' >etc/nsswitch.conf
+chmod 700 var/lib/chainpool
+cd - >/dev/null
+install -m 755 "$tools/chainpool-init" "$tools/chainpool-probe" "$root/usr/bin/"

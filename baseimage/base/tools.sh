@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# tools.sh ARCH: builds chainpool-init and chainpool-probe as static programs into <target>/image-tools.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+scripts/setup.sh run image
+. scripts/toolchain.sh
+arch=$1
+case $arch in
+  amd64) triple=x86_64-unknown-linux-gnu ;;
+  arm64) triple=aarch64-unknown-linux-gnu ;;
+  *) echo "images for $arch cannot be made" >&2; exit 2 ;;
+esac
+host=$(rustc -vV | sed -n 's/^host: //p')
+if [ "$host" != "$triple" ]; then
+  echo "the engine's machine is $triple, this one $host: make the images on the engine's machine" >&2
+  exit 2
+fi
+target=${CARGO_TARGET_DIR:-target}
+# The target is named so that the flag does not reach build scripts and macros, which cannot be static.
+RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --package chainpool-tools --target "$triple"
+mkdir -p "$target/image-tools"
+install -m 755 "$target/$triple/release/chainpool-init" "$target/$triple/release/chainpool-probe" "$target/image-tools/"

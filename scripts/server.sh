@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# server.sh run|down: the server that `make run` starts, one a data folder.
+#
+# DATA=folder (/var/lib/chainpool as root, else the XDG data folder), LISTEN=address:port (127.0.0.1:8080), CAPACITY=networks on this
+# machine's engine (3), BACKGROUND=1: detached, with its output in DATA/serve.log; ends when the server answers.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/engine-api.sh
+
+if [ "$(id -u)" = 0 ]; then data=/var/lib/chainpool; else data=${XDG_DATA_HOME:-$HOME/.local/share}/chainpool; fi
+data=${DATA:-$data}
+listen=${LISTEN:-127.0.0.1:8080}
+mark=$data/serve.pid      # the process id, and the address
+patience=60               # seconds until a detached server must answer, or a stopped one must be gone
+
+# The process id of the server of this data folder, when it lives; another program may have got the number since.
+running() {
+  local pid
+  pid=$(head -n 1 "$mark" 2>/dev/null) || return 1
+  [ -n "$pid" ] && ps -p "$pid" -o args= 2>/dev/null | grep -q 'chainpool.* serve' && echo "$pid"
+}
+
+answers() { curl --silent --output /dev/null --noproxy '*' --max-time 2 "http://$listen/healthz"; }
+
+# within SECONDS CHECK…: waits until the check holds.
+within() {
+  local until=$((SECONDS + $1))
+  shift
+  while ! "$@"; do
+    [ "$SECONDS" -lt "$until" ] || return 1
+    sleep 0.1
+  done
+}
+
+run() {
+  local pid
+  if pid=$(running); then
+    echo "chainpool: runs already (process $pid) on http://$(sed -n 2p "$mark"), data in $data"
+    return
+  fi
+  scripts/setup.sh run
+  scripts/engine.sh start
+  DOCKER_HOST=$(engine_address)
+  export DOCKER_HOST
+  scripts/node-image.sh cometbft
+  scripts/release.sh
+  mkdir -p "$data"
+  chmod 700 "$data"
+  local command=("${CARGO_TARGET_DIR:-target}/release/chainpool" serve --data "$data" --listen "$listen" --init-local-host)
+  [ -z "${CAPACITY:-}" ] || command+=(--capacity "$CAPACITY")
+  if [ "${BACKGROUND:-}" = 1 ]; then
+    run_detached "${command[@]}"
+  else
+    printf '%s\n%s\n' $$ "$listen" >"$mark"
+    exec "${command[@]}"
+  fi
+}
+
+run_detached() {
+  local pid
+  setsid nohup "$@" >"$data/serve.log" 2>&1 </dev/null &
+  pid=$!
+  printf '%s\n%s\n' "$pid" "$listen" >"$mark"
+  answers_or_ended() { answers || ! kill -0 "$pid" 2>/dev/null; }
+  within "$patience" answers_or_ended || true
+  cat "$data/serve.log"
+  if kill -0 "$pid" 2>/dev/null && answers; then
+    echo "chainpool: runs in the background (process $pid), its log is $data/serve.log, make down stops it"
+    return
+  fi
+  echo "chainpool: did not come up; its log is $data/serve.log" >&2
+  exit 1
+}
+
+down() {
+  local pid
+  if ! pid=$(running); then
+    echo "chainpool: no server of $data runs"
+    return
+  fi
+  kill "$pid"
+  gone() { ! running >/dev/null; }
+  within "$patience" gone || { echo "chainpool: process $pid does not end" >&2; exit 1; }
+  rm -f "$mark"
+  echo "chainpool: stopped; the networks go on"
+}
+
+case ${1:-} in
+  run) run ;;
+  down) down ;;
+  *) echo "server.sh run|down" >&2; exit 2 ;;
+esac

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# test.sh: sets up what the tests need, then runs all of them, and says how many minutes each part took.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/engine-api.sh
+
+times=()
+report() {
+  local line
+  echo "minutes a part:"
+  for line in "${times[@]}"; do echo "  $line"; done
+}
+trap report EXIT
+
+# part NAME COMMAND…
+part() {
+  local name=$1 start=$SECONDS status=0
+  shift
+  echo "== $name"
+  "$@" || status=$?
+  times+=("$(awk -v s=$((SECONDS - start)) -v n="$name" 'BEGIN { printf "%5.1f  %s", s / 60, n }')")
+  [ "$status" = 0 ] || { times+=("       failed: $name"); exit "$status"; }
+}
+
+part "setup" scripts/setup.sh test
+. scripts/toolchain.sh
+part "engine" scripts/engine.sh start
+DOCKER_HOST=$(engine_address)
+export DOCKER_HOST
+part "node image" scripts/node-image.sh cometbft
+part "format" cargo fmt --all --check
+part "lint" cargo clippy --workspace --all-targets --locked -- -D warnings
+part "build" cargo test --workspace --locked --no-run
+# Tests of one binary share one engine, which starts no more containers a second beyond two starts a core.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
+part "tests" cargo test --workspace --locked --no-fail-fast
