@@ -1,0 +1,95 @@
+//! What stands in the address: its query and its path, as strict as a body.
+
+use crate::{
+    body::wrong_field,
+    error::{Answer, Refusal},
+};
+use axum::extract::{FromRequestParts, path::Path as AxumPath};
+use chainpool_orchestrator::Error;
+use http::{StatusCode, request::Parts};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+/// The query, with nothing in it that the route does not know.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(rejection) => {
+                let text = std::error::Error::source(&rejection).map_or_else(|| rejection.body_text(), ToString::to_string);
+                let (path, why) = text.split_once(": ").unwrap_or((".", text.as_str()));
+                Err(wrong_field(path, why))
+            }
+        }
+    }
+}
+
+/// The variable parts of the path.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match AxumPath::<T>::from_request_parts(parts, state).await {
+            Ok(AxumPath(path)) => Ok(Self(path)),
+            Err(rejection) => Err(Refusal::new(StatusCode::NOT_FOUND, "route_not_found", rejection.body_text())),
+        }
+    }
+}
+
+/// The id of a noun that is named by nothing else; what is no id names nothing.
+pub(crate) fn id(noun: &'static str, text: &str) -> Answer<Uuid> {
+    text.parse().map_err(|_| Error::not_found(noun, text).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainpool_api::{ClusterFilter, HostFilter, OperationFilter, Problem};
+
+    async fn query<T: DeserializeOwned>(uri: &str) -> Result<T, Problem> {
+        let (mut parts, ()) = http::Request::builder().uri(uri).body(()).unwrap().into_parts();
+        match Query::<T>::from_request_parts(&mut parts, &()).await {
+            Ok(Query(value)) => Ok(value),
+            Err(refusal) => {
+                assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
+                Err(refusal.problem("r"))
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_is_read_as_the_route_knows_it() {
+        let filter: ClusterFilter = query("/c?offered=true&limit=7&state=ready&search=a%20b").await.unwrap();
+        assert_eq!((filter.offered, filter.limit, filter.search.as_deref()), (Some(true), Some(7), Some("a b")));
+        assert_eq!(filter.state.map(chainpool_api::ClusterState::as_str), Some("ready"));
+    }
+
+    #[tokio::test]
+    async fn a_bad_query_names_the_field_and_what_would_do() {
+        for (uri, field, why) in [
+            ("/c?limit=many", "limit", "invalid digit"),
+            ("/c?state=fine", "state", "creating"),
+            ("/c?offered=yes", "offered", "`true` or `false`"),
+            ("/c?colour=red", "colour", "use one of"),
+        ] {
+            let problem = query::<ClusterFilter>(uri).await.unwrap_err();
+            assert!(problem.fields.get(field).is_some_and(|said| said.contains(why)), "{uri}: {:?}", problem.fields);
+        }
+        let problem = query::<OperationFilter>("/o?parent=x").await.unwrap_err();
+        assert!(problem.fields.contains_key("parent"), "{:?}", problem.fields);
+        let problem = query::<HostFilter>("/h?limit=1&limit=2").await.unwrap_err();
+        assert!(problem.fields.contains_key("limit"), "{:?}", problem.fields);
+    }
+
+    #[test]
+    fn what_is_no_id_names_nothing() {
+        let problem = id("lease", "nope").unwrap_err().problem("r");
+        assert_eq!(problem.code, "lease_not_found");
+    }
+}

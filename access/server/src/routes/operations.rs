@@ -1,0 +1,38 @@
+//! Operations. Their events are in `events.rs`.
+
+use crate::{
+    auth::{Auth, require},
+    error::Answer,
+    query::{Path, Query, id},
+    state::Server,
+};
+use axum::{Json, extract::State};
+use chainpool_api::{Operation, OperationFilter, Page, Problem, Role};
+
+/// Lists operations.
+#[utoipa::path(
+    get, path = "/api/v1/operations", tag = "operations", params(OperationFilter),
+    responses(
+        (status = 200, description = "The operations, without their steps.", body = Page<Operation>),
+        (status = 403, description = "Only operators and admins see all operations.", body = Problem),
+    )
+)]
+pub(crate) async fn operation_list(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Query(filter): Query<OperationFilter>,
+) -> Answer<Json<Page<Operation>>> {
+    require(&caller, Role::Operator)?;
+    Ok(Json(server.orchestrator.operation_list(&filter).await?))
+}
+
+/// Shows an operation.
+///
+/// With its steps. Anybody signed in may look at one whose id it was given.
+#[utoipa::path(
+    get, path = "/api/v1/operations/{operation}", tag = "operations", params(("operation" = Uuid, Path, description = "Its id.")),
+    responses((status = 200, description = "The operation.", body = Operation))
+)]
+pub(crate) async fn operation_show(State(server): State<Server>, _caller: Auth, Path(operation): Path<String>) -> Answer<Json<Operation>> {
+    Ok(Json(server.orchestrator.operation_show(id("operation", &operation)?).await?))
+}
