@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Keeps a pool of ready blockchain networks on machines you own.
 #[derive(Debug, Parser)]
-#[command(name = "chainpool", version, after_help = exit::HELP, max_term_width = 110, disable_help_subcommand = false)]
+#[command(name = "chainpool", version, after_help = exit::HELP, max_term_width = 110)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -149,4 +149,109 @@ pub(crate) fn page() -> Page {
 pub(crate) fn parse() -> Cli {
     let matches = page().get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every page of the help, each with the words that lead to it.
+    fn pages(mut page: Page, words: &[String], found: &mut Vec<(Vec<String>, String)>) {
+        page = page.term_width(100);
+        let subs: Vec<Page> = page.get_subcommands().filter(|sub| sub.get_name() != "help").cloned().collect();
+        found.push((words.to_vec(), page.render_long_help().to_string()));
+        for sub in subs {
+            let words = [words, &[sub.get_name().to_owned()]].concat();
+            pages(sub, &words, found);
+        }
+    }
+
+    #[test]
+    fn every_page_of_the_help_is_as_it_was() {
+        let mut page = page();
+        page.build();
+        page.clone().debug_assert();
+        let mut found = Vec::new();
+        pages(page, &["chainpool".to_owned()], &mut found);
+        assert!(found.len() > 50, "{}", found.len());
+        insta::with_settings!({ snapshot_path => "snapshots/help", prepend_module_to_snapshot => false, omit_expression => true }, {
+            for (words, text) in found {
+                assert!(text.lines().all(|line| line.chars().count() <= 100), "{words:?}");
+                insta::assert_snapshot!(words.join("_"), text);
+            }
+        });
+    }
+
+    #[test]
+    fn the_token_is_no_argument() {
+        let mut page = page();
+        page.build();
+        let mut found = Vec::new();
+        pages(page, &[], &mut found);
+        assert!(found.iter().all(|(_, text)| !text.contains("--token ") && !text.contains("--password ")));
+    }
+
+    #[test]
+    fn options_of_the_way_stand_before_and_after_the_noun() {
+        for line in [
+            "chainpool --json --server http://a host list",
+            "chainpool host --json list --server http://a",
+            "chainpool host list --server http://a --json",
+        ] {
+            let matches = page().get_matches_from(line.split(' '));
+            let Cli { global, .. } = Cli::from_arg_matches(&matches).unwrap();
+            assert!(global.json && global.server.as_deref() == Some("http://a"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_data_folder_of_serve_stands_before_and_after_it() {
+        for line in ["chainpool serve --data /d", "chainpool --data /d serve"] {
+            let matches = page().get_matches_from(line.split(' '));
+            match Cli::from_arg_matches(&matches).unwrap().command {
+                Command::Serve(args) => assert_eq!(args.data, Some("/d".into()), "{line}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_ends_with_two() {
+        for line in [
+            "chainpool",
+            "chainpool host",
+            "chainpool host list extra",
+            "chainpool host list --limit 0",
+            "chainpool host list --state gone",
+            "chainpool cluster update c1",
+            "chainpool cluster create --set validators",
+            "chainpool cluster stop c1 --timeout 10m",
+            "chainpool host fillup h1 --wait --timeout soon",
+            "chainpool lease apply --ttl 0",
+            "chainpool operation show not-an-id",
+            "chainpool host adopt h1",
+            "chainpool host create h1",
+            "chainpool host create h1 --address unix:///x --registry-user u",
+            "chainpool serve --tls-cert x",
+        ] {
+            let error = page().try_get_matches_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_numbers_truths_or_texts() {
+        use serde_json::json;
+        for (text, value) in [
+            ("a=7", json!(7)),
+            ("a=true", json!(true)),
+            ("a=500ms", json!("500ms")),
+            ("a=", json!("")),
+            ("a=[1]", json!("[1]")),
+            ("a=null", json!("null")),
+        ] {
+            assert_eq!(parameter(text), Ok(("a".into(), value)), "{text}");
+        }
+        assert!(parameter("=7").is_err());
+    }
 }

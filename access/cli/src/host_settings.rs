@@ -85,10 +85,9 @@ pub(crate) struct SettingArgs {
 }
 
 /// What a new host has when nothing else is given.
-const DEFAULTS: &str = "\
-Defaults: schedulable, no autofill, capacity 3, filled with cometbft (preset default), memory factor 1.0, disk floor 10 %,
-the public address from the engine's address, bound to 0.0.0.0, ports 20000-29999, subnets 10.213.0.0/16, local logs at level
-info, no mirror, the network type's own images.";
+const DEFAULTS: &str = "Defaults: schedulable, no autofill, capacity 3, filled with cometbft (preset default), memory factor 1.0, \
+    disk floor 10 %, the public address from the engine's address, bound to 0.0.0.0, ports 20000-29999, subnets 10.213.0.0/16, \
+    local logs at level info, no mirror, the network type's own images.";
 
 /// Registers a host.
 #[derive(Debug, Args)]

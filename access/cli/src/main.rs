@@ -81,8 +81,6 @@ async fn ask(global: Global, command: Command) -> Result<()> {
         }
     };
     tokio::select! {
-        // The verb first: it may have more to say of an interrupt than that it was one.
-        biased;
         result = verb => result,
         Ok(()) = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted; what was accepted goes on")),
     }

@@ -39,11 +39,31 @@ pub(crate) async fn finish(client: &Client, json: bool, answer: Answer<Operation
 
 /// Follows an operation to its end.
 pub(crate) async fn follow(client: &Client, id: Uuid, limit: Option<u64>) -> Result<Answer<Operation>> {
+    let mut interrupted = Interrupted { id, over: false };
     let mut progress = Progress::new();
     let work = to_the_end(client, id, &mut progress);
     let result = within(limit, id, work).await;
     progress.end();
+    interrupted.over = true;
     result
+}
+
+/// A wait that is dropped before it is over was interrupted: says how to take it up again.
+struct Interrupted {
+    id: Uuid,
+    over: bool,
+}
+
+impl Drop for Interrupted {
+    fn drop(&mut self) {
+        if !self.over {
+            output::note(goes_on(self.id));
+        }
+    }
+}
+
+fn goes_on(id: Uuid) -> String {
+    format!("the operation goes on: wait again with `chainpool operation wait {id}`")
 }
 
 /// A failed operation is a failed command. An end by another's delete or reset is no success either.
@@ -55,19 +75,9 @@ pub(crate) fn verdict(operation: &Operation) -> Result<()> {
 }
 
 async fn within<T>(limit: Option<u64>, id: Uuid, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let goes_on = |why: &str| format!("{why}; the operation goes on: wait again with `chainpool operation wait {id}`");
-    let out_of_time = async {
-        match limit {
-            Some(seconds) => sleep(Duration::from_secs(seconds)).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        result = work => result,
-        () = out_of_time => Err(Failure::new(Exit::Wrong, goes_on("it is not over in time"))),
-        // Without a way to hear of an interrupt, an interrupt ends the process in the usual way.
-        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, goes_on("interrupted"))),
-    }
+    let Some(seconds) = limit else { return work.await };
+    let late = |_| Err(Failure::new(Exit::Wrong, format!("it is not over in time; {}", goes_on(id))));
+    timeout(Duration::from_secs(seconds), work).await.unwrap_or_else(late)
 }
 
 async fn to_the_end(client: &Client, id: Uuid, progress: &mut Progress) -> Result<Answer<Operation>> {
