@@ -5,7 +5,7 @@
 engine_address() {
   if [ -n "${DOCKER_HOST:-}" ]; then echo "$DOCKER_HOST"; return; fi
   local socket
-  for socket in /var/run/docker.sock "${XDG_RUNTIME_DIR:-/nonexistent}/docker.sock" "$HOME/.docker/run/docker.sock"; do
+  for socket in /var/run/docker.sock "${XDG_RUNTIME_DIR:-/nonexistent}/docker.sock" "${HOME:-/root}/.docker/run/docker.sock"; do
     if [ -S "$socket" ] && [ -w "$socket" ]; then echo "unix://$socket"; return; fi
   done
   echo unix:///var/run/docker.sock
@@ -20,7 +20,7 @@ engine_curl() {
     unix://*) options=(--unix-socket "${address#unix://}" "http://engine$path") ;;
     tcp://*)
       if [ -n "${DOCKER_TLS_VERIFY:-}" ]; then
-        local certs=${DOCKER_CERT_PATH:-$HOME/.docker}
+        local certs=${DOCKER_CERT_PATH:-${HOME:-/root}/.docker}
         options=(--cacert "$certs/ca.pem" --cert "$certs/cert.pem" --key "$certs/key.pem" "https://${address#tcp://}$path")
       else
         options=("http://${address#tcp://}$path")
@@ -56,6 +56,13 @@ engine_has() {
   local list
   list=$(engine_curl "/images/json?filters=$(engine_quote "$filters}")" --max-time 60) || return 2
   [ "$list" != '[]' ]
+}
+
+# Prints the id of the image with that name; nothing when there is none.
+engine_image_id() {
+  local list
+  list=$(engine_curl "/images/json?filters=$(engine_quote "{\"reference\":[\"$1\"]}")" --max-time 60) || return 2
+  case $list in *'"Id":"'*) list=${list#*'"Id":"'}; echo "${list%%\"*}" ;; esac
 }
 
 # engine_do PATH [curl's arguments]: an engine_curl for pull, import, load, push and tag. These may answer 200 and report a failure inside

@@ -8,14 +8,23 @@ cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
 
 state=${CHAINPOOL_STATE:-${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/chainpool}
-mark=$state/engine.started       # "systemd", or the process id of our dockerd
+mark=$state/engine.started       # the boot that it belongs to, then "systemd" or the process id of our dockerd
 log=$state/dockerd.log
 patience=60                      # seconds until the engine must answer, or must be gone
+
+boot() { cat /proc/sys/kernel/random/boot_id; }
+
+# What this boot's engine was started by; fails when it was not us.
+started_by() {
+  local of by
+  read -r of by 2>/dev/null <"$mark" || return 1
+  [ "$of" = "$(boot)" ] && echo "$by"
+}
 
 # Our dockerd's process id, when it still lives; another process may have got the number since.
 own_dockerd() {
   local pid
-  pid=$(cat "$mark" 2>/dev/null) || return 1
+  pid=$(started_by) || return 1
   [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] && echo "$pid"
 }
 
@@ -52,7 +61,7 @@ start() {
 
 start_by_systemd() {
   systemctl start docker
-  echo systemd >"$mark"
+  echo "$(boot) systemd" >"$mark"
   within "$patience" engine_answers && return
   journalctl -u docker -n 20 --no-pager >&2 || true
   echo "engine: started by systemd, but it does not answer after $patience s" >&2
@@ -62,21 +71,22 @@ start_by_systemd() {
 start_dockerd() {
   command -v dockerd >/dev/null || { echo "engine: dockerd is not installed; make setup installs it" >&2; exit 2; }
   setsid nohup dockerd --host unix:///var/run/docker.sock >"$log" 2>&1 </dev/null &
-  echo $! >"$mark"
+  echo "$(boot) $!" >"$mark"
   within "$patience" answers_or_died || true
   engine_answers && return
+  own_dockerd >/dev/null || rm -f "$mark"
   tail -n 20 "$log" >&2
   echo "engine: dockerd did not come up; its whole log is $log" >&2
   exit 1
 }
 
 stop() {
-  local pid
-  if [ ! -e "$mark" ]; then
+  local by pid
+  if ! by=$(started_by); then
     echo "engine: none was started by us, nothing to stop"
     return
   fi
-  if [ "$(cat "$mark")" = systemd ]; then
+  if [ "$by" = systemd ]; then
     systemctl stop docker.socket docker
   elif pid=$(own_dockerd); then
     kill "$pid"

@@ -12,14 +12,16 @@ cd "$(dirname "$0")/.."
 definition=${1:?image.sh NAME}
 [ -f "baseimage/$definition/image.conf" ] || { echo "no baseimage/$definition/image.conf" >&2; exit 2; }
 prepare() { :; }     # what image.conf may redefine: makes inputs that are themselves built
-# shellcheck disable=SC2034 # official is for node-image.sh
 name='' official='' version='' licenses='' source='' inputs=() owners=() changes=()
 # shellcheck source=/dev/null
 . "baseimage/$definition/image.conf"
 
 # One hash over the inputs' names and bytes.
 inputs_hash() {
-  { echo "$1"; find "${inputs[@]}" scripts/image.sh -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum; } | sha256sum | cut -c1-32
+  {
+    echo "$1"
+    find "${inputs[@]}" scripts/image.sh -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sed "s|${CARGO_TARGET_DIR:-target}/||"
+  } | sha256sum | cut -c1-32
 }
 
 # Writes the folder as a tar in which everything is root's but what `owners` says (PATH=UID).
@@ -73,6 +75,7 @@ if [ "$missing" = 0 ] && [ -z "${FORCE:-}" ]; then
 fi
 
 echo "image $name:$version: building for $arch"
+previous=$(engine_image_id "$name:$arch-$version")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/root"
@@ -90,4 +93,8 @@ fi
 for tag in "${tags[@]:1}"; do
   engine_do "/images/$name:$arch-$version/tag?repo=$(engine_quote "$name")&tag=$tag"
 done
+# Networks are repaired from the very image that they were made from, so what was a node image stays; of others nothing unused is left.
+if [ -z "$official" ] && [ -n "$previous" ] && [ "$previous" != "$(engine_image_id "$name:$arch-$version")" ]; then
+  engine_curl "/images/$previous" -X DELETE >/dev/null 2>&1 || echo "image $name:$version: its forerunner $previous is in use and stays"
+fi
 echo "image $name:$version: made, tagged ${tags[*]}"

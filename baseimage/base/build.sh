@@ -21,8 +21,11 @@ cp -a "$root/debian/." "$root/"
 rm -rf "$root/debian"
 
 cd "$root"
-rm -rf dev proc sys run etc/hostname etc/resolv.conf etc/apt usr/bin/debconf* usr/bin/c_rehash usr/sbin/* usr/share/perl5 usr/share/bash-completion
-mkdir -p dev proc sys run etc/ssl/certs usr/local/bin home/chainpool var/lib/chainpool
+# openssl, debconf and mawk only serve install scripts; the product brings its own TLS.
+rm -rf dev proc sys run home/* etc/hostname etc/resolv.conf etc/apt etc/dpkg etc/debconf.conf etc/update-motd.d usr/bin/* usr/sbin/* usr/lib/ssl \
+  usr/lib/*-linux-gnu/lib{ssl,crypto}.so.3 usr/lib/*-linux-gnu/{engines-3,ossl-modules} \
+  usr/share/{base-files,bash-completion,debconf,dict,info,lintian,man,misc,perl5,pixmaps}
+mkdir -p dev proc sys run etc/ssl/certs usr/local/bin var/lib/chainpool
 cat usr/share/ca-certificates/mozilla/*.crt >etc/ssl/certs/ca-certificates.crt
 printf 'root:x:0:0:root:/root:/usr/sbin/nologin\nchainpool:x:1000:1000:Chainpool:/var/lib/chainpool:/usr/sbin/nologin\n' >etc/passwd
 printf 'root:x:0:\nchainpool:x:1000:\n' >etc/group
