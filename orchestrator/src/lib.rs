@@ -28,7 +28,7 @@ mod step;
 mod view;
 
 pub use caller::{Caller, RequestKey};
-pub use chainpool_store::CommitHook;
+pub use chainpool_store::{CommitHook, restore};
 pub use error::{Error, Result};
 pub use lease::Applied;
 pub use orchestrator::{Config, Orchestrator, StartError};

@@ -107,7 +107,8 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
     match kind {
         OperationKind::ClusterCreate => boot(&mut plan, nodes),
         OperationKind::ClusterReset => {
-            plan.add("remove the old generation", Action::Drop { cluster: None, through: generation - 1 });
+            // The new generation goes too: after a restore the platform may hold one of that number already.
+            plan.add("remove the old generation", Action::Drop { cluster: None, through: *generation });
             plan.then();
             boot(&mut plan, nodes);
         }
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn a_reset_removes_the_old_generation_before_it_makes_the_new() {
         let steps = plan(&subject(OperationKind::ClusterReset, 4));
-        assert_eq!(steps[0].action, Action::Drop { cluster: None, through: 1 });
+        assert_eq!(steps[0].action, Action::Drop { cluster: None, through: 2 });
         assert!(steps[1..].iter().all(|s| s.phase > 0));
         assert_eq!(steps.last().map(|s| &s.action), Some(&Action::Prove));
     }

@@ -1,1 +1,31 @@
-//! Input-free jobs and their schedule.
+//! Jobs that take no input, their schedule, and the ear at each platform.
+//!
+//! A job may run at any time and any number of times; a full pass can repair anything. None retries itself: the next
+//! run does. The platforms' event streams only say when to look sooner.
+
+mod jobs;
+mod watch;
+
+use chainpool_orchestrator::Orchestrator;
+use tokio_cron_scheduler::{JobScheduler, JobSchedulerError};
+use tokio_util::sync::CancellationToken;
+
+/// Why the watchdog could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchdogError {
+    /// The schedule was refused.
+    #[error("the watchdog's schedule could not be set up")]
+    Schedule(#[from] JobSchedulerError),
+}
+
+/// Watches until it is told to stop.
+pub async fn run(orchestrator: Orchestrator, stop: CancellationToken) -> Result<(), WatchdogError> {
+    let mut scheduler = JobScheduler::new().await?;
+    for job in jobs::all(&orchestrator)? {
+        scheduler.add(job).await?;
+    }
+    scheduler.start().await?;
+    watch::hosts(&orchestrator, &stop).await;
+    scheduler.shutdown().await?;
+    Ok(())
+}

@@ -1,9 +1,27 @@
 //! `chainpool serve`: the composition root, the only place that names a concrete agent.
 
-use crate::backup::RestoreArgs;
-use anyhow::{Result, bail};
+use crate::{
+    backup::RestoreArgs,
+    data::{self, CONTEXT, Context},
+};
+use anyhow::{Context as _, Result};
+use chainpool_agent::Platform;
+use chainpool_agent_docker::DockerPlatform;
+use chainpool_api as api;
+use chainpool_orchestrator::{Caller, Config, Orchestrator};
+use chainpool_server::ServeConfig;
 use clap::{Args, ValueHint};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    fs,
+    io::{IsTerminal, Write},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 
 /// How the server runs.
 #[derive(Debug, Args)]
@@ -39,10 +57,122 @@ pub(crate) struct ServeArgs {
 
 /// Serves until it is told to stop.
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
-    bail!("this build has no server: {args:?}")
+    log_to(args.log_json);
+    let folder = data::folder(args.data.as_deref())?;
+    let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
+    let orchestrator = Orchestrator::start(Config { data: folder.clone(), platforms, hook: None })
+        .await
+        .with_context(|| format!("cannot use the data folder {}", folder.display()))?;
+    let stop = CancellationToken::new();
+    let mut server = tokio::spawn(serve(args, folder, orchestrator.clone(), stop.clone()));
+    let watchdog = tokio::spawn(chainpool_watchdog::run(orchestrator.clone(), stop.clone()));
+    let early = tokio::select! {
+        ended = &mut server => Some(ended),
+        told = told_to_stop() => { told?; None }
+    };
+    stop.cancel();
+    let served = match early {
+        Some(ended) => ended,
+        None => server.await,
+    };
+    watchdog.await??;
+    orchestrator.stop().await;
+    served?
 }
 
 /// Puts a backup into the data folder of a server that is stopped.
 pub(crate) async fn restore(args: RestoreArgs) -> Result<()> {
-    bail!("this build has no server: {args:?}")
+    let folder = data::folder(args.data.as_deref())?;
+    chainpool_orchestrator::restore(&folder, &args.file).await.with_context(|| format!("cannot restore {}", args.file.display()))?;
+    println!("Restored. The server starts paused: nothing is deleted or filled until you have looked at `chainpool status` and said `chainpool resume`.");
+    Ok(())
+}
+
+async fn serve(args: ServeArgs, folder: PathBuf, orchestrator: Orchestrator, stop: CancellationToken) -> Result<()> {
+    let config = ServeConfig {
+        listen: args.listen,
+        tls: args.tls_cert.clone().zip(args.tls_key.clone()),
+        public_url: args.public_url.clone(),
+        rate_limit_per_second: args.rate_limit,
+    };
+    let (admin, token, link) = orchestrator.local_admin().await?;
+    let (bound, address) = tokio::sync::oneshot::channel();
+    let serving = chainpool_server::serve(orchestrator.clone(), config, stop, |at| {
+        // Nobody waits for the address when the server could not begin.
+        drop(bound.send(at));
+    });
+    let welcome = async {
+        // The server's own error tells why it is not bound.
+        let Ok(address) = address.await else { return Ok(()) };
+        welcome(&args, &folder, address, token, link)?;
+        if args.init_local_host { local_host(&orchestrator, &admin, args.capacity).await } else { Ok(()) }
+    };
+    let (served, welcomed) = tokio::join!(serving, async {
+        let outcome: Result<()> = welcome.await;
+        if let Err(error) = &outcome {
+            tracing::error!("{error:#}");
+        }
+        outcome
+    });
+    served?;
+    welcomed
+}
+
+/// Writes the local administrator's file and says where to look.
+fn welcome(args: &ServeArgs, folder: &Path, address: SocketAddr, token: String, link: Option<String>) -> Result<()> {
+    let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
+    let server = format!("{scheme}://{address}");
+    let context = Context { server: server.clone(), token, ca: args.tls_cert.clone() };
+    write_private(&folder.join(CONTEXT), &toml::to_string(&context)?)?;
+    let shown = args.public_url.clone().unwrap_or(server);
+    println!("Dashboard: {shown}");
+    if let Some(link) = link {
+        println!("Set the administrator's password (once, within an hour): {shown}/welcome/{link}");
+    }
+    Ok(())
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    let fresh = path.with_extension("tmp");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(fs::rename(&fresh, path)?)
+}
+
+/// Registers this machine's engine where there is no host yet; autofill does the rest.
+async fn local_host(orchestrator: &Orchestrator, admin: &Caller, capacity: u32) -> Result<()> {
+    let known = orchestrator.host_list(&api::HostFilter::default()).await?;
+    if let Some(host) = known.items.first() {
+        println!("Host {} is registered already; nothing was changed.", host.name);
+        return Ok(());
+    }
+    let address = std::env::var("DOCKER_HOST").ok().filter(|a| !a.is_empty()).unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+    let new = api::HostCreate {
+        name: "local".to_owned(),
+        address,
+        autofill: Some(true),
+        capacity: Some(capacity),
+        bind: Some("127.0.0.1".to_owned()),
+        ..api::HostCreate::default()
+    };
+    let host = orchestrator.host_create(admin, new).await.context("the local engine could not be registered as a host")?;
+    println!("Host {} ({}) is registered and is being filled with {} networks: chainpool cluster list", host.name, host.address, host.capacity);
+    Ok(())
+}
+
+async fn told_to_stop() -> Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+fn log_to(json: bool) {
+    let filter = EnvFilter::try_from_env("CHAINPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json { log.json().init() } else { log.with_ansi(std::io::stderr().is_terminal()).init() }
 }

@@ -10,6 +10,7 @@ mod entity;
 mod error;
 mod keys;
 mod migration;
+mod restore;
 mod store;
 mod value;
 
@@ -23,5 +24,6 @@ pub use entity::{
 };
 pub use error::{Error, Result};
 pub use keys::Key;
+pub use restore::restore;
 pub use store::{CommitHook, Conn, Reader, Store, Tx};
 pub use value::{Json, Moment, Word};

@@ -179,12 +179,12 @@ impl Tx {
     }
 }
 
-fn take_lock(folder: &Path) -> Result<File> {
+pub(crate) fn take_lock(folder: &Path) -> Result<File> {
     let lock = File::create(folder.join("lock"))?;
     if FileExt::try_lock_exclusive(&lock)? { Ok(lock) } else { Err(Error::Locked(folder.display().to_string())) }
 }
 
-async fn connect(file: &Path, connections: u32, create: bool) -> Result<DatabaseConnection> {
+pub(crate) async fn connect(file: &Path, connections: u32, create: bool) -> Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(format!("sqlite:{}", file.display()));
     options.min_connections(connections).max_connections(connections).sqlx_logging(false).acquire_timeout(Duration::from_secs(30));
     options.map_sqlx_sqlite_opts(move |options| {

@@ -160,3 +160,7 @@ fn genesis(chain_id: &str, at: Timestamp, names: &[NodeName], validators: &BTree
     });
     format!("{genesis:#}\n")
 }
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;

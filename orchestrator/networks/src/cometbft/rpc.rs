@@ -224,3 +224,7 @@ fn number<'de, D: serde::Deserializer<'de>, T: std::str::FromStr<Err: std::fmt::
     let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
     text.parse().map_err(|e| serde::de::Error::custom(format!("{text:?} is no number: {e}")))
 }
+
+#[cfg(test)]
+#[path = "rpc_tests.rs"]
+mod tests;

@@ -1,0 +1,107 @@
+//! The ear at each platform: a change there is looked at within milliseconds.
+
+use chainpool_agent::Wake;
+use chainpool_orchestrator::{Orchestrator, Result};
+use futures::StreamExt;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::sleep;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+/// How long to wait before a lost stream is opened again, and how often the set of hosts is read.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Listens to all hosts, those that come and not those that go, until told to stop.
+pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken) {
+    let mut ears: HashMap<Uuid, CancellationToken> = HashMap::new();
+    let tasks = TaskTracker::new();
+    loop {
+        match orchestrator.hosts_to_watch().await {
+            Ok(hosts) => {
+                let hosts: HashSet<Uuid> = hosts.into_iter().collect();
+                ears.retain(|host, ear| hosts.contains(host) || { ear.cancel(); false });
+                for host in hosts {
+                    ears.entry(host).or_insert_with(|| {
+                        let token = stop.child_token();
+                        let (orchestrator, ear) = (orchestrator.clone(), token.clone());
+                        tasks.spawn(async move { ear.run_until_cancelled(listen(orchestrator, host)).await });
+                        token
+                    });
+                }
+            }
+            Err(error) => tracing::error!(%error, cause = ?error, "the hosts to watch could not be read"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = sleep(PERIOD) => {}
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Listens to one host for as long as it exists; a lost stream is opened again.
+async fn listen(orchestrator: Orchestrator, host: Uuid) {
+    let judges = Judges::new(orchestrator.clone());
+    loop {
+        match orchestrator.host_watch(host).await {
+            Ok(None) => return,
+            Ok(Some(mut wakes)) => {
+                while let Some(wake) = wakes.next().await {
+                    hear(&orchestrator, &judges, host, wake).await;
+                }
+            }
+            Err(error) => report(&Err(error), "a host could not be watched"),
+        }
+        sleep(PERIOD).await;
+    }
+}
+
+async fn hear(orchestrator: &Orchestrator, judges: &Judges, host: Uuid, wake: Wake) {
+    match wake {
+        Wake::Connected => report(&orchestrator.host_judge(host).await, "a host could not be judged"),
+        Wake::Changed(cluster) => judges.look(cluster.0),
+        Wake::Died { cluster, node, code } => {
+            let orchestrator = orchestrator.clone();
+            tokio::spawn(async move { report(&orchestrator.node_died(cluster, &node, code).await, "a cluster could not be judged") });
+        }
+        Wake::Lost(reason) => {
+            tracing::debug!(%host, reason, "a host stopped telling of changes");
+            report(&orchestrator.host_judge(host).await, "a host could not be judged");
+        }
+    }
+}
+
+fn report(outcome: &Result<()>, what: &str) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, cause = ?error, "{what}");
+    }
+}
+
+/// Judges clusters that changed; a burst of changes costs one look more, not one each.
+#[derive(Clone)]
+struct Judges {
+    orchestrator: Orchestrator,
+    waiting: Arc<Mutex<HashSet<Uuid>>>,
+}
+
+impl Judges {
+    fn new(orchestrator: Orchestrator) -> Self {
+        Self { orchestrator, waiting: Arc::default() }
+    }
+
+    fn look(&self, cluster: Uuid) {
+        if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster) {
+            let this = self.clone();
+            tokio::spawn(async move {
+                // What comes in from here on is a reason for another look.
+                this.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&cluster);
+                report(&this.orchestrator.cluster_judge(cluster, true).await, "a cluster could not be judged");
+            });
+        }
+    }
+}
