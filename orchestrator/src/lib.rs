@@ -28,6 +28,7 @@ mod step;
 mod view;
 
 pub use caller::{Caller, RequestKey};
+pub use chainpool_agent::{LogLine, LogQuery, LogStream}; // access passes these on and sees nothing else of the agents
 pub use chainpool_store::{CommitHook, restore};
 pub use error::{Error, Result};
 pub use lease::Applied;
