@@ -3,7 +3,7 @@
 .PHONY: help run down test lint bench docker docker-baseimage docker-chainpool docker-cometbft install setup setup-test engine engine-stop clean
 
 # Variables given to make reach the scripts by the environment.
-export DATA LISTEN CAPACITY BACKGROUND REGISTRY HOST FORCE
+export DATA LISTEN CAPACITY BACKGROUND REGISTRY HOST IMAGES FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -34,7 +34,7 @@ docker-chainpool: engine ## make chainpool, the product's image, from chainpool-
 docker-cometbft: engine ## make chainpool/cometbft, the node image, from its Go module
 	@scripts/image.sh cometbft
 
-install: engine ## make all images, then push them (REGISTRY=) or load them into an engine (HOST=)
+install: ## make all images, then push them (REGISTRY=) or load them into an engine (HOST=)
 	@scripts/install.sh
 
 setup: ## install what make run needs and is missing

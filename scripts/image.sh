@@ -16,11 +16,11 @@ name='' official='' version='' licenses='' source='' inputs=() owners=() changes
 # shellcheck source=/dev/null
 . "baseimage/$definition/image.conf"
 
-# One hash over the inputs' names and bytes.
+# One hash over the inputs' names and bytes. The number counts up when this script packs differently.
 inputs_hash() {
   {
-    echo "$1"
-    find "${inputs[@]}" scripts/image.sh -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sed "s|${CARGO_TARGET_DIR:-target}/||"
+    echo "1 $1"
+    find "${inputs[@]}" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sed "s|${CARGO_TARGET_DIR:-target}/||"
   } | sha256sum | cut -c1-32
 }
 

@@ -13,11 +13,20 @@ listen=${LISTEN:-127.0.0.1:8080}
 mark=$data/serve.pid      # the process id, and the address
 patience=60               # seconds until a detached server must answer, or a stopped one must be gone
 
+command_line() {
+  if [ -d /proc/self ]; then
+    [ ! -r "/proc/$1/cmdline" ] || tr '\0' ' ' <"/proc/$1/cmdline"
+  else
+    ps -p "$1" -o args=
+  fi
+}
+
 # The process id of the server of this data folder, when it lives; another program may have got the number since.
 running() {
   local pid
   pid=$(head -n 1 "$mark" 2>/dev/null) || return 1
-  [ -n "$pid" ] && ps -p "$pid" -o args= 2>/dev/null | grep -q 'chainpool.* serve' && echo "$pid"
+  [ -n "$pid" ] || return 1
+  case "$(command_line "$pid")" in *chainpool*' serve '*"$data"*) echo "$pid" ;; *) return 1 ;; esac
 }
 
 answers() { curl --silent --output /dev/null --noproxy '*' --max-time 2 "http://$listen/healthz"; }
@@ -39,6 +48,10 @@ run() {
     return
   fi
   scripts/setup.sh run
+  if answers; then
+    echo "chainpool: something else listens on $listen; choose another address with LISTEN=" >&2
+    exit 1
+  fi
   scripts/engine.sh start
   DOCKER_HOST=$(engine_address)
   export DOCKER_HOST

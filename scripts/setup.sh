@@ -39,6 +39,7 @@ needs_of() {
     test)
       needs_of run
       need "chromium chromium-driver" "browser tests" has_browser
+      need iproute2 "engines of their own for tests that break one" has_program ip
       need busybox-static "a small program to put into test images" has_busybox ;;
     rust | go) ;;
     *) echo "setup.sh: run, image, test, rust or go; not $1" >&2; exit 2 ;;
