@@ -52,7 +52,7 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
             }
             let account = answer.value.name;
             output::note(format_args!("account {account} is made; who opens this link within 1 hour sets its password:"));
-            output::line(full(client.server(), &client.account_reset_link(&account).await?.value))
+            output::line(full(client.public(), &client.account_reset_link(&account).await?.value))
         }
         Verb::Delete { account, yes } => {
             confirm::ask(&yes, &format!("This removes account {account}.")).await?;
@@ -62,7 +62,7 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
         }
         Verb::ResetLink { account } => {
             let answer = client.account_reset_link(&account).await?;
-            if json { output::json(&answer.json) } else { output::line(full(client.server(), &answer.value)) }
+            if json { output::json(&answer.json) } else { output::line(full(client.public(), &answer.value)) }
         }
     }
 }

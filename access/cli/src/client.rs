@@ -5,10 +5,11 @@ use crate::{
     data::{self, Context},
     exit::{Exit, Failure, Result},
     output,
+    trust::Trust,
 };
 use chainpool_api::{Page, Problem};
 use reqwest::{
-    Certificate, Method, RequestBuilder, Response,
+    Method, RequestBuilder, Response,
     header::{AUTHORIZATION, HeaderValue},
     redirect,
 };
@@ -39,6 +40,7 @@ pub(crate) struct Answer<T> {
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
+    public: Url,
     authorization: Option<HeaderValue>,
 }
 
@@ -55,35 +57,43 @@ impl Client {
         let base = parse_server(address.as_deref().unwrap_or(DEFAULT_SERVER))?;
         // The local administrator's token is for the local server: no other may ever see it.
         let local = context.filter(|context| parse_server(&context.server).is_ok_and(|server| server == base));
-        let ca = global.server_ca.clone().or_else(|| local.as_ref().and_then(|context| context.ca.clone()));
-        let token = given.or(local.map(|context| context.token));
-        Self::new(base, token.as_deref(), ca.as_deref())
+        let trust = match (&global.server_ca, &local) {
+            _ if base.scheme() == "http" => Trust::Nobody,
+            (Some(path), _) => Trust::Authority(path),
+            (None, Some(Context { certificate: Some(pem), .. })) => Trust::Exactly(pem),
+            _ => Trust::System,
+        };
+        let token = given.as_deref().or(local.as_ref().map(|context| context.token.as_str()));
+        let public = local.as_ref().and_then(|context| context.public_url.as_deref()).map(parse_server).transpose()?;
+        Self::new(base, public, token, &trust)
     }
 
-    fn new(base: Url, token: Option<&str>, ca: Option<&Path>) -> Result<Self> {
+    fn new(base: Url, public: Option<Url>, token: Option<&str>, trust: &Trust<'_>) -> Result<Self> {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("chainpool/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             .redirect(redirect::Policy::none());
-        if is_loopback(&base) {
+        if is_this_machine(&base) {
             http = http.no_proxy();
         } else if base.scheme() == "http" && token.is_some() {
             output::note(format_args!("warning: the token goes to {base} unencrypted; https would keep it secret"));
         }
-        // Plain http needs no authorities, and a machine without any must be able to use it.
-        http = match (base.scheme(), ca) {
-            ("https", Some(path)) => http.tls_certs_only(read_authorities(path)?),
-            ("https", None) => http,
-            _ => http.tls_certs_only([]),
-        };
-        let http = http.build().map_err(|error| Failure::new(Exit::Unreachable, format!("cannot set up TLS: {}", cause(&error))))?;
+        let http = trust.tell(http)?.build().map_err(|error| {
+            let advice = "install the system's ca-certificates, or name an authority with --server-ca";
+            Failure::new(Exit::Unreachable, format!("cannot set up TLS: {}; {advice}", cause(&error)))
+        })?;
         let authorization = token.map(bearer).transpose()?;
-        Ok(Self { http, base, authorization })
+        Ok(Self { http, public: public.unwrap_or_else(|| base.clone()), base, authorization })
     }
 
     /// The server's address as it was given.
     pub(crate) fn server(&self) -> &Url {
         &self.base
+    }
+
+    /// The address that people open: behind a proxy the local server has another one for them.
+    pub(crate) fn public(&self) -> &Url {
+        &self.public
     }
 
     /// A request to a place below `/api/v1`. Names are quoted, so that none can lead to another place.
@@ -193,18 +203,17 @@ impl Client {
     /// The way was lost. What was asked may have been done.
     pub(crate) fn lost(&self, error: &reqwest::Error) -> Failure {
         let server = &self.base;
-        let message = if error.is_connect() {
+        let why = cause(error);
+        let message = if error.is_connect() && why.contains("certificate") {
+            format!("the certificate of {server} is not trusted ({why}); name its authority with --server-ca or CHAINPOOL_SERVER_CA")
+        } else if error.is_connect() {
             format!(
-                "no Chainpool server answers at {server} ({})\nstart one with `chainpool serve`, or name another with --server or CHAINPOOL_SERVER",
-                cause(error)
+                "no Chainpool server answers at {server} ({why})\nstart one with `chainpool serve`, or name another with --server or CHAINPOOL_SERVER"
             )
         } else if error.is_timeout() {
             format!("{server} took the request but did not answer in time; it may still do it: see `chainpool operation list`")
         } else {
-            format!(
-                "the connection to {server} broke ({}); what was asked may be done all the same: see `chainpool operation list`",
-                cause(error)
-            )
+            format!("the connection to {server} broke ({why}); what was asked may be done all the same: see `chainpool operation list`")
         };
         Failure::new(Exit::Unreachable, message)
     }
@@ -247,11 +256,12 @@ fn parse_server(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether what is sent stays on this machine. A server that listens everywhere writes down the unspecified address.
+fn is_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
+        Some(Host::Ipv6(address)) => address.is_loopback() || address.is_unspecified(),
         None => false,
     }
 }
@@ -262,15 +272,6 @@ fn read_token(path: &Path) -> Result<String> {
     match text.trim() {
         "" => Err(Failure::new(Exit::Usage, format!("{} holds no token", path.display()))),
         token => Ok(token.to_owned()),
-    }
-}
-
-fn read_authorities(path: &Path) -> Result<Vec<Certificate>> {
-    let wrong = |why: String| Failure::new(Exit::Usage, format!("cannot take the server's authority from {}: {why}", path.display()));
-    let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(found) if found.is_empty() => Err(wrong("there is no certificate in it".to_owned())),
-        found => found.map_err(|error| wrong(error.to_string())),
     }
 }
 

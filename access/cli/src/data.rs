@@ -17,14 +17,17 @@ pub(crate) struct Context {
     pub(crate) server: String,
     /// The local administrator's token.
     pub(crate) token: String,
-    /// The authority of the server's certificate, where it is not a public one.
+    /// The address that people open, where a proxy stands in between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) ca: Option<PathBuf>,
+    pub(crate) public_url: Option<String>,
+    /// The server's own certificate as PEM, where it does TLS itself: exactly this one is trusted there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<String>,
 }
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("server", &self.server).field("token", &"***").field("ca", &self.ca).finish()
+        f.debug_struct("Context").field("server", &self.server).field("token", &"***").finish_non_exhaustive()
     }
 }
 
@@ -84,7 +87,7 @@ mod tests {
         let file = folder.path().join(CONTEXT);
         fs::write(&file, "server = \"http://127.0.0.1:8080\"\ntoken = \"s3cret\"\n").unwrap();
         let context = Context::read(folder.path()).unwrap().unwrap();
-        assert_eq!((context.server.as_str(), context.token.as_str(), &context.ca), ("http://127.0.0.1:8080", "s3cret", &None));
+        assert_eq!((context.server.as_str(), context.token.as_str(), &context.certificate), ("http://127.0.0.1:8080", "s3cret", &None));
         assert!(!format!("{context:?}").contains("s3cret"));
         fs::write(&file, "token = s3cret").unwrap();
         let failure = Context::read(folder.path()).unwrap_err();

@@ -23,6 +23,7 @@ mod span;
 mod sse;
 mod status;
 mod token;
+mod trust;
 mod wait;
 
 use args::{Cli, Command, Global};

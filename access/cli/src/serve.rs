@@ -84,7 +84,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
 pub(crate) async fn restore(args: RestoreArgs) -> Result<()> {
     let folder = data::folder(args.data.as_deref())?;
     chainpool_orchestrator::restore(&folder, &args.file).await.with_context(|| format!("cannot restore {}", args.file.display()))?;
-    println!("Restored. The server starts paused: nothing is deleted or filled until you have looked at `chainpool status` and said `chainpool resume`.");
+    println!(
+        "Restored. The server starts paused: nothing is deleted or filled until you have looked at `chainpool status` and said `chainpool resume`."
+    );
     Ok(())
 }
 
@@ -122,7 +124,8 @@ async fn serve(args: ServeArgs, folder: PathBuf, orchestrator: Orchestrator, sto
 fn welcome(args: &ServeArgs, folder: &Path, address: SocketAddr, token: String, link: Option<String>) -> Result<()> {
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
     let server = format!("{scheme}://{address}");
-    let context = Context { server: server.clone(), token, ca: args.tls_cert.clone() };
+    let certificate = args.tls_cert.as_deref().map(fs::read_to_string).transpose()?;
+    let context = Context { server: server.clone(), token, public_url: args.public_url.clone(), certificate };
     write_private(&folder.join(CONTEXT), &toml::to_string(&context)?)?;
     let shown = args.public_url.clone().unwrap_or(server);
     println!("Dashboard: {shown}");
@@ -158,7 +161,10 @@ async fn local_host(orchestrator: &Orchestrator, admin: &Caller, capacity: u32) 
         ..api::HostCreate::default()
     };
     let host = orchestrator.host_create(admin, new).await.context("the local engine could not be registered as a host")?;
-    println!("Host {} ({}) is registered and is being filled with {} networks: chainpool cluster list", host.name, host.address, host.capacity);
+    println!(
+        "Host {} ({}) is registered and is being filled with {} networks: chainpool cluster list",
+        host.name, host.address, host.capacity
+    );
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod files;
 mod server;
+mod tls;
 mod verbs;
 mod wait;
 mod way;

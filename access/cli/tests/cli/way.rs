@@ -110,3 +110,12 @@ async fn a_proxy_is_not_asked_for_this_machine() {
     assert_eq!(Home::new().run(&environment, &["host", "show", "h1"]).await.code, Some(0));
     assert_eq!((proxy.seen().len(), server.seen().len()), (0, 1));
 }
+
+#[tokio::test]
+async fn the_link_of_a_server_behind_a_proxy_is_the_one_that_people_open() {
+    let server = Fake::start(|_| answer_json(201, &serde_json::json!({ "link": "s3cret" }))).await;
+    let home = Home::new();
+    let file = home.folder.path().join("admin.context");
+    fs::write(file, format!("server = \"{}\"\ntoken = \"t\"\npublic_url = \"https://pool.example.org\"\n", server.url())).unwrap();
+    assert_eq!(home.run(&[], &words("account reset-link ann")).await.out, "https://pool.example.org/welcome/s3cret\n");
+}
