@@ -269,7 +269,11 @@ impl Network {
 
     fn logs(&self) -> String {
         let tail = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-        self.spec().nodes.iter().map(|n| format!("== {}\n{}", n.name, tail(&self.home(&n.name).join("log")))).collect()
+        self.spec()
+            .nodes
+            .iter()
+            .flat_map(|n| ["== ".to_owned(), n.name.to_string(), "\n".to_owned(), tail(&self.home(&n.name).join("log"))])
+            .collect()
     }
 }
 

@@ -88,24 +88,18 @@ pub(super) fn presets() -> Vec<Preset> {
 /// Puts what was given on top of the preset and checks it, all fields at once.
 pub(super) fn settle(preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
     let presets = presets();
-    let mut errors = BTreeMap::new();
-    let mut settled = match presets.iter().find(|p| p.name == preset) {
-        Some(preset) => preset.parameters.clone(),
-        None => {
-            let known = presets.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
-            errors.insert("preset".to_owned(), format!("{preset:?} is not known; use one of: {known}"));
-            json!({})
-        }
-    };
     let parameters = parameters();
+    let mut errors = BTreeMap::new();
+    let found = presets.iter().find(|p| p.name == preset);
+    let mut settled = found.map_or_else(|| json!({}), |preset| preset.parameters.clone());
+    if found.is_none() {
+        let known = listed(presets.iter().map(|p| &p.name));
+        errors.insert("preset".to_owned(), format!("{preset:?} is not known; use one of: {known}"));
+    }
     for (name, value) in given {
-        let checked = match parameters.iter().find(|p| &p.name == name) {
-            Some(parameter) => check(parameter, value),
-            None => {
-                let known = parameters.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
-                Err(format!("is not a parameter of cometbft; there are: {known}"))
-            }
-        };
+        let unknown = || format!("is not a parameter of cometbft; there are: {}", listed(parameters.iter().map(|p| &p.name)));
+        let parameter = parameters.iter().find(|p| &p.name == name).ok_or_else(unknown);
+        let checked = parameter.and_then(|parameter| check(parameter, value));
         match checked {
             Ok(()) => settled[name] = value.clone(),
             Err(why) => {
@@ -114,6 +108,10 @@ pub(super) fn settle(preset: &str, given: &Map<String, Value>) -> Result<Value, 
         }
     }
     if errors.is_empty() { Ok(settled) } else { Err(ParameterErrors(errors)) }
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    names.map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Says what is wrong with a value, and what would do.
@@ -133,7 +131,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn given(value: Value) -> Map<String, Value> {
+    fn given(value: &Value) -> Map<String, Value> {
         value.as_object().expect("an object").clone()
     }
 
@@ -161,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_was_given_wins_over_the_preset() {
-        let settled = settle("single", &given(json!({"block_interval_ms": 100, "empty_blocks": false}))).expect("valid");
+        let settled = settle("single", &given(&json!({"block_interval_ms": 100, "empty_blocks": false}))).expect("valid");
         let expected = Parameters { validators: 1, block_interval_ms: 100, empty_blocks: false, ..Parameters::default() };
         assert_eq!(Parameters::read(&settled).expect("readable"), expected);
     }
@@ -189,14 +187,14 @@ mod tests {
             ),
         ];
         for (value, field, why) in cases {
-            let errors = settle("default", &given(value)).expect_err("must be refused");
+            let errors = settle("default", &given(&value)).expect_err("must be refused");
             assert_eq!(errors.0, BTreeMap::from([(field.to_owned(), why.to_owned())]));
         }
     }
 
     #[test]
     fn all_that_is_wrong_is_told_at_once() {
-        let errors = settle("huge", &given(json!({"validators": 0, "colour": "red"}))).expect_err("must be refused");
+        let errors = settle("huge", &given(&json!({"validators": 0, "colour": "red"}))).expect_err("must be refused");
         assert_eq!(errors.0.keys().collect::<Vec<_>>(), ["colour", "preset", "validators"]);
         assert_eq!(errors.0["preset"], "\"huge\" is not known; use one of: default, single, large");
     }
@@ -204,7 +202,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_settles_can_be_read(validators in -2i64..20, interval in 0i64..70_000, empty: bool, every in -1i64..4000) {
-            let asked = given(json!({
+            let asked = given(&json!({
                 "validators": validators, "block_interval_ms": interval, "empty_blocks": empty, "empty_block_interval_s": every,
             }));
             let fits = (1..=16).contains(&validators) && (100..=60_000).contains(&interval) && (0..=3600).contains(&every);

@@ -136,7 +136,10 @@ fn what_was_ordered_is_in_the_spec() {
     }
     let spec = CometBft.render(&order, &seed);
     let config = text(&spec, "v0", "config.toml");
-    assert!(config.contains("timeout_commit = \"250ms\"\ncreate_empty_blocks = false\ncreate_empty_blocks_interval = \"0s\"\n"), "{config}");
+    assert!(
+        config.contains("timeout_commit = \"250ms\"\ncreate_empty_blocks = false\ncreate_empty_blocks_interval = \"0s\"\n"),
+        "{config}"
+    );
     assert_eq!(spec.nodes[0].images, ["registry.example/cometbft:1"]);
 }
 

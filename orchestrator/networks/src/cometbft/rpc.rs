@@ -49,7 +49,7 @@ impl Rpc {
     pub(super) async fn connect(nodes: &Nodes, node: &NodeName) -> Result<Self, RpcError> {
         let connect = async {
             let stream = nodes.dial(node, RPC).await.map_err(|e| RpcError::Silent(e.to_string()))?;
-            http1::handshake(TokioIo::new(stream)).await.map_err(silent)
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| silent(&e))
         };
         let (sender, connection) = timeout(CONNECT, connect).await.map_err(|_| late("no connection", CONNECT))??;
         // What ends the connection also ends the request that waits on it, and is told there.
@@ -66,8 +66,8 @@ impl Rpc {
     async fn fetch(&mut self, path: &str) -> Result<Bytes, RpcError> {
         let request = http::Request::get(path).header(http::header::HOST, &self.host).body(Empty::new());
         let request = request.map_err(|e| RpcError::Refused(format!("{path}: {e}")))?;
-        self.sender.ready().await.map_err(silent)?;
-        let response = self.sender.send_request(request).await.map_err(silent)?;
+        self.sender.ready().await.map_err(|e| silent(&e))?;
+        let response = self.sender.send_request(request).await.map_err(|e| silent(&e))?;
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         Ok(body.map_err(|e| RpcError::Silent(format!("the answer broke off: {e}")))?.to_bytes())
     }
@@ -78,8 +78,8 @@ fn late(what: &str, limit: Duration) -> RpcError {
 }
 
 /// An error of the connection with its cause: hyper's own text alone often says nothing.
-fn silent(error: hyper::Error) -> RpcError {
-    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+fn silent(error: &hyper::Error) -> RpcError {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     RpcError::Silent(format!("{error}{cause}"))
 }
 

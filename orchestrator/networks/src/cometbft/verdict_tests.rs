@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
 
+#[expect(clippy::unnecessary_wraps, reason = "every moment of the past is optional")]
 fn ago(seconds: i64) -> Option<Timestamp> {
     Some(NOW.plus_seconds(-seconds))
 }
@@ -54,16 +55,32 @@ fn who_takes_part_decides_at_once() {
     let table: &[(&[&str], HealthState, String)] = &[
         (&["ok", "ok", "ok", "ok"], Healthy, "all 4 validators take part and agree".into()),
         (&["ok", "ok", "paused", "ok"], Degraded, "1 of 4 validators does not take part (v2 paused); it still commits".into()),
-        (&["ok", "silent", "ok", "ok"], Degraded, "1 of 4 validators does not take part (v1 runs and does not answer); it still commits".into()),
+        (
+            &["ok", "silent", "ok", "ok"],
+            Degraded,
+            "1 of 4 validators does not take part (v1 runs and does not answer); it still commits".into(),
+        ),
         (&["ok", "ok", "paused", "exited 137"], Broken, format!("2 of 4 validators do not take part (v2 paused, v3 exited 137); {lost}")),
-        (&["absent", "absent", "absent", "absent"], Broken, format!("4 of 4 validators do not take part (v0 absent, v1 absent, v2 absent, v3 absent); {lost}")),
-        (&["silent", "silent", "created", "ok"], Broken, format!("3 of 4 validators do not take part (v0 runs and does not answer, v1 runs and does not answer, v2 created); {lost}")),
+        (
+            &["absent", "absent", "absent", "absent"],
+            Broken,
+            format!("4 of 4 validators do not take part (v0 absent, v1 absent, v2 absent, v3 absent); {lost}"),
+        ),
+        (
+            &["silent", "silent", "created", "ok"],
+            Broken,
+            format!("3 of 4 validators do not take part (v0 runs and does not answer, v1 runs and does not answer, v2 created); {lost}"),
+        ),
         // Three of three are needed: two are not more than two thirds.
         (&["ok", "ok", "exited 0"], Broken, format!("1 of 3 validators does not take part (v2 exited 0); {lost}")),
         (&["ok", "exited 0"], Broken, format!("1 of 2 validators does not take part (v1 exited 0); {lost}")),
         (&["ok"], Healthy, "its validator answers and makes blocks".into()),
         (&["exited 1"], Broken, format!("its only validator does not take part (v0 exited 1); {lost}")),
-        (&["ok", "ok", "ok", "ok", "ok", "paused", "paused"], Degraded, "2 of 7 validators do not take part (v5 paused, v6 paused); it still commits".into()),
+        (
+            &["ok", "ok", "ok", "ok", "ok", "paused", "paused"],
+            Degraded,
+            "2 of 7 validators do not take part (v5 paused, v6 paused); it still commits".into(),
+        ),
         // All answer, not all are connected.
         (&["ok", "ok", "ok", "alone"], Degraded, "3 of 4 of the voting power is connected; it still commits".into()),
         (&["ok", "ok", "alone", "alone"], Broken, format!("2 of 4 of the voting power is connected; {lost}")),
