@@ -74,14 +74,16 @@ run_detached() {
   setsid nohup "$@" >"$data/serve.log" 2>&1 </dev/null &
   pid=$!
   printf '%s\n%s\n' "$pid" "$listen" >"$mark"
-  answers_or_ended() { answers || ! kill -0 "$pid" 2>/dev/null; }
-  within "$patience" answers_or_ended || true
+  # The server says what became of its first host after it has begun to listen.
+  up() { answers && grep -q '^Host ' "$data/serve.log"; }
+  up_or_ended() { up || ! kill -0 "$pid" 2>/dev/null; }
+  within "$patience" up_or_ended || true
   cat "$data/serve.log"
-  if kill -0 "$pid" 2>/dev/null && answers; then
+  if kill -0 "$pid" 2>/dev/null && up; then
     echo "chainpool: runs in the background (process $pid), its log is $data/serve.log, make down stops it"
     return
   fi
-  echo "chainpool: did not come up; its log is $data/serve.log" >&2
+  echo "chainpool: did not come up as it should; its log is $data/serve.log" >&2
   exit 1
 }
 

@@ -25,6 +25,7 @@ has_compiler() { echo '#include <stdlib.h>' | cc -E - ; }
 has_certificates() { [ -s /etc/ssl/certs/ca-certificates.crt ] || [ -s /etc/pki/tls/certs/ca-bundle.crt ] || [ "$(uname)" = Darwin ]; }
 # An engine that is installed but does not run is started by engine.sh; a remote one is its owner's.
 has_engine() { [ -n "${DOCKER_HOST:-}" ] || has_program dockerd iptables || engine_answers; }
+has_mmdebstrap() { has_program mmdebstrap && [ -s /usr/share/keyrings/debian-archive-keyring.gpg ]; }
 has_browser() { has_program chromium chromedriver || [ -n "${CHAINPOOL_CHROMIUM:-}" ]; }
 has_busybox() { [ -x /bin/busybox ] || [ -x /usr/bin/busybox ]; }
 
@@ -35,7 +36,7 @@ needs_of() {
       need ca-certificates "trusts package servers" has_certificates
       need "gcc libc6-dev" "compiles SQLite and the cryptography" has_compiler
       need "docker.io iptables" "the Docker engine" has_engine ;;
-    image) need "mmdebstrap" "makes the Debian root of the base image" has_program mmdebstrap ;;
+    image) need "mmdebstrap debian-archive-keyring" "makes the Debian root of the base image" has_mmdebstrap ;;
     test)
       needs_of run
       need "chromium chromium-driver" "browser tests" has_browser
