@@ -57,8 +57,8 @@ run() {
   export DOCKER_HOST
   scripts/node-image.sh cometbft
   scripts/release.sh
+  umask 077      # the data folder and the log with its one-time link are for this user alone
   mkdir -p "$data"
-  chmod 700 "$data"
   local command=("${CARGO_TARGET_DIR:-target}/release/chainpool" serve --data "$data" --listen "$listen" --init-local-host)
   [ -z "${CAPACITY:-}" ] || command+=(--capacity "$CAPACITY")
   if [ "${BACKGROUND:-}" = 1 ]; then
@@ -83,7 +83,8 @@ run_detached() {
     echo "chainpool: runs in the background (process $pid), its log is $data/serve.log, make down stops it"
     return
   fi
-  echo "chainpool: did not come up as it should; its log is $data/serve.log" >&2
+  kill "$pid" 2>/dev/null || true
+  echo "chainpool: did not come up as it should and was stopped; its log is $data/serve.log" >&2
   exit 1
 }
 
