@@ -1,0 +1,120 @@
+//! The form by which a cluster is asked for; its parameters come from the network type.
+
+use crate::{
+    error::Outcome,
+    form::{Form, typed},
+    page::{self, Frame, see_other},
+    session::Visit,
+    state::App,
+};
+use crate::{assets, format};
+use askama::Template;
+use axum::{
+    extract::State,
+    response::IntoResponse,
+};
+use chainpool_api as api;
+use chainpool_orchestrator::Error;
+use http::StatusCode;
+
+#[derive(Template)]
+#[template(path = "clusters/form.html")]
+struct ClusterForm {
+    frame: Frame,
+    form: Form,
+    types: Vec<api::NetworkType>,
+    chosen: Option<api::NetworkType>,
+    hosts: Vec<api::Host>,
+}
+
+impl ClusterForm {
+    fn is_chosen(&self, kind: &api::NetworkType) -> bool {
+        self.chosen.as_ref().is_some_and(|chosen| chosen.name == kind.name)
+    }
+}
+
+/// An empty form for the network type that the address names, else the first.
+pub(super) async fn new(State(app): State<App>, visit: Visit) -> Outcome {
+    visit.must_operate()?;
+    let mut form = Form::default();
+    for name in ["type", "host", "preset"] {
+        if let Some(value) = visit.query(name) {
+            form.fill(name, value);
+        }
+    }
+    draw(&app, &visit, form).await
+}
+
+/// Asks for a cluster.
+pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
+    let types = app.orchestrator.network_types();
+    let made = match read(&form, &types) {
+        Ok(new) => app.orchestrator.cluster_create(&form.caller(&visit), new).await,
+        Err(error) => Err(error),
+    };
+    match made {
+        Ok(operation) => Ok(see_other(&format!("/operations/{}", operation.id))),
+        Err(error) => draw(&app, &visit, form.refused(error, &visit.manner)?).await,
+    }
+}
+
+async fn draw(app: &App, visit: &Visit, form: Form) -> Outcome {
+    let types = app.orchestrator.network_types();
+    let chosen = types.iter().find(|each| each.name == form.get("type")).or(types.first()).cloned();
+    let hosts = app.orchestrator.host_list(&api::HostFilter::default()).await?.items;
+    let status = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
+    let frame = Frame::new(app, visit, "clusters", "Make a cluster").await.crumb("Clusters", "/clusters").crumb("Make", "");
+    Ok((status, page::html(&ClusterForm { frame, form, types, chosen, hosts })?).into_response())
+}
+
+fn read(form: &Form, types: &[api::NetworkType]) -> Result<api::ClusterCreate, Error> {
+    let mut reader = form.reader();
+    let labels = reader.labels("labels");
+    let mut parameters = serde_json::Map::new();
+    let chosen = types.iter().find(|each| each.name == form.get("type"));
+    for parameter in chosen.map(|each| each.parameters.as_slice()).unwrap_or_default() {
+        let field = format!("parameters.{}", parameter.name);
+        let Some(text) = form.text(&field) else { continue };
+        let value = match parameter.kind {
+            api::ParameterKind::Text => serde_json::Value::from(text),
+            _ => typed(&text),
+        };
+        let fits = match parameter.kind {
+            api::ParameterKind::Integer => value.is_i64() || value.is_u64(),
+            api::ParameterKind::Boolean => value.is_boolean(),
+            api::ParameterKind::Text => value.is_string(),
+        };
+        if !fits {
+            reader.wrong(&field, format!("{} is not {}", value, parameter.kind));
+        }
+        parameters.insert(parameter.name.clone(), value);
+    }
+    reader.finish(api::ClusterCreate {
+        name: form.text("name"),
+        host: form.text("host"),
+        network_type: form.text("type"),
+        preset: form.text("preset"),
+        parameters,
+        labels,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_by_their_kind() {
+        let mut form = Form::default();
+        form.fill("type", "cometbft");
+        form.fill("parameters.validators", "7");
+        form.fill("labels", "team=blue");
+        let new = read(&form, &[crate::samples::network_type()]).unwrap();
+        assert_eq!((new.parameters["validators"].clone(), new.labels["team"].as_str()), (serde_json::json!(7), "blue"));
+        assert_eq!(new.parameters.len(), 1, "what is left empty comes from the preset");
+        form = Form::default();
+        form.fill("type", "cometbft");
+        form.fill("parameters.validators", "some");
+        assert!(read(&form, &[crate::samples::network_type()]).unwrap_err().problem().fields.contains_key("parameters.validators"));
+    }
+}

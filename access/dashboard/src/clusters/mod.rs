@@ -1,0 +1,188 @@
+//! Clusters: the list, and one cluster with its evidence.
+
+mod action;
+mod form;
+mod graph;
+
+use crate::{
+    error::Outcome,
+    form::filter_word,
+    listing::Listing,
+    logs, marks,
+    page::{self, Frame},
+    plan::ClusterAction,
+    session::Visit,
+    state::App,
+};
+use crate::{assets, format};
+use askama::Template;
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::{get, post},
+};
+use chainpool_api as api;
+use graph::{Graph, Strip};
+
+/// The pages of clusters.
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/clusters", get(list).post(form::create))
+        .route("/clusters/new", get(form::new))
+        .route("/clusters/{cluster}", get(show))
+        .route("/clusters/{cluster}/operations", get(operations))
+        .route("/clusters/{cluster}/health", get(health))
+        .route("/clusters/{cluster}/logs", get(logs::show))
+        .route("/clusters/{cluster}/logs/download", get(logs::download))
+        .route("/clusters/{cluster}/logs/stream", get(logs::stream))
+        .route("/clusters/{cluster}/maintenance", post(action::maintenance))
+        .route("/clusters/{cluster}/{action}", get(action::plan).post(action::run))
+}
+
+#[derive(Template)]
+#[template(path = "clusters/list.html")]
+struct ClustersPage {
+    frame: Frame,
+    listing: Listing,
+    clusters: Vec<api::Cluster>,
+    types: Vec<String>,
+}
+
+async fn list(State(app): State<App>, visit: Visit) -> Outcome {
+    let listing = Listing::new(&visit, "/clusters", &["state", "health", "type", "host", "offered", "holder", "search"]);
+    let own = (!visit.operates()).then(|| visit.caller.account.clone());
+    let filter = api::ClusterFilter {
+        host: visit.query("host"),
+        state: filter_word(&visit, "state")?,
+        health: filter_word(&visit, "health")?,
+        network_type: visit.query("type"),
+        offered: visit.query("offered").map(|word| word == "true"),
+        holder: own.or_else(|| visit.query("holder")),
+        search: visit.query("search"),
+        after: visit.query("after"),
+        limit: None,
+    };
+    let found = app.orchestrator.cluster_list(&filter).await?;
+    let mut clusters = found.items;
+    listing.sort(&mut clusters, |cluster, column| match column {
+        "state" => Some((0, marks::cluster(cluster).word)),
+        "name" => Some((0, cluster.name.clone())),
+        "type" => Some((0, format!("{} {}", cluster.network_type, cluster.preset.as_deref().unwrap_or_default()))),
+        "host" => Some((0, cluster.host.clone())),
+        "holder" => Some((0, cluster.holder.clone().unwrap_or_default())),
+        "height" => Some((cluster.height.unwrap_or_default(), cluster.name.clone())),
+        "size" => Some((u64::from(cluster.size), cluster.name.clone())),
+        _ => None,
+    });
+    let frame = Frame::new(&app, &visit, "clusters", "Clusters").await.crumb("Clusters", "/clusters").live("cluster operation lease");
+    let types = app.orchestrator.network_types().into_iter().map(|each| each.name).collect();
+    page::html(&ClustersPage { frame, listing: listing.going_on(found.next), clusters, types })
+}
+
+/// What every page of one cluster shows above its own part.
+pub(crate) struct Head {
+    /// The cluster.
+    pub(crate) cluster: api::Cluster,
+    /// Which part is shown.
+    pub(crate) part: &'static str,
+    /// Its host is active.
+    operates: bool,
+    holds: bool,
+}
+
+impl Head {
+    /// Reads the cluster; refused when it is not the caller's.
+    pub(crate) async fn read(app: &App, visit: &Visit, cluster: &str, part: &'static str) -> Result<Self, chainpool_orchestrator::Error> {
+        let cluster = app.orchestrator.cluster_show(&visit.caller, cluster).await?;
+        let holds = cluster.holder.as_deref() == Some(visit.caller.account.as_str());
+        Ok(Self { cluster, part, operates: visit.operates(), holds })
+    }
+
+    /// The frame of a page of this cluster.
+    pub(crate) async fn frame(&self, app: &App, visit: &Visit) -> Frame {
+        let name = &self.cluster.name;
+        Frame::new(app, visit, "clusters", name).await.crumb("Clusters", "/clusters").crumb(name, format!("/clusters/{name}"))
+    }
+
+    /// Whether the caller may take the bundle.
+    pub(crate) fn bundle(&self) -> Option<uuid::Uuid> {
+        self.cluster.lease_id.filter(|_| self.holds || self.operates)
+    }
+
+    /// The buttons that the caller's role has: action and why it cannot be used now.
+    pub(crate) fn actions(&self) -> Vec<(ClusterAction, String)> {
+        use ClusterAction as A;
+        let all: &[A] = if self.operates { &[A::Start, A::Stop, A::Restart, A::Prove, A::Reset, A::Delete] } else { &[A::Start, A::Stop, A::Restart, A::Prove] };
+        let stopped = self.cluster.state == api::ClusterState::Stopped;
+        let shown = all.iter().filter(|action| if stopped { **action != A::Stop } else { **action != A::Start });
+        shown.map(|action| (*action, action.blocked(&self.cluster))).collect()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "clusters/show.html")]
+struct ClusterPage {
+    frame: Frame,
+    head: Head,
+    operation: Option<api::Operation>,
+    recent: Vec<api::Operation>,
+    graph: Option<Graph>,
+    strip: Option<Strip>,
+    changes: Vec<api::HealthChange>,
+    lease: Option<api::Lease>,
+}
+
+async fn show(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
+    let head = Head::read(&app, &visit, &cluster, "nodes").await?;
+    let id = head.cluster.id.to_string();
+    let operation = match head.cluster.operation_id {
+        Some(operation) => Some(app.orchestrator.operation_show(operation).await?),
+        None => None,
+    };
+    let filter = api::OperationFilter { cluster: Some(id.clone()), limit: Some(5), ..api::OperationFilter::default() };
+    let recent = app.orchestrator.operation_list(&filter).await?.items;
+    let mut changes = app.orchestrator.cluster_health(&visit.caller, &id).await?;
+    let strip = Strip::of(&changes, api::Timestamp::now());
+    changes.truncate(5);
+    let lease = match head.bundle() {
+        Some(lease) => app.orchestrator.lease_show(&visit.caller, lease).await.ok(),
+        None => None,
+    };
+    let frame = head.frame(&app, &visit).await.live("cluster operation lease");
+    let graph = Graph::of(&head.cluster);
+    page::html(&ClusterPage { frame, head, operation, recent, graph, strip, changes, lease })
+}
+
+#[derive(Template)]
+#[template(path = "clusters/operations.html")]
+struct ClusterOperationsPage {
+    frame: Frame,
+    head: Head,
+    operations: Vec<api::Operation>,
+    more: bool,
+}
+
+async fn operations(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
+    let head = Head::read(&app, &visit, &cluster, "operations").await?;
+    let filter = api::OperationFilter { cluster: Some(head.cluster.id.to_string()), ..api::OperationFilter::default() };
+    let found = app.orchestrator.operation_list(&filter).await?;
+    let frame = head.frame(&app, &visit).await.crumb("Operations", "").live("cluster operation");
+    page::html(&ClusterOperationsPage { frame, head, operations: found.items, more: found.next.is_some() })
+}
+
+#[derive(Template)]
+#[template(path = "clusters/health.html")]
+struct ClusterHealthPage {
+    frame: Frame,
+    head: Head,
+    strip: Option<Strip>,
+    changes: Vec<api::HealthChange>,
+}
+
+async fn health(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
+    let head = Head::read(&app, &visit, &cluster, "health").await?;
+    let changes = app.orchestrator.cluster_health(&visit.caller, &head.cluster.id.to_string()).await?;
+    let frame = head.frame(&app, &visit).await.crumb("Health history", "").live("cluster");
+    let strip = Strip::of(&changes, api::Timestamp::now());
+    page::html(&ClusterHealthPage { frame, head, strip, changes })
+}

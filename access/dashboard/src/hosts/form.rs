@@ -1,0 +1,313 @@
+//! The form by which a host is registered and changed.
+
+use crate::{
+    error::Outcome,
+    form::Form,
+    page::{self, Frame, see_other},
+    session::Visit,
+    state::App,
+};
+use crate::{assets, format};
+use askama::Template;
+use axum::{
+    extract::{Path, State},
+    response::IntoResponse,
+};
+use chainpool_api as api;
+use chainpool_orchestrator::Error;
+use http::StatusCode;
+use std::collections::BTreeMap;
+
+/// Lines of the fill policy that the form offers beyond what there is.
+const SPARE: usize = 1;
+
+#[derive(Template)]
+#[template(path = "hosts/form.html")]
+struct HostForm {
+    frame: Frame,
+    form: Form,
+    /// The host that is changed; absent: a new one.
+    host: Option<api::Host>,
+    types: Vec<api::NetworkType>,
+    fill_lines: Vec<usize>,
+}
+
+impl HostForm {
+    /// Whether the part with the certificates is in use.
+    fn tls_open(&self) -> bool {
+        ["tls.ca", "tls.cert", "tls.key", "insecure"].iter().any(|name| self.form.ticked(name)) || !self.form.error("tls").is_empty()
+    }
+}
+
+/// An empty form.
+pub(super) async fn new(State(app): State<App>, visit: Visit) -> Outcome {
+    visit.must_operate()?;
+    let form = Form::filled([
+        ("address", "unix:///var/run/docker.sock".to_owned()),
+        ("schedulable", "yes".to_owned()),
+        ("capacity", "3".to_owned()),
+        ("log.type", "local".to_owned()),
+        ("log.level", "info".to_owned()),
+    ]);
+    draw(&app, &visit, form, None).await
+}
+
+/// Registers a host.
+pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
+    let made = match read_create(&form) {
+        Ok(new) => app.orchestrator.host_create(&form.caller(&visit), new).await,
+        Err(error) => Err(error),
+    };
+    match made {
+        Ok(host) => Ok(see_other(&format!("/hosts/{}?done=host_created", host.name))),
+        Err(error) => draw(&app, &visit, form.refused(error, &visit.manner)?, None).await,
+    }
+}
+
+/// A form with the host's settings.
+pub(super) async fn edit(State(app): State<App>, visit: Visit, Path(host): Path<String>) -> Outcome {
+    visit.must_operate()?;
+    let host = app.orchestrator.host_show(&host).await?;
+    draw(&app, &visit, filled(&host), Some(host)).await
+}
+
+/// Changes the host.
+pub(super) async fn update(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
+    visit.must_operate()?;
+    let host = app.orchestrator.host_show(&host).await?;
+    let changed = match read_update(&form, &host) {
+        Ok(change) => app.orchestrator.host_update(&form.caller(&visit), &host.id.to_string(), change).await,
+        Err(error) => Err(error),
+    };
+    match changed {
+        Ok(host) => Ok(see_other(&format!("/hosts/{}?done=host_updated", host.name))),
+        Err(error) => draw(&app, &visit, form.refused(error, &visit.manner)?, Some(host)).await,
+    }
+}
+
+/// Sets or ends maintenance.
+pub(super) async fn maintenance(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
+    let mut reader = form.reader();
+    let minutes = reader.number::<u32>("minutes").unwrap_or_default();
+    let minutes = reader.finish(minutes)?;
+    let change = api::HostUpdate { maintenance_seconds: Some(minutes.saturating_mul(60)), ..api::HostUpdate::default() };
+    let host = app.orchestrator.host_update(&form.caller(&visit), &host, change).await?;
+    Ok(see_other(&format!("/hosts/{}?done=maintenance", host.name)))
+}
+
+/// Ends a pause, after somebody has looked.
+pub(super) async fn resume(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
+    let change = api::HostUpdate { paused: Some(false), ..api::HostUpdate::default() };
+    let host = app.orchestrator.host_update(&form.caller(&visit), &host, change).await?;
+    Ok(see_other(&format!("/hosts/{}?done=resumed", host.name)))
+}
+
+async fn draw(app: &App, visit: &Visit, form: Form, host: Option<api::Host>) -> Outcome {
+    let title = host.as_ref().map_or_else(|| "Add a host".to_owned(), |host| format!("Settings of {}", host.name));
+    let mut frame = Frame::new(app, visit, "hosts", title).await.crumb("Hosts", "/hosts");
+    frame = match &host {
+        Some(host) => frame.crumb(&host.name, format!("/hosts/{}", host.name)).crumb("Settings", ""),
+        None => frame.crumb("Add", ""),
+    };
+    let status = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
+    let lines = (0..).take_while(|line| !form.get(&format!("fill.{line}.type")).is_empty()).count();
+    let page = HostForm { frame, form, host, types: app.orchestrator.network_types(), fill_lines: (0..lines + SPARE).collect() };
+    Ok((status, page::html(&page)?).into_response())
+}
+
+/// The form's input from a host's settings.
+fn filled(host: &api::Host) -> Form {
+    let yes = |flag: bool| if flag { "yes".to_owned() } else { String::new() };
+    let images = host.images.iter().map(|(role, images)| format!("{role} = {}", images.join(", "))).collect::<Vec<_>>().join("\n");
+    let mut form = Form::filled([
+        ("name", host.name.clone()),
+        ("address", host.address.clone()),
+        ("insecure", yes(host.insecure)),
+        ("schedulable", yes(host.schedulable)),
+        ("autofill", yes(host.autofill)),
+        ("capacity", host.capacity.to_string()),
+        ("memory_factor", host.memory_factor.to_string()),
+        ("disk_floor", host.disk_floor.to_string()),
+        ("public_address", host.public_address.clone()),
+        ("bind", host.bind.clone()),
+        ("ports.first", host.ports.0.to_string()),
+        ("ports.last", host.ports.1.to_string()),
+        ("subnets", host.subnets.clone()),
+        ("log.type", host.log.kind.to_string()),
+        ("log.level", host.log.level.to_string()),
+        ("log.server", host.log.server.clone().unwrap_or_default()),
+        ("mirror", host.mirror.clone().unwrap_or_default()),
+        ("images", images),
+    ]);
+    for (line, fill) in host.fill.iter().enumerate() {
+        form.fill(format!("fill.{line}.type"), &fill.network_type);
+        form.fill(format!("fill.{line}.preset"), &fill.preset);
+        form.fill(format!("fill.{line}.share"), fill.share.to_string());
+        form.fill(format!("fill.{line}.parameters"), format::pairs(&fill.parameters));
+    }
+    form
+}
+
+/// Everything that both the new and the changed host have.
+struct Settings {
+    tls: Option<api::HostTls>,
+    capacity: Option<u32>,
+    memory_factor: Option<f64>,
+    disk_floor: Option<u32>,
+    fill: Option<Vec<api::Fill>>,
+    ports: Option<(u16, u16)>,
+    log: Option<api::HostLog>,
+    images: Option<BTreeMap<String, Vec<String>>>,
+    registry: Option<api::HostRegistry>,
+    platform: Option<api::Platform>,
+}
+
+fn read(form: &Form) -> Result<Settings, Error> {
+    let mut reader = form.reader();
+    let tls = match (form.text("tls.ca"), form.text("tls.cert"), form.text("tls.key")) {
+        (None, None, None) => None,
+        (Some(ca), Some(cert), Some(key)) => Some(api::HostTls { ca, cert, key }),
+        _ => {
+            reader.wrong("tls", "give all three: the authority, the certificate and its key");
+            None
+        }
+    };
+    let ports = match (reader.number("ports.first"), reader.number("ports.last")) {
+        (Some(first), Some(last)) => Some((first, last)),
+        (None, None) => None,
+        _ => {
+            reader.wrong("ports", "give both, the first and the last port");
+            None
+        }
+    };
+    let mut fill = Vec::new();
+    for line in 0..64 {
+        let name = |part: &str| format!("fill.{line}.{part}");
+        let Some(network_type) = form.text(&name("type")) else { continue };
+        let preset = form.text(&name("preset")).unwrap_or_else(|| "default".to_owned());
+        let share = reader.number(&name("share")).unwrap_or(1);
+        let parameters = reader.parameters(&name("parameters"), form.get(&name("parameters")));
+        fill.push(api::Fill { network_type, preset, share, parameters });
+    }
+    let kind = reader.word("log.type");
+    let level = reader.word("log.level");
+    let log = kind.zip(level).map(|(kind, level)| api::HostLog { kind, level, server: form.text("log.server") });
+    let mut images = BTreeMap::new();
+    for line in form.get("images").lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match line.split_once('=') {
+            Some((role, list)) => {
+                let list = list.split(',').map(|image| image.trim().to_owned()).filter(|image| !image.is_empty()).collect();
+                images.insert(role.trim().to_owned(), list);
+            }
+            None => reader.wrong("images", format!("{line:?} is no role with its images; write role = image, image")),
+        }
+    }
+    let registry = match (form.text("registry.user"), form.text("registry_password")) {
+        (Some(user), Some(password)) => Some(api::HostRegistry { user, password }),
+        (None, None) => None,
+        _ => {
+            reader.wrong("registry", "give both, the user and the password");
+            None
+        }
+    };
+    let settings = Settings {
+        tls,
+        capacity: reader.number("capacity"),
+        memory_factor: reader.number("memory_factor"),
+        disk_floor: reader.number("disk_floor"),
+        fill: (!fill.is_empty()).then_some(fill),
+        ports,
+        log,
+        images: Some(images),
+        registry,
+        platform: reader.word("type"),
+    };
+    reader.finish(settings)
+}
+
+fn read_create(form: &Form) -> Result<api::HostCreate, Error> {
+    let Settings { tls, capacity, memory_factor, disk_floor, fill, ports, log, images, registry, platform } = read(form)?;
+    Ok(api::HostCreate {
+        name: form.text("name").unwrap_or_default(),
+        platform,
+        address: form.text("address").unwrap_or_default(),
+        tls,
+        insecure: form.ticked("insecure"),
+        schedulable: Some(form.ticked("schedulable")),
+        autofill: Some(form.ticked("autofill")),
+        capacity,
+        memory_factor,
+        disk_floor,
+        fill,
+        public_address: form.text("public_address"),
+        bind: form.text("bind"),
+        ports,
+        subnets: form.text("subnets"),
+        log,
+        mirror: form.text("mirror"),
+        images,
+        registry,
+    })
+}
+
+/// Only what differs: several settings may not even be named while clusters exist, and a fill policy that is named ends
+/// every pause of an entry.
+fn read_update(form: &Form, host: &api::Host) -> Result<api::HostUpdate, Error> {
+    let Settings { tls, capacity, memory_factor, disk_floor, fill, ports, log, images, registry, platform: _ } = read(form)?;
+    let other = |name: &str, now: &str| form.text(name).filter(|text| text != now);
+    let flag = |name: &str, now: bool| Some(form.ticked(name)).filter(|ticked| *ticked != now);
+    let mirror = form.text("mirror").unwrap_or_default();
+    Ok(api::HostUpdate {
+        name: other("name", &host.name),
+        address: other("address", &host.address),
+        tls,
+        insecure: flag("insecure", host.insecure),
+        schedulable: flag("schedulable", host.schedulable),
+        autofill: flag("autofill", host.autofill),
+        capacity: capacity.filter(|capacity| *capacity != host.capacity),
+        memory_factor: memory_factor.filter(|factor| (factor - host.memory_factor).abs() > f64::EPSILON),
+        disk_floor: disk_floor.filter(|floor| *floor != host.disk_floor),
+        fill: fill.filter(|fill| *fill != host.fill || !host.fill_paused.is_empty()),
+        public_address: other("public_address", &host.public_address),
+        bind: other("bind", &host.bind),
+        ports: ports.filter(|ports| *ports != host.ports),
+        subnets: other("subnets", &host.subnets),
+        log: log.filter(|log| *log != host.log),
+        mirror: Some(mirror).filter(|mirror| mirror != host.mirror.as_deref().unwrap_or_default()),
+        images: images.filter(|images| *images != host.images),
+        registry,
+        maintenance_seconds: None,
+        paused: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_that_was_not_changed_changes_nothing() {
+        let host = crate::samples::host("host-a");
+        let change = read_update(&filled(&host), &host).unwrap();
+        assert_eq!(serde_json::to_value(&change).unwrap(), serde_json::to_value(api::HostUpdate::default()).unwrap());
+    }
+
+    #[test]
+    fn half_a_pair_is_told_at_its_field() {
+        let form = Form::filled([("tls.ca", "pem".to_owned()), ("ports.first", "20000".to_owned()), ("images", "nonsense".to_owned())]);
+        let fields = read_create(&form).unwrap_err().problem().fields;
+        assert_eq!(fields.keys().collect::<Vec<_>>(), ["images", "ports", "tls"]);
+    }
+
+    #[test]
+    fn the_fill_policy_is_read_line_by_line() {
+        let mut form = Form::default();
+        form.fill("fill.0.type", "cometbft");
+        form.fill("fill.0.parameters", "validators=7");
+        form.fill("fill.2.type", "fabric");
+        form.fill("fill.2.share", "2");
+        let fill = read(&form).unwrap().fill.unwrap();
+        assert_eq!((fill[0].preset.as_str(), fill[0].share, fill[1].share), ("default", 1, 2));
+        assert_eq!(fill[0].parameters["validators"], 7);
+    }
+}

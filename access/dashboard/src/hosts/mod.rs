@@ -1,0 +1,105 @@
+//! Hosts: the list and one host.
+
+mod action;
+mod form;
+
+use crate::{
+    error::Outcome,
+    form::filter_word,
+    listing::Listing,
+    marks,
+    page::{self, Frame},
+    plan::HostAction,
+    session::Visit,
+    state::App,
+};
+use crate::{assets, format};
+use askama::Template;
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::{get, post},
+};
+use chainpool_api as api;
+
+/// The pages of hosts.
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/hosts", get(list).post(form::create))
+        .route("/hosts/new", get(form::new))
+        .route("/hosts/{host}", get(show))
+        .route("/hosts/{host}/edit", get(form::edit).post(form::update))
+        .route("/hosts/{host}/maintenance", post(form::maintenance))
+        .route("/hosts/{host}/resume", post(form::resume))
+        .route("/hosts/{host}/adopt", get(action::adopt_plan).post(action::adopt))
+        .route("/hosts/{host}/{action}", get(action::plan).post(action::run))
+}
+
+#[derive(Template)]
+#[template(path = "hosts/list.html")]
+struct HostsPage {
+    frame: Frame,
+    listing: Listing,
+    hosts: Vec<api::Host>,
+}
+
+async fn list(State(app): State<App>, visit: Visit) -> Outcome {
+    visit.must_operate()?;
+    let filter = api::HostFilter {
+        state: filter_word(&visit, "state")?,
+        platform: filter_word(&visit, "type")?,
+        search: visit.query("search"),
+        after: visit.query("after"),
+        limit: None,
+    };
+    let listing = Listing::new(&visit, "/hosts", &["state", "type", "search"]);
+    let found = app.orchestrator.host_list(&filter).await?;
+    let mut hosts = found.items;
+    listing.sort(&mut hosts, |host, column| match column {
+        "name" => Some((0, host.name.clone())),
+        "state" => Some((0, host.state.to_string())),
+        "clusters" => Some((host.clusters, host.name.clone())),
+        "free" => Some((host.offered, host.name.clone())),
+        _ => None,
+    });
+    let frame = Frame::new(&app, &visit, "hosts", "Hosts").await.crumb("Hosts", "/hosts").live("host cluster operation");
+    page::html(&HostsPage { frame, listing: listing.going_on(found.next), hosts })
+}
+
+#[derive(Template)]
+#[template(path = "hosts/show.html")]
+struct HostPage {
+    frame: Frame,
+    host: api::Host,
+    problems: Vec<String>,
+    counts: Option<api::Counts>,
+    clusters: Vec<api::Cluster>,
+    more_clusters: bool,
+    operations: Vec<api::Operation>,
+    unclaimed: Vec<api::Unclaimed>,
+}
+
+impl HostPage {
+    fn blocked(&self, action: HostAction) -> String {
+        action.blocked(&self.host)
+    }
+}
+
+async fn show(State(app): State<App>, visit: Visit, Path(host): Path<String>) -> Outcome {
+    visit.must_operate()?;
+    let host = app.orchestrator.host_show(&host).await?;
+    let status = app.orchestrator.status().await?;
+    let of_host = api::ClusterFilter { host: Some(host.name.clone()), ..api::ClusterFilter::default() };
+    let clusters = app.orchestrator.cluster_list(&of_host).await?;
+    let recent = api::OperationFilter { host: Some(host.name.clone()), limit: Some(8), ..api::OperationFilter::default() };
+    let operations = app.orchestrator.operation_list(&recent).await?.items;
+    let frame = Frame::of_status(&visit, "hosts", &host.name, &status)
+        .crumb("Hosts", "/hosts")
+        .crumb(&host.name, format!("/hosts/{}", host.name))
+        .live("host cluster operation");
+    let of_it = status.hosts.into_iter().find(|each| each.name == host.name);
+    let (problems, counts) = of_it.map_or((Vec::new(), None), |each| (each.problems, Some(each.counts)));
+    let unclaimed = status.unclaimed.into_iter().filter(|each| each.host == host.name).collect();
+    let more_clusters = clusters.next.is_some();
+    page::html(&HostPage { frame, host, problems, counts, clusters: clusters.items, more_clusters, operations, unclaimed })
+}

@@ -1,0 +1,96 @@
+//! Operations: what was accepted, step by step.
+
+use crate::{
+    error::Outcome,
+    form::filter_word,
+    listing::Listing,
+    marks,
+    page::{self, Frame},
+    session::Visit,
+    state::App,
+};
+use crate::{assets, format};
+use askama::Template;
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::get,
+};
+use chainpool_api as api;
+use chainpool_orchestrator::Error;
+use uuid::Uuid;
+
+/// The pages of operations.
+pub(crate) fn routes() -> Router<App> {
+    Router::new().route("/operations", get(list)).route("/operations/{operation}", get(show))
+}
+
+#[derive(Template)]
+#[template(path = "operations/list.html")]
+struct OperationsPage {
+    frame: Frame,
+    listing: Listing,
+    operations: Vec<api::Operation>,
+}
+
+async fn list(State(app): State<App>, visit: Visit) -> Outcome {
+    visit.must_operate()?;
+    let listing = Listing::new(&visit, "/operations", &["state", "kind", "host", "cluster"]);
+    let filter = api::OperationFilter {
+        host: visit.query("host"),
+        cluster: visit.query("cluster"),
+        parent: None,
+        state: filter_word(&visit, "state")?,
+        kind: filter_word(&visit, "kind")?,
+        after: visit.query("after"),
+        limit: None,
+    };
+    let found = app.orchestrator.operation_list(&filter).await?;
+    let mut operations = found.items;
+    listing.sort(&mut operations, |operation, column| match column {
+        "state" => Some((0, operation.state.to_string())),
+        "kind" => Some((0, operation.kind.to_string())),
+        "host" => Some((0, operation.host.clone())),
+        "cluster" => Some((0, operation.cluster.clone().unwrap_or_default())),
+        "by" => Some((0, operation.by.clone())),
+        "begun" => Some((operation.created_at.0, String::new())),
+        _ => None,
+    });
+    let frame = Frame::new(&app, &visit, "operations", "Operations").await.crumb("Operations", "/operations").live("operation");
+    page::html(&OperationsPage { frame, listing: listing.going_on(found.next), operations })
+}
+
+#[derive(Template)]
+#[template(path = "operations/show.html")]
+struct OperationPage {
+    frame: Frame,
+    operation: api::Operation,
+    children: Vec<api::Operation>,
+    result: Vec<(String, String)>,
+}
+
+async fn show(State(app): State<App>, visit: Visit, Path(operation): Path<Uuid>) -> Outcome {
+    let operation = app.orchestrator.operation_show(operation).await?;
+    if !visit.operates() {
+        may_see(&app, &visit, &operation).await?;
+    }
+    let parts = api::OperationFilter { parent: Some(operation.id), limit: Some(200), ..api::OperationFilter::default() };
+    let children = if operation.cluster_id.is_none() { app.orchestrator.operation_list(&parts).await?.items } else { Vec::new() };
+    let title = match &operation.cluster {
+        Some(cluster) => format!("{} {cluster}", format::kind(&operation.kind)),
+        None => format!("{} {}", format::kind(&operation.kind), operation.host),
+    };
+    let frame = Frame::new(&app, &visit, "operations", &title).await.crumb("Operations", "/operations").crumb(title, "").live("operation");
+    let result = operation.result.as_ref().map(format::entries).unwrap_or_default();
+    page::html(&OperationPage { frame, operation, children, result })
+}
+
+/// A user sees what it asked for itself, and what is done with what it holds.
+async fn may_see(app: &App, visit: &Visit, operation: &api::Operation) -> Result<(), Error> {
+    let hidden = || Error::not_found("operation", operation.id.to_string());
+    if operation.by == visit.caller.account {
+        return Ok(());
+    }
+    let cluster = operation.cluster_id.ok_or_else(hidden)?;
+    app.orchestrator.cluster_show(&visit.caller, &cluster.to_string()).await.map(|_| ()).map_err(|_| hidden())
+}

@@ -1,0 +1,54 @@
+//! Values for the tests of this crate.
+
+use chainpool_api as api;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+fn of<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("a sample has the shape of its type")
+}
+
+const AT: &str = "2026-11-18T11:08:43.045Z";
+
+/// A host with three of four places taken.
+pub(crate) fn host(name: &str) -> api::Host {
+    of(json!({
+        "id": "0199a000-0000-7000-8000-0000000000a1", "name": name, "type": "docker", "address": "unix:///var/run/docker.sock",
+        "engine_id": "e-1", "state": "active", "reason": "", "since": AT, "schedulable": true, "autofill": true, "capacity": 4,
+        "memory_factor": 1.0, "disk_floor": 10, "fill": [{"type": "cometbft", "preset": "default", "share": 1, "parameters": {"validators": 4}}],
+        "fill_paused": {}, "public_address": "127.0.0.1", "bind": "127.0.0.1", "ports": [20000, 29999], "subnets": "10.213.0.0/16",
+        "log": {"type": "local", "level": "info"}, "images": {"node": ["a:1", "b:2"]}, "insecure": false, "clusters": 3, "offered": 1,
+        "leased": 1, "created_at": AT
+    }))
+}
+
+/// A cluster of four, the last of which exited.
+pub(crate) fn cluster(name: &str, health: api::HealthState) -> api::Cluster {
+    let node = |name: &str, alive: bool| {
+        let seen = if alive {
+            json!({"process": "running", "answers": true, "height": 1200, "hash": "AB12CD34EF56AB78CD90", "block_at": AT, "peers": 2})
+        } else {
+            json!({"process": "exited 137", "answers": false, "silent": "connection refused"})
+        };
+        json!({"name": name, "image": "chainpool-cometbft", "endpoints": [{"name": "rpc", "address": "127.0.0.1:20001"}], "evidence": seen})
+    };
+    of(json!({
+        "id": "0199a000-0000-7000-8000-0000000000c1", "name": name, "host_id": "0199a000-0000-7000-8000-0000000000a1", "host": "host-a",
+        "network_type": "cometbft", "preset": "default", "version": "0.38", "consensus": "bft", "size": 4, "parameters": {"validators": 4},
+        "labels": {}, "state": "ready", "generation": 1, "chain_id": "cp-0000000000c1-1",
+        "health": {"state": health, "reason": "3 of 4 validators answer", "since": AT, "checked_at": AT}, "offered": false, "holder": "alice",
+        "lease_id": "0199a000-0000-7000-8000-0000000000d1", "height": 1200,
+        "proof": {"transaction": "F00D", "height": 3, "key": "k", "value": "v", "written_to": "node0", "read_from": "node0", "at": AT},
+        "created_at": AT, "nodes": [node("node0", true), node("node1", true), node("node2", true), node("node3", false)]
+    }))
+}
+
+/// The network type of the samples.
+pub(crate) fn network_type() -> api::NetworkType {
+    of(json!({
+        "name": "cometbft", "about": "A BFT ledger.", "version": "0.38", "consensus": "bft",
+        "parameters": [{"name": "validators", "about": "How many validators.", "kind": "integer", "default": 4, "min": 1, "max": 16},
+                       {"name": "empty_blocks", "about": "Whether blocks are made when idle.", "kind": "boolean", "default": true}],
+        "presets": [{"name": "default", "about": "Four validators.", "parameters": {}}], "images": ["chainpool-cometbft:0.38"]
+    }))
+}
