@@ -103,6 +103,9 @@ impl Engine {
             }
             source = cause.source();
         }
+        if text.contains("received fatal alert") {
+            return format!("{text}: check that the engine's authority signed our certificate, and that it has not ended");
+        }
         let Bollard::IOError { err } = error else { return text };
         let hint = match (err.kind(), self.address()) {
             (std::io::ErrorKind::NotFound, Address::Unix(_)) => "start the engine there, or correct the path",

@@ -27,8 +27,8 @@ impl DockerAgent {
             .since(i32::try_from(*since).unwrap_or(if *since < 0 { 0 } else { i32::MAX }))
             .tail(&tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()))
             .build();
-        let frames = docker.logs(&container.id, Some(options)).boxed();
-        let frames = Frames { engine: self.engine.clone(), frames, limit: (!follow).then_some(CALL), over: false };
+        let source = docker.logs(&container.id, Some(options)).boxed();
+        let frames = Frames { engine: self.engine.clone(), source, limit: (!follow).then_some(CALL), over: false };
         Ok(stream::unfold(frames, async |mut frames| frames.next().await.map(|line| (line, frames))).boxed())
     }
 }
@@ -37,7 +37,7 @@ impl DockerAgent {
 /// silent for as long as it likes.
 struct Frames<S> {
     engine: Arc<Engine>,
-    frames: S,
+    source: S,
     limit: Option<Duration>,
     over: bool,
 }
@@ -48,14 +48,14 @@ impl<S: Stream<Item = Result<LogOutput, Bollard>> + Unpin> Frames<S> {
             return None;
         }
         let frame = match self.limit {
-            None => self.frames.next().await?,
-            Some(limit) => match tokio::time::timeout(limit, self.frames.next()).await {
-                Ok(frame) => frame?,
-                Err(_) => {
+            None => self.source.next().await?,
+            Some(limit) => {
+                let Ok(frame) = tokio::time::timeout(limit, self.source.next()).await else {
                     self.over = true;
                     return Some(Err(Error::Unreachable(format!("{}: the log stopped in the middle", self.engine.address()))));
-                }
-            },
+                };
+                frame?
+            }
         };
         Some(match frame {
             Ok(LogOutput::StdErr { message }) => Ok(LogLine { stderr: true, bytes: message }),

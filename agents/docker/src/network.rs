@@ -2,7 +2,7 @@
 
 use crate::{
     DockerAgent,
-    engine::{CALL, Fault, absent_is_fine},
+    engine::{CALL, Fault, absent_is_fine, look_again},
 };
 use bollard::{
     models::{Ipam, IpamConfig, Network, NetworkCreateRequest},
@@ -10,16 +10,18 @@ use bollard::{
 };
 use chainpool_agent::{ClusterKey, Error, Labels, NetworkSpec, Result, network_name};
 use ipnet::Ipv4Net;
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
+use tokio::time::Instant;
 
-/// How often somebody else may get in between before we give up for now.
-const ROUNDS: usize = 4;
+/// How long a network made by somebody else at the same moment may take to be seen.
+const TWIN: Duration = Duration::from_secs(10);
 
 impl DockerAgent {
     /// Makes the network, or adopts it. Engines allow two networks of one name, so the name is looked up first.
     pub(crate) async fn network_ensure(&self, key: &ClusterKey, spec: &NetworkSpec) -> Result<()> {
         let name = network_name(key);
-        for _ in 0..ROUNDS {
+        let deadline = Instant::now() + TWIN;
+        loop {
             if self.network_settled(key, spec, &name).await? {
                 return Ok(());
             }
@@ -27,14 +29,15 @@ impl DockerAgent {
                 // With a subnet the engine itself lets only one of two through; without one, look who else made it.
                 Ok(()) if spec.subnet.is_some() => return Ok(()),
                 Ok(()) => {}
-                Err(fault) if fault.says("overlap") => self.explain_overlap(spec, &name, fault).await?,
+                Err(fault) if fault.says("overlap") => {
+                    let refused = self.overlap(spec, &name, fault).await?;
+                    if !look_again(deadline).await {
+                        return Err(refused);
+                    }
+                }
                 Err(fault) => return Err(fault.into_error(&format!("make the network {name}"))),
             }
         }
-        if self.network_settled(key, spec, &name).await? {
-            return Ok(());
-        }
-        Err(Error::Busy(format!("the network {name} is being made and removed by somebody else")))
     }
 
     /// Whether exactly one right network of this name is there. Removes wrong and surplus ones of ours on the way.
@@ -88,21 +91,20 @@ impl DockerAgent {
         self.engine.call(CALL, docker.list_networks(Some(options))).await.map_err(|f| f.into_error("list its networks"))
     }
 
-    /// A subnet that is taken: by a twin of ours made at the same moment (fine, look again), or by another network.
-    async fn explain_overlap(&self, spec: &NetworkSpec, name: &str, fault: Fault) -> Result<()> {
-        let all = self.networks(&HashMap::new()).await?;
-        let Some(subnet) = spec.subnet else {
+    /// A subnet that is taken by another network is an error at once. By a twin of ours, made at the same moment, it is
+    /// fine; then, and while nobody is seen who holds it, the returned error is only for the end of patience.
+    async fn overlap(&self, spec: &NetworkSpec, name: &str, fault: Fault) -> Result<Error> {
+        let Some(subnet) = spec.subnet.map(|s| s.trunc()) else {
             return Err(fault.into_error(&format!("make the network {name}")));
         };
-        let taken = |n: &&Network| subnets(n).any(|other| other.contains(&subnet.trunc()) || subnet.trunc().contains(&other));
-        match all.iter().find(taken) {
-            Some(twin) if twin.name.as_deref() == Some(name) => Ok(()),
-            holder => {
-                let holder = holder.and_then(|n| n.name.as_deref()).map_or("another network", |n| n);
-                Err(Error::Refused(format!(
-                    "the subnet {subnet} overlaps {holder} on this engine: remove that network, or give the host other subnets"
-                )))
-            }
+        let refused = |holder: &str| {
+            Error::Refused(format!("the subnet {subnet} overlaps {holder} on this engine: remove that, or give the host other subnets"))
+        };
+        let all = self.networks(&HashMap::new()).await?;
+        let taken = |n: &&Network| subnets(n).any(|other| other.contains(&subnet) || subnet.contains(&other));
+        match all.iter().find(taken).and_then(|n| n.name.as_deref()) {
+            Some(holder) if holder != name => Err(refused(&format!("the network {holder}"))),
+            _ => Ok(refused("another network")),
         }
     }
 }

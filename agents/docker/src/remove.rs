@@ -2,7 +2,7 @@
 
 use crate::{
     DockerAgent,
-    engine::{CALL, Fault, SETTLE, absent_is_fine, look_again},
+    engine::{CALL, Fault, SETTLE, look_again},
     observe::Filter,
 };
 use bollard::models::NetworkDisconnectRequest;
@@ -42,19 +42,21 @@ impl DockerAgent {
     /// tried again until the deadline; what it will never do ends it at once.
     async fn remove_until_gone(&self, doomed: &Doomed) -> Result<()> {
         let deadline = Instant::now() + SETTLE;
+        let mut first = true;
         loop {
             let left = self.doomed_list(doomed).await?;
             if left.is_empty() {
                 return Ok(());
             }
+            let names = left.iter().map(|object| object.name.clone()).collect::<Vec<_>>();
             let (containers, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|object| object.kind == ObjectKind::Node);
             let mut trouble = self.remove_all(containers).await?;
             trouble.extend(self.remove_all(rest).await?);
-            // Without trouble the next listing proves it; with a deadline all the same, for somebody may be making more.
-            if (trouble.is_empty() && Instant::now() < deadline) || look_again(deadline).await {
-                continue;
+            // Without trouble the next listing proves it at once; else the engine needs a moment.
+            let at_once = std::mem::take(&mut first) && trouble.is_empty();
+            if !at_once && !look_again(deadline).await {
+                return Err(Error::Busy(format!("not all of {} could be removed: {}", names.join(", "), trouble.join("; "))));
             }
-            return Err(Error::Busy(format!("not all could be removed: {}", trouble.join("; "))));
         }
     }
 
@@ -118,8 +120,11 @@ impl DockerAgent {
             match self.container_owner(&id).await? {
                 Owner::Gone => {
                     let request = NetworkDisconnectRequest { container: name.clone(), force: Some(true) };
-                    absent_is_fine(self.engine.call(CALL, docker.disconnect_network(&network.id, request)).await)
-                        .map_err(|f| f.into_error(&format!("cut {name} off from {}", network.name)))?;
+                    match self.engine.call(CALL, docker.disconnect_network(&network.id, request)).await {
+                        // It may have gone by itself meanwhile, which engines tell in several ways: look again.
+                        Ok(()) | Err(Fault::Answer { .. }) => {}
+                        Err(Fault::Error(error)) => return Err(error),
+                    }
                 }
                 Owner::Ours => {}
                 Owner::Foreign => {

@@ -67,16 +67,22 @@ impl Transport {
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {} s", CONNECT.as_secs())))??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the request: hyper closes the connection when its sender and its response body are gone.
-        tokio::spawn(async move {
-            if let Err(e) = connection.await {
-                tracing::debug!(error = %e, "connection to the engine ended");
-            }
-        });
+        let connection = tokio::spawn(connection);
         let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
         *request.uri_mut() = path.parse::<Uri>()?;
         request.headers_mut().insert(HOST, HeaderValue::from_static("engine"));
         url_safe_login(&mut request);
-        Ok(sender.send_request(request).await?)
+        match sender.send_request(request).await {
+            Ok(response) => Ok(response),
+            Err(e) => {
+                drop(sender);
+                // The connection knows why (a certificate that was refused, say), the request only that it failed.
+                Err(match connection.await {
+                    Ok(Err(cause)) => cause.into(),
+                    _ => e.into(),
+                })
+            }
+        }
     }
 
     async fn open(&self) -> io::Result<ByteStream> {

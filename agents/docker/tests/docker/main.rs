@@ -1,0 +1,11 @@
+//! The agent against a real engine: `CHAINPOOL_TEST_DOCKER`, or `unix:///var/run/docker.sock`.
+
+mod connecting;
+mod dialing;
+mod images;
+mod networks;
+mod nodes;
+mod powers;
+mod removals;
+mod watching;
+mod yard;

@@ -1,0 +1,323 @@
+//! A node comes to be what its spec says.
+
+use crate::yard::{RUN, STAY, file, key, network, node, yard};
+use anyhow::{Context, Result, ensure};
+use bollard::models::{ContainerCreateBody, VolumeCreateRequest};
+use chainpool_agent::{
+    Agent, Error, File, ImageRef, Labels, LogType, NodeSpec, NodeState, Power, SpecHash, Variable, Volumes, node_object_name, volume_name,
+};
+use std::time::Duration;
+
+/// Says what is on its disk, then stays.
+fn teller(name: &str) -> NodeSpec {
+    let list = "busybox find /data /etc/node -exec busybox stat -c '%n %a %u %g %s' {} +; busybox id; echo told; ";
+    node(name, &format!("{list}{STAY}"))
+}
+
+fn once(path: &str, content: &str) -> File {
+    File { once: true, ..file(path, content) }
+}
+
+#[test]
+fn a_nodes_files_have_their_modes_and_owners() {
+    yard(async |yard| {
+        let key = key();
+        let mut node = teller("v0");
+        node.files = vec![file("/data/config/genesis.json", "12345"), once("/data/state", "0"), file("/etc/node/more", "x")];
+        node.files[0].mode = 0o400;
+        yard.start(&key, &node).await?;
+        yard.eventually_says(&key, &node, "told").await?;
+        let said = yard.said(&key, &node).await?;
+        for line in [
+            "/data 755 1000 1001",
+            "/data/config 755 1000 1001",
+            "/data/config/genesis.json 400 1000 1001 5",
+            "/data/state 640 1000 1001 1",
+            "/etc/node 755 0 0",
+            "/etc/node/more 640 1000 1001 1",
+            "uid=1000 gid=1001",
+        ] {
+            ensure!(said.contains(line), "{line:?} is not in\n{said}");
+        }
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_read_only_root_takes_files_below_volumes() {
+    yard(async |yard| {
+        let key = key();
+        let mut node = node("v0", &format!("busybox cat /data/config/a; echo x > /y || echo refused; {STAY}"));
+        node.read_only_root = true;
+        node.files = vec![file("/data/config/a", "content\n")];
+        yard.start(&key, &node).await?;
+        yard.eventually_says(&key, &node, "refused").await?;
+        ensure!(yard.said(&key, &node).await?.contains("content"));
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_container_is_limited_and_labelled_as_asked() {
+    yard(async |yard| {
+        let key = key();
+        let mut node = node("v0", STAY);
+        node.env.insert("A".into(), Variable::Plain("b".into()));
+        yard.start(&key, &node).await?;
+        let found = yard.inspect(&key, &node).await?;
+        let host = found.host_config.context("host config")?;
+        ensure!(host.memory == Some(32 << 20) && host.memory_swap == host.memory && host.pids_limit == Some(64), "{host:?}");
+        ensure!(host.cap_drop == Some(vec!["ALL".into()]) && host.security_opt == Some(vec!["no-new-privileges".into()]), "{host:?}");
+        ensure!(
+            host.privileged != Some(true)
+                && host.restart_policy.and_then(|p| p.name).map(|n| n.to_string()) == Some("unless-stopped".into())
+        );
+        let log = host.log_config.context("log")?;
+        ensure!(log.typ.as_deref() == Some("local"), "{log:?}");
+        let log = log.config.context("log options")?;
+        ensure!(log["max-size"] == "10000000" && log["max-file"] == "3", "{log:?}");
+        let config = found.config.context("config")?;
+        ensure!(config.hostname.as_deref() == Some("v0") && config.stop_signal.as_deref() == Some("SIGTERM"));
+        ensure!(config.env.context("env")?.contains(&"A=b".to_owned()));
+        let labels = Labels::from_map(&config.labels.context("labels")?).context("our labels")?;
+        ensure!(labels == Labels::of_cluster(yard.instance, &key).node(&node.name).hash(&node.hash));
+        let networks = found.network_settings.and_then(|n| n.networks).context("networks")?;
+        let endpoint = &networks[&chainpool_agent::network_name(&key)];
+        ensure!(endpoint.aliases.as_ref().is_some_and(|a| a.contains(&"v0".to_owned())), "{endpoint:?}");
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_syslog_node_sends_its_output_away() {
+    yard(async |yard| {
+        let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await?;
+        let key = key();
+        let mut node = node("v0", &format!("echo hello from here; {STAY}"));
+        node.log.kind = LogType::Syslog;
+        node.log.server = Some(format!("udp://{}", server.local_addr()?));
+        yard.start(&key, &node).await?;
+        let mut buffer = [0; 2048];
+        let length = tokio::time::timeout(Duration::from_secs(30), server.recv(&mut buffer)).await??;
+        let text = String::from_utf8_lossy(&buffer[..length]);
+        ensure!(text.contains("hello from here") && text.contains(&node_object_name(&key, &node.name)), "{text}");
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn ensuring_a_node_again_changes_nothing() {
+    yard(async |yard| {
+        let key = key();
+        let mut node = node("v0", STAY);
+        node.files = vec![file("/data/a", "a"), once("/data/b", "b")];
+        yard.start(&key, &node).await?;
+        let before = yard.agent.incarnation(&key, &node.name).await?.context("it runs")?;
+        yard.ensure(&key, &node, &RUN).await?;
+        ensure!(yard.agent.incarnation(&key, &node.name).await? == Some(before));
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_replaced_node_keeps_its_volume_and_its_once_files() {
+    yard(async |yard| {
+        let key = key();
+        let script = "busybox cat /data/state /data/config/app; echo height-9 > /data/state; echo told; ";
+        let mut node = node("v0", &format!("{script}{STAY}"));
+        node.files = vec![once("/data/state", "height-0\n"), file("/data/config/app", "app-1\n")];
+        yard.start(&key, &node).await?;
+        yard.eventually_says(&key, &node, "told").await?;
+        ensure!(yard.said(&key, &node).await?.starts_with("height-0\napp-1\n"));
+        let before = yard.inspect(&key, &node).await?.id;
+
+        node.hash = SpecHash("second".into());
+        node.files[1] = file("/data/config/app", "app-2\n");
+        node.files.push(once("/data/config/new", "new\n"));
+        yard.ensure(&key, &node, &RUN).await?;
+        ensure!(yard.inspect(&key, &node).await?.id != before, "it was not replaced");
+        yard.eventually_says(&key, &node, "told").await?;
+        ensure!(yard.said(&key, &node).await?.starts_with("height-9\napp-2\n"), "{}", yard.said(&key, &node).await?);
+
+        // The same after it was removed with its volume kept.
+        yard.agent.drop_node(&key, &node.name, Volumes::Keep).await?;
+        ensure!(yard.state(&key, &node).await? == NodeState::Absent);
+        yard.ensure(&key, &node, &RUN).await?;
+        yard.eventually_says(&key, &node, "told").await?;
+        ensure!(yard.said(&key, &node).await?.starts_with("height-9\n"));
+
+        // With its volume gone it starts afresh.
+        yard.agent.drop_node(&key, &node.name, Volumes::Purge).await?;
+        yard.ensure(&key, &node, &RUN).await?;
+        yard.eventually_says(&key, &node, "told").await?;
+        ensure!(yard.said(&key, &node).await?.starts_with("height-0\n"));
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_node_that_was_never_started_gets_its_files_again() {
+    yard(async |yard| {
+        let key = key();
+        let mut bare = node("v0", &format!("busybox cat /data/a; echo told; {STAY}"));
+        yard.agent.ensure_network(&key, &network()).await?;
+        // As a crash between making and placing leaves it: the container is there, its files are not.
+        yard.ensure(&key, &bare, &Power::Off).await?;
+        ensure!(yard.state(&key, &bare).await? == NodeState::Created);
+        let made = yard.inspect(&key, &bare).await?.id;
+        bare.files = vec![file("/data/a", "here it is\n")];
+        yard.ensure(&key, &bare, &RUN).await?;
+        ensure!(yard.inspect(&key, &bare).await?.id == made, "it was made anew");
+        yard.eventually_says(&key, &bare, "told").await?;
+        ensure!(yard.said(&key, &bare).await?.starts_with("here it is\n"));
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_foreign_container_of_that_name_is_refused_and_not_touched() {
+    yard(async |yard| {
+        let (key, node) = (key(), node("v0", STAY));
+        let name = node_object_name(&key, &node.name);
+        let id = yard.foreign_container(&name, ContainerCreateBody::default()).await?;
+        yard.docker.start_container(&id, None).await?;
+        let before = yard.inspect(&key, &node).await?;
+        yard.agent.ensure_network(&key, &network()).await?;
+        for power in [RUN, Power::Off] {
+            let error = yard.ensure(&key, &node, &power).await.expect_err("a foreign container");
+            ensure!(matches!(&error, Error::Foreign(what) if what.contains(&name)), "{error}");
+        }
+        ensure!(matches!(yard.agent.incarnation(&key, &node.name).await, Err(Error::Foreign(_))));
+        ensure!(matches!(yard.agent.logs(&key, &node.name, chainpool_agent::LogQuery::default()).await.err(), Some(Error::Foreign(_))));
+        yard.agent.drop_node(&key, &node.name, Volumes::Purge).await?;
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        ensure!(yard.inspect(&key, &node).await?.state == before.state, "it was touched");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_foreign_volume_of_that_name_is_refused_and_not_touched() {
+    yard(async |yard| {
+        let (key, node) = (key(), node("v0", STAY));
+        let name = volume_name(&key, &node.name, "data");
+        let request = VolumeCreateRequest { name: Some(name.clone()), ..VolumeCreateRequest::default() };
+        yard.docker.create_volume(request).await?;
+        yard.foreign_volume(name.clone());
+        yard.agent.ensure_network(&key, &network()).await?;
+        let error = yard.ensure(&key, &node, &RUN).await.expect_err("a foreign volume");
+        ensure!(matches!(&error, Error::Foreign(what) if what.contains(&name)), "{error}");
+        ensure!(yard.state(&key, &node).await? == NodeState::Absent);
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        ensure!(yard.docker.inspect_volume(&name).await?.labels.is_empty());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_node_cut_off_anywhere_converges() {
+    yard(async |yard| {
+        let key = key();
+        let mut node = node("v0", &format!("busybox cat /data/state /data/config/app; echo told; {STAY}"));
+        node.files = vec![once("/data/state", "whole\n"), file("/data/config/app", &"app\n".repeat(20_000))];
+        yard.agent.ensure_network(&key, &network()).await?;
+        for _ in 0..12 {
+            for _ in 0..rand::random_range(1..4) {
+                let cut = Duration::from_micros(rand::random_range(0..400_000));
+                if let Ok(done) = tokio::time::timeout(cut, yard.ensure(&key, &node, &RUN)).await {
+                    done?;
+                }
+            }
+            yard.ensure(&key, &node, &RUN).await?;
+            ensure!(yard.state(&key, &node).await? == NodeState::Running);
+            yard.eventually_says(&key, &node, "told").await?;
+            let said = yard.said(&key, &node).await?;
+            ensure!(said.starts_with("whole\napp\n") && said.lines().count() >= 20_002, "{} lines: {said:.40}", said.lines().count());
+            let (containers, networks, volumes) = yard.ours().await?;
+            ensure!((containers.len(), networks.len(), volumes.len()) == (1, 1, 1));
+            yard.agent.drop_node(&key, &node.name, Volumes::Purge).await?;
+        }
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_removal_cut_off_anywhere_converges() {
+    yard(async |yard| {
+        for _ in 0..6 {
+            let (key, node) = (key(), node("v0", STAY));
+            yard.start(&key, &node).await?;
+            let cut = Duration::from_micros(rand::random_range(0..300_000));
+            if let Ok(done) = tokio::time::timeout(cut, yard.agent.drop_cluster(key.cluster, 1)).await {
+                done?;
+            }
+            yard.agent.drop_cluster(key.cluster, 1).await?;
+            ensure!(yard.ours().await? == (vec![], vec![], vec![]));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn the_same_node_made_twice_at_once_is_one() {
+    yard(async |yard| {
+        let (key, node) = (key(), node("v0", STAY));
+        yard.agent.ensure_network(&key, &network()).await?;
+        let (a, b) = tokio::join!(yard.ensure(&key, &node, &RUN), yard.ensure(&key, &node, &RUN));
+        a?;
+        b?;
+        ensure!(yard.state(&key, &node).await? == NodeState::Running);
+        ensure!(yard.ours().await?.0.len() == 1);
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_node_whose_image_went_away_says_so() {
+    yard(async |yard| {
+        let (key, node) = (key(), node("v0", STAY));
+        let gone = ImageRef { name: "chainpool-test/gone:1".into(), pinned: format!("sha256:{}", "0".repeat(64)) };
+        let error = yard.agent.ensure_node(&key, &node, &gone, &RUN).await.expect_err("no image");
+        ensure!(matches!(&error, Error::Refused(text) if text.contains("chainpool-test/gone:1")), "{error}");
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_wrong_program_is_refused_with_the_engines_words() {
+    yard(async |yard| {
+        let (key, mut node) = (key(), node("v0", STAY));
+        node.command = vec!["/no/such/program".into()];
+        let error = yard.start(&key, &node).await.expect_err("no program");
+        let error = error.downcast::<Error>()?;
+        ensure!(matches!(&error, Error::Refused(text) if text.contains("/no/such/program")), "{error}");
+        // Put right, it replaces the one that never ran.
+        node.command = vec!["/bin/busybox".into(), "sleep".into(), "100".into()];
+        node.hash = SpecHash("second".into());
+        yard.ensure(&key, &node, &RUN).await?;
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_secret_variable_reaches_the_node() {
+    yard(async |yard| -> Result<()> {
+        let (key, mut node) = (key(), node("v0", &format!("echo got $WORD; {STAY}")));
+        node.env.insert("WORD".into(), Variable::Secret(chainpool_agent::Secret::new("hidden".into())));
+        yard.start(&key, &node).await?;
+        yard.eventually_says(&key, &node, "got hidden").await?;
+        yard.agent.drop_cluster(key.cluster, 1).await?;
+        Ok(())
+    });
+}

@@ -1,0 +1,307 @@
+//! What each test stands on: an instance of its own on the engine, an image of its own, and a census at the end.
+
+use anyhow::{Context, Result, ensure};
+use bollard::{
+    Docker, body_full,
+    models::{ContainerCreateBody, ContainerInspectResponse},
+    query_parameters::{
+        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+        ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
+        UploadToContainerOptionsBuilder,
+    },
+};
+use chainpool_agent::{
+    Agent, ClusterId, ClusterKey, Connection, File, ImageRef, InstanceId, LABEL_INSTANCE, Limits, LogConfig, LogQuery, NetworkSpec,
+    NodeName, NodeSpec, NodeState, Power, Scope, Secret, SpecHash, Volume, node_object_name,
+};
+use chainpool_agent_docker::DockerAgent;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{Ipv4Addr, TcpListener},
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::{
+        LazyLock, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// A statically linked set of small programs, all that the test image holds.
+const BUSYBOX: &str = "/bin/busybox";
+pub(crate) const RUN: Power = Power::On { after: None };
+
+static SUBNETS: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random_range(0..1024)));
+
+/// One test's place on the engine.
+pub(crate) struct Yard {
+    pub(crate) instance: InstanceId,
+    pub(crate) agent: DockerAgent,
+    pub(crate) docker: Docker,
+    pub(crate) image: ImageRef,
+    /// Things of another owner that the test made, which must still be there at its end.
+    foreign: Mutex<Vec<Foreign>>,
+}
+
+#[derive(Debug, Clone)]
+enum Foreign {
+    Container(String),
+    Network(String),
+    Volume(String),
+}
+
+/// Runs a test in a yard of its own. Whatever happens, nothing of it stays on the engine; a test that passed must
+/// have left nothing itself, and nothing foreign may be gone.
+pub(crate) fn yard(test: impl AsyncFnOnce(&Yard) -> Result<()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let yard = Yard::open().await.expect("the engine and busybox are needed for this test");
+        let outcome = AssertUnwindSafe(test(&yard)).catch_unwind().await;
+        let census = yard.census().await;
+        yard.clear().await.expect("the yard is cleared");
+        match outcome {
+            Err(panic) => resume_unwind(panic),
+            Ok(result) => result.expect("the test"),
+        }
+        census.expect("the census");
+    });
+}
+
+pub(crate) fn engine_address() -> String {
+    std::env::var("CHAINPOOL_TEST_DOCKER").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned())
+}
+
+pub(crate) fn connection(instance: InstanceId) -> Connection {
+    Connection {
+        instance,
+        address: engine_address(),
+        tls: None,
+        insecure: true,
+        bind: Ipv4Addr::LOCALHOST.into(),
+        mirror: None,
+        registry: None,
+    }
+}
+
+pub(crate) fn key() -> ClusterKey {
+    ClusterKey { cluster: ClusterId::new(), generation: 1 }
+}
+
+pub(crate) fn name(text: &str) -> NodeName {
+    NodeName::parse(text).expect("a node name")
+}
+
+/// A subnet that no other test of this run uses.
+pub(crate) fn network() -> NetworkSpec {
+    let slot = SUBNETS.fetch_add(1, Ordering::Relaxed) % 1024;
+    let text = format!("10.212.{}.{}/26", slot / 4, slot % 4 * 64);
+    NetworkSpec { subnet: Some(text.parse().expect("a subnet")) }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+pub(crate) fn file(path: &str, content: &str) -> File {
+    File { path: path.into(), content: Secret::new(content.into()), mode: 0o640, owner: (1000, 1001), secret: false, once: false }
+}
+
+/// A node that runs a shell script, with a volume `data` at `/data`.
+pub(crate) fn node(node: &str, script: &str) -> NodeSpec {
+    NodeSpec {
+        name: name(node),
+        images: vec![],
+        command: vec!["/bin/busybox".into(), "sh".into(), "-c".into(), script.into()],
+        user: Some("1000:1001".into()),
+        env: BTreeMap::new(),
+        files: vec![],
+        volumes: vec![Volume { name: "data".into(), path: "/data".into() }],
+        ports: vec![],
+        limits: Limits { memory_bytes: 32 << 20, processes: 64 },
+        read_only_root: false,
+        log: LogConfig::default(),
+        stop_signal: "SIGTERM".into(),
+        stop_timeout: 1,
+        hash: SpecHash("first".into()),
+    }
+}
+
+/// A script's end: stays until it is told to stop.
+pub(crate) const STAY: &str = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+
+/// Looks again until something is so, for a while.
+pub(crate) async fn eventually(what: &str, look: impl AsyncFn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !look().await? {
+        ensure!(Instant::now() < deadline, "not within 30 s: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+impl Yard {
+    async fn open() -> Result<Self> {
+        let instance = InstanceId::new();
+        let docker =
+            Docker::connect_with_host(&engine_address())?.negotiate_version().await.context("start dockerd, as `make test` does")?;
+        let image = import(&docker, instance).await?;
+        let agent = DockerAgent::connect(&connection(instance))?;
+        Ok(Self { instance, agent, docker, image, foreign: Mutex::default() })
+    }
+
+    /// Makes a network and one running node.
+    pub(crate) async fn start(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
+        self.agent.ensure_network(key, &network()).await?;
+        self.ensure(key, node, &RUN).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn ensure(&self, key: &ClusterKey, node: &NodeSpec, power: &Power) -> chainpool_agent::Result<()> {
+        self.agent.ensure_node(key, node, &self.image, power).await
+    }
+
+    pub(crate) async fn inspect(&self, key: &ClusterKey, node: &NodeSpec) -> Result<ContainerInspectResponse> {
+        Ok(self.docker.inspect_container(&node_object_name(key, &node.name), None).await?)
+    }
+
+    pub(crate) async fn state(&self, key: &ClusterKey, node: &NodeSpec) -> Result<NodeState> {
+        Ok(self.agent.observe(Scope::Cluster(key.cluster)).await?.node_state(key.generation, &node.name))
+    }
+
+    pub(crate) async fn eventually_is(&self, key: &ClusterKey, node: &NodeSpec, state: NodeState) -> Result<()> {
+        eventually(&format!("{state:?}"), async || Ok(self.state(key, node).await? == state)).await
+    }
+
+    /// Puts an empty file into a node's volume `data`, past the agent.
+    pub(crate) async fn put(&self, key: &ClusterKey, node: &NodeSpec, path: &str) -> Result<()> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, std::io::empty())?;
+        let options = UploadToContainerOptionsBuilder::default().path("/data").build();
+        let container = node_object_name(key, &node.name);
+        Ok(self.docker.upload_to_container(&container, Some(options), body_full(tar.into_inner()?.into())).await?)
+    }
+
+    /// All that a node has said so far.
+    pub(crate) async fn said(&self, key: &ClusterKey, node: &NodeSpec) -> Result<String> {
+        let lines: Vec<_> = self.agent.logs(key, &node.name, LogQuery::default()).await?.try_collect().await?;
+        Ok(lines.iter().map(|l| String::from_utf8_lossy(&l.bytes).into_owned()).collect())
+    }
+
+    pub(crate) async fn eventually_says(&self, key: &ClusterKey, node: &NodeSpec, words: &str) -> Result<()> {
+        eventually(&format!("the node says {words:?}"), async || Ok(self.said(key, node).await?.contains(words))).await
+    }
+
+    /// A container of another owner.
+    pub(crate) async fn foreign_container(&self, name: &str, mut body: ContainerCreateBody) -> Result<String> {
+        body.image = Some(self.image.pinned.clone());
+        body.cmd = Some(["/bin/busybox", "sleep", "1000"].map(str::to_owned).to_vec());
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let id = self.docker.create_container(Some(options), body).await?.id;
+        self.foreign.lock().expect("a lock").push(Foreign::Container(id.clone()));
+        Ok(id)
+    }
+
+    /// Removes a foreign container in the middle of a test, as its owner would.
+    pub(crate) async fn release(&self, id: &str) -> Result<()> {
+        self.foreign.lock().expect("a lock").retain(|f| !matches!(f, Foreign::Container(c) if c == id));
+        Ok(self.docker.remove_container(id, Some(RemoveContainerOptionsBuilder::default().force(true).build())).await?)
+    }
+
+    pub(crate) fn foreign_network(&self, id: String) {
+        self.foreign.lock().expect("a lock").push(Foreign::Network(id));
+    }
+
+    pub(crate) fn foreign_volume(&self, name: String) {
+        self.foreign.lock().expect("a lock").push(Foreign::Volume(name));
+    }
+
+    pub(crate) async fn ours(&self) -> Result<(Vec<String>, Vec<String>, Vec<String>)> {
+        let filters = HashMap::from([("label", vec![format!("{LABEL_INSTANCE}={}", self.instance)])]);
+        let containers = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let containers = self.docker.list_containers(Some(containers)).await?.into_iter().filter_map(|c| c.id).collect();
+        let networks = ListNetworksOptionsBuilder::default().filters(&filters).build();
+        let networks = self.docker.list_networks(Some(networks)).await?.into_iter().filter_map(|n| n.id).collect();
+        let volumes = ListVolumesOptionsBuilder::default().filters(&filters).build();
+        let volumes = self.docker.list_volumes(Some(volumes)).await?.volumes.unwrap_or_default().into_iter().map(|v| v.name).collect();
+        Ok((containers, networks, volumes))
+    }
+
+    async fn census(&self) -> Result<()> {
+        let (containers, networks, volumes) = self.ours().await?;
+        ensure!(containers.is_empty(), "containers left: {containers:?}");
+        ensure!(networks.is_empty(), "networks left: {networks:?}");
+        ensure!(volumes.is_empty(), "volumes left: {volumes:?}");
+        let foreign = self.foreign.lock().expect("a lock").clone();
+        for thing in foreign {
+            match &thing {
+                Foreign::Container(id) => self.docker.inspect_container(id, None).await.map(drop),
+                Foreign::Network(id) => self.docker.inspect_network(id, None).await.map(drop),
+                Foreign::Volume(name) => self.docker.inspect_volume(name).await.map(drop),
+            }
+            .with_context(|| format!("{thing:?} is not ours and must still be there"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what the test made, foreign things by their ids.
+    async fn clear(&self) -> Result<()> {
+        let (mut containers, mut networks, mut volumes) = self.ours().await?;
+        for thing in self.foreign.lock().expect("a lock").drain(..) {
+            match thing {
+                Foreign::Container(id) => containers.push(id),
+                Foreign::Network(id) => networks.push(id),
+                Foreign::Volume(name) => volumes.push(name),
+            }
+        }
+        for id in containers {
+            gone(self.docker.remove_container(&id, Some(RemoveContainerOptionsBuilder::default().force(true).v(true).build())).await)?;
+        }
+        for id in networks {
+            gone(self.docker.remove_network(&id).await)?;
+        }
+        for name in volumes {
+            gone(self.docker.remove_volume(&name, Some(RemoveVolumeOptionsBuilder::default().build())).await)?;
+        }
+        let options = RemoveImageOptionsBuilder::default().force(true).build();
+        gone(self.docker.remove_image(&self.image.name, Some(options), None).await.map(drop))
+    }
+}
+
+/// What was to be removed may be gone already.
+fn gone(result: Result<(), bollard::errors::Error>) -> Result<()> {
+    match result {
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) | Ok(()) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Makes an image with nothing in it but busybox.
+async fn import(docker: &Docker, instance: InstanceId) -> Result<ImageRef> {
+    let program = std::fs::read(BUSYBOX).context("/bin/busybox is missing: apt-get install -y busybox-static")?;
+    let dynamic = program.windows(10).any(|w| w == b"/ld-linux-" || w == b"/ld-musl-x");
+    ensure!(!dynamic, "/bin/busybox is not statically linked: apt-get install -y busybox-static");
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, mode) in [("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(mode);
+        header.set_size(0);
+        tar.append_data(&mut header, path, std::io::empty())?;
+    }
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o755);
+    header.set_size(program.len() as u64);
+    tar.append_data(&mut header, "bin/busybox", &program[..])?;
+    let name = format!("chainpool-test/{}", instance.0.simple());
+    let options = CreateImageOptionsBuilder::default().from_src("-").repo(&name).tag("1").build();
+    let mut progress = docker.create_image(Some(options), Some(body_full(tar.into_inner()?.into())), None);
+    while progress.next().await.transpose()?.is_some() {}
+    let name = format!("{name}:1");
+    let id = docker.inspect_image(&name).await?.id.context("an image has an id")?;
+    Ok(ImageRef { name, pinned: id })
+}
