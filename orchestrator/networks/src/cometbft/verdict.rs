@@ -131,9 +131,10 @@ fn is_stalled(parameters: &Parameters, evidence: &Evidence, past: &Past, now: Ti
 }
 
 /// Whether a ledger that was not healthy has shown that it is again: a new block, or, where blocks come only with
-/// transactions, that all of it is connected, which the caller has found.
+/// transactions or seldom without, that all of it is connected, which the caller has found.
 fn has_recovered(parameters: &Parameters, height: u64, past: &Past) -> bool {
-    !past.recovering || Some(height) > past.height || !parameters.empty_blocks
+    let seldom = !parameters.empty_blocks || i64::from(parameters.empty_block_interval_s) * 1000 > STALLED_MS;
+    !past.recovering || Some(height) > past.height || seldom
 }
 
 fn hashes(evidence: &Evidence) -> String {

@@ -165,6 +165,9 @@ fn recovery_needs_a_new_block() {
     assert_eq!(judge(&all, &past(6, 3)).0, Healthy);
     assert_eq!(judge(&all, &past(6, 3600)).0, Healthy);
     assert_eq!(judge(&all, &Past { recovering: true, ..Past::default() }).0, Healthy);
+    // Nobody shall wait an hour for an empty block.
+    let seldom = Parameters { empty_block_interval_s: 3600, ..Parameters::default() };
+    assert_eq!(verdict(&seldom, &all, &past(7, 3), NOW).state, Healthy);
 }
 
 #[test]
