@@ -14,15 +14,16 @@ pub(super) const P2P_PORT: u16 = 26656;
 /// `Switch.dialPeersAsync` waits a random time of up to 3 s before each dial and tries a name again only after 5 to 8 s;
 /// there is no setting for either. It takes each entry of the list for itself and skips those that are connected already, so a
 /// peer that is named often is dialled soon, and again when it was not listening yet. Earlier validators are named
-/// more often than later ones, so that seldom two dial each other at once (both would drop the second connection).
+/// more often than later ones, so that two seldom dial each other at once, where one connection must be given up.
 /// Other ways are closed: a written address book is dialled at once but holds no names, and `seeds` without an address end the node.
 ///
-/// Measured with four processes on two busy cores, started 0.15 s apart, ten rounds each, from the first start to a
-/// transaction read on another node: defaults 1.93 s (2.60 at worst), with the timings of [`config`] 1.60 (2.00), with
-/// names repeated too 1.45 (1.55); of this, 1 s is the program's own wait before it votes
-/// (`switchToConsensusIntervalSeconds`). As containers of one Docker 20.10 on the same machine: 2.2 to 2.4 s after the first
-/// start, 1.2 s after the last. Names that have no address yet cost nothing there (30 in 10 ms, also with a dead name
-/// server), and the validator that starts later finds the earlier one.
+/// Measured with four processes on two shared cores, started 0.15 s apart, ten rounds each, without the settings of the Go
+/// runtime, from the first start to a transaction read on another node, median (worst): defaults 1.93 s (2.60), with the
+/// timings of [`config`] 1.60 (2.00), with names repeated too 1.45 (1.55). Whether later ones are named 1, 5 or 20 times made
+/// less difference (1.46, 1.45, 1.54) than the noise lets us tell. 1 s of it is the program's own wait before it votes
+/// (`switchToConsensusIntervalSeconds`). As rendered, in containers of one Docker 20.10 on the same busy machine, five rounds:
+/// 2.2 to 2.4 s after the first start, about 1.1 s after the last. Names that have no address yet cost nothing there (30 in 10 ms,
+/// also with a dead name server), and the validator that starts later finds the earlier one.
 pub(super) fn peers(of: &NodeName, names: &[NodeName], validators: &BTreeMap<NodeName, Identity>) -> String {
     let mine = names.iter().position(|name| name == of).unwrap_or_default();
     let times = (60 / names.len().max(2).saturating_sub(1)).clamp(1, 20);
