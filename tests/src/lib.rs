@@ -1,1 +1,13 @@
-//! Harness, integration tests, test beds.
+//! The harness: a whole Chainpool on a real engine, with a real store, a real router and a census at the end.
+
+mod api;
+mod bed;
+mod census;
+mod engine;
+mod wait;
+
+pub use api::{Api, Refused};
+pub use bed::{Bed, Options};
+pub use census::{errors_logged, log_to_census};
+pub use engine::{Engine, Foreign};
+pub use wait::{within, within_ok};

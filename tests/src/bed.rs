@@ -1,0 +1,258 @@
+//! One Chainpool for one test: its own data folder, instance, ports and networks on the shared engine.
+
+use crate::{Api, Engine, census, within};
+use anyhow::{Context, Result, bail, ensure};
+use chainpool_agent::Platform;
+use chainpool_agent_docker::DockerPlatform;
+use chainpool_api::{Cluster, Host, Operation, OperationState, Page, Status};
+use chainpool_orchestrator::{CommitHook, Config, Orchestrator};
+use chainpool_server::ServeConfig;
+use serde_json::{Value, json};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+static SLOTS: AtomicU16 = AtomicU16::new(0);
+/// Longer than any single step may take on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_secs(120);
+
+/// How a bed differs from the usual one.
+#[derive(Clone)]
+pub struct Options {
+    /// Register the engine as host `h1`.
+    pub host: bool,
+    /// How many clusters it may have.
+    pub capacity: u32,
+    /// Validators of each cluster.
+    pub validators: u32,
+    /// Keep it filled.
+    pub autofill: bool,
+    /// Another engine.
+    pub engine: Option<String>,
+    /// Where ports are bound.
+    pub bind: String,
+    /// Stops the process at a point of the journal.
+    pub hook: Option<CommitHook>,
+    /// Whether the watchdog runs.
+    pub watchdog: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { host: true, capacity: 2, validators: 4, autofill: false, engine: None, bind: "127.0.0.1".into(), hook: None, watchdog: true }
+    }
+}
+
+/// A whole Chainpool.
+pub struct Bed {
+    /// The API as the administrator.
+    pub api: Api,
+    /// Where it listens.
+    pub base: String,
+    /// The engine beside it.
+    pub engine: Engine,
+    /// The middle, for what has no route.
+    pub orchestrator: Orchestrator,
+    /// The data folder.
+    pub folder: PathBuf,
+    options: Options,
+    ports: (u16, u16),
+    subnets: String,
+    own_folder: Option<TempDir>,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Bed {
+    /// A Chainpool with the engine as host `h1`.
+    pub async fn start(options: Options) -> Result<Self> {
+        let own = TempDir::new()?;
+        let slot = SLOTS.fetch_add(1, Ordering::Relaxed);
+        let folder = own.path().join("data");
+        let mut bed = Self::open(&folder, slot, options).await?;
+        bed.own_folder = Some(own);
+        if bed.options.host {
+            bed.host_create("h1").await?;
+        }
+        Ok(bed)
+    }
+
+    /// A Chainpool on a data folder that may have a history.
+    pub async fn open(folder: &Path, slot: u16, options: Options) -> Result<Self> {
+        census::log_to_census();
+        // Another test of this process may have installed it already.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let engine = match &options.engine {
+            Some(address) => Engine::at(address).await?,
+            None => Engine::local().await?,
+        };
+        let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
+        let orchestrator = Orchestrator::start(Config { data: folder.to_owned(), platforms, hook: options.hook.clone() }).await?;
+        let stop = CancellationToken::new();
+        let (_, token, _) = orchestrator.local_admin().await?;
+        let (bound, address) = tokio::sync::oneshot::channel();
+        let config = ServeConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), tls: None, public_url: None, rate_limit_per_second: 0 };
+        let mut tasks: Vec<JoinHandle<Result<()>>> = Vec::new();
+        let (serving, token_stop) = (orchestrator.clone(), stop.clone());
+        tasks.push(tokio::spawn(async move {
+            Ok(chainpool_server::serve(serving, config, token_stop, |at| drop(bound.send(at))).await?)
+        }));
+        if options.watchdog {
+            let (watched, token_stop) = (orchestrator.clone(), stop.clone());
+            tasks.push(tokio::spawn(async move { Ok(chainpool_watchdog::run(watched, token_stop).await?) }));
+        }
+        let base = format!("http://{}", address.await.context("the server did not bind")?);
+        Ok(Self {
+            api: Api::new(&base, &token)?,
+            base,
+            engine,
+            orchestrator,
+            folder: folder.to_owned(),
+            ports: (20_000 + slot * 250, 20_249 + slot * 250),
+            subnets: format!("10.213.{}.0/20", (slot % 16) * 16),
+            options,
+            own_folder: None,
+            stop,
+            tasks,
+        })
+    }
+
+    /// The body that registers the engine.
+    pub fn host_body(&self, name: &str) -> Value {
+        json!({
+            "name": name,
+            "address": self.engine.address,
+            "bind": self.options.bind,
+            "public_address": self.options.bind,
+            "capacity": self.options.capacity,
+            "autofill": self.options.autofill,
+            "ports": [self.ports.0, self.ports.1],
+            "subnets": self.subnets,
+            "disk_floor": 0,
+            "fill": [{"type": "cometbft", "preset": "default", "parameters": {"validators": self.options.validators}}],
+        })
+    }
+
+    /// Registers the engine.
+    pub async fn host_create(&self, name: &str) -> Result<Host> {
+        self.api.post("/hosts", self.host_body(name)).await
+    }
+
+    /// This installation's id.
+    pub async fn instance(&self) -> Result<String> {
+        Ok(self.api.get::<Status>("/status").await?.instance)
+    }
+
+    /// Waits until an operation has ended.
+    pub async fn ended(&self, operation: &Operation) -> Result<Operation> {
+        within(LONG, &format!("the end of {} {}", operation.kind, operation.id), async || {
+            let now: Operation = self.api.get(&format!("/operations/{}", operation.id)).await?;
+            Ok(if now.state.is_over() { Ok(now) } else { Err(format!("{} of {}: {:?}", now.done, now.total, now.steps)) })
+        })
+        .await
+    }
+
+    /// Waits until an operation has succeeded.
+    pub async fn done(&self, operation: &Operation) -> Result<Operation> {
+        let ended = self.ended(operation).await?;
+        ensure!(ended.state == OperationState::Succeeded, "{} {}: {:?} {:?}", ended.kind, ended.state, ended.error, ended.steps);
+        Ok(ended)
+    }
+
+    /// Fills the host and waits.
+    pub async fn filled(&self) -> Result<Vec<Cluster>> {
+        let operation: Operation = self.api.ask("/hosts/h1/fillup").await?;
+        self.done(&operation).await?;
+        self.clusters().await
+    }
+
+    /// All clusters.
+    pub async fn clusters(&self) -> Result<Vec<Cluster>> {
+        Ok(self.api.get::<Page<Cluster>>("/clusters?limit=500").await?.items)
+    }
+
+    /// A cluster with nodes and evidence.
+    pub async fn cluster(&self, id: impl std::fmt::Display) -> Result<Cluster> {
+        self.api.get(&format!("/clusters/{id}")).await
+    }
+
+    /// Waits until a cluster is as wanted.
+    pub async fn cluster_when(&self, id: uuid::Uuid, what: &str, wanted: impl Fn(&Cluster) -> bool) -> Result<Cluster> {
+        within(LONG, what, async || {
+            let now = self.cluster(id).await?;
+            Ok(if wanted(&now) { Ok(now) } else { Err(format!("{} generation {} is {}, {:?}", now.name, now.generation, now.state, now.health)) })
+        })
+        .await
+    }
+
+    /// Makes a token for another account.
+    pub async fn user(&self, name: &str, role: &str) -> Result<Api> {
+        let _: Value = self.api.post("/accounts", json!({"name": name, "role": role})).await?;
+        let made: Value = self.api.post("/tokens", json!({"name": "test", "account": name})).await?;
+        let secret = made["secret"].as_str().context("a token has a secret")?;
+        Ok(self.api.with_token(secret))
+    }
+
+    /// Stops serving, as a signal would; ledgers and data stay.
+    pub async fn stop(self) -> Result<Option<TempDir>> {
+        self.stop.cancel();
+        for task in self.tasks {
+            task.await??;
+        }
+        self.orchestrator.stop().await;
+        Ok(self.own_folder)
+    }
+
+    /// Gives all back, then counts: nothing of ours is left, no operation runs, no ERROR line was written.
+    pub async fn end(self) -> Result<()> {
+        let instance = self.instance().await?;
+        self.give_back().await?;
+        self.census(&instance).await?;
+        self.stop().await?;
+        Ok(())
+    }
+
+    async fn give_back(&self) -> Result<()> {
+        let leases: Page<chainpool_api::Lease> = self.api.get("/leases?state=active&limit=500").await?;
+        for lease in leases.items {
+            let _: Value = self.api.delete(&format!("/leases/{}", lease.id)).await?;
+        }
+        let hosts: Page<Host> = self.api.get("/hosts").await?;
+        for host in hosts.items {
+            let _: Value = self.api.patch(&format!("/hosts/{}", host.name), json!({"autofill": false})).await?;
+            if let Some(id) = host.operation_id {
+                self.ended(&self.api.get::<Operation>(&format!("/operations/{id}")).await?).await?;
+            }
+            let reset: Operation = within(LONG, "the reset of the host", async || {
+                Ok(self.api.ask::<Operation>(&format!("/hosts/{}/reset", host.name)).await.map_err(|e| e.to_string()))
+            })
+            .await?;
+            self.done(&reset).await?;
+            let _: Value = self.api.delete(&format!("/hosts/{}", host.name)).await?;
+        }
+        Ok(())
+    }
+
+    async fn census(&self, instance: &str) -> Result<()> {
+        let left = self.engine.ours(instance).await?;
+        ensure!(left.is_empty(), "the census found objects of ours: {left:?}");
+        for state in ["queued", "running"] {
+            let page: Page<Operation> = self.api.get(&format!("/operations?state={state}")).await?;
+            if let Some(operation) = page.items.first() {
+                bail!("the census found an operation under way: {operation:?}");
+            }
+        }
+        let errors = census::errors_logged();
+        ensure!(errors.is_empty(), "the census found ERROR lines: {errors:#?}");
+        Ok(())
+    }
+}

@@ -1,0 +1,21 @@
+//! Waiting for a condition with a deadline, never for a time.
+
+use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
+
+/// Asks until the answer is there; the last reason is in the error.
+pub async fn within<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<Result<T, String>>) -> Result<T> {
+    let until = Instant::now() + limit;
+    loop {
+        match ask().await? {
+            Ok(answer) => return Ok(answer),
+            Err(why) if Instant::now() >= until => bail!("{what} did not come about within {limit:?}: {why}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// The same where asking itself may fail for a while.
+pub async fn within_ok<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    within(limit, what, async || Ok(ask().await.map_err(|e| format!("{e:#}")))).await
+}

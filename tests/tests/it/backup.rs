@@ -1,0 +1,54 @@
+//! Backup and restore.
+
+use anyhow::{Result, ensure};
+use chainpool_api::{Lease, Operation, Status};
+use chainpool_tests::{Bed, Options};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
+    let options = Options { capacity: 3, validators: 1, ..Options::default() };
+    let bed = Bed::start(options.clone()).await?;
+    let old: Operation = bed.api.post("/clusters", json!({"name": "old"})).await?;
+    bed.done(&old).await?;
+    let admin = bed.orchestrator.local_admin().await?.0;
+    let backup = bed.folder.with_extension("backup");
+    let mut copy = bed.orchestrator.backup(&admin).await?;
+    std::io::copy(&mut copy, &mut std::fs::File::create(&backup)?)?;
+    let new: Operation = bed.api.with_token(&bed.orchestrator.local_admin().await?.1).post("/clusters", json!({"name": "new"})).await?;
+    let bed_api = bed.api.with_token(&bed.orchestrator.local_admin().await?.1);
+    chainpool_tests::within(std::time::Duration::from_secs(60), "the new cluster", async || {
+        let now: Operation = bed_api.get(&format!("/operations/{}", new.id)).await?;
+        Ok(if now.state == chainpool_api::OperationState::Succeeded { Ok(()) } else { Err(format!("{now:?}")) })
+    })
+    .await?;
+    let instance = bed.orchestrator.status().await?.instance;
+    let before = bed.engine.ours(&instance).await?;
+    let new_id = new.cluster_id.expect("a create names its cluster");
+    let folder = bed.folder.clone();
+    let (keep, slot) = (bed.stop().await?, 0);
+
+    chainpool_orchestrator::restore(&folder, &backup).await?;
+    let bed = Bed::open(&folder, slot, Options { host: false, ..options }).await?;
+    let status = chainpool_tests::within(std::time::Duration::from_secs(40), "the unclaimed cluster", async || {
+        let status: Status = bed.api.get("/status").await?;
+        Ok(if status.unclaimed.iter().any(|u| u.cluster_id == new_id) { Ok(status) } else { Err(format!("{:?}", status.problems)) })
+    })
+    .await?;
+    ensure!(status.paused && !status.ok && !status.unclaimed[0].objects.is_empty(), "{status:?}");
+    ensure!(bed.engine.ours(&instance).await? == before, "something was deleted");
+    let free: Lease = bed.api.post("/leases", json!({})).await?;
+    ensure!(free.cluster == "old", "{free:?}");
+
+    let unknown = bed.api.refused(Method::POST, "/hosts/h1/adopt", Some(json!({"clusters": [uuid::Uuid::now_v7()]}))).await?;
+    ensure!(unknown.problem.fields.contains_key("clusters"), "{unknown:?}");
+    let adopt: Operation = bed.api.post("/hosts/h1/adopt", json!({"clusters": [new_id]})).await?;
+    bed.done(&adopt).await?;
+    let _: Value = bed.api.ask("/resume").await?;
+    let left: Status = bed.api.get("/status").await?;
+    ensure!(!left.paused, "{left:?}");
+    bed.end().await?;
+    drop(keep);
+    Ok(())
+}

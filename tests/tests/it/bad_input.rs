@@ -1,0 +1,69 @@
+//! Bad input names the field and what to do, and changes nothing.
+
+use anyhow::{Result, ensure};
+use chainpool_api::{Host, Page, Platform};
+use chainpool_tests::{Bed, Options};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_host_names_its_field_and_is_not_stored() -> Result<()> {
+    let bed = Bed::start(Options { host: false, ..Options::default() }).await?;
+    let with = |field: &str, value: Value| {
+        let mut body = bed.host_body("h1");
+        body[field] = value;
+        body
+    };
+    let cases = [
+        ("colour", with("colour", json!("blue"))),
+        ("name", with("name", json!("No Name"))),
+        ("bind", with("bind", json!("everywhere"))),
+        ("ports", with("ports", json!([20000, 20001]))),
+        ("ports", with("ports", json!([30000, 20000]))),
+        ("subnets", with("subnets", json!("10.0.0.0/30"))),
+        ("disk_floor", with("disk_floor", json!(99))),
+        ("memory_factor", with("memory_factor", json!(0.0))),
+        ("log.server", with("log", json!({"type": "syslog", "level": "info"}))),
+        ("fill", with("fill", json!([]))),
+        ("fill[0].type", with("fill", json!([{"type": "nonsense"}]))),
+        ("fill[0].validators", with("fill", json!([{"type": "cometbft", "parameters": {"validators": 17}}]))),
+        ("type", with("type", json!(Platform::Swarm))),
+        ("address", with("address", json!("tcp://192.0.2.1:2375"))),
+        ("address", with("address", json!("gopher://x"))),
+    ];
+    for (field, body) in cases {
+        let refused = bed.api.refused(Method::POST, "/hosts", Some(body.clone())).await?;
+        ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field), "{field} {body}: {refused:?}");
+    }
+    let absent = bed.api.refused(Method::POST, "/hosts", Some(with("address", json!("unix:///nowhere.sock")))).await?;
+    ensure!(absent.status == StatusCode::SERVICE_UNAVAILABLE && absent.problem.message.contains("/nowhere.sock"), "{absent:?}");
+    ensure!(bed.api.get::<Page<Host>>("/hosts").await?.items.is_empty(), "a refused host was stored");
+
+    bed.host_create("h1").await?;
+    let twice = bed.api.refused(Method::POST, "/hosts", Some(bed.host_body("h2"))).await?;
+    ensure!(twice.status == StatusCode::CONFLICT && twice.problem.code == "engine_exists" && twice.problem.message.contains("h1"), "{twice:?}");
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_cluster_names_its_field_and_is_not_stored() -> Result<()> {
+    let bed = Bed::start(Options::default()).await?;
+    for (field, body) in [
+        ("name", json!({"name": "-"})),
+        ("network_type", json!({"network_type": "nonsense"})),
+        ("preset", json!({"preset": "nonsense"})),
+        ("parameters.validators", json!({"parameters": {"validators": 0}})),
+        ("parameters.colour", json!({"parameters": {"colour": 1}})),
+        ("labels", json!({"labels": {"a,b": "c"}})),
+        ("host", json!({"host": "nowhere"})),
+        ("size", json!({"size": 3})),
+    ] {
+        let refused = bed.api.refused(Method::POST, "/clusters", Some(body.clone())).await?;
+        ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field), "{field} {body}: {refused:?}");
+    }
+    ensure!(bed.clusters().await?.is_empty(), "a refused cluster was stored");
+    let large = json!({"labels": {"a": "x".repeat(2 << 20)}});
+    let refused = bed.api.refused(Method::POST, "/clusters", Some(large)).await?;
+    ensure!(refused.status == StatusCode::PAYLOAD_TOO_LARGE, "{refused:?}");
+    bed.end().await
+}

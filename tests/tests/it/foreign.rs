@@ -1,0 +1,60 @@
+//! Nothing foreign is ever touched.
+
+use anyhow::{Result, ensure};
+use chainpool_api::{ClusterState, Operation, OperationState};
+use chainpool_tests::{Bed, Engine, Foreign, Options};
+
+/// A reset makes names with the next generation; they are known before, so that something foreign can wait there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_somebody_else_with_our_name_is_refused_and_untouched() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    let mut cluster = bed.filled().await?.remove(0);
+    for kind in ["container", "network", "volume"] {
+        let mut next = cluster.clone();
+        next.generation += 1;
+        let mut foreign = Foreign::default();
+        let taken = match kind {
+            "container" => {
+                let name = Engine::container(&next, "v0");
+                foreign.containers.insert(bed.engine.foreign_container(&name).await?);
+                name
+            }
+            "network" => {
+                let name = Engine::network(&next);
+                foreign.networks.insert(bed.engine.foreign_network(&name).await?);
+                name
+            }
+            _ => {
+                let volume = bed.engine.volumes_of(cluster.id).await?.remove(0);
+                let name = volume.replacen(&Engine::network(&cluster), &Engine::network(&next), 1);
+                foreign.volumes.insert(bed.engine.foreign_volume(&name).await?);
+                name
+            }
+        };
+        let reset: Operation = bed.api.ask(&format!("/clusters/{}/reset", cluster.id)).await?;
+        let reset = bed.ended(&reset).await?;
+        ensure!(reset.state == OperationState::Failed && reset.error.as_deref().is_some_and(|e| e.contains(&taken)), "{kind}: {reset:?}");
+        let failed = bed.cluster(cluster.id).await?;
+        ensure!(failed.state == ClusterState::Failed, "{failed:?}");
+        bed.engine.remove_foreign(&foreign).await?;
+        let again: Operation = bed.api.ask(&format!("/clusters/{}/reset", cluster.id)).await?;
+        bed.done(&again).await?;
+        cluster = bed.cluster(cluster.id).await?;
+    }
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_of_a_host_leaves_other_installations_alone() -> Result<()> {
+    let (one, two) = (Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?, Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?);
+    one.filled().await?;
+    let other = two.filled().await?.remove(0);
+    let theirs = two.engine.ours(&two.instance().await?).await?;
+    let reset: Operation = one.api.ask("/hosts/h1/reset").await?;
+    one.done(&reset).await?;
+    ensure!(two.engine.ours(&two.instance().await?).await? == theirs, "objects of another installation changed");
+    let prove: Operation = two.api.ask(&format!("/clusters/{}/prove", other.id)).await?;
+    two.done(&prove).await?;
+    one.end().await?;
+    two.end().await
+}

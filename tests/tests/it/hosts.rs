@@ -1,0 +1,90 @@
+//! The seven operations of a host.
+
+use anyhow::{Result, ensure};
+use chainpool_api::{ClusterState, Host, Lease, Operation, OperationState, Page};
+use chainpool_tests::{Bed, Options};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_filled_cleaned_and_reset() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 3, validators: 1, autofill: false, ..Options::default() }).await?;
+    let clusters = bed.filled().await?;
+    ensure!(clusters.len() == 3 && clusters.iter().all(|c| c.offered), "{clusters:?}");
+    let again: Operation = bed.done(&bed.api.ask("/hosts/h1/fillup").await?).await?;
+    ensure!(again.result.as_ref().is_some_and(|r| r["made"] == 0), "{again:?}");
+
+    let lease: Lease = bed.api.post("/leases", json!({})).await?;
+    let refused = bed.api.refused(Method::POST, "/hosts/h1/reset", None).await?;
+    ensure!(refused.status == StatusCode::CONFLICT && refused.problem.code == "host_in_use", "{refused:?}");
+    let refused = bed.api.refused(Method::DELETE, "/hosts/h1", None).await?;
+    ensure!(refused.problem.code == "host_not_empty", "{refused:?}");
+
+    let _: Value = bed.api.patch("/hosts/h1", json!({"autofill": true})).await?;
+    let clean: Operation = bed.done(&bed.api.ask("/hosts/h1/clean").await?).await?;
+    ensure!(clean.result.as_ref().is_some_and(|r| r["deleted"] == 2), "{clean:?}");
+    let host: Host = bed.api.get("/hosts/h1").await?;
+    ensure!(!host.autofill && host.clusters == 1 && host.leased == 1, "{host:?}");
+    let kept = bed.cluster(lease.cluster_id).await?;
+    ensure!(kept.state == ClusterState::Ready && kept.generation == 1, "{kept:?}");
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn autofill_replaces_what_is_deleted() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 1, validators: 1, autofill: true, ..Options::default() }).await?;
+    let first = chainpool_tests::within(std::time::Duration::from_secs(60), "the first cluster", async || {
+        Ok(bed.clusters().await?.into_iter().find(|c| c.offered).ok_or_else(|| "none".to_owned()))
+    })
+    .await?;
+    let delete: Operation = bed.api.delete(&format!("/clusters/{}", first.id)).await?;
+    bed.done(&delete).await?;
+    chainpool_tests::within(std::time::Duration::from_secs(60), "its successor", async || {
+        Ok(bed.clusters().await?.into_iter().find(|c| c.offered && c.id != first.id).ok_or_else(|| "none".to_owned()))
+    })
+    .await?;
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_setting_of_a_host_can_be_changed() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    let change = json!({
+        "name": "renamed", "capacity": 2, "schedulable": false, "autofill": false, "memory_factor": 2.0, "disk_floor": 5,
+        "log": {"type": "syslog", "level": "debug", "server": "udp://127.0.0.1:514"}, "mirror": "mirror.example", "images": {"cometbft": ["other:1"]},
+        "fill": [{"type": "cometbft", "preset": "single", "share": 2}], "ports": [21000, 21100], "subnets": "10.214.0.0/16", "maintenance_seconds": 60,
+    });
+    let host: Host = bed.api.patch("/hosts/h1", change).await?;
+    ensure!(host.name == "renamed" && host.capacity == 2 && !host.schedulable && host.ports == (21_000, 21_100), "{host:?}");
+    ensure!(host.log.server.as_deref() == Some("udp://127.0.0.1:514") && host.subnets == "10.214.0.0/16" && host.maintenance_until.is_some(), "{host:?}");
+    let refused = bed.api.refused(Method::POST, "/hosts/renamed/fillup", None).await?;
+    ensure!(refused.problem.code == "host_not_active", "{refused:?}");
+    let same: Page<Host> = bed.api.get("/hosts?search=rena").await?;
+    ensure!(same.items.len() == 1);
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_clusters_depend_on_cannot_change_under_them() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    bed.filled().await?;
+    for (field, value) in [("ports", json!([21000, 21100])), ("subnets", json!("10.214.0.0/16")), ("bind", json!("0.0.0.0")), ("public_address", json!("a.example"))] {
+        let refused = bed.api.refused(Method::PATCH, "/hosts/h1", Some(json!({field: value}))).await?;
+        ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field), "{refused:?}");
+    }
+    let refused = bed.api.refused(Method::PATCH, "/hosts/h1", Some(json!({"capacity": 0}))).await?;
+    ensure!(refused.problem.fields.contains_key("capacity"), "{refused:?}");
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fill_entry_that_keeps_failing_is_paused_with_its_reason() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    let _: Value = bed.api.patch("/hosts/h1", json!({"images": {"cometbft": ["127.0.0.1:1/none:1"]}})).await?;
+    let fillup = bed.ended(&bed.api.ask("/hosts/h1/fillup").await?).await?;
+    ensure!(fillup.state == OperationState::Failed && fillup.result.as_ref().is_some_and(|r| r["failed"] == 1), "{fillup:?}");
+    ensure!(fillup.error.as_deref().is_some_and(|e| e.contains("127.0.0.1:1/none:1")), "{fillup:?}");
+    let failed = bed.clusters().await?.remove(0);
+    ensure!(failed.state == ClusterState::Failed && !failed.offered, "{failed:?}");
+    bed.end().await
+}

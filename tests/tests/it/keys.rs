@@ -1,0 +1,32 @@
+//! Nothing is shared between two clusters, and no key comes twice.
+
+use anyhow::{Result, ensure};
+use chainpool_api::{Lease, Operation};
+use chainpool_tests::{Bed, Options};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_identity_and_no_chain_id_comes_twice() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 3, validators: 2, ..Options::default() }).await?;
+    bed.filled().await?;
+    let mut seen = BTreeSet::new();
+    for round in 0..2 {
+        let mut leases = Vec::new();
+        for _ in 0..3 {
+            let lease: Lease = bed.api.post("/leases", json!({"allow_multiple": true})).await?;
+            let bundle: chainpool_api::Bundle = bed.api.get(&format!("/leases/{}/bundle", lease.id)).await?;
+            ensure!(seen.insert(bundle.chain_id.clone()), "chain id {} came twice in round {round}", bundle.chain_id);
+            for identity in bundle.nodes.iter().flat_map(|n| n.identities.values()) {
+                ensure!(seen.insert(identity.clone()), "identity {identity} came twice in round {round}");
+            }
+            leases.push(lease);
+        }
+        for lease in leases {
+            let ended: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
+            let reset: Operation = bed.api.get(&format!("/operations/{}", ended.operation_id.expect("a release wipes"))).await?;
+            bed.done(&reset).await?;
+        }
+    }
+    bed.end().await
+}

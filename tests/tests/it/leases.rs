@@ -1,0 +1,176 @@
+//! Applying, renewing, releasing.
+
+use crate::support::{applied, commit, read};
+use anyhow::{Result, ensure};
+use chainpool_api::{Bundle, ClusterState, Lease, LeaseState, Operation};
+use chainpool_tests::{Bed, Options, Refused, within};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_applied_cluster_commits_and_a_released_one_comes_back_new() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 1, ..Options::default() }).await?;
+    let clusters = bed.filled().await?;
+    ensure!(clusters.len() == 1 && clusters[0].offered, "{clusters:?}");
+    let proof = clusters[0].proof.clone().expect("a ready cluster has a proof");
+    ensure!(proof.written_to != proof.read_from, "{proof:?}");
+
+    let (lease, old) = applied(&bed).await?;
+    commit(&old, 0, "tenant", "first").await?;
+    within(Duration::from_secs(10), "the value on another node", async || {
+        Ok(if read(&old, 1, "tenant").await?.as_deref() == Some("first") { Ok(()) } else { Err("not there yet".to_owned()) })
+    })
+    .await?;
+
+    let released: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
+    ensure!(released.state == LeaseState::Released, "{released:?}");
+    let reset: Operation = bed.api.get(&format!("/operations/{}", released.operation_id.expect("a release wipes"))).await?;
+    bed.done(&reset).await?;
+
+    let (_, new) = applied(&bed).await?;
+    ensure!(read(&new, 0, "tenant").await?.is_none(), "the new chain knows the old tenant's key");
+    ensure!(new.chain_id != old.chain_id, "the chain id came twice");
+    ensure!(new.files["genesis.json"] != old.files["genesis.json"], "the genesis came twice");
+    let identities = |bundle: &Bundle| bundle.nodes.iter().flat_map(|n| n.identities.values().cloned()).collect::<BTreeSet<_>>();
+    ensure!(identities(&new).is_disjoint(&identities(&old)), "an identity came twice");
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applying_again_names_the_same_lease_unless_more_are_asked_for() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 2, validators: 1, ..Options::default() }).await?;
+    bed.filled().await?;
+    let first: Lease = bed.api.post("/leases", json!({})).await?;
+    let again: Lease = bed.api.post("/leases", json!({})).await?;
+    ensure!(first.id == again.id, "a repeated apply took another cluster");
+    let second: Lease = bed.api.post("/leases", json!({"allow_multiple": true})).await?;
+    ensure!(second.cluster_id != first.cluster_id, "one cluster was given twice");
+    let refused = bed.api.refused(Method::POST, "/leases", Some(json!({"allow_multiple": true}))).await?;
+    ensure!(refused.status == StatusCode::CONFLICT && refused.problem.code == "nothing_free", "{refused:?}");
+    ensure!(refused.problem.message.contains("2 applied"), "{refused:?}");
+    let other = bed.api.refused(Method::POST, "/leases", Some(json!({"size": 9}))).await?;
+    ensure!(other.problem.code == "nothing_matches" && other.problem.message.contains("cometbft"), "{other:?}");
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_matches_by_every_subset_of_its_fields() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    bed.filled().await?;
+    let fields = [("type", json!("cometbft")), ("preset", json!("default")), ("version", json!("0.38")), ("size", json!(1)), ("consensus", json!("bft")), ("host", json!("h1"))];
+    for subset in 0u32..(1 << fields.len()) {
+        let filter: serde_json::Map<String, Value> = (0..).zip(&fields).filter(|(bit, _)| subset & (1 << bit) != 0).map(|(_, (k, v))| ((*k).to_owned(), v.clone())).collect();
+        let mut wrong = filter.clone();
+        wrong.insert("labels".to_owned(), json!({"no": "where"}));
+        bed.api.refused(Method::POST, "/leases", Some(Value::Object(wrong))).await?;
+        if subset == (1 << fields.len()) - 1 {
+            let lease: Lease = bed.api.post("/leases", Value::Object(filter)).await?;
+            ensure!(lease.state == LeaseState::Active);
+        }
+    }
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_expires_into_release_and_can_be_renewed() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    bed.filled().await?;
+    let lease: Lease = bed.api.post("/leases", json!({"ttl_seconds": 3600})).await?;
+    let renewed: Lease = bed.api.post(&format!("/leases/{}/renew", lease.id), json!({"ttl_seconds": 1})).await?;
+    ensure!(renewed.expires_at < lease.expires_at);
+    let ended = within(Duration::from_secs(20), "the end of the lease", async || {
+        let now: Lease = bed.api.get(&format!("/leases/{}", lease.id)).await?;
+        Ok(if now.state == LeaseState::Active { Err("still active".to_owned()) } else { Ok(now) })
+    })
+    .await?;
+    ensure!(ended.state == LeaseState::Expired, "{ended:?}");
+    bed.cluster_when(lease.cluster_id, "the fresh cluster", |c| c.state == ClusterState::Ready && c.generation == 2 && c.offered).await?;
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_holder_may_release_and_a_stranger_sees_nothing() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    let cluster = bed.filled().await?.remove(0);
+    let (ann, bob) = (bed.user("ann", "user").await?, bed.user("bob", "user").await?);
+    let lease: Lease = ann.post("/leases", json!({})).await?;
+    for (method, path) in [
+        (Method::DELETE, format!("/leases/{}", lease.id)),
+        (Method::GET, format!("/leases/{}/bundle", lease.id)),
+        (Method::GET, format!("/clusters/{}", cluster.id)),
+        (Method::POST, format!("/clusters/{}/stop", cluster.id)),
+    ] {
+        let refused = bob.refused(method.clone(), &path, None).await?;
+        ensure!(refused.status == StatusCode::NOT_FOUND, "{method} {path}: {refused:?}");
+    }
+    let refused = bob.refused(Method::POST, "/leases", Some(json!({"holder": "ann"}))).await?;
+    ensure!(refused.status == StatusCode::FORBIDDEN, "{refused:?}");
+    let restart: Operation = ann.ask(&format!("/clusters/{}/restart", cluster.id)).await?;
+    bed.done(&restart).await?;
+    let _: Lease = ann.delete(&format!("/leases/{}", lease.id)).await?;
+    bed.end().await
+}
+
+/// 1,000 applies by 200 users at once for 50 clusters: checked from the answers alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<()> {
+    const CLUSTERS: usize = 50;
+    const USERS: usize = 200;
+    let bed = Bed::start(Options { capacity: 50, validators: 1, ..Options::default() }).await?;
+    bed.filled().await?;
+    let admin: Value = bed.api.post("/tokens", json!({"name": "many", "lease_any": true})).await?;
+    let api = bed.api.with_token(admin["secret"].as_str().unwrap_or_default());
+    let applies = (0..5 * USERS).map(|n| {
+        let api = api.clone();
+        let holder = format!("user-{}", n % USERS);
+        tokio::spawn(async move {
+            let body = json!({"holder": holder});
+            (holder, api.post::<Lease>("/leases", body).await.map_err(|e| e.downcast::<Refused>()))
+        })
+    });
+    let (mut by_holder, mut refused): (BTreeMap<String, BTreeSet<(uuid::Uuid, uuid::Uuid)>>, usize) = (BTreeMap::new(), 0);
+    for answer in futures::future::join_all(applies).await {
+        match answer? {
+            (holder, Ok(lease)) => {
+                ensure!(lease.holder == holder, "{holder} was answered with the lease of {}", lease.holder);
+                by_holder.entry(holder).or_default().insert((lease.id, lease.cluster_id));
+            }
+            (_, Err(Ok(refusal))) => {
+                ensure!(refusal.status == StatusCode::CONFLICT, "{refusal:?}");
+                refused += 1;
+            }
+            (_, Err(Err(error))) => return Err(error),
+        }
+    }
+    ensure!(by_holder.values().all(|leases| leases.len() == 1), "a repeated apply named another lease");
+    let leases: BTreeSet<_> = by_holder.values().flatten().map(|(lease, _)| lease).collect();
+    let clusters: BTreeSet<_> = by_holder.values().flatten().map(|(_, cluster)| cluster).collect();
+    ensure!(leases.len() == CLUSTERS && clusters.len() == CLUSTERS && by_holder.len() == CLUSTERS, "{} leases on {} clusters", leases.len(), clusters.len());
+    ensure!(refused >= (USERS - CLUSTERS) * 5 - 5, "{refused} were refused");
+    for lease in leases {
+        let _: Operation = {
+            let released: Lease = bed.api.delete(&format!("/leases/{lease}")).await?;
+            bed.api.get(&format!("/operations/{}", released.operation_id.expect("a release wipes"))).await?
+        };
+    }
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_key_is_the_same_lease_and_another_body_is_refused() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 2, validators: 1, ..Options::default() }).await?;
+    bed.filled().await?;
+    let key = [("idempotency-key", "k1")];
+    let body = json!({"allow_multiple": true});
+    let (_, first) = bed.api.raw(Method::POST, "/leases", Some(body.clone()), &key).await?;
+    let (_, again) = bed.api.raw(Method::POST, "/leases", Some(body), &key).await?;
+    let id = |text: &str| serde_json::from_str::<Lease>(text).map(|l| l.id);
+    ensure!(id(&first)? == id(&again)?, "the same key took two clusters");
+    let other = bed.api.raw(Method::POST, "/leases", Some(json!({})), &key).await.expect_err("another body").downcast::<Refused>()?;
+    ensure!(other.status == StatusCode::UNPROCESSABLE_ENTITY, "{other:?}");
+    bed.end().await
+}

@@ -1,0 +1,14 @@
+//! Promises to users, each tested against a real engine and real ledgers. Every test ends in a census.
+
+mod backup;
+mod bad_input;
+mod clusters;
+mod crash;
+mod engine_restart;
+mod foreign;
+mod health;
+mod hosts;
+mod keys;
+mod leases;
+mod subnets;
+mod support;
