@@ -9,7 +9,6 @@ use crate::{
     session::{self, Manner, Visit},
     state::App,
 };
-use crate::{assets, format};
 use askama::Template;
 use axum::{
     extract::{Path, State},

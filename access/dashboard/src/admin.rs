@@ -10,7 +10,6 @@ use crate::{
     session::Visit,
     state::App,
 };
-use crate::{assets, format};
 use askama::Template;
 use axum::{
     Router,

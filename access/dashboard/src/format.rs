@@ -87,7 +87,7 @@ pub(crate) fn number(number: &u64) -> String {
 /// An id or a hash, shortened in the middle.
 pub(crate) fn short(text: &str) -> String {
     let length = text.chars().count();
-    if length <= 17 {
+    if length <= 24 {
         return text.to_owned();
     }
     let head: String = text.chars().take(8).collect();
@@ -195,6 +195,7 @@ mod tests {
         assert_eq!(bytes(&8_400_000_000), "7.8 GiB");
         assert_eq!(number(&1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(number(&1234), "1234");
-        assert_eq!(short("A1B2C3D4E5F60718293A"), "A1B2C3D4…18293A");
+        assert_eq!(short("A1B2C3D4E5F60718293A4B5C6D7E"), "A1B2C3D4…5C6D7E");
+        assert_eq!(short("192.168.100.20:20050"), "192.168.100.20:20050");
     }
 }

@@ -5,13 +5,11 @@ use crate::{
     error::Outcome,
     form::{Form, filter_word},
     listing::Listing,
-    marks,
     page::{self, Frame, see_other},
     plan::Plan,
     session::Visit,
     state::App,
 };
-use crate::{assets, format};
 use askama::Template;
 use axum::{
     Router,

@@ -4,12 +4,10 @@ use crate::{
     clusters::Head,
     error::{Outcome, Refused},
     leases::download as as_file,
-    marks,
     page::{self, Frame},
     session::Visit,
     state::App,
 };
-use crate::{assets, format};
 use askama::Template;
 use axum::{
     extract::{Path, State},
@@ -42,6 +40,12 @@ struct LogsPage {
     search: String,
     lines: Vec<Line>,
     note: String,
+}
+
+impl LogsPage {
+    fn is_tail(&self, count: &u32) -> bool {
+        self.tail == *count
+    }
 }
 
 /// A line as it is shown.

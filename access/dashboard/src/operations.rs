@@ -1,15 +1,14 @@
 //! Operations: what was accepted, step by step.
 
 use crate::{
+    format,
     error::Outcome,
     form::filter_word,
     listing::Listing,
-    marks,
     page::{self, Frame},
     session::Visit,
     state::App,
 };
-use crate::{assets, format};
 use askama::Template;
 use axum::{
     Router,

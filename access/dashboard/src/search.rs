@@ -2,12 +2,10 @@
 
 use crate::{
     error::Outcome,
-    marks,
     page::{self, Frame, see_other},
     session::Visit,
     state::App,
 };
-use crate::{assets, format};
 use askama::Template;
 use axum::extract::State;
 use chainpool_api as api;

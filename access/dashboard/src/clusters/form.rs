@@ -7,7 +7,6 @@ use crate::{
     session::Visit,
     state::App,
 };
-use crate::{assets, format};
 use askama::Template;
 use axum::{
     extract::State,

@@ -14,7 +14,6 @@ use crate::{
     session::Visit,
     state::App,
 };
-use crate::{assets, format};
 use askama::Template;
 use axum::{
     Router,
@@ -71,7 +70,6 @@ async fn list(State(app): State<App>, visit: Visit) -> Outcome {
         "host" => Some((0, cluster.host.clone())),
         "holder" => Some((0, cluster.holder.clone().unwrap_or_default())),
         "height" => Some((cluster.height.unwrap_or_default(), cluster.name.clone())),
-        "size" => Some((u64::from(cluster.size), cluster.name.clone())),
         _ => None,
     });
     let frame = Frame::new(&app, &visit, "clusters", "Clusters").await.crumb("Clusters", "/clusters").live("cluster operation lease");
@@ -130,6 +128,13 @@ struct ClusterPage {
     strip: Option<Strip>,
     changes: Vec<api::HealthChange>,
     lease: Option<api::Lease>,
+}
+
+impl ClusterPage {
+    /// Whether a node's process runs, as far as was seen.
+    fn runs(&self, node: &api::Node) -> bool {
+        node.evidence.as_ref().is_some_and(|seen| matches!(seen.process.as_str(), "running" | "restarting" | "paused"))
+    }
 }
 
 async fn show(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {

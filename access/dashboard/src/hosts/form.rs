@@ -1,13 +1,13 @@
 //! The form by which a host is registered and changed.
 
 use crate::{
+    format,
     error::Outcome,
     form::Form,
     page::{self, Frame, see_other},
     session::Visit,
     state::App,
 };
-use crate::{assets, format};
 use askama::Template;
 use axum::{
     extract::{Path, State},
@@ -42,13 +42,16 @@ impl HostForm {
 /// An empty form.
 pub(super) async fn new(State(app): State<App>, visit: Visit) -> Outcome {
     visit.must_operate()?;
-    let form = Form::filled([
+    let mut form = Form::filled([
         ("address", "unix:///var/run/docker.sock".to_owned()),
         ("schedulable", "yes".to_owned()),
         ("capacity", "3".to_owned()),
         ("log.type", "local".to_owned()),
         ("log.level", "info".to_owned()),
     ]);
+    if let Some(first) = app.orchestrator.network_types().first() {
+        form.fill("fill.0.type", &first.name);
+    }
     draw(&app, &visit, form, None).await
 }
 

@@ -7,13 +7,11 @@ use crate::{
     error::Outcome,
     form::filter_word,
     listing::Listing,
-    marks,
     page::{self, Frame},
     plan::HostAction,
     session::Visit,
     state::App,
 };
-use crate::{assets, format};
 use askama::Template;
 use axum::{
     Router,
