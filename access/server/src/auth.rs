@@ -8,7 +8,7 @@ use crate::{
 };
 use axum::extract::{ConnectInfo, FromRequestParts};
 use chainpool_api::Role;
-use chainpool_orchestrator::{Caller, Error, RequestKey};
+use chainpool_orchestrator::{Caller, Error, Orchestrator, RequestKey};
 use http::{HeaderMap, HeaderName, Method, header, request::Parts};
 use sha2::{Digest, Sha256};
 use std::{
@@ -116,26 +116,28 @@ pub(crate) fn require(caller: &Caller, role: Role) -> Answer<()> {
 
 /// Ends when a stream must: at shutdown, or soon after its token stopped being good.
 pub(crate) async fn stream_end(server: Server, secret: String) {
-    let refused = async {
-        let mut clock = tokio::time::interval(TOKEN_CHECK);
-        clock.tick().await;
-        loop {
-            clock.tick().await;
-            // Another failure than this one is not about the token, and the stream will see it by itself.
-            if let Err(Error::Unauthenticated) = server.orchestrator.authenticate(&secret).await {
-                return;
-            }
-        }
-    };
     tokio::select! {
-        () = refused => (),
+        () = token_over(&server.orchestrator, &secret, TOKEN_CHECK) => (),
         () = server.shutdown.cancelled() => (),
+    }
+}
+
+/// Ends when a token is found to be good no more; looks once in each period.
+async fn token_over(orchestrator: &Orchestrator, secret: &str, period: Duration) {
+    let mut clock = tokio::time::interval(period);
+    loop {
+        clock.tick().await;
+        // Another failure than this one is not about the token, and the stream will see it by itself.
+        if let Err(Error::Unauthenticated) = orchestrator.authenticate(secret).await {
+            return;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chainpool_orchestrator::Config;
     use uuid::Uuid;
 
     fn parts(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
@@ -192,5 +194,19 @@ mod tests {
         let refusal = require(&caller(Role::User), Role::Operator).unwrap_err();
         assert_eq!(refusal.status().as_u16(), 403);
         assert!(refusal.problem("r").message.contains("operator"));
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_soon_after_its_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { data: folder.path().to_owned(), platforms: Vec::new(), hook: None };
+        let orchestrator = Orchestrator::start(config).await.unwrap();
+        let (_, secret, _) = orchestrator.local_admin().await.unwrap();
+        let over = token_over(&orchestrator, &secret, Duration::from_millis(5));
+        tokio::pin!(over);
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut over).await;
+        assert!(early.is_err(), "it ended while the token was good");
+        orchestrator.sign_out(&secret).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(30), over).await.expect("it goes on without a token");
     }
 }

@@ -94,14 +94,13 @@ impl Follow {
             return None;
         }
         loop {
-            let operation = match self.first.take() {
-                Some(first) => first,
-                None => {
-                    self.woken().await?;
-                    match self.orchestrator.operation_show(self.id).await {
-                        Ok(operation) => operation,
-                        Err(error) => return failed(error),
-                    }
+            let operation = if let Some(first) = self.first.take() {
+                first
+            } else {
+                self.woken().await?;
+                match self.orchestrator.operation_show(self.id).await {
+                    Ok(operation) => operation,
+                    Err(error) => return failed(error),
                 }
             };
             let text = serde_json::to_string(&operation).expect("our nouns have text keys");

@@ -1,13 +1,13 @@
 //! What the API says of itself: from the handlers, and what holds for all of them added in one place.
 
-use crate::{request::BACKUP, routes};
+use crate::routes;
 use chainpool_api::{
     ClusterState, Event, HealthState, HostState, LeaseState, Noun, Operation, OperationKind, OperationState, Platform, Problem,
 };
 use utoipa::{
     OpenApi as _,
     openapi::{
-        Content, HttpMethod, OpenApi, Ref, RefOr, Required, ResponseBuilder,
+        Content, OpenApi, Ref, RefOr, Required, ResponseBuilder,
         path::{Operation as Route, ParameterBuilder, ParameterIn, PathItem},
         schema::{ObjectBuilder, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -74,27 +74,22 @@ fn finish(openapi: &mut OpenApi) {
         components.responses.insert(name.to_owned(), response.into());
     }
     for (path, item) in &mut openapi.paths.paths {
-        for (method, route) in methods(item) {
-            complete(path, &method, route);
+        let PathItem { get, post, patch, delete, .. } = item;
+        for route in [get, post, patch, delete].into_iter().flatten() {
+            complete(path, route);
         }
     }
 }
 
-/// The routes of a path.
-fn methods(item: &mut PathItem) -> impl Iterator<Item = (HttpMethod, &mut Route)> {
-    let PathItem { get, post, patch, delete, .. } = item;
-    [(HttpMethod::Get, get), (HttpMethod::Post, post), (HttpMethod::Patch, patch), (HttpMethod::Delete, delete)]
-        .into_iter()
-        .filter_map(|(method, route)| route.as_mut().map(|route| (method, route)))
-}
-
 /// Adds the refusals that follow from how a route is made, and the key that makes a repeated request the same.
-fn complete(path: &str, method: &HttpMethod, route: &mut Route) {
+fn complete(path: &str, route: &mut Route) {
     if path == "/healthz" {
         return;
     }
-    let (open, changes) = (route.security.is_some(), !matches!(method, HttpMethod::Get));
-    let keyed = changes && !open && path != BACKUP && path != "/api/v1/session";
+    let open = route.security.is_some();
+    // The façade remembers the requests that begin something; the others change nothing when they come twice.
+    let begins = route.operation_id.as_deref().is_some_and(|id| ["host_create", "lease_apply", "lease_release"].contains(&id));
+    let keyed = begins || route.responses.responses.contains_key("202");
     if keyed {
         route.parameters.get_or_insert_default().push(idempotency_key().into());
     }

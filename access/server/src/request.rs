@@ -23,7 +23,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) const BACKUP: &str = "/api/v1/backup";
 
 /// Until a backup begins.
-const BACKUP_TIME_LIMIT: Duration = Duration::from_secs(600);
+const BACKUP_TIME_LIMIT: Duration = Duration::from_mins(10);
 
 /// Names a request in the log, in the audit and in the answer.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
     let limit = if uri.path() == BACKUP { BACKUP_TIME_LIMIT } else { TIME_LIMIT };
     let mut response = within(limit, next.run(request)).await;
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        response = refused(response, refusal, &id, &method, &uri);
+        response = refused(&response, refusal, &id, &method, &uri);
     }
     finish(response.headers_mut(), id, &uri);
     response
@@ -78,7 +78,7 @@ async fn within(limit: Duration, answer: impl Future<Output = Response>) -> Resp
 }
 
 /// Logs the refusal and writes its body; headers that stand already, such as `Allow`, stay.
-fn refused(response: Response, refusal: Refusal, id: &RequestId, method: &Method, uri: &Uri) -> Response {
+fn refused(response: &Response, refusal: Refusal, id: &RequestId, method: &Method, uri: &Uri) -> Response {
     refusal.log(id.as_str(), method, uri.path());
     let mut written = (refusal.status(), Json(refusal.problem(id.as_str()))).into_response();
     for (name, value) in response.headers() {

@@ -35,7 +35,7 @@ use tower_http::compression::{CompressionLayer, predicate::Predicate};
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Within which a client must have sent a request's head; also how long an idle connection may stay.
-const HEAD_LIMIT: Duration = Duration::from_secs(60);
+const HEAD_LIMIT: Duration = Duration::from_mins(1);
 
 /// Texts above this many bytes are compressed.
 const COMPRESS_ABOVE: u64 = 1024;
@@ -116,6 +116,7 @@ fn compose(orchestrator: Orchestrator, config: &ServeConfig, shutdown: Cancellat
     let (api, _) = routes::all().split_for_parts();
     let api = api
         .route("/api", any(async || Refusal::no_route()))
+        .route("/api/", any(async || Refusal::no_route()))
         .route("/api/{*rest}", any(async || Refusal::no_route()))
         .method_not_allowed_fallback(async || Refusal::no_method())
         .with_state(server);

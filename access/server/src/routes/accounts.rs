@@ -3,7 +3,7 @@
 use crate::{
     auth::{Auth, Bearer, From},
     body::{Asked, Open},
-    error::Answer,
+    error::{Answer, Refusal},
     query::{Path, id},
     state::Server,
 };
@@ -11,6 +11,7 @@ use axum::{Json, extract::State};
 use chainpool_api::{
     Account, AccountCreate, Page, PasswordSet, Problem, ResetLink, Session, SignIn, Token, TokenCreate, TokenMade, WhoAmI,
 };
+use chainpool_orchestrator::Error;
 use http::StatusCode;
 
 /// Signs in.
@@ -28,7 +29,15 @@ pub(crate) async fn session_create(
     From(from): From,
     Open(sign_in): Open<SignIn>,
 ) -> Answer<(StatusCode, Json<Session>)> {
-    Ok((StatusCode::CREATED, Json(server.orchestrator.sign_in(sign_in, &from).await?)))
+    match server.orchestrator.sign_in(sign_in, &from).await {
+        Ok(session) => Ok((StatusCode::CREATED, Json(session))),
+        // To somebody who is signing in, "sign in" is no help.
+        Err(Error::Unauthenticated) => {
+            let message = "the account or its password is wrong; an admin can make a one-time link that sets another";
+            Err(Refusal::new(StatusCode::UNAUTHORIZED, "wrong_password", message))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Shows who the caller is.
@@ -59,7 +68,6 @@ pub(crate) async fn session_delete(State(server): State<Server>, _caller: Auth, 
     post, path = "/api/v1/password", tag = "accounts", request_body = PasswordSet, security(()),
     responses(
         (status = 200, description = "A session.", body = Session),
-        (status = 401, description = "The link is used up, too old or unknown.", body = Problem),
     )
 )]
 pub(crate) async fn password_set(State(server): State<Server>, Open(set): Open<PasswordSet>) -> Answer<Json<Session>> {

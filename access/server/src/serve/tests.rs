@@ -61,8 +61,8 @@ async fn a_port_that_is_taken_is_named() {
 
 #[tokio::test]
 async fn a_shutdown_lets_a_request_end_and_takes_no_other() {
-    let (begun, begin) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
-    let (tell, wait) = (begun.clone(), begin.clone());
+    let (begun, go_on) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let (tell, wait) = (begun.clone(), go_on.clone());
     let app = Router::new().route(
         "/",
         get(async move || {
@@ -76,7 +76,7 @@ async fn a_shutdown_lets_a_request_end_and_takes_no_other() {
     let asking = tokio::spawn(async move { ask(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await });
     begun.notified().await;
     shutdown.cancel();
-    begin.notify_one();
+    go_on.notify_one();
     let answer = asking.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
     serving.await.unwrap().unwrap();

@@ -1,0 +1,215 @@
+//! The router on a façade of its own, and a platform that answers but makes nothing.
+
+use async_trait::async_trait;
+use axum::{Router, body::Body, response::Response};
+use chainpool_agent::{
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef, Incarnation, LogQuery, LogStream,
+    NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes,
+    WakeStream,
+};
+use chainpool_api::{Host, Problem, ResetLink, Role, Session, TokenMade};
+use chainpool_orchestrator::{Config, Orchestrator};
+use chainpool_server::{ServeConfig, router};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+/// A server with one administrator.
+pub(crate) struct App {
+    /// The administrator's token.
+    pub(crate) admin: String,
+    router: Router,
+    _folder: TempDir,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl App {
+    /// A server without limits.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(0).await
+    }
+
+    /// A server that takes so many requests a second from each token.
+    pub(crate) async fn start_with(rate_limit_per_second: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { data: folder.path().to_owned(), platforms: vec![Arc::new(Barren)], hook: None };
+        let orchestrator = Orchestrator::start(config).await.unwrap();
+        let (_, admin, _) = orchestrator.local_admin().await.unwrap();
+        let config = ServeConfig { listen: "127.0.0.1:0".parse().unwrap(), tls: None, public_url: None, rate_limit_per_second };
+        let router = router(orchestrator, &config);
+        Self { admin, router, _folder: folder }
+    }
+
+    /// Sends a request as it is; the answer's body may still stream.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Response {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(crate) async fn ask(&self, request: Request<Body>) -> Reply {
+        let (parts, body) = self.send(request).await.into_parts();
+        let body = body.collect().await.unwrap().to_bytes().to_vec();
+        Reply { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Asks as somebody.
+    pub(crate) async fn call(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> Reply {
+        self.ask(request(Some(token), method, path, body)).await
+    }
+
+    /// Asks as somebody, without a body.
+    pub(crate) async fn get(&self, token: &str, path: &str) -> Reply {
+        self.call(token, Method::GET, path, None).await
+    }
+
+    /// Sends a document as somebody.
+    pub(crate) async fn post(&self, token: &str, path: &str, body: Value) -> Reply {
+        self.call(token, Method::POST, path, Some(body)).await
+    }
+
+    /// Makes an account and a token for it.
+    pub(crate) async fn account(&self, name: &str, role: Role) -> String {
+        let made = self.post(&self.admin, "/api/v1/accounts", json!({ "name": name, "role": role })).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+        self.token(name).await
+    }
+
+    /// Makes a token for an account.
+    pub(crate) async fn token(&self, account: &str) -> String {
+        let made = self.post(&self.admin, "/api/v1/tokens", json!({ "name": "test", "account": account })).await;
+        made.read::<TokenMade>(StatusCode::CREATED).secret
+    }
+
+    /// Lets an account set a password through a one-time link, and signs it in by that.
+    pub(crate) async fn password(&self, account: &str, password: &str) -> Session {
+        let link = self.post(&self.admin, &format!("/api/v1/accounts/{account}/reset-link"), json!({})).await;
+        let ResetLink { link } = link.read(StatusCode::CREATED);
+        let set = request(None, Method::POST, "/api/v1/password", Some(json!({ "link": link, "password": password })));
+        self.ask(set).await.read(StatusCode::OK)
+    }
+
+    /// Registers the barren host.
+    pub(crate) async fn host(&self) -> Host {
+        let made = self.post(&self.admin, "/api/v1/hosts", json!({ "name": "h1", "address": "unix:///barren.sock" })).await;
+        made.read(StatusCode::CREATED)
+    }
+}
+
+impl Reply {
+    /// The document, if the status is as expected.
+    pub(crate) fn read<T: DeserializeOwned>(&self, status: StatusCode) -> T {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The problem, if the status and the code are as expected. It names the request as the header does.
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Problem {
+        let problem: Problem = self.read(StatusCode::from_u16(status).unwrap());
+        assert_eq!(problem.code, code, "{problem:?}");
+        assert_eq!(problem.request_id.as_deref(), self.headers["x-request-id"].to_str().ok());
+        assert_eq!(self.headers["content-type"], "application/json");
+        problem
+    }
+}
+
+/// A request, with a token and a JSON body where there is one.
+pub(crate) fn request(token: Option<&str>, method: Method, path: &str, body: Option<Value>) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    match body {
+        Some(body) => request.header("content-type", "application/json").body(Body::from(body.to_string())).unwrap(),
+        None => request.body(Body::empty()).unwrap(),
+    }
+}
+
+/// A platform that can be registered and has no image of anything.
+struct Barren;
+
+#[async_trait]
+impl Platform for Barren {
+    fn kind(&self) -> PlatformKind {
+        PlatformKind::Docker
+    }
+
+    fn connect(&self, _: &Connection) -> Result<Arc<dyn Agent>> {
+        Ok(Arc::new(Barren))
+    }
+}
+
+#[async_trait]
+impl Agent for Barren {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { subnets: true, concurrency: 8 }
+    }
+
+    async fn probe(&self) -> Result<Probe> {
+        Ok(Probe {
+            kind: PlatformKind::Docker,
+            engine_id: "barren".into(),
+            name: "barren".into(),
+            version: "1".into(),
+            api_version: "1.41".into(),
+            storage_driver: "overlay2".into(),
+            architecture: "amd64".into(),
+            swarm: SwarmRole::None,
+            cpus: 2,
+            memory_bytes: 64 << 30,
+            disk: Some((900, 1000)),
+            skew_ms: Some(0),
+            running: 0,
+        })
+    }
+
+    async fn observe(&self, _: Scope) -> Result<Observation> {
+        Ok(Observation::default())
+    }
+
+    fn watch(&self) -> WakeStream {
+        Box::pin(futures::stream::pending())
+    }
+
+    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
+        Err(Error::Refused(format!("there is none of {}", candidates.join(", "))))
+    }
+
+    async fn ensure_network(&self, _: &ClusterKey, _: &NetworkSpec) -> Result<()> {
+        Ok(())
+    }
+
+    async fn ensure_node(&self, _: &ClusterKey, _: &NodeSpec, _: &ImageRef, _: &Power) -> Result<()> {
+        Err(Error::Refused("no nodes here".into()))
+    }
+
+    async fn incarnation(&self, _: &ClusterKey, _: &NodeName) -> Result<Option<Incarnation>> {
+        Ok(None)
+    }
+
+    async fn drop_node(&self, _: &ClusterKey, _: &NodeName, _: Volumes) -> Result<()> {
+        Ok(())
+    }
+
+    async fn drop_cluster(&self, _: ClusterId, _: Generation) -> Result<()> {
+        Ok(())
+    }
+
+    async fn logs(&self, _: &ClusterKey, _: &NodeName, _: LogQuery) -> Result<LogStream> {
+        Err(Error::Refused("no logs here".into()))
+    }
+
+    async fn dial(&self, _: &ClusterKey, _: &NodeName, _: &Port) -> Result<ByteStream> {
+        Err(Error::Refused("no ports here".into()))
+    }
+}

@@ -1,0 +1,100 @@
+//! Bad input gets a problem that names the field and what to do, and changes nothing.
+
+use crate::app::{App, request};
+use axum::body::Body;
+use chainpool_api::{Account, Page, Problem};
+use http::{Method, Request, StatusCode};
+use serde_json::json;
+
+fn raw(app: &App, path: &str, kind: &str, body: impl Into<Body>) -> Request<Body> {
+    let request = Request::builder().method(Method::POST).uri(path).header("content-type", kind);
+    request.header("authorization", format!("Bearer {}", app.admin)).body(body.into()).unwrap()
+}
+
+#[tokio::test]
+async fn a_bad_body_names_the_field_and_changes_nothing() {
+    let app = App::start().await;
+    let before: Page<Account> = app.get(&app.admin, "/api/v1/accounts").await.read(StatusCode::OK);
+    for (body, field) in [
+        (json!({ "name": "ann", "role": "user", "colour": "red" }), "colour"),
+        (json!({ "name": "ann" }), "role"),
+        (json!({ "name": 7, "role": "user" }), "name"),
+        (json!({ "name": "ann", "role": "king" }), "role"),
+        (json!({ "name": "../ann", "role": "user" }), "name"),
+    ] {
+        let problem = app.post(&app.admin, "/api/v1/accounts", body.clone()).await.problem(400, "invalid");
+        assert_eq!(problem.fields.keys().collect::<Vec<_>>(), [field], "{body}");
+    }
+    let form = app.ask(raw(&app, "/api/v1/accounts", "application/x-www-form-urlencoded", "name=ann&role=user")).await;
+    assert!(form.problem(400, "invalid").fields["Content-Type"].contains("application/json"));
+    for body in ["{\"name\":", "[]", "\"ann\"", "name=ann"] {
+        app.ask(raw(&app, "/api/v1/accounts", "application/json", body)).await.problem(400, "not_json");
+    }
+    let after: Page<Account> = app.get(&app.admin, "/api/v1/accounts").await.read(StatusCode::OK);
+    assert_eq!(after.items.len(), before.items.len());
+}
+
+#[tokio::test]
+async fn a_body_too_large_is_refused() {
+    let app = App::start().await;
+    let problem = app.ask(raw(&app, "/api/v1/leases", "application/json", vec![b' '; 2 << 20])).await.problem(413, "body_too_large");
+    assert!(problem.message.contains("1048576"), "{}", problem.message);
+    let stream = Body::from_stream(futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 64 << 10])));
+    app.ask(raw(&app, "/api/v1/leases", "application/json", stream)).await.problem(413, "body_too_large");
+}
+
+#[tokio::test]
+async fn a_bad_query_is_refused_by_name() {
+    let app = App::start().await;
+    for (path, field) in [
+        ("/api/v1/clusters?state=fine", "state"),
+        ("/api/v1/leases?colour=red", "colour"),
+        ("/api/v1/operations?limit=many", "limit"),
+        ("/api/v1/clusters/c1/nodes/n1/logs?since=yesterday", "since"),
+    ] {
+        let problem = app.get(&app.admin, path).await.problem(400, "invalid");
+        assert!(problem.fields.contains_key(field), "{path}: {problem:?}");
+    }
+    let reset = app.call(&app.admin, Method::POST, "/api/v1/clusters/c1/reset?force=maybe", None).await;
+    assert!(reset.problem(400, "invalid").fields.contains_key("force"));
+}
+
+#[tokio::test]
+async fn a_bad_idempotency_key_is_refused_by_name() {
+    let app = App::start().await;
+    let mut request = request(Some(&app.admin), Method::POST, "/api/v1/leases", Some(json!({})));
+    request.headers_mut().insert("idempotency-key", "a b".parse().unwrap());
+    assert!(app.ask(request).await.problem(400, "invalid").fields.contains_key("Idempotency-Key"));
+}
+
+#[tokio::test]
+async fn what_is_no_route_is_a_problem_too() {
+    let app = App::start().await;
+    for path in ["/api", "/api/", "/api/v1", "/api/v1/", "/api/v1/hosts/", "/api/v1/nothing", "/api/v2/hosts", "/api/v1/hosts/a/b/c"] {
+        app.get(&app.admin, path).await.problem(404, "route_not_found");
+    }
+    let reply = app.call(&app.admin, Method::PUT, "/api/v1/hosts", None).await;
+    reply.problem(405, "method_not_allowed");
+    let mut allowed: Vec<_> = reply.headers["allow"].to_str().unwrap().split(',').collect();
+    allowed.sort_unstable();
+    assert_eq!(allowed, ["GET", "HEAD", "POST"]);
+    let options = app.call(&app.admin, Method::OPTIONS, "/api/v1/hosts", None).await;
+    options.problem(405, "method_not_allowed");
+    assert!(!options.headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn what_is_no_id_names_nothing() {
+    let app = App::start().await;
+    for (path, code) in [("/api/v1/leases/nope", "lease_not_found"), ("/api/v1/operations/nope/events", "operation_not_found")] {
+        let problem: Problem = app.get(&app.admin, path).await.problem(404, code);
+        assert!(problem.message.contains("nope"));
+    }
+}
+
+#[tokio::test]
+async fn an_apply_with_nothing_free_says_what_there_is() {
+    let app = App::start().await;
+    let reply = app.ask(request(Some(&app.admin), Method::POST, "/api/v1/leases", None)).await;
+    assert!(reply.problem(409, "nothing_matches").message.contains("the pool is empty"));
+}

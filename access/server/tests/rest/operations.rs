@@ -1,0 +1,102 @@
+//! Long work: accepted, followed to its end, and the same when asked for twice.
+
+use crate::app::{App, request};
+use axum::body::Body;
+use chainpool_api::{Operation, OperationState, Page, Role};
+use futures::{Stream, StreamExt};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::{pin::Pin, time::Duration};
+
+/// The events of a stream as name and data.
+fn events(body: Body) -> Pin<Box<dyn Stream<Item = (String, Value)>>> {
+    let lines = futures::stream::unfold((body.into_data_stream(), String::new()), |(mut stream, mut rest)| async move {
+        loop {
+            if let Some((event, tail)) = rest.split_once("\n\n") {
+                let (event, tail) = (event.to_owned(), tail.to_owned());
+                return Some((event, (stream, tail)));
+            }
+            rest.push_str(std::str::from_utf8(&stream.next().await?.unwrap()).unwrap());
+        }
+    });
+    Box::pin(lines.filter_map(async |event| {
+        let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
+        Some((field("event:")?, serde_json::from_str(&field("data:")?).unwrap()))
+    }))
+}
+
+/// What comes within a time in which anything must have come.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("nothing came in 30 s")
+}
+
+/// Asks for a cluster on the barren host.
+fn create(app: &App, key: &str, name: &str) -> http::Request<Body> {
+    let mut request = request(Some(&app.admin), Method::POST, "/api/v1/clusters", Some(json!({ "name": name, "host": "h1" })));
+    request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn an_operation_is_followed_to_its_end() {
+    let app = App::start().await;
+    app.host().await;
+    let accepted = app.ask(create(&app, "k1", "c1")).await;
+    let operation: Operation = accepted.read(StatusCode::ACCEPTED);
+    let place = format!("/api/v1/operations/{}", operation.id);
+    assert_eq!(accepted.headers["location"].to_str().unwrap(), place);
+    let response = app.send(request(Some(&app.admin), Method::GET, &format!("{place}/events"), None)).await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let seen: Vec<_> = soon(events(response.into_body()).collect()).await;
+    assert!(seen.iter().all(|(name, _)| name == "operation"));
+    let seen: Vec<Operation> = seen.into_iter().map(|(_, data)| serde_json::from_value(data).unwrap()).collect();
+    let (last, before) = seen.split_last().unwrap();
+    assert_eq!((last.id, last.state), (operation.id, OperationState::Failed));
+    assert!(last.error.as_deref().unwrap_or_default().contains("there is none of"), "{:?}", last.error);
+    assert!(before.iter().all(|operation| !operation.state.is_over()));
+    let response = app.send(request(Some(&app.admin), Method::GET, &format!("{place}/events"), None)).await;
+    assert_eq!(soon(events(response.into_body()).count()).await, 1, "one that is over is told once");
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_the_same_operation() {
+    let app = App::start().await;
+    app.host().await;
+    let first: Operation = app.ask(create(&app, "k1", "c1")).await.read(StatusCode::ACCEPTED);
+    let again: Operation = app.ask(create(&app, "k1", "c1")).await.read(StatusCode::ACCEPTED);
+    assert_eq!(first.id, again.id);
+    app.ask(create(&app, "k1", "c2")).await.problem(422, "idempotency_key_reused");
+    let other: Operation = app.ask(create(&app, "k2", "c2")).await.read(StatusCode::ACCEPTED);
+    assert_ne!(first.id, other.id);
+    let page: Page<Operation> = app.get(&app.admin, "/api/v1/operations?kind=cluster_create").await.read(StatusCode::OK);
+    assert_eq!(page.items.len(), 2);
+}
+
+#[tokio::test]
+async fn changes_are_told_to_those_who_may_see_them() {
+    let app = App::start().await;
+    let ann = app.account("ann", Role::User).await;
+    let listen = async |token: &str| events(app.send(request(Some(token), Method::GET, "/api/v1/events", None)).await.into_body());
+    let (mut all, mut own) = (listen(&app.admin).await, listen(&ann).await);
+    let host = app.host().await;
+    let told = soon(all.next()).await.unwrap();
+    assert_eq!(told, ("change".to_owned(), json!({ "noun": "host", "id": host.id })));
+    app.ask(create(&app, "k1", "c1")).await.read::<Operation>(StatusCode::ACCEPTED);
+    let (_, told) = soon(own.next()).await.unwrap();
+    assert_eq!(told["noun"], "operation", "a user hears neither of hosts nor of others' clusters");
+}
+
+#[tokio::test]
+async fn a_host_is_made_shown_changed_and_removed() {
+    let app = App::start().await;
+    let made = app.post(&app.admin, "/api/v1/hosts", json!({ "name": "h1", "address": "unix:///barren.sock" })).await;
+    let host: chainpool_api::Host = made.read(StatusCode::CREATED);
+    let place = made.headers["location"].to_str().unwrap();
+    let shown: chainpool_api::Host = app.get(&app.admin, place).await.read(StatusCode::OK);
+    assert_eq!((shown.id, shown.name.as_str()), (host.id, "h1"));
+    app.post(&app.admin, "/api/v1/hosts", json!({ "name": "h2", "address": "unix:///other.sock" })).await.problem(409, "engine_exists");
+    let changed = app.call(&app.admin, Method::PATCH, "/api/v1/hosts/h1", Some(json!({ "capacity": 7 }))).await;
+    assert_eq!(changed.read::<chainpool_api::Host>(StatusCode::OK).capacity, 7);
+    assert_eq!(app.call(&app.admin, Method::DELETE, "/api/v1/hosts/h1", None).await.status, StatusCode::NO_CONTENT);
+    app.get(&app.admin, "/api/v1/hosts/h1").await.problem(404, "host_not_found");
+}
