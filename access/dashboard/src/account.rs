@@ -178,7 +178,18 @@ pub(crate) async fn make_token(app: &App, visit: &Visit, form: &Form) -> Result<
         account: form.text("account"),
         ttl_seconds: days.map(|days| days.saturating_mul(86_400)),
     })?;
-    app.orchestrator.token_create(&form.caller(visit), new).await
+    app.orchestrator.token_create(&form.caller(visit), new).await.map_err(at_fields)
+}
+
+/// What is wrong with a token, at the fields of its form: the page with accounts has a field `name` already.
+fn at_fields(error: Error) -> Error {
+    let Error::Invalid(mut problem) = error else { return error };
+    for (theirs, ours) in [("name", "token_name"), ("ttl_seconds", "days")] {
+        if let Some(why) = problem.fields.remove(theirs) {
+            problem.fields.insert(ours.to_owned(), why);
+        }
+    }
+    Error::Invalid(problem)
 }
 
 /// Asks before a token is removed.

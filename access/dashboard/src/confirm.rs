@@ -40,10 +40,13 @@ pub(crate) struct Confirm {
 
 #[derive(Template)]
 #[template(path = "confirm.html")]
-struct ConfirmPage {
-    frame: Frame,
-    confirm: Confirm,
-    form: Form,
+pub(crate) struct ConfirmPage {
+    /// The frame.
+    pub(crate) frame: Frame,
+    /// What is asked.
+    pub(crate) confirm: Confirm,
+    /// What was filled in before.
+    pub(crate) form: Form,
 }
 
 /// The page that asks.

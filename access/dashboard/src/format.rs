@@ -1,5 +1,7 @@
 //! Times, sizes and ids as people read them. The script says times in the same words.
 
+#![expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand over every value by reference")]
+
 use chainpool_api::{Cluster, Counts, Evidence, OperationKind, Parameter, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -95,7 +97,7 @@ pub(crate) fn short(text: &str) -> String {
     format!("{head}…{tail}")
 }
 
-/// An id, shortened: the end, where UUIDv7 differs, says more.
+/// An id, shortened: the end, where `UUIDv7` differs, says more.
 pub(crate) fn short_id(id: &Uuid) -> String {
     short(&id.to_string())
 }

@@ -23,6 +23,8 @@ mod page;
 mod plan;
 mod search;
 #[cfg(test)]
+mod rendered;
+#[cfg(test)]
 mod samples;
 mod session;
 mod state;

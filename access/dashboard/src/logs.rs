@@ -43,8 +43,9 @@ struct LogsPage {
 }
 
 impl LogsPage {
-    fn is_tail(&self, count: &u32) -> bool {
-        self.tail == *count
+    /// The choices of how many lines, and whether each is the chosen one.
+    fn tails(&self) -> [(u32, bool); 4] {
+        [50, 200, 1000, 5000].map(|count| (count, count == self.tail))
     }
 }
 
@@ -145,7 +146,7 @@ pub(crate) async fn download(State(app): State<App>, visit: Visit, Path(cluster)
     let (lines, note) = gather(stream, FILE_BYTES).await;
     let mut content: String = lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect();
     if !note.is_empty() {
-        content.push_str(&format!("-- {note}\n"));
+        content.extend(["-- ", note.as_str(), "\n"]);
     }
     Ok(as_file(&format!("{}-{}.log", head.cluster.name, wanted.node), "text/plain; charset=utf-8", content))
 }

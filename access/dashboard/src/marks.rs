@@ -1,5 +1,7 @@
 //! State is never colour alone: one of six shapes and a word. The same everywhere: table, graph, tab icon, title.
 
+#![expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand over every value by reference")]
+
 use chainpool_api as api;
 
 /// A shape.

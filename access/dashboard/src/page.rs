@@ -53,7 +53,8 @@ impl Frame {
         Self::with(visit, section, title, worst_of(status))
     }
 
-    fn with(visit: &Visit, section: &'static str, title: impl Into<String>, worst: Marked) -> Self {
+    /// The frame of a signed-in page with this as the worst state.
+    pub(crate) fn with(visit: &Visit, section: &'static str, title: impl Into<String>, worst: Marked) -> Self {
         Self { caller: Some(visit.caller.clone()), worst, section, ..Self::guest(&visit.manner, title) }
     }
 

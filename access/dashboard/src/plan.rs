@@ -80,6 +80,11 @@ api_actions! {
 
 
 impl HostAction {
+    /// The class of its button.
+    pub(crate) fn class(self) -> &'static str {
+        if self.is_destructive() { "danger" } else { "primary" }
+    }
+
     /// Whether the host's name must be typed first.
     pub(crate) fn is_destructive(self) -> bool {
         !matches!(self, Self::Fillup)
@@ -96,7 +101,7 @@ impl HostAction {
             Self::Fillup if host.state == api::HostState::Paused => "the host is paused; end the pause first".into(),
             Self::Fillup if host.clusters >= host.capacity => format!("it is full: {} of {}", host.clusters, host.capacity),
             Self::Clean if host.clusters == host.leased && !host.autofill => "it has no free clusters and is not filled by itself".into(),
-            Self::Reset if host.leased > 0 => format!("{} held; release them first", are(&host.leased)),
+            Self::Reset if host.leased > 0 => format!("{} held; release them first", are(host.leased)),
             Self::Delete if host.clusters > 0 => format!("it still has {clusters}; clean or reset it first"),
             Self::Forget if !away => "only a host that does not answer can be forgotten".into(),
             _ => String::new(),
@@ -229,6 +234,6 @@ fn listed(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-fn are(count: &u32) -> String {
-    if *count == 1 { "1 cluster is".to_owned() } else { format!("{count} clusters are") }
+fn are(count: u32) -> String {
+    if count == 1 { "1 cluster is".to_owned() } else { format!("{count} clusters are") }
 }

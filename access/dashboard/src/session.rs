@@ -212,7 +212,7 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).filter(|value| !value.is_empty())
 }
 
-/// Refuses what would change something when it comes from another site. The cookie's SameSite says the same; this holds
+/// Refuses what would change something when it comes from another site. The cookie's `SameSite` says the same; this holds
 /// where a browser does not know it. A request without either header comes from no page at all.
 pub(crate) async fn same_site_posts(request: Request, next: Next) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) && is_foreign(request.headers()) {

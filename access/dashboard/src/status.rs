@@ -25,14 +25,9 @@ struct StatusPage {
 }
 
 impl StatusPage {
-    /// Whether an operation is this cluster's.
-    fn works_on(&self, operation: &api::Operation, cluster: &api::Cluster) -> bool {
-        operation.cluster_id == Some(cluster.id)
-    }
-
-    /// Whether this cluster has a row of its own above.
-    fn is_ill(&self, cluster: &Option<uuid::Uuid>) -> bool {
-        cluster.is_some_and(|id| self.ill.iter().any(|each| each.id == id))
+    /// Whether an operation's cluster has a row of its own, which shows the operation too.
+    fn is_said(&self, operation: &api::Operation) -> bool {
+        operation.cluster_id.is_some_and(|id| self.ill.iter().any(|each| each.id == id))
     }
 
     /// The verdicts that are not nought: mark, count, word, and the list that it counts.
@@ -49,6 +44,11 @@ impl StatusPage {
         let some = all.into_iter().filter(|(count, ..)| *count > 0);
         some.map(|(count, mark, word, link)| (Marked { mark, word: format!("{count} {word}") }, link)).collect()
     }
+}
+
+/// Whether an operation is this cluster's.
+fn works_on(operation: &api::Operation, cluster: &api::Cluster) -> bool {
+    operation.cluster_id == Some(cluster.id)
 }
 
 /// The first page.
@@ -87,6 +87,8 @@ fn beside(status: &api::Status, ill: &[api::Cluster]) -> Vec<String> {
     let said = |problem: &&String| {
         status.hosts.iter().any(|host| host.problems.iter().any(|each| problem.contains(each.as_str())))
             || ill.iter().any(|cluster| problem.contains(&cluster.name))
+            || status.unclaimed.iter().any(|each| problem.contains(&each.cluster_id.to_string()))
+            || (status.paused && problem.starts_with("paused"))
     };
     status.problems.iter().filter(|problem| !said(problem)).cloned().collect()
 }

@@ -83,7 +83,6 @@ pub(crate) struct Head {
     pub(crate) cluster: api::Cluster,
     /// Which part is shown.
     pub(crate) part: &'static str,
-    /// Its host is active.
     operates: bool,
     holds: bool,
 }
@@ -130,11 +129,9 @@ struct ClusterPage {
     lease: Option<api::Lease>,
 }
 
-impl ClusterPage {
-    /// Whether a node's process runs, as far as was seen.
-    fn runs(&self, node: &api::Node) -> bool {
-        node.evidence.as_ref().is_some_and(|seen| matches!(seen.process.as_str(), "running" | "restarting" | "paused"))
-    }
+/// Whether a node's process runs, as far as was seen.
+fn runs(node: &api::Node) -> bool {
+    node.evidence.as_ref().is_some_and(|seen| matches!(seen.process.as_str(), "running" | "restarting" | "paused"))
 }
 
 async fn show(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
@@ -190,4 +187,39 @@ async fn health(State(app): State<App>, visit: Visit, Path(cluster): Path<String
     let frame = head.frame(&app, &visit).await.crumb("Health history", "").live("cluster");
     let strip = Strip::of(&changes, api::Timestamp::now());
     page::html(&ClusterHealthPage { frame, head, strip, changes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rendered::{frame, keeps_the_rules};
+
+    fn page(cluster: api::Cluster) -> String {
+        let head = Head { cluster, part: "nodes", operates: true, holds: false };
+        let graph = Graph::of(&head.cluster);
+        let frame = frame(api::Role::Operator);
+        ClusterPage { frame, head, operation: None, recent: Vec::new(), graph, strip: None, changes: Vec::new(), lease: None }.render().unwrap()
+    }
+
+    #[test]
+    fn a_cluster_shows_its_evidence_node_by_node() {
+        let html = page(crate::samples::cluster("amber", api::HealthState::Degraded));
+        keeps_the_rules(&html);
+        for said in ["degraded", "3 of 4 validators answer", "exited 137", "no: connection refused", "AB12CD34EF56AB78CD90", "127.0.0.1:20001"] {
+            assert!(html.contains(said), "{said} in\n{html}");
+        }
+        assert_eq!(html.matches("<line ").count(), 3, "the three that answer are joined");
+    }
+
+    #[test]
+    fn the_proof_says_through_which_node_it_was_read() {
+        let mut cluster = crate::samples::cluster("amber", api::HealthState::Healthy);
+        assert!(page(cluster.clone()).contains("<b>the same node</b>"));
+        let proof = cluster.proof.as_mut().unwrap();
+        proof.read_from = "node1".into();
+        let html = page(cluster.clone());
+        assert!(html.contains("through <b>node1</b>") && !html.contains("the same node"), "{html}");
+        cluster.proof = None;
+        assert!(page(cluster).contains("Not proven yet"));
+    }
 }

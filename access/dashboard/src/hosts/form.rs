@@ -3,7 +3,7 @@
 use crate::{
     format,
     error::Outcome,
-    form::Form,
+    form::{Form, Reader},
     page::{self, Frame, see_other},
     session::Visit,
     state::App,
@@ -18,8 +18,8 @@ use chainpool_orchestrator::Error;
 use http::StatusCode;
 use std::collections::BTreeMap;
 
-/// Lines of the fill policy that the form offers beyond what there is.
-const SPARE: usize = 1;
+/// The most lines of a fill policy that the form takes; it offers one more than there are.
+const LINES: usize = 64;
 
 #[derive(Template)]
 #[template(path = "hosts/form.html")]
@@ -113,8 +113,8 @@ async fn draw(app: &App, visit: &Visit, form: Form, host: Option<api::Host>) -> 
         None => frame.crumb("Add", ""),
     };
     let status = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
-    let lines = (0..).take_while(|line| !form.get(&format!("fill.{line}.type")).is_empty()).count();
-    let page = HostForm { frame, form, host, types: app.orchestrator.network_types(), fill_lines: (0..lines + SPARE).collect() };
+    let lines = (0..LINES).take_while(|line| !form.get(&format!("fill.{line}.type")).is_empty()).count();
+    let page = HostForm { frame, form, host, types: app.orchestrator.network_types(), fill_lines: (0..=lines).collect() };
     Ok((status, page::html(&page)?).into_response())
 }
 
@@ -167,24 +167,56 @@ struct Settings {
 
 fn read(form: &Form) -> Result<Settings, Error> {
     let mut reader = form.reader();
-    let tls = match (form.text("tls.ca"), form.text("tls.cert"), form.text("tls.key")) {
-        (None, None, None) => None,
-        (Some(ca), Some(cert), Some(key)) => Some(api::HostTls { ca, cert, key }),
-        _ => {
-            reader.wrong("tls", "give all three: the authority, the certificate and its key");
-            None
-        }
+    let ports = (reader.number("ports.first"), reader.number("ports.last"));
+    let kind = reader.word("log.type");
+    let level = reader.word("log.level");
+    let fill = read_fill(&mut reader);
+    let settings = Settings {
+        tls: read_tls(&mut reader),
+        capacity: reader.number("capacity"),
+        memory_factor: reader.number("memory_factor"),
+        disk_floor: reader.number("disk_floor"),
+        fill: (!fill.is_empty()).then_some(fill),
+        ports: both(&mut reader, "ports", ports, "give both, the first and the last port"),
+        log: kind.zip(level).map(|(kind, level)| api::HostLog { kind, level, server: form.text("log.server") }),
+        images: Some(read_images(&mut reader)),
+        registry: {
+            let login = (form.text("registry.user"), form.text("registry_password"));
+            let login = both(&mut reader, "registry", login, "give both, the user and the password");
+            login.map(|(user, password)| api::HostRegistry { user, password })
+        },
+        platform: reader.word("type"),
     };
-    let ports = match (reader.number("ports.first"), reader.number("ports.last")) {
-        (Some(first), Some(last)) => Some((first, last)),
+    reader.finish(settings)
+}
+
+/// Two values that make sense only together.
+fn both<A, B>(reader: &mut Reader<'_>, name: &str, pair: (Option<A>, Option<B>), why: &str) -> Option<(A, B)> {
+    match pair {
+        (Some(one), Some(other)) => Some((one, other)),
         (None, None) => None,
         _ => {
-            reader.wrong("ports", "give both, the first and the last port");
+            reader.wrong(name, why);
             None
         }
-    };
+    }
+}
+
+fn read_tls(reader: &mut Reader<'_>) -> Option<api::HostTls> {
+    let form = reader.form;
+    let [ca, cert, key] = ["tls.ca", "tls.cert", "tls.key"].map(|name| form.text(name));
+    let given = ca.is_some() || cert.is_some() || key.is_some();
+    let tls = ca.zip(cert).zip(key).map(|((ca, cert), key)| api::HostTls { ca, cert, key });
+    if given && tls.is_none() {
+        reader.wrong("tls", "give all three: the authority, the certificate and its key");
+    }
+    tls
+}
+
+fn read_fill(reader: &mut Reader<'_>) -> Vec<api::Fill> {
+    let form = reader.form;
     let mut fill = Vec::new();
-    for line in 0..64 {
+    for line in 0..LINES {
         let name = |part: &str| format!("fill.{line}.{part}");
         let Some(network_type) = form.text(&name("type")) else { continue };
         let preset = form.text(&name("preset")).unwrap_or_else(|| "default".to_owned());
@@ -192,11 +224,12 @@ fn read(form: &Form) -> Result<Settings, Error> {
         let parameters = reader.parameters(&name("parameters"), form.get(&name("parameters")));
         fill.push(api::Fill { network_type, preset, share, parameters });
     }
-    let kind = reader.word("log.type");
-    let level = reader.word("log.level");
-    let log = kind.zip(level).map(|(kind, level)| api::HostLog { kind, level, server: form.text("log.server") });
+    fill
+}
+
+fn read_images(reader: &mut Reader<'_>) -> BTreeMap<String, Vec<String>> {
     let mut images = BTreeMap::new();
-    for line in form.get("images").lines().map(str::trim).filter(|line| !line.is_empty()) {
+    for line in reader.form.get("images").lines().map(str::trim).filter(|line| !line.is_empty()) {
         match line.split_once('=') {
             Some((role, list)) => {
                 let list = list.split(',').map(|image| image.trim().to_owned()).filter(|image| !image.is_empty()).collect();
@@ -205,27 +238,7 @@ fn read(form: &Form) -> Result<Settings, Error> {
             None => reader.wrong("images", format!("{line:?} is no role with its images; write role = image, image")),
         }
     }
-    let registry = match (form.text("registry.user"), form.text("registry_password")) {
-        (Some(user), Some(password)) => Some(api::HostRegistry { user, password }),
-        (None, None) => None,
-        _ => {
-            reader.wrong("registry", "give both, the user and the password");
-            None
-        }
-    };
-    let settings = Settings {
-        tls,
-        capacity: reader.number("capacity"),
-        memory_factor: reader.number("memory_factor"),
-        disk_floor: reader.number("disk_floor"),
-        fill: (!fill.is_empty()).then_some(fill),
-        ports,
-        log,
-        images: Some(images),
-        registry,
-        platform: reader.word("type"),
-    };
-    reader.finish(settings)
+    images
 }
 
 fn read_create(form: &Form) -> Result<api::HostCreate, Error> {

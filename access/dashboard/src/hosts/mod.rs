@@ -78,8 +78,15 @@ struct HostPage {
 }
 
 impl HostPage {
-    fn blocked(&self, action: HostAction) -> String {
-        action.blocked(&self.host)
+    /// The buttons: action and why it cannot be used now.
+    fn actions(&self) -> Vec<(HostAction, String)> {
+        use HostAction as A;
+        let last = if self.host.state == api::HostState::Unreachable { A::Forget } else { A::Delete };
+        [A::Fillup, A::Clean, A::Reset, last].map(|action| (action, action.blocked(&self.host))).into()
+    }
+
+    fn may_fill(&self) -> bool {
+        HostAction::Fillup.blocked(&self.host).is_empty()
     }
 }
 
@@ -96,7 +103,8 @@ async fn show(State(app): State<App>, visit: Visit, Path(host): Path<String>) ->
         .crumb(&host.name, format!("/hosts/{}", host.name))
         .live("host cluster operation");
     let of_it = status.hosts.into_iter().find(|each| each.name == host.name);
-    let (problems, counts) = of_it.map_or((Vec::new(), None), |each| (each.problems, Some(each.counts)));
+    let (mut problems, counts) = of_it.map_or((Vec::new(), None), |each| (each.problems, Some(each.counts)));
+    problems.retain(|problem| host.reason.is_empty() || !problem.contains(&host.reason));
     let unclaimed = status.unclaimed.into_iter().filter(|each| each.host == host.name).collect();
     let more_clusters = clusters.next.is_some();
     page::html(&HostPage { frame, host, problems, counts, clusters: clusters.items, more_clusters, operations, unclaimed })
