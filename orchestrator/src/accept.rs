@@ -129,7 +129,8 @@ impl Orchestrator {
             Error::conflict("ports_exhausted", format!("host {} has too few free ports in {first}-{last} for {} more; delete clusters or widen the range", host.name, layout.ports.len()))
         })?;
         let subnet = if agent.agent.capabilities().subnets {
-            let taken = tx.clusters_of(host.id).await?.iter().filter_map(|row| row.subnet.as_ref()?.parse().ok()).collect();
+            let own = tx.clusters_of(host.id).await?.into_iter().filter_map(|row| row.subnet?.parse().ok());
+            let taken = own.chain(self.inner.status.taken(host.id)).collect();
             let free = placement::subnet(settings.subnets, &taken);
             Some(free.ok_or_else(|| Error::conflict("subnets_exhausted", format!("host {} has no free network left in {}", host.name, settings.subnets)))?)
         } else {

@@ -9,20 +9,22 @@ use crate::{
     accept::Cause,
     agents::HostAgent,
     finish::keep_history,
-    live::Seen,
+    live::{Death, Seen},
     plan::Arguments,
     reconcile::{Decision, Situation, decide},
     view::number,
 };
-use chainpool_agent::{ClusterId, ClusterKey, NodeName, NodeState, Observation, Scope};
+use chainpool_agent::{ClusterId, ClusterKey, NodeName, NodeState, Object, ObjectKind, Observation, Scope};
 use chainpool_api::{self as api, ClusterState, HealthState, HostState, OperationKind, Timestamp};
 use chainpool_networks::{Nodes, Past, Verdict};
 use chainpool_store::{ClusterRow, HostRow, Word};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// How long a bad verdict is withheld after a start, in milliseconds.
 const GRACE_MS: i64 = 30_000;
+/// How long an engine's listing may lag behind its events (measured on Docker 20.10: 66 to 103 ms), in milliseconds.
+const SETTLE_MS: i64 = 150;
 /// How many exits in which time are a crash loop.
 const LOOP_EXITS: usize = 5;
 const LOOP_MS: i64 = 120_000;
@@ -36,21 +38,19 @@ impl Orchestrator {
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
-    /// Notes that a node's process ended, by the platform's own word, and judges its cluster.
+    /// Notes that a node's process ended, by the platform's own word, and judges its cluster: at once, so that nobody
+    /// gets it, and again when the platform's listing has caught up, to mend it.
     pub async fn node_died(&self, cluster: ClusterId, node: &NodeName, code: i64) -> Result<()> {
-        let now = Timestamp::now();
+        let at = Timestamp::now();
         self.inner.live.note_known(cluster.0, |seen| {
-            seen.deaths.push_back((node.to_string(), now));
-            while seen.deaths.front().is_some_and(|(_, at)| now.millis_since(*at) > LOOP_MS) {
+            seen.deaths.push_back(Death { node: node.clone(), code, at });
+            while seen.deaths.front().is_some_and(|death| at.millis_since(death.at) > LOOP_MS) {
                 seen.deaths.pop_front();
             }
-            let generation = seen.generation;
-            let objects = seen.observed.iter_mut().flat_map(|observed| observed.objects.iter_mut());
-            for object in objects.filter(|o| o.generation == generation && o.node.as_ref() == Some(node)) {
-                object.state = Some(NodeState::Exited(code));
-            }
         });
-        self.cluster_judge(cluster.0, false).await
+        self.cluster_judge(cluster.0, false).await?;
+        tokio::time::sleep(Duration::from_millis(SETTLE_MS.unsigned_abs())).await;
+        self.cluster_judge(cluster.0, true).await
     }
 
     /// Gathers evidence on a cluster and acts on the verdict. With `look`, the platform's listing is read first.
@@ -85,14 +85,15 @@ impl Orchestrator {
             seen.observed = Some(agent.agent.observe(Scope::Cluster(key.cluster)).await?);
             looked = true;
         }
-        let mut evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&chainpool_agent::Observation::default())).await;
+        trust_deaths(&mut seen);
+        let mut evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&Observation::default())).await;
         let fits = evidence.nodes.values().all(|node| node.answers);
         if !fits && !looked {
             // Something does not fit what was last seen: a paused, removed or started node. Look again, then ask again.
-            let observed = agent.agent.observe(Scope::Cluster(key.cluster)).await?;
-            if seen.observed.as_ref() != Some(&observed) {
-                evidence = network.probe(&nodes, &observed).await;
-                seen.observed = Some(observed);
+            let before = seen.observed.replace(agent.agent.observe(Scope::Cluster(key.cluster)).await?);
+            trust_deaths(&mut seen);
+            if seen.observed != before {
+                evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&Observation::default())).await;
             }
         }
         let now = Timestamp::now();
@@ -166,6 +167,7 @@ impl Orchestrator {
             verdict: verdict.state,
             leased: row.leased,
             live: row.operation_id.is_some(),
+            settling: seen.deaths.back().is_some_and(|death| now.millis_since(death.at) < SETTLE_MS),
             held_back: maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused().await?,
             needs_proof,
             evidence: &evidence,
@@ -249,9 +251,21 @@ impl Orchestrator {
     }
 }
 
+/// Puts the newest process ends into the listing: the platform's events are ahead of its listing for a moment.
+fn trust_deaths(seen: &mut Seen) {
+    let now = Timestamp::now();
+    let Seen { deaths, observed: Some(observed), generation, .. } = seen else { return };
+    for death in deaths.iter().filter(|death| now.millis_since(death.at) < SETTLE_MS) {
+        let same = |object: &&mut Object| object.generation == *generation && object.node.as_ref() == Some(&death.node);
+        for object in observed.objects.iter_mut().filter(|o| o.kind == ObjectKind::Node).filter(same) {
+            object.state = Some(NodeState::Exited(death.code));
+        }
+    }
+}
+
 fn crash_loop(seen: &Seen) -> Option<String> {
     let now = Timestamp::now();
-    let recent = |node: &str| seen.deaths.iter().filter(|(name, at)| name == node && now.millis_since(*at) <= LOOP_MS).count();
-    let (node, _) = seen.deaths.iter().find(|(node, _)| recent(node) > LOOP_EXITS)?;
+    let recent = |node: &NodeName| seen.deaths.iter().filter(|death| death.node == *node && now.millis_since(death.at) <= LOOP_MS).count();
+    let node = &seen.deaths.iter().find(|death| recent(&death.node) > LOOP_EXITS)?.node;
     Some(format!("{node} ended {} times within two minutes (crash loop); its log says why", recent(node)))
 }

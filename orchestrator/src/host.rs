@@ -74,6 +74,7 @@ impl Orchestrator {
         tx.host_insert(row.clone()).await?;
         self.remember(&mut tx, caller, id).await?;
         tx.commit("host created").await?;
+        self.inner.status.taken_put(id, probe.taken);
         self.view_host(row).await
     }
 

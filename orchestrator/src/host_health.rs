@@ -38,6 +38,9 @@ impl Orchestrator {
             },
             Err(error) => (if before == HostState::Paused { before } else { HostState::Unreachable }, error.to_string(), None),
         };
+        if let Some(probe) = &probe {
+            self.inner.status.taken_put(row.id, probe.taken.clone());
+        }
         self.host_store(&row, state, reason, probe.as_ref().map(|p| info(p, now))).await?;
         if state != before {
             for cluster in self.store().read().clusters_of(host).await? {

@@ -1,6 +1,6 @@
 //! What was last seen, kept in memory: a throw-away cache that a full pass fills again after a restart.
 
-use chainpool_agent::{ClusterSpec, Observation};
+use chainpool_agent::{ClusterSpec, NodeName, Observation};
 use chainpool_api::{Evidence, Timestamp};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -31,8 +31,8 @@ pub(crate) struct Seen {
     pub(crate) height: Option<(u64, Timestamp)>,
     /// Since when a running node has not answered.
     pub(crate) silent: BTreeMap<String, Timestamp>,
-    /// Newest process ends.
-    pub(crate) deaths: VecDeque<(String, Timestamp)>,
+    /// Newest process ends, by the platform's own word.
+    pub(crate) deaths: VecDeque<Death>,
     /// Since when the evidence has said broken, uninterrupted.
     pub(crate) broken_since: Option<Timestamp>,
     /// Since when the evidence has said degraded or worse, uninterrupted.
@@ -41,6 +41,14 @@ pub(crate) struct Seen {
     pub(crate) returned_at: Option<Timestamp>,
     /// When the last repair was begun.
     pub(crate) repaired_at: Option<Timestamp>,
+}
+
+/// The end of a node's process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Death {
+    pub(crate) node: NodeName,
+    pub(crate) code: i64,
+    pub(crate) at: Timestamp,
 }
 
 impl Live {

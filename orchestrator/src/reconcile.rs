@@ -27,6 +27,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) leased: bool,
     /// An operation is under way.
     pub(crate) live: bool,
+    /// A process has just ended and the platform's listing may not know yet.
+    pub(crate) settling: bool,
     /// Maintenance, grace, a paused host or installation: nothing is done.
     pub(crate) held_back: bool,
     /// It looks healthy again but has not been proven.
@@ -59,7 +61,7 @@ pub(crate) enum Decision {
 
 /// Decides.
 pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
-    let Situation { verdict, leased, live, held_back, needs_proof, evidence, seen, stopped, now } = situation;
+    let Situation { verdict, leased, live, settling, held_back, needs_proof, evidence, seen, stopped, now } = situation;
     if *held_back {
         return Decision::Nothing;
     }
@@ -71,7 +73,7 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     if !leased && bad && stood(seen.bad_since, MEND_MS) {
         return Decision::Reset("free and not healthy 20 s after it was degraded".to_owned());
     }
-    if *live || !(bad || *needs_proof) {
+    if *live || *settling || !(bad || *needs_proof) {
         return Decision::Nothing;
     }
     let wanted = evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name));
@@ -115,7 +117,7 @@ mod tests {
         };
         let stopped = BTreeSet::new();
         let Case { verdict, leased, live, held_back, .. } = *case;
-        decide(&Situation { verdict, leased, live, held_back, needs_proof: false, evidence: &evidence, seen: &seen, stopped: &stopped, now })
+        decide(&Situation { verdict, leased, live, settling: false, held_back, needs_proof: false, evidence: &evidence, seen: &seen, stopped: &stopped, now })
     }
 
     fn start() -> Decision {

@@ -6,6 +6,7 @@ use crate::{
 };
 use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, OperationState, Role, Timestamp};
 use chainpool_store::{Audit, ClusterRow};
+use ipnet::Ipv4Net;
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -27,6 +28,7 @@ struct Found {
     pass: Option<(Timestamp, u64)>,
     lag_ms: u64,
     fill: BTreeMap<Uuid, String>,
+    taken: BTreeMap<Uuid, Vec<Ipv4Net>>,
 }
 
 impl StatusCache {
@@ -40,6 +42,15 @@ impl StatusCache {
 
     pub(crate) fn unclaimed(&self, host: Uuid) -> Vec<api::Unclaimed> {
         self.with(|found| found.unclaimed.get(&host).cloned().unwrap_or_default())
+    }
+
+    /// The networks that a host was last seen to use for others than us.
+    pub(crate) fn taken_put(&self, host: Uuid, taken: Vec<Ipv4Net>) {
+        self.with(|found| found.taken.insert(host, taken));
+    }
+
+    pub(crate) fn taken(&self, host: Uuid) -> Vec<Ipv4Net> {
+        self.with(|found| found.taken.get(&host).cloned().unwrap_or_default())
     }
 
     /// Why autofill could not fill a host the last time; `None` when it could.

@@ -1,6 +1,7 @@
 //! What a platform says of itself and of our objects.
 
 use crate::{ClusterId, Generation, NodeName, SpecHash};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -67,6 +68,9 @@ pub struct Probe {
     pub skew_ms: Option<i64>,
     /// Running containers, ours or not.
     pub running: u32,
+    /// Networks in use there that are not this instance's: other networks of the platform, and the machine's own
+    /// routes where they can be read. A cluster's network must overlap none of them.
+    pub taken: Vec<Ipv4Net>,
 }
 
 /// How far to look.

@@ -170,6 +170,7 @@ impl Agent for Barren {
             disk: Some((900, 1000)),
             skew_ms: Some(0),
             running: 0,
+            taken: Vec::new(),
         })
     }
 

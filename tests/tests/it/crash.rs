@@ -1,0 +1,238 @@
+//! kill -9 at every point of the journal: the next start ends every operation and leaves no orphan and no duplicate.
+//!
+//! The points are not listed here: a child counts the commits of the real change, and the test kills another child
+//! before and after each of them until one comes to its end unharmed.
+
+use anyhow::{Context, Result, bail, ensure};
+use chainpool_api::{Cluster, ClusterState, Host, Lease, Operation, OperationState, Page};
+use chainpool_tests::{Bed, Options, within};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
+
+const LONG: Duration = Duration::from_secs(90);
+
+fn options(capacity: u32) -> Options {
+    // Without a watchdog nothing else is under way, so the points are those of the change alone.
+    Options { capacity, validators: 1, watchdog: false, ..Options::default() }
+}
+
+/// What the child did.
+enum Outcome {
+    Killed,
+    Ended,
+}
+
+async fn child(folder: &Path, scenario: &str, point: usize, when: &str) -> Result<Outcome> {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_crash-child"))
+        .args([folder.as_os_str(), scenario.as_ref(), point.to_string().as_ref(), when.as_ref()])
+        .stdin(Stdio::null())
+        .output()
+        .await?;
+    if output.status.success() {
+        return Ok(Outcome::Ended);
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(said.contains(&format!("killed {when}")), "the child at point {point} of {scenario} ended with {}: {said}", output.status);
+    Ok(Outcome::Killed)
+}
+
+/// Waits until nothing is under way, then compares the engine with the database, object by object.
+async fn settled(bed: &Bed, at: &str) -> Result<Vec<Cluster>> {
+    within(LONG, &format!("the end of all operations after a kill {at}"), async || {
+        for state in ["queued", "running"] {
+            let page: Page<Operation> = bed.api.get(&format!("/operations?state={state}")).await?;
+            if let Some(operation) = page.items.first() {
+                return Ok(Err(format!("{operation:?}")));
+            }
+        }
+        Ok(Ok(()))
+    })
+    .await?;
+    let clusters = bed.clusters().await?;
+    let mut expected: BTreeMap<&str, usize> = BTreeMap::new();
+    for cluster in &clusters {
+        ensure!(cluster.state == ClusterState::Ready && cluster.operation_id.is_none(), "{at}: {cluster:?}");
+        for (kind, count) in [("container", cluster.size), ("volume", cluster.size), ("network", 1)] {
+            *expected.entry(kind).or_default() += usize::try_from(count)?;
+        }
+        for (_, labels) in bed.engine.containers_of(cluster.id).await? {
+            ensure!(labels["chainpool.generation"] == cluster.generation.to_string(), "{at}: an old generation is left");
+        }
+    }
+    let ours = bed.engine.ours(&bed.instance().await?).await?;
+    for kind in ["container", "volume", "network"] {
+        let found = ours.iter().filter(|name| name.starts_with(kind)).count();
+        ensure!(found == expected.get(kind).copied().unwrap_or(0), "{at}: {found} {kind}s for {} clusters: {ours:?}", clusters.len());
+    }
+    Ok(clusters)
+}
+
+/// Runs a change again and again, each time killed at the next point, with `prepare` before and `check` after.
+async fn sweep(
+    scenario: &str,
+    capacity: u32,
+    mut prepare: impl AsyncFnMut(&Bed) -> Result<()>,
+    mut check: impl AsyncFnMut(&Bed, &[Cluster]) -> Result<()>,
+) -> Result<()> {
+    let mut bed = Bed::start(options(capacity)).await?;
+    let folder = bed.folder.clone();
+    let mut keep = None;
+    let mut killed = 0;
+    'points: for point in 1.. {
+        for when in ["before", "after"] {
+            let at = format!("{when} point {point} of {scenario}");
+            prepare(&bed).await.with_context(|| at.clone())?;
+            keep = bed.stop().await?.or(keep);
+            let outcome = child(&folder, scenario, point, when).await?;
+            bed = Bed::open(&folder, 0, options(capacity)).await?;
+            let clusters = settled(&bed, &at).await?;
+            check(&bed, &clusters).await.with_context(|| at.clone())?;
+            match outcome {
+                Outcome::Killed => killed += 1,
+                Outcome::Ended => break 'points,
+            }
+        }
+    }
+    println!("{scenario}: killed {killed} times, 0 orphans, 0 duplicates");
+    ensure!(killed >= 6, "only {killed} points were found");
+    bed.end().await?;
+    drop(keep);
+    Ok(())
+}
+
+async fn deleted(bed: &Bed) -> Result<()> {
+    for cluster in bed.clusters().await? {
+        let delete: Operation = bed.api.delete(&format!("/clusters/{}", cluster.id)).await?;
+        bed.done(&delete).await?;
+    }
+    Ok(())
+}
+
+async fn one(bed: &Bed) -> Result<()> {
+    if bed.clusters().await?.is_empty() {
+        let create: Operation = bed.api.post("/clusters", json!({"name": "one", "preset": "single"})).await?;
+        bed.done(&create).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_survives_a_kill_at_every_point() -> Result<()> {
+    sweep("create", 1, deleted, async |_, clusters| {
+        ensure!(clusters.len() <= 1, "{clusters:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reset_survives_a_kill_at_every_point() -> Result<()> {
+    sweep("reset", 1, one, async |_, clusters| {
+        ensure!(clusters.len() == 1, "{clusters:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn release_survives_a_kill_at_every_point() -> Result<()> {
+    let prepare = async |bed: &Bed| -> Result<()> {
+        one(bed).await?;
+        // Without a watchdog the evidence grows old; a proof makes it fresh.
+        let lease: Page<Lease> = bed.api.get("/leases?state=active").await?;
+        if lease.items.is_empty() {
+            bed.orchestrator.cluster_judge(bed.clusters().await?[0].id, true).await?;
+            bed.orchestrator.note_checked().await?;
+            let _: Lease = bed.api.post("/leases", json!({})).await?;
+        }
+        Ok(())
+    };
+    sweep("release", 1, prepare, async |bed, clusters| {
+        let active: Page<Lease> = bed.api.get("/leases?state=active").await?;
+        let held = usize::from(clusters[0].lease_id.is_some());
+        ensure!(clusters.len() == 1 && active.items.len() == held, "{clusters:?} {active:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fillup_survives_a_kill_at_every_point() -> Result<()> {
+    sweep("fillup", 2, deleted, async |_, clusters| {
+        ensure!(clusters.is_empty() || clusters.len() == 2, "{clusters:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delete_survives_a_kill_at_every_point() -> Result<()> {
+    sweep("delete", 1, one, async |_, clusters| {
+        ensure!(clusters.len() <= 1, "{clusters:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// A registry that accepts and never answers: the create hangs on its image until the delete supersedes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn delete_of_a_create_that_hangs_on_its_image_survives_a_kill_at_every_point() -> Result<()> {
+    let registry = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let image = format!("{}/none:1", registry.local_addr()?);
+    let open = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let silent = tokio::spawn({
+        let open = std::sync::Arc::clone(&open);
+        async move {
+            while let Ok((connection, _)) = registry.accept().await {
+                open.lock().expect("no panic before").push(connection);
+            }
+        }
+    });
+    let prepare = async |bed: &Bed| -> Result<()> {
+        let _: Host = bed.api.patch("/hosts/h1", json!({"images": {"cometbft": [image.clone()]}})).await?;
+        if bed.clusters().await?.is_empty() {
+            let create: Operation = bed.api.post("/clusters", json!({"name": "one", "preset": "single"})).await?;
+            within(LONG, "the hanging step", async || {
+                let now: Operation = bed.api.get(&format!("/operations/{}", create.id)).await?;
+                Ok(if now.steps.iter().any(|s| s.started_at.is_some()) { Ok(()) } else { Err(format!("{now:?}")) })
+            })
+            .await?;
+        }
+        Ok(())
+    };
+    let mut bed = Bed::start(options(1)).await?;
+    let folder = bed.folder.clone();
+    let mut keep = None;
+    for point in 1usize.. {
+        prepare(&bed).await?;
+        keep = bed.stop().await?.or(keep);
+        let outcome = child(&folder, "delete", point, "after").await?;
+        bed = Bed::open(&folder, 0, options(1)).await?;
+        if point > 60 {
+            bail!("the delete has no end");
+        }
+        within(LONG, "the end of the delete", async || {
+            let live: Page<Operation> = bed.api.get("/operations?state=running").await?;
+            let queued: Page<Operation> = bed.api.get("/operations?state=queued").await?;
+            Ok(if live.items.is_empty() && queued.items.is_empty() { Ok(()) } else { Err(format!("{live:?}")) })
+        })
+        .await?;
+        ensure!(bed.clusters().await?.is_empty(), "the cluster is still there");
+        let all: Page<Operation> = bed.api.get("/operations?kind=cluster_create&limit=1").await?;
+        ensure!(all.items[0].state == OperationState::Superseded, "{all:?}");
+        ensure!(bed.engine.ours(&bed.instance().await?).await?.is_empty(), "something is left");
+        if matches!(outcome, Outcome::Ended) {
+            break;
+        }
+    }
+    silent.abort();
+    let _: Value = bed.api.patch("/hosts/h1", json!({"images": {}})).await?;
+    bed.end().await?;
+    drop(keep);
+    Ok(())
+}
