@@ -73,6 +73,9 @@ impl Orchestrator {
     pub async fn stop(&self) {
         self.inner.stop.cancel();
         self.executor_drained().await;
+        if let Err(error) = self.store().close().await {
+            tracing::error!(%error, cause = ?error, "the database did not close; the next start recovers it");
+        }
     }
 
     pub(crate) fn store(&self) -> &Store {

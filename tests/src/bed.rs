@@ -104,7 +104,7 @@ impl Bed {
         let mut tasks: Vec<JoinHandle<Result<()>>> = Vec::new();
         let (serving, token_stop) = (orchestrator.clone(), stop.clone());
         tasks.push(tokio::spawn(async move {
-            Ok(chainpool_server::serve(serving, config, token_stop, |at| drop(bound.send(at))).await?)
+            Ok(chainpool_server::serve(serving, config, token_stop, |at| { bound.send(at).ok(); }).await?)
         }));
         if options.watchdog {
             let (watched, token_stop) = (orchestrator.clone(), stop.clone());

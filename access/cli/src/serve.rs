@@ -101,7 +101,7 @@ async fn serve(args: ServeArgs, folder: PathBuf, orchestrator: Orchestrator, sto
     let (bound, address) = tokio::sync::oneshot::channel();
     let serving = chainpool_server::serve(orchestrator.clone(), config, stop, |at| {
         // Nobody waits for the address when the server could not begin.
-        drop(bound.send(at));
+        bound.send(at).ok();
     });
     let welcome = async {
         // The server's own error tells why it is not bound.

@@ -14,7 +14,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::sync::broadcast;
@@ -39,7 +39,7 @@ struct Inner {
     events: broadcast::Sender<Event>,
     hook: Option<CommitHook>,
     apply: apply::Writer,
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 /// Told right before and right after each commit, by the journal point's name. Crash tests stop the process there.
@@ -79,7 +79,7 @@ impl Store {
         let (instance, epoch) = begin_epoch(&Conn(write.clone()), &master).await?;
         let (events, _) = broadcast::channel(4096);
         let apply = apply::Writer::start(write.clone(), events.clone());
-        let inner = Inner { folder: folder.to_owned(), read, write, master, instance, epoch, clock: Clock::default(), events, hook, apply, _lock: lock };
+        let inner = Inner { folder: folder.to_owned(), read, write, master, instance, epoch, clock: Clock::default(), events, hook, apply, lock: Mutex::new(Some(lock)) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -127,6 +127,14 @@ impl Store {
 
     pub(crate) fn apply_writer(&self) -> &apply::Writer {
         &self.inner.apply
+    }
+
+    /// Ends all work on the database and gives the data folder free, whoever still holds a clone.
+    pub async fn close(&self) -> Result<()> {
+        self.inner.read.close_by_ref().await?;
+        self.inner.write.close_by_ref().await?;
+        drop(self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        Ok(())
     }
 
     /// Writes a consistent copy of the database to a new file.

@@ -2,7 +2,7 @@
 
 use crate::support::{applied, commit, read, rpc};
 use anyhow::{Result, ensure};
-use chainpool_api::{Cluster, ClusterState, HealthChange, HealthState};
+use chainpool_api::{Cluster, ClusterState, HealthChange, HealthState, Page};
 use chainpool_tests::{Bed, Engine, Options, within};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -38,8 +38,8 @@ async fn a_lost_quorum_is_broken_although_every_port_answers() -> Result<()> {
     commit(&bundle, 0, "still", "commits").await?;
     bed.engine.unpause(&Engine::container(&cluster, "v1")).await?;
     bed.cluster_when(cluster.id, "healthy again", |c| c.health.state == HealthState::Healthy).await?;
-    let history: Vec<HealthChange> = bed.api.get(&format!("/clusters/{}/health", cluster.id)).await?;
-    let states: Vec<HealthState> = history.iter().map(|h| h.state).collect();
+    let history: Page<HealthChange> = bed.api.get(&format!("/clusters/{}/health", cluster.id)).await?;
+    let states: Vec<HealthState> = history.items.iter().map(|h| h.state).collect();
     ensure!(states.contains(&HealthState::Broken) && states.contains(&HealthState::Degraded), "{states:?}");
     bed.end().await
 }

@@ -7,21 +7,21 @@ use chainpool_tests::Bed;
 use serde_json::{Value, json};
 
 /// Applies and answers the lease with its bundle.
-pub async fn applied(bed: &Bed) -> Result<(Lease, Bundle)> {
+pub(crate) async fn applied(bed: &Bed) -> Result<(Lease, Bundle)> {
     let lease: Lease = bed.api.post("/leases", json!({})).await?;
     let bundle = bed.api.get(&format!("/leases/{}/bundle", lease.id)).await?;
     Ok((lease, bundle))
 }
 
 /// The RPC address of a bundle's node.
-pub fn rpc(bundle: &Bundle, node: usize) -> Result<String> {
+pub(crate) fn rpc(bundle: &Bundle, node: usize) -> Result<String> {
     let node = bundle.nodes.get(node).context("the bundle has such a node")?;
     let endpoint = node.endpoints.iter().find(|e| e.name == "rpc").context("the node has an rpc endpoint")?;
     Ok(format!("http://{}", endpoint.address))
 }
 
 /// Commits `key=value` through one node of the bundle.
-pub async fn commit(bundle: &Bundle, node: usize, key: &str, value: &str) -> Result<()> {
+pub(crate) async fn commit(bundle: &Bundle, node: usize, key: &str, value: &str) -> Result<()> {
     let url = format!("{}/broadcast_tx_commit?tx=%22{key}={value}%22", rpc(bundle, node)?);
     let answer: Value = reqwest::Client::builder().no_proxy().build()?.get(url).send().await?.json().await?;
     ensure!(answer["result"]["tx_result"]["code"] == 0, "the ledger refused: {answer}");
@@ -29,7 +29,7 @@ pub async fn commit(bundle: &Bundle, node: usize, key: &str, value: &str) -> Res
 }
 
 /// Reads a key through one node of the bundle.
-pub async fn read(bundle: &Bundle, node: usize, key: &str) -> Result<Option<String>> {
+pub(crate) async fn read(bundle: &Bundle, node: usize, key: &str) -> Result<Option<String>> {
     let url = format!("{}/abci_query?data=%22{key}%22", rpc(bundle, node)?);
     let answer: Value = reqwest::Client::builder().no_proxy().build()?.get(url).send().await?.json().await?;
     let value = answer["result"]["response"]["value"].as_str().map(|v| STANDARD.decode(v)).transpose()?;
