@@ -59,7 +59,11 @@ pub(crate) fn check_name(field: &str, name: &str) -> Result<()> {
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('-')
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if fits { Ok(()) } else { Err(Error::field(field, format!("{name:?} is no name: use 1 to 40 of a-z, 0-9 and -, beginning with a letter, not ending with -"))) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::field(field, format!("{name:?} is no name: use 1 to 40 of a-z, 0-9 and -, beginning with a letter, not ending with -")))
+    }
 }
 
 impl Orchestrator {
@@ -122,17 +126,28 @@ impl Orchestrator {
             Some(name) => name,
             None => free_name(tx, &network_type).await?,
         };
-        let taken: BTreeSet<u16> = tx.ports_of(host.id).await?.iter().filter_map(|row| u16::try_from(row.port).ok()).collect();
+        let (foreign_networks, foreign_ports) = self.inner.status.taken(host.id);
+        let own_ports = tx.ports_of(host.id).await?;
+        let taken: BTreeSet<u16> = own_ports.iter().filter_map(|row| u16::try_from(row.port).ok()).chain(foreign_ports).collect();
         let settings = &host.settings.0;
         let ports = placement::ports(settings.ports, &taken, &layout).ok_or_else(|| {
             let (first, last) = settings.ports;
-            Error::conflict("ports_exhausted", format!("host {} has too few free ports in {first}-{last} for {} more; delete clusters or widen the range", host.name, layout.ports.len()))
+            Error::conflict(
+                "ports_exhausted",
+                format!(
+                    "host {} has too few free ports in {first}-{last} for {} more; delete clusters or widen the range",
+                    host.name,
+                    layout.ports.len()
+                ),
+            )
         })?;
         let subnet = if agent.agent.capabilities().subnets {
             let own = tx.clusters_of(host.id).await?.into_iter().filter_map(|row| row.subnet?.parse().ok());
-            let taken = own.chain(self.inner.status.taken(host.id)).collect();
+            let taken = own.chain(foreign_networks).collect();
             let free = placement::subnet(settings.subnets, &taken);
-            Some(free.ok_or_else(|| Error::conflict("subnets_exhausted", format!("host {} has no free network left in {}", host.name, settings.subnets)))?)
+            Some(free.ok_or_else(|| {
+                Error::conflict("subnets_exhausted", format!("host {} has no free network left in {}", host.name, settings.subnets))
+            })?)
         } else {
             None
         };
@@ -171,7 +186,13 @@ impl Orchestrator {
         };
         let ports: Vec<PortRow> = ports
             .into_iter()
-            .map(|(need, port)| PortRow { host_id: host.id, port: i64::from(port), cluster_id: id, node: need.node.to_string(), name: need.port })
+            .map(|(need, port)| PortRow {
+                host_id: host.id,
+                port: i64::from(port),
+                cluster_id: id,
+                node: need.node.to_string(),
+                name: need.port,
+            })
             .collect();
         self.render_into(tx, host, &row, &ports, network.as_ref()).await?;
         let mut row = row;
@@ -209,7 +230,13 @@ impl Orchestrator {
     }
 
     /// Accepts a reset: a new generation with new keys on the same name, size and ports.
-    pub(crate) async fn accept_reset(&self, tx: &mut Tx, host: &HostRow, mut row: ClusterRow, cause: &Cause) -> Result<(OperationRow, Option<Uuid>)> {
+    pub(crate) async fn accept_reset(
+        &self,
+        tx: &mut Tx,
+        host: &HostRow,
+        mut row: ClusterRow,
+        cause: &Cause,
+    ) -> Result<(OperationRow, Option<Uuid>)> {
         let superseded = supersede(tx, &row, OperationKind::ClusterReset).await?;
         let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
         let now = Timestamp::now();
@@ -247,7 +274,14 @@ impl Orchestrator {
     }
 
     /// Accepts an operation that leaves the generation alone: start, stop, restart, repair, prove.
-    pub(crate) async fn accept_on(&self, tx: &mut Tx, mut row: ClusterRow, kind: OperationKind, arguments: Arguments, cause: &Cause) -> Result<OperationRow> {
+    pub(crate) async fn accept_on(
+        &self,
+        tx: &mut Tx,
+        mut row: ClusterRow,
+        kind: OperationKind,
+        arguments: Arguments,
+        cause: &Cause,
+    ) -> Result<OperationRow> {
         supersede(tx, &row, kind).await?;
         let generation = u32::try_from(row.generation).map_err(Error::internal)?;
         let operation = self.operation_on(tx, &row, kind, generation, arguments, cause).await?;
@@ -256,7 +290,15 @@ impl Orchestrator {
         Ok(operation)
     }
 
-    async fn operation_on(&self, tx: &mut Tx, row: &ClusterRow, kind: OperationKind, generation: u32, arguments: Arguments, cause: &Cause) -> Result<OperationRow> {
+    async fn operation_on(
+        &self,
+        tx: &mut Tx,
+        row: &ClusterRow,
+        kind: OperationKind,
+        generation: u32,
+        arguments: Arguments,
+        cause: &Cause,
+    ) -> Result<OperationRow> {
         let now = Timestamp::now();
         let new = NewOperation {
             kind,
@@ -275,9 +317,19 @@ impl Orchestrator {
     }
 
     /// Accepts an operation on a host itself.
-    pub(crate) async fn accept_host(&self, tx: &mut Tx, host: &HostRow, kind: OperationKind, arguments: Arguments, cause: &Cause) -> Result<OperationRow> {
+    pub(crate) async fn accept_host(
+        &self,
+        tx: &mut Tx,
+        host: &HostRow,
+        kind: OperationKind,
+        arguments: Arguments,
+        cause: &Cause,
+    ) -> Result<OperationRow> {
         if let Some(live) = tx.operation_of_host(host.id).await? {
-            let message = format!("host {} has an operation under way ({}, {}); wait for it: chainpool operation wait {}", host.name, live.kind.0, live.id, live.id);
+            let message = format!(
+                "host {} has an operation under way ({}, {}); wait for it: chainpool operation wait {}",
+                host.name, live.kind.0, live.id, live.id
+            );
             return Err(Error::conflict("operation_running", message));
         }
         let now = Timestamp::now();
@@ -341,7 +393,8 @@ async fn supersede(tx: &mut Tx, row: &ClusterRow, kind: OperationKind) -> Result
         _ => live.kind.0 == OperationKind::ClusterRepair && matches!(kind, OperationKind::ClusterStop),
     };
     if !allowed {
-        let message = format!("cluster {} has an operation under way ({}, {id}); wait for it: chainpool operation wait {id}", row.name, live.kind.0);
+        let message =
+            format!("cluster {} has an operation under way ({}, {id}); wait for it: chainpool operation wait {id}", row.name, live.kind.0);
         return Err(Error::conflict("operation_running", message));
     }
     live.state = Word(OperationState::Superseded);

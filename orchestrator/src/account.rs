@@ -20,7 +20,10 @@ const TRIES_A_MINUTE: usize = 5;
 /// Callers by the digest of their secret, so that a token costs one look-up in memory. Emptied at every change of an
 /// account or token; this process is the only writer.
 #[derive(Default)]
-pub(crate) struct CallerCache(Mutex<HashMap<[u8; 32], (Caller, Option<Timestamp>)>>);
+pub(crate) struct CallerCache(Mutex<HashMap<[u8; 32], Known>>);
+
+/// A caller, and until when.
+type Known = (Caller, Option<Timestamp>);
 
 /// Counts sign-ins by address and account.
 #[derive(Default)]
@@ -70,15 +73,35 @@ fn secret(prefix: &str) -> String {
 }
 
 fn caller_of(token: &TokenRow, account: &AccountRow) -> Caller {
-    Caller { account_id: account.id, account: account.name.clone(), role: account.role.0, lease_any: token.lease_any, request_id: None, key: None }
+    Caller {
+        account_id: account.id,
+        account: account.name.clone(),
+        role: account.role.0,
+        lease_any: token.lease_any,
+        request_id: None,
+        key: None,
+    }
 }
 
 fn view(row: &AccountRow) -> api::Account {
-    api::Account { id: row.id, name: row.name.clone(), role: row.role.0, has_password: row.password.is_some(), created_at: row.created_at.0 }
+    api::Account {
+        id: row.id,
+        name: row.name.clone(),
+        role: row.role.0,
+        has_password: row.password.is_some(),
+        created_at: row.created_at.0,
+    }
 }
 
 fn view_token(row: TokenRow, account: String) -> api::Token {
-    api::Token { id: row.id, name: row.name, account, lease_any: row.lease_any, created_at: row.created_at.0, expires_at: row.expires_at.map(|m| m.0) }
+    api::Token {
+        id: row.id,
+        name: row.name,
+        account,
+        lease_any: row.lease_any,
+        created_at: row.created_at.0,
+        expires_at: row.expires_at.map(|m| m.0),
+    }
 }
 
 impl Orchestrator {
@@ -111,7 +134,11 @@ impl Orchestrator {
             expires_at: Some(expires_at.into()),
         };
         let mut tx = self.store().begin().await?;
-        tx.audit_insert(Audit { author: &account.name, verb: "session_create", subject: &account.id.to_string(), detail: String::new() }, now).await?;
+        tx.audit_insert(
+            Audit { author: &account.name, verb: "session_create", subject: &account.id.to_string(), detail: String::new() },
+            now,
+        )
+        .await?;
         tx.token_insert(row).await?;
         tx.commit("session created").await?;
         Ok(api::Session { token: secret, expires_at })
@@ -161,7 +188,11 @@ impl Orchestrator {
         row.link = None;
         row.link_expires_at = None;
         tx.tokens_end(row.id, false).await?;
-        tx.audit_insert(Audit { author: &row.name, verb: "password_set", subject: &row.id.to_string(), detail: String::new() }, Timestamp::now()).await?;
+        tx.audit_insert(
+            Audit { author: &row.name, verb: "password_set", subject: &row.id.to_string(), detail: String::new() },
+            Timestamp::now(),
+        )
+        .await?;
         tx.account_save(row.clone()).await?;
         tx.commit("password set").await?;
         self.inner.callers.clear();
@@ -188,12 +219,29 @@ impl Orchestrator {
             return Err(Error::field("name", "this name is Chainpool's own"));
         }
         let now = Timestamp::now();
-        let row = AccountRow { id: Uuid::now_v7(), name: new.name, role: Word(new.role), password: None, link: None, link_expires_at: None, created_at: now.into() };
+        let row = AccountRow {
+            id: Uuid::now_v7(),
+            name: new.name,
+            role: Word(new.role),
+            password: None,
+            link: None,
+            link_expires_at: None,
+            created_at: now.into(),
+        };
         let mut tx = self.store().begin().await?;
         if tx.account_named(&row.name).await?.is_some() {
             return Err(Error::conflict("account_exists", format!("there is an account {:?} already", row.name)));
         }
-        tx.audit_insert(Audit { author: &caller.account, verb: "account_create", subject: &row.id.to_string(), detail: format!("{} {}", row.name, row.role.0) }, now).await?;
+        tx.audit_insert(
+            Audit {
+                author: &caller.account,
+                verb: "account_create",
+                subject: &row.id.to_string(),
+                detail: format!("{} {}", row.name, row.role.0),
+            },
+            now,
+        )
+        .await?;
         tx.account_insert(row.clone()).await?;
         tx.commit("account created").await?;
         Ok(view(&row))
@@ -211,7 +259,11 @@ impl Orchestrator {
             return Err(Error::conflict("account_holds", format!("account {account} holds {held} clusters; release them first")));
         }
         let mut tx = self.store().begin().await?;
-        tx.audit_insert(Audit { author: &caller.account, verb: "account_delete", subject: &row.id.to_string(), detail: row.name.clone() }, Timestamp::now()).await?;
+        tx.audit_insert(
+            Audit { author: &caller.account, verb: "account_delete", subject: &row.id.to_string(), detail: row.name.clone() },
+            Timestamp::now(),
+        )
+        .await?;
         tx.account_delete(row.id).await?;
         tx.commit("account deleted").await?;
         self.inner.callers.clear();
@@ -227,7 +279,11 @@ impl Orchestrator {
         let mut row = tx.account_named(account).await?.ok_or_else(|| Error::not_found("account", account))?;
         row.link = Some(digest(&link).to_vec());
         row.link_expires_at = Some(now.plus_seconds(LINK_SECONDS).into());
-        tx.audit_insert(Audit { author: &caller.account, verb: "account_reset_link", subject: &row.id.to_string(), detail: row.name.clone() }, now).await?;
+        tx.audit_insert(
+            Audit { author: &caller.account, verb: "account_reset_link", subject: &row.id.to_string(), detail: row.name.clone() },
+            now,
+        )
+        .await?;
         tx.account_save(row).await?;
         tx.commit("link made").await?;
         Ok(link)
@@ -238,7 +294,11 @@ impl Orchestrator {
         let names: HashMap<Uuid, String> = self.store().read().accounts().await?.into_iter().map(|a| (a.id, a.name)).collect();
         let only = (caller.role < Role::Admin).then_some(caller.account_id);
         let rows = self.store().read().tokens(only).await?;
-        Ok(rows.into_iter().map(|row| (names.get(&row.account_id).cloned().unwrap_or_default(), row)).map(|(name, row)| view_token(row, name)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| (names.get(&row.account_id).cloned().unwrap_or_default(), row))
+            .map(|(name, row)| view_token(row, name))
+            .collect())
     }
 
     /// Makes a token.
@@ -251,7 +311,12 @@ impl Orchestrator {
         if account != caller.account || lease_any {
             caller.must_be(Role::Admin)?;
         }
-        let row = self.store().read().account_named(&account).await?.ok_or_else(|| Error::field("account", format!("there is no account {account:?}")))?;
+        let row = self
+            .store()
+            .read()
+            .account_named(&account)
+            .await?
+            .ok_or_else(|| Error::field("account", format!("there is no account {account:?}")))?;
         let now = Timestamp::now();
         let secret = secret("cpt");
         let ttl = ttl_seconds.map(i64::try_from).transpose().map_err(|_| Error::field("ttl_seconds", "too large"))?;
@@ -266,7 +331,16 @@ impl Orchestrator {
             expires_at: ttl.map(|ttl| now.plus_seconds(ttl).into()),
         };
         let mut tx = self.store().begin().await?;
-        tx.audit_insert(Audit { author: &caller.account, verb: "token_create", subject: &token.id.to_string(), detail: format!("{} for {account}", token.name) }, now).await?;
+        tx.audit_insert(
+            Audit {
+                author: &caller.account,
+                verb: "token_create",
+                subject: &token.id.to_string(),
+                detail: format!("{} for {account}", token.name),
+            },
+            now,
+        )
+        .await?;
         tx.token_insert(token.clone()).await?;
         tx.commit("token created").await?;
         Ok(api::TokenMade { token: view_token(token, account), secret })
@@ -277,7 +351,11 @@ impl Orchestrator {
         let row = self.store().read().token(token).await?.filter(|row| row.account_id == caller.account_id || caller.role == Role::Admin);
         let row = row.ok_or_else(|| Error::not_found("token", token.to_string()))?;
         let mut tx = self.store().begin().await?;
-        tx.audit_insert(Audit { author: &caller.account, verb: "token_delete", subject: &token.to_string(), detail: row.name.clone() }, Timestamp::now()).await?;
+        tx.audit_insert(
+            Audit { author: &caller.account, verb: "token_delete", subject: &token.to_string(), detail: row.name.clone() },
+            Timestamp::now(),
+        )
+        .await?;
         tx.token_delete(token).await?;
         tx.commit("token deleted").await?;
         self.inner.callers.clear();
@@ -292,14 +370,23 @@ impl Orchestrator {
             Some(row) => row,
             None => {
                 let now = Timestamp::now();
-                let row = AccountRow { id: Uuid::now_v7(), name: "admin".into(), role: Word(Role::Admin), password: None, link: None, link_expires_at: None, created_at: now.into() };
+                let row = AccountRow {
+                    id: Uuid::now_v7(),
+                    name: "admin".into(),
+                    role: Word(Role::Admin),
+                    password: None,
+                    link: None,
+                    link_expires_at: None,
+                    created_at: now.into(),
+                };
                 let mut tx = self.store().begin().await?;
                 tx.account_insert(row.clone()).await?;
                 tx.commit("administrator created").await?;
                 row
             }
         };
-        let caller = Caller { account_id: row.id, account: row.name.clone(), role: Role::Admin, lease_any: true, request_id: None, key: None };
+        let caller =
+            Caller { account_id: row.id, account: row.name.clone(), role: Role::Admin, lease_any: true, request_id: None, key: None };
         for old in self.store().read().tokens(Some(row.id)).await?.into_iter().filter(|t| t.name == "this machine") {
             let mut tx = self.store().begin().await?;
             tx.token_delete(old.id).await?;

@@ -76,7 +76,8 @@ impl Agents {
     pub(crate) fn connect(&self, platform: api::Platform, connection: &Connection) -> Result<Arc<dyn Agent>> {
         let kind = kind_of(platform);
         let maker = self.platforms.iter().find(|p| p.kind() == kind);
-        let maker = maker.ok_or_else(|| Error::field("type", format!("this chainpool has no agent for {platform}; it has one for: {}", self.known())))?;
+        let maker = maker
+            .ok_or_else(|| Error::field("type", format!("this chainpool has no agent for {platform}; it has one for: {}", self.known())))?;
         maker.connect(connection).map_err(|e| Error::field("address", e.to_string()))
     }
 

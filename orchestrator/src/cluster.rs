@@ -28,9 +28,11 @@ impl Orchestrator {
         let network_type = network_type.unwrap_or_else(|| "cometbft".to_owned());
         let preset = preset.unwrap_or_else(|| "default".to_owned());
         let network = self.inner.registry.get(&network_type).map_err(|e| Error::field("network_type", e.to_string()))?;
-        let parameters = network
-            .settle(&preset, &parameters)
-            .map_err(|e| Error::fields(e.0.into_iter().map(|(field, why)| (if field == "preset" { field } else { format!("parameters.{field}") }, why)).collect()))?;
+        let parameters = network.settle(&preset, &parameters).map_err(|e| {
+            Error::fields(
+                e.0.into_iter().map(|(field, why)| (if field == "preset" { field } else { format!("parameters.{field}") }, why)).collect(),
+            )
+        })?;
         let memory = network.layout(&parameters).memory_bytes;
         let mut tx = self.store().begin().await?;
         let host = place(&tx, host.as_deref(), memory).await?;
@@ -49,7 +51,8 @@ impl Orchestrator {
             Some(host) => Some(self.host_row(&host).await?.id),
             None => None,
         };
-        let query = ClusterQuery { host, state, health, network_type, offered, holder, search, after: after.and_then(|a| a.parse().ok()), limit };
+        let query =
+            ClusterQuery { host, state, health, network_type, offered, holder, search, after: after.and_then(|a| a.parse().ok()), limit };
         let rows = page(self.store().read().cluster_page(&query).await?, limit, |row| row.id);
         let hosts = self.hosts_by_id().await?;
         let mut items = Vec::with_capacity(rows.items.len());
@@ -112,7 +115,16 @@ impl Orchestrator {
             _ => row.state.0 == ClusterState::Ready,
         };
         if !fits {
-            return Err(Error::conflict("wrong_state", format!("cluster {} is {}; {} needs it {}", row.name, row.state.0, kind, if kind == OperationKind::ClusterStart { "stopped" } else { "ready" })));
+            return Err(Error::conflict(
+                "wrong_state",
+                format!(
+                    "cluster {} is {}; {} needs it {}",
+                    row.name,
+                    row.state.0,
+                    kind,
+                    if kind == OperationKind::ClusterStart { "stopped" } else { "ready" }
+                ),
+            ));
         }
         let arguments = Arguments { node: node.filter(|_| row.state.0 == ClusterState::Ready), ..Arguments::default() };
         let operation = self.accept_on(&mut tx, row, kind, arguments, &Cause::of(caller, "it was asked for")).await?;
@@ -143,7 +155,8 @@ impl Orchestrator {
         let mut ended = None;
         if let Some(lease) = tx.lease_of(id).await? {
             if !force {
-                let message = format!("cluster {} is applied by {}; release it first, or use force, which ends the lease", row.name, lease.holder);
+                let message =
+                    format!("cluster {} is applied by {}; release it first, or use force, which ends the lease", row.name, lease.holder);
                 return Err(Error::conflict("cluster_in_use", message));
             }
             row.leased = false;
@@ -177,7 +190,9 @@ impl Orchestrator {
         if row.state.0 != ClusterState::Ready {
             return Err(Error::conflict("wrong_state", format!("cluster {} is {}; only a ready one can be proven", row.name, row.state.0)));
         }
-        let operation: OperationRow = self.accept_on(&mut tx, row, OperationKind::ClusterProve, Arguments::default(), &Cause::of(caller, "a proof was asked for")).await?;
+        let operation: OperationRow = self
+            .accept_on(&mut tx, row, OperationKind::ClusterProve, Arguments::default(), &Cause::of(caller, "a proof was asked for"))
+            .await?;
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, &[]).await?;
         self.view_operation(operation, true).await
@@ -243,7 +258,11 @@ async fn living(tx: &Tx, id: Uuid, name: &str) -> Result<ClusterRow> {
 /// The named host, or the one with the most room; refused with the reason when none can take it.
 async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
     let hosts = match host {
-        Some(name) => vec![tx.host_named(name).await?.ok_or_else(|| Error::field("host", format!("there is no host {name:?}; chainpool host list shows them")))?],
+        Some(name) => vec![
+            tx.host_named(name)
+                .await?
+                .ok_or_else(|| Error::field("host", format!("there is no host {name:?}; chainpool host list shows them")))?,
+        ],
         None => tx.hosts().await?,
     };
     if hosts.is_empty() {
@@ -272,6 +291,8 @@ async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
 fn check_labels(labels: &std::collections::BTreeMap<String, String>) -> Result<()> {
     match labels.iter().find(|(key, value)| !Labels::is_word(key) || !Labels::is_word(value)) {
         None => Ok(()),
-        Some((key, value)) => Err(Error::field("labels", format!("{key}={value}: keys and values are 1 to 63 of a-z, A-Z, 0-9, -, _, . and /"))),
+        Some((key, value)) => {
+            Err(Error::field("labels", format!("{key}={value}: keys and values are 1 to 63 of a-z, A-Z, 0-9, -, _, . and /")))
+        }
     }
 }

@@ -84,12 +84,9 @@ impl Error {
             Self::Invalid(problem) | Self::Conflict(problem) => return problem.clone(),
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
-            Self::NotFound { noun, .. } => return Problem {
-                code: format!("{noun}_not_found"),
-                message: self.to_string(),
-                fields: BTreeMap::new(),
-                request_id: None,
-            },
+            Self::NotFound { noun, .. } => {
+                return Problem { code: format!("{noun}_not_found"), message: self.to_string(), fields: BTreeMap::new(), request_id: None };
+            }
             Self::TooMany(_) => "too_many",
             Self::Unavailable(_) => "unavailable",
             Self::Internal(_) => "internal",

@@ -135,8 +135,11 @@ impl Orchestrator {
         }
         let last = steps.iter().map(|s| s.phase).max().unwrap_or(0);
         for phase in 0..=last {
-            let mut work: FuturesUnordered<_> =
-                steps.iter().filter(|s| s.phase == phase && s.state.0 != StepState::Done).map(|step| self.step_run(operation, step)).collect();
+            let mut work: FuturesUnordered<_> = steps
+                .iter()
+                .filter(|s| s.phase == phase && s.state.0 != StepState::Done)
+                .map(|step| self.step_run(operation, step))
+                .collect();
             while let Some(done) = work.next().await {
                 done?;
             }
@@ -221,7 +224,9 @@ impl Orchestrator {
         loop {
             match self.finish(operation, &outcome).await {
                 Ok(()) => return,
-                Err(error) => tracing::error!(operation = %operation.id, %error, cause = ?error, "the end of an operation could not be written; trying again"),
+                Err(error) => {
+                    tracing::error!(operation = %operation.id, %error, cause = ?error, "the end of an operation could not be written; trying again")
+                }
             }
             tokio::select! {
                 () = self.inner.stop.cancelled() => return,
@@ -252,7 +257,9 @@ fn step_row(operation_id: Uuid, seq: i64, planned: Planned) -> StepRow {
 pub(crate) fn deadline(kind: OperationKind, now: Timestamp) -> Option<Timestamp> {
     match kind {
         OperationKind::ClusterCreate | OperationKind::ClusterReset => Some(now.plus_seconds(15 * 60)),
-        OperationKind::ClusterStart | OperationKind::ClusterStop | OperationKind::ClusterRestart | OperationKind::ClusterRepair => Some(now.plus_seconds(5 * 60)),
+        OperationKind::ClusterStart | OperationKind::ClusterStop | OperationKind::ClusterRestart | OperationKind::ClusterRepair => {
+            Some(now.plus_seconds(5 * 60))
+        }
         OperationKind::ClusterProve => Some(now.plus_seconds(30)),
         OperationKind::ClusterDelete
         | OperationKind::HostFillup

@@ -24,7 +24,12 @@ pub(crate) fn no_room(host: &HostRow, clusters: &[ClusterRow], more: u64) -> Opt
     let info = &host.info.as_ref()?.0;
     let settings = &host.settings.0;
     let used: u64 = clusters.iter().filter_map(|c| u64::try_from(c.memory_bytes).ok()).sum();
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "memory times a small factor; bytes need not be exact")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "memory times a small factor; bytes need not be exact"
+    )]
     let limit = (info.memory_bytes as f64 * settings.memory_factor) as u64;
     if used + more > limit {
         let mib = |bytes: u64| bytes / (1024 * 1024);
@@ -38,7 +43,12 @@ pub(crate) fn no_room(host: &HostRow, clusters: &[ClusterRow], more: u64) -> Opt
     }
     let (free, total) = (info.disk_free_bytes?, info.disk_total_bytes?);
     if u128::from(free) * 100 < u128::from(total) * u128::from(settings.disk_floor) {
-        return Some(format!("host {} has {} % of its disk free, below its floor of {} %", host.name, u128::from(free) * 100 / u128::from(total.max(1)), settings.disk_floor));
+        return Some(format!(
+            "host {} has {} % of its disk free, below its floor of {} %",
+            host.name,
+            u128::from(free) * 100 / u128::from(total.max(1)),
+            settings.disk_floor
+        ));
     }
     None
 }
@@ -64,11 +74,25 @@ impl Orchestrator {
 
     /// Accepts a fillup: one transaction that makes what is missing up to the capacity. With `only_due`, entries that
     /// keep failing wait for their time; `None` when there is nothing to make then.
-    pub(crate) async fn accept_fillup(&self, host: Uuid, cause: &Cause, only_due: bool, caller: Option<&crate::Caller>) -> Result<Option<OperationRow>> {
+    pub(crate) async fn accept_fillup(
+        &self,
+        host: Uuid,
+        cause: &Cause,
+        only_due: bool,
+        caller: Option<&crate::Caller>,
+    ) -> Result<Option<OperationRow>> {
         let mut tx = self.store().begin().await?;
         let host = tx.host(host).await?.ok_or_else(|| Error::not_found("host", host.to_string()))?;
         if !offers(&host) {
-            return Err(Error::conflict("host_not_active", format!("host {} is {} and {}schedulable; nothing is placed there", host.name, host.state.0, if host.schedulable { "" } else { "not " })));
+            return Err(Error::conflict(
+                "host_not_active",
+                format!(
+                    "host {} is {} and {}schedulable; nothing is placed there",
+                    host.name,
+                    host.state.0,
+                    if host.schedulable { "" } else { "not " }
+                ),
+            ));
         }
         let mut clusters = tx.clusters_of(host.id).await?;
         let capacity = u32::try_from(host.capacity).map_err(Error::internal)?;
@@ -81,7 +105,8 @@ impl Orchestrator {
         }
         let now = Timestamp::now();
         let waits = |entry: &api::Fill| host.fill_state.0.get(&fill_key(entry)).is_some_and(|p| p.next_at > now);
-        let paused: BTreeSet<usize> = if only_due { fill.iter().enumerate().filter(|(_, f)| waits(f)).map(|(place, _)| place).collect() } else { BTreeSet::new() };
+        let paused: BTreeSet<usize> =
+            if only_due { fill.iter().enumerate().filter(|(_, f)| waits(f)).map(|(place, _)| place).collect() } else { BTreeSet::new() };
         let missing = usize::try_from(capacity).map_err(Error::internal)?.saturating_sub(clusters.len());
         let mut chosen = Vec::new();
         let mut limited = None;
@@ -92,7 +117,11 @@ impl Orchestrator {
                 break;
             }
             let more = self.new_of_entry(&fill[place], place)?;
-            limited = no_room(&host, &clusters, more.network.layout(&more.parameters).memory_bytes * (1 + u64::try_from(chosen.len()).map_err(Error::internal)?));
+            limited = no_room(
+                &host,
+                &clusters,
+                more.network.layout(&more.parameters).memory_bytes * (1 + u64::try_from(chosen.len()).map_err(Error::internal)?),
+            );
             if limited.is_some() {
                 break;
             }

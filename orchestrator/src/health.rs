@@ -14,10 +14,11 @@ use crate::{
     reconcile::{Decision, Situation, decide},
     view::number,
 };
-use chainpool_agent::{ClusterId, ClusterKey, NodeName, NodeState, Object, ObjectKind, Observation, Scope};
+use chainpool_agent::{ClusterId, ClusterKey, LogQuery, NodeName, NodeState, Object, ObjectKind, Observation, Scope};
 use chainpool_api::{self as api, ClusterState, HealthState, HostState, OperationKind, Timestamp};
 use chainpool_networks::{Nodes, Past, Verdict};
 use chainpool_store::{ClusterRow, HostRow, Word};
+use futures::StreamExt;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use uuid::Uuid;
 
@@ -58,7 +59,9 @@ impl Orchestrator {
         let one_at_a_time = self.inner.live.judging(cluster);
         let _guard = one_at_a_time.lock().await;
         let read = self.store().read();
-        let Some(row) = read.cluster(cluster).await?.filter(|row| row.gone_at.is_none() && row.state.0 == ClusterState::Ready) else { return Ok(()) };
+        let Some(row) = read.cluster(cluster).await?.filter(|row| row.gone_at.is_none() && row.state.0 == ClusterState::Ready) else {
+            return Ok(());
+        };
         let Some(host) = read.host(row.host_id).await? else { return Ok(()) };
         if host.state.0 == HostState::Unreachable {
             let reason = format!("host {} does not answer since {}", host.name, host.since.0);
@@ -107,7 +110,9 @@ impl Orchestrator {
         let mut verdict = network.verdict(&row.parameters.0, &evidence, &past, now);
         let listed = seen.observed.clone().unwrap_or_default();
         self.note_evidence(row, generation, &listed, &evidence, now);
-        if let Some(reason) = crash_loop(&self.inner.live.seen(row.id, generation)) {
+        if let Some((node, exits)) = crash_loop(&self.inner.live.seen(row.id, generation)) {
+            let said = last_lines(agent, &key, &node).await;
+            let reason = format!("{node} ended {exits} times within two minutes (crash loop); its last lines: {said}");
             verdict = Verdict { state: HealthState::Broken, reason };
         }
         let stopped: Vec<&str> = row.stopped_nodes.0.iter().map(String::as_str).collect();
@@ -130,7 +135,8 @@ impl Orchestrator {
             if let Some(height) = evidence.height {
                 seen.height = seen.height.filter(|(known, _)| *known >= height).or(Some((height, now)));
             }
-            let silent: BTreeSet<&String> = evidence.nodes.iter().filter(|(_, n)| n.process == "running" && !n.answers).map(|(name, _)| name).collect();
+            let silent: BTreeSet<&String> =
+                evidence.nodes.iter().filter(|(_, n)| n.process == "running" && !n.answers).map(|(name, _)| name).collect();
             seen.silent.retain(|name, _| silent.contains(name));
             for name in silent {
                 seen.silent.entry(name.clone()).or_insert(now);
@@ -151,7 +157,12 @@ impl Orchestrator {
         let maintenance = [row.maintenance_until, host.maintenance_until].iter().flatten().any(|until| until.0 > now);
         let in_grace = row.health.0 == HealthState::Starting && now.millis_since(row.power_at.0) < GRACE_MS;
         let power_op = match row.operation_id {
-            Some(id) => self.store().read().operation(id).await?.is_some_and(|o| o.kind.0 != OperationKind::ClusterRepair && o.kind.0 != OperationKind::ClusterProve),
+            Some(id) => self
+                .store()
+                .read()
+                .operation(id)
+                .await?
+                .is_some_and(|o| o.kind.0 != OperationKind::ClusterRepair && o.kind.0 != OperationKind::ClusterProve),
             None => false,
         };
         if power_op {
@@ -190,7 +201,10 @@ impl Orchestrator {
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
         let Some(mut row) = tx.cluster(before.id).await? else { return Ok(()) };
-        let moved_on = row.generation != before.generation || row.state.0 != ClusterState::Ready || row.health != before.health || row.power_at != before.power_at;
+        let moved_on = row.generation != before.generation
+            || row.state.0 != ClusterState::Ready
+            || row.health != before.health
+            || row.power_at != before.power_at;
         if moved_on || row.gone_at.is_some() {
             return Ok(());
         }
@@ -225,7 +239,11 @@ impl Orchestrator {
     async fn ask_reset(&self, before: &ClusterRow, why: &str) -> Result<()> {
         let mut tx = self.store().begin().await?;
         let Some(row) = tx.cluster(before.id).await? else { return Ok(()) };
-        let (Some(host), false) = (tx.host(row.host_id).await?, row.leased || row.state.0 != ClusterState::Ready || row.generation != before.generation) else { return Ok(()) };
+        let (Some(host), false) =
+            (tx.host(row.host_id).await?, row.leased || row.state.0 != ClusterState::Ready || row.generation != before.generation)
+        else {
+            return Ok(());
+        };
         tracing::info!(cluster = %row.name, why, "a free cluster is made again");
         match self.accept_reset(&mut tx, &host, row, &Cause::watchdog(why)).await {
             Ok((_, superseded)) => self.accepted(tx, superseded.as_slice()).await,
@@ -263,9 +281,23 @@ fn trust_deaths(seen: &mut Seen) {
     }
 }
 
-fn crash_loop(seen: &Seen) -> Option<String> {
+/// The node that ends again and again, and how often it did.
+fn crash_loop(seen: &Seen) -> Option<(NodeName, usize)> {
     let now = Timestamp::now();
     let recent = |node: &NodeName| seen.deaths.iter().filter(|death| death.node == *node && now.millis_since(death.at) <= LOOP_MS).count();
     let node = &seen.deaths.iter().find(|death| recent(&death.node) > LOOP_EXITS)?.node;
-    Some(format!("{node} ended {} times within two minutes (crash loop); its log says why", recent(node)))
+    Some((node.clone(), recent(node)))
+}
+
+/// The last 20 lines of a node's log, as one text for a reason.
+async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName) -> String {
+    let query = LogQuery { tail: Some(20), ..LogQuery::default() };
+    match agent.agent.logs(key, node, query).await {
+        Ok(lines) => {
+            let lines: Vec<String> =
+                lines.filter_map(async |line| Some(String::from_utf8_lossy(&line.ok()?.bytes).trim_end().to_owned())).collect().await;
+            lines.join(" | ")
+        }
+        Err(error) => format!("(its log cannot be read: {error})"),
+    }
 }

@@ -19,7 +19,11 @@ use uuid::Uuid;
 impl Caller {
     /// Refuses whoever may not do this.
     pub(crate) fn must_be(&self, least: Role) -> Result<()> {
-        if self.role >= least { Ok(()) } else { Err(Error::Forbidden(format!("this needs the role {least}; {} is {}", self.account, self.role))) }
+        if self.role >= least {
+            Ok(())
+        } else {
+            Err(Error::Forbidden(format!("this needs the role {least}; {} is {}", self.account, self.role)))
+        }
     }
 }
 
@@ -34,7 +38,10 @@ impl Orchestrator {
         let secrets = secrets(new.tls, new.registry);
         let wanted = new.platform.unwrap_or(api::Platform::Docker);
         if !self.inner.agents.has(wanted) {
-            return Err(Error::field("type", format!("this chainpool has no agent for {wanted}; it has one for: {}", self.inner.agents.known())));
+            return Err(Error::field(
+                "type",
+                format!("this chainpool has no agent for {wanted}; it has one for: {}", self.inner.agents.known()),
+            ));
         }
         let connection = self.inner.agents.connection(&new.address, &settings, secrets.clone());
         let agent = self.inner.agents.connect(wanted, &connection)?;
@@ -67,21 +74,26 @@ impl Orchestrator {
             return Err(Error::conflict("host_exists", format!("there is a host {:?} already; choose another name", row.name)));
         }
         if let Some(same) = tx.host_of_engine(&row.engine_id).await? {
-            return Err(Error::conflict("engine_exists", format!("this engine is registered already, as host {:?} ({})", same.name, same.address)));
+            return Err(Error::conflict(
+                "engine_exists",
+                format!("this engine is registered already, as host {:?} ({})", same.name, same.address),
+            ));
         }
         let detail = format!("{} {}", row.platform.0, row.address);
         tx.audit_insert(Audit { author: &caller.account, verb: "host_create", subject: &id.to_string(), detail }, now).await?;
         tx.host_insert(row.clone()).await?;
         self.remember(&mut tx, caller, id).await?;
         tx.commit("host created").await?;
-        self.inner.status.taken_put(id, probe.taken);
+        self.inner.status.taken_put(id, probe.taken, probe.taken_ports);
         self.view_host(row).await
     }
 
     fn check_new(&self, new: &api::HostCreate) -> Result<HostSettings> {
         check_name("name", &new.name)?;
         let bind: IpAddr = match &new.bind {
-            Some(bind) => bind.parse().map_err(|_| Error::field("bind", format!("{bind:?} is no IP address; use 0.0.0.0 or one of the host's")))?,
+            Some(bind) => {
+                bind.parse().map_err(|_| Error::field("bind", format!("{bind:?} is no IP address; use 0.0.0.0 or one of the host's")))?
+            }
             None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         };
         let subnets = new.subnets.as_deref().unwrap_or("10.213.0.0/16");
@@ -98,7 +110,9 @@ impl Orchestrator {
             },
             bind,
             ports: new.ports.unwrap_or((20_000, 29_999)),
-            subnets: subnets.parse().map_err(|_| Error::field("subnets", format!("{subnets:?} is no IPv4 network such as 10.213.0.0/16")))?,
+            subnets: subnets
+                .parse()
+                .map_err(|_| Error::field("subnets", format!("{subnets:?} is no IPv4 network such as 10.213.0.0/16")))?,
             log: new.log.clone().unwrap_or_default(),
             mirror: new.mirror.clone().filter(|m| !m.is_empty()),
             images: new.images.clone().unwrap_or_default(),
@@ -110,7 +124,19 @@ impl Orchestrator {
 
     /// Checks all that create and update have in common.
     fn check_settings(&self, settings: &HostSettings, capacity: u32) -> Result<()> {
-        let HostSettings { memory_factor, disk_floor, fill, public_address, bind: _, ports, subnets, log, mirror: _, images: _, insecure: _ } = settings;
+        let HostSettings {
+            memory_factor,
+            disk_floor,
+            fill,
+            public_address,
+            bind: _,
+            ports,
+            subnets,
+            log,
+            mirror: _,
+            images: _,
+            insecure: _,
+        } = settings;
         let mut wrong = BTreeMap::new();
         let mut say = |field: &str, why: String| drop(wrong.insert(field.to_owned(), why));
         if !(0.1..=100.0).contains(memory_factor) {
@@ -148,7 +174,13 @@ impl Orchestrator {
             let new = self.new_of_entry(entry, place)?;
             let needed = new.network.layout(&new.parameters).ports.len();
             if usize::from(last - first) + 1 < needed {
-                return Err(Error::field("ports", format!("{first}-{last} has fewer than the {needed} ports that one {} cluster of fill[{place}] publishes", entry.network_type)));
+                return Err(Error::field(
+                    "ports",
+                    format!(
+                        "{first}-{last} has fewer than the {needed} ports that one {} cluster of fill[{place}] publishes",
+                        entry.network_type
+                    ),
+                ));
             }
         }
         Ok(())
@@ -156,19 +188,31 @@ impl Orchestrator {
 
     fn check_probe(&self, wanted: Option<api::Platform>, probe: &Probe) -> Result<api::Platform> {
         if probe.swarm == SwarmRole::Worker {
-            return Err(Error::field("address", "this engine is a worker of a swarm; give the address of a manager, or take it out of the swarm"));
+            return Err(Error::field(
+                "address",
+                "this engine is a worker of a swarm; give the address of a manager, or take it out of the swarm",
+            ));
         }
         let found = platform_of(probe.kind);
         if let Some(wanted) = wanted
             && wanted != found
         {
-            return Err(Error::field("type", format!("the platform at this address is {found}, not {wanted}; leave type out, or give the right address")));
+            return Err(Error::field(
+                "type",
+                format!("the platform at this address is {found}, not {wanted}; leave type out, or give the right address"),
+            ));
         }
         if !self.inner.agents.has(found) {
-            return Err(Error::field("type", format!("the platform at this address is {found}; this chainpool has an agent for: {}", self.inner.agents.known())));
+            return Err(Error::field(
+                "type",
+                format!("the platform at this address is {found}; this chainpool has an agent for: {}", self.inner.agents.known()),
+            ));
         }
         if let Some(skew) = probe.skew_ms.filter(|s| s.abs() > 60_000) {
-            return Err(Error::field("address", format!("the host's clock differs from ours by {} s, more than 60 s; set it right (NTP) first", skew / 1000)));
+            return Err(Error::field(
+                "address",
+                format!("the host's clock differs from ours by {} s, more than 60 s; set it right (NTP) first", skew / 1000),
+            ));
         }
         Ok(found)
     }
@@ -196,9 +240,13 @@ impl Orchestrator {
         if change.address.is_some() || change.tls.is_some() || change.insecure.is_some() {
             let secrets = HostSecrets::open(self.store().master(), &after)?;
             let connection = self.inner.agents.connection(&after.address, &after.settings.0, secrets);
-            let probe = self.inner.agents.connect(after.platform.0, &connection)?.probe().await.map_err(|e| unreachable(&after.address, &e))?;
+            let probe =
+                self.inner.agents.connect(after.platform.0, &connection)?.probe().await.map_err(|e| unreachable(&after.address, &e))?;
             if probe.engine_id != before.engine_id {
-                return Err(Error::field("address", format!("another engine answers there ({}); a host's engine cannot change: create another host", probe.name)));
+                return Err(Error::field(
+                    "address",
+                    format!("another engine answers there ({}); a host's engine cannot change: create another host", probe.name),
+                ));
             }
         }
         let now = Timestamp::now();
@@ -206,9 +254,17 @@ impl Orchestrator {
         let fresh = tx.host(before.id).await?.ok_or_else(|| Error::not_found("host", host))?;
         let exist = i64::try_from(tx.clusters_of(fresh.id).await?.len()).map_err(Error::internal)?;
         if after.capacity < exist {
-            return Err(Error::field("capacity", format!("{} is below the {exist} clusters that exist; delete some first", after.capacity)));
+            return Err(Error::field(
+                "capacity",
+                format!("{} is below the {exist} clusters that exist; delete some first", after.capacity),
+            ));
         }
-        let pinned = [("public_address", change.public_address.is_some()), ("bind", change.bind.is_some()), ("ports", change.ports.is_some()), ("subnets", change.subnets.is_some())];
+        let pinned = [
+            ("public_address", change.public_address.is_some()),
+            ("bind", change.bind.is_some()),
+            ("ports", change.ports.is_some()),
+            ("subnets", change.subnets.is_some()),
+        ];
         if let Some((field, _)) = pinned.iter().find(|(_, changed)| *changed && exist > 0) {
             return Err(Error::field(field, format!("it cannot change while the host has clusters ({exist}); they are made for it")));
         }
@@ -221,7 +277,11 @@ impl Orchestrator {
             (after.state, after.reason, after.since) = (fresh.state, fresh.reason, fresh.since);
         }
         tx.clusters_schedulable(after.id, offers(&after)).await?;
-        tx.audit_insert(Audit { author: &caller.account, verb: "host_update", subject: &after.id.to_string(), detail: after.name.clone() }, now).await?;
+        tx.audit_insert(
+            Audit { author: &caller.account, verb: "host_update", subject: &after.id.to_string(), detail: after.name.clone() },
+            now,
+        )
+        .await?;
         tx.host_save(after.clone()).await?;
         tx.commit("host updated").await?;
         self.view_host(after).await
@@ -229,8 +289,26 @@ impl Orchestrator {
 
     fn changed(&self, before: &HostRow, change: &api::HostUpdate) -> Result<HostRow> {
         let api::HostUpdate {
-            name, address, tls, insecure, schedulable, autofill, capacity, memory_factor, disk_floor, fill, public_address, bind, ports, subnets,
-            log, mirror, images, registry, maintenance_seconds, paused,
+            name,
+            address,
+            tls,
+            insecure,
+            schedulable,
+            autofill,
+            capacity,
+            memory_factor,
+            disk_floor,
+            fill,
+            public_address,
+            bind,
+            ports,
+            subnets,
+            log,
+            mirror,
+            images,
+            registry,
+            maintenance_seconds,
+            paused,
         } = change.clone();
         let mut row = before.clone();
         let now = Timestamp::now();
@@ -259,7 +337,8 @@ impl Orchestrator {
         }
         settings.ports = ports.unwrap_or(settings.ports);
         if let Some(subnets) = subnets {
-            settings.subnets = subnets.parse().map_err(|_| Error::field("subnets", format!("{subnets:?} is no IPv4 network such as 10.213.0.0/16")))?;
+            settings.subnets =
+                subnets.parse().map_err(|_| Error::field("subnets", format!("{subnets:?} is no IPv4 network such as 10.213.0.0/16")))?;
         }
         settings.log = log.unwrap_or_else(|| settings.log.clone());
         if let Some(mirror) = mirror {
@@ -279,7 +358,9 @@ impl Orchestrator {
         }
         match paused {
             Some(true) => (row.state, row.reason, row.since) = (Word(HostState::Paused), "paused by an operator".to_owned(), now.into()),
-            Some(false) if row.state.0 == HostState::Paused => (row.state, row.reason, row.since) = (Word(HostState::Active), String::new(), now.into()),
+            Some(false) if row.state.0 == HostState::Paused => {
+                (row.state, row.reason, row.since) = (Word(HostState::Active), String::new(), now.into())
+            }
             _ => {}
         }
         Ok(row)
@@ -299,7 +380,10 @@ impl Orchestrator {
                 return Err(Error::field("forget", format!("type the host's name, {:?}, to forget it", row.name)));
             }
             if row.state.0 != HostState::Unreachable {
-                return Err(Error::conflict("host_reachable", format!("host {} is {}; only an unreachable host can be forgotten: use reset and delete", row.name, row.state.0)));
+                return Err(Error::conflict(
+                    "host_reachable",
+                    format!("host {} is {}; only an unreachable host can be forgotten: use reset and delete", row.name, row.state.0),
+                ));
             }
             for live in tx.operations_live().await?.into_iter().filter(|o| o.host_id == row.id) {
                 superseded.push(live.id);
@@ -316,17 +400,26 @@ impl Orchestrator {
                     tx.lease_save(lease).await?;
                 }
                 let detail = format!("left behind on {}: cluster {} generation {}", row.address, cluster.name, cluster.generation);
-                tx.audit_insert(Audit { author: &caller.account, verb: "host_forget", subject: &cluster.id.to_string(), detail }, now).await?;
+                tx.audit_insert(Audit { author: &caller.account, verb: "host_forget", subject: &cluster.id.to_string(), detail }, now)
+                    .await?;
                 self.inner.live.forget(cluster.id);
                 tx.cluster_bury(cluster, now).await?;
             }
         } else if !clusters.is_empty() {
-            let message = format!("host {} still has {} clusters; reset it first (chainpool host reset {})", row.name, clusters.len(), row.name);
+            let message =
+                format!("host {} still has {} clusters; reset it first (chainpool host reset {})", row.name, clusters.len(), row.name);
             return Err(Error::conflict("host_not_empty", message));
         } else if let Some(live) = tx.operation_of_host(row.id).await? {
-            return Err(Error::conflict("operation_running", format!("host {} has an operation under way ({}); wait for it", row.name, live.kind.0)));
+            return Err(Error::conflict(
+                "operation_running",
+                format!("host {} has an operation under way ({}); wait for it", row.name, live.kind.0),
+            ));
         }
-        tx.audit_insert(Audit { author: &caller.account, verb: "host_delete", subject: &row.id.to_string(), detail: row.name.clone() }, now).await?;
+        tx.audit_insert(
+            Audit { author: &caller.account, verb: "host_delete", subject: &row.id.to_string(), detail: row.name.clone() },
+            now,
+        )
+        .await?;
         tx.host_delete(row.id).await?;
         self.accepted(tx, &superseded).await?;
         self.inner.agents.forget(row.id);
@@ -380,7 +473,10 @@ impl Orchestrator {
         let clusters = tx.clusters_of(id).await?;
         let leased: Vec<&str> = clusters.iter().filter(|c| c.leased).map(|c| c.name.as_str()).collect();
         if !leased.is_empty() {
-            return Err(Error::conflict("host_in_use", format!("host {} has applied clusters ({}); release them first", row.name, leased.join(", "))));
+            return Err(Error::conflict(
+                "host_in_use",
+                format!("host {} has applied clusters ({}); release them first", row.name, leased.join(", ")),
+            ));
         }
         let operation = self.accept_host(&mut tx, &row, OperationKind::HostReset, Arguments::default(), &cause).await?;
         row.autofill = false;
@@ -406,11 +502,15 @@ impl Orchestrator {
             return Err(Error::field("clusters", "name at least one unclaimed cluster id; chainpool status lists them"));
         }
         if let Some(unknown) = adopt.clusters.iter().find(|id| !unclaimed.contains(id)) {
-            return Err(Error::field("clusters", format!("{unknown} is not unclaimed on host {}; chainpool status lists what is", row.name)));
+            return Err(Error::field(
+                "clusters",
+                format!("{unknown} is not unclaimed on host {}; chainpool status lists what is", row.name),
+            ));
         }
         let mut tx = self.store().begin().await?;
         let arguments = Arguments { adopt: adopt.clusters, ..Arguments::default() };
-        let operation = self.accept_host(&mut tx, &row, OperationKind::HostAdopt, arguments, &Cause::of(caller, "adopt was asked for")).await?;
+        let operation =
+            self.accept_host(&mut tx, &row, OperationKind::HostAdopt, arguments, &Cause::of(caller, "adopt was asked for")).await?;
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, &[]).await?;
         self.view_operation(operation, true).await
@@ -441,11 +541,17 @@ fn secrets(tls: Option<api::HostTls>, registry: Option<api::HostRegistry>) -> Ho
 }
 
 fn unreachable(address: &str, error: &chainpool_agent::Error) -> Error {
-    Error::Unavailable(format!("no engine was found at {address}: {error}. Check that it runs, that the address is right, and that this machine may reach it"))
+    Error::Unavailable(format!(
+        "no engine was found at {address}: {error}. Check that it runs, that the address is right, and that this machine may reach it"
+    ))
 }
 
 fn is_syslog_server(server: &str) -> bool {
-    ["udp://", "tcp://", "tcp+tls://"].iter().any(|scheme| server.strip_prefix(scheme).is_some_and(|rest| rest.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())))
+    ["udp://", "tcp://", "tcp+tls://"].iter().any(|scheme| {
+        server
+            .strip_prefix(scheme)
+            .is_some_and(|rest| rest.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()))
+    })
 }
 
 /// The address at which users reach a host's clusters: the host part of a tcp address, or this machine's own.

@@ -29,9 +29,14 @@ impl Orchestrator {
         let now = Timestamp::now();
         let before = row.state.0;
         let (state, reason, probe) = match agent.agent.probe().await {
-            Ok(probe) if probe.engine_id != row.engine_id => {
-                (HostState::Paused, format!("another engine answers at {} ({}): nothing is done there until it is the right one again", row.address, probe.name), None)
-            }
+            Ok(probe) if probe.engine_id != row.engine_id => (
+                HostState::Paused,
+                format!(
+                    "another engine answers at {} ({}): nothing is done there until it is the right one again",
+                    row.address, probe.name
+                ),
+                None,
+            ),
             Ok(probe) => match before {
                 HostState::Paused => (HostState::Paused, row.reason.clone(), Some(probe)),
                 _ => (HostState::Active, String::new(), Some(probe)),
@@ -39,7 +44,7 @@ impl Orchestrator {
             Err(error) => (if before == HostState::Paused { before } else { HostState::Unreachable }, error.to_string(), None),
         };
         if let Some(probe) = &probe {
-            self.inner.status.taken_put(row.id, probe.taken.clone());
+            self.inner.status.taken_put(row.id, probe.taken.clone(), probe.taken_ports.clone());
         }
         self.host_store(&row, state, reason, probe.as_ref().map(|p| info(p, now))).await?;
         if state != before {
@@ -96,10 +101,14 @@ impl Orchestrator {
             let newest = listed.objects.iter().map(|o| o.generation).max().unwrap_or(0);
             let oldest = listed.objects.iter().map(|o| o.generation).min().unwrap_or(0);
             match read.cluster(id).await? {
-                Some(cluster) if newest > number(cluster.generation) || cluster.host_id != row.id => unclaimed.push(claim(row, id, &listed)),
+                Some(cluster) if newest > number(cluster.generation) || cluster.host_id != row.id => {
+                    unclaimed.push(claim(row, id, &listed))
+                }
                 Some(cluster) if paused || cluster.operation_id.is_some() || cluster.created_at.0 > listed_at => {}
                 Some(cluster) if cluster.gone_at.is_some() => agent.agent.drop_cluster(ClusterId(id), number(cluster.generation)).await?,
-                Some(cluster) if oldest < number(cluster.generation) => agent.agent.drop_cluster(ClusterId(id), number(cluster.generation) - 1).await?,
+                Some(cluster) if oldest < number(cluster.generation) => {
+                    agent.agent.drop_cluster(ClusterId(id), number(cluster.generation) - 1).await?
+                }
                 Some(_) => {}
                 // An adopt under way is removing it.
                 None if read.operation_of_host(row.id).await?.is_some() => {}
@@ -150,9 +159,14 @@ impl Orchestrator {
             }
         }
         let entries: BTreeSet<String> = row.settings.0.fill.iter().map(crate::fill::fill_key).collect();
-        for (key, pause) in row.fill_state.0.iter().filter(|(key, pause)| entries.contains(*key) && pause.failures >= crate::fill::FAILURES_TO_PAUSE) {
+        for (key, pause) in
+            row.fill_state.0.iter().filter(|(key, pause)| entries.contains(*key) && pause.failures >= crate::fill::FAILURES_TO_PAUSE)
+        {
             let wait = pause.next_at.millis_since(now).max(0) / 1000;
-            problems.push(format!("host {}: fill entry {key} failed {} times, next try in {wait} s: {}", row.name, pause.failures, pause.reason));
+            problems.push(format!(
+                "host {}: fill entry {key} failed {} times, next try in {wait} s: {}",
+                row.name, pause.failures, pause.reason
+            ));
         }
         problems
     }

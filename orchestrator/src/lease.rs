@@ -88,7 +88,9 @@ impl Orchestrator {
         let matching: Vec<_> = rows.iter().filter(fits).collect();
         if matching.is_empty() {
             let kinds: BTreeMap<String, usize> = rows.iter().fold(BTreeMap::new(), |mut kinds, row| {
-                *kinds.entry(format!("{} {} ({} nodes, {}, {})", row.network_type, row.version, row.size, row.preset, row.consensus)).or_default() += 1;
+                *kinds
+                    .entry(format!("{} {} ({} nodes, {}, {})", row.network_type, row.version, row.size, row.preset, row.consensus))
+                    .or_default() += 1;
                 kinds
             });
             let there = if kinds.is_empty() { "the pool is empty".to_owned() } else { format!("the pool has {}", list(&kinds)) };
@@ -106,7 +108,10 @@ impl Orchestrator {
             *why.entry(reason).or_default() += 1;
         }
         let count = matching.len();
-        Ok(Error::conflict("nothing_free", format!("{count} clusters match and none is free: {}; try again later, or ask an operator for more capacity", list(&why))))
+        Ok(Error::conflict(
+            "nothing_free",
+            format!("{count} clusters match and none is free: {}; try again later, or ask an operator for more capacity", list(&why)),
+        ))
     }
 
     /// Lists leases; a user sees its own.
@@ -171,7 +176,13 @@ impl Orchestrator {
     }
 
     /// Ends an active lease and accepts the reset of its cluster in the same transaction, even when its host is away.
-    pub(crate) async fn end_lease(&self, lease: Uuid, state: LeaseState, cause: &Cause, caller: Option<&Caller>) -> Result<Option<LeaseRow>> {
+    pub(crate) async fn end_lease(
+        &self,
+        lease: Uuid,
+        state: LeaseState,
+        cause: &Cause,
+        caller: Option<&Caller>,
+    ) -> Result<Option<LeaseRow>> {
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
         let Some(mut row) = tx.lease(lease).await?.filter(|row| row.state.0 == LeaseState::Active) else { return Ok(None) };
@@ -182,7 +193,16 @@ impl Orchestrator {
         row.state = Word(state);
         row.ended_at = Some(now.into());
         row.operation_id = Some(operation.id);
-        tx.audit_insert(Audit { author: &cause.author, verb: "lease_release", subject: &lease.to_string(), detail: format!("{state}, held by {}", row.holder) }, now).await?;
+        tx.audit_insert(
+            Audit {
+                author: &cause.author,
+                verb: "lease_release",
+                subject: &lease.to_string(),
+                detail: format!("{state}, held by {}", row.holder),
+            },
+            now,
+        )
+        .await?;
         tx.lease_save(row.clone()).await?;
         if let Some(caller) = caller {
             self.remember(&mut tx, caller, lease).await?;
@@ -242,11 +262,19 @@ fn list(counts: &BTreeMap<String, usize>) -> String {
 
 /// The holder, operators, and tokens for other holders; to all others the lease does not exist.
 fn may_use(caller: &Caller, row: &LeaseRow) -> Result<()> {
-    if caller.role >= Role::Operator || caller.lease_any || row.holder == caller.account { Ok(()) } else { Err(Error::not_found("lease", row.id.to_string())) }
+    if caller.role >= Role::Operator || caller.lease_any || row.holder == caller.account {
+        Ok(())
+    } else {
+        Err(Error::not_found("lease", row.id.to_string()))
+    }
 }
 
 fn must_be_active(row: &LeaseRow) -> Result<()> {
-    if row.state.0 == LeaseState::Active { Ok(()) } else { Err(Error::conflict("lease_over", format!("the lease is over ({}); apply for another", row.state.0))) }
+    if row.state.0 == LeaseState::Active {
+        Ok(())
+    } else {
+        Err(Error::conflict("lease_over", format!("the lease is over ({}); apply for another", row.state.0)))
+    }
 }
 
 /// How long a lease lives: a day when nobody says, 30 days at most, without end for operators only.
@@ -254,7 +282,9 @@ fn ttl(caller: &Caller, seconds: Option<u64>) -> Result<Option<i64>> {
     match seconds.unwrap_or(DAY) {
         0 if caller.role >= Role::Operator => Ok(None),
         0 => Err(Error::field("ttl_seconds", "a lease without end needs an operator; use 1 to 2592000 seconds (30 days)")),
-        ttl if ttl > 30 * DAY => Err(Error::field("ttl_seconds", format!("{ttl} is above 2592000 seconds (30 days); a lease can be renewed"))),
+        ttl if ttl > 30 * DAY => {
+            Err(Error::field("ttl_seconds", format!("{ttl} is above 2592000 seconds (30 days); a lease can be renewed")))
+        }
         ttl => Ok(Some(i64::try_from(ttl).map_err(Error::internal)?)),
     }
 }

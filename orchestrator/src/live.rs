@@ -55,7 +55,11 @@ impl Live {
     /// What was last seen of a cluster in this generation.
     pub(crate) fn seen(&self, cluster: Uuid, generation: u32) -> Seen {
         let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        clusters.get(&cluster).filter(|seen| seen.generation == generation).cloned().unwrap_or_else(|| Seen { generation, ..Seen::default() })
+        clusters
+            .get(&cluster)
+            .filter(|seen| seen.generation == generation)
+            .cloned()
+            .unwrap_or_else(|| Seen { generation, ..Seen::default() })
     }
 
     /// Changes what is known of a cluster in this generation.

@@ -16,7 +16,10 @@ pub(crate) fn ports(range: (u16, u16), taken: &BTreeSet<u16>, layout: &Layout) -
 
 /// The lowest free /26. `None` when the range has none left.
 pub(crate) fn subnet(range: Ipv4Net, taken: &BTreeSet<Ipv4Net>) -> Option<Ipv4Net> {
-    range.subnets(SUBNET_PREFIX.max(range.prefix_len())).ok()?.find(|net| !taken.iter().any(|other| other.contains(net) || net.contains(other)))
+    range
+        .subnets(SUBNET_PREFIX.max(range.prefix_len()))
+        .ok()?
+        .find(|net| !taken.iter().any(|other| other.contains(net) || net.contains(other)))
 }
 
 /// A host that might take a cluster.

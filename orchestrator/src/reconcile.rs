@@ -79,7 +79,8 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     let wanted = evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name));
     let start: Vec<String> = wanted.clone().filter(|(_, node)| node.process != "running").map(|(name, _)| name.clone()).collect();
     let silent = |name: &String| seen.silent.get(name).is_some_and(|since| now.millis_since(*since) >= SILENT_MS);
-    let restart: Vec<String> = wanted.filter(|(name, node)| node.process == "running" && silent(name)).map(|(name, _)| name.clone()).collect();
+    let restart: Vec<String> =
+        wanted.filter(|(name, node)| node.process == "running" && silent(name)).map(|(name, _)| name.clone()).collect();
     let idle = start.is_empty() && restart.is_empty();
     let again_too_soon = seen.repaired_at.is_some_and(|at| now.millis_since(at) < BETWEEN_MS);
     // Without a node to mend, a free cluster can still be proven healthy; an applied one is left to its ledger.
@@ -102,12 +103,21 @@ mod tests {
         bad_ms: i64,
     }
 
-    const BASE: Case = Case { verdict: HealthState::Degraded, leased: false, live: false, held_back: false, process: "exited 137", silent_ms: None, bad_ms: 0 };
+    const BASE: Case = Case {
+        verdict: HealthState::Degraded,
+        leased: false,
+        live: false,
+        held_back: false,
+        process: "exited 137",
+        silent_ms: None,
+        bad_ms: 0,
+    };
 
     fn run(case: &Case) -> Decision {
         let now = Timestamp(1_000_000);
         let node = |process: &str| NodeEvidence { process: process.into(), ..NodeEvidence::default() };
-        let evidence = Evidence { nodes: [("v0".to_owned(), node("running")), ("v1".to_owned(), node(case.process))].into(), ..Evidence::default() };
+        let evidence =
+            Evidence { nodes: [("v0".to_owned(), node("running")), ("v1".to_owned(), node(case.process))].into(), ..Evidence::default() };
         let since = Some(Timestamp(now.0 - case.bad_ms));
         let seen = Seen {
             bad_since: since,
@@ -117,7 +127,18 @@ mod tests {
         };
         let stopped = BTreeSet::new();
         let Case { verdict, leased, live, held_back, .. } = *case;
-        decide(&Situation { verdict, leased, live, settling: false, held_back, needs_proof: false, evidence: &evidence, seen: &seen, stopped: &stopped, now })
+        decide(&Situation {
+            verdict,
+            leased,
+            live,
+            settling: false,
+            held_back,
+            needs_proof: false,
+            evidence: &evidence,
+            seen: &seen,
+            stopped: &stopped,
+            now,
+        })
     }
 
     fn start() -> Decision {

@@ -8,7 +8,7 @@ use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, Ope
 use chainpool_store::{Audit, ClusterRow};
 use ipnet::Ipv4Net;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     sync::{Mutex, PoisonError},
 };
@@ -28,7 +28,7 @@ struct Found {
     pass: Option<(Timestamp, u64)>,
     lag_ms: u64,
     fill: BTreeMap<Uuid, String>,
-    taken: BTreeMap<Uuid, Vec<Ipv4Net>>,
+    taken: BTreeMap<Uuid, (Vec<Ipv4Net>, BTreeSet<u16>)>,
 }
 
 impl StatusCache {
@@ -44,12 +44,12 @@ impl StatusCache {
         self.with(|found| found.unclaimed.get(&host).cloned().unwrap_or_default())
     }
 
-    /// The networks that a host was last seen to use for others than us.
-    pub(crate) fn taken_put(&self, host: Uuid, taken: Vec<Ipv4Net>) {
-        self.with(|found| found.taken.insert(host, taken));
+    /// The networks and ports that a host was last seen to use for others than us.
+    pub(crate) fn taken_put(&self, host: Uuid, networks: Vec<Ipv4Net>, ports: BTreeSet<u16>) {
+        self.with(|found| found.taken.insert(host, (networks, ports)));
     }
 
-    pub(crate) fn taken(&self, host: Uuid) -> Vec<Ipv4Net> {
+    pub(crate) fn taken(&self, host: Uuid) -> (Vec<Ipv4Net>, BTreeSet<u16>) {
         self.with(|found| found.taken.get(&host).cloned().unwrap_or_default())
     }
 
@@ -78,7 +78,9 @@ impl Orchestrator {
         let mut host_views = Vec::new();
         for host in &hosts {
             let mut own = Self::host_problems(host, now);
-            own.extend(self.inner.status.with(|found| found.fill.get(&host.id).map(|why| format!("host {} is not filled: {why}", host.name))));
+            own.extend(
+                self.inner.status.with(|found| found.fill.get(&host.id).map(|why| format!("host {} is not filled: {why}", host.name))),
+            );
             problems.extend(own.iter().cloned());
             let mut counts = counts(clusters.iter().filter(|c| c.host_id == host.id), now);
             counts.capacity = number(host.capacity);
@@ -88,7 +90,14 @@ impl Orchestrator {
         problems.extend(clusters.iter().filter_map(cluster_problem));
         let known: Vec<Uuid> = hosts.iter().map(|h| h.id).collect();
         let unclaimed: Vec<_> = known.iter().flat_map(|id| self.inner.status.unclaimed(*id)).collect();
-        problems.extend(unclaimed.iter().map(|u| format!("host {}: {} objects of cluster {} are unclaimed; chainpool host adopt removes them", u.host, u.objects.len(), u.cluster_id)));
+        problems.extend(unclaimed.iter().map(|u| {
+            format!(
+                "host {}: {} objects of cluster {} are unclaimed; chainpool host adopt removes them",
+                u.host,
+                u.objects.len(),
+                u.cluster_id
+            )
+        }));
         let database = self.database_status();
         if !database.ok {
             problems.push(format!("the database: {}", database.message));
@@ -189,7 +198,11 @@ impl Orchestrator {
         caller.must_be(Role::Admin)?;
         let mut tx = self.store().begin().await?;
         tx.setting_put("paused", "false").await?;
-        tx.audit_insert(Audit { author: &caller.account, verb: "resume", subject: "installation", detail: String::new() }, Timestamp::now()).await?;
+        tx.audit_insert(
+            Audit { author: &caller.account, verb: "resume", subject: "installation", detail: String::new() },
+            Timestamp::now(),
+        )
+        .await?;
         tx.commit("resumed").await?;
         Ok(())
     }
@@ -202,7 +215,11 @@ impl Orchestrator {
         let file = File::open(&path).map_err(Error::internal)?;
         std::fs::remove_file(&path).map_err(Error::internal)?;
         let mut tx = self.store().begin().await?;
-        tx.audit_insert(Audit { author: &caller.account, verb: "backup", subject: "installation", detail: String::new() }, Timestamp::now()).await?;
+        tx.audit_insert(
+            Audit { author: &caller.account, verb: "backup", subject: "installation", detail: String::new() },
+            Timestamp::now(),
+        )
+        .await?;
         tx.commit("backup noted").await?;
         Ok(file)
     }

@@ -129,7 +129,8 @@ impl Orchestrator {
                 self.step_node(operation, node, &power).await
             }
             Action::Restart { node } => {
-                let life: Option<Incarnation> = memo.map(|m| serde_json::from_value(m.clone())).transpose().map_err(Error::internal)?.flatten();
+                let life: Option<Incarnation> =
+                    memo.map(|m| serde_json::from_value(m.clone())).transpose().map_err(Error::internal)?.flatten();
                 self.step_node(operation, node, &Power::On { after: life }).await
             }
             Action::Answer { nodes } => self.step_answer(operation, nodes, deadline).await,
@@ -155,7 +156,9 @@ impl Orchestrator {
 
     async fn spec_of(&self, ground: &Ground) -> Result<Arc<ClusterSpec>, StepError> {
         let spec = self.spec(ground.cluster.id, ground.key.generation).await?;
-        spec.ok_or_else(|| Error::internal(format!("cluster {} has no spec of generation {}", ground.cluster.name, ground.key.generation)).into())
+        spec.ok_or_else(|| {
+            Error::internal(format!("cluster {} has no spec of generation {}", ground.cluster.name, ground.key.generation)).into()
+        })
     }
 
     async fn nodes_of(&self, ground: &Ground) -> Result<(Arc<dyn NetworkType>, Nodes), StepError> {

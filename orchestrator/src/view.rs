@@ -130,7 +130,12 @@ impl Orchestrator {
             state: row.state.0,
             generation: number(row.generation),
             chain_id: row.chain_id,
-            health: api::Health { state: row.health.0, reason: row.health_reason, since: row.health_since.0, checked_at: seen.checked_at.max(stored) },
+            health: api::Health {
+                state: row.health.0,
+                reason: row.health_reason,
+                since: row.health_since.0,
+                checked_at: seen.checked_at.max(stored),
+            },
             holder: lease.map(|l| l.holder.clone()),
             lease_id: lease.map(|l| l.id),
             operation_id: row.operation_id,
@@ -240,7 +245,9 @@ impl Orchestrator {
                 state,
                 started_at: child.started_at.map(|m| m.0),
                 ended_at: child.ended_at.map(|m| m.0),
-                note: child.error.or_else(|| (state == StepState::Started).then(|| format!("{done} of {total} steps, operation {}", child.id))),
+                note: child
+                    .error
+                    .or_else(|| (state == StepState::Started).then(|| format!("{done} of {total} steps, operation {}", child.id))),
             });
         }
         Ok(steps)

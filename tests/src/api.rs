@@ -57,7 +57,8 @@ impl Api {
         if status.is_success() {
             return Ok((status, text));
         }
-        let problem: Problem = serde_json::from_str(&text).map_err(|e| anyhow!("{path} answered {status} without a problem body ({e}): {text}"))?;
+        let problem: Problem =
+            serde_json::from_str(&text).map_err(|e| anyhow!("{path} answered {status} without a problem body ({e}): {text}"))?;
         Err(Refused { status, problem }.into())
     }
 

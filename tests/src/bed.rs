@@ -104,7 +104,10 @@ impl Bed {
         let mut tasks: Vec<JoinHandle<Result<()>>> = Vec::new();
         let (serving, token_stop) = (orchestrator.clone(), stop.clone());
         tasks.push(tokio::spawn(async move {
-            Ok(chainpool_server::serve(serving, config, token_stop, |at| { bound.send(at).ok(); }).await?)
+            Ok(chainpool_server::serve(serving, config, token_stop, |at| {
+                bound.send(at).ok();
+            })
+            .await?)
         }));
         if options.watchdog {
             let (watched, token_stop) = (orchestrator.clone(), stop.clone());
@@ -189,7 +192,11 @@ impl Bed {
     pub async fn cluster_when(&self, id: uuid::Uuid, what: &str, wanted: impl Fn(&Cluster) -> bool) -> Result<Cluster> {
         within(LONG, what, async || {
             let now = self.cluster(id).await?;
-            Ok(if wanted(&now) { Ok(now) } else { Err(format!("{} generation {} is {}, {:?}", now.name, now.generation, now.state, now.health)) })
+            Ok(if wanted(&now) {
+                Ok(now)
+            } else {
+                Err(format!("{} generation {} is {}, {:?}", now.name, now.generation, now.state, now.health))
+            })
         })
         .await
     }

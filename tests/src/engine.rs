@@ -5,8 +5,8 @@ use bollard::{
     API_DEFAULT_VERSION, Docker,
     models::{ContainerCreateBody, NetworkCreateRequest, VolumeCreateRequest},
     query_parameters::{
-        CreateContainerOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
-        RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+        CreateContainerOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+        ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
     },
 };
 use std::collections::{BTreeSet, HashMap};
@@ -60,7 +60,8 @@ impl Engine {
         let containers = self.docker.list_containers(Some(ListContainersOptionsBuilder::new().all(true).filters(&filters).build())).await?;
         let networks = self.docker.list_networks(Some(ListNetworksOptionsBuilder::new().filters(&filters).build())).await?;
         let volumes = self.docker.list_volumes(Some(ListVolumesOptionsBuilder::new().filters(&filters).build())).await?;
-        let mut names: Vec<String> = containers.into_iter().flat_map(|c| c.names.unwrap_or_default()).map(|n| format!("container {n}")).collect();
+        let mut names: Vec<String> =
+            containers.into_iter().flat_map(|c| c.names.unwrap_or_default()).map(|n| format!("container {n}")).collect();
         names.extend(networks.into_iter().filter_map(|n| n.name).map(|n| format!("network {n}")));
         names.extend(volumes.volumes.unwrap_or_default().into_iter().map(|v| format!("volume {}", v.name)));
         Ok(names)
@@ -70,7 +71,9 @@ impl Engine {
     pub async fn containers_of(&self, cluster: uuid::Uuid) -> Result<Vec<(String, HashMap<String, String>)>> {
         let filters = HashMap::from([("label", vec![format!("chainpool.cluster={cluster}")])]);
         let listed = self.docker.list_containers(Some(ListContainersOptionsBuilder::new().all(true).filters(&filters).build())).await?;
-        let name = |c: &bollard::models::ContainerSummary| c.names.clone().unwrap_or_default().first().map(|n| n.trim_start_matches('/').to_owned());
+        let name = |c: &bollard::models::ContainerSummary| {
+            c.names.clone().unwrap_or_default().first().map(|n| n.trim_start_matches('/').to_owned())
+        };
         Ok(listed.into_iter().filter_map(|c| Some((name(&c)?, c.labels.unwrap_or_default()))).collect())
     }
 
@@ -113,7 +116,8 @@ impl Engine {
     /// The content of the file of this name in a container's ledger data.
     pub async fn file(&self, name: &str, file: &str) -> Result<Vec<u8>> {
         use futures::TryStreamExt;
-        let options = bollard::query_parameters::DownloadFromContainerOptionsBuilder::new().path(&format!("/cometbft/home/data/{file}")).build();
+        let options =
+            bollard::query_parameters::DownloadFromContainerOptionsBuilder::new().path(&format!("/cometbft/home/data/{file}")).build();
         let archive: Vec<u8> = self.docker.download_from_container(name, Some(options)).map_ok(|b| b.to_vec()).try_concat().await?;
         // One file in a tar: a header block of 512 bytes with the size in octal, then the content.
         let size = std::str::from_utf8(archive.get(124..135).context("a tar header")?)?;
@@ -137,7 +141,8 @@ impl Engine {
 
     /// Makes a container that is not ours.
     pub async fn foreign_container(&self, name: &str) -> Result<String> {
-        let body = ContainerCreateBody { image: Some(IMAGE.to_owned()), cmd: Some(vec!["version".to_owned()]), ..ContainerCreateBody::default() };
+        let body =
+            ContainerCreateBody { image: Some(IMAGE.to_owned()), cmd: Some(vec!["version".to_owned()]), ..ContainerCreateBody::default() };
         Ok(self.docker.create_container(Some(CreateContainerOptionsBuilder::new().name(name).build()), body).await?.id)
     }
 
@@ -155,7 +160,10 @@ impl Engine {
     /// Removes what is not ours again; fails when any of it has gone.
     pub async fn remove_foreign(&self, foreign: &Foreign) -> Result<()> {
         for id in &foreign.containers {
-            self.docker.remove_container(id, Some(RemoveContainerOptionsBuilder::new().force(true).build())).await.context("a foreign container is gone")?;
+            self.docker
+                .remove_container(id, Some(RemoveContainerOptionsBuilder::new().force(true).build()))
+                .await
+                .context("a foreign container is gone")?;
         }
         for id in &foreign.networks {
             self.docker.remove_network(id).await.context("a foreign network is gone")?;

@@ -23,7 +23,12 @@ pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken)
         match orchestrator.hosts_to_watch().await {
             Ok(hosts) => {
                 let hosts: HashSet<Uuid> = hosts.into_iter().collect();
-                ears.retain(|host, ear| hosts.contains(host) || { ear.cancel(); false });
+                ears.retain(|host, ear| {
+                    hosts.contains(host) || {
+                        ear.cancel();
+                        false
+                    }
+                });
                 for host in hosts {
                     ears.entry(host).or_insert_with(|| {
                         let token = stop.child_token();

@@ -15,8 +15,14 @@ mod text_enum;
 mod time;
 
 pub use account::{Account, AccountCreate, PasswordSet, ResetLink, Role, Session, SignIn, Token, TokenCreate, TokenMade, WhoAmI};
-pub use cluster::{Cluster, ClusterCreate, ClusterFilter, ClusterState, ClusterUpdate, Endpoint, Evidence, Health, HealthChange, HealthState, Node, NodeEvidence, Proof};
-pub use host::{Fill, Host, HostAdopt, HostCreate, HostFilter, HostForget, HostLog, HostPlatform, HostRegistry, HostState, HostTls, HostUpdate, LogLevel, LogType, Platform, Unclaimed};
+pub use cluster::{
+    Cluster, ClusterCreate, ClusterFilter, ClusterState, ClusterUpdate, Endpoint, Evidence, Health, HealthChange, HealthState, Node,
+    NodeEvidence, Proof,
+};
+pub use host::{
+    Fill, Host, HostAdopt, HostCreate, HostFilter, HostForget, HostLog, HostPlatform, HostRegistry, HostState, HostTls, HostUpdate,
+    LogLevel, LogType, Platform, Unclaimed,
+};
 pub use lease::{Apply, Bundle, BundleNode, Lease, LeaseFilter, LeaseState, Renew};
 pub use network::{NetworkType, Parameter, ParameterKind, Preset};
 pub use operation::{Operation, OperationFilter, OperationKind, OperationState, Step, StepState};

@@ -1,8 +1,8 @@
 //! One kind of time: milliseconds since 1970 inside, RFC 3339 in UTC outside.
 
+use ::time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{fmt, str::FromStr};
-use ::time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
 /// A moment, to the millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

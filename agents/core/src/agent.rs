@@ -1,6 +1,9 @@
 //! The trait that a platform implements, and what its verbs take and give.
 
-use crate::{ClusterId, ClusterKey, Generation, ImageRef, Incarnation, InstanceId, NetworkSpec, NodeName, NodeSpec, Observation, PlatformKind, Port, Probe, Result, Scope, Secret};
+use crate::{
+    ClusterId, ClusterKey, Generation, ImageRef, Incarnation, InstanceId, NetworkSpec, NodeName, NodeSpec, Observation, PlatformKind, Port,
+    Probe, Result, Scope, Secret,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;

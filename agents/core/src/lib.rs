@@ -12,10 +12,17 @@ mod observed;
 mod secret;
 mod spec;
 
-pub use agent::{Agent, ByteStream, Capabilities, Connection, LogLine, LogQuery, LogStream, Platform, Power, Tls, Volumes, Wake, WakeStream};
+pub use agent::{
+    Agent, ByteStream, Capabilities, Connection, LogLine, LogQuery, LogStream, Platform, Power, Tls, Volumes, Wake, WakeStream,
+};
 pub use error::{Error, Result};
 pub use ids::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, NodeNameError};
-pub use names::{LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_NODE, Labels, network_name, node_object_name, volume_name};
+pub use names::{
+    LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_NODE, Labels, network_name, node_object_name, volume_name,
+};
 pub use observed::{Incarnation, NodeState, Object, ObjectKind, Observation, PlatformKind, Probe, Scope, SwarmRole};
 pub use secret::Secret;
-pub use spec::{Audience, Boot, ClusterSpec, File, ImageRef, Limits, LogConfig, LogType, NetworkSpec, NodeSpec, Port, Protocol, SealedSpec, SpecHash, Variable, Volume};
+pub use spec::{
+    Audience, Boot, ClusterSpec, File, ImageRef, Limits, LogConfig, LogType, NetworkSpec, NodeSpec, Port, Protocol, SealedSpec, SpecHash,
+    Variable, Volume,
+};

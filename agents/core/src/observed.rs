@@ -3,7 +3,7 @@
 use crate::{ClusterId, Generation, NodeName, SpecHash};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 /// The kinds of platform. Data for people and for the host's type field; nobody above an agent branches on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -71,6 +71,9 @@ pub struct Probe {
     /// Networks in use there that are not this instance's: other networks of the platform, and the machine's own
     /// routes where they can be read. A cluster's network must overlap none of them.
     pub taken: Vec<Ipv4Net>,
+    /// Ports in use there that are not this instance's: published by other containers, and listened on by the
+    /// machine's own programs where that can be read.
+    pub taken_ports: BTreeSet<u16>,
 }
 
 /// How far to look.

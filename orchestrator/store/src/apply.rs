@@ -11,8 +11,8 @@ use crate::{
 };
 use chainpool_api::{Event, LeaseState, Noun, OperationKind, OperationState, Timestamp};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait, Value,
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
 use std::collections::{BTreeMap, HashMap};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -79,7 +79,8 @@ impl Store {
 impl ApplyOrder {
     /// The filter in one canonical text: equal texts are equal filters.
     fn filter(&self) -> String {
-        let Self { network_type, preset, version, size, consensus, host, labels, holder: _, author: _, single: _, ttl_seconds: _, key: _ } = self;
+        let Self { network_type, preset, version, size, consensus, host, labels, holder: _, author: _, single: _, ttl_seconds: _, key: _ } =
+            self;
         serde_json::json!([network_type, preset, version, size, consensus, host, labels]).to_string()
     }
 
@@ -91,7 +92,9 @@ impl ApplyOrder {
             sql.push_str(condition);
             values.push(value);
         };
-        for (column, text) in [("network_type", &self.network_type), ("preset", &self.preset), ("version", &self.version), ("consensus", &self.consensus)] {
+        for (column, text) in
+            [("network_type", &self.network_type), ("preset", &self.preset), ("version", &self.version), ("consensus", &self.consensus)]
+        {
             if let Some(text) = text {
                 and(&format!("{column} = ?"), text.clone().into());
             }
@@ -127,7 +130,11 @@ impl Writer {
 }
 
 /// Grants a batch; when that fails, each alone, so that one bad member does not fail the others.
-async fn settle(connection: &DatabaseConnection, events: &broadcast::Sender<Event>, orders: &[ApplyOrder]) -> Vec<Result<Option<ApplyOutcome>>> {
+async fn settle(
+    connection: &DatabaseConnection,
+    events: &broadcast::Sender<Event>,
+    orders: &[ApplyOrder],
+) -> Vec<Result<Option<ApplyOutcome>>> {
     match grant(connection, events, orders).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         Err(error) if orders.len() == 1 => vec![Err(error)],
@@ -142,7 +149,11 @@ async fn settle(connection: &DatabaseConnection, events: &broadcast::Sender<Even
     }
 }
 
-async fn grant(connection: &DatabaseConnection, events: &broadcast::Sender<Event>, orders: &[ApplyOrder]) -> Result<Vec<Option<ApplyOutcome>>> {
+async fn grant(
+    connection: &DatabaseConnection,
+    events: &broadcast::Sender<Event>,
+    orders: &[ApplyOrder],
+) -> Result<Vec<Option<ApplyOutcome>>> {
     let options = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..TransactionOptions::default() };
     let transaction = connection.begin_with_options(options).await?;
     let now = Timestamp::now();
@@ -188,7 +199,8 @@ async fn grant(connection: &DatabaseConnection, events: &broadcast::Sender<Event
             drop(events.send(Event { noun, id }));
         }
     }
-    let single_made: Vec<_> = made.iter().filter(|(place, _)| orders[**place].single).map(|(place, lease)| (*place, lease.clone())).collect();
+    let single_made: Vec<_> =
+        made.iter().filter(|(place, _)| orders[**place].single).map(|(place, lease)| (*place, lease.clone())).collect();
     for (place, lease) in single_made {
         held.insert((orders[place].holder.clone(), filters[place].clone()), lease);
     }
@@ -295,8 +307,12 @@ async fn insert(transaction: &DatabaseTransaction, leases: impl Iterator<Item = 
         detail: format!("lease {} for {}", lease.id, lease.holder),
     });
     let lines: Vec<_> = lines.map(IntoActiveModel::into_active_model).collect();
-    lease::Entity::insert_many(leases.into_iter().cloned().map(IntoActiveModel::into_active_model)).exec_without_returning(transaction).await?;
+    lease::Entity::insert_many(leases.into_iter().cloned().map(IntoActiveModel::into_active_model))
+        .exec_without_returning(transaction)
+        .await?;
     audit::Entity::insert_many(lines).exec_without_returning(transaction).await?;
-    operation::Entity::insert_many(operations.into_iter().map(IntoActiveModel::into_active_model)).exec_without_returning(transaction).await?;
+    operation::Entity::insert_many(operations.into_iter().map(IntoActiveModel::into_active_model))
+        .exec_without_returning(transaction)
+        .await?;
     Ok(())
 }

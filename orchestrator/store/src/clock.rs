@@ -7,7 +7,7 @@ use std::{
 };
 
 const JUMP: Duration = Duration::from_secs(5);
-const HOLD: Duration = Duration::from_secs(60);
+const HOLD: Duration = Duration::from_mins(1);
 
 /// Tells the time, and whether it may be trusted to end something.
 #[derive(Debug)]

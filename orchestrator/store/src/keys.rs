@@ -63,7 +63,11 @@ impl Key {
 
     /// Opens what was sealed for the same purpose.
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Secret<Vec<u8>>> {
-        let broken = || Error::Key(format!("what was sealed as {purpose:?} does not open with this master key: restore the master.key that belongs to this database"));
+        let broken = || {
+            Error::Key(format!(
+                "what was sealed as {purpose:?} does not open with this master key: restore the master.key that belongs to this database"
+            ))
+        };
         let (nonce, rest) = sealed.split_at_checked(NONCE).ok_or_else(broken)?;
         let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| broken())?;
         self.cipher().decrypt(&XNonce::from(nonce), Payload { msg: rest, aad: purpose.as_bytes() }).map(Secret::new).map_err(|_| broken())

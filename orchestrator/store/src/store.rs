@@ -5,8 +5,8 @@ use chainpool_agent::InstanceId;
 use chainpool_api::{Event, Noun, Timestamp};
 use fs4::fs_std::FileExt;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
 use std::{
@@ -79,7 +79,19 @@ impl Store {
         let (instance, epoch) = begin_epoch(&Conn(write.clone()), &master).await?;
         let (events, _) = broadcast::channel(4096);
         let apply = apply::Writer::start(write.clone(), events.clone());
-        let inner = Inner { folder: folder.to_owned(), read, write, master, instance, epoch, clock: Clock::default(), events, hook, apply, lock: Mutex::new(Some(lock)) };
+        let inner = Inner {
+            folder: folder.to_owned(),
+            read,
+            write,
+            master,
+            instance,
+            epoch,
+            clock: Clock::default(),
+            events,
+            hook,
+            apply,
+            lock: Mutex::new(Some(lock)),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -90,7 +102,8 @@ impl Store {
 
     /// Begins to write. There is one writer at a time; the others wait here.
     pub async fn begin(&self) -> Result<Tx> {
-        let options = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..TransactionOptions::default() };
+        let options =
+            TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..TransactionOptions::default() };
         let transaction = self.inner.write.begin_with_options(options).await?;
         Ok(Tx { conn: Conn(transaction), changed: BTreeSet::new(), store: self.clone() })
     }
@@ -139,7 +152,11 @@ impl Store {
 
     /// Writes a consistent copy of the database to a new file.
     pub async fn copy_to(&self, path: &Path) -> Result<()> {
-        let statement = Statement::from_sql_and_values(self.inner.read.get_database_backend(), "VACUUM INTO ?", [path.to_string_lossy().into_owned().into()]);
+        let statement = Statement::from_sql_and_values(
+            self.inner.read.get_database_backend(),
+            "VACUUM INTO ?",
+            [path.to_string_lossy().into_owned().into()],
+        );
         self.inner.read.execute_raw(statement).await?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         Ok(())
@@ -147,7 +164,8 @@ impl Store {
 
     /// Lets the database check itself: `ok`, or what it found.
     pub async fn check(&self) -> Result<String> {
-        let row = self.inner.read.query_one_raw(Statement::from_string(self.inner.read.get_database_backend(), "PRAGMA quick_check(1)")).await?;
+        let row =
+            self.inner.read.query_one_raw(Statement::from_string(self.inner.read.get_database_backend(), "PRAGMA quick_check(1)")).await?;
         Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_else(|| "the check gave no answer".to_owned()))
     }
 

@@ -74,12 +74,9 @@ macro_rules! text_column {
 }
 
 text_column!(Word, [Display + FromStr<Err: Display>], T::to_string, |text| text.parse().map_err(foreign));
-text_column!(
-    Json,
-    [Serialize + DeserializeOwned],
-    |value| serde_json::to_string(value).expect("our documents have string keys"),
-    |text| serde_json::from_str(text).map_err(foreign)
-);
+text_column!(Json, [Serialize + DeserializeOwned], |value| serde_json::to_string(value).expect("our documents have string keys"), |text| {
+    serde_json::from_str(text).map_err(foreign)
+});
 
 impl From<Moment> for Value {
     fn from(moment: Moment) -> Self {

@@ -39,7 +39,14 @@ async fn main() -> Result<()> {
     });
     let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
     let orchestrator = Orchestrator::start(Config { data: folder, platforms, hook: Some(hook) }).await?;
-    let caller = Caller { account_id: uuid::Uuid::nil(), account: "admin".into(), role: api::Role::Admin, lease_any: true, request_id: None, key: None };
+    let caller = Caller {
+        account_id: uuid::Uuid::nil(),
+        account: "admin".into(),
+        role: api::Role::Admin,
+        lease_any: true,
+        request_id: None,
+        key: None,
+    };
     let operation = change(&orchestrator, &caller, &scenario).await?;
     loop {
         let now = orchestrator.operation_show(operation).await?;
@@ -67,7 +74,9 @@ async fn change(orchestrator: &Orchestrator, caller: &Caller, scenario: &str) ->
             orchestrator.cluster_reset(caller, "one", false).await?.id
         }
         "release" => {
-            let leases = orchestrator.lease_list(caller, &api::LeaseFilter { state: Some(api::LeaseState::Active), ..api::LeaseFilter::default() }).await?;
+            let leases = orchestrator
+                .lease_list(caller, &api::LeaseFilter { state: Some(api::LeaseState::Active), ..api::LeaseFilter::default() })
+                .await?;
             let lease = leases.items.first().context("there is a lease")?.id;
             arm();
             orchestrator.lease_release(caller, lease).await?.operation_id.context("a release wipes")?

@@ -9,11 +9,15 @@ use serde_json::{Value, json};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_made_stopped_started_restarted_reset_and_deleted() -> Result<()> {
     let bed = Bed::start(Options { capacity: 1, ..Options::default() }).await?;
-    let create: Operation = bed.api.post("/clusters", json!({"name": "one", "parameters": {"validators": 4}, "labels": {"team": "a"}})).await?;
+    let create: Operation =
+        bed.api.post("/clusters", json!({"name": "one", "parameters": {"validators": 4}, "labels": {"team": "a"}})).await?;
     let create = bed.done(&create).await?;
     ensure!(create.done == create.total && create.steps.iter().any(|s: &Step| s.title.contains("commit a transaction")), "{create:?}");
     let made = bed.cluster("one").await?;
-    ensure!(made.state == ClusterState::Ready && made.size == 4 && made.nodes.len() == 4 && made.health.state == HealthState::Healthy, "{made:?}");
+    ensure!(
+        made.state == ClusterState::Ready && made.size == 4 && made.nodes.len() == 4 && made.health.state == HealthState::Healthy,
+        "{made:?}"
+    );
     ensure!(made.labels["team"] == "a");
 
     let stop: Operation = bed.api.ask("/clusters/one/stop").await?;

@@ -7,12 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use chainpool_api::{Cluster, ClusterState, Host, Lease, Operation, OperationState, Page};
 use chainpool_tests::{Bed, Options, within};
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    process::Stdio,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 
 const LONG: Duration = Duration::from_secs(90);
 

@@ -46,7 +46,10 @@ async fn an_object_of_somebody_else_with_our_name_is_refused_and_untouched() -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_of_a_host_leaves_other_installations_alone() -> Result<()> {
-    let (one, two) = (Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?, Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?);
+    let (one, two) = (
+        Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?,
+        Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?,
+    );
     one.filled().await?;
     let other = two.filled().await?.remove(0);
     let theirs = two.engine.ours(&two.instance().await?).await?;

@@ -21,7 +21,11 @@ async fn a_lost_quorum_is_broken_although_every_port_answers() -> Result<()> {
         bed.engine.pause(&Engine::container(&cluster, node)).await?;
     }
     let broken = bed.cluster_when(cluster.id, "broken", |c| c.health.state == HealthState::Broken).await?;
-    ensure!(broken.health.reason.contains("2 of 4") && broken.health.reason.contains("v2") && broken.health.reason.contains("v3"), "{:?}", broken.health);
+    ensure!(
+        broken.health.reason.contains("2 of 4") && broken.health.reason.contains("v2") && broken.health.reason.contains("v3"),
+        "{:?}",
+        broken.health
+    );
     let health: Value = reqwest::get(format!("{}/health", rpc(&bundle, 0)?)).await?.json().await?;
     ensure!(health["result"].is_object(), "the others' /health says OK: {health}");
 

@@ -56,7 +56,10 @@ async fn every_setting_of_a_host_can_be_changed() -> Result<()> {
     });
     let host: Host = bed.api.patch("/hosts/h1", change).await?;
     ensure!(host.name == "renamed" && host.capacity == 2 && !host.schedulable && host.ports == (21_000, 21_100), "{host:?}");
-    ensure!(host.log.server.as_deref() == Some("udp://127.0.0.1:514") && host.subnets == "10.214.0.0/16" && host.maintenance_until.is_some(), "{host:?}");
+    ensure!(
+        host.log.server.as_deref() == Some("udp://127.0.0.1:514") && host.subnets == "10.214.0.0/16" && host.maintenance_until.is_some(),
+        "{host:?}"
+    );
     let refused = bed.api.refused(Method::POST, "/hosts/renamed/fillup", None).await?;
     ensure!(refused.problem.code == "host_not_active", "{refused:?}");
     let same: Page<Host> = bed.api.get("/hosts?search=rena").await?;
@@ -68,7 +71,12 @@ async fn every_setting_of_a_host_can_be_changed() -> Result<()> {
 async fn settings_that_clusters_depend_on_cannot_change_under_them() -> Result<()> {
     let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
     bed.filled().await?;
-    for (field, value) in [("ports", json!([21000, 21100])), ("subnets", json!("10.214.0.0/16")), ("bind", json!("0.0.0.0")), ("public_address", json!("a.example"))] {
+    for (field, value) in [
+        ("ports", json!([21000, 21100])),
+        ("subnets", json!("10.214.0.0/16")),
+        ("bind", json!("0.0.0.0")),
+        ("public_address", json!("a.example")),
+    ] {
         let refused = bed.api.refused(Method::PATCH, "/hosts/h1", Some(json!({field: value}))).await?;
         ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field), "{refused:?}");
     }

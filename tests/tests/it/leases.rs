@@ -61,9 +61,17 @@ async fn applying_again_names_the_same_lease_unless_more_are_asked_for() -> Resu
 async fn a_filter_matches_by_every_subset_of_its_fields() -> Result<()> {
     let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
     bed.filled().await?;
-    let fields = [("type", json!("cometbft")), ("preset", json!("default")), ("version", json!("0.38")), ("size", json!(1)), ("consensus", json!("bft")), ("host", json!("h1"))];
+    let fields = [
+        ("type", json!("cometbft")),
+        ("preset", json!("default")),
+        ("version", json!("0.38")),
+        ("size", json!(1)),
+        ("consensus", json!("bft")),
+        ("host", json!("h1")),
+    ];
     for subset in 0u32..(1 << fields.len()) {
-        let filter: serde_json::Map<String, Value> = (0..).zip(&fields).filter(|(bit, _)| subset & (1 << bit) != 0).map(|(_, (k, v))| ((*k).to_owned(), v.clone())).collect();
+        let filter: serde_json::Map<String, Value> =
+            (0..).zip(&fields).filter(|(bit, _)| subset & (1 << bit) != 0).map(|(_, (k, v))| ((*k).to_owned(), v.clone())).collect();
         let mut wrong = filter.clone();
         wrong.insert("labels".to_owned(), json!({"no": "where"}));
         bed.api.refused(Method::POST, "/leases", Some(Value::Object(wrong))).await?;
@@ -149,7 +157,12 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
     ensure!(by_holder.values().all(|leases| leases.len() == 1), "a repeated apply named another lease");
     let leases: BTreeSet<_> = by_holder.values().flatten().map(|(lease, _)| lease).collect();
     let clusters: BTreeSet<_> = by_holder.values().flatten().map(|(_, cluster)| cluster).collect();
-    ensure!(leases.len() == CLUSTERS && clusters.len() == CLUSTERS && by_holder.len() == CLUSTERS, "{} leases on {} clusters", leases.len(), clusters.len());
+    ensure!(
+        leases.len() == CLUSTERS && clusters.len() == CLUSTERS && by_holder.len() == CLUSTERS,
+        "{} leases on {} clusters",
+        leases.len(),
+        clusters.len()
+    );
     ensure!(refused >= (USERS - CLUSTERS) * 5 - 5, "{refused} were refused");
     for lease in leases {
         let _: Operation = {

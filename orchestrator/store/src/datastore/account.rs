@@ -1,6 +1,9 @@
 //! Accounts, and the tokens and sessions that speak for them.
 
-use crate::{AccountRow, Conn, Result, TokenRow, Tx, entity::{account, token}};
+use crate::{
+    AccountRow, Conn, Result, TokenRow, Tx,
+    entity::{account, token},
+};
 use chainpool_api::Timestamp;
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
 use uuid::Uuid;
@@ -28,7 +31,9 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// A token or session with its account, by the digest of its secret.
     pub async fn token_of(&self, digest: &[u8]) -> Result<Option<(TokenRow, AccountRow)>> {
-        let Some(token) = token::Entity::find().filter(token::Column::Digest.eq(digest.to_vec())).one(&self.0).await? else { return Ok(None) };
+        let Some(token) = token::Entity::find().filter(token::Column::Digest.eq(digest.to_vec())).one(&self.0).await? else {
+            return Ok(None);
+        };
         Ok(self.account(token.account_id).await?.map(|account| (token, account)))
     }
 

@@ -1,6 +1,9 @@
 //! Who did what when, written in the same transaction as the change; and answers to repeated requests.
 
-use crate::{AuditRow, Conn, IdempotencyRow, Result, Tx, entity::{audit, idempotency}};
+use crate::{
+    AuditRow, Conn, IdempotencyRow, Result, Tx,
+    entity::{audit, idempotency},
+};
 use chainpool_api::Timestamp;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
@@ -34,7 +37,8 @@ impl Tx {
     /// Writes a line.
     pub async fn audit_insert(&mut self, line: Audit<'_>, now: Timestamp) -> Result<()> {
         let Audit { author, verb, subject, detail } = line;
-        let row = AuditRow { id: Uuid::now_v7(), at: now.into(), author: author.into(), verb: verb.into(), subject: subject.into(), detail };
+        let row =
+            AuditRow { id: Uuid::now_v7(), at: now.into(), author: author.into(), verb: verb.into(), subject: subject.into(), detail };
         audit::Entity::insert(row.into_active_model()).exec_without_returning(&self.0).await?;
         Ok(())
     }

@@ -1,9 +1,14 @@
 //! Clusters, their ports and their networks.
 
-use crate::{ClusterRow, Conn, PortRow, Result, Tx, datastore::page_size, entity::{cluster, lease, port}};
+use crate::{
+    ClusterRow, Conn, PortRow, Result, Tx,
+    datastore::page_size,
+    entity::{cluster, lease, port},
+};
 use chainpool_api::{ClusterState, HealthState, LeaseState, Noun, Timestamp};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    sea_query::Expr,
 };
 use uuid::Uuid;
 

@@ -57,7 +57,8 @@ impl HostSecrets {
     pub fn open(master: &Key, host: &HostRow) -> Result<Self> {
         let Some(sealed) = &host.sealed else { return Ok(Self::default()) };
         let clear = master.open(&format!("host {}", host.id), sealed)?;
-        serde_json::from_slice(clear.expose()).map_err(|e| crate::Error::Key(format!("the secrets of host {} are unreadable: {e}", host.name)))
+        serde_json::from_slice(clear.expose())
+            .map_err(|e| crate::Error::Key(format!("the secrets of host {} are unreadable: {e}", host.name)))
     }
 }
 

@@ -28,7 +28,8 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// The active lease of a cluster.
     pub async fn lease_of(&self, cluster: Uuid) -> Result<Option<LeaseRow>> {
-        let query = lease::Entity::find().filter(lease::Column::ClusterId.eq(cluster)).filter(lease::Column::State.eq(LeaseState::Active.as_str()));
+        let query =
+            lease::Entity::find().filter(lease::Column::ClusterId.eq(cluster)).filter(lease::Column::State.eq(LeaseState::Active.as_str()));
         Ok(query.one(&self.0).await?)
     }
 
@@ -39,7 +40,8 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// Active leases whose time has run out.
     pub async fn leases_due(&self, now: Timestamp) -> Result<Vec<LeaseRow>> {
-        let query = lease::Entity::find().filter(lease::Column::State.eq(LeaseState::Active.as_str())).filter(lease::Column::ExpiresAt.lte(now.0));
+        let query =
+            lease::Entity::find().filter(lease::Column::State.eq(LeaseState::Active.as_str())).filter(lease::Column::ExpiresAt.lte(now.0));
         Ok(query.order_by_asc(lease::Column::ExpiresAt).limit(100).all(&self.0).await?)
     }
 

@@ -1,6 +1,10 @@
 //! Operations and their journal.
 
-use crate::{Conn, Json, OperationRow, Result, StepRow, Tx, Word, datastore::page_size, entity::{operation, step}};
+use crate::{
+    Conn, Json, OperationRow, Result, StepRow, Tx, Word,
+    datastore::page_size,
+    entity::{operation, step},
+};
 use chainpool_api::{Noun, OperationKind, OperationState, StepState, Timestamp};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -70,13 +74,17 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// The live one on the host itself.
     pub async fn operation_of_host(&self, host: Uuid) -> Result<Option<OperationRow>> {
-        let query = operation::Entity::find().filter(live()).filter(operation::Column::HostId.eq(host)).filter(operation::Column::ClusterId.is_null());
+        let query = operation::Entity::find()
+            .filter(live())
+            .filter(operation::Column::HostId.eq(host))
+            .filter(operation::Column::ClusterId.is_null());
         Ok(query.one(&self.0).await?)
     }
 
     /// The newest of one cluster.
     pub async fn operation_newest(&self, cluster: Uuid, kind: OperationKind) -> Result<Option<OperationRow>> {
-        let query = operation::Entity::find().filter(operation::Column::ClusterId.eq(cluster)).filter(operation::Column::Kind.eq(kind.as_str()));
+        let query =
+            operation::Entity::find().filter(operation::Column::ClusterId.eq(cluster)).filter(operation::Column::Kind.eq(kind.as_str()));
         Ok(query.order_by_desc(operation::Column::Id).one(&self.0).await?)
     }
 

@@ -1,6 +1,9 @@
 //! What is kept how long: health history 90 days, operations 30 days, audit a year, answers a day, leases for ever.
 
-use crate::{Result, Tx, entity::{operation, step}};
+use crate::{
+    Result, Tx,
+    entity::{operation, step},
+};
 use chainpool_api::{OperationState, Timestamp};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, sea_query::ExprTrait};
 

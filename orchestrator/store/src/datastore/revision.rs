@@ -1,6 +1,9 @@
 //! The rendered spec of each generation. Secret contents are sealed with a data key of that generation alone.
 
-use crate::{Conn, Error, Json, Key, Result, Tx, entity::{data_key, revision}};
+use crate::{
+    Conn, Error, Json, Key, Result, Tx,
+    entity::{data_key, revision},
+};
 use chainpool_agent::{ClusterSpec, ImageRef, SealedSpec, Secret};
 use chainpool_api::Timestamp;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Set, sea_query::Expr};
@@ -28,9 +31,16 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// The whole spec of one generation, with secret contents.
-    pub async fn revision_opened(&self, master: &Key, cluster: Uuid, generation: u32) -> Result<Option<(ClusterSpec, BTreeMap<String, ImageRef>)>> {
+    pub async fn revision_opened(
+        &self,
+        master: &Key,
+        cluster: Uuid,
+        generation: u32,
+    ) -> Result<Option<(ClusterSpec, BTreeMap<String, ImageRef>)>> {
         let id = (cluster, i64::from(generation));
-        let (Some(row), Some(key)) = (revision::Entity::find_by_id(id).one(&self.0).await?, data_key::Entity::find_by_id(id).one(&self.0).await?) else {
+        let (Some(row), Some(key)) =
+            (revision::Entity::find_by_id(id).one(&self.0).await?, data_key::Entity::find_by_id(id).one(&self.0).await?)
+        else {
             return Ok(None);
         };
         let purpose = purpose(cluster, generation);

@@ -1,6 +1,9 @@
 //! Named values of the installation, and who leads it.
 
-use crate::{Conn, Result, entity::{leadership, setting}};
+use crate::{
+    Conn, Result,
+    entity::{leadership, setting},
+};
 use chainpool_api::Timestamp;
 use sea_orm::{ConnectionTrait, EntityTrait, Set, sea_query::OnConflict};
 

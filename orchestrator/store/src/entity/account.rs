@@ -1,7 +1,7 @@
 //! Accounts.
 
-use chainpool_api as api;
 use crate::value::{Moment, Word};
+use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
 /// A row of `account`.

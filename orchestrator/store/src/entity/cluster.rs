@@ -1,7 +1,7 @@
 //! Clusters; a row with `gone_at` is a tombstone and stays for ever.
 
-use chainpool_api as api;
 use crate::value::{Json, Moment, Word};
+use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! Verdicts over time.
 
-use chainpool_api as api;
 use crate::value::{Json, Moment, Word};
+use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
 /// A row of `health_change`.

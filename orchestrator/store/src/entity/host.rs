@@ -1,8 +1,8 @@
 //! Hosts.
 
-use chainpool_api as api;
 use crate::datastore::{FillPause, HostSettings};
 use crate::value::{Json, Moment, Word};
+use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Who holds which cluster until when; kept as history.
 
-use chainpool_api as api;
 use crate::value::{Moment, Word};
+use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
 /// A row of `lease`.

@@ -1,7 +1,7 @@
 //! The rendered spec of each generation; secret content sealed.
 
-use chainpool_agent::{ClusterSpec, ImageRef};
 use crate::value::{Json, Moment};
+use chainpool_agent::{ClusterSpec, ImageRef};
 use sea_orm::entity::prelude::*;
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The journal of an operation.
 
-use chainpool_api as api;
 use crate::value::{Json, Moment, Word};
+use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
 /// A row of `step`.
