@@ -173,7 +173,10 @@ async fn resume_plan(State(app): State<App>, visit: Visit) -> Outcome {
 
 async fn ask_resume(app: &App, visit: &Visit, form: Form) -> Outcome {
     let status = app.orchestrator.status().await?;
-    let unclaimed = status.unclaimed.iter().map(|each| format!("unclaimed on {}: cluster {}, {} objects", each.host, each.cluster_id, each.objects.len()));
+    let unclaimed = status
+        .unclaimed
+        .iter()
+        .map(|each| format!("unclaimed on {}: cluster {}, {} objects", each.host, each.cluster_id, each.objects.len()));
     let confirm = Confirm {
         heading: "Resume after restore".into(),
         verb: "Resume".into(),

@@ -22,7 +22,8 @@ impl Asset {
     }
 }
 
-static STYLE: LazyLock<Asset> = LazyLock::new(|| Asset::new("chainpool", "css", "text/css; charset=utf-8", include_str!("../static/chainpool.css")));
+static STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("chainpool", "css", "text/css; charset=utf-8", include_str!("../static/chainpool.css")));
 static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("chainpool", "js", "text/javascript; charset=utf-8", include_str!("../static/chainpool.js")));
 static SPRITE: LazyLock<Asset> = LazyLock::new(|| Asset::new("icons", "svg", SVG, include_str!("../static/icons.svg")));

@@ -23,7 +23,8 @@ pub(crate) fn length(seconds: i64) -> String {
 pub(crate) fn relative(at: &Timestamp) -> String {
     let seconds = Timestamp::now().millis_since(*at).div_euclid(1000);
     match seconds {
-        ..-1 => format!("in {}", length(-seconds)),
+        ..-60 => format!("in {}", length(59 - seconds)), // what has a day to live has no 23 hours
+        -60..-1 => format!("in {}", length(-seconds)),
         -1..1 => "now".to_owned(),
         _ => format!("{} ago", length(seconds)),
     }
@@ -151,6 +152,20 @@ pub(crate) fn share(part: &u32, whole: &u32) -> u64 {
     u64::from(*part) * 1000 / u64::from((*whole).max(1))
 }
 
+/// The whole of a pool's bar: its capacity, or what there is where the pool has no capacity of its own.
+pub(crate) fn whole(counts: &Counts) -> u32 {
+    counts.capacity.max(counts.clusters).max(1)
+}
+
+/// A clock's difference from ours, in words.
+pub(crate) fn skew(millis: &i64) -> String {
+    match *millis {
+        -999..=999 => "right to the second".to_owned(),
+        ahead @ 1000.. => format!("{} ahead of ours", length(ahead / 1000)),
+        behind => format!("{} behind ours", length(-behind / 1000)),
+    }
+}
+
 /// What of a pool is held by nobody, made by nobody and not offered: failed, broken, stopped …
 pub(crate) fn other(counts: &Counts) -> u32 {
     counts.clusters.saturating_sub(counts.offered + counts.leased + counts.making)
@@ -188,6 +203,10 @@ mod tests {
         assert_eq!(length(7800), "2 h 10 min");
         assert_eq!(length(200_000), "2 d");
         assert_eq!(took(&Timestamp(0), &Timestamp(1_240)), "1.24 s");
+        assert_eq!(relative(&Timestamp::now().plus_seconds(86_400)), "in 24 h");
+        assert_eq!(relative(&Timestamp::now().plus_seconds(-41)), "41 s ago");
+        assert_eq!(skew(&-165), "right to the second");
+        assert_eq!(skew(&-61_000), "1 min behind ours");
         assert_eq!(exact(&Timestamp(1_795_000_123_045)), "2026-11-18 11:08:43 UTC");
     }
 

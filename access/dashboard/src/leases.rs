@@ -221,12 +221,16 @@ async fn release(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>, 
 async fn ask_release(app: &App, visit: &Visit, lease: Uuid, form: Form) -> Outcome {
     let lease = app.orchestrator.lease_show(&visit.caller, lease).await?;
     let back = format!("/leases/{}", lease.id);
-    let blocked = if lease.state == api::LeaseState::Active { String::new() } else { format!("the lease has ended already: {}", lease.state) };
+    let blocked =
+        if lease.state == api::LeaseState::Active { String::new() } else { format!("the lease has ended already: {}", lease.state) };
     let confirm = Confirm {
         heading: format!("Release {}", lease.cluster),
         verb: "Release".into(),
         plan: Plan {
-            deletes: vec![format!("the lease of {}", lease.holder), format!("the ledger of {} with all that was written to it, and its keys", lease.cluster)],
+            deletes: vec![
+                format!("the lease of {}", lease.holder),
+                format!("the ledger of {} with all that was written to it, and its keys", lease.cluster),
+            ],
             makes: vec!["a fresh cluster in its place, for whoever applies next".into()],
             keeps: vec!["the record of this lease".into()],
             blocked,

@@ -21,11 +21,11 @@ mod network_types;
 mod operations;
 mod page;
 mod plan;
-mod search;
 #[cfg(test)]
 mod rendered;
 #[cfg(test)]
 mod samples;
+mod search;
 mod session;
 mod state;
 mod status;

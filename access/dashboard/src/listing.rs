@@ -101,7 +101,11 @@ mod tests {
     use super::*;
 
     fn listing(query: &[(&str, &str)]) -> Listing {
-        Listing { path: "/clusters", query: query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), next: None }
+        Listing {
+            path: "/clusters",
+            query: query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            next: None,
+        }
     }
 
     #[test]

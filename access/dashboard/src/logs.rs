@@ -66,7 +66,10 @@ struct Wanted {
 impl Wanted {
     fn of(visit: &Visit, head: &Head) -> Result<Self, Error> {
         let first = head.cluster.nodes.first().map(|node| node.name.clone());
-        let node = visit.query("node").or(first).ok_or_else(|| Error::conflict("no_nodes", "the cluster has no nodes yet; wait until it is made"))?;
+        let node = visit
+            .query("node")
+            .or(first)
+            .ok_or_else(|| Error::conflict("no_nodes", "the cluster has no nodes yet; wait until it is made"))?;
         let tail = visit.query("tail").and_then(|tail| tail.parse().ok()).unwrap_or(200).clamp(1, 5000);
         let minutes = visit.query("minutes").filter(|minutes| minutes.parse::<u32>().is_ok()).unwrap_or_default();
         Ok(Self { node, tail, minutes, search: visit.query("search").unwrap_or_default() })

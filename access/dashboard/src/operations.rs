@@ -1,9 +1,9 @@
 //! Operations: what was accepted, step by step.
 
 use crate::{
-    format,
     error::Outcome,
     form::filter_word,
+    format,
     listing::Listing,
     page::{self, Frame},
     session::Visit,

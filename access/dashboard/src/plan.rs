@@ -78,7 +78,6 @@ api_actions! {
     }
 }
 
-
 impl HostAction {
     /// The class of its button.
     pub(crate) fn class(self) -> &'static str {
@@ -119,7 +118,8 @@ impl HostAction {
             Self::Fillup => {
                 let missing = host.capacity.saturating_sub(host.clusters);
                 let policy = host.fill.iter().map(|fill| format!("{} {} (share {})", fill.network_type, fill.preset, fill.share));
-                plan.makes = vec![format!("{} by its fill policy: {}", format::counted(&missing, "cluster"), policy.collect::<Vec<_>>().join(", "))];
+                plan.makes =
+                    vec![format!("{} by its fill policy: {}", format::counted(&missing, "cluster"), policy.collect::<Vec<_>>().join(", "))];
                 plan.keeps = all;
             }
             Self::Clean => {

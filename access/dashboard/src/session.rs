@@ -58,7 +58,11 @@ impl Visit {
 
     /// Refuses users: these pages are for operators.
     pub(crate) fn must_operate(&self) -> Result<(), Refused> {
-        if self.operates() { Ok(()) } else { Err(Error::Forbidden("this page is for operators; ask an administrator for the role".into()).into()) }
+        if self.operates() {
+            Ok(())
+        } else {
+            Err(Error::Forbidden("this page is for operators; ask an administrator for the role".into()).into())
+        }
     }
 
     /// Refuses all but administrators.

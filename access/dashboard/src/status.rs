@@ -76,7 +76,11 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
         ..api::LeaseFilter::default()
     };
     let leases = app.orchestrator.lease_list(&visit.caller, &mine).await?.items;
-    let frame = if visit.operates() { Frame::of_status(&visit, "status", "Status", &status) } else { Frame::new(&app, &visit, "status", "Status").await };
+    let frame = if visit.operates() {
+        Frame::of_status(&visit, "status", "Status", &status)
+    } else {
+        Frame::new(&app, &visit, "status", "Status").await
+    };
     let problems = beside(&status, &ill);
     let frame = frame.crumb("Status", "/status").live("host cluster lease operation");
     page::html(&StatusPage { frame, status, ill, problems, leases })

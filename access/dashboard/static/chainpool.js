@@ -13,7 +13,7 @@ const length = (seconds) => {
   if (s < 172800) return `${Math.floor(s / 3600)} h`;
   return `${Math.floor(s / 86400)} d`;
 };
-const relative = (seconds) => (seconds < -1 ? `in ${length(-seconds)}` : seconds < 1 ? "now" : `${length(seconds)} ago`);
+const relative = (seconds) => (seconds < -60 ? `in ${length(59 - seconds)}` : seconds < -1 ? `in ${length(-seconds)}` : seconds < 1 ? "now" : `${length(seconds)} ago`);
 
 // The server's clock counts: the difference is learnt from each answer.
 let skew = 0;
@@ -118,6 +118,7 @@ let asking = false;
 let again = false;
 let waitingFor = 0;
 let took = 0;
+let asked = Date.now();
 
 async function refresh() {
   if (asking) {
@@ -126,6 +127,7 @@ async function refresh() {
   }
   asking = true;
   const begun = performance.now();
+  asked = Date.now();
   try {
     const response = await fetch(location.href, { headers: { "x-fragment": "1" } });
     learn(response);
@@ -310,6 +312,8 @@ function begin() {
   setInterval(() => {
     tick();
     stale();
+    // Evidence grows old on the page although nothing changes: ask now and then.
+    if (nouns.size && !document.hidden && Date.now() - asked > 10000) soon();
   }, 1000);
   guard(document);
   $("[data-focus]")?.focus();

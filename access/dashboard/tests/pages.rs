@@ -147,13 +147,29 @@ async fn every_page_keeps_to_the_policy() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
     let pages = [
-        "/status", "/hosts", "/hosts/new", "/clusters", "/clusters/new", "/leases", "/operations", "/network-types", "/admin", "/account",
-        "/search?q=nothing", "/sign-in", "/welcome", "/sign-out", "/hosts/none", "/clusters/none", "/no/such/page",
+        "/status",
+        "/hosts",
+        "/hosts/new",
+        "/clusters",
+        "/clusters/new",
+        "/leases",
+        "/operations",
+        "/network-types",
+        "/admin",
+        "/account",
+        "/search?q=nothing",
+        "/sign-in",
+        "/welcome",
+        "/sign-out",
+        "/hosts/none",
+        "/clusters/none",
+        "/no/such/page",
         "/operations/0199a3f2-7c41-7d10-9a55-000000000001",
     ];
     for path in pages {
         let page = app.get(path, &cookie).await;
-        let expected = if path.contains("none") || path.contains("no/such") || path.contains("0199") { StatusCode::NOT_FOUND } else { StatusCode::OK };
+        let expected =
+            if path.contains("none") || path.contains("no/such") || path.contains("0199") { StatusCode::NOT_FOUND } else { StatusCode::OK };
         assert_eq!(page.status, expected, "{path}\n{}", page.body);
         assert_eq!(page.body.matches("<h1").count(), 1, "{path}");
         assert!(!page.body.contains(" style=") && !page.body.contains("<style"), "{path}");
@@ -184,7 +200,11 @@ async fn accounts_and_tokens_are_made_shown_once_and_removed_with_their_name_typ
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
     let made = app.post("/admin/accounts", &cookie, "name=bob&role=operator").await;
-    assert!(made.status == StatusCode::OK && made.body.contains("One-time link for bob") && made.body.contains("/welcome#cpl_"), "{}", made.body);
+    assert!(
+        made.status == StatusCode::OK && made.body.contains("One-time link for bob") && made.body.contains("/welcome#cpl_"),
+        "{}",
+        made.body
+    );
     let listed = app.get("/admin", &cookie).await;
     assert!(listed.body.contains(">bob<") && !listed.body.contains("cpl_"));
     let token = app.post("/account/tokens", &cookie, "token_name=laptop&days=3").await;

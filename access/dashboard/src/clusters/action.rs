@@ -93,6 +93,10 @@ async fn ask(app: &App, visit: &Visit, cluster: &api::Cluster, action: ClusterAc
         hidden: node.map(|node| ("node".to_owned(), node)).into_iter().collect(),
         force,
     };
-    let frame = Frame::new(app, visit, "clusters", heading).await.crumb("Clusters", "/clusters").crumb(&cluster.name, back).crumb(action.label(), "");
+    let frame = Frame::new(app, visit, "clusters", heading)
+        .await
+        .crumb("Clusters", "/clusters")
+        .crumb(&cluster.name, back)
+        .crumb(action.label(), "");
     confirm::ask(frame, confirm, form)
 }

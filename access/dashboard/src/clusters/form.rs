@@ -8,10 +8,7 @@ use crate::{
     state::App,
 };
 use askama::Template;
-use axum::{
-    extract::State,
-    response::IntoResponse,
-};
+use axum::{extract::State, response::IntoResponse};
 use chainpool_api as api;
 use chainpool_orchestrator::Error;
 use http::StatusCode;

@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_strip_covers_the_time_from_the_first_verdict_until_now() {
-        let changes = [change(api::HealthState::Healthy, 9_000), change(api::HealthState::Broken, 5_000), change(api::HealthState::Healthy, 0)];
+        let changes =
+            [change(api::HealthState::Healthy, 9_000), change(api::HealthState::Broken, 5_000), change(api::HealthState::Healthy, 0)];
         let strip = Strip::of(&changes, api::Timestamp(10_000)).unwrap();
         let parts: Vec<_> = strip.parts.iter().map(|part| (part.x, part.width, part.mark)).collect();
         assert_eq!(parts, [(0, 500, Mark::Healthy), (500, 400, Mark::Broken), (900, 100, Mark::Healthy)]);

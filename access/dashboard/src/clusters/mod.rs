@@ -109,7 +109,11 @@ impl Head {
     /// The buttons that the caller's role has: action and why it cannot be used now.
     pub(crate) fn actions(&self) -> Vec<(ClusterAction, String)> {
         use ClusterAction as A;
-        let all: &[A] = if self.operates { &[A::Start, A::Stop, A::Restart, A::Prove, A::Reset, A::Delete] } else { &[A::Start, A::Stop, A::Restart, A::Prove] };
+        let all: &[A] = if self.operates {
+            &[A::Start, A::Stop, A::Restart, A::Prove, A::Reset, A::Delete]
+        } else {
+            &[A::Start, A::Stop, A::Restart, A::Prove]
+        };
         let stopped = self.cluster.state == api::ClusterState::Stopped;
         let shown = all.iter().filter(|action| if stopped { **action != A::Stop } else { **action != A::Start });
         shown.map(|action| (*action, action.blocked(&self.cluster))).collect()
@@ -198,14 +202,18 @@ mod tests {
         let head = Head { cluster, part: "nodes", operates: true, holds: false };
         let graph = Graph::of(&head.cluster);
         let frame = frame(api::Role::Operator);
-        ClusterPage { frame, head, operation: None, recent: Vec::new(), graph, strip: None, changes: Vec::new(), lease: None }.render().unwrap()
+        ClusterPage { frame, head, operation: None, recent: Vec::new(), graph, strip: None, changes: Vec::new(), lease: None }
+            .render()
+            .unwrap()
     }
 
     #[test]
     fn a_cluster_shows_its_evidence_node_by_node() {
         let html = page(crate::samples::cluster("amber", api::HealthState::Degraded));
         keeps_the_rules(&html);
-        for said in ["degraded", "3 of 4 validators answer", "exited 137", "no: connection refused", "AB12CD34EF56AB78CD90", "127.0.0.1:20001"] {
+        for said in
+            ["degraded", "3 of 4 validators answer", "exited 137", "no: connection refused", "AB12CD34EF56AB78CD90", "127.0.0.1:20001"]
+        {
             assert!(html.contains(said), "{said} in\n{html}");
         }
         assert_eq!(html.matches("<line ").count(), 3, "the three that answer are joined");

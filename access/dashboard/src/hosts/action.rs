@@ -119,7 +119,10 @@ async fn ask_adopt(app: &App, visit: &Visit, host: &api::Host, form: Form) -> Ou
     let of_host = status.unclaimed.iter().filter(|each| each.host == host.name);
     let chosen: Vec<&api::Unclaimed> = of_host.filter(|each| wanted.is_empty() || wanted.contains(&each.cluster_id.to_string())).collect();
     let plan = Plan {
-        deletes: chosen.iter().map(|each| format!("generation {} of {}: {}", each.generation, each.cluster_id, each.objects.join(", "))).collect(),
+        deletes: chosen
+            .iter()
+            .map(|each| format!("generation {} of {}: {}", each.generation, each.cluster_id, each.objects.join(", ")))
+            .collect(),
         keeps: vec!["all known clusters, and everything that Chainpool did not make".into()],
         blocked: if chosen.is_empty() { "there are no such unclaimed objects any more".into() } else { String::new() },
         ..Plan::default()

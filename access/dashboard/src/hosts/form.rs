@@ -1,9 +1,9 @@
 //! The form by which a host is registered and changed.
 
 use crate::{
-    format,
     error::Outcome,
     form::{Form, Reader},
+    format,
     page::{self, Frame, see_other},
     session::Visit,
     state::App,
