@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Docker engines beside the machine's own, for tests that stop, kill, cut off or replace an engine. Each is a real one in a
+# network namespace of its own with one cable (a veth pair) to this machine; several at once, told apart by NAME.
+#
+#   docker.sh up NAME           a new engine; prints its address, 10.78.x.11. Engines whose owner (OWNER=pid) is gone go first
+#   docker.sh load NAME IMAGE…  copy images from the machine's engine
+#   docker.sh stop NAME         stop the engine as a service manager does (SIGTERM); its containers stop with it
+#   docker.sh kill NAME         kill the engine (SIGKILL); its containers go on without it
+#   docker.sh start NAME [WHO]  start it again; with WHO, another engine (its own identity and data) at the same address
+#   docker.sh cut NAME          pull the cable; heal NAME plugs it in
+#   docker.sh down NAME         stop it and remove every trace
+#
+# Needs root and Debian's docker.io, iproute2 and iptables. Result: unix://$T/NAME/docker.sock, which a cut cable does not
+# touch, and tcp://10.78.x.11:2375, which only this machine can reach.
+set -euo pipefail
+T=${T:-${TMPDIR:-/tmp}/cp-docker}
+usage() { sed -n '2,12p' "$0" >&2; exit 2; }
+verb=${1:-}; name=${2:-}
+[[ $name =~ ^[a-z][a-z0-9-]{0,30}$ ]] || usage
+ns() { echo "cpdk-$1"; }
+dk() { local n=$1; shift; docker -H "unix://$T/$n/docker.sock" "$@"; }
+net() { cat "$T/$1/net"; }
+answers() { dk "$1" version > /dev/null 2>&1; }
+alive() { [ -e "$1" ] && kill -0 "$(cat "$1")" 2> /dev/null; }
+wait_gone() { local _; for _ in $(seq "$2"); do kill -0 "$1" 2> /dev/null || return 0; sleep 0.1; done; return 1; }
+
+engine() { # NAME [WHO]: nsenter, not "ip netns exec", which remounts /sys and hides the cgroups
+  local n=$1 who=${2:-first} d=$T/$1 _; mkdir -p "$d/$who"
+  if alive "$d/dockerd.pid"; then echo "engine $n runs already" >&2; return 1; fi
+  echo "$who" > "$d/who"; rm -f "$d/dockerd.pid" "$d/docker.sock"
+  # Up to Docker 24 the engine's identity is a key outside its data: without one of its own it would be the machine's engine.
+  local config='{}' version; version=$(dockerd --version | grep -oE '[0-9]+' | head -n 1)
+  [ "$version" -gt 24 ] || config="{\"deprecated-key-path\": \"$d/$who/key.json\"}"
+  echo "$config" > "$d/$who/daemon.json"
+  setsid nohup nsenter --net="/var/run/netns/$(ns "$n")" unshare --uts sh -c 'hostname "$0"; exec "$@"' "$n" dockerd \
+    --data-root "$d/$who/data" --exec-root "$d/$who/exec" --pidfile "$d/dockerd.pid" --config-file "$d/$who/daemon.json" \
+    --containerd-namespace "$(ns "$n")-$who" --containerd-plugins-namespace "$(ns "$n")-$who-p" \
+    -H "unix://$d/docker.sock" -H "tcp://$(net "$n").11:2375" --tls=false >> "$d/dockerd.log" 2>&1 < /dev/null 9>&- &
+  local child=$!
+  for _ in $(seq 600); do answers "$n" && return; kill -0 "$child" 2> /dev/null || break; sleep 0.1; done
+  echo "engine $n did not start:" >&2; tail -n 20 "$d/dockerd.log" >&2; return 1
+}
+
+free_net() { # the first 10.78.x that no engine of ours has; under the lock
+  local x f used
+  for x in $(seq 1 250); do
+    used=; for f in "$T"/*/net; do [ -e "$f" ] && [ "$(cat "$f")" = "10.78.$x" ] && used=1; done
+    [ -n "$used" ] || ip link show "cpdk-$x" > /dev/null 2>&1 || { echo "10.78.$x"; return; }
+  done
+  echo "no 10.78.x is free" >&2; return 1
+}
+
+up() {
+  local n=$1 d f net x
+  mkdir -p "$T"; exec 9> "$T/lock"; flock 9
+  for f in "$T"/*/owner; do
+    [ -e "$f" ] || continue
+    d=$(basename "$(dirname "$f")"); [ "$d" = "$n" ] || alive "$f" || down "$d"
+  done
+  down "$n"; mkdir "$T/$n"
+  [ -z "${OWNER:-}" ] || echo "$OWNER" > "$T/$n/owner"
+  net=$(free_net); echo "$net" > "$T/$n/net"; x=${net##*.}
+  exec 9>&-
+  ip netns add "$(ns "$n")"
+  ip link add "cpdk-$x" type veth peer name eth0 netns "$(ns "$n")"
+  ip addr add "$net.1/24" dev "cpdk-$x"; ip link set "cpdk-$x" up
+  ip -n "$(ns "$n")" addr add "$net.11/24" dev eth0; ip -n "$(ns "$n")" link set lo up; ip -n "$(ns "$n")" link set eth0 up
+  ip -n "$(ns "$n")" route add default via "$net.1"
+  engine "$n"; echo "$net.11"
+}
+
+stop() {
+  local p; alive "$T/$1/dockerd.pid" || return 0
+  p=$(cat "$T/$1/dockerd.pid"); kill "$p"; wait_gone "$p" 600 || { echo "engine $1 ($p) does not stop" >&2; return 1; }
+  rm -f "$T/$1/dockerd.pid"
+}
+
+kill_engine() {
+  local p; p=$(cat "$T/$1/dockerd.pid"); kill -9 "$p"; wait_gone "$p" 100; rm -f "$T/$1/dockerd.pid"
+}
+
+shims() { # what runs containers in the containerd namespaces of this engine
+  local p; for p in /proc/[0-9]*; do
+    if tr '\0' ' ' 2> /dev/null < "$p/cmdline" | grep -q "^[^ ]*containerd-shim.* -namespace $(ns "$1")-[a-z]* "; then echo "${p#/proc/}"; fi
+  done
+}
+
+down() { # also after a run that was killed at any moment
+  local n=$1 d=$T/$1 who m p
+  [ -e "$d" ] || return 0
+  for who in "$d"/*/data; do # each engine that ever ran here removes its own containers
+    [ -e "$who" ] && [ -e "/var/run/netns/$(ns "$n")" ] || continue
+    who=$(basename "$(dirname "$who")")
+    if ! answers "$n" || [ "$(cat "$d/who")" != "$who" ]; then stop "$n"; engine "$n" "$who" || true; fi
+    if answers "$n"; then dk "$n" ps -aq | xargs -r docker -H "unix://$d/docker.sock" rm -fv > /dev/null; fi
+    stop "$n"
+  done
+  for p in $(shims "$n"); do kill -9 "$p" 2> /dev/null || true; done
+  for m in $(awk -v d="$d/" 'index($2, d) == 1 {print $2}' /proc/mounts | sort -r); do umount -l "$m" || true; done
+  ip netns del "$(ns "$n")" 2> /dev/null || true
+  if [ -e "$d/net" ]; then p=$(net "$n"); ip link del "cpdk-${p##*.}" 2> /dev/null || true; fi
+  rm -rf "$d"
+}
+
+cable() { local x; x=$(net "$1"); ip link set "cpdk-${x##*.}" "$2"; }
+
+case $verb in
+  up) up "$name" ;; load) shift 2; docker save "$@" | dk "$name" load -q ;;
+  stop) stop "$name" ;; kill) kill_engine "$name" ;; start) engine "$name" "${3:-first}" ;;
+  cut) cable "$name" down ;; heal) cable "$name" up ;; down) down "$name" ;;
+  *) usage ;;
+esac
