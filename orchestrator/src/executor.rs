@@ -225,7 +225,7 @@ impl Orchestrator {
             match self.finish(operation, &outcome).await {
                 Ok(()) => return,
                 Err(error) => {
-                    tracing::error!(operation = %operation.id, %error, cause = ?error, "the end of an operation could not be written; trying again")
+                    tracing::error!(operation = %operation.id, %error, cause = ?error, "the end of an operation could not be written; trying again");
                 }
             }
             tokio::select! {

@@ -359,7 +359,7 @@ impl Orchestrator {
         match paused {
             Some(true) => (row.state, row.reason, row.since) = (Word(HostState::Paused), "paused by an operator".to_owned(), now.into()),
             Some(false) if row.state.0 == HostState::Paused => {
-                (row.state, row.reason, row.since) = (Word(HostState::Active), String::new(), now.into())
+                (row.state, row.reason, row.since) = (Word(HostState::Active), String::new(), now.into());
             }
             _ => {}
         }

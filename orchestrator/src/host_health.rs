@@ -102,12 +102,12 @@ impl Orchestrator {
             let oldest = listed.objects.iter().map(|o| o.generation).min().unwrap_or(0);
             match read.cluster(id).await? {
                 Some(cluster) if newest > number(cluster.generation) || cluster.host_id != row.id => {
-                    unclaimed.push(claim(row, id, &listed))
+                    unclaimed.push(claim(row, id, &listed));
                 }
                 Some(cluster) if paused || cluster.operation_id.is_some() || cluster.created_at.0 > listed_at => {}
                 Some(cluster) if cluster.gone_at.is_some() => agent.agent.drop_cluster(ClusterId(id), number(cluster.generation)).await?,
                 Some(cluster) if oldest < number(cluster.generation) => {
-                    agent.agent.drop_cluster(ClusterId(id), number(cluster.generation) - 1).await?
+                    agent.agent.drop_cluster(ClusterId(id), number(cluster.generation) - 1).await?;
                 }
                 Some(_) => {}
                 // An adopt under way is removing it.

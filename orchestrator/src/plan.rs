@@ -119,7 +119,7 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
             plan.add("wait until the nodes answer", Action::Answer { nodes: chosen });
         }
         OperationKind::ClusterStop => {
-            chosen.iter().for_each(|node| plan.add(format!("stop {node}"), Action::Node { node: node.clone(), on: false }))
+            chosen.iter().for_each(|node| plan.add(format!("stop {node}"), Action::Node { node: node.clone(), on: false }));
         }
         OperationKind::ClusterRestart => {
             chosen.iter().for_each(|node| plan.add(format!("restart {node}"), Action::Restart { node: node.clone() }));

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 static SLOTS: AtomicU16 = AtomicU16::new(0);
 /// Longer than any single step may take on a busy machine.
-pub(crate) const LONG: Duration = Duration::from_secs(120);
+pub(crate) const LONG: Duration = Duration::from_mins(2);
 
 /// How a bed differs from the usual one.
 #[derive(Clone)]

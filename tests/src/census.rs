@@ -1,6 +1,9 @@
 //! What a test must not leave behind: an ERROR line, a running operation, an object with our label.
 
-use std::sync::{Mutex, Once, PoisonError};
+use std::{
+    fmt::Write,
+    sync::{Mutex, Once, PoisonError},
+};
 use tracing::{Event, Level, Subscriber, field::Visit};
 use tracing_subscriber::{EnvFilter, Layer, layer::Context, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -13,7 +16,7 @@ struct Text(String);
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        self.0.push_str(&format!(" {field}={value:?}"));
+        write!(self.0, " {field}={value:?}").expect("a String takes all");
     }
 }
 

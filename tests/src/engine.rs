@@ -12,7 +12,7 @@ use bollard::{
 use std::collections::{BTreeSet, HashMap};
 
 /// The image that the ledgers run when no official one can be pulled; foreign containers are made from it too.
-const IMAGE: &str = "chainpool/cometbft:0.38.21";
+pub(crate) const IMAGE: &str = "chainpool/cometbft:0.38.21";
 
 /// A connection to the engine.
 #[derive(Clone)]

@@ -4,10 +4,12 @@ mod api;
 mod bed;
 mod census;
 mod engine;
+mod second_engine;
 mod wait;
 
 pub use api::{Api, Refused};
 pub use bed::{Bed, Options};
 pub use census::{errors_logged, log_to_census};
 pub use engine::{Engine, Foreign};
+pub use second_engine::SecondEngine;
 pub use wait::{within, within_ok};

@@ -71,13 +71,13 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
         told = told_to_stop() => { told?; None }
     };
     stop.cancel();
-    let served = match early {
+    let outcome = match early {
         Some(ended) => ended,
         None => server.await,
     };
     watchdog.await??;
     orchestrator.stop().await;
-    served?
+    outcome?
 }
 
 /// Puts a backup into the data folder of a server that is stopped.

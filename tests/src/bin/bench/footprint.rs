@@ -1,0 +1,42 @@
+//! What the binary takes: disk, memory, time to start.
+
+use crate::{
+    pool::Pool,
+    report::{Bar, Row},
+};
+use anyhow::{Context, Result};
+use std::{fs, path::Path, time::Duration};
+use tokio::time::sleep;
+
+const STARTS: usize = 5;
+/// How long the idle server is watched, in seconds.
+const WATCHED: usize = 10;
+
+/// Measures with what the pool has.
+pub(crate) async fn measure(mut pool: Pool, binary: &Path) -> Result<(Pool, Vec<Row>)> {
+    let bytes = u32::try_from(fs::metadata(binary)?.len()).context("a binary below 4 GB")?;
+    let mut worked = 0.0_f64;
+    for _ in 0..WATCHED {
+        worked = worked.max(pool.server.resident_mb()?);
+        sleep(Duration::from_secs(1)).await;
+    }
+    let mut starts = Vec::new();
+    for _ in 0..STARTS {
+        pool = pool.restart().await?;
+        starts.push(pool.server.serving_after.as_secs_f64());
+    }
+    let count = pool.all_offered().await?;
+    let mut idle = 0.0_f64;
+    for _ in 0..WATCHED {
+        sleep(Duration::from_secs(1)).await;
+        idle = idle.max(pool.server.resident_mb()?);
+    }
+    let rows = vec![
+        Row::new("size of the binary", f64::from(bytes) / 1e6, "MB").bar(Bar::AtMost(40.0)),
+        Row::new(format!("resident memory idle with {count} clusters"), worked, "MB")
+            .bar(Bar::AtMost(40.0))
+            .note(format!("most of {WATCHED} s in the process that made them; {idle:.1} MB after a restart")),
+        Row::median("start to the first answer", &starts, "s").bar(Bar::AtMost(0.3)).note(format!("from exec, with {count} clusters in the database")),
+    ];
+    Ok((pool, rows))
+}

@@ -1,0 +1,234 @@
+//! The same containers made by hand, straight through the engine's API: what Chainpool is held against.
+//!
+//! The requests are those of a Chainpool-made container with other names and ports; the files are rendered before the
+//! clock runs.
+
+use anyhow::{Context, Result};
+use bollard::{
+    Docker, body_full,
+    models::{ContainerCreateBody, ContainerInspectResponse, EndpointSettings, Ipam, IpamConfig, NetworkCreateRequest, NetworkingConfig, PortBinding},
+    query_parameters::{
+        CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
+        RemoveVolumeOptions, StartContainerOptions, UploadToContainerOptionsBuilder,
+    },
+};
+use chainpool_agent::{ClusterSpec, NetworkSpec, NodeSpec, Secret};
+use chainpool_api::{Cluster, Timestamp};
+use chainpool_networks::{Order, Registry};
+use chainpool_tests::Engine;
+use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
+use tar::{Builder, EntryType, Header};
+use tokio::{sync::OnceCell, time::sleep};
+
+const LABEL: &str = "chainpool.bench";
+const MOUNT: &str = "/cometbft";
+const FIRST_PORT: u16 = 31_500;
+/// What the engine carries best; MEASURED: two starts a core.
+const AT_ONCE: usize = 4;
+
+/// Hands on the engine.
+pub(crate) struct Hand {
+    docker: Docker,
+    http: reqwest::Client,
+    mark: String,
+    prototypes: Vec<ContainerInspectResponse>,
+}
+
+/// A network that is to be made: its place and what Chainpool would render for it.
+struct Plan {
+    network: String,
+    subnet: String,
+    spec: ClusterSpec,
+    ports: Vec<u16>,
+}
+
+impl Hand {
+    /// Looks at the containers of a cluster that Chainpool made.
+    pub(crate) async fn like(engine: &Engine, cluster: &Cluster) -> Result<Self> {
+        let mut prototypes = Vec::new();
+        for node in &cluster.nodes {
+            let name = Engine::container(cluster, &node.name);
+            prototypes.push(engine.docker().inspect_container(&name, None::<InspectContainerOptions>).await?);
+        }
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(1)).build()?;
+        Ok(Self { docker: engine.docker().clone(), http, mark: format!("bench-{}", std::process::id()), prototypes })
+    }
+
+    /// One network with its nodes in parallel: seconds until all have started, and until all have the first block.
+    pub(crate) async fn one(&self) -> Result<(f64, f64)> {
+        let plan = self.plan(0)?;
+        let begun = Instant::now();
+        self.network(&plan).await?;
+        try_join_all((0..plan.spec.nodes.len()).map(|place| self.node(&plan, place))).await?;
+        let started = begun.elapsed().as_secs_f64();
+        self.first_blocks(&plan.ports).await?;
+        Ok((started, begun.elapsed().as_secs_f64()))
+    }
+
+    /// So many networks, so many containers at once: the same two moments.
+    pub(crate) async fn many(&self, count: u8) -> Result<(f64, f64)> {
+        let plans = (0..count).map(|place| self.plan(place)).collect::<Result<Vec<_>>>()?;
+        let made: Vec<OnceCell<()>> = plans.iter().map(|_| OnceCell::new()).collect();
+        let nodes = plans.iter().zip(&made).flat_map(|(plan, made)| (0..plan.spec.nodes.len()).map(move |place| (plan, made, place)));
+        let begun = Instant::now();
+        stream::iter(nodes)
+            .map(async |(plan, made, place)| {
+                made.get_or_try_init(|| self.network(plan)).await?;
+                self.node(plan, place).await
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<()>>()
+            .await?;
+        let started = begun.elapsed().as_secs_f64();
+        let ports: Vec<u16> = plans.iter().flat_map(|plan| plan.ports.clone()).collect();
+        self.first_blocks(&ports).await?;
+        Ok((started, begun.elapsed().as_secs_f64()))
+    }
+
+    fn plan(&self, place: u8) -> Result<Plan> {
+        let network = Registry::default().get("cometbft")?;
+        let given = json!({"validators": self.prototypes.len()});
+        let parameters = network.settle("default", given.as_object().context("an object")?)?;
+        let needs = network.layout(&parameters).ports;
+        let ports: Vec<u16> = (FIRST_PORT + u16::from(place) * 4..).take(needs.len()).collect();
+        let subnet = format!("10.214.{}.0/26", 16 + place);
+        let order = Order {
+            parameters,
+            chain_id: format!("{}-{place}", self.mark),
+            genesis_at: Timestamp::now(),
+            network: NetworkSpec { subnet: Some(subnet.parse()?) },
+            ports: needs.into_iter().zip(ports.iter().copied()).collect(),
+            images: BTreeMap::new(),
+            log: chainpool_agent::LogConfig::default(),
+            log_level: chainpool_api::LogLevel::Info,
+        };
+        let mut seed = [0; 32];
+        seed[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+        Ok(Plan { network: format!("{}-{place}", self.mark), subnet, spec: network.render(&order, &Secret::new(seed)), ports })
+    }
+
+    async fn network(&self, plan: &Plan) -> Result<()> {
+        let config = IpamConfig { subnet: Some(plan.subnet.clone()), ..IpamConfig::default() };
+        let request = NetworkCreateRequest {
+            name: plan.network.clone(),
+            driver: Some("bridge".to_owned()),
+            ipam: Some(Ipam { config: Some(vec![config]), ..Ipam::default() }),
+            labels: Some(self.labels()),
+            ..NetworkCreateRequest::default()
+        };
+        self.docker.create_network(request).await?;
+        Ok(())
+    }
+
+    async fn node(&self, plan: &Plan, place: usize) -> Result<()> {
+        let (node, port) = (&plan.spec.nodes[place], plan.ports[place]);
+        let name = format!("{}-{}", plan.network, node.name);
+        let body = self.body(plan, place, &name, port)?;
+        let made = self.docker.create_container(Some(CreateContainerOptionsBuilder::new().name(&name).build()), body).await?;
+        let options = UploadToContainerOptionsBuilder::new().path(MOUNT).build();
+        self.docker.upload_to_container(&made.id, Some(options), body_full(packed(node)?.into())).await?;
+        self.docker.start_container(&made.id, None::<StartContainerOptions>).await?;
+        Ok(())
+    }
+
+    fn body(&self, plan: &Plan, place: usize, name: &str, port: u16) -> Result<ContainerCreateBody> {
+        let prototype = self.prototypes[place].clone();
+        let config = prototype.config.context("a container has its configuration")?;
+        let mut host = prototype.host_config.context("a container has its host configuration")?;
+        host.network_mode = Some(plan.network.clone());
+        for mount in host.mounts.iter_mut().flatten() {
+            mount.source = Some(name.to_owned());
+        }
+        for bindings in host.port_bindings.iter_mut().flatten() {
+            *bindings.1 = Some(vec![PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(port.to_string()) }]);
+        }
+        let endpoint = EndpointSettings { aliases: config.hostname.clone().map(|alias| vec![alias]), ..EndpointSettings::default() };
+        Ok(ContainerCreateBody {
+            hostname: config.hostname,
+            user: config.user,
+            exposed_ports: config.exposed_ports,
+            env: config.env,
+            entrypoint: config.entrypoint,
+            cmd: config.cmd,
+            image: config.image,
+            labels: Some(self.labels()),
+            stop_signal: config.stop_signal,
+            stop_timeout: config.stop_timeout,
+            host_config: Some(host),
+            networking_config: Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(plan.network.clone(), endpoint)])) }),
+            ..ContainerCreateBody::default()
+        })
+    }
+
+    async fn first_blocks(&self, ports: &[u16]) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(120);
+        try_join_all(ports.iter().map(async |port| {
+            while self.height(*port).await.unwrap_or(0) < 1 {
+                anyhow::ensure!(Instant::now() < until, "port {port} has no block");
+                sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        }))
+        .await?;
+        Ok(())
+    }
+
+    async fn height(&self, port: u16) -> Result<u64> {
+        let status: Value = self.http.get(format!("http://127.0.0.1:{port}/status")).send().await?.json().await?;
+        Ok(status["result"]["sync_info"]["latest_block_height"].as_str().context("a height")?.parse()?)
+    }
+
+    /// Removes what was made.
+    pub(crate) async fn clear(&self) -> Result<()> {
+        let filters = HashMap::from([("label", vec![format!("{LABEL}={}", self.mark)])]);
+        let containers = self.docker.list_containers(Some(ListContainersOptionsBuilder::new().all(true).filters(&filters).build())).await?;
+        let removed = stream::iter(containers).map(async |container| {
+            let id = container.id.context("a container has an id")?;
+            self.docker.remove_container(&id, Some(RemoveContainerOptionsBuilder::new().force(true).build())).await?;
+            for name in container.mounts.into_iter().flatten().filter_map(|mount| mount.name) {
+                self.docker.remove_volume(&name, None::<RemoveVolumeOptions>).await?;
+            }
+            anyhow::Ok(())
+        });
+        removed.buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+        for network in self.docker.list_networks(Some(ListNetworksOptionsBuilder::new().filters(&filters).build())).await? {
+            self.docker.remove_network(&network.id.context("a network has an id")?).await?;
+        }
+        Ok(())
+    }
+
+    fn labels(&self) -> HashMap<String, String> {
+        HashMap::from([(LABEL.to_owned(), self.mark.clone())])
+    }
+}
+
+/// A node's files as a tar for its volume.
+fn packed(node: &NodeSpec) -> Result<Vec<u8>> {
+    let mut tar = Builder::new(Vec::new());
+    let mut folders = BTreeSet::new();
+    let header = |kind: EntryType, size: usize, mode: u32, owner: (u32, u32)| -> Result<Header> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(u64::try_from(size)?);
+        header.set_mode(mode);
+        header.set_uid(owner.0.into());
+        header.set_gid(owner.1.into());
+        Ok(header)
+    };
+    for file in &node.files {
+        let name = file.path.strip_prefix(MOUNT).context("all lies below the volume")?.trim_start_matches('/');
+        for (end, _) in name.match_indices('/') {
+            if folders.insert(name[..end].to_owned()) {
+                tar.append_data(&mut header(EntryType::Directory, 0, 0o755, file.owner)?, &name[..end], std::io::empty())?;
+            }
+        }
+        let content = file.content.expose().as_slice();
+        tar.append_data(&mut header(EntryType::Regular, content.len(), file.mode, file.owner)?, name, content)?;
+    }
+    Ok(tar.into_inner()?)
+}

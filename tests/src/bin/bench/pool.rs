@@ -1,0 +1,129 @@
+//! The release binary with this machine's engine as its host.
+
+use crate::server::Server;
+use anyhow::{Context, Result, ensure};
+use chainpool_api::{Cluster, ClusterState, HealthState, Operation, OperationState, Page, Status};
+use chainpool_tests::Engine;
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+/// Longer than anything here takes, on a busy machine too.
+const LIMIT: Duration = Duration::from_secs(180);
+/// How often a condition is looked at: the precision of the figures.
+const POLL: Duration = Duration::from_millis(10);
+
+/// A server, its data and its host.
+pub(crate) struct Pool {
+    /// The server.
+    pub(crate) server: Server,
+    /// The engine.
+    pub(crate) engine: Engine,
+    binary: PathBuf,
+    folder: TempDir,
+}
+
+impl Pool {
+    /// A server on a fresh data folder, with the engine as its host.
+    pub(crate) async fn open(binary: &Path) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let server = Server::start(binary, &folder.path().join("data")).await?;
+        let address = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+        let engine = Engine::at(&address).await?;
+        let host = json!({
+            "name": "h1", "address": address, "bind": "127.0.0.1", "public_address": "127.0.0.1", "capacity": 10, "autofill": false,
+            "ports": [31_000, 31_399], "subnets": "10.214.0.0/20", "disk_floor": 0, "memory_factor": 64.0,
+            "fill": [{"type": "cometbft", "preset": "default", "parameters": {"validators": 4}}],
+        });
+        let _: Value = server.api.post("/hosts", host).await?;
+        Ok(Self { server, engine, binary: binary.to_owned(), folder })
+    }
+
+    /// Stops the server and starts it again on the same data.
+    pub(crate) async fn restart(self) -> Result<Self> {
+        let Self { server, engine, binary, folder } = self;
+        server.stop().await?;
+        let server = Server::start(&binary, &folder.path().join("data")).await?;
+        Ok(Self { server, engine, binary, folder })
+    }
+
+    /// Makes a cluster of four validators; gives it, and the seconds from the request until it was ready.
+    pub(crate) async fn create(&self) -> Result<(Cluster, f64)> {
+        let begun = Instant::now();
+        let body = json!({"host": "h1", "parameters": {"validators": 4}});
+        let operation: Operation = self.server.api.post("/clusters", body).await?;
+        let id = operation.cluster_id.context("a create names its cluster")?;
+        let ready = self.when(id, "ready", |cluster| cluster.state == ClusterState::Ready).await?;
+        let took = begun.elapsed().as_secs_f64();
+        ensure!(ready.proof.is_some(), "ready without a proving transaction");
+        Ok((ready, took))
+    }
+
+    /// Removes a cluster.
+    pub(crate) async fn delete(&self, id: Uuid) -> Result<()> {
+        let operation: Operation = self.server.api.delete(&format!("/clusters/{id}")).await?;
+        self.done(operation).await
+    }
+
+    /// Asks something of the host and waits for its end; gives the seconds.
+    pub(crate) async fn host(&self, verb: &str) -> Result<f64> {
+        let begun = Instant::now();
+        let operation: Operation = self.server.api.ask(&format!("/hosts/h1/{verb}")).await?;
+        self.done(operation).await?;
+        Ok(begun.elapsed().as_secs_f64())
+    }
+
+    /// Waits until a cluster is as wanted.
+    pub(crate) async fn when(&self, id: Uuid, what: &str, wanted: impl Fn(&Cluster) -> bool) -> Result<Cluster> {
+        let until = Instant::now() + LIMIT;
+        loop {
+            let now: Cluster = self.server.api.get(&format!("/clusters/{id}")).await?;
+            if wanted(&now) {
+                return Ok(now);
+            }
+            ensure!(now.state != ClusterState::Failed && Instant::now() < until, "{} is not {what}: {} {:?}", now.name, now.state, now.health);
+            sleep(POLL).await;
+        }
+    }
+
+    /// Waits until every cluster is offered; gives their number.
+    pub(crate) async fn all_offered(&self) -> Result<usize> {
+        let page: Page<Cluster> = self.server.api.get("/clusters?limit=500").await?;
+        for cluster in &page.items {
+            self.when(cluster.id, "offered", offered).await?;
+        }
+        Ok(page.items.len())
+    }
+
+    async fn done(&self, operation: Operation) -> Result<()> {
+        let until = Instant::now() + LIMIT;
+        loop {
+            let now: Operation = self.server.api.get(&format!("/operations/{}", operation.id)).await?;
+            if now.state.is_over() {
+                ensure!(now.state == OperationState::Succeeded, "{} {}: {:?}", now.kind, now.state, now.error);
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "{} does not end: {:?}", now.kind, now.steps);
+            sleep(POLL).await;
+        }
+    }
+
+    /// Removes everything that was made and stops the server.
+    pub(crate) async fn close(self) -> Result<()> {
+        let status: Status = self.server.api.get("/status").await?;
+        self.host("reset").await?;
+        let left = self.engine.ours(&status.instance).await?;
+        ensure!(left.is_empty(), "left on the engine: {left:?}");
+        self.server.stop().await
+    }
+}
+
+/// Free, healthy and to be had.
+pub(crate) fn offered(cluster: &Cluster) -> bool {
+    cluster.offered && cluster.health.state == HealthState::Healthy
+}
