@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # bench.sh: measures speed and size on this machine's engine; prints a table and writes JSON. Its program is the binary `bench` of tests/.
+#
+# UPDATE=1: the README's table is written anew. ONLY=apply,one,faults,ten: these measures alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
@@ -10,4 +12,8 @@ export DOCKER_HOST
 scripts/node-image.sh cometbft
 scripts/release.sh
 . scripts/toolchain.sh
-cargo run --release --locked --package chainpool-tests --bin bench -- --binary "${CARGO_TARGET_DIR:-target}/release/chainpool"
+target=${CARGO_TARGET_DIR:-target}
+options=(--binary "$target/release/chainpool" --json "$target/bench.json")
+[ -z "${ONLY:-}" ] || options+=(--only "$ONLY")
+[ "${UPDATE:-}" != 1 ] || options+=(--readme README.md)
+cargo run --release --locked --package chainpool-tests --bin bench -- "${options[@]}"

@@ -49,7 +49,9 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
             twice += given_twice(&load)?;
         }
         let (half, what) = (median(&halves), format!("apply, {clients} clients"));
-        rows.push(Row::median(what.clone(), &rates, "/s").bar(Bar::AtLeast(rate)).note(format!("{CLUSTERS} free clusters; p50 {half:.1} ms")));
+        rows.push(
+            Row::median(what.clone(), &rates, "/s").bar(Bar::AtLeast(rate)).note(format!("{CLUSTERS} free clusters; p50 {half:.1} ms")),
+        );
         let p99 = Row::median(format!("{what}, p99"), &slow, "ms");
         rows.push(match slowest {
             Some(most) => p99.bar(Bar::AtMost(most)),

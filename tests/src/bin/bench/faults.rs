@@ -25,9 +25,11 @@ pub(crate) async fn measure(pool: &Pool) -> Result<Vec<Row>> {
     pool.delete(cluster.id).await?;
     Ok(vec![
         row("killed node of a free chain, seen", &killed.seen, Some(1.0)),
-        row("killed node of a free chain, offered again", &killed.mended, Some(5.0)).note(format!("{} of {ROUNDS} in place", ROUNDS - killed.reset)),
+        row("killed node of a free chain, offered again", &killed.mended, Some(5.0))
+            .note(format!("{} of {ROUNDS} in place", ROUNDS - killed.reset)),
         row("quorum killed, seen", &lost.seen, None),
-        row("quorum killed, offered again", &lost.mended, Some(8.0)).note(format!("three of four nodes; {} of {ROUNDS} by a reset", lost.reset)),
+        row("quorum killed, offered again", &lost.mended, Some(8.0))
+            .note(format!("three of four nodes; {} of {ROUNDS} by a reset", lost.reset)),
         row("paused node, seen", &paused.seen, Some(5.0)),
         row("paused node, offered again", &paused.mended, None),
     ])

@@ -36,7 +36,9 @@ pub(crate) async fn measure(mut pool: Pool, binary: &Path) -> Result<(Pool, Vec<
         Row::new(format!("resident memory idle with {count} clusters"), worked, "MB")
             .bar(Bar::AtMost(40.0))
             .note(format!("most of {WATCHED} s in the process that made them; {idle:.1} MB after a restart")),
-        Row::median("start to the first answer", &starts, "s").bar(Bar::AtMost(0.3)).note(format!("from exec, with {count} clusters in the database")),
+        Row::median("start to the first answer", &starts, "s")
+            .bar(Bar::AtMost(0.3))
+            .note(format!("from exec, with {count} clusters in the database")),
     ];
     Ok((pool, rows))
 }

@@ -6,10 +6,13 @@
 use anyhow::{Context, Result};
 use bollard::{
     Docker, body_full,
-    models::{ContainerCreateBody, ContainerInspectResponse, EndpointSettings, Ipam, IpamConfig, NetworkCreateRequest, NetworkingConfig, PortBinding},
+    models::{
+        ContainerCreateBody, ContainerInspectResponse, EndpointSettings, Ipam, IpamConfig, NetworkCreateRequest, NetworkingConfig,
+        PortBinding,
+    },
     query_parameters::{
-        CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
-        RemoveVolumeOptions, StartContainerOptions, UploadToContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+        RemoveContainerOptionsBuilder, RemoveVolumeOptions, StartContainerOptions, UploadToContainerOptionsBuilder,
     },
 };
 use chainpool_agent::{ClusterSpec, NetworkSpec, NodeSpec, Secret};

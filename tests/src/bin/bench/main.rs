@@ -112,7 +112,6 @@ async fn with_pool(args: &Args, rows: &mut Vec<Row>, pool: Pool, hand: &Hand) ->
     pool.close().await
 }
 
-
 fn wanted(args: &Args, name: &str) -> bool {
     args.only.is_empty() || args.only.iter().any(|only| only == name)
 }

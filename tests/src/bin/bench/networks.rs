@@ -38,7 +38,8 @@ pub(crate) async fn ten(pool: &Pool, hand: &Hand) -> Result<Vec<Row>> {
     ensure!(count == 10, "the fillup made {count} clusters");
     Ok(vec![
         Row::new("ten networks by one fillup, to the last ready", ours, "s").note("each with its proving transaction"),
-        Row::new("the same 40 containers by hand, four at once", started, "s").note(format!("started; first block on all after {first:.2} s")),
+        Row::new("the same 40 containers by hand, four at once", started, "s")
+            .note(format!("started; first block on all after {first:.2} s")),
         Row::new("ratio to the engine's own time", ours / started, "").bar(Bar::AtMost(1.3)),
         Row::new("ratio to first blocks by hand", ours / first, ""),
     ])

@@ -86,7 +86,13 @@ impl Pool {
             if wanted(&now) {
                 return Ok(now);
             }
-            ensure!(now.state != ClusterState::Failed && Instant::now() < until, "{} is not {what}: {} {:?}", now.name, now.state, now.health);
+            ensure!(
+                now.state != ClusterState::Failed && Instant::now() < until,
+                "{} is not {what}: {} {:?}",
+                now.name,
+                now.state,
+                now.health
+            );
             sleep(POLL).await;
         }
     }
