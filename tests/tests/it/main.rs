@@ -4,7 +4,7 @@ mod backup;
 mod bad_input;
 mod clusters;
 mod crash;
-
+mod engine_restart;
 mod foreign;
 mod health;
 mod hosts;
