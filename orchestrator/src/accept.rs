@@ -325,12 +325,12 @@ impl Orchestrator {
         arguments: Arguments,
         cause: &Cause,
     ) -> Result<OperationRow> {
-        if let Some(live) = tx.operation_of_host(host.id).await? {
-            let message = format!(
-                "host {} has an operation under way ({}, {}); wait for it: chainpool operation wait {}",
-                host.name, live.kind.0, live.id, live.id
-            );
-            return Err(Error::conflict("operation_running", message));
+        if let Some(mut live) = tx.operation_of_host(host.id).await? {
+            if live.kind.0 == OperationKind::HostFillup && matches!(kind, OperationKind::HostReset | OperationKind::HostClean) {
+                end_superseded(tx, &mut live, kind).await?;
+            } else {
+                return Err(running(&format!("host {}", host.name), &live));
+            }
         }
         let now = Timestamp::now();
         let new = NewOperation {
@@ -393,13 +393,25 @@ async fn supersede(tx: &mut Tx, row: &ClusterRow, kind: OperationKind) -> Result
         _ => live.kind.0 == OperationKind::ClusterRepair && matches!(kind, OperationKind::ClusterStop),
     };
     if !allowed {
-        let message =
-            format!("cluster {} has an operation under way ({}, {id}); wait for it: chainpool operation wait {id}", row.name, live.kind.0);
-        return Err(Error::conflict("operation_running", message));
+        return Err(running(&format!("cluster {}", row.name), &live));
     }
-    live.state = Word(OperationState::Superseded);
-    live.error = Some(format!("superseded by {kind}"));
-    live.ended_at = Some(Timestamp::now().into());
-    tx.operation_save(live).await?;
+    end_superseded(tx, &mut live, kind).await?;
     Ok(Some(id))
+}
+
+/// Ends a live operation in favour of another.
+async fn end_superseded(tx: &mut Tx, live: &mut OperationRow, by: OperationKind) -> Result<()> {
+    live.state = Word(OperationState::Superseded);
+    live.error = Some(format!("superseded by {by}"));
+    live.ended_at = Some(Timestamp::now().into());
+    Ok(tx.operation_save(live.clone()).await?)
+}
+
+/// Says that something is under way already.
+fn running(subject: &str, live: &OperationRow) -> Error {
+    let (kind, id) = (live.kind.0, live.id);
+    Error::conflict(
+        "operation_running",
+        format!("{subject} has an operation under way ({kind}, {id}); wait for it: chainpool operation wait {id}"),
+    )
 }

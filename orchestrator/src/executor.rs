@@ -176,10 +176,15 @@ impl Orchestrator {
         }
         let mut pause = Duration::from_millis(200);
         loop {
-            let deadline = operation.deadline_at.map(|at| at.0);
+            // A step that could begin late, because its host was away, still gets its time.
+            let begun = step.started_at.map_or_else(Timestamp::now, |at| at.0);
+            let deadline = operation.deadline_at.map(|at| at.0.max(begun.plus_seconds(LEAST_STEP_SECONDS)));
             match self.step_perform(operation, &action, step.memo.as_ref().map(|m| &m.0), deadline).await {
                 Ok(()) => break,
-                Err(error) if error.may_pass(operation.kind.0) && deadline.is_none_or(|at| Timestamp::now() < at) => {
+                Err(error)
+                    if error.may_pass(operation.kind.0)
+                        && (waits_for_host(operation.kind.0, &error) || deadline.is_none_or(|at| Timestamp::now() < at)) =>
+                {
                     let note = Some(error.to_string());
                     if step.note != note {
                         tracing::warn!(operation = %operation.id, step = %step.title, %error, "a step failed and is tried again");
@@ -251,6 +256,15 @@ fn step_row(operation_id: Uuid, seq: i64, planned: Planned) -> StepRow {
         started_at: None,
         ended_at: None,
     }
+}
+
+/// What a step gets at least, in seconds.
+const LEAST_STEP_SECONDS: i64 = 60;
+
+/// A reset is asked for by a release, which ends the lease even when the host is away: it waits for the host, however
+/// long that takes.
+fn waits_for_host(kind: OperationKind, error: &StepError) -> bool {
+    kind == OperationKind::ClusterReset && matches!(error, StepError::Agent(chainpool_agent::Error::Unreachable(_)))
 }
 
 /// When an operation is given up: create and reset after 15 min, start and stop after 5, delete never.

@@ -151,7 +151,7 @@ impl Orchestrator {
     /// Keeps the pool at the hosts' policies: replaces failed free clusters when their time has come and makes what is
     /// missing. Takes no input and may run at any time.
     pub async fn autofill(&self) -> Result<()> {
-        if self.is_paused().await? {
+        if self.is_paused() {
             return Ok(());
         }
         let now = Timestamp::now();

@@ -57,21 +57,31 @@ impl Orchestrator {
     /// Gathers evidence on a cluster and acts on the verdict. With `look`, the platform's listing is read first.
     pub async fn cluster_judge(&self, cluster: Uuid, look: bool) -> Result<()> {
         let one_at_a_time = self.inner.live.judging(cluster);
-        let _guard = one_at_a_time.lock().await;
+        let guard = one_at_a_time.lock().await;
         let read = self.store().read();
         let Some(row) = read.cluster(cluster).await?.filter(|row| row.gone_at.is_none() && row.state.0 == ClusterState::Ready) else {
             return Ok(());
         };
         let Some(host) = read.host(row.host_id).await? else { return Ok(()) };
-        if host.state.0 == HostState::Unreachable {
-            let reason = format!("host {} does not answer since {}", host.name, host.since.0);
+        let unknown = match host.state.0 {
+            HostState::Active => None,
+            HostState::Unreachable => Some(format!("host {} does not answer since {}", host.name, host.since.0)),
+            // Another engine may answer there: what it says is nothing about this ledger.
+            HostState::Paused => Some(format!("host {} is paused: {}", host.name, host.reason)),
+        };
+        if let Some(reason) = unknown {
+            // What was wrong before is judged anew when the host is back.
+            self.inner.live.note_known(row.id, Seen::forget_faults);
             return self.verdict_store(&row, &Verdict { state: HealthState::Unknown, reason }, None).await;
         }
         let agent = self.inner.agents.of(&host)?;
         match self.evidence(&row, &agent, look).await {
             Ok((evidence, verdict)) => self.verdict_act(&row, &host, evidence, verdict).await,
-            // The host's own judgement follows; it decides what is known.
-            Err(Error::Unavailable(_)) => self.host_judge(host.id).await,
+            // The host's own judgement follows; it decides what is known, and judges this cluster too.
+            Err(Error::Unavailable(_)) => {
+                drop(guard);
+                self.host_judge(host.id).await
+            }
             Err(error) => Err(error),
         }
     }
@@ -179,8 +189,9 @@ impl Orchestrator {
             leased: row.leased,
             live: row.operation_id.is_some(),
             settling: seen.deaths.back().is_some_and(|death| now.millis_since(death.at) < SETTLE_MS),
-            held_back: maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused().await?,
+            held_back: maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused(),
             needs_proof,
+            host_back: self.inner.live.host_back(host.id),
             evidence: &evidence,
             seen: &seen,
             stopped: &row.stopped_nodes.0,

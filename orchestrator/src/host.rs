@@ -320,6 +320,8 @@ impl Orchestrator {
         row.schedulable = schedulable.unwrap_or(row.schedulable);
         row.autofill = autofill.unwrap_or(row.autofill);
         row.capacity = capacity.map_or(row.capacity, i64::from);
+        // A socket of this machine needs no certificates; what was stored for another way would be refused there.
+        let to_socket = change.address.as_ref().is_some_and(|address| address.starts_with("unix://"));
         let settings = &mut row.settings.0;
         settings.insecure = insecure.unwrap_or(settings.insecure);
         settings.memory_factor = memory_factor.unwrap_or(settings.memory_factor);
@@ -346,10 +348,10 @@ impl Orchestrator {
         }
         settings.images = images.unwrap_or_else(|| settings.images.clone());
         self.check_settings(settings, u32::try_from(row.capacity).map_err(Error::internal)?)?;
-        if tls.is_some() || registry.is_some() {
+        if tls.is_some() || registry.is_some() || to_socket {
             let mut known = HostSecrets::open(self.store().master(), before)?;
             let given = secrets(tls, registry);
-            known.tls = given.tls.or(known.tls);
+            known.tls = given.tls.or(known.tls.filter(|_| !to_socket));
             known.registry = given.registry.or(known.registry);
             row.sealed = Some(known.seal(self.store().master(), row.id)?);
         }

@@ -32,8 +32,8 @@ impl Orchestrator {
             Ok(probe) if probe.engine_id != row.engine_id => (
                 HostState::Paused,
                 format!(
-                    "another engine answers at {} ({}): nothing is done there until it is the right one again",
-                    row.address, probe.name
+                    "another engine answers at {} ({}): nothing is done there until it is the right one again and the pause is ended (chainpool host update {} --paused false)",
+                    row.address, probe.name, row.name
                 ),
                 None,
             ),
@@ -46,6 +46,7 @@ impl Orchestrator {
         if let Some(probe) = &probe {
             self.inner.status.taken_put(row.id, probe.taken.clone(), probe.taken_ports.clone());
         }
+        self.inner.live.host_answers(row.id, state == HostState::Active, now);
         self.host_store(&row, state, reason, probe.as_ref().map(|p| info(p, now))).await?;
         if state != before {
             for cluster in self.store().read().clusters_of(host).await? {
@@ -96,7 +97,7 @@ impl Orchestrator {
             self.inner.live.note(cluster.id, number(cluster.generation), |seen| seen.observed = Some(listed));
         }
         let mut unclaimed = Vec::new();
-        let paused = self.is_paused().await?;
+        let paused = self.is_paused();
         for (id, listed) in by_cluster {
             let newest = listed.objects.iter().map(|o| o.generation).max().unwrap_or(0);
             let oldest = listed.objects.iter().map(|o| o.generation).min().unwrap_or(0);

@@ -3,7 +3,7 @@
 use crate::{
     Caller, Error, Orchestrator, Result,
     accept::Cause,
-    view::{lease_with, number, page},
+    view::{lease_named, lease_with, number, page},
 };
 use chainpool_api::{self as api, ClusterState, LeaseState, Role, Timestamp};
 use chainpool_store::{ApplyOrder, Audit, ClusterQuery, LeaseQuery, LeaseRow, Word};
@@ -62,9 +62,16 @@ impl Orchestrator {
             ttl_seconds: ttl(caller, ttl_seconds)?,
             key: caller.key.clone().map(|k| (caller.account_id, k.route, k.key, k.body)),
         };
+        if self.is_paused() {
+            let message = "a backup was restored and an administrator has not resumed yet; free clusters may have been used since: wait";
+            return Err(Error::conflict("paused", message));
+        }
         match self.store().apply(order.clone()).await? {
             Some(outcome) => {
-                let lease = self.view_lease(outcome.lease).await?;
+                let lease = match outcome.names {
+                    Some(names) => lease_named(outcome.lease, names),
+                    None => self.view_lease(outcome.lease).await?,
+                };
                 Ok(Applied { lease, made: outcome.made })
             }
             None => Err(self.nothing_free(&order).await?),
@@ -211,9 +218,10 @@ impl Orchestrator {
         Ok(Some(row))
     }
 
-    /// Ends the leases whose time has run out. Takes no input and may run at any time.
+    /// Ends the leases whose time has run out; none while the installation is paused after a restore, because a lease
+    /// may have been renewed since the backup. Takes no input and may run at any time.
     pub async fn expire_leases(&self) -> Result<()> {
-        if !self.store().clock().may_expire() {
+        if !self.store().clock().may_expire() || self.is_paused() {
             return Ok(());
         }
         for row in self.store().read().leases_due(Timestamp::now()).await? {

@@ -14,6 +14,7 @@ pub(crate) struct Live {
     clusters: Mutex<HashMap<Uuid, Seen>>,
     specs: Mutex<HashMap<(Uuid, u32), Arc<ClusterSpec>>>,
     judging: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
+    hosts_back: Mutex<HashMap<Uuid, Timestamp>>,
 }
 
 /// What was last seen of one cluster.
@@ -41,6 +42,15 @@ pub(crate) struct Seen {
     pub(crate) returned_at: Option<Timestamp>,
     /// When the last repair was begun.
     pub(crate) repaired_at: Option<Timestamp>,
+}
+
+impl Seen {
+    /// Forgets all that counts towards a repair or a reset.
+    pub(crate) fn forget_faults(&mut self) {
+        self.silent.clear();
+        self.deaths.clear();
+        (self.broken_since, self.bad_since) = (None, None);
+    }
 }
 
 /// The end of a node's process.
@@ -104,8 +114,41 @@ impl Live {
         specs.insert((cluster, generation), spec);
     }
 
+    /// Since when a host has answered, as far as this process knows.
+    pub(crate) fn host_back(&self, host: Uuid) -> Option<Timestamp> {
+        self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner).get(&host).copied()
+    }
+
+    /// Notes whether a host answers.
+    pub(crate) fn host_answers(&self, host: Uuid, answers: bool, now: Timestamp) {
+        let mut hosts = self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers {
+            hosts.entry(host).or_insert(now);
+        } else {
+            hosts.remove(&host);
+        }
+    }
+
     /// One judgement of a cluster at a time.
     pub(crate) fn judging(&self, cluster: Uuid) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.judging.lock().unwrap_or_else(PoisonError::into_inner).entry(cluster).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_back_since_it_first_answered_again() {
+        let (live, host) = (Live::default(), Uuid::now_v7());
+        assert_eq!(live.host_back(host), None);
+        live.host_answers(host, true, Timestamp(1));
+        live.host_answers(host, true, Timestamp(2));
+        assert_eq!(live.host_back(host), Some(Timestamp(1)));
+        live.host_answers(host, false, Timestamp(3));
+        assert_eq!(live.host_back(host), None);
+        live.host_answers(host, true, Timestamp(4));
+        assert_eq!(live.host_back(host), Some(Timestamp(4)));
     }
 }

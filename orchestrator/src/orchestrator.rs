@@ -5,7 +5,10 @@ use chainpool_agent::Platform;
 use chainpool_api::Timestamp;
 use chainpool_networks::Registry;
 use chainpool_store::{CommitHook, Store};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 use tokio_util::sync::CancellationToken;
 
 /// How the middle runs.
@@ -44,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) status: StatusCache,
     pub(crate) started_at: Timestamp,
     pub(crate) stop: CancellationToken,
+    /// After a restore nothing goes on by itself until an administrator has looked.
+    pub(crate) paused: AtomicBool,
 }
 
 impl Orchestrator {
@@ -51,6 +56,7 @@ impl Orchestrator {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let Config { data, platforms, hook } = config;
         let store = Store::open(&data, hook).await?;
+        let paused = AtomicBool::new(store.read().setting("paused").await?.as_deref() == Some("true"));
         let agents = Agents::new(store.clone(), platforms);
         let inner = Inner {
             store,
@@ -63,6 +69,7 @@ impl Orchestrator {
             status: StatusCache::default(),
             started_at: Timestamp::now(),
             stop: CancellationToken::new(),
+            paused,
         };
         let this = Self { inner: Arc::new(inner) };
         this.executor_start();

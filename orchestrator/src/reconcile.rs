@@ -3,8 +3,9 @@
 //! A free cluster that is degraded is not offered and started in place; when it is not healthy 20 s later it is made
 //! again. A free cluster that is broken is made again, once the verdict has stood for a moment: an engine that goes
 //! down stops its containers first, and wiping ledgers because of that would be more than needed. An applied cluster
-//! is mended in place and never wiped. Mending means: start or unpause what does not run, restart what runs but has
-//! not answered for 30 s.
+//! is mended in place and never wiped. After its host came back, or was first seen by this process, a free cluster has
+//! as long to find together as a degraded one. Mending means: start or unpause what does not run, restart what runs
+//! but has not answered for 30 s.
 
 use crate::live::Seen;
 use chainpool_api::{Evidence, HealthState, Timestamp};
@@ -33,6 +34,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) held_back: bool,
     /// It looks healthy again but has not been proven.
     pub(crate) needs_proof: bool,
+    /// Since when its host has answered; `None`: not judged yet by this process.
+    pub(crate) host_back: Option<Timestamp>,
     /// What was seen.
     pub(crate) evidence: &'a Evidence,
     /// What was seen before.
@@ -61,16 +64,18 @@ pub(crate) enum Decision {
 
 /// Decides.
 pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
-    let Situation { verdict, leased, live, settling, held_back, needs_proof, evidence, seen, stopped, now } = situation;
+    let Situation { verdict, leased, live, settling, held_back, needs_proof, host_back, evidence, seen, stopped, now } = situation;
     if *held_back {
         return Decision::Nothing;
     }
     let stood = |since: Option<Timestamp>, ms: i64| since.is_some_and(|since| now.millis_since(since) >= ms);
     let bad = matches!(verdict, HealthState::Degraded | HealthState::Broken);
-    if !leased && *verdict == HealthState::Broken && stood(seen.broken_since, CONFIRM_MS) {
+    // An engine that has just come back starts its containers itself, and their ledger needs a moment to find together.
+    let may_reset = !leased && stood(*host_back, MEND_MS);
+    if may_reset && *verdict == HealthState::Broken && stood(seen.broken_since, CONFIRM_MS) {
         return Decision::Reset("free and broken".to_owned());
     }
-    if !leased && bad && stood(seen.bad_since, MEND_MS) {
+    if may_reset && bad && stood(seen.bad_since, MEND_MS) {
         return Decision::Reset("free and not healthy 20 s after it was degraded".to_owned());
     }
     if *live || *settling || !(bad || *needs_proof) {
@@ -101,6 +106,7 @@ mod tests {
         process: &'static str,
         silent_ms: Option<i64>,
         bad_ms: i64,
+        back_ms: Option<i64>,
     }
 
     const BASE: Case = Case {
@@ -111,6 +117,7 @@ mod tests {
         process: "exited 137",
         silent_ms: None,
         bad_ms: 0,
+        back_ms: Some(1_000_000),
     };
 
     fn run(case: &Case) -> Decision {
@@ -134,6 +141,7 @@ mod tests {
             settling: false,
             held_back,
             needs_proof: false,
+            host_back: case.back_ms.map(|ms| Timestamp(now.0 - ms)),
             evidence: &evidence,
             seen: &seen,
             stopped: &stopped,
@@ -163,6 +171,16 @@ mod tests {
         let broken = Case { verdict: HealthState::Broken, ..BASE };
         assert_eq!(run(&broken), start());
         assert!(matches!(run(&Case { bad_ms: CONFIRM_MS, ..broken }), Decision::Reset(_)));
+    }
+
+    #[test]
+    fn nothing_is_made_again_while_a_host_comes_back() {
+        for verdict in [HealthState::Degraded, HealthState::Broken] {
+            let bad = Case { verdict, bad_ms: 1_000_000, ..BASE };
+            assert_eq!(run(&Case { back_ms: None, ..bad }), start());
+            assert_eq!(run(&Case { back_ms: Some(MEND_MS - 1), ..bad }), start());
+            assert!(matches!(run(&Case { back_ms: Some(MEND_MS), ..bad }), Decision::Reset(_)));
+        }
     }
 
     #[test]

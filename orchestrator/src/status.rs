@@ -2,15 +2,16 @@
 
 use crate::{
     Caller, Error, Orchestrator, Result,
+    accept::Cause,
     view::{counts, number},
 };
 use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, OperationState, Role, Timestamp};
-use chainpool_store::{Audit, ClusterRow};
+use chainpool_store::{Audit, ClusterRow, HostRow};
 use ipnet::Ipv4Net;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::Ordering},
 };
 use uuid::Uuid;
 
@@ -68,10 +69,10 @@ impl Orchestrator {
         let now = Timestamp::now();
         let read = self.store().read();
         let (hosts, clusters) = (read.hosts().await?, read.clusters().await?);
-        let paused = self.is_paused().await?;
+        let paused = self.is_paused();
         let mut problems = Vec::new();
         if paused {
-            problems.push("paused after a restore: look at what is unclaimed, then resume (chainpool status --resume)".to_owned());
+            problems.push("paused after a restore: look at what is unclaimed, then resume (chainpool resume)".to_owned());
         }
         let mut pool = counts(clusters.iter(), now);
         pool.capacity = hosts.iter().map(|h| number(h.capacity)).sum();
@@ -87,7 +88,10 @@ impl Orchestrator {
             let checked_at = host.info.as_ref().map(|i| i.0.checked_at);
             host_views.push(api::HostStatus { name: host.name.clone(), state: host.state.0, problems: own, counts, checked_at });
         }
-        problems.extend(clusters.iter().filter_map(cluster_problem));
+        let waits = |until: Option<chainpool_store::Moment>| until.is_some_and(|until| until.0 > now);
+        let at_rest: Vec<Uuid> = hosts.iter().filter(|h| waits(h.maintenance_until)).map(|h| h.id).collect();
+        let alarmed = clusters.iter().filter(|c| !waits(c.maintenance_until) && !at_rest.contains(&c.host_id));
+        problems.extend(alarmed.filter_map(cluster_problem));
         let known: Vec<Uuid> = hosts.iter().map(|h| h.id).collect();
         let unclaimed: Vec<_> = known.iter().flat_map(|id| self.inner.status.unclaimed(*id)).collect();
         problems.extend(unclaimed.iter().map(|u| {
@@ -116,7 +120,7 @@ impl Orchestrator {
             paused,
             started_at: self.inner.started_at,
             pool,
-            by_type: by_type(&clusters, now),
+            by_type: by_type(&hosts, &clusters, now),
             hosts: host_views,
             database,
             watchdog,
@@ -189,21 +193,35 @@ impl Orchestrator {
     }
 
     /// Whether the installation is paused after a restore: nothing is deleted and nothing filled.
-    pub(crate) async fn is_paused(&self) -> Result<bool> {
-        Ok(self.store().read().setting("paused").await?.as_deref() == Some("true"))
+    pub(crate) fn is_paused(&self) -> bool {
+        self.inner.paused.load(Ordering::Relaxed)
     }
 
-    /// Ends the pause after a restore.
+    /// Ends the pause after a restore. The free clusters are made again: they may have been applied since the backup,
+    /// and nobody may get what another has used.
     pub async fn resume(&self, caller: &Caller) -> Result<()> {
         caller.must_be(Role::Admin)?;
+        if !self.is_paused() {
+            return Ok(());
+        }
+        let cause = Cause::of(caller, "it may have been used since the backup that was restored");
         let mut tx = self.store().begin().await?;
+        for row in tx.clusters().await? {
+            if row.leased || row.operation_id.is_some() || !matches!(row.state.0, ClusterState::Ready | ClusterState::Stopped) {
+                continue;
+            }
+            if let Some(host) = tx.host(row.host_id).await? {
+                self.accept_reset(&mut tx, &host, row, &cause).await?;
+            }
+        }
         tx.setting_put("paused", "false").await?;
         tx.audit_insert(
             Audit { author: &caller.account, verb: "resume", subject: "installation", detail: String::new() },
             Timestamp::now(),
         )
         .await?;
-        tx.commit("resumed").await?;
+        self.accepted(tx, &[]).await?;
+        self.inner.paused.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -225,12 +243,26 @@ impl Orchestrator {
     }
 }
 
-fn by_type(clusters: &[ClusterRow], now: Timestamp) -> BTreeMap<String, api::Counts> {
+/// The pool by network type; a type's capacity is its share of each host's.
+fn by_type(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> BTreeMap<String, api::Counts> {
     let mut types: BTreeMap<String, Vec<&ClusterRow>> = BTreeMap::new();
     for cluster in clusters {
         types.entry(cluster.network_type.clone()).or_default().push(cluster);
     }
-    types.into_iter().map(|(name, of)| (name, counts(of.into_iter(), now))).collect()
+    let mut capacity: BTreeMap<String, u32> = BTreeMap::new();
+    for host in hosts {
+        let fill = &host.settings.0.fill;
+        let shares: u32 = fill.iter().map(|f| f.share).sum();
+        for entry in fill.iter().filter(|f| f.share > 0) {
+            types.entry(entry.network_type.clone()).or_default();
+            *capacity.entry(entry.network_type.clone()).or_default() += number(host.capacity) * entry.share / shares;
+        }
+    }
+    let counted = |(name, of): (String, Vec<&ClusterRow>)| {
+        let capacity = capacity.get(&name).copied().unwrap_or(0);
+        (name, api::Counts { capacity, ..counts(of.into_iter(), now) })
+    };
+    types.into_iter().map(counted).collect()
 }
 
 fn cluster_problem(row: &ClusterRow) -> Option<String> {

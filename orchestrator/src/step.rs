@@ -2,7 +2,7 @@
 
 use crate::{Error, Orchestrator, Result, agents::HostAgent, plan::Action};
 use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, Incarnation, NodeName, Observation, Power, Scope};
-use chainpool_api::{HealthState, OperationKind, OperationState, Timestamp};
+use chainpool_api::{HealthState, HostState, OperationKind, OperationState, Timestamp};
 use chainpool_networks::{NetworkType, Nodes, Past};
 use chainpool_store::{ClusterRow, OperationRow};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -143,6 +143,10 @@ impl Orchestrator {
 
     async fn host_agent(&self, operation: &OperationRow) -> Result<HostAgent, StepError> {
         let host = self.store().read().host(operation.host_id).await?.ok_or(StepError::Superseded)?;
+        if host.state.0 == HostState::Paused {
+            // Nothing is done on a paused host: it may be another engine. The operation waits.
+            return Err(chainpool_agent::Error::Unreachable(format!("host {} is paused: {}", host.name, host.reason)).into());
+        }
         Ok(self.inner.agents.of(&host)?)
     }
 

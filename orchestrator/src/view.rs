@@ -3,7 +3,7 @@
 use crate::{Error, Orchestrator, Result};
 use chainpool_api::{self as api, ClusterState, HealthState, StepState, Timestamp};
 use chainpool_networks::Reach;
-use chainpool_store::{ClusterRow, HostRow, LeaseRow, OperationRow, StepRow};
+use chainpool_store::{ClusterRow, HostRow, LeaseNames, LeaseRow, OperationRow, StepRow};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -264,14 +264,25 @@ impl Orchestrator {
     }
 }
 
-/// A lease with the names around it.
+/// A lease with the things around it, as far as they are still there.
 pub(crate) fn lease_with(row: LeaseRow, cluster: Option<&ClusterRow>, host: Option<&HostRow>) -> api::Lease {
+    let names = LeaseNames {
+        cluster: cluster.map(|c| c.name.clone()).unwrap_or_default(),
+        network_type: cluster.map(|c| c.network_type.clone()).unwrap_or_default(),
+        host: host.map(|h| h.name.clone()).unwrap_or_default(),
+    };
+    lease_named(row, names)
+}
+
+/// A lease with the names around it.
+pub(crate) fn lease_named(row: LeaseRow, names: LeaseNames) -> api::Lease {
+    let LeaseNames { cluster, network_type, host } = names;
     api::Lease {
         id: row.id,
         cluster_id: row.cluster_id,
-        cluster: cluster.map(|c| c.name.clone()).unwrap_or_default(),
-        host: host.map(|h| h.name.clone()).unwrap_or_default(),
-        network_type: cluster.map(|c| c.network_type.clone()).unwrap_or_default(),
+        cluster,
+        host,
+        network_type,
         holder: row.holder,
         state: row.state.0,
         created_at: row.created_at.0,

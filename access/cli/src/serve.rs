@@ -109,15 +109,9 @@ async fn serve(args: ServeArgs, folder: PathBuf, orchestrator: Orchestrator, sto
         welcome(&args, &folder, address, token, link)?;
         if args.init_local_host { local_host(&orchestrator, &admin, args.capacity).await } else { Ok(()) }
     };
-    let (served, welcomed) = tokio::join!(serving, async {
-        let outcome: Result<()> = welcome.await;
-        if let Err(error) = &outcome {
-            tracing::error!("{error:#}");
-        }
-        outcome
-    });
-    served?;
-    welcomed
+    let serving = async { serving.await.context("cannot serve") };
+    // Whoever asked for the local host learns by the exit code that it could not be had.
+    tokio::try_join!(serving, welcome).map(drop)
 }
 
 /// Writes the local administrator's file and says where to look.
@@ -178,7 +172,8 @@ async fn told_to_stop() -> Result<()> {
 }
 
 fn log_to(json: bool) {
-    let filter = EnvFilter::try_from_env("CHAINPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn"));
+    let filter = EnvFilter::try_from_env("CHAINPOOL_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json { log.json().init() } else { log.with_ansi(std::io::stderr().is_terminal()).init() }
 }

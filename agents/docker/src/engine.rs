@@ -82,6 +82,10 @@ impl Engine {
                     *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = None;
                     return Fault::Error(Error::Busy(format!("the engine's version changed ({message})")));
                 }
+                if status_code == 404 && message.trim().is_empty() {
+                    // Its listener still stands or stands already, its routes do not: it knows nothing of what there is.
+                    return Fault::Error(Error::Unreachable(format!("{}: the engine is starting or stopping", self.address())));
+                }
                 Fault::Answer { status: status_code, message: message.trim().to_owned() }
             }
             // What a pull or an import says in the middle of its stream.
@@ -217,6 +221,16 @@ mod tests {
 
     fn error(status: u16, message: &str) -> Error {
         Fault::Answer { status, message: message.to_owned() }.into_error("do it")
+    }
+
+    #[test]
+    fn an_engine_without_routes_is_not_an_engine_without_containers() {
+        let engine = Engine::new(Address::Unix("/nowhere".into()));
+        let fault = |message: &str| engine.fault(Bollard::DockerResponseServerError { status_code: 404, message: message.to_owned() });
+        assert!(matches!(fault(""), Fault::Error(Error::Unreachable(_))));
+        assert!(fault("No such container: x").is(404));
+        assert!(absent_is_fine(Err(fault("No such container: x"))).is_ok());
+        assert!(absent_is_fine(Err(fault("\n"))).is_err());
     }
 
     #[test]

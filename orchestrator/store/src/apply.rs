@@ -59,6 +59,20 @@ pub struct ApplyOutcome {
     pub lease: LeaseRow,
     /// Whether it was made now.
     pub made: bool,
+    /// The names around a lease that was made now.
+    pub names: Option<LeaseNames>,
+}
+
+/// What people call the things around a lease. Read by the statement that takes the cluster: two look-ups for each answer cost more
+/// than the whole apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseNames {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The cluster's network type.
+    pub network_type: String,
+    /// The name of the cluster's host.
+    pub host: String,
 }
 
 type Reply = oneshot::Sender<Result<Option<ApplyOutcome>>>;
@@ -175,6 +189,7 @@ async fn grant(
     }
 
     let mut made: HashMap<usize, LeaseRow> = HashMap::new();
+    let mut names: HashMap<usize, LeaseNames> = HashMap::new();
     let mut operations = Vec::new();
     let mut answers = Vec::new();
     for (filter, places) in wanted {
@@ -182,6 +197,7 @@ async fn grant(
             let (lease, operation) = rows(&orders[place], filter, &taken, now);
             answers.extend(answer(&orders[place], &lease));
             made.insert(place, lease);
+            names.insert(place, taken.names);
             operations.push(operation);
         }
     }
@@ -205,8 +221,10 @@ async fn grant(
         held.insert((orders[place].holder.clone(), filters[place].clone()), lease);
     }
     let outcomes = orders.iter().zip(filters).enumerate().map(|(place, (order, filter))| match made.remove(&place) {
-        Some(lease) => Some(ApplyOutcome { lease, made: true }),
-        None if order.single => held.get(&(order.holder.clone(), filter)).map(|lease| ApplyOutcome { lease: lease.clone(), made: false }),
+        Some(lease) => Some(ApplyOutcome { lease, made: true, names: names.remove(&place) }),
+        None if order.single => {
+            held.get(&(order.holder.clone(), filter)).map(|lease| ApplyOutcome { lease: lease.clone(), made: false, names: None })
+        }
         None => None,
     });
     Ok(outcomes.collect())
@@ -232,6 +250,7 @@ struct Taken {
     cluster: Uuid,
     host: Uuid,
     generation: i64,
+    names: LeaseNames,
 }
 
 /// ONE guarded UPDATE takes up to `count` free, healthy clusters that match, longest ready first.
@@ -241,14 +260,16 @@ async fn take(transaction: &DatabaseTransaction, order: &ApplyOrder, count: usiz
         "UPDATE cluster SET leased = TRUE WHERE id IN (\
            SELECT id FROM cluster WHERE state = 'ready' AND health = 'healthy' AND NOT leased AND schedulable \
            AND operation_id IS NULL AND gone_at IS NULL AND checked_at >= ?{conditions} ORDER BY ready_at LIMIT ?) \
-         RETURNING id, host_id, generation"
+         RETURNING id, host_id, generation, name, network_type, (SELECT host.name FROM host WHERE host.id = host_id)"
     );
     let mut values: Vec<Value> = vec![(now.0 - FRESH_MS).into()];
     values.extend(filter_values);
     values.push(i64::try_from(count).expect("a batch is small").into());
     let rows = transaction.query_all_raw(Statement::from_sql_and_values(transaction.get_database_backend(), sql, values)).await?;
     let read = |row: sea_orm::QueryResult| -> Result<Taken, sea_orm::DbErr> {
-        Ok(Taken { cluster: row.try_get_by_index(0)?, host: row.try_get_by_index(1)?, generation: row.try_get_by_index(2)? })
+        let names =
+            LeaseNames { cluster: row.try_get_by_index(3)?, network_type: row.try_get_by_index(4)?, host: row.try_get_by_index(5)? };
+        Ok(Taken { cluster: row.try_get_by_index(0)?, host: row.try_get_by_index(1)?, generation: row.try_get_by_index(2)?, names })
     };
     Ok(rows.into_iter().map(read).collect::<Result<_, _>>()?)
 }
@@ -316,3 +337,6 @@ async fn insert(transaction: &DatabaseTransaction, leases: impl Iterator<Item = 
         .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ mod restore;
 mod store;
 mod value;
 
-pub use apply::{ApplyOrder, ApplyOutcome};
+pub use apply::{ApplyOrder, ApplyOutcome, LeaseNames};
 pub use clock::Clock;
 pub use datastore::{
     Audit, ClusterQuery, FillPause, HostSecrets, HostSettings, Labels, LeaseQuery, NewOperation, OperationQuery, StoredSpec,

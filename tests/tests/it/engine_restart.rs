@@ -24,7 +24,8 @@ impl Away {
     async fn start(capacity: u32, validators: u32, cable: bool) -> Result<Self> {
         let second = SecondEngine::up().await?;
         let engine = Some(if cable { second.tcp() } else { second.socket() });
-        let bed = Bed::start(Options { host: false, capacity, validators, engine, bind: second.address.clone(), ..Options::default() }).await?;
+        let bed =
+            Bed::start(Options { host: false, capacity, validators, engine, bind: second.address.clone(), ..Options::default() }).await?;
         let mut body = bed.host_body("h1");
         body["insecure"] = json!(cable);
         let _: Host = bed.api.post("/hosts", body).await?;
@@ -70,7 +71,9 @@ impl Away {
         for cluster in clusters {
             let mut history: Page<HealthChange> = self.bed.api.get(&format!("/clusters/{}/health", cluster.id)).await?;
             history.items.sort_by_key(|change| change.at);
-            for (broken, next) in history.items.iter().zip(history.items.iter().skip(1)).filter(|(change, _)| change.state == HealthState::Broken) {
+            for (broken, next) in
+                history.items.iter().zip(history.items.iter().skip(1)).filter(|(change, _)| change.state == HealthState::Broken)
+            {
                 let stood = next.at.millis_since(broken.at);
                 ensure!(stood < BROKEN_MS, "{} was broken for {stood} ms: {:#?}", cluster.name, history.items);
             }
@@ -237,13 +240,20 @@ async fn another_engine_at_the_same_address_pauses_the_host() -> Result<()> {
     ensure!(host.reason.contains("another engine"), "{host:?}");
     away.all_when(&clusters, HealthState::Unknown).await?;
     let refused = bed.api.refused(Method::PATCH, "/hosts/h1", Some(json!({"paused": false}))).await?;
-    ensure!(refused.problem.message.contains("another engine") || refused.problem.fields.values().any(|why| why.contains("another engine")), "{refused:?}");
+    ensure!(
+        refused.problem.message.contains("another engine") || refused.problem.fields.values().any(|why| why.contains("another engine")),
+        "{refused:?}"
+    );
     let over: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
     let reset: Operation = bed.api.get(&format!("/operations/{}", over.operation_id.expect("a release wipes"))).await?;
     within(SOON, "a reset that waits", async || {
         let now: Operation = bed.api.get(&format!("/operations/{}", reset.id)).await?;
         ensure!(!now.state.is_over(), "{now:?}");
-        Ok(if now.steps.iter().any(|step| step.note.as_deref().is_some_and(|note| note.contains("paused"))) { Ok(()) } else { Err(format!("{now:?}")) })
+        Ok(if now.steps.iter().any(|step| step.note.as_deref().is_some_and(|note| note.contains("paused"))) {
+            Ok(())
+        } else {
+            Err(format!("{now:?}"))
+        })
     })
     .await?;
     let there = away.second.engine().await?.ours(&instance).await?;

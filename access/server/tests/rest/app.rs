@@ -171,6 +171,7 @@ impl Agent for Barren {
             skew_ms: Some(0),
             running: 0,
             taken: Vec::new(),
+            taken_ports: std::collections::BTreeSet::new(),
         })
     }
 
