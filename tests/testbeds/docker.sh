@@ -86,13 +86,17 @@ shims() { # what runs containers in the containerd namespaces of this engine
 }
 
 down() { # also after a run that was killed at any moment
-  local n=$1 d=$T/$1 who m p
+  local n=$1 d=$T/$1 who m p _
   [ -e "$d" ] || return 0
   for who in "$d"/*/data; do # each engine that ever ran here removes its own containers
     [ -e "$who" ] && [ -e "/var/run/netns/$(ns "$n")" ] || continue
     who=$(basename "$(dirname "$who")")
     if ! answers "$n" || [ "$(cat "$d/who")" != "$who" ]; then stop "$n"; engine "$n" "$who" || true; fi
-    if answers "$n"; then dk "$n" ps -aq | xargs -r docker -H "unix://$d/docker.sock" rm -fv > /dev/null; fi
+    # One that is being removed already is refused, and gone at the next look.
+    for _ in $(seq 50); do
+      answers "$n" && [ -n "$(dk "$n" ps -aq)" ] || break
+      dk "$n" ps -aq | xargs -r docker -H "unix://$d/docker.sock" rm -fv > /dev/null 2>&1 || sleep 0.1
+    done
     stop "$n"
   done
   for p in $(shims "$n"); do kill -9 "$p" 2> /dev/null || true; done
@@ -102,7 +106,10 @@ down() { # also after a run that was killed at any moment
   rm -rf "$d"
 }
 
-cable() { local x; x=$(net "$1"); ip link set "cpdk-${x##*.}" "$2"; }
+cable() { # down at the engine's end: with this end down the route would go, and packets for 10.78.x take the default route
+  ip -n "$(ns "$1")" link set eth0 "$2"
+  [ "$2" = down ] || ip -n "$(ns "$1")" route replace default via "$(net "$1").1"
+}
 
 case $verb in
   up) up "$name" ;; load) shift 2; docker save "$@" | dk "$name" load -q ;;

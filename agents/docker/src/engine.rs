@@ -83,8 +83,9 @@ impl Engine {
                     return Fault::Error(Error::Busy(format!("the engine's version changed ({message})")));
                 }
                 if status_code == 404 && message.trim().is_empty() {
-                    // Its listener still stands or stands already, its routes do not: it knows nothing of what there is.
-                    return Fault::Error(Error::Unreachable(format!("{}: the engine is starting or stopping", self.address())));
+                    // An engine always says what it does not find. A gateway that answers in its place knows nothing of what
+                    // there is, and its 404 must not count as "absent".
+                    return Fault::Error(Error::Unreachable(format!("{}: no engine answers there (status 404 without a word)", self.address())));
                 }
                 Fault::Answer { status: status_code, message: message.trim().to_owned() }
             }
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_without_routes_is_not_an_engine_without_containers() {
+    fn a_404_without_a_word_is_no_engine_and_not_an_absence() {
         let engine = Engine::new(Address::Unix("/nowhere".into()));
         let fault = |message: &str| engine.fault(Bollard::DockerResponseServerError { status_code: 404, message: message.to_owned() });
         assert!(matches!(fault(""), Fault::Error(Error::Unreachable(_))));
