@@ -237,7 +237,8 @@ impl Orchestrator {
         caller.must_be(Role::Operator)?;
         let before = self.host_row(host).await?;
         let mut after = self.changed(&before, &change)?;
-        if change.address.is_some() || change.tls.is_some() || change.insecure.is_some() {
+        // The pause may be there because another engine answered: its end is no word that this one is back.
+        if change.address.is_some() || change.tls.is_some() || change.insecure.is_some() || change.paused == Some(false) {
             let secrets = HostSecrets::open(self.store().master(), &after)?;
             let connection = self.inner.agents.connection(&after.address, &after.settings.0, secrets);
             let probe =
