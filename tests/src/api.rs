@@ -5,6 +5,7 @@ use chainpool_api::Problem;
 use reqwest::{Client, Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::time::Duration;
 
 /// A client with one token.
 #[derive(Clone)]
@@ -27,7 +28,11 @@ pub struct Refused {
 impl Api {
     /// A client for a server.
     pub fn new(base: &str, token: &str) -> Result<Self> {
-        Ok(Self { client: Client::builder().no_proxy().build()?, base: format!("{base}/api/v1"), token: token.to_owned() })
+        Ok(Self {
+            client: Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(5)).build()?,
+            base: format!("{base}/api/v1"),
+            token: token.to_owned(),
+        })
     }
 
     /// The same server with another token.

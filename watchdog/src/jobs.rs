@@ -10,6 +10,7 @@ use std::{
 };
 use tokio::sync::Mutex;
 use tokio_cron_scheduler::{Job, JobSchedulerError};
+use tokio_util::sync::CancellationToken;
 
 /// Ledgers probed in a second at most; beyond it the worst and the longest unseen first.
 const PROBES_A_SECOND: usize = 200;
@@ -37,21 +38,30 @@ const DUTIES: [Duty; 7] = [
     Duty { name: "retention", schedule: "29 7 * * * *", work: |o| Box::pin(async move { o.forget_old().await }) },
 ];
 
-/// All jobs, ready for the scheduler. A run that finds the one before it still at work leaves it alone.
-pub(crate) fn all(orchestrator: &Orchestrator) -> std::result::Result<Vec<Job>, JobSchedulerError> {
+/// Held by a job while it runs.
+pub(crate) type Busy = Arc<Mutex<()>>;
+
+/// All jobs, ready for the scheduler. A run that finds the one before it still at work leaves it alone;
+/// none begins after the stop.
+pub(crate) fn all(orchestrator: &Orchestrator, stop: &CancellationToken) -> std::result::Result<Vec<(Job, Busy)>, JobSchedulerError> {
     DUTIES
         .iter()
         .map(|duty| {
-            let (name, work, orchestrator, busy) = (duty.name, duty.work, orchestrator.clone(), Arc::new(Mutex::new(())));
-            Job::new_async(duty.schedule, move |_, _| {
-                let (orchestrator, busy) = (orchestrator.clone(), Arc::clone(&busy));
+            let held = Busy::default();
+            let (name, work, orchestrator, busy, stop) = (duty.name, duty.work, orchestrator.clone(), Arc::clone(&held), stop.clone());
+            let job = Job::new_async(duty.schedule, move |_, _| {
+                let (orchestrator, busy, stop) = (orchestrator.clone(), Arc::clone(&busy), stop.clone());
                 Box::pin(async move {
                     let Ok(_alone) = busy.try_lock() else { return };
+                    if stop.is_cancelled() {
+                        return;
+                    }
                     if let Err(error) = work(orchestrator).await {
                         tracing::error!(job = name, %error, cause = ?error, "a job of the watchdog failed; its next run tries again");
                     }
                 })
-            })
+            })?;
+            Ok((job, held))
         })
         .collect()
 }

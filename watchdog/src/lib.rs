@@ -21,11 +21,17 @@ pub enum WatchdogError {
 /// Watches until it is told to stop.
 pub async fn run(orchestrator: Orchestrator, stop: CancellationToken) -> Result<(), WatchdogError> {
     let mut scheduler = JobScheduler::new().await?;
-    for job in jobs::all(&orchestrator)? {
+    let mut busy = Vec::new();
+    for (job, held) in jobs::all(&orchestrator, &stop)? {
         scheduler.add(job).await?;
+        busy.push(held);
     }
     scheduler.start().await?;
     watch::hosts(&orchestrator, &stop).await;
     scheduler.shutdown().await?;
+    // What is still at work ends first: the store closes after this.
+    for held in busy {
+        drop(held.lock().await);
+    }
     Ok(())
 }

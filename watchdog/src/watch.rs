@@ -32,8 +32,8 @@ pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken)
                 for host in hosts {
                     ears.entry(host).or_insert_with(|| {
                         let token = stop.child_token();
-                        let (orchestrator, ear) = (orchestrator.clone(), token.clone());
-                        tasks.spawn(async move { ear.run_until_cancelled(listen(orchestrator, host)).await });
+                        let (judges, ear) = (Judges::new(orchestrator.clone(), tasks.clone()), token.clone());
+                        tasks.spawn(async move { ear.run_until_cancelled(listen(judges, host)).await });
                         token
                     });
                 }
@@ -50,8 +50,8 @@ pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken)
 }
 
 /// Listens to one host for as long as it exists; a lost stream is opened again.
-async fn listen(orchestrator: Orchestrator, host: Uuid) {
-    let judges = Judges::new(orchestrator.clone());
+async fn listen(judges: Judges, host: Uuid) {
+    let orchestrator = judges.orchestrator.clone();
     loop {
         match orchestrator.host_watch(host).await {
             Ok(None) => return,
@@ -72,7 +72,7 @@ async fn hear(orchestrator: &Orchestrator, judges: &Judges, host: Uuid, wake: Wa
         Wake::Changed(cluster) => judges.look(cluster.0),
         Wake::Died { cluster, node, code } => {
             let orchestrator = orchestrator.clone();
-            tokio::spawn(async move { report(&orchestrator.node_died(cluster, &node, code).await, "a cluster could not be judged") });
+            judges.tasks.spawn(async move { report(&orchestrator.node_died(cluster, &node, code).await, "a cluster could not be judged") });
         }
         Wake::Lost(reason) => {
             tracing::debug!(%host, reason, "a host stopped telling of changes");
@@ -91,18 +91,20 @@ fn report(outcome: &Result<()>, what: &str) {
 #[derive(Clone)]
 struct Judges {
     orchestrator: Orchestrator,
+    /// Judgements under way; they end before the watchdog does.
+    tasks: TaskTracker,
     waiting: Arc<Mutex<HashSet<Uuid>>>,
 }
 
 impl Judges {
-    fn new(orchestrator: Orchestrator) -> Self {
-        Self { orchestrator, waiting: Arc::default() }
+    fn new(orchestrator: Orchestrator, tasks: TaskTracker) -> Self {
+        Self { orchestrator, tasks, waiting: Arc::default() }
     }
 
     fn look(&self, cluster: Uuid) {
         if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster) {
             let this = self.clone();
-            tokio::spawn(async move {
+            self.tasks.spawn(async move {
                 // What comes in from here on is a reason for another look.
                 this.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&cluster);
                 report(&this.orchestrator.cluster_judge(cluster, true).await, "a cluster could not be judged");

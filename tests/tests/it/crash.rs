@@ -9,7 +9,7 @@ use chainpool_tests::{Bed, Options, within};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 
-const LONG: Duration = Duration::from_secs(90);
+const LONG: Duration = Duration::from_mins(4);
 
 fn options(capacity: u32) -> Options {
     // Without a watchdog nothing else is under way, so the points are those of the change alone.
@@ -227,7 +227,13 @@ async fn delete_of_a_create_that_hangs_on_its_image_survives_a_kill_at_every_poi
         ensure!(bed.clusters().await?.is_empty(), "the cluster is still there");
         let all: Page<Operation> = bed.api.get("/operations?kind=cluster_create&limit=1").await?;
         ensure!(all.items[0].state == OperationState::Superseded, "{all:?}");
-        ensure!(bed.engine.ours(&bed.instance().await?).await?.is_empty(), "something is left");
+        // What the create had already asked the engine for may land after the delete: the next full pass drops it.
+        within(LONG, "an engine without anything of ours", async || {
+            bed.orchestrator.host_judge(bed.api.get::<Host>("/hosts/h1").await?.id).await?;
+            let left = bed.engine.ours(&bed.instance().await?).await?;
+            Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
+        })
+        .await?;
         if matches!(outcome, Outcome::Ended) {
             break;
         }
