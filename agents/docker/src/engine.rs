@@ -85,7 +85,10 @@ impl Engine {
                 if status_code == 404 && message.trim().is_empty() {
                     // An engine always says what it does not find. A gateway that answers in its place knows nothing of what
                     // there is, and its 404 must not count as "absent".
-                    return Fault::Error(Error::Unreachable(format!("{}: no engine answers there (status 404 without a word)", self.address())));
+                    return Fault::Error(Error::Unreachable(format!(
+                        "{}: no engine answers there (status 404 without a word)",
+                        self.address()
+                    )));
                 }
                 Fault::Answer { status: status_code, message: message.trim().to_owned() }
             }

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 /// For all requests together.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 /// The largest answer that is read.
 const ANSWER: usize = 64 * 1024;
 

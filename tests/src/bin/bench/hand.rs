@@ -169,7 +169,7 @@ impl Hand {
     }
 
     async fn first_blocks(&self, ports: &[u16]) -> Result<()> {
-        let until = Instant::now() + Duration::from_secs(120);
+        let until = Instant::now() + Duration::from_mins(2);
         try_join_all(ports.iter().map(async |port| {
             while self.height(*port).await.unwrap_or(0) < 1 {
                 anyhow::ensure!(Instant::now() < until, "port {port} has no block");

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 /// Longer than anything here takes, on a busy machine too.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_mins(3);
 /// How often a condition is looked at: the precision of the figures.
 const POLL: Duration = Duration::from_millis(10);
 

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// Longer than any start.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A running server.
 pub(crate) struct Server {
