@@ -18,7 +18,7 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
     std::io::copy(&mut copy, &mut std::fs::File::create(&backup)?)?;
     let new: Operation = bed.api.with_token(&bed.orchestrator.local_admin().await?.1).post("/clusters", json!({"name": "new"})).await?;
     let bed_api = bed.api.with_token(&bed.orchestrator.local_admin().await?.1);
-    chainpool_tests::within(std::time::Duration::from_secs(60), "the new cluster", async || {
+    chainpool_tests::within(std::time::Duration::from_mins(1), "the new cluster", async || {
         let now: Operation = bed_api.get(&format!("/operations/{}", new.id)).await?;
         Ok(if now.state == chainpool_api::OperationState::Succeeded { Ok(()) } else { Err(format!("{now:?}")) })
     })

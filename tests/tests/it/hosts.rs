@@ -33,13 +33,13 @@ async fn a_host_is_filled_cleaned_and_reset() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn autofill_replaces_what_is_deleted() -> Result<()> {
     let bed = Bed::start(Options { capacity: 1, validators: 1, autofill: true, ..Options::default() }).await?;
-    let first = chainpool_tests::within(std::time::Duration::from_secs(60), "the first cluster", async || {
+    let first = chainpool_tests::within(std::time::Duration::from_mins(1), "the first cluster", async || {
         Ok(bed.clusters().await?.into_iter().find(|c| c.offered).ok_or_else(|| "none".to_owned()))
     })
     .await?;
     let delete: Operation = bed.api.delete(&format!("/clusters/{}", first.id)).await?;
     bed.done(&delete).await?;
-    chainpool_tests::within(std::time::Duration::from_secs(60), "its successor", async || {
+    chainpool_tests::within(std::time::Duration::from_mins(1), "its successor", async || {
         Ok(bed.clusters().await?.into_iter().find(|c| c.offered && c.id != first.id).ok_or_else(|| "none".to_owned()))
     })
     .await?;

@@ -137,7 +137,7 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
         let holder = format!("user-{}", n % USERS);
         tokio::spawn(async move {
             let body = json!({"holder": holder});
-            (holder, api.post::<Lease>("/leases", body).await.map_err(|e| e.downcast::<Refused>()))
+            (holder, api.post::<Lease>("/leases", body).await.map_err(anyhow::Error::downcast::<Refused>))
         })
     });
     let (mut by_holder, mut refused): (BTreeMap<String, BTreeSet<(uuid::Uuid, uuid::Uuid)>>, usize) = (BTreeMap::new(), 0);
