@@ -87,11 +87,15 @@ impl Orchestrator {
     async fn host_sweep(&self, row: &HostRow, agent: &HostAgent) -> Result<()> {
         let listed_at = Timestamp::now();
         let observed = agent.agent.observe(Scope::Host).await?;
+        let read = self.store().read();
+        if read.host(row.id).await?.is_none() {
+            // Forgotten while it was asked: what stands there is no longer ours to drop.
+            return Ok(());
+        }
         let mut by_cluster: BTreeMap<Uuid, Observation> = BTreeMap::new();
         for object in observed.objects {
             by_cluster.entry(object.cluster.0).or_default().objects.push(object);
         }
-        let read = self.store().read();
         for cluster in read.clusters_of(row.id).await? {
             let listed = by_cluster.get(&cluster.id).cloned().unwrap_or_default();
             self.inner.live.note(cluster.id, number(cluster.generation), |seen| seen.observed = Some(listed));

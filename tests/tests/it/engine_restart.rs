@@ -217,7 +217,11 @@ async fn a_host_that_never_returns_is_forgotten_with_its_leases() -> Result<()> 
     let _: Host = within_ok(SOON, "the host again", async || bed.api.post("/hosts", body.clone()).await).await?;
     within(SOON, "what was left behind", async || {
         let status: chainpool_api::Status = bed.api.get("/status").await?;
-        Ok(if status.unclaimed.len() == clusters.len() { Ok(()) } else { Err(format!("{:?}", status.unclaimed)) })
+        Ok(if status.unclaimed.len() == clusters.len() {
+            Ok(())
+        } else {
+            Err(format!("{:?} of {:?}", status.unclaimed, away.containers(&clusters).await?))
+        })
     })
     .await?;
     ensure!(away.containers(&clusters).await? == before, "what was left behind was touched");
