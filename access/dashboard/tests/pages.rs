@@ -1,5 +1,7 @@
 //! The pages on a façade of their own, without any platform: the way in, who may see what, and what a refused form keeps.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests panics as a test does")]
+
 use axum::{Router, body::Body};
 use chainpool_api::{AccountCreate, PasswordSet, Role};
 use chainpool_dashboard::{Https, router};

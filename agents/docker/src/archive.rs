@@ -13,6 +13,7 @@ use crate::{
 };
 use bollard::{
     body_full,
+    errors::Error as Bollard,
     query_parameters::{ContainerArchiveInfoOptionsBuilder, UploadToContainerOptionsBuilder},
 };
 use bytes::Bytes;
@@ -97,15 +98,33 @@ impl DockerAgent {
     }
 
     /// The permission bits of what is at this path; `None` when nothing is.
+    ///
+    /// An answer to HEAD has no body, so a bare 404 may also come from an engine that is starting and has no routes yet. It
+    /// counts as absence only when the engine was seen to know the container in between.
     async fn file_mode(&self, container: &str, path: &str) -> Result<Option<u32>> {
+        if let Some(mode) = self.file_mode_once(container, path).await? {
+            return Ok(Some(mode));
+        }
+        let docker = self.engine.docker().await?;
+        let known = self.engine.call(CALL, docker.inspect_container(container, None)).await;
+        known.map_err(|fault| fault.into_error(&format!("look at {container}")))?;
+        self.file_mode_once(container, path).await
+    }
+
+    async fn file_mode_once(&self, container: &str, path: &str) -> Result<Option<u32>> {
         let docker = self.engine.docker().await?;
         let options = ContainerArchiveInfoOptionsBuilder::default().path(path).build();
-        match self.engine.call(CALL, docker.get_container_archive_info(container, Some(options))).await {
-            Ok(stat) => Ok(Some(stat.file_mode & 0o777)),
-            Err(fault) if fault.is(404) => Ok(None),
-            // An answer to HEAD has no body, so the engine's reason is lost: its status must do.
+        let asked = async {
+            match docker.get_container_archive_info(container, Some(options)).await {
+                Ok(stat) => Ok(Some(stat.file_mode & 0o777)),
+                Err(Bollard::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        match self.engine.call(CALL, asked).await {
+            // The engine's reason is lost with the body: its status must do.
             Err(fault @ Fault::Answer { .. }) => Err(Error::Busy(fault.into_error(&format!("look at {path}")).to_string())),
-            Err(fault) => Err(fault.into_error(&format!("look at {path}"))),
+            other => other.map_err(|fault| fault.into_error(&format!("look at {path}"))),
         }
     }
 }
