@@ -63,8 +63,8 @@ pub struct ApplyOutcome {
     pub names: Option<LeaseNames>,
 }
 
-/// What people call the things around a lease. Read by the statement that takes the cluster: two look-ups for each answer cost more
-/// than the whole apply.
+/// What people call the things around a lease. Read by the statement that takes the cluster, so that an answer needs no
+/// look-up of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseNames {
     /// The cluster's name.
