@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_moment_reads_back_as_written() {
         let moment = Timestamp(1_795_000_123_045);
-        assert!(moment.to_string().ends_with(".045Z"), "{moment}");
+        assert_eq!(&moment.to_string()[19..], ".045Z");
         assert_eq!(moment.to_string().parse(), Ok(moment));
     }
 }
