@@ -3,7 +3,6 @@
 use crate::{
     Caller, Error, Orchestrator, RequestKey, Result,
     executor::{deadline, is_live},
-    placement,
     plan::Arguments,
 };
 use chainpool_agent::{ClusterId, LogConfig, LogType, NetworkSpec, Secret};
@@ -117,7 +116,6 @@ impl Orchestrator {
         let now = Timestamp::now();
         let described = network.describe();
         let layout = network.layout(&parameters);
-        let agent = self.inner.agents.of(host)?;
         let id = Uuid::now_v7();
         let name = match name {
             Some(name) if tx.cluster_named(&name).await?.is_some() => {
@@ -126,31 +124,7 @@ impl Orchestrator {
             Some(name) => name,
             None => free_name(tx, &network_type).await?,
         };
-        let (foreign_networks, foreign_ports) = self.inner.status.taken(host.id);
-        let own_ports = tx.ports_of(host.id).await?;
-        let taken: BTreeSet<u16> = own_ports.iter().filter_map(|row| u16::try_from(row.port).ok()).chain(foreign_ports).collect();
-        let settings = &host.settings.0;
-        let ports = placement::ports(settings.ports, &taken, &layout).ok_or_else(|| {
-            let (first, last) = settings.ports;
-            Error::conflict(
-                "ports_exhausted",
-                format!(
-                    "host {} has too few free ports in {first}-{last} for {} more; delete clusters or widen the range",
-                    host.name,
-                    layout.ports.len()
-                ),
-            )
-        })?;
-        let subnet = if agent.agent.capabilities().subnets {
-            let own = tx.clusters_of(host.id).await?.into_iter().filter_map(|row| row.subnet?.parse().ok());
-            let taken = own.chain(foreign_networks).collect();
-            let free = placement::subnet(settings.subnets, &taken);
-            Some(free.ok_or_else(|| {
-                Error::conflict("subnets_exhausted", format!("host {} has no free network left in {}", host.name, settings.subnets))
-            })?)
-        } else {
-            None
-        };
+        let site = self.site(tx, host, id, &layout).await?;
         let row = ClusterRow {
             id,
             name,
@@ -174,7 +148,7 @@ impl Orchestrator {
             leased: false,
             schedulable: offers(host),
             operation_id: None,
-            subnet: subnet.map(|s| s.to_string()),
+            subnet: site.subnet.map(|s| s.to_string()),
             memory_bytes: i64::try_from(layout.memory_bytes).map_err(Error::internal)?,
             fill_key,
             stopped_nodes: Json(BTreeSet::new()),
@@ -184,16 +158,7 @@ impl Orchestrator {
             ready_at: None,
             gone_at: None,
         };
-        let ports: Vec<PortRow> = ports
-            .into_iter()
-            .map(|(need, port)| PortRow {
-                host_id: host.id,
-                port: i64::from(port),
-                cluster_id: id,
-                node: need.node.to_string(),
-                name: need.port,
-            })
-            .collect();
+        let ports = site.port_rows(host.id, id);
         self.render_into(tx, host, &row, &ports, network.as_ref()).await?;
         let mut row = row;
         let operation = self.operation_on(tx, &row, OperationKind::ClusterCreate, 1, Arguments::default(), cause).await?;
@@ -203,7 +168,14 @@ impl Orchestrator {
     }
 
     /// Renders the spec of a row's generation with fresh keys and stores it sealed.
-    async fn render_into(&self, tx: &mut Tx, host: &HostRow, row: &ClusterRow, ports: &[PortRow], network: &dyn NetworkType) -> Result<()> {
+    pub(crate) async fn render_into(
+        &self,
+        tx: &mut Tx,
+        host: &HostRow,
+        row: &ClusterRow,
+        ports: &[PortRow],
+        network: &dyn NetworkType,
+    ) -> Result<()> {
         let settings = &host.settings.0;
         let now = Timestamp::now();
         let given = |need: chainpool_networks::PortNeed| {
@@ -239,18 +211,7 @@ impl Orchestrator {
     ) -> Result<(OperationRow, Option<Uuid>)> {
         let superseded = supersede(tx, &row, OperationKind::ClusterReset).await?;
         let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
-        let now = Timestamp::now();
-        row.generation += 1;
-        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
-        row.chain_id = chain_id(row.id, generation);
-        row.state = Word(ClusterState::Resetting);
-        row.health = Word(HealthState::Starting);
-        row.health_reason = format!("being made again: {}", cause.reason);
-        row.health_since = now.into();
-        row.height = None;
-        row.proof = None;
-        row.ready_at = None;
-        row.stopped_nodes = Json(BTreeSet::new());
+        let generation = next_generation(&mut row, ClusterState::Resetting, format!("being made again: {}", cause.reason))?;
         let ports = tx.ports_of_cluster(row.id).await?;
         self.render_into(tx, host, &row, &ports, network.as_ref()).await?;
         let operation = self.operation_on(tx, &row, OperationKind::ClusterReset, generation, Arguments::default(), cause).await?;
@@ -348,6 +309,22 @@ impl Orchestrator {
         tx.audit_insert(Audit { author: &cause.author, verb: kind.as_str(), subject: &host.id.to_string(), detail }, now).await?;
         Ok(tx.operation_insert(new, now).await?)
     }
+}
+
+/// Makes a row the next generation of its cluster, of which nothing is there yet.
+pub(crate) fn next_generation(row: &mut ClusterRow, state: ClusterState, reason: String) -> Result<u32> {
+    row.generation += 1;
+    let generation = u32::try_from(row.generation).map_err(Error::internal)?;
+    row.chain_id = chain_id(row.id, generation);
+    row.state = Word(state);
+    row.health = Word(HealthState::Starting);
+    row.health_reason = reason;
+    row.health_since = Timestamp::now().into();
+    row.height = None;
+    row.proof = None;
+    row.ready_at = None;
+    row.stopped_nodes = Json(BTreeSet::new());
+    Ok(generation)
 }
 
 /// Whether a host lets its free clusters be offered.

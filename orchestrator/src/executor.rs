@@ -114,7 +114,7 @@ impl Orchestrator {
                 Some(lock) => Some(lock.lock().await),
                 None => None,
             };
-            self.operation_work(&operation).await
+            self.operation_placed(&operation).await
         };
         // When the token falls, the work is dropped at its next await: every verb survives that.
         let outcome = tokio::select! {
@@ -126,6 +126,19 @@ impl Orchestrator {
         }
         self.inner.executor.end(id);
         self.inner.executor.wake();
+    }
+
+    /// Works on an operation, at another place as often as its cluster's place is in use.
+    async fn operation_placed(&self, operation: &OperationRow) -> Result<(), StepError> {
+        let mut operation = operation.clone();
+        loop {
+            let outcome = self.operation_work(&operation).await;
+            let Err(StepError::Agent(chainpool_agent::Error::Occupied { place, words })) = &outcome else { return outcome };
+            match self.relocate(&operation, *place, words).await? {
+                Some(moved) => operation = moved,
+                None => return outcome,
+            }
+        }
     }
 
     async fn operation_work(&self, operation: &OperationRow) -> Result<(), StepError> {

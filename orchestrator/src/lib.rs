@@ -20,6 +20,7 @@ mod lease;
 mod live;
 mod operation;
 mod orchestrator;
+mod place;
 mod placement;
 mod plan;
 mod reconcile;

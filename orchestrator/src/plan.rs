@@ -105,8 +105,9 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
     let mut plan = Plan(Vec::new(), 0);
     let chosen: Vec<NodeName> = arguments.node.clone().map_or_else(|| nodes.clone(), |node| vec![node]);
     match kind {
-        OperationKind::ClusterCreate => boot(&mut plan, nodes),
-        OperationKind::ClusterReset => {
+        // A first generation had no place before.
+        OperationKind::ClusterCreate if *generation == 1 => boot(&mut plan, nodes),
+        OperationKind::ClusterCreate | OperationKind::ClusterReset => {
             // The new generation goes too: after a restore the platform may hold one of that number already.
             plan.add("remove the old generation", Action::Drop { cluster: None, through: *generation });
             plan.then();

@@ -5,6 +5,7 @@ use crate::{
     accept::Cause,
     view::{counts, number},
 };
+use chainpool_agent::Place;
 use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, OperationState, Role, Timestamp};
 use chainpool_store::{Audit, ClusterRow, HostRow};
 use ipnet::Ipv4Net;
@@ -48,6 +49,17 @@ impl StatusCache {
     /// The networks and ports that a host was last seen to use for others than us.
     pub(crate) fn taken_put(&self, host: Uuid, networks: Vec<Ipv4Net>, ports: BTreeSet<u16>) {
         self.with(|found| found.taken.insert(host, (networks, ports)));
+    }
+
+    /// Notes what a host turned out to use for others, until the next look at it.
+    pub(crate) fn taken_add(&self, host: Uuid, place: Place) {
+        self.with(|found| {
+            let (networks, ports) = found.taken.entry(host).or_default();
+            match place {
+                Place::Subnet(subnet) => networks.push(subnet),
+                Place::Port(port) => drop(ports.insert(port)),
+            }
+        });
     }
 
     pub(crate) fn taken(&self, host: Uuid) -> (Vec<Ipv4Net>, BTreeSet<u16>) {

@@ -1,6 +1,6 @@
 //! One Chainpool for one test: its own data folder, instance, ports and networks on the shared engine.
 
-use crate::{Api, Engine, census, within};
+use crate::{Api, Engine, Ground, census, within};
 use anyhow::{Context, Result, bail, ensure};
 use chainpool_agent::Platform;
 use chainpool_agent_docker::DockerPlatform;
@@ -8,20 +8,10 @@ use chainpool_api::{Cluster, Host, Operation, OperationState, Page, Status};
 use chainpool_orchestrator::{CommitHook, Config, Orchestrator};
 use chainpool_server::ServeConfig;
 use serde_json::{Value, json};
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU16, Ordering},
-    },
-    time::Duration,
-};
-use tempfile::TempDir;
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-static SLOTS: AtomicU16 = AtomicU16::new(0);
 /// Longer than any single step may take on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_mins(2);
 
@@ -64,10 +54,9 @@ pub struct Bed {
     pub orchestrator: Orchestrator,
     /// The data folder.
     pub folder: PathBuf,
+    /// What it stands on.
+    pub ground: Ground,
     options: Options,
-    ports: (u16, u16),
-    subnets: String,
-    own_folder: Option<TempDir>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<Result<()>>>,
 }
@@ -75,19 +64,15 @@ pub struct Bed {
 impl Bed {
     /// A Chainpool with the engine as host `h1`.
     pub async fn start(options: Options) -> Result<Self> {
-        let own = TempDir::new()?;
-        let slot = SLOTS.fetch_add(1, Ordering::Relaxed);
-        let folder = own.path().join("data");
-        let mut bed = Self::open(&folder, slot, options).await?;
-        bed.own_folder = Some(own);
+        let bed = Self::open(Ground::new()?, options).await?;
         if bed.options.host {
             bed.host_create("h1").await?;
         }
         Ok(bed)
     }
 
-    /// A Chainpool on a data folder that may have a history.
-    pub async fn open(folder: &Path, slot: u16, options: Options) -> Result<Self> {
+    /// A Chainpool on a ground that may have a history.
+    pub async fn open(ground: Ground, options: Options) -> Result<Self> {
         census::log_to_census();
         // Another test of this process may have installed it already.
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -96,7 +81,7 @@ impl Bed {
             None => Engine::local().await?,
         };
         let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
-        let orchestrator = Orchestrator::start(Config { data: folder.to_owned(), platforms, hook: options.hook.clone() }).await?;
+        let orchestrator = Orchestrator::start(Config { data: ground.folder(), platforms, hook: options.hook.clone() }).await?;
         let stop = CancellationToken::new();
         let (_, token, _) = orchestrator.local_admin().await?;
         let (bound, address) = tokio::sync::oneshot::channel();
@@ -114,19 +99,7 @@ impl Bed {
             tasks.push(tokio::spawn(async move { Ok(chainpool_watchdog::run(watched, token_stop).await?) }));
         }
         let base = format!("http://{}", address.await.context("the server did not bind")?);
-        Ok(Self {
-            api: Api::new(&base, &token)?,
-            base,
-            engine,
-            orchestrator,
-            folder: folder.to_owned(),
-            ports: (20_000 + slot * 250, 20_249 + slot * 250),
-            subnets: format!("10.213.{}.0/20", (slot % 16) * 16),
-            options,
-            own_folder: None,
-            stop,
-            tasks,
-        })
+        Ok(Self { api: Api::new(&base, &token)?, base, engine, orchestrator, folder: ground.folder(), ground, options, stop, tasks })
     }
 
     /// The body that registers the engine.
@@ -138,8 +111,8 @@ impl Bed {
             "public_address": self.options.bind,
             "capacity": self.options.capacity,
             "autofill": self.options.autofill,
-            "ports": [self.ports.0, self.ports.1],
-            "subnets": self.subnets,
+            "ports": self.ground.ports(),
+            "subnets": self.ground.subnets(),
             "disk_floor": 0,
             "fill": [{"type": "cometbft", "preset": "default", "parameters": {"validators": self.options.validators}}],
         })
@@ -210,13 +183,13 @@ impl Bed {
     }
 
     /// Stops serving, as a signal would; ledgers and data stay.
-    pub async fn stop(self) -> Result<Option<TempDir>> {
+    pub async fn stop(self) -> Result<Ground> {
         self.stop.cancel();
         for task in self.tasks {
             task.await??;
         }
         self.orchestrator.stop().await;
-        Ok(self.own_folder)
+        Ok(self.ground)
     }
 
     /// Gives all back, then counts: nothing of ours is left, no operation runs, no ERROR line was written.

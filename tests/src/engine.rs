@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use bollard::{
     API_DEFAULT_VERSION, Docker,
-    models::{ContainerCreateBody, NetworkCreateRequest, VolumeCreateRequest},
+    models::{ContainerCreateBody, Ipam, IpamConfig, NetworkCreateRequest, VolumeCreateRequest},
     query_parameters::{
         CreateContainerOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
         ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
@@ -148,7 +148,17 @@ impl Engine {
 
     /// Makes a network that is not ours.
     pub async fn foreign_network(&self, name: &str) -> Result<String> {
-        Ok(self.docker.create_network(NetworkCreateRequest { name: name.to_owned(), ..NetworkCreateRequest::default() }).await?.id)
+        self.network_create(name, None).await
+    }
+
+    /// Makes a network that is not ours on a subnet that might be.
+    pub async fn foreign_network_on(&self, name: &str, subnet: &str) -> Result<String> {
+        let config = vec![IpamConfig { subnet: Some(subnet.to_owned()), ..IpamConfig::default() }];
+        self.network_create(name, Some(Ipam { config: Some(config), ..Ipam::default() })).await
+    }
+
+    async fn network_create(&self, name: &str, ipam: Option<Ipam>) -> Result<String> {
+        Ok(self.docker.create_network(NetworkCreateRequest { name: name.to_owned(), ipam, ..NetworkCreateRequest::default() }).await?.id)
     }
 
     /// Makes a volume that is not ours.

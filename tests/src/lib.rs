@@ -4,6 +4,7 @@ mod api;
 mod bed;
 mod census;
 mod engine;
+mod ground;
 mod second_engine;
 mod wait;
 
@@ -11,5 +12,6 @@ pub use api::{Api, Refused};
 pub use bed::{Bed, Options};
 pub use census::{errors_logged, log_to_census};
 pub use engine::{Engine, Foreign};
+pub use ground::Ground;
 pub use second_engine::SecondEngine;
 pub use wait::{within, within_ok};

@@ -1,5 +1,7 @@
 //! What went wrong at a platform, as far as the executor must know.
 
+use ipnet::Ipv4Net;
+
 /// Says what the executor may do next; every variant is one branch there.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -12,6 +14,14 @@ pub enum Error {
     /// The name is taken by something that is not ours. It was not touched.
     #[error("{0} exists and is not Chainpool's: remove or rename it, then try again")]
     Foreign(String),
+    /// An address of our choice is in use by something that is not ours: another choice may do.
+    #[error("{words}")]
+    Occupied {
+        /// What is in use.
+        place: Place,
+        /// By what, and what to do about it.
+        words: String,
+    },
     /// The platform will not do it, now or later, as asked.
     #[error("{0}")]
     Refused(String),
@@ -25,6 +35,15 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Busy(_))
     }
+}
+
+/// What the planner chooses for a cluster and others on the platform may use already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The addresses of its network.
+    Subnet(Ipv4Net),
+    /// A published port.
+    Port(u16),
 }
 
 /// The result of a call to a platform.

@@ -15,7 +15,7 @@ mod spec;
 pub use agent::{
     Agent, ByteStream, Capabilities, Connection, LogLine, LogQuery, LogStream, Platform, Power, Tls, Volumes, Wake, WakeStream,
 };
-pub use error::{Error, Result};
+pub use error::{Error, Place, Result};
 pub use ids::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, NodeNameError};
 pub use names::{
     LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_NODE, Labels, network_name, node_object_name, volume_name,

@@ -8,7 +8,7 @@ use bollard::{
     models::{Ipam, IpamConfig, Network, NetworkCreateRequest},
     query_parameters::ListNetworksOptionsBuilder,
 };
-use chainpool_agent::{ClusterKey, Error, Labels, NetworkSpec, Result, network_name};
+use chainpool_agent::{ClusterKey, Error, Labels, NetworkSpec, Place, Result, network_name};
 use ipnet::Ipv4Net;
 use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
@@ -97,8 +97,9 @@ impl DockerAgent {
         let Some(subnet) = spec.subnet.map(|s| s.trunc()) else {
             return Err(fault.into_error(&format!("make the network {name}")));
         };
-        let refused = |holder: &str| {
-            Error::Refused(format!("the subnet {subnet} overlaps {holder} on this engine: remove that, or give the host other subnets"))
+        let refused = |holder: &str| Error::Occupied {
+            place: Place::Subnet(subnet),
+            words: format!("the subnet {subnet} overlaps {holder} on this engine: remove that, or give the host other subnets"),
         };
         let all = self.networks(&HashMap::new()).await?;
         let taken = |n: &&Network| subnets(n).any(|other| other.contains(&subnet) || subnet.contains(&other));

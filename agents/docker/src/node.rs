@@ -12,7 +12,7 @@ use bollard::{
         CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
     },
 };
-use chainpool_agent::{ClusterKey, Error, ImageRef, Incarnation, Labels, NodeName, NodeSpec, Power, Result, node_object_name};
+use chainpool_agent::{ClusterKey, Error, ImageRef, Incarnation, Labels, NodeName, NodeSpec, Place, Power, Result, node_object_name};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -220,9 +220,11 @@ fn start_error(fault: Fault, node: &NodeSpec) -> Error {
     if fault.says("port is already allocated") || fault.says("address already in use") {
         let mut taken = node.ports.iter().filter_map(|p| p.published);
         let named = taken.find(|port| fault.says(&format!(":{port}:")) || fault.says(&format!(":{port} ")));
-        let port = named.map_or_else(|| "a published port".to_owned(), |port| format!("port {port}"));
-        let words = fault.into_error(&format!("start node {}", node.name));
-        return Error::Refused(format!("{port} of the host is taken by another program: free it or give the host other ports ({words})"));
+        let taken = named.map_or_else(|| "a published port".to_owned(), |port| format!("port {port}"));
+        let answer = fault.into_error(&format!("start node {}", node.name));
+        let words = format!("{taken} of the host is taken by another program: free it or give the host other ports ({answer})");
+        return named
+            .map_or_else(|| Error::Refused(words.clone()), |port| Error::Occupied { place: Place::Port(port), words: words.clone() });
     }
     fault.into_error(&format!("start node {}", node.name))
 }

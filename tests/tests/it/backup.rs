@@ -27,10 +27,10 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
     let before = bed.engine.ours(&instance).await?;
     let new_id = new.cluster_id.expect("a create names its cluster");
     let folder = bed.folder.clone();
-    let (keep, slot) = (bed.stop().await?, 0);
+    let ground = bed.stop().await?;
 
     chainpool_orchestrator::restore(&folder, &backup).await?;
-    let bed = Bed::open(&folder, slot, Options { host: false, ..options }).await?;
+    let bed = Bed::open(ground, Options { host: false, ..options }).await?;
     let status = chainpool_tests::within(std::time::Duration::from_secs(40), "the unclaimed cluster", async || {
         let status: Status = bed.api.get("/status").await?;
         Ok(if status.unclaimed.iter().any(|u| u.cluster_id == new_id) { Ok(status) } else { Err(format!("{:?}", status.problems)) })
@@ -54,6 +54,5 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
     let old = bed.cluster("old").await?;
     bed.cluster_when(old.id, "the clean cluster", |c| c.generation == 2 && c.offered).await?;
     bed.end().await?;
-    drop(keep);
     Ok(())
 }

@@ -76,15 +76,14 @@ async fn sweep(
 ) -> Result<()> {
     let mut bed = Bed::start(options(capacity)).await?;
     let folder = bed.folder.clone();
-    let mut keep = None;
     let mut killed = 0;
     'points: for point in 1.. {
         for when in ["before", "after"] {
             let at = format!("{when} point {point} of {scenario}");
             prepare(&bed).await.with_context(|| at.clone())?;
-            keep = bed.stop().await?.or(keep);
+            let ground = bed.stop().await?;
             let outcome = child(&folder, scenario, point, when).await?;
-            bed = Bed::open(&folder, 0, options(capacity)).await?;
+            bed = Bed::open(ground, options(capacity)).await?;
             let clusters = settled(&bed, &at).await?;
             check(&bed, &clusters).await.with_context(|| at.clone())?;
             match outcome {
@@ -96,7 +95,6 @@ async fn sweep(
     println!("{scenario}: killed {killed} times, 0 orphans, 0 duplicates");
     ensure!(killed >= 6, "only {killed} points were found");
     bed.end().await?;
-    drop(keep);
     Ok(())
 }
 
@@ -202,12 +200,11 @@ async fn delete_of_a_create_that_hangs_on_its_image_survives_a_kill_at_every_poi
     };
     let mut bed = Bed::start(options(1)).await?;
     let folder = bed.folder.clone();
-    let mut keep = None;
     for point in 1usize.. {
         prepare(&bed).await?;
-        keep = bed.stop().await?.or(keep);
+        let ground = bed.stop().await?;
         let outcome = child(&folder, "delete", point, "after").await?;
-        bed = Bed::open(&folder, 0, options(1)).await?;
+        bed = Bed::open(ground, options(1)).await?;
         if point > 60 {
             bail!("the delete has no end");
         }
@@ -241,6 +238,5 @@ async fn delete_of_a_create_that_hangs_on_its_image_survives_a_kill_at_every_poi
     silent.abort();
     let _: Value = bed.api.patch("/hosts/h1", json!({"images": {}})).await?;
     bed.end().await?;
-    drop(keep);
     Ok(())
 }

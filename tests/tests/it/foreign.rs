@@ -3,6 +3,8 @@
 use anyhow::{Result, ensure};
 use chainpool_api::{ClusterState, Operation, OperationState};
 use chainpool_tests::{Bed, Engine, Foreign, Options};
+use serde_json::json;
+use tokio::net::TcpListener;
 
 /// A reset makes names with the next generation; they are known before, so that something foreign can wait there.
 #[tokio::test(flavor = "multi_thread")]
@@ -60,4 +62,25 @@ async fn a_reset_of_a_host_leaves_other_installations_alone() -> Result<()> {
     two.done(&prove).await?;
     one.end().await?;
     two.end().await
+}
+
+/// Chainpool looked before somebody else took the addresses: the cluster is made all the same, at another place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_whose_addresses_are_taken_at_the_last_moment_goes_to_others() -> Result<()> {
+    // Without a watchdog nobody looks again.
+    let bed = Bed::start(Options { capacity: 1, validators: 1, watchdog: false, ..Options::default() }).await?;
+    let (port, subnet) = bed.ground.first();
+    let mut foreign = Foreign::default();
+    foreign.networks.insert(bed.engine.foreign_network_on("somebody-elses", &subnet).await?);
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    let create: Operation = bed.api.post("/clusters", json!({"preset": "single"})).await?;
+    let done = bed.done(&create).await?;
+    ensure!(done.steps.iter().all(|step| step.note.is_none()), "{done:?}");
+    let cluster = bed.clusters().await?.remove(0);
+    ensure!(cluster.generation == 3 && cluster.state == ClusterState::Ready, "one for the network, one for the port: {cluster:?}");
+    let ours = bed.engine.subnets(&bed.instance().await?).await?;
+    ensure!(ours.len() == 1 && ours[0] != subnet, "{ours:?}");
+    drop(listener);
+    bed.engine.remove_foreign(&foreign).await?;
+    bed.end().await
 }

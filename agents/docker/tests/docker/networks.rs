@@ -70,7 +70,10 @@ fn a_subnet_that_is_taken_is_named_with_its_holder() {
         yard.agent.ensure_network(&one, &spec).await?;
         let error = yard.agent.ensure_network(&other, &spec).await.expect_err("an overlap");
         let subnet = spec.subnet.context("a subnet")?.to_string();
-        ensure!(matches!(&error, Error::Refused(text) if text.contains(&subnet) && text.contains(&network_name(&one))), "{error}");
+        ensure!(
+            matches!(&error, Error::Occupied { words, .. } if words.contains(&subnet) && words.contains(&network_name(&one))),
+            "{error}"
+        );
         yard.agent.drop_cluster(one.cluster, 1).await?;
         yard.agent.drop_cluster(other.cluster, 1).await?;
         Ok(())

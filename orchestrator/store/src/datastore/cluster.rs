@@ -144,6 +144,15 @@ impl Tx {
         Ok(())
     }
 
+    /// Gives a cluster other ports.
+    pub async fn ports_replace(&mut self, id: Uuid, ports: Vec<PortRow>) -> Result<()> {
+        port::Entity::delete_many().filter(port::Column::ClusterId.eq(id)).exec(&self.0).await?;
+        if !ports.is_empty() {
+            port::Entity::insert_many(ports.into_iter().map(IntoActiveModel::into_active_model)).exec_without_returning(&self.0).await?;
+        }
+        Ok(())
+    }
+
     /// Makes a cluster a tombstone: its ports and its network are free for others, its keys are destroyed, its name too.
     pub async fn cluster_bury(&mut self, mut row: ClusterRow, now: Timestamp) -> Result<()> {
         port::Entity::delete_many().filter(port::Column::ClusterId.eq(row.id)).exec(&self.0).await?;

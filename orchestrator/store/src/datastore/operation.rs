@@ -203,6 +203,13 @@ impl Tx {
         Ok(())
     }
 
+    /// Takes an operation's plan back, for another one.
+    pub async fn steps_delete(&mut self, operation: Uuid) -> Result<()> {
+        self.changed(Noun::Operation, operation);
+        step::Entity::delete_many().filter(step::Column::OperationId.eq(operation)).exec(&self.0).await?;
+        Ok(())
+    }
+
     /// Saves a step that this process works on.
     pub async fn step_save(&mut self, row: StepRow) -> Result<()> {
         self.changed(Noun::Operation, row.operation_id);

@@ -1,0 +1,94 @@
+//! Where a new cluster goes on its host: ports and subnet that nobody uses; and another place, when somebody does.
+//!
+//! The platform is shared: another control plane or a program may take an address between our look and our use. Then
+//! the cluster that is being made becomes its next generation elsewhere, within the same operation.
+
+use crate::{Error, Orchestrator, Result, accept::next_generation, placement};
+use chainpool_agent::Place;
+use chainpool_api::{OperationKind, Timestamp};
+use chainpool_networks::{Layout, PortNeed};
+use chainpool_store::{HostRow, OperationRow, PortRow, Tx};
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// What a cluster uses of its host.
+pub(crate) struct Site {
+    ports: BTreeMap<PortNeed, u16>,
+    /// `None` where the platform chooses.
+    pub(crate) subnet: Option<Ipv4Net>,
+}
+
+impl Site {
+    /// The ports as rows of a cluster.
+    pub(crate) fn port_rows(&self, host: Uuid, cluster: Uuid) -> Vec<PortRow> {
+        let row = |(need, port): (&PortNeed, &u16)| PortRow {
+            host_id: host,
+            port: i64::from(*port),
+            cluster_id: cluster,
+            node: need.node.to_string(),
+            name: need.port.clone(),
+        };
+        self.ports.iter().map(row).collect()
+    }
+}
+
+impl Orchestrator {
+    /// Finds ports and a subnet for a cluster; what it has already counts as free.
+    pub(crate) async fn site(&self, tx: &Tx, host: &HostRow, cluster: Uuid, layout: &Layout) -> Result<Site> {
+        let (foreign_networks, foreign_ports) = self.inner.status.taken(host.id);
+        let settings = &host.settings.0;
+        let others = tx.ports_of(host.id).await?.into_iter().filter(|row| row.cluster_id != cluster);
+        let taken: BTreeSet<u16> = others.filter_map(|row| u16::try_from(row.port).ok()).chain(foreign_ports).collect();
+        let ports = placement::ports(settings.ports, &taken, layout).ok_or_else(|| {
+            let (first, last) = settings.ports;
+            Error::conflict(
+                "ports_exhausted",
+                format!(
+                    "host {} has too few free ports in {first}-{last} for {} more; delete clusters or widen the range",
+                    host.name,
+                    layout.ports.len()
+                ),
+            )
+        })?;
+        if !self.inner.agents.of(host)?.agent.capabilities().subnets {
+            return Ok(Site { ports, subnet: None });
+        }
+        let others = tx.clusters_of(host.id).await?.into_iter().filter(|row| row.id != cluster);
+        let taken = others.filter_map(|row| row.subnet?.parse().ok()).chain(foreign_networks).collect();
+        let subnet = placement::subnet(settings.subnets, &taken).ok_or_else(|| {
+            Error::conflict("subnets_exhausted", format!("host {} has no free network left in {}", host.name, settings.subnets))
+        })?;
+        Ok(Site { ports, subnet: Some(subnet) })
+    }
+
+    /// Gives a cluster that is being made another place, because `place` is in use. Answers the operation to go on
+    /// with; `None` when the operation is not of that kind or is not ours any more.
+    pub(crate) async fn relocate(&self, operation: &OperationRow, place: Place, why: &str) -> Result<Option<OperationRow>> {
+        let late = operation.deadline_at.is_some_and(|at| at.0 <= Timestamp::now());
+        let making = matches!(operation.kind.0, OperationKind::ClusterCreate | OperationKind::ClusterReset);
+        let Some(id) = operation.cluster_id.filter(|_| making && !late) else { return Ok(None) };
+        self.inner.status.taken_add(operation.host_id, place);
+        let mut tx = self.store().begin().await?;
+        if !tx.operation_mine(operation.id).await? {
+            return Ok(None);
+        }
+        let (Some(mut row), Some(host)) = (tx.cluster(id).await?, tx.host(operation.host_id).await?) else { return Ok(None) };
+        let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
+        let site = self.site(&tx, &host, id, &network.layout(&row.parameters.0)).await?;
+        let ports = site.port_rows(host.id, id);
+        row.subnet = site.subnet.map(|s| s.to_string());
+        let state = row.state.0;
+        next_generation(&mut row, state, format!("being made at another place: {why}"))?;
+        tx.ports_replace(id, ports.clone()).await?;
+        self.render_into(&mut tx, &host, &row, &ports, network.as_ref()).await?;
+        let mut moved = operation.clone();
+        moved.generation = row.generation;
+        tx.cluster_save(row).await?;
+        tx.operation_save(moved.clone()).await?;
+        tx.steps_delete(moved.id).await?;
+        tx.commit("cluster relocated").await?;
+        tracing::warn!(operation = %moved.id, cluster = %id, why, "a cluster's place is in use; it goes to another");
+        Ok(Some(moved))
+    }
+}
