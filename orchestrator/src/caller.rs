@@ -1,5 +1,6 @@
 //! Who asks.
 
+use crate::{Error, Result};
 use chainpool_api::Role;
 use uuid::Uuid;
 
@@ -29,4 +30,15 @@ pub struct RequestKey {
     pub key: String,
     /// SHA-256 of the body.
     pub body: [u8; 32],
+}
+
+impl Caller {
+    /// Refuses whoever may not do this.
+    pub(crate) fn must_be(&self, least: Role) -> Result<()> {
+        if self.role >= least {
+            Ok(())
+        } else {
+            Err(Error::Forbidden(format!("this needs the role {least}; {} is {}", self.account, self.role)))
+        }
+    }
 }

@@ -162,12 +162,14 @@ impl Orchestrator {
 
     async fn operation_plan(&self, operation: &OperationRow) -> Result<Vec<StepRow>, StepError> {
         let generation = u32::try_from(operation.generation).map_err(Error::internal)?;
-        let nodes = match operation.cluster_id {
-            Some(cluster) => self.spec(cluster, generation).await?.map(|spec| spec.nodes.iter().map(|n| n.name.clone()).collect()),
+        let spec = match operation.cluster_id {
+            Some(cluster) => self.spec(cluster, generation).await?,
             None => None,
         };
+        let nodes = spec.iter().flat_map(|spec| &spec.nodes).map(|node| node.name.clone()).collect();
+        let boot = spec.map(|spec| spec.boot.clone()).unwrap_or_default();
         let arguments: Arguments = serde_json::from_value(operation.arguments.0.clone()).unwrap_or_default();
-        let subject = Subject { kind: operation.kind.0, generation, nodes: nodes.unwrap_or_default(), arguments };
+        let subject = Subject { kind: operation.kind.0, generation, nodes, boot, arguments };
         let rows: Vec<StepRow> = (0i64..).zip(plan(&subject)).map(|(seq, planned)| step_row(operation.id, seq, planned)).collect();
         let mut tx = self.store().begin().await?;
         if !tx.operation_mine(operation.id).await? {

@@ -94,7 +94,7 @@ impl Orchestrator {
                 ),
             ));
         }
-        let mut clusters = tx.clusters_of(host.id).await?;
+        let clusters = tx.clusters_of(host.id).await?;
         let capacity = u32::try_from(host.capacity).map_err(Error::internal)?;
         let mut have: BTreeMap<usize, u32> = BTreeMap::new();
         let fill = host.settings.0.fill.clone();
@@ -143,7 +143,6 @@ impl Orchestrator {
         if let Some(caller) = caller {
             self.remember(&mut tx, caller, operation.id).await?;
         }
-        clusters.clear();
         self.accepted(tx, &[]).await?;
         Ok(Some(operation))
     }

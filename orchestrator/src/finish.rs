@@ -1,12 +1,12 @@
 //! Ending an operation: its outcome and what follows for its cluster, in one transaction.
 
-use crate::{Error, Orchestrator, Result, step::StepError};
+use crate::{Error, Orchestrator, Result, fill::FAILURES_TO_PAUSE, step::StepError};
 use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
 use chainpool_store::{ClusterRow, FillPause, HealthChangeRow, Json, OperationRow, Tx, Word};
 use std::collections::BTreeSet;
 
-/// Pauses between tries of a fill entry that fails, in seconds.
-const FILL_PAUSES: [i64; 4] = [10, 60, 5 * 60, 30 * 60];
+/// Pauses between tries of a fill entry that fails, in seconds; the last one is that of a paused entry.
+const FILL_PAUSES: [i64; FAILURES_TO_PAUSE as usize] = [10, 60, 30 * 60];
 
 impl Orchestrator {
     /// Writes how an operation ended. Does nothing when it is not this process's any more.
@@ -157,8 +157,7 @@ async fn note_fill(tx: &mut Tx, cluster: &ClusterRow, failure: Option<&str>, now
             let known = host.fill_state.0.entry(key.clone()).or_insert(FillPause { failures: 0, reason: String::new(), next_at: now });
             let pause = FILL_PAUSES[usize::try_from(known.failures).unwrap_or(usize::MAX).min(FILL_PAUSES.len() - 1)];
             known.failures += 1;
-            // Three failures in a row pause the entry: from then on one try every 30 min.
-            known.next_at = now.plus_seconds(if known.failures >= 3 { FILL_PAUSES[3] } else { pause });
+            known.next_at = now.plus_seconds(pause);
             reason.clone_into(&mut known.reason);
         }
     }

@@ -15,7 +15,6 @@ mod fill;
 mod finish;
 mod health;
 mod host;
-mod host_health;
 mod lease;
 mod live;
 mod operation;
@@ -30,7 +29,7 @@ mod view;
 
 pub use caller::{Caller, RequestKey};
 pub use chainpool_agent::{LogLine, LogQuery, LogStream}; // access passes these on and sees nothing else of the agents
-pub use chainpool_store::{CommitHook, restore};
+pub use chainpool_store::{CommitHook, DATABASE, restore};
 pub use error::{Error, Result};
 pub use lease::Applied;
 pub use orchestrator::{Config, Orchestrator, StartError};

@@ -20,14 +20,35 @@ pub struct Config {
     pub platforms: Vec<Arc<dyn Platform>>,
     /// Told right before and right after each commit: crash tests stop the process there.
     pub hook: Option<CommitHook>,
+    /// Whether accepted operations are worked on; without, only the database is served.
+    pub works: bool,
+}
+
+impl Config {
+    /// The usual one.
+    pub fn new(data: PathBuf, platforms: Vec<Arc<dyn Platform>>) -> Self {
+        Self { data, platforms, hook: None, works: true }
+    }
 }
 
 /// Why the middle could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Another process serves this data folder.
+    #[error("{0}")]
+    InUse(String),
     /// The data folder is not usable.
     #[error(transparent)]
-    Store(#[from] chainpool_store::Error),
+    Store(chainpool_store::Error),
+}
+
+impl From<chainpool_store::Error> for StartError {
+    fn from(error: chainpool_store::Error) -> Self {
+        match error {
+            chainpool_store::Error::Locked(_) => Self::InUse(error.to_string()),
+            other => Self::Store(other),
+        }
+    }
 }
 
 /// The middle. Cheap to clone; all clones are one.
@@ -54,7 +75,7 @@ pub(crate) struct Inner {
 impl Orchestrator {
     /// Opens the data folder and takes up every operation that was under way.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let Config { data, platforms, hook } = config;
+        let Config { data, platforms, hook, works } = config;
         let store = Store::open(&data, hook).await?;
         let paused = AtomicBool::new(store.read().setting("paused").await?.as_deref() == Some("true"));
         let agents = Agents::new(store.clone(), platforms);
@@ -72,7 +93,9 @@ impl Orchestrator {
             paused,
         };
         let this = Self { inner: Arc::new(inner) };
-        this.executor_start();
+        if works {
+            this.executor_start();
+        }
         Ok(this)
     }
 

@@ -3,7 +3,7 @@
 //! Steps of one phase run at once, phases one after the other. Every step may run twice: the journal says which may
 //! have happened, the platform says what is.
 
-use chainpool_agent::NodeName;
+use chainpool_agent::{Boot, NodeName};
 use chainpool_api::OperationKind;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -67,6 +67,8 @@ pub(crate) struct Subject {
     pub(crate) generation: u32,
     /// The cluster's nodes.
     pub(crate) nodes: Vec<NodeName>,
+    /// How they come up.
+    pub(crate) boot: Vec<Boot>,
     /// The arguments that were accepted.
     pub(crate) arguments: Arguments,
 }
@@ -101,17 +103,17 @@ impl Plan {
 
 /// The steps of an operation.
 pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
-    let Subject { kind, generation, nodes, arguments } = subject;
+    let Subject { kind, generation, nodes, boot: phases, arguments } = subject;
     let mut plan = Plan(Vec::new(), 0);
     let chosen: Vec<NodeName> = arguments.node.clone().map_or_else(|| nodes.clone(), |node| vec![node]);
     match kind {
         // A first generation had no place before.
-        OperationKind::ClusterCreate if *generation == 1 => boot(&mut plan, nodes),
+        OperationKind::ClusterCreate if *generation == 1 => boot(&mut plan, phases),
         OperationKind::ClusterCreate | OperationKind::ClusterReset => {
             // The new generation goes too: after a restore the platform may hold one of that number already.
             plan.add("remove the old generation", Action::Drop { cluster: None, through: *generation });
             plan.then();
-            boot(&mut plan, nodes);
+            boot(&mut plan, phases);
         }
         OperationKind::ClusterDelete => plan.add("remove everything", Action::Drop { cluster: None, through: *generation }),
         OperationKind::ClusterStart => {
@@ -145,12 +147,19 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
     plan.0
 }
 
-fn boot(plan: &mut Plan, nodes: &[NodeName]) {
+fn boot(plan: &mut Plan, phases: &[Boot]) {
     plan.add("find the images", Action::Image);
     plan.add("make the network", Action::Network);
     plan.then();
-    nodes.iter().for_each(|node| plan.add(format!("make and start {node}"), Action::Node { node: node.clone(), on: true }));
-    plan.then();
+    for phase in phases {
+        match phase {
+            Boot::Start(nodes) => {
+                nodes.iter().for_each(|node| plan.add(format!("make and start {node}"), Action::Node { node: node.clone(), on: true }));
+            }
+            Boot::Ready(nodes) => plan.add("wait until the nodes answer", Action::Answer { nodes: nodes.clone() }),
+        }
+        plan.then();
+    }
     plan.add("wait until all nodes take part", Action::Settle);
     plan.add("commit a transaction and read it back", Action::Prove);
 }
@@ -179,7 +188,8 @@ mod tests {
     }
 
     fn subject(kind: OperationKind, count: usize) -> Subject {
-        Subject { kind, generation: 2, nodes: nodes(count), arguments: Arguments::default() }
+        let boot = vec![Boot::Start(nodes(count))];
+        Subject { kind, generation: 2, nodes: nodes(count), boot, arguments: Arguments::default() }
     }
 
     proptest! {
@@ -202,6 +212,18 @@ mod tests {
         assert_eq!(steps[0].action, Action::Drop { cluster: None, through: 2 });
         assert!(steps[1..].iter().all(|s| s.phase > 0));
         assert_eq!(steps.last().map(|s| &s.action), Some(&Action::Prove));
+    }
+
+    #[test]
+    fn a_boot_in_phases_waits_for_each() {
+        let [first, second] = [nodes(2), nodes(4).split_off(2)];
+        let boot = vec![Boot::Start(first.clone()), Boot::Ready(first.clone()), Boot::Start(second)];
+        let steps = plan(&Subject { generation: 1, boot, ..subject(OperationKind::ClusterCreate, 4) });
+        let place = |wanted: &Action| steps.iter().find(|s| s.action == *wanted).map(|s| s.phase).expect("it is planned");
+        let started = |name: &str| place(&Action::Node { node: NodeName::parse(name).expect("a node name"), on: true });
+        let answered = place(&Action::Answer { nodes: first });
+        assert!(place(&Action::Network) < started("v0") && started("v1") < answered && answered < started("v2"));
+        assert!(started("v3") < place(&Action::Prove));
     }
 
     #[test]

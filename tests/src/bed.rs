@@ -81,7 +81,7 @@ impl Bed {
             None => Engine::local().await?,
         };
         let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
-        let orchestrator = Orchestrator::start(Config { data: ground.folder(), platforms, hook: options.hook.clone() }).await?;
+        let orchestrator = Orchestrator::start(Config { hook: options.hook.clone(), ..Config::new(ground.folder(), platforms) }).await?;
         let stop = CancellationToken::new();
         let (_, token, _) = orchestrator.local_admin().await?;
         let (bound, address) = tokio::sync::oneshot::channel();

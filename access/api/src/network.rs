@@ -2,6 +2,7 @@
 
 use crate::text_enum::text_enum;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 text_enum! {
@@ -63,6 +64,6 @@ pub struct NetworkType {
     pub parameters: Vec<Parameter>,
     /// Its presets.
     pub presets: Vec<Preset>,
-    /// The images that it runs, in order of preference.
-    pub images: Vec<String>,
+    /// The images that it runs, in order of preference, by role. A role's name is like no other type's.
+    pub images: BTreeMap<String, Vec<String>>,
 }

@@ -15,7 +15,7 @@ use reqwest::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::{error::Error as _, fs, path::Path, time::Duration};
+use std::{error::Error as _, fs, net::SocketAddr, path::Path, time::Duration};
 use url::{Host, Url};
 use uuid::Uuid;
 
@@ -66,6 +66,17 @@ impl Client {
         let token = given.as_deref().or(local.as_ref().map(|context| context.token.as_str()));
         let public = local.as_ref().and_then(|context| context.public_url.as_deref()).map(parse_server).transpose()?;
         Self::new(base, public, token, &trust)
+    }
+
+    /// Whether the caller named a server or brought a token: then no other will do.
+    pub(crate) fn is_directed(global: &Global) -> bool {
+        global.server.is_some() || global.token_file.is_some() || std::env::var_os("CHAINPOOL_TOKEN").is_some_and(|token| !token.is_empty())
+    }
+
+    /// The way to a server of this process that stands in for the local one.
+    pub(crate) fn local(address: SocketAddr, of: &Context, token: &str) -> Result<Self> {
+        let public = parse_server(of.public_url.as_deref().unwrap_or(&of.server))?;
+        Self::new(parse_server(&format!("http://{address}"))?, Some(public), Some(token), &Trust::Nobody)
     }
 
     fn new(base: Url, public: Option<Url>, token: Option<&str>, trust: &Trust<'_>) -> Result<Self> {

@@ -385,9 +385,9 @@ mod tests {
             "--mirror",
             "mirror.example",
             "--image",
-            "node=a:1",
+            "cometbft=a:1",
             "--image",
-            "node=b:2",
+            "cometbft=b:2",
             "--registry-user",
             "u",
             "--registry-password-file",
@@ -397,7 +397,7 @@ mod tests {
         let value = serde_json::to_value(new).unwrap();
         assert!(value.as_object().unwrap().values().all(|value| !value.is_null()), "{value}");
         assert_eq!(value["registry"], json!({ "user": "u", "password": "password" }));
-        assert_eq!(value["images"], json!({ "node": ["a:1", "b:2"] }));
+        assert_eq!(value["images"], json!({ "cometbft": ["a:1", "b:2"] }));
         let own = ["--name", "h2", "--address", "tcp://10.0.0.1:2376", "--maintenance", "10m", "--paused=false"];
         let value = update(&[&shared[..], &own].concat(), None);
         assert_eq!(value.as_object().unwrap().len(), serde_json::to_value(HostUpdate::default()).unwrap().as_object().unwrap().len());

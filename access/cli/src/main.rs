@@ -15,6 +15,7 @@ mod host;
 mod host_settings;
 mod lease;
 mod network;
+mod offline;
 mod operation;
 mod output;
 mod progress;
@@ -29,6 +30,7 @@ mod wait;
 use args::{Cli, Command, Global};
 use client::Client;
 use exit::{Exit, Failure, Result};
+use offline::Offline;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -64,7 +66,10 @@ async fn run(global: Global, command: Command) -> Result<()> {
 
 /// Asks the server. An interrupt ends the asking; what was accepted goes on.
 async fn ask(global: Global, command: Command) -> Result<()> {
-    let client = Client::open(&global)?;
+    let (offline, client) = match Offline::start(&global, &command).await? {
+        Some((offline, client)) => (Some(offline), client),
+        None => (None, Client::open(&global)?),
+    };
     let json = global.json;
     let verb = async {
         match command {
@@ -81,9 +86,13 @@ async fn ask(global: Global, command: Command) -> Result<()> {
             Command::Serve(_) | Command::Restore(_) | Command::Openapi | Command::Completions { .. } => Ok(()),
         }
     };
-    tokio::select! {
+    let result = tokio::select! {
         result = verb => result,
         Ok(()) = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted; what was accepted goes on")),
+    };
+    match offline {
+        Some(offline) => result.and(offline.end().await),
+        None => result,
     }
 }
 

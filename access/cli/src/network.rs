@@ -56,7 +56,7 @@ fn details(network_type: &NetworkType) -> String {
         ("about", about.clone()),
         ("version", version.clone()),
         ("consensus", consensus.clone()),
-        ("images", images.join(", ")),
+        ("images", images.iter().map(|(role, images)| format!("{role}: {}", images.join(", "))).collect::<Vec<_>>().join("; ")),
     ]);
     let parameters = parameters.iter().map(|Parameter { name, about, kind, default, min, max }| {
         let range = match (min, max) {

@@ -60,7 +60,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     log_to(args.log_json);
     let folder = data::folder(args.data.as_deref())?;
     let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
-    let orchestrator = Orchestrator::start(Config { data: folder.clone(), platforms, hook: None })
+    let orchestrator = Orchestrator::start(Config::new(folder.clone(), platforms))
         .await
         .with_context(|| format!("cannot use the data folder {}", folder.display()))?;
     let stop = CancellationToken::new();

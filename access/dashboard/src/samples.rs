@@ -17,7 +17,7 @@ pub(crate) fn host(name: &str) -> api::Host {
         "engine_id": "e-1", "state": "active", "reason": "", "since": AT, "schedulable": true, "autofill": true, "capacity": 4,
         "memory_factor": 1.0, "disk_floor": 10, "fill": [{"type": "cometbft", "preset": "default", "share": 1, "parameters": {"validators": 4}}],
         "fill_paused": {}, "public_address": "127.0.0.1", "bind": "127.0.0.1", "ports": [20000, 29999], "subnets": "10.213.0.0/16",
-        "log": {"type": "local", "level": "info"}, "images": {"node": ["a:1", "b:2"]}, "insecure": false, "clusters": 3, "offered": 1,
+        "log": {"type": "local", "level": "info"}, "images": {"cometbft": ["a:1", "b:2"]}, "insecure": false, "clusters": 3, "offered": 1,
         "leased": 1, "created_at": AT
     }))
 }
@@ -49,6 +49,6 @@ pub(crate) fn network_type() -> api::NetworkType {
         "name": "cometbft", "about": "A BFT ledger.", "version": "0.38", "consensus": "bft",
         "parameters": [{"name": "validators", "about": "How many validators.", "kind": "integer", "default": 4, "min": 1, "max": 16},
                        {"name": "empty_blocks", "about": "Whether blocks are made when idle.", "kind": "boolean", "default": true}],
-        "presets": [{"name": "default", "about": "Four validators.", "parameters": {}}], "images": ["chainpool-cometbft:0.38"]
+        "presets": [{"name": "default", "about": "Four validators.", "parameters": {}}], "images": {"cometbft": ["chainpool/cometbft:0.38.21"]}
     }))
 }

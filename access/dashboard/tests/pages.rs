@@ -43,7 +43,7 @@ const PASSWORD: &str = "a long enough password";
 impl App {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { data: folder.path().to_owned(), platforms: Vec::new(), hook: None };
+        let config = Config::new(folder.path().to_owned(), Vec::new());
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let (_, _, link) = orchestrator.local_admin().await.unwrap();
         Self { router: router(orchestrator.clone()), orchestrator, link: link.unwrap(), _folder: folder }

@@ -199,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_ends_soon_after_its_token() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { data: folder.path().to_owned(), platforms: Vec::new(), hook: None };
+        let config = Config::new(folder.path().to_owned(), Vec::new());
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let (_, secret, _) = orchestrator.local_admin().await.unwrap();
         let over = token_over(&orchestrator, &secret, Duration::from_millis(5));

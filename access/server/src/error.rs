@@ -79,7 +79,7 @@ impl Refusal {
     /// Logs it. Only what somebody must look into is loud; what the caller can mend is not ours to shout about.
     pub(crate) fn log(&self, request_id: &str, method: &http::Method, path: &str) {
         let Why { status, problem, cause, .. } = &*self.0;
-        let (status, code) = (status.as_u16(), problem.code.as_str());
+        let (status, code, path) = (status.as_u16(), problem.code.as_str(), without_secret(path));
         match status {
             500 => {
                 let cause = cause.as_deref().map(|cause| chain(cause)).unwrap_or_default();
@@ -89,6 +89,12 @@ impl Refusal {
             _ => tracing::debug!(request_id, %method, path, status, code, "request refused"),
         }
     }
+}
+
+/// A path as it may be logged: what follows `/welcome/` lets its holder set a password.
+fn without_secret(path: &str) -> &str {
+    const WELCOME: &str = "/welcome/";
+    if path.starts_with(WELCOME) { WELCOME } else { path }
 }
 
 /// An error with its causes, in one line.
@@ -137,6 +143,12 @@ mod tests {
         assert_eq!(refusal.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert!(refusal.0.cause.as_deref().map(|cause| chain(cause)).unwrap_or_default().contains("disk full"));
         assert!(!serde_json::to_string(&refusal.problem("r1")).unwrap().contains("disk full"));
+    }
+
+    #[test]
+    fn a_welcome_link_is_not_logged() {
+        assert_eq!(without_secret("/welcome/s3cret"), "/welcome/");
+        assert_eq!(without_secret("/api/v1/hosts"), "/api/v1/hosts");
     }
 
     #[test]

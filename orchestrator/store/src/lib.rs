@@ -27,5 +27,5 @@ pub use entity::{
 pub use error::{Error, Result};
 pub use keys::Key;
 pub use restore::restore;
-pub use store::{CommitHook, Conn, Reader, Store, Tx};
+pub use store::{CommitHook, Conn, DATABASE, Reader, Store, Tx};
 pub use value::{Json, Moment, Word};

@@ -2,7 +2,7 @@
 //! the installation starts paused, and what was under way when the backup was made counts as failed.
 
 use crate::{
-    Conn, Error, Result,
+    Conn, DATABASE, Error, Result,
     store::{connect, take_lock},
 };
 use chainpool_api::Timestamp;
@@ -27,7 +27,7 @@ pub async fn restore(folder: &Path, backup: &Path) -> Result<()> {
     for old in ["chainpool.db-wal", "chainpool.db-shm"] {
         remove(&folder.join(old))?;
     }
-    fs::rename(&fresh, folder.join("chainpool.db"))?;
+    fs::rename(&fresh, folder.join(DATABASE))?;
     fs::File::open(folder)?.sync_all()?;
     Ok(())
 }

@@ -22,6 +22,9 @@ use uuid::Uuid;
 
 const READERS: u32 = 4;
 
+/// The name of the database file in the data folder.
+pub const DATABASE: &str = "chainpool.db";
+
 /// The store. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Store {
@@ -71,7 +74,7 @@ impl Store {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let lock = take_lock(folder)?;
         let master = Key::load_or_make(&folder.join("master.key"))?;
-        let file = folder.join("chainpool.db");
+        let file = folder.join(DATABASE);
         let write = connect(&file, 1, true).await?;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
         migrate(&write).await?;
@@ -172,7 +175,7 @@ impl Store {
     /// The database's size in bytes, with what is not merged yet.
     pub fn size_bytes(&self) -> u64 {
         let size = |name: &str| fs::metadata(self.inner.folder.join(name)).map_or(0, |meta| meta.len());
-        size("chainpool.db") + size("chainpool.db-wal")
+        size(DATABASE) + size(&format!("{DATABASE}-wal"))
     }
 }
 

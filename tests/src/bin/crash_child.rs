@@ -38,7 +38,7 @@ async fn main() -> Result<()> {
         }
     });
     let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
-    let orchestrator = Orchestrator::start(Config { data: folder, platforms, hook: Some(hook) }).await?;
+    let orchestrator = Orchestrator::start(Config { hook: Some(hook), ..Config::new(folder, platforms) }).await?;
     let caller = Caller {
         account_id: uuid::Uuid::nil(),
         account: "admin".into(),

@@ -24,6 +24,8 @@ async fn a_bad_host_names_its_field_and_is_not_stored() -> Result<()> {
         ("disk_floor", with("disk_floor", json!(99))),
         ("memory_factor", with("memory_factor", json!(0.0))),
         ("log.server", with("log", json!({"type": "syslog", "level": "info"}))),
+        ("images.node", with("images", json!({"node": ["a:1"]}))),
+        ("images.cometbft", with("images", json!({"cometbft": []}))),
         ("fill", with("fill", json!([]))),
         ("fill[0].type", with("fill", json!([{"type": "nonsense"}]))),
         ("fill[0].validators", with("fill", json!([{"type": "cometbft", "parameters": {"validators": 17}}]))),

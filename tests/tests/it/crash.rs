@@ -187,7 +187,7 @@ async fn delete_of_a_create_that_hangs_on_its_image_survives_a_kill_at_every_poi
         }
     });
     let prepare = async |bed: &Bed| -> Result<()> {
-        let _: Host = bed.api.patch("/hosts/h1", json!({"images": {"node": [image.clone()]}})).await?;
+        let _: Host = bed.api.patch("/hosts/h1", json!({"images": {"cometbft": [image.clone()]}})).await?;
         if bed.clusters().await?.is_empty() {
             let create: Operation = bed.api.post("/clusters", json!({"name": "one", "preset": "single"})).await?;
             within(LONG, "the hanging step", async || {

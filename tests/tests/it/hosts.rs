@@ -51,7 +51,7 @@ async fn every_setting_of_a_host_can_be_changed() -> Result<()> {
     let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
     let change = json!({
         "name": "renamed", "capacity": 2, "schedulable": false, "autofill": false, "memory_factor": 2.0, "disk_floor": 5,
-        "log": {"type": "syslog", "level": "debug", "server": "udp://127.0.0.1:514"}, "mirror": "mirror.example", "images": {"node": ["other:1"]},
+        "log": {"type": "syslog", "level": "debug", "server": "udp://127.0.0.1:514"}, "mirror": "mirror.example", "images": {"cometbft": ["other:1"]},
         "fill": [{"type": "cometbft", "preset": "single", "share": 2}], "ports": [21000, 21100], "subnets": "10.214.0.0/16", "maintenance_seconds": 60,
     });
     let host: Host = bed.api.patch("/hosts/h1", change).await?;
@@ -88,7 +88,7 @@ async fn settings_that_clusters_depend_on_cannot_change_under_them() -> Result<(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fill_entry_that_keeps_failing_is_paused_with_its_reason() -> Result<()> {
     let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
-    let _: Value = bed.api.patch("/hosts/h1", json!({"images": {"node": ["127.0.0.1:1/none:1"]}})).await?;
+    let _: Value = bed.api.patch("/hosts/h1", json!({"images": {"cometbft": ["127.0.0.1:1/none:1"]}})).await?;
     let fillup = bed.ended(&bed.api.ask("/hosts/h1/fillup").await?).await?;
     ensure!(fillup.state == OperationState::Failed && fillup.result.as_ref().is_some_and(|r| r["failed"] == 1), "{fillup:?}");
     ensure!(fillup.error.as_deref().is_some_and(|e| e.contains("127.0.0.1:1/none:1")), "{fillup:?}");

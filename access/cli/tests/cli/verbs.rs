@@ -66,7 +66,7 @@ fn well(seen: &Seen) -> Response {
     let account = json!({ "id": ID, "name": "ann", "role": "user", "has_password": false, "created_at": "2026-01-01T00:00:00.000Z" });
     let token = json!({ "id": ID, "name": "ci", "account": "ann", "lease_any": false, "created_at": "2026-01-01T00:00:00.000Z" });
     let kind =
-        json!({ "name": "cometbft", "about": "a", "version": "0.38", "consensus": "bft", "parameters": [], "presets": [], "images": [] });
+        json!({ "name": "cometbft", "about": "a", "version": "0.38", "consensus": "bft", "parameters": [], "presets": [], "images": {} });
     let parts: Vec<&str> = seen.path.trim_start_matches("/api/v1/").split('/').collect();
     let page = |item: Value| answer_json(200, &json!({ "items": [item] }));
     let accepted = || answer_json(202, &operation("queued", &[]));

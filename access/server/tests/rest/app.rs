@@ -43,7 +43,7 @@ impl App {
     /// A server that takes so many requests a second from each token.
     pub(crate) async fn start_with(rate_limit_per_second: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { data: folder.path().to_owned(), platforms: vec![Arc::new(Barren)], hook: None };
+        let config = Config::new(folder.path().to_owned(), vec![Arc::new(Barren)]);
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let (_, admin, _) = orchestrator.local_admin().await.unwrap();
         let config = ServeConfig { listen: "127.0.0.1:0".parse().unwrap(), tls: None, public_url: None, rate_limit_per_second };

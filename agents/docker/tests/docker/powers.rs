@@ -2,7 +2,7 @@
 
 use crate::yard::{RUN, STAY, eventually, file, free_port, key, network, node, yard};
 use anyhow::{Context, ensure};
-use chainpool_agent::{Agent, Audience, Error, Incarnation, NodeState, Port, Power, Protocol};
+use chainpool_agent::{Agent, Audience, Error, Incarnation, NodeState, Place, Port, Power, Protocol};
 use std::net::TcpListener;
 
 fn after(life: &Incarnation) -> Power {
@@ -93,6 +93,10 @@ fn a_node_that_keeps_dying_is_seen_so() {
     });
 }
 
+fn is_occupied(error: &Error, taken: u16) -> bool {
+    matches!(error, Error::Occupied { place: Place::Port(port), words } if *port == taken && words.contains(&format!("port {taken} of the host")))
+}
+
 #[test]
 fn a_port_that_is_taken_is_named_and_works_once_it_is_free() {
     yard(async |yard| {
@@ -102,7 +106,7 @@ fn a_port_that_is_taken_is_named_and_works_once_it_is_free() {
         node.ports =
             vec![Port { name: "rpc".into(), inside: 80, protocol: Protocol::Tcp, audience: Audience::User, published: Some(port) }];
         let error = yard.start(&key, &node).await.expect_err("a taken port").downcast::<Error>()?;
-        ensure!(matches!(&error, Error::Refused(text) if text.contains(&format!("port {port} of the host"))), "{error}");
+        ensure!(is_occupied(&error, port), "{error}");
         ensure!(yard.state(&key, &node).await? == NodeState::Created);
 
         // Another container of ours holds it.
@@ -111,7 +115,7 @@ fn a_port_that_is_taken_is_named_and_works_once_it_is_free() {
         holder.name = crate::yard::name("holder");
         yard.ensure(&key, &holder, &RUN).await?;
         let error = yard.ensure(&key, &node, &RUN).await.expect_err("a taken port");
-        ensure!(matches!(&error, Error::Refused(text) if text.contains(&format!("port {port} of the host"))), "{error}");
+        ensure!(is_occupied(&error, port), "{error}");
 
         yard.agent.drop_node(&key, &holder.name, chainpool_agent::Volumes::Purge).await?;
         yard.ensure(&key, &node, &RUN).await?;

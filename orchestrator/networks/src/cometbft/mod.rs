@@ -17,6 +17,7 @@ use chainpool_agent::{ClusterSpec, Observation};
 use chainpool_api as api;
 use parameters::Parameters;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// The type `cometbft`.
 pub(crate) struct CometBft;
@@ -31,7 +32,7 @@ impl NetworkType for CometBft {
             consensus: "bft".to_owned(),
             parameters: parameters::parameters(),
             presets: parameters::presets(),
-            images: render::images(),
+            images: BTreeMap::from([(render::ROLE.to_owned(), render::images())]),
         }
     }
 

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 pub(super) const RPC: &str = "rpc";
 
 /// The role whose images an order may replace.
-const ROLE: &str = "node";
+pub(super) const ROLE: &str = "cometbft";
 
 /// Where the program lies in the official image and in ours.
 const PROGRAM: &str = "/usr/bin/cometbft";

@@ -127,7 +127,7 @@ fn everybody_knows_everybody_else_by_name_and_nobody_himself() {
 fn what_was_ordered_is_in_the_spec() {
     let parameters = Parameters { validators: 1, block_interval_ms: 250, empty_blocks: false, empty_block_interval_s: 0 };
     let mut order = order(&parameters);
-    order.images = BTreeMap::from([("node".to_owned(), vec!["registry.example/cometbft:1".to_owned()])]);
+    order.images = BTreeMap::from([("cometbft".to_owned(), vec!["registry.example/cometbft:1".to_owned()])]);
     let seed = Seed::new([1; 32]);
     for (level, word) in [(LogLevel::Debug, "debug"), (LogLevel::Info, "info"), (LogLevel::Warning, "error"), (LogLevel::Error, "error")] {
         order.log_level = level;

@@ -113,7 +113,7 @@ pub(crate) async fn serve(folder: &Path) -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn");
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
-    let orchestrator = Orchestrator::start(Config { data: folder.to_owned(), platforms, hook: None }).await?;
+    let orchestrator = Orchestrator::start(Config::new(folder.to_owned(), platforms)).await?;
     let (_, token, _) = orchestrator.local_admin().await?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let config = ServeConfig { listen, tls: None, public_url: None, rate_limit_per_second: 0 };

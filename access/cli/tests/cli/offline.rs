@@ -1,0 +1,68 @@
+//! Accounts and backups while no server runs, on the data folder of one that ran.
+
+use crate::server::{Home, Ran, words};
+use std::time::{Duration, Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::Child,
+};
+
+/// A real server of a home's own data folder, and its address.
+async fn serve(home: &Home) -> (Child, String) {
+    let context = home.folder.path().join("admin.context");
+    drop(std::fs::remove_file(&context)); // the one of a server before
+    let server = home.spawn(&[], &words("serve --listen 127.0.0.1:0"));
+    let until = Instant::now() + Duration::from_mins(1);
+    loop {
+        if let Some(line) = std::fs::read_to_string(&context).unwrap_or_default().lines().find(|line| line.starts_with("server")) {
+            return (server, line.split('"').nth(1).expect("the address is quoted").trim_start_matches("http://").to_owned());
+        }
+        assert!(Instant::now() < until, "the server did not begin");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn stop(mut server: Child) {
+    let pid = rustix::process::Pid::from_raw(server.id().expect("it runs").cast_signed()).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is ours");
+    assert!(server.wait().await.expect("it ends").success());
+}
+
+async fn status_of(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await.expect("it reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("it answers");
+    String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+}
+
+fn done(ran: &Ran) -> bool {
+    ran.code == Some(0)
+}
+
+#[tokio::test]
+async fn accounts_and_backups_need_no_running_server() {
+    let home = Home::new();
+    let early = home.run(&[], &words("account list")).await;
+    assert_eq!(early.code, Some(6), "there is neither a server nor a database: {early:?}");
+
+    let (server, _) = serve(&home).await;
+    let running = home.run(&[], &words("account create ann")).await;
+    assert!(done(&running) && !running.errors.contains("no server runs"), "{running:?}");
+    stop(server).await;
+
+    let link = home.run(&[], &words("account reset-link ann")).await;
+    assert!(done(&link) && link.errors.contains("no server runs"), "{link:?}");
+    let backup = home.run(&[], &words("backup copy.db")).await;
+    assert!(done(&backup), "{backup:?}");
+    assert!(std::fs::read(home.folder.path().join("copy.db")).unwrap().starts_with(b"SQLite format 3"));
+    let pool = home.run(&[], &words("cluster list")).await;
+    assert_eq!(pool.code, Some(6), "a pool needs its server: {pool:?}");
+
+    let (server, address) = serve(&home).await;
+    let (_, path) = link.out.trim().split_once("/welcome/").expect("a link");
+    let welcome = status_of(&address, &format!("/welcome/{path}")).await;
+    assert!(welcome.contains("200"), "the link of then works now: {welcome}");
+    stop(server).await;
+}

@@ -1,0 +1,83 @@
+//! What is done to a whole host: fillup, clean, reset, adopt.
+
+use crate::{Caller, Error, Orchestrator, Result, accept::Cause, plan::Arguments};
+use chainpool_api::{self as api, ClusterState, OperationKind, Role};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+impl Orchestrator {
+    /// Makes what is missing up to the capacity.
+    pub async fn host_fillup(&self, caller: &Caller, host: &str) -> Result<api::Operation> {
+        caller.must_be(Role::Operator)?;
+        if let Some(id) = self.remembered(caller).await? {
+            return self.operation_show(id).await;
+        }
+        let row = self.host_row(host).await?;
+        let operation = self.accept_fillup(row.id, &Cause::of(caller, "fillup was asked for"), false, Some(caller)).await?;
+        let operation = operation.ok_or_else(|| Error::internal("a fillup by hand is always accepted"))?;
+        self.view_operation(operation, true).await
+    }
+
+    /// Switches autofill off and deletes the free clusters.
+    pub async fn host_clean(&self, caller: &Caller, host: &str) -> Result<api::Operation> {
+        self.host_empty(caller, host, OperationKind::HostClean).await
+    }
+
+    /// Drops everything of this instance there; refused while clusters are applied.
+    pub async fn host_reset(&self, caller: &Caller, host: &str) -> Result<api::Operation> {
+        self.host_empty(caller, host, OperationKind::HostReset).await
+    }
+
+    async fn host_empty(&self, caller: &Caller, host: &str, kind: OperationKind) -> Result<api::Operation> {
+        caller.must_be(Role::Operator)?;
+        if let Some(id) = self.remembered(caller).await? {
+            return self.operation_show(id).await;
+        }
+        let id = self.host_row(host).await?.id;
+        let cause = Cause::of(caller, format!("{kind} was asked for"));
+        let mut tx = self.store().begin().await?;
+        let mut row = tx.host(id).await?.ok_or_else(|| Error::not_found("host", host))?;
+        let (leased, free): (Vec<_>, Vec<_>) = tx.clusters_of(id).await?.into_iter().partition(|cluster| cluster.leased);
+        if kind == OperationKind::HostReset && !leased.is_empty() {
+            let names: Vec<&str> = leased.iter().map(|cluster| cluster.name.as_str()).collect();
+            let message = format!("host {} has applied clusters ({}); release them first", row.name, names.join(", "));
+            return Err(Error::conflict("host_in_use", message));
+        }
+        let operation = self.accept_host(&mut tx, &row, kind, Arguments::default(), &cause).await?;
+        row.autofill = false;
+        tx.host_save(row).await?;
+        let mut superseded = Vec::new();
+        for cluster in free.into_iter().filter(|cluster| cluster.state.0 != ClusterState::Deleting) {
+            superseded.extend(self.accept_delete(&mut tx, cluster, &cause.part_of(operation.id)).await?.1);
+        }
+        self.remember(&mut tx, caller, operation.id).await?;
+        self.accepted(tx, &superseded).await?;
+        self.view_operation(operation, true).await
+    }
+
+    /// Takes unclaimed objects over, in order to remove them.
+    pub async fn host_adopt(&self, caller: &Caller, host: &str, adopt: api::HostAdopt) -> Result<api::Operation> {
+        caller.must_be(Role::Operator)?;
+        if let Some(id) = self.remembered(caller).await? {
+            return self.operation_show(id).await;
+        }
+        let row = self.host_row(host).await?;
+        let unclaimed: BTreeSet<Uuid> = self.unclaimed_now(&row).await?.into_iter().map(|u| u.cluster_id).collect();
+        if adopt.clusters.is_empty() {
+            return Err(Error::field("clusters", "name at least one unclaimed cluster id; chainpool status lists them"));
+        }
+        if let Some(unknown) = adopt.clusters.iter().find(|id| !unclaimed.contains(id)) {
+            return Err(Error::field(
+                "clusters",
+                format!("{unknown} is not unclaimed on host {}; chainpool status lists what is", row.name),
+            ));
+        }
+        let mut tx = self.store().begin().await?;
+        let arguments = Arguments { adopt: adopt.clusters, ..Arguments::default() };
+        let operation =
+            self.accept_host(&mut tx, &row, OperationKind::HostAdopt, arguments, &Cause::of(caller, "adopt was asked for")).await?;
+        self.remember(&mut tx, caller, operation.id).await?;
+        self.accepted(tx, &[]).await?;
+        self.view_operation(operation, true).await
+    }
+}
