@@ -18,6 +18,8 @@ pub(crate) struct HostAgent {
     pub(crate) agent: Arc<dyn Agent>,
     /// One permit for each call that changes something.
     pub(crate) permits: Arc<Semaphore>,
+    /// Networks are made one at a time, as engines do it in any case, and so hold no permit that a node could use.
+    pub(crate) networks: Arc<Semaphore>,
 }
 
 /// All agents.
@@ -48,8 +50,10 @@ impl Agents {
         let secrets = HostSecrets::open(self.store.master(), host)?;
         let connection = self.connection(&host.address, &host.settings.0, secrets);
         let agent = self.connect(host.platform.0, &connection)?;
-        let permits = Arc::new(Semaphore::new(agent.capabilities().concurrency));
-        let agent = HostAgent { agent, permits };
+        // Beyond two a processor an engine starts no more containers in the same time.
+        let knee = host.info.as_ref().map_or(usize::MAX, |info| 2 * info.0.cpus.max(1) as usize);
+        let permits = Arc::new(Semaphore::new(agent.capabilities().concurrency.min(knee)));
+        let agent = HostAgent { agent, permits, networks: Arc::new(Semaphore::new(1)) };
         made.insert(host.id, (fingerprint, agent.clone()));
         Ok(agent)
     }

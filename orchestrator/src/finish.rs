@@ -1,6 +1,6 @@
 //! Ending an operation: its outcome and what follows for its cluster, in one transaction.
 
-use crate::{Error, Orchestrator, Result, fill::FAILURES_TO_PAUSE, step::StepError};
+use crate::{Error, Orchestrator, Result, fill::FAILURES_TO_PAUSE, live::Seen, step::StepError};
 use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
 use chainpool_store::{ClusterRow, FillPause, HealthChangeRow, Json, OperationRow, Tx, Word};
 use std::collections::BTreeSet;
@@ -45,7 +45,10 @@ impl Orchestrator {
             if kind == OperationKind::ClusterDelete && outcome.is_ok() {
                 self.inner.live.forget(id);
             }
-            self.inner.live.note_known(id, |seen| (seen.broken_since, seen.bad_since) = (None, None));
+            // A repair is one try within the time that its cluster has; anything else begins that time anew.
+            if kind != OperationKind::ClusterRepair && kind != OperationKind::ClusterProve {
+                self.inner.live.note_known(id, Seen::forget_faults);
+            }
         }
         Ok(())
     }

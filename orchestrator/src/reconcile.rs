@@ -2,7 +2,8 @@
 //!
 //! A free cluster that is degraded is not offered and started in place; when it is not healthy 20 s later it is made
 //! again. A free cluster that is broken is made again, once the verdict has stood for a moment: an engine that goes
-//! down stops its containers first, and wiping ledgers because of that would be more than needed. An applied cluster
+//! down stops its containers first, and wiping ledgers because of that would be more than needed. One that was broken
+//! and is not healthy 5 s later is made again too. An applied cluster
 //! is mended in place and never wiped. After its host came back, or was first seen by this process, a free cluster has
 //! as long to find together as a degraded one. Mending means: start or unpause what does not run, restart what runs
 //! but has not answered for 30 s.
@@ -15,6 +16,9 @@ use std::collections::BTreeSet;
 const CONFIRM_MS: i64 = 1_500;
 /// How long a free cluster may be degraded, in milliseconds.
 const MEND_MS: i64 = 20_000;
+/// The same after it was broken, even for a moment: ledgers that lost their quorum are slow to find together again, and
+/// a new one is made sooner.
+const BROKEN_MEND_MS: i64 = 5_000;
 /// How long a running node may be silent, in milliseconds.
 const SILENT_MS: i64 = 30_000;
 /// The least time between two repairs of one cluster, in milliseconds.
@@ -72,8 +76,11 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     let bad = matches!(verdict, HealthState::Degraded | HealthState::Broken);
     // An engine that has just come back starts its containers itself, and their ledger needs a moment to find together.
     let may_reset = !leased && stood(*host_back, MEND_MS);
-    if may_reset && *verdict == HealthState::Broken && stood(seen.broken_since, CONFIRM_MS) {
+    if may_reset && *verdict == HealthState::Broken && stood(seen.is_broken_since, CONFIRM_MS) {
         return Decision::Reset("free and broken".to_owned());
+    }
+    if may_reset && bad && stood(seen.broken_since, BROKEN_MEND_MS) {
+        return Decision::Reset("free and not healthy 5 s after it was broken".to_owned());
     }
     if may_reset && bad && stood(seen.bad_since, MEND_MS) {
         return Decision::Reset("free and not healthy 20 s after it was degraded".to_owned());
@@ -106,6 +113,7 @@ mod tests {
         process: &'static str,
         silent_ms: Option<i64>,
         bad_ms: i64,
+        broken_ms: Option<i64>,
         back_ms: Option<i64>,
     }
 
@@ -117,6 +125,7 @@ mod tests {
         process: "exited 137",
         silent_ms: None,
         bad_ms: 0,
+        broken_ms: None,
         back_ms: Some(1_000_000),
     };
 
@@ -128,7 +137,8 @@ mod tests {
         let since = Some(Timestamp(now.0 - case.bad_ms));
         let seen = Seen {
             bad_since: since,
-            broken_since: since.filter(|_| case.verdict == HealthState::Broken),
+            broken_since: case.broken_ms.map(|ms| Timestamp(now.0 - ms)),
+            is_broken_since: since.filter(|_| case.verdict == HealthState::Broken),
             silent: case.silent_ms.map(|ms| ("v1".to_owned(), Timestamp(now.0 - ms))).into_iter().collect(),
             ..Seen::default()
         };
@@ -171,6 +181,14 @@ mod tests {
         let broken = Case { verdict: HealthState::Broken, ..BASE };
         assert_eq!(run(&broken), start());
         assert!(matches!(run(&Case { bad_ms: CONFIRM_MS, ..broken }), Decision::Reset(_)));
+    }
+
+    #[test]
+    fn a_free_cluster_that_was_broken_has_less_time_to_be_mended() {
+        let mended = Case { process: "running", live: true, ..BASE };
+        assert_eq!(run(&Case { broken_ms: Some(BROKEN_MEND_MS - 1), ..mended }), Decision::Nothing);
+        assert!(matches!(run(&Case { broken_ms: Some(BROKEN_MEND_MS), ..mended }), Decision::Reset(_)));
+        assert_eq!(run(&Case { broken_ms: Some(BROKEN_MEND_MS), leased: true, ..mended }), Decision::Nothing);
     }
 
     #[test]

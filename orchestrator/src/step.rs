@@ -6,6 +6,7 @@ use chainpool_api::{HealthState, HostState, OperationKind, OperationState, Times
 use chainpool_networks::{NetworkType, Nodes, Past};
 use chainpool_store::{ClusterRow, OperationRow};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// Why a step did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -41,23 +42,29 @@ impl StepError {
     }
 }
 
-/// Waits between looks, a little longer each time, until the deadline.
+/// The longest time between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Waits between looks, a little longer each time, until the deadline. A look that takes long, because the machine is
+/// busy, is not repeated at once: looking must not slow down what it waits for.
 struct Patience {
     pause: Duration,
+    looked_at: Instant,
     deadline: Option<Timestamp>,
 }
 
 impl Patience {
     fn new(deadline: Option<Timestamp>) -> Self {
-        Self { pause: Duration::from_millis(25), deadline }
+        Self { pause: Duration::from_millis(25), looked_at: Instant::now(), deadline }
     }
 
     async fn wait(&mut self, missing: String) -> Result<(), StepError> {
         if self.deadline.is_some_and(|at| Timestamp::now() >= at) {
             return Err(StepError::Late(missing));
         }
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 5 / 4).min(Duration::from_millis(500));
+        tokio::time::sleep(self.pause.max(self.looked_at.elapsed() * 3).min(LONGEST_PAUSE)).await;
+        self.pause = (self.pause * 5 / 4).min(LONGEST_PAUSE);
+        self.looked_at = Instant::now();
         Ok(())
     }
 
@@ -121,7 +128,7 @@ impl Orchestrator {
             Action::Network => {
                 let ground = self.ground(operation).await?;
                 let spec = self.spec_of(&ground).await?;
-                let _permit = ground.host.permits.acquire().await.map_err(Error::internal)?;
+                let _permit = ground.host.networks.acquire().await.map_err(Error::internal)?;
                 Ok(ground.host.agent.ensure_network(&ground.key, &spec.network).await?)
             }
             Action::Node { node, on } => {

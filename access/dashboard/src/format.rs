@@ -121,10 +121,14 @@ pub(crate) fn value(value: &Value) -> String {
     }
 }
 
-/// The entries of an object as `name` and `value`.
+/// The entries of an object as `name` and `value`; those of an object in it follow one by one.
 pub(crate) fn entries(object: &Value) -> Vec<(String, String)> {
     let Value::Object(map) = object else { return Vec::new() };
-    map.iter().map(|(name, entry)| (name.clone(), value(entry))).collect()
+    let entry = |(name, entry): (&String, &Value)| match entry {
+        Value::Object(_) => entries(entry),
+        _ => vec![(name.replace('_', " "), value(entry))],
+    };
+    map.iter().flat_map(entry).collect()
 }
 
 /// An object on one line: `a=1 b=2`.
