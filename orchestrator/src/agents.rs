@@ -71,6 +71,8 @@ impl Agents {
             tls: secrets.tls,
             insecure: settings.insecure,
             bind: settings.bind,
+            kubeconfig: secrets.kubeconfig,
+            storage_class: settings.storage_class.clone(),
             mirror: settings.mirror.clone(),
             registry: secrets.registry,
         }

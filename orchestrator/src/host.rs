@@ -20,7 +20,7 @@ impl Orchestrator {
             return self.host_show(&id.to_string()).await;
         }
         let settings = self.check_new(&new)?;
-        let secrets = secrets(new.tls, new.registry);
+        let secrets = secrets(new.tls, new.registry, new.kubeconfig);
         let wanted = new.platform.unwrap_or(api::Platform::Docker);
         if !self.inner.agents.has(wanted) {
             return Err(Error::field(
@@ -34,7 +34,9 @@ impl Orchestrator {
         let platform = self.check_probe(new.platform, &probe)?;
         let id = Uuid::now_v7();
         let now = Timestamp::now();
-        let sealed = (secrets.tls.is_some() || secrets.registry.is_some()).then(|| secrets.seal(self.store().master(), id)).transpose()?;
+        let sealed = (secrets.tls.is_some() || secrets.registry.is_some() || secrets.kubeconfig.is_some())
+            .then(|| secrets.seal(self.store().master(), id))
+            .transpose()?;
         let row = HostRow {
             id,
             name: new.name,

@@ -100,6 +100,7 @@ impl Orchestrator {
             mirror: settings.mirror,
             images: settings.images,
             insecure: settings.insecure,
+            storage_class: settings.storage_class.clone(),
             maintenance_until: row.maintenance_until.map(|m| m.0),
             info: row.info.map(|i| i.0),
             clusters: counts.clusters,

@@ -214,6 +214,9 @@ pub struct Host {
     pub images: BTreeMap<String, Vec<String>>,
     /// Plain tcp beyond loopback was asked for.
     pub insecure: bool,
+    /// Kubernetes: the storage class of volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
     /// Until when repair, autofill and alerts wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance_until: Option<Timestamp>,
@@ -276,6 +279,10 @@ pub struct HostCreate {
     pub images: Option<BTreeMap<String, Vec<String>>>,
     /// Default: none.
     pub registry: Option<HostRegistry>,
+    /// Kubernetes: the text of a kubeconfig that says who we are there; kept sealed. Not with the address `in-cluster`.
+    pub kubeconfig: Option<String>,
+    /// Kubernetes: the storage class of volumes. Default: the cluster's own.
+    pub storage_class: Option<String>,
 }
 
 /// Changes a host; what is absent stays.
@@ -318,6 +325,10 @@ pub struct HostUpdate {
     pub images: Option<BTreeMap<String, Vec<String>>>,
     /// A login for the image registry.
     pub registry: Option<HostRegistry>,
+    /// Kubernetes: the text of a kubeconfig that says who we are there; kept sealed.
+    pub kubeconfig: Option<String>,
+    /// Kubernetes: the storage class of volumes made from then on; empty: the cluster's own.
+    pub storage_class: Option<String>,
     /// Seconds for which repair and autofill shall wait; 0 ends it.
     pub maintenance_seconds: Option<u32>,
     /// `false` ends a pause, after somebody has looked.

@@ -25,6 +25,12 @@ pub(crate) struct SettingArgs {
     /// Its key, in PEM
     #[arg(long, requires = "tls_ca", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Engine")]
     tls_key: Option<PathBuf>,
+    /// A kubeconfig that says who we are at a Kubernetes cluster
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Engine")]
+    kubeconfig: Option<PathBuf>,
+    /// The storage class of volumes on Kubernetes; empty: the cluster's own
+    #[arg(long, value_name = "NAME", help_heading = "Engine")]
+    storage_class: Option<String>,
     /// Allows plain tcp beyond loopback
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", help_heading = "Engine")]
     insecure: Option<bool>,
@@ -95,7 +101,7 @@ const DEFAULTS: &str = "Defaults: schedulable, no autofill, capacity 3, filled w
 pub(crate) struct CreateArgs {
     /// Its name
     name: String,
-    #[arg(help = "The engine's address: unix:///var/run/docker.sock or tcp://host:port")]
+    #[arg(help = "Where its API is: unix:///var/run/docker.sock, tcp://host:port, https://host:6443 or in-cluster")]
     #[arg(long, value_name = "URL")]
     address: String,
     /// Its kind; found out when absent, and compared when given
@@ -137,13 +143,14 @@ struct Settings {
     log: Option<HostLog>,
     images: Option<BTreeMap<String, Vec<String>>>,
     registry: Option<HostRegistry>,
+    kubeconfig: Option<String>,
 }
 
 impl CreateArgs {
     /// The request.
     pub(crate) fn build(self) -> Result<HostCreate> {
         let Self { name, address, platform, mut settings } = self;
-        let Settings { tls, fill, log, images, registry } = settings.read(None)?;
+        let Settings { tls, fill, log, images, registry, kubeconfig } = settings.read(None)?;
         let SettingArgs {
             insecure,
             schedulable,
@@ -156,6 +163,7 @@ impl CreateArgs {
             ports,
             subnets,
             mirror,
+            storage_class,
             ..
         } = settings;
         let insecure = insecure.unwrap_or(false);
@@ -179,6 +187,8 @@ impl CreateArgs {
             mirror,
             images,
             registry,
+            kubeconfig,
+            storage_class,
         })
     }
 }
@@ -192,7 +202,7 @@ impl UpdateArgs {
     /// The request, given what logging is now.
     pub(crate) fn build(self, log: Option<HostLog>) -> Result<HostUpdate> {
         let Self { host: _, name, address, maintenance: maintenance_seconds, paused, mut settings } = self;
-        let Settings { tls, fill, log, images, registry } = settings.read(log)?;
+        let Settings { tls, fill, log, images, registry, kubeconfig } = settings.read(log)?;
         let SettingArgs {
             insecure,
             schedulable,
@@ -205,6 +215,7 @@ impl UpdateArgs {
             ports,
             subnets,
             mirror,
+            storage_class,
             ..
         } = settings;
         Ok(HostUpdate {
@@ -226,6 +237,8 @@ impl UpdateArgs {
             mirror,
             images,
             registry,
+            kubeconfig,
+            storage_class,
             maintenance_seconds,
             paused,
         })
@@ -247,6 +260,7 @@ impl SettingArgs {
             (Some(user), Some(file)) => Some(HostRegistry { user, password: text(file)?.trim_end_matches(['\r', '\n']).to_owned() }),
             _ => None,
         };
+        let kubeconfig = self.kubeconfig.as_deref().map(text).transpose()?;
         let listed = std::mem::take(&mut self.fill);
         let fill = self.fill_json.take().map(|list| list.0).or_else(|| (!listed.is_empty()).then_some(listed));
         let mut images: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -261,7 +275,7 @@ impl SettingArgs {
             let kept = if kind == now.kind { now.server } else { None };
             HostLog { kind, level: self.log_level.unwrap_or(now.level), server: self.log_server.take().or(kept) }
         });
-        Ok(Settings { tls, fill, log, images, registry })
+        Ok(Settings { tls, fill, log, images, registry, kubeconfig })
     }
 }
 
@@ -347,7 +361,7 @@ mod tests {
             fs::write(folder.path().join(name), format!("{name}\n")).unwrap();
             folder.path().join(name).display().to_string()
         };
-        let (ca, cert, key, password) = (file("ca"), file("cert"), file("key"), file("password"));
+        let (ca, cert, key, password, kubeconfig) = (file("ca"), file("cert"), file("key"), file("password"), file("kubeconfig"));
         let shared = [
             "--tls-ca",
             &ca,
@@ -355,6 +369,10 @@ mod tests {
             &cert,
             "--tls-key",
             &key,
+            "--kubeconfig",
+            &kubeconfig,
+            "--storage-class",
+            "fast",
             "--insecure",
             "--schedulable=false",
             "--autofill",

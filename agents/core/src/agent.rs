@@ -62,6 +62,10 @@ pub trait Agent: Send + Sync {
 pub struct Capabilities {
     /// Networks take a subnet of our choice.
     pub subnets: bool,
+    /// Nodes go to machines of our choice, named in [`NodeSpec::machine`]; the probe lists them.
+    pub machines: bool,
+    /// Published ports of a host whose owner names none, first and last.
+    pub ports: (u16, u16),
     /// How many calls it carries well at once.
     pub concurrency: usize,
 }
@@ -145,8 +149,13 @@ pub type ByteStream = Box<dyn Stream>;
 pub struct Connection {
     /// The instance whose objects are ours.
     pub instance: InstanceId,
-    /// `unix:///var/run/docker.sock`, `tcp://10.0.0.5:2376` …
+    /// `unix:///var/run/docker.sock`, `tcp://10.0.0.5:2376`, `https://10.0.0.7:6443`, `in-cluster` …; several managers of
+    /// a swarm with commas between.
     pub address: String,
+    /// Who we are at a Kubernetes cluster: the text of a kubeconfig. Where the cluster is, the address says.
+    pub kubeconfig: Option<Secret<String>>,
+    /// The storage class of volumes, where the platform has such; `None`: its default.
+    pub storage_class: Option<String>,
     /// Certificates for mutual TLS.
     pub tls: Option<Tls>,
     /// Plain tcp beyond loopback was asked for by name.

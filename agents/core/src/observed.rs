@@ -71,9 +71,28 @@ pub struct Probe {
     /// Networks in use there that are not this instance's: other networks of the platform, and the machine's own
     /// routes where they can be read. A cluster's network must overlap none of them.
     pub taken: Vec<Ipv4Net>,
+    /// The machines that it spans; empty where there is but one and it goes without saying.
+    pub machines: Vec<Machine>,
     /// Ports in use there that are not this instance's: published by other containers, and listened on by the
     /// machine's own programs where that can be read.
     pub taken_ports: BTreeSet<u16>,
+}
+
+/// One machine of a platform that spans several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The platform's lasting id of it; what [`NodeSpec::machine`](crate::NodeSpec::machine) names.
+    pub id: String,
+    /// Its host name.
+    pub name: String,
+    /// Where its published ports are reached.
+    pub address: String,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Why no new node may go there (drained, down, not ready); `None` when it may.
+    pub closed: Option<String>,
 }
 
 /// How far to look.
@@ -95,6 +114,8 @@ pub enum ObjectKind {
     Network,
     /// A volume or claim.
     Volume,
+    /// A config or secret that holds files of a node, or whatever else serves a node's making.
+    Part,
 }
 
 /// One object of ours as the platform has it.

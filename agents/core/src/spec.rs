@@ -59,6 +59,9 @@ pub struct NodeSpec {
     pub limits: Limits,
     /// Whether its root file system is read-only; every file then lies below a volume.
     pub read_only_root: bool,
+    /// The machine that it runs on, by [`Machine::id`](crate::Machine::id); `None`: the platform chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// Where its output goes.
     pub log: LogConfig,
     /// The signal that ends it.
@@ -221,6 +224,15 @@ impl ClusterSpec {
         self
     }
 
+    /// Names each node's machine. Part of making a spec: the hashes are made again.
+    #[must_use]
+    pub fn placed(mut self, machines: &BTreeMap<NodeName, String>) -> Self {
+        for node in &mut self.nodes {
+            node.machine = machines.get(&node.name).cloned();
+        }
+        self.with_hashes()
+    }
+
     /// The node of this name.
     pub fn node(&self, name: &NodeName) -> Option<&NodeSpec> {
         self.nodes.iter().find(|n| &n.name == name)
@@ -296,6 +308,7 @@ mod tests {
                 ports: vec![],
                 limits: Limits { memory_bytes: 1, processes: 1 },
                 read_only_root: false,
+                machine: None,
                 log: LogConfig::default(),
                 stop_signal: "SIGTERM".into(),
                 stop_timeout: 1,

@@ -262,6 +262,7 @@ mod tests {
             log: LogConfig::default(),
             stop_signal: "SIGTERM".into(),
             stop_timeout: 1,
+            machine: None,
             hash: SpecHash(String::new()),
         }
     }

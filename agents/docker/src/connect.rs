@@ -155,6 +155,8 @@ mod tests {
             tls: None,
             insecure: false,
             bind: "0.0.0.0".parse().expect("an address"),
+            kubeconfig: None,
+            storage_class: None,
             mirror: None,
             registry: None,
         }

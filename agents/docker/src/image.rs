@@ -158,6 +158,8 @@ mod tests {
             tls: None,
             insecure: false,
             bind: "127.0.0.1".parse().expect("an address"),
+            kubeconfig: None,
+            storage_class: None,
             mirror: mirror.map(str::to_owned),
             registry: Some(("me".into(), Secret::new("secret".into()))),
         })

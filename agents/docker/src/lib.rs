@@ -56,7 +56,7 @@ pub struct DockerAgent {
 impl DockerAgent {
     /// Checks the address and makes an agent. Sends nothing: the engine may be down.
     pub fn connect(connection: &Connection) -> Result<Self> {
-        let Connection { instance, address: _, tls: _, insecure: _, bind, mirror, registry } = connection;
+        let Connection { instance, bind, mirror, registry, .. } = connection;
         let engine = Arc::new(Engine::new(Address::parse(connection)?));
         Ok(Self { engine, instance: *instance, bind: *bind, mirror: mirror.clone(), registry: registry.clone() })
     }
@@ -66,7 +66,7 @@ impl DockerAgent {
 impl Agent for DockerAgent {
     fn capabilities(&self) -> Capabilities {
         // An engine serialises much inside; MEASURED: no gain beyond two starts a core, no harm up to here.
-        Capabilities { subnets: true, concurrency: 8 }
+        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8 }
     }
 
     async fn probe(&self) -> Result<Probe> {

@@ -41,6 +41,7 @@ impl DockerAgent {
             skew_ms: skew(&info, asked, answered),
             running: count(info.containers_running),
             taken: self.taken().await?,
+            machines: Vec::new(),
             taken_ports: self.taken_ports().await?,
         })
     }

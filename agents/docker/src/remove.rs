@@ -96,6 +96,8 @@ impl DockerAgent {
             ObjectKind::Node => self.container_remove(id).await,
             ObjectKind::Network => self.network_remove(id).await,
             ObjectKind::Volume => self.volume_remove(name).await,
+            // An engine alone has none.
+            ObjectKind::Part => Ok(()),
         };
         match result {
             Ok(()) => Ok(None),

@@ -37,7 +37,7 @@ fn unsupported<T>() -> Result<T> {
 #[async_trait]
 impl Agent for Local {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { subnets: false, concurrency: 1 }
+        Capabilities { subnets: false, machines: false, ports: (20_000, 29_999), concurrency: 1 }
     }
     async fn probe(&self) -> Result<Probe> {
         unsupported()

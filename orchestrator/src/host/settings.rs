@@ -35,6 +35,7 @@ impl Orchestrator {
             mirror: new.mirror.clone().filter(|m| !m.is_empty()),
             images: new.images.clone().unwrap_or_default(),
             insecure: new.insecure,
+            storage_class: new.storage_class.clone().filter(|c| !c.is_empty()),
         };
         self.check_settings(&settings, new.capacity.unwrap_or(3))?;
         Ok(settings)
@@ -42,8 +43,7 @@ impl Orchestrator {
 
     /// Checks all that create and update have in common.
     fn check_settings(&self, settings: &HostSettings, capacity: u32) -> Result<()> {
-        let HostSettings { memory_factor, disk_floor, fill, public_address, bind: _, ports, subnets, log, mirror: _, images, insecure: _ } =
-            settings;
+        let HostSettings { memory_factor, disk_floor, fill, public_address, ports, subnets, log, images, .. } = settings;
         let mut wrong = BTreeMap::new();
         let mut say = |field: &str, why: String| drop(wrong.insert(field.to_owned(), why));
         if !(0.1..=100.0).contains(memory_factor) {
@@ -122,6 +122,8 @@ impl Orchestrator {
             mirror,
             images,
             registry,
+            kubeconfig,
+            storage_class,
             maintenance_seconds,
             paused,
         } = change.clone();
@@ -161,12 +163,16 @@ impl Orchestrator {
             settings.mirror = Some(mirror).filter(|m| !m.is_empty());
         }
         settings.images = images.unwrap_or_else(|| settings.images.clone());
+        if let Some(class) = storage_class {
+            settings.storage_class = Some(class).filter(|c| !c.is_empty());
+        }
         self.check_settings(settings, u32::try_from(row.capacity).map_err(Error::internal)?)?;
-        if tls.is_some() || registry.is_some() || to_socket {
+        if tls.is_some() || registry.is_some() || kubeconfig.is_some() || to_socket {
             let mut known = HostSecrets::open(self.store().master(), before)?;
-            let given = secrets(tls, registry);
+            let given = secrets(tls, registry, kubeconfig);
             known.tls = given.tls.or(known.tls.filter(|_| !to_socket));
             known.registry = given.registry.or(known.registry);
+            known.kubeconfig = given.kubeconfig.or(known.kubeconfig);
             row.sealed = Some(known.seal(self.store().master(), row.id)?);
         }
         if let Some(seconds) = maintenance_seconds {
@@ -183,10 +189,11 @@ impl Orchestrator {
     }
 }
 
-pub(super) fn secrets(tls: Option<api::HostTls>, registry: Option<api::HostRegistry>) -> HostSecrets {
+pub(super) fn secrets(tls: Option<api::HostTls>, registry: Option<api::HostRegistry>, kubeconfig: Option<String>) -> HostSecrets {
     HostSecrets {
         tls: tls.map(|api::HostTls { ca, cert, key }| Tls { ca, cert, key: Secret::new(key) }),
         registry: registry.map(|api::HostRegistry { user, password }| (user, Secret::new(password))),
+        kubeconfig: kubeconfig.map(Secret::new),
     }
 }
 

@@ -141,6 +141,7 @@ fn filled(host: &api::Host) -> Form {
         ("log.server", host.log.server.clone().unwrap_or_default()),
         ("mirror", host.mirror.clone().unwrap_or_default()),
         ("images", images),
+        ("storage_class", host.storage_class.clone().unwrap_or_default()),
     ]);
     for (line, fill) in host.fill.iter().enumerate() {
         form.fill(format!("fill.{line}.type"), &fill.network_type);
@@ -263,6 +264,8 @@ fn read_create(form: &Form) -> Result<api::HostCreate, Error> {
         mirror: form.text("mirror"),
         images,
         registry,
+        kubeconfig: form.text("kubeconfig"),
+        storage_class: form.text("storage_class"),
     })
 }
 
@@ -292,6 +295,9 @@ fn read_update(form: &Form, host: &api::Host) -> Result<api::HostUpdate, Error> 
         mirror: Some(mirror).filter(|mirror| mirror != host.mirror.as_deref().unwrap_or_default()),
         images: images.filter(|images| *images != host.images),
         registry,
+        kubeconfig: form.text("kubeconfig"),
+        storage_class: Some(form.text("storage_class").unwrap_or_default())
+            .filter(|class| class != host.storage_class.as_deref().unwrap_or_default()),
         maintenance_seconds: None,
         paused: None,
     })

@@ -152,7 +152,7 @@ impl Platform for Barren {
 #[async_trait]
 impl Agent for Barren {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { subnets: true, concurrency: 8 }
+        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8 }
     }
 
     async fn probe(&self) -> Result<Probe> {
@@ -171,6 +171,7 @@ impl Agent for Barren {
             skew_ms: Some(0),
             running: 0,
             taken: Vec::new(),
+            machines: Vec::new(),
             taken_ports: std::collections::BTreeSet::new(),
         })
     }

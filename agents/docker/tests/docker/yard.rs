@@ -79,6 +79,8 @@ pub(crate) fn connection(instance: InstanceId) -> Connection {
         tls: None,
         insecure: true,
         bind: Ipv4Addr::LOCALHOST.into(),
+        kubeconfig: None,
+        storage_class: None,
         mirror: None,
         registry: None,
     }
@@ -124,6 +126,7 @@ pub(crate) fn node(node: &str, script: &str) -> NodeSpec {
         log: LogConfig::default(),
         stop_signal: "SIGTERM".into(),
         stop_timeout: 1,
+        machine: None,
         hash: SpecHash("first".into()),
     }
 }

@@ -107,6 +107,7 @@ fn node(order: &Order, name: &NodeName, files: Vec<File>) -> NodeSpec {
         log: order.log.clone(),
         stop_signal: "SIGTERM".to_owned(),
         stop_timeout: 10,
+        machine: None,
         hash: SpecHash(String::new()),
     }
 }

@@ -17,6 +17,7 @@ fn host(now: Timestamp) -> HostRow {
         mirror: None,
         images: BTreeMap::new(),
         insecure: false,
+        storage_class: None,
     };
     HostRow {
         id: Uuid::now_v7(),

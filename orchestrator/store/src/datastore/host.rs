@@ -35,6 +35,9 @@ pub struct HostSettings {
     pub images: BTreeMap<String, Vec<String>>,
     /// Plain tcp beyond loopback was asked for.
     pub insecure: bool,
+    /// The storage class of volumes, where the platform has such.
+    #[serde(default)]
+    pub storage_class: Option<String>,
 }
 
 /// A host's secrets, sealed with the master key.
@@ -44,6 +47,9 @@ pub struct HostSecrets {
     pub tls: Option<Tls>,
     /// User and password for the image registry.
     pub registry: Option<(String, Secret<String>)>,
+    /// Who we are at a Kubernetes cluster: the text of a kubeconfig.
+    #[serde(default)]
+    pub kubeconfig: Option<Secret<String>>,
 }
 
 impl HostSecrets {

@@ -170,6 +170,7 @@ fn host(now: Timestamp) -> HostRow {
             mirror: None,
             images: BTreeMap::new(),
             insecure: false,
+            storage_class: None,
         }),
         sealed: None,
         fill_state: Json(BTreeMap::new()),
