@@ -5,7 +5,7 @@ use crate::{
     executor::{deadline, is_live},
     plan::Arguments,
 };
-use chainpool_agent::{ClusterId, LogConfig, LogType, NetworkSpec, Secret};
+use chainpool_agent::{ClusterId, LogConfig, LogType, NetworkSpec, NodeName, Secret};
 use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
 use chainpool_networks::{NetworkType, Order};
 use chainpool_store::{Audit, ClusterRow, HostRow, IdempotencyRow, Json, Labels, NewOperation, OperationRow, PortRow, Tx, Word};
@@ -125,7 +125,7 @@ impl Orchestrator {
             None => free_name(tx, &network_type).await?,
         };
         let site = self.site(tx, host, id, &layout).await?;
-        let row = ClusterRow {
+        let mut row = ClusterRow {
             id,
             name,
             host_id: host.id,
@@ -149,6 +149,7 @@ impl Orchestrator {
             schedulable: offers(host),
             operation_id: None,
             subnet: site.subnet.map(|s| s.to_string()),
+            machines: Json(BTreeMap::new()),
             memory_bytes: i64::try_from(layout.memory_bytes).map_err(Error::internal)?,
             fill_key,
             stopped_nodes: Json(BTreeSet::new()),
@@ -159,20 +160,19 @@ impl Orchestrator {
             gone_at: None,
         };
         let ports = site.port_rows(host.id, id);
-        self.render_into(tx, host, &row, &ports, network.as_ref()).await?;
-        let mut row = row;
+        self.render_into(tx, host, &mut row, &ports, network.as_ref()).await?;
         let operation = self.operation_on(tx, &row, OperationKind::ClusterCreate, 1, Arguments::default(), cause).await?;
         row.operation_id = Some(operation.id);
         tx.cluster_insert(row, ports).await?;
         Ok(operation)
     }
 
-    /// Renders the spec of a row's generation with fresh keys and stores it sealed.
+    /// Renders the spec of a row's generation with fresh keys, settles the machines of its nodes, and stores it sealed.
     pub(crate) async fn render_into(
         &self,
         tx: &mut Tx,
         host: &HostRow,
-        row: &ClusterRow,
+        row: &mut ClusterRow,
         ports: &[PortRow],
         network: &dyn NetworkType,
     ) -> Result<()> {
@@ -194,8 +194,13 @@ impl Orchestrator {
         };
         let mut seed = [0; 32];
         rand::rng().fill(&mut seed);
-        let spec = network.render(&order, &Secret::new(seed));
+        let mut spec = network.render(&order, &Secret::new(seed));
         zeroize::Zeroize::zeroize(&mut seed);
+        if self.inner.agents.of(host)?.agent.capabilities().machines {
+            let nodes: Vec<NodeName> = spec.nodes.iter().map(|node| node.name.clone()).collect();
+            row.machines = Json(self.machines(tx, host, row, &nodes).await?);
+            spec = spec.placed(&row.machines.0);
+        }
         let generation = u32::try_from(row.generation).map_err(Error::internal)?;
         tx.revision_insert(row.id, generation, spec, now).await?;
         Ok(())
@@ -213,7 +218,7 @@ impl Orchestrator {
         let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
         let generation = next_generation(&mut row, ClusterState::Resetting, format!("being made again: {}", cause.reason))?;
         let ports = tx.ports_of_cluster(row.id).await?;
-        self.render_into(tx, host, &row, &ports, network.as_ref()).await?;
+        self.render_into(tx, host, &mut row, &ports, network.as_ref()).await?;
         let operation = self.operation_on(tx, &row, OperationKind::ClusterReset, generation, Arguments::default(), cause).await?;
         row.operation_id = Some(operation.id);
         tx.cluster_save(row).await?;

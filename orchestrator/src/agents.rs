@@ -87,6 +87,11 @@ impl Agents {
         maker.connect(connection).map_err(|e| Error::field("address", e.to_string()))
     }
 
+    /// The kind that an address seems to be of; the probe tells for sure.
+    pub(crate) fn guess(&self, address: &str) -> Option<api::Platform> {
+        self.platforms.iter().find(|p| p.speaks(address)).map(|p| platform_of(p.kind()))
+    }
+
     /// Whether there is an agent for this kind.
     pub(crate) fn has(&self, platform: api::Platform) -> bool {
         self.platforms.iter().any(|p| p.kind() == kind_of(platform))

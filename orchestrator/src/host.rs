@@ -5,10 +5,10 @@ mod settings;
 mod verbs;
 
 use crate::{Caller, Error, Orchestrator, Result, accept::offers, agents::platform_of, view::page};
-use chainpool_agent::{Probe, SwarmRole};
+use chainpool_agent::{Machine, Probe, SwarmRole};
 use chainpool_api::{self as api, HostState, LeaseState, Role, Timestamp};
 use chainpool_store::{Audit, HostRow, HostSecrets, Json, Word};
-use settings::secrets;
+use settings::{CAPACITY, secrets};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -19,9 +19,9 @@ impl Orchestrator {
         if let Some(id) = self.remembered(caller).await? {
             return self.host_show(&id.to_string()).await;
         }
-        let settings = self.check_new(&new)?;
-        let secrets = secrets(new.tls, new.registry, new.kubeconfig);
-        let wanted = new.platform.unwrap_or(api::Platform::Docker);
+        let mut settings = settings::of_new(&new)?;
+        let secrets = secrets(new.tls.clone(), new.registry.clone(), new.kubeconfig.clone());
+        let wanted = new.platform.or_else(|| self.inner.agents.guess(&new.address)).unwrap_or(api::Platform::Docker);
         if !self.inner.agents.has(wanted) {
             return Err(Error::field(
                 "type",
@@ -30,8 +30,13 @@ impl Orchestrator {
         }
         let connection = self.inner.agents.connection(&new.address, &settings, secrets.clone());
         let agent = self.inner.agents.connect(wanted, &connection)?;
+        settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
+        self.check_settings(&settings, new.capacity.unwrap_or(CAPACITY))?;
         let probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         let platform = self.check_probe(new.platform, &probe)?;
+        if let (None, false, Some(machine)) = (&new.public_address, settings.bind.is_loopback(), probe.machines.first()) {
+            settings.public_address.clone_from(&machine.address);
+        }
         let id = Uuid::now_v7();
         let now = Timestamp::now();
         let sealed = (secrets.tls.is_some() || secrets.registry.is_some() || secrets.kubeconfig.is_some())
@@ -48,7 +53,7 @@ impl Orchestrator {
             since: now.into(),
             schedulable: new.schedulable.unwrap_or(true),
             autofill: new.autofill.unwrap_or(false),
-            capacity: i64::from(new.capacity.unwrap_or(3)),
+            capacity: i64::from(new.capacity.unwrap_or(CAPACITY)),
             settings: Json(settings),
             sealed,
             fill_state: Json(BTreeMap::new()),
@@ -250,8 +255,14 @@ pub(crate) fn info(probe: &Probe, now: Timestamp) -> api::HostPlatform {
         disk_free_bytes: probe.disk.map(|(free, _)| free),
         disk_total_bytes: probe.disk.map(|(_, total)| total),
         skew_ms: probe.skew_ms,
+        machines: probe.machines.iter().map(machine).collect(),
         checked_at: now,
     }
+}
+
+fn machine(machine: &Machine) -> api::HostMachine {
+    let Machine { id, name, address, cpus, memory_bytes, closed } = machine.clone();
+    api::HostMachine { id, name, address, cpus, memory_bytes, closed }
 }
 
 fn unreachable(address: &str, error: &chainpool_agent::Error) -> Error {

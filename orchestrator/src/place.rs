@@ -4,10 +4,10 @@
 //! the cluster that is being made becomes its next generation elsewhere, within the same operation.
 
 use crate::{Error, Orchestrator, Result, accept::next_generation, placement};
-use chainpool_agent::Place;
+use chainpool_agent::{NodeName, Place};
 use chainpool_api::{OperationKind, Timestamp};
 use chainpool_networks::{Layout, PortNeed};
-use chainpool_store::{HostRow, OperationRow, PortRow, Tx};
+use chainpool_store::{ClusterRow, HostRow, OperationRow, PortRow, Tx};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -62,6 +62,31 @@ impl Orchestrator {
         Ok(Site { ports, subnet: Some(subnet) })
     }
 
+    /// The machines for a cluster's nodes: those that it had, as long as all are open; else the emptiest ones.
+    pub(crate) async fn machines(
+        &self,
+        tx: &Tx,
+        host: &HostRow,
+        cluster: &ClusterRow,
+        nodes: &[NodeName],
+    ) -> Result<BTreeMap<NodeName, String>> {
+        let known = host.info.as_ref().map(|info| info.0.machines.as_slice()).unwrap_or_default();
+        let open = |id: &String| known.iter().any(|machine| machine.id == *id && machine.closed.is_none());
+        let had = &cluster.machines.0;
+        if had.len() == nodes.len() && nodes.iter().all(|node| had.get(node).is_some_and(open)) {
+            return Ok(had.clone());
+        }
+        let mut load = BTreeMap::new();
+        for other in tx.clusters_of(host.id).await?.into_iter().filter(|other| other.id != cluster.id) {
+            other.machines.0.into_values().for_each(|machine| *load.entry(machine).or_insert(0) += 1);
+        }
+        placement::machines(nodes, known, &load).ok_or_else(|| {
+            let why: Vec<String> =
+                known.iter().map(|machine| format!("{}: {}", machine.name, machine.closed.as_deref().unwrap_or("open"))).collect();
+            Error::conflict("no_machine", format!("no machine of host {} is open for new nodes ({})", host.name, why.join("; ")))
+        })
+    }
+
     /// Gives a cluster that is being made another place, because `place` is in use. Answers the operation to go on
     /// with; `None` when the operation is not of that kind or is not ours any more.
     pub(crate) async fn relocate(&self, operation: &OperationRow, place: Place, why: &str) -> Result<Option<OperationRow>> {
@@ -81,7 +106,7 @@ impl Orchestrator {
         let state = row.state.0;
         next_generation(&mut row, state, format!("being made at another place: {why}"))?;
         tx.ports_replace(id, ports.clone()).await?;
-        self.render_into(&mut tx, &host, &row, &ports, network.as_ref()).await?;
+        self.render_into(&mut tx, &host, &mut row, &ports, network.as_ref()).await?;
         let mut moved = operation.clone();
         moved.generation = row.generation;
         tx.cluster_save(row).await?;

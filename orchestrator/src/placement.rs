@@ -1,6 +1,7 @@
 //! Where a cluster goes: host, ports, subnet, fill entry. Pure.
 
-use chainpool_api::Fill;
+use chainpool_agent::NodeName;
+use chainpool_api::{Fill, HostMachine};
 use chainpool_networks::{Layout, PortNeed};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,21 @@ pub(crate) fn subnet(range: Ipv4Net, taken: &BTreeSet<Ipv4Net>) -> Option<Ipv4Ne
         .subnets(SUBNET_PREFIX.max(range.prefix_len()))
         .ok()?
         .find(|net| !taken.iter().any(|other| other.contains(net) || net.contains(other)))
+}
+
+/// Spreads nodes over the machines that are open: each goes where the fewest of its cluster are, then where the fewest of
+/// all are, then to the first by id. `None` when no machine is open. `load` counts the nodes on each machine by its id.
+pub(crate) fn machines(nodes: &[NodeName], machines: &[HostMachine], load: &BTreeMap<String, u32>) -> Option<BTreeMap<NodeName, String>> {
+    let open: BTreeSet<&String> = machines.iter().filter(|machine| machine.closed.is_none()).map(|machine| &machine.id).collect();
+    let mut own: BTreeMap<&String, u32> = BTreeMap::new();
+    let mut chosen = BTreeMap::new();
+    for node in nodes {
+        let best: &String =
+            open.iter().copied().min_by_key(|id| (own.get(*id).copied().unwrap_or(0), load.get(*id).copied().unwrap_or(0), *id))?;
+        *own.entry(best).or_default() += 1;
+        chosen.insert(node.clone(), best.clone());
+    }
+    Some(chosen)
 }
 
 /// A host that might take a cluster.
@@ -57,7 +73,6 @@ pub(crate) fn fill_entry(fill: &[Fill], have: &BTreeMap<usize, u32>, capacity: u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainpool_agent::NodeName;
     use proptest::prelude::*;
 
     fn layout(count: usize) -> Layout {
@@ -116,6 +131,25 @@ mod tests {
         let range: Ipv4Net = "10.213.0.0/26".parse().expect("a net");
         assert_eq!(subnet(range, &BTreeSet::new()), Some(range));
         assert_eq!(subnet(range, &BTreeSet::from([range])), None);
+    }
+
+    #[test]
+    fn nodes_are_spread_over_open_machines() {
+        let machine = |id: &str, closed: Option<&str>| HostMachine {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            address: id.to_owned(),
+            cpus: 1,
+            memory_bytes: 1,
+            closed: closed.map(str::to_owned),
+        };
+        let all = [machine("a", None), machine("b", Some("drained")), machine("c", None), machine("d", None)];
+        let nodes: Vec<NodeName> = (0..4).map(|i| NodeName::parse(&format!("v{i}")).expect("a node name")).collect();
+        let load = BTreeMap::from([("a".to_owned(), 5), ("c".to_owned(), 1)]);
+        let chosen = machines(&nodes, &all, &load).expect("machines are open");
+        let on = |id: &str| chosen.values().filter(|chosen| *chosen == id).count();
+        assert_eq!((on("a"), on("b"), on("c"), on("d")), (1, 0, 1, 2), "the emptiest gets the one that is over: {chosen:?}");
+        assert_eq!(machines(&nodes, &all[1..2], &load), None);
     }
 
     #[test]

@@ -61,7 +61,15 @@ pub(crate) fn is_offered(row: &ClusterRow, now: Timestamp) -> bool {
 pub(crate) fn reach(host: &HostRow) -> Reach {
     let settings = &host.settings.0;
     let loopback = settings.bind.is_loopback();
-    Reach { address: if loopback { "127.0.0.1".to_owned() } else { settings.public_address.clone() }, loopback }
+    let address = if loopback { "127.0.0.1".to_owned() } else { settings.public_address.clone() };
+    let known = host.info.iter().filter(|_| !loopback).flat_map(|info| &info.0.machines);
+    Reach { address, loopback, machines: known.map(|machine| (machine.id.clone(), machine.address.clone())).collect() }
+}
+
+/// What people call a machine; its id when the host does not list it any more.
+fn machine_name(host: &HostRow, id: &str) -> String {
+    let known = host.info.iter().flat_map(|info| &info.0.machines).find(|machine| machine.id == id);
+    known.map_or_else(|| id.to_owned(), |machine| machine.name.clone())
 }
 
 impl Orchestrator {
@@ -164,6 +172,7 @@ impl Orchestrator {
             let reach = reach(host);
             let node = |spec: &chainpool_agent::NodeSpec| api::Node {
                 name: spec.name.to_string(),
+                machine: spec.machine.as_ref().map(|id| machine_name(host, id)),
                 image: stored.images.get(spec.name.as_str()).map(|i| i.name.clone()),
                 endpoints: reach.endpoints(spec),
                 evidence: seen.evidence.as_ref().and_then(|e| e.nodes.get(spec.name.as_str()).cloned()),

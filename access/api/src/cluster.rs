@@ -137,6 +137,9 @@ pub struct Proof {
 pub struct Node {
     /// Its name in the cluster.
     pub name: String,
+    /// The machine that it is on, by its name, where its host spans several and Chainpool chose one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// The image that it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

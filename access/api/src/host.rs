@@ -159,8 +159,29 @@ pub struct HostPlatform {
     /// Its clock minus ours in milliseconds; absent: not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skew_ms: Option<i64>,
+    /// The machines that it spans; empty where there is but one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<HostMachine>,
     /// When it was asked.
     pub checked_at: Timestamp,
+}
+
+/// One machine of a platform that spans several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HostMachine {
+    /// The platform's lasting id of it.
+    pub id: String,
+    /// Its host name.
+    pub name: String,
+    /// Where its published ports are reached.
+    pub address: String,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Why no new node may go there; absent when it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<String>,
 }
 
 /// A machine, or several, that clusters run on.

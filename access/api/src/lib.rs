@@ -20,8 +20,8 @@ pub use cluster::{
     NodeEvidence, Proof,
 };
 pub use host::{
-    Fill, Host, HostAdopt, HostCreate, HostFilter, HostForget, HostLog, HostPlatform, HostRegistry, HostState, HostTls, HostUpdate,
-    LogLevel, LogType, Platform, Unclaimed,
+    Fill, Host, HostAdopt, HostCreate, HostFilter, HostForget, HostLog, HostMachine, HostPlatform, HostRegistry, HostState, HostTls,
+    HostUpdate, LogLevel, LogType, Platform, Unclaimed,
 };
 pub use lease::{Apply, Bundle, BundleNode, Lease, LeaseFilter, LeaseState, Renew};
 pub use network::{NetworkType, Parameter, ParameterKind, Preset};

@@ -79,7 +79,7 @@ fn proof_rows(proof: &Proof) -> [(&'static str, String); 3] {
 }
 
 fn node_row(node: &Node) -> Vec<String> {
-    let Node { name, image, endpoints, evidence } = node;
+    let Node { name, machine, image, endpoints, evidence } = node;
     let unseen = NodeEvidence { process: "not seen".into(), ..NodeEvidence::default() };
     let NodeEvidence { process, answers, silent, height, hash: _, block_at, peers, catching_up } = evidence.as_ref().unwrap_or(&unseen);
     let answers = match silent {
@@ -88,8 +88,9 @@ fn node_row(node: &Node) -> Vec<String> {
         None => yes(*answers),
     };
     let endpoints: Vec<String> = endpoints.iter().map(|Endpoint { name, address }| format!("{name} {address}")).collect();
+    let name = machine.as_ref().map_or_else(|| name.clone(), |machine| format!("{name} on {machine}"));
     vec![
-        name.clone(),
+        name,
         process.clone(),
         answers,
         maybe(height.as_ref()),

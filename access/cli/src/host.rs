@@ -9,7 +9,7 @@ use crate::{
     output::{self, NONE, maybe, maybe_when, size, when, yes},
     wait,
 };
-use chainpool_api::{Fill, Host, HostAdopt, HostFilter, HostForget, HostState, Platform};
+use chainpool_api::{Fill, Host, HostAdopt, HostFilter, HostForget, HostMachine, HostState, Platform};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
 use uuid::Uuid;
@@ -228,6 +228,14 @@ fn details(host: &Host) -> String {
                 ("checked", maybe_when(Some(info.checked_at))),
             ])
         );
+    }
+    let machines = host.info.iter().flat_map(|info| &info.machines).map(|machine| {
+        let HostMachine { id: _, name, address, cpus, memory_bytes, closed } = machine;
+        vec![name.clone(), address.clone(), cpus.to_string(), size(*memory_bytes), maybe(closed.as_ref())]
+    });
+    let machines: Vec<_> = machines.collect();
+    if !machines.is_empty() {
+        let _infallible = write!(text, "\n\n{}", output::table(&["MACHINE", "ADDRESS", "PROCESSORS", "MEMORY", "CLOSED"], machines));
     }
     let fill = host.fill.iter().enumerate().map(|(place, fill)| {
         let Fill { network_type, preset, share, parameters } = fill;

@@ -151,6 +151,11 @@ pub(crate) fn node(evidence: &api::NodeEvidence) -> Marked {
     marked(mark, if evidence.process.is_empty() { "unknown" } else { evidence.process.as_str() })
 }
 
+/// A machine of a host.
+pub(crate) fn machine(machine: &api::HostMachine) -> Marked {
+    if machine.closed.is_none() { marked(Mark::Healthy, "open") } else { marked(Mark::Degraded, "closed") }
+}
+
 /// A node of which nothing was seen yet.
 pub(crate) fn unseen() -> Marked {
     marked(Mark::Unknown, "not seen")

@@ -185,6 +185,9 @@ pub trait Platform: Send + Sync {
     /// The kind it makes agents for.
     fn kind(&self) -> PlatformKind;
 
+    /// Whether an address has the form of one of this kind, so that a host's kind may be left out.
+    fn speaks(&self, address: &str) -> bool;
+
     /// Checks the address and makes an agent. Does not need the platform to answer.
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>>;
 }

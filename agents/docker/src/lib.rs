@@ -39,6 +39,10 @@ impl Platform for DockerPlatform {
         PlatformKind::Docker
     }
 
+    fn speaks(&self, address: &str) -> bool {
+        address.starts_with("unix://") || address.starts_with("tcp://")
+    }
+
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {
         Ok(Arc::new(DockerAgent::connect(connection)?))
     }

@@ -129,13 +129,16 @@ pub struct Reach {
     pub address: String,
     /// Whether that works on the host's own machine only.
     pub loopback: bool,
+    /// The addresses of the host's machines, where its nodes are on machines of our choice.
+    pub machines: BTreeMap<String, String>,
 }
 
 impl Reach {
     /// The addresses of a node that its user may know.
     pub fn endpoints(&self, node: &chainpool_agent::NodeSpec) -> Vec<api::Endpoint> {
         let of_user = |port: &&chainpool_agent::Port| port.audience == Audience::User && port.protocol == Protocol::Tcp;
-        let host = if self.address.contains(':') { format!("[{}]", self.address) } else { self.address.clone() };
+        let address = node.machine.as_ref().and_then(|machine| self.machines.get(machine)).unwrap_or(&self.address);
+        let host = if address.contains(':') { format!("[{address}]") } else { address.clone() };
         node.ports
             .iter()
             .filter(of_user)

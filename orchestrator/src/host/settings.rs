@@ -10,39 +10,14 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
+/// How many clusters a host may have when nothing else is said.
+pub(super) const CAPACITY: u32 = 3;
 /// Where the networks of a host's clusters lie when nothing else is said.
 const SUBNETS: &str = "10.213.0.0/16";
 
 impl Orchestrator {
-    pub(super) fn check_new(&self, new: &api::HostCreate) -> Result<HostSettings> {
-        check_name("name", &new.name)?;
-        let bind = new.bind.as_deref().map_or(Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), read_bind)?;
-        let settings = HostSettings {
-            memory_factor: new.memory_factor.unwrap_or(1.0),
-            disk_floor: new.disk_floor.unwrap_or(10),
-            fill: new.fill.clone().unwrap_or_else(|| {
-                vec![api::Fill { network_type: "cometbft".into(), preset: "default".into(), share: 1, parameters: serde_json::Map::new() }]
-            }),
-            public_address: match (&new.public_address, bind.is_loopback()) {
-                (_, true) => "127.0.0.1".to_owned(),
-                (Some(address), false) => address.clone(),
-                (None, false) => public_address(&new.address),
-            },
-            bind,
-            ports: new.ports.unwrap_or((20_000, 29_999)),
-            subnets: read_subnets(new.subnets.as_deref().unwrap_or(SUBNETS))?,
-            log: new.log.clone().unwrap_or_default(),
-            mirror: new.mirror.clone().filter(|m| !m.is_empty()),
-            images: new.images.clone().unwrap_or_default(),
-            insecure: new.insecure,
-            storage_class: new.storage_class.clone().filter(|c| !c.is_empty()),
-        };
-        self.check_settings(&settings, new.capacity.unwrap_or(3))?;
-        Ok(settings)
-    }
-
     /// Checks all that create and update have in common.
-    fn check_settings(&self, settings: &HostSettings, capacity: u32) -> Result<()> {
+    pub(super) fn check_settings(&self, settings: &HostSettings, capacity: u32) -> Result<()> {
         let HostSettings { memory_factor, disk_floor, fill, public_address, ports, subnets, log, images, .. } = settings;
         let mut wrong = BTreeMap::new();
         let mut say = |field: &str, why: String| drop(wrong.insert(field.to_owned(), why));
@@ -187,6 +162,32 @@ impl Orchestrator {
         }
         Ok(row)
     }
+}
+
+/// The settings of a new host, each on its own; what it leaves out gets its default.
+pub(super) fn of_new(new: &api::HostCreate) -> Result<HostSettings> {
+    check_name("name", &new.name)?;
+    let bind = new.bind.as_deref().map_or(Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), read_bind)?;
+    Ok(HostSettings {
+        memory_factor: new.memory_factor.unwrap_or(1.0),
+        disk_floor: new.disk_floor.unwrap_or(10),
+        fill: new.fill.clone().unwrap_or_else(|| {
+            vec![api::Fill { network_type: "cometbft".into(), preset: "default".into(), share: 1, parameters: serde_json::Map::new() }]
+        }),
+        public_address: match (&new.public_address, bind.is_loopback()) {
+            (_, true) => "127.0.0.1".to_owned(),
+            (Some(address), false) => address.clone(),
+            (None, false) => public_address(&new.address),
+        },
+        bind,
+        ports: new.ports.unwrap_or((20_000, 29_999)),
+        subnets: read_subnets(new.subnets.as_deref().unwrap_or(SUBNETS))?,
+        log: new.log.clone().unwrap_or_default(),
+        mirror: new.mirror.clone().filter(|m| !m.is_empty()),
+        images: new.images.clone().unwrap_or_default(),
+        insecure: new.insecure,
+        storage_class: new.storage_class.clone().filter(|c| !c.is_empty()),
+    })
 }
 
 pub(super) fn secrets(tls: Option<api::HostTls>, registry: Option<api::HostRegistry>, kubeconfig: Option<String>) -> HostSecrets {

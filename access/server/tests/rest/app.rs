@@ -140,6 +140,10 @@ struct Barren;
 
 #[async_trait]
 impl Platform for Barren {
+    fn speaks(&self, address: &str) -> bool {
+        address.starts_with("unix://") || address.starts_with("tcp://")
+    }
+
     fn kind(&self) -> PlatformKind {
         PlatformKind::Docker
     }

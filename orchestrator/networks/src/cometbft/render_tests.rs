@@ -151,7 +151,7 @@ fn the_layout_names_one_port_a_validator() {
 
 #[test]
 fn the_bundle_writes_through_one_node_and_reads_through_another() {
-    let reach = |address: &str| Reach { address: address.to_owned(), loopback: false };
+    let reach = |address: &str| Reach { address: address.to_owned(), loopback: false, machines: BTreeMap::new() };
     let parts = CometBft.bundle(&rendered(4, 1).seal().public, &reach("10.0.0.5"));
     assert_eq!(parts.write, r#"curl -s 'http://10.0.0.5:20000/broadcast_tx_commit?tx="name=satoshi"'"#);
     assert_eq!(parts.read, r#"curl -s 'http://10.0.0.5:20001/abci_query?data="name"'"#);

@@ -1,7 +1,10 @@
 use super::*;
 use crate::{ClusterRow, HostRow, HostSettings};
 use chainpool_api::{ClusterState, HealthState, HostLog, HostState, Platform};
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 use tempfile::TempDir;
 
 fn host(now: Timestamp) -> HostRow {
@@ -65,6 +68,7 @@ fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
         schedulable: true,
         operation_id: None,
         subnet: None,
+        machines: Json(BTreeMap::new()),
         memory_bytes: 0,
         fill_key: None,
         stopped_nodes: Json(BTreeSet::new()),

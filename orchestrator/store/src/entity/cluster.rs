@@ -1,9 +1,10 @@
 //! Clusters; a row with `gone_at` is a tombstone and stays for ever.
 
 use crate::value::{Json, Moment, Word};
+use chainpool_agent::NodeName;
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A row of `cluster`.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -33,6 +34,8 @@ pub struct Model {
     pub schedulable: bool,
     pub operation_id: Option<Uuid>,
     pub subnet: Option<String>,
+    /// The machine of each node by its name; empty where the platform chooses.
+    pub machines: Json<BTreeMap<NodeName, String>>,
     pub memory_bytes: i64,
     pub fill_key: Option<String>,
     pub stopped_nodes: Json<BTreeSet<String>>,

@@ -8,25 +8,32 @@ pub(crate) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Begin)]
+        vec![
+            Box::new(Script { name: "m0001_begin", sql: include_str!("m0001_begin.sql") }),
+            Box::new(Script { name: "m0002_machines", sql: include_str!("m0002_machines.sql") }),
+        ]
     }
 }
 
-struct Begin;
+/// A change that is one file of SQL.
+struct Script {
+    name: &'static str,
+    sql: &'static str,
+}
 
-impl MigrationName for Begin {
-    fn name(&self) -> &'static str {
-        "m0001_begin"
+impl MigrationName for Script {
+    fn name(&self) -> &str {
+        self.name
     }
 }
 
 #[async_trait::async_trait]
-impl MigrationTrait for Begin {
+impl MigrationTrait for Script {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(include_str!("m0001_begin.sql")).await.map(drop)
+        manager.get_connection().execute_unprepared(self.sql).await.map(drop)
     }
 
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
-        Err(DbErr::Migration("the first schema has nothing before it".to_owned()))
+        Err(DbErr::Migration("a schema is never taken back: restore a backup of before".to_owned()))
     }
 }

@@ -207,6 +207,7 @@ fn cluster(host: &HostRow, place: usize, now: Timestamp) -> ClusterRow {
         schedulable: true,
         operation_id: None,
         subnet: None,
+        machines: Json(BTreeMap::new()),
         memory_bytes: 1 << 30,
         fill_key: None,
         stopped_nodes: Json(BTreeSet::new()),
