@@ -32,6 +32,7 @@ use client::Client;
 use exit::{Exit, Failure, Result};
 use offline::Offline;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     rustls::crypto::ring::default_provider().install_default().expect("nothing else has installed one before the first line");
@@ -71,6 +72,9 @@ async fn ask(global: Global, command: Command) -> Result<()> {
         None => (None, Client::open(&global)?),
     };
     let json = global.json;
+    // Heard from here on: a select would begin to listen only when it is first polled, and the verb may be first.
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(|error| Failure::new(Exit::Wrong, format!("cannot listen for an interrupt: {error}")))?;
     let verb = async {
         match command {
             Command::Host(verb) => host::run(&client, json, verb).await,
@@ -88,7 +92,7 @@ async fn ask(global: Global, command: Command) -> Result<()> {
     };
     let result = tokio::select! {
         result = verb => result,
-        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted; what was accepted goes on")),
+        _ = interrupt.recv() => Err(Failure::new(Exit::Interrupted, "interrupted; what was accepted goes on")),
     };
     match offline {
         Some(offline) => result.and(offline.end().await),
