@@ -2,6 +2,7 @@
 
 mod api;
 mod bed;
+mod browser;
 mod census;
 mod engine;
 mod ground;
@@ -10,6 +11,7 @@ mod wait;
 
 pub use api::{Api, Refused};
 pub use bed::{Bed, Options};
+pub use browser::Browser;
 pub use census::{errors_logged, log_to_census};
 pub use engine::{Engine, Foreign};
 pub use ground::Ground;

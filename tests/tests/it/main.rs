@@ -2,6 +2,7 @@
 
 mod backup;
 mod bad_input;
+mod browser;
 mod clusters;
 mod crash;
 mod engine_restart;
