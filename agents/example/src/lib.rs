@@ -99,6 +99,7 @@ impl Agent for MemoryAgent {
             skew_ms: Some(0),
             running: self.world.running(),
             taken: Vec::new(),
+            taken_ports: Default::default(),
             machines: Vec::new(),
         })
     }
