@@ -115,7 +115,7 @@ impl<'g> Stand<'g> {
             volumes: vec![Volume { name: "data".into(), path: "/data".into() }],
             ports: vec![],
             limits: Limits { memory_bytes: 32 << 20, processes: 64 },
-            read_only_root: true,
+            read_only_root: false,
             machine: self.machines.first().cloned(),
             log: LogConfig::default(),
             stop_signal: "SIGTERM".into(),
