@@ -1,6 +1,6 @@
 # Every target is one script; `make help` lists them. CI calls these targets and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run down test lint bench docker docker-baseimage docker-chainpool docker-cometbft docker-tools install setup setup-test engine engine-stop clean
+.PHONY: help run down test lint bench docker docker-baseimage docker-chainpool docker-cometbft docker-tools testbed-swarm testbed-swarm-down install setup setup-test engine engine-stop clean
 
 # Variables given to make reach the scripts by the environment.
 export DATA LISTEN CAPACITY BACKGROUND REGISTRY HOST IMAGES FORCE
@@ -36,6 +36,12 @@ docker-cometbft: engine ## make chainpool/cometbft, the node image, from its Go 
 
 docker-tools: engine ## make chainpool/tools, which places files on the machines of a swarm or Kubernetes
 	@scripts/image.sh tools
+
+testbed-swarm: ## start three engines on this machine, joined in one swarm
+	@tests/testbeds/swarm.sh up
+
+testbed-swarm-down: ## stop them and remove every trace
+	@tests/testbeds/swarm.sh down
 
 install: ## make all images, then push them (REGISTRY=) or load them into an engine (HOST=)
 	@scripts/install.sh
