@@ -129,6 +129,40 @@ impl DockerAgent {
     }
 }
 
+/// A node's files as two tars, for where a program of ours places them.
+pub(crate) struct Tars {
+    /// What is written each time, and the owners of volumes.
+    pub(crate) always: Option<Bytes>,
+    /// What is written while it is absent.
+    pub(crate) once: Option<Bytes>,
+}
+
+/// Packs a node's files, all of which must lie below a volume. Directories need no entry: the program makes them.
+pub(crate) fn tars(node: &NodeSpec) -> Result<Tars> {
+    let (mut always, mut once) = (Vec::new(), Vec::new());
+    for mut entry in entries(node)? {
+        if mount_of(node, &entry.path).is_none() {
+            return Err(Error::Refused(format!(
+                "node {}: {} lies below none of its volumes, and on this platform files are placed in volumes alone",
+                node.name, entry.path
+            )));
+        }
+        match entry.kind {
+            Kind::Directory => {}
+            Kind::Mount | Kind::File(_) => always.push(entry),
+            Kind::Once(content) => {
+                entry.kind = Kind::File(content);
+                once.push(entry);
+            }
+        }
+    }
+    let pack = |entries: Vec<Entry<'_>>| {
+        let packed = (!entries.is_empty()).then(|| pack("/", &entries)).transpose();
+        packed.map_err(|e| Error::Refused(format!("node {}: its files do not fit a tar: {e}", node.name)))
+    };
+    Ok(Tars { always: pack(always)?, once: pack(once)? })
+}
+
 /// Lists what a node needs, parents before children.
 fn entries(node: &NodeSpec) -> Result<Vec<Entry<'_>>> {
     let mut directories = BTreeMap::new();

@@ -68,7 +68,7 @@ fn host_config(bind: IpAddr, key: &ClusterKey, node: &NodeSpec) -> Result<HostCo
     })
 }
 
-fn variable(name: &str, value: &Variable) -> String {
+pub(crate) fn variable(name: &str, value: &Variable) -> String {
     match value {
         Variable::Plain(text) => format!("{name}={text}"),
         Variable::Secret(text) => format!("{name}={}", text.expose()),
@@ -93,7 +93,7 @@ fn port_bindings(bind: IpAddr, ports: &[Port]) -> PortMap {
     map
 }
 
-fn log_config(log: &LogConfig, tag: &str) -> HostConfigLogConfig {
+pub(crate) fn log_config(log: &LogConfig, tag: &str) -> HostConfigLogConfig {
     let LogConfig { kind, server, max_bytes, max_files } = log;
     let (driver, config) = match kind {
         LogType::Local => {

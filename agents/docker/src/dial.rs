@@ -14,16 +14,7 @@ impl DockerAgent {
         let (Some(published), Protocol::Tcp) = (published, protocol) else {
             return Err(Error::Unsupported(format!("reach port {name} ({inside}) of node {node}: only published TCP ports are reached")));
         };
-        let host = self.dial_host();
-        let stream = match timeout(DIAL, TcpStream::connect((host.as_str(), *published))).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(e)) => return Err(Error::Unreachable(format!("port {name} of node {node} at {host}:{published}: {e}"))),
-            Err(_) => {
-                return Err(Error::Unreachable(format!("port {name} of node {node} at {host}:{published}: no connection within 1 s")));
-            }
-        };
-        stream.set_nodelay(true).map_err(|e| Error::Unreachable(format!("port {name} of node {node} at {host}:{published}: {e}")))?;
-        Ok(Box::new(stream))
+        connect(&self.dial_host(), *published, name, node).await
     }
 
     /// Where published ports are: at the address they are bound to, or at the engine's when that is every address.
@@ -34,4 +25,17 @@ impl DockerAgent {
             ip => ip.to_string(),
         }
     }
+}
+
+/// Connects to a node's published port.
+pub(crate) async fn connect(host: &str, published: u16, name: &str, node: &NodeName) -> Result<ByteStream> {
+    let stream = match timeout(DIAL, TcpStream::connect((host, published))).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(e)) => return Err(Error::Unreachable(format!("port {name} of node {node} at {host}:{published}: {e}"))),
+        Err(_) => {
+            return Err(Error::Unreachable(format!("port {name} of node {node} at {host}:{published}: no connection within 1 s")));
+        }
+    };
+    stream.set_nodelay(true).map_err(|e| Error::Unreachable(format!("port {name} of node {node} at {host}:{published}: {e}")))?;
+    Ok(Box::new(stream))
 }

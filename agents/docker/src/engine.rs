@@ -158,7 +158,7 @@ impl From<Error> for Fault {
 }
 
 /// Words in an answer 500 that will be the same at the next try.
-const LASTING: [&str; 9] = [
+pub(crate) const LASTING: [&str; 9] = [
     "port is already allocated",
     "address already in use",
     "cannot assign requested address",

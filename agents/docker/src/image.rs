@@ -24,6 +24,11 @@ impl DockerAgent {
                 }
             }
         }
+        self.image_pull_first(candidates).await
+    }
+
+    /// Pulls the first candidate that can be had.
+    pub(crate) async fn image_pull_first(&self, candidates: &[String]) -> Result<ImageRef> {
         let mut reasons = Vec::new();
         for candidate in candidates {
             let name = self.mirrored(candidate).unwrap_or_else(|| candidate.clone());
@@ -39,7 +44,7 @@ impl DockerAgent {
         Err(missing(candidates, &reasons))
     }
 
-    async fn image_inspect(&self, name: &str) -> Result<Option<ImageInspect>> {
+    pub(crate) async fn image_inspect(&self, name: &str) -> Result<Option<ImageInspect>> {
         let docker = self.engine.docker().await?;
         match self.engine.call(CALL, docker.inspect_image(name)).await {
             Ok(image) => Ok(Some(image)),
@@ -71,13 +76,13 @@ impl DockerAgent {
     }
 
     /// The name on the mirror; `None` without a mirror, or when the name has a registry of its own.
-    fn mirrored(&self, name: &str) -> Option<String> {
+    pub(crate) fn mirrored(&self, name: &str) -> Option<String> {
         let mirror = self.mirror.as_deref()?.trim_end_matches('/');
         (!has_registry(name)).then(|| format!("{mirror}/{name}"))
     }
 
     /// The login, for the registry it is meant for: the mirror where there is one. Others must not learn it.
-    fn login(&self, name: &str) -> Option<DockerCredentials> {
+    pub(crate) fn login(&self, name: &str) -> Option<DockerCredentials> {
         let (user, password) = self.registry.as_ref()?;
         let mirror = self.mirror.as_deref().map(|m| m.trim_end_matches('/'));
         if mirror.is_some_and(|m| !name.strip_prefix(m).is_some_and(|rest| rest.starts_with('/'))) {

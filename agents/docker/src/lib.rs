@@ -1,9 +1,10 @@
-//! The hands on a Docker engine.
+//! The hands on Docker engines: one alone, or several in a swarm.
 //!
 //! [`DockerPlatform`] makes a [`DockerAgent`] from an address; the agent does what [`chainpool_agent::Agent`] promises,
 //! through the engine's API alone (Docker 20.10 or newer). Whatever it makes carries this instance's labels, and only
 //! what carries them is ever changed. It keeps no state: everything is read from the engine when it is needed, so
-//! every verb may be called again, by another process too.
+//! every verb may be called again, by another process too. [`SwarmPlatform`] and [`SwarmAgent`] do the same through the
+//! managers of a swarm, each of which is one such engine.
 
 mod archive;
 mod connect;
@@ -18,6 +19,7 @@ mod node;
 mod observe;
 mod probe;
 mod remove;
+mod swarm;
 mod transport;
 mod volume;
 
@@ -29,6 +31,8 @@ use chainpool_agent::{
 use connect::Address;
 use engine::Engine;
 use std::{net::IpAddr, sync::Arc};
+
+pub use swarm::{SwarmAgent, SwarmPlatform};
 
 /// Makes agents for Docker engines.
 #[derive(Debug, Clone, Copy, Default)]

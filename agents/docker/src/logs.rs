@@ -24,13 +24,31 @@ impl DockerAgent {
             .stdout(true)
             .stderr(true)
             .follow(*follow)
-            .since(i32::try_from(*since).unwrap_or(if *since < 0 { 0 } else { i32::MAX }))
-            .tail(&tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()))
+            .since(self::since(*since))
+            .tail(&self::tail(*tail))
             .build();
         let source = docker.logs(&container.id, Some(options)).boxed();
-        let frames = Frames { engine: self.engine.clone(), source, limit: (!follow).then_some(CALL), over: false };
-        Ok(stream::unfold(frames, async |mut frames| frames.next().await.map(|line| (line, frames))).boxed())
+        Ok(lines(self.engine.clone(), source, *follow))
     }
+}
+
+/// The lines of a log as the engine sends them.
+pub(crate) fn lines<S>(engine: Arc<Engine>, source: S, follow: bool) -> LogStream
+where
+    S: Stream<Item = Result<LogOutput, Bollard>> + Unpin + Send + 'static,
+{
+    let frames = Frames { engine, source, limit: (!follow).then_some(CALL), over: false };
+    stream::unfold(frames, async |mut frames| frames.next().await.map(|line| (line, frames))).boxed()
+}
+
+/// A log's first second, as an engine takes it.
+pub(crate) fn since(second: i64) -> i32 {
+    i32::try_from(second).unwrap_or(if second < 0 { 0 } else { i32::MAX })
+}
+
+/// How many of the newest lines, as an engine takes it.
+pub(crate) fn tail(lines: Option<u32>) -> String {
+    lines.map_or_else(|| "all".to_owned(), |lines| lines.to_string())
 }
 
 /// The engine's frames as lines. Without `follow` each must come within the limit of a call; a followed node may be

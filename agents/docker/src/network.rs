@@ -79,7 +79,7 @@ impl DockerAgent {
         absent_is_fine(self.engine.call(CALL, docker.remove_network(id)).await)
     }
 
-    async fn networks_named(&self, name: &str) -> Result<Vec<Network>> {
+    pub(crate) async fn networks_named(&self, name: &str) -> Result<Vec<Network>> {
         let mut list = self.networks(&HashMap::from([("name", vec![name.to_owned()])])).await?;
         list.retain(|n| n.name.as_deref() == Some(name)); // the engine's filter also takes parts of names
         Ok(list)
@@ -110,7 +110,7 @@ impl DockerAgent {
     }
 }
 
-fn subnets(network: &Network) -> impl Iterator<Item = Ipv4Net> {
+pub(crate) fn subnets(network: &Network) -> impl Iterator<Item = Ipv4Net> {
     let configs = network.ipam.as_ref().and_then(|i| i.config.as_deref()).unwrap_or_default();
     configs.iter().filter_map(|c| c.subnet.as_deref()?.parse().ok())
 }

@@ -63,7 +63,7 @@ impl DockerAgent {
         Ok(objects.collect())
     }
 
-    async fn networks_list(&self, filter: &Filter) -> Result<Vec<Object>> {
+    pub(crate) async fn networks_list(&self, filter: &Filter) -> Result<Vec<Object>> {
         let list = self.networks(&filter.as_map()).await?;
         let objects = list
             .into_iter()
@@ -85,7 +85,7 @@ impl DockerAgent {
     }
 }
 
-fn object(
+pub(crate) fn object(
     kind: ObjectKind,
     name: String,
     id: Option<String>,

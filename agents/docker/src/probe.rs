@@ -136,7 +136,7 @@ fn skew(info: &SystemInfo, asked: OffsetDateTime, answered: OffsetDateTime) -> O
     i64::try_from(skew.whole_milliseconds()).ok()
 }
 
-fn count(number: Option<i64>) -> u32 {
+pub(crate) fn count(number: Option<i64>) -> u32 {
     number.and_then(|n| u32::try_from(n).ok()).unwrap_or_default()
 }
 

@@ -90,7 +90,7 @@ impl DockerAgent {
     }
 
     /// `None`: gone. A text: what hinders now and may pass.
-    async fn remove_one(&self, object: Object) -> Result<Option<String>> {
+    pub(crate) async fn remove_one(&self, object: Object) -> Result<Option<String>> {
         let Object { kind, name, id, .. } = &object;
         let result = match kind {
             ObjectKind::Node => self.container_remove(id).await,

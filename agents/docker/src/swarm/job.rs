@@ -1,0 +1,126 @@
+//! One run of our small program on one machine, and its end.
+
+use super::{
+    manager::Manager,
+    node::Found,
+    service::{Job, job_service},
+    task::{Course, Task, newest},
+};
+use crate::engine::{PULL, SETTLE, absent_is_fine, look_again};
+use bollard::{models::TaskState, query_parameters::LogsOptionsBuilder};
+use chainpool_agent::{Error, ImageRef, LABEL_HASH, Labels, Result};
+use futures::{StreamExt, TryStreamExt};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a failed job's last words may take to come.
+const WORDS: Duration = Duration::from_secs(5);
+/// How long the swarm may find no place for a task on a machine that is up.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a job came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It did its work.
+    Done,
+    /// Somebody removed it before that was seen: look again at what there is.
+    Removed,
+}
+
+impl Manager<'_> {
+    /// The image of our small programs, of this very version.
+    pub(super) async fn tools_image(&self) -> Result<ImageRef> {
+        self.image_ensure(&[format!("chainpool/tools:{}", env!("CARGO_PKG_VERSION"))]).await
+    }
+
+    /// Runs a job, or adopts the one of the same name and work that runs already. Leaves nothing of it behind when it is done.
+    pub(super) async fn job_run(&self, job: Job) -> Result<Outcome> {
+        let (name, wanted) = (job.name.clone(), job.labels.clone());
+        let Some(labels) = Labels::from_map(&wanted) else { return Err(Error::Refused(format!("{name}: a job has readable labels"))) };
+        let spec = job_service(job);
+        let deadline = Instant::now() + SETTLE;
+        let id = loop {
+            match self.service_inspect(&name).await? {
+                None => match self.service_create(spec.clone(), "").await? {
+                    Some(id) => break id,
+                    None => {}
+                },
+                Some(found) if found.labels.as_ref().is_none_or(|l| (Labels { hash: None, ..l.clone() }) != (Labels { hash: None, ..labels.clone() })) => {
+                    return Err(Error::Foreign(format!("service {name}")));
+                }
+                Some(found) => {
+                    let task = newest(&self.job_tasks(&labels, &found.id).await?).cloned();
+                    let failed = task.is_some_and(|t| !matches!(t.course(), Course::Before | Course::Runs | Course::Ended(0)));
+                    if !failed && found.labels.and_then(|l| l.hash).map(|h| h.0).as_ref() == wanted.get(LABEL_HASH) {
+                        break found.id;
+                    }
+                    self.service_remove(&found.id, &name).await?;
+                }
+            }
+            if !look_again(deadline).await {
+                return Err(Error::Busy(format!("the job {name} does not settle in the swarm")));
+            }
+        };
+        let outcome = self.job_wait(&name, &labels, &id).await;
+        self.service_remove(&id, &name).await?;
+        outcome
+    }
+
+    async fn job_wait(&self, name: &str, labels: &Labels, id: &str) -> Result<Outcome> {
+        let start = Instant::now();
+        loop {
+            let tasks = self.job_tasks(labels, id).await?;
+            let task = newest(&tasks);
+            let failed = match task.map(Task::course) {
+                Some(Course::Ended(0)) => return Ok(Outcome::Done),
+                Some(Course::Ended(_) | Course::Failed) => true,
+                _ => false,
+            };
+            if let Some(task) = task.filter(|_| failed) {
+                let said = self.last_words(task).await;
+                return Err(Error::Refused(format!("the job {name} failed: {}{said}", task.words)));
+            }
+            let limit = if task.is_some_and(|t| t.state == TaskState::PREPARING) { PULL } else { SETTLE };
+            let waits = task.is_some_and(|t| t.state == TaskState::PENDING && t.words.contains("no suitable node"));
+            if !look_again(start + if waits { PATIENCE } else { limit }).await {
+                let words = task.map_or("the swarm has not begun it", |t| t.words.as_str());
+                return Err(Error::Busy(format!("the job {name} does not come to its end: {words}")));
+            }
+            if task.is_none() && self.service_inspect(name).await?.is_none_or(|found| found.id != id) {
+                return Ok(Outcome::Removed);
+            }
+        }
+    }
+
+    async fn job_tasks(&self, labels: &Labels, id: &str) -> Result<Vec<Task>> {
+        let mut tasks = self.tasks(&self.node_filter_of(labels)).await?;
+        tasks.retain(|task| task.service == id);
+        Ok(tasks)
+    }
+
+    /// What a failed task wrote, if its machine still tells.
+    async fn last_words(&self, task: &Task) -> String {
+        let Ok(docker) = self.docker().await else { return String::new() };
+        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail("5").build();
+        let lines = docker.task_logs(&task.id, Some(options)).take(5).map_ok(|line| line.to_string()).try_collect::<Vec<_>>();
+        match tokio::time::timeout(WORDS, lines).await {
+            Ok(Ok(lines)) if !lines.is_empty() => format!(": {}", lines.concat().trim()),
+            // The task's own word must do.
+            _ => String::new(),
+        }
+    }
+
+    pub(super) async fn service_remove(&self, id: &str, name: &str) -> Result<()> {
+        let docker = self.docker().await?;
+        absent_is_fine(self.call(docker.delete_service(id)).await).map_err(|f| f.into_error(&format!("remove the service {name}")))
+    }
+
+    pub(super) async fn service_inspect(&self, name: &str) -> Result<Option<Found>> {
+        let docker = self.docker().await?;
+        match self.call(docker.inspect_service(name, None::<bollard::query_parameters::InspectServiceOptions>)).await {
+            Ok(service) => Ok(Some(Found::from(service))),
+            Err(fault) if fault.is(404) => Ok(None),
+            Err(fault) => Err(fault.into_error(&format!("show the service {name}"))),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The hands on a Docker Swarm: services on machines of the planner's choice, through whichever manager answers.
+//!
+//! - **Managers.** An address may name several. A verb goes to the one that worked last; when that is silent the whole verb is
+//!   done with the next, which is safe because every verb may be done twice. All must speak for the same swarm.
+//! - **A node** is a service with one replica, pinned to its machine, on an overlay network. Its ports are published by the
+//!   machine itself (`mode=host`) and its name is answered with its own address (`dnsrr`): both work on every kernel, and with
+//!   one replica a virtual IP, which needs IPVS, would be worth nothing.
+//! - **Files** cannot be uploaded to a machine that we cannot speak to. A one-shot job of our own program places them in the
+//!   node's volumes before the node's service is made; they travel as secrets, which are removed again. So a service that is
+//!   there with the right hash has had its files placed.
+//! - **Volumes** are unknown to a swarm. A config without content records which node has which, and where: see [`record`].
+
+mod job;
+mod machine;
+mod manager;
+mod network;
+mod node;
+mod observe;
+mod place;
+mod probe;
+mod record;
+mod remove;
+mod service;
+mod task;
+mod watch;
+
+use crate::DockerAgent;
+use async_trait::async_trait;
+use chainpool_agent::{
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef, Incarnation, LogQuery, LogStream,
+    NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, Result, Scope, Volumes, WakeStream,
+};
+use manager::Swarm;
+use std::sync::Arc;
+
+/// Makes agents for Docker Swarms.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SwarmPlatform;
+
+impl Platform for SwarmPlatform {
+    fn kind(&self) -> PlatformKind {
+        PlatformKind::Swarm
+    }
+
+    fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {
+        Ok(Arc::new(SwarmAgent::connect(connection)?))
+    }
+}
+
+/// The hands on one Docker Swarm.
+pub struct SwarmAgent(Arc<Swarm>);
+
+impl SwarmAgent {
+    /// Checks the addresses and makes an agent. Sends nothing: the managers may be down.
+    pub fn connect(connection: &Connection) -> Result<Self> {
+        if !connection.bind.is_unspecified() {
+            return Err(Error::Refused(format!(
+                "a swarm publishes ports on every address of its machines, not on {} alone: set bind to 0.0.0.0",
+                connection.bind
+            )));
+        }
+        let member = |address: &str| DockerAgent::connect(&Connection { address: address.to_owned(), ..connection.clone() });
+        let members = connection.address.split(',').map(str::trim).map(member).collect::<Result<Vec<_>>>()?;
+        Ok(Self(Arc::new(Swarm::new(members))))
+    }
+}
+
+#[async_trait]
+impl Agent for SwarmAgent {
+    fn capabilities(&self) -> Capabilities {
+        // Ports lie below those that Linux gives to outgoing connections, as on one engine.
+        Capabilities { subnets: true, machines: true, ports: (20_000, 29_999), concurrency: 8 }
+    }
+
+    async fn probe(&self) -> Result<Probe> {
+        self.0.through(|manager| async move { manager.swarm_probe().await }).await
+    }
+
+    async fn observe(&self, scope: Scope) -> Result<Observation> {
+        self.0.through(|manager| async move { manager.objects_observe(scope).await }).await
+    }
+
+    fn watch(&self) -> WakeStream {
+        watch::watch(self.0.clone())
+    }
+
+    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
+        self.0.through(|manager| async move { manager.image_ensure(candidates).await }).await
+    }
+
+    async fn ensure_network(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()> {
+        self.0.through(|manager| async move { manager.network_ensure(key, network).await }).await
+    }
+
+    async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
+        self.0.through(|manager| async move { manager.node_ensure(key, node, image, power).await }).await
+    }
+
+    async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
+        self.0.through(|manager| async move { manager.node_incarnation(key, node).await }).await
+    }
+
+    async fn drop_node(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()> {
+        self.0.through(|manager| async move { manager.node_remove(key, node, volumes).await }).await
+    }
+
+    async fn drop_cluster(&self, cluster: ClusterId, through: Generation) -> Result<()> {
+        self.0.through(|manager| async move { manager.cluster_remove(cluster, through).await }).await
+    }
+
+    async fn logs(&self, key: &ClusterKey, node: &NodeName, query: LogQuery) -> Result<LogStream> {
+        let query = &query;
+        self.0.through(|manager| async move { manager.node_logs(key, node, query).await }).await
+    }
+
+    async fn dial(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
+        self.0.port_dial(key, node, port).await
+    }
+}

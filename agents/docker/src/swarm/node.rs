@@ -1,0 +1,381 @@
+//! One node: its service, from absent to the wanted power, whatever is found on the way.
+
+use super::{
+    job::{Outcome, PATIENCE},
+    manager::{Manager, Swarm},
+    service::{node_service, replicas},
+    task::{Course, Task, newest},
+};
+use crate::{
+    dial, logs,
+    engine::{PULL, SETTLE, look_again},
+    observe::Filter,
+};
+use bollard::{
+    models::{EndpointPortConfig, Service, ServiceSpec, TaskState},
+    query_parameters::{LogsOptionsBuilder, UpdateServiceOptionsBuilder},
+};
+use chainpool_agent::{
+    ByteStream, ClusterKey, Error, ImageRef, Incarnation, LABEL_GENERATION, LABEL_NODE, Labels, LogQuery, LogStream, NodeName, NodeSpec,
+    Place, Port, Power, Protocol, Result, network_name, node_object_name,
+};
+use futures::StreamExt;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::PoisonError,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// How long it is believed where a node is, before the swarm is asked again.
+const PLACE: Duration = Duration::from_mins(1);
+
+/// A service as the swarm has it.
+pub(super) struct Found {
+    pub(super) id: String,
+    pub(super) labels: Option<Labels>,
+    version: i32,
+    spec: ServiceSpec,
+}
+
+impl From<Service> for Found {
+    fn from(service: Service) -> Self {
+        let spec = service.spec.unwrap_or_default();
+        Self {
+            id: service.id.unwrap_or_default(),
+            labels: spec.labels.as_ref().and_then(Labels::from_map),
+            version: service.version.and_then(|v| v.index).and_then(|v| i32::try_from(v).ok()).unwrap_or_default(),
+            spec,
+        }
+    }
+}
+
+impl Found {
+    fn replicas(&self) -> i64 {
+        self.spec.mode.as_ref().and_then(|m| m.replicated.as_ref()?.replicas).unwrap_or_default()
+    }
+
+    /// The machine that it is pinned to.
+    pub(super) fn machine(&self) -> Option<&str> {
+        let constraints = self.spec.task_template.as_ref()?.placement.as_ref()?.constraints.as_deref()?;
+        constraints.iter().find_map(|c| c.strip_prefix("node.id=="))
+    }
+}
+
+impl Manager<'_> {
+    pub(super) fn node_filter(&self, key: &ClusterKey, node: &NodeName) -> Filter {
+        Filter::cluster(self.hands.instance, key.cluster).and(LABEL_GENERATION, &key.generation).and(LABEL_NODE, node)
+    }
+
+    pub(super) fn node_filter_of(&self, labels: &Labels) -> Filter {
+        let filter = Filter::cluster(self.hands.instance, labels.cluster).and(LABEL_GENERATION, &labels.generation);
+        labels.node.iter().fold(filter, |filter, node| filter.and(LABEL_NODE, node))
+    }
+
+    /// The tasks of the node itself.
+    async fn node_tasks(&self, key: &ClusterKey, node: &NodeName) -> Result<Vec<Task>> {
+        let mut tasks = self.tasks(&self.node_filter(key, node)).await?;
+        tasks.retain(|task| !task.part);
+        Ok(tasks)
+    }
+
+    /// The node's service, if it is there; one of that name that is not ours is an error.
+    async fn node_service(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Found>> {
+        let name = node_object_name(key, node);
+        let Some(found) = self.service_inspect(&name).await? else { return Ok(None) };
+        let ours = Labels::of_cluster(self.hands.instance, key).node(node);
+        if found.labels.clone().map(|labels| Labels { hash: None, ..labels }) != Some(ours) {
+            return Err(Error::Foreign(format!("service {name}")));
+        }
+        Ok(Some(found))
+    }
+
+    /// Brings a node to `power`. Its files are placed before its service is made, so one that is there has them.
+    pub(super) async fn node_ensure(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            match self.node_service(key, &node.name).await? {
+                Some(found) if found.labels.as_ref().and_then(|l| l.hash.as_ref()) == Some(&node.hash) => {
+                    return self.power_set(key, node, found, power).await;
+                }
+                Some(stale) => self.node_retire(key, node, &stale).await?,
+                None => {}
+            }
+            if self.node_create(key, node, image, power).await? {
+                return match power {
+                    Power::On { .. } => self.node_started(key, node, &BTreeSet::new()).await,
+                    Power::Off => Ok(()),
+                };
+            }
+            if !look_again(deadline).await {
+                return Err(Error::Busy(format!("{} does not settle in the swarm", node_object_name(key, &node.name))));
+            }
+        }
+    }
+
+    /// Removes a stale service and sees its process end: its volumes are about to be written.
+    async fn node_retire(&self, key: &ClusterKey, node: &NodeSpec, stale: &Found) -> Result<()> {
+        if let Some(machine) = stale.machine() {
+            let object = node_object_name(key, &node.name);
+            self.machine_of(Some(machine), &object).await?.must_be_here(&format!("node {} cannot be replaced", node.name))?;
+        }
+        self.service_remove(&stale.id, &node_object_name(key, &node.name)).await?;
+        self.node_over(key, node).await
+    }
+
+    /// Makes the node's service. False: somebody else was faster; look at theirs.
+    async fn node_create(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<bool> {
+        let object = node_object_name(key, &node.name);
+        let known = match &node.machine {
+            Some(machine) => Some(machine.clone()),
+            None => self.record_machine(key, &node.name).await?,
+        };
+        let seen = self.machine_of(known.as_deref(), &object).await?;
+        seen.must_be_here(&format!("node {} cannot be made", node.name))?;
+        let machine = &seen.machine.id;
+        let network = self.network_id(key).await?;
+        let mut spec = node_service(self.hands.instance, key, node, image, machine, &network)?;
+        self.record_ensure(key, node, machine).await?;
+        if self.files_place(key, node, machine).await? == Outcome::Removed {
+            return Ok(false);
+        }
+        if *power != Power::Off {
+            spec.mode = Some(replicas(1));
+        }
+        let made = self.service_create(spec, &image.name).await?.is_some();
+        if made {
+            self.swarm.place_note(&object, &seen.machine.address);
+        }
+        Ok(made)
+    }
+
+    /// Makes a service and returns its id; `None` when its name is taken. `image` is what its machine may have to pull.
+    pub(super) async fn service_create(&self, spec: ServiceSpec, image: &str) -> Result<Option<String>> {
+        let name = spec.name.clone().unwrap_or_default();
+        let docker = self.docker().await?;
+        match self.call(docker.create_service(spec, self.hands.login(image))).await {
+            Ok(made) => Ok(Some(made.id.unwrap_or_default())),
+            Err(fault) if fault.is(409) => Ok(None),
+            Err(fault) => Err(fault.into_error(&format!("make the service {name}"))),
+        }
+    }
+
+    /// Changes a service; false when another change came first.
+    async fn service_update(&self, found: &Found, spec: ServiceSpec, image: &str) -> Result<bool> {
+        let docker = self.docker().await?;
+        let options = UpdateServiceOptionsBuilder::default().version(found.version).build();
+        match self.call(docker.update_service(&found.id, spec, options, self.hands.login(image))).await {
+            Ok(_) => Ok(true),
+            Err(fault) if fault.says("out of sequence") => Ok(false),
+            Err(fault) => Err(fault.into_error(&format!("change the service {}", found.id))),
+        }
+    }
+
+    async fn power_set(&self, key: &ClusterKey, node: &NodeSpec, found: Found, power: &Power) -> Result<()> {
+        let object = node_object_name(key, &node.name);
+        let (mut found, deadline) = (found, Instant::now() + SETTLE);
+        let seen = self.machine_of(found.machine(), &object).await?;
+        self.swarm.place_note(&object, &seen.machine.address);
+        loop {
+            let tasks = self.node_tasks(key, &node.name).await?;
+            let lives = newest(&tasks).filter(|t| t.course() == Course::Runs && !t.ending);
+            let mut spec = found.spec.clone();
+            let mut before: BTreeSet<String> = tasks.iter().map(|t| t.id.clone()).collect();
+            let change = match power {
+                Power::Off => found.replicas() != 0,
+                Power::On { .. } if found.replicas() == 0 => true,
+                Power::On { after: Some(after) } if lives.is_some_and(|t| t.incarnation() == *after) => {
+                    let template = spec.task_template.get_or_insert_default();
+                    template.force_update = Some(template.force_update.unwrap_or_default() + 1);
+                    true
+                }
+                Power::On { .. } if lives.is_some() => return seen.must_be_here(&format!("whether node {} runs is not known", node.name)),
+                Power::On { .. } => {
+                    before = tasks.iter().filter(|t| t.is_over()).map(|t| t.id.clone()).collect();
+                    false
+                }
+            };
+            spec.mode = Some(replicas(i64::from(*power != Power::Off)));
+            if !change || self.service_update(&found, spec, "").await? {
+                seen.must_be_here(&format!("node {} does not change", node.name))?;
+                return match power {
+                    Power::Off => self.node_over(key, node).await,
+                    Power::On { .. } => self.node_started(key, node, &before).await,
+                };
+            }
+            match self.node_service(key, &node.name).await? {
+                Some(again) if look_again(deadline).await => found = again,
+                _ => return Err(Error::Busy(format!("{object} was changed or removed meanwhile"))),
+            }
+        }
+    }
+
+    /// Waits until no process of the node is left.
+    async fn node_over(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
+        let deadline = Instant::now() + SETTLE + Duration::from_secs(node.stop_timeout.into());
+        loop {
+            let tasks = self.node_tasks(key, &node.name).await?;
+            let Some(left) = tasks.iter().find(|t| !t.is_over()) else { return Ok(()) };
+            if !look_again(deadline).await {
+                return Err(Error::Busy(format!("node {} does not end: {}", node.name, left.words)));
+            }
+        }
+    }
+
+    /// Waits until a task that is not one of these has come to run.
+    async fn node_started(&self, key: &ClusterKey, node: &NodeSpec, before: &BTreeSet<String>) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let tasks = self.node_tasks(key, &node.name).await?;
+            let fresh = || tasks.iter().filter(|t| !before.contains(&t.id));
+            if fresh().any(|t| matches!(t.course(), Course::Runs | Course::Ended(_))) {
+                return Ok(());
+            }
+            if let Some(failed) = fresh().find(|t| t.fails_for_good()) {
+                return Err(self.node_failed(key, node, failed).await);
+            }
+            let task = newest(fresh());
+            let homeless = task.filter(|t| t.state == TaskState::PENDING && t.words.contains("no suitable node"));
+            let limit = match task {
+                _ if homeless.is_some() => PATIENCE,
+                Some(task) if task.state == TaskState::PREPARING => PULL,
+                _ => SETTLE,
+            };
+            if !look_again(start + limit).await {
+                if let Some(task) = homeless.filter(|t| t.words.contains("port already in use")) {
+                    return Err(self.node_failed(key, node, task).await);
+                }
+                let words = task.map_or("the swarm has not begun to start it", |t| t.words.as_str());
+                return Err(Error::Busy(format!("node {} does not start: {words}", node.name)));
+            }
+        }
+    }
+
+    /// The error that a task's failure is. The swarm would try for ever: it is told to stop that.
+    async fn node_failed(&self, key: &ClusterKey, node: &NodeSpec, task: &Task) -> Error {
+        match self.node_service(key, &node.name).await {
+            Ok(Some(found)) => {
+                let spec = ServiceSpec { mode: Some(replicas(0)), ..found.spec.clone() };
+                if let Err(error) = self.service_update(&found, spec, "").await {
+                    return error;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => return error,
+        }
+        let words = &task.words;
+        if words.contains("No such image") {
+            let machine = task.machine.as_deref().unwrap_or("its machine");
+            return Error::Refused(format!("node {}: {words} on machine {machine}: load or pull it there, then try again", node.name));
+        }
+        let taken = ["already in use", "port is already allocated"].iter().any(|said| words.contains(said));
+        match if taken { self.port_taken(key, node, words).await } else { Ok(None) } {
+            Ok(Some(port)) => Error::Occupied {
+                place: Place::Port(port),
+                words: format!(
+                    "port {port} of node {}'s machine is taken by another program: free it or give the host other ports ({words})",
+                    node.name
+                ),
+            },
+            Ok(None) => Error::Refused(format!("the swarm would not start node {}: {words}", node.name)),
+            Err(error) => error,
+        }
+    }
+
+    /// The port that the words are about: they name it, or another service publishes it.
+    async fn port_taken(&self, key: &ClusterKey, node: &NodeSpec, words: &str) -> Result<Option<u16>> {
+        let published: Vec<u16> = node.ports.iter().filter_map(|p| p.published).collect();
+        let named = |port: &&u16| words.contains(&format!(":{port}:")) || words.contains(&format!(":{port} "));
+        if let Some(port) = published.iter().find(named) {
+            return Ok(Some(*port));
+        }
+        let name = node_object_name(key, &node.name);
+        let others = self.services(&HashMap::new()).await?;
+        let mut others = others.into_iter().filter_map(|s| s.spec).filter(|s| s.name.as_deref() != Some(&name)).flat_map(ports_of);
+        Ok(others.find(|port| published.contains(port)))
+    }
+
+    pub(super) async fn services(&self, filters: &HashMap<&str, Vec<String>>) -> Result<Vec<Service>> {
+        let docker = self.docker().await?;
+        let options = bollard::query_parameters::ListServicesOptionsBuilder::default().filters(filters).build();
+        self.call(docker.list_services(Some(options))).await.map_err(|f| f.into_error("list its services"))
+    }
+
+    pub(super) async fn node_incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
+        self.node_service(key, node).await?;
+        let tasks = self.node_tasks(key, node).await?;
+        Ok(newest(tasks.iter().filter(|t| t.course() == Course::Runs && !t.ending)).map(Task::incarnation))
+    }
+
+    pub(super) async fn node_logs(&self, key: &ClusterKey, node: &NodeName, query: &LogQuery) -> Result<LogStream> {
+        let LogQuery { tail, since, follow } = query;
+        let object = node_object_name(key, node);
+        if self.node_service(key, node).await?.is_none() {
+            return Err(Error::Refused(format!("node {node} has no service {object}: it was not made, or is gone")));
+        }
+        let tasks = self.node_tasks(key, node).await?;
+        let Some(task) = newest(tasks.iter().filter(|t| t.container.is_some())) else {
+            return Err(Error::Refused(format!("node {node} has no log: it was not started, and a swarm removes the log of a node that is stopped")));
+        };
+        let docker = self.docker().await?;
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .follow(*follow)
+            .since(logs::since(*since))
+            .tail(&logs::tail(*tail))
+            .build();
+        Ok(logs::lines(self.hands.engine.clone(), docker.task_logs(&task.id, Some(options)).boxed(), *follow))
+    }
+
+    /// The network's id: its name may be another network's on some machine.
+    async fn network_id(&self, key: &ClusterKey) -> Result<String> {
+        let name = network_name(key);
+        let ours = Labels::of_cluster(self.hands.instance, key);
+        let found = self.hands.networks_named(&name).await?;
+        let mine = found.into_iter().find(|n| n.labels.as_ref().and_then(Labels::from_map).as_ref() == Some(&ours));
+        mine.and_then(|n| n.id).ok_or_else(|| Error::Refused(format!("the network {name} is not there: make it before its nodes")))
+    }
+}
+
+/// The ports that a service publishes.
+pub(super) fn ports_of(spec: ServiceSpec) -> Vec<u16> {
+    let port = |port: EndpointPortConfig| port.published_port.and_then(|p| u16::try_from(p).ok());
+    spec.endpoint_spec.and_then(|e| e.ports).unwrap_or_default().into_iter().filter_map(port).collect()
+}
+
+impl Swarm {
+    /// Connects to a published port, at the address of the node's machine.
+    pub(super) async fn port_dial(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
+        let Port { name, inside, protocol, audience: _, published } = port;
+        let (Some(published), Protocol::Tcp) = (published, protocol) else {
+            return Err(Error::Unsupported(format!("reach port {name} ({inside}) of node {node}: only published TCP ports are reached")));
+        };
+        let object = node_object_name(key, node);
+        let known = self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&object).cloned();
+        let address = match known {
+            Some((at, address)) if at.elapsed() < PLACE => address,
+            _ => self.through(|manager| async move { manager.place_find(key, node).await }).await?,
+        };
+        dial::connect(&address, *published, name, node).await
+    }
+
+    /// Remembers where a node is: each look at a ledger dials, and asking the swarm each time would be most of its work.
+    pub(super) fn place_note(&self, object: &str, address: &str) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.retain(|_, (at, _)| at.elapsed() < PLACE);
+        places.insert(object.to_owned(), (Instant::now(), address.to_owned()));
+    }
+}
+
+impl Manager<'_> {
+    async fn place_find(&self, key: &ClusterKey, node: &NodeName) -> Result<String> {
+        let object = node_object_name(key, node);
+        let Some(found) = self.node_service(key, node).await? else {
+            return Err(Error::Unreachable(format!("node {node} has no service {object}")));
+        };
+        let seen = self.machine_of(found.machine(), &object).await?;
+        self.swarm.place_note(&object, &seen.machine.address);
+        Ok(seen.machine.address)
+    }
+}

@@ -1,0 +1,193 @@
+//! Services as a swarm is told of them: from spec to request, without a call.
+
+use crate::container::{log_config, variable};
+use bollard::models::{
+    EndpointPortConfig, EndpointPortConfigProtocolEnum as Transport, EndpointPortConfigPublishModeEnum, EndpointSpec, EndpointSpecModeEnum,
+    Limit, Mount, MountType, MountVolumeOptions, NetworkAttachmentConfig, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated,
+    ServiceSpecModeReplicatedJob, TaskSpec, TaskSpecContainerSpec, TaskSpecContainerSpecFile, TaskSpecContainerSpecPrivileges,
+    TaskSpecContainerSpecSecrets, TaskSpecLogDriver, TaskSpecPlacement, TaskSpecResources, TaskSpecRestartPolicy,
+    TaskSpecRestartPolicyConditionEnum as Restart,
+};
+use chainpool_agent::{
+    ClusterKey, Error, ImageRef, InstanceId, Labels, NodeName, NodeSpec, Port, Protocol, Result, node_object_name, volume_name,
+};
+use std::collections::HashMap;
+
+/// Tells what serves a node's making from the node itself: its value says what it is.
+pub(super) const LABEL_PART: &str = "chainpool.part";
+/// How long the swarm waits before it starts a node again that ended, in nanoseconds.
+const RESTART_DELAY: i64 = 1_000_000_000;
+const NANOS: i64 = 1_000_000_000;
+
+/// What a job of ours is: one run of our small program on one machine.
+pub(super) struct Job {
+    pub(super) name: String,
+    pub(super) labels: HashMap<String, String>,
+    pub(super) image: String,
+    pub(super) machine: String,
+    pub(super) command: Vec<String>,
+    pub(super) mounts: Vec<Mount>,
+    /// Ids and names of secrets, and the names that their files get.
+    pub(super) secrets: Vec<(String, String, String)>,
+}
+
+/// Renders the service of a node. `network` is the id of its network.
+pub(super) fn node_service(
+    instance: InstanceId,
+    key: &ClusterKey,
+    node: &NodeSpec,
+    image: &ImageRef,
+    machine: &str,
+    network: &str,
+) -> Result<ServiceSpec> {
+    let name = node_object_name(key, &node.name);
+    let labels = Labels::of_cluster(instance, key).node(&node.name).hash(&node.hash).to_map();
+    // The program is the spec's alone: an image's own entry point would be put before it.
+    let (command, args) = match node.command.split_first() {
+        Some((program, arguments)) => (Some(vec![program.clone()]), Some(arguments.to_vec())),
+        None => (None, None),
+    };
+    let log = log_config(&node.log, &name);
+    let container = TaskSpecContainerSpec {
+        image: Some(image.pinned.clone()),
+        labels: Some(labels.clone()),
+        command,
+        args,
+        hostname: Some(node.name.to_string()),
+        env: Some(node.env.iter().map(|(name, value)| variable(name, value)).collect()),
+        user: node.user.clone(),
+        privileges: Some(no_new_privileges()),
+        read_only: Some(node.read_only_root),
+        mounts: Some(node_mounts(instance, key, node)),
+        stop_signal: Some(node.stop_signal.clone()),
+        stop_grace_period: Some(i64::from(node.stop_timeout) * NANOS),
+        capability_drop: Some(vec!["ALL".to_owned()]),
+        ..TaskSpecContainerSpec::default()
+    };
+    let task = TaskSpec {
+        container_spec: Some(container),
+        resources: Some(resources(node)?),
+        restart_policy: Some(TaskSpecRestartPolicy {
+            condition: Some(Restart::ANY),
+            delay: Some(RESTART_DELAY),
+            ..TaskSpecRestartPolicy::default()
+        }),
+        placement: Some(pinned_to(machine)),
+        networks: Some(vec![NetworkAttachmentConfig {
+            target: Some(network.to_owned()),
+            aliases: Some(vec![node.name.to_string()]),
+            ..NetworkAttachmentConfig::default()
+        }]),
+        log_driver: Some(TaskSpecLogDriver { name: log.typ, options: log.config }),
+        ..TaskSpec::default()
+    };
+    Ok(ServiceSpec {
+        name: Some(name),
+        labels: Some(labels),
+        task_template: Some(task),
+        mode: Some(replicas(0)),
+        endpoint_spec: Some(EndpointSpec { mode: Some(EndpointSpecModeEnum::DNSRR), ports: Some(ports(&node.ports)) }),
+        ..ServiceSpec::default()
+    })
+}
+
+/// Renders the service of a job.
+pub(super) fn job_service(job: Job) -> ServiceSpec {
+    let Job { name, labels, image, machine, command, mounts, secrets } = job;
+    let secrets = secrets.into_iter().map(|(id, name, file)| TaskSpecContainerSpecSecrets {
+        file: Some(TaskSpecContainerSpecFile {
+            name: Some(file),
+            uid: Some("0".to_owned()),
+            gid: Some("0".to_owned()),
+            mode: Some(0o400),
+        }),
+        secret_id: Some(id),
+        secret_name: Some(name),
+    });
+    let container = TaskSpecContainerSpec {
+        image: Some(image),
+        labels: Some(labels.clone()),
+        command: Some(command),
+        user: Some("0:0".to_owned()),
+        privileges: Some(no_new_privileges()),
+        read_only: Some(true),
+        mounts: Some(mounts),
+        secrets: Some(secrets.collect()),
+        // What placing and emptying need, whoever owns what is there.
+        capability_drop: Some(vec!["ALL".to_owned()]),
+        capability_add: Some(["CHOWN", "DAC_OVERRIDE", "FOWNER"].map(|c| format!("CAP_{c}")).to_vec()),
+        ..TaskSpecContainerSpec::default()
+    };
+    ServiceSpec {
+        name: Some(name),
+        labels: Some(labels),
+        task_template: Some(TaskSpec {
+            container_spec: Some(container),
+            restart_policy: Some(TaskSpecRestartPolicy { condition: Some(Restart::NONE), ..TaskSpecRestartPolicy::default() }),
+            placement: Some(pinned_to(&machine)),
+            ..TaskSpec::default()
+        }),
+        mode: Some(ServiceSpecMode {
+            replicated_job: Some(ServiceSpecModeReplicatedJob { max_concurrent: Some(1), total_completions: Some(1) }),
+            ..ServiceSpecMode::default()
+        }),
+        ..ServiceSpec::default()
+    }
+}
+
+/// How many tasks a service shall have.
+pub(super) fn replicas(count: i64) -> ServiceSpecMode {
+    ServiceSpecMode { replicated: Some(ServiceSpecModeReplicated { replicas: Some(count) }), ..ServiceSpecMode::default() }
+}
+
+/// The node's volumes at their places. The engine there makes those that are absent, with these labels.
+pub(super) fn node_mounts(instance: InstanceId, key: &ClusterKey, node: &NodeSpec) -> Vec<Mount> {
+    let volume = |volume: &chainpool_agent::Volume| volume_mount(instance, key, &node.name, &volume.name, &volume.path);
+    node.volumes.iter().map(volume).collect()
+}
+
+pub(super) fn volume_mount(instance: InstanceId, key: &ClusterKey, node: &NodeName, volume: &str, path: &str) -> Mount {
+    Mount {
+        target: Some(path.to_owned()),
+        source: Some(volume_name(key, node, volume)),
+        typ: Some(MountType::VOLUME),
+        volume_options: Some(MountVolumeOptions {
+            labels: Some(Labels::of_cluster(instance, key).node(node).to_map()),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
+    }
+}
+
+fn no_new_privileges() -> TaskSpecContainerSpecPrivileges {
+    // Engines before 28 do not know it and pass it over.
+    TaskSpecContainerSpecPrivileges { no_new_privileges: Some(true), ..TaskSpecContainerSpecPrivileges::default() }
+}
+
+fn resources(node: &NodeSpec) -> Result<TaskSpecResources> {
+    let memory = i64::try_from(node.limits.memory_bytes).map_err(|_| {
+        Error::Refused(format!("node {}: {} bytes of memory are more than a swarm can count", node.name, node.limits.memory_bytes))
+    })?;
+    let limits = Limit { memory_bytes: Some(memory), pids: Some(i64::from(node.limits.processes)), ..Limit::default() };
+    Ok(TaskSpecResources { limits: Some(limits), ..TaskSpecResources::default() })
+}
+
+fn pinned_to(machine: &str) -> TaskSpecPlacement {
+    TaskSpecPlacement { constraints: Some(vec![format!("node.id=={machine}")]), ..TaskSpecPlacement::default() }
+}
+
+fn ports(ports: &[Port]) -> Vec<EndpointPortConfig> {
+    let published = ports.iter().filter_map(|port| {
+        Some(EndpointPortConfig {
+            name: None,
+            protocol: Some(match port.protocol {
+                Protocol::Tcp => Transport::TCP,
+                Protocol::Udp => Transport::UDP,
+            }),
+            target_port: Some(i64::from(port.inside)),
+            published_port: Some(i64::from(port.published?)),
+            publish_mode: Some(EndpointPortConfigPublishModeEnum::HOST),
+        })
+    });
+    published.collect()
+}
