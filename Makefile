@@ -1,6 +1,6 @@
 # Every target is one script; `make help` lists them. CI calls these targets and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run down test lint bench docker docker-baseimage docker-chainpool docker-cometbft install setup setup-test engine engine-stop testbed-kubernetes testbed-kubernetes-down clean
+.PHONY: help run down test lint bench docker docker-baseimage docker-chainpool docker-cometbft docker-tools install setup setup-test engine engine-stop testbed-kubernetes testbed-kubernetes-down clean
 
 # Variables given to make reach the scripts by the environment.
 export DATA LISTEN CAPACITY BACKGROUND REGISTRY HOST IMAGES FORCE
@@ -23,7 +23,7 @@ lint: ## format, clippy and documentation without a warning
 bench: ## measure speed and size: a table and JSON
 	@scripts/bench.sh
 
-docker: docker-baseimage docker-cometbft docker-chainpool ## make all images; nothing is pulled (FORCE=1: again)
+docker: docker-baseimage docker-tools docker-cometbft docker-chainpool ## make all images; nothing is pulled (FORCE=1: again)
 
 docker-baseimage: engine ## make chainpool-baseimage: a minimal Debian with our init and probe
 	@scripts/image.sh base
@@ -33,6 +33,9 @@ docker-chainpool: engine ## make chainpool, the product's image, from chainpool-
 
 docker-cometbft: engine ## make chainpool/cometbft, the node image, from its Go module
 	@scripts/image.sh cometbft
+
+docker-tools: engine ## make chainpool/tools, which places files on the machines of a swarm or Kubernetes
+	@scripts/image.sh tools
 
 install: ## make all images, then push them (REGISTRY=) or load them into an engine (HOST=)
 	@scripts/install.sh

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# tools.sh ARCH: builds chainpool-init and chainpool-probe as static programs into <target>/image-tools.
+# tools.sh ARCH: builds chainpool-init, chainpool-probe and chainpool-place as static programs into <target>/image-tools.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-scripts/setup.sh run image
+scripts/setup.sh run
 . scripts/toolchain.sh
 arch=$1
 case $arch in
@@ -19,4 +19,4 @@ target=${CARGO_TARGET_DIR:-target}
 # The target is named so that the flag does not reach build scripts and macros, which cannot be static.
 RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --package chainpool-tools --target "$triple"
 mkdir -p "$target/image-tools"
-install -m 755 "$target/$triple/release/chainpool-init" "$target/$triple/release/chainpool-probe" "$target/image-tools/"
+install -m 755 "$target/$triple"/release/chainpool-{init,probe,place} "$target/image-tools/"

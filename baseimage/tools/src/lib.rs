@@ -1,5 +1,8 @@
-//! What the base image's two programs are made of: [`init`] runs a program as the first process of a container,
-//! [`probe`] tells whether a service answers. They are static programs, so that they work in an image without a C library.
+//! What the small programs of our images are made of: [`init`] runs a program as the first process of a container, [`probe`] tells
+//! whether a service answers, [`place`] puts files into volumes and [`wipe`] empties them. They are static programs, so that they
+//! work in an image without a C library.
 
 pub mod init;
+pub mod place;
 pub mod probe;
+pub mod wipe;
