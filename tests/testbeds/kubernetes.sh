@@ -5,7 +5,7 @@
 #   up                start what does not run, wait until the machine is Ready and names resolve; prints the kubeconfig's path
 #   load IMAGE…       copy images from the local Docker engine into the cluster
 #   stop COMPONENT… / start COMPONENT…   containerd etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy provisioner
-#   status            say what runs
+#   status            say what runs; ends with 1 when the cluster is not up
 #   down              stop everything and leave no trace but the programs
 #   kubectl …         kubectl as the cluster's administrator
 #
@@ -31,7 +31,7 @@ PATH=$BIN:$PATH:/usr/sbin:/sbin
 say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
 # cannot WHY: the bed cannot be had here.
 cannot() { echo "kubernetes.sh: no Kubernetes here: $*" >&2; exit 3; }
-kc() { "$BIN/kubectl" --kubeconfig "$KUBECONFIG_ADMIN" "$@"; }
+kc() { "$BIN/kubectl" --kubeconfig "${CHAINPOOL_TEST_KUBECONFIG:-$KUBECONFIG_ADMIN}" "$@"; }
 ctrk() { ctr -a "$SOCKET" -n k8s.io "$@"; }
 own_address() {
   local device
@@ -354,6 +354,7 @@ status() {
     if pid=$(alive "$name"); then printf '%-24s runs, process %s, %d MiB\n' "$name" "$pid" $(($(awk '/^VmRSS/ { print $2 }' "/proc/$pid/status") / 1024))
     else printf '%-24s stopped\n' "$name"; fi
   done
+  [ -e "$T/up" ]
 }
 
 ours() { [ -z "${CHAINPOOL_TEST_KUBECONFIG:-}" ] || cannot "CHAINPOOL_TEST_KUBECONFIG names a cluster that is not this script's"; }
@@ -372,6 +373,6 @@ case $verb in
   start) ours; running; for name in "$@"; do launch "$name"; done ;;
   status) status ;;
   down) down ;;
-  kubectl) kc "$@" ;;
+  kubectl) build; kc "$@" ;;
   *) sed -n '2,14p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac
