@@ -33,4 +33,12 @@ part "lint" cargo clippy --workspace --all-targets --locked -- -D warnings
 part "build" cargo test --workspace --locked --no-run
 # Tests of one binary share one engine, which starts no more containers a second beyond two starts a core.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
+# What the conformance kit finds on each platform goes into the page's table.
+CHAINPOOL_KIT_TABLE=$PWD/docs/agents.md
+export CHAINPOOL_KIT_TABLE
 part "tests" cargo test --workspace --locked --no-fail-fast
+unset CHAINPOOL_KIT_TABLE
+# An agent as somebody else would write it: outside the workspace, on the public contract alone.
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+export CARGO_TARGET_DIR
+part "example agent" cargo test --manifest-path agents/example/Cargo.toml --locked

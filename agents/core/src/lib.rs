@@ -7,6 +7,8 @@
 mod agent;
 mod error;
 mod ids;
+#[cfg(feature = "kit")]
+pub mod kit;
 mod names;
 mod observed;
 mod secret;

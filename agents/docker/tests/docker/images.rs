@@ -13,15 +13,6 @@ use tokio::{
 };
 
 #[test]
-fn an_image_that_is_present_is_pinned_by_its_id() {
-    yard(async |yard| {
-        let candidates = ["chainpool-test/nowhere:1".to_owned(), yard.image.name.clone()];
-        ensure!(yard.agent.ensure_image(&candidates).await? == yard.image);
-        Ok(())
-    });
-}
-
-#[test]
 fn missing_images_are_all_named_with_their_reasons() {
     yard(async |yard| {
         let registry = Registry::start(HashMap::new(), None).await?;

@@ -1,5 +1,6 @@
 //! The agent against a real engine: `CHAINPOOL_TEST_DOCKER`, or `unix:///var/run/docker.sock`.
 
+mod busybox;
 mod connecting;
 mod dialing;
 mod images;

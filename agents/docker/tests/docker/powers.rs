@@ -1,35 +1,20 @@
 //! A node runs, rests and starts again as asked, and no more often.
 
-use crate::yard::{RUN, STAY, eventually, file, free_port, key, network, node, yard};
+use crate::yard::{RUN, STAY, eventually, free_port, key, node, yard};
 use anyhow::{Context, ensure};
-use chainpool_agent::{Agent, Audience, Error, Incarnation, NodeState, Place, Port, Power, Protocol};
+use chainpool_agent::{Agent, Audience, Error, NodeState, Place, Port, Power, Protocol};
 use std::net::TcpListener;
 
-fn after(life: &Incarnation) -> Power {
-    Power::On { after: Some(life.clone()) }
-}
-
 #[test]
-fn a_restart_asked_for_twice_happens_once() {
+fn a_paused_node_is_restarted() {
     yard(async |yard| {
         let (key, node) = (key(), node("v0", STAY));
         yard.start(&key, &node).await?;
         let first = yard.agent.incarnation(&key, &node.name).await?.context("it runs")?;
-        yard.ensure(&key, &node, &after(&first)).await?;
-        let second = yard.agent.incarnation(&key, &node.name).await?.context("it runs")?;
-        ensure!(first != second, "it was not restarted");
-        yard.ensure(&key, &node, &after(&first)).await?;
-        ensure!(yard.agent.incarnation(&key, &node.name).await? == Some(second.clone()), "it was restarted twice");
-
-        // A paused one is restarted too; one that ended meanwhile is only started.
         yard.docker.pause_container(&yard.inspect(&key, &node).await?.id.context("an id")?).await?;
-        ensure!(yard.agent.incarnation(&key, &node.name).await? == Some(second.clone()), "a pause is no other life");
-        yard.ensure(&key, &node, &after(&second)).await?;
-        let third = yard.agent.incarnation(&key, &node.name).await?.context("it runs")?;
-        ensure!(third != second);
-        yard.ensure(&key, &node, &Power::Off).await?;
-        yard.ensure(&key, &node, &after(&third)).await?;
-        ensure!(yard.agent.incarnation(&key, &node.name).await?.is_some_and(|life| life != third));
+        ensure!(yard.agent.incarnation(&key, &node.name).await? == Some(first.clone()), "a pause is no other life");
+        yard.ensure(&key, &node, &Power::On { after: Some(first.clone()) }).await?;
+        ensure!(yard.agent.incarnation(&key, &node.name).await?.is_some_and(|life| life != first));
         yard.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
@@ -56,23 +41,6 @@ fn a_node_is_stopped_and_started_and_unpaused() {
         yard.ensure(&key, &node, &RUN).await?;
         ensure!(yard.state(&key, &node).await? == NodeState::Running);
         ensure!(yard.inspect(&key, &node).await?.id == Some(id), "it is the same container");
-        yard.agent.drop_cluster(key.cluster, 1).await?;
-        Ok(())
-    });
-}
-
-#[test]
-fn a_node_made_but_not_started_runs_when_asked() {
-    yard(async |yard| {
-        let (key, mut node) = (key(), node("v0", &format!("busybox cat /data/a; {STAY}")));
-        node.files = vec![file("/data/a", "placed\n")];
-        yard.agent.ensure_network(&key, &network()).await?;
-        for _ in 0..2 {
-            yard.ensure(&key, &node, &Power::Off).await?;
-            ensure!(yard.state(&key, &node).await? == NodeState::Created);
-        }
-        yard.ensure(&key, &node, &RUN).await?;
-        yard.eventually_says(&key, &node, "placed").await?;
         yard.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });

@@ -1,11 +1,12 @@
 //! What each test stands on: an instance of its own on the engine, an image of its own, and a census at the end.
 
+use crate::busybox;
 use anyhow::{Context, Result, ensure};
 use bollard::{
     Docker, body_full,
     models::{ContainerCreateBody, ContainerInspectResponse},
     query_parameters::{
-        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
         ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
         UploadToContainerOptionsBuilder,
     },
@@ -28,8 +29,6 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// A statically linked set of small programs, all that the test image holds.
-const BUSYBOX: &str = "/bin/busybox";
 pub(crate) const RUN: Power = Power::On { after: None };
 
 static SUBNETS: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random_range(0..1024)));
@@ -149,7 +148,7 @@ impl Yard {
         let instance = InstanceId::new();
         let docker =
             Docker::connect_with_host(&engine_address())?.negotiate_version().await.context("start dockerd, as `make test` does")?;
-        let image = import(&docker, instance).await?;
+        let image = busybox::import(&docker, instance).await?;
         let agent = DockerAgent::connect(&connection(instance))?;
         Ok(Self { instance, agent, docker, image, foreign: Mutex::default() })
     }
@@ -281,30 +280,4 @@ fn gone(result: Result<(), bollard::errors::Error>) -> Result<()> {
         Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) | Ok(()) => Ok(()),
         Err(e) => Err(e.into()),
     }
-}
-
-/// Makes an image with nothing in it but busybox.
-async fn import(docker: &Docker, instance: InstanceId) -> Result<ImageRef> {
-    let program = std::fs::read(BUSYBOX).context("/bin/busybox is missing: apt-get install -y busybox-static")?;
-    let dynamic = program.windows(10).any(|w| w == b"/ld-linux-" || w == b"/ld-musl-x");
-    ensure!(!dynamic, "/bin/busybox is not statically linked: apt-get install -y busybox-static");
-    let mut tar = tar::Builder::new(Vec::new());
-    for (path, mode) in [("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777)] {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Directory);
-        header.set_mode(mode);
-        header.set_size(0);
-        tar.append_data(&mut header, path, std::io::empty())?;
-    }
-    let mut header = tar::Header::new_gnu();
-    header.set_mode(0o755);
-    header.set_size(program.len() as u64);
-    tar.append_data(&mut header, "bin/busybox", &program[..])?;
-    let name = format!("chainpool-test/{}", instance.0.simple());
-    let options = CreateImageOptionsBuilder::default().from_src("-").repo(&name).tag("1").build();
-    let mut progress = docker.create_image(Some(options), Some(body_full(tar.into_inner()?.into())), None);
-    while progress.next().await.transpose()?.is_some() {}
-    let name = format!("{name}:1");
-    let id = docker.inspect_image(&name).await?.id.context("an image has an id")?;
-    Ok(ImageRef { name, pinned: id })
 }

@@ -1,0 +1,125 @@
+//! What came of each promise.
+
+use super::{GroundError, table};
+use crate::Error;
+use std::{fmt, path::Path, process::ExitCode, time::Duration};
+
+/// What came of one promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was kept.
+    Passed,
+    /// It was broken, and how.
+    Failed(String),
+    /// The platform has nothing to enforce it with, and why.
+    NotEnforced(String),
+    /// It could not be tried on this machine, and why.
+    Skipped(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => f.write_str("passed"),
+            Self::Failed(why) => write!(f, "FAILED: {why}"),
+            Self::NotEnforced(why) => write!(f, "not enforced here: {why}"),
+            Self::Skipped(why) => write!(f, "SKIPPED: {why}"),
+        }
+    }
+}
+
+/// Why a test ended before its end.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Failed(String),
+    NotEnforced(String),
+    Skipped(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(format!("the agent said: {error}"))
+    }
+}
+
+impl From<GroundError> for Stop {
+    fn from(error: GroundError) -> Self {
+        Self::Failed(format!("the ground said: {error}"))
+    }
+}
+
+impl From<Result<(), Stop>> for Outcome {
+    fn from(result: Result<(), Stop>) -> Self {
+        match result {
+            Ok(()) => Self::Passed,
+            Err(Stop::Failed(why)) => Self::Failed(why),
+            Err(Stop::NotEnforced(why)) => Self::NotEnforced(why),
+            Err(Stop::Skipped(why)) => Self::Skipped(why),
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The column of the table.
+    pub ground: String,
+    /// By what the random points of this run are found again.
+    pub seed: u64,
+    /// Each promise that was tried, by name, with what came of it and how long it took.
+    pub rows: Vec<(&'static str, Outcome, Duration)>,
+}
+
+impl Report {
+    /// What came of one promise; `None` when it was not tried.
+    pub fn outcome(&self, promise: &str) -> Option<&Outcome> {
+        self.rows.iter().find(|(name, ..)| *name == promise).map(|(_, outcome, _)| outcome)
+    }
+
+    /// The names of broken promises.
+    pub fn failed(&self) -> Vec<&'static str> {
+        self.rows.iter().filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed(_))).map(|(name, ..)| *name).collect()
+    }
+
+    /// Adds what came of other promises on the same platform, tried on another bed.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.rows.extend(other.rows);
+        self
+    }
+
+    /// Ends a test binary: prints what came of all, loudly what was skipped, and puts this column into the table of the
+    /// page that `CHAINPOOL_KIT_TABLE` names.
+    pub fn finish(&self) -> ExitCode {
+        print!("{self}");
+        let mut fine = self.failed().is_empty();
+        if let Some(page) = std::env::var_os("CHAINPOOL_KIT_TABLE") {
+            if let Err(error) = table::write(Path::new(&page), self) {
+                println!("the table in {} could not be written: {error}", page.display());
+                fine = false;
+            }
+        }
+        if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ground, seed, rows } = self;
+        let of = |wanted: fn(&Outcome) -> bool| rows.iter().filter(|(_, outcome, _)| wanted(outcome)).collect::<Vec<_>>();
+        let failed = of(|o| matches!(o, Outcome::Failed(_)));
+        let skipped = of(|o| matches!(o, Outcome::Skipped(_)));
+        let exempt = of(|o| matches!(o, Outcome::NotEnforced(_)));
+        let passed = rows.len() - failed.len() - skipped.len() - exempt.len();
+        for (name, outcome, _) in exempt.iter().chain(&skipped).chain(&failed) {
+            writeln!(f, "{ground}: {name}: {outcome}")?;
+        }
+        writeln!(
+            f,
+            "{ground}: {passed} promises passed, {} failed, {} not enforced here, {} SKIPPED (CHAINPOOL_KIT_SEED={seed})",
+            failed.len(),
+            exempt.len(),
+            skipped.len()
+        )
+    }
+}

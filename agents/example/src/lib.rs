@@ -1,0 +1,243 @@
+//! An example of a Chainpool agent, for a platform that is only a table in memory.
+//!
+//! [`World`] is the platform: what is on it, whoever made it. [`MemoryAgent`] is the hands of one instance on it. A real
+//! agent has an API client where this one has the world; the rules that it follows are the same, and `docs/agents.md`
+//! says them. The kit's nodes tell their programs as data, so the world can do them without a shell.
+
+mod program;
+mod world;
+
+pub use world::World;
+
+use async_trait::async_trait;
+use chainpool_agent::{
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation, InstanceId, Labels, LogLine, LogQuery,
+    LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind, Observation, PlatformKind, Port, Power, Probe, Result, Scope,
+    SwarmRole, Volumes, Wake, WakeStream, network_name, node_object_name, volume_name,
+};
+use futures::{FutureExt, StreamExt, stream};
+use std::sync::Arc;
+use tokio::task::yield_now;
+use world::{Body, Process, Thing, Watcher};
+
+/// The hands of one instance on a world. It keeps no state of its own: everything is read from the platform, so that
+/// every verb may be called again, by another process too.
+pub struct MemoryAgent {
+    world: Arc<World>,
+    instance: InstanceId,
+}
+
+impl MemoryAgent {
+    /// Connects an instance to a world.
+    pub fn connect(world: Arc<World>, instance: InstanceId) -> Self {
+        Self { world, instance }
+    }
+
+    /// Finds the node's process; one of its name that is not ours is an error.
+    fn find<T>(&self, key: &ClusterKey, node: &NodeName, look: impl FnOnce(&str, &Process) -> T) -> Result<Option<T>> {
+        let name = node_object_name(key, node);
+        let state = self.world.state();
+        let Some(thing) = state.things.get(&(ObjectKind::Node, name.clone())) else { return Ok(None) };
+        let ours = Labels::of_cluster(self.instance, key).node(node);
+        match (&thing.labels, &thing.body) {
+            (Some(labels), Body::Node(process)) if (Labels { hash: None, ..labels.clone() }) == ours => Ok(Some(look(&thing.id, process))),
+            _ => Err(Error::Foreign(format!("node {name}"))),
+        }
+    }
+
+    /// Makes the node's volumes; those that are there and ours stay as they are.
+    fn ensure_volumes(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
+        let ours = Labels::of_cluster(self.instance, key).node(&node.name);
+        for volume in &node.volumes {
+            let name = volume_name(key, &node.name, &volume.name);
+            self.world.adopt_or_make(ObjectKind::Volume, &name, &ours, || Body::Volume(Default::default()))?;
+        }
+        Ok(())
+    }
+
+    /// Adopts the node's process, or replaces one of another hash.
+    fn ensure_process(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
+        let name = node_object_name(key, &node.name);
+        let ours = Labels::of_cluster(self.instance, key).node(&node.name).hash(&node.hash);
+        let stale = self.find(key, &node.name, |_, _| ())?.is_some() && !self.world.carries(ObjectKind::Node, &name, &ours);
+        if stale {
+            self.world.remove(ObjectKind::Node, &name);
+        }
+        self.world.adopt_or_make(ObjectKind::Node, &name, &ours, || Body::Node(Box::new(Process::new(key, node))))
+    }
+
+    fn drop_where(&self, doomed: impl Fn(ObjectKind, &Labels) -> bool) {
+        let instance = self.instance;
+        let names: Vec<_> = self.world.list(|labels| labels.instance == instance).into_iter().collect();
+        for (kind, name, labels) in names {
+            if doomed(kind, &labels) {
+                self.world.remove(kind, &name);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Agent for MemoryAgent {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8 }
+    }
+
+    async fn probe(&self) -> Result<Probe> {
+        Ok(Probe {
+            kind: PlatformKind::Docker,
+            engine_id: self.world.id().to_owned(),
+            name: "memory".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            api_version: "1".into(),
+            storage_driver: "memory".into(),
+            architecture: std::env::consts::ARCH.into(),
+            swarm: SwarmRole::None,
+            cpus: 1,
+            memory_bytes: 1 << 30,
+            disk: None,
+            skew_ms: Some(0),
+            running: self.world.running(),
+            taken: Vec::new(),
+            machines: Vec::new(),
+        })
+    }
+
+    async fn observe(&self, scope: Scope) -> Result<Observation> {
+        let (instance, wanted) = (self.instance, |cluster: ClusterId| match scope {
+            Scope::Host => true,
+            Scope::Cluster(only) => only == cluster,
+        });
+        Ok(Observation { objects: self.world.objects(|labels| labels.instance == instance && wanted(labels.cluster)) })
+    }
+
+    fn watch(&self) -> WakeStream {
+        let (world, instance) = (self.world.clone(), self.instance);
+        // Opened at its first poll, and connected from then on.
+        stream::once(async move {
+            let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+            world.state().watchers.push(Watcher { instance, sender });
+            let told = stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|wake| (wake, receiver)));
+            let lost = stream::once(async { Wake::Lost("the world was restarted".into()) });
+            stream::once(async { Wake::Connected }).chain(told).chain(lost)
+        })
+        .flatten()
+        .boxed()
+    }
+
+    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
+        let found = candidates.iter().find(|candidate| self.world.images().contains(&candidate.as_str()));
+        let missing = || Error::Refused(format!("none of the images {} is here, and nothing is pulled", candidates.join(", ")));
+        found.map(|name| ImageRef { name: name.clone(), pinned: format!("memory:{name}") }).ok_or_else(missing)
+    }
+
+    async fn ensure_network(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()> {
+        let (name, ours) = (network_name(key), Labels::of_cluster(self.instance, key));
+        yield_now().await;
+        self.world.ensure_network(&name, &ours, network.subnet)
+    }
+
+    async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
+        if image.pinned != format!("memory:{}", image.name) {
+            return Err(Error::Refused(format!("the image {} is not here any more", image.name)));
+        }
+        // Between two steps the call may be cut off: each leaves what the next call takes up.
+        self.ensure_volumes(key, node)?;
+        yield_now().await;
+        self.ensure_process(key, node)?;
+        yield_now().await;
+        let name = node_object_name(key, &node.name);
+        self.world.place_files(&name, key, node);
+        yield_now().await;
+        match power {
+            Power::Off => self.world.stop(&name),
+            Power::On { after } => {
+                let life = self.incarnation(key, &node.name).await?;
+                if after.is_some() && life == *after {
+                    self.world.stop(&name);
+                    yield_now().await;
+                }
+                self.world.start(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
+        let life = self.find(key, node, |id, process| process.life().map(|life| Incarnation(format!("{id}@{life}"))))?;
+        Ok(life.flatten())
+    }
+
+    async fn drop_node(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()> {
+        self.drop_where(|kind, labels| {
+            let its = labels.cluster == key.cluster && labels.generation == key.generation && labels.node.as_ref() == Some(node);
+            its && (kind == ObjectKind::Node || volumes == Volumes::Purge)
+        });
+        Ok(())
+    }
+
+    async fn drop_cluster(&self, cluster: ClusterId, through: Generation) -> Result<()> {
+        self.drop_where(|_, labels| labels.cluster == cluster && labels.generation <= through);
+        Ok(())
+    }
+
+    async fn logs(&self, key: &ClusterKey, node: &NodeName, query: LogQuery) -> Result<LogStream> {
+        let LogQuery { tail, since, follow } = query;
+        let absent = || Error::Refused(format!("node {node} is not there"));
+        let (id, first, lines) = self
+            .find(key, node, |id, process| {
+                let lines: Vec<_> = process.lines().filter(|line| line.at >= since).cloned().collect();
+                let skip = tail.map_or(0, |tail| lines.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
+                (id.to_owned(), process.written(), lines.into_iter().skip(skip).collect::<Vec<_>>())
+            })?
+            .ok_or_else(absent)?;
+        let said = stream::iter(lines).map(|line| Ok(LogLine { stderr: line.stderr, bytes: line.bytes }));
+        if !follow {
+            return Ok(said.boxed());
+        }
+        let name = node_object_name(key, node);
+        let changes = self.world.changes();
+        let more = stream::unfold((self.world.clone(), changes, first), move |(world, mut changes, mut next)| {
+            let (name, id) = (name.clone(), id.clone());
+            async move {
+                loop {
+                    changes.borrow_and_update();
+                    match world.line(&name, &id, next) {
+                        // It is gone, or another one has its name.
+                        None => return None,
+                        Some(Some(line)) => {
+                            next += 1;
+                            return Some((Ok(LogLine { stderr: line.stderr, bytes: line.bytes }), (world, changes, next)));
+                        }
+                        Some(None) => changes.changed().await.ok()?,
+                    }
+                }
+            }
+        });
+        Ok(said.chain(more).boxed())
+    }
+
+    async fn dial(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
+        let echoes = self.find(key, node, |_, process| process.state == NodeState::Running && process.echoes.contains(&port.inside))?;
+        if echoes != Some(true) {
+            return Err(Error::Unreachable(format!("nothing listens at port {} of node {node}", port.name)));
+        }
+        let (ours, theirs) = tokio::io::duplex(4096);
+        let (mut reader, mut writer) = tokio::io::split(theirs);
+        // Ends when the caller's end is gone.
+        tokio::spawn(async move { tokio::io::copy(&mut reader, &mut writer).await }.map(drop));
+        Ok(Box::new(ours))
+    }
+}
+
+impl Thing {
+    /// What an observation tells of it.
+    fn object(&self, kind: ObjectKind, name: &str) -> Option<chainpool_agent::Object> {
+        let Labels { instance: _, cluster, generation, node, hash } = self.labels.clone()?;
+        let state = match &self.body {
+            Body::Node(process) => Some(process.state.clone()),
+            _ => None,
+        };
+        Some(chainpool_agent::Object { kind, name: name.to_owned(), id: self.id.clone(), cluster, generation, node, hash, state })
+    }
+}
