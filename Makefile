@@ -1,12 +1,12 @@
 # Every target is one script; `make help` lists them. CI calls these targets and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run down test lint bench docker docker-baseimage docker-chainpool docker-cometbft docker-tools testbed-swarm testbed-swarm-down install setup setup-test engine engine-stop clean
+.PHONY: help run down test lint bench docker docker-baseimage docker-chainpool docker-cometbft docker-tools testbed-swarm testbed-swarm-down install setup setup-test engine engine-stop clean testbed-kubernetes testbed-kubernetes-down
 
 # Variables given to make reach the scripts by the environment.
 export DATA LISTEN CAPACITY BACKGROUND REGISTRY HOST IMAGES FORCE
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  make %-24s %s\n", $$1, $$2 }'
 
 run: ## set up what is missing, then serve a pool of real ledgers (DATA= LISTEN= CAPACITY= BACKGROUND=1)
 	@scripts/server.sh run
@@ -58,6 +58,13 @@ engine: ## start the Docker engine where none answers
 
 engine-stop: ## stop the Docker engine, if it was started here
 	@scripts/engine.sh stop
+
+testbed-kubernetes: ## start a real Kubernetes cluster on this machine for tests; prints its kubeconfig
+	@scripts/setup.sh kubernetes
+	@tests/testbeds/kubernetes.sh up
+
+testbed-kubernetes-down: ## stop it and remove every trace
+	@tests/testbeds/kubernetes.sh down
 
 clean: ## remove what was built in this checkout; data and images stay
 	@scripts/clean.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh FOR…: installs what is missing, and nothing else, for: run, image (make a base image), test, rust, go.
+# setup.sh FOR…: installs what is missing, and nothing else, for: run, image (make a base image), test, kubernetes (its test bed), rust, go.
 #
 # System packages come by apt on Debian and Ubuntu as root; elsewhere it lists what is missing and ends with 2.
 # CHAINPOOL_INSTALL_RUST=1, CHAINPOOL_INSTALL_GO=1: agree to the official installers beforehand (a terminal is asked, nothing else is).
@@ -42,8 +42,14 @@ needs_of() {
       need "chromium chromium-driver" "browser tests" has_browser
       need iproute2 "engines of their own for tests that break one" has_program ip
       need busybox-static "a small program to put into test images" has_busybox ;;
+    kubernetes)
+      need "docker.io iptables" "containerd and runc" has_program containerd runc ctr iptables
+      need iproute2 "the machine's addresses" has_program ip
+      need openssl "certificates of a test cluster" has_program openssl
+      need containernetworking-plugins "networks of pods" test -x /usr/lib/cni/bridge
+      need "gcc libc6-dev" "the program that holds a pod" has_compiler ;;
     rust | go) ;;
-    *) echo "setup.sh: run, image, test, rust or go; not $1" >&2; exit 2 ;;
+    *) echo "setup.sh: run, image, test, kubernetes, rust or go; not $1" >&2; exit 2 ;;
   esac
 }
 

@@ -1,0 +1,318 @@
+//! What a cluster and a node are made of on Kubernetes: from spec to objects, without a call.
+
+use crate::{files::Files, pod, user::User};
+use chainpool_agent::{
+    Audience, ClusterKey, Error, ImageRef, InstanceId, LABEL_CLUSTER, LABEL_GENERATION, Labels, LogType, NodeName, NodeSpec, Port,
+    Protocol, Result, Variable, network_name, volume_name,
+};
+use k8s_openapi::{
+    ByteString,
+    api::{
+        apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy},
+        core::v1::{
+            Namespace, PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service, ServicePort, ServiceSpec,
+            VolumeResourceRequirements,
+        },
+        networking::v1::{
+            NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+        },
+        policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// The name of what a namespace has one of. No node has it: node names have at most 20 characters.
+const WHOLE: &str = "chainpool-whole-namespace";
+/// What follows a node's name in the name of the service that publishes its ports; longer than any node name.
+const PUBLISHED: &str = "published-by-chainpool";
+/// The size that each claim asks for. A spec names none; what it is worth depends on the storage class.
+const CLAIM_BYTES: u64 = 2 << 30;
+
+/// Labels as Kubernetes takes them.
+pub(crate) fn label_map(labels: &Labels) -> BTreeMap<String, String> {
+    labels.to_map().into_iter().collect()
+}
+
+/// The namespace of one generation of a cluster. Its labels have the server refuse every pod that asks for a privilege.
+pub(crate) fn namespace(instance: InstanceId, key: &ClusterKey) -> Namespace {
+    let mut labels = label_map(&Labels::of_cluster(instance, key));
+    labels.extend(restricted());
+    Namespace {
+        metadata: ObjectMeta { name: Some(network_name(key)), labels: Some(labels), ..ObjectMeta::default() },
+        ..Namespace::default()
+    }
+}
+
+/// The labels that enforce restricted Pod Security.
+pub(crate) fn restricted() -> [(String, String); 2] {
+    ["enforce", "warn"].map(|mode| (format!("pod-security.kubernetes.io/{mode}"), "restricted".to_owned()))
+}
+
+fn metadata(key: &ClusterKey, name: impl Into<String>, labels: &Labels) -> ObjectMeta {
+    ObjectMeta { name: Some(name.into()), namespace: Some(network_name(key)), labels: Some(label_map(labels)), ..ObjectMeta::default() }
+}
+
+/// Closes a namespace: its pods speak with one another and with the name service.
+pub(crate) fn closing_policy(instance: InstanceId, key: &ClusterKey) -> NetworkPolicy {
+    let own = NetworkPolicyPeer { pod_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
+    let names = ["UDP", "TCP"].map(|protocol| NetworkPolicyPort {
+        port: Some(IntOrString::Int(53)),
+        protocol: Some(protocol.to_owned()),
+        ..NetworkPolicyPort::default()
+    });
+    NetworkPolicy {
+        metadata: metadata(key, WHOLE, &Labels::of_cluster(instance, key)),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector::default()),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(vec![NetworkPolicyIngressRule { from: Some(vec![own.clone()]), ports: None }]),
+            egress: Some(vec![
+                NetworkPolicyEgressRule { to: Some(vec![own]), ports: None },
+                NetworkPolicyEgressRule { to: None, ports: Some(names.to_vec()) },
+            ]),
+        }),
+    }
+}
+
+/// Has an emptying of machines take one node of a cluster at a time.
+pub(crate) fn budget(instance: InstanceId, key: &ClusterKey) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: metadata(key, WHOLE, &Labels::of_cluster(instance, key)),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(selector(&cluster_selector(key))),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The secret with which a machine pulls from a registry.
+pub(crate) fn login(namespace: &str, labels: BTreeMap<String, String>, registry: &str, user: &str, password: &str) -> Secret {
+    let config = json!({ "auths": { registry: { "username": user, "password": password } } });
+    let name = format!("chainpool-registry-login-{}", crate::files::digest(registry.as_bytes()));
+    Secret {
+        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), labels: Some(labels), ..ObjectMeta::default() },
+        type_: Some("kubernetes.io/dockerconfigjson".to_owned()),
+        data: Some(BTreeMap::from([(".dockerconfigjson".to_owned(), ByteString(config.to_string().into_bytes()))])),
+        ..Secret::default()
+    }
+}
+
+fn cluster_selector(key: &ClusterKey) -> BTreeMap<String, String> {
+    BTreeMap::from([(LABEL_CLUSTER.to_owned(), key.cluster.to_string()), (LABEL_GENERATION.to_owned(), key.generation.to_string())])
+}
+
+pub(crate) fn selector(labels: &BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels.clone()), ..LabelSelector::default() }
+}
+
+/// What a node is made from.
+pub(crate) struct Making<'a> {
+    pub(crate) instance: InstanceId,
+    pub(crate) key: &'a ClusterKey,
+    pub(crate) node: &'a NodeSpec,
+    pub(crate) image: &'a ImageRef,
+    /// The image that places files, where there are any.
+    pub(crate) tools: Option<&'a ImageRef>,
+    pub(crate) storage_class: Option<&'a str>,
+    /// The secret with which its image is pulled.
+    pub(crate) login: Option<&'a str>,
+}
+
+/// The objects of one node, in the order in which they are made.
+pub(crate) struct NodeObjects {
+    pub(crate) names: Service,
+    pub(crate) published: Option<Service>,
+    pub(crate) policy: Option<NetworkPolicy>,
+    pub(crate) secrets: Vec<Secret>,
+    pub(crate) claims: Vec<PersistentVolumeClaim>,
+    pub(crate) set: StatefulSet,
+}
+
+impl Making<'_> {
+    /// Renders a node's objects; refuses what cannot be had without privileges.
+    pub(crate) fn objects(&self, replicas: i32) -> Result<NodeObjects> {
+        let user = User::of(self.node)?;
+        if self.node.log.kind == LogType::Syslog {
+            return Err(Error::Unsupported(format!(
+                "send the output of node {} to a syslog server: the machines keep it; have the cluster's own log collector send it on, and \
+                 give the host logs of type local",
+                self.node.name
+            )));
+        }
+        let files = Files::of(self.node, user)?;
+        let template = pod::template(self, &files, user)?;
+        let set = StatefulSet {
+            metadata: metadata(self.key, self.node.name.as_str(), &self.labels().hash(&self.node.hash)),
+            spec: StatefulSetSpec {
+                replicas: Some(replicas),
+                service_name: Some(self.node.name.to_string()),
+                selector: selector(&self.node_selector()),
+                // One pod knows no order; with the default a pod that never got ready would hold up its own replacement.
+                pod_management_policy: Some("Parallel".to_owned()),
+                // Nothing restarts but by a verb of ours.
+                update_strategy: Some(StatefulSetUpdateStrategy { type_: Some("OnDelete".to_owned()), rolling_update: None }),
+                revision_history_limit: Some(1),
+                template,
+                ..StatefulSetSpec::default()
+            },
+            status: None,
+        };
+        let mut secrets = self.file_secrets(&files);
+        secrets.extend(self.variable_secret());
+        Ok(NodeObjects { names: self.names(), published: self.published(), policy: self.policy(), secrets, claims: self.claims(), set })
+    }
+
+    pub(crate) fn labels(&self) -> Labels {
+        Labels::of_cluster(self.instance, self.key).node(&self.node.name)
+    }
+
+    /// What finds a node's pod.
+    fn node_selector(&self) -> BTreeMap<String, String> {
+        label_map(&self.labels())
+    }
+
+    /// The service under whose name the other nodes find this one, from its first moment on.
+    fn names(&self) -> Service {
+        Service {
+            metadata: metadata(self.key, self.node.name.as_str(), &self.labels()),
+            spec: Some(ServiceSpec {
+                cluster_ip: Some("None".to_owned()),
+                selector: Some(self.node_selector()),
+                publish_not_ready_addresses: Some(true),
+                ..ServiceSpec::default()
+            }),
+            status: None,
+        }
+    }
+
+    /// The service that publishes the ports of users. Those of Chainpool itself are reached through the API server.
+    fn published(&self) -> Option<Service> {
+        let ports: Vec<_> = self
+            .user_ports()
+            .map(|(port, published)| ServicePort {
+                name: Some(port.name.clone()),
+                port: port.inside.into(),
+                target_port: Some(IntOrString::Int(port.inside.into())),
+                node_port: Some(published.into()),
+                protocol: Some(protocol(port).to_owned()),
+                ..ServicePort::default()
+            })
+            .collect();
+        (!ports.is_empty()).then(|| Service {
+            metadata: metadata(self.key, published_name(&self.node.name), &self.labels()),
+            spec: Some(ServiceSpec {
+                type_: Some("NodePort".to_owned()),
+                selector: Some(self.node_selector()),
+                ports: Some(ports),
+                publish_not_ready_addresses: Some(true),
+                ..ServiceSpec::default()
+            }),
+            status: None,
+        })
+    }
+
+    /// Opens the published ports in the closed namespace.
+    fn policy(&self) -> Option<NetworkPolicy> {
+        let ports: Vec<_> = self
+            .user_ports()
+            .map(|(port, _)| NetworkPolicyPort {
+                port: Some(IntOrString::Int(port.inside.into())),
+                protocol: Some(protocol(port).to_owned()),
+                ..NetworkPolicyPort::default()
+            })
+            .collect();
+        (!ports.is_empty()).then(|| NetworkPolicy {
+            metadata: metadata(self.key, self.node.name.as_str(), &self.labels()),
+            spec: Some(NetworkPolicySpec {
+                pod_selector: Some(selector(&self.node_selector())),
+                policy_types: Some(vec!["Ingress".to_owned()]),
+                ingress: Some(vec![NetworkPolicyIngressRule { from: None, ports: Some(ports) }]),
+                egress: None,
+            }),
+        })
+    }
+
+    fn user_ports(&self) -> impl Iterator<Item = (&Port, u16)> {
+        self.node.ports.iter().filter(|p| p.audience == Audience::User).filter_map(|p| p.published.map(|published| (p, published)))
+    }
+
+    fn file_secrets(&self, files: &Files) -> Vec<Secret> {
+        let labels = self.labels().hash(&self.node.hash);
+        files
+            .parts()
+            .iter()
+            .map(|part| Secret {
+                metadata: metadata(self.key, &part.secret, &labels),
+                immutable: Some(true),
+                data: Some(BTreeMap::from([(part.name.clone(), ByteString(part.bytes.expose().clone()))])),
+                ..Secret::default()
+            })
+            .collect()
+    }
+
+    /// The values of secret variables, which must not stand in the pod.
+    fn variable_secret(&self) -> Option<Secret> {
+        let data: BTreeMap<_, _> = self
+            .node
+            .env
+            .iter()
+            .filter_map(|(name, value)| match value {
+                Variable::Secret(text) => Some((name.clone(), ByteString(text.expose().clone().into_bytes()))),
+                Variable::Plain(_) => None,
+            })
+            .collect();
+        (!data.is_empty()).then(|| Secret {
+            metadata: metadata(self.key, variables_name(self.node), &self.labels().hash(&self.node.hash)),
+            data: Some(data),
+            ..Secret::default()
+        })
+    }
+
+    fn claims(&self) -> Vec<PersistentVolumeClaim> {
+        let claim = |name: String| PersistentVolumeClaim {
+            metadata: metadata(self.key, name, &self.labels()),
+            spec: Some(PersistentVolumeClaimSpec {
+                access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+                storage_class_name: self.storage_class.map(str::to_owned),
+                resources: Some(VolumeResourceRequirements {
+                    requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(CLAIM_BYTES.to_string()))])),
+                    limits: None,
+                }),
+                ..PersistentVolumeClaimSpec::default()
+            }),
+            status: None,
+        };
+        self.node.volumes.iter().map(|v| claim(volume_name(self.key, &self.node.name, &v.name))).collect()
+    }
+}
+
+/// The name of the service that publishes a node's ports.
+pub(crate) fn published_name(node: &NodeName) -> String {
+    format!("{node}-{PUBLISHED}")
+}
+
+/// The secret of a node's secret variables. Its name changes with the spec, so that a node still running is not given
+/// the next one's values.
+pub(crate) fn variables_name(node: &NodeSpec) -> String {
+    format!("{}-variables-{}", node.name, crate::files::digest(node.hash.0.as_bytes()))
+}
+
+/// The name of a node's pod.
+pub(crate) fn pod_name(node: &NodeName) -> String {
+    format!("{node}-0")
+}
+
+pub(crate) fn protocol(port: &Port) -> &'static str {
+    match port.protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
+    }
+}

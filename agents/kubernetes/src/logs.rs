@@ -1,0 +1,80 @@
+//! A node's output. The machines keep it as one stream, so what went to the error output is not told apart.
+
+use crate::{
+    KubernetesAgent,
+    build::pod_name,
+    pod::NODE,
+    server::{CALL, Server},
+};
+use bytes::Bytes;
+use chainpool_agent::{ClusterKey, Error, LogLine, LogQuery, LogStream, NodeName, Result, network_name};
+use futures::{AsyncBufRead, AsyncBufReadExt, StreamExt, stream};
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::{Api, api::LogParams};
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+impl KubernetesAgent {
+    pub(crate) async fn node_logs(&self, key: &ClusterKey, node: &NodeName, query: &LogQuery) -> Result<LogStream> {
+        let LogQuery { tail, since, follow } = query;
+        // Looked at first, so that an absent node is an error here and a foreign one's output is never read.
+        if self.pod_find(key, node).await?.is_none() {
+            return Err(Error::Refused(format!(
+                "node {node} has no pod {}/{}: it was not made, is stopped, or is gone",
+                network_name(key),
+                pod_name(node)
+            )));
+        }
+        let api: Api<Pod> = self.server.within(&network_name(key))?;
+        let params = LogParams {
+            container: Some(NODE.to_owned()),
+            follow: *follow,
+            tail_lines: tail.map(i64::from),
+            since_time: (*since > 0).then(|| Timestamp::from_second(*since).unwrap_or(Timestamp::MAX)),
+            ..LogParams::default()
+        };
+        let reader = self.server.call(CALL, api.log_stream(&pod_name(node), &params)).await.map_err(|fault| {
+            if fault.says("is waiting to start") {
+                return Error::Busy(format!("node {node} has said nothing yet: its container has not started"));
+            }
+            fault.into_error(&format!("show the log of node {node}"))
+        })?;
+        let lines = Lines { server: self.server.clone(), reader: Box::pin(reader), limit: (!follow).then_some(CALL), over: false };
+        Ok(stream::unfold(lines, async |mut lines| lines.next().await.map(|line| (line, lines))).boxed())
+    }
+}
+
+/// The server's bytes as lines. Without `follow` each must come within the limit of a call; a followed node may be
+/// silent for as long as it likes.
+struct Lines {
+    server: Arc<Server>,
+    reader: Pin<Box<dyn AsyncBufRead + Send>>,
+    limit: Option<Duration>,
+    over: bool,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Option<Result<LogLine>> {
+        if self.over {
+            return None;
+        }
+        let mut line = Vec::new();
+        let read = self.reader.read_until(b'\n', &mut line);
+        let read = match self.limit {
+            None => read.await,
+            Some(limit) => match tokio::time::timeout(limit, read).await {
+                Ok(read) => read,
+                Err(_) => return self.end("the log stopped in the middle"),
+            },
+        };
+        match read {
+            Ok(0) => None,
+            Ok(_) => Some(Ok(LogLine { stderr: false, bytes: Bytes::from(line) })),
+            Err(e) => self.end(&e.to_string()),
+        }
+    }
+
+    fn end(&mut self, why: &str) -> Option<Result<LogLine>> {
+        self.over = true;
+        Some(Err(Error::Unreachable(format!("{}: {why}", self.server.address()))))
+    }
+}

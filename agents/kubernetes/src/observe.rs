@@ -1,0 +1,144 @@
+//! What is ours on the cluster: one label-filtered listing a kind of object, over all namespaces.
+
+use crate::{
+    KubernetesAgent,
+    apply::{Part, labels_of},
+    life::Life,
+    server::CALL,
+};
+use chainpool_agent::{
+    ClusterId, Generation, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, Labels, NodeName, NodeState, Object, ObjectKind, Observation, Result,
+    Scope,
+};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{Namespace, PersistentVolumeClaim, Pod, Service},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{Resource, ResourceExt, api::ListParams};
+use serde::de::DeserializeOwned;
+use std::{collections::HashMap, fmt::Debug};
+
+/// Labels that a listing asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct Filter(String);
+
+impl Filter {
+    pub(crate) fn instance(instance: InstanceId) -> Self {
+        Self(format!("{LABEL_INSTANCE}={instance}"))
+    }
+
+    pub(crate) fn cluster(instance: InstanceId, cluster: ClusterId) -> Self {
+        Self::instance(instance).and(LABEL_CLUSTER, &cluster)
+    }
+
+    pub(crate) fn and(self, label: &str, value: &impl ToString) -> Self {
+        Self(format!("{},{label}={}", self.0, value.to_string()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn params(&self) -> ListParams {
+        ListParams::default().labels(&self.0)
+    }
+}
+
+/// What finds a node's pod in a listing.
+type NodeKey = (ClusterId, Generation, NodeName);
+
+impl KubernetesAgent {
+    /// Secrets are not listed: who may list them may read every secret of the cluster. They go with their namespace.
+    pub(crate) async fn objects_observe(&self, scope: Scope) -> Result<Observation> {
+        let filter = match scope {
+            Scope::Host => Filter::instance(self.instance),
+            Scope::Cluster(cluster) => Filter::cluster(self.instance, cluster),
+        };
+        let (namespaces, sets, pods, claims, services, policies, budgets) = tokio::try_join!(
+            self.list::<Namespace>(&filter),
+            self.list::<StatefulSet>(&filter),
+            self.list::<Pod>(&filter),
+            self.metadata_list::<PersistentVolumeClaim>(&filter, ObjectKind::Volume),
+            self.metadata_list::<Service>(&filter, ObjectKind::Part),
+            self.metadata_list::<NetworkPolicy>(&filter, ObjectKind::Part),
+            self.metadata_list::<PodDisruptionBudget>(&filter, ObjectKind::Part),
+        )?;
+        let pods: HashMap<NodeKey, Pod> = pods.into_iter().filter_map(|pod| Some((node_key(&labels_of(&pod)?)?, pod))).collect();
+        let mut objects: Vec<Object> = namespaces.iter().filter_map(|ns| object(ObjectKind::Network, ns, None)).collect();
+        objects.extend(sets.iter().filter_map(|set| {
+            let pod = labels_of(set).and_then(|labels| node_key(&labels)).and_then(|key| pods.get(&key));
+            object(ObjectKind::Node, set, Some(set_state(set, pod)))
+        }));
+        for parts in [claims, services, policies, budgets] {
+            objects.extend(parts);
+        }
+        Ok(Observation { objects })
+    }
+
+    async fn list<K>(&self, filter: &Filter) -> Result<Vec<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let call = self.server.all::<K>()?;
+        let list = self.server.call(CALL, call.list(&filter.params())).await;
+        Ok(list.map_err(|f| f.into_error(&format!("list {}", K::plural(&()))))?.items)
+    }
+
+    async fn metadata_list<K: Part>(&self, filter: &Filter, kind: ObjectKind) -> Result<Vec<Object>> {
+        let api = self.server.all::<K>()?;
+        let list = self.server.call(CALL, api.list_metadata(&filter.params())).await;
+        let list = list.map_err(|f| f.into_error(&format!("list {}", K::plural(&()))))?;
+        Ok(list.items.iter().filter_map(|item| object(kind, item, None)).collect())
+    }
+}
+
+fn node_key(labels: &Labels) -> Option<NodeKey> {
+    Some((labels.cluster, labels.generation, labels.node.clone()?))
+}
+
+fn object(kind: ObjectKind, object: &impl ResourceExt, state: Option<NodeState>) -> Option<Object> {
+    let name = object.namespace().map_or_else(|| object.name_any(), |namespace| format!("{namespace}/{}", object.name_any()));
+    let Some(labels) = labels_of(object) else {
+        tracing::warn!(%name, ?kind, "an object with this instance's label has no readable cluster labels: it is left alone");
+        return None;
+    };
+    let Labels { instance: _, cluster, generation, node, hash } = labels;
+    Some(Object { kind, name, id: object.uid().unwrap_or_default(), cluster, generation, node, hash, state })
+}
+
+/// A node's state by its set and its pod.
+fn set_state(set: &StatefulSet, pod: Option<&Pod>) -> NodeState {
+    if set.metadata.deletion_timestamp.is_some() {
+        return NodeState::Changing("removing".to_owned());
+    }
+    let wanted = set.spec.replicas.unwrap_or(1);
+    match (pod, wanted) {
+        (Some(pod), 1..) => Life::of(pod).node_state(),
+        (Some(_), _) => NodeState::Changing("stopping".to_owned()),
+        (None, 1..) => NodeState::Changing("it has no pod yet".to_owned()),
+        // Never changed since it was made with no pod. A code of 0 else: the one it ended with went with its pod.
+        (None, _) if set.metadata.generation == Some(1) => NodeState::Created,
+        (None, _) => NodeState::Exited(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn set(replicas: i32, generation: i64) -> StatefulSet {
+        let spec = json!({ "replicas": replicas, "selector": {}, "serviceName": "v0", "template": {} });
+        serde_json::from_value(json!({ "metadata": { "generation": generation }, "spec": spec })).expect("a set")
+    }
+
+    #[test]
+    fn a_set_without_a_pod_tells_whether_it_ever_ran() {
+        assert_eq!(set_state(&set(0, 1), None), NodeState::Created);
+        assert_eq!(set_state(&set(0, 2), None), NodeState::Exited(0));
+        assert!(matches!(set_state(&set(1, 1), None), NodeState::Changing(_)));
+        assert!(matches!(set_state(&set(0, 2), Some(&Pod::default())), NodeState::Changing(_)));
+    }
+}

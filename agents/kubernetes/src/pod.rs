@@ -1,0 +1,239 @@
+//! A node's pod, without a privilege.
+
+use crate::{
+    build::{Making, label_map, protocol, selector, variables_name},
+    files::{Files, OUTSIDE, PARTS, ROOT},
+    user::User,
+};
+use chainpool_agent::{Error, LABEL_CLUSTER, Labels, Result, Variable, volume_name};
+use k8s_openapi::{
+    api::core::v1::{
+        Affinity, Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, KeyToPath, LocalObjectReference,
+        NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaimVolumeSource, PodAffinityTerm,
+        PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
+        SecretKeySelector, SecretProjection, SecurityContext, Sysctl, Volume, VolumeMount, VolumeProjection, WeightedPodAffinityTerm,
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+};
+use std::collections::BTreeMap;
+
+/// The container that is the node.
+pub(crate) const NODE: &str = "node";
+/// The container that places its files.
+pub(crate) const PLACE: &str = "place-files";
+/// What a node is promised of a processor: little, because free ledgers idle.
+const CPU: &str = "20m";
+/// What placing files may use.
+const PLACE_MEMORY: u64 = 64 << 20;
+
+/// Renders a node's pod.
+pub(crate) fn template(making: &Making<'_>, files: &Files, user: User) -> Result<PodTemplateSpec> {
+    let node = making.node;
+    let place = match (files.is_empty(), making.tools) {
+        (true, _) => None,
+        (false, Some(tools)) => Some(vec![place(making, files, &tools.pinned)]),
+        (false, None) => return Err(Error::Refused(format!("node {}: no image was found that places its files", node.name))),
+    };
+    Ok(PodTemplateSpec {
+        metadata: Some(ObjectMeta { labels: Some(label_map(&making.labels().hash(&node.hash))), ..ObjectMeta::default() }),
+        spec: Some(PodSpec {
+            init_containers: place,
+            containers: vec![container(making, files)?],
+            volumes: Some(volumes(making, files)).filter(|v| !v.is_empty()),
+            security_context: Some(pod_security(making, user)),
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            image_pull_secrets: making.login.map(|name| vec![LocalObjectReference { name: name.to_owned() }]),
+            termination_grace_period_seconds: Some(node.stop_timeout.into()),
+            affinity: Some(affinity(making)),
+            ..PodSpec::default()
+        }),
+    })
+}
+
+fn container(making: &Making<'_>, files: &Files) -> Result<Container> {
+    let node = making.node;
+    let ports = node.ports.iter().map(|port| ContainerPort {
+        container_port: port.inside.into(),
+        protocol: Some(protocol(port).to_owned()),
+        ..ContainerPort::default()
+    });
+    let mut mounts: Vec<_> = node.volumes.iter().map(|v| mount(&volume_id(&v.name), &v.path)).collect();
+    mounts.extend(
+        files.outside.iter().map(|path| VolumeMount { sub_path: Some(path.trim_start_matches('/').to_owned()), ..mount(OUTSIDE, path) }),
+    );
+    let memory = i64::try_from(node.limits.memory_bytes).map_err(|_| {
+        Error::Refused(format!("node {}: {} bytes of memory are more than a cluster can count", node.name, node.limits.memory_bytes))
+    })?;
+    Ok(Container {
+        name: NODE.to_owned(),
+        image: Some(making.image.pinned.clone()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        command: Some(node.command.iter().map(|word| literal(word)).collect()).filter(|c: &Vec<_>| !c.is_empty()),
+        env: Some(node.env.iter().map(|(name, value)| variable(making, name, value)).collect()).filter(|e: &Vec<_>| !e.is_empty()),
+        ports: Some(ports.collect()).filter(|p: &Vec<_>| !p.is_empty()),
+        resources: Some(resources(&memory.to_string())),
+        security_context: Some(security(node.read_only_root)),
+        volume_mounts: Some(mounts).filter(|m| !m.is_empty()),
+        ..Container::default()
+    })
+}
+
+/// The container that places the node's files, as the node's user, before each start of the node.
+fn place(making: &Making<'_>, files: &Files, image: &str) -> Container {
+    let mut mounts = vec![VolumeMount { read_only: Some(true), ..mount("chainpool-parts", PARTS) }];
+    mounts.extend(making.node.volumes.iter().map(|v| mount(&volume_id(&v.name), &format!("{ROOT}{}", v.path))));
+    if !files.outside.is_empty() {
+        mounts.push(mount(OUTSIDE, &format!("{ROOT}/{OUTSIDE}")));
+    }
+    Container {
+        name: PLACE.to_owned(),
+        image: Some(image.to_owned()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        command: Some([vec!["/usr/bin/chainpool-place".to_owned()], files.arguments()].concat()),
+        resources: Some(resources(&PLACE_MEMORY.to_string())),
+        security_context: Some(security(true)),
+        // What it says is then in the pod's status.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        volume_mounts: Some(mounts),
+        ..Container::default()
+    }
+}
+
+fn volumes(making: &Making<'_>, files: &Files) -> Vec<Volume> {
+    let mut volumes: Vec<_> = making
+        .node
+        .volumes
+        .iter()
+        .map(|v| Volume {
+            name: volume_id(&v.name),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: volume_name(making.key, &making.node.name, &v.name),
+                read_only: None,
+            }),
+            ..Volume::default()
+        })
+        .collect();
+    if !files.is_empty() {
+        let source = |part: &&crate::files::Part| VolumeProjection {
+            secret: Some(SecretProjection {
+                name: part.secret.clone(),
+                items: Some(vec![KeyToPath { key: part.name.clone(), path: part.name.clone(), ..KeyToPath::default() }]),
+                optional: None,
+            }),
+            ..VolumeProjection::default()
+        };
+        volumes.push(Volume {
+            name: "chainpool-parts".to_owned(),
+            projected: Some(ProjectedVolumeSource {
+                sources: Some(files.parts().iter().map(source).collect()),
+                default_mode: Some(0o440),
+                ..ProjectedVolumeSource::default()
+            }),
+            ..Volume::default()
+        });
+    }
+    if !files.outside.is_empty() {
+        volumes.push(Volume { name: OUTSIDE.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() });
+    }
+    volumes
+}
+
+fn pod_security(making: &Making<'_>, user: User) -> PodSecurityContext {
+    // Kubernetes counts this one among the safe ones: it holds for the pod's own network alone.
+    let low = making.node.ports.iter().any(|p| p.inside < 1024);
+    let unprivileged = Sysctl { name: "net.ipv4.ip_unprivileged_port_start".to_owned(), value: "0".to_owned() };
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(user.uid.into()),
+        run_as_group: Some(user.gid.into()),
+        fs_group: Some(user.gid.into()),
+        // Always would give every file of the node to its group at each start, keys too.
+        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        sysctls: low.then(|| vec![unprivileged]),
+        ..PodSecurityContext::default()
+    }
+}
+
+pub(crate) fn security(read_only_root: bool) -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
+        read_only_root_filesystem: Some(read_only_root),
+        run_as_non_root: Some(true),
+        ..SecurityContext::default()
+    }
+}
+
+pub(crate) fn resources(memory: &str) -> ResourceRequirements {
+    let memory = ("memory".to_owned(), Quantity(memory.to_owned()));
+    ResourceRequirements {
+        limits: Some(BTreeMap::from([memory.clone()])),
+        requests: Some(BTreeMap::from([memory, ("cpu".to_owned(), Quantity(CPU.to_owned()))])),
+        claims: None,
+    }
+}
+
+/// Spreads a cluster over the machines where it can be, and goes to the named machine where one is named.
+fn affinity(making: &Making<'_>) -> Affinity {
+    let labels = Labels::of_cluster(making.instance, making.key);
+    let cluster = label_map(&labels).into_iter().filter(|(name, _)| name == LABEL_CLUSTER).collect();
+    let apart = PodAffinityTerm {
+        label_selector: Some(selector(&cluster)),
+        topology_key: "kubernetes.io/hostname".to_owned(),
+        ..PodAffinityTerm::default()
+    };
+    let machine = making.node.machine.as_ref().map(|machine| NodeAffinity {
+        required_during_scheduling_ignored_during_execution: Some(NodeSelector {
+            node_selector_terms: vec![NodeSelectorTerm {
+                match_fields: Some(vec![NodeSelectorRequirement {
+                    key: "metadata.name".to_owned(),
+                    operator: "In".to_owned(),
+                    values: Some(vec![machine.clone()]),
+                }]),
+                match_expressions: None,
+            }],
+        }),
+        ..NodeAffinity::default()
+    });
+    Affinity {
+        pod_anti_affinity: Some(PodAntiAffinity {
+            preferred_during_scheduling_ignored_during_execution: Some(vec![WeightedPodAffinityTerm {
+                pod_affinity_term: apart,
+                weight: 100,
+            }]),
+            ..PodAntiAffinity::default()
+        }),
+        node_affinity: machine,
+        pod_affinity: None,
+    }
+}
+
+fn variable(making: &Making<'_>, name: &str, value: &Variable) -> EnvVar {
+    match value {
+        Variable::Plain(text) => EnvVar { name: name.to_owned(), value: Some(literal(text)), value_from: None },
+        Variable::Secret(_) => EnvVar {
+            name: name.to_owned(),
+            value: None,
+            value_from: Some(EnvVarSource {
+                secret_key_ref: Some(SecretKeySelector { name: variables_name(making.node), key: name.to_owned(), optional: None }),
+                ..EnvVarSource::default()
+            }),
+        },
+    }
+}
+
+/// Kubernetes replaces `$(NAME)` and `$$` in commands and variables; doubled, a dollar stays one.
+fn literal(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+fn mount(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: volume.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
+}
+
+/// A volume's name in the pod; its own might be one of ours.
+fn volume_id(name: &str) -> String {
+    format!("volume-{name}")
+}
