@@ -148,7 +148,7 @@ impl Agent for MemoryAgent {
         self.ensure_process(key, node)?;
         yield_now().await;
         let name = node_object_name(key, &node.name);
-        self.world.place_files(&name, key, node);
+        self.world.place_files(&name, node);
         yield_now().await;
         match power {
             Power::Off => self.world.stop(&name),

@@ -294,7 +294,7 @@ impl World {
     }
 
     /// Writes the files of a node that was never started: whoever made it may have been cut off before they were there.
-    pub(crate) fn place_files(&self, name: &str, _key: &ClusterKey, node: &NodeSpec) {
+    pub(crate) fn place_files(&self, name: &str, node: &NodeSpec) {
         let mut state = self.state();
         if state.process(name).is_none_or(|process| process.state != NodeState::Created) {
             return;

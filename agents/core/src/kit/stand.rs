@@ -243,7 +243,7 @@ pub(super) fn values<'a>(said: &'a str, prefix: &str) -> Vec<&'a str> {
     said.lines().filter_map(|line| line.strip_prefix(prefix)?.strip_prefix('=')).collect()
 }
 
-pub(super) fn is_foreign<T>(result: Result<T>) -> bool {
+pub(super) fn is_foreign<T>(result: &Result<T>) -> bool {
     matches!(result, Err(Error::Foreign(_)))
 }
 
