@@ -45,7 +45,12 @@ impl Manager<'_> {
                     Some(id) => break id,
                     None => {}
                 },
-                Some(found) if found.labels.as_ref().is_none_or(|l| (Labels { hash: None, ..l.clone() }) != (Labels { hash: None, ..labels.clone() })) => {
+                Some(found)
+                    if found
+                        .labels
+                        .as_ref()
+                        .is_none_or(|l| (Labels { hash: None, ..l.clone() }) != (Labels { hash: None, ..labels.clone() })) =>
+                {
                     return Err(Error::Foreign(format!("service {name}")));
                 }
                 Some(found) => {

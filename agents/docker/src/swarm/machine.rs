@@ -16,8 +16,10 @@ pub(super) struct Seen {
 impl Manager<'_> {
     pub(super) async fn machines(&self) -> Result<Vec<Seen>> {
         let docker = self.docker().await?;
-        let nodes =
-            self.call(docker.list_nodes(None::<bollard::query_parameters::ListNodesOptions>)).await.map_err(|f| f.into_error("list its machines"))?;
+        let nodes = self
+            .call(docker.list_nodes(None::<bollard::query_parameters::ListNodesOptions>))
+            .await
+            .map_err(|f| f.into_error("list its machines"))?;
         let mut seen: Vec<_> = nodes.into_iter().map(Seen::from).collect();
         seen.sort_by(|a, b| (&a.machine.name, &a.machine.id).cmp(&(&b.machine.name, &b.machine.id)));
         Ok(seen)
@@ -31,7 +33,9 @@ impl Manager<'_> {
             None => all.into_iter().filter(Seen::takes_nodes).max_by_key(|seen| weight(object, &seen.machine.id)),
         };
         found.ok_or_else(|| match wanted {
-            Some(id) => Error::Refused(format!("{object}: the swarm has no machine {id} any more: reset the cluster, to make it elsewhere")),
+            Some(id) => {
+                Error::Refused(format!("{object}: the swarm has no machine {id} any more: reset the cluster, to make it elsewhere"))
+            }
             None => Error::Busy("no machine of the swarm takes nodes: all are drained or paused".to_owned()),
         })
     }
@@ -54,7 +58,8 @@ impl Seen {
 
 impl From<Node> for Seen {
     fn from(node: Node) -> Self {
-        let (spec, description, status) = (node.spec.unwrap_or_default(), node.description.unwrap_or_default(), node.status.unwrap_or_default());
+        let (spec, description, status) =
+            (node.spec.unwrap_or_default(), node.description.unwrap_or_default(), node.status.unwrap_or_default());
         let resources = description.resources.unwrap_or_default();
         let name = description.hostname.unwrap_or_default();
         let away = match status.state {

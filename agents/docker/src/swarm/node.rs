@@ -7,8 +7,9 @@ use super::{
     task::{Course, Task, newest},
 };
 use crate::{
-    dial, logs,
+    dial,
     engine::{PULL, SETTLE, look_again},
+    logs,
     observe::Filter,
 };
 use bollard::{
@@ -136,6 +137,10 @@ impl Manager<'_> {
         let network = self.network_id(key).await?;
         let mut spec = node_service(self.hands.instance, key, node, image, machine, &network)?;
         self.record_ensure(key, node, machine).await?;
+        if let Some(hands) = self.reached().await.get(machine) {
+            // Where the engine can be asked, a volume of that name that is not ours is seen before anything is written to it.
+            hands.volumes_ensure(key, node).await?;
+        }
         if self.files_place(key, node, machine).await? == Outcome::Removed {
             return Ok(false);
         }
@@ -315,7 +320,9 @@ impl Manager<'_> {
         }
         let tasks = self.node_tasks(key, node).await?;
         let Some(task) = newest(tasks.iter().filter(|t| t.container.is_some())) else {
-            return Err(Error::Refused(format!("node {node} has no log: it was not started, and a swarm removes the log of a node that is stopped")));
+            return Err(Error::Refused(format!(
+                "node {node} has no log: it was not started, and a swarm removes the log of a node that is stopped"
+            )));
         };
         let docker = self.docker().await?;
         let options = LogsOptionsBuilder::default()

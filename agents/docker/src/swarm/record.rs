@@ -111,7 +111,8 @@ impl Manager<'_> {
 
     pub(super) async fn record_remove(&self, record: &Record) -> Result<()> {
         let docker = self.docker().await?;
-        absent_is_fine(self.call(docker.delete_config(&record.id)).await).map_err(|f| f.into_error(&format!("remove the config {}", record.name)))
+        absent_is_fine(self.call(docker.delete_config(&record.id)).await)
+            .map_err(|f| f.into_error(&format!("remove the config {}", record.name)))
     }
 }
 

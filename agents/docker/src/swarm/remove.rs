@@ -119,7 +119,8 @@ impl Manager<'_> {
     /// Removes the volumes on one engine; its containers, which the swarm removes, must be gone before.
     async fn engine_left(&self, hands: &DockerAgent, doomed: &Doomed) -> Result<Vec<String>> {
         let of_it = |object: &Object| object.generation <= doomed.through;
-        let mut left: Vec<String> = silent_is_busy(hands.containers_list(&doomed.filter).await)?.into_iter().filter(of_it).map(|c| c.name).collect();
+        let mut left: Vec<String> =
+            silent_is_busy(hands.containers_list(&doomed.filter).await)?.into_iter().filter(of_it).map(|c| c.name).collect();
         if !doomed.volumes || !left.is_empty() {
             return Ok(left);
         }
@@ -153,7 +154,11 @@ impl Manager<'_> {
             labels,
             image: self.tools_image().await?.pinned,
             machine: record.machine.clone(),
-            command: ["/usr/bin/chainpool-place", "--wipe"].into_iter().chain(folders.iter().map(|(_, path)| path.as_str())).map(str::to_owned).collect(),
+            command: ["/usr/bin/chainpool-place", "--wipe"]
+                .into_iter()
+                .chain(folders.iter().map(|(_, path)| path.as_str()))
+                .map(str::to_owned)
+                .collect(),
             mounts: folders.iter().map(|(volume, path)| volume_mount(instance, &key, node, volume, path)).collect(),
             secrets: Vec::new(),
         };
@@ -168,7 +173,9 @@ impl Manager<'_> {
         for network in self.hands.networks_list(&doomed.filter).await?.into_iter().filter(|n| n.generation <= doomed.through) {
             match self.hands.network_remove(&network.id).await {
                 Ok(()) => left.push(network.name),
-                Err(fault) if fault.says("in use by") || fault.says("active endpoints") => left.push(format!("{} is still in use", network.name)),
+                Err(fault) if fault.says("in use by") || fault.says("active endpoints") => {
+                    left.push(format!("{} is still in use", network.name))
+                }
                 Err(fault) => return Err(fault.into_error(&format!("remove {}", network.name))),
             }
         }

@@ -4,9 +4,8 @@ use crate::container::{log_config, variable};
 use bollard::models::{
     EndpointPortConfig, EndpointPortConfigProtocolEnum as Transport, EndpointPortConfigPublishModeEnum, EndpointSpec, EndpointSpecModeEnum,
     Limit, Mount, MountType, MountVolumeOptions, NetworkAttachmentConfig, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated,
-    ServiceSpecModeReplicatedJob, TaskSpec, TaskSpecContainerSpec, TaskSpecContainerSpecFile, TaskSpecContainerSpecPrivileges,
-    TaskSpecContainerSpecSecrets, TaskSpecLogDriver, TaskSpecPlacement, TaskSpecResources, TaskSpecRestartPolicy,
-    TaskSpecRestartPolicyConditionEnum as Restart,
+    TaskSpec, TaskSpecContainerSpec, TaskSpecContainerSpecFile, TaskSpecContainerSpecPrivileges, TaskSpecContainerSpecSecrets,
+    TaskSpecLogDriver, TaskSpecPlacement, TaskSpecResources, TaskSpecRestartPolicy, TaskSpecRestartPolicyConditionEnum as Restart,
 };
 use chainpool_agent::{
     ClusterKey, Error, ImageRef, InstanceId, Labels, NodeName, NodeSpec, Port, Protocol, Result, node_object_name, volume_name,
@@ -95,12 +94,7 @@ pub(super) fn node_service(
 pub(super) fn job_service(job: Job) -> ServiceSpec {
     let Job { name, labels, image, machine, command, mounts, secrets } = job;
     let secrets = secrets.into_iter().map(|(id, name, file)| TaskSpecContainerSpecSecrets {
-        file: Some(TaskSpecContainerSpecFile {
-            name: Some(file),
-            uid: Some("0".to_owned()),
-            gid: Some("0".to_owned()),
-            mode: Some(0o400),
-        }),
+        file: Some(TaskSpecContainerSpecFile { name: Some(file), uid: Some("0".to_owned()), gid: Some("0".to_owned()), mode: Some(0o400) }),
         secret_id: Some(id),
         secret_name: Some(name),
     });
@@ -127,10 +121,8 @@ pub(super) fn job_service(job: Job) -> ServiceSpec {
             placement: Some(pinned_to(&machine)),
             ..TaskSpec::default()
         }),
-        mode: Some(ServiceSpecMode {
-            replicated_job: Some(ServiceSpecModeReplicatedJob { max_concurrent: Some(1), total_completions: Some(1) }),
-            ..ServiceSpecMode::default()
-        }),
+        // Not a replicated job: engines of 20.10 never remove the task and container of a job that was done.
+        mode: Some(replicas(1)),
         ..ServiceSpec::default()
     }
 }

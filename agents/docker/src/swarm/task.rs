@@ -1,10 +1,7 @@
 //! Tasks: what a swarm makes of a service, one a life of its process.
 
 use super::{manager::Manager, service::LABEL_PART};
-use crate::{
-    engine::LASTING,
-    observe::Filter,
-};
+use crate::{engine::LASTING, observe::Filter};
 use bollard::{
     models::{Task as Listed, TaskState},
     query_parameters::ListTasksOptionsBuilder,
@@ -113,7 +110,7 @@ impl Manager<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bollard::models::{TaskStatus, TaskSpec, TaskSpecContainerSpec};
+    use bollard::models::{TaskSpec, TaskSpecContainerSpec, TaskStatus};
     use chainpool_agent::{ClusterId, ClusterKey, InstanceId};
 
     fn task(id: &str, at: &str, state: TaskState, err: &str) -> Task {

@@ -1,0 +1,172 @@
+//! What the kit needs of a swarm, past the agent.
+
+use crate::bed::Bed;
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use bollard::{
+    errors::Error as Bollard,
+    models::{
+        Ipam, IpamConfig, NetworkCreateRequest, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec,
+        VolumeCreateRequest,
+    },
+    query_parameters::{InspectServiceOptions, RemoveVolumeOptionsBuilder},
+};
+use chainpool_agent::{
+    Agent, ClusterKey, InstanceId, NetworkSpec, NodeSpec, ObjectKind,
+    kit::{Foreign, Ground, GroundResult},
+    network_name, node_object_name, volume_name,
+};
+use chainpool_agent_docker::SwarmAgent;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+
+/// The column of the table.
+pub(crate) const NAME: &str = "Swarm";
+
+pub(crate) struct SwarmGround {
+    bed: Bed,
+    /// Counts subnets and ports; a random start keeps two runs on one swarm apart.
+    count: AtomicU16,
+}
+
+impl SwarmGround {
+    pub(crate) fn new(bed: Bed) -> Self {
+        Self { bed, count: AtomicU16::new(rand::random_range(0..1024)) }
+    }
+
+    pub(crate) async fn close(self) -> Result<()> {
+        self.bed.close().await
+    }
+
+    fn next(&self) -> u16 {
+        self.count.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn subnet(&self) -> String {
+        let slot = self.next() % 1024;
+        format!("10.211.{}.{}/26", slot / 4, slot % 4 * 64)
+    }
+
+    async fn foreign_service(&self, name: &str) -> Result<String> {
+        let container = TaskSpecContainerSpec {
+            image: Some(self.bed.image.pinned.clone()),
+            command: Some(["/bin/busybox", "sleep", "1000"].map(str::to_owned).to_vec()),
+            ..TaskSpecContainerSpec::default()
+        };
+        let spec = ServiceSpec {
+            name: Some(name.to_owned()),
+            task_template: Some(TaskSpec { container_spec: Some(container), ..TaskSpec::default() }),
+            mode: Some(ServiceSpecMode { replicated: Some(ServiceSpecModeReplicated { replicas: Some(1) }), ..ServiceSpecMode::default() }),
+            ..ServiceSpec::default()
+        };
+        self.bed.machines[0].create_service(spec, None).await?.id.context("a service has an id")
+    }
+}
+
+#[async_trait]
+impl Ground for SwarmGround {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn connect(&self, instance: InstanceId) -> chainpool_agent::Result<Arc<dyn Agent>> {
+        Ok(Arc::new(SwarmAgent::connect(&self.bed.connection(instance))?))
+    }
+
+    fn images(&self) -> Vec<String> {
+        vec![self.bed.image.name.clone()]
+    }
+
+    fn network(&self) -> NetworkSpec {
+        NetworkSpec { subnet: Some(self.subnet().parse().expect("a subnet was written")) }
+    }
+
+    fn port(&self) -> u16 {
+        20_000 + self.next() % 10_000
+    }
+
+    async fn foreign_make(&self, kind: ObjectKind, key: &ClusterKey, node: &NodeSpec) -> GroundResult<Option<Foreign>> {
+        let object = node_object_name(key, &node.name);
+        let (name, id) = match kind {
+            ObjectKind::Node => (object.clone(), self.foreign_service(&object).await?),
+            ObjectKind::Part => {
+                let name = format!("{object}-place");
+                let id = self.foreign_service(&name).await?;
+                (name, id)
+            }
+            ObjectKind::Network => {
+                let config = IpamConfig { subnet: Some(self.subnet()), ..IpamConfig::default() };
+                let name = network_name(key);
+                let ipam = Ipam { config: Some(vec![config]), ..Ipam::default() };
+                let driver = Some("overlay".to_owned());
+                let request = NetworkCreateRequest { name: name.clone(), driver, ipam: Some(ipam), ..NetworkCreateRequest::default() };
+                (name, self.bed.machines[0].create_network(request).await?.id)
+            }
+            // On the machine that the node will be on: the kit's nodes alone go to the first.
+            ObjectKind::Volume => {
+                let name = volume_name(key, &node.name, &node.volumes.first().context("the node has no volume")?.name);
+                let request = VolumeCreateRequest { name: Some(name.clone()), ..VolumeCreateRequest::default() };
+                self.bed.machines[0].create_volume(request).await?;
+                (name.clone(), name)
+            }
+        };
+        Ok(Some(Foreign { kind, name, id }))
+    }
+
+    async fn foreign_look(&self, foreign: &Foreign) -> GroundResult<String> {
+        let manager = &self.bed.machines[0];
+        Ok(match foreign.kind {
+            ObjectKind::Node | ObjectKind::Part => {
+                format!("{:?}", manager.inspect_service(&foreign.id, None::<InspectServiceOptions>).await?.spec)
+            }
+            ObjectKind::Network => {
+                let found = manager.inspect_network(&foreign.id, None).await?;
+                format!("{:?} {:?} {:?}", found.name, found.labels, found.created)
+            }
+            ObjectKind::Volume => {
+                let found = manager.inspect_volume(&foreign.id).await?;
+                format!("{} {:?} {:?}", found.name, found.created_at, found.labels)
+            }
+        })
+    }
+
+    async fn foreign_remove(&self, foreign: &Foreign) -> GroundResult<()> {
+        let manager = &self.bed.machines[0];
+        let removed = match foreign.kind {
+            ObjectKind::Node | ObjectKind::Part => manager.delete_service(&foreign.id).await,
+            ObjectKind::Network => manager.remove_network(&foreign.id).await,
+            ObjectKind::Volume => manager.remove_volume(&foreign.id, Some(RemoveVolumeOptionsBuilder::default().build())).await,
+        };
+        match removed {
+            Ok(()) | Err(Bollard::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn restart(&self) -> GroundResult<bool> {
+        // The machine of the kit's nodes, which is the manager in use, too.
+        Ok(self.bed.change(&["stop", "1"])? && self.bed.change(&["start", "1"])?)
+    }
+
+    async fn leftovers(&self, instance: InstanceId) -> GroundResult<Vec<String>> {
+        Ok(self.bed.census(instance).await?.0)
+    }
+
+    fn exempt(&self, promise: &str) -> Option<String> {
+        (promise == "file-outside-volumes")
+            .then(|| "a swarm keeps files outside volumes only as its own objects, secrets included: refused with the reason".to_owned())
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(90)
+    }
+
+    fn at_once(&self) -> usize {
+        2
+    }
+}

@@ -1,0 +1,79 @@
+//! Machines that go away.
+
+use crate::yard::{RUN, SOON, STAY, Yard, eventually, node};
+use anyhow::{Result, ensure};
+use chainpool_agent::{Agent, Error, NodeState, Volumes};
+use std::time::Duration;
+
+/// The manager that is spoken to is killed: the next one is used, within the call.
+pub(crate) async fn manager_dies(yard: &Yard<'_>) -> Result<()> {
+    let machines = yard.machines().await?;
+    let key = yard.cluster().await?;
+    let stays = node("v0", &machines[1], STAY);
+    yard.ensure(&key, &stays, &RUN).await?;
+    let before = yard.agent.probe().await?.engine_id;
+    if !yard.bed.change(&["stop", "1"])? {
+        println!("SKIPPED: the managers of this swarm are not ours to kill");
+        return Ok(());
+    }
+    let after = async {
+        // The others choose a leader first; until then they speak for nobody.
+        eventually("another manager answers", SOON, async || match yard.agent.probe().await {
+            Ok(probe) => Ok(probe.engine_id == before),
+            Err(Error::Unreachable(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        })
+        .await?;
+        let made = node("v1", &machines[2], STAY);
+        eventually("a node is made", SOON, async || match yard.ensure(&key, &made, &RUN).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_transient() => Ok(false),
+            Err(error) => Err(error.into()),
+        })
+        .await?;
+        ensure!(yard.state(&key, &made).await? == NodeState::Running);
+        yard.agent.drop_node(&key, &made.name, Volumes::Purge).await?;
+        Ok(())
+    };
+    let after = after.await;
+    yard.bed.change(&["start", "1"])?;
+    after
+}
+
+/// A machine's cable is pulled: its node's state is known to be unknown, nothing is deleted, and all is well when it is back.
+pub(crate) async fn machine_cut(yard: &Yard<'_>) -> Result<()> {
+    let machines = yard.machines().await?;
+    let key = yard.cluster().await?;
+    let (near, far) = (node("v0", &machines[0], STAY), node("v1", &machines[2], STAY));
+    yard.ensure(&key, &near, &RUN).await?;
+    yard.ensure(&key, &far, &RUN).await?;
+    if !yard.bed.change(&["cut", "3"])? {
+        println!("SKIPPED: the machines of this swarm are not ours to cut off");
+        return Ok(());
+    }
+    let away = async {
+        eventually("the swarm knows it", SOON, async || {
+            Ok(matches!(yard.state(&key, &far).await?, NodeState::Changing(why) if why.contains("is down")))
+        })
+        .await?;
+        ensure!(yard.state(&key, &near).await? == NodeState::Running);
+        let closed: Vec<_> = yard.agent.probe().await?.machines.into_iter().filter_map(|m| m.closed).collect();
+        ensure!(closed == ["down"], "{closed:?}");
+        for told in [yard.ensure(&key, &far, &RUN).await, yard.agent.drop_node(&key, &far.name, Volumes::Purge).await] {
+            ensure!(matches!(&told, Err(Error::Busy(why)) if why.contains("is down")), "{told:?}");
+        }
+        Ok(())
+    };
+    let away = away.await;
+    yard.bed.change(&["heal", "3"])?;
+    away?;
+    eventually("the machine is back", SOON, async || Ok(yard.agent.probe().await?.machines.iter().all(|m| m.closed.is_none()))).await?;
+    eventually("its node can go", Duration::from_secs(120), async || match yard.agent.drop_node(&key, &far.name, Volumes::Purge).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_transient() => Ok(false),
+        Err(error) => Err(error.into()),
+    })
+    .await?;
+    ensure!(yard.state(&key, &near).await? == NodeState::Running);
+    Ok(())
+}
