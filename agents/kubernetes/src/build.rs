@@ -316,3 +316,110 @@ pub(crate) fn protocol(port: &Port) -> &'static str {
         Protocol::Udp => "UDP",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainpool_agent::{File, Limits, LogConfig, SpecHash, Volume};
+
+    fn node() -> NodeSpec {
+        let file = |path: &str, once| File {
+            path: path.into(),
+            content: chainpool_agent::Secret::new(b"content".to_vec()),
+            mode: 0o600,
+            owner: (1000, 1001),
+            secret: true,
+            once,
+        };
+        let port =
+            |name: &str, inside, audience, published| Port { name: name.into(), inside, protocol: Protocol::Tcp, audience, published };
+        NodeSpec {
+            name: NodeName::parse("v0").expect("a node name"),
+            images: vec!["a/node:1".into()],
+            command: vec!["/usr/bin/node".into(), "--home=$HOME".into()],
+            user: Some("1000:1001".into()),
+            env: BTreeMap::from([
+                ("OPEN".to_owned(), Variable::Plain("plain".into())),
+                ("HIDDEN".to_owned(), Variable::Secret(chainpool_agent::Secret::new("hidden".into()))),
+            ]),
+            files: vec![file("/data/config/app", false), file("/data/state", true), file("/etc/node/outside", false)],
+            volumes: vec![Volume { name: "data".into(), path: "/data".into() }],
+            ports: vec![
+                port("rpc", 26_657, Audience::User, Some(30_001)),
+                port("p2p", 26_656, Audience::Peers, None),
+                port("admin", 443, Audience::Control, Some(30_002)),
+            ],
+            limits: Limits { memory_bytes: 256 << 20, processes: 512 },
+            read_only_root: false,
+            machine: None,
+            log: LogConfig::default(),
+            stop_signal: "SIGTERM".into(),
+            stop_timeout: 10,
+            hash: SpecHash("0123456789abcdef0123456789abcdef".into()),
+        }
+    }
+
+    fn ids() -> (InstanceId, ClusterKey) {
+        let id = |n: u128| chainpool_agent::ClusterId(uuid::Uuid::from_u128(n));
+        (InstanceId(uuid::Uuid::from_u128(1)), ClusterKey { cluster: id(0xabcd), generation: 2 })
+    }
+
+    fn objects(node: &NodeSpec, replicas: i32) -> Result<NodeObjects> {
+        let (instance, key) = ids();
+        let image = ImageRef { name: "a/node:1".into(), pinned: "docker.io/a/node@sha256:0".into() };
+        let tools = ImageRef { name: "chainpool/tools:1".into(), pinned: "chainpool/tools:1".into() };
+        Making { instance, key: &key, node, image: &image, tools: Some(&tools), storage_class: Some("fast"), login: Some("login") }
+            .objects(replicas)
+    }
+
+    #[test]
+    fn a_cluster_is_a_closed_and_restricted_namespace() {
+        let (instance, key) = ids();
+        insta::assert_json_snapshot!("namespace", namespace(instance, &key));
+        insta::assert_json_snapshot!("closing_policy", closing_policy(instance, &key));
+        insta::assert_json_snapshot!("budget", budget(instance, &key));
+    }
+
+    #[test]
+    fn a_node_is_a_set_of_one_pod_without_privileges() {
+        let NodeObjects { names, published, policy, secrets, claims, set } = objects(&node(), 1).expect("objects");
+        insta::assert_json_snapshot!("names", names);
+        insta::assert_json_snapshot!("published", published);
+        insta::assert_json_snapshot!("policy", policy);
+        insta::assert_json_snapshot!("claims", claims);
+        insta::assert_json_snapshot!("set", set);
+        // Their content changes with the tar crate; what the pod refers to is there.
+        let text = serde_json::to_string(&set).expect("json");
+        assert!(secrets.len() == 3 && secrets.iter().all(|s| s.metadata.name.as_ref().is_some_and(|name| text.contains(name))));
+        assert!(!text.contains("hidden"));
+    }
+
+    #[test]
+    fn no_port_but_a_users_is_published() {
+        let mut node = node();
+        node.ports.remove(0);
+        let made = objects(&node, 0).expect("objects");
+        assert!(made.published.is_none() && made.policy.is_none());
+    }
+
+    #[test]
+    fn what_needs_root_or_a_syslog_server_is_refused() {
+        let with = |change: fn(&mut NodeSpec)| {
+            let mut node = node();
+            change(&mut node);
+            objects(&node, 1).err()
+        };
+        assert!(matches!(with(|n| n.user = Some("postgres".into())), Some(Error::Refused(_))));
+        assert!(matches!(with(|n| n.files[0].mode = 0o4755), Some(Error::Refused(_))));
+        assert!(matches!(with(|n| n.read_only_root = true), Some(Error::Refused(_))));
+        assert!(matches!(with(|n| n.log.kind = LogType::Syslog), Some(Error::Unsupported(_))));
+        assert!(with(|n| n.user = None).is_none());
+        assert!(matches!(
+            with(|n| {
+                n.user = Some("0:0".into());
+                n.files[0].owner = (5, 5);
+            }),
+            Some(Error::Refused(_))
+        ));
+    }
+}

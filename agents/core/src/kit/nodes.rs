@@ -79,7 +79,8 @@ async fn made_at_once(stand: &Stand<'_>) -> Kept {
 }
 
 async fn variables(stand: &Stand<'_>) -> Kept {
-    let mut node = stand.node("v0", &[Step::Variable("OPEN".into()), Step::Variable("HIDDEN".into()), Step::Say("told".into()), Step::Stay]);
+    let mut node =
+        stand.node("v0", &[Step::Variable("OPEN".into()), Step::Variable("HIDDEN".into()), Step::Say("told".into()), Step::Stay]);
     let hidden = r#"two words, a "quote" and a $sign"#;
     node.env.insert("OPEN".into(), Variable::Plain("plain".into()));
     node.env.insert("HIDDEN".into(), Variable::Secret(Secret::new(hidden.into())));

@@ -10,7 +10,9 @@ use super::{
     promise, promised,
     stand::{RUN, hashed, values},
 };
-use crate::{Agent, ClusterKey, File, Incarnation, LogQuery, NetworkSpec, NodeSpec, NodeState, ObjectKind, Power, Result, Scope, Secret, Volumes};
+use crate::{
+    Agent, ClusterKey, File, Incarnation, LogQuery, NetworkSpec, NodeSpec, NodeState, ObjectKind, Power, Result, Scope, Secret, Volumes,
+};
 use futures::TryStreamExt;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{sync::Arc, time::Duration};
@@ -88,8 +90,7 @@ impl<'s> Journey<'s> {
                 ],
             );
             let content = Secret::new(b"fresh".to_vec());
-            node.files =
-                vec![File { path: "/data/state".into(), content, mode: 0o640, owner: (1000, 1001), secret: true, once: true }];
+            node.files = vec![File { path: "/data/state".into(), content, mode: 0o640, owner: (1000, 1001), secret: true, once: true }];
             hashed(node)
         };
         let (first, second) = (node("first"), node("second"));
