@@ -161,7 +161,7 @@ command_of() {
       --requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group --requestheader-extra-headers-prefix=X-Remote-Extra-
       --proxy-client-cert-file="$p/front-proxy-client.crt" --proxy-client-key-file="$p/front-proxy-client.key"
       --service-account-issuer=https://kubernetes.default.svc.cluster.local --service-account-key-file="$p/sa.pub"
-      --service-account-signing-key-file="$p/sa.key" --service-cluster-ip-range="$SERVICE_CIDR" --authorization-mode=Node,RBAC
+      --service-account-signing-key-file="$p/sa.key" --service-cluster-ip-range="$SERVICE_CIDR" --authorization-mode="Node,RBAC"
       --enable-admission-plugins=NodeRestriction --allow-privileged=true) ;;
     kube-controller-manager) COMMAND=(kube-controller-manager "${auth[@]}" --use-service-account-credentials=true --kube-api-qps=300 --kube-api-burst=600
       --root-ca-file="$p/ca.crt" --service-account-private-key-file="$p/sa.key" --cluster-signing-cert-file="$p/ca.crt" --cluster-signing-key-file="$p/ca.key") ;;

@@ -1,22 +1,22 @@
-//! What a cluster and a node are made of on Kubernetes: from spec to objects, without a call.
+//! What a node is made of on Kubernetes: from spec to objects, without a call.
 
-use crate::{files::Files, pod, user::User};
+use crate::{
+    files::{Files, digest},
+    pod,
+    user::User,
+};
 use chainpool_agent::{
-    Audience, ClusterKey, Error, ImageRef, InstanceId, LABEL_CLUSTER, LABEL_GENERATION, Labels, LogType, NodeName, NodeSpec, Port,
-    Protocol, Result, Variable, network_name, volume_name,
+    Audience, ClusterKey, Error, ImageRef, InstanceId, Labels, LogType, NodeName, NodeSpec, Port, Protocol, Result, Variable, network_name,
+    volume_name,
 };
 use k8s_openapi::{
     ByteString,
     api::{
         apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy},
         core::v1::{
-            Namespace, PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service, ServicePort, ServiceSpec,
-            VolumeResourceRequirements,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service, ServicePort, ServiceSpec, VolumeResourceRequirements,
         },
-        networking::v1::{
-            NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
-        },
-        policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
+        networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec},
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -24,11 +24,8 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use serde_json::json;
 use std::collections::BTreeMap;
 
-/// The name of what a namespace has one of. No node has it: node names have at most 20 characters.
-const WHOLE: &str = "chainpool-whole-namespace";
 /// What follows a node's name in the name of the service that publishes its ports; longer than any node name.
 const PUBLISHED: &str = "published-by-chainpool";
 /// The size that each claim asks for. A spec names none; what it is worth depends on the storage class.
@@ -39,74 +36,8 @@ pub(crate) fn label_map(labels: &Labels) -> BTreeMap<String, String> {
     labels.to_map().into_iter().collect()
 }
 
-/// The namespace of one generation of a cluster. Its labels have the server refuse every pod that asks for a privilege.
-pub(crate) fn namespace(instance: InstanceId, key: &ClusterKey) -> Namespace {
-    let mut labels = label_map(&Labels::of_cluster(instance, key));
-    labels.extend(restricted());
-    Namespace {
-        metadata: ObjectMeta { name: Some(network_name(key)), labels: Some(labels), ..ObjectMeta::default() },
-        ..Namespace::default()
-    }
-}
-
-/// The labels that enforce restricted Pod Security.
-pub(crate) fn restricted() -> [(String, String); 2] {
-    ["enforce", "warn"].map(|mode| (format!("pod-security.kubernetes.io/{mode}"), "restricted".to_owned()))
-}
-
-fn metadata(key: &ClusterKey, name: impl Into<String>, labels: &Labels) -> ObjectMeta {
+pub(crate) fn metadata(key: &ClusterKey, name: impl Into<String>, labels: &Labels) -> ObjectMeta {
     ObjectMeta { name: Some(name.into()), namespace: Some(network_name(key)), labels: Some(label_map(labels)), ..ObjectMeta::default() }
-}
-
-/// Closes a namespace: its pods speak with one another and with the name service.
-pub(crate) fn closing_policy(instance: InstanceId, key: &ClusterKey) -> NetworkPolicy {
-    let own = NetworkPolicyPeer { pod_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
-    let names = ["UDP", "TCP"].map(|protocol| NetworkPolicyPort {
-        port: Some(IntOrString::Int(53)),
-        protocol: Some(protocol.to_owned()),
-        ..NetworkPolicyPort::default()
-    });
-    NetworkPolicy {
-        metadata: metadata(key, WHOLE, &Labels::of_cluster(instance, key)),
-        spec: Some(NetworkPolicySpec {
-            pod_selector: Some(LabelSelector::default()),
-            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
-            ingress: Some(vec![NetworkPolicyIngressRule { from: Some(vec![own.clone()]), ports: None }]),
-            egress: Some(vec![
-                NetworkPolicyEgressRule { to: Some(vec![own]), ports: None },
-                NetworkPolicyEgressRule { to: None, ports: Some(names.to_vec()) },
-            ]),
-        }),
-    }
-}
-
-/// Has an emptying of machines take one node of a cluster at a time.
-pub(crate) fn budget(instance: InstanceId, key: &ClusterKey) -> PodDisruptionBudget {
-    PodDisruptionBudget {
-        metadata: metadata(key, WHOLE, &Labels::of_cluster(instance, key)),
-        spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(1)),
-            selector: Some(selector(&cluster_selector(key))),
-            ..PodDisruptionBudgetSpec::default()
-        }),
-        status: None,
-    }
-}
-
-/// The secret with which a machine pulls from a registry.
-pub(crate) fn login(namespace: &str, labels: BTreeMap<String, String>, registry: &str, user: &str, password: &str) -> Secret {
-    let config = json!({ "auths": { registry: { "username": user, "password": password } } });
-    let name = format!("chainpool-registry-login-{}", crate::files::digest(registry.as_bytes()));
-    Secret {
-        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), labels: Some(labels), ..ObjectMeta::default() },
-        type_: Some("kubernetes.io/dockerconfigjson".to_owned()),
-        data: Some(BTreeMap::from([(".dockerconfigjson".to_owned(), ByteString(config.to_string().into_bytes()))])),
-        ..Secret::default()
-    }
-}
-
-fn cluster_selector(key: &ClusterKey) -> BTreeMap<String, String> {
-    BTreeMap::from([(LABEL_CLUSTER.to_owned(), key.cluster.to_string()), (LABEL_GENERATION.to_owned(), key.generation.to_string())])
 }
 
 pub(crate) fn selector(labels: &BTreeMap<String, String>) -> LabelSelector {
@@ -302,7 +233,7 @@ pub(crate) fn published_name(node: &NodeName) -> String {
 /// The secret of a node's secret variables. Its name changes with the spec, so that a node still running is not given
 /// the next one's values.
 pub(crate) fn variables_name(node: &NodeSpec) -> String {
-    format!("{}-variables-{}", node.name, crate::files::digest(node.hash.0.as_bytes()))
+    format!("{}-variables-{}", node.name, digest(node.hash.0.as_bytes()))
 }
 
 /// The name of a node's pod.
@@ -370,14 +301,6 @@ mod tests {
         let tools = ImageRef { name: "chainpool/tools:1".into(), pinned: "chainpool/tools:1".into() };
         Making { instance, key: &key, node, image: &image, tools: Some(&tools), storage_class: Some("fast"), login: Some("login") }
             .objects(replicas)
-    }
-
-    #[test]
-    fn a_cluster_is_a_closed_and_restricted_namespace() {
-        let (instance, key) = ids();
-        insta::assert_json_snapshot!("namespace", namespace(instance, &key));
-        insta::assert_json_snapshot!("closing_policy", closing_policy(instance, &key));
-        insta::assert_json_snapshot!("budget", budget(instance, &key));
     }
 
     #[test]
