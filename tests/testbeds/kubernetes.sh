@@ -161,7 +161,7 @@ command_of() {
       --requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group --requestheader-extra-headers-prefix=X-Remote-Extra-
       --proxy-client-cert-file="$p/front-proxy-client.crt" --proxy-client-key-file="$p/front-proxy-client.key"
       --service-account-issuer=https://kubernetes.default.svc.cluster.local --service-account-key-file="$p/sa.pub"
-      --service-account-signing-key-file="$p/sa.key" --service-cluster-ip-range="$SERVICE_CIDR" --authorization-mode=Node,RBAC
+      --service-account-signing-key-file="$p/sa.key" --service-cluster-ip-range="$SERVICE_CIDR" --authorization-mode="Node,RBAC"
       --enable-admission-plugins=NodeRestriction --allow-privileged=true) ;;
     kube-controller-manager) COMMAND=(kube-controller-manager "${auth[@]}" --use-service-account-credentials=true --kube-api-qps=300 --kube-api-burst=600
       --root-ca-file="$p/ca.crt" --service-account-private-key-file="$p/sa.key" --cluster-signing-cert-file="$p/ca.crt" --cluster-signing-key-file="$p/ca.key") ;;
@@ -233,7 +233,7 @@ up() {
   mkdir -p "$T"
   exec 9> "$T/lock"
   flock 9
-  if [ -e "$T/up" ] && [ "$(cat "$T/up")" = "$IP" ]; then
+  if [ -e "$T/up" ] && [ "$(cat "$T/up")" = "$(here)" ]; then
     local name
     for name in "${COMPONENTS[@]}"; do launch "$name"; done
     until_so 60 kube-apiserver "the API server" kc get --raw /readyz
@@ -255,8 +255,11 @@ up() {
   until_so 120 kubelet "the machine" kc wait --for=condition=Ready "node/$NODE" --timeout=1s
   until_so 120 kube-controller-manager "the name service" kc -n kube-system wait --for=condition=Available deploy/coredns --timeout=1s
   until_so 60 kube-controller-manager "the default service account" kc -n default get serviceaccount default
-  echo "$IP" > "$T/up"
+  here > "$T/up"
 }
+
+# here: the machine's address and start. After another start the rules and cgroups of an earlier one are gone.
+here() { echo "$IP $(cat /proc/sys/kernel/random/boot_id)"; }
 
 ports_free() {
   local port
@@ -358,7 +361,7 @@ status() {
 }
 
 ours() { [ -z "${CHAINPOOL_TEST_KUBECONFIG:-}" ] || cannot "CHAINPOOL_TEST_KUBECONFIG names a cluster that is not this script's"; }
-running() { [ -e "$T/up" ] || cannot "the cluster is not up: tests/testbeds/kubernetes.sh up"; IP=$(cat "$T/up"); }
+running() { [ -e "$T/up" ] || cannot "the cluster is not up: tests/testbeds/kubernetes.sh up"; read -r IP _ < "$T/up"; }
 
 verb=${1:-}
 [ $# = 0 ] || shift

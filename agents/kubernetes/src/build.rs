@@ -1,22 +1,22 @@
-//! What a cluster and a node are made of on Kubernetes: from spec to objects, without a call.
+//! What a node is made of on Kubernetes: from spec to objects, without a call.
 
-use crate::{files::Files, pod, user::User};
+use crate::{
+    files::{Files, digest},
+    pod,
+    user::User,
+};
 use chainpool_agent::{
-    Audience, ClusterKey, Error, ImageRef, InstanceId, LABEL_CLUSTER, LABEL_GENERATION, Labels, LogType, NodeName, NodeSpec, Port,
-    Protocol, Result, Variable, network_name, volume_name,
+    Audience, ClusterKey, Error, ImageRef, InstanceId, Labels, LogType, NodeName, NodeSpec, Port, Protocol, Result, Variable, network_name,
+    volume_name,
 };
 use k8s_openapi::{
     ByteString,
     api::{
         apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy},
         core::v1::{
-            Namespace, PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service, ServicePort, ServiceSpec,
-            VolumeResourceRequirements,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service, ServicePort, ServiceSpec, VolumeResourceRequirements,
         },
-        networking::v1::{
-            NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
-        },
-        policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
+        networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec},
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -24,11 +24,8 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use serde_json::json;
 use std::collections::BTreeMap;
 
-/// The name of what a namespace has one of. No node has it: node names have at most 20 characters.
-const WHOLE: &str = "chainpool-whole-namespace";
 /// What follows a node's name in the name of the service that publishes its ports; longer than any node name.
 const PUBLISHED: &str = "published-by-chainpool";
 /// The size that each claim asks for. A spec names none; what it is worth depends on the storage class.
@@ -39,74 +36,8 @@ pub(crate) fn label_map(labels: &Labels) -> BTreeMap<String, String> {
     labels.to_map().into_iter().collect()
 }
 
-/// The namespace of one generation of a cluster. Its labels have the server refuse every pod that asks for a privilege.
-pub(crate) fn namespace(instance: InstanceId, key: &ClusterKey) -> Namespace {
-    let mut labels = label_map(&Labels::of_cluster(instance, key));
-    labels.extend(restricted());
-    Namespace {
-        metadata: ObjectMeta { name: Some(network_name(key)), labels: Some(labels), ..ObjectMeta::default() },
-        ..Namespace::default()
-    }
-}
-
-/// The labels that enforce restricted Pod Security.
-pub(crate) fn restricted() -> [(String, String); 2] {
-    ["enforce", "warn"].map(|mode| (format!("pod-security.kubernetes.io/{mode}"), "restricted".to_owned()))
-}
-
-fn metadata(key: &ClusterKey, name: impl Into<String>, labels: &Labels) -> ObjectMeta {
+pub(crate) fn metadata(key: &ClusterKey, name: impl Into<String>, labels: &Labels) -> ObjectMeta {
     ObjectMeta { name: Some(name.into()), namespace: Some(network_name(key)), labels: Some(label_map(labels)), ..ObjectMeta::default() }
-}
-
-/// Closes a namespace: its pods speak with one another and with the name service.
-pub(crate) fn closing_policy(instance: InstanceId, key: &ClusterKey) -> NetworkPolicy {
-    let own = NetworkPolicyPeer { pod_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
-    let names = ["UDP", "TCP"].map(|protocol| NetworkPolicyPort {
-        port: Some(IntOrString::Int(53)),
-        protocol: Some(protocol.to_owned()),
-        ..NetworkPolicyPort::default()
-    });
-    NetworkPolicy {
-        metadata: metadata(key, WHOLE, &Labels::of_cluster(instance, key)),
-        spec: Some(NetworkPolicySpec {
-            pod_selector: Some(LabelSelector::default()),
-            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
-            ingress: Some(vec![NetworkPolicyIngressRule { from: Some(vec![own.clone()]), ports: None }]),
-            egress: Some(vec![
-                NetworkPolicyEgressRule { to: Some(vec![own]), ports: None },
-                NetworkPolicyEgressRule { to: None, ports: Some(names.to_vec()) },
-            ]),
-        }),
-    }
-}
-
-/// Has an emptying of machines take one node of a cluster at a time.
-pub(crate) fn budget(instance: InstanceId, key: &ClusterKey) -> PodDisruptionBudget {
-    PodDisruptionBudget {
-        metadata: metadata(key, WHOLE, &Labels::of_cluster(instance, key)),
-        spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(1)),
-            selector: Some(selector(&cluster_selector(key))),
-            ..PodDisruptionBudgetSpec::default()
-        }),
-        status: None,
-    }
-}
-
-/// The secret with which a machine pulls from a registry.
-pub(crate) fn login(namespace: &str, labels: BTreeMap<String, String>, registry: &str, user: &str, password: &str) -> Secret {
-    let config = json!({ "auths": { registry: { "username": user, "password": password } } });
-    let name = format!("chainpool-registry-login-{}", crate::files::digest(registry.as_bytes()));
-    Secret {
-        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), labels: Some(labels), ..ObjectMeta::default() },
-        type_: Some("kubernetes.io/dockerconfigjson".to_owned()),
-        data: Some(BTreeMap::from([(".dockerconfigjson".to_owned(), ByteString(config.to_string().into_bytes()))])),
-        ..Secret::default()
-    }
-}
-
-fn cluster_selector(key: &ClusterKey) -> BTreeMap<String, String> {
-    BTreeMap::from([(LABEL_CLUSTER.to_owned(), key.cluster.to_string()), (LABEL_GENERATION.to_owned(), key.generation.to_string())])
 }
 
 pub(crate) fn selector(labels: &BTreeMap<String, String>) -> LabelSelector {
@@ -302,7 +233,7 @@ pub(crate) fn published_name(node: &NodeName) -> String {
 /// The secret of a node's secret variables. Its name changes with the spec, so that a node still running is not given
 /// the next one's values.
 pub(crate) fn variables_name(node: &NodeSpec) -> String {
-    format!("{}-variables-{}", node.name, crate::files::digest(node.hash.0.as_bytes()))
+    format!("{}-variables-{}", node.name, digest(node.hash.0.as_bytes()))
 }
 
 /// The name of a node's pod.
@@ -314,5 +245,104 @@ pub(crate) fn protocol(port: &Port) -> &'static str {
     match port.protocol {
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainpool_agent::{File, Limits, LogConfig, SpecHash, Volume};
+
+    fn node() -> NodeSpec {
+        let file = |path: &str, once| File {
+            path: path.into(),
+            content: chainpool_agent::Secret::new(b"content".to_vec()),
+            mode: 0o600,
+            owner: (1000, 1001),
+            secret: true,
+            once,
+        };
+        let port =
+            |name: &str, inside, audience, published| Port { name: name.into(), inside, protocol: Protocol::Tcp, audience, published };
+        NodeSpec {
+            name: NodeName::parse("v0").expect("a node name"),
+            images: vec!["a/node:1".into()],
+            command: vec!["/usr/bin/node".into(), "--home=$HOME".into()],
+            user: Some("1000:1001".into()),
+            env: BTreeMap::from([
+                ("OPEN".to_owned(), Variable::Plain("plain".into())),
+                ("HIDDEN".to_owned(), Variable::Secret(chainpool_agent::Secret::new("hidden".into()))),
+            ]),
+            files: vec![file("/data/config/app", false), file("/data/state", true), file("/etc/node/outside", false)],
+            volumes: vec![Volume { name: "data".into(), path: "/data".into() }],
+            ports: vec![
+                port("rpc", 26_657, Audience::User, Some(30_001)),
+                port("p2p", 26_656, Audience::Peers, None),
+                port("admin", 443, Audience::Control, Some(30_002)),
+            ],
+            limits: Limits { memory_bytes: 256 << 20, processes: 512 },
+            read_only_root: false,
+            machine: None,
+            log: LogConfig::default(),
+            stop_signal: "SIGTERM".into(),
+            stop_timeout: 10,
+            hash: SpecHash("0123456789abcdef0123456789abcdef".into()),
+        }
+    }
+
+    fn ids() -> (InstanceId, ClusterKey) {
+        let id = |n: u128| chainpool_agent::ClusterId(uuid::Uuid::from_u128(n));
+        (InstanceId(uuid::Uuid::from_u128(1)), ClusterKey { cluster: id(0xabcd), generation: 2 })
+    }
+
+    fn objects(node: &NodeSpec, replicas: i32) -> Result<NodeObjects> {
+        let (instance, key) = ids();
+        let image = ImageRef { name: "a/node:1".into(), pinned: "docker.io/a/node@sha256:0".into() };
+        let tools = ImageRef { name: "chainpool/tools:1".into(), pinned: "chainpool/tools:1".into() };
+        Making { instance, key: &key, node, image: &image, tools: Some(&tools), storage_class: Some("fast"), login: Some("login") }
+            .objects(replicas)
+    }
+
+    #[test]
+    fn a_node_is_a_set_of_one_pod_without_privileges() {
+        let NodeObjects { names, published, policy, secrets, claims, set } = objects(&node(), 1).expect("objects");
+        insta::assert_json_snapshot!("names", names);
+        insta::assert_json_snapshot!("published", published);
+        insta::assert_json_snapshot!("policy", policy);
+        insta::assert_json_snapshot!("claims", claims);
+        insta::assert_json_snapshot!("set", set);
+        // Their content changes with the tar crate; what the pod refers to is there.
+        let text = serde_json::to_string(&set).expect("json");
+        assert!(secrets.len() == 3 && secrets.iter().all(|s| s.metadata.name.as_ref().is_some_and(|name| text.contains(name))));
+        assert!(!text.contains("hidden"));
+    }
+
+    #[test]
+    fn no_port_but_a_users_is_published() {
+        let mut node = node();
+        node.ports.remove(0);
+        let made = objects(&node, 0).expect("objects");
+        assert!(made.published.is_none() && made.policy.is_none());
+    }
+
+    #[test]
+    fn what_needs_root_or_a_syslog_server_is_refused() {
+        let with = |change: fn(&mut NodeSpec)| {
+            let mut node = node();
+            change(&mut node);
+            objects(&node, 1).err()
+        };
+        assert!(matches!(with(|n| n.user = Some("postgres".into())), Some(Error::Refused(_))));
+        assert!(matches!(with(|n| n.files[0].mode = 0o4755), Some(Error::Refused(_))));
+        assert!(matches!(with(|n| n.read_only_root = true), Some(Error::Refused(_))));
+        assert!(matches!(with(|n| n.log.kind = LogType::Syslog), Some(Error::Unsupported(_))));
+        assert!(with(|n| n.user = None).is_none());
+        assert!(matches!(
+            with(|n| {
+                n.user = Some("0:0".into());
+                n.files[0].owner = (5, 5);
+            }),
+            Some(Error::Refused(_))
+        ));
     }
 }

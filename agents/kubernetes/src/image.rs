@@ -1,10 +1,11 @@
 //! A node's image: found on the machines, or pulled by one of them, and pinned.
 
 use crate::{
-    KubernetesAgent, build,
+    KubernetesAgent,
     pod::{resources, security},
     reference::{full, registry_of, repository_of},
     server::{CALL, SETTLE, absent_is_fine, look_again},
+    whole,
 };
 use chainpool_agent::{Error, ImageRef, Result};
 use futures::StreamExt;
@@ -94,7 +95,7 @@ impl KubernetesAgent {
             return None;
         }
         let registry = mirror.or_else(|| registry_of(image)).unwrap_or("https://index.docker.io/v1/");
-        Some(build::login(namespace, labels, registry, user, password.expose()))
+        Some(whole::login(namespace, labels, registry, user, password.expose()))
     }
 
     /// The namespace for pulling, which lives as long as something is pulled.
@@ -102,7 +103,7 @@ impl KubernetesAgent {
         let hex = self.instance.0.simple().to_string();
         let name = format!("cp-pull-{}", &hex[20..]);
         let mut labels = self.pull_labels();
-        labels.extend(build::restricted());
+        labels.extend(whole::restricted());
         let metadata = ObjectMeta { name: Some(name.clone()), labels: Some(labels), ..ObjectMeta::default() };
         self.namespace_make(&Namespace { metadata, ..Namespace::default() }).await?;
         Ok(name)

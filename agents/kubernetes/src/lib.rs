@@ -26,6 +26,7 @@ mod server;
 mod storage;
 mod user;
 mod watch;
+mod whole;
 
 use async_trait::async_trait;
 use chainpool_agent::{

@@ -3,8 +3,8 @@
 use crate::{
     KubernetesAgent,
     apply::{MANAGER, labels_of},
-    build,
     server::{CALL, SETTLE, look_again},
+    whole,
 };
 use chainpool_agent::{ClusterKey, Error, Labels, NetworkSpec, Result, network_name};
 use k8s_openapi::api::core::v1::Namespace;
@@ -20,8 +20,8 @@ impl KubernetesAgent {
         if let Some(subnet) = network.subnet {
             return Err(Error::Unsupported(format!("take {subnet}: the addresses of pods are the cluster's own")));
         }
-        self.namespace_make(&build::namespace(self.instance, key)).await?;
-        let (policy, budget) = (build::closing_policy(self.instance, key), build::budget(self.instance, key));
+        self.namespace_make(&whole::namespace(self.instance, key)).await?;
+        let (policy, budget) = (whole::closing_policy(self.instance, key), whole::budget(self.instance, key));
         tokio::try_join!(self.server.apply(&policy), self.server.apply(&budget))?;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The nodes of a cluster find each other, at addresses of its own.
 
 use super::{Kept, Promise, Stand, outcome::Stop, program::Step, promise, promised};
-use crate::{Error, NetworkSpec, NodeSpec, Place, Scope};
+use crate::{Error, NetworkSpec, NodeSpec, ObjectKind, Place, Scope};
 use futures::future::join_all;
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
@@ -55,7 +55,8 @@ async fn at_once(stand: &Stand<'_>) -> Kept {
         result?;
     }
     let seen = stand.objects(Scope::Cluster(key.cluster)).await?;
-    promised!(seen.len() == 1, "{seen:?}");
+    let networks = seen.iter().filter(|object| object.kind == ObjectKind::Network).count();
+    promised!(networks == 1 && seen.iter().all(|object| matches!(object.kind, ObjectKind::Network | ObjectKind::Part)), "{seen:?}");
     stand.start(&key, &stand.node("v0", &[Step::Stay])).await
 }
 
