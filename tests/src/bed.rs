@@ -3,7 +3,8 @@
 use crate::{Api, Engine, Ground, census, within};
 use anyhow::{Context, Result, bail, ensure};
 use chainpool_agent::Platform;
-use chainpool_agent_docker::DockerPlatform;
+use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
+use chainpool_agent_kubernetes::KubernetesPlatform;
 use chainpool_api::{Cluster, Host, Operation, OperationState, Page, Status};
 use chainpool_orchestrator::{CommitHook, Config, Orchestrator};
 use chainpool_server::ServeConfig;
@@ -80,7 +81,7 @@ impl Bed {
             Some(address) => Engine::at(address).await?,
             None => Engine::local().await?,
         };
-        let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
+        let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform), Arc::new(SwarmPlatform), Arc::new(KubernetesPlatform)];
         let orchestrator = Orchestrator::start(Config { hook: options.hook.clone(), ..Config::new(ground.folder(), platforms) }).await?;
         let stop = CancellationToken::new();
         let (_, token, _) = orchestrator.local_admin().await?;

@@ -7,6 +7,7 @@ mod census;
 mod engine;
 mod ground;
 mod second_engine;
+mod testbed;
 mod wait;
 
 pub use api::{Api, Refused};
@@ -16,4 +17,5 @@ pub use census::{errors_logged, log_to_census};
 pub use engine::{Engine, Foreign};
 pub use ground::Ground;
 pub use second_engine::SecondEngine;
+pub use testbed::TestBed;
 pub use wait::{within, within_ok};

@@ -6,7 +6,8 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use chainpool_agent::Platform;
-use chainpool_agent_docker::DockerPlatform;
+use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
+use chainpool_agent_kubernetes::KubernetesPlatform;
 use chainpool_api as api;
 use chainpool_orchestrator::{Caller, Config, Orchestrator};
 use chainpool_server::ServeConfig;
@@ -59,7 +60,7 @@ pub(crate) struct ServeArgs {
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     log_to(args.log_json);
     let folder = data::folder(args.data.as_deref())?;
-    let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
+    let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform), Arc::new(SwarmPlatform), Arc::new(KubernetesPlatform)];
     let orchestrator = Orchestrator::start(Config::new(folder.clone(), platforms))
         .await
         .with_context(|| format!("cannot use the data folder {}", folder.display()))?;

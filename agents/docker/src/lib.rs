@@ -44,7 +44,7 @@ impl Platform for DockerPlatform {
     }
 
     fn speaks(&self, address: &str) -> bool {
-        address.starts_with("unix://") || address.starts_with("tcp://")
+        !address.contains(',') && (address.starts_with("unix://") || address.starts_with("tcp://"))
     }
 
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {

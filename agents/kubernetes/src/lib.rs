@@ -46,6 +46,10 @@ impl Platform for KubernetesPlatform {
         PlatformKind::Kubernetes
     }
 
+    fn speaks(&self, address: &str) -> bool {
+        address == "in-cluster" || address.starts_with("https://")
+    }
+
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {
         Ok(Arc::new(KubernetesAgent::connect(connection)?))
     }

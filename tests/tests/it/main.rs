@@ -11,5 +11,6 @@ mod health;
 mod hosts;
 mod keys;
 mod leases;
+mod platforms;
 mod subnets;
 mod support;

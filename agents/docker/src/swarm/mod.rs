@@ -42,6 +42,10 @@ impl Platform for SwarmPlatform {
         PlatformKind::Swarm
     }
 
+    fn speaks(&self, address: &str) -> bool {
+        address.split(',').all(|manager| manager.starts_with("unix://") || manager.starts_with("tcp://"))
+    }
+
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {
         Ok(Arc::new(SwarmAgent::connect(connection)?))
     }
