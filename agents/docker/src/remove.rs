@@ -117,7 +117,12 @@ impl DockerAgent {
             Err(fault) if fault.is(404) => return Ok(format!("{} was just removed", network.name)),
             Err(fault) => return Err(fault.into_error(&format!("show the network {}", network.name))),
         };
-        for (id, endpoint) in found.containers.unwrap_or_default() {
+        let endpoints = found.containers.unwrap_or_default();
+        if endpoints.is_empty() {
+            // Seen on 20.10: after many starts and removals at once its count can stay above the truth until it starts again.
+            return Ok(format!("the engine counts endpoints on {}, but shows none: if this lasts, restart the engine", network.name));
+        }
+        for (id, endpoint) in endpoints {
             let name = endpoint.name.unwrap_or_else(|| id.clone());
             match self.container_owner(&id).await? {
                 Owner::Gone => {

@@ -12,7 +12,11 @@ use futures::future::join_all;
 
 pub(super) const PROMISES: &[Promise] = &[
     promise!("probe", probe, "a probe tells the platform as it is, and changes nothing"),
-    promise!("capability-machines", machines, "nodes go to the machine that is named, when the manifest says so; an unknown one is refused"),
+    promise!(
+        "capability-machines",
+        machines,
+        "nodes go to the machine that is named, when the manifest says so; an unknown one is refused"
+    ),
     promise!("capability-ports", ports, "the range of ports is one that can be published"),
     promise!("capability-concurrency", concurrency, "as many calls at once as the manifest says go through"),
 ];

@@ -96,12 +96,13 @@ async fn occupied(stand: &Stand<'_>) -> Kept {
     }
     reached(stand, &one, &holder, &port).await?;
     stand.agent.drop_node(&one, &holder.name, Volumes::Purge).await?;
-    stand.insist("the port is free", async || match stand.ensure(&other, &late, &RUN).await {
-        // It was freed this very moment.
-        Err(Error::Occupied { words, .. }) => Err(Error::Busy(words)),
-        other => other,
-    })
-    .await?;
+    stand
+        .insist("the port is free", async || match stand.ensure(&other, &late, &RUN).await {
+            // It was freed this very moment.
+            Err(Error::Occupied { words, .. }) => Err(Error::Busy(words)),
+            other => other,
+        })
+        .await?;
     stand.running(&other, &late).await?;
     reached(stand, &other, &late, &port).await?;
     promised!(stand.agent.incarnation(&one, &holder.name).await?.is_none(), "the holder lives on");

@@ -38,7 +38,10 @@ async fn made_but_off(stand: &Stand<'_>) -> Kept {
 }
 
 async fn off_and_on(stand: &Stand<'_>) -> Kept {
-    let node = stand.node("v0", &[Step::Show("/data/left".into()), Step::Write("/data/left".into(), "here".into()), Step::Say("told".into()), Step::Stay]);
+    let node = stand.node(
+        "v0",
+        &[Step::Show("/data/left".into()), Step::Write("/data/left".into(), "here".into()), Step::Say("told".into()), Step::Stay],
+    );
     let key = stand.up(&node).await?;
     stand.says(&key, &node, "told").await?;
     let life = stand.life(&key, &node).await?;

@@ -14,7 +14,8 @@ pub async fn run(ground: &dyn Ground, promises: &[Promise]) -> Report {
     let seed = std::env::var("CHAINPOOL_KIT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
     println!("{}: {} promises, CHAINPOOL_KIT_SEED={seed}", ground.name(), promises.len());
     let (alone, beside): (Vec<_>, Vec<_>) = promises.iter().partition(|promise| promise.restarts);
-    let mut rows: Vec<_> = stream::iter(beside).map(|promise| one(ground, seed, promise)).buffer_unordered(ground.at_once()).collect().await;
+    let mut rows: Vec<_> =
+        stream::iter(beside).map(|promise| one(ground, seed, promise)).buffer_unordered(ground.at_once()).collect().await;
     for promise in alone {
         rows.push(one(ground, seed, promise).await);
     }
