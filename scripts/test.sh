@@ -10,7 +10,9 @@ report() {
   echo "minutes a part:"
   for line in "${times[@]}"; do echo "  $line"; done
 }
-trap report EXIT
+# The tests share one swarm, which no single one of them may take away.
+finish() { report; tests/testbeds/swarm.sh down; }
+trap finish EXIT
 
 # part NAME COMMAND…
 part() {
@@ -28,6 +30,7 @@ part "engine" scripts/engine.sh start
 DOCKER_HOST=$(engine_address)
 export DOCKER_HOST
 part "node image" scripts/node-image.sh cometbft
+part "tools image" scripts/image.sh tools
 part "format" cargo fmt --all --check
 part "lint" cargo clippy --workspace --all-targets --locked -- -D warnings
 part "build" cargo test --workspace --locked --no-run

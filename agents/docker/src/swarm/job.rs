@@ -41,10 +41,11 @@ impl Manager<'_> {
         let deadline = Instant::now() + SETTLE;
         let id = loop {
             match self.service_inspect(&name).await? {
-                None => match self.service_create(spec.clone(), "").await? {
-                    Some(id) => break id,
-                    None => {}
-                },
+                None => {
+                    if let Some(id) = self.service_create(spec.clone(), "").await? {
+                        break id;
+                    }
+                }
                 Some(found)
                     if found
                         .labels

@@ -81,7 +81,7 @@ impl Agent for SwarmAgent {
     }
 
     async fn observe(&self, scope: Scope) -> Result<Observation> {
-        self.0.through(|manager| async move { manager.objects_observe(scope).await }).await
+        self.0.through(|manager| async move { Box::pin(manager.objects_observe(scope)).await }).await
     }
 
     fn watch(&self) -> WakeStream {

@@ -36,7 +36,7 @@ pub(super) struct Found {
     pub(super) id: String,
     pub(super) labels: Option<Labels>,
     version: i32,
-    spec: ServiceSpec,
+    spec: Box<ServiceSpec>,
 }
 
 impl From<Service> for Found {
@@ -46,7 +46,7 @@ impl From<Service> for Found {
             id: service.id.unwrap_or_default(),
             labels: spec.labels.as_ref().and_then(Labels::from_map),
             version: service.version.and_then(|v| v.index).and_then(|v| i32::try_from(v).ok()).unwrap_or_default(),
-            spec,
+            spec: Box::new(spec),
         }
     }
 }
@@ -155,10 +155,10 @@ impl Manager<'_> {
     }
 
     /// Makes a service and returns its id; `None` when its name is taken. `image` is what its machine may have to pull.
-    pub(super) async fn service_create(&self, spec: ServiceSpec, image: &str) -> Result<Option<String>> {
+    pub(super) async fn service_create(&self, spec: Box<ServiceSpec>, image: &str) -> Result<Option<String>> {
         let name = spec.name.clone().unwrap_or_default();
         let docker = self.docker().await?;
-        match self.call(docker.create_service(spec, self.hands.login(image))).await {
+        match self.call(Box::pin(docker.create_service(*spec, self.hands.login(image)))).await {
             Ok(made) => Ok(Some(made.id.unwrap_or_default())),
             Err(fault) if fault.is(409) => Ok(None),
             Err(fault) => Err(fault.into_error(&format!("make the service {name}"))),
@@ -166,10 +166,10 @@ impl Manager<'_> {
     }
 
     /// Changes a service; false when another change came first.
-    async fn service_update(&self, found: &Found, spec: ServiceSpec, image: &str) -> Result<bool> {
+    async fn service_update(&self, found: &Found, spec: Box<ServiceSpec>, image: &str) -> Result<bool> {
         let docker = self.docker().await?;
         let options = UpdateServiceOptionsBuilder::default().version(found.version).build();
-        match self.call(docker.update_service(&found.id, spec, options, self.hands.login(image))).await {
+        match self.call(Box::pin(docker.update_service(&found.id, *spec, options, self.hands.login(image)))).await {
             Ok(_) => Ok(true),
             Err(fault) if fault.says("out of sequence") => Ok(false),
             Err(fault) => Err(fault.into_error(&format!("change the service {}", found.id))),
@@ -260,7 +260,8 @@ impl Manager<'_> {
     async fn node_failed(&self, key: &ClusterKey, node: &NodeSpec, task: &Task) -> Error {
         match self.node_service(key, &node.name).await {
             Ok(Some(found)) => {
-                let spec = ServiceSpec { mode: Some(replicas(0)), ..found.spec.clone() };
+                let mut spec = found.spec.clone();
+                spec.mode = Some(replicas(0));
                 if let Err(error) = self.service_update(&found, spec, "").await {
                     return error;
                 }

@@ -174,7 +174,7 @@ impl Manager<'_> {
             match self.hands.network_remove(&network.id).await {
                 Ok(()) => left.push(network.name),
                 Err(fault) if fault.says("in use by") || fault.says("active endpoints") => {
-                    left.push(format!("{} is still in use", network.name))
+                    left.push(format!("{} is still in use", network.name));
                 }
                 Err(fault) => return Err(fault.into_error(&format!("remove {}", network.name))),
             }

@@ -38,7 +38,7 @@ pub(super) fn node_service(
     image: &ImageRef,
     machine: &str,
     network: &str,
-) -> Result<ServiceSpec> {
+) -> Result<Box<ServiceSpec>> {
     let name = node_object_name(key, &node.name);
     let labels = Labels::of_cluster(instance, key).node(&node.name).hash(&node.hash).to_map();
     // The program is the spec's alone: an image's own entry point would be put before it.
@@ -80,18 +80,18 @@ pub(super) fn node_service(
         log_driver: Some(TaskSpecLogDriver { name: log.typ, options: log.config }),
         ..TaskSpec::default()
     };
-    Ok(ServiceSpec {
+    Ok(Box::new(ServiceSpec {
         name: Some(name),
         labels: Some(labels),
         task_template: Some(task),
         mode: Some(replicas(0)),
         endpoint_spec: Some(EndpointSpec { mode: Some(EndpointSpecModeEnum::DNSRR), ports: Some(ports(&node.ports)) }),
         ..ServiceSpec::default()
-    })
+    }))
 }
 
 /// Renders the service of a job.
-pub(super) fn job_service(job: Job) -> ServiceSpec {
+pub(super) fn job_service(job: Job) -> Box<ServiceSpec> {
     let Job { name, labels, image, machine, command, mounts, secrets } = job;
     let secrets = secrets.into_iter().map(|(id, name, file)| TaskSpecContainerSpecSecrets {
         file: Some(TaskSpecContainerSpecFile { name: Some(file), uid: Some("0".to_owned()), gid: Some("0".to_owned()), mode: Some(0o400) }),
@@ -112,7 +112,7 @@ pub(super) fn job_service(job: Job) -> ServiceSpec {
         capability_add: Some(["CHOWN", "DAC_OVERRIDE", "FOWNER"].map(|c| format!("CAP_{c}")).to_vec()),
         ..TaskSpecContainerSpec::default()
     };
-    ServiceSpec {
+    Box::new(ServiceSpec {
         name: Some(name),
         labels: Some(labels),
         task_template: Some(TaskSpec {
@@ -124,7 +124,7 @@ pub(super) fn job_service(job: Job) -> ServiceSpec {
         // Not a replicated job: engines of 20.10 never remove the task and container of a job that was done.
         mode: Some(replicas(1)),
         ..ServiceSpec::default()
-    }
+    })
 }
 
 /// How many tasks a service shall have.

@@ -1,6 +1,6 @@
 //! What the kit needs of a swarm, past the agent.
 
-use crate::bed::Bed;
+use crate::bed::{Bed, change};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use bollard::{
@@ -150,7 +150,7 @@ impl Ground for SwarmGround {
 
     async fn restart(&self) -> GroundResult<bool> {
         // The machine of the kit's nodes, which is the manager in use, too.
-        Ok(self.bed.change(&["stop", "1"])? && self.bed.change(&["start", "1"])?)
+        Ok(change(&["stop", "1"])? && change(&["start", "1"])?)
     }
 
     async fn leftovers(&self, instance: InstanceId) -> GroundResult<Vec<String>> {

@@ -103,15 +103,6 @@ impl Bed {
         }
     }
 
-    /// Does something to the machines: `stop 1`, `cut 3` …; false where the swarm is not ours.
-    pub(crate) fn change(&self, arguments: &[&str]) -> Result<bool> {
-        match run(arguments)? {
-            (Some(0), ..) => Ok(true),
-            (Some(3), ..) => Ok(false),
-            (code, _, why) => bail!("swarm.sh {arguments:?} ended with {code:?}: {why}"),
-        }
-    }
-
     /// All that carries this instance's label, by the listings of the swarm and of every machine.
     pub(crate) async fn census(&self, instance: InstanceId) -> Result<Census> {
         let filters = HashMap::from([("label", vec![format!("{LABEL_INSTANCE}={instance}")])]);
@@ -137,6 +128,15 @@ impl Bed {
             found.extend(volumes.into_iter().map(|v| format!("volume {} on {}", v.name, at + 1)));
         }
         Ok(Census(found))
+    }
+}
+
+/// Does something to the machines: `stop 1`, `cut 3` …; false where the swarm is not ours.
+pub(crate) fn change(arguments: &[&str]) -> Result<bool> {
+    match run(arguments)? {
+        (Some(0), ..) => Ok(true),
+        (Some(3), ..) => Ok(false),
+        (code, _, why) => bail!("swarm.sh {arguments:?} ended with {code:?}: {why}"),
     }
 }
 

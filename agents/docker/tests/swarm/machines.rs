@@ -1,5 +1,6 @@
 //! Machines that go away.
 
+use crate::bed::change;
 use crate::yard::{RUN, SOON, STAY, Yard, eventually, node};
 use anyhow::{Result, ensure};
 use chainpool_agent::{Agent, Error, NodeState, Volumes};
@@ -12,7 +13,7 @@ pub(crate) async fn manager_dies(yard: &Yard<'_>) -> Result<()> {
     let stays = node("v0", &machines[1], STAY);
     yard.ensure(&key, &stays, &RUN).await?;
     let before = yard.agent.probe().await?.engine_id;
-    if !yard.bed.change(&["stop", "1"])? {
+    if !change(&["stop", "1"])? {
         println!("SKIPPED: the managers of this swarm are not ours to kill");
         return Ok(());
     }
@@ -36,7 +37,7 @@ pub(crate) async fn manager_dies(yard: &Yard<'_>) -> Result<()> {
         Ok(())
     };
     let after = after.await;
-    yard.bed.change(&["start", "1"])?;
+    change(&["start", "1"])?;
     after
 }
 
@@ -47,7 +48,7 @@ pub(crate) async fn machine_cut(yard: &Yard<'_>) -> Result<()> {
     let (near, far) = (node("v0", &machines[0], STAY), node("v1", &machines[2], STAY));
     yard.ensure(&key, &near, &RUN).await?;
     yard.ensure(&key, &far, &RUN).await?;
-    if !yard.bed.change(&["cut", "3"])? {
+    if !change(&["cut", "3"])? {
         println!("SKIPPED: the machines of this swarm are not ours to cut off");
         return Ok(());
     }
@@ -65,10 +66,10 @@ pub(crate) async fn machine_cut(yard: &Yard<'_>) -> Result<()> {
         Ok(())
     };
     let away = away.await;
-    yard.bed.change(&["heal", "3"])?;
+    change(&["heal", "3"])?;
     away?;
     eventually("the machine is back", SOON, async || Ok(yard.agent.probe().await?.machines.iter().all(|m| m.closed.is_none()))).await?;
-    eventually("its node can go", Duration::from_secs(120), async || match yard.agent.drop_node(&key, &far.name, Volumes::Purge).await {
+    eventually("its node can go", Duration::from_mins(2), async || match yard.agent.drop_node(&key, &far.name, Volumes::Purge).await {
         Ok(()) => Ok(true),
         Err(error) if error.is_transient() => Ok(false),
         Err(error) => Err(error.into()),
