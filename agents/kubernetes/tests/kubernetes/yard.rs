@@ -95,7 +95,7 @@ pub(crate) fn second(mut node: NodeSpec) -> NodeSpec {
 
 /// Looks again until something is so, for a while.
 pub(crate) async fn eventually(what: &str, look: impl AsyncFn() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !look().await? {
         ensure!(Instant::now() < deadline, "not within 60 s: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -192,7 +192,8 @@ impl<'b> Yard<'b> {
         })
         .await?;
         let namespaces: Api<Namespace> = Api::all(self.bed.admin.clone());
-        for name in self.foreign.lock().expect("a lock").clone() {
+        let foreign = self.foreign.lock().expect("a lock").clone();
+        for name in foreign {
             let found = namespaces.get(&name).await.with_context(|| format!("{name} is not ours and must still be there"))?;
             ensure!(
                 found.metadata.deletion_timestamp.is_none() && found.labels().get("owner").is_some_and(|o| o == "somebody"),
