@@ -6,4 +6,9 @@ scripts/setup.sh rust
 . scripts/toolchain.sh
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
+# The example stands outside the workspace.
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+export CARGO_TARGET_DIR
+cargo fmt --manifest-path agents/example/Cargo.toml --check
+cargo clippy --manifest-path agents/example/Cargo.toml --all-targets --locked -- -D warnings
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked

@@ -30,9 +30,21 @@ impl DockerAgent {
         let request = VolumeCreateRequest { name: Some(name.clone()), labels: Some(labels), ..VolumeCreateRequest::default() };
         match self.engine.call(CALL, docker.create_volume(request)).await {
             Ok(volume) if Labels::from_map(&volume.labels).as_ref() == Some(&ours) => Ok(volume.labels.get(LABEL_MAKING) == Some(&making)),
+            // An engine that was restarted answers without labels until it has looked at the volume.
+            Ok(_) if self.volume_labels(&name).await?.as_ref() == Some(&ours) => Ok(false),
             Ok(_) => Err(Error::Foreign(format!("volume {name}"))),
             Err(fault) if fault.is(409) => Err(Error::Foreign(format!("volume {name}"))),
             Err(fault) => Err(fault.into_error(&format!("make the volume {name}"))),
+        }
+    }
+
+    /// What a volume's labels say; `None` when they are not ours to read, or it is gone.
+    async fn volume_labels(&self, name: &str) -> Result<Option<Labels>> {
+        let docker = self.engine.docker().await?;
+        match self.engine.call(CALL, docker.inspect_volume(name)).await {
+            Ok(volume) => Ok(Labels::from_map(&volume.labels)),
+            Err(fault) if fault.is(404) => Ok(None),
+            Err(fault) => Err(fault.into_error(&format!("show the volume {name}"))),
         }
     }
 

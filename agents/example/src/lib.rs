@@ -11,9 +11,9 @@ pub use world::World;
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation, InstanceId, Labels, LogLine, LogQuery,
-    LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind, Observation, PlatformKind, Port, Power, Probe, Result, Scope,
-    SwarmRole, Volumes, Wake, WakeStream, network_name, node_object_name, volume_name,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation, InstanceId, Labels, LogLine,
+    LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind, Observation, PlatformKind, Port, Power, Probe, Result,
+    Scope, SwarmRole, Volumes, Wake, WakeStream, network_name, node_object_name, volume_name,
 };
 use futures::{FutureExt, StreamExt, stream};
 use std::sync::Arc;
@@ -99,6 +99,7 @@ impl Agent for MemoryAgent {
             skew_ms: Some(0),
             running: self.world.running(),
             taken: Vec::new(),
+            taken_ports: Default::default(),
             machines: Vec::new(),
         })
     }
@@ -147,7 +148,7 @@ impl Agent for MemoryAgent {
         self.ensure_process(key, node)?;
         yield_now().await;
         let name = node_object_name(key, &node.name);
-        self.world.place_files(&name, key, node);
+        self.world.place_files(&name, node);
         yield_now().await;
         match power {
             Power::Off => self.world.stop(&name),

@@ -1,6 +1,9 @@
 //! Does what a node's command says: the kit's steps, which a real platform's shell would do.
 
-use crate::{World, world::{Entry, Process, State}};
+use crate::{
+    World,
+    world::{Entry, Process, State},
+};
 use chainpool_agent::{
     NodeName, NodeState, Variable,
     kit::program::{Step, steps},

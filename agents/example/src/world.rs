@@ -2,7 +2,9 @@
 
 use crate::program;
 use bytes::Bytes;
-use chainpool_agent::{ClusterKey, Error, InstanceId, Labels, NodeSpec, NodeState, Object, ObjectKind, Place, Result, Wake, network_name, volume_name};
+use chainpool_agent::{
+    ClusterKey, Error, InstanceId, Labels, NodeSpec, NodeState, Object, ObjectKind, Place, Result, Wake, network_name, volume_name,
+};
 use ipnet::Ipv4Net;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -292,7 +294,7 @@ impl World {
     }
 
     /// Writes the files of a node that was never started: whoever made it may have been cut off before they were there.
-    pub(crate) fn place_files(&self, name: &str, _key: &ClusterKey, node: &NodeSpec) {
+    pub(crate) fn place_files(&self, name: &str, node: &NodeSpec) {
         let mut state = self.state();
         if state.process(name).is_none_or(|process| process.state != NodeState::Created) {
             return;
@@ -328,7 +330,8 @@ impl World {
         if let Some(process) = state.process(name) {
             process.life += 1;
             process.state = NodeState::Running;
-            process.task = Some(tokio::spawn(program::run(world, name.to_owned(), process.life, process.spec.command.clone())).abort_handle());
+            process.task =
+                Some(tokio::spawn(program::run(world, name.to_owned(), process.life, process.spec.command.clone())).abort_handle());
         }
         state.wake(labels.as_ref(), None);
         Ok(())

@@ -10,7 +10,7 @@ use crate::{File, NodeSpec, Secret};
 use sha2::{Digest, Sha256};
 
 pub(super) const PROMISES: &[Promise] = &[
-    promise!("files", files, "files and secrets arrive below a volume with their content, mode and owner"),
+    promise!("files", files, "files and secrets arrive below a volume with their content, mode and owner, under a read-only root too"),
     promise!("file-outside-volumes", outside, "a file outside every volume arrives with its content"),
     promise!("file-large", large, "files of some MiB arrive whole"),
     promise!("file-changed", changed, "a replaced node has its new files, and no less of the old volume"),
@@ -39,7 +39,9 @@ async fn files(stand: &Stand<'_>) -> Kept {
         File { mode: 0o750, ..file("/data/empty", "") },
     ];
     let steps: Vec<_> = list.iter().flat_map(|f| [Step::Stat(f.path.clone()), Step::Digest(f.path.clone())]).collect();
-    let node = with_files(stand.node("v0", &told(&steps)), list);
+    let mut node = stand.node("v0", &told(&steps));
+    node.read_only_root = true;
+    let node = with_files(node, list);
     let key = stand.up(&node).await?;
     let said = stand.says(&key, &node, "told").await?;
     for File { path, content, mode, owner: (user, group), .. } in &node.files {
@@ -52,9 +54,7 @@ async fn files(stand: &Stand<'_>) -> Kept {
 }
 
 async fn outside(stand: &Stand<'_>) -> Kept {
-    let mut node = stand.node("v0", &told(&[Step::Show("/etc/node/file".into())]));
-    node.read_only_root = false;
-    let node = with_files(node, vec![file("/etc/node/file", "content")]);
+    let node = with_files(stand.node("v0", &told(&[Step::Show("/etc/node/file".into())])), vec![file("/etc/node/file", "content")]);
     let key = stand.up(&node).await?;
     let said = stand.says(&key, &node, "told").await?;
     promised!(values(&said, "show /etc/node/file") == ["content"], "{said}");

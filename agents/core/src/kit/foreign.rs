@@ -29,8 +29,8 @@ async fn network(stand: &Stand<'_>) -> Kept {
 
 async fn node(stand: &Stand<'_>) -> Kept {
     let (key, node) = beside(stand, ObjectKind::Node).await?;
-    promised!(is_foreign(stand.agent.incarnation(&key, &node.name).await), "incarnation does not say Foreign");
-    promised!(is_foreign(stand.agent.logs(&key, &node.name, LogQuery::default()).await), "logs does not say Foreign");
+    promised!(is_foreign(&stand.agent.incarnation(&key, &node.name).await), "incarnation does not say Foreign");
+    promised!(is_foreign(&stand.agent.logs(&key, &node.name, LogQuery::default()).await), "logs does not say Foreign");
     Ok(())
 }
 

@@ -24,12 +24,12 @@ async fn apart(stand: &Stand<'_>) -> Kept {
         let seen = other.observe(scope).await?;
         promised!(seen.objects.is_empty(), "the other sees {seen:?}");
     }
-    promised!(is_foreign(other.ensure_network(&key, &stand.ground.network()).await), "ensure_network does not say Foreign");
+    promised!(is_foreign(&other.ensure_network(&key, &stand.ground.network()).await), "ensure_network does not say Foreign");
     for power in [RUN, Power::Off, Power::On { after: Some(life.clone()) }] {
-        promised!(is_foreign(other.ensure_node(&key, &node, &stand.image, &power).await), "ensure_node does not say Foreign");
+        promised!(is_foreign(&other.ensure_node(&key, &node, &stand.image, &power).await), "ensure_node does not say Foreign");
     }
-    promised!(is_foreign(other.incarnation(&key, &node.name).await), "incarnation does not say Foreign");
-    promised!(is_foreign(other.logs(&key, &node.name, LogQuery::default()).await), "logs does not say Foreign");
+    promised!(is_foreign(&other.incarnation(&key, &node.name).await), "incarnation does not say Foreign");
+    promised!(is_foreign(&other.logs(&key, &node.name, LogQuery::default()).await), "logs does not say Foreign");
     other.drop_node(&key, &node.name, Volumes::Purge).await?;
     other.drop_cluster(key.cluster, u32::MAX).await?;
     let theirs = stand.key_of(instance);

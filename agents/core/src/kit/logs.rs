@@ -3,7 +3,7 @@
 use super::{Kept, Promise, Stand, outcome::Stop, program::Step, promise, promised, stand::hashed};
 use crate::{LogQuery, NodeName};
 use futures::{StreamExt, TryStreamExt};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::timeout;
 
 pub(super) const PROMISES: &[Promise] = &[
@@ -101,10 +101,10 @@ async fn limit(stand: &Stand<'_>) -> Kept {
 async fn nobody(stand: &Stand<'_>) -> Kept {
     let (key, name) = (stand.key(), NodeName::parse("v7").map_err(|error| Stop::Failed(error.to_string()))?);
     stand.network(&key).await?;
-    let told = match timeout(Duration::from_secs(60), stand.agent.logs(&key, &name, LogQuery::default())).await {
+    let told = match timeout(stand.ground.patience(), stand.agent.logs(&key, &name, LogQuery::default())).await {
         Ok(Ok(log)) => log.try_collect::<Vec<_>>().await.map(|lines| lines.len()),
         Ok(Err(error)) => Err(error),
-        Err(_) => return Err(Stop::Failed("no answer within 60 s".into())),
+        Err(_) => return Err(Stop::Failed("no answer".into())),
     };
     promised!(told.as_ref().is_err_and(|error| error.to_string().contains("v7")), "{told:?}");
     Ok(())

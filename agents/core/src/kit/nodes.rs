@@ -92,11 +92,11 @@ async fn variables(stand: &Stand<'_>) -> Kept {
 }
 
 async fn read_only_root(stand: &Stand<'_>) -> Kept {
-    let node = stand.node("v0", &[Step::Root, Step::Stay]);
+    let node = hashed(crate::NodeSpec { read_only_root: true, ..stand.node("v0", &[Step::Root, Step::Stay]) });
     let key = stand.up(&node).await?;
     let said = stand.says(&key, &node, "root ").await?;
     promised!(said.contains("root held"), "{said}");
-    let open = hashed(crate::NodeSpec { read_only_root: false, ..stand.node("v1", &[Step::Root, Step::Stay]) });
+    let open = stand.node("v1", &[Step::Root, Step::Stay]);
     stand.start(&key, &open).await?;
     stand.says(&key, &open, "root open").await?;
     Ok(())

@@ -93,11 +93,11 @@ impl Report {
     pub fn finish(&self) -> ExitCode {
         print!("{self}");
         let mut fine = self.failed().is_empty();
-        if let Some(page) = std::env::var_os("CHAINPOOL_KIT_TABLE") {
-            if let Err(error) = table::write(Path::new(&page), self) {
-                println!("the table in {} could not be written: {error}", page.display());
-                fine = false;
-            }
+        if let Some(page) = std::env::var_os("CHAINPOOL_KIT_TABLE")
+            && let Err(error) = table::write(Path::new(&page), self)
+        {
+            println!("the table in {} could not be written: {error}", page.display());
+            fine = false;
         }
         if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

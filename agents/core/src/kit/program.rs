@@ -1,7 +1,7 @@
 //! What the kit's nodes run: a few steps, as a shell script and as data.
 //!
-//! A real platform runs the script. The same steps stand behind it as JSON, where a shell sees only its own name, so
-//! that an agent that runs no shell (one in memory) can do them too.
+//! A real platform runs the script. The same steps stand behind it as JSON, an argument that the script never reads,
+//! so that an agent that runs no shell (one in memory) can do them too.
 
 use serde::{Deserialize, Serialize};
 
@@ -58,12 +58,12 @@ pub fn command(steps: &[Step]) -> Vec<String> {
         script.push('\n');
     }
     let data = serde_json::to_string(steps).expect("steps have only string keys");
-    vec![BUSYBOX.into(), "sh".into(), "-c".into(), script, data]
+    vec![BUSYBOX.into(), "sh".into(), "-c".into(), script, "node".into(), data]
 }
 
 /// The steps of a command that [`command`] made; `None` when it was made otherwise.
 pub fn steps(command: &[String]) -> Option<Vec<Step>> {
-    serde_json::from_str(command.get(4)?).ok()
+    serde_json::from_str(command.get(5)?).ok()
 }
 
 impl Step {

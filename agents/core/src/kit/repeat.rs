@@ -132,12 +132,12 @@ impl<'s> Journey<'s> {
         let (stand, key, node) = (self.stand, &self.key, self.node(call));
         let kept = match call {
             Call::Image => Ok(()),
-            Call::Network => self.counts(0, 0).await,
+            Call::Network | Call::DropPurged => self.counts(0, 0).await,
             Call::MakeOff | Call::Stop => {
                 stand.resting(key, node).await?;
                 self.counts(1, 1).await
             }
-            Call::Start | Call::Logs => self.runs(call, "fresh", lives.then_some(1)).await,
+            Call::Start | Call::Logs | Call::MakeAfresh => self.runs(call, "fresh", lives.then_some(1)).await,
             Call::Restart => {
                 stand.another_life(key, node, self.before.as_ref().expect("it was written down before")).await?;
                 self.runs(call, "left", lives.then_some(2)).await
@@ -145,8 +145,6 @@ impl<'s> Journey<'s> {
             Call::Replace => self.runs(call, "left", lives.then_some(3)).await,
             Call::DropKept => self.counts(0, 1).await,
             Call::MakeAgain => self.runs(call, "left", lives.then_some(4)).await,
-            Call::DropPurged => self.counts(0, 0).await,
-            Call::MakeAfresh => self.runs(call, "fresh", lives.then_some(1)).await,
             Call::DropCluster => {
                 let left = stand.objects(Scope::Cluster(key.cluster)).await?;
                 promised!(left.is_empty(), "{left:?} is left");

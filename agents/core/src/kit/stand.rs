@@ -115,7 +115,7 @@ impl<'g> Stand<'g> {
             volumes: vec![Volume { name: "data".into(), path: "/data".into() }],
             ports: vec![],
             limits: Limits { memory_bytes: 32 << 20, processes: 64 },
-            read_only_root: true,
+            read_only_root: false,
             machine: self.machines.first().cloned(),
             log: LogConfig::default(),
             stop_signal: "SIGTERM".into(),
@@ -243,7 +243,7 @@ pub(super) fn values<'a>(said: &'a str, prefix: &str) -> Vec<&'a str> {
     said.lines().filter_map(|line| line.strip_prefix(prefix)?.strip_prefix('=')).collect()
 }
 
-pub(super) fn is_foreign<T>(result: Result<T>) -> bool {
+pub(super) fn is_foreign<T>(result: &Result<T>) -> bool {
     matches!(result, Err(Error::Foreign(_)))
 }
 

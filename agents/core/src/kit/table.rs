@@ -50,7 +50,7 @@ pub fn merge(page: &str, report: &Report) -> Option<String> {
     for promise in promises() {
         let of = |column: &String| known.get(&(promise.name.to_owned(), column.clone())).map_or(NOT_RUN, String::as_str);
         let cells: Vec<_> = columns.iter().map(of).collect();
-        table += &format!("| `{}`: {} | {} |\n", promise.name, promise.says, cells.join(" | "));
+        table.extend(["| `", promise.name, "`: ", promise.says, " | ", &cells.join(" | "), " |\n"]);
     }
     Some(format!("{head}{BEGIN}\n{table}{END}{tail}"))
 }

@@ -2,7 +2,9 @@
 
 use crate::yard::{RUN, STAY, file, key, network, node, yard};
 use anyhow::{Context, ensure};
-use chainpool_agent::{Agent, Error, File, ImageRef, Labels, LogType, NodeSpec, NodeState, Power, SpecHash, Variable, Volumes, node_object_name};
+use chainpool_agent::{
+    Agent, Error, File, ImageRef, Labels, LogType, NodeSpec, NodeState, Power, SpecHash, Variable, Volumes, node_object_name,
+};
 use std::time::Duration;
 
 /// Says what is on its disk, then stays.

@@ -6,9 +6,8 @@ use bollard::{
     Docker, body_full,
     models::{ContainerCreateBody, ContainerInspectResponse},
     query_parameters::{
-        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-        ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
-        UploadToContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
+        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder, UploadToContainerOptionsBuilder,
     },
 };
 use chainpool_agent::{
@@ -16,7 +15,7 @@ use chainpool_agent::{
     NodeName, NodeSpec, NodeState, Power, Scope, Secret, SpecHash, Volume, node_object_name,
 };
 use chainpool_agent_docker::DockerAgent;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, TryStreamExt};
 use std::{
     collections::{BTreeMap, HashMap},
     net::{Ipv4Addr, TcpListener},
@@ -39,15 +38,8 @@ pub(crate) struct Yard {
     pub(crate) agent: DockerAgent,
     pub(crate) docker: Docker,
     pub(crate) image: ImageRef,
-    /// Things of another owner that the test made, which must still be there at its end.
-    foreign: Mutex<Vec<Foreign>>,
-}
-
-#[derive(Debug, Clone)]
-enum Foreign {
-    Container(String),
-    Network(String),
-    Volume(String),
+    /// Containers of another owner that the test made, which must still be there at its end.
+    foreign: Mutex<Vec<String>>,
 }
 
 /// Runs a test in a yard of its own. Whatever happens, nothing of it stays on the engine; a test that passed must
@@ -204,22 +196,14 @@ impl Yard {
         body.cmd = Some(["/bin/busybox", "sleep", "1000"].map(str::to_owned).to_vec());
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let id = self.docker.create_container(Some(options), body).await?.id;
-        self.foreign.lock().expect("a lock").push(Foreign::Container(id.clone()));
+        self.foreign.lock().expect("a lock").push(id.clone());
         Ok(id)
     }
 
     /// Removes a foreign container in the middle of a test, as its owner would.
     pub(crate) async fn release(&self, id: &str) -> Result<()> {
-        self.foreign.lock().expect("a lock").retain(|f| !matches!(f, Foreign::Container(c) if c == id));
+        self.foreign.lock().expect("a lock").retain(|other| other != id);
         Ok(self.docker.remove_container(id, Some(RemoveContainerOptionsBuilder::default().force(true).build())).await?)
-    }
-
-    pub(crate) fn foreign_network(&self, id: String) {
-        self.foreign.lock().expect("a lock").push(Foreign::Network(id));
-    }
-
-    pub(crate) fn foreign_volume(&self, name: String) {
-        self.foreign.lock().expect("a lock").push(Foreign::Volume(name));
     }
 
     pub(crate) async fn ours(&self) -> Result<(Vec<String>, Vec<String>, Vec<String>)> {
@@ -239,27 +223,16 @@ impl Yard {
         ensure!(networks.is_empty(), "networks left: {networks:?}");
         ensure!(volumes.is_empty(), "volumes left: {volumes:?}");
         let foreign = self.foreign.lock().expect("a lock").clone();
-        for thing in foreign {
-            match &thing {
-                Foreign::Container(id) => self.docker.inspect_container(id, None).await.map(drop),
-                Foreign::Network(id) => self.docker.inspect_network(id, None).await.map(drop),
-                Foreign::Volume(name) => self.docker.inspect_volume(name).await.map(drop),
-            }
-            .with_context(|| format!("{thing:?} is not ours and must still be there"))?;
+        for id in foreign {
+            self.docker.inspect_container(&id, None).await.with_context(|| format!("{id} is not ours and must still be there"))?;
         }
         Ok(())
     }
 
     /// Removes what the test made, foreign things by their ids.
     async fn clear(&self) -> Result<()> {
-        let (mut containers, mut networks, mut volumes) = self.ours().await?;
-        for thing in self.foreign.lock().expect("a lock").drain(..) {
-            match thing {
-                Foreign::Container(id) => containers.push(id),
-                Foreign::Network(id) => networks.push(id),
-                Foreign::Volume(name) => volumes.push(name),
-            }
-        }
+        let (mut containers, networks, volumes) = self.ours().await?;
+        containers.append(&mut self.foreign.lock().expect("a lock"));
         for id in containers {
             gone(self.docker.remove_container(&id, Some(RemoveContainerOptionsBuilder::default().force(true).v(true).build())).await)?;
         }

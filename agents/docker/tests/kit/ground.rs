@@ -43,8 +43,7 @@ pub(crate) struct DockerGround {
 
 impl DockerGround {
     pub(crate) async fn open(address: String, bind: Ipv4Addr, own: Option<OwnEngine>) -> Result<Self> {
-        let docker =
-            Docker::connect_with_host(&address)?.negotiate_version().await.context("start dockerd, as `make test` does")?;
+        let docker = Docker::connect_with_host(&address)?.negotiate_version().await.context("start dockerd, as `make test` does")?;
         let image = busybox::import(&docker, InstanceId::new()).await?;
         Ok(Self { docker, address, bind, image, count: AtomicU16::new(rand::random_range(0..1024)), own })
     }
