@@ -143,7 +143,7 @@ mod tests {
 
     fn node(state: &serde_json::Value, last: &serde_json::Value) -> Pod {
         pod(
-            json!({ "containerStatuses": [{ "name": "node", "containerID": "containerd://a", "ready": true, "restartCount": 0, "image": "i",
+            &json!({ "containerStatuses": [{ "name": "node", "containerID": "containerd://a", "ready": true, "restartCount": 0, "image": "i",
             "imageID": "i", "state": state, "lastState": last }] }),
         )
     }
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn what_hinders_a_pod_is_told_in_the_platforms_words() {
         let unschedulable = pod(
-            json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" }] }),
+            &json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" }] }),
         );
         assert_eq!(Life::of(&unschedulable).hindrance(), Some(Hindrance::Passing("no machine takes it: 0/1 nodes".into())));
         let pull = node(&json!({ "waiting": { "reason": "ErrImagePull", "message": "no such host" } }), &json!({}));

@@ -11,6 +11,8 @@ use futures::TryStreamExt;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret as KubeSecret, Service},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{
     Api, ResourceExt,
@@ -176,7 +178,7 @@ impl<'b> Yard<'b> {
                 left.extend(list.items.iter().map(|item| format!("{} {}", stringify!($kind), item.name_any())));
             )+};
         }
-        count!(Namespace, StatefulSet, Pod, Service, PersistentVolumeClaim, KubeSecret);
+        count!(Namespace, StatefulSet, Pod, Service, PersistentVolumeClaim, KubeSecret, NetworkPolicy, PodDisruptionBudget);
         Ok(left)
     }
 
