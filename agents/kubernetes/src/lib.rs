@@ -109,7 +109,7 @@ impl Agent for KubernetesAgent {
     }
 
     async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
-        self.node_ensure(key, node, image, power).await
+        Box::pin(self.node_ensure(key, node, image, power)).await
     }
 
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {

@@ -137,13 +137,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pod(status: serde_json::Value) -> Pod {
+    fn pod(status: &serde_json::Value) -> Pod {
         serde_json::from_value(json!({ "metadata": { "uid": "u" }, "status": status })).expect("a pod")
     }
 
-    fn node(state: serde_json::Value, last: serde_json::Value) -> Pod {
+    fn node(state: &serde_json::Value, last: &serde_json::Value) -> Pod {
         pod(
-            json!({ "containerStatuses": [{ "name": "node", "containerID": "containerd://a", "ready": true, "restartCount": 0, "image": "i",
+            &json!({ "containerStatuses": [{ "name": "node", "containerID": "containerd://a", "ready": true, "restartCount": 0, "image": "i",
             "imageID": "i", "state": state, "lastState": last }] }),
         )
     }
@@ -153,11 +153,11 @@ mod tests {
         let exited = json!({ "terminated": { "exitCode": 3 } });
         let backing_off = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
         for (pod, state) in [
-            (node(json!({ "running": {} }), json!({})), NodeState::Running),
-            (node(exited.clone(), json!({})), NodeState::Exited(3)),
-            (node(backing_off, exited), NodeState::Exited(3)),
-            (node(json!({ "waiting": { "reason": "PodInitializing" } }), json!({})), NodeState::Changing("PodInitializing".into())),
-            (pod(json!({})), NodeState::Changing("waiting for a machine".into())),
+            (node(&json!({ "running": {} }), &json!({})), NodeState::Running),
+            (node(&exited, &json!({})), NodeState::Exited(3)),
+            (node(&backing_off, &exited), NodeState::Exited(3)),
+            (node(&json!({ "waiting": { "reason": "PodInitializing" } }), &json!({})), NodeState::Changing("PodInitializing".into())),
+            (pod(&json!({})), NodeState::Changing("waiting for a machine".into())),
         ] {
             assert_eq!(Life::of(&pod).node_state(), state);
         }
@@ -165,24 +165,24 @@ mod tests {
 
     #[test]
     fn a_life_has_the_pods_and_the_containers_id() {
-        let running = node(json!({ "running": {} }), json!({}));
+        let running = node(&json!({ "running": {} }), &json!({}));
         assert_eq!(Life::of(&running).incarnation(), Some(Incarnation("u/containerd://a".into())));
-        let dead = node(json!({ "terminated": { "exitCode": 0 } }), json!({}));
+        let dead = node(&json!({ "terminated": { "exitCode": 0 } }), &json!({}));
         assert_eq!(Life::of(&dead).incarnation(), None);
     }
 
     #[test]
     fn what_hinders_a_pod_is_told_in_the_platforms_words() {
         let unschedulable = pod(
-            json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" }] }),
+            &json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" }] }),
         );
         assert_eq!(Life::of(&unschedulable).hindrance(), Some(Hindrance::Passing("no machine takes it: 0/1 nodes".into())));
-        let pull = node(json!({ "waiting": { "reason": "ErrImagePull", "message": "no such host" } }), json!({}));
+        let pull = node(&json!({ "waiting": { "reason": "ErrImagePull", "message": "no such host" } }), &json!({}));
         assert_eq!(Life::of(&pull).hindrance(), Some(Hindrance::Lasting("ErrImagePull: no such host".into())));
         let start =
-            node(json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": "exec: /no: not found" } }), json!({}));
+            node(&json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": "exec: /no: not found" } }), &json!({}));
         assert_eq!(Life::of(&start).hindrance(), Some(Hindrance::Lasting("exec: /no: not found".into())));
-        let crash = node(json!({ "waiting": { "reason": "CrashLoopBackOff" } }), json!({ "terminated": { "exitCode": 1 } }));
+        let crash = node(&json!({ "waiting": { "reason": "CrashLoopBackOff" } }), &json!({ "terminated": { "exitCode": 1 } }));
         assert_eq!(Life::of(&crash).hindrance(), None);
     }
 }

@@ -63,18 +63,18 @@ impl Lines {
             None => read.await,
             Some(limit) => match tokio::time::timeout(limit, read).await {
                 Ok(read) => read,
-                Err(_) => return self.end("the log stopped in the middle"),
+                Err(_) => return Some(self.end("the log stopped in the middle")),
             },
         };
         match read {
             Ok(0) => None,
             Ok(_) => Some(Ok(LogLine { stderr: false, bytes: Bytes::from(line) })),
-            Err(e) => self.end(&e.to_string()),
+            Err(e) => Some(self.end(&e.to_string())),
         }
     }
 
-    fn end(&mut self, why: &str) -> Option<Result<LogLine>> {
+    fn end(&mut self, why: &str) -> Result<LogLine> {
         self.over = true;
-        Some(Err(Error::Unreachable(format!("{}: {why}", self.server.address()))))
+        Err(Error::Unreachable(format!("{}: {why}", self.server.address())))
     }
 }

@@ -55,19 +55,19 @@ impl KubernetesAgent {
         let found = self.set_settled(&objects.set).await?;
         let right = found.as_ref().is_some_and(|set| set.labels().get(LABEL_HASH) == Some(&node.hash.0));
         if right {
-            self.parts_adopt(&objects).await?;
+            Box::pin(self.parts_adopt(&objects)).await?;
             self.set_scale(&objects.set, found.as_ref(), replicas).await?;
         } else {
             if let Some(login) = &login {
                 self.server.apply_blindly(login).await?;
             }
-            self.parts_apply(&objects, node).await?;
+            Box::pin(self.parts_apply(&objects, node)).await?;
             let made = self.server.apply_over(&objects.set, found.as_ref()).await;
             made.map_err(|f| f.into_error(&format!("make {}", title(&objects.set))))?;
         }
         match power {
-            Power::Off => self.pod_gone(key, node).await?,
-            Power::On { after } => self.pod_runs(key, node, after.as_ref()).await?,
+            Power::Off => Box::pin(self.pod_gone(key, node)).await?,
+            Power::On { after } => Box::pin(self.pod_runs(key, node, after.as_ref())).await?,
         }
         if found.is_some() && !right { self.secrets_tidy(key, node).await } else { Ok(()) }
     }

@@ -23,8 +23,8 @@ pub(crate) const NODE: &str = "node";
 pub(crate) const PLACE: &str = "place-files";
 /// What a node is promised of a processor: little, because free ledgers idle.
 const CPU: &str = "20m";
-/// What placing files may use.
-const PLACE_MEMORY: u64 = 64 << 20;
+/// What placing files may use, beside three times their size: they are read as one.
+const PLACE_MEMORY: usize = 64 << 20;
 
 /// Renders a node's pod.
 pub(crate) fn template(making: &Making<'_>, files: &Files, user: User) -> Result<PodTemplateSpec> {
@@ -86,12 +86,13 @@ fn place(making: &Making<'_>, files: &Files, image: &str) -> Container {
     if !files.outside.is_empty() {
         mounts.push(mount(OUTSIDE, &format!("{ROOT}/{OUTSIDE}")));
     }
+    let size: usize = files.parts().iter().map(|part| part.bytes.expose().len()).sum();
     Container {
         name: PLACE.to_owned(),
         image: Some(image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some([vec!["/usr/bin/chainpool-place".to_owned()], files.arguments()].concat()),
-        resources: Some(resources(&PLACE_MEMORY.to_string())),
+        resources: Some(resources(&(PLACE_MEMORY + 3 * size).to_string())),
         security_context: Some(security(true)),
         // What it says is then in the pod's status.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),

@@ -61,12 +61,22 @@ impl Server {
         Ok(Api::namespaced(self.client()?, namespace))
     }
 
-    /// Waits for a call, but not longer than `limit`.
-    pub(crate) async fn call<T>(&self, limit: Duration, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Fault> {
-        match tokio::time::timeout(limit, call).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(e)) => Err(self.fault(e)),
-            Err(_) => Err(Fault::Error(Error::Unreachable(format!("{}: no answer within {} s", self.address(), limit.as_secs())))),
+    /// Waits for a call, but not longer than `limit`. Boxed: several calls at once would else make large futures.
+    pub(crate) fn call<'a, T>(
+        &'a self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, kube::Error>> + Send + 'a,
+    ) -> impl Future<Output = Result<T, Fault>> + Send + 'a
+    where
+        T: 'a,
+    {
+        let call = Box::pin(call);
+        async move {
+            match tokio::time::timeout(limit, call).await {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(e)) => Err(self.fault(e)),
+                Err(_) => Err(Fault::Error(Error::Unreachable(format!("{}: no answer within {} s", self.address(), limit.as_secs())))),
+            }
         }
     }
 

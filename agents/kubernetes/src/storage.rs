@@ -12,14 +12,11 @@ impl KubernetesAgent {
     /// The class that volumes are made in: the connection's, else the cluster's default. One that keeps data after the
     /// claim is gone is refused: what a holder wrote would outlive the release.
     pub(crate) async fn storage_class(&self) -> Result<String> {
-        let class = match self.storage_class_find().await? {
-            Some(class) => class,
-            None => {
-                return Err(Error::Refused(match &self.storage_class {
-                    Some(name) => format!("the cluster has no storage class {name:?}: make it, or give the host another"),
-                    None => "the cluster has no default storage class: give the host one of its classes".to_owned(),
-                }));
-            }
+        let Some(class) = self.storage_class_find().await? else {
+            return Err(Error::Refused(match &self.storage_class {
+                Some(name) => format!("the cluster has no storage class {name:?}: make it, or give the host another"),
+                None => "the cluster has no default storage class: give the host one of its classes".to_owned(),
+            }));
         };
         if class.reclaim_policy.as_deref().is_some_and(|policy| policy != "Delete") {
             return Err(Error::Refused(format!(

@@ -12,6 +12,8 @@ use chainpool_agent_kubernetes::KubernetesAgent;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret as KubeSecret, Service},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{
     Api, ResourceExt,
@@ -165,7 +167,7 @@ impl Ground for KubernetesGround {
                 left.extend(list.items.iter().map(|item| format!("{} {}", stringify!($kind), item.name_any())));
             )+};
         }
-        count!(Namespace, StatefulSet, Pod, Service, PersistentVolumeClaim, KubeSecret);
+        count!(Namespace, StatefulSet, Pod, Service, PersistentVolumeClaim, KubeSecret, NetworkPolicy, PodDisruptionBudget);
         Ok(left)
     }
 

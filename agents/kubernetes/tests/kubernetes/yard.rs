@@ -11,6 +11,8 @@ use futures::TryStreamExt;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret as KubeSecret, Service},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{
     Api, ResourceExt,
@@ -95,7 +97,7 @@ pub(crate) fn second(mut node: NodeSpec) -> NodeSpec {
 
 /// Looks again until something is so, for a while.
 pub(crate) async fn eventually(what: &str, look: impl AsyncFn() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !look().await? {
         ensure!(Instant::now() < deadline, "not within 60 s: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -176,7 +178,7 @@ impl<'b> Yard<'b> {
                 left.extend(list.items.iter().map(|item| format!("{} {}", stringify!($kind), item.name_any())));
             )+};
         }
-        count!(Namespace, StatefulSet, Pod, Service, PersistentVolumeClaim, KubeSecret);
+        count!(Namespace, StatefulSet, Pod, Service, PersistentVolumeClaim, KubeSecret, NetworkPolicy, PodDisruptionBudget);
         Ok(left)
     }
 
@@ -192,7 +194,8 @@ impl<'b> Yard<'b> {
         })
         .await?;
         let namespaces: Api<Namespace> = Api::all(self.bed.admin.clone());
-        for name in self.foreign.lock().expect("a lock").clone() {
+        let foreign = self.foreign.lock().expect("a lock").clone();
+        for name in foreign {
             let found = namespaces.get(&name).await.with_context(|| format!("{name} is not ours and must still be there"))?;
             ensure!(
                 found.metadata.deletion_timestamp.is_none() && found.labels().get("owner").is_some_and(|o| o == "somebody"),
