@@ -1,6 +1,6 @@
 # Every target is one script; `make help` lists them. CI calls these targets and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run down test lint bench docker docker-baseimage docker-chainpool docker-cometbft docker-tools testbed-swarm testbed-swarm-down install setup setup-test engine engine-stop clean testbed-kubernetes testbed-kubernetes-down
+.PHONY: help run down test test-platforms lint bench docker docker-baseimage docker-chainpool docker-cometbft docker-tools testbed-swarm testbed-swarm-down install setup setup-test engine engine-stop clean testbed-kubernetes testbed-kubernetes-down
 
 # Variables given to make reach the scripts by the environment.
 export DATA LISTEN CAPACITY BACKGROUND REGISTRY HOST IMAGES FORCE
@@ -16,6 +16,9 @@ down: ## stop the server that make run started; the networks go on (DATA=)
 
 test: ## set up what the tests need, then run all of them
 	@scripts/test.sh
+
+test-platforms: ## the tests on real platforms of several machines (PLATFORMS="swarm kubernetes")
+	@scripts/test-platforms.sh $(PLATFORMS)
 
 lint: ## format, clippy and documentation without a warning
 	@scripts/lint.sh

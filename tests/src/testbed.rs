@@ -74,7 +74,8 @@ impl TestBed {
 async fn script(name: &str, arguments: &[&str]) -> Result<Option<String>> {
     let path = format!("{}/testbeds/{name}", env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(path).args(arguments).stdin(Stdio::null()).output().await?;
-    let (said, why) = (String::from_utf8_lossy(&output.stdout).trim().to_owned(), String::from_utf8_lossy(&output.stderr).trim().to_owned());
+    let (said, why) =
+        (String::from_utf8_lossy(&output.stdout).trim().to_owned(), String::from_utf8_lossy(&output.stderr).trim().to_owned());
     match output.status.code() {
         Some(0) => Ok(Some(said)),
         Some(SKIPPED) => {

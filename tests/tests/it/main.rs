@@ -11,6 +11,5 @@ mod health;
 mod hosts;
 mod keys;
 mod leases;
-mod platforms;
 mod subnets;
 mod support;

@@ -1,4 +1,7 @@
-//! The same life of a pool on platforms that span machines.
+//! The same life of a pool on platforms that span machines. Needs their test beds: make test-platforms.
+
+#[path = "../it/support.rs"]
+mod support;
 
 use crate::support::{applied, commit, read};
 use anyhow::{Context, Result, ensure};
