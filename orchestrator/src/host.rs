@@ -21,19 +21,25 @@ impl Orchestrator {
         }
         let mut settings = settings::of_new(&new)?;
         let secrets = secrets(new.tls.clone(), new.registry.clone(), new.kubeconfig.clone());
-        let wanted = new.platform.or_else(|| self.inner.agents.guess(&new.address)).unwrap_or(api::Platform::Docker);
-        if !self.inner.agents.has(wanted) {
+        if let Some(wanted) = new.platform.filter(|wanted| !self.inner.agents.has(*wanted)) {
             return Err(Error::field(
                 "type",
                 format!("this chainpool has no agent for {wanted}; it has one for: {}", self.inner.agents.known()),
             ));
         }
+        // The form of the address says which hands look first, their probe what is there.
+        let guess = self.inner.agents.guess(&new.address).or(new.platform).unwrap_or(api::Platform::Docker);
         let connection = self.inner.agents.connection(&new.address, &settings, secrets.clone());
-        let agent = self.inner.agents.connect(wanted, &connection)?;
+        let agent = self.inner.agents.connect(guess, &connection)?;
         settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
         self.check_settings(&settings, new.capacity.unwrap_or(CAPACITY))?;
-        let probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
+        let mut probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         let platform = self.check_probe(new.platform, &probe)?;
+        if platform != guess {
+            let agent = self.inner.agents.connect(platform, &connection)?;
+            settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
+            probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
+        }
         if let (None, false, Some(machine)) = (&new.public_address, settings.bind.is_loopback(), probe.machines.first()) {
             settings.public_address.clone_from(&machine.address);
         }

@@ -75,18 +75,22 @@ impl DockerAgent {
         Ok(left)
     }
 
-    /// Removes these, several at once; returns what hinders now and may pass.
+    /// Removes these, several at once; returns what hinders now and may pass. What one of them will never do keeps no other
+    /// from going.
     async fn remove_all(&self, objects: Vec<Object>) -> Result<Vec<String>> {
         let mut results = stream::iter(objects).map(|object| self.remove_one(object)).buffer_unordered(AT_ONCE);
-        let mut trouble = Vec::new();
+        let (mut trouble, mut refused) = (Vec::new(), None);
         while let Some(result) = results.next().await {
             match result {
                 Ok(None) => {}
                 Ok(Some(text)) | Err(Error::Busy(text)) => trouble.push(text),
-                Err(error) => return Err(error),
+                Err(error) => refused = refused.or(Some(error)),
             }
         }
-        Ok(trouble)
+        match refused {
+            Some(error) => Err(error),
+            None => Ok(trouble),
+        }
     }
 
     /// `None`: gone. A text: what hinders now and may pass.
