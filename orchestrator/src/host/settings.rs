@@ -214,9 +214,10 @@ fn is_syslog_server(server: &str) -> bool {
     })
 }
 
-/// The address at which users reach a host's clusters: the host part of a tcp address, or this machine's own.
+/// The address at which users reach a host's clusters: the host part of its first network address, or this machine's own.
 fn public_address(address: &str) -> String {
-    if let Some(rest) = address.strip_prefix("tcp://") {
+    let first = address.split(',').next().unwrap_or(address);
+    if let Some(rest) = first.strip_prefix("tcp://").or_else(|| first.strip_prefix("https://")) {
         let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
         return host.trim_start_matches('[').trim_end_matches(']').to_owned();
     }
