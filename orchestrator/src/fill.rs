@@ -73,7 +73,8 @@ impl Orchestrator {
     }
 
     /// Accepts a fillup: one transaction that makes what is missing up to the capacity. With `only_due`, entries that
-    /// keep failing wait for their time; `None` when there is nothing to make then.
+    /// keep failing wait for their time; `None` when there is nothing to make then, and a
+    /// refusal with the reason when there is no room for it.
     pub(crate) async fn accept_fillup(
         &self,
         host: Uuid,
@@ -129,7 +130,7 @@ impl Orchestrator {
             *have.entry(place).or_insert(0) += 1;
         }
         if only_due && chosen.is_empty() {
-            return Ok(None);
+            return limited.map_or(Ok(None), |limited| Err(Error::conflict("no_room", limited)));
         }
         let mut operation = self.accept_host(&mut tx, &host, OperationKind::HostFillup, Arguments::default(), cause).await?;
         for place in chosen {

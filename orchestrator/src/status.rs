@@ -66,12 +66,15 @@ impl StatusCache {
         self.with(|found| found.taken.get(&host).cloned().unwrap_or_default())
     }
 
-    /// Why autofill could not fill a host the last time; `None` when it could.
+    /// Why autofill could not fill a host the last time; `None` when it could. Another reason than before is logged.
     pub(crate) fn fill_put(&self, host: Uuid, why: Option<String>) {
-        self.with(|found| match why {
-            Some(why) => drop(found.fill.insert(host, why)),
-            None => drop(found.fill.remove(&host)),
+        let before = self.with(|found| match why.clone() {
+            Some(why) => found.fill.insert(host, why),
+            None => found.fill.remove(&host),
         });
+        if let Some(why) = why.filter(|why| before.as_ref() != Some(why)) {
+            tracing::warn!(%host, why, "a host is not filled");
+        }
     }
 }
 

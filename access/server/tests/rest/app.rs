@@ -22,6 +22,8 @@ use tower::ServiceExt as _;
 pub(crate) struct App {
     /// The administrator's token.
     pub(crate) admin: String,
+    /// The middle, for what the watchdog does.
+    pub(crate) orchestrator: Orchestrator,
     router: Router,
     _folder: TempDir,
 }
@@ -47,8 +49,8 @@ impl App {
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let (_, admin, _) = orchestrator.local_admin().await.unwrap();
         let config = ServeConfig { listen: "127.0.0.1:0".parse().unwrap(), tls: None, public_url: None, rate_limit_per_second };
-        let router = router(orchestrator, &config);
-        Self { admin, router, _folder: folder }
+        let router = router(orchestrator.clone(), &config);
+        Self { admin, orchestrator, router, _folder: folder }
     }
 
     /// Sends a request as it is; the answer's body may still stream.
@@ -171,7 +173,7 @@ impl Agent for Barren {
             swarm: SwarmRole::None,
             cpus: 2,
             memory_bytes: 64 << 30,
-            disk: Some((900, 1000)),
+            disk: Some((800, 1000)),
             skew_ms: Some(0),
             running: 0,
             taken: Vec::new(),

@@ -1,8 +1,9 @@
 //! What is the same for everybody, the state of the whole, and the backup.
 
 use crate::app::{App, request};
-use chainpool_api::{NetworkType, Page, Status};
+use chainpool_api::{Host, NetworkType, Page, Status};
 use http::{Method, StatusCode};
+use serde_json::json;
 
 #[tokio::test]
 async fn anybody_may_know_that_it_serves_and_what_the_api_is() {
@@ -32,4 +33,16 @@ async fn a_backup_is_the_whole_database() {
     assert_eq!(backup.headers["content-length"].to_str().unwrap(), backup.body.len().to_string());
     assert_eq!(backup.headers["cache-control"], "no-store");
     assert!(backup.headers["content-disposition"].to_str().unwrap().starts_with("attachment; filename=\"chainpool-"));
+}
+
+#[tokio::test]
+async fn a_host_without_room_is_not_filled_and_the_state_says_why() {
+    let app = App::start().await;
+    // The platform of these tests has 80 % of its disk free.
+    let host = json!({ "name": "h1", "address": "unix:///barren.sock", "autofill": true, "disk_floor": 90 });
+    let _: Host = app.post(&app.admin, "/api/v1/hosts", host).await.read(StatusCode::CREATED);
+    app.orchestrator.autofill().await.unwrap();
+    let status: Status = app.get(&app.admin, "/api/v1/status").await.read(StatusCode::OK);
+    let said = serde_json::to_string(&status).unwrap();
+    assert!(!status.ok && said.contains("host h1 is not filled") && said.contains("below its floor of 90 %"), "{said}");
 }
