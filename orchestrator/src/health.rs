@@ -161,8 +161,8 @@ impl Orchestrator {
         let broken = verdict.state == HealthState::Broken;
         let seen = self.inner.live.note(row.id, number(row.generation), |seen| {
             seen.bad_since = if bad { seen.bad_since.or(Some(now)) } else { None };
-            seen.broken_since = seen.broken_since.filter(|_| bad).or(broken.then_some(now));
-            seen.is_broken_since = seen.is_broken_since.filter(|_| broken).or(broken.then_some(now));
+            seen.was_broken_at = seen.was_broken_at.filter(|_| bad).or(broken.then_some(now));
+            seen.broken_since = seen.broken_since.filter(|_| broken).or(broken.then_some(now));
             seen.clone()
         });
         let maintenance = [row.maintenance_until, host.maintenance_until].iter().flatten().any(|until| until.0 > now);

@@ -35,9 +35,9 @@ pub(crate) struct Seen {
     /// Newest process ends, by the platform's own word.
     pub(crate) deaths: VecDeque<Death>,
     /// When the evidence first said broken, until it says healthy again.
-    pub(crate) broken_since: Option<Timestamp>,
+    pub(crate) was_broken_at: Option<Timestamp>,
     /// Since when the evidence has said broken, uninterrupted.
-    pub(crate) is_broken_since: Option<Timestamp>,
+    pub(crate) broken_since: Option<Timestamp>,
     /// Since when the evidence has said degraded or worse, uninterrupted.
     pub(crate) bad_since: Option<Timestamp>,
     /// When a node last began to answer that had not answered before.
@@ -51,7 +51,7 @@ impl Seen {
     pub(crate) fn forget_faults(&mut self) {
         self.silent.clear();
         self.deaths.clear();
-        (self.is_broken_since, self.broken_since, self.bad_since) = (None, None, None);
+        (self.broken_since, self.was_broken_at, self.bad_since) = (None, None, None);
     }
 }
 

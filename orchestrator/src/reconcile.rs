@@ -76,10 +76,10 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     let bad = matches!(verdict, HealthState::Degraded | HealthState::Broken);
     // An engine that has just come back starts its containers itself, and their ledger needs a moment to find together.
     let may_reset = !leased && stood(*host_back, MEND_MS);
-    if may_reset && *verdict == HealthState::Broken && stood(seen.is_broken_since, CONFIRM_MS) {
+    if may_reset && *verdict == HealthState::Broken && stood(seen.broken_since, CONFIRM_MS) {
         return Decision::Reset("free and broken".to_owned());
     }
-    if may_reset && bad && stood(seen.broken_since, BROKEN_MEND_MS) {
+    if may_reset && bad && stood(seen.was_broken_at, BROKEN_MEND_MS) {
         return Decision::Reset("free and not healthy 5 s after it was broken".to_owned());
     }
     if may_reset && bad && stood(seen.bad_since, MEND_MS) {
@@ -137,8 +137,8 @@ mod tests {
         let since = Some(Timestamp(now.0 - case.bad_ms));
         let seen = Seen {
             bad_since: since,
-            broken_since: case.broken_ms.map(|ms| Timestamp(now.0 - ms)),
-            is_broken_since: since.filter(|_| case.verdict == HealthState::Broken),
+            was_broken_at: case.broken_ms.map(|ms| Timestamp(now.0 - ms)),
+            broken_since: since.filter(|_| case.verdict == HealthState::Broken),
             silent: case.silent_ms.map(|ms| ("v1".to_owned(), Timestamp(now.0 - ms))).into_iter().collect(),
             ..Seen::default()
         };
