@@ -1,6 +1,6 @@
 //! One Chainpool for one test: its own data folder, instance, ports and networks on the shared engine.
 
-use crate::{Api, Engine, Ground, census, within};
+use crate::{Api, Engine, Ground, census, wait::while_moving, within};
 use anyhow::{Context, Result, bail, ensure};
 use chainpool_agent::Platform;
 use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
@@ -129,11 +129,11 @@ impl Bed {
         Ok(self.api.get::<Status>("/status").await?.instance)
     }
 
-    /// Waits until an operation has ended.
+    /// Waits until an operation has ended, however long it is, as long as its steps advance.
     pub async fn ended(&self, operation: &Operation) -> Result<Operation> {
-        within(LONG, &format!("the end of {} {}", operation.kind, operation.id), async || {
+        while_moving(LONG, &format!("the end of {} {}", operation.kind, operation.id), async || {
             let now: Operation = self.api.get(&format!("/operations/{}", operation.id)).await?;
-            Ok(if now.state.is_over() { Ok(now) } else { Err(format!("{} of {}: {:?}", now.done, now.total, now.steps)) })
+            Ok(if now.state.is_over() { Ok(now) } else { Err((now.done, format!("{} of {}: {:?}", now.done, now.total, now.steps))) })
         })
         .await
     }
