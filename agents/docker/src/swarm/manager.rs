@@ -88,8 +88,10 @@ impl Swarm {
         }
         let address = manager.hands.engine.address();
         let info = info(manager.hands).await?;
-        let Some(id) = info.cluster.filter(|_| info.control_available == Some(true)).and_then(|cluster| cluster.id) else {
-            return Err(Error::Unreachable(format!("{address} is no manager of a swarm: name the managers in the host's address")));
+        // A manager that has just started, or has lost the others, names no swarm.
+        let id = info.cluster.filter(|_| info.control_available == Some(true)).and_then(|cluster| cluster.id);
+        let Some(id) = id.filter(|id| !id.is_empty()) else {
+            return Err(Error::Unreachable(format!("{address} speaks for no swarm at present: name the managers in the host's address")));
         };
         let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         match &chosen.swarm {
