@@ -19,6 +19,8 @@ pub struct TestBed {
     platform: Arc<dyn Platform>,
     address: String,
     kubeconfig: Option<String>,
+    /// Made by a script of ours, so that its machines may be broken.
+    ours: bool,
 }
 
 impl TestBed {
@@ -26,22 +28,50 @@ impl TestBed {
     pub async fn swarm() -> Result<Option<Self>> {
         let Some(said) = script("swarm.sh", &["up"]).await? else { return Ok(None) };
         let address = said.lines().last().context("swarm.sh prints the address")?.to_owned();
-        if std::env::var_os("CHAINPOOL_TEST_SWARM").is_none() {
+        let ours = std::env::var_os("CHAINPOOL_TEST_SWARM").is_none();
+        if ours {
             script("swarm.sh", &["load", IMAGE, TOOLS]).await?;
         }
-        Ok(Some(Self { platform: Arc::new(SwarmPlatform), address, kubeconfig: None }))
+        Ok(Some(Self { platform: Arc::new(SwarmPlatform), address, kubeconfig: None, ours }))
     }
 
     /// A Kubernetes cluster of one machine. `None`, said loudly, where it cannot be had.
     pub async fn kubernetes() -> Result<Option<Self>> {
         let Some(path) = script("kubernetes.sh", &["up"]).await? else { return Ok(None) };
-        if std::env::var_os("CHAINPOOL_TEST_KUBECONFIG").is_none() {
+        let ours = std::env::var_os("CHAINPOOL_TEST_KUBECONFIG").is_none();
+        if ours {
             script("kubernetes.sh", &["load", IMAGE, TOOLS]).await?;
         }
         let kubeconfig = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-        let server = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("server:")).context("a kubeconfig names its server")?;
-        let address = server.trim().trim_matches('"').to_owned();
-        Ok(Some(Self { platform: Arc::new(KubernetesPlatform), address, kubeconfig: Some(kubeconfig) }))
+        let (_, server) = kubeconfig.split_once("server:").context("a kubeconfig names its server")?;
+        let end = server.find([',', '}', '\n']).unwrap_or(server.len());
+        let address = server[..end].trim().trim_matches('"').to_owned();
+        Ok(Some(Self { platform: Arc::new(KubernetesPlatform), address, kubeconfig: Some(kubeconfig), ours }))
+    }
+
+    /// The bed, when its machines are ours to break; `None`, said loudly, when they are somebody's.
+    #[must_use]
+    pub fn ours(self) -> Option<Self> {
+        if !self.ours {
+            eprintln!("\n!!! SKIPPED, not passed: the machines of {} are its owner's, and are not broken for a test\n", self.address);
+        }
+        self.ours.then_some(self)
+    }
+
+    /// `cut`, `heal`, `stop` or `start`: a machine of the swarm, by its name.
+    pub async fn machine(&self, verb: &str, name: &str) -> Result<()> {
+        let number = name.strip_prefix("machine-").with_context(|| format!("{name} is no machine of the bed"))?;
+        script("swarm.sh", &[verb, number]).await.map(drop)
+    }
+
+    /// `stop` or `start`: the API server of the Kubernetes cluster.
+    pub async fn server(&self, verb: &str) -> Result<()> {
+        script("kubernetes.sh", &[verb, "kube-apiserver"]).await.map(drop)
+    }
+
+    /// What its administrator does by hand.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<()> {
+        script("kubernetes.sh", &[&["kubectl"], arguments].concat()).await.map(drop)
     }
 
     /// The body that registers it, with room for so many ledgers of four validators.

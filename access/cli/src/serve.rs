@@ -174,7 +174,7 @@ async fn told_to_stop() -> Result<()> {
 
 fn log_to(json: bool) {
     let filter = EnvFilter::try_from_env("CHAINPOOL_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,sqlx=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json { log.json().init() } else { log.with_ansi(std::io::stderr().is_terminal()).init() }
 }

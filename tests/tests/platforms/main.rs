@@ -1,77 +1,35 @@
-//! The same life of a pool on platforms that span machines. Needs their test beds: make test-platforms.
+//! Pools on platforms that span machines. Needs their test beds: make test-platforms.
 
+mod life;
+mod outages;
 #[path = "../it/support.rs"]
 mod support;
 
-use crate::support::{applied, commit, read};
-use anyhow::{Context, Result, ensure};
-use chainpool_agent::{ClusterId, ClusterKey, NodeName, Scope, Volumes};
-use chainpool_api::{Cluster, HealthState, Host, Lease, Operation, Page};
-use chainpool_tests::{Bed, Options, TestBed, within};
-use std::{collections::BTreeSet, time::Duration};
-
-const LONG: Duration = Duration::from_mins(3);
+use anyhow::{Result, ensure};
+use chainpool_tests::TestBed;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_lives_on_a_swarm() -> Result<()> {
     let Some(place) = TestBed::swarm().await? else { return Ok(()) };
-    let machines = life(&place).await?;
+    let machines = life::life(&place).await?;
     ensure!(machines.len() == 3, "four nodes are spread over three machines: {machines:?}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_lives_on_kubernetes() -> Result<()> {
-    let Some(place) = TestBed::kubernetes().await? else { return Ok(()) };
-    life(&place).await.map(drop)
+async fn a_pool_on_a_swarm_loses_machines_and_managers() -> Result<()> {
+    let Some(place) = TestBed::swarm().await?.and_then(TestBed::ours) else { return Ok(()) };
+    outages::machines(&place).await
 }
 
-/// Fill, apply, commit and read back from outside, lose a node, heal with data, release, clean, reset. Gives the machines
-/// of one ledger.
-async fn life(place: &TestBed) -> Result<BTreeSet<String>> {
-    let bed = Bed::start(Options { host: false, ..Options::default() }).await?;
-    let instance = bed.instance().await?.parse().ok().context("an instance is an id")?;
-    let agent = place.agent(instance)?;
-    let _: Host = bed.api.post("/hosts", place.host_body(3)).await?;
-    let clusters = bed.filled().await?;
-    ensure!(clusters.len() == 3 && clusters.iter().all(|cluster| cluster.offered), "{clusters:?}");
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_lives_on_kubernetes() -> Result<()> {
+    let Some(place) = TestBed::kubernetes().await? else { return Ok(()) };
+    life::life(&place).await.map(drop)
+}
 
-    let (lease, bundle) = applied(&bed).await?;
-    commit(&bundle, 0, "tenant", "first").await?;
-    let reads = async |node: usize| {
-        within(LONG, "the value on another node", async || {
-            let found = read(&bundle, node, "tenant").await.map_err(|error| error.to_string());
-            Ok(if found == Ok(Some("first".to_owned())) { Ok(()) } else { Err(format!("{found:?}")) })
-        })
-        .await
-    };
-    reads(1).await?;
-    let held = bed.cluster(lease.cluster_id).await?;
-    let machines = held.nodes.iter().filter_map(|node| node.machine.clone()).collect();
-
-    // Somebody removes a node by hand: seen, made again in place, and its data is there.
-    let key = ClusterKey { cluster: ClusterId(held.id), generation: held.generation };
-    agent.drop_node(&key, &NodeName::parse("v1").context("a name")?, Volumes::Keep).await?;
-    bed.cluster_when(held.id, "degraded", |now| now.health.state == HealthState::Degraded && now.health.reason.contains("v1")).await?;
-    commit(&bundle, 0, "meanwhile", "yes").await?;
-    bed.cluster_when(held.id, "healthy again", |now| now.health.state == HealthState::Healthy && now.generation == held.generation).await?;
-    reads(1).await?;
-
-    let released: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
-    let reset: Operation = bed.api.get(&format!("/operations/{}", released.operation_id.context("a release wipes")?)).await?;
-    bed.done(&reset).await?;
-    let fresh = bed.cluster(held.id).await?;
-    ensure!(fresh.generation == held.generation + 1 && fresh.chain_id != held.chain_id, "{fresh:?}");
-    let left = agent.observe(Scope::Cluster(key.cluster)).await?;
-    ensure!(left.objects.iter().all(|object| object.generation > key.generation), "the old generation is there: {left:?}");
-
-    let (kept, _) = applied(&bed).await?;
-    let clean: Operation = bed.api.ask("/hosts/h1/clean").await?;
-    bed.done(&clean).await?;
-    let still: Page<Cluster> = bed.api.get("/clusters").await?;
-    ensure!(still.items.len() == 1 && still.items[0].id == kept.cluster_id, "clean took an applied cluster: {still:?}");
-    bed.end().await?;
-    let left = agent.observe(Scope::Host).await?;
-    ensure!(left.objects.is_empty(), "the census found objects of ours: {left:?}");
-    Ok(machines)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_on_kubernetes_loses_pods_its_server_and_a_namespace() -> Result<()> {
+    let Some(place) = TestBed::kubernetes().await?.and_then(TestBed::ours) else { return Ok(()) };
+    outages::server(&place).await
 }
