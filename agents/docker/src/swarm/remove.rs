@@ -116,16 +116,19 @@ impl Manager<'_> {
         Ok(left.into_iter().map(|task| format!("{} ends ({})", name(task), task.words)).collect())
     }
 
-    /// Removes the volumes on one engine; its containers, which the swarm removes, must be gone before.
+    /// Removes what is left on one engine when the swarm has ended all tasks: containers that it has not removed yet, or has
+    /// forgotten because the engine died meanwhile, and then the volumes.
     async fn engine_left(&self, hands: &DockerAgent, doomed: &Doomed) -> Result<Vec<String>> {
-        let of_it = |object: &Object| object.generation <= doomed.through;
-        let mut left: Vec<String> =
-            silent_is_busy(hands.containers_list(&doomed.filter).await)?.into_iter().filter(of_it).map(|c| c.name).collect();
-        if !doomed.volumes || !left.is_empty() {
-            return Ok(left);
-        }
-        for volume in silent_is_busy(hands.volumes_list(&doomed.filter).await)?.into_iter().filter(of_it) {
-            left.extend(silent_is_busy(hands.remove_one(volume).await)?);
+        let mut left = Vec::new();
+        let mut remove_all = async |objects: Vec<Object>| {
+            for object in objects.into_iter().filter(|object| object.generation <= doomed.through) {
+                left.extend(silent_is_busy(hands.remove_one(object).await)?);
+            }
+            Ok::<bool, Error>(left.is_empty())
+        };
+        let clear = remove_all(silent_is_busy(hands.containers_list(&doomed.filter).await)?).await?;
+        if clear && doomed.volumes {
+            remove_all(silent_is_busy(hands.volumes_list(&doomed.filter).await)?).await?;
         }
         Ok(left)
     }

@@ -181,6 +181,11 @@ impl Ground for KubernetesGround {
         Some(why.to_owned())
     }
 
+    fn patience(&self) -> Duration {
+        // The controllers' watches wait up to 30 s, and as much again by chance, once the API server has gone several times.
+        Duration::from_mins(2)
+    }
+
     fn at_once(&self) -> usize {
         2
     }
