@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# test-platforms.sh [swarm|kubernetes…]: the conformance kit, each agent's own tests, and the life of a pool on real platforms of several
-# machines: on test beds that are started here and leave no trace, or on those that the environment names (tests/testbeds/*.sh). What cannot
-# be had on this machine is said to be SKIPPED, never passed.
+# test-platforms.sh [swarm|kubernetes…]: the conformance kit, each agent's own tests, and pools on real platforms of several machines:
+# on test beds that are started here and leave no trace, or on those that the environment names (tests/testbeds/*.sh). The platforms run
+# side by side, for they wait more than they work. What cannot be had on this machine is said to be SKIPPED, never passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
@@ -16,6 +16,10 @@ finish() {
   report
   for platform in "${platforms[@]}"; do "tests/testbeds/$platform.sh" down; done
 }
+kubernetes_prepare() {
+  if scripts/setup.sh kubernetes && tests/testbeds/kubernetes.sh build; then return; fi
+  echo "!!! no test bed for Kubernetes on this machine: its tests will be SKIPPED" >&2
+}
 platforms=("$@")
 trap finish EXIT
 
@@ -26,21 +30,33 @@ DOCKER_HOST=$(engine_address)
 export DOCKER_HOST
 part "node image" scripts/node-image.sh cometbft
 part "tools image" scripts/image.sh tools
-# The beds are one each, and their engines share this machine: one test after the other.
+for platform in "${platforms[@]}"; do
+  # What is still missing then is told by the bed, loudly, and its tests are skipped.
+  [ "$platform" != kubernetes ] || part "kubernetes" kubernetes_prepare
+done
+selected=()
+for platform in "${platforms[@]}"; do selected+=(--test "$platform" --test "kit_$platform"); done
+part "build" cargo test --workspace --locked --no-run --test platforms "${selected[@]}"
+
+# The tests of one platform share its bed: one after the other.
 export RUST_TEST_THREADS=1
 # What the conformance kit finds goes into the page's table.
 export CHAINPOOL_KIT_TABLE=$PWD/docs/agents.md
-for platform in "${platforms[@]}"; do
-  case $platform in
-    swarm)
-      part "swarm: the agent" cargo test --package chainpool-agent-docker --features testbed --locked --test swarm
-      part "swarm: a pool" cargo test --package chainpool-tests --features testbed --locked --test platforms swarm
-      part "swarm: the kit" cargo test --package chainpool-agent-docker --features testbed --locked --test kit_swarm ;;
-    kubernetes)
-      part "kubernetes: setup" scripts/setup.sh kubernetes
-      part "kubernetes: the bed" tests/testbeds/kubernetes.sh up
-      part "kubernetes: the agent" cargo test --package chainpool-agent-kubernetes --features testbed --locked --test kubernetes
-      part "kubernetes: a pool" cargo test --package chainpool-tests --features testbed --locked --test platforms kubernetes
-      part "kubernetes: the kit" cargo test --package chainpool-agent-kubernetes --features testbed --locked --test kit ;;
-  esac
-done
+# platform_tests NAME: everything on one platform, even when some of it fails.
+platform_tests() {
+  local failed=0
+  cargo test --workspace --locked --test "$1" || failed=1
+  cargo test --workspace --locked --test platforms -- "$1" || failed=1
+  cargo test --workspace --locked --test "kit_$1" || failed=1
+  return "$failed"
+}
+side_by_side() {
+  local platform pids=() pid failed=0
+  for platform; do
+    platform_tests "$platform" > >(sed -u "s/^/$platform: /") 2>&1 &
+    pids+=("$!")
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+  return "$failed"
+}
+part "${platforms[*]}" side_by_side "${platforms[@]}"

@@ -36,6 +36,10 @@ impl KubernetesAgent {
             if fault.says("is waiting to start") {
                 return Error::Busy(format!("node {node} has said nothing yet: its container has not started"));
             }
+            if fault.says("could not find the requested resource") {
+                // The pod is there: this is its machine's word, which has just started and knows none yet.
+                return Error::Busy(format!("node {node}'s machine does not know its log yet"));
+            }
             fault.into_error(&format!("show the log of node {node}"))
         })?;
         let lines = Lines { server: self.server.clone(), reader: Box::pin(reader), limit: (!follow).then_some(CALL), over: false };

@@ -14,6 +14,9 @@ pub const NOT_RUN: &str = "not run yet";
 
 /// Replaces the report's column in the page of this path; other columns stay, and rows follow the list of promises.
 pub fn write(page: &Path, report: &Report) -> io::Result<()> {
+    // Another platform's kit may run beside this one.
+    let folder = fs::File::open(page.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    folder.lock()?;
     let text = fs::read_to_string(page)?;
     let merged = merge(&text, report).ok_or_else(|| io::Error::other(format!("{BEGIN} and {END} are not there")))?;
     if merged != text {
