@@ -148,14 +148,20 @@ impl Orchestrator {
         }
         let last = steps.iter().map(|s| s.phase).max().unwrap_or(0);
         for phase in 0..=last {
+            let over = CancellationToken::new();
             let mut work: FuturesUnordered<_> = steps
                 .iter()
                 .filter(|s| s.phase == phase && s.state.0 != StepState::Done)
-                .map(|step| self.step_run(operation, step))
+                .map(|step| self.step_run(operation, step, &over))
                 .collect();
+            let mut outcome = Ok(());
             while let Some(done) = work.next().await {
-                done?;
+                if done.is_err() && outcome.is_ok() {
+                    outcome = done;
+                    over.cancel();
+                }
             }
+            outcome?;
         }
         Ok(())
     }
@@ -180,7 +186,9 @@ impl Orchestrator {
         Ok(rows)
     }
 
-    async fn step_run(&self, operation: &OperationRow, step: &StepRow) -> Result<(), StepError> {
+    /// Runs one step to its end. When another step of its phase has failed, it is not tried again, and only what the platform
+    /// was asked to make is waited for: made after the operation's end, it would be an orphan.
+    async fn step_run(&self, operation: &OperationRow, step: &StepRow, over: &CancellationToken) -> Result<(), StepError> {
         let mut step = step.clone();
         let action: Action = serde_json::from_value(step.action.0.clone()).map_err(Error::internal)?;
         if step.state.0 != StepState::Started {
@@ -194,8 +202,11 @@ impl Orchestrator {
             // A step that could begin late, because its host was away, still gets its time.
             let begun = step.started_at.map_or_else(Timestamp::now, |at| at.0);
             let deadline = operation.deadline_at.map(|at| at.0.max(begun.plus_seconds(LEAST_STEP_SECONDS)));
-            match self.step_perform(operation, &action, step.memo.as_ref().map(|m| &m.0), deadline).await {
+            let perform = self.step_perform(operation, &action, step.memo.as_ref().map(|m| &m.0), deadline, over);
+            let performed = if action.changes_platform() { perform.await } else { unless_over(over, perform).await? };
+            match performed {
                 Ok(()) => break,
+                Err(error) if over.is_cancelled() => return Err(error),
                 Err(error)
                     if error.may_pass(operation.kind.0)
                         && (waits_for_host(operation.kind.0, &error) || deadline.is_none_or(|at| Timestamp::now() < at)) =>
@@ -207,7 +218,7 @@ impl Orchestrator {
                         self.step_save(operation, &step, "step noted").await?;
                     }
                     let jitter = rand::rng().random_range(0.5..1.5);
-                    tokio::time::sleep(pause.mul_f64(jitter)).await;
+                    unless_over(over, tokio::time::sleep(pause.mul_f64(jitter))).await?;
                     pause = (pause * 2).min(Duration::from_secs(10));
                 }
                 Err(error) => {
@@ -255,6 +266,11 @@ impl Orchestrator {
             pause = (pause * 2).min(Duration::from_secs(10));
         }
     }
+}
+
+/// Waits for work, but not once another step of the phase has failed.
+async fn unless_over<T>(over: &CancellationToken, work: impl Future<Output = T>) -> Result<T, StepError> {
+    over.run_until_cancelled(work).await.ok_or(StepError::Superseded)
 }
 
 fn step_row(operation_id: Uuid, seq: i64, planned: Planned) -> StepRow {

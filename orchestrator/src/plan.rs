@@ -50,6 +50,16 @@ pub(crate) enum Action {
     Sweep,
 }
 
+impl Action {
+    /// Whether it asks the platform to make, change or remove something, which goes on there when nobody waits for it.
+    pub(crate) fn changes_platform(&self) -> bool {
+        match self {
+            Self::Drop { .. } | Self::Network | Self::Node { .. } | Self::Restart { .. } | Self::Sweep => true,
+            Self::Image | Self::Answer { .. } | Self::Settle | Self::Prove | Self::Children => false,
+        }
+    }
+}
+
 /// A step before it is journaled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Planned {

@@ -6,7 +6,11 @@ use chainpool_api::{HealthState, HostState, OperationKind, OperationState, Times
 use chainpool_networks::{NetworkType, Nodes, Past};
 use chainpool_store::{ClusterRow, OperationRow};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
 
 /// Why a step did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +82,14 @@ impl Patience {
     }
 }
 
+/// A host's leave to work, unless another step of the phase has failed meanwhile.
+async fn permit<'s>(permits: &'s Semaphore, over: &CancellationToken) -> Result<SemaphorePermit<'s>, StepError> {
+    match over.run_until_cancelled(permits.acquire()).await {
+        Some(permit) => Ok(permit.map_err(Error::internal)?),
+        None => Err(StepError::Superseded),
+    }
+}
+
 /// What most steps need.
 struct Ground {
     host: HostAgent,
@@ -121,24 +133,25 @@ impl Orchestrator {
         action: &Action,
         memo: Option<&serde_json::Value>,
         deadline: Option<Timestamp>,
+        over: &CancellationToken,
     ) -> Result<(), StepError> {
         match action {
-            Action::Drop { cluster, through } => self.step_drop(operation, *cluster, *through).await,
+            Action::Drop { cluster, through } => self.step_drop(operation, *cluster, *through, over).await,
             Action::Image => self.step_image(operation).await,
             Action::Network => {
                 let ground = self.ground(operation).await?;
                 let spec = self.spec_of(&ground).await?;
-                let _permit = ground.host.networks.acquire().await.map_err(Error::internal)?;
+                let _permit = permit(&ground.host.networks, over).await?;
                 Ok(ground.host.agent.ensure_network(&ground.key, &spec.network).await?)
             }
             Action::Node { node, on } => {
                 let power = if *on { Power::On { after: None } } else { Power::Off };
-                self.step_node(operation, node, &power).await
+                self.step_node(operation, node, &power, over).await
             }
             Action::Restart { node } => {
                 let life: Option<Incarnation> =
                     memo.map(|m| serde_json::from_value(m.clone())).transpose().map_err(Error::internal)?.flatten();
-                self.step_node(operation, node, &Power::On { after: life }).await
+                self.step_node(operation, node, &Power::On { after: life }, over).await
             }
             Action::Answer { nodes } => self.step_answer(operation, nodes, deadline).await,
             Action::Settle => self.step_settle(operation, deadline).await,
@@ -178,10 +191,16 @@ impl Orchestrator {
         Ok((network, Nodes { agent: Arc::clone(&ground.host.agent), key: ground.key, spec }))
     }
 
-    async fn step_drop(&self, operation: &OperationRow, cluster: Option<uuid::Uuid>, through: u32) -> Result<(), StepError> {
+    async fn step_drop(
+        &self,
+        operation: &OperationRow,
+        cluster: Option<uuid::Uuid>,
+        through: u32,
+        over: &CancellationToken,
+    ) -> Result<(), StepError> {
         let host = self.host_agent(operation).await?;
         let id = cluster.or(operation.cluster_id).ok_or_else(|| Error::internal("a drop names no cluster"))?;
-        let _permit = host.permits.acquire().await.map_err(Error::internal)?;
+        let _permit = permit(&host.permits, over).await?;
         Ok(host.agent.drop_cluster(ClusterId(id), through).await?)
     }
 
@@ -202,13 +221,13 @@ impl Orchestrator {
         Ok(())
     }
 
-    async fn step_node(&self, operation: &OperationRow, name: &NodeName, power: &Power) -> Result<(), StepError> {
+    async fn step_node(&self, operation: &OperationRow, name: &NodeName, power: &Power, over: &CancellationToken) -> Result<(), StepError> {
         let ground = self.ground(operation).await?;
         let opened = self.store().read().revision_opened(self.store().master(), ground.cluster.id, ground.key.generation).await?;
         let missing = || Error::internal(format!("the spec of cluster {} has no node {name}", ground.cluster.name));
         let (spec, images) = opened.ok_or_else(missing)?;
         let node = spec.node(name).ok_or_else(missing)?;
-        let _permit = ground.host.permits.acquire().await.map_err(Error::internal)?;
+        let _permit = permit(&ground.host.permits, over).await?;
         let image = match images.get(name.as_str()) {
             Some(image) => image.clone(),
             None => ground.host.agent.ensure_image(&node.images).await?,

@@ -2,7 +2,7 @@
 
 use crate::app::{App, request};
 use axum::body::Body;
-use chainpool_api::{Operation, OperationState, Page, Role};
+use chainpool_api::{Operation, OperationState, Page, Role, StepState};
 use futures::{Stream, StreamExt};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -56,6 +56,19 @@ async fn an_operation_is_followed_to_its_end() {
     assert!(before.iter().all(|operation| !operation.state.is_over()));
     let response = app.send(request(Some(&app.admin), Method::GET, &format!("{place}/events"), None)).await;
     assert_eq!(soon(events(response.into_body()).count()).await, 1, "one that is over is told once");
+}
+
+#[tokio::test]
+async fn an_operation_that_fails_ends_after_what_the_platform_was_asked_to_make() {
+    let app = App::start().await;
+    app.host().await;
+    let accepted: Operation = app.ask(create(&app, "k1", "c1")).await.read(StatusCode::ACCEPTED);
+    let place = format!("/api/v1/operations/{}", accepted.id);
+    let response = app.send(request(Some(&app.admin), Method::GET, &format!("{place}/events"), None)).await;
+    assert!(soon(events(response.into_body()).count()).await > 0);
+    let ended: Operation = app.get(&app.admin, &place).await.read(StatusCode::OK);
+    let network = ended.steps.iter().find(|step| step.title == "make the network").unwrap();
+    assert_eq!((ended.state, network.state), (OperationState::Failed, StepState::Done), "the network came after the end: {ended:?}");
 }
 
 #[tokio::test]
