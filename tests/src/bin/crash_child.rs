@@ -5,7 +5,8 @@
 
 use anyhow::{Context, Result, bail};
 use chainpool_agent::Platform;
-use chainpool_agent_docker::DockerPlatform;
+use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
+use chainpool_agent_kubernetes::KubernetesPlatform;
 use chainpool_api as api;
 use chainpool_orchestrator::{Caller, CommitHook, Config, Orchestrator};
 use std::{
@@ -37,7 +38,7 @@ async fn main() -> Result<()> {
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).expect("a process may kill itself");
         }
     });
-    let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
+    let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform), Arc::new(SwarmPlatform), Arc::new(KubernetesPlatform)];
     let orchestrator = Orchestrator::start(Config { hook: Some(hook), ..Config::new(folder, platforms) }).await?;
     let caller = Caller {
         account_id: uuid::Uuid::nil(),

@@ -1,122 +1,55 @@
 //! kill -9 at every point of the journal: the next start ends every operation and leaves no orphan and no duplicate.
-//!
-//! The points are not listed here: a child counts the commits of the real change, and the test kills another child
-//! before and after each of them until one comes to its end unharmed.
 
-use anyhow::{Context, Result, bail, ensure};
-use chainpool_api::{Cluster, ClusterState, Host, Lease, Operation, OperationState, Page};
+use crate::sweep::{LONG, Outcome, child, deleted, one, sweep};
+use anyhow::{Result, bail, ensure};
+use chainpool_api::{Cluster, Host, Lease, Operation, OperationState, Page};
 use chainpool_tests::{Bed, Options, within};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
-
-const LONG: Duration = Duration::from_mins(4);
+use std::collections::BTreeMap;
 
 fn options(capacity: u32) -> Options {
     // Without a watchdog nothing else is under way, so the points are those of the change alone.
     Options { capacity, validators: 1, watchdog: false, ..Options::default() }
 }
 
-/// What the child did.
-enum Outcome {
-    Killed,
-    Ended,
-}
-
-async fn child(folder: &Path, scenario: &str, point: usize, when: &str) -> Result<Outcome> {
-    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_crash-child"))
-        .args([folder.as_os_str(), scenario.as_ref(), point.to_string().as_ref(), when.as_ref()])
-        .stdin(Stdio::null())
-        .output()
-        .await?;
-    if output.status.success() {
-        return Ok(Outcome::Ended);
-    }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(said.contains(&format!("killed {when}")), "the child at point {point} of {scenario} ended with {}: {said}", output.status);
-    Ok(Outcome::Killed)
-}
-
-/// Waits until nothing is under way, then compares the engine with the database, object by object.
-async fn settled(bed: &Bed, at: &str) -> Result<Vec<Cluster>> {
-    within(LONG, &format!("the end of all operations after a kill {at}"), async || {
-        for state in ["queued", "running"] {
-            let page: Page<Operation> = bed.api.get(&format!("/operations?state={state}")).await?;
-            if let Some(operation) = page.items.first() {
-                return Ok(Err(format!("{operation:?}")));
-            }
-        }
-        Ok(Ok(()))
-    })
-    .await?;
-    let clusters = bed.clusters().await?;
+/// Compares the engine with the database, object by object.
+async fn counted(bed: &Bed, clusters: &[Cluster]) -> Result<()> {
     let mut expected: BTreeMap<&str, usize> = BTreeMap::new();
-    for cluster in &clusters {
-        ensure!(cluster.state == ClusterState::Ready && cluster.operation_id.is_none(), "{at}: {cluster:?}");
+    for cluster in clusters {
         for (kind, count) in [("container", cluster.size), ("volume", cluster.size), ("network", 1)] {
             *expected.entry(kind).or_default() += usize::try_from(count)?;
         }
         for (_, labels) in bed.engine.containers_of(cluster.id).await? {
-            ensure!(labels["chainpool.generation"] == cluster.generation.to_string(), "{at}: an old generation is left");
+            ensure!(labels["chainpool.generation"] == cluster.generation.to_string(), "an old generation is left");
         }
     }
     let ours = bed.engine.ours(&bed.instance().await?).await?;
     for kind in ["container", "volume", "network"] {
         let found = ours.iter().filter(|name| name.starts_with(kind)).count();
-        ensure!(found == expected.get(kind).copied().unwrap_or(0), "{at}: {found} {kind}s for {} clusters: {ours:?}", clusters.len());
+        ensure!(found == expected.get(kind).copied().unwrap_or(0), "{found} {kind}s for {} clusters: {ours:?}", clusters.len());
     }
-    Ok(clusters)
+    Ok(())
 }
 
-/// Runs a change again and again, each time killed at the next point, with `prepare` before and `check` after.
-async fn sweep(
+/// Sweeps over a change on the machine's own engine.
+async fn swept(
     scenario: &str,
     capacity: u32,
-    mut prepare: impl AsyncFnMut(&Bed) -> Result<()>,
+    prepare: impl AsyncFnMut(&Bed) -> Result<()>,
     mut check: impl AsyncFnMut(&Bed, &[Cluster]) -> Result<()>,
 ) -> Result<()> {
-    let mut bed = Bed::start(options(capacity)).await?;
-    let folder = bed.folder.clone();
-    let mut killed = 0;
-    'points: for point in 1.. {
-        for when in ["before", "after"] {
-            let at = format!("{when} point {point} of {scenario}");
-            prepare(&bed).await.with_context(|| at.clone())?;
-            let ground = bed.stop().await?;
-            let outcome = child(&folder, scenario, point, when).await?;
-            bed = Bed::open(ground, options(capacity)).await?;
-            let clusters = settled(&bed, &at).await?;
-            check(&bed, &clusters).await.with_context(|| at.clone())?;
-            match outcome {
-                Outcome::Killed => killed += 1,
-                Outcome::Ended => break 'points,
-            }
-        }
-    }
-    println!("{scenario}: killed {killed} times, 0 orphans, 0 duplicates");
-    ensure!(killed >= 6, "only {killed} points were found");
-    bed.end().await?;
-    Ok(())
-}
-
-async fn deleted(bed: &Bed) -> Result<()> {
-    for cluster in bed.clusters().await? {
-        let delete: Operation = bed.api.delete(&format!("/clusters/{}", cluster.id)).await?;
-        bed.done(&delete).await?;
-    }
-    Ok(())
-}
-
-async fn one(bed: &Bed) -> Result<()> {
-    if bed.clusters().await?.is_empty() {
-        let create: Operation = bed.api.post("/clusters", json!({"name": "one", "preset": "single"})).await?;
-        bed.done(&create).await?;
-    }
-    Ok(())
+    let options = options(capacity);
+    let bed = Bed::start(options.clone()).await?;
+    sweep(scenario, bed, &options, prepare, async |bed, clusters| {
+        counted(bed, clusters).await?;
+        check(bed, clusters).await
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn create_survives_a_kill_at_every_point() -> Result<()> {
-    sweep("create", 1, deleted, async |_, clusters| {
+    swept("create", 1, deleted, async |_, clusters| {
         ensure!(clusters.len() <= 1, "{clusters:?}");
         Ok(())
     })
@@ -125,7 +58,7 @@ async fn create_survives_a_kill_at_every_point() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reset_survives_a_kill_at_every_point() -> Result<()> {
-    sweep("reset", 1, one, async |_, clusters| {
+    swept("reset", 1, one, async |_, clusters| {
         ensure!(clusters.len() == 1, "{clusters:?}");
         Ok(())
     })
@@ -145,7 +78,7 @@ async fn release_survives_a_kill_at_every_point() -> Result<()> {
         }
         Ok(())
     };
-    sweep("release", 1, prepare, async |bed, clusters| {
+    swept("release", 1, prepare, async |bed, clusters| {
         let active: Page<Lease> = bed.api.get("/leases?state=active").await?;
         let held = usize::from(clusters[0].lease_id.is_some());
         ensure!(clusters.len() == 1 && active.items.len() == held, "{clusters:?} {active:?}");
@@ -156,7 +89,7 @@ async fn release_survives_a_kill_at_every_point() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fillup_survives_a_kill_at_every_point() -> Result<()> {
-    sweep("fillup", 2, deleted, async |_, clusters| {
+    swept("fillup", 2, deleted, async |_, clusters| {
         ensure!(clusters.is_empty() || clusters.len() == 2, "{clusters:?}");
         Ok(())
     })
@@ -165,7 +98,7 @@ async fn fillup_survives_a_kill_at_every_point() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn delete_survives_a_kill_at_every_point() -> Result<()> {
-    sweep("delete", 1, one, async |_, clusters| {
+    swept("delete", 1, one, async |_, clusters| {
         ensure!(clusters.len() <= 1, "{clusters:?}");
         Ok(())
     })

@@ -13,3 +13,4 @@ mod keys;
 mod leases;
 mod subnets;
 mod support;
+mod sweep;

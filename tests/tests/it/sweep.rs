@@ -1,0 +1,100 @@
+//! A change that is killed at every point of its journal, on any platform.
+//!
+//! The points are not listed here: a child counts the commits of the real change, and another child is killed before and
+//! after each of them until one comes to its end unharmed.
+
+use anyhow::{Context, Result, ensure};
+use chainpool_api::{Cluster, ClusterState, Operation, Page};
+use chainpool_tests::{Bed, Options, within};
+use serde_json::json;
+use std::{path::Path, process::Stdio, time::Duration};
+
+pub(crate) const LONG: Duration = Duration::from_mins(4);
+
+/// What the child did.
+pub(crate) enum Outcome {
+    Killed,
+    Ended,
+}
+
+pub(crate) async fn child(folder: &Path, scenario: &str, point: usize, when: &str) -> Result<Outcome> {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_crash-child"))
+        .args([folder.as_os_str(), scenario.as_ref(), point.to_string().as_ref(), when.as_ref()])
+        .stdin(Stdio::null())
+        .output()
+        .await?;
+    if output.status.success() {
+        return Ok(Outcome::Ended);
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(said.contains(&format!("killed {when}")), "the child at point {point} of {scenario} ended with {}: {said}", output.status);
+    Ok(Outcome::Killed)
+}
+
+/// Waits until nothing is under way; what there is then must be ready.
+async fn settled(bed: &Bed) -> Result<Vec<Cluster>> {
+    within(LONG, "the end of all operations", async || {
+        for state in ["queued", "running"] {
+            let page: Page<Operation> = bed.api.get(&format!("/operations?state={state}")).await?;
+            if let Some(operation) = page.items.first() {
+                return Ok(Err(format!("{operation:?}")));
+            }
+        }
+        Ok(Ok(()))
+    })
+    .await?;
+    let clusters = bed.clusters().await?;
+    for cluster in &clusters {
+        ensure!(cluster.state == ClusterState::Ready && cluster.operation_id.is_none(), "{cluster:?}");
+    }
+    Ok(clusters)
+}
+
+/// Runs a change again and again, each time killed at the next point, with `prepare` before and `check` after, which
+/// counts what is on the platform, too.
+pub(crate) async fn sweep(
+    scenario: &str,
+    mut bed: Bed,
+    options: &Options,
+    mut prepare: impl AsyncFnMut(&Bed) -> Result<()>,
+    mut check: impl AsyncFnMut(&Bed, &[Cluster]) -> Result<()>,
+) -> Result<()> {
+    let folder = bed.folder.clone();
+    let mut killed = 0;
+    'points: for point in 1.. {
+        for when in ["before", "after"] {
+            let at = format!("killed {when} point {point} of {scenario}");
+            prepare(&bed).await.with_context(|| at.clone())?;
+            let ground = bed.stop().await?;
+            let outcome = child(&folder, scenario, point, when).await?;
+            bed = Bed::open(ground, options.clone()).await?;
+            let clusters = settled(&bed).await.with_context(|| at.clone())?;
+            check(&bed, &clusters).await.with_context(|| at.clone())?;
+            match outcome {
+                Outcome::Killed => killed += 1,
+                Outcome::Ended => break 'points,
+            }
+        }
+    }
+    println!("{scenario}: killed {killed} times, 0 orphans, 0 duplicates");
+    ensure!(killed >= 6, "only {killed} points were found");
+    bed.end().await
+}
+
+/// No cluster is there.
+pub(crate) async fn deleted(bed: &Bed) -> Result<()> {
+    for cluster in bed.clusters().await? {
+        let delete: Operation = bed.api.delete(&format!("/clusters/{}", cluster.id)).await?;
+        bed.done(&delete).await?;
+    }
+    Ok(())
+}
+
+/// One cluster of one node is there.
+pub(crate) async fn one(bed: &Bed) -> Result<()> {
+    if bed.clusters().await?.is_empty() {
+        let create: Operation = bed.api.post("/clusters", json!({"name": "one", "preset": "single"})).await?;
+        bed.done(&create).await?;
+    }
+    Ok(())
+}
