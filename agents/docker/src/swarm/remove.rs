@@ -67,8 +67,9 @@ impl Manager<'_> {
             return Ok(left);
         }
         let reached = self.reached().await;
+        let tasks = self.tasks(&doomed.filter).await?;
         for hands in reached.values() {
-            left.extend(self.engine_left(hands, doomed).await?);
+            left.extend(self.engine_left(hands, doomed, &tasks).await?);
         }
         if doomed.volumes && left.is_empty() {
             for record in self.records(&doomed.filter).await?.into_iter().filter(|r| r.labels.generation <= doomed.through) {
@@ -116,19 +117,24 @@ impl Manager<'_> {
         Ok(left.into_iter().map(|task| format!("{} ends ({})", name(task), task.words)).collect())
     }
 
-    /// Removes what is left on one engine when the swarm has ended all tasks: containers that it has not removed yet, or has
-    /// forgotten because the engine died meanwhile, and then the volumes.
-    async fn engine_left(&self, hands: &DockerAgent, doomed: &Doomed) -> Result<Vec<String>> {
+    /// Removes what is left on one engine when the swarm has ended all tasks: the volumes, once no container is left. The swarm
+    /// removes a task's container before it forgets the task; a container of no task was forgotten, because the engine died.
+    async fn engine_left(&self, hands: &DockerAgent, doomed: &Doomed, tasks: &[Task]) -> Result<Vec<String>> {
+        let of_it = |object: &Object| object.generation <= doomed.through;
+        let is_known = |container: &Object| tasks.iter().any(|task| container.name.ends_with(&format!(".{}", task.id)));
         let mut left = Vec::new();
-        let mut remove_all = async |objects: Vec<Object>| {
-            for object in objects.into_iter().filter(|object| object.generation <= doomed.through) {
-                left.extend(silent_is_busy(hands.remove_one(object).await)?);
+        for container in silent_is_busy(hands.containers_list(&doomed.filter).await)?.into_iter().filter(of_it) {
+            if is_known(&container) {
+                left.push(container.name);
+            } else {
+                left.extend(silent_is_busy(hands.remove_one(container).await)?);
             }
-            Ok::<bool, Error>(left.is_empty())
-        };
-        let clear = remove_all(silent_is_busy(hands.containers_list(&doomed.filter).await)?).await?;
-        if clear && doomed.volumes {
-            remove_all(silent_is_busy(hands.volumes_list(&doomed.filter).await)?).await?;
+        }
+        if !doomed.volumes || !left.is_empty() {
+            return Ok(left);
+        }
+        for volume in silent_is_busy(hands.volumes_list(&doomed.filter).await)?.into_iter().filter(of_it) {
+            left.extend(silent_is_busy(hands.remove_one(volume).await)?);
         }
         Ok(left)
     }
