@@ -1,6 +1,6 @@
 //! kill -9 at every point of the journal: the next start ends every operation and leaves no orphan and no duplicate.
 
-use crate::sweep::{LONG, Outcome, child, deleted, one, sweep};
+use crate::sweep::{LONG, Outcome, child, deleted, idle, one, sweep};
 use anyhow::{Result, bail, ensure};
 use chainpool_api::{Cluster, Host, Lease, Operation, OperationState, Page};
 use chainpool_tests::{Bed, Options, within};
@@ -148,12 +148,7 @@ async fn delete_of_a_create_that_hangs_on_its_image_survives_a_kill_at_every_poi
                 let _: Operation = bed.api.delete(&format!("/clusters/{}", cluster.id)).await?;
             }
         }
-        within(LONG, "the end of the delete", async || {
-            let live: Page<Operation> = bed.api.get("/operations?state=running").await?;
-            let queued: Page<Operation> = bed.api.get("/operations?state=queued").await?;
-            Ok(if live.items.is_empty() && queued.items.is_empty() { Ok(()) } else { Err(format!("{live:?}")) })
-        })
-        .await?;
+        idle(&bed).await?;
         ensure!(bed.clusters().await?.is_empty(), "the cluster is still there");
         let all: Page<Operation> = bed.api.get("/operations?kind=cluster_create&limit=1").await?;
         ensure!(all.items[0].state == OperationState::Superseded, "{all:?}");

@@ -31,8 +31,8 @@ pub(crate) async fn child(folder: &Path, scenario: &str, point: usize, when: &st
     Ok(Outcome::Killed)
 }
 
-/// Waits until nothing is under way; what there is then must be ready.
-async fn settled(bed: &Bed) -> Result<Vec<Cluster>> {
+/// Waits until nothing is under way. An operation goes from queued to running, so it is looked for in this order.
+pub(crate) async fn idle(bed: &Bed) -> Result<()> {
     within(LONG, "the end of all operations", async || {
         for state in ["queued", "running"] {
             let page: Page<Operation> = bed.api.get(&format!("/operations?state={state}")).await?;
@@ -42,7 +42,12 @@ async fn settled(bed: &Bed) -> Result<Vec<Cluster>> {
         }
         Ok(Ok(()))
     })
-    .await?;
+    .await
+}
+
+/// Waits until nothing is under way; what there is then must be ready.
+async fn settled(bed: &Bed) -> Result<Vec<Cluster>> {
+    idle(bed).await?;
     let clusters = bed.clusters().await?;
     for cluster in &clusters {
         ensure!(cluster.state == ClusterState::Ready && cluster.operation_id.is_none(), "{cluster:?}");
