@@ -12,7 +12,7 @@
 use crate::{
     Error, Orchestrator, Result,
     plan::{Action, Arguments, Planned, Subject, plan},
-    step::StepError,
+    step::{StepError, unless_over},
 };
 use chainpool_api::{Noun, OperationKind, OperationState, StepState, Timestamp};
 use chainpool_store::{Json, OperationRow, StepRow, Word};
@@ -206,9 +206,10 @@ impl Orchestrator {
             let performed = if action.changes_platform() { perform.await } else { unless_over(over, perform).await? };
             match performed {
                 Ok(()) => break,
-                Err(error) if over.is_cancelled() => return Err(error),
+                Err(StepError::Over) => return Err(StepError::Over),
                 Err(error)
-                    if error.may_pass(operation.kind.0)
+                    if !over.is_cancelled()
+                        && error.may_pass(operation.kind.0)
                         && (waits_for_host(operation.kind.0, &error) || deadline.is_none_or(|at| Timestamp::now() < at)) =>
                 {
                     let note = Some(error.to_string());
@@ -266,11 +267,6 @@ impl Orchestrator {
             pause = (pause * 2).min(Duration::from_secs(10));
         }
     }
-}
-
-/// Waits for work, but not once another step of the phase has failed.
-async fn unless_over<T>(over: &CancellationToken, work: impl Future<Output = T>) -> Result<T, StepError> {
-    over.run_until_cancelled(work).await.ok_or(StepError::Superseded)
 }
 
 fn step_row(operation_id: Uuid, seq: i64, planned: Planned) -> StepRow {

@@ -18,6 +18,9 @@ pub(crate) enum StepError {
     /// Another operation took its place: it ends without a word.
     #[error("superseded")]
     Superseded,
+    /// Another step of its phase failed for good: that one's error is the operation's.
+    #[error("another step has failed")]
+    Over,
     /// The platform said no.
     #[error(transparent)]
     Agent(#[from] chainpool_agent::Error),
@@ -39,7 +42,7 @@ impl StepError {
     /// Whether the executor tries again.
     pub(crate) fn may_pass(&self, kind: OperationKind) -> bool {
         match self {
-            Self::Superseded | Self::Late(_) => false,
+            Self::Superseded | Self::Over | Self::Late(_) => false,
             Self::Agent(error) => error.is_transient() || kind == OperationKind::ClusterDelete,
             Self::Ours(error) => matches!(error, Error::Internal(_)),
         }
@@ -82,12 +85,14 @@ impl Patience {
     }
 }
 
+/// Waits for work, but not once another step of the phase has failed.
+pub(crate) async fn unless_over<T>(over: &CancellationToken, work: impl Future<Output = T>) -> Result<T, StepError> {
+    over.run_until_cancelled(work).await.ok_or(StepError::Over)
+}
+
 /// A host's leave to work, unless another step of the phase has failed meanwhile.
 async fn permit<'s>(permits: &'s Semaphore, over: &CancellationToken) -> Result<SemaphorePermit<'s>, StepError> {
-    match over.run_until_cancelled(permits.acquire()).await {
-        Some(permit) => Ok(permit.map_err(Error::internal)?),
-        None => Err(StepError::Superseded),
-    }
+    Ok(unless_over(over, permits.acquire()).await?.map_err(Error::internal)?)
 }
 
 /// What most steps need.
