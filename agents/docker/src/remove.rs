@@ -77,7 +77,7 @@ impl DockerAgent {
 
     /// Removes these, several at once; returns what hinders now and may pass. What one of them will never do keeps no other
     /// from going.
-    async fn remove_all(&self, objects: Vec<Object>) -> Result<Vec<String>> {
+    pub(crate) async fn remove_all(&self, objects: Vec<Object>) -> Result<Vec<String>> {
         let mut results = stream::iter(objects).map(|object| self.remove_one(object)).buffer_unordered(AT_ONCE);
         let (mut trouble, mut refused) = (Vec::new(), None);
         while let Some(result) = results.next().await {

@@ -117,24 +117,18 @@ impl Manager<'_> {
         Ok(left.into_iter().map(|task| format!("{} ends ({})", name(task), task.words)).collect())
     }
 
-    /// Removes what is left on one engine when the swarm has ended all tasks: the volumes, once no container is left. The swarm
-    /// removes a task's container before it forgets the task; a container of no task was forgotten, because the engine died.
+    /// Removes what is left on one engine when the swarm has ended all tasks: the volumes, once no container is left. A container
+    /// is the swarm's to remove while it knows the task; one of no task may have been forgotten, because the engine died.
     async fn engine_left(&self, hands: &DockerAgent, doomed: &Doomed, tasks: &[Task]) -> Result<Vec<String>> {
-        let of_it = |object: &Object| object.generation <= doomed.through;
+        let doomed_of = |objects: Result<Vec<Object>>| -> Result<Vec<Object>> {
+            Ok(silent_is_busy(objects)?.into_iter().filter(|object| object.generation <= doomed.through).collect())
+        };
         let is_known = |container: &Object| tasks.iter().any(|task| container.name.ends_with(&format!(".{}", task.id)));
-        let mut left = Vec::new();
-        for container in silent_is_busy(hands.containers_list(&doomed.filter).await)?.into_iter().filter(of_it) {
-            if is_known(&container) {
-                left.push(container.name);
-            } else {
-                left.extend(silent_is_busy(hands.remove_one(container).await)?);
-            }
-        }
-        if !doomed.volumes || !left.is_empty() {
-            return Ok(left);
-        }
-        for volume in silent_is_busy(hands.volumes_list(&doomed.filter).await)?.into_iter().filter(of_it) {
-            left.extend(silent_is_busy(hands.remove_one(volume).await)?);
+        let (known, forgotten): (Vec<Object>, _) = doomed_of(hands.containers_list(&doomed.filter).await)?.into_iter().partition(is_known);
+        let mut left = silent_is_busy(hands.remove_all(forgotten).await)?;
+        left.extend(known.into_iter().map(|container| container.name));
+        if doomed.volumes && left.is_empty() {
+            left = silent_is_busy(hands.remove_all(doomed_of(hands.volumes_list(&doomed.filter).await)?).await)?;
         }
         Ok(left)
     }
