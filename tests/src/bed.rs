@@ -16,6 +16,12 @@ use tokio_util::sync::CancellationToken;
 /// Longer than any single step may take on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_mins(2);
 
+/// All platforms of the product.
+#[must_use]
+pub fn platforms() -> Vec<Arc<dyn Platform>> {
+    vec![Arc::new(DockerPlatform), Arc::new(SwarmPlatform), Arc::new(KubernetesPlatform)]
+}
+
 /// How a bed differs from the usual one.
 #[derive(Clone)]
 pub struct Options {
@@ -81,8 +87,7 @@ impl Bed {
             Some(address) => Engine::at(address).await?,
             None => Engine::local().await?,
         };
-        let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform), Arc::new(SwarmPlatform), Arc::new(KubernetesPlatform)];
-        let orchestrator = Orchestrator::start(Config { hook: options.hook.clone(), ..Config::new(ground.folder(), platforms) }).await?;
+        let orchestrator = Orchestrator::start(Config { hook: options.hook.clone(), ..Config::new(ground.folder(), platforms()) }).await?;
         let stop = CancellationToken::new();
         let (_, token, _) = orchestrator.local_admin().await?;
         let (bound, address) = tokio::sync::oneshot::channel();

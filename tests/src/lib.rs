@@ -11,7 +11,7 @@ mod testbed;
 mod wait;
 
 pub use api::{Api, Refused};
-pub use bed::{Bed, Options};
+pub use bed::{Bed, Options, platforms};
 pub use browser::Browser;
 pub use census::{errors_logged, log_to_census};
 pub use engine::{Engine, Foreign};

@@ -1,7 +1,7 @@
 //! Platforms that span machines, brought up by the scripts of `testbeds/`, or named by the environment.
 
 use crate::engine::IMAGE;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use chainpool_agent::{Agent, Connection, InstanceId, Platform, Secret};
 use chainpool_agent_docker::SwarmPlatform;
 use chainpool_agent_kubernetes::KubernetesPlatform;
@@ -11,8 +11,6 @@ use tokio::process::Command;
 
 /// The image that places files on other machines.
 const TOOLS: &str = concat!("chainpool/tools:", env!("CARGO_PKG_VERSION"));
-/// What a script ends with when its platform cannot be had on this machine.
-const SKIPPED: i32 = 3;
 
 /// A platform to register as a host.
 pub struct TestBed {
@@ -24,20 +22,20 @@ pub struct TestBed {
 }
 
 impl TestBed {
-    /// Three engines in one swarm. `None`, said loudly, where it cannot be had.
-    pub async fn swarm() -> Result<Option<Self>> {
-        let Some(said) = script("swarm.sh", &["up"]).await? else { return Ok(None) };
+    /// Three engines in one swarm.
+    pub async fn swarm() -> Result<Self> {
+        let said = script("swarm.sh", &["up"]).await?;
         let address = said.lines().last().context("swarm.sh prints the address")?.to_owned();
         let ours = std::env::var_os("CHAINPOOL_TEST_SWARM").is_none();
         if ours {
             script("swarm.sh", &["load", IMAGE, TOOLS]).await?;
         }
-        Ok(Some(Self { platform: Arc::new(SwarmPlatform), address, kubeconfig: None, ours }))
+        Ok(Self { platform: Arc::new(SwarmPlatform), address, kubeconfig: None, ours })
     }
 
-    /// A Kubernetes cluster of one machine. `None`, said loudly, where it cannot be had.
-    pub async fn kubernetes() -> Result<Option<Self>> {
-        let Some(path) = script("kubernetes.sh", &["up"]).await? else { return Ok(None) };
+    /// A Kubernetes cluster of one machine.
+    pub async fn kubernetes() -> Result<Self> {
+        let path = script("kubernetes.sh", &["up"]).await?;
         let ours = std::env::var_os("CHAINPOOL_TEST_KUBECONFIG").is_none();
         if ours {
             script("kubernetes.sh", &["load", IMAGE, TOOLS]).await?;
@@ -46,16 +44,13 @@ impl TestBed {
         let (_, server) = kubeconfig.split_once("server:").context("a kubeconfig names its server")?;
         let end = server.find([',', '}', '\n']).unwrap_or(server.len());
         let address = server[..end].trim().trim_matches('"').to_owned();
-        Ok(Some(Self { platform: Arc::new(KubernetesPlatform), address, kubeconfig: Some(kubeconfig), ours }))
+        Ok(Self { platform: Arc::new(KubernetesPlatform), address, kubeconfig: Some(kubeconfig), ours })
     }
 
-    /// The bed, when its machines are ours to break; `None`, said loudly, when they are somebody's.
-    #[must_use]
-    pub fn ours(self) -> Option<Self> {
-        if !self.ours {
-            eprintln!("\n!!! SKIPPED, not passed: the machines of {} are its owner's, and are not broken for a test\n", self.address);
-        }
-        self.ours.then_some(self)
+    /// Fails when its machines are somebody's: they are not broken for a test.
+    pub fn must_be_ours(&self) -> Result<()> {
+        ensure!(self.ours, "the machines of {} are their owner's: leave the tests out that break them (-- --skip loses)", self.address);
+        Ok(())
     }
 
     /// `cut`, `heal`, `stop` or `start`: a machine of the swarm, by its name.
@@ -100,18 +95,11 @@ impl TestBed {
     }
 }
 
-/// Runs a script of a bed; what it printed.
-async fn script(name: &str, arguments: &[&str]) -> Result<Option<String>> {
+/// Runs a script of a bed; what it printed. Whether the bed can be had here is asked before the tests (scripts/test-platforms.sh).
+async fn script(name: &str, arguments: &[&str]) -> Result<String> {
     let path = format!("{}/testbeds/{name}", env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(path).args(arguments).stdin(Stdio::null()).output().await?;
-    let (said, why) =
-        (String::from_utf8_lossy(&output.stdout).trim().to_owned(), String::from_utf8_lossy(&output.stderr).trim().to_owned());
-    match output.status.code() {
-        Some(0) => Ok(Some(said)),
-        Some(SKIPPED) => {
-            eprintln!("\n!!! SKIPPED, not passed: {why}\n");
-            Ok(None)
-        }
-        code => bail!("{name} {arguments:?} ended with {code:?}: {why}"),
-    }
+    let why = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{name} {arguments:?} ended with {}: {}", output.status, why.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

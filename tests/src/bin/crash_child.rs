@@ -4,9 +4,6 @@
 //! the change comes to its end first, it prints how many points there were and ends with 0.
 
 use anyhow::{Context, Result, bail};
-use chainpool_agent::Platform;
-use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
-use chainpool_agent_kubernetes::KubernetesPlatform;
 use chainpool_api as api;
 use chainpool_orchestrator::{Caller, CommitHook, Config, Orchestrator};
 use std::{
@@ -38,8 +35,7 @@ async fn main() -> Result<()> {
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).expect("a process may kill itself");
         }
     });
-    let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform), Arc::new(SwarmPlatform), Arc::new(KubernetesPlatform)];
-    let orchestrator = Orchestrator::start(Config { hook: Some(hook), ..Config::new(folder, platforms) }).await?;
+    let orchestrator = Orchestrator::start(Config { hook: Some(hook), ..Config::new(folder, chainpool_tests::platforms()) }).await?;
     let caller = Caller {
         account_id: uuid::Uuid::nil(),
         account: "admin".into(),

@@ -1,6 +1,6 @@
 //! Applying, renewing, releasing.
 
-use crate::support::{applied, commit, read};
+use crate::support::{applied, commit, read, read_back};
 use anyhow::{Result, ensure};
 use chainpool_api::{Bundle, ClusterState, Lease, LeaseState, Operation};
 use chainpool_tests::{Bed, Options, Refused, within};
@@ -21,10 +21,7 @@ async fn an_applied_cluster_commits_and_a_released_one_comes_back_new() -> Resul
 
     let (lease, old) = applied(&bed).await?;
     commit(&old, 0, "tenant", "first").await?;
-    within(Duration::from_secs(10), "the value on another node", async || {
-        Ok(if read(&old, 1, "tenant").await?.as_deref() == Some("first") { Ok(()) } else { Err("not there yet".to_owned()) })
-    })
-    .await?;
+    read_back(&old, 1, "tenant", "first").await?;
 
     let released: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
     ensure!(released.state == LeaseState::Released, "{released:?}");

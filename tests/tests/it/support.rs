@@ -3,8 +3,12 @@
 use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chainpool_api::{Bundle, Lease};
-use chainpool_tests::Bed;
+use chainpool_tests::{Bed, within};
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long a node may take to follow the others, on a busy machine and after an outage.
+const SOON: Duration = Duration::from_mins(3);
 
 /// Applies and answers the lease with its bundle.
 pub(crate) async fn applied(bed: &Bed) -> Result<(Lease, Bundle)> {
@@ -34,4 +38,13 @@ pub(crate) async fn read(bundle: &Bundle, node: usize, key: &str) -> Result<Opti
     let answer: Value = reqwest::Client::builder().no_proxy().build()?.get(url).send().await?.json().await?;
     let value = answer["result"]["response"]["value"].as_str().map(|v| STANDARD.decode(v)).transpose()?;
     Ok(value.map(String::from_utf8).transpose()?)
+}
+
+/// Waits until one node of the bundle has this value.
+pub(crate) async fn read_back(bundle: &Bundle, node: usize, key: &str, value: &str) -> Result<()> {
+    within(SOON, "the value on another node", async || {
+        let found = read(bundle, node, key).await.map_err(|error| format!("{error:#}"));
+        Ok(if found == Ok(Some(value.to_owned())) { Ok(()) } else { Err(format!("{found:?}")) })
+    })
+    .await
 }

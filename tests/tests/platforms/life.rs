@@ -1,13 +1,11 @@
 //! The same life of a pool on any platform.
 
-use crate::support::{applied, commit, read};
+use crate::support::{applied, commit, read_back};
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{ClusterId, ClusterKey, NodeName, Scope, Volumes};
 use chainpool_api::{Cluster, HealthState, Host, Lease, Operation, Page};
-use chainpool_tests::{Bed, Options, TestBed, within};
-use std::{collections::BTreeSet, time::Duration};
-
-const LONG: Duration = Duration::from_mins(3);
+use chainpool_tests::{Bed, Options, TestBed};
+use std::collections::BTreeSet;
 
 /// Fill, apply, commit and read back from outside, lose a node, heal with data, release, clean, reset. Gives the machines
 /// of one ledger.
@@ -21,14 +19,7 @@ pub(crate) async fn life(place: &TestBed) -> Result<BTreeSet<String>> {
 
     let (lease, bundle) = applied(&bed).await?;
     commit(&bundle, 0, "tenant", "first").await?;
-    let reads = async |node: usize| {
-        within(LONG, "the value on another node", async || {
-            let found = read(&bundle, node, "tenant").await.map_err(|error| error.to_string());
-            Ok(if found == Ok(Some("first".to_owned())) { Ok(()) } else { Err(format!("{found:?}")) })
-        })
-        .await
-    };
-    reads(1).await?;
+    read_back(&bundle, 1, "tenant", "first").await?;
     let held = bed.cluster(lease.cluster_id).await?;
     let machines = held.nodes.iter().filter_map(|node| node.machine.clone()).collect();
 
@@ -38,7 +29,7 @@ pub(crate) async fn life(place: &TestBed) -> Result<BTreeSet<String>> {
     bed.cluster_when(held.id, "degraded", |now| now.health.state == HealthState::Degraded && now.health.reason.contains("v1")).await?;
     commit(&bundle, 0, "meanwhile", "yes").await?;
     bed.cluster_when(held.id, "healthy again", |now| now.health.state == HealthState::Healthy && now.generation == held.generation).await?;
-    reads(1).await?;
+    read_back(&bundle, 1, "tenant", "first").await?;
 
     let released: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
     let reset: Operation = bed.api.get(&format!("/operations/{}", released.operation_id.context("a release wipes")?)).await?;

@@ -1,6 +1,6 @@
 //! What fails beneath a pool: machines, managers, an API server; and what somebody deletes by hand.
 
-use crate::support::{applied, commit, read};
+use crate::support::{applied, commit, read_back};
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{ClusterId, ClusterKey, network_name};
 use chainpool_api::{Bundle, Cluster, HealthState, Host, HostState};
@@ -55,11 +55,7 @@ impl Held {
     /// A transaction through the first node, read back through the last.
     async fn commits(&self, key: &str, first: usize, last: usize) -> Result<()> {
         within_ok(SOON, "a transaction", async || commit(&self.bundle, first, key, "yes").await).await?;
-        within(SOON, "the value on another node", async || {
-            let found = read(&self.bundle, last, key).await.map_err(|error| error.to_string());
-            Ok(if found == Ok(Some("yes".to_owned())) { Ok(()) } else { Err(format!("{found:?}")) })
-        })
-        .await
+        read_back(&self.bundle, last, key, "yes").await
     }
 }
 
