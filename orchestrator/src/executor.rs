@@ -49,8 +49,8 @@ impl Executor {
         }
     }
 
-    fn begin(&self, operation: Uuid, stop: &CancellationToken) -> CancellationToken {
-        let token = stop.child_token();
+    fn begin(&self, operation: Uuid) -> CancellationToken {
+        let token = CancellationToken::new();
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(operation, token.clone());
         token
     }
@@ -98,7 +98,7 @@ impl Orchestrator {
             }
             let mut tx = self.store().begin().await?;
             let Some(operation) = tx.operation_claim(row.id, Timestamp::now()).await? else { continue };
-            let token = self.inner.executor.begin(operation.id, &self.inner.stop);
+            let token = self.inner.executor.begin(operation.id);
             tx.commit("operation claimed").await?;
             let this = self.clone();
             self.inner.executor.tasks.spawn(async move { this.operation_run(operation, token).await });
@@ -111,16 +111,13 @@ impl Orchestrator {
         let lock = operation.cluster_id.map(|cluster| self.inner.executor.cluster(cluster));
         let work = async {
             let _one_at_a_time = match &lock {
-                Some(lock) => Some(lock.lock().await),
+                Some(lock) => Some(unless_over(&token, lock.lock()).await?),
                 None => None,
             };
-            self.operation_placed(&operation).await
+            self.operation_placed(&operation, &token).await
         };
-        // When the token falls, the work is dropped at its next await: every verb survives that.
-        let outcome = tokio::select! {
-            () = token.cancelled() => None,
-            outcome = work => Some(outcome),
-        };
+        // When this process stops, the work is dropped at its next await: every verb survives that.
+        let outcome = self.inner.stop.run_until_cancelled(work).await;
         if let Some(outcome) = outcome {
             self.operation_end(&operation, outcome).await;
         }
@@ -129,10 +126,10 @@ impl Orchestrator {
     }
 
     /// Works on an operation, at another place as often as its cluster's place is in use.
-    async fn operation_placed(&self, operation: &OperationRow) -> Result<(), StepError> {
+    async fn operation_placed(&self, operation: &OperationRow, token: &CancellationToken) -> Result<(), StepError> {
         let mut operation = operation.clone();
         loop {
-            let outcome = self.operation_work(&operation).await;
+            let outcome = self.operation_work(&operation, token).await;
             let Err(StepError::Agent(chainpool_agent::Error::Occupied { place, words })) = &outcome else { return outcome };
             match self.relocate(&operation, *place, words).await? {
                 Some(moved) => operation = moved,
@@ -141,14 +138,14 @@ impl Orchestrator {
         }
     }
 
-    async fn operation_work(&self, operation: &OperationRow) -> Result<(), StepError> {
+    async fn operation_work(&self, operation: &OperationRow, token: &CancellationToken) -> Result<(), StepError> {
         let mut steps = self.store().read().steps(operation.id).await?;
         if steps.is_empty() {
             steps = self.operation_plan(operation).await?;
         }
         let last = steps.iter().map(|s| s.phase).max().unwrap_or(0);
         for phase in 0..=last {
-            let over = CancellationToken::new();
+            let over = token.child_token();
             let mut work: FuturesUnordered<_> = steps
                 .iter()
                 .filter(|s| s.phase == phase && s.state.0 != StepState::Done)
@@ -186,13 +183,13 @@ impl Orchestrator {
         Ok(rows)
     }
 
-    /// Runs one step to its end. When another step of its phase has failed, it is not tried again, and only what the platform
-    /// was asked to make is waited for: made after the operation's end, it would be an orphan.
+    /// Runs one step to its end. When another step of its phase has failed, or another operation takes the cluster, it is not
+    /// tried again, and only what the platform was asked to make is waited for: made afterwards, it would be an orphan.
     async fn step_run(&self, operation: &OperationRow, step: &StepRow, over: &CancellationToken) -> Result<(), StepError> {
         let mut step = step.clone();
         let action: Action = serde_json::from_value(step.action.0.clone()).map_err(Error::internal)?;
         if step.state.0 != StepState::Started {
-            step.memo = self.step_memo(operation, &action).await?.map(Json);
+            step.memo = unless_over(over, self.step_memo(operation, &action)).await??.map(Json);
             step.state = Word(StepState::Started);
             step.started_at = Some(Timestamp::now().into());
             self.step_save(operation, &step, "step started").await?;

@@ -18,7 +18,7 @@ pub(crate) enum StepError {
     /// Another operation took its place: it ends without a word.
     #[error("superseded")]
     Superseded,
-    /// Another step of its phase failed for good: that one's error is the operation's.
+    /// Another step of its phase failed for good, whose error is the operation's; or its operation was superseded.
     #[error("another step has failed")]
     Over,
     /// The platform said no.
@@ -85,12 +85,12 @@ impl Patience {
     }
 }
 
-/// Waits for work, but not once another step of the phase has failed.
+/// Waits for work, but not once another step of the phase has failed or the operation was superseded.
 pub(crate) async fn unless_over<T>(over: &CancellationToken, work: impl Future<Output = T>) -> Result<T, StepError> {
     over.run_until_cancelled(work).await.ok_or(StepError::Over)
 }
 
-/// A host's leave to work, unless another step of the phase has failed meanwhile.
+/// A host's leave to work, unless it is not worth having any more.
 async fn permit<'s>(permits: &'s Semaphore, over: &CancellationToken) -> Result<SemaphorePermit<'s>, StepError> {
     Ok(unless_over(over, permits.acquire()).await?.map_err(Error::internal)?)
 }

@@ -152,7 +152,7 @@ async fn delete_of_a_create_that_hangs_on_its_image_survives_a_kill_at_every_poi
         ensure!(bed.clusters().await?.is_empty(), "the cluster is still there");
         let all: Page<Operation> = bed.api.get("/operations?kind=cluster_create&limit=1").await?;
         ensure!(all.items[0].state == OperationState::Superseded, "{all:?}");
-        // What the create had already asked the engine for may land after the delete: the next full pass drops it.
+        // What the killed process had asked the engine for may land after the delete: the next full pass drops it.
         within(LONG, "an engine without anything of ours", async || {
             bed.orchestrator.host_judge(bed.api.get::<Host>("/hosts/h1").await?.id).await?;
             let left = bed.engine.ours(&bed.instance().await?).await?;

@@ -14,7 +14,10 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
@@ -24,6 +27,8 @@ pub(crate) struct App {
     pub(crate) admin: String,
     /// The middle, for what the watchdog does.
     pub(crate) orchestrator: Orchestrator,
+    /// What the barren platform was asked for, and what it has made.
+    pub(crate) asked: Arc<Mutex<Vec<&'static str>>>,
     router: Router,
     _folder: TempDir,
 }
@@ -45,12 +50,13 @@ impl App {
     /// A server that takes so many requests a second from each token.
     pub(crate) async fn start_with(rate_limit_per_second: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config::new(folder.path().to_owned(), vec![Arc::new(Barren)]);
+        let asked = Arc::default();
+        let config = Config::new(folder.path().to_owned(), vec![Arc::new(Barren { asked: Arc::clone(&asked) })]);
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let (_, admin, _) = orchestrator.local_admin().await.unwrap();
         let config = ServeConfig { listen: "127.0.0.1:0".parse().unwrap(), tls: None, public_url: None, rate_limit_per_second };
         let router = router(orchestrator.clone(), &config);
-        Self { admin, orchestrator, router, _folder: folder }
+        Self { admin, orchestrator, asked, router, _folder: folder }
     }
 
     /// Sends a request as it is; the answer's body may still stream.
@@ -138,7 +144,16 @@ pub(crate) fn request(token: Option<&str>, method: Method, path: &str, body: Opt
 }
 
 /// A platform that can be registered and has no image of anything.
-struct Barren;
+#[derive(Clone)]
+struct Barren {
+    asked: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl Barren {
+    fn note(&self, what: &'static str) {
+        self.asked.lock().unwrap().push(what);
+    }
+}
 
 #[async_trait]
 impl Platform for Barren {
@@ -151,7 +166,7 @@ impl Platform for Barren {
     }
 
     fn connect(&self, _: &Connection) -> Result<Arc<dyn Agent>> {
-        Ok(Arc::new(Barren))
+        Ok(Arc::new(self.clone()))
     }
 }
 
@@ -190,13 +205,19 @@ impl Agent for Barren {
         Box::pin(futures::stream::pending())
     }
 
+    /// Looks for a silent image for ever.
     async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
+        if candidates == ["silent"] {
+            std::future::pending::<()>().await;
+        }
         Err(Error::Refused(format!("there is none of {}", candidates.join(", "))))
     }
 
     /// Slower than the refusal of an image.
     async fn ensure_network(&self, _: &ClusterKey, _: &NetworkSpec) -> Result<()> {
+        self.note("network asked for");
         tokio::time::sleep(Duration::from_millis(200)).await;
+        self.note("network made");
         Ok(())
     }
 
@@ -213,6 +234,7 @@ impl Agent for Barren {
     }
 
     async fn drop_cluster(&self, _: ClusterId, _: Generation) -> Result<()> {
+        self.note("cluster dropped");
         Ok(())
     }
 

@@ -30,6 +30,14 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("nothing came in 30 s")
 }
 
+/// Follows an operation to its end.
+async fn ended(app: &App, operation: &Operation) -> Operation {
+    let place = format!("/api/v1/operations/{}", operation.id);
+    let response = app.send(request(Some(&app.admin), Method::GET, &format!("{place}/events"), None)).await;
+    assert!(soon(events(response.into_body()).count()).await > 0);
+    app.get(&app.admin, &place).await.read(StatusCode::OK)
+}
+
 /// Asks for a cluster on the barren host.
 fn create(app: &App, key: &str, name: &str) -> http::Request<Body> {
     let mut request = request(Some(&app.admin), Method::POST, "/api/v1/clusters", Some(json!({ "name": name, "host": "h1" })));
@@ -63,12 +71,28 @@ async fn an_operation_that_fails_ends_after_what_the_platform_was_asked_to_make(
     let app = App::start().await;
     app.host().await;
     let accepted: Operation = app.ask(create(&app, "k1", "c1")).await.read(StatusCode::ACCEPTED);
-    let place = format!("/api/v1/operations/{}", accepted.id);
-    let response = app.send(request(Some(&app.admin), Method::GET, &format!("{place}/events"), None)).await;
-    assert!(soon(events(response.into_body()).count()).await > 0);
-    let ended: Operation = app.get(&app.admin, &place).await.read(StatusCode::OK);
+    let ended = ended(&app, &accepted).await;
     let network = ended.steps.iter().find(|step| step.title == "make the network").unwrap();
     assert_eq!((ended.state, network.state), (OperationState::Failed, StepState::Done), "the network came after the end: {ended:?}");
+}
+
+#[tokio::test]
+async fn a_delete_begins_after_what_the_platform_was_asked_to_make() {
+    let app = App::start().await;
+    app.host().await;
+    let patched = app.call(&app.admin, Method::PATCH, "/api/v1/hosts/h1", Some(json!({ "images": { "cometbft": ["silent"] } }))).await;
+    assert_eq!(patched.status, StatusCode::OK, "{patched:?}");
+    app.ask(create(&app, "k1", "c1")).await.read::<Operation>(StatusCode::ACCEPTED);
+    soon(async {
+        while app.asked.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let accepted: Operation = app.call(&app.admin, Method::DELETE, "/api/v1/clusters/c1", None).await.read(StatusCode::ACCEPTED);
+    let ended = ended(&app, &accepted).await;
+    assert_eq!(ended.state, OperationState::Succeeded, "{ended:?}");
+    assert_eq!(*app.asked.lock().unwrap(), ["network asked for", "network made", "cluster dropped"]);
 }
 
 #[tokio::test]
