@@ -53,7 +53,7 @@ pub struct NodeSpec {
     pub files: Vec<File>,
     /// Its volumes.
     pub volumes: Vec<Volume>,
-    /// Its ports.
+    /// Every port on which others reach it, from inside the cluster's network or from outside.
     pub ports: Vec<Port>,
     /// What it may use.
     pub limits: Limits,

@@ -59,7 +59,7 @@ pub(crate) struct Making<'a> {
 
 /// The objects of one node, in the order in which they are made.
 pub(crate) struct NodeObjects {
-    pub(crate) names: Service,
+    pub(crate) names: Option<Service>,
     pub(crate) published: Option<Service>,
     pub(crate) policy: Option<NetworkPolicy>,
     pub(crate) secrets: Vec<Secret>,
@@ -110,33 +110,22 @@ impl Making<'_> {
         label_map(&self.labels())
     }
 
-    /// The service under whose name the other nodes find this one, from its first moment on.
-    fn names(&self) -> Service {
-        Service {
+    /// The service under whose name and address the others find this one. The address outlives the pod's: ledgers look their
+    /// peers' names up once, at their start, and nodes that start together would find addresses of pods that are gone.
+    fn names(&self) -> Option<Service> {
+        let ports: Vec<_> = self.node.ports.iter().map(service_port).collect();
+        let spec = ServiceSpec { selector: Some(self.node_selector()), ports: Some(ports), ..ServiceSpec::default() };
+        (!self.node.ports.is_empty()).then(|| Service {
             metadata: metadata(self.key, self.node.name.as_str(), &self.labels()),
-            spec: Some(ServiceSpec {
-                cluster_ip: Some("None".to_owned()),
-                selector: Some(self.node_selector()),
-                publish_not_ready_addresses: Some(true),
-                ..ServiceSpec::default()
-            }),
+            spec: Some(spec),
             status: None,
-        }
+        })
     }
 
     /// The service that publishes the ports of users. Those of Chainpool itself are reached through the API server.
     fn published(&self) -> Option<Service> {
-        let ports: Vec<_> = self
-            .user_ports()
-            .map(|(port, published)| ServicePort {
-                name: Some(port.name.clone()),
-                port: port.inside.into(),
-                target_port: Some(IntOrString::Int(port.inside.into())),
-                node_port: Some(published.into()),
-                protocol: Some(protocol(port).to_owned()),
-                ..ServicePort::default()
-            })
-            .collect();
+        let ports: Vec<_> =
+            self.user_ports().map(|(port, published)| ServicePort { node_port: Some(published.into()), ..service_port(port) }).collect();
         (!ports.is_empty()).then(|| Service {
             metadata: metadata(self.key, published_name(&self.node.name), &self.labels()),
             spec: Some(ServiceSpec {
@@ -239,6 +228,16 @@ pub(crate) fn variables_name(node: &NodeSpec) -> String {
 /// The name of a node's pod.
 pub(crate) fn pod_name(node: &NodeName) -> String {
     format!("{node}-0")
+}
+
+fn service_port(port: &Port) -> ServicePort {
+    ServicePort {
+        name: Some(port.name.clone()),
+        port: port.inside.into(),
+        target_port: Some(IntOrString::Int(port.inside.into())),
+        protocol: Some(protocol(port).to_owned()),
+        ..ServicePort::default()
+    }
 }
 
 pub(crate) fn protocol(port: &Port) -> &'static str {

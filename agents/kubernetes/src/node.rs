@@ -2,7 +2,7 @@
 
 use crate::{
     KubernetesAgent,
-    apply::{MANAGER, labels_of, title},
+    apply::{MANAGER, Part, labels_of, title},
     build::{Making, NodeObjects, label_map, pod_name, published_name},
     life::{Hindrance, Life},
     server::{CALL, Fault, SETTLE, absent_is_fine, look_again},
@@ -14,7 +14,6 @@ use futures::StreamExt;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{Event, Pod, Secret, Service},
-    networking::v1::NetworkPolicy,
 };
 use kube::{
     Api, ResourceExt,
@@ -95,9 +94,10 @@ impl KubernetesAgent {
                 _ => Ok(()),
             }
         };
+        let names = async { if let Some(names) = names { self.server.adopt(names).await } else { Ok(()) } };
         let policy = async { if let Some(policy) = policy { self.server.adopt(policy).await } else { Ok(()) } };
         let claims = futures::future::try_join_all(claims.iter().map(|claim| self.server.adopt(claim)));
-        tokio::try_join!(self.server.adopt(names), published, policy, claims)?;
+        tokio::try_join!(names, published, policy, claims)?;
         Ok(())
     }
 
@@ -111,16 +111,20 @@ impl KubernetesAgent {
                 None => self.server.drop_ours::<Service>(&namespace, &published_name(&node.name), &node.name).await,
             }
         };
-        let policy = async {
-            match policy {
-                Some(policy) => self.server.apply(policy).await,
-                None => self.server.drop_ours::<NetworkPolicy>(&namespace, node.name.as_str(), &node.name).await,
-            }
-        };
+        let names = self.part_apply(names.as_ref(), &namespace, &node.name);
+        let policy = self.part_apply(policy.as_ref(), &namespace, &node.name);
         let secrets = futures::future::try_join_all(secrets.iter().map(|secret| self.server.apply_blindly(secret)));
         let claims = futures::future::try_join_all(claims.iter().map(|claim| self.server.adopt(claim)));
-        tokio::try_join!(self.server.apply(names), published, policy, secrets, claims)?;
+        tokio::try_join!(names, published, policy, secrets, claims)?;
         Ok(())
+    }
+
+    /// Makes the part that has the node's name, or removes it where the node has none any more.
+    async fn part_apply<K: Part>(&self, part: Option<&K>, namespace: &str, node: &NodeName) -> Result<()> {
+        match part {
+            Some(part) => self.server.apply(part).await,
+            None => self.server.drop_ours::<K>(namespace, node.as_str(), node).await,
+        }
     }
 
     async fn service_publish(&self, service: &Service) -> Result<()> {

@@ -7,8 +7,8 @@ use super::{
     promised,
 };
 use crate::{
-    Agent, Boot, ClusterId, ClusterKey, ClusterSpec, Error, ImageRef, Incarnation, InstanceId, Limits, LogConfig, LogQuery, NetworkSpec,
-    NodeName, NodeSpec, NodeState, Object, ObjectKind, Observation, Power, Result, Scope, SpecHash, Volume,
+    Agent, Audience, Boot, ClusterId, ClusterKey, ClusterSpec, Error, ImageRef, Incarnation, InstanceId, Limits, LogConfig, LogQuery,
+    NetworkSpec, NodeName, NodeSpec, NodeState, Object, ObjectKind, Observation, Port, Power, Protocol, Result, Scope, SpecHash, Volume,
 };
 use futures::TryStreamExt;
 use std::{
@@ -113,7 +113,7 @@ impl<'g> Stand<'g> {
             env: BTreeMap::new(),
             files: vec![],
             volumes: vec![Volume { name: "data".into(), path: "/data".into() }],
-            ports: vec![],
+            ports: steps.iter().filter_map(echo_port).collect(),
             limits: Limits { memory_bytes: 32 << 20, processes: 64 },
             read_only_root: false,
             machine: self.machines.first().cloned(),
@@ -245,6 +245,12 @@ pub(super) fn values<'a>(said: &'a str, prefix: &str) -> Vec<&'a str> {
 
 pub(super) fn is_foreign<T>(result: &Result<T>) -> bool {
     matches!(result, Err(Error::Foreign(_)))
+}
+
+/// Other nodes reach an echo.
+fn echo_port(step: &Step) -> Option<Port> {
+    let Step::Echo(inside) = step else { return None };
+    Some(Port { name: "echo".into(), inside: *inside, protocol: Protocol::Tcp, audience: Audience::Peers, published: None })
 }
 
 fn names(seen: &Observation) -> Vec<(ObjectKind, &str)> {
