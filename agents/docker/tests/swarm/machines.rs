@@ -3,7 +3,7 @@
 use crate::bed::change;
 use crate::yard::{RUN, SOON, STAY, Yard, eventually, node};
 use anyhow::{Result, ensure};
-use chainpool_agent::{Agent, Error, NodeState, Volumes};
+use chainpool_agent::{Agent, ClusterKey, Error, NodeSpec, NodeState, Volumes};
 use std::time::Duration;
 
 /// The manager that is spoken to is killed: the next one is used, within the call.
@@ -21,7 +21,7 @@ pub(crate) async fn manager_dies(yard: &Yard<'_>) -> Result<()> {
         // The others choose a leader first; until then they speak for nobody.
         eventually("another manager answers", SOON, async || match yard.agent.probe().await {
             Ok(probe) => Ok(probe.engine_id == before),
-            Err(Error::Unreachable(_)) => Ok(false),
+            Err(error) if error.is_transient() => Ok(false),
             Err(error) => Err(error.into()),
         })
         .await?;
@@ -32,7 +32,7 @@ pub(crate) async fn manager_dies(yard: &Yard<'_>) -> Result<()> {
             Err(error) => Err(error.into()),
         })
         .await?;
-        ensure!(yard.state(&key, &made).await? == NodeState::Running);
+        runs(yard, &key, &made).await?;
         yard.agent.drop_node(&key, &made.name, Volumes::Purge).await?;
         Ok(())
     };
@@ -57,7 +57,8 @@ pub(crate) async fn machine_cut(yard: &Yard<'_>) -> Result<()> {
             Ok(matches!(yard.state(&key, &far).await?, NodeState::Changing(why) if why.contains("is down")))
         })
         .await?;
-        ensure!(yard.state(&key, &near).await? == NodeState::Running);
+        // Was the lost machine's the leader, the next one gets to know the others again.
+        runs(yard, &key, &near).await?;
         let closed: Vec<_> = yard.agent.probe().await?.machines.into_iter().filter_map(|m| m.closed).collect();
         ensure!(closed == ["down"], "{closed:?}");
         for told in [yard.ensure(&key, &far, &RUN).await, yard.agent.drop_node(&key, &far.name, Volumes::Purge).await] {
@@ -75,6 +76,9 @@ pub(crate) async fn machine_cut(yard: &Yard<'_>) -> Result<()> {
         Err(error) => Err(error.into()),
     })
     .await?;
-    ensure!(yard.state(&key, &near).await? == NodeState::Running);
-    Ok(())
+    runs(yard, &key, &near).await
+}
+
+async fn runs(yard: &Yard<'_>, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
+    eventually("the node runs", SOON, async || Ok(yard.state(key, node).await? == NodeState::Running)).await
 }
