@@ -30,6 +30,27 @@ const SETTLE_MS: i64 = 150;
 const LOOP_EXITS: usize = 5;
 const LOOP_MS: i64 = 120_000;
 
+/// How long the platform's listing is waited for: while a swarm elects a leader, its ledgers' own word must do.
+const LISTING: Duration = Duration::from_millis(1_500);
+
+/// What a look at a ledger gave.
+struct Judged {
+    evidence: api::Evidence,
+    verdict: Verdict,
+    /// The platform has said what runs; where it could not, nothing is mended.
+    listed: bool,
+}
+
+/// The platform's listing in a judgement.
+#[derive(PartialEq, Eq)]
+enum Listing {
+    /// What was seen before was good enough.
+    Earlier,
+    Now,
+    /// The platform could not tell, and why.
+    Withheld(String),
+}
+
 impl Orchestrator {
     /// The clusters whose ledgers are to be probed, those with a bad verdict first, then the longest unseen.
     pub async fn clusters_to_judge(&self) -> Result<Vec<Uuid>> {
@@ -76,7 +97,7 @@ impl Orchestrator {
         }
         let agent = self.inner.agents.of(&host)?;
         match self.evidence(&row, &agent, look).await {
-            Ok((evidence, verdict)) => self.verdict_act(&row, &host, evidence, verdict).await,
+            Ok(judged) => self.verdict_act(&row, &host, judged).await,
             // The host's own judgement follows; it decides what is known, and judges this cluster too.
             Err(Error::Unavailable(_)) => {
                 drop(guard);
@@ -86,28 +107,31 @@ impl Orchestrator {
         }
     }
 
-    async fn evidence(&self, row: &ClusterRow, agent: &HostAgent, look: bool) -> Result<(api::Evidence, Verdict)> {
+    async fn evidence(&self, row: &ClusterRow, agent: &HostAgent, look: bool) -> Result<Judged> {
         let generation = number(row.generation);
         let key = ClusterKey { cluster: ClusterId(row.id), generation };
         let spec = self.spec(row.id, generation).await?.ok_or_else(|| Error::internal(format!("cluster {} has no spec", row.name)))?;
         let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
         let nodes = Nodes { agent: Arc::clone(&agent.agent), key, spec: Arc::clone(&spec) };
         let mut seen = self.inner.live.seen(row.id, generation);
-        let mut looked = false;
+        let mut listing = Listing::Earlier;
         if look || seen.observed.is_none() {
-            seen.observed = Some(agent.agent.observe(Scope::Cluster(key.cluster)).await?);
-            looked = true;
+            listing = list(agent, key.cluster, &mut seen).await?;
         }
         trust_deaths(&mut seen);
         let mut evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&Observation::default())).await;
         let fits = evidence.nodes.values().all(|node| node.answers);
-        if !fits && !looked {
+        if !fits && listing == Listing::Earlier {
             // Something does not fit what was last seen: a paused, removed or started node. Look again, then ask again.
-            let before = seen.observed.replace(agent.agent.observe(Scope::Cluster(key.cluster)).await?);
+            let before = seen.observed.clone();
+            listing = list(agent, key.cluster, &mut seen).await?;
             trust_deaths(&mut seen);
             if seen.observed != before {
                 evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&Observation::default())).await;
             }
+        }
+        if let (Listing::Withheld(why), false) = (&listing, seen.observed.is_some() && evidence.nodes.values().any(|node| node.answers)) {
+            return Err(Error::Unavailable(format!("neither the platform nor a node of cluster {} answers: {why}", row.name)));
         }
         let now = Timestamp::now();
         let past = Past {
@@ -129,7 +153,7 @@ impl Orchestrator {
         if !stopped.is_empty() && verdict.state != HealthState::Healthy {
             verdict.reason = format!("{} (stopped on purpose: {})", verdict.reason, stopped.join(", "));
         }
-        Ok((evidence, verdict))
+        Ok(Judged { evidence, verdict, listed: !matches!(listing, Listing::Withheld(_)) })
     }
 
     /// Keeps what was seen.
@@ -155,7 +179,8 @@ impl Orchestrator {
         });
     }
 
-    async fn verdict_act(&self, row: &ClusterRow, host: &HostRow, evidence: api::Evidence, verdict: Verdict) -> Result<()> {
+    async fn verdict_act(&self, row: &ClusterRow, host: &HostRow, judged: Judged) -> Result<()> {
+        let Judged { evidence, verdict, listed } = judged;
         let now = Timestamp::now();
         let bad = matches!(verdict.state, HealthState::Degraded | HealthState::Broken);
         let broken = verdict.state == HealthState::Broken;
@@ -190,7 +215,7 @@ impl Orchestrator {
             leased: row.leased,
             live: row.operation_id.is_some(),
             settling: seen.deaths.back().is_some_and(|death| now.millis_since(death.at) < SETTLE_MS),
-            held_back: maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused(),
+            held_back: !listed || maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused(),
             needs_proof,
             host_back: self.inner.live.host_back(host.id),
             evidence: &evidence,
@@ -279,6 +304,20 @@ impl Orchestrator {
         self.accept_on(&mut tx, row, OperationKind::ClusterRepair, arguments, &Cause::watchdog(reason)).await?;
         self.accepted(tx, &[]).await
     }
+}
+
+/// Reads the platform's listing of a cluster. A platform that answers but cannot tell now, or is slow to, leaves what was seen.
+async fn list(agent: &HostAgent, cluster: ClusterId, seen: &mut Seen) -> Result<Listing> {
+    let withheld = match tokio::time::timeout(LISTING, agent.agent.observe(Scope::Cluster(cluster))).await {
+        Ok(Ok(observed)) => {
+            seen.observed = Some(observed);
+            return Ok(Listing::Now);
+        }
+        Ok(Err(chainpool_agent::Error::Busy(why))) => why,
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => format!("no listing within {} ms", LISTING.as_millis()),
+    };
+    Ok(Listing::Withheld(withheld))
 }
 
 /// Puts the newest process ends into the listing: the platform's events are ahead of its listing for a moment.

@@ -7,6 +7,9 @@ use chainpool_store::{HostRow, Json, Word};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
+/// How long a host may answer without telling its state before it counts as unreachable, in milliseconds.
+const BUSY_MS: i64 = 90_000;
+
 impl Orchestrator {
     /// The hosts to watch.
     pub async fn hosts_to_watch(&self) -> Result<Vec<Uuid>> {
@@ -41,6 +44,11 @@ impl Orchestrator {
                 HostState::Paused => (HostState::Paused, row.reason.clone(), Some(probe)),
                 _ => (HostState::Active, String::new(), Some(probe)),
             },
+            // It answers, and will tell soon: what runs there goes on.
+            Err(chainpool_agent::Error::Busy(reason)) if before == HostState::Active && told_lately(&row, now) => {
+                tracing::info!(host = %row.name, reason, "a host cannot tell its state now");
+                return Ok(());
+            }
             Err(error) => (if before == HostState::Paused { before } else { HostState::Unreachable }, error.to_string(), None),
         };
         if let Some(probe) = &probe {
@@ -175,6 +183,11 @@ impl Orchestrator {
         }
         problems
     }
+}
+
+/// Whether a host could tell its state within the time that its managers may need to agree on a leader.
+fn told_lately(row: &HostRow, now: Timestamp) -> bool {
+    row.info.as_ref().is_some_and(|info| now.millis_since(info.0.checked_at) < BUSY_MS)
 }
 
 fn claim(row: &HostRow, id: Uuid, listed: &Observation) -> api::Unclaimed {

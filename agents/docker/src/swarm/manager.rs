@@ -6,6 +6,7 @@ use crate::{
 };
 use bollard::{Docker, errors::Error as Bollard, models::SwarmInfo};
 use chainpool_agent::{Error, Result};
+use futures::{StreamExt, stream::FuturesUnordered};
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
@@ -77,7 +78,20 @@ impl Swarm {
                 }
             }
         }
-        Err(Error::Unreachable(silent.join("; ")))
+        let why = silent.join("; ");
+        // Engines that answer but speak for no swarm now are choosing a leader, or wait for the other managers.
+        Err(if self.answers().await { Error::Busy(why) } else { Error::Unreachable(why) })
+    }
+
+    /// Whether any of the engines answers.
+    async fn answers(&self) -> bool {
+        let mut asked: FuturesUnordered<_> = self.members.iter().map(info).collect();
+        while let Some(answer) = asked.next().await {
+            if answer.is_ok() {
+                return true;
+            }
+        }
+        false
     }
 
     /// A manager that is known to speak for this swarm: after each change it is asked.

@@ -10,6 +10,7 @@
 //!   there with the right hash has had its files placed.
 //! - **Volumes** are unknown to a swarm. A config without content records which node has which, and where: see [`record`].
 
+mod dial;
 mod job;
 mod machine;
 mod manager;

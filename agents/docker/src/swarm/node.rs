@@ -2,12 +2,11 @@
 
 use super::{
     job::{Outcome, PATIENCE},
-    manager::{Manager, Swarm},
+    manager::Manager,
     service::{node_service, replicas},
     task::{Course, Task, newest},
 };
 use crate::{
-    dial,
     engine::{PULL, SETTLE, look_again},
     logs,
     observe::Filter,
@@ -17,19 +16,15 @@ use bollard::{
     query_parameters::{LogsOptionsBuilder, UpdateServiceOptionsBuilder},
 };
 use chainpool_agent::{
-    ByteStream, ClusterKey, Error, ImageRef, Incarnation, LABEL_GENERATION, LABEL_NODE, Labels, LogQuery, LogStream, NodeName, NodeSpec,
-    Place, Port, Power, Protocol, Result, network_name, node_object_name,
+    ClusterKey, Error, ImageRef, Incarnation, LABEL_GENERATION, LABEL_NODE, Labels, LogQuery, LogStream, NodeName, NodeSpec, Place, Power,
+    Result, network_name, node_object_name,
 };
 use futures::StreamExt;
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::PoisonError,
     time::Duration,
 };
 use tokio::time::Instant;
-
-/// How long it is believed where a node is, before the swarm is asked again.
-const PLACE: Duration = Duration::from_mins(1);
 
 /// A service as the swarm has it.
 pub(super) struct Found {
@@ -81,7 +76,7 @@ impl Manager<'_> {
     }
 
     /// The node's service, if it is there; one of that name that is not ours is an error.
-    async fn node_service(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Found>> {
+    pub(super) async fn node_service(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Found>> {
         let name = node_object_name(key, node);
         let Some(found) = self.service_inspect(&name).await? else { return Ok(None) };
         let ours = Labels::of_cluster(self.hands.instance, key).node(node);
@@ -350,40 +345,4 @@ impl Manager<'_> {
 pub(super) fn ports_of(spec: ServiceSpec) -> Vec<u16> {
     let port = |port: EndpointPortConfig| port.published_port.and_then(|p| u16::try_from(p).ok());
     spec.endpoint_spec.and_then(|e| e.ports).unwrap_or_default().into_iter().filter_map(port).collect()
-}
-
-impl Swarm {
-    /// Connects to a published port, at the address of the node's machine.
-    pub(super) async fn port_dial(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
-        let Port { name, inside, protocol, audience: _, published } = port;
-        let (Some(published), Protocol::Tcp) = (published, protocol) else {
-            return Err(Error::Unsupported(format!("reach port {name} ({inside}) of node {node}: only published TCP ports are reached")));
-        };
-        let object = node_object_name(key, node);
-        let known = self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&object).cloned();
-        let address = match known {
-            Some((at, address)) if at.elapsed() < PLACE => address,
-            _ => self.through(|manager| async move { manager.place_find(key, node).await }).await?,
-        };
-        dial::connect(&address, *published, name, node).await
-    }
-
-    /// Remembers where a node is: each look at a ledger dials, and asking the swarm each time would be most of its work.
-    pub(super) fn place_note(&self, object: &str, address: &str) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.retain(|_, (at, _)| at.elapsed() < PLACE);
-        places.insert(object.to_owned(), (Instant::now(), address.to_owned()));
-    }
-}
-
-impl Manager<'_> {
-    async fn place_find(&self, key: &ClusterKey, node: &NodeName) -> Result<String> {
-        let object = node_object_name(key, node);
-        let Some(found) = self.node_service(key, node).await? else {
-            return Err(Error::Unreachable(format!("node {node} has no service {object}")));
-        };
-        let seen = self.machine_of(found.machine(), &object).await?;
-        self.swarm.place_note(&object, &seen.machine.address);
-        Ok(seen.machine.address)
-    }
 }
