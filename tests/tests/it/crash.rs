@@ -40,7 +40,7 @@ async fn swept(
 ) -> Result<()> {
     let options = options(capacity);
     let bed = Bed::start(options.clone()).await?;
-    sweep(scenario, bed, &options, prepare, async |bed, clusters| {
+    sweep(scenario, 1.., bed, &options, prepare, async |bed, clusters| {
         counted(bed, clusters).await?;
         check(bed, clusters).await
     })

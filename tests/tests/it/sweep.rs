@@ -55,10 +55,11 @@ async fn settled(bed: &Bed) -> Result<Vec<Cluster>> {
     Ok(clusters)
 }
 
-/// Runs a change again and again, each time killed at the next point, with `prepare` before and `check` after, which
-/// counts what is on the platform, too.
+/// Runs a change again and again, each time killed at the next of these points, with `prepare` before and `check` after,
+/// which counts what is on the platform, too.
 pub(crate) async fn sweep(
     scenario: &str,
+    points: impl Iterator<Item = usize>,
     mut bed: Bed,
     options: &Options,
     mut prepare: impl AsyncFnMut(&Bed) -> Result<()>,
@@ -66,7 +67,7 @@ pub(crate) async fn sweep(
 ) -> Result<()> {
     let folder = bed.folder.clone();
     let mut killed = 0;
-    'points: for point in 1.. {
+    'points: for point in points {
         for when in ["before", "after"] {
             let at = format!("killed {when} point {point} of {scenario}");
             prepare(&bed).await.with_context(|| at.clone())?;

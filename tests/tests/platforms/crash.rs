@@ -5,17 +5,24 @@ use anyhow::{Context, Result, ensure};
 use chainpool_agent::{Agent, ClusterId, ObjectKind, Scope};
 use chainpool_api::{Cluster, Host};
 use chainpool_tests::{Bed, Options, TestBed};
+use futures::future::try_join_all;
 use std::sync::Arc;
 
-/// Both changes side by side, each by a Chainpool of its own: they wait more than they work.
+/// How many Chainpools share the points of one change.
+const LANES: usize = 2;
+
+/// All side by side, each by a Chainpool of its own: they wait more than they work.
 pub(crate) async fn kills(place: &TestBed) -> Result<()> {
-    let (create, reset) = (swept(place, "create", deleted, 0..=1), swept(place, "reset", one, 1..=1));
-    tokio::try_join!(create, reset).map(drop)
+    let creates = (1..=LANES).map(|first| swept(place, "create", first, deleted, 0..=1));
+    let resets = (1..=LANES).map(|first| swept(place, "reset", first, one, 1..=1));
+    tokio::try_join!(try_join_all(creates), try_join_all(resets)).map(drop)
 }
 
+/// Sweeps over one lane's points of a change.
 async fn swept(
     place: &TestBed,
     scenario: &str,
+    first: usize,
     prepare: impl AsyncFnMut(&Bed) -> Result<()>,
     left: std::ops::RangeInclusive<usize>,
 ) -> Result<()> {
@@ -23,7 +30,7 @@ async fn swept(
     let bed = Bed::start(options.clone()).await?;
     let _: Host = bed.api.post("/hosts", place.host_body(1)).await?;
     let agent = place.agent(bed.instance().await?.parse().ok().context("an instance is an id")?)?;
-    sweep(scenario, bed, &options, prepare, async |_, clusters| {
+    sweep(scenario, (first..).step_by(LANES), bed, &options, prepare, async |_, clusters| {
         ensure!(left.contains(&clusters.len()), "{clusters:?}");
         counted(&agent, clusters).await
     })
