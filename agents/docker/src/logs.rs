@@ -9,6 +9,10 @@ use chainpool_agent::{ClusterKey, Error, LogLine, LogQuery, LogStream, NodeName,
 use futures::{Stream, StreamExt, stream};
 use std::{sync::Arc, time::Duration};
 
+/// The kind of a frame with an engine's own words, and the length of a frame's header.
+const SYSTEM_ERROR: u8 = 3;
+const HEADER: usize = 8;
+
 impl DockerAgent {
     pub(crate) async fn node_logs(&self, key: &ClusterKey, node: &NodeName, query: &LogQuery) -> Result<LogStream> {
         let LogQuery { tail, since, follow } = query;
@@ -76,6 +80,12 @@ impl<S: Stream<Item = Result<LogOutput, Bollard>> + Unpin> Frames<S> {
             }
         };
         Some(match frame {
+            // A frame of the engine's own, which bollard takes for a terminal's: a swarm that cannot fetch the log says so in it.
+            Ok(LogOutput::Console { message }) if message.first() == Some(&SYSTEM_ERROR) => {
+                self.over = true;
+                let words = String::from_utf8_lossy(message.get(HEADER..).unwrap_or_default()).trim().to_owned();
+                Err(Error::Busy(format!("{}: {words}", self.engine.address())))
+            }
             Ok(LogOutput::StdErr { message }) => Ok(LogLine { stderr: true, bytes: message }),
             Ok(other) => Ok(LogLine { stderr: false, bytes: other.into_bytes() }),
             Err(e) => {

@@ -24,7 +24,10 @@ use std::{
     collections::{BTreeSet, HashMap},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+
+/// How long the engines that can be spoken to have to say which machines they are, before a log is asked of the swarm.
+const NEAR: Duration = Duration::from_secs(2);
 
 /// A service as the swarm has it.
 pub(super) struct Found {
@@ -320,7 +323,6 @@ impl Manager<'_> {
                 "node {node} has no log: it was not started, and a swarm removes the log of a node that is stopped"
             )));
         };
-        let docker = self.docker().await?;
         let options = LogsOptionsBuilder::default()
             .stdout(true)
             .stderr(true)
@@ -328,7 +330,15 @@ impl Manager<'_> {
             .since(logs::since(*since))
             .tail(&logs::tail(*tail))
             .build();
-        Ok(logs::lines(self.hands.engine.clone(), docker.task_logs(&task.id, Some(options)).boxed(), *follow))
+        // From the machine itself where we can speak to it: a swarm whose leader was cut off has been seen without a way to some
+        // machines' logs for minutes.
+        let reached = timeout(NEAR, self.reached()).await.unwrap_or_default();
+        let near = task.machine.as_ref().and_then(|machine| reached.get(machine)).zip(task.container.as_ref());
+        let (engine, source) = match near {
+            Some((hands, container)) => (&hands.engine, hands.engine.docker().await?.logs(container, Some(options)).boxed()),
+            None => (&self.hands.engine, self.docker().await?.task_logs(&task.id, Some(options)).boxed()),
+        };
+        Ok(logs::lines(engine.clone(), source, *follow))
     }
 
     /// The network's id: its name may be another network's on some machine.
