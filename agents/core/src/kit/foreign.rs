@@ -42,9 +42,9 @@ async fn part(stand: &Stand<'_>) -> Kept {
     beside(stand, ObjectKind::Part).await.map(drop)
 }
 
-/// Makes a foreign object in the node's way, and sees the node refused.
+/// Makes a foreign object in the way of a node with all that a node may have, and sees the node refused.
 async fn beside(stand: &Stand<'_>, kind: ObjectKind) -> Kept<(crate::ClusterKey, crate::NodeSpec)> {
-    let mut node = stand.node("v0", &[Step::Stay]);
+    let mut node = stand.node("v0", &[Step::Echo(7000), Step::Stay]);
     let file = |path: &str, secret| crate::File {
         path: path.into(),
         content: crate::Secret::new(b"content".to_vec()),

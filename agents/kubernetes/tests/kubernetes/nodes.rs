@@ -92,7 +92,8 @@ pub(crate) async fn a_foreign_namespace_is_not_touched(yard: &Yard<'_>) -> Resul
 }
 
 pub(crate) async fn a_foreign_object_keeps_its_namespace(yard: &Yard<'_>) -> Result<()> {
-    let (key, node) = (key(), node("v0", STAY));
+    let (key, mut node) = (key(), node("v0", STAY));
+    node.ports = vec![user_port(None)];
     yard.agent.ensure_network(&key, &ANY).await?;
     let services = yard.api::<Service>(&key);
     let service = serde_json::from_value(json!({ "metadata": { "name": "v0" }, "spec": { "clusterIP": "None" } }))?;
