@@ -1,7 +1,7 @@
 //! A real swarm: three engines on this machine by `tests/testbeds/swarm.sh`, or the one that `CHAINPOOL_TEST_SWARM` names.
 
 use crate::busybox;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bollard::{
     Docker, body_full,
     models::ImageInspect,
@@ -27,6 +27,8 @@ pub(crate) struct Bed {
     /// One client a manager, in the order of the address.
     pub(crate) machines: Vec<Docker>,
     pub(crate) image: ImageRef,
+    /// Started by our script, so that its machines may be broken.
+    pub(crate) ours: bool,
 }
 
 /// Why there is no swarm here.
@@ -52,7 +54,8 @@ impl Bed {
             machines.push(machine.negotiate_version().await.with_context(|| format!("{one} does not answer"))?);
         }
         let image = busybox::import(&machines[0], InstanceId::new()).await?;
-        let bed = Self { address, machines, image };
+        let ours = std::env::var_os("CHAINPOOL_TEST_SWARM").is_none();
+        let bed = Self { address, machines, image, ours };
         bed.give(&bed.machines[0], &bed.image.name).await?;
         let own = std::env::var("CHAINPOOL_TEST_DOCKER").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
         let tools = format!("chainpool/tools:{}", env!("CARGO_PKG_VERSION"));
@@ -131,13 +134,11 @@ impl Bed {
     }
 }
 
-/// Does something to the machines: `stop 1`, `cut 3` …; false where the swarm is not ours.
-pub(crate) fn change(arguments: &[&str]) -> Result<bool> {
-    match run(arguments)? {
-        (Some(0), ..) => Ok(true),
-        (Some(3), ..) => Ok(false),
-        (code, _, why) => bail!("swarm.sh {arguments:?} ended with {code:?}: {why}"),
-    }
+/// Does something to the machines: `stop 1`, `cut 3` …
+pub(crate) fn change(arguments: &[&str]) -> Result<()> {
+    let (code, _, why) = run(arguments)?;
+    ensure!(code == Some(0), "swarm.sh {arguments:?} ended with {code:?}: {why}");
+    Ok(())
 }
 
 fn run(arguments: &[&str]) -> Result<(Option<i32>, String, String)> {

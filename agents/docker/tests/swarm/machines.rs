@@ -13,10 +13,7 @@ pub(crate) async fn manager_dies(yard: &Yard<'_>) -> Result<()> {
     let stays = node("v0", &machines[1], STAY);
     yard.ensure(&key, &stays, &RUN).await?;
     let before = yard.agent.probe().await?.engine_id;
-    if !change(&["stop", "1"])? {
-        println!("SKIPPED: the managers of this swarm are not ours to kill");
-        return Ok(());
-    }
+    change(&["stop", "1"])?;
     let after = async {
         // The others choose a leader first; until then they speak for nobody.
         eventually("another manager answers", SOON, async || match yard.agent.probe().await {
@@ -48,10 +45,7 @@ pub(crate) async fn machine_cut(yard: &Yard<'_>) -> Result<()> {
     let (near, far) = (node("v0", &machines[0], STAY), node("v1", &machines[2], STAY));
     yard.ensure(&key, &near, &RUN).await?;
     yard.ensure(&key, &far, &RUN).await?;
-    if !change(&["cut", "3"])? {
-        println!("SKIPPED: the machines of this swarm are not ours to cut off");
-        return Ok(());
-    }
+    change(&["cut", "3"])?;
     let away = async {
         eventually("the swarm knows it", SOON, async || {
             Ok(matches!(yard.state(&key, &far).await?, NodeState::Changing(why) if why.contains("is down")))
