@@ -1,10 +1,11 @@
 //! Platforms that span machines, brought up by the scripts of `testbeds/`, or named by the environment.
 
-use crate::engine::IMAGE;
-use anyhow::{Context, Result, ensure};
-use chainpool_agent::{Agent, Connection, InstanceId, Platform, Secret};
+use crate::engine::{Engine, IMAGE};
+use anyhow::{Context, Result, bail, ensure};
+use chainpool_agent::{Agent, Connection, InstanceId, LABEL_NODE, Platform, Secret};
 use chainpool_agent_docker::SwarmPlatform;
 use chainpool_agent_kubernetes::KubernetesPlatform;
+use chainpool_api::Cluster;
 use serde_json::{Value, json};
 use std::{net::Ipv4Addr, process::Stdio, sync::Arc};
 use tokio::process::Command;
@@ -67,6 +68,22 @@ impl TestBed {
     /// What its administrator does by hand.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<()> {
         script("kubernetes.sh", &[&["kubectl"], arguments].concat()).await.map(drop)
+    }
+
+    /// Kills a node without a word to Chainpool.
+    pub async fn kill(&self, cluster: &Cluster, node: &str) -> Result<()> {
+        if self.kubeconfig.is_some() {
+            let pod = format!("{node}-0");
+            return self.kubectl(&["delete", "pod", &pod, "--namespace", &Engine::network(cluster), "--grace-period=0", "--force"]).await;
+        }
+        for machine in self.address.split(',') {
+            let engine = Engine::at(machine).await?;
+            let containers = engine.containers_of(cluster.id).await?;
+            if let Some((name, _)) = containers.iter().find(|(_, labels)| labels.get(LABEL_NODE).is_some_and(|label| label == node)) {
+                return engine.kill(name).await;
+            }
+        }
+        bail!("no machine of {} has node {node} of {}", self.address, cluster.name)
     }
 
     /// The body that registers it, with room for so many ledgers of four validators.

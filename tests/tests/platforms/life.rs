@@ -1,15 +1,48 @@
 //! The same life of a pool on any platform.
 
-use crate::support::{applied, commit, read_back};
+use crate::{
+    support::{applied, commit, read_back},
+    sweep::one,
+};
 use anyhow::{Context, Result, ensure};
-use chainpool_agent::{ClusterId, ClusterKey, NodeName, Scope, Volumes};
+use chainpool_agent::{Agent, ClusterId, ClusterKey, NodeName, Object, ObjectKind, Scope, Volumes};
 use chainpool_api::{Cluster, HealthState, Host, Lease, Operation, Page};
 use chainpool_tests::{Bed, Options, TestBed};
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Another installation on the same platform, with nodes of the same names: its objects must stay as they are.
+struct Neighbour {
+    bed: Bed,
+    agent: Arc<dyn Agent>,
+    before: Vec<Object>,
+}
+
+impl Neighbour {
+    async fn beside(place: &TestBed) -> Result<Self> {
+        let bed = Bed::start(Options { host: false, watchdog: false, ..Options::default() }).await?;
+        let _: Host = bed.api.post("/hosts", place.host_body(1)).await?;
+        one(&bed).await?;
+        let agent = place.agent(bed.instance().await?.parse().ok().context("an instance is an id")?)?;
+        let before = agent.observe(Scope::Host).await?.objects;
+        ensure!(before.iter().any(|object| object.kind == ObjectKind::Node), "the neighbour has nothing: {before:?}");
+        Ok(Self { bed, agent, before })
+    }
+
+    async fn end(self) -> Result<()> {
+        let after = self.agent.observe(Scope::Host).await?.objects;
+        ensure!(after == self.before, "another installation was touched: {:?} became {after:?}", self.before);
+        self.bed.end().await
+    }
+}
 
 /// Fill, apply, commit and read back from outside, lose a node, heal with data, release, clean, reset. Gives the machines
-/// of one ledger.
-pub(crate) async fn life(place: &TestBed) -> Result<BTreeSet<String>> {
+/// of one ledger. A killed node must be seen within `seen`.
+pub(crate) async fn life(place: &TestBed, seen: Duration) -> Result<BTreeSet<String>> {
+    let neighbour = Neighbour::beside(place).await?;
     let bed = Bed::start(Options { host: false, ..Options::default() }).await?;
     let instance = bed.instance().await?.parse().ok().context("an instance is an id")?;
     let agent = place.agent(instance)?;
@@ -23,12 +56,22 @@ pub(crate) async fn life(place: &TestBed) -> Result<BTreeSet<String>> {
     let held = bed.cluster(lease.cluster_id).await?;
     let machines = held.nodes.iter().filter_map(|node| node.machine.clone()).collect();
 
+    let is_degraded = |now: &Cluster| now.health.state == HealthState::Degraded && now.health.reason.contains("v1");
+    let is_healed = |now: &Cluster| now.health.state == HealthState::Healthy && now.generation == held.generation;
+    place.kill(&held, "v1").await?;
+    let killed = Instant::now();
+    bed.cluster_when(held.id, "degraded", is_degraded).await?;
+    let took = killed.elapsed();
+    println!("a killed node was seen after {took:?}");
+    ensure!(took < seen, "a killed node was seen after {took:?}");
+    bed.cluster_when(held.id, "healthy again", is_healed).await?;
+
     // Somebody removes a node by hand: seen, made again in place, and its data is there.
     let key = ClusterKey { cluster: ClusterId(held.id), generation: held.generation };
     agent.drop_node(&key, &NodeName::parse("v1").context("a name")?, Volumes::Keep).await?;
-    bed.cluster_when(held.id, "degraded", |now| now.health.state == HealthState::Degraded && now.health.reason.contains("v1")).await?;
+    bed.cluster_when(held.id, "degraded", is_degraded).await?;
     commit(&bundle, 0, "meanwhile", "yes").await?;
-    bed.cluster_when(held.id, "healthy again", |now| now.health.state == HealthState::Healthy && now.generation == held.generation).await?;
+    bed.cluster_when(held.id, "healthy again", is_healed).await?;
     read_back(&bundle, 1, "tenant", "first").await?;
 
     let released: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
@@ -47,5 +90,6 @@ pub(crate) async fn life(place: &TestBed) -> Result<BTreeSet<String>> {
     bed.end().await?;
     let left = agent.observe(Scope::Host).await?;
     ensure!(left.objects.is_empty(), "the census found objects of ours: {left:?}");
+    neighbour.end().await?;
     Ok(machines)
 }

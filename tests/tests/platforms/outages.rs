@@ -2,9 +2,8 @@
 
 use crate::support::{applied, commit, read_back};
 use anyhow::{Context, Result, ensure};
-use chainpool_agent::{ClusterId, ClusterKey, network_name};
 use chainpool_api::{Bundle, Cluster, HealthState, Host, HostState};
-use chainpool_tests::{Bed, Options, TestBed, within, within_ok};
+use chainpool_tests::{Bed, Engine, Options, TestBed, within, within_ok};
 use reqwest::Method;
 use std::{
     collections::BTreeMap,
@@ -131,7 +130,7 @@ pub(crate) async fn server(place: &TestBed) -> Result<()> {
     held.commits("after", 0, 3).await?;
 
     // Pods are the platform's to bring back, with the data they had.
-    place.kubectl(&["delete", "pod", "--namespace", &namespace(&held.cluster), "--all", "--wait=false"]).await?;
+    place.kubectl(&["delete", "pod", "--namespace", &Engine::network(&held.cluster), "--all", "--wait=false"]).await?;
     held.is(HealthState::Broken, "all pods were deleted").await?;
     held.is(HealthState::Healthy, "they came back").await?;
     held.commits("back", 0, 3).await?;
@@ -139,11 +138,7 @@ pub(crate) async fn server(place: &TestBed) -> Result<()> {
     // The namespace of a free one: nothing of it is left, so a fresh one takes its place.
     let clusters = held.bed.clusters().await?;
     let free = clusters.iter().find(|cluster| cluster.offered).context("one of two is free")?;
-    place.kubectl(&["delete", "namespace", &namespace(free), "--wait=false"]).await?;
+    place.kubectl(&["delete", "namespace", &Engine::network(free), "--wait=false"]).await?;
     held.bed.cluster_when(free.id, "reset after its namespace was deleted", |now| now.generation > free.generation && now.offered).await?;
     held.bed.end().await
-}
-
-fn namespace(cluster: &Cluster) -> String {
-    network_name(&ClusterKey { cluster: ClusterId(cluster.id), generation: cluster.generation })
 }
