@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # test-platforms.sh [swarm|kubernetes…]: the conformance kit, each agent's own tests, and pools on real platforms of several machines:
-# on test beds that are started here and leave no trace, or on those that the environment names (tests/testbeds/*.sh). The platforms run
-# side by side, for they wait more than they work. What cannot be had on this machine is said to be SKIPPED, never passed.
+# on test beds that are started here and leave no trace, on those that run already, or on those that the environment names
+# (tests/testbeds/*.sh). The platforms run side by side, for they wait more than they work. What cannot be had on this machine is said to be SKIPPED, never passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
@@ -14,13 +14,14 @@ done
 finish() {
   local platform
   report
-  for platform in "${platforms[@]}"; do "tests/testbeds/$platform.sh" down; done
+  for platform in "${beds[@]}"; do "tests/testbeds/$platform.sh" down; done
 }
 kubernetes_prepare() {
   if scripts/setup.sh kubernetes && tests/testbeds/kubernetes.sh build; then return; fi
   echo "!!! no test bed for Kubernetes on this machine: its tests will be SKIPPED" >&2
 }
-platforms=("$@")
+platforms=("$@") beds=()
+for platform; do "tests/testbeds/$platform.sh" status >/dev/null 2>&1 || beds+=("$platform"); done
 trap finish EXIT
 
 part "setup" scripts/setup.sh test

@@ -5,7 +5,7 @@
 #   load IMAGE…  copies images from the machine's own engine ($DOCKER_HOST) into every engine
 #   stop K       kills the K-th engine without a word; its containers go on      start K   starts it again
 #   cut K        pulls the K-th machine's cable                                  heal K    puts it back
-#   status       one line a machine                                              down      ends it all and removes every trace
+#   status       one line a machine; ends with 1 when it is down                 down      ends it all and removes every trace
 #
 # Needs root, Linux, and Debian's docker.io, iproute2, iptables, util-linux and curl. A bed that cannot start says why and ends with 3: skipped.
 # CHAINPOOL_TEST_SWARM names the managers of an existing swarm, with commas between: `up` prints that, and nothing is started.
@@ -199,7 +199,7 @@ down() {
 
 status() {
   local k engine cable member
-  [ -e "$bed/machines" ] || { echo "down"; return; }
+  [ -e "$bed/machines" ] || { echo "down"; return 1; }
   for k in $(machines); do
     engine=stopped cable=cut member=-
     if dockerd_of "$k" >/dev/null; then engine=running; member=$(on "$k" /info --max-time 5 2>/dev/null | field LocalNodeState) || member='?'; fi
