@@ -169,7 +169,12 @@ impl Bed {
 
     /// Waits until a cluster is as wanted.
     pub async fn cluster_when(&self, id: uuid::Uuid, what: &str, wanted: impl Fn(&Cluster) -> bool) -> Result<Cluster> {
-        within(LONG, what, async || {
+        self.cluster_within(LONG, id, what, wanted).await
+    }
+
+    /// The same, for as long as the platform may need.
+    pub async fn cluster_within(&self, limit: Duration, id: uuid::Uuid, what: &str, wanted: impl Fn(&Cluster) -> bool) -> Result<Cluster> {
+        within(limit, what, async || {
             let now = self.cluster(id).await?;
             Ok(if wanted(&now) {
                 Ok(now)

@@ -13,6 +13,9 @@ use std::{
 const SOON: Duration = Duration::from_mins(3);
 /// The machine of the manager that the host's address names first.
 const FIRST: &str = "machine-1";
+/// How long a platform may need to settle: after an outage of its API server, Kubernetes' own controllers pause for a minute
+/// and more before they ask it again.
+const SETTLED: Duration = Duration::from_mins(5);
 /// Within which a ledger shows that validators are cut off; twice what is promised, for a busy machine.
 const SEEN: Duration = Duration::from_secs(10);
 /// How long the API server stays away.
@@ -40,7 +43,8 @@ impl Held {
         let start = Instant::now();
         let generation = self.cluster.generation;
         let what = format!("{wanted} after {after}");
-        let now = self.bed.cluster_when(self.cluster.id, &what, |now| now.health.state == wanted && now.generation == generation).await?;
+        let is_so = |now: &Cluster| now.health.state == wanted && now.generation == generation;
+        let now = self.bed.cluster_within(SETTLED, self.cluster.id, &what, is_so).await?;
         eprintln!("{what}: {:.1} s, {}", start.elapsed().as_secs_f32(), now.health.reason);
         Ok(now)
     }
