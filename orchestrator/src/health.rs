@@ -30,15 +30,15 @@ const SETTLE_MS: i64 = 150;
 const LOOP_EXITS: usize = 5;
 const LOOP_MS: i64 = 120_000;
 
-/// How long the platform's listing is waited for: while a swarm elects a leader, its ledgers' own word must do.
+/// How long the platform's listing is waited for: while a swarm elects a leader, or an engine hangs, the ledger's own word must do.
 const LISTING: Duration = Duration::from_millis(1_500);
 
 /// What a look at a ledger gave.
 struct Judged {
     evidence: api::Evidence,
     verdict: Verdict,
-    /// The platform has said what runs; where it could not, nothing is mended.
-    listed: bool,
+    /// The platform could not say what runs: nothing is mended now.
+    withheld: bool,
 }
 
 /// The platform's listing in a judgement.
@@ -47,7 +47,9 @@ enum Listing {
     /// What was seen before was good enough.
     Earlier,
     Now,
-    /// The platform could not tell, and why.
+    /// It did not come in time; what was seen before must do.
+    Slow,
+    /// The platform answered that it cannot tell now, and why.
     Withheld(String),
 }
 
@@ -130,7 +132,13 @@ impl Orchestrator {
                 evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&Observation::default())).await;
             }
         }
-        if let (Listing::Withheld(why), false) = (&listing, seen.observed.is_some() && evidence.nodes.values().any(|node| node.answers)) {
+        let missing = match &listing {
+            Listing::Earlier | Listing::Now => None,
+            Listing::Slow => Some(format!("no listing within {} ms", LISTING.as_millis())),
+            Listing::Withheld(why) => Some(why.clone()),
+        };
+        let ledger_speaks = seen.observed.is_some() && evidence.nodes.values().any(|node| node.answers);
+        if let Some(why) = missing.filter(|_| !ledger_speaks) {
             return Err(Error::Unavailable(format!("neither the platform nor a node of cluster {} answers: {why}", row.name)));
         }
         let now = Timestamp::now();
@@ -153,7 +161,7 @@ impl Orchestrator {
         if !stopped.is_empty() && verdict.state != HealthState::Healthy {
             verdict.reason = format!("{} (stopped on purpose: {})", verdict.reason, stopped.join(", "));
         }
-        Ok(Judged { evidence, verdict, listed: !matches!(listing, Listing::Withheld(_)) })
+        Ok(Judged { evidence, verdict, withheld: matches!(listing, Listing::Withheld(_)) })
     }
 
     /// Keeps what was seen.
@@ -180,7 +188,7 @@ impl Orchestrator {
     }
 
     async fn verdict_act(&self, row: &ClusterRow, host: &HostRow, judged: Judged) -> Result<()> {
-        let Judged { evidence, verdict, listed } = judged;
+        let Judged { evidence, verdict, withheld } = judged;
         let now = Timestamp::now();
         let bad = matches!(verdict.state, HealthState::Degraded | HealthState::Broken);
         let broken = verdict.state == HealthState::Broken;
@@ -215,7 +223,7 @@ impl Orchestrator {
             leased: row.leased,
             live: row.operation_id.is_some(),
             settling: seen.deaths.back().is_some_and(|death| now.millis_since(death.at) < SETTLE_MS),
-            held_back: !listed || maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused(),
+            held_back: withheld || maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused(),
             needs_proof,
             host_back: self.inner.live.host_back(host.id),
             evidence: &evidence,
@@ -306,18 +314,17 @@ impl Orchestrator {
     }
 }
 
-/// Reads the platform's listing of a cluster. A platform that answers but cannot tell now, or is slow to, leaves what was seen.
+/// Reads the platform's listing of a cluster, if it comes in time.
 async fn list(agent: &HostAgent, cluster: ClusterId, seen: &mut Seen) -> Result<Listing> {
-    let withheld = match tokio::time::timeout(LISTING, agent.agent.observe(Scope::Cluster(cluster))).await {
+    match tokio::time::timeout(LISTING, agent.agent.observe(Scope::Cluster(cluster))).await {
         Ok(Ok(observed)) => {
             seen.observed = Some(observed);
-            return Ok(Listing::Now);
+            Ok(Listing::Now)
         }
-        Ok(Err(chainpool_agent::Error::Busy(why))) => why,
-        Ok(Err(error)) => return Err(error.into()),
-        Err(_) => format!("no listing within {} ms", LISTING.as_millis()),
-    };
-    Ok(Listing::Withheld(withheld))
+        Ok(Err(chainpool_agent::Error::Busy(why))) => Ok(Listing::Withheld(why)),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Ok(Listing::Slow),
+    }
 }
 
 /// Puts the newest process ends into the listing: the platform's events are ahead of its listing for a moment.
