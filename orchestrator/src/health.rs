@@ -7,50 +7,30 @@
 use crate::{
     Error, Orchestrator, Result,
     accept::Cause,
-    agents::HostAgent,
+    evidence::{LISTING, LOOP_MS, Listing, Looked, SETTLE_MS},
     finish::keep_history,
     live::{Death, Seen},
     plan::Arguments,
     reconcile::{Decision, Situation, decide},
     view::number,
 };
-use chainpool_agent::{ClusterId, ClusterKey, LogQuery, NodeName, NodeState, Object, ObjectKind, Observation, Scope};
+use chainpool_agent::{ClusterId, NodeName};
 use chainpool_api::{self as api, ClusterState, HealthState, HostState, OperationKind, Timestamp};
-use chainpool_networks::{Nodes, Past, Verdict};
+use chainpool_networks::Verdict;
 use chainpool_store::{ClusterRow, HostRow, Word};
-use futures::StreamExt;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// How long a bad verdict is withheld after a start, in milliseconds.
 const GRACE_MS: i64 = 30_000;
-/// How long an engine's listing may lag behind its events (measured on Docker 20.10: 66 to 103 ms), in milliseconds.
-const SETTLE_MS: i64 = 150;
-/// How many exits in which time are a crash loop.
-const LOOP_EXITS: usize = 5;
-const LOOP_MS: i64 = 120_000;
 
-/// How long the platform's listing is waited for: while a swarm elects a leader, or an engine hangs, the ledger's own word must do.
-const LISTING: Duration = Duration::from_millis(1_500);
-
-/// What a look at a ledger gave.
-struct Judged {
-    evidence: api::Evidence,
-    verdict: Verdict,
-    /// The platform could not say what runs: nothing is mended now.
-    withheld: bool,
-}
-
-/// The platform's listing in a judgement.
-#[derive(PartialEq, Eq)]
-enum Listing {
-    /// What was seen before was good enough.
-    Earlier,
-    Now,
-    /// It did not come in time; what was seen before must do.
+/// What came of a judgement.
+enum Judgement {
+    Done,
+    /// The platform is slow to list; the ledger's own word, where it has one, was told without it.
     Slow,
-    /// The platform answered that it cannot tell now, and why.
-    Withheld(String),
+    /// The platform does not answer.
+    HostSilent(Uuid),
 }
 
 impl Orchestrator {
@@ -77,15 +57,29 @@ impl Orchestrator {
         self.cluster_judge(cluster.0, true).await
     }
 
-    /// Gathers evidence on a cluster and acts on the verdict. With `look`, the platform's listing is read first.
+    /// Gathers evidence on a cluster and acts on the verdict. With `look`, the platform's listing is read first. While that is
+    /// slow to come the ledger's own word makes a verdict.
     pub async fn cluster_judge(&self, cluster: Uuid, look: bool) -> Result<()> {
         let one_at_a_time = self.inner.live.judging(cluster);
         let guard = one_at_a_time.lock().await;
+        let mut judgement = self.judge(cluster, look, Some(LISTING)).await?;
+        if matches!(judgement, Judgement::Slow) {
+            judgement = self.judge(cluster, true, None).await?;
+        }
+        drop(guard);
+        match judgement {
+            // The host's own judgement follows; it decides what is known, and judges this cluster too.
+            Judgement::HostSilent(host) => self.host_judge(host).await,
+            Judgement::Done | Judgement::Slow => Ok(()),
+        }
+    }
+
+    async fn judge(&self, cluster: Uuid, look: bool, patience: Option<Duration>) -> Result<Judgement> {
         let read = self.store().read();
         let Some(row) = read.cluster(cluster).await?.filter(|row| row.gone_at.is_none() && row.state.0 == ClusterState::Ready) else {
-            return Ok(());
+            return Ok(Judgement::Done);
         };
-        let Some(host) = read.host(row.host_id).await? else { return Ok(()) };
+        let Some(host) = read.host(row.host_id).await? else { return Ok(Judgement::Done) };
         let unknown = match host.state.0 {
             HostState::Active => None,
             HostState::Unreachable => Some(format!("host {} does not answer since {}", host.name, host.since.0)),
@@ -95,107 +89,37 @@ impl Orchestrator {
         if let Some(reason) = unknown {
             // What was wrong before is judged anew when the host is back.
             self.inner.live.note_known(row.id, Seen::forget_faults);
-            return self.verdict_store(&row, &Verdict { state: HealthState::Unknown, reason }, None).await;
+            self.verdict_store(&row, &Verdict { state: HealthState::Unknown, reason }, None).await?;
+            return Ok(Judgement::Done);
         }
         let agent = self.inner.agents.of(&host)?;
-        match self.evidence(&row, &agent, look).await {
-            Ok(judged) => self.verdict_act(&row, &host, judged).await,
-            // The host's own judgement follows; it decides what is known, and judges this cluster too.
-            Err(Error::Unavailable(_)) => {
-                drop(guard);
-                self.host_judge(host.id).await
+        match self.evidence(&row, &agent, look, patience).await {
+            Ok(Some(looked)) => {
+                let judgement = if looked.listing == Listing::Slow { Judgement::Slow } else { Judgement::Done };
+                self.verdict_act(&row, &host, looked).await?;
+                Ok(judgement)
             }
+            Ok(None) => Ok(Judgement::Slow),
+            Err(Error::Unavailable(_)) => Ok(Judgement::HostSilent(host.id)),
             Err(error) => Err(error),
         }
     }
 
-    async fn evidence(&self, row: &ClusterRow, agent: &HostAgent, look: bool) -> Result<Judged> {
-        let generation = number(row.generation);
-        let key = ClusterKey { cluster: ClusterId(row.id), generation };
-        let spec = self.spec(row.id, generation).await?.ok_or_else(|| Error::internal(format!("cluster {} has no spec", row.name)))?;
-        let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
-        let nodes = Nodes { agent: Arc::clone(&agent.agent), key, spec: Arc::clone(&spec) };
-        let mut seen = self.inner.live.seen(row.id, generation);
-        let mut listing = Listing::Earlier;
-        if look || seen.observed.is_none() {
-            listing = list(agent, key.cluster, &mut seen).await?;
-        }
-        trust_deaths(&mut seen);
-        let mut evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&Observation::default())).await;
-        let fits = evidence.nodes.values().all(|node| node.answers);
-        if !fits && listing == Listing::Earlier {
-            // Something does not fit what was last seen: a paused, removed or started node. Look again, then ask again.
-            let before = seen.observed.clone();
-            listing = list(agent, key.cluster, &mut seen).await?;
-            trust_deaths(&mut seen);
-            if seen.observed != before {
-                evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&Observation::default())).await;
-            }
-        }
-        let missing = match &listing {
-            Listing::Earlier | Listing::Now => None,
-            Listing::Slow => Some(format!("no listing within {} ms", LISTING.as_millis())),
-            Listing::Withheld(why) => Some(why.clone()),
-        };
-        let ledger_speaks = seen.observed.is_some() && evidence.nodes.values().any(|node| node.answers);
-        if let Some(why) = missing.filter(|_| !ledger_speaks) {
-            return Err(Error::Unavailable(format!("neither the platform nor a node of cluster {} answers: {why}", row.name)));
-        }
-        let now = Timestamp::now();
-        let past = Past {
-            height: seen.height.map(|(height, _)| height).or(row.height.and_then(|h| u64::try_from(h).ok())),
-            height_since: seen.height.map(|(_, since)| since),
-            recovering: matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown),
-            started_at: Some(row.power_at.0),
-            returned_at: seen.returned_at,
-        };
-        let mut verdict = network.verdict(&row.parameters.0, &evidence, &past, now);
-        let listed = seen.observed.clone().unwrap_or_default();
-        self.note_evidence(row, generation, &listed, &evidence, now);
-        if let Some((node, exits)) = crash_loop(&self.inner.live.seen(row.id, generation)) {
-            let said = last_lines(agent, &key, &node).await;
-            let reason = format!("{node} ended {exits} times within two minutes (crash loop); its last lines: {said}");
-            verdict = Verdict { state: HealthState::Broken, reason };
-        }
-        let stopped: Vec<&str> = row.stopped_nodes.0.iter().map(String::as_str).collect();
-        if !stopped.is_empty() && verdict.state != HealthState::Healthy {
-            verdict.reason = format!("{} (stopped on purpose: {})", verdict.reason, stopped.join(", "));
-        }
-        Ok(Judged { evidence, verdict, withheld: matches!(listing, Listing::Withheld(_)) })
-    }
-
-    /// Keeps what was seen.
-    pub(crate) fn note_evidence(&self, row: &ClusterRow, generation: u32, listed: &Observation, evidence: &api::Evidence, now: Timestamp) {
-        self.inner.live.note(row.id, generation, |seen| {
-            seen.observed = Some(listed.clone());
-            let before = seen.evidence.as_ref().map(|e| &e.nodes);
-            let was_silent = |name: &String| before.is_some_and(|nodes| nodes.get(name).is_some_and(|n| !n.answers));
-            if evidence.nodes.iter().any(|(name, node)| node.answers && was_silent(name)) {
-                seen.returned_at = Some(now);
-            }
-            seen.checked_at = Some(now);
-            if let Some(height) = evidence.height {
-                seen.height = seen.height.filter(|(known, _)| *known >= height).or(Some((height, now)));
-            }
-            let silent: BTreeSet<&String> =
-                evidence.nodes.iter().filter(|(_, n)| n.process == "running" && !n.answers).map(|(name, _)| name).collect();
-            seen.silent.retain(|name, _| silent.contains(name));
-            for name in silent {
-                seen.silent.entry(name.clone()).or_insert(now);
-            }
-            seen.evidence = Some(evidence.clone());
-        });
-    }
-
-    async fn verdict_act(&self, row: &ClusterRow, host: &HostRow, judged: Judged) -> Result<()> {
-        let Judged { evidence, verdict, withheld } = judged;
+    async fn verdict_act(&self, row: &ClusterRow, host: &HostRow, looked: Looked) -> Result<()> {
+        let Looked { evidence, verdict, listing } = looked;
+        let told = listing.is_told();
         let now = Timestamp::now();
         let bad = matches!(verdict.state, HealthState::Degraded | HealthState::Broken);
         let broken = verdict.state == HealthState::Broken;
         let seen = self.inner.live.note(row.id, number(row.generation), |seen| {
-            seen.bad_since = if bad { seen.bad_since.or(Some(now)) } else { None };
-            seen.was_broken_at = seen.was_broken_at.filter(|_| bad).or(broken.then_some(now));
-            seen.broken_since = seen.broken_since.filter(|_| broken).or(broken.then_some(now));
+            if told {
+                seen.bad_since = if bad { seen.bad_since.or(Some(now)) } else { None };
+                seen.was_broken_at = seen.was_broken_at.filter(|_| bad).or(broken.then_some(now));
+                seen.broken_since = seen.broken_since.filter(|_| broken).or(broken.then_some(now));
+            } else {
+                // What is done about it has its time once the platform can tell.
+                seen.stop_clocks();
+            }
             seen.clone()
         });
         let maintenance = [row.maintenance_until, host.maintenance_until].iter().flatten().any(|until| until.0 > now);
@@ -223,7 +147,7 @@ impl Orchestrator {
             leased: row.leased,
             live: row.operation_id.is_some(),
             settling: seen.deaths.back().is_some_and(|death| now.millis_since(death.at) < SETTLE_MS),
-            held_back: withheld || maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused(),
+            held_back: !told || maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused(),
             needs_proof,
             host_back: self.inner.live.host_back(host.id),
             evidence: &evidence,
@@ -309,53 +233,7 @@ impl Orchestrator {
         tracing::info!(cluster = %row.name, reason = %verdict.reason, ?arguments, "a cluster is mended in place");
         let reason = format!("{}: {}", verdict.state, verdict.reason);
         self.inner.live.note_known(row.id, |seen| seen.repaired_at = Some(Timestamp::now()));
-        self.accept_on(&mut tx, row, OperationKind::ClusterRepair, arguments, &Cause::watchdog(reason)).await?;
-        self.accepted(tx, &[]).await
-    }
-}
-
-/// Reads the platform's listing of a cluster, if it comes in time.
-async fn list(agent: &HostAgent, cluster: ClusterId, seen: &mut Seen) -> Result<Listing> {
-    match tokio::time::timeout(LISTING, agent.agent.observe(Scope::Cluster(cluster))).await {
-        Ok(Ok(observed)) => {
-            seen.observed = Some(observed);
-            Ok(Listing::Now)
-        }
-        Ok(Err(chainpool_agent::Error::Busy(why))) => Ok(Listing::Withheld(why)),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Ok(Listing::Slow),
-    }
-}
-
-/// Puts the newest process ends into the listing: the platform's events are ahead of its listing for a moment.
-fn trust_deaths(seen: &mut Seen) {
-    let now = Timestamp::now();
-    let Seen { deaths, observed: Some(observed), generation, .. } = seen else { return };
-    for death in deaths.iter().filter(|death| now.millis_since(death.at) < SETTLE_MS) {
-        let same = |object: &&mut Object| object.generation == *generation && object.node.as_ref() == Some(&death.node);
-        for object in observed.objects.iter_mut().filter(|o| o.kind == ObjectKind::Node).filter(same) {
-            object.state = Some(NodeState::Exited(death.code));
-        }
-    }
-}
-
-/// The node that ends again and again, and how often it did.
-fn crash_loop(seen: &Seen) -> Option<(NodeName, usize)> {
-    let now = Timestamp::now();
-    let recent = |node: &NodeName| seen.deaths.iter().filter(|death| death.node == *node && now.millis_since(death.at) <= LOOP_MS).count();
-    let node = &seen.deaths.iter().find(|death| recent(&death.node) > LOOP_EXITS)?.node;
-    Some((node.clone(), recent(node)))
-}
-
-/// The last 20 lines of a node's log, as one text for a reason.
-async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName) -> String {
-    let query = LogQuery { tail: Some(20), ..LogQuery::default() };
-    match agent.agent.logs(key, node, query).await {
-        Ok(lines) => {
-            let lines: Vec<String> =
-                lines.filter_map(async |line| Some(String::from_utf8_lossy(&line.ok()?.bytes).trim_end().to_owned())).collect().await;
-            lines.join(" | ")
-        }
-        Err(error) => format!("(its log cannot be read: {error})"),
+        let (_, superseded) = self.accept_on(&mut tx, row, OperationKind::ClusterRepair, arguments, &Cause::watchdog(reason)).await?;
+        self.accepted(tx, superseded.as_slice()).await
     }
 }

@@ -10,6 +10,7 @@ mod agents;
 mod caller;
 mod cluster;
 mod error;
+mod evidence;
 mod executor;
 mod fill;
 mod finish;

@@ -51,6 +51,11 @@ impl Seen {
     pub(crate) fn forget_faults(&mut self) {
         self.silent.clear();
         self.deaths.clear();
+        self.stop_clocks();
+    }
+
+    /// Lets the time until a bad verdict has consequences begin anew.
+    pub(crate) fn stop_clocks(&mut self) {
         (self.broken_since, self.was_broken_at, self.bad_since) = (None, None, None);
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Situation<'a> {
     pub(crate) live: bool,
     /// A process has just ended and the platform's listing may not know yet.
     pub(crate) settling: bool,
-    /// Maintenance, grace, a paused host or installation: nothing is done.
+    /// Maintenance, grace, a paused host or installation, a platform that cannot tell what runs: nothing is done.
     pub(crate) held_back: bool,
     /// It looks healthy again but has not been proven.
     pub(crate) needs_proof: bool,

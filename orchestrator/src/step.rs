@@ -273,7 +273,7 @@ impl Orchestrator {
             let verdict = network.verdict(&ground.cluster.parameters.0, &evidence, &past, Timestamp::now());
             // A ledger without a block has shown nothing yet.
             let settled = verdict.state == HealthState::Healthy && evidence.height.is_some_and(|h| h > 0);
-            self.note_evidence(&ground.cluster, ground.key.generation, listed, &evidence, Timestamp::now());
+            self.note_evidence(&ground.cluster, ground.key.generation, Some(listed), &evidence, Timestamp::now());
             if settled {
                 break;
             }

@@ -46,7 +46,7 @@ impl Orchestrator {
             },
             // It answers, and will tell soon: what runs there goes on.
             Err(chainpool_agent::Error::Busy(reason)) if before == HostState::Active && told_lately(&row, now) => {
-                tracing::info!(host = %row.name, reason, "a host cannot tell its state now");
+                tracing::debug!(host = %row.name, reason, "a host cannot tell its state now");
                 return Ok(());
             }
             Err(error) => (if before == HostState::Paused { before } else { HostState::Unreachable }, error.to_string(), None),

@@ -1,0 +1,193 @@
+//! Gathering evidence on a ledger: its own word, and the platform's listing where that is needed.
+
+use crate::{Error, Orchestrator, Result, agents::HostAgent, live::Seen, view::number};
+use chainpool_agent::{ClusterId, ClusterKey, LogLine, LogQuery, NodeName, NodeState, Object, ObjectKind, Observation, Scope};
+use chainpool_api::{self as api, HealthState, Timestamp};
+use chainpool_networks::{Nodes, Past, Verdict};
+use chainpool_store::ClusterRow;
+use futures::StreamExt;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+/// How long the platform's listing is waited for, before the ledger's own word must do: a swarm that chooses a leader cannot list
+/// for up to 25 s.
+pub(crate) const LISTING: Duration = Duration::from_millis(1_500);
+/// How long an engine's listing may lag behind its events (measured on Docker 20.10: 66 to 103 ms), in milliseconds.
+pub(crate) const SETTLE_MS: i64 = 150;
+/// How many exits in which time are a crash loop.
+const LOOP_EXITS: usize = 5;
+pub(crate) const LOOP_MS: i64 = 120_000;
+
+/// What a look at a ledger gave.
+pub(crate) struct Looked {
+    pub(crate) evidence: api::Evidence,
+    pub(crate) verdict: Verdict,
+    pub(crate) listing: Listing,
+}
+
+/// The platform's listing behind a look.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Listing {
+    /// What was seen before was good enough.
+    Earlier,
+    Now,
+    /// It did not come in time; what was seen before must do.
+    Slow,
+    /// The platform answered that it cannot tell now, and why.
+    Withheld(String),
+}
+
+impl Listing {
+    /// Whether the platform has told what runs.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self, Self::Earlier | Self::Now)
+    }
+}
+
+impl Orchestrator {
+    /// Looks at a ledger. `None`: the platform is slower to list than the patience lasts, and no node of the ledger answers.
+    pub(crate) async fn evidence(
+        &self,
+        row: &ClusterRow,
+        agent: &HostAgent,
+        look: bool,
+        patience: Option<Duration>,
+    ) -> Result<Option<Looked>> {
+        let generation = number(row.generation);
+        let key = ClusterKey { cluster: ClusterId(row.id), generation };
+        let spec = self.spec(row.id, generation).await?.ok_or_else(|| Error::internal(format!("cluster {} has no spec", row.name)))?;
+        let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
+        let nodes = Nodes { agent: Arc::clone(&agent.agent), key, spec: Arc::clone(&spec) };
+        let mut seen = self.inner.live.seen(row.id, generation);
+        let mut listing = Listing::Earlier;
+        if look || seen.observed.is_none() {
+            listing = list(agent, key.cluster, patience, &mut seen).await?;
+        }
+        trust_deaths(&mut seen);
+        let mut evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&Observation::default())).await;
+        let fits = evidence.nodes.values().all(|node| node.answers);
+        if !fits && listing == Listing::Earlier {
+            // Something does not fit what was last seen: a paused, removed or started node. Look again, then ask again.
+            let before = seen.observed.clone();
+            listing = list(agent, key.cluster, patience, &mut seen).await?;
+            trust_deaths(&mut seen);
+            if seen.observed != before {
+                evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&Observation::default())).await;
+            }
+        }
+        let speaks = seen.observed.is_some() && evidence.nodes.values().any(|node| node.answers);
+        match &listing {
+            Listing::Slow if !speaks => return Ok(None),
+            Listing::Withheld(why) if !speaks => {
+                let reason = format!("no node answers, and the platform cannot tell what runs: {why}");
+                return Ok(Some(Looked { evidence, verdict: Verdict { state: HealthState::Unknown, reason }, listing }));
+            }
+            _ => {}
+        }
+        let now = Timestamp::now();
+        let past = Past {
+            height: seen.height.map(|(height, _)| height).or(row.height.and_then(|h| u64::try_from(h).ok())),
+            height_since: seen.height.map(|(_, since)| since),
+            recovering: matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown),
+            started_at: Some(row.power_at.0),
+            returned_at: seen.returned_at,
+        };
+        let mut verdict = network.verdict(&row.parameters.0, &evidence, &past, now);
+        let listed = seen.observed.as_ref().filter(|_| listing.is_told());
+        self.note_evidence(row, generation, listed, &evidence, now);
+        if let Some((node, exits)) = crash_loop(&self.inner.live.seen(row.id, generation)) {
+            let said = last_lines(agent, &key, &node).await;
+            let reason = format!("{node} ended {exits} times within two minutes (crash loop); its last lines: {said}");
+            verdict = Verdict { state: HealthState::Broken, reason };
+        }
+        let stopped: Vec<&str> = row.stopped_nodes.0.iter().map(String::as_str).collect();
+        if !stopped.is_empty() && verdict.state != HealthState::Healthy {
+            verdict.reason = format!("{} (stopped on purpose: {})", verdict.reason, stopped.join(", "));
+        }
+        Ok(Some(Looked { evidence, verdict, listing }))
+    }
+
+    /// Keeps what was seen.
+    pub(crate) fn note_evidence(
+        &self,
+        row: &ClusterRow,
+        generation: u32,
+        listed: Option<&Observation>,
+        evidence: &api::Evidence,
+        now: Timestamp,
+    ) {
+        self.inner.live.note(row.id, generation, |seen| {
+            seen.observed = listed.cloned().or(seen.observed.take());
+            let before = seen.evidence.as_ref().map(|e| &e.nodes);
+            let was_silent = |name: &String| before.is_some_and(|nodes| nodes.get(name).is_some_and(|n| !n.answers));
+            if evidence.nodes.iter().any(|(name, node)| node.answers && was_silent(name)) {
+                seen.returned_at = Some(now);
+            }
+            seen.checked_at = Some(now);
+            if let Some(height) = evidence.height {
+                seen.height = seen.height.filter(|(known, _)| *known >= height).or(Some((height, now)));
+            }
+            let silent: BTreeSet<&String> =
+                evidence.nodes.iter().filter(|(_, n)| n.process == "running" && !n.answers).map(|(name, _)| name).collect();
+            seen.silent.retain(|name, _| silent.contains(name));
+            for name in silent {
+                seen.silent.entry(name.clone()).or_insert(now);
+            }
+            seen.evidence = Some(evidence.clone());
+        });
+    }
+}
+
+/// Reads the platform's listing of a cluster, if it comes in time.
+async fn list(agent: &HostAgent, cluster: ClusterId, patience: Option<Duration>, seen: &mut Seen) -> Result<Listing> {
+    let listed = agent.agent.observe(Scope::Cluster(cluster));
+    let listed = match patience {
+        None => listed.await,
+        Some(limit) => match tokio::time::timeout(limit, listed).await {
+            Ok(listed) => listed,
+            Err(_) => return Ok(Listing::Slow),
+        },
+    };
+    match listed {
+        Ok(observed) => {
+            seen.observed = Some(observed);
+            Ok(Listing::Now)
+        }
+        Err(chainpool_agent::Error::Busy(why)) => Ok(Listing::Withheld(why)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Puts the newest process ends into the listing: the platform's events are ahead of its listing for a moment.
+fn trust_deaths(seen: &mut Seen) {
+    let now = Timestamp::now();
+    let Seen { deaths, observed: Some(observed), generation, .. } = seen else { return };
+    for death in deaths.iter().filter(|death| now.millis_since(death.at) < SETTLE_MS) {
+        let same = |object: &&mut Object| object.generation == *generation && object.node.as_ref() == Some(&death.node);
+        for object in observed.objects.iter_mut().filter(|o| o.kind == ObjectKind::Node).filter(same) {
+            object.state = Some(NodeState::Exited(death.code));
+        }
+    }
+}
+
+/// The node that ends again and again, and how often it did.
+fn crash_loop(seen: &Seen) -> Option<(NodeName, usize)> {
+    let now = Timestamp::now();
+    let recent = |node: &NodeName| seen.deaths.iter().filter(|death| death.node == *node && now.millis_since(death.at) <= LOOP_MS).count();
+    let node = &seen.deaths.iter().find(|death| recent(&death.node) > LOOP_EXITS)?.node;
+    Some((node.clone(), recent(node)))
+}
+
+/// The last 20 lines of a node's log, as one text for a reason.
+async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName) -> String {
+    let query = LogQuery { tail: Some(20), ..LogQuery::default() };
+    match agent.agent.logs(key, node, query).await {
+        Ok(lines) => {
+            let text = |line: chainpool_agent::Result<LogLine>| match line {
+                Ok(line) => String::from_utf8_lossy(&line.bytes).trim_end().to_owned(),
+                Err(error) => format!("(its log ends here: {error})"),
+            };
+            lines.map(text).collect::<Vec<_>>().await.join(" | ")
+        }
+        Err(error) => format!("(its log cannot be read: {error})"),
+    }
+}
