@@ -247,13 +247,13 @@ impl Orchestrator {
         kind: OperationKind,
         arguments: Arguments,
         cause: &Cause,
-    ) -> Result<OperationRow> {
-        supersede(tx, &row, kind).await?;
+    ) -> Result<(OperationRow, Option<Uuid>)> {
+        let superseded = supersede(tx, &row, kind).await?;
         let generation = u32::try_from(row.generation).map_err(Error::internal)?;
         let operation = self.operation_on(tx, &row, kind, generation, arguments, cause).await?;
         row.operation_id = Some(operation.id);
         tx.cluster_save(row).await?;
-        Ok(operation)
+        Ok((operation, superseded))
     }
 
     async fn operation_on(

@@ -10,7 +10,7 @@ use crate::{
 };
 use chainpool_agent::{ClusterId, ClusterKey, LogQuery, LogStream, NodeName};
 use chainpool_api::{self as api, ClusterState, LeaseState, OperationKind, Role, Timestamp};
-use chainpool_store::{ClusterQuery, ClusterRow, HostRow, Labels, OperationRow, Tx, Word};
+use chainpool_store::{ClusterQuery, ClusterRow, HostRow, Labels, Tx, Word};
 use uuid::Uuid;
 
 impl Orchestrator {
@@ -127,9 +127,9 @@ impl Orchestrator {
             ));
         }
         let arguments = Arguments { node: node.filter(|_| row.state.0 == ClusterState::Ready), ..Arguments::default() };
-        let operation = self.accept_on(&mut tx, row, kind, arguments, &Cause::of(caller, "it was asked for")).await?;
+        let (operation, superseded) = self.accept_on(&mut tx, row, kind, arguments, &Cause::of(caller, "it was asked for")).await?;
         self.remember(&mut tx, caller, operation.id).await?;
-        self.accepted(tx, &[]).await?;
+        self.accepted(tx, superseded.as_slice()).await?;
         self.view_operation(operation, true).await
     }
 
@@ -190,11 +190,11 @@ impl Orchestrator {
         if row.state.0 != ClusterState::Ready {
             return Err(Error::conflict("wrong_state", format!("cluster {} is {}; only a ready one can be proven", row.name, row.state.0)));
         }
-        let operation: OperationRow = self
+        let (operation, superseded) = self
             .accept_on(&mut tx, row, OperationKind::ClusterProve, Arguments::default(), &Cause::of(caller, "a proof was asked for"))
             .await?;
         self.remember(&mut tx, caller, operation.id).await?;
-        self.accepted(tx, &[]).await?;
+        self.accepted(tx, superseded.as_slice()).await?;
         self.view_operation(operation, true).await
     }
 

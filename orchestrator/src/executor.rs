@@ -14,12 +14,13 @@ use crate::{
     plan::{Action, Arguments, Planned, Subject, plan},
     step::{StepError, unless_over},
 };
-use chainpool_api::{Noun, OperationKind, OperationState, StepState, Timestamp};
+use chainpool_api::{HostState, Noun, OperationKind, OperationState, StepState, Timestamp};
 use chainpool_store::{Json, OperationRow, StepRow, Word};
 use futures::{StreamExt, stream::FuturesUnordered};
 use rand::Rng;
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -200,14 +201,19 @@ impl Orchestrator {
             let begun = step.started_at.map_or_else(Timestamp::now, |at| at.0);
             let deadline = operation.deadline_at.map(|at| at.0.max(begun.plus_seconds(LEAST_STEP_SECONDS)));
             let perform = self.step_perform(operation, &action, step.memo.as_ref().map(|m| &m.0), deadline, over);
-            let performed = if action.changes_platform() { perform.await } else { unless_over(over, perform).await? };
+            let mut perform = pin!(perform);
+            let performed = match over.run_until_cancelled(perform.as_mut()).await {
+                Some(performed) => performed,
+                None if action.changes_platform() => tokio::time::timeout(LAST_ANSWER, perform).await.map_err(|_| StepError::Over)?,
+                None => return Err(StepError::Over),
+            };
             match performed {
                 Ok(()) => break,
                 Err(StepError::Over) => return Err(StepError::Over),
                 Err(error)
                     if !over.is_cancelled()
                         && error.may_pass(operation.kind.0)
-                        && (waits_for_host(operation.kind.0, &error) || deadline.is_none_or(|at| Timestamp::now() < at)) =>
+                        && (self.waits_for_host(operation, &error).await? || deadline.is_none_or(|at| Timestamp::now() < at)) =>
                 {
                     let note = Some(error.to_string());
                     if step.note != note {
@@ -232,6 +238,22 @@ impl Orchestrator {
         step.note = None;
         step.ended_at = Some(Timestamp::now().into());
         self.step_save(operation, &step, "step done").await
+    }
+
+    /// A reset is asked for by a release, which ends the lease even when the host is away: it waits for the host, however long
+    /// that takes.
+    async fn waits_for_host(&self, operation: &OperationRow, error: &StepError) -> Result<bool, StepError> {
+        if operation.kind.0 != OperationKind::ClusterReset {
+            return Ok(false);
+        }
+        Ok(match error {
+            StepError::Agent(chainpool_agent::Error::Unreachable(_)) => true,
+            // A swarm whose managers have lost one another for long.
+            StepError::Agent(chainpool_agent::Error::Busy(_)) => {
+                self.store().read().host(operation.host_id).await?.is_some_and(|host| host.state.0 == HostState::Unreachable)
+            }
+            _ => false,
+        })
     }
 
     async fn step_save(&self, operation: &OperationRow, step: &StepRow, point: &'static str) -> Result<(), StepError> {
@@ -282,14 +304,10 @@ fn step_row(operation_id: Uuid, seq: i64, planned: Planned) -> StepRow {
     }
 }
 
+/// How long the platform has to answer what it was asked for, once nobody needs it any more.
+const LAST_ANSWER: Duration = Duration::from_mins(1);
 /// What a step gets at least, in seconds.
 const LEAST_STEP_SECONDS: i64 = 60;
-
-/// A reset is asked for by a release, which ends the lease even when the host is away: it waits for the host, however
-/// long that takes.
-fn waits_for_host(kind: OperationKind, error: &StepError) -> bool {
-    kind == OperationKind::ClusterReset && matches!(error, StepError::Agent(chainpool_agent::Error::Unreachable(_)))
-}
 
 /// When an operation is given up: create and reset after 15 min, start and stop after 5, delete never.
 pub(crate) fn deadline(kind: OperationKind, now: Timestamp) -> Option<Timestamp> {
