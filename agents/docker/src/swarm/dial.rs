@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout};
 const FRESH: Duration = Duration::from_mins(1);
 /// How long it is known where a node was, for when no manager can tell.
 const KNOWN: Duration = Duration::from_hours(1);
-/// How long the managers have to tell where a node is that was somewhere a minute ago.
-const FIND: Duration = Duration::from_secs(1);
+/// How long the managers have to tell where a node is that was somewhere a minute ago; a look at a ledger lasts not much longer.
+const FIND: Duration = Duration::from_millis(300);
 
 impl Swarm {
     /// Connects to a published port, at the address of the node's machine.
@@ -29,7 +29,10 @@ impl Swarm {
                 Ok(Ok(found)) => found,
                 Ok(Err(error)) if !error.is_transient() => return Err(error),
                 // When no manager can tell, a node is still where it was.
-                _ => address,
+                _ => {
+                    self.place_note(&object, &address);
+                    address
+                }
             },
             None => find.await?,
         };

@@ -12,7 +12,10 @@ use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+
+/// How long an engine that can be spoken to has to say which machine it is.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// One swarm, by its managers.
 pub(crate) struct Swarm {
@@ -138,6 +141,21 @@ impl Manager<'_> {
             }
             fault => fault,
         })
+    }
+
+    /// The engine of a machine, if the address list has it and it answers at once.
+    pub(super) async fn engine_of(&self, machine: &str) -> Option<&DockerAgent> {
+        let mut asked: FuturesUnordered<_> =
+            self.swarm.members().iter().map(async |member| (info(member).await.ok().and_then(|info| info.node_id), member)).collect();
+        let find = async {
+            while let Some((id, member)) = asked.next().await {
+                if id.as_deref() == Some(machine) {
+                    return Some(member);
+                }
+            }
+            None
+        };
+        timeout(AT_ONCE, find).await.ok().flatten()
     }
 
     /// The engines of the address list that answer, by the swarm's id of their machine.

@@ -24,10 +24,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     time::Duration,
 };
-use tokio::time::{Instant, timeout};
-
-/// How long the engines that can be spoken to have to say which machines they are, before a log is asked of the swarm.
-const NEAR: Duration = Duration::from_secs(2);
+use tokio::time::Instant;
 
 /// A service as the swarm has it.
 pub(super) struct Found {
@@ -332,8 +329,10 @@ impl Manager<'_> {
             .build();
         // From the machine itself where we can speak to it: a swarm whose leader was cut off has been seen without a way to some
         // machines' logs for minutes.
-        let reached = timeout(NEAR, self.reached()).await.unwrap_or_default();
-        let near = task.machine.as_ref().and_then(|machine| reached.get(machine)).zip(task.container.as_ref());
+        let near = match &task.machine {
+            Some(machine) => self.engine_of(machine).await.zip(task.container.as_ref()),
+            None => None,
+        };
         let (engine, source) = match near {
             Some((hands, container)) => (&hands.engine, hands.engine.docker().await?.logs(container, Some(options)).boxed()),
             None => (&self.hands.engine, self.docker().await?.task_logs(&task.id, Some(options)).boxed()),

@@ -16,19 +16,12 @@ pub(crate) async fn manager_dies(yard: &Yard<'_>) -> Result<()> {
     change(&["stop", "1"])?;
     let after = async {
         // The others choose a leader first; until then they speak for nobody.
-        eventually("another manager answers", SOON, async || match yard.agent.probe().await {
-            Ok(probe) => Ok(probe.engine_id == before),
-            Err(error) if error.is_transient() => Ok(false),
-            Err(error) => Err(error.into()),
+        eventually("another manager answers", SOON, async || {
+            Ok(told(yard.agent.probe().await)?.is_some_and(|probe| probe.engine_id == before))
         })
         .await?;
         let made = node("v1", &machines[2], STAY);
-        eventually("a node is made", SOON, async || match yard.ensure(&key, &made, &RUN).await {
-            Ok(()) => Ok(true),
-            Err(error) if error.is_transient() => Ok(false),
-            Err(error) => Err(error.into()),
-        })
-        .await?;
+        eventually("a node is made", SOON, async || Ok(told(yard.ensure(&key, &made, &RUN).await)?.is_some())).await?;
         runs(yard, &key, &made).await?;
         yard.agent.drop_node(&key, &made.name, Volumes::Purge).await?;
         Ok(())
@@ -48,7 +41,7 @@ pub(crate) async fn machine_cut(yard: &Yard<'_>) -> Result<()> {
     change(&["cut", "3"])?;
     let away = async {
         eventually("the swarm knows it", SOON, async || {
-            Ok(matches!(yard.state(&key, &far).await?, NodeState::Changing(why) if why.contains("is down")))
+            Ok(matches!(told(yard.state(&key, &far).await)?, Some(NodeState::Changing(why)) if why.contains("is down")))
         })
         .await?;
         // Was the lost machine's the leader, the next one gets to know the others again.
@@ -63,16 +56,26 @@ pub(crate) async fn machine_cut(yard: &Yard<'_>) -> Result<()> {
     let away = away.await;
     change(&["heal", "3"])?;
     away?;
-    eventually("the machine is back", SOON, async || Ok(yard.agent.probe().await?.machines.iter().all(|m| m.closed.is_none()))).await?;
-    eventually("its node can go", Duration::from_mins(2), async || match yard.agent.drop_node(&key, &far.name, Volumes::Purge).await {
-        Ok(()) => Ok(true),
-        Err(error) if error.is_transient() => Ok(false),
-        Err(error) => Err(error.into()),
+    eventually("the machine is back", SOON, async || {
+        Ok(told(yard.agent.probe().await)?.is_some_and(|probe| probe.machines.iter().all(|m| m.closed.is_none())))
+    })
+    .await?;
+    eventually("its node can go", Duration::from_mins(2), async || {
+        Ok(told(yard.agent.drop_node(&key, &far.name, Volumes::Purge).await)?.is_some())
     })
     .await?;
     runs(yard, &key, &near).await
 }
 
 async fn runs(yard: &Yard<'_>, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
-    eventually("the node runs", SOON, async || Ok(yard.state(key, node).await? == NodeState::Running)).await
+    eventually("the node runs", SOON, async || Ok(told(yard.state(key, node).await)? == Some(NodeState::Running))).await
+}
+
+/// What a swarm told; `None` while it cannot tell, for it may be choosing a leader.
+fn told<T>(answer: chainpool_agent::Result<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_transient() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
