@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 scripts/setup.sh rust
 . scripts/toolchain.sh
 cargo fmt --all --check
-cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+scripts/clippy.sh
 # The example stands outside the workspace.
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR

@@ -13,7 +13,7 @@ DOCKER_HOST=$(engine_address)
 export DOCKER_HOST
 part "node image" scripts/node-image.sh cometbft
 part "format" cargo fmt --all --check
-part "lint" cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+part "lint" scripts/clippy.sh
 part "build" cargo test --workspace --locked --no-run
 # Tests of one binary share one engine, which starts no more containers a second beyond two starts a core.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}

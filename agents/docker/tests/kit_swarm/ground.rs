@@ -150,7 +150,12 @@ impl Ground for SwarmGround {
 
     async fn restart(&self) -> GroundResult<bool> {
         // The machine of the kit's nodes, which is the manager in use, too.
-        Ok(change(&["stop", "1"])? && change(&["start", "1"])?)
+        if !self.bed.ours {
+            return Ok(false);
+        }
+        change(&["stop", "1"])?;
+        change(&["start", "1"])?;
+        Ok(true)
     }
 
     async fn leftovers(&self, instance: InstanceId) -> GroundResult<Vec<String>> {
