@@ -77,14 +77,17 @@ impl Manager<'_> {
         loop {
             let tasks = self.job_tasks(labels, id).await?;
             let task = newest(&tasks);
-            let failed = match task.map(Task::course) {
-                Some(Course::Ended(0)) => return Ok(Outcome::Done),
-                Some(Course::Ended(_) | Course::Failed) => true,
-                _ => false,
-            };
-            if let Some(task) = task.filter(|_| failed) {
-                let said = self.last_words(task).await;
-                return Err(Error::Refused(format!("the job {name} failed: {}{said}", task.words)));
+            match task.map(|task| (task, task.course())) {
+                Some((_, Course::Ended(0))) => return Ok(Outcome::Done),
+                // An engine may be unable to start a container at one moment (seen: a mount still busy) and able at the next.
+                Some((task, Course::Failed)) if !task.fails_for_good() => {
+                    return Err(Error::Busy(format!("the job {name} could not be started: {}", task.words)));
+                }
+                Some((task, Course::Ended(_) | Course::Failed)) => {
+                    let said = self.last_words(task).await;
+                    return Err(Error::Refused(format!("the job {name} failed: {}{said}", task.words)));
+                }
+                _ => {}
             }
             let limit = if task.is_some_and(|t| t.state == TaskState::PREPARING) { PULL } else { SETTLE };
             let waits = task.is_some_and(|t| t.state == TaskState::PENDING && t.words.contains("no suitable node"));
