@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# test.sh: sets up what the tests need, then runs all of them; those on test beds last (test-platforms.sh).
+# test.sh: sets up what the tests need, then runs all of them but those on test beds (test-platforms.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
@@ -23,5 +23,3 @@ CHAINPOOL_KIT_TABLE=$PWD/docs/agents.md part "tests" cargo test --workspace --lo
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR
 part "example agent" cargo test --manifest-path agents/example/Cargo.toml --locked
-# On a real swarm and a real Kubernetes cluster; what this machine cannot have is said to be skipped.
-part "platforms" scripts/test-platforms.sh
