@@ -6,9 +6,10 @@ use crate::{
 };
 use bollard::{Docker, errors::Error as Bollard, models::SwarmInfo};
 use chainpool_agent::{Error, Result};
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{Stream, StreamExt, stream::FuturesUnordered};
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -88,13 +89,13 @@ impl Swarm {
 
     /// Whether any of the engines answers.
     async fn answers(&self) -> bool {
-        let mut asked: FuturesUnordered<_> = self.members.iter().map(info).collect();
-        while let Some(answer) = asked.next().await {
-            if answer.is_ok() {
-                return true;
-            }
-        }
-        false
+        pin!(self.infos()).next().await.is_some()
+    }
+
+    /// What the engines of the address list say of themselves, those that answer, as they answer.
+    fn infos(&self) -> impl Stream<Item = (SwarmInfo, &DockerAgent)> {
+        let asked = self.members.iter().map(async |member| Some((info(member).await.ok()?, member)));
+        asked.collect::<FuturesUnordered<_>>().filter_map(std::future::ready)
     }
 
     /// A manager that is known to speak for this swarm: after each change it is asked.
@@ -145,23 +146,14 @@ impl Manager<'_> {
 
     /// The engine of a machine, if the address list has it and it answers at once.
     pub(super) async fn engine_of(&self, machine: &str) -> Option<&DockerAgent> {
-        let mut asked: FuturesUnordered<_> =
-            self.swarm.members().iter().map(async |member| (info(member).await.ok().and_then(|info| info.node_id), member)).collect();
-        let find = async {
-            while let Some((id, member)) = asked.next().await {
-                if id.as_deref() == Some(machine) {
-                    return Some(member);
-                }
-            }
-            None
-        };
-        timeout(AT_ONCE, find).await.ok().flatten()
+        let is_there = |(info, member): (SwarmInfo, _)| std::future::ready((info.node_id.as_deref() == Some(machine)).then_some(member));
+        let mut found = pin!(self.swarm.infos().filter_map(is_there));
+        timeout(AT_ONCE, found.next()).await.ok().flatten()
     }
 
     /// The engines of the address list that answer, by the swarm's id of their machine.
     pub(super) async fn reached(&self) -> HashMap<String, &DockerAgent> {
-        let asked = self.swarm.members().iter().map(async |member| Some((info(member).await.ok()?.node_id?, member)));
-        futures::future::join_all(asked).await.into_iter().flatten().collect()
+        self.swarm.infos().filter_map(async |(info, member)| Some((info.node_id?, member))).collect().await
     }
 }
 
