@@ -94,8 +94,7 @@ impl KubernetesAgent {
                 _ => Ok(()),
             }
         };
-        let names = async { if let Some(names) = names { self.server.adopt(names).await } else { Ok(()) } };
-        let policy = async { if let Some(policy) = policy { self.server.adopt(policy).await } else { Ok(()) } };
+        let (names, policy) = (self.part_adopt(names.as_ref()), self.part_adopt(policy.as_ref()));
         let claims = futures::future::try_join_all(claims.iter().map(|claim| self.server.adopt(claim)));
         tokio::try_join!(names, published, policy, claims)?;
         Ok(())
@@ -117,6 +116,13 @@ impl KubernetesAgent {
         let claims = futures::future::try_join_all(claims.iter().map(|claim| self.server.adopt(claim)));
         tokio::try_join!(names, published, policy, secrets, claims)?;
         Ok(())
+    }
+
+    async fn part_adopt<K: Part>(&self, part: Option<&K>) -> Result<()> {
+        match part {
+            Some(part) => self.server.adopt(part).await,
+            None => Ok(()),
+        }
     }
 
     /// Makes the part that has the node's name, or removes it where the node has none any more.
