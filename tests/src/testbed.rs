@@ -74,7 +74,9 @@ impl TestBed {
     pub async fn kill(&self, cluster: &Cluster, node: &str) -> Result<()> {
         if self.kubeconfig.is_some() {
             let pod = format!("{node}-0");
-            return self.kubectl(&["delete", "pod", &pod, "--namespace", &Engine::network(cluster), "--grace-period=0", "--force"]).await;
+            return self
+                .kubectl(&["delete", "pod", &pod, "--namespace", &Engine::network(cluster), "--grace-period=0", "--force", "--wait=false"])
+                .await;
         }
         for machine in self.address.split(',') {
             let engine = Engine::at(machine).await?;

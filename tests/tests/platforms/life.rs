@@ -57,21 +57,22 @@ pub(crate) async fn life(place: &TestBed, seen: Duration) -> Result<BTreeSet<Str
     let machines = held.nodes.iter().filter_map(|node| node.machine.clone()).collect();
 
     let is_degraded = |now: &Cluster| now.health.state == HealthState::Degraded && now.health.reason.contains("v1");
-    let is_healed = |now: &Cluster| now.health.state == HealthState::Healthy && now.generation == held.generation;
+    let is_healthy = |now: &Cluster| now.health.state == HealthState::Healthy && now.generation == held.generation;
+    bed.cluster_when(held.id, "healthy before", is_healthy).await?;
     place.kill(&held, "v1").await?;
     let killed = Instant::now();
     bed.cluster_when(held.id, "degraded", is_degraded).await?;
     let took = killed.elapsed();
     println!("a killed node was seen after {took:?}");
     ensure!(took < seen, "a killed node was seen after {took:?}");
-    bed.cluster_when(held.id, "healthy again", is_healed).await?;
+    bed.cluster_when(held.id, "healthy again", is_healthy).await?;
 
     // Somebody removes a node by hand: seen, made again in place, and its data is there.
     let key = ClusterKey { cluster: ClusterId(held.id), generation: held.generation };
     agent.drop_node(&key, &NodeName::parse("v1").context("a name")?, Volumes::Keep).await?;
     bed.cluster_when(held.id, "degraded", is_degraded).await?;
     commit(&bundle, 0, "meanwhile", "yes").await?;
-    bed.cluster_when(held.id, "healthy again", is_healed).await?;
+    bed.cluster_when(held.id, "healthy again", is_healthy).await?;
     read_back(&bundle, 1, "tenant", "first").await?;
 
     let released: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
