@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # test-platforms.sh [swarm|kubernetes…]: the conformance kit, each agent's own tests, and pools on real platforms of several machines:
 # on test beds that are started here and leave no trace, on those that run already, or on those that the environment names
-# (tests/testbeds/*.sh). The platforms run side by side, for they wait more than they work. What cannot be had on this machine is said to be SKIPPED, never passed.
+# (tests/testbeds/*.sh). The platforms run side by side, for they wait more than they work. What cannot be had on this machine is said to be
+# SKIPPED, never passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
