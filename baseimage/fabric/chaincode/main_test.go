@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/hyperledger/fabric-chaincode-go/shim"
+	"github.com/hyperledger/fabric-chaincode-go/shimtest"
+	"github.com/hyperledger/fabric-protos-go/peer"
+)
+
+func invoke(stub *shimtest.MockStub, arguments ...string) peer.Response {
+	raw := make([][]byte, len(arguments))
+	for i, argument := range arguments {
+		raw[i] = []byte(argument)
+	}
+	return stub.MockInvoke("tx", raw)
+}
+
+func TestAValueIsReadBack(t *testing.T) {
+	stub := shimtest.NewMockStub("kv", ledger{})
+	if answer := stub.MockInit("tx", nil); answer.Status != shim.OK {
+		t.Fatal(answer.Message)
+	}
+	if answer := invoke(stub, "put", "name", "satoshi"); answer.Status != shim.OK {
+		t.Fatal(answer.Message)
+	}
+	if answer := invoke(stub, "get", "name"); answer.Status != shim.OK || string(answer.Payload) != "satoshi" {
+		t.Fatalf("%d %s", answer.Status, answer.Payload)
+	}
+}
+
+func TestWhatCannotBeDoneSaysWhy(t *testing.T) {
+	stub := shimtest.NewMockStub("kv", ledger{})
+	for _, c := range []struct{ arguments, message string }{
+		{"get name", `no value under "name"`},
+		{"put name", `not "put" with 1 arguments`},
+		{"drop name", `not "drop" with 1 arguments`},
+	} {
+		answer := invoke(stub, strings.Fields(c.arguments)...)
+		if answer.Status == shim.OK || !strings.Contains(answer.Message, c.message) {
+			t.Fatalf("%s: %d %s", c.arguments, answer.Status, answer.Message)
+		}
+	}
+}
+
+// settings gives variables from a map, and files whose content is their path.
+func settings(variables map[string]string) (*shim.ChaincodeServer, error) {
+	return serverFrom(func(name string) string { return variables[name] }, func(path string) ([]byte, error) {
+		if path == "/absent" {
+			return nil, errors.New("absent")
+		}
+		return []byte(path), nil
+	})
+}
+
+func TestWithoutPathsThereIsNoTls(t *testing.T) {
+	server, err := settings(map[string]string{"CHAINCODE_ID": "kv:1", "CHAINCODE_SERVER_ADDRESS": "0.0.0.0:9999"})
+	if err != nil || !server.TLSProps.Disabled || server.CCID != "kv:1" || server.Address != "0.0.0.0:9999" {
+		t.Fatalf("%+v %v", server, err)
+	}
+}
+
+func TestThePathsOfKeysTurnTlsOn(t *testing.T) {
+	server, err := settings(map[string]string{
+		"CHAINCODE_ID": "kv:1", "CHAINCODE_SERVER_ADDRESS": ":1",
+		"CHAINCODE_TLS_KEY": "/key", "CHAINCODE_TLS_CERT": "/cert", "CHAINCODE_TLS_CLIENT_CA": "/ca",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tls := server.TLSProps
+	if tls.Disabled || string(tls.Key) != "/key" || string(tls.Cert) != "/cert" || string(tls.ClientCACerts) != "/ca" {
+		t.Fatalf("%+v", tls)
+	}
+}
+
+func TestSettingsThatDoNotFitAreRefused(t *testing.T) {
+	for part, variables := range map[string]map[string]string{
+		"CHAINCODE_ID":             {"CHAINCODE_SERVER_ADDRESS": ":1"},
+		"CHAINCODE_SERVER_ADDRESS": {"CHAINCODE_ID": "kv:1"},
+		"go together":              {"CHAINCODE_ID": "kv:1", "CHAINCODE_SERVER_ADDRESS": ":1", "CHAINCODE_TLS_KEY": "/key"},
+		"needs CHAINCODE_TLS_KEY":  {"CHAINCODE_ID": "kv:1", "CHAINCODE_SERVER_ADDRESS": ":1", "CHAINCODE_TLS_CLIENT_CA": "/ca"},
+		"CHAINCODE_TLS_CERT":       {"CHAINCODE_ID": "kv:1", "CHAINCODE_SERVER_ADDRESS": ":1", "CHAINCODE_TLS_CERT": "/absent"},
+	} {
+		if _, err := settings(variables); err == nil || !strings.Contains(err.Error(), part) {
+			t.Fatalf("%s: %v", part, err)
+		}
+	}
+}
