@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 state=${CHAINPOOL_STATE:-${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/chainpool}
 mark=$state/engine.started       # the boot that it belongs to, then "systemd" or the process id of our dockerd
 log=$state/dockerd.log
-patience=60                      # seconds until the engine must answer, or must be gone
+patience=240                     # seconds until the engine must answer, or must be gone; it first starts what ran before
 
 boot() { cat /proc/sys/kernel/random/boot_id; }
 

@@ -111,7 +111,7 @@ setup_go() {
   archive=https://go.dev/dl/go$wanted.$(uname -s | tr '[:upper:]' '[:lower:]')-$arch.tar.gz
   if ! agreed CHAINPOOL_INSTALL_GO "Go $wanted is missing. Unpack the official archive into $CHAINPOOL_STATE/go?"; then
     {
-      echo "A node image must be made here, which needs Go $wanted or later. Either start again with CHAINPOOL_INSTALL_GO=1, or install it:"
+      echo "A node image or a test tool must be made here, which needs Go $wanted or later. Either start again with CHAINPOOL_INSTALL_GO=1, or install it:"
       echo "  curl -fL $archive | tar -C /usr/local -xz"
     } >&2
     exit 2
@@ -132,5 +132,5 @@ setup_go() {
 for purpose in "${@:-run}"; do needs_of "$purpose"; done
 install_packages
 for purpose in "${@:-run}"; do
-  case $purpose in run | test | rust) setup_rust ;; go) setup_go ;; esac
+  case $purpose in run | rust) setup_rust ;; test) setup_rust; setup_go ;; go) setup_go ;; esac
 done

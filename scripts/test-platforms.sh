@@ -1,29 +1,23 @@
 #!/usr/bin/env bash
-# test-platforms.sh [swarm|kubernetes…]: the conformance kit, each agent's own tests, and pools on real platforms of several machines:
-# on test beds that are started here and leave no trace, on those that run already, or on those that the environment names
-# (tests/testbeds/*.sh). The platforms run side by side, for they wait more than they work. What cannot be had on this machine is said to be
-# SKIPPED, never passed.
+# test-platforms.sh [kit] [swarm|kubernetes…]: the conformance kit, each agent's own tests, and pools, on real platforms of several machines;
+# with `kit` the conformance kit alone. On test beds that are started here and leave no trace, on those that run already, or on those that the
+# environment names (tests/testbeds/*.sh). The platforms run side by side, for they wait more than they work. What cannot be had on this machine
+# is said to be SKIPPED, never passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
 . scripts/part.sh
+. scripts/beds.sh
+kit_only=''
+if [ "${1:-}" = kit ]; then kit_only=1; shift; fi
 [ $# -gt 0 ] || set -- swarm kubernetes
 for platform; do
   case $platform in swarm | kubernetes) ;; *) echo "test-platforms.sh: swarm or kubernetes; not $platform" >&2; exit 2 ;; esac
 done
 
-finish() {
-  local platform
-  report
-  for platform in "${beds[@]}"; do "tests/testbeds/$platform.sh" down; done
-}
-kubernetes_prepare() {
-  if scripts/setup.sh kubernetes && tests/testbeds/kubernetes.sh build; then return; fi
-  echo "!!! no test bed for Kubernetes on this machine: its tests will be SKIPPED" >&2
-}
-platforms=("$@") beds=()
-for platform; do "tests/testbeds/$platform.sh" status >/dev/null 2>&1 || beds+=("$platform"); done
-trap finish EXIT
+platforms=("$@")
+beds_note "${platforms[@]}"
+trap 'report; beds_end' EXIT
 
 part "setup" scripts/setup.sh test
 . scripts/toolchain.sh
@@ -32,13 +26,17 @@ DOCKER_HOST=$(engine_address)
 export DOCKER_HOST
 part "node image" scripts/node-image.sh cometbft
 part "tools image" scripts/image.sh tools
-for platform in "${platforms[@]}"; do
-  # What is still missing then is told by the bed, loudly, and its tests are skipped.
-  [ "$platform" != kubernetes ] || part "kubernetes" kubernetes_prepare
-done
+if [ -z "$kit_only" ]; then
+  for node in fabric-orderer fabric-peer; do part "node image $node" scripts/node-image.sh "$node"; done
+  part "chaincode image" scripts/image.sh fabric-chaincode
+fi
+for platform in "${platforms[@]}"; do part "$platform" bed_prepare "$platform"; done
 selected=()
-for platform in "${platforms[@]}"; do selected+=(--test "$platform" --test "kit_$platform"); done
-part "build" cargo test --workspace --locked --no-run --test platforms "${selected[@]}"
+for platform in "${platforms[@]}"; do
+  selected+=(--test "kit_$platform")
+  [ -n "$kit_only" ] || selected+=(--test "$platform" --test platforms)
+done
+part "build" cargo test --workspace --locked --no-run "${selected[@]}"
 
 # The tests of one platform share its bed: one after the other.
 export RUST_TEST_THREADS=1
@@ -46,6 +44,10 @@ export RUST_TEST_THREADS=1
 export CHAINPOOL_KIT_TABLE=$PWD/docs/agents.md
 # platform_tests NAME: everything on one platform, even when some of it fails.
 platform_tests() {
+  if [ -n "$kit_only" ]; then
+    cargo test --workspace --locked --test "kit_$1"
+    return
+  fi
   local bed=0 failed=0 leave_out=() owned=CHAINPOOL_TEST_SWARM
   [ "$1" = swarm ] || owned=CHAINPOOL_TEST_KUBECONFIG
   "tests/testbeds/$1.sh" up >/dev/null || bed=$?

@@ -2,13 +2,14 @@
 
 use crate::{
     Caller, Error, Orchestrator, RequestKey, Result,
+    amend::unamended,
     executor::{deadline, is_live},
     plan::Arguments,
 };
-use chainpool_agent::{ClusterId, LogConfig, LogType, NetworkSpec, NodeName, Secret};
+use chainpool_agent::ClusterId;
 use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
-use chainpool_networks::{NetworkType, Order};
-use chainpool_store::{Audit, ClusterRow, HostRow, IdempotencyRow, Json, Labels, NewOperation, OperationRow, PortRow, Tx, Word};
+use chainpool_networks::{Line, NetworkType};
+use chainpool_store::{Audit, ClusterRow, HostRow, IdempotencyRow, Json, Labels, NewOperation, OperationRow, Tx, Word};
 use rand::Rng;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -114,7 +115,7 @@ impl Orchestrator {
     pub(crate) async fn accept_create(&self, tx: &mut Tx, host: &HostRow, new: NewCluster, cause: &Cause) -> Result<OperationRow> {
         let NewCluster { name, network, network_type, preset, parameters, labels, fill_key } = new;
         let now = Timestamp::now();
-        let described = network.describe();
+        let Line { version, consensus } = network.line(&parameters);
         let layout = network.layout(&parameters);
         let id = Uuid::now_v7();
         let name = match name {
@@ -131,10 +132,11 @@ impl Orchestrator {
             host_id: host.id,
             network_type,
             preset,
-            version: described.version,
-            consensus: described.consensus,
+            version,
+            consensus,
             size: i64::from(layout.size),
             parameters: Json(parameters),
+            made_with: None,
             labels: Labels(labels).to_column(),
             state: Word(ClusterState::Creating),
             generation: 1,
@@ -167,45 +169,6 @@ impl Orchestrator {
         Ok(operation)
     }
 
-    /// Renders the spec of a row's generation with fresh keys, settles the machines of its nodes, and stores it sealed.
-    pub(crate) async fn render_into(
-        &self,
-        tx: &mut Tx,
-        host: &HostRow,
-        row: &mut ClusterRow,
-        ports: &[PortRow],
-        network: &dyn NetworkType,
-    ) -> Result<()> {
-        let settings = &host.settings.0;
-        let now = Timestamp::now();
-        let given = |need: chainpool_networks::PortNeed| {
-            let found = ports.iter().find(|p| p.node == need.node.as_str() && p.name == need.port);
-            found.and_then(|p| u16::try_from(p.port).ok()).map(|port| (need, port))
-        };
-        let order = Order {
-            parameters: row.parameters.0.clone(),
-            chain_id: row.chain_id.clone(),
-            genesis_at: now,
-            network: NetworkSpec { subnet: row.subnet.as_ref().and_then(|s| s.parse().ok()) },
-            ports: network.layout(&row.parameters.0).ports.into_iter().filter_map(given).collect(),
-            images: settings.images.clone(),
-            log: log_config(&settings.log),
-            log_level: settings.log.level,
-        };
-        let mut seed = [0; 32];
-        rand::rng().fill(&mut seed);
-        let mut spec = network.render(&order, &Secret::new(seed));
-        zeroize::Zeroize::zeroize(&mut seed);
-        if self.inner.agents.of(host)?.agent.capabilities().machines {
-            let nodes: Vec<NodeName> = spec.nodes.iter().map(|node| node.name.clone()).collect();
-            row.machines = Json(self.machines(tx, host, row, &nodes).await?);
-            spec = spec.placed(&row.machines.0);
-        }
-        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
-        tx.revision_insert(row.id, generation, spec, now).await?;
-        Ok(())
-    }
-
     /// Accepts a reset: a new generation with new keys on the same name, size and ports.
     pub(crate) async fn accept_reset(
         &self,
@@ -216,6 +179,7 @@ impl Orchestrator {
     ) -> Result<(OperationRow, Option<Uuid>)> {
         let superseded = supersede(tx, &row, OperationKind::ClusterReset).await?;
         let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
+        unamended(tx, &mut row, network.as_ref()).await?;
         let generation = next_generation(&mut row, ClusterState::Resetting, format!("being made again: {}", cause.reason))?;
         let ports = tx.ports_of_cluster(row.id).await?;
         self.render_into(tx, host, &mut row, &ports, network.as_ref()).await?;
@@ -256,7 +220,7 @@ impl Orchestrator {
         Ok((operation, superseded))
     }
 
-    async fn operation_on(
+    pub(crate) async fn operation_on(
         &self,
         tx: &mut Tx,
         row: &ClusterRow,
@@ -342,14 +306,6 @@ fn chain_id(cluster: Uuid, generation: u32) -> String {
     chainpool_agent::network_name(&chainpool_agent::ClusterKey { cluster: ClusterId(cluster), generation })
 }
 
-fn log_config(log: &api::HostLog) -> LogConfig {
-    let kind = match log.kind {
-        api::LogType::Local => LogType::Local,
-        api::LogType::Syslog => LogType::Syslog,
-    };
-    LogConfig { kind, server: log.server.clone(), ..LogConfig::default() }
-}
-
 async fn free_name(tx: &Tx, network_type: &str) -> Result<String> {
     const LETTERS: &[u8] = b"bcdfghjkmnpqrstvwxz23456789";
     loop {
@@ -362,8 +318,8 @@ async fn free_name(tx: &Tx, network_type: &str) -> Result<String> {
 }
 
 /// Makes room for an operation of this kind on a cluster, or says why there is none. Delete and reset supersede create,
-/// start, stop, restart, repair and prove; delete supersedes reset; nothing supersedes delete.
-async fn supersede(tx: &mut Tx, row: &ClusterRow, kind: OperationKind) -> Result<Option<Uuid>> {
+/// amend, start, stop, restart, repair and prove; delete supersedes reset; stop and amend supersede repair; nothing supersedes delete.
+pub(crate) async fn supersede(tx: &mut Tx, row: &ClusterRow, kind: OperationKind) -> Result<Option<Uuid>> {
     let Some(id) = row.operation_id else { return Ok(None) };
     let Some(mut live) = tx.operation(id).await? else { return Ok(None) };
     if !is_live(live.state.0) {
@@ -372,7 +328,7 @@ async fn supersede(tx: &mut Tx, row: &ClusterRow, kind: OperationKind) -> Result
     let allowed = match kind {
         OperationKind::ClusterDelete => live.kind.0 != OperationKind::ClusterDelete,
         OperationKind::ClusterReset => !matches!(live.kind.0, OperationKind::ClusterDelete | OperationKind::ClusterReset),
-        _ => live.kind.0 == OperationKind::ClusterRepair && matches!(kind, OperationKind::ClusterStop),
+        _ => live.kind.0 == OperationKind::ClusterRepair && matches!(kind, OperationKind::ClusterStop | OperationKind::ClusterAmend),
     };
     if !allowed {
         return Err(running(&format!("cluster {}", row.name), &live));

@@ -1,7 +1,7 @@
 //! The hosts' agents: one a host, made when first needed and again when the host's connection changed.
 
 use crate::{Error, Result};
-use chainpool_agent::{Agent, Connection, Platform, PlatformKind};
+use chainpool_agent::{Agent, Capabilities, Connection, Platform, PlatformKind};
 use chainpool_api as api;
 use chainpool_store::{HostRow, HostSecrets, Store};
 use std::{
@@ -50,9 +50,9 @@ impl Agents {
         let secrets = HostSecrets::open(self.store.master(), host)?;
         let connection = self.connection(&host.address, &host.settings.0, secrets);
         let agent = self.connect(host.platform.0, &connection)?;
-        // Beyond two a processor an engine starts no more containers in the same time.
-        let knee = host.info.as_ref().map_or(usize::MAX, |info| 2 * info.0.cpus.max(1) as usize);
-        let permits = Arc::new(Semaphore::new(agent.capabilities().concurrency.min(knee)));
+        let Capabilities { concurrency, queues, .. } = agent.capabilities();
+        let knee = host.info.as_ref().filter(|_| !queues).map_or(usize::MAX, |info| 2 * info.0.cpus.max(1) as usize);
+        let permits = Arc::new(Semaphore::new(concurrency.min(knee)));
         let agent = HostAgent { agent, permits, networks: Arc::new(Semaphore::new(1)) };
         made.insert(host.id, (fingerprint, agent.clone()));
         Ok(agent)

@@ -26,8 +26,8 @@ impl Orchestrator {
         }
         check_labels(&labels)?;
         let network_type = network_type.unwrap_or_else(|| "cometbft".to_owned());
-        let preset = preset.unwrap_or_else(|| "default".to_owned());
         let network = self.inner.registry.get(&network_type).map_err(|e| Error::field("network_type", e.to_string()))?;
+        let preset = network.preset(preset.as_deref().unwrap_or("default"));
         let parameters = network.settle(&preset, &parameters).map_err(|e| {
             Error::fields(
                 e.0.into_iter().map(|(field, why)| (if field == "preset" { field } else { format!("parameters.{field}") }, why)).collect(),
@@ -251,7 +251,7 @@ impl Orchestrator {
     }
 }
 
-async fn living(tx: &Tx, id: Uuid, name: &str) -> Result<ClusterRow> {
+pub(crate) async fn living(tx: &Tx, id: Uuid, name: &str) -> Result<ClusterRow> {
     tx.cluster(id).await?.filter(|row| row.gone_at.is_none()).ok_or_else(|| Error::not_found("cluster", name))
 }
 

@@ -84,12 +84,14 @@ impl Orchestrator {
             _ => {}
         }
         let now = Timestamp::now();
+        seen.turn(&evidence, now);
         let past = Past {
             height: seen.height.map(|(height, _)| height).or(row.height.and_then(|h| u64::try_from(h).ok())),
             height_since: seen.height.map(|(_, since)| since),
             recovering: matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown),
             started_at: Some(row.power_at.0),
             returned_at: seen.returned_at,
+            left_at: seen.left_at,
         };
         let mut verdict = network.verdict(&row.parameters.0, &evidence, &past, now);
         let listed = seen.observed.as_ref().filter(|_| listing.is_told());
@@ -117,11 +119,7 @@ impl Orchestrator {
     ) {
         self.inner.live.note(row.id, generation, |seen| {
             seen.observed = listed.cloned().or(seen.observed.take());
-            let before = seen.evidence.as_ref().map(|e| &e.nodes);
-            let was_silent = |name: &String| before.is_some_and(|nodes| nodes.get(name).is_some_and(|n| !n.answers));
-            if evidence.nodes.iter().any(|(name, node)| node.answers && was_silent(name)) {
-                seen.returned_at = Some(now);
-            }
+            seen.turn(evidence, now);
             seen.checked_at = Some(now);
             if let Some(height) = evidence.height {
                 seen.height = seen.height.filter(|(known, _)| *known >= height).or(Some((height, now)));

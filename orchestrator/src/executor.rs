@@ -13,6 +13,7 @@ use crate::{
     Error, Orchestrator, Result,
     plan::{Action, Arguments, Planned, Subject, plan},
     step::{StepError, unless_over},
+    wait::Wait,
 };
 use chainpool_api::{HostState, Noun, OperationKind, OperationState, StepState, Timestamp};
 use chainpool_store::{Json, OperationRow, StepRow, Word};
@@ -24,7 +25,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -132,7 +133,7 @@ impl Orchestrator {
         loop {
             let outcome = self.operation_work(&operation, token).await;
             let Err(StepError::Agent(chainpool_agent::Error::Occupied { place, words })) = &outcome else { return outcome };
-            match self.relocate(&operation, *place, words).await? {
+            match Box::pin(self.relocate(&operation, *place, words)).await? {
                 Some(moved) => operation = moved,
                 None => return outcome,
             }
@@ -200,9 +201,14 @@ impl Orchestrator {
             // A step that could begin late, because its host was away, still gets its time.
             let begun = step.started_at.map_or_else(Timestamp::now, |at| at.0);
             let deadline = operation.deadline_at.map(|at| at.0.max(begun.plus_seconds(LEAST_STEP_SECONDS)));
-            let perform = self.step_perform(operation, &action, step.memo.as_ref().map(|m| &m.0), deadline, over);
-            let mut perform = pin!(perform);
-            let performed = match over.run_until_cancelled(perform.as_mut()).await {
+            let (wait, memo) = (Wait::until(deadline), step.memo.clone());
+            let mut perform = pin!(self.step_perform(operation, &action, memo.as_ref().map(|m| &m.0), &wait, over));
+            let noting = self.step_noted(operation, &mut step, wait.words());
+            let performed = tokio::select! {
+                performed = over.run_until_cancelled(perform.as_mut()) => performed,
+                failed = noting => return Err(failed),
+            };
+            let performed = match performed {
                 Some(performed) => performed,
                 None if action.changes_platform() => tokio::time::timeout(LAST_ANSWER, perform).await.map_err(|_| StepError::Over)?,
                 None => return Err(StepError::Over),
@@ -238,6 +244,24 @@ impl Orchestrator {
         step.note = None;
         step.ended_at = Some(Timestamp::now().into());
         self.step_save(operation, &step, "step done").await
+    }
+
+    /// Notes what a step waits for, so that people see it. Ends only when the journal cannot be written.
+    async fn step_noted(&self, operation: &OperationRow, step: &mut StepRow, mut words: watch::Receiver<Option<String>>) -> StepError {
+        loop {
+            tokio::time::sleep(NOTE_PAUSE).await;
+            // Its sender outlives this.
+            if words.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            let note = words.borrow_and_update().clone();
+            if step.note != note {
+                step.note = note;
+                if let Err(error) = self.step_save(operation, step, "step noted").await {
+                    return error;
+                }
+            }
+        }
     }
 
     /// A reset is asked for by a release, which ends the lease even when the host is away: it waits for the host, however long
@@ -304,15 +328,17 @@ fn step_row(operation_id: Uuid, seq: i64, planned: Planned) -> StepRow {
     }
 }
 
+/// How long a step waits in silence, and the least time between two notes of what it waits for.
+const NOTE_PAUSE: Duration = Duration::from_secs(2);
 /// How long the platform has to answer what it was asked for, once nobody needs it any more.
 const LAST_ANSWER: Duration = Duration::from_mins(1);
 /// What a step gets at least, in seconds.
 const LEAST_STEP_SECONDS: i64 = 60;
 
-/// When an operation is given up: create and reset after 15 min, start and stop after 5, delete never.
+/// When an operation is given up: create, amend and reset after 15 min, start and stop after 5, delete never.
 pub(crate) fn deadline(kind: OperationKind, now: Timestamp) -> Option<Timestamp> {
     match kind {
-        OperationKind::ClusterCreate | OperationKind::ClusterReset => Some(now.plus_seconds(15 * 60)),
+        OperationKind::ClusterCreate | OperationKind::ClusterAmend | OperationKind::ClusterReset => Some(now.plus_seconds(15 * 60)),
         OperationKind::ClusterStart | OperationKind::ClusterStop | OperationKind::ClusterRestart | OperationKind::ClusterRepair => {
             Some(now.plus_seconds(5 * 60))
         }

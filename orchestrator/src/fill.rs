@@ -58,14 +58,15 @@ impl Orchestrator {
     pub(crate) fn new_of_entry(&self, entry: &api::Fill, place: usize) -> Result<NewCluster> {
         let field = |name: &str| format!("fill[{place}].{name}");
         let network = self.inner.registry.get(&entry.network_type).map_err(|e| Error::field(&field("type"), e.to_string()))?;
+        let preset = network.preset(&entry.preset);
         let parameters = network
-            .settle(&entry.preset, &entry.parameters)
+            .settle(&preset, &entry.parameters)
             .map_err(|e| Error::fields(e.0.into_iter().map(|(name, why)| (field(&name), why)).collect()))?;
         Ok(NewCluster {
             name: None,
             network,
             network_type: entry.network_type.clone(),
-            preset: entry.preset.clone(),
+            preset,
             parameters,
             labels: BTreeMap::new(),
             fill_key: Some(fill_key(entry)),
@@ -100,7 +101,10 @@ impl Orchestrator {
         let mut have: BTreeMap<usize, u32> = BTreeMap::new();
         let fill = host.settings.0.fill.clone();
         for cluster in &clusters {
-            if let Some(place) = fill.iter().position(|f| f.network_type == cluster.network_type && f.preset == cluster.preset) {
+            let is_of = |f: &api::Fill| {
+                f.network_type == cluster.network_type && self.inner.registry.preset(&f.network_type, &f.preset) == cluster.preset
+            };
+            if let Some(place) = fill.iter().position(is_of) {
                 *have.entry(place).or_insert(0) += 1;
             }
         }

@@ -95,6 +95,15 @@ impl Orchestrator {
                     judged(&mut cluster, HealthState::Stopped, "stopped on purpose".to_owned(), now);
                 }
             },
+            (OperationKind::ClusterAmend, true) => {
+                cluster.power_at = now.into();
+                proven(&mut cluster, proof, now);
+            }
+            // Half a change is nothing to offer; what the ledger itself says comes with the next evidence.
+            (OperationKind::ClusterAmend, false) => {
+                let why = operation.error.clone().unwrap_or_default();
+                judged(&mut cluster, HealthState::Degraded, format!("amending it failed: {why}; amend it again"), now);
+            }
             (OperationKind::ClusterRepair, true) => {
                 cluster.power_at = now.into();
                 if proof.is_some() {

@@ -164,7 +164,7 @@ impl Orchestrator {
 
     /// Stores a verdict when it differs from the stored one, and keeps it in the history.
     async fn verdict_store(&self, before: &ClusterRow, verdict: &Verdict, evidence: Option<&api::Evidence>) -> Result<()> {
-        if before.health.0 == verdict.state && (before.health_reason == verdict.reason || verdict.state == HealthState::Healthy) {
+        if before.health.0 == verdict.state && before.health_reason == verdict.reason {
             return Ok(());
         }
         let now = Timestamp::now();
@@ -197,7 +197,8 @@ impl Orchestrator {
                 at: now.into(),
             };
             tx.health_insert(history).await?;
-        } else {
+        } else if verdict.state != HealthState::Healthy {
+            // In other words still healthy: nothing happened to it.
             keep_history(&mut tx, &row, now).await?;
         }
         tx.cluster_save(row).await?;

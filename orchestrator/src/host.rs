@@ -5,7 +5,7 @@ mod settings;
 mod verbs;
 
 use crate::{Caller, Error, Orchestrator, Result, accept::offers, agents::platform_of, view::page};
-use chainpool_agent::{Machine, Probe, SwarmRole};
+use chainpool_agent::{Machine, Probe, Scope, SwarmRole};
 use chainpool_api::{self as api, HostState, LeaseState, Role, Timestamp};
 use chainpool_store::{Audit, HostRow, HostSecrets, Json, Word};
 use settings::{CAPACITY, secrets};
@@ -30,16 +30,17 @@ impl Orchestrator {
         // The form of the address says which hands look first, their probe what is there.
         let guess = self.inner.agents.guess(&new.address).or(new.platform).unwrap_or(api::Platform::Docker);
         let connection = self.inner.agents.connection(&new.address, &settings, secrets.clone());
-        let agent = self.inner.agents.connect(guess, &connection)?;
+        let mut agent = self.inner.agents.connect(guess, &connection)?;
         settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
         self.check_settings(&settings, new.capacity.unwrap_or(CAPACITY))?;
         let mut probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         let platform = self.check_probe(new.platform, &probe)?;
         if platform != guess {
-            let agent = self.inner.agents.connect(platform, &connection)?;
+            agent = self.inner.agents.connect(platform, &connection)?;
             settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
             probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         }
+        let taken = agent.observe(Scope::Host).await.map_err(|e| unreachable(&new.address, &e))?.taken;
         if let (None, false, Some(machine)) = (&new.public_address, settings.bind.is_loopback(), probe.machines.first()) {
             settings.public_address.clone_from(&machine.address);
         }
@@ -82,7 +83,7 @@ impl Orchestrator {
         tx.host_insert(row.clone()).await?;
         self.remember(&mut tx, caller, id).await?;
         tx.commit("host created").await?;
-        self.inner.status.taken_put(id, probe.taken, probe.taken_ports);
+        self.inner.status.taken_put(id, taken);
         self.view_host(row).await
     }
 

@@ -48,6 +48,10 @@ impl Orchestrator {
             }
             None => None,
         };
+        let preset = match &network_type {
+            Some(network_type) => preset.map(|preset| self.inner.registry.preset(network_type, &preset)),
+            None => preset,
+        };
         let order = ApplyOrder {
             holder,
             author: caller.account.clone(),
@@ -225,7 +229,11 @@ impl Orchestrator {
             return Ok(());
         }
         for row in self.store().read().leases_due(Timestamp::now()).await? {
-            self.end_lease(row.id, LeaseState::Expired, &Cause::watchdog(format!("the lease of {} expired", row.holder)), None).await?;
+            let cause = Cause::watchdog(format!("the lease of {} expired", row.holder));
+            // One that cannot end now is tried again; the others do not wait for it.
+            if let Err(error) = self.end_lease(row.id, LeaseState::Expired, &cause, None).await {
+                tracing::warn!(lease = %row.id, %error, cause = ?error, "an expired lease does not end yet");
+            }
         }
         Ok(())
     }

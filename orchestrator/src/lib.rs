@@ -7,6 +7,7 @@
 mod accept;
 mod account;
 mod agents;
+mod amend;
 mod caller;
 mod cluster;
 mod error;
@@ -23,10 +24,12 @@ mod orchestrator;
 mod placement;
 mod plan;
 mod reconcile;
+mod render;
 mod site;
 mod status;
 mod step;
 mod view;
+mod wait;
 
 pub use caller::{Caller, RequestKey};
 pub use chainpool_agent::{LogLine, LogQuery, LogStream}; // access passes these on and sees nothing else of the agents

@@ -3,7 +3,7 @@
 use chainpool_agent::{ClusterSpec, NodeName, Observation};
 use chainpool_api::{Evidence, Timestamp};
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 use uuid::Uuid;
@@ -12,9 +12,38 @@ use uuid::Uuid;
 #[derive(Default)]
 pub(crate) struct Live {
     clusters: Mutex<HashMap<Uuid, Seen>>,
-    specs: Mutex<HashMap<(Uuid, u32), Arc<ClusterSpec>>>,
+    specs: Mutex<Specs>,
     judging: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
     hosts_back: Mutex<HashMap<Uuid, Timestamp>>,
+}
+
+/// Specs that were read before.
+#[derive(Default)]
+struct Specs {
+    known: HashMap<(Uuid, u32), Arc<ClusterSpec>>,
+    amending: BTreeSet<Uuid>,
+    epoch: u64,
+}
+
+impl Specs {
+    fn forget(&mut self, cluster: Uuid) {
+        self.known.retain(|(id, _), _| *id != cluster);
+    }
+}
+
+/// The commit of an amendment. Dropped before its end is known, no spec of that cluster is kept until its next amendment.
+pub(crate) struct Amending<'a> {
+    live: &'a Live,
+    cluster: Uuid,
+}
+
+impl Amending<'_> {
+    /// It was committed.
+    pub(crate) fn done(self) {
+        let mut specs = self.live.specs.lock().unwrap_or_else(PoisonError::into_inner);
+        specs.amending.remove(&self.cluster);
+        specs.epoch += 1;
+    }
 }
 
 /// What was last seen of one cluster.
@@ -42,11 +71,27 @@ pub(crate) struct Seen {
     pub(crate) bad_since: Option<Timestamp>,
     /// When a node last began to answer that had not answered before.
     pub(crate) returned_at: Option<Timestamp>,
+    /// When a node last ceased to answer that had answered before.
+    pub(crate) left_at: Option<Timestamp>,
     /// When the last repair was begun.
     pub(crate) repaired_at: Option<Timestamp>,
 }
 
 impl Seen {
+    /// Notes which nodes began or ceased to answer since the evidence before this.
+    pub(crate) fn turn(&mut self, evidence: &Evidence, now: Timestamp) {
+        let Some(before) = &self.evidence else { return };
+        let turned = |answers: bool| {
+            evidence
+                .nodes
+                .iter()
+                .any(|(name, node)| node.answers == answers && before.nodes.get(name).is_some_and(|n| n.answers != answers))
+        };
+        let (returned, left) = (turned(true), turned(false));
+        self.returned_at = if returned { Some(now) } else { self.returned_at };
+        self.left_at = if left { Some(now) } else { self.left_at };
+    }
+
     /// Forgets all that counts towards a repair or a reset.
     pub(crate) fn forget_faults(&mut self) {
         self.silent.clear();
@@ -100,7 +145,7 @@ impl Live {
     pub(crate) fn forget(&self, cluster: Uuid) {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner).remove(&cluster);
         self.judging.lock().unwrap_or_else(PoisonError::into_inner).remove(&cluster);
-        self.specs.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| *id != cluster);
+        self.specs.lock().unwrap_or_else(PoisonError::into_inner).forget(cluster);
     }
 
     /// The clusters whose evidence was gathered since.
@@ -109,16 +154,33 @@ impl Live {
         clusters.iter().filter(|(_, seen)| seen.checked_at.is_some_and(|at| at >= since)).map(|(id, _)| *id).collect()
     }
 
-    /// A spec without secrets that was read before.
+    /// A spec that was read before: with its keys, without the nodes' secret contents.
     pub(crate) fn spec(&self, cluster: Uuid, generation: u32) -> Option<Arc<ClusterSpec>> {
-        self.specs.lock().unwrap_or_else(PoisonError::into_inner).get(&(cluster, generation)).cloned()
+        self.specs.lock().unwrap_or_else(PoisonError::into_inner).known.get(&(cluster, generation)).cloned()
     }
 
-    /// Keeps a spec without secrets; older generations go.
-    pub(crate) fn spec_put(&self, cluster: Uuid, generation: u32, spec: Arc<ClusterSpec>) {
+    /// How many amendments have ended so far: what was read before the last of them may be of old.
+    pub(crate) fn spec_epoch(&self) -> u64 {
+        self.specs.lock().unwrap_or_else(PoisonError::into_inner).epoch
+    }
+
+    /// Keeps a spec that was read in this epoch; older generations go.
+    pub(crate) fn spec_put(&self, cluster: Uuid, generation: u32, spec: Arc<ClusterSpec>, epoch: u64) {
         let mut specs = self.specs.lock().unwrap_or_else(PoisonError::into_inner);
+        if specs.epoch != epoch || specs.amending.contains(&cluster) {
+            return;
+        }
+        let specs = &mut specs.known;
         specs.retain(|(id, known), _| *id != cluster || *known >= generation);
         specs.insert((cluster, generation), spec);
+    }
+
+    /// Keeps no spec of a cluster while its amendment is committed, so that whoever asks afterwards gets the amended one.
+    pub(crate) fn amending(&self, cluster: Uuid) -> Amending<'_> {
+        let mut specs = self.specs.lock().unwrap_or_else(PoisonError::into_inner);
+        specs.forget(cluster);
+        specs.amending.insert(cluster);
+        Amending { live: self, cluster }
     }
 
     /// Since when a host has answered, as far as this process knows.
@@ -145,6 +207,32 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spec_that_was_read_before_an_amendment_is_not_kept() {
+        let (live, cluster) = (Live::default(), Uuid::now_v7());
+        let network = chainpool_agent::NetworkSpec { subnet: None };
+        let spec = || {
+            Arc::new(ClusterSpec {
+                nodes: vec![],
+                boot: vec![],
+                network: network.clone(),
+                facts: serde_json::Value::Null,
+                keys: BTreeMap::new(),
+            })
+        };
+        let before = live.spec_epoch();
+        live.spec_put(cluster, 1, spec(), before);
+        assert!(live.spec(cluster, 1).is_some());
+        let amending = live.amending(cluster);
+        live.spec_put(cluster, 1, spec(), live.spec_epoch());
+        assert!(live.spec(cluster, 1).is_none(), "read before the commit");
+        amending.done();
+        live.spec_put(cluster, 1, spec(), before);
+        assert!(live.spec(cluster, 1).is_none(), "read before the commit, kept after it");
+        live.spec_put(cluster, 1, spec(), live.spec_epoch());
+        assert!(live.spec(cluster, 1).is_some());
+    }
 
     #[test]
     fn a_host_is_back_since_it_first_answered_again() {

@@ -2,7 +2,7 @@
 
 use chainpool_agent::NodeName;
 use chainpool_api::{Fill, HostMachine};
-use chainpool_networks::{Layout, PortNeed};
+use chainpool_networks::PortNeed;
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const SUBNET_PREFIX: u8 = 26;
 
 /// Gives each need the lowest free port. `None` when the range has too few.
-pub(crate) fn ports(range: (u16, u16), taken: &BTreeSet<u16>, layout: &Layout) -> Option<BTreeMap<PortNeed, u16>> {
+pub(crate) fn ports(range: (u16, u16), taken: &BTreeSet<u16>, needs: &[PortNeed]) -> Option<BTreeMap<PortNeed, u16>> {
     let mut free = (range.0..=range.1).filter(|port| !taken.contains(port));
-    layout.ports.iter().map(|need| free.next().map(|port| (need.clone(), port))).collect()
+    needs.iter().map(|need| free.next().map(|port| (need.clone(), port))).collect()
 }
 
 /// The lowest free /26. `None` when the range has none left.
@@ -23,14 +23,35 @@ pub(crate) fn subnet(range: Ipv4Net, taken: &BTreeSet<Ipv4Net>) -> Option<Ipv4Ne
         .find(|net| !taken.iter().any(|other| other.contains(net) || net.contains(other)))
 }
 
-/// Spreads nodes over the machines that are open: each goes where the fewest of its cluster are, then where the fewest of
-/// all are, then to the first by id. `None` when no machine is open. `load` counts the nodes on each machine by its id.
-pub(crate) fn machines(nodes: &[NodeName], machines: &[HostMachine], load: &BTreeMap<String, u32>) -> Option<BTreeMap<NodeName, String>> {
-    let open: BTreeSet<&String> = machines.iter().filter(|machine| machine.closed.is_none()).map(|machine| &machine.id).collect();
+/// The machines for a cluster's nodes: those that it had, as long as all are open; else it is spread over the open ones.
+/// Where none is open it keeps what it had, and its operation waits: a new leader takes every machine of a swarm for down
+/// until it has heard of it. `None` when it had nothing. `load` counts the nodes on each machine by its id.
+pub(crate) fn machines(
+    nodes: &[NodeName],
+    known: &[HostMachine],
+    had: &BTreeMap<NodeName, String>,
+    load: &BTreeMap<String, u32>,
+) -> Option<BTreeMap<NodeName, String>> {
+    let open: BTreeSet<&String> = known.iter().filter(|machine| machine.closed.is_none()).map(|machine| &machine.id).collect();
+    let complete = !nodes.is_empty() && nodes.iter().all(|node| had.contains_key(node));
+    let stays = complete && (open.is_empty() || nodes.iter().all(|node| open.contains(&had[node])));
+    // Nodes beside these stay where they are.
+    let beside = had.iter().filter(|(node, _)| !nodes.contains(node)).map(|(_, machine)| machine);
+    if stays { Some(had.clone()) } else { spread(nodes, &open, beside, load) }
+}
+
+/// Each node goes where the fewest of its cluster are, then where the fewest of all are, then to the first by id.
+fn spread<'a>(
+    nodes: &[NodeName],
+    open: &BTreeSet<&'a String>,
+    beside: impl Iterator<Item = &'a String>,
+    load: &BTreeMap<String, u32>,
+) -> Option<BTreeMap<NodeName, String>> {
     let mut own: BTreeMap<&String, u32> = BTreeMap::new();
+    beside.for_each(|machine| *own.entry(machine).or_default() += 1);
     let mut chosen = BTreeMap::new();
     for node in nodes {
-        let best: &String =
+        let best: &'a String =
             open.iter().copied().min_by_key(|id| (own.get(*id).copied().unwrap_or(0), load.get(*id).copied().unwrap_or(0), *id))?;
         *own.entry(best).or_default() += 1;
         chosen.insert(node.clone(), best.clone());
@@ -75,9 +96,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn layout(count: usize) -> Layout {
-        let need = |i| PortNeed { node: NodeName::parse(&format!("v{i}")).expect("a node name"), port: "rpc".into() };
-        Layout { size: u32::try_from(count).expect("small"), ports: (0..count).map(need).collect(), memory_bytes: 0 }
+    fn needs(count: usize) -> Vec<PortNeed> {
+        (0..count).map(|i| PortNeed { node: NodeName::parse(&format!("v{i}")).expect("a node name"), port: "rpc".into() }).collect()
     }
 
     fn entry(share: u32) -> Fill {
@@ -89,7 +109,7 @@ mod tests {
         fn ports_are_in_range_and_free_and_distinct(first in 1024u16..60000, width in 0u16..200, count in 0usize..17, taken: Vec<u16>) {
             let range = (first, first.saturating_add(width));
             let taken: BTreeSet<u16> = taken.into_iter().chain(first..first.saturating_add(3)).collect();
-            match ports(range, &taken, &layout(count)) {
+            match ports(range, &taken, &needs(count)) {
                 Some(given) => {
                     let distinct: BTreeSet<u16> = given.values().copied().collect();
                     prop_assert_eq!(distinct.len(), count);
@@ -133,23 +153,40 @@ mod tests {
         assert_eq!(subnet(range, &BTreeSet::from([range])), None);
     }
 
+    fn machine(id: &str, closed: Option<&str>) -> HostMachine {
+        let [id, name, address] = [id, id, id].map(str::to_owned);
+        HostMachine { id, name, address, cpus: 1, memory_bytes: 1, closed: closed.map(str::to_owned) }
+    }
+
     #[test]
     fn nodes_are_spread_over_open_machines() {
-        let machine = |id: &str, closed: Option<&str>| HostMachine {
-            id: id.to_owned(),
-            name: id.to_owned(),
-            address: id.to_owned(),
-            cpus: 1,
-            memory_bytes: 1,
-            closed: closed.map(str::to_owned),
-        };
         let all = [machine("a", None), machine("b", Some("drained")), machine("c", None), machine("d", None)];
         let nodes: Vec<NodeName> = (0..4).map(|i| NodeName::parse(&format!("v{i}")).expect("a node name")).collect();
-        let load = BTreeMap::from([("a".to_owned(), 5), ("c".to_owned(), 1)]);
-        let chosen = machines(&nodes, &all, &load).expect("machines are open");
+        let (none, load) = (BTreeMap::new(), BTreeMap::from([("a".to_owned(), 5), ("c".to_owned(), 1)]));
+        let chosen = machines(&nodes, &all, &none, &load).expect("machines are open");
         let on = |id: &str| chosen.values().filter(|chosen| *chosen == id).count();
         assert_eq!((on("a"), on("b"), on("c"), on("d")), (1, 0, 1, 2), "the emptiest gets the one that is over: {chosen:?}");
-        assert_eq!(machines(&nodes, &all[1..2], &load), None);
+        assert_eq!(machines(&nodes, &all[1..2], &none, &load), None);
+    }
+
+    #[test]
+    fn more_nodes_go_where_their_cluster_is_not() {
+        let all = [machine("a", None), machine("b", None)];
+        let [old, new] = ["v0", "v1"].map(|name| NodeName::parse(name).expect("a node name"));
+        let (had, load) = (BTreeMap::from([(old, "a".to_owned())]), BTreeMap::from([("b".to_owned(), 3)]));
+        assert_eq!(machines(std::slice::from_ref(&new), &all, &had, &load), Some(BTreeMap::from([(new, "b".to_owned())])));
+    }
+
+    #[test]
+    fn nodes_stay_where_they_were_unless_another_machine_is_open() {
+        let node = NodeName::parse("v0").expect("a node name");
+        let (nodes, load) = ([node.clone()], BTreeMap::new());
+        let on = |id: &str| BTreeMap::from([(node.clone(), id.to_owned())]);
+        let place = |known: &[HostMachine]| machines(&nodes, known, &on("b"), &load);
+        assert_eq!(place(&[machine("a", None), machine("b", None)]), Some(on("b")));
+        assert_eq!(place(&[machine("a", None), machine("b", Some("down"))]), Some(on("a")));
+        assert_eq!(place(&[machine("a", None)]), Some(on("a")), "its machine has left");
+        assert_eq!(place(&[machine("a", Some("down")), machine("b", Some("down"))]), Some(on("b")), "it waits for its own");
     }
 
     #[test]

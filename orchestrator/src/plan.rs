@@ -19,7 +19,7 @@ pub(crate) enum Action {
         /// The last generation to go.
         through: u32,
     },
-    /// Find an image for every node and pin it.
+    /// Find an image for every node that has none and pin it.
     Image,
     /// Make the network.
     Network,
@@ -40,6 +40,11 @@ pub(crate) enum Action {
         /// Which.
         nodes: Vec<NodeName>,
     },
+    /// Have the network's type perform an action over the nodes' own ports.
+    Init {
+        /// Its name for it.
+        action: String,
+    },
     /// Wait until the ledger's evidence says healthy.
     Settle,
     /// Commit a transaction and read it back.
@@ -55,7 +60,7 @@ impl Action {
     pub(crate) fn changes_platform(&self) -> bool {
         match self {
             Self::Drop { .. } | Self::Network | Self::Node { .. } | Self::Restart { .. } | Self::Sweep => true,
-            Self::Image | Self::Answer { .. } | Self::Settle | Self::Prove | Self::Children => false,
+            Self::Image | Self::Answer { .. } | Self::Init { .. } | Self::Settle | Self::Prove | Self::Children => false,
         }
     }
 }
@@ -139,6 +144,8 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
             plan.then();
             plan.add("wait until the nodes answer", Action::Answer { nodes: chosen });
         }
+        // The phases of an amended spec lead there from the one before.
+        OperationKind::ClusterAmend => boot(&mut plan, phases),
         OperationKind::ClusterRepair => repair(&mut plan, arguments),
         OperationKind::ClusterProve => plan.add("commit a transaction and read it back", Action::Prove),
         OperationKind::HostFillup => plan.add("make the clusters", Action::Children),
@@ -167,6 +174,7 @@ fn boot(plan: &mut Plan, phases: &[Boot]) {
                 nodes.iter().for_each(|node| plan.add(format!("make and start {node}"), Action::Node { node: node.clone(), on: true }));
             }
             Boot::Ready(nodes) => plan.add("wait until the nodes answer", Action::Answer { nodes: nodes.clone() }),
+            Boot::Init(action) => plan.add(format!("set up {action}"), Action::Init { action: action.clone() }),
         }
         plan.then();
     }

@@ -4,7 +4,7 @@
 //! the cluster that is being made becomes its next generation elsewhere, within the same operation.
 
 use crate::{Error, Orchestrator, Result, accept::next_generation, placement};
-use chainpool_agent::{NodeName, Place};
+use chainpool_agent::{NodeName, Place, Taken};
 use chainpool_api::{OperationKind, Timestamp};
 use chainpool_networks::{Layout, PortNeed};
 use chainpool_store::{ClusterRow, HostRow, OperationRow, PortRow, Tx};
@@ -36,24 +36,12 @@ impl Site {
 impl Orchestrator {
     /// Finds ports and a subnet for a cluster; what it has already counts as free.
     pub(crate) async fn site(&self, tx: &Tx, host: &HostRow, cluster: Uuid, layout: &Layout) -> Result<Site> {
-        let (foreign_networks, foreign_ports) = self.inner.status.taken(host.id);
-        let settings = &host.settings.0;
-        let others = tx.ports_of(host.id).await?.into_iter().filter(|row| row.cluster_id != cluster);
-        let taken: BTreeSet<u16> = others.filter_map(|row| u16::try_from(row.port).ok()).chain(foreign_ports).collect();
-        let ports = placement::ports(settings.ports, &taken, layout).ok_or_else(|| {
-            let (first, last) = settings.ports;
-            Error::conflict(
-                "ports_exhausted",
-                format!(
-                    "host {} has too few free ports in {first}-{last} for {} more; delete clusters or widen the range",
-                    host.name,
-                    layout.ports.len()
-                ),
-            )
-        })?;
+        let ports = self.free_ports(tx, host, Some(cluster), &layout.ports).await?;
         if !self.inner.agents.of(host)?.agent.capabilities().subnets {
             return Ok(Site { ports, subnet: None });
         }
+        let settings = &host.settings.0;
+        let foreign_networks = self.inner.status.taken(host.id).networks;
         let others = tx.clusters_of(host.id).await?.into_iter().filter(|row| row.id != cluster);
         let taken = others.filter_map(|row| row.subnet?.parse().ok()).chain(foreign_networks).collect();
         let subnet = placement::subnet(settings.subnets, &taken).ok_or_else(|| {
@@ -62,7 +50,30 @@ impl Orchestrator {
         Ok(Site { ports, subnet: Some(subnet) })
     }
 
-    /// The machines for a cluster's nodes: those that it had, as long as all are open; else the emptiest ones.
+    /// More ports for a cluster, which keeps those that it has, as rows.
+    pub(crate) async fn more_ports(&self, tx: &Tx, host: &HostRow, cluster: Uuid, needs: &[PortNeed]) -> Result<Vec<PortRow>> {
+        let ports = self.free_ports(tx, host, None, needs).await?;
+        Ok(Site { ports, subnet: None }.port_rows(host.id, cluster))
+    }
+
+    /// Finds ports that nobody uses; those of `but` count as free.
+    async fn free_ports(&self, tx: &Tx, host: &HostRow, but: Option<Uuid>, needs: &[PortNeed]) -> Result<BTreeMap<PortNeed, u16>> {
+        let Taken { networks: _, ports: foreign } = self.inner.status.taken(host.id);
+        let range = host.settings.0.ports;
+        let others = tx.ports_of(host.id).await?.into_iter().filter(|row| Some(row.cluster_id) != but);
+        let taken: BTreeSet<u16> = others.filter_map(|row| u16::try_from(row.port).ok()).chain(foreign).collect();
+        placement::ports(range, &taken, needs).ok_or_else(|| {
+            let (first, last) = range;
+            let text = format!(
+                "host {} has too few free ports in {first}-{last} for {} more; delete clusters or widen the range",
+                host.name,
+                needs.len()
+            );
+            Error::conflict("ports_exhausted", text)
+        })
+    }
+
+    /// The machines for a cluster's nodes.
     pub(crate) async fn machines(
         &self,
         tx: &Tx,
@@ -71,34 +82,40 @@ impl Orchestrator {
         nodes: &[NodeName],
     ) -> Result<BTreeMap<NodeName, String>> {
         let known = host.info.as_ref().map(|info| info.0.machines.as_slice()).unwrap_or_default();
-        let open = |id: &String| known.iter().any(|machine| machine.id == *id && machine.closed.is_none());
-        let had = &cluster.machines.0;
-        if had.len() == nodes.len() && nodes.iter().all(|node| had.get(node).is_some_and(open)) {
-            return Ok(had.clone());
-        }
         let mut load = BTreeMap::new();
         for other in tx.clusters_of(host.id).await?.into_iter().filter(|other| other.id != cluster.id) {
             other.machines.0.into_values().for_each(|machine| *load.entry(machine).or_insert(0) += 1);
         }
-        placement::machines(nodes, known, &load).ok_or_else(|| {
+        placement::machines(nodes, known, &cluster.machines.0, &load).ok_or_else(|| {
             let why: Vec<String> =
                 known.iter().map(|machine| format!("{}: {}", machine.name, machine.closed.as_deref().unwrap_or("open"))).collect();
             Error::conflict("no_machine", format!("no machine of host {} is open for new nodes ({})", host.name, why.join("; ")))
         })
     }
 
-    /// Gives a cluster that is being made another place, because `place` is in use. Answers the operation to go on
+    /// Gives a cluster that is being made another place, or an amendment another port, because `place` is in use. Answers the operation to go on
     /// with; `None` when the operation is not of that kind or is not ours any more.
     pub(crate) async fn relocate(&self, operation: &OperationRow, place: Place, why: &str) -> Result<Option<OperationRow>> {
         let late = operation.deadline_at.is_some_and(|at| at.0 <= Timestamp::now());
         let making = matches!(operation.kind.0, OperationKind::ClusterCreate | OperationKind::ClusterReset);
-        let Some(id) = operation.cluster_id.filter(|_| making && !late) else { return Ok(None) };
+        let amending = operation.kind.0 == OperationKind::ClusterAmend;
+        let Some(id) = operation.cluster_id.filter(|_| (making || amending) && !late) else { return Ok(None) };
         self.inner.status.taken_add(operation.host_id, place);
         let mut tx = self.store().begin().await?;
         if !tx.operation_mine(operation.id).await? {
             return Ok(None);
         }
         let (Some(mut row), Some(host)) = (tx.cluster(id).await?, tx.host(operation.host_id).await?) else { return Ok(None) };
+        if amending {
+            let Place::Port(port) = place else { return Ok(None) };
+            self.amend_elsewhere(&mut tx, &host, row, port).await?;
+            tx.steps_delete(operation.id).await?;
+            let cached = self.inner.live.amending(id);
+            tx.commit("amendment relocated").await?;
+            cached.done();
+            tracing::warn!(operation = %operation.id, cluster = %id, port, why, "a port of an amendment is in use; it takes another");
+            return Ok(Some(operation.clone()));
+        }
         let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
         let site = self.site(&tx, &host, id, &network.layout(&row.parameters.0)).await?;
         let ports = site.port_rows(host.id, id);

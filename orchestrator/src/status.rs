@@ -5,12 +5,11 @@ use crate::{
     accept::Cause,
     view::{counts, number},
 };
-use chainpool_agent::Place;
+use chainpool_agent::{Place, Taken};
 use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, OperationState, Role, Timestamp};
 use chainpool_store::{Audit, ClusterRow, HostRow};
-use ipnet::Ipv4Net;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::File,
     sync::{Mutex, PoisonError, atomic::Ordering},
 };
@@ -30,7 +29,7 @@ struct Found {
     pass: Option<(Timestamp, u64)>,
     lag_ms: u64,
     fill: BTreeMap<Uuid, String>,
-    taken: BTreeMap<Uuid, (Vec<Ipv4Net>, BTreeSet<u16>)>,
+    taken: BTreeMap<Uuid, Taken>,
 }
 
 impl StatusCache {
@@ -46,23 +45,23 @@ impl StatusCache {
         self.with(|found| found.unclaimed.get(&host).cloned().unwrap_or_default())
     }
 
-    /// The networks and ports that a host was last seen to use for others than us.
-    pub(crate) fn taken_put(&self, host: Uuid, networks: Vec<Ipv4Net>, ports: BTreeSet<u16>) {
-        self.with(|found| found.taken.insert(host, (networks, ports)));
+    /// What a host was last seen to use for others than us.
+    pub(crate) fn taken_put(&self, host: Uuid, taken: Taken) {
+        self.with(|found| found.taken.insert(host, taken));
     }
 
     /// Notes what a host turned out to use for others, until the next look at it.
     pub(crate) fn taken_add(&self, host: Uuid, place: Place) {
         self.with(|found| {
-            let (networks, ports) = found.taken.entry(host).or_default();
+            let taken = found.taken.entry(host).or_default();
             match place {
-                Place::Subnet(subnet) => networks.push(subnet),
-                Place::Port(port) => drop(ports.insert(port)),
+                Place::Subnet(subnet) => taken.networks.push(subnet),
+                Place::Port(port) => drop(taken.ports.insert(port)),
             }
         });
     }
 
-    pub(crate) fn taken(&self, host: Uuid) -> (Vec<Ipv4Net>, BTreeSet<u16>) {
+    pub(crate) fn taken(&self, host: Uuid) -> Taken {
         self.with(|found| found.taken.get(&host).cloned().unwrap_or_default())
     }
 

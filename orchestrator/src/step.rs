@@ -1,15 +1,21 @@
 //! Performing one step. Each may run twice, and may be dropped at any await.
 
-use crate::{Error, Orchestrator, Result, agents::HostAgent, plan::Action};
+use crate::{
+    Error, Orchestrator, Result,
+    agents::HostAgent,
+    plan::Action,
+    wait::{Patience, Wait},
+};
 use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, Incarnation, NodeName, Observation, Power, Scope};
 use chainpool_api::{HealthState, HostState, OperationKind, OperationState, Timestamp};
-use chainpool_networks::{NetworkType, Nodes, Past};
+use chainpool_networks::{InitError, NetworkType, Nodes, Past, Stuck};
 use chainpool_store::{ClusterRow, OperationRow};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::Instant,
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 /// Why a step did not come about.
@@ -49,42 +55,6 @@ impl StepError {
     }
 }
 
-/// The longest time between two looks.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-/// Waits between looks, a little longer each time, until the deadline. A look that takes long, because the machine is
-/// busy, is not repeated at once: looking must not slow down what it waits for.
-struct Patience {
-    pause: Duration,
-    looked_at: Instant,
-    deadline: Option<Timestamp>,
-}
-
-impl Patience {
-    fn new(deadline: Option<Timestamp>) -> Self {
-        Self { pause: Duration::from_millis(25), looked_at: Instant::now(), deadline }
-    }
-
-    async fn wait(&mut self, missing: String) -> Result<(), StepError> {
-        if self.deadline.is_some_and(|at| Timestamp::now() >= at) {
-            return Err(StepError::Late(missing));
-        }
-        tokio::time::sleep(self.pause.max(self.looked_at.elapsed() * 3).min(LONGEST_PAUSE)).await;
-        self.pause = (self.pause * 5 / 4).min(LONGEST_PAUSE);
-        self.looked_at = Instant::now();
-        Ok(())
-    }
-
-    /// What the platform answered; `None`, after a pause, when it may answer later.
-    async fn unless_transient<T>(&mut self, answer: chainpool_agent::Result<T>) -> Result<Option<T>, StepError> {
-        match answer {
-            Ok(answer) => Ok(Some(answer)),
-            Err(error) if error.is_transient() => self.wait(error.to_string()).await.map(|()| None),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
 /// Waits for work, but not once another step of the phase has failed or the operation was superseded.
 pub(crate) async fn unless_over<T>(over: &CancellationToken, work: impl Future<Output = T>) -> Result<T, StepError> {
     over.run_until_cancelled(work).await.ok_or(StepError::Over)
@@ -95,6 +65,23 @@ async fn permit<'s>(permits: &'s Semaphore, over: &CancellationToken) -> Result<
     Ok(unless_over(over, permits.acquire()).await?.map_err(Error::internal)?)
 }
 
+/// Looks until nodes have stood still for too long.
+async fn standing_still(ground: &Ground, network: &dyn NetworkType, nodes: &Nodes, stuck: &mut Stuck) -> InitError {
+    loop {
+        tokio::time::sleep(STUCK_PAUSE).await;
+        // A platform that does not answer is asked again.
+        let Ok(observed) = ground.host.agent.observe(Scope::Cluster(ground.key.cluster)).await else { continue };
+        let restart = stuck.overdue(&network.probe(nodes, &observed).await, Instant::now());
+        if !restart.is_empty() {
+            let names: Vec<&str> = restart.iter().map(NodeName::as_str).collect();
+            return InitError { why: format!("started anew, because they stood still: {}", names.join(", ")), restart };
+        }
+    }
+}
+
+/// The time between two looks for nodes that stand still, while an action waits.
+const STUCK_PAUSE: Duration = Duration::from_secs(2);
+
 /// What most steps need.
 struct Ground {
     host: HostAgent,
@@ -103,14 +90,21 @@ struct Ground {
 }
 
 impl Orchestrator {
-    /// A generation's spec without secret contents.
+    /// A generation's spec with its keys, without the nodes' secret contents.
     pub(crate) async fn spec(&self, cluster: uuid::Uuid, generation: u32) -> Result<Option<Arc<ClusterSpec>>> {
         if let Some(spec) = self.inner.live.spec(cluster, generation) {
             return Ok(Some(spec));
         }
-        let Some(stored) = self.store().read().revision(cluster, generation).await? else { return Ok(None) };
-        let spec = Arc::new(stored.public);
-        self.inner.live.spec_put(cluster, generation, Arc::clone(&spec));
+        let epoch = self.inner.live.spec_epoch();
+        let read = self.store().read();
+        let Some(stored) = read.revision(cluster, generation).await? else { return Ok(None) };
+        let mut spec = stored.public;
+        if !spec.keys.is_empty() {
+            let Some((opened, _)) = read.revision_opened(self.store().master(), cluster, generation).await? else { return Ok(None) };
+            spec.keys = opened.keys;
+        }
+        let spec = Arc::new(spec);
+        self.inner.live.spec_put(cluster, generation, Arc::clone(&spec), epoch);
         Ok(Some(spec))
     }
 
@@ -137,7 +131,7 @@ impl Orchestrator {
         operation: &OperationRow,
         action: &Action,
         memo: Option<&serde_json::Value>,
-        deadline: Option<Timestamp>,
+        wait: &Wait,
         over: &CancellationToken,
     ) -> Result<(), StepError> {
         match action {
@@ -158,9 +152,10 @@ impl Orchestrator {
                     memo.map(|m| serde_json::from_value(m.clone())).transpose().map_err(Error::internal)?.flatten();
                 self.step_node(operation, node, &Power::On { after: life }, over).await
             }
-            Action::Answer { nodes } => self.step_answer(operation, nodes, deadline).await,
-            Action::Settle => self.step_settle(operation, deadline).await,
-            Action::Prove => self.step_prove(operation, deadline).await,
+            Action::Answer { nodes } => self.step_answer(operation, nodes, wait, over).await,
+            Action::Init { action } => self.step_init(operation, action, wait, over).await,
+            Action::Settle => self.step_settle(operation, wait, over).await,
+            Action::Prove => self.step_prove(operation, wait).await,
             Action::Children => self.step_children(operation).await,
             Action::Sweep => self.step_sweep(operation).await,
         }
@@ -209,12 +204,15 @@ impl Orchestrator {
         Ok(host.agent.drop_cluster(ClusterId(id), through).await?)
     }
 
+    /// Finds images for the nodes that have none: a node never changes its image while its spec stays.
     async fn step_image(&self, operation: &OperationRow) -> Result<(), StepError> {
         let ground = self.ground(operation).await?;
         let spec = self.spec_of(&ground).await?;
+        let mut images =
+            self.store().read().revision(ground.cluster.id, ground.key.generation).await?.map(|r| r.images).unwrap_or_default();
         let mut found = BTreeMap::new();
-        let mut images = BTreeMap::new();
-        for node in &spec.nodes {
+        let missing: Vec<_> = spec.nodes.iter().filter(|node| !images.contains_key(node.name.as_str())).collect();
+        for node in missing {
             if !found.contains_key(&node.images) {
                 found.insert(node.images.clone(), ground.host.agent.ensure_image(&node.images).await?);
             }
@@ -235,15 +233,24 @@ impl Orchestrator {
         let _permit = permit(&ground.host.permits, over).await?;
         let image = match images.get(name.as_str()) {
             Some(image) => image.clone(),
+            // Never made, because its image is nowhere: there is nothing to stop.
+            None if matches!(power, Power::Off) => return Ok(()),
             None => ground.host.agent.ensure_image(&node.images).await?,
         };
         Ok(ground.host.agent.ensure_node(&ground.key, node, &image, power).await?)
     }
 
-    async fn step_answer(&self, operation: &OperationRow, wanted: &[NodeName], deadline: Option<Timestamp>) -> Result<(), StepError> {
+    async fn step_answer(
+        &self,
+        operation: &OperationRow,
+        wanted: &[NodeName],
+        wait: &Wait,
+        over: &CancellationToken,
+    ) -> Result<(), StepError> {
         let ground = self.ground(operation).await?;
         let (network, nodes) = self.nodes_of(&ground).await?;
-        let mut patience = Patience::new(deadline);
+        let mut patience = Patience::new(wait);
+        let mut stuck = Stuck::default();
         loop {
             let observed = patience.unless_transient(ground.host.agent.observe(Scope::Cluster(ground.key.cluster)).await).await?;
             let Some(observed) = observed else { continue };
@@ -253,16 +260,59 @@ impl Orchestrator {
             if silent.is_empty() {
                 return Ok(());
             }
+            self.start_anew(operation, &ground, stuck.overdue(&evidence, Instant::now()), over).await?;
             patience.wait(format!("no answer yet from {}", silent.join(", "))).await?;
         }
     }
 
-    async fn step_settle(&self, operation: &OperationRow, deadline: Option<Timestamp>) -> Result<(), StepError> {
+    async fn step_init(&self, operation: &OperationRow, action: &str, wait: &Wait, over: &CancellationToken) -> Result<(), StepError> {
         let ground = self.ground(operation).await?;
         let (network, nodes) = self.nodes_of(&ground).await?;
-        let mut patience = Patience::new(deadline);
+        let mut patience = Patience::new(wait);
+        let mut stuck = Stuck::default();
+        loop {
+            // An action waits for nodes itself. It is broken off for those that stand still: it may be performed any number of times.
+            let InitError { why, restart } = tokio::select! {
+                done = network.init(&nodes, action) => match done {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                },
+                error = standing_still(&ground, &*network, &nodes, &mut stuck) => error,
+            };
+            self.start_anew(operation, &ground, restart, over).await?;
+            patience.wait(why).await?;
+        }
+    }
+
+    /// Starts nodes anew that stand still. A platform that does not answer is asked when they have stood still for as long again.
+    async fn start_anew(
+        &self,
+        operation: &OperationRow,
+        ground: &Ground,
+        nodes: Vec<NodeName>,
+        over: &CancellationToken,
+    ) -> Result<(), StepError> {
+        for node in nodes {
+            tracing::warn!(cluster = ground.cluster.name, %node, "a node that stands still is started anew");
+            let started = async {
+                let life = ground.host.agent.incarnation(&ground.key, &node).await?;
+                self.step_node(operation, &node, &Power::On { after: life }, over).await
+            };
+            match started.await {
+                Err(StepError::Agent(error)) if error.is_transient() => tracing::warn!(%node, %error, "it could not be started anew"),
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn step_settle(&self, operation: &OperationRow, wait: &Wait, over: &CancellationToken) -> Result<(), StepError> {
+        let ground = self.ground(operation).await?;
+        let (network, nodes) = self.nodes_of(&ground).await?;
+        let mut patience = Patience::new(wait);
         let past = Past { started_at: Some(Timestamp::now()), ..Past::default() };
         let mut observed: Option<Observation> = None;
+        let mut stuck = Stuck::default();
         for look in 0u32.. {
             if look.is_multiple_of(10) || observed.is_none() {
                 let listed = ground.host.agent.observe(Scope::Cluster(ground.key.cluster)).await;
@@ -277,15 +327,16 @@ impl Orchestrator {
             if settled {
                 break;
             }
+            self.start_anew(operation, &ground, stuck.overdue(&evidence, Instant::now()), over).await?;
             patience.wait(verdict.reason).await?;
         }
         Ok(())
     }
 
-    async fn step_prove(&self, operation: &OperationRow, deadline: Option<Timestamp>) -> Result<(), StepError> {
+    async fn step_prove(&self, operation: &OperationRow, wait: &Wait) -> Result<(), StepError> {
         let ground = self.ground(operation).await?;
         let (network, nodes) = self.nodes_of(&ground).await?;
-        let mut patience = Patience::new(deadline);
+        let mut patience = Patience::new(wait);
         let proof = loop {
             match network.prove(&nodes).await {
                 Ok(proof) => break proof,

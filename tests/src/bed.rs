@@ -1,16 +1,24 @@
 //! One Chainpool for one test: its own data folder, instance, ports and networks on the shared engine.
 
-use crate::{Api, Engine, Ground, census, wait::while_moving, within};
+use crate::{Api, Engine, Ground, census, claim::apart, wait::while_moving, within};
 use anyhow::{Context, Result, bail, ensure};
 use chainpool_agent::Platform;
 use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
 use chainpool_agent_kubernetes::KubernetesPlatform;
-use chainpool_api::{Cluster, Host, Operation, OperationState, Page, Status};
+use chainpool_api::{Cluster, Host, Lease, Operation, OperationState, Page, Status};
 use chainpool_orchestrator::{CommitHook, Config, Orchestrator};
 use chainpool_server::ServeConfig;
 use serde_json::{Value, json};
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-use tokio::task::JoinHandle;
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Longer than any single step may take on a busy machine.
@@ -21,6 +29,11 @@ pub(crate) const LONG: Duration = Duration::from_mins(2);
 pub fn platforms() -> Vec<Arc<dyn Platform>> {
     vec![Arc::new(DockerPlatform), Arc::new(SwarmPlatform), Arc::new(KubernetesPlatform)]
 }
+
+/// More clusters than this are a crowd.
+const CROWD: u32 = 10;
+/// One crowd at a time: two of them, with all that runs beside, would leave no time to anybody.
+static CROWDS: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
 
 /// How a bed differs from the usual one.
 #[derive(Clone)]
@@ -61,11 +74,38 @@ pub struct Bed {
     pub orchestrator: Orchestrator,
     /// The data folder.
     pub folder: PathBuf,
-    /// What it stands on.
+    running: Running,
+    /// What it stands on; dropped after what runs on it.
     pub ground: Ground,
     options: Options,
-    stop: CancellationToken,
+    _crowd: Option<OwnedMutexGuard<()>>,
+}
+
+/// Stops Chainpool when its test fails, before what it made is removed.
+struct Running {
+    orchestrator: Orchestrator,
     tasks: Vec<JoinHandle<Result<()>>>,
+    stop: CancellationToken,
+    stopped: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if !self.stopped {
+            // What asks the database ends before it, as at a test's own end: else it logs an error, which all later tests would find.
+            let (orchestrator, tasks) = (&self.orchestrator, self.tasks.drain(..).collect::<Vec<_>>());
+            let stopping = async {
+                for task in tasks {
+                    tokio::time::timeout(LONG, task).await???;
+                }
+                Ok(tokio::time::timeout(LONG, orchestrator.stop()).await?)
+            };
+            if let Err(error) = apart(stopping) {
+                eprintln!("the Chainpool of a failed test does not stop: {error:#}");
+            }
+        }
+    }
 }
 
 impl Bed {
@@ -79,7 +119,8 @@ impl Bed {
     }
 
     /// A Chainpool on a ground that may have a history.
-    pub async fn open(ground: Ground, options: Options) -> Result<Self> {
+    pub async fn open(mut ground: Ground, options: Options) -> Result<Self> {
+        let crowd = if options.capacity > CROWD { Some(Arc::clone(&CROWDS).lock_owned().await) } else { None };
         census::log_to_census();
         // Another test of this process may have installed it already.
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -105,7 +146,12 @@ impl Bed {
             tasks.push(tokio::spawn(async move { Ok(chainpool_watchdog::run(watched, token_stop).await?) }));
         }
         let base = format!("http://{}", address.await.context("the server did not bind")?);
-        Ok(Self { api: Api::new(&base, &token)?, base, engine, orchestrator, folder: ground.folder(), ground, options, stop, tasks })
+        let api = Api::new(&base, &token)?;
+        if options.engine.is_none() {
+            ground.claim(&engine, &api.get::<Status>("/status").await?.instance)?;
+        }
+        let running = Running { orchestrator: orchestrator.clone(), tasks, stop, stopped: false };
+        Ok(Self { api, base, engine, orchestrator, folder: ground.folder(), running, ground, options, _crowd: crowd })
     }
 
     /// The body that registers the engine.
@@ -147,6 +193,14 @@ impl Bed {
     pub async fn done(&self, operation: &Operation) -> Result<Operation> {
         let ended = self.ended(operation).await?;
         ensure!(ended.state == OperationState::Succeeded, "{} {}: {:?} {:?}", ended.kind, ended.state, ended.error, ended.steps);
+        Ok(ended)
+    }
+
+    /// Releases a lease and waits until its cluster is made again.
+    pub async fn released(&self, lease: &Lease) -> Result<Lease> {
+        let ended: Lease = self.api.delete(&format!("/leases/{}", lease.id)).await?;
+        let reset: Operation = self.api.get(&format!("/operations/{}", ended.operation_id.context("a release wipes")?)).await?;
+        self.done(&reset).await?;
         Ok(ended)
     }
 
@@ -194,12 +248,13 @@ impl Bed {
     }
 
     /// Stops serving, as a signal would; ledgers and data stay.
-    pub async fn stop(self) -> Result<Ground> {
-        self.stop.cancel();
-        for task in self.tasks {
+    pub async fn stop(mut self) -> Result<Ground> {
+        self.running.stop.cancel();
+        for task in self.running.tasks.drain(..) {
             task.await??;
         }
         self.orchestrator.stop().await;
+        self.running.stopped = true;
         Ok(self.ground)
     }
 
@@ -208,12 +263,11 @@ impl Bed {
         let instance = self.instance().await?;
         self.give_back().await?;
         self.census(&instance).await?;
-        self.stop().await?;
-        Ok(())
+        self.stop().await?.release()
     }
 
     async fn give_back(&self) -> Result<()> {
-        let leases: Page<chainpool_api::Lease> = self.api.get("/leases?state=active&limit=500").await?;
+        let leases: Page<Lease> = self.api.get("/leases?state=active&limit=500").await?;
         for lease in leases.items {
             let _: Value = self.api.delete(&format!("/leases/{}", lease.id)).await?;
         }

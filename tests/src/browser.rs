@@ -3,7 +3,7 @@
 //! The six commands that the tests need are spoken here: the crates that know all of the protocol would add several
 //! dozen dependencies to every build of the tests.
 
-use crate::within;
+use crate::{claim::apart, within};
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// What the protocol calls an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// One window of a fresh browser. It ends with its driver, which is killed when this is dropped.
+/// One window of a fresh browser. Dropped, the browser is told to end, which outlives a driver that is merely killed, then the driver.
 pub struct Browser {
     http: reqwest::Client,
     session: String,
@@ -144,6 +144,16 @@ impl Browser {
         let loud: Vec<&Value> = log.as_array().context("the log is a list")?.iter().filter(loud).collect();
         ensure!(loud.is_empty(), "{url} wrote to the console: {loud:?}");
         Ok(())
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let ending =
+            async { call(&reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?, Method::DELETE, &self.session, None).await };
+        if let Err(error) = apart(ending) {
+            eprintln!("a browser may go on: {error:#}");
+        }
     }
 }
 

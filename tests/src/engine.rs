@@ -6,13 +6,16 @@ use bollard::{
     models::{ContainerCreateBody, Ipam, IpamConfig, NetworkCreateRequest, VolumeCreateRequest},
     query_parameters::{
         CreateContainerOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-        ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+        ListVolumesOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
     },
 };
 use std::collections::{BTreeSet, HashMap};
 
 /// The image that the ledgers run when no official one can be pulled; foreign containers are made from it too.
 pub(crate) const IMAGE: &str = "chainpool/cometbft:0.38.21";
+
+/// The chaincode that tests deploy: as a parameter of a Fabric network.
+pub const CHAINCODE: &str = "basic:1.0=chainpool/fabric-chaincode:0.1.0";
 
 /// A connection to the engine.
 #[derive(Clone)]
@@ -67,6 +70,20 @@ impl Engine {
         Ok(names)
     }
 
+    /// Removes what carries an instance's label, and says how many objects that were.
+    pub(crate) async fn sweep(&self, instance: &str) -> Result<usize> {
+        let all = self.ours(instance).await?;
+        for object in &all {
+            let (kind, name) = object.split_once(' ').context("kind and name")?;
+            match kind {
+                "container" => self.remove(name.trim_start_matches('/')).await?,
+                "network" => self.docker.remove_network(name).await?,
+                _ => self.docker.remove_volume(name, None::<RemoveVolumeOptions>).await?,
+            }
+        }
+        Ok(all.len())
+    }
+
     /// The containers of one generation of a cluster with their labels: name and node.
     pub async fn containers_of(&self, cluster: uuid::Uuid) -> Result<Vec<(String, HashMap<String, String>)>> {
         let filters = HashMap::from([("label", vec![format!("chainpool.cluster={cluster}")])]);
@@ -111,6 +128,13 @@ impl Engine {
     pub async fn life(&self, name: &str) -> Result<(String, String)> {
         let seen = self.docker.inspect_container(name, None::<bollard::query_parameters::InspectContainerOptions>).await?;
         Ok((seen.id.unwrap_or_default(), seen.state.and_then(|s| s.started_at).unwrap_or_default()))
+    }
+
+    /// What a container has said until now.
+    pub async fn said(&self, name: &str) -> Result<String> {
+        use futures::TryStreamExt;
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).build();
+        Ok(self.docker.logs(name, Some(options)).map_ok(|line| line.to_string()).try_collect().await?)
     }
 
     /// The content of the file of this name in a container's ledger data.

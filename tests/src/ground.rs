@@ -1,5 +1,6 @@
 //! What one Chainpool stands on, also when it is started again: a data folder, ports and networks of its own.
 
+use crate::{Engine, claim::Claim};
 use anyhow::Result;
 use std::{
     collections::BTreeSet,
@@ -15,6 +16,7 @@ static SLOTS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 pub struct Ground {
     own: TempDir,
     slot: u16,
+    claim: Option<Claim>,
 }
 
 impl Ground {
@@ -24,7 +26,26 @@ impl Ground {
         let mut taken = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = (0..48).find(|slot| !taken.contains(slot)).expect("few tests run at once");
         taken.insert(slot);
-        Ok(Self { own, slot })
+        Ok(Self { own, slot, claim: None })
+    }
+
+    /// Notes whose objects on the machine's engine stand on this.
+    pub(crate) fn claim(&mut self, engine: &Engine, instance: &str) -> Result<()> {
+        if self.claim.is_none() {
+            self.claim = Some(Claim::take(engine, instance)?);
+        }
+        Ok(())
+    }
+
+    /// Nothing stands on this any more.
+    pub(crate) fn release(&mut self) -> Result<()> {
+        self.claim.as_mut().map_or(Ok(()), Claim::release)
+    }
+
+    /// The file that says so.
+    #[must_use]
+    pub fn claimed(&self) -> Option<PathBuf> {
+        self.claim.as_ref().map(Claim::file)
     }
 
     /// The data folder.

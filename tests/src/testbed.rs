@@ -48,6 +48,12 @@ impl TestBed {
         Ok(Self { platform: Arc::new(KubernetesPlatform), address, kubeconfig: Some(kubeconfig), ours })
     }
 
+    /// Brings more images there, from the machine's own engine. Somebody's own platform must have them.
+    pub async fn load(&self, images: &[&str]) -> Result<()> {
+        let bed = if self.kubeconfig.is_some() { "kubernetes.sh" } else { "swarm.sh" };
+        if self.ours { script(bed, &[&["load"][..], images].concat()).await.map(drop) } else { Ok(()) }
+    }
+
     /// Fails when its machines are somebody's: they are not broken for a test.
     pub fn must_be_ours(&self) -> Result<()> {
         ensure!(self.ours, "the machines of {} are their owner's: leave the tests out that break them (-- --skip loses)", self.address);
@@ -65,27 +71,39 @@ impl TestBed {
         script("kubernetes.sh", &[verb, "kube-apiserver"]).await.map(drop)
     }
 
-    /// What its administrator does by hand.
-    pub async fn kubectl(&self, arguments: &[&str]) -> Result<()> {
-        script("kubernetes.sh", &[&["kubectl"], arguments].concat()).await.map(drop)
+    /// What its administrator does by hand; what that printed.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        script("kubernetes.sh", &[&["kubectl"], arguments].concat()).await
     }
 
     /// Kills a node without a word to Chainpool.
     pub async fn kill(&self, cluster: &Cluster, node: &str) -> Result<()> {
         if self.kubeconfig.is_some() {
             let pod = format!("{node}-0");
-            return self
-                .kubectl(&["delete", "pod", &pod, "--namespace", &Engine::network(cluster), "--grace-period=0", "--force", "--wait=false"])
-                .await;
+            let namespace = Engine::network(cluster);
+            let delete = ["delete", "pod", &pod, "--namespace", &namespace, "--grace-period=0", "--force", "--wait=false"];
+            return self.kubectl(&delete).await.map(drop);
         }
-        for machine in self.address.split(',') {
-            let engine = Engine::at(machine).await?;
+        for machine in self.managers() {
+            let engine = Engine::at(&machine).await?;
             let containers = engine.containers_of(cluster.id).await?;
             if let Some((name, _)) = containers.iter().find(|(_, labels)| labels.get(LABEL_NODE).is_some_and(|label| label == node)) {
                 return engine.kill(name).await;
             }
         }
         bail!("no machine of {} has node {node} of {}", self.address, cluster.name)
+    }
+
+    /// The addresses of a swarm's managers.
+    #[must_use]
+    pub fn managers(&self) -> Vec<String> {
+        self.address.split(',').map(str::to_owned).collect()
+    }
+
+    /// The kubeconfig of a Kubernetes cluster.
+    #[must_use]
+    pub fn kubeconfig(&self) -> Option<&str> {
+        self.kubeconfig.as_deref()
     }
 
     /// The body that registers it, with room for so many ledgers of four validators.

@@ -118,8 +118,10 @@ swarm_join() {
   for k in $(machines); do
     is_member "$k" || on "$k" /swarm/join -X POST -H "$json" --max-time 60 -d "{\"ListenAddr\":\"0.0.0.0:2377\",\"AdvertiseAddr\":\"$(address "$k")\",\"RemoteAddrs\":[\"$(address 1):2377\"],\"JoinToken\":\"$token\"}" >/dev/null
   done
-  for k in $(machines); do within "$patience" is_in_charge "$k" || return 1; done
+  # After an election the new leader takes every machine for down until it has heard of it.
+  for k in $(machines); do within "$patience" sees_all "$k" || return 1; done
 }
+sees_all() { [ "$(on "$1" /nodes --max-time 10 2>/dev/null | grep -o '"State":"ready"' | wc -l)" = "$(machines | wc -l)" ]; }
 
 addresses() {
   local k list=''

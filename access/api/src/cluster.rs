@@ -70,6 +70,32 @@ pub struct Evidence {
     /// Voting power that takes part, and all of it, where the ledger has such a thing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<(u64, u64)>,
+    /// What was seen of each channel, by name, where the ledger has channels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub channels: BTreeMap<String, ChannelEvidence>,
+    /// When the first of its certificates ends, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_ends: Option<Timestamp>,
+}
+
+/// What was seen of one channel.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChannelEvidence {
+    /// How many blocks it has at the node that has most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u64>,
+    /// Whether all nodes asked have the same block at the same height; absent when it was not compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agree: Option<bool>,
+    /// The node that says that it leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// How many nodes the leader hears, itself among them; 0 until it has counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<u32>,
+    /// Whether each of its chaincodes is committed, by name; empty when nobody could be asked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub chaincodes: BTreeMap<String, bool>,
 }
 
 /// What was seen of one node.
@@ -77,11 +103,14 @@ pub struct Evidence {
 pub struct NodeEvidence {
     /// The platform's word on its process: `running`, `paused`, `exited 137`, `absent` …
     pub process: String,
-    /// Whether it answered for itself.
+    /// Whether it answered for itself, and not as one that stands still.
     pub answers: bool,
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent: Option<String>,
+    /// Whether it stands still: it waits for what does not come, and only a new start helps.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stuck: bool,
     /// Its newest block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u64>,
@@ -97,6 +126,18 @@ pub struct NodeEvidence {
     /// Whether it is still catching up with the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catching_up: Option<bool>,
+    /// What it does, where nodes differ in that: `orderer`, `peer`, `chaincode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Its organisation, where the ledger has organisations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
+    /// How many blocks it has of each channel that it has joined, by the channel's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub channels: BTreeMap<String, u64>,
+    /// When the certificate ends that it shows to others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_ends: Option<Timestamp>,
 }
 
 /// A verdict that stood for a while.
@@ -254,6 +295,19 @@ pub struct ClusterCreate {
 pub struct ClusterUpdate {
     /// Seconds for which repair shall wait; 0 ends it.
     pub maintenance_seconds: Option<u32>,
+}
+
+/// Changes a cluster while it runs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterAmend {
+    /// Parameters that are to be others; what may change while it runs is up to its network type.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+    /// Whether all certificates are issued anew, node after node.
+    #[serde(default)]
+    pub renew_certificates: bool,
 }
 
 /// Which clusters to list.

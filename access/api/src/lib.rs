@@ -16,8 +16,8 @@ mod time;
 
 pub use account::{Account, AccountCreate, PasswordSet, ResetLink, Role, Session, SignIn, Token, TokenCreate, TokenMade, WhoAmI};
 pub use cluster::{
-    Cluster, ClusterCreate, ClusterFilter, ClusterState, ClusterUpdate, Endpoint, Evidence, Health, HealthChange, HealthState, Node,
-    NodeEvidence, Proof,
+    ChannelEvidence, Cluster, ClusterAmend, ClusterCreate, ClusterFilter, ClusterState, ClusterUpdate, Endpoint, Evidence, Health,
+    HealthChange, HealthState, Node, NodeEvidence, Proof,
 };
 pub use host::{
     Fill, Host, HostAdopt, HostCreate, HostFilter, HostForget, HostLog, HostMachine, HostPlatform, HostRegistry, HostState, HostTls,

@@ -14,6 +14,8 @@ text_enum! {
         Boolean = "boolean",
         /// A text.
         Text = "text",
+        /// A list of texts.
+        List = "list",
     }
 }
 
@@ -29,12 +31,15 @@ pub struct Parameter {
     /// Its value when absent.
     #[schema(value_type = Object)]
     pub default: serde_json::Value,
-    /// The least value of a number.
+    /// The least value of a number; the least length of a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<i64>,
-    /// The greatest value of a number.
+    /// The greatest value of a number; the greatest length of a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<i64>,
+    /// Whether it may change while a network runs.
+    #[serde(default)]
+    pub amendable: bool,
 }
 
 /// A named set of parameters.
@@ -64,6 +69,9 @@ pub struct NetworkType {
     pub parameters: Vec<Parameter>,
     /// Its presets.
     pub presets: Vec<Preset>,
+    /// Whether it has certificates, which can be renewed while a network runs.
+    #[serde(default)]
+    pub certificates: bool,
     /// The images that it runs, in order of preference, by role. A role's name is like no other type's.
     pub images: BTreeMap<String, Vec<String>>,
 }

@@ -24,6 +24,8 @@ text_enum! {
         ClusterStop = "cluster_stop",
         /// Restarts a cluster or one node of it.
         ClusterRestart = "cluster_restart",
+        /// Changes a cluster while it runs.
+        ClusterAmend = "cluster_amend",
         /// Wipes a cluster and makes it again with new keys.
         ClusterReset = "cluster_reset",
         /// Removes a cluster for good.

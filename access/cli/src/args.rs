@@ -113,11 +113,13 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Reads `name=value` for a parameter of a network type: numbers and true/false are such, all else is text.
+/// Reads `name=value` for a parameter of a network type: numbers, true/false and lists of texts are such,
+/// all else is text.
 pub(crate) fn parameter(text: &str) -> Result<(String, serde_json::Value), String> {
     let (name, value) = pair(text)?;
     let value = match serde_json::from_str(&value) {
         Ok(plain @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_))) => plain,
+        Ok(serde_json::Value::Array(list)) if list.iter().all(serde_json::Value::is_string) => list.into(),
         _ => serde_json::Value::String(value),
     };
     Ok((name, value))
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_numbers_truths_or_texts() {
+    fn parameters_are_numbers_truths_lists_or_texts() {
         use serde_json::json;
         for (text, value) in [
             ("a=7", json!(7)),
@@ -248,6 +250,8 @@ mod tests {
             ("a=500ms", json!("500ms")),
             ("a=", json!("")),
             ("a=[1]", json!("[1]")),
+            (r#"a=["b","c"]"#, json!(["b", "c"])),
+            ("a=[]", json!([])),
             ("a=null", json!("null")),
         ] {
             assert_eq!(parameter(text), Ok(("a".into(), value)), "{text}");

@@ -75,6 +75,10 @@ impl Client {
         self.document(self.request(Method::DELETE, &["clusters", cluster])?.query(&[("force", force)])).await
     }
 
+    pub(crate) async fn cluster_amend(&self, cluster: &str, amend: &api::ClusterAmend) -> Result<Answer<api::Operation>> {
+        self.post(&["clusters", cluster, "amend"], amend).await
+    }
+
     pub(crate) async fn cluster_prove(&self, cluster: &str) -> Result<Answer<api::Operation>> {
         self.document(self.request(Method::POST, &["clusters", cluster, "prove"])?).await
     }

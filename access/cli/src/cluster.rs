@@ -8,7 +8,7 @@ use crate::{
     exit::{Exit, Failure, Result},
     output, span, wait,
 };
-use chainpool_api::{ClusterCreate, ClusterFilter, ClusterState, ClusterUpdate, HealthState, Timestamp};
+use chainpool_api::{ClusterAmend, ClusterCreate, ClusterFilter, ClusterState, ClusterUpdate, HealthState, Timestamp};
 use clap::{Args, Subcommand};
 use std::collections::BTreeMap;
 
@@ -33,6 +33,8 @@ pub(crate) enum Verb {
     Stop(PowerArgs),
     /// Restarts a cluster, or one node
     Restart(PowerArgs),
+    /// Changes a cluster while it runs: more organisations, peers or channels, another chaincode, new certificates
+    Amend(AmendArgs),
     /// Wipes a cluster and makes it again with the same name, size and ports, and with new keys
     Reset(WipeArgs),
     /// Removes a cluster for good
@@ -107,6 +109,29 @@ pub(crate) struct PowerArgs {
     node: Option<String>,
     #[command(flatten)]
     wait: WaitArgs,
+}
+
+/// How to change a running cluster.
+#[derive(Debug, Args)]
+pub(crate) struct AmendArgs {
+    /// The cluster's name or id
+    cluster: String,
+    #[command(flatten)]
+    amendment: AmendmentArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// What shall be another.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true, id = "amendment")]
+pub(crate) struct AmendmentArgs {
+    /// A parameter that shall be another, such as organisations=3; once for each
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, serde_json::Value)>,
+    /// Issues all certificates anew, node after node
+    #[arg(long)]
+    renew_certificates: bool,
 }
 
 /// What to wipe.
@@ -184,6 +209,11 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
         Verb::Start(args) => power(client, json, args, "start").await,
         Verb::Stop(args) => power(client, json, args, "stop").await,
         Verb::Restart(args) => power(client, json, args, "restart").await,
+        Verb::Amend(AmendArgs { cluster, amendment: AmendmentArgs { parameters, renew_certificates }, wait }) => {
+            let amend = ClusterAmend { parameters: parameters.into_iter().collect(), renew_certificates };
+            let answer = client.cluster_amend(&cluster, &amend).await?;
+            wait::finish(client, json, answer, &wait).await
+        }
         Verb::Reset(WipeArgs { cluster, force, wait, yes }) => {
             confirm::ask(&yes, &format!("This wipes cluster {cluster}{}.", lease_too(force))).await?;
             let answer = client.cluster_reset(&cluster, force).await?;

@@ -1,7 +1,7 @@
 //! How clusters are printed.
 
 use crate::output::{self, NONE, clean, maybe, maybe_when, when, yes};
-use chainpool_api::{Cluster, Endpoint, Evidence, HealthChange, Node, NodeEvidence, Proof};
+use chainpool_api::{ChannelEvidence, Cluster, Endpoint, Evidence, HealthChange, Node, NodeEvidence, Proof};
 use std::fmt::Write as _;
 
 /// Clusters, a line each.
@@ -55,10 +55,8 @@ pub(crate) fn details(cluster: &Cluster) -> String {
     if let Some(proof) = &cluster.proof {
         let _infallible = write!(text, "\n\n{}", output::fields(&proof_rows(proof)));
     }
-    if let Some(Evidence { nodes: _, height: _, agree, power }) = &cluster.evidence {
-        let agree = agree.map_or_else(|| "not compared".to_owned(), yes);
-        let power = power.map_or_else(|| NONE.to_owned(), |(part, all)| format!("{part} of {all}"));
-        let _infallible = write!(text, "\n\n{}", output::fields(&[("blocks agree", agree), ("voting power", power)]));
+    if let Some(evidence) = &cluster.evidence {
+        let _infallible = write!(text, "\n\n{}", output::fields(&evidence_rows(evidence)));
     }
     if !cluster.nodes.is_empty() {
         let rows = cluster.nodes.iter().map(node_row).collect();
@@ -66,6 +64,24 @@ pub(crate) fn details(cluster: &Cluster) -> String {
         let _infallible = write!(text, "\n\n{}", output::table(&head, rows));
     }
     text
+}
+
+fn evidence_rows(evidence: &Evidence) -> Vec<(&'static str, String)> {
+    let Evidence { nodes: _, height: _, agree, power, channels, certificate_ends } = evidence;
+    let agreed = |agree: &Option<bool>| agree.map_or_else(|| "not compared".to_owned(), yes);
+    let mut rows = vec![
+        ("blocks agree", agreed(agree)),
+        ("voting power", power.map_or_else(|| NONE.to_owned(), |(part, all)| format!("{part} of {all}"))),
+    ];
+    rows.extend(channels.iter().map(|(name, channel)| {
+        let ChannelEvidence { height, agree, leader, active: _, chaincodes } = channel;
+        let missing: Vec<&str> = chaincodes.iter().filter(|(_, committed)| !**committed).map(|(name, _)| name.as_str()).collect();
+        let chaincodes = if missing.is_empty() { String::new() } else { format!(", not committed: {}", missing.join(" ")) };
+        let leader = leader.as_deref().unwrap_or("no orderer");
+        ("channel", format!("{name}: {} blocks, led by {leader}, blocks agree: {}{chaincodes}", maybe(height.as_ref()), agreed(agree)))
+    }));
+    rows.extend(certificate_ends.map(|end| ("certificates", format!("the first ends {}", when(end)))));
+    rows
 }
 
 fn proof_rows(proof: &Proof) -> [(&'static str, String); 3] {
@@ -81,7 +97,21 @@ fn proof_rows(proof: &Proof) -> [(&'static str, String); 3] {
 fn node_row(node: &Node) -> Vec<String> {
     let Node { name, machine, image, endpoints, evidence } = node;
     let unseen = NodeEvidence { process: "not seen".into(), ..NodeEvidence::default() };
-    let NodeEvidence { process, answers, silent, height, hash: _, block_at, peers, catching_up } = evidence.as_ref().unwrap_or(&unseen);
+    let NodeEvidence {
+        process,
+        answers,
+        silent,
+        stuck: _,
+        height,
+        hash: _,
+        block_at,
+        peers,
+        catching_up,
+        role: _,
+        organisation: _,
+        channels: _,
+        certificate_ends: _,
+    } = evidence.as_ref().unwrap_or(&unseen);
     let answers = match silent {
         Some(why) => format!("no: {why}"),
         None if *catching_up == Some(true) => format!("{}, catching up", yes(*answers)),

@@ -50,26 +50,28 @@ fn table(types: &[NetworkType]) -> String {
 }
 
 fn details(network_type: &NetworkType) -> String {
-    let NetworkType { name, about, version, consensus, parameters, presets, images } = network_type;
+    let NetworkType { name, about, version, consensus, parameters, presets, certificates, images } = network_type;
     let head = output::fields(&[
         ("name", name.clone()),
         ("about", about.clone()),
         ("version", version.clone()),
         ("consensus", consensus.clone()),
+        ("renews certificates", if *certificates { "yes" } else { "no" }.to_owned()),
         ("images", images.iter().map(|(role, images)| format!("{role}: {}", images.join(", "))).collect::<Vec<_>>().join("; ")),
     ]);
-    let parameters = parameters.iter().map(|Parameter { name, about, kind, default, min, max }| {
+    let parameters = parameters.iter().map(|Parameter { name, about, kind, default, min, max, amendable }| {
         let range = match (min, max) {
             (None, None) => NONE.to_owned(),
             (min, max) => format!("{} to {}", output::maybe(min.as_ref()), output::maybe(max.as_ref())),
         };
-        vec![name.clone(), kind.to_string(), default.to_string(), range, about.clone()]
+        let while_running = if *amendable { "yes" } else { "no" };
+        vec![name.clone(), kind.to_string(), default.to_string(), range, while_running.to_owned(), about.clone()]
     });
     let presets =
         presets.iter().map(|Preset { name, about, parameters }| vec![name.clone(), clean(&parameters.to_string()), about.clone()]);
     format!(
         "{head}\n\n{}\n\n{}",
-        output::table(&["PARAMETER", "KIND", "DEFAULT", "RANGE", "ABOUT"], parameters.collect()),
+        output::table(&["PARAMETER", "KIND", "DEFAULT", "RANGE", "AMENDABLE", "ABOUT"], parameters.collect()),
         output::table(&["PRESET", "PARAMETERS", "ABOUT"], presets.collect()),
     )
 }

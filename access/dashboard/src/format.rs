@@ -2,7 +2,7 @@
 
 #![expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand over every value by reference")]
 
-use chainpool_api::{Cluster, Counts, Evidence, OperationKind, Parameter, Timestamp};
+use chainpool_api::{Cluster, Counts, Evidence, OperationKind, Parameter, ParameterKind, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -117,11 +117,12 @@ pub(crate) fn kind(kind: &OperationKind) -> String {
 pub(crate) fn value(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        Value::Array(list) if list.iter().all(Value::is_string) => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
 }
 
-/// The entries of an object as `name` and `value`; those of an object in it follow one by one.
+/// The entries of a result as `name` and `value`, in words; those of an object in it follow one by one.
 pub(crate) fn entries(object: &Value) -> Vec<(String, String)> {
     let Value::Object(map) = object else { return Vec::new() };
     let entry = |(name, entry): (&String, &Value)| match entry {
@@ -129,6 +130,17 @@ pub(crate) fn entries(object: &Value) -> Vec<(String, String)> {
         _ => vec![(name.replace('_', " "), value(entry))],
     };
     map.iter().flat_map(entry).collect()
+}
+
+/// Settled parameters as names and values.
+pub(crate) fn settings(parameters: &Value) -> Vec<(String, String)> {
+    parameters.as_object().into_iter().flatten().map(|(name, setting)| (name.clone(), value(setting))).collect()
+}
+
+/// Those of a preset's settings that are not the defaults.
+pub(crate) fn changed(preset: &Value, parameters: &[Parameter]) -> Vec<(String, String)> {
+    let is_default = |name: &str, text: &str| parameters.iter().any(|p| p.name == name && value(&p.default) == text);
+    settings(preset).into_iter().filter(|(name, text)| !is_default(name, text)).collect()
 }
 
 /// An object on one line: `a=1 b=2`.
@@ -144,6 +156,7 @@ pub(crate) fn labels(labels: &BTreeMap<String, String>) -> String {
 /// A parameter's range: `1 to 16`.
 pub(crate) fn range(parameter: &Parameter) -> String {
     match (parameter.min, parameter.max) {
+        (Some(min), Some(max)) if parameter.kind == ParameterKind::List => format!("{min} to {max}, with commas between"),
         (Some(min), Some(max)) => format!("{min} to {max}"),
         (Some(min), None) => format!("{min} or more"),
         (None, Some(max)) => format!("{max} or less"),

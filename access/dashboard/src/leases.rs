@@ -29,6 +29,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/leases/{lease}", get(show))
         .route("/leases/{lease}/bundle", get(show))
         .route("/leases/{lease}/bundle.json", get(bundle_json))
+        .route("/leases/{lease}/bundle.tar", get(bundle_tar))
         .route("/leases/{lease}/files/{file}", get(file))
         .route("/leases/{lease}/renew", post(renew))
         .route("/leases/{lease}/release", get(release_plan).post(release))
@@ -170,10 +171,34 @@ async fn draw_one(app: &App, visit: &Visit, lease: Uuid, form: Form) -> Outcome 
     Ok((code, page::html(&LeasePage { frame, lease, cluster, bundle, why_no_bundle, form })?).into_response())
 }
 
+/// The names of the files that lie in no folder: the others are had all at once.
+fn top_files(bundle: &api::Bundle) -> Vec<&String> {
+    bundle.files.keys().filter(|name| !name.contains('/')).collect()
+}
+
 async fn bundle_json(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
     let bundle = app.orchestrator.lease_bundle(&visit.caller, lease).await?;
     let json = serde_json::to_string_pretty(&bundle).map_err(|error| Error::Internal(Box::new(error)))?;
     Ok(download(&format!("{}-bundle.json", bundle.cluster), "application/json", json))
+}
+
+/// All files of a bundle in one folder, to be unpacked and used; its keys are readable by their owner alone.
+async fn bundle_tar(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
+    let bundle = app.orchestrator.lease_bundle(&visit.caller, lease).await?;
+    let packed = packed(&bundle).map_err(|error| Error::Internal(Box::new(error)))?;
+    Ok(download(&format!("{}-bundle.tar", bundle.cluster), "application/x-tar", packed))
+}
+
+fn packed(bundle: &api::Bundle) -> std::io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let json = serde_json::to_string_pretty(bundle)?;
+    for (name, text) in bundle.files.iter().chain([(&"bundle.json".to_owned(), &json)]) {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(u64::try_from(text.len()).map_err(std::io::Error::other)?);
+        header.set_mode(0o600);
+        tar.append_data(&mut header, format!("{}/{name}", bundle.cluster), text.as_bytes())?;
+    }
+    tar.into_inner()
 }
 
 async fn file(State(app): State<App>, visit: Visit, Path((lease, file)): Path<(Uuid, String)>) -> Outcome {
@@ -182,8 +207,8 @@ async fn file(State(app): State<App>, visit: Visit, Path((lease, file)): Path<(U
     Ok(download(&file, "text/plain; charset=utf-8", content))
 }
 
-/// A text as a file to be kept.
-pub(crate) fn download(name: &str, kind: &'static str, content: String) -> Response {
+/// Something as a file to be kept.
+pub(crate) fn download(name: &str, kind: &'static str, content: impl IntoResponse) -> Response {
     let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' }).collect();
     let disposition = format!("attachment; filename=\"{safe}\"");
     ([(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, disposition)], content).into_response()

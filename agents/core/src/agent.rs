@@ -68,6 +68,9 @@ pub struct Capabilities {
     pub ports: (u16, u16),
     /// How many calls it carries well at once.
     pub concurrency: usize,
+    /// It starts processes in its own time, so that calls mostly wait. Elsewhere two calls a processor are enough: beyond
+    /// that no more containers start in the same time.
+    pub queues: bool,
 }
 
 /// What a node's process shall do.

@@ -22,7 +22,7 @@ pub use ids::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, NodeNameE
 pub use names::{
     LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_NODE, Labels, network_name, node_object_name, volume_name,
 };
-pub use observed::{Incarnation, Machine, NodeState, Object, ObjectKind, Observation, PlatformKind, Probe, Scope, SwarmRole};
+pub use observed::{Incarnation, Machine, NodeState, Object, ObjectKind, Observation, PlatformKind, Probe, Scope, SwarmRole, Taken};
 pub use secret::Secret;
 pub use spec::{
     Audience, Boot, ClusterSpec, File, ImageRef, Limits, LogConfig, LogType, NetworkSpec, NodeSpec, Port, Protocol, SealedSpec, SpecHash,

@@ -66,16 +66,8 @@ pub struct Probe {
     pub disk: Option<(u64, u64)>,
     /// Its clock minus ours, in milliseconds; `None` where it does not tell.
     pub skew_ms: Option<i64>,
-    /// Running containers, ours or not.
-    pub running: u32,
-    /// Networks in use there that are not this instance's: other networks of the platform, and the machine's own
-    /// routes where they can be read. A cluster's network must overlap none of them.
-    pub taken: Vec<Ipv4Net>,
     /// The machines that it spans; empty where there is but one and it goes without saying.
     pub machines: Vec<Machine>,
-    /// Ports in use there that are not this instance's: published by other containers, and listened on by the
-    /// machine's own programs where that can be read.
-    pub taken_ports: BTreeSet<u16>,
 }
 
 /// One machine of a platform that spans several.
@@ -162,6 +154,18 @@ pub enum NodeState {
 pub struct Observation {
     /// All objects in scope.
     pub objects: Vec<Object>,
+    /// What is not ours and in our way. Told of a whole host, empty for one cluster.
+    pub taken: Taken,
+}
+
+/// What is in use on a host and not this instance's.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Taken {
+    /// Other networks of the platform, and the machine's own routes where they can be read. A cluster's network must
+    /// overlap none of them.
+    pub networks: Vec<Ipv4Net>,
+    /// Published by others, and listened on by the machine's own programs where that can be read.
+    pub ports: BTreeSet<u16>,
 }
 
 impl Observation {

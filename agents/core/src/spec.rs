@@ -17,6 +17,9 @@ pub struct ClusterSpec {
     pub network: NetworkSpec,
     /// Public facts that probes, proofs and the bundle need (chain id, node ids …), by name.
     pub facts: serde_json::Value,
+    /// Secrets that no node holds and boot, probe, proof and the bundle need (an administrator's key …), by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<String, Secret<Vec<u8>>>,
 }
 
 /// The network of a cluster.
@@ -34,6 +37,8 @@ pub enum Boot {
     Start(Vec<NodeName>),
     /// Wait until each of these answers for itself.
     Ready(Vec<NodeName>),
+    /// An action of the network's type over the nodes' own ports, by the name that the type gave it.
+    Init(String),
 }
 
 /// One node: one process with its files and volumes.
@@ -213,22 +218,25 @@ pub struct SealedSpec {
 }
 
 impl ClusterSpec {
-    /// Computes every node's hash. Called once, at the end of a render.
+    /// Computes the hash of every node that has none yet. Called at the end of a render, and of a change, which leaves the hashes
+    /// of untouched nodes as they are.
     #[must_use]
     pub fn with_hashes(mut self) -> Self {
-        for node in &mut self.nodes {
-            node.hash = SpecHash(String::new());
+        for node in self.nodes.iter_mut().filter(|node| node.hash.0.is_empty()) {
             let bytes = serde_json::to_vec(node).expect("a spec has only string keys");
             node.hash = SpecHash(hex::encode(&Sha256::digest(bytes)[..16]));
         }
         self
     }
 
-    /// Names each node's machine. Part of making a spec: the hashes are made again.
+    /// Names each node's machine. Part of making a spec: the hash of a node that gets another one is made again.
     #[must_use]
     pub fn placed(mut self, machines: &BTreeMap<NodeName, String>) -> Self {
         for node in &mut self.nodes {
-            node.machine = machines.get(&node.name).cloned();
+            let machine = machines.get(&node.name).cloned();
+            if node.machine != machine {
+                (node.machine, node.hash) = (machine, SpecHash(String::new()));
+            }
         }
         self.with_hashes()
     }
@@ -262,6 +270,7 @@ impl ClusterSpec {
                 }
             }
         }
+        self.keys.values_mut().for_each(visit);
     }
 }
 
@@ -317,6 +326,7 @@ mod tests {
             boot: vec![Boot::Start(vec![name])],
             network: NetworkSpec { subnet: None },
             facts: serde_json::json!({}),
+            keys: BTreeMap::from([("admin".to_owned(), Secret::new(b"hidden key".to_vec()))]),
         }
         .with_hashes()
     }
@@ -327,7 +337,13 @@ mod tests {
         let sealed = spec.clone().seal();
         let stored = serde_json::to_string(&sealed.public).expect("json");
         assert!(!stored.contains("hidden"), "{stored}");
-        assert_eq!(sealed.secrets.len(), 2);
+        assert!(sealed.public.keys.values().all(|key| key.expose().is_empty()), "a key is stored in the clear");
+        let files = sealed.public.nodes.iter().flat_map(|node| &node.files).filter(|file| file.secret);
+        assert!(
+            files.clone().count() > 0 && files.clone().all(|file| file.content.expose().is_empty()),
+            "a secret file is stored in the clear"
+        );
+        assert_eq!(sealed.secrets.len(), 3);
         assert_eq!(sealed.open(), Some(spec));
     }
 
@@ -336,7 +352,12 @@ mod tests {
         let a = spec();
         let mut b = a.clone();
         b.nodes[0].stop_timeout = 2;
+        assert_eq!(a.nodes[0].hash, b.clone().with_hashes().nodes[0].hash, "a hash is made once");
+        b.nodes[0].hash = SpecHash(String::new());
         assert_ne!(a.nodes[0].hash, b.with_hashes().nodes[0].hash);
-        assert_eq!(a.nodes[0].hash, a.clone().with_hashes().nodes[0].hash);
+        let machines = BTreeMap::from([(a.nodes[0].name.clone(), "m1".to_owned())]);
+        let placed = a.clone().placed(&machines);
+        assert_ne!(placed.nodes[0].hash, a.nodes[0].hash);
+        assert_eq!(placed.clone().placed(&machines), placed);
     }
 }

@@ -20,6 +20,7 @@ mod observe;
 mod probe;
 mod remove;
 mod swarm;
+mod taken;
 mod transport;
 mod volume;
 
@@ -74,7 +75,7 @@ impl DockerAgent {
 impl Agent for DockerAgent {
     fn capabilities(&self) -> Capabilities {
         // An engine serialises much inside; MEASURED: no gain beyond two starts a core, no harm up to here.
-        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8 }
+        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8, queues: false }
     }
 
     async fn probe(&self) -> Result<Probe> {

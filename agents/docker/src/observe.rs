@@ -2,7 +2,7 @@
 
 use crate::{DockerAgent, engine::CALL};
 use bollard::{
-    models::{ContainerSummary, ContainerSummaryStateEnum as State},
+    models::{ContainerSummary, ContainerSummaryStateEnum as State, Network},
     query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder},
 };
 use chainpool_agent::{
@@ -35,11 +35,25 @@ impl Filter {
 
 impl DockerAgent {
     pub(crate) async fn objects_observe(&self, scope: Scope) -> Result<Observation> {
-        let filter = match scope {
-            Scope::Host => Filter::instance(self.instance),
-            Scope::Cluster(cluster) => Filter::cluster(self.instance, cluster),
-        };
-        Ok(Observation { objects: self.objects_list(&filter).await? })
+        match scope {
+            Scope::Host => self.host_observe().await,
+            Scope::Cluster(cluster) => {
+                let objects = self.objects_list(&Filter::cluster(self.instance, cluster)).await?;
+                Ok(Observation { objects, ..Observation::default() })
+            }
+        }
+    }
+
+    /// Lists what is there once, ours and others'.
+    async fn host_observe(&self) -> Result<Observation> {
+        let all = HashMap::new();
+        let filter = Filter::instance(self.instance);
+        let (containers, networks, volumes) = tokio::try_join!(self.containers(&all), self.networks(&all), self.volumes_list(&filter))?;
+        let taken = self.taken(&containers, &networks).await;
+        let containers = containers.into_iter().filter(|c| self.owns(c.labels.as_ref()));
+        let networks = networks.into_iter().filter(|n| self.owns(n.labels.as_ref()));
+        let objects = containers.filter_map(container_object).chain(networks.filter_map(network_object)).chain(volumes).collect();
+        Ok(Observation { objects, taken })
     }
 
     /// Lists containers, networks and volumes at once.
@@ -52,23 +66,18 @@ impl DockerAgent {
     }
 
     pub(crate) async fn containers_list(&self, filter: &Filter) -> Result<Vec<Object>> {
+        Ok(self.containers(&filter.as_map()).await?.into_iter().filter_map(container_object).collect())
+    }
+
+    /// Containers by filters, running or not.
+    pub(crate) async fn containers(&self, filters: &HashMap<&'static str, Vec<String>>) -> Result<Vec<ContainerSummary>> {
         let docker = self.engine.docker().await?;
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filter.as_map()).build();
-        let list = self.engine.call(CALL, docker.list_containers(Some(options))).await.map_err(|f| f.into_error("list its containers"))?;
-        let objects = list.into_iter().filter_map(|container| {
-            let state = Some(state(&container));
-            let name = container.names.unwrap_or_default().into_iter().next().unwrap_or_default();
-            object(ObjectKind::Node, name.trim_start_matches('/').to_owned(), container.id, &container.labels.unwrap_or_default(), state)
-        });
-        Ok(objects.collect())
+        let options = ListContainersOptionsBuilder::default().all(true).filters(filters).build();
+        self.engine.call(CALL, docker.list_containers(Some(options))).await.map_err(|f| f.into_error("list its containers"))
     }
 
     pub(crate) async fn networks_list(&self, filter: &Filter) -> Result<Vec<Object>> {
-        let list = self.networks(&filter.as_map()).await?;
-        let objects = list
-            .into_iter()
-            .filter_map(|n| object(ObjectKind::Network, n.name.unwrap_or_default(), n.id, &n.labels.unwrap_or_default(), None));
-        Ok(objects.collect())
+        Ok(self.networks(&filter.as_map()).await?.into_iter().filter_map(network_object).collect())
     }
 
     pub(crate) async fn volumes_list(&self, filter: &Filter) -> Result<Vec<Object>> {
@@ -83,6 +92,16 @@ impl DockerAgent {
             .filter_map(|v| object(ObjectKind::Volume, v.name.clone(), Some(v.name), &v.labels, None));
         Ok(objects.collect())
     }
+}
+
+fn container_object(container: ContainerSummary) -> Option<Object> {
+    let state = Some(state(&container));
+    let name = container.names.unwrap_or_default().into_iter().next().unwrap_or_default();
+    object(ObjectKind::Node, name.trim_start_matches('/').to_owned(), container.id, &container.labels.unwrap_or_default(), state)
+}
+
+pub(crate) fn network_object(network: Network) -> Option<Object> {
+    object(ObjectKind::Network, network.name.unwrap_or_default(), network.id, &network.labels.unwrap_or_default(), None)
 }
 
 pub(crate) fn object(

@@ -80,7 +80,7 @@ impl MemoryAgent {
 #[async_trait]
 impl Agent for MemoryAgent {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8 }
+        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8, queues: false }
     }
 
     async fn probe(&self) -> Result<Probe> {
@@ -97,9 +97,6 @@ impl Agent for MemoryAgent {
             memory_bytes: 1 << 30,
             disk: None,
             skew_ms: Some(0),
-            running: self.world.running(),
-            taken: Vec::new(),
-            taken_ports: Default::default(),
             machines: Vec::new(),
         })
     }
@@ -109,7 +106,8 @@ impl Agent for MemoryAgent {
             Scope::Host => true,
             Scope::Cluster(only) => only == cluster,
         });
-        Ok(Observation { objects: self.world.objects(|labels| labels.instance == instance && wanted(labels.cluster)) })
+        let objects = self.world.objects(|labels| labels.instance == instance && wanted(labels.cluster));
+        Ok(Observation { objects, ..Observation::default() })
     }
 
     fn watch(&self) -> WakeStream {

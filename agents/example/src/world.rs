@@ -225,11 +225,6 @@ impl World {
         &self.id
     }
 
-    pub(crate) fn running(&self) -> u32 {
-        let count = self.state().things.values().filter(|t| matches!(&t.body, Body::Node(p) if p.state == NodeState::Running)).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
-    }
-
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -85,7 +85,7 @@ impl KubernetesAgent {
 impl Agent for KubernetesAgent {
     fn capabilities(&self) -> Capabilities {
         // The ports are those that a cluster has for services unless its owner says otherwise.
-        Capabilities { subnets: false, machines: false, ports: (30_000, 32_767), concurrency: 8 }
+        Capabilities { subnets: false, machines: false, ports: (30_000, 32_767), concurrency: 32, queues: true }
     }
 
     async fn probe(&self) -> Result<Probe> {

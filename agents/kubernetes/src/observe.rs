@@ -8,7 +8,7 @@ use crate::{
 };
 use chainpool_agent::{
     ClusterId, Generation, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, Labels, NodeName, NodeState, Object, ObjectKind, Observation, Result,
-    Scope,
+    Scope, Taken,
 };
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
@@ -56,33 +56,42 @@ impl KubernetesAgent {
             Scope::Host => Filter::instance(self.instance),
             Scope::Cluster(cluster) => Filter::cluster(self.instance, cluster),
         };
+        // Of a whole host, services are listed without a filter: the ports of others' are in the way of ours.
+        let ours = filter.params();
+        let asked = match scope {
+            Scope::Host => ListParams::default(),
+            Scope::Cluster(_) => filter.params(),
+        };
         let (namespaces, sets, pods, claims, services, policies, budgets) = tokio::try_join!(
-            self.list::<Namespace>(&filter),
-            self.list::<StatefulSet>(&filter),
-            self.list::<Pod>(&filter),
+            self.list::<Namespace>(&ours),
+            self.list::<StatefulSet>(&ours),
+            self.list::<Pod>(&ours),
             self.metadata_list::<PersistentVolumeClaim>(&filter, ObjectKind::Volume),
-            self.metadata_list::<Service>(&filter, ObjectKind::Part),
+            self.list::<Service>(&asked),
             self.metadata_list::<NetworkPolicy>(&filter, ObjectKind::Part),
             self.metadata_list::<PodDisruptionBudget>(&filter, ObjectKind::Part),
         )?;
+        let instance = self.instance.to_string();
+        let (services, others): (Vec<_>, Vec<_>) = services.into_iter().partition(|s| s.labels().get(LABEL_INSTANCE) == Some(&instance));
         let pods: HashMap<NodeKey, Pod> = pods.into_iter().filter_map(|pod| Some((node_key(&labels_of(&pod)?)?, pod))).collect();
         let mut objects: Vec<Object> = namespaces.iter().filter_map(|ns| object(ObjectKind::Network, ns, None)).collect();
         objects.extend(sets.iter().filter_map(|set| {
             let pod = labels_of(set).and_then(|labels| node_key(&labels)).and_then(|key| pods.get(&key));
             object(ObjectKind::Node, set, Some(set_state(set, pod)))
         }));
-        for parts in [claims, services, policies, budgets] {
+        objects.extend(services.iter().filter_map(|service| object(ObjectKind::Part, service, None)));
+        for parts in [claims, policies, budgets] {
             objects.extend(parts);
         }
-        Ok(Observation { objects })
+        Ok(Observation { objects, taken: Taken { networks: Vec::new(), ports: others.into_iter().flat_map(node_ports).collect() } })
     }
 
-    async fn list<K>(&self, filter: &Filter) -> Result<Vec<K>>
+    async fn list<K>(&self, params: &ListParams) -> Result<Vec<K>>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         let call = self.server.all::<K>()?;
-        let list = self.server.call(CALL, call.list(&filter.params())).await;
+        let list = self.server.call(CALL, call.list(params)).await;
         Ok(list.map_err(|f| f.into_error(&format!("list {}", K::plural(&()))))?.items)
     }
 
@@ -92,6 +101,13 @@ impl KubernetesAgent {
         let list = list.map_err(|f| f.into_error(&format!("list {}", K::plural(&()))))?;
         Ok(list.items.iter().filter_map(|item| object(kind, item, None)).collect())
     }
+}
+
+/// The ports that a service has on every machine.
+fn node_ports(service: Service) -> Vec<u16> {
+    let Some(spec) = service.spec else { return Vec::new() };
+    let ports = spec.ports.unwrap_or_default().into_iter().filter_map(|p| p.node_port).chain(spec.health_check_node_port);
+    ports.filter_map(|port| u16::try_from(port).ok()).filter(|port| *port != 0).collect()
 }
 
 fn node_key(labels: &Labels) -> Option<NodeKey> {

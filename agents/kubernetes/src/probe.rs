@@ -1,15 +1,15 @@
 //! What the cluster says of itself.
 
 use crate::{KubernetesAgent, server::CALL};
-use chainpool_agent::{Error, LABEL_INSTANCE, Machine, PlatformKind, Probe, Result, SwarmRole};
+use chainpool_agent::{Error, Machine, PlatformKind, Probe, Result, SwarmRole};
 use http::{HeaderMap, Request, header::DATE};
 use http_body_util::BodyExt;
 use k8s_openapi::{
-    api::core::v1::{Namespace, Node, Pod, Service},
+    api::core::v1::{Namespace, Node},
     apimachinery::pkg::{api::resource::Quantity, version::Info},
 };
 use kube::{ResourceExt, api::ListParams, client::Body};
-use std::{collections::BTreeSet, time::SystemTime};
+use std::time::SystemTime;
 use time::{OffsetDateTime, PrimitiveDateTime, macros::format_description};
 
 /// Its uid is the cluster's lasting identity: nobody can make this namespace anew.
@@ -45,10 +45,7 @@ impl KubernetesAgent {
             memory_bytes: machines.iter().map(|m| m.memory_bytes).sum(),
             disk: None,
             skew_ms,
-            running: self.running().await?,
-            taken: Vec::new(),
             machines,
-            taken_ports: self.taken_ports().await?,
         })
     }
 
@@ -72,26 +69,6 @@ impl KubernetesAgent {
         let version = serde_json::from_slice(&body.to_bytes())
             .map_err(|e| Error::Refused(format!("{}: what answers there is no Kubernetes API server ({e})", self.server.address())))?;
         Ok((version, skew))
-    }
-
-    async fn running(&self) -> Result<u32> {
-        let api = self.server.all::<Pod>()?;
-        let params = ListParams::default().fields("status.phase=Running");
-        let list = self.server.call(CALL, api.list_metadata(&params)).await.map_err(|f| f.into_error("list its pods"))?;
-        Ok(u32::try_from(list.items.len()).unwrap_or(u32::MAX))
-    }
-
-    /// Ports that services of others have on every machine.
-    async fn taken_ports(&self) -> Result<BTreeSet<u16>> {
-        let api = self.server.all::<Service>()?;
-        let others = ListParams::default().labels(&format!("{LABEL_INSTANCE}!={}", self.instance));
-        let list = self.server.call(CALL, api.list(&others)).await.map_err(|f| f.into_error("list its services"))?;
-        let specs = list.items.into_iter().filter_map(|service| service.spec);
-        let ports = specs.flat_map(|spec| {
-            let health = spec.health_check_node_port;
-            spec.ports.unwrap_or_default().into_iter().filter_map(|p| p.node_port).chain(health).collect::<Vec<_>>()
-        });
-        Ok(ports.filter_map(|port| u16::try_from(port).ok()).filter(|port| *port != 0).collect())
     }
 }
 

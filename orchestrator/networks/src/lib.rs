@@ -4,16 +4,21 @@
 //! the same values in, the same values out. Only `probe` and `prove` speak to nodes, through [`Nodes`] and nothing else.
 
 mod cometbft;
+mod fabric;
 mod nodes;
+mod parameters;
+mod process;
 mod registry;
+mod stuck;
 
 pub use nodes::{Nodes, NodesError};
 pub use registry::{Registry, TypeUnknown};
+pub use stuck::Stuck;
 
 use async_trait::async_trait;
 use chainpool_agent::{Audience, ClusterSpec, LogConfig, NetworkSpec, NodeName, Observation, Protocol, Secret};
 use chainpool_api as api;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A kind of blockchain network.
 #[async_trait]
@@ -21,14 +26,40 @@ pub trait NetworkType: Send + Sync {
     /// What people see of it: parameters, presets, images.
     fn describe(&self) -> api::NetworkType;
 
+    /// The preset that a name means: `default` is the type's first where none of its own is called so.
+    fn preset(&self, name: &str) -> String {
+        let presets = self.describe().presets;
+        let first = presets.first().filter(|_| name == "default" && presets.iter().all(|preset| preset.name != name));
+        first.map_or_else(|| name.to_owned(), |preset| preset.name.clone())
+    }
+
     /// Checks parameters and fills in the preset's and the defaults; the result holds every parameter.
     fn settle(&self, preset: &str, given: &serde_json::Map<String, serde_json::Value>) -> Result<serde_json::Value, ParameterErrors>;
+
+    /// The version line and the consensus of a network of these settled parameters, where a type has more than one.
+    fn line(&self, _parameters: &serde_json::Value) -> Line {
+        let api::NetworkType { version, consensus, .. } = self.describe();
+        Line { version, consensus }
+    }
 
     /// What these settled parameters need of a host.
     fn layout(&self, parameters: &serde_json::Value) -> Layout;
 
     /// Makes the whole spec of one generation. All keys come from the seed, so that the same input gives the same bytes.
     fn render(&self, order: &Order, seed: &Seed) -> ClusterSpec;
+
+    /// Changes the spec of a network that runs, by its [amendable](api::Parameter::amendable) parameters alone. Pure. Nodes that the
+    /// change does not touch stay as they are to the byte; the phases of [`ClusterSpec::boot`] lead from the old spec to the new one,
+    /// and may be gone through again. New keys come from the seed. A value that cannot be reached from the present one is refused by
+    /// the parameter's name.
+    fn amend(&self, _spec: &ClusterSpec, _change: &Amendment, _seed: &Seed) -> Result<ClusterSpec, ParameterErrors> {
+        let why = format!("nothing of a {} network can be changed while it runs; make another", self.describe().name);
+        Err(ParameterErrors(BTreeMap::from([("parameters".to_owned(), why)])))
+    }
+
+    /// Performs the action of [`Boot::Init`](chainpool_agent::Boot::Init) of this name once, as far as the nodes let it by now.
+    /// What is done already counts as done.
+    async fn init(&self, nodes: &Nodes, action: &str) -> Result<(), InitError>;
 
     /// Asks the nodes for what they know. Evidence, never a verdict; a node that does not answer is evidence too.
     async fn probe(&self, nodes: &Nodes, observed: &Observation) -> api::Evidence;
@@ -50,6 +81,15 @@ pub type Seed = Secret<[u8; 32]>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join("; "))]
 pub struct ParameterErrors(pub BTreeMap<String, String>);
+
+/// What a network runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The ledger software's version line.
+    pub version: String,
+    /// How its nodes agree.
+    pub consensus: String,
+}
 
 /// What a network needs of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,12 +124,23 @@ pub struct Order {
     pub network: NetworkSpec,
     /// The ports that were given to it, one for each need of the layout.
     pub ports: BTreeMap<PortNeed, u16>,
+    /// Where users will reach the nodes: certificates name these addresses.
+    pub reach: Reach,
     /// Image references by role, instead of the type's own.
     pub images: BTreeMap<String, Vec<String>>,
     /// How nodes log.
     pub log: LogConfig,
     /// How much nodes tell.
     pub log_level: api::LogLevel,
+}
+
+/// How a network that runs is to be changed.
+#[derive(Debug, Clone)]
+pub struct Amendment {
+    /// As for a new network of the changed parameters; its chain id and its network are the running one's.
+    pub order: Order,
+    /// Whether all certificates are to be issued anew.
+    pub renew_certificates: bool,
 }
 
 /// What was known before this evidence.
@@ -106,6 +157,8 @@ pub struct Past {
     /// When a node last began to answer that had not answered before, by whoever's doing (an engine that came back, an
     /// unpaused node). A height is not stalled before it had time to move again.
     pub returned_at: Option<api::Timestamp>,
+    /// When a node last ceased to answer that had answered before: the others may have to elect another leader.
+    pub left_at: Option<api::Timestamp>,
 }
 
 /// What evidence says, with the reason in words.
@@ -115,6 +168,23 @@ pub struct Verdict {
     pub state: api::HealthState,
     /// Why.
     pub reason: String,
+}
+
+/// Why an action did not come about yet; worth another try until the operation's deadline.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{why}")]
+pub struct InitError {
+    /// What is missing.
+    pub why: String,
+    /// Nodes that stand still and have to be started anew before that try.
+    pub restart: Vec<NodeName>,
+}
+
+impl InitError {
+    /// One that only needs time.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), restart: vec![] }
+    }
 }
 
 /// Why a proof did not come about; worth another try until the operation's deadline.
@@ -134,6 +204,11 @@ pub struct Reach {
 }
 
 impl Reach {
+    /// Every address at which a node may be reached from outside.
+    pub fn addresses(&self) -> BTreeSet<&str> {
+        self.machines.values().chain([&self.address]).map(String::as_str).collect()
+    }
+
     /// The addresses of a node that its user may know.
     pub fn endpoints(&self, node: &chainpool_agent::NodeSpec) -> Vec<api::Endpoint> {
         let of_user = |port: &&chainpool_agent::Port| port.audience == Audience::User && port.protocol == Protocol::Tcp;

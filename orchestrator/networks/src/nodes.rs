@@ -10,7 +10,7 @@ pub struct Nodes {
     pub agent: Arc<dyn Agent>,
     /// Which generation.
     pub key: ClusterKey,
-    /// Its spec; secret contents may be left out.
+    /// Its spec with its keys; the nodes' secret contents may be left out.
     pub spec: Arc<ClusterSpec>,
 }
 

@@ -1,6 +1,6 @@
 //! Which network types there are.
 
-use crate::{NetworkType, cometbft::CometBft};
+use crate::{NetworkType, cometbft::CometBft, fabric::Fabric};
 use std::sync::Arc;
 
 /// All network types by name. A new type is one new module and one line here.
@@ -19,7 +19,7 @@ pub struct TypeUnknown {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self(vec![("cometbft", Arc::new(CometBft))])
+        Self(vec![("cometbft", Arc::new(CometBft)), ("fabric", Arc::new(Fabric))])
     }
 }
 
@@ -30,6 +30,11 @@ impl Registry {
             name: name.to_owned(),
             known: self.0.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", "),
         })
+    }
+
+    /// The preset that a name means to a type; the name itself where there is no such type.
+    pub fn preset(&self, network_type: &str, name: &str) -> String {
+        self.get(network_type).map_or_else(|_| name.to_owned(), |network| network.preset(name))
     }
 
     /// All types, as people see them.

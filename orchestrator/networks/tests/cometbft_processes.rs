@@ -3,14 +3,15 @@
 //! Needs the program of version 0.38.21; `COMETBFT` names it:
 //! `COMETBFT=/path/to/cometbft cargo test -p chainpool-networks --test cometbft_processes -- --ignored`
 
-use async_trait::async_trait;
+mod local;
+
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, ClusterSpec, Error, Generation, ImageRef, Incarnation, LogConfig, LogQuery,
-    LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, Object, ObjectKind, Observation, Port, Power, Probe, Result, Scope, Secret,
-    Variable, Volumes, WakeStream,
+    ClusterId, ClusterKey, ClusterSpec, Generation, LogConfig, NetworkSpec, NodeName, NodeSpec, NodeState, Object, ObjectKind, Observation,
+    Secret, Variable,
 };
 use chainpool_api::{Evidence, HealthState, LogLevel, Timestamp};
-use chainpool_networks::{NetworkType, Nodes, Order, Past, Registry, Verdict};
+use chainpool_networks::{NetworkType, Nodes, Order, Past, Reach, Registry, Verdict};
+use local::Local;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -24,57 +25,6 @@ use std::{
 };
 
 const GENERATION: Generation = 1;
-
-/// Reaches the processes by the ports that they listen on; can do nothing else.
-struct Local {
-    ports: BTreeMap<(NodeName, String), u16>,
-}
-
-fn unsupported<T>() -> Result<T> {
-    Err(Error::Unsupported("do this: it only dials".into()))
-}
-
-#[async_trait]
-impl Agent for Local {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { subnets: false, machines: false, ports: (20_000, 29_999), concurrency: 1 }
-    }
-    async fn probe(&self) -> Result<Probe> {
-        unsupported()
-    }
-    async fn observe(&self, _: Scope) -> Result<Observation> {
-        unsupported()
-    }
-    fn watch(&self) -> WakeStream {
-        Box::pin(futures::stream::empty())
-    }
-    async fn ensure_image(&self, _: &[String]) -> Result<ImageRef> {
-        unsupported()
-    }
-    async fn ensure_network(&self, _: &ClusterKey, _: &NetworkSpec) -> Result<()> {
-        unsupported()
-    }
-    async fn ensure_node(&self, _: &ClusterKey, _: &NodeSpec, _: &ImageRef, _: &Power) -> Result<()> {
-        unsupported()
-    }
-    async fn incarnation(&self, _: &ClusterKey, _: &NodeName) -> Result<Option<Incarnation>> {
-        unsupported()
-    }
-    async fn drop_node(&self, _: &ClusterKey, _: &NodeName, _: Volumes) -> Result<()> {
-        unsupported()
-    }
-    async fn drop_cluster(&self, _: ClusterId, _: Generation) -> Result<()> {
-        unsupported()
-    }
-    async fn logs(&self, _: &ClusterKey, _: &NodeName, _: LogQuery) -> Result<LogStream> {
-        unsupported()
-    }
-    async fn dial(&self, _: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
-        let port = self.ports[&(node.clone(), port.name.clone())];
-        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map_err(|e| Error::Unreachable(e.to_string()))?;
-        Ok(Box::new(stream))
-    }
-}
 
 /// A network whose nodes are child processes. They end with it.
 struct Network {
@@ -107,6 +57,7 @@ impl Network {
             genesis_at: Timestamp::now(),
             network: NetworkSpec { subnet: None },
             ports: kind.layout(&parameters).ports.into_iter().map(|need| (need, 1)).collect(),
+            reach: Reach { address: "127.0.0.1".to_owned(), loopback: true, machines: BTreeMap::new() },
             images: BTreeMap::new(),
             log: LogConfig::default(),
             log_level: LogLevel::Info,
@@ -116,7 +67,8 @@ impl Network {
         let mut free = free.iter().map(|l| l.local_addr().expect("it is bound").port());
         let names = spec.nodes.iter().flat_map(|n| n.ports.iter().map(|p| (n.name.clone(), p.name.clone())));
         let ports: BTreeMap<_, _> = names.map(|port| (port, free.next().expect("two ports a node"))).collect();
-        let agent = Arc::new(Local { ports: ports.clone() });
+        let at = |port: &u16| ([127, 0, 0, 1], *port).into();
+        let agent = Arc::new(Local { ports: ports.iter().map(|(name, port)| (name.clone(), at(port))).collect() });
         let key = ClusterKey { cluster: ClusterId::new(), generation: GENERATION };
         let nodes = Nodes { agent, key, spec: Arc::new(spec) };
         let network = Self {
@@ -242,7 +194,7 @@ impl Network {
             hash: None,
             state: Some(state(&node.name)),
         };
-        Observation { objects: self.spec().nodes.iter().map(object).collect() }
+        Observation { objects: self.spec().nodes.iter().map(object).collect(), ..Observation::default() }
     }
 
     async fn probe(&self) -> Evidence {

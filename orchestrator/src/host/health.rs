@@ -51,9 +51,6 @@ impl Orchestrator {
             }
             Err(error) => (if before == HostState::Paused { before } else { HostState::Unreachable }, error.to_string(), None),
         };
-        if let Some(probe) = &probe {
-            self.inner.status.taken_put(row.id, probe.taken.clone(), probe.taken_ports.clone());
-        }
         self.inner.live.host_answers(row.id, state == HostState::Active, now);
         self.host_store(&row, state, reason, probe.as_ref().map(|p| info(p, now))).await?;
         if state != before {
@@ -95,6 +92,7 @@ impl Orchestrator {
     async fn host_sweep(&self, row: &HostRow, agent: &HostAgent) -> Result<()> {
         let listed_at = Timestamp::now();
         let observed = agent.agent.observe(Scope::Host).await?;
+        self.inner.status.taken_put(row.id, observed.taken);
         let read = self.store().read();
         if read.host(row.id).await?.is_none() {
             // Forgotten while it was asked: what stands there is no longer ours to drop.

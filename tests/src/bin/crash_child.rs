@@ -66,6 +66,19 @@ async fn change(orchestrator: &Orchestrator, caller: &Caller, scenario: &str) ->
             let new = api::ClusterCreate { name: Some("one".into()), ..api::ClusterCreate::default() };
             orchestrator.cluster_create(caller, api::ClusterCreate { preset: Some("single".into()), ..new }).await?.id
         }
+        "fabric" => {
+            arm();
+            let chaincodes = serde_json::json!([chainpool_tests::CHAINCODE]);
+            let new =
+                api::ClusterCreate { network_type: Some("fabric".into()), preset: Some("tiny".into()), ..api::ClusterCreate::default() };
+            let parameters = [("chaincodes".to_owned(), chaincodes)].into_iter().collect();
+            orchestrator.cluster_create(caller, api::ClusterCreate { parameters, ..new }).await?.id
+        }
+        "amend" => {
+            arm();
+            let parameters = [("organisations".to_owned(), serde_json::json!(2))].into_iter().collect();
+            orchestrator.cluster_amend(caller, "one", api::ClusterAmend { parameters, renew_certificates: false }).await?.id
+        }
         "reset" => {
             arm();
             orchestrator.cluster_reset(caller, "one", false).await?.id

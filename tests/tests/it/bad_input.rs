@@ -72,3 +72,23 @@ async fn a_bad_cluster_names_its_field_and_is_not_stored() -> Result<()> {
     ensure!(refused.status == StatusCode::PAYLOAD_TOO_LARGE, "{refused:?}");
     bed.end().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_amendment_names_its_field_and_changes_nothing() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    let before = bed.filled().await?.remove(0);
+    let address = format!("/clusters/{}/amend", before.id);
+    for (field, body) in [
+        ("parameters", json!({})),
+        ("parameters.validators", json!({"parameters": {"validators": 2}})),
+        ("parameters.colour", json!({"parameters": {"colour": 1}})),
+        ("renew_certificates", json!({"renew_certificates": true})),
+        ("size", json!({"size": 3})),
+    ] {
+        let refused = bed.api.refused(Method::POST, &address, Some(body.clone())).await?;
+        ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field), "{field} {body}: {refused:?}");
+    }
+    let after = bed.cluster(before.id).await?;
+    ensure!(after.parameters == before.parameters && after.operation_id.is_none() && after.offered, "{after:?}");
+    bed.end().await
+}

@@ -16,7 +16,9 @@ fn options(capacity: u32) -> Options {
 async fn counted(bed: &Bed, clusters: &[Cluster]) -> Result<()> {
     let mut expected: BTreeMap<&str, usize> = BTreeMap::new();
     for cluster in clusters {
-        for (kind, count) in [("container", cluster.size), ("volume", cluster.size), ("network", 1)] {
+        // A chaincode of Fabric keeps nothing.
+        let volumes = cluster.size - u32::from(cluster.network_type == "fabric");
+        for (kind, count) in [("container", cluster.size), ("volume", volumes), ("network", 1)] {
             *expected.entry(kind).or_default() += usize::try_from(count)?;
         }
         for (_, labels) in bed.engine.containers_of(cluster.id).await? {
@@ -52,6 +54,42 @@ async fn create_survives_a_kill_at_every_point() -> Result<()> {
     swept("create", 1, deleted, async |_, clusters| {
         ensure!(clusters.len() <= 1, "{clusters:?}");
         Ok(())
+    })
+    .await
+}
+
+/// The boot of a Fabric network: joins and a chaincode's deployment may each have happened.
+#[tokio::test(flavor = "multi_thread")]
+async fn fabric_survives_a_kill_at_every_point() -> Result<()> {
+    swept("fabric", 1, deleted, async |_, clusters| {
+        ensure!(clusters.len() <= 1, "{clusters:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// A Fabric network that gets a second organisation. An operation is ended by the next start, so that the network has grown
+/// wherever its amendment was accepted. A sample of the points: each needs a network of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn amend_survives_kills() -> Result<()> {
+    let options = options(1);
+    let bed = Bed::start(options.clone()).await?;
+    let prepare = async |bed: &Bed| -> Result<()> {
+        deleted(bed).await?;
+        let create: Operation = bed.api.post("/clusters", json!({"name": "one", "network_type": "fabric", "preset": "tiny"})).await?;
+        bed.done(&create).await.map(drop)
+    };
+    sweep("amend", (1..).step_by(4), bed, &options, prepare, async |bed, clusters| {
+        let [cluster] = clusters else { bail!("{clusters:?}") };
+        let accepted: Page<Operation> = bed.api.get("/operations?kind=cluster_amend&limit=1").await?;
+        let grown = accepted.items.first().is_some_and(|amend| amend.cluster_id == Some(cluster.id));
+        ensure!(cluster.size == if grown { 3 } else { 2 }, "{cluster:?}");
+        let listed = bed.engine.containers_of(cluster.id).await?;
+        ensure!(listed.len() == usize::try_from(cluster.size)?, "{listed:?}");
+        let volumes = bed.engine.volumes_of(cluster.id).await?;
+        ensure!(volumes.len() == listed.len(), "{volumes:?}");
+        let prove: Operation = bed.api.ask("/clusters/one/prove").await?;
+        bed.done(&prove).await.map(drop)
     })
     .await
 }

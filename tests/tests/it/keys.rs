@@ -1,7 +1,7 @@
 //! Nothing is shared between two clusters, and no key comes twice.
 
 use anyhow::{Result, ensure};
-use chainpool_api::{Lease, Operation};
+use chainpool_api::Lease;
 use chainpool_tests::{Bed, Options};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -23,9 +23,7 @@ async fn no_identity_and_no_chain_id_comes_twice() -> Result<()> {
             leases.push(lease);
         }
         for lease in leases {
-            let ended: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
-            let reset: Operation = bed.api.get(&format!("/operations/{}", ended.operation_id.expect("a release wipes"))).await?;
-            bed.done(&reset).await?;
+            bed.released(&lease).await?;
         }
     }
     bed.end().await

@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{Agent, ClusterId, ClusterKey, NodeName, Object, ObjectKind, Scope, Volumes};
-use chainpool_api::{Cluster, HealthState, Host, Lease, Operation, Page};
+use chainpool_api::{Cluster, HealthState, Host, Operation, Page};
 use chainpool_tests::{Bed, Options, TestBed};
 use std::{
     collections::BTreeSet,
@@ -75,9 +75,7 @@ pub(crate) async fn life(place: &TestBed, seen: Duration) -> Result<BTreeSet<Str
     bed.cluster_when(held.id, "healthy again", is_healthy).await?;
     read_back(&bundle, 1, "tenant", "first").await?;
 
-    let released: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
-    let reset: Operation = bed.api.get(&format!("/operations/{}", released.operation_id.context("a release wipes")?)).await?;
-    bed.done(&reset).await?;
+    bed.released(&lease).await?;
     let fresh = bed.cluster(held.id).await?;
     ensure!(fresh.generation == held.generation + 1 && fresh.chain_id != held.chain_id, "{fresh:?}");
     let left = agent.observe(Scope::Cluster(key.cluster)).await?;

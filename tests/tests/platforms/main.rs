@@ -1,8 +1,14 @@
 //! Pools on platforms that span machines. Needs their test beds: make test-platforms.
 
 mod crash;
+mod fabric;
+#[path = "../it/holder.rs"]
+mod holder;
 mod life;
 mod outages;
+#[path = "../it/passes.rs"]
+mod passes;
+mod steady;
 #[path = "../it/support.rs"]
 mod support;
 #[path = "../it/sweep.rs"]
@@ -23,6 +29,16 @@ async fn a_pool_lives_on_a_swarm() -> Result<()> {
     let machines = life::life(&place, SEEN_BY_TASKS).await?;
     ensure!(machines.len() == 3, "four nodes are spread over three machines: {machines:?}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fabric_network_lives_on_a_swarm() -> Result<()> {
+    fabric::life(&TestBed::swarm().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fabric_network_lives_on_kubernetes() -> Result<()> {
+    fabric::life(&TestBed::kubernetes().await?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,6 +63,11 @@ async fn a_pool_on_kubernetes_loses_pods_its_server_and_a_namespace() -> Result<
     let place = TestBed::kubernetes().await?;
     place.must_be_ours()?;
     outages::server(&place).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_on_kubernetes_at_rest_is_listed_by_full_passes_alone() -> Result<()> {
+    steady::rest(&TestBed::kubernetes().await?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

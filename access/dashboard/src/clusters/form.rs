@@ -2,7 +2,7 @@
 
 use crate::{
     error::Outcome,
-    form::{Form, typed},
+    form::{Form, Reader, typed},
     page::{self, Frame, see_other},
     session::Visit,
     state::App,
@@ -12,6 +12,7 @@ use axum::{extract::State, response::IntoResponse};
 use chainpool_api as api;
 use chainpool_orchestrator::Error;
 use http::StatusCode;
+use serde_json::{Map, Value};
 
 #[derive(Template)]
 #[template(path = "clusters/form.html")]
@@ -66,25 +67,8 @@ async fn draw(app: &App, visit: &Visit, form: Form) -> Outcome {
 fn read(form: &Form, types: &[api::NetworkType]) -> Result<api::ClusterCreate, Error> {
     let mut reader = form.reader();
     let labels = reader.labels("labels");
-    let mut parameters = serde_json::Map::new();
     let chosen = types.iter().find(|each| each.name == form.get("type"));
-    for parameter in chosen.map(|each| each.parameters.as_slice()).unwrap_or_default() {
-        let field = format!("parameters.{}", parameter.name);
-        let Some(text) = form.text(&field) else { continue };
-        let value = match parameter.kind {
-            api::ParameterKind::Text => serde_json::Value::from(text),
-            _ => typed(&text),
-        };
-        let fits = match parameter.kind {
-            api::ParameterKind::Integer => value.is_i64() || value.is_u64(),
-            api::ParameterKind::Boolean => value.is_boolean(),
-            api::ParameterKind::Text => value.is_string(),
-        };
-        if !fits {
-            reader.wrong(&field, format!("{} is not {}", value, parameter.kind));
-        }
-        parameters.insert(parameter.name.clone(), value);
-    }
+    let parameters = parameters(&mut reader, chosen.map(|each| each.parameters.as_slice()).unwrap_or_default());
     reader.finish(api::ClusterCreate {
         name: form.text("name"),
         host: form.text("host"),
@@ -93,6 +77,31 @@ fn read(form: &Form, types: &[api::NetworkType]) -> Result<api::ClusterCreate, E
         parameters,
         labels,
     })
+}
+
+/// The parameters that the form has a value for, read by their kind.
+pub(super) fn parameters(reader: &mut Reader, known: &[api::Parameter]) -> Map<String, Value> {
+    let mut parameters = Map::new();
+    for parameter in known {
+        let field = format!("parameters.{}", parameter.name);
+        let Some(text) = reader.form.text(&field) else { continue };
+        let value = match parameter.kind {
+            api::ParameterKind::Text => Value::from(text),
+            api::ParameterKind::List => text.split([',', ' ']).filter(|entry| !entry.is_empty()).map(str::to_owned).collect(),
+            api::ParameterKind::Integer | api::ParameterKind::Boolean => typed(&text),
+        };
+        let fits = match parameter.kind {
+            api::ParameterKind::Integer => value.is_i64() || value.is_u64(),
+            api::ParameterKind::Boolean => value.is_boolean(),
+            api::ParameterKind::Text => value.is_string(),
+            api::ParameterKind::List => value.is_array(),
+        };
+        if !fits {
+            reader.wrong(&field, format!("{} is not {}", value, parameter.kind));
+        }
+        parameters.insert(parameter.name.clone(), value);
+    }
+    parameters
 }
 
 #[cfg(test)]

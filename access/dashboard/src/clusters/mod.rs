@@ -1,6 +1,7 @@
 //! Clusters: the list, and one cluster with its evidence.
 
 mod action;
+mod amend;
 mod form;
 mod graph;
 
@@ -34,6 +35,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/clusters/{cluster}/logs", get(logs::show))
         .route("/clusters/{cluster}/logs/download", get(logs::download))
         .route("/clusters/{cluster}/logs/stream", get(logs::stream))
+        .route("/clusters/{cluster}/amend", get(amend::edit).post(amend::amend))
         .route("/clusters/{cluster}/maintenance", post(action::maintenance))
         .route("/clusters/{cluster}/{action}", get(action::plan).post(action::run))
 }
@@ -85,6 +87,7 @@ pub(crate) struct Head {
     pub(crate) part: &'static str,
     operates: bool,
     holds: bool,
+    amendable: bool,
 }
 
 impl Head {
@@ -92,7 +95,10 @@ impl Head {
     pub(crate) async fn read(app: &App, visit: &Visit, cluster: &str, part: &'static str) -> Result<Self, chainpool_orchestrator::Error> {
         let cluster = app.orchestrator.cluster_show(&visit.caller, cluster).await?;
         let holds = cluster.holder.as_deref() == Some(visit.caller.account.as_str());
-        Ok(Self { cluster, part, operates: visit.operates(), holds })
+        let types = app.orchestrator.network_types();
+        let kind = types.iter().find(|kind| kind.name == cluster.network_type);
+        let amendable = visit.operates() && kind.is_some_and(|kind| kind.certificates || !amend::amendable(kind).is_empty());
+        Ok(Self { cluster, part, operates: visit.operates(), holds, amendable })
     }
 
     /// The frame of a page of this cluster.
@@ -104,6 +110,12 @@ impl Head {
     /// Whether the caller may take the bundle.
     pub(crate) fn bundle(&self) -> Option<uuid::Uuid> {
         self.cluster.lease_id.filter(|_| self.holds || self.operates)
+    }
+
+    /// Why it cannot be amended now, empty when it can; absent where its type or the caller's role does not allow it at all.
+    pub(crate) fn amend(&self) -> Option<String> {
+        // It needs what a proof needs: a network that is ready and left alone.
+        self.amendable.then(|| ClusterAction::Prove.blocked(&self.cluster))
     }
 
     /// The buttons that the caller's role has: action and why it cannot be used now.
@@ -199,7 +211,7 @@ mod tests {
     use crate::rendered::{frame, keeps_the_rules};
 
     fn page(cluster: api::Cluster) -> String {
-        let head = Head { cluster, part: "nodes", operates: true, holds: false };
+        let head = Head { cluster, part: "nodes", operates: true, holds: false, amendable: true };
         let graph = Graph::of(&head.cluster);
         let frame = frame(api::Role::Operator);
         ClusterPage { frame, head, operation: None, recent: Vec::new(), graph, strip: None, changes: Vec::new(), lease: None }

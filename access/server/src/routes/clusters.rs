@@ -9,7 +9,9 @@ use crate::{
     state::Server,
 };
 use axum::{Json, body::Body, extract::State, response::Response};
-use chainpool_api::{Cluster, ClusterCreate, ClusterFilter, ClusterUpdate, HealthChange, Operation, Page, Problem, Role, Timestamp};
+use chainpool_api::{
+    Cluster, ClusterAmend, ClusterCreate, ClusterFilter, ClusterUpdate, HealthChange, Operation, Page, Problem, Role, Timestamp,
+};
 use chainpool_orchestrator::{Caller, LogQuery};
 use futures::StreamExt;
 use http::{HeaderValue, header};
@@ -218,6 +220,28 @@ pub(crate) async fn cluster_reset(
     Query(query): Query<ForceQuery>,
 ) -> Answer<Response> {
     Ok(accepted(&server.orchestrator.cluster_reset(&caller, &cluster, query.force).await?))
+}
+
+/// Amends a cluster.
+///
+/// Changes it while it runs and commits: what its network type lets grow, or all certificates. Asked for again, it goes on with what
+/// an earlier try did not bring to its end.
+#[utoipa::path(
+    post, path = "/api/v1/clusters/{cluster}/amend", tag = "clusters", request_body = ClusterAmend,
+    params(("cluster" = String, Path, description = "Its name or id.")),
+    responses(
+        (status = 202, description = "The operation. `Location` names it.", body = Operation),
+        (status = 400, description = "Its type does not let these parameters change while it runs.", body = Problem),
+        (status = 403, description = "Only operators and admins amend clusters.", body = Problem),
+        (status = 409, description = "Another operation is under way, its state does not allow it, or the host has no room.", body = Problem),
+    )
+)]
+pub(crate) async fn cluster_amend(
+    State(server): State<Server>,
+    Path(cluster): Path<String>,
+    Asked { caller, body }: Asked<ClusterAmend>,
+) -> Answer<Response> {
+    Ok(accepted(&server.orchestrator.cluster_amend(&caller, &cluster, body).await?))
 }
 
 /// Proves a cluster.

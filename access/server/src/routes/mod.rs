@@ -33,6 +33,7 @@ pub(crate) fn all() -> OpenApiRouter<Server> {
         .routes(routes!(clusters::cluster_restart))
         .routes(routes!(clusters::cluster_reset))
         .routes(routes!(clusters::cluster_prove))
+        .routes(routes!(clusters::cluster_amend))
         .routes(routes!(clusters::cluster_health))
         .routes(routes!(clusters::cluster_logs))
         .routes(routes!(leases::lease_list, leases::lease_apply))

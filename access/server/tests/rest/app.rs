@@ -173,7 +173,7 @@ impl Platform for Barren {
 #[async_trait]
 impl Agent for Barren {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8 }
+        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8, queues: false }
     }
 
     async fn probe(&self) -> Result<Probe> {
@@ -190,10 +190,7 @@ impl Agent for Barren {
             memory_bytes: 64 << 30,
             disk: Some((800, 1000)),
             skew_ms: Some(0),
-            running: 0,
-            taken: Vec::new(),
             machines: Vec::new(),
-            taken_ports: std::collections::BTreeSet::new(),
         })
     }
 

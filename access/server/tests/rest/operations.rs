@@ -2,7 +2,7 @@
 
 use crate::app::{App, request};
 use axum::body::Body;
-use chainpool_api::{Operation, OperationState, Page, Role, StepState};
+use chainpool_api::{Cluster, Operation, OperationState, Page, Role, StepState};
 use futures::{Stream, StreamExt};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -136,4 +136,17 @@ async fn a_host_is_made_shown_changed_and_removed() {
     assert_eq!(changed.read::<chainpool_api::Host>(StatusCode::OK).capacity, 7);
     assert_eq!(app.call(&app.admin, Method::DELETE, "/api/v1/hosts/h1", None).await.status, StatusCode::NO_CONTENT);
     app.get(&app.admin, "/api/v1/hosts/h1").await.problem(404, "host_not_found");
+}
+
+#[tokio::test]
+async fn a_cluster_is_of_the_line_that_its_parameters_name() {
+    let app = App::start().await;
+    app.host().await;
+    for (name, preset, version, consensus) in [("b", "bft", "3.1", "bft"), ("r", "raft", "2.5", "raft")] {
+        let body = json!({"name": name, "network_type": "fabric", "preset": preset});
+        let path = "/api/v1/clusters";
+        app.call(&app.admin, Method::POST, path, Some(body)).await.read::<Operation>(StatusCode::ACCEPTED);
+        let made: Cluster = app.get(&app.admin, &format!("{path}/{name}")).await.read(StatusCode::OK);
+        assert_eq!((made.version.as_str(), made.consensus.as_str()), (version, consensus));
+    }
 }

@@ -234,7 +234,13 @@ impl<'g> Stand<'g> {
 /// The same node with the hash of what it is now.
 pub(super) fn hashed(node: NodeSpec) -> NodeSpec {
     let boot = vec![Boot::Start(vec![node.name.clone()])];
-    let spec = ClusterSpec { nodes: vec![node], boot, network: NetworkSpec { subnet: None }, facts: serde_json::Value::Null };
+    let spec = ClusterSpec {
+        nodes: vec![node],
+        boot,
+        network: NetworkSpec { subnet: None },
+        facts: serde_json::Value::Null,
+        keys: BTreeMap::new(),
+    };
     spec.with_hashes().nodes.pop().expect("one node was given")
 }
 

@@ -74,7 +74,7 @@ impl SwarmAgent {
 impl Agent for SwarmAgent {
     fn capabilities(&self) -> Capabilities {
         // Ports lie below those that Linux gives to outgoing connections, as on one engine.
-        Capabilities { subnets: true, machines: true, ports: (20_000, 29_999), concurrency: 8 }
+        Capabilities { subnets: true, machines: true, ports: (20_000, 29_999), concurrency: 8, queues: false }
     }
 
     async fn probe(&self) -> Result<Probe> {

@@ -278,6 +278,10 @@ impl Manager<'_> {
                     node.name
                 ),
             },
+            // The scheduler knows of services' ports alone, and no service has this one: a task that held it is just ending.
+            Ok(None) if taken && words.contains("no suitable node") => {
+                Error::Busy(format!("node {} does not start yet: {words}", node.name))
+            }
             Ok(None) => Error::Refused(format!("the swarm would not start node {}: {words}", node.name)),
             Err(error) => error,
         }

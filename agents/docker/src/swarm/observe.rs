@@ -3,32 +3,40 @@
 use super::{
     machine::Seen,
     manager::Manager,
+    node::ports_of,
     service::LABEL_PART,
     task::{Course, Task, newest},
 };
-use crate::observe::{Filter, object};
-use bollard::models::Service;
-use chainpool_agent::{Labels, NodeState, Object, ObjectKind, Observation, Result, Scope};
-use std::collections::HashMap;
+use crate::observe::{Filter, network_object, object};
+use bollard::models::{Network, Service};
+use chainpool_agent::{Labels, NodeState, Object, ObjectKind, Observation, Result, Scope, Taken};
+use std::collections::{BTreeSet, HashMap};
 
 impl Manager<'_> {
     pub(super) async fn objects_observe(&self, scope: Scope) -> Result<Observation> {
-        let filter = match scope {
-            Scope::Host => Filter::instance(self.hands.instance),
-            Scope::Cluster(cluster) => Filter::cluster(self.hands.instance, cluster),
+        let hands = self.hands;
+        // Of a whole host, services and networks are listed without a filter: others' are in the way of ours.
+        let (filter, asked) = match scope {
+            Scope::Host => (Filter::instance(hands.instance), HashMap::new()),
+            Scope::Cluster(cluster) => (Filter::cluster(hands.instance, cluster), Filter::cluster(hands.instance, cluster).as_map()),
         };
-        let labels = filter.as_map();
         let (services, tasks, machines, networks, records, secrets) = tokio::try_join!(
-            self.services(&labels),
+            self.services(&asked),
             self.tasks(&filter),
             self.machines(),
-            self.hands.networks_list(&filter),
+            hands.networks(&asked),
             self.records(&filter),
             self.secrets(&filter),
         )?;
+        let taken = match scope {
+            Scope::Host => self.taken(&services, &networks).await?,
+            Scope::Cluster(_) => Taken::default(),
+        };
+        let networks = networks.into_iter().filter(|network| hands.owns(network.labels.as_ref()));
+        let services = services.into_iter().filter(|service| hands.owns(labels(service)));
         let away: HashMap<String, String> = machines.into_iter().filter_map(|Seen { machine, away }| Some((machine.id, away?))).collect();
-        let mut objects: Vec<Object> = services.into_iter().filter_map(|service| service_object(service, &tasks, &away)).collect();
-        objects.extend(networks);
+        let mut objects: Vec<Object> = services.filter_map(|service| service_object(service, &tasks, &away)).collect();
+        objects.extend(networks.filter_map(network_object));
         for record in records {
             let Labels { instance: _, cluster, generation, node, hash: _ } = record.labels.clone();
             objects.extend(record.volumes().into_iter().map(|(name, _)| Object {
@@ -46,8 +54,22 @@ impl Manager<'_> {
             let Labels { instance: _, cluster, generation, node, hash } = piece.labels;
             Object { kind: ObjectKind::Part, name: piece.name, id: piece.id, cluster, generation, node, hash, state: None }
         }));
-        Ok(Observation { objects })
+        Ok(Observation { objects, taken })
     }
+
+    /// What is in the way of ours: on the manager's own machine, and ports that services of others publish.
+    async fn taken(&self, services: &[Service], networks: &[Network]) -> Result<Taken> {
+        let mut taken = self.hands.taken(&self.hands.containers(&HashMap::new()).await?, networks).await;
+        let (ours, others): (Vec<_>, Vec<_>) = services.iter().partition(|service| self.hands.owns(labels(service)));
+        let published = |services: Vec<&Service>| services.into_iter().filter_map(|s| s.spec.clone()).flat_map(ports_of).collect();
+        let ours: BTreeSet<u16> = published(ours);
+        taken.ports = taken.ports.difference(&ours).copied().chain(published(others)).collect();
+        Ok(taken)
+    }
+}
+
+fn labels(service: &Service) -> Option<&HashMap<String, String>> {
+    service.spec.as_ref()?.labels.as_ref()
 }
 
 fn service_object(service: Service, tasks: &[Task], away: &HashMap<String, String>) -> Option<Object> {

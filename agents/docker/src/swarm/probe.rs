@@ -1,8 +1,7 @@
 //! What the swarm says of itself, and where its images are.
 
-use super::{manager::Manager, node::ports_of};
-use chainpool_agent::{Error, ImageRef, LABEL_INSTANCE, Machine, PlatformKind, Probe, Result};
-use std::collections::{BTreeSet, HashMap};
+use super::manager::Manager;
+use chainpool_agent::{Error, ImageRef, Machine, PlatformKind, Probe, Result};
 
 impl Manager<'_> {
     pub(super) async fn swarm_probe(&self) -> Result<Probe> {
@@ -13,7 +12,6 @@ impl Manager<'_> {
             return Err(Error::Refused(format!("the swarm of {} has no ID: Chainpool needs one to tell swarms apart", probe.name)));
         };
         let machines: Vec<Machine> = self.machines().await?.into_iter().map(|seen| seen.machine).collect();
-        let taken_ports = self.taken_ports(&probe.taken_ports).await?;
         Ok(Probe {
             kind: PlatformKind::Swarm,
             engine_id,
@@ -22,21 +20,8 @@ impl Manager<'_> {
             // One manager's disk says nothing of the others'.
             disk: None,
             machines,
-            taken_ports,
             ..probe
         })
-    }
-
-    /// Ports published by services that are not ours, beside those that the manager's own machine shows.
-    async fn taken_ports(&self, of_manager: &BTreeSet<u16>) -> Result<BTreeSet<u16>> {
-        let instance = self.hands.instance.to_string();
-        let (mut ours, mut others) = (BTreeSet::new(), BTreeSet::new());
-        for spec in self.services(&HashMap::new()).await?.into_iter().filter_map(|s| s.spec) {
-            let is_ours = spec.labels.as_ref().and_then(|l| l.get(LABEL_INSTANCE)) == Some(&instance);
-            if is_ours { &mut ours } else { &mut others }.extend(ports_of(spec));
-        }
-        others.extend(of_manager.difference(&ours));
-        Ok(others)
     }
 
     /// Finds the first candidate that every engine which we can speak to has, the same content under the same name; else

@@ -11,7 +11,7 @@ mod render;
 mod rpc;
 mod verdict;
 
-use crate::{BundleParts, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach, Seed, Verdict};
+use crate::{BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach, Seed, Verdict};
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, Observation};
 use chainpool_api as api;
@@ -32,6 +32,7 @@ impl NetworkType for CometBft {
             consensus: "bft".to_owned(),
             parameters: parameters::parameters(),
             presets: parameters::presets(),
+            certificates: false,
             images: BTreeMap::from([(render::ROLE.to_owned(), render::images())]),
         }
     }
@@ -46,6 +47,10 @@ impl NetworkType for CometBft {
 
     fn render(&self, order: &Order, seed: &Seed) -> ClusterSpec {
         render::render(&settled(&order.parameters), order, seed)
+    }
+
+    async fn init(&self, _: &Nodes, action: &str) -> Result<(), InitError> {
+        Err(InitError::new(format!("cometbft has no action {action:?}")))
     }
 
     async fn probe(&self, nodes: &Nodes, observed: &Observation) -> api::Evidence {

@@ -1,7 +1,10 @@
 //! What a user may choose of a `CometBFT` network.
 
-use crate::ParameterErrors;
-use chainpool_api::{Parameter, ParameterKind, Preset};
+use crate::{
+    ParameterErrors,
+    parameters::{self, boolean, number},
+};
+use chainpool_api::{Parameter, Preset};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, time::Duration};
@@ -43,25 +46,10 @@ impl Parameters {
 /// The parameters as people see them; also the bounds that [`settle`] checks.
 pub(super) fn parameters() -> Vec<Parameter> {
     let Parameters { validators, block_interval_ms, empty_blocks, empty_block_interval_s } = Parameters::default();
-    let number = |name: &str, about: &str, default: u32, min: i64, max: i64| Parameter {
-        name: name.to_owned(),
-        about: about.to_owned(),
-        kind: ParameterKind::Integer,
-        default: json!(default),
-        min: Some(min),
-        max: Some(max),
-    };
     vec![
         number("validators", "How many validators; it commits while more than two thirds take part.", validators.into(), 1, 16),
         number("block_interval_ms", "Milliseconds from one block to the next while transactions wait.", block_interval_ms, 100, 60_000),
-        Parameter {
-            name: "empty_blocks".to_owned(),
-            about: "Make blocks while no transaction waits; without them a resting height is no evidence.".to_owned(),
-            kind: ParameterKind::Boolean,
-            default: json!(empty_blocks),
-            min: None,
-            max: None,
-        },
+        boolean("empty_blocks", "Make blocks while no transaction waits; without them a resting height is no evidence.", empty_blocks),
         number(
             "empty_block_interval_s",
             "Seconds from one empty block to the next, on top of the block interval; 0: no longer than other blocks.",
@@ -87,49 +75,15 @@ pub(super) fn presets() -> Vec<Preset> {
 
 /// Puts what was given on top of the preset and checks it, all fields at once.
 pub(super) fn settle(preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
-    let presets = presets();
-    let parameters = parameters();
-    let mut errors = BTreeMap::new();
-    let found = presets.iter().find(|p| p.name == preset);
-    let mut settled = found.map_or_else(|| json!({}), |preset| preset.parameters.clone());
-    if found.is_none() {
-        let known = listed(presets.iter().map(|p| &p.name));
-        errors.insert("preset".to_owned(), format!("{preset:?} is not known; use one of: {known}"));
-    }
-    for (name, value) in given {
-        let unknown = || format!("is not a parameter of cometbft; there are: {}", listed(parameters.iter().map(|p| &p.name)));
-        let parameter = parameters.iter().find(|p| &p.name == name).ok_or_else(unknown);
-        let checked = parameter.and_then(|parameter| check(parameter, value));
-        match checked {
-            Ok(()) => settled[name] = value.clone(),
-            Err(why) => {
-                errors.insert(name.clone(), why);
-            }
-        }
-    }
-    if errors.is_empty() { Ok(settled) } else { Err(ParameterErrors(errors)) }
-}
-
-fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
-    names.map(String::as_str).collect::<Vec<_>>().join(", ")
-}
-
-/// Says what is wrong with a value, and what would do.
-fn check(parameter: &Parameter, value: &Value) -> Result<(), String> {
-    let (fits, wanted) = match (parameter.kind, parameter.min, parameter.max) {
-        (ParameterKind::Integer, Some(min), Some(max)) => {
-            (value.as_i64().is_some_and(|n| (min..=max).contains(&n)), format!("a whole number from {min} to {max}"))
-        }
-        (ParameterKind::Boolean, ..) => (value.is_boolean(), "true or false".to_owned()),
-        _ => (value.is_string(), "a text".to_owned()),
-    };
-    if fits { Ok(()) } else { Err(format!("must be {wanted}, not {value}")) }
+    parameters::settle("cometbft", &parameters(), &presets(), preset, given, |_, _| Ok(()), |_| BTreeMap::new())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parameters::check;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn given(value: &Value) -> Map<String, Value> {
         value.as_object().expect("an object").clone()

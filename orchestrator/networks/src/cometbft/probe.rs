@@ -8,7 +8,7 @@ use super::{
     keys::Identity,
     rpc::{Blockchain, NetInfo, Rpc, RpcError, Status, Validators},
 };
-use crate::Nodes;
+use crate::{Nodes, process::word};
 use chainpool_agent::{NodeName, NodeState, Observation};
 use chainpool_api::{Evidence, NodeEvidence};
 use futures::future::join_all;
@@ -61,18 +61,6 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     evidence.agree = compare(&mut evidence.nodes, &mut answers).await;
     evidence.power = power(&facts, &mut answers).await;
     evidence
-}
-
-/// The platform's word on a process.
-fn word(state: &NodeState) -> String {
-    match state {
-        NodeState::Created => "created".to_owned(),
-        NodeState::Running => "running".to_owned(),
-        NodeState::Paused => "paused".to_owned(),
-        NodeState::Exited(code) => format!("exited {code}"),
-        NodeState::Changing(how) => how.clone(),
-        NodeState::Absent => "absent".to_owned(),
-    }
 }
 
 /// The first questions to one node. An answer from another ledger or node is none: ports may have been taken over.

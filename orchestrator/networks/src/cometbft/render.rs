@@ -71,7 +71,8 @@ pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> Clu
         })
         .collect();
     let facts = Facts { chain_id: order.chain_id.clone(), parameters: parameters.clone(), genesis, validators };
-    ClusterSpec { nodes, boot: vec![Boot::Start(names)], network: order.network.clone(), facts: facts.write() }.with_hashes()
+    let boot = vec![Boot::Start(names)];
+    ClusterSpec { nodes, boot, network: order.network.clone(), facts: facts.write(), keys: BTreeMap::new() }.with_hashes()
 }
 
 /// `v0`, `v1` …

@@ -15,6 +15,7 @@ fn order(parameters: &Parameters) -> Order {
         genesis_at: Timestamp(1_795_000_000_123),
         network: NetworkSpec { subnet: Some("10.213.0.64/26".parse().expect("a subnet")) },
         ports: layout(parameters).ports.into_iter().zip(20000..).collect(),
+        reach: Reach { address: "192.0.2.7".to_owned(), loopback: false, machines: BTreeMap::new() },
         images: BTreeMap::new(),
         log: LogConfig::default(),
         log_level: LogLevel::Info,

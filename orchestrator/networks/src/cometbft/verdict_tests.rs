@@ -23,6 +23,7 @@ fn node(word: &str) -> NodeEvidence {
         block_at: None,
         peers: answers.then_some(if word == "alone" { 0 } else { 3 }),
         catching_up: answers.then_some(word == "behind"),
+        ..NodeEvidence::default()
     }
 }
 
@@ -36,6 +37,7 @@ fn seen(words: &[&str]) -> Evidence {
         agree: (answering > 1).then_some(true),
         power: (answering > 0).then_some((connected.max(1), count(words.iter()))),
         nodes,
+        ..Evidence::default()
     }
 }
 

@@ -54,6 +54,7 @@ fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
         consensus: "bft".into(),
         size: 4,
         parameters: Json(serde_json::Value::Null),
+        made_with: None,
         labels: "{}".into(),
         state: Word(ClusterState::Ready),
         generation: 1,

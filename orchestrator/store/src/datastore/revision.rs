@@ -53,6 +53,32 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Tx {
+    /// Stores the amended spec of a generation in place of the one before, with the images that stay. It is sealed with the same key, so
+    /// that whoever reads meanwhile can open either.
+    pub async fn revision_replace(
+        &mut self,
+        master: &Key,
+        cluster: Uuid,
+        generation: u32,
+        (spec, images): (ClusterSpec, BTreeMap<String, ImageRef>),
+    ) -> Result<()> {
+        let (id, purpose) = ((cluster, i64::from(generation)), purpose(cluster, generation));
+        let stored = data_key::Entity::find_by_id(id).one(&self.0).await?;
+        let key = stored.ok_or_else(|| Error::Key(format!("there is no key for {purpose}")))?;
+        let SealedSpec { public, secrets } = spec.seal();
+        let clear = Secret::new(serde_json::to_vec(&secrets).expect("plain bytes"));
+        let sealed = master.unwrap(&purpose, &key.wrapped)?.seal(&purpose, clear.expose())?;
+        revision::Entity::update_many()
+            .col_expr(revision::Column::Spec, Expr::value(Json(public)))
+            .col_expr(revision::Column::Sealed, Expr::value(sealed))
+            .col_expr(revision::Column::Images, Expr::value(Json(images)))
+            .filter(revision::Column::ClusterId.eq(cluster))
+            .filter(revision::Column::Generation.eq(id.1))
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+
     /// Stores the spec of a new generation.
     pub async fn revision_insert(&mut self, cluster: Uuid, generation: u32, spec: ClusterSpec, now: Timestamp) -> Result<()> {
         let purpose = purpose(cluster, generation);

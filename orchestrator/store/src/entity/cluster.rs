@@ -20,6 +20,8 @@ pub struct Model {
     pub consensus: String,
     pub size: i64,
     pub parameters: Json<serde_json::Value>,
+    /// The parameters that it was made with, where an amendment has changed them; its next generation has them again.
+    pub made_with: Option<Json<serde_json::Value>>,
     pub labels: String,
     pub state: Word<api::ClusterState>,
     pub generation: i64,

@@ -11,6 +11,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(Script { name: "m0001_begin", sql: include_str!("m0001_begin.sql") }),
             Box::new(Script { name: "m0002_machines", sql: include_str!("m0002_machines.sql") }),
+            Box::new(Script { name: "m0003_amend", sql: include_str!("m0003_amend.sql") }),
         ]
     }
 }

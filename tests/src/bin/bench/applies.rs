@@ -193,6 +193,7 @@ fn cluster(host: &HostRow, place: usize, now: Timestamp) -> ClusterRow {
         consensus: "bft".to_owned(),
         size: 4,
         parameters: Json(json!({"validators": 4, "block_interval_ms": 1000, "empty_blocks": true})),
+        made_with: None,
         labels: "{}".to_owned(),
         state: Word(api::ClusterState::Ready),
         generation: 1,

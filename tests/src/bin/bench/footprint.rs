@@ -25,7 +25,7 @@ pub(crate) async fn measure(mut pool: Pool, binary: &Path) -> Result<(Pool, Vec<
         pool = pool.restart().await?;
         starts.push(pool.server.serving_after.as_secs_f64());
     }
-    let count = pool.all_offered().await?;
+    let count = pool.all_offered().await?.len();
     let mut idle = 0.0_f64;
     for _ in 0..WATCHED {
         sleep(Duration::from_secs(1)).await;

@@ -3,6 +3,7 @@
 //! The requests are those of a Chainpool-made container with other names and ports; the files are rendered before the
 //! clock runs.
 
+use crate::heights::Heights;
 use anyhow::{Context, Result};
 use bollard::{
     Docker, body_full,
@@ -17,19 +18,17 @@ use bollard::{
 };
 use chainpool_agent::{ClusterSpec, NetworkSpec, NodeSpec, Secret};
 use chainpool_api::{Cluster, Timestamp};
-use chainpool_networks::{Order, Registry};
+use chainpool_networks::{Order, Reach, Registry};
 use chainpool_tests::Engine;
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
-use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    time::{Duration, Instant},
+    time::Instant,
 };
 use tar::{Builder, EntryType, Header};
-use tokio::{sync::OnceCell, time::sleep};
+use tokio::sync::OnceCell;
 
 const LABEL: &str = "chainpool.bench";
-const MOUNT: &str = "/cometbft";
 const FIRST_PORT: u16 = 31_500;
 /// What the engine carries best; MEASURED: two starts a core.
 const AT_ONCE: usize = 4;
@@ -37,8 +36,11 @@ const AT_ONCE: usize = 4;
 /// Hands on the engine.
 pub(crate) struct Hand {
     docker: Docker,
-    http: reqwest::Client,
+    heights: Heights,
     mark: String,
+    /// What Chainpool made: its type and settled parameters, and its containers.
+    network_type: String,
+    parameters: serde_json::Value,
     prototypes: Vec<ContainerInspectResponse>,
 }
 
@@ -58,18 +60,35 @@ impl Hand {
             let name = Engine::container(cluster, &node.name);
             prototypes.push(engine.docker().inspect_container(&name, None::<InspectContainerOptions>).await?);
         }
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(1)).build()?;
-        Ok(Self { docker: engine.docker().clone(), http, mark: format!("bench-{}", std::process::id()), prototypes })
+        Ok(Self {
+            docker: engine.docker().clone(),
+            heights: Heights::new()?,
+            mark: format!("bench-{}", std::process::id()),
+            network_type: cluster.network_type.clone(),
+            parameters: cluster.parameters.clone(),
+            prototypes,
+        })
     }
 
-    /// One network with its nodes in parallel: seconds until all have started, and until all have the first block.
+    /// One network with its nodes in parallel: seconds until all have started.
+    pub(crate) async fn started(&self) -> Result<f64> {
+        let begun = Instant::now();
+        self.start(&self.plan(0)?).await?;
+        Ok(begun.elapsed().as_secs_f64())
+    }
+
+    async fn start(&self, plan: &Plan) -> Result<()> {
+        self.network(plan).await?;
+        try_join_all((0..plan.spec.nodes.len()).map(|place| self.node(plan, place))).await.map(drop)
+    }
+
+    /// One network of validators with its nodes in parallel: seconds until all have started, and until all have the first block.
     pub(crate) async fn one(&self) -> Result<(f64, f64)> {
         let plan = self.plan(0)?;
         let begun = Instant::now();
-        self.network(&plan).await?;
-        try_join_all((0..plan.spec.nodes.len()).map(|place| self.node(&plan, place))).await?;
+        self.start(&plan).await?;
         let started = begun.elapsed().as_secs_f64();
-        self.first_blocks(&plan.ports).await?;
+        self.heights.all_above(&addresses(&plan.ports), 0).await?;
         Ok((started, begun.elapsed().as_secs_f64()))
     }
 
@@ -89,16 +108,15 @@ impl Hand {
             .await?;
         let started = begun.elapsed().as_secs_f64();
         let ports: Vec<u16> = plans.iter().flat_map(|plan| plan.ports.clone()).collect();
-        self.first_blocks(&ports).await?;
+        self.heights.all_above(&addresses(&ports), 0).await?;
         Ok((started, begun.elapsed().as_secs_f64()))
     }
 
     fn plan(&self, place: u8) -> Result<Plan> {
-        let network = Registry::default().get("cometbft")?;
-        let given = json!({"validators": self.prototypes.len()});
-        let parameters = network.settle("default", given.as_object().context("an object")?)?;
+        let network = Registry::default().get(&self.network_type)?;
+        let parameters = self.parameters.clone();
         let needs = network.layout(&parameters).ports;
-        let ports: Vec<u16> = (FIRST_PORT + u16::from(place) * 4..).take(needs.len()).collect();
+        let ports: Vec<u16> = (FIRST_PORT + u16::from(place) * u16::try_from(needs.len())?..).take(needs.len()).collect();
         let subnet = format!("10.214.{}.0/26", 16 + place);
         let order = Order {
             parameters,
@@ -106,6 +124,7 @@ impl Hand {
             genesis_at: Timestamp::now(),
             network: NetworkSpec { subnet: Some(subnet.parse()?) },
             ports: needs.into_iter().zip(ports.iter().copied()).collect(),
+            reach: Reach { address: "127.0.0.1".to_owned(), loopback: true, machines: BTreeMap::new() },
             images: BTreeMap::new(),
             log: chainpool_agent::LogConfig::default(),
             log_level: chainpool_api::LogLevel::Info,
@@ -129,17 +148,19 @@ impl Hand {
     }
 
     async fn node(&self, plan: &Plan, place: usize) -> Result<()> {
-        let (node, port) = (&plan.spec.nodes[place], plan.ports[place]);
+        let node = &plan.spec.nodes[place];
         let name = format!("{}-{}", plan.network, node.name);
-        let body = self.body(plan, place, &name, port)?;
+        let body = self.body(plan, place, &name)?;
         let made = self.docker.create_container(Some(CreateContainerOptionsBuilder::new().name(&name).build()), body).await?;
-        let options = UploadToContainerOptionsBuilder::new().path(MOUNT).build();
-        self.docker.upload_to_container(&made.id, Some(options), body_full(packed(node)?.into())).await?;
+        if let Some(volume) = node.volumes.first() {
+            let options = UploadToContainerOptionsBuilder::new().path(&volume.path).build();
+            self.docker.upload_to_container(&made.id, Some(options), body_full(packed(node, &volume.path)?.into())).await?;
+        }
         self.docker.start_container(&made.id, None::<StartContainerOptions>).await?;
         Ok(())
     }
 
-    fn body(&self, plan: &Plan, place: usize, name: &str, port: u16) -> Result<ContainerCreateBody> {
+    fn body(&self, plan: &Plan, place: usize, name: &str) -> Result<ContainerCreateBody> {
         let prototype = self.prototypes[place].clone();
         let config = prototype.config.context("a container has its configuration")?;
         let mut host = prototype.host_config.context("a container has its host configuration")?;
@@ -147,8 +168,10 @@ impl Hand {
         for mount in host.mounts.iter_mut().flatten() {
             mount.source = Some(name.to_owned());
         }
-        for bindings in host.port_bindings.iter_mut().flatten() {
-            *bindings.1 = Some(vec![PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(port.to_string()) }]);
+        for (inside, bindings) in host.port_bindings.iter_mut().flatten() {
+            let port = plan.spec.nodes[place].ports.iter().find(|port| *inside == format!("{}/tcp", port.inside));
+            let published = port.and_then(|port| port.published).context("a bound port is published")?;
+            *bindings = Some(vec![PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(published.to_string()) }]);
         }
         let endpoint = EndpointSettings { aliases: config.hostname.clone().map(|alias| vec![alias]), ..EndpointSettings::default() };
         Ok(ContainerCreateBody {
@@ -166,24 +189,6 @@ impl Hand {
             networking_config: Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(plan.network.clone(), endpoint)])) }),
             ..ContainerCreateBody::default()
         })
-    }
-
-    async fn first_blocks(&self, ports: &[u16]) -> Result<()> {
-        let until = Instant::now() + Duration::from_mins(2);
-        try_join_all(ports.iter().map(async |port| {
-            while self.height(*port).await.unwrap_or(0) < 1 {
-                anyhow::ensure!(Instant::now() < until, "port {port} has no block");
-                sleep(Duration::from_millis(20)).await;
-            }
-            Ok(())
-        }))
-        .await?;
-        Ok(())
-    }
-
-    async fn height(&self, port: u16) -> Result<u64> {
-        let status: Value = self.http.get(format!("http://127.0.0.1:{port}/status")).send().await?.json().await?;
-        Ok(status["result"]["sync_info"]["latest_block_height"].as_str().context("a height")?.parse()?)
     }
 
     /// Removes what was made.
@@ -210,8 +215,12 @@ impl Hand {
     }
 }
 
+fn addresses(ports: &[u16]) -> Vec<String> {
+    ports.iter().map(|port| format!("127.0.0.1:{port}")).collect()
+}
+
 /// A node's files as a tar for its volume.
-fn packed(node: &NodeSpec) -> Result<Vec<u8>> {
+fn packed(node: &NodeSpec, mount: &str) -> Result<Vec<u8>> {
     let mut tar = Builder::new(Vec::new());
     let mut folders = BTreeSet::new();
     let header = |kind: EntryType, size: usize, mode: u32, owner: (u32, u32)| -> Result<Header> {
@@ -224,7 +233,7 @@ fn packed(node: &NodeSpec) -> Result<Vec<u8>> {
         Ok(header)
     };
     for file in &node.files {
-        let name = file.path.strip_prefix(MOUNT).context("all lies below the volume")?.trim_start_matches('/');
+        let name = file.path.strip_prefix(mount).context("all lies below the volume")?.trim_start_matches('/');
         for (end, _) in name.match_indices('/') {
             if folders.insert(name[..end].to_owned()) {
                 tar.append_data(&mut header(EntryType::Directory, 0, 0o755, file.owner)?, &name[..end], std::io::empty())?;

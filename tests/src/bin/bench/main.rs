@@ -5,14 +5,20 @@
 
 mod applies;
 mod clients;
+mod fabric;
 mod faults;
 mod footprint;
 mod hand;
+mod heights;
+mod kubernetes;
 mod machine;
 mod networks;
+mod platforms;
 mod pool;
 mod report;
+mod samples;
 mod server;
+mod swarm;
 
 use anyhow::Result;
 use clap::Parser;
@@ -33,8 +39,8 @@ struct Args {
     /// A README whose table is written anew
     #[arg(long)]
     readme: Option<PathBuf>,
-    /// Only these measures: apply, one, faults, ten
-    #[arg(long, value_delimiter = ',', value_parser = ["apply", "one", "faults", "ten"])]
+    /// Only these measures: apply, one, fabric, faults, ten, swarm, kubernetes
+    #[arg(long, value_delimiter = ',', value_parser = ["apply", "one", "fabric", "faults", "ten", "swarm", "kubernetes"])]
     only: Vec<String>,
     /// Serves a data folder for the measure of apply
     #[arg(long, hide = true)]
@@ -69,8 +75,14 @@ async fn measure(args: &Args) -> (Vec<Row>, Result<()>) {
         if wanted(args, "apply") {
             tell(&mut rows, "apply", applies::measure().await?);
         }
-        if ["one", "faults", "ten"].iter().any(|name| wanted(args, name)) {
+        if ["one", "fabric", "faults", "ten"].iter().any(|name| wanted(args, name)) {
             on_engine(args, &mut rows).await?;
+        }
+        if wanted(args, "swarm") {
+            tell(&mut rows, "swarm", platforms::on_swarm(&args.binary).await?);
+        }
+        if wanted(args, "kubernetes") {
+            tell(&mut rows, "kubernetes", platforms::on_kubernetes(&args.binary).await?);
         }
         Ok(())
     }
@@ -93,6 +105,9 @@ async fn with_pool(args: &Args, rows: &mut Vec<Row>, pool: Pool, hand: &Hand) ->
     let early = async {
         if wanted(args, "one") {
             tell(rows, "one", networks::one(&pool, hand).await?);
+        }
+        if wanted(args, "fabric") {
+            tell(rows, "fabric", fabric::measure(&pool).await?);
         }
         if wanted(args, "faults") {
             tell(rows, "faults", faults::measure(&pool).await?);

@@ -34,7 +34,7 @@ pub(crate) async fn ten(pool: &Pool, hand: &Hand) -> Result<Vec<Row>> {
     let (started, first) = hand.many(10).await?;
     hand.clear().await?;
     let ours = pool.host("fillup").await?;
-    let count = pool.all_offered().await?;
+    let count = pool.all_offered().await?.len();
     ensure!(count == 10, "the fillup made {count} clusters");
     Ok(vec![
         Row::new("ten networks by one fillup, to the last ready", ours, "s").note("each with its proving transaction"),

@@ -29,33 +29,48 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A server on a fresh data folder, with the engine as its host.
+    /// A server on a fresh data folder, with this machine's engine as its host.
     pub(crate) async fn open(binary: &Path) -> Result<Self> {
-        let folder = TempDir::new()?;
-        let server = Server::start(binary, &folder.path().join("data")).await?;
         let address = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
-        let engine = Engine::at(&address).await?;
         let host = json!({
             "name": "h1", "address": address, "bind": "127.0.0.1", "public_address": "127.0.0.1", "capacity": 10, "autofill": false,
             "ports": [31_000, 31_399], "subnets": "10.214.0.0/20", "disk_floor": 0, "memory_factor": 64.0,
             "fill": [{"type": "cometbft", "preset": "default", "parameters": {"validators": 4}}],
         });
+        Self::with_host(binary, &address, host).await
+    }
+
+    /// The same with any host; `engine` is where the census looks at the end.
+    pub(crate) async fn with_host(binary: &Path, engine: &str, host: Value) -> Result<Self> {
+        let engine = Engine::at(engine).await?;
+        let folder = TempDir::new()?;
+        let server = Server::start(binary, &folder.path().join("data")).await?;
         let _: Value = server.api.post("/hosts", host).await?;
         Ok(Self { server, engine, binary: binary.to_owned(), folder })
     }
 
     /// Stops the server and starts it again on the same data.
     pub(crate) async fn restart(self) -> Result<Self> {
+        self.without(async || Ok(())).await.map(|(pool, ())| pool)
+    }
+
+    /// Does something while the server is stopped, and starts it again on the same data, whatever came of that.
+    pub(crate) async fn without<T>(self, work: impl AsyncFnOnce() -> Result<T>) -> Result<(Self, T)> {
         let Self { server, engine, binary, folder } = self;
         server.stop().await?;
+        let outcome = work().await;
         let server = Server::start(&binary, &folder.path().join("data")).await?;
-        Ok(Self { server, engine, binary, folder })
+        Ok((Self { server, engine, binary, folder }, outcome?))
     }
 
     /// Makes a cluster of four validators; gives it, and the seconds from the request until it was ready.
     pub(crate) async fn create(&self) -> Result<(Cluster, f64)> {
+        self.create_of(json!({"host": "h1", "parameters": {"validators": 4}})).await
+    }
+
+    /// Makes any cluster; gives it, and the seconds from the request until it was ready.
+    pub(crate) async fn create_of(&self, body: Value) -> Result<(Cluster, f64)> {
         let begun = Instant::now();
-        let body = json!({"host": "h1", "parameters": {"validators": 4}});
         let operation: Operation = self.server.api.post("/clusters", body).await?;
         let id = operation.cluster_id.context("a create names its cluster")?;
         let ready = self.when(id, "ready", |cluster| cluster.state == ClusterState::Ready).await?;
@@ -97,13 +112,14 @@ impl Pool {
         }
     }
 
-    /// Waits until every cluster is offered; gives their number.
-    pub(crate) async fn all_offered(&self) -> Result<usize> {
+    /// Waits until every cluster is offered; gives them with their nodes.
+    pub(crate) async fn all_offered(&self) -> Result<Vec<Cluster>> {
         let page: Page<Cluster> = self.server.api.get("/clusters?limit=500").await?;
+        let mut clusters = Vec::new();
         for cluster in &page.items {
-            self.when(cluster.id, "offered", offered).await?;
+            clusters.push(self.when(cluster.id, "offered", offered).await?);
         }
-        Ok(page.items.len())
+        Ok(clusters)
     }
 
     async fn done(&self, operation: Operation) -> Result<()> {

@@ -1,0 +1,161 @@
+//! From the spec of a network that runs to a changed one, and the way there. Pure.
+//!
+//! What the change does not touch stays as it is to the byte: a node of the same hash goes on running. Channels take new members in
+//! by updates of their configuration, which the boot's actions send; first blocks never change.
+
+use super::{
+    certificates::Office,
+    consensus::Consensus,
+    facts::{self, Facts},
+    organisation::{Member, Organisations},
+    parameters::{Chaincode, Parameters},
+    render::{self, COMMIT, DEPLOY, JOIN, MEMBERS},
+};
+use crate::{Amendment, Order, ParameterErrors, Seed};
+use chainpool_agent::{Boot, ClusterSpec, NodeSpec, SpecHash};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is left to those who want something else.
+const ANOTHER: &str = "make another network";
+
+/// Changes a spec.
+pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, parameters: &Parameters, seed: &Seed) -> Result<ClusterSpec, ParameterErrors> {
+    let Amendment { order, renew_certificates: renew } = change;
+    let foreign = |why: &str| ParameterErrors([("parameters".to_owned(), format!("{why}: {ANOTHER}"))].into());
+    let old = Facts::read(spec).map_err(|e| foreign(&format!("its stored spec cannot be read ({e})")))?;
+    check(&old.parameters, parameters, *renew)?;
+    let loaded = Organisations::load(spec, &old, &order.chain_id);
+    let mut organisations = loaded.ok_or_else(|| foreign("the keys of its authorities were not kept when it was made"))?;
+    let office = Office::new(seed, order.genesis_at, parameters.certificate_days);
+    if *renew {
+        organisations = organisations.renewed(&office, &order.chain_id, &order.reach);
+    }
+    let organisations = organisations.grown(&office, parameters, &order.chain_id, &order.reach);
+    let (chaincode_nodes, chaincodes) = chaincodes(spec, &old, parameters, order);
+    let mut nodes = member_nodes(spec, &organisations, parameters, change);
+    nodes.extend(chaincode_nodes);
+    let channels = parameters.channels.iter().map(|name| {
+        let present = old.channels.iter().find(|channel| &channel.name == name).cloned();
+        present.unwrap_or_else(|| render::channel(name, parameters, order, seed, &organisations))
+    });
+    let facts = render::facts(parameters, channels.collect(), chaincodes, &organisations);
+    let mut keys = spec.keys.clone();
+    keys.extend(organisations.keys());
+    let network = order.network.clone();
+    let amended = ClusterSpec { nodes, boot: vec![], network, facts: facts.write(), keys }.with_hashes();
+    let growth = || growth(&amended, !facts.chaincodes.is_empty());
+    let boot = match spec.boot.last() {
+        _ if *renew => rotation(spec, &organisations, parameters.consensus),
+        // Whether that change came to its end is not known here: what it left undone must not be done to all nodes at once.
+        Some(Boot::Init(last)) if last == COMMIT => [rotation(spec, &organisations, parameters.consensus), growth()].concat(),
+        _ => growth(),
+    };
+    Ok(ClusterSpec { boot, ..amended })
+}
+
+/// Whether the parameters that may change at all can change so, by name.
+fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), ParameterErrors> {
+    let Parameters { version, consensus, organisations, peers, orderers, channels, certificate_days, .. } = old;
+    let kept = |is_kept: bool| (!is_kept).then(|| format!("cannot change while the network runs; {ANOTHER}"));
+    let grows = |old: u16, new: u16| {
+        (new < old).then(|| format!("cannot go from {old} to {new} while the network runs, only up; for fewer {ANOTHER}"))
+    };
+    let renewed = (new.certificate_days != *certificate_days && !renew)
+        .then(|| format!("cannot go from {certificate_days} to {} for certificates that are there: renew them too", new.certificate_days));
+    let found = [
+        ("organisations", grows(*organisations, new.organisations)),
+        ("peers", grows(*peers, new.peers)),
+        ("version", kept(new.version == *version)),
+        ("consensus", kept(new.consensus == *consensus)),
+        ("orderers", orderers_taken_in(old, new).or_else(|| grows(*orderers, new.orderers))),
+        ("channels", channels_kept(channels, &new.channels)),
+        ("chaincodes", chaincodes_kept(old, new)),
+        ("certificate_days", renewed),
+    ];
+    let mut errors: BTreeMap<String, String> = found.into_iter().filter_map(|(name, why)| Some((name.to_owned(), why?))).collect();
+    if renew && errors.is_empty() && *new != (Parameters { certificate_days: new.certificate_days, ..old.clone() }) {
+        let why = "goes node by node through a network that else stays as it is: first the one change, then the other";
+        errors.insert("renew_certificates".to_owned(), why.to_owned());
+    }
+    if errors.is_empty() { Ok(()) } else { Err(ParameterErrors(errors)) }
+}
+
+/// BFT wants the identities of all orderers in the policy by which blocks count; an update of both at once is not made yet.
+fn orderers_taken_in(old: &Parameters, new: &Parameters) -> Option<String> {
+    (new.orderers > old.orderers && !old.consensus.takes_in()).then(|| {
+        format!("cannot go from {} to {}: by BFT no orderer can be taken in while the network runs; {ANOTHER}", old.orderers, new.orderers)
+    })
+}
+
+fn channels_kept(old: &[String], new: &[String]) -> Option<String> {
+    (!new.starts_with(old)).then(|| {
+        let present = old.join(", ");
+        format!("must begin with the channels that are there ({present}): new ones are added behind them, none can be removed; {ANOTHER}")
+    })
+}
+
+fn chaincodes_kept(old: &Parameters, new: &Parameters) -> Option<String> {
+    let kept: BTreeSet<String> = new.chaincodes().into_iter().map(|chaincode| chaincode.name).collect();
+    let gone: Vec<String> = old.chaincodes().into_iter().map(|chaincode| chaincode.name).filter(|name| !kept.contains(name)).collect();
+    (!gone.is_empty()).then(|| format!("cannot lose {}: a channel keeps a chaincode's definition for ever; {ANOTHER}", gone.join(", ")))
+}
+
+/// The nodes of orderers and peers: as they are, with new certificates, or new.
+fn member_nodes(spec: &ClusterSpec, organisations: &Organisations, parameters: &Parameters, change: &Amendment) -> Vec<NodeSpec> {
+    let Amendment { order, renew_certificates: renew } = change;
+    let members = organisations.all().flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
+    let control_ca = &organisations.control_ca.certificate;
+    let node = |(keyed, member): (_, &Member)| match spec.node(&member.name) {
+        None => render::node(parameters, order, keyed, member, control_ca),
+        Some(node) if *renew => render::recertified(&render::published(node, order), member),
+        Some(node) => render::published(node, order),
+    };
+    members.map(node).collect()
+}
+
+/// The nodes of the chaincodes and what is known of them. Another version or image is the same package: it tells where the chaincode
+/// listens, which does not change.
+fn chaincodes(spec: &ClusterSpec, old: &Facts, parameters: &Parameters, order: &Order) -> (Vec<NodeSpec>, Vec<facts::Chaincode>) {
+    let present = old.parameters.chaincodes();
+    let one = |chaincode: Chaincode| {
+        let before = present.iter().find(|before| before.name == chaincode.name);
+        let version = || chaincode.version.clone();
+        let known = old.chaincodes.iter().find(|known| known.name == chaincode.name).cloned();
+        let known = known.map_or_else(|| render::packaged(&chaincode), |known| facts::Chaincode { version: version(), ..known });
+        let node = match spec.node(&known.node) {
+            Some(node) if before.is_some_and(|before| before.image == chaincode.image) => node.clone(),
+            Some(node) => NodeSpec { images: vec![chaincode.image], hash: SpecHash(String::new()), ..node.clone() },
+            None => render::chaincode_node(order, &chaincode, &known),
+        };
+        (node, known)
+    };
+    parameters.chaincodes().into_iter().map(one).unzip()
+}
+
+/// The way to the new spec: all nodes, of which those that are there are left alone, then what makes them part of the network. What an
+/// earlier change left undone is done with it.
+fn growth(new: &ClusterSpec, has_chaincodes: bool) -> Vec<Boot> {
+    let start = Boot::Start(new.nodes.iter().map(|node| node.name.clone()).collect());
+    let actions = [JOIN, MEMBERS].into_iter().chain(has_chaincodes.then_some(DEPLOY));
+    std::iter::once(start).chain(actions.map(|action| Boot::Init(action.to_owned()))).collect()
+}
+
+/// The same for new certificates: one node of before after the other, orderers before peers. Each comes back and is seen to take part in
+/// what is committed before the next one goes. By BFT the last orderer goes first: the first one leads until it goes, and then the next
+/// one, and to give up a leader takes ten seconds.
+fn rotation(before: &ClusterSpec, organisations: &Organisations, consensus: Consensus) -> Vec<Boot> {
+    let mut orderers: Vec<&Member> = organisations.ordering.members.iter().collect();
+    if consensus == Consensus::Bft {
+        orderers.reverse();
+    }
+    let members = orderers.into_iter().chain(organisations.peers.iter().flat_map(|keyed| &keyed.members));
+    let phases = members.filter(|member| before.node(&member.name).is_some()).flat_map(|member| {
+        let node = || vec![member.name.clone()];
+        [Boot::Start(node()), Boot::Ready(node()), Boot::Init(COMMIT.to_owned())]
+    });
+    phases.collect()
+}
+
+#[cfg(test)]
+#[path = "amend_tests.rs"]
+mod tests;

@@ -1,0 +1,370 @@
+//! What a change touches, and what it must not.
+
+use super::*;
+use crate::{
+    Reach,
+    fabric::{proto::common::Block, version::Version},
+};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use chainpool_agent::{LogConfig, NetworkSpec, NodeName};
+use chainpool_api::{LogLevel, Timestamp};
+use prost::Message;
+use serde_json::json;
+use std::{fs, path::Path, process::Command};
+
+const THEN: i64 = 1_795_000_000;
+const NOW: i64 = THEN + 100 * 86_400;
+
+fn order(parameters: &Parameters, at: i64) -> Order {
+    Order {
+        parameters: json!(parameters),
+        chain_id: "cp-0123456789ab-1".to_owned(),
+        genesis_at: Timestamp(at * 1000),
+        network: NetworkSpec { subnet: None },
+        ports: render::layout(parameters).ports.into_iter().zip(20000..).collect(),
+        reach: Reach { address: "192.0.2.7".to_owned(), loopback: false, machines: BTreeMap::new() },
+        images: BTreeMap::new(),
+        log: LogConfig::default(),
+        log_level: LogLevel::Info,
+    }
+}
+
+fn rendered(parameters: &Parameters) -> ClusterSpec {
+    render::render(parameters, &order(parameters, THEN), &Seed::new([1; 32]))
+}
+
+fn changed(spec: &ClusterSpec, parameters: &Parameters, renew: bool) -> Result<ClusterSpec, ParameterErrors> {
+    let mut order = order(parameters, NOW);
+    // Nodes keep the ports that they have.
+    for (need, port) in &mut order.ports {
+        let has = spec.node(&need.node).and_then(|node| node.ports.iter().find(|port| port.name == need.port));
+        *port = has.and_then(|port| port.published).unwrap_or(*port);
+    }
+    amend(spec, &Amendment { order, renew_certificates: renew }, parameters, &Seed::new([2; 32]))
+}
+
+fn small() -> Parameters {
+    Parameters { organisations: 1, chaincodes: vec!["basic:1.0=example/basic:1".to_owned()], ..Parameters::default() }
+}
+
+fn large() -> Parameters {
+    Parameters {
+        organisations: 2,
+        peers: 2,
+        orderers: 3,
+        channels: vec!["main".to_owned(), "two".to_owned()],
+        chaincodes: vec!["other:1=example/other:1".to_owned(), "basic:1.0=example/basic:1".to_owned()],
+        ..Parameters::default()
+    }
+}
+
+fn facts(spec: &ClusterSpec) -> Facts {
+    Facts::read(spec).expect("facts")
+}
+
+fn node<'a>(spec: &'a ClusterSpec, name: &str) -> &'a NodeSpec {
+    spec.nodes.iter().find(|node| node.name.as_str() == name).expect("the node")
+}
+
+fn names<'a>(nodes: impl IntoIterator<Item = &'a NodeName>) -> Vec<&'a str> {
+    nodes.into_iter().map(NodeName::as_str).collect()
+}
+
+fn init(action: &str) -> Boot {
+    Boot::Init(action.to_owned())
+}
+
+/// Runs `openssl` in a folder; returns what it said.
+fn openssl(folder: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("openssl").args(arguments).current_dir(folder).output().expect("the program openssl");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    said
+}
+
+/// Checks a certificate against an authority, at the time of the change.
+fn verify(folder: &Path, authority: &str, certificate: &str) {
+    fs::write(folder.join("ca.pem"), authority).unwrap();
+    fs::write(folder.join("leaf.pem"), certificate).unwrap();
+    openssl(folder, &["verify", "-x509_strict", "-attime", &NOW.to_string(), "-CAfile", "ca.pem", "leaf.pem"]);
+}
+
+/// What a certificate says of itself under one option of `openssl x509`.
+fn told(folder: &Path, certificate: &str, what: &str) -> String {
+    fs::write(folder.join("leaf.pem"), certificate).unwrap();
+    openssl(folder, &["x509", "-in", "leaf.pem", "-noout", what])
+}
+
+/// The certificates of a node: enrolment, TLS.
+fn certificates(spec: &ClusterSpec, name: &str) -> [String; 2] {
+    let member = render::member(node(spec, name)).expect("its files");
+    [member.enrolment.certificate, member.tls.certificate]
+}
+
+#[test]
+fn what_is_new_is_added_and_the_rest_stays_to_the_byte() {
+    let old = rendered(&small());
+    let new = changed(&old, &large(), false).unwrap();
+    for before in &old.nodes {
+        assert_eq!(new.node(&before.name), Some(before), "{}", before.name);
+    }
+    let added = ["orderer1", "orderer2", "peer1-org1", "peer0-org2", "peer1-org2", "cc-other"];
+    let Boot::Start(started) = &new.boot[0] else { panic!("{:?}", new.boot) };
+    assert_eq!(names(started), names(new.nodes.iter().map(|node| &node.name)), "what is there is left alone");
+    assert_eq!(new.boot[1..], [init("channels"), init("members"), init("chaincodes")]);
+    assert_eq!(new.nodes.len(), old.nodes.len() + added.len());
+    let whole = rendered(&large());
+    assert_eq!(new.nodes.iter().map(|node| &node.name).collect::<Vec<_>>(), whole.nodes.iter().map(|node| &node.name).collect::<Vec<_>>());
+    for name in &added[..5] {
+        assert_eq!(node(&new, name).env, node(&whole, name).env, "{name}");
+        assert_eq!(node(&new, name).ports, node(&whole, name).ports, "{name}");
+    }
+
+    let (before, after) = (facts(&old), facts(&new));
+    assert_eq!(after.parameters, large());
+    assert_eq!(after.channels[0], before.channels[0]);
+    let block = Block::decode(&BASE64.decode(&after.channels[1].genesis).unwrap()[..]).unwrap();
+    let text = String::from_utf8_lossy(&block.data.unwrap().data[0]).into_owned();
+    for name in ["orderer0", "orderer2", "Org1MSP", "Org2MSP"] {
+        assert!(text.contains(name), "the new channel does not know {name}");
+    }
+    assert_eq!(names(&after.organisations[0].nodes), ["peer0-org1", "peer1-org1"]);
+    assert_eq!((&after.organisations[0].admin, &after.control), (&before.organisations[0].admin, &before.control));
+    assert_eq!(after.chaincodes.iter().find(|c| c.name == "basic"), before.chaincodes.first());
+    for (name, key) in &old.keys {
+        assert_eq!(new.keys.get(name), Some(key), "{name}");
+    }
+    assert!(new.keys.contains_key("org2/admin") && new.keys.contains_key("org2/tlsca"));
+}
+
+#[test]
+fn members_that_join_later_hold_against_the_authorities_of_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = rendered(&small());
+    let new = changed(&old, &large(), false).unwrap();
+    let (before, after) = (facts(&old), facts(&new));
+    let of = [("orderer2", &before.ordering), ("peer1-org1", &before.organisations[0]), ("peer1-org2", &after.organisations[1])];
+    for (name, organisation) in of {
+        let [enrolment, tls] = certificates(&new, name);
+        verify(folder.path(), &organisation.ca, &enrolment);
+        verify(folder.path(), &organisation.tls_ca, &tls);
+    }
+    assert!(before.organisations.iter().all(|known| known.ca != after.organisations[1].ca));
+}
+
+#[test]
+fn the_same_change_once_more_does_what_was_left_undone() {
+    let new = changed(&rendered(&small()), &large(), false).unwrap();
+    let again = changed(&new, &large(), false).unwrap();
+    assert_eq!((&again.nodes, &again.facts, &again.keys), (&new.nodes, &new.facts, &new.keys));
+    assert_eq!(again.boot, new.boot);
+}
+
+#[test]
+fn a_node_whose_port_was_taken_is_made_on_another() {
+    let old = rendered(&small());
+    // As for a new network: here that is another port for each node behind the first.
+    let change = Amendment { order: order(&large(), NOW), renew_certificates: false };
+    let new = amend(&old, &change, &large(), &Seed::new([2; 32])).unwrap();
+    let (before, after) = (node(&old, "peer0-org1"), node(&new, "peer0-org1"));
+    assert!(before.ports[0].published != after.ports[0].published && before.hash != after.hash);
+    assert_eq!(NodeSpec { ports: before.ports.clone(), hash: before.hash.clone(), ..after.clone() }, *before);
+    assert_eq!(node(&old, "orderer0"), node(&new, "orderer0"));
+}
+
+#[test]
+fn a_chaincode_is_upgraded_on_its_node() {
+    let old = rendered(&small());
+    let with = |text: &str| Parameters { chaincodes: vec![text.to_owned()], ..small() };
+    let known = |spec: &ClusterSpec| facts(spec).chaincodes[0].clone();
+    let image = changed(&old, &with("basic:1.0=example/basic:2"), false).unwrap();
+    assert_eq!((known(&image), node(&image, "cc-basic").images.join(" ")), (known(&old), "example/basic:2".to_owned()));
+    assert_ne!(node(&image, "cc-basic").hash, node(&old, "cc-basic").hash);
+    assert_eq!(node(&image, "cc-basic").env, node(&old, "cc-basic").env);
+
+    let version = changed(&old, &with("basic:2.0=example/basic:1"), false).unwrap();
+    assert_eq!(known(&version), super::facts::Chaincode { version: "2.0".to_owned(), ..known(&old) });
+    assert_eq!(node(&version, "cc-basic"), node(&old, "cc-basic"));
+}
+
+#[test]
+fn renewed_certificates_are_for_the_same_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = rendered(&Parameters { orderers: 3, ..small() });
+    let parameters = Parameters { certificate_days: 30, orderers: 3, ..small() };
+    let new = changed(&old, &parameters, true).unwrap();
+    let order = ["orderer0", "orderer1", "orderer2", "peer0-org1"];
+    let phases = order.iter().flat_map(|name| {
+        let only = || vec![node(&old, name).name.clone()];
+        [Boot::Start(only()), Boot::Ready(only()), init("commit")]
+    });
+    let phases: Vec<Boot> = phases.collect();
+    assert_eq!(new.boot, phases);
+    // It may have been given up half-way: the next change goes on with it node by node, before it makes what is new.
+    let next = changed(&new, &Parameters { peers: 2, ..parameters.clone() }, false).unwrap();
+    let (first, then) = next.boot.split_at(phases.len());
+    assert_eq!(first, phases);
+    assert!(matches!(&then[0], Boot::Start(all) if all.len() == next.nodes.len()), "{then:?}");
+    assert_eq!(then[1..], [init("channels"), init("members"), init("chaincodes")]);
+    assert_eq!(node(&new, "cc-basic"), node(&old, "cc-basic"));
+    assert_eq!(new.keys, old.keys);
+    let (before, after) = (facts(&old), facts(&new));
+    assert_eq!((&after.channels, &after.chaincodes, &after.control_ca), (&before.channels, &before.chaincodes, &before.control_ca));
+
+    let mut pairs = vec![(before.control, after.control, before.control_ca)];
+    for (before, after) in [(before.ordering, after.ordering), (before.organisations[0].clone(), after.organisations[0].clone())] {
+        assert_eq!((&before.ca, &before.tls_ca, &before.nodes), (&after.ca, &after.tls_ca, &after.nodes));
+        for node in &before.nodes {
+            let [enrolment, tls] = certificates(&old, node.as_str());
+            let [new_enrolment, new_tls] = certificates(&new, node.as_str());
+            pairs.extend([(enrolment, new_enrolment, before.ca.clone()), (tls, new_tls, before.tls_ca.clone())]);
+        }
+        pairs.extend([(before.admin, after.admin, before.ca.clone()), (before.user, after.user, before.ca)]);
+    }
+    assert_eq!(pairs.len(), 1 + 3 * 2 + 2 + 2 + 2);
+    for (before, after, authority) in pairs {
+        verify(folder.path(), &authority, &after);
+        for what in ["-pubkey", "-subject", "-issuer"] {
+            assert_eq!(told(folder.path(), &before, what), told(folder.path(), &after, what));
+        }
+        assert_ne!(told(folder.path(), &before, "-serial"), told(folder.path(), &after, "-serial"));
+        fs::write(folder.path().join("leaf.pem"), &after).unwrap();
+        let ends = (NOW + 30 * 86_400 + 1).to_string();
+        let late = ["verify", "-attime", &ends, "-CAfile", "ca.pem", "leaf.pem"];
+        let late = Command::new("openssl").args(late).current_dir(folder.path()).output().unwrap();
+        assert!(!late.status.success(), "it lives longer than asked for");
+    }
+    // Of a node nothing else changes.
+    for (before, after) in old.nodes.iter().zip(&new.nodes).filter(|(before, _)| order.contains(&before.name.as_str())) {
+        let differing = before.files.iter().zip(&after.files).filter(|(a, b)| a != b);
+        assert_eq!(differing.map(|(a, _)| a.path.rsplit('/').next().unwrap()).collect::<Vec<_>>(), ["cert.pem", "server.crt"]);
+        assert_ne!(before.hash, after.hash);
+        let bare = |node: &NodeSpec| NodeSpec { files: vec![], hash: SpecHash(String::new()), ..node.clone() };
+        assert_eq!(bare(before), bare(after));
+    }
+}
+
+#[test]
+fn renewed_certificates_name_the_addresses_of_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = rendered(&small());
+    let mut order = order(&small(), NOW);
+    order.reach.address = "198.51.100.9".to_owned();
+    let change = Amendment { order, renew_certificates: true };
+    let new = amend(&old, &change, &small(), &Seed::new([2; 32])).unwrap();
+    let [_, tls] = certificates(&new, "peer0-org1");
+    fs::write(folder.path().join("leaf.pem"), tls).unwrap();
+    let names = openssl(folder.path(), &["x509", "-in", "leaf.pem", "-noout", "-ext", "subjectAltName"]);
+    assert!(names.contains("198.51.100.9") && !names.contains("192.0.2.7"), "{names}");
+}
+
+#[test]
+fn what_cannot_change_is_refused_by_its_name() {
+    let old = rendered(&large());
+    let cases: [(Parameters, bool, &str, &str); 9] = [
+        (
+            Parameters { organisations: 1, ..large() },
+            false,
+            "organisations",
+            "cannot go from 2 to 1 while the network runs, only up; for fewer make another network",
+        ),
+        (
+            Parameters { peers: 1, ..large() },
+            false,
+            "peers",
+            "cannot go from 2 to 1 while the network runs, only up; for fewer make another network",
+        ),
+        (
+            Parameters { orderers: 1, ..large() },
+            false,
+            "orderers",
+            "cannot go from 3 to 1 while the network runs, only up; for fewer make another network",
+        ),
+        (
+            Parameters { channels: vec!["main".to_owned()], ..large() },
+            false,
+            "channels",
+            "must begin with the channels that are there (main, two): new ones are added behind them, none can be removed; make another network",
+        ),
+        (
+            Parameters { channels: vec!["two".to_owned(), "main".to_owned()], ..large() },
+            false,
+            "channels",
+            "must begin with the channels that are there (main, two): new ones are added behind them, none can be removed; make another network",
+        ),
+        (
+            Parameters { chaincodes: vec!["basic:1.0=example/basic:1".to_owned()], ..large() },
+            false,
+            "chaincodes",
+            "cannot lose other: a channel keeps a chaincode's definition for ever; make another network",
+        ),
+        (
+            Parameters { certificate_days: 90, ..large() },
+            false,
+            "certificate_days",
+            "cannot go from 365 to 90 for certificates that are there: renew them too",
+        ),
+        (
+            Parameters { peers: 3, ..large() },
+            true,
+            "renew_certificates",
+            "goes node by node through a network that else stays as it is: first the one change, then the other",
+        ),
+        (
+            Parameters { peers: 1, certificate_days: 90, ..large() },
+            true,
+            "peers",
+            "cannot go from 2 to 1 while the network runs, only up; for fewer make another network",
+        ),
+    ];
+    for (parameters, renew, name, why) in cases {
+        let errors = changed(&old, &parameters, renew).expect_err("must be refused");
+        assert_eq!(errors.0, BTreeMap::from([(name.to_owned(), why.to_owned())]));
+    }
+}
+
+fn bft() -> Parameters {
+    Parameters { version: Version::V3_1, consensus: Consensus::Bft, orderers: 4, ..Parameters::default() }
+}
+
+#[test]
+fn a_bft_network_keeps_its_orderers_and_grows_otherwise() {
+    let old = rendered(&bft());
+    let refused = |parameters: &Parameters| changed(&old, parameters, false).expect_err("must be refused").0;
+    let only = |name: &str, why: &str| BTreeMap::from([(name.to_owned(), why.to_owned())]);
+    let why = "cannot go from 4 to 5: by BFT no orderer can be taken in while the network runs; make another network";
+    assert_eq!(refused(&Parameters { orderers: 5, ..bft() }), only("orderers", why));
+    let why = "cannot change while the network runs; make another network";
+    assert_eq!(refused(&Parameters { version: Version::V2_5, ..bft() }), only("version", why));
+    assert_eq!(refused(&Parameters { consensus: Consensus::Raft, ..bft() }), only("consensus", why));
+
+    let larger = Parameters { organisations: 3, peers: 2, channels: vec!["main".to_owned(), "two".to_owned()], ..bft() };
+    let new = changed(&old, &larger, false).unwrap();
+    assert_eq!(new.boot[1..], [init("channels"), init("members")]);
+    assert_eq!(node(&new, "peer0-org3").images, ["hyperledger/fabric-peer:3.1.5"]);
+    for before in &old.nodes {
+        assert_eq!(new.node(&before.name), Some(before), "{}", before.name);
+    }
+    let renewed = changed(&old, &bft(), true).unwrap();
+    let started = renewed.boot.iter().filter_map(|phase| if let Boot::Start(names) = phase { Some(names) } else { None }).flatten();
+    assert_eq!(names(started), ["orderer3", "orderer2", "orderer1", "orderer0", "peer0-org1", "peer0-org2"], "the leader goes last");
+    assert_eq!(facts(&renewed).channels, facts(&old).channels);
+}
+
+#[test]
+fn a_network_of_before_there_was_a_choice_grows_as_it_was() {
+    let mut old = rendered(&small());
+    let stored = old.facts["parameters"].as_object_mut().expect("an object");
+    assert!(stored.remove("version").is_some() && stored.remove("consensus").is_some());
+    let new = changed(&old, &large(), false).unwrap();
+    assert_eq!(node(&new, "orderer2").images, node(&old, "orderer0").images);
+    assert_eq!(new.node(&old.nodes[0].name), Some(&old.nodes[0]));
+}
+
+#[test]
+fn without_the_keys_of_its_authorities_a_network_stays_as_it_is() {
+    let mut old = rendered(&small());
+    old.keys.remove("org1/ca");
+    let errors = changed(&old, &large(), false).expect_err("must be refused");
+    assert_eq!(errors.0["parameters"], "the keys of its authorities were not kept when it was made: make another network");
+}

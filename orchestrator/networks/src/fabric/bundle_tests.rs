@@ -1,0 +1,100 @@
+//! What a user is given.
+
+use super::*;
+use crate::{
+    Order, Seed,
+    fabric::{
+        parameters::Parameters,
+        render::{layout, render},
+    },
+};
+use chainpool_agent::{LogConfig, NetworkSpec};
+use chainpool_api::{LogLevel, Timestamp};
+use std::{fs, process::Command};
+
+fn reach(address: &str) -> Reach {
+    Reach { address: address.to_owned(), loopback: false, machines: BTreeMap::new() }
+}
+
+fn bundled(parameters: &Parameters, address: &str) -> BundleParts {
+    let order = Order {
+        parameters: json!(parameters),
+        chain_id: "cp-0123456789ab-1".to_owned(),
+        genesis_at: Timestamp(1_795_000_000_123),
+        network: NetworkSpec { subnet: None },
+        ports: layout(parameters).ports.into_iter().zip(20000..).collect(),
+        reach: reach(address),
+        images: BTreeMap::new(),
+        log: LogConfig::default(),
+        log_level: LogLevel::Info,
+    };
+    bundle(&render(parameters, &order, &Seed::new([7; 32])), &reach(address))
+}
+
+fn with_chaincode() -> Parameters {
+    Parameters { chaincodes: vec!["basic:1.0=registry.example/basic:1".to_owned()], ..Parameters::default() }
+}
+
+#[test]
+fn a_bundle_stays_as_it_was() {
+    let parts = bundled(&with_chaincode(), "192.0.2.7");
+    let files = parts.files.iter().filter(|(path, _)| !path.starts_with("gateway/"));
+    let shown = files.map(|(path, text)| {
+        let is_key = text.contains("PRIVATE KEY");
+        assert_eq!(is_key, path.ends_with("key.pem"), "{path}");
+        format!("==== {path}\n{}", if is_key { "(secret)\n" } else { text })
+    });
+    insta::assert_snapshot!("files", shown.collect::<String>());
+    insta::assert_json_snapshot!("nodes", parts.nodes);
+}
+
+#[test]
+fn with_a_chaincode_one_organisation_writes_and_another_reads() {
+    let parts = bundled(&with_chaincode(), "192.0.2.7");
+    let write = "npm install --silent --prefix gateway/node && node gateway/node/transact.mjs org1 submit put name satoshi";
+    assert_eq!((parts.write.as_str(), parts.read.as_str()), (write, "node gateway/node/transact.mjs org2 evaluate get name"));
+    let network: Value = serde_json::from_str(&parts.files["network.json"]).expect("json");
+    assert_eq!((&network["channel"], &network["chaincode"]), (&json!("main"), &json!("basic")));
+}
+
+#[test]
+fn without_a_chaincode_an_administrator_writes() {
+    let parts = bundled(&Parameters::default(), "192.0.2.7");
+    let write = ". org1/env && peer lifecycle chaincode approveformyorg -C main -n nothing -v $(date +%s) --sequence 1 \
+                 -o $ORDERER_ADDRESS --tls --cafile $ORDERER_CA";
+    assert_eq!((parts.write.as_str(), parts.read.as_str()), (write, ". org2/env && peer channel getinfo -c main"));
+}
+
+#[test]
+fn a_profile_names_published_addresses() {
+    let parts = bundled(&Parameters { peers: 2, ..Parameters::default() }, "fd00::5");
+    let profile: Value = serde_json::from_str(&parts.files["org2/connection.json"]).expect("json");
+    assert_eq!(profile["client"]["organization"], "org2");
+    assert_eq!(profile["organizations"]["org2"], json!({"mspid": "Org2MSP", "peers": ["peer0-org2", "peer1-org2"]}));
+    let urls: Vec<&str> = profile["peers"].as_object().expect("peers").values().filter_map(|p| p["url"].as_str()).collect();
+    assert_eq!(urls.len(), 4);
+    assert!(urls.iter().all(|url| url.starts_with("grpcs://[fd00::5]:200")), "{urls:?}");
+    assert_eq!(profile["orderers"]["orderer0"]["url"], "grpcs://[fd00::5]:20000");
+}
+
+/// Nobody but Chainpool is let at the control ports, and nobody learns the authorities' keys.
+#[test]
+fn the_keys_of_authorities_and_of_chainpool_are_in_no_bundle() {
+    let parts = bundled(&Parameters::default(), "192.0.2.7");
+    let keys: Vec<&String> = parts.files.keys().filter(|path| path.ends_with("key.pem")).collect();
+    let who = ["orderers/admin", "orderers/user", "org1/admin", "org1/user", "org2/admin", "org2/user"];
+    assert_eq!(keys, who.map(|who| format!("{who}/msp/keystore/key.pem")).iter().collect::<Vec<_>>());
+    let mut endpoints = parts.nodes.iter().flat_map(|node| &node.endpoints);
+    assert!(endpoints.all(|endpoint| endpoint.name == "grpc"));
+}
+
+#[test]
+fn the_environment_is_one_that_a_shell_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("env"), &bundled(&Parameters::default(), "192.0.2.7").files["org1/env"]).unwrap();
+    let shell = Command::new("sh")
+        .args(["-c", ". ./env && echo $CORE_PEER_ADDRESS $CORE_PEER_LOCALMSPID $ORDERER_ADDRESS"])
+        .current_dir(&folder)
+        .output();
+    assert_eq!(String::from_utf8_lossy(&shell.unwrap().stdout), "192.0.2.7:20003 Org1MSP 192.0.2.7:20000\n");
+}

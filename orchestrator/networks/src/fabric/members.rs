@@ -1,0 +1,293 @@
+//! Members of channels: what the facts name and a channel's configuration lacks is taken in by updates of it.
+//!
+//! Organisations come first, all by one update that the administrators of the present ones sign. Orderers come one by one: each has
+//! to have all blocks before it counts, and to take part before the next one comes. An orderer that follows a channel asks from time
+//! to time for new blocks, by and by less often, down to every 10 s (`orderer/common/follower`); from one orderer to two nothing is
+//! ordered until the second one has found itself in the configuration.
+//!
+//! An orderer of 2.5.0 that takes its first part in Raft stands still for ever when a block is committed while it applies the change
+//! that takes it in: `apply` waits for `WALSyncC`, which `node.run` serves, and that waits for `applyC` (`etcdraft/chain.go`,
+//! `node.go`). So transactions are held back for that moment: no block is cut for them until all orderers take part. One that
+//! stands still all the same is started anew.
+//!
+//! All that is about Raft. The orderers of a channel that is ordered otherwise are those of its first block.
+
+use super::{
+    access::Access,
+    configupdate,
+    connect::CallError,
+    consensus::Consensus,
+    facts::{Facts, Organisation},
+    genesis::{self, APPLICATION, BATCH_SIZE, BATCH_TIMEOUT, BLOCK_MAX_BYTES, BLOCK_PREFERRED_BYTES, CONSENSUS, ENDPOINTS, ORDERER, RAFT},
+    init::all,
+    metrics::{Metrics, Part, leader},
+    orderer::{configured, offer},
+    participation::Participation,
+    patience::until,
+    proto::{
+        common::Envelope,
+        configtx::{ConfigGroup, ConfigValue},
+        orderer::{BatchSize, ConsensusType, RaftMetadata},
+    },
+    render::tls_certificate,
+    words,
+};
+use crate::InitError;
+use chainpool_agent::NodeName;
+use futures::future::join_all;
+use prost::Message;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// How long an update has to be in the configuration, and how long one that was taken may take for that before it counts as lost.
+const ORDERED: Duration = Duration::from_secs(15);
+const LOST: Duration = Duration::from_secs(3);
+/// How long a new orderer has to catch up, and then to take part: until it looks again, and an election.
+const JOINS: Duration = Duration::from_secs(20);
+
+/// How transactions are held back: no block is cut within so many milliseconds, nor for fewer of them than nobody may ask for.
+const HELD_MS: u32 = 30_000;
+const HELD_MESSAGES: u32 = 1_000_000;
+
+/// The TLS certificates of the orderers.
+type Certificates = BTreeMap<NodeName, String>;
+
+/// Takes in who is missing, on every channel. Who is there already is skipped.
+pub(super) async fn members(access: &Access) -> Result<(), InitError> {
+    let certificate = |node: &NodeName| Some((node.clone(), tls_certificate(access.nodes.spec.node(node)?)?));
+    let certificates: Certificates = access.orderers().iter().filter_map(certificate).collect();
+    let certificates = &certificates;
+    let channels = access.facts.channels.iter().map(|channel| async move {
+        let name = &channel.name;
+        on_channel(access, name, certificates).await.map_err(|halt| Halt { why: halt.why.of(&format!("channel {name}")), ..halt })
+    });
+    let (whys, still): (Vec<_>, Vec<_>) =
+        join_all(channels).await.into_iter().filter_map(Result::err).map(|halt| (Err(halt.why), halt.still)).unzip();
+    let still: BTreeSet<NodeName> = still.into_iter().flatten().collect();
+    all(whys).map_err(|e| InitError { restart: still.into_iter().collect(), ..e })
+}
+
+/// Why a channel has not all its members, and the orderer that stands still.
+struct Halt {
+    why: CallError,
+    still: Option<NodeName>,
+}
+
+impl From<CallError> for Halt {
+    fn from(why: CallError) -> Self {
+        Self { why, still: None }
+    }
+}
+
+async fn on_channel(access: &Access, channel: &str, certificates: &Certificates) -> Result<(), Halt> {
+    loop {
+        let present = until(Instant::now() + ORDERED, || configured(access, channel)).await?;
+        let before = present.config.channel_group.clone().unwrap_or_default();
+        let Some(step) = next(&access.facts, certificates, &before)? else {
+            return taken_in(access, channel, &before, present.newest + 1).await;
+        };
+        match &step {
+            Step::Organisations(..) => {}
+            Step::Release(_) => taken_in(access, channel, &before, present.newest + 1).await?,
+            // The ones before must take part: with the next one more of them are needed.
+            Step::Orderer(node, _) => {
+                taken_in(access, channel, &before, present.newest + 1).await?;
+                caught_up(access, channel, node, present.newest + 1).await?;
+            }
+        }
+        perform(access, channel, certificates, &step).await?;
+    }
+}
+
+/// What is to be done next, with the configuration that it makes.
+#[derive(Debug, PartialEq)]
+enum Step {
+    Organisations(ConfigGroup),
+    Orderer(NodeName, ConfigGroup),
+    /// Blocks are cut as before.
+    Release(ConfigGroup),
+}
+
+/// The next step from a configuration to that which the facts tell. `None`: there is none left.
+fn next(facts: &Facts, certificates: &Certificates, before: &ConfigGroup) -> Result<Option<Step>, CallError> {
+    let mut after = before.clone();
+    let application = after.groups.get_mut(APPLICATION).ok_or_else(|| unreadable(APPLICATION))?;
+    let missing: Vec<&Organisation> = facts.organisations.iter().filter(|o| !application.groups.contains_key(&o.name)).collect();
+    if !missing.is_empty() {
+        application.groups.extend(missing.into_iter().map(|o| (o.name.clone(), genesis::organisation_group(o))));
+        return Ok(Some(Step::Organisations(after)));
+    }
+    let orderer = after.groups.get_mut(ORDERER).ok_or_else(|| unreadable(ORDERER))?;
+    let Some(mut raft) = raft(before)? else { return Ok(None) };
+    let is_in = |node: &NodeName| raft.consenters.iter().any(|consenter| consenter.host == node.as_str());
+    let Some(node) = facts.ordering.nodes.iter().find(|node| !is_in(node)) else {
+        if !is_held(before)? {
+            return Ok(None);
+        }
+        cut(orderer, (facts.parameters.batch_messages, BLOCK_PREFERRED_BYTES), facts.parameters.batch_timeout_ms)?;
+        return Ok(Some(Step::Release(after)));
+    };
+    let certificate = certificates.get(node).ok_or_else(|| CallError::Refused(format!("the stored spec has no certificate of {node}")))?;
+    let addresses: Vec<NodeName> = facts.ordering.nodes.iter().filter(|other| is_in(other) || *other == node).cloned().collect();
+    raft.consenters.push(genesis::consenter(node, certificate));
+    cut(orderer, (HELD_MESSAGES, BLOCK_MAX_BYTES), HELD_MS)?;
+    let consensus = orderer.values.get_mut(CONSENSUS).ok_or_else(|| unreadable(CONSENSUS))?;
+    let kind = ConsensusType::decode(&consensus.value[..]).map_err(|_| unreadable(CONSENSUS))?;
+    set(consensus, &genesis::value(&ConsensusType { metadata: raft.encode_to_vec(), ..kind }));
+    let own = orderer.groups.get_mut(&facts.ordering.name).ok_or_else(|| unreadable(&facts.ordering.name))?;
+    set(own.values.get_mut(ENDPOINTS).ok_or_else(|| unreadable(ENDPOINTS))?, &genesis::endpoints(&addresses));
+    Ok(Some(Step::Orderer(node.clone(), after)))
+}
+
+/// When blocks are cut.
+fn cut(orderer: &mut ConfigGroup, (messages, bytes): (u32, u32), milliseconds: u32) -> Result<(), CallError> {
+    set(orderer.values.get_mut(BATCH_SIZE).ok_or_else(|| unreadable(BATCH_SIZE))?, &genesis::batch_size(messages, bytes));
+    set(orderer.values.get_mut(BATCH_TIMEOUT).ok_or_else(|| unreadable(BATCH_TIMEOUT))?, &genesis::batch_timeout(milliseconds));
+    Ok(())
+}
+
+/// Whether transactions are held back. The size tells it, because proofs change the time.
+fn is_held(root: &ConfigGroup) -> Result<bool, CallError> {
+    let entry = root.groups.get(ORDERER).and_then(|orderer| orderer.values.get(BATCH_SIZE));
+    let size = entry.and_then(|entry| BatchSize::decode(&entry.value[..]).ok()).ok_or_else(|| unreadable(BATCH_SIZE))?;
+    Ok(size.max_message_count == HELD_MESSAGES)
+}
+
+/// Another content under the same rules.
+fn set(value: &mut ConfigValue, new: &ConfigValue) {
+    value.value.clone_from(&new.value);
+}
+
+/// Who orders a channel by Raft. `None`: it is ordered otherwise.
+fn raft(root: &ConfigGroup) -> Result<Option<RaftMetadata>, CallError> {
+    let entry = root.groups.get(ORDERER).and_then(|orderer| orderer.values.get(CONSENSUS));
+    let consensus = entry.and_then(|entry| ConsensusType::decode(&entry.value[..]).ok()).ok_or_else(|| unreadable(CONSENSUS))?;
+    if consensus.r#type != RAFT {
+        return Ok(None);
+    }
+    RaftMetadata::decode(&consensus.metadata[..]).map(Some).map_err(|_| unreadable(CONSENSUS))
+}
+
+/// The same by their names; none where it is ordered otherwise.
+fn raft_hosts(root: &ConfigGroup) -> Result<Vec<String>, CallError> {
+    let consenters = raft(root)?.map(|raft| raft.consenters).unwrap_or_default();
+    Ok(consenters.into_iter().map(|consenter| consenter.host).collect())
+}
+
+fn unreadable(what: &str) -> CallError {
+    CallError::Refused(format!("its configuration has no {what} that can be read"))
+}
+
+/// Has the update of a step ordered. It is made of the configuration of the moment, and made anew where it comes too late: somebody
+/// else may have changed another part.
+async fn perform(access: &Access, channel: &str, certificates: &Certificates, step: &Step) -> Result<(), CallError> {
+    until(Instant::now() + ORDERED, || async {
+        let before = root(access, channel).await?;
+        if has(&before, step)? {
+            return Ok(());
+        }
+        let Some(step) = next(&access.facts, certificates, &before)? else { return Ok(()) };
+        let envelope = update(access, channel, &before, &step)?;
+        offer(access, &consenters(access, &before)?, &envelope).await?;
+        until(Instant::now() + LOST, || async {
+            let lost = || CallError::Silent("the orderers took an update and have not ordered it".to_owned());
+            has(&root(access, channel).await?, &step)?.then_some(()).ok_or_else(lost)
+        })
+        .await
+    })
+    .await
+}
+
+async fn root(access: &Access, channel: &str) -> Result<ConfigGroup, CallError> {
+    Ok(configured(access, channel).await?.config.channel_group.unwrap_or_default())
+}
+
+/// The update of a step, signed by those whose consent it needs.
+fn update(access: &Access, channel: &str, before: &ConfigGroup, step: &Step) -> Result<Envelope, CallError> {
+    let (after, signers) = match step {
+        Step::Organisations(after) => {
+            let present = before.groups.get(APPLICATION).ok_or_else(|| unreadable(APPLICATION))?;
+            let signing = access.facts.organisations.iter().filter(|o| present.groups.contains_key(&o.name));
+            (after, signing.map(|o| access.admin(o)).collect::<Result<Vec<_>, _>>()?)
+        }
+        Step::Orderer(_, after) | Step::Release(after) => (after, vec![access.admin(&access.facts.ordering)?]),
+    };
+    let update = configupdate::update(channel, before, after);
+    let signed = update.and_then(|update| configupdate::signed(&update, &signers.iter().collect::<Vec<_>>()));
+    signed.ok_or_else(|| CallError::Refused("its configuration cannot be changed".to_owned()))
+}
+
+/// Whether a configuration has what the step brings.
+fn has(root: &ConfigGroup, step: &Step) -> Result<bool, CallError> {
+    match step {
+        Step::Orderer(node, _) => Ok(raft_hosts(root)?.iter().any(|host| host == node.as_str())),
+        Step::Release(_) => Ok(!is_held(root)?),
+        Step::Organisations(after) => {
+            let names = |root: &ConfigGroup| root.groups.get(APPLICATION).map(|group| group.groups.keys().cloned().collect::<Vec<_>>());
+            Ok(names(root) == names(after))
+        }
+    }
+}
+
+/// The orderers of a channel: those that its configuration names, or all.
+fn consenters(access: &Access, root: &ConfigGroup) -> Result<Vec<NodeName>, CallError> {
+    let hosts = raft_hosts(root)?;
+    let is_in = |node: &&NodeName| hosts.is_empty() || hosts.iter().any(|host| host == node.as_str());
+    Ok(access.orderers().iter().filter(is_in).cloned().collect())
+}
+
+/// Waits until an orderer that follows the channel has so many blocks.
+async fn caught_up(access: &Access, channel: &str, node: &NodeName, height: u64) -> Result<(), CallError> {
+    until(Instant::now() + JOINS, || async {
+        let has = Participation::connect(access, node).await?.height(channel).await?;
+        let behind = || CallError::Silent(format!("it has {has} blocks of {height}"));
+        (has >= height).then_some(()).ok_or_else(behind)
+    })
+    .await
+    .map_err(|e| e.of(node))
+}
+
+/// Waits until more than half of the orderers of a configuration take part, and those of them that answer all do: the leader counts
+/// them. Orderers that do not answer are left alone: they were lost before. If they do not, it is the one that came last that stands still.
+async fn taken_in(access: &Access, channel: &str, root: &ConfigGroup, height: u64) -> Result<(), Halt> {
+    let last = raft_hosts(root)?.pop();
+    let nodes = consenters(access, root)?;
+    let still = nodes.iter().find(|node| last.as_deref() == Some(node.as_str()));
+    let nodes: Vec<&NodeName> = nodes.iter().collect();
+    let taken = until(Instant::now() + JOINS, || take_part(access, channel, &nodes, height)).await;
+    taken.map_err(|why| Halt { why, still: still.cloned() })
+}
+
+/// Whether these orderers take part in a channel and have so many blocks of it, as far as they answer.
+pub(super) async fn take_part(access: &Access, channel: &str, nodes: &[&NodeName], height: u64) -> Result<(), CallError> {
+    let ask = |node: &&NodeName| {
+        let node = (*node).clone();
+        async move { (Metrics::connect(access, &node).await.ok()?.parts().await.ok()).map(|parts| (node, parts.get(channel).copied())) }
+    };
+    let answers: Vec<(NodeName, Option<Part>)> = join_all(nodes.iter().map(ask)).await.into_iter().flatten().collect();
+    counted(access.facts.parameters.consensus, &answers, nodes.len(), height)
+}
+
+/// The same of what they say of themselves; so many are there in all.
+fn counted(consensus: Consensus, answers: &[(NodeName, Option<Part>)], total: usize, height: u64) -> Result<(), CallError> {
+    if let Some((node, _)) = answers.iter().find(|(_, part)| part.is_none()) {
+        return Err(CallError::Silent(format!("{node} does not take part in ordering yet")));
+    }
+    let parts: Vec<(&NodeName, Part)> = answers.iter().filter_map(|(node, part)| Some((node, (*part)?))).collect();
+    let (_, leader) = leader(&parts).ok_or_else(|| CallError::Silent(format!("no {} leader yet", consensus.title())))?;
+    let active = usize::try_from(leader.active).unwrap_or(usize::MAX);
+    if total > 1 && active < answers.len().max(consensus.quorum(total)) {
+        return Err(CallError::Silent(words::heard(consensus, active, &format!("{total} orderers"))));
+    }
+    match answers.iter().find(|(_, part)| part.is_some_and(|part| part.height + consensus.may_lack() < height)) {
+        Some((node, _)) => Err(CallError::Silent(format!("{node} has not all blocks yet"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "members_tests.rs"]
+mod tests;

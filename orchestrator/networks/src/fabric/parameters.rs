@@ -1,0 +1,399 @@
+//! What a user may choose of a Fabric network.
+
+use super::{consensus::Consensus, version::Version};
+use crate::{
+    ParameterErrors,
+    parameters::{self, amendable, list, number, one_of, text},
+};
+use chainpool_agent::NodeName;
+use chainpool_api::{Parameter, Preset};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Fabric 2.5: `common/configtx/validator.go`, `MaxLength`.
+const CHANNEL_MAX: usize = 249;
+
+/// A peer keeps a package in a file named after label and hash; names longer than this would make too long a file name.
+const CHAINCODE_MAX: usize = 64;
+
+/// Fabric 2.5: `core/chaincode/lifecycle/scc.go`, `systemChaincodeNames`.
+const SYSTEM_CHAINCODES: [&str; 5] = ["cscc", "escc", "lscc", "qscc", "vscc"];
+
+/// The settled choices. Every field is a parameter of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Parameters {
+    /// The version line of orderers and peers.
+    #[serde(default)]
+    pub(super) version: Version,
+    /// How orderers agree.
+    #[serde(default)]
+    pub(super) consensus: Consensus,
+    /// How many organisations have peers.
+    pub(super) organisations: u16,
+    /// How many peers each of them has.
+    pub(super) peers: u16,
+    /// How many orderers: 1, 3 or 5 by Raft, 4 to 7 by BFT.
+    pub(super) orderers: u16,
+    /// The channels' ids.
+    pub(super) channels: Vec<String>,
+    /// Chaincodes as a service: `name:version=image`.
+    pub(super) chaincodes: Vec<String>,
+    /// Milliseconds after which a block is cut that is not full.
+    pub(super) batch_timeout_ms: u32,
+    /// Transactions after which a block is cut.
+    pub(super) batch_messages: u32,
+    /// Days for which certificates are valid.
+    pub(super) certificate_days: u32,
+}
+
+/// Two organisations, because one alone needs no ledger. A transaction waits a fifth of a second for company: Fabric's
+/// sample waits two seconds, which is what a first user then takes for the time that a commit needs.
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            version: Version::default(),
+            consensus: Consensus::default(),
+            organisations: 2,
+            peers: 1,
+            orderers: 1,
+            channels: vec!["main".to_owned()],
+            chaincodes: vec![],
+            batch_timeout_ms: 200,
+            batch_messages: 500,
+            certificate_days: 365,
+        }
+    }
+}
+
+impl Parameters {
+    /// Reads settled parameters back.
+    pub(super) fn read(settled: &Value) -> Result<Self, serde_json::Error> {
+        Self::deserialize(settled)
+    }
+
+    /// The chaincodes, taken apart.
+    pub(super) fn chaincodes(&self) -> Vec<Chaincode> {
+        self.chaincodes.iter().map(|text| Chaincode::parse(text).expect("settle has checked it")).collect()
+    }
+}
+
+/// A chaincode that runs as a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chaincode {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) image: String,
+}
+
+impl Chaincode {
+    /// Reads `name:version=image`; else says what Fabric would refuse.
+    fn parse(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('=').and_then(|(left, image)| Some((left.split_once(':')?, image)));
+        let Some(((name, version), image)) = parts else {
+            return Err(format!("{text:?} must be written as name:version=image"));
+        };
+        let is_name = name.split(['-', '_']).all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric()));
+        if !is_name {
+            return Err(format!("{name:?} is no name of a chaincode: Fabric takes letters and digits with single - or _ between them"));
+        }
+        if SYSTEM_CHAINCODES.contains(&name) {
+            return Err(format!("{name:?} is the name of a chaincode that Fabric brings itself"));
+        }
+        if version.is_empty() || !version.chars().all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c)) {
+            return Err(format!("{version:?} is no version of a chaincode: Fabric takes letters, digits, _ . + and -"));
+        }
+        if let Some(long) = [name, version].into_iter().find(|part| part.len() > CHAINCODE_MAX) {
+            return Err(format!("{long:?} has more than {CHAINCODE_MAX} characters: a peer names the package's file after it"));
+        }
+        if image.is_empty() || !image.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c)) {
+            return Err(format!("{image:?} is no reference of an image"));
+        }
+        Ok(Self { name: name.to_owned(), version: version.to_owned(), image: image.to_owned() })
+    }
+
+    /// The node that runs it: `cc-<name>`; where that is no name of a node, with a part of its hash instead.
+    pub(super) fn node(&self) -> NodeName {
+        NodeName::parse(&format!("cc-{}", self.name)).unwrap_or_else(|_| {
+            let plain: String = self.name.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+            let hash = hex::encode(&Sha256::digest(&self.name)[..4]);
+            NodeName::parse(&format!("cc-{}-{hash}", plain.to_ascii_lowercase()))
+                .expect("20 characters at most, the last a digit of the hash")
+        })
+    }
+}
+
+/// The words of the parameters that are words.
+fn versions() -> [&'static str; 2] {
+    Version::ALL.map(Version::as_str)
+}
+
+fn ways_to_agree() -> [&'static str; 2] {
+    Consensus::ALL.map(Consensus::as_str)
+}
+
+/// The parameters as people see them; also the bounds that [`settle`] checks.
+pub(super) fn parameters() -> Vec<Parameter> {
+    let Parameters {
+        version,
+        consensus,
+        organisations,
+        peers,
+        orderers,
+        channels,
+        chaincodes,
+        batch_timeout_ms,
+        batch_messages,
+        certificate_days,
+    } = Parameters::default();
+    let version_about = format!("The version line of orderers and peers: {}.", versions().join(" or "));
+    let consensus_about = format!("How orderers agree: {}; bft needs version 3.1 and 4 to 7 orderers.", ways_to_agree().join(" or "));
+    vec![
+        text("version", &version_about, version.as_str()),
+        text("consensus", &consensus_about, consensus.as_str()),
+        amendable(number("organisations", "How many organisations have peers.", organisations.into(), 1, 8)),
+        amendable(number("peers", "How many peers each organisation has.", peers.into(), 1, 4)),
+        amendable(number(
+            "orderers",
+            "How many orderers: 1, 3 or 5 by Raft, which goes on while more than half of them live; 4 to 7 by BFT, which bears one that lies, or two of seven.",
+            orderers.into(),
+            1,
+            7,
+        )),
+        amendable(list("channels", "The channels' ids; every node is on each channel.", &channels, 1, 8)),
+        amendable(list("chaincodes", "Chaincodes that run as services, on every channel: name:version=image.", &chaincodes, 0, 8)),
+        number("batch_timeout_ms", "Milliseconds after which a block is cut that is not full.", batch_timeout_ms, 10, 60_000),
+        number("batch_messages", "Transactions after which a block is cut.", batch_messages, 1, 10_000),
+        amendable(number("certificate_days", "Days for which the certificates of nodes and users are valid.", certificate_days, 30, 3650)),
+    ]
+}
+
+/// Named sets of parameters; the first is meant when none is named.
+pub(super) fn presets() -> Vec<Preset> {
+    let of = |name: &str, about: &str, parameters: Parameters| Preset {
+        name: name.to_owned(),
+        about: about.to_owned(),
+        parameters: json!(parameters),
+    };
+    let preset = |name, about, organisations, orderers| of(name, about, Parameters { organisations, orderers, ..Parameters::default() });
+    let bft = Parameters { version: Version::V3_1, consensus: Consensus::Bft, orderers: 4, ..Parameters::default() };
+    vec![
+        preset("standard", "Two organisations with one peer each, one orderer.", 2, 1),
+        preset("tiny", "One organisation with one peer, one orderer: the smallest network, for a first try.", 1, 1),
+        preset("raft", "Two organisations with one peer each, three orderers: commits without one of the orderers.", 2, 3),
+        of("bft", "Two organisations with one peer each, four orderers of Fabric 3.1: commits though one of the orderers lies.", bft),
+    ]
+}
+
+/// Puts what was given on top of the preset and checks it, all fields at once.
+pub(super) fn settle(preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
+    parameters::settle("fabric", &parameters(), &presets(), preset, given, rule, together)
+}
+
+/// What Fabric asks of a value beyond its kind and range.
+fn rule(name: &str, value: &Value) -> Result<(), String> {
+    let texts = || value.as_array().into_iter().flatten().filter_map(Value::as_str);
+    match name {
+        "version" => one_of(value, &versions()),
+        "consensus" => one_of(value, &ways_to_agree()),
+        "channels" => {
+            texts().try_for_each(channel_rule)?;
+            each_once(texts(), "a channel's id")
+        }
+        "chaincodes" => {
+            let chaincodes = texts().map(Chaincode::parse).collect::<Result<Vec<_>, _>>()?;
+            each_once(chaincodes.iter().map(|chaincode| chaincode.name.as_str()), "a chaincode's name")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What Fabric asks of values that each are right.
+fn together(settled: &Value) -> BTreeMap<String, String> {
+    let (version, consensus) = (field::<Version>(settled, "version"), field::<Consensus>(settled, "consensus"));
+    let orderers = settled.get("orderers").and_then(Value::as_u64).map_or(Ok(()), |orderers| consensus.of_orderers(orderers));
+    let found = [("consensus", consensus.of_version(version)), ("orderers", orderers)];
+    found.into_iter().filter_map(|(name, fits)| Some((name.to_owned(), fits.err()?))).collect()
+}
+
+/// A value by its name. Where there is none, because there is no such preset, the default.
+fn field<T: DeserializeOwned + Default>(settled: &Value, name: &str) -> T {
+    settled.get(name).and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+}
+
+/// Fabric 2.5: `common/configtx/validator.go`, `validateChannelID`.
+fn channel_rule(id: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-';
+    if !id.starts_with(|c: char| c.is_ascii_lowercase()) || !id.chars().all(fits) {
+        return Err(format!("{id:?} is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first"));
+    }
+    if id.len() > CHANNEL_MAX {
+        return Err(format!("an id of {} characters is too long: Fabric takes {CHANNEL_MAX} at most", id.len()));
+    }
+    Ok(())
+}
+
+fn each_once<'a>(mut names: impl Iterator<Item = &'a str>, what: &str) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    match names.find(|name| !seen.insert(*name)) {
+        Some(twice) => Err(format!("{twice:?} stands there twice: {what} is its own")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::check;
+
+    fn given(value: &Value) -> Map<String, Value> {
+        value.as_object().expect("an object").clone()
+    }
+
+    #[test]
+    fn every_preset_settles_to_all_parameters() {
+        for preset in presets() {
+            let settled = settle(&preset.name, &Map::new()).expect("a preset is valid");
+            let names: BTreeSet<_> = settled.as_object().expect("an object").keys().cloned().collect();
+            assert_eq!(names, parameters().into_iter().map(|p| p.name).collect());
+            assert!(Parameters::read(&settled).is_ok());
+            for parameter in parameters() {
+                let value = &settled[&parameter.name];
+                check(&parameter, value).and_then(|()| rule(&parameter.name, value)).expect("a preset's value is valid");
+            }
+            assert_eq!(together(&settled), BTreeMap::new());
+        }
+    }
+
+    #[test]
+    fn the_first_preset_is_the_default() {
+        let meant = crate::NetworkType::preset(&crate::fabric::Fabric, "default");
+        assert_eq!(meant, "standard");
+        assert_eq!(settle(&meant, &Map::new()).expect("valid"), json!(Parameters::default()));
+    }
+
+    #[test]
+    fn what_was_given_wins_over_the_preset() {
+        let asked = json!({"peers": 2, "channels": ["a", "b.c-1"], "chaincodes": ["basic:1.0=registry.example:5000/basic@sha256:ab"]});
+        let settled = settle("raft", &given(&asked)).expect("valid");
+        let read = Parameters::read(&settled).expect("readable");
+        assert_eq!((read.organisations, read.peers, read.orderers), (2, 2, 3));
+        assert_eq!(read.channels, ["a", "b.c-1"]);
+        let [Chaincode { name, version, image }] = &read.chaincodes()[..] else { panic!("one chaincode") };
+        assert_eq!((name.as_str(), version.as_str(), image.as_str()), ("basic", "1.0", "registry.example:5000/basic@sha256:ab"));
+    }
+
+    #[test]
+    fn each_wrong_value_is_named_with_what_fabric_would_take() {
+        let long = "c".repeat(250);
+        let cases = [
+            (json!({"organisations": 9}), "must be a whole number from 1 to 8, not 9"),
+            (json!({"peers": 0}), "must be a whole number from 1 to 4, not 0"),
+            (json!({"orderers": 8}), "must be a whole number from 1 to 7, not 8"),
+            (json!({"orderers": 7}), "must be 1, 3 or 5, not 7: more orderers make Raft slower; only BFT is offered with them"),
+            (json!({"version": "2.4"}), "must be 2.5 or 3.1, not \"2.4\""),
+            (json!({"version": true}), "must be a text, not true"),
+            (json!({"consensus": "kafka"}), "must be raft or bft, not \"kafka\""),
+            (
+                json!({"orderers": 4}),
+                "must be 1, 3 or 5, not 4: Raft orders while more than half of the orderers live, so 4 bear no more losses than 3",
+            ),
+            (json!({"channels": []}), "must be a list of 1 to 8 texts, not []"),
+            (json!({"channels": "main"}), "must be a list of 1 to 8 texts, not \"main\""),
+            (json!({"channels": ["a", 1]}), "must be a list of 1 to 8 texts, not [\"a\",1]"),
+            (json!({"channels": ["1a"]}), "\"1a\" is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first"),
+            (json!({"channels": ["Main"]}), "\"Main\" is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first"),
+            (json!({"channels": [""]}), "\"\" is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first"),
+            (json!({"channels": [long]}), "an id of 250 characters is too long: Fabric takes 249 at most"),
+            (json!({"channels": ["a", "b", "a"]}), "\"a\" stands there twice: a channel's id is its own"),
+            (json!({"chaincodes": ["basic"]}), "\"basic\" must be written as name:version=image"),
+            (json!({"chaincodes": ["basic=1:x"]}), "\"basic=1:x\" must be written as name:version=image"),
+            (
+                json!({"chaincodes": ["a--b:1=x"]}),
+                "\"a--b\" is no name of a chaincode: Fabric takes letters and digits with single - or _ between them",
+            ),
+            (json!({"chaincodes": ["qscc:1=x"]}), "\"qscc\" is the name of a chaincode that Fabric brings itself"),
+            (json!({"chaincodes": ["a:1 0=x"]}), "\"1 0\" is no version of a chaincode: Fabric takes letters, digits, _ . + and -"),
+            (json!({"chaincodes": ["a:=x"]}), "\"\" is no version of a chaincode: Fabric takes letters, digits, _ . + and -"),
+            (json!({"chaincodes": ["a:1="]}), "\"\" is no reference of an image"),
+            (json!({"chaincodes": ["a:1=x", "a:2=x"]}), "\"a\" stands there twice: a chaincode's name is its own"),
+            (json!({"batch_timeout_ms": 9}), "must be a whole number from 10 to 60000, not 9"),
+            (json!({"batch_messages": 10_001}), "must be a whole number from 1 to 10000, not 10001"),
+            (json!({"certificate_days": 29}), "must be a whole number from 30 to 3650, not 29"),
+        ];
+        for (value, why) in cases {
+            let asked = given(&value);
+            let field = asked.keys().next().expect("one field").clone();
+            let errors = settle("tiny", &asked).expect_err("must be refused");
+            assert_eq!(errors.0, BTreeMap::from([(field, why.to_owned())]));
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let errors = settle("solo", &given(&json!({"orderers": 2, "colour": "red"}))).expect_err("must be refused");
+        assert_eq!(errors.0.keys().collect::<Vec<_>>(), ["colour", "orderers", "preset"]);
+        assert_eq!(errors.0["preset"], "\"solo\" is not known; use one of: standard, tiny, raft, bft");
+    }
+
+    #[test]
+    fn version_consensus_and_orderers_must_fit_each_other() {
+        let old = "Fabric 2.5 knows no BFT, its orderers agree by Raft; set version to 3.1, or consensus to raft";
+        let bft = |count: u64| {
+            format!(
+                "must be 4 to 7, not {count}: of 3f+1 orderers BFT bears f that fail or lie, which is none of fewer than 4, 1 of 4 and 2 of 7"
+            )
+        };
+        let raft = |count: u64| {
+            format!(
+                "must be 1, 3 or 5, not {count}: Raft orders while more than half of the orderers live, so {count} bear no more losses than {}",
+                count - 1
+            )
+        };
+        let refused = |preset: &str, asked: Value| settle(preset, &given(&asked)).expect_err("must be refused").0;
+        let expected =
+            |errors: &[(&str, &str)]| errors.iter().map(|(name, why)| ((*name).to_owned(), (*why).to_owned())).collect::<BTreeMap<_, _>>();
+        assert_eq!(refused("standard", json!({"consensus": "bft"})), expected(&[("consensus", old), ("orderers", &bft(1))]));
+        assert_eq!(refused("bft", json!({"version": "2.5"})), expected(&[("consensus", old)]));
+        assert_eq!(refused("bft", json!({"orderers": 3})), expected(&[("orderers", &bft(3))]));
+        assert_eq!(refused("bft", json!({"consensus": "raft"})), expected(&[("orderers", &raft(4))]));
+        assert_eq!(refused("raft", json!({"version": "3.1", "orderers": 4})), expected(&[("orderers", &raft(4))]));
+        for (preset, asked) in [
+            ("raft", json!({"version": "3.1"})),
+            ("standard", json!({"version": "3.1", "consensus": "bft", "orderers": 7})),
+            ("bft", json!({"version": "2.5", "consensus": "raft", "orderers": 5})),
+            ("bft", json!({"orderers": 6})),
+        ] {
+            settle(preset, &given(&asked)).expect("it fits");
+        }
+    }
+
+    #[test]
+    fn a_version_that_a_command_line_took_for_a_number_is_meant() {
+        let settled = settle("bft", &given(&json!({"version": 3.1}))).expect("valid");
+        assert_eq!(settled["version"], "3.1");
+        let errors = settle("bft", &given(&json!({"version": 3}))).expect_err("must be refused");
+        assert_eq!(errors.0["version"], "must be 2.5 or 3.1, not \"3\"");
+    }
+
+    #[test]
+    fn what_was_stored_before_there_was_a_choice_is_still_read() {
+        let mut stored = json!(Parameters { orderers: 3, ..Parameters::default() });
+        let fields = stored.as_object_mut().expect("an object");
+        assert!(fields.remove("version").is_some() && fields.remove("consensus").is_some());
+        let read = Parameters::read(&stored).expect("readable");
+        assert_eq!((read.version, read.consensus, read.orderers), (Version::V2_5, Consensus::Raft, 3));
+    }
+
+    #[test]
+    fn every_chaincode_has_a_node_of_its_own() {
+        let long = "A".repeat(64);
+        let names = ["basic", "Basic", "a_b", "a-b", "seventeen-letters", "eighteen-letters-x", &long];
+        let node = |name: &str| Chaincode { name: name.to_owned(), version: "1".to_owned(), image: "x".to_owned() }.node();
+        let nodes: BTreeSet<_> = names.iter().map(|name| node(name).to_string()).collect();
+        assert_eq!(nodes.len(), names.len());
+        assert!(nodes.contains("cc-basic") && nodes.contains("cc-a-b") && nodes.contains("cc-seventeen-letters"), "{nodes:?}");
+    }
+}

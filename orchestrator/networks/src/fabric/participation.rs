@@ -1,0 +1,129 @@
+//! An orderer's part in channels: `/participation/v1` on its admin port.
+//!
+//! What it says of a channel's state is not used: it says "active" with the quorum lost.
+
+use super::{
+    access::Access,
+    connect::{CallError, Http},
+    render::ADMIN,
+};
+use bytes::Bytes;
+use chainpool_agent::NodeName;
+use http::StatusCode;
+use serde::Deserialize;
+
+const CHANNELS: &str = "/participation/v1/channels";
+
+/// A connection to an orderer's admin port.
+pub(super) struct Participation(Http);
+
+#[derive(Deserialize)]
+struct List {
+    /// Absent or null while there is none.
+    channels: Option<Vec<Name>>,
+}
+
+#[derive(Deserialize)]
+struct Name {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    height: u64,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+}
+
+impl Participation {
+    /// Connects to an orderer.
+    pub(super) async fn connect(access: &Access, orderer: &NodeName) -> Result<Self, CallError> {
+        Ok(Self(Http::connect(access, orderer, ADMIN).await?))
+    }
+
+    /// The channels that the orderer has joined.
+    pub(super) async fn list(&mut self) -> Result<Vec<String>, CallError> {
+        match self.0.get(CHANNELS).await? {
+            (StatusCode::OK, body) => {
+                let list: List = serde_json::from_slice(&body).map_err(|e| CallError::Refused(format!("its list of channels: {e}")))?;
+                Ok(list.channels.unwrap_or_default().into_iter().map(|channel| channel.name).collect())
+            }
+            (status, body) => Err(refused(status, &body)),
+        }
+    }
+
+    /// How many blocks of a channel the orderer has; also of one that it only follows, of which its metrics tell nothing.
+    pub(super) async fn height(&mut self, channel: &str) -> Result<u64, CallError> {
+        match self.0.get(&format!("{CHANNELS}/{channel}")).await? {
+            (StatusCode::OK, body) => {
+                let info: Info = serde_json::from_slice(&body).map_err(|e| CallError::Refused(format!("its height of {channel}: {e}")))?;
+                Ok(info.height)
+            }
+            (status, body) => Err(refused(status, &body)),
+        }
+    }
+
+    /// Joins a channel by its first block. A channel that it has joined already is joined.
+    pub(super) async fn join(&mut self, block: &[u8]) -> Result<(), CallError> {
+        let boundary = format!("chainpool-{:032x}", rand::random::<u128>());
+        let kind = format!("multipart/form-data; boundary={boundary}");
+        let (status, body) = self.0.post(CHANNELS, &kind, form(&boundary, block)).await?;
+        if status == StatusCode::CREATED || is_joined_already(status, &body) {
+            return Ok(());
+        }
+        Err(refused(status, &body))
+    }
+}
+
+/// The one part that a join takes.
+fn form(boundary: &str, block: &[u8]) -> Bytes {
+    let head = format!(
+        "--{boundary}\r\nContent-Disposition: form-data; name=\"config-block\"; filename=\"config.block\"\r\nContent-Type: application/octet-stream\r\n\r\n"
+    );
+    [head.as_bytes(), block, format!("\r\n--{boundary}--\r\n").as_bytes()].concat().into()
+}
+
+fn is_joined_already(status: StatusCode, body: &[u8]) -> bool {
+    status == StatusCode::METHOD_NOT_ALLOWED && reason(body).contains("channel already exists")
+}
+
+fn refused(status: StatusCode, body: &[u8]) -> CallError {
+    CallError::Refused(format!("{} {}", status.as_u16(), reason(body)))
+}
+
+fn reason(body: &[u8]) -> String {
+    serde_json::from_slice(body)
+        .map_or_else(|_| String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned(), |refusal: Refusal| refusal.error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joining_twice_is_joined_and_nothing_else_is() {
+        let told = |text: &str| format!(r#"{{"error":"{text}"}}"#).into_bytes();
+        let not_allowed = StatusCode::METHOD_NOT_ALLOWED;
+        assert!(is_joined_already(not_allowed, &told("cannot join: channel already exists")));
+        assert!(!is_joined_already(not_allowed, &told("cannot join: system channel exists")));
+        assert!(!is_joined_already(StatusCode::BAD_REQUEST, &told("cannot join: channel already exists")));
+        let refused = refused(StatusCode::BAD_REQUEST, &told("invalid join block"));
+        assert_eq!(refused, CallError::Refused("400 invalid join block".to_owned()));
+    }
+
+    #[test]
+    fn a_block_is_one_part_of_a_form() {
+        let form = form("b", &[0, 255]);
+        assert!(form.starts_with(b"--b\r\nContent-Disposition: form-data; name=\"config-block\";"));
+        assert!(form.ends_with(b"\r\n\r\n\x00\xff\r\n--b--\r\n"));
+    }
+
+    #[test]
+    fn a_list_without_channels_is_empty() {
+        let list: List = serde_json::from_str(r#"{"systemChannel":null,"channels":null}"#).expect("readable");
+        assert!(list.channels.is_none());
+    }
+}

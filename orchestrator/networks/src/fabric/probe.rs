@@ -1,0 +1,358 @@
+//! Asks all nodes at once for what they know.
+//!
+//! Orderers tell by their metrics who leads, peers tell by signed questions how far they are. Somebody who has not heard of the
+//! newest block yet, or of the leader, is asked again for a moment: only what stays away then is evidence.
+//!
+//! An orderer of 2.5.0 that starts while the others commit may stand still for ever, as `members` tells: it applies what took the
+//! orderers in from its log once more. It answers all the same, and has heard of no leader since; or the leader does not hear it, and it gets no blocks.
+
+use super::{
+    access::Access,
+    connect::CallError,
+    consensus::Consensus,
+    endorser::Peer,
+    facts::Chaincode,
+    lifecycle::Definition,
+    metrics::{Metrics, Part, leader},
+    patience::Pause,
+    proto::peer::BlockchainInfo,
+    render::CHAINCODE,
+    tls,
+};
+use crate::{Nodes, NodesError, process::word};
+use chainpool_agent::{ByteStream, NodeName, NodeState, Observation};
+use chainpool_api::{ChannelEvidence, Evidence, NodeEvidence};
+use futures::future::join_all;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::{
+    io::AsyncReadExt,
+    time::{Instant, timeout},
+};
+
+/// How long those are asked again that have not heard of something yet.
+const SPREAD: Duration = Duration::from_secs(1);
+/// How long a stream to a port where nobody listens may take to end.
+const ENDS: Duration = Duration::from_millis(300);
+/// How long a chaincode's port may take to open.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// A node that answered, with the connection for further questions.
+enum Answer {
+    Orderer(Metrics, BTreeMap<String, Part>),
+    Peer(Peer, BTreeMap<String, BlockchainInfo>),
+    Chaincode,
+}
+
+/// Who answered, by node.
+type Answers = BTreeMap<NodeName, Answer>;
+
+/// Asks the nodes. Those that do not run are not dialled.
+pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
+    let access = match Access::new(nodes) {
+        Ok(access) => access,
+        Err(e) => {
+            tracing::error!(cluster = %nodes.key.cluster, "its nodes cannot be asked: {e}");
+            return Evidence::default();
+        }
+    };
+    let states = nodes.spec.nodes.iter().map(|node| (&node.name, observed.node_state(nodes.key.generation, &node.name)));
+    let access = &access;
+    let asked = join_all(states.map(|(name, state)| async move {
+        let answer = match state {
+            NodeState::Running => Some(ask(access, name).await),
+            _ => None,
+        };
+        (name, word(&state), answer)
+    }))
+    .await;
+
+    let mut evidence = Evidence::default();
+    let mut answers = Answers::new();
+    for (name, process, answer) in asked {
+        let mut node = NodeEvidence { process, ..of_role(access, name) };
+        match answer {
+            Some(Ok(answer)) => drop(answers.insert(name.clone(), answer)),
+            Some(Err(why)) => node.silent = Some(why.to_string()),
+            None => {}
+        }
+        evidence.nodes.insert(name.to_string(), node);
+    }
+    let newest = hear_out(access, &mut answers).await;
+    for (name, node) in &mut evidence.nodes {
+        if let Some(answer) = answers.iter().find(|(known, _)| known.as_str() == name).map(|(_, answer)| answer) {
+            describe(node, answer, &newest, access.facts.parameters.consensus);
+            if let Some(channel) =
+                newest.iter().find(|(channel, height)| stands_still(channel, **height, answer, &answers)).map(|(channel, _)| channel)
+            {
+                (node.answers, node.stuck) = (false, true);
+                node.silent = Some(format!("it takes no part in ordering channel {channel}, although there is a leader"));
+            }
+        }
+    }
+    for channel in &access.facts.channels {
+        let seen = channel_evidence(access, &channel.name, &answers, &mut evidence.nodes).await;
+        evidence.channels.insert(channel.name.clone(), seen);
+    }
+    sum_up(access, &mut evidence);
+    evidence
+}
+
+/// What a node is by the facts, before anything is asked.
+fn of_role(access: &Access, name: &NodeName) -> NodeEvidence {
+    let role = match access.organisation(name) {
+        None => "chaincode",
+        Some(organisation) if organisation.name == access.facts.ordering.name => "orderer",
+        Some(_) => "peer",
+    };
+    NodeEvidence {
+        role: Some(role.to_owned()),
+        organisation: access.organisation(name).map(|organisation| organisation.name.clone()),
+        ..NodeEvidence::default()
+    }
+}
+
+/// The first questions to one node. TLS has made sure that it is this node.
+async fn ask(access: &Access, name: &NodeName) -> Result<Answer, CallError> {
+    match access.organisation(name) {
+        None => {
+            // A chaincode has no question that all of them understand; that it listens is what there is to know. Its port knows no
+            // mutual TLS and so is not published: where the platform reaches published ports alone, that it runs must do.
+            let dial = timeout(CONNECT, access.nodes.dial(name, CHAINCODE)).await;
+            let late = |_| CallError::Silent(format!("no connection within {} s", CONNECT.as_secs()));
+            match dial.map_err(late)? {
+                Ok(mut stream) => listens(&mut stream).await,
+                Err(NodesError::Agent(chainpool_agent::Error::Unsupported(_))) => Ok(Answer::Chaincode),
+                Err(error) => Err(CallError::Silent(error.to_string())),
+            }
+        }
+        Some(organisation) if organisation.name == access.facts.ordering.name => {
+            let mut metrics = Metrics::connect(access, name).await?;
+            let parts = metrics.parts().await?;
+            Ok(Answer::Orderer(metrics, parts))
+        }
+        Some(_) => {
+            let peer = Peer::connect(access, name).await?;
+            let infos = infos(&peer).await?;
+            Ok(Answer::Peer(peer, infos))
+        }
+    }
+}
+
+/// Whether somebody listens at the other end of a stream. Some platforms open it in any case and end it when nobody does; a
+/// chaincode says nothing before it is spoken to.
+async fn listens(stream: &mut ByteStream) -> Result<Answer, CallError> {
+    match timeout(ENDS, stream.read(&mut [0])).await {
+        Err(_) | Ok(Ok(1..)) => Ok(Answer::Chaincode),
+        Ok(Ok(0)) => Err(CallError::Silent("nobody listens on its port".to_owned())),
+        Ok(Err(e)) => Err(CallError::Silent(e.to_string())),
+    }
+}
+
+/// How far a peer is on each channel that it has joined.
+async fn infos(peer: &Peer) -> Result<BTreeMap<String, BlockchainInfo>, CallError> {
+    let channels = peer.channels().await?;
+    let infos = channels.into_iter().map(|channel| async move { Ok((channel.clone(), peer.info(&channel).await?)) });
+    futures::future::try_join_all(infos).await.map(|infos| infos.into_iter().collect())
+}
+
+impl Answer {
+    fn height(&self, channel: &str) -> Option<u64> {
+        match self {
+            Self::Orderer(_, parts) => parts.get(channel).map(|part| part.height),
+            Self::Peer(_, infos) => infos.get(channel).map(|info| info.height),
+            Self::Chaincode => None,
+        }
+    }
+
+    /// Whether it has joined a channel and lacks blocks of it; this many are there.
+    fn lacks(&self, channel: &str, newest: u64, consensus: Consensus) -> bool {
+        let spare = if matches!(self, Self::Orderer(..)) { consensus.may_lack() } else { 0 };
+        self.height(channel).is_some_and(|own| own.saturating_add(spare) < newest)
+    }
+
+    fn part(&self, channel: &str) -> Option<&Part> {
+        match self {
+            Self::Orderer(_, parts) => parts.get(channel),
+            _ => None,
+        }
+    }
+
+    /// Asks once more. A node that does not answer now keeps what it said: it answered.
+    async fn again(&mut self) {
+        match self {
+            Self::Orderer(metrics, parts) => {
+                if let Ok(now) = metrics.parts().await {
+                    *parts = now;
+                }
+            }
+            Self::Peer(peer, known) => {
+                if let Ok(now) = infos(peer).await {
+                    *known = now;
+                }
+            }
+            Self::Chaincode => {}
+        }
+    }
+}
+
+/// Asks those again who have not heard of the newest block or of a leader, until they have or the time is over. Returns the heights
+/// that they were asked for: blocks that come meanwhile do not count, else a busy channel would never come to rest.
+async fn hear_out(access: &Access, answers: &mut Answers) -> BTreeMap<String, u64> {
+    let height = |name: &String| answers.values().filter_map(|answer| answer.height(name)).max();
+    let channels = access.facts.channels.iter().map(|channel| &channel.name);
+    let newest: BTreeMap<String, u64> = channels.filter_map(|channel| Some((channel.clone(), height(channel)?))).collect();
+    let consensus = access.facts.parameters.consensus;
+    let deadline = Instant::now() + SPREAD;
+    let mut pause = Pause::new();
+    loop {
+        let leaderless: BTreeSet<&String> = newest.keys().filter(|channel| !is_led(access, channel, answers)).collect();
+        let late = |answer: &Answer| {
+            let is_behind = newest.iter().any(|(channel, height)| answer.lacks(channel, *height, consensus));
+            is_behind || newest.keys().any(|channel| answer.part(channel).is_some_and(|part| !part.heard || leaderless.contains(channel)))
+        };
+        let late: Vec<&mut Answer> = answers.values_mut().filter(|answer| late(answer)).collect();
+        if late.is_empty() || Instant::now() >= deadline {
+            return newest;
+        }
+        pause.wait().await;
+        join_all(late.into_iter().map(Answer::again)).await;
+    }
+}
+
+/// Whether somebody leads, or nobody can: too few take part.
+fn is_led(access: &Access, channel: &str, answers: &Answers) -> bool {
+    let parts: Vec<&Part> = answers.values().filter_map(|answer| answer.part(channel)).collect();
+    let quorum = access.facts.parameters.consensus.quorum(access.orderers().len());
+    parts.iter().any(|part| part.leads) || parts.len() < quorum
+}
+
+/// Whether an orderer stands still although there is a leader: it has not heard of it, or lacks blocks while the leader does not hear all
+/// that answer. By BFT no leader counts, and who lacks blocks fetches them after a while.
+fn stands_still(channel: &str, newest: u64, answer: &Answer, answers: &Answers) -> bool {
+    let Some(part) = answer.part(channel) else { return false };
+    let parts: Vec<((), Part)> = answers.values().filter_map(|other| Some(((), *other.part(channel)?))).collect();
+    leader(&parts).is_some_and(|((), leader)| is_apart(part, newest, &leader, parts.len()))
+}
+
+fn is_apart(part: &Part, newest: u64, leader: &Part, answering: usize) -> bool {
+    let misses_one = leader.active > 0 && usize::try_from(leader.active).is_ok_and(|active| active < answering);
+    !part.heard || (part.follows == 0 && part.height < newest && misses_one)
+}
+
+fn describe(node: &mut NodeEvidence, answer: &Answer, newest: &BTreeMap<String, u64>, consensus: Consensus) {
+    node.answers = true;
+    node.channels = newest.keys().filter_map(|channel| Some((channel.clone(), answer.height(channel)?))).collect();
+    node.height = node.channels.values().copied().max();
+    node.certificate_ends = match answer {
+        Answer::Orderer(metrics, _) => metrics.ends(),
+        Answer::Peer(peer, _) => peer.grpc.ends,
+        Answer::Chaincode => return,
+    };
+    node.catching_up = Some(newest.iter().any(|(channel, newest)| answer.lacks(channel, *newest, consensus)));
+}
+
+/// What is known of one channel, and the hashes of the newest block that all its peers have.
+async fn channel_evidence(
+    access: &Access,
+    channel: &str,
+    answers: &Answers,
+    nodes: &mut BTreeMap<String, NodeEvidence>,
+) -> ChannelEvidence {
+    let parts: Vec<(&NodeName, Part)> = answers.iter().filter_map(|(name, answer)| Some((name, *answer.part(channel)?))).collect();
+    let leader = leader(&parts);
+    let peers: Vec<(&Peer, &BlockchainInfo)> = answers.values().filter_map(|answer| joined(answer, channel)).collect();
+    ChannelEvidence {
+        height: answers.values().filter_map(|answer| answer.height(channel)).max(),
+        leader: leader.map(|(name, _)| name.to_string()),
+        active: leader.map(|(_, part)| part.active),
+        agree: compare(channel, &peers, nodes).await,
+        chaincodes: committed(channel, &peers, &access.facts.chaincodes).await,
+    }
+}
+
+fn joined<'a>(answer: &'a Answer, channel: &str) -> Option<(&'a Peer, &'a BlockchainInfo)> {
+    match answer {
+        Answer::Peer(peer, infos) => Some((peer, infos.get(channel)?)),
+        _ => None,
+    }
+}
+
+/// Whether all peers have the same newest common block. `None`: there was nothing to compare.
+async fn compare(channel: &str, peers: &[(&Peer, &BlockchainInfo)], nodes: &mut BTreeMap<String, NodeEvidence>) -> Option<bool> {
+    let height = peers.iter().map(|(_, info)| info.height).min().filter(|height| *height > 0)?;
+    let asked = peers.iter().map(|(peer, info)| async move {
+        let hash = match info.height - height {
+            0 => Ok(info.current_block_hash.clone()),
+            1 => Ok(info.previous_block_hash.clone()),
+            _ => peer.hash(channel, height - 1).await,
+        };
+        (&peer.node, hash)
+    });
+    let mut hashes = BTreeMap::new();
+    for (name, hash) in join_all(asked).await {
+        match hash {
+            Ok(hash) => drop(hashes.insert(name.as_str(), hex::encode(hash))),
+            // It answers, and what it did not tell is not compared.
+            Err(why) => tracing::debug!(node = %name, channel, %why, "a peer did not tell a block's hash"),
+        }
+    }
+    let differ = hashes.values().collect::<BTreeSet<_>>().len() > 1;
+    for (name, hash) in &hashes {
+        // Of several channels the first one's hash is shown, unless they differ on another.
+        if let Some(node) = nodes.get_mut(*name).filter(|node| differ || node.hash.is_none()) {
+            node.hash = Some(hash.clone());
+        }
+    }
+    (hashes.len() > 1).then_some(!differ)
+}
+
+/// Whether each chaincode is committed in its version, as the peer that is furthest knows it. Empty where nobody answered.
+async fn committed(channel: &str, peers: &[(&Peer, &BlockchainInfo)], chaincodes: &[Chaincode]) -> BTreeMap<String, bool> {
+    let Some((peer, _)) = peers.iter().max_by_key(|(_, info)| info.height) else { return BTreeMap::new() };
+    let asked = chaincodes.iter().map(|chaincode| async move { (chaincode, peer.definition(channel, chaincode).await) });
+    let is_current = |chaincode: &Chaincode, found: Option<Definition>| found.is_some_and(|found| found.version == chaincode.version);
+    let answers = join_all(asked).await.into_iter();
+    answers.filter_map(|(chaincode, found)| Some((chaincode.name.clone(), is_current(chaincode, found.ok()?)))).collect()
+}
+
+/// What follows for the whole from its channels and nodes.
+fn sum_up(access: &Access, evidence: &mut Evidence) {
+    evidence.height = evidence.channels.values().filter_map(|channel| channel.height).max();
+    let compared: Vec<bool> = evidence.channels.values().filter_map(|channel| channel.agree).collect();
+    evidence.agree = (!compared.is_empty()).then(|| compared.iter().all(|agree| *agree));
+    let orderers = || evidence.nodes.values().filter(|node| node.role.as_deref() == Some("orderer"));
+    let count = |nodes: usize| u64::try_from(nodes).unwrap_or(u64::MAX);
+    evidence.power = Some((count(orderers().filter(|node| node.answers).count()), count(orderers().count())));
+    let organisations = access.facts.organisations.iter().chain([&access.facts.ordering]);
+    let stored = organisations.flat_map(|o| [&o.ca, &o.tls_ca, &o.admin, &o.user]).chain([&access.facts.control]);
+    let shown = evidence.nodes.values().filter_map(|node| node.certificate_ends);
+    evidence.certificate_ends = stored.filter_map(|certificate| tls::pem_ends(certificate)).chain(shown).min();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_orderer_stands_still_that_hears_nothing_or_gets_no_blocks_unheard() {
+        let part = |heard, height, follows| Part { leads: false, heard, active: 0, follows, height };
+        let leader = |active| Part { leads: true, heard: true, active, follows: 0, height: 9 };
+        for (own, active, expected) in [
+            (part(true, 9, 0), 3, false),
+            (part(false, 9, 0), 3, true),
+            // It catches up.
+            (part(true, 7, 0), 3, false),
+            (part(true, 7, 0), 2, true),
+            // Nobody writes: who it is that the leader does not hear is not known.
+            (part(true, 9, 0), 2, false),
+            // The leader has yet to count.
+            (part(true, 7, 0), 0, false),
+            (part(true, 7, 2), 2, false),
+        ] {
+            assert_eq!(is_apart(&own, 9, &leader(active), 3), expected, "{own:?} {active}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `peer/lifecycle/lifecycle.proto`: chaincode packages and definitions.
+//!
+//! A definition is written in its default form: plugins `escc` and `vscc`, and the endorsement policy that the channel has for
+//! all chaincodes. So those fields stay away.
+
+use prost::{Message, Oneof};
+use std::collections::BTreeMap;
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct InstallChaincodeArgs {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) chaincode_install_package: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct InstallChaincodeResult {
+    #[prost(string, tag = "1")]
+    pub(crate) package_id: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct QueryInstalledChaincodesArgs {}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct QueryInstalledChaincodesResult {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) installed_chaincodes: Vec<InstalledChaincode>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct InstalledChaincode {
+    #[prost(string, tag = "1")]
+    pub(crate) package_id: String,
+    #[prost(string, tag = "2")]
+    pub(crate) label: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct ApproveChaincodeDefinitionForMyOrgArgs {
+    #[prost(int64, tag = "1")]
+    pub(crate) sequence: i64,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+    #[prost(string, tag = "3")]
+    pub(crate) version: String,
+    #[prost(message, optional, tag = "9")]
+    pub(crate) source: Option<ChaincodeSource>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct ChaincodeSource {
+    #[prost(oneof = "Source", tags = "2")]
+    pub(crate) r#type: Option<Source>,
+}
+
+#[derive(Clone, PartialEq, Eq, Oneof)]
+pub(crate) enum Source {
+    #[prost(message, tag = "2")]
+    LocalPackage(LocalPackage),
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct LocalPackage {
+    #[prost(string, tag = "1")]
+    pub(crate) package_id: String,
+}
+
+/// Also the form of `CheckCommitReadinessArgs`: it has the same fields.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct CommitChaincodeDefinitionArgs {
+    #[prost(int64, tag = "1")]
+    pub(crate) sequence: i64,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+    #[prost(string, tag = "3")]
+    pub(crate) version: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct CheckCommitReadinessResult {
+    /// Whether it has approved, by MSP id.
+    #[prost(btree_map = "string, bool", tag = "1")]
+    pub(crate) approvals: BTreeMap<String, bool>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct QueryChaincodeDefinitionArgs {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct QueryChaincodeDefinitionResult {
+    #[prost(int64, tag = "1")]
+    pub(crate) sequence: i64,
+    #[prost(string, tag = "2")]
+    pub(crate) version: String,
+    /// Whether it has approved what is committed, by MSP id.
+    #[prost(btree_map = "string, bool", tag = "8")]
+    pub(crate) approvals: BTreeMap<String, bool>,
+}

@@ -1,0 +1,386 @@
+//! From an order to the whole spec: files, ports and limits of every node. Pure.
+//!
+//! Settings by Fabric 2.5: `sampleconfig/orderer.yaml`, `sampleconfig/core.yaml`, `core/peer/config.go`; 3.1 has the same, and what it
+//! has beside them may keep its default.
+
+use super::{
+    certificates::{Issued, Office},
+    chaincode,
+    consensus::Consensus,
+    facts::{self, Channel, Facts},
+    genesis::{self, Origin},
+    keys::{Key, bytes},
+    msp,
+    organisation::{Keyed, Member, Organisations, Role, orderers, peers},
+    parameters::{Chaincode, Parameters},
+    version::Version,
+};
+use crate::{Layout, Order, PortNeed, Seed};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use chainpool_agent::{Audience, Boot, ClusterSpec, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash, Variable, Volume};
+use chainpool_api::LogLevel;
+use prost::Message;
+use std::collections::BTreeMap;
+
+/// The port that users speak to: endorsing and the gateway on a peer, broadcast and deliver on an orderer.
+pub(super) const GRPC: &str = "grpc";
+/// Channel participation on an orderer.
+pub(super) const ADMIN: &str = "admin";
+/// Metrics and health.
+pub(super) const METRICS: &str = "metrics";
+/// Where a chaincode listens.
+pub(super) const CHAINCODE: &str = "chaincode";
+
+/// The ports inside.
+pub(super) const ORDERER_PORT: u16 = 7050;
+pub(super) const PEER_PORT: u16 = 7051;
+const ADMIN_PORT: u16 = 7053;
+const METRICS_PORT: u16 = 9443;
+const CHAINCODE_PORT: u16 = 9999;
+
+/// The boot actions.
+pub(super) const JOIN: &str = "channels";
+pub(super) const MEMBERS: &str = "members";
+pub(super) const DEPLOY: &str = "chaincodes";
+pub(super) const COMMIT: &str = "commit";
+
+/// A node's certificate and key for TLS, in its files.
+const TLS: &str = "tls/server.crt";
+const TLS_KEY: &str = "tls/server.key";
+
+/// Owns a node's files and runs its process. Neither image needs a user of its own for it.
+const USER: (u32, u32) = (1000, 1000);
+
+/// The mount point of a node's volume: where the official images declare one, which would else be nameless. A new volume's top
+/// folder belongs to root, so everything lies one folder below, in folders that the upload makes for the user.
+const MOUNT: &str = "/var/hyperledger";
+const HOME: &str = "/var/hyperledger/node";
+
+/// Where the official orderer image has its `orderer.yaml`, and ours too.
+const ORDERER_CONFIG: &str = "/etc/hyperledger/fabric";
+
+/// The settings of a peer. A file of our own, because an image's `core.yaml` names a Docker engine, which cannot be unset by a variable.
+const CORE_YAML: &str = include_str!("core.yaml");
+
+/// Idle, an orderer takes about 35 MB, a peer 65 MB, a chaincode by a JVM twice that. The rest is for blocks under way, and for what
+/// the system caches of their files.
+const ORDERER_MEMORY: u64 = 256 * MIB;
+const PEER_MEMORY: u64 = 384 * MIB;
+const CHAINCODE_MEMORY: u64 = 384 * MIB;
+const MIB: u64 = 1024 * 1024;
+
+/// The images that will do, by what they are called for a host.
+pub(super) fn images() -> BTreeMap<String, Vec<String>> {
+    let of = |version: Version| [Role::Orderer, Role::Peer].map(|role| (version.role(role), version.images(role)));
+    Version::ALL.into_iter().flat_map(of).collect()
+}
+
+/// What a network of these parameters needs of a host.
+pub(super) fn layout(parameters: &Parameters) -> Layout {
+    let of = |names: Vec<NodeName>, role: Role| names.into_iter().map(move |name| (name, role));
+    let peers = (1..=parameters.organisations).flat_map(|n| of(peers(parameters, n), Role::Peer));
+    let nodes: Vec<(NodeName, Role)> = of(orderers(parameters), Role::Orderer).chain(peers).collect();
+    let chaincodes = u64::try_from(parameters.chaincodes.len()).expect("a few");
+    Layout {
+        size: u32::try_from(nodes.len() + parameters.chaincodes.len()).expect("a few"),
+        memory_bytes: nodes.iter().map(|(_, role)| memory(*role)).sum::<u64>() + chaincodes * CHAINCODE_MEMORY,
+        ports: nodes.iter().flat_map(|(name, role)| ports(*role).map(move |(port, ..)| need(name, port))).collect(),
+    }
+}
+
+fn need(node: &NodeName, port: &str) -> PortNeed {
+    PortNeed { node: node.clone(), port: port.to_owned() }
+}
+
+fn memory(role: Role) -> u64 {
+    match role {
+        Role::Orderer => ORDERER_MEMORY,
+        Role::Peer => PEER_MEMORY,
+    }
+}
+
+/// A role's ports with their numbers inside and who may use them. Raft speaks over `grpc` too. What is for Chainpool alone is
+/// published as well, because on some platforms there is no other way in; it lets nobody in but our own certificate.
+fn ports(role: Role) -> impl Iterator<Item = (&'static str, u16, Audience)> {
+    let metrics = (METRICS, METRICS_PORT, Audience::Control);
+    let ports = match role {
+        Role::Orderer => vec![(GRPC, ORDERER_PORT, Audience::User), (ADMIN, ADMIN_PORT, Audience::Control), metrics],
+        Role::Peer => vec![(GRPC, PEER_PORT, Audience::User), metrics],
+    };
+    ports.into_iter()
+}
+
+/// Makes the spec of one generation.
+pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> ClusterSpec {
+    let office = Office::new(seed, order.genesis_at, parameters.certificate_days);
+    let organisations = Organisations::make(&office, parameters, &order.chain_id, &order.reach);
+    let control_ca = &organisations.control_ca.certificate;
+    let members = organisations.all().flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
+    let mut nodes: Vec<NodeSpec> = members.map(|(keyed, member)| node(parameters, order, keyed, member, control_ca)).collect();
+    let chaincodes: Vec<(Chaincode, facts::Chaincode)> = parameters.chaincodes().into_iter().map(|c| (c.clone(), packaged(&c))).collect();
+    nodes.extend(chaincodes.iter().map(|(chaincode, facts)| chaincode_node(order, chaincode, facts)));
+    let channels = parameters.channels.iter().map(|name| channel(name, parameters, order, seed, &organisations)).collect();
+    let facts = facts(parameters, channels, chaincodes.into_iter().map(|(_, facts)| facts).collect(), &organisations);
+    let mut boot = vec![Boot::Start(nodes.iter().map(|node| node.name.clone()).collect()), Boot::Init(JOIN.to_owned())];
+    if !facts.chaincodes.is_empty() {
+        boot.push(Boot::Init(DEPLOY.to_owned()));
+    }
+    ClusterSpec { nodes, boot, network: order.network.clone(), facts: facts.write(), keys: organisations.keys() }.with_hashes()
+}
+
+/// What is known of a network of these parts.
+pub(super) fn facts(
+    parameters: &Parameters,
+    channels: Vec<Channel>,
+    chaincodes: Vec<facts::Chaincode>,
+    organisations: &Organisations,
+) -> Facts {
+    Facts {
+        parameters: parameters.clone(),
+        channels,
+        ordering: organisations.ordering.facts(),
+        organisations: organisations.peers.iter().map(Keyed::facts).collect(),
+        control: organisations.control.certificate.clone(),
+        control_ca: organisations.control_ca.certificate.clone(),
+        chaincodes,
+    }
+}
+
+/// A channel of all these organisations and orderers.
+pub(super) fn channel(name: &str, parameters: &Parameters, order: &Order, seed: &Seed, organisations: &Organisations) -> Channel {
+    let nonce = bytes(seed, &format!("nonce {name}"));
+    let block = genesis::block(&Origin { channel: name, at: order.genesis_at, nonce: &nonce[..24] }, parameters, organisations);
+    Channel { name: name.to_owned(), genesis: BASE64.encode(block.encode_to_vec()) }
+}
+
+/// What is known of a chaincode: its package and its node.
+pub(super) fn packaged(chaincode: &Chaincode) -> facts::Chaincode {
+    let Chaincode { name, version, image: _ } = chaincode;
+    let node = chaincode.node();
+    let (package_id, package) = chaincode::package(name, &format!("{node}:{CHAINCODE_PORT}"));
+    facts::Chaincode { name: name.clone(), version: version.clone(), package_id, package: BASE64.encode(package), node }
+}
+
+/// An orderer's or a peer's node.
+pub(super) fn node(parameters: &Parameters, order: &Order, keyed: &Keyed, member: &Member, control_ca: &str) -> NodeSpec {
+    let (role, version) = (keyed.role, parameters.version);
+    let (command, settings) = match role {
+        Role::Orderer => (vec!["orderer"], orderer_settings(keyed, parameters.consensus)),
+        Role::Peer => (vec!["peer", "node", "start"], peer_settings(keyed, &member.name)),
+    };
+    let port = |(name, inside, audience): (&str, u16, Audience)| Port {
+        name: name.to_owned(),
+        inside,
+        protocol: Protocol::Tcp,
+        audience,
+        published: order.ports.get(&need(&member.name, name)).copied(),
+    };
+    NodeSpec {
+        name: member.name.clone(),
+        images: order.images.get(&version.role(role)).cloned().unwrap_or_else(|| version.images(role)),
+        command: command.into_iter().map(str::to_owned).collect(),
+        user: Some(format!("{}:{}", USER.0, USER.1)),
+        env: environment(settings.into_iter().chain(common_settings(role, order.log_level))),
+        files: files(keyed, member, control_ca),
+        volumes: vec![Volume { name: "home".to_owned(), path: MOUNT.to_owned() }],
+        ports: ports(role).map(port).collect(),
+        limits: Limits { memory_bytes: memory(role), processes: 512 },
+        read_only_root: true,
+        log: order.log.clone(),
+        stop_signal: "SIGTERM".to_owned(),
+        stop_timeout: 10,
+        machine: None,
+        hash: SpecHash(String::new()),
+    }
+}
+
+/// A chaincode's node: the user's own image with its own program. The shims and samples for Go and Node read the first name of its
+/// id and of whether it speaks TLS, those for Java the second. Its root can be written, because we do not know the program.
+pub(super) fn chaincode_node(order: &Order, chaincode: &Chaincode, facts: &facts::Chaincode) -> NodeSpec {
+    let settings = [
+        ("CHAINCODE_ID", facts.package_id.clone()),
+        ("CORE_CHAINCODE_ID_NAME", facts.package_id.clone()),
+        ("CHAINCODE_SERVER_ADDRESS", format!("0.0.0.0:{CHAINCODE_PORT}")),
+        ("CHAINCODE_TLS_DISABLED", "true".to_owned()),
+        ("CORE_PEER_TLS_ENABLED", "false".to_owned()),
+    ];
+    NodeSpec {
+        name: facts.node.clone(),
+        images: vec![chaincode.image.clone()],
+        command: vec![],
+        user: None,
+        env: environment(settings),
+        files: vec![],
+        volumes: vec![],
+        ports: vec![Port {
+            name: CHAINCODE.to_owned(),
+            inside: CHAINCODE_PORT,
+            protocol: Protocol::Tcp,
+            audience: Audience::Peers,
+            published: None,
+        }],
+        limits: Limits { memory_bytes: CHAINCODE_MEMORY, processes: 512 },
+        read_only_root: false,
+        log: order.log.clone(),
+        stop_signal: "SIGTERM".to_owned(),
+        stop_timeout: 10,
+        machine: None,
+        hash: SpecHash(String::new()),
+    }
+}
+
+fn environment<'a>(settings: impl IntoIterator<Item = (&'a str, String)>) -> BTreeMap<String, Variable> {
+    settings.into_iter().map(|(name, value)| (name.to_owned(), Variable::Plain(value))).collect()
+}
+
+/// What orderers and peers have in common. The memory limit of the Go runtime makes it collect before the platform kills it.
+fn common_settings(role: Role, level: LogLevel) -> Vec<(&'static str, String)> {
+    let level = match level {
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warning => "warning",
+        LogLevel::Error => "error",
+    };
+    vec![
+        ("FABRIC_LOGGING_SPEC", level.to_owned()),
+        ("FABRIC_LOGGING_FORMAT", "%{time:2006-01-02 15:04:05.000 MST} [%{module}] %{shortfunc} -> %{level:.4s} %{message}".to_owned()),
+        ("GOMEMLIMIT", format!("{}MiB", memory(role) / MIB * 4 / 5)),
+        ("TMPDIR", format!("{HOME}/tmp")),
+    ]
+}
+
+/// On top of the image's `orderer.yaml`. A follower waits for an answer of a leader that was killed as long as calls between
+/// orderers may take: 7 s by default, longer than it takes to elect another. One that follows a channel and fails to fetch a block tries
+/// again after 5 s by default: the second of two orderers, without whom nothing is ordered, must not pause that long.
+///
+/// 3.1 reads all of them too: orderers of BFT speak to each other on the port and by the certificate of all others, where nothing
+/// else is set, and keep no snapshots (`orderer/common/server/main.go`, `orderer/consensus/smartbft/consenter.go`).
+fn orderer_settings(keyed: &Keyed, consensus: Consensus) -> Vec<(&'static str, String)> {
+    let text = str::to_owned;
+    let own = match consensus {
+        Consensus::Raft => "etcdraft",
+        Consensus::Bft => "smartbft",
+    };
+    let (certificate, key, ca) = (format!("{HOME}/tls/server.crt"), format!("{HOME}/tls/server.key"), format!("{HOME}/tls/ca.crt"));
+    let control = format!("[{HOME}/tls/control.crt]");
+    vec![
+        ("FABRIC_CFG_PATH", text(ORDERER_CONFIG)),
+        ("ORDERER_GENERAL_LISTENADDRESS", text("0.0.0.0")),
+        ("ORDERER_GENERAL_LISTENPORT", ORDERER_PORT.to_string()),
+        ("ORDERER_GENERAL_LOCALMSPID", keyed.msp.clone()),
+        ("ORDERER_GENERAL_LOCALMSPDIR", format!("{HOME}/msp")),
+        ("ORDERER_GENERAL_TLS_ENABLED", text("true")),
+        ("ORDERER_GENERAL_TLS_CERTIFICATE", certificate.clone()),
+        ("ORDERER_GENERAL_TLS_PRIVATEKEY", key.clone()),
+        ("ORDERER_GENERAL_TLS_ROOTCAS", format!("[{ca}]")),
+        ("ORDERER_GENERAL_CLUSTER_RPCTIMEOUT", text("3s")),
+        ("ORDERER_GENERAL_CLUSTER_REPLICATIONRETRYTIMEOUT", text("250ms")),
+        ("ORDERER_GENERAL_BOOTSTRAPMETHOD", text("none")),
+        ("ORDERER_CHANNELPARTICIPATION_ENABLED", text("true")),
+        ("ORDERER_ADMIN_LISTENADDRESS", format!("0.0.0.0:{ADMIN_PORT}")),
+        ("ORDERER_ADMIN_TLS_ENABLED", text("true")),
+        ("ORDERER_ADMIN_TLS_CERTIFICATE", certificate.clone()),
+        ("ORDERER_ADMIN_TLS_PRIVATEKEY", key.clone()),
+        ("ORDERER_ADMIN_TLS_CLIENTAUTHREQUIRED", text("true")),
+        ("ORDERER_ADMIN_TLS_CLIENTROOTCAS", control.clone()),
+        ("ORDERER_OPERATIONS_LISTENADDRESS", format!("0.0.0.0:{METRICS_PORT}")),
+        ("ORDERER_OPERATIONS_TLS_ENABLED", text("true")),
+        ("ORDERER_OPERATIONS_TLS_CERTIFICATE", certificate),
+        ("ORDERER_OPERATIONS_TLS_PRIVATEKEY", key),
+        ("ORDERER_OPERATIONS_TLS_CLIENTAUTHREQUIRED", text("true")),
+        ("ORDERER_OPERATIONS_TLS_CLIENTROOTCAS", control),
+        ("ORDERER_METRICS_PROVIDER", text("prometheus")),
+        ("ORDERER_FILELEDGER_LOCATION", format!("{HOME}/data")),
+        ("ORDERER_CONSENSUS_WALDIR", format!("{HOME}/data/{own}/wal")),
+        ("ORDERER_CONSENSUS_SNAPDIR", format!("{HOME}/data/{own}/snapshot")),
+    ]
+}
+
+/// On top of [`CORE_YAML`]. A peer begins with all others of its organisation; alone, with itself.
+fn peer_settings(keyed: &Keyed, name: &NodeName) -> Vec<(&'static str, String)> {
+    let address = |name: &NodeName| format!("{name}:{PEER_PORT}");
+    let others: Vec<String> = keyed.members.iter().filter(|member| &member.name != name).map(|member| address(&member.name)).collect();
+    vec![
+        ("FABRIC_CFG_PATH", format!("{HOME}/config")),
+        ("CORE_PEER_ID", name.to_string()),
+        ("CORE_PEER_ADDRESS", address(name)),
+        ("CORE_PEER_GOSSIP_BOOTSTRAP", if others.is_empty() { address(name) } else { others.join(" ") }),
+        ("CORE_PEER_GOSSIP_EXTERNALENDPOINT", address(name)),
+        ("CORE_PEER_LOCALMSPID", keyed.msp.clone()),
+        ("CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG", format!(r#"{{"peername":"{name}"}}"#)),
+    ]
+}
+
+/// A node's keys and certificates, and what else it reads. `tmp` needs a file, because nothing else makes the folder.
+fn files(keyed: &Keyed, member: &Member, control_ca: &str) -> Vec<File> {
+    let file = |path: &str, content: Secret<Vec<u8>>, secret: bool| File {
+        path: format!("{HOME}/{path}"),
+        content,
+        mode: if secret { 0o400 } else { 0o444 },
+        owner: USER,
+        secret,
+        once: false,
+    };
+    let open = |path: &str, text: &str| file(path, Secret::new(text.as_bytes().to_vec()), false);
+    let membership = msp::files(&keyed.ca.certificate, &keyed.tls_ca.certificate, &member.enrolment.certificate);
+    let mut files: Vec<File> = membership.into_iter().map(|(path, text)| open(&format!("msp/{path}"), &text)).collect();
+    files.extend([
+        file(&format!("msp/{}", msp::KEY), member.enrolment.key.pem(), true),
+        open("tls/ca.crt", &keyed.tls_ca.certificate),
+        open("tls/control.crt", control_ca),
+        open(TLS, &member.tls.certificate),
+        file(TLS_KEY, member.tls.key.pem(), true),
+        open("tmp/.keep", ""),
+    ]);
+    if keyed.role == Role::Peer {
+        files.push(open("config/core.yaml", CORE_YAML));
+    }
+    files
+}
+
+/// The same node on the ports of the order; one that was never made may have got others.
+pub(super) fn published(node: &NodeSpec, order: &Order) -> NodeSpec {
+    let mut ports = node.ports.clone();
+    for port in ports.iter_mut().filter(|port| port.published.is_some()) {
+        port.published = order.ports.get(&need(&node.name, &port.name)).copied();
+    }
+    let hash = if ports == node.ports { node.hash.clone() } else { SpecHash(String::new()) };
+    NodeSpec { ports, hash, ..node.clone() }
+}
+
+/// The same node with its member's certificates of now.
+pub(super) fn recertified(node: &NodeSpec, member: &Member) -> NodeSpec {
+    let mut node = NodeSpec { hash: SpecHash(String::new()), ..node.clone() };
+    let enrolment = format!("msp/{}", msp::CERTIFICATE);
+    for (path, certificate) in [(enrolment.as_str(), &member.enrolment.certificate), (TLS, &member.tls.certificate)] {
+        for file in node.files.iter_mut().filter(|file| is_at(file, path)) {
+            file.content = Secret::new(certificate.as_bytes().to_vec());
+        }
+    }
+    node
+}
+
+/// Who runs in a node, by its files. `None`: they are not those of a render, or were taken out.
+pub(super) fn member(node: &NodeSpec) -> Option<Member> {
+    let key = |path: &str| Key::read(&node.files.iter().find(|file| is_at(file, path))?.content);
+    let certificate = text(node, &format!("msp/{}", msp::CERTIFICATE))?;
+    let enrolment = Issued { certificate, key: key(&format!("msp/{}", msp::KEY))? };
+    Some(Member { name: node.name.clone(), enrolment, tls: Issued { certificate: tls_certificate(node)?, key: key(TLS_KEY)? } })
+}
+
+/// The TLS certificate of a node in PEM.
+pub(super) fn tls_certificate(node: &NodeSpec) -> Option<String> {
+    text(node, TLS)
+}
+
+fn text(node: &NodeSpec, path: &str) -> Option<String> {
+    String::from_utf8(node.files.iter().find(|file| is_at(file, path))?.content.expose().clone()).ok()
+}
+
+fn is_at(file: &File, path: &str) -> bool {
+    file.path.strip_prefix(HOME).and_then(|rest| rest.strip_prefix('/')) == Some(path)
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;

@@ -1,0 +1,112 @@
+//! Parameters of any type: how they are described, and how a preset and what was given become settled values.
+
+use crate::ParameterErrors;
+use chainpool_api::{Parameter, ParameterKind, Preset};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// A parameter that is a whole number.
+pub(crate) fn number(name: &str, about: &str, default: u32, min: i64, max: i64) -> Parameter {
+    parameter(name, about, ParameterKind::Integer, json!(default), Some((min, max)))
+}
+
+/// A parameter that is a list of texts.
+pub(crate) fn list(name: &str, about: &str, default: &[String], min: i64, max: i64) -> Parameter {
+    parameter(name, about, ParameterKind::List, json!(default), Some((min, max)))
+}
+
+/// A parameter that is a text.
+pub(crate) fn text(name: &str, about: &str, default: &str) -> Parameter {
+    parameter(name, about, ParameterKind::Text, json!(default), None)
+}
+
+/// A parameter that is yes or no.
+pub(crate) fn boolean(name: &str, about: &str, default: bool) -> Parameter {
+    parameter(name, about, ParameterKind::Boolean, json!(default), None)
+}
+
+fn parameter(name: &str, about: &str, kind: ParameterKind, default: Value, range: Option<(i64, i64)>) -> Parameter {
+    let (min, max) = range.unzip();
+    Parameter { name: name.to_owned(), about: about.to_owned(), kind, default, min, max, amendable: false }
+}
+
+/// The same parameter, which may change while a network runs.
+pub(crate) fn amendable(parameter: Parameter) -> Parameter {
+    Parameter { amendable: true, ..parameter }
+}
+
+/// Puts what was given on top of the preset and checks it, all fields at once. `rule` says what else the type asks of a value
+/// whose kind and range are right; `together` says, by parameter, which of them do not fit each other.
+pub(crate) fn settle(
+    network_type: &str,
+    parameters: &[Parameter],
+    presets: &[Preset],
+    preset: &str,
+    given: &Map<String, Value>,
+    rule: impl Fn(&str, &Value) -> Result<(), String>,
+    together: impl Fn(&Value) -> BTreeMap<String, String>,
+) -> Result<Value, ParameterErrors> {
+    let mut errors = BTreeMap::new();
+    let found = presets.iter().find(|p| p.name == preset);
+    let mut settled = found.map_or_else(|| json!({}), |preset| preset.parameters.clone());
+    if found.is_none() {
+        let known = listed(presets.iter().map(|p| &p.name));
+        errors.insert("preset".to_owned(), format!("{preset:?} is not known; use one of: {known}"));
+    }
+    for (name, value) in given {
+        let unknown = || format!("is not a parameter of {network_type}; there are: {}", listed(parameters.iter().map(|p| &p.name)));
+        let parameter = parameters.iter().find(|p| &p.name == name).ok_or_else(unknown);
+        let checked = parameter.and_then(|parameter| {
+            let value = meant(parameter, value);
+            check(parameter, &value).and_then(|()| rule(name, &value)).map(|()| value)
+        });
+        match checked {
+            Ok(value) => settled[name] = value,
+            Err(why) => {
+                errors.insert(name.clone(), why);
+            }
+        }
+    }
+    for (name, why) in together(&settled) {
+        errors.entry(name).or_insert(why);
+    }
+    if errors.is_empty() { Ok(settled) } else { Err(ParameterErrors(errors)) }
+}
+
+/// A text that looks like a number comes as one from a command line: `version=3.1`.
+fn meant(parameter: &Parameter, value: &Value) -> Value {
+    match (parameter.kind, value) {
+        (ParameterKind::Text, Value::Number(number)) => Value::String(number.to_string()),
+        _ => value.clone(),
+    }
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    names.map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Says which words would do, where a text is none of them.
+pub(crate) fn one_of(value: &Value, words: &[&str]) -> Result<(), String> {
+    let fits = value.as_str().is_some_and(|text| words.contains(&text));
+    if fits { Ok(()) } else { Err(format!("must be {}, not {value}", words.join(" or "))) }
+}
+
+/// Says what is wrong with a value, and what would do.
+pub(crate) fn check(parameter: &Parameter, value: &Value) -> Result<(), String> {
+    let (fits, wanted) = match (parameter.kind, parameter.min, parameter.max) {
+        (ParameterKind::Integer, Some(min), Some(max)) => {
+            (value.as_i64().is_some_and(|n| (min..=max).contains(&n)), format!("a whole number from {min} to {max}"))
+        }
+        (ParameterKind::List, Some(min), Some(max)) => {
+            let fits = |list: &Vec<Value>| {
+                list.iter().all(Value::is_string) && i64::try_from(list.len()).is_ok_and(|length| (min..=max).contains(&length))
+            };
+            (value.as_array().is_some_and(fits), format!("a list of {min} to {max} texts"))
+        }
+        (ParameterKind::Boolean, ..) => (value.is_boolean(), "true or false".to_owned()),
+        (ParameterKind::List, ..) => (value.as_array().is_some_and(|list| list.iter().all(Value::is_string)), "a list of texts".to_owned()),
+        (ParameterKind::Integer, ..) => (value.as_i64().is_some(), "a whole number".to_owned()),
+        (ParameterKind::Text, ..) => (value.is_string(), "a text".to_owned()),
+    };
+    if fits { Ok(()) } else { Err(format!("must be {wanted}, not {value}")) }
+}

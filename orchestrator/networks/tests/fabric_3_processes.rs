@@ -1,0 +1,192 @@
+//! The type `fabric` against the real programs of Fabric 3.1, as `fabric_processes` does it with those of 2.5.
+//!
+//! `FABRIC_3_TOOLS=FOLDER cargo test -p chainpool-networks --test fabric_3_processes -- --ignored --nocapture`, where the folder is like that which
+//! `scripts/fabric-tools.sh` prints, with `configtxgen`, `orderer`, `peer` and the sample configuration of Fabric 3.1.5.
+
+mod fabric_network;
+mod local;
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use chainpool_agent::NodeName;
+use chainpool_api::{HealthState, Timestamp};
+use chainpool_networks::Past;
+use fabric_network::{Network, name, reach};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// From the start to a proof and a healthy verdict.
+async fn whole(preset: &str, given: &Value) -> Network {
+    let network = Network::prepare(preset, given);
+    let begun = Instant::now();
+    network.boot().await;
+    network.prove().await;
+    println!("{preset}: proven {:?} after the start", begun.elapsed());
+    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    println!("{preset}: healthy {:?} after the start: {}", begun.elapsed(), healthy.reason);
+    network
+}
+
+/// Waits until another orderer leads than this one.
+async fn another_leads(network: &Network, before: &NodeName) -> NodeName {
+    let deadline = Instant::now() + Duration::from_secs(100);
+    loop {
+        let evidence = network.probe().await;
+        let leader = evidence.channels.values().find_map(|channel| channel.leader.as_deref()).map(name);
+        if let Some(leader) = leader.filter(|leader| leader != before) {
+            return leader;
+        }
+        assert!(Instant::now() < deadline, "nobody followed {before}: {evidence:#?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Fabric's own reading of a first block.
+#[tokio::test]
+#[ignore = "needs the programs of Fabric 3.1: FABRIC_3_TOOLS names their folder"]
+async fn fabrics_own_tool_reads_the_block() {
+    for (given, orderers) in [(json!({}), 4), (json!({"orderers": 7, "organisations": 8}), 7)] {
+        let network = Network::prepare("bft", &given);
+        let genesis = network.spec().facts["channels"][0]["genesis"].as_str().expect("a block").to_owned();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("main.block");
+        fs::write(&path, BASE64.decode(genesis).expect("base64")).expect("written");
+        let output = Command::new(network.program("configtxgen")).arg("-inspectBlock").arg(&path).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let group = &read["data"]["data"][0]["payload"]["data"]["config"]["channel_group"];
+        assert_eq!(group["values"]["Capabilities"]["value"]["capabilities"], json!({"V3_0": {}}));
+        let orderer = &group["groups"]["Orderer"];
+        assert_eq!(orderer["values"]["ConsensusType"]["value"]["type"], "BFT");
+        let consenters = orderer["values"]["Orderers"]["value"]["consenter_mapping"].as_array().expect("a list");
+        assert_eq!(
+            consenters.iter().map(|consenter| consenter["id"].clone()).collect::<Vec<_>>(),
+            (1..=orderers).map(Value::from).collect::<Vec<_>>()
+        );
+        let policy = &orderer["policies"]["BlockValidation"]["policy"]["value"];
+        assert_eq!(policy["rule"]["n_out_of"]["n"], (orderers + (orderers - 1) / 3 + 2) / 2);
+        assert_eq!(policy["identities"].as_array().map(Vec::len), Some(consenters.len()));
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
+async fn four_bft_orderers_bear_the_loss_of_one() {
+    let network = whole("bft", &json!({})).await;
+    let evidence = network.probe().await;
+    let seen = &evidence.channels["main"];
+    assert_eq!((seen.leader.as_deref(), seen.active), (Some("orderer0"), Some(4)), "{evidence:#?}");
+
+    let [third, fourth] = ["orderer2", "orderer3"].map(name);
+    network.signal(&fourth, "-STOP");
+    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    let what = "1 of 4 orderers does not take part (orderer3 runs and does not answer)";
+    assert_eq!(verdict.reason, format!("{what}; it still commits, can lose no more orderer"));
+    network.prove().await;
+    network.signal(&fourth, "-CONT");
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+
+    network.kill(&fourth);
+    network.wait_for(&Past::default(), HealthState::Degraded).await;
+    network.prove().await;
+    // It lacks one block, and has it with the next.
+    network.start_node(&fourth);
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.kill(&fourth);
+    network.kill(&third);
+    let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
+    let what = "no BFT quorum: 2 of 4 orderers do not take part (orderer2 exited 137, orderer3 exited 137)";
+    assert_eq!(verdict.reason, format!("{what}; 3 are needed to order"));
+    let begun = Instant::now();
+    let refused = network.kind.prove(&network.nodes).await.expect_err("two of four do not order");
+    println!("two of four orderers: refused after {:?}: {refused}", begun.elapsed());
+    let height = network.probe().await.height;
+    let begun = Instant::now();
+    network.start_node(&third);
+    network.start_node(&fourth);
+    let past = Past { height, recovering: true, returned_at: Some(Timestamp::now()), ..Past::default() };
+    let healthy = network.wait_for(&past, HealthState::Healthy).await;
+    println!("two killed orderers: healthy again {:?} after their start: {}", begun.elapsed(), healthy.reason);
+    network.prove().await;
+    println!("proven {:?} after their start", begun.elapsed());
+}
+
+#[tokio::test]
+#[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
+async fn bft_orderers_follow_another_leader_when_theirs_is_gone() {
+    let network = whole("bft", &json!({})).await;
+    let leader = network.leader(&network.probe().await);
+    let begun = Instant::now();
+    network.kill(&leader);
+    let past = Past { left_at: Some(Timestamp::now()), ..Past::default() };
+    let verdict = network.wait_for(&past, HealthState::Degraded).await;
+    assert_eq!(verdict.reason, "the orderers of channel main elect a leader");
+    // Somebody writes meanwhile.
+    drop(network.kind.prove(&network.nodes).await);
+    let next = another_leads(&network, &leader).await;
+    println!("the leader killed: {next} leads {:?} later", begun.elapsed());
+    network.prove().await;
+    println!("the leader killed: proven {:?} later", begun.elapsed());
+    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    let what = format!("1 of 4 orderers does not take part ({leader} exited 137)");
+    assert_eq!(verdict.reason, format!("{what}; it still commits, can lose no more orderer"));
+    let begun = Instant::now();
+    network.start_node(&leader);
+    network.prove().await;
+    network.wait_for(&Past { returned_at: Some(Timestamp::now()), ..Past::default() }, HealthState::Healthy).await;
+    println!("the former leader: healthy again {:?} after its start", begun.elapsed());
+}
+
+#[tokio::test]
+#[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
+async fn a_bft_network_grows_and_renews_its_certificates_while_it_commits() {
+    let mut network = whole("bft", &json!({"organisations": 1})).await;
+    let commits = network.commit_on("main");
+    let begun = Instant::now();
+    network.amend(&json!({"organisations": 2, "peers": 2, "channels": ["main", "two"]}), false).await;
+    let (count, longest) = commits.end().await;
+    println!("grown after {:?}; {count} commits meanwhile, {longest:?} the longest without one", begun.elapsed());
+    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    assert_eq!(healthy.reason, "all 4 orderers take part, all 4 peers agree; can lose 1 more orderer");
+    network.prove().await;
+
+    let commits = network.commit_on("main");
+    let begun = Instant::now();
+    network.amend(&json!({"certificate_days": 730}), true).await;
+    let (count, longest) = commits.end().await;
+    println!("renewed after {:?}; {count} commits meanwhile, {longest:?} the longest without one", begun.elapsed());
+    assert!(count > 10 && longest < Duration::from_secs(40), "{count} commits, once {longest:?} without one");
+    network.prove().await;
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
+async fn a_chaincode_answers_on_a_bft_channel() {
+    let network = whole("bft", &json!({"chaincodes": ["basic:1.0=chainpool/fabric-chaincode:0.1.0"]})).await;
+    let peers = ["org1", "org2"].map(|org| format!("--peerAddresses peer0-{org}:7051 --tlsRootCertFiles {org}/tlsca.pem")).join(" ");
+    let put = r#"-c '{"Args":["put","name","satoshi"]}' --waitForEvent"#;
+    let to = "-o $ORDERER_ADDRESS --tls --cafile $ORDERER_CA -C main -n basic";
+    network.run(&format!(". org1/env && peer chaincode invoke {to} {peers} {put}"));
+    let said = network.run(r#". org2/env && peer chaincode query -C main -n basic -c '{"Args":["get","name"]}'"#);
+    assert!(said.starts_with("satoshi\n"), "{said}");
+    let bundle = network.kind.bundle(network.spec(), &reach());
+    assert!(bundle.files["README.md"].contains("`peer` program (3.1)"));
+}
+
+#[tokio::test]
+#[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
+async fn a_raft_network_of_3_1_grows_and_bears_the_loss_of_its_leader() {
+    let mut network = whole("tiny", &json!({"version": "3.1"})).await;
+    network.amend_with_interruptions(&json!({"organisations": 2, "orderers": 3})).await;
+    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    assert_eq!(healthy.reason, "all 3 orderers take part, all 2 peers agree; can lose 1 more orderer");
+    let leader = network.leader(&network.probe().await);
+    network.kill(&leader);
+    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    assert!(verdict.reason.ends_with("it still commits, can lose no more orderer"), "{verdict:?}");
+    network.prove().await;
+}

@@ -1,0 +1,207 @@
+//! Changes of a network that runs, performed as the core performs them, while somebody commits.
+
+use super::Network;
+use chainpool_agent::{Boot, NodeName, SpecHash};
+use chainpool_api::{HealthState, Timestamp};
+use chainpool_networks::{Amendment, Order, Past};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use tokio::time::timeout;
+
+/// How long an action may fail before the test does.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+impl Network {
+    /// Changes parameters, or renews the certificates, and performs every phase of it; all that can be done twice is then done again.
+    pub(crate) async fn amend(&mut self, given: &Value, renew_certificates: bool) {
+        let before = self.change(given, renew_certificates);
+        self.perform(&before, Manner::Patient).await;
+    }
+
+    /// Changes parameters, and breaks every action off again and again, each time a little later.
+    pub(crate) async fn amend_with_interruptions(&mut self, given: &Value) {
+        let before = self.change(given, false);
+        self.perform(&before, Manner::Interrupted).await;
+    }
+
+    /// Takes the changed spec as its own. Returns the hashes of the nodes before.
+    fn change(&mut self, given: &Value, renew_certificates: bool) -> BTreeMap<NodeName, SpecHash> {
+        let mut parameters = self.order.parameters.clone();
+        for (name, value) in given.as_object().expect("an object") {
+            parameters[name] = value.clone();
+        }
+        let parameters = self.kind.settle("tiny", parameters.as_object().expect("an object")).expect("valid parameters");
+        let mut ports = self.order.ports.clone();
+        for need in self.kind.layout(&parameters).ports {
+            let next = 20_001 + u16::try_from(ports.len()).expect("a few");
+            ports.entry(need).or_insert(next);
+        }
+        let order = Order { parameters, ports, genesis_at: Timestamp::now(), ..self.order.clone() };
+        let change = Amendment { order: order.clone(), renew_certificates };
+        let seed = chainpool_agent::Secret::new(rand::random());
+        let before = self.spec().nodes.iter().map(|node| (node.name.clone(), node.hash.clone())).collect();
+        let spec = self.kind.amend(self.spec(), &change, &seed).expect("it can be changed so");
+        self.order = order;
+        self.settle(spec);
+        before
+    }
+
+    async fn perform(&self, before: &BTreeMap<NodeName, SpecHash>, manner: Manner) {
+        let boot = &self.spec().boot;
+        let mut started = Timestamp::now();
+        for phase in boot {
+            let begun = Instant::now();
+            match (phase, manner) {
+                (Boot::Start(names), _) => {
+                    started = Timestamp::now();
+                    self.start_anew(names, before);
+                }
+                (Boot::Ready(names), _) => self.ready(names).await,
+                (Boot::Init(action), Manner::Patient) => tokio::select! {
+                    () = self.init_patiently(action) => {}
+                    () = self.watch(started) => {}
+                },
+                (Boot::Init(action), Manner::Interrupted) => self.init_interrupted(action).await,
+            }
+            println!("{phase:?}: {:?}", begun.elapsed());
+        }
+        let begun = Instant::now();
+        for phase in boot {
+            if let Boot::Init(action) = phase {
+                self.init(action).await;
+            }
+        }
+        println!("all actions again: {:?}", begun.elapsed());
+    }
+
+    /// Makes nodes that are not there, and replaces those that differ from before.
+    fn start_anew(&self, names: &[NodeName], before: &BTreeMap<NodeName, SpecHash>) {
+        for name in names {
+            let node = self.spec().node(name).expect("it is there");
+            match before.get(name) {
+                Some(hash) if *hash == node.hash => continue,
+                Some(_) => self.stop(name),
+                None => {}
+            }
+            self.place(node);
+            self.start(node);
+        }
+    }
+
+    /// Ends a process as a platform does.
+    fn stop(&self, node: &NodeName) {
+        let mut child = self.running.lock().expect("not poisoned").remove(node).expect("it runs");
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs").success());
+        child.wait().expect("gone");
+    }
+
+    async fn ready(&self, names: &[NodeName]) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let evidence = self.probe().await;
+            if names.iter().all(|name| evidence.nodes[name.as_str()].answers) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{names:?} do not answer: {evidence:#?}\n{}", self.logs());
+        }
+    }
+
+    async fn init_patiently(&self, action: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(why) = self.kind.init(&self.nodes, action).await {
+            println!("{action}, once more: {why}");
+            assert!(Instant::now() < deadline, "{action}: {why}\n{}", self.logs());
+            self.restart(&why.restart);
+        }
+    }
+
+    /// Looks at it again and again: a change that goes well breaks nothing.
+    async fn watch(&self, started: Timestamp) {
+        loop {
+            let evidence = self.probe().await;
+            let verdict = self.judge(&evidence, &Past { started_at: Some(started), ..Past::default() });
+            assert_ne!(verdict.state, HealthState::Broken, "{verdict:?} on {evidence:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn init_interrupted(&self, action: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut limit = Duration::from_millis(40);
+        loop {
+            match timeout(limit, self.kind.init(&self.nodes, action)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(why)) => {
+                    println!("{action}, once more: {why}");
+                    self.restart(&why.restart);
+                }
+                Err(_) => println!("{action} broken off after {limit:?}"),
+            }
+            assert!(Instant::now() < deadline, "{action}: {}", self.logs());
+            self.probe().await;
+            limit += limit / 2;
+        }
+    }
+
+    /// Somebody who commits transactions of an organisation's own until told to stop: each time he approves another version of a
+    /// chaincode that is never defined. He waits until a peer has it in a block, and tries another orderer after a refusal.
+    pub(crate) fn commit_on(&self, channel: &str) -> Commits {
+        let stop = Arc::new(AtomicBool::new(false));
+        let commands: Vec<_> = ["orderer0", "orderer1"]
+            .map(|orderer| {
+                let to = format!("-o {orderer}:7050 --tls --cafile $PWD/orderers/tlsca.pem -C {channel} --connTimeout 2s");
+                let what = "-n never --sequence 1 --waitForEventTimeout 2s";
+                let text = format!(". org1/env && peer lifecycle chaincode approveformyorg {to} {what} --version v$(date +%s%N)");
+                self.user(&text)
+            })
+            .into();
+        let until = Arc::clone(&stop);
+        Commits { stop, thread: std::thread::spawn(move || commits(commands, &until)) }
+    }
+}
+
+/// How actions are performed.
+#[derive(Clone, Copy)]
+enum Manner {
+    Patient,
+    Interrupted,
+}
+
+/// A loop of transactions.
+pub(crate) struct Commits {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(u32, Duration)>,
+}
+
+impl Commits {
+    /// Ends it. Returns how many there were, and the longest time from one to the next.
+    pub(crate) async fn end(self) -> (u32, Duration) {
+        self.stop.store(true, Ordering::Relaxed);
+        tokio::task::spawn_blocking(move || self.thread.join().expect("it does not panic")).await.expect("it ends")
+    }
+}
+
+fn commits(mut commands: Vec<Command>, stop: &AtomicBool) -> (u32, Duration) {
+    let (mut count, mut longest, mut last) = (0, Duration::ZERO, Instant::now());
+    while !stop.load(Ordering::Relaxed) {
+        let ran = commands[0].output().expect("it runs");
+        if ran.status.success() {
+            longest = longest.max(last.elapsed());
+            (count, last) = (count + 1, Instant::now());
+        } else {
+            let said = String::from_utf8_lossy(&ran.stderr);
+            println!("no commit for {:?}: {}", last.elapsed(), said.lines().last().unwrap_or_default());
+            commands.rotate_left(1);
+        }
+    }
+    (count, longest.max(last.elapsed()))
+}

@@ -1,0 +1,332 @@
+//! A Fabric network of processes.
+
+mod change;
+
+use crate::local::Local;
+use chainpool_agent::{
+    Boot, ClusterId, ClusterKey, ClusterSpec, Generation, LogConfig, NetworkSpec, NodeName, NodeSpec, NodeState, Object, ObjectKind,
+    Observation, Secret, Variable,
+};
+use chainpool_api::{Evidence, HealthState, LogLevel, Proof, Timestamp};
+use chainpool_networks::{NetworkType, Nodes, Order, Past, Reach, Registry, Stuck, Verdict};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::Ipv4Addr,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+const GENERATION: Generation = 1;
+
+/// What a node's paths begin with, and where the images have what is not in a node's files.
+const HOME: &str = "/var/hyperledger";
+const CONFIG: &str = "/etc/hyperledger/fabric";
+const BUILDER: &str = "/opt/hyperledger/ccaas_builder";
+
+/// A network whose nodes are child processes. They end with it.
+pub(crate) struct Network {
+    pub(crate) kind: Arc<dyn NetworkType>,
+    order: Order,
+    pub(crate) nodes: Nodes,
+    homes: tempfile::TempDir,
+    tools: String,
+    /// The first two numbers behind 127 of its nodes' addresses.
+    ground: [u8; 2],
+    addresses: BTreeMap<NodeName, Ipv4Addr>,
+    running: Mutex<BTreeMap<NodeName, Child>>,
+    stuck: Mutex<Stuck>,
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for child in self.running.lock().expect("no test panics while it holds this").values_mut() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+impl Network {
+    /// Renders it and puts its files where the processes will find them.
+    pub(crate) fn prepare(preset: &str, given: &Value) -> Self {
+        let kind = Registry::default().get("fabric").expect("it is registered");
+        let parameters = kind.settle(preset, given.as_object().expect("an object")).expect("valid parameters");
+        let order = Order {
+            ports: kind.layout(&parameters).ports.into_iter().zip(20_001..).collect(),
+            parameters,
+            chain_id: format!("cp-{}", ClusterId::new()),
+            genesis_at: Timestamp::now(),
+            network: NetworkSpec { subnet: None },
+            reach: reach(),
+            images: BTreeMap::new(),
+            log: LogConfig::default(),
+            log_level: LogLevel::Info,
+        };
+        let begun = Instant::now();
+        let spec = kind.render(&order, &Secret::new(rand::random()));
+        let tools = tools(&order.parameters);
+        println!("{preset}: rendered in {:?}", begun.elapsed());
+        let key = ClusterKey { cluster: ClusterId::new(), generation: GENERATION };
+        let agent = Arc::new(Local { ports: BTreeMap::new() });
+        let mut network = Self {
+            kind,
+            order,
+            nodes: Nodes { agent, key, spec: Arc::new(spec.clone()) },
+            homes: tempfile::tempdir().expect("a folder"),
+            tools,
+            ground: rand::random(),
+            addresses: BTreeMap::new(),
+            running: Mutex::default(),
+            stuck: Mutex::default(),
+        };
+        network.settle(spec);
+        for node in &network.spec().nodes {
+            network.place(node);
+        }
+        network
+    }
+
+    /// Takes a spec as its own: nodes that are new get addresses, and all others hear of them.
+    fn settle(&mut self, spec: ClusterSpec) {
+        for node in &spec.nodes {
+            let next = u8::try_from(self.addresses.len() + 2).expect("a few nodes");
+            let address = Ipv4Addr::new(127, self.ground[0].clamp(1, 254), self.ground[1], next);
+            self.addresses.entry(node.name.clone()).or_insert(address);
+        }
+        let port =
+            |node: &NodeSpec, name: &str, inside| ((node.name.clone(), name.to_owned()), (self.addresses[&node.name], inside).into());
+        let ports = spec.nodes.iter().flat_map(|node| node.ports.iter().map(|p| port(node, &p.name, p.inside))).collect();
+        let hosts = self.addresses.iter().map(|(name, address)| format!("{address} {name}")).collect::<Vec<_>>().join("\n");
+        // The same file as before: nodes that run have it mounted.
+        fs::write(self.homes.path().join("hosts"), format!("127.0.0.1 localhost\n{hosts}\n")).expect("written");
+        self.nodes = Nodes { agent: Arc::new(Local { ports }), key: self.nodes.key, spec: Arc::new(spec) };
+    }
+
+    pub(crate) fn spec(&self) -> &ClusterSpec {
+        &self.nodes.spec
+    }
+
+    /// The path of one of Fabric's own programs.
+    pub(crate) fn program(&self, name: &str) -> String {
+        format!("{}/bin/{name}", self.tools)
+    }
+
+    fn home(&self, node: &NodeName) -> PathBuf {
+        self.homes.path().join(node.as_str())
+    }
+
+    fn place(&self, node: &NodeSpec) {
+        fs::create_dir_all(self.home(&node.name)).expect("folders");
+        for file in &node.files {
+            let path = self.home(&node.name).join(Path::new(&file.path).strip_prefix(HOME).expect("below the volume"));
+            fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+            let mut content = file.content.expose().clone();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                content = self.localise(&node.name, &String::from_utf8(content).expect("text")).into_bytes();
+            }
+            let mut open = fs::OpenOptions::new();
+            let mut target = open.write(true).create(true).truncate(true).mode(0o600).open(&path).expect("a file");
+            std::io::Write::write_all(&mut target, &content).expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(file.mode)).expect("its mode");
+        }
+    }
+
+    /// The same setting on one machine: an address and a folder of its own.
+    fn localise(&self, node: &NodeName, setting: &str) -> String {
+        let address = self.addresses[node].to_string();
+        setting
+            .replace("0.0.0.0", &address)
+            .replace("127.0.0.1:7052", &format!("{address}:7052"))
+            .replace(CONFIG, &format!("{}/config", self.tools))
+            .replace(BUILDER, &format!("{}/ccaas_builder", self.tools))
+            .replace(HOME, &self.home(node).display().to_string())
+    }
+
+    fn start(&self, node: &NodeSpec) {
+        // A chaincode's image has its own program, which the spec does not name.
+        let chaincode = ["chaincode".to_owned()];
+        let command = if node.command.is_empty() { &chaincode[..] } else { &node.command[..] };
+        let [program, arguments @ ..] = command else { panic!("a node without a program") };
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.home(&node.name).join("log")).expect("a log");
+        let mut command = Command::new("unshare");
+        for (name, value) in &node.env {
+            if let Variable::Plain(value) = value {
+                command.env(name, self.localise(&node.name, value));
+            }
+        }
+        // Every program takes the place of the one before: the child is the node itself.
+        let run = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+        let child = command
+            .args(["--mount", "--propagation", "private", "sh", "-c", run])
+            .arg(self.homes.path().join("hosts"))
+            .arg(self.program(program))
+            .args(arguments)
+            .stdout(log.try_clone().expect("the same log"))
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        self.running.lock().expect("not poisoned").insert(node.name.clone(), child);
+    }
+
+    pub(crate) fn start_node(&self, node: &NodeName) {
+        self.start(self.spec().node(node).expect("it is there"));
+    }
+
+    /// Boots as the plan says. `Start` of all is the first phase.
+    pub(crate) async fn boot(&self) {
+        for phase in &self.spec().boot {
+            let begun = Instant::now();
+            match phase {
+                Boot::Start(names) => names.iter().for_each(|name| self.start_node(name)),
+                Boot::Ready(names) => assert!(names.is_empty(), "Fabric's nodes are ready when they have joined"),
+                Boot::Init(action) => self.init(action).await,
+            }
+            println!("{phase:?}: {:?}", begun.elapsed());
+        }
+    }
+
+    pub(crate) async fn init(&self, action: &str) {
+        let done = self.kind.init(&self.nodes, action).await;
+        done.unwrap_or_else(|e| panic!("{action}: {e}\n{}", self.logs()));
+    }
+
+    pub(crate) fn kill(&self, node: &NodeName) {
+        let mut child = self.running.lock().expect("not poisoned").remove(node).expect("it runs");
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+    }
+
+    /// Freezes a process, or lets it go on; the platform does not know.
+    pub(crate) fn signal(&self, node: &NodeName, signal: &str) {
+        let pid = self.running.lock().expect("not poisoned")[node].id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
+    }
+
+    fn observed(&self) -> Observation {
+        let running = self.running.lock().expect("not poisoned");
+        let state = |name: &NodeName| if running.contains_key(name) { NodeState::Running } else { NodeState::Exited(137) };
+        let object = |node: &NodeSpec| Object {
+            kind: ObjectKind::Node,
+            name: node.name.to_string(),
+            id: node.name.to_string(),
+            cluster: self.nodes.key.cluster,
+            generation: GENERATION,
+            node: Some(node.name.clone()),
+            hash: None,
+            state: Some(state(&node.name)),
+        };
+        Observation { objects: self.spec().nodes.iter().map(object).collect(), ..Observation::default() }
+    }
+
+    /// Looks once, and starts anew what stands still, as the core does.
+    pub(crate) async fn probe(&self) -> Evidence {
+        let evidence = self.kind.probe(&self.nodes, &self.observed()).await;
+        let overdue = self.stuck.lock().expect("not poisoned").overdue(&evidence, Instant::now());
+        self.restart(&overdue);
+        evidence
+    }
+
+    fn restart(&self, nodes: &[NodeName]) {
+        for node in nodes {
+            println!("{node} stands still and is started anew");
+            self.kill(node);
+            self.start_node(node);
+        }
+    }
+
+    fn judge(&self, evidence: &Evidence, past: &Past) -> Verdict {
+        self.kind.verdict(&self.order.parameters, evidence, past, Timestamp::now())
+    }
+
+    /// Looks again until the verdict is as wanted.
+    pub(crate) async fn wait_for(&self, past: &Past, state: HealthState) -> Verdict {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let evidence = self.probe().await;
+            let verdict = self.judge(&evidence, past);
+            if verdict.state == state {
+                return verdict;
+            }
+            assert!(Instant::now() < deadline, "{verdict:?} on {evidence:#?}\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub(crate) async fn prove(&self) -> Proof {
+        let begun = Instant::now();
+        self.kind.prove(&self.nodes).await.unwrap_or_else(|e| panic!("{e} after {:?}\n{}", begun.elapsed(), self.logs()))
+    }
+
+    /// Runs a command of a user in the bundle's folder, where nodes are known by their names; returns what it printed.
+    pub(crate) fn run(&self, command: &str) -> String {
+        let ran = self.user(command).output().expect("it runs");
+        let said = String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned();
+        assert!(ran.status.success(), "{command}: {said}");
+        said
+    }
+
+    /// The same, not yet run.
+    fn user(&self, command: &str) -> Command {
+        let folder = self.homes.path().join("bundle");
+        for (path, text) in self.kind.bundle(self.spec(), &reach()).files {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+            fs::write(path, self.named(&text)).expect("written");
+        }
+        let path = format!("{}/bin:{}", self.tools, std::env::var("PATH").expect("a path"));
+        let run = r#"mount --bind "$0" /etc/hosts && eval "$1""#;
+        let mut user = Command::new("unshare");
+        user.args(["--mount", "--propagation", "private", "sh", "-c", run])
+            .arg(self.homes.path().join("hosts"))
+            .arg(self.named(command))
+            .current_dir(folder)
+            .env("PATH", path);
+        user
+    }
+
+    /// Published addresses as what they are here.
+    fn named(&self, text: &str) -> String {
+        let ports = self.spec().nodes.iter().flat_map(|node| node.ports.iter().map(move |port| (node, port)));
+        ports.filter_map(|(node, port)| Some((node, port, port.published?))).fold(text.to_owned(), |text, (node, port, published)| {
+            text.replace(&format!("127.0.0.1:{published}"), &format!("{}:{}", node.name, port.inside))
+        })
+    }
+
+    pub(crate) fn leader(&self, evidence: &Evidence) -> NodeName {
+        let leader = evidence.channels.values().find_map(|channel| channel.leader.as_deref());
+        name(leader.unwrap_or_else(|| panic!("nobody leads: {evidence:#?}\n{}", self.logs())))
+    }
+
+    fn logs(&self) -> String {
+        let tail = |path: &Path| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(60)..].join("\n")
+        };
+        let of = |node: &NodeSpec| format!("== {}\n{}\n", node.name, tail(&self.home(&node.name).join("log")));
+        self.spec().nodes.iter().map(of).collect()
+    }
+}
+
+/// The folder with the programs of a network's version line.
+fn tools(parameters: &Value) -> String {
+    let (variable, what) = match parameters["version"].as_str() {
+        Some("2.5") => ("FABRIC_TOOLS", "the folder that scripts/fabric-tools.sh prints"),
+        _ => ("FABRIC_3_TOOLS", "a folder like that which scripts/fabric-tools.sh prints, with the programs of Fabric 3.1"),
+    };
+    std::env::var(variable).unwrap_or_else(|_| panic!("not run: {variable} does not name {what}"))
+}
+
+pub(crate) fn reach() -> Reach {
+    Reach { address: "127.0.0.1".to_owned(), loopback: true, machines: BTreeMap::new() }
+}
+
+pub(crate) fn name(text: &str) -> NodeName {
+    NodeName::parse(text).expect("a node name")
+}

@@ -1,0 +1,272 @@
+//! The type `fabric` against the real programs, without any platform: each node is a process on this machine.
+//!
+//! Needs `orderer`, `peer` and `chaincode` as `scripts/fabric-tools.sh` builds them, and root on Linux: every node listens on a
+//! loopback address of its own and finds the others by a hosts file that only it sees (`unshare --mount`).
+//! `FABRIC_TOOLS=$(scripts/fabric-tools.sh) cargo test -p chainpool-networks --test fabric_processes -- --ignored --nocapture`
+
+mod fabric_network;
+mod local;
+
+use chainpool_api::{HealthState, NodeEvidence, Timestamp};
+use chainpool_networks::Past;
+use fabric_network::{Network, name, reach};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// From the start to a proof and a healthy verdict.
+async fn whole(preset: &str, given: &Value) -> Network {
+    let network = Network::prepare(preset, given);
+    let begun = Instant::now();
+    network.boot().await;
+    println!("{preset}: joined {:?} after the start", begun.elapsed());
+    let proof = network.prove().await;
+    println!("{preset}: proven {:?} after the start: {proof:?}", begun.elapsed());
+    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    println!("{preset}: healthy {:?} after the start: {}", begun.elapsed(), healthy.reason);
+    network
+}
+
+#[tokio::test]
+#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
+async fn the_smallest_network_is_proven_and_its_faults_are_told() {
+    let network = whole("tiny", &json!({})).await;
+    let evidence = network.probe().await;
+    assert_eq!(evidence.power, Some((1, 1)));
+    let parts = network.kind.bundle(network.spec(), &reach());
+    network.run(&parts.write);
+    assert!(network.run(&parts.read).contains(r#"{"height":3,"#));
+    // Everything again is done already.
+    network.init("channels").await;
+    let before = network.probe().await.height;
+    let again = network.prove().await;
+    assert!(network.probe().await.height > before, "{again:?}");
+
+    let orderer = evidence.nodes.iter().find(|(_, node)| node.role.as_deref() == Some("orderer")).expect("one").0;
+    network.kill(&name(orderer));
+    let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
+    assert_eq!(verdict.reason, format!("no Raft leader: its only orderer does not take part ({orderer} exited 137)"));
+    let height = network.probe().await.height;
+    network.start_node(&name(orderer));
+    let past = Past { height, recovering: true, ..Past::default() };
+    let begun = Instant::now();
+    network.wait_for(&past, HealthState::Healthy).await;
+    println!("the only orderer: healthy again {:?} after its start", begun.elapsed());
+    network.prove().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
+async fn two_organisations_on_two_channels_agree() {
+    let network = whole("standard", &json!({"peers": 2, "channels": ["one", "two"]})).await;
+    let evidence = network.probe().await;
+    assert_eq!((evidence.agree, evidence.channels.len()), (Some(true), 2));
+    assert!(evidence.nodes.values().all(|node| node.channels.len() == 2), "{evidence:#?}");
+
+    // One of two organisations has no peer: the majority of two is two.
+    let peers = |organisation: &str| {
+        let of = |node: &NodeEvidence| node.organisation.as_deref() == Some(organisation);
+        evidence.nodes.iter().filter(|(_, node)| of(node)).map(|(node, _)| name(node)).collect::<Vec<_>>()
+    };
+    let [first, second] = &peers("org2")[..] else { panic!("two peers: {evidence:#?}") };
+    network.kill(first);
+    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    assert_eq!(
+        verdict.reason,
+        format!("1 of 4 peers does not take part ({first} exited 137); it still commits, its only orderer must not be lost")
+    );
+    network.prove().await;
+    network.kill(second);
+    let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
+    assert_eq!(
+        verdict.reason,
+        format!(
+            "2 of 4 peers do not take part ({first} exited 137, {second} exited 137): org2 cannot endorse, and 2 of 2 organisations must"
+        )
+    );
+    network.start_node(first);
+    network.start_node(second);
+    let begun = Instant::now();
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    println!("two killed peers: healthy again {:?} after their start", begun.elapsed());
+    network.prove().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
+async fn chaincodes_are_committed_on_every_channel_once() {
+    let chaincodes = json!(["basic:1.0=chainpool/fabric-chaincode:2.5.0", "other:2=chainpool/fabric-chaincode:2.5.0"]);
+    let network = whole("standard", &json!({"peers": 2, "channels": ["one", "two"], "chaincodes": chaincodes})).await;
+    let evidence = network.probe().await;
+    for (channel, seen) in &evidence.channels {
+        let expected = [("basic".to_owned(), true), ("other".to_owned(), true)];
+        assert_eq!(seen.chaincodes, expected.into(), "{channel}");
+    }
+    // Fabric's own client writes through one organisation and reads through the other.
+    let peers = ["org1", "org2"].map(|org| format!("--peerAddresses peer0-{org}:7051 --tlsRootCertFiles {org}/tlsca.pem")).join(" ");
+    let put = r#"-c '{"Args":["put","name","satoshi"]}' --waitForEvent"#;
+    network.run(&format!(
+        ". org1/env && peer chaincode invoke -o orderer0:7050 --tls --cafile $PWD/orderers/tlsca.pem -C one -n basic {peers} {put}"
+    ));
+    let evidence = network.probe().await;
+    // Also on the peer that its organisation's approval was not made on.
+    for peer in ["peer0-org2", "peer1-org2"] {
+        let get =
+            format!(r#". org2/env && CORE_PEER_ADDRESS={peer}:7051 peer chaincode query -C one -n basic -c '{{"Args":["get","name"]}}'"#);
+        assert_eq!(network.run(&get), "satoshi\n", "{peer}");
+    }
+    // Once more: nothing is ordered.
+    let begun = Instant::now();
+    network.init("chaincodes").await;
+    println!("all chaincodes are there: {:?}", begun.elapsed());
+    assert_eq!(network.probe().await.height, evidence.height);
+
+    network.kill(&name("cc-basic"));
+    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    let reason = "1 of 2 chaincodes does not take part (cc-basic exited 137); it still commits, its only orderer must not be lost";
+    assert_eq!(verdict.reason, reason);
+}
+
+/// Asks a node as Chainpool does, on its port for operations.
+fn control(network: &Network, url: &str) -> String {
+    let spec = network.spec();
+    let certificate = spec.facts["control"].as_str().expect("a certificate");
+    let key = std::str::from_utf8(spec.keys["control"].expose()).expect("PEM");
+    format!("echo '{certificate}' > control.pem && echo '{key}' > control.key && curl -sk --cert control.pem --key control.key {url}")
+}
+
+#[tokio::test]
+#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
+async fn three_orderers_bear_the_loss_of_one() {
+    let network = whole("raft", &json!({})).await;
+    let begun = Instant::now();
+    let evidence = network.probe().await;
+    println!("a look at five nodes: {:?}", begun.elapsed());
+    let leader = network.leader(&evidence);
+
+    // A frozen one is silent, whatever the platform thinks of it. Peers that got their blocks there wait for it.
+    let frozen = ["orderer0", "orderer1"].map(name).into_iter().find(|node| *node != leader).expect("one of the two");
+    network.signal(&frozen, "-STOP");
+    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    let what = format!("1 of 3 orderers does not take part ({frozen} runs and does not answer)");
+    assert_eq!(verdict.reason, format!("{what}; it still commits, can lose no more orderer"));
+    network.signal(&frozen, "-CONT");
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.prove().await;
+    assert_eq!(network.leader(&network.probe().await), leader, "it never heard too few");
+    let begun = Instant::now();
+    network.kill(&leader);
+    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    println!("the leader killed: a new one {:?} later", begun.elapsed());
+    assert_eq!(
+        verdict.reason,
+        format!("1 of 3 orderers does not take part ({leader} exited 137); it still commits, can lose no more orderer")
+    );
+    network.prove().await;
+
+    let next = network.leader(&network.probe().await);
+    network.kill(&next);
+    let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
+    assert!(verdict.reason.starts_with("no Raft leader: 2 of 3 orderers do not take part ("), "{verdict:?}");
+    let left =
+        ["orderer0", "orderer1", "orderer2"].map(name).into_iter().find(|node| ![&leader, &next].contains(&node)).expect("one of three");
+    let said = network.run(&control(&network, &format!("https://{left}:9443/healthz")));
+    assert!(said.contains(r#""status":"OK""#), "what the verdict does not ask says that all is well: {said}");
+    let begun = Instant::now();
+    let refused = network.kind.prove(&network.nodes).await.expect_err("one of three does not order");
+    println!("one of three orderers: refused after {:?}: {refused}", begun.elapsed());
+
+    let height = network.probe().await.height;
+    let begun = Instant::now();
+    network.start_node(&leader);
+    network.start_node(&next);
+    let past = Past { height, recovering: true, returned_at: Some(Timestamp::now()), ..Past::default() };
+    let healthy = network.wait_for(&past, HealthState::Healthy).await;
+    println!("two killed orderers: healthy again {:?} after their start: {}", begun.elapsed(), healthy.reason);
+    network.prove().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
+async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
+    let mut network = whole("tiny", &json!({})).await;
+    let commits = network.commit_on("main");
+    let given = json!({"organisations": 2, "peers": 2, "orderers": 3, "channels": ["main", "two"]});
+    let begun = Instant::now();
+    network.amend(&given, false).await;
+    println!("grown after {:?}", begun.elapsed());
+    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    println!("healthy {:?} after the change began: {}", begun.elapsed(), healthy.reason);
+    let (count, longest) = commits.end().await;
+    println!("{count} commits meanwhile, {longest:?} the longest without one");
+    assert!(count > 3 && longest < Duration::from_secs(10), "{count} commits, once {longest:?} without one");
+    assert_eq!(healthy.reason, "all 3 orderers take part, all 4 peers agree; can lose 1 more orderer");
+    network.prove().await;
+    let evidence = network.probe().await;
+    assert!(evidence.nodes.values().all(|node| node.channels.len() == 2), "{evidence:#?}");
+    // The new ones count: without the first orderer and the first peer it goes on.
+    network.kill(&name("orderer0"));
+    network.kill(&name("peer0-org1"));
+    network.wait_for(&Past::default(), HealthState::Degraded).await;
+    network.prove().await;
+    network.start_node(&name("orderer0"));
+    network.start_node(&name("peer0-org1"));
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+
+    // Broken off between any two updates it is carried on.
+    network.amend_with_interruptions(&json!({"organisations": 3, "orderers": 5})).await;
+    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    assert_eq!(healthy.reason, "all 5 orderers take part, all 6 peers agree; can lose 2 more orderers");
+    network.prove().await;
+
+    let ends = network.probe().await.certificate_ends;
+    let commits = network.commit_on("main");
+    let begun = Instant::now();
+    network.amend(&json!({"certificate_days": 730}), true).await;
+    let (count, longest) = commits.end().await;
+    println!("renewed after {:?}; {count} commits meanwhile, {longest:?} the longest without one", begun.elapsed());
+    assert!(count > 10 && longest < Duration::from_secs(15), "{count} commits, once {longest:?} without one");
+    network.prove().await;
+    let evidence = network.probe().await;
+    assert!(evidence.certificate_ends > ends.map(|ends| ends.plus_seconds(300 * 86_400)), "{evidence:#?}");
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
+async fn a_chaincode_is_upgraded_and_reaches_who_comes_later() {
+    let image = "chainpool/fabric-chaincode:2.5.0";
+    let mut network = whole("standard", &json!({"chaincodes": [format!("basic:1.0={image}")]})).await;
+    let peers = |organisations: &[&str]| {
+        let of = |org: &&str| format!("--peerAddresses peer0-{org}:7051 --tlsRootCertFiles {org}/tlsca.pem");
+        organisations.iter().map(of).collect::<Vec<_>>().join(" ")
+    };
+    let invoke = |channel: &str, organisations: &[&str], what: &str| {
+        let to = format!("-o orderer0:7050 --tls --cafile $PWD/orderers/tlsca.pem -C {channel} -n basic {}", peers(organisations));
+        format!(". {}/env && peer chaincode invoke {to} -c '{{\"Args\":{what}}}' --waitForEvent", organisations[0])
+    };
+    let get = |org: &str, channel: &str, key: &str| {
+        format!(". {org}/env && peer chaincode query -C {channel} -n basic -c '{{\"Args\":[\"get\",\"{key}\"]}}'")
+    };
+    network.run(&invoke("main", &["org1", "org2"], r#"["put","name","satoshi"]"#));
+    let commits = network.commit_on("main");
+    let given =
+        json!({"chaincodes": [format!("basic:2.0={image}"), format!("other:1={image}")], "organisations": 3, "channels": ["main", "two"]});
+    network.amend(&given, false).await;
+    let (count, longest) = commits.end().await;
+    println!("{count} commits meanwhile, {longest:?} the longest without one");
+    network.prove().await;
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    // The newcomer endorses, on the old channel and on the new one; what was written before is there.
+    network.run(&invoke("main", &["org3", "org1"], r#"["put","by","org3"]"#));
+    network.run(&invoke("two", &["org2", "org3"], r#"["put","by","org2"]"#));
+    for (channel, key, value) in [("main", "name", "satoshi\n"), ("main", "by", "org3\n"), ("two", "by", "org2\n")] {
+        assert_eq!(network.run(&get("org3", channel, key)), value);
+    }
+    let committed = network.run(". org3/env && peer lifecycle chaincode querycommitted -C main -n basic");
+    assert!(committed.contains("Version: 2.0, Sequence: 2"), "{committed}");
+    // Another image of the same version defines nothing anew.
+    let height = network.probe().await.height;
+    network.amend(&json!({"chaincodes": [format!("basic:2.0={image}-other"), format!("other:1={image}")]}), false).await;
+    assert_eq!(network.probe().await.height, height);
+    assert_eq!(network.run(&get("org1", "main", "name")), "satoshi\n");
+}

@@ -1,0 +1,70 @@
+//! From a row to the spec of its generation: what its type is asked for, with fresh keys, on machines of its host.
+
+use crate::{Error, Orchestrator, Result};
+use chainpool_agent::{LogConfig, LogType, NetworkSpec, NodeName, Secret};
+use chainpool_api::{self as api, Timestamp};
+use chainpool_networks::{NetworkType, Order, PortNeed, Seed};
+use chainpool_store::{ClusterRow, HostRow, Json, PortRow, Tx};
+use rand::Rng;
+
+impl Orchestrator {
+    /// Renders the spec of a row's generation with fresh keys, settles the machines of its nodes, and stores it sealed.
+    pub(crate) async fn render_into(
+        &self,
+        tx: &mut Tx,
+        host: &HostRow,
+        row: &mut ClusterRow,
+        ports: &[PortRow],
+        network: &dyn NetworkType,
+    ) -> Result<()> {
+        let now = Timestamp::now();
+        let mut spec = network.render(&order(host, row, ports, network), &seed());
+        if self.inner.agents.of(host)?.agent.capabilities().machines {
+            let nodes: Vec<NodeName> = spec.nodes.iter().map(|node| node.name.clone()).collect();
+            // An amended generation had more.
+            row.machines.0.retain(|node, _| nodes.contains(node));
+            row.machines = Json(self.machines(tx, host, row, &nodes).await?);
+            spec = spec.placed(&row.machines.0);
+        }
+        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
+        tx.revision_insert(row.id, generation, spec, now).await?;
+        Ok(())
+    }
+}
+
+/// What a type is asked to make a row's network of.
+pub(crate) fn order(host: &HostRow, row: &ClusterRow, ports: &[PortRow], network: &dyn NetworkType) -> Order {
+    let settings = &host.settings.0;
+    let given = |need: PortNeed| {
+        let found = ports.iter().find(|p| p.node == need.node.as_str() && p.name == need.port);
+        found.and_then(|p| u16::try_from(p.port).ok()).map(|port| (need, port))
+    };
+    Order {
+        parameters: row.parameters.0.clone(),
+        chain_id: row.chain_id.clone(),
+        genesis_at: Timestamp::now(),
+        network: NetworkSpec { subnet: row.subnet.as_ref().and_then(|s| s.parse().ok()) },
+        ports: network.layout(&row.parameters.0).ports.into_iter().filter_map(given).collect(),
+        reach: crate::view::reach(host),
+        images: settings.images.clone(),
+        log: log_config(&settings.log),
+        log_level: settings.log.level,
+    }
+}
+
+/// Fresh random bytes to derive keys from.
+pub(crate) fn seed() -> Seed {
+    let mut bytes = [0; 32];
+    rand::rng().fill(&mut bytes);
+    let seed = Secret::new(bytes);
+    zeroize::Zeroize::zeroize(&mut bytes);
+    seed
+}
+
+fn log_config(log: &api::HostLog) -> LogConfig {
+    let kind = match log.kind {
+        api::LogType::Local => LogType::Local,
+        api::LogType::Syslog => LogType::Syslog,
+    };
+    LogConfig { kind, server: log.server.clone(), ..LogConfig::default() }
+}

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# leftovers.sh: removes what tests that were killed left on the machine's engine.
+#
+# A test that runs holds a lock on a file named after its instance, which holds the engine's address (tests/src/claim.rs). A file that nobody holds is a killed
+# test's: its containers would start with the engine again and again. Nothing without such a file is touched.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/engine-api.sh
+
+state=${CHAINPOOL_STATE:-${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/chainpool}/tests
+
+# all LIST KEY: what the engine lists with the instance's label, one a line.
+all() {
+  local list
+  list=$(engine_curl "$1filters=$(engine_quote "{\"label\":[\"chainpool.instance=$instance\"]}")" --max-time 60) || return
+  { grep -o "\"$2\":\"[^\"]*\"" <<<"$list" || [ $? = 1 ]; } | cut -d '"' -f 4
+}
+
+sweep() {
+  local id ids count=0
+  ids=$(all '/containers/json?all=1&' Id)
+  for id in $ids; do engine_curl "/containers/$id?force=1&v=1" -X DELETE --max-time 120 >/dev/null; count=$((count + 1)); done
+  ids=$(all '/networks?' Id)
+  for id in $ids; do engine_curl "/networks/$id" -X DELETE --max-time 60 >/dev/null; count=$((count + 1)); done
+  ids=$(all '/volumes?' Name)
+  for id in $ids; do engine_curl "/volumes/$id" -X DELETE --max-time 60 >/dev/null; count=$((count + 1)); done
+  echo "leftovers: $count objects of a killed test, instance $instance, removed"
+}
+
+for file in "$state"/*; do
+  [ -f "$file" ] && [ "$(cat "$file")" = "$(engine_address)" ] || continue
+  instance=${file##*/}
+  exec 9<"$file"
+  if flock --nonblock 9; then
+    sweep
+    rm -f "$file"
+  fi
+  exec 9<&-
+done

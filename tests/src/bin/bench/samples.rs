@@ -1,0 +1,70 @@
+//! How long the test network of fabric-samples takes for the same nodes: `network.sh up createChannel`.
+//!
+//! `FABRIC_SAMPLES` names a checkout with what its own `install-fabric.sh` brings: programs in `bin`, and the images on the engine.
+
+use crate::{
+    fabric::body,
+    pool::Pool,
+    report::{Bar, Row, median},
+};
+use anyhow::{Context, Result, ensure};
+use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
+use std::{
+    collections::HashMap,
+    env,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Instant,
+};
+use tokio::process::Command;
+
+const ROUNDS: usize = 3;
+
+/// Both in turns. Nothing where there is no checkout.
+pub(crate) async fn measure(pool: &Pool) -> Result<Option<Row>> {
+    let Some(samples) = env::var_os("FABRIC_SAMPLES").map(PathBuf::from) else {
+        eprintln!("not run: fabric beside fabric-samples; FABRIC_SAMPLES names no checkout of it");
+        return Ok(None);
+    };
+    let network = samples.join("test-network");
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let (cluster, seconds) = pool.create_of(body("standard", &[])).await?;
+        ours.push(seconds);
+        pool.delete(cluster.id).await?;
+        // Each round has volumes of its own: not every compose removes them.
+        let project = format!("chainpool-bench-{}-{round}", std::process::id());
+        let since = Instant::now();
+        let up = script(&network, &project, &["up", "createChannel"]).await;
+        theirs.push(since.elapsed().as_secs_f64());
+        let down = script(&network, &project, &["down"]).await;
+        volumes_remove(pool, &project).await?;
+        up.and(down)?;
+    }
+    let (own, sample) = (median(&ours), median(&theirs));
+    let row = Row::new("fabric, times faster than fabric-samples' test network", sample / own, "").bar(Bar::AtLeast(5.0));
+    let note =
+        format!("the same nodes and one channel: {sample:.2} s by `network.sh up createChannel`, {own:.2} s until ready with its proof");
+    Ok(Some(row.note(note)))
+}
+
+async fn script(network: &Path, project: &str, arguments: &[&str]) -> Result<()> {
+    let script = network.join("network.sh");
+    let mut command = Command::new(&script);
+    command.args(arguments).current_dir(network).env("COMPOSE_PROJECT_NAME", project).stdin(Stdio::null());
+    let output = command.output().await.with_context(|| format!("{} cannot be run", script.display()))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let last = said.lines().rev().take(5).collect::<Vec<_>>().join(" < ");
+    ensure!(output.status.success(), "{} {arguments:?}: {}: {last}", script.display(), output.status);
+    Ok(())
+}
+
+async fn volumes_remove(pool: &Pool, project: &str) -> Result<()> {
+    let filters = HashMap::from([("label", vec![format!("com.docker.compose.project={project}")])]);
+    let docker = pool.engine.docker();
+    let listed = docker.list_volumes(Some(ListVolumesOptionsBuilder::new().filters(&filters).build())).await?;
+    for volume in listed.volumes.unwrap_or_default() {
+        docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Who holds a Fabric network: the files of the bundle in a folder, and the client from it.
+
+use anyhow::{Context, Result, ensure};
+use chainpool_api::{Bundle, Lease};
+use chainpool_tests::{Bed, within_ok};
+use serde_json::json;
+use std::{fs, path::PathBuf, process::Stdio, time::Duration};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// Longer than a peer needs to find another orderer.
+const SOON: Duration = Duration::from_secs(30);
+
+/// A holder's folder with the bundle, and the client from it, compiled.
+pub(crate) struct Holder {
+    pub(crate) lease: Lease,
+    pub(crate) bundle: Bundle,
+    pub(crate) folder: TempDir,
+}
+
+impl Holder {
+    pub(crate) async fn apply(bed: &Bed) -> Result<Self> {
+        let lease: Lease = bed.api.post("/leases", json!({"type": "fabric"})).await?;
+        Self::with(bed, lease).await
+    }
+
+    /// The holder of a lease with the bundle as it is now.
+    pub(crate) async fn with(bed: &Bed, lease: Lease) -> Result<Self> {
+        let bundle: Bundle = bed.api.get(&format!("/leases/{}/bundle", lease.id)).await?;
+        let folder = TempDir::new()?;
+        for (name, text) in &bundle.files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().context("a file lies in a folder")?)?;
+            fs::write(path, text)?;
+        }
+        let holder = Self { lease, bundle, folder };
+        run(Command::new("go").args(["mod", "tidy"]).current_dir(holder.client())).await?;
+        run(Command::new("go").args(["build", "-o", "client", "."]).current_dir(holder.client())).await?;
+        Ok(holder)
+    }
+
+    fn client(&self) -> PathBuf {
+        self.folder.path().join("gateway/go")
+    }
+
+    /// Runs the bundle's client, as its README says; what it printed.
+    pub(crate) async fn transact(&self, arguments: &[&str]) -> Result<String> {
+        run(Command::new(self.client().join("client")).args(arguments).current_dir(self.client())).await
+    }
+
+    pub(crate) async fn put(&self, organisation: &str, value: &str) -> Result<()> {
+        self.transact(&[organisation, "submit", "put", "name", value]).await.map(drop)
+    }
+
+    /// What one organisation's peer has committed another's has a moment later.
+    pub(crate) async fn must_have(&self, organisation: &str, value: &str) -> Result<()> {
+        within_ok(SOON, &format!("{value:?} at {organisation}"), async || {
+            let said = self.transact(&[organisation, "evaluate", "get", "name"]).await?;
+            ensure!(said.trim().ends_with(value), "{organisation} has {said:?}");
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Runs a program; what it printed.
+pub(crate) async fn run(command: &mut Command) -> Result<String> {
+    let output = command.env("GOFLAGS", "").env("GOWORK", "off").stdin(Stdio::null()).output().await?;
+    let (said, why) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{command:?} ended with {}: {said}{why}", output.status);
+    Ok(said.into_owned())
+}

@@ -1,0 +1,43 @@
+//! A pool at rest asks little: events tell of changes, and one full pass each 30 s looks at everything once.
+
+use crate::passes::passed;
+use anyhow::{Result, ensure};
+use chainpool_tests::{Bed, Engine, Options, Tap, within_ok};
+use std::time::{Duration, Instant};
+
+/// How many full passes are watched.
+const PASSES: u32 = 2;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_pass_lists_each_kind_of_object_once_and_nothing_else_does() -> Result<()> {
+    let tap = Tap::on(&Engine::local().await?)?;
+    let bed = Bed::start(Options { engine: Some(tap.address()), ..Options::default() }).await?;
+    let clusters = bed.filled().await?;
+    ensure!(clusters.iter().all(|cluster| cluster.offered), "{clusters:?}");
+    // What the fill has stirred up has settled after one pass.
+    passed(&bed, 1).await?;
+
+    let rested = Instant::now();
+    passed(&bed, PASSES).await?;
+    for kind in ["/containers/json", "/networks", "/volumes"] {
+        let listed = tap.asked(kind, rested).len();
+        ensure!(listed == usize::try_from(PASSES)?, "{kind} was listed {listed} times in {PASSES} passes");
+    }
+    let streams = tap.asked("/events", rested).len();
+    ensure!(streams == 0, "the stream of events was opened {streams} times anew at rest");
+
+    // The ear is open all the same.
+    let container = Engine::container(&clusters[0], "v1");
+    bed.engine.kill(&container).await?;
+    let killed = Instant::now();
+    within_ok(Duration::from_secs(10), "a verdict on the killed node", async || {
+        let now = bed.cluster(clusters[0].id).await?;
+        ensure!(!now.offered, "{:?}", now.health);
+        Ok(())
+    })
+    .await?;
+    let took = killed.elapsed();
+    ensure!(took < Duration::from_secs(2), "a killed node was seen after {took:?}: twice what is promised");
+    bed.cluster_when(clusters[0].id, "offered again", |now| now.offered).await?;
+    bed.end().await
+}
