@@ -124,8 +124,8 @@ impl Orchestrator {
             if let Some(height) = evidence.height {
                 seen.height = seen.height.filter(|(known, _)| *known >= height).or(Some((height, now)));
             }
-            let silent: BTreeSet<&String> =
-                evidence.nodes.iter().filter(|(_, n)| n.process == "running" && !n.answers).map(|(name, _)| name).collect();
+            let is_silent = |n: &api::NodeEvidence| n.process == "running" && (n.stuck || !n.answers);
+            let silent: BTreeSet<&String> = evidence.nodes.iter().filter(|(_, n)| is_silent(n)).map(|(name, _)| name).collect();
             seen.silent.retain(|name, _| silent.contains(name));
             for name in silent {
                 seen.silent.entry(name.clone()).or_insert(now);

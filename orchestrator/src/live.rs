@@ -59,7 +59,7 @@ pub(crate) struct Seen {
     pub(crate) checked_at: Option<Timestamp>,
     /// The highest block, and when it was first seen.
     pub(crate) height: Option<(u64, Timestamp)>,
-    /// Since when a running node has not answered.
+    /// Since when a running node has not answered, or has stood still.
     pub(crate) silent: BTreeMap<String, Timestamp>,
     /// Newest process ends, by the platform's own word.
     pub(crate) deaths: VecDeque<Death>,

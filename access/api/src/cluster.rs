@@ -108,7 +108,7 @@ pub struct NodeEvidence {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent: Option<String>,
-    /// Whether it stands still: it waits for what does not come, and only a new start helps.
+    /// Whether it stands still, or may be what the others wait for: if that lasts, only a new start helps.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stuck: bool,
     /// Its newest block.

@@ -149,6 +149,13 @@ struct Barren {
     asked: Arc<Mutex<Vec<&'static str>>>,
 }
 
+/// Waits until the barren platform was asked for something that it notes.
+pub(crate) async fn asked_for(asked: &Mutex<Vec<&'static str>>) {
+    while asked.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 impl Barren {
     fn note(&self, what: &'static str) {
         self.asked.lock().unwrap().push(what);
@@ -202,10 +209,12 @@ impl Agent for Barren {
         Box::pin(futures::stream::pending())
     }
 
-    /// Looks for a silent image for ever.
+    /// Looks for a silent image for ever, and for a late one until something else was asked for.
     async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
-        if candidates == ["silent"] {
-            std::future::pending::<()>().await;
+        match candidates {
+            [only] if only == "silent" => std::future::pending().await,
+            [only] if only == "late" => asked_for(&self.asked).await,
+            _ => {}
         }
         Err(Error::Refused(format!("there is none of {}", candidates.join(", "))))
     }

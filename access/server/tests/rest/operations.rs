@@ -1,6 +1,6 @@
 //! Long work: accepted, followed to its end, and the same when asked for twice.
 
-use crate::app::{App, request};
+use crate::app::{App, asked_for, request};
 use axum::body::Body;
 use chainpool_api::{Cluster, Operation, OperationState, Page, Role, StepState};
 use futures::{Stream, StreamExt};
@@ -45,6 +45,12 @@ fn create(app: &App, key: &str, name: &str) -> http::Request<Body> {
     request
 }
 
+/// Has new clusters use this image alone.
+async fn images(app: &App, only: &str) {
+    let patched = app.call(&app.admin, Method::PATCH, "/api/v1/hosts/h1", Some(json!({ "images": { "cometbft": [only] } }))).await;
+    assert_eq!(patched.status, StatusCode::OK, "{patched:?}");
+}
+
 #[tokio::test]
 async fn an_operation_is_followed_to_its_end() {
     let app = App::start().await;
@@ -70,6 +76,7 @@ async fn an_operation_is_followed_to_its_end() {
 async fn an_operation_that_fails_ends_after_what_the_platform_was_asked_to_make() {
     let app = App::start().await;
     app.host().await;
+    images(&app, "late").await;
     let accepted: Operation = app.ask(create(&app, "k1", "c1")).await.read(StatusCode::ACCEPTED);
     let ended = ended(&app, &accepted).await;
     let network = ended.steps.iter().find(|step| step.title == "make the network").unwrap();
@@ -80,15 +87,9 @@ async fn an_operation_that_fails_ends_after_what_the_platform_was_asked_to_make(
 async fn a_delete_begins_after_what_the_platform_was_asked_to_make() {
     let app = App::start().await;
     app.host().await;
-    let patched = app.call(&app.admin, Method::PATCH, "/api/v1/hosts/h1", Some(json!({ "images": { "cometbft": ["silent"] } }))).await;
-    assert_eq!(patched.status, StatusCode::OK, "{patched:?}");
+    images(&app, "silent").await;
     app.ask(create(&app, "k1", "c1")).await.read::<Operation>(StatusCode::ACCEPTED);
-    soon(async {
-        while app.asked.lock().unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    soon(asked_for(&app.asked)).await;
     let accepted: Operation = app.call(&app.admin, Method::DELETE, "/api/v1/clusters/c1", None).await.read(StatusCode::ACCEPTED);
     let ended = ended(&app, &accepted).await;
     assert_eq!(ended.state, OperationState::Succeeded, "{ended:?}");

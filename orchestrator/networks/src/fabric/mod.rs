@@ -35,6 +35,7 @@ mod probe;
 mod proto;
 mod prove;
 mod render;
+mod standstill;
 mod tls;
 mod transaction;
 mod verdict;

@@ -2,9 +2,6 @@
 //!
 //! Orderers tell by their metrics who leads, peers tell by signed questions how far they are. Somebody who has not heard of the
 //! newest block yet, or of the leader, is asked again for a moment: only what stays away then is evidence.
-//!
-//! An orderer of 2.5.0 that starts while the others commit may stand still for ever, as `members` tells: it applies what took the
-//! orderers in from its log once more. It answers all the same, and has heard of no leader since; or the leader does not hear it, and it gets no blocks.
 
 use super::{
     access::Access,
@@ -17,6 +14,7 @@ use super::{
     patience::Pause,
     proto::peer::BlockchainInfo,
     render::CHAINCODE,
+    standstill::{Still, still},
     tls,
 };
 use crate::{Nodes, NodesError, process::word};
@@ -84,13 +82,10 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     for (name, node) in &mut evidence.nodes {
         if let Some(answer) = answers.iter().find(|(known, _)| known.as_str() == name).map(|(_, answer)| answer) {
             describe(node, answer, &newest, access.facts.parameters.consensus);
-            if let Some(channel) =
-                newest.iter().find(|(channel, height)| stands_still(channel, **height, answer, &answers)).map(|(channel, _)| channel)
-            {
-                (node.answers, node.stuck) = (false, true);
-                node.silent = Some(format!("it takes no part in ordering channel {channel}, although there is a leader"));
-            }
         }
+    }
+    for (channel, height) in &newest {
+        note_still(access, channel, *height, &answers, &mut evidence.nodes);
     }
     for channel in &access.facts.channels {
         let seen = channel_evidence(access, &channel.name, &answers, &mut evidence.nodes).await;
@@ -229,17 +224,21 @@ fn is_led(access: &Access, channel: &str, answers: &Answers) -> bool {
     parts.iter().any(|part| part.leads) || parts.len() < quorum
 }
 
-/// Whether an orderer stands still although there is a leader: it has not heard of it, or lacks blocks while the leader does not hear all
-/// that answer. By BFT no leader counts, and who lacks blocks fetches them after a while.
-fn stands_still(channel: &str, newest: u64, answer: &Answer, answers: &Answers) -> bool {
-    let Some(part) = answer.part(channel) else { return false };
-    let parts: Vec<((), Part)> = answers.values().filter_map(|other| Some(((), *other.part(channel)?))).collect();
-    leader(&parts).is_some_and(|((), leader)| is_apart(part, newest, &leader, parts.len()))
+/// Notes the orderers that stand still. One that is only suspected answers, and counts.
+fn note_still(access: &Access, channel: &str, newest: u64, answers: &Answers, nodes: &mut BTreeMap<String, NodeEvidence>) {
+    for (name, still) in still(access.facts.parameters.consensus, access.orderers().len(), newest, &parts(channel, answers)) {
+        let Some(node) = nodes.get_mut(name.as_str()) else { continue };
+        node.stuck = true;
+        if still == Still::Apart && node.answers {
+            node.answers = false;
+            node.silent = Some(format!("it takes no part in ordering channel {channel}, although there is a leader"));
+        }
+    }
 }
 
-fn is_apart(part: &Part, newest: u64, leader: &Part, answering: usize) -> bool {
-    let misses_one = leader.active > 0 && usize::try_from(leader.active).is_ok_and(|active| active < answering);
-    !part.heard || (part.follows == 0 && part.height < newest && misses_one)
+/// The orderers' parts in a channel.
+fn parts<'a>(channel: &str, answers: &'a Answers) -> Vec<(&'a NodeName, Part)> {
+    answers.iter().filter_map(|(name, answer)| Some((name, *answer.part(channel)?))).collect()
 }
 
 fn describe(node: &mut NodeEvidence, answer: &Answer, newest: &BTreeMap<String, u64>, consensus: Consensus) {
@@ -261,8 +260,7 @@ async fn channel_evidence(
     answers: &Answers,
     nodes: &mut BTreeMap<String, NodeEvidence>,
 ) -> ChannelEvidence {
-    let parts: Vec<(&NodeName, Part)> = answers.iter().filter_map(|(name, answer)| Some((name, *answer.part(channel)?))).collect();
-    let leader = leader(&parts);
+    let leader = leader(&parts(channel, answers));
     let peers: Vec<(&Peer, &BlockchainInfo)> = answers.values().filter_map(|answer| joined(answer, channel)).collect();
     ChannelEvidence {
         height: answers.values().filter_map(|answer| answer.height(channel)).max(),
@@ -330,29 +328,4 @@ fn sum_up(access: &Access, evidence: &mut Evidence) {
     let stored = organisations.flat_map(|o| [&o.ca, &o.tls_ca, &o.admin, &o.user]).chain([&access.facts.control]);
     let shown = evidence.nodes.values().filter_map(|node| node.certificate_ends);
     evidence.certificate_ends = stored.filter_map(|certificate| tls::pem_ends(certificate)).chain(shown).min();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_orderer_stands_still_that_hears_nothing_or_gets_no_blocks_unheard() {
-        let part = |heard, height, follows| Part { leads: false, heard, active: 0, follows, height };
-        let leader = |active| Part { leads: true, heard: true, active, follows: 0, height: 9 };
-        for (own, active, expected) in [
-            (part(true, 9, 0), 3, false),
-            (part(false, 9, 0), 3, true),
-            // It catches up.
-            (part(true, 7, 0), 3, false),
-            (part(true, 7, 0), 2, true),
-            // Nobody writes: who it is that the leader does not hear is not known.
-            (part(true, 9, 0), 2, false),
-            // The leader has yet to count.
-            (part(true, 7, 0), 0, false),
-            (part(true, 7, 2), 2, false),
-        ] {
-            assert_eq!(is_apart(&own, 9, &leader(active), 3), expected, "{own:?} {active}");
-        }
-    }
 }
