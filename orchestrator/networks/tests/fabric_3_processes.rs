@@ -163,7 +163,8 @@ async fn a_bft_network_grows_and_renews_its_certificates_while_it_commits() {
     network.wait_for(&Past::default(), HealthState::Healthy).await;
 }
 
-/// Seven bear two that are away, which four do not.
+/// Seven bear two that are away, which four do not. Then every one of the others counts: where one misses a message, the next leader
+/// brings the block.
 #[tokio::test]
 #[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
 async fn bft_orderers_are_taken_in_whatever_breaks_off_and_bear_more_losses_then() {
@@ -177,7 +178,12 @@ async fn bft_orderers_are_taken_in_whatever_breaks_off_and_bear_more_losses_then
     network.kill(&name("orderer6"));
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
     assert!(verdict.reason.ends_with("it still commits, can lose no more orderer"), "{verdict:?}");
-    network.prove().await;
+    let begun = Instant::now();
+    while let Err(why) = network.kind.prove(&network.nodes).await {
+        println!("five of seven orderers, {:?} after the loss: {why}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_mins(1), "{why}");
+    }
+    println!("five of seven orderers: proven {:?} after the loss", begun.elapsed());
 }
 
 #[tokio::test]
