@@ -181,7 +181,7 @@ async fn bft_orderers_are_taken_in_whatever_breaks_off_and_bear_more_losses_then
     let begun = Instant::now();
     while let Err(why) = network.kind.prove(&network.nodes).await {
         println!("five of seven orderers, {:?} after the loss: {why}", begun.elapsed());
-        assert!(begun.elapsed() < Duration::from_mins(1), "{why}");
+        assert!(begun.elapsed() < Duration::from_mins(2), "{why}\n{}", network.logs());
     }
     println!("five of seven orderers: proven {:?} after the loss", begun.elapsed());
 }

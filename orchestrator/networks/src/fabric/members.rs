@@ -25,11 +25,7 @@ use super::{
     orderer::{configured, offer},
     participation::Participation,
     patience::until,
-    proto::{
-        common::Envelope,
-        configtx::ConfigGroup,
-        orderer::BatchSize,
-    },
+    proto::{common::Envelope, configtx::ConfigGroup, orderer::BatchSize},
     render::{self, Certificates},
     words,
 };
