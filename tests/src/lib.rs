@@ -20,5 +20,5 @@ pub use engine::{CHAINCODE, Engine, Foreign};
 pub use ground::Ground;
 pub use second_engine::SecondEngine;
 pub use tap::Tap;
-pub use testbed::TestBed;
+pub use testbed::{TOOLS, TestBed};
 pub use wait::{within, within_ok};

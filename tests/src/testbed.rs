@@ -11,7 +11,7 @@ use std::{net::Ipv4Addr, process::Stdio, sync::Arc};
 use tokio::process::Command;
 
 /// The image that places files on other machines.
-const TOOLS: &str = concat!("chainpool/tools:", env!("CARGO_PKG_VERSION"));
+pub const TOOLS: &str = concat!("chainpool/tools:", env!("CARGO_PKG_VERSION"));
 
 /// A platform to register as a host.
 pub struct TestBed {

@@ -4,6 +4,7 @@ mod crash;
 mod fabric;
 #[path = "../it/holder.rs"]
 mod holder;
+mod in_pod;
 mod life;
 mod outages;
 #[path = "../it/passes.rs"]
@@ -63,6 +64,13 @@ async fn a_pool_on_kubernetes_loses_pods_its_server_and_a_namespace() -> Result<
     let place = TestBed::kubernetes().await?;
     place.must_be_ours()?;
     outages::server(&place).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_on_kubernetes_is_kept_by_a_pod_of_it() -> Result<()> {
+    let place = TestBed::kubernetes().await?;
+    place.must_be_ours()?;
+    in_pod::life(&place).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

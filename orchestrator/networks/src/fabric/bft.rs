@@ -13,8 +13,9 @@ use super::{
         msp::{Classification, MspPrincipal, SerializedIdentity},
         orderer::{BftOptions, ConsensusType, Rotation},
     },
-    render::ORDERER_PORT,
+    render::{Certificates, ORDERER_PORT},
 };
+use chainpool_agent::NodeName;
 use prost::Message;
 
 /// The name in the configuration of who takes part.
@@ -53,16 +54,22 @@ pub(super) fn consensus(batch_timeout_ms: u32) -> ConsensusType {
 /// Who takes part. Each has a number, from 1, in the order of the facts' nodes: metrics tell the leader by it. Others know it by the
 /// keys in its certificates (3.1.5: `CompareCertPublicKeys`, `detectSelfID`), so new ones for the same keys need no update.
 pub(super) fn orderers(ordering: &Keyed) -> Orderers {
-    let consenter = |(member, id): (&Member, u32)| Consenter {
+    let one = |(member, id): (&Member, u32)| consenter(id, &member.name, &member.certificates(), &ordering.msp);
+    Orderers { consenter_mapping: ordering.members.iter().zip(1..).map(one).collect() }
+}
+
+/// One of them.
+pub(super) fn consenter(id: u32, node: &NodeName, certificates: &Certificates, msp: &str) -> Consenter {
+    let Certificates { enrolment, tls } = certificates;
+    Consenter {
         id,
-        host: member.name.to_string(),
+        host: node.to_string(),
         port: ORDERER_PORT.into(),
-        msp_id: ordering.msp.clone(),
-        identity: member.enrolment.certificate.clone().into_bytes(),
-        client_tls_cert: member.tls.certificate.clone().into_bytes(),
-        server_tls_cert: member.tls.certificate.clone().into_bytes(),
-    };
-    Orderers { consenter_mapping: ordering.members.iter().zip(1..).map(consenter).collect() }
+        msp_id: msp.to_owned(),
+        identity: enrolment.clone().into_bytes(),
+        client_tls_cert: tls.clone().into_bytes(),
+        server_tls_cert: tls.clone().into_bytes(),
+    }
 }
 
 /// A block counts that a quorum of the orderers has signed, each by its own identity.

@@ -76,8 +76,13 @@ impl Consensus {
         }
     }
 
-    /// Whether we take further orderers into a channel that runs.
-    pub(super) fn takes_in(self) -> bool {
+    /// Whether transactions are held back while an orderer is taken in: one of Fabric 2.5.0 may stand still else, see `members`.
+    pub(super) fn holds_back(self) -> bool {
+        self == Self::Raft
+    }
+
+    /// Whether a leader notices that it has lost the others, and leads no more.
+    pub(super) fn leader_steps_down(self) -> bool {
         self == Self::Raft
     }
 

@@ -40,6 +40,8 @@ pub(super) const BATCH_SIZE: &str = "BatchSize";
 pub(super) const BATCH_TIMEOUT: &str = "BatchTimeout";
 /// How orderers agree; by Raft also which ones take part.
 pub(super) const CONSENSUS: &str = "ConsensusType";
+/// The name in the configuration of the policy by which blocks count.
+pub(super) const BLOCK_VALIDATION: &str = "BlockValidation";
 /// What Raft is called there.
 pub(super) const RAFT: &str = "etcdraft";
 /// Where an organisation's orderers are found.
@@ -134,7 +136,7 @@ fn orderer_group(parameters: &Parameters, organisations: &Organisations) -> Conf
         }
     };
     let mut policies = ruling();
-    policies.insert("BlockValidation".to_owned(), validation);
+    policies.insert(BLOCK_VALIDATION.to_owned(), validation);
     let common = [
         (CONSENSUS, value(&consensus)),
         (BATCH_SIZE, batch_size(parameters.batch_messages, BLOCK_PREFERRED_BYTES)),

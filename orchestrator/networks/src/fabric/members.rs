@@ -10,26 +10,23 @@
 //! `node.go`). So transactions are held back for that moment: no block is cut for them until all orderers take part. One that
 //! stands still all the same is started anew.
 //!
-//! All that is about Raft. The orderers of a channel that is ordered otherwise are those of its first block.
+//! All that is about Raft. By BFT nothing is held back: the others go on, and the new one takes part in what comes next.
 
 use super::{
     access::Access,
     configupdate,
     connect::CallError,
     consensus::Consensus,
+    consenters::{Consenters, set, unreadable},
     facts::{Facts, Organisation},
-    genesis::{self, APPLICATION, BATCH_SIZE, BATCH_TIMEOUT, BLOCK_MAX_BYTES, BLOCK_PREFERRED_BYTES, CONSENSUS, ENDPOINTS, ORDERER, RAFT},
+    genesis::{self, APPLICATION, BATCH_SIZE, BATCH_TIMEOUT, BLOCK_MAX_BYTES, BLOCK_PREFERRED_BYTES, ENDPOINTS, ORDERER},
     init::all,
     metrics::{Metrics, Part, leader},
     orderer::{configured, offer},
     participation::Participation,
     patience::until,
-    proto::{
-        common::Envelope,
-        configtx::{ConfigGroup, ConfigValue},
-        orderer::{BatchSize, ConsensusType, RaftMetadata},
-    },
-    render::tls_certificate,
+    proto::{common::Envelope, configtx::ConfigGroup, orderer::BatchSize},
+    render::{self, Certificates},
     words,
 };
 use crate::InitError;
@@ -52,17 +49,17 @@ const JOINS: Duration = Duration::from_secs(20);
 const HELD_MS: u32 = 30_000;
 const HELD_MESSAGES: u32 = 1_000_000;
 
-/// The TLS certificates of the orderers.
-type Certificates = BTreeMap<NodeName, String>;
+/// What the orderers are known by.
+type Known = BTreeMap<NodeName, Certificates>;
 
 /// Takes in who is missing, on every channel. Who is there already is skipped.
 pub(super) async fn members(access: &Access) -> Result<(), InitError> {
-    let certificate = |node: &NodeName| Some((node.clone(), tls_certificate(access.nodes.spec.node(node)?)?));
-    let certificates: Certificates = access.orderers().iter().filter_map(certificate).collect();
-    let certificates = &certificates;
+    let certificates = |node: &NodeName| Some((node.clone(), render::certificates(access.nodes.spec.node(node)?)?));
+    let known: Known = access.orderers().iter().filter_map(certificates).collect();
+    let known = &known;
     let channels = access.facts.channels.iter().map(|channel| async move {
         let name = &channel.name;
-        on_channel(access, name, certificates).await.map_err(|halt| Halt { why: halt.why.of(&format!("channel {name}")), ..halt })
+        on_channel(access, name, known).await.map_err(|halt| Halt { why: halt.why.of(&format!("channel {name}")), ..halt })
     });
     let (whys, still): (Vec<_>, Vec<_>) =
         join_all(channels).await.into_iter().filter_map(Result::err).map(|halt| (Err(halt.why), halt.still)).unzip();
@@ -82,11 +79,11 @@ impl From<CallError> for Halt {
     }
 }
 
-async fn on_channel(access: &Access, channel: &str, certificates: &Certificates) -> Result<(), Halt> {
+async fn on_channel(access: &Access, channel: &str, known: &Known) -> Result<(), Halt> {
     loop {
         let present = until(Instant::now() + ORDERED, || configured(access, channel)).await?;
         let before = present.config.channel_group.clone().unwrap_or_default();
-        let Some(step) = next(&access.facts, certificates, &before)? else {
+        let Some(step) = next(&access.facts, known, &before)? else {
             return taken_in(access, channel, &before, present.newest + 1).await;
         };
         match &step {
@@ -98,7 +95,7 @@ async fn on_channel(access: &Access, channel: &str, certificates: &Certificates)
                 caught_up(access, channel, node, present.newest + 1).await?;
             }
         }
-        perform(access, channel, certificates, &step).await?;
+        perform(access, channel, known, &step).await?;
     }
 }
 
@@ -112,7 +109,7 @@ enum Step {
 }
 
 /// The next step from a configuration to that which the facts tell. `None`: there is none left.
-fn next(facts: &Facts, certificates: &Certificates, before: &ConfigGroup) -> Result<Option<Step>, CallError> {
+fn next(facts: &Facts, known: &Known, before: &ConfigGroup) -> Result<Option<Step>, CallError> {
     let mut after = before.clone();
     let application = after.groups.get_mut(APPLICATION).ok_or_else(|| unreadable(APPLICATION))?;
     let missing: Vec<&Organisation> = facts.organisations.iter().filter(|o| !application.groups.contains_key(&o.name)).collect();
@@ -121,32 +118,30 @@ fn next(facts: &Facts, certificates: &Certificates, before: &ConfigGroup) -> Res
         return Ok(Some(Step::Organisations(after)));
     }
     let orderer = after.groups.get_mut(ORDERER).ok_or_else(|| unreadable(ORDERER))?;
-    let Some(mut raft) = raft(before)? else { return Ok(None) };
-    let is_in = |node: &NodeName| raft.consenters.iter().any(|consenter| consenter.host == node.as_str());
-    let Some(node) = facts.ordering.nodes.iter().find(|node| !is_in(node)) else {
+    let mut consenters = Consenters::read(before)?;
+    let Some(node) = facts.ordering.nodes.iter().find(|node| !consenters.has(node)) else {
         if !is_held(before)? {
             return Ok(None);
         }
         cut(orderer, (facts.parameters.batch_messages, BLOCK_PREFERRED_BYTES), facts.parameters.batch_timeout_ms)?;
         return Ok(Some(Step::Release(after)));
     };
-    let certificate = certificates.get(node).ok_or_else(|| CallError::Refused(format!("the stored spec has no certificate of {node}")))?;
-    let addresses: Vec<NodeName> = facts.ordering.nodes.iter().filter(|other| is_in(other) || *other == node).cloned().collect();
-    raft.consenters.push(genesis::consenter(node, certificate));
-    cut(orderer, (HELD_MESSAGES, BLOCK_MAX_BYTES), HELD_MS)?;
-    let consensus = orderer.values.get_mut(CONSENSUS).ok_or_else(|| unreadable(CONSENSUS))?;
-    let kind = ConsensusType::decode(&consensus.value[..]).map_err(|_| unreadable(CONSENSUS))?;
-    set(consensus, &genesis::value(&ConsensusType { metadata: raft.encode_to_vec(), ..kind }));
+    let certificates = known.get(node).ok_or_else(|| CallError::Refused(format!("the stored spec has no certificates of {node}")))?;
+    consenters.take_in(node, certificates, &facts.ordering.msp);
+    consenters.write(orderer)?;
+    if facts.parameters.consensus.holds_back() {
+        cut(orderer, (HELD_MESSAGES, BLOCK_MAX_BYTES), HELD_MS)?;
+    }
+    let addresses: Vec<NodeName> = facts.ordering.nodes.iter().filter(|node| consenters.has(node)).cloned().collect();
     let own = orderer.groups.get_mut(&facts.ordering.name).ok_or_else(|| unreadable(&facts.ordering.name))?;
-    set(own.values.get_mut(ENDPOINTS).ok_or_else(|| unreadable(ENDPOINTS))?, &genesis::endpoints(&addresses));
+    set(own, ENDPOINTS, &genesis::endpoints(&addresses))?;
     Ok(Some(Step::Orderer(node.clone(), after)))
 }
 
 /// When blocks are cut.
 fn cut(orderer: &mut ConfigGroup, (messages, bytes): (u32, u32), milliseconds: u32) -> Result<(), CallError> {
-    set(orderer.values.get_mut(BATCH_SIZE).ok_or_else(|| unreadable(BATCH_SIZE))?, &genesis::batch_size(messages, bytes));
-    set(orderer.values.get_mut(BATCH_TIMEOUT).ok_or_else(|| unreadable(BATCH_TIMEOUT))?, &genesis::batch_timeout(milliseconds));
-    Ok(())
+    set(orderer, BATCH_SIZE, &genesis::batch_size(messages, bytes))?;
+    set(orderer, BATCH_TIMEOUT, &genesis::batch_timeout(milliseconds))
 }
 
 /// Whether transactions are held back. The size tells it, because proofs change the time.
@@ -156,40 +151,15 @@ fn is_held(root: &ConfigGroup) -> Result<bool, CallError> {
     Ok(size.max_message_count == HELD_MESSAGES)
 }
 
-/// Another content under the same rules.
-fn set(value: &mut ConfigValue, new: &ConfigValue) {
-    value.value.clone_from(&new.value);
-}
-
-/// Who orders a channel by Raft. `None`: it is ordered otherwise.
-fn raft(root: &ConfigGroup) -> Result<Option<RaftMetadata>, CallError> {
-    let entry = root.groups.get(ORDERER).and_then(|orderer| orderer.values.get(CONSENSUS));
-    let consensus = entry.and_then(|entry| ConsensusType::decode(&entry.value[..]).ok()).ok_or_else(|| unreadable(CONSENSUS))?;
-    if consensus.r#type != RAFT {
-        return Ok(None);
-    }
-    RaftMetadata::decode(&consensus.metadata[..]).map(Some).map_err(|_| unreadable(CONSENSUS))
-}
-
-/// The same by their names; none where it is ordered otherwise.
-fn raft_hosts(root: &ConfigGroup) -> Result<Vec<String>, CallError> {
-    let consenters = raft(root)?.map(|raft| raft.consenters).unwrap_or_default();
-    Ok(consenters.into_iter().map(|consenter| consenter.host).collect())
-}
-
-fn unreadable(what: &str) -> CallError {
-    CallError::Refused(format!("its configuration has no {what} that can be read"))
-}
-
 /// Has the update of a step ordered. It is made of the configuration of the moment, and made anew where it comes too late: somebody
 /// else may have changed another part.
-async fn perform(access: &Access, channel: &str, certificates: &Certificates, step: &Step) -> Result<(), CallError> {
+async fn perform(access: &Access, channel: &str, known: &Known, step: &Step) -> Result<(), CallError> {
     until(Instant::now() + ORDERED, || async {
         let before = root(access, channel).await?;
         if has(&before, step)? {
             return Ok(());
         }
-        let Some(step) = next(&access.facts, certificates, &before)? else { return Ok(()) };
+        let Some(step) = next(&access.facts, known, &before)? else { return Ok(()) };
         let envelope = update(access, channel, &before, &step)?;
         offer(access, &consenters(access, &before)?, &envelope).await?;
         until(Instant::now() + LOST, || async {
@@ -223,7 +193,7 @@ fn update(access: &Access, channel: &str, before: &ConfigGroup, step: &Step) -> 
 /// Whether a configuration has what the step brings.
 fn has(root: &ConfigGroup, step: &Step) -> Result<bool, CallError> {
     match step {
-        Step::Orderer(node, _) => Ok(raft_hosts(root)?.iter().any(|host| host == node.as_str())),
+        Step::Orderer(node, _) => Ok(Consenters::read(root)?.has(node)),
         Step::Release(_) => Ok(!is_held(root)?),
         Step::Organisations(after) => {
             let names = |root: &ConfigGroup| root.groups.get(APPLICATION).map(|group| group.groups.keys().cloned().collect::<Vec<_>>());
@@ -232,11 +202,10 @@ fn has(root: &ConfigGroup, step: &Step) -> Result<bool, CallError> {
     }
 }
 
-/// The orderers of a channel: those that its configuration names, or all.
+/// The orderers of a channel.
 fn consenters(access: &Access, root: &ConfigGroup) -> Result<Vec<NodeName>, CallError> {
-    let hosts = raft_hosts(root)?;
-    let is_in = |node: &&NodeName| hosts.is_empty() || hosts.iter().any(|host| host == node.as_str());
-    Ok(access.orderers().iter().filter(is_in).cloned().collect())
+    let consenters = Consenters::read(root)?;
+    Ok(access.orderers().iter().filter(|node| consenters.has(node)).cloned().collect())
 }
 
 /// Waits until an orderer that follows the channel has so many blocks.
@@ -253,9 +222,10 @@ async fn caught_up(access: &Access, channel: &str, node: &NodeName, height: u64)
 /// Waits until more than half of the orderers of a configuration take part, and those of them that answer all do: the leader counts
 /// them. Orderers that do not answer are left alone: they were lost before. If they do not, it is the one that came last that stands still.
 async fn taken_in(access: &Access, channel: &str, root: &ConfigGroup, height: u64) -> Result<(), Halt> {
-    let last = raft_hosts(root)?.pop();
-    let nodes = consenters(access, root)?;
-    let still = nodes.iter().find(|node| last.as_deref() == Some(node.as_str()));
+    let consenters = Consenters::read(root)?;
+    let last = consenters.hosts().pop();
+    let nodes: Vec<NodeName> = access.orderers().iter().filter(|node| consenters.has(node)).cloned().collect();
+    let still = nodes.iter().find(|node| last == Some(node.as_str()));
     let nodes: Vec<&NodeName> = nodes.iter().collect();
     let taken = until(Instant::now() + JOINS, || take_part(access, channel, &nodes, height)).await;
     taken.map_err(|why| Halt { why, still: still.cloned() })

@@ -10,6 +10,7 @@ mod commit;
 mod configupdate;
 mod connect;
 mod consensus;
+mod consenters;
 mod deliver;
 mod deploy;
 mod discovery;

@@ -5,7 +5,7 @@ use super::{
     facts::{CONTROL_CA_KEY, CONTROL_KEY, Facts, Organisation},
     keys::Key,
     parameters::Parameters,
-    render,
+    render::{self, Certificates},
 };
 use crate::Reach;
 use chainpool_agent::{ClusterSpec, NodeName, Secret};
@@ -36,6 +36,13 @@ pub(super) struct Member {
     pub(super) name: NodeName,
     pub(super) enrolment: Issued,
     pub(super) tls: Issued,
+}
+
+impl Member {
+    /// What others know it by.
+    pub(super) fn certificates(&self) -> Certificates {
+        Certificates { enrolment: self.enrolment.certificate.clone(), tls: self.tls.certificate.clone() }
+    }
 }
 
 /// An organisation.

@@ -363,14 +363,20 @@ pub(super) fn recertified(node: &NodeSpec, member: &Member) -> NodeSpec {
 /// Who runs in a node, by its files. `None`: they are not those of a render, or were taken out.
 pub(super) fn member(node: &NodeSpec) -> Option<Member> {
     let key = |path: &str| Key::read(&node.files.iter().find(|file| is_at(file, path))?.content);
-    let certificate = text(node, &format!("msp/{}", msp::CERTIFICATE))?;
-    let enrolment = Issued { certificate, key: key(&format!("msp/{}", msp::KEY))? };
-    Some(Member { name: node.name.clone(), enrolment, tls: Issued { certificate: tls_certificate(node)?, key: key(TLS_KEY)? } })
+    let Certificates { enrolment, tls } = certificates(node)?;
+    let enrolment = Issued { certificate: enrolment, key: key(&format!("msp/{}", msp::KEY))? };
+    Some(Member { name: node.name.clone(), enrolment, tls: Issued { certificate: tls, key: key(TLS_KEY)? } })
 }
 
-/// The TLS certificate of a node in PEM.
-pub(super) fn tls_certificate(node: &NodeSpec) -> Option<String> {
-    text(node, TLS)
+/// What others know a node by, in PEM.
+pub(super) struct Certificates {
+    pub(super) enrolment: String,
+    pub(super) tls: String,
+}
+
+/// The same by its files. `None`: they are not those of a render.
+pub(super) fn certificates(node: &NodeSpec) -> Option<Certificates> {
+    Some(Certificates { enrolment: text(node, &format!("msp/{}", msp::CERTIFICATE))?, tls: text(node, TLS)? })
 }
 
 fn text(node: &NodeSpec, path: &str) -> Option<String> {

@@ -129,11 +129,11 @@ impl<'a> Findings<'a> {
     }
 
     /// Whether orderers are missing that a change brings: none of them was seen to have ended, and all channels are led without them,
-    /// or nodes were started so short a time ago that a channel may be new. They count only when the channels have taken them in. Where no
-    /// orderer can be taken in, that a channel is led says nothing: a leader by BFT does not notice that it has lost the others.
+    /// or nodes were started so short a time ago that a channel may be new. They count only when the channels have taken them in. By BFT
+    /// that a channel is led says nothing: its leader does not notice that it has lost the others.
     fn grows(&self, past: &Past, now: Timestamp) -> bool {
         let ended = |node: &Node| node.evidence.process.starts_with("exited") || node.evidence.process == "paused";
-        let is_led = self.consensus.takes_in() && self.channels().all(|(_, seen)| seen.leader.is_some());
+        let is_led = self.consensus.leader_steps_down() && self.channels().all(|(_, seen)| seen.leader.is_some());
         (is_led || is_recent(past.started_at, now, START_MS)) && !self.orderers.0.iter().filter(|node| node.absent.is_some()).any(ended)
     }
 

@@ -303,7 +303,7 @@ impl Network {
         name(leader.unwrap_or_else(|| panic!("nobody leads: {evidence:#?}\n{}", self.logs())))
     }
 
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let tail = |path: &Path| {
             let text = fs::read_to_string(path).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
