@@ -106,7 +106,7 @@ impl Orchestrator {
         let mut after = network.amend(&before, &change, &seed()).map_err(refused)?;
         if self.inner.agents.of(host)?.agent.capabilities().machines {
             let new: Vec<NodeName> =
-                after.nodes.iter().map(|node| &node.name).filter(|name| !row.machines.0.contains_key(name)).cloned().collect();
+                after.processes().map(|node| &node.name).filter(|name| !row.machines.0.contains_key(name)).cloned().collect();
             if !new.is_empty() {
                 let chosen = self.machines(tx, host, row, &new).await?;
                 row.machines.0.extend(chosen);
@@ -171,7 +171,7 @@ async fn room(tx: &Tx, host: &HostRow, row: &ClusterRow, layout: &Layout) -> Res
 
 /// Whether an amendment leaves a node the images that it may run, so that the one that was found stays.
 fn has_same_images(before: &ClusterSpec, after: &ClusterSpec, node: &str) -> bool {
-    let images = |spec: &ClusterSpec| spec.nodes.iter().find(|known| known.name.as_str() == node).map(|known| known.images.clone());
+    let images = |spec: &ClusterSpec| spec.processes().find(|known| known.name.as_str() == node).map(|known| known.images.clone());
     images(before) == images(after)
 }
 

@@ -8,9 +8,10 @@ use crate::{
     plan::Arguments,
     view::{number, page, reach},
 };
-use chainpool_agent::{ClusterId, ClusterKey, LogQuery, LogStream, NodeName};
+use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, LogQuery, LogStream, NodeName, NodeSpec};
 use chainpool_api::{self as api, ClusterState, LeaseState, OperationKind, Role, Timestamp};
 use chainpool_store::{ClusterQuery, ClusterRow, HostRow, Labels, Tx, Word};
+use std::sync::Arc;
 use uuid::Uuid;
 
 impl Orchestrator {
@@ -211,10 +212,10 @@ impl Orchestrator {
         Ok(changes.into_iter().map(view).collect())
     }
 
-    /// A node's log.
+    /// The log of a node or a job.
     pub async fn cluster_logs(&self, caller: &Caller, cluster: &str, node: &str, query: LogQuery) -> Result<LogStream> {
         let row = self.cluster_for(caller, cluster).await?;
-        let node = self.node_of(&row, node).await?;
+        let node = named(&row, node, self.present_spec(&row).await?.processes())?;
         let host = self.store().read().host(row.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
         let key = ClusterKey { cluster: ClusterId(row.id), generation: number(row.generation) };
         Ok(self.inner.agents.of(&host)?.agent.logs(&key, &node, query).await?)
@@ -233,12 +234,11 @@ impl Orchestrator {
     }
 
     async fn node_of(&self, row: &ClusterRow, node: &str) -> Result<NodeName> {
-        let spec = self.spec(row.id, number(row.generation)).await?.ok_or_else(|| Error::not_found("cluster", row.name.clone()))?;
-        let found = NodeName::parse(node).ok().filter(|name| spec.node(name).is_some());
-        found.ok_or_else(|| {
-            let known: Vec<&str> = spec.nodes.iter().map(|n| n.name.as_str()).collect();
-            Error::field("node", format!("cluster {} has no node {node:?}; it has: {}", row.name, known.join(", ")))
-        })
+        named(row, node, self.present_spec(row).await?.nodes.iter())
+    }
+
+    async fn present_spec(&self, row: &ClusterRow) -> Result<Arc<ClusterSpec>> {
+        self.spec(row.id, number(row.generation)).await?.ok_or_else(|| Error::not_found("cluster", row.name.clone()))
     }
 
     /// What a lease's bundle is made from.
@@ -249,6 +249,16 @@ impl Orchestrator {
         let reach = reach(&host);
         Ok((network.bundle(&spec, &reach), reach))
     }
+}
+
+/// The one of these that has this name.
+fn named<'a>(row: &ClusterRow, name: &str, known: impl Iterator<Item = &'a NodeSpec>) -> Result<NodeName> {
+    let known: Vec<&NodeName> = known.map(|node| &node.name).collect();
+    let found = known.iter().find(|known| known.as_str() == name);
+    found.map(|name| (*name).clone()).ok_or_else(|| {
+        let known: Vec<&str> = known.iter().map(|known| known.as_str()).collect();
+        Error::field("node", format!("cluster {} has no node {name:?}; it has: {}", row.name, known.join(", ")))
+    })
 }
 
 pub(crate) async fn living(tx: &Tx, id: Uuid, name: &str) -> Result<ClusterRow> {

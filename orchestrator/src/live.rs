@@ -215,6 +215,7 @@ mod tests {
         let spec = || {
             Arc::new(ClusterSpec {
                 nodes: vec![],
+                jobs: vec![],
                 boot: vec![],
                 network: network.clone(),
                 facts: serde_json::Value::Null,

@@ -23,7 +23,7 @@ pub(crate) fn subnet(range: Ipv4Net, taken: &BTreeSet<Ipv4Net>) -> Option<Ipv4Ne
         .find(|net| !taken.iter().any(|other| other.contains(net) || net.contains(other)))
 }
 
-/// The machines for a cluster's nodes: those that it had, as long as all are open; else it is spread over the open ones.
+/// The machines for a cluster's nodes and jobs: those that it had, as long as all are open; else it is spread over the open ones.
 /// Where none is open it keeps what it had, and its operation waits: a new leader takes every machine of a swarm for down
 /// until it has heard of it. `None` when it had nothing. `load` counts the nodes on each machine by its id.
 pub(crate) fn machines(

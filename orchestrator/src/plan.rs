@@ -19,7 +19,7 @@ pub(crate) enum Action {
         /// The last generation to go.
         through: u32,
     },
-    /// Find an image for every node that has none and pin it.
+    /// Find an image for every node and job that has none and pin it.
     Image,
     /// Make the network.
     Network,
@@ -34,6 +34,11 @@ pub(crate) enum Action {
     Restart {
         /// Which.
         node: NodeName,
+    },
+    /// Run a job to its end, once for its hash.
+    Job {
+        /// Which.
+        job: NodeName,
     },
     /// Wait until each of these answers for itself.
     Answer {
@@ -59,7 +64,7 @@ impl Action {
     /// Whether it asks the platform to make, change or remove something, which goes on there when nobody waits for it.
     pub(crate) fn changes_platform(&self) -> bool {
         match self {
-            Self::Drop { .. } | Self::Network | Self::Node { .. } | Self::Restart { .. } | Self::Sweep => true,
+            Self::Drop { .. } | Self::Network | Self::Node { .. } | Self::Restart { .. } | Self::Job { .. } | Self::Sweep => true,
             Self::Image | Self::Answer { .. } | Self::Init { .. } | Self::Settle | Self::Prove | Self::Children => false,
         }
     }
@@ -175,6 +180,7 @@ fn boot(plan: &mut Plan, phases: &[Boot]) {
             }
             Boot::Ready(nodes) => plan.add("wait until the nodes answer", Action::Answer { nodes: nodes.clone() }),
             Boot::Init(action) => plan.add(format!("set up {action}"), Action::Init { action: action.clone() }),
+            Boot::Job(job) => plan.add(format!("run {job} to its end"), Action::Job { job: job.clone() }),
         }
         plan.then();
     }
@@ -242,6 +248,24 @@ mod tests {
         let answered = place(&Action::Answer { nodes: first });
         assert!(place(&Action::Network) < started("v0") && started("v1") < answered && answered < started("v2"));
         assert!(started("v3") < place(&Action::Prove));
+    }
+
+    #[test]
+    fn a_job_is_run_in_its_phase_at_each_boot_and_at_no_other_time() {
+        let job = NodeName::parse("setup").expect("a node name");
+        let boot = vec![Boot::Job(job.clone()), Boot::Start(nodes(2))];
+        let runs = Action::Job { job };
+        for kind in OperationKind::ALL {
+            let steps = plan(&Subject { boot: boot.clone(), ..subject(*kind, 2) });
+            let place = |wanted: &Action| steps.iter().find(|s| s.action == *wanted).map(|s| s.phase);
+            let boots = matches!(kind, OperationKind::ClusterCreate | OperationKind::ClusterReset | OperationKind::ClusterAmend);
+            assert_eq!(place(&runs).is_some(), boots, "{kind}");
+            if boots {
+                let started = place(&Action::Node { node: nodes(1)[0].clone(), on: true });
+                assert!(place(&Action::Image) < place(&runs) && place(&runs) < started, "{steps:?}");
+            }
+        }
+        assert!(runs.changes_platform());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use chainpool_store::{ClusterRow, HostRow, Json, PortRow, Tx};
 use rand::Rng;
 
 impl Orchestrator {
-    /// Renders the spec of a row's generation with fresh keys, settles the machines of its nodes, and stores it sealed.
+    /// Renders the spec of a row's generation with fresh keys, settles the machines of its nodes and jobs, and stores it sealed.
     pub(crate) async fn render_into(
         &self,
         tx: &mut Tx,
@@ -20,7 +20,7 @@ impl Orchestrator {
         let now = Timestamp::now();
         let mut spec = network.render(&order(host, row, ports, network), &seed());
         if self.inner.agents.of(host)?.agent.capabilities().machines {
-            let nodes: Vec<NodeName> = spec.nodes.iter().map(|node| node.name.clone()).collect();
+            let nodes: Vec<NodeName> = spec.processes().map(|node| node.name.clone()).collect();
             // An amended generation had more.
             row.machines.0.retain(|node, _| nodes.contains(node));
             row.machines = Json(self.machines(tx, host, row, &nodes).await?);

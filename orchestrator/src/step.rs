@@ -152,6 +152,7 @@ impl Orchestrator {
                     memo.map(|m| serde_json::from_value(m.clone())).transpose().map_err(Error::internal)?.flatten();
                 self.step_node(operation, node, &Power::On { after: life }, over).await
             }
+            Action::Job { job } => self.step_job(operation, job, over).await,
             Action::Answer { nodes } => self.step_answer(operation, nodes, wait, over).await,
             Action::Init { action } => self.step_init(operation, action, wait, over).await,
             Action::Settle => self.step_settle(operation, wait, over).await,
@@ -204,14 +205,14 @@ impl Orchestrator {
         Ok(host.agent.drop_cluster(ClusterId(id), through).await?)
     }
 
-    /// Finds images for the nodes that have none: a node never changes its image while its spec stays.
+    /// Finds images for the nodes and jobs that have none: a node never changes its image while its spec stays.
     async fn step_image(&self, operation: &OperationRow) -> Result<(), StepError> {
         let ground = self.ground(operation).await?;
         let spec = self.spec_of(&ground).await?;
         let mut images =
             self.store().read().revision(ground.cluster.id, ground.key.generation).await?.map(|r| r.images).unwrap_or_default();
         let mut found = BTreeMap::new();
-        let missing: Vec<_> = spec.nodes.iter().filter(|node| !images.contains_key(node.name.as_str())).collect();
+        let missing: Vec<_> = spec.processes().filter(|node| !images.contains_key(node.name.as_str())).collect();
         for node in missing {
             if !found.contains_key(&node.images) {
                 found.insert(node.images.clone(), ground.host.agent.ensure_image(&node.images).await?);
@@ -238,6 +239,17 @@ impl Orchestrator {
             None => ground.host.agent.ensure_image(&node.images).await?,
         };
         Ok(ground.host.agent.ensure_node(&ground.key, node, &image, power).await?)
+    }
+
+    /// Runs a job to its end. One that takes longer than its agent waits is asked for again, like all that may pass.
+    async fn step_job(&self, operation: &OperationRow, name: &NodeName, over: &CancellationToken) -> Result<(), StepError> {
+        let ground = self.ground(operation).await?;
+        let opened = self.store().read().revision_opened(self.store().master(), ground.cluster.id, ground.key.generation).await?;
+        let missing = || Error::internal(format!("the spec of cluster {} has no job {name} with an image", ground.cluster.name));
+        let (spec, images) = opened.ok_or_else(missing)?;
+        let (job, image) = spec.job(name).zip(images.get(name.as_str())).ok_or_else(missing)?;
+        let _permit = permit(&ground.host.permits, over).await?;
+        Ok(ground.host.agent.ensure_job(&ground.key, job, image).await?)
     }
 
     async fn step_answer(

@@ -41,16 +41,22 @@ pub trait Agent: Send + Sync {
     /// Makes, adopts or replaces a node, places its files before its first start, and brings it to `power`.
     async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()>;
 
+    /// Runs a job to its end, once for its name and hash. Absent → made with its files and run; running → waited for; ended with 0 →
+    /// done, now and for as long as its cluster is there, and not run again; of another hash → replaced; ended otherwise while it is
+    /// waited for → [`Error::Refused`](crate::Error::Refused) with its code and last words; found ended so → run anew. Waits as long as
+    /// the other verbs let the platform settle, then says [`Error::Busy`](crate::Error::Busy), and the job goes on.
+    async fn ensure_job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()>;
+
     /// The present life of a node's process; `None` when it does not run.
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>>;
 
-    /// Removes one node; its volumes stay or go.
+    /// Removes one node, or one job and the record of its success; its volumes stay or go.
     async fn drop_node(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()>;
 
-    /// Removes everything of a cluster up to and including one generation, and sees it gone: nodes, volumes, network.
+    /// Removes everything of a cluster up to and including one generation, and sees it gone: nodes, jobs, volumes, network.
     async fn drop_cluster(&self, cluster: ClusterId, through: Generation) -> Result<()>;
 
-    /// A node's log lines, oldest first.
+    /// The log lines of a node or job, oldest first.
     async fn logs(&self, key: &ClusterKey, node: &NodeName, query: LogQuery) -> Result<LogStream>;
 
     /// A byte stream to a node's port: the only way in which boot, probe and proof reach a node.
@@ -101,7 +107,7 @@ pub enum Wake {
     Connected,
     /// Something about this cluster changed.
     Changed(ClusterId),
-    /// A node's process ended.
+    /// A node's process ended; a job's end is a change.
     Died {
         /// Its cluster.
         cluster: ClusterId,

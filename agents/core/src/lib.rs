@@ -20,7 +20,7 @@ pub use agent::{
 pub use error::{Error, Place, Result};
 pub use ids::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, NodeNameError};
 pub use names::{
-    LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_NODE, Labels, network_name, node_object_name, volume_name,
+    LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_JOB, LABEL_NODE, Labels, network_name, node_object_name, volume_name,
 };
 pub use observed::{Incarnation, Machine, NodeState, Object, ObjectKind, Observation, PlatformKind, Probe, Scope, SwarmRole, Taken};
 pub use secret::Secret;

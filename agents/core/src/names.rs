@@ -9,10 +9,12 @@ pub const LABEL_INSTANCE: &str = "chainpool.instance";
 pub const LABEL_CLUSTER: &str = "chainpool.cluster";
 /// Label: the generation of that cluster.
 pub const LABEL_GENERATION: &str = "chainpool.generation";
-/// Label: the node of that cluster, on objects of one node.
+/// Label: the node or job of that cluster, on objects of one of them.
 pub const LABEL_NODE: &str = "chainpool.node";
 /// Label: the hash of the node's spec, on the node's main object.
 pub const LABEL_HASH: &str = "chainpool.hash";
+/// Label: on a job's main object, beside the label of its name. Its value says nothing.
+pub const LABEL_JOB: &str = "chainpool.job";
 
 /// The name of the network of one generation of a cluster: `cp-<last 12 hex digits>-<generation>`.
 pub fn network_name(key: &ClusterKey) -> String {
@@ -79,6 +81,13 @@ impl Labels {
         if let Some(hash) = hash {
             map.insert(LABEL_HASH.to_owned(), hash.to_string());
         }
+        map
+    }
+
+    /// The same on a job's main object.
+    pub fn to_job_map(&self) -> HashMap<String, String> {
+        let mut map = self.to_map();
+        map.insert(LABEL_JOB.to_owned(), "true".to_owned());
         map
     }
 

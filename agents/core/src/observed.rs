@@ -102,6 +102,8 @@ pub enum Scope {
 pub enum ObjectKind {
     /// A node's main object (container, service, stateful set).
     Node,
+    /// A job's main object, running or ended, or the record of its success.
+    Job,
     /// A network or namespace.
     Network,
     /// A volume or claim.
@@ -123,11 +125,11 @@ pub struct Object {
     pub cluster: ClusterId,
     /// The generation in its labels.
     pub generation: Generation,
-    /// The node in its labels.
+    /// The node or job in its labels.
     pub node: Option<NodeName>,
     /// The spec hash in its labels.
     pub hash: Option<SpecHash>,
-    /// A node's state; `None` for other kinds.
+    /// A node's or job's state; `None` for other kinds.
     pub state: Option<NodeState>,
 }
 

@@ -11,6 +11,9 @@ use std::{collections::BTreeMap, fmt};
 pub struct ClusterSpec {
     /// Its nodes.
     pub nodes: Vec<NodeSpec>,
+    /// Programs that are run to their end while it comes up; see [`Boot::Job`]. No two of nodes and jobs share a name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<NodeSpec>,
     /// In which order they come up.
     pub boot: Vec<Boot>,
     /// Its network.
@@ -39,9 +42,11 @@ pub enum Boot {
     Ready(Vec<NodeName>),
     /// An action of the network's type over the nodes' own ports, by the name that the type gave it.
     Init(String),
+    /// Run this job to its end, once for its name and hash in a generation. It has all that a node has, but nobody reaches its ports.
+    Job(NodeName),
 }
 
-/// One node: one process with its files and volumes.
+/// One node, or one job: one process with its files and volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSpec {
     /// Its name in the cluster; also its host name there.
@@ -218,21 +223,21 @@ pub struct SealedSpec {
 }
 
 impl ClusterSpec {
-    /// Computes the hash of every node that has none yet. Called at the end of a render, and of a change, which leaves the hashes
+    /// Computes the hash of every node and job that has none yet. Called at the end of a render, and of a change, which leaves the hashes
     /// of untouched nodes as they are.
     #[must_use]
     pub fn with_hashes(mut self) -> Self {
-        for node in self.nodes.iter_mut().filter(|node| node.hash.0.is_empty()) {
+        for node in self.processes_mut().filter(|node| node.hash.0.is_empty()) {
             let bytes = serde_json::to_vec(node).expect("a spec has only string keys");
             node.hash = SpecHash(hex::encode(&Sha256::digest(bytes)[..16]));
         }
         self
     }
 
-    /// Names each node's machine. Part of making a spec: the hash of a node that gets another one is made again.
+    /// Names the machine of each node and job. Part of making a spec: the hash of a node that gets another one is made again.
     #[must_use]
     pub fn placed(mut self, machines: &BTreeMap<NodeName, String>) -> Self {
-        for node in &mut self.nodes {
+        for node in self.processes_mut() {
             let machine = machines.get(&node.name).cloned();
             if node.machine != machine {
                 (node.machine, node.hash) = (machine, SpecHash(String::new()));
@@ -246,6 +251,20 @@ impl ClusterSpec {
         self.nodes.iter().find(|n| &n.name == name)
     }
 
+    /// The job of this name.
+    pub fn job(&self, name: &NodeName) -> Option<&NodeSpec> {
+        self.jobs.iter().find(|job| &job.name == name)
+    }
+
+    /// All that needs an image and a machine: its nodes, then its jobs.
+    pub fn processes(&self) -> impl Iterator<Item = &NodeSpec> {
+        self.nodes.iter().chain(&self.jobs)
+    }
+
+    fn processes_mut(&mut self) -> impl Iterator<Item = &mut NodeSpec> {
+        self.nodes.iter_mut().chain(&mut self.jobs)
+    }
+
     /// Takes the secret contents out, so that the rest may be stored in the clear.
     #[must_use]
     pub fn seal(mut self) -> SealedSpec {
@@ -256,7 +275,7 @@ impl ClusterSpec {
 
     /// Visits every secret content in a fixed order.
     fn each_secret(&mut self, mut visit: impl FnMut(&mut Secret<Vec<u8>>)) {
-        for node in &mut self.nodes {
+        for node in self.processes_mut() {
             for variable in node.env.values_mut() {
                 if let Variable::Secret(text) = variable {
                     let mut bytes = Secret::new(text.expose().clone().into_bytes());
@@ -323,6 +342,7 @@ mod tests {
                 stop_timeout: 1,
                 hash: SpecHash(String::new()),
             }],
+            jobs: vec![],
             boot: vec![Boot::Start(vec![name])],
             network: NetworkSpec { subnet: None },
             facts: serde_json::json!({}),
@@ -345,6 +365,24 @@ mod tests {
         );
         assert_eq!(sealed.secrets.len(), 3);
         assert_eq!(sealed.open(), Some(spec));
+    }
+
+    #[test]
+    fn a_job_is_hashed_placed_and_sealed_as_a_node_is() {
+        let mut spec = spec();
+        let before = serde_json::to_string(&spec).expect("json");
+        assert!(!before.contains("jobs"), "a spec without jobs is stored as it always was");
+        let job = NodeSpec { name: NodeName::parse("setup").expect("a name"), hash: SpecHash(String::new()), ..spec.nodes[0].clone() };
+        spec.jobs.push(job);
+        let spec = spec.with_hashes();
+        let [node, job] = [&spec.nodes[0], &spec.jobs[0]];
+        assert!(!job.hash.0.is_empty() && job.hash != node.hash && spec.job(&job.name) == Some(job) && spec.node(&job.name).is_none());
+        let placed = spec.clone().placed(&BTreeMap::from([(job.name.clone(), "m1".to_owned())]));
+        assert_eq!((placed.jobs[0].machine.as_deref(), &placed.nodes), (Some("m1"), &spec.nodes));
+        assert_ne!(placed.jobs[0].hash, job.hash);
+        let sealed = spec.clone().seal();
+        assert!(!serde_json::to_string(&sealed.public).expect("json").contains("hidden"), "a job's secret is stored in the clear");
+        assert_eq!((sealed.secrets.len(), sealed.open()), (5, Some(spec)));
     }
 
     #[test]

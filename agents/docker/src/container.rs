@@ -8,7 +8,10 @@ use chainpool_agent::{
     ClusterKey, Error, ImageRef, InstanceId, Labels, Limits, LogConfig, LogType, NodeSpec, Port, Protocol, Result, Variable, network_name,
     node_object_name, volume_name,
 };
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 /// Renders the request that makes a node's container.
 pub(crate) fn container_body(
@@ -40,6 +43,17 @@ pub(crate) fn container_body(
         networking_config: Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(network, endpoint)])) }),
         ..ContainerCreateBody::default()
     })
+}
+
+/// Renders the request that makes a job's container: a node's, which nobody reaches and nothing starts again.
+pub(crate) fn job_body(instance: InstanceId, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<ContainerCreateBody> {
+    let mut body = container_body(instance, Ipv4Addr::LOCALHOST.into(), key, job, image)?;
+    body.exposed_ports = None;
+    body.labels = Some(Labels::of_cluster(instance, key).node(&job.name).hash(&job.hash).to_job_map());
+    let host = body.host_config.get_or_insert_default();
+    host.port_bindings = None;
+    host.restart_policy = Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None });
+    Ok(body)
 }
 
 fn host_config(bind: IpAddr, key: &ClusterKey, node: &NodeSpec) -> Result<HostConfig> {

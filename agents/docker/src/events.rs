@@ -2,7 +2,7 @@
 
 use crate::{engine::Engine, observe::Filter};
 use bollard::{errors::Error as Bollard, models::EventMessage, query_parameters::EventsOptionsBuilder};
-use chainpool_agent::{InstanceId, Labels, Wake, WakeStream};
+use chainpool_agent::{InstanceId, LABEL_JOB, Labels, Wake, WakeStream};
 use futures::{Stream, StreamExt, future, stream};
 use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::Notify;
@@ -86,7 +86,7 @@ fn wakes(event: EventMessage) -> Vec<Wake> {
     let attributes = event.actor.and_then(|a| a.attributes).unwrap_or_default();
     let Some(Labels { cluster, node, .. }) = Labels::from_map(&attributes) else { return Vec::new() };
     let changed = Wake::Changed(cluster);
-    if event.action.as_deref() != Some("die") {
+    if event.action.as_deref() != Some("die") || attributes.contains_key(LABEL_JOB) {
         return vec![changed];
     }
     let code = attributes.get("exitCode").and_then(|code| code.parse().ok());

@@ -13,6 +13,7 @@ mod dial;
 mod engine;
 mod events;
 mod image;
+mod job;
 mod logs;
 mod network;
 mod node;
@@ -100,6 +101,10 @@ impl Agent for DockerAgent {
 
     async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
         self.node_ensure(key, node, image, power).await
+    }
+
+    async fn ensure_job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
+        self.job_ensure(key, job, image).await
     }
 
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {

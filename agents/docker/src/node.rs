@@ -7,7 +7,7 @@ use crate::{
     engine::{CALL, Fault, SETTLE, absent_is_fine, look_again},
 };
 use bollard::{
-    models::{ContainerInspectResponse, ContainerStateStatusEnum as Status},
+    models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum as Status},
     query_parameters::{
         CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
     },
@@ -20,7 +20,9 @@ use tokio::time::Instant;
 pub(crate) struct Container {
     pub(crate) id: String,
     labels: Option<Labels>,
-    status: Status,
+    pub(crate) status: Status,
+    /// The code of its end, of a process that has ended.
+    pub(crate) code: i64,
     started_at: String,
 }
 
@@ -42,6 +44,7 @@ impl From<ContainerInspectResponse> for Container {
             id: found.id.unwrap_or_default(),
             labels: found.config.and_then(|c| c.labels).as_ref().and_then(Labels::from_map),
             status: state.status.unwrap_or(Status::EMPTY),
+            code: state.exit_code.unwrap_or_default(),
             started_at: state.started_at.unwrap_or_default(),
         }
     }
@@ -55,7 +58,8 @@ impl DockerAgent {
         loop {
             let volumes = self.volumes_ensure(key, node).await?;
             let mut fresh = Fresh { container: true, volumes };
-            if let Some(id) = self.container_create(key, node, image).await? {
+            let body = container_body(self.instance, self.bind, key, node, image)?;
+            if let Some(id) = self.container_create(&node_object_name(key, &node.name), body, image).await? {
                 self.files_place(&id, node, &fresh).await?;
                 return if *power == Power::Off { Ok(()) } else { self.container_start(&id, node).await };
             }
@@ -74,15 +78,13 @@ impl DockerAgent {
     }
 
     /// Makes the container; `None` when its name is taken, or when its image is gone but it may be there still.
-    async fn container_create(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef) -> Result<Option<String>> {
-        let name = node_object_name(key, &node.name);
-        let body = container_body(self.instance, self.bind, key, node, image)?;
+    pub(crate) async fn container_create(&self, name: &str, body: ContainerCreateBody, image: &ImageRef) -> Result<Option<String>> {
         let docker = self.engine.docker().await?;
-        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
         match self.engine.call(CALL, docker.create_container(Some(options), body)).await {
             Ok(made) => Ok(Some(made.id)),
             Err(fault) if fault.is(409) && fault.says("already in use") => Ok(None),
-            Err(fault) if fault.is(404) => match self.container_inspect(&name).await? {
+            Err(fault) if fault.is(404) => match self.container_inspect(name).await? {
                 Some(_) => Ok(None),
                 None => Err(Error::Refused(format!(
                     "the image {} ({}) is not on the engine any more: build or pull it again, then try again",
@@ -95,7 +97,7 @@ impl DockerAgent {
 
     /// Looks at the container that has the node's name: returns it when it is ours and right; removes it when it is
     /// ours and stale, keeping its volumes; `None` means that the name is, or soon will be, free.
-    async fn container_usable(&self, key: &ClusterKey, node: &NodeSpec) -> Result<Option<Container>> {
+    pub(crate) async fn container_usable(&self, key: &ClusterKey, node: &NodeSpec) -> Result<Option<Container>> {
         let name = node_object_name(key, &node.name);
         let Some(found) = self.container_inspect(&name).await? else { return Ok(None) };
         let ours = Labels::of_cluster(self.instance, key).node(&node.name).hash(&node.hash);
@@ -115,7 +117,7 @@ impl DockerAgent {
         }
     }
 
-    async fn container_discard(&self, id: &str, name: &str) -> Result<()> {
+    pub(crate) async fn container_discard(&self, id: &str, name: &str) -> Result<()> {
         match self.container_remove(id).await {
             Err(fault) if fault.is_going() => Ok(()),
             other => other.map_err(|f| f.into_error(&format!("remove the container {name}"))),
@@ -129,7 +131,7 @@ impl DockerAgent {
         absent_is_fine(self.engine.call(CALL, docker.remove_container(id, Some(options))).await)
     }
 
-    async fn container_inspect(&self, name: &str) -> Result<Option<Container>> {
+    pub(crate) async fn container_inspect(&self, name: &str) -> Result<Option<Container>> {
         let docker = self.engine.docker().await?;
         match self.engine.call(CALL, docker.inspect_container(name, None)).await {
             Ok(found) => Ok(Some(found.into())),
@@ -165,7 +167,7 @@ impl DockerAgent {
         }
     }
 
-    async fn container_start(&self, id: &str, node: &NodeSpec) -> Result<()> {
+    pub(crate) async fn container_start(&self, id: &str, node: &NodeSpec) -> Result<()> {
         let docker = self.engine.docker().await?;
         match self.engine.call(CALL, docker.start_container(id, None)).await {
             Ok(()) => Ok(()),
@@ -192,7 +194,7 @@ impl DockerAgent {
     }
 
     /// Unpauses a paused one: an engine stops and restarts none that is frozen.
-    async fn container_unpause(&self, found: &Container) -> Result<()> {
+    pub(crate) async fn container_unpause(&self, found: &Container) -> Result<()> {
         if found.status != Status::PAUSED {
             return Ok(());
         }

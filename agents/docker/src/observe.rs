@@ -6,7 +6,7 @@ use bollard::{
     query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder},
 };
 use chainpool_agent::{
-    ClusterId, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, Labels, NodeState, Object, ObjectKind, Observation, Result, Scope,
+    ClusterId, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, LABEL_JOB, Labels, NodeState, Object, ObjectKind, Observation, Result, Scope,
 };
 use std::collections::HashMap;
 
@@ -97,7 +97,9 @@ impl DockerAgent {
 fn container_object(container: ContainerSummary) -> Option<Object> {
     let state = Some(state(&container));
     let name = container.names.unwrap_or_default().into_iter().next().unwrap_or_default();
-    object(ObjectKind::Node, name.trim_start_matches('/').to_owned(), container.id, &container.labels.unwrap_or_default(), state)
+    let labels = container.labels.unwrap_or_default();
+    let kind = if labels.contains_key(LABEL_JOB) { ObjectKind::Job } else { ObjectKind::Node };
+    object(kind, name.trim_start_matches('/').to_owned(), container.id, &labels, state)
 }
 
 pub(crate) fn network_object(network: Network) -> Option<Object> {

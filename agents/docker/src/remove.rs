@@ -49,7 +49,8 @@ impl DockerAgent {
                 return Ok(());
             }
             let names = left.iter().map(|object| object.name.clone()).collect::<Vec<_>>();
-            let (containers, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|object| object.kind == ObjectKind::Node);
+            let (containers, rest): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|object| matches!(object.kind, ObjectKind::Node | ObjectKind::Job));
             let mut trouble = self.remove_all(containers).await?;
             trouble.extend(self.remove_all(rest).await?);
             // Without trouble the next listing proves it at once; else the engine needs a moment.
@@ -97,7 +98,7 @@ impl DockerAgent {
     pub(crate) async fn remove_one(&self, object: Object) -> Result<Option<String>> {
         let Object { kind, name, id, .. } = &object;
         let result = match kind {
-            ObjectKind::Node => self.container_remove(id).await,
+            ObjectKind::Node | ObjectKind::Job => self.container_remove(id).await,
             ObjectKind::Network => self.network_remove(id).await,
             ObjectKind::Volume => self.volume_remove(name).await,
             // An engine alone has none.

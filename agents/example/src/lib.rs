@@ -16,9 +16,15 @@ use chainpool_agent::{
     Scope, SwarmRole, Volumes, Wake, WakeStream, network_name, node_object_name, volume_name,
 };
 use futures::{FutureExt, StreamExt, stream};
-use std::sync::Arc;
-use tokio::task::yield_now;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    task::yield_now,
+    time::{Instant, timeout_at},
+};
 use world::{Body, Process, Thing, Watcher};
+
+/// How long a job is waited for.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// The hands of one instance on a world. It keeps no state of its own: everything is read from the platform, so that
 /// every verb may be called again, by another process too.
@@ -55,15 +61,15 @@ impl MemoryAgent {
         Ok(())
     }
 
-    /// Adopts the node's process, or replaces one of another hash.
-    fn ensure_process(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
+    /// Adopts the process of a node or job, or replaces one of another hash.
+    fn ensure_process(&self, key: &ClusterKey, node: &NodeSpec, make: fn(&ClusterKey, &NodeSpec) -> Process) -> Result<()> {
         let name = node_object_name(key, &node.name);
         let ours = Labels::of_cluster(self.instance, key).node(&node.name).hash(&node.hash);
         let stale = self.find(key, &node.name, |_, _| ())?.is_some() && !self.world.carries(ObjectKind::Node, &name, &ours);
         if stale {
             self.world.remove(ObjectKind::Node, &name);
         }
-        self.world.adopt_or_make(ObjectKind::Node, &name, &ours, || Body::Node(Box::new(Process::new(key, node))))
+        self.world.adopt_or_make(ObjectKind::Node, &name, &ours, || Body::Node(Box::new(make(key, node))))
     }
 
     fn drop_where(&self, doomed: impl Fn(ObjectKind, &Labels) -> bool) {
@@ -137,13 +143,11 @@ impl Agent for MemoryAgent {
     }
 
     async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
-        if image.pinned != format!("memory:{}", image.name) {
-            return Err(Error::Refused(format!("the image {} is not here any more", image.name)));
-        }
+        is_here(image)?;
         // Between two steps the call may be cut off: each leaves what the next call takes up.
         self.ensure_volumes(key, node)?;
         yield_now().await;
-        self.ensure_process(key, node)?;
+        self.ensure_process(key, node, Process::new)?;
         yield_now().await;
         let name = node_object_name(key, &node.name);
         self.world.place_files(&name, node);
@@ -160,6 +164,41 @@ impl Agent for MemoryAgent {
             }
         }
         Ok(())
+    }
+
+    async fn ensure_job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
+        is_here(image)?;
+        let (name, deadline) = (node_object_name(key, &job.name), Instant::now() + SETTLE);
+        let ours = Labels::of_cluster(self.instance, key).node(&job.name).hash(&job.hash);
+        let state = || self.find(key, &job.name, |_, process| process.state.clone());
+        match state()?.filter(|_| self.world.carries(ObjectKind::Node, &name, &ours)) {
+            Some(NodeState::Exited(0)) => return Ok(()),
+            // It ended badly when nobody waited for it, or was told so before.
+            Some(NodeState::Exited(_)) => self.world.remove(ObjectKind::Node, &name),
+            _ => {}
+        }
+        self.ensure_volumes(key, job)?;
+        yield_now().await;
+        self.ensure_process(key, job, Process::of_job)?;
+        yield_now().await;
+        self.world.place_files(&name, job);
+        yield_now().await;
+        if state()? == Some(NodeState::Created) {
+            self.world.start(&name)?;
+        }
+        let mut changes = self.world.changes();
+        loop {
+            changes.borrow_and_update();
+            match self.find(key, &job.name, |_, process| (process.state.clone(), process.last_words()))? {
+                Some((NodeState::Exited(0), _)) => return Ok(()),
+                Some((NodeState::Exited(code), words)) => {
+                    return Err(Error::Refused(format!("job {} ended with {code}: {words}", job.name)));
+                }
+                Some(_) if timeout_at(deadline, changes.changed()).await.is_ok() => {}
+                Some(_) => return Err(Error::Busy(format!("job {} still runs", job.name))),
+                None => return Err(Error::Busy(format!("job {} was removed while it ran", job.name))),
+            }
+        }
     }
 
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
@@ -229,13 +268,21 @@ impl Agent for MemoryAgent {
     }
 }
 
+fn is_here(image: &ImageRef) -> Result<()> {
+    if image.pinned == format!("memory:{}", image.name) {
+        return Ok(());
+    }
+    Err(Error::Refused(format!("the image {} is not here any more", image.name)))
+}
+
 impl Thing {
     /// What an observation tells of it.
     fn object(&self, kind: ObjectKind, name: &str) -> Option<chainpool_agent::Object> {
         let Labels { instance: _, cluster, generation, node, hash } = self.labels.clone()?;
-        let state = match &self.body {
-            Body::Node(process) => Some(process.state.clone()),
-            _ => None,
+        let (kind, state) = match &self.body {
+            Body::Node(process) if process.job => (ObjectKind::Job, Some(process.state.clone())),
+            Body::Node(process) => (kind, Some(process.state.clone())),
+            _ => (kind, None),
         };
         Some(chainpool_agent::Object { kind, name: name.to_owned(), id: self.id.clone(), cluster, generation, node, hash, state })
     }

@@ -43,6 +43,13 @@ impl Life {
     async fn step(&self, step: &Step) -> Option<i64> {
         match step {
             Step::Exit(code) => return Some((*code).into()),
+            Step::Expect(path, text) => {
+                let content = self.read(path).map(|entry| String::from_utf8_lossy(&entry.content).trim_end().to_owned());
+                if content.as_ref() != Some(text) {
+                    self.say(false, &format!("{path} is not what it shall be"));
+                    return Some(1);
+                }
+            }
             Step::Stay => std::future::pending().await,
             Step::Tick => {
                 for number in 1_u64.. {

@@ -65,6 +65,8 @@ pub(crate) struct Entry {
 pub(crate) struct Process {
     pub(crate) key: ClusterKey,
     pub(crate) spec: NodeSpec,
+    /// Whether it is a job: it is run to its end, and never started again by the world itself.
+    pub(crate) job: bool,
     pub(crate) state: NodeState,
     /// Files outside every volume.
     pub(crate) root: Files,
@@ -90,6 +92,7 @@ impl Process {
         Self {
             key: *key,
             spec: spec.clone(),
+            job: false,
             state: NodeState::Created,
             root: Files::new(),
             echoes: BTreeSet::new(),
@@ -101,12 +104,26 @@ impl Process {
         }
     }
 
+    /// The process of a job; nobody reaches its ports.
+    pub(crate) fn of_job(key: &ClusterKey, spec: &NodeSpec) -> Self {
+        let mut process = Self { job: true, ..Self::new(key, spec) };
+        process.spec.ports.clear();
+        process
+    }
+
     pub(crate) fn life(&self) -> Option<u64> {
         (self.state == NodeState::Running).then_some(self.life)
     }
 
     pub(crate) fn lines(&self) -> impl Iterator<Item = &Line> {
         self.log.iter()
+    }
+
+    /// The newest lines.
+    pub(crate) fn last_words(&self) -> String {
+        let lines: Vec<_> =
+            self.log.iter().skip(self.log.len().saturating_sub(5)).map(|line| String::from_utf8_lossy(&line.bytes)).collect();
+        lines.concat().trim().to_owned()
     }
 
     pub(crate) fn written(&self) -> usize {
@@ -173,6 +190,7 @@ impl World {
 
     /// Makes something that is not Chainpool's; returns its id.
     pub fn foreign_make(&self, kind: ObjectKind, name: &str) -> String {
+        let kind = place(kind);
         let body = match kind {
             ObjectKind::Network => Body::Network(None),
             _ => Body::Volume(Files::new()),
@@ -186,7 +204,7 @@ impl World {
     /// What something that is not Chainpool's is like; `None` when it is gone.
     pub fn foreign_look(&self, kind: ObjectKind, name: &str) -> Option<String> {
         let state = self.state();
-        let thing = state.things.get(&(kind, name.to_owned()))?;
+        let thing = state.things.get(&(place(kind), name.to_owned()))?;
         let files = if let Body::Volume(files) = &thing.body { files.len() } else { 0 };
         Some(format!("{} {:?} {files}", thing.id, thing.labels))
     }
@@ -195,7 +213,7 @@ impl World {
     pub fn remove(&self, kind: ObjectKind, name: &str) {
         self.stop(name);
         let mut state = self.state();
-        if let Some(thing) = state.things.remove(&(kind, name.to_owned())) {
+        if let Some(thing) = state.things.remove(&(place(kind), name.to_owned())) {
             state.wake(thing.labels.as_ref(), None);
         }
         drop(state);
@@ -207,7 +225,7 @@ impl World {
         self.list(|labels| labels.instance == instance).into_iter().map(|(kind, name, _)| format!("{kind:?} {name}")).collect()
     }
 
-    /// Starts again: watchers are lost, and what ran runs in another life.
+    /// Starts again: watchers are lost, nodes that ran run in another life, and jobs that ran were killed.
     pub fn restart(&self) {
         let mut state = self.state();
         state.watchers.clear();
@@ -215,6 +233,10 @@ impl World {
         let names: Vec<_> = state.things.iter().filter(|(_, thing)| running(thing)).map(|((_, name), _)| name.clone()).collect();
         drop(state);
         for name in names {
+            if self.state().process(&name).is_some_and(|process| process.job) {
+                self.end(&name, 137);
+                continue;
+            }
             self.stop(&name);
             // Its port was its own a moment ago.
             self.start(&name).expect("what ran can run again");
@@ -344,10 +366,11 @@ impl World {
         let Some(process) = state.process(name).filter(|process| process.state == NodeState::Running) else { return };
         process.state = NodeState::Exited(code);
         process.echoes.clear();
+        let died = (!process.job).then_some(code);
         if let Some(task) = process.task.take() {
             task.abort();
         }
-        state.wake(labels.as_ref(), Some(code));
+        state.wake(labels.as_ref(), died);
         drop(state);
         self.tell_change();
     }
@@ -368,6 +391,11 @@ impl World {
             _ => None,
         }
     }
+}
+
+/// Nodes and jobs have one place, as their names are of one kind.
+fn place(kind: ObjectKind) -> ObjectKind {
+    if kind == ObjectKind::Job { ObjectKind::Node } else { kind }
 }
 
 impl State {

@@ -5,7 +5,7 @@ mod ground;
 use async_trait::async_trait;
 use chainpool_agent::{
     Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation, LogLine, LogQuery, LogStream,
-    NetworkSpec, NodeName, NodeSpec, Observation, Port, Power, Probe, Result, Scope, Volumes, Wake, WakeStream, kit,
+    NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind, Observation, Port, Power, Probe, Result, Scope, Volumes, Wake, WakeStream, kit,
 };
 use chainpool_agent_example::MemoryAgent;
 use futures::{StreamExt, TryStreamExt, future};
@@ -28,6 +28,10 @@ enum Fault {
     Generation,
     /// Restarts each time it is asked.
     Restarts,
+    /// Runs a job again that has ended well.
+    JobsAgain,
+    /// Does not say what a job said.
+    JobsMute,
     /// Writes once files each time.
     Once,
     /// Keeps volumes that it should purge.
@@ -89,6 +93,18 @@ impl Agent for Wrong {
         self.inner.ensure_node(key, &node, image, power).await
     }
 
+    async fn ensure_job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
+        let seen = self.inner.observe(Scope::Cluster(key.cluster)).await?.objects;
+        let ended = seen.iter().any(|object| object.kind == ObjectKind::Job && object.state == Some(NodeState::Exited(0)));
+        if self.is(Fault::JobsAgain) && ended {
+            self.inner.drop_node(key, &job.name, Volumes::Keep).await?;
+        }
+        match self.inner.ensure_job(key, job, image).await {
+            Err(Error::Refused(_)) if self.is(Fault::JobsMute) => Err(Error::Refused("it ended with 77".into())),
+            done => done,
+        }
+    }
+
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
         self.inner.incarnation(key, node).await
     }
@@ -137,9 +153,12 @@ wrong! {
     a_wrong_error_of_dial_is_found_out: Unpublished fails ["port-unpublished"];
     a_later_generation_that_goes_is_found_out: Generation fails ["drop-generation"];
     a_second_restart_is_found_out: Restarts fails ["restart-once", "every-verb-twice", "every-answer-lost"];
+    a_job_that_runs_again_is_found_out: JobsAgain fails
+        ["job", "job-cut-off", "every-verb-twice", "every-answer-lost", "platform-restarted"];
+    a_job_without_last_words_is_found_out: JobsMute fails ["job", "job-waited-for", "job-failed", "job-replaced", "job-cut-off"];
     a_once_file_written_again_is_found_out: Once fails ["file-once", "every-verb-twice", "every-verb-cut-off", "every-answer-lost"];
     a_volume_that_stays_is_found_out: Keeps fails
-        ["volumes-purged", "every-verb-twice", "every-verb-cut-off", "every-answer-lost", "platform-restarted"];
+        ["volumes-purged", "job", "every-verb-twice", "every-verb-cut-off", "every-answer-lost", "platform-restarted"];
     machines_that_are_not_there_are_found_out: Machines fails ["capability-machines"];
     subnets_that_are_denied_are_found_out: Subnets fails ["subnet", "subnet-occupied"];
 }

@@ -6,15 +6,17 @@ use crate::{
     user::User,
 };
 use chainpool_agent::{
-    Audience, ClusterKey, Error, ImageRef, InstanceId, Labels, LogType, NodeName, NodeSpec, Port, Protocol, Result, Variable, network_name,
-    volume_name,
+    Audience, ClusterKey, Error, ImageRef, InstanceId, LABEL_JOB, Labels, LogType, NodeName, NodeSpec, Port, Protocol, Result, Variable,
+    network_name, volume_name,
 };
 use k8s_openapi::{
     ByteString,
     api::{
         apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy},
+        batch::v1::{Job, JobSpec},
         core::v1::{
-            PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service, ServicePort, ServiceSpec, VolumeResourceRequirements,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodTemplateSpec, Secret, Service, ServicePort, ServiceSpec,
+            VolumeResourceRequirements,
         },
         networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec},
     },
@@ -24,6 +26,7 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
+use kube::ResourceExt;
 use std::collections::BTreeMap;
 
 /// What follows a node's name in the name of the service that publishes its ports; longer than any node name.
@@ -38,6 +41,11 @@ pub(crate) fn label_map(labels: &Labels) -> BTreeMap<String, String> {
 
 pub(crate) fn metadata(key: &ClusterKey, name: impl Into<String>, labels: &Labels) -> ObjectMeta {
     ObjectMeta { name: Some(name.into()), namespace: Some(network_name(key)), labels: Some(label_map(labels)), ..ObjectMeta::default() }
+}
+
+/// What tells the objects of a job from those of a node.
+pub(crate) fn job_label() -> [(String, String); 1] {
+    [(LABEL_JOB.to_owned(), "true".to_owned())]
 }
 
 pub(crate) fn selector(labels: &BTreeMap<String, String>) -> LabelSelector {
@@ -67,19 +75,30 @@ pub(crate) struct NodeObjects {
     pub(crate) set: StatefulSet,
 }
 
+/// The objects of one job, in the order in which they are made.
+pub(crate) struct JobObjects {
+    pub(crate) secrets: Vec<Secret>,
+    pub(crate) claims: Vec<PersistentVolumeClaim>,
+    pub(crate) job: Job,
+}
+
 impl Making<'_> {
+    /// Renders a job's objects; refuses what cannot be had without privileges. Nobody reaches its ports.
+    pub(crate) fn job_objects(&self) -> Result<JobObjects> {
+        let (files, template) = self.pod()?;
+        let mut job = Job {
+            metadata: metadata(self.key, self.node.name.as_str(), &self.labels().hash(&self.node.hash)),
+            // It is tried once: whether it is tried again is decided above.
+            spec: Some(JobSpec { backoff_limit: Some(0), template: pod::of_job(template), ..JobSpec::default() }),
+            status: None,
+        };
+        job.labels_mut().extend(job_label());
+        Ok(JobObjects { secrets: self.secrets(&files), claims: self.claims(), job })
+    }
+
     /// Renders a node's objects; refuses what cannot be had without privileges.
     pub(crate) fn objects(&self, replicas: i32) -> Result<NodeObjects> {
-        let user = User::of(self.node)?;
-        if self.node.log.kind == LogType::Syslog {
-            return Err(Error::Unsupported(format!(
-                "send the output of node {} to a syslog server: the machines keep it; have the cluster's own log collector send it on, and \
-                 give the host logs of type local",
-                self.node.name
-            )));
-        }
-        let files = Files::of(self.node, user)?;
-        let template = pod::template(self, &files, user)?;
+        let (files, template) = self.pod()?;
         let set = StatefulSet {
             metadata: metadata(self.key, self.node.name.as_str(), &self.labels().hash(&self.node.hash)),
             spec: StatefulSetSpec {
@@ -96,9 +115,29 @@ impl Making<'_> {
             },
             status: None,
         };
-        let mut secrets = self.file_secrets(&files);
-        secrets.extend(self.variable_secret());
+        let secrets = self.secrets(&files);
         Ok(NodeObjects { names: self.names(), published: self.published(), policy: self.policy(), secrets, claims: self.claims(), set })
+    }
+
+    /// Its files, and the pod that has them.
+    fn pod(&self) -> Result<(Files, PodTemplateSpec)> {
+        let user = User::of(self.node)?;
+        if self.node.log.kind == LogType::Syslog {
+            return Err(Error::Unsupported(format!(
+                "send the output of node {} to a syslog server: the machines keep it; have the cluster's own log collector send it on, and \
+                 give the host logs of type local",
+                self.node.name
+            )));
+        }
+        let files = Files::of(self.node, user)?;
+        let template = pod::template(self, &files, user)?;
+        Ok((files, template))
+    }
+
+    fn secrets(&self, files: &Files) -> Vec<Secret> {
+        let mut secrets = self.file_secrets(files);
+        secrets.extend(self.variable_secret());
+        secrets
     }
 
     pub(crate) fn labels(&self) -> Labels {

@@ -3,7 +3,7 @@
 //! [`KubernetesPlatform`] makes a [`KubernetesAgent`] from an address and a kubeconfig; the agent does what
 //! [`chainpool_agent::Agent`] promises, through the API server alone (server-side apply, watches, port-forward; nothing is
 //! executed in a container). A generation of a cluster is a namespace of its own under restricted Pod Security, a node a
-//! stateful set of one pod. Whatever it makes carries this instance's labels, and only what carries them is ever
+//! stateful set of one pod, a job a batch job. Whatever it makes carries this instance's labels, and only what carries them is ever
 //! changed. It keeps no state: everything is read from the cluster when it is needed, so every verb may be called again,
 //! by another process too.
 
@@ -13,6 +13,7 @@ mod connect;
 mod dial;
 mod files;
 mod image;
+mod job;
 mod life;
 mod logs;
 mod namespace;
@@ -110,6 +111,10 @@ impl Agent for KubernetesAgent {
 
     async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
         Box::pin(self.node_ensure(key, node, image, power)).await
+    }
+
+    async fn ensure_job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
+        Box::pin(self.job_ensure(key, job, image)).await
     }
 
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {

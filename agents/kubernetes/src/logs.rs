@@ -10,20 +10,24 @@ use bytes::Bytes;
 use chainpool_agent::{ClusterKey, Error, LogLine, LogQuery, LogStream, NodeName, Result, network_name};
 use futures::{AsyncBufRead, AsyncBufReadExt, StreamExt, stream};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
-use kube::{Api, api::LogParams};
+use kube::{Api, ResourceExt, api::LogParams};
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 impl KubernetesAgent {
     pub(crate) async fn node_logs(&self, key: &ClusterKey, node: &NodeName, query: &LogQuery) -> Result<LogStream> {
         let LogQuery { tail, since, follow } = query;
         // Looked at first, so that an absent node is an error here and a foreign one's output is never read.
-        if self.pod_find(key, node).await?.is_none() {
+        let pod = match self.pod_find(key, node).await? {
+            None => self.job_pod(key, node).await?,
+            pod => pod,
+        };
+        let Some(pod) = pod else {
             return Err(Error::Refused(format!(
                 "node {node} has no pod {}/{}: it was not made, is stopped, or is gone",
                 network_name(key),
                 pod_name(node)
             )));
-        }
+        };
         let api: Api<Pod> = self.server.within(&network_name(key))?;
         let params = LogParams {
             container: Some(NODE.to_owned()),
@@ -32,7 +36,7 @@ impl KubernetesAgent {
             since_time: (*since > 0).then(|| Timestamp::from_second(*since).unwrap_or(Timestamp::MAX)),
             ..LogParams::default()
         };
-        let reader = self.server.call(CALL, api.log_stream(&pod_name(node), &params)).await.map_err(|fault| {
+        let reader = self.server.call(CALL, api.log_stream(&pod.name_any(), &params)).await.map_err(|fault| {
             if fault.says("is waiting to start") {
                 return Error::Busy(format!("node {node} has said nothing yet: its container has not started"));
             }

@@ -24,40 +24,32 @@ use serde_json::json;
 use std::{pin::pin, time::Duration};
 use tokio::time::Instant;
 
+/// What a node or job is made with, beside its spec.
+pub(crate) struct Stuff {
+    /// The image that places files, where there are any.
+    tools: Option<ImageRef>,
+    /// The storage class of volumes, where there are any.
+    class: Option<String>,
+    /// The secret with which its image is pulled.
+    pub(crate) login: Option<Secret>,
+}
+
 /// How long what hinders a pod may stay before it is told.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl KubernetesAgent {
     /// Brings a node to `power`. Its stateful set is made last: one with the right hash shows that all else was made.
     pub(crate) async fn node_ensure(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
-        if !self.namespace_find(key).await? {
-            return Err(Error::Refused(format!(
-                "node {} has no namespace {}: its network was not made, or is gone",
-                node.name,
-                network_name(key)
-            )));
-        }
         let replicas = i32::from(*power != Power::Off);
-        let tools = if node.files.is_empty() { None } else { Some(self.tools().await?) };
-        let class = if node.volumes.is_empty() { None } else { Some(self.storage_class().await?) };
-        let login = self.login(&image.name, &network_name(key), label_map(&Labels::of_cluster(self.instance, key)));
-        let making = Making {
-            instance: self.instance,
-            key,
-            node,
-            image,
-            tools: tools.as_ref(),
-            storage_class: class.as_deref(),
-            login: login.as_ref().and_then(|secret| secret.metadata.name.as_deref()),
-        };
-        let objects = making.objects(replicas)?;
+        let stuff = self.stuff(key, node, image).await?;
+        let objects = self.making(key, node, image, &stuff).objects(replicas)?;
         let found = self.set_settled(&objects.set).await?;
         let right = found.as_ref().is_some_and(|set| set.labels().get(LABEL_HASH) == Some(&node.hash.0));
         if right {
             Box::pin(self.parts_adopt(&objects)).await?;
             self.set_scale(&objects.set, found.as_ref(), replicas).await?;
         } else {
-            if let Some(login) = &login {
+            if let Some(login) = &stuff.login {
                 self.server.apply_blindly(login).await?;
             }
             Box::pin(self.parts_apply(&objects, node)).await?;
@@ -69,6 +61,31 @@ impl KubernetesAgent {
             Power::On { after } => Box::pin(self.pod_runs(key, node, after.as_ref())).await?,
         }
         if found.is_some() && !right { self.secrets_tidy(key, node).await } else { Ok(()) }
+    }
+
+    /// Finds what a node or job is made with.
+    pub(crate) async fn stuff(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef) -> Result<Stuff> {
+        let namespace = network_name(key);
+        if !self.namespace_find(key).await? {
+            return Err(Error::Refused(format!("node {} has no namespace {namespace}: its network was not made, or is gone", node.name)));
+        }
+        Ok(Stuff {
+            tools: if node.files.is_empty() { None } else { Some(self.tools().await?) },
+            class: if node.volumes.is_empty() { None } else { Some(self.storage_class().await?) },
+            login: self.login(&image.name, &namespace, label_map(&Labels::of_cluster(self.instance, key))),
+        })
+    }
+
+    pub(crate) fn making<'a>(&self, key: &'a ClusterKey, node: &'a NodeSpec, image: &'a ImageRef, stuff: &'a Stuff) -> Making<'a> {
+        Making {
+            instance: self.instance,
+            key,
+            node,
+            image,
+            tools: stuff.tools.as_ref(),
+            storage_class: stuff.class.as_deref(),
+            login: stuff.login.as_ref().and_then(|secret| secret.metadata.name.as_deref()),
+        }
     }
 
     /// The node's stateful set, if it is there; one that is going is waited for.
@@ -213,7 +230,7 @@ impl KubernetesAgent {
     }
 
     /// Removes the secrets of the node's earlier specs.
-    async fn secrets_tidy(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
+    pub(crate) async fn secrets_tidy(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
         let api: Api<Secret> = self.server.within(&network_name(key))?;
         let stale = ListParams::default().labels(&format!("{LABEL_NODE}={},{LABEL_HASH}!={}", node.name, node.hash));
         let params = DeleteParams::default();

@@ -3,6 +3,7 @@
 use crate::{
     KubernetesAgent,
     apply::{Part, labels_of},
+    job::{End, end},
     life::Life,
     server::CALL,
 };
@@ -12,6 +13,7 @@ use chainpool_agent::{
 };
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
+    batch::v1::Job,
     core::v1::{Namespace, PersistentVolumeClaim, Pod, Service},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
@@ -62,9 +64,10 @@ impl KubernetesAgent {
             Scope::Host => ListParams::default(),
             Scope::Cluster(_) => filter.params(),
         };
-        let (namespaces, sets, pods, claims, services, policies, budgets) = tokio::try_join!(
+        let (namespaces, sets, jobs, mut pods, claims, services, policies, budgets) = tokio::try_join!(
             self.list::<Namespace>(&ours),
             self.list::<StatefulSet>(&ours),
+            self.list::<Job>(&ours),
             self.list::<Pod>(&ours),
             self.metadata_list::<PersistentVolumeClaim>(&filter, ObjectKind::Volume),
             self.list::<Service>(&asked),
@@ -73,12 +76,13 @@ impl KubernetesAgent {
         )?;
         let instance = self.instance.to_string();
         let (services, others): (Vec<_>, Vec<_>) = services.into_iter().partition(|s| s.labels().get(LABEL_INSTANCE) == Some(&instance));
+        // A job that was replaced may have two pods: the one that is not going counts.
+        pods.sort_by_key(|pod| pod.metadata.deletion_timestamp.is_none());
         let pods: HashMap<NodeKey, Pod> = pods.into_iter().filter_map(|pod| Some((node_key(&labels_of(&pod)?)?, pod))).collect();
         let mut objects: Vec<Object> = namespaces.iter().filter_map(|ns| object(ObjectKind::Network, ns, None)).collect();
-        objects.extend(sets.iter().filter_map(|set| {
-            let pod = labels_of(set).and_then(|labels| node_key(&labels)).and_then(|key| pods.get(&key));
-            object(ObjectKind::Node, set, Some(set_state(set, pod)))
-        }));
+        let pod_of = |labels: Option<Labels>| labels.and_then(|labels| node_key(&labels)).and_then(|key| pods.get(&key));
+        objects.extend(sets.iter().filter_map(|set| object(ObjectKind::Node, set, Some(set_state(set, pod_of(labels_of(set)))))));
+        objects.extend(jobs.iter().filter_map(|job| object(ObjectKind::Job, job, Some(job_state(job, pod_of(labels_of(job)))))));
         objects.extend(services.iter().filter_map(|service| object(ObjectKind::Part, service, None)));
         for parts in [claims, policies, budgets] {
             objects.extend(parts);
@@ -140,10 +144,41 @@ fn set_state(set: &StatefulSet, pod: Option<&Pod>) -> NodeState {
     }
 }
 
+/// A job's state by itself and its pod. Ended is what the cluster says has ended, for it alone does not run it again.
+fn job_state(job: &Job, pod: Option<&Pod>) -> NodeState {
+    if job.metadata.deletion_timestamp.is_some() {
+        return NodeState::Changing("removing".to_owned());
+    }
+    let code = || pod.and_then(|pod| Life::of(pod).ended()).map_or(1, |ended| ended.exit_code.into());
+    match (end(job), pod.map(|pod| Life::of(pod).node_state())) {
+        (Some(End::Well), _) => NodeState::Exited(0),
+        (Some(End::Badly(_)), _) => NodeState::Exited(code()),
+        (None, None) => NodeState::Changing("it has no pod yet".to_owned()),
+        (None, Some(NodeState::Exited(_))) => NodeState::Changing("ending".to_owned()),
+        (None, Some(state)) => state,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_job_has_ended_when_the_cluster_says_so() {
+        let job = |condition: &str| -> Job {
+            let conditions = json!([{ "type": condition, "status": "True" }]);
+            serde_json::from_value(json!({ "metadata": {}, "status": { "conditions": conditions } })).expect("a job")
+        };
+        let ended = json!({ "name": "node", "ready": false, "restartCount": 0, "image": "i", "imageID": "i",
+            "state": { "terminated": { "exitCode": 7 } } });
+        let pod: Pod = serde_json::from_value(json!({ "status": { "containerStatuses": [ended] } })).expect("a pod");
+        assert_eq!(job_state(&job("Complete"), None), NodeState::Exited(0));
+        assert_eq!(job_state(&job("Failed"), Some(&pod)), NodeState::Exited(7));
+        assert_eq!(job_state(&job("Failed"), None), NodeState::Exited(1));
+        assert!(matches!(job_state(&job("SuccessCriteriaMet"), Some(&pod)), NodeState::Changing(_)));
+        assert!(matches!(job_state(&Job::default(), None), NodeState::Changing(_)));
+    }
 
     fn set(replicas: i32, generation: i64) -> StatefulSet {
         let spec = json!({ "replicas": replicas, "selector": {}, "serviceName": "v0", "template": {} });

@@ -1,7 +1,7 @@
 //! A node's pod, without a privilege.
 
 use crate::{
-    build::{Making, label_map, protocol, selector, variables_name},
+    build::{Making, job_label, label_map, protocol, selector, variables_name},
     files::{Files, OUTSIDE, PARTS, ROOT},
     user::User,
 };
@@ -49,6 +49,18 @@ pub(crate) fn template(making: &Making<'_>, files: &Files, user: User) -> Result
             ..PodSpec::default()
         }),
     })
+}
+
+/// The same as a job's: run once, and its last words are in the pod's status.
+pub(crate) fn of_job(mut template: PodTemplateSpec) -> PodTemplateSpec {
+    template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(job_label());
+    let pod = template.spec.get_or_insert_default();
+    pod.restart_policy = Some("Never".to_owned());
+    for container in &mut pod.containers {
+        container.ports = None;
+        container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
+    }
+    template
 }
 
 fn container(making: &Making<'_>, files: &Files) -> Result<Container> {

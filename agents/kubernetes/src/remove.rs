@@ -9,6 +9,7 @@ use crate::{
 use chainpool_agent::{ClusterId, ClusterKey, Error, Generation, LABEL_GENERATION, LABEL_NODE, NodeName, Result, Volumes, network_name};
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
+    batch::v1::Job,
     core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
@@ -58,25 +59,26 @@ impl KubernetesAgent {
     /// Sees that an emptied namespace holds nothing of anybody else, which would go with it.
     async fn only_ours(&self, namespace: &str) -> Result<()> {
         let server = &self.server;
-        let (sets, pods, services, policies, budgets, claims) = tokio::try_join!(
+        let (sets, jobs, pods, services, policies, budgets, claims) = tokio::try_join!(
             server.names::<StatefulSet>(namespace),
+            server.names::<Job>(namespace),
             server.names::<Pod>(namespace),
             server.names::<Service>(namespace),
             server.names::<NetworkPolicy>(namespace),
             server.names::<PodDisruptionBudget>(namespace),
             server.names::<PersistentVolumeClaim>(namespace),
         )?;
-        let others = [sets, pods, services, policies, budgets, claims].concat();
+        let others = [sets, jobs, pods, services, policies, budgets, claims].concat();
         if others.is_empty() { Ok(()) } else { Err(Error::Foreign(format!("{} in the namespace {namespace}", others.join(", ")))) }
     }
 
-    /// Removes what carries these labels in a namespace until nothing does; stateful sets first, else they make their pods
-    /// anew.
+    /// Removes what carries these labels in a namespace until nothing does; stateful sets and jobs first, else they make their
+    /// pods anew.
     async fn empty(&self, namespace: &str, filter: &Filter, volumes: bool) -> Result<()> {
         let deadline = Instant::now() + SETTLE;
         let server = &self.server;
         loop {
-            let sets = server.sweep::<StatefulSet>(namespace, filter).await?;
+            let (sets, jobs) = tokio::try_join!(server.sweep::<StatefulSet>(namespace, filter), server.sweep::<Job>(namespace, filter))?;
             let (pods, services, policies, budgets, ()) = tokio::try_join!(
                 server.sweep::<Pod>(namespace, filter),
                 server.sweep::<Service>(namespace, filter),
@@ -85,7 +87,7 @@ impl KubernetesAgent {
                 self.secrets_remove(namespace, filter),
             )?;
             let claims = if volumes { server.sweep::<PersistentVolumeClaim>(namespace, filter).await? } else { Vec::new() };
-            let left = [sets, pods, services, policies, budgets, claims].concat();
+            let left = [sets, jobs, pods, services, policies, budgets, claims].concat();
             if left.is_empty() {
                 return Ok(());
             }

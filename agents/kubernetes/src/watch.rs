@@ -1,7 +1,7 @@
 //! What the API server tells of our pods and stateful sets, as wake-ups.
 
 use crate::{apply::labels_of, life::Life, observe::Filter, server::Server};
-use chainpool_agent::{InstanceId, Labels, Wake, WakeStream};
+use chainpool_agent::{InstanceId, LABEL_JOB, Labels, Wake, WakeStream};
 use futures::{Stream, StreamExt, future, stream};
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
 use kube::{
@@ -103,7 +103,8 @@ impl Watch {
     fn pod_changed(&mut self, pod: &Pod) {
         // A pod whose labels cannot be read wakes nobody: the full pass sees it.
         let Some(Labels { cluster, node, .. }) = labels_of(pod) else { return };
-        if let (Some(code), Some(node)) = (self.note_end(pod), node) {
+        let is_node = !pod.labels().contains_key(LABEL_JOB);
+        if let (Some(code), Some(node)) = (self.note_end(pod), node.filter(|_| is_node)) {
             self.queue.push_back(Wake::Died { cluster, node, code });
         }
         self.queue.push_back(Wake::Changed(cluster));

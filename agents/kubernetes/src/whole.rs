@@ -4,7 +4,7 @@ use crate::{
     build::{label_map, metadata, selector},
     files::digest,
 };
-use chainpool_agent::{ClusterKey, InstanceId, LABEL_CLUSTER, LABEL_GENERATION, Labels, network_name};
+use chainpool_agent::{ClusterKey, InstanceId, LABEL_CLUSTER, LABEL_GENERATION, LABEL_JOB, Labels, network_name};
 use k8s_openapi::{
     ByteString,
     api::{
@@ -15,7 +15,7 @@ use k8s_openapi::{
         policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
     },
     apimachinery::pkg::{
-        apis::meta::v1::{LabelSelector, ObjectMeta},
+        apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta},
         util::intstr::IntOrString,
     },
 };
@@ -67,7 +67,7 @@ pub(crate) fn budget(instance: InstanceId, key: &ClusterKey) -> PodDisruptionBud
         metadata: metadata(key, WHOLE, &Labels::of_cluster(instance, key)),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
-            selector: Some(selector(&cluster_selector(key))),
+            selector: Some(nodes_selector(key)),
             ..PodDisruptionBudgetSpec::default()
         }),
         status: None,
@@ -86,8 +86,11 @@ pub(crate) fn login(namespace: &str, labels: BTreeMap<String, String>, registry:
     }
 }
 
-fn cluster_selector(key: &ClusterKey) -> BTreeMap<String, String> {
-    BTreeMap::from([(LABEL_CLUSTER.to_owned(), key.cluster.to_string()), (LABEL_GENERATION.to_owned(), key.generation.to_string())])
+/// The pods of nodes. With one of a job among them a budget counts nothing, and would keep every pod from being moved.
+fn nodes_selector(key: &ClusterKey) -> LabelSelector {
+    let cluster = [(LABEL_CLUSTER.to_owned(), key.cluster.to_string()), (LABEL_GENERATION.to_owned(), key.generation.to_string())];
+    let no_job = LabelSelectorRequirement { key: LABEL_JOB.to_owned(), operator: "DoesNotExist".to_owned(), values: None };
+    LabelSelector { match_expressions: Some(vec![no_job]), ..selector(&BTreeMap::from(cluster)) }
 }
 
 #[cfg(test)]

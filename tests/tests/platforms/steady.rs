@@ -9,8 +9,17 @@ use std::collections::BTreeMap;
 /// How many full passes are watched.
 const PASSES: u32 = 2;
 /// What Chainpool lists there.
-const KINDS: [&str; 8] =
-    ["namespaces", "statefulsets", "pods", "persistentvolumeclaims", "services", "networkpolicies", "poddisruptionbudgets", "nodes"];
+const KINDS: [&str; 9] = [
+    "namespaces",
+    "statefulsets",
+    "jobs",
+    "pods",
+    "persistentvolumeclaims",
+    "services",
+    "networkpolicies",
+    "poddisruptionbudgets",
+    "nodes",
+];
 
 /// Each kind of object is listed once in a full pass; watches tell of everything between.
 pub(crate) async fn rest(place: &TestBed) -> Result<()> {

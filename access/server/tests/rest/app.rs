@@ -231,6 +231,10 @@ impl Agent for Barren {
         Err(Error::Refused("no nodes here".into()))
     }
 
+    async fn ensure_job(&self, _: &ClusterKey, _: &NodeSpec, _: &ImageRef) -> Result<()> {
+        Err(Error::Refused("no jobs here".into()))
+    }
+
     async fn incarnation(&self, _: &ClusterKey, _: &NodeName) -> Result<Option<Incarnation>> {
         Ok(None)
     }

@@ -12,6 +12,7 @@ use crate::{Error, LogQuery, ObjectKind, Power, Volumes};
 pub(super) const PROMISES: &[Promise] = &[
     promise!("foreign-network", network, "a foreign network of that name is told as Foreign and not touched"),
     promise!("foreign-node", node, "a foreign node of that name is told as Foreign and not touched"),
+    promise!("foreign-job", job, "a foreign job of that name is told as Foreign and not touched"),
     promise!("foreign-volume", volume, "a foreign volume of that name is told as Foreign and not touched"),
     promise!("foreign-part", part, "a foreign part of that name is told as Foreign and not touched"),
 ];
@@ -32,6 +33,18 @@ async fn node(stand: &Stand<'_>) -> Kept {
     promised!(is_foreign(&stand.agent.incarnation(&key, &node.name).await), "incarnation does not say Foreign");
     promised!(is_foreign(&stand.agent.logs(&key, &node.name, LogQuery::default()).await), "logs does not say Foreign");
     Ok(())
+}
+
+async fn job(stand: &Stand<'_>) -> Kept {
+    let (key, job) = (stand.key(), stand.node("setup", &[Step::Exit(0)]));
+    stand.network(&key).await?;
+    let foreign = stand.ground.foreign_make(ObjectKind::Job, &key, &job).await?;
+    stand.guard(foreign.ok_or_else(nothing)?).await?;
+    for _ in 0..2 {
+        let made = stand.agent.ensure_job(&key, &job, &stand.image).await;
+        promised!(matches!(made, Err(Error::Foreign(_))), "ensure_job said {made:?}");
+    }
+    go(stand, &key, &job).await
 }
 
 async fn volume(stand: &Stand<'_>) -> Kept {

@@ -56,7 +56,7 @@ pub trait Ground: Send + Sync {
     }
 
     /// Makes an object of this kind, without our labels, that has the name which the agent would give to its own for
-    /// this cluster and node (for a volume: the node's first; for a part: any that the node would need). The cluster's
+    /// this cluster and node or job (for a volume: the node's first; for a part: any that the node would need). The cluster's
     /// network is there already, unless the kind is `Network`. `None`: this platform has no such thing.
     async fn foreign_make(&self, kind: ObjectKind, key: &ClusterKey, node: &NodeSpec) -> GroundResult<Option<Foreign>>;
 

@@ -66,6 +66,10 @@ impl Agent for Lossy {
         self.pass(self.inner.ensure_node(key, node, image, power).await)
     }
 
+    async fn ensure_job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
+        self.pass(self.inner.ensure_job(key, job, image).await)
+    }
+
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
         self.pass(self.inner.incarnation(key, node).await)
     }

@@ -20,6 +20,7 @@ mod foreign;
 mod ground;
 mod images;
 mod instances;
+mod jobs;
 mod limits;
 mod logs;
 mod lossy;
@@ -90,6 +91,7 @@ pub fn promises() -> Vec<Promise> {
         network::PROMISES,
         ports::PROMISES,
         limits::PROMISES,
+        jobs::PROMISES,
         logs::PROMISES,
         watch::PROMISES,
         observe::PROMISES,

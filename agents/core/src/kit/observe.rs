@@ -25,6 +25,7 @@ async fn observe(stand: &Stand<'_>) -> Kept {
         let node = pair.iter().find(|node| object.node.as_ref() == Some(&node.name));
         let named = match object.kind {
             ObjectKind::Network => object.node.is_none() && object.state.is_none(),
+            ObjectKind::Job => false,
             ObjectKind::Node => node.is_some_and(|node| object.hash.as_ref() == Some(&node.hash)) && object.state.is_some(),
             ObjectKind::Volume => node.is_some() && object.state.is_none(),
             ObjectKind::Part => object.state.is_none(),

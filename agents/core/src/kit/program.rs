@@ -18,6 +18,8 @@ pub enum Step {
     Complain(String),
     /// Says `show PATH=` and the file's content.
     Show(String),
+    /// Ends with 1 unless this file has this content.
+    Expect(String, String),
     /// Says `digest PATH=` and the SHA-256 of the file's content.
     Digest(String),
     /// Says `stat PATH=` and the file's mode (octal), user and group.
@@ -72,6 +74,9 @@ impl Step {
             Self::Say(text) => format!("echo {}", quoted(text)),
             Self::Complain(text) => format!("echo {} >&2", quoted(text)),
             Self::Show(path) => format!("echo \"show {path}=$($b cat {path} 2>&1)\""),
+            Self::Expect(path, text) => {
+                format!("[ \"$($b cat {path})\" = {} ] || {{ echo '{path} is not what it shall be'; exit 1; }}", quoted(text))
+            }
             Self::Digest(path) => format!("echo \"digest {path}=$($b sha256sum {path} 2>&1 | $b cut -d ' ' -f 1)\""),
             Self::Stat(path) => format!("echo \"stat {path}=$($b stat -c '%a %u %g' {path} 2>&1)\""),
             Self::Variable(name) => format!("echo \"variable {name}=${name}\""),

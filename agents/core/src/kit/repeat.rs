@@ -1,10 +1,10 @@
 //! Every verb may be called twice, cut off anywhere, lose its answer, or find the platform restarted.
 //!
-//! One life of a node, from its image to its removal, is written down as a list of calls. Each promise here walks it,
+//! One life of a node, from its image to its removal, and of a job beside it, is written down as a list of calls. Each promise here walks it,
 //! and treats each call in its own bad way; after each the same must hold.
 
 use super::{
-    Kept, Lossy, Promise, Stand,
+    Kept, Lossy, Promise, Stand, jobs,
     outcome::Stop,
     program::Step,
     promise, promised,
@@ -45,10 +45,12 @@ enum Call {
     MakeAgain,
     DropPurged,
     MakeAfresh,
+    Job,
+    JobAgain,
     DropCluster,
 }
 
-const LIFE: [Call; 13] = [
+const LIFE: [Call; 15] = [
     Call::Image,
     Call::Network,
     Call::MakeOff,
@@ -61,6 +63,8 @@ const LIFE: [Call; 13] = [
     Call::MakeAgain,
     Call::DropPurged,
     Call::MakeAfresh,
+    Call::Job,
+    Call::JobAgain,
     Call::DropCluster,
 ];
 
@@ -72,6 +76,7 @@ struct Journey<'s> {
     /// The node as it is first, and as it is from its replacement on.
     first: NodeSpec,
     second: NodeSpec,
+    job: NodeSpec,
     /// The life that a restart shall end, written down before the call as the executor does.
     before: Option<Incarnation>,
 }
@@ -94,7 +99,16 @@ impl<'s> Journey<'s> {
             hashed(node)
         };
         let (first, second) = (node("first"), node("second"));
-        Self { stand, key: stand.key(), network: stand.ground.network(), first, second, before: None }
+        // It can end well but once: the second time it finds what it left.
+        let state = "/data/state".to_owned();
+        let steps = [Step::Expect(state.clone(), "fresh".into()), Step::Write(state, "left".into()), Step::Exit(0)];
+        let job = hashed(NodeSpec { files: first.files.clone(), ..stand.node("setup", &steps) });
+        Self { stand, key: stand.key(), network: stand.ground.network(), first, second, job, before: None }
+    }
+
+    /// The same with a job that may run more than once, because whoever cuts a call off cannot know what it began.
+    fn with_patient_job(stand: &'s Stand<'s>) -> Self {
+        Self { job: stand.node("setup", &[Step::Exit(0)]), ..Self::new(stand) }
     }
 
     fn node(&self, call: Call) -> &NodeSpec {
@@ -123,6 +137,7 @@ impl<'s> Journey<'s> {
             Call::Logs => agent.logs(key, &node.name, LogQuery::default()).await?.try_collect::<Vec<_>>().await.map(drop),
             Call::DropKept => agent.drop_node(key, &node.name, Volumes::Keep).await,
             Call::DropPurged => agent.drop_node(key, &node.name, Volumes::Purge).await,
+            Call::Job | Call::JobAgain => agent.ensure_job(key, &self.job, image).await,
             Call::DropCluster => agent.drop_cluster(key.cluster, key.generation).await,
         }
     }
@@ -132,10 +147,10 @@ impl<'s> Journey<'s> {
         let (stand, key, node) = (self.stand, &self.key, self.node(call));
         let kept = match call {
             Call::Image => Ok(()),
-            Call::Network | Call::DropPurged => self.counts(0, 0).await,
+            Call::Network | Call::DropPurged => self.counts(0, 0, 0).await,
             Call::MakeOff | Call::Stop => {
                 stand.resting(key, node).await?;
-                self.counts(1, 1).await
+                self.counts(1, 0, 1).await
             }
             Call::Start | Call::Logs | Call::MakeAfresh => self.runs(call, "fresh", lives.then_some(1)).await,
             Call::Restart => {
@@ -143,8 +158,12 @@ impl<'s> Journey<'s> {
                 self.runs(call, "left", lives.then_some(2)).await
             }
             Call::Replace => self.runs(call, "left", lives.then_some(3)).await,
-            Call::DropKept => self.counts(0, 1).await,
+            Call::DropKept => self.counts(0, 0, 1).await,
             Call::MakeAgain => self.runs(call, "left", lives.then_some(4)).await,
+            Call::Job | Call::JobAgain => {
+                jobs::seen(stand, key, &self.job, &NodeState::Exited(0)).await?;
+                self.counts(1, 1, 2).await
+            }
             Call::DropCluster => {
                 let left = stand.objects(Scope::Cluster(key.cluster)).await?;
                 promised!(left.is_empty(), "{left:?} is left");
@@ -161,7 +180,7 @@ impl<'s> Journey<'s> {
     async fn runs(&self, call: Call, state: &str, lives: Option<u32>) -> Kept {
         let (stand, key, node) = (self.stand, &self.key, self.node(call));
         stand.running(key, node).await?;
-        self.counts(1, 1).await?;
+        self.counts(1, 0, 1).await?;
         let says = if *node == self.second { "second" } else { "first" };
         let wanted = lives.map_or_else(|| "life ".to_owned(), |lives| format!("life {lives}\n"));
         let said = stand.says(key, node, &wanted).await?;
@@ -177,11 +196,12 @@ impl<'s> Journey<'s> {
     }
 
     /// Counts what there is of the node's objects beside the network.
-    async fn counts(&self, nodes: usize, volumes: usize) -> Kept {
+    async fn counts(&self, nodes: usize, jobs: usize, volumes: usize) -> Kept {
         let objects = self.stand.objects(Scope::Cluster(self.key.cluster)).await?;
         let of = |kind| objects.iter().filter(|o| o.kind == kind && o.state != Some(NodeState::Absent)).count();
-        let found = (of(ObjectKind::Network), of(ObjectKind::Node), of(ObjectKind::Volume));
-        promised!(found == (1, nodes, volumes), "networks, nodes and volumes are {found:?}, not {:?}", (1, nodes, volumes));
+        let found = (of(ObjectKind::Network), of(ObjectKind::Node), of(ObjectKind::Job), of(ObjectKind::Volume));
+        let wanted = (1, nodes, jobs, volumes);
+        promised!(found == wanted, "networks, nodes, jobs and volumes are {found:?}, not {wanted:?}");
         Ok(())
     }
 }
@@ -202,7 +222,7 @@ async fn cut_off(stand: &Stand<'_>) -> Kept {
     let mut random = StdRng::seed_from_u64(stand.seed);
     // How long each call takes here, so that the cuts lie within.
     let mut took = Vec::new();
-    let mut journey = Journey::new(stand);
+    let mut journey = Journey::with_patient_job(stand);
     for call in LIFE {
         journey.prepare(call).await?;
         let start = Instant::now();
@@ -211,7 +231,7 @@ async fn cut_off(stand: &Stand<'_>) -> Kept {
         journey.holds(call, true).await?;
     }
     for _ in 0..3 {
-        let mut journey = Journey::new(stand);
+        let mut journey = Journey::with_patient_job(stand);
         for (call, took) in LIFE.into_iter().zip(&took) {
             journey.prepare(call).await?;
             let longest = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1000);
@@ -230,7 +250,7 @@ async fn cut_off(stand: &Stand<'_>) -> Kept {
 }
 
 /// A call that was not cut off in time may have found what one that was cut off left going on.
-fn transient_at_most(done: Result<()>) -> Kept {
+pub(super) fn transient_at_most(done: Result<()>) -> Kept {
     match done {
         Err(error) if !error.is_transient() => Err(error.into()),
         _ => Ok(()),

@@ -236,6 +236,7 @@ pub(super) fn hashed(node: NodeSpec) -> NodeSpec {
     let boot = vec![Boot::Start(vec![node.name.clone()])];
     let spec = ClusterSpec {
         nodes: vec![node],
+        jobs: vec![],
         boot,
         network: NetworkSpec { subnet: None },
         facts: serde_json::Value::Null,

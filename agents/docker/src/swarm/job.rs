@@ -1,135 +1,131 @@
-//! One run of our small program on one machine, and its end.
+//! One job: its service, from absent to its end, and the record of its success.
+//!
+//! A swarm forgets what its tasks did. So a job that has ended well gets a config without content that says so, and its service is
+//! removed, its environment with it. The service of one that ended badly stays with its log, until the job is asked for again.
 
 use super::{
     manager::Manager,
-    node::Found,
-    service::{Job, job_service},
+    service::job_service,
     task::{Course, Task, newest},
 };
-use crate::engine::{PULL, SETTLE, absent_is_fine, look_again};
+use crate::{
+    engine::{SETTLE, look_again},
+    job::{LAST_LINES, LAST_WORDS, told},
+};
 use bollard::{models::TaskState, query_parameters::LogsOptionsBuilder};
-use chainpool_agent::{Error, ImageRef, LABEL_HASH, Labels, Result};
-use futures::{StreamExt, TryStreamExt};
-use std::time::Duration;
-use tokio::time::Instant;
-
-/// How long a failed job's last words may take to come.
-const WORDS: Duration = Duration::from_secs(5);
-/// How long the swarm may find no place for a task on a machine that is up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How a job came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It did its work.
-    Done,
-    /// Somebody removed it before that was seen: look again at what there is.
-    Removed,
-}
+use chainpool_agent::{ClusterKey, Error, ImageRef, NodeSpec, Result, node_object_name};
+use futures::TryStreamExt;
+use tokio::time::{Instant, timeout};
 
 impl Manager<'_> {
-    /// The image of our small programs, of this very version.
-    pub(super) async fn tools_image(&self) -> Result<ImageRef> {
-        self.image_ensure(&[format!("chainpool/tools:{}", env!("CARGO_PKG_VERSION"))]).await
-    }
-
-    /// Runs a job, or adopts the one of the same name and work that runs already. Leaves nothing of it behind when it is done.
-    pub(super) async fn job_run(&self, job: Job) -> Result<Outcome> {
-        let (name, wanted) = (job.name.clone(), job.labels.clone());
-        let Some(labels) = Labels::from_map(&wanted) else { return Err(Error::Refused(format!("{name}: a job has readable labels"))) };
-        let spec = job_service(job);
+    /// Runs a job to its end, unless it has ended well before.
+    pub(super) async fn job_ensure(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
+        let object = node_object_name(key, &job.name);
         let deadline = Instant::now() + SETTLE;
-        let id = loop {
-            match self.service_inspect(&name).await? {
-                None => {
-                    if let Some(id) = self.service_create(spec.clone(), "").await? {
-                        break id;
+        loop {
+            let service = self.node_service(key, &job.name).await?;
+            for success in self.records(&self.node_filter(key, &job.name)).await?.successes {
+                if success.labels.hash.as_ref() != Some(&job.hash) {
+                    self.success_remove(&success).await?;
+                    continue;
+                }
+                // Whoever wrote it down may have been cut off right after.
+                return match &service {
+                    Some(found) => self.service_remove(&found.id, &object).await,
+                    None => Ok(()),
+                };
+            }
+            match service {
+                Some(found) if found.labels.as_ref().and_then(|l| l.hash.as_ref()) == Some(&job.hash) => {
+                    let tasks = self.job_tasks(key, job, &found.id).await?;
+                    // One that ended badly when nobody waited for it, or was told so before, runs anew.
+                    if !newest(&tasks).is_some_and(is_bad) {
+                        return self.job_wait(key, job, &found.id, deadline).await;
                     }
+                    self.node_retire(key, job, &found).await?;
                 }
-                Some(found)
-                    if found
-                        .labels
-                        .as_ref()
-                        .is_none_or(|l| (Labels { hash: None, ..l.clone() }) != (Labels { hash: None, ..labels.clone() })) =>
-                {
-                    return Err(Error::Foreign(format!("service {name}")));
-                }
-                Some(found) => {
-                    let task = newest(&self.job_tasks(&labels, &found.id).await?).cloned();
-                    let failed = task.is_some_and(|t| !matches!(t.course(), Course::Before | Course::Runs | Course::Ended(0)));
-                    if !failed && found.labels.and_then(|l| l.hash).map(|h| h.0).as_ref() == wanted.get(LABEL_HASH) {
-                        break found.id;
-                    }
-                    self.service_remove(&found.id, &name).await?;
-                }
+                Some(stale) => self.node_retire(key, job, &stale).await?,
+                None => {}
+            }
+            if let Some(id) = self.job_create(key, job, image).await? {
+                return self.job_wait(key, job, &id, deadline).await;
             }
             if !look_again(deadline).await {
-                return Err(Error::Busy(format!("the job {name} does not settle in the swarm")));
-            }
-        };
-        let outcome = self.job_wait(&name, &labels, &id).await;
-        self.service_remove(&id, &name).await?;
-        outcome
-    }
-
-    async fn job_wait(&self, name: &str, labels: &Labels, id: &str) -> Result<Outcome> {
-        let start = Instant::now();
-        loop {
-            let tasks = self.job_tasks(labels, id).await?;
-            let task = newest(&tasks);
-            match task.map(|task| (task, task.course())) {
-                Some((_, Course::Ended(0))) => return Ok(Outcome::Done),
-                // An engine may be unable to start a container at one moment (seen: a mount still busy) and able at the next.
-                Some((task, Course::Failed)) if !task.fails_for_good() => {
-                    return Err(Error::Busy(format!("the job {name} could not be started: {}", task.words)));
-                }
-                Some((task, Course::Ended(_) | Course::Failed)) => {
-                    let said = self.last_words(task).await;
-                    return Err(Error::Refused(format!("the job {name} failed: {}{said}", task.words)));
-                }
-                _ => {}
-            }
-            let limit = if task.is_some_and(|t| t.state == TaskState::PREPARING) { PULL } else { SETTLE };
-            let waits = task.is_some_and(|t| t.state == TaskState::PENDING && t.words.contains("no suitable node"));
-            if !look_again(start + if waits { PATIENCE } else { limit }).await {
-                let words = task.map_or("the swarm has not begun it", |t| t.words.as_str());
-                return Err(Error::Busy(format!("the job {name} does not come to its end: {words}")));
-            }
-            if task.is_none() && self.service_inspect(name).await?.is_none_or(|found| found.id != id) {
-                return Ok(Outcome::Removed);
+                return Err(Error::Busy(format!("{object} does not settle in the swarm")));
             }
         }
     }
 
-    async fn job_tasks(&self, labels: &Labels, id: &str) -> Result<Vec<Task>> {
-        let mut tasks = self.tasks(&self.node_filter_of(labels)).await?;
+    /// Makes the job's service and returns its id. `None`: somebody else was faster; look at theirs.
+    async fn job_create(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<Option<String>> {
+        let seen = self.node_machine(key, job).await?;
+        let network = self.network_id(key).await?;
+        let spec = job_service(self.hands.instance, key, job, image, &seen.machine.id, &network)?;
+        if !self.node_prepare(key, job, &seen.machine.id).await? {
+            return Ok(None);
+        }
+        self.service_create(spec, &image.name).await
+    }
+
+    /// Waits for the job's end, and writes a good one down.
+    async fn job_wait(&self, key: &ClusterKey, job: &NodeSpec, id: &str, deadline: Instant) -> Result<()> {
+        let (name, object) = (&job.name, node_object_name(key, &job.name));
+        loop {
+            let tasks = self.job_tasks(key, job, id).await?;
+            let task = newest(&tasks);
+            match task.map(|task| (task, task.course())) {
+                Some((task, Course::Ended(0))) if !is_bad(task) => {
+                    self.success_note(key, job).await?;
+                    return self.service_remove(id, &object).await;
+                }
+                // It was ended by the swarm, or the engine could not start it at this moment, and may at the next.
+                Some((task, Course::Failed)) if !task.fails_for_good() => return Err(self.job_again(job, id, &object, task).await),
+                Some((task, _)) if task.state == TaskState::SHUTDOWN => return Err(self.job_again(job, id, &object, task).await),
+                Some((task, Course::Ended(code))) => {
+                    return Err(Error::Refused(format!("job {name} ended with {code}{}", self.last_words(task).await)));
+                }
+                Some((task, Course::Failed)) => {
+                    return Err(Error::Refused(format!("the swarm would not start job {name}: {}", task.words)));
+                }
+                None if self.service_inspect(&object).await?.is_none_or(|found| found.id != id) => {
+                    return Err(Error::Busy(format!("job {name} was removed while it ran")));
+                }
+                _ => {}
+            }
+            if !look_again(deadline).await {
+                let words = match task.map(|task| (task, task.course())) {
+                    Some((_, Course::Runs)) => "still runs".to_owned(),
+                    Some((task, _)) => format!("does not start: {}", task.words),
+                    None => "does not start: the swarm has not begun it".to_owned(),
+                };
+                return Err(Error::Busy(format!("job {name} {words}")));
+            }
+        }
+    }
+
+    /// Clears the way for another try.
+    async fn job_again(&self, job: &NodeSpec, id: &str, object: &str, task: &Task) -> Error {
+        match self.service_remove(id, object).await {
+            Ok(()) => Error::Busy(format!("job {} did not come to its end and is run anew: {}", job.name, task.words)),
+            Err(error) => error,
+        }
+    }
+
+    async fn job_tasks(&self, key: &ClusterKey, job: &NodeSpec, id: &str) -> Result<Vec<Task>> {
+        let mut tasks = self.node_tasks(key, &job.name).await?;
         tasks.retain(|task| task.service == id);
         Ok(tasks)
     }
 
-    /// What a failed task wrote, if its machine still tells.
-    async fn last_words(&self, task: &Task) -> String {
-        let Ok(docker) = self.docker().await else { return String::new() };
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail("5").build();
-        let lines = docker.task_logs(&task.id, Some(options)).take(5).map_ok(|line| line.to_string()).try_collect::<Vec<_>>();
-        match tokio::time::timeout(WORDS, lines).await {
-            Ok(Ok(lines)) if !lines.is_empty() => format!(": {}", lines.concat().trim()),
-            // The task's own word must do.
-            _ => String::new(),
-        }
+    /// What a task that failed wrote last, if its machine still tells; the task's own word must do otherwise.
+    pub(super) async fn last_words(&self, task: &Task) -> String {
+        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(LAST_LINES).build();
+        let lines = async { self.task_log(task, options, false).await?.try_collect().await };
+        told(timeout(LAST_WORDS, lines).await.map_or_else(|_| Vec::new(), Result::unwrap_or_default))
     }
+}
 
-    pub(super) async fn service_remove(&self, id: &str, name: &str) -> Result<()> {
-        let docker = self.docker().await?;
-        absent_is_fine(self.call(docker.delete_service(id)).await).map_err(|f| f.into_error(&format!("remove the service {name}")))
-    }
-
-    pub(super) async fn service_inspect(&self, name: &str) -> Result<Option<Found>> {
-        let docker = self.docker().await?;
-        match self.call(docker.inspect_service(name, None::<bollard::query_parameters::InspectServiceOptions>)).await {
-            Ok(service) => Ok(Some(Found::from(service))),
-            Err(fault) if fault.is(404) => Ok(None),
-            Err(fault) => Err(fault.into_error(&format!("show the service {name}"))),
-        }
-    }
+/// Whether a job's task is over and did not end well.
+fn is_bad(task: &Task) -> bool {
+    task.is_over() && task.state != TaskState::COMPLETE
 }

@@ -5,12 +5,14 @@
 //! - **A node** is a service with one replica, pinned to its machine, on an overlay network. Its ports are published by the
 //!   machine itself (`mode=host`) and its name is answered with its own address (`dnsrr`): both work on every kernel, and with
 //!   one replica a virtual IP, which needs IPVS, would be worth nothing.
-//! - **Files** cannot be uploaded to a machine that we cannot speak to. A one-shot job of our own program places them in the
+//! - **Files** cannot be uploaded to a machine that we cannot speak to. A one-shot service of our own program (an errand) places them in the
 //!   node's volumes before the node's service is made; they travel as secrets, which are removed again. So a service that is
 //!   there with the right hash has had its files placed.
+//! - **A job** is a service that is not started again. What a task did is forgotten, so a job's success is a config too: see [`job`].
 //! - **Volumes** are unknown to a swarm. A config without content records which node has which, and where: see [`record`].
 
 mod dial;
+mod errand;
 mod job;
 mod machine;
 mod manager;
@@ -99,6 +101,10 @@ impl Agent for SwarmAgent {
 
     async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
         self.0.through(|manager| async move { manager.node_ensure(key, node, image, power).await }).await
+    }
+
+    async fn ensure_job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
+        self.0.through(|manager| async move { Box::pin(manager.job_ensure(key, job, image)).await }).await
     }
 
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {

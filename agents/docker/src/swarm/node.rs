@@ -1,7 +1,8 @@
 //! One node: its service, from absent to the wanted power, whatever is found on the way.
 
 use super::{
-    job::{Outcome, PATIENCE},
+    errand::{Outcome, PATIENCE},
+    machine::Seen,
     manager::Manager,
     service::{node_service, replicas},
     task::{Course, Task, newest},
@@ -13,7 +14,7 @@ use crate::{
 };
 use bollard::{
     models::{EndpointPortConfig, Service, ServiceSpec, TaskState},
-    query_parameters::{LogsOptionsBuilder, UpdateServiceOptionsBuilder},
+    query_parameters::{LogsOptions, LogsOptionsBuilder, UpdateServiceOptionsBuilder},
 };
 use chainpool_agent::{
     ClusterKey, Error, ImageRef, Incarnation, LABEL_GENERATION, LABEL_NODE, Labels, LogQuery, LogStream, NodeName, NodeSpec, Place, Power,
@@ -69,7 +70,7 @@ impl Manager<'_> {
     }
 
     /// The tasks of the node itself.
-    async fn node_tasks(&self, key: &ClusterKey, node: &NodeName) -> Result<Vec<Task>> {
+    pub(super) async fn node_tasks(&self, key: &ClusterKey, node: &NodeName) -> Result<Vec<Task>> {
         let mut tasks = self.tasks(&self.node_filter(key, node)).await?;
         tasks.retain(|task| !task.part);
         Ok(tasks)
@@ -110,7 +111,7 @@ impl Manager<'_> {
     }
 
     /// Removes a stale service and sees its process end: its volumes are about to be written.
-    async fn node_retire(&self, key: &ClusterKey, node: &NodeSpec, stale: &Found) -> Result<()> {
+    pub(super) async fn node_retire(&self, key: &ClusterKey, node: &NodeSpec, stale: &Found) -> Result<()> {
         if let Some(machine) = stale.machine() {
             let object = node_object_name(key, &node.name);
             self.machine_of(Some(machine), &object).await?.must_be_here(&format!("node {} cannot be replaced", node.name))?;
@@ -121,22 +122,10 @@ impl Manager<'_> {
 
     /// Makes the node's service. False: somebody else was faster; look at theirs.
     async fn node_create(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<bool> {
-        let object = node_object_name(key, &node.name);
-        let known = match &node.machine {
-            Some(machine) => Some(machine.clone()),
-            None => self.record_machine(key, &node.name).await?,
-        };
-        let seen = self.machine_of(known.as_deref(), &object).await?;
-        seen.must_be_here(&format!("node {} cannot be made", node.name))?;
-        let machine = &seen.machine.id;
+        let seen = self.node_machine(key, node).await?;
         let network = self.network_id(key).await?;
-        let mut spec = node_service(self.hands.instance, key, node, image, machine, &network)?;
-        self.record_ensure(key, node, machine).await?;
-        if let Some(hands) = self.reached().await.get(machine) {
-            // Where the engine can be asked, a volume of that name that is not ours is seen before anything is written to it.
-            hands.volumes_ensure(key, node).await?;
-        }
-        if self.files_place(key, node, machine).await? == Outcome::Removed {
+        let mut spec = node_service(self.hands.instance, key, node, image, &seen.machine.id, &network)?;
+        if !self.node_prepare(key, node, &seen.machine.id).await? {
             return Ok(false);
         }
         if *power != Power::Off {
@@ -144,9 +133,30 @@ impl Manager<'_> {
         }
         let made = self.service_create(spec, &image.name).await?.is_some();
         if made {
-            self.swarm.place_note(&object, &seen.machine.address);
+            self.swarm.place_note(&node_object_name(key, &node.name), &seen.machine.address);
         }
         Ok(made)
+    }
+
+    /// The machine on which a node or job is to be made.
+    pub(super) async fn node_machine(&self, key: &ClusterKey, node: &NodeSpec) -> Result<Seen> {
+        let known = match &node.machine {
+            Some(machine) => Some(machine.clone()),
+            None => self.record_machine(key, &node.name).await?,
+        };
+        let seen = self.machine_of(known.as_deref(), &node_object_name(key, &node.name)).await?;
+        seen.must_be_here(&format!("node {} cannot be made", node.name))?;
+        Ok(seen)
+    }
+
+    /// Makes what the service of a node or job stands on: its volumes, and its files in them. False: somebody else was faster.
+    pub(super) async fn node_prepare(&self, key: &ClusterKey, node: &NodeSpec, machine: &str) -> Result<bool> {
+        self.record_ensure(key, node, machine).await?;
+        if let Some(hands) = self.reached().await.get(machine) {
+            // Where the engine can be asked, a volume of that name that is not ours is seen before anything is written to it.
+            hands.volumes_ensure(key, node).await?;
+        }
+        Ok(self.files_place(key, node, machine).await? == Outcome::Done)
     }
 
     /// Makes a service and returns its id; `None` when its name is taken. `image` is what its machine may have to pull.
@@ -316,7 +326,9 @@ impl Manager<'_> {
         let LogQuery { tail, since, follow } = query;
         let object = node_object_name(key, node);
         if self.node_service(key, node).await?.is_none() {
-            return Err(Error::Refused(format!("node {node} has no service {object}: it was not made, or is gone")));
+            return Err(Error::Refused(format!(
+                "node {node} has no service {object}: it was not made, is gone, or was a job that ended well, whose log a swarm removes"
+            )));
         }
         let tasks = self.node_tasks(key, node).await?;
         let Some(task) = newest(tasks.iter().filter(|t| t.container.is_some())) else {
@@ -331,8 +343,12 @@ impl Manager<'_> {
             .since(logs::since(*since))
             .tail(&logs::tail(*tail))
             .build();
-        // From the machine itself where we can speak to it: a swarm whose leader was cut off has been seen without a way to some
-        // machines' logs for minutes.
+        self.task_log(task, options, *follow).await
+    }
+
+    /// A task's log. From the machine itself where we can speak to it: a swarm whose leader was cut off has been seen without a way to
+    /// some machines' logs for minutes.
+    pub(super) async fn task_log(&self, task: &Task, options: LogsOptions, follow: bool) -> Result<LogStream> {
         let near = match &task.machine {
             Some(machine) => self.engine_of(machine).await.zip(task.container.as_ref()),
             None => None,
@@ -341,11 +357,11 @@ impl Manager<'_> {
             Some((hands, container)) => (&hands.engine, hands.engine.docker().await?.logs(container, Some(options)).boxed()),
             None => (&self.hands.engine, self.docker().await?.task_logs(&task.id, Some(options)).boxed()),
         };
-        Ok(logs::lines(engine.clone(), source, *follow))
+        Ok(logs::lines(engine.clone(), source, follow))
     }
 
     /// The network's id: its name may be another network's on some machine.
-    async fn network_id(&self, key: &ClusterKey) -> Result<String> {
+    pub(super) async fn network_id(&self, key: &ClusterKey) -> Result<String> {
         let name = network_name(key);
         let ours = Labels::of_cluster(self.hands.instance, key);
         let found = self.hands.networks_named(&name).await?;

@@ -4,12 +4,13 @@ use super::{
     machine::Seen,
     manager::Manager,
     node::ports_of,
+    record::Success,
     service::LABEL_PART,
     task::{Course, Task, newest},
 };
 use crate::observe::{Filter, network_object, object};
 use bollard::models::{Network, Service};
-use chainpool_agent::{Labels, NodeState, Object, ObjectKind, Observation, Result, Scope, Taken};
+use chainpool_agent::{LABEL_JOB, Labels, NodeState, Object, ObjectKind, Observation, Result, Scope, Taken};
 use std::collections::{BTreeSet, HashMap};
 
 impl Manager<'_> {
@@ -36,8 +37,23 @@ impl Manager<'_> {
         let services = services.into_iter().filter(|service| hands.owns(labels(service)));
         let away: HashMap<String, String> = machines.into_iter().filter_map(|Seen { machine, away }| Some((machine.id, away?))).collect();
         let mut objects: Vec<Object> = services.filter_map(|service| service_object(service, &tasks, &away)).collect();
+        let success = |success: Success| {
+            let Labels { instance: _, cluster, generation, node, hash } = success.labels;
+            let state = Some(NodeState::Exited(0));
+            Object { kind: ObjectKind::Job, name: success.name, id: success.id, cluster, generation, node, hash, state }
+        };
+        let successes: Vec<Object> = records.successes.into_iter().map(success).collect();
+        // Until a job that ended well is removed, its service is no more than a part of it.
+        for object in objects.iter_mut().filter(|object| object.kind == ObjectKind::Job) {
+            let is_its =
+                |s: &Object| (s.cluster, s.generation, &s.node, &s.hash) == (object.cluster, object.generation, &object.node, &object.hash);
+            if successes.iter().any(is_its) {
+                (object.kind, object.state) = (ObjectKind::Part, None);
+            }
+        }
+        objects.extend(successes);
         objects.extend(networks.filter_map(network_object));
-        for record in records {
+        for record in records.volumes {
             let Labels { instance: _, cluster, generation, node, hash: _ } = record.labels.clone();
             objects.extend(record.volumes().into_iter().map(|(name, _)| Object {
                 kind: ObjectKind::Volume,
@@ -79,7 +95,11 @@ fn service_object(service: Service, tasks: &[Task], away: &HashMap<String, Strin
     let id = service.id.unwrap_or_default();
     let wanted = spec.mode.and_then(|m| m.replicated).and_then(|r| r.replicas).unwrap_or_default();
     let state = state(wanted, tasks.iter().filter(|t| t.service == id), away);
-    let kind = if part { ObjectKind::Part } else { ObjectKind::Node };
+    let kind = match part {
+        true => ObjectKind::Part,
+        false if labels.contains_key(LABEL_JOB) => ObjectKind::Job,
+        false => ObjectKind::Node,
+    };
     object(kind, spec.name.unwrap_or_default(), Some(id), &labels, (!part).then_some(state))
 }
 

@@ -1,9 +1,9 @@
-//! A node's files: as secrets to the node's machine, by a job of ours into its volumes, and nothing of them left in the swarm.
+//! A node's files: as secrets to the node's machine, by an errand of ours into its volumes, and nothing of them left in the swarm.
 
 use super::{
-    job::Outcome,
+    errand::Outcome,
     manager::Manager,
-    service::{Job, LABEL_PART, node_mounts},
+    service::{Errand, LABEL_PART, node_mounts},
 };
 use crate::{archive::tars, engine::absent_is_fine, observe::Filter};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -53,7 +53,7 @@ impl Manager<'_> {
             let id = self.secret_ensure(name, &labels, part("file"), chunk).await?;
             Ok::<_, Error>((id, name.clone(), file.clone()))
         });
-        let job = Job {
+        let errand = Errand {
             name: format!("{object}-place"),
             labels: part("place"),
             image: image.pinned.clone(),
@@ -62,7 +62,7 @@ impl Manager<'_> {
             mounts: node_mounts(self.hands.instance, key, node),
             secrets: try_join_all(made).await?,
         };
-        let outcome = self.job_run(job).await?;
+        let outcome = self.errand_run(errand).await?;
         self.secrets_remove(&self.node_filter(key, &node.name)).await?;
         Ok(outcome)
     }

@@ -1,4 +1,5 @@
-//! Which volumes a node has, and on which machine.
+//! What a swarm itself does not keep, in configs without content: which volumes a node has, and on which machine; and which jobs
+//! have ended well.
 //!
 //! A swarm does not know the volumes of its machines, and a machine that we cannot speak to does not tell. Yet what was placed
 //! there must be found again after the node's service is gone: to scrub it, and to make the node again on the same machine. So
@@ -12,9 +13,11 @@ use bollard::{
     query_parameters::{ListConfigsOptionsBuilder, UpdateConfigOptionsBuilder},
 };
 use chainpool_agent::{ClusterKey, Error, Labels, NodeName, NodeSpec, Result, node_object_name, volume_name};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-/// The value of [`LABEL_PART`] on a record.
+/// The value of [`LABEL_PART`] on the record of a job's success.
+const SUCCESS: &str = "success";
+/// The same on a record of volumes.
 const PART: &str = "volumes";
 /// The machine that the volumes are on.
 const LABEL_MACHINE: &str = "chainpool.machine";
@@ -32,13 +35,40 @@ pub(super) struct Record {
     version: i64,
 }
 
+/// A job of this name and hash has ended well.
+#[derive(Debug, Clone)]
+pub(super) struct Success {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) labels: Labels,
+}
+
+/// All that is on record.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    pub(super) volumes: Vec<Record>,
+    pub(super) successes: Vec<Success>,
+}
+
+impl Records {
+    fn take(&mut self, config: Config) -> Option<()> {
+        let labels = config.spec.as_ref()?.labels.as_ref()?;
+        match labels.get(LABEL_PART)?.as_str() {
+            PART => self.volumes.push(Record::read(config)?),
+            SUCCESS => {
+                let labels = Labels::from_map(labels)?;
+                self.successes.push(Success { id: config.id?, name: config.spec?.name?, labels });
+            }
+            _ => {}
+        }
+        Some(())
+    }
+}
+
 impl Record {
     fn read(config: Config) -> Option<Self> {
         let spec = config.spec?;
         let labels = spec.labels?;
-        if labels.get(LABEL_PART).map(String::as_str) != Some(PART) {
-            return None;
-        }
         Some(Self {
             id: config.id?,
             name: spec.name?,
@@ -62,16 +92,21 @@ impl Record {
 }
 
 impl Manager<'_> {
-    pub(super) async fn records(&self, filter: &Filter) -> Result<Vec<Record>> {
+    pub(super) async fn records(&self, filter: &Filter) -> Result<Records> {
         let docker = self.docker().await?;
         let options = ListConfigsOptionsBuilder::default().filters(&filter.as_map()).build();
         let configs = self.call(docker.list_configs(Some(options))).await.map_err(|f| f.into_error("list its configs"))?;
-        Ok(configs.into_iter().filter_map(Record::read).collect())
+        let mut records = Records::default();
+        // One that cannot be read is left alone.
+        for config in configs {
+            records.take(config);
+        }
+        Ok(records)
     }
 
     /// Where the node's volumes are known to be.
     pub(super) async fn record_machine(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<String>> {
-        Ok(self.records(&self.node_filter(key, node)).await?.into_iter().next().map(|record| record.machine))
+        Ok(self.records(&self.node_filter(key, node)).await?.volumes.into_iter().next().map(|record| record.machine))
     }
 
     /// Sees to it that the node's volumes are on record, before they come to be.
@@ -85,7 +120,7 @@ impl Manager<'_> {
         let docker = self.docker().await?;
         // The second time for a record that was made by another at this moment.
         for _ in 0..2 {
-            if let Some(record) = self.records(&self.node_filter(key, &node.name)).await?.into_iter().next() {
+            if let Some(record) = self.records(&self.node_filter(key, &node.name)).await?.volumes.into_iter().next() {
                 if record.machine != machine {
                     return Err(Error::Refused(format!(
                         "node {} has volumes on machine {}, and cannot move to {machine}: reset the cluster, to make it elsewhere",
@@ -110,17 +145,43 @@ impl Manager<'_> {
     }
 
     pub(super) async fn record_remove(&self, record: &Record) -> Result<()> {
+        self.config_remove(&record.id, &record.name).await
+    }
+
+    /// Writes down that a job has ended well.
+    pub(super) async fn success_note(&self, key: &ClusterKey, job: &NodeSpec) -> Result<()> {
+        let name = format!("{}-success", node_object_name(key, &job.name));
+        let ours = Labels::of_cluster(self.hands.instance, key).node(&job.name).hash(&job.hash);
         let docker = self.docker().await?;
-        absent_is_fine(self.call(docker.delete_config(&record.id)).await)
-            .map_err(|f| f.into_error(&format!("remove the config {}", record.name)))
+        match self.call(docker.create_config(empty(name.clone(), ours.to_map(), SUCCESS))).await {
+            Ok(_) => Ok(()),
+            Err(fault) if fault.is(409) => {
+                let found = self.records(&self.node_filter(key, &job.name)).await?.successes;
+                if found.iter().any(|success| success.labels == ours) { Ok(()) } else { Err(Error::Foreign(format!("config {name}"))) }
+            }
+            Err(fault) => Err(fault.into_error(&format!("make the config {name}"))),
+        }
+    }
+
+    pub(super) async fn success_remove(&self, success: &Success) -> Result<()> {
+        self.config_remove(&success.id, &success.name).await
+    }
+
+    async fn config_remove(&self, id: &str, name: &str) -> Result<()> {
+        let docker = self.docker().await?;
+        absent_is_fine(self.call(docker.delete_config(id)).await).map_err(|f| f.into_error(&format!("remove the config {name}")))
     }
 }
 
 fn record_spec(name: String, ours: &Labels, machine: &str, volumes: &BTreeSet<String>) -> ConfigSpec {
     let mut labels = ours.to_map();
-    labels.insert(LABEL_PART.to_owned(), PART.to_owned());
     labels.insert(LABEL_MACHINE.to_owned(), machine.to_owned());
     labels.insert(LABEL_VOLUMES.to_owned(), volumes.iter().map(String::as_str).collect::<Vec<_>>().join(","));
+    empty(name, labels, PART)
+}
+
+fn empty(name: String, mut labels: HashMap<String, String>, part: &str) -> ConfigSpec {
+    labels.insert(LABEL_PART.to_owned(), part.to_owned());
     // A config must have some content: `-`.
     ConfigSpec { name: Some(name), labels: Some(labels), data: Some("LQ==".to_owned()), ..ConfigSpec::default() }
 }

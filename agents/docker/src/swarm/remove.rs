@@ -1,14 +1,14 @@
 //! Removal: by label and id, until listings show that nothing is left, on the machines that we can speak to and in the swarm.
 //!
-//! Volumes are removed by the engine of their machine where our address list has it. On another machine a job of ours empties
+//! Volumes are removed by the engine of their machine where our address list has it. On another machine an errand of ours empties
 //! them; the empty volume stays, because no manager can remove it. A machine that is down can do neither: that is told, and
 //! the record of what is there stays until it was done.
 
 use super::{
-    job::Outcome,
+    errand::Outcome,
     manager::Manager,
     record::Record,
-    service::{Job, LABEL_PART, volume_mount},
+    service::{Errand, LABEL_PART, volume_mount},
     task::Task,
 };
 use crate::{
@@ -63,6 +63,12 @@ impl Manager<'_> {
             self.secret_remove(&piece).await?;
             left.push(piece.name);
         }
+        let mut records = self.records(&doomed.filter).await?;
+        records.successes.retain(|success| success.labels.generation <= doomed.through);
+        for success in records.successes {
+            self.success_remove(&success).await?;
+            left.push(success.name);
+        }
         if !left.is_empty() {
             return Ok(left);
         }
@@ -72,7 +78,7 @@ impl Manager<'_> {
             left.extend(self.engine_left(hands, doomed, &tasks).await?);
         }
         if doomed.volumes && left.is_empty() {
-            for record in self.records(&doomed.filter).await?.into_iter().filter(|r| r.labels.generation <= doomed.through) {
+            for record in records.volumes.into_iter().filter(|r| r.labels.generation <= doomed.through) {
                 if !reached.contains_key(&record.machine) {
                     self.volumes_wipe(&record).await?;
                 }
@@ -133,7 +139,7 @@ impl Manager<'_> {
         Ok(left)
     }
 
-    /// Has a job empty a node's volumes on a machine whose engine we cannot speak to.
+    /// Has an errand empty a node's volumes on a machine whose engine we cannot speak to.
     async fn volumes_wipe(&self, record: &Record) -> Result<()> {
         let Some(node) = record.node() else { return Ok(()) };
         let key = ClusterKey { cluster: record.labels.cluster, generation: record.labels.generation };
@@ -152,7 +158,7 @@ impl Manager<'_> {
         labels.insert(LABEL_PART.to_owned(), "wipe".to_owned());
         let folders: Vec<(String, String)> =
             record.volumes().into_iter().enumerate().map(|(at, (_, volume))| (volume, format!("/wipe/{at}"))).collect();
-        let job = Job {
+        let errand = Errand {
             name: format!("{object}-wipe"),
             labels,
             image: self.tools_image().await?.pinned,
@@ -165,9 +171,9 @@ impl Manager<'_> {
             mounts: folders.iter().map(|(volume, path)| volume_mount(instance, &key, node, volume, path)).collect(),
             secrets: Vec::new(),
         };
-        match self.job_run(job).await? {
+        match self.errand_run(errand).await? {
             Outcome::Done => Ok(()),
-            Outcome::Removed => Err(Error::Busy(format!("{doing}: the job was removed"))),
+            Outcome::Removed => Err(Error::Busy(format!("{doing}: the errand was removed"))),
         }
     }
 

@@ -18,8 +18,8 @@ pub(super) const LABEL_PART: &str = "chainpool.part";
 const RESTART_DELAY: i64 = 1_000_000_000;
 const NANOS: i64 = 1_000_000_000;
 
-/// What a job of ours is: one run of our small program on one machine.
-pub(super) struct Job {
+/// What an errand of ours is: one run of our small program on one machine.
+pub(super) struct Errand {
     pub(super) name: String,
     pub(super) labels: HashMap<String, String>,
     pub(super) image: String,
@@ -90,9 +90,29 @@ pub(super) fn node_service(
     }))
 }
 
-/// Renders the service of a job.
-pub(super) fn job_service(job: Job) -> Box<ServiceSpec> {
-    let Job { name, labels, image, machine, command, mounts, secrets } = job;
+/// Renders the service of a job: a node's, which nobody reaches and the swarm never starts again.
+pub(super) fn job_service(
+    instance: InstanceId,
+    key: &ClusterKey,
+    job: &NodeSpec,
+    image: &ImageRef,
+    machine: &str,
+    network: &str,
+) -> Result<Box<ServiceSpec>> {
+    let mut spec = node_service(instance, key, job, image, machine, network)?;
+    let labels = Labels::of_cluster(instance, key).node(&job.name).hash(&job.hash).to_job_map();
+    let task = spec.task_template.get_or_insert_default();
+    task.restart_policy = Some(once());
+    task.container_spec.get_or_insert_default().labels = Some(labels.clone());
+    spec.labels = Some(labels);
+    spec.endpoint_spec.get_or_insert_default().ports = None;
+    spec.mode = Some(replicas(1));
+    Ok(spec)
+}
+
+/// Renders the service of an errand.
+pub(super) fn errand_service(errand: Errand) -> Box<ServiceSpec> {
+    let Errand { name, labels, image, machine, command, mounts, secrets } = errand;
     let secrets = secrets.into_iter().map(|(id, name, file)| TaskSpecContainerSpecSecrets {
         file: Some(TaskSpecContainerSpecFile { name: Some(file), uid: Some("0".to_owned()), gid: Some("0".to_owned()), mode: Some(0o400) }),
         secret_id: Some(id),
@@ -117,7 +137,7 @@ pub(super) fn job_service(job: Job) -> Box<ServiceSpec> {
         labels: Some(labels),
         task_template: Some(TaskSpec {
             container_spec: Some(container),
-            restart_policy: Some(TaskSpecRestartPolicy { condition: Some(Restart::NONE), ..TaskSpecRestartPolicy::default() }),
+            restart_policy: Some(once()),
             placement: Some(pinned_to(&machine)),
             ..TaskSpec::default()
         }),
@@ -125,6 +145,10 @@ pub(super) fn job_service(job: Job) -> Box<ServiceSpec> {
         mode: Some(replicas(1)),
         ..ServiceSpec::default()
     })
+}
+
+fn once() -> TaskSpecRestartPolicy {
+    TaskSpecRestartPolicy { condition: Some(Restart::NONE), ..TaskSpecRestartPolicy::default() }
 }
 
 /// How many tasks a service shall have.

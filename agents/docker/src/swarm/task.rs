@@ -6,7 +6,7 @@ use bollard::{
     models::{Task as Listed, TaskState},
     query_parameters::ListTasksOptionsBuilder,
 };
-use chainpool_agent::{Incarnation, Labels, Result};
+use chainpool_agent::{Incarnation, LABEL_JOB, Labels, Result};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// One life of a service's process.
@@ -17,6 +17,8 @@ pub(super) struct Task {
     pub(super) labels: Labels,
     /// Whether it serves a node's making.
     pub(super) part: bool,
+    /// Whether it is a job's.
+    pub(super) job: bool,
     pub(super) machine: Option<String>,
     pub(super) container: Option<String>,
     pub(super) state: TaskState,
@@ -52,6 +54,7 @@ impl Task {
             id: task.id?,
             service: task.service_id.unwrap_or_default(),
             part: labels.contains_key(LABEL_PART),
+            job: labels.contains_key(LABEL_JOB),
             labels: Labels::from_map(&labels)?,
             machine: task.node_id.filter(|id| !id.is_empty()),
             container: container.container_id.filter(|id| !id.is_empty()),

@@ -122,7 +122,7 @@ fn wakes(before: &Tasks, now: &Tasks, told: &BTreeSet<ClusterId>) -> Vec<Wake> {
         }
         let cluster = task.labels.cluster;
         changed.insert(cluster);
-        let ran = was.is_some_and(|was| was.state == TaskState::RUNNING);
+        let ran = !task.job && was.is_some_and(|was| was.state == TaskState::RUNNING);
         if let (true, Course::Ended(code), Some(node)) = (ran && !told.contains(&cluster), task.course(), &task.labels.node) {
             wakes.push(Wake::Died { cluster, node: node.clone(), code });
         }

@@ -102,7 +102,7 @@ impl Ground for DockerGround {
 
     async fn foreign_make(&self, kind: ObjectKind, key: &ClusterKey, node: &NodeSpec) -> GroundResult<Option<Foreign>> {
         let (name, id) = match kind {
-            ObjectKind::Node => {
+            ObjectKind::Node | ObjectKind::Job => {
                 let name = node_object_name(key, &node.name);
                 let body = ContainerCreateBody {
                     image: Some(self.image.pinned.clone()),
@@ -134,7 +134,7 @@ impl Ground for DockerGround {
 
     async fn foreign_look(&self, foreign: &Foreign) -> GroundResult<String> {
         Ok(match foreign.kind {
-            ObjectKind::Node => {
+            ObjectKind::Node | ObjectKind::Job => {
                 let found = self.docker.inspect_container(&foreign.id, None).await?;
                 format!("{:?} {:?} {:?}", found.name, found.state, found.config.and_then(|c| c.labels))
             }
@@ -151,7 +151,7 @@ impl Ground for DockerGround {
 
     async fn foreign_remove(&self, foreign: &Foreign) -> GroundResult<()> {
         let removed = match foreign.kind {
-            ObjectKind::Node => {
+            ObjectKind::Node | ObjectKind::Job => {
                 let options = RemoveContainerOptionsBuilder::default().force(true).build();
                 self.docker.remove_container(&foreign.id, Some(options)).await
             }

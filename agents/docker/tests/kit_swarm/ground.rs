@@ -93,7 +93,7 @@ impl Ground for SwarmGround {
     async fn foreign_make(&self, kind: ObjectKind, key: &ClusterKey, node: &NodeSpec) -> GroundResult<Option<Foreign>> {
         let object = node_object_name(key, &node.name);
         let (name, id) = match kind {
-            ObjectKind::Node => (object.clone(), self.foreign_service(&object).await?),
+            ObjectKind::Node | ObjectKind::Job => (object.clone(), self.foreign_service(&object).await?),
             ObjectKind::Part => {
                 let name = format!("{object}-place");
                 let id = self.foreign_service(&name).await?;
@@ -121,7 +121,7 @@ impl Ground for SwarmGround {
     async fn foreign_look(&self, foreign: &Foreign) -> GroundResult<String> {
         let manager = &self.bed.machines[0];
         Ok(match foreign.kind {
-            ObjectKind::Node | ObjectKind::Part => {
+            ObjectKind::Node | ObjectKind::Job | ObjectKind::Part => {
                 format!("{:?}", manager.inspect_service(&foreign.id, None::<InspectServiceOptions>).await?.spec)
             }
             ObjectKind::Network => {
@@ -138,7 +138,7 @@ impl Ground for SwarmGround {
     async fn foreign_remove(&self, foreign: &Foreign) -> GroundResult<()> {
         let manager = &self.bed.machines[0];
         let removed = match foreign.kind {
-            ObjectKind::Node | ObjectKind::Part => manager.delete_service(&foreign.id).await,
+            ObjectKind::Node | ObjectKind::Job | ObjectKind::Part => manager.delete_service(&foreign.id).await,
             ObjectKind::Network => manager.remove_network(&foreign.id).await,
             ObjectKind::Volume => manager.remove_volume(&foreign.id, Some(RemoveVolumeOptionsBuilder::default().build())).await,
         };

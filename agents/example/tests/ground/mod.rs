@@ -59,7 +59,7 @@ impl Ground for MemoryGround {
     async fn foreign_make(&self, kind: ObjectKind, key: &ClusterKey, node: &NodeSpec) -> GroundResult<Option<Foreign>> {
         let name = match kind {
             ObjectKind::Network => network_name(key),
-            ObjectKind::Node => node_object_name(key, &node.name),
+            ObjectKind::Node | ObjectKind::Job => node_object_name(key, &node.name),
             ObjectKind::Volume => volume_name(key, &node.name, &node.volumes[0].name),
             ObjectKind::Part => return Ok(None),
         };

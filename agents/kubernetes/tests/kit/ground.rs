@@ -11,6 +11,7 @@ use chainpool_agent::{
 use chainpool_agent_kubernetes::KubernetesAgent;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
+    batch::v1::Job,
     core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret as KubeSecret, Service},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
@@ -50,6 +51,7 @@ impl KubernetesGround {
     fn api<'a>(&self, kind: ObjectKind, id: &'a str) -> (Api<DynamicObject>, &'a str) {
         let resource = match kind {
             ObjectKind::Node => ApiResource::erase::<StatefulSet>(&()),
+            ObjectKind::Job => ApiResource::erase::<Job>(&()),
             ObjectKind::Network => ApiResource::erase::<Namespace>(&()),
             ObjectKind::Volume => ApiResource::erase::<PersistentVolumeClaim>(&()),
             ObjectKind::Part => ApiResource::erase::<Service>(&()),
@@ -106,6 +108,10 @@ impl Ground for KubernetesGround {
                     node.name.to_string(),
                     json!({ "replicas": 0, "serviceName": "none", "selector": { "matchLabels": labels }, "template": template }),
                 )
+            }
+            ObjectKind::Job => {
+                let pod = json!({ "restartPolicy": "Never", "containers": [{ "name": "c", "image": self.bed.image }] });
+                (node.name.to_string(), json!({ "suspend": true, "template": { "spec": pod } }))
             }
             ObjectKind::Volume => {
                 let volume = &node.volumes.first().context("the node has no volume")?.name;
@@ -170,7 +176,7 @@ impl Ground for KubernetesGround {
                 left.extend(list.items.iter().map(|item| format!("{} {}", stringify!($kind), item.name_any())));
             )+};
         }
-        count!(Namespace, StatefulSet, Pod, Service, PersistentVolumeClaim, KubeSecret, NetworkPolicy, PodDisruptionBudget);
+        count!(Namespace, StatefulSet, Job, Pod, Service, PersistentVolumeClaim, KubeSecret, NetworkPolicy, PodDisruptionBudget);
         Ok(left)
     }
 

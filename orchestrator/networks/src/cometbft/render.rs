@@ -72,7 +72,7 @@ pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> Clu
         .collect();
     let facts = Facts { chain_id: order.chain_id.clone(), parameters: parameters.clone(), genesis, validators };
     let boot = vec![Boot::Start(names)];
-    ClusterSpec { nodes, boot, network: order.network.clone(), facts: facts.write(), keys: BTreeMap::new() }.with_hashes()
+    ClusterSpec { nodes, jobs: vec![], boot, network: order.network.clone(), facts: facts.write(), keys: BTreeMap::new() }.with_hashes()
 }
 
 /// `v0`, `v1` …

@@ -42,7 +42,7 @@ pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, parameters: &Paramet
     let mut keys = spec.keys.clone();
     keys.extend(organisations.keys());
     let network = order.network.clone();
-    let amended = ClusterSpec { nodes, boot: vec![], network, facts: facts.write(), keys }.with_hashes();
+    let amended = ClusterSpec { nodes, jobs: vec![], boot: vec![], network, facts: facts.write(), keys }.with_hashes();
     let growth = || growth(&amended, !facts.chaincodes.is_empty());
     let boot = match spec.boot.last() {
         _ if *renew => rotation(spec, &organisations, parameters.consensus),

@@ -125,7 +125,8 @@ pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> Clu
     if !facts.chaincodes.is_empty() {
         boot.push(Boot::Init(DEPLOY.to_owned()));
     }
-    ClusterSpec { nodes, boot, network: order.network.clone(), facts: facts.write(), keys: organisations.keys() }.with_hashes()
+    ClusterSpec { nodes, jobs: vec![], boot, network: order.network.clone(), facts: facts.write(), keys: organisations.keys() }
+        .with_hashes()
 }
 
 /// What is known of a network of these parts.

@@ -71,6 +71,7 @@ impl Network {
                     () = self.watch(started) => {}
                 },
                 (Boot::Init(action), Manner::Interrupted) => self.init_interrupted(action).await,
+                (Boot::Job(job), _) => panic!("Fabric has no jobs: {job}"),
             }
             println!("{phase:?}: {:?}", begun.elapsed());
         }

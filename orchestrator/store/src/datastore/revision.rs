@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub struct StoredSpec {
     /// The spec; secret contents are empty.
     pub public: ClusterSpec,
-    /// The image of each node, once found.
+    /// The image of each node and job, once found.
     pub images: BTreeMap<String, ImageRef>,
 }
 
