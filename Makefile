@@ -1,6 +1,6 @@
 # Every target is one script; `make help` lists them. CI calls these targets and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run down test test-platforms lint bench docker docker-baseimage docker-chainpool docker-cometbft docker-fabric-chaincode docker-fabric-orderer docker-fabric-peer docker-tools testbed-swarm testbed-swarm-down install setup setup-test engine engine-stop clean testbed-kubernetes testbed-kubernetes-down
+.PHONY: help run down test test-platforms lint bench docker docker-baseimage docker-chainpool docker-cometbft docker-fabric-ca docker-fabric-chaincode docker-fabric-orderer docker-fabric-peer docker-tools testbed-swarm testbed-swarm-down install setup setup-test engine engine-stop clean testbed-kubernetes testbed-kubernetes-down
 
 # Variables given to make reach the scripts by the environment.
 export DATA LISTEN CAPACITY BACKGROUND REGISTRY HOST IMAGES FORCE
@@ -26,7 +26,7 @@ lint: ## format, clippy and documentation without a warning
 bench: ## measure speed and size: a table and JSON
 	@scripts/bench.sh
 
-docker: docker-baseimage docker-tools docker-cometbft docker-fabric-orderer docker-fabric-peer docker-fabric-chaincode docker-chainpool ## make all images; nothing is pulled (FORCE=1: again)
+docker: docker-baseimage docker-tools docker-cometbft docker-fabric-orderer docker-fabric-peer docker-fabric-ca docker-fabric-chaincode docker-chainpool ## make all images; nothing is pulled (FORCE=1: again)
 
 docker-baseimage: engine ## make chainpool-baseimage: a minimal Debian with our init and probe
 	@scripts/image.sh base
@@ -36,6 +36,9 @@ docker-chainpool: engine ## make chainpool, the product's image, from chainpool-
 
 docker-cometbft: engine ## make chainpool/cometbft, the node image, from its Go module
 	@scripts/image.sh cometbft
+
+docker-fabric-ca: engine ## make chainpool/fabric-ca, the certificate authority's image, from its Go module
+	@scripts/image.sh fabric-ca
 
 docker-fabric-chaincode: engine ## make chainpool/fabric-chaincode, a small key-value chaincode for tests and first tries
 	@scripts/image.sh fabric-chaincode

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # install.sh: hands our images on. REGISTRY=host[:port][/path] pushes them; HOST=unix://…|tcp://… loads them into that engine.
-# IMAGES="base tools cometbft fabric-orderer fabric-peer fabric-chaincode chainpool" chooses which, by their folder in baseimage/.
+# IMAGES="base tools cometbft fabric-orderer fabric-peer fabric-ca fabric-chaincode chainpool" chooses which, by their folder in baseimage/.
 #
 # A login for the registry comes from REGISTRY_USER and REGISTRY_PASSWORD or REGISTRY_PASSWORD_FILE. For tcp:// with TLS the client's
 # certificates come as usual from DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH, in HOST_CERT_PATH for HOST alone.
@@ -23,7 +23,7 @@ references_of() (
   printf '%s\n' "$name:$arch-$version" "$name:$version" "$name:latest"
 )
 
-read -r -a images <<<"${IMAGES:-base tools cometbft fabric-orderer fabric-peer fabric-chaincode chainpool}"
+read -r -a images <<<"${IMAGES:-base tools cometbft fabric-orderer fabric-peer fabric-ca fabric-chaincode chainpool}"
 scripts/setup.sh run
 scripts/engine.sh start
 arch=$(engine_arch)

@@ -27,7 +27,7 @@ export DOCKER_HOST
 part "node image" scripts/node-image.sh cometbft
 part "tools image" scripts/image.sh tools
 if [ -z "$kit_only" ]; then
-  for node in fabric-orderer fabric-peer; do part "node image $node" scripts/node-image.sh "$node"; done
+  for node in fabric-orderer fabric-peer fabric-ca; do part "node image $node" scripts/node-image.sh "$node"; done
   part "chaincode image" scripts/image.sh fabric-chaincode
 fi
 for platform in "${platforms[@]}"; do part "$platform" bed_prepare "$platform"; done

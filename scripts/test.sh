@@ -12,7 +12,7 @@ part "engine" scripts/engine.sh start
 DOCKER_HOST=$(engine_address)
 export DOCKER_HOST
 part "leftovers" scripts/leftovers.sh
-for node in cometbft fabric-orderer fabric-peer; do part "node image $node" scripts/node-image.sh "$node"; done
+for node in cometbft fabric-orderer fabric-peer fabric-ca; do part "node image $node" scripts/node-image.sh "$node"; done
 part "chaincode image" scripts/image.sh fabric-chaincode
 part "fabric programs" scripts/fabric-check.sh
 part "format" cargo fmt --all --check

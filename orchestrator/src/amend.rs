@@ -145,14 +145,22 @@ fn settled(network: &dyn NetworkType, row: &ClusterRow, amend: &api::ClusterAmen
     let mut wanted = row.parameters.0.as_object().cloned().unwrap_or_default();
     wanted.extend(amend.parameters.clone());
     let wanted = network.settle(&row.preset, &wanted).map_err(refused)?;
-    let stays = parameters.iter().filter(|known| !known.amendable && wanted[&known.name] != row.parameters.0[&known.name]);
-    let mut errors: BTreeMap<String, String> = stays
-        .map(|known| (known.name.clone(), format!("stays {} while the network runs; make another cluster", row.parameters.0[&known.name])))
-        .collect();
+    let mut errors = unchangeable(&parameters, &row.parameters.0, &wanted);
     if amend.renew_certificates && !certificates {
         errors.insert(RENEW.to_owned(), format!("a {name} network has no certificates"));
     }
     if errors.is_empty() { Ok(wanted) } else { Err(refused(ParameterErrors(errors))) }
+}
+
+/// What differs of the parameters that never change, by name. One that a row lacks, because it was made before there was such a
+/// parameter, has its default.
+fn unchangeable(known: &[api::Parameter], present: &serde_json::Value, wanted: &serde_json::Value) -> BTreeMap<String, String> {
+    let stays = known.iter().filter(|parameter| !parameter.amendable).filter_map(|parameter| {
+        let value = present.get(&parameter.name).unwrap_or(&parameter.default);
+        let why = || (parameter.name.clone(), format!("stays {value} while the network runs; make another cluster"));
+        (wanted[&parameter.name] != *value).then(why)
+    });
+    stays.collect()
 }
 
 fn refused(errors: ParameterErrors) -> Error {
@@ -191,4 +199,24 @@ fn sized(row: &mut ClusterRow, layout: &Layout) -> Result<()> {
     row.size = i64::from(layout.size);
     row.memory_bytes = i64::try_from(layout.memory_bytes).map_err(Error::internal)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{from_value, json};
+
+    #[test]
+    fn a_row_of_before_a_parameter_was_there_has_its_default() {
+        let known: Vec<api::Parameter> = from_value(json!([
+            {"name": "line", "about": "", "kind": "text", "default": "old", "one_of": ["old", "new"]},
+            {"name": "count", "about": "", "kind": "integer", "default": 1, "amendable": true},
+        ]))
+        .unwrap();
+        let errors = |present, line| unchangeable(&known, &present, &json!({"line": line, "count": 2}));
+        assert_eq!(errors(json!({"count": 1}), "old"), BTreeMap::new());
+        let why = "stays \"old\" while the network runs; make another cluster".to_owned();
+        assert_eq!(errors(json!({"count": 1}), "new"), BTreeMap::from([("line".to_owned(), why.clone())]));
+        assert_eq!(errors(json!({"line": "old", "count": 1}), "new"), BTreeMap::from([("line".to_owned(), why)]));
+    }
 }

@@ -37,6 +37,9 @@ pub struct Parameter {
     /// The greatest value of a number; the greatest length of a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<i64>,
+    /// The words of which a text is one; empty where any will do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub one_of: Vec<String>,
     /// Whether it may change while a network runs.
     #[serde(default)]
     pub amendable: bool,

@@ -59,19 +59,41 @@ fn details(network_type: &NetworkType) -> String {
         ("renews certificates", if *certificates { "yes" } else { "no" }.to_owned()),
         ("images", images.iter().map(|(role, images)| format!("{role}: {}", images.join(", "))).collect::<Vec<_>>().join("; ")),
     ]);
-    let parameters = parameters.iter().map(|Parameter { name, about, kind, default, min, max, amendable }| {
-        let range = match (min, max) {
-            (None, None) => NONE.to_owned(),
+    let parameters = parameters.iter().map(|Parameter { name, about, kind, default, min, max, one_of, amendable }| {
+        let allowed = match (min, max) {
+            (None, None) if one_of.is_empty() => NONE.to_owned(),
+            (None, None) => one_of.join(" or "),
             (min, max) => format!("{} to {}", output::maybe(min.as_ref()), output::maybe(max.as_ref())),
         };
         let while_running = if *amendable { "yes" } else { "no" };
-        vec![name.clone(), kind.to_string(), default.to_string(), range, while_running.to_owned(), about.clone()]
+        vec![name.clone(), kind.to_string(), default.to_string(), allowed, while_running.to_owned(), about.clone()]
     });
     let presets =
         presets.iter().map(|Preset { name, about, parameters }| vec![name.clone(), clean(&parameters.to_string()), about.clone()]);
     format!(
         "{head}\n\n{}\n\n{}",
-        output::table(&["PARAMETER", "KIND", "DEFAULT", "RANGE", "AMENDABLE", "ABOUT"], parameters.collect()),
+        output::table(&["PARAMETER", "KIND", "DEFAULT", "ALLOWED", "AMENDABLE", "ABOUT"], parameters.collect()),
         output::table(&["PRESET", "PARAMETERS", "ABOUT"], presets.collect()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{from_value, json};
+
+    #[test]
+    fn what_a_parameter_may_be_is_told() {
+        let network_type: NetworkType = from_value(json!({
+            "name": "odd", "about": "", "version": "1", "consensus": "none", "presets": [], "images": {},
+            "parameters": [
+                {"name": "version", "about": "The line.", "kind": "text", "default": "2.5", "one_of": ["2.5", "3.1"]},
+                {"name": "count", "about": "How many.", "kind": "integer", "default": 1, "min": 1, "max": 4},
+            ],
+        }))
+        .unwrap();
+        let shown = details(&network_type);
+        let line = |name: &str| shown.lines().rfind(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+        assert!(line("version ").contains("2.5 or 3.1") && line("count ").contains("1 to 4"), "{shown}");
+    }
 }

@@ -153,14 +153,14 @@ pub(crate) fn labels(labels: &BTreeMap<String, String>) -> String {
     labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
-/// A parameter's range: `1 to 16`.
+/// What a parameter may be: `1 to 16`, `raft or bft`.
 pub(crate) fn range(parameter: &Parameter) -> String {
     match (parameter.min, parameter.max) {
+        (None, None) => parameter.one_of.join(" or "),
         (Some(min), Some(max)) if parameter.kind == ParameterKind::List => format!("{min} to {max}, with commas between"),
         (Some(min), Some(max)) => format!("{min} to {max}"),
         (Some(min), None) => format!("{min} or more"),
         (None, Some(max)) => format!("{max} or less"),
-        (None, None) => String::new(),
     }
 }
 

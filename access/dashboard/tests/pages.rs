@@ -198,6 +198,21 @@ async fn a_refused_form_keeps_its_input_and_says_why_at_the_field() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_is_one_of_some_words_is_chosen_from_them() {
+    let app = App::start().await;
+    let cookie = app.sign_in_admin().await;
+    let form = app.get("/clusters/new?type=fabric", &cookie).await.body;
+    for (parameter, words) in [("version", ["2.5", "3.1"]), ("consensus", ["raft", "bft"])] {
+        let (_, rest) = form.split_once(&format!("<select id=\"parameters.{parameter}\"")).unwrap();
+        let (choice, _) = rest.split_once("</select>").unwrap();
+        assert!(choice.contains("as the preset has it") && words.iter().all(|word| choice.contains(&format!("<option>{word}</option>"))));
+    }
+    let reply = app.post("/clusters", &cookie, "type=fabric&parameters.version=2.4&parameters.consensus=bft").await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert!(reply.body.contains("must be 2.5 or 3.1, not") && reply.body.contains("<option selected>bft</option>"), "{}", reply.body);
+}
+
+#[tokio::test]
 async fn accounts_and_tokens_are_made_shown_once_and_removed_with_their_name_typed() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;

@@ -15,9 +15,10 @@ pub(crate) fn list(name: &str, about: &str, default: &[String], min: i64, max: i
     parameter(name, about, ParameterKind::List, json!(default), Some((min, max)))
 }
 
-/// A parameter that is a text.
-pub(crate) fn text(name: &str, about: &str, default: &str) -> Parameter {
-    parameter(name, about, ParameterKind::Text, json!(default), None)
+/// A parameter that is one of these words.
+pub(crate) fn word(name: &str, about: &str, default: &str, words: &[&str]) -> Parameter {
+    let one_of = words.iter().map(|word| (*word).to_owned()).collect();
+    Parameter { one_of, ..parameter(name, about, ParameterKind::Text, json!(default), None) }
 }
 
 /// A parameter that is yes or no.
@@ -27,7 +28,7 @@ pub(crate) fn boolean(name: &str, about: &str, default: bool) -> Parameter {
 
 fn parameter(name: &str, about: &str, kind: ParameterKind, default: Value, range: Option<(i64, i64)>) -> Parameter {
     let (min, max) = range.unzip();
-    Parameter { name: name.to_owned(), about: about.to_owned(), kind, default, min, max, amendable: false }
+    Parameter { name: name.to_owned(), about: about.to_owned(), kind, default, min, max, one_of: vec![], amendable: false }
 }
 
 /// The same parameter, which may change while a network runs.
@@ -35,7 +36,7 @@ pub(crate) fn amendable(parameter: Parameter) -> Parameter {
     Parameter { amendable: true, ..parameter }
 }
 
-/// Puts what was given on top of the preset and checks it, all fields at once. `rule` says what else the type asks of a value
+/// Puts what was given on top of the preset and checks it, all fields at once; what neither of them names has its default. `rule` says what else the type asks of a value
 /// whose kind and range are right; `together` says, by parameter, which of them do not fit each other.
 pub(crate) fn settle(
     network_type: &str,
@@ -67,6 +68,10 @@ pub(crate) fn settle(
             }
         }
     }
+    let unnamed: Vec<&Parameter> = parameters.iter().filter(|parameter| settled.get(&parameter.name).is_none()).collect();
+    for parameter in unnamed.into_iter().filter(|_| found.is_some()) {
+        settled[&parameter.name] = parameter.default.clone();
+    }
     for (name, why) in together(&settled) {
         errors.entry(name).or_insert(why);
     }
@@ -85,12 +90,6 @@ fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
     names.map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// Says which words would do, where a text is none of them.
-pub(crate) fn one_of(value: &Value, words: &[&str]) -> Result<(), String> {
-    let fits = value.as_str().is_some_and(|text| words.contains(&text));
-    if fits { Ok(()) } else { Err(format!("must be {}, not {value}", words.join(" or "))) }
-}
-
 /// Says what is wrong with a value, and what would do.
 pub(crate) fn check(parameter: &Parameter, value: &Value) -> Result<(), String> {
     let (fits, wanted) = match (parameter.kind, parameter.min, parameter.max) {
@@ -106,7 +105,10 @@ pub(crate) fn check(parameter: &Parameter, value: &Value) -> Result<(), String> 
         (ParameterKind::Boolean, ..) => (value.is_boolean(), "true or false".to_owned()),
         (ParameterKind::List, ..) => (value.as_array().is_some_and(|list| list.iter().all(Value::is_string)), "a list of texts".to_owned()),
         (ParameterKind::Integer, ..) => (value.as_i64().is_some(), "a whole number".to_owned()),
-        (ParameterKind::Text, ..) => (value.is_string(), "a text".to_owned()),
+        (ParameterKind::Text, ..) if parameter.one_of.is_empty() => (value.is_string(), "a text".to_owned()),
+        (ParameterKind::Text, ..) => {
+            (value.as_str().is_some_and(|text| parameter.one_of.iter().any(|word| word == text)), parameter.one_of.join(" or "))
+        }
     };
     if fits { Ok(()) } else { Err(format!("must be {wanted}, not {value}")) }
 }

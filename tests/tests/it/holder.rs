@@ -48,6 +48,20 @@ impl Holder {
         run(Command::new(self.client().join("client")).args(arguments).current_dir(self.client())).await
     }
 
+    /// The same as somebody who was enrolled.
+    pub(crate) async fn transact_as(&self, who: &str, arguments: &[&str]) -> Result<String> {
+        let mut client = Command::new(self.client().join("client"));
+        run(client.args(arguments).env("IDENTITY", who).current_dir(self.client())).await
+    }
+
+    /// Registers and enrols somebody, as the bundle's README says; whom his certificate names.
+    pub(crate) async fn enrol(&self, organisation: &str, name: &str, kind: &str) -> Result<String> {
+        let folder = self.folder.path();
+        run(Command::new("bash").args(["enrol.sh", organisation, name, kind]).current_dir(folder)).await?;
+        let certificate = folder.join(organisation).join(name).join("msp/signcerts/cert.pem");
+        run(Command::new("openssl").args(["x509", "-noout", "-subject", "-in"]).arg(certificate)).await
+    }
+
     pub(crate) async fn put(&self, organisation: &str, value: &str) -> Result<()> {
         self.transact(&[organisation, "submit", "put", "name", value]).await.map(drop)
     }

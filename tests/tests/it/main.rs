@@ -8,6 +8,7 @@ mod crash;
 mod engine_restart;
 mod fabric;
 mod fabric_bft;
+mod fabric_ca;
 mod foreign;
 mod health;
 mod holder;

@@ -17,6 +17,7 @@ use axum::{
 use chainpool_api as api;
 use chainpool_orchestrator::Error;
 use http::StatusCode;
+use serde_json::{Map, Value};
 
 /// The tick that asks for new certificates.
 const RENEW: &str = "renew_certificates";
@@ -37,7 +38,7 @@ pub(super) async fn edit(State(app): State<App>, visit: Visit, Path(cluster): Pa
     let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
     let mut form = Form::default();
     for parameter in amendable(&kind(&app, &cluster)?) {
-        form.fill(format!("parameters.{}", parameter.name), format::value(&cluster.parameters[&parameter.name]));
+        form.fill(format!("parameters.{}", parameter.name), format::value(present(&cluster, &parameter)));
     }
     draw(&app, &visit, cluster, form).await
 }
@@ -66,13 +67,18 @@ pub(super) fn amendable(kind: &api::NetworkType) -> Vec<api::Parameter> {
     kind.parameters.iter().filter(|parameter| parameter.amendable).cloned().collect()
 }
 
+/// A parameter's present value; its default in a cluster of before there was such a parameter.
+fn present<'a>(cluster: &'a api::Cluster, parameter: &'a api::Parameter) -> &'a Value {
+    cluster.parameters.get(&parameter.name).unwrap_or(&parameter.default)
+}
+
 /// What differs from the present values. Where nothing does, all of them, which goes on with an earlier try.
 fn read(form: &Form, cluster: &api::Cluster, kind: &api::NetworkType) -> Result<api::ClusterAmend, Error> {
     let mut reader = form.reader();
     let given = parameters(&mut reader, &amendable(kind));
     let renew_certificates = form.ticked(RENEW);
-    let changed: serde_json::Map<_, _> =
-        given.clone().into_iter().filter(|(name, value)| cluster.parameters.get(name) != Some(value)).collect();
+    let is_present = |name: &str, value: &Value| kind.parameters.iter().any(|p| p.name == name && present(cluster, p) == value);
+    let changed: Map<_, _> = given.clone().into_iter().filter(|(name, value)| !is_present(name, value)).collect();
     let parameters = if changed.is_empty() && !renew_certificates { given } else { changed };
     reader.finish(api::ClusterAmend { parameters, renew_certificates })
 }
@@ -101,19 +107,23 @@ mod tests {
         let mut kind = crate::samples::network_type();
         kind.parameters[0].amendable = true;
         let cluster = crate::samples::cluster("amber", HealthState::Healthy);
-        let amend = |value: &str, renew: bool| {
+        let amend = |kind: &api::NetworkType, value: &str, renew: bool| {
             let mut form = Form::default();
             form.fill("parameters.validators", value);
             form.fill("parameters.empty_blocks", "false");
             if renew {
                 form.fill(RENEW, "yes");
             }
-            read(&form, &cluster, &kind).map(|amend| (serde_json::Value::from(amend.parameters), amend.renew_certificates))
+            read(&form, &cluster, kind).map(|amend| (serde_json::Value::from(amend.parameters), amend.renew_certificates))
         };
-        assert_eq!(amend("7", false).unwrap(), (serde_json::json!({"validators": 7}), false));
-        assert_eq!(amend("4", true).unwrap(), (serde_json::json!({}), true));
-        assert_eq!(amend("4", false).unwrap(), (serde_json::json!({"validators": 4}), false));
-        assert!(amend("some", false).is_err());
+        assert_eq!(amend(&kind, "7", false).unwrap(), (serde_json::json!({"validators": 7}), false));
+        assert_eq!(amend(&kind, "4", true).unwrap(), (serde_json::json!({}), true));
+        assert_eq!(amend(&kind, "4", false).unwrap(), (serde_json::json!({"validators": 4}), false));
+        // The sample was made before there was a choice of empty blocks.
+        kind.parameters[1].amendable = true;
+        kind.parameters[1].default = false.into();
+        assert_eq!(amend(&kind, "7", false).unwrap(), (serde_json::json!({"validators": 7}), false));
+        assert!(amend(&kind, "some", false).is_err());
     }
 
     #[test]

@@ -39,9 +39,9 @@ impl Access {
         Identity::read(&organisation.msp, &organisation.admin, &key).map_err(|e| stored(&e))
     }
 
-    /// The organisation of an orderer or a peer.
+    /// The organisation of a node that has one.
     pub(super) fn organisation(&self, node: &NodeName) -> Option<&Organisation> {
-        self.facts.organisations.iter().chain([&self.facts.ordering]).find(|organisation| organisation.nodes.contains(node))
+        self.facts.duty(node).1
     }
 
     /// How a node is recognised.

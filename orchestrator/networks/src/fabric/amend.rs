@@ -4,6 +4,7 @@
 //! by updates of their configuration, which the boot's actions send; first blocks never change.
 
 use super::{
+    ca::{self, Server},
     certificates::Office,
     consensus::Consensus,
     facts::{self, Facts},
@@ -12,7 +13,7 @@ use super::{
     render::{self, COMMIT, DEPLOY, JOIN, MEMBERS},
 };
 use crate::{Amendment, Order, ParameterErrors, Seed};
-use chainpool_agent::{Boot, ClusterSpec, NodeSpec, SpecHash};
+use chainpool_agent::{Boot, ClusterSpec, NodeName, NodeSpec, SpecHash};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is left to those who want something else.
@@ -55,7 +56,7 @@ pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, parameters: &Paramet
 
 /// Whether the parameters that may change at all can change so, by name.
 fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), ParameterErrors> {
-    let Parameters { version, consensus, organisations, peers, orderers, channels, certificate_days, .. } = old;
+    let Parameters { version, consensus, organisations, peers, orderers, channels, certificate_days, certificate_authorities, .. } = old;
     let kept = |is_kept: bool| (!is_kept).then(|| format!("cannot change while the network runs; {ANOTHER}"));
     let grows = |old: u16, new: u16| {
         (new < old).then(|| format!("cannot go from {old} to {new} while the network runs, only up; for fewer {ANOTHER}"))
@@ -71,6 +72,7 @@ fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), Paramete
         ("channels", channels_kept(channels, &new.channels)),
         ("chaincodes", chaincodes_kept(old, new)),
         ("certificate_days", renewed),
+        ("certificate_authorities", (*certificate_authorities && !new.certificate_authorities).then(|| unlost("Fabric CAs"))),
     ];
     let mut errors: BTreeMap<String, String> = found.into_iter().filter_map(|(name, why)| Some((name.to_owned(), why?))).collect();
     if renew && errors.is_empty() && *new != (Parameters { certificate_days: new.certificate_days, ..old.clone() }) {
@@ -78,6 +80,10 @@ fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), Paramete
         errors.insert("renew_certificates".to_owned(), why.to_owned());
     }
     if errors.is_empty() { Ok(()) } else { Err(ParameterErrors(errors)) }
+}
+
+fn unlost(what: &str) -> String {
+    format!("cannot lose its {what} while the network runs; without them {ANOTHER}")
 }
 
 fn channels_kept(old: &[String], new: &[String]) -> Option<String> {
@@ -93,7 +99,7 @@ fn chaincodes_kept(old: &Parameters, new: &Parameters) -> Option<String> {
     (!gone.is_empty()).then(|| format!("cannot lose {}: a channel keeps a chaincode's definition for ever; {ANOTHER}", gone.join(", ")))
 }
 
-/// The nodes of orderers and peers: as they are, with new certificates, or new.
+/// The nodes of orderers, peers and Fabric CAs: as they are, with new certificates, or new.
 fn member_nodes(spec: &ClusterSpec, organisations: &Organisations, parameters: &Parameters, change: &Amendment) -> Vec<NodeSpec> {
     let Amendment { order, renew_certificates: renew } = change;
     let members = organisations.all().flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
@@ -103,7 +109,12 @@ fn member_nodes(spec: &ClusterSpec, organisations: &Organisations, parameters: &
         Some(node) if *renew => render::recertified(&render::published(node, order), member),
         Some(node) => render::published(node, order),
     };
-    members.map(node).collect()
+    let server = |(keyed, server): (_, &Server)| match spec.node(&server.name) {
+        None => ca::node(parameters, order, keyed, server),
+        Some(node) if *renew => ca::recertified(&render::published(node, order), parameters, server),
+        Some(node) => render::published(node, order),
+    };
+    members.map(node).chain(organisations.servers().map(server)).collect()
 }
 
 /// The nodes of the chaincodes and what is known of them. Another version or image is the same package: it tells where the chaincode
@@ -133,7 +144,8 @@ fn growth(new: &ClusterSpec, has_chaincodes: bool) -> Vec<Boot> {
     std::iter::once(start).chain(actions.map(|action| Boot::Init(action.to_owned()))).collect()
 }
 
-/// The same for new certificates: one node of before after the other, orderers before peers. Each comes back and is seen to take part in
+/// The same for new certificates: one node of before after the other, orderers before peers. Fabric CAs go first, because nothing waits
+/// for them. Each comes back and is seen to take part in
 /// what is committed before the next one goes. By BFT the last orderer goes first: the first one leads until it goes, and then the next
 /// one, and to give up a leader takes ten seconds.
 fn rotation(before: &ClusterSpec, organisations: &Organisations, consensus: Consensus) -> Vec<Boot> {
@@ -142,11 +154,12 @@ fn rotation(before: &ClusterSpec, organisations: &Organisations, consensus: Cons
         orderers.reverse();
     }
     let members = orderers.into_iter().chain(organisations.peers.iter().flat_map(|keyed| &keyed.members));
-    let phases = members.filter(|member| before.node(&member.name).is_some()).flat_map(|member| {
-        let node = || vec![member.name.clone()];
-        [Boot::Start(node()), Boot::Ready(node()), Boot::Init(COMMIT.to_owned())]
-    });
-    phases.collect()
+    let is_there = |name: &&NodeName| before.node(name).is_some();
+    let again = |name: &NodeName| [Boot::Start(vec![name.clone()]), Boot::Ready(vec![name.clone()])];
+    let servers = organisations.servers().map(|(_, server)| &server.name).filter(is_there).flat_map(again);
+    let members = members.map(|member| &member.name).filter(is_there);
+    let members = members.flat_map(|name| again(name).into_iter().chain([Boot::Init(COMMIT.to_owned())]));
+    servers.chain(members).collect()
 }
 
 #[cfg(test)]

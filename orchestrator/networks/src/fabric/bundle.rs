@@ -1,6 +1,7 @@
 //! What a user needs to connect. Pure.
 
 use super::{
+    ca,
     facts::{Facts, Organisation},
     msp,
     render::GRPC,
@@ -26,6 +27,9 @@ const GATEWAY: [(&str, &str); 6] = [
     ("gateway/java/pom.xml", include_str!("gateway/pom.xml")),
 ];
 
+/// Registers and enrols somebody at a Fabric CA.
+const ENROL: &str = include_str!("gateway/enrol.sh");
+
 /// The nodes, the files by which programs reach them, and the two commands, to be run in the bundle's folder.
 pub(super) fn bundle(spec: &ClusterSpec, reach: &Reach) -> BundleParts {
     let facts = Facts::read(spec).expect("render has written these facts");
@@ -41,6 +45,12 @@ pub(super) fn bundle(spec: &ClusterSpec, reach: &Reach) -> BundleParts {
         files.insert(format!("{name}/connection.json"), written(&profile));
         files.insert(format!("{name}/env"), env(&facts, organisation, &addresses));
     }
+    for (organisation, server) in servers(&facts) {
+        files.insert(format!("{}/ca-env", organisation.name), ca_env(spec, organisation, server, &addresses));
+    }
+    if servers(&facts).next().is_some() {
+        files.insert("enrol.sh".to_owned(), ENROL.to_owned());
+    }
     for organisation in facts.organisations.iter().chain([&facts.ordering]) {
         files.extend(identity(spec, organisation, "admin", &organisation.admin, &organisation.admin_key()));
         files.extend(identity(spec, organisation, "user", &organisation.user, &organisation.user_key()));
@@ -51,11 +61,16 @@ pub(super) fn bundle(spec: &ClusterSpec, reach: &Reach) -> BundleParts {
     BundleParts { nodes, write, read, files }
 }
 
-/// The published address of each node's gRPC port.
+/// The published address of each node's port for users: a Fabric CA's, or for gRPC.
 type Addresses<'a> = BTreeMap<&'a str, &'a str>;
 
 fn address(node: &BundleNode) -> Option<&str> {
-    node.endpoints.iter().find(|endpoint| endpoint.name == GRPC).map(|endpoint| endpoint.address.as_str())
+    node.endpoints.iter().find(|endpoint| [GRPC, ca::HTTPS].contains(&endpoint.name.as_str())).map(|endpoint| endpoint.address.as_str())
+}
+
+/// The Fabric CAs, each with its organisation.
+fn servers(facts: &Facts) -> impl Iterator<Item = (&Organisation, &NodeName)> {
+    facts.organisations.iter().filter_map(|organisation| Some((organisation, organisation.ca_node.as_ref()?)))
 }
 
 fn of<'a>(addresses: &Addresses<'a>, node: &NodeName) -> &'a str {
@@ -63,8 +78,7 @@ fn of<'a>(addresses: &Addresses<'a>, node: &NodeName) -> &'a str {
 }
 
 fn nodes(facts: &Facts, spec: &ClusterSpec, reach: &Reach) -> Vec<BundleNode> {
-    let organisations = || facts.organisations.iter().chain([&facts.ordering]);
-    let msp = |name: &NodeName| organisations().find(|organisation| organisation.nodes.contains(name)).map(|found| found.msp.clone());
+    let msp = |name: &NodeName| facts.duty(name).1.map(|organisation| organisation.msp.clone());
     let package = |name: &NodeName| facts.chaincodes.iter().find(|c| &c.node == name).map(|c| c.package_id.clone());
     spec.nodes
         .iter()
@@ -116,8 +130,19 @@ fn profile(facts: &Facts, client: &Organisation, addresses: &Addresses) -> Value
         "orderers": facts.ordering.nodes,
         "peers": peers.keys().map(|name| (name.clone(), role.clone())).collect::<Map<_, _>>(),
     });
-    let organisation = |o: &Organisation| (o.name.clone(), json!({"mspid": o.msp, "peers": o.nodes}));
-    json!({
+    let organisation = |o: &Organisation| {
+        let mut entry = json!({"mspid": o.msp, "peers": o.nodes});
+        if let Some(server) = &o.ca_node {
+            entry["certificateAuthorities"] = json!([server]);
+        }
+        (o.name.clone(), entry)
+    };
+    let authority = |(o, server): (&Organisation, &NodeName)| {
+        let url = format!("https://{}", of(addresses, server));
+        (server.to_string(), json!({"url": url, "caName": server, "tlsCACerts": {"pem": [o.tls_ca]}, "httpOptions": {"verify": true}}))
+    };
+    let authorities: Map<_, _> = servers(facts).map(authority).collect();
+    let mut profile = json!({
         "name": format!("{}-{}", first_channel(facts), client.name),
         "version": "1.0.0",
         "client": {"organization": client.name, "connection": {"timeout": {"peer": {"endorser": "300"}, "orderer": "300"}}},
@@ -125,7 +150,11 @@ fn profile(facts: &Facts, client: &Organisation, addresses: &Addresses) -> Value
         "orderers": member(&facts.ordering).into_iter().collect::<Map<_, _>>(),
         "peers": peers,
         "channels": facts.channels.iter().map(|c| (c.name.clone(), channel.clone())).collect::<Map<_, _>>(),
-    })
+    });
+    if !authorities.is_empty() {
+        profile["certificateAuthorities"] = authorities.into();
+    }
+    profile
 }
 
 /// The environment of the `peer` program as an organisation's administrator; read by `.` in the bundle's folder. The last two are
@@ -142,6 +171,20 @@ fn env(facts: &Facts, organisation: &Organisation, addresses: &Addresses) -> Str
         ("CORE_PEER_MSPCONFIGPATH", format!("$PWD/{name}/admin/msp")),
         ("ORDERER_ADDRESS", first(&facts.ordering.nodes)),
         ("ORDERER_CA", format!("$PWD/{}/tlsca.pem", facts.ordering.name)),
+    ]
+    .map(|(variable, value)| format!("export {variable}=\"{value}\"\n"))
+    .concat()
+}
+
+/// Where an organisation's Fabric CA is, and who registers others there; read by `.`, and as secret as a key.
+fn ca_env(spec: &ClusterSpec, organisation: &Organisation, server: &NodeName, addresses: &Addresses) -> String {
+    let password = spec.keys.get(&organisation.registrar_key()).map(|password| String::from_utf8_lossy(password.expose()).into_owned());
+    [
+        ("CA_NAME", server.to_string()),
+        ("CA_ADDRESS", of(addresses, server).to_owned()),
+        ("CA_URL", format!("https://{}", of(addresses, server))),
+        ("CA_REGISTRAR", ca::REGISTRAR.to_owned()),
+        ("CA_SECRET", password.unwrap_or_default()),
     ]
     .map(|(variable, value)| format!("export {variable}=\"{value}\"\n"))
     .concat()
@@ -201,13 +244,35 @@ through the last; another chaincode wants its own function: `ORG submit|evaluate
     npm install --prefix gateway/node && node gateway/node/transact.mjs
     (cd gateway/go && go mod tidy && go run .)
     (cd gateway/java && mvn -q compile exec:java)
-",
+{identities}",
         version = facts.parameters.version.as_str(),
         channels = listed(facts.channels.iter().map(|c| &c.name).collect()),
         organisations = listed(facts.organisations.iter().map(|o| &o.name).collect()),
         chaincodes = if chaincodes.is_empty() { "none" } else { &chaincodes },
+        identities = if servers(facts).next().is_some() { IDENTITIES } else { "" },
     )
 }
+
+/// What the page says where there are Fabric CAs.
+const IDENTITIES: &str = r"
+## Further identities
+
+Every organisation has a Fabric CA. `ORG/ca-env` has its address and its registrar's password, which is as secret as a key. With `curl` and
+`openssl` alone; the type is `client` where none is named, else `peer`, `admin` or `orderer`:
+
+    bash enrol.sh org1 alice client
+    IDENTITY=alice node gateway/node/transact.mjs org1 submit put name alice
+
+With Fabric's own client, for the `peer` program (`CORE_PEER_MSPCONFIGPATH=$PWD/org1/bob/msp`):
+
+    . org1/ca-env; export FABRIC_CA_CLIENT_HOME=$PWD/org1/registrar FABRIC_CA_CLIENT_TLS_CERTFILES=$PWD/org1/tlsca.pem
+    fabric-ca-client enroll -u https://$CA_REGISTRAR:$CA_SECRET@$CA_ADDRESS
+    fabric-ca-client register -u https://$CA_ADDRESS --id.name bob --id.secret SECRET --id.type client
+    fabric-ca-client enroll -u https://bob:SECRET@$CA_ADDRESS -M $PWD/org1/bob/msp
+    cp -r org1/user/msp/cacerts org1/user/msp/config.yaml org1/bob/msp/
+
+What it issues are identities. TLS certificates of nodes are not among them: those the network's own TLS authorities issue.
+";
 
 fn written(value: &Value) -> String {
     format!("{value:#}\n")

@@ -98,3 +98,37 @@ fn the_environment_is_one_that_a_shell_reads() {
         .output();
     assert_eq!(String::from_utf8_lossy(&shell.unwrap().stdout), "192.0.2.7:20003 Org1MSP 192.0.2.7:20000\n");
 }
+
+fn with_ca() -> Parameters {
+    Parameters { certificate_authorities: true, ..with_chaincode() }
+}
+
+#[test]
+fn fabric_cas_are_in_the_profiles_and_their_registrars_beside_them() {
+    let parts = bundled(&with_ca(), "fd00::5");
+    let profile: Value = serde_json::from_str(&parts.files["org2/connection.json"]).expect("json");
+    assert_eq!(profile["organizations"]["org2"]["certificateAuthorities"], json!(["ca-org2"]));
+    let known = &profile["certificateAuthorities"];
+    assert_eq!(known.as_object().expect("an object").len(), 2);
+    assert_eq!((&known["ca-org1"]["url"], &known["ca-org1"]["caName"]), (&json!("https://[fd00::5]:20007"), &json!("ca-org1")));
+    assert_eq!(known["ca-org1"]["tlsCACerts"]["pem"], json!([parts.files["org1/tlsca.pem"]]));
+    assert!(parts.files["org2/connection.yaml"].contains("\"https://[fd00::5]:20008\""));
+    let servers: Vec<_> = parts.nodes.iter().filter(|node| node.name.starts_with("ca-")).collect();
+    assert!(servers.iter().all(|node| node.endpoints[0].name == "https" && node.identities["msp_id"].starts_with("Org")), "{servers:?}");
+    assert!(parts.files["README.md"].contains("bash enrol.sh org1 alice client"));
+
+    // As a shell reads it; and nobody who only has the profile learns the password.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("ca-env"), &parts.files["org1/ca-env"]).unwrap();
+    let shell =
+        Command::new("sh").args(["-c", ". ./ca-env && echo $CA_URL $CA_REGISTRAR && echo $CA_SECRET"]).current_dir(&folder).output();
+    let said = String::from_utf8(shell.unwrap().stdout).unwrap();
+    let (address, secret) = said.trim().split_once('\n').expect("two lines");
+    assert_eq!((address, secret.len()), ("https://[fd00::5]:20007 admin", 32));
+    let tells = parts.files.iter().filter(|(_, text)| text.contains(secret)).map(|(path, _)| path.as_str());
+    assert_eq!(tells.collect::<Vec<_>>(), ["org1/ca-env"]);
+
+    let without = bundled(&with_chaincode(), "fd00::5");
+    assert!(without.files.keys().all(|path| path != "enrol.sh" && !path.ends_with("ca-env")));
+    assert!(!without.files["README.md"].contains("enrol.sh") && !without.files["org1/connection.json"].contains("certificateAuthorities"));
+}

@@ -72,6 +72,11 @@ impl<'a> Office<'a> {
         Holder { key: Key::derive(self.seed, &label), label, name }
     }
 
+    /// A password of this generation. The label tells it from all others.
+    pub(super) fn password(&self, label: &str) -> Secret<Vec<u8>> {
+        Secret::new(hex::encode(&bytes(self.seed, &format!("password {label}"))[..16]).into_bytes())
+    }
+
     /// An authority that signs itself. The label tells its key and serial from all others.
     pub(super) fn authority(&self, label: &str, organisation: &str, name: &str) -> Authority {
         let key = Key::derive(self.seed, label);

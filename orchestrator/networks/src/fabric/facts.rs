@@ -1,6 +1,6 @@
 //! What of a spec is public and needed later by boot, probe, proof and bundle; and what its secret keys are called.
 
-use super::parameters::Parameters;
+use super::{ca, parameters::Parameters};
 use chainpool_agent::{ClusterSpec, NodeName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -69,6 +69,30 @@ pub(super) struct Organisation {
     pub(super) user: String,
     /// Its orderers or peers.
     pub(super) nodes: Vec<NodeName>,
+    /// Its Fabric CA, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ca_node: Option<NodeName>,
+}
+
+/// What a node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Duty {
+    Orderer,
+    Peer,
+    Ca,
+    Chaincode,
+}
+
+impl Duty {
+    /// As evidence calls it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Orderer => "orderer",
+            Self::Peer => "peer",
+            Self::Ca => ca::ROLE,
+            Self::Chaincode => "chaincode",
+        }
+    }
 }
 
 /// The name, in [`ClusterSpec::keys`], of the key of [`Facts::control`].
@@ -94,9 +118,29 @@ impl Organisation {
     pub(super) fn tls_ca_key(&self) -> String {
         format!("{}/tlsca", self.name)
     }
+
+    /// The name, there, of the password of its Fabric CA's registrar.
+    pub(super) fn registrar_key(&self) -> String {
+        format!("{}/registrar", self.name)
+    }
+
+    /// Whether a node is its own and known by its TLS authority.
+    pub(super) fn owns(&self, node: &NodeName) -> bool {
+        self.nodes.contains(node) || self.ca_node.as_ref() == Some(node)
+    }
 }
 
 impl Facts {
+    /// What a node does, and whose it is. A chaincode is everybody's.
+    pub(super) fn duty(&self, node: &NodeName) -> (Duty, Option<&Organisation>) {
+        match self.organisations.iter().chain([&self.ordering]).find(|organisation| organisation.owns(node)) {
+            None => (Duty::Chaincode, None),
+            Some(organisation) if organisation.ca_node.as_ref() == Some(node) => (Duty::Ca, Some(organisation)),
+            Some(organisation) if organisation.name == self.ordering.name => (Duty::Orderer, Some(organisation)),
+            Some(organisation) => (Duty::Peer, Some(organisation)),
+        }
+    }
+
     /// As they are stored.
     pub(super) fn write(&self) -> Value {
         serde_json::to_value(self).expect("facts have only string keys")

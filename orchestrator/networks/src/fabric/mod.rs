@@ -4,6 +4,7 @@ mod access;
 mod amend;
 mod bft;
 mod bundle;
+mod ca;
 mod certificates;
 mod chaincode;
 mod commit;

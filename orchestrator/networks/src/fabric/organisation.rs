@@ -1,6 +1,7 @@
 //! The organisations of a network with all their keys and certificates.
 
 use super::{
+    ca::{self, Server},
     certificates::{Authority, Holder, Issued, Office},
     facts::{CONTROL_CA_KEY, CONTROL_KEY, Facts, Organisation},
     keys::Key,
@@ -56,6 +57,8 @@ pub(super) struct Keyed {
     pub(super) admin: Issued,
     pub(super) user: Issued,
     pub(super) members: Vec<Member>,
+    /// Its Fabric CA, where it has one.
+    pub(super) server: Option<Server>,
 }
 
 /// All that signs in one generation.
@@ -76,6 +79,11 @@ pub(super) fn orderers(parameters: &Parameters) -> Vec<NodeName> {
 /// `peer0-org1`, `peer1-org1` … of the organisation of this number, from 1.
 pub(super) fn peers(parameters: &Parameters, organisation: u16) -> Vec<NodeName> {
     (0..parameters.peers).map(|n| name(&format!("peer{n}-org{organisation}"))).collect()
+}
+
+/// `org1` … by its number, from 1.
+pub(super) fn organisation_name(number: u16) -> String {
+    format!("org{number}")
 }
 
 fn name(text: &str) -> NodeName {
@@ -110,11 +118,14 @@ impl Organisations {
     /// With the organisations and nodes of these parameters that are not there yet.
     pub(super) fn grown(mut self, office: &Office, parameters: &Parameters, chain_id: &str, reach: &Reach) -> Self {
         for n in (1..=parameters.organisations).skip(self.peers.len()) {
-            self.peers.push(Keyed::found(office, Role::Peer, &format!("org{n}"), &format!("Org{n}MSP"), chain_id));
+            self.peers.push(Keyed::found(office, Role::Peer, &organisation_name(n), &format!("Org{n}MSP"), chain_id));
         }
         self.ordering.admit(office, orderers(parameters), reach);
         for (keyed, n) in self.peers.iter_mut().zip(1..) {
             keyed.admit(office, peers(parameters, n), reach);
+            if parameters.certificate_authorities && keyed.server.is_none() {
+                keyed.server = Some(keyed.serve(office, reach));
+            }
         }
         self
     }
@@ -137,7 +148,12 @@ impl Organisations {
         std::iter::once(&self.ordering).chain(&self.peers)
     }
 
-    /// The keys that no node holds.
+    /// The Fabric CAs, each with its organisation.
+    pub(super) fn servers(&self) -> impl Iterator<Item = (&Keyed, &Server)> {
+        self.peers.iter().filter_map(|keyed| Some((keyed, keyed.server.as_ref()?)))
+    }
+
+    /// The keys that no node holds, and the passwords that users need.
     pub(super) fn keys(&self) -> BTreeMap<String, Secret<Vec<u8>>> {
         let control = [(CONTROL_KEY.to_owned(), self.control.key.pem()), (CONTROL_CA_KEY.to_owned(), self.control_ca.key())];
         let of = |keyed: &Keyed| {
@@ -149,7 +165,8 @@ impl Organisations {
                 (facts.tls_ca_key(), keyed.tls_ca.key()),
             ]
         };
-        control.into_iter().chain(self.all().flat_map(of)).collect()
+        let registrar = |keyed: &Keyed| Some((keyed.facts().registrar_key(), keyed.server.as_ref()?.password.clone()));
+        control.into_iter().chain(self.all().flat_map(of)).chain(self.all().filter_map(registrar)).collect()
     }
 }
 
@@ -173,6 +190,7 @@ impl Keyed {
             admin: office.enrol(&ca, office.newcomer(label("admin"), admin_name(&domain)), "admin"),
             user: office.enrol(&ca, office.newcomer(label("user"), user_name(&domain)), "client"),
             members: vec![],
+            server: None,
             name: name.to_owned(),
             msp: msp.to_owned(),
             domain,
@@ -182,7 +200,11 @@ impl Keyed {
 
     fn load(spec: &ClusterSpec, facts: &Organisation, role: Role) -> Option<Self> {
         let key = |name: String| Key::read(spec.keys.get(&name)?);
-        let Organisation { name, msp, domain, ca, tls_ca, admin, user, nodes } = facts;
+        let Organisation { name, msp, domain, ca, tls_ca, admin, user, nodes, ca_node } = facts;
+        let server = match ca_node {
+            Some(node) => Some(ca::load(spec.node(node)?, spec.keys.get(&facts.registrar_key())?.clone())?),
+            None => None,
+        };
         Some(Self {
             role,
             ca: Authority::load(domain, &ca_name(domain), ca, key(facts.ca_key())?),
@@ -190,6 +212,7 @@ impl Keyed {
             admin: Issued { certificate: admin.clone(), key: key(facts.admin_key())? },
             user: Issued { certificate: user.clone(), key: key(facts.user_key())? },
             members: nodes.iter().map(|node| render::member(spec.node(node)?)).collect::<Option<_>>()?,
+            server,
             name: name.clone(),
             msp: msp.clone(),
             domain: domain.clone(),
@@ -213,6 +236,10 @@ impl Keyed {
             let (enrolment, tls) = (holder("enrolment", enrolment.key), holder("tls", tls.key));
             self.members.push(self.certify(office, name, enrolment, tls, reach));
         }
+        if let Some(Server { name, tls, password }) = self.server.take() {
+            let holder = Holder { label: self.label(&name, "tls"), name: self.full_name(&name), key: tls.key };
+            self.server = Some(Server { tls: self.serving(office, &name, holder, reach), name, password });
+        }
         let holder = |what: &str, name, key| Holder { label: format!("{}/{what}", self.name), name, key };
         let admin = holder("admin", admin_name(&self.domain), self.admin.key);
         let user = holder("user", user_name(&self.domain), self.user.key);
@@ -220,8 +247,21 @@ impl Keyed {
     }
 
     fn certify(&self, office: &Office, node: NodeName, enrolment: Holder, tls: Holder, reach: &Reach) -> Member {
+        let enrolment = office.enrol(&self.ca, enrolment, self.role.as_str());
+        Member { enrolment, tls: self.serving(office, &node, tls, reach), name: node }
+    }
+
+    /// A node's TLS certificate, for all names and addresses of its.
+    fn serving(&self, office: &Office, node: &NodeName, holder: Holder, reach: &Reach) -> Issued {
         let names: BTreeSet<&str> = reach.addresses().into_iter().chain(LOCAL).chain([node.as_str()]).collect();
-        Member { enrolment: office.enrol(&self.ca, enrolment, self.role.as_str()), tls: office.tls(&self.tls_ca, tls, &names), name: node }
+        office.tls(&self.tls_ca, holder, &names)
+    }
+
+    /// A new Fabric CA of its.
+    fn serve(&self, office: &Office, reach: &Reach) -> Server {
+        let name = ca::name(&self.name);
+        let holder = office.newcomer(self.label(&name, "tls"), self.full_name(&name));
+        Server { tls: self.serving(office, &name, holder, reach), password: office.password(&self.facts().registrar_key()), name }
     }
 
     fn label(&self, node: &NodeName, what: &str) -> String {
@@ -234,7 +274,7 @@ impl Keyed {
 
     /// What may be known of it.
     pub(super) fn facts(&self) -> Organisation {
-        let Self { role: _, name, msp, domain, ca, tls_ca, admin, user, members } = self;
+        let Self { role: _, name, msp, domain, ca, tls_ca, admin, user, members, server } = self;
         Organisation {
             name: name.clone(),
             msp: msp.clone(),
@@ -244,6 +284,7 @@ impl Keyed {
             admin: admin.certificate.clone(),
             user: user.certificate.clone(),
             nodes: members.iter().map(|member| member.name.clone()).collect(),
+            ca_node: server.as_ref().map(|server| server.name.clone()),
         }
     }
 }

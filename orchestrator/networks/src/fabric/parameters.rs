@@ -3,7 +3,7 @@
 use super::{consensus::Consensus, version::Version};
 use crate::{
     ParameterErrors,
-    parameters::{self, amendable, list, number, one_of, text},
+    parameters::{self, amendable, boolean, list, number, word},
 };
 use chainpool_agent::NodeName;
 use chainpool_api::{Parameter, Preset};
@@ -47,6 +47,9 @@ pub(super) struct Parameters {
     pub(super) batch_messages: u32,
     /// Days for which certificates are valid.
     pub(super) certificate_days: u32,
+    /// Whether each organisation with peers has a Fabric CA.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) certificate_authorities: bool,
 }
 
 /// Two organisations, because one alone needs no ledger. A transaction waits a fifth of a second for company: Fabric's
@@ -64,6 +67,7 @@ impl Default for Parameters {
             batch_timeout_ms: 200,
             batch_messages: 500,
             certificate_days: 365,
+            certificate_authorities: false,
         }
     }
 }
@@ -125,15 +129,6 @@ impl Chaincode {
     }
 }
 
-/// The words of the parameters that are words.
-fn versions() -> [&'static str; 2] {
-    Version::ALL.map(Version::as_str)
-}
-
-fn ways_to_agree() -> [&'static str; 2] {
-    Consensus::ALL.map(Consensus::as_str)
-}
-
 /// The parameters as people see them; also the bounds that [`settle`] checks.
 pub(super) fn parameters() -> Vec<Parameter> {
     let Parameters {
@@ -147,12 +142,16 @@ pub(super) fn parameters() -> Vec<Parameter> {
         batch_timeout_ms,
         batch_messages,
         certificate_days,
+        certificate_authorities,
     } = Parameters::default();
-    let version_about = format!("The version line of orderers and peers: {}.", versions().join(" or "));
-    let consensus_about = format!("How orderers agree: {}; bft needs version 3.1 and 4 to 7 orderers.", ways_to_agree().join(" or "));
     vec![
-        text("version", &version_about, version.as_str()),
-        text("consensus", &consensus_about, consensus.as_str()),
+        word("version", "The version line of orderers and peers.", version.as_str(), &Version::ALL.map(Version::as_str)),
+        word(
+            "consensus",
+            "How orderers agree; bft needs version 3.1 and 4 to 7 orderers.",
+            consensus.as_str(),
+            &Consensus::ALL.map(Consensus::as_str),
+        ),
         amendable(number("organisations", "How many organisations have peers.", organisations.into(), 1, 8)),
         amendable(number("peers", "How many peers each organisation has.", peers.into(), 1, 4)),
         amendable(number(
@@ -167,6 +166,11 @@ pub(super) fn parameters() -> Vec<Parameter> {
         number("batch_timeout_ms", "Milliseconds after which a block is cut that is not full.", batch_timeout_ms, 10, 60_000),
         number("batch_messages", "Transactions after which a block is cut.", batch_messages, 1, 10_000),
         amendable(number("certificate_days", "Days for which the certificates of nodes and users are valid.", certificate_days, 30, 3650)),
+        amendable(boolean(
+            "certificate_authorities",
+            "Whether each organisation with peers has a Fabric CA, which enrols further identities.",
+            certificate_authorities,
+        )),
     ]
 }
 
@@ -196,8 +200,6 @@ pub(super) fn settle(preset: &str, given: &Map<String, Value>) -> Result<Value, 
 fn rule(name: &str, value: &Value) -> Result<(), String> {
     let texts = || value.as_array().into_iter().flatten().filter_map(Value::as_str);
     match name {
-        "version" => one_of(value, &versions()),
-        "consensus" => one_of(value, &ways_to_agree()),
         "channels" => {
             texts().try_for_each(channel_rule)?;
             each_once(texts(), "a channel's id")
@@ -271,7 +273,8 @@ mod tests {
     fn the_first_preset_is_the_default() {
         let meant = crate::NetworkType::preset(&crate::fabric::Fabric, "default");
         assert_eq!(meant, "standard");
-        assert_eq!(settle(&meant, &Map::new()).expect("valid"), json!(Parameters::default()));
+        let settled = settle(&meant, &Map::new()).expect("valid");
+        assert_eq!(Parameters::read(&settled).expect("readable"), Parameters::default());
     }
 
     #[test]
@@ -294,7 +297,7 @@ mod tests {
             (json!({"orderers": 8}), "must be a whole number from 1 to 7, not 8"),
             (json!({"orderers": 7}), "must be 1, 3 or 5, not 7: more orderers make Raft slower; only BFT is offered with them"),
             (json!({"version": "2.4"}), "must be 2.5 or 3.1, not \"2.4\""),
-            (json!({"version": true}), "must be a text, not true"),
+            (json!({"version": true}), "must be 2.5 or 3.1, not true"),
             (json!({"consensus": "kafka"}), "must be raft or bft, not \"kafka\""),
             (
                 json!({"orderers": 4}),
@@ -321,6 +324,7 @@ mod tests {
             (json!({"chaincodes": ["a:1=x", "a:2=x"]}), "\"a\" stands there twice: a chaincode's name is its own"),
             (json!({"batch_timeout_ms": 9}), "must be a whole number from 10 to 60000, not 9"),
             (json!({"batch_messages": 10_001}), "must be a whole number from 1 to 10000, not 10001"),
+            (json!({"certificate_authorities": "org1"}), "must be true or false, not \"org1\""),
             (json!({"certificate_days": 29}), "must be a whole number from 30 to 3650, not 29"),
         ];
         for (value, why) in cases {
@@ -376,6 +380,16 @@ mod tests {
         assert_eq!(settled["version"], "3.1");
         let errors = settle("bft", &given(&json!({"version": 3}))).expect_err("must be refused");
         assert_eq!(errors.0["version"], "must be 2.5 or 3.1, not \"3\"");
+    }
+
+    #[test]
+    fn what_is_optional_is_told_only_where_there_is_some() {
+        let stored = json!(Parameters::default());
+        assert!(stored.get("certificate_authorities").is_none(), "a spec of before would change");
+        let settled = settle("tiny", &given(&json!({"certificate_authorities": true}))).expect("valid");
+        assert!(Parameters::read(&settled).expect("readable").certificate_authorities);
+        let settled = settle("tiny", &Map::new()).expect("valid");
+        assert_eq!(settled["certificate_authorities"], false);
     }
 
     #[test]

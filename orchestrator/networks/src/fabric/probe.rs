@@ -5,10 +5,11 @@
 
 use super::{
     access::Access,
-    connect::CallError,
+    ca,
+    connect::{CallError, Http},
     consensus::Consensus,
     endorser::Peer,
-    facts::Chaincode,
+    facts::{Chaincode, Duty},
     lifecycle::Definition,
     metrics::{Metrics, Part, leader},
     patience::Pause,
@@ -19,8 +20,9 @@ use super::{
 };
 use crate::{Nodes, NodesError, process::word};
 use chainpool_agent::{ByteStream, NodeName, NodeState, Observation};
-use chainpool_api::{ChannelEvidence, Evidence, NodeEvidence};
+use chainpool_api::{ChannelEvidence, Evidence, NodeEvidence, Timestamp};
 use futures::future::join_all;
+use http::StatusCode;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -41,6 +43,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 enum Answer {
     Orderer(Metrics, BTreeMap<String, Part>),
     Peer(Peer, BTreeMap<String, BlockchainInfo>),
+    /// A Fabric CA, with the end of the certificate that it showed.
+    Ca(Option<Timestamp>),
     Chaincode,
 }
 
@@ -97,22 +101,15 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
 
 /// What a node is by the facts, before anything is asked.
 fn of_role(access: &Access, name: &NodeName) -> NodeEvidence {
-    let role = match access.organisation(name) {
-        None => "chaincode",
-        Some(organisation) if organisation.name == access.facts.ordering.name => "orderer",
-        Some(_) => "peer",
-    };
-    NodeEvidence {
-        role: Some(role.to_owned()),
-        organisation: access.organisation(name).map(|organisation| organisation.name.clone()),
-        ..NodeEvidence::default()
-    }
+    let (duty, organisation) = access.facts.duty(name);
+    let organisation = organisation.map(|organisation| organisation.name.clone());
+    NodeEvidence { role: Some(duty.as_str().to_owned()), organisation, ..NodeEvidence::default() }
 }
 
 /// The first questions to one node. TLS has made sure that it is this node.
 async fn ask(access: &Access, name: &NodeName) -> Result<Answer, CallError> {
-    match access.organisation(name) {
-        None => {
+    match access.facts.duty(name).0 {
+        Duty::Chaincode => {
             // A chaincode has no question that all of them understand; that it listens is what there is to know. Its port knows no
             // mutual TLS and so is not published: where the platform reaches published ports alone, that it runs must do.
             let dial = timeout(CONNECT, access.nodes.dial(name, CHAINCODE)).await;
@@ -123,12 +120,19 @@ async fn ask(access: &Access, name: &NodeName) -> Result<Answer, CallError> {
                 Err(error) => Err(CallError::Silent(error.to_string())),
             }
         }
-        Some(organisation) if organisation.name == access.facts.ordering.name => {
+        Duty::Orderer => {
             let mut metrics = Metrics::connect(access, name).await?;
             let parts = metrics.parts().await?;
             Ok(Answer::Orderer(metrics, parts))
         }
-        Some(_) => {
+        Duty::Ca => {
+            let mut server = Http::connect(access, name, ca::HTTPS).await?;
+            match server.get("/cainfo").await? {
+                (StatusCode::OK, _) => Ok(Answer::Ca(server.ends)),
+                (status, _) => Err(CallError::Silent(format!("it answers {status}"))),
+            }
+        }
+        Duty::Peer => {
             let peer = Peer::connect(access, name).await?;
             let infos = infos(&peer).await?;
             Ok(Answer::Peer(peer, infos))
@@ -158,7 +162,7 @@ impl Answer {
         match self {
             Self::Orderer(_, parts) => parts.get(channel).map(|part| part.height),
             Self::Peer(_, infos) => infos.get(channel).map(|info| info.height),
-            Self::Chaincode => None,
+            Self::Ca(_) | Self::Chaincode => None,
         }
     }
 
@@ -188,7 +192,7 @@ impl Answer {
                     *known = now;
                 }
             }
-            Self::Chaincode => {}
+            Self::Ca(_) | Self::Chaincode => {}
         }
     }
 }
@@ -243,13 +247,17 @@ fn parts<'a>(channel: &str, answers: &'a Answers) -> Vec<(&'a NodeName, Part)> {
 
 fn describe(node: &mut NodeEvidence, answer: &Answer, newest: &BTreeMap<String, u64>, consensus: Consensus) {
     node.answers = true;
-    node.channels = newest.keys().filter_map(|channel| Some((channel.clone(), answer.height(channel)?))).collect();
-    node.height = node.channels.values().copied().max();
     node.certificate_ends = match answer {
         Answer::Orderer(metrics, _) => metrics.ends(),
         Answer::Peer(peer, _) => peer.grpc.ends,
-        Answer::Chaincode => return,
+        Answer::Ca(ends) => *ends,
+        Answer::Chaincode => None,
     };
+    if matches!(answer, Answer::Ca(_) | Answer::Chaincode) {
+        return;
+    }
+    node.channels = newest.keys().filter_map(|channel| Some((channel.clone(), answer.height(channel)?))).collect();
+    node.height = node.channels.values().copied().max();
     node.catching_up = Some(newest.iter().any(|(channel, newest)| answer.lacks(channel, *newest, consensus)));
 }
 

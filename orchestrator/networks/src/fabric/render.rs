@@ -4,6 +4,7 @@
 //! has beside them may keep its default.
 
 use super::{
+    ca,
     certificates::{Issued, Office},
     chaincode,
     consensus::Consensus,
@@ -11,7 +12,7 @@ use super::{
     genesis::{self, Origin},
     keys::{Key, bytes},
     msp,
-    organisation::{Keyed, Member, Organisations, Role, orderers, peers},
+    organisation::{Keyed, Member, Organisations, Role, orderers, organisation_name, peers},
     parameters::{Chaincode, Parameters},
     version::Version,
 };
@@ -45,11 +46,11 @@ pub(super) const DEPLOY: &str = "chaincodes";
 pub(super) const COMMIT: &str = "commit";
 
 /// A node's certificate and key for TLS, in its files.
-const TLS: &str = "tls/server.crt";
-const TLS_KEY: &str = "tls/server.key";
+pub(super) const TLS: &str = "tls/server.crt";
+pub(super) const TLS_KEY: &str = "tls/server.key";
 
 /// Owns a node's files and runs its process. Neither image needs a user of its own for it.
-const USER: (u32, u32) = (1000, 1000);
+pub(super) const USER: (u32, u32) = (1000, 1000);
 
 /// The mount point of a node's volume: where the official images declare one, which would else be nameless. A new volume's top
 /// folder belongs to root, so everything lies one folder below, in folders that the upload makes for the user.
@@ -67,12 +68,12 @@ const CORE_YAML: &str = include_str!("core.yaml");
 const ORDERER_MEMORY: u64 = 256 * MIB;
 const PEER_MEMORY: u64 = 384 * MIB;
 const CHAINCODE_MEMORY: u64 = 384 * MIB;
-const MIB: u64 = 1024 * 1024;
+pub(super) const MIB: u64 = 1024 * 1024;
 
 /// The images that will do, by what they are called for a host.
 pub(super) fn images() -> BTreeMap<String, Vec<String>> {
     let of = |version: Version| [Role::Orderer, Role::Peer].map(|role| (version.role(role), version.images(role)));
-    Version::ALL.into_iter().flat_map(of).collect()
+    Version::ALL.into_iter().flat_map(of).chain([(ca::ROLE.to_owned(), ca::images())]).collect()
 }
 
 /// What a network of these parameters needs of a host.
@@ -80,15 +81,19 @@ pub(super) fn layout(parameters: &Parameters) -> Layout {
     let of = |names: Vec<NodeName>, role: Role| names.into_iter().map(move |name| (name, role));
     let peers = (1..=parameters.organisations).flat_map(|n| of(peers(parameters, n), Role::Peer));
     let nodes: Vec<(NodeName, Role)> = of(orderers(parameters), Role::Orderer).chain(peers).collect();
-    let chaincodes = u64::try_from(parameters.chaincodes.len()).expect("a few");
+    let with_ca = if parameters.certificate_authorities { parameters.organisations } else { 0 };
+    let servers: Vec<NodeName> = (1..=with_ca).map(|n| ca::name(&organisation_name(n))).collect();
+    let others = [(parameters.chaincodes.len(), CHAINCODE_MEMORY), (servers.len(), ca::MEMORY)];
+    let other_memory = others.map(|(count, memory)| u64::try_from(count).expect("a few") * memory).iter().sum::<u64>();
+    let member_ports = nodes.iter().flat_map(|(name, role)| ports(*role).map(move |(port, ..)| need(name, port)));
     Layout {
-        size: u32::try_from(nodes.len() + parameters.chaincodes.len()).expect("a few"),
-        memory_bytes: nodes.iter().map(|(_, role)| memory(*role)).sum::<u64>() + chaincodes * CHAINCODE_MEMORY,
-        ports: nodes.iter().flat_map(|(name, role)| ports(*role).map(move |(port, ..)| need(name, port))).collect(),
+        size: u32::try_from(nodes.len() + others.iter().map(|(count, _)| count).sum::<usize>()).expect("a few"),
+        memory_bytes: nodes.iter().map(|(_, role)| memory(*role)).sum::<u64>() + other_memory,
+        ports: member_ports.chain(servers.iter().map(|name| need(name, ca::HTTPS))).collect(),
     }
 }
 
-fn need(node: &NodeName, port: &str) -> PortNeed {
+pub(super) fn need(node: &NodeName, port: &str) -> PortNeed {
     PortNeed { node: node.clone(), port: port.to_owned() }
 }
 
@@ -117,6 +122,7 @@ pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> Clu
     let control_ca = &organisations.control_ca.certificate;
     let members = organisations.all().flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
     let mut nodes: Vec<NodeSpec> = members.map(|(keyed, member)| node(parameters, order, keyed, member, control_ca)).collect();
+    nodes.extend(organisations.servers().map(|(keyed, server)| ca::node(parameters, order, keyed, server)));
     let chaincodes: Vec<(Chaincode, facts::Chaincode)> = parameters.chaincodes().into_iter().map(|c| (c.clone(), packaged(&c))).collect();
     nodes.extend(chaincodes.iter().map(|(chaincode, facts)| chaincode_node(order, chaincode, facts)));
     let channels = parameters.channels.iter().map(|name| channel(name, parameters, order, seed, &organisations)).collect();
@@ -230,24 +236,28 @@ pub(super) fn chaincode_node(order: &Order, chaincode: &Chaincode, facts: &facts
     }
 }
 
-fn environment<'a>(settings: impl IntoIterator<Item = (&'a str, String)>) -> BTreeMap<String, Variable> {
+pub(super) fn environment<'a>(settings: impl IntoIterator<Item = (&'a str, String)>) -> BTreeMap<String, Variable> {
     settings.into_iter().map(|(name, value)| (name.to_owned(), Variable::Plain(value))).collect()
 }
 
 /// What orderers and peers have in common. The memory limit of the Go runtime makes it collect before the platform kills it.
-fn common_settings(role: Role, level: LogLevel) -> Vec<(&'static str, String)> {
-    let level = match level {
-        LogLevel::Debug => "debug",
-        LogLevel::Info => "info",
-        LogLevel::Warning => "warning",
-        LogLevel::Error => "error",
-    };
+fn common_settings(role: Role, log_level: LogLevel) -> Vec<(&'static str, String)> {
     vec![
-        ("FABRIC_LOGGING_SPEC", level.to_owned()),
+        ("FABRIC_LOGGING_SPEC", level(log_level).to_owned()),
         ("FABRIC_LOGGING_FORMAT", "%{time:2006-01-02 15:04:05.000 MST} [%{module}] %{shortfunc} -> %{level:.4s} %{message}".to_owned()),
         ("GOMEMLIMIT", format!("{}MiB", memory(role) / MIB * 4 / 5)),
         ("TMPDIR", format!("{HOME}/tmp")),
     ]
+}
+
+/// How Fabric's programs call it.
+pub(super) fn level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warning => "warning",
+        LogLevel::Error => "error",
+    }
 }
 
 /// On top of the image's `orderer.yaml`. A follower waits for an answer of a leader that was killed as long as calls between
@@ -314,14 +324,7 @@ fn peer_settings(keyed: &Keyed, name: &NodeName) -> Vec<(&'static str, String)> 
 
 /// A node's keys and certificates, and what else it reads. `tmp` needs a file, because nothing else makes the folder.
 fn files(keyed: &Keyed, member: &Member, control_ca: &str) -> Vec<File> {
-    let file = |path: &str, content: Secret<Vec<u8>>, secret: bool| File {
-        path: format!("{HOME}/{path}"),
-        content,
-        mode: if secret { 0o400 } else { 0o444 },
-        owner: USER,
-        secret,
-        once: false,
-    };
+    let file = |path: &str, content, secret| file(HOME, path, content, secret);
     let open = |path: &str, text: &str| file(path, Secret::new(text.as_bytes().to_vec()), false);
     let membership = msp::files(&keyed.ca.certificate, &keyed.tls_ca.certificate, &member.enrolment.certificate);
     let mut files: Vec<File> = membership.into_iter().map(|(path, text)| open(&format!("msp/{path}"), &text)).collect();
@@ -339,6 +342,12 @@ fn files(keyed: &Keyed, member: &Member, control_ca: &str) -> Vec<File> {
     files
 }
 
+/// A file of a node's user in his home.
+pub(super) fn file(home: &str, path: &str, content: Secret<Vec<u8>>, secret: bool) -> File {
+    let mode = if secret { 0o400 } else { 0o444 };
+    File { path: format!("{home}/{path}"), content, mode, owner: USER, secret, once: false }
+}
+
 /// The same node on the ports of the order; one that was never made may have got others.
 pub(super) fn published(node: &NodeSpec, order: &Order) -> NodeSpec {
     let mut ports = node.ports.clone();
@@ -351,11 +360,17 @@ pub(super) fn published(node: &NodeSpec, order: &Order) -> NodeSpec {
 
 /// The same node with its member's certificates of now.
 pub(super) fn recertified(node: &NodeSpec, member: &Member) -> NodeSpec {
-    let mut node = NodeSpec { hash: SpecHash(String::new()), ..node.clone() };
     let enrolment = format!("msp/{}", msp::CERTIFICATE);
-    for (path, certificate) in [(enrolment.as_str(), &member.enrolment.certificate), (TLS, &member.tls.certificate)] {
-        for file in node.files.iter_mut().filter(|file| is_at(file, path)) {
-            file.content = Secret::new(certificate.as_bytes().to_vec());
+    let certificates = [(enrolment.as_str(), &member.enrolment.certificate), (TLS, &member.tls.certificate)];
+    with_files(node, HOME, certificates.map(|(path, certificate)| (path, Secret::new(certificate.as_bytes().to_vec()))))
+}
+
+/// The same node with other contents of some of its files.
+pub(super) fn with_files<const N: usize>(node: &NodeSpec, home: &str, contents: [(&str, Secret<Vec<u8>>); N]) -> NodeSpec {
+    let mut node = NodeSpec { hash: SpecHash(String::new()), ..node.clone() };
+    for (path, content) in contents {
+        for file in node.files.iter_mut().filter(|file| is_at(file, home, path)) {
+            file.content = content.clone();
         }
     }
     node
@@ -363,7 +378,7 @@ pub(super) fn recertified(node: &NodeSpec, member: &Member) -> NodeSpec {
 
 /// Who runs in a node, by its files. `None`: they are not those of a render, or were taken out.
 pub(super) fn member(node: &NodeSpec) -> Option<Member> {
-    let key = |path: &str| Key::read(&node.files.iter().find(|file| is_at(file, path))?.content);
+    let key = |path: &str| Key::read(&find(node, HOME, path)?.content);
     let Certificates { enrolment, tls } = certificates(node)?;
     let enrolment = Issued { certificate: enrolment, key: key(&format!("msp/{}", msp::KEY))? };
     Some(Member { name: node.name.clone(), enrolment, tls: Issued { certificate: tls, key: key(TLS_KEY)? } })
@@ -377,15 +392,21 @@ pub(super) struct Certificates {
 
 /// The same by its files. `None`: they are not those of a render.
 pub(super) fn certificates(node: &NodeSpec) -> Option<Certificates> {
-    Some(Certificates { enrolment: text(node, &format!("msp/{}", msp::CERTIFICATE))?, tls: text(node, TLS)? })
+    Some(Certificates { enrolment: text(node, HOME, &format!("msp/{}", msp::CERTIFICATE))?, tls: text(node, HOME, TLS)? })
 }
 
-fn text(node: &NodeSpec, path: &str) -> Option<String> {
-    String::from_utf8(node.files.iter().find(|file| is_at(file, path))?.content.expose().clone()).ok()
+/// The text of a file in a node's home.
+pub(super) fn text(node: &NodeSpec, home: &str, path: &str) -> Option<String> {
+    String::from_utf8(find(node, home, path)?.content.expose().clone()).ok()
 }
 
-fn is_at(file: &File, path: &str) -> bool {
-    file.path.strip_prefix(HOME).and_then(|rest| rest.strip_prefix('/')) == Some(path)
+/// A file in a node's home.
+pub(super) fn find<'a>(node: &'a NodeSpec, home: &str, path: &str) -> Option<&'a File> {
+    node.files.iter().find(|file| is_at(file, home, path))
+}
+
+fn is_at(file: &File, home: &str, path: &str) -> bool {
+    file.path.strip_prefix(home).and_then(|rest| rest.strip_prefix('/')) == Some(path)
 }
 
 #[cfg(test)]

@@ -3,15 +3,17 @@
 //! Reasons name no figure that changes from one look to the next, so that one verdict stays one verdict. A channel makes no block
 //! while nobody writes, so a height that rests says nothing; what counts is who leads, and who is there to order and to endorse.
 
-use super::{consensus::Consensus, parameters::Parameters, words};
+use super::{consensus::Consensus, facts::Duty, parameters::Parameters, words};
 use crate::{Past, Verdict};
 use chainpool_api::{ChannelEvidence, Evidence, HealthState, NodeEvidence, Timestamp};
 use std::collections::BTreeMap;
 
-/// The roles.
-const ORDERER: &str = "orderer";
-const PEER: &str = "peer";
-const CHAINCODE: &str = "chaincode";
+/// What nodes are called.
+const ORDERERS: (&str, &str) = ("orderer", "orderers");
+const PEERS: (&str, &str) = ("peer", "peers");
+const CHAINCODES: (&str, &str) = ("chaincode", "chaincodes");
+const SERVERS: (&str, &str) = ("Fabric CA", "Fabric CAs");
+
 /// How long nodes that have just begun are given.
 const START_MS: i64 = 12_000;
 /// How long before its end a certificate is worth a word, and which part of its time that is at most.
@@ -56,16 +58,18 @@ struct Node<'a> {
 struct Nodes<'a>(Vec<Node<'a>>);
 
 impl<'a> Nodes<'a> {
-    /// The nodes of a role. One that has not joined every channel takes no part.
-    fn of(role: &str, evidence: &'a Evidence) -> Self {
+    /// The nodes that do this. One that has blocks and has not joined every channel takes no part.
+    fn of(duty: Duty, evidence: &'a Evidence) -> Self {
         let outside = |node: &NodeEvidence| made(evidence).map(|(name, _)| name).find(|channel| !node.channels.contains_key(*channel));
-        let nodes = evidence.nodes.iter().filter(|(_, node)| node.role.as_deref() == Some(role));
+        let nodes = evidence.nodes.iter().filter(|(_, node)| node.role.as_deref() == Some(duty.as_str()));
         let with_reason = nodes.map(|(name, evidence)| Node {
             name,
             evidence,
             absent: match (evidence.answers, outside(evidence)) {
                 (false, _) => Some(words::node(name, evidence)),
-                (true, Some(channel)) if role != CHAINCODE => Some(format!("{name} has not joined channel {channel}")),
+                (true, Some(channel)) if matches!(duty, Duty::Orderer | Duty::Peer) => {
+                    Some(format!("{name} has not joined channel {channel}"))
+                }
                 (true, _) => None,
             },
         });
@@ -81,15 +85,15 @@ impl<'a> Nodes<'a> {
         self.0.iter().filter(|node| node.absent.is_none()).count()
     }
 
-    /// Who is missing, and what is known of them.
-    fn missing_text(&self, what: &str) -> Option<String> {
+    /// Who is missing, and what is known of them. The words are for one of them and for several.
+    fn missing_text(&self, (one, several): (&str, &str)) -> Option<String> {
         let who: Vec<&str> = self.0.iter().filter_map(|node| node.absent.as_deref()).collect();
         let (missing, total, who) = (who.len(), self.total(), who.join(", "));
         match (missing, total) {
             (0, _) => None,
-            (1, 1) => Some(format!("its only {what} does not take part ({who})")),
-            (1, total) => Some(format!("1 of {total} {what}s does not take part ({who})")),
-            (missing, total) => Some(format!("{missing} of {total} {what}s do not take part ({who})")),
+            (1, 1) => Some(format!("its only {one} does not take part ({who})")),
+            (1, total) => Some(format!("1 of {total} {several} does not take part ({who})")),
+            (missing, total) => Some(format!("{missing} of {total} {several} do not take part ({who})")),
         }
     }
 }
@@ -107,12 +111,15 @@ struct Findings<'a> {
     orderers: Nodes<'a>,
     peers: Nodes<'a>,
     chaincodes: Nodes<'a>,
+    /// The Fabric CAs.
+    servers: Nodes<'a>,
 }
 
 impl<'a> Findings<'a> {
     fn of(consensus: Consensus, evidence: &'a Evidence) -> Self {
-        let of = |role| Nodes::of(role, evidence);
-        Self { consensus, evidence, orderers: of(ORDERER), peers: of(PEER), chaincodes: of(CHAINCODE) }
+        let of = |duty| Nodes::of(duty, evidence);
+        let (orderers, peers) = (of(Duty::Orderer), of(Duty::Peer));
+        Self { consensus, evidence, orderers, peers, chaincodes: of(Duty::Chaincode), servers: of(Duty::Ca) }
     }
 
     fn quorum(&self) -> usize {
@@ -150,7 +157,7 @@ impl<'a> Findings<'a> {
         if self.orderers.present() >= self.quorum() || self.grows(past, now) {
             return None;
         }
-        let missing = self.orderers.missing_text(ORDERER)?;
+        let missing = self.orderers.missing_text(ORDERERS)?;
         let needed = match self.orderers.total() {
             1 => String::new(),
             _ => format!("; {} are needed to order", self.quorum()),
@@ -214,7 +221,7 @@ impl<'a> Findings<'a> {
         if total - silent.len() >= needed {
             return None;
         }
-        let missing = self.peers.missing_text(PEER)?;
+        let missing = self.peers.missing_text(PEERS)?;
         Some(broken(match total {
             1 => format!("{missing}: nobody can endorse"),
             _ => format!("{missing}: {} cannot endorse, and {needed} of {total} organisations must", silent.join(", ")),
@@ -225,8 +232,20 @@ impl<'a> Findings<'a> {
     fn missing_text(&self) -> Option<String> {
         let organisations = self.organisations().into_iter().filter(|(_, endorses)| !endorses);
         let silent = organisations.map(|(name, _)| format!("{name} cannot endorse"));
-        let texts = [self.orderers.missing_text(ORDERER), self.peers.missing_text(PEER), self.chaincodes.missing_text(CHAINCODE)];
+        let texts = [
+            self.orderers.missing_text(ORDERERS),
+            self.peers.missing_text(PEERS),
+            self.chaincodes.missing_text(CHAINCODES),
+            self.closed_text(),
+        ];
         words::list(texts.into_iter().flatten().chain(silent))
+    }
+
+    /// Organisations whose Fabric CA is away: who is enrolled goes on, and nobody is enrolled.
+    fn closed_text(&self) -> Option<String> {
+        let away = self.servers.0.iter().filter(|node| node.absent.is_some());
+        let of: Vec<&str> = away.filter_map(|node| node.evidence.organisation.as_deref()).collect();
+        Some(format!("{}: no new identities of {}", self.servers.missing_text(SERVERS)?, of.join(", ")))
     }
 
     /// Nodes that answer and lack blocks.

@@ -20,7 +20,7 @@ fn node(role: &str, organisation: Option<&str>, word: &str) -> NodeEvidence {
         stuck: word == "stuck",
         silent: (word == "silent").then(|| "no answer within 2 s".to_owned()),
         height: answers.then_some(7),
-        hash: (answers && role == PEER).then(|| "aaaaaaaaaaaa".to_owned()),
+        hash: (answers && role == "peer").then(|| "aaaaaaaaaaaa".to_owned()),
         catching_up: answers.then_some(word == "behind"),
         role: Some(role.to_owned()),
         organisation: organisation.map(str::to_owned),
@@ -38,11 +38,11 @@ fn seen(orderers: &[&str], organisations: &[&[&str]]) -> Evidence {
 fn seen_by(consensus: Consensus, orderers: &[&str], organisations: &[&[&str]]) -> Evidence {
     let mut nodes = BTreeMap::new();
     for (n, word) in orderers.iter().enumerate() {
-        nodes.insert(format!("orderer{n}"), node(ORDERER, Some("orderers"), word));
+        nodes.insert(format!("orderer{n}"), node("orderer", Some("orderers"), word));
     }
     for (o, peers) in organisations.iter().enumerate() {
         for (n, word) in peers.iter().enumerate() {
-            nodes.insert(format!("peer{n}-org{o}"), node(PEER, Some(&format!("org{o}")), word));
+            nodes.insert(format!("peer{n}-org{o}"), node("peer", Some(&format!("org{o}")), word));
         }
     }
     let voting: Vec<usize> = (0..orderers.len()).filter(|n| matches!(orderers[*n], "ok" | "behind")).collect();
@@ -225,11 +225,30 @@ fn a_chaincode_that_is_away_is_told() {
     let reason = format!("chaincode other is not committed on channel main; {still}");
     assert_eq!(judge(&evidence, &Past::default()), (Degraded, reason));
     channel(&mut evidence).chaincodes = [("basic".to_owned(), true)].into();
-    evidence.nodes.insert("cc-basic".to_owned(), node(CHAINCODE, None, "outside"));
+    evidence.nodes.insert("cc-basic".to_owned(), node("chaincode", None, "outside"));
     assert_eq!(judge(&evidence, &Past::default()).0, Healthy);
-    evidence.nodes.insert("cc-basic".to_owned(), node(CHAINCODE, None, "exited 2"));
+    evidence.nodes.insert("cc-basic".to_owned(), node("chaincode", None, "exited 2"));
     let reason = format!("its only chaincode does not take part (cc-basic exited 2); {still}");
     assert_eq!(judge(&evidence, &Past::default()), (Degraded, reason));
+}
+
+#[test]
+fn without_a_fabric_ca_nobody_is_enrolled_and_all_else_goes_on() {
+    let mut evidence = seen(&["ok"], &[&["ok"], &["ok"]]);
+    let mut judged = |first: &str, second: &str| {
+        for (organisation, word) in [("org1", first), ("org2", second)] {
+            evidence.nodes.insert(format!("ca-{organisation}"), node("ca", Some(organisation), word));
+        }
+        judge(&evidence, &Past::default())
+    };
+    // It joins no channel.
+    let (state, reason) = judged("outside", "outside");
+    assert_eq!((state, reason.as_str()), (Healthy, "its orderer leads, all 2 peers agree; its only orderer must not be lost"));
+    let still = "it still commits, its only orderer must not be lost";
+    let reason = format!("1 of 2 Fabric CAs does not take part (ca-org2 exited 1): no new identities of org2; {still}");
+    assert_eq!(judged("outside", "exited 1"), (Degraded, reason));
+    let away = "2 of 2 Fabric CAs do not take part (ca-org1 paused, ca-org2 runs and does not answer)";
+    assert_eq!(judged("paused", "silent"), (Degraded, format!("{away}: no new identities of org1, org2; {still}")));
 }
 
 #[test]

@@ -61,7 +61,7 @@ public final class Transact {
         System.out.println(String.join(" ", words) + ": " + new String(answer, StandardCharsets.UTF_8));
     }
 
-    /** Uses a contract through a gateway that signs as the organisation's user. */
+    /** Uses a contract through a gateway that signs as the organisation's user, or as whom the variable IDENTITY names. */
     private static byte[] with(String organisation, String channel, String chaincode, Use use) throws Exception {
         var profile = json(organisation + "/connection.json");
         var commitSeconds = json("network.json").get("commitSeconds").getAsLong();
@@ -70,7 +70,7 @@ public final class Transact {
         var roots = peer.getAsJsonObject("tlsCACerts").get("pem").getAsString().getBytes(StandardCharsets.UTF_8);
         var tls = TlsChannelCredentials.newBuilder().trustManager(new ByteArrayInputStream(roots)).build();
         ManagedChannel connection = Grpc.newChannelBuilder(peer.get("url").getAsString().replace("grpcs://", ""), tls).build();
-        var folder = BUNDLE.resolve(organisation).resolve("user").resolve("msp");
+        var folder = BUNDLE.resolve(organisation).resolve(System.getenv().getOrDefault("IDENTITY", "user")).resolve("msp");
         var certificate = Identities.readX509Certificate(Files.newBufferedReader(folder.resolve("signcerts/cert.pem")));
         var key = Identities.readPrivateKey(Files.newBufferedReader(folder.resolve("keystore/key.pem")));
         var builder = Gateway.newInstance()

@@ -118,8 +118,13 @@ func withGateway(net network, organisation string, use func(*client.Gateway) err
 	return use(gateway)
 }
 
+// The organisation's user, or whom the variable IDENTITY names.
 func user(organisation, msp string) (*identity.X509Identity, identity.Sign, error) {
-	folder := filepath.Join(bundle, organisation, "user", "msp")
+	who := os.Getenv("IDENTITY")
+	if who == "" {
+		who = "user"
+	}
+	folder := filepath.Join(bundle, organisation, who, "msp")
 	pem, err := os.ReadFile(filepath.Join(folder, "signcerts", "cert.pem"))
 	if err != nil {
 		return nil, nil, err

@@ -13,6 +13,9 @@ const file = (path) => readFileSync(new URL(path, bundle));
 const json = (path) => JSON.parse(file(path).toString());
 const network = json('network.json');
 
+// Whose folder in the organisation's has the certificate and the key to sign with.
+const who = process.env.IDENTITY || 'user';
+
 const within = (seconds) => () => ({ deadline: Date.now() + seconds * 1000 });
 
 /** Runs `use` with a gateway that signs as the organisation's user. */
@@ -27,8 +30,8 @@ async function withGateway(organisation, use) {
   const gateway = connect({
     client,
     hash: hash.sha256,
-    identity: { mspId, credentials: file(`${organisation}/user/msp/signcerts/cert.pem`) },
-    signer: signers.newPrivateKeySigner(createPrivateKey(file(`${organisation}/user/msp/keystore/key.pem`))),
+    identity: { mspId, credentials: file(`${organisation}/${who}/msp/signcerts/cert.pem`) },
+    signer: signers.newPrivateKeySigner(createPrivateKey(file(`${organisation}/${who}/msp/keystore/key.pem`))),
     evaluateOptions: within(5),
     endorseOptions: within(15),
     submitOptions: within(5),
