@@ -333,12 +333,35 @@ mod tests {
         (InstanceId(uuid::Uuid::from_u128(1)), ClusterKey { cluster: id(0xabcd), generation: 2 })
     }
 
-    fn objects(node: &NodeSpec, replicas: i32) -> Result<NodeObjects> {
+    fn making<T>(node: &NodeSpec, make: impl FnOnce(&Making<'_>) -> T) -> T {
         let (instance, key) = ids();
         let image = ImageRef { name: "a/node:1".into(), pinned: "docker.io/a/node@sha256:0".into() };
         let tools = ImageRef { name: "chainpool/tools:1".into(), pinned: "chainpool/tools:1".into() };
-        Making { instance, key: &key, node, image: &image, tools: Some(&tools), storage_class: Some("fast"), login: Some("login") }
-            .objects(replicas)
+        make(&Making { instance, key: &key, node, image: &image, tools: Some(&tools), storage_class: Some("fast"), login: Some("login") })
+    }
+
+    fn objects(node: &NodeSpec, replicas: i32) -> Result<NodeObjects> {
+        making(node, |making| making.objects(replicas))
+    }
+
+    #[test]
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself is one of a single lifetime")]
+    fn a_job_is_the_pod_of_a_node_tried_once_and_reached_by_nobody() {
+        let of_node = objects(&node(), 1).expect("objects").set.spec.template.spec.expect("a pod");
+        let JobObjects { secrets, claims, job } = making(&node(), |making| making.job_objects()).expect("objects");
+        assert_eq!((secrets.len(), claims.len()), (3, 1));
+        let JobSpec { backoff_limit, template, .. } = job.spec.clone().expect("a spec");
+        assert_eq!(backoff_limit, Some(0));
+        for labels in [job.metadata.labels, template.metadata.and_then(|meta| meta.labels)] {
+            let labels = labels.expect("labels");
+            assert!(labels.contains_key(LABEL_JOB) && labels["chainpool.hash"] == node().hash.0, "{labels:?}");
+        }
+        let mut pod = template.spec.expect("a pod");
+        assert_eq!(pod.restart_policy.take().as_deref(), Some("Never"));
+        let container = &mut pod.containers[0];
+        assert_eq!((container.ports.take(), container.termination_message_policy.take().is_some()), (None, true));
+        container.ports.clone_from(&of_node.containers[0].ports);
+        assert_eq!(pod, of_node, "it differs in nothing else");
     }
 
     #[test]
