@@ -24,16 +24,19 @@ export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 export RUST_LIB_BACKTRACE=0
 # What the conformance kit finds goes into the page's table.
 CHAINPOOL_KIT_TABLE=$PWD/docs/agents.md part "tests" cargo test --workspace --locked --no-fail-fast
-# Fabric 3.1 comes from nobody but Fabric; its test fails where its images are not.
-missing=
-for image in hyperledger/fabric-orderer:3.1.5 hyperledger/fabric-peer:3.1.5; do
-  engine_has "$image" || missing+=" $image"
-done
-if [ -z "$missing" ]; then
-  part "fabric 3.1" cargo test --workspace --locked --test it fabric_bft -- --ignored
-else
-  echo "!!! not run, and not passed: Fabric 3.1 with BFT; not on the engine:$missing"
-fi
+# with_images WHAT TEST IMAGE…: the ignored tests of that name, which fail where the images are not: those come from nobody but their makers.
+with_images() {
+  local what=$1 tests=$2 image missing=
+  shift 2
+  for image; do engine_has "$image" || missing+=" $image"; done
+  if [ -z "$missing" ]; then
+    part "$what" cargo test --workspace --locked --test it "$tests" -- --ignored
+  else
+    echo "!!! not run, and not passed: $what; not on the engine:$missing"
+  fi
+}
+with_images "Fabric 3.1 with BFT" fabric_bft hyperledger/fabric-orderer:3.1.5 hyperledger/fabric-peer:3.1.5
+with_images "Fabric with CouchDB" fabric_couchdb couchdb:3.4.2
 # Fabric's own programs: configtxgen reads our blocks, and nodes that are processes fail in ways that no engine has. Each has addresses of its
 # own, which root alone may give.
 if [ "$(id -u)" = 0 ]; then

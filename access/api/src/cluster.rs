@@ -108,6 +108,9 @@ pub struct NodeEvidence {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent: Option<String>,
+    /// What it lacks, so that it takes no part although it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unable: Option<String>,
     /// Whether it stands still, or may be what the others wait for: if that lasts, only a new start helps.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stuck: bool,
@@ -126,7 +129,7 @@ pub struct NodeEvidence {
     /// Whether it is still catching up with the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catching_up: Option<bool>,
-    /// What it does, where nodes differ in that: `orderer`, `peer`, `chaincode`.
+    /// What it does, where nodes differ in that: `orderer`, `peer`, `chaincode`, `ca`, `database`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// Its organisation, where the ledger has organisations.

@@ -101,6 +101,7 @@ fn node_row(node: &Node) -> Vec<String> {
         process,
         answers,
         silent,
+        unable,
         stuck: _,
         height,
         hash: _,
@@ -112,10 +113,11 @@ fn node_row(node: &Node) -> Vec<String> {
         channels: _,
         certificate_ends: _,
     } = evidence.as_ref().unwrap_or(&unseen);
-    let answers = match silent {
-        Some(why) => format!("no: {why}"),
-        None if *catching_up == Some(true) => format!("{}, catching up", yes(*answers)),
-        None => yes(*answers),
+    let answers = match (silent, unable) {
+        (Some(why), _) => format!("no: {why}"),
+        (None, Some(why)) => format!("{}, but {why}", yes(*answers)),
+        (None, None) if *catching_up == Some(true) => format!("{}, catching up", yes(*answers)),
+        (None, None) => yes(*answers),
     };
     let endpoints: Vec<String> = endpoints.iter().map(|Endpoint { name, address }| format!("{name} {address}")).collect();
     let name = machine.as_ref().map_or_else(|| name.clone(), |machine| format!("{name} on {machine}"));

@@ -142,7 +142,7 @@ pub(crate) fn lease(state: &api::LeaseState) -> Marked {
 /// A node, by what was last seen of it.
 pub(crate) fn node(evidence: &api::NodeEvidence) -> Marked {
     let mark = match evidence.process.as_str() {
-        "running" if evidence.answers && evidence.catching_up != Some(true) => Mark::Healthy,
+        "running" if evidence.answers && evidence.catching_up != Some(true) && evidence.unable.is_none() => Mark::Healthy,
         "running" => Mark::Degraded,
         "created" | "restarting" => Mark::Working,
         "" | "unknown" => Mark::Unknown,
@@ -207,6 +207,8 @@ mod tests {
     fn a_node_that_runs_without_answering_is_not_well() {
         let silent = api::NodeEvidence { process: "running".into(), ..api::NodeEvidence::default() };
         assert_eq!(node(&silent).mark, Mark::Degraded);
+        let unable = api::NodeEvidence { answers: true, unable: Some("couchdb: refused".into()), ..silent };
+        assert_eq!(node(&unable).mark, Mark::Degraded);
         let dead = api::NodeEvidence { process: "exited 137".into(), ..api::NodeEvidence::default() };
         assert_eq!(node(&dead).mark, Mark::Broken);
     }

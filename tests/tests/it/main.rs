@@ -9,6 +9,7 @@ mod engine_restart;
 mod fabric;
 mod fabric_bft;
 mod fabric_ca;
+mod fabric_couchdb;
 mod foreign;
 mod health;
 mod holder;

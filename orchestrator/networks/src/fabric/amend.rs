@@ -7,6 +7,7 @@ use super::{
     ca::{self, Server},
     certificates::Office,
     consensus::Consensus,
+    database,
     facts::{self, Facts},
     organisation::{Member, Organisations},
     parameters::{Chaincode, Parameters},
@@ -56,7 +57,18 @@ pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, parameters: &Paramet
 
 /// Whether the parameters that may change at all can change so, by name.
 fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), ParameterErrors> {
-    let Parameters { version, consensus, organisations, peers, orderers, channels, certificate_days, certificate_authorities, .. } = old;
+    let Parameters {
+        version,
+        consensus,
+        organisations,
+        peers,
+        orderers,
+        channels,
+        certificate_days,
+        certificate_authorities,
+        state_database,
+        ..
+    } = old;
     let kept = |is_kept: bool| (!is_kept).then(|| format!("cannot change while the network runs; {ANOTHER}"));
     let grows = |old: u16, new: u16| {
         (new < old).then(|| format!("cannot go from {old} to {new} while the network runs, only up; for fewer {ANOTHER}"))
@@ -68,6 +80,7 @@ fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), Paramete
         ("peers", grows(*peers, new.peers)),
         ("version", kept(new.version == *version)),
         ("consensus", kept(new.consensus == *consensus)),
+        ("state_database", kept(new.state_database == *state_database)),
         ("orderers", grows(*orderers, new.orderers)),
         ("channels", channels_kept(channels, &new.channels)),
         ("chaincodes", chaincodes_kept(old, new)),
@@ -99,7 +112,7 @@ fn chaincodes_kept(old: &Parameters, new: &Parameters) -> Option<String> {
     (!gone.is_empty()).then(|| format!("cannot lose {}: a channel keeps a chaincode's definition for ever; {ANOTHER}", gone.join(", ")))
 }
 
-/// The nodes of orderers, peers and Fabric CAs: as they are, with new certificates, or new.
+/// The nodes of orderers, peers, their databases and Fabric CAs: as they are, with new certificates, or new.
 fn member_nodes(spec: &ClusterSpec, organisations: &Organisations, parameters: &Parameters, change: &Amendment) -> Vec<NodeSpec> {
     let Amendment { order, renew_certificates: renew } = change;
     let members = organisations.all().flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
@@ -114,7 +127,14 @@ fn member_nodes(spec: &ClusterSpec, organisations: &Organisations, parameters: &
         Some(node) if *renew => ca::recertified(&render::published(node, order), parameters, server),
         Some(node) => render::published(node, order),
     };
-    members.map(node).chain(organisations.servers().map(server)).collect()
+    let new: BTreeMap<NodeName, NodeSpec> = organisations
+        .databases()
+        .map(|(member, password)| database::node(order, member, password))
+        .map(|node| (node.name.clone(), node))
+        .collect();
+    let databases = database::names(parameters).into_iter().filter_map(|name| spec.node(&name).or_else(|| new.get(&name)).cloned());
+    let databases: Vec<NodeSpec> = databases.collect();
+    members.map(node).chain(databases).chain(organisations.servers().map(server)).collect()
 }
 
 /// The nodes of the chaincodes and what is known of them. Another version or image is the same package: it tells where the chaincode

@@ -2,7 +2,7 @@
 
 use super::{
     ca,
-    facts::{Facts, Organisation},
+    facts::{Duty, Facts, Organisation},
     msp,
     render::GRPC,
     yaml::yaml,
@@ -78,7 +78,10 @@ fn of<'a>(addresses: &Addresses<'a>, node: &NodeName) -> &'a str {
 }
 
 fn nodes(facts: &Facts, spec: &ClusterSpec, reach: &Reach) -> Vec<BundleNode> {
-    let msp = |name: &NodeName| facts.duty(name).1.map(|organisation| organisation.msp.clone());
+    let msp = |name: &NodeName| match facts.duty(name) {
+        (Duty::Database, _) => None,
+        (_, organisation) => organisation.map(|organisation| organisation.msp.clone()),
+    };
     let package = |name: &NodeName| facts.chaincodes.iter().find(|c| &c.node == name).map(|c| c.package_id.clone());
     spec.nodes
         .iter()

@@ -1,6 +1,6 @@
 //! What of a spec is public and needed later by boot, probe, proof and bundle; and what its secret keys are called.
 
-use super::{ca, parameters::Parameters};
+use super::{ca, database, parameters::Parameters};
 use chainpool_agent::{ClusterSpec, NodeName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -80,6 +80,8 @@ pub(super) enum Duty {
     Orderer,
     Peer,
     Ca,
+    /// A peer's state database.
+    Database,
     Chaincode,
 }
 
@@ -90,6 +92,7 @@ impl Duty {
             Self::Orderer => "orderer",
             Self::Peer => "peer",
             Self::Ca => ca::ROLE,
+            Self::Database => "database",
             Self::Chaincode => "chaincode",
         }
     }
@@ -124,21 +127,23 @@ impl Organisation {
         format!("{}/registrar", self.name)
     }
 
-    /// Whether a node is its own and known by its TLS authority.
-    pub(super) fn owns(&self, node: &NodeName) -> bool {
-        self.nodes.contains(node) || self.ca_node.as_ref() == Some(node)
+    /// What a node does for it. `None`: nothing, it is not its own.
+    fn duty(&self, node: &NodeName, member: Duty) -> Option<Duty> {
+        if self.nodes.contains(node) {
+            return Some(member);
+        }
+        let is_database = || self.nodes.iter().any(|peer| database::name(peer) == *node);
+        (self.ca_node.as_ref() == Some(node)).then_some(Duty::Ca).or_else(|| is_database().then_some(Duty::Database))
     }
 }
 
 impl Facts {
     /// What a node does, and whose it is. A chaincode is everybody's.
     pub(super) fn duty(&self, node: &NodeName) -> (Duty, Option<&Organisation>) {
-        match self.organisations.iter().chain([&self.ordering]).find(|organisation| organisation.owns(node)) {
-            None => (Duty::Chaincode, None),
-            Some(organisation) if organisation.ca_node.as_ref() == Some(node) => (Duty::Ca, Some(organisation)),
-            Some(organisation) if organisation.name == self.ordering.name => (Duty::Orderer, Some(organisation)),
-            Some(organisation) => (Duty::Peer, Some(organisation)),
-        }
+        let organisations =
+            self.organisations.iter().map(|organisation| (organisation, Duty::Peer)).chain([(&self.ordering, Duty::Orderer)]);
+        let mut found = organisations.filter_map(|(organisation, member)| Some((organisation.duty(node, member)?, Some(organisation))));
+        found.next().unwrap_or((Duty::Chaincode, None))
     }
 
     /// As they are stored.

@@ -3,6 +3,7 @@
 use super::{
     ca::{self, Server},
     certificates::{Authority, Holder, Issued, Office},
+    database::StateDatabase,
     facts::{CONTROL_CA_KEY, CONTROL_KEY, Facts, Organisation},
     keys::Key,
     parameters::Parameters,
@@ -37,6 +38,8 @@ pub(super) struct Member {
     pub(super) name: NodeName,
     pub(super) enrolment: Issued,
     pub(super) tls: Issued,
+    /// The password of its state database, where it is new and has one beside it. What is there already keeps its own.
+    pub(super) database: Option<Secret<Vec<u8>>>,
 }
 
 impl Member {
@@ -120,9 +123,9 @@ impl Organisations {
         for n in (1..=parameters.organisations).skip(self.peers.len()) {
             self.peers.push(Keyed::found(office, Role::Peer, &organisation_name(n), &format!("Org{n}MSP"), chain_id));
         }
-        self.ordering.admit(office, orderers(parameters), reach);
+        self.ordering.admit(office, orderers(parameters), StateDatabase::LevelDb, reach);
         for (keyed, n) in self.peers.iter_mut().zip(1..) {
-            keyed.admit(office, peers(parameters, n), reach);
+            keyed.admit(office, peers(parameters, n), parameters.state_database, reach);
             if parameters.certificate_authorities && keyed.server.is_none() {
                 keyed.server = Some(keyed.serve(office, reach));
             }
@@ -146,6 +149,11 @@ impl Organisations {
     /// The ordering one, then those of the peers.
     pub(super) fn all(&self) -> impl Iterator<Item = &Keyed> {
         std::iter::once(&self.ordering).chain(&self.peers)
+    }
+
+    /// The new peers that have a database beside them, with its password.
+    pub(super) fn databases(&self) -> impl Iterator<Item = (&Member, &Secret<Vec<u8>>)> {
+        self.peers.iter().flat_map(|keyed| &keyed.members).filter_map(|member| Some((member, member.database.as_ref()?)))
     }
 
     /// The Fabric CAs, each with its organisation.
@@ -220,18 +228,19 @@ impl Keyed {
     }
 
     /// Takes those in that it has not yet.
-    fn admit(&mut self, office: &Office, nodes: Vec<NodeName>, reach: &Reach) {
+    fn admit(&mut self, office: &Office, nodes: Vec<NodeName>, database: StateDatabase, reach: &Reach) {
         for node in nodes {
             if self.members.iter().all(|member| member.name != node) {
                 let newcomer = |what: &str| office.newcomer(self.label(&node, what), self.full_name(&node));
                 let (enrolment, tls) = (newcomer("enrolment"), newcomer("tls"));
-                self.members.push(self.certify(office, node, enrolment, tls, reach));
+                let password = (database == StateDatabase::CouchDb).then(|| office.password(&self.label(&node, "database")));
+                self.members.push(Member { database: password, ..self.certify(office, node, enrolment, tls, reach) });
             }
         }
     }
 
     fn renewed(mut self, office: &Office, reach: &Reach) -> Self {
-        for Member { name, enrolment, tls } in std::mem::take(&mut self.members) {
+        for Member { name, enrolment, tls, database: _ } in std::mem::take(&mut self.members) {
             let holder = |what: &str, key| Holder { label: self.label(&name, what), name: self.full_name(&name), key };
             let (enrolment, tls) = (holder("enrolment", enrolment.key), holder("tls", tls.key));
             self.members.push(self.certify(office, name, enrolment, tls, reach));
@@ -248,7 +257,7 @@ impl Keyed {
 
     fn certify(&self, office: &Office, node: NodeName, enrolment: Holder, tls: Holder, reach: &Reach) -> Member {
         let enrolment = office.enrol(&self.ca, enrolment, self.role.as_str());
-        Member { enrolment, tls: self.serving(office, &node, tls, reach), name: node }
+        Member { enrolment, tls: self.serving(office, &node, tls, reach), name: node, database: None }
     }
 
     /// A node's TLS certificate, for all names and addresses of its.

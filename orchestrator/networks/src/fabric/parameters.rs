@@ -1,6 +1,6 @@
 //! What a user may choose of a Fabric network.
 
-use super::{consensus::Consensus, version::Version};
+use super::{consensus::Consensus, database::StateDatabase, version::Version};
 use crate::{
     ParameterErrors,
     parameters::{self, amendable, boolean, list, number, word},
@@ -50,6 +50,9 @@ pub(super) struct Parameters {
     /// Whether each organisation with peers has a Fabric CA.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) certificate_authorities: bool,
+    /// Where peers keep the state.
+    #[serde(default, skip_serializing_if = "StateDatabase::is_default")]
+    pub(super) state_database: StateDatabase,
 }
 
 /// Two organisations, because one alone needs no ledger. A transaction waits a fifth of a second for company: Fabric's
@@ -68,6 +71,7 @@ impl Default for Parameters {
             batch_messages: 500,
             certificate_days: 365,
             certificate_authorities: false,
+            state_database: StateDatabase::default(),
         }
     }
 }
@@ -143,6 +147,7 @@ pub(super) fn parameters() -> Vec<Parameter> {
         batch_messages,
         certificate_days,
         certificate_authorities,
+        state_database,
     } = Parameters::default();
     vec![
         word("version", "The version line of orderers and peers.", version.as_str(), &Version::ALL.map(Version::as_str)),
@@ -171,6 +176,12 @@ pub(super) fn parameters() -> Vec<Parameter> {
             "Whether each organisation with peers has a Fabric CA, which enrols further identities.",
             certificate_authorities,
         )),
+        word(
+            "state_database",
+            "Where peers keep the state: leveldb is inside them, couchdb a database beside each, which answers queries by content.",
+            state_database.as_str(),
+            &StateDatabase::ALL.map(StateDatabase::as_str),
+        ),
     ]
 }
 
@@ -324,6 +335,7 @@ mod tests {
             (json!({"chaincodes": ["a:1=x", "a:2=x"]}), "\"a\" stands there twice: a chaincode's name is its own"),
             (json!({"batch_timeout_ms": 9}), "must be a whole number from 10 to 60000, not 9"),
             (json!({"batch_messages": 10_001}), "must be a whole number from 1 to 10000, not 10001"),
+            (json!({"state_database": "mysql"}), "must be leveldb or couchdb, not \"mysql\""),
             (json!({"certificate_authorities": "org1"}), "must be true or false, not \"org1\""),
             (json!({"certificate_days": 29}), "must be a whole number from 30 to 3650, not 29"),
         ];
@@ -385,11 +397,15 @@ mod tests {
     #[test]
     fn what_is_optional_is_told_only_where_there_is_some() {
         let stored = json!(Parameters::default());
-        assert!(stored.get("certificate_authorities").is_none(), "a spec of before would change");
+        let optional = ["certificate_authorities", "state_database"];
+        assert!(optional.iter().all(|name| stored.get(name).is_none()), "a spec of before would change");
         let settled = settle("tiny", &given(&json!({"certificate_authorities": true}))).expect("valid");
         assert!(Parameters::read(&settled).expect("readable").certificate_authorities);
         let settled = settle("tiny", &Map::new()).expect("valid");
-        assert_eq!(settled["certificate_authorities"], false);
+        assert_eq!((&settled["certificate_authorities"], &settled["state_database"]), (&json!(false), &json!("leveldb")));
+        for database in StateDatabase::ALL {
+            assert_eq!(json!(database), database.as_str());
+        }
     }
 
     #[test]

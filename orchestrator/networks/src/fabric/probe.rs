@@ -8,8 +8,10 @@ use super::{
     ca,
     connect::{CallError, Http},
     consensus::Consensus,
+    database::{self, StateDatabase},
     endorser::Peer,
     facts::{Chaincode, Duty},
+    health,
     lifecycle::Definition,
     metrics::{Metrics, Part, leader},
     patience::Pause,
@@ -42,10 +44,12 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// A node that answered, with the connection for further questions.
 enum Answer {
     Orderer(Metrics, BTreeMap<String, Part>),
-    Peer(Peer, BTreeMap<String, BlockchainInfo>),
+    /// With what it cannot do its part without, where it lacks it.
+    Peer(Peer, BTreeMap<String, BlockchainInfo>, Option<String>),
     /// A Fabric CA, with the end of the certificate that it showed.
     Ca(Option<Timestamp>),
-    Chaincode,
+    /// A chaincode or a database: somebody listens there.
+    Listens,
 }
 
 /// Who answered, by node.
@@ -91,6 +95,7 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     for (channel, height) in &newest {
         note_still(access, channel, *height, &answers, &mut evidence.nodes);
     }
+    miss_databases(access, &mut evidence.nodes);
     for channel in &access.facts.channels {
         let seen = channel_evidence(access, &channel.name, &answers, &mut evidence.nodes).await;
         evidence.channels.insert(channel.name.clone(), seen);
@@ -109,14 +114,16 @@ fn of_role(access: &Access, name: &NodeName) -> NodeEvidence {
 /// The first questions to one node. TLS has made sure that it is this node.
 async fn ask(access: &Access, name: &NodeName) -> Result<Answer, CallError> {
     match access.facts.duty(name).0 {
-        Duty::Chaincode => {
-            // A chaincode has no question that all of them understand; that it listens is what there is to know. Its port knows no
-            // mutual TLS and so is not published: where the platform reaches published ports alone, that it runs must do.
-            let dial = timeout(CONNECT, access.nodes.dial(name, CHAINCODE)).await;
+        duty @ (Duty::Chaincode | Duty::Database) => {
+            // A chaincode has no question that all of them understand, and whether a database answers its peer says; that it listens is
+            // what there is to know. Its port knows no mutual TLS and so is not published: where the platform reaches published ports
+            // alone, that it runs must do.
+            let port = if duty == Duty::Chaincode { CHAINCODE } else { database::HTTP };
+            let dial = timeout(CONNECT, access.nodes.dial(name, port)).await;
             let late = |_| CallError::Silent(format!("no connection within {} s", CONNECT.as_secs()));
             match dial.map_err(late)? {
                 Ok(mut stream) => listens(&mut stream).await,
-                Err(NodesError::Agent(chainpool_agent::Error::Unsupported(_))) => Ok(Answer::Chaincode),
+                Err(NodesError::Agent(chainpool_agent::Error::Unsupported(_))) => Ok(Answer::Listens),
                 Err(error) => Err(CallError::Silent(error.to_string())),
             }
         }
@@ -134,8 +141,14 @@ async fn ask(access: &Access, name: &NodeName) -> Result<Answer, CallError> {
         }
         Duty::Peer => {
             let peer = Peer::connect(access, name).await?;
-            let infos = infos(&peer).await?;
-            Ok(Answer::Peer(peer, infos))
+            let asked = async {
+                match access.facts.parameters.state_database {
+                    StateDatabase::LevelDb => None,
+                    StateDatabase::CouchDb => health::unable(access, name).await,
+                }
+            };
+            let (infos, unable) = futures::join!(infos(&peer), asked);
+            Ok(Answer::Peer(peer, infos?, unable))
         }
     }
 }
@@ -144,7 +157,7 @@ async fn ask(access: &Access, name: &NodeName) -> Result<Answer, CallError> {
 /// chaincode says nothing before it is spoken to.
 async fn listens(stream: &mut ByteStream) -> Result<Answer, CallError> {
     match timeout(ENDS, stream.read(&mut [0])).await {
-        Err(_) | Ok(Ok(1..)) => Ok(Answer::Chaincode),
+        Err(_) | Ok(Ok(1..)) => Ok(Answer::Listens),
         Ok(Ok(0)) => Err(CallError::Silent("nobody listens on its port".to_owned())),
         Ok(Err(e)) => Err(CallError::Silent(e.to_string())),
     }
@@ -161,8 +174,8 @@ impl Answer {
     fn height(&self, channel: &str) -> Option<u64> {
         match self {
             Self::Orderer(_, parts) => parts.get(channel).map(|part| part.height),
-            Self::Peer(_, infos) => infos.get(channel).map(|info| info.height),
-            Self::Ca(_) | Self::Chaincode => None,
+            Self::Peer(_, infos, _) => infos.get(channel).map(|info| info.height),
+            Self::Ca(_) | Self::Listens => None,
         }
     }
 
@@ -187,12 +200,12 @@ impl Answer {
                     *parts = now;
                 }
             }
-            Self::Peer(peer, known) => {
+            Self::Peer(peer, known, _) => {
                 if let Ok(now) = infos(peer).await {
                     *known = now;
                 }
             }
-            Self::Ca(_) | Self::Chaincode => {}
+            Self::Ca(_) | Self::Listens => {}
         }
     }
 }
@@ -249,16 +262,30 @@ fn describe(node: &mut NodeEvidence, answer: &Answer, newest: &BTreeMap<String, 
     node.answers = true;
     node.certificate_ends = match answer {
         Answer::Orderer(metrics, _) => metrics.ends(),
-        Answer::Peer(peer, _) => peer.grpc.ends,
+        Answer::Peer(peer, ..) => peer.grpc.ends,
         Answer::Ca(ends) => *ends,
-        Answer::Chaincode => None,
+        Answer::Listens => None,
     };
-    if matches!(answer, Answer::Ca(_) | Answer::Chaincode) {
+    if matches!(answer, Answer::Ca(_) | Answer::Listens) {
         return;
+    }
+    if let Answer::Peer(_, _, unable) = answer {
+        node.unable.clone_from(unable);
     }
     node.channels = newest.keys().filter_map(|channel| Some((channel.clone(), answer.height(channel)?))).collect();
     node.height = node.channels.values().copied().max();
     node.catching_up = Some(newest.iter().any(|(channel, newest)| answer.lacks(channel, *newest, consensus)));
+}
+
+/// A peer whose database does not run lacks it, whether it has noticed or not.
+fn miss_databases(access: &Access, nodes: &mut BTreeMap<String, NodeEvidence>) {
+    for (_, peer) in access.peers() {
+        let name = database::name(peer);
+        let ended = nodes.get(name.as_str()).filter(|database| database.process != "running").map(|database| database.process.clone());
+        if let (Some(process), Some(peer)) = (ended, nodes.get_mut(peer.as_str()).filter(|peer| peer.answers && peer.unable.is_none())) {
+            peer.unable = Some(format!("{name} {process}"));
+        }
+    }
 }
 
 /// What is known of one channel, and the hashes of the newest block that all its peers have.
@@ -281,7 +308,7 @@ async fn channel_evidence(
 
 fn joined<'a>(answer: &'a Answer, channel: &str) -> Option<(&'a Peer, &'a BlockchainInfo)> {
     match answer {
-        Answer::Peer(peer, infos) => Some((peer, infos.get(channel)?)),
+        Answer::Peer(peer, infos, _) => Some((peer, infos.get(channel)?)),
         _ => None,
     }
 }

@@ -8,6 +8,7 @@ use super::{
     certificates::{Issued, Office},
     chaincode,
     consensus::Consensus,
+    database,
     facts::{self, Channel, Facts},
     genesis::{self, Origin},
     keys::{Key, bytes},
@@ -73,7 +74,11 @@ pub(super) const MIB: u64 = 1024 * 1024;
 /// The images that will do, by what they are called for a host.
 pub(super) fn images() -> BTreeMap<String, Vec<String>> {
     let of = |version: Version| [Role::Orderer, Role::Peer].map(|role| (version.role(role), version.images(role)));
-    Version::ALL.into_iter().flat_map(of).chain([(ca::ROLE.to_owned(), ca::images())]).collect()
+    Version::ALL
+        .into_iter()
+        .flat_map(of)
+        .chain([(ca::ROLE.to_owned(), ca::images()), (database::ROLE.to_owned(), database::images())])
+        .collect()
 }
 
 /// What a network of these parameters needs of a host.
@@ -83,7 +88,8 @@ pub(super) fn layout(parameters: &Parameters) -> Layout {
     let nodes: Vec<(NodeName, Role)> = of(orderers(parameters), Role::Orderer).chain(peers).collect();
     let with_ca = if parameters.certificate_authorities { parameters.organisations } else { 0 };
     let servers: Vec<NodeName> = (1..=with_ca).map(|n| ca::name(&organisation_name(n))).collect();
-    let others = [(parameters.chaincodes.len(), CHAINCODE_MEMORY), (servers.len(), ca::MEMORY)];
+    let databases = database::names(parameters).len();
+    let others = [(parameters.chaincodes.len(), CHAINCODE_MEMORY), (servers.len(), ca::MEMORY), (databases, database::MEMORY)];
     let other_memory = others.map(|(count, memory)| u64::try_from(count).expect("a few") * memory).iter().sum::<u64>();
     let member_ports = nodes.iter().flat_map(|(name, role)| ports(*role).map(move |(port, ..)| need(name, port)));
     Layout {
@@ -122,6 +128,7 @@ pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> Clu
     let control_ca = &organisations.control_ca.certificate;
     let members = organisations.all().flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
     let mut nodes: Vec<NodeSpec> = members.map(|(keyed, member)| node(parameters, order, keyed, member, control_ca)).collect();
+    nodes.extend(organisations.databases().map(|(member, password)| database::node(order, member, password)));
     nodes.extend(organisations.servers().map(|(keyed, server)| ca::node(parameters, order, keyed, server)));
     let chaincodes: Vec<(Chaincode, facts::Chaincode)> = parameters.chaincodes().into_iter().map(|c| (c.clone(), packaged(&c))).collect();
     nodes.extend(chaincodes.iter().map(|(chaincode, facts)| chaincode_node(order, chaincode, facts)));
@@ -175,6 +182,7 @@ pub(super) fn node(parameters: &Parameters, order: &Order, keyed: &Keyed, member
         Role::Orderer => (vec!["orderer"], orderer_settings(keyed, parameters.consensus)),
         Role::Peer => (vec!["peer", "node", "start"], peer_settings(keyed, &member.name)),
     };
+    let state = member.database.as_ref().map(|password| database::peer_settings(&member.name, password)).unwrap_or_default();
     let port = |(name, inside, audience): (&str, u16, Audience)| Port {
         name: name.to_owned(),
         inside,
@@ -187,7 +195,7 @@ pub(super) fn node(parameters: &Parameters, order: &Order, keyed: &Keyed, member
         images: order.images.get(&version.role(role)).cloned().unwrap_or_else(|| version.images(role)),
         command: command.into_iter().map(str::to_owned).collect(),
         user: Some(format!("{}:{}", USER.0, USER.1)),
-        env: environment(settings.into_iter().chain(common_settings(role, order.log_level))),
+        env: environment(settings.into_iter().chain(common_settings(role, order.log_level))).into_iter().chain(state).collect(),
         files: files(keyed, member, control_ca),
         volumes: vec![Volume { name: "home".to_owned(), path: MOUNT.to_owned() }],
         ports: ports(role).map(port).collect(),
@@ -381,7 +389,8 @@ pub(super) fn member(node: &NodeSpec) -> Option<Member> {
     let key = |path: &str| Key::read(&find(node, HOME, path)?.content);
     let Certificates { enrolment, tls } = certificates(node)?;
     let enrolment = Issued { certificate: enrolment, key: key(&format!("msp/{}", msp::KEY))? };
-    Some(Member { name: node.name.clone(), enrolment, tls: Issued { certificate: tls, key: key(TLS_KEY)? } })
+    let tls = Issued { certificate: tls, key: key(TLS_KEY)? };
+    Some(Member { name: node.name.clone(), enrolment, tls, database: None })
 }
 
 /// What others know a node by, in PEM.

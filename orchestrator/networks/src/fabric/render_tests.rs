@@ -217,7 +217,7 @@ fn a_version_line_has_its_own_images_and_else_the_same_nodes() {
     let spec = render(&parameters, &order, &Seed::new([1; 32]));
     assert_eq!(spec.nodes[0].images, ["of-3.1:1"]);
     assert_eq!(setting(&spec, "orderer3", "ORDERER_CONSENSUS_WALDIR"), "/var/hyperledger/node/data/smartbft/wal");
-    assert_eq!(images().keys().collect::<Vec<_>>(), ["ca", "orderer", "orderer-3.1", "peer", "peer-3.1"]);
+    assert_eq!(images().keys().collect::<Vec<_>>(), ["ca", "couchdb", "orderer", "orderer-3.1", "peer", "peer-3.1"]);
 }
 
 #[test]

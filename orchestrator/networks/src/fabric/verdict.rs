@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 const ORDERERS: (&str, &str) = ("orderer", "orderers");
 const PEERS: (&str, &str) = ("peer", "peers");
 const CHAINCODES: (&str, &str) = ("chaincode", "chaincodes");
+const DATABASES: (&str, &str) = ("state database", "state databases");
 const SERVERS: (&str, &str) = ("Fabric CA", "Fabric CAs");
 
 /// How long nodes that have just begun are given.
@@ -67,6 +68,7 @@ impl<'a> Nodes<'a> {
             evidence,
             absent: match (evidence.answers, outside(evidence)) {
                 (false, _) => Some(words::node(name, evidence)),
+                (true, _) if evidence.unable.is_some() => Some(words::unable(name)),
                 (true, Some(channel)) if matches!(duty, Duty::Orderer | Duty::Peer) => {
                     Some(format!("{name} has not joined channel {channel}"))
                 }
@@ -113,13 +115,15 @@ struct Findings<'a> {
     chaincodes: Nodes<'a>,
     /// The Fabric CAs.
     servers: Nodes<'a>,
+    databases: Nodes<'a>,
 }
 
 impl<'a> Findings<'a> {
     fn of(consensus: Consensus, evidence: &'a Evidence) -> Self {
         let of = |duty| Nodes::of(duty, evidence);
         let (orderers, peers) = (of(Duty::Orderer), of(Duty::Peer));
-        Self { consensus, evidence, orderers, peers, chaincodes: of(Duty::Chaincode), servers: of(Duty::Ca) }
+        let (chaincodes, servers, databases) = (of(Duty::Chaincode), of(Duty::Ca), of(Duty::Database));
+        Self { consensus, evidence, orderers, peers, chaincodes, servers, databases }
     }
 
     fn quorum(&self) -> usize {
@@ -235,6 +239,7 @@ impl<'a> Findings<'a> {
         let texts = [
             self.orderers.missing_text(ORDERERS),
             self.peers.missing_text(PEERS),
+            self.databases.missing_text(DATABASES),
             self.chaincodes.missing_text(CHAINCODES),
             self.closed_text(),
         ];

@@ -252,6 +252,35 @@ fn without_a_fabric_ca_nobody_is_enrolled_and_all_else_goes_on() {
 }
 
 #[test]
+fn a_peer_without_its_state_database_can_do_nothing() {
+    let mut evidence = seen(&["ok"], &[&["ok", "ok"], &["ok"]]);
+    let database = |evidence: &mut Evidence, name: &str, organisation: &str, word: &str| {
+        evidence.nodes.insert(format!("db{name}"), node("database", Some(organisation), word));
+        let unable = (word != "outside").then(|| "couchdb: refused".to_owned());
+        evidence.nodes.get_mut(&format!("peer{name}")).expect("it is there").unable = unable;
+    };
+    for (name, organisation) in [("0-org0", "org0"), ("1-org0", "org0"), ("0-org1", "org1")] {
+        database(&mut evidence, name, organisation, "outside");
+    }
+    let (state, reason) = judge(&evidence, &Past::default());
+    assert_eq!((state, reason.as_str()), (Healthy, "its orderer leads, all 3 peers agree; its only orderer must not be lost"));
+    database(&mut evidence, "1-org0", "org0", "exited 137");
+    let peers = "1 of 3 peers does not take part (peer1-org0 has no state database)";
+    let databases = "1 of 3 state databases does not take part (db1-org0 exited 137)";
+    let reason = format!("{peers}; {databases}; it still commits, its only orderer must not be lost");
+    assert_eq!(judge(&evidence, &Past::default()), (Degraded, reason));
+    // It runs, and the peer does not reach it.
+    database(&mut evidence, "1-org0", "org0", "outside");
+    evidence.nodes.get_mut("peer1-org0").expect("it is there").unable = Some("couchdb: refused".to_owned());
+    let reason = format!("{peers}; it still commits, its only orderer must not be lost");
+    assert_eq!(judge(&evidence, &Past::default()), (Degraded, reason));
+    database(&mut evidence, "0-org0", "org0", "exited 137");
+    let why = "2 of 3 peers do not take part (peer0-org0 has no state database, peer1-org0 has no state database)";
+    let reason = format!("{why}: org0 cannot endorse, and 2 of 2 organisations must");
+    assert_eq!(judge(&evidence, &Past::default()), (Broken, reason));
+}
+
+#[test]
 fn certificates_that_end_soon_are_told_by_the_day() {
     let mut evidence = seen(&["ok"], &[&["ok"]]);
     let in_days = |days: i64| Some(NOW.plus_seconds(days * DAY_S));

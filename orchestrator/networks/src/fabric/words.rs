@@ -12,6 +12,11 @@ pub(super) fn node(name: &str, node: &NodeEvidence) -> String {
     }
 }
 
+/// A peer that answers and can do nothing; the words that it has for it change from one look to the next.
+pub(super) fn unable(name: &str) -> String {
+    format!("{name} has no state database")
+}
+
 /// How many more orderers may be lost.
 pub(super) fn margin(consensus: Consensus, answering: usize, total: usize) -> String {
     match answering.saturating_sub(consensus.quorum(total)) {
