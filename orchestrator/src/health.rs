@@ -233,7 +233,7 @@ impl Orchestrator {
         let arguments = Arguments { start: parse(start), restart: parse(restart), prove: !row.leased, ..Arguments::default() };
         tracing::info!(cluster = %row.name, reason = %verdict.reason, ?arguments, "a cluster is mended in place");
         let reason = format!("{}: {}", verdict.state, verdict.reason);
-        self.inner.live.note_known(row.id, |seen| seen.repaired_at = Some(Timestamp::now()));
+        self.inner.live.note_known(row.id, |seen| seen.repaired(!arguments.restart.is_empty(), Timestamp::now()));
         let (_, superseded) = self.accept_on(&mut tx, row, OperationKind::ClusterRepair, arguments, &Cause::watchdog(reason)).await?;
         self.accepted(tx, superseded.as_slice()).await
     }

@@ -12,22 +12,29 @@ const STUCK: Duration = Duration::from_secs(15);
 
 /// Since when nodes have stood still. Who waits for them starts them anew.
 #[derive(Debug, Default)]
-pub struct Stuck(BTreeMap<String, Instant>);
+pub struct Stuck {
+    since: BTreeMap<String, Instant>,
+    starts: u32,
+}
 
 impl Stuck {
-    /// Those that have stood still for too long by now. They get the same time once more.
+    /// Those that have stood still for too long by now, who shall be started anew.
     pub fn overdue(&mut self, evidence: &Evidence, now: Instant) -> Vec<NodeName> {
         let stuck = |name: &String| evidence.nodes.get(name).is_some_and(|node| node.stuck);
-        self.0.retain(|name, _| stuck(name));
+        self.since.retain(|name, _| stuck(name));
         for name in evidence.nodes.keys().filter(|name| stuck(name)) {
-            self.0.entry(name.clone()).or_insert(now);
+            self.since.entry(name.clone()).or_insert(now);
         }
-        let overdue = self.0.iter_mut().filter(|(_, since)| now - **since >= STUCK);
-        let again = |(name, since): (&String, &mut Instant)| {
-            *since = now;
-            NodeName::parse(name).ok()
-        };
-        overdue.filter_map(again).collect()
+        let patience = STUCK * (self.starts + 1);
+        let overdue = self.since.iter().filter(|(_, since)| now - **since >= patience);
+        overdue.filter_map(|(name, _)| NodeName::parse(name).ok()).collect()
+    }
+
+    /// Some are started anew. All get their time once more, and longer each time: they may wait for each other, and on a busy machine
+    /// nothing comes of it when now the one and now the other is away.
+    pub fn started_anew(&mut self, now: Instant) {
+        self.starts += 1;
+        self.since.values_mut().for_each(|since| *since = now);
     }
 }
 
@@ -37,7 +44,7 @@ mod tests {
     use chainpool_api::NodeEvidence;
 
     #[test]
-    fn a_node_that_stands_still_gets_its_time_and_the_same_again_after_a_new_start() {
+    fn nodes_that_stand_still_get_their_time_and_more_after_each_new_start() {
         let node = |name: &str| NodeName::parse(name).expect("a name");
         let seen = |stuck: [bool; 2]| Evidence {
             nodes: ["a", "b"]
@@ -48,13 +55,21 @@ mod tests {
             ..Evidence::default()
         };
         let (start, mut stuck) = (Instant::now(), Stuck::default());
-        let mut at = |seconds, evidence: [bool; 2]| stuck.overdue(&seen(evidence), start + Duration::from_secs(seconds));
+        let mut at = |seconds, evidence: [bool; 2]| {
+            let now = start + Duration::from_secs(seconds);
+            let overdue = stuck.overdue(&seen(evidence), now);
+            if !overdue.is_empty() {
+                stuck.started_anew(now);
+            }
+            overdue
+        };
         assert_eq!(at(0, [true, true]), []);
         assert_eq!(at(10, [true, false]), []);
         assert_eq!(at(14, [true, true]), []);
         assert_eq!(at(15, [true, true]), [node("a")]);
-        assert_eq!(at(16, [true, true]), []);
-        assert_eq!(at(29, [true, true]), [node("b")]);
-        assert_eq!(at(30, [true, false]), [node("a")]);
+        assert_eq!(at(30, [true, true]), [], "b waited for a, which needs its time");
+        assert_eq!(at(45, [true, true]), [node("a"), node("b")]);
+        assert_eq!(at(80, [true, false]), []);
+        assert_eq!(at(90, [true, true]), [node("a")]);
     }
 }
