@@ -12,6 +12,7 @@ mod foreign;
 mod health;
 mod holder;
 mod hosts;
+mod jobs;
 mod keys;
 mod leases;
 mod leftovers;
