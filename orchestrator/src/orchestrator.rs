@@ -18,6 +18,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The platforms that hosts may be of.
     pub platforms: Vec<Arc<dyn Platform>>,
+    /// The types of network that there are.
+    pub registry: Registry,
     /// Told right before and right after each commit: crash tests stop the process there.
     pub hook: Option<CommitHook>,
     /// Whether accepted operations are worked on; without, only the database is served.
@@ -27,7 +29,7 @@ pub struct Config {
 impl Config {
     /// The usual one.
     pub fn new(data: PathBuf, platforms: Vec<Arc<dyn Platform>>) -> Self {
-        Self { data, platforms, hook: None, works: true }
+        Self { data, platforms, registry: Registry::default(), hook: None, works: true }
     }
 }
 
@@ -75,13 +77,13 @@ pub(crate) struct Inner {
 impl Orchestrator {
     /// Opens the data folder and takes up every operation that was under way.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let Config { data, platforms, hook, works } = config;
+        let Config { data, platforms, registry, hook, works } = config;
         let store = Store::open(&data, hook).await?;
         let paused = AtomicBool::new(store.read().setting("paused").await?.as_deref() == Some("true"));
         let agents = Agents::new(store.clone(), platforms);
         let inner = Inner {
             store,
-            registry: Registry::default(),
+            registry,
             agents,
             live: Live::default(),
             executor: Executor::default(),

@@ -6,6 +6,7 @@ use chainpool_agent::Platform;
 use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
 use chainpool_agent_kubernetes::KubernetesPlatform;
 use chainpool_api::{Cluster, Host, Lease, Operation, OperationState, Page, Status};
+use chainpool_networks::Registry;
 use chainpool_orchestrator::{CommitHook, Config, Orchestrator};
 use chainpool_server::ServeConfig;
 use serde_json::{Value, json};
@@ -50,6 +51,8 @@ pub struct Options {
     pub engine: Option<String>,
     /// Where ports are bound.
     pub bind: String,
+    /// The types of network that there are.
+    pub registry: Registry,
     /// Stops the process at a point of the journal.
     pub hook: Option<CommitHook>,
     /// Whether the watchdog runs.
@@ -58,7 +61,17 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { host: true, capacity: 2, validators: 4, autofill: false, engine: None, bind: "127.0.0.1".into(), hook: None, watchdog: true }
+        Self {
+            host: true,
+            capacity: 2,
+            validators: 4,
+            autofill: false,
+            engine: None,
+            bind: "127.0.0.1".into(),
+            registry: Registry::default(),
+            hook: None,
+            watchdog: true,
+        }
     }
 }
 
@@ -128,7 +141,8 @@ impl Bed {
             Some(address) => Engine::at(address).await?,
             None => Engine::local().await?,
         };
-        let orchestrator = Orchestrator::start(Config { hook: options.hook.clone(), ..Config::new(ground.folder(), platforms()) }).await?;
+        let (registry, hook) = (options.registry.clone(), options.hook.clone());
+        let orchestrator = Orchestrator::start(Config { registry, hook, ..Config::new(ground.folder(), platforms()) }).await?;
         let stop = CancellationToken::new();
         let (_, token, _) = orchestrator.local_admin().await?;
         let (bound, address) = tokio::sync::oneshot::channel();

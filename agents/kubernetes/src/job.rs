@@ -6,7 +6,7 @@ use crate::{
     build::JobObjects,
     life::{Hindrance, Life},
     observe::Filter,
-    server::{CALL, absent_is_fine, look_again},
+    server::{CALL, SETTLE, absent_is_fine, look_again},
 };
 use chainpool_agent::{
     ClusterKey, Error, ImageRef, LABEL_GENERATION, LABEL_HASH, LABEL_JOB, LABEL_NODE, Labels, NodeName, NodeSpec, Result, network_name,
@@ -21,11 +21,9 @@ use kube::{
     api::{DeleteParams, ListParams, Preconditions},
     runtime::watcher::{self, watch_object, watcher},
 };
-use std::{pin::pin, time::Duration};
+use std::pin::pin;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a job is waited for.
-const WAIT: Duration = Duration::from_mins(1);
 /// How many lines of a job that ended badly are told.
 const LAST_LINES: usize = 5;
 
@@ -52,7 +50,7 @@ impl KubernetesAgent {
     pub(crate) async fn job_ensure(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
         let stuff = self.stuff(key, job, image).await?;
         let objects = self.making(key, job, image, &stuff).job_objects()?;
-        let deadline = Instant::now() + WAIT;
+        let deadline = Instant::now() + SETTLE;
         loop {
             match self.server.find(&objects.job).await? {
                 Some(found) if found.metadata.deletion_timestamp.is_some() => {}
@@ -103,7 +101,7 @@ impl KubernetesAgent {
                 Ok(Some(Ok(()))) => {}
                 Ok(Some(Err(e))) => return Err(self.server.watch_fault(e).into_error("tell of its jobs")),
                 Ok(None) | Err(_) => {
-                    let words = hindrance.map_or_else(|| "still runs".to_owned(), |words| format!("does not start: {words}"));
+                    let words = hindrance.map_or_else(|| "has not ended yet".to_owned(), |words| format!("does not start: {words}"));
                     return Err(Error::Busy(format!("job {name} {words}")));
                 }
             }

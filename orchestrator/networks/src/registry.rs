@@ -24,6 +24,14 @@ impl Default for Registry {
 }
 
 impl Registry {
+    /// The same with another type under this name.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, network: Arc<dyn NetworkType>) -> Self {
+        self.0.retain(|(known, _)| *known != name);
+        self.0.push((name, network));
+        self
+    }
+
     /// The type of this name.
     pub fn get(&self, name: &str) -> Result<Arc<dyn NetworkType>, TypeUnknown> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, network)| Arc::clone(network)).ok_or_else(|| TypeUnknown {

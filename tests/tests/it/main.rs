@@ -14,6 +14,7 @@ mod foreign;
 mod health;
 mod holder;
 mod hosts;
+mod jobs;
 mod keys;
 mod leases;
 mod leftovers;
