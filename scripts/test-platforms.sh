@@ -42,6 +42,8 @@ part "build" cargo test --workspace --locked --no-run "${selected[@]}"
 
 # The tests of one platform share its bed: one after the other.
 export RUST_TEST_THREADS=1
+# A test's error says what went wrong; sixty lines of its way here would hide that.
+export RUST_LIB_BACKTRACE=0
 # What the conformance kit finds goes into the page's table.
 export CHAINPOOL_KIT_TABLE=$PWD/docs/agents.md
 # platform_tests NAME: everything on one platform, even when some of it fails.

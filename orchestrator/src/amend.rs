@@ -108,7 +108,7 @@ impl Orchestrator {
             let new: Vec<NodeName> =
                 after.processes().map(|node| &node.name).filter(|name| !row.machines.0.contains_key(name)).cloned().collect();
             if !new.is_empty() {
-                let chosen = self.machines(tx, host, row, &new).await?;
+                let chosen = self.machines(tx, host, row, &new, &layout.together).await?;
                 row.machines.0.extend(chosen);
             }
             after = after.placed(&row.machines.0);

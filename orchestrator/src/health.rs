@@ -233,8 +233,13 @@ impl Orchestrator {
         let arguments = Arguments { start: parse(start), restart: parse(restart), prove: !row.leased, ..Arguments::default() };
         tracing::info!(cluster = %row.name, reason = %verdict.reason, ?arguments, "a cluster is mended in place");
         let reason = format!("{}: {}", verdict.state, verdict.reason);
-        self.inner.live.note_known(row.id, |seen| seen.repaired(!arguments.restart.is_empty(), Timestamp::now()));
+        let (cluster, restarts) = (row.id, !arguments.restart.is_empty());
+        self.inner.live.note_known(cluster, |seen| seen.repaired_at = Some(Timestamp::now()));
         let (_, superseded) = self.accept_on(&mut tx, row, OperationKind::ClusterRepair, arguments, &Cause::watchdog(reason)).await?;
-        self.accepted(tx, superseded.as_slice()).await
+        self.accepted(tx, superseded.as_slice()).await?;
+        if restarts {
+            self.inner.live.note_known(cluster, Seen::restarts);
+        }
+        Ok(())
     }
 }

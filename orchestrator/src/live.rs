@@ -92,12 +92,9 @@ impl Seen {
         self.left_at = if left { Some(now) } else { self.left_at };
     }
 
-    /// Notes a repair. After a new start all get their time once more: they may wait for each other.
-    pub(crate) fn repaired(&mut self, restarts: bool, now: Timestamp) {
-        self.repaired_at = Some(now);
-        if restarts {
-            self.silent.clear();
-        }
+    /// Some nodes are started anew. All that are silent get their time once more: they may wait for each other.
+    pub(crate) fn restarts(&mut self) {
+        self.silent.clear();
     }
 
     /// Forgets all that counts towards a repair or a reset.
@@ -241,15 +238,6 @@ mod tests {
         assert!(live.spec(cluster, 1).is_none(), "read before the commit, kept after it");
         live.spec_put(cluster, 1, spec(), live.spec_epoch());
         assert!(live.spec(cluster, 1).is_some());
-    }
-
-    #[test]
-    fn after_a_new_start_all_that_are_silent_get_their_time_once_more() {
-        let mut seen = Seen { silent: [("v0".to_owned(), Timestamp(1))].into(), ..Seen::default() };
-        seen.repaired(false, Timestamp(2));
-        assert_eq!(seen.silent.len(), 1);
-        seen.repaired(true, Timestamp(3));
-        assert!(seen.silent.is_empty() && seen.repaired_at == Some(Timestamp(3)));
     }
 
     #[test]

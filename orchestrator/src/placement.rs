@@ -31,18 +31,29 @@ pub(crate) fn machines(
     known: &[HostMachine],
     had: &BTreeMap<NodeName, String>,
     load: &BTreeMap<String, u32>,
+    together: &BTreeMap<NodeName, NodeName>,
 ) -> Option<BTreeMap<NodeName, String>> {
     let open: BTreeSet<&String> = known.iter().filter(|machine| machine.closed.is_none()).map(|machine| &machine.id).collect();
     let complete = !nodes.is_empty() && nodes.iter().all(|node| had.contains_key(node));
     let stays = complete && (open.is_empty() || nodes.iter().all(|node| open.contains(&had[node])));
     // Nodes beside these stay where they are.
     let beside = had.iter().filter(|(node, _)| !nodes.contains(node)).map(|(_, machine)| machine);
-    if stays { Some(had.clone()) } else { spread(nodes, &open, beside, load) }
+    if stays {
+        return Some(had.clone());
+    }
+    let (with_another, alone): (Vec<&NodeName>, Vec<&NodeName>) = nodes.iter().partition(|node| together.contains_key(*node));
+    let mut chosen = spread(&alone, &open, beside, load)?;
+    for node in with_another {
+        let other = &together[node];
+        let machine = chosen.get(other).or_else(|| had.get(other))?.clone();
+        chosen.insert(node.clone(), machine);
+    }
+    Some(chosen)
 }
 
 /// Each node goes where the fewest of its cluster are, then where the fewest of all are, then to the first by id.
 fn spread<'a>(
-    nodes: &[NodeName],
+    nodes: &[&NodeName],
     open: &BTreeSet<&'a String>,
     beside: impl Iterator<Item = &'a String>,
     load: &BTreeMap<String, u32>,
@@ -50,7 +61,7 @@ fn spread<'a>(
     let mut own: BTreeMap<&String, u32> = BTreeMap::new();
     beside.for_each(|machine| *own.entry(machine).or_default() += 1);
     let mut chosen = BTreeMap::new();
-    for node in nodes {
+    for &node in nodes {
         let best: &'a String =
             open.iter().copied().min_by_key(|id| (own.get(*id).copied().unwrap_or(0), load.get(*id).copied().unwrap_or(0), *id))?;
         *own.entry(best).or_default() += 1;
@@ -163,10 +174,10 @@ mod tests {
         let all = [machine("a", None), machine("b", Some("drained")), machine("c", None), machine("d", None)];
         let nodes: Vec<NodeName> = (0..4).map(|i| NodeName::parse(&format!("v{i}")).expect("a node name")).collect();
         let (none, load) = (BTreeMap::new(), BTreeMap::from([("a".to_owned(), 5), ("c".to_owned(), 1)]));
-        let chosen = machines(&nodes, &all, &none, &load).expect("machines are open");
+        let chosen = machines(&nodes, &all, &none, &load, &BTreeMap::new()).expect("machines are open");
         let on = |id: &str| chosen.values().filter(|chosen| *chosen == id).count();
         assert_eq!((on("a"), on("b"), on("c"), on("d")), (1, 0, 1, 2), "the emptiest gets the one that is over: {chosen:?}");
-        assert_eq!(machines(&nodes, &all[1..2], &none, &load), None);
+        assert_eq!(machines(&nodes, &all[1..2], &none, &load, &BTreeMap::new()), None);
     }
 
     #[test]
@@ -174,7 +185,23 @@ mod tests {
         let all = [machine("a", None), machine("b", None)];
         let [old, new] = ["v0", "v1"].map(|name| NodeName::parse(name).expect("a node name"));
         let (had, load) = (BTreeMap::from([(old, "a".to_owned())]), BTreeMap::from([("b".to_owned(), 3)]));
-        assert_eq!(machines(std::slice::from_ref(&new), &all, &had, &load), Some(BTreeMap::from([(new, "b".to_owned())])));
+        let none = BTreeMap::new();
+        assert_eq!(machines(std::slice::from_ref(&new), &all, &had, &load, &none), Some(BTreeMap::from([(new, "b".to_owned())])));
+    }
+
+    #[test]
+    fn what_belongs_together_is_on_one_machine() {
+        let all = ["a", "b", "c"].map(|id| machine(id, None));
+        let names = |all: &[&str]| all.iter().map(|name| NodeName::parse(name).expect("a node name")).collect::<Vec<_>>();
+        let nodes = names(&["p0", "d0", "p1", "d1", "o0"]);
+        let together = BTreeMap::from([(nodes[1].clone(), nodes[0].clone()), (nodes[3].clone(), nodes[2].clone())]);
+        let chosen = machines(&nodes, &all, &BTreeMap::new(), &BTreeMap::new(), &together).expect("machines are open");
+        assert_eq!((&chosen[&nodes[1]], &chosen[&nodes[3]]), (&chosen[&nodes[0]], &chosen[&nodes[2]]));
+        assert_eq!(chosen.values().collect::<BTreeSet<_>>().len(), 3, "the others are spread: {chosen:?}");
+        // A database is added to a peer that has been there for long.
+        let more = names(&["d0"]);
+        let had = BTreeMap::from([(nodes[0].clone(), "c".to_owned())]);
+        assert_eq!(machines(&more, &all, &had, &BTreeMap::new(), &together), Some(BTreeMap::from([(more[0].clone(), "c".to_owned())])));
     }
 
     #[test]
@@ -182,7 +209,7 @@ mod tests {
         let node = NodeName::parse("v0").expect("a node name");
         let (nodes, load) = ([node.clone()], BTreeMap::new());
         let on = |id: &str| BTreeMap::from([(node.clone(), id.to_owned())]);
-        let place = |known: &[HostMachine]| machines(&nodes, known, &on("b"), &load);
+        let place = |known: &[HostMachine]| machines(&nodes, known, &on("b"), &load, &BTreeMap::new());
         assert_eq!(place(&[machine("a", None), machine("b", None)]), Some(on("b")));
         assert_eq!(place(&[machine("a", None), machine("b", Some("down"))]), Some(on("a")));
         assert_eq!(place(&[machine("a", None)]), Some(on("a")), "its machine has left");

@@ -6,7 +6,7 @@
 //! and is not healthy 5 s later is made again too. An applied cluster
 //! is mended in place and never wiped. After its host came back, or was first seen by this process, a free cluster has
 //! as long to find together as a degraded one. Mending means: start or unpause what does not run, restart what runs
-//! but has not answered for 30 s.
+//! but has not answered, or has stood still, for 30 s.
 
 use crate::live::Seen;
 use chainpool_api::{Evidence, HealthState, Timestamp};
@@ -59,7 +59,7 @@ pub(crate) enum Decision {
     Repair {
         /// Nodes that do not run.
         start: Vec<String>,
-        /// Nodes that run and do not answer.
+        /// Nodes that run and do not answer, or stand still.
         restart: Vec<String>,
     },
     /// Make it again.

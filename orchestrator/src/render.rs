@@ -23,7 +23,7 @@ impl Orchestrator {
             let nodes: Vec<NodeName> = spec.processes().map(|node| node.name.clone()).collect();
             // An amended generation had more.
             row.machines.0.retain(|node, _| nodes.contains(node));
-            row.machines = Json(self.machines(tx, host, row, &nodes).await?);
+            row.machines = Json(self.machines(tx, host, row, &nodes, &network.layout(&row.parameters.0).together).await?);
             spec = spec.placed(&row.machines.0);
         }
         let generation = u32::try_from(row.generation).map_err(Error::internal)?;

@@ -80,13 +80,14 @@ impl Orchestrator {
         host: &HostRow,
         cluster: &ClusterRow,
         nodes: &[NodeName],
+        together: &BTreeMap<NodeName, NodeName>,
     ) -> Result<BTreeMap<NodeName, String>> {
         let known = host.info.as_ref().map(|info| info.0.machines.as_slice()).unwrap_or_default();
         let mut load = BTreeMap::new();
         for other in tx.clusters_of(host.id).await?.into_iter().filter(|other| other.id != cluster.id) {
             other.machines.0.into_values().for_each(|machine| *load.entry(machine).or_insert(0) += 1);
         }
-        placement::machines(nodes, known, &cluster.machines.0, &load).ok_or_else(|| {
+        placement::machines(nodes, known, &cluster.machines.0, &load, together).ok_or_else(|| {
             let why: Vec<String> =
                 known.iter().map(|machine| format!("{}: {}", machine.name, machine.closed.as_deref().unwrap_or("open"))).collect();
             Error::conflict("no_machine", format!("no machine of host {} is open for new nodes ({})", host.name, why.join("; ")))

@@ -272,8 +272,7 @@ impl Orchestrator {
             if silent.is_empty() {
                 return Ok(());
             }
-            let overdue = stuck.overdue(&evidence, Instant::now());
-            self.start_anew(operation, &ground, overdue, &mut stuck, over).await?;
+            self.start_anew(operation, &ground, stuck.overdue(&evidence, Instant::now()), over).await?;
             patience.wait(format!("no answer yet from {}", silent.join(", "))).await?;
         }
     }
@@ -292,7 +291,7 @@ impl Orchestrator {
                 },
                 error = standing_still(&ground, &*network, &nodes, &mut stuck) => error,
             };
-            self.start_anew(operation, &ground, restart, &mut stuck, over).await?;
+            self.start_anew(operation, &ground, restart, over).await?;
             patience.wait(why).await?;
         }
     }
@@ -303,12 +302,8 @@ impl Orchestrator {
         operation: &OperationRow,
         ground: &Ground,
         nodes: Vec<NodeName>,
-        stuck: &mut Stuck,
         over: &CancellationToken,
     ) -> Result<(), StepError> {
-        if !nodes.is_empty() {
-            stuck.started_anew(Instant::now());
-        }
         for node in nodes {
             tracing::warn!(cluster = ground.cluster.name, %node, "a node that stands still is started anew");
             let started = async {
@@ -344,8 +339,7 @@ impl Orchestrator {
             if settled {
                 break;
             }
-            let overdue = stuck.overdue(&evidence, Instant::now());
-            self.start_anew(operation, &ground, overdue, &mut stuck, over).await?;
+            self.start_anew(operation, &ground, stuck.overdue(&evidence, Instant::now()), over).await?;
             patience.wait(verdict.reason).await?;
         }
         Ok(())

@@ -126,8 +126,12 @@ impl KubernetesAgent {
             Ok(pod) => pod,
             Err(error) => return error,
         };
-        let Some(pod) = pod else { return Error::Busy(format!("job {name} lost its pod and is run anew: {why}")) };
+        let taken = || Error::Busy(format!("job {name} lost its pod and is run anew: {why}"));
+        let Some(pod) = pod else { return taken() };
         let life = Life::of(&pod);
+        if life.is_taken_away() {
+            return taken();
+        }
         match (life.hindrance(), life.ended()) {
             (Some(Hindrance::Lasting(words)), _) => Error::Refused(format!("job {name} does not start: {words}")),
             (_, Some(ended)) => {
@@ -136,12 +140,13 @@ impl KubernetesAgent {
                 let said = if said.is_empty() { said } else { format!(": {said}") };
                 Error::Refused(format!("job {name} ended with {}{said}", ended.exit_code))
             }
-            _ => Error::Busy(format!("job {name} lost its pod and is run anew: {why}")),
+            _ => taken(),
         }
     }
 
     async fn job_hindrance(&self, key: &ClusterKey, name: &NodeName) -> Result<Option<Hindrance>> {
-        Ok(self.job_pod(key, name).await?.and_then(|pod| Life::of(&pod).hindrance()))
+        let pod = self.job_pod(key, name).await?;
+        Ok(pod.as_ref().map(Life::of).filter(|life| !life.is_taken_away()).and_then(|life| life.hindrance()))
     }
 
     fn job_filter(&self, key: &ClusterKey, name: &NodeName) -> Filter {

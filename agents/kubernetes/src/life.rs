@@ -35,6 +35,12 @@ impl<'a> Life<'a> {
         self.0.metadata.deletion_timestamp.is_some()
     }
 
+    /// Whether somebody took it away (drained its machine, evicted it), whatever its process made of that.
+    pub(crate) fn is_taken_away(&self) -> bool {
+        let conditions = self.0.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        self.is_ending() || conditions.into_iter().any(|c| c.type_ == "DisruptionTarget" && c.status == "True")
+    }
+
     fn container(&self, name: &str) -> Option<&'a ContainerStatus> {
         let status = self.0.status.as_ref()?;
         let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
@@ -161,6 +167,16 @@ mod tests {
         ] {
             assert_eq!(Life::of(&pod).node_state(), state);
         }
+    }
+
+    #[test]
+    fn a_pod_that_was_taken_away_is_told_from_one_that_ended() {
+        let taken = |pod: &Pod| Life::of(pod).is_taken_away();
+        assert!(!taken(&node(&json!({ "terminated": { "exitCode": 143 } }), &json!({}))));
+        assert!(taken(&pod(&json!({ "phase": "Failed", "conditions": [{ "type": "DisruptionTarget", "status": "True" }] }))));
+        assert!(!taken(&pod(&json!({ "conditions": [{ "type": "DisruptionTarget", "status": "False" }] }))));
+        let drained = json!({ "metadata": { "uid": "u", "deletionTimestamp": "2026-11-27T12:00:00Z" } });
+        assert!(taken(&serde_json::from_value(drained).expect("a pod")));
     }
 
     #[test]

@@ -100,6 +100,8 @@ pub struct Layout {
     pub ports: Vec<PortNeed>,
     /// The sum of its nodes' memory limits in bytes.
     pub memory_bytes: u64,
+    /// Nodes that go where another one goes, by their names: a database to whom it serves. Where one of the two is lost, so is what both do.
+    pub together: BTreeMap<NodeName, NodeName>,
 }
 
 /// A port to publish.

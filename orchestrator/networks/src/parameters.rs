@@ -68,9 +68,11 @@ pub(crate) fn settle(
             }
         }
     }
-    let unnamed: Vec<&Parameter> = parameters.iter().filter(|parameter| settled.get(&parameter.name).is_none()).collect();
-    for parameter in unnamed.into_iter().filter(|_| found.is_some()) {
-        settled[&parameter.name] = parameter.default.clone();
+    if found.is_some() {
+        let unnamed: Vec<&Parameter> = parameters.iter().filter(|parameter| settled.get(&parameter.name).is_none()).collect();
+        for parameter in unnamed {
+            settled[&parameter.name] = parameter.default.clone();
+        }
     }
     for (name, why) in together(&settled) {
         errors.entry(name).or_insert(why);

@@ -9,6 +9,8 @@ use std::{
 
 /// How long a node may stand still: one that was just started may only seem to.
 const STUCK: Duration = Duration::from_secs(15);
+/// As many times that is it at most.
+const LONGEST: u32 = 4;
 
 /// Since when nodes have stood still. Who waits for them starts them anew.
 #[derive(Debug, Default)]
@@ -18,23 +20,22 @@ pub struct Stuck {
 }
 
 impl Stuck {
-    /// Those that have stood still for too long by now, who shall be started anew.
+    /// Those that have stood still for too long by now, who shall be started anew. All get their time once more then, and more of it: they
+    /// may wait for each other, and on a busy machine nothing comes of it when now the one and now the other is away.
     pub fn overdue(&mut self, evidence: &Evidence, now: Instant) -> Vec<NodeName> {
         let stuck = |name: &String| evidence.nodes.get(name).is_some_and(|node| node.stuck);
         self.since.retain(|name, _| stuck(name));
         for name in evidence.nodes.keys().filter(|name| stuck(name)) {
             self.since.entry(name.clone()).or_insert(now);
         }
-        let patience = STUCK * (self.starts + 1);
+        let patience = STUCK * (self.starts + 1).min(LONGEST);
         let overdue = self.since.iter().filter(|(_, since)| now - **since >= patience);
-        overdue.filter_map(|(name, _)| NodeName::parse(name).ok()).collect()
-    }
-
-    /// Some are started anew. All get their time once more, and longer each time: they may wait for each other, and on a busy machine
-    /// nothing comes of it when now the one and now the other is away.
-    pub fn started_anew(&mut self, now: Instant) {
-        self.starts += 1;
-        self.since.values_mut().for_each(|since| *since = now);
+        let overdue: Vec<NodeName> = overdue.filter_map(|(name, _)| NodeName::parse(name).ok()).collect();
+        if !overdue.is_empty() {
+            self.starts += 1;
+            self.since.values_mut().for_each(|since| *since = now);
+        }
+        overdue
     }
 }
 
@@ -55,14 +56,7 @@ mod tests {
             ..Evidence::default()
         };
         let (start, mut stuck) = (Instant::now(), Stuck::default());
-        let mut at = |seconds, evidence: [bool; 2]| {
-            let now = start + Duration::from_secs(seconds);
-            let overdue = stuck.overdue(&seen(evidence), now);
-            if !overdue.is_empty() {
-                stuck.started_anew(now);
-            }
-            overdue
-        };
+        let mut at = |seconds, evidence: [bool; 2]| stuck.overdue(&seen(evidence), start + Duration::from_secs(seconds));
         assert_eq!(at(0, [true, true]), []);
         assert_eq!(at(10, [true, false]), []);
         assert_eq!(at(14, [true, true]), []);
@@ -71,5 +65,8 @@ mod tests {
         assert_eq!(at(45, [true, true]), [node("a"), node("b")]);
         assert_eq!(at(80, [true, false]), []);
         assert_eq!(at(90, [true, true]), [node("a")]);
+        assert_eq!(at(1000, [true, false]), [node("a")]);
+        assert_eq!(at(1059, [true, false]), []);
+        assert_eq!(at(1060, [true, false]), [node("a")], "it does not grow for ever");
     }
 }

@@ -25,7 +25,7 @@ pub(crate) async fn life(place: &TestBed) -> Result<()> {
     // Without the server's own words nobody could tell why it failed.
     let log = match &lived {
         Ok(()) => String::new(),
-        Err(_) => within_its(place, &["logs", "chainpool-0"]).await?,
+        Err(_) => within_its(place, &["logs", "chainpool-0"]).await.unwrap_or_else(|error| format!("no log: {error:#}")),
     };
     within_its(place, &["delete", "statefulset", "chainpool"]).await?;
     within_its(place, &["delete", "persistentvolumeclaim", "--selector", "app=chainpool"]).await?;
@@ -43,8 +43,8 @@ async fn live(place: &TestBed) -> Result<()> {
     served(place).await?;
     run(place, &["cluster", "prove", "one", "--wait"]).await?;
     run(place, &["lease", "release", "one", "--wait"]).await?;
-    run(place, &["cluster", "delete", "one", "--wait"]).await?;
-    run(place, &["host", "delete", "here"]).await?;
+    run(place, &["cluster", "delete", "one", "--yes", "--wait"]).await?;
+    run(place, &["host", "delete", "here", "--yes"]).await?;
     let left = place.kubectl(&["get", "namespaces", "--output", "name"]).await?;
     ensure!(!left.contains("/cp-"), "the census found namespaces: {left}");
     Ok(())
@@ -67,7 +67,7 @@ async fn within_its(place: &TestBed, words: &[&str]) -> Result<String> {
 }
 
 /// What differs from what its owner applies: the program of this build and the libraries of this machine, on which the cluster runs, in
-/// the place of an image that has both.
+/// the place of an image that has both, and its init and probe. So the image's own command and readiness are not what is tested here.
 fn changed() -> Result<Value> {
     let built = Path::new(env!("CARGO_BIN_EXE_crash-child")).parent().context("a program is in a folder")?;
     ensure!(built.join("chainpool").exists(), "{} is missing: cargo build --bin chainpool", built.join("chainpool").display());

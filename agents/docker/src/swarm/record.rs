@@ -157,7 +157,15 @@ impl Manager<'_> {
             Ok(_) => Ok(()),
             Err(fault) if fault.is(409) => {
                 let found = self.records(&self.node_filter(key, &job.name)).await?.successes;
-                if found.iter().any(|success| success.labels == ours) { Ok(()) } else { Err(Error::Foreign(format!("config {name}"))) }
+                match found.first() {
+                    Some(success) if success.labels == ours => Ok(()),
+                    // Another call of ours has run it with another hash meanwhile.
+                    Some(success) => {
+                        self.success_remove(success).await?;
+                        Err(Error::Busy(format!("job {} was run as another one meanwhile", job.name)))
+                    }
+                    None => Err(Error::Foreign(format!("config {name}"))),
+                }
             }
             Err(fault) => Err(fault.into_error(&format!("make the config {name}"))),
         }

@@ -54,6 +54,7 @@ pub(super) fn layout(parameters: &Parameters) -> Layout {
         size: u32::from(parameters.validators),
         memory_bytes: MEMORY_BYTES * u64::from(parameters.validators),
         ports: nodes.into_iter().map(rpc_need).collect(),
+        together: BTreeMap::new(),
     }
 }
 

@@ -132,7 +132,7 @@ fn member_nodes(spec: &ClusterSpec, organisations: &Organisations, parameters: &
         .map(|(member, password)| database::node(order, member, password))
         .map(|node| (node.name.clone(), node))
         .collect();
-    let databases = database::names(parameters).into_iter().filter_map(|name| spec.node(&name).or_else(|| new.get(&name)).cloned());
+    let databases = database::names(parameters).into_iter().filter_map(|(name, _)| spec.node(&name).or_else(|| new.get(&name)).cloned());
     let databases: Vec<NodeSpec> = databases.collect();
     members.map(node).chain(databases).chain(organisations.servers().map(server)).collect()
 }

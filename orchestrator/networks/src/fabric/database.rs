@@ -68,11 +68,13 @@ pub(super) fn name(peer: &NodeName) -> NodeName {
     NodeName::parse(&format!("db{rest}")).expect("it is shorter than the peer's")
 }
 
-/// All databases of a network.
-pub(super) fn names(parameters: &Parameters) -> Vec<NodeName> {
+/// All databases of a network, each with its peer.
+pub(super) fn names(parameters: &Parameters) -> Vec<(NodeName, NodeName)> {
     match parameters.state_database {
         StateDatabase::LevelDb => vec![],
-        StateDatabase::CouchDb => (1..=parameters.organisations).flat_map(|n| peers(parameters, n)).map(|peer| name(&peer)).collect(),
+        StateDatabase::CouchDb => {
+            (1..=parameters.organisations).flat_map(|n| peers(parameters, n)).map(|peer| (name(&peer), peer)).collect()
+        }
     }
 }
 

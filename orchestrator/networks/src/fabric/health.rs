@@ -2,7 +2,7 @@
 //!
 //! Fabric 2.5: `core/ledger/kvledger/txmgmt/privacyenabledstate/db.go` registers the check `couchdb`; `fabric-lib-go/healthz` answers.
 
-use super::{access::Access, connect::Http, render::METRICS};
+use super::{access::Access, connect::Http, render::METRICS, words::UNTOLD};
 use chainpool_agent::NodeName;
 use http::StatusCode;
 use serde::Deserialize;
@@ -12,9 +12,9 @@ pub(super) async fn unable(access: &Access, node: &NodeName) -> Option<String> {
     let asked = async { Http::connect(access, node, METRICS).await?.get("/healthz").await };
     match asked.await {
         Ok((StatusCode::OK, _)) => None,
-        Ok((status, body)) => Some(failed(&body).unwrap_or_else(|| format!("its health answers {status}"))),
+        Ok((status, body)) => Some(failed(&body).unwrap_or_else(|| format!("{UNTOLD}: it answers {status}"))),
         // The check waits for the database for longer than we do for the check.
-        Err(why) => Some(format!("its health is not told: {why}")),
+        Err(why) => Some(format!("{UNTOLD}: {why}")),
     }
 }
 

@@ -220,12 +220,14 @@ async fn caught_up(access: &Access, channel: &str, node: &NodeName, height: u64)
 }
 
 /// Waits until more than half of the orderers of a configuration take part, and those of them that answer all do: the leader counts
-/// them. Orderers that do not answer are left alone: they were lost before. If they do not, it is the one that came last that stands still.
+/// them. Orderers that do not answer are left alone: they were lost before. If they do not, by Raft it is the one that came last that stands
+/// still; by BFT the leader may be changing.
 async fn taken_in(access: &Access, channel: &str, root: &ConfigGroup, height: u64) -> Result<(), Halt> {
     let consenters = Consenters::read(root)?;
     let last = consenters.hosts().pop();
     let nodes: Vec<NodeName> = access.orderers().iter().filter(|node| consenters.has(node)).cloned().collect();
-    let still = nodes.iter().find(|node| last == Some(node.as_str()));
+    let may_stand_still = access.facts.parameters.consensus.holds_back();
+    let still = nodes.iter().find(|node| may_stand_still && last == Some(node.as_str()));
     let nodes: Vec<&NodeName> = nodes.iter().collect();
     let taken = until(Instant::now() + JOINS, || take_part(access, channel, &nodes, height)).await;
     taken.map_err(|why| Halt { why, still: still.cloned() })

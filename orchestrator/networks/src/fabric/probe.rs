@@ -193,17 +193,20 @@ impl Answer {
     }
 
     /// Asks once more. A node that does not answer now keeps what it said: it answered.
-    async fn again(&mut self) {
+    async fn again(&mut self, access: &Access) {
         match self {
             Self::Orderer(metrics, parts) => {
                 if let Ok(now) = metrics.parts().await {
                     *parts = now;
                 }
             }
-            Self::Peer(peer, known, _) => {
-                if let Ok(now) = infos(peer).await {
+            Self::Peer(peer, known, unable) => {
+                let again = async { if unable.is_some() { health::unable(access, &peer.node).await } else { None } };
+                let (now, still_unable) = futures::join!(infos(peer), again);
+                if let Ok(now) = now {
                     *known = now;
                 }
+                *unable = still_unable;
             }
             Self::Ca(_) | Self::Listens => {}
         }
@@ -223,14 +226,17 @@ async fn hear_out(access: &Access, answers: &mut Answers) -> BTreeMap<String, u6
         let leaderless: BTreeSet<&String> = newest.keys().filter(|channel| !is_led(access, channel, answers)).collect();
         let late = |answer: &Answer| {
             let is_behind = newest.iter().any(|(channel, height)| answer.lacks(channel, *height, consensus));
-            is_behind || newest.keys().any(|channel| answer.part(channel).is_some_and(|part| !part.heard || leaderless.contains(channel)))
+            let is_unable = matches!(answer, Answer::Peer(_, _, Some(_)));
+            is_behind
+                || is_unable
+                || newest.keys().any(|channel| answer.part(channel).is_some_and(|part| !part.heard || leaderless.contains(channel)))
         };
         let late: Vec<&mut Answer> = answers.values_mut().filter(|answer| late(answer)).collect();
         if late.is_empty() || Instant::now() >= deadline {
             return newest;
         }
         pause.wait().await;
-        join_all(late.into_iter().map(Answer::again)).await;
+        join_all(late.into_iter().map(|answer| answer.again(access))).await;
     }
 }
 

@@ -88,14 +88,15 @@ pub(super) fn layout(parameters: &Parameters) -> Layout {
     let nodes: Vec<(NodeName, Role)> = of(orderers(parameters), Role::Orderer).chain(peers).collect();
     let with_ca = if parameters.certificate_authorities { parameters.organisations } else { 0 };
     let servers: Vec<NodeName> = (1..=with_ca).map(|n| ca::name(&organisation_name(n))).collect();
-    let databases = database::names(parameters).len();
-    let others = [(parameters.chaincodes.len(), CHAINCODE_MEMORY), (servers.len(), ca::MEMORY), (databases, database::MEMORY)];
+    let databases = database::names(parameters);
+    let others = [(parameters.chaincodes.len(), CHAINCODE_MEMORY), (servers.len(), ca::MEMORY), (databases.len(), database::MEMORY)];
     let other_memory = others.map(|(count, memory)| u64::try_from(count).expect("a few") * memory).iter().sum::<u64>();
     let member_ports = nodes.iter().flat_map(|(name, role)| ports(*role).map(move |(port, ..)| need(name, port)));
     Layout {
         size: u32::try_from(nodes.len() + others.iter().map(|(count, _)| count).sum::<usize>()).expect("a few"),
         memory_bytes: nodes.iter().map(|(_, role)| memory(*role)).sum::<u64>() + other_memory,
         ports: member_ports.chain(servers.iter().map(|name| need(name, ca::HTTPS))).collect(),
+        together: databases.into_iter().collect(),
     }
 }
 

@@ -68,7 +68,7 @@ impl<'a> Nodes<'a> {
             evidence,
             absent: match (evidence.answers, outside(evidence)) {
                 (false, _) => Some(words::node(name, evidence)),
-                (true, _) if evidence.unable.is_some() => Some(words::unable(name)),
+                (true, _) if evidence.unable.is_some() => evidence.unable.as_deref().map(|why| words::unable(name, why)),
                 (true, Some(channel)) if matches!(duty, Duty::Orderer | Duty::Peer) => {
                     Some(format!("{name} has not joined channel {channel}"))
                 }

@@ -13,9 +13,16 @@ pub(super) fn node(name: &str, node: &NodeEvidence) -> String {
 }
 
 /// A peer that answers and can do nothing; the words that it has for it change from one look to the next.
-pub(super) fn unable(name: &str) -> String {
-    format!("{name} has no state database")
+pub(super) fn unable(name: &str, why: &str) -> String {
+    if why.starts_with(UNTOLD) {
+        format!("{name} does not tell whether it has its state database")
+    } else {
+        format!("{name} has no state database")
+    }
 }
+
+/// How the reason begins where a peer does not tell whether it can do its part.
+pub(super) const UNTOLD: &str = "its health is not told";
 
 /// How many more orderers may be lost.
 pub(super) fn margin(consensus: Consensus, answering: usize, total: usize) -> String {

@@ -2,24 +2,26 @@
 # enrol.sh ORG NAME [client|peer|admin|orderer]: registers and enrols somebody at the organisation's Fabric CA. Needs curl and openssl.
 #
 # Certificate and key lie in ORG/NAME/msp afterwards, beside those of `user`; the password for the next time in ORG/NAME/secret. Asked for
-# again it enrols anew: another key, another certificate.
+# again it enrols anew: another key, another certificate. It may be cut off anywhere and asked for again.
 set -euo pipefail
 umask 077
 cd "$(dirname "$0")"
 org=${1:?enrol.sh ORG NAME [TYPE]} name=${2:?enrol.sh ORG NAME [TYPE]} type=${3:-client}
 for word in "$org" "$name" "$type"; do
-  case $word in *[!a-zA-Z0-9._-]*) echo "enrol: $word: only letters, digits, . _ and - are taken" >&2; exit 2 ;; esac
+  case $word in .* | *[!a-zA-Z0-9._-]*) echo "enrol: $word: only letters, digits, . _ and - are taken, and . not first" >&2; exit 2 ;; esac
 done
+case $name in admin | user) echo "enrol: $name: the organisation has one already, in $org/$name" >&2; exit 2 ;; esac
 # shellcheck source=/dev/null
 . "$org/ca-env"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# call PATH BODY [curl's arguments]: what the CA answers; fails with its words where it refuses.
+# call PATH BODY [curl's arguments]: what the CA answers; fails with its words where it refuses, with 3 where it does not answer. Whatever is
+# secret goes by a file descriptor: a command line is for all to see.
 call() {
   local path=$1 body=$2 answer
   shift 2
-  answer=$(curl --silent --show-error --cacert "$org/tlsca.pem" --data "$body" "$@" "$CA_URL$path")
+  answer=$(curl --silent --show-error --connect-timeout 5 --max-time 60 --cacert "$org/tlsca.pem" --data @<(printf '%s' "$body") "$@" "$CA_URL$path") || return 3
   case $answer in *'"success":true'*) printf '%s' "$answer" ;; *) echo "enrol: $CA_NAME refuses: $answer" >&2; return 1 ;; esac
 }
 
@@ -28,7 +30,6 @@ enrol() {
   local request
   openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out "$3/key.pem"
   request=$(openssl req -new -key "$3/key.pem" -subj "/CN=$1" | sed 's/$/\\n/' | tr -d '\n')
-  # The password goes by a file descriptor: a command line is for all to see.
   call /enroll "{\"certificate_request\":\"$request\"}" -K <(printf 'user = "%s:%s"\n' "$1" "$2") |
     sed -n 's/.*"Cert":"\([^"]*\)".*/\1/p' | openssl base64 -d -A > "$3/cert.pem"
 }
@@ -46,17 +47,26 @@ token() {
   printf '%s.%s' "$certificate" "$(openssl base64 -A -in "$work/signature")"
 }
 
-if [ ! -s "$org/$name/secret" ]; then
+own=$org/$name msp=$org/$name/msp
+if [ ! -e "$own/registered" ]; then
   enrol "$CA_REGISTRAR" "$CA_SECRET" "$work"
-  secret=$(openssl rand -hex 16)
-  body="{\"id\":\"$name\",\"type\":\"$type\",\"secret\":\"$secret\"}"
-  call /register "$body" -K <(printf 'header = "Authorization: %s"\n' "$(token /register "$body")") > /dev/null
-  mkdir -p "$org/$name"
-  printf '%s' "$secret" > "$org/$name/secret"
+  mkdir -p "$own"
+  # Written first: an answer that is lost leaves nobody registered whose password nobody knows.
+  before=1
+  if [ ! -s "$own/secret" ]; then before=''; openssl rand -hex 16 > "$own/secret"; fi
+  body="{\"id\":\"$name\",\"type\":\"$type\",\"secret\":\"$(cat "$own/secret")\"}"
+  status=0
+  said=$(call /register "$body" -K <(printf 'header = "Authorization: %s"\n' "$(token /register "$body")") 2>&1) || status=$?
+  case $status:$before:$said in
+    0:*) ;;
+    1:1:*"is already registered"*) ;; # by a call whose answer was lost; else its password will not do
+    1:*) echo "$said" >&2; rm -f "$own/secret"; exit 1 ;;
+    *) echo "$said" >&2; exit 1 ;;
+  esac
+  touch "$own/registered"
 fi
-msp=$org/$name/msp
 mkdir -p "$msp"/{signcerts,keystore} "$work/own"
-enrol "$name" "$(cat "$org/$name/secret")" "$work/own"
+enrol "$name" "$(cat "$own/secret")" "$work/own"
 cp -r "$org/user/msp"/{cacerts,tlscacerts,config.yaml} "$msp/"
 mv "$work/own/cert.pem" "$msp/signcerts/cert.pem"
 mv "$work/own/key.pem" "$msp/keystore/key.pem"

@@ -16,8 +16,10 @@ import (
 
 	"github.com/hyperledger/fabric-gateway/pkg/client"
 	"github.com/hyperledger/fabric-gateway/pkg/identity"
+	protos "github.com/hyperledger/fabric-protos-go-apiv2/gateway"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 )
 
 const bundle = "../.."
@@ -43,6 +45,12 @@ type profile struct {
 func main() {
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		// What the peers and orderers themselves said.
+		for _, detail := range status.Convert(err).Details() {
+			if said, ok := detail.(*protos.ErrorDetail); ok {
+				fmt.Fprintf(os.Stderr, "%s (%s): %s\n", said.GetAddress(), said.GetMspId(), said.GetMessage())
+			}
+		}
 		os.Exit(1)
 	}
 }

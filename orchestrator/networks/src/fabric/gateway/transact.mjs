@@ -56,6 +56,13 @@ async function transact(organisation, verb, name, ...args) {
   console.log(`${organisation} ${verb} ${[name, ...args].join(' ')}: ${new TextDecoder().decode(answer)}`);
 }
 
+// What the peers and orderers themselves said.
+process.on('uncaughtException', (error) => {
+  console.error(error.message);
+  for (const { address, mspId, message } of Array.isArray(error.details) ? error.details : []) console.error(`${address} (${mspId}): ${message}`);
+  process.exit(1);
+});
+
 const given = process.argv.slice(2);
 const [first, last] = [network.organisations[0], network.organisations.at(-1)];
 if (!network.chaincode) {
