@@ -1,46 +1,18 @@
 //! What a change touches, and what it must not.
 
 use super::*;
-use crate::{
-    Reach,
-    fabric::{proto::common::Block, version::Version},
+use crate::fabric::{
+    fixture::{self, NOW, changed, order_at},
+    proto::common::Block,
+    version::Version,
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use chainpool_agent::{LogConfig, NetworkSpec, NodeName};
-use chainpool_api::{LogLevel, Timestamp};
+use chainpool_agent::NodeName;
 use prost::Message;
-use serde_json::json;
 use std::{fs, path::Path, process::Command};
 
-const THEN: i64 = 1_795_000_000;
-const NOW: i64 = THEN + 100 * 86_400;
-
-fn order(parameters: &Parameters, at: i64) -> Order {
-    Order {
-        parameters: json!(parameters),
-        chain_id: "cp-0123456789ab-1".to_owned(),
-        genesis_at: Timestamp(at * 1000),
-        network: NetworkSpec { subnet: None },
-        ports: render::layout(parameters).ports.into_iter().zip(20000..).collect(),
-        reach: Reach { address: "192.0.2.7".to_owned(), loopback: false, machines: BTreeMap::new() },
-        images: BTreeMap::new(),
-        log: LogConfig::default(),
-        log_level: LogLevel::Info,
-    }
-}
-
 fn rendered(parameters: &Parameters) -> ClusterSpec {
-    render::render(parameters, &order(parameters, THEN), &Seed::new([1; 32]))
-}
-
-fn changed(spec: &ClusterSpec, parameters: &Parameters, renew: bool) -> Result<ClusterSpec, ParameterErrors> {
-    let mut order = order(parameters, NOW);
-    // Nodes keep the ports that they have.
-    for (need, port) in &mut order.ports {
-        let has = spec.node(&need.node).and_then(|node| node.ports.iter().find(|port| port.name == need.port));
-        *port = has.and_then(|port| port.published).unwrap_or(*port);
-    }
-    amend(spec, &Amendment { order, renew_certificates: renew }, parameters, &Seed::new([2; 32]))
+    fixture::rendered(parameters, 1)
 }
 
 fn small() -> Parameters {
@@ -164,7 +136,7 @@ fn the_same_change_once_more_does_what_was_left_undone() {
 fn a_node_whose_port_was_taken_is_made_on_another() {
     let old = rendered(&small());
     // As for a new network: here that is another port for each node behind the first.
-    let change = Amendment { order: order(&large(), NOW), renew_certificates: false };
+    let change = Amendment { order: order_at(&large(), NOW), renew_certificates: false };
     let new = amend(&old, &change, &large(), &Seed::new([2; 32])).unwrap();
     let (before, after) = (node(&old, "peer0-org1"), node(&new, "peer0-org1"));
     assert!(before.ports[0].published != after.ports[0].published && before.hash != after.hash);
@@ -248,7 +220,7 @@ fn renewed_certificates_are_for_the_same_keys() {
 fn renewed_certificates_name_the_addresses_of_now() {
     let folder = tempfile::tempdir().unwrap();
     let old = rendered(&small());
-    let mut order = order(&small(), NOW);
+    let mut order = order_at(&small(), NOW);
     order.reach.address = "198.51.100.9".to_owned();
     let change = Amendment { order, renew_certificates: true };
     let new = amend(&old, &change, &small(), &Seed::new([2; 32])).unwrap();

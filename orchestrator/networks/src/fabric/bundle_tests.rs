@@ -3,13 +3,8 @@
 use super::*;
 use crate::{
     Order, Seed,
-    fabric::{
-        parameters::Parameters,
-        render::{layout, render},
-    },
+    fabric::{fixture, parameters::Parameters, render::render},
 };
-use chainpool_agent::{LogConfig, NetworkSpec};
-use chainpool_api::{LogLevel, Timestamp};
 use std::{fs, process::Command};
 
 fn reach(address: &str) -> Reach {
@@ -17,17 +12,7 @@ fn reach(address: &str) -> Reach {
 }
 
 fn bundled(parameters: &Parameters, address: &str) -> BundleParts {
-    let order = Order {
-        parameters: json!(parameters),
-        chain_id: "cp-0123456789ab-1".to_owned(),
-        genesis_at: Timestamp(1_795_000_000_123),
-        network: NetworkSpec { subnet: None },
-        ports: layout(parameters).ports.into_iter().zip(20000..).collect(),
-        reach: reach(address),
-        images: BTreeMap::new(),
-        log: LogConfig::default(),
-        log_level: LogLevel::Info,
-    };
+    let order = Order { reach: reach(address), ..fixture::order(parameters) };
     bundle(&render(parameters, &order, &Seed::new([7; 32])), &reach(address))
 }
 

@@ -1,47 +1,15 @@
 //! The node of a Fabric CA, byte by byte, and what must hold of it.
 
 use super::*;
-use crate::{
-    Amendment, Reach, Seed,
-    fabric::{amend::amend, facts::Facts},
+use crate::fabric::{
+    facts::Facts,
+    fixture::{NOW, THEN, changed, rendered},
 };
-use chainpool_agent::{Boot, ClusterSpec, LogConfig, NetworkSpec};
-use chainpool_api::Timestamp;
-use serde_json::json;
+use chainpool_agent::{Boot, ClusterSpec};
 use std::{fs, path::Path, process::Command};
-
-const THEN: i64 = 1_795_000_000;
-const NOW: i64 = THEN + 100 * 86_400;
 
 fn with_ca() -> Parameters {
     Parameters { certificate_authorities: true, ..Parameters::default() }
-}
-
-fn order(parameters: &Parameters, at: i64) -> Order {
-    Order {
-        parameters: json!(parameters),
-        chain_id: "cp-0123456789ab-1".to_owned(),
-        genesis_at: Timestamp(at * 1000),
-        network: NetworkSpec { subnet: None },
-        ports: render::layout(parameters).ports.into_iter().zip(20000..).collect(),
-        reach: Reach { address: "192.0.2.7".to_owned(), loopback: false, machines: BTreeMap::new() },
-        images: BTreeMap::new(),
-        log: LogConfig::default(),
-        log_level: LogLevel::Info,
-    }
-}
-
-fn rendered(parameters: &Parameters, seed: u8) -> ClusterSpec {
-    render::render(parameters, &order(parameters, THEN), &Seed::new([seed; 32]))
-}
-
-fn changed(spec: &ClusterSpec, parameters: &Parameters, renew: bool) -> Result<ClusterSpec, crate::ParameterErrors> {
-    let mut order = order(parameters, NOW);
-    for (need, port) in &mut order.ports {
-        let has = spec.node(&need.node).and_then(|node| node.ports.iter().find(|port| port.name == need.port));
-        *port = has.and_then(|port| port.published).unwrap_or(*port);
-    }
-    amend(spec, &Amendment { order, renew_certificates: renew }, parameters, &Seed::new([2; 32]))
 }
 
 fn of<'a>(spec: &'a ClusterSpec, organisation: &str) -> &'a NodeSpec {

@@ -2,33 +2,16 @@
 
 use super::*;
 use crate::{
-    Amendment, NetworkType, Reach, Seed,
-    fabric::{Fabric, amend::amend},
+    NetworkType,
+    fabric::{
+        Fabric,
+        fixture::{changed, order, rendered},
+    },
 };
-use chainpool_agent::{ClusterSpec, LogConfig, NetworkSpec};
-use chainpool_api::{LogLevel, Timestamp};
-use serde_json::json;
+use chainpool_agent::ClusterSpec;
 
 fn with_databases() -> Parameters {
     Parameters { state_database: StateDatabase::CouchDb, ..Parameters::default() }
-}
-
-fn order(parameters: &Parameters) -> Order {
-    Order {
-        parameters: json!(parameters),
-        chain_id: "cp-0123456789ab-1".to_owned(),
-        genesis_at: Timestamp(1_795_000_000_123),
-        network: NetworkSpec { subnet: None },
-        ports: render::layout(parameters).ports.into_iter().zip(20000..).collect(),
-        reach: Reach { address: "192.0.2.7".to_owned(), loopback: false, machines: BTreeMap::new() },
-        images: BTreeMap::new(),
-        log: LogConfig::default(),
-        log_level: LogLevel::Info,
-    }
-}
-
-fn rendered(parameters: &Parameters, seed: u8) -> ClusterSpec {
-    render::render(parameters, &order(parameters), &Seed::new([seed; 32]))
 }
 
 fn of<'a>(spec: &'a ClusterSpec, node: &str) -> &'a NodeSpec {
@@ -97,14 +80,6 @@ fn only_peers_differ_from_a_network_without() {
 fn new_peers_bring_theirs_and_what_is_there_keeps_its_own() {
     let small = Parameters { organisations: 1, ..with_databases() };
     let large = Parameters { peers: 2, ..with_databases() };
-    let changed = |spec: &ClusterSpec, parameters: &Parameters, renew: bool| {
-        let mut order = order(parameters);
-        for (need, port) in &mut order.ports {
-            let has = spec.node(&need.node).and_then(|node| node.ports.iter().find(|port| port.name == need.port));
-            *port = has.and_then(|port| port.published).unwrap_or(*port);
-        }
-        amend(spec, &Amendment { order, renew_certificates: renew }, parameters, &Seed::new([2; 32]))
-    };
     let old = rendered(&small, 1);
     let new = changed(&old, &large, false).unwrap();
     for before in &old.nodes {

@@ -1,35 +1,18 @@
 //! Which update comes next, and when an orderer counts.
 
 use super::*;
-use crate::{
-    Order, Reach, Seed,
-    fabric::{
-        orderer::configuration,
-        parameters::Parameters,
-        proto::{common::Block, configtx::OrdererAddresses},
-        render,
-        version::Version,
-    },
+use crate::fabric::{
+    fixture,
+    orderer::configuration,
+    parameters::Parameters,
+    proto::{common::Block, configtx::OrdererAddresses},
+    version::Version,
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use chainpool_agent::{LogConfig, NetworkSpec};
-use chainpool_api::{LogLevel, Timestamp};
-use serde_json::json;
 
 /// What is known of a network of these parameters.
 fn known(parameters: &Parameters) -> (Facts, Known, ConfigGroup) {
-    let order = Order {
-        parameters: json!(parameters),
-        chain_id: "cp-0123456789ab-1".to_owned(),
-        genesis_at: Timestamp(1_795_000_000_123),
-        network: NetworkSpec { subnet: None },
-        ports: BTreeMap::new(),
-        reach: Reach { address: "192.0.2.7".to_owned(), loopback: false, machines: BTreeMap::new() },
-        images: BTreeMap::new(),
-        log: LogConfig::default(),
-        log_level: LogLevel::Info,
-    };
-    let spec = render::render(parameters, &order, &Seed::new([1; 32]));
+    let spec = fixture::rendered(parameters, 1);
     let facts = Facts::read(&spec).expect("facts");
     let certificates = |node: &NodeName| (node.clone(), render::certificates(spec.node(node).expect("a node")).expect("certificates"));
     let known = facts.ordering.nodes.iter().map(certificates).collect();

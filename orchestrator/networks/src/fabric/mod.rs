@@ -20,6 +20,8 @@ mod duration;
 mod endorser;
 mod envelope;
 mod facts;
+#[cfg(test)]
+mod fixture;
 mod genesis;
 mod health;
 mod identity;

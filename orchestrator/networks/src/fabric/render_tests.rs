@@ -1,24 +1,14 @@
 //! What is rendered, byte by byte, and what must hold of it.
 
 use super::*;
-use crate::{Reach, fabric::proto::common::Block};
-use chainpool_agent::{LogConfig, NetworkSpec};
-use chainpool_api::Timestamp;
+use crate::fabric::{fixture, proto::common::Block};
+use chainpool_agent::NetworkSpec;
 use serde_json::json;
 use std::{collections::BTreeSet, fmt::Write};
 
 fn order(parameters: &Parameters) -> Order {
-    Order {
-        parameters: json!(parameters),
-        chain_id: "cp-0123456789ab-1".to_owned(),
-        genesis_at: Timestamp(1_795_000_000_123),
-        network: NetworkSpec { subnet: Some("10.213.0.64/26".parse().expect("a subnet")) },
-        ports: layout(parameters).ports.into_iter().zip(20000..).collect(),
-        reach: Reach { address: "192.0.2.7".to_owned(), loopback: false, machines: BTreeMap::new() },
-        images: BTreeMap::new(),
-        log: LogConfig::default(),
-        log_level: LogLevel::Info,
-    }
+    let network = NetworkSpec { subnet: Some("10.213.0.64/26".parse().expect("a subnet")) };
+    Order { network, ..fixture::order(parameters) }
 }
 
 fn rendered(parameters: &Parameters, seed: u8) -> ClusterSpec {
