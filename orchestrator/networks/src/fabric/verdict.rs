@@ -182,7 +182,7 @@ impl<'a> Findings<'a> {
         let unheard = |(_, seen): &(&String, &ChannelEvidence)| seen.active.is_some_and(|active| active > 0 && active < quorum);
         let (channel, seen) = self.channels().find(unheard)?;
         let leader = seen.leader.as_deref().unwrap_or_default();
-        if is_recent(past.started_at, now, START_MS) {
+        if is_recent(past.started_at, now, self.consensus.election_ms()) {
             return Some(of(
                 HealthState::Degraded,
                 format!("{leader} leads channel {channel} and waits for the orderers that were just started"),

@@ -356,6 +356,10 @@ fn by_bft_orderers_are_given_the_time_of_a_change_of_the_view() {
     channel(&mut evidence).active = Some(2);
     let reason = "orderer0 leads channel main and too few of the other orderers follow it: 3 are needed to order";
     assert_eq!(judge_by(Consensus::Bft, &evidence, &Past::default()), (Broken, reason.to_owned()));
+    // One of them was started anew, and the others follow another leader on a channel where nobody writes.
+    let started = |seconds| Past { started_at: ago(seconds), ..Past::default() };
+    assert_eq!(judge_by(Consensus::Bft, &evidence, &started(29)).0, Degraded);
+    assert_eq!(judge_by(Consensus::Bft, &evidence, &started(31)), (Broken, reason.to_owned()));
     let recovering = Past { recovering: true, height: Some(7), ..Past::default() };
     channel(&mut evidence).active = Some(4);
     assert_eq!(judge_by(Consensus::Bft, &evidence, &recovering).0, Healthy);
