@@ -44,6 +44,17 @@ async fn another_leads(network: &Network, before: &NodeName) -> NodeName {
     }
 }
 
+/// Proves as the executor does, again and again. With as few orderers as there must be each one counts: where one misses a message, the
+/// block comes with the next leader, a dozen seconds later.
+async fn proven(network: &Network, who: &str) {
+    let begun = Instant::now();
+    while let Err(why) = network.kind.prove(&network.nodes).await {
+        println!("{who}, {:?} after the loss: {why}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_mins(2), "{why}\n{}", network.logs());
+    }
+    println!("{who}: proven {:?} after the loss", begun.elapsed());
+}
+
 /// Fabric's own reading of a first block.
 #[tokio::test]
 #[ignore = "needs the programs of Fabric 3.1: FABRIC_3_TOOLS names their folder"]
@@ -85,13 +96,13 @@ async fn four_bft_orderers_bear_the_loss_of_one() {
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
     let what = "1 of 4 orderers does not take part (orderer3 runs and does not answer)";
     assert_eq!(verdict.reason, format!("{what}; it still commits, can lose no more orderer"));
-    network.prove().await;
+    proven(&network, "three of four orderers").await;
     network.signal(&fourth, "-CONT");
     network.wait_for(&Past::default(), HealthState::Healthy).await;
 
     network.kill(&fourth);
     network.wait_for(&Past::default(), HealthState::Degraded).await;
-    network.prove().await;
+    proven(&network, "three of four orderers").await;
     // It lacks one block, and has it with the next.
     network.start_node(&fourth);
     network.wait_for(&Past::default(), HealthState::Healthy).await;
@@ -163,8 +174,7 @@ async fn a_bft_network_grows_and_renews_its_certificates_while_it_commits() {
     network.wait_for(&Past::default(), HealthState::Healthy).await;
 }
 
-/// Seven bear two that are away, which four do not. Then every one of the others counts: where one misses a message, the next leader
-/// brings the block.
+/// Seven bear two that are away, which four do not.
 #[tokio::test]
 #[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
 async fn bft_orderers_are_taken_in_whatever_breaks_off_and_bear_more_losses_then() {
@@ -178,12 +188,7 @@ async fn bft_orderers_are_taken_in_whatever_breaks_off_and_bear_more_losses_then
     network.kill(&name("orderer6"));
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
     assert!(verdict.reason.ends_with("it still commits, can lose no more orderer"), "{verdict:?}");
-    let begun = Instant::now();
-    while let Err(why) = network.kind.prove(&network.nodes).await {
-        println!("five of seven orderers, {:?} after the loss: {why}", begun.elapsed());
-        assert!(begun.elapsed() < Duration::from_mins(2), "{why}\n{}", network.logs());
-    }
-    println!("five of seven orderers: proven {:?} after the loss", begun.elapsed());
+    proven(&network, "five of seven orderers").await;
 }
 
 #[tokio::test]
