@@ -245,11 +245,15 @@ impl Orchestrator {
     async fn step_job(&self, operation: &OperationRow, name: &NodeName, over: &CancellationToken) -> Result<(), StepError> {
         let ground = self.ground(operation).await?;
         let opened = self.store().read().revision_opened(self.store().master(), ground.cluster.id, ground.key.generation).await?;
-        let missing = || Error::internal(format!("the spec of cluster {} has no job {name} with an image", ground.cluster.name));
+        let missing = || Error::internal(format!("the spec of cluster {} has no job {name}", ground.cluster.name));
         let (spec, images) = opened.ok_or_else(missing)?;
-        let (job, image) = spec.job(name).zip(images.get(name.as_str())).ok_or_else(missing)?;
+        let job = spec.job(name).ok_or_else(missing)?;
         let _permit = permit(&ground.host.permits, over).await?;
-        Ok(ground.host.agent.ensure_job(&ground.key, job, image).await?)
+        let image = match images.get(name.as_str()) {
+            Some(image) => image.clone(),
+            None => ground.host.agent.ensure_image(&job.images).await?,
+        };
+        Ok(ground.host.agent.ensure_job(&ground.key, job, &image).await?)
     }
 
     async fn step_answer(
