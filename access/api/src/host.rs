@@ -238,7 +238,7 @@ pub struct Host {
     /// Kubernetes: the storage class of volumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
-    /// Until when repair, autofill and alerts wait.
+    /// Until when repair and autofill wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance_until: Option<Timestamp>,
     /// What the platform last said of itself.
@@ -266,7 +266,7 @@ pub struct HostCreate {
     /// Its kind; found out when absent, and compared when given.
     #[serde(rename = "type")]
     pub platform: Option<Platform>,
-    /// `unix:///var/run/docker.sock` or `tcp://host:port`.
+    /// `unix:///var/run/docker.sock`, `tcp://host:port` (of a swarm: its managers, with commas), `https://host:6443` or `in-cluster`.
     pub address: String,
     /// Certificates for mutual TLS.
     pub tls: Option<HostTls>,
@@ -284,11 +284,11 @@ pub struct HostCreate {
     pub disk_floor: Option<u32>,
     /// Default one entry: `cometbft`, preset `default`.
     pub fill: Option<Vec<Fill>>,
-    /// Default: from the address.
+    /// Default: from the address; of a swarm or Kubernetes the address of its first machine.
     pub public_address: Option<String>,
     /// Default `0.0.0.0`.
     pub bind: Option<String>,
-    /// Default 20000 to 29999.
+    /// Default 20000 to 29999, on Kubernetes 30000 to 32767.
     pub ports: Option<(u16, u16)>,
     /// Default `10.213.0.0/16`.
     pub subnets: Option<String>,

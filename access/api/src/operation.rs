@@ -50,7 +50,7 @@ text_enum! {
         Succeeded = "succeeded",
         /// Given up; `error` says why.
         Failed = "failed",
-        /// Replaced by a delete or reset.
+        /// Another operation took its place.
         Superseded = "superseded",
     }
 }

@@ -70,7 +70,7 @@ pub struct HostStatus {
     pub name: String,
     /// Whether it can be worked with.
     pub state: HostState,
-    /// What is wrong there: reach, disk, memory, clock, paused fill entries.
+    /// What is wrong there: reach, disk, clock, fill entries that are paused or find no room.
     pub problems: Vec<String>,
     /// The host in numbers.
     pub counts: Counts,

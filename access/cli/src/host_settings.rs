@@ -92,7 +92,7 @@ pub(crate) struct SettingArgs {
 
 /// What a new host has when nothing else is given.
 const DEFAULTS: &str = "Defaults: schedulable, no autofill, capacity 3, filled with cometbft (preset default), memory factor 1.0, \
-    disk floor 10 %, the public address from the engine's address, bound to 0.0.0.0, ports 20000-29999, subnets 10.213.0.0/16, \
+    disk floor 10 %, the public address from its address or machines, bound to 0.0.0.0, ports 20000-29999 (30000-32767 on Kubernetes), subnets 10.213.0.0/16, \
     local logs at level info, no mirror, the network type's own images.";
 
 /// Registers a host.
@@ -101,7 +101,7 @@ const DEFAULTS: &str = "Defaults: schedulable, no autofill, capacity 3, filled w
 pub(crate) struct CreateArgs {
     /// Its name
     name: String,
-    #[arg(help = "Where its API is: unix:///var/run/docker.sock, tcp://host:port, https://host:6443 or in-cluster")]
+    #[arg(help = "Where its API is: unix:///var/run/docker.sock, tcp://host:port (of a swarm: its managers, with commas), https://host:6443 or in-cluster")]
     #[arg(long, value_name = "URL")]
     address: String,
     /// Its kind; found out when absent, and compared when given
@@ -122,10 +122,10 @@ pub(crate) struct UpdateArgs {
     /// The engine's address; must be the same engine
     #[arg(long, value_name = "URL")]
     address: Option<String>,
-    /// For so long repair, autofill and alerts wait; 0 ends it
+    /// For so long repair and autofill wait; 0 ends it
     #[arg(long, value_name = "TIME", value_parser = span::short_seconds)]
     maintenance: Option<u32>,
-    /// `false` ends a pause, after you have looked
+    /// Pauses it: nothing is done there; `false` ends that, after you have looked
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
     paused: Option<bool>,
     #[command(flatten)]

@@ -31,10 +31,10 @@ pub(crate) async fn run(client: &Client, json: bool) -> Result<()> {
     if answer.value.ok { Ok(()) } else { Err(Failure::new(Exit::Wrong, "")) }
 }
 
-/// Ends the pause. From then on free clusters are mended and replaced again.
+/// Ends the pause. Free clusters are made again, since they may have been used after the backup.
 pub(crate) async fn resume(client: &Client, args: &ResumeArgs) -> Result<()> {
     let what =
-        "This lets the watchdog delete, reset and fill again by the restored database; `chainpool status` lists what it does not know.";
+        "All free clusters are wiped and made again, and the watchdog deletes and fills by the restored database; `chainpool status` lists what it does not know.";
     confirm::ask(&args.yes, what).await?;
     client.resume().await?;
     output::note("the pause is over");

@@ -35,7 +35,7 @@ impl Orchestrator {
             Ok(probe) if probe.engine_id != row.engine_id => (
                 HostState::Paused,
                 format!(
-                    "another engine answers at {} ({}): nothing is done there until it is the right one again and the pause is ended (chainpool host update {} --paused false)",
+                    "another engine answers at {} ({}): nothing is done there until it is the right one again and the pause is ended (chainpool host update {} --paused=false)",
                     row.address, probe.name, row.name
                 ),
                 None,

@@ -112,7 +112,7 @@ pub(crate) async fn account_create(
     responses(
         (status = 204, description = "It is gone."),
         (status = 403, description = "Only admins remove accounts.", body = Problem),
-        (status = 409, description = "It holds clusters, or is the last admin.", body = Problem),
+        (status = 409, description = "It holds clusters, or is the caller's own.", body = Problem),
     )
 )]
 pub(crate) async fn account_delete(State(server): State<Server>, Auth(caller): Auth, Path(account): Path<String>) -> Answer<StatusCode> {

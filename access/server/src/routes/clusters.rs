@@ -146,7 +146,6 @@ pub(crate) async fn cluster_delete(
     params(("cluster" = String, Path, description = "Its name or id."), NodeQuery),
     responses(
         (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 403, description = "Only its holder, operators and admins start it.", body = Problem),
         (status = 409, description = "Another operation is under way, or its state does not allow it.", body = Problem),
     )
 )]
@@ -167,7 +166,6 @@ pub(crate) async fn cluster_start(
     params(("cluster" = String, Path, description = "Its name or id."), NodeQuery),
     responses(
         (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 403, description = "Only its holder, operators and admins stop it.", body = Problem),
         (status = 409, description = "Another operation is under way, or its state does not allow it.", body = Problem),
     )
 )]
@@ -188,7 +186,6 @@ pub(crate) async fn cluster_stop(
     params(("cluster" = String, Path, description = "Its name or id."), NodeQuery),
     responses(
         (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 403, description = "Only its holder, operators and admins restart it.", body = Problem),
         (status = 409, description = "Another operation is under way, or its state does not allow it.", body = Problem),
     )
 )]
@@ -251,7 +248,6 @@ pub(crate) async fn cluster_amend(
     post, path = "/api/v1/clusters/{cluster}/prove", tag = "clusters", params(("cluster" = String, Path, description = "Its name or id.")),
     responses(
         (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 403, description = "Only its holder, operators and admins prove it.", body = Problem),
         (status = 409, description = "Another operation is under way, or its state does not allow it.", body = Problem),
     )
 )]
@@ -283,7 +279,6 @@ pub(crate) async fn cluster_health(
     params(("cluster" = String, Path, description = "Its name or id."), ("node" = String, Path, description = "The node's name."), LogsQuery),
     responses(
         (status = 200, description = "The lines.", content_type = "text/plain", body = String),
-        (status = 403, description = "Only its holder, operators and admins read it.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_logs(

@@ -67,7 +67,7 @@ pub(crate) async fn host_show(State(server): State<Server>, Auth(caller): Auth, 
     responses(
         (status = 200, description = "The host as it is now.", body = Host),
         (status = 403, description = "Only operators and admins change hosts.", body = Problem),
-        (status = 409, description = "The name is taken, or the change cannot be made while clusters exist.", body = Problem),
+        (status = 409, description = "The name is taken.", body = Problem),
     )
 )]
 pub(crate) async fn host_update(
@@ -131,7 +131,7 @@ pub(crate) async fn host_clean(State(server): State<Server>, Auth(caller): Auth,
 
 /// Resets a host.
 ///
-/// Drops everything of this instance there and nothing else. Refused while clusters are applied.
+/// Switches autofill off and drops everything of this instance there, and nothing else. Refused while clusters are applied.
 #[utoipa::path(
     post, path = "/api/v1/hosts/{host}/reset", tag = "hosts", params(("host" = String, Path, description = "Its name or id.")),
     responses(
@@ -153,7 +153,7 @@ pub(crate) async fn host_reset(State(server): State<Server>, Auth(caller): Auth,
     responses(
         (status = 202, description = "The operation. `Location` names it.", body = Operation),
         (status = 403, description = "Only operators and admins adopt objects.", body = Problem),
-        (status = 409, description = "What was named is not unclaimed, or another operation on the host is under way.", body = Problem),
+        (status = 409, description = "Another operation on the host is under way.", body = Problem),
     )
 )]
 pub(crate) async fn host_adopt(

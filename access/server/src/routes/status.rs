@@ -46,7 +46,8 @@ pub(crate) async fn network_type_list(State(server): State<Server>, _caller: Aut
 
 /// Ends the pause after a restore.
 ///
-/// Somebody has looked at what is unclaimed; from now on Chainpool fills and deletes again.
+/// Somebody has looked at what is unclaimed; from now on Chainpool fills and deletes again. Free clusters are made
+/// again, since they may have been used after the backup.
 #[utoipa::path(
     post, path = "/api/v1/resume", tag = "status",
     responses(
