@@ -109,6 +109,9 @@ pub(crate) struct Arguments {
     pub(crate) adopt: Vec<Uuid>,
 }
 
+/// What nodes are started on may be gone: whoever tidies up an engine removes networks that no running container uses.
+const LOOK_FOR_NETWORK: &str = "see that the network is there";
+
 struct Plan(Vec<Planned>, u32);
 
 impl Plan {
@@ -137,6 +140,8 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
         }
         OperationKind::ClusterDelete => plan.add("remove everything", Action::Drop { cluster: None, through: *generation }),
         OperationKind::ClusterStart => {
+            plan.add(LOOK_FOR_NETWORK, Action::Network);
+            plan.then();
             chosen.iter().for_each(|node| plan.add(format!("start {node}"), Action::Node { node: node.clone(), on: true }));
             plan.then();
             plan.add("wait until the nodes answer", Action::Answer { nodes: chosen });
@@ -190,7 +195,7 @@ fn boot(plan: &mut Plan, phases: &[Boot]) {
 
 fn repair(plan: &mut Plan, arguments: &Arguments) {
     if !arguments.start.is_empty() {
-        plan.add("see that the network is there", Action::Network);
+        plan.add(LOOK_FOR_NETWORK, Action::Network);
         plan.then();
     }
     arguments.start.iter().for_each(|node| plan.add(format!("start {node}"), Action::Node { node: node.clone(), on: true }));

@@ -69,7 +69,9 @@ impl DockerAgent {
                 if found.status == Status::CREATED {
                     self.files_place(&found.id, node, &fresh).await?;
                 }
-                return self.power_set(&found, node, power).await;
+                if self.power_set(&found, key, node, power).await? {
+                    return Ok(());
+                }
             }
             if !look_again(deadline).await {
                 return Err(Error::Busy(format!("{} does not settle on the engine", node_object_name(key, &node.name))));
@@ -151,19 +153,34 @@ impl DockerAgent {
         Ok(Some(found))
     }
 
-    async fn power_set(&self, found: &Container, node: &NodeSpec, power: &Power) -> Result<()> {
+    /// `false`: the container could not be started any more and is gone; it is to be made anew.
+    async fn power_set(&self, found: &Container, key: &ClusterKey, node: &NodeSpec, power: &Power) -> Result<bool> {
         match power {
-            Power::Off => self.container_stop(found, node).await,
+            Power::Off => self.container_stop(found, node).await?,
             Power::On { after } if found.lives() && after.is_some() && *after == found.incarnation() => {
                 self.container_unpause(found).await?;
-                self.container_restart(found, node).await
+                self.container_restart(found, node).await?;
             }
             Power::On { .. } => match found.status {
-                Status::PAUSED => self.container_unpause(found).await,
+                Status::PAUSED => self.container_unpause(found).await?,
                 // The engine itself is about to start it again.
-                Status::RUNNING | Status::RESTARTING => Ok(()),
-                _ => self.container_start(&found.id, node).await,
+                Status::RUNNING | Status::RESTARTING => {}
+                _ => return self.container_start_again(&found.id, key, node).await,
             },
+        }
+        Ok(true)
+    }
+
+    /// Starts a container of before. It is bound to its network by the network's id: when that is gone, another of the same name does
+    /// not help, and the container is removed; its volumes stay.
+    async fn container_start_again(&self, id: &str, key: &ClusterKey, node: &NodeSpec) -> Result<bool> {
+        let docker = self.engine.docker().await?;
+        match self.engine.call(CALL, docker.start_container(id, None)).await {
+            Ok(()) => Ok(true),
+            Err(fault) if fault.is(404) && fault.says("network") && fault.says("not found") => {
+                self.container_discard(id, &node_object_name(key, &node.name)).await.map(|()| false)
+            }
+            Err(fault) => Err(start_error(fault, node)),
         }
     }
 

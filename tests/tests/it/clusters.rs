@@ -1,5 +1,6 @@
 //! The operations of a cluster.
 
+use crate::support::{applied, commit, read_back};
 use anyhow::{Result, ensure};
 use chainpool_api::{ClusterState, HealthState, Operation, Step};
 use chainpool_tests::{Bed, Engine, Options};
@@ -68,6 +69,30 @@ async fn one_node_can_be_stopped_and_is_left_alone_until_it_is_started() -> Resu
     let start: Operation = bed.api.ask(&format!("/clusters/{}/start?node=v3", cluster.id)).await?;
     bed.done(&start).await?;
     bed.cluster_when(cluster.id, "healthy again", |c| c.health.state == HealthState::Healthy).await?;
+    bed.end().await
+}
+
+/// `docker system prune` removes what is stopped and the networks that nothing running is on. The ledger's data are in volumes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_cluster_starts_again_on_an_engine_that_was_tidied_up() -> Result<()> {
+    let bed = Bed::start(Options { capacity: 1, ..Options::default() }).await?;
+    let made = bed.filled().await?.remove(0);
+    let (_, bundle) = applied(&bed).await?;
+    commit(&bundle, 0, "kept", "through").await?;
+    for with_containers in [false, true] {
+        let stop: Operation = bed.api.ask(&format!("/clusters/{}/stop", made.id)).await?;
+        bed.done(&stop).await?;
+        if with_containers {
+            for (container, _) in bed.engine.containers_of(made.id).await? {
+                bed.engine.remove(&container).await?;
+            }
+        }
+        bed.engine.docker().remove_network(&Engine::network(&made)).await?;
+        let start: Operation = bed.api.ask(&format!("/clusters/{}/start", made.id)).await?;
+        bed.done(&start).await?;
+        bed.cluster_when(made.id, "health after the start", |c| c.health.state == HealthState::Healthy).await?;
+        read_back(&bundle, 1, "kept", "through").await?;
+    }
     bed.end().await
 }
 
