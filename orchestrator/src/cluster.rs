@@ -199,10 +199,12 @@ impl Orchestrator {
         self.view_operation(operation, true).await
     }
 
-    /// The history of verdicts, newest first.
+    /// The history of verdicts, newest first. Who holds the cluster sees those of its generation: what others did with it before is
+    /// theirs.
     pub async fn cluster_health(&self, caller: &Caller, cluster: &str) -> Result<Vec<api::HealthChange>> {
         let row = self.cluster_for(caller, cluster).await?;
-        let changes = self.store().read().health_changes(row.id, 500).await?;
+        let mut changes = self.store().read().health_changes(row.id, 500).await?;
+        changes.retain(|change| caller.role >= Role::Operator || change.generation == row.generation);
         let view = |change: chainpool_store::HealthChangeRow| api::HealthChange {
             state: change.state.0,
             reason: change.reason,

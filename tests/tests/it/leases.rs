@@ -2,8 +2,8 @@
 
 use crate::support::{applied, commit, read, read_back};
 use anyhow::{Result, ensure};
-use chainpool_api::{Bundle, ClusterState, Lease, LeaseState, Operation};
-use chainpool_tests::{Bed, Options, Refused, within};
+use chainpool_api::{Bundle, ClusterState, HealthChange, Lease, LeaseState, Operation, Page};
+use chainpool_tests::{Api, Bed, Options, Refused, within};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::{
@@ -114,7 +114,18 @@ async fn only_the_holder_may_release_and_a_stranger_sees_nothing() -> Result<()>
     ensure!(refused.status == StatusCode::FORBIDDEN, "{refused:?}");
     let restart: Operation = ann.ask(&format!("/clusters/{}/restart", cluster.id)).await?;
     bed.done(&restart).await?;
+    let history = async |api: &Api| {
+        let page: Page<HealthChange> = api.get(&format!("/clusters/{}/health", cluster.id)).await?;
+        anyhow::Ok(page.items.into_iter().map(|change| change.reason).collect::<Vec<_>>())
+    };
+    let restarted = |reasons: &[String]| reasons.iter().any(|reason| reason.contains("cluster_restart"));
+    ensure!(restarted(&history(&ann).await?), "{:?}", history(&ann).await?);
     let _: Lease = ann.delete(&format!("/leases/{}", lease.id)).await?;
+    // What became of it while ann had it is nothing to the next one.
+    bed.cluster_when(cluster.id, "the fresh cluster", |c| c.state == ClusterState::Ready && c.generation == 2 && c.offered).await?;
+    let _: Lease = bob.post("/leases", json!({})).await?;
+    let (seen, whole) = (history(&bob).await?, history(&bed.api).await?);
+    ensure!(!seen.is_empty() && !restarted(&seen) && restarted(&whole), "{seen:?} of {whole:?}");
     bed.end().await
 }
 

@@ -257,7 +257,7 @@ pub(crate) async fn cluster_prove(State(server): State<Server>, Auth(caller): Au
 
 /// Shows the history of a cluster's health.
 ///
-/// Newest first.
+/// Newest first; to its holder since it was last made anew.
 #[utoipa::path(
     get, path = "/api/v1/clusters/{cluster}/health", tag = "clusters", params(("cluster" = String, Path, description = "Its name or id.")),
     responses((status = 200, description = "The verdicts with their evidence.", body = Page<HealthChange>))
