@@ -23,7 +23,10 @@ use kube::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::pin,
-    sync::PoisonError,
+    sync::{
+        PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
@@ -52,22 +55,27 @@ impl KubernetesAgent {
                 }
             }
         }
-        let pulling = self.pulling_start().await?;
+        let pull = self.pulling_start().await?;
+        let found = self.pull_first(&pull.namespace, candidates).await;
+        drop(pull);
+        let ended = self.pulling_end().await;
+        let found = found?;
+        ended?;
+        found.map_err(|reasons| missing(candidates, &reasons))
+    }
+
+    /// Pulls the first candidate that can be had; where none can, why not.
+    async fn pull_first(&self, namespace: &str, candidates: &[String]) -> Result<Result<ImageRef, Vec<String>>> {
         let mut reasons = Vec::new();
-        let mut found = None;
         for candidate in candidates {
             let name = self.mirrored(candidate).unwrap_or_else(|| candidate.clone());
-            match self.image_pull(&pulling, &name).await {
-                Ok(pinned) => {
-                    found = Some(ImageRef { name, pinned });
-                    break;
-                }
+            match self.image_pull(namespace, &name).await {
+                Ok(pinned) => return Ok(Ok(ImageRef { name, pinned })),
                 Err(Error::Refused(words)) => reasons.push(format!("{name}: {words}")),
                 Err(error) => return Err(error),
             }
         }
-        self.pulling_end(&pulling).await?;
-        found.ok_or_else(|| missing(candidates, &reasons))
+        Ok(Err(reasons))
     }
 
     /// The image that places files. Looked for once: it changes with Chainpool's version alone.
@@ -99,33 +107,34 @@ impl KubernetesAgent {
     }
 
     /// The namespace for pulling, which lives as long as something is pulled.
-    async fn pulling_start(&self) -> Result<String> {
-        let hex = self.instance.0.simple().to_string();
-        let name = format!("cp-pull-{}", &hex[20..]);
+    async fn pulling_start(&self) -> Result<Pull<'_>> {
+        let pull = Pull::begin(&self.pulls, self.pull_namespace());
         let mut labels = self.pull_labels();
         labels.extend(whole::restricted());
-        let metadata = ObjectMeta { name: Some(name.clone()), labels: Some(labels), ..ObjectMeta::default() };
+        let metadata = ObjectMeta { name: Some(pull.namespace.clone()), labels: Some(labels), ..ObjectMeta::default() };
         self.namespace_make(&Namespace { metadata, ..Namespace::default() }).await?;
-        Ok(name)
+        Ok(pull)
+    }
+
+    fn pull_namespace(&self) -> String {
+        format!("cp-pull-{}", &self.instance.0.simple().to_string()[20..])
     }
 
     fn pull_labels(&self) -> BTreeMap<String, String> {
         BTreeMap::from([(LABEL_PULL.to_owned(), self.instance.to_string())])
     }
 
-    /// Removes the namespace, unless another pull still goes on in it.
-    async fn pulling_end(&self, namespace: &str) -> Result<()> {
-        let pods: Api<Pod> = self.server.within(namespace)?;
-        let list = self.server.call(CALL, pods.list(&ListParams::default())).await.map_err(|f| f.into_error("list its pods"))?;
-        let pulls =
-            |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && pod.status.as_ref().and_then(|s| s.phase.as_deref()) != Some("Failed");
-        if list.items.iter().any(pulls) {
+    /// Removes the namespace when nothing is pulled, with what a process left there that was killed.
+    pub(crate) async fn pulling_end(&self) -> Result<()> {
+        if self.pulls.load(Ordering::SeqCst) > 0 {
             return Ok(());
         }
+        let namespace = &*self.pull_namespace();
         let api: Api<Namespace> = self.server.all()?;
         let found =
             self.server.call(CALL, api.get_opt(namespace)).await.map_err(|f| f.into_error(&format!("show the namespace {namespace}")))?;
-        let Some(found) = found else { return Ok(()) };
+        let is_ours = |found: &Namespace| found.labels().get(LABEL_PULL) == Some(&self.instance.to_string());
+        let Some(found) = found.filter(is_ours) else { return Ok(()) };
         let params =
             DeleteParams { preconditions: Some(Preconditions { uid: found.uid(), resource_version: None }), ..DeleteParams::default() };
         match self.server.call(CALL, api.delete(namespace, &params)).await {
@@ -173,6 +182,25 @@ impl KubernetesAgent {
                 Some(Err(e)) => return Err(self.server.watch_fault(e).into_error("tell of its pods")),
             }
         }
+    }
+}
+
+/// One pull under way, by this process.
+struct Pull<'a> {
+    namespace: String,
+    all: &'a AtomicUsize,
+}
+
+impl<'a> Pull<'a> {
+    fn begin(all: &'a AtomicUsize, namespace: String) -> Self {
+        all.fetch_add(1, Ordering::SeqCst);
+        Self { namespace, all }
+    }
+}
+
+impl Drop for Pull<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -36,7 +36,7 @@ use chainpool_agent::{
 };
 use life::Life;
 use server::Server;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::AtomicUsize};
 
 /// Makes agents for Kubernetes clusters.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,6 +65,8 @@ pub struct KubernetesAgent {
     registry: Option<(String, Secret<String>)>,
     /// The image that places files, once it was found.
     tools: Mutex<Option<ImageRef>>,
+    /// How many images are being pulled.
+    pulls: AtomicUsize,
 }
 
 impl KubernetesAgent {
@@ -78,6 +80,7 @@ impl KubernetesAgent {
             mirror: mirror.clone(),
             registry: registry.clone(),
             tools: Mutex::new(None),
+            pulls: AtomicUsize::new(0),
         })
     }
 }

@@ -40,6 +40,8 @@ impl KubernetesAgent {
             let doomed: Vec<_> =
                 list.items.into_iter().filter(|ns| labels_of(ns).is_some_and(|labels| labels.generation <= through)).collect();
             if doomed.is_empty() {
+                // Whoever pulled its image may have been cut off.
+                self.pulling_end().await?;
                 return self.volumes_gone(&removed, cluster, through).await;
             }
             for namespace in doomed.iter().filter(|ns| ns.metadata.deletion_timestamp.is_none()) {
