@@ -6,8 +6,10 @@ use chainpool_networks::PortNeed;
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The size of a cluster's network.
+/// The size of a cluster's network, unless it needs more.
 const SUBNET_PREFIX: u8 = 26;
+/// Addresses of a network that no node gets: its own, the gateway's, the one for all.
+const NO_NODES: u32 = 3;
 
 /// Gives each need the lowest free port. `None` when the range has too few.
 pub(crate) fn ports(range: (u16, u16), taken: &BTreeSet<u16>, needs: &[PortNeed]) -> Option<BTreeMap<PortNeed, u16>> {
@@ -15,12 +17,17 @@ pub(crate) fn ports(range: (u16, u16), taken: &BTreeSet<u16>, needs: &[PortNeed]
     needs.iter().map(|need| free.next().map(|port| (need.clone(), port))).collect()
 }
 
-/// The lowest free /26. `None` when the range has none left.
-pub(crate) fn subnet(range: Ipv4Net, taken: &BTreeSet<Ipv4Net>) -> Option<Ipv4Net> {
-    range
-        .subnets(SUBNET_PREFIX.max(range.prefix_len()))
-        .ok()?
-        .find(|net| !taken.iter().any(|other| other.contains(net) || net.contains(other)))
+/// How many nodes a network has addresses for. A swarm gives one to each of its machines too.
+pub(crate) fn addresses(net: Ipv4Net, machines: u32) -> u32 {
+    let all = 1u32.checked_shl(32 - u32::from(net.prefix_len())).unwrap_or(u32::MAX);
+    all.saturating_sub(NO_NODES + machines)
+}
+
+/// The lowest free network with so many addresses, a /26 or larger. `None` when the range has none left.
+pub(crate) fn subnet(range: Ipv4Net, taken: &BTreeSet<Ipv4Net>, (nodes, machines): (u32, u32)) -> Option<Ipv4Net> {
+    let mut prefixes = (range.prefix_len()..=SUBNET_PREFIX.max(range.prefix_len())).rev();
+    let prefix = prefixes.find(|prefix| Ipv4Net::new(range.network(), *prefix).is_ok_and(|net| addresses(net, machines) >= nodes))?;
+    range.subnets(prefix).ok()?.find(|net| !taken.iter().any(|other| other.contains(net) || net.contains(other)))
 }
 
 /// The machines for a cluster's nodes and jobs: those that it had, as long as all are open; else it is spread over the open ones.
@@ -131,14 +138,15 @@ mod tests {
         }
 
         #[test]
-        fn subnets_never_overlap(count in 1usize..100) {
+        fn subnets_never_overlap(sizes in proptest::collection::vec(1u32..300, 1..60), machines in 0u32..4) {
             let range: Ipv4Net = "10.213.0.0/16".parse().expect("a net");
-            let mut taken = BTreeSet::new();
-            for _ in 0..count {
-                let net = subnet(range, &taken).expect("there are 1024");
-                prop_assert!(range.contains(&net) && taken.insert(net));
+            let mut taken: BTreeSet<Ipv4Net> = BTreeSet::new();
+            for nodes in sizes {
+                let net = subnet(range, &taken, (nodes, machines)).expect("there is room for 128 of the largest");
+                prop_assert!(range.contains(&net) && addresses(net, machines) >= nodes);
+                prop_assert!(!taken.iter().any(|other| other.contains(&net) || net.contains(other)));
+                taken.insert(net);
             }
-            prop_assert_eq!(taken.len(), count);
         }
 
         #[test]
@@ -160,8 +168,19 @@ mod tests {
     #[test]
     fn a_full_range_has_no_subnet() {
         let range: Ipv4Net = "10.213.0.0/26".parse().expect("a net");
-        assert_eq!(subnet(range, &BTreeSet::new()), Some(range));
-        assert_eq!(subnet(range, &BTreeSet::from([range])), None);
+        assert_eq!(subnet(range, &BTreeSet::new(), (4, 0)), Some(range));
+        assert_eq!(subnet(range, &BTreeSet::from([range]), (4, 0)), None);
+    }
+
+    #[test]
+    fn a_network_has_an_address_for_each_node() {
+        let range: Ipv4Net = "10.213.0.0/24".parse().expect("a net");
+        let prefix = |nodes, machines| subnet(range, &BTreeSet::new(), (nodes, machines)).map(|net| net.prefix_len());
+        assert_eq!([prefix(61, 0), prefix(62, 0), prefix(61, 1), prefix(125, 0)], [Some(26), Some(25), Some(25), Some(25)]);
+        assert_eq!([prefix(253, 0), prefix(254, 0)], [Some(24), None]);
+        let small = "10.213.0.0/29".parse().expect("a net");
+        assert_eq!(subnet(small, &BTreeSet::new(), (5, 0)), Some(small));
+        assert_eq!(subnet(small, &BTreeSet::new(), (6, 0)), None);
     }
 
     fn machine(id: &str, closed: Option<&str>) -> HostMachine {

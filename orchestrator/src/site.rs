@@ -33,6 +33,25 @@ impl Site {
     }
 }
 
+/// How many machines of a host have an address in each network.
+fn machines(host: &HostRow) -> u32 {
+    host.info.as_ref().map_or(0, |info| u32::try_from(info.0.machines.len()).unwrap_or(u32::MAX))
+}
+
+/// Refuses more nodes than a cluster's network has addresses for.
+pub(crate) fn has_addresses(host: &HostRow, cluster: &ClusterRow, layout: &Layout) -> Result<()> {
+    let Some(subnet) = cluster.subnet.as_ref().and_then(|subnet| subnet.parse().ok()) else { return Ok(()) };
+    let most = placement::addresses(subnet, machines(host));
+    if layout.size <= most {
+        return Ok(());
+    }
+    let text = format!(
+        "the network {subnet} of cluster {} has addresses for {most} nodes, not for {}: a cluster that is made with all of them gets a larger one",
+        cluster.name, layout.size
+    );
+    Err(Error::conflict("subnets_exhausted", text))
+}
+
 impl Orchestrator {
     /// Finds ports and a subnet for a cluster; what it has already counts as free.
     pub(crate) async fn site(&self, tx: &Tx, host: &HostRow, cluster: Uuid, layout: &Layout) -> Result<Site> {
@@ -44,8 +63,9 @@ impl Orchestrator {
         let foreign_networks = self.inner.status.taken(host.id).networks;
         let others = tx.clusters_of(host.id).await?.into_iter().filter(|row| row.id != cluster);
         let taken = others.filter_map(|row| row.subnet?.parse().ok()).chain(foreign_networks).collect();
-        let subnet = placement::subnet(settings.subnets, &taken).ok_or_else(|| {
-            Error::conflict("subnets_exhausted", format!("host {} has no free network left in {}", host.name, settings.subnets))
+        let subnet = placement::subnet(settings.subnets, &taken, (layout.size, machines(host))).ok_or_else(|| {
+            let text = format!("host {} has no free network for {} nodes left in {}", host.name, layout.size, settings.subnets);
+            Error::conflict("subnets_exhausted", text)
         })?;
         Ok(Site { ports, subnet: Some(subnet) })
     }
