@@ -17,6 +17,10 @@ pub(crate) const SETTLE_MS: i64 = 150;
 const LOOP_EXITS: usize = 5;
 pub(crate) const LOOP_MS: i64 = 120_000;
 
+/// How long a node's last lines may take, and how much of each is told.
+const LAST_LINES: Duration = Duration::from_secs(2);
+const LINE_CHARACTERS: usize = 400;
+
 /// What a look at a ledger gave.
 pub(crate) struct Looked {
     pub(crate) evidence: api::Evidence,
@@ -96,9 +100,7 @@ impl Orchestrator {
         let mut verdict = network.verdict(&row.parameters.0, &evidence, &past, now);
         let listed = seen.observed.as_ref().filter(|_| listing.is_told());
         self.note_evidence(row, generation, listed, &evidence, now);
-        if let Some((node, exits)) = crash_loop(&self.inner.live.seen(row.id, generation)) {
-            let said = last_lines(agent, &key, &node).await;
-            let reason = format!("{node} ended {exits} times within two minutes (crash loop); its last lines: {said}");
+        if let Some(reason) = self.crash_loop(row, agent, &key).await {
             verdict = Verdict { state: HealthState::Broken, reason };
         }
         let stopped: Vec<&str> = row.stopped_nodes.0.iter().map(String::as_str).collect();
@@ -106,6 +108,24 @@ impl Orchestrator {
             verdict.reason = format!("{} (stopped on purpose: {})", verdict.reason, stopped.join(", "));
         }
         Ok(Some(Looked { evidence, verdict, listing }))
+    }
+
+    /// What there is to say of a node that ends again and again. It is said once while that stands: its log would be something new each
+    /// time.
+    async fn crash_loop(&self, row: &ClusterRow, agent: &HostAgent, key: &ClusterKey) -> Option<String> {
+        let seen = self.inner.live.seen(row.id, key.generation);
+        let found = match (crash_loop(&seen), seen.crash_loop) {
+            (Some((node, _)), Some((known, reason))) if node == known => return Some(reason),
+            (Some((node, exits)), _) => {
+                let said = last_lines(agent, key, &node).await;
+                let reason = format!("{node} ended {exits} times within two minutes (crash loop); its last lines: {said}");
+                Some((node, reason))
+            }
+            (None, None) => return None,
+            (None, Some(_)) => None,
+        };
+        self.inner.live.note(row.id, key.generation, |seen| seen.crash_loop.clone_from(&found));
+        found.map(|(_, reason)| reason)
     }
 
     /// Keeps what was seen.
@@ -175,17 +195,22 @@ fn crash_loop(seen: &Seen) -> Option<(NodeName, usize)> {
     Some((node.clone(), recent(node)))
 }
 
-/// The last 20 lines of a node's log, as one text for a reason.
+/// The last 20 lines of a node's log, as one text for a reason. Nobody is judged meanwhile, so they have to come soon.
 async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName) -> String {
     let query = LogQuery { tail: Some(20), ..LogQuery::default() };
-    match agent.agent.logs(key, node, query).await {
-        Ok(lines) => {
-            let text = |line: chainpool_agent::Result<LogLine>| match line {
-                Ok(line) => String::from_utf8_lossy(&line.bytes).trim_end().to_owned(),
-                Err(error) => format!("(its log ends here: {error})"),
-            };
-            lines.map(text).collect::<Vec<_>>().await.join(" | ")
+    let read = async {
+        match agent.agent.logs(key, node, query).await {
+            Ok(lines) => lines.map(text).collect::<Vec<_>>().await.join(" | "),
+            Err(error) => format!("(its log cannot be read: {error})"),
         }
-        Err(error) => format!("(its log cannot be read: {error})"),
+    };
+    tokio::time::timeout(LAST_LINES, read).await.unwrap_or_else(|_| "(its log does not come)".to_owned())
+}
+
+/// A line of a log in a reason: its begin, where it is long.
+fn text(line: chainpool_agent::Result<LogLine>) -> String {
+    match line {
+        Ok(line) => String::from_utf8_lossy(&line.bytes).trim_end().chars().take(LINE_CHARACTERS).collect(),
+        Err(error) => format!("(its log ends here: {error})"),
     }
 }

@@ -18,7 +18,7 @@ use chainpool_agent::{ClusterId, NodeName};
 use chainpool_api::{self as api, ClusterState, HealthState, HostState, OperationKind, Timestamp};
 use chainpool_networks::Verdict;
 use chainpool_store::{ClusterRow, HostRow, Word};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use uuid::Uuid;
 
 /// How long a bad verdict is withheld after a start, in milliseconds.
@@ -52,9 +52,19 @@ impl Orchestrator {
                 seen.deaths.pop_front();
             }
         });
-        self.cluster_judge(cluster.0, false).await?;
-        tokio::time::sleep(Duration::from_millis(SETTLE_MS.unsigned_abs())).await;
-        self.cluster_judge(cluster.0, true).await
+        // However often its processes end, one looks at a cluster.
+        let Some(mut looking) = self.inner.live.look_into(cluster.0) else { return Ok(()) };
+        loop {
+            self.cluster_judge(cluster.0, false).await?;
+            if looking.again() {
+                self.cluster_judge(cluster.0, false).await?;
+            }
+            tokio::time::sleep(Duration::from_millis(SETTLE_MS.unsigned_abs())).await;
+            self.cluster_judge(cluster.0, true).await?;
+            if looking.end() {
+                return Ok(());
+            }
+        }
     }
 
     /// Gathers evidence on a cluster and acts on the verdict. With `look`, the platform's listing is read first. While that is
@@ -119,6 +129,9 @@ impl Orchestrator {
             } else {
                 // What is done about it has its time once the platform can tell.
                 seen.stop_clocks();
+            }
+            if verdict.state == HealthState::Healthy {
+                seen.recovers();
             }
             seen.clone()
         });
@@ -230,11 +243,12 @@ impl Orchestrator {
         if row.state.0 != ClusterState::Ready || row.generation != before.generation || row.operation_id.is_some() {
             return Ok(());
         }
+        let nodes: BTreeSet<String> = start.iter().chain(&restart).cloned().collect();
         let arguments = Arguments { start: parse(start), restart: parse(restart), prove: !row.leased, ..Arguments::default() };
         tracing::info!(cluster = %row.name, reason = %verdict.reason, ?arguments, "a cluster is mended in place");
         let reason = format!("{}: {}", verdict.state, verdict.reason);
         let (cluster, restarts) = (row.id, !arguments.restart.is_empty());
-        self.inner.live.note_known(cluster, |seen| seen.repaired_at = Some(Timestamp::now()));
+        self.inner.live.note_known(cluster, |seen| seen.repairs(&nodes, Timestamp::now()));
         let (_, superseded) = self.accept_on(&mut tx, row, OperationKind::ClusterRepair, arguments, &Cause::watchdog(reason)).await?;
         self.accepted(tx, superseded.as_slice()).await?;
         if restarts {

@@ -14,6 +14,8 @@ pub(crate) struct Live {
     clusters: Mutex<HashMap<Uuid, Seen>>,
     specs: Mutex<Specs>,
     judging: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
+    /// The clusters of which a process end is looked into, and whether another one came meanwhile.
+    looking: Mutex<HashMap<Uuid, bool>>,
     hosts_back: Mutex<HashMap<Uuid, Timestamp>>,
 }
 
@@ -46,6 +48,39 @@ impl Amending<'_> {
     }
 }
 
+/// A look into the process ends of a cluster. It is over when this is dropped.
+pub(crate) struct Looking<'a> {
+    live: &'a Live,
+    cluster: Uuid,
+    over: bool,
+}
+
+impl Looking<'_> {
+    /// Whether another process ended since this was asked last.
+    pub(crate) fn again(&self) -> bool {
+        let mut looking = self.live.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        looking.get_mut(&self.cluster).is_some_and(std::mem::take)
+    }
+
+    /// Ends it; `false`: another process ended meanwhile, so it is not over.
+    pub(crate) fn end(&mut self) -> bool {
+        let mut looking = self.live.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        self.over = !looking.get_mut(&self.cluster).is_some_and(std::mem::take);
+        if self.over {
+            looking.remove(&self.cluster);
+        }
+        self.over
+    }
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.live.looking.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.cluster);
+        }
+    }
+}
+
 /// What was last seen of one cluster.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
@@ -75,6 +110,11 @@ pub(crate) struct Seen {
     pub(crate) left_at: Option<Timestamp>,
     /// When the last repair was begun.
     pub(crate) repaired_at: Option<Timestamp>,
+    /// The nodes that were mended since it was last healthy, and how often these or some of these.
+    pub(crate) mended: BTreeSet<String>,
+    pub(crate) repairs: u32,
+    /// The verdict on a crash loop that stands: with its node, the node's last lines as they were when it was first seen.
+    pub(crate) crash_loop: Option<(NodeName, String)>,
 }
 
 impl Seen {
@@ -92,6 +132,19 @@ impl Seen {
         self.left_at = if left { Some(now) } else { self.left_at };
     }
 
+    /// Notes that these nodes are mended.
+    pub(crate) fn repairs(&mut self, nodes: &BTreeSet<String>, now: Timestamp) {
+        self.repairs = if nodes.is_subset(&self.mended) { self.repairs.saturating_add(1) } else { 1 };
+        self.mended.extend(nodes.iter().cloned());
+        self.repaired_at = Some(now);
+    }
+
+    /// It is healthy: what was mended is whole.
+    pub(crate) fn recovers(&mut self) {
+        self.mended.clear();
+        self.repairs = 0;
+    }
+
     /// Some nodes are started anew. All that are silent get their time once more: they may wait for each other.
     pub(crate) fn restarts(&mut self) {
         self.silent.clear();
@@ -101,6 +154,7 @@ impl Seen {
     pub(crate) fn forget_faults(&mut self) {
         self.silent.clear();
         self.deaths.clear();
+        self.recovers();
         self.stop_clocks();
     }
 
@@ -203,6 +257,17 @@ impl Live {
         }
     }
 
+    /// Begins to look into a process end. `None`: somebody does already, and will once more.
+    pub(crate) fn look_into(&self, cluster: Uuid) -> Option<Looking<'_>> {
+        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(again) = looking.get_mut(&cluster) {
+            *again = true;
+            return None;
+        }
+        looking.insert(cluster, false);
+        Some(Looking { live: self, cluster, over: false })
+    }
+
     /// One judgement of a cluster at a time.
     pub(crate) fn judging(&self, cluster: Uuid) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.judging.lock().unwrap_or_else(PoisonError::into_inner).entry(cluster).or_default())
@@ -238,6 +303,24 @@ mod tests {
         assert!(live.spec(cluster, 1).is_none(), "read before the commit, kept after it");
         live.spec_put(cluster, 1, spec(), live.spec_epoch());
         assert!(live.spec(cluster, 1).is_some());
+    }
+
+    #[test]
+    fn process_ends_are_looked_into_by_one_who_looks_again_for_those_that_come_meanwhile() {
+        let (live, cluster) = (Live::default(), Uuid::now_v7());
+        let mut first = live.look_into(cluster).expect("nobody looks");
+        assert!(live.look_into(Uuid::now_v7()).is_some(), "another cluster's is another's");
+        assert!(!first.again());
+        assert!(live.look_into(cluster).is_none() && live.look_into(cluster).is_none());
+        assert!(first.again() && !first.again());
+        assert!(live.look_into(cluster).is_none());
+        assert!(!first.end() && first.end());
+        let second = live.look_into(cluster).expect("the first is over");
+        drop(first);
+        assert!(live.look_into(cluster).is_none(), "the end of the first ends no other");
+        // One that is broken off leaves the way free.
+        drop(second);
+        assert!(live.look_into(cluster).is_some());
     }
 
     #[test]

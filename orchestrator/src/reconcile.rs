@@ -21,8 +21,11 @@ const MEND_MS: i64 = 20_000;
 const BROKEN_MEND_MS: i64 = 5_000;
 /// How long a running node may be silent, in milliseconds.
 const SILENT_MS: i64 = 30_000;
-/// The least time between two repairs of one cluster, in milliseconds.
+/// The least time between two repairs of one cluster, in milliseconds. What was mended so often in vain is left for twice as long each
+/// time, up to the most: an image that is nowhere is not there five seconds later.
 const BETWEEN_MS: i64 = 5_000;
+const BETWEEN_MOST_MS: i64 = 300_000;
+const IN_VAIN: u32 = 6;
 
 /// Everything that the decision depends on.
 pub(crate) struct Situation<'a> {
@@ -94,9 +97,17 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     let restart: Vec<String> =
         wanted.filter(|(name, node)| node.process == "running" && silent(name)).map(|(name, _)| name.clone()).collect();
     let idle = start.is_empty() && restart.is_empty();
-    let again_too_soon = seen.repaired_at.is_some_and(|at| now.millis_since(at) < BETWEEN_MS);
+    let known = start.iter().chain(&restart).all(|node| seen.mended.contains(node));
+    let between = if known { between_ms(seen.repairs) } else { BETWEEN_MS };
+    let again_too_soon = seen.repaired_at.is_some_and(|at| now.millis_since(at) < between);
     // Without a node to mend, a free cluster can still be proven healthy; an applied one is left to its ledger.
     if (idle && !*needs_proof) || again_too_soon { Decision::Nothing } else { Decision::Repair { start, restart } }
+}
+
+/// The time until the next repair, after so many of the same nodes.
+fn between_ms(repairs: u32) -> i64 {
+    let doubled = repairs.saturating_sub(IN_VAIN).min(16);
+    (BETWEEN_MS << doubled).min(BETWEEN_MOST_MS)
 }
 
 #[cfg(test)]
@@ -130,7 +141,10 @@ mod tests {
     };
 
     fn run(case: &Case) -> Decision {
-        let now = Timestamp(1_000_000);
+        run_seen(case, Seen::default(), Timestamp(1_000_000))
+    }
+
+    fn run_seen(case: &Case, before: Seen, now: Timestamp) -> Decision {
         let node = |process: &str| NodeEvidence { process: process.into(), ..NodeEvidence::default() };
         let evidence =
             Evidence { nodes: [("v0".to_owned(), node("running")), ("v1".to_owned(), node(case.process))].into(), ..Evidence::default() };
@@ -140,7 +154,7 @@ mod tests {
             was_broken_at: case.broken_ms.map(|ms| Timestamp(now.0 - ms)),
             broken_since: since.filter(|_| case.verdict == HealthState::Broken),
             silent: case.silent_ms.map(|ms| ("v1".to_owned(), Timestamp(now.0 - ms))).into_iter().collect(),
-            ..Seen::default()
+            ..before
         };
         let stopped = BTreeSet::new();
         let Case { verdict, leased, live, held_back, .. } = *case;
@@ -215,6 +229,25 @@ mod tests {
         let silent = Case { process: "running", leased: true, ..BASE };
         assert_eq!(run(&Case { silent_ms: Some(SILENT_MS - 1), ..silent }), Decision::Nothing);
         assert_eq!(run(&Case { silent_ms: Some(SILENT_MS), ..silent }), Decision::Repair { start: vec![], restart: vec!["v1".into()] });
+    }
+
+    #[test]
+    fn what_is_mended_in_vain_is_tried_less_and_less_often() {
+        let pauses = [1, 6, 7, 8, 12, 13, u32::MAX].map(between_ms);
+        assert_eq!(pauses, [5_000, 5_000, 10_000, 20_000, BETWEEN_MOST_MS, BETWEEN_MOST_MS, BETWEEN_MOST_MS]);
+        let mut seen = Seen::default();
+        let (v1, both) = (["v1".to_owned()].into(), ["v1".to_owned(), "v2".to_owned()].into());
+        (0..7).for_each(|_| seen.repairs(&v1, Timestamp(1_000_000)));
+        assert_eq!(seen.repairs, 7);
+        let again = |seen: &Seen, after: i64| run_seen(&Case { leased: true, ..BASE }, seen.clone(), Timestamp(1_000_000 + after));
+        assert_eq!(again(&seen, 9_999), Decision::Nothing);
+        assert_eq!(again(&seen, 10_000), start());
+        seen.repairs(&both, Timestamp(1_000_000));
+        assert_eq!(again(&seen, 5_000), start(), "another node is another try");
+        (0..7).for_each(|_| seen.repairs(&v1, Timestamp(1_000_000)));
+        assert_eq!(again(&seen, 5_000), Decision::Nothing);
+        seen.recovers();
+        assert_eq!(again(&seen, 5_000), start());
     }
 
     #[test]
