@@ -7,10 +7,11 @@ use crate::{
     fill::no_room,
     plan::Arguments,
     render::{order, seed},
+    site::has_addresses,
     view::number,
 };
 use chainpool_agent::{ClusterSpec, NodeName};
-use chainpool_api::{self as api, ClusterState, OperationKind, Role};
+use chainpool_api::{self as api, ClusterState, OperationKind, OperationState, Role};
 use chainpool_networks::{Amendment, Layout, NetworkType, ParameterErrors};
 use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, PortRow, Tx};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +67,13 @@ impl Orchestrator {
         row.parameters.0 = settled(network.as_ref(), &row, amend)?;
         let layout = network.layout(&row.parameters.0);
         room(tx, &host, &row, &layout).await?;
-        self.amend_into(tx, &host, &mut row, (network.as_ref(), &layout), amend.renew_certificates).await?;
+        has_addresses(&host, &row, &layout)?;
+        let before = tx.operation_newest(row.id, OperationKind::ClusterAmend).await?.filter(|before| before.generation == row.generation);
+        let asked = Asked {
+            renew_certificates: amend.renew_certificates,
+            unfinished: before.is_some_and(|before| before.state.0 != OperationState::Succeeded),
+        };
+        self.amend_into(tx, &host, &mut row, (network.as_ref(), &layout), Some(asked)).await?;
         if row.made_with.is_none() && row.parameters.0 != made_with {
             row.made_with = Some(Json(made_with));
         }
@@ -85,25 +92,30 @@ impl Orchestrator {
         ports.retain(|port| port.port != i64::from(taken));
         tx.ports_replace(row.id, ports).await?;
         let layout = network.layout(&row.parameters.0);
-        self.amend_into(tx, host, &mut row, (network.as_ref(), &layout), false).await?;
+        self.amend_into(tx, host, &mut row, (network.as_ref(), &layout), None).await?;
         Ok(tx.cluster_save(row).await?)
     }
 
-    /// Makes the amended spec of a row's parameters, with ports and machines for what is new, and stores it.
+    /// Makes the amended spec of a row's parameters, with ports and machines for what is new, and stores it. With nothing asked it is
+    /// that of the change under way, which goes on as it was to.
     async fn amend_into(
         &self,
         tx: &mut Tx,
         host: &HostRow,
         row: &mut ClusterRow,
         (network, layout): (&dyn NetworkType, &Layout),
-        renew_certificates: bool,
+        asked: Option<Asked>,
     ) -> Result<()> {
         let generation = number(row.generation);
         let opened = tx.revision_opened(self.store().master(), row.id, generation).await?;
         let (before, mut images) = opened.ok_or_else(|| Error::internal("a cluster without a spec"))?;
         let ports = self.amended_ports(tx, host, row, layout).await?;
-        let change = Amendment { order: order(host, row, &ports, network), renew_certificates };
+        let Asked { renew_certificates, unfinished } = asked.unwrap_or_default();
+        let change = Amendment { order: order(host, row, &ports, network), renew_certificates, unfinished };
         let mut after = network.amend(&before, &change, &seed()).map_err(refused)?;
+        if asked.is_none() {
+            after.boot.clone_from(&before.boot);
+        }
         if self.inner.agents.of(host)?.agent.capabilities().machines {
             let new: Vec<NodeName> =
                 after.processes().map(|node| &node.name).filter(|name| !row.machines.0.contains_key(name)).cloned().collect();
@@ -127,6 +139,14 @@ impl Orchestrator {
         ports.extend(self.more_ports(tx, host, row.id, &needs).await?);
         Ok(ports)
     }
+}
+
+/// How a cluster is to be changed, beside its parameters.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    renew_certificates: bool,
+    /// The change before did not come to its end.
+    unfinished: bool,
 }
 
 /// What was asked for, in words.

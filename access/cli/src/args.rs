@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Token(token::Verb),
     /// Says how the whole is; ends with 1 when anything is wrong
     Status,
-    /// Ends the pause after a restore: free clusters are made again, the watchdog deletes and fills
+    /// Ends the pause after a restore; the free clusters are made again
     Resume(status::ResumeArgs),
     /// Writes a consistent copy of the server's database to a file; the master key is not in it
     Backup(backup::BackupArgs),

@@ -36,7 +36,7 @@ pub(crate) enum Verb {
     Fillup(FillupArgs),
     /// Switches autofill off and deletes the free clusters; held ones are never touched
     Clean(WipeArgs),
-    /// Switches autofill off and drops everything of this installation there; refused while clusters are held
+    /// Autofill off, drops everything of this installation there; refused while clusters are held
     Reset(WipeArgs),
 }
 

@@ -101,7 +101,9 @@ const DEFAULTS: &str = "Defaults: schedulable, no autofill, capacity 3, filled w
 pub(crate) struct CreateArgs {
     /// Its name
     name: String,
-    #[arg(help = "Where its API is: unix:///var/run/docker.sock, tcp://host:port (of a swarm: its managers, with commas), https://host:6443 or in-cluster")]
+    #[arg(
+        help = "Where its API is: unix:///var/run/docker.sock, tcp://host:port (of a swarm: its managers, with commas), https://host:6443 or in-cluster"
+    )]
     #[arg(long, value_name = "URL")]
     address: String,
     /// Its kind; found out when absent, and compared when given

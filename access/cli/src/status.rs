@@ -33,8 +33,7 @@ pub(crate) async fn run(client: &Client, json: bool) -> Result<()> {
 
 /// Ends the pause. Free clusters are made again, since they may have been used after the backup.
 pub(crate) async fn resume(client: &Client, args: &ResumeArgs) -> Result<()> {
-    let what =
-        "All free clusters are wiped and made again, and the watchdog deletes and fills by the restored database; `chainpool status` lists what it does not know.";
+    let what = "All free clusters are wiped and made again, and the watchdog deletes and fills by the restored database; `chainpool status` lists what it does not know.";
     confirm::ask(&args.yes, what).await?;
     client.resume().await?;
     output::note("the pause is over");

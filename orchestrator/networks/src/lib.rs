@@ -143,6 +143,8 @@ pub struct Amendment {
     pub order: Order,
     /// Whether all certificates are to be issued anew.
     pub renew_certificates: bool,
+    /// Whether the change before did not come to its end.
+    pub unfinished: bool,
 }
 
 /// What was known before this evidence.

@@ -126,6 +126,38 @@ async fn chaincodes_are_committed_on_every_channel_once() {
     assert_eq!(verdict.reason, reason);
 }
 
+/// The bundle's administrators bring a chaincode to a version of their own, with Fabric's own client. Only who names another version
+/// takes it from them.
+#[tokio::test]
+#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
+async fn a_chaincode_that_its_users_upgrade_is_theirs() {
+    let with = |version: &str| json!({"chaincodes": [format!("basic:{version}=chainpool/fabric-chaincode:2.5.0")]});
+    let mut network = whole("standard", &with("1.0")).await;
+    let order = "-o orderer0:7050 --tls --cafile $PWD/orderers/tlsca.pem -C main -n basic";
+    let approve = format!(
+        "peer lifecycle chaincode approveformyorg {order} -v 1.0-ours --sequence 2 --package-id \
+         $(peer lifecycle chaincode queryinstalled | grep -o 'basic[^ ,]*:[0-9a-f]*')"
+    );
+    for organisation in ["org1", "org2"] {
+        network.run(&format!(". {organisation}/env && {approve}"));
+    }
+    let peers = ["org1", "org2"].map(|org| format!("--peerAddresses peer0-{org}:7051 --tlsRootCertFiles {org}/tlsca.pem")).join(" ");
+    network.run(&format!(". org1/env && peer lifecycle chaincode commit {order} -v 1.0-ours --sequence 2 {peers}"));
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    assert_eq!(network.probe().await.channels["main"].chaincodes, [("basic".to_owned(), true)].into());
+
+    let defined = |network: &Network| network.run(". org1/env && peer lifecycle chaincode querycommitted -C main -n basic");
+    network.amend(&json!({"peers": 2}), false).await;
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    let said = defined(&network);
+    assert!(said.contains("Version: 1.0-ours, Sequence: 2"), "{said}");
+    network.amend(&with("2.0"), false).await;
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    let said = defined(&network);
+    assert!(said.contains("Version: 2.0, Sequence: 3"), "{said}");
+    network.prove().await;
+}
+
 /// Asks a node as Chainpool does, on its port for operations.
 fn control(network: &Network, url: &str) -> String {
     let spec = network.spec();

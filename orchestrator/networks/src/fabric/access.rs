@@ -2,13 +2,15 @@
 
 use super::{
     connect::CallError,
+    consensus::Consensus,
     facts::{CONTROL_KEY, Facts, Organisation},
     identity::Identity,
+    parameters::Parameters,
     tls::Trust,
 };
 use crate::Nodes;
 use chainpool_agent::NodeName;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// A network, ready to be spoken to.
 pub(super) struct Access {
@@ -53,6 +55,16 @@ impl Access {
     /// All peers, each with its organisation.
     pub(super) fn peers(&self) -> impl Iterator<Item = (&Organisation, &NodeName)> {
         self.facts.organisations.iter().flat_map(|organisation| organisation.nodes.iter().map(move |node| (organisation, node)))
+    }
+
+    /// How long an update of a channel's configuration may wait for its block. By Raft it gets one at once, by BFT it waits for others
+    /// like any transaction (`RequestBatchMaxInterval` of the library `SmartBFT`, which Fabric sets to the batch timeout).
+    pub(super) fn cut_after(&self) -> Duration {
+        let Parameters { consensus, batch_timeout_ms, .. } = &self.facts.parameters;
+        match consensus {
+            Consensus::Raft => Duration::ZERO,
+            Consensus::Bft => Duration::from_millis((*batch_timeout_ms).into()),
+        }
     }
 
     /// All orderers.

@@ -12,8 +12,9 @@ use super::{
     organisation::{Member, Organisations},
     parameters::{Chaincode, Parameters},
     render::{self, COMMIT, DEPLOY, JOIN, MEMBERS},
+    tls,
 };
-use crate::{Amendment, Order, ParameterErrors, Seed};
+use crate::{Amendment, ParameterErrors, Seed};
 use chainpool_agent::{Boot, ClusterSpec, NodeName, NodeSpec, SpecHash};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,10 +23,13 @@ const ANOTHER: &str = "make another network";
 
 /// Changes a spec.
 pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, parameters: &Parameters, seed: &Seed) -> Result<ClusterSpec, ParameterErrors> {
-    let Amendment { order, renew_certificates: renew } = change;
+    let Amendment { order, renew_certificates: renew, unfinished } = change;
     let foreign = |why: &str| ParameterErrors([("parameters".to_owned(), format!("{why}: {ANOTHER}"))].into());
     let old = Facts::read(spec).map_err(|e| foreign(&format!("its stored spec cannot be read ({e})")))?;
     check(&old.parameters, parameters, *renew)?;
+    if *unfinished {
+        finishes(spec, *renew)?;
+    }
     let loaded = Organisations::load(spec, &old, &order.chain_id);
     let mut organisations = loaded.ok_or_else(|| foreign("the keys of its authorities were not kept when it was made"))?;
     let office = Office::new(seed, order.genesis_at, parameters.certificate_days);
@@ -33,7 +37,7 @@ pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, parameters: &Paramet
         organisations = organisations.renewed(&office, &order.chain_id, &order.reach);
     }
     let organisations = organisations.grown(&office, parameters, &order.chain_id, &order.reach);
-    let (chaincode_nodes, chaincodes) = chaincodes(spec, &old, parameters, order);
+    let (chaincode_nodes, chaincodes) = chaincodes(spec, &old, parameters, change);
     let mut nodes = member_nodes(spec, &organisations, parameters, change);
     nodes.extend(chaincode_nodes);
     let channels = parameters.channels.iter().map(|name| {
@@ -45,14 +49,31 @@ pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, parameters: &Paramet
     keys.extend(organisations.keys());
     let network = order.network.clone();
     let amended = ClusterSpec { nodes, jobs: vec![], boot: vec![], network, facts: facts.write(), keys }.with_hashes();
-    let growth = || growth(&amended, !facts.chaincodes.is_empty());
-    let boot = match spec.boot.last() {
-        _ if *renew => rotation(spec, &organisations, parameters.consensus),
-        // Whether that change came to its end is not known here: what it left undone must not be done to all nodes at once.
-        Some(Boot::Init(last)) if last == COMMIT => [rotation(spec, &organisations, parameters.consensus), growth()].concat(),
-        _ => growth(),
+    // Then nobody speaks to anybody any more, and there is nothing to keep going.
+    let have_ended = tls::pem_ends(&old.control).is_some_and(|end| end <= order.genesis_at);
+    let had_ended = *unfinished && matches!(spec.boot[..], [Boot::Start(_)]);
+    let boot = if !renew {
+        growth(&amended, !facts.chaincodes.is_empty())
+    } else if have_ended || had_ended {
+        vec![Boot::Start(names(&spec.nodes))]
+    } else {
+        rotation(spec, &organisations, parameters.consensus)
     };
     Ok(ClusterSpec { boot, ..amended })
+}
+
+/// Whether a change goes on with one that did not come to its end. Half-way between the two kinds there is nothing that either could
+/// stand on: certificates go node by node through members that all take part, and new members need all certificates.
+fn finishes(spec: &ClusterSpec, renew: bool) -> Result<(), ParameterErrors> {
+    let has = |wanted: &str| spec.boot.iter().any(|phase| matches!(phase, Boot::Init(action) if action == wanted));
+    let why = if renew && has(MEMBERS) {
+        "the change before it did not come to its end: ask for that once more first"
+    } else if !renew && has(COMMIT) {
+        "the renewal before did not come to its end: ask for that once more, alone, first"
+    } else {
+        return Ok(());
+    };
+    Err(ParameterErrors([("renew_certificates".to_owned(), why.to_owned())].into()))
 }
 
 /// Whether the parameters that may change at all can change so, by name.
@@ -114,7 +135,7 @@ fn chaincodes_kept(old: &Parameters, new: &Parameters) -> Option<String> {
 
 /// The nodes of orderers, peers, their databases and Fabric CAs: as they are, with new certificates, or new.
 fn member_nodes(spec: &ClusterSpec, organisations: &Organisations, parameters: &Parameters, change: &Amendment) -> Vec<NodeSpec> {
-    let Amendment { order, renew_certificates: renew } = change;
+    let Amendment { order, renew_certificates: renew, .. } = change;
     let members = organisations.all().flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
     let control_ca = &organisations.control_ca.certificate;
     let node = |(keyed, member): (_, &Member)| match spec.node(&member.name) {
@@ -139,13 +160,13 @@ fn member_nodes(spec: &ClusterSpec, organisations: &Organisations, parameters: &
 
 /// The nodes of the chaincodes and what is known of them. Another version or image is the same package: it tells where the chaincode
 /// listens, which does not change.
-fn chaincodes(spec: &ClusterSpec, old: &Facts, parameters: &Parameters, order: &Order) -> (Vec<NodeSpec>, Vec<facts::Chaincode>) {
+fn chaincodes(spec: &ClusterSpec, old: &Facts, parameters: &Parameters, change: &Amendment) -> (Vec<NodeSpec>, Vec<facts::Chaincode>) {
+    let Amendment { order, unfinished, .. } = change;
     let present = old.parameters.chaincodes();
     let one = |chaincode: Chaincode| {
         let before = present.iter().find(|before| before.name == chaincode.name);
-        let version = || chaincode.version.clone();
         let known = old.chaincodes.iter().find(|known| known.name == chaincode.name).cloned();
-        let known = known.map_or_else(|| render::packaged(&chaincode), |known| facts::Chaincode { version: version(), ..known });
+        let known = known.map_or_else(|| render::packaged(&chaincode), |known| known.in_version(&chaincode.version, *unfinished));
         let node = match spec.node(&known.node) {
             Some(node) if before.is_some_and(|before| before.image == chaincode.image) => node.clone(),
             Some(node) => NodeSpec { images: vec![chaincode.image], hash: SpecHash(String::new()), ..node.clone() },
@@ -159,9 +180,13 @@ fn chaincodes(spec: &ClusterSpec, old: &Facts, parameters: &Parameters, order: &
 /// The way to the new spec: all nodes, of which those that are there are left alone, then what makes them part of the network. What an
 /// earlier change left undone is done with it.
 fn growth(new: &ClusterSpec, has_chaincodes: bool) -> Vec<Boot> {
-    let start = Boot::Start(new.nodes.iter().map(|node| node.name.clone()).collect());
+    let start = Boot::Start(names(&new.nodes));
     let actions = [JOIN, MEMBERS].into_iter().chain(has_chaincodes.then_some(DEPLOY));
     std::iter::once(start).chain(actions.map(|action| Boot::Init(action.to_owned()))).collect()
+}
+
+fn names(nodes: &[NodeSpec]) -> Vec<NodeName> {
+    nodes.iter().map(|node| node.name.clone()).collect()
 }
 
 /// The same for new certificates: one node of before after the other, orderers before peers. Fabric CAs go first, because nothing waits

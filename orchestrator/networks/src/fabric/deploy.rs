@@ -55,7 +55,8 @@ fn install_all<'a>(access: &'a Access, node: &'a NodeName) -> BoxFuture<'a, Resu
 }
 
 /// Has a chaincode approved by each organisation and committed. Another version than the present one is the next definition. Who came
-/// later approves what is committed, without which its peers do not endorse.
+/// later approves what is committed, without which its peers do not endorse. What the network's users defined themselves stays,
+/// unless another version was asked for.
 async fn define(access: &Access, channel: &str, chaincode: &Chaincode) -> Result<(), CallError> {
     let endorsers = try_join_all(access.facts.organisations.iter().map(|organisation| endorser(access, organisation))).await?;
     let Some(first) = endorsers.first() else { return Ok(()) };
@@ -69,6 +70,8 @@ async fn define(access: &Access, channel: &str, chaincode: &Chaincode) -> Result
     try_join_all(endorsers.iter().map(caught_up)).await?;
     let present = first.definition(channel, chaincode).await.map_err(|e| e.of(&first.node))?;
     let sequence = match present {
+        // Their organisations approved it, in a way that is not ours to know; who comes later is theirs to ask.
+        Some(present) if chaincode.is_users_own(&present.version) && !chaincode.overrides => return Ok(()),
         Some(present) if present.version == chaincode.version => present.sequence,
         present => {
             let next = present.map_or(1, |present| present.sequence + 1);

@@ -39,6 +39,30 @@ pub(super) struct Chaincode {
     pub(super) package: String,
     /// The node that runs it.
     pub(super) node: NodeName,
+    /// The versions of ours that this one takes the place of. A definition in any other is its users' own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) earlier: Vec<String>,
+    /// This version was asked for now: what its users defined gives way too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) overrides: bool,
+}
+
+impl Chaincode {
+    /// The same in a version, in which it may be already; `unfinished`: it may not have got there.
+    pub(super) fn in_version(self, version: &str, unfinished: bool) -> Self {
+        if self.version == version {
+            return Self { overrides: self.overrides && unfinished, ..self };
+        }
+        let mut earlier = self.earlier;
+        earlier.retain(|known| known != version);
+        earlier.push(self.version);
+        Self { version: version.to_owned(), earlier, overrides: true, ..self }
+    }
+
+    /// Whether a definition in this version is its users' own: neither ours nor one that was.
+    pub(super) fn is_users_own(&self, version: &str) -> bool {
+        version != self.version && !self.earlier.iter().any(|earlier| earlier == version)
+    }
 }
 
 /// A channel.

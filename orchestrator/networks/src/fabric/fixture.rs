@@ -38,10 +38,20 @@ pub(super) fn rendered(parameters: &Parameters, seed: u8) -> ClusterSpec {
 
 /// The same with other parameters, or new certificates. Nodes keep the ports that they have.
 pub(super) fn changed(spec: &ClusterSpec, parameters: &Parameters, renew: bool) -> Result<ClusterSpec, ParameterErrors> {
+    changed_after(spec, parameters, renew, false)
+}
+
+/// The same; `unfinished`: the change before did not come to its end.
+pub(super) fn changed_after(
+    spec: &ClusterSpec,
+    parameters: &Parameters,
+    renew: bool,
+    unfinished: bool,
+) -> Result<ClusterSpec, ParameterErrors> {
     let mut order = order_at(parameters, NOW);
     for (need, port) in &mut order.ports {
         let has = spec.node(&need.node).and_then(|node| node.ports.iter().find(|port| port.name == need.port));
         *port = has.and_then(|port| port.published).unwrap_or(*port);
     }
-    amend(spec, &Amendment { order, renew_certificates: renew }, parameters, &Seed::new([2; 32]))
+    amend(spec, &Amendment { order, renew_certificates: renew, unfinished }, parameters, &Seed::new([2; 32]))
 }

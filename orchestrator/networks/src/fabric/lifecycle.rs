@@ -84,6 +84,6 @@ impl Peer {
 
 /// A definition, as it is asked for and committed.
 fn definition(chaincode: &Chaincode, sequence: i64) -> Vec<u8> {
-    let Chaincode { name, version, package_id: _, package: _, node: _ } = chaincode;
+    let Chaincode { name, version, .. } = chaincode;
     CommitChaincodeDefinitionArgs { sequence, name: name.clone(), version: version.clone() }.encode_to_vec()
 }

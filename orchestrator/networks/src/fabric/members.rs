@@ -39,7 +39,8 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How long an update has to be in the configuration, and how long one that was taken may take for that before it counts as lost.
+/// How long an update has to be in the configuration, and how long one that was taken may take for that before it counts as lost; both
+/// beside the time after which a block is cut for it.
 const ORDERED: Duration = Duration::from_secs(15);
 const LOST: Duration = Duration::from_secs(3);
 /// How long a new orderer has to catch up, and then to take part: until it looks again, and an election.
@@ -154,7 +155,7 @@ fn is_held(root: &ConfigGroup) -> Result<bool, CallError> {
 /// Has the update of a step ordered. It is made of the configuration of the moment, and made anew where it comes too late: somebody
 /// else may have changed another part.
 async fn perform(access: &Access, channel: &str, known: &Known, step: &Step) -> Result<(), CallError> {
-    until(Instant::now() + ORDERED, || async {
+    until(Instant::now() + ORDERED + access.cut_after(), || async {
         let before = root(access, channel).await?;
         if has(&before, step)? {
             return Ok(());
@@ -162,7 +163,7 @@ async fn perform(access: &Access, channel: &str, known: &Known, step: &Step) -> 
         let Some(step) = next(&access.facts, known, &before)? else { return Ok(()) };
         let envelope = update(access, channel, &before, &step)?;
         offer(access, &consenters(access, &before)?, &envelope).await?;
-        until(Instant::now() + LOST, || async {
+        until(Instant::now() + LOST + access.cut_after(), || async {
             let lost = || CallError::Silent("the orderers took an update and have not ordered it".to_owned());
             has(&root(access, channel).await?, &step)?.then_some(()).ok_or_else(lost)
         })

@@ -348,11 +348,14 @@ async fn compare(channel: &str, peers: &[(&Peer, &BlockchainInfo)], nodes: &mut 
     (hashes.len() > 1).then_some(!differ)
 }
 
-/// Whether each chaincode is committed in its version, as the peer that is furthest knows it. Empty where nobody answered.
+/// Whether each chaincode is committed in its version, or in one of its users' own, as the peer that is furthest knows it. Empty where
+/// nobody answered.
 async fn committed(channel: &str, peers: &[(&Peer, &BlockchainInfo)], chaincodes: &[Chaincode]) -> BTreeMap<String, bool> {
     let Some((peer, _)) = peers.iter().max_by_key(|(_, info)| info.height) else { return BTreeMap::new() };
     let asked = chaincodes.iter().map(|chaincode| async move { (chaincode, peer.definition(channel, chaincode).await) });
-    let is_current = |chaincode: &Chaincode, found: Option<Definition>| found.is_some_and(|found| found.version == chaincode.version);
+    let is_current = |chaincode: &Chaincode, found: Option<Definition>| {
+        found.is_some_and(|found| found.version == chaincode.version || chaincode.is_users_own(&found.version))
+    };
     let answers = join_all(asked).await.into_iter();
     answers.filter_map(|(chaincode, found)| Some((chaincode.name.clone(), is_current(chaincode, found.ok()?)))).collect()
 }

@@ -28,16 +28,16 @@ use prost::Message;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long the peers are given to have what an orderer took.
+/// How long the peers are given to have what an orderer took, beside the time after which a block is cut for it.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// How long the whole may take; then the caller decides.
+/// How long the whole may take, beside the same; then the caller decides.
 const DEADLINE: Duration = Duration::from_secs(12);
 const STEP: Duration = Duration::from_millis(1);
 
 /// Proves that the network commits; the first channel's transaction stands for it.
 pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
     let access = Access::new(nodes).map_err(|e| ProveError(e.to_string()))?;
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + DEADLINE + access.cut_after();
     let channels = access.facts.channels.iter().map(|channel| prove_channel(&access, &channel.name, deadline));
     let proofs = try_join_all(channels).await.map_err(|e| ProveError(e.to_string()))?;
     discovery::endorsable(&access, deadline).await.map_err(|e| ProveError(e.to_string()))?;
@@ -152,7 +152,7 @@ async fn read_back<'a>(access: &Access, organisation: &'a Organisation, change: 
                 }
             }
         };
-        match within(PATIENCE, found).await {
+        match within(PATIENCE + access.cut_after(), found).await {
             Ok(found) => return Ok(found),
             Err(e) => last = e.of(node),
         }

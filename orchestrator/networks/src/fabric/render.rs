@@ -173,7 +173,8 @@ pub(super) fn packaged(chaincode: &Chaincode) -> facts::Chaincode {
     let Chaincode { name, version, image: _ } = chaincode;
     let node = chaincode.node();
     let (package_id, package) = chaincode::package(name, &format!("{node}:{CHAINCODE_PORT}"));
-    facts::Chaincode { name: name.clone(), version: version.clone(), package_id, package: BASE64.encode(package), node }
+    let package = BASE64.encode(package);
+    facts::Chaincode { name: name.clone(), version: version.clone(), package_id, package, node, earlier: vec![], overrides: false }
 }
 
 /// An orderer's or a peer's node.

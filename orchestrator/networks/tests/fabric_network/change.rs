@@ -46,7 +46,7 @@ impl Network {
             ports.entry(need).or_insert(next);
         }
         let order = Order { parameters, ports, genesis_at: Timestamp::now(), ..self.order.clone() };
-        let change = Amendment { order: order.clone(), renew_certificates };
+        let change = Amendment { order: order.clone(), renew_certificates, unfinished: false };
         let seed = chainpool_agent::Secret::new(rand::random());
         let before = self.spec().nodes.iter().map(|node| (node.name.clone(), node.hash.clone())).collect();
         let spec = self.kind.amend(self.spec(), &change, &seed).expect("it can be changed so");
