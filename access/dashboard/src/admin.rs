@@ -5,6 +5,7 @@ use crate::{
     confirm::{self, Confirm},
     error::Outcome,
     form::Form,
+    format,
     page::{self, Frame, see_other},
     plan::Plan,
     session::Visit,
@@ -177,11 +178,15 @@ async fn ask_resume(app: &App, visit: &Visit, form: Form) -> Outcome {
         .unclaimed
         .iter()
         .map(|each| format!("unclaimed on {}: cluster {}, {} objects", each.host, each.cluster_id, each.objects.len()));
+    let free = status.pool.clusters.saturating_sub(status.pool.leased);
+    let wiped =
+        || format!("the data of {}: made again, since they may have been used after the backup", format::counted(&free, "free cluster"));
     let confirm = Confirm {
         heading: "Resume after restore".into(),
         verb: "Resume".into(),
         plan: Plan {
             makes: vec!["repair, autofill and deletion go on by what the restored database knows".into()],
+            deletes: if free > 0 { vec![wiped()] } else { vec![] },
             keeps: unclaimed.collect(),
             blocked: if status.paused { String::new() } else { "it is not paused".into() },
             ..Plan::default()

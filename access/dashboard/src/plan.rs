@@ -130,7 +130,7 @@ impl HostAction {
             Self::Reset => {
                 plan.deletes = all;
                 plan.deletes.push("whatever else on this host carries this installation's label, unclaimed objects too".into());
-                plan.keeps = vec![others];
+                plan.keeps = vec![others, "the host itself; autofill is switched off".into()];
             }
             Self::Delete => {
                 plan.deletes = vec![format!("the host {} from this list", host.name)];
