@@ -285,7 +285,7 @@ impl Orchestrator {
         let ground = self.ground(operation).await?;
         let (network, nodes) = self.nodes_of(&ground).await?;
         let mut patience = Patience::new(wait);
-        let mut stuck = Stuck::default();
+        let mut stuck = Stuck::or_silent();
         loop {
             // An action waits for nodes itself. It is broken off for those that stand still: it may be performed any number of times.
             let InitError { why, restart } = tokio::select! {
@@ -308,7 +308,8 @@ impl Orchestrator {
         nodes: Vec<NodeName>,
         over: &CancellationToken,
     ) -> Result<(), StepError> {
-        for node in nodes {
+        let stopped = &ground.cluster.stopped_nodes.0;
+        for node in nodes.into_iter().filter(|node| !stopped.contains(node.as_str())) {
             tracing::warn!(cluster = ground.cluster.name, %node, "a node that stands still is started anew");
             let started = async {
                 let life = ground.host.agent.incarnation(&ground.key, &node).await?;
@@ -328,7 +329,7 @@ impl Orchestrator {
         let mut patience = Patience::new(wait);
         let past = Past { started_at: Some(Timestamp::now()), ..Past::default() };
         let mut observed: Option<Observation> = None;
-        let mut stuck = Stuck::default();
+        let mut stuck = Stuck::or_silent();
         for look in 0u32.. {
             if look.is_multiple_of(10) || observed.is_none() {
                 let listed = ground.host.agent.observe(Scope::Cluster(ground.key.cluster)).await;

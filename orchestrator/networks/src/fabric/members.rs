@@ -24,14 +24,14 @@ use super::{
     metrics::{Metrics, Part, leader},
     orderer::{configured, offer},
     participation::Participation,
-    patience::until,
+    patience::{Pause, until},
     proto::{common::Envelope, configtx::ConfigGroup, orderer::BatchSize},
     render::{self, Certificates},
     words,
 };
 use crate::InitError;
 use chainpool_agent::NodeName;
-use futures::future::join_all;
+use futures::future::{join_all, select_all};
 use prost::Message;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,6 +45,8 @@ const ORDERED: Duration = Duration::from_secs(15);
 const LOST: Duration = Duration::from_secs(3);
 /// How long a new orderer has to catch up, and then to take part: until it looks again, and an election.
 const JOINS: Duration = Duration::from_secs(20);
+/// How long one that came in may stand without moving: six heartbeats of the leader, which leads for 5 s without it.
+const STILL: Duration = Duration::from_secs(3);
 
 /// How transactions are held back: no block is cut within so many milliseconds, nor for fewer of them than nobody may ask for.
 const HELD_MS: u32 = 30_000;
@@ -81,22 +83,65 @@ impl From<CallError> for Halt {
 }
 
 async fn on_channel(access: &Access, channel: &str, known: &Known) -> Result<(), Halt> {
+    let mut came: Vec<NodeName> = Vec::new();
     loop {
-        let present = until(Instant::now() + ORDERED, || configured(access, channel)).await?;
-        let before = present.config.channel_group.clone().unwrap_or_default();
-        let Some(step) = next(&access.facts, known, &before)? else {
-            return taken_in(access, channel, &before, present.newest + 1).await;
-        };
-        match &step {
-            Step::Organisations(..) => {}
-            Step::Release(_) => taken_in(access, channel, &before, present.newest + 1).await?,
-            // The ones before must take part: with the next one more of them are needed.
-            Step::Orderer(node, _) => {
-                taken_in(access, channel, &before, present.newest + 1).await?;
-                caught_up(access, channel, node, present.newest + 1).await?;
+        let done = tokio::select! {
+            done = advance(access, channel, known) => done?,
+            Some(node) = standing_still(access, channel, &came) => {
+                let why = CallError::Silent("it came in and stands still".to_owned()).of(node);
+                return Err(Halt { why, still: Some(node.clone()) });
             }
+        };
+        match done {
+            None => return Ok(()),
+            Some(Step::Orderer(node, _)) if access.facts.parameters.consensus.holds_back() => came.push(node),
+            Some(_) => {}
         }
-        perform(access, channel, known, &step).await?;
+    }
+}
+
+/// Does the next step as soon as all who are there take part. `None`: there was none left.
+async fn advance(access: &Access, channel: &str, known: &Known) -> Result<Option<Step>, Halt> {
+    let present = until(Instant::now() + ORDERED, || configured(access, channel)).await?;
+    let before = present.config.channel_group.clone().unwrap_or_default();
+    let step = next(&access.facts, known, &before)?;
+    // With the next orderer more of those before are needed.
+    if !matches!(step, Some(Step::Organisations(_))) {
+        taken_in(access, channel, &before, present.newest + 1).await?;
+    }
+    if let Some(Step::Orderer(node, _)) = &step {
+        caught_up(access, channel, node, present.newest + 1).await?;
+    }
+    if let Some(step) = &step {
+        perform(access, channel, known, step).await?;
+    }
+    Ok(step)
+}
+
+/// The first of those that came in that stands still. `None`: nobody came.
+async fn standing_still<'n>(access: &Access, channel: &str, came: &'n [NodeName]) -> Option<&'n NodeName> {
+    let each = came.iter().map(|node| {
+        Box::pin(async move {
+            stands_still(access, channel, node).await;
+            node
+        })
+    });
+    let each: Vec<_> = each.collect();
+    if each.is_empty() { None } else { Some(select_all(each).await.0) }
+}
+
+/// Looks until an orderer of a channel has not moved for too long, or not answered. While it only follows the channel it has its time.
+async fn stands_still(access: &Access, channel: &str, node: &NodeName) {
+    let (mut seen, mut moved) = (None, Instant::now());
+    let mut pause = Pause::new();
+    while moved.elapsed() < STILL {
+        pause.wait().await;
+        let parts = async { Metrics::connect(access, node).await?.parts().await };
+        let Ok(parts) = parts.await else { continue };
+        let turns = parts.get(channel).map(|part| part.turns);
+        if turns.is_none() || turns != seen {
+            (seen, moved) = (turns, Instant::now());
+        }
     }
 }
 

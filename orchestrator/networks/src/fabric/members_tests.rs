@@ -88,7 +88,7 @@ fn what_changes_meanwhile_stays() {
 #[test]
 fn orderers_take_part_when_the_leader_counts_all_that_answer() {
     let node = |n: usize| NodeName::parse(&format!("orderer{n}")).expect("a name");
-    let part = |leads, active, height| Some(Part { leads, heard: true, active, height, follows: 0 });
+    let part = |leads, active, height| Some(Part { leads, heard: true, active, height, ..Part::default() });
     let judged = |parts: &[Option<Part>], total| {
         let answers: Vec<_> = parts.iter().enumerate().map(|(n, part)| (node(n), *part)).collect();
         counted(Consensus::Raft, &answers, total, 7).map_err(|e| e.to_string())
@@ -112,7 +112,7 @@ fn by_bft_orderers_take_part_when_all_that_answer_follow_one_leader() {
     let node = |n: u64| NodeName::parse(&format!("orderer{n}")).expect("a name");
     let judged = |follows: &[u64]| {
         // The newest block is fetched with the next one.
-        let part = |number, follows| Part { leads: number == follows, heard: true, active: 0, height: 6, follows };
+        let part = |number, follows| Part { leads: number == follows, heard: true, height: 6, follows, ..Part::default() };
         let answers: Vec<_> = follows.iter().zip(1u64..).map(|(follows, number)| (node(number), Some(part(number, *follows)))).collect();
         counted(Consensus::Bft, &answers, 4, 7).map_err(|e| e.to_string())
     };

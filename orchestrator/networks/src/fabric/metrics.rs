@@ -29,6 +29,8 @@ pub(super) struct Part {
     pub(super) follows: u64,
     /// How many blocks it has.
     pub(super) height: u64,
+    /// How often its Raft has moved, which every heartbeat of a leader makes it do.
+    pub(super) turns: u64,
 }
 
 /// Who leads, of what orderers say of one channel, and how many are with it. One that was cut off says for a while that it leads; it has
@@ -84,6 +86,7 @@ fn read(text: &str, number: u64) -> BTreeMap<String, Part> {
         match name {
             IS_LEADER => part.leads = value == 1,
             LEADER_CHANGES => part.heard = value > 0,
+            TURNS => part.turns = value,
             ACTIVE => part.active = u32::try_from(value).unwrap_or(u32::MAX),
             BFT_LEADER => {
                 (part.leads, part.heard, part.follows) = (value > 0 && value == number, value > 0, value);
@@ -101,6 +104,7 @@ fn read(text: &str, number: u64) -> BTreeMap<String, Part> {
 const IS_LEADER: &str = "consensus_etcdraft_is_leader";
 const LEADER_CHANGES: &str = "consensus_etcdraft_leader_changes";
 const ACTIVE: &str = "consensus_etcdraft_active_nodes";
+const TURNS: &str = "consensus_etcdraft_data_persist_duration_count";
 const HEIGHT: &str = "consensus_etcdraft_committed_block_number";
 const BFT_LEADER: &str = "consensus_smartbft_view_leader_id";
 const LEDGER_HEIGHT: &str = "ledger_blockchain_height";
@@ -109,7 +113,7 @@ const LEDGER_HEIGHT: &str = "ledger_blockchain_height";
 fn line(line: &str) -> Option<(&str, &str, u64)> {
     let (name, rest) = line.split_once("{channel=\"")?;
     let (channel, value) = rest.split_once("\"} ")?;
-    [IS_LEADER, LEADER_CHANGES, ACTIVE, HEIGHT, BFT_LEADER, LEDGER_HEIGHT].contains(&name).then_some(())?;
+    [IS_LEADER, LEADER_CHANGES, ACTIVE, TURNS, HEIGHT, BFT_LEADER, LEDGER_HEIGHT].contains(&name).then_some(())?;
     Some((name, channel, number(value)?))
 }
 
@@ -133,6 +137,9 @@ consensus_etcdraft_active_nodes{channel="ch2"} 0
 consensus_etcdraft_cluster_size{channel="ch1"} 3
 consensus_etcdraft_committed_block_number{channel="ch1"} 1.234567e+06
 consensus_etcdraft_committed_block_number{channel="ch2"} 0
+consensus_etcdraft_data_persist_duration_bucket{channel="ch1",le="+Inf"} 42
+consensus_etcdraft_data_persist_duration_sum{channel="ch1"} 0.25
+consensus_etcdraft_data_persist_duration_count{channel="ch1"} 42
 consensus_etcdraft_is_leader{channel="ch1"} 1
 consensus_etcdraft_is_leader{channel="ch2"} 0
 consensus_etcdraft_leader_changes{channel="ch1"} 2
@@ -143,8 +150,8 @@ participation_status{channel="ch1"} 1
     #[test]
     fn an_orderers_part_is_read_for_each_channel() {
         let expected = [
-            ("ch1".to_owned(), Part { leads: true, heard: true, active: 3, height: 1_234_568, follows: 0 }),
-            ("ch2".to_owned(), Part { leads: false, heard: false, active: 0, height: 1, follows: 0 }),
+            ("ch1".to_owned(), Part { leads: true, heard: true, active: 3, height: 1_234_568, turns: 42, follows: 0 }),
+            ("ch2".to_owned(), Part { height: 1, ..Part::default() }),
         ];
         assert_eq!(read(TEXT, 1), expected.into());
         assert_eq!(read("", 1), BTreeMap::new());
@@ -167,7 +174,7 @@ ledger_blockchain_height{channel="followed"} 5
 
     #[test]
     fn by_bft_an_orderer_leads_that_is_the_leader_of_its_own_view() {
-        let follower = Part { leads: false, heard: true, active: 0, height: 8, follows: 2 };
+        let follower = Part { heard: true, height: 8, follows: 2, ..Part::default() };
         let outside = Part { height: 1, ..Part::default() };
         assert_eq!(read(BFT, 1), [("ch1".to_owned(), follower), ("ch2".to_owned(), outside)].into());
         assert_eq!(read(BFT, 2)["ch1"], Part { leads: true, ..follower });
@@ -176,13 +183,13 @@ ledger_blockchain_height{channel="followed"} 5
 
     #[test]
     fn a_leader_has_those_with_it_that_it_hears_or_that_follow_it() {
-        let raft = |leads, active, height| Part { leads, heard: true, active, height, follows: 0 };
+        let raft = |leads, active, height| Part { leads, heard: true, active, height, ..Part::default() };
         assert_eq!(leader(&[(0, raft(true, 2, 7)), (1, raft(false, 0, 7))]), Some((0, raft(true, 2, 7))));
         // The first was cut off from the others.
         assert_eq!(leader(&[(0, raft(true, 3, 6)), (1, raft(true, 2, 7))]), Some((1, raft(true, 2, 7))));
         assert_eq!(leader(&[(0, raft(false, 0, 7))]), None);
 
-        let bft = |number, follows| Part { leads: number == follows, heard: true, active: 0, height: 7, follows };
+        let bft = |number, follows| Part { leads: number == follows, heard: true, height: 7, follows, ..Part::default() };
         let counted = |active, follows| Part { active, ..bft(follows, follows) };
         let orderers =
             |follows: &[u64]| follows.iter().zip(1u64..).map(|(follows, number)| (number, bft(number, *follows))).collect::<Vec<_>>();

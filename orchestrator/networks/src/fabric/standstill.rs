@@ -2,8 +2,8 @@
 //!
 //! One that starts while the others commit may do so too: it applies what took the orderers in from its log once more. It answers all the
 //! same, and has heard of no leader since; or the leader does not hear it, and it gets no blocks. When so many stand still that
-//! nobody leads any more, nothing tells them from the others: then those are suspected that have heard of no leader since they were started,
-//! else all but the one that is furthest, because the others can elect one among them.
+//! nobody leads any more, nothing tells them from the others, and all are suspected: what is started anew has heard of no leader, as one that
+//! stands still, and nobody loses a leader by it.
 
 use super::{
     consensus::Consensus,
@@ -20,7 +20,7 @@ pub(super) enum Still {
 }
 
 /// Who stands still on a channel, of the orderers that answer; so many are there in all, and the newest block known has this height.
-pub(super) fn still<N: Copy + Ord>(consensus: Consensus, total: usize, newest: u64, parts: &[(N, Part)]) -> Vec<(N, Still)> {
+pub(super) fn still<N: Copy>(consensus: Consensus, total: usize, newest: u64, parts: &[(N, Part)]) -> Vec<(N, Still)> {
     let those = |still, is_one: &dyn Fn(&N, &Part) -> bool| {
         parts.iter().filter(|(node, part)| is_one(node, part)).map(|(node, _)| (*node, still)).collect::<Vec<_>>()
     };
@@ -31,9 +31,7 @@ pub(super) fn still<N: Copy + Ord>(consensus: Consensus, total: usize, newest: u
     if consensus == Consensus::Bft || parts.len() < consensus.quorum(total) {
         return vec![];
     }
-    let unheard = those(Still::Suspect, &|_, part| !part.heard);
-    let furthest = parts.iter().max_by_key(|(node, part)| (part.height, *node)).map(|(node, _)| *node);
-    if unheard.is_empty() { those(Still::Suspect, &|node, _| Some(*node) != furthest) } else { unheard }
+    those(Still::Suspect, &|_, _| true)
 }
 
 /// It has not heard of the leader, or lacks blocks while the leader does not hear all that answer. By BFT no leader counts, and who lacks
@@ -49,8 +47,8 @@ mod tests {
 
     #[test]
     fn an_orderer_stands_still_that_hears_nothing_or_gets_no_blocks_unheard() {
-        let part = |heard, height, follows| Part { leads: false, heard, active: 0, follows, height };
-        let leader = |active| Part { leads: true, heard: true, active, follows: 0, height: 9 };
+        let part = |heard, height, follows| Part { heard, follows, height, ..Part::default() };
+        let leader = |active| Part { leads: true, heard: true, active, height: 9, ..Part::default() };
         for (own, active, expected) in [
             (part(true, 9, 0), 3, false),
             (part(false, 9, 0), 3, true),
@@ -70,8 +68,8 @@ mod tests {
     }
 
     #[test]
-    fn without_a_leader_those_are_suspected_who_keep_the_others_from_electing_one() {
-        let part = |heard, height| Part { leads: false, heard, active: 0, follows: 0, height };
+    fn without_a_leader_all_are_suspected_unless_too_few_answer() {
+        let part = |heard, height| Part { heard, height, ..Part::default() };
         let suspects = |consensus, total, parts: &[Part]| {
             let parts: Vec<(usize, Part)> = parts.iter().copied().enumerate().collect();
             let found = still(consensus, total, 9, &parts);
@@ -79,11 +77,10 @@ mod tests {
             found.into_iter().map(|(node, _)| node).collect::<Vec<_>>()
         };
         let raft = Consensus::Raft;
-        assert_eq!(suspects(raft, 3, &[part(true, 9), part(false, 9), part(false, 8)]), [1, 2]);
-        assert_eq!(suspects(raft, 3, &[part(true, 8), part(true, 9), part(true, 8)]), [0, 2]);
+        assert_eq!(suspects(raft, 3, &[part(true, 9), part(false, 9), part(false, 8)]), [0, 1, 2]);
+        // The first was started anew in vain: it is the other that stands still.
+        assert_eq!(suspects(raft, 2, &[part(false, 9), part(true, 9)]), [0, 1]);
         assert_eq!(suspects(raft, 1, &[part(false, 9)]), [0]);
-        assert_eq!(suspects(raft, 1, &[part(true, 9)]), Vec::<usize>::new());
-        // Too few answer: that is why nobody leads.
         assert_eq!(suspects(raft, 3, &[part(false, 9)]), Vec::<usize>::new());
         assert_eq!(suspects(Consensus::Bft, 4, &[part(false, 9); 4]), Vec::<usize>::new());
     }
