@@ -12,7 +12,7 @@ use crate::{
 };
 use chainpool_agent::{ClusterSpec, NodeName};
 use chainpool_api::{self as api, ClusterState, OperationKind, OperationState, Role};
-use chainpool_networks::{Amendment, Layout, NetworkType, ParameterErrors};
+use chainpool_networks::{Amendment, Before, Layout, NetworkType, ParameterErrors};
 use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, PortRow, Tx};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -71,7 +71,10 @@ impl Orchestrator {
         let before = tx.operation_newest(row.id, OperationKind::ClusterAmend).await?.filter(|before| before.generation == row.generation);
         let asked = Asked {
             renew_certificates: amend.renew_certificates,
-            unfinished: before.is_some_and(|before| before.state.0 != OperationState::Succeeded),
+            before: match before {
+                Some(before) if before.state.0 != OperationState::Succeeded => Before::Unfinished,
+                _ => Before::Ended,
+            },
         };
         self.amend_into(tx, &host, &mut row, (network.as_ref(), &layout), Some(asked)).await?;
         if row.made_with.is_none() && row.parameters.0 != made_with {
@@ -110,8 +113,8 @@ impl Orchestrator {
         let opened = tx.revision_opened(self.store().master(), row.id, generation).await?;
         let (before, mut images) = opened.ok_or_else(|| Error::internal("a cluster without a spec"))?;
         let ports = self.amended_ports(tx, host, row, layout).await?;
-        let Asked { renew_certificates, unfinished } = asked.unwrap_or_default();
-        let change = Amendment { order: order(host, row, &ports, network), renew_certificates, unfinished };
+        let Asked { renew_certificates, before: ended } = asked.unwrap_or(Asked { renew_certificates: false, before: Before::UnderWay });
+        let change = Amendment { order: order(host, row, &ports, network), renew_certificates, before: ended };
         let mut after = network.amend(&before, &change, &seed()).map_err(refused)?;
         if asked.is_none() {
             after.boot.clone_from(&before.boot);
@@ -142,11 +145,10 @@ impl Orchestrator {
 }
 
 /// How a cluster is to be changed, beside its parameters.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Asked {
     renew_certificates: bool,
-    /// The change before did not come to its end.
-    unfinished: bool,
+    before: Before,
 }
 
 /// What was asked for, in words.

@@ -1,6 +1,6 @@
 //! Gathering evidence on a ledger: its own word, and the platform's listing where that is needed.
 
-use crate::{Error, Orchestrator, Result, agents::HostAgent, live::Seen, view::number};
+use crate::{Error, Orchestrator, Result, agents::HostAgent, seen::Seen, view::number};
 use chainpool_agent::{ClusterId, ClusterKey, LogLine, LogQuery, NodeName, NodeState, Object, ObjectKind, Observation, Scope};
 use chainpool_api::{self as api, HealthState, Timestamp};
 use chainpool_networks::{Nodes, Past, Verdict};

@@ -1,6 +1,6 @@
 //! Ending an operation: its outcome and what follows for its cluster, in one transaction.
 
-use crate::{Error, Orchestrator, Result, fill::FAILURES_TO_PAUSE, live::Seen, step::StepError};
+use crate::{Error, Orchestrator, Result, fill::FAILURES_TO_PAUSE, seen::Seen, step::StepError};
 use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
 use chainpool_store::{ClusterRow, FillPause, HealthChangeRow, Json, OperationRow, Tx, Word};
 use std::collections::BTreeSet;

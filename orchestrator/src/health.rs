@@ -9,9 +9,9 @@ use crate::{
     accept::Cause,
     evidence::{LISTING, LOOP_MS, Listing, Looked, SETTLE_MS},
     finish::keep_history,
-    live::{Death, Seen},
     plan::Arguments,
     reconcile::{Decision, Situation, decide},
+    seen::{Death, Seen},
     view::number,
 };
 use chainpool_agent::{ClusterId, NodeName};

@@ -25,6 +25,7 @@ mod placement;
 mod plan;
 mod reconcile;
 mod render;
+mod seen;
 mod site;
 mod status;
 mod step;

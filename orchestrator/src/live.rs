@@ -1,9 +1,10 @@
 //! What was last seen, kept in memory: a throw-away cache that a full pass fills again after a restart.
 
-use chainpool_agent::{ClusterSpec, NodeName, Observation};
-use chainpool_api::{Evidence, Timestamp};
+use crate::seen::Seen;
+use chainpool_agent::ClusterSpec;
+use chainpool_api::Timestamp;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 use uuid::Uuid;
@@ -79,97 +80,6 @@ impl Drop for Looking<'_> {
             self.live.looking.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.cluster);
         }
     }
-}
-
-/// What was last seen of one cluster.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
-    /// The generation that it was seen in.
-    pub(crate) generation: u32,
-    /// The platform's listing.
-    pub(crate) observed: Option<Observation>,
-    /// The ledger's evidence.
-    pub(crate) evidence: Option<Evidence>,
-    /// When the evidence was gathered.
-    pub(crate) checked_at: Option<Timestamp>,
-    /// The highest block, and when it was first seen.
-    pub(crate) height: Option<(u64, Timestamp)>,
-    /// Since when a running node has not answered, or has stood still.
-    pub(crate) silent: BTreeMap<String, Timestamp>,
-    /// Newest process ends, by the platform's own word.
-    pub(crate) deaths: VecDeque<Death>,
-    /// When the evidence first said broken, until it says healthy again.
-    pub(crate) was_broken_at: Option<Timestamp>,
-    /// Since when the evidence has said broken, uninterrupted.
-    pub(crate) broken_since: Option<Timestamp>,
-    /// Since when the evidence has said degraded or worse, uninterrupted.
-    pub(crate) bad_since: Option<Timestamp>,
-    /// When a node last began to answer that had not answered before.
-    pub(crate) returned_at: Option<Timestamp>,
-    /// When a node last ceased to answer that had answered before.
-    pub(crate) left_at: Option<Timestamp>,
-    /// When the last repair was begun.
-    pub(crate) repaired_at: Option<Timestamp>,
-    /// The nodes that were mended since it was last healthy, and how often these or some of these.
-    pub(crate) mended: BTreeSet<String>,
-    pub(crate) repairs: u32,
-    /// The verdict on a crash loop that stands: with its node, the node's last lines as they were when it was first seen.
-    pub(crate) crash_loop: Option<(NodeName, String)>,
-}
-
-impl Seen {
-    /// Notes which nodes began or ceased to answer since the evidence before this.
-    pub(crate) fn turn(&mut self, evidence: &Evidence, now: Timestamp) {
-        let Some(before) = &self.evidence else { return };
-        let turned = |answers: bool| {
-            evidence
-                .nodes
-                .iter()
-                .any(|(name, node)| node.answers == answers && before.nodes.get(name).is_some_and(|n| n.answers != answers))
-        };
-        let (returned, left) = (turned(true), turned(false));
-        self.returned_at = if returned { Some(now) } else { self.returned_at };
-        self.left_at = if left { Some(now) } else { self.left_at };
-    }
-
-    /// Notes that these nodes are mended.
-    pub(crate) fn repairs(&mut self, nodes: &BTreeSet<String>, now: Timestamp) {
-        self.repairs = if nodes.is_subset(&self.mended) { self.repairs.saturating_add(1) } else { 1 };
-        self.mended.extend(nodes.iter().cloned());
-        self.repaired_at = Some(now);
-    }
-
-    /// It is healthy: what was mended is whole.
-    pub(crate) fn recovers(&mut self) {
-        self.mended.clear();
-        self.repairs = 0;
-    }
-
-    /// Some nodes are started anew. All that are silent get their time once more: they may wait for each other.
-    pub(crate) fn restarts(&mut self) {
-        self.silent.clear();
-    }
-
-    /// Forgets all that counts towards a repair or a reset.
-    pub(crate) fn forget_faults(&mut self) {
-        self.silent.clear();
-        self.deaths.clear();
-        self.recovers();
-        self.stop_clocks();
-    }
-
-    /// Lets the time until a bad verdict has consequences begin anew.
-    pub(crate) fn stop_clocks(&mut self) {
-        (self.broken_since, self.was_broken_at, self.bad_since) = (None, None, None);
-    }
-}
-
-/// The end of a node's process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Death {
-    pub(crate) node: NodeName,
-    pub(crate) code: i64,
-    pub(crate) at: Timestamp,
 }
 
 impl Live {
@@ -289,7 +199,7 @@ mod tests {
                 boot: vec![],
                 network: network.clone(),
                 facts: serde_json::Value::Null,
-                keys: BTreeMap::new(),
+                keys: std::collections::BTreeMap::new(),
             })
         };
         let before = live.spec_epoch();

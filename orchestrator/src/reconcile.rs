@@ -8,7 +8,7 @@
 //! as long to find together as a degraded one. Mending means: start or unpause what does not run, restart what runs
 //! but has not answered, or has stood still, for 30 s.
 
-use crate::live::Seen;
+use crate::seen::Seen;
 use chainpool_api::{Evidence, HealthState, Timestamp};
 use std::collections::BTreeSet;
 

@@ -143,8 +143,20 @@ pub struct Amendment {
     pub order: Order,
     /// Whether all certificates are to be issued anew.
     pub renew_certificates: bool,
-    /// Whether the change before did not come to its end.
-    pub unfinished: bool,
+    /// What became of the change before.
+    pub before: Before,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Before {
+    /// It came to its end, or there was none.
+    #[default]
+    Ended,
+    /// It did not come to its end.
+    Unfinished,
+    /// It is under way, and the same goes on elsewhere: a port turned out to be in use.
+    UnderWay,
 }
 
 /// What was known before this evidence.

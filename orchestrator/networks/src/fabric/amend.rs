@@ -14,7 +14,7 @@ use super::{
     render::{self, COMMIT, DEPLOY, JOIN, MEMBERS},
     tls,
 };
-use crate::{Amendment, ParameterErrors, Seed};
+use crate::{Amendment, Before, ParameterErrors, Seed};
 use chainpool_agent::{Boot, ClusterSpec, NodeName, NodeSpec, SpecHash};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,11 +23,11 @@ const ANOTHER: &str = "make another network";
 
 /// Changes a spec.
 pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, parameters: &Parameters, seed: &Seed) -> Result<ClusterSpec, ParameterErrors> {
-    let Amendment { order, renew_certificates: renew, unfinished } = change;
+    let Amendment { order, renew_certificates: renew, before } = change;
     let foreign = |why: &str| ParameterErrors([("parameters".to_owned(), format!("{why}: {ANOTHER}"))].into());
     let old = Facts::read(spec).map_err(|e| foreign(&format!("its stored spec cannot be read ({e})")))?;
     check(&old.parameters, parameters, *renew)?;
-    if *unfinished {
+    if *before == Before::Unfinished {
         finishes(spec, *renew)?;
     }
     let loaded = Organisations::load(spec, &old, &order.chain_id);
@@ -51,7 +51,7 @@ pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, parameters: &Paramet
     let amended = ClusterSpec { nodes, jobs: vec![], boot: vec![], network, facts: facts.write(), keys }.with_hashes();
     // Then nobody speaks to anybody any more, and there is nothing to keep going.
     let have_ended = tls::pem_ends(&old.control).is_some_and(|end| end <= order.genesis_at);
-    let had_ended = *unfinished && matches!(spec.boot[..], [Boot::Start(_)]);
+    let had_ended = *before == Before::Unfinished && matches!(spec.boot[..], [Boot::Start(_)]);
     let boot = if !renew {
         growth(&amended, !facts.chaincodes.is_empty())
     } else if have_ended || had_ended {
@@ -161,12 +161,13 @@ fn member_nodes(spec: &ClusterSpec, organisations: &Organisations, parameters: &
 /// The nodes of the chaincodes and what is known of them. Another version or image is the same package: it tells where the chaincode
 /// listens, which does not change.
 fn chaincodes(spec: &ClusterSpec, old: &Facts, parameters: &Parameters, change: &Amendment) -> (Vec<NodeSpec>, Vec<facts::Chaincode>) {
-    let Amendment { order, unfinished, .. } = change;
+    let order = &change.order;
+    let is_over = change.before == Before::Ended;
     let present = old.parameters.chaincodes();
     let one = |chaincode: Chaincode| {
         let before = present.iter().find(|before| before.name == chaincode.name);
         let known = old.chaincodes.iter().find(|known| known.name == chaincode.name).cloned();
-        let known = known.map_or_else(|| render::packaged(&chaincode), |known| known.in_version(&chaincode.version, *unfinished));
+        let known = known.map_or_else(|| render::packaged(&chaincode), |known| known.in_version(&chaincode.version, is_over));
         let node = match spec.node(&known.node) {
             Some(node) if before.is_some_and(|before| before.image == chaincode.image) => node.clone(),
             Some(node) => NodeSpec { images: vec![chaincode.image], hash: SpecHash(String::new()), ..node.clone() },

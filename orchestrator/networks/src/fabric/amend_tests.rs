@@ -136,7 +136,7 @@ fn the_same_change_once_more_does_what_was_left_undone() {
 fn a_node_whose_port_was_taken_is_made_on_another() {
     let old = rendered(&small());
     // As for a new network: here that is another port for each node behind the first.
-    let change = Amendment { order: order_at(&large(), NOW), renew_certificates: false, unfinished: false };
+    let change = Amendment { order: order_at(&large(), NOW), renew_certificates: false, before: Before::Ended };
     let new = amend(&old, &change, &large(), &Seed::new([2; 32])).unwrap();
     let (before, after) = (node(&old, "peer0-org1"), node(&new, "peer0-org1"));
     assert!(before.ports[0].published != after.ports[0].published && before.hash != after.hash);
@@ -160,7 +160,9 @@ fn a_chaincode_is_upgraded_on_its_node() {
     assert_eq!(node(&version, "cc-basic"), node(&old, "cc-basic"));
     // Only the change that names a version puts it over what the network's users defined.
     let more = Parameters { peers: 2, ..with("basic:2.0=example/basic:1") };
-    assert_eq!(known(&changed_after(&version, &more, false, true).unwrap()), known(&version));
+    for before in [Before::Unfinished, Before::UnderWay] {
+        assert_eq!(known(&changed_after(&version, &more, false, before).unwrap()), known(&version));
+    }
     assert_eq!(known(&changed(&version, &more, false).unwrap()), second());
     let back = known(&changed(&version, &with("basic:1.0=example/basic:1"), false).unwrap());
     assert_eq!((back.version.as_str(), back.earlier), ("1.0", vec!["2.0".to_owned()]));
@@ -227,17 +229,19 @@ fn a_change_that_did_not_end_is_gone_on_with_before_one_of_another_kind() {
     let old = rendered(&small());
     let more = Parameters { peers: 2, ..small() };
     let why = |spec: &ClusterSpec, parameters: &Parameters, renew: bool| {
-        changed_after(spec, parameters, renew, true).expect_err("must be refused").0["renew_certificates"].clone()
+        changed_after(spec, parameters, renew, Before::Unfinished).expect_err("must be refused").0["renew_certificates"].clone()
     };
     let renewed = changed(&old, &small(), true).unwrap();
     assert_eq!(why(&renewed, &more, false), "the renewal before did not come to its end: ask for that once more, alone, first");
-    assert_eq!(changed_after(&renewed, &small(), true, true).unwrap().boot, renewed.boot);
+    assert_eq!(changed_after(&renewed, &small(), true, Before::Unfinished).unwrap().boot, renewed.boot);
     let grown = changed(&old, &more, false).unwrap();
     assert_eq!(why(&grown, &more, true), "the change before it did not come to its end: ask for that once more first");
     let most = Parameters { peers: 3, ..small() };
-    assert_eq!(changed_after(&grown, &most, false, true).unwrap().boot[1..], grown.boot[1..]);
+    assert_eq!(changed_after(&grown, &most, false, Before::Unfinished).unwrap().boot[1..], grown.boot[1..]);
     // Nothing was changed before, as far as is known.
-    assert!(changed_after(&old, &small(), true, true).is_ok() && changed_after(&old, &more, false, true).is_ok());
+    assert!(
+        changed_after(&old, &small(), true, Before::Unfinished).is_ok() && changed_after(&old, &more, false, Before::Unfinished).is_ok()
+    );
 }
 
 #[test]
@@ -247,15 +251,15 @@ fn certificates_that_have_ended_are_renewed_on_all_nodes_at_once() {
     let renewed_at = |at: i64| {
         let mut order = order_at(&parameters, NOW);
         order.genesis_at = chainpool_api::Timestamp(at);
-        amend(&old, &Amendment { order, renew_certificates: true, unfinished: false }, &parameters, &Seed::new([2; 32])).unwrap()
+        amend(&old, &Amendment { order, renew_certificates: true, before: Before::Ended }, &parameters, &Seed::new([2; 32])).unwrap()
     };
     let end = tls::pem_ends(&facts(&old).control).expect("it ends");
     assert!(renewed_at(end.0 - 1).boot.len() > 1);
     let late = renewed_at(end.0);
     assert_eq!(late.boot, [Boot::Start(old.nodes.iter().map(|node| node.name.clone()).collect())]);
     // As long as it has not come to its end some nodes may still have those of before.
-    assert_eq!(changed_after(&late, &parameters, true, true).unwrap().boot, late.boot);
-    assert!(changed_after(&late, &parameters, true, false).unwrap().boot.len() > 1);
+    assert_eq!(changed_after(&late, &parameters, true, Before::Unfinished).unwrap().boot, late.boot);
+    assert!(changed_after(&late, &parameters, true, Before::Ended).unwrap().boot.len() > 1);
 }
 
 #[test]
@@ -264,7 +268,7 @@ fn renewed_certificates_name_the_addresses_of_now() {
     let old = rendered(&small());
     let mut order = order_at(&small(), NOW);
     order.reach.address = "198.51.100.9".to_owned();
-    let change = Amendment { order, renew_certificates: true, unfinished: false };
+    let change = Amendment { order, renew_certificates: true, before: Before::Ended };
     let new = amend(&old, &change, &small(), &Seed::new([2; 32])).unwrap();
     let [_, tls] = certificates(&new, "peer0-org1");
     fs::write(folder.path().join("leaf.pem"), tls).unwrap();

@@ -48,10 +48,10 @@ pub(super) struct Chaincode {
 }
 
 impl Chaincode {
-    /// The same in a version, in which it may be already; `unfinished`: it may not have got there.
-    pub(super) fn in_version(self, version: &str, unfinished: bool) -> Self {
+    /// The same in a version, in which it may be already; unless the change to it is over it may not have got there.
+    pub(super) fn in_version(self, version: &str, is_over: bool) -> Self {
         if self.version == version {
-            return Self { overrides: self.overrides && unfinished, ..self };
+            return Self { overrides: self.overrides && !is_over, ..self };
         }
         let mut earlier = self.earlier;
         earlier.retain(|known| known != version);

@@ -1,7 +1,7 @@
 //! Networks as tests order, render and change them.
 
 use super::{amend::amend, parameters::Parameters, render};
-use crate::{Amendment, Order, ParameterErrors, Reach, Seed};
+use crate::{Amendment, Before, Order, ParameterErrors, Reach, Seed};
 use chainpool_agent::{ClusterSpec, LogConfig, NetworkSpec};
 use chainpool_api::{LogLevel, Timestamp};
 use serde_json::json;
@@ -38,20 +38,20 @@ pub(super) fn rendered(parameters: &Parameters, seed: u8) -> ClusterSpec {
 
 /// The same with other parameters, or new certificates. Nodes keep the ports that they have.
 pub(super) fn changed(spec: &ClusterSpec, parameters: &Parameters, renew: bool) -> Result<ClusterSpec, ParameterErrors> {
-    changed_after(spec, parameters, renew, false)
+    changed_after(spec, parameters, renew, Before::Ended)
 }
 
-/// The same; `unfinished`: the change before did not come to its end.
+/// The same after another change.
 pub(super) fn changed_after(
     spec: &ClusterSpec,
     parameters: &Parameters,
     renew: bool,
-    unfinished: bool,
+    before: Before,
 ) -> Result<ClusterSpec, ParameterErrors> {
     let mut order = order_at(parameters, NOW);
     for (need, port) in &mut order.ports {
         let has = spec.node(&need.node).and_then(|node| node.ports.iter().find(|port| port.name == need.port));
         *port = has.and_then(|port| port.published).unwrap_or(*port);
     }
-    amend(spec, &Amendment { order, renew_certificates: renew, unfinished }, parameters, &Seed::new([2; 32]))
+    amend(spec, &Amendment { order, renew_certificates: renew, before }, parameters, &Seed::new([2; 32]))
 }

@@ -3,7 +3,7 @@
 use super::Network;
 use chainpool_agent::{Boot, NodeName, SpecHash};
 use chainpool_api::{HealthState, Timestamp};
-use chainpool_networks::{Amendment, Order, Past};
+use chainpool_networks::{Amendment, Before, Order, Past};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -46,7 +46,7 @@ impl Network {
             ports.entry(need).or_insert(next);
         }
         let order = Order { parameters, ports, genesis_at: Timestamp::now(), ..self.order.clone() };
-        let change = Amendment { order: order.clone(), renew_certificates, unfinished: false };
+        let change = Amendment { order: order.clone(), renew_certificates, before: Before::Ended };
         let seed = chainpool_agent::Secret::new(rand::random());
         let before = self.spec().nodes.iter().map(|node| (node.name.clone(), node.hash.clone())).collect();
         let spec = self.kind.amend(self.spec(), &change, &seed).expect("it can be changed so");
