@@ -19,6 +19,7 @@ mod health;
 mod host;
 mod lease;
 mod live;
+mod mend;
 mod operation;
 mod orchestrator;
 mod placement;

@@ -65,28 +65,11 @@ async fn permit<'s>(permits: &'s Semaphore, over: &CancellationToken) -> Result<
     Ok(unless_over(over, permits.acquire()).await?.map_err(Error::internal)?)
 }
 
-/// Looks until nodes have stood still for too long.
-async fn standing_still(ground: &Ground, network: &dyn NetworkType, nodes: &Nodes, stuck: &mut Stuck) -> InitError {
-    loop {
-        tokio::time::sleep(STUCK_PAUSE).await;
-        // A platform that does not answer is asked again.
-        let Ok(observed) = ground.host.agent.observe(Scope::Cluster(ground.key.cluster)).await else { continue };
-        let restart = stuck.overdue(&network.probe(nodes, &observed).await, Instant::now());
-        if !restart.is_empty() {
-            let names: Vec<&str> = restart.iter().map(NodeName::as_str).collect();
-            return InitError { why: format!("started anew, because they stood still: {}", names.join(", ")), restart };
-        }
-    }
-}
-
-/// The time between two looks for nodes that stand still, while an action waits.
-const STUCK_PAUSE: Duration = Duration::from_secs(2);
-
 /// What most steps need.
-struct Ground {
-    host: HostAgent,
-    cluster: ClusterRow,
-    key: ClusterKey,
+pub(crate) struct Ground {
+    pub(crate) host: HostAgent,
+    pub(crate) cluster: ClusterRow,
+    pub(crate) key: ClusterKey,
 }
 
 impl Orchestrator {
@@ -156,7 +139,7 @@ impl Orchestrator {
             Action::Answer { nodes } => self.step_answer(operation, nodes, wait, over).await,
             Action::Init { action } => self.step_init(operation, action, wait, over).await,
             Action::Settle => self.step_settle(operation, wait, over).await,
-            Action::Prove => self.step_prove(operation, wait).await,
+            Action::Prove => self.step_prove(operation, wait, over).await,
             Action::Children => self.step_children(operation).await,
             Action::Sweep => self.step_sweep(operation).await,
         }
@@ -225,7 +208,13 @@ impl Orchestrator {
         Ok(())
     }
 
-    async fn step_node(&self, operation: &OperationRow, name: &NodeName, power: &Power, over: &CancellationToken) -> Result<(), StepError> {
+    pub(crate) async fn step_node(
+        &self,
+        operation: &OperationRow,
+        name: &NodeName,
+        power: &Power,
+        over: &CancellationToken,
+    ) -> Result<(), StepError> {
         let ground = self.ground(operation).await?;
         let opened = self.store().read().revision_opened(self.store().master(), ground.cluster.id, ground.key.generation).await?;
         let missing = || Error::internal(format!("the spec of cluster {} has no node {name}", ground.cluster.name));
@@ -284,43 +273,7 @@ impl Orchestrator {
     async fn step_init(&self, operation: &OperationRow, action: &str, wait: &Wait, over: &CancellationToken) -> Result<(), StepError> {
         let ground = self.ground(operation).await?;
         let (network, nodes) = self.nodes_of(&ground).await?;
-        let mut patience = Patience::new(wait);
-        let mut stuck = Stuck::or_silent();
-        loop {
-            // An action waits for nodes itself. It is broken off for those that stand still: it may be performed any number of times.
-            let InitError { why, restart } = tokio::select! {
-                done = network.init(&nodes, action) => match done {
-                    Ok(()) => return Ok(()),
-                    Err(error) => error,
-                },
-                error = standing_still(&ground, &*network, &nodes, &mut stuck) => error,
-            };
-            self.start_anew(operation, &ground, restart, over).await?;
-            patience.wait(why).await?;
-        }
-    }
-
-    /// Starts nodes anew that stand still. A platform that does not answer is asked when they have stood still for as long again.
-    async fn start_anew(
-        &self,
-        operation: &OperationRow,
-        ground: &Ground,
-        nodes: Vec<NodeName>,
-        over: &CancellationToken,
-    ) -> Result<(), StepError> {
-        let stopped = &ground.cluster.stopped_nodes.0;
-        for node in nodes.into_iter().filter(|node| !stopped.contains(node.as_str())) {
-            tracing::warn!(cluster = ground.cluster.name, %node, "a node that stands still is started anew");
-            let started = async {
-                let life = ground.host.agent.incarnation(&ground.key, &node).await?;
-                self.step_node(operation, &node, &Power::On { after: life }, over).await
-            };
-            match started.await {
-                Err(StepError::Agent(error)) if error.is_transient() => tracing::warn!(%node, %error, "it could not be started anew"),
-                done => done?,
-            }
-        }
-        Ok(())
+        self.until_done(operation, &ground, (&*network, &nodes), (wait, over), || network.init(&nodes, action)).await
     }
 
     async fn step_settle(&self, operation: &OperationRow, wait: &Wait, over: &CancellationToken) -> Result<(), StepError> {
@@ -329,7 +282,7 @@ impl Orchestrator {
         let mut patience = Patience::new(wait);
         let past = Past { started_at: Some(Timestamp::now()), ..Past::default() };
         let mut observed: Option<Observation> = None;
-        let mut stuck = Stuck::or_silent();
+        let mut stuck = self.stuck(&ground);
         for look in 0u32.. {
             if look.is_multiple_of(10) || observed.is_none() {
                 let listed = ground.host.agent.observe(Scope::Cluster(ground.key.cluster)).await;
@@ -350,16 +303,11 @@ impl Orchestrator {
         Ok(())
     }
 
-    async fn step_prove(&self, operation: &OperationRow, wait: &Wait) -> Result<(), StepError> {
+    async fn step_prove(&self, operation: &OperationRow, wait: &Wait, over: &CancellationToken) -> Result<(), StepError> {
         let ground = self.ground(operation).await?;
         let (network, nodes) = self.nodes_of(&ground).await?;
-        let mut patience = Patience::new(wait);
-        let proof = loop {
-            match network.prove(&nodes).await {
-                Ok(proof) => break proof,
-                Err(error) => patience.wait(error.to_string()).await?,
-            }
-        };
+        let prove = || async { network.prove(&nodes).await.map_err(|e| InitError::new(e.to_string())) };
+        let proof = self.until_done(operation, &ground, (&*network, &nodes), (wait, over), prove).await?;
         let mut tx = self.store().begin().await?;
         if let Some(mut row) = tx.operation(operation.id).await? {
             row.result = Some(chainpool_store::Json(serde_json::json!({ "proof": proof })));

@@ -26,8 +26,8 @@ impl Claim {
         std::fs::create_dir_all(&folder)?;
         let file = folder.join(instance);
         let mut lock = File::create(&file)?;
-        lock.write_all(engine.address.as_bytes())?;
         lock.try_lock().with_context(|| format!("instance {instance} is another test's"))?;
+        lock.write_all(engine.address.as_bytes())?;
         Ok(Self { engine: engine.address.clone(), instance: instance.to_owned(), file, _lock: lock, released: false })
     }
 

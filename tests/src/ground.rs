@@ -72,6 +72,8 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
+        // Ports and networks are free for the next one when what stood on them is gone.
+        drop(self.claim.take());
         SLOTS.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.slot);
     }
 }

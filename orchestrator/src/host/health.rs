@@ -58,8 +58,13 @@ impl Orchestrator {
                 Box::pin(self.cluster_judge(cluster.id, true)).await?;
             }
         }
-        if probe.is_some() && state == HostState::Active {
-            self.host_sweep(&row, &agent).await?;
+        if probe.is_none() || state != HostState::Active {
+            return Ok(());
+        }
+        match self.host_sweep(&row, &agent).await {
+            // It answered a moment ago. The next probe tells what became of it.
+            Err(Error::Unavailable(why)) => tracing::debug!(host = %row.name, why, "a host went away while it was looked through"),
+            done => done?,
         }
         Ok(())
     }

@@ -71,7 +71,8 @@ async fn a_cluster_whose_addresses_are_taken_at_the_last_moment_goes_to_others()
     let bed = Bed::start(Options { capacity: 1, validators: 1, watchdog: false, ..Options::default() }).await?;
     let (port, subnet) = bed.ground.first();
     let mut foreign = Foreign::default();
-    foreign.networks.insert(bed.engine.foreign_network_on("somebody-elses", &subnet).await?);
+    let name = format!("somebody-elses-{}", bed.instance().await?);
+    foreign.networks.insert(bed.engine.foreign_network_on(&name, &subnet).await?);
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     let create: Operation = bed.api.post("/clusters", json!({"preset": "single"})).await?;
     let done = bed.done(&create).await?;

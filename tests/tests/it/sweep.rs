@@ -5,11 +5,9 @@
 
 use anyhow::{Context, Result, ensure};
 use chainpool_api::{Cluster, ClusterState, Operation, Page};
-use chainpool_tests::{Bed, Options, within};
+use chainpool_tests::{Bed, LONG, Options, within};
 use serde_json::json;
-use std::{path::Path, process::Stdio, time::Duration};
-
-pub(crate) const LONG: Duration = Duration::from_mins(4);
+use std::{path::Path, process::Stdio};
 
 /// What the child did.
 pub(crate) enum Outcome {

@@ -101,12 +101,11 @@ async fn each_role_may_what_it_shall_and_no_more() {
 #[tokio::test]
 async fn a_token_gets_its_rate_and_others_are_not_slowed_by_it() {
     let app = App::start_with(20).await;
-    let mut replies = Vec::new();
-    for _ in 0..60 {
-        replies.push(app.get("never-made", "/api/v1/session").await);
-    }
+    let since = std::time::Instant::now();
+    let replies = futures::future::join_all((0..100).map(|_| app.get("never-made", "/api/v1/session"))).await;
     let limited: Vec<_> = replies.iter().filter(|reply| reply.status == 429).collect();
-    assert!(limited.len() >= 20, "only {} of 60 were limited", limited.len());
+    let (let_through, allowed) = (100 - limited.len(), 21 + since.elapsed().as_millis() / 50);
+    assert!(!limited.is_empty() && let_through as u128 <= allowed, "{let_through} of 100 were let through, {allowed} may be");
     for reply in limited {
         reply.problem(429, "too_many");
         assert_eq!(reply.headers["retry-after"], "1");

@@ -47,9 +47,10 @@ async fn since(stand: &Stand<'_>) -> Kept {
     let began = now()?;
     // Three seconds on, by the clock that `since` is given in.
     stand.until("three seconds pass", async || Ok(now().is_ok_and(|now| now > began + 3).then_some(()).ok_or_else(String::new))).await?;
+    let since = now()? - 1;
     let whole = stand.said(&key, &node, LogQuery::default()).await?;
     let newest = whole.lines().last().unwrap_or_default().to_owned();
-    let late = stand.said(&key, &node, LogQuery { since: now()? - 1, ..LogQuery::default() }).await?;
+    let late = stand.said(&key, &node, LogQuery { since, ..LogQuery::default() }).await?;
     promised!(whole.contains("tick 1\n") && !late.contains("tick 1\n"), "it has what was said before: {late}");
     promised!(late.lines().any(|line| line == newest), "it lacks {newest:?}: {late}");
     Ok(())
@@ -79,6 +80,7 @@ async fn follow(stand: &Stand<'_>) -> Kept {
 async fn streams(stand: &Stand<'_>) -> Kept {
     let node = stand.node("v0", &[Step::Say("out".into()), Step::Complain("err".into()), Step::Stay]);
     let key = stand.up(&node).await?;
+    stand.says(&key, &node, "out").await?;
     stand.says(&key, &node, "err").await?;
     let lines: Vec<_> = stand.agent.logs(&key, &node.name, LogQuery::default()).await?.try_collect().await?;
     let of = |stderr| lines.iter().filter(|line| line.stderr == stderr).map(|line| &line.bytes[..]).collect::<Vec<_>>().concat();

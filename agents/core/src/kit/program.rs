@@ -90,7 +90,7 @@ impl Step {
             ),
             // The shell itself gives up when it cannot fork.
             Self::Processes(count) => format!(
-                "if (i=0; while [ $i -lt {count} ]; do $b sleep 3 & i=$((i+1)); done) 2> /dev/null; \
+                "if (i=0; while [ $i -lt {count} ]; do $b sleep 30 & i=$((i+1)); done) 2> /dev/null; \
                  then echo 'processes open'; else echo 'processes held'; fi"
             ),
             Self::Addresses => "echo addresses $($b ip -4 addr | $b grep -o 'inet [0-9.]*' | $b cut -d ' ' -f 2)".into(),

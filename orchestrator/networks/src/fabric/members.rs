@@ -31,12 +31,13 @@ use super::{
 };
 use crate::InitError;
 use chainpool_agent::NodeName;
-use futures::future::{join_all, select_all};
-use prost::Message;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
+use futures::{
+    StreamExt,
+    future::{join_all, select_all},
+    stream::FuturesUnordered,
 };
+use prost::Message;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 /// How long an update has to be in the configuration, and how long one that was taken may take for that before it counts as lost; both
@@ -45,8 +46,9 @@ const ORDERED: Duration = Duration::from_secs(15);
 const LOST: Duration = Duration::from_secs(3);
 /// How long a new orderer has to catch up, and then to take part: until it looks again, and an election.
 const JOINS: Duration = Duration::from_secs(20);
-/// How long one that came in may stand without moving: six heartbeats of the leader, which leads for 5 s without it.
-const STILL: Duration = Duration::from_secs(3);
+/// How long the Raft of one that came in may not move: a leader's heartbeat moves it each 100 ms, and without one it stands for election
+/// itself after 2 to 4 s (`genesis`).
+const STILL: Duration = Duration::from_secs(5);
 
 /// How transactions are held back: no block is cut within so many milliseconds, nor for fewer of them than nobody may ask for.
 const HELD_MS: u32 = 30_000;
@@ -60,14 +62,21 @@ pub(super) async fn members(access: &Access) -> Result<(), InitError> {
     let certificates = |node: &NodeName| Some((node.clone(), render::certificates(access.nodes.spec.node(node)?)?));
     let known: Known = access.orderers().iter().filter_map(certificates).collect();
     let known = &known;
-    let channels = access.facts.channels.iter().map(|channel| async move {
+    let each = access.facts.channels.iter().map(|channel| async move {
         let name = &channel.name;
         on_channel(access, name, known).await.map_err(|halt| Halt { why: halt.why.of(&format!("channel {name}")), ..halt })
     });
-    let (whys, still): (Vec<_>, Vec<_>) =
-        join_all(channels).await.into_iter().filter_map(Result::err).map(|halt| (Err(halt.why), halt.still)).unzip();
-    let still: BTreeSet<NodeName> = still.into_iter().flatten().collect();
-    all(whys).map_err(|e| InitError { restart: still.into_iter().collect(), ..e })
+    let mut channels: FuturesUnordered<_> = each.collect();
+    let mut whys = Vec::new();
+    while let Some(done) = channels.next().await {
+        let Err(Halt { why, still }) = done else { continue };
+        whys.push(Err(why));
+        // It is not left standing until the other channels are done, which go on later from where they are.
+        if still.is_some() {
+            return all(whys).map_err(|e| InitError { restart: still.into_iter().collect(), ..e });
+        }
+    }
+    all(whys)
 }
 
 /// Why a channel has not all its members, and the orderer that stands still.
@@ -138,7 +147,8 @@ async fn stands_still(access: &Access, channel: &str, node: &NodeName) {
         pause.wait().await;
         let parts = async { Metrics::connect(access, node).await?.parts().await };
         let Ok(parts) = parts.await else { continue };
-        let turns = parts.get(channel).map(|part| part.turns);
+        // One that has never moved may not know yet that it has a vote.
+        let turns = parts.get(channel).map(|part| part.turns).filter(|turns| *turns > 0);
         if turns.is_none() || turns != seen {
             (seen, moved) = (turns, Instant::now());
         }

@@ -8,7 +8,7 @@ use crate::{
     report::{Bar, Row, median},
 };
 use anyhow::{Context, Result, ensure};
-use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
+use bollard::query_parameters::{ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptions};
 use std::{
     collections::HashMap,
     env,
@@ -32,13 +32,13 @@ pub(crate) async fn measure(pool: &Pool) -> Result<Option<Row>> {
         let (cluster, seconds) = pool.create_of(body("standard", &[])).await?;
         ours.push(seconds);
         pool.delete(cluster.id).await?;
-        // Each round has volumes of its own: not every compose removes them.
+        // Each round has volumes and a network of its own: not every compose removes them.
         let project = format!("chainpool-bench-{}-{round}", std::process::id());
         let since = Instant::now();
         let up = script(&network, &project, &["up", "createChannel"]).await;
         theirs.push(since.elapsed().as_secs_f64());
         let down = script(&network, &project, &["down"]).await;
-        volumes_remove(pool, &project).await?;
+        leftovers_remove(pool, &project).await?;
         up.and(down)?;
     }
     let (own, sample) = (median(&ours), median(&theirs));
@@ -59,12 +59,15 @@ async fn script(network: &Path, project: &str, arguments: &[&str]) -> Result<()>
     Ok(())
 }
 
-async fn volumes_remove(pool: &Pool, project: &str) -> Result<()> {
+async fn leftovers_remove(pool: &Pool, project: &str) -> Result<()> {
     let filters = HashMap::from([("label", vec![format!("com.docker.compose.project={project}")])]);
     let docker = pool.engine.docker();
     let listed = docker.list_volumes(Some(ListVolumesOptionsBuilder::new().filters(&filters).build())).await?;
     for volume in listed.volumes.unwrap_or_default() {
         docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await?;
+    }
+    for network in docker.list_networks(Some(ListNetworksOptionsBuilder::new().filters(&filters).build())).await? {
+        docker.remove_network(&network.id.context("a network has an id")?).await?;
     }
     Ok(())
 }
