@@ -144,6 +144,7 @@ impl Orchestrator {
             if let Some(height) = evidence.height {
                 seen.height = seen.height.filter(|(known, _)| *known >= height).or(Some((height, now)));
             }
+            seen.answered.extend(evidence.nodes.iter().filter(|(_, n)| n.answers).map(|(name, _)| name.clone()));
             let is_silent = |n: &api::NodeEvidence| n.process == "running" && (n.stuck || !n.answers);
             let silent: BTreeSet<&String> = evidence.nodes.iter().filter(|(_, n)| is_silent(n)).map(|(name, _)| name).collect();
             seen.silent.retain(|name, _| silent.contains(name));

@@ -32,9 +32,9 @@ async fn standing_still(ground: &Ground, network: &dyn NetworkType, nodes: &Node
 }
 
 impl Orchestrator {
-    /// Whom an operation may start anew, by what was last seen of its cluster.
+    /// Nodes that an operation is to start anew, by what was seen of its cluster.
     pub(crate) fn stuck(&self, ground: &Ground) -> Stuck {
-        Stuck::after(self.inner.live.seen(ground.cluster.id, ground.key.generation).evidence.as_ref())
+        Stuck::after(self.inner.live.seen(ground.cluster.id, ground.key.generation).answered)
     }
 
     /// Tries until it works. It waits for nodes itself, and is broken off for those that stand still: it may be tried any number of times.

@@ -19,6 +19,8 @@ pub(crate) struct Seen {
     pub(crate) height: Option<(u64, Timestamp)>,
     /// Since when a running node has not answered, or has stood still.
     pub(crate) silent: BTreeMap<String, Timestamp>,
+    /// The nodes that have answered in this generation.
+    pub(crate) answered: BTreeSet<String>,
     /// Newest process ends, by the platform's own word.
     pub(crate) deaths: VecDeque<Death>,
     /// When the evidence first said broken, until it says healthy again.

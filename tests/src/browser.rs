@@ -81,7 +81,8 @@ impl Browser {
 
     /// Opens an address and waits until it is loaded.
     pub async fn go(&self, url: &str) -> Result<()> {
-        self.ask(Method::POST, "url", Some(json!({"url": url}))).await.map(drop)
+        // Other tests make networks on this machine, in whose moment the browser gives up.
+        self.unless("net::ERR_NETWORK_CHANGED", async || self.ask(Method::POST, "url", Some(json!({"url": url}))).await.map(drop)).await
     }
 
     /// The address that is open.
@@ -101,14 +102,32 @@ impl Browser {
 
     /// Clicks the first visible element that matches, as a person would.
     pub async fn click(&self, selector: &str) -> Result<()> {
-        let element = self.find(selector).await?;
-        self.ask(Method::POST, &format!("element/{element}/click"), Some(json!({}))).await.with_context(|| selector.to_owned()).map(drop)
+        self.act(selector, "click", json!({})).await
     }
 
     /// Types into the first element that matches.
     pub async fn fill(&self, selector: &str, text: &str) -> Result<()> {
-        let element = self.find(selector).await?;
-        self.ask(Method::POST, &format!("element/{element}/value"), Some(json!({"text": text}))).await.map(drop)
+        self.act(selector, "value", json!({"text": text})).await
+    }
+
+    /// Does something with the first visible element that matches. The page may put another in its place between look and act.
+    async fn act(&self, selector: &str, what: &str, body: Value) -> Result<()> {
+        self.unless("stale element reference", async || {
+            let element = self.find(selector).await?;
+            let path = format!("element/{element}/{what}");
+            self.ask(Method::POST, &path, Some(body.clone())).await.with_context(|| selector.to_owned()).map(drop)
+        })
+        .await
+    }
+
+    /// Does something, again where it fails with this word.
+    async fn unless(&self, word: &str, act: impl AsyncFn() -> Result<()>) -> Result<()> {
+        within(PATIENCE, &format!("nothing of {word:?}"), async || match act().await.map_err(|e| (format!("{e:#}"), e)) {
+            Ok(()) => Ok(Ok(())),
+            Err((said, _)) if said.contains(word) => Ok(Err(said)),
+            Err((_, error)) => Err(error),
+        })
+        .await
     }
 
     async fn find(&self, selector: &str) -> Result<String> {

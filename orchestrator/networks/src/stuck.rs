@@ -37,17 +37,15 @@ pub struct Stuck {
 }
 
 impl Stuck {
-    /// After what was last seen: nodes that answered then have answered.
-    pub fn after(seen: Option<&Evidence>) -> Self {
-        let mut stuck = Self::default();
-        seen.into_iter().for_each(|evidence| stuck.note_answers(evidence));
-        stuck
+    /// Of nodes of which these have answered before.
+    pub fn after(answered: BTreeSet<String>) -> Self {
+        Self { answered, ..Self::default() }
     }
 
     /// Those that have stood still, or been silent, for too long by now, who shall be started anew. All get their time once more then, and
     /// more of it: they may wait for each other, and on a busy machine nothing comes of it when now the one and now the other is away.
     pub fn overdue(&mut self, evidence: &Evidence, now: Instant) -> Vec<NodeName> {
-        self.note_answers(evidence);
+        self.answered.extend(evidence.nodes.iter().filter(|(_, node)| node.answers).map(|(name, _)| name.clone()));
         let fault = |name: &String| match evidence.nodes.get(name)? {
             node if node.stuck => Some(Fault::StandsStill),
             node if !node.answers && self.answered.contains(name) => Some(Fault::Silent),
@@ -66,10 +64,6 @@ impl Stuck {
             self.since.values_mut().for_each(|(_, since)| *since = now);
         }
         overdue
-    }
-
-    fn note_answers(&mut self, evidence: &Evidence) {
-        self.answered.extend(evidence.nodes.iter().filter(|(_, node)| node.answers).map(|(name, _)| name.clone()));
     }
 }
 
@@ -110,17 +104,17 @@ mod tests {
     fn only_nodes_that_have_answered_are_started_anew_for_their_silence() {
         let start = Instant::now();
         let after = |stuck: &mut Stuck, word, seconds| stuck.overdue(&seen([word]), start + Duration::from_secs(seconds)).len();
-        let mut slow = Stuck::after(Some(&seen(["silent"])));
+        let mut slow = Stuck::default();
         assert_eq!([0, 29, 1000].map(|seconds| after(&mut slow, "silent", seconds)), [0, 0, 0], "it may take its time to start");
         assert_eq!([1001, 1002].map(|seconds| after(&mut slow, "answers", seconds)), [0, 0]);
         assert_eq!([1003, 1032, 1033].map(|seconds| after(&mut slow, "silent", seconds)), [0, 0, 1]);
-        let mut known = Stuck::after(Some(&seen(["answers"])));
+        let mut known = Stuck::after(["a".to_owned()].into());
         assert_eq!([0, 29, 30].map(|seconds| after(&mut known, "silent", seconds)), [0, 0, 1]);
     }
 
     #[test]
     fn one_that_comes_back_and_stands_still_has_its_time_for_that() {
-        let (start, mut stuck) = (Instant::now(), Stuck::after(Some(&seen(["answers"]))));
+        let (start, mut stuck) = (Instant::now(), Stuck::after(["a".to_owned()].into()));
         let mut at = |seconds, word: &str| stuck.overdue(&seen([word]), start + Duration::from_secs(seconds)).len();
         assert_eq!([at(0, "silent"), at(20, "stands"), at(34, "stands"), at(35, "stands")], [0, 0, 0, 1]);
     }

@@ -114,17 +114,31 @@ async fn advance(access: &Access, channel: &str, known: &Known) -> Result<Option
     let present = until(Instant::now() + ORDERED, || configured(access, channel)).await?;
     let before = present.config.channel_group.clone().unwrap_or_default();
     let step = next(&access.facts, known, &before)?;
-    // With the next orderer more of those before are needed.
-    if !matches!(step, Some(Step::Organisations(_))) {
-        taken_in(access, channel, &before, present.newest + 1).await?;
-    }
-    if let Some(Step::Orderer(node, _)) = &step {
-        caught_up(access, channel, node, present.newest + 1).await?;
-    }
-    if let Some(step) = &step {
-        perform(access, channel, known, step).await?;
-    }
+    let work = async {
+        // With the next orderer more of those before are needed.
+        if !matches!(step, Some(Step::Organisations(_))) {
+            taken_in(access, channel, &before, present.newest + 1).await?;
+        }
+        if let Some(Step::Orderer(node, _)) = &step {
+            caught_up(access, channel, node, present.newest + 1).await?;
+        }
+        if let Some(step) = &step {
+            perform(access, channel, known, step).await?;
+        }
+        Ok(())
+    };
+    let held = is_held(&before)?;
+    work.await.map_err(|halt: Halt| if held { Halt { why: held_back(halt.why), ..halt } } else { halt })?;
     Ok(step)
+}
+
+/// Why it stands, with what that does to those who write.
+fn held_back(why: CallError) -> CallError {
+    let told = |text: String| format!("{text}; until all orderers take part transactions wait for up to {} s", HELD_MS / 1000);
+    match why {
+        CallError::Silent(text) => CallError::Silent(told(text)),
+        CallError::Refused(text) => CallError::Refused(told(text)),
+    }
 }
 
 /// The first of those that came in that stands still. `None`: nobody came.
