@@ -1,8 +1,7 @@
 //! The REST API as a program uses it.
 
-use crate::{LONG, within};
 use anyhow::{Context, Result, anyhow};
-use chainpool_api::{Lease, Problem};
+use chainpool_api::Problem;
 use reqwest::{Client, Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -76,18 +75,6 @@ impl Api {
     /// Makes or asks for something.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: Value) -> Result<T> {
         self.send(Method::POST, path, Some(body)).await
-    }
-
-    /// Applies; again while nothing is free: a cluster that was late with an answer is proven before it is offered again.
-    pub async fn apply(&self, body: Value) -> Result<Lease> {
-        within(LONG, "a lease", async || match self.post("/leases", body.clone()).await {
-            Ok(lease) => Ok(Ok(lease)),
-            Err(error) => match error.downcast::<Refused>()? {
-                refused if refused.problem.code == "nothing_free" => Ok(Err(refused.problem.message)),
-                refused => Err(refused.into()),
-            },
-        })
-        .await
     }
 
     /// Asks for something that takes no body.

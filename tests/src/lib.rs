@@ -21,4 +21,4 @@ pub use ground::Ground;
 pub use second_engine::SecondEngine;
 pub use tap::Tap;
 pub use testbed::{TOOLS, TestBed};
-pub use wait::{LONG, within, within_ok};
+pub use wait::{within, within_ok};

@@ -3,9 +3,6 @@
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
-/// How long anything may take on a busy machine.
-pub const LONG: Duration = Duration::from_mins(4);
-
 /// Asks until the answer is there; the last reason is in the error.
 pub async fn within<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<Result<T, String>>) -> Result<T> {
     let until = Instant::now() + limit;
@@ -18,15 +15,19 @@ pub async fn within<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -
     }
 }
 
-/// Asks until the answer is there; the deadline counts from the last time that what is said instead was another.
-pub(crate) async fn while_moving<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<Result<T, String>>) -> Result<T> {
+/// Asks until the answer is there; the deadline counts from the last time that the number of what is done grew.
+pub(crate) async fn while_moving<T>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<Result<T, (u32, String)>>,
+) -> Result<T> {
     let mut until = Instant::now() + limit;
-    let mut said = String::new();
+    let mut most = 0;
     loop {
         match ask().await? {
             Ok(answer) => return Ok(answer),
-            Err(now) if now != said => (until, said) = (Instant::now() + limit, now),
-            Err(why) if Instant::now() >= until => bail!("{what}: nothing moved within {limit:?}: {why}"),
+            Err((done, _)) if done > most => (until, most) = (Instant::now() + limit, done),
+            Err((_, why)) if Instant::now() >= until => bail!("{what}: nothing moved within {limit:?}: {why}"),
             Err(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -65,9 +65,6 @@ impl Life {
             Step::Flood(lines) => {
                 for number in 1..=*lines {
                     self.say(false, &format!("flood {number} {}", "-".repeat(88)));
-                    if number % 100 == 0 {
-                        tokio::task::yield_now().await;
-                    }
                 }
                 self.say(false, "flooded");
             }

@@ -225,13 +225,12 @@ async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
     let given = json!({"organisations": 2, "peers": 2, "orderers": 3, "channels": ["main", "two"]});
     let begun = Instant::now();
     network.amend(&given, false).await;
-    let took = begun.elapsed();
-    println!("grown after {took:?}");
+    println!("grown after {:?}", begun.elapsed());
     let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
     println!("healthy {:?} after the change began: {}", begun.elapsed(), healthy.reason);
     let (count, longest) = commits.end().await;
     println!("{count} commits meanwhile, {longest:?} the longest without one");
-    assert!(count > 0 && longest < Duration::from_secs(30).max(took / 2), "{count} commits, once {longest:?} without one");
+    assert!(count > 3 && longest < Duration::from_secs(10), "{count} commits, once {longest:?} without one");
     assert_eq!(healthy.reason, "all 3 orderers take part, all 4 peers agree; can lose 1 more orderer");
     network.prove().await;
     let evidence = network.probe().await;
@@ -256,9 +255,8 @@ async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
     let begun = Instant::now();
     network.amend(&json!({"certificate_days": 730}), true).await;
     let (count, longest) = commits.end().await;
-    let took = begun.elapsed();
-    println!("renewed after {took:?}; {count} commits meanwhile, {longest:?} the longest without one");
-    assert!(count > 0 && longest < Duration::from_secs(30).max(took / 2), "{count} commits, once {longest:?} without one");
+    println!("renewed after {:?}; {count} commits meanwhile, {longest:?} the longest without one", begun.elapsed());
+    assert!(count > 10 && longest < Duration::from_secs(15), "{count} commits, once {longest:?} without one");
     network.prove().await;
     let evidence = network.probe().await;
     assert!(evidence.certificate_ends > ends.map(|ends| ends.plus_seconds(300 * 86_400)), "{evidence:#?}");

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use chainpool_api::{Operation, Status};
-use chainpool_tests::{Bed, LONG, Options};
+use chainpool_tests::{Bed, Options};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
     std::io::copy(&mut copy, &mut std::fs::File::create(&backup)?)?;
     let new: Operation = bed.api.with_token(&bed.orchestrator.local_admin().await?.1).post("/clusters", json!({"name": "new"})).await?;
     let bed_api = bed.api.with_token(&bed.orchestrator.local_admin().await?.1);
-    chainpool_tests::within(LONG, "the new cluster", async || {
+    chainpool_tests::within(std::time::Duration::from_mins(1), "the new cluster", async || {
         let now: Operation = bed_api.get(&format!("/operations/{}", new.id)).await?;
         Ok(if now.state == chainpool_api::OperationState::Succeeded { Ok(()) } else { Err(format!("{now:?}")) })
     })
@@ -31,7 +31,7 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
 
     chainpool_orchestrator::restore(&folder, &backup).await?;
     let bed = Bed::open(ground, Options { host: false, ..options }).await?;
-    let status = chainpool_tests::within(LONG, "the unclaimed cluster", async || {
+    let status = chainpool_tests::within(std::time::Duration::from_secs(40), "the unclaimed cluster", async || {
         let status: Status = bed.api.get("/status").await?;
         Ok(if status.unclaimed.iter().any(|u| u.cluster_id == new_id) { Ok(status) } else { Err(format!("{:?}", status.problems)) })
     })

@@ -27,7 +27,7 @@ async fn every_page_fits_its_window_and_writes_nothing_to_the_console() -> Resul
     let cluster = bed.filled().await?.remove(0);
     let operations: Value = bed.api.get("/operations?limit=1").await?;
     let operation = operations["items"][0]["id"].as_str().context("an operation")?.to_owned();
-    let lease = bed.api.apply(json!({})).await?;
+    let lease: Lease = bed.api.post("/leases", json!({})).await?;
     let browser = signed_in(&bed).await?;
     let pages = [
         "/status".to_owned(),

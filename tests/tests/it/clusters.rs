@@ -2,10 +2,11 @@
 
 use crate::support::{applied, commit, read_back};
 use anyhow::{Result, ensure};
-use chainpool_api::{Cluster, ClusterState, HealthState, Operation, Step};
-use chainpool_tests::{Bed, Engine, LONG, Options, within_ok};
+use chainpool_api::{ClusterState, HealthState, Operation, Step};
+use chainpool_tests::{Bed, Engine, Options, within_ok};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_made_stopped_started_restarted_reset_and_deleted() -> Result<()> {
@@ -61,11 +62,11 @@ async fn a_cluster_is_made_stopped_started_restarted_reset_and_deleted() -> Resu
 async fn one_node_can_be_stopped_and_is_left_alone_until_it_is_started() -> Result<()> {
     let bed = Bed::start(Options { capacity: 1, ..Options::default() }).await?;
     let cluster = bed.filled().await?.remove(0);
-    bed.api.apply(json!({})).await?;
+    let _: Value = bed.api.post("/leases", json!({})).await?;
     let stop: Operation = bed.api.ask(&format!("/clusters/{}/stop?node=v3", cluster.id)).await?;
     bed.done(&stop).await?;
-    let without = |c: &Cluster| c.health.state == HealthState::Degraded && c.health.reason.contains("v3");
-    bed.cluster_when(cluster.id, "degraded without v3", without).await?;
+    let seen = bed.cluster_when(cluster.id, "degraded", |c| c.health.state == HealthState::Degraded).await?;
+    ensure!(seen.health.reason.contains("v3"), "{:?}", seen.health);
     let start: Operation = bed.api.ask(&format!("/clusters/{}/start?node=v3", cluster.id)).await?;
     bed.done(&start).await?;
     bed.cluster_when(cluster.id, "healthy again", |c| c.health.state == HealthState::Healthy).await?;
@@ -88,7 +89,8 @@ async fn a_stopped_cluster_starts_again_on_an_engine_that_was_tidied_up() -> Res
             }
         }
         // The engine may tell of the last end before it has let go of the network.
-        within_ok(LONG, "the network away", async || Ok(bed.engine.docker().remove_network(&Engine::network(&made)).await?)).await?;
+        let network = Engine::network(&made);
+        within_ok(Duration::from_mins(1), "the network away", async || Ok(bed.engine.docker().remove_network(&network).await?)).await?;
         let start: Operation = bed.api.ask(&format!("/clusters/{}/start", made.id)).await?;
         bed.done(&start).await?;
         bed.cluster_when(made.id, "health after the start", |c| c.health.state == HealthState::Healthy).await?;

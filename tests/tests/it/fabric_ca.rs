@@ -18,9 +18,8 @@ async fn who_is_enrolled_at_a_fabric_ca_transacts_and_nobody_is_while_it_is_away
     let parameters = json!({"chaincodes": [CHAINCODE], "certificate_authorities": true});
     let create: Operation = bed.api.post("/clusters", json!({"name": "fab", "network_type": "fabric", "parameters": parameters})).await?;
     bed.done(&create).await?;
-    let id = create.cluster_id.context("a create has a cluster")?;
-    let cluster = bed.cluster_when(id, "offered", |now| now.offered && now.health.state == HealthState::Healthy).await?;
-    ensure!(cluster.nodes.len() == 3 + 2 + 1, "{cluster:?}");
+    let cluster = bed.cluster("fab").await?;
+    ensure!(cluster.offered && cluster.health.state == HealthState::Healthy && cluster.nodes.len() == 3 + 2 + 1, "{cluster:?}");
     let first = seen(&cluster, "ca-org1")?;
     ensure!(first.answers && first.role.as_deref() == Some("ca") && first.organisation.as_deref() == Some("org1"), "{first:?}");
     let holder = Holder::apply(&bed).await?;
@@ -39,8 +38,8 @@ async fn who_is_enrolled_at_a_fabric_ca_transacts_and_nobody_is_while_it_is_away
     // Away it is missed by those alone who want to be enrolled.
     let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 600})).await?;
     bed.engine.kill(&Engine::container(&cluster, "ca-org1")).await?;
-    let told = |now: &Cluster| now.health.reason.contains("no new identities of org1; it still commits");
-    bed.cluster_when(cluster.id, "degraded", |now| now.health.state == HealthState::Degraded && told(now)).await?;
+    let degraded = bed.cluster_when(cluster.id, "degraded", |now| now.health.state == HealthState::Degraded).await?;
+    ensure!(degraded.health.reason.contains("no new identities of org1; it still commits"), "{:?}", degraded.health);
     ensure!(holder.enrol("org1", "dave", "client").await.is_err(), "enrolled by nobody");
     holder.transact_as("alice", &["org1", "submit", "put", "name", "still"]).await?;
     let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 0})).await?;

@@ -2,11 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 use chainpool_api::{Bundle, Lease};
-use chainpool_tests::{Bed, LONG, within_ok};
+use chainpool_tests::{Bed, within_ok};
 use serde_json::json;
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{fs, path::PathBuf, process::Stdio, time::Duration};
 use tempfile::TempDir;
 use tokio::process::Command;
+
+/// Longer than a peer needs to find another orderer.
+const SOON: Duration = Duration::from_secs(30);
 
 /// A holder's folder with the bundle, and the client from it, compiled.
 pub(crate) struct Holder {
@@ -17,7 +20,7 @@ pub(crate) struct Holder {
 
 impl Holder {
     pub(crate) async fn apply(bed: &Bed) -> Result<Self> {
-        let lease = bed.api.apply(json!({"type": "fabric"})).await?;
+        let lease: Lease = bed.api.post("/leases", json!({"type": "fabric"})).await?;
         Self::with(bed, lease).await
     }
 
@@ -65,7 +68,7 @@ impl Holder {
 
     /// What one organisation's peer has committed another's has a moment later.
     pub(crate) async fn must_have(&self, organisation: &str, value: &str) -> Result<()> {
-        within_ok(LONG, &format!("{value:?} at {organisation}"), async || {
+        within_ok(SOON, &format!("{value:?} at {organisation}"), async || {
             let said = self.transact(&[organisation, "evaluate", "get", "name"]).await?;
             ensure!(said.trim().ends_with(value), "{organisation} has {said:?}");
             Ok(())

@@ -1,8 +1,8 @@
 //! The seven operations of a host.
 
 use anyhow::{Result, ensure};
-use chainpool_api::{ClusterState, Host, Operation, OperationState, Page};
-use chainpool_tests::{Bed, LONG, Options};
+use chainpool_api::{ClusterState, Host, Lease, Operation, OperationState, Page};
+use chainpool_tests::{Bed, Options};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ async fn a_host_is_filled_cleaned_and_reset() -> Result<()> {
     let again: Operation = bed.done(&bed.api.ask("/hosts/h1/fillup").await?).await?;
     ensure!(again.result.as_ref().is_some_and(|r| r["made"] == 0), "{again:?}");
 
-    let lease = bed.api.apply(json!({})).await?;
+    let lease: Lease = bed.api.post("/leases", json!({})).await?;
     let refused = bed.api.refused(Method::POST, "/hosts/h1/reset", None).await?;
     ensure!(refused.status == StatusCode::CONFLICT && refused.problem.code == "host_in_use", "{refused:?}");
     let refused = bed.api.refused(Method::DELETE, "/hosts/h1", None).await?;
@@ -33,13 +33,13 @@ async fn a_host_is_filled_cleaned_and_reset() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn autofill_replaces_what_is_deleted() -> Result<()> {
     let bed = Bed::start(Options { capacity: 1, validators: 1, autofill: true, ..Options::default() }).await?;
-    let first = chainpool_tests::within(LONG, "the first cluster", async || {
+    let first = chainpool_tests::within(std::time::Duration::from_mins(1), "the first cluster", async || {
         Ok(bed.clusters().await?.into_iter().find(|c| c.offered).ok_or_else(|| "none".to_owned()))
     })
     .await?;
     let delete: Operation = bed.api.delete(&format!("/clusters/{}", first.id)).await?;
     bed.done(&delete).await?;
-    chainpool_tests::within(LONG, "its successor", async || {
+    chainpool_tests::within(std::time::Duration::from_mins(1), "its successor", async || {
         Ok(bed.clusters().await?.into_iter().find(|c| c.offered && c.id != first.id).ok_or_else(|| "none".to_owned()))
     })
     .await?;

@@ -1,6 +1,7 @@
 //! Nothing is shared between two clusters, and no key comes twice.
 
 use anyhow::{Result, ensure};
+use chainpool_api::Lease;
 use chainpool_tests::{Bed, Options};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -13,7 +14,7 @@ async fn no_identity_and_no_chain_id_comes_twice() -> Result<()> {
     for round in 0..2 {
         let mut leases = Vec::new();
         for _ in 0..3 {
-            let lease = bed.api.apply(json!({"allow_multiple": true})).await?;
+            let lease: Lease = bed.api.post("/leases", json!({"allow_multiple": true})).await?;
             let bundle: chainpool_api::Bundle = bed.api.get(&format!("/leases/{}/bundle", lease.id)).await?;
             ensure!(seen.insert(bundle.chain_id.clone()), "chain id {} came twice in round {round}", bundle.chain_id);
             for identity in bundle.nodes.iter().flat_map(|n| n.identities.values()) {

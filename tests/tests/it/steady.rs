@@ -3,7 +3,7 @@
 use crate::passes::passed;
 use anyhow::{Result, ensure};
 use chainpool_api::{Cluster, HealthChange, Page};
-use chainpool_tests::{Bed, Engine, LONG, Options, Tap, within_ok};
+use chainpool_tests::{Bed, Engine, Options, Tap, within_ok};
 use std::time::{Duration, Instant};
 
 /// How many full passes are watched.
@@ -49,20 +49,17 @@ async fn a_full_pass_lists_each_kind_of_object_once_and_nothing_else_does() -> R
     ensure!(streams == 0, "the stream of events was opened {streams} times anew at rest");
 
     // The ear is open all the same.
-    let asked = Instant::now();
-    bed.cluster(clusters[0].id).await?;
-    let answer = asked.elapsed();
     let container = Engine::container(&clusters[0], "v1");
     bed.engine.kill(&container).await?;
     let killed = Instant::now();
-    within_ok(LONG, "a verdict on the killed node", async || {
+    within_ok(Duration::from_secs(10), "a verdict on the killed node", async || {
         let now = bed.cluster(clusters[0].id).await?;
         ensure!(!now.offered, "{:?}", now.health);
         Ok(())
     })
     .await?;
     let took = killed.elapsed();
-    ensure!(took < Duration::from_secs(2).max(answer * 20), "a killed node was seen after {took:?}: twice what is promised");
+    ensure!(took < Duration::from_secs(2), "a killed node was seen after {took:?}: twice what is promised");
     bed.cluster_when(clusters[0].id, "offered again", |now| now.offered).await?;
     bed.end().await
 }

@@ -5,9 +5,11 @@
 
 use anyhow::{Context, Result, ensure};
 use chainpool_api::{Cluster, ClusterState, Operation, Page};
-use chainpool_tests::{Bed, LONG, Options, within};
+use chainpool_tests::{Bed, Options, within};
 use serde_json::json;
-use std::{path::Path, process::Stdio};
+use std::{path::Path, process::Stdio, time::Duration};
+
+pub(crate) const LONG: Duration = Duration::from_mins(4);
 
 /// What the child did.
 pub(crate) enum Outcome {

@@ -69,7 +69,7 @@ async fn concurrency(stand: &Stand<'_>) -> Kept {
     let key = stand.key();
     stand.network(&key).await?;
     let nodes: Vec<_> = (0..calls).map(|at| stand.node(&format!("v{at}"), &[Step::Stay])).collect();
-    for result in join_all(nodes.iter().map(|node| stand.insist("the node", async || stand.ensure(&key, node, &RUN).await))).await {
+    for result in join_all(nodes.iter().map(|node| stand.ensure(&key, node, &RUN))).await {
         result?;
     }
     for node in &nodes {

@@ -45,7 +45,7 @@ async fn one(ground: &dyn Ground, seed: u64, promise: &Promise) -> (&'static str
 
 async fn tried(ground: &dyn Ground, seed: u64, promise: &Promise) -> Kept {
     let stand = Stand::open(ground, seed).await?;
-    let limit = ground.patience() * STEPS * if promise.restarts { 3 } else { 1 };
+    let limit = ground.patience() * STEPS;
     let kept = match timeout(limit, AssertUnwindSafe((promise.test)(&stand)).catch_unwind()).await {
         Ok(Ok(kept)) => kept,
         Ok(Err(panic)) => Err(Stop::Failed(format!("panic: {}", words(&*panic)))),

@@ -130,13 +130,12 @@ impl<'g> Stand<'g> {
 
     /// Makes the cluster's network.
     pub(super) async fn network(&self, key: &ClusterKey) -> Kept {
-        let network = self.ground.network();
-        self.insist("the network", async || self.agent.ensure_network(key, &network).await).await
+        Ok(self.agent.ensure_network(key, &self.ground.network()).await?)
     }
 
     /// Makes a node on a network that is there, and sees it run.
     pub(super) async fn start(&self, key: &ClusterKey, node: &NodeSpec) -> Kept {
-        self.insist("the node", async || self.ensure(key, node, &RUN).await).await?;
+        self.ensure(key, node, &RUN).await?;
         self.running(key, node).await
     }
 

@@ -86,7 +86,7 @@ impl Ground for MemoryGround {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(30)
+        Duration::from_secs(5)
     }
 
     fn at_once(&self) -> usize {

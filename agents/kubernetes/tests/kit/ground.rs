@@ -156,7 +156,7 @@ impl Ground for KubernetesGround {
         done(&[&["stop"][..], &all].concat())?;
         done(&["start", "kube-apiserver"])?;
         let agent = self.connect(InstanceId::new())?;
-        let deadline = Instant::now() + Duration::from_mins(3);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while let Err(error) = agent.observe(Scope::Host).await {
             if Instant::now() > deadline {
                 return Err(error.into());
