@@ -92,12 +92,12 @@ async fn four_bft_orderers_bear_the_loss_of_one() {
     assert_eq!((seen.leader.as_deref(), seen.active), (Some("orderer0"), Some(4)), "{evidence:#?}");
 
     let [third, fourth] = ["orderer2", "orderer3"].map(name);
-    network.signal(&fourth, "-STOP");
+    network.freeze(&fourth);
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
     let what = "1 of 4 orderers does not take part (orderer3 runs and does not answer)";
     assert_eq!(verdict.reason, format!("{what}; it still commits, can lose no more orderer"));
     proven(&network, "three of four orderers").await;
-    network.signal(&fourth, "-CONT");
+    network.thaw(&fourth);
     network.wait_for(&Past::default(), HealthState::Healthy).await;
 
     network.kill(&fourth);

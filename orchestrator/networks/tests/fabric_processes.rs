@@ -177,11 +177,11 @@ async fn three_orderers_bear_the_loss_of_one() {
 
     // A frozen one is silent, whatever the platform thinks of it. Peers that got their blocks there wait for it.
     let frozen = ["orderer0", "orderer1"].map(name).into_iter().find(|node| *node != leader).expect("one of the two");
-    network.signal(&frozen, "-STOP");
+    network.freeze(&frozen);
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
     let what = format!("1 of 3 orderers does not take part ({frozen} runs and does not answer)");
     assert_eq!(verdict.reason, format!("{what}; it still commits, can lose no more orderer"));
-    network.signal(&frozen, "-CONT");
+    network.thaw(&frozen);
     network.wait_for(&Past::default(), HealthState::Healthy).await;
     network.prove().await;
     assert_eq!(network.leader(&network.probe().await), leader, "it never heard too few");

@@ -37,18 +37,21 @@ async fn a_bft_network_commits_by_its_bundle_without_one_orderer_and_tells_the_t
     // The leader is the first one, and stays: what a change of the view takes is Fabric's to tell.
     let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 600})).await?;
     bed.engine.kill(&Engine::container(&cluster, "orderer3")).await?;
-    let degraded = bed.cluster_when(cluster.id, "degraded", |now| now.health.state == HealthState::Degraded).await?;
-    let reason = &degraded.health.reason;
-    ensure!(reason.contains("orderer3") && reason.contains("can lose no more orderer"), "{reason}");
+    let is_less = |now: &Cluster| {
+        let reason = &now.health.reason;
+        now.health.state == HealthState::Degraded && reason.contains("orderer3") && reason.contains("can lose no more orderer")
+    };
+    bed.cluster_when(cluster.id, "degraded without orderer3", is_less).await?;
     holder.put("org2", "hal").await?;
     holder.must_have("org1", "hal").await?;
     bed.engine.kill(&Engine::container(&cluster, "orderer2")).await?;
-    let broken = bed.cluster_when(cluster.id, "broken", |now| now.health.state == HealthState::Broken).await?;
-    ensure!(broken.health.reason.contains("no BFT quorum"), "{:?}", broken.health);
+    let is_lost = |now: &Cluster| now.health.state == HealthState::Broken && now.health.reason.contains("no BFT quorum");
+    bed.cluster_when(cluster.id, "broken without a quorum", is_lost).await?;
 
     let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 0})).await?;
-    let healed = bed.cluster_when(cluster.id, "healthy again", |now| now.health.state == HealthState::Healthy).await?;
-    ensure!(healed.generation == cluster.generation && healed.health.reason.contains("1 more orderer"), "{:?}", healed.health);
+    let is_whole = |now: &Cluster| now.health.state == HealthState::Healthy && now.health.reason.contains("1 more orderer");
+    let healed = bed.cluster_when(cluster.id, "healthy again", is_whole).await?;
+    ensure!(healed.generation == cluster.generation, "an applied network was made anew");
     holder.must_have("org2", "hal").await?;
     bed.end().await
 }
