@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use chainpool_agent::Platform;
 use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
 use chainpool_agent_kubernetes::KubernetesPlatform;
-use chainpool_api::{Cluster, Host, Lease, Operation, OperationState, Page, Status};
+use chainpool_api::{Cluster, HealthState, Host, Lease, Operation, OperationState, Page, Status};
 use chainpool_networks::Registry;
 use chainpool_orchestrator::{CommitHook, Config, Orchestrator};
 use chainpool_server::ServeConfig;
@@ -254,6 +254,12 @@ impl Bed {
             })
         })
         .await
+    }
+
+    /// Waits until the verdict is this one and its reason has all these words: a verdict on the way there may name others.
+    pub async fn judged(&self, id: uuid::Uuid, state: HealthState, words: &[&str]) -> Result<Cluster> {
+        let is_so = |now: &Cluster| now.health.state == state && words.iter().all(|word| now.health.reason.contains(word));
+        self.cluster_when(id, &format!("{state} with {words:?}"), is_so).await
     }
 
     /// Makes a token for another account.

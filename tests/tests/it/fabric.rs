@@ -53,25 +53,7 @@ async fn a_fabric_network_commits_by_its_bundle_and_tells_the_truth_when_orderer
     holder.put("org1", "satoshi").await?;
     holder.must_have("org2", "satoshi").await?;
 
-    let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 600})).await?;
-    bed.engine.kill(&Engine::container(&cluster, "orderer0")).await?;
-    // Where the leader died another one is elected first.
-    let is_less = |now: &Cluster| {
-        let reason = &now.health.reason;
-        now.health.state == HealthState::Degraded && reason.contains("orderer0") && reason.contains("no more orderer")
-    };
-    bed.cluster_when(cluster.id, "degraded without orderer0", is_less).await?;
-    holder.put("org2", "hal").await?;
-    holder.must_have("org1", "hal").await?;
-    bed.engine.kill(&Engine::container(&cluster, "orderer1")).await?;
-    let is_lost = |now: &Cluster| now.health.state == HealthState::Broken && now.health.reason.contains("no Raft leader");
-    bed.cluster_when(cluster.id, "broken without a leader", is_lost).await?;
-
-    let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 0})).await?;
-    let is_whole = |now: &Cluster| now.health.state == HealthState::Healthy && now.health.reason.contains("1 more orderer");
-    let healed = bed.cluster_when(cluster.id, "healthy again", is_whole).await?;
-    ensure!(healed.generation == cluster.generation, "an applied network was made anew");
-    holder.must_have("org2", "hal").await?;
+    holder.bears_one_loss(&bed, ["orderer0", "orderer1"], "no Raft leader").await?;
     bed.end().await
 }
 
@@ -161,8 +143,7 @@ async fn a_fabric_network_grows_and_renews_its_certificates_while_it_commits() -
     // With three orderers it commits without the first of them.
     let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 600})).await?;
     bed.engine.kill(&Engine::container(&grown, "orderer0")).await?;
-    let without = |now: &Cluster| now.health.state == HealthState::Degraded && now.health.reason.contains("no more orderer");
-    bed.cluster_when(grown.id, "degraded", without).await?;
+    bed.judged(grown.id, HealthState::Degraded, &["orderer0", "no more orderer"]).await?;
     holder.put("org3", "nick").await?;
     let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 0})).await?;
     bed.cluster_when(grown.id, "healthy again", |now| now.health.state == HealthState::Healthy).await?;
@@ -224,8 +205,7 @@ async fn what_stands_still_in_an_amendment_is_started_anew() -> Result<()> {
         let now = bed.engine.life(node).await?;
         ensure!(now.0 == life.0 && now.1 != life.1, "{node} was not started anew: {life:?} {now:?}");
     }
-    let bears = |now: &Cluster| now.health.state == HealthState::Healthy && now.health.reason.contains("1 more orderer");
-    bed.cluster_when(cluster.id, "healthy with three orderers, which bear the loss of one", bears).await?;
+    bed.judged(cluster.id, HealthState::Healthy, &["all 3 orderers", "1 more orderer"]).await?;
     bed.end().await
 }
 

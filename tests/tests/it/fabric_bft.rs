@@ -5,7 +5,7 @@ use crate::holder::Holder;
 use anyhow::{Context, Result, ensure};
 use chainpool_api::{Cluster, HealthState, Operation};
 use chainpool_tests::{Bed, CHAINCODE, Engine, Options};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What it runs.
 const IMAGES: [&str; 2] = ["hyperledger/fabric-orderer:3.1.5", "hyperledger/fabric-peer:3.1.5"];
@@ -28,30 +28,12 @@ async fn a_bft_network_commits_by_its_bundle_without_one_orderer_and_tells_the_t
     bed.done(&create).await?;
     let cluster: Cluster = bed.cluster("fab").await?;
     ensure!(cluster.offered && cluster.health.state == HealthState::Healthy && cluster.proof.is_some(), "{cluster:?}");
-    let whole = |now: &Cluster| now.health.reason.contains("all 4 orderers take part") && now.health.reason.contains("1 more orderer");
-    bed.cluster_when(cluster.id, "healthy with four orderers, which bear the loss of one", whole).await?;
+    bed.judged(cluster.id, HealthState::Healthy, &["all 4 orderers take part", "1 more orderer"]).await?;
     let holder = Holder::apply(&bed).await?;
     holder.put("org1", "satoshi").await?;
     holder.must_have("org2", "satoshi").await?;
 
     // The leader is the first one, and stays: what a change of the view takes is Fabric's to tell.
-    let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 600})).await?;
-    bed.engine.kill(&Engine::container(&cluster, "orderer3")).await?;
-    let is_less = |now: &Cluster| {
-        let reason = &now.health.reason;
-        now.health.state == HealthState::Degraded && reason.contains("orderer3") && reason.contains("can lose no more orderer")
-    };
-    bed.cluster_when(cluster.id, "degraded without orderer3", is_less).await?;
-    holder.put("org2", "hal").await?;
-    holder.must_have("org1", "hal").await?;
-    bed.engine.kill(&Engine::container(&cluster, "orderer2")).await?;
-    let is_lost = |now: &Cluster| now.health.state == HealthState::Broken && now.health.reason.contains("no BFT quorum");
-    bed.cluster_when(cluster.id, "broken without a quorum", is_lost).await?;
-
-    let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 0})).await?;
-    let is_whole = |now: &Cluster| now.health.state == HealthState::Healthy && now.health.reason.contains("1 more orderer");
-    let healed = bed.cluster_when(cluster.id, "healthy again", is_whole).await?;
-    ensure!(healed.generation == cluster.generation, "an applied network was made anew");
-    holder.must_have("org2", "hal").await?;
+    holder.bears_one_loss(&bed, ["orderer3", "orderer2"], "no BFT quorum").await?;
     bed.end().await
 }

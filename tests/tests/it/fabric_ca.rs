@@ -38,9 +38,7 @@ async fn who_is_enrolled_at_a_fabric_ca_transacts_and_nobody_is_while_it_is_away
     // Away it is missed by those alone who want to be enrolled.
     let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 600})).await?;
     bed.engine.kill(&Engine::container(&cluster, "ca-org1")).await?;
-    let missed = "no new identities of org1; it still commits";
-    let is_missed = |now: &Cluster| now.health.state == HealthState::Degraded && now.health.reason.contains(missed);
-    bed.cluster_when(cluster.id, "degraded without the Fabric CA", is_missed).await?;
+    bed.judged(cluster.id, HealthState::Degraded, &["no new identities of org1; it still commits"]).await?;
     ensure!(holder.enrol("org1", "dave", "client").await.is_err(), "enrolled by nobody");
     holder.transact_as("alice", &["org1", "submit", "put", "name", "still"]).await?;
     let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 0})).await?;

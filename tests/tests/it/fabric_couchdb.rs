@@ -41,17 +41,10 @@ async fn peers_keep_their_state_in_couchdb_and_are_missed_without_it() -> Result
     let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 600})).await?;
     bed.engine.kill(&Engine::container(&cluster, "db1-org1")).await?;
     // The peer may notice it before the engine tells.
-    let missed = |now: &Cluster| {
-        let reason = &now.health.reason;
-        reason.contains("peer1-org1 has no state database") && reason.contains("db1-org1 exited 137")
-    };
-    let is_less = |now: &Cluster| now.health.state == HealthState::Degraded && missed(now);
-    bed.cluster_when(cluster.id, "degraded without a database", is_less).await?;
+    bed.judged(cluster.id, HealthState::Degraded, &["peer1-org1 has no state database", "db1-org1 exited 137"]).await?;
     // One that does not answer is as good as gone.
     bed.engine.pause(&Engine::container(&cluster, "db0-org1")).await?;
-    let lost = "org1 cannot endorse, and 2 of 2 organisations must";
-    let is_lost = |now: &Cluster| now.health.state == HealthState::Broken && now.health.reason.contains(lost);
-    bed.cluster_when(cluster.id, "broken without both databases", is_lost).await?;
+    bed.judged(cluster.id, HealthState::Broken, &["org1 cannot endorse, and 2 of 2 organisations must"]).await?;
 
     let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 0})).await?;
     let healed = bed.cluster_when(cluster.id, "healthy again", |now| now.health.state == HealthState::Healthy).await?;

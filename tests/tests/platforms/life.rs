@@ -56,12 +56,11 @@ pub(crate) async fn life(place: &TestBed, seen: Duration) -> Result<BTreeSet<Str
     let held = bed.cluster(lease.cluster_id).await?;
     let machines = held.nodes.iter().filter_map(|node| node.machine.clone()).collect();
 
-    let is_degraded = |now: &Cluster| now.health.state == HealthState::Degraded && now.health.reason.contains("v1");
     let is_healthy = |now: &Cluster| now.health.state == HealthState::Healthy && now.generation == held.generation;
     bed.cluster_when(held.id, "healthy before", is_healthy).await?;
     place.kill(&held, "v1").await?;
     let killed = Instant::now();
-    bed.cluster_when(held.id, "degraded", is_degraded).await?;
+    bed.judged(held.id, HealthState::Degraded, &["v1"]).await?;
     let took = killed.elapsed();
     println!("a killed node was seen after {took:?}");
     ensure!(took < seen, "a killed node was seen after {took:?}");
@@ -70,7 +69,7 @@ pub(crate) async fn life(place: &TestBed, seen: Duration) -> Result<BTreeSet<Str
     // Somebody removes a node by hand: seen, made again in place, and its data is there.
     let key = ClusterKey { cluster: ClusterId(held.id), generation: held.generation };
     agent.drop_node(&key, &NodeName::parse("v1").context("a name")?, Volumes::Keep).await?;
-    bed.cluster_when(held.id, "degraded", is_degraded).await?;
+    bed.judged(held.id, HealthState::Degraded, &["v1"]).await?;
     commit(&bundle, 0, "meanwhile", "yes").await?;
     bed.cluster_when(held.id, "healthy again", is_healthy).await?;
     read_back(&bundle, 1, "tenant", "first").await?;
