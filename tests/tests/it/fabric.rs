@@ -1,6 +1,9 @@
 //! A real Fabric network: its boot, its bundle, its faults, and its next holder.
 
-use crate::holder::{Holder, run};
+use crate::{
+    holder::{Holder, run},
+    loss,
+};
 use anyhow::{Result, ensure};
 use chainpool_api::{Cluster, HealthState, Operation};
 use chainpool_tests::{Bed, CHAINCODE, Engine, Options, within_ok};
@@ -53,7 +56,7 @@ async fn a_fabric_network_commits_by_its_bundle_and_tells_the_truth_when_orderer
     holder.put("org1", "satoshi").await?;
     holder.must_have("org2", "satoshi").await?;
 
-    holder.bears_one_loss(&bed, ["orderer0", "orderer1"], "no Raft leader").await?;
+    loss::bears_one(&bed, &holder, ["orderer0", "orderer1"], "no Raft leader").await?;
     bed.end().await
 }
 

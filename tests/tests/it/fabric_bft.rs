@@ -1,7 +1,7 @@
 //! A real Fabric network whose orderers agree by BFT. Its images are made by nobody but Fabric, so it is not run everywhere, and where
 //! it is not run it is not counted as passed.
 
-use crate::holder::Holder;
+use crate::{holder::Holder, loss};
 use anyhow::{Context, Result, ensure};
 use chainpool_api::{Cluster, HealthState, Operation};
 use chainpool_tests::{Bed, CHAINCODE, Engine, Options};
@@ -34,6 +34,6 @@ async fn a_bft_network_commits_by_its_bundle_without_one_orderer_and_tells_the_t
     holder.must_have("org2", "satoshi").await?;
 
     // The leader is the first one, and stays: what a change of the view takes is Fabric's to tell.
-    holder.bears_one_loss(&bed, ["orderer3", "orderer2"], "no BFT quorum").await?;
+    loss::bears_one(&bed, &holder, ["orderer3", "orderer2"], "no BFT quorum").await?;
     bed.end().await
 }

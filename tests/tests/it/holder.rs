@@ -1,9 +1,9 @@
 //! Who holds a Fabric network: the files of the bundle in a folder, and the client from it.
 
 use anyhow::{Context, Result, ensure};
-use chainpool_api::{Bundle, HealthState, Lease};
-use chainpool_tests::{Bed, Engine, within_ok};
-use serde_json::{Value, json};
+use chainpool_api::{Bundle, Lease};
+use chainpool_tests::{Bed, within_ok};
+use serde_json::json;
 use std::{fs, path::PathBuf, process::Stdio, time::Duration};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -60,27 +60,6 @@ impl Holder {
         run(Command::new("bash").args(["enrol.sh", organisation, name, kind]).current_dir(folder)).await?;
         let certificate = folder.join(organisation).join(name).join("msp/signcerts/cert.pem");
         run(Command::new("openssl").args(["x509", "-noout", "-subject", "-in"]).arg(certificate)).await
-    }
-
-    /// Orderers of its network die one after the other: without the first one it commits, without both it is said to be `lost`, and it is whole
-    /// again when Chainpool may start them.
-    pub(crate) async fn bears_one_loss(&self, bed: &Bed, orderers: [&str; 2], lost: &str) -> Result<()> {
-        let cluster = bed.cluster(self.lease.cluster_id).await?;
-        let path = format!("/clusters/{}", cluster.id);
-        let [first, second] = orderers;
-        let _: Value = bed.api.patch(&path, json!({"maintenance_seconds": 600})).await?;
-        bed.engine.kill(&Engine::container(&cluster, first)).await?;
-        // Where the leader died another one is elected first.
-        bed.judged(cluster.id, HealthState::Degraded, &[first, "can lose no more orderer"]).await?;
-        self.put("org2", "hal").await?;
-        self.must_have("org1", "hal").await?;
-        bed.engine.kill(&Engine::container(&cluster, second)).await?;
-        bed.judged(cluster.id, HealthState::Broken, &[lost]).await?;
-
-        let _: Value = bed.api.patch(&path, json!({"maintenance_seconds": 0})).await?;
-        let healed = bed.judged(cluster.id, HealthState::Healthy, &["1 more orderer"]).await?;
-        ensure!(healed.generation == cluster.generation, "an applied network was made anew");
-        self.must_have("org2", "hal").await
     }
 
     pub(crate) async fn put(&self, organisation: &str, value: &str) -> Result<()> {

@@ -18,6 +18,7 @@ mod jobs;
 mod keys;
 mod leases;
 mod leftovers;
+mod loss;
 mod passes;
 mod steady;
 mod subnets;
