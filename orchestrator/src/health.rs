@@ -135,6 +135,9 @@ impl Orchestrator {
             }
             seen.clone()
         });
+        if let Some(at) = seen.returned_at {
+            self.inner.live.node_came_up(host.id, at);
+        }
         let maintenance = [row.maintenance_until, host.maintenance_until].iter().flatten().any(|until| until.0 > now);
         let in_grace = row.health.0 == HealthState::Starting && now.millis_since(row.power_at.0) < GRACE_MS;
         let power_op = match row.operation_id {
@@ -162,7 +165,7 @@ impl Orchestrator {
             settling: seen.deaths.back().is_some_and(|death| now.millis_since(death.at) < SETTLE_MS),
             held_back: !told || maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused(),
             needs_proof,
-            host_back: self.inner.live.host_back(host.id),
+            host_settled: self.inner.live.host_settled(host.id),
             evidence: &evidence,
             seen: &seen,
             stopped: &row.stopped_nodes.0,

@@ -9,6 +9,16 @@ use std::{
 };
 use uuid::Uuid;
 
+/// How long after a host's return a node that comes up there is one of those that its platform starts, in milliseconds.
+const COMING_UP_MS: i64 = 300_000;
+
+/// The return of a host, or its first answer to this process.
+struct Back {
+    since: Timestamp,
+    /// When the last node came up there after that.
+    settled: Timestamp,
+}
+
 /// What was last seen of all clusters and hosts.
 #[derive(Default)]
 pub(crate) struct Live {
@@ -17,7 +27,7 @@ pub(crate) struct Live {
     judging: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
     /// The clusters of which a process end is looked into, and whether another one came meanwhile.
     looking: Mutex<HashMap<Uuid, bool>>,
-    hosts_back: Mutex<HashMap<Uuid, Timestamp>>,
+    hosts_back: Mutex<HashMap<Uuid, Back>>,
 }
 
 /// Specs that were read before.
@@ -152,16 +162,25 @@ impl Live {
         Amending { live: self, cluster }
     }
 
-    /// Since when a host has answered, as far as this process knows.
-    pub(crate) fn host_back(&self, host: Uuid) -> Option<Timestamp> {
-        self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner).get(&host).copied()
+    /// Since when a host has answered and no node has come up on it since it came back, as far as this process knows.
+    pub(crate) fn host_settled(&self, host: Uuid) -> Option<Timestamp> {
+        self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner).get(&host).map(|back| back.settled)
+    }
+
+    /// Notes that a node began to answer on a host, which may be the last of those that its platform starts after its return.
+    pub(crate) fn node_came_up(&self, host: Uuid, at: Timestamp) {
+        if let Some(back) = self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&host)
+            && at.millis_since(back.since) <= COMING_UP_MS
+        {
+            back.settled = back.settled.max(at);
+        }
     }
 
     /// Notes whether a host answers.
     pub(crate) fn host_answers(&self, host: Uuid, answers: bool, now: Timestamp) {
         let mut hosts = self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner);
         if answers {
-            hosts.entry(host).or_insert(now);
+            hosts.entry(host).or_insert(Back { since: now, settled: now });
         } else {
             hosts.remove(&host);
         }
@@ -234,15 +253,31 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_back_since_it_first_answered_again() {
+    fn a_host_is_settled_since_it_first_answered_again() {
         let (live, host) = (Live::default(), Uuid::now_v7());
-        assert_eq!(live.host_back(host), None);
+        assert_eq!(live.host_settled(host), None);
         live.host_answers(host, true, Timestamp(1));
         live.host_answers(host, true, Timestamp(2));
-        assert_eq!(live.host_back(host), Some(Timestamp(1)));
+        assert_eq!(live.host_settled(host), Some(Timestamp(1)));
         live.host_answers(host, false, Timestamp(3));
-        assert_eq!(live.host_back(host), None);
+        assert_eq!(live.host_settled(host), None);
         live.host_answers(host, true, Timestamp(4));
-        assert_eq!(live.host_back(host), Some(Timestamp(4)));
+        assert_eq!(live.host_settled(host), Some(Timestamp(4)));
+    }
+
+    #[test]
+    fn a_host_is_settled_when_the_last_of_its_nodes_came_up_but_not_for_ever() {
+        let (live, host) = (Live::default(), Uuid::now_v7());
+        live.node_came_up(host, Timestamp(1));
+        assert_eq!(live.host_settled(host), None, "it does not answer");
+        live.host_answers(host, true, Timestamp(2));
+        live.node_came_up(Uuid::now_v7(), Timestamp(5));
+        assert_eq!(live.host_settled(host), Some(Timestamp(2)), "another host's node");
+        live.node_came_up(host, Timestamp(9));
+        live.node_came_up(host, Timestamp(8));
+        assert_eq!(live.host_settled(host), Some(Timestamp(9)));
+        live.node_came_up(host, Timestamp(2 + COMING_UP_MS));
+        live.node_came_up(host, Timestamp(3 + COMING_UP_MS));
+        assert_eq!(live.host_settled(host), Some(Timestamp(2 + COMING_UP_MS)));
     }
 }

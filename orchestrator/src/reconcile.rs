@@ -5,8 +5,9 @@
 //! down stops its containers first, and wiping ledgers because of that would be more than needed. One that was broken
 //! and is not healthy 5 s later is made again too. An applied cluster
 //! is mended in place and never wiped. After its host came back, or was first seen by this process, a free cluster has
-//! as long to find together as a degraded one. Mending means: start or unpause what does not run, restart what runs
-//! but has not answered, or has stood still, for 30 s.
+//! as long to find together as a degraded one, from when the last node came up there: a host that starts a hundred
+//! ledgers at once is slow, and making them again would be more of the same work. Mending means: start or unpause what
+//! does not run, restart what runs but has not answered, or has stood still, for 30 s.
 
 use crate::seen::Seen;
 use chainpool_api::{Evidence, HealthState, Timestamp};
@@ -41,8 +42,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) held_back: bool,
     /// It looks healthy again but has not been proven.
     pub(crate) needs_proof: bool,
-    /// Since when its host has answered; `None`: not judged yet by this process.
-    pub(crate) host_back: Option<Timestamp>,
+    /// When its host came back, or the last node came up there after that; `None`: not judged yet by this process.
+    pub(crate) host_settled: Option<Timestamp>,
     /// What was seen.
     pub(crate) evidence: &'a Evidence,
     /// What was seen before.
@@ -71,14 +72,14 @@ pub(crate) enum Decision {
 
 /// Decides.
 pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
-    let Situation { verdict, leased, live, settling, held_back, needs_proof, host_back, evidence, seen, stopped, now } = situation;
+    let Situation { verdict, leased, live, settling, held_back, needs_proof, host_settled, evidence, seen, stopped, now } = situation;
     if *held_back {
         return Decision::Nothing;
     }
     let stood = |since: Option<Timestamp>, ms: i64| since.is_some_and(|since| now.millis_since(since) >= ms);
     let bad = matches!(verdict, HealthState::Degraded | HealthState::Broken);
     // An engine that has just come back starts its containers itself, and their ledger needs a moment to find together.
-    let may_reset = !leased && stood(*host_back, MEND_MS);
+    let may_reset = !leased && stood(*host_settled, MEND_MS);
     if may_reset && *verdict == HealthState::Broken && stood(seen.broken_since, CONFIRM_MS) {
         return Decision::Reset("free and broken".to_owned());
     }
@@ -165,7 +166,7 @@ mod tests {
             settling: false,
             held_back,
             needs_proof: false,
-            host_back: case.back_ms.map(|ms| Timestamp(now.0 - ms)),
+            host_settled: case.back_ms.map(|ms| Timestamp(now.0 - ms)),
             evidence: &evidence,
             seen: &seen,
             stopped: &stopped,

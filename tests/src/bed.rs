@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use chainpool_agent::Platform;
 use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
 use chainpool_agent_kubernetes::KubernetesPlatform;
-use chainpool_api::{Cluster, HealthState, Host, Lease, Operation, OperationState, Page, Status};
+use chainpool_api::{Cluster, HealthChange, HealthState, Host, Lease, Operation, OperationState, Page, Status};
 use chainpool_networks::Registry;
 use chainpool_orchestrator::{CommitHook, Config, Orchestrator};
 use chainpool_server::ServeConfig;
@@ -245,7 +245,7 @@ impl Bed {
 
     /// The same, for as long as the platform may need.
     pub async fn cluster_within(&self, limit: Duration, id: uuid::Uuid, what: &str, wanted: impl Fn(&Cluster) -> bool) -> Result<Cluster> {
-        within(limit, what, async || {
+        let became = within(limit, what, async || {
             let now = self.cluster(id).await?;
             Ok(if wanted(&now) {
                 Ok(now)
@@ -253,7 +253,25 @@ impl Bed {
                 Err(format!("{} generation {} is {}, {:?}", now.name, now.generation, now.state, now.health))
             })
         })
-        .await
+        .await;
+        match became {
+            Ok(now) => Ok(now),
+            Err(error) => {
+                Err(error.context(self.story(id).await.unwrap_or_else(|why| format!("what happened before cannot be read: {why:#}"))))
+            }
+        }
+    }
+
+    /// What happened to a cluster: its verdicts and operations, oldest first. For the message of a test that fails.
+    pub async fn story(&self, id: uuid::Uuid) -> Result<String> {
+        let history: Page<HealthChange> = self.api.get(&format!("/clusters/{id}/health")).await?;
+        let verdicts = history.items.into_iter().map(|c| (c.at, format!("{}: {}", c.state, c.reason)));
+        let page: Page<Operation> = self.api.get("/operations?limit=500").await?;
+        let of_it = page.items.into_iter().filter(|o| o.cluster_id == Some(id));
+        let operations = of_it.map(|o| (o.created_at, format!("{} by {}, {}: {}", o.kind, o.by, o.state, o.reason)));
+        let mut told: Vec<_> = verdicts.chain(operations).collect();
+        told.sort();
+        Ok(told.into_iter().map(|(at, what)| format!("{at} {what}")).collect::<Vec<_>>().join("\n"))
     }
 
     /// Waits until the verdict is this one and its reason has all these words: a verdict on the way there may name others.

@@ -62,6 +62,11 @@ impl SecondEngine {
         self.run("start", &[]).await.map(drop)
     }
 
+    /// Starts it again as one that has much to start: it takes calls for so many seconds before it can answer any.
+    pub async fn start_slowly(&self, seconds: u32) -> Result<()> {
+        self.run_with("start", &[], &[("HOLD", seconds.to_string())]).await.map(drop)
+    }
+
     /// Starts another engine at its address, with an identity and data of its own.
     pub async fn start_another(&self) -> Result<()> {
         self.run("start", &["another"]).await.map(drop)
@@ -78,8 +83,13 @@ impl SecondEngine {
     }
 
     async fn run(&self, verb: &str, arguments: &[&str]) -> Result<String> {
+        self.run_with(verb, arguments, &[]).await
+    }
+
+    async fn run_with(&self, verb: &str, arguments: &[&str], variables: &[(&str, String)]) -> Result<String> {
         let mut command = tokio::process::Command::new(SCRIPT);
-        command.arg(verb).arg(&self.name).args(arguments).env("OWNER", std::process::id().to_string()).stdin(Stdio::null());
+        command.arg(verb).arg(&self.name).args(arguments).stdin(Stdio::null());
+        command.env("OWNER", std::process::id().to_string()).envs(variables.iter().cloned());
         let done = command.output().await.with_context(|| format!("{SCRIPT} cannot be run"))?;
         ensure!(done.status.success(), "docker.sh {verb} {}: {}", self.name, String::from_utf8_lossy(&done.stderr));
         Ok(String::from_utf8(done.stdout)?.trim().to_owned())

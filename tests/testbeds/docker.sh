@@ -6,7 +6,8 @@
 #   docker.sh load NAME IMAGE…  copy images from the machine's engine
 #   docker.sh stop NAME         stop the engine as a service manager does (SIGTERM); its containers stop with it
 #   docker.sh kill NAME         kill the engine (SIGKILL); its containers go on without it
-#   docker.sh start NAME [WHO]  start it again; with WHO, another engine (its own identity and data) at the same address
+#   docker.sh start NAME [WHO]  start it again; with WHO, another engine (its own identity and data) at the same address. With
+#                               HOLD=seconds it takes calls for so long before it goes on, as one with much to start does
 #   docker.sh cut NAME          pull the cable; heal NAME plugs it in
 #   docker.sh down NAME         stop it and remove every trace
 #
@@ -14,7 +15,7 @@
 # touch, and tcp://10.78.x.11:2375, which only this machine can reach.
 set -euo pipefail
 T=${T:-${TMPDIR:-/tmp}/cp-docker}
-usage() { sed -n '2,12p' "$0" >&2; exit 2; }
+usage() { sed -n '2,13p' "$0" >&2; exit 2; }
 verb=${1:-}; name=${2:-}
 [[ $name =~ ^[a-z][a-z0-9-]{0,30}$ ]] || usage
 ns() { echo "cpdk-$1"; }
@@ -37,6 +38,10 @@ engine() { # NAME [WHO]: nsenter, not "ip netns exec", which remounts /sys and h
     --containerd-namespace "$(ns "$n")-$who" --containerd-plugins-namespace "$(ns "$n")-$who-p" \
     -H "unix://$d/docker.sock" -H "tcp://$(net "$n").11:2375" --tls=false >> "$d/dockerd.log" 2>&1 < /dev/null 9>&- &
   local child=$!
+  if [ -n "${HOLD:-}" ]; then
+    for _ in $(seq 100); do [ ! -S "$d/docker.sock" ] || break; sleep 0.1; done
+    kill -STOP "$child"; sleep "$HOLD"; kill -CONT "$child"
+  fi
   for _ in $(seq 600); do answers "$n" && return; kill -0 "$child" 2> /dev/null || break; sleep 0.1; done
   echo "engine $n did not start:" >&2; tail -n 20 "$d/dockerd.log" >&2; return 1
 }

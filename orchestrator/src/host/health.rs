@@ -29,9 +29,11 @@ impl Orchestrator {
     pub async fn host_judge(&self, host: Uuid) -> Result<()> {
         let Some(row) = self.store().read().host(host).await? else { return Ok(()) };
         let agent = self.inner.agents.of(&row)?;
-        let now = Timestamp::now();
         let before = row.state.0;
-        let (state, reason, probe) = match agent.agent.probe().await {
+        let answer = agent.agent.probe().await;
+        // An engine that is coming up takes the question at once and answers when it is up.
+        let now = Timestamp::now();
+        let (state, reason, probe) = match answer {
             Ok(probe) if probe.engine_id != row.engine_id => (
                 HostState::Paused,
                 format!(
@@ -51,8 +53,10 @@ impl Orchestrator {
             }
             Err(error) => (if before == HostState::Paused { before } else { HostState::Unreachable }, error.to_string(), None),
         };
-        self.inner.live.host_answers(row.id, state == HostState::Active, now);
-        self.host_store(&row, state, reason, probe.as_ref().map(|p| info(p, now))).await?;
+        // What came of a question that was overtaken by a newer one is old.
+        if self.host_store(&row, state, reason, probe.as_ref().map(|p| info(p, now))).await? {
+            self.inner.live.host_answers(row.id, state == HostState::Active, now);
+        }
         if state != before {
             for cluster in self.store().read().clusters_of(host).await? {
                 Box::pin(self.cluster_judge(cluster.id, true)).await?;
@@ -69,12 +73,13 @@ impl Orchestrator {
         Ok(())
     }
 
-    async fn host_store(&self, before: &HostRow, state: HostState, reason: String, info: Option<api::HostPlatform>) -> Result<()> {
+    /// Stores a judgement, unless the host is gone or was judged otherwise meanwhile; tells whether it stands.
+    async fn host_store(&self, before: &HostRow, state: HostState, reason: String, info: Option<api::HostPlatform>) -> Result<bool> {
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
-        let Some(mut row) = tx.host(before.id).await? else { return Ok(()) };
+        let Some(mut row) = tx.host(before.id).await? else { return Ok(false) };
         if row.state != before.state {
-            return Ok(());
+            return Ok(false);
         }
         if row.state.0 != state {
             row.since = now.into();
@@ -89,7 +94,7 @@ impl Orchestrator {
         }
         tx.host_save(row).await?;
         tx.commit("host judged").await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Lists what is ours on a host, refreshes what is known of each cluster, and drops what is known to be gone:
