@@ -64,19 +64,26 @@ impl Orchestrator {
         let mut seen = self.inner.live.seen(row.id, generation);
         let mut listing = Listing::Earlier;
         if look || seen.observed.is_none() {
-            listing = list(agent, key.cluster, patience, &mut seen).await?;
+            listing = listed(list(agent, key.cluster, patience).await?, &mut seen);
         }
         trust_deaths(&mut seen);
-        let mut evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&Observation::default())).await;
+        let known = seen.observed.clone().unwrap_or_default();
+        let mut evidence = network.probe(&nodes, &known).await;
+        // A node that has just answered may be late once, on a busy machine: it is asked again before anybody hears of it.
+        let late = seen.newly_silent(&evidence);
         let fits = evidence.nodes.values().all(|node| node.answers);
         if !fits && listing == Listing::Earlier {
             // Something does not fit what was last seen: a paused, removed or started node. Look again, then ask again.
-            let before = seen.observed.clone();
-            listing = list(agent, key.cluster, patience, &mut seen).await?;
+            let ask_again = async { if late { Some(network.probe(&nodes, &known).await) } else { None } };
+            let (answer, again) = tokio::join!(list(agent, key.cluster, patience), ask_again);
+            listing = listed(answer?, &mut seen);
             trust_deaths(&mut seen);
-            if seen.observed != before {
-                evidence = network.probe(&nodes, seen.observed.as_ref().unwrap_or(&Observation::default())).await;
-            }
+            evidence = match &seen.observed {
+                Some(now) if *now != known => network.probe(&nodes, now).await,
+                _ => again.unwrap_or(evidence),
+            };
+        } else if late {
+            evidence = network.probe(&nodes, &known).await;
         }
         let speaks = seen.observed.is_some() && evidence.nodes.values().any(|node| node.answers);
         match &listing {
@@ -157,23 +164,26 @@ impl Orchestrator {
 }
 
 /// Reads the platform's listing of a cluster, if it comes in time.
-async fn list(agent: &HostAgent, cluster: ClusterId, patience: Option<Duration>, seen: &mut Seen) -> Result<Listing> {
+async fn list(agent: &HostAgent, cluster: ClusterId, patience: Option<Duration>) -> Result<(Listing, Option<Observation>)> {
     let listed = agent.agent.observe(Scope::Cluster(cluster));
     let listed = match patience {
         None => listed.await,
         Some(limit) => match tokio::time::timeout(limit, listed).await {
             Ok(listed) => listed,
-            Err(_) => return Ok(Listing::Slow),
+            Err(_) => return Ok((Listing::Slow, None)),
         },
     };
     match listed {
-        Ok(observed) => {
-            seen.observed = Some(observed);
-            Ok(Listing::Now)
-        }
-        Err(chainpool_agent::Error::Busy(why)) => Ok(Listing::Withheld(why)),
+        Ok(observed) => Ok((Listing::Now, Some(observed))),
+        Err(chainpool_agent::Error::Busy(why)) => Ok((Listing::Withheld(why), None)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Takes a listing that came in.
+fn listed((listing, observed): (Listing, Option<Observation>), seen: &mut Seen) -> Listing {
+    seen.observed = observed.or(seen.observed.take());
+    listing
 }
 
 /// Puts the newest process ends into the listing: the platform's events are ahead of its listing for a moment.

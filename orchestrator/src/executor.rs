@@ -197,9 +197,9 @@ impl Orchestrator {
             self.step_save(operation, &step, "step started").await?;
         }
         let mut pause = Duration::from_millis(200);
+        // A step that could begin late, because its host or this process was away, still gets its time.
+        let mut begun = step.started_at.map_or_else(Timestamp::now, |at| at.0).max(self.inner.started_at);
         loop {
-            // A step that could begin late, because its host was away, still gets its time.
-            let begun = step.started_at.map_or_else(Timestamp::now, |at| at.0);
             let deadline = operation.deadline_at.map(|at| at.0.max(begun.plus_seconds(LEAST_STEP_SECONDS)));
             let (wait, memo) = (Wait::until(deadline), step.memo.clone());
             let mut perform = pin!(self.step_perform(operation, &action, memo.as_ref().map(|m| &m.0), &wait, over));
@@ -219,7 +219,8 @@ impl Orchestrator {
                 Err(error)
                     if !over.is_cancelled()
                         && error.may_pass(operation.kind.0)
-                        && (self.waits_for_host(operation, &error).await? || deadline.is_none_or(|at| Timestamp::now() < at)) =>
+                        && (self.waits_for_host(operation, &error, &mut begun).await?
+                            || deadline.is_none_or(|at| Timestamp::now() < at)) =>
                 {
                     let note = Some(error.to_string());
                     if step.note != note {
@@ -265,19 +266,23 @@ impl Orchestrator {
     }
 
     /// A reset is asked for by a release, which ends the lease even when the host is away: it waits for the host, however long
-    /// that takes.
-    async fn waits_for_host(&self, operation: &OperationRow, error: &StepError) -> Result<bool, StepError> {
+    /// that takes, and its step has its time from then on.
+    async fn waits_for_host(&self, operation: &OperationRow, error: &StepError, begun: &mut Timestamp) -> Result<bool, StepError> {
         if operation.kind.0 != OperationKind::ClusterReset {
             return Ok(false);
         }
-        Ok(match error {
+        let waits = match error {
             StepError::Agent(chainpool_agent::Error::Unreachable(_)) => true,
             // A swarm whose managers have lost one another for long.
             StepError::Agent(chainpool_agent::Error::Busy(_)) => {
                 self.store().read().host(operation.host_id).await?.is_some_and(|host| host.state.0 == HostState::Unreachable)
             }
             _ => false,
-        })
+        };
+        if waits {
+            *begun = Timestamp::now();
+        }
+        Ok(waits)
     }
 
     async fn step_save(&self, operation: &OperationRow, step: &StepRow, point: &'static str) -> Result<(), StepError> {

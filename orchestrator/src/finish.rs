@@ -38,14 +38,17 @@ impl Orchestrator {
         } else {
             finish_host(&mut tx, &mut row).await?;
         }
-        let kind = row.kind.0;
+        let (kind, proven) = (row.kind.0, proof_of(&row).is_some());
         tx.operation_save(row).await?;
         tx.commit("operation ended").await?;
         if let Some(id) = cluster {
             if kind == OperationKind::ClusterDelete && outcome.is_ok() {
                 self.inner.live.forget(id);
             }
-            // A repair is one try within the time that its cluster has; anything else begins that time anew.
+            // A repair is one try within the time that its cluster has, unless it ends with a proof; anything else begins that time anew.
+            if proven {
+                self.inner.live.note_known(id, Seen::stop_clocks);
+            }
             if kind != OperationKind::ClusterRepair && kind != OperationKind::ClusterProve {
                 self.inner.live.note_known(id, Seen::forget_faults);
             }
@@ -59,7 +62,7 @@ impl Orchestrator {
         }
         cluster.operation_id = None;
         let done = operation.state.0 == OperationState::Succeeded;
-        let proof = operation.result.as_ref().and_then(|r| serde_json::from_value::<api::Proof>(r.0.get("proof")?.clone()).ok());
+        let proof = proof_of(operation);
         match (operation.kind.0, done) {
             (OperationKind::ClusterDelete, true) => return Ok(tx.cluster_bury(cluster, now).await?),
             (OperationKind::ClusterCreate | OperationKind::ClusterReset, true) => {
@@ -135,6 +138,11 @@ fn judged(cluster: &mut ClusterRow, state: HealthState, reason: String, now: Tim
     }
     cluster.health = Word(state);
     cluster.health_reason = reason;
+}
+
+/// The transaction that an operation has proven its cluster with.
+fn proof_of(operation: &OperationRow) -> Option<api::Proof> {
+    serde_json::from_value(operation.result.as_ref()?.0.get("proof")?.clone()).ok()
 }
 
 /// Keeps a cluster's verdict in its history when it differs from the newest there.

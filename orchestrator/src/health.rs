@@ -17,7 +17,7 @@ use crate::{
 use chainpool_agent::{ClusterId, NodeName};
 use chainpool_api::{self as api, ClusterState, HealthState, HostState, OperationKind, Timestamp};
 use chainpool_networks::Verdict;
-use chainpool_store::{ClusterRow, HostRow, Word};
+use chainpool_store::{ClusterRow, HostRow, Tx, Word};
 use std::{collections::BTreeSet, time::Duration};
 use uuid::Uuid;
 
@@ -121,14 +121,17 @@ impl Orchestrator {
         let now = Timestamp::now();
         let bad = matches!(verdict.state, HealthState::Degraded | HealthState::Broken);
         let broken = verdict.state == HealthState::Broken;
+        let maintenance = in_maintenance(row, host, now);
+        let in_grace = row.health.0 == HealthState::Starting && now.millis_since(row.power_at.0) < GRACE_MS;
+        let held_back = !told || maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused();
         let seen = self.inner.live.note(row.id, number(row.generation), |seen| {
-            if told {
+            if held_back {
+                // What is done about it has its time once something may be done.
+                seen.stop_clocks();
+            } else {
                 seen.bad_since = if bad { seen.bad_since.or(Some(now)) } else { None };
                 seen.was_broken_at = seen.was_broken_at.filter(|_| bad).or(broken.then_some(now));
                 seen.broken_since = seen.broken_since.filter(|_| broken).or(broken.then_some(now));
-            } else {
-                // What is done about it has its time once the platform can tell.
-                seen.stop_clocks();
             }
             if verdict.state == HealthState::Healthy {
                 seen.recovers();
@@ -138,8 +141,6 @@ impl Orchestrator {
         if let Some(at) = seen.returned_at {
             self.inner.live.node_came_up(host.id, at);
         }
-        let maintenance = [row.maintenance_until, host.maintenance_until].iter().flatten().any(|until| until.0 > now);
-        let in_grace = row.health.0 == HealthState::Starting && now.millis_since(row.power_at.0) < GRACE_MS;
         let power_op = match row.operation_id {
             Some(id) => self
                 .store()
@@ -163,7 +164,7 @@ impl Orchestrator {
             leased: row.leased,
             live: row.operation_id.is_some(),
             settling: seen.deaths.back().is_some_and(|death| now.millis_since(death.at) < SETTLE_MS),
-            held_back: !told || maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused(),
+            held_back,
             needs_proof,
             host_settled: self.inner.live.host_settled(host.id),
             evidence: &evidence,
@@ -224,16 +225,14 @@ impl Orchestrator {
 
     async fn ask_reset(&self, before: &ClusterRow, why: &str) -> Result<()> {
         let mut tx = self.store().begin().await?;
-        let Some(row) = tx.cluster(before.id).await? else { return Ok(()) };
-        let (Some(host), false) =
-            (tx.host(row.host_id).await?, row.leased || row.state.0 != ClusterState::Ready || row.generation != before.generation)
-        else {
+        let Some((row, host)) = as_judged(&mut tx, before).await? else { return Ok(()) };
+        if row.leased {
             return Ok(());
-        };
+        }
         tracing::info!(cluster = %row.name, why, "a free cluster is made again");
         match self.accept_reset(&mut tx, &host, row, &Cause::watchdog(why)).await {
             Ok((_, superseded)) => self.accepted(tx, superseded.as_slice()).await,
-            // Somebody else's operation is under way: the next judgement sees what came of it.
+            // An operation is under way that no reset may end: the next judgement sees what came of it.
             Err(Error::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -242,8 +241,8 @@ impl Orchestrator {
     async fn ask_repair(&self, before: &ClusterRow, verdict: &Verdict, start: Vec<String>, restart: Vec<String>) -> Result<()> {
         let parse = |names: Vec<String>| names.iter().filter_map(|n| NodeName::parse(n).ok()).collect();
         let mut tx = self.store().begin().await?;
-        let Some(row) = tx.cluster(before.id).await? else { return Ok(()) };
-        if row.state.0 != ClusterState::Ready || row.generation != before.generation || row.operation_id.is_some() {
+        let Some((row, _)) = as_judged(&mut tx, before).await? else { return Ok(()) };
+        if row.operation_id.is_some() {
             return Ok(());
         }
         let nodes: BTreeSet<String> = start.iter().chain(&restart).cloned().collect();
@@ -259,4 +258,22 @@ impl Orchestrator {
         }
         Ok(())
     }
+}
+
+fn in_maintenance(row: &ClusterRow, host: &HostRow, now: Timestamp) -> bool {
+    [row.maintenance_until, host.maintenance_until].iter().flatten().any(|until| until.0 > now)
+}
+
+/// A cluster and its host as they are now; `None` when something has happened since it was judged: an operation began or ended, it was
+/// proven, its host went away, maintenance was announced. The next judgement knows of it.
+async fn as_judged(tx: &mut Tx, before: &ClusterRow) -> Result<Option<(ClusterRow, HostRow)>> {
+    let Some(row) = tx.cluster(before.id).await? else { return Ok(None) };
+    let Some(host) = tx.host(row.host_id).await? else { return Ok(None) };
+    let same = row.gone_at.is_none()
+        && row.state.0 == ClusterState::Ready
+        && row.generation == before.generation
+        && row.power_at == before.power_at
+        && row.operation_id == before.operation_id;
+    let free_to_act = host.state.0 == HostState::Active && !in_maintenance(&row, &host, Timestamp::now());
+    Ok((same && free_to_act).then_some((row, host)))
 }

@@ -194,9 +194,13 @@ impl Orchestrator {
         cause: &Cause,
         caller: Option<&Caller>,
     ) -> Result<Option<LeaseRow>> {
-        let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
+        let now = Timestamp::now();
         let Some(mut row) = tx.lease(lease).await?.filter(|row| row.state.0 == LeaseState::Active) else { return Ok(None) };
+        if state == LeaseState::Expired && row.expires_at.is_none_or(|at| at.0 > now) {
+            // Renewed since it was found due.
+            return Ok(None);
+        }
         let mut cluster = tx.cluster(row.cluster_id).await?.ok_or_else(|| Error::internal("a lease without a cluster"))?;
         let host = tx.host(cluster.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
         cluster.leased = false;

@@ -176,14 +176,15 @@ impl Live {
         }
     }
 
-    /// Notes whether a host answers.
-    pub(crate) fn host_answers(&self, host: Uuid, answers: bool, now: Timestamp) {
+    /// Notes that a host answers.
+    pub(crate) fn host_answers(&self, host: Uuid, now: Timestamp) {
         let mut hosts = self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers {
-            hosts.entry(host).or_insert(Back { since: now, settled: now });
-        } else {
-            hosts.remove(&host);
-        }
+        hosts.entry(host).or_insert(Back { since: now, settled: now });
+    }
+
+    /// Notes that a host does not answer, or was not heard: its next answer is its return.
+    pub(crate) fn host_away(&self, host: Uuid) {
+        self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner).remove(&host);
     }
 
     /// Begins to look into a process end. `None`: somebody does already, and will once more.
@@ -256,12 +257,12 @@ mod tests {
     fn a_host_is_settled_since_it_first_answered_again() {
         let (live, host) = (Live::default(), Uuid::now_v7());
         assert_eq!(live.host_settled(host), None);
-        live.host_answers(host, true, Timestamp(1));
-        live.host_answers(host, true, Timestamp(2));
+        live.host_answers(host, Timestamp(1));
+        live.host_answers(host, Timestamp(2));
         assert_eq!(live.host_settled(host), Some(Timestamp(1)));
-        live.host_answers(host, false, Timestamp(3));
+        live.host_away(host);
         assert_eq!(live.host_settled(host), None);
-        live.host_answers(host, true, Timestamp(4));
+        live.host_answers(host, Timestamp(4));
         assert_eq!(live.host_settled(host), Some(Timestamp(4)));
     }
 
@@ -270,7 +271,7 @@ mod tests {
         let (live, host) = (Live::default(), Uuid::now_v7());
         live.node_came_up(host, Timestamp(1));
         assert_eq!(live.host_settled(host), None, "it does not answer");
-        live.host_answers(host, true, Timestamp(2));
+        live.host_answers(host, Timestamp(2));
         live.node_came_up(Uuid::now_v7(), Timestamp(5));
         assert_eq!(live.host_settled(host), Some(Timestamp(2)), "another host's node");
         live.node_came_up(host, Timestamp(9));

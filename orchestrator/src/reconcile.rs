@@ -3,11 +3,11 @@
 //! A free cluster that is degraded is not offered and started in place; when it is not healthy 20 s later it is made
 //! again. A free cluster that is broken is made again, once the verdict has stood for a moment: an engine that goes
 //! down stops its containers first, and wiping ledgers because of that would be more than needed. One that was broken
-//! and is not healthy 5 s later is made again too. An applied cluster
-//! is mended in place and never wiped. After its host came back, or was first seen by this process, a free cluster has
+//! and is not healthy 5 s later is made again too. One whose nodes all run, and are only late with their answers, has the
+//! time of a degraded one. An applied cluster is mended in place and never wiped. After its host came back, or was first seen by this process, a free cluster has
 //! as long to find together as a degraded one, from when the last node came up there: a host that starts a hundred
 //! ledgers at once is slow, and making them again would be more of the same work. Mending means: start or unpause what
-//! does not run, restart what runs but has not answered, or has stood still, for 30 s.
+//! does not run, restart what runs but has not answered, or has stood still, for 30 s, counted from the same moment.
 
 use crate::seen::Seen;
 use chainpool_api::{Evidence, HealthState, Timestamp};
@@ -80,10 +80,13 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     let bad = matches!(verdict, HealthState::Degraded | HealthState::Broken);
     // An engine that has just come back starts its containers itself, and their ledger needs a moment to find together.
     let may_reset = !leased && stood(*host_settled, MEND_MS);
-    if may_reset && *verdict == HealthState::Broken && stood(seen.broken_since, CONFIRM_MS) {
+    let wanted = evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name));
+    // Nodes that all run and are late with their answers may be so because their host is busy: a new ledger would be no quicker.
+    let only_late = wanted.clone().all(|(_, node)| node.process == "running") && wanted.clone().any(|(_, node)| !node.answers);
+    if may_reset && !only_late && *verdict == HealthState::Broken && stood(seen.broken_since, CONFIRM_MS) {
         return Decision::Reset("free and broken".to_owned());
     }
-    if may_reset && bad && stood(seen.was_broken_at, BROKEN_MEND_MS) {
+    if may_reset && !only_late && bad && stood(seen.was_broken_at, BROKEN_MEND_MS) {
         return Decision::Reset("free and not healthy 5 s after it was broken".to_owned());
     }
     if may_reset && bad && stood(seen.bad_since, MEND_MS) {
@@ -92,9 +95,11 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     if *live || *settling || !(bad || *needs_proof) {
         return Decision::Nothing;
     }
-    let wanted = evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name));
     let start: Vec<String> = wanted.clone().filter(|(_, node)| node.process != "running").map(|(name, _)| name.clone()).collect();
-    let silent = |name: &String| seen.silent.get(name).is_some_and(|since| now.millis_since(*since) >= SILENT_MS);
+    let silent = |name: &String| {
+        let since = seen.silent.get(name).zip(*host_settled).map(|(since, settled)| (*since).max(settled));
+        stood(since, SILENT_MS)
+    };
     let restart: Vec<String> =
         wanted.filter(|(name, node)| node.process == "running" && silent(name)).map(|(name, _)| name.clone()).collect();
     let idle = start.is_empty() && restart.is_empty();
@@ -146,9 +151,10 @@ mod tests {
     }
 
     fn run_seen(case: &Case, before: Seen, now: Timestamp) -> Decision {
-        let node = |process: &str| NodeEvidence { process: process.into(), ..NodeEvidence::default() };
-        let evidence =
-            Evidence { nodes: [("v0".to_owned(), node("running")), ("v1".to_owned(), node(case.process))].into(), ..Evidence::default() };
+        let node = |process: &str, answers| NodeEvidence { process: process.into(), answers, ..NodeEvidence::default() };
+        let answers = case.process == "running" && case.silent_ms.is_none();
+        let nodes = [("v0".to_owned(), node("running", true)), ("v1".to_owned(), node(case.process, answers))].into();
+        let evidence = Evidence { nodes, ..Evidence::default() };
         let since = Some(Timestamp(now.0 - case.bad_ms));
         let seen = Seen {
             bad_since: since,
@@ -207,6 +213,16 @@ mod tests {
     }
 
     #[test]
+    fn a_free_cluster_whose_nodes_are_only_late_is_not_made_again_at_once() {
+        let late = Case { verdict: HealthState::Broken, process: "running", silent_ms: Some(0), ..BASE };
+        assert_eq!(run(&Case { bad_ms: CONFIRM_MS, broken_ms: Some(CONFIRM_MS), ..late }), Decision::Nothing);
+        assert_eq!(run(&Case { bad_ms: MEND_MS - 1, broken_ms: Some(MEND_MS - 1), ..late }), Decision::Nothing);
+        assert!(matches!(run(&Case { bad_ms: MEND_MS, ..late }), Decision::Reset(_)));
+        let stalled = Case { silent_ms: None, ..late };
+        assert!(matches!(run(&Case { bad_ms: CONFIRM_MS, ..stalled }), Decision::Reset(_)));
+    }
+
+    #[test]
     fn nothing_is_made_again_while_a_host_comes_back() {
         for verdict in [HealthState::Degraded, HealthState::Broken] {
             let bad = Case { verdict, bad_ms: 1_000_000, ..BASE };
@@ -229,7 +245,12 @@ mod tests {
     fn a_running_node_is_restarted_only_after_30_s_of_silence() {
         let silent = Case { process: "running", leased: true, ..BASE };
         assert_eq!(run(&Case { silent_ms: Some(SILENT_MS - 1), ..silent }), Decision::Nothing);
-        assert_eq!(run(&Case { silent_ms: Some(SILENT_MS), ..silent }), Decision::Repair { start: vec![], restart: vec!["v1".into()] });
+        let restart = Decision::Repair { start: vec![], restart: vec!["v1".into()] };
+        assert_eq!(run(&Case { silent_ms: Some(SILENT_MS), ..silent }), restart);
+        // What its host starts, after it came back, may take as long.
+        assert_eq!(run(&Case { silent_ms: Some(SILENT_MS), back_ms: None, ..silent }), Decision::Nothing);
+        assert_eq!(run(&Case { silent_ms: Some(SILENT_MS), back_ms: Some(SILENT_MS - 1), ..silent }), Decision::Nothing);
+        assert_eq!(run(&Case { silent_ms: Some(SILENT_MS), back_ms: Some(SILENT_MS), ..silent }), restart);
     }
 
     #[test]

@@ -57,6 +57,12 @@ impl Seen {
         self.left_at = if left { Some(now) } else { self.left_at };
     }
 
+    /// Whether a node that runs does not answer now and did so in the evidence before this.
+    pub(crate) fn newly_silent(&self, evidence: &Evidence) -> bool {
+        let answered = |name: &String| self.evidence.as_ref().and_then(|before| before.nodes.get(name)).is_some_and(|node| node.answers);
+        evidence.nodes.iter().any(|(name, node)| node.process == "running" && !node.answers && answered(name))
+    }
+
     /// Notes that these nodes are mended.
     pub(crate) fn repairs(&mut self, nodes: &BTreeSet<String>, now: Timestamp) {
         self.repairs = if nodes.is_subset(&self.mended) { self.repairs.saturating_add(1) } else { 1 };

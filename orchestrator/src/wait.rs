@@ -53,7 +53,12 @@ impl<'a> Patience<'a> {
     pub(crate) async fn unless_transient<T>(&mut self, answer: chainpool_agent::Result<T>) -> Result<Option<T>, StepError> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
-            Err(error) if error.is_transient() => self.wait(error.to_string()).await.map(|()| None),
+            Err(error) if error.is_transient() => match self.wait(error.to_string()).await {
+                Ok(()) => Ok(None),
+                // What it waited for is the platform, not the ledger.
+                Err(StepError::Late(_)) => Err(error.into()),
+                Err(other) => Err(other),
+            },
             Err(error) => Err(error.into()),
         }
     }

@@ -221,11 +221,25 @@ impl Bed {
         Ok(ended)
     }
 
-    /// Fills the host and waits.
+    /// Fills the host and waits; each cluster was proven then.
     pub async fn filled(&self) -> Result<Vec<Cluster>> {
         let operation: Operation = self.api.ask("/hosts/h1/fillup").await?;
         self.done(&operation).await?;
-        self.clusters().await
+        ensure!(self.clusters().await?.iter().all(|c| c.proof.is_some()), "a cluster was made without a proof");
+        self.all_offered().await
+    }
+
+    /// All clusters, once nobody has to wait for one that is free: on a busy machine one may be late with an answer at any moment.
+    pub async fn all_offered(&self) -> Result<Vec<Cluster>> {
+        within(LONG, "all free clusters offered", async || {
+            let clusters = self.clusters().await?;
+            let missing = clusters.iter().find(|c| !c.offered && c.lease_id.is_none());
+            Ok(match missing {
+                None => Ok(clusters),
+                Some(c) => Err(format!("{} generation {} is {}, {:?}", c.name, c.generation, c.state, c.health)),
+            })
+        })
+        .await
     }
 
     /// All clusters.

@@ -18,6 +18,8 @@ const PROBES_A_SECOND: usize = 200;
 const PROBE_PERIOD: Duration = Duration::from_secs(2);
 /// Ledgers probed at once.
 const PROBES_AT_ONCE: usize = 32;
+/// Hosts judged at once: one that is slow to answer holds up no other.
+const HOSTS_AT_ONCE: usize = 32;
 
 type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
@@ -88,11 +90,14 @@ async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
 /// Judges every host: reach, resources, and everything there that is ours.
 async fn full_pass(orchestrator: Orchestrator) -> Result<()> {
     let began = Instant::now();
-    for host in orchestrator.hosts_to_watch().await? {
-        if let Err(error) = orchestrator.host_judge(host).await {
-            tracing::error!(%host, %error, cause = ?error, "a host could not be judged");
-        }
-    }
+    let hosts = stream::iter(orchestrator.hosts_to_watch().await?);
+    hosts
+        .for_each_concurrent(HOSTS_AT_ONCE, async |host| {
+            if let Err(error) = orchestrator.host_judge(host).await {
+                tracing::error!(%host, %error, cause = ?error, "a host could not be judged");
+            }
+        })
+        .await;
     orchestrator.note_pass(began.elapsed());
     Ok(())
 }

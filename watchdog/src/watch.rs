@@ -5,7 +5,7 @@ use chainpool_orchestrator::{Orchestrator, Result};
 use futures::StreamExt;
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::time::sleep;
@@ -68,7 +68,11 @@ async fn listen(judges: Judges, host: Uuid) {
 
 async fn hear(orchestrator: &Orchestrator, judges: &Judges, host: Uuid, wake: Wake) {
     match wake {
-        Wake::Connected => report(&orchestrator.host_judge(host).await, "a host could not be judged"),
+        // It judges every cluster there: what the platform tells meanwhile must not wait to be heard.
+        Wake::Connected => {
+            let orchestrator = orchestrator.clone();
+            judges.tasks.spawn(async move { report(&orchestrator.host_unheard(host).await, "a host could not be judged") });
+        }
         Wake::Changed(cluster) => judges.look(cluster.0),
         Wake::Died { cluster, node, code } => {
             let orchestrator = orchestrator.clone();
@@ -76,7 +80,7 @@ async fn hear(orchestrator: &Orchestrator, judges: &Judges, host: Uuid, wake: Wa
         }
         Wake::Lost(reason) => {
             tracing::debug!(%host, reason, "a host stopped telling of changes");
-            report(&orchestrator.host_judge(host).await, "a host could not be judged");
+            report(&orchestrator.host_unheard(host).await, "a host could not be judged");
         }
     }
 }
@@ -93,22 +97,35 @@ struct Judges {
     orchestrator: Orchestrator,
     /// Judgements under way; they end before the watchdog does.
     tasks: TaskTracker,
-    waiting: Arc<Mutex<HashSet<Uuid>>>,
+    /// The clusters that are looked at, and whether another change came meanwhile.
+    looking: Arc<Mutex<HashMap<Uuid, bool>>>,
 }
 
 impl Judges {
     fn new(orchestrator: Orchestrator, tasks: TaskTracker) -> Self {
-        Self { orchestrator, tasks, waiting: Arc::default() }
+        Self { orchestrator, tasks, looking: Arc::default() }
     }
 
     fn look(&self, cluster: Uuid) {
-        if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster) {
-            let this = self.clone();
-            self.tasks.spawn(async move {
-                // What comes in from here on is a reason for another look.
-                this.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&cluster);
-                report(&this.orchestrator.cluster_judge(cluster, true).await, "a cluster could not be judged");
-            });
+        if let Some(again) = self.looking().get_mut(&cluster) {
+            *again = true;
+            return;
         }
+        self.looking().insert(cluster, false);
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            loop {
+                report(&this.orchestrator.cluster_judge(cluster, true).await, "a cluster could not be judged");
+                let mut looking = this.looking();
+                if !looking.insert(cluster, false).unwrap_or(false) {
+                    looking.remove(&cluster);
+                    return;
+                }
+            }
+        });
+    }
+
+    fn looking(&self) -> MutexGuard<'_, HashMap<Uuid, bool>> {
+        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -107,6 +107,8 @@ async fn chaincodes_are_committed_on_every_channel_once() {
     network.run(&format!(
         ". org1/env && peer chaincode invoke -o orderer0:7050 --tls --cafile $PWD/orderers/tlsca.pem -C one -n basic {peers} {put}"
     ));
+    // Its client has waited for the block on one peer of each organisation.
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
     let evidence = network.probe().await;
     // Also on the peer that its organisation's approval was not made on.
     for peer in ["peer0-org2", "peer1-org2"] {

@@ -24,6 +24,12 @@ impl Orchestrator {
         }
     }
 
+    /// Looks at a host that was not heard for a while: whatever runs there may have been started anew meanwhile.
+    pub async fn host_unheard(&self, host: Uuid) -> Result<()> {
+        self.inner.live.host_away(host);
+        self.host_judge(host).await
+    }
+
     /// Looks at a host: probes it, lists what is ours there, drops what is known to be gone, judges its clusters when
     /// its reach changed.
     pub async fn host_judge(&self, host: Uuid) -> Result<()> {
@@ -55,7 +61,10 @@ impl Orchestrator {
         };
         // What came of a question that was overtaken by a newer one is old.
         if self.host_store(&row, state, reason, probe.as_ref().map(|p| info(p, now))).await? {
-            self.inner.live.host_answers(row.id, state == HostState::Active, now);
+            match state {
+                HostState::Active => self.inner.live.host_answers(row.id, now),
+                HostState::Unreachable | HostState::Paused => self.inner.live.host_away(row.id),
+            }
         }
         if state != before {
             for cluster in self.store().read().clusters_of(host).await? {

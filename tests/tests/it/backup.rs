@@ -31,7 +31,7 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
 
     chainpool_orchestrator::restore(&folder, &backup).await?;
     let bed = Bed::open(ground, Options { host: false, ..options }).await?;
-    let status = chainpool_tests::within(std::time::Duration::from_secs(40), "the unclaimed cluster", async || {
+    let status = chainpool_tests::within(std::time::Duration::from_secs(90), "the unclaimed cluster", async || {
         let status: Status = bed.api.get("/status").await?;
         Ok(if status.unclaimed.iter().any(|u| u.cluster_id == new_id) { Ok(status) } else { Err(format!("{:?}", status.problems)) })
     })

@@ -1,7 +1,7 @@
 //! Bad input names the field and what to do, and changes nothing.
 
 use anyhow::{Result, ensure};
-use chainpool_api::{Host, Page, Platform};
+use chainpool_api::{Host, Operation, Page, Platform};
 use chainpool_tests::{Bed, Options};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -89,6 +89,9 @@ async fn a_bad_amendment_names_its_field_and_changes_nothing() -> Result<()> {
         ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field), "{field} {body}: {refused:?}");
     }
     let after = bed.cluster(before.id).await?;
-    ensure!(after.parameters == before.parameters && after.operation_id.is_none() && after.offered, "{after:?}");
+    ensure!(after.parameters == before.parameters && after.generation == before.generation, "{after:?}");
+    let amends: Page<Operation> = bed.api.get("/operations?kind=cluster_amend").await?;
+    ensure!(amends.items.is_empty(), "{amends:?}");
+    bed.cluster_when(before.id, "offered", |now| now.offered).await?;
     bed.end().await
 }

@@ -66,6 +66,7 @@ async fn a_person_applies_connects_and_releases_and_sees_the_pool_heal_without_r
     let cluster = bed.filled().await?.remove(0);
     let browser = signed_in(&bed).await?;
 
+    let cluster = bed.cluster_when(cluster.id, "offered", |now| now.offered).await?;
     browser.go(&format!("{}/leases", bed.base)).await?;
     browser.click("#apply button.primary").await?;
     browser.says("Commit a transaction").await?;

@@ -110,8 +110,14 @@ async fn release_survives_a_kill_at_every_point() -> Result<()> {
         // Without a watchdog the evidence grows old; a proof makes it fresh.
         let lease: Page<Lease> = bed.api.get("/leases?state=active").await?;
         if lease.items.is_empty() {
-            bed.orchestrator.cluster_judge(bed.clusters().await?[0].id, true).await?;
-            bed.orchestrator.note_checked().await?;
+            within(LONG, "an offered cluster", async || {
+                let id = bed.clusters().await?[0].id;
+                bed.orchestrator.cluster_judge(id, true).await?;
+                bed.orchestrator.note_checked().await?;
+                let now = bed.cluster(id).await?;
+                Ok(if now.offered { Ok(()) } else { Err(format!("{:?}", now.health)) })
+            })
+            .await?;
             let _: Lease = bed.api.post("/leases", json!({})).await?;
         }
         Ok(())

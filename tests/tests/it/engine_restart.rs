@@ -2,7 +2,9 @@
 
 use crate::support::{applied, commit, read};
 use anyhow::{Result, ensure};
-use chainpool_api::{Bundle, Cluster, ClusterState, HealthChange, HealthState, Host, HostState, Lease, LeaseState, Operation, Page};
+use chainpool_api::{
+    Bundle, Cluster, ClusterState, HealthChange, HealthState, Host, HostState, Lease, LeaseState, Operation, Page, Timestamp,
+};
 use chainpool_tests::{Bed, Engine, Options, SecondEngine, within, within_ok};
 use futures::future::try_join_all;
 use reqwest::{Method, StatusCode};
@@ -70,9 +72,10 @@ impl Away {
     }
 
     /// Fails when a cluster was said to be broken for longer than its engine took to go down.
-    async fn never_broken_for_long(&self, clusters: &[Cluster]) -> Result<()> {
+    async fn never_broken_for_long(&self, clusters: &[Cluster], since: Timestamp) -> Result<()> {
         for cluster in clusters {
             let mut history: Page<HealthChange> = self.bed.api.get(&format!("/clusters/{}/health", cluster.id)).await?;
+            history.items.retain(|change| change.at >= since);
             history.items.sort_by_key(|change| change.at);
             for (broken, next) in
                 history.items.iter().zip(history.items.iter().skip(1)).filter(|(change, _)| change.state == HealthState::Broken)
@@ -110,6 +113,7 @@ async fn comes_back(go: impl AsyncFnOnce(&SecondEngine) -> Result<()>, come: imp
     let before = away.containers(&clusters).await?;
     ensure!(before.len() == 12, "{before:?}");
 
+    let since = Timestamp::now();
     go(&away.second).await?;
     away.host_when(HostState::Unreachable).await?;
     away.all_when(&clusters, HealthState::Unknown).await?;
@@ -117,7 +121,7 @@ async fn comes_back(go: impl AsyncFnOnce(&SecondEngine) -> Result<()>, come: imp
     ensure!(refused.status == StatusCode::CONFLICT && refused.problem.code == "nothing_free", "{refused:?}");
 
     // After its return an engine that was killed starts the ledgers anew, and broken is the truth for a while.
-    away.never_broken_for_long(&clusters).await?;
+    away.never_broken_for_long(&clusters, since).await?;
     // Whoever asks an engine that is coming up gets the answer when it is up: no ledger is late because of that wait.
     let answers = within(SOON, "an answer", async || {
         try_join_all((0..8).map(|_| away.bed.orchestrator.host_judge(clusters[0].host_id))).await?;
@@ -129,10 +133,10 @@ async fn comes_back(go: impl AsyncFnOnce(&SecondEngine) -> Result<()>, come: imp
     has_key(&bundle).await?;
     commit(&bundle, 1, "after", "return").await?;
     for cluster in &clusters {
-        let now = away.bed.cluster_when(cluster.id, "idle", |c| c.operation_id.is_none()).await?;
+        let whole = |c: &Cluster| c.health.state == HealthState::Healthy && c.offered == (c.id != lease.cluster_id);
+        let now = away.bed.cluster_when(cluster.id, "healthy, and offered if it is free", whole).await?;
         let same = now.generation == 1 && now.chain_id == cluster.chain_id && now.state == ClusterState::Ready;
-        let as_before = same && now.health.state == HealthState::Healthy && now.offered == (now.id != lease.cluster_id);
-        ensure!(as_before, "{now:?}\n{}", away.bed.story(cluster.id).await?);
+        ensure!(same, "{now:?}\n{}", away.bed.story(cluster.id).await?);
     }
     let kinds = away.kinds().await?;
     ensure!(!kinds.iter().any(|kind| kind == "cluster_reset" || kind == "cluster_delete"), "{kinds:?}");

@@ -1,7 +1,7 @@
 //! Nothing foreign is ever touched.
 
 use anyhow::{Result, ensure};
-use chainpool_api::{ClusterState, Operation, OperationState};
+use chainpool_api::{Cluster, ClusterState, Operation, OperationState};
 use chainpool_tests::{Bed, Engine, Foreign, Options};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -54,6 +54,8 @@ async fn a_reset_of_a_host_leaves_other_installations_alone() -> Result<()> {
     );
     one.filled().await?;
     let other = two.filled().await?.remove(0);
+    // Nobody mends it meanwhile: what changes is somebody's doing.
+    let _: Cluster = two.api.patch(&format!("/clusters/{}", other.id), json!({"maintenance_seconds": 600})).await?;
     let theirs = two.engine.ours(&two.instance().await?).await?;
     let reset: Operation = one.api.ask("/hosts/h1/reset").await?;
     one.done(&reset).await?;

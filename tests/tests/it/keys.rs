@@ -14,6 +14,7 @@ async fn no_identity_and_no_chain_id_comes_twice() -> Result<()> {
     for round in 0..2 {
         let mut leases = Vec::new();
         for _ in 0..3 {
+            bed.all_offered().await?;
             let lease: Lease = bed.api.post("/leases", json!({"allow_multiple": true})).await?;
             let bundle: chainpool_api::Bundle = bed.api.get(&format!("/leases/{}/bundle", lease.id)).await?;
             ensure!(seen.insert(bundle.chain_id.clone()), "chain id {} came twice in round {round}", bundle.chain_id);

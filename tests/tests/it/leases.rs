@@ -2,12 +2,18 @@
 
 use crate::support::{applied, commit, read, read_back};
 use anyhow::{Result, ensure};
-use chainpool_api::{Bundle, ClusterState, HealthChange, Lease, LeaseState, Operation, Page};
+use chainpool_api::{Bundle, ClusterState, HealthChange, Lease, LeaseState, Operation, Page, Renew, Role, Timestamp};
+use chainpool_orchestrator::{Caller, CommitHook};
 use chainpool_tests::{Api, Bed, Options, Refused, within};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -92,6 +98,60 @@ async fn a_lease_expires_into_release_and_can_be_renewed() -> Result<()> {
     .await?;
     ensure!(ended.state == LeaseState::Expired, "{ended:?}");
     bed.cluster_when(lease.cluster_id, "the fresh cluster", |c| c.state == ClusterState::Ready && c.generation == 2 && c.offered).await?;
+    bed.end().await
+}
+
+/// Two leases are found due; while the first of them ends both are renewed: who is answered that it is renewed keeps it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_renewed_after_it_was_found_due_goes_on() -> Result<()> {
+    let (armed, (reached, at_gate), (open, gate)) = (Arc::new(AtomicBool::new(false)), mpsc::channel(), mpsc::channel());
+    let (arm, ends) = (Arc::clone(&armed), (Mutex::new(reached), Mutex::new(gate)));
+    let hook: CommitHook = Arc::new(move |point, committed| {
+        if point == "operation accepted" && !committed && armed.swap(false, Ordering::SeqCst) {
+            let (reached, gate) = (ends.0.lock().expect("not poisoned"), ends.1.lock().expect("not poisoned"));
+            tokio::task::block_in_place(|| reached.send(()).and_then(|()| gate.recv().map_err(|_| mpsc::SendError(()))).expect("a gate"));
+        }
+    });
+    let bed = Bed::start(Options { capacity: 2, validators: 1, watchdog: false, hook: Some(hook), ..Options::default() }).await?;
+    bed.filled().await?;
+    let mut leases = Vec::new();
+    for _ in 0..2 {
+        let lease: Lease = bed.api.post("/leases", json!({"allow_multiple": true, "ttl_seconds": 3600})).await?;
+        leases.push(bed.api.post::<Lease>(&format!("/leases/{}/renew", lease.id), json!({"ttl_seconds": 1})).await?);
+    }
+    within(Duration::from_secs(20), "both due", async || {
+        Ok(if leases.iter().all(|lease| lease.expires_at.is_some_and(|at| at < Timestamp::now())) { Ok(()) } else { Err(String::new()) })
+    })
+    .await?;
+
+    arm.store(true, Ordering::SeqCst);
+    let orchestrator = bed.orchestrator.clone();
+    let expiry = tokio::spawn(async move { orchestrator.expire_leases().await });
+    tokio::task::spawn_blocking(move || at_gate.recv()).await??;
+    let admin = Caller {
+        account_id: uuid::Uuid::nil(),
+        account: "admin".to_owned(),
+        role: Role::Admin,
+        lease_any: true,
+        request_id: None,
+        key: None,
+    };
+    let renew = |lease: &Lease| bed.orchestrator.lease_renew(&admin, lease.id, Renew { ttl_seconds: Some(3600) });
+    let mut renewals: Vec<_> = leases.iter().map(|lease| Box::pin(renew(lease))).collect();
+    // From here on they wait for the database, before the end of the second lease.
+    for renewal in &mut renewals {
+        ensure!(futures::poll!(renewal.as_mut()).is_pending(), "a lease is renewed while another one ends");
+    }
+    open.send(())?;
+    let answers = futures::future::join_all(renewals).await;
+    expiry.await??;
+    bed.orchestrator.expire_leases().await?;
+    for (lease, renewed) in leases.iter().zip(&answers) {
+        let now: Lease = bed.api.get(&format!("/leases/{}", lease.id)).await?;
+        let expected = if renewed.is_ok() { LeaseState::Active } else { LeaseState::Expired };
+        ensure!(now.state == expected, "{renewed:?} and then {now:?}");
+    }
+    ensure!(answers.iter().filter(|answer| answer.is_ok()).count() == 1, "{answers:?}");
     bed.end().await
 }
 
