@@ -6,11 +6,13 @@ use chainpool_api::{self as api, HealthState, Timestamp};
 use chainpool_networks::{Nodes, Past, Verdict};
 use chainpool_store::ClusterRow;
 use futures::StreamExt;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 /// How long the platform's listing is waited for, before the ledger's own word must do: a swarm that chooses a leader cannot list
 /// for up to 25 s.
 pub(crate) const LISTING: Duration = Duration::from_millis(1_500);
+/// How long the second question to a node that was late once may take: a machine that is cut off is to be told of within 5 s.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long an engine's listing may lag behind its events (measured on Docker 20.10: 66 to 103 ms), in milliseconds.
 pub(crate) const SETTLE_MS: i64 = 150;
 /// How many exits in which time are a crash loop.
@@ -71,19 +73,35 @@ impl Orchestrator {
         let mut evidence = network.probe(&nodes, &known).await;
         // A node that has just answered may be late once, on a busy machine: it is asked again before anybody hears of it.
         let late = seen.newly_silent(&evidence);
+        let ask_again = async { tokio::time::timeout(AGAIN, network.probe(&nodes, &known)).await.ok() };
         let fits = evidence.nodes.values().all(|node| node.answers);
         if !fits && listing == Listing::Earlier {
             // Something does not fit what was last seen: a paused, removed or started node. Look again, then ask again.
-            let ask_again = async { if late { Some(network.probe(&nodes, &known).await) } else { None } };
-            let (answer, again) = tokio::join!(list(agent, key.cluster, patience), ask_again);
-            listing = listed(answer?, &mut seen);
-            trust_deaths(&mut seen);
-            evidence = match &seen.observed {
-                Some(now) if *now != known => network.probe(&nodes, now).await,
-                _ => again.unwrap_or(evidence),
+            let mut again = pin!(async { if late { ask_again.await } else { None } });
+            let mut asked = None;
+            let answer = {
+                let mut answer = pin!(list(agent, key.cluster, patience));
+                loop {
+                    tokio::select! {
+                        biased;
+                        answer = &mut answer => break answer?,
+                        said = &mut again, if asked.is_none() => asked = Some(said),
+                    }
+                }
             };
+            listing = listed(answer, &mut seen);
+            trust_deaths(&mut seen);
+            if let Some(now) = seen.observed.as_ref().filter(|now| **now != known) {
+                evidence = network.probe(&nodes, now).await;
+            } else {
+                let said = match asked {
+                    Some(said) => said,
+                    None => again.await,
+                };
+                evidence = said.unwrap_or(evidence);
+            }
         } else if late {
-            evidence = network.probe(&nodes, &known).await;
+            evidence = ask_again.await.unwrap_or(evidence);
         }
         let speaks = seen.observed.is_some() && evidence.nodes.values().any(|node| node.answers);
         match &listing {

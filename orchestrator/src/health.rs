@@ -24,6 +24,9 @@ use uuid::Uuid;
 /// How long a bad verdict is withheld after a start, in milliseconds.
 const GRACE_MS: i64 = 30_000;
 
+/// A cluster as it was judged, and when its host had settled then.
+type Judged<'a> = (&'a ClusterRow, Option<Timestamp>);
+
 /// What came of a judgement.
 enum Judgement {
     Done,
@@ -53,7 +56,7 @@ impl Orchestrator {
             }
         });
         // However often its processes end, one looks at a cluster.
-        let Some(mut looking) = self.inner.live.look_into(cluster.0) else { return Ok(()) };
+        let Some(mut looking) = self.inner.live.deaths.begin(cluster.0) else { return Ok(()) };
         loop {
             self.cluster_judge(cluster.0, false).await?;
             if looking.again() {
@@ -172,10 +175,11 @@ impl Orchestrator {
             stopped: &row.stopped_nodes.0,
             now,
         };
+        let settled = situation.host_settled;
         match decide(&situation) {
             Decision::Nothing => Ok(()),
-            Decision::Reset(why) => self.ask_reset(row, &why).await,
-            Decision::Repair { start, restart } => self.ask_repair(row, &verdict, start, restart).await,
+            Decision::Reset(why) => self.ask_reset((row, settled), &why).await,
+            Decision::Repair { start, restart } => self.ask_repair((row, settled), &verdict, start, restart).await,
         }
     }
 
@@ -223,9 +227,9 @@ impl Orchestrator {
         Ok(())
     }
 
-    async fn ask_reset(&self, before: &ClusterRow, why: &str) -> Result<()> {
+    async fn ask_reset(&self, before: Judged<'_>, why: &str) -> Result<()> {
         let mut tx = self.store().begin().await?;
-        let Some((row, host)) = as_judged(&mut tx, before).await? else { return Ok(()) };
+        let Some((row, host)) = self.as_judged(&mut tx, before).await? else { return Ok(()) };
         if row.leased {
             return Ok(());
         }
@@ -238,10 +242,10 @@ impl Orchestrator {
         }
     }
 
-    async fn ask_repair(&self, before: &ClusterRow, verdict: &Verdict, start: Vec<String>, restart: Vec<String>) -> Result<()> {
+    async fn ask_repair(&self, before: Judged<'_>, verdict: &Verdict, start: Vec<String>, restart: Vec<String>) -> Result<()> {
         let parse = |names: Vec<String>| names.iter().filter_map(|n| NodeName::parse(n).ok()).collect();
         let mut tx = self.store().begin().await?;
-        let Some((row, _)) = as_judged(&mut tx, before).await? else { return Ok(()) };
+        let Some((row, _)) = self.as_judged(&mut tx, before).await? else { return Ok(()) };
         if row.operation_id.is_some() {
             return Ok(());
         }
@@ -258,22 +262,24 @@ impl Orchestrator {
         }
         Ok(())
     }
+
+    /// A cluster and its host as they are now; `None` when something has happened since it was judged: an operation began or ended, a node
+    /// was stopped on purpose, it was proven, its host went away or came back, maintenance was announced. The next judgement knows of it.
+    async fn as_judged(&self, tx: &mut Tx, (before, settled): Judged<'_>) -> Result<Option<(ClusterRow, HostRow)>> {
+        let Some(row) = tx.cluster(before.id).await? else { return Ok(None) };
+        let Some(host) = tx.host(row.host_id).await? else { return Ok(None) };
+        let same = row.gone_at.is_none()
+            && row.state.0 == ClusterState::Ready
+            && row.generation == before.generation
+            && row.power_at == before.power_at
+            && row.operation_id == before.operation_id
+            && row.stopped_nodes == before.stopped_nodes
+            && row.proof == before.proof;
+        let same_host = host.state.0 == HostState::Active && self.inner.live.host_settled(host.id) == settled;
+        Ok((same && same_host && !in_maintenance(&row, &host, Timestamp::now())).then_some((row, host)))
+    }
 }
 
 fn in_maintenance(row: &ClusterRow, host: &HostRow, now: Timestamp) -> bool {
     [row.maintenance_until, host.maintenance_until].iter().flatten().any(|until| until.0 > now)
-}
-
-/// A cluster and its host as they are now; `None` when something has happened since it was judged: an operation began or ended, it was
-/// proven, its host went away, maintenance was announced. The next judgement knows of it.
-async fn as_judged(tx: &mut Tx, before: &ClusterRow) -> Result<Option<(ClusterRow, HostRow)>> {
-    let Some(row) = tx.cluster(before.id).await? else { return Ok(None) };
-    let Some(host) = tx.host(row.host_id).await? else { return Ok(None) };
-    let same = row.gone_at.is_none()
-        && row.state.0 == ClusterState::Ready
-        && row.generation == before.generation
-        && row.power_at == before.power_at
-        && row.operation_id == before.operation_id;
-    let free_to_act = host.state.0 == HostState::Active && !in_maintenance(&row, &host, Timestamp::now());
-    Ok((same && free_to_act).then_some((row, host)))
 }

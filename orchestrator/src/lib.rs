@@ -19,6 +19,7 @@ mod health;
 mod host;
 mod lease;
 mod live;
+mod looks;
 mod mend;
 mod operation;
 mod orchestrator;
@@ -38,4 +39,5 @@ pub use chainpool_agent::{LogLine, LogQuery, LogStream}; // access passes these 
 pub use chainpool_store::{CommitHook, DATABASE, restore};
 pub use error::{Error, Result};
 pub use lease::Applied;
+pub use looks::{Looking, Looks};
 pub use orchestrator::{Config, Orchestrator, StartError};

@@ -1,6 +1,6 @@
 //! What was last seen, kept in memory: a throw-away cache that a full pass fills again after a restart.
 
-use crate::seen::Seen;
+use crate::{looks::Looks, seen::Seen};
 use chainpool_agent::ClusterSpec;
 use chainpool_api::Timestamp;
 use std::{
@@ -25,8 +25,8 @@ pub(crate) struct Live {
     clusters: Mutex<HashMap<Uuid, Seen>>,
     specs: Mutex<Specs>,
     judging: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
-    /// The clusters of which a process end is looked into, and whether another one came meanwhile.
-    looking: Mutex<HashMap<Uuid, bool>>,
+    /// The clusters of which a process end is looked into.
+    pub(crate) deaths: Looks,
     hosts_back: Mutex<HashMap<Uuid, Back>>,
 }
 
@@ -56,39 +56,6 @@ impl Amending<'_> {
         let mut specs = self.live.specs.lock().unwrap_or_else(PoisonError::into_inner);
         specs.amending.remove(&self.cluster);
         specs.epoch += 1;
-    }
-}
-
-/// A look into the process ends of a cluster. It is over when this is dropped.
-pub(crate) struct Looking<'a> {
-    live: &'a Live,
-    cluster: Uuid,
-    over: bool,
-}
-
-impl Looking<'_> {
-    /// Whether another process ended since this was asked last.
-    pub(crate) fn again(&self) -> bool {
-        let mut looking = self.live.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        looking.get_mut(&self.cluster).is_some_and(std::mem::take)
-    }
-
-    /// Ends it; `false`: another process ended meanwhile, so it is not over.
-    pub(crate) fn end(&mut self) -> bool {
-        let mut looking = self.live.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        self.over = !looking.get_mut(&self.cluster).is_some_and(std::mem::take);
-        if self.over {
-            looking.remove(&self.cluster);
-        }
-        self.over
-    }
-}
-
-impl Drop for Looking<'_> {
-    fn drop(&mut self) {
-        if !self.over {
-            self.live.looking.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.cluster);
-        }
     }
 }
 
@@ -187,17 +154,6 @@ impl Live {
         self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner).remove(&host);
     }
 
-    /// Begins to look into a process end. `None`: somebody does already, and will once more.
-    pub(crate) fn look_into(&self, cluster: Uuid) -> Option<Looking<'_>> {
-        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(again) = looking.get_mut(&cluster) {
-            *again = true;
-            return None;
-        }
-        looking.insert(cluster, false);
-        Some(Looking { live: self, cluster, over: false })
-    }
-
     /// One judgement of a cluster at a time.
     pub(crate) fn judging(&self, cluster: Uuid) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.judging.lock().unwrap_or_else(PoisonError::into_inner).entry(cluster).or_default())
@@ -233,24 +189,6 @@ mod tests {
         assert!(live.spec(cluster, 1).is_none(), "read before the commit, kept after it");
         live.spec_put(cluster, 1, spec(), live.spec_epoch());
         assert!(live.spec(cluster, 1).is_some());
-    }
-
-    #[test]
-    fn process_ends_are_looked_into_by_one_who_looks_again_for_those_that_come_meanwhile() {
-        let (live, cluster) = (Live::default(), Uuid::now_v7());
-        let mut first = live.look_into(cluster).expect("nobody looks");
-        assert!(live.look_into(Uuid::now_v7()).is_some(), "another cluster's is another's");
-        assert!(!first.again());
-        assert!(live.look_into(cluster).is_none() && live.look_into(cluster).is_none());
-        assert!(first.again() && !first.again());
-        assert!(live.look_into(cluster).is_none());
-        assert!(!first.end() && first.end());
-        let second = live.look_into(cluster).expect("the first is over");
-        drop(first);
-        assert!(live.look_into(cluster).is_none(), "the end of the first ends no other");
-        // One that is broken off leaves the way free.
-        drop(second);
-        assert!(live.look_into(cluster).is_some());
     }
 
     #[test]

@@ -37,8 +37,29 @@ impl Orchestrator {
         Stuck::after(self.inner.live.seen(ground.cluster.id, ground.key.generation).answered)
     }
 
-    /// Tries until it works. It waits for nodes itself, and is broken off for those that stand still: it may be tried any number of times.
+    /// Tries until it works, or its time is over: where the platform does not answer then, that is the reason.
     pub(crate) async fn until_done<T, F>(
+        &self,
+        operation: &OperationRow,
+        ground: &Ground,
+        on: (&dyn NetworkType, &Nodes),
+        waiting: (&Wait, &CancellationToken),
+        attempt: impl Fn() -> F,
+    ) -> Result<T, StepError>
+    where
+        F: Future<Output = Result<T, InitError>>,
+    {
+        match self.tried(operation, ground, on, waiting, attempt).await {
+            Err(StepError::Late(why)) => match ground.host.agent.observe(Scope::Cluster(ground.key.cluster)).await {
+                Err(error) if error.is_transient() => Err(error.into()),
+                _ => Err(StepError::Late(why)),
+            },
+            done => done,
+        }
+    }
+
+    /// Tries until it works. It waits for nodes itself, and is broken off for those that stand still: it may be tried any number of times.
+    async fn tried<T, F>(
         &self,
         operation: &OperationRow,
         ground: &Ground,

@@ -18,7 +18,7 @@ const PROBES_A_SECOND: usize = 200;
 const PROBE_PERIOD: Duration = Duration::from_secs(2);
 /// Ledgers probed at once.
 const PROBES_AT_ONCE: usize = 32;
-/// Hosts judged at once: one that is slow to answer holds up no other.
+/// Hosts judged at once: one that is slow to answer holds up no other of its pass.
 const HOSTS_AT_ONCE: usize = 32;
 
 type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;

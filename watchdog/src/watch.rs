@@ -1,11 +1,11 @@
 //! The ear at each platform: a change there is looked at within milliseconds.
 
 use chainpool_agent::Wake;
-use chainpool_orchestrator::{Orchestrator, Result};
+use chainpool_orchestrator::{Looks, Orchestrator, Result};
 use futures::StreamExt;
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::sleep;
@@ -32,7 +32,7 @@ pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken)
                 for host in hosts {
                     ears.entry(host).or_insert_with(|| {
                         let token = stop.child_token();
-                        let (judges, ear) = (Judges::new(orchestrator.clone(), tasks.clone()), token.clone());
+                        let (judges, ear) = (Judges::new(orchestrator.clone(), tasks.clone(), token.clone()), token.clone());
                         tasks.spawn(async move { ear.run_until_cancelled(listen(judges, host)).await });
                         token
                     });
@@ -56,8 +56,11 @@ async fn listen(judges: Judges, host: Uuid) {
         match orchestrator.host_watch(host).await {
             Ok(None) => return,
             Ok(Some(mut wakes)) => {
+                let mut open = false;
                 while let Some(wake) = wakes.next().await {
-                    hear(&orchestrator, &judges, host, wake).await;
+                    // Where a stream is never opened, nothing is known to have been missed.
+                    open |= !matches!(wake, Wake::Lost(_));
+                    hear(&orchestrator, &judges, host, wake, open).await;
                 }
             }
             Err(error) => report(&Err(error), "a host could not be watched"),
@@ -66,12 +69,14 @@ async fn listen(judges: Judges, host: Uuid) {
     }
 }
 
-async fn hear(orchestrator: &Orchestrator, judges: &Judges, host: Uuid, wake: Wake) {
+/// Acts on what a host's platform told over a stream that is, or was, open.
+async fn hear(orchestrator: &Orchestrator, judges: &Judges, host: Uuid, wake: Wake, open: bool) {
     match wake {
         // It judges every cluster there: what the platform tells meanwhile must not wait to be heard.
         Wake::Connected => {
-            let orchestrator = orchestrator.clone();
-            judges.tasks.spawn(async move { report(&orchestrator.host_unheard(host).await, "a host could not be judged") });
+            let (orchestrator, ear) = (orchestrator.clone(), judges.ear.clone());
+            let looked = async move { report(&orchestrator.host_unheard(host).await, "a host could not be judged") };
+            judges.tasks.spawn(async move { ear.run_until_cancelled(looked).await });
         }
         Wake::Changed(cluster) => judges.look(cluster.0),
         Wake::Died { cluster, node, code } => {
@@ -80,7 +85,8 @@ async fn hear(orchestrator: &Orchestrator, judges: &Judges, host: Uuid, wake: Wa
         }
         Wake::Lost(reason) => {
             tracing::debug!(%host, reason, "a host stopped telling of changes");
-            report(&orchestrator.host_unheard(host).await, "a host could not be judged");
+            let outcome = if open { orchestrator.host_unheard(host).await } else { orchestrator.host_judge(host).await };
+            report(&outcome, "a host could not be judged");
         }
     }
 }
@@ -97,35 +103,26 @@ struct Judges {
     orchestrator: Orchestrator,
     /// Judgements under way; they end before the watchdog does.
     tasks: TaskTracker,
-    /// The clusters that are looked at, and whether another change came meanwhile.
-    looking: Arc<Mutex<HashMap<Uuid, bool>>>,
+    /// Cancelled when nobody listens to the host any more.
+    ear: CancellationToken,
+    looks: Arc<Looks>,
 }
 
 impl Judges {
-    fn new(orchestrator: Orchestrator, tasks: TaskTracker) -> Self {
-        Self { orchestrator, tasks, looking: Arc::default() }
+    fn new(orchestrator: Orchestrator, tasks: TaskTracker, ear: CancellationToken) -> Self {
+        Self { orchestrator, tasks, ear, looks: Arc::default() }
     }
 
     fn look(&self, cluster: Uuid) {
-        if let Some(again) = self.looking().get_mut(&cluster) {
-            *again = true;
-            return;
-        }
-        self.looking().insert(cluster, false);
         let this = self.clone();
         self.tasks.spawn(async move {
+            let Some(mut looking) = this.looks.begin(cluster) else { return };
             loop {
                 report(&this.orchestrator.cluster_judge(cluster, true).await, "a cluster could not be judged");
-                let mut looking = this.looking();
-                if !looking.insert(cluster, false).unwrap_or(false) {
-                    looking.remove(&cluster);
+                if looking.end() {
                     return;
                 }
             }
         });
-    }
-
-    fn looking(&self) -> MutexGuard<'_, HashMap<Uuid, bool>> {
-        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

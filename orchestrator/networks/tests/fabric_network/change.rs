@@ -58,6 +58,7 @@ impl Network {
     async fn perform(&self, before: &BTreeMap<NodeName, SpecHash>, manner: Manner) {
         let boot = &self.spec().boot;
         let mut started = Timestamp::now();
+        let alone = before.keys().filter(|name| name.as_str().starts_with("orderer")).count() == 1;
         for phase in boot {
             let begun = Instant::now();
             match (phase, manner) {
@@ -68,7 +69,7 @@ impl Network {
                 (Boot::Ready(names), _) => self.ready(names).await,
                 (Boot::Init(action), Manner::Patient) => tokio::select! {
                     () = self.init_patiently(action) => {}
-                    () = self.watch(started) => {}
+                    () = self.watch(started, alone) => {}
                 },
                 (Boot::Init(action), Manner::Interrupted) => self.init_interrupted(action).await,
                 (Boot::Job(job), _) => panic!("Fabric has no jobs: {job}"),
@@ -127,13 +128,13 @@ impl Network {
 
     /// Looks at it again and again: a change that goes well breaks nothing. From one orderer to two nobody leads until the second
     /// has the block that says so, which takes it about as long as one that came back.
-    async fn watch(&self, started: Timestamp) {
+    async fn watch(&self, started: Timestamp, alone: bool) {
         let mut led = Instant::now();
         loop {
             let evidence = self.probe().await;
             let verdict = self.judge(&evidence, &Past { started_at: Some(started), ..Past::default() });
             let broken = verdict.state == HealthState::Broken;
-            let unled = broken && verdict.reason.starts_with("no Raft leader") && led.elapsed() < LEADERLESS;
+            let unled = alone && broken && verdict.reason.starts_with("no Raft leader") && led.elapsed() < LEADERLESS;
             assert!(!broken || unled, "{verdict:?} on {evidence:#?}");
             led = if unled { led } else { Instant::now() };
             tokio::time::sleep(Duration::from_millis(50)).await;
