@@ -233,7 +233,8 @@ up() {
   mkdir -p "$T"
   exec 9> "$T/lock"
   flock 9
-  if [ -e "$T/up" ] && [ "$(cat "$T/up")" = "$(here)" ]; then
+  # One of which nothing runs any more was killed with the tests on it: it begins anew, without their objects.
+  if [ -e "$T/up" ] && [ "$(cat "$T/up")" = "$(here)" ] && lives; then
     local name
     for name in "${COMPONENTS[@]}"; do launch "$name"; done
     until_so 60 kube-apiserver "the API server" kc get --raw /readyz
@@ -257,6 +258,8 @@ up() {
   until_so 60 kube-controller-manager "the default service account" kc -n default get serviceaccount default
   here > "$T/up"
 }
+
+lives() { local name; for name in "${COMPONENTS[@]}"; do ! alive "$name" > /dev/null || return 0; done; return 1; }
 
 # here: the machine's address and start. After another start the rules and cgroups of an earlier one are gone.
 here() { echo "$IP $(cat /proc/sys/kernel/random/boot_id)"; }

@@ -17,6 +17,9 @@ pub(crate) enum Hindrance {
     Passing(String),
 }
 
+/// How a machine says that its own time for a step was over, as opposed to that something is wrong.
+const OUT_OF_TIME: [&str; 2] = ["timed out waiting for the condition", "context deadline exceeded"];
+
 impl Hindrance {
     fn words(self) -> String {
         match self {
@@ -111,6 +114,10 @@ impl<'a> Life<'a> {
             let Some((reason, message)) = self.waiting(container) else { continue };
             let words = if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") };
             match reason {
+                // The machine is busy, and tries again itself.
+                "CreateContainerConfigError" | "CreateContainerError" if OUT_OF_TIME.iter().any(|late| message.contains(late)) => {
+                    return Some(Hindrance::Passing(words));
+                }
                 "ErrImagePull"
                 | "ImagePullBackOff"
                 | "InvalidImageName"
@@ -195,6 +202,12 @@ mod tests {
         assert_eq!(Life::of(&unschedulable).hindrance(), Some(Hindrance::Passing("no machine takes it: 0/1 nodes".into())));
         let pull = node(&json!({ "waiting": { "reason": "ErrImagePull", "message": "no such host" } }), &json!({}));
         assert_eq!(Life::of(&pull).hindrance(), Some(Hindrance::Lasting("ErrImagePull: no such host".into())));
+        let config =
+            |message: &str| node(&json!({ "waiting": { "reason": "CreateContainerConfigError", "message": message } }), &json!({}));
+        let busy = "failed to sync secret cache: timed out waiting for the condition";
+        assert_eq!(Life::of(&config(busy)).hindrance(), Some(Hindrance::Passing(format!("CreateContainerConfigError: {busy}"))));
+        let missing = "secret \"a\" not found";
+        assert_eq!(Life::of(&config(missing)).hindrance(), Some(Hindrance::Lasting(format!("CreateContainerConfigError: {missing}"))));
         let start =
             node(&json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": "exec: /no: not found" } }), &json!({}));
         assert_eq!(Life::of(&start).hindrance(), Some(Hindrance::Lasting("exec: /no: not found".into())));

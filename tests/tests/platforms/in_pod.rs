@@ -21,7 +21,8 @@ pub(crate) async fn life(place: &TestBed) -> Result<()> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), applied)?;
     place.kubectl(&["apply", "--filename", RIGHTS, "--filename", &file.path().to_string_lossy()]).await?;
-    let lived = live(place).await;
+    let before = namespaces(place).await?;
+    let lived = live(place, &before).await;
     // Without the server's own words nobody could tell why it failed.
     let log = match &lived {
         Ok(()) => String::new(),
@@ -32,7 +33,7 @@ pub(crate) async fn life(place: &TestBed) -> Result<()> {
     lived.with_context(|| log)
 }
 
-async fn live(place: &TestBed) -> Result<()> {
+async fn live(place: &TestBed, before: &str) -> Result<()> {
     served(place).await?;
     run(place, &["host", "create", "here", "--address", "in-cluster", "--capacity", "1", "--disk-floor", "0"]).await?;
     let hosts: Value = serde_json::from_str(&run(place, &["host", "list", "--json"]).await?)?;
@@ -45,9 +46,14 @@ async fn live(place: &TestBed) -> Result<()> {
     run(place, &["lease", "release", "one", "--wait"]).await?;
     run(place, &["cluster", "delete", "one", "--yes", "--wait"]).await?;
     run(place, &["host", "delete", "here", "--yes"]).await?;
-    let left = place.kubectl(&["get", "namespaces", "--output", "name"]).await?;
-    ensure!(!left.contains("/cp-"), "the census found namespaces: {left}");
+    let left = namespaces(place).await?;
+    let left: Vec<&str> = left.lines().filter(|name| !before.lines().any(|known| known == *name)).collect();
+    ensure!(left.is_empty(), "the census found namespaces: {left:?}");
     Ok(())
+}
+
+async fn namespaces(place: &TestBed) -> Result<String> {
+    place.kubectl(&["get", "namespaces", "--output", "name"]).await
 }
 
 /// Waits until the server in the pod answers.
