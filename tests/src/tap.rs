@@ -1,4 +1,4 @@
-//! A way to the engine that notes what is asked on it, and can be held up.
+//! A way to the engine that notes what is asked on it.
 
 use crate::Engine;
 use anyhow::{Context, Result};
@@ -10,7 +10,6 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split},
     net::{TcpStream, UnixListener, UnixStream},
-    sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
@@ -26,8 +25,6 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A socket that leads to an engine. It ends when it is dropped.
 pub struct Tap {
     asked: Asked,
-    /// Whether anything passes.
-    open: watch::Sender<bool>,
     folder: TempDir,
     serving: JoinHandle<()>,
 }
@@ -38,32 +35,21 @@ impl Tap {
         let folder = TempDir::new()?;
         let listener = UnixListener::bind(folder.path().join("docker.sock"))?;
         let (asked, engine) = (Asked::default(), engine.address.clone());
-        let (noted, open) = (Arc::clone(&asked), watch::Sender::new(true));
-        let opened = open.clone();
+        let noted = Arc::clone(&asked);
         let serving = tokio::spawn(async move {
             let mut ways = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 // A way that breaks is the client's to open again.
-                ways.spawn(pass_while_open(client, engine.clone(), Arc::clone(&noted), opened.subscribe()));
+                ways.spawn(pass(client, engine.clone(), Arc::clone(&noted)));
             }
         });
-        Ok(Self { asked, open, folder, serving })
+        Ok(Self { asked, folder, serving })
     }
 
     /// The address of this end.
     #[must_use]
     pub fn address(&self) -> String {
         format!("unix://{}", self.folder.path().join("docker.sock").display())
-    }
-
-    /// Ends what passes; what comes is accepted, and passes when the way is open again.
-    pub fn hold(&self) {
-        self.open.send_replace(false);
-    }
-
-    /// Opens the way again.
-    pub fn go_on(&self) {
-        self.open.send_replace(true);
     }
 
     /// When a path was asked for, from a moment on.
@@ -77,14 +63,6 @@ impl Tap {
 impl Drop for Tap {
     fn drop(&mut self) {
         self.serving.abort();
-    }
-}
-
-async fn pass_while_open(client: UnixStream, engine: String, asked: Asked, mut open: watch::Receiver<bool>) -> Result<()> {
-    open.wait_for(|open| *open).await?;
-    tokio::select! {
-        passed = pass(client, engine, asked) => passed,
-        held = open.wait_for(|open| !open) => Ok(held.map(drop)?),
     }
 }
 

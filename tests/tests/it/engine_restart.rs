@@ -5,21 +5,16 @@ use anyhow::{Result, ensure};
 use chainpool_api::{
     Bundle, Cluster, ClusterState, HealthChange, HealthState, Host, HostState, Lease, LeaseState, Operation, Page, Timestamp,
 };
-use chainpool_tests::{Bed, Engine, Options, SecondEngine, Tap, within, within_ok};
+use chainpool_tests::{Bed, Engine, Options, SecondEngine, within, within_ok};
 use futures::future::try_join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 /// Longer than a host or a ledger needs to be noticed gone or back.
 const SOON: Duration = Duration::from_secs(90);
 /// How long a verdict may be wrong while an engine goes down.
 const BROKEN_MS: i64 = 5_000;
-/// Longer than a host must have been heard before anything there is reset.
-const HEARD: Duration = Duration::from_secs(25);
 /// How long an engine takes calls before it answers: most of the time that its ledgers have after their host's return.
 const HOLD_S: u32 = 18;
 
@@ -157,29 +152,6 @@ async fn an_engine_restarted_under_running_clusters_brings_all_back_without_rese
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_killed_under_running_clusters_brings_all_back_without_resets() -> Result<()> {
     comes_back(async |second| second.kill().await, async |second| second.start_slowly(HOLD_S).await).await
-}
-
-/// Its socket stays open while it restarts, as under a service manager that holds it: it never refuses, and answers late.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_restarts_behind_its_open_socket_gets_its_ledgers_mended_without_resets() -> Result<()> {
-    let engine = Engine::local().await?;
-    let tap = Tap::on(&engine)?;
-    let bed = Bed::start(Options { engine: Some(tap.address()), capacity: 1, ..Options::default() }).await?;
-    let began = Instant::now();
-    let cluster = bed.filled().await?.remove(0);
-    // On a host that has been heard for so long a free ledger is made again when it is broken.
-    within(SOON, "a host that was heard for long", async || Ok(if began.elapsed() > HEARD { Ok(()) } else { Err("not yet".to_owned()) }))
-        .await?;
-    tap.hold();
-    // Removed by hand, so that starting in place takes longer than noticing.
-    for node in ["v0", "v1", "v2"] {
-        engine.remove(&Engine::container(&cluster, node)).await?;
-    }
-    tap.go_on();
-    bed.cluster_when(cluster.id, "withdrawn", |now| !now.offered).await?;
-    let mended = bed.cluster_when(cluster.id, "offered again", |now| now.offered).await?;
-    ensure!(mended.generation == 1 && mended.chain_id == cluster.chain_id, "{mended:?}\n{}", bed.story(cluster.id).await?);
-    bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
