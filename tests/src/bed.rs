@@ -49,6 +49,8 @@ pub struct Options {
     pub autofill: bool,
     /// Another engine.
     pub engine: Option<String>,
+    /// Another way to the engine.
+    pub way: Option<String>,
     /// Where ports are bound.
     pub bind: String,
     /// The types of network that there are.
@@ -69,6 +71,7 @@ impl Default for Options {
             validators: 4,
             autofill: false,
             engine: None,
+            way: None,
             bind: "127.0.0.1".into(),
             registry: Registry::default(),
             hook: None,
@@ -175,7 +178,7 @@ impl Bed {
     pub fn host_body(&self, name: &str) -> Value {
         json!({
             "name": name,
-            "address": self.engine.address,
+            "address": self.options.way.as_ref().unwrap_or(&self.engine.address),
             "bind": self.options.bind,
             "public_address": self.options.bind,
             "capacity": self.options.capacity,

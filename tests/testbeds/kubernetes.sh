@@ -360,7 +360,7 @@ status() {
     if pid=$(alive "$name"); then printf '%-24s runs, process %s, %d MiB\n' "$name" "$pid" $(($(awk '/^VmRSS/ { print $2 }' "/proc/$pid/status") / 1024))
     else printf '%-24s stopped\n' "$name"; fi
   done
-  [ -e "$T/up" ]
+  [ -e "$T/up" ] && lives
 }
 
 ours() { [ -z "${CHAINPOOL_TEST_KUBECONFIG:-}" ] || cannot "CHAINPOOL_TEST_KUBECONFIG names a cluster that is not this script's"; }

@@ -33,7 +33,8 @@ answers() { DOCKER_HOST=unix://$bed/$1/docker.sock engine_answers; }
 dockerd_of() {
   local pid
   pid=$(cat "$bed/$1/dockerd.pid" 2>/dev/null) || return 1
-  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] && echo "$pid"
+  # One that has died and that nobody has buried yet has no command line.
+  [ "$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | head -n 1)" = dockerd ] && echo "$pid"
 }
 
 # within SECONDS CHECK…: waits until the check holds.
@@ -212,6 +213,7 @@ status() {
     if ip link show "cpsw-$k" 2>/dev/null | head -n 1 | grep -q '[<,]UP[,>]'; then cable=whole; fi
     echo "machine-$k tcp://$(address "$k"):2375 engine=$engine cable=$cable swarm=$member"
   done
+  lives
 }
 
 if [ -n "${CHAINPOOL_TEST_SWARM:-}" ]; then

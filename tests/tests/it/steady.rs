@@ -17,7 +17,7 @@ const TRIES: u32 = 3;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_pass_lists_each_kind_of_object_once_and_nothing_else_does() -> Result<()> {
     let tap = Tap::on(&Engine::local().await?)?;
-    let bed = Bed::start(Options { engine: Some(tap.address()), alone: true, ..Options::default() }).await?;
+    let bed = Bed::start(Options { way: Some(tap.address()), alone: true, ..Options::default() }).await?;
     let clusters = bed.filled().await?;
     ensure!(clusters.iter().all(|cluster| cluster.offered), "{clusters:?}");
     // What the fill has stirred up has settled after one pass.
