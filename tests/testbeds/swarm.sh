@@ -29,12 +29,18 @@ on() { local k=$1; shift; DOCKER_HOST=unix://$bed/$k/docker.sock engine_curl "$@
 do_on() { local k=$1; shift; DOCKER_HOST=unix://$bed/$k/docker.sock engine_do "$@"; }
 answers() { DOCKER_HOST=unix://$bed/$1/docker.sock engine_answers; }
 
-# The K-th dockerd's process id while it lives; another process may have got the number since.
-dockerd_of() {
+# runs PID NAME: whether that process lives. One that has died and that nobody has buried yet does not.
+runs() {
+  local stat
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null && [[ $stat == "$1 ($2) "[!ZX]* ]]
+}
+
+# The K-th dockerd's process id while it lives, and its containerd's; another process may have got the number since.
+dockerd_of() { process_of dockerd "$bed/$1/dockerd.pid"; }
+containerd_of() { process_of containerd "$bed/$1/exec/containerd/containerd.pid"; }
+process_of() {
   local pid
-  pid=$(cat "$bed/$1/dockerd.pid" 2>/dev/null) || return 1
-  # One that has died and that nobody has buried yet has no command line.
-  [ "$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | head -n 1)" = dockerd ] && echo "$pid"
+  pid=$(cat "$2" 2>/dev/null) && runs "$pid" "$1" && echo "$pid"
 }
 
 # within SECONDS CHECK…: waits until the check holds.
@@ -66,7 +72,9 @@ engine_launch() {
   local k=$1 d=$bed/$1
   dockerd_of "$k" >/dev/null && return
   mkdir -p "$d"
-  rm -f "$d/dockerd.pid"
+  # A dockerd that was killed takes its containerd with it. The next one believes in that while the number is in use, so it may not read it.
+  within "$patience" not_running "$k"
+  rm -f "$d/dockerd.pid" "$d/exec/containerd/containerd.pid"
   setsid nohup nsenter --net="/var/run/netns/cpsw-$k" unshare --uts sh -c 'hostname "$0"; exec "$@"' "machine-$k" \
     dockerd --data-root "$d/data" --exec-root "$d/exec" --pidfile "$d/dockerd.pid" --containerd-namespace "cpsw-$k" \
     --containerd-plugins-namespace "cpsw-p-$k" --host "unix://$d/docker.sock" --host "tcp://$(address "$k"):2375" --tls=false \
@@ -168,7 +176,7 @@ stop() {
   kill -9 "$pid"
   within "$patience" not_running "$1"
 }
-not_running() { ! dockerd_of "$1" >/dev/null; }
+not_running() { ! dockerd_of "$1" >/dev/null && ! containerd_of "$1" >/dev/null; }
 
 # Takes a machine away: its containers by its own engine, then its processes, each by its id, its mounts and its network.
 machine_remove() {
