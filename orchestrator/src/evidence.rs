@@ -100,8 +100,6 @@ impl Orchestrator {
                 };
                 evidence = said.unwrap_or(evidence);
             }
-        } else if late {
-            evidence = ask_again.await.unwrap_or(evidence);
         }
         let speaks = seen.observed.is_some() && evidence.nodes.values().any(|node| node.answers);
         match &listing {

@@ -5,17 +5,21 @@ use chainpool_agent::ClusterSpec;
 use chainpool_api::Timestamp;
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use uuid::Uuid;
 
 /// How long after a host's return a node that comes up there is one of those that its platform starts, in milliseconds.
 const COMING_UP_MS: i64 = 300_000;
 
-/// The return of a host, or its first answer to this process.
+/// Since when a host answers, as far as this process knows.
+#[derive(Default)]
 struct Back {
-    since: Timestamp,
-    /// When the last node came up there after that.
+    /// `None`: it does not answer, or was not heard for a while and has not answered since.
+    since: Option<Timestamp>,
+    /// It had been away: its platform may start everything at once.
+    from_away: bool,
+    /// When it came back, or the last node came up there after that.
     settled: Timestamp,
 }
 
@@ -129,15 +133,16 @@ impl Live {
         Amending { live: self, cluster }
     }
 
-    /// Since when a host has answered and no node has come up on it since it came back, as far as this process knows.
+    /// Since when a host has answered and, after it was away, no node has come up on it, as far as this process knows.
     pub(crate) fn host_settled(&self, host: Uuid) -> Option<Timestamp> {
-        self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner).get(&host).map(|back| back.settled)
+        self.hosts().get(&host).and_then(|back| back.since.map(|_| back.settled))
     }
 
     /// Notes that a node began to answer on a host, which may be the last of those that its platform starts after its return.
     pub(crate) fn node_came_up(&self, host: Uuid, at: Timestamp) {
-        if let Some(back) = self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&host)
-            && at.millis_since(back.since) <= COMING_UP_MS
+        if let Some(back) = self.hosts().get_mut(&host)
+            && back.from_away
+            && back.since.is_some_and(|since| at.millis_since(since) <= COMING_UP_MS)
         {
             back.settled = back.settled.max(at);
         }
@@ -145,13 +150,26 @@ impl Live {
 
     /// Notes that a host answers.
     pub(crate) fn host_answers(&self, host: Uuid, now: Timestamp) {
-        let mut hosts = self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.entry(host).or_insert(Back { since: now, settled: now });
+        let mut hosts = self.hosts();
+        let back = hosts.entry(host).or_default();
+        match back.since {
+            None => (back.since, back.settled) = (Some(now), now),
+            Some(since) => back.from_away &= now.millis_since(since) <= COMING_UP_MS,
+        }
     }
 
-    /// Notes that a host does not answer, or was not heard: its next answer is its return.
+    /// Notes that a host does not answer: its next answer is its return.
     pub(crate) fn host_away(&self, host: Uuid) {
-        self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner).remove(&host);
+        self.hosts().insert(host, Back { from_away: true, ..Back::default() });
+    }
+
+    /// Notes that a host was not heard for a while: it may have been away.
+    pub(crate) fn host_unheard(&self, host: Uuid) {
+        self.hosts().entry(host).or_default().since = None;
+    }
+
+    fn hosts(&self) -> MutexGuard<'_, HashMap<Uuid, Back>> {
+        self.hosts_back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One judgement of a cluster at a time.
@@ -197,18 +215,28 @@ mod tests {
         assert_eq!(live.host_settled(host), None);
         live.host_answers(host, Timestamp(1));
         live.host_answers(host, Timestamp(2));
-        assert_eq!(live.host_settled(host), Some(Timestamp(1)));
-        live.host_away(host);
+        live.node_came_up(host, Timestamp(3));
+        assert_eq!(live.host_settled(host), Some(Timestamp(1)), "it was not away");
+        live.host_unheard(host);
         assert_eq!(live.host_settled(host), None);
         live.host_answers(host, Timestamp(4));
-        assert_eq!(live.host_settled(host), Some(Timestamp(4)));
+        live.node_came_up(host, Timestamp(5));
+        assert_eq!(live.host_settled(host), Some(Timestamp(4)), "nobody knows that it was away");
+        live.host_away(host);
+        assert_eq!(live.host_settled(host), None);
+        live.host_answers(host, Timestamp(6));
+        assert_eq!(live.host_settled(host), Some(Timestamp(6)));
     }
 
     #[test]
-    fn a_host_is_settled_when_the_last_of_its_nodes_came_up_but_not_for_ever() {
+    fn a_host_that_was_away_is_settled_when_the_last_of_its_nodes_came_up_but_not_for_ever() {
         let (live, host) = (Live::default(), Uuid::now_v7());
+        live.host_away(host);
         live.node_came_up(host, Timestamp(1));
         assert_eq!(live.host_settled(host), None, "it does not answer");
+        live.host_answers(host, Timestamp(1));
+        // The stream of changes is open again a little later.
+        live.host_unheard(host);
         live.host_answers(host, Timestamp(2));
         live.node_came_up(Uuid::now_v7(), Timestamp(5));
         assert_eq!(live.host_settled(host), Some(Timestamp(2)), "another host's node");
@@ -218,5 +246,11 @@ mod tests {
         live.node_came_up(host, Timestamp(2 + COMING_UP_MS));
         live.node_came_up(host, Timestamp(3 + COMING_UP_MS));
         assert_eq!(live.host_settled(host), Some(Timestamp(2 + COMING_UP_MS)));
+        // Long after its return it is a host like any other.
+        live.host_answers(host, Timestamp(3 + COMING_UP_MS));
+        live.host_unheard(host);
+        live.host_answers(host, Timestamp(4 + COMING_UP_MS));
+        live.node_came_up(host, Timestamp(5 + COMING_UP_MS));
+        assert_eq!(live.host_settled(host), Some(Timestamp(4 + COMING_UP_MS)));
     }
 }

@@ -26,7 +26,7 @@ impl Orchestrator {
 
     /// Looks at a host that was not heard for a while: whatever runs there may have been started anew meanwhile.
     pub async fn host_unheard(&self, host: Uuid) -> Result<()> {
-        self.inner.live.host_away(host);
+        self.inner.live.host_unheard(host);
         self.host_judge(host).await
     }
 
