@@ -5,8 +5,12 @@ use chainpool_agent::{ClusterId, ClusterKey, LogLine, LogQuery, NodeName, NodeSt
 use chainpool_api::{self as api, HealthState, Timestamp};
 use chainpool_networks::{Nodes, Past, Verdict};
 use chainpool_store::ClusterRow;
-use futures::StreamExt;
+use futures::{
+    FutureExt, StreamExt,
+    future::{Either, ready, select},
+};
 use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
+use tokio::time::timeout;
 
 /// How long the platform's listing is waited for, before the ledger's own word must do: a swarm that chooses a leader cannot list
 /// for up to 25 s.
@@ -73,32 +77,20 @@ impl Orchestrator {
         let mut evidence = network.probe(&nodes, &known).await;
         // A node that has just answered may be late once, on a busy machine: it is asked again before anybody hears of it.
         let late = seen.newly_silent(&evidence);
-        let ask_again = async { tokio::time::timeout(AGAIN, network.probe(&nodes, &known)).await.ok() };
         let fits = evidence.nodes.values().all(|node| node.answers);
         if !fits && listing == Listing::Earlier {
             // Something does not fit what was last seen: a paused, removed or started node. Look again, then ask again.
-            let mut again = pin!(async { if late { ask_again.await } else { None } });
-            let mut asked = None;
-            let answer = {
-                let mut answer = pin!(list(agent, key.cluster, patience));
-                loop {
-                    tokio::select! {
-                        biased;
-                        answer = &mut answer => break answer?,
-                        said = &mut again, if asked.is_none() => asked = Some(said),
-                    }
-                }
+            let ask_again = pin!(async { if late { timeout(AGAIN, network.probe(&nodes, &known)).await.ok() } else { None } });
+            let (answer, again) = match select(pin!(list(agent, key.cluster, patience)), ask_again).await {
+                Either::Left((answer, again)) => (answer, again.left_future()),
+                Either::Right((said, answer)) => (answer.await, ready(said).right_future()),
             };
-            listing = listed(answer, &mut seen);
+            listing = listed(answer?, &mut seen);
             trust_deaths(&mut seen);
             if let Some(now) = seen.observed.as_ref().filter(|now| **now != known) {
                 evidence = network.probe(&nodes, now).await;
             } else {
-                let said = match asked {
-                    Some(said) => said,
-                    None => again.await,
-                };
-                evidence = said.unwrap_or(evidence);
+                evidence = again.await.unwrap_or(evidence);
             }
         }
         let speaks = seen.observed.is_some() && evidence.nodes.values().any(|node| node.answers);
@@ -184,7 +176,7 @@ async fn list(agent: &HostAgent, cluster: ClusterId, patience: Option<Duration>)
     let listed = agent.agent.observe(Scope::Cluster(cluster));
     let listed = match patience {
         None => listed.await,
-        Some(limit) => match tokio::time::timeout(limit, listed).await {
+        Some(limit) => match timeout(limit, listed).await {
             Ok(listed) => listed,
             Err(_) => return Ok((Listing::Slow, None)),
         },
@@ -231,7 +223,7 @@ async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName) -> Str
             Err(error) => format!("(its log cannot be read: {error})"),
         }
     };
-    tokio::time::timeout(LAST_LINES, read).await.unwrap_or_else(|_| "(its log does not come)".to_owned())
+    timeout(LAST_LINES, read).await.unwrap_or_else(|_| "(its log does not come)".to_owned())
 }
 
 /// A line of a log in a reason: its begin, where it is long.

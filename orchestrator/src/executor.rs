@@ -213,14 +213,20 @@ impl Orchestrator {
                 None if action.changes_platform() => tokio::time::timeout(LAST_ANSWER, perform).await.map_err(|_| StepError::Over)?,
                 None => return Err(StepError::Over),
             };
+            let waits_for_host = match &performed {
+                Ok(()) => false,
+                Err(error) => self.waits_for_host(operation, error).await?,
+            };
+            if waits_for_host {
+                begun = Timestamp::now();
+            }
             match performed {
                 Ok(()) => break,
                 Err(StepError::Over) => return Err(StepError::Over),
                 Err(error)
                     if !over.is_cancelled()
                         && error.may_pass(operation.kind.0)
-                        && (self.waits_for_host(operation, &error, &mut begun).await?
-                            || deadline.is_none_or(|at| Timestamp::now() < at)) =>
+                        && (waits_for_host || deadline.is_none_or(|at| Timestamp::now() < at)) =>
                 {
                     let note = Some(error.to_string());
                     if step.note != note {
@@ -266,23 +272,19 @@ impl Orchestrator {
     }
 
     /// A reset is asked for by a release, which ends the lease even when the host is away: it waits for the host, however long
-    /// that takes, and its step has its time from then on.
-    async fn waits_for_host(&self, operation: &OperationRow, error: &StepError, begun: &mut Timestamp) -> Result<bool, StepError> {
+    /// that takes.
+    async fn waits_for_host(&self, operation: &OperationRow, error: &StepError) -> Result<bool, StepError> {
         if operation.kind.0 != OperationKind::ClusterReset {
             return Ok(false);
         }
-        let waits = match error {
+        Ok(match error {
             StepError::Agent(chainpool_agent::Error::Unreachable(_)) => true,
             // A swarm whose managers have lost one another for long.
             StepError::Agent(chainpool_agent::Error::Busy(_)) => {
                 self.store().read().host(operation.host_id).await?.is_some_and(|host| host.state.0 == HostState::Unreachable)
             }
             _ => false,
-        };
-        if waits {
-            *begun = Timestamp::now();
-        }
-        Ok(waits)
+        })
     }
 
     async fn step_save(&self, operation: &OperationRow, step: &StepRow, point: &'static str) -> Result<(), StepError> {

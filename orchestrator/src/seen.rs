@@ -102,3 +102,25 @@ pub(crate) struct Death {
     pub(crate) code: i64,
     pub(crate) at: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainpool_api::NodeEvidence;
+
+    fn evidence(process: &str, answers: bool) -> Evidence {
+        let node = NodeEvidence { process: process.to_owned(), answers, ..NodeEvidence::default() };
+        Evidence { nodes: [("v0".to_owned(), node)].into(), ..Evidence::default() }
+    }
+
+    #[test]
+    fn a_node_is_newly_silent_when_it_runs_and_has_just_answered() {
+        let seen = |before: Option<Evidence>| Seen { evidence: before, ..Seen::default() };
+        let silent = evidence("running", false);
+        assert!(seen(Some(evidence("running", true))).newly_silent(&silent));
+        assert!(!seen(Some(silent.clone())).newly_silent(&silent), "for long");
+        assert!(!seen(None).newly_silent(&silent), "never seen before");
+        assert!(!seen(Some(evidence("running", true))).newly_silent(&evidence("exited 137", false)));
+        assert!(!seen(Some(evidence("running", true))).newly_silent(&evidence("running", true)));
+    }
+}
