@@ -1,9 +1,9 @@
 # Every target is one script; `make help` lists them. CI calls these targets and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run down test test-platforms lint bench docker docker-baseimage docker-chainpool docker-cometbft docker-fabric-ca docker-fabric-chaincode docker-fabric-orderer docker-fabric-peer docker-tools testbed-swarm testbed-swarm-down install setup setup-test engine engine-stop clean testbed-kubernetes testbed-kubernetes-down
+.PHONY: help run down test test-full test-platforms lint bench docker docker-baseimage docker-chainpool docker-cometbft docker-fabric-ca docker-fabric-chaincode docker-fabric-orderer docker-fabric-peer docker-tools testbed-swarm testbed-swarm-down install setup setup-test engine engine-stop clean testbed-kubernetes testbed-kubernetes-down
 
 # Variables given to make reach the scripts by the environment.
-export DATA LISTEN CAPACITY BACKGROUND REGISTRY HOST IMAGES FORCE
+export DATA LISTEN CAPACITY BACKGROUND REGISTRY HOST IMAGES FORCE PARTS
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  make %-24s %s\n", $$1, $$2 }'
@@ -14,8 +14,11 @@ run: ## set up what is missing, then serve a pool of real ledgers (DATA= LISTEN=
 down: ## stop the server that make run started; the networks go on (DATA=)
 	@scripts/server.sh down
 
-test: ## set up what the tests need, then run all of them
+test: ## set up what the tests need, then run what every change must pass
 	@scripts/test.sh
+
+test-full: ## everything else as well: sweeps, faults, platforms (PARTS="faults sweeps", BACKGROUND=1)
+	@scripts/test-full.sh
 
 test-platforms: ## the tests on real platforms of several machines (PLATFORMS="swarm kubernetes")
 	@scripts/test-platforms.sh $(PLATFORMS)

@@ -14,6 +14,7 @@ export DOCKER_HOST
 for node in cometbft fabric-orderer fabric-peer; do scripts/node-image.sh "$node"; done
 scripts/image.sh fabric-chaincode
 scripts/release.sh
+scripts/release.sh dist
 . scripts/toolchain.sh
 target=${CARGO_TARGET_DIR:-target}
 # The program starts a bed when its measure comes: beside the others it would disturb.
@@ -24,7 +25,7 @@ for platform in swarm kubernetes; do
   bed_prepare "$platform"
 done
 trap beds_end EXIT
-options=(--binary "$target/release/chainpool" --json "$target/bench.json")
+options=(--binary "$target/release/chainpool" --small "$target/dist/chainpool" --json "$target/bench.json")
 [ -z "${ONLY:-}" ] || options+=(--only "$ONLY")
 [ "${UPDATE:-}" != 1 ] || options+=(--readme README.md)
 cargo run --release --locked --package chainpool-tests --bin bench -- "${options[@]}"

@@ -55,8 +55,7 @@ run() {
   scripts/engine.sh start
   DOCKER_HOST=$(engine_address)
   export DOCKER_HOST
-  scripts/node-image.sh cometbft
-  scripts/release.sh
+  build
   umask 077      # the data folder and the log with its one-time link are for this user alone
   mkdir -p "$data"
   local command=("${CARGO_TARGET_DIR:-target}/release/chainpool" serve --data "$data" --listen "$listen" --init-local-host)
@@ -67,6 +66,26 @@ run() {
     printf '%s\n%s\n' $$ "$listen" >"$mark"
     exec "${command[@]}"
   fi
+}
+
+# Compiles the server, and sees to the node image beside it. What the image cannot have without a question (Go) is asked afterwards.
+build() {
+  local log image
+  log=$(mktemp)
+  if ! [ -x "${CARGO_TARGET_DIR:-target}/release/chainpool" ]; then
+    echo "chainpool: compiling the server, some 5 minutes on two cores the first time; the node image is pulled or made meanwhile"
+  fi
+  set -m      # a process group of its own, which ends with this script
+  scripts/node-image.sh cometbft >"$log" 2>&1 </dev/null &
+  image=$!
+  set +m
+  # shellcheck disable=SC2064 # these values, now
+  trap "kill -- -$image 2>/dev/null || true; rm -f '$log'" EXIT
+  scripts/release.sh
+  if kill -0 "$image" 2>/dev/null; then echo "chainpool: the server is compiled; waiting for the node image"; fi
+  if wait "$image"; then cat "$log"; else scripts/node-image.sh cometbft; fi
+  trap - EXIT
+  rm -f "$log"
 }
 
 run_detached() {

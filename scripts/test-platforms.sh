@@ -17,7 +17,7 @@ done
 
 platforms=("$@")
 beds_note "${platforms[@]}"
-trap 'report; beds_end' EXIT
+trap 'part_report; beds_end' EXIT
 
 part "setup" scripts/setup.sh test
 . scripts/toolchain.sh
@@ -36,7 +36,7 @@ for platform in "${platforms[@]}"; do
   selected+=(--test "kit_$platform")
   [ -n "$kit_only" ] || selected+=(--test "$platform" --test platforms)
 done
-part "build" cargo test --workspace --locked --no-run "${selected[@]}"
+part "build" cargo test --workspace --all-features --locked --no-run "${selected[@]}"
 # The test of Chainpool as a pod runs the program itself.
 [ -n "$kit_only" ] || part "build the program" cargo build --locked --bin chainpool
 
@@ -49,7 +49,7 @@ export CHAINPOOL_KIT_TABLE=$PWD/docs/agents.md
 # platform_tests NAME: everything on one platform, even when some of it fails.
 platform_tests() {
   if [ -n "$kit_only" ]; then
-    cargo test --workspace --locked --test "kit_$1"
+    cargo test --workspace --all-features --locked --test "kit_$1"
     return
   fi
   local bed=0 failed=0 leave_out=() owned=CHAINPOOL_TEST_SWARM
@@ -61,12 +61,12 @@ platform_tests() {
         echo "!!! SKIPPED, not passed: pools that lose machines, and one kept by a pod with this machine's files, because the machines are their owner's"
         leave_out=(--skip loses --skip kept_by_a_pod)
       fi
-      cargo test --workspace --locked --test platforms -- "$1" --nocapture "${leave_out[@]}" || failed=1 ;;
+      cargo test --workspace --all-features --locked --test platforms -- "$1" --nocapture "${leave_out[@]}" || failed=1 ;;
     3) echo "!!! SKIPPED, not passed: all pools on $1, because there is no bed (see above)" ;;
     *) failed=1 ;;
   esac
-  cargo test --workspace --locked --test "$1" || failed=1
-  cargo test --workspace --locked --test "kit_$1" || failed=1
+  cargo test --workspace --all-features --locked --test "$1" || failed=1
+  cargo test --workspace --all-features --locked --test "kit_$1" || failed=1
   return "$failed"
 }
 side_by_side() {

@@ -17,6 +17,6 @@ if [ "$host" != "$triple" ]; then
 fi
 target=${CARGO_TARGET_DIR:-target}
 # The target is named so that the flag does not reach build scripts and macros, which cannot be static.
-RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --package chainpool-tools --target "$triple"
+RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile dist --locked --package chainpool-tools --target "$triple"
 mkdir -p "$target/image-tools"
-install -m 755 "$target/$triple"/release/chainpool-{init,probe,place} "$target/image-tools/"
+install -m 755 "$target/$triple"/dist/chainpool-{init,probe,place} "$target/image-tools/"

@@ -1,21 +1,31 @@
-//! Who holds a Fabric network: the files of the bundle in a folder, and the client from it.
+//! The holder of a Fabric network: the files of the bundle in a folder, and the bundle's Go client.
 
 use anyhow::{Context, Result, ensure};
 use chainpool_api::{Bundle, Lease};
 use chainpool_tests::{Bed, within_ok};
 use serde_json::json;
-use std::{fs, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::{process::Command, sync::OnceCell};
 
 /// Longer than a peer needs to find another orderer.
 const SOON: Duration = Duration::from_secs(30);
 
-/// A holder's folder with the bundle, and the client from it, compiled.
+/// The compiled client: every bundle has the same sources.
+static CLIENT: OnceCell<PathBuf> = OnceCell::const_new();
+
+/// A holder's folder with the bundle, and the client from it.
 pub(crate) struct Holder {
     pub(crate) lease: Lease,
     pub(crate) bundle: Bundle,
     pub(crate) folder: TempDir,
+    client: PathBuf,
 }
 
 impl Holder {
@@ -33,25 +43,23 @@ impl Holder {
             fs::create_dir_all(path.parent().context("a file lies in a folder")?)?;
             fs::write(path, text)?;
         }
-        let holder = Self { lease, bundle, folder };
-        run(Command::new("go").args(["mod", "tidy"]).current_dir(holder.client())).await?;
-        run(Command::new("go").args(["build", "-o", "client", "."]).current_dir(holder.client())).await?;
-        Ok(holder)
+        let client = CLIENT.get_or_try_init(async || compiled(&bundle).await).await?.clone();
+        Ok(Self { lease, bundle, folder, client })
     }
 
-    fn client(&self) -> PathBuf {
+    fn home(&self) -> PathBuf {
         self.folder.path().join("gateway/go")
     }
 
     /// Runs the bundle's client, as its README says; what it printed.
     pub(crate) async fn transact(&self, arguments: &[&str]) -> Result<String> {
-        run(Command::new(self.client().join("client")).args(arguments).current_dir(self.client())).await
+        run(Command::new(&self.client).args(arguments).current_dir(self.home())).await
     }
 
     /// The same as somebody who was enrolled.
     pub(crate) async fn transact_as(&self, who: &str, arguments: &[&str]) -> Result<String> {
-        let mut client = Command::new(self.client().join("client"));
-        run(client.args(arguments).env("IDENTITY", who).current_dir(self.client())).await
+        let mut client = Command::new(&self.client);
+        run(client.args(arguments).env("IDENTITY", who).current_dir(self.home())).await
     }
 
     /// Registers and enrols somebody, as the bundle's README says; whom his certificate names.
@@ -75,6 +83,26 @@ impl Holder {
         })
         .await
     }
+}
+
+/// Compiles the bundle's client, unless a test before has compiled the same sources.
+async fn compiled(bundle: &Bundle) -> Result<PathBuf> {
+    let sources: Vec<_> = bundle.files.iter().filter_map(|(name, text)| Some((name.strip_prefix("gateway/go/")?, text))).collect();
+    ensure!(!sources.is_empty(), "the bundle has no Go client");
+    let mut hash = DefaultHasher::new();
+    sources.hash(&mut hash);
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fabric-client-{:016x}", hash.finish()));
+    if program.exists() {
+        return Ok(program);
+    }
+    let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
+    for (name, text) in sources {
+        fs::write(folder.path().join(name), text)?;
+    }
+    run(Command::new("go").args(["mod", "tidy"]).current_dir(folder.path())).await?;
+    run(Command::new("go").args(["build", "-o", "client", "."]).current_dir(folder.path())).await?;
+    fs::rename(folder.path().join("client"), &program)?;
+    Ok(program)
 }
 
 /// Runs a program; what it printed.

@@ -7,12 +7,12 @@ mod holder;
 mod in_pod;
 mod life;
 mod outages;
-#[path = "../it/passes.rs"]
+#[path = "../it/full/passes.rs"]
 mod passes;
 mod steady;
 #[path = "../it/support.rs"]
 mod support;
-#[path = "../it/sweep.rs"]
+#[path = "../it/full/sweep.rs"]
 mod sweep;
 
 use anyhow::{Result, ensure};

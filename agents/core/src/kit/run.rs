@@ -24,12 +24,21 @@ pub async fn run(ground: &dyn Ground, promises: &[Promise]) -> Report {
     Report { ground: ground.name().to_owned(), seed, rows }
 }
 
-/// The promises that a test binary's arguments ask for, by parts of their names; all when they ask for none.
+/// The promises that a test binary's arguments ask for, by parts of their names; all when they ask for none. `--skip PART` leaves some out, as
+/// in Rust's own test runner; other options are passed over, because cargo hands the same ones to every test binary.
 pub fn asked_for(arguments: impl IntoIterator<Item = String>) -> Vec<Promise> {
-    // What cargo passes on to every test binary begins with a dash.
-    let parts: Vec<_> = arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();
+    let (mut parts, mut skipped) = (Vec::new(), Vec::new());
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        if argument == "--skip" {
+            skipped.extend(arguments.next());
+        } else if !argument.starts_with('-') {
+            parts.push(argument);
+        }
+    }
+    let named = |promise: &Promise, by: &[String]| by.iter().any(|part| promise.name.contains(part));
     let mut promises = super::promises();
-    promises.retain(|promise| parts.is_empty() || parts.iter().any(|part| promise.name.contains(part)));
+    promises.retain(|promise| (parts.is_empty() || named(promise, &parts)) && !named(promise, &skipped));
     promises
 }
 
@@ -59,4 +68,21 @@ async fn tried(ground: &dyn Ground, seed: u64, promise: &Promise) -> Kept {
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(arguments: &[&str]) -> Vec<&'static str> {
+        asked_for(arguments.iter().map(ToString::to_string)).iter().map(|promise| promise.name).collect()
+    }
+
+    #[test]
+    fn arguments_choose_promises_and_options_of_other_test_binaries_choose_none() {
+        let all = asked(&[]);
+        assert_eq!(asked(&["--skip", "full::"]), all);
+        assert_eq!(asked(&["--nocapture", "--skip", all[0]]), all[1..]);
+        assert_eq!(asked(&[all[0]])[0], all[0]);
+    }
 }

@@ -297,28 +297,32 @@ fn every_size_of_network_is_in_its_block() {
     }
 }
 
-/// Fabric's own reading of the block. `FABRIC_TOOLS` is the folder that `scripts/fabric-tools.sh` prints.
-#[test]
-#[ignore = "needs Fabric's configtxgen: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
-fn fabrics_own_tool_reads_the_block() {
-    let tools = std::env::var("FABRIC_TOOLS").expect("FABRIC_TOOLS names the folder that scripts/fabric-tools.sh prints");
-    let folder = tempfile::tempdir().unwrap();
-    for parameters in [parameters(), Parameters { organisations: 1, ..Parameters::default() }] {
-        let path = folder.path().join("main.block");
-        std::fs::write(&path, made(&parameters).encode_to_vec()).unwrap();
-        let output = Command::new(format!("{tools}/bin/configtxgen")).arg("-inspectBlock").arg(&path).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let read: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let group = &read["data"]["data"][0]["payload"]["data"]["config"]["channel_group"];
-        let names = |of: &Value| of["groups"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names(group), ["Application", "Orderer"]);
-        assert_eq!(names(&group["groups"]["Application"]).len(), usize::from(parameters.organisations));
-        let consensus = &group["groups"]["Orderer"]["values"]["ConsensusType"]["value"];
-        assert_eq!(consensus["type"], "etcdraft");
-        assert_eq!(consensus["metadata"]["consenters"].as_array().unwrap().len(), usize::from(parameters.orderers));
-        let member = &group["groups"]["Application"]["groups"]["org1"];
-        assert_eq!(member["values"]["MSP"]["value"]["config"]["name"], "Org1MSP");
-        assert_eq!(member["values"]["AnchorPeers"]["value"]["anchor_peers"][0]["host"], "peer0-org1");
-        assert_eq!(member["policies"]["Readers"]["policy"]["value"]["identities"][0]["principal"]["role"], "ADMIN");
+/// Tests of `make test-full`.
+mod full {
+    use super::*;
+
+    /// Fabric's own reading of the block. `FABRIC_TOOLS` is the folder that `scripts/fabric-tools.sh` prints.
+    #[test]
+    fn fabrics_own_tool_reads_the_block() {
+        let tools = std::env::var("FABRIC_TOOLS").expect("FABRIC_TOOLS names the folder that scripts/fabric-tools.sh prints");
+        let folder = tempfile::tempdir().unwrap();
+        for parameters in [parameters(), Parameters { organisations: 1, ..Parameters::default() }] {
+            let path = folder.path().join("main.block");
+            std::fs::write(&path, made(&parameters).encode_to_vec()).unwrap();
+            let output = Command::new(format!("{tools}/bin/configtxgen")).arg("-inspectBlock").arg(&path).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let read: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let group = &read["data"]["data"][0]["payload"]["data"]["config"]["channel_group"];
+            let names = |of: &Value| of["groups"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(group), ["Application", "Orderer"]);
+            assert_eq!(names(&group["groups"]["Application"]).len(), usize::from(parameters.organisations));
+            let consensus = &group["groups"]["Orderer"]["values"]["ConsensusType"]["value"];
+            assert_eq!(consensus["type"], "etcdraft");
+            assert_eq!(consensus["metadata"]["consenters"].as_array().unwrap().len(), usize::from(parameters.orderers));
+            let member = &group["groups"]["Application"]["groups"]["org1"];
+            assert_eq!(member["values"]["MSP"]["value"]["config"]["name"], "Org1MSP");
+            assert_eq!(member["values"]["AnchorPeers"]["value"]["anchor_peers"][0]["host"], "peer0-org1");
+            assert_eq!(member["policies"]["Readers"]["policy"]["value"]["identities"][0]["principal"]["role"], "ADMIN");
+        }
     }
 }

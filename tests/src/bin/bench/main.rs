@@ -33,6 +33,9 @@ struct Args {
     /// The release binary
     #[arg(long, default_value = "target/release/chainpool")]
     binary: PathBuf,
+    /// The small binary, for the rows of size
+    #[arg(long, default_value = "target/dist/chainpool")]
+    small: PathBuf,
     /// Where the figures are written for programs
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
@@ -122,7 +125,7 @@ async fn with_pool(args: &Args, rows: &mut Vec<Row>, pool: Pool, hand: &Hand) ->
         pool.close().await?;
         return early;
     }
-    let (pool, footprint) = footprint::measure(pool, &args.binary).await?;
+    let (pool, footprint) = footprint::measure(pool, &args.small).await?;
     tell(rows, "size", footprint);
     pool.close().await
 }

@@ -51,6 +51,11 @@ impl Pool {
         Ok(Self { server, engine, binary: binary.to_owned(), folder })
     }
 
+    /// The same, served by another binary from its next start on.
+    pub(crate) fn served_by(self, binary: &Path) -> Self {
+        Self { binary: binary.to_owned(), ..self }
+    }
+
     /// Stops the server and starts it again on the same data.
     pub(crate) async fn restart(self) -> Result<Self> {
         self.without(async || Ok(())).await.map(|(pool, ())| pool)

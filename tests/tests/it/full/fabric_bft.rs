@@ -1,7 +1,8 @@
 //! A real Fabric network whose orderers agree by BFT. Its images are made by nobody but Fabric, so it is not run everywhere, and where
 //! it is not run it is not counted as passed.
 
-use crate::{holder::Holder, loss};
+use super::loss;
+use crate::holder::Holder;
 use anyhow::{Context, Result, ensure};
 use chainpool_api::{Cluster, HealthState, Operation};
 use chainpool_tests::{Bed, CHAINCODE, Engine, Options};

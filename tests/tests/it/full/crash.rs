@@ -1,6 +1,6 @@
 //! kill -9 at every point of the journal: the next start ends every operation and leaves no orphan and no duplicate.
 
-use crate::sweep::{LONG, Outcome, child, deleted, idle, one, sweep};
+use super::sweep::{LONG, Outcome, child, deleted, idle, one, sweep};
 use anyhow::{Result, bail, ensure};
 use chainpool_api::{Cluster, Host, Lease, Operation, OperationState, Page};
 use chainpool_tests::{Bed, Options, within};

@@ -1,6 +1,6 @@
 //! A pool at rest asks little: events tell of changes, and one full pass each 30 s looks at everything once.
 
-use crate::passes::passed;
+use super::passes::passed;
 use anyhow::{Result, ensure};
 use chainpool_tests::{Bed, Engine, Options, Tap, within_ok};
 use std::{

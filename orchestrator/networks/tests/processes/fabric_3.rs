@@ -1,16 +1,13 @@
-//! The type `fabric` against the real programs of Fabric 3.1, as `fabric_processes` does it with those of 2.5.
+//! The type `fabric` against the real programs of Fabric 3.1, as `fabric` does it with those of 2.5.
 //!
-//! `FABRIC_3_TOOLS=FOLDER cargo test -p chainpool-networks --test fabric_3_processes -- --ignored --nocapture`, where the folder is like that which
-//! `scripts/fabric-tools.sh` prints, with `configtxgen`, `orderer`, `peer` and the sample configuration of Fabric 3.1.5.
+//! No package registry serves them, so these tests are ignored: `FABRIC_3_TOOLS=FOLDER cargo test -p chainpool-networks --test processes fabric_3 -- --ignored`,
+//! where the folder is like that which `scripts/fabric-tools.sh` prints, with `configtxgen`, `orderer`, `peer` and the sample configuration of Fabric 3.1.5.
 
-mod fabric_network;
-mod local;
-
+use crate::fabric_network::{Network, name, reach};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use chainpool_agent::NodeName;
 use chainpool_api::{HealthState, Timestamp};
 use chainpool_networks::Past;
-use fabric_network::{Network, name, reach};
 use serde_json::{Value, json};
 use std::{
     fs,

@@ -1,17 +1,12 @@
-//! The type `cometbft` against the real program, without any platform: each validator is a process on this machine.
-//!
-//! Needs the program of version 0.38.21; `COMETBFT` names it:
-//! `COMETBFT=/path/to/cometbft cargo test -p chainpool-networks --test cometbft_processes -- --ignored`
+//! The type `cometbft` against the real program of version 0.38.21, which `COMETBFT` names.
 
-mod local;
-
+use crate::local::Local;
 use chainpool_agent::{
     ClusterId, ClusterKey, ClusterSpec, Generation, LogConfig, NetworkSpec, NodeName, NodeSpec, NodeState, Object, ObjectKind, Observation,
     Secret, Variable,
 };
 use chainpool_api::{Evidence, HealthState, LogLevel, Timestamp};
 use chainpool_networks::{NetworkType, Nodes, Order, Past, Reach, Registry, Verdict};
-use local::Local;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -234,7 +229,6 @@ fn name(text: &str) -> NodeName {
 }
 
 #[tokio::test]
-#[ignore = "needs the program: COMETBFT=/path/to/cometbft"]
 async fn four_validators_are_proven_and_their_faults_are_told() {
     let network = Network::prepare("default", &json!({}));
     let begun = Instant::now();
@@ -274,7 +268,6 @@ async fn four_validators_are_proven_and_their_faults_are_told() {
 }
 
 #[tokio::test]
-#[ignore = "needs the program: COMETBFT=/path/to/cometbft"]
 async fn a_killed_validator_comes_back_with_its_state() {
     let network = Network::prepare("default", &json!({}));
     network.start_all();
@@ -293,7 +286,6 @@ async fn a_killed_validator_comes_back_with_its_state() {
 }
 
 #[tokio::test]
-#[ignore = "needs the program: COMETBFT=/path/to/cometbft"]
 async fn one_validator_is_proven_on_itself() {
     let network = Network::prepare("single", &json!({"block_interval_ms": 100}));
     let begun = Instant::now();
@@ -305,7 +297,6 @@ async fn one_validator_is_proven_on_itself() {
 }
 
 #[tokio::test]
-#[ignore = "needs the program: COMETBFT=/path/to/cometbft"]
 async fn sixteen_validators_without_empty_blocks_are_proven() {
     let network = Network::prepare("default", &json!({"validators": 16, "empty_blocks": false}));
     let begun = Instant::now();

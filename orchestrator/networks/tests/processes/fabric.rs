@@ -1,15 +1,11 @@
-//! The type `fabric` against the real programs, without any platform: each node is a process on this machine.
+//! The type `fabric` against the real programs.
 //!
-//! Needs `orderer`, `peer` and `chaincode` as `scripts/fabric-tools.sh` builds them, and root on Linux: every node listens on a
+//! Needs `orderer`, `peer` and `chaincode` as `scripts/fabric-tools.sh` builds them in the folder `FABRIC_TOOLS`, and root: every node listens on a
 //! loopback address of its own and finds the others by a hosts file that only it sees (`unshare --mount`).
-//! `FABRIC_TOOLS=$(scripts/fabric-tools.sh) cargo test -p chainpool-networks --test fabric_processes -- --ignored --nocapture`
 
-mod fabric_network;
-mod local;
-
+use crate::fabric_network::{Network, name, reach};
 use chainpool_api::{HealthState, NodeEvidence, Timestamp};
 use chainpool_networks::Past;
-use fabric_network::{Network, name, reach};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -27,7 +23,6 @@ async fn whole(preset: &str, given: &Value) -> Network {
 }
 
 #[tokio::test]
-#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
 async fn the_smallest_network_is_proven_and_its_faults_are_told() {
     let network = whole("tiny", &json!({})).await;
     let evidence = network.probe().await;
@@ -55,7 +50,6 @@ async fn the_smallest_network_is_proven_and_its_faults_are_told() {
 }
 
 #[tokio::test]
-#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
 async fn two_organisations_on_two_channels_agree() {
     let network = whole("standard", &json!({"peers": 2, "channels": ["one", "two"]})).await;
     let evidence = network.probe().await;
@@ -92,7 +86,6 @@ async fn two_organisations_on_two_channels_agree() {
 }
 
 #[tokio::test]
-#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
 async fn chaincodes_are_committed_on_every_channel_once() {
     let chaincodes = json!(["basic:1.0=chainpool/fabric-chaincode:2.5.0", "other:2=chainpool/fabric-chaincode:2.5.0"]);
     let network = whole("standard", &json!({"peers": 2, "channels": ["one", "two"], "chaincodes": chaincodes})).await;
@@ -131,7 +124,6 @@ async fn chaincodes_are_committed_on_every_channel_once() {
 /// The bundle's administrators bring a chaincode to a version of their own, with Fabric's own client. Only who names another version
 /// takes it from them.
 #[tokio::test]
-#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
 async fn a_chaincode_that_its_users_upgrade_is_theirs() {
     let with = |version: &str| json!({"chaincodes": [format!("basic:{version}=chainpool/fabric-chaincode:2.5.0")]});
     let mut network = whole("standard", &with("1.0")).await;
@@ -169,7 +161,6 @@ fn control(network: &Network, url: &str) -> String {
 }
 
 #[tokio::test]
-#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
 async fn three_orderers_bear_the_loss_of_one() {
     let network = whole("raft", &json!({})).await;
     let begun = Instant::now();
@@ -220,7 +211,6 @@ async fn three_orderers_bear_the_loss_of_one() {
 }
 
 #[tokio::test]
-#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
 async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
     let mut network = whole("tiny", &json!({})).await;
     let commits = network.commit_on("main");
@@ -266,7 +256,6 @@ async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
 }
 
 #[tokio::test]
-#[ignore = "needs the programs and root: FABRIC_TOOLS=$(scripts/fabric-tools.sh)"]
 async fn a_chaincode_is_upgraded_and_reaches_who_comes_later() {
     let image = "chainpool/fabric-chaincode:2.5.0";
     let mut network = whole("standard", &json!({"chaincodes": [format!("basic:1.0={image}")]})).await;

@@ -1,0 +1,14 @@
+//! Tests of `make test-full`: sweeps, faults, long waits, and networks of many nodes.
+
+mod crash;
+mod engine_restart;
+mod fabric;
+mod fabric_bft;
+mod fabric_ca;
+mod fabric_couchdb;
+mod leftovers;
+mod loss;
+mod passes;
+mod steady;
+mod subnets;
+mod sweep;
