@@ -66,7 +66,7 @@ pub(crate) fn apart<T: Send>(work: impl Future<Output = Result<T>> + Send) -> Re
 }
 
 /// The folder that engine.sh notes its own in, too.
-fn state() -> PathBuf {
+pub(crate) fn state() -> PathBuf {
     let of = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     if let Some(own) = of("CHAINPOOL_STATE") {
         return own;
