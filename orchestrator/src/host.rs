@@ -9,9 +9,9 @@ use chainpool_agent::{Machine, Probe, Scope, SwarmRole};
 use chainpool_api::{self as api, HostState, LeaseState, Timestamp};
 use chainpool_store::{Audit, HostRow, HostSecrets, Json, Word};
 use settings::{CAPACITY, secrets};
-pub use verbs::HostPreview;
 use std::collections::BTreeMap;
 use uuid::Uuid;
+pub use verbs::HostPreview;
 
 impl Orchestrator {
     /// Probes a host and registers it.

@@ -15,10 +15,7 @@ const BEAT: Duration = Duration::from_secs(5);
 
 /// Events for the browser: `changed` with the noun and its id, of what the visitor may read; `lost` when some were missed;
 /// `beat` while nothing happens. Ends with the sign-in and with the server.
-pub(crate) async fn stream(
-    State(app): State<App>,
-    visit: Visit,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refused> {
+pub(crate) async fn stream(State(app): State<App>, visit: Visit) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refused> {
     let end = visit.stream_end(&app, StreamOf::Changes)?;
     let ears = (app.orchestrator.subscribe(&visit.caller).await?, interval(BEAT));
     let events = stream::unfold(ears, |(mut changes, mut beats)| async move {

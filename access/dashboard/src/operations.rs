@@ -62,7 +62,8 @@ struct OperationPage {
 pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(operation): Path<Uuid>) -> Outcome {
     let operation = app.orchestrator.operation_show(&visit.caller, operation).await?;
     let parts = api::OperationFilter { parent: Some(operation.id), limit: Some(200), ..api::OperationFilter::default() };
-    let children = if operation.cluster_id.is_none() { app.orchestrator.operation_list(&visit.caller, &parts).await?.items } else { Vec::new() };
+    let children =
+        if operation.cluster_id.is_none() { app.orchestrator.operation_list(&visit.caller, &parts).await?.items } else { Vec::new() };
     let title = match &operation.cluster {
         Some(cluster) => format!("{} {cluster}", format::kind(&operation.kind)),
         None => format!("{} {}", format::kind(&operation.kind), operation.host),

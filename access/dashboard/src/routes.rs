@@ -1,6 +1,8 @@
 //! The table of the pages: what each asks of its visitor at least, and its handler.
 
-use crate::{account, admin, assets, clusters, error, events, hosts, leases, logs, network_types, operations, search, session, state::App, status};
+use crate::{
+    account, admin, assets, clusters, error, events, hosts, leases, logs, network_types, operations, search, session, state::App, status,
+};
 use axum::{
     Router,
     extract::Request,
@@ -143,8 +145,6 @@ pub(crate) fn router(app: &App) -> Router<App> {
             }
         }
     }
-    let signed_in = signed_in
-        .fallback(error::no_such_page)
-        .layer(middleware::from_fn_with_state(app.clone(), session::require));
+    let signed_in = signed_in.fallback(error::no_such_page).layer(middleware::from_fn_with_state(app.clone(), session::require));
     open.layer(middleware::from_fn_with_state(app.clone(), session::anyone)).merge(signed_in)
 }

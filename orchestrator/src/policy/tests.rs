@@ -132,3 +132,69 @@ fn an_operation_is_its_authors_and_of_the_holder_since_it_holds() {
     assert!(!may_read_operation(&user("ann"), &elsewhere, Some(&held)));
     assert!(may_read_operation(&Caller::new(Uuid::nil(), "eve", Role::Admin), &elsewhere, None));
 }
+
+/// Methods of the façade that make a caller, or end one.
+const MAKE_CALLERS: [&str; 8] = ["start", "stop", "sign_in", "sign_out", "authenticate", "password_set", "link_account", "local_admin"];
+
+/// Jobs of the watchdog: they take no input, and what they ask for has [`Caller::watchdog`] as its author.
+const OF_WATCHDOG: [&str; 14] = [
+    "autofill",
+    "cluster_judge",
+    "clusters_to_judge",
+    "database_check",
+    "expire_leases",
+    "forget_old",
+    "host_judge",
+    "host_unheard",
+    "host_watch",
+    "hosts_to_watch",
+    "node_died",
+    "note_checked",
+    "note_lag",
+    "note_pass",
+];
+
+/// The public methods of the façade in a file: name and whole head.
+fn methods(source: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let (mut inside, mut lines) = (false, source.lines());
+    while let Some(line) = lines.next() {
+        if line.starts_with("impl ") {
+            inside = line == "impl Orchestrator {";
+        }
+        let method = line.strip_prefix("    pub async fn ").or_else(|| line.strip_prefix("    pub fn "));
+        if let Some(method) = method.filter(|_| inside) {
+            let mut head = method.to_owned();
+            while !head.ends_with('{') {
+                head.push_str(lines.next().expect("a method has a body").trim());
+            }
+            let name = head.split(['(', '<']).next().unwrap_or_default().to_owned();
+            found.push((name, head));
+        }
+    }
+    found
+}
+
+fn sources(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.extend(methods(&std::fs::read_to_string(path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn each_method_of_the_facade_takes_its_caller() {
+    let mut found = Vec::new();
+    sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.len() > 50, "{found:?}");
+    let takes_none = found.iter().filter(|(_, head)| !head.contains("caller: &Caller"));
+    let mut takes_none: Vec<&str> = takes_none.map(|(name, _)| name.as_str()).collect();
+    let mut may: Vec<&str> = MAKE_CALLERS.into_iter().chain(OF_WATCHDOG).collect();
+    takes_none.sort_unstable();
+    may.sort_unstable();
+    assert_eq!(takes_none, may, "a new method of the façade takes its caller and asks the policy");
+}

@@ -231,16 +231,13 @@ async fn grant(
             drop(events.send(Event { noun, id }));
         }
     }
-    let single_made: Vec<_> =
-        made.iter().filter(|(place, _)| orders[**place].single).map(|(place, lease)| (*place, lease.clone())).collect();
-    for (place, lease) in single_made {
+    let single_made: Vec<LeaseRow> = made.values().filter(|lease| lease.single).cloned().collect();
+    for lease in single_made {
         held.insert((lease.applied_by.clone(), lease.holder.clone(), lease.filter.clone()), lease);
     }
     let outcomes = orders.iter().zip(filters).enumerate().map(|(place, (order, filter))| match made.remove(&place) {
         Some(lease) => Some(ApplyOutcome { lease, made: true, names: names.remove(&place) }),
-        None if order.single => {
-            had(&held, order, &filter).map(|lease| ApplyOutcome { lease: lease.clone(), made: false, names: None })
-        }
+        None if order.single => had(&held, order, &filter).map(|lease| ApplyOutcome { lease: lease.clone(), made: false, names: None }),
         None => None,
     });
     Ok(outcomes.collect())

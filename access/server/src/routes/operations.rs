@@ -34,6 +34,10 @@ pub(crate) async fn operation_list(
     get, path = "/api/v1/operations/{operation}", tag = "operations", params(("operation" = Uuid, Path, description = "Its id.")),
     responses((status = 200, description = "The operation.", body = Operation))
 )]
-pub(crate) async fn operation_show(State(server): State<Server>, Auth(caller): Auth, Path(operation): Path<String>) -> Answer<Json<Operation>> {
+pub(crate) async fn operation_show(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Path(operation): Path<String>,
+) -> Answer<Json<Operation>> {
     Ok(Json(server.orchestrator.operation_show(&caller, id("operation", &operation)?).await?))
 }

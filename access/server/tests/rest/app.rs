@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use axum::{Router, body::Body, response::Response};
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef, Incarnation, LogLine, LogQuery, LogStream,
-    NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef, Incarnation, LogLine, LogQuery,
+    LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes,
     WakeStream,
 };
 use chainpool_api::{Host, Problem, ResetLink, Role, Session, TokenMade};
@@ -266,9 +266,14 @@ impl Agent for Barren {
         Ok(())
     }
 
-    async fn logs(&self, _: &ClusterKey, _: &NodeName, _: LogQuery) -> Result<LogStream> {
-        let line = LogLine { stderr: false, bytes: "a line\n".into() };
-        Ok(Box::pin(futures::stream::iter([Ok(line)]).chain(futures::stream::pending())))
+    /// One line; again and again for ever where it is followed.
+    async fn logs(&self, _: &ClusterKey, _: &NodeName, query: LogQuery) -> Result<LogStream> {
+        let line = async || {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(LogLine { stderr: false, bytes: "a line\n".into() })
+        };
+        let lines = futures::stream::unfold((), move |()| async move { Some((line().await, ())) });
+        Ok(Box::pin(lines.take(if query.follow { usize::MAX } else { 1 })))
     }
 
     async fn dial(&self, _: &ClusterKey, _: &NodeName, _: &Port) -> Result<ByteStream> {

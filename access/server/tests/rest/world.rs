@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// What nobody may read but those who hold the clusters, operators and admins: names of accounts and clusters, and where
 /// the host is.
-pub(crate) const SECRETS: [&str; 6] = ["annabel", "amber", "topaz", "otto", "portal", "barren.sock"];
+pub(crate) const SECRETS: [&str; 6] = ["annabel", "beryl", "topaz", "otto", "portal", "barren.sock"];
 
 /// How a caller stands to what it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,13 +82,11 @@ impl Rule {
             (Self::Everybody, _) => None,
             (_, Tie::Nobody) => Some(401),
             (_, Tie::Admin) | (Self::SignedIn, _) => None,
-            (Self::Admins, _) => Some(403),
-            (Self::OwnerOrAdmin, Tie::Operator) => Some(404),
-            (_, Tie::Operator) => None,
-            (Self::Operators, _) => Some(403),
-            (Self::HolderOrOperator | Self::OwnerOrAdmin, Tie::Own) => None,
-            (Self::OperatorOfVisible, Tie::Own) => Some(403),
-            (Self::HolderOrOperator | Self::OwnerOrAdmin | Self::OperatorOfVisible, Tie::Foreign) => Some(404),
+            (Self::Admins, _) | (Self::Operators, Tie::Own | Tie::Foreign) | (Self::OperatorOfVisible, Tie::Own) => Some(403),
+            (Self::OwnerOrAdmin, Tie::Operator) | (Self::HolderOrOperator | Self::OwnerOrAdmin | Self::OperatorOfVisible, Tie::Foreign) => {
+                Some(404)
+            }
+            (_, Tie::Operator) | (Self::HolderOrOperator | Self::OwnerOrAdmin, Tie::Own) => None,
         }
     }
 }
@@ -113,8 +111,11 @@ impl Held {
             "{token}" => self.token.to_string(),
             "{host}" => "h1".to_owned(),
             "{account}" => "zoe".to_owned(),
-            "{node}" => "node0".to_owned(),
-            part => part.replace("%CLUSTER%", &self.cluster.to_string()),
+            "{node}" => "v0".to_owned(),
+            part => {
+                let part = part.replace("%CLUSTER%", &self.cluster.to_string()).replace("%LEASE%", &self.lease.to_string());
+                part.replace("%OPERATION%", &self.operation.to_string())
+            }
         });
         parts.collect::<Vec<_>>().join("/")
     }
@@ -145,16 +146,18 @@ impl World {
             tokens.insert(name, app.program(account).await);
         }
         app.host().await;
-        for name in ["amber", "topaz", "spare"] {
+        for name in ["beryl", "topaz", "spare"] {
             let new = json!({ "name": name, "host": "h1", "preset": "single" });
             let _: Operation = app.post(&app.admin, "/api/v1/clusters", new).await.read(StatusCode::ACCEPTED);
         }
         let folder = app.end().await;
         make_ready(folder.path()).await;
         let app = App::open(folder, false, 0).await;
-        let own = hold(&app, &tokens, ("annabel", "amber", "annabel"), json!({})).await;
+        let own = hold(&app, &tokens, ("annabel", "beryl", "annabel"), json!({})).await;
         let customer = hold(&app, &tokens, ("program of portal", "topaz", "portal/dave"), json!({ "holder": "dave" })).await;
-        Self { folder: app.end().await, tokens, own, customer }
+        let folder = app.end().await;
+        make_ready(folder.path()).await;
+        Self { folder, tokens, own, customer }
     }
 
     /// A server on a copy of it, which works on nothing.
@@ -172,9 +175,10 @@ impl World {
         self.tokens.get(who).map(String::as_str)
     }
 
-    /// What is held, with those who ask for it.
-    pub(crate) fn subjects(&self) -> [(&Held, &'static [Actor]); 2] {
-        [(&self.own, &OF_OWN), (&self.customer, &OF_CUSTOMER)]
+    /// What is held, with those who ask for it by this rule. What belongs to an account is one and the same for its programs.
+    pub(crate) fn subjects(&self, rule: Rule) -> Vec<(&Held, &'static [Actor])> {
+        let all: [(&Held, &'static [Actor]); 2] = [(&self.own, &OF_OWN), (&self.customer, &OF_CUSTOMER)];
+        all.into_iter().take(if rule == Rule::OwnerOrAdmin { 1 } else { 2 }).collect()
     }
 }
 
@@ -193,7 +197,7 @@ async fn hold(
     Held { cluster: lease.cluster_id, name, lease: lease.id, operation: operation.id, token: page.items[0].id }
 }
 
-/// Makes all clusters ready, in the order in which they were created, as if their ledgers had been made.
+/// Ends all operations and makes all clusters ready, in the order in which they were created, as if there were ledgers.
 async fn make_ready(folder: &Path) {
     let store = Store::open(folder, None).await.unwrap();
     let (now, mut tx) = (Timestamp::now(), store.begin().await.unwrap());
