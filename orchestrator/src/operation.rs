@@ -16,8 +16,10 @@ impl Orchestrator {
             _ => {}
         }
         let host = match host {
-            Some(host) if all => Some(self.host_row(&host).await?.id),
-            Some(_) => return Err(Error::field("host", "only operators may list by host")),
+            Some(host) => {
+                policy::must_operate(caller)?;
+                Some(self.host_row(&host).await?.id)
+            }
             None => None,
         };
         let (cluster, since) = match cluster {
