@@ -17,9 +17,6 @@ use std::{
 };
 use uuid::Uuid;
 
-/// The author of what the watchdog asks for.
-pub(crate) const WATCHDOG: &str = "chainpool";
-
 /// A cluster to be made, checked and settled.
 pub(crate) struct NewCluster {
     pub(crate) name: Option<String>,
@@ -45,7 +42,7 @@ impl Cause {
     }
 
     pub(crate) fn watchdog(reason: impl Into<String>) -> Self {
-        Self { author: WATCHDOG.to_owned(), reason: reason.into(), parent: None }
+        Self::of(&Caller::watchdog(), reason)
     }
 
     pub(crate) fn part_of(&self, parent: Uuid) -> Self {

@@ -1,6 +1,6 @@
 //! Accounts, sessions, tokens. Secrets are random, shown once, and kept as their SHA-256.
 
-use crate::{Caller, Error, Orchestrator, Result};
+use crate::{Caller, Error, Orchestrator, Result, policy};
 use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chainpool_api::{self as api, Role, Timestamp};
@@ -215,7 +215,7 @@ impl Orchestrator {
     pub async fn account_create(&self, caller: &Caller, new: api::AccountCreate) -> Result<api::Account> {
         caller.must_be(Role::Admin)?;
         crate::accept::check_name("name", &new.name)?;
-        if new.name == crate::accept::WATCHDOG {
+        if new.name == crate::caller::WATCHDOG {
             return Err(Error::field("name", "this name is Chainpool's own"));
         }
         let now = Timestamp::now();
@@ -292,7 +292,7 @@ impl Orchestrator {
     /// The caller's tokens; an admin's list holds all.
     pub async fn token_list(&self, caller: &Caller) -> Result<Vec<api::Token>> {
         let names: HashMap<Uuid, String> = self.store().read().accounts().await?.into_iter().map(|a| (a.id, a.name)).collect();
-        let only = (caller.role < Role::Admin).then_some(caller.account_id);
+        let only = (!policy::administers(caller)).then_some(caller.account_id);
         let rows = self.store().read().tokens(only).await?;
         Ok(rows
             .into_iter()
@@ -348,7 +348,7 @@ impl Orchestrator {
 
     /// Ends a token.
     pub async fn token_delete(&self, caller: &Caller, token: Uuid) -> Result<()> {
-        let row = self.store().read().token(token).await?.filter(|row| row.account_id == caller.account_id || caller.role == Role::Admin);
+        let row = self.store().read().token(token).await?.filter(|row| policy::may_use_token(caller, row));
         let row = row.ok_or_else(|| Error::not_found("token", token.to_string()))?;
         let mut tx = self.store().begin().await?;
         tx.audit_insert(
@@ -385,8 +385,7 @@ impl Orchestrator {
                 row
             }
         };
-        let caller =
-            Caller { account_id: row.id, account: row.name.clone(), role: Role::Admin, lease_any: true, request_id: None, key: None };
+        let caller = Caller::local_admin(row.id, row.name.clone());
         for old in self.store().read().tokens(Some(row.id)).await?.into_iter().filter(|t| t.name == "this machine") {
             let mut tx = self.store().begin().await?;
             tx.token_delete(old.id).await?;

@@ -6,12 +6,13 @@ use crate::{
     cluster::living,
     fill::no_room,
     plan::Arguments,
+    policy,
     render::{order, seed},
     site::has_addresses,
     view::number,
 };
 use chainpool_agent::{ClusterSpec, NodeName};
-use chainpool_api::{self as api, ClusterState, OperationKind, OperationState, Role};
+use chainpool_api::{self as api, ClusterState, OperationKind, OperationState};
 use chainpool_networks::{Amendment, Before, Layout, NetworkType, ParameterErrors};
 use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, PortRow, Tx};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,9 +22,9 @@ impl Orchestrator {
     /// Changes a cluster while it runs: more of what its type lets grow, or new certificates. Asked for again, it goes on with
     /// what an earlier try did not bring to its end.
     pub async fn cluster_amend(&self, caller: &Caller, cluster: &str, amend: api::ClusterAmend) -> Result<api::Operation> {
-        caller.must_be(Role::Operator)?;
+        policy::must_operate(caller)?;
         if let Some(id) = self.remembered(caller).await? {
-            return self.operation_show(id).await;
+            return self.operation_show(caller, id).await;
         }
         if amend.parameters.is_empty() && !amend.renew_certificates {
             return Err(Error::field("parameters", "nothing is to be changed: name a parameter, or set renew_certificates"));

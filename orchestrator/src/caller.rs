@@ -1,8 +1,11 @@
 //! Who asks.
 
-use crate::{Error, Result};
+use crate::{Result, policy};
 use chainpool_api::Role;
 use uuid::Uuid;
+
+/// The name of the watchdog as the author of what it does. No account may have it.
+pub(crate) const WATCHDOG: &str = "chainpool";
 
 /// Who asks, and what ties a repeated request to the first.
 #[derive(Debug, Clone)]
@@ -13,7 +16,7 @@ pub struct Caller {
     pub account: String,
     /// What it may do.
     pub role: Role,
-    /// May apply and release for other holders.
+    /// May name other holders, and reaches every lease that its account applied for.
     pub lease_any: bool,
     /// Names the request in logs and in the audit.
     pub request_id: Option<String>,
@@ -33,12 +36,33 @@ pub struct RequestKey {
 }
 
 impl Caller {
-    /// Refuses whoever may not do this.
+    /// An account with a role, as its sessions have it.
+    pub fn new(account_id: Uuid, account: impl Into<String>, role: Role) -> Self {
+        Self { account_id, account: account.into(), role, lease_any: false, request_id: None, key: None }
+    }
+
+    /// The watchdog: repairs, resets, fills and expires by itself. It has no account, so nobody can sign in as it.
+    pub fn watchdog() -> Self {
+        Self::new(Uuid::nil(), WATCHDOG, Role::Operator)
+    }
+
+    /// The reader of `admin.context`: acts as the account `admin`, and may name holders.
+    pub(crate) fn local_admin(account_id: Uuid, account: impl Into<String>) -> Self {
+        Self { lease_any: true, ..Self::new(account_id, account, Role::Admin) }
+    }
+
+    /// Whether it works with hosts and all clusters. For what a page offers; the façade refuses by itself.
+    pub fn operates(&self) -> bool {
+        policy::operates(self)
+    }
+
+    /// Whether it works with accounts. For what a page offers; the façade refuses by itself.
+    pub fn administers(&self) -> bool {
+        policy::administers(self)
+    }
+
+    /// Refuses a caller below this role.
     pub(crate) fn must_be(&self, least: Role) -> Result<()> {
-        if self.role >= least {
-            Ok(())
-        } else {
-            Err(Error::Forbidden(format!("this needs the role {least}; {} is {}", self.account, self.role)))
-        }
+        policy::must_be(self, least)
     }
 }

@@ -6,20 +6,29 @@ use crate::{
     fill::no_room,
     placement::{self, Candidate},
     plan::Arguments,
+    policy::{self, VisibleLeases},
     view::{number, page, reach},
 };
 use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, LogQuery, LogStream, NodeName, NodeSpec};
-use chainpool_api::{self as api, ClusterState, LeaseState, OperationKind, Role, Timestamp};
+use chainpool_api::{self as api, ClusterState, LeaseState, OperationKind, Timestamp};
 use chainpool_store::{ClusterQuery, ClusterRow, HostRow, Labels, Tx, Word};
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// The log of a node.
+pub struct ClusterLog {
+    /// The cluster's id: the stream is its caller's for as long as the cluster is ([`crate::StreamOf::Cluster`]).
+    pub cluster: Uuid,
+    /// The lines.
+    pub lines: LogStream,
+}
+
 impl Orchestrator {
     /// Makes a cluster; places it when no host is named.
     pub async fn cluster_create(&self, caller: &Caller, new: api::ClusterCreate) -> Result<api::Operation> {
-        caller.must_be(Role::Operator)?;
+        policy::must_operate(caller)?;
         if let Some(id) = self.remembered(caller).await? {
-            return self.operation_show(id).await;
+            return self.operation_show(caller, id).await;
         }
         let api::ClusterCreate { name, host, network_type, preset, parameters, labels } = new;
         if let Some(name) = &name {
@@ -45,15 +54,31 @@ impl Orchestrator {
         self.view_operation(operation, true).await
     }
 
-    /// Lists clusters.
-    pub async fn cluster_list(&self, filter: &api::ClusterFilter) -> Result<api::Page<api::Cluster>> {
+    /// Lists the clusters that the caller may work with.
+    pub async fn cluster_list(&self, caller: &Caller, filter: &api::ClusterFilter) -> Result<api::Page<api::Cluster>> {
         let api::ClusterFilter { host, state, health, network_type, offered, holder, search, after, limit } = filter.clone();
         let host = match host {
-            Some(host) => Some(self.host_row(&host).await?.id),
+            Some(host) => match self.host_row(&host).await {
+                Ok(host) => Some(host.id),
+                // To those who see no hosts, a list tells nothing of which there are.
+                Err(Error::NotFound { .. }) if !policy::operates(caller) => return Ok(api::Page { items: Vec::new(), next: None }),
+                Err(error) => return Err(error),
+            },
             None => None,
         };
-        let query =
-            ClusterQuery { host, state, health, network_type, offered, holder, search, after: after.and_then(|a| a.parse().ok()), limit };
+        let VisibleLeases { holders, applied_by } = policy::visible_leases(caller, holder.as_deref());
+        let query = ClusterQuery {
+            host,
+            state,
+            health,
+            network_type,
+            offered,
+            holders,
+            applied_by,
+            search,
+            after: after.and_then(|a| a.parse().ok()),
+            limit,
+        };
         let rows = page(self.store().read().cluster_page(&query).await?, limit, |row| row.id);
         let hosts = self.hosts_by_id().await?;
         let mut items = Vec::with_capacity(rows.items.len());
@@ -73,7 +98,7 @@ impl Orchestrator {
 
     /// Changes a cluster's settings.
     pub async fn cluster_update(&self, caller: &Caller, cluster: &str, change: api::ClusterUpdate) -> Result<api::Cluster> {
-        caller.must_be(Role::Operator)?;
+        policy::must_operate(caller)?;
         let id = self.cluster_for(caller, cluster).await?.id;
         let mut tx = self.store().begin().await?;
         let mut row = tx.cluster(id).await?.ok_or_else(|| Error::not_found("cluster", cluster))?;
@@ -102,7 +127,7 @@ impl Orchestrator {
 
     async fn cluster_power(&self, caller: &Caller, cluster: &str, node: Option<&str>, kind: OperationKind) -> Result<api::Operation> {
         if let Some(id) = self.remembered(caller).await? {
-            return self.operation_show(id).await;
+            return self.operation_show(caller, id).await;
         }
         let known = self.cluster_for(caller, cluster).await?;
         let node = match node {
@@ -145,9 +170,9 @@ impl Orchestrator {
     }
 
     async fn cluster_wipe(&self, caller: &Caller, cluster: &str, force: bool, kind: OperationKind) -> Result<api::Operation> {
-        caller.must_be(Role::Operator)?;
+        policy::must_operate(caller)?;
         if let Some(id) = self.remembered(caller).await? {
-            return self.operation_show(id).await;
+            return self.operation_show(caller, id).await;
         }
         let id = self.cluster_for(caller, cluster).await?.id;
         let mut tx = self.store().begin().await?;
@@ -183,7 +208,7 @@ impl Orchestrator {
     /// Commits a transaction and reads it back; the result holds the proof.
     pub async fn cluster_prove(&self, caller: &Caller, cluster: &str) -> Result<api::Operation> {
         if let Some(id) = self.remembered(caller).await? {
-            return self.operation_show(id).await;
+            return self.operation_show(caller, id).await;
         }
         let id = self.cluster_for(caller, cluster).await?.id;
         let mut tx = self.store().begin().await?;
@@ -204,7 +229,7 @@ impl Orchestrator {
     pub async fn cluster_health(&self, caller: &Caller, cluster: &str) -> Result<Vec<api::HealthChange>> {
         let row = self.cluster_for(caller, cluster).await?;
         let mut changes = self.store().read().health_changes(row.id, 500).await?;
-        changes.retain(|change| caller.role >= Role::Operator || change.generation == row.generation);
+        changes.retain(|change| policy::sees_earlier_generations(caller) || change.generation == row.generation);
         let view = |change: chainpool_store::HealthChangeRow| api::HealthChange {
             state: change.state.0,
             reason: change.reason,
@@ -215,24 +240,20 @@ impl Orchestrator {
     }
 
     /// The log of a node or a job.
-    pub async fn cluster_logs(&self, caller: &Caller, cluster: &str, node: &str, query: LogQuery) -> Result<LogStream> {
+    pub async fn cluster_logs(&self, caller: &Caller, cluster: &str, node: &str, query: LogQuery) -> Result<ClusterLog> {
         let row = self.cluster_for(caller, cluster).await?;
         let node = named(&row, node, self.present_spec(&row).await?.processes())?;
         let host = self.store().read().host(row.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
         let key = ClusterKey { cluster: ClusterId(row.id), generation: number(row.generation) };
-        Ok(self.inner.agents.of(&host)?.agent.logs(&key, &node, query).await?)
+        let lines = self.inner.agents.of(&host)?.agent.logs(&key, &node, query).await?;
+        Ok(ClusterLog { cluster: row.id, lines })
     }
 
     /// A cluster that the caller may work with: any for operators, those that it holds for users.
     pub(crate) async fn cluster_for(&self, caller: &Caller, cluster: &str) -> Result<ClusterRow> {
         let row = self.store().read().cluster_named(cluster).await?.ok_or_else(|| Error::not_found("cluster", cluster))?;
-        if caller.role >= Role::Operator {
-            return Ok(row);
-        }
-        match self.store().read().lease_of(row.id).await? {
-            Some(lease) if lease.holder == caller.account || caller.lease_any => Ok(row),
-            _ => Err(Error::not_found("cluster", cluster)),
-        }
+        let lease = self.store().read().lease_of(row.id).await?;
+        if policy::may_use_cluster(caller, lease.as_ref()) { Ok(row) } else { Err(Error::not_found("cluster", cluster)) }
     }
 
     async fn node_of(&self, row: &ClusterRow, node: &str) -> Result<NodeName> {

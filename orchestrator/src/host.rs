@@ -4,20 +4,21 @@ mod health;
 mod settings;
 mod verbs;
 
-use crate::{Caller, Error, Orchestrator, Result, accept::offers, agents::platform_of, view::page};
+use crate::{Caller, Error, Orchestrator, Result, accept::offers, agents::platform_of, policy, view::page};
 use chainpool_agent::{Machine, Probe, Scope, SwarmRole};
-use chainpool_api::{self as api, HostState, LeaseState, Role, Timestamp};
+use chainpool_api::{self as api, HostState, LeaseState, Timestamp};
 use chainpool_store::{Audit, HostRow, HostSecrets, Json, Word};
 use settings::{CAPACITY, secrets};
 use std::collections::BTreeMap;
 use uuid::Uuid;
+pub use verbs::HostPreview;
 
 impl Orchestrator {
     /// Probes a host and registers it.
     pub async fn host_create(&self, caller: &Caller, new: api::HostCreate) -> Result<api::Host> {
-        caller.must_be(Role::Operator)?;
+        policy::must_operate(caller)?;
         if let Some(id) = self.remembered(caller).await? {
-            return self.host_show(&id.to_string()).await;
+            return self.host_show(caller, &id.to_string()).await;
         }
         let mut settings = settings::of_new(&new)?;
         let secrets = secrets(new.tls.clone(), new.registry.clone(), new.kubeconfig.clone());
@@ -119,7 +120,8 @@ impl Orchestrator {
     }
 
     /// Lists hosts.
-    pub async fn host_list(&self, filter: &api::HostFilter) -> Result<api::Page<api::Host>> {
+    pub async fn host_list(&self, caller: &Caller, filter: &api::HostFilter) -> Result<api::Page<api::Host>> {
+        policy::must_operate(caller)?;
         let rows = page(self.store().read().host_page(filter).await?, filter.limit, |row| row.id);
         let mut items = Vec::with_capacity(rows.items.len());
         for row in rows.items {
@@ -129,13 +131,14 @@ impl Orchestrator {
     }
 
     /// One host by name or id.
-    pub async fn host_show(&self, host: &str) -> Result<api::Host> {
+    pub async fn host_show(&self, caller: &Caller, host: &str) -> Result<api::Host> {
+        policy::must_operate(caller)?;
         self.view_host(self.host_row(host).await?).await
     }
 
     /// Changes a host.
     pub async fn host_update(&self, caller: &Caller, host: &str, change: api::HostUpdate) -> Result<api::Host> {
-        caller.must_be(Role::Operator)?;
+        policy::must_operate(caller)?;
         let before = self.host_row(host).await?;
         let mut after = self.changed(&before, &change)?;
         // The pause may be there because another engine answered: its end is no word that this one is back.
@@ -191,7 +194,7 @@ impl Orchestrator {
 
     /// Removes a host that has no clusters; with its name typed again, forgets one that never returns.
     pub async fn host_delete(&self, caller: &Caller, host: &str, forget: Option<&str>) -> Result<()> {
-        caller.must_be(Role::Operator)?;
+        policy::must_operate(caller)?;
         let row = self.host_row(host).await?;
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;

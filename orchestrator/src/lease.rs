@@ -3,9 +3,10 @@
 use crate::{
     Caller, Error, Orchestrator, Result,
     accept::Cause,
+    policy::{self, VisibleLeases},
     view::{lease_named, lease_with, number, page},
 };
-use chainpool_api::{self as api, ClusterState, LeaseState, Role, Timestamp};
+use chainpool_api::{self as api, ClusterState, LeaseState, Timestamp};
 use chainpool_store::{ApplyOrder, Audit, ClusterQuery, LeaseQuery, LeaseRow, Word};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -22,22 +23,14 @@ pub struct Applied {
 }
 
 impl Orchestrator {
-    /// Takes a free cluster for the holder. Asking again returns the same one.
+    /// Takes a free cluster for the holder. Asking again returns the same one. A holder that a token names is stored
+    /// with the token's account in front.
     pub async fn lease_apply(&self, caller: &Caller, apply: api::Apply) -> Result<Applied> {
         if let Some(id) = self.remembered(caller).await? {
             return Ok(Applied { lease: self.lease_show(caller, id).await?, made: false });
         }
         let api::Apply { holder, network_type, preset, version, size, consensus, host, labels, ttl_seconds, allow_multiple } = apply;
-        let holder = match holder {
-            Some(holder) if holder != caller.account && !caller.lease_any => {
-                return Err(Error::Forbidden(format!("applying for another holder ({holder}) needs a token with the scope lease:any")));
-            }
-            Some(holder) => holder,
-            None => caller.account.clone(),
-        };
-        if holder.is_empty() || holder.len() > 128 || holder.chars().any(char::is_control) {
-            return Err(Error::field("holder", "use 1 to 128 characters without control characters"));
-        }
+        let holder = policy::holder(caller, holder)?;
         if let Some(name) = &network_type {
             self.inner.registry.get(name).map_err(|e| Error::field("type", e.to_string()))?;
         }
@@ -53,7 +46,8 @@ impl Orchestrator {
             None => preset,
         };
         let order = ApplyOrder {
-            holder,
+            holder: holder.stored,
+            former_holder: holder.former,
             author: caller.account.clone(),
             network_type,
             preset,
@@ -125,12 +119,10 @@ impl Orchestrator {
         ))
     }
 
-    /// Lists leases; a user sees its own.
+    /// Lists leases; a user sees its own, a token for other holders those that its account applied for.
     pub async fn lease_list(&self, caller: &Caller, filter: &api::LeaseFilter) -> Result<api::Page<api::Lease>> {
-        let api::LeaseFilter { state, mut holder, cluster, after, limit } = filter.clone();
-        if caller.role < Role::Operator && !caller.lease_any {
-            holder = Some(caller.account.clone());
-        }
+        let api::LeaseFilter { state, holder, cluster, after, limit } = filter.clone();
+        let VisibleLeases { holders, applied_by } = policy::visible_leases(caller, holder.as_deref());
         let cluster = match cluster {
             Some(name) => match self.store().read().cluster_named(&name).await? {
                 Some(row) => Some(row.id),
@@ -138,7 +130,7 @@ impl Orchestrator {
             },
             None => None,
         };
-        let query = LeaseQuery { state, holder, cluster, after: after.and_then(|a| a.parse().ok()), limit };
+        let query = LeaseQuery { state, holders, applied_by, cluster, after: after.and_then(|a| a.parse().ok()), limit };
         let rows = page(self.store().read().lease_page(&query).await?, limit, |row| row.id);
         let hosts = self.hosts_by_id().await?;
         let mut items = Vec::with_capacity(rows.items.len());
@@ -152,9 +144,7 @@ impl Orchestrator {
 
     /// One lease.
     pub async fn lease_show(&self, caller: &Caller, lease: Uuid) -> Result<api::Lease> {
-        let row = self.store().read().lease(lease).await?.ok_or_else(|| Error::not_found("lease", lease.to_string()))?;
-        may_use(caller, &row)?;
-        self.view_lease(row).await
+        self.view_lease(self.lease_for(caller, lease).await?).await
     }
 
     /// Counts its time anew from now.
@@ -162,8 +152,7 @@ impl Orchestrator {
         let ttl = ttl(caller, renew.ttl_seconds)?;
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
-        let mut row = tx.lease(lease).await?.ok_or_else(|| Error::not_found("lease", lease.to_string()))?;
-        may_use(caller, &row)?;
+        let mut row = usable(caller, lease, tx.lease(lease).await?)?;
         must_be_active(&row)?;
         row.expires_at = ttl.map(|ttl| now.plus_seconds(ttl).into());
         let detail = format!("until {}", row.expires_at.map_or_else(|| "further notice".to_owned(), |at| at.0.to_string()));
@@ -178,9 +167,7 @@ impl Orchestrator {
         if let Some(id) = self.remembered(caller).await? {
             return self.lease_show(caller, id).await;
         }
-        let known = self.store().read().lease(lease).await?.ok_or_else(|| Error::not_found("lease", lease.to_string()))?;
-        may_use(caller, &known)?;
-        must_be_active(&known)?;
+        must_be_active(&self.lease_for(caller, lease).await?)?;
         let row = self.end_lease(lease, LeaseState::Released, &Cause::of(caller, "the lease was released"), Some(caller)).await?;
         let row = row.ok_or_else(|| Error::conflict("lease_over", "the lease has just ended"))?;
         self.view_lease(row).await
@@ -244,8 +231,7 @@ impl Orchestrator {
 
     /// Everything that its holder needs to connect.
     pub async fn lease_bundle(&self, caller: &Caller, lease: Uuid) -> Result<api::Bundle> {
-        let row = self.store().read().lease(lease).await?.ok_or_else(|| Error::not_found("lease", lease.to_string()))?;
-        may_use(caller, &row)?;
+        let row = self.lease_for(caller, lease).await?;
         must_be_active(&row)?;
         let cluster = self.store().read().cluster(row.cluster_id).await?.ok_or_else(|| Error::internal("a lease without a cluster"))?;
         let (parts, reach) = self.bundle_parts(&cluster).await?;
@@ -269,10 +255,15 @@ impl Orchestrator {
         })
     }
 
-    /// How many clusters a holder's account still has.
-    pub(crate) async fn held_by(&self, holder: &str) -> Result<usize> {
-        let query = ClusterQuery { holder: Some(holder.to_owned()), ..ClusterQuery::default() };
+    /// How many clusters an account still has, by leases of its own and of holders that it named.
+    pub(crate) async fn held_by(&self, account: &str) -> Result<usize> {
+        let query = ClusterQuery { applied_by: Some(account.to_owned()), ..ClusterQuery::default() };
         Ok(self.store().read().cluster_page(&query).await?.len())
+    }
+
+    /// A lease that the caller may use; to all others it does not exist.
+    async fn lease_for(&self, caller: &Caller, lease: Uuid) -> Result<LeaseRow> {
+        usable(caller, lease, self.store().read().lease(lease).await?)
     }
 }
 
@@ -280,13 +271,9 @@ fn list(counts: &BTreeMap<String, usize>) -> String {
     counts.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The holder, operators, and tokens for other holders; to all others the lease does not exist.
-fn may_use(caller: &Caller, row: &LeaseRow) -> Result<()> {
-    if caller.role >= Role::Operator || caller.lease_any || row.holder == caller.account {
-        Ok(())
-    } else {
-        Err(Error::not_found("lease", row.id.to_string()))
-    }
+/// The lease, if there is one that the caller may use.
+fn usable(caller: &Caller, lease: Uuid, row: Option<LeaseRow>) -> Result<LeaseRow> {
+    row.filter(|row| policy::may_use_lease(caller, row)).ok_or_else(|| Error::not_found("lease", lease.to_string()))
 }
 
 fn must_be_active(row: &LeaseRow) -> Result<()> {
@@ -300,7 +287,7 @@ fn must_be_active(row: &LeaseRow) -> Result<()> {
 /// How long a lease lives: a day when nobody says, 30 days at most, without end for operators only.
 fn ttl(caller: &Caller, seconds: Option<u64>) -> Result<Option<i64>> {
     match seconds.unwrap_or(DAY) {
-        0 if caller.role >= Role::Operator => Ok(None),
+        0 if policy::may_hold_for_ever(caller) => Ok(None),
         0 => Err(Error::field("ttl_seconds", "a lease without end needs an operator; use 1 to 2592000 seconds (30 days)")),
         ttl if ttl > 30 * DAY => {
             Err(Error::field("ttl_seconds", format!("{ttl} is above 2592000 seconds (30 days); a lease can be renewed")))

@@ -25,19 +25,27 @@ mod operation;
 mod orchestrator;
 mod placement;
 mod plan;
+mod policy;
 mod reconcile;
 mod render;
+mod search;
 mod seen;
 mod site;
 mod status;
 mod step;
+mod subscription;
 mod view;
 mod wait;
 
 pub use caller::{Caller, RequestKey};
 pub use chainpool_agent::{LogLine, LogQuery, LogStream}; // access passes these on and sees nothing else of the agents
 pub use chainpool_store::{CommitHook, DATABASE, restore};
+pub use cluster::ClusterLog;
 pub use error::{Error, Result};
+pub use host::HostPreview;
 pub use lease::Applied;
 pub use looks::{Looking, Looks};
 pub use orchestrator::{Config, Orchestrator, StartError};
+pub use policy::Access;
+pub use search::Found;
+pub use subscription::{Change, StreamOf, Subscription};

@@ -1,28 +1,37 @@
 //! Operations.
 
-use crate::{Error, Orchestrator, Result, view::page};
+use crate::{Caller, Error, Orchestrator, Result, policy, view::page};
 use chainpool_api as api;
-use chainpool_store::OperationQuery;
+use chainpool_store::{OperationQuery, OperationRow};
 use uuid::Uuid;
 
 impl Orchestrator {
-    /// Lists operations.
-    pub async fn operation_list(&self, filter: &api::OperationFilter) -> Result<api::Page<api::Operation>> {
+    /// Lists operations: all to operators; to others those of one cluster since they hold it, or the parts of one operation.
+    pub async fn operation_list(&self, caller: &Caller, filter: &api::OperationFilter) -> Result<api::Page<api::Operation>> {
         let api::OperationFilter { host, cluster, parent, state, kind, after, limit } = filter.clone();
+        let all = policy::operates(caller);
+        match parent {
+            Some(parent) if !all => drop(self.operation_for(caller, parent).await?),
+            None if !all && cluster.is_none() => policy::must_operate(caller)?,
+            _ => {}
+        }
         let host = match host {
-            Some(host) => Some(self.host_row(&host).await?.id),
+            Some(host) => {
+                policy::must_operate(caller)?;
+                Some(self.host_row(&host).await?.id)
+            }
             None => None,
         };
-        let cluster = match cluster {
-            // The operations of a cluster that is gone are found by its id.
-            Some(name) => match (self.store().read().cluster_named(&name).await?, name.parse()) {
-                (Some(row), _) => Some(row.id),
-                (None, Ok(id)) => Some(id),
-                (None, Err(_)) => return Err(Error::not_found("cluster", name)),
-            },
-            None => None,
+        let (cluster, since) = match cluster {
+            Some(name) if all => (Some(self.cluster_ever(&name).await?), None),
+            Some(name) => {
+                let id = self.cluster_for(caller, &name).await?.id;
+                let lease = self.store().read().lease_of(id).await?.ok_or_else(|| Error::not_found("cluster", name))?;
+                (Some(id), Some(lease.created_at.0))
+            }
+            None => (None, None),
         };
-        let query = OperationQuery { host, cluster, parent, state, kind, after: after.and_then(|a| a.parse().ok()), limit };
+        let query = OperationQuery { host, cluster, parent, state, kind, since, after: after.and_then(|a| a.parse().ok()), limit };
         let rows = page(self.store().read().operation_page(&query).await?, limit, |row| row.id);
         let mut items = Vec::with_capacity(rows.items.len());
         for row in rows.items {
@@ -32,13 +41,33 @@ impl Orchestrator {
     }
 
     /// One operation with its steps (a parent: its children as steps).
-    pub async fn operation_show(&self, operation: Uuid) -> Result<api::Operation> {
-        let row = self.store().read().operation(operation).await?.ok_or_else(|| Error::not_found("operation", operation.to_string()))?;
-        self.view_operation(row, true).await
+    pub async fn operation_show(&self, caller: &Caller, operation: Uuid) -> Result<api::Operation> {
+        self.view_operation(self.operation_for(caller, operation).await?, true).await
     }
 
-    /// What changes from now on. A receiver that falls behind is told so and reads again.
-    pub fn events(&self) -> tokio::sync::broadcast::Receiver<api::Event> {
-        self.store().events()
+    /// An operation that the caller may read; to all others it does not exist.
+    async fn operation_for(&self, caller: &Caller, operation: Uuid) -> Result<OperationRow> {
+        let hidden = || Error::not_found("operation", operation.to_string());
+        let row = self.store().read().operation(operation).await?.ok_or_else(hidden)?;
+        if self.may_read(caller, &row).await? { Ok(row) } else { Err(hidden()) }
+    }
+
+    pub(crate) async fn may_read(&self, caller: &Caller, row: &OperationRow) -> Result<bool> {
+        let lease = match row.cluster_id {
+            // Who needs no lease to read it costs no look at one.
+            Some(_) if policy::may_read_operation(caller, row, None) => return Ok(true),
+            Some(cluster) => self.store().read().lease_of(cluster).await?,
+            None => None,
+        };
+        Ok(policy::may_read_operation(caller, row, lease.as_ref()))
+    }
+
+    /// A cluster by its name; one that is gone by its id.
+    async fn cluster_ever(&self, cluster: &str) -> Result<Uuid> {
+        match (self.store().read().cluster_named(cluster).await?, cluster.parse()) {
+            (Some(row), _) => Ok(row.id),
+            (None, Ok(id)) => Ok(id),
+            (None, Err(_)) => Err(Error::not_found("cluster", cluster)),
+        }
     }
 }

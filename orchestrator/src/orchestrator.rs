@@ -68,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) callers: crate::account::CallerCache,
     pub(crate) sign_ins: SignInLimit,
     pub(crate) status: StatusCache,
+    pub(crate) facts: crate::subscription::Facts,
     pub(crate) started_at: Timestamp,
     pub(crate) stop: CancellationToken,
     /// After a restore nothing goes on by itself until an administrator has looked.
@@ -90,6 +91,7 @@ impl Orchestrator {
             callers: crate::account::CallerCache::default(),
             sign_ins: SignInLimit::default(),
             status: StatusCache::default(),
+            facts: crate::subscription::Facts::default(),
             started_at: Timestamp::now(),
             stop: CancellationToken::new(),
             paused,

@@ -3,10 +3,11 @@
 use crate::{
     Caller, Error, Orchestrator, Result,
     accept::Cause,
+    policy,
     view::{counts, number},
 };
 use chainpool_agent::{Place, Taken};
-use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, OperationState, Role, Timestamp};
+use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, OperationState, Timestamp};
 use chainpool_store::{Audit, ClusterRow, HostRow};
 use std::{
     collections::BTreeMap,
@@ -78,8 +79,41 @@ impl StatusCache {
 }
 
 impl Orchestrator {
+    /// The state of the whole as far as the caller may know it: to operators all of it; to others the pool in numbers, and
+    /// what is being done with the clusters that they hold.
+    pub async fn overview(&self, caller: &Caller) -> Result<api::Status> {
+        if policy::operates(caller) {
+            return self.status(caller).await;
+        }
+        let now = Timestamp::now();
+        let read = self.store().read();
+        let (hosts, clusters) = (read.hosts().await?, read.clusters().await?);
+        let mut running = Vec::new();
+        for cluster in self.cluster_list(caller, &api::ClusterFilter::default()).await?.items {
+            if let Some(operation) = cluster.operation_id {
+                running.push(self.operation_show(caller, operation).await?);
+            }
+        }
+        Ok(api::Status {
+            ok: true,
+            problems: Vec::new(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: String::new(),
+            paused: self.is_paused(),
+            started_at: self.inner.started_at,
+            pool: pool(&hosts, &clusters, now),
+            by_type: by_type(&hosts, &clusters, now),
+            hosts: Vec::new(),
+            database: api::DatabaseStatus { ok: true, message: String::new(), size_bytes: 0, disk_free_bytes: None, checked_at: None },
+            watchdog: api::WatchdogStatus { last_pass_at: None, last_pass_ms: 0, lag_ms: 0 },
+            unclaimed: Vec::new(),
+            running,
+        })
+    }
+
     /// The state of the whole.
-    pub async fn status(&self) -> Result<api::Status> {
+    pub async fn status(&self, caller: &Caller) -> Result<api::Status> {
+        policy::must_operate(caller)?;
         let now = Timestamp::now();
         let read = self.store().read();
         let (hosts, clusters) = (read.hosts().await?, read.clusters().await?);
@@ -88,8 +122,6 @@ impl Orchestrator {
         if paused {
             problems.push("paused after a restore: look at what is unclaimed, then resume (chainpool resume)".to_owned());
         }
-        let mut pool = counts(clusters.iter(), now);
-        pool.capacity = hosts.iter().map(|h| number(h.capacity)).sum();
         let mut host_views = Vec::new();
         for host in &hosts {
             let mut own = Self::host_problems(host, now);
@@ -133,13 +165,13 @@ impl Orchestrator {
             instance: self.store().instance().to_string(),
             paused,
             started_at: self.inner.started_at,
-            pool,
+            pool: pool(&hosts, &clusters, now),
             by_type: by_type(&hosts, &clusters, now),
             hosts: host_views,
             database,
             watchdog,
             unclaimed,
-            running: self.operation_list(&running).await?.items,
+            running: self.operation_list(caller, &running).await?.items,
         })
     }
 
@@ -201,8 +233,8 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// What can be made, and with which parameters.
-    pub fn network_types(&self) -> Vec<api::NetworkType> {
+    /// What can be made, and with which parameters. The same for all who are signed in.
+    pub fn network_types(&self, _caller: &Caller) -> Vec<api::NetworkType> {
         self.inner.registry.describe()
     }
 
@@ -211,10 +243,16 @@ impl Orchestrator {
         self.inner.paused.load(Ordering::Relaxed)
     }
 
+    /// Shows what the end of the pause after a restore would meet. Changes nothing.
+    pub async fn resume_preview(&self, caller: &Caller) -> Result<api::Status> {
+        policy::must_administer(caller)?;
+        self.status(caller).await
+    }
+
     /// Ends the pause after a restore. The free clusters are made again: they may have been applied since the backup,
     /// and nobody may get what another has used.
     pub async fn resume(&self, caller: &Caller) -> Result<()> {
-        caller.must_be(Role::Admin)?;
+        policy::must_administer(caller)?;
         if !self.is_paused() {
             return Ok(());
         }
@@ -241,7 +279,7 @@ impl Orchestrator {
 
     /// A consistent copy of the database, never with the master key, as a file that vanishes when closed.
     pub async fn backup(&self, caller: &Caller) -> Result<File> {
-        caller.must_be(Role::Admin)?;
+        policy::must_administer(caller)?;
         let path = self.store().folder().join(format!("backup-{}.tmp", Uuid::now_v7()));
         self.store().copy_to(&path).await?;
         let file = File::open(&path).map_err(Error::internal)?;
@@ -255,6 +293,12 @@ impl Orchestrator {
         tx.commit("backup noted").await?;
         Ok(file)
     }
+}
+
+/// The pool in numbers.
+fn pool(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> api::Counts {
+    let capacity = hosts.iter().map(|host| number(host.capacity)).sum();
+    api::Counts { capacity, ..counts(clusters.iter(), now) }
 }
 
 /// The pool by network type; a type's capacity is its share of each host's.

@@ -84,7 +84,8 @@ pub struct Session {
 pub struct TokenCreate {
     /// What it is for.
     pub name: String,
-    /// Also apply and release for other holders.
+    /// Allows applying for named holders, stored as `<account>/<holder>`; reaches every lease that the token's own account
+    /// applied for, and no other.
     #[serde(default)]
     pub lease_any: bool,
     /// For this account (admins only); the caller's own when absent.
@@ -104,7 +105,7 @@ pub struct Token {
     pub name: String,
     /// Whose it is.
     pub account: String,
-    /// Also for other holders.
+    /// Whether it may apply for named holders and reaches every lease that its account applied for.
     pub lease_any: bool,
     /// When it was made.
     pub created_at: Timestamp,
@@ -129,6 +130,6 @@ pub struct WhoAmI {
     pub account: String,
     /// What it may do.
     pub role: Role,
-    /// May act for other holders.
+    /// Whether it may apply for named holders and reaches every lease that its account applied for.
     pub lease_any: bool,
 }

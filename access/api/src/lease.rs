@@ -26,7 +26,8 @@ text_enum! {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Apply {
-    /// Who shall hold it; the caller's account when absent. Another needs the scope `lease:any`.
+    /// The holder; the caller's account when absent. Another one needs a token with `lease_any` and is stored and returned as
+    /// `<account>/<holder>` with the token's account; requests may leave the account out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
     /// Of this network type.

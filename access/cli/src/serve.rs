@@ -141,7 +141,7 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
 
 /// Registers this machine's engine where there is no host yet; autofill does the rest.
 async fn local_host(orchestrator: &Orchestrator, admin: &Caller, capacity: u32) -> Result<()> {
-    let known = orchestrator.host_list(&api::HostFilter::default()).await?;
+    let known = orchestrator.host_list(admin, &api::HostFilter::default()).await?;
     if let Some(host) = known.items.first() {
         println!("Host {} is registered already; nothing was changed.", host.name);
         return Ok(());

@@ -19,7 +19,11 @@ pub(crate) enum Verb {
     Create {
         /// What it is for
         name: String,
-        /// Lets it apply and release for other holders
+        /// Allow applying for named holders, stored as ACCOUNT/HOLDER
+        ///
+        /// The token reads, renews and releases every lease that its own account applied for, reads the bundles with
+        /// their private keys, and works with the clusters under those leases. It reaches no lease of another account. A
+        /// local account that has the name of a holder gets none of these leases.
         #[arg(long)]
         lease_any: bool,
         /// For this account, which only admins may say; you when absent

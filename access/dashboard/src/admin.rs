@@ -13,28 +13,14 @@ use crate::{
 };
 use askama::Template;
 use axum::{
-    Router,
     body::Body,
     extract::{Path, State},
     response::IntoResponse,
-    routing::{get, post},
 };
 use chainpool_api as api;
 use chainpool_orchestrator::Error;
 use http::{StatusCode, header};
 use tokio_util::io::ReaderStream;
-
-/// The pages of administrators.
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .route("/admin", get(show))
-        .route("/admin/accounts", post(account_create))
-        .route("/admin/accounts/{account}/reset-link", post(reset_link))
-        .route("/admin/accounts/{account}/delete", get(account_delete_plan).post(account_delete))
-        .route("/admin/tokens", post(token_create))
-        .route("/admin/backup", post(backup))
-        .route("/admin/resume", get(resume_plan).post(resume))
-}
 
 /// What was just made and is shown once.
 enum Made {
@@ -59,19 +45,20 @@ struct AdminPage {
     me: String,
 }
 
-async fn show(State(app): State<App>, visit: Visit) -> Outcome {
+/// The page.
+pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
     draw(&app, &visit, Form::default(), Made::Nothing).await
 }
 
 async fn draw(app: &App, visit: &Visit, form: Form, made: Made) -> Outcome {
-    visit.must_administer()?;
-    let status = app.orchestrator.status().await?;
+    let accounts = app.orchestrator.account_list(&visit.caller).await?;
+    let status = app.orchestrator.status(&visit.caller).await?;
     let frame = Frame::of_status(visit, "admin", "Admin", &status).crumb("Admin", "/admin");
     let code = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
     let page = AdminPage {
         frame,
         form,
-        accounts: app.orchestrator.account_list(&visit.caller).await?,
+        accounts,
         tokens: app.orchestrator.token_list(&visit.caller).await?,
         made,
         paused: status.paused,
@@ -88,7 +75,7 @@ async fn refused(app: &App, visit: &Visit, form: Form, error: Error) -> Outcome 
 }
 
 /// Makes an account and the link by which it sets its password.
-async fn account_create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
+pub(crate) async fn account_create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
     match make_account(&app, &visit, &form).await {
         Ok((account, link)) => draw(&app, &visit, Form::default(), Made::Link(account, link)).await,
         Err(error) => refused(&app, &visit, form, error).await,
@@ -104,19 +91,21 @@ async fn make_account(app: &App, visit: &Visit, form: &Form) -> Result<(String, 
     Ok((account.name, link))
 }
 
-async fn reset_link(State(app): State<App>, visit: Visit, Path(account): Path<String>) -> Outcome {
+/// Makes a one-time link for an account.
+pub(crate) async fn reset_link(State(app): State<App>, visit: Visit, Path(account): Path<String>) -> Outcome {
     match app.orchestrator.account_reset_link(&visit.caller, &account).await {
         Ok(link) => draw(&app, &visit, Form::default(), Made::Link(account, link)).await,
         Err(error) => refused(&app, &visit, Form::default(), error).await,
     }
 }
 
-async fn account_delete_plan(State(app): State<App>, visit: Visit, Path(account): Path<String>) -> Outcome {
-    visit.must_administer()?;
+/// Asks before an account is removed.
+pub(crate) async fn account_delete_plan(State(app): State<App>, visit: Visit, Path(account): Path<String>) -> Outcome {
     ask_delete(&app, &visit, &account, Form::default()).await
 }
 
-async fn account_delete(State(app): State<App>, visit: Visit, Path(account): Path<String>, form: Form) -> Outcome {
+/// Removes an account.
+pub(crate) async fn account_delete(State(app): State<App>, visit: Visit, Path(account): Path<String>, form: Form) -> Outcome {
     let deleted = match confirm::typed(&form, &account) {
         Ok(()) => app.orchestrator.account_delete(&form.caller(&visit), &account).await,
         Err(error) => Err(error),
@@ -128,6 +117,9 @@ async fn account_delete(State(app): State<App>, visit: Visit, Path(account): Pat
 }
 
 async fn ask_delete(app: &App, visit: &Visit, account: &str, form: Form) -> Outcome {
+    if !app.orchestrator.account_list(&visit.caller).await?.iter().any(|known| known.name == account) {
+        return Err(Error::not_found("account", account).into());
+    }
     let own = account == visit.caller.account;
     let confirm = Confirm {
         heading: format!("Delete account {account}"),
@@ -148,7 +140,8 @@ async fn ask_delete(app: &App, visit: &Visit, account: &str, form: Form) -> Outc
     confirm::ask(frame, confirm, form)
 }
 
-async fn token_create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
+/// Makes a token for any account.
+pub(crate) async fn token_create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
     match make_token(&app, &visit, &form).await {
         Ok(made) => draw(&app, &visit, Form::default(), Made::Token(made)).await,
         Err(error) => refused(&app, &visit, form, error).await,
@@ -156,7 +149,7 @@ async fn token_create(State(app): State<App>, visit: Visit, form: Form) -> Outco
 }
 
 /// The database as a file; a POST, since it is written to the audit and costs something.
-async fn backup(State(app): State<App>, visit: Visit) -> Outcome {
+pub(crate) async fn backup(State(app): State<App>, visit: Visit) -> Outcome {
     let file = app.orchestrator.backup(&visit.caller).await?;
     let stamp: String = api::Timestamp::now().to_string().chars().take(19).map(|c| if c == ':' { '-' } else { c }).collect();
     let headers = [
@@ -167,13 +160,13 @@ async fn backup(State(app): State<App>, visit: Visit) -> Outcome {
     Ok((headers, body).into_response())
 }
 
-async fn resume_plan(State(app): State<App>, visit: Visit) -> Outcome {
-    visit.must_administer()?;
+/// Asks before the pause after a restore ends.
+pub(crate) async fn resume_plan(State(app): State<App>, visit: Visit) -> Outcome {
     ask_resume(&app, &visit, Form::default()).await
 }
 
 async fn ask_resume(app: &App, visit: &Visit, form: Form) -> Outcome {
-    let status = app.orchestrator.status().await?;
+    let status = app.orchestrator.resume_preview(&visit.caller).await?;
     let unclaimed = status
         .unclaimed
         .iter()
@@ -199,7 +192,8 @@ async fn ask_resume(app: &App, visit: &Visit, form: Form) -> Outcome {
     confirm::ask(frame, confirm, form)
 }
 
-async fn resume(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
+/// Ends the pause after a restore.
+pub(crate) async fn resume(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
     match app.orchestrator.resume(&form.caller(&visit)).await {
         Ok(()) => Ok(see_other("/status?done=resumed")),
         Err(error) => ask_resume(&app, &visit, confirm::refused(form, error, &visit.manner)?).await,

@@ -12,28 +12,13 @@ use crate::{
 };
 use askama::Template;
 use axum::{
-    Router,
     extract::{Path, State},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use chainpool_api as api;
 use chainpool_orchestrator::Error;
 use http::{StatusCode, header};
 use uuid::Uuid;
-
-/// The pages of leases.
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .route("/leases", get(list).post(apply))
-        .route("/leases/{lease}", get(show))
-        .route("/leases/{lease}/bundle", get(show))
-        .route("/leases/{lease}/bundle.json", get(bundle_json))
-        .route("/leases/{lease}/bundle.tar", get(bundle_tar))
-        .route("/leases/{lease}/files/{file}", get(file))
-        .route("/leases/{lease}/renew", post(renew))
-        .route("/leases/{lease}/release", get(release_plan).post(release))
-}
 
 #[derive(Template)]
 #[template(path = "leases/list.html")]
@@ -59,7 +44,8 @@ impl LeasesPage {
     }
 }
 
-async fn list(State(app): State<App>, visit: Visit) -> Outcome {
+/// The list, and the form by which one applies.
+pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
     let mut form = Form::default();
     if let Some(network_type) = visit.query("apply") {
         form.fill("type", network_type);
@@ -86,7 +72,7 @@ async fn draw(app: &App, visit: &Visit, form: Form) -> Outcome {
         "until" => Some((lease.expires_at.map_or(i64::MAX, |at| at.0), String::new())),
         _ => None,
     });
-    let status = app.orchestrator.status().await?;
+    let status = app.orchestrator.overview(&visit.caller).await?;
     let mut frame = Frame::new(app, visit, "leases", "Leases").await.crumb("Leases", "/leases");
     if form.problem.is_none() {
         frame = frame.live("lease cluster operation");
@@ -99,12 +85,13 @@ async fn draw(app: &App, visit: &Visit, form: Form) -> Outcome {
         form,
         pool: status.pool,
         by_type: status.by_type.into_iter().collect(),
-        types: app.orchestrator.network_types(),
+        types: app.orchestrator.network_types(&visit.caller),
     };
     Ok((code, page::html(&page)?).into_response())
 }
 
-async fn apply(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
+/// Applies.
+pub(crate) async fn apply(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
     let applied = match read_apply(&form) {
         Ok(wanted) => app.orchestrator.lease_apply(&form.caller(&visit), wanted).await,
         Err(error) => Err(error),
@@ -146,7 +133,8 @@ struct LeasePage {
     form: Form,
 }
 
-async fn show(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
+/// One lease with its bundle.
+pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
     draw_one(&app, &visit, lease, Form::default()).await
 }
 
@@ -176,14 +164,15 @@ fn top_files(bundle: &api::Bundle) -> Vec<&String> {
     bundle.files.keys().filter(|name| !name.contains('/')).collect()
 }
 
-async fn bundle_json(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
+/// A bundle as one document.
+pub(crate) async fn bundle_json(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
     let bundle = app.orchestrator.lease_bundle(&visit.caller, lease).await?;
     let json = serde_json::to_string_pretty(&bundle).map_err(|error| Error::Internal(Box::new(error)))?;
     Ok(download(&format!("{}-bundle.json", bundle.cluster), "application/json", json))
 }
 
 /// All files of a bundle in one folder, to be unpacked and used; its keys are readable by their owner alone.
-async fn bundle_tar(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
+pub(crate) async fn bundle_tar(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
     let bundle = app.orchestrator.lease_bundle(&visit.caller, lease).await?;
     let packed = packed(&bundle).map_err(|error| Error::Internal(Box::new(error)))?;
     Ok(download(&format!("{}-bundle.tar", bundle.cluster), "application/x-tar", packed))
@@ -201,7 +190,8 @@ fn packed(bundle: &api::Bundle) -> std::io::Result<Vec<u8>> {
     tar.into_inner()
 }
 
-async fn file(State(app): State<App>, visit: Visit, Path((lease, file)): Path<(Uuid, String)>) -> Outcome {
+/// One file of a bundle.
+pub(crate) async fn file(State(app): State<App>, visit: Visit, Path((lease, file)): Path<(Uuid, String)>) -> Outcome {
     let mut bundle = app.orchestrator.lease_bundle(&visit.caller, lease).await?;
     let content = bundle.files.remove(&file).ok_or_else(|| Error::not_found("file", &file))?;
     Ok(download(&file, "text/plain; charset=utf-8", content))
@@ -214,7 +204,8 @@ pub(crate) fn download(name: &str, kind: &'static str, content: impl IntoRespons
     ([(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, disposition)], content).into_response()
 }
 
-async fn renew(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>, form: Form) -> Outcome {
+/// Renews a lease.
+pub(crate) async fn renew(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>, form: Form) -> Outcome {
     let mut reader = form.reader();
     let ttl_seconds = reader.number("ttl_seconds");
     let renewed = match reader.finish(api::Renew { ttl_seconds }) {
@@ -227,11 +218,13 @@ async fn renew(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>, fo
     }
 }
 
-async fn release_plan(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
+/// Asks before a release.
+pub(crate) async fn release_plan(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
     ask_release(&app, &visit, lease, Form::default()).await
 }
 
-async fn release(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>, form: Form) -> Outcome {
+/// Releases a lease.
+pub(crate) async fn release(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>, form: Form) -> Outcome {
     let held = app.orchestrator.lease_show(&visit.caller, lease).await?;
     let released = match confirm::typed(&form, &held.cluster) {
         Ok(()) => app.orchestrator.lease_release(&form.caller(&visit), lease).await,

@@ -23,6 +23,7 @@ mod page;
 mod plan;
 #[cfg(test)]
 mod rendered;
+mod routes;
 #[cfg(test)]
 mod samples;
 mod search;
@@ -30,13 +31,10 @@ mod session;
 mod state;
 mod status;
 
+pub use routes::routes;
 pub use session::Https;
 
-use axum::{
-    Router, middleware,
-    response::Redirect,
-    routing::{get, post},
-};
+use axum::{Router, middleware};
 use chainpool_orchestrator::Orchestrator;
 use state::App;
 
@@ -44,34 +42,8 @@ use state::App;
 /// extensions: the first makes the cookie `Secure`, the second is the address that the sign-in limit counts.
 pub fn router(orchestrator: Orchestrator) -> Router {
     let app = App { orchestrator };
-    let signed_in = Router::new()
-        .route("/", get(|| async { Redirect::to("/status") }))
-        .route("/status", get(status::show))
-        .route("/search", get(search::show))
-        .merge(hosts::routes())
-        .merge(clusters::routes())
-        .merge(leases::routes())
-        .merge(operations::routes())
-        .merge(admin::routes())
-        .route("/network-types", get(network_types::list))
-        .route("/account", get(account::show))
-        .route("/account/tokens", post(account::token_create))
-        .route("/account/tokens/{token}/delete", get(account::token_delete_plan).post(account::token_delete))
-        .route("/events/stream", get(events::stream))
-        .route("/sign-out", get(account::sign_out_plan).post(account::sign_out))
-        .fallback(error::no_such_page)
-        .layer(middleware::from_fn_with_state(app.clone(), session::require));
-    let open = Router::new()
-        .route("/sign-in", get(account::sign_in_page).post(account::sign_in))
-        .route("/welcome", get(account::welcome).post(account::password_set))
-        .route("/welcome/{link}", get(account::welcome_path))
-        .route("/theme", post(account::theme))
-        .layer(middleware::from_fn_with_state(app.clone(), session::anyone));
-    Router::new()
-        .merge(open)
-        .merge(signed_in)
+    routes::router(&app)
         .layer(middleware::from_fn(session::same_site_posts))
         .layer(middleware::from_fn(page::security_headers))
-        .route("/static/{file}", get(assets::serve))
         .with_state(app)
 }

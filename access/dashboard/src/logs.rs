@@ -17,7 +17,7 @@ use axum::{
     },
 };
 use chainpool_api::Timestamp;
-use chainpool_orchestrator::{Error, LogQuery, LogStream};
+use chainpool_orchestrator::{ClusterLog, Error, LogQuery, LogStream, StreamOf};
 use futures::StreamExt;
 use std::{convert::Infallible, time::Duration};
 use tokio::time::{Instant, timeout_at};
@@ -88,7 +88,7 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(cluster): Pa
     let wanted = Wanted::of(&visit, &head)?;
     let id = head.cluster.id.to_string();
     let (mut lines, note) = match app.orchestrator.cluster_logs(&visit.caller, &id, &wanted.node, wanted.query(false)).await {
-        Ok(stream) => gather(stream, PAGE_BYTES).await,
+        Ok(log) => gather(log.lines, PAGE_BYTES).await,
         Err(error @ (Error::Unavailable(_) | Error::Conflict(_))) => (Vec::new(), error.problem().message),
         Err(error) => return Err(error.into()),
     };
@@ -145,8 +145,8 @@ pub(crate) async fn download(State(app): State<App>, visit: Visit, Path(cluster)
     let head = Head::read(&app, &visit, &cluster, "logs").await?;
     let wanted = Wanted::of(&visit, &head)?;
     let query = LogQuery { tail: None, since: 0, follow: false };
-    let stream = app.orchestrator.cluster_logs(&visit.caller, &head.cluster.id.to_string(), &wanted.node, query).await?;
-    let (lines, note) = gather(stream, FILE_BYTES).await;
+    let log = app.orchestrator.cluster_logs(&visit.caller, &head.cluster.id.to_string(), &wanted.node, query).await?;
+    let (lines, note) = gather(log.lines, FILE_BYTES).await;
     let mut content: String = lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect();
     if !note.is_empty() {
         content.extend(["-- ", note.as_str(), "\n"]);
@@ -154,19 +154,21 @@ pub(crate) async fn download(State(app): State<App>, visit: Visit, Path(cluster)
     Ok(as_file(&format!("{}-{}.log", head.cluster.name, wanted.node), "text/plain; charset=utf-8", content))
 }
 
-/// New lines as they are written.
+/// New lines as they are written, for as long as the visitor is signed in and holds the cluster.
 pub(crate) async fn stream(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Result<impl IntoResponse, Refused> {
     let head = Head::read(&app, &visit, &cluster, "logs").await?;
     let wanted = Wanted::of(&visit, &head)?;
     let query = LogQuery { tail: Some(0), since: 0, follow: true };
-    let lines = app.orchestrator.cluster_logs(&visit.caller, &head.cluster.id.to_string(), &wanted.node, query).await?;
+    let log = app.orchestrator.cluster_logs(&visit.caller, &head.cluster.id.to_string(), &wanted.node, query).await?;
+    let ClusterLog { cluster, lines } = log;
     let events = lines.map(|line| {
         Ok::<_, Infallible>(match line {
             Ok(line) => Event::default().event(if line.stderr { "stderr" } else { "stdout" }).data(text(&line.bytes).replace('\r', "")),
             Err(error) => Event::default().event("end").data(error.to_string().replace(['\n', '\r'], " ")),
         })
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+    let end = visit.stream_end(&app, StreamOf::Cluster(cluster))?;
+    Ok(Sse::new(events.take_until(Box::pin(end))).keep_alive(KeepAlive::default()))
 }
 
 #[cfg(test)]

@@ -20,5 +20,5 @@ struct TypesPage {
 /// All of them.
 pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
     let frame = Frame::new(&app, &visit, "network-types", "Network types").await.crumb("Network types", "/network-types");
-    page::html(&TypesPage { frame, types: app.orchestrator.network_types() })
+    page::html(&TypesPage { frame, types: app.orchestrator.network_types(&visit.caller) })
 }

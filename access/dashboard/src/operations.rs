@@ -10,19 +10,9 @@ use crate::{
     state::App,
 };
 use askama::Template;
-use axum::{
-    Router,
-    extract::{Path, State},
-    routing::get,
-};
+use axum::extract::{Path, State};
 use chainpool_api as api;
-use chainpool_orchestrator::Error;
 use uuid::Uuid;
-
-/// The pages of operations.
-pub(crate) fn routes() -> Router<App> {
-    Router::new().route("/operations", get(list)).route("/operations/{operation}", get(show))
-}
 
 #[derive(Template)]
 #[template(path = "operations/list.html")]
@@ -32,8 +22,8 @@ struct OperationsPage {
     operations: Vec<api::Operation>,
 }
 
-async fn list(State(app): State<App>, visit: Visit) -> Outcome {
-    visit.must_operate()?;
+/// The list.
+pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
     let listing = Listing::new(&visit, "/operations", &["state", "kind", "host", "cluster"]);
     let filter = api::OperationFilter {
         host: visit.query("host"),
@@ -44,7 +34,7 @@ async fn list(State(app): State<App>, visit: Visit) -> Outcome {
         after: visit.query("after"),
         limit: None,
     };
-    let found = app.orchestrator.operation_list(&filter).await?;
+    let found = app.orchestrator.operation_list(&visit.caller, &filter).await?;
     let mut operations = found.items;
     listing.sort(&mut operations, |operation, column| match column {
         "state" => Some((0, operation.state.to_string())),
@@ -68,13 +58,12 @@ struct OperationPage {
     result: Vec<(String, String)>,
 }
 
-async fn show(State(app): State<App>, visit: Visit, Path(operation): Path<Uuid>) -> Outcome {
-    let operation = app.orchestrator.operation_show(operation).await?;
-    if !visit.operates() {
-        may_see(&app, &visit, &operation).await?;
-    }
+/// One operation.
+pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(operation): Path<Uuid>) -> Outcome {
+    let operation = app.orchestrator.operation_show(&visit.caller, operation).await?;
     let parts = api::OperationFilter { parent: Some(operation.id), limit: Some(200), ..api::OperationFilter::default() };
-    let children = if operation.cluster_id.is_none() { app.orchestrator.operation_list(&parts).await?.items } else { Vec::new() };
+    let children =
+        if operation.cluster_id.is_none() { app.orchestrator.operation_list(&visit.caller, &parts).await?.items } else { Vec::new() };
     let title = match &operation.cluster {
         Some(cluster) => format!("{} {cluster}", format::kind(&operation.kind)),
         None => format!("{} {}", format::kind(&operation.kind), operation.host),
@@ -82,14 +71,4 @@ async fn show(State(app): State<App>, visit: Visit, Path(operation): Path<Uuid>)
     let frame = Frame::new(&app, &visit, "operations", &title).await.crumb("Operations", "/operations").crumb(title, "").live("operation");
     let result = operation.result.as_ref().map(format::entries).unwrap_or_default();
     page::html(&OperationPage { frame, operation, children, result })
-}
-
-/// A user sees what it asked for itself, and what is done with what it holds.
-async fn may_see(app: &App, visit: &Visit, operation: &api::Operation) -> Result<(), Error> {
-    let hidden = || Error::not_found("operation", operation.id.to_string());
-    if operation.by == visit.caller.account {
-        return Ok(());
-    }
-    let cluster = operation.cluster_id.ok_or_else(hidden)?;
-    app.orchestrator.cluster_show(&visit.caller, &cluster.to_string()).await.map(|_| ()).map_err(|_| hidden())
 }

@@ -12,7 +12,7 @@ use axum::{
     middleware::Next,
     response::{Html, IntoResponse, Redirect, Response},
 };
-use chainpool_api::{ClusterFilter, Counts, Role, Status};
+use chainpool_api::{ClusterFilter, Counts, Status};
 use chainpool_orchestrator::{Caller, Result};
 use http::{HeaderValue, header};
 
@@ -96,22 +96,21 @@ impl Frame {
 
     /// Whether the caller works with hosts and all clusters.
     pub(crate) fn operates(&self) -> bool {
-        self.caller.as_ref().is_some_and(|caller| caller.role >= Role::Operator)
+        self.caller.as_ref().is_some_and(Caller::operates)
     }
 
     /// Whether the caller works with accounts.
     pub(crate) fn administers(&self) -> bool {
-        self.caller.as_ref().is_some_and(|caller| caller.role >= Role::Admin)
+        self.caller.as_ref().is_some_and(Caller::administers)
     }
 }
 
 async fn worst(app: &App, visit: &Visit) -> Result<Marked> {
-    if visit.operates() {
-        return Ok(worst_of(&app.orchestrator.status().await?));
+    if visit.caller.operates() {
+        return Ok(worst_of(&app.orchestrator.status(&visit.caller).await?));
     }
-    let own = ClusterFilter { holder: Some(visit.caller.account.clone()), ..ClusterFilter::default() };
     let mut counts = Counts::default();
-    for cluster in app.orchestrator.cluster_list(&own).await?.items {
+    for cluster in app.orchestrator.cluster_list(&visit.caller, &ClusterFilter::default()).await?.items {
         match marks::cluster(&cluster).mark {
             Mark::Healthy => counts.healthy += 1,
             Mark::Degraded => counts.degraded += 1,

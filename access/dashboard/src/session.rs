@@ -9,8 +9,8 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
-use chainpool_api::{Role, Session, Timestamp};
-use chainpool_orchestrator::{Caller, Error};
+use chainpool_api::{Session, Timestamp};
+use chainpool_orchestrator::{Access, Caller, Error, StreamOf};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use std::{convert::Infallible, net::SocketAddr};
 use uuid::Uuid;
@@ -51,23 +51,10 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    /// Works with hosts and all clusters.
-    pub(crate) fn operates(&self) -> bool {
-        self.caller.role >= Role::Operator
-    }
-
-    /// Refuses users: these pages are for operators.
-    pub(crate) fn must_operate(&self) -> Result<(), Refused> {
-        if self.operates() {
-            Ok(())
-        } else {
-            Err(Error::Forbidden("this page is for operators; ask an administrator for the role".into()).into())
-        }
-    }
-
-    /// Refuses all but administrators.
-    pub(crate) fn must_administer(&self) -> Result<(), Refused> {
-        if self.caller.role >= Role::Admin { Ok(()) } else { Err(Error::Forbidden("this page is for administrators".into()).into()) }
+    /// Resolves when a stream of this visit must end: the visitor is signed out, or may not read any more what is shown.
+    pub(crate) fn stream_end(&self, app: &App, of: StreamOf) -> Result<impl Future<Output = ()> + Send + use<>, Refused> {
+        let secret = self.manner.secret.as_ref().ok_or(Error::Unauthenticated)?;
+        Ok(app.orchestrator.stream_end(&self.caller, secret, of))
     }
 
     /// The value of one part of the query.
@@ -141,6 +128,15 @@ pub(crate) async fn require(State(app): State<App>, mut request: Request, next: 
         }
         Err(Error::Unauthenticated) => sign_in_first(&request, &manner),
         Err(error) => refused_page(&app, None, &manner, Refused::from(error).into_response()).await,
+    }
+}
+
+/// Lets through whom the façade's policy gives what a route asks for. It is the façade that refuses in each method, too; here
+/// it does so before a form is read or a page without any data is drawn.
+pub(crate) async fn permit(access: Access, visit: Visit, request: Request, next: Next) -> Response {
+    match access.check(&visit.caller) {
+        Ok(()) => next.run(request).await,
+        Err(error) => Refused::from(error).into_response(),
     }
 }
 

@@ -53,8 +53,7 @@ fn works_on(operation: &api::Operation, cluster: &api::Cluster) -> bool {
 
 /// The first page.
 pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
-    let status = app.orchestrator.status().await?;
-    let own = (!visit.operates()).then(|| visit.caller.account.clone());
+    let status = app.orchestrator.overview(&visit.caller).await?;
     let mut ill = Vec::new();
     for (health, state) in [
         (Some(api::HealthState::Broken), None),
@@ -62,8 +61,8 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
         (Some(api::HealthState::Degraded), None),
         (Some(api::HealthState::Unknown), None),
     ] {
-        let filter = api::ClusterFilter { health, state, holder: own.clone(), limit: Some(10), ..api::ClusterFilter::default() };
-        for cluster in app.orchestrator.cluster_list(&filter).await?.items {
+        let filter = api::ClusterFilter { health, state, limit: Some(10), ..api::ClusterFilter::default() };
+        for cluster in app.orchestrator.cluster_list(&visit.caller, &filter).await?.items {
             if !ill.iter().any(|known: &api::Cluster| known.id == cluster.id) && marks::cluster(&cluster).mark != marks::Mark::Working {
                 ill.push(cluster);
             }
@@ -76,7 +75,7 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
         ..api::LeaseFilter::default()
     };
     let leases = app.orchestrator.lease_list(&visit.caller, &mine).await?.items;
-    let frame = if visit.operates() {
+    let frame = if visit.caller.operates() {
         Frame::of_status(&visit, "status", "Status", &status)
     } else {
         Frame::new(&app, &visit, "status", "Status").await

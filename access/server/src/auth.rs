@@ -7,20 +7,16 @@ use crate::{
     state::Server,
 };
 use axum::extract::{ConnectInfo, FromRequestParts};
-use chainpool_api::Role;
-use chainpool_orchestrator::{Caller, Error, Orchestrator, RequestKey};
+use chainpool_orchestrator::{Caller, Error, RequestKey, StreamOf};
 use http::{HeaderMap, HeaderName, Method, header, request::Parts};
 use sha2::{Digest, Sha256};
 use std::{
     net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// Makes a repeated request the same one.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// How often a stream asks whether its token still stands.
-const TOKEN_CHECK: Duration = Duration::from_secs(15);
 
 /// Who asks, on a route that takes no body. The anonymous gets no further than this.
 pub(crate) struct Auth(pub(crate) Caller);
@@ -106,39 +102,17 @@ pub(crate) fn request_key(parts: &Parts, body: &[u8]) -> Answer<Option<RequestKe
     Ok(Some(RequestKey { route, key: key.to_owned(), body: hash.finalize().into() }))
 }
 
-/// Refuses a caller below this role. For the routes whose façade takes no caller; the others judge for themselves.
-pub(crate) fn require(caller: &Caller, role: Role) -> Answer<()> {
-    if caller.role >= role {
-        return Ok(());
-    }
-    Err(Error::Forbidden(format!("this needs the role {role}, and {} has the role {}; ask an admin", caller.account, caller.role)).into())
-}
-
-/// Ends when a stream must: at shutdown, or soon after its token stopped being good.
-pub(crate) async fn stream_end(server: Server, secret: String) {
+/// Ends when a stream must: at shutdown, or when its caller may not go on.
+pub(crate) async fn stream_end(server: Server, caller: Caller, secret: String, of: StreamOf) {
     tokio::select! {
-        () = token_over(&server.orchestrator, &secret, TOKEN_CHECK) => (),
+        () = server.orchestrator.stream_end(&caller, &secret, of) => (),
         () = server.shutdown.cancelled() => (),
-    }
-}
-
-/// Ends when a token is found to be good no more; looks once in each period.
-async fn token_over(orchestrator: &Orchestrator, secret: &str, period: Duration) {
-    let mut clock = tokio::time::interval(period);
-    loop {
-        clock.tick().await;
-        // Another failure than this one is not about the token, and the stream will see it by itself.
-        if let Err(Error::Unauthenticated) = orchestrator.authenticate(secret).await {
-            return;
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainpool_orchestrator::Config;
-    use uuid::Uuid;
 
     fn parts(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
         let mut request = http::Request::builder().method(method).uri(uri);
@@ -184,29 +158,5 @@ mod tests {
         let headers = parts("GET", "/", &[("x-forwarded-for", "6.6.6.6, 10.1.2.3")]).headers;
         assert_eq!(forwarded_for(&headers), Some(IpAddr::from([10, 1, 2, 3])));
         assert_eq!(forwarded_for(&HeaderMap::new()), None);
-    }
-
-    #[test]
-    fn roles_are_a_ladder() {
-        let caller = |role| Caller { account_id: Uuid::nil(), account: "ann".into(), role, lease_any: false, request_id: None, key: None };
-        assert!(require(&caller(Role::Admin), Role::Operator).is_ok());
-        assert!(require(&caller(Role::Operator), Role::Operator).is_ok());
-        let refusal = require(&caller(Role::User), Role::Operator).unwrap_err();
-        assert_eq!(refusal.status().as_u16(), 403);
-        assert!(refusal.problem("r").message.contains("operator"));
-    }
-
-    #[tokio::test]
-    async fn a_stream_ends_soon_after_its_token() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = Config::new(folder.path().to_owned(), Vec::new());
-        let orchestrator = Orchestrator::start(config).await.unwrap();
-        let (_, secret, _) = orchestrator.local_admin().await.unwrap();
-        let over = token_over(&orchestrator, &secret, Duration::from_millis(5));
-        tokio::pin!(over);
-        let early = tokio::time::timeout(Duration::from_millis(50), &mut over).await;
-        assert!(early.is_err(), "it ended while the token was good");
-        orchestrator.sign_out(&secret).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(30), over).await.expect("it goes on without a token");
     }
 }

@@ -16,4 +16,5 @@ mod serve;
 mod state;
 
 pub use openapi::openapi_json;
+pub use routes::routes;
 pub use serve::{ServeConfig, ServeError, router, serve};

@@ -1,16 +1,36 @@
-//! What is done to a whole host: fillup, clean, reset, adopt.
+//! What is done to a whole host: fillup, clean, reset, adopt; and what each of them would meet there.
 
-use crate::{Caller, Error, Orchestrator, Result, accept::Cause, plan::Arguments};
-use chainpool_api::{self as api, ClusterState, OperationKind, Role};
+use crate::{Caller, Error, Orchestrator, Result, accept::Cause, plan::Arguments, policy};
+use chainpool_api::{self as api, ClusterState, OperationKind};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
+/// What an action on a whole host would meet there.
+#[derive(Debug, Clone)]
+pub struct HostPreview {
+    /// The host.
+    pub host: api::Host,
+    /// Its clusters with their holders, newest first; 500 at most.
+    pub clusters: Vec<api::Cluster>,
+    /// What the last full pass found there that carries our label and is unknown.
+    pub unclaimed: Vec<api::Unclaimed>,
+}
+
 impl Orchestrator {
+    /// Shows what fillup, clean, reset, delete, forget and adopt would meet on a host. Changes nothing.
+    pub async fn host_preview(&self, caller: &Caller, host: &str) -> Result<HostPreview> {
+        let host = self.host_show(caller, host).await?;
+        let filter = api::ClusterFilter { host: Some(host.id.to_string()), limit: Some(500), ..api::ClusterFilter::default() };
+        let clusters = self.cluster_list(caller, &filter).await?.items;
+        let unclaimed = self.inner.status.unclaimed(host.id);
+        Ok(HostPreview { host, clusters, unclaimed })
+    }
+
     /// Makes what is missing up to the capacity.
     pub async fn host_fillup(&self, caller: &Caller, host: &str) -> Result<api::Operation> {
-        caller.must_be(Role::Operator)?;
+        policy::must_operate(caller)?;
         if let Some(id) = self.remembered(caller).await? {
-            return self.operation_show(id).await;
+            return self.operation_show(caller, id).await;
         }
         let row = self.host_row(host).await?;
         let operation = self.accept_fillup(row.id, &Cause::of(caller, "fillup was asked for"), false, Some(caller)).await?;
@@ -29,9 +49,9 @@ impl Orchestrator {
     }
 
     async fn host_empty(&self, caller: &Caller, host: &str, kind: OperationKind) -> Result<api::Operation> {
-        caller.must_be(Role::Operator)?;
+        policy::must_operate(caller)?;
         if let Some(id) = self.remembered(caller).await? {
-            return self.operation_show(id).await;
+            return self.operation_show(caller, id).await;
         }
         let id = self.host_row(host).await?.id;
         let cause = Cause::of(caller, format!("{kind} was asked for"));
@@ -57,9 +77,9 @@ impl Orchestrator {
 
     /// Takes unclaimed objects over, in order to remove them.
     pub async fn host_adopt(&self, caller: &Caller, host: &str, adopt: api::HostAdopt) -> Result<api::Operation> {
-        caller.must_be(Role::Operator)?;
+        policy::must_operate(caller)?;
         if let Some(id) = self.remembered(caller).await? {
-            return self.operation_show(id).await;
+            return self.operation_show(caller, id).await;
         }
         let row = self.host_row(host).await?;
         let unclaimed: BTreeSet<Uuid> = self.unclaimed_now(&row).await?.into_iter().map(|u| u.cluster_id).collect();

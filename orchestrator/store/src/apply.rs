@@ -2,7 +2,8 @@
 //!
 //! A batch costs one look at existing leases, one guarded UPDATE for each distinct filter, and three inserts, whatever
 //! its size. The database's unique indexes (one active lease a cluster; one active single lease a holder and filter)
-//! would refuse a double grant even if this code were wrong.
+//! would refuse a double grant even if this code were wrong. A holder is one only together with the account that applies
+//! for it: two accounts that name the same holder mean two.
 
 use crate::{
     Error, Json, LeaseRow, Moment, OperationRow, Result, Store, Word,
@@ -28,7 +29,9 @@ const FRESH_MS: i64 = 60_000;
 pub struct ApplyOrder {
     /// Who shall hold it.
     pub holder: String,
-    /// Who asks.
+    /// The name under which the same holder's leases were stored before holders had their account's name in front.
+    pub former_holder: Option<String>,
+    /// The account that asks, which the lease belongs to.
     pub author: String,
     /// Of this network type.
     pub network_type: Option<String>,
@@ -93,8 +96,21 @@ impl Store {
 impl ApplyOrder {
     /// The filter in one canonical text: equal texts are equal filters.
     fn filter(&self) -> String {
-        let Self { network_type, preset, version, size, consensus, host, labels, holder: _, author: _, single: _, ttl_seconds: _, key: _ } =
-            self;
+        let Self {
+            network_type,
+            preset,
+            version,
+            size,
+            consensus,
+            host,
+            labels,
+            holder: _,
+            former_holder: _,
+            author: _,
+            single: _,
+            ttl_seconds: _,
+            key: _,
+        } = self;
         serde_json::json!([network_type, preset, version, size, consensus, host, labels]).to_string()
     }
 
@@ -176,10 +192,10 @@ async fn grant(
 
     // One place in the queue for each lease that must be made; repeated single applies share one.
     let mut wanted: HashMap<&str, Vec<usize>> = HashMap::new();
-    let mut first_of: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut first_of: HashMap<(&str, &str, &str), usize> = HashMap::new();
     for (place, order) in orders.iter().enumerate() {
-        let key = (order.holder.as_str(), filters[place].as_str());
-        if order.single && (held.contains_key(&(order.holder.clone(), filters[place].clone())) || first_of.contains_key(&key)) {
+        let key = (order.author.as_str(), order.holder.as_str(), filters[place].as_str());
+        if order.single && (had(&held, order, &filters[place]).is_some() || first_of.contains_key(&key)) {
             continue;
         }
         if order.single {
@@ -215,24 +231,31 @@ async fn grant(
             drop(events.send(Event { noun, id }));
         }
     }
-    let single_made: Vec<_> =
-        made.iter().filter(|(place, _)| orders[**place].single).map(|(place, lease)| (*place, lease.clone())).collect();
-    for (place, lease) in single_made {
-        held.insert((orders[place].holder.clone(), filters[place].clone()), lease);
+    let single_made: Vec<LeaseRow> = made.values().filter(|lease| lease.single).cloned().collect();
+    for lease in single_made {
+        held.insert((lease.applied_by.clone(), lease.holder.clone(), lease.filter.clone()), lease);
     }
     let outcomes = orders.iter().zip(filters).enumerate().map(|(place, (order, filter))| match made.remove(&place) {
         Some(lease) => Some(ApplyOutcome { lease, made: true, names: names.remove(&place) }),
-        None if order.single => {
-            held.get(&(order.holder.clone(), filter)).map(|lease| ApplyOutcome { lease: lease.clone(), made: false, names: None })
-        }
+        None if order.single => had(&held, order, &filter).map(|lease| ApplyOutcome { lease: lease.clone(), made: false, names: None }),
         None => None,
     });
     Ok(outcomes.collect())
 }
 
-/// The active single leases that these holders have, by holder and filter.
-async fn held(transaction: &DatabaseTransaction, orders: &[ApplyOrder]) -> Result<HashMap<(String, String), LeaseRow>> {
-    let holders: std::collections::BTreeSet<&str> = orders.iter().filter(|o| o.single).map(|o| o.holder.as_str()).collect();
+/// Active single leases by account, holder and filter.
+type Held = HashMap<(String, String, String), LeaseRow>;
+
+/// The lease that the holder of an order has already.
+fn had<'a>(held: &'a Held, order: &ApplyOrder, filter: &str) -> Option<&'a LeaseRow> {
+    let mut names = [Some(&order.holder), order.former_holder.as_ref()].into_iter().flatten();
+    names.find_map(|holder| held.get(&(order.author.clone(), holder.clone(), filter.to_owned())))
+}
+
+/// The active single leases that these holders have.
+async fn held(transaction: &DatabaseTransaction, orders: &[ApplyOrder]) -> Result<Held> {
+    let names = |order: &ApplyOrder| [Some(order.holder.clone()), order.former_holder.clone()].into_iter().flatten();
+    let holders: std::collections::BTreeSet<String> = orders.iter().filter(|o| o.single).flat_map(names).collect();
     if holders.is_empty() {
         return Ok(HashMap::new());
     }
@@ -242,7 +265,7 @@ async fn held(transaction: &DatabaseTransaction, orders: &[ApplyOrder]) -> Resul
         .filter(lease::Column::Holder.is_in(holders))
         .all(transaction)
         .await?;
-    Ok(rows.into_iter().map(|row| ((row.holder.clone(), row.filter.clone()), row)).collect())
+    Ok(rows.into_iter().map(|row| ((row.applied_by.clone(), row.holder.clone(), row.filter.clone()), row)).collect())
 }
 
 /// A cluster that was just taken.
@@ -279,6 +302,7 @@ fn rows(order: &ApplyOrder, filter: &str, taken: &Taken, now: Timestamp) -> (Lea
         id: Uuid::now_v7(),
         cluster_id: taken.cluster,
         holder: order.holder.clone(),
+        applied_by: order.author.clone(),
         filter: filter.to_owned(),
         single: order.single,
         state: Word(LeaseState::Active),

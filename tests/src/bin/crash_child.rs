@@ -46,7 +46,7 @@ async fn main() -> Result<()> {
     };
     let operation = change(&orchestrator, &caller, &scenario).await?;
     loop {
-        let now = orchestrator.operation_show(operation).await?;
+        let now = orchestrator.operation_show(&caller, operation).await?;
         if now.state.is_over() {
             break;
         }

@@ -23,7 +23,7 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
         Ok(if now.state == chainpool_api::OperationState::Succeeded { Ok(()) } else { Err(format!("{now:?}")) })
     })
     .await?;
-    let instance = bed.orchestrator.status().await?.instance;
+    let instance = bed.orchestrator.status(&admin).await?.instance;
     let before = bed.engine.ours(&instance).await?;
     let new_id = new.cluster_id.expect("a create names its cluster");
     let folder = bed.folder.clone();

@@ -210,7 +210,7 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
     for answer in futures::future::join_all(applies).await {
         match answer? {
             (holder, Ok(lease)) => {
-                ensure!(lease.holder == holder, "{holder} was answered with the lease of {}", lease.holder);
+                ensure!(lease.holder == format!("admin/{holder}"), "{holder} was answered with the lease of {}", lease.holder);
                 by_holder.entry(holder).or_default().insert((lease.id, lease.cluster_id));
             }
             (_, Err(Ok(refusal))) => {

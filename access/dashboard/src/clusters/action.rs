@@ -17,7 +17,7 @@ use chainpool_api as api;
 use chainpool_orchestrator::Error;
 
 /// Shows what an action will do.
-pub(super) async fn plan(State(app): State<App>, visit: Visit, Path((cluster, action)): Path<(String, String)>) -> Outcome {
+pub(crate) async fn plan(State(app): State<App>, visit: Visit, Path((cluster, action)): Path<(String, String)>) -> Outcome {
     let action = parse(&action)?;
     let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
     let mut form = Form::default();
@@ -28,7 +28,7 @@ pub(super) async fn plan(State(app): State<App>, visit: Visit, Path((cluster, ac
 }
 
 /// Does it.
-pub(super) async fn run(State(app): State<App>, visit: Visit, Path((cluster, action)): Path<(String, String)>, form: Form) -> Outcome {
+pub(crate) async fn run(State(app): State<App>, visit: Visit, Path((cluster, action)): Path<(String, String)>, form: Form) -> Outcome {
     let action = parse(&action)?;
     let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
     match perform(&app, &visit, &cluster, action, &form).await {
@@ -38,7 +38,7 @@ pub(super) async fn run(State(app): State<App>, visit: Visit, Path((cluster, act
 }
 
 /// Sets or ends maintenance.
-pub(super) async fn maintenance(State(app): State<App>, visit: Visit, Path(cluster): Path<String>, form: Form) -> Outcome {
+pub(crate) async fn maintenance(State(app): State<App>, visit: Visit, Path(cluster): Path<String>, form: Form) -> Outcome {
     let mut reader = form.reader();
     let minutes = reader.number::<u32>("minutes").unwrap_or_default();
     let minutes = reader.finish(minutes)?;

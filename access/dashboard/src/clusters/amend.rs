@@ -33,21 +33,19 @@ struct AmendForm {
 }
 
 /// The form with the present values.
-pub(super) async fn edit(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
-    visit.must_operate()?;
+pub(crate) async fn edit(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
     let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
     let mut form = Form::default();
-    for parameter in amendable(&kind(&app, &cluster)?) {
+    for parameter in amendable(&kind(&app, &visit, &cluster)?) {
         form.fill(format!("parameters.{}", parameter.name), format::value(present(&cluster, &parameter)));
     }
     draw(&app, &visit, cluster, form).await
 }
 
 /// Asks for the change.
-pub(super) async fn amend(State(app): State<App>, visit: Visit, Path(cluster): Path<String>, form: Form) -> Outcome {
-    visit.must_operate()?;
+pub(crate) async fn amend(State(app): State<App>, visit: Visit, Path(cluster): Path<String>, form: Form) -> Outcome {
     let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
-    let asked = match read(&form, &cluster, &kind(&app, &cluster)?) {
+    let asked = match read(&form, &cluster, &kind(&app, &visit, &cluster)?) {
         Ok(amend) => app.orchestrator.cluster_amend(&form.caller(&visit), &cluster.id.to_string(), amend).await,
         Err(error) => Err(error),
     };
@@ -57,8 +55,8 @@ pub(super) async fn amend(State(app): State<App>, visit: Visit, Path(cluster): P
     }
 }
 
-fn kind(app: &App, cluster: &api::Cluster) -> Result<api::NetworkType, Error> {
-    let types = app.orchestrator.network_types();
+fn kind(app: &App, visit: &Visit, cluster: &api::Cluster) -> Result<api::NetworkType, Error> {
+    let types = app.orchestrator.network_types(&visit.caller);
     types.into_iter().find(|kind| kind.name == cluster.network_type).ok_or_else(|| Error::not_found("network type", &cluster.network_type))
 }
 
@@ -84,7 +82,7 @@ fn read(form: &Form, cluster: &api::Cluster, kind: &api::NetworkType) -> Result<
 }
 
 async fn draw(app: &App, visit: &Visit, cluster: api::Cluster, form: Form) -> Outcome {
-    let kind = kind(app, &cluster)?;
+    let kind = kind(app, visit, &cluster)?;
     let status = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
     let back = format!("/clusters/{}", cluster.name);
     let frame = Frame::new(app, visit, "clusters", format!("Amend {}", cluster.name))

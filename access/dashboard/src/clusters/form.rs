@@ -31,8 +31,7 @@ impl ClusterForm {
 }
 
 /// An empty form for the network type that the address names, else the first.
-pub(super) async fn new(State(app): State<App>, visit: Visit) -> Outcome {
-    visit.must_operate()?;
+pub(crate) async fn new(State(app): State<App>, visit: Visit) -> Outcome {
     let mut form = Form::default();
     for name in ["type", "host", "preset"] {
         if let Some(value) = visit.query(name) {
@@ -43,8 +42,8 @@ pub(super) async fn new(State(app): State<App>, visit: Visit) -> Outcome {
 }
 
 /// Asks for a cluster.
-pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
-    let types = app.orchestrator.network_types();
+pub(crate) async fn create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
+    let types = app.orchestrator.network_types(&visit.caller);
     let made = match read(&form, &types) {
         Ok(new) => app.orchestrator.cluster_create(&form.caller(&visit), new).await,
         Err(error) => Err(error),
@@ -56,9 +55,9 @@ pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> 
 }
 
 async fn draw(app: &App, visit: &Visit, form: Form) -> Outcome {
-    let types = app.orchestrator.network_types();
+    let types = app.orchestrator.network_types(&visit.caller);
     let chosen = types.iter().find(|each| each.name == form.get("type")).or(types.first()).cloned();
-    let hosts = app.orchestrator.host_list(&api::HostFilter::default()).await?.items;
+    let hosts = app.orchestrator.host_list(&visit.caller, &api::HostFilter::default()).await?.items;
     let status = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
     let frame = Frame::new(app, visit, "clusters", "Make a cluster").await.crumb("Clusters", "/clusters").crumb("Make", "");
     Ok((status, page::html(&ClusterForm { frame, form, types, chosen, hosts })?).into_response())

@@ -1,44 +1,24 @@
 //! Clusters: the list, and one cluster with its evidence.
 
-mod action;
-mod amend;
-mod form;
+pub(crate) mod action;
+pub(crate) mod amend;
+pub(crate) mod form;
 mod graph;
 
 use crate::{
     error::Outcome,
     form::filter_word,
     listing::Listing,
-    logs, marks,
+    marks,
     page::{self, Frame},
     plan::ClusterAction,
     session::Visit,
     state::App,
 };
 use askama::Template;
-use axum::{
-    Router,
-    extract::{Path, State},
-    routing::{get, post},
-};
+use axum::extract::{Path, State};
 use chainpool_api as api;
 use graph::{Graph, Strip};
-
-/// The pages of clusters.
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .route("/clusters", get(list).post(form::create))
-        .route("/clusters/new", get(form::new))
-        .route("/clusters/{cluster}", get(show))
-        .route("/clusters/{cluster}/operations", get(operations))
-        .route("/clusters/{cluster}/health", get(health))
-        .route("/clusters/{cluster}/logs", get(logs::show))
-        .route("/clusters/{cluster}/logs/download", get(logs::download))
-        .route("/clusters/{cluster}/logs/stream", get(logs::stream))
-        .route("/clusters/{cluster}/amend", get(amend::edit).post(amend::amend))
-        .route("/clusters/{cluster}/maintenance", post(action::maintenance))
-        .route("/clusters/{cluster}/{action}", get(action::plan).post(action::run))
-}
 
 #[derive(Template)]
 #[template(path = "clusters/list.html")]
@@ -49,21 +29,21 @@ struct ClustersPage {
     types: Vec<String>,
 }
 
-async fn list(State(app): State<App>, visit: Visit) -> Outcome {
+/// The list.
+pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
     let listing = Listing::new(&visit, "/clusters", &["state", "health", "type", "host", "offered", "holder", "search"]);
-    let own = (!visit.operates()).then(|| visit.caller.account.clone());
     let filter = api::ClusterFilter {
         host: visit.query("host"),
         state: filter_word(&visit, "state")?,
         health: filter_word(&visit, "health")?,
         network_type: visit.query("type"),
         offered: visit.query("offered").map(|word| word == "true"),
-        holder: own.or_else(|| visit.query("holder")),
+        holder: visit.query("holder"),
         search: visit.query("search"),
         after: visit.query("after"),
         limit: None,
     };
-    let found = app.orchestrator.cluster_list(&filter).await?;
+    let found = app.orchestrator.cluster_list(&visit.caller, &filter).await?;
     let mut clusters = found.items;
     listing.sort(&mut clusters, |cluster, column| match column {
         "state" => Some((0, marks::cluster(cluster).word)),
@@ -75,7 +55,7 @@ async fn list(State(app): State<App>, visit: Visit) -> Outcome {
         _ => None,
     });
     let frame = Frame::new(&app, &visit, "clusters", "Clusters").await.crumb("Clusters", "/clusters").live("cluster operation lease");
-    let types = app.orchestrator.network_types().into_iter().map(|each| each.name).collect();
+    let types = app.orchestrator.network_types(&visit.caller).into_iter().map(|each| each.name).collect();
     page::html(&ClustersPage { frame, listing: listing.going_on(found.next), clusters, types })
 }
 
@@ -86,7 +66,6 @@ pub(crate) struct Head {
     /// Which part is shown.
     pub(crate) part: &'static str,
     operates: bool,
-    holds: bool,
     amendable: bool,
 }
 
@@ -94,11 +73,11 @@ impl Head {
     /// Reads the cluster; refused when it is not the caller's.
     pub(crate) async fn read(app: &App, visit: &Visit, cluster: &str, part: &'static str) -> Result<Self, chainpool_orchestrator::Error> {
         let cluster = app.orchestrator.cluster_show(&visit.caller, cluster).await?;
-        let holds = cluster.holder.as_deref() == Some(visit.caller.account.as_str());
-        let types = app.orchestrator.network_types();
+        let types = app.orchestrator.network_types(&visit.caller);
         let kind = types.iter().find(|kind| kind.name == cluster.network_type);
-        let amendable = visit.operates() && kind.is_some_and(|kind| kind.certificates || !amend::amendable(kind).is_empty());
-        Ok(Self { cluster, part, operates: visit.operates(), holds, amendable })
+        let operates = visit.caller.operates();
+        let amendable = operates && kind.is_some_and(|kind| kind.certificates || !amend::amendable(kind).is_empty());
+        Ok(Self { cluster, part, operates, amendable })
     }
 
     /// The frame of a page of this cluster.
@@ -107,9 +86,9 @@ impl Head {
         Frame::new(app, visit, "clusters", name).await.crumb("Clusters", "/clusters").crumb(name, format!("/clusters/{name}"))
     }
 
-    /// Whether the caller may take the bundle.
+    /// The lease whose bundle the caller may take: who may read a cluster may use the lease on it.
     pub(crate) fn bundle(&self) -> Option<uuid::Uuid> {
-        self.cluster.lease_id.filter(|_| self.holds || self.operates)
+        self.cluster.lease_id
     }
 
     /// Why it cannot be amended now, empty when it can; absent where its type or the caller's role does not allow it at all.
@@ -150,15 +129,16 @@ fn runs(node: &api::Node) -> bool {
     node.evidence.as_ref().is_some_and(|seen| matches!(seen.process.as_str(), "running" | "restarting" | "paused"))
 }
 
-async fn show(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
+/// One cluster.
+pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
     let head = Head::read(&app, &visit, &cluster, "nodes").await?;
     let id = head.cluster.id.to_string();
     let operation = match head.cluster.operation_id {
-        Some(operation) => Some(app.orchestrator.operation_show(operation).await?),
+        Some(operation) => Some(app.orchestrator.operation_show(&visit.caller, operation).await?),
         None => None,
     };
     let filter = api::OperationFilter { cluster: Some(id.clone()), limit: Some(5), ..api::OperationFilter::default() };
-    let recent = app.orchestrator.operation_list(&filter).await?.items;
+    let recent = app.orchestrator.operation_list(&visit.caller, &filter).await?.items;
     let mut changes = app.orchestrator.cluster_health(&visit.caller, &id).await?;
     let strip = Strip::of(&changes, api::Timestamp::now());
     changes.truncate(5);
@@ -180,10 +160,11 @@ struct ClusterOperationsPage {
     more: bool,
 }
 
-async fn operations(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
+/// What was done with one cluster.
+pub(crate) async fn operations(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
     let head = Head::read(&app, &visit, &cluster, "operations").await?;
     let filter = api::OperationFilter { cluster: Some(head.cluster.id.to_string()), ..api::OperationFilter::default() };
-    let found = app.orchestrator.operation_list(&filter).await?;
+    let found = app.orchestrator.operation_list(&visit.caller, &filter).await?;
     let frame = head.frame(&app, &visit).await.crumb("Operations", "").live("cluster operation");
     page::html(&ClusterOperationsPage { frame, head, operations: found.items, more: found.next.is_some() })
 }
@@ -197,7 +178,8 @@ struct ClusterHealthPage {
     changes: Vec<api::HealthChange>,
 }
 
-async fn health(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
+/// The history of one cluster's health.
+pub(crate) async fn health(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
     let head = Head::read(&app, &visit, &cluster, "health").await?;
     let changes = app.orchestrator.cluster_health(&visit.caller, &head.cluster.id.to_string()).await?;
     let frame = head.frame(&app, &visit).await.crumb("Health history", "").live("cluster");
@@ -211,7 +193,7 @@ mod tests {
     use crate::rendered::{frame, keeps_the_rules};
 
     fn page(cluster: api::Cluster) -> String {
-        let head = Head { cluster, part: "nodes", operates: true, holds: false, amendable: true };
+        let head = Head { cluster, part: "nodes", operates: true, amendable: true };
         let graph = Graph::of(&head.cluster);
         let frame = frame(api::Role::Operator);
         ClusterPage { frame, head, operation: None, recent: Vec::new(), graph, strip: None, changes: Vec::new(), lease: None }

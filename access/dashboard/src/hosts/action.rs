@@ -14,23 +14,22 @@ use axum::{
     response::Response,
 };
 use chainpool_api as api;
-use chainpool_orchestrator::Error;
+use chainpool_orchestrator::{Error, HostPreview};
 
 /// Shows what an action will do.
-pub(super) async fn plan(State(app): State<App>, visit: Visit, Path((host, action)): Path<(String, String)>) -> Outcome {
-    visit.must_operate()?;
+pub(crate) async fn plan(State(app): State<App>, visit: Visit, Path((host, action)): Path<(String, String)>) -> Outcome {
     let action = parse(&action)?;
-    let host = app.orchestrator.host_show(&host).await?;
-    ask(&app, &visit, &host, action, Form::default()).await
+    let preview = app.orchestrator.host_preview(&visit.caller, &host).await?;
+    ask(&app, &visit, preview, action, Form::default()).await
 }
 
 /// Does it.
-pub(super) async fn run(State(app): State<App>, visit: Visit, Path((host, action)): Path<(String, String)>, form: Form) -> Outcome {
+pub(crate) async fn run(State(app): State<App>, visit: Visit, Path((host, action)): Path<(String, String)>, form: Form) -> Outcome {
     let action = parse(&action)?;
-    let host = app.orchestrator.host_show(&host).await?;
-    match perform(&app, &visit, &host, action, &form).await {
+    let preview = app.orchestrator.host_preview(&visit.caller, &host).await?;
+    match perform(&app, &visit, &preview.host, action, &form).await {
         Ok(response) => Ok(response),
-        Err(error) => ask(&app, &visit, &host, action, confirm::refused(form, error, &visit.manner)?).await,
+        Err(error) => ask(&app, &visit, preview, action, confirm::refused(form, error, &visit.manner)?).await,
     }
 }
 
@@ -60,9 +59,8 @@ async fn perform(app: &App, visit: &Visit, host: &api::Host, action: HostAction,
     Ok(see_other(&format!("/operations/{}", operation.id)))
 }
 
-async fn ask(app: &App, visit: &Visit, host: &api::Host, action: HostAction, form: Form) -> Outcome {
-    let filter = api::ClusterFilter { host: Some(host.name.clone()), limit: Some(500), ..api::ClusterFilter::default() };
-    let clusters = app.orchestrator.cluster_list(&filter).await?.items;
+async fn ask(app: &App, visit: &Visit, preview: HostPreview, action: HostAction, form: Form) -> Outcome {
+    let HostPreview { host, clusters, .. } = preview;
     let back = format!("/hosts/{}", host.name);
     let heading = match action {
         HostAction::Fillup => format!("Fill up {}", host.name),
@@ -73,7 +71,7 @@ async fn ask(app: &App, visit: &Visit, host: &api::Host, action: HostAction, for
     };
     let confirm = Confirm {
         verb: action.label().to_owned(),
-        plan: action.plan(host, &clusters),
+        plan: action.plan(&host, &clusters),
         typed: if action.is_destructive() { host.name.clone() } else { String::new() },
         danger: action.is_destructive(),
         action: confirm::same_address(visit),
@@ -86,22 +84,21 @@ async fn ask(app: &App, visit: &Visit, host: &api::Host, action: HostAction, for
 }
 
 /// Shows which unclaimed objects would be taken over and removed.
-pub(super) async fn adopt_plan(State(app): State<App>, visit: Visit, Path(host): Path<String>) -> Outcome {
-    visit.must_operate()?;
-    let host = app.orchestrator.host_show(&host).await?;
+pub(crate) async fn adopt_plan(State(app): State<App>, visit: Visit, Path(host): Path<String>) -> Outcome {
+    let preview = app.orchestrator.host_preview(&visit.caller, &host).await?;
     let mut form = Form::default();
     if let Some(cluster) = visit.query("cluster") {
         form.fill("cluster", cluster);
     }
-    ask_adopt(&app, &visit, &host, form).await
+    ask_adopt(&app, &visit, preview, form).await
 }
 
 /// Takes them over.
-pub(super) async fn adopt(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
-    let host = app.orchestrator.host_show(&host).await?;
-    match perform_adopt(&app, &visit, &host, &form).await {
+pub(crate) async fn adopt(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
+    let preview = app.orchestrator.host_preview(&visit.caller, &host).await?;
+    match perform_adopt(&app, &visit, &preview.host, &form).await {
         Ok(response) => Ok(response),
-        Err(error) => ask_adopt(&app, &visit, &host, confirm::refused(form, error, &visit.manner)?).await,
+        Err(error) => ask_adopt(&app, &visit, preview, confirm::refused(form, error, &visit.manner)?).await,
     }
 }
 
@@ -113,11 +110,11 @@ async fn perform_adopt(app: &App, visit: &Visit, host: &api::Host, form: &Form) 
     Ok(see_other(&format!("/operations/{}", operation.id)))
 }
 
-async fn ask_adopt(app: &App, visit: &Visit, host: &api::Host, form: Form) -> Outcome {
-    let status = app.orchestrator.status().await?;
+async fn ask_adopt(app: &App, visit: &Visit, preview: HostPreview, form: Form) -> Outcome {
+    let HostPreview { host, unclaimed, .. } = preview;
     let wanted: Vec<String> = form.all("cluster").map(str::to_owned).collect();
-    let of_host = status.unclaimed.iter().filter(|each| each.host == host.name);
-    let chosen: Vec<&api::Unclaimed> = of_host.filter(|each| wanted.is_empty() || wanted.contains(&each.cluster_id.to_string())).collect();
+    let is_wanted = |each: &&api::Unclaimed| wanted.is_empty() || wanted.contains(&each.cluster_id.to_string());
+    let chosen: Vec<&api::Unclaimed> = unclaimed.iter().filter(is_wanted).collect();
     let plan = Plan {
         deletes: chosen
             .iter()
@@ -139,6 +136,6 @@ async fn ask_adopt(app: &App, visit: &Visit, host: &api::Host, form: Form) -> Ou
         hidden: chosen.iter().map(|each| ("cluster".to_owned(), each.cluster_id.to_string())).collect(),
         force: String::new(),
     };
-    let frame = Frame::of_status(visit, "hosts", "Adopt", &status).crumb("Hosts", "/hosts").crumb(&host.name, back).crumb("Adopt", "");
+    let frame = Frame::new(app, visit, "hosts", "Adopt").await.crumb("Hosts", "/hosts").crumb(&host.name, back).crumb("Adopt", "");
     confirm::ask(frame, confirm, form)
 }

@@ -40,8 +40,7 @@ impl HostForm {
 }
 
 /// An empty form.
-pub(super) async fn new(State(app): State<App>, visit: Visit) -> Outcome {
-    visit.must_operate()?;
+pub(crate) async fn new(State(app): State<App>, visit: Visit) -> Outcome {
     let mut form = Form::filled([
         ("address", "unix:///var/run/docker.sock".to_owned()),
         ("schedulable", "yes".to_owned()),
@@ -49,14 +48,14 @@ pub(super) async fn new(State(app): State<App>, visit: Visit) -> Outcome {
         ("log.type", "local".to_owned()),
         ("log.level", "info".to_owned()),
     ]);
-    if let Some(first) = app.orchestrator.network_types().first() {
+    if let Some(first) = app.orchestrator.network_types(&visit.caller).first() {
         form.fill("fill.0.type", &first.name);
     }
     draw(&app, &visit, form, None).await
 }
 
 /// Registers a host.
-pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
+pub(crate) async fn create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
     let made = match read_create(&form) {
         Ok(new) => app.orchestrator.host_create(&form.caller(&visit), new).await,
         Err(error) => Err(error),
@@ -68,16 +67,14 @@ pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> 
 }
 
 /// A form with the host's settings.
-pub(super) async fn edit(State(app): State<App>, visit: Visit, Path(host): Path<String>) -> Outcome {
-    visit.must_operate()?;
-    let host = app.orchestrator.host_show(&host).await?;
+pub(crate) async fn edit(State(app): State<App>, visit: Visit, Path(host): Path<String>) -> Outcome {
+    let host = app.orchestrator.host_show(&visit.caller, &host).await?;
     draw(&app, &visit, filled(&host), Some(host)).await
 }
 
 /// Changes the host.
-pub(super) async fn update(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
-    visit.must_operate()?;
-    let host = app.orchestrator.host_show(&host).await?;
+pub(crate) async fn update(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
+    let host = app.orchestrator.host_show(&visit.caller, &host).await?;
     let changed = match read_update(&form, &host) {
         Ok(change) => app.orchestrator.host_update(&form.caller(&visit), &host.id.to_string(), change).await,
         Err(error) => Err(error),
@@ -89,7 +86,7 @@ pub(super) async fn update(State(app): State<App>, visit: Visit, Path(host): Pat
 }
 
 /// Sets or ends maintenance.
-pub(super) async fn maintenance(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
+pub(crate) async fn maintenance(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
     let mut reader = form.reader();
     let minutes = reader.number::<u32>("minutes").unwrap_or_default();
     let minutes = reader.finish(minutes)?;
@@ -99,7 +96,7 @@ pub(super) async fn maintenance(State(app): State<App>, visit: Visit, Path(host)
 }
 
 /// Ends a pause, after somebody has looked.
-pub(super) async fn resume(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
+pub(crate) async fn resume(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
     let change = api::HostUpdate { paused: Some(false), ..api::HostUpdate::default() };
     let host = app.orchestrator.host_update(&form.caller(&visit), &host, change).await?;
     Ok(see_other(&format!("/hosts/{}?done=resumed", host.name)))
@@ -114,7 +111,7 @@ async fn draw(app: &App, visit: &Visit, form: Form, host: Option<api::Host>) -> 
     };
     let status = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
     let lines = (0..LINES).take_while(|line| !form.get(&format!("fill.{line}.type")).is_empty()).count();
-    let page = HostForm { frame, form, host, types: app.orchestrator.network_types(), fill_lines: (0..=lines).collect() };
+    let page = HostForm { frame, form, host, types: app.orchestrator.network_types(&visit.caller), fill_lines: (0..=lines).collect() };
     Ok((status, page::html(&page)?).into_response())
 }
 

@@ -1,7 +1,7 @@
 //! Hosts: the list and one host.
 
-mod action;
-mod form;
+pub(crate) mod action;
+pub(crate) mod form;
 
 use crate::{
     error::Outcome,
@@ -13,25 +13,8 @@ use crate::{
     state::App,
 };
 use askama::Template;
-use axum::{
-    Router,
-    extract::{Path, State},
-    routing::{get, post},
-};
+use axum::extract::{Path, State};
 use chainpool_api as api;
-
-/// The pages of hosts.
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .route("/hosts", get(list).post(form::create))
-        .route("/hosts/new", get(form::new))
-        .route("/hosts/{host}", get(show))
-        .route("/hosts/{host}/edit", get(form::edit).post(form::update))
-        .route("/hosts/{host}/maintenance", post(form::maintenance))
-        .route("/hosts/{host}/resume", post(form::resume))
-        .route("/hosts/{host}/adopt", get(action::adopt_plan).post(action::adopt))
-        .route("/hosts/{host}/{action}", get(action::plan).post(action::run))
-}
 
 #[derive(Template)]
 #[template(path = "hosts/list.html")]
@@ -41,8 +24,8 @@ struct HostsPage {
     hosts: Vec<api::Host>,
 }
 
-async fn list(State(app): State<App>, visit: Visit) -> Outcome {
-    visit.must_operate()?;
+/// The list.
+pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
     let filter = api::HostFilter {
         state: filter_word(&visit, "state")?,
         platform: filter_word(&visit, "type")?,
@@ -51,7 +34,7 @@ async fn list(State(app): State<App>, visit: Visit) -> Outcome {
         limit: None,
     };
     let listing = Listing::new(&visit, "/hosts", &["state", "type", "search"]);
-    let found = app.orchestrator.host_list(&filter).await?;
+    let found = app.orchestrator.host_list(&visit.caller, &filter).await?;
     let mut hosts = found.items;
     listing.sort(&mut hosts, |host, column| match column {
         "name" => Some((0, host.name.clone())),
@@ -90,14 +73,14 @@ impl HostPage {
     }
 }
 
-async fn show(State(app): State<App>, visit: Visit, Path(host): Path<String>) -> Outcome {
-    visit.must_operate()?;
-    let host = app.orchestrator.host_show(&host).await?;
-    let status = app.orchestrator.status().await?;
+/// One host.
+pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(host): Path<String>) -> Outcome {
+    let host = app.orchestrator.host_show(&visit.caller, &host).await?;
+    let status = app.orchestrator.status(&visit.caller).await?;
     let of_host = api::ClusterFilter { host: Some(host.name.clone()), ..api::ClusterFilter::default() };
-    let clusters = app.orchestrator.cluster_list(&of_host).await?;
+    let clusters = app.orchestrator.cluster_list(&visit.caller, &of_host).await?;
     let recent = api::OperationFilter { host: Some(host.name.clone()), limit: Some(8), ..api::OperationFilter::default() };
-    let operations = app.orchestrator.operation_list(&recent).await?.items;
+    let operations = app.orchestrator.operation_list(&visit.caller, &recent).await?.items;
     let frame = Frame::of_status(&visit, "hosts", &host.name, &status)
         .crumb("Hosts", "/hosts")
         .crumb(&host.name, format!("/hosts/{}", host.name))

@@ -10,9 +10,9 @@ use crate::{
 };
 use axum::{Json, body::Body, extract::State, response::Response};
 use chainpool_api::{
-    Cluster, ClusterAmend, ClusterCreate, ClusterFilter, ClusterUpdate, HealthChange, Operation, Page, Problem, Role, Timestamp,
+    Cluster, ClusterAmend, ClusterCreate, ClusterFilter, ClusterUpdate, HealthChange, Operation, Page, Problem, Timestamp,
 };
-use chainpool_orchestrator::{Caller, LogQuery};
+use chainpool_orchestrator::{ClusterLog, LogQuery, StreamOf};
 use futures::StreamExt;
 use http::{HeaderValue, header};
 use serde::Deserialize;
@@ -53,7 +53,7 @@ pub(crate) struct LogsQuery {
 
 /// Lists clusters.
 ///
-/// Users see those that they hold.
+/// Users see those that they hold; a token with the scope `lease:any` those that its account applied for.
 #[utoipa::path(
     get, path = "/api/v1/clusters", tag = "clusters", params(ClusterFilter),
     responses((status = 200, description = "The clusters, without nodes and evidence.", body = Page<Cluster>))
@@ -61,17 +61,9 @@ pub(crate) struct LogsQuery {
 pub(crate) async fn cluster_list(
     State(server): State<Server>,
     Auth(caller): Auth,
-    Query(mut filter): Query<ClusterFilter>,
+    Query(filter): Query<ClusterFilter>,
 ) -> Answer<Json<Page<Cluster>>> {
-    restrict(&caller, &mut filter);
-    Ok(Json(server.orchestrator.cluster_list(&filter).await?))
-}
-
-/// A user's list holds its own clusters only, or with the scope `lease:any` those of the holder that it names.
-fn restrict(caller: &Caller, filter: &mut ClusterFilter) {
-    if caller.role < Role::Operator && !(caller.lease_any && filter.holder.is_some()) {
-        filter.holder = Some(caller.account.clone());
-    }
+    Ok(Json(server.orchestrator.cluster_list(&caller, &filter).await?))
 }
 
 /// Makes a cluster.
@@ -290,13 +282,14 @@ pub(crate) async fn cluster_logs(
 ) -> Answer<Response> {
     let since = query.since.as_deref().map_or(Ok(0), since)?;
     let query = LogQuery { tail: query.tail, since, follow: query.follow };
-    let lines = server.orchestrator.cluster_logs(&caller, &cluster, &node, query).await?;
+    let ClusterLog { cluster: id, lines } = server.orchestrator.cluster_logs(&caller, &cluster, &node, query).await?;
     let bytes = lines.map(move |line| {
         line.map(|line| line.bytes).inspect_err(|error| {
             tracing::warn!(cluster, node, cause = chain(error), "a log broke off");
         })
     });
-    let mut response = Response::new(Body::from_stream(bytes.take_until(Box::pin(stream_end(server, secret)))));
+    let end = stream_end(server, caller, secret, StreamOf::Cluster(id));
+    let mut response = Response::new(Body::from_stream(bytes.take_until(Box::pin(end))));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -319,28 +312,6 @@ fn since(text: &str) -> Answer<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uuid::Uuid;
-
-    fn caller(role: Role, lease_any: bool) -> Caller {
-        Caller { account_id: Uuid::nil(), account: "ann".into(), role, lease_any, request_id: None, key: None }
-    }
-
-    fn holder(caller: &Caller, asked: Option<&str>) -> Option<String> {
-        let mut filter = ClusterFilter { holder: asked.map(str::to_owned), ..ClusterFilter::default() };
-        restrict(caller, &mut filter);
-        filter.holder
-    }
-
-    #[test]
-    fn a_user_lists_its_own_clusters_only() {
-        let (user, program, operator) = (caller(Role::User, false), caller(Role::User, true), caller(Role::Operator, false));
-        assert_eq!(holder(&user, None).as_deref(), Some("ann"));
-        assert_eq!(holder(&user, Some("bob")).as_deref(), Some("ann"));
-        assert_eq!(holder(&program, None).as_deref(), Some("ann"));
-        assert_eq!(holder(&program, Some("bob")).as_deref(), Some("bob"));
-        assert_eq!(holder(&operator, None), None);
-        assert_eq!(holder(&operator, Some("bob")).as_deref(), Some("bob"));
-    }
 
     #[test]
     fn a_log_begins_at_a_moment_or_a_second() {

@@ -2,14 +2,14 @@
 
 use super::{accepted, located};
 use crate::{
-    auth::{Auth, require},
+    auth::Auth,
     body::Asked,
     error::Answer,
     query::{Path, Query},
     state::Server,
 };
 use axum::{Json, extract::State, response::Response};
-use chainpool_api::{Host, HostAdopt, HostCreate, HostFilter, HostForget, HostUpdate, Operation, Page, Problem, Role};
+use chainpool_api::{Host, HostAdopt, HostCreate, HostFilter, HostForget, HostUpdate, Operation, Page, Problem};
 use http::StatusCode;
 
 /// Lists hosts.
@@ -25,8 +25,7 @@ pub(crate) async fn host_list(
     Auth(caller): Auth,
     Query(filter): Query<HostFilter>,
 ) -> Answer<Json<Page<Host>>> {
-    require(&caller, Role::Operator)?;
-    Ok(Json(server.orchestrator.host_list(&filter).await?))
+    Ok(Json(server.orchestrator.host_list(&caller, &filter).await?))
 }
 
 /// Registers a host.
@@ -54,8 +53,7 @@ pub(crate) async fn host_create(State(server): State<Server>, Asked { caller, bo
     )
 )]
 pub(crate) async fn host_show(State(server): State<Server>, Auth(caller): Auth, Path(host): Path<String>) -> Answer<Json<Host>> {
-    require(&caller, Role::Operator)?;
-    Ok(Json(server.orchestrator.host_show(&host).await?))
+    Ok(Json(server.orchestrator.host_show(&caller, &host).await?))
 }
 
 /// Changes a host.

@@ -12,51 +12,95 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use chainpool_api::Operation;
-use http::{HeaderValue, StatusCode, header};
+use chainpool_api::{Operation, Role};
+use chainpool_orchestrator::Access;
+use http::{HeaderValue, Method, StatusCode, header};
 use std::fmt::Display;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa::openapi::path::PathItem;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouter},
+    routes,
+};
+
+const ANYONE: Access = Access::Anyone;
+const USER: Access = Access::AtLeast(Role::User);
+const OPERATOR: Access = Access::AtLeast(Role::Operator);
+const ADMIN: Access = Access::AtLeast(Role::Admin);
+
+/// THE table of routes: what each asks of its caller at least, and its handler, whose attribute names method and path.
+/// The façade decides; this says what it decides, and the matrix test holds it to that.
+fn table() -> Vec<(Access, UtoipaMethodRouter<Server>)> {
+    vec![
+        (OPERATOR, routes!(hosts::host_list)),
+        (OPERATOR, routes!(hosts::host_create)),
+        (OPERATOR, routes!(hosts::host_show)),
+        (OPERATOR, routes!(hosts::host_update)),
+        (OPERATOR, routes!(hosts::host_delete)),
+        (OPERATOR, routes!(hosts::host_fillup)),
+        (OPERATOR, routes!(hosts::host_clean)),
+        (OPERATOR, routes!(hosts::host_reset)),
+        (OPERATOR, routes!(hosts::host_adopt)),
+        (USER, routes!(clusters::cluster_list)),
+        (OPERATOR, routes!(clusters::cluster_create)),
+        (USER, routes!(clusters::cluster_show)),
+        (OPERATOR, routes!(clusters::cluster_update)),
+        (OPERATOR, routes!(clusters::cluster_delete)),
+        (USER, routes!(clusters::cluster_start)),
+        (USER, routes!(clusters::cluster_stop)),
+        (USER, routes!(clusters::cluster_restart)),
+        (OPERATOR, routes!(clusters::cluster_reset)),
+        (USER, routes!(clusters::cluster_prove)),
+        (OPERATOR, routes!(clusters::cluster_amend)),
+        (USER, routes!(clusters::cluster_health)),
+        (USER, routes!(clusters::cluster_logs)),
+        (USER, routes!(leases::lease_list)),
+        (USER, routes!(leases::lease_apply)),
+        (USER, routes!(leases::lease_show)),
+        (USER, routes!(leases::lease_release)),
+        (USER, routes!(leases::lease_renew)),
+        (USER, routes!(leases::lease_bundle)),
+        (USER, routes!(operations::operation_list)),
+        (USER, routes!(operations::operation_show)),
+        (USER, routes!(events::operation_events)),
+        (USER, routes!(events::event_list)),
+        (ANYONE, routes!(accounts::session_create)),
+        (USER, routes!(accounts::session_show)),
+        (USER, routes!(accounts::session_delete)),
+        (ANYONE, routes!(accounts::password_set)),
+        (ADMIN, routes!(accounts::account_list)),
+        (ADMIN, routes!(accounts::account_create)),
+        (ADMIN, routes!(accounts::account_delete)),
+        (ADMIN, routes!(accounts::account_reset_link)),
+        (USER, routes!(accounts::token_list)),
+        (USER, routes!(accounts::token_create)),
+        (USER, routes!(accounts::token_delete)),
+        (OPERATOR, routes!(status::status_show)),
+        (USER, routes!(status::network_type_list)),
+        (ADMIN, routes!(status::resume)),
+        (ADMIN, routes!(status::backup)),
+        (ANYONE, routes!(status::health)),
+        (ANYONE, routes!(status::openapi)),
+    ]
+}
 
 /// All routes with what they say of themselves.
 pub(crate) fn all() -> OpenApiRouter<Server> {
-    OpenApiRouter::with_openapi(openapi::base())
-        .routes(routes!(hosts::host_list, hosts::host_create))
-        .routes(routes!(hosts::host_show, hosts::host_update, hosts::host_delete))
-        .routes(routes!(hosts::host_fillup))
-        .routes(routes!(hosts::host_clean))
-        .routes(routes!(hosts::host_reset))
-        .routes(routes!(hosts::host_adopt))
-        .routes(routes!(clusters::cluster_list, clusters::cluster_create))
-        .routes(routes!(clusters::cluster_show, clusters::cluster_update, clusters::cluster_delete))
-        .routes(routes!(clusters::cluster_start))
-        .routes(routes!(clusters::cluster_stop))
-        .routes(routes!(clusters::cluster_restart))
-        .routes(routes!(clusters::cluster_reset))
-        .routes(routes!(clusters::cluster_prove))
-        .routes(routes!(clusters::cluster_amend))
-        .routes(routes!(clusters::cluster_health))
-        .routes(routes!(clusters::cluster_logs))
-        .routes(routes!(leases::lease_list, leases::lease_apply))
-        .routes(routes!(leases::lease_show, leases::lease_release))
-        .routes(routes!(leases::lease_renew))
-        .routes(routes!(leases::lease_bundle))
-        .routes(routes!(operations::operation_list))
-        .routes(routes!(operations::operation_show))
-        .routes(routes!(events::operation_events))
-        .routes(routes!(events::event_list))
-        .routes(routes!(accounts::session_create, accounts::session_show, accounts::session_delete))
-        .routes(routes!(accounts::password_set))
-        .routes(routes!(accounts::account_list, accounts::account_create))
-        .routes(routes!(accounts::account_delete))
-        .routes(routes!(accounts::account_reset_link))
-        .routes(routes!(accounts::token_list, accounts::token_create))
-        .routes(routes!(accounts::token_delete))
-        .routes(routes!(status::status_show))
-        .routes(routes!(status::network_type_list))
-        .routes(routes!(status::resume))
-        .routes(routes!(status::backup))
-        .routes(routes!(status::health))
-        .routes(routes!(status::openapi))
+    let router = OpenApiRouter::with_openapi(openapi::base());
+    table().into_iter().fold(router, |router, (_, route)| router.routes(route))
+}
+
+/// Every route of the API, from the table that the router is made of: method, path, and what it asks of its caller at least.
+pub fn routes() -> Vec<(Method, String, Access)> {
+    let mut routes = Vec::new();
+    for (access, (_, paths, _)) in table() {
+        for (path, item) in paths.paths {
+            let PathItem { get, post, patch, delete, .. } = item;
+            let methods = [(Method::GET, get), (Method::POST, post), (Method::PATCH, patch), (Method::DELETE, delete)];
+            let known = methods.into_iter().filter(|(_, operation)| operation.is_some());
+            routes.extend(known.map(|(method, _)| (method, path.clone(), access)));
+        }
+    }
+    routes
 }
 
 /// 202: the operation was accepted, and where to see how far it is.

@@ -1,7 +1,7 @@
 //! The state of the whole, and what is the same for everybody.
 
 use crate::{
-    auth::{Auth, require},
+    auth::Auth,
     error::{Answer, Refusal},
     openapi::openapi_json,
     state::Server,
@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use chainpool_api::{NetworkType, Page, Problem, Role, Status, Timestamp};
+use chainpool_api::{NetworkType, Page, Problem, Status, Timestamp};
 use chainpool_orchestrator::Error;
 use http::{HeaderValue, StatusCode, header};
 use std::{io::SeekFrom, sync::LazyLock};
@@ -29,8 +29,7 @@ use tokio_util::io::ReaderStream;
     )
 )]
 pub(crate) async fn status_show(State(server): State<Server>, Auth(caller): Auth) -> Answer<Json<Status>> {
-    require(&caller, Role::Operator)?;
-    Ok(Json(server.orchestrator.status().await?))
+    Ok(Json(server.orchestrator.status(&caller).await?))
 }
 
 /// Lists network types.
@@ -40,8 +39,8 @@ pub(crate) async fn status_show(State(server): State<Server>, Auth(caller): Auth
     get, path = "/api/v1/network-types", tag = "status",
     responses((status = 200, description = "All of them.", body = Page<NetworkType>))
 )]
-pub(crate) async fn network_type_list(State(server): State<Server>, _caller: Auth) -> Json<Page<NetworkType>> {
-    Json(Page { items: server.orchestrator.network_types(), next: None })
+pub(crate) async fn network_type_list(State(server): State<Server>, Auth(caller): Auth) -> Json<Page<NetworkType>> {
+    Json(Page { items: server.orchestrator.network_types(&caller), next: None })
 }
 
 /// Ends the pause after a restore.

@@ -3,13 +3,14 @@
 use async_trait::async_trait;
 use axum::{Router, body::Body, response::Response};
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef, Incarnation, LogQuery, LogStream,
-    NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef, Incarnation, LogLine, LogQuery,
+    LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes,
     WakeStream,
 };
 use chainpool_api::{Host, Problem, ResetLink, Role, Session, TokenMade};
 use chainpool_orchestrator::{Config, Orchestrator};
 use chainpool_server::{ServeConfig, router};
+use futures::StreamExt as _;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
@@ -30,7 +31,7 @@ pub(crate) struct App {
     /// What the barren platform was asked for, and what it has made.
     pub(crate) asked: Arc<Mutex<Vec<&'static str>>>,
     router: Router,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What came back.
@@ -49,14 +50,25 @@ impl App {
 
     /// A server that takes so many requests a second from each token.
     pub(crate) async fn start_with(rate_limit_per_second: u32) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::open(tempfile::tempdir().unwrap(), true, rate_limit_per_second).await
+    }
+
+    /// A server on a data folder that may have a history; one that does not work only keeps what it accepts.
+    pub(crate) async fn open(folder: TempDir, works: bool, rate_limit_per_second: u32) -> Self {
         let asked = Arc::default();
-        let config = Config::new(folder.path().to_owned(), vec![Arc::new(Barren { asked: Arc::clone(&asked) })]);
+        let platform = Arc::new(Barren { asked: Arc::clone(&asked) });
+        let config = Config { works, ..Config::new(folder.path().to_owned(), vec![platform]) };
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let (_, admin, _) = orchestrator.local_admin().await.unwrap();
         let config = ServeConfig { listen: "127.0.0.1:0".parse().unwrap(), tls: None, public_url: None, rate_limit_per_second };
         let router = router(orchestrator.clone(), &config);
-        Self { admin, orchestrator, asked, router, _folder: folder }
+        Self { admin, orchestrator, asked, router, folder }
+    }
+
+    /// Ends the server; its data folder stays.
+    pub(crate) async fn end(self) -> TempDir {
+        self.orchestrator.stop().await;
+        self.folder
     }
 
     /// Sends a request as it is; the answer's body may still stream.
@@ -91,6 +103,12 @@ impl App {
         let made = self.post(&self.admin, "/api/v1/accounts", json!({ "name": name, "role": role })).await;
         assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
         self.token(name).await
+    }
+
+    /// Makes a token with the scope for named holders for an account.
+    pub(crate) async fn program(&self, account: &str) -> String {
+        let new = json!({ "name": "program", "account": account, "lease_any": true });
+        self.post(&self.admin, "/api/v1/tokens", new).await.read::<TokenMade>(StatusCode::CREATED).secret
     }
 
     /// Makes a token for an account.
@@ -248,8 +266,14 @@ impl Agent for Barren {
         Ok(())
     }
 
-    async fn logs(&self, _: &ClusterKey, _: &NodeName, _: LogQuery) -> Result<LogStream> {
-        Err(Error::Refused("no logs here".into()))
+    /// One line; again and again for ever where it is followed.
+    async fn logs(&self, _: &ClusterKey, _: &NodeName, query: LogQuery) -> Result<LogStream> {
+        let line = async || {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(LogLine { stderr: false, bytes: "a line\n".into() })
+        };
+        let lines = futures::stream::unfold((), move |()| async move { Some((line().await, ())) });
+        Ok(Box::pin(lines.take(if query.follow { usize::MAX } else { 1 })))
     }
 
     async fn dial(&self, _: &ClusterKey, _: &NodeName, _: &Port) -> Result<ByteStream> {

@@ -5,7 +5,12 @@
 mod app;
 mod auth;
 mod bodies;
+mod holders;
+mod matrix;
 mod openapi;
 mod operations;
+mod pages;
 mod sessions;
 mod status;
+mod streams;
+mod world;

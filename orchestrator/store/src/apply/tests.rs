@@ -81,8 +81,8 @@ fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
     }
 }
 
-#[tokio::test]
-async fn a_lease_that_was_made_comes_with_the_names_around_it() {
+/// A store with two free clusters.
+async fn two_free() -> (TempDir, Store, Vec<ClusterRow>) {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
     let now = Timestamp::now();
@@ -94,7 +94,38 @@ async fn a_lease_that_was_made_comes_with_the_names_around_it() {
     }
     tx.host_insert(host).await.unwrap();
     tx.commit("test").await.unwrap();
+    (folder, store, free)
+}
 
+#[tokio::test]
+async fn a_holder_is_one_only_together_with_the_account_that_applies() {
+    let (_folder, store, _) = two_free().await;
+    let order = |author: &str| ApplyOrder { holder: "dave".into(), author: author.into(), single: true, ..ApplyOrder::default() };
+    let of_portal = store.apply(order("portal")).await.unwrap().unwrap();
+    let of_dave = store.apply(order("dave")).await.unwrap().unwrap();
+    assert_ne!(of_portal.lease.cluster_id, of_dave.lease.cluster_id, "dave was given what portal applied for");
+    let again = store.apply(order("dave")).await.unwrap().unwrap();
+    assert_eq!((again.lease.id, again.made), (of_dave.lease.id, false));
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_holder_whose_lease_was_stored_under_its_bare_name_is_given_the_same() {
+    let (_folder, store, _) = two_free().await;
+    let before = ApplyOrder { holder: "dave".into(), author: "portal".into(), single: true, ..ApplyOrder::default() };
+    let made = store.apply(before.clone()).await.unwrap().unwrap();
+    let now = ApplyOrder { holder: "portal/dave".into(), former_holder: Some("dave".into()), ..before };
+    let same = store.apply(now.clone()).await.unwrap().unwrap();
+    assert_eq!((same.lease.id, same.made), (made.lease.id, false));
+    // Another account's holder of that bare name is another.
+    let other = ApplyOrder { holder: "shop/dave".into(), author: "shop".into(), ..now };
+    assert_ne!(store.apply(other).await.unwrap().unwrap().lease.id, made.lease.id);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_that_was_made_comes_with_the_names_around_it() {
+    let (_folder, store, free) = two_free().await;
     let order = ApplyOrder { holder: "ann".into(), author: "ann".into(), single: true, ..ApplyOrder::default() };
     let made = store.apply(order.clone()).await.unwrap().unwrap();
     let taken = free.iter().find(|row| row.id == made.lease.cluster_id).unwrap();

@@ -25,8 +25,10 @@ pub struct ClusterQuery {
     pub network_type: Option<String>,
     /// Free and healthy (or not) by what is stored.
     pub offered: Option<bool>,
-    /// Held by this holder.
-    pub holder: Option<String>,
+    /// Held by one of these holders.
+    pub holders: Option<Vec<String>>,
+    /// Held by a lease that this account applied for.
+    pub applied_by: Option<String>,
     /// Whose name contains this.
     pub search: Option<String>,
     /// Go on after this id.
@@ -96,12 +98,17 @@ impl<C: ConnectionTrait> Conn<C> {
             Some(false) => query = query.filter(offered().not()),
             None => {}
         }
-        if let Some(holder) = &filter.holder {
-            let held = lease::Entity::find()
+        if filter.holders.is_some() || filter.applied_by.is_some() {
+            let mut held = lease::Entity::find()
                 .select_only()
                 .column(lease::Column::ClusterId)
-                .filter(lease::Column::Holder.eq(holder))
                 .filter(lease::Column::State.eq(LeaseState::Active.as_str()));
+            if let Some(holders) = &filter.holders {
+                held = held.filter(lease::Column::Holder.is_in(holders));
+            }
+            if let Some(account) = &filter.applied_by {
+                held = held.filter(lease::Column::AppliedBy.eq(account));
+            }
             query = query.filter(cluster::Column::Id.in_subquery(held.into_query()));
         }
         if let Some(search) = &filter.search {

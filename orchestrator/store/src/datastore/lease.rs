@@ -10,8 +10,10 @@ use uuid::Uuid;
 pub struct LeaseQuery {
     /// In this state.
     pub state: Option<LeaseState>,
-    /// Of this holder.
-    pub holder: Option<String>,
+    /// Of one of these holders.
+    pub holders: Option<Vec<String>>,
+    /// That this account applied for.
+    pub applied_by: Option<String>,
     /// Of this cluster.
     pub cluster: Option<Uuid>,
     /// Go on after this id.
@@ -51,8 +53,11 @@ impl<C: ConnectionTrait> Conn<C> {
         if let Some(state) = filter.state {
             query = query.filter(lease::Column::State.eq(state.as_str()));
         }
-        if let Some(holder) = &filter.holder {
-            query = query.filter(lease::Column::Holder.eq(holder));
+        if let Some(holders) = &filter.holders {
+            query = query.filter(lease::Column::Holder.is_in(holders));
+        }
+        if let Some(account) = &filter.applied_by {
+            query = query.filter(lease::Column::AppliedBy.eq(account));
         }
         if let Some(cluster) = filter.cluster {
             query = query.filter(lease::Column::ClusterId.eq(cluster));

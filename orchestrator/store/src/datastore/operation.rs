@@ -49,6 +49,8 @@ pub struct OperationQuery {
     pub state: Option<OperationState>,
     /// Of this kind.
     pub kind: Option<OperationKind>,
+    /// Accepted at this moment or later.
+    pub since: Option<Timestamp>,
     /// Go on after this id.
     pub after: Option<Uuid>,
     /// At most this many.
@@ -111,6 +113,9 @@ impl<C: ConnectionTrait> Conn<C> {
         }
         if let Some(kind) = filter.kind {
             query = query.filter(operation::Column::Kind.eq(kind.as_str()));
+        }
+        if let Some(since) = filter.since {
+            query = query.filter(operation::Column::CreatedAt.gte(since.0));
         }
         if let Some(after) = filter.after {
             query = query.filter(operation::Column::Id.lt(after));

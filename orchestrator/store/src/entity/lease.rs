@@ -12,6 +12,7 @@ pub struct Model {
     pub id: Uuid,
     pub cluster_id: Uuid,
     pub holder: String,
+    pub applied_by: String,
     pub filter: String,
     pub single: bool,
     pub state: Word<api::LeaseState>,

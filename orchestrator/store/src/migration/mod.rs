@@ -12,6 +12,7 @@ impl MigratorTrait for Migrator {
             Box::new(Script { name: "m0001_begin", sql: include_str!("m0001_begin.sql") }),
             Box::new(Script { name: "m0002_machines", sql: include_str!("m0002_machines.sql") }),
             Box::new(Script { name: "m0003_amend", sql: include_str!("m0003_amend.sql") }),
+            Box::new(Script { name: "m0004_applied_by", sql: include_str!("m0004_applied_by.sql") }),
         ]
     }
 }
@@ -38,3 +39,6 @@ impl MigrationTrait for Script {
         Err(DbErr::Migration("a schema is never taken back: restore a backup of before".to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,14 @@
+-- Which account applied for a lease: a token for named holders reaches those of its own account alone. Leases of before
+-- belong to the author that the audit names, and to their holder where it names none any more.
+ALTER TABLE lease ADD COLUMN applied_by TEXT NOT NULL DEFAULT '';
+-- With a key, because there may be many leases and many lines.
+CREATE TEMP TABLE applied (lease TEXT NOT NULL PRIMARY KEY, author TEXT NOT NULL) WITHOUT ROWID;
+INSERT OR IGNORE INTO applied SELECT substr(detail, 7, 36), author FROM audit WHERE verb = 'lease_apply';
+UPDATE lease SET applied_by = COALESCE((
+    SELECT author FROM applied WHERE applied.lease = lower(
+        substr(hex(lease.id), 1, 8) || '-' || substr(hex(lease.id), 9, 4) || '-' || substr(hex(lease.id), 13, 4) || '-'
+        || substr(hex(lease.id), 17, 4) || '-' || substr(hex(lease.id), 21))), holder);
+DROP TABLE applied;
+DROP INDEX lease_single;
+CREATE UNIQUE INDEX lease_single ON lease (applied_by, holder, filter) WHERE state = 'active' AND single;
+CREATE INDEX lease_applied_by ON lease (applied_by, id);

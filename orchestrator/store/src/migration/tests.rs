@@ -1,0 +1,38 @@
+use super::*;
+use crate::{DATABASE, Store, store::connect};
+use chainpool_api::LeaseState;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// A database of before, with these leases: id, holder, and the author that the audit names, if it does.
+async fn before(folder: &TempDir, leases: &[(Uuid, &str, Option<&str>)]) {
+    let connection = connect(&folder.path().join(DATABASE), 1, true).await.unwrap();
+    Migrator::up(&connection, Some(3)).await.unwrap();
+    for (id, holder, author) in leases {
+        let (hex, cluster) = (id.simple(), Uuid::now_v7().simple());
+        let mut sql = format!(
+            "INSERT INTO lease (id, cluster_id, holder, filter, single, state, created_at) VALUES (x'{hex}', x'{cluster}', '{holder}', '[]', FALSE, 'active', 1);"
+        );
+        if let Some(author) = author {
+            let line = Uuid::now_v7().simple();
+            sql += &format!(
+                "INSERT INTO audit (id, at, author, verb, subject, detail) VALUES (x'{line}', 1, '{author}', 'lease_apply', 'c', 'lease {id} for {holder}');"
+            );
+        }
+        connection.execute_unprepared(&sql).await.unwrap();
+    }
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn leases_of_before_belong_to_the_author_that_the_audit_names() {
+    let folder = TempDir::new().unwrap();
+    let [of_portal, own, unknown] = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
+    before(&folder, &[(of_portal, "dave", Some("portal")), (own, "ann", Some("ann")), (unknown, "bob", None)]).await;
+    let store = Store::open(folder.path(), None).await.unwrap();
+    for (id, holder, applied_by) in [(of_portal, "dave", "portal"), (own, "ann", "ann"), (unknown, "bob", "bob")] {
+        let row = store.read().lease(id).await.unwrap().unwrap();
+        assert_eq!((row.holder.as_str(), row.applied_by.as_str(), row.state.0), (holder, applied_by, LeaseState::Active));
+    }
+    store.close().await.unwrap();
+}
