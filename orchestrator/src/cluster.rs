@@ -6,7 +6,7 @@ use crate::{
     fill::no_room,
     placement::{self, Candidate},
     plan::Arguments,
-    view::{number, page, reach},
+    view::{check_search, number, page, reach},
 };
 use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, LogQuery, LogStream, NodeName, NodeSpec};
 use chainpool_api::{self as api, ClusterState, LeaseState, OperationKind, Role, Timestamp};
@@ -48,6 +48,7 @@ impl Orchestrator {
     /// Lists clusters.
     pub async fn cluster_list(&self, filter: &api::ClusterFilter) -> Result<api::Page<api::Cluster>> {
         let api::ClusterFilter { host, state, health, network_type, offered, holder, search, after, limit } = filter.clone();
+        check_search(search.as_deref())?;
         let host = match host {
             Some(host) => Some(self.host_row(&host).await?.id),
             None => None,
@@ -300,7 +301,13 @@ async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
     placement::host(candidates).ok_or_else(|| Error::conflict("no_room", why.join("; ")))
 }
 
-fn check_labels(labels: &std::collections::BTreeMap<String, String>) -> Result<()> {
+/// How many labels a cluster may have, and an apply may ask for.
+const LABELS: usize = 64;
+
+pub(crate) fn check_labels(labels: &std::collections::BTreeMap<String, String>) -> Result<()> {
+    if labels.len() > LABELS {
+        return Err(Error::field("labels", format!("use at most {LABELS}")));
+    }
     match labels.iter().find(|(key, value)| !Labels::is_word(key) || !Labels::is_word(value)) {
         None => Ok(()),
         Some((key, value)) => {

@@ -4,7 +4,12 @@ mod health;
 mod settings;
 mod verbs;
 
-use crate::{Caller, Error, Orchestrator, Result, accept::offers, agents::platform_of, view::page};
+use crate::{
+    Caller, Error, Orchestrator, Result,
+    accept::offers,
+    agents::platform_of,
+    view::{check_search, page},
+};
 use chainpool_agent::{Machine, Probe, Scope, SwarmRole};
 use chainpool_api::{self as api, HostState, LeaseState, Role, Timestamp};
 use chainpool_store::{Audit, HostRow, HostSecrets, Json, Word};
@@ -120,6 +125,7 @@ impl Orchestrator {
 
     /// Lists hosts.
     pub async fn host_list(&self, filter: &api::HostFilter) -> Result<api::Page<api::Host>> {
+        check_search(filter.search.as_deref())?;
         let rows = page(self.store().read().host_page(filter).await?, filter.limit, |row| row.id);
         let mut items = Vec::with_capacity(rows.items.len());
         for row in rows.items {

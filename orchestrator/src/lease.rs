@@ -3,6 +3,7 @@
 use crate::{
     Caller, Error, Orchestrator, Result,
     accept::Cause,
+    cluster::check_labels,
     view::{lease_named, lease_with, number, page},
 };
 use chainpool_api::{self as api, ClusterState, LeaseState, Role, Timestamp};
@@ -38,6 +39,7 @@ impl Orchestrator {
         if holder.is_empty() || holder.len() > 128 || holder.chars().any(char::is_control) {
             return Err(Error::field("holder", "use 1 to 128 characters without control characters"));
         }
+        check_labels(&labels)?;
         if let Some(name) = &network_type {
             self.inner.registry.get(name).map_err(|e| Error::field("type", e.to_string()))?;
         }

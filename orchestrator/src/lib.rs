@@ -36,7 +36,7 @@ mod wait;
 
 pub use caller::{Caller, RequestKey};
 pub use chainpool_agent::{LogLine, LogQuery, LogStream}; // access passes these on and sees nothing else of the agents
-pub use chainpool_store::{CommitHook, DATABASE, restore};
+pub use chainpool_store::{CommitHook, DATABASE, Restored, restore};
 pub use error::{Error, Result};
 pub use lease::Applied;
 pub use looks::{Looking, Looks};
