@@ -23,7 +23,7 @@ pub enum Error {
     /// The backup cannot be restored.
     #[error("{0}")]
     Backup(String),
-    /// There is no room for what was to be written. Nothing of it was.
+    /// The disk is full. Nothing was changed.
     #[error("the server's disk is full, nothing was changed; free space on the file system of its data folder, then try again")]
     StorageFull,
     /// The database said no.

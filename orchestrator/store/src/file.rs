@@ -28,7 +28,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes what was renamed or linked in a folder durable.
+/// Makes renames and links in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     Ok(File::open(folder)?.sync_all()?)
 }

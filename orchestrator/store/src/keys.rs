@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use std::{
     fs,
     io::{Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 use zeroize::Zeroizing;
@@ -24,6 +24,17 @@ use zeroize::Zeroizing;
 /// Bytes of a key.
 const KEY: u64 = 32;
 const NONCE: usize = 24;
+
+/// Takes a file's rights from everybody but its owner.
+fn close_to_others(file: &fs::File, path: &Path) -> Result<()> {
+    let mut rights = file.metadata()?.permissions();
+    if rights.mode() & 0o077 != 0 {
+        tracing::warn!(file = %path.display(), mode = format!("{:o}", rights.mode() & 0o7777), "the key could be read by others; its mode is set to 0600");
+        rights.set_mode(0o600);
+        file.set_permissions(rights)?;
+    }
+    Ok(())
+}
 
 /// A 32-byte key that seals.
 #[derive(Clone)]
@@ -44,6 +55,7 @@ impl Key {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        close_to_others(&file, path)?;
         // One byte more than a key has: a longer file is none.
         let mut bytes = Zeroizing::new(Vec::with_capacity(64));
         file.take(KEY + 1).read_to_end(&mut bytes)?;

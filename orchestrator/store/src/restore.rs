@@ -2,7 +2,7 @@
 //! the installation starts paused, and what was under way when the backup was made counts as failed.
 //!
 //! The backup is a foreign file. All checks run on a copy, the schema's before anything is written to it, and the copy
-//! takes the database's place only when all of them passed. The database of before is kept beside it.
+//! takes the database's place only when all of them passed. The previous database is kept beside it.
 
 use crate::{
     Conn, DATABASE, Error, Key, Result,
@@ -26,10 +26,10 @@ const FRESH: &str = "restore.tmp";
 /// The database that was replaced, beside the new one.
 const KEPT: &str = "chainpool.db.before-restore";
 
-/// What a restore did.
+/// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// Where the database of before is; `None` where there was none.
+    /// The previous database; `None` if there was none.
     pub kept: Option<PathBuf>,
 }
 
@@ -50,7 +50,7 @@ pub async fn restore(folder: &Path, backup: &Path) -> Result<Restored> {
     outcome
 }
 
-/// Removes the copy with what SQLite has beside it.
+/// Removes the copy and SQLite's files beside it.
 fn clear(fresh: &Path) -> Result<()> {
     ["", "-wal", "-shm", "-journal"].iter().try_for_each(|suffix| remove(&beside(fresh, suffix)))
 }
@@ -61,7 +61,7 @@ fn beside(file: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Copies the backup, checks the copy, and makes it what the installation shall start with.
+/// Copies the backup, checks the copy, and prepares it for the next start.
 async fn prepare(key: &Key, backup: &Path, fresh: &Path) -> Result<()> {
     clear(fresh)?;
     let mut from = open_regular(backup).map_err(|error| Error::Backup(format!("the backup cannot be read: {error}")))?;
@@ -69,7 +69,7 @@ async fn prepare(key: &Key, backup: &Path, fresh: &Path) -> Result<()> {
     io::copy(&mut from, &mut to)?;
     to.sync_all()?;
 
-    // What the file's own schema could make SQLite do by itself is off until the schema is known to be ours.
+    // Functions that the file's own schema calls are off until the schema is known to be ours.
     let wary = SqliteConnectOptions::new()
         .filename(std::path::absolute(fresh)?)
         .foreign_keys(false)
@@ -88,7 +88,7 @@ async fn prepare(key: &Key, backup: &Path, fresh: &Path) -> Result<()> {
     Ok(fs::File::open(fresh)?.sync_all()?)
 }
 
-/// Says that the backup is damaged, unless something else is the matter.
+/// Reports a database error as damage of the backup; other errors stay as they are.
 fn damaged(error: impl Into<Error>) -> Error {
     match error.into() {
         Error::Database(cause) => Error::Backup(format!("the backup is damaged, or is no backup of Chainpool: {cause}")),
@@ -96,7 +96,7 @@ fn damaged(error: impl Into<Error>) -> Error {
     }
 }
 
-/// Refuses what is damaged, newer, or not ours. Only reads.
+/// Refuses a backup that is damaged, newer, or not ours. Only reads.
 async fn check(key: &Key, connection: &DatabaseConnection) -> Result<()> {
     let rows = ask(connection, "PRAGMA integrity_check(1)").await.map_err(damaged)?;
     match rows.first().map(|row| row.try_get_by_index::<String>(0)).transpose()?.as_deref() {
@@ -124,7 +124,7 @@ async fn ask(connection: &DatabaseConnection, sql: &str) -> Result<Vec<QueryResu
     connection.query_all_raw(Statement::from_string(connection.get_database_backend(), sql)).await
 }
 
-/// How many migrations the backup has. They must be the first of ours.
+/// The number of migrations that the backup has. They must be the first of ours.
 async fn applied(connection: &DatabaseConnection) -> Result<u32> {
     let rows = ask(connection, "SELECT version FROM seaql_migrations ORDER BY version").await.map_err(damaged)?;
     let known: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
@@ -138,7 +138,7 @@ async fn applied(connection: &DatabaseConnection) -> Result<u32> {
     u32::try_from(versions.len()).map_err(|_| Error::Backup("the backup has too many changes of its schema".to_owned()))
 }
 
-/// What the schema defines: kind, name, definition. SQLite's own indexes and statistics follow from it.
+/// Kind, name and definition of everything in the schema but SQLite's own indexes and statistics.
 async fn schema(connection: &DatabaseConnection) -> Result<BTreeSet<(String, String, String)>, sea_orm::DbErr> {
     let rows = ask(connection, "SELECT type, name, coalesce(sql, '') FROM sqlite_schema").await?;
     let mut schema = BTreeSet::new();
@@ -156,7 +156,7 @@ async fn schema(connection: &DatabaseConnection) -> Result<BTreeSet<(String, Str
     Ok(schema)
 }
 
-/// Brings the copy up to date, reads what every start reads, and ends what cannot go on.
+/// Migrates the copy, reads its rows, and ends operations, sessions and links that cannot go on.
 async fn settle(connection: &DatabaseConnection) -> Result<()> {
     migrate(connection).await?;
     let conn = Conn(connection.clone());
@@ -171,7 +171,7 @@ async fn settle(connection: &DatabaseConnection) -> Result<()> {
     }
     for sql in [
         "UPDATE cluster SET operation_id = NULL",
-        // Whoever signed out since, or used a link, must not find it open again.
+        // A sign-out since the backup, or a link that was used since, must not be undone.
         "DELETE FROM token WHERE session",
         "UPDATE account SET link = NULL, link_expires_at = NULL",
     ] {
@@ -182,7 +182,7 @@ async fn settle(connection: &DatabaseConnection) -> Result<()> {
     Ok(())
 }
 
-/// Reads every row that the server lists, so that none of them is found unreadable afterwards.
+/// Reads every row that the server lists, so that an unreadable one is found before the restore.
 async fn readable(conn: &Conn<DatabaseConnection>) -> Result<()> {
     drop(conn.hosts().await?);
     drop(conn.clusters().await?);
@@ -193,7 +193,7 @@ async fn readable(conn: &Conn<DatabaseConnection>) -> Result<()> {
     Ok(())
 }
 
-/// Gives the checked copy the database's name. That is there at every moment, the old one or the new one.
+/// Gives the checked copy the database's name, which is present at every moment.
 async fn replace(folder: &Path, fresh: &Path) -> Result<Restored> {
     let database = folder.join(DATABASE);
     let kept = if database.try_exists()? { Some(keep(folder, &database).await?) } else { None };
@@ -205,12 +205,12 @@ async fn replace(folder: &Path, fresh: &Path) -> Result<Restored> {
     Ok(Restored { kept })
 }
 
-/// Gives the database of before a second name, one that is not in use yet.
+/// Gives the previous database a second name that is not in use yet.
 async fn keep(folder: &Path, database: &Path) -> Result<PathBuf> {
-    // What a killed server left beside the database belongs into it. A damaged one is kept as it is, with that beside it.
+    // The WAL of a killed server is merged first. A damaged database is kept unmerged, with its WAL beside it.
     if let Ok(connection) = pool(options(database)?, 1).await {
         if let Err(error) = connection.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await {
-            tracing::warn!(%error, "the database of before could not be tidied up; it is kept as it is");
+            tracing::warn!(%error, "the WAL of the previous database cannot be merged; both are kept as they are");
         }
         connection.close().await?;
     }

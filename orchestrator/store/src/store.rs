@@ -18,7 +18,7 @@ use sqlx::{
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -39,6 +39,7 @@ pub struct Store {
 
 struct Inner {
     folder: PathBuf,
+    options: SqliteConnectOptions,
     read: DatabaseConnection,
     writer: Writer,
     master: Key,
@@ -86,6 +87,10 @@ impl Store {
     pub(crate) async fn open_by(folder: &Path, hook: Option<CommitHook>, options: SqliteConnectOptions) -> Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let lock = take_lock(folder)?;
+        let mode = fs::metadata(folder)?.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            tracing::warn!(folder = %folder.display(), mode = format!("{mode:o}"), "other users can look into the data folder; chmod 0700 it");
+        }
         sweep(folder)?;
         let master = Key::load_or_make(&folder.join("master.key"))?;
         let first = pool(options.clone().create_if_missing(true), 1).await?;
@@ -95,11 +100,12 @@ impl Store {
         migrated?;
         let writer = Writer::new(options.clone());
         let (instance, epoch) = begin_epoch(&writer, &master).await?;
-        let read = pool(options, READERS).await?;
+        let read = pool(options.clone(), READERS).await?;
         let (events, _) = broadcast::channel(4096);
         let apply = apply::Grants::start(writer.clone(), events.clone());
         let inner = Inner {
             folder: folder.to_owned(),
+            options,
             read,
             writer,
             master,
@@ -176,8 +182,12 @@ impl Store {
     pub async fn copy_to(&self, path: &Path) -> Result<()> {
         // SQLite reads a name that begins with `file:` as an address.
         let name = utf8(&std::path::absolute(path)?)?;
-        let statement = Statement::from_sql_and_values(self.inner.read.get_database_backend(), "VACUUM INTO ?", [name.into()]);
-        if let Err(error) = self.inner.read.execute_raw(statement).await {
+        // A long copy takes no reader away, and a failed one leaves no connection behind.
+        let apart = pool(self.inner.options.clone(), 1).await?;
+        let statement = Statement::from_sql_and_values(apart.get_database_backend(), "VACUUM INTO ?", [name.into()]);
+        let copied = apart.execute_raw(statement).await;
+        apart.close().await?;
+        if let Err(error) = copied {
             remove(path)?;
             return Err(error.into());
         }
@@ -192,7 +202,7 @@ impl Store {
         Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_else(|| "the check gave no answer".to_owned()))
     }
 
-    /// Writes a row and reads it back on another connection: what is confirmed must be there.
+    /// Writes a row and reads it back on another connection: a confirmed write must be visible.
     pub async fn check_write(&self) -> Result<()> {
         let written = Uuid::now_v7().to_string();
         let conn = Conn(self.inner.writer.begin().await?);
@@ -205,7 +215,7 @@ impl Store {
         }
     }
 
-    /// Why the newest write failed, until one succeeds.
+    /// The reason why the newest write failed, until one succeeds.
     pub fn write_failure(&self) -> Option<String> {
         self.inner.writer.failure()
     }
@@ -247,7 +257,7 @@ impl Tx {
 }
 
 pub(crate) fn take_lock(folder: &Path) -> Result<File> {
-    let lock = File::create(folder.join("lock"))?;
+    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))?;
     if FileExt::try_lock_exclusive(&lock)? { Ok(lock) } else { Err(Error::Locked(folder.display().to_string())) }
 }
 
@@ -278,7 +288,7 @@ fn utf8(path: &Path) -> Result<String> {
     path.to_str().map(ToOwned::to_owned).ok_or_else(named)
 }
 
-/// Removes what a backup or restore left here that was killed.
+/// Removes files that a killed backup or restore left here.
 fn sweep(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -3,8 +3,8 @@
 //! After some failures, a full disk among them, SQLite ends a transaction by itself. Statements that follow on such a
 //! connection would each be a transaction of its own, and a library that counts transactions would go on inside one that
 //! is never committed. Therefore a connection is handed out for one transaction, and is used again only when SQLite
-//! confirmed its `COMMIT` or `ROLLBACK`. After a failed or cancelled statement nobody has it any more: it is closed,
-//! which rolls back, and the next transaction opens a fresh one. `BEGIN IMMEDIATE` checks the state before each use:
+//! confirmed its `COMMIT` or `ROLLBACK`. After a failed or cancelled statement it is closed, which
+//! rolls back, and the next transaction opens a fresh one. `BEGIN IMMEDIATE` checks the state before each use:
 //! SQLite refuses it inside a transaction.
 
 use crate::{Error, Result};
@@ -35,7 +35,7 @@ pub(crate) struct Writer {
     failure: Arc<Lock<Option<String>>>,
 }
 
-/// What waits for the next transaction.
+/// The connection that is kept for the next transaction.
 enum Slot {
     /// A connection that is outside a transaction, if there is one.
     Idle(Option<SqliteConnection>),
@@ -88,7 +88,7 @@ impl Writer {
         Ok(fresh)
     }
 
-    /// Why nothing can be written at present: the newest failure, until a commit succeeds.
+    /// The newest failure, until a commit succeeds.
     pub(crate) fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -138,6 +138,12 @@ impl WriteTransaction {
         Ok(())
     }
 
+    fn note_rows(&self, changed: bool) {
+        if changed {
+            self.wrote.store(true, Ordering::Relaxed);
+        }
+    }
+
     async fn hold(&self) -> Result<Hold<'_>, DbErr> {
         let mut place = self.connection.lock().await;
         let connection = place.take().ok_or_else(ended)?;
@@ -183,9 +189,7 @@ impl ConnectionTrait for WriteTransaction {
         let done = query(&statement).execute(&mut hold.connection).await;
         let done = done.map_err(|error| self.writer.failed(DbErr::Exec(cause(error))))?;
         hold.release();
-        if done.rows_affected() > 0 {
-            self.wrote.store(true, Ordering::Relaxed);
-        }
+        self.note_rows(done.rows_affected() > 0);
         Ok(done.into())
     }
 
@@ -202,6 +206,7 @@ impl ConnectionTrait for WriteTransaction {
         let row = query(&statement).fetch_optional(&mut hold.connection).await;
         let row = row.map_err(|error| self.writer.failed(DbErr::Query(cause(error))))?;
         hold.release();
+        self.note_rows(row.is_some() && changes(&statement));
         Ok(row.map(Into::into))
     }
 
@@ -210,6 +215,7 @@ impl ConnectionTrait for WriteTransaction {
         let rows = query(&statement).fetch_all(&mut hold.connection).await;
         let rows = rows.map_err(|error| self.writer.failed(DbErr::Query(cause(error))))?;
         hold.release();
+        self.note_rows(!rows.is_empty() && changes(&statement));
         Ok(rows.into_iter().map(Into::into).collect())
     }
 }
@@ -218,6 +224,11 @@ fn keep(turn: &mut Slot, connection: SqliteConnection) {
     if let Slot::Idle(kept) = turn {
         *kept = Some(connection);
     }
+}
+
+/// Whether a statement that answers rows changed them.
+fn changes(statement: &Statement) -> bool {
+    !statement.sql.starts_with("SELECT")
 }
 
 fn query(statement: &Statement) -> Query<'_, Sqlite, SqlxValues> {

@@ -103,3 +103,20 @@ async fn a_restore_of_no_backup_is_refused_at_once() {
     assert!(ran.code == Some(1) && ran.errors.contains("master.key"), "{ran:?}");
     assert!(!home.folder.path().join("master.key").exists(), "a restore makes no key");
 }
+
+#[tokio::test]
+async fn the_database_is_checked_soon_after_the_start() {
+    let home = Home::new();
+    let (server, _) = serve(&home).await;
+    let until = Instant::now() + Duration::from_mins(2);
+    loop {
+        let status = home.run(&[], &words("status --json")).await;
+        let database = &status.json()["database"];
+        if database["message"] == "ok" && database["checked_at"].is_string() {
+            break;
+        }
+        assert!(Instant::now() < until, "not checked: {database}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stop(server).await;
+}

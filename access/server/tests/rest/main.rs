@@ -7,5 +7,6 @@ mod auth;
 mod bodies;
 mod openapi;
 mod operations;
+mod searches;
 mod sessions;
 mod status;

@@ -10,13 +10,13 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 /// A stopped installation with a cluster `old`, a backup of that, and a cluster `new` that the backup does not know.
-struct Ground {
+struct Fixture {
     home: TempDir,
     folder: PathBuf,
     backup: PathBuf,
 }
 
-impl Ground {
+impl Fixture {
     async fn new() -> Self {
         let home = TempDir::new().unwrap();
         let (folder, backup) = (home.path().join("data"), home.path().join("copy.db"));
@@ -41,7 +41,7 @@ impl Ground {
         names
     }
 
-    /// What the folder holds, by name and content, but for SQLite's shared memory.
+    /// The files of the folder with their content.
     fn content(&self) -> Vec<(String, Vec<u8>)> {
         let entries = fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap());
         let mut content: Vec<_> = entries
@@ -107,15 +107,15 @@ async fn signed_in(store: &Store) {
 
 #[tokio::test]
 async fn a_restore_keeps_the_previous_database_and_ends_sessions_and_links() {
-    let ground = Ground::new().await;
+    let fixture = Fixture::new().await;
     for number in ["", "-2"] {
-        let restored = restore(&ground.folder, &ground.backup).await.unwrap();
-        let kept = ground.folder.join(format!("chainpool.db.before-restore{number}"));
+        let restored = restore(&fixture.folder, &fixture.backup).await.unwrap();
+        let kept = fixture.folder.join(format!("chainpool.db.before-restore{number}"));
         assert_eq!(restored, Restored { kept: Some(kept.clone()) });
         assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(ground.names().await, ["old"]);
+        assert_eq!(fixture.names().await, ["old"]);
     }
-    let store = Store::open(&ground.folder, None).await.unwrap();
+    let store = Store::open(&fixture.folder, None).await.unwrap();
     let read = store.read();
     assert_eq!(read.setting("paused").await.unwrap().as_deref(), Some("true"));
     assert!(read.token_of(&[1]).await.unwrap().is_none(), "a session goes on");
@@ -124,82 +124,82 @@ async fn a_restore_keeps_the_previous_database_and_ends_sessions_and_links() {
     store.close().await.unwrap();
 
     // The way back.
-    fs::rename(ground.folder.join("chainpool.db.before-restore"), ground.folder.join(DATABASE)).unwrap();
-    assert_eq!(ground.names().await, ["new"]);
-    assert!(ground.content().iter().all(|(name, _)| !name.contains("restore.tmp")), "{:?}", names(&ground.content()));
+    fs::rename(fixture.folder.join("chainpool.db.before-restore"), fixture.folder.join(DATABASE)).unwrap();
+    assert_eq!(fixture.names().await, ["new"]);
+    assert!(fixture.content().iter().all(|(name, _)| !name.contains("restore.tmp")), "{:?}", names(&fixture.content()));
 }
 
 /// After a `kill -9` the newest changes are in the file beside the database.
 #[tokio::test]
 async fn the_kept_database_has_what_a_killed_server_left_beside_it() {
-    let ground = Ground::new().await;
+    let fixture = Fixture::new().await;
     let left = TempDir::new().unwrap();
-    let store = Store::open(&ground.folder, None).await.unwrap();
+    let store = Store::open(&fixture.folder, None).await.unwrap();
     let tx = store.begin().await.unwrap();
     tx.setting_put("newest", "1").await.unwrap();
     tx.commit("test").await.unwrap();
     for name in [DATABASE, "chainpool.db-wal"] {
-        fs::copy(ground.folder.join(name), left.path().join(name)).unwrap();
+        fs::copy(fixture.folder.join(name), left.path().join(name)).unwrap();
     }
     store.close().await.unwrap();
     for name in [DATABASE, "chainpool.db-wal"] {
-        fs::copy(left.path().join(name), ground.folder.join(name)).unwrap();
+        fs::copy(left.path().join(name), fixture.folder.join(name)).unwrap();
     }
-    let kept = restore(&ground.folder, &ground.backup).await.unwrap().kept.unwrap();
-    let store = Store::open(&ground.folder, None).await.unwrap();
+    let kept = restore(&fixture.folder, &fixture.backup).await.unwrap().kept.unwrap();
+    let store = Store::open(&fixture.folder, None).await.unwrap();
     assert_eq!(store.read().setting("newest").await.unwrap(), None, "the new database has changes of the old one");
     store.close().await.unwrap();
-    fs::rename(kept, ground.folder.join(DATABASE)).unwrap();
-    let store = Store::open(&ground.folder, None).await.unwrap();
+    fs::rename(kept, fixture.folder.join(DATABASE)).unwrap();
+    let store = Store::open(&fixture.folder, None).await.unwrap();
     assert_eq!(store.read().setting("newest").await.unwrap().as_deref(), Some("1"));
     store.close().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_damaged_database_is_kept_as_it_is_and_replaced() {
-    let ground = Ground::new().await;
-    fs::write(ground.folder.join(DATABASE), "no database").unwrap();
-    let kept = restore(&ground.folder, &ground.backup).await.unwrap().kept.unwrap();
+    let fixture = Fixture::new().await;
+    fs::write(fixture.folder.join(DATABASE), "no database").unwrap();
+    let kept = restore(&fixture.folder, &fixture.backup).await.unwrap().kept.unwrap();
     assert_eq!(fs::read_to_string(kept).unwrap(), "no database");
-    assert_eq!(ground.names().await, ["old"]);
+    assert_eq!(fixture.names().await, ["old"]);
 }
 
 #[tokio::test]
 async fn a_new_folder_needs_the_key_and_none_is_made() {
-    let ground = Ground::new().await;
-    let other = ground.home.path().join("other");
+    let fixture = Fixture::new().await;
+    let other = fixture.home.path().join("other");
     fs::create_dir(&other).unwrap();
-    let error = restore(&other, &ground.backup).await.unwrap_err();
+    let error = restore(&other, &fixture.backup).await.unwrap_err();
     assert!(error.to_string().contains("there is no master.key"), "{error}");
     assert!(!other.join("master.key").exists() && !other.join(DATABASE).exists());
 
     fs::write(other.join("master.key"), [7; 32]).unwrap();
-    let error = restore(&other, &ground.backup).await.unwrap_err();
+    let error = restore(&other, &fixture.backup).await.unwrap_err();
     assert!(error.to_string().contains("does not belong"), "{error}");
-    fs::copy(ground.folder.join("master.key"), other.join("master.key")).unwrap();
-    assert_eq!(restore(&other, &ground.backup).await.unwrap(), Restored { kept: None });
+    fs::copy(fixture.folder.join("master.key"), other.join("master.key")).unwrap();
+    assert_eq!(restore(&other, &fixture.backup).await.unwrap(), Restored { kept: None });
 }
 
 #[tokio::test]
 async fn a_damaged_backup_changes_nothing() {
-    let ground = Ground::new().await;
-    let whole = fs::read(&ground.backup).unwrap();
+    let fixture = Fixture::new().await;
+    let whole = fs::read(&fixture.backup).unwrap();
     // Pages in the middle, as a bad disk leaves them.
-    let mut file = fs::OpenOptions::new().write(true).open(&ground.backup).unwrap();
+    let mut file = fs::OpenOptions::new().write(true).open(&fixture.backup).unwrap();
     for page in 6..30 {
         file.seek(SeekFrom::Start(page * 4096 + 8)).unwrap();
         file.write_all(&[0xa5; 3000]).unwrap();
     }
     drop(file);
-    ground.refused("damaged").await;
+    fixture.refused("damaged").await;
 
-    fs::write(&ground.backup, &whole[..whole.len() / 2]).unwrap();
-    ground.refused("damaged").await;
+    fs::write(&fixture.backup, &whole[..whole.len() / 2]).unwrap();
+    fixture.refused("damaged").await;
     for junk in [&b""[..], b"junk", &whole[..50]] {
-        fs::write(&ground.backup, junk).unwrap();
-        ground.refused("backup").await;
+        fs::write(&fixture.backup, junk).unwrap();
+        fixture.refused("backup").await;
     }
-    assert_eq!(ground.names().await, ["new"]);
+    assert_eq!(fixture.names().await, ["new"]);
 }
 
 #[tokio::test]
@@ -215,51 +215,51 @@ async fn a_backup_of_another_schema_changes_nothing() {
         ("UPDATE cluster SET state = 'dancing'", "damaged"),
         ("DELETE FROM setting WHERE name = 'master_key_id'", "master.key does not belong"),
     ] {
-        let ground = Ground::new().await;
-        ground.change(sql).await;
-        ground.refused(why).await;
-        assert_eq!(ground.names().await, ["new"], "{sql}");
+        let fixture = Fixture::new().await;
+        fixture.change(sql).await;
+        fixture.refused(why).await;
+        assert_eq!(fixture.names().await, ["new"], "{sql}");
     }
 }
 
 #[tokio::test]
 async fn a_backup_with_fewer_migrations_is_brought_up_to_date() {
-    let ground = Ground::new().await;
-    ground
+    let fixture = Fixture::new().await;
+    fixture
         .change("DELETE FROM seaql_migrations WHERE version NOT LIKE 'm0001%'; ALTER TABLE cluster DROP COLUMN machines; ALTER TABLE cluster DROP COLUMN made_with")
         .await;
-    let before = fs::read(&ground.backup).unwrap();
-    restore(&ground.folder, &ground.backup).await.unwrap();
-    assert_eq!(ground.names().await, ["old"]);
-    assert_eq!(fs::read(&ground.backup).unwrap(), before, "the backup itself is only read");
+    let before = fs::read(&fixture.backup).unwrap();
+    restore(&fixture.folder, &fixture.backup).await.unwrap();
+    assert_eq!(fixture.names().await, ["old"]);
+    assert_eq!(fs::read(&fixture.backup).unwrap(), before, "the backup itself is only read");
 }
 
 #[tokio::test]
 async fn what_is_no_file_is_refused_and_never_waited_for() {
-    let ground = Ground::new().await;
-    fs::remove_file(&ground.backup).unwrap();
-    ground.refused("cannot be read").await;
-    fs::create_dir(&ground.backup).unwrap();
-    ground.refused("not a regular file").await;
-    fs::remove_dir(&ground.backup).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, &ground.backup, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
-    ground.refused("not a regular file").await;
-    fs::remove_file(&ground.backup).unwrap();
-    std::os::unix::fs::symlink("/dev/zero", &ground.backup).unwrap();
-    ground.refused("not a regular file").await;
+    let fixture = Fixture::new().await;
+    fs::remove_file(&fixture.backup).unwrap();
+    fixture.refused("cannot be read").await;
+    fs::create_dir(&fixture.backup).unwrap();
+    fixture.refused("not a regular file").await;
+    fs::remove_dir(&fixture.backup).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fixture.backup, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    fixture.refused("not a regular file").await;
+    fs::remove_file(&fixture.backup).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &fixture.backup).unwrap();
+    fixture.refused("not a regular file").await;
 
     // The key is in the folder, which may come from elsewhere too.
-    let key = ground.folder.join("master.key");
+    let key = fixture.folder.join("master.key");
     fs::remove_file(&key).unwrap();
     std::os::unix::fs::symlink("/dev/zero", &key).unwrap();
-    let Err(error) = Store::open(&ground.folder, None).await else { panic!("a device is no key") };
+    let Err(error) = Store::open(&fixture.folder, None).await else { panic!("a device is no key") };
     assert!(matches!(error, Error::File(_)), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_running_installation_is_not_restored() {
-    let ground = Ground::new().await;
-    let store = Store::open(&ground.folder, None).await.unwrap();
-    assert!(matches!(restore(&ground.folder, &ground.backup).await, Err(Error::Locked(_))));
+    let fixture = Fixture::new().await;
+    let store = Store::open(&fixture.folder, None).await.unwrap();
+    assert!(matches!(restore(&fixture.folder, &fixture.backup).await, Err(Error::Locked(_))));
     store.close().await.unwrap();
 }

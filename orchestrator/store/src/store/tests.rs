@@ -1,6 +1,7 @@
 use super::*;
 use crate::{ClusterQuery, restore, testing};
 use chainpool_api::HostFilter;
+use std::io::{Seek, SeekFrom, Write};
 use tempfile::TempDir;
 
 /// Names that are addresses, escapes or queries where a path is taken for one.
@@ -55,7 +56,27 @@ async fn a_search_takes_its_letters_as_they_are() {
 }
 
 #[tokio::test]
-async fn what_a_killed_backup_left_is_removed_and_nothing_else() {
+async fn a_check_finds_damage() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(folder.path(), None).await.unwrap();
+    assert_eq!(store.check().await.unwrap(), "ok");
+    let root = Statement::from_string(store.inner.read.get_database_backend(), "SELECT rootpage FROM sqlite_schema WHERE name = 'audit'");
+    let root: i64 = store.inner.read.query_one_raw(root).await.unwrap().unwrap().try_get_by_index(0).unwrap();
+    store.close().await.unwrap();
+
+    let mut file = fs::OpenOptions::new().write(true).open(folder.path().join(DATABASE)).unwrap();
+    file.seek(SeekFrom::Start(u64::try_from(root - 1).unwrap() * 4096)).unwrap();
+    file.write_all(&[0xa5; 4096]).unwrap();
+    drop(file);
+    let store = Store::open(folder.path(), None).await.unwrap();
+    let found = store.check().await;
+    assert!(found.as_ref().map_or(true, |found| found != "ok"), "{found:?}");
+    store.check_write().await.expect("another table can still be written to");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn files_of_a_killed_backup_are_removed_and_no_others() {
     let folder = TempDir::new().unwrap();
     let left = [format!("backup-{}.tmp", Uuid::now_v7()), "restore.tmp".to_owned(), "restore.tmp-wal".to_owned()];
     let kept = ["backup-of-mine.tmp", "backup-2026.db", "notes.txt"];
@@ -75,5 +96,18 @@ async fn a_key_that_could_not_be_written_whole_is_no_key() {
     let store = Store::open(folder.path(), None).await.unwrap();
     assert_eq!(fs::metadata(folder.path().join("master.key")).unwrap().len(), 32);
     assert!(!folder.path().join("master.key.tmp").exists());
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn files_of_the_data_folder_are_their_owners_alone() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("master.key"), [7; 32]).unwrap();
+    fs::set_permissions(folder.path().join("master.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let store = Store::open(folder.path(), None).await.unwrap();
+    for name in ["master.key", "lock", DATABASE, "chainpool.db-wal", "chainpool.db-shm"] {
+        let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
+    }
     store.close().await.unwrap();
 }

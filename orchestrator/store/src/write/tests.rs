@@ -262,7 +262,7 @@ fn a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room() {
             }
         }
         assert!(refused > 150, "{refused}");
-        // What a failed write had of the disk already may be enough for a few small ones.
+        // Blocks that a failed write was given may be enough for a few small ones.
         assert!(tries(&store).await, "the check never saw that nothing can be written");
         assert!(store.write_failure().is_some_and(|why| why.contains("disk is full")), "{:?}", store.write_failure());
         assert_eq!(store.read().leases_active().await.unwrap().len(), leases.len(), "what was granted and what is there");
