@@ -7,7 +7,7 @@ use crate::{
     placement::{self, Candidate},
     plan::Arguments,
     policy::{self, VisibleLeases},
-    view::{number, page, reach},
+    view::{check_search, number, page, reach},
 };
 use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, LogQuery, LogStream, NodeName, NodeSpec};
 use chainpool_api::{self as api, ClusterState, LeaseState, OperationKind, Timestamp};
@@ -57,6 +57,7 @@ impl Orchestrator {
     /// Lists the clusters that the caller may work with.
     pub async fn cluster_list(&self, caller: &Caller, filter: &api::ClusterFilter) -> Result<api::Page<api::Cluster>> {
         let api::ClusterFilter { host, state, health, network_type, offered, holder, search, after, limit } = filter.clone();
+        check_search(search.as_deref())?;
         let host = match host {
             Some(host) => match self.host_row(&host).await {
                 Ok(host) => Some(host.id),
@@ -321,7 +322,13 @@ async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
     placement::host(candidates).ok_or_else(|| Error::conflict("no_room", why.join("; ")))
 }
 
-fn check_labels(labels: &std::collections::BTreeMap<String, String>) -> Result<()> {
+/// How many labels a cluster may have, and an apply may ask for.
+const LABELS: usize = 64;
+
+pub(crate) fn check_labels(labels: &std::collections::BTreeMap<String, String>) -> Result<()> {
+    if labels.len() > LABELS {
+        return Err(Error::field("labels", format!("use at most {LABELS}")));
+    }
     match labels.iter().find(|(key, value)| !Labels::is_word(key) || !Labels::is_word(value)) {
         None => Ok(()),
         Some((key, value)) => {

@@ -29,6 +29,9 @@ pub enum Error {
     /// Too many tries (429).
     #[error("too many tries; wait {0} s and try again")]
     TooMany(u64),
+    /// The server's disk is full: nothing was changed (507).
+    #[error("{0}")]
+    StorageFull(String),
     /// A platform that is needed does not answer (503).
     #[error("{0}")]
     Unavailable(String),
@@ -74,6 +77,7 @@ impl Error {
             Self::Conflict(_) => 409,
             Self::TooMany(_) => 429,
             Self::Unavailable(_) => 503,
+            Self::StorageFull(_) => 507,
             Self::Internal(_) => 500,
         }
     }
@@ -89,6 +93,7 @@ impl Error {
             }
             Self::TooMany(_) => "too_many",
             Self::Unavailable(_) => "unavailable",
+            Self::StorageFull(_) => "storage_full",
             Self::Internal(_) => "internal",
         };
         Problem { code: code.into(), message: self.to_string(), fields: BTreeMap::new(), request_id: None }
@@ -105,6 +110,7 @@ impl Error {
 impl From<chainpool_store::Error> for Error {
     fn from(error: chainpool_store::Error) -> Self {
         match error {
+            full @ chainpool_store::Error::StorageFull => Self::StorageFull(full.to_string()),
             chainpool_store::Error::Taken(what) => Self::conflict("taken", format!("another request was first: {what}")),
             other => Self::internal(other),
         }

@@ -133,9 +133,12 @@ impl Orchestrator {
         loop {
             let outcome = self.operation_work(&operation, token).await;
             let Err(StepError::Agent(chainpool_agent::Error::Occupied { place, words })) = &outcome else { return outcome };
-            match Box::pin(self.relocate(&operation, *place, words)).await? {
-                Some(moved) => operation = moved,
-                None => return outcome,
+            match Box::pin(self.relocate(&operation, *place, words)).await {
+                Ok(Some(moved)) => operation = moved,
+                Ok(None) => return outcome,
+                // Its steps find the place in use again, until there is room to write down another.
+                Err(Error::StorageFull(_)) => tokio::time::sleep(ROOM_PAUSE).await,
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -143,7 +146,12 @@ impl Orchestrator {
     async fn operation_work(&self, operation: &OperationRow, token: &CancellationToken) -> Result<(), StepError> {
         let mut steps = self.store().read().steps(operation.id).await?;
         if steps.is_empty() {
-            steps = self.operation_plan(operation).await?;
+            steps = loop {
+                match self.operation_plan(operation).await {
+                    Err(error) if error.is_storage_full() => tokio::time::sleep(ROOM_PAUSE).await,
+                    outcome => break outcome?,
+                }
+            };
         }
         let last = steps.iter().map(|s| s.phase).max().unwrap_or(0);
         for phase in 0..=last {
@@ -287,7 +295,17 @@ impl Orchestrator {
         })
     }
 
+    /// Writes a step down. While the server's own disk is full it waits for room: that is no reason to give an operation up.
     async fn step_save(&self, operation: &OperationRow, step: &StepRow, point: &'static str) -> Result<(), StepError> {
+        loop {
+            match self.step_write(operation, step, point).await {
+                Err(error) if error.is_storage_full() => tokio::time::sleep(ROOM_PAUSE).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn step_write(&self, operation: &OperationRow, step: &StepRow, point: &'static str) -> Result<(), StepError> {
         let mut tx = self.store().begin().await?;
         if !tx.operation_mine(operation.id).await? {
             return Err(StepError::Superseded);
@@ -339,6 +357,8 @@ fn step_row(operation_id: Uuid, seq: i64, planned: Planned) -> StepRow {
 const NOTE_PAUSE: Duration = Duration::from_secs(2);
 /// How long the platform has to answer what it was asked for, once nobody needs it any more.
 const LAST_ANSWER: Duration = Duration::from_mins(1);
+/// How long the journal waits before it looks for room again.
+const ROOM_PAUSE: Duration = Duration::from_secs(2);
 /// What a step gets at least, in seconds.
 const LEAST_STEP_SECONDS: i64 = 60;
 

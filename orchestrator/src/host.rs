@@ -4,7 +4,13 @@ mod health;
 mod settings;
 mod verbs;
 
-use crate::{Caller, Error, Orchestrator, Result, accept::offers, agents::platform_of, policy, view::page};
+use crate::{
+    Caller, Error, Orchestrator, Result,
+    accept::offers,
+    agents::platform_of,
+    policy,
+    view::{check_search, page},
+};
 use chainpool_agent::{Machine, Probe, Scope, SwarmRole};
 use chainpool_api::{self as api, HostState, LeaseState, Timestamp};
 use chainpool_store::{Audit, HostRow, HostSecrets, Json, Word};
@@ -122,6 +128,7 @@ impl Orchestrator {
     /// Lists hosts.
     pub async fn host_list(&self, caller: &Caller, filter: &api::HostFilter) -> Result<api::Page<api::Host>> {
         policy::must_operate(caller)?;
+        check_search(filter.search.as_deref())?;
         let rows = page(self.store().read().host_page(filter).await?, filter.limit, |row| row.id);
         let mut items = Vec::with_capacity(rows.items.len());
         for row in rows.items {

@@ -3,6 +3,7 @@
 use crate::{
     Caller, Error, Orchestrator, Result,
     accept::Cause,
+    cluster::check_labels,
     policy::{self, VisibleLeases},
     view::{lease_named, lease_with, number, page},
 };
@@ -31,6 +32,7 @@ impl Orchestrator {
         }
         let api::Apply { holder, network_type, preset, version, size, consensus, host, labels, ttl_seconds, allow_multiple } = apply;
         let holder = policy::holder(caller, holder)?;
+        check_labels(&labels)?;
         if let Some(name) = &network_type {
             self.inner.registry.get(name).map_err(|e| Error::field("type", e.to_string()))?;
         }

@@ -39,7 +39,7 @@ mod wait;
 
 pub use caller::{Caller, RequestKey};
 pub use chainpool_agent::{LogLine, LogQuery, LogStream}; // access passes these on and sees nothing else of the agents
-pub use chainpool_store::{CommitHook, DATABASE, restore};
+pub use chainpool_store::{CommitHook, DATABASE, Restored, restore};
 pub use cluster::ClusterLog;
 pub use error::{Error, Result};
 pub use host::HostPreview;

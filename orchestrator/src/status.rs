@@ -23,10 +23,16 @@ const PASS_LATE_MS: i64 = 120_000;
 #[derive(Default)]
 pub(crate) struct StatusCache(Mutex<Found>);
 
+/// When something was checked, and what was wrong.
+type Check = (Timestamp, Option<String>);
+
 #[derive(Default)]
 struct Found {
     unclaimed: BTreeMap<Uuid, Vec<api::Unclaimed>>,
-    database: Option<(Timestamp, String)>,
+    /// Whether the database takes writes.
+    written: Option<Check>,
+    /// Whether the database is undamaged.
+    intact: Option<Check>,
     pass: Option<(Timestamp, u64)>,
     lag_ms: u64,
     fill: BTreeMap<Uuid, String>,
@@ -150,7 +156,7 @@ impl Orchestrator {
         }));
         let database = self.database_status();
         if !database.ok {
-            problems.push(format!("the database: {}", database.message));
+            problems.push(format!("database: {}", database.message));
         }
         let watchdog = self.watchdog_status();
         let late = now.millis_since(watchdog.last_pass_at.unwrap_or(self.inner.started_at));
@@ -176,19 +182,25 @@ impl Orchestrator {
     }
 
     fn database_status(&self) -> api::DatabaseStatus {
-        let checked = self.inner.status.with(|found| found.database.clone());
-        let (ok, message) = match &checked {
-            Some((_, message)) => (message == "ok", message.clone()),
-            None => (true, "not checked yet".to_owned()),
-        };
-        let folder = rustix::fs::statvfs(self.store().folder()).ok();
+        let (written, intact) = self.inner.status.with(|found| (found.written.clone(), found.intact.clone()));
+        let disk_free_bytes = self.disk_free_bytes();
+        let wrong = |check: &Option<Check>| check.as_ref().and_then(|(_, wrong)| wrong.clone());
+        // A write that failed just now is news that no check has yet.
+        let wrong = self.store().write_failure().or_else(|| wrong(&written)).or_else(|| wrong(&intact));
+        let wrong = wrong.or_else(|| disk_free_bytes.and_then(low_disk));
+        let checked_at = written.iter().chain(&intact).map(|(at, _)| *at).max();
         api::DatabaseStatus {
-            ok,
-            message,
+            ok: wrong.is_none(),
+            message: wrong.unwrap_or_else(|| if intact.is_some() { "ok" } else { "not checked yet" }.to_owned()),
             size_bytes: self.store().size_bytes(),
-            disk_free_bytes: folder.map(|f| f.f_bavail.saturating_mul(f.f_frsize)),
-            checked_at: checked.map(|(at, _)| at),
+            disk_free_bytes,
+            checked_at,
         }
+    }
+
+    /// Room where the database lies; unknown where the system does not say.
+    fn disk_free_bytes(&self) -> Option<u64> {
+        rustix::fs::statvfs(self.store().folder()).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     fn watchdog_status(&self) -> api::WatchdogStatus {
@@ -199,16 +211,31 @@ impl Orchestrator {
         })
     }
 
-    /// Lets the database check itself, and looks at the disk that it lies on.
-    pub async fn database_check(&self) -> Result<()> {
-        let mut message = self.store().check().await?;
-        if let Ok(disk) = rustix::fs::statvfs(self.store().folder())
-            && disk.f_bavail.saturating_mul(disk.f_frsize) < 100 * 1024 * 1024
-        {
-            message = "less than 100 MiB are free where it lies; make room".to_owned();
+    /// Writes to the database, reads that back on another connection, and lets it check itself.
+    pub async fn database_check(&self) {
+        self.database_write_check().await;
+        let wrong = match self.store().check().await {
+            Ok(found) if found == "ok" => None,
+            Ok(found) => Some(format!("it is damaged: {found}; restore a backup")),
+            Err(error) => Some(reason(&error)),
+        };
+        self.database_found(wrong, |found| &mut found.intact);
+    }
+
+    /// Writes to the database, and reads that back on another connection.
+    pub async fn database_write_check(&self) {
+        let failed = self.store().check_write().await.err().map(|error| reason(&error));
+        // A write that failed is reported by the store itself, until one succeeds.
+        let wrong = failed.filter(|_| self.store().write_failure().is_none());
+        self.database_found(wrong, |found| &mut found.written);
+    }
+
+    /// Notes what a check of the database found. Another reason than before is logged.
+    fn database_found(&self, wrong: Option<String>, place: fn(&mut Found) -> &mut Option<Check>) {
+        let before = self.inner.status.with(|found| place(found).replace((Timestamp::now(), wrong.clone()))).and_then(|(_, wrong)| wrong);
+        if let Some(wrong) = wrong.filter(|wrong| before.as_ref() != Some(wrong)) {
+            tracing::error!(wrong, "the database did not pass its check");
         }
-        self.inner.status.with(|found| found.database = Some((Timestamp::now(), message)));
-        Ok(())
     }
 
     /// Notes that a full pass ended, and how long it took.
@@ -299,6 +326,19 @@ impl Orchestrator {
 fn pool(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> api::Counts {
     let capacity = hosts.iter().map(|host| number(host.capacity)).sum();
     api::Counts { capacity, ..counts(clusters.iter(), now) }
+}
+
+/// Room below which the database is in danger.
+const DISK_FLOOR: u64 = 100 * 1024 * 1024;
+
+fn low_disk(free: u64) -> Option<String> {
+    (free < DISK_FLOOR).then(|| format!("only {} MiB are free where it lies, and it needs 100; free some space", free / (1024 * 1024)))
+}
+
+/// An error with its causes.
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The pool by network type; a type's capacity is its share of each host's.

@@ -45,12 +45,17 @@ impl From<chainpool_store::Error> for StepError {
 }
 
 impl StepError {
+    /// Whether the server's own disk is full, so that nothing could be written down.
+    pub(crate) fn is_storage_full(&self) -> bool {
+        matches!(self, Self::Ours(Error::StorageFull(_)))
+    }
+
     /// Whether the executor tries again.
     pub(crate) fn may_pass(&self, kind: OperationKind) -> bool {
         match self {
             Self::Superseded | Self::Over | Self::Late(_) => false,
             Self::Agent(error) => error.is_transient() || kind == OperationKind::ClusterDelete,
-            Self::Ours(error) => matches!(error, Error::Internal(_)),
+            Self::Ours(error) => matches!(error, Error::Internal(_) | Error::StorageFull(_)),
         }
     }
 }

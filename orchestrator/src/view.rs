@@ -23,6 +23,19 @@ pub(crate) fn page<T>(mut items: Vec<T>, limit: Option<u32>, id: impl Fn(&T) -> 
     api::Page { items, next }
 }
 
+/// How long a text to search for may be.
+const SEARCH_LETTERS: usize = 200;
+
+/// Refuses a text that is too long to search for: the database compares it with every name.
+pub(crate) fn check_search(search: Option<&str>) -> Result<()> {
+    match search {
+        Some(text) if text.chars().count() > SEARCH_LETTERS => {
+            Err(Error::field("search", format!("use at most {SEARCH_LETTERS} characters; names are shorter")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Counts clusters by what they are.
 pub(crate) fn counts<'a>(clusters: impl Iterator<Item = &'a ClusterRow>, now: Timestamp) -> api::Counts {
     let mut counts = api::Counts::default();

@@ -27,7 +27,8 @@ pub async fn run(orchestrator: Orchestrator, stop: CancellationToken) -> Result<
         busy.push(held);
     }
     scheduler.start().await?;
-    watch::hosts(&orchestrator, &stop).await;
+    // Its next turn may be ten minutes away, and until then nobody would know.
+    tokio::join!(watch::hosts(&orchestrator, &stop), orchestrator.database_check());
     scheduler.shutdown().await?;
     // What is still at work ends first: the store closes after this.
     for held in busy {

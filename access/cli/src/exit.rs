@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_number() {
-        let cases = [(400, 7), (422, 7), (401, 5), (403, 5), (404, 3), (409, 4), (412, 4), (429, 1), (500, 1), (503, 6)];
+        let cases = [(400, 7), (422, 7), (401, 5), (403, 5), (404, 3), (409, 4), (412, 4), (429, 1), (500, 1), (503, 6), (507, 1)];
         for (status, code) in cases {
             assert_eq!(Exit::of_status(status).code(), code, "{status}");
         }

@@ -84,7 +84,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
 /// Puts a backup into the data folder of a server that is stopped.
 pub(crate) async fn restore(args: RestoreArgs) -> Result<()> {
     let folder = data::folder(args.data.as_deref())?;
-    chainpool_orchestrator::restore(&folder, &args.file).await.with_context(|| format!("cannot restore {}", args.file.display()))?;
+    let restored =
+        chainpool_orchestrator::restore(&folder, &args.file).await.with_context(|| format!("cannot restore {}", args.file.display()))?;
+    if let Some(kept) = restored.kept {
+        println!("The previous database is kept as {}; delete it when you no longer need it.", kept.display());
+    }
     println!(
         "Restored. The server starts paused: nothing is deleted or filled until you have looked at `chainpool status` and said `chainpool resume`."
     );

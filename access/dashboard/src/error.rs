@@ -65,6 +65,7 @@ pub(crate) async fn refused_page(app: &App, visit: Option<&Visit>, manner: &Mann
         409 => "Not now",
         429 => "Too many tries",
         503 => "Something that is needed does not answer",
+        507 => "The server's disk is full",
         _ => "Something went wrong",
     };
     let frame = match visit {

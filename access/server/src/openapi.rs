@@ -39,7 +39,7 @@ pub(crate) fn base() -> OpenApi {
 }
 
 /// The refusals that follow from how a route is made, as they are named in the components.
-const REFUSALS: [(&str, &str, &str); 8] = [
+const REFUSALS: [(&str, &str, &str); 9] = [
     ("400", "Invalid", "Something in the request is wrong; `fields` names it."),
     ("401", "Unauthenticated", "Nobody knows who asks: send `Authorization: Bearer …`."),
     ("404", "NotFound", "There is no such thing, or it is not the caller's."),
@@ -48,6 +48,7 @@ const REFUSALS: [(&str, &str, &str); 8] = [
     ("429", "TooMany", "Too many requests; `Retry-After` says when to try again."),
     ("500", "Internal", "Our fault; the server's log has the cause under `request_id`."),
     ("503", "Unavailable", "A platform that is needed does not answer, or the answer took too long."),
+    ("507", "StorageFull", "The server's disk is full; nothing was changed."),
 ];
 
 /// The description as JSON.
@@ -75,14 +76,16 @@ fn finish(openapi: &mut OpenApi) {
     }
     for (path, item) in &mut openapi.paths.paths {
         let PathItem { get, post, patch, delete, .. } = item;
-        for route in [get, post, patch, delete].into_iter().flatten() {
-            complete(path, route);
+        for (route, writes) in [(get, false), (post, true), (patch, true), (delete, true)] {
+            if let Some(route) = route {
+                complete(path, route, writes);
+            }
         }
     }
 }
 
 /// Adds the refusals that follow from how a route is made, and the key that makes a repeated request the same.
-fn complete(path: &str, route: &mut Route) {
+fn complete(path: &str, route: &mut Route, writes: bool) {
     if path == "/healthz" {
         return;
     }
@@ -105,6 +108,7 @@ fn complete(path: &str, route: &mut Route) {
             "413" => takes_body,
             "422" => keyed,
             "429" => !open || takes_body,
+            "507" => writes,
             _ => true,
         };
         if may {

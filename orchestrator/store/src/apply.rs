@@ -9,12 +9,10 @@ use crate::{
     Error, Json, LeaseRow, Moment, OperationRow, Result, Store, Word,
     datastore::Labels,
     entity::{audit, idempotency, lease, operation},
+    write::{WriteTransaction, Writer},
 };
 use chainpool_api::{Event, LeaseState, Noun, OperationKind, OperationState, Timestamp};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, Statement, Value};
 use std::collections::{BTreeMap, HashMap};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use uuid::Uuid;
@@ -81,14 +79,14 @@ pub struct LeaseNames {
 type Reply = oneshot::Sender<Result<Option<ApplyOutcome>>>;
 
 /// The one task that grants leases.
-pub(crate) struct Writer(mpsc::Sender<(ApplyOrder, Reply)>);
+pub(crate) struct Grants(mpsc::Sender<(ApplyOrder, Reply)>);
 
 impl Store {
     /// Takes a free cluster; `None` when nothing free matches. Asking again returns the same lease.
     pub async fn apply(&self, order: ApplyOrder) -> Result<Option<ApplyOutcome>> {
         let (reply, answer) = oneshot::channel();
         let gone = || Error::Database(sea_orm::DbErr::Custom("the apply writer has ended".to_owned()));
-        self.apply_writer().0.send((order, reply)).await.map_err(|_| gone())?;
+        self.grants().0.send((order, reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -142,14 +140,14 @@ impl ApplyOrder {
     }
 }
 
-impl Writer {
-    pub(crate) fn start(connection: DatabaseConnection, events: broadcast::Sender<Event>) -> Self {
+impl Grants {
+    pub(crate) fn start(writer: Writer, events: broadcast::Sender<Event>) -> Self {
         let (sender, mut receiver) = mpsc::channel::<(ApplyOrder, Reply)>(4 * BATCH);
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(BATCH);
             while receiver.recv_many(&mut batch, BATCH).await > 0 {
                 let (orders, replies): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-                for (outcome, reply) in settle(&connection, &events, &orders).await.into_iter().zip(replies) {
+                for (outcome, reply) in settle(&writer, &events, &orders).await.into_iter().zip(replies) {
                     // A caller that has gone asks again and gets the same lease.
                     drop(reply.send(outcome));
                 }
@@ -160,32 +158,25 @@ impl Writer {
 }
 
 /// Grants a batch; when that fails, each alone, so that one bad member does not fail the others.
-async fn settle(
-    connection: &DatabaseConnection,
-    events: &broadcast::Sender<Event>,
-    orders: &[ApplyOrder],
-) -> Vec<Result<Option<ApplyOutcome>>> {
-    match grant(connection, events, orders).await {
+async fn settle(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[ApplyOrder]) -> Vec<Result<Option<ApplyOutcome>>> {
+    match grant(writer, events, orders).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         Err(error) if orders.len() == 1 => vec![Err(error)],
+        // It is nobody's fault, and none of them would fare better alone.
+        Err(Error::StorageFull) => orders.iter().map(|_| Err(Error::StorageFull)).collect(),
         Err(error) => {
             tracing::warn!(%error, applies = orders.len(), "a batch of applies failed; each is tried alone");
             let mut outcomes = Vec::with_capacity(orders.len());
             for order in orders {
-                outcomes.push(grant(connection, events, std::slice::from_ref(order)).await.map(|mut one| one.pop().flatten()));
+                outcomes.push(grant(writer, events, std::slice::from_ref(order)).await.map(|mut one| one.pop().flatten()));
             }
             outcomes
         }
     }
 }
 
-async fn grant(
-    connection: &DatabaseConnection,
-    events: &broadcast::Sender<Event>,
-    orders: &[ApplyOrder],
-) -> Result<Vec<Option<ApplyOutcome>>> {
-    let options = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..TransactionOptions::default() };
-    let transaction = connection.begin_with_options(options).await?;
+async fn grant(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[ApplyOrder]) -> Result<Vec<Option<ApplyOutcome>>> {
+    let transaction = writer.begin().await?;
     let now = Timestamp::now();
     let filters: Vec<String> = orders.iter().map(ApplyOrder::filter).collect();
     let mut held = held(&transaction, orders).await?;
@@ -253,7 +244,7 @@ fn had<'a>(held: &'a Held, order: &ApplyOrder, filter: &str) -> Option<&'a Lease
 }
 
 /// The active single leases that these holders have.
-async fn held(transaction: &DatabaseTransaction, orders: &[ApplyOrder]) -> Result<Held> {
+async fn held(transaction: &WriteTransaction, orders: &[ApplyOrder]) -> Result<Held> {
     let names = |order: &ApplyOrder| [Some(order.holder.clone()), order.former_holder.clone()].into_iter().flatten();
     let holders: std::collections::BTreeSet<String> = orders.iter().filter(|o| o.single).flat_map(names).collect();
     if holders.is_empty() {
@@ -277,7 +268,7 @@ struct Taken {
 }
 
 /// ONE guarded UPDATE takes up to `count` free, healthy clusters that match, longest ready first.
-async fn take(transaction: &DatabaseTransaction, order: &ApplyOrder, count: usize, now: Timestamp) -> Result<Vec<Taken>> {
+async fn take(transaction: &WriteTransaction, order: &ApplyOrder, count: usize, now: Timestamp) -> Result<Vec<Taken>> {
     let (conditions, filter_values) = order.conditions();
     let sql = format!(
         "UPDATE cluster SET leased = TRUE WHERE id IN (\
@@ -340,7 +331,7 @@ fn answer(order: &ApplyOrder, lease: &LeaseRow) -> Option<idempotency::ActiveMod
     Some(row.into_active_model())
 }
 
-async fn insert(transaction: &DatabaseTransaction, leases: impl Iterator<Item = &LeaseRow>, operations: Vec<OperationRow>) -> Result<()> {
+async fn insert(transaction: &WriteTransaction, leases: impl Iterator<Item = &LeaseRow>, operations: Vec<OperationRow>) -> Result<()> {
     let leases: Vec<&LeaseRow> = leases.collect();
     let authors: HashMap<Option<Uuid>, &str> = operations.iter().map(|o| (o.cluster_id, o.author.as_str())).collect();
     let lines = leases.iter().map(|lease| audit::Model {

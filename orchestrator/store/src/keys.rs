@@ -3,16 +3,38 @@
 //! The master key lies beside the database with mode 0600 and is never part of a backup. Destroying a generation's
 //! secrets means deleting its wrapped data key.
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    file::{open_regular, remove, sync_folder},
+};
 use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,
     aead::{Aead, KeyInit, Payload},
 };
 use chainpool_agent::Secret;
 use sha2::{Digest, Sha256};
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
+use zeroize::Zeroizing;
 
+/// Bytes of a key.
+const KEY: u64 = 32;
 const NONCE: usize = 24;
+
+/// Takes a file's rights from everybody but its owner.
+fn close_to_others(file: &fs::File, path: &Path) -> Result<()> {
+    let mut rights = file.metadata()?.permissions();
+    if rights.mode() & 0o077 != 0 {
+        tracing::warn!(file = %path.display(), mode = format!("{:o}", rights.mode() & 0o7777), "the key could be read by others; its mode is set to 0600");
+        rights.set_mode(0o600);
+        file.set_permissions(rights)?;
+    }
+    Ok(())
+}
 
 /// A 32-byte key that seals.
 #[derive(Clone)]
@@ -26,19 +48,41 @@ impl Key {
         Ok(Self(Secret::new(bytes)))
     }
 
+    /// Reads the key file; `None` where there is none.
+    pub fn load(path: &Path) -> Result<Option<Self>> {
+        let file = match open_regular(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        close_to_others(&file, path)?;
+        // One byte more than a key has: a longer file is none.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(64));
+        file.take(KEY + 1).read_to_end(&mut bytes)?;
+        Self::from_bytes(&bytes).map(Some).ok_or_else(|| Error::Key(format!("{} is not a 32-byte key", path.display())))
+    }
+
     /// Reads the key file, or makes it (0600) where there is none yet.
     pub fn load_or_make(path: &Path) -> Result<Self> {
-        match fs::read(path) {
-            Ok(bytes) => Self::from_bytes(&bytes).ok_or_else(|| Error::Key(format!("{} is not a 32-byte key", path.display()))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let key = Self::random()?;
-                let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-                file.write_all(key.0.expose())?;
-                file.sync_all()?;
-                Ok(key)
-            }
-            Err(error) => Err(error.into()),
+        if let Some(key) = Self::load(path)? {
+            return Ok(key);
         }
+        let key = Self::random()?;
+        // Whole or not at all: half a key would be refused for ever.
+        let fresh = path.with_extension("key.tmp");
+        remove(&fresh)?;
+        if let Err(error) = key.write(&fresh).and_then(|()| fs::rename(&fresh, path)) {
+            remove(&fresh)?;
+            return Err(error.into());
+        }
+        path.parent().map_or(Ok(()), sync_folder)?;
+        Ok(key)
+    }
+
+    fn write(&self, path: &Path) -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(self.0.expose())?;
+        file.sync_all()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {

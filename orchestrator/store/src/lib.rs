@@ -8,11 +8,15 @@ mod clock;
 mod datastore;
 mod entity;
 mod error;
+mod file;
 mod keys;
 mod migration;
 mod restore;
 mod store;
+#[cfg(test)]
+mod testing;
 mod value;
+mod write;
 
 pub use apply::{ApplyOrder, ApplyOutcome, LeaseNames};
 pub use clock::Clock;
@@ -26,6 +30,7 @@ pub use entity::{
 };
 pub use error::{Error, Result};
 pub use keys::Key;
-pub use restore::restore;
+pub use restore::{Restored, restore};
 pub use store::{CommitHook, Conn, DATABASE, Reader, Store, Tx};
 pub use value::{Json, Moment, Word};
+pub use write::WriteTransaction;

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 /// A real server of a home's own data folder, and its address.
-async fn serve(home: &Home) -> (Child, String) {
+pub(crate) async fn serve(home: &Home) -> (Child, String) {
     let context = home.folder.path().join("admin.context");
     drop(std::fs::remove_file(&context)); // the one of a server before
     let server = home.spawn(&[], &words("serve --listen 127.0.0.1:0"));
@@ -23,7 +23,7 @@ async fn serve(home: &Home) -> (Child, String) {
     }
 }
 
-async fn stop(mut server: Child) {
+pub(crate) async fn stop(mut server: Child) {
     let pid = rustix::process::Pid::from_raw(server.id().expect("it runs").cast_signed()).expect("a process");
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is ours");
     assert!(server.wait().await.expect("it ends").success());
@@ -64,5 +64,59 @@ async fn accounts_and_backups_need_no_running_server() {
     let (_, path) = link.out.trim().split_once("/welcome/").expect("a link");
     let welcome = status_of(&address, &format!("/welcome/{path}")).await;
     assert!(welcome.contains("200"), "the link of then works now: {welcome}");
+    stop(server).await;
+}
+
+/// Where a path is taken for an address, such a name is another folder, or none.
+#[tokio::test]
+async fn a_data_folder_may_have_any_name() {
+    let home = Home { folder: tempfile::Builder::new().prefix("p%2Fq %20?mode=memory#ü").tempdir().expect("a folder") };
+    let (server, _) = serve(&home).await;
+    let made = home.run(&[], &words("account create ann")).await;
+    assert!(done(&made), "{made:?}");
+    stop(server).await;
+    assert!(home.folder.path().join("chainpool.db").is_file());
+    let backup = home.run(&[], &words("backup a%2Fcopy?.db")).await;
+    assert!(done(&backup), "{backup:?}");
+    let late = home.run(&[], &words("account create late")).await;
+    assert!(done(&late), "{late:?}");
+
+    let restored = home.run(&[], &words("restore a%2Fcopy?.db --yes")).await;
+    assert!(done(&restored) && restored.out.contains("chainpool.db.before-restore"), "{restored:?}");
+    let accounts = home.run(&[], &words("account list")).await;
+    assert!(done(&accounts) && accounts.out.contains("ann") && !accounts.out.contains("late"), "{accounts:?}");
+}
+
+#[tokio::test]
+async fn a_restore_of_no_backup_is_refused_at_once() {
+    let home = Home::new();
+    let (server, _) = serve(&home).await;
+    stop(server).await;
+    let fifo = home.folder.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).expect("a FIFO");
+    for name in ["fifo", ".", "absent"] {
+        let ran = tokio::time::timeout(Duration::from_mins(1), home.run(&[], &["restore", name, "--yes"])).await.expect("it hangs");
+        assert!(ran.code == Some(1) && ran.errors.contains("cannot be read"), "{name}: {ran:?}");
+    }
+    std::fs::remove_file(home.folder.path().join("master.key")).expect("it is there");
+    let ran = home.run(&[], &words("restore chainpool.db --yes")).await;
+    assert!(ran.code == Some(1) && ran.errors.contains("master.key"), "{ran:?}");
+    assert!(!home.folder.path().join("master.key").exists(), "a restore makes no key");
+}
+
+#[tokio::test]
+async fn the_database_is_checked_soon_after_the_start() {
+    let home = Home::new();
+    let (server, _) = serve(&home).await;
+    let until = Instant::now() + Duration::from_mins(2);
+    loop {
+        let status = home.run(&[], &words("status --json")).await;
+        let database = &status.json()["database"];
+        if database["message"] == "ok" && database["checked_at"].is_string() {
+            break;
+        }
+        assert!(Instant::now() < until, "not checked: {database}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     stop(server).await;
 }

@@ -10,6 +10,7 @@ mod matrix;
 mod openapi;
 mod operations;
 mod pages;
+mod searches;
 mod sessions;
 mod status;
 mod streams;

@@ -46,3 +46,13 @@ async fn a_host_without_room_is_not_filled_and_the_state_says_why() {
     let said = serde_json::to_string(&status).unwrap();
     assert!(!status.ok && said.contains("host h1 is not filled") && said.contains("below its floor of 90 %"), "{said}");
 }
+
+#[tokio::test]
+async fn a_check_of_the_database_is_dated() {
+    let app = App::start().await;
+    let status = async || -> Status { app.get(&app.admin, "/api/v1/status").await.read(StatusCode::OK) };
+    assert_eq!(status().await.database.checked_at, None);
+    app.orchestrator.database_check().await;
+    let database = status().await.database;
+    assert!(database.checked_at.is_some() && database.message == "ok" && database.ok, "{database:?}");
+}

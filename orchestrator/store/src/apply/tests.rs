@@ -1,99 +1,12 @@
 use super::*;
-use crate::{ClusterRow, HostRow, HostSettings};
-use chainpool_api::{ClusterState, HealthState, HostLog, HostState, Platform};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-};
+use crate::testing;
 use tempfile::TempDir;
-
-fn host(now: Timestamp) -> HostRow {
-    let settings = HostSettings {
-        memory_factor: 1.0,
-        disk_floor: 0,
-        fill: Vec::new(),
-        public_address: "127.0.0.1".into(),
-        bind: Ipv4Addr::LOCALHOST.into(),
-        ports: (20_000, 20_100),
-        subnets: "10.0.0.0/20".parse().unwrap(),
-        log: HostLog::default(),
-        mirror: None,
-        images: BTreeMap::new(),
-        insecure: false,
-        storage_class: None,
-    };
-    HostRow {
-        id: Uuid::now_v7(),
-        name: "h1".into(),
-        platform: Word(Platform::Docker),
-        address: "unix:///none".into(),
-        engine_id: "e".into(),
-        state: Word(HostState::Active),
-        reason: String::new(),
-        since: now.into(),
-        schedulable: true,
-        autofill: false,
-        capacity: 10,
-        settings: Json(settings),
-        sealed: None,
-        fill_state: Json(BTreeMap::new()),
-        maintenance_until: None,
-        info: None,
-        created_at: now.into(),
-    }
-}
-
-fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
-    ClusterRow {
-        id: Uuid::now_v7(),
-        name: name.into(),
-        host_id: host.id,
-        network_type: "cometbft".into(),
-        preset: "default".into(),
-        version: "0.38".into(),
-        consensus: "bft".into(),
-        size: 4,
-        parameters: Json(serde_json::Value::Null),
-        made_with: None,
-        labels: "{}".into(),
-        state: Word(ClusterState::Ready),
-        generation: 1,
-        chain_id: name.into(),
-        health: Word(HealthState::Healthy),
-        health_reason: String::new(),
-        health_since: now.into(),
-        checked_at: now.into(),
-        height: Some(1),
-        proof: None,
-        leased: false,
-        schedulable: true,
-        operation_id: None,
-        subnet: None,
-        machines: Json(BTreeMap::new()),
-        memory_bytes: 0,
-        fill_key: None,
-        stopped_nodes: Json(BTreeSet::new()),
-        maintenance_until: None,
-        power_at: now.into(),
-        created_at: now.into(),
-        ready_at: Some(now.into()),
-        gone_at: None,
-    }
-}
 
 /// A store with two free clusters.
 async fn two_free() -> (TempDir, Store, Vec<ClusterRow>) {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
-    let now = Timestamp::now();
-    let host = host(now);
-    let mut tx = store.begin().await.unwrap();
-    let free: Vec<ClusterRow> = ["c1", "c2"].map(|name| free(&host, name, now)).into();
-    for row in &free {
-        tx.cluster_insert(row.clone(), Vec::new()).await.unwrap();
-    }
-    tx.host_insert(host).await.unwrap();
-    tx.commit("test").await.unwrap();
+    let free = testing::free_clusters(&store, &["c1", "c2"]).await;
     (folder, store, free)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     ClusterRow, Conn, PortRow, Result, Tx,
-    datastore::page_size,
+    datastore::{containing, page_size},
     entity::{cluster, lease, port},
 };
 use chainpool_api::{ClusterState, HealthState, LeaseState, Noun, Timestamp};
@@ -112,7 +112,7 @@ impl<C: ConnectionTrait> Conn<C> {
             query = query.filter(cluster::Column::Id.in_subquery(held.into_query()));
         }
         if let Some(search) = &filter.search {
-            query = query.filter(cluster::Column::Name.contains(search));
+            query = query.filter(cluster::Column::Name.like(containing(search)));
         }
         if let Some(after) = filter.after {
             query = query.filter(cluster::Column::Id.lt(after));

@@ -1,6 +1,10 @@
 //! Hosts.
 
-use crate::{Conn, HostRow, Key, Result, Tx, datastore::page_size, entity::host};
+use crate::{
+    Conn, HostRow, Key, Result, Tx,
+    datastore::{containing, page_size},
+    entity::host,
+};
 use chainpool_agent::{Secret, Tls};
 use chainpool_api::{self as api, HostFilter, Noun, Timestamp};
 use ipnet::Ipv4Net;
@@ -116,7 +120,7 @@ impl<C: ConnectionTrait> Conn<C> {
             query = query.filter(host::Column::Platform.eq(platform.as_str()));
         }
         if let Some(search) = &filter.search {
-            query = query.filter(host::Column::Name.contains(search));
+            query = query.filter(host::Column::Name.like(containing(search)));
         }
         if let Some(after) = filter.after.as_ref().and_then(|a| a.parse::<Uuid>().ok()) {
             query = query.filter(host::Column::Id.lt(after));

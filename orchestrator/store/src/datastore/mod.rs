@@ -13,6 +13,8 @@ mod retention;
 mod revision;
 mod setting;
 
+use sea_orm::sea_query::LikeExpr;
+
 pub use audit::Audit;
 pub use cluster::ClusterQuery;
 pub use host::{FillPause, HostSecrets, HostSettings};
@@ -20,6 +22,20 @@ pub use labels::Labels;
 pub use lease::LeaseQuery;
 pub use operation::{NewOperation, OperationQuery};
 pub use revision::StoredSpec;
+
+/// Matches what contains this text, letter by letter: `%` and `_` stand for themselves.
+pub(crate) fn containing(text: &str) -> LikeExpr {
+    const ESCAPE: char = '!';
+    let mut pattern = String::from("%");
+    for letter in text.chars() {
+        if ['%', '_', ESCAPE].contains(&letter) {
+            pattern.push(ESCAPE);
+        }
+        pattern.push(letter);
+    }
+    pattern.push('%');
+    LikeExpr::new(pattern).escape(ESCAPE)
+}
 
 /// How many rows a page may have, and has when nobody says.
 pub(crate) fn page_size(limit: Option<u32>) -> u64 {

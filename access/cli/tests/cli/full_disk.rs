@@ -1,0 +1,115 @@
+//! A server whose disk is full, on a small file system of its own.
+
+use crate::{
+    offline::{serve, stop},
+    server::{Home, Ran, words},
+};
+use std::{env, fs::File, io::Write, path::Path, path::PathBuf, process::Command};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// Runs the named test, the caller, once more as a process in a mount name space of its own, where a folder is a small file
+/// system. That run gets the folder; here it is over. The file system goes with that process, however it ends.
+fn small_disk(test: &str) -> Option<PathBuf> {
+    const FOLDER: &str = "CHAINPOOL_TEST_SMALL_DISK";
+    if let Some(folder) = env::var_os(FOLDER) {
+        return Some(folder.into());
+    }
+    let folder = TempDir::new().expect("a folder");
+    let spaces = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
+    let apart = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args([spaces, "sh", "-c", &format!("mount -t tmpfs -o size=16m tmpfs \"$0\"{script}")]).arg(folder.path());
+        command
+    };
+    if !apart("").status().is_ok_and(|status| status.success()) {
+        eprintln!("not run: this machine lets nobody here mount a file system");
+        return None;
+    }
+    let mut again = apart(" && exec \"$@\"");
+    again.arg(env::current_exe().expect("it runs")).args(["--exact", test, "--nocapture"]).env(FOLDER, folder.path());
+    let ended = again.status().expect("it runs");
+    assert!(ended.success(), "{test} on a small disk: {ended}");
+    None
+}
+
+/// Writes into a file until the disk is full.
+fn fill(file: &Path) {
+    let mut file = File::create(file).expect("a file");
+    for size in [65_536, 4_096, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {}
+    }
+}
+
+/// Asks for an account by REST; the whole answer.
+async fn ask(home: &Home, address: &str, name: &str) -> String {
+    let context = std::fs::read_to_string(home.folder.path().join("admin.context")).expect("the server wrote it");
+    let token = context.lines().find_map(|line| line.strip_prefix("token = ")).expect("a token").trim_matches('"').to_owned();
+    let body = format!("{{\"name\":\"{name}\"}}");
+    let head = format!(
+        "POST /api/v1/accounts HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("it answers");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn create(home: &Home, name: &str) -> Ran {
+    home.run(&[], &["account", "create", name]).await
+}
+
+async fn accounts(home: &Home) -> Vec<String> {
+    let listed = home.run(&[], &words("account list --json")).await;
+    let items = listed.json()["items"].as_array().cloned().unwrap_or_else(|| panic!("{listed:?}"));
+    items.iter().map(|item| item["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn a_full_disk_is_said_confirms_nothing_and_needs_no_restart() {
+    let Some(disk) = small_disk("full_disk::a_full_disk_is_said_confirms_nothing_and_needs_no_restart") else { return };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let home = Home { folder: tempfile::tempdir_in(&disk).expect("a folder") };
+        let stuff = disk.join("stuff");
+        let (server, address) = serve(&home).await;
+        let mut confirmed = vec!["admin".to_owned()];
+        fill(&stuff);
+        let mut refused = 0;
+        for number in 0..20 {
+            let name = format!("x{number}");
+            let ran = create(&home, &name).await;
+            match ran.code {
+                Some(0) => confirmed.push(name),
+                _ => {
+                    assert!(ran.code == Some(1) && ran.errors.contains("disk is full") && ran.errors.contains("free space"), "{ran:?}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 10, "{refused}");
+        let answer = ask(&home, &address, "by-rest").await;
+        assert!(answer.starts_with("HTTP/1.1 507 ") && answer.contains("\"storage_full\""), "{answer}");
+        let status = home.run(&[], &words("status")).await;
+        assert!(status.code == Some(1) && status.out.contains("database: the server's disk is full"), "{status:?}");
+
+        std::fs::remove_file(&stuff).expect("it is there");
+        let room = create(&home, "y").await;
+        assert_eq!(room.code, Some(0), "there is room again: {room:?}");
+        confirmed.push("y".to_owned());
+        let status = home.run(&[], &words("status")).await;
+        assert!(!status.out.contains("disk is full"), "{status:?}");
+        let known = accounts(&home).await;
+        assert!(confirmed.iter().all(|name| known.contains(name)), "confirmed: {confirmed:?}, listed: {known:?}");
+        stop(server).await;
+        let (server, _) = serve(&home).await;
+        assert_eq!(accounts(&home).await, known, "a restart lost what was confirmed");
+        stop(server).await;
+    });
+}
