@@ -78,6 +78,11 @@ impl StatusCache {
 }
 
 impl Orchestrator {
+    /// This installation's identity.
+    pub fn instance(&self) -> String {
+        self.store().instance().to_string()
+    }
+
     /// The state of the whole.
     pub async fn status(&self) -> Result<api::Status> {
         let now = Timestamp::now();
@@ -130,7 +135,7 @@ impl Orchestrator {
             ok: problems.is_empty(),
             problems,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            instance: self.store().instance().to_string(),
+            instance: self.instance(),
             paused,
             started_at: self.inner.started_at,
             pool,

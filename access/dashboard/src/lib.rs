@@ -6,6 +6,7 @@
 mod account;
 mod admin;
 mod assets;
+mod base_path;
 mod clusters;
 mod confirm;
 mod error;
@@ -27,21 +28,24 @@ mod rendered;
 mod samples;
 mod search;
 mod session;
+mod site;
 mod state;
 mod status;
 
-pub use session::Https;
+pub use site::{ANONYMOUS_BODY_LIMIT, Share, Shares, Site, holder};
 
 use axum::{
-    Router, middleware,
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
     response::Redirect,
     routing::{get, post},
 };
 use chainpool_orchestrator::Orchestrator;
 use state::App;
 
-/// The dashboard's routes. The surrounding server may put [`Https`] and axum's `ConnectInfo` into a request's
-/// extensions: the first makes the cookie `Secure`, the second is the address that the sign-in limit counts.
+/// The dashboard's routes. The surrounding server may put an `Arc` of [`Site`] and axum's `ConnectInfo` into a request's
+/// extensions: the first says how browsers reach the pages, the second is the address that the sign-in limit counts.
 pub fn router(orchestrator: Orchestrator) -> Router {
     let app = App { orchestrator };
     let signed_in = Router::new()
@@ -66,11 +70,13 @@ pub fn router(orchestrator: Orchestrator) -> Router {
         .route("/welcome", get(account::welcome).post(account::password_set))
         .route("/welcome/{link}", get(account::welcome_path))
         .route("/theme", post(account::theme))
+        .layer(DefaultBodyLimit::max(ANONYMOUS_BODY_LIMIT))
         .layer(middleware::from_fn_with_state(app.clone(), session::anyone));
     Router::new()
         .merge(open)
         .merge(signed_in)
         .layer(middleware::from_fn(session::same_site_posts))
+        .layer(middleware::from_fn(base_path::addresses))
         .layer(middleware::from_fn(page::security_headers))
         .route("/static/{file}", get(assets::serve))
         .with_state(app)

@@ -12,7 +12,7 @@ use sea_orm_migration::MigratorTrait;
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -209,7 +209,7 @@ impl Tx {
 }
 
 pub(crate) fn take_lock(folder: &Path) -> Result<File> {
-    let lock = File::create(folder.join("lock"))?;
+    let lock = File::options().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))?;
     if FileExt::try_lock_exclusive(&lock)? { Ok(lock) } else { Err(Error::Locked(folder.display().to_string())) }
 }
 

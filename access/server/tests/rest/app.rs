@@ -49,13 +49,17 @@ impl App {
 
     /// A server that takes so many requests a second from each token.
     pub(crate) async fn start_with(rate_limit_per_second: u32) -> Self {
+        Self::start_as(ServeConfig { rate_limit_per_second, ..ServeConfig::new("127.0.0.1:0".parse().unwrap()) }).await
+    }
+
+    /// A server that serves like this.
+    pub(crate) async fn start_as(serve: ServeConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let asked = Arc::default();
         let config = Config::new(folder.path().to_owned(), vec![Arc::new(Barren { asked: Arc::clone(&asked) })]);
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let (_, admin, _) = orchestrator.local_admin().await.unwrap();
-        let config = ServeConfig { listen: "127.0.0.1:0".parse().unwrap(), tls: None, public_url: None, rate_limit_per_second };
-        let router = router(orchestrator.clone(), &config);
+        let router = router(orchestrator.clone(), &serve);
         Self { admin, orchestrator, asked, router, _folder: folder }
     }
 
