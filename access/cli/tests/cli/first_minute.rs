@@ -86,6 +86,41 @@ async fn everything_below_a_path_is_there_behind_a_proxy_that_keeps_it() {
 }
 
 #[tokio::test]
+async fn a_server_with_few_files_answers_beside_three_hundred_silent_connections() {
+    let home = Home::new();
+    let mut server = tokio::process::Command::new("sh")
+        .args(["-c", "ulimit -n 256; exec \"$0\" serve --data . --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_chainpool")])
+        .current_dir(home.folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a shell");
+    let mut lines = BufReader::new(server.stdout.take().expect("it is piped")).lines();
+    let said = lines.next_line().await.expect("it is UTF-8").expect("it begins");
+    let address = said.strip_prefix("Dashboard: http://").expect("it tells its address");
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(address).await.expect("it listens"));
+    }
+    let answer = async {
+        // One that is closed unheard, as any client would, tries again.
+        loop {
+            let mut stream = TcpStream::connect(address).await.expect("it listens");
+            let mut answer = Vec::new();
+            let sent = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+            if sent.is_ok() && stream.read_to_end(&mut answer).await.is_ok() && answer.starts_with(b"HTTP/1.1 200") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), answer).await.expect("nobody gets in");
+    drop(silent);
+    server.kill().await.expect("it is ours");
+}
+
+#[tokio::test]
 async fn beyond_loopback_a_proxy_must_be_named() {
     let home = Home::new();
     let ran = home.run(&[], &words("serve --listen 0.0.0.0:0 --public-url https://pool.example.org")).await;
