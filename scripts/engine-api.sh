@@ -33,6 +33,26 @@ engine_curl() {
 # Says whether an engine answers.
 engine_answers() { [ "$(engine_curl /_ping --max-time 5 2>/dev/null)" = OK ]; }
 
+# Prints the socket of an engine that this user may not use; fails when there is none such.
+engine_shut() {
+  local address socket
+  address=$(engine_address)
+  socket=${address#unix://}
+  [ "$socket" != "$address" ] && [ -S "$socket" ] && ! [ -w "$socket" ] && echo "$socket"
+}
+
+# engine_shut_words SOCKET: says what to do about it.
+engine_shut_words() {
+  local user group
+  user=$(id -un 2>/dev/null || id -u)
+  group=$(stat -c %G "$1" 2>/dev/null || true)
+  echo "A Docker engine is there at $1, but the user $user may not use it."
+  case $group in
+    '' | root | UNKNOWN) echo "Start again as root, or name another engine with DOCKER_HOST." ;;
+    *) echo "Let the user in (sudo usermod -aG $group $user) and sign in again, or name another engine with DOCKER_HOST." ;;
+  esac
+}
+
 # Says how the engine's machine names its architecture: amd64, arm64, …
 engine_arch() { engine_curl /version | sed 's/.*"Arch":"\([^"]*\)".*/\1/'; }
 

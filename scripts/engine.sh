@@ -46,12 +46,17 @@ start() {
     echo "engine: $(engine_address) answers"
     return
   fi
+  local socket
+  if socket=$(engine_shut); then
+    engine_shut_words "$socket" >&2
+    exit 2
+  fi
   if [ -n "${DOCKER_HOST:-}" ]; then
     echo "engine: DOCKER_HOST=$DOCKER_HOST does not answer; start it, or unset DOCKER_HOST to use this machine's own" >&2
     exit 1
   fi
   if [ "$(id -u)" != 0 ]; then
-    echo "engine: none answers, or this user may not reach it. Start it (sudo systemctl start docker) and let this user in (group docker), or set DOCKER_HOST" >&2
+    echo "engine: none answers. Start it (sudo systemctl start docker), or set DOCKER_HOST" >&2
     exit 2
   fi
   mkdir -p "$state"

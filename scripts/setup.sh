@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
 . scripts/toolchain.sh
 
-packages=() reasons=()
+packages=() reasons=() shut=
 
 # need PACKAGES REASON CHECK…: notes the packages when the check fails.
 need() {
@@ -35,7 +35,7 @@ needs_of() {
       need curl "speaks to the engine" has_program curl
       need ca-certificates "trusts package servers" has_certificates
       need "gcc libc6-dev" "compiles SQLite and the cryptography" has_compiler
-      need "docker.io iptables" "the Docker engine" has_engine ;;
+      shut=$(engine_shut) || need "docker.io iptables" "the Docker engine" has_engine ;;
     image) need "mmdebstrap debian-archive-keyring" "makes the Debian root of the base image" has_mmdebstrap ;;
     test)
       needs_of run
@@ -53,6 +53,11 @@ needs_of() {
   esac
 }
 
+# An engine that is there and closed to this user is not missing, and nothing to install opens it.
+say_shut() {
+  [ -z "$shut" ] || engine_shut_words "$shut" >&2
+}
+
 install_packages() {
   [ "${#packages[@]}" -gt 0 ] || return 0
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -62,6 +67,7 @@ install_packages() {
       if command -v apt-get >/dev/null; then echo "Install them and start again:  sudo apt-get install --no-install-recommends ${packages[*]}"
       else echo "Install them with this system's package manager and start again."; fi
     } >&2
+    say_shut
     exit 2
   fi
   echo "setup: installing ${packages[*]}"
@@ -131,6 +137,8 @@ setup_go() {
 
 for purpose in "${@:-run}"; do needs_of "$purpose"; done
 install_packages
+say_shut
+[ -z "$shut" ] || exit 2
 for purpose in "${@:-run}"; do
   case $purpose in run | rust) setup_rust ;; test) setup_rust; setup_go ;; go) setup_go ;; esac
 done

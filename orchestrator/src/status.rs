@@ -85,6 +85,11 @@ impl StatusCache {
 }
 
 impl Orchestrator {
+    /// This installation's identity.
+    pub fn instance(&self) -> String {
+        self.store().instance().to_string()
+    }
+
     /// The state of the whole as far as the caller may know it: to operators all of it; to others the pool in numbers, and
     /// what is being done with the clusters that they hold.
     pub async fn overview(&self, caller: &Caller) -> Result<api::Status> {
@@ -168,7 +173,7 @@ impl Orchestrator {
             ok: problems.is_empty(),
             problems,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            instance: self.store().instance().to_string(),
+            instance: self.instance(),
             paused,
             started_at: self.inner.started_at,
             pool: pool(&hosts, &clusters, now),

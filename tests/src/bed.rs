@@ -152,7 +152,7 @@ impl Bed {
         let stop = CancellationToken::new();
         let (_, token, _) = orchestrator.local_admin().await?;
         let (bound, address) = tokio::sync::oneshot::channel();
-        let config = ServeConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), tls: None, public_url: None, rate_limit_per_second: 0 };
+        let config = ServeConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         let mut tasks: Vec<JoinHandle<Result<()>>> = Vec::new();
         let (serving, token_stop) = (orchestrator.clone(), stop.clone());
         tasks.push(tokio::spawn(async move {

@@ -6,7 +6,9 @@ use crate::{
     output::{self, NONE, clean},
 };
 use chainpool_api::{Bundle, BundleNode, Endpoint};
+use serde::Deserialize;
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Write as _},
@@ -48,23 +50,84 @@ pub(crate) fn text(bundle: &Bundle) -> String {
     )
 }
 
-/// Writes the files and the document to a folder that only its owner can read: there may be keys in it.
+/// Writes the files and the document to a folder that only its owner can read: there may be keys in it. With `force` it
+/// takes the place of the bundle that was there, of which nothing stays; what no bundle wrote is left alone.
 pub(crate) fn write(answer: &Answer<Bundle>, folder: &Path, force: bool) -> Result<()> {
     let document = format!("{:#}\n", answer.json);
-    let mut files = vec![(folder.join(DOCUMENT), document.as_str())];
+    let mut files = Vec::new();
     for (name, content) in &answer.value.files {
-        files.push((place(folder, name)?, content));
+        files.push((place(folder, name)?, content.as_str()));
     }
+    // The document comes last: until then that of before names what is still to be removed, should this break off.
+    files.push((folder.join(DOCUMENT), &document));
     if let Some((path, _)) = files.iter().find(|(path, _)| !force && path.exists()) {
         return Err(Failure::new(
             Exit::Conflict,
             format!("{} is there already; choose another folder or overwrite with --force", path.display()),
         ));
     }
-    for (path, content) in files {
-        write_file(&path, content, force)
-            .map_err(|error| Failure::new(Exit::Wrong, format!("cannot write {}: {error}", path.display())))?;
-        output::line(path.display())?;
+    if force {
+        remove_former(folder, &answer.value.files)?;
+    }
+    for (path, content) in &files {
+        write_file(path, content, force).map_err(|error| Failure::new(Exit::Wrong, format!("cannot write {}: {error}", path.display())))?;
+    }
+    files.rotate_right(1);
+    files.iter().try_for_each(|(path, _)| output::line(path.display()))
+}
+
+/// Removes the files of the bundle that is there, by its document, but for those that are written anew. One that was
+/// changed since is its owner's; it stays, and is named.
+fn remove_former(folder: &Path, new: &BTreeMap<String, String>) -> Result<()> {
+    let text = match fs::read_to_string(folder.join(DOCUMENT)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Failure::new(Exit::Wrong, format!("cannot read {}: {error}", folder.join(DOCUMENT).display()))),
+    };
+    // Another document by this name tells of no files of ours.
+    let Ok(former) = serde_json::from_str::<Former>(&text) else { return Ok(()) };
+    for (name, content) in former.files.iter().filter(|(name, _)| !new.contains_key(*name)) {
+        // Only names that we would have written, and by no link out of the folder.
+        let Ok(path) = place(folder, name) else { continue };
+        if is_linked(folder, name) {
+            continue;
+        }
+        let wrong = |error: io::Error| Failure::new(Exit::Wrong, format!("cannot remove {}: {error}", path.display()));
+        match fs::read(&path) {
+            Ok(found) if found == content.as_bytes() => {
+                fs::remove_file(&path).map_err(wrong)?;
+                remove_empty(folder, name).map_err(wrong)?;
+            }
+            Ok(_) => output::note(format_args!("{} is of the bundle before and was changed since: it stays", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+            Err(error) => return Err(wrong(error)),
+        }
+    }
+    Ok(())
+}
+
+/// What a bundle's document says of its files.
+#[derive(Deserialize)]
+struct Former {
+    files: BTreeMap<String, String>,
+}
+
+/// Whether any part of a name below the folder is a link.
+fn is_linked(folder: &Path, name: &str) -> bool {
+    let mut path = folder.to_owned();
+    Path::new(name).components().any(|part| {
+        path.push(part);
+        fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink())
+    })
+}
+
+/// Removes the folders of a name that have nothing left in them.
+fn remove_empty(folder: &Path, name: &str) -> io::Result<()> {
+    for parent in Path::new(name).ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+        match fs::remove_dir(folder.join(parent)) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
+            removed => removed?,
+        }
     }
     Ok(())
 }
@@ -72,7 +135,7 @@ pub(crate) fn write(answer: &Answer<Bundle>, folder: &Path, force: bool) -> Resu
 /// Where a file of the bundle goes: never outside the folder, whatever its name says.
 fn place(folder: &Path, name: &str) -> Result<PathBuf> {
     let path = Path::new(name);
-    let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_))) && name == output::visible(name, |_| false);
     if !plain || name.is_empty() || name == DOCUMENT {
         return Err(Failure::new(Exit::Wrong, format!("the server names a file {name:?}, which is no name for a file in a bundle")));
     }
@@ -96,9 +159,13 @@ fn write_file(path: &Path, content: &str, force: bool) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn answer(file: &str) -> Answer<Bundle> {
+        bundle(&[(file, "{}")])
+    }
+
+    fn bundle(files: &[(&str, &str)]) -> Answer<Bundle> {
         let value = Bundle {
             lease_id: uuid::Uuid::from_u128(1),
             cluster: "alpha".into(),
@@ -107,7 +174,7 @@ mod tests {
             nodes: vec![],
             write: "curl a".into(),
             read: "curl b".into(),
-            files: BTreeMap::from([(file.to_owned(), "{}".to_owned())]),
+            files: files.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect(),
             notes: vec![],
         };
         Answer { json: serde_json::to_value(&value).unwrap(), value }
@@ -130,9 +197,63 @@ mod tests {
     #[test]
     fn no_file_is_written_outside_the_folder() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["../evil", "/etc/evil", "a/../../evil", "", ".", "bundle.json"] {
+        for name in ["../evil", "/etc/evil", "a/../../evil", "", ".", "bundle.json", "a\u{1b}[2J", "a\nb"] {
             assert!(write(&answer(name), folder.path(), true).is_err(), "{name}");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{name}");
         }
+    }
+
+    /// All files below a folder, by their names in it.
+    fn names(folder: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut open = vec![folder.to_owned()];
+        while let Some(next) = open.pop() {
+            for entry in fs::read_dir(next).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() && !path.is_symlink() {
+                    open.push(path);
+                } else {
+                    found.push(path.strip_prefix(folder).unwrap().display().to_string());
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_bundle_takes_the_place_of_the_one_before_and_of_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("b");
+        let standard =
+            bundle(&[("org1/ca.pem", "old 1"), ("org1/alice/key.pem", "old 2"), ("org2/ca.pem", "old 3"), ("org2/notes", "old 4")]);
+        write(&standard, &out, false).unwrap();
+        fs::write(out.join("org2/notes"), "changed by hand").unwrap();
+        fs::write(out.join("org1/mine.txt"), "mine").unwrap();
+        let tiny = bundle(&[("org1/ca.pem", "new 1"), ("genesis.json", "{}")]);
+        assert_eq!(write(&tiny, &out, false).unwrap_err().exit, Exit::Conflict);
+        assert!(out.join("org2/ca.pem").exists(), "nothing is removed unasked");
+        write(&tiny, &out, true).unwrap();
+        assert_eq!(names(&out), ["bundle.json", "genesis.json", "org1/ca.pem", "org1/mine.txt", "org2/notes"]);
+        assert_eq!(fs::read_to_string(out.join("org1/ca.pem")).unwrap(), "new 1");
+        assert!(!out.join("org1/alice").exists(), "an empty folder stays");
+        write(&bundle(&[("genesis.json", "{}")]), &out, true).unwrap();
+        assert_eq!(names(&out), ["bundle.json", "genesis.json", "org1/mine.txt", "org2/notes"]);
+    }
+
+    #[test]
+    fn a_document_of_another_kind_and_links_lead_to_nothing_that_is_removed() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("ca.pem"), "x").unwrap();
+        symlink(outside.path(), folder.path().join("org1")).unwrap();
+        fs::write(outside.path().join("evil"), "x").unwrap();
+        let evil = format!("{}/evil", outside.path().display());
+        let document = serde_json::json!({ "files": { "org1/ca.pem": "x", evil: "x", "../evil": "x" } });
+        fs::write(folder.path().join(DOCUMENT), document.to_string()).unwrap();
+        write(&answer("genesis.json"), folder.path(), true).unwrap();
+        assert_eq!(names(outside.path()), ["ca.pem", "evil"]);
+        fs::write(folder.path().join(DOCUMENT), "mine").unwrap();
+        write(&answer("other.json"), folder.path(), true).unwrap();
+        assert!(folder.path().join("genesis.json").exists());
     }
 }

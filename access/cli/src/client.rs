@@ -8,6 +8,7 @@ use crate::{
     trust::Trust,
 };
 use chainpool_api::{Page, Problem};
+use chainpool_server::http_url;
 use reqwest::{
     Method, RequestBuilder, Response,
     header::{AUTHORIZATION, HeaderValue},
@@ -15,7 +16,15 @@ use reqwest::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::{error::Error as _, fs, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    error::Error as _,
+    fs,
+    io::{self, Read as _},
+    net::SocketAddr,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    time::Duration,
+};
 use url::{Host, Url};
 use uuid::Uuid;
 
@@ -244,27 +253,7 @@ fn cause(error: &reqwest::Error) -> String {
 }
 
 fn parse_server(text: &str) -> Result<Url> {
-    let wrong = |why: &str| {
-        Failure::new(
-            Exit::Usage,
-            format!("{text:?} is not a server's address: {why}; write it like https://pool.example.org or http://127.0.0.1:8080"),
-        )
-    };
-    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(wrong("it must begin with http:// or https://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        // The address may show in messages: a secret in it is not repeated.
-        return Err(Failure::new(
-            Exit::Usage,
-            "a server's address holds no user and no password; give a token with --token-file or CHAINPOOL_TOKEN",
-        ));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("it ends with the path"));
-    }
-    Ok(url)
+    http_url(text).map_err(|why| Failure::new(Exit::Usage, why))
 }
 
 /// Whether what is sent stays on this machine. A server that listens everywhere writes down the unspecified address.
@@ -278,8 +267,14 @@ fn is_this_machine(url: &Url) -> bool {
 }
 
 fn read_token(path: &Path) -> Result<String> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::new(Exit::Usage, format!("cannot read the token from {}: {error}", path.display())))?;
+    let wrong = |error: &io::Error| Failure::new(Exit::Usage, format!("cannot read the token from {}: {error}", path.display()));
+    let mut file = fs::File::open(path).map_err(|error| wrong(&error))?;
+    let metadata = file.metadata().map_err(|error| wrong(&error))?;
+    if metadata.is_file() && metadata.mode() & 0o004 != 0 {
+        output::note(format_args!("warning: everybody on this machine can read the token in {0}: chmod 600 {0}", path.display()));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(|error| wrong(&error))?;
     match text.trim() {
         "" => Err(Failure::new(Exit::Usage, format!("{} holds no token", path.display()))),
         token => Ok(token.to_owned()),

@@ -269,9 +269,11 @@ async fn logs(client: &Client, json: bool, args: LogArgs) -> Result<()> {
     let LogArgs { cluster, node, follow, tail, since } = args;
     let since = since.map(|seconds| Timestamp::now().plus_seconds(-i64::from(seconds)).0 / 1000);
     let mut stream = client.cluster_logs(&cluster, &node, &LogQuery { tail, since, follow }).await?;
+    let mut text = output::LogText::default();
     while let Some(piece) = stream.chunk().await.map_err(|error| client.lost(&error))? {
-        output::bytes(&piece)?;
+        output::log(&mut text, &piece)?;
     }
+    text.end()?;
     if follow {
         output::note(format_args!("the log of {node} ends here: it does not run any more, or the server stopped"));
     }

@@ -42,8 +42,7 @@ impl Offline {
         let (_, token, _) = orchestrator.local_admin().await.map_err(|error| wrong(&error))?;
         let stop = CancellationToken::new();
         let (bound, address) = oneshot::channel();
-        let config =
-            ServeConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), tls: None, public_url: None, rate_limit_per_second: 0 };
+        let config = ServeConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let (served, told) = (orchestrator.clone(), stop.clone());
         let serving = tokio::spawn(async move {
             let serving = chainpool_server::serve(served, config, told, |at| {

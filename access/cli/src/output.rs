@@ -6,9 +6,12 @@ use crate::exit::{Exit, Failure, Result};
 use chainpool_api::Timestamp;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::{
-    fmt::Display,
-    io::{self, Write},
+    fmt::{Display, Write as _},
+    io::{self, IsTerminal, Write},
 };
+
+/// A log's line above this many bytes is shown before its end has come.
+const LONG_LINE: usize = 64 * 1024;
 
 /// Shown where there is nothing.
 pub(crate) const NONE: &str = "-";
@@ -22,25 +25,103 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// Writes a line of the answer.
+/// Writes a line of the answer, for people.
 pub(crate) fn line(text: impl Display) -> Result<()> {
-    bytes(format!("{text}\n").as_bytes())
+    bytes(format!("{}\n", visible(&text.to_string(), |c| c == '\n')).as_bytes())
 }
 
 /// Writes the answer as one JSON document.
 pub(crate) fn json(document: &serde_json::Value) -> Result<()> {
-    line(format_args!("{document:#}"))
+    bytes(format!("{}\n", json_text(document)).as_bytes())
 }
 
-/// Says something beside the answer. Nothing is lost when nobody can hear it.
+/// The document, with JSON's own escapes for what could steer a terminal; below the blank it has them already.
+fn json_text(document: &serde_json::Value) -> String {
+    let mut out = String::new();
+    for c in format!("{document:#}").chars() {
+        if steers(c) && c != '\n' {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                let _infallible = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Says something beside the answer. Nothing is lost when nobody can hear it. Texts of servers and names of files may be in
+/// it, so nothing in it steers a terminal.
 pub(crate) fn note(text: impl Display) {
-    let _unheard = writeln!(io::stderr().lock(), "{text}");
+    let _unheard = writeln!(io::stderr().lock(), "{}", visible(&text.to_string(), |c| c == '\n'));
+}
+
+/// Writes bytes of a node's log: as they are into a file or a pipe, and to a terminal as text that cannot steer it.
+pub(crate) fn log(log: &mut LogText, piece: &[u8]) -> Result<()> {
+    if io::stdout().is_terminal() { bytes(log.take(piece).as_bytes()) } else { bytes(piece) }
+}
+
+/// A log that comes in pieces, as text for a terminal: colours are left out, other control characters are escaped.
+#[derive(Debug, Default)]
+pub(crate) struct LogText {
+    /// The beginning of a character or of a colour, whose rest has not come.
+    rest: Vec<u8>,
+}
+
+impl LogText {
+    /// The next piece, as far as it is whole.
+    fn take(&mut self, piece: &[u8]) -> String {
+        self.rest.extend_from_slice(piece);
+        // A line is taken whole; one that is very long in parts.
+        let whole = match self.rest.iter().rposition(|byte| *byte == b'\n') {
+            Some(at) => at + 1,
+            None if self.rest.len() > LONG_LINE => self.rest.len(),
+            None => 0,
+        };
+        let lines: Vec<u8> = self.rest.drain(..whole).collect();
+        visible(&without_colours(&String::from_utf8_lossy(&lines)), |c| c == '\n' || c == '\t')
+    }
+
+    /// What is left at the end.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        let rest = std::mem::take(&mut self.rest);
+        bytes(visible(&without_colours(&String::from_utf8_lossy(&rest)), |c| c == '\t').as_bytes())
+    }
+}
+
+/// Takes colours out: `ESC [ … m`.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(part.len());
+        match part[end..].strip_prefix('m') {
+            Some(rest) => out.push_str(rest),
+            None => out.extend(["\u{1b}[", part]),
+        }
+    }
+    out
+}
+
+/// A text with what could steer a terminal, end a line or turn the direction of writing as escapes, but for what is kept.
+pub(crate) fn visible(text: &str, keep: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) && !keep(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// Says a part of a line, such as a sign that steers the terminal.
 pub(crate) fn note_part(text: &str) {
     let mut errors = io::stderr().lock();
     let _unheard = errors.write_all(text.as_bytes()).and_then(|()| errors.flush());
+}
+
+/// Control characters, separators of lines, and what turns the direction of writing.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A table in plain style: one line an item, columns wide enough, never wrapped. Numbers stand right.
@@ -126,6 +207,28 @@ mod tests {
         insta::assert_snapshot!(text);
         assert_eq!(text.lines().count(), 3);
         assert!(text.lines().all(|line| !line.ends_with(' ') && !line.contains('\u{1b}')));
+    }
+
+    #[test]
+    fn nothing_that_others_wrote_steers_a_terminal() {
+        let hostile = "no\u{1b}]0;title\u{7} host\r\n\u{9b}31m\u{202e}x";
+        assert_eq!(visible(hostile, |c| c == '\n'), "no\\u{1b}]0;title\\u{7} host\\r\n\\u{9b}31m\\u{202e}x");
+        assert_eq!(visible("plain ü 名", |_| false), "plain ü 名");
+        let document = serde_json::json!({ "name": hostile });
+        let text = json_text(&document);
+        assert!(!text.chars().any(|c| steers(c) && c != '\n'), "{text:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), document);
+    }
+
+    #[test]
+    fn a_log_on_a_terminal_has_no_colours_and_no_escapes_also_in_pieces() {
+        let log = "\u{1b}[90m12:04\u{1b}[0m \u{1b}[1;32mINF\u{1b}[m ü\tdone\n\u{1b}]0;x\u{7}\u{1b}[2J\nend\u{1b}[";
+        let expected = "12:04 INF ü\tdone\n\\u{1b}]0;x\\u{7}\\u{1b}[2J\n";
+        for size in [1, 2, 3, 7, 1000] {
+            let mut text = LogText::default();
+            let shown: String = log.as_bytes().chunks(size).map(|piece| text.take(piece)).collect();
+            assert_eq!((shown.as_str(), text.rest.as_slice()), (expected, &b"end\x1b["[..]), "{size}");
+        }
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Progress {
         match (text.is_empty(), lines.is_empty()) {
             (true, _) => {}
             (false, true) => output::note_part(&text),
-            (false, false) => output::note(text),
+            (false, false) => output::note_part(&format!("{text}\n")),
         }
     }
 
@@ -92,7 +92,8 @@ fn live(operation: &Operation) -> Vec<String> {
     if moving.len() > SHOWN {
         lines.push(format!("  and {} more", moving.len() - SHOWN));
     }
-    lines.iter().map(|line| line.chars().take(WIDTH).collect()).collect()
+    // What is drawn goes to the terminal as it is.
+    lines.iter().map(|line| output::clean(line).chars().take(WIDTH).collect()).collect()
 }
 
 fn step_words(step: &Step) -> String {

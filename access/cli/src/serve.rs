@@ -3,6 +3,7 @@
 use crate::{
     backup::RestoreArgs,
     data::{self, CONTEXT, Context},
+    files, log,
 };
 use anyhow::{Context as _, Result};
 use chainpool_agent::Platform;
@@ -10,11 +11,11 @@ use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
 use chainpool_agent_kubernetes::KubernetesPlatform;
 use chainpool_api as api;
 use chainpool_orchestrator::{Caller, Config, Orchestrator};
-use chainpool_server::ServeConfig;
+use chainpool_server::{Limits, ProxyNetwork, PublicUrl, ServeConfig};
 use clap::{Args, ValueHint};
 use std::{
     fs,
-    io::{IsTerminal, Write},
+    io::Write,
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -22,7 +23,6 @@ use std::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// How the server runs.
 #[derive(Debug, Args)]
@@ -30,12 +30,15 @@ pub(crate) struct ServeArgs {
     /// The data folder [default: /var/lib/chainpool as root, else the XDG data folder]
     #[arg(long, env = "CHAINPOOL_DATA", hide_env_values = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) data: Option<PathBuf>,
-    /// Where to listen; beyond loopback only with TLS or behind --public-url
+    /// Where to listen; beyond loopback only with TLS or --behind-proxy
     #[arg(long, env = "CHAINPOOL_LISTEN", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,
-    #[arg(help = "The address that users reach it at, such as https://pool.example.org, where a proxy does TLS")]
+    #[arg(help = "The address that users reach it at, such as https://tools.example.org/pool, where a proxy does TLS")]
     #[arg(long, env = "CHAINPOOL_PUBLIC_URL", hide_env_values = true, value_name = "URL", value_hint = ValueHint::Url)]
-    pub(crate) public_url: Option<String>,
+    pub(crate) public_url: Option<PublicUrl>,
+    /// Address or network of a trusted reverse proxy, for X-Forwarded-For; repeatable
+    #[arg(long, env = "CHAINPOOL_BEHIND_PROXY", hide_env_values = true, value_delimiter = ',', value_name = "CIDR")]
+    pub(crate) behind_proxy: Vec<ProxyNetwork>,
     /// The server's certificates, in PEM
     #[arg(long, env = "CHAINPOOL_TLS_CERT", hide_env_values = true, requires = "tls_key", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) tls_cert: Option<PathBuf>,
@@ -58,14 +61,16 @@ pub(crate) struct ServeArgs {
 
 /// Serves until it is told to stop.
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
-    log_to(args.log_json);
+    log::begin(args.log_json);
+    let limits = Limits::for_files(files::raise_limit());
     let folder = data::folder(args.data.as_deref())?;
+    files::close_to_others(&folder, |text| tracing::warn!("{text}"))?;
     let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform), Arc::new(SwarmPlatform), Arc::new(KubernetesPlatform)];
     let orchestrator = Orchestrator::start(Config::new(folder.clone(), platforms))
         .await
         .with_context(|| format!("cannot use the data folder {}", folder.display()))?;
     let stop = CancellationToken::new();
-    let mut server = tokio::spawn(serve(args, folder, orchestrator.clone(), stop.clone()));
+    let mut server = tokio::spawn(serve(args, limits, folder, orchestrator.clone(), stop.clone()));
     let watchdog = tokio::spawn(chainpool_watchdog::run(orchestrator.clone(), stop.clone()));
     let early = tokio::select! {
         ended = &mut server => Some(ended),
@@ -84,6 +89,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
 /// Puts a backup into the data folder of a server that is stopped.
 pub(crate) async fn restore(args: RestoreArgs) -> Result<()> {
     let folder = data::folder(args.data.as_deref())?;
+    files::close_to_others(&folder, crate::output::note)?;
     let restored =
         chainpool_orchestrator::restore(&folder, &args.file).await.with_context(|| format!("cannot restore {}", args.file.display()))?;
     if let Some(kept) = restored.kept {
@@ -95,12 +101,14 @@ pub(crate) async fn restore(args: RestoreArgs) -> Result<()> {
     Ok(())
 }
 
-async fn serve(args: ServeArgs, folder: PathBuf, orchestrator: Orchestrator, stop: CancellationToken) -> Result<()> {
+async fn serve(args: ServeArgs, limits: Limits, folder: PathBuf, orchestrator: Orchestrator, stop: CancellationToken) -> Result<()> {
     let config = ServeConfig {
         listen: args.listen,
         tls: args.tls_cert.clone().zip(args.tls_key.clone()),
         public_url: args.public_url.clone(),
+        behind_proxy: args.behind_proxy.clone(),
         rate_limit_per_second: args.rate_limit,
+        limits,
     };
     let (admin, token, link) = orchestrator.local_admin().await?;
     let (bound, address) = tokio::sync::oneshot::channel();
@@ -124,9 +132,10 @@ fn welcome(args: &ServeArgs, folder: &Path, address: SocketAddr, token: String, 
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
     let server = format!("{scheme}://{address}");
     let certificate = args.tls_cert.as_deref().map(fs::read_to_string).transpose()?;
-    let context = Context { server: server.clone(), token, public_url: args.public_url.clone(), certificate };
+    let public_url = args.public_url.as_ref().map(ToString::to_string);
+    let context = Context { server: server.clone(), token, public_url: public_url.clone(), certificate };
     write_private(&folder.join(CONTEXT), &toml::to_string(&context)?)?;
-    let shown = args.public_url.clone().unwrap_or(server);
+    let shown = public_url.unwrap_or(server);
     println!("Dashboard: {shown}");
     if let Some(link) = link {
         println!("Set the administrator's password (once, within an hour): {shown}/welcome/{link}");
@@ -174,11 +183,4 @@ async fn told_to_stop() -> Result<()> {
         _ = terminate.recv() => {}
     }
     Ok(())
-}
-
-fn log_to(json: bool) {
-    let filter = EnvFilter::try_from_env("CHAINPOOL_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,sqlx=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if json { log.json().init() } else { log.with_ansi(std::io::stderr().is_terminal()).init() }
 }

@@ -238,6 +238,7 @@ mod tests {
             request_id: "r-1".into(),
             from: String::new(),
             secret: None,
+            site: std::sync::Arc::default(),
         };
         let form = form.refused(Error::field("name", "is taken"), &manner).unwrap();
         assert_eq!((form.get("name"), form.get("registry_password"), form.error("name")), ("h1", "", "is taken"));

@@ -6,6 +6,7 @@
 mod account;
 mod admin;
 mod assets;
+mod base_path;
 mod clusters;
 mod confirm;
 mod error;
@@ -28,22 +29,24 @@ mod routes;
 mod samples;
 mod search;
 mod session;
+mod site;
 mod state;
 mod status;
 
 pub use routes::routes;
-pub use session::Https;
+pub use site::{ANONYMOUS_BODY_LIMIT, Share, Shares, Site, holder};
 
 use axum::{Router, middleware};
 use chainpool_orchestrator::Orchestrator;
 use state::App;
 
-/// The dashboard's routes. The surrounding server may put [`Https`] and axum's `ConnectInfo` into a request's
-/// extensions: the first makes the cookie `Secure`, the second is the address that the sign-in limit counts.
+/// The dashboard's routes. The surrounding server may put an `Arc` of [`Site`] and axum's `ConnectInfo` into a request's
+/// extensions: the first says how browsers reach the pages, the second is the address that the sign-in limit counts.
 pub fn router(orchestrator: Orchestrator) -> Router {
     let app = App { orchestrator };
     routes::router(&app)
         .layer(middleware::from_fn(session::same_site_posts))
+        .layer(middleware::from_fn(base_path::addresses))
         .layer(middleware::from_fn(page::security_headers))
         .with_state(app)
 }

@@ -3,7 +3,7 @@
 use crate::{
     error::Refused,
     marks::{self, Mark, Marked},
-    session::{Manner, Visit},
+    session::{self, Manner, Visit},
     state::App,
 };
 use askama::Template;
@@ -167,7 +167,7 @@ pub(crate) fn html<T: Template>(template: &T) -> Result<Response, Refused> {
 
 /// The way to a page after a form: 303, so that a reload sends nothing twice.
 pub(crate) fn see_other(address: &str) -> Response {
-    Redirect::to(address).into_response()
+    Redirect::to(&session::visible(address)).into_response()
 }
 
 /// Nothing of another site, nothing inline, no frame around us, nothing kept.

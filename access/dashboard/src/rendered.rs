@@ -24,6 +24,7 @@ pub(crate) fn visit(role: Role, path: &str) -> Visit {
         request_id: "r-1".into(),
         from: String::new(),
         secret: None,
+        site: std::sync::Arc::default(),
     };
     Visit { caller, manner }
 }

@@ -1,11 +1,12 @@
 //! The table of the pages: what each asks of its visitor at least, and its handler.
 
 use crate::{
-    account, admin, assets, clusters, error, events, hosts, leases, logs, network_types, operations, search, session, state::App, status,
+    account, admin, assets, clusters, error, events, hosts, leases, logs, network_types, operations, search, session,
+    site::ANONYMOUS_BODY_LIMIT, state::App, status,
 };
 use axum::{
     Router,
-    extract::Request,
+    extract::{DefaultBodyLimit, Request},
     handler::Handler,
     middleware::{self, Next},
     response::Redirect,
@@ -146,5 +147,6 @@ pub(crate) fn router(app: &App) -> Router<App> {
         }
     }
     let signed_in = signed_in.fallback(error::no_such_page).layer(middleware::from_fn_with_state(app.clone(), session::require));
-    open.layer(middleware::from_fn_with_state(app.clone(), session::anyone)).merge(signed_in)
+    let open = open.layer(DefaultBodyLimit::max(ANONYMOUS_BODY_LIMIT)).layer(middleware::from_fn_with_state(app.clone(), session::anyone));
+    open.merge(signed_in)
 }

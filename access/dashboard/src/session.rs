@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Refused, refused_page},
+    site::Site,
     state::App,
 };
 use axum::{
@@ -12,15 +13,13 @@ use axum::{
 use chainpool_api::{Session, Timestamp};
 use chainpool_orchestrator::{Access, Caller, Error, StreamOf};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
-use std::{convert::Infallible, net::SocketAddr};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 use uuid::Uuid;
 
-const SESSION: &str = "chainpool_session";
 const THEME: &str = "chainpool_theme";
 
-/// Put into a request's extensions by the server around: whether the browser reached us by https.
-#[derive(Debug, Clone, Copy)]
-pub struct Https(pub bool);
+/// Until who was refused for too many forms at once tries again, in seconds.
+const FORMS_WAIT: u64 = 5;
 
 /// How a request came.
 #[derive(Debug, Clone)]
@@ -39,6 +38,8 @@ pub(crate) struct Manner {
     pub(crate) from: String,
     /// The secret of the cookie.
     pub(crate) secret: Option<String>,
+    /// Where the pages stand.
+    pub(crate) site: Arc<Site>,
 }
 
 /// A signed-in request.
@@ -67,8 +68,7 @@ impl Manner {
     fn of(request: &Request) -> Self {
         let headers = request.headers();
         let uri = request.uri();
-        let forwarded = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
-        let stated = request.extensions().get::<Https>().is_some_and(|https| https.0);
+        let site = request.extensions().get::<Arc<Site>>().cloned().unwrap_or_default();
         let theme = match cookie(headers, THEME).as_deref() {
             Some("light") => "light",
             Some("dark") => "dark",
@@ -79,11 +79,12 @@ impl Manner {
         Self {
             path: uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned(),
             theme,
-            https: stated || forwarded == Some("https"),
+            https: site.is_https(headers),
             fragment: headers.contains_key("x-fragment"),
             request_id: id.unwrap_or_else(|| Uuid::now_v7().to_string()),
             from: from.map_or_else(|| "unknown".to_owned(), |info| info.0.ip().to_string()),
-            secret: cookie(headers, SESSION),
+            secret: site.session(request),
+            site,
         }
     }
 
@@ -144,7 +145,13 @@ pub(crate) async fn permit(access: Access, visit: Visit, request: Request, next:
 pub(crate) async fn anyone(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let manner = Manner::of(&request);
     request.extensions_mut().insert(manner.clone());
-    let response = next.run(request).await;
+    // A form is read and answered before anybody knows who sends it: not too many of them at once.
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let share = if reads { None } else { manner.site.anonymous.take(address) };
+    let response =
+        if reads || share.is_some() { next.run(request).await } else { Refused::from(Error::TooMany(FORMS_WAIT)).into_response() };
+    drop(share);
     refused_page(&app, None, &manner, response).await
 }
 
@@ -160,15 +167,25 @@ fn sign_in_first(request: &Request, manner: &Manner) -> Response {
 
 /// A path on this site to go on to, or the first page: never another site.
 pub(crate) fn local(next: Option<&str>) -> &str {
-    let is_local = |path: &&str| path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n', '\t']);
+    let is_local =
+        |path: &&str| path.starts_with('/') && !path.starts_with("//") && !path.contains('\\') && !path.contains(char::is_control);
     next.filter(is_local).unwrap_or("/status")
 }
 
 /// A text as one part of an address.
 pub(crate) fn encoded(text: &str) -> String {
+    quoted(text, |byte| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte))
+}
+
+/// An address as it may stand in a header: whatever is not visible ASCII is quoted.
+pub(crate) fn visible(address: &str) -> String {
+    quoted(address, |byte| byte.is_ascii_graphic())
+}
+
+fn quoted(text: &str, plain: impl Fn(u8) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+        if plain(byte) {
             out.push(char::from(byte));
         } else {
             out.push('%');
@@ -181,13 +198,13 @@ pub(crate) fn encoded(text: &str) -> String {
 /// Adds a session's cookie to a response.
 pub(crate) fn begin(mut response: Response, session: &Session, manner: &Manner) -> Response {
     let seconds = session.expires_at.millis_since(Timestamp::now()) / 1000;
-    add_cookie(&mut response, SESSION, &session.token, seconds.max(0), manner, true);
+    add_cookie(&mut response, &manner.site.session_cookie(manner.https), &session.token, seconds.max(0), manner, true);
     response
 }
 
 /// Takes the session's cookie away.
 pub(crate) fn end(mut response: Response, manner: &Manner) -> Response {
-    add_cookie(&mut response, SESSION, "", 0, manner, true);
+    add_cookie(&mut response, &manner.site.session_cookie(manner.https), "", 0, manner, true);
     response
 }
 
@@ -200,13 +217,14 @@ pub(crate) fn remember_theme(mut response: Response, theme: &str, manner: &Manne
 fn add_cookie(response: &mut Response, name: &str, value: &str, seconds: i64, manner: &Manner, strict: bool) {
     let same_site = if strict { "Strict" } else { "Lax" };
     let secure = if manner.https { "; Secure" } else { "" };
-    let cookie = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite={same_site}{secure}");
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().append(header::SET_COOKIE, cookie);
-    }
+    let path = manner.site.cookie_path();
+    let cookie = format!("{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite={same_site}{secure}");
+    let cookie = HeaderValue::try_from(cookie).expect("names, tokens and paths are visible ASCII");
+    response.headers_mut().append(header::SET_COOKIE, cookie);
 }
 
-fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+/// The value of a cookie.
+pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).filter(|value| !value.is_empty())
@@ -239,9 +257,14 @@ mod tests {
     #[test]
     fn the_way_back_never_leaves_the_site() {
         assert_eq!(local(Some("/hosts?state=active")), "/hosts?state=active");
-        for bad in ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "/a\r\nb"] {
+        for bad in ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "/a\r\nb", "/\u{b}/x", "/\u{7f}", "/\u{85}"] {
             assert_eq!(local(Some(bad)), "/status", "{bad}");
         }
+    }
+
+    #[test]
+    fn an_address_in_a_header_is_visible_ascii() {
+        assert_eq!(visible("/hosts?search=ü b\u{b}&x=%41"), "/hosts?search=%C3%BC%20b%0B&x=%41");
     }
 
     #[test]
@@ -262,7 +285,7 @@ mod tests {
     fn one_cookie_is_found_among_others() {
         let mut headers = HeaderMap::new();
         headers.insert(header::COOKIE, HeaderValue::from_static("a=1; chainpool_session=s3cret=; chainpool_theme=dark"));
-        assert_eq!(cookie(&headers, SESSION).as_deref(), Some("s3cret="));
+        assert_eq!(cookie(&headers, "chainpool_session").as_deref(), Some("s3cret="));
         assert_eq!(cookie(&headers, "none"), None);
     }
 }

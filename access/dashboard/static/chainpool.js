@@ -4,6 +4,9 @@
 const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
+// The path below which the dashboard stands; empty at the root.
+const base = (document.documentElement.dataset.base ?? "/").replace(/\/$/, "");
+
 // --- Times, in the words of format.rs ------------------------------------------------------------------------------
 const length = (seconds) => {
   const s = Math.max(0, Math.floor(seconds));
@@ -131,7 +134,7 @@ async function refresh() {
   try {
     const response = await fetch(location.href, { headers: { "x-fragment": "1" } });
     learn(response);
-    if (response.redirected && new URL(response.url).pathname === "/sign-in") return location.reload();
+    if (response.redirected && new URL(response.url).pathname === `${base}/sign-in`) return location.reload();
     if (response.ok) show(new DOMParser().parseFromString(await response.text(), "text/html"));
     else if (response.status === 404) location.reload();
   } catch {
@@ -187,7 +190,7 @@ function stale() {
 function connect() {
   if (!mark || document.hidden) return;
   stream?.close();
-  stream = new EventSource("/events/stream");
+  stream = new EventSource(`${base}/events/stream`);
   const alive = () => {
     heard = Date.now();
     retry = 0;
@@ -241,7 +244,7 @@ document.addEventListener("keydown", (event) => {
     $("#search").focus();
   } else if (event.key === "?") $("#help")?.showModal();
   else if (event.key === "g") going = Date.now();
-  else if (Date.now() - going < 1500 && $(`.rail a[href="${places[event.key]}"]`)) location.assign(places[event.key]);
+  else if (Date.now() - going < 1500 && $(`.rail a[href="${base}${places[event.key]}"]`)) location.assign(base + places[event.key]);
 });
 
 async function copy(text, from) {
@@ -262,7 +265,7 @@ async function copy(text, from) {
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-copy]");
-  if (button) copy(("absolute" in button.dataset ? location.origin : "") + button.dataset.copy, button);
+  if (button) copy(("absolute" in button.dataset ? location.origin + base : "") + button.dataset.copy, button);
   for (const menu of $$("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
   if (event.target.closest("#ask [data-close]")) {
     event.preventDefault();
@@ -317,7 +320,7 @@ function begin() {
   }, 1000);
   guard(document);
   $("[data-focus]")?.focus();
-  for (const code of $$("code[data-absolute]")) code.textContent = location.origin + code.textContent;
+  for (const code of $$("code[data-absolute]")) code.textContent = location.origin + base + code.textContent;
   const link = $("[data-from-hash]");
   if (link && location.hash.length > 1) {
     link.value = decodeURIComponent(location.hash.slice(1));

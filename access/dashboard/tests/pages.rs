@@ -4,10 +4,11 @@
 
 use axum::{Router, body::Body};
 use chainpool_api::{AccountCreate, PasswordSet, Role};
-use chainpool_dashboard::{Https, router};
+use chainpool_dashboard::{ANONYMOUS_BODY_LIMIT, Shares, Site, router};
 use chainpool_orchestrator::{Config, Orchestrator};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
+use std::sync::Arc;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
@@ -123,15 +124,73 @@ async fn signing_in_leads_to_where_one_wanted_to_be_and_never_to_another_site() 
     assert_eq!(app.get("/status", &cookie).await.status, StatusCode::SEE_OTHER);
 }
 
+/// The same request as it comes to a site like this.
+fn at(mut request: Request<Body>, site: &Arc<Site>) -> Request<Body> {
+    request.extensions_mut().insert(Arc::clone(site));
+    request
+}
+
+fn site(https: bool, base: &str, instance: &str) -> Arc<Site> {
+    Arc::new(Site { https, base: base.into(), instance: instance.into(), anonymous: Shares::default() })
+}
+
 #[tokio::test]
 async fn the_cookie_is_strict_and_secure_behind_https() {
+    for (base, name, path) in [("", "__Host-chainpool_session_1", "Path=/;"), ("/pool", "__Secure-chainpool_session_1", "Path=/pool;")] {
+        let app = App::start().await;
+        let form = format!("link={}&password={PASSWORD}&password_again={PASSWORD}", app.link).replace(' ', "+");
+        let reply = app.send(at(post("/welcome", "", &form), &site(true, base, "1"))).await;
+        let cookie = reply.header(header::SET_COOKIE);
+        assert!(cookie.starts_with(&format!("{name}=")) && cookie.contains(path), "{cookie}");
+        assert!(cookie.contains("HttpOnly; SameSite=Strict; Secure"), "{cookie}");
+    }
+}
+
+#[tokio::test]
+async fn two_installations_on_one_host_name_have_each_its_session() {
+    let (one, other) = (App::start().await, App::start().await);
+    let (site_of_one, site_of_other) = (site(false, "", "one"), site(false, "", "other"));
+    let mut cookies = Vec::new();
+    for (app, site) in [(&one, &site_of_one), (&other, &site_of_other)] {
+        let form = format!("link={}&password={PASSWORD}&password_again={PASSWORD}", app.link).replace(' ', "+");
+        cookies.push(app.send(at(post("/welcome", "", &form), site)).await.cookie());
+    }
+    // A browser sends both to both, because ports do not part cookies.
+    let jar = cookies.join("; ");
+    for (app, site) in [(&one, &site_of_one), (&other, &site_of_other)] {
+        let request = Request::get("/account").header(header::COOKIE, &jar).body(Body::empty()).unwrap();
+        assert_eq!(app.send(at(request, site)).await.status, StatusCode::OK);
+        let request = Request::get("/account").header(header::COOKIE, jar.replace("session_", "session")).body(Body::empty()).unwrap();
+        assert_eq!(app.send(at(request, site)).await.status, StatusCode::SEE_OTHER);
+    }
+}
+
+#[tokio::test]
+async fn the_way_back_from_the_theme_is_an_address_or_the_first_page() {
     let app = App::start().await;
-    let form = format!("link={}&password={PASSWORD}&password_again={PASSWORD}", app.link).replace(' ', "+");
-    let mut request = post("/welcome", "", &form);
-    request.extensions_mut().insert(Https(true));
-    let reply = app.send(request).await;
-    let cookie = reply.header(header::SET_COOKIE);
-    assert!(cookie.contains("HttpOnly; SameSite=Strict; Secure") && cookie.contains("Path=/"), "{cookie}");
+    for (back, location) in [("/%0B/x", "/status"), ("/%7F", "/status"), ("/hosts?search=%C3%BC+b", "/hosts?search=%C3%BC%20b")] {
+        let reply = app.post("/theme", "", &format!("theme=dark&back={back}")).await;
+        assert_eq!((reply.status, reply.location()), (StatusCode::SEE_OTHER, location), "{back}");
+    }
+}
+
+#[tokio::test]
+async fn anonymous_forms_are_small_and_limited() {
+    let app = App::start().await;
+    let cookie = app.sign_in_admin().await;
+    let large = format!("theme=dark&account={}", "x".repeat(ANONYMOUS_BODY_LIMIT));
+    for path in ["/sign-in", "/welcome", "/theme"] {
+        let reply = app.post(path, "", &large).await;
+        assert!(reply.status.is_client_error() && reply.status != StatusCode::NOT_FOUND, "{path}: {}", reply.status);
+    }
+    let reply = app.post("/account/tokens", &cookie, &format!("token_name={}", "x".repeat(ANONYMOUS_BODY_LIMIT))).await;
+    assert!(reply.body.contains("token_name-wrong"), "the signed-in may send more: {}", reply.body);
+    let full = Arc::new(Site { anonymous: Shares::new(1, 1), ..Site::default() });
+    let taken = full.anonymous.take(None);
+    assert_eq!(app.send(at(post("/theme", "", "theme=dark"), &full)).await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(app.send(at(Request::get("/sign-in").body(Body::empty()).unwrap(), &full)).await.status, StatusCode::OK);
+    drop(taken);
+    assert_eq!(app.send(at(post("/theme", "", "theme=dark"), &full)).await.status, StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::{
 };
 use axum::extract::{ConnectInfo, FromRequestParts};
 use chainpool_orchestrator::{Caller, Error, RequestKey, StreamOf};
-use http::{HeaderMap, HeaderName, Method, header, request::Parts};
+use http::{Extensions, HeaderMap, HeaderName, Method, header, request::Parts};
 use sha2::{Digest, Sha256};
 use std::{
     net::{IpAddr, SocketAddr},
@@ -48,16 +48,14 @@ pub(crate) struct From(pub(crate) String);
 impl FromRequestParts<Server> for From {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, server: &Server) -> Answer<Self> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-        let named = if server.proxied { forwarded_for(&parts.headers) } else { None };
-        Ok(Self(named.or(peer).map_or_else(|| "unknown".to_owned(), |address| address.to_string())))
+    async fn from_request_parts(parts: &mut Parts, _: &Server) -> Answer<Self> {
+        Ok(Self(client(&parts.extensions).map_or_else(|| "unknown".to_owned(), |address| address.to_string())))
     }
 }
 
-/// The last address in `X-Forwarded-For`: the one that the proxy next to us saw. Those before it are hearsay.
-pub(crate) fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
-    headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+/// The client's address, as the listener found it.
+pub(crate) fn client(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }
 
 /// Finds out who asks. The limit comes first, because a token over it shall cost nothing more.
@@ -151,12 +149,5 @@ mod tests {
             let refusal = request_key(&parts("POST", "/a", &[("idempotency-key", bad)]), b"").unwrap_err();
             assert!(refusal.problem("r").fields.contains_key("Idempotency-Key"), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn the_nearest_proxy_names_the_client() {
-        let headers = parts("GET", "/", &[("x-forwarded-for", "6.6.6.6, 10.1.2.3")]).headers;
-        assert_eq!(forwarded_for(&headers), Some(IpAddr::from([10, 1, 2, 3])));
-        assert_eq!(forwarded_for(&HeaderMap::new()), None);
     }
 }

@@ -2,7 +2,7 @@
 //! field, and nothing has happened yet when it is.
 
 use crate::{
-    auth::{caller, request_key},
+    auth::{caller, client, request_key},
     error::{Answer, Refusal},
     state::Server,
 };
@@ -11,6 +11,7 @@ use axum::{
     extract::{FromRequest, Request},
 };
 use bytes::Bytes;
+use chainpool_dashboard::ANONYMOUS_BODY_LIMIT;
 use chainpool_orchestrator::Caller;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -19,6 +20,9 @@ use serde_json::error::Category;
 
 /// The largest body.
 pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
+
+/// Until who was refused for too many bodies at once tries again, in seconds.
+const BODIES_WAIT: u64 = 5;
 
 /// Who asks and what for. The anonymous is refused before the body is read.
 pub(crate) struct Asked<T> {
@@ -34,34 +38,36 @@ impl<T: DeserializeOwned> FromRequest<Server> for Asked<T> {
     async fn from_request(request: Request, server: &Server) -> Answer<Self> {
         let (parts, body) = request.into_parts();
         let mut caller = caller(&parts, server).await?;
-        let bytes = read(&parts.headers, body).await?;
+        let bytes = read(&parts.headers, body, BODY_LIMIT).await?;
         caller.key = request_key(&parts, &bytes)?;
         Ok(Self { caller, body: parse(&parts.headers, &bytes)? })
     }
 }
 
-/// A body on the few routes that are open to anybody.
+/// A body on the few routes that are open to anybody: a small one, and not too many of them at once, because nobody knows
+/// yet whether the rest of it will come.
 pub(crate) struct Open<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Open<T> {
+impl<T: DeserializeOwned> FromRequest<Server> for Open<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, _: &S) -> Answer<Self> {
+    async fn from_request(request: Request, server: &Server) -> Answer<Self> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body).await?;
+        let _share = server.site.anonymous.take(client(&parts.extensions)).ok_or_else(|| Refusal::too_many(BODIES_WAIT))?;
+        let bytes = read(&parts.headers, body, ANONYMOUS_BODY_LIMIT).await?;
         Ok(Self(parse(&parts.headers, &bytes)?))
     }
 }
 
 /// Reads a body up to the limit. One that says beforehand that it is larger is not read at all.
-async fn read(headers: &HeaderMap, body: Body) -> Answer<Bytes> {
+async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Answer<Bytes> {
     let said = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|value| value.parse::<u64>().ok());
-    if said.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > BODY_LIMIT)) {
-        return Err(Refusal::too_large(BODY_LIMIT));
+    if said.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
+        return Err(Refusal::too_large(limit));
     }
-    match Limited::new(body, BODY_LIMIT).collect().await {
+    match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::too_large(BODY_LIMIT)),
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::too_large(limit)),
         Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "body_incomplete", "the body ended before its end; send it again")),
     }
 }
@@ -202,11 +208,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_too_large_is_refused_whether_it_says_so_or_not() {
-        let headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, (BODY_LIMIT + 1).into())]);
-        let refusal = read(&headers, Body::empty()).await.unwrap_err();
-        assert_eq!(refusal.status(), StatusCode::PAYLOAD_TOO_LARGE);
-        let refusal = read(&HeaderMap::new(), Body::from(vec![b' '; BODY_LIMIT + 1])).await.unwrap_err();
-        assert_eq!(refusal.status(), StatusCode::PAYLOAD_TOO_LARGE);
-        assert_eq!(read(&HeaderMap::new(), Body::from(vec![b' '; BODY_LIMIT])).await.unwrap().len(), BODY_LIMIT);
+        for limit in [ANONYMOUS_BODY_LIMIT, BODY_LIMIT] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, (limit + 1).into())]);
+            let refusal = read(&headers, Body::empty(), limit).await.unwrap_err();
+            assert_eq!(refusal.status(), StatusCode::PAYLOAD_TOO_LARGE);
+            let refusal = read(&HeaderMap::new(), Body::from(vec![b' '; limit + 1]), limit).await.unwrap_err();
+            assert_eq!(refusal.status(), StatusCode::PAYLOAD_TOO_LARGE);
+            assert_eq!(read(&HeaderMap::new(), Body::from(vec![b' '; limit]), limit).await.unwrap().len(), limit);
+        }
     }
 }

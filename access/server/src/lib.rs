@@ -4,11 +4,14 @@
 //! refuse the anonymous (`auth.rs`) and whatever is not exactly what the route takes (`body.rs`, `query.rs`).
 
 mod auth;
+mod base_path;
 mod body;
 mod error;
 mod events;
 mod limit;
 mod openapi;
+mod proxy;
+mod public_url;
 mod query;
 mod request;
 mod routes;
@@ -16,5 +19,7 @@ mod serve;
 mod state;
 
 pub use openapi::openapi_json;
+pub use proxy::ProxyNetwork;
+pub use public_url::{PublicUrl, http_url};
 pub use routes::routes;
-pub use serve::{ServeConfig, ServeError, router, serve};
+pub use serve::{Limits, ServeConfig, ServeError, router, serve};

@@ -7,7 +7,7 @@ use chainpool_api::{
 use utoipa::{
     OpenApi as _,
     openapi::{
-        Content, OpenApi, Ref, RefOr, Required, ResponseBuilder,
+        Content, OpenApi, Ref, RefOr, Required, ResponseBuilder, Server,
         path::{Operation as Route, ParameterBuilder, ParameterIn, PathItem},
         schema::{ObjectBuilder, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -43,7 +43,7 @@ const REFUSALS: [(&str, &str, &str); 9] = [
     ("400", "Invalid", "Something in the request is wrong; `fields` names it."),
     ("401", "Unauthenticated", "Nobody knows who asks: send `Authorization: Bearer …`."),
     ("404", "NotFound", "There is no such thing, or it is not the caller's."),
-    ("413", "TooLarge", "The body is larger than 1 MiB."),
+    ("413", "TooLarge", "The body is larger than 1 MiB, or than 8 KiB where nobody needs to be signed in."),
     ("422", "KeyReused", "The idempotency key was used for another request."),
     ("429", "TooMany", "Too many requests; `Retry-After` says when to try again."),
     ("500", "Internal", "Our fault; the server's log has the cause under `request_id`."),
@@ -56,8 +56,16 @@ const REFUSALS: [(&str, &str, &str); 9] = [
 /// # Panics
 /// Never: the description is built from texts alone.
 pub fn openapi_json() -> String {
+    openapi_json_at("")
+}
+
+/// The description as JSON, of an API whose paths begin below a path.
+pub(crate) fn openapi_json_at(base: &str) -> String {
     let mut openapi = routes::all().into_openapi();
     finish(&mut openapi);
+    if !base.is_empty() {
+        openapi.servers = Some(vec![Server::new(base)]);
+    }
     let mut text = openapi.to_pretty_json().expect("the description has text keys only");
     text.push('\n');
     text

@@ -1,44 +1,50 @@
 //! Listens, serves, and stops when told.
 
-use crate::{auth::forwarded_for, body::BODY_LIMIT, error::Refusal, request::frame, routes, state::Server};
+mod connections;
+mod limits;
+mod listen;
+
+pub use limits::Limits;
+
+use crate::{
+    auth, base_path,
+    body::BODY_LIMIT,
+    error::Refusal,
+    proxy::{Proxies, ProxyNetwork},
+    public_url::PublicUrl,
+    request::frame,
+    routes,
+    state::Server,
+};
 use axum::{
     Router,
     body::{Body, HttpBody},
-    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::any,
 };
-use axum_server::{
-    Handle,
-    accept::NoDelayAcceptor,
-    tls_rustls::{RustlsAcceptor, RustlsConfig},
-};
-use chainpool_dashboard::Https;
 use chainpool_orchestrator::Orchestrator;
 use futures::StreamExt;
-use http::header;
-use hyper_util::rt::TokioTimer;
+use http::{HeaderValue, StatusCode, header};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::Instant,
 };
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::{CompressionLayer, predicate::Predicate};
 
-/// What requests under way get when the server stops.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// Within which a client must have sent a request's head; also how long an idle connection may stay.
-const HEAD_LIMIT: Duration = Duration::from_mins(1);
-
 /// Texts above this many bytes are compressed.
 const COMPRESS_ABOVE: u64 = 1024;
+
+/// For so long browsers come back by https alone. Not for names below this one, which are others' machines.
+const HSTS: &str = "max-age=15552000";
 
 /// How the server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,16 +53,39 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// The PEM files of a certificate chain and of its key: with them the server speaks TLS itself.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// The address that clients use, when a proxy stands in between.
-    pub public_url: Option<String>,
-    /// Requests a second that each token may make; 0: without limit.
+    /// The address that clients use, when a proxy stands in between or everything stands below a path.
+    pub public_url: Option<PublicUrl>,
+    /// Proxies whose word counts on who the client is.
+    pub behind_proxy: Vec<ProxyNetwork>,
+    /// Requests a second that each token, and each session of the dashboard, may make; 0: without limit.
     pub rate_limit_per_second: u32,
+    /// Bounds on connections.
+    pub limits: Limits,
 }
 
 impl ServeConfig {
+    /// Plain HTTP at this address, without a proxy and without a limit of requests.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, tls: None, public_url: None, behind_proxy: Vec::new(), rate_limit_per_second: 0, limits: Limits::default() }
+    }
+
     /// Whether clients come by https: to us, or to the proxy in front.
     pub(crate) fn is_https(&self) -> bool {
-        self.tls.is_some() || self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+        self.tls.is_some() || self.has_https_url()
+    }
+
+    fn has_https_url(&self) -> bool {
+        self.public_url.as_ref().is_some_and(PublicUrl::is_https)
+    }
+
+    /// The path below which everything stands; empty at the root.
+    pub(crate) fn base(&self) -> &str {
+        self.public_url.as_ref().map_or("", PublicUrl::base)
+    }
+
+    /// The stated proxies, and one on this machine where a public URL says that it does TLS.
+    fn proxies(&self) -> Proxies {
+        Proxies::new(&self.behind_proxy, self.tls.is_none() && self.has_https_url())
     }
 }
 
@@ -65,8 +94,9 @@ impl ServeConfig {
 pub enum ServeError {
     /// Passwords and tokens would cross the network in the clear.
     #[error(
-        "listening on {0} without TLS would send passwords and tokens in the clear; give a certificate and its key, or \
-         listen on 127.0.0.1, or put a proxy with TLS in front and state its address as public URL (https://…)"
+        "listening on {0} without TLS would send passwords and tokens in the clear; give a certificate and its key \
+         (--tls-cert, --tls-key), or listen on 127.0.0.1, or put a proxy with TLS in front and name its address or network \
+         with --behind-proxy"
     )]
     Exposed(SocketAddr),
     /// The address cannot be listened on.
@@ -85,9 +115,6 @@ pub enum ServeError {
         /// What is wrong with it.
         why: String,
     },
-    /// Serving broke off.
-    #[error("serving broke off")]
-    Serve(#[source] io::Error),
 }
 
 /// Serves REST and dashboard until `shutdown`; then ends the streams and gives requests under way 5 s.
@@ -120,18 +147,24 @@ fn compose(orchestrator: Orchestrator, config: &ServeConfig, shutdown: Cancellat
         .route("/api/{*rest}", any(async || Refusal::no_route()))
         .method_not_allowed_fallback(async || Refusal::no_method())
         .with_state(server);
-    api.merge(dashboard).layer(CompressionLayer::new().compress_when(Compressible)).layer(middleware::from_fn(frame))
+    let mut app = api.merge(dashboard).layer(CompressionLayer::new().compress_when(Compressible)).layer(middleware::from_fn(frame));
+    if config.is_https() {
+        app = app.layer(middleware::map_response(only_by_https));
+    }
+    base_path::below(config.base(), app)
 }
 
-/// What the dashboard needs from the server around it: how the browser came and from where; and an end of its event
-/// streams at shutdown, because they never end by themselves.
+/// What the dashboard needs from the server around it: what is known of the way here; a limit of requests, as tokens have
+/// one; and an end of its event streams at shutdown, because they never end by themselves.
 async fn surround(State(server): State<Server>, mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(Https(server.https));
-    if server.proxied
-        && let Some(address) = forwarded_for(request.headers())
+    if let Some(limiter) = &server.limiter
+        && !request.uri().path().starts_with("/static/")
+        && let Some(key) = server.site.session(&request).or_else(|| client(&request))
+        && !limiter.take(&key, Instant::now())
     {
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(address, 0)));
+        return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], "too many requests; try again in a second").into_response();
     }
+    request.extensions_mut().insert(Arc::clone(&server.site));
     let response = next.run(request).await;
     let kind = response.headers().get(header::CONTENT_TYPE);
     if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
@@ -139,6 +172,17 @@ async fn surround(State(server): State<Server>, mut request: Request, next: Next
     }
     let shutdown = server.shutdown.clone().cancelled_owned();
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(shutdown))))
+}
+
+/// The client's address, for who is not signed in.
+fn client(request: &Request) -> Option<String> {
+    auth::client(request.extensions()).map(|address| chainpool_dashboard::holder(address).to_string())
+}
+
+/// Tells browsers to come by https alone from now on; they heed it only where they came so.
+async fn only_by_https(mut response: Response) -> Response {
+    response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
+    response
 }
 
 /// Texts that are known to be large. What streams is left alone, because a compressor would hold lines back.
@@ -164,39 +208,21 @@ async fn listen(
     let tls = config.tls.as_ref().map(|(cert, key)| tls(cert, key)).transpose()?;
     let bind = |source| ServeError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
-    let address = listener.local_addr().map_err(bind)?;
-    let handle = Handle::<SocketAddr>::new();
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    let mut server = axum_server::Server::from_listener(listener).handle(handle.clone());
-    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
-    on_bound(address);
-    let serving = async {
-        match tls {
-            Some(tls) => server.acceptor(RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new())).serve(app).await,
-            None => server.acceptor(NoDelayAcceptor::new()).serve(app).await,
-        }
-    };
-    tokio::pin!(serving);
-    tokio::select! {
-        ended = &mut serving => ended,
-        () = shutdown.cancelled() => {
-            handle.graceful_shutdown(Some(GRACE));
-            serving.await
-        }
-    }
-    .map_err(ServeError::Serve)
+    on_bound(listener.local_addr().map_err(bind)?);
+    listen::Listen { app, tls, limits: config.limits, proxies: Arc::new(config.proxies()), shutdown }.run(listener).await;
+    Ok(())
 }
 
-/// Beyond loopback only with TLS, our own or a stated proxy's.
+/// Beyond loopback only with TLS of our own, or behind proxies that were named.
 fn refuse_exposed(config: &ServeConfig) -> Result<(), ServeError> {
-    if config.listen.ip().to_canonical().is_loopback() || config.is_https() {
+    if config.listen.ip().to_canonical().is_loopback() || config.tls.is_some() || !config.behind_proxy.is_empty() {
         return Ok(());
     }
     Err(ServeError::Exposed(config.listen))
 }
 
 /// Reads a certificate chain and its key. The provider is named, so that it does not matter what the process installed.
-fn tls(cert: &Path, key: &Path) -> Result<RustlsConfig, ServeError> {
+fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
     let bad = |path: &Path, why: String| ServeError::Tls { path: path.to_owned(), why };
     let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect)
@@ -213,7 +239,7 @@ fn tls(cert: &Path, key: &Path) -> Result<RustlsConfig, ServeError> {
         .with_single_cert(chain, secret)
         .map_err(|error| bad(key, format!("does not fit the certificate in {}: {error}", cert.display())))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(RustlsConfig::from_config(Arc::new(config)))
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::{
     auth::Auth,
     error::{Answer, Refusal},
-    openapi::openapi_json,
+    openapi::openapi_json_at,
     state::Server,
 };
 use axum::{
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use chainpool_api::{NetworkType, Page, Problem, Status, Timestamp};
 use chainpool_orchestrator::Error;
 use http::{HeaderValue, StatusCode, header};
-use std::{io::SeekFrom, sync::LazyLock};
+use std::io::SeekFrom;
 use tokio::io::AsyncSeekExt;
 use tokio_util::io::ReaderStream;
 
@@ -107,7 +107,7 @@ pub(crate) async fn health() -> &'static str {
     get, path = "/api/v1/openapi.json", tag = "status", security(()),
     responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/json", body = Object))
 )]
-pub(crate) async fn openapi() -> impl IntoResponse {
-    static TEXT: LazyLock<Bytes> = LazyLock::new(|| openapi_json().into());
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], TEXT.clone())
+pub(crate) async fn openapi(State(server): State<Server>) -> impl IntoResponse {
+    let text = server.openapi.get_or_init(|| openapi_json_at(&server.site.base).into());
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text.clone())
 }

@@ -2,7 +2,10 @@
 
 use super::*;
 use axum::{response::Html, routing::get};
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -11,7 +14,7 @@ use tokio::{
 };
 
 fn config(listen: &str) -> ServeConfig {
-    ServeConfig { listen: listen.parse().unwrap(), tls: None, public_url: None, rate_limit_per_second: 0 }
+    ServeConfig::new(listen.parse().unwrap())
 }
 
 /// Serves a router on a port of the system's choice.
@@ -34,20 +37,188 @@ async fn ask(address: SocketAddr, request: &str) -> String {
 }
 
 #[test]
-fn beyond_loopback_only_with_tls() {
+fn beyond_loopback_only_with_tls_or_behind_a_named_proxy() {
     for safe in ["127.0.0.1:0", "[::1]:0", "127.9.9.9:80", "[::ffff:127.0.0.1]:80"] {
         assert!(refuse_exposed(&config(safe)).is_ok(), "{safe}");
     }
     for exposed in ["0.0.0.0:0", "[::]:0", "10.0.0.1:80", "[::ffff:10.0.0.1]:80"] {
         let said = refuse_exposed(&config(exposed)).unwrap_err().to_string();
-        assert!(said.contains("TLS") && said.contains("127.0.0.1") && said.contains("https://"), "{said}");
-        let plain = ServeConfig { public_url: Some("http://pool.example".into()), ..config(exposed) };
-        assert!(refuse_exposed(&plain).is_err());
-        let proxied = ServeConfig { public_url: Some("https://pool.example".into()), ..config(exposed) };
-        assert!(refuse_exposed(&proxied).is_ok());
+        assert!(said.contains("TLS") && said.contains("127.0.0.1") && said.contains("--behind-proxy"), "{said}");
+        for url in ["http://pool.example", "https://pool.example"] {
+            let beside = ServeConfig { public_url: Some(url.parse().unwrap()), ..config(exposed) };
+            assert!(refuse_exposed(&beside).is_err(), "anybody could come beside the proxy");
+        }
+        let behind = ServeConfig { behind_proxy: vec!["10.0.0.0/24".parse().unwrap()], ..config(exposed) };
+        assert!(refuse_exposed(&behind).is_ok());
         let tls = ServeConfig { tls: Some(("cert.pem".into(), "key.pem".into())), ..config(exposed) };
         assert!(refuse_exposed(&tls).is_ok());
     }
+}
+
+/// What a client is taken for that says it comes from elsewhere.
+async fn taken_for(config: ServeConfig) -> String {
+    let who = get(async |client: axum::extract::ConnectInfo<SocketAddr>, headers: http::HeaderMap| {
+        format!("{} {}", client.0.ip(), headers.contains_key("x-forwarded-proto"))
+    });
+    let shutdown = CancellationToken::new();
+    let (address, serving) = start(Router::new().route("/", who), config, shutdown.clone()).await;
+    let request =
+        "GET / HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 6.6.6.6, 203.0.113.9\r\nx-forwarded-proto: https\r\nconnection: close\r\n\r\n";
+    let answer = ask(address, request).await;
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+    answer.rsplit("\r\n").next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn only_a_trusted_proxy_sets_the_client_address() {
+    assert_eq!(taken_for(config("127.0.0.1:0")).await, "127.0.0.1 true");
+    let http = ServeConfig { public_url: Some("http://pool.example".parse().unwrap()), ..config("127.0.0.1:0") };
+    assert_eq!(taken_for(http).await, "127.0.0.1 true");
+    let https = ServeConfig { public_url: Some("https://pool.example".parse().unwrap()), ..config("127.0.0.1:0") };
+    assert_eq!(taken_for(https).await, "203.0.113.9 true", "as it was before proxies could be named");
+    let named = ServeConfig { behind_proxy: vec!["127.0.0.0/8".parse().unwrap()], ..config("127.0.0.1:0") };
+    assert_eq!(taken_for(named).await, "203.0.113.9 true");
+}
+
+/// Limits within which a test sees who is closed.
+fn short() -> Limits {
+    let a_moment = Duration::from_millis(100);
+    Limits { handshake: a_moment, first_request: a_moment, idle: a_moment, ping: a_moment, ..Limits::default() }
+}
+
+/// Waits until the server closes a connection, whatever it sends before; only one that never does fails.
+async fn closed(mut stream: TcpStream) {
+    let mut rest = Vec::new();
+    // A reset is an end, too.
+    drop(tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut rest)).await.expect("it stays open"));
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_whatever_the_protocol() {
+    let (_folder, files, _) = certificate();
+    let app = Router::new().route("/healthz", get(async || "ok"));
+    for tls in [None, Some(files)] {
+        let is_tls = tls.is_some();
+        let shutdown = CancellationToken::new();
+        let config = ServeConfig { tls, limits: short(), ..config("127.0.0.1:0") };
+        let (address, serving) = start(app.clone(), config, shutdown.clone()).await;
+        let beginnings: &[&[u8]] = if is_tls {
+            &[b"", b"\x16\x03\x01"]
+        } else {
+            &[
+                b"",
+                b"PRI * HT",
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                // Whole settings, and then nothing.
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+                b"GET /healthz HTTP/1.1\r\nhost: x\r\n",
+                b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+            ]
+        };
+        for beginning in beginnings {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(beginning).await.unwrap();
+            closed(stream).await;
+        }
+        shutdown.cancel();
+        serving.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_silent_tls_connection_is_closed_after_its_handshake() {
+    let (_folder, files, root) = certificate();
+    let shutdown = CancellationToken::new();
+    let config = ServeConfig { tls: Some(files), limits: Limits { handshake: Duration::from_mins(1), ..short() }, ..config("127.0.0.1:0") };
+    let (address, serving) = start(Router::new(), config, shutdown.clone()).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap()).unwrap();
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let mut client = client.with_root_certificates(roots.clone()).with_no_client_auth();
+        client.alpn_protocols = vec![protocol.to_vec()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let mut rest = Vec::new();
+        drop(tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut rest)).await.expect("it stays open"));
+    }
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn three_hundred_silent_connections_over_the_cap_do_not_stop_healthz() {
+    let app = Router::new().route("/healthz", get(async || "ok"));
+    let shutdown = CancellationToken::new();
+    let limits = Limits { connections: 128, ..Limits::default() };
+    let (address, serving) = start(app, ServeConfig { limits, ..config("127.0.0.1:0") }, shutdown.clone()).await;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let request = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answer = tokio::time::timeout(Duration::from_mins(1), ask(address, request)).await.expect("it hangs");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // They are still held: none was closed by its own time, which has not come.
+    drop(silent);
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_head_has_a_bound() {
+    let shutdown = CancellationToken::new();
+    let app = Router::new().route("/", get(async || "ok"));
+    let (address, serving) = start(app, config("127.0.0.1:0"), shutdown.clone()).await;
+    for (size, status) in [(60_000, "200"), (70_000, "431")] {
+        let request = format!("GET /?x={} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "x".repeat(size));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"));
+    }
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_new_connections_with_503_and_finishes_its_requests() {
+    let (begun, go_on) = (Arc::new(tokio::sync::Semaphore::new(0)), CancellationToken::new());
+    let (tell, wait) = (begun.clone(), go_on.clone());
+    let app = Router::new().route(
+        "/",
+        get(async move || {
+            tell.add_permits(1);
+            wait.cancelled().await;
+            "done"
+        }),
+    );
+    let shutdown = CancellationToken::new();
+    let limits = Limits { connections: 2, ..Limits::default() };
+    let (address, serving) = start(app, ServeConfig { limits, ..config("127.0.0.1:0") }, shutdown.clone()).await;
+    let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let asking = [(); 2].map(|()| tokio::spawn(async move { ask(address, request).await }));
+    drop(begun.acquire_many(2).await.unwrap());
+    let mut refused = TcpStream::connect(address).await.unwrap();
+    let mut answer = String::new();
+    refused.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 503") && head.contains("retry-after") && head.contains(&format!("content-length: {}", body.len())),
+        "{answer}"
+    );
+    let problem: chainpool_api::Problem = serde_json::from_str(body).unwrap();
+    assert_eq!(problem.code, "too_many_connections");
+    go_on.cancel();
+    for asking in asking {
+        assert!(asking.await.unwrap().ends_with("done"));
+    }
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -126,21 +297,27 @@ fn files_that_are_no_certificate_are_named() {
     assert!(tls(&cert, &key).is_ok());
 }
 
-#[tokio::test]
-async fn it_speaks_tls_itself() {
+/// A certificate for `localhost` and its key as files, and the certificate as PEM.
+fn certificate() -> (tempfile::TempDir, (PathBuf, PathBuf), String) {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    (folder, (cert, key), made.cert.pem())
+}
+
+#[tokio::test]
+async fn it_speaks_tls_itself() {
+    let (_folder, files, root) = certificate();
     let shutdown = CancellationToken::new();
-    let tls = ServeConfig { tls: Some((cert, key)), ..config("127.0.0.1:0") };
+    let tls = ServeConfig { tls: Some(files), ..config("127.0.0.1:0") };
     let app = Router::new().route("/", get(async || "by TLS"));
     let (address, serving) = start(app, tls, shutdown.clone()).await;
     let provider = rustls::crypto::ring::default_provider();
     // The process may have a provider already; either is ring.
     let _ = provider.install_default();
-    let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+    let root = reqwest::Certificate::from_pem(root.as_bytes()).unwrap();
     let client = reqwest::Client::builder().tls_certs_only([root]).resolve("localhost", address).build().unwrap();
     let answer = client.get(format!("https://localhost:{}/", address.port())).send().await.unwrap();
     assert_eq!((answer.version(), answer.text().await.unwrap().as_str()), (http::Version::HTTP_2, "by TLS"));

@@ -50,18 +50,22 @@ impl App {
 
     /// A server that takes so many requests a second from each token.
     pub(crate) async fn start_with(rate_limit_per_second: u32) -> Self {
-        Self::open(tempfile::tempdir().unwrap(), true, rate_limit_per_second).await
+        Self::start_as(ServeConfig { rate_limit_per_second, ..ServeConfig::new("127.0.0.1:0".parse().unwrap()) }).await
+    }
+
+    /// A server that serves like this.
+    pub(crate) async fn start_as(serve: ServeConfig) -> Self {
+        Self::open(tempfile::tempdir().unwrap(), true, serve).await
     }
 
     /// A server on a data folder that may have a history; one that does not work only keeps what it accepts.
-    pub(crate) async fn open(folder: TempDir, works: bool, rate_limit_per_second: u32) -> Self {
+    pub(crate) async fn open(folder: TempDir, works: bool, serve: ServeConfig) -> Self {
         let asked = Arc::default();
         let platform = Arc::new(Barren { asked: Arc::clone(&asked) });
         let config = Config { works, ..Config::new(folder.path().to_owned(), vec![platform]) };
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let (_, admin, _) = orchestrator.local_admin().await.unwrap();
-        let config = ServeConfig { listen: "127.0.0.1:0".parse().unwrap(), tls: None, public_url: None, rate_limit_per_second };
-        let router = router(orchestrator.clone(), &config);
+        let router = router(orchestrator.clone(), &serve);
         Self { admin, orchestrator, asked, router, folder }
     }
 

@@ -3,6 +3,7 @@
 use crate::app::{App, request};
 use axum::body::Body;
 use chainpool_api::{Account, Page, Problem};
+use chainpool_server::{Limits, ServeConfig};
 use http::{Method, Request, StatusCode};
 use serde_json::json;
 
@@ -41,6 +42,27 @@ async fn a_body_too_large_is_refused() {
     assert!(problem.message.contains("1048576"), "{}", problem.message);
     let stream = Body::from_stream(futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 64 << 10])));
     app.ask(raw(&app, "/api/v1/leases", "application/json", stream)).await.problem(413, "body_too_large");
+}
+
+#[tokio::test]
+async fn anonymous_bodies_are_small_and_limited_per_address() {
+    let limits = Limits { anonymous_bodies_per_address: 1, ..Limits::default() };
+    let app = App::start_as(ServeConfig { limits, ..ServeConfig::new("127.0.0.1:0".parse().unwrap()) }).await;
+    let open = |path: &str, body: Body| Request::post(path).header("content-type", "application/json").body(body).unwrap();
+    for path in ["/api/v1/session", "/api/v1/password"] {
+        let problem = app.ask(open(path, vec![b' '; 9000].into())).await.problem(413, "body_too_large");
+        assert!(problem.message.contains("8192"), "{}", problem.message);
+        // Held back: the first keeps its place until its body is whole or given up.
+        let held = app.send(open(path, Body::from_stream(futures::stream::pending::<std::io::Result<Vec<u8>>>())));
+        tokio::pin!(held);
+        let a_moment = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(a_moment, &mut held).await.is_err());
+        let refused = app.ask(open(path, "{}".into())).await;
+        refused.problem(429, "too_many");
+        assert!(refused.headers.contains_key("retry-after"));
+    }
+    app.ask(open("/api/v1/session", "{}".into())).await.problem(400, "invalid");
+    assert_eq!(app.get(&app.admin, "/api/v1/session").await.status, StatusCode::OK);
 }
 
 #[tokio::test]

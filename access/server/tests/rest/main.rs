@@ -5,6 +5,7 @@
 mod app;
 mod auth;
 mod bodies;
+mod dashboard;
 mod holders;
 mod matrix;
 mod openapi;

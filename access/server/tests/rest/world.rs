@@ -3,6 +3,7 @@
 use crate::app::App;
 use chainpool_api::{ClusterState, HealthState, Lease, Operation, OperationState, Page, Role, Timestamp, Token};
 use chainpool_orchestrator::Access;
+use chainpool_server::ServeConfig;
 use chainpool_store::{Store, Word};
 use http::StatusCode;
 use serde_json::json;
@@ -136,7 +137,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let app = App::open(tempfile::tempdir().unwrap(), false, 0).await;
+        let app = App::open(tempfile::tempdir().unwrap(), false, unlimited()).await;
         let mut tokens = BTreeMap::new();
         let users = ["annabel", "bob", "dave", "portal", "shop", "zoe"].map(|name| (name, Role::User));
         for (name, role) in users.into_iter().chain([("otto", Role::Operator), ("eve", Role::Admin)]) {
@@ -152,7 +153,7 @@ impl World {
         }
         let folder = app.end().await;
         make_ready(folder.path()).await;
-        let app = App::open(folder, false, 0).await;
+        let app = App::open(folder, false, unlimited()).await;
         let own = hold(&app, &tokens, ("annabel", "beryl", "annabel"), json!({})).await;
         let customer = hold(&app, &tokens, ("program of portal", "topaz", "portal/dave"), json!({ "holder": "dave" })).await;
         let folder = app.end().await;
@@ -167,7 +168,7 @@ impl World {
             let entry = entry.unwrap();
             fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
         }
-        App::open(copy, false, 0).await
+        App::open(copy, false, unlimited()).await
     }
 
     /// The token of somebody; nobody has none.
@@ -212,4 +213,9 @@ async fn make_ready(folder: &Path) {
     }
     tx.commit("test").await.unwrap();
     store.close().await.unwrap();
+}
+
+/// A server without limits on requests.
+fn unlimited() -> ServeConfig {
+    ServeConfig::new("127.0.0.1:0".parse().unwrap())
 }

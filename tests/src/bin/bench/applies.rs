@@ -116,7 +116,7 @@ pub(crate) async fn serve(folder: &Path) -> Result<()> {
     let orchestrator = Orchestrator::start(Config::new(folder.to_owned(), platforms)).await?;
     let (_, token, _) = orchestrator.local_admin().await?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let config = ServeConfig { listen, tls: None, public_url: None, rate_limit_per_second: 0 };
+    let config = ServeConfig::new(listen);
     let stop = CancellationToken::new();
     let told = stop.clone();
     tokio::spawn(async move {

@@ -1,0 +1,103 @@
+//! The server's log: one line an event, whatever stands in the values.
+//!
+//! Names, addresses and messages come from clients, engines and ledgers. Were their line ends written as they are, anybody
+//! could write lines that nobody ever logged; so control characters are written as escapes at the one place where all values
+//! are written.
+
+use crate::output::visible;
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    fmt,
+    io::{self, IsTerminal, Write},
+};
+use tracing_subscriber::{
+    EnvFilter,
+    field::RecordFields,
+    fmt::format::{DefaultFields, FormatFields, Writer},
+};
+
+/// Begins to log to the error output, and sends panics there in the same way.
+pub(crate) fn begin(json: bool) {
+    let filter = EnvFilter::try_from_env("CHAINPOOL_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,sqlx=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if json {
+        log.json().init();
+    } else {
+        log.with_ansi(io::stderr().is_terminal()).fmt_fields(Visible).init();
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        let trace = if backtrace.status() == BacktraceStatus::Captured { format!("\n{backtrace}") } else { String::new() };
+        // Nobody is left to tell where this fails.
+        let _unheard = io::stderr().lock().write_all(format!("{}{trace}\n", line(&panic.to_string())).as_bytes());
+    }));
+}
+
+/// Writes the values of an event as the subscriber does, on one line. Its own colours come later, from elsewhere.
+struct Visible;
+
+impl<'w> FormatFields<'w> for Visible {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut text = String::new();
+        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
+        writer.write_str(&line(&text))
+    }
+}
+
+/// A text on one line.
+fn line(text: &str) -> String {
+    visible(text, |_| false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(colours: bool) -> String {
+        let kept = Kept::default();
+        let out = kept.clone();
+        let log = tracing_subscriber::fmt().with_ansi(colours).with_writer(move || out.clone()).fmt_fields(Visible);
+        let forged = "unix:///x\n2026-01-01T00:00:00Z ERROR forged\r\u{1b}[31mred\u{85}\u{2028}";
+        tracing::subscriber::with_default(log.finish(), || {
+            let error: &(dyn std::error::Error + 'static) = &io::Error::other(forged);
+            let _span = tracing::info_span!("request", address = %forged).entered();
+            tracing::info!(address = %forged, other = forged, error, "refused: {forged}");
+            tracing::info!("the next");
+        });
+        let bytes = kept.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_its_values_hold() {
+        for colours in [false, true] {
+            let text = logged(colours);
+            let lines: Vec<&str> = text.split_inclusive('\n').collect();
+            assert!(lines.len() == 2 && lines.iter().all(|line| line.ends_with('\n')), "{text}");
+            assert!(lines[0].contains("forged") && lines[0].contains("\\n2026-01-01T00:00:00Z ERROR"), "{text}");
+            assert!(lines[1].contains("the next"), "{text}");
+            assert!(!text.contains("\u{1b}[31m") && !text.contains(['\r', '\u{85}', '\u{2028}']), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_one_line() {
+        assert_eq!(line("panicked at a.rs:1:1:\nno host \"x\ny\""), "panicked at a.rs:1:1:\\nno host \"x\\ny\"");
+    }
+}
