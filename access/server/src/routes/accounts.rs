@@ -22,7 +22,6 @@ use http::StatusCode;
     responses(
         (status = 201, description = "The session.", body = Session),
         (status = 401, description = "The account or the password is wrong.", body = Problem),
-        (status = 429, description = "Too many tries, or too many at once; `Retry-After` says when to try again.", body = Problem),
     )
 )]
 pub(crate) async fn session_create(
@@ -69,7 +68,6 @@ pub(crate) async fn session_delete(State(server): State<Server>, _caller: Auth, 
     post, path = "/api/v1/password", tag = "accounts", request_body = PasswordSet, security(()),
     responses(
         (status = 200, description = "A session.", body = Session),
-        (status = 429, description = "Too many at once; `Retry-After` says when to try again.", body = Problem),
     )
 )]
 pub(crate) async fn password_set(State(server): State<Server>, From(from): From, Open(set): Open<PasswordSet>) -> Answer<Json<Session>> {
