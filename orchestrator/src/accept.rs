@@ -1,7 +1,7 @@
 //! Accepting a change: the desired state and its operation in one transaction.
 
 use crate::{
-    Caller, Error, Orchestrator, RequestKey, Result,
+    Caller, Error, Orchestrator, Result,
     amend::unamended,
     executor::{deadline, is_live},
     plan::Arguments,
@@ -9,7 +9,7 @@ use crate::{
 use chainpool_agent::ClusterId;
 use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
 use chainpool_networks::{Line, NetworkType};
-use chainpool_store::{Audit, ClusterRow, HostRow, IdempotencyRow, Json, Labels, NewOperation, OperationRow, Tx, Word};
+use chainpool_store::{Audit, ClusterRow, HostRow, Json, Labels, Moment, NewOperation, OperationRow, Tx, Word};
 use rand::Rng;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -63,41 +63,16 @@ pub(crate) fn check_name(field: &str, name: &str) -> Result<()> {
     }
 }
 
+/// The end of a maintenance that begins now; 0 seconds end it.
+pub(crate) fn maintenance_until(seconds: u32) -> Result<Option<Moment>> {
+    const MOST: u32 = 365 * 24 * 60 * 60;
+    if seconds > MOST {
+        return Err(Error::field("maintenance_seconds", format!("use {MOST} seconds (365 days) at most; 0 ends it")));
+    }
+    Ok((seconds > 0).then(|| Timestamp::now().plus_seconds(i64::from(seconds)).into()))
+}
+
 impl Orchestrator {
-    /// What was answered to the same request before.
-    pub(crate) async fn remembered(&self, caller: &Caller) -> Result<Option<Uuid>> {
-        let Some(RequestKey { route, key, body }) = &caller.key else { return Ok(None) };
-        let Some(row) = self.store().read().answer(caller.account_id, route, key).await? else { return Ok(None) };
-        if Timestamp::now().millis_since(row.created_at.0) > 24 * 60 * 60 * 1000 {
-            return Ok(None);
-        }
-        if row.body != body {
-            return Err(Error::Invalid(api::Problem {
-                code: "idempotency_key_reused".into(),
-                message: format!("the Idempotency-Key {key:?} was used for another request within 24 h; take a new key"),
-                fields: BTreeMap::new(),
-                request_id: None,
-            }));
-        }
-        Ok(row.answer.0.get("id").and_then(|id| id.as_str()).and_then(|id| id.parse().ok()))
-    }
-
-    /// Keeps what is answered to a request, in the same transaction.
-    pub(crate) async fn remember(&self, tx: &mut Tx, caller: &Caller, id: Uuid) -> Result<()> {
-        if let Some(RequestKey { route, key, body }) = &caller.key {
-            let row = IdempotencyRow {
-                account_id: caller.account_id,
-                route: route.clone(),
-                name: key.clone(),
-                body: body.to_vec(),
-                answer: Json(serde_json::json!({ "id": id })),
-                created_at: Timestamp::now().into(),
-            };
-            tx.answer_insert(row).await?;
-        }
-        Ok(())
-    }
-
     /// Commits what was accepted and wakes the executor.
     pub(crate) async fn accepted(&self, tx: Tx, superseded: &[Uuid]) -> Result<()> {
         tx.commit("operation accepted").await?;
@@ -349,4 +324,16 @@ fn running(subject: &str, live: &OperationRow) -> Error {
         "operation_running",
         format!("{subject} has an operation under way ({kind}, {id}); wait for it: chainpool operation wait {id}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_maintenance_has_a_bound_and_zero_ends_it() {
+        assert!(maintenance_until(0).is_ok_and(|until| until.is_none()));
+        assert!(maintenance_until(365 * 86_400).is_ok_and(|until| until.is_some()));
+        assert!(maintenance_until(365 * 86_400 + 1).is_err());
+    }
 }

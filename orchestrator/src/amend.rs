@@ -23,7 +23,8 @@ impl Orchestrator {
     /// what an earlier try did not bring to its end.
     pub async fn cluster_amend(&self, caller: &Caller, cluster: &str, amend: api::ClusterAmend) -> Result<api::Operation> {
         policy::must_operate(caller)?;
-        if let Some(id) = self.remembered(caller).await? {
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
         if amend.parameters.is_empty() && !amend.renew_certificates {

@@ -1,6 +1,6 @@
 //! Who asks.
 
-use crate::{Result, policy};
+use crate::policy;
 use chainpool_api::Role;
 use uuid::Uuid;
 
@@ -18,6 +18,8 @@ pub struct Caller {
     pub role: Role,
     /// May name other holders, and reaches every lease that its account applied for.
     pub lease_any: bool,
+    /// The token or session that the request came with; `None` for this process itself.
+    pub credential: Option<Uuid>,
     /// Names the request in logs and in the audit.
     pub request_id: Option<String>,
     /// From the header `Idempotency-Key`: the same key makes a repeated request the same operation.
@@ -38,7 +40,7 @@ pub struct RequestKey {
 impl Caller {
     /// An account with a role, as its sessions have it.
     pub fn new(account_id: Uuid, account: impl Into<String>, role: Role) -> Self {
-        Self { account_id, account: account.into(), role, lease_any: false, request_id: None, key: None }
+        Self { account_id, account: account.into(), role, lease_any: false, credential: None, request_id: None, key: None }
     }
 
     /// The watchdog: repairs, resets, fills and expires by itself. It has no account, so nobody can sign in as it.
@@ -59,10 +61,5 @@ impl Caller {
     /// Whether it works with accounts. For what a page offers; the façade refuses by itself.
     pub fn administers(&self) -> bool {
         policy::administers(self)
-    }
-
-    /// Refuses a caller below this role.
-    pub(crate) fn must_be(&self, least: Role) -> Result<()> {
-        policy::must_be(self, least)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Caller, Error, Orchestrator, Result,
-    accept::{Cause, NewCluster, check_name, offers},
+    accept::{Cause, NewCluster, check_name, maintenance_until, offers},
     fill::no_room,
     placement::{self, Candidate},
     plan::Arguments,
@@ -27,7 +27,8 @@ impl Orchestrator {
     /// Makes a cluster; places it when no host is named.
     pub async fn cluster_create(&self, caller: &Caller, new: api::ClusterCreate) -> Result<api::Operation> {
         policy::must_operate(caller)?;
-        if let Some(id) = self.remembered(caller).await? {
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
         let api::ClusterCreate { name, host, network_type, preset, parameters, labels } = new;
@@ -104,7 +105,7 @@ impl Orchestrator {
         let mut tx = self.store().begin().await?;
         let mut row = tx.cluster(id).await?.ok_or_else(|| Error::not_found("cluster", cluster))?;
         if let Some(seconds) = change.maintenance_seconds {
-            row.maintenance_until = (seconds > 0).then(|| Timestamp::now().plus_seconds(i64::from(seconds)).into());
+            row.maintenance_until = maintenance_until(seconds)?;
         }
         tx.cluster_save(row.clone()).await?;
         tx.commit("cluster updated").await?;
@@ -127,7 +128,8 @@ impl Orchestrator {
     }
 
     async fn cluster_power(&self, caller: &Caller, cluster: &str, node: Option<&str>, kind: OperationKind) -> Result<api::Operation> {
-        if let Some(id) = self.remembered(caller).await? {
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
         let known = self.cluster_for(caller, cluster).await?;
@@ -172,7 +174,8 @@ impl Orchestrator {
 
     async fn cluster_wipe(&self, caller: &Caller, cluster: &str, force: bool, kind: OperationKind) -> Result<api::Operation> {
         policy::must_operate(caller)?;
-        if let Some(id) = self.remembered(caller).await? {
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
         let id = self.cluster_for(caller, cluster).await?.id;
@@ -208,7 +211,8 @@ impl Orchestrator {
 
     /// Commits a transaction and reads it back; the result holds the proof.
     pub async fn cluster_prove(&self, caller: &Caller, cluster: &str) -> Result<api::Operation> {
-        if let Some(id) = self.remembered(caller).await? {
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
         let id = self.cluster_for(caller, cluster).await?.id;

@@ -51,6 +51,11 @@ impl Executor {
         }
     }
 
+    /// Runs a task that ends before the database closes.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
     fn begin(&self, operation: Uuid) -> CancellationToken {
         let token = CancellationToken::new();
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(operation, token.clone());

@@ -23,7 +23,8 @@ impl Orchestrator {
     /// Probes a host and registers it.
     pub async fn host_create(&self, caller: &Caller, new: api::HostCreate) -> Result<api::Host> {
         policy::must_operate(caller)?;
-        if let Some(id) = self.remembered(caller).await? {
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
             return self.host_show(caller, &id.to_string()).await;
         }
         let mut settings = settings::of_new(&new)?;

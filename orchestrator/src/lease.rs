@@ -8,7 +8,7 @@ use crate::{
     view::{lease_named, lease_with, number, page},
 };
 use chainpool_api::{self as api, ClusterState, LeaseState, Timestamp};
-use chainpool_store::{ApplyOrder, Audit, ClusterQuery, LeaseQuery, LeaseRow, Word};
+use chainpool_store::{ApplyOrder, Audit, LeaseQuery, LeaseRow, Word};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -27,7 +27,8 @@ impl Orchestrator {
     /// Takes a free cluster for the holder. Asking again returns the same one. A holder that a token names is stored
     /// with the token's account in front.
     pub async fn lease_apply(&self, caller: &Caller, apply: api::Apply) -> Result<Applied> {
-        if let Some(id) = self.remembered(caller).await? {
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
             return Ok(Applied { lease: self.lease_show(caller, id).await?, made: false });
         }
         let api::Apply { holder, network_type, preset, version, size, consensus, host, labels, ttl_seconds, allow_multiple } = apply;
@@ -68,6 +69,9 @@ impl Orchestrator {
         }
         match self.store().apply(order.clone()).await? {
             Some(outcome) => {
+                if !outcome.made {
+                    self.remember_known(caller, outcome.lease.id).await?;
+                }
                 let lease = match outcome.names {
                     Some(names) => lease_named(outcome.lease, names),
                     None => self.view_lease(outcome.lease).await?,
@@ -166,7 +170,8 @@ impl Orchestrator {
 
     /// Ends it; the cluster is wiped and made again with new keys.
     pub async fn lease_release(&self, caller: &Caller, lease: Uuid) -> Result<api::Lease> {
-        if let Some(id) = self.remembered(caller).await? {
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
             return self.lease_show(caller, id).await;
         }
         must_be_active(&self.lease_for(caller, lease).await?)?;
@@ -231,8 +236,21 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Everything that its holder needs to connect.
+    /// Everything that its holder needs to connect. Each read is noted in the audit, because there may be private keys.
     pub async fn lease_bundle(&self, caller: &Caller, lease: Uuid) -> Result<api::Bundle> {
+        let (row, bundle) = self.bundle_of(caller, lease).await?;
+        self.bundle_read(caller, &row).await?;
+        Ok(bundle)
+    }
+
+    /// The same without the content of its files.
+    pub async fn lease_bundle_outline(&self, caller: &Caller, lease: Uuid) -> Result<api::Bundle> {
+        let (_, mut bundle) = self.bundle_of(caller, lease).await?;
+        bundle.files.values_mut().for_each(String::clear);
+        Ok(bundle)
+    }
+
+    async fn bundle_of(&self, caller: &Caller, lease: Uuid) -> Result<(LeaseRow, api::Bundle)> {
         let row = self.lease_for(caller, lease).await?;
         must_be_active(&row)?;
         let cluster = self.store().read().cluster(row.cluster_id).await?.ok_or_else(|| Error::internal("a lease without a cluster"))?;
@@ -244,7 +262,7 @@ impl Orchestrator {
         if cluster.size == 1 {
             notes.push("There is one node only: what is written and what is read come from the same one.".to_owned());
         }
-        Ok(api::Bundle {
+        let bundle = api::Bundle {
             lease_id: row.id,
             cluster: cluster.name,
             network_type: cluster.network_type,
@@ -254,13 +272,8 @@ impl Orchestrator {
             read: parts.read,
             files: parts.files,
             notes,
-        })
-    }
-
-    /// How many clusters an account still has, by leases of its own and of holders that it named.
-    pub(crate) async fn held_by(&self, account: &str) -> Result<usize> {
-        let query = ClusterQuery { applied_by: Some(account.to_owned()), ..ClusterQuery::default() };
-        Ok(self.store().read().cluster_page(&query).await?.len())
+        };
+        Ok((row, bundle))
     }
 
     /// A lease that the caller may use; to all others it does not exist.

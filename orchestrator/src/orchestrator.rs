@@ -1,6 +1,9 @@
 //! The façade: what access and watchdog may ask of the middle.
 
-use crate::{account::SignInLimit, agents::Agents, executor::Executor, live::Live, status::StatusCache};
+use crate::{
+    account::Authentication, agents::Agents, bundle_reads::BundleReads, executor::Executor, idempotency::InFlight, live::Live,
+    status::StatusCache,
+};
 use chainpool_agent::Platform;
 use chainpool_api::Timestamp;
 use chainpool_networks::Registry;
@@ -65,8 +68,9 @@ pub(crate) struct Inner {
     pub(crate) agents: Agents,
     pub(crate) live: Live,
     pub(crate) executor: Executor,
-    pub(crate) callers: crate::account::CallerCache,
-    pub(crate) sign_ins: SignInLimit,
+    pub(crate) authentication: Authentication,
+    pub(crate) idempotency: InFlight,
+    pub(crate) bundle_reads: BundleReads,
     pub(crate) status: StatusCache,
     pub(crate) facts: crate::subscription::Facts,
     pub(crate) started_at: Timestamp,
@@ -88,8 +92,9 @@ impl Orchestrator {
             agents,
             live: Live::default(),
             executor: Executor::default(),
-            callers: crate::account::CallerCache::default(),
-            sign_ins: SignInLimit::default(),
+            authentication: Authentication::default(),
+            idempotency: InFlight::default(),
+            bundle_reads: BundleReads::default(),
             status: StatusCache::default(),
             facts: crate::subscription::Facts::default(),
             started_at: Timestamp::now(),

@@ -37,6 +37,7 @@ pub struct Account {
 #[serde(deny_unknown_fields)]
 pub struct AccountCreate {
     /// Its name.
+    #[schema(max_length = 40, pattern = "^[a-z]([a-z0-9-]*[a-z0-9])?$")]
     pub name: String,
     /// What it may do.
     pub role: Role,
@@ -47,8 +48,10 @@ pub struct AccountCreate {
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
     /// The account's name.
+    #[schema(max_length = 40)]
     pub account: String,
     /// Its password.
+    #[schema(max_length = 1024)]
     pub password: String,
 }
 
@@ -58,7 +61,8 @@ pub struct SignIn {
 pub struct PasswordSet {
     /// The secret part of the link.
     pub link: String,
-    /// The new password, 12 characters at least.
+    /// The new password, 12 to 1024 characters.
+    #[schema(min_length = 12, max_length = 1024)]
     pub password: String,
 }
 
@@ -82,7 +86,8 @@ pub struct Session {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenCreate {
-    /// What it is for.
+    /// What it is for, without control characters.
+    #[schema(min_length = 1, max_length = 80)]
     pub name: String,
     /// Allows applying for named holders, stored as `<account>/<holder>`; reaches every lease that the token's own account
     /// applied for, and no other.
@@ -91,7 +96,8 @@ pub struct TokenCreate {
     /// For this account (admins only); the caller's own when absent.
     #[serde(default)]
     pub account: Option<String>,
-    /// Seconds until it expires; absent: never.
+    /// Seconds until it expires, 10 years at most; absent: never.
+    #[schema(minimum = 1, maximum = 315_360_000)]
     #[serde(default)]
     pub ttl_seconds: Option<u64>,
 }

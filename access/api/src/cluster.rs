@@ -296,7 +296,8 @@ pub struct ClusterCreate {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterUpdate {
-    /// Seconds for which repair shall wait; 0 ends it.
+    /// Seconds for which repair shall wait, 365 days at most; 0 ends it.
+    #[schema(maximum = 31_536_000)]
     pub maintenance_seconds: Option<u32>,
 }
 

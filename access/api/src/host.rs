@@ -350,7 +350,8 @@ pub struct HostUpdate {
     pub kubeconfig: Option<String>,
     /// Kubernetes: the storage class of volumes made from then on; empty: the cluster's own.
     pub storage_class: Option<String>,
-    /// Seconds for which repair and autofill shall wait; 0 ends it.
+    /// Seconds for which repair and autofill shall wait, 365 days at most; 0 ends it.
+    #[schema(maximum = 31_536_000)]
     pub maintenance_seconds: Option<u32>,
     /// `false` ends a pause, after somebody has looked.
     pub paused: Option<bool>,

@@ -23,15 +23,21 @@ impl Timestamp {
 
     /// Milliseconds from `earlier` to this moment.
     pub fn millis_since(self, earlier: Self) -> i64 {
-        self.0 - earlier.0
+        self.0.saturating_sub(earlier.0)
     }
 }
 
+/// The first and the last millisecond that RFC 3339 can write: of the years 0001 and 9999.
+const WRITABLE: (i64, i64) = (-62_135_596_800_000, 253_402_300_799_999);
+
+/// A moment beyond the years 0001 to 9999 is written as the nearest one in them: one bad row must not break a list.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-        let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).map_err(|_| fmt::Error)?;
-        f.write_str(&moment.format(&format).map_err(|_| fmt::Error)?)
+        let millis = self.0.clamp(WRITABLE.0, WRITABLE.1);
+        let moment =
+            OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).expect("clamped to four digits for the year");
+        f.write_str(&moment.format(&format).expect("the format has only what a moment has"))
     }
 }
 
@@ -76,5 +82,24 @@ mod tests {
         let moment = Timestamp(1_795_000_123_045);
         assert_eq!(&moment.to_string()[19..], ".045Z");
         assert_eq!(moment.to_string().parse(), Ok(moment));
+    }
+
+    #[test]
+    fn every_moment_can_be_written_and_read() {
+        for (millis, text) in [
+            (i64::MIN, "0001-01-01T00:00:00.000Z"),
+            (WRITABLE.0 - 1, "0001-01-01T00:00:00.000Z"),
+            (WRITABLE.0, "0001-01-01T00:00:00.000Z"),
+            (0, "1970-01-01T00:00:00.000Z"),
+            (WRITABLE.1, "9999-12-31T23:59:59.999Z"),
+            (WRITABLE.1 + 1, "9999-12-31T23:59:59.999Z"),
+            (i64::MAX, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp(millis).to_string(), text);
+            assert_eq!(serde_json::to_string(&Timestamp(millis)).unwrap(), format!("\"{text}\""));
+            assert_eq!(text.parse(), Ok(Timestamp(millis.clamp(WRITABLE.0, WRITABLE.1))));
+        }
+        assert_eq!(Timestamp(i64::MAX).plus_seconds(i64::MAX), Timestamp(i64::MAX));
+        assert_eq!(Timestamp(i64::MIN).millis_since(Timestamp(i64::MAX)), i64::MIN);
     }
 }

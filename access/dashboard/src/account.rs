@@ -113,7 +113,7 @@ pub(crate) async fn password_set(State(app): State<App>, manner: Manner, form: F
     let password = form.get("password").to_owned();
     let set = if password == form.get("password_again") {
         let link = form.text("link").unwrap_or_default();
-        app.orchestrator.password_set(api::PasswordSet { link, password }).await
+        app.orchestrator.password_set(api::PasswordSet { link, password }, &manner.from).await
     } else {
         Err(Error::field("password_again", "is not the same as the first"))
     };

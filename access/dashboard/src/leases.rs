@@ -143,7 +143,7 @@ async fn draw_one(app: &App, visit: &Visit, lease: Uuid, form: Form) -> Outcome 
     let active = lease.state == api::LeaseState::Active;
     let (mut bundle, mut why_no_bundle, mut cluster) = (None, String::new(), None);
     if active {
-        match app.orchestrator.lease_bundle(&visit.caller, lease.id).await {
+        match app.orchestrator.lease_bundle_outline(&visit.caller, lease.id).await {
             Ok(found) => bundle = Some(found),
             Err(error @ Error::Internal(_)) => return Err(error.into()),
             Err(error) => why_no_bundle = error.problem().message,

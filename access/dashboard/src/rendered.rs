@@ -15,7 +15,7 @@ use chainpool_orchestrator::{Caller, Error};
 
 /// A visit of somebody with this role.
 pub(crate) fn visit(role: Role, path: &str) -> Visit {
-    let caller = Caller { account_id: uuid::Uuid::nil(), account: "alice".into(), role, lease_any: false, request_id: None, key: None };
+    let caller = Caller::new(uuid::Uuid::nil(), "alice", role);
     let manner = Manner {
         path: path.into(),
         theme: "auto",

@@ -75,7 +75,7 @@ impl App {
         let (admin, ..) = self.orchestrator.local_admin().await.unwrap();
         self.orchestrator.account_create(&admin, AccountCreate { name: name.into(), role }).await.unwrap();
         let link = self.orchestrator.account_reset_link(&admin, name).await.unwrap();
-        let session = self.orchestrator.password_set(PasswordSet { link, password: PASSWORD.into() }).await.unwrap();
+        let session = self.orchestrator.password_set(PasswordSet { link, password: PASSWORD.into() }, "127.0.0.1").await.unwrap();
         format!("chainpool_session={}", session.token)
     }
 }

@@ -1,6 +1,9 @@
 //! A host's settings: what may be asked for, on its own and together.
 
-use crate::{Error, Orchestrator, Result, accept::check_name};
+use crate::{
+    Error, Orchestrator, Result,
+    accept::{check_name, maintenance_until},
+};
 use chainpool_agent::{Secret, Tls};
 use chainpool_api::{self as api, HostState, Timestamp};
 use chainpool_store::{HostRow, HostSecrets, HostSettings, Word};
@@ -151,7 +154,7 @@ impl Orchestrator {
             row.sealed = Some(known.seal(self.store().master(), row.id)?);
         }
         if let Some(seconds) = maintenance_seconds {
-            row.maintenance_until = (seconds > 0).then(|| now.plus_seconds(i64::from(seconds)).into());
+            row.maintenance_until = maintenance_until(seconds)?;
         }
         match paused {
             Some(true) => (row.state, row.reason, row.since) = (Word(HostState::Paused), "paused by an operator".to_owned(), now.into()),

@@ -29,7 +29,8 @@ impl Orchestrator {
     /// Makes what is missing up to the capacity.
     pub async fn host_fillup(&self, caller: &Caller, host: &str) -> Result<api::Operation> {
         policy::must_operate(caller)?;
-        if let Some(id) = self.remembered(caller).await? {
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
         let row = self.host_row(host).await?;
@@ -50,7 +51,8 @@ impl Orchestrator {
 
     async fn host_empty(&self, caller: &Caller, host: &str, kind: OperationKind) -> Result<api::Operation> {
         policy::must_operate(caller)?;
-        if let Some(id) = self.remembered(caller).await? {
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
         let id = self.host_row(host).await?.id;
@@ -78,7 +80,8 @@ impl Orchestrator {
     /// Takes unclaimed objects over, in order to remove them.
     pub async fn host_adopt(&self, caller: &Caller, host: &str, adopt: api::HostAdopt) -> Result<api::Operation> {
         policy::must_operate(caller)?;
-        if let Some(id) = self.remembered(caller).await? {
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
         let row = self.host_row(host).await?;

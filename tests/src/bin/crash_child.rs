@@ -41,6 +41,7 @@ async fn main() -> Result<()> {
         account: "admin".into(),
         role: api::Role::Admin,
         lease_any: true,
+        credential: None,
         request_id: None,
         key: None,
     };

@@ -133,6 +133,7 @@ async fn a_lease_that_is_renewed_after_it_was_found_due_goes_on() -> Result<()> 
         account: "admin".to_owned(),
         role: Role::Admin,
         lease_any: true,
+        credential: None,
         request_id: None,
         key: None,
     };

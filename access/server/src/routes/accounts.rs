@@ -63,15 +63,15 @@ pub(crate) async fn session_delete(State(server): State<Server>, _caller: Auth, 
 
 /// Sets a password by a one-time link.
 ///
-/// And signs in. Open, because the link itself is the proof.
+/// And signs in. The account's other sessions and its tokens end. Open, because the link itself is the proof.
 #[utoipa::path(
     post, path = "/api/v1/password", tag = "accounts", request_body = PasswordSet, security(()),
     responses(
         (status = 200, description = "A session.", body = Session),
     )
 )]
-pub(crate) async fn password_set(State(server): State<Server>, Open(set): Open<PasswordSet>) -> Answer<Json<Session>> {
-    Ok(Json(server.orchestrator.password_set(set).await?))
+pub(crate) async fn password_set(State(server): State<Server>, From(from): From, Open(set): Open<PasswordSet>) -> Answer<Json<Session>> {
+    Ok(Json(server.orchestrator.password_set(set, &from).await?))
 }
 
 /// Lists accounts.
@@ -152,12 +152,13 @@ pub(crate) async fn token_list(State(server): State<Server>, Auth(caller): Auth)
 
 /// Makes a token.
 ///
-/// For a program. Its secret is shown once.
+/// For a program. Its secret is shown once. A token makes none that outlives it or has more scope; a session may make any.
 #[utoipa::path(
     post, path = "/api/v1/tokens", tag = "accounts", request_body = TokenCreate,
     responses(
         (status = 201, description = "The token with its secret.", body = TokenMade),
         (status = 403, description = "For another account, or for other holders, and the caller may not.", body = Problem),
+        (status = 409, description = "The account has 100 tokens.", body = Problem),
     )
 )]
 pub(crate) async fn token_create(

@@ -44,6 +44,41 @@ async fn a_wrong_password_is_refused_and_tries_are_limited() {
 }
 
 #[tokio::test]
+async fn a_sign_in_that_can_be_none_names_the_field() {
+    let app = App::start().await;
+    for (account, password, field) in [("a".repeat(41), PASSWORD.to_owned(), "account"), ("admin".to_owned(), "p".repeat(1025), "password")]
+    {
+        let problem = app.ask(sign_in(&account, &password)).await.problem(400, "invalid");
+        assert_eq!(problem.fields.keys().collect::<Vec<_>>(), [field]);
+    }
+}
+
+#[tokio::test]
+async fn one_request_for_a_token_breaks_no_list() {
+    let app = App::start().await;
+    let ann = app.account("ann", Role::User).await;
+    for ttl in [json!(0), json!(i64::MAX), json!(u64::MAX), json!(315_360_001)] {
+        let made = app.post(&ann, "/api/v1/tokens", json!({ "name": "x", "ttl_seconds": ttl })).await;
+        assert!(made.problem(400, "invalid").fields.contains_key("ttl_seconds"), "{ttl}");
+    }
+    let made = app.post(&ann, "/api/v1/tokens", json!({ "name": "x", "ttl_seconds": 315_360_000 })).await;
+    made.read::<TokenMade>(StatusCode::CREATED);
+    for token in [&ann, &app.admin] {
+        let page: Page<Token> = app.get(token, "/api/v1/tokens").await.read(StatusCode::OK);
+        assert_eq!(page.items.iter().filter(|token| token.name == "x").count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_new_password_ends_tokens() {
+    let app = App::start().await;
+    let token = app.account("ann", Role::User).await;
+    app.get(&token, "/api/v1/session").await.read::<WhoAmI>(StatusCode::OK);
+    app.password("ann", PASSWORD).await;
+    app.get(&token, "/api/v1/session").await.problem(401, "unauthenticated");
+}
+
+#[tokio::test]
 async fn a_link_works_once() {
     let app = App::start().await;
     app.account("ann", Role::User).await;

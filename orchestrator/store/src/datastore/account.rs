@@ -5,7 +5,10 @@ use crate::{
     entity::{account, token},
 };
 use chainpool_api::Timestamp;
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder,
+    sea_query::ExprTrait,
+};
 use uuid::Uuid;
 
 impl<C: ConnectionTrait> Conn<C> {
@@ -50,6 +53,13 @@ impl<C: ConnectionTrait> Conn<C> {
         }
         Ok(query.all(&self.0).await?)
     }
+
+    /// How many tokens (not sessions) an account has that are good at this moment.
+    pub async fn tokens_count(&self, account: Uuid, now: Timestamp) -> Result<u64> {
+        let lives = token::Column::ExpiresAt.is_null().or(token::Column::ExpiresAt.gt(now.0));
+        let own = token::Entity::find().filter(token::Column::AccountId.eq(account)).filter(token::Column::Session.eq(false));
+        Ok(own.filter(lives).count(&self.0).await?)
+    }
 }
 
 impl Tx {
@@ -84,14 +94,12 @@ impl Tx {
         Ok(())
     }
 
-    /// Ends an account's sessions, and with `all` its tokens too.
-    pub async fn tokens_end(&mut self, account: Uuid, all: bool) -> Result<()> {
-        let mut query = token::Entity::delete_many().filter(token::Column::AccountId.eq(account));
-        if !all {
-            query = query.filter(token::Column::Session.eq(true));
-        }
-        query.exec(&self.0).await?;
-        Ok(())
+    /// Ends an account's sessions, and its tokens but for those of one name; answers how many sessions and tokens ended.
+    pub async fn tokens_end(&mut self, account: Uuid, but: &str) -> Result<(u64, u64)> {
+        let own = || token::Entity::delete_many().filter(token::Column::AccountId.eq(account));
+        let sessions = own().filter(token::Column::Session.eq(true)).exec(&self.0).await?;
+        let tokens = own().filter(token::Column::Session.eq(false)).filter(token::Column::Name.ne(but)).exec(&self.0).await?;
+        Ok((sessions.rows_affected, tokens.rows_affected))
     }
 
     /// Forgets tokens and sessions whose time has run out.

@@ -1,0 +1,82 @@
+//! Reads of bundles in the audit, because a bundle may hold private keys. A holder may read as often as it likes, so
+//! there is at most one row a minute for an account and a lease.
+
+use crate::{Caller, Orchestrator, Result};
+use chainpool_api::Timestamp;
+use chainpool_store::{Audit, LeaseRow};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use uuid::Uuid;
+
+const SPAN: Duration = Duration::from_mins(1);
+
+/// How many accounts and leases are kept at most.
+const MOST: usize = 10_000;
+
+/// When an account's read of a lease's bundle was last written.
+#[derive(Default)]
+pub(crate) struct BundleReads(Mutex<HashMap<(Uuid, Uuid), Instant>>);
+
+impl BundleReads {
+    fn is_due(&self, key: (Uuid, Uuid), now: Instant) -> bool {
+        let reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reads.get(&key).is_none_or(|at| now.saturating_duration_since(*at) >= SPAN)
+    }
+
+    fn written(&self, key: (Uuid, Uuid), now: Instant) {
+        let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if reads.len() >= MOST {
+            reads.retain(|_, at| now.saturating_duration_since(*at) < SPAN);
+        }
+        // Better a row too many than a table without end.
+        if reads.len() >= MOST {
+            reads.clear();
+        }
+        reads.insert(key, now);
+    }
+}
+
+impl Orchestrator {
+    /// Notes that a caller reads a lease's bundle; without the note it is not given.
+    pub(crate) async fn bundle_read(&self, caller: &Caller, lease: &LeaseRow) -> Result<()> {
+        let (key, now) = ((caller.account_id, lease.id), Instant::now());
+        if !self.inner.bundle_reads.is_due(key, now) {
+            return Ok(());
+        }
+        let mut tx = self.store().begin().await?;
+        let detail = format!("of cluster {}, held by {}", lease.cluster_id, lease.holder);
+        let line = Audit { author: &caller.account, verb: "lease_bundle", subject: &lease.id.to_string(), detail };
+        tx.audit_insert(line, Timestamp::now()).await?;
+        tx.commit("bundle read noted").await?;
+        self.inner.bundle_reads.written(key, now);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_is_due_once_a_minute_for_each_account_and_lease() {
+        let (reads, now) = (BundleReads::default(), Instant::now());
+        let (ann, bob, lease) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+        assert!(reads.is_due((ann, lease), now));
+        reads.written((ann, lease), now);
+        assert!(!reads.is_due((ann, lease), now));
+        assert!(reads.is_due((bob, lease), now) && reads.is_due((ann, bob), now));
+        assert!(reads.is_due((ann, lease), now + SPAN));
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let (reads, now) = (BundleReads::default(), Instant::now());
+        for _ in 0..=MOST {
+            reads.written((Uuid::now_v7(), Uuid::nil()), now);
+        }
+        assert!(reads.0.lock().unwrap().len() <= MOST);
+    }
+}

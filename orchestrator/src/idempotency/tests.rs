@@ -1,0 +1,325 @@
+use super::*;
+use crate::Config;
+use async_trait::async_trait;
+use chainpool_agent::{self as agent, Agent, Capabilities, Platform, PlatformKind};
+use chainpool_api::{Apply, ClusterState, HealthState, HostLog, HostState, Role};
+use chainpool_store::{ClusterRow, HostRow, HostSettings, Word};
+use futures::future::join_all;
+use std::{collections::BTreeSet, net::Ipv4Addr};
+use tempfile::TempDir;
+
+/// A platform that is never asked: operations are accepted and not worked on.
+struct Idle;
+
+impl Platform for Idle {
+    fn speaks(&self, _: &str) -> bool {
+        true
+    }
+
+    fn kind(&self) -> PlatformKind {
+        PlatformKind::Docker
+    }
+
+    fn connect(&self, _: &agent::Connection) -> agent::Result<Arc<dyn Agent>> {
+        Ok(Arc::new(Self))
+    }
+}
+
+fn never() -> agent::Error {
+    agent::Error::Refused("nothing works here".into())
+}
+
+#[async_trait]
+impl Agent for Idle {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { subnets: false, machines: false, ports: (20_000, 29_999), concurrency: 1, queues: false }
+    }
+
+    async fn probe(&self) -> agent::Result<agent::Probe> {
+        Err(never())
+    }
+
+    async fn observe(&self, _: agent::Scope) -> agent::Result<agent::Observation> {
+        Err(never())
+    }
+
+    fn watch(&self) -> agent::WakeStream {
+        Box::pin(futures::stream::pending())
+    }
+
+    async fn ensure_image(&self, _: &[String]) -> agent::Result<agent::ImageRef> {
+        Err(never())
+    }
+
+    async fn ensure_network(&self, _: &agent::ClusterKey, _: &agent::NetworkSpec) -> agent::Result<()> {
+        Err(never())
+    }
+
+    async fn ensure_node(&self, _: &agent::ClusterKey, _: &agent::NodeSpec, _: &agent::ImageRef, _: &agent::Power) -> agent::Result<()> {
+        Err(never())
+    }
+
+    async fn ensure_job(&self, _: &agent::ClusterKey, _: &agent::NodeSpec, _: &agent::ImageRef) -> agent::Result<()> {
+        Err(never())
+    }
+
+    async fn incarnation(&self, _: &agent::ClusterKey, _: &agent::NodeName) -> agent::Result<Option<agent::Incarnation>> {
+        Err(never())
+    }
+
+    async fn drop_node(&self, _: &agent::ClusterKey, _: &agent::NodeName, _: agent::Volumes) -> agent::Result<()> {
+        Err(never())
+    }
+
+    async fn drop_cluster(&self, _: agent::ClusterId, _: agent::Generation) -> agent::Result<()> {
+        Err(never())
+    }
+
+    async fn logs(&self, _: &agent::ClusterKey, _: &agent::NodeName, _: agent::LogQuery) -> agent::Result<agent::LogStream> {
+        Err(never())
+    }
+
+    async fn dial(&self, _: &agent::ClusterKey, _: &agent::NodeName, _: &agent::Port) -> agent::Result<agent::ByteStream> {
+        Err(never())
+    }
+}
+
+/// A façade of its own with free clusters.
+struct Bed {
+    orchestrator: Orchestrator,
+    admin: Caller,
+    _folder: TempDir,
+}
+
+impl Bed {
+    async fn start(free: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { works: false, ..Config::new(folder.path().to_owned(), vec![Arc::new(Idle)]) };
+        let orchestrator = Orchestrator::start(config).await.unwrap();
+        let admin = orchestrator.local_admin().await.unwrap().0;
+        let now = Timestamp::now();
+        let host = host(now);
+        let network = orchestrator.inner.registry.get("cometbft").unwrap();
+        let preset = network.preset("single");
+        let parameters = network.settle(&preset, &serde_json::Map::new()).unwrap();
+        let mut tx = orchestrator.store().begin().await.unwrap();
+        for n in 0..free {
+            let mut row = cluster(host.id, format!("c{n}"), now);
+            row.parameters = Json(parameters.clone());
+            orchestrator.render_into(&mut tx, &host, &mut row, &[], network.as_ref()).await.unwrap();
+            tx.cluster_insert(row, Vec::new()).await.unwrap();
+        }
+        tx.host_insert(host).await.unwrap();
+        tx.commit("test").await.unwrap();
+        Self { orchestrator, admin, _folder: folder }
+    }
+
+    /// The administrator with a key on a route.
+    fn keyed(&self, route: &str, key: &str) -> Caller {
+        let key = RequestKey { route: route.into(), key: key.into(), body: [0; 32] };
+        Caller { key: Some(key), ..self.admin.clone() }
+    }
+}
+
+fn host(now: Timestamp) -> HostRow {
+    let settings = HostSettings {
+        memory_factor: 1.0,
+        disk_floor: 0,
+        fill: Vec::new(),
+        public_address: "127.0.0.1".into(),
+        bind: Ipv4Addr::LOCALHOST.into(),
+        ports: (20_000, 20_100),
+        subnets: "10.0.0.0/20".parse().unwrap(),
+        log: HostLog::default(),
+        mirror: None,
+        images: BTreeMap::new(),
+        insecure: false,
+        storage_class: None,
+    };
+    HostRow {
+        id: Uuid::now_v7(),
+        name: "h1".into(),
+        platform: Word(api::Platform::Docker),
+        address: "unix:///none".into(),
+        engine_id: "e".into(),
+        state: Word(HostState::Active),
+        reason: String::new(),
+        since: now.into(),
+        schedulable: true,
+        autofill: false,
+        capacity: 10,
+        settings: Json(settings),
+        sealed: None,
+        fill_state: Json(BTreeMap::new()),
+        maintenance_until: None,
+        info: None,
+        created_at: now.into(),
+    }
+}
+
+fn cluster(host: Uuid, name: String, now: Timestamp) -> ClusterRow {
+    ClusterRow {
+        id: Uuid::now_v7(),
+        name: name.clone(),
+        host_id: host,
+        network_type: "cometbft".into(),
+        preset: "single".into(),
+        version: "0.38".into(),
+        consensus: "bft".into(),
+        size: 1,
+        parameters: Json(serde_json::Value::Null),
+        made_with: None,
+        labels: "{}".into(),
+        state: Word(ClusterState::Ready),
+        generation: 1,
+        chain_id: name,
+        health: Word(HealthState::Healthy),
+        health_reason: String::new(),
+        health_since: now.into(),
+        checked_at: now.into(),
+        height: Some(1),
+        proof: None,
+        leased: false,
+        schedulable: true,
+        operation_id: None,
+        subnet: None,
+        machines: Json(BTreeMap::new()),
+        memory_bytes: 0,
+        fill_key: None,
+        stopped_nodes: Json(BTreeSet::new()),
+        maintenance_until: None,
+        power_at: now.into(),
+        created_at: now.into(),
+        ready_at: Some(now.into()),
+        gone_at: None,
+    }
+}
+
+/// The one id that all answers have.
+fn same(ids: Vec<Result<Uuid>>) -> Uuid {
+    let ids: BTreeSet<Uuid> = ids.into_iter().map(Result::unwrap).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    ids.into_iter().next().unwrap()
+}
+
+fn apply() -> Apply {
+    Apply { allow_multiple: true, ..Apply::default() }
+}
+
+#[tokio::test]
+async fn twins_in_parallel_get_one_answer() {
+    let bed = Bed::start(1).await;
+    let orchestrator = &bed.orchestrator;
+    let caller = bed.keyed("POST /leases", "k1");
+    let applies = (0..12).map(|_| async { orchestrator.lease_apply(&caller, apply()).await.map(|applied| applied.lease.id) });
+    let lease = same(join_all(applies).await);
+
+    let caller = bed.keyed("POST /prove", "k1");
+    let proves = (0..8).map(|_| async { orchestrator.cluster_prove(&caller, "c0").await.map(|operation| operation.id) });
+    same(join_all(proves).await);
+
+    let caller = bed.keyed("DELETE /lease", "k1");
+    let releases = (0..6).map(|_| async { orchestrator.lease_release(&caller, lease).await.map(|lease| lease.id) });
+    assert_eq!(same(join_all(releases).await), lease);
+    assert_eq!(orchestrator.inner.idempotency.len(), 0, "nothing is kept of requests that are over");
+}
+
+#[tokio::test]
+async fn each_change_of_a_pool_has_twins() {
+    let bed = Bed::start(2).await;
+    let orchestrator = &bed.orchestrator;
+    let caller = bed.keyed("POST /clusters", "k1");
+    let new = || api::ClusterCreate { name: Some("c9".into()), preset: Some("single".into()), ..api::ClusterCreate::default() };
+    same(join_all((0..4).map(|_| async { orchestrator.cluster_create(&caller, new()).await.map(|o| o.id) })).await);
+    let caller = bed.keyed("POST /stop", "k1");
+    same(join_all((0..4).map(|_| async { orchestrator.cluster_stop(&caller, "c0", None).await.map(|o| o.id) })).await);
+    let caller = bed.keyed("POST /reset", "k1");
+    same(join_all((0..4).map(|_| async { orchestrator.cluster_reset(&caller, "c1", false).await.map(|o| o.id) })).await);
+    let caller = bed.keyed("POST /clean", "k1");
+    same(join_all((0..4).map(|_| async { orchestrator.host_clean(&caller, "h1").await.map(|o| o.id) })).await);
+}
+
+#[tokio::test]
+async fn a_twin_takes_over_from_one_that_was_cancelled_or_refused() {
+    let bed = Bed::start(0).await;
+    let caller = bed.keyed("POST /leases", "k1");
+    let mut first = Box::pin(bed.orchestrator.remembered(&caller));
+    let held = first.as_mut().await.unwrap();
+    let mut waits = Box::pin(bed.orchestrator.remembered(&caller));
+    let mut gives_up = Box::pin(bed.orchestrator.remembered(&caller));
+    assert!(futures::poll!(waits.as_mut()).is_pending() && futures::poll!(gives_up.as_mut()).is_pending());
+    drop(gives_up);
+    drop((held, first));
+    assert!(matches!(waits.await.unwrap(), (Some(_), None)));
+    assert_eq!(bed.orchestrator.inner.idempotency.len(), 0);
+    let refusals = join_all((0..3).map(|_| bed.orchestrator.lease_apply(&caller, apply()))).await;
+    assert!(refusals.iter().all(|refused| matches!(refused, Err(Error::Conflict(_)))));
+    assert_eq!(bed.orchestrator.inner.idempotency.len(), 0);
+}
+
+#[tokio::test]
+async fn another_request_under_a_key_that_is_under_way_is_refused() {
+    let bed = Bed::start(2).await;
+    let first = bed.keyed("POST /leases", "k1");
+    let mut other = first.clone();
+    other.key.as_mut().unwrap().body = [1; 32];
+    let (one, two) = tokio::join!(bed.orchestrator.lease_apply(&first, apply()), bed.orchestrator.lease_apply(&other, apply()));
+    assert!(one.is_ok());
+    assert_eq!(two.unwrap_err().status(), 422);
+    let mut long = bed.keyed("POST /leases", &"k".repeat(129));
+    assert_eq!(bed.orchestrator.lease_apply(&long, apply()).await.unwrap_err().status(), 400);
+    long.key.as_mut().unwrap().key.pop();
+    assert!(bed.orchestrator.lease_apply(&long, apply()).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_answer_to_an_apply_that_made_nothing_is_remembered_too() {
+    let bed = Bed::start(2).await;
+    let lease = bed.orchestrator.lease_apply(&bed.admin, Apply::default()).await.unwrap().lease.id;
+    let caller = bed.keyed("POST /leases", "k1");
+    assert_eq!(bed.orchestrator.lease_apply(&caller, Apply::default()).await.unwrap().lease.id, lease);
+    bed.orchestrator.lease_release(&bed.admin, lease).await.unwrap();
+    let again = bed.orchestrator.lease_apply(&caller, Apply::default()).await.unwrap();
+    assert_eq!((again.lease.id, again.lease.state), (lease, api::LeaseState::Released));
+}
+
+#[tokio::test]
+async fn a_key_may_be_used_again_after_a_day() {
+    let bed = Bed::start(1).await;
+    let caller = bed.keyed("POST /prove", "k1");
+    let mut tx = bed.orchestrator.store().begin().await.unwrap();
+    let row = IdempotencyRow {
+        account_id: caller.account_id,
+        route: "POST /prove".into(),
+        name: "k1".into(),
+        body: vec![7; 32],
+        answer: Json(serde_json::json!({ "id": Uuid::nil() })),
+        created_at: Timestamp::now().plus_seconds(-KEPT_SECONDS - 1).into(),
+    };
+    tx.answer_insert(row).await.unwrap();
+    tx.commit("test").await.unwrap();
+    let first = bed.orchestrator.cluster_prove(&caller, "c0").await.unwrap();
+    assert_eq!(bed.orchestrator.cluster_prove(&caller, "c0").await.unwrap().id, first.id);
+}
+
+#[tokio::test]
+async fn a_read_of_a_bundle_is_in_the_audit_and_a_look_at_its_outline_is_not() {
+    let bed = Bed::start(1).await;
+    let lease = bed.orchestrator.lease_apply(&bed.admin, apply()).await.unwrap().lease;
+    let reads = async || {
+        let rows = bed.orchestrator.store().read().audit(1000).await.unwrap();
+        rows.into_iter().filter(|row| row.verb == "lease_bundle").collect::<Vec<_>>()
+    };
+    let outline = bed.orchestrator.lease_bundle_outline(&bed.admin, lease.id).await.unwrap();
+    assert!(!outline.files.is_empty() && outline.files.values().all(String::is_empty));
+    assert!(reads().await.is_empty());
+    for _ in 0..50 {
+        let bundle = bed.orchestrator.lease_bundle(&bed.admin, lease.id).await.unwrap();
+        assert!(bundle.files.values().any(|text| !text.is_empty()));
+    }
+    let rows = reads().await;
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!((rows[0].author.as_str(), rows[0].subject.clone()), ("admin", lease.id.to_string()));
+    let nobody = Caller { role: Role::User, lease_any: false, account: "bob".into(), ..bed.admin.clone() };
+    assert!(bed.orchestrator.lease_bundle(&nobody, lease.id).await.is_err());
+}
