@@ -48,7 +48,7 @@ fn fill(file: &Path) {
 async fn ask(home: &Home, address: &str, name: &str) -> String {
     let context = std::fs::read_to_string(home.folder.path().join("admin.context")).expect("the server wrote it");
     let token = context.lines().find_map(|line| line.strip_prefix("token = ")).expect("a token").trim_matches('"').to_owned();
-    let body = format!("{{\"name\":\"{name}\"}}");
+    let body = format!("{{\"name\":\"{name}\",\"role\":\"user\"}}");
     let head = format!(
         "POST /api/v1/accounts HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
