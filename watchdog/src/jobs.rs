@@ -1,7 +1,7 @@
 //! The jobs and when they run.
 
 use chainpool_orchestrator::{Orchestrator, Result};
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use std::{
     future::Future,
     pin::Pin,
@@ -36,26 +36,8 @@ const DUTIES: [Duty; 8] = [
     Duty { name: "lease_expiry", schedule: "* * * * * *", work: |o| Box::pin(async move { o.expire_leases().await }) },
     Duty { name: "autofill", schedule: "* * * * * *", work: |o| Box::pin(async move { o.autofill().await }) },
     Duty { name: "evidence_note", schedule: "*/10 * * * * *", work: |o| Box::pin(async move { o.note_checked().await }) },
-    Duty {
-        name: "database_check",
-        schedule: "17 */10 * * * *",
-        work: |o| {
-            Box::pin(async move {
-                o.database_check().await;
-                Ok(())
-            })
-        },
-    },
-    Duty {
-        name: "write_check",
-        schedule: "*/30 * * * * *",
-        work: |o| {
-            Box::pin(async move {
-                o.database_write_check().await;
-                Ok(())
-            })
-        },
-    },
+    Duty { name: "database_check", schedule: "17 */10 * * * *", work: |o| Box::pin(async move { o.database_check().map(Ok).await }) },
+    Duty { name: "write_check", schedule: "*/30 * * * * *", work: |o| Box::pin(async move { o.database_write_check().map(Ok).await }) },
     Duty { name: "retention", schedule: "29 7 * * * *", work: |o| Box::pin(async move { o.forget_old().await }) },
 ];
 

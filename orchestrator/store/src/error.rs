@@ -37,11 +37,11 @@ pub enum Error {
 /// The result of a call to the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// SQLite's result codes that say that there is no room: `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE` where the shared memory
+/// `SQLite`'s result codes that say that there is no room: `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE` where the shared memory
 /// file beside the database cannot grow.
 const FULL: [&str; 2] = ["13", "4874"];
 
-/// SQLite's result code of a database error.
+/// `SQLite`'s result code of a database error.
 fn code(error: &DbErr) -> Option<String> {
     let (DbErr::Exec(RuntimeErr::SqlxError(cause))
     | DbErr::Query(RuntimeErr::SqlxError(cause))

@@ -50,7 +50,7 @@ pub async fn restore(folder: &Path, backup: &Path) -> Result<Restored> {
     outcome
 }
 
-/// Removes the copy and SQLite's files beside it.
+/// Removes the copy and `SQLite`'s files beside it.
 fn clear(fresh: &Path) -> Result<()> {
     ["", "-wal", "-shm", "-journal"].iter().try_for_each(|suffix| remove(&beside(fresh, suffix)))
 }
@@ -138,7 +138,7 @@ async fn applied(connection: &DatabaseConnection) -> Result<u32> {
     u32::try_from(versions.len()).map_err(|_| Error::Backup("the backup has too many changes of its schema".to_owned()))
 }
 
-/// Kind, name and definition of everything in the schema but SQLite's own indexes and statistics.
+/// Kind, name and definition of everything in the schema but `SQLite`'s own indexes and statistics.
 async fn schema(connection: &DatabaseConnection) -> Result<BTreeSet<(String, String, String)>, sea_orm::DbErr> {
     let rows = ask(connection, "SELECT type, name, coalesce(sql, '') FROM sqlite_schema").await?;
     let mut schema = BTreeSet::new();

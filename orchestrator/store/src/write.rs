@@ -1,11 +1,11 @@
 //! The one writer. A confirmed write is durable, or it is not confirmed.
 //!
-//! After some failures, a full disk among them, SQLite ends a transaction by itself. Statements that follow on such a
+//! After some failures, a full disk among them, `SQLite` ends a transaction by itself. Statements that follow on such a
 //! connection would each be a transaction of its own, and a library that counts transactions would go on inside one that
-//! is never committed. Therefore a connection is handed out for one transaction, and is used again only when SQLite
+//! is never committed. Therefore a connection is handed out for one transaction, and is used again only when `SQLite`
 //! confirmed its `COMMIT` or `ROLLBACK`. After a failed or cancelled statement it is closed, which
 //! rolls back, and the next transaction opens a fresh one. `BEGIN IMMEDIATE` checks the state before each use:
-//! SQLite refuses it inside a transaction.
+//! `SQLite` refuses it inside a transaction.
 
 use crate::{Error, Result};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
