@@ -12,7 +12,6 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use chainpool_api::{NetworkType, Page, Problem, Status, Timestamp};
 use chainpool_orchestrator::Error;
 use http::{HeaderValue, StatusCode, header};
