@@ -88,8 +88,8 @@ impl Orchestrator {
                 match this.may_go_on(&caller, &secret, of, &mut lease).await {
                     Ok(true) => {}
                     Ok(false) => return,
-                    // Another failure is not about the caller, and the stream will see it by itself.
-                    Err(error) => tracing::warn!(%error, cause = ?error, "it is not known whether a stream may go on"),
+                    // Another failure is not about the caller: the stream sees it by itself, and each stream would say it here.
+                    Err(error) => tracing::debug!(%error, cause = ?error, "it is not known whether a stream may go on"),
                 }
                 tokio::select! {
                     _ = clock.tick() => {}
