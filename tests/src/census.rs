@@ -1,13 +1,17 @@
-//! What a test must not leave behind: an ERROR line, a running operation, an object with our label.
+//! The ERROR lines of a bed. Its Chainpool runs on a tokio runtime of its own, so a line belongs to the runtime of the task
+//! or thread that wrote it, and no bed sees another one's.
 
 use std::{
+    collections::HashMap,
     fmt::Write,
     sync::{Mutex, Once, PoisonError},
 };
+use tokio::runtime::{Handle, Id};
 use tracing::{Event, Level, Subscriber, field::Visit};
 use tracing_subscriber::{EnvFilter, Layer, layer::Context, layer::SubscriberExt, util::SubscriberInitExt};
 
-static ERRORS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// By the id of the runtime; tokio counts them up and gives none twice. Lines from outside of every runtime have none.
+static ERRORS: Mutex<Option<HashMap<Option<Id>, Vec<String>>>> = Mutex::new(None);
 static ONCE: Once = Once::new();
 
 struct Collect;
@@ -20,18 +24,23 @@ impl Visit for Text {
     }
 }
 
+fn runtime() -> Option<Id> {
+    Handle::try_current().ok().map(|handle| handle.id())
+}
+
 impl<S: Subscriber> Layer<S> for Collect {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if *event.metadata().level() == Level::ERROR && event.metadata().target().starts_with("chainpool") {
             let mut text = Text(event.metadata().target().to_owned());
             event.record(&mut text);
-            ERRORS.lock().unwrap_or_else(PoisonError::into_inner).push(text.0);
+            let mut errors = ERRORS.lock().unwrap_or_else(PoisonError::into_inner);
+            errors.get_or_insert_default().entry(runtime()).or_default().push(text.0);
         }
     }
 }
 
-/// Collects ERROR lines of this process, and shows what `CHAINPOOL_LOG` asks for.
-pub fn log_to_census() {
+/// Collects ERROR lines, and shows what `CHAINPOOL_LOG` asks for.
+pub(crate) fn log_to_census() {
     ONCE.call_once(|| {
         let filter = EnvFilter::try_from_env("CHAINPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
         let shown = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
@@ -39,7 +48,31 @@ pub fn log_to_census() {
     });
 }
 
-/// The ERROR lines so far.
-pub fn errors_logged() -> Vec<String> {
-    ERRORS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+/// The ERROR lines of a runtime so far.
+pub(crate) fn errors_logged(runtime: Id) -> Vec<String> {
+    let errors = ERRORS.lock().unwrap_or_else(PoisonError::into_inner);
+    errors.as_ref().and_then(|errors| errors.get(&Some(runtime))).cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line on a runtime of its own, from a spawned task and from a blocking thread.
+    async fn write(text: &'static str) {
+        tokio::spawn(async move { tracing::error!(target: "chainpool_test", "{text} in a task") }).await.unwrap();
+        tokio::task::spawn_blocking(move || tracing::error!(target: "chainpool_test", "{text} on a thread")).await.unwrap();
+    }
+
+    #[test]
+    fn a_line_belongs_to_the_test_that_wrote_it() {
+        log_to_census();
+        let [one, other] = [0, 1].map(|_| tokio::runtime::Runtime::new().unwrap());
+        one.block_on(write("one"));
+        other.block_on(write("other"));
+        let of = |runtime: &tokio::runtime::Runtime| errors_logged(runtime.handle().id());
+        assert_eq!(of(&one).len(), 2, "{:?}", of(&one));
+        assert!(of(&one).iter().all(|line| line.contains("one in a task") || line.contains("one on a thread")), "{:?}", of(&one));
+        assert_eq!(of(&other).len(), 2, "{:?}", of(&other));
+    }
 }

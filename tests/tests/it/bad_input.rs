@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use chainpool_api::{Host, Operation, Page, Platform};
-use chainpool_tests::{Bed, Options};
+use chainpool_tests::{Bed, MemoryBed, MemoryOptions, Options};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ async fn a_bad_host_names_its_field_and_is_not_stored() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_cluster_names_its_field_and_is_not_stored() -> Result<()> {
-    let bed = Bed::start(Options::default()).await?;
+    let bed = MemoryBed::start(MemoryOptions::default()).await?;
     for (field, body) in [
         ("name", json!({"name": "-"})),
         ("network_type", json!({"network_type": "nonsense"})),

@@ -2,8 +2,9 @@
 
 use crate::support::{applied, commit, read_back};
 use anyhow::{Result, ensure};
+use chainpool_agent_memory::{Fault, Verb, ledger};
 use chainpool_api::{ClusterState, HealthState, Operation, Step};
-use chainpool_tests::{Bed, Engine, Options, within_ok};
+use chainpool_tests::{Bed, Engine, MemoryBed, MemoryOptions, Options, within_ok};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -60,7 +61,7 @@ async fn a_cluster_is_made_stopped_started_restarted_reset_and_deleted() -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_node_can_be_stopped_and_is_left_alone_until_it_is_started() -> Result<()> {
-    let bed = Bed::start(Options { capacity: 1, ..Options::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions { capacity: 1, ..MemoryOptions::default() }).await?;
     let cluster = bed.filled().await?.remove(0);
     let _: Value = bed.api.post("/leases", json!({})).await?;
     let stop: Operation = bed.api.ask(&format!("/clusters/{}/stop?node=v3", cluster.id)).await?;
@@ -100,17 +101,19 @@ async fn a_stopped_cluster_starts_again_on_an_engine_that_was_tidied_up() -> Res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_supersedes_and_nothing_supersedes_a_delete() -> Result<()> {
-    let bed = Bed::start(Options { capacity: 1, ..Options::default() }).await?;
-    let create: Operation = bed.api.post("/clusters", json!({"name": "one"})).await?;
+    let bed = MemoryBed::start(MemoryOptions { capacity: 1, ..MemoryOptions::default() }).await?;
+    // The create hangs on its image, and the delete on the removal.
+    bed.world.always(Verb::EnsureImage, Some(Fault::Hang));
+    bed.world.always(Verb::DropCluster, Some(Fault::Hang));
+    let create: Operation = bed.api.post("/clusters", json!({"name": "one", "network_type": ledger::TYPE})).await?;
     let refused = bed.api.refused(Method::POST, "/clusters/one/stop", None).await?;
     ensure!(refused.problem.code == "wrong_state", "{refused:?}");
     let delete: Operation = bed.api.delete("/clusters/one").await?;
-    let refused = bed.api.refused(Method::POST, "/clusters/one/reset", None).await;
-    if let Ok(refused) = refused {
-        ensure!(matches!(refused.problem.code.as_str(), "operation_running" | "cluster_not_found"), "{refused:?}");
-    }
-    bed.done(&delete).await?;
     let create = bed.ended(&create).await?;
     ensure!(create.state == chainpool_api::OperationState::Superseded, "{create:?}");
+    let refused = bed.api.refused(Method::POST, "/clusters/one/reset", None).await?;
+    ensure!(refused.problem.code == "operation_running", "{refused:?}");
+    bed.world.forget_faults(Verb::DropCluster);
+    bed.done(&delete).await?;
     bed.end().await
 }

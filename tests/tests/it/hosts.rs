@@ -2,13 +2,13 @@
 
 use anyhow::{Result, ensure};
 use chainpool_api::{ClusterState, Host, Lease, Operation, OperationState, Page};
-use chainpool_tests::{Bed, Options};
+use chainpool_tests::{MemoryBed, MemoryOptions};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_is_filled_cleaned_and_reset() -> Result<()> {
-    let bed = Bed::start(Options { capacity: 3, validators: 1, autofill: false, ..Options::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions { capacity: 3, nodes: 1, autofill: false, ..MemoryOptions::default() }).await?;
     let clusters = bed.filled().await?;
     ensure!(clusters.len() == 3 && clusters.iter().all(|c| c.offered), "{clusters:?}");
     let again: Operation = bed.done(&bed.api.ask("/hosts/h1/fillup").await?).await?;
@@ -32,7 +32,7 @@ async fn a_host_is_filled_cleaned_and_reset() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn autofill_replaces_what_is_deleted() -> Result<()> {
-    let bed = Bed::start(Options { capacity: 1, validators: 1, autofill: true, ..Options::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions { capacity: 1, nodes: 1, autofill: true, ..MemoryOptions::default() }).await?;
     let first = chainpool_tests::within(std::time::Duration::from_mins(1), "the first cluster", async || {
         Ok(bed.clusters().await?.into_iter().find(|c| c.offered).ok_or_else(|| "none".to_owned()))
     })
@@ -48,7 +48,7 @@ async fn autofill_replaces_what_is_deleted() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_setting_of_a_host_can_be_changed() -> Result<()> {
-    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions { capacity: 1, nodes: 1, ..MemoryOptions::default() }).await?;
     let change = json!({
         "name": "renamed", "capacity": 2, "schedulable": false, "autofill": false, "memory_factor": 2.0, "disk_floor": 5,
         "log": {"type": "syslog", "level": "debug", "server": "udp://127.0.0.1:514"}, "mirror": "mirror.example", "images": {"cometbft": ["other:1"]},
@@ -69,7 +69,7 @@ async fn every_setting_of_a_host_can_be_changed() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_that_clusters_depend_on_cannot_change_under_them() -> Result<()> {
-    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions { capacity: 1, nodes: 1, ..MemoryOptions::default() }).await?;
     bed.filled().await?;
     for (field, value) in [
         ("ports", json!([21000, 21100])),
@@ -87,8 +87,8 @@ async fn settings_that_clusters_depend_on_cannot_change_under_them() -> Result<(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fill_entry_that_keeps_failing_is_paused_with_its_reason() -> Result<()> {
-    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
-    let _: Value = bed.api.patch("/hosts/h1", json!({"images": {"cometbft": ["127.0.0.1:1/none:1"]}})).await?;
+    let bed = MemoryBed::start(MemoryOptions { capacity: 1, nodes: 1, ..MemoryOptions::default() }).await?;
+    let _: Value = bed.api.patch("/hosts/h1", json!({"images": {"ledger": ["127.0.0.1:1/none:1"]}})).await?;
     let fillup = bed.ended(&bed.api.ask("/hosts/h1/fillup").await?).await?;
     ensure!(fillup.state == OperationState::Failed && fillup.result.as_ref().is_some_and(|r| r["failed"] == 1), "{fillup:?}");
     ensure!(fillup.error.as_deref().is_some_and(|e| e.contains("127.0.0.1:1/none:1")), "{fillup:?}");

@@ -1,4 +1,5 @@
-//! Promises to users, each tested against a real engine and real ledgers. Every test ends in a census.
+//! Promises to users, tested on a real engine with real ledgers, or on the platform in memory where no engine has a part in
+//! them. Every test ends in a census.
 //!
 //! `make test` leaves out what is in `full`; `make test-full` runs it.
 
@@ -7,12 +8,10 @@ mod bad_input;
 mod browser;
 mod clusters;
 mod fabric;
-mod foreign;
 mod full;
-mod health;
 mod holder;
 mod hosts;
-mod jobs;
 mod keys;
 mod leases;
+mod memory;
 mod support;

@@ -1,6 +1,6 @@
 //! kill -9 at every point of the journal of create and reset: the next start ends every operation and leaves no orphan.
 
-use crate::sweep::{deleted, one, sweep};
+use crate::sweep::{Points, deleted, one, sweep};
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{Agent, ClusterId, ObjectKind, Scope};
 use chainpool_api::{Cluster, Host};
@@ -30,7 +30,7 @@ async fn swept(
     let bed = Bed::start(options.clone()).await?;
     let _: Host = bed.api.post("/hosts", place.host_body(1)).await?;
     let agent = place.agent(bed.instance().await?.parse().ok().context("an instance is an id")?)?;
-    sweep(scenario, (first..).step_by(LANES), bed, &options, prepare, async |_, clusters| {
+    sweep(scenario, Points::Each(Box::new((first..).step_by(LANES))), bed, &options, prepare, async |_, clusters| {
         ensure!(left.contains(&clusters.len()), "{clusters:?}");
         counted(&agent, clusters).await
     })

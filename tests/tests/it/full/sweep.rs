@@ -1,11 +1,12 @@
-//! A change that is killed at every point of its journal, on any platform.
+//! A change that is killed at points of its journal, on any platform.
 //!
-//! The points are not listed here: a child counts the commits of the real change, and another child is killed before and
-//! after each of them until one comes to its end unharmed.
+//! The points are not listed here: a child counts the commits of the real change. Either children are killed before and
+//! after each of them until one comes to its end unharmed, or at a sample of them. All of them are tried in seconds on
+//! the platform in memory (`../memory/kills.rs`); here platforms have their own part in it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use chainpool_api::{Cluster, ClusterState, Operation, Page};
-use chainpool_tests::{Bed, Options, within};
+use chainpool_tests::{Bed, Options, sample, seeded, within};
 use serde_json::json;
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -14,7 +15,45 @@ pub(crate) const LONG: Duration = Duration::from_mins(4);
 /// What the child did.
 pub(crate) enum Outcome {
     Killed,
-    Ended,
+    /// It came to its end, with so many commits.
+    Ended(usize),
+}
+
+/// A commit, and on which side of it a child is killed.
+pub(crate) type Point = (usize, &'static str);
+
+/// The points of a change that are tried.
+pub(crate) enum Points {
+    /// Each of these commits, until there are no more.
+    Each(Box<dyn Iterator<Item = usize> + Send>),
+    /// So many of all.
+    Sample(usize),
+}
+
+impl Points {
+    /// So many of all, or each when `CHAINPOOL_TEST_SWEEP` is `full`.
+    pub(crate) fn sample(count: usize) -> Self {
+        let full = std::env::var("CHAINPOOL_TEST_SWEEP").is_ok_and(|text| text == "full");
+        if full { Self::Each(Box::new(1..)) } else { Self::Sample(count) }
+    }
+
+    /// The points, for a change that `count` tells the commits of.
+    pub(crate) async fn chosen(
+        self,
+        scenario: &str,
+        count: impl AsyncFnOnce() -> Result<usize>,
+    ) -> Result<Box<dyn Iterator<Item = Point> + Send>> {
+        let sides = |commit| ["before", "after"].map(|when| (commit, when));
+        Ok(match self {
+            Self::Each(commits) => Box::new(commits.flat_map(sides)),
+            Self::Sample(wanted) => {
+                let all: Vec<Point> = (1..=count().await?).flat_map(sides).collect();
+                let chosen = sample(&mut seeded(scenario), &all, wanted);
+                println!("{scenario}: {chosen:?} of {} points", all.len());
+                Box::new(chosen.into_iter())
+            }
+        })
+    }
 }
 
 pub(crate) async fn child(folder: &Path, scenario: &str, point: usize, when: &str) -> Result<Outcome> {
@@ -24,7 +63,8 @@ pub(crate) async fn child(folder: &Path, scenario: &str, point: usize, when: &st
         .output()
         .await?;
     if output.status.success() {
-        return Ok(Outcome::Ended);
+        let said = String::from_utf8(output.stdout)?;
+        return Ok(Outcome::Ended(said.trim().parse().with_context(|| format!("the child said {said:?}"))?));
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(said.contains(&format!("killed {when}")), "the child at point {point} of {scenario} ended with {}: {said}", output.status);
@@ -55,35 +95,53 @@ async fn settled(bed: &Bed) -> Result<Vec<Cluster>> {
     Ok(clusters)
 }
 
+/// Counts the commits of a change that is left alone.
+pub(crate) async fn counted(folder: &Path, scenario: &str) -> Result<usize> {
+    match child(folder, scenario, usize::MAX, "after").await? {
+        Outcome::Ended(commits) => Ok(commits),
+        Outcome::Killed => bail!("the child was killed at a point that is none"),
+    }
+}
+
 /// Runs a change again and again, each time killed at the next of these points, with `prepare` before and `check` after,
 /// which counts what is on the platform, too.
 pub(crate) async fn sweep(
     scenario: &str,
-    points: impl Iterator<Item = usize>,
+    points: Points,
     mut bed: Bed,
     options: &Options,
     mut prepare: impl AsyncFnMut(&Bed) -> Result<()>,
     mut check: impl AsyncFnMut(&Bed, &[Cluster]) -> Result<()>,
 ) -> Result<()> {
     let folder = bed.folder.clone();
-    let mut killed = 0;
-    'points: for point in points {
-        for when in ["before", "after"] {
-            let at = format!("killed {when} point {point} of {scenario}");
-            prepare(&bed).await.with_context(|| at.clone())?;
-            let ground = bed.stop().await?;
-            let outcome = child(&folder, scenario, point, when).await?;
-            bed = Bed::open(ground, options.clone()).await?;
-            let clusters = settled(&bed).await.with_context(|| at.clone())?;
-            check(&bed, &clusters).await.with_context(|| at.clone())?;
-            match outcome {
-                Outcome::Killed => killed += 1,
-                Outcome::Ended => break 'points,
-            }
+    let (mut killed, least) = match points {
+        Points::Each(_) => (0, 6),
+        Points::Sample(_) => (0, 1),
+    };
+    let points = if let Points::Sample(_) = points {
+        prepare(&bed).await?;
+        let ground = bed.stop().await?;
+        let points = points.chosen(scenario, async || counted(&folder, scenario).await).await?;
+        bed = Bed::open(ground, options.clone()).await?;
+        points
+    } else {
+        points.chosen(scenario, async || bail!("each point needs no count")).await?
+    };
+    for (point, when) in points {
+        let at = format!("killed {when} point {point} of {scenario}");
+        prepare(&bed).await.with_context(|| at.clone())?;
+        let ground = bed.stop().await?;
+        let outcome = child(&folder, scenario, point, when).await?;
+        bed = Bed::open(ground, options.clone()).await?;
+        let clusters = settled(&bed).await.with_context(|| at.clone())?;
+        check(&bed, &clusters).await.with_context(|| at.clone())?;
+        match outcome {
+            Outcome::Killed => killed += 1,
+            Outcome::Ended(_) => break,
         }
     }
     println!("{scenario}: killed {killed} times, 0 orphans, 0 duplicates");
-    ensure!(killed >= 6, "only {killed} points were found");
+    ensure!(killed >= least, "only {killed} points were found");
     bed.end().await
 }
 

@@ -1,0 +1,386 @@
+//! The agent of one instance on a world. It keeps no state of its own: all is read from the platform.
+
+use crate::{
+    World,
+    fault::{Fault, Verb},
+    ledger,
+    process::Process,
+    world::{Body, FileEntry, Watcher},
+};
+use async_trait::async_trait;
+use chainpool_agent::{
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation, InstanceId, Labels, LogLine,
+    LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind, Observation, PlatformKind, Port, Power, Probe, Result,
+    Scope, SwarmRole, Volumes, Wake, WakeStream, network_name, node_object_name, volume_name,
+};
+use futures::{StreamExt, stream};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep, timeout_at},
+};
+
+/// How long a job is waited for.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// The agent of one instance.
+pub struct MemoryAgent {
+    world: Arc<World>,
+    instance: InstanceId,
+}
+
+impl MemoryAgent {
+    /// Connects an instance to a world.
+    pub fn connect(world: Arc<World>, instance: InstanceId) -> Self {
+        Self { world, instance }
+    }
+
+    /// Lets a call meet its scripted fault. Between two awaits of its work it may be cut off, as on any platform.
+    async fn call<T>(&self, verb: Verb, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let fault = self.world.state().script.call(verb);
+        match &fault {
+            None | Some(Fault::AnswerLost) => {}
+            Some(Fault::Unreachable) => return Err(Error::Unreachable("unreachable on purpose".to_owned())),
+            Some(Fault::Busy) => return Err(Error::Busy("busy on purpose".to_owned())),
+            Some(Fault::Refused(why)) => return Err(Error::Refused(why.clone())),
+            Some(Fault::Hang) => self.lifted(verb).await,
+            Some(Fault::Slow(time)) => sleep(*time).await,
+        }
+        self.world.state().answers()?;
+        yield_now().await;
+        let answer = work.await;
+        self.world.state().answers()?;
+        match fault {
+            Some(Fault::AnswerLost) => Err(Error::Unreachable("the answer was lost on purpose".to_owned())),
+            _ => answer,
+        }
+    }
+
+    /// Waits until calls of this verb hang no more.
+    async fn lifted(&self, verb: Verb) {
+        let mut changes = self.world.changes();
+        while self.world.state().script.hangs(verb) && changes.changed().await.is_ok() {}
+    }
+
+    /// Finds a node's process by its name; one that is not ours is an error.
+    fn find<T>(&self, key: &ClusterKey, node: &NodeName, look: impl FnOnce(&str, &Process) -> T) -> Result<Option<T>> {
+        let name = node_object_name(key, node);
+        let state = self.world.state();
+        let Some(entity) = state.objects.get(&(ObjectKind::Node, name.clone())) else { return Ok(None) };
+        let ours = Labels::of_cluster(self.instance, key).node(node);
+        match (&entity.labels, &entity.body) {
+            (Some(labels), Body::Node(process)) if (Labels { hash: None, ..labels.clone() }) == ours => Ok(Some(look(&entity.id, process))),
+            _ => Err(Error::Foreign(format!("node {name}"))),
+        }
+    }
+
+    /// Whether the node or job of this name has the hash that is wanted.
+    fn has_hash(&self, key: &ClusterKey, node: &NodeSpec) -> Result<Option<bool>> {
+        self.find(key, &node.name, |_, process| process.spec.hash == node.hash)
+    }
+
+    /// Makes the node's volumes; those that are there and ours stay as they are.
+    fn ensure_volumes(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
+        let ours = Labels::of_cluster(self.instance, key).node(&node.name);
+        for volume in &node.volumes {
+            let name = volume_name(key, &node.name, &volume.name);
+            self.world.adopt_or_make(ObjectKind::Volume, &name, &ours, || Body::Volume(crate::world::Volume::default()))?;
+        }
+        Ok(())
+    }
+
+    /// Adopts the process of a node or job, or replaces one of another hash.
+    fn ensure_process(&self, key: &ClusterKey, node: &NodeSpec, make: fn(&ClusterKey, &NodeSpec) -> Process) -> Result<()> {
+        let name = node_object_name(key, &node.name);
+        if self.has_hash(key, node)? == Some(false) {
+            self.world.remove(ObjectKind::Node, &name);
+        }
+        let ours = Labels::of_cluster(self.instance, key).node(&node.name).hash(&node.hash);
+        self.world.adopt_or_make(ObjectKind::Node, &name, &ours, || Body::Node(Box::new(make(key, node))))
+    }
+
+    /// Writes the files of a node that was never started: a call may have been cut off before they were there.
+    fn place_files(&self, key: &ClusterKey, node: &NodeSpec) {
+        let name = node_object_name(key, &node.name);
+        let mut state = self.world.state();
+        if state.process(&name).is_none_or(|process| process.state != NodeState::Created) {
+            return;
+        }
+        for file in &node.files {
+            let entry = FileEntry { content: file.content.expose().clone(), mode: file.mode, owner: file.owner };
+            let Some(files) = state.files(&name, &file.path) else { continue };
+            if !(file.once && files.contains_key(&file.path)) {
+                files.insert(file.path.clone(), entry);
+            }
+        }
+    }
+
+    /// Removes the objects of this instance for which this holds.
+    fn drop_where(&self, doomed: impl Fn(ObjectKind, &Labels) -> bool) {
+        let instance = self.instance;
+        let of_ours = |labels: &&Labels| labels.instance == instance;
+        let names: Vec<_> = {
+            let state = self.world.state();
+            let ours =
+                state.objects.iter().filter_map(|(name, entity)| Some((name.clone(), entity.labels.as_ref().filter(of_ours)?.clone())));
+            ours.filter(|((kind, _), labels)| doomed(*kind, labels)).map(|(name, _)| name).collect()
+        };
+        names.iter().for_each(|(kind, name)| self.world.remove(*kind, name));
+    }
+
+    async fn node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
+        if self.has_hash(key, node)? != Some(true) {
+            self.is_here(image)?;
+        }
+        // Between two steps the call may be cut off: each leaves what the next call takes up.
+        self.ensure_volumes(key, node)?;
+        yield_now().await;
+        self.ensure_process(key, node, Process::of_node)?;
+        yield_now().await;
+        self.place_files(key, node);
+        yield_now().await;
+        let name = node_object_name(key, &node.name);
+        match power {
+            Power::Off => self.world.end(&name, 0),
+            Power::On { after } => {
+                if after.is_some() && self.life(key, &node.name)? == *after {
+                    self.world.end(&name, 0);
+                    yield_now().await;
+                }
+                self.world.start(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
+        self.is_here(image)?;
+        let (name, deadline) = (node_object_name(key, &job.name), Instant::now() + SETTLE);
+        let state = || self.find(key, &job.name, |_, process| process.state.clone());
+        if self.has_hash(key, job)? == Some(true) {
+            match state()? {
+                Some(NodeState::Exited(0)) => return Ok(()),
+                // It ended badly while no call waited for it, or its end was reported before.
+                Some(NodeState::Exited(_)) => self.world.remove(ObjectKind::Node, &name),
+                _ => {}
+            }
+        }
+        self.ensure_volumes(key, job)?;
+        yield_now().await;
+        self.ensure_process(key, job, Process::of_job)?;
+        yield_now().await;
+        self.place_files(key, job);
+        yield_now().await;
+        if state()? == Some(NodeState::Created) {
+            self.world.start(&name)?;
+        }
+        let mut changes = self.world.changes();
+        loop {
+            changes.borrow_and_update();
+            match self.find(key, &job.name, |_, process| (process.state.clone(), process.last_words()))? {
+                Some((NodeState::Exited(0), _)) => return Ok(()),
+                Some((NodeState::Exited(code), words)) => {
+                    return Err(Error::Refused(format!("job {} ended with {code}: {words}", job.name)));
+                }
+                Some(_) if timeout_at(deadline, changes.changed()).await.is_ok() => {}
+                Some(_) => return Err(Error::Busy(format!("job {} still runs", job.name))),
+                None => return Err(Error::Busy(format!("job {} was removed while it ran", job.name))),
+            }
+        }
+    }
+
+    fn life(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
+        let life = self.find(key, node, |id, process| process.life().map(|life| Incarnation(format!("{id}@{life}"))))?;
+        Ok(life.flatten())
+    }
+
+    fn log(&self, key: &ClusterKey, node: &NodeName, query: &LogQuery) -> Result<LogStream> {
+        let LogQuery { tail, since, follow } = *query;
+        let found = self.find(key, node, |id, process| {
+            let lines: Vec<_> = process.lines().filter(|line| line.at >= since).cloned().collect();
+            let skip = tail.map_or(0, |tail| lines.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
+            (id.to_owned(), process.written(), lines.into_iter().skip(skip).collect::<Vec<_>>())
+        })?;
+        let (id, first, lines) = found.ok_or_else(|| Error::Refused(format!("node {node} is not there")))?;
+        let said = stream::iter(lines).map(|line| Ok(LogLine { stderr: line.stderr, bytes: line.bytes }));
+        if !follow {
+            return Ok(said.boxed());
+        }
+        let from = (Arc::clone(&self.world), self.world.changes(), first);
+        let name = (ObjectKind::Node, node_object_name(key, node));
+        let more = stream::unfold(from, move |(world, mut changes, next)| {
+            let (name, id) = (name.clone(), id.clone());
+            async move {
+                loop {
+                    changes.borrow_and_update();
+                    let line = match world.state().objects.get(&name) {
+                        Some(entity) if entity.id == id => match &entity.body {
+                            Body::Node(process) => process.line(next).cloned(),
+                            Body::Network(_) | Body::Volume(_) => return None,
+                        },
+                        // It is gone, or another one has its name.
+                        _ => return None,
+                    };
+                    if let Some(line) = line {
+                        return Some((Ok(LogLine { stderr: line.stderr, bytes: line.bytes }), (world, changes, next + 1)));
+                    }
+                    changes.changed().await.ok()?;
+                }
+            }
+        });
+        Ok(said.chain(more).boxed())
+    }
+
+    fn connection(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
+        let echoes = self.find(key, node, |_, process| process.runs() && process.echoes.contains(&port.inside))?;
+        if let Some(stream) = ledger::serve(&self.world, key, node, port) {
+            return stream;
+        }
+        if echoes != Some(true) {
+            return Err(Error::Unreachable(format!("nothing listens at port {} of node {node}", port.name)));
+        }
+        let (ours, theirs) = tokio::io::duplex(4096);
+        let (mut reader, mut writer) = tokio::io::split(theirs);
+        // Ends when the caller's end is gone.
+        tokio::spawn(async move { drop(tokio::io::copy(&mut reader, &mut writer).await) });
+        Ok(Box::new(ours))
+    }
+
+    fn is_here(&self, image: &ImageRef) -> Result<()> {
+        if self.world.state().has_image(&image.name) && image.pinned == pinned(&image.name) {
+            return Ok(());
+        }
+        Err(Error::Refused(format!("the image {} is not here any more", image.name)))
+    }
+}
+
+fn pinned(image: &str) -> String {
+    format!("memory:{image}")
+}
+
+#[async_trait]
+impl Agent for MemoryAgent {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8, queues: false }
+    }
+
+    async fn probe(&self) -> Result<Probe> {
+        let probe = async {
+            Ok(Probe {
+                kind: PlatformKind::Docker,
+                engine_id: self.world.state().engine_id.clone(),
+                name: "memory".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                api_version: "1".to_owned(),
+                storage_driver: "memory".to_owned(),
+                architecture: std::env::consts::ARCH.to_owned(),
+                swarm: SwarmRole::None,
+                cpus: 4,
+                memory_bytes: 64 << 30,
+                disk: Some((800 << 30, 1000 << 30)),
+                skew_ms: Some(0),
+                machines: Vec::new(),
+            })
+        };
+        self.call(Verb::Probe, probe).await
+    }
+
+    async fn observe(&self, scope: Scope) -> Result<Observation> {
+        let instance = self.instance;
+        let observe = async {
+            let state = self.world.state();
+            let wanted = |labels: &Labels| labels.instance == instance && matches_scope(scope, labels.cluster);
+            let taken = if scope == Scope::Host { state.taken(instance) } else { chainpool_agent::Taken::default() };
+            Ok(Observation { objects: state.observed(wanted), taken })
+        };
+        self.call(Verb::Observe, observe).await
+    }
+
+    fn watch(&self) -> WakeStream {
+        let (world, instance) = (Arc::clone(&self.world), self.instance);
+        // Opened at its first poll, and connected from then on.
+        stream::once(async move {
+            let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+            let fault = {
+                let mut state = world.state();
+                let fault = state.script.call(Verb::Watch).map(|fault| format!("{fault:?} on purpose"));
+                let fault = fault.or_else(|| state.answers().err().map(|error| error.to_string()));
+                if fault.is_none() {
+                    state.watchers.push(Watcher { instance, sender });
+                }
+                fault
+            };
+            let connected = stream::iter(fault.is_none().then_some(Wake::Connected));
+            let wakes = stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|wake| (wake, receiver)));
+            let lost = stream::iter([Wake::Lost(fault.unwrap_or_else(|| "the platform hung up".to_owned()))]);
+            connected.chain(wakes).chain(lost)
+        })
+        .flatten()
+        .boxed()
+    }
+
+    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
+        let find = async {
+            let state = self.world.state();
+            let found = candidates.iter().find(|candidate| state.has_image(candidate));
+            let missing = || Error::Refused(format!("none of the images {} is here, and nothing is pulled", candidates.join(", ")));
+            found.map(|name| ImageRef { name: name.clone(), pinned: pinned(name) }).ok_or_else(missing)
+        };
+        self.call(Verb::EnsureImage, find).await
+    }
+
+    async fn ensure_network(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()> {
+        let ours = Labels::of_cluster(self.instance, key);
+        self.call(Verb::EnsureNetwork, async { self.world.ensure_network(&network_name(key), &ours, network.subnet) }).await
+    }
+
+    async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
+        self.call(Verb::EnsureNode, self.node(key, node, image, power)).await
+    }
+
+    async fn ensure_job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
+        self.call(Verb::EnsureJob, self.job(key, job, image)).await
+    }
+
+    async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
+        self.call(Verb::Incarnation, async { self.life(key, node) }).await
+    }
+
+    async fn drop_node(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()> {
+        let drop = async {
+            self.drop_where(|kind, labels| {
+                let its = labels.cluster == key.cluster && labels.generation == key.generation && labels.node.as_ref() == Some(node);
+                its && (kind == ObjectKind::Node || volumes == Volumes::Purge)
+            });
+            Ok(())
+        };
+        self.call(Verb::DropNode, drop).await
+    }
+
+    async fn drop_cluster(&self, cluster: ClusterId, through: Generation) -> Result<()> {
+        let drop = async {
+            // Nodes go before what they use; a cut between two kinds leaves the rest to the next call.
+            for doomed in [ObjectKind::Node, ObjectKind::Volume, ObjectKind::Network] {
+                self.drop_where(|kind, labels| kind == doomed && labels.cluster == cluster && labels.generation <= through);
+                yield_now().await;
+            }
+            Ok(())
+        };
+        self.call(Verb::DropCluster, drop).await
+    }
+
+    async fn logs(&self, key: &ClusterKey, node: &NodeName, query: LogQuery) -> Result<LogStream> {
+        self.call(Verb::Logs, async { self.log(key, node, &query) }).await
+    }
+
+    async fn dial(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
+        self.call(Verb::Dial, async { self.connection(key, node, port) }).await
+    }
+}
+
+fn matches_scope(scope: Scope, cluster: ClusterId) -> bool {
+    match scope {
+        Scope::Host => true,
+        Scope::Cluster(only) => only == cluster,
+    }
+}

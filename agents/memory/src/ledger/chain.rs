@@ -1,0 +1,186 @@
+//! How a ledger's blocks come: by the time that passed while enough members took part. No task runs for it; whoever
+//! changes a node or asks one settles the ledger first.
+
+use super::protocol::{Answer, Request};
+use crate::{
+    process::{Process, Program},
+    world::{Body, State},
+};
+use chainpool_agent::{ClusterKey, NodeName, NodeState, ObjectKind, network_name, volume_name};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// How a ledger begins, as each node's command says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Genesis {
+    /// The ledger's own name.
+    pub(crate) chain_id: String,
+    /// The first members.
+    pub(crate) members: BTreeSet<NodeName>,
+    /// Milliseconds from one block to the next.
+    pub(crate) interval_ms: u64,
+}
+
+impl Genesis {
+    /// The program of a node.
+    pub(crate) const PROGRAM: &str = "ledger";
+    /// The program of a job.
+    pub(crate) const SETUP: &str = "ledger-setup";
+}
+
+/// A node's copy of its ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Copy {
+    height: u64,
+    members: BTreeSet<NodeName>,
+    /// Each key's value and the block that holds it.
+    entries: BTreeMap<String, (String, u64)>,
+}
+
+/// How a node of a ledger behaves against the rules. A new start ends it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conduct {
+    /// It runs and takes no connection.
+    pub silent: bool,
+    /// It answers and takes no part: its height stays.
+    pub stalled: bool,
+    /// Its blocks are others than the other nodes'.
+    pub forked: bool,
+    /// It takes transactions and never commits them.
+    pub deaf: bool,
+    /// Each answer takes this long.
+    pub delay: Duration,
+}
+
+/// Whether a part of all can commit.
+pub(super) fn is_quorum(part: usize, all: usize) -> bool {
+    all > 0 && 3 * part > 2 * all
+}
+
+/// The hash of a block. Nodes of one ledger have the same at one height, unless one is forked.
+fn block_hash(chain_id: &str, height: u64, fork: Option<&NodeName>) -> String {
+    let fork = fork.map(NodeName::as_str).unwrap_or_default();
+    hex::encode(&Sha256::digest(format!("{chain_id}/{height}/{fork}"))[..16])
+}
+
+/// A node as its ledger sees it.
+#[derive(Clone)]
+struct Peer {
+    name: NodeName,
+    genesis: Genesis,
+    volume: String,
+}
+
+impl State {
+    /// The nodes of a ledger that take part now.
+    fn participants(&self, key: ClusterKey) -> Vec<Peer> {
+        if !self.objects.contains_key(&(ObjectKind::Network, network_name(&key))) {
+            return Vec::new();
+        }
+        let peer = |process: &Process| match &process.program {
+            Program::Ledger(genesis) if process.key == key && process.runs() && !process.conduct.stalled => Some(Peer {
+                name: process.spec.name.clone(),
+                genesis: genesis.clone(),
+                volume: volume_name(&key, &process.spec.name, &process.spec.volumes.first()?.name),
+            }),
+            _ => None,
+        };
+        let nodes = self.objects.values().filter_map(|entity| if let Body::Node(process) = &entity.body { Some(process) } else { None });
+        nodes.filter_map(|process| peer(process)).collect()
+    }
+
+    fn copy(&self, volume: &str) -> Option<&Copy> {
+        match &self.objects.get(&(ObjectKind::Volume, volume.to_owned()))?.body {
+            Body::Volume(volume) => volume.ledger.as_ref(),
+            Body::Network(_) | Body::Node(_) => None,
+        }
+    }
+
+    /// Counts the blocks that came since the last time, and gives every participant the longest copy among them. To be
+    /// called before and after each change of a node.
+    pub(crate) fn settle(&mut self, key: ClusterKey) {
+        let now = Instant::now() + self.ahead;
+        let since = self.chains.insert(key, now).unwrap_or(now);
+        let peers = self.participants(key);
+        let Some(first) = peers.first() else { return };
+        let fresh = || Copy { height: 0, members: first.genesis.members.clone(), entries: BTreeMap::new() };
+        let mut longest =
+            peers.iter().filter_map(|peer| self.copy(&peer.volume)).max_by_key(|copy| copy.height).cloned().unwrap_or_else(fresh);
+        let voting = peers.iter().filter(|peer| longest.members.contains(&peer.name)).count();
+        if is_quorum(voting, longest.members.len()) {
+            let interval = u128::from(first.genesis.interval_ms.max(1));
+            let blocks = u64::try_from((now - since).as_millis() / interval).unwrap_or(u64::MAX);
+            longest.height = longest.height.saturating_add(blocks);
+            let counted = Duration::from_millis(blocks.saturating_mul(first.genesis.interval_ms.max(1)));
+            self.chains.insert(key, since + counted);
+        }
+        self.spread(&peers, &longest);
+    }
+
+    /// The same for all ledgers.
+    pub(crate) fn settle_all(&mut self) {
+        let keys: Vec<_> = self.chains.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.settle(key));
+    }
+
+    fn spread(&mut self, peers: &[Peer], copy: &Copy) {
+        for peer in peers {
+            if let Some(volume) = self.volume_mut(peer.volume.clone()) {
+                volume.ledger = Some(copy.clone());
+            }
+        }
+    }
+
+    /// Answers a request as the node of this object does; `None` when it does not run.
+    pub(crate) fn ask(&mut self, name: &str, request: &Request) -> Option<Answer> {
+        let process = self.process(name).filter(|process| process.state == NodeState::Running)?;
+        let Program::Ledger(genesis) = process.program.clone() else { return None };
+        let (key, node, conduct) = (process.key, process.spec.name.clone(), process.conduct.clone());
+        let volume = volume_name(&key, &node, &process.spec.volumes.first()?.name);
+        self.settle(key);
+        let peers = self.participants(key);
+        let own = self.copy(&volume).cloned().unwrap_or(Copy { height: 0, members: genesis.members.clone(), entries: BTreeMap::new() });
+        let voting = peers.iter().filter(|peer| own.members.contains(&peer.name)).count();
+        let part = peers.iter().any(|peer| peer.name == node);
+        Some(match request {
+            Request::Status => Answer::Status {
+                chain_id: genesis.chain_id,
+                height: own.height,
+                peers: if part { peers.len() - 1 } else { 0 },
+                power: (voting, own.members.len()),
+            },
+            Request::Block { height } if *height <= own.height => {
+                Answer::Block { hash: block_hash(&genesis.chain_id, *height, conduct.forked.then_some(&node)) }
+            }
+            Request::Block { height } => Answer::Refused { why: format!("there is no block {height} yet") },
+            Request::Get { key } => match own.entries.get(key) {
+                Some((value, height)) => Answer::Entry { value: value.clone(), height: *height },
+                None => Answer::Refused { why: format!("there is no key {key:?}") },
+            },
+            Request::Put { .. } | Request::Admit { .. } if !part || conduct.deaf || !is_quorum(voting, own.members.len()) => {
+                Answer::Refused { why: "it cannot commit now".to_owned() }
+            }
+            Request::Put { key, value } => {
+                let mut longer = own;
+                longer.height += 1;
+                longer.entries.insert(key.clone(), (value.clone(), longer.height));
+                self.spread(&peers, &longer);
+                let transaction = hex::encode(Sha256::digest(format!("{key}={value}@{}", longer.height)));
+                Answer::Committed { height: longer.height, transaction }
+            }
+            Request::Admit { node } => {
+                let mut longer = own;
+                if longer.members.insert(node.clone()) {
+                    longer.height += 1;
+                    self.spread(&peers, &longer);
+                }
+                Answer::Committed { height: longer.height, transaction: format!("admit {node}") }
+            }
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! Asks all nodes at once for what they know, over their ports.
+
+use super::{
+    RPC,
+    protocol::{Answer, Request},
+    render::Facts,
+};
+use chainpool_agent::{ByteStream, NodeName, NodeState, Observation};
+use chainpool_api::{Evidence, NodeEvidence};
+use chainpool_networks::Nodes;
+use futures::future::join_all;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    time::timeout,
+};
+
+/// How long a node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asks one node; an answer that is none is an error with its reason.
+pub(super) async fn ask(nodes: &Nodes, node: &NodeName, request: &Request) -> Result<Answer, String> {
+    let exchange = async {
+        let stream = nodes.dial(node, RPC).await.map_err(|error| error.to_string())?;
+        answer(stream, request).await.map_err(|error| error.to_string())
+    };
+    match timeout(PATIENCE, exchange).await {
+        Ok(Ok(Answer::Refused { why })) => Err(why),
+        Ok(answer) => answer,
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+async fn answer(stream: ByteStream, request: &Request) -> std::io::Result<Answer> {
+    let mut stream = BufReader::new(stream);
+    let mut line = serde_json::to_string(request)?;
+    line.push('\n');
+    stream.write_all(line.as_bytes()).await?;
+    line.clear();
+    stream.read_line(&mut line).await?;
+    if line.is_empty() {
+        return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it hung up"));
+    }
+    Ok(serde_json::from_str(&line)?)
+}
+
+/// The platform's word on a process.
+fn word(state: &NodeState) -> String {
+    match state {
+        NodeState::Created => "created".to_owned(),
+        NodeState::Running => "running".to_owned(),
+        NodeState::Paused => "paused".to_owned(),
+        NodeState::Exited(code) => format!("exited {code}"),
+        NodeState::Changing(how) => how.clone(),
+        NodeState::Absent => "absent".to_owned(),
+    }
+}
+
+/// Asks the nodes. Those that do not run are not dialled.
+pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
+    let facts = Facts::read(&nodes.spec);
+    let asked = join_all(nodes.spec.nodes.iter().map(async |spec| {
+        let state = observed.node_state(nodes.key.generation, &spec.name);
+        let runs = state == NodeState::Running;
+        let answer = if runs { Some(ask(nodes, &spec.name, &Request::Status).await) } else { None };
+        (spec.name.clone(), word(&state), answer)
+    }));
+    let mut evidence = Evidence::default();
+    let mut heights: BTreeMap<NodeName, u64> = BTreeMap::new();
+    let mut powers = BTreeMap::new();
+    for (name, process, answer) in asked.await {
+        let mut node = NodeEvidence { process, ..NodeEvidence::default() };
+        match answer {
+            Some(Ok(Answer::Status { chain_id, height, peers, power })) if chain_id == facts.chain_id => {
+                node.answers = true;
+                node.height = (height > 0).then_some(height);
+                node.peers = u32::try_from(peers).ok();
+                heights.insert(name.clone(), height);
+                powers.insert(height, power);
+            }
+            Some(Ok(other)) => node.silent = Some(format!("another ledger answers in its place: {other:?}")),
+            Some(Err(why)) => node.silent = Some(why),
+            None => {}
+        }
+        evidence.nodes.insert(name.to_string(), node);
+    }
+    evidence.height = heights.values().copied().filter(|height| *height > 0).max();
+    let count = |part: usize| u64::try_from(part).unwrap_or(u64::MAX);
+    evidence.power = powers.pop_last().map(|(_, (part, all))| (count(part), count(all)));
+    evidence.agree = compare(nodes, &mut evidence.nodes, &heights).await;
+    evidence
+}
+
+/// Asks all nodes that have blocks for the newest one that each of them has; `None`: there was nothing to compare.
+async fn compare(nodes: &Nodes, evidence: &mut BTreeMap<String, NodeEvidence>, heights: &BTreeMap<NodeName, u64>) -> Option<bool> {
+    let height = heights.values().copied().filter(|height| *height > 0).min()?;
+    let with_blocks = heights.iter().filter(|(_, own)| **own > 0);
+    let found = join_all(with_blocks.map(async |(name, _)| (name, ask(nodes, name, &Request::Block { height }).await))).await;
+    let mut hashes = BTreeSet::new();
+    let mut compared = 0;
+    for (name, answer) in found {
+        if let (Some(node), Ok(Answer::Block { hash })) = (evidence.get_mut(name.as_str()), answer) {
+            node.hash = Some(hash.clone());
+            hashes.insert(hash);
+            compared += 1;
+        }
+    }
+    (compared > 1).then_some(hashes.len() == 1)
+}

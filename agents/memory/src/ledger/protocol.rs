@@ -1,0 +1,135 @@
+//! What a node is asked and answers: one line of JSON each.
+
+use super::RPC_PORT;
+use crate::{World, process::Program};
+use chainpool_agent::{ByteStream, ClusterKey, Error, NodeName, Port, Result, node_object_name};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+
+/// A question to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "ask")]
+pub enum Request {
+    /// How far it is, and who takes part.
+    Status,
+    /// The hash of the block at this height.
+    Block {
+        /// The height.
+        height: u64,
+    },
+    /// Commit this value under this key.
+    Put {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+    },
+    /// The value under this key.
+    Get {
+        /// The key.
+        key: String,
+    },
+    /// Make this node a member; one that is a member stays one.
+    Admit {
+        /// The node.
+        node: NodeName,
+    },
+}
+
+/// A node's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Answer {
+    /// To `status`.
+    Status {
+        /// The ledger's own name.
+        chain_id: String,
+        /// Its newest block.
+        height: u64,
+        /// The nodes that it is connected to.
+        peers: usize,
+        /// The members that take part, and all members.
+        power: (usize, usize),
+    },
+    /// To `block`.
+    Block {
+        /// The hash.
+        hash: String,
+    },
+    /// To `put` and `admit`.
+    Committed {
+        /// The block that holds it.
+        height: u64,
+        /// The transaction's hash.
+        transaction: String,
+    },
+    /// To `get`.
+    Entry {
+        /// The value.
+        value: String,
+        /// The block that holds it.
+        height: u64,
+    },
+    /// No.
+    Refused {
+        /// The reason.
+        why: String,
+    },
+}
+
+/// Connects to a port of a ledger's node; `None`: the node is none of a ledger.
+pub(crate) fn serve(world: &Arc<World>, key: &ClusterKey, node: &NodeName, port: &Port) -> Option<Result<ByteStream>> {
+    let name = node_object_name(key, node);
+    let state = world.state();
+    let process = state.process(&name).filter(|process| matches!(process.program, Program::Ledger(_)))?;
+    if !process.lives_now() || process.conduct.silent || port.inside != RPC_PORT {
+        return Some(Err(Error::Unreachable(format!("nothing listens at port {} of node {node}", port.name))));
+    }
+    let life = process.lives;
+    drop(state);
+    let (ours, theirs) = tokio::io::duplex(4096);
+    tokio::spawn(converse(Arc::clone(world), name, life, theirs));
+    Some(Ok(Box::new(ours)))
+}
+
+/// Answers line by line until the caller hangs up or the node's life ends. A frozen node answers nothing.
+async fn converse(world: Arc<World>, name: String, life: u64, stream: DuplexStream) {
+    let (reader, mut writer) = tokio::io::split(stream);
+    let mut lines = BufReader::new(reader).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let delay = match world.state().process(&name).filter(|process| process.life() == Some(life)) {
+            Some(process) => process.conduct.delay,
+            None => return,
+        };
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let Ok(request) = serde_json::from_str(&line) else { return };
+        let mut changes = world.changes();
+        let answer = loop {
+            changes.borrow_and_update();
+            if world.state().process(&name).is_none_or(|process| process.life() != Some(life)) {
+                return;
+            }
+            if let Some(answer) = world.state().ask(&name, &request) {
+                break answer;
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        };
+        let mut text = serde_json::to_string(&answer).expect("an answer has string keys");
+        text.push('\n');
+        if writer.write_all(text.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl World {
+    /// Asks a node as its user does, past every fault of the platform; `None` when it does not run.
+    pub fn ask(&self, key: &ClusterKey, node: &NodeName, request: &Request) -> Option<Answer> {
+        self.state().ask(&node_object_name(key, node), request)
+    }
+}

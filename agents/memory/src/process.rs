@@ -1,0 +1,168 @@
+//! A node's process, running or not, with its log.
+
+use crate::{
+    ledger::{Conduct, Genesis},
+    world::Files,
+};
+use bytes::Bytes;
+use chainpool_agent::{ClusterKey, NodeSpec, NodeState, kit::program};
+use std::collections::{BTreeSet, VecDeque};
+use tokio::task::AbortHandle;
+
+/// What a node's command means here.
+#[derive(Clone)]
+pub(crate) enum Program {
+    /// The steps of the conformance kit, done by a task.
+    Steps(Vec<program::Step>),
+    /// A node of the scripted ledger.
+    Ledger(Genesis),
+    /// The ledger's job: it ends with this code at once.
+    Setup(i64),
+    /// A command that no image here has.
+    Absent,
+}
+
+impl Program {
+    fn of(command: &[String]) -> Self {
+        if let Some(steps) = program::steps(command) {
+            return Self::Steps(steps);
+        }
+        match command {
+            [name, genesis] if name == Genesis::PROGRAM => serde_json::from_str(genesis).map_or(Self::Absent, Self::Ledger),
+            [name, code] if name == Genesis::SETUP => code.parse().map_or(Self::Absent, Self::Setup),
+            _ => Self::Absent,
+        }
+    }
+}
+
+/// A node's process. A copy is without the task that does its steps.
+pub(crate) struct Process {
+    pub(crate) key: ClusterKey,
+    pub(crate) spec: NodeSpec,
+    /// Whether it is a job: it is run to its end, and never started again by the world itself.
+    pub(crate) job: bool,
+    pub(crate) program: Program,
+    pub(crate) state: NodeState,
+    /// Files outside every volume.
+    pub(crate) root: Files,
+    /// Ports at which it sends back all that comes.
+    pub(crate) echoes: BTreeSet<u16>,
+    /// How it behaves as a node of a ledger; a new start ends that.
+    pub(crate) conduct: Conduct,
+    pub(crate) task: Option<AbortHandle>,
+    /// How often it was started.
+    pub(crate) lives: u64,
+    log: Log,
+}
+
+impl Clone for Process {
+    fn clone(&self) -> Self {
+        let Self { key, spec, job, program, state, root, echoes, conduct, task: _, lives, log } = self;
+        Self {
+            key: *key,
+            spec: spec.clone(),
+            job: *job,
+            program: program.clone(),
+            state: state.clone(),
+            root: root.clone(),
+            echoes: echoes.clone(),
+            conduct: conduct.clone(),
+            task: None,
+            lives: *lives,
+            log: log.clone(),
+        }
+    }
+}
+
+/// The lines that a process wrote, the oldest of which are forgotten.
+#[derive(Clone, Default)]
+struct Log {
+    lines: VecDeque<Line>,
+    bytes: usize,
+    /// How many lines were ever written.
+    written: usize,
+}
+
+#[derive(Clone)]
+pub(crate) struct Line {
+    /// The second (Unix time).
+    pub(crate) at: i64,
+    pub(crate) stderr: bool,
+    pub(crate) bytes: Bytes,
+}
+
+impl Process {
+    /// The process of a node.
+    pub(crate) fn of_node(key: &ClusterKey, spec: &NodeSpec) -> Self {
+        Self {
+            key: *key,
+            spec: spec.clone(),
+            job: false,
+            program: Program::of(&spec.command),
+            state: NodeState::Created,
+            root: Files::new(),
+            echoes: BTreeSet::new(),
+            conduct: Conduct::default(),
+            task: None,
+            lives: 0,
+            log: Log::default(),
+        }
+    }
+
+    /// The process of a job, whose ports are not reached.
+    pub(crate) fn of_job(key: &ClusterKey, spec: &NodeSpec) -> Self {
+        let mut process = Self { job: true, ..Self::of_node(key, spec) };
+        process.spec.ports.clear();
+        process
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        self.state == NodeState::Running
+    }
+
+    /// Whether it has a process at all, frozen or not.
+    pub(crate) fn lives_now(&self) -> bool {
+        matches!(self.state, NodeState::Running | NodeState::Paused)
+    }
+
+    /// The number of its present life.
+    pub(crate) fn life(&self) -> Option<u64> {
+        self.lives_now().then_some(self.lives)
+    }
+
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.log.lines.iter()
+    }
+
+    /// How many lines were ever written.
+    pub(crate) fn written(&self) -> usize {
+        self.log.written
+    }
+
+    /// A line by its number; a forgotten one is the oldest that is kept.
+    pub(crate) fn line(&self, number: usize) -> Option<&Line> {
+        let oldest = self.log.written - self.log.lines.len();
+        self.log.lines.get(number.saturating_sub(oldest))
+    }
+
+    /// The newest lines.
+    pub(crate) fn last_words(&self) -> String {
+        let skip = self.log.lines.len().saturating_sub(5);
+        let lines: Vec<_> = self.lines().skip(skip).map(|line| String::from_utf8_lossy(&line.bytes)).collect();
+        lines.concat().trim().to_owned()
+    }
+
+    /// Writes a line, and forgets the oldest beyond the limits.
+    pub(crate) fn say(&mut self, at: i64, stderr: bool, text: &str) {
+        let bytes = Bytes::from(format!("{text}\n"));
+        self.log.bytes += bytes.len();
+        self.log.lines.push_back(Line { at, stderr, bytes });
+        self.log.written += 1;
+        let most = self.spec.log.max_bytes * u64::from(self.spec.log.max_files);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        while self.log.bytes > most {
+            let Some(oldest) = self.log.lines.pop_front() else { break };
+            self.log.bytes -= oldest.bytes.len();
+        }
+    }
+}
