@@ -118,6 +118,7 @@ impl Orchestrator {
             health_since: now.into(),
             checked_at: Timestamp(0).into(),
             height: None,
+            ledger_fault: None,
             proof: None,
             leased: false,
             schedulable: offers(host),
@@ -262,6 +263,7 @@ pub(crate) fn next_generation(row: &mut ClusterRow, state: ClusterState, reason:
     row.health_reason = reason;
     row.health_since = Timestamp::now().into();
     row.height = None;
+    row.ledger_fault = None;
     row.proof = None;
     row.ready_at = None;
     row.stopped_nodes = Json(BTreeSet::new());

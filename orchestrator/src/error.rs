@@ -120,7 +120,9 @@ impl From<chainpool_store::Error> for Error {
 impl From<chainpool_agent::Error> for Error {
     fn from(error: chainpool_agent::Error) -> Self {
         match &error {
-            chainpool_agent::Error::Unreachable(_) | chainpool_agent::Error::Busy(_) => Self::Unavailable(error.to_string()),
+            chainpool_agent::Error::Unreachable(_) | chainpool_agent::Error::Busy(_) | chainpool_agent::Error::Dependency(_) => {
+                Self::Unavailable(error.to_string())
+            }
             chainpool_agent::Error::Foreign(_) => Self::conflict("foreign", error.to_string()),
             chainpool_agent::Error::Refused(_) | chainpool_agent::Error::Occupied { .. } | chainpool_agent::Error::Unsupported(_) => {
                 Self::conflict("refused", error.to_string())

@@ -1,6 +1,6 @@
 //! Gathering evidence on a ledger: its own word, and the platform's listing where that is needed.
 
-use crate::{Error, Orchestrator, Result, agents::HostAgent, seen::Seen, view::number};
+use crate::{Error, Orchestrator, Result, agents::HostAgent, seen::Seen, view::number, volumes};
 use chainpool_agent::{ClusterId, ClusterKey, LogLine, LogQuery, NodeName, NodeState, Object, ObjectKind, Observation, Scope};
 use chainpool_api::{self as api, HealthState, Timestamp};
 use chainpool_networks::{Nodes, Past, Verdict};
@@ -32,6 +32,10 @@ pub(crate) struct Looked {
     pub(crate) evidence: api::Evidence,
     pub(crate) verdict: Verdict,
     pub(crate) listing: Listing,
+    /// What nobody has any more is not started again.
+    pub(crate) ledger_lost: bool,
+    /// What only the next generation ends.
+    pub(crate) fault: Option<String>,
 }
 
 /// The platform's listing behind a look.
@@ -98,14 +102,15 @@ impl Orchestrator {
             Listing::Slow if !speaks => return Ok(None),
             Listing::Withheld(why) if !speaks => {
                 let reason = format!("no node answers, and the platform cannot tell what runs: {why}");
-                return Ok(Some(Looked { evidence, verdict: Verdict { state: HealthState::Unknown, reason }, listing }));
+                let verdict = Verdict { state: HealthState::Unknown, reason };
+                return Ok(Some(Looked { evidence, verdict, listing, ledger_lost: false, fault: None }));
             }
             _ => {}
         }
         let now = Timestamp::now();
         seen.turn(&evidence, now);
         let past = Past {
-            height: seen.height.map(|(height, _)| height).or(row.height.and_then(|h| u64::try_from(h).ok())),
+            height: self.height_seen(row).and_then(|h| u64::try_from(h).ok()),
             height_since: seen.height.map(|(_, since)| since),
             recovering: matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown),
             started_at: Some(row.power_at.0),
@@ -118,11 +123,27 @@ impl Orchestrator {
         if let Some(reason) = self.crash_loop(row, agent, &key).await {
             verdict = Verdict { state: HealthState::Broken, reason };
         }
+        let fault = row.ledger_fault.clone().or_else(|| network.began_again(&row.parameters.0, &evidence, &past));
+        let lost = match &seen.observed {
+            Some(listed) if listing.is_told() => volumes::lost_by(&spec, generation, listed, &evidence),
+            _ => BTreeSet::new(),
+        };
+        let ledger_lost = network.loses_ledger(&spec, &lost);
+        if ledger_lost {
+            verdict = Verdict { state: HealthState::Broken, reason: volumes::ledger_lost_text(&lost) };
+        } else if let Some(reason) = fault.clone() {
+            verdict = Verdict { state: HealthState::Broken, reason };
+        } else if verdict.state != HealthState::Healthy {
+            let hindered = seen.hindered.as_ref().map(|why| format!("it cannot be repaired now: {why}"));
+            for more in volumes::lost_text(&lost).into_iter().chain(hindered) {
+                verdict.reason = format!("{}; {more}", verdict.reason);
+            }
+        }
         let stopped: Vec<&str> = row.stopped_nodes.0.iter().map(String::as_str).collect();
         if !stopped.is_empty() && verdict.state != HealthState::Healthy {
             verdict.reason = format!("{} (stopped on purpose: {})", verdict.reason, stopped.join(", "));
         }
-        Ok(Some(Looked { evidence, verdict, listing }))
+        Ok(Some(Looked { evidence, verdict, listing, ledger_lost, fault }))
     }
 
     /// What there is to say of a node that ends again and again. It is said once while that stands: its log would be something new each

@@ -233,6 +233,7 @@ impl Orchestrator {
             if waits_for_host {
                 begun = Timestamp::now();
             }
+            self.note_hindrance(operation, &performed);
             match performed {
                 Ok(()) => break,
                 Err(StepError::Over) => return Err(StepError::Over),
@@ -264,6 +265,13 @@ impl Orchestrator {
         step.note = None;
         step.ended_at = Some(Timestamp::now().into());
         self.step_save(operation, &step, "step done").await
+    }
+
+    /// Keeps why a cluster's nodes cannot be started now, until an operation comes to its end: nobody makes its ledger anew for that.
+    fn note_hindrance(&self, operation: &OperationRow, performed: &Result<(), StepError>) {
+        if let (Some(cluster), Err(StepError::Agent(chainpool_agent::Error::Dependency(words)))) = (operation.cluster_id, performed) {
+            self.inner.live.note_known(cluster, |seen| seen.hindered = Some(words.clone()));
+        }
     }
 
     /// Notes what a step waits for, so that people see it. Ends only when the journal cannot be written.

@@ -1,12 +1,36 @@
 //! Ending an operation: its outcome and what follows for its cluster, in one transaction.
 
-use crate::{Error, Orchestrator, Result, fill::FAILURES_TO_PAUSE, seen::Seen, step::StepError};
+use crate::{Error, Orchestrator, Result, fill::FAILURES_TO_PAUSE, seen::Seen, step::StepError, volumes::renewed_text};
 use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
 use chainpool_store::{ClusterRow, FillPause, HealthChangeRow, Json, OperationRow, Tx, Word};
 use std::collections::BTreeSet;
 
 /// Pauses between tries of a fill entry that fails, in seconds; the last one is that of a paused entry.
 const FILL_PAUSES: [i64; FAILURES_TO_PAUSE as usize] = [10, 60, 30 * 60];
+/// The same where what failed passes by itself, or when somebody puts it right: no longer than a full pass is away.
+const FILL_PASSING: i64 = 30;
+
+/// How an operation failed.
+#[derive(Clone, Copy)]
+enum Failure<'a> {
+    /// What it asked for was refused, or did not come about.
+    Lasting,
+    /// Its platform could not do it then: something that it stands on was down.
+    Passing,
+    /// The ledger is lost, in these words.
+    LedgerLost(&'a str),
+}
+
+impl<'a> Failure<'a> {
+    fn of(error: &'a StepError) -> Self {
+        match error {
+            StepError::LedgerLost(words) => Self::LedgerLost(words),
+            StepError::Agent(error) if error.is_transient() => Self::Passing,
+            StepError::NoRegistry(_) => Self::Passing,
+            _ => Self::Lasting,
+        }
+    }
+}
 
 impl Orchestrator {
     /// Writes how an operation ended. Does nothing when it is not this process's any more.
@@ -33,7 +57,7 @@ impl Orchestrator {
         if let Some(id) = row.cluster_id {
             if let Some(found) = tx.cluster(id).await? {
                 cluster = Some(id);
-                self.finish_cluster(&mut tx, &row, found, now).await?;
+                self.finish_cluster(&mut tx, &row, found, outcome.as_ref().err().map(Failure::of), now).await?;
             }
         } else {
             finish_host(&mut tx, &mut row).await?;
@@ -49,6 +73,9 @@ impl Orchestrator {
             if proven {
                 self.inner.live.note_known(id, Seen::stop_clocks);
             }
+            if outcome.is_ok() {
+                self.inner.live.note_known(id, |seen| seen.hindered = None);
+            }
             if kind != OperationKind::ClusterRepair && kind != OperationKind::ClusterProve {
                 self.inner.live.note_known(id, Seen::forget_faults);
             }
@@ -56,11 +83,20 @@ impl Orchestrator {
         Ok(())
     }
 
-    async fn finish_cluster(&self, tx: &mut Tx, operation: &OperationRow, mut cluster: ClusterRow, now: Timestamp) -> Result<()> {
+    async fn finish_cluster(
+        &self,
+        tx: &mut Tx,
+        operation: &OperationRow,
+        mut cluster: ClusterRow,
+        failure: Option<Failure<'_>>,
+        now: Timestamp,
+    ) -> Result<()> {
         if cluster.operation_id != Some(operation.id) {
             return Ok(());
         }
         cluster.operation_id = None;
+        // What it had when it was stopped is not forgotten with this process.
+        cluster.height = self.height_seen(&cluster);
         let done = operation.state.0 == OperationState::Succeeded;
         let proof = proof_of(operation);
         match (operation.kind.0, done) {
@@ -78,7 +114,7 @@ impl Orchestrator {
                 cluster.state = Word(ClusterState::Failed);
                 let why = operation.error.clone().unwrap_or_default();
                 judged(&mut cluster, HealthState::Broken, format!("making it failed: {why}"), now);
-                note_fill(tx, &cluster, Some(&why), now).await?;
+                note_fill(tx, &cluster, Some((&why, matches!(failure, Some(Failure::Passing)))), now).await?;
             }
             (OperationKind::ClusterStart | OperationKind::ClusterRestart, true) => {
                 let node = operation.arguments.0.get("node").and_then(|n| n.as_str());
@@ -88,7 +124,8 @@ impl Orchestrator {
                 }
                 cluster.state = Word(ClusterState::Ready);
                 cluster.power_at = now.into();
-                judged(&mut cluster, HealthState::Starting, format!("after a {}", operation.kind.0), now);
+                let renewed = renewed_text(operation).map_or_else(String::new, |text| format!("; {text}"));
+                judged(&mut cluster, HealthState::Starting, format!("after a {}{renewed}", operation.kind.0), now);
             }
             (OperationKind::ClusterStop, true) => match operation.arguments.0.get("node").and_then(|n| n.as_str()) {
                 Some(node) => drop(cluster.stopped_nodes.0.insert(node.to_owned())),
@@ -113,6 +150,13 @@ impl Orchestrator {
                     proven(&mut cluster, proof, now);
                 }
             }
+            // Without its ledger it was to run and does not: from now on it is watched as one that does.
+            (OperationKind::ClusterStart | OperationKind::ClusterRestart | OperationKind::ClusterRepair, false) => {
+                if let Some(Failure::LedgerLost(why)) = failure {
+                    cluster.state = Word(ClusterState::Ready);
+                    judged(&mut cluster, HealthState::Broken, why.to_owned(), now);
+                }
+            }
             (OperationKind::ClusterProve, true) => cluster.proof = proof.map(Json),
             _ => {}
         }
@@ -126,7 +170,7 @@ fn proven(cluster: &mut ClusterRow, proof: Option<api::Proof>, now: Timestamp) {
         let elsewhere = if p.written_to == p.read_from { "the same node, there is only one".to_owned() } else { p.read_from.clone() };
         format!("a transaction was committed through {} in block {} and read back from {elsewhere}", p.written_to, p.height)
     });
-    cluster.height = proof.as_ref().and_then(|p| i64::try_from(p.height).ok());
+    cluster.height = proof.as_ref().and_then(|p| i64::try_from(p.height).ok()).max(cluster.height);
     cluster.proof = proof.map(Json);
     cluster.checked_at = now.into();
     judged(cluster, HealthState::Healthy, reason, now);
@@ -164,7 +208,7 @@ pub(crate) async fn keep_history(tx: &mut Tx, cluster: &ClusterRow, now: Timesta
 }
 
 /// Counts the failures in a row of the fill entry that a cluster was made by.
-async fn note_fill(tx: &mut Tx, cluster: &ClusterRow, failure: Option<&str>, now: Timestamp) -> Result<()> {
+async fn note_fill(tx: &mut Tx, cluster: &ClusterRow, failure: Option<(&str, bool)>, now: Timestamp) -> Result<()> {
     let Some(key) = &cluster.fill_key else { return Ok(()) };
     let Some(mut host) = tx.host(cluster.host_id).await? else { return Ok(()) };
     match failure {
@@ -173,15 +217,21 @@ async fn note_fill(tx: &mut Tx, cluster: &ClusterRow, failure: Option<&str>, now
                 return Ok(());
             }
         }
-        Some(reason) => {
+        Some((reason, is_passing)) => {
             let known = host.fill_state.0.entry(key.clone()).or_insert(FillPause { failures: 0, reason: String::new(), next_at: now });
-            let pause = FILL_PAUSES[usize::try_from(known.failures).unwrap_or(usize::MAX).min(FILL_PAUSES.len() - 1)];
+            let pause = fill_pause(known.failures, is_passing);
             known.failures += 1;
             known.next_at = now.plus_seconds(pause);
             reason.clone_into(&mut known.reason);
         }
     }
     Ok(tx.host_save(host).await?)
+}
+
+/// How long a fill entry waits that has failed so often before, in seconds.
+fn fill_pause(failures: u32, is_passing: bool) -> i64 {
+    let pause = FILL_PAUSES[usize::try_from(failures).unwrap_or(usize::MAX).min(FILL_PAUSES.len() - 1)];
+    if is_passing { pause.min(FILL_PASSING) } else { pause }
 }
 
 /// What came of an operation with parts.
@@ -205,4 +255,26 @@ async fn finish_host(tx: &mut Tx, row: &mut OperationRow) -> Result<()> {
         row.error = Some(format!("{failed} of {} failed; the first: {first}", children.len()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_does_not_pause_a_fill_entry_beyond_a_full_pass() {
+        let pauses = |is_passing| [0, 1, 2, 9].map(|failures| fill_pause(failures, is_passing));
+        assert_eq!(pauses(false), [10, 60, 1800, 1800]);
+        assert_eq!(pauses(true), [10, 30, 30, 30]);
+    }
+
+    #[test]
+    fn a_failure_passes_when_its_platform_could_not_do_it_then() {
+        let of = |error: StepError| matches!(Failure::of(&error), Failure::Passing);
+        assert!(of(chainpool_agent::Error::Dependency("the log server is away".to_owned()).into()));
+        assert!(of(StepError::NoRegistry("no such host".to_owned())));
+        assert!(of(chainpool_agent::Error::Unreachable("no answer".to_owned()).into()));
+        assert!(!of(chainpool_agent::Error::Refused("no such program".to_owned()).into()));
+        assert!(!of(StepError::Late("no quorum".to_owned())));
+    }
 }

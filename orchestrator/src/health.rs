@@ -102,7 +102,7 @@ impl Orchestrator {
         if let Some(reason) = unknown {
             // What was wrong before is judged anew when the host is back.
             self.inner.live.note_known(row.id, Seen::forget_faults);
-            self.verdict_store(&row, &Verdict { state: HealthState::Unknown, reason }, None).await?;
+            self.verdict_store(&row, &Verdict { state: HealthState::Unknown, reason }, None, None).await?;
             return Ok(Judgement::Done);
         }
         let agent = self.inner.agents.of(&host)?;
@@ -119,7 +119,8 @@ impl Orchestrator {
     }
 
     async fn verdict_act(&self, row: &ClusterRow, host: &HostRow, looked: Looked) -> Result<()> {
-        let Looked { evidence, verdict, listing } = looked;
+        let Looked { evidence, verdict, listing, ledger_lost, fault } = looked;
+        let lost = ledger_lost || fault.is_some();
         let told = listing.is_told();
         let now = Timestamp::now();
         let bad = matches!(verdict.state, HealthState::Degraded | HealthState::Broken);
@@ -159,8 +160,8 @@ impl Orchestrator {
         let recovering = matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown);
         // A free cluster is healthy again only when a transaction of ours went through; the repair below sees to that.
         let needs_proof = recovering && !row.leased && !maintenance && verdict.state == HealthState::Healthy;
-        if !(needs_proof || in_grace && bad) {
-            self.verdict_store(row, &verdict, Some(&evidence)).await?;
+        if !(needs_proof || in_grace && bad && !lost) {
+            self.verdict_store(row, &verdict, Some(&evidence), fault).await?;
         }
         let situation = Situation {
             verdict: verdict.state,
@@ -168,6 +169,7 @@ impl Orchestrator {
             live: row.operation_id.is_some(),
             settling: seen.deaths.back().is_some_and(|death| now.millis_since(death.at) < SETTLE_MS),
             held_back,
+            lost,
             needs_proof,
             host_settled: self.inner.live.host_settled(host.id),
             evidence: &evidence,
@@ -184,7 +186,13 @@ impl Orchestrator {
     }
 
     /// Stores a verdict when it differs from the stored one, and keeps it in the history.
-    async fn verdict_store(&self, before: &ClusterRow, verdict: &Verdict, evidence: Option<&api::Evidence>) -> Result<()> {
+    async fn verdict_store(
+        &self,
+        before: &ClusterRow,
+        verdict: &Verdict,
+        evidence: Option<&api::Evidence>,
+        fault: Option<String>,
+    ) -> Result<()> {
         if before.health.0 == verdict.state && before.health_reason == verdict.reason {
             return Ok(());
         }
@@ -206,7 +214,8 @@ impl Orchestrator {
         row.health = Word(verdict.state);
         row.health_reason.clone_from(&verdict.reason);
         row.checked_at = now.into();
-        row.height = evidence.and_then(|e| e.height).and_then(|h| i64::try_from(h).ok()).or(row.height);
+        row.height = self.height_seen(&row);
+        row.ledger_fault = row.ledger_fault.or(fault);
         if changed {
             let history = chainpool_store::HealthChangeRow {
                 id: Uuid::now_v7(),

@@ -83,7 +83,10 @@ impl Orchestrator {
         if let Some(same) = tx.host_of_engine(&row.engine_id).await? {
             return Err(Error::conflict(
                 "engine_exists",
-                format!("this engine is registered already, as host {:?} ({})", same.name, same.address),
+                format!(
+                    "this engine is registered already, as host {:?} ({}). If it is another machine ({:?} by its own word), it was cloned and has the id of the other's engine: stop Docker there, remove /var/lib/docker/engine-id and /etc/docker/key.json where they exist, start it, and register it then",
+                    same.name, same.address, probe.name
+                ),
             ));
         }
         let detail = format!("{} {}", row.platform.0, row.address);

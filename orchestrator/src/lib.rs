@@ -37,6 +37,7 @@ mod status;
 mod step;
 mod subscription;
 mod view;
+mod volumes;
 mod wait;
 
 pub use caller::{Caller, RequestKey};

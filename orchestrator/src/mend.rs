@@ -3,6 +3,7 @@
 use crate::{
     Orchestrator,
     step::{Ground, StepError},
+    volumes::makes_ledger,
     wait::{Patience, Wait},
 };
 use chainpool_agent::{NodeName, Power, Scope};
@@ -110,6 +111,9 @@ impl Orchestrator {
             tracing::warn!(cluster = ground.cluster.name, %node, "a node that stands still is started anew");
             let started = async {
                 let life = ground.host.agent.incarnation(&ground.key, &node).await?;
+                if life.is_none() && !makes_ledger(operation.kind.0) {
+                    self.ledger_there(operation, ground).await?;
+                }
                 self.step_node(operation, &node, &Power::On { after: life }, over).await
             };
             match started.await {

@@ -35,6 +35,8 @@ pub(crate) enum Action {
         /// Which.
         node: NodeName,
     },
+    /// See that what the nodes keep is still there, before any of them is started: a ledger must not begin again under its holder.
+    Volumes,
     /// Run a job to its end, once for its hash.
     Job {
         /// Which.
@@ -65,7 +67,7 @@ impl Action {
     pub(crate) fn changes_platform(&self) -> bool {
         match self {
             Self::Drop { .. } | Self::Network | Self::Node { .. } | Self::Restart { .. } | Self::Job { .. } | Self::Sweep => true,
-            Self::Image | Self::Answer { .. } | Self::Init { .. } | Self::Settle | Self::Prove | Self::Children => false,
+            Self::Image | Self::Volumes | Self::Answer { .. } | Self::Init { .. } | Self::Settle | Self::Prove | Self::Children => false,
         }
     }
 }
@@ -112,6 +114,9 @@ pub(crate) struct Arguments {
 /// What nodes are started on may be gone: whoever tidies up an engine removes networks that no running container uses.
 const LOOK_FOR_NETWORK: &str = "see that the network is there";
 
+/// A node that is started without its volumes begins from nothing.
+const LOOK_FOR_VOLUMES: &str = "see that the nodes' data is there";
+
 struct Plan(Vec<Planned>, u32);
 
 impl Plan {
@@ -140,6 +145,8 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
         }
         OperationKind::ClusterDelete => plan.add("remove everything", Action::Drop { cluster: None, through: *generation }),
         OperationKind::ClusterStart => {
+            plan.add(LOOK_FOR_VOLUMES, Action::Volumes);
+            plan.then();
             plan.add(LOOK_FOR_NETWORK, Action::Network);
             plan.then();
             chosen.iter().for_each(|node| plan.add(format!("start {node}"), Action::Node { node: node.clone(), on: true }));
@@ -195,6 +202,8 @@ fn boot(plan: &mut Plan, phases: &[Boot]) {
 
 fn repair(plan: &mut Plan, arguments: &Arguments) {
     if !arguments.start.is_empty() {
+        plan.add(LOOK_FOR_VOLUMES, Action::Volumes);
+        plan.then();
         plan.add(LOOK_FOR_NETWORK, Action::Network);
         plan.then();
     }
@@ -271,6 +280,16 @@ mod tests {
             }
         }
         assert!(runs.changes_platform());
+    }
+
+    #[test]
+    fn nothing_of_a_generation_is_started_before_its_data_is_seen() {
+        let start = Arguments { start: nodes(1), ..Arguments::default() };
+        for (kind, arguments) in [(OperationKind::ClusterStart, Arguments::default()), (OperationKind::ClusterRepair, start)] {
+            let steps = plan(&Subject { arguments, ..subject(kind, 4) });
+            let seen = steps.iter().find(|s| s.action == Action::Volumes).expect("it is planned").phase;
+            assert!(steps.iter().filter(|s| s.action != Action::Volumes).all(|s| s.phase > seen), "{steps:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@
 //! and is not healthy 5 s later is made again too. One whose nodes all run, and are only late with their answers, has the
 //! time of a degraded one. An applied cluster is mended in place and never wiped. After its host came back, or was first seen by this process, a free cluster has
 //! as long to find together as a degraded one, from when the last node came up there: a host that starts a hundred
-//! ledgers at once is slow, and making them again would be more of the same work. Mending means: start or unpause what
+//! ledgers at once is slow, and making them again would be more of the same work. A cluster whose ledger is lost is started by
+//! nobody: what came up would be another ledger under its holder. None is made again because its nodes cannot be started for something that its
+//! platform stands on: a new one could not be made either. Mending means: start or unpause what
 //! does not run, restart what runs but has not answered, or has stood still, for 30 s, counted from the same moment.
 
 use crate::seen::Seen;
@@ -40,6 +42,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) settling: bool,
     /// Maintenance, grace, a paused host or installation, a platform that cannot tell what runs: nothing is done.
     pub(crate) held_back: bool,
+    /// Its ledger is lost: what would be started is another one.
+    pub(crate) lost: bool,
     /// It looks healthy again but has not been proven.
     pub(crate) needs_proof: bool,
     /// When its host came back, or the last node came up there after that; `None`: not judged yet by this process.
@@ -72,14 +76,18 @@ pub(crate) enum Decision {
 
 /// Decides.
 pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
-    let Situation { verdict, leased, live, settling, held_back, needs_proof, host_settled, evidence, seen, stopped, now } = situation;
+    let Situation { verdict, leased, live, settling, held_back, lost, needs_proof, host_settled, evidence, seen, stopped, now } = situation;
     if *held_back {
         return Decision::Nothing;
     }
     let stood = |since: Option<Timestamp>, ms: i64| since.is_some_and(|since| now.millis_since(since) >= ms);
     let bad = matches!(verdict, HealthState::Degraded | HealthState::Broken);
     // An engine that has just come back starts its containers itself, and their ledger needs a moment to find together.
-    let may_reset = !leased && stood(*host_settled, MEND_MS);
+    let may_reset = !leased && stood(*host_settled, MEND_MS) && seen.hindered.is_none();
+    if *lost {
+        let is_sure = may_reset && stood(seen.broken_since, CONFIRM_MS);
+        return if is_sure { Decision::Reset("free and its ledger is lost".to_owned()) } else { Decision::Nothing };
+    }
     let wanted = evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name));
     // Nodes that all run and are late with their answers may be so because their host is busy: a new ledger would be no quicker.
     let only_late = wanted.clone().all(|(_, node)| node.process == "running") && wanted.clone().any(|(_, node)| !node.answers);
@@ -132,6 +140,7 @@ mod tests {
         bad_ms: i64,
         broken_ms: Option<i64>,
         back_ms: Option<i64>,
+        lost: bool,
     }
 
     const BASE: Case = Case {
@@ -144,6 +153,7 @@ mod tests {
         bad_ms: 0,
         broken_ms: None,
         back_ms: Some(1_000_000),
+        lost: false,
     };
 
     fn run(case: &Case) -> Decision {
@@ -164,13 +174,14 @@ mod tests {
             ..before
         };
         let stopped = BTreeSet::new();
-        let Case { verdict, leased, live, held_back, .. } = *case;
+        let Case { verdict, leased, live, held_back, lost, .. } = *case;
         decide(&Situation {
             verdict,
             leased,
             live,
             settling: false,
             held_back,
+            lost,
             needs_proof: false,
             host_settled: case.back_ms.map(|ms| Timestamp(now.0 - ms)),
             evidence: &evidence,
@@ -270,6 +281,27 @@ mod tests {
         assert_eq!(again(&seen, 5_000), Decision::Nothing);
         seen.recovers();
         assert_eq!(again(&seen, 5_000), start());
+    }
+
+    #[test]
+    fn a_lost_ledger_is_started_by_nobody_and_made_again_when_it_is_free() {
+        let lost = Case { verdict: HealthState::Broken, lost: true, process: "absent", ..BASE };
+        for bad_ms in [0, CONFIRM_MS, 1_000_000] {
+            assert_eq!(run(&Case { bad_ms, leased: true, ..lost }), Decision::Nothing);
+        }
+        assert_eq!(run(&lost), Decision::Nothing, "it is not sure yet");
+        assert!(matches!(run(&Case { bad_ms: CONFIRM_MS, ..lost }), Decision::Reset(why) if why.contains("lost")));
+        assert_eq!(run(&Case { bad_ms: CONFIRM_MS, back_ms: Some(MEND_MS - 1), ..lost }), Decision::Nothing);
+    }
+
+    #[test]
+    fn nothing_is_made_again_for_what_its_platform_stands_on() {
+        let hindered = Seen { hindered: Some("the log server is away".to_owned()), ..Seen::default() };
+        for verdict in [HealthState::Degraded, HealthState::Broken] {
+            let bad = Case { verdict, bad_ms: 1_000_000, broken_ms: Some(1_000_000), ..BASE };
+            assert_eq!(run_seen(&bad, hindered.clone(), Timestamp(1_000_000)), start());
+            assert!(matches!(run(&bad), Decision::Reset(_)));
+        }
     }
 
     #[test]

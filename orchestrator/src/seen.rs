@@ -38,6 +38,8 @@ pub(crate) struct Seen {
     /// The nodes that were mended since it was last healthy, and how often these or some of these.
     pub(crate) mended: BTreeSet<String>,
     pub(crate) repairs: u32,
+    /// Why its nodes cannot be started now: something that their platform stands on is down. A new ledger could not be made either.
+    pub(crate) hindered: Option<String>,
     /// The verdict on a crash loop that stands: with its node, the node's last lines as they were when it was first seen.
     pub(crate) crash_loop: Option<(NodeName, String)>,
 }
@@ -74,6 +76,7 @@ impl Seen {
     pub(crate) fn recovers(&mut self) {
         self.mended.clear();
         self.repairs = 0;
+        self.hindered = None;
     }
 
     /// Some nodes are started anew. All that are silent get their time once more: they may wait for each other.

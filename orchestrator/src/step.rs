@@ -6,7 +6,7 @@ use crate::{
     plan::Action,
     wait::{Patience, Wait},
 };
-use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, Incarnation, NodeName, Observation, Power, Scope};
+use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, ImageRef, Incarnation, NodeName, Observation, Power, Scope};
 use chainpool_api::{HealthState, HostState, OperationKind, OperationState, Timestamp};
 use chainpool_networks::{InitError, NetworkType, Nodes, Past, Stuck};
 use chainpool_store::{ClusterRow, OperationRow};
@@ -30,6 +30,12 @@ pub(crate) enum StepError {
     /// The platform said no.
     #[error(transparent)]
     Agent(#[from] chainpool_agent::Error),
+    /// No registry that has an image can be asked now. That is told at once: it may take somebody who makes the image.
+    #[error("{0}")]
+    NoRegistry(String),
+    /// What the nodes kept is gone, and they are not started without.
+    #[error("{0}")]
+    LedgerLost(String),
     /// The ledger did not get there in time.
     #[error("{0}")]
     Late(String),
@@ -53,7 +59,7 @@ impl StepError {
     /// Whether the executor tries again.
     pub(crate) fn may_pass(&self, kind: OperationKind) -> bool {
         match self {
-            Self::Superseded | Self::Over | Self::Late(_) => false,
+            Self::Superseded | Self::Over | Self::NoRegistry(_) | Self::LedgerLost(_) | Self::Late(_) => false,
             Self::Agent(error) => error.is_transient() || kind == OperationKind::ClusterDelete,
             Self::Ours(error) => matches!(error, Error::Internal(_) | Error::StorageFull(_)),
         }
@@ -68,6 +74,14 @@ pub(crate) async fn unless_over<T>(over: &CancellationToken, work: impl Future<O
 /// A host's leave to work, unless it is not worth having any more.
 async fn permit<'s>(permits: &'s Semaphore, over: &CancellationToken) -> Result<SemaphorePermit<'s>, StepError> {
     Ok(unless_over(over, permits.acquire()).await?.map_err(Error::internal)?)
+}
+
+/// Finds the first of these images that can be had.
+async fn image_of(ground: &Ground, images: &[String]) -> Result<ImageRef, StepError> {
+    ground.host.agent.ensure_image(images).await.map_err(|error| match error {
+        chainpool_agent::Error::Dependency(words) => StepError::NoRegistry(words),
+        error => error.into(),
+    })
 }
 
 /// What most steps need.
@@ -138,8 +152,13 @@ impl Orchestrator {
             Action::Restart { node } => {
                 let life: Option<Incarnation> =
                     memo.map(|m| serde_json::from_value(m.clone())).transpose().map_err(Error::internal)?.flatten();
+                if life.is_none() {
+                    // Nothing of it runs: it is a start.
+                    self.ledger_there(operation, &self.ground(operation).await?).await?;
+                }
                 self.step_node(operation, node, &Power::On { after: life }, over).await
             }
+            Action::Volumes => self.ledger_there(operation, &self.ground(operation).await?).await,
             Action::Job { job } => self.step_job(operation, job, over).await,
             Action::Answer { nodes } => self.step_answer(operation, nodes, wait, over).await,
             Action::Init { action } => self.step_init(operation, action, wait, over).await,
@@ -167,7 +186,7 @@ impl Orchestrator {
         Ok(Ground { host, cluster, key: ClusterKey { cluster: ClusterId(id), generation } })
     }
 
-    async fn spec_of(&self, ground: &Ground) -> Result<Arc<ClusterSpec>, StepError> {
+    pub(crate) async fn spec_of(&self, ground: &Ground) -> Result<Arc<ClusterSpec>, StepError> {
         let spec = self.spec(ground.cluster.id, ground.key.generation).await?;
         spec.ok_or_else(|| {
             Error::internal(format!("cluster {} has no spec of generation {}", ground.cluster.name, ground.key.generation)).into()
@@ -203,7 +222,7 @@ impl Orchestrator {
         let missing: Vec<_> = spec.processes().filter(|node| !images.contains_key(node.name.as_str())).collect();
         for node in missing {
             if !found.contains_key(&node.images) {
-                found.insert(node.images.clone(), ground.host.agent.ensure_image(&node.images).await?);
+                found.insert(node.images.clone(), image_of(&ground, &node.images).await?);
             }
             images.insert(node.name.to_string(), found[&node.images].clone());
         }
@@ -230,7 +249,7 @@ impl Orchestrator {
             Some(image) => image.clone(),
             // Never made, because its image is nowhere: there is nothing to stop.
             None if matches!(power, Power::Off) => return Ok(()),
-            None => ground.host.agent.ensure_image(&node.images).await?,
+            None => image_of(&ground, &node.images).await?,
         };
         Ok(ground.host.agent.ensure_node(&ground.key, node, &image, power).await?)
     }
@@ -245,7 +264,7 @@ impl Orchestrator {
         let _permit = permit(&ground.host.permits, over).await?;
         let image = match images.get(name.as_str()) {
             Some(image) => image.clone(),
-            None => ground.host.agent.ensure_image(&job.images).await?,
+            None => image_of(&ground, &job.images).await?,
         };
         Ok(ground.host.agent.ensure_job(&ground.key, job, &image).await?)
     }
@@ -315,7 +334,9 @@ impl Orchestrator {
         let proof = self.until_done(operation, &ground, (&*network, &nodes), (wait, over), prove).await?;
         let mut tx = self.store().begin().await?;
         if let Some(mut row) = tx.operation(operation.id).await? {
-            row.result = Some(chainpool_store::Json(serde_json::json!({ "proof": proof })));
+            let mut result = row.result.take().map_or_else(|| serde_json::json!({}), |result| result.0);
+            result["proof"] = serde_json::to_value(&proof).map_err(Error::internal)?;
+            row.result = Some(chainpool_store::Json(result));
             tx.operation_save(row).await?;
         }
         tx.commit("proof noted").await?;

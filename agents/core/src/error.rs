@@ -11,6 +11,10 @@ pub enum Error {
     /// The platform answered that it cannot do it now; worth another try.
     #[error("the platform is busy: {0}")]
     Busy(String),
+    /// Something that the platform itself stands on is down or full: a log server, a registry, its disk. The same will go through once that is
+    /// put right, and not before: making the thing anew would meet it again.
+    #[error("{0}")]
+    Dependency(String),
     /// The name is taken by something that is not ours. It was not touched.
     #[error("{0} exists and is not Chainpool's: remove or rename it, then try again")]
     Foreign(String),
@@ -33,7 +37,7 @@ pub enum Error {
 impl Error {
     /// Whether the same call may go through later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Busy(_))
+        matches!(self, Self::Unreachable(_) | Self::Busy(_) | Self::Dependency(_))
     }
 }
 

@@ -145,7 +145,8 @@ pub enum NodeState {
     Paused,
     /// Its process ended with this code, or was killed (137).
     Exited(i64),
-    /// The platform is between two states.
+    /// The platform is between two states; or the process runs and lacks something that a node must have, such as its place in the network, so
+    /// that it does not do its work. Says what; `ensure_node` puts it right.
     Changing(String),
     /// There is no such object.
     Absent,

@@ -19,6 +19,9 @@ pub(crate) const PULL: Duration = Duration::from_mins(10);
 pub(crate) const SETTLE: Duration = Duration::from_mins(1);
 /// How often we look meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
+/// How many characters of its words are taken: of an engine, and of what may be none.
+const ENGINE: usize = 4000;
+const STRANGER: usize = 200;
 /// The oldest engine API that has all we use: Docker 20.10.
 const OLDEST: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
 
@@ -90,15 +93,31 @@ impl Engine {
                         self.address()
                     )));
                 }
-                Fault::Answer { status: status_code, message: message.trim().to_owned() }
+                Fault::Answer { status: status_code, message: self.shown(message.trim()) }
             }
             // What a pull or an import says in the middle of its stream.
-            Bollard::DockerStreamError { error } => Fault::Answer { status: 400, message: error },
-            Bollard::JsonDataError { message, .. } => {
-                Fault::Error(Error::Refused(format!("{}: what answers there is no engine we understand ({message})", self.address())))
+            Bollard::DockerStreamError { error } => Fault::Answer { status: 400, message: self.shown(&error) },
+            // Its words hold parts of what answered, which nobody may be meant to see.
+            Bollard::JsonDataError { .. } => {
+                Fault::Error(Error::Refused(format!("{}: what answers there is no engine we understand", self.address())))
             }
             other => Fault::Error(Error::Unreachable(format!("{}: {}", self.address(), self.explain(&other)))),
         }
+    }
+
+    /// An engine's words as people get to see them: not longer than they may be, on one line. What has not been seen to be an engine says less.
+    fn shown(&self, words: &str) -> String {
+        let is_known = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let most = if is_known { ENGINE } else { STRANGER };
+        let mut shown = String::new();
+        for (count, character) in words.chars().enumerate() {
+            if count == most {
+                shown.push('…');
+                break;
+            }
+            if character.is_control() { shown.extend(character.escape_default()) } else { shown.push(character) }
+        }
+        shown
     }
 
     fn explain(&self, error: &Bollard) -> String {
@@ -157,18 +176,30 @@ impl From<Error> for Fault {
     }
 }
 
+/// Words in an answer 500 about what the engine itself stands on: they are the same until somebody puts that right.
+const DEPENDENCIES: [&str; 2] = ["no space left on device", "failed to initialize logging driver"];
+
 /// Words in an answer 500 that will be the same at the next try.
-pub(crate) const LASTING: [&str; 9] = [
+pub(crate) const LASTING: [&str; 7] = [
     "port is already allocated",
     "address already in use",
     "cannot assign requested address",
-    "no space left on device",
-    "failed to initialize logging driver",
     "runtime create failed",
     "executable file not found",
     "unknown log opt",
     "invalid",
 ];
+
+/// The error that words are which tell of what the platform itself stands on; `None`: they tell of something else.
+pub(crate) fn dependency(text: &str) -> Option<Error> {
+    let about = DEPENDENCIES.iter().find(|words| text.contains(*words))?;
+    let advice = if about.starts_with("no space") {
+        "Free disk space on that machine; it is tried again until then"
+    } else {
+        "Start the log server again, or give the host another; it is tried again until then"
+    };
+    Some(Error::Dependency(format!("{text}. {advice}")))
+}
 
 impl Fault {
     /// Whether the engine answered with this status.
@@ -195,19 +226,16 @@ impl Fault {
         };
         let message = if message.is_empty() { format!("status {status}") } else { message };
         let text = format!("the engine would not {doing}: {message}");
+        if let Some(error) = dependency(&text) {
+            return error;
+        }
         let passing = match status {
             408 | 429 | 502..=504 => true,
             409 => going,
             500.. => !LASTING.iter().any(|words| message.contains(words)),
             _ => false,
         };
-        if passing {
-            Error::Busy(text)
-        } else if message.contains("no space left") {
-            Error::Refused(format!("{text}. Free disk space on that machine"))
-        } else {
-            Error::Refused(text)
-        }
+        if passing { Error::Busy(text) } else { Error::Refused(text) }
     }
 }
 
@@ -235,6 +263,28 @@ mod tests {
         assert!(fault("No such container: x").is(404));
         assert!(absent_is_fine(Err(fault("No such container: x"))).is_ok());
         assert!(absent_is_fine(Err(fault("\n"))).is_err());
+    }
+
+    #[test]
+    fn what_the_engine_stands_on_passes_when_it_is_put_right() {
+        for words in [
+            "write /var/lib/docker/x: no space left on device",
+            "failed to initialize logging driver: dial tcp 10.0.0.9:514: connect: connection refused",
+        ] {
+            let error = error(500, words);
+            assert!(matches!(&error, Error::Dependency(text) if text.contains(words)) && error.is_transient(), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_cut_and_shows_no_control_characters() {
+        let engine = Engine::new(Address::Unix("/nowhere".into()));
+        let message = format!("\u{1b}[31mred\nERROR forged {}", "x".repeat(5000));
+        let Fault::Answer { message, .. } = engine.fault(Bollard::DockerResponseServerError { status_code: 500, message }) else {
+            panic!("an answer")
+        };
+        assert!(message.chars().count() < STRANGER + 10 && !message.chars().any(char::is_control), "{message}");
+        assert!(message.starts_with("\\u{1b}[31mred\\nERROR forged"), "{message}");
     }
 
     #[test]

@@ -12,6 +12,18 @@ use std::time::Duration;
 /// How long a pull may show no progress. An engine without a network gives up by itself sooner.
 const STALL: Duration = Duration::from_mins(2);
 
+/// How an engine says that a registry cannot be asked now, as opposed to that it has no such image.
+const REGISTRY_AWAY: [&str; 8] = [
+    "connection refused",
+    "no such host",
+    "no route to host",
+    "network is unreachable",
+    "timeout",
+    "request canceled",
+    "unexpected HTTP status: 5",
+    "no progress within",
+];
+
 impl DockerAgent {
     /// Finds the first candidate that is present, else pulls the first that can be had. With a mirror, a name without
     /// a registry of its own is pulled through the mirror alone, but one that is present under its bare name will do.
@@ -122,10 +134,12 @@ fn missing(candidates: &[String], reasons: &[String]) -> Error {
         Some(name.strip_prefix("chainpool-").unwrap_or(name).to_owned())
     });
     let make = make.map_or_else(String::new, |name| format!("build it with `make docker-{name}`, "));
-    Error::Refused(format!(
+    let text = format!(
         "none of the images is on the engine, and none can be pulled ({}): {make}check the engine's network, or set a mirror",
         reasons.join("; ")
-    ))
+    );
+    let is_away = |reason: &String| REGISTRY_AWAY.iter().any(|words| reason.contains(words));
+    if reasons.iter().any(is_away) { Error::Dependency(text) } else { Error::Refused(text) }
 }
 
 /// The first part of a name, when it is a registry: it has a dot or a port, or is `localhost`.
@@ -201,5 +215,12 @@ mod tests {
     fn a_missing_image_says_how_to_get_it() {
         let error = missing(&["chainpool-cometbft:1".into()], &["chainpool-cometbft:1: denied".into()]).to_string();
         assert!(error.contains("`make docker-cometbft`") && error.contains("denied"), "{error}");
+    }
+
+    #[test]
+    fn a_registry_that_is_away_is_told_from_one_without_the_image() {
+        let of = |reason: &str| missing(&["a:1".into()], &[format!("a:1: {reason}")]);
+        assert!(matches!(of("manifest unknown"), Error::Refused(_)));
+        assert!(matches!(of("Get https://r.example/v2/: dial tcp: lookup r.example: no such host"), Error::Dependency(_)));
     }
 }

@@ -27,7 +27,7 @@ impl DockerAgent {
         let name = node_object_name(key, &job.name);
         let deadline = Instant::now() + SETTLE;
         loop {
-            match self.container_usable(key, job).await? {
+            match self.container_usable(key, job, None).await? {
                 Some(found) => match found.status {
                     Status::EXITED if found.code == 0 => return Ok(()),
                     // It ended badly when nobody waited for it, or was told so before.
@@ -45,7 +45,7 @@ impl DockerAgent {
                 None => {
                     let volumes = self.volumes_ensure(key, job).await?;
                     let body = job_body(self.instance, key, job, image)?;
-                    if let Some(id) = self.container_create(&name, body, image).await? {
+                    if let Some(id) = self.container_create(key, &job.name, body, image).await? {
                         return self.job_run(&id, job, &Fresh { container: true, volumes }, deadline).await;
                     }
                 }

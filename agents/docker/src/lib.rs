@@ -20,6 +20,7 @@ mod node;
 mod observe;
 mod probe;
 mod remove;
+mod shape;
 mod swarm;
 mod taken;
 mod transport;

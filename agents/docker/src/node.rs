@@ -1,25 +1,39 @@
 //! One node: its container, from absent to the wanted power, whatever is found on the way.
+//!
+//! A container is the node's by its labels. Its name is a convenience: one that was renamed is found all the same.
 
 use crate::{
     DockerAgent,
     archive::Fresh,
     container::container_body,
     engine::{CALL, Fault, SETTLE, absent_is_fine, look_again},
+    observe::Filter,
+    shape::Shape,
 };
 use bollard::{
-    models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum as Status},
+    models::{
+        ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum as Status, EndpointSettings, NetworkConnectRequest,
+        NetworkDisconnectRequest,
+    },
     query_parameters::{
-        CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, RestartContainerOptionsBuilder,
+        StopContainerOptionsBuilder,
     },
 };
-use chainpool_agent::{ClusterKey, Error, ImageRef, Incarnation, Labels, NodeName, NodeSpec, Place, Power, Result, node_object_name};
+use chainpool_agent::{
+    ClusterKey, Error, ImageRef, Incarnation, LABEL_GENERATION, LABEL_NODE, Labels, NodeName, NodeSpec, Place, Power, Result, network_name,
+    node_object_name,
+};
+use futures::future::try_join_all;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// A node's container as the engine has it.
 pub(crate) struct Container {
     pub(crate) id: String,
-    labels: Option<Labels>,
+    pub(crate) name: String,
+    pub(crate) labels: Option<Labels>,
+    pub(crate) shape: Shape,
     pub(crate) status: Status,
     /// The code of its end, of a process that has ended.
     pub(crate) code: i64,
@@ -32,16 +46,19 @@ impl Container {
         self.lives().then(|| Incarnation(format!("{}@{}", self.id, self.started_at)))
     }
 
-    fn lives(&self) -> bool {
+    pub(crate) fn lives(&self) -> bool {
         matches!(self.status, Status::RUNNING | Status::PAUSED)
     }
 }
 
 impl From<ContainerInspectResponse> for Container {
     fn from(found: ContainerInspectResponse) -> Self {
+        let shape = Shape::of(&found);
         let state = found.state.unwrap_or_default();
         Self {
             id: found.id.unwrap_or_default(),
+            name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+            shape,
             labels: found.config.and_then(|c| c.labels).as_ref().and_then(Labels::from_map),
             status: state.status.unwrap_or(Status::EMPTY),
             code: state.exit_code.unwrap_or_default(),
@@ -51,20 +68,21 @@ impl From<ContainerInspectResponse> for Container {
 }
 
 impl DockerAgent {
-    /// Brings a node to `power`. Makes first and looks only when the name is taken: a new network's nodes are the
+    /// Brings a node to `power`. What uses none of its volumes yet is made without a look: a new network's nodes are the
     /// case that people wait for.
     pub(crate) async fn node_ensure(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
         let deadline = Instant::now() + SETTLE;
         loop {
             let volumes = self.volumes_ensure(key, node).await?;
+            // A volume cannot go while a container has it, whatever that is called.
+            let is_first = !node.volumes.is_empty() && volumes.len() == node.volumes.len();
             let mut fresh = Fresh { container: true, volumes };
             let body = container_body(self.instance, self.bind, key, node, image)?;
-            if let Some(id) = self.container_create(&node_object_name(key, &node.name), body, image).await? {
-                self.files_place(&id, node, &fresh).await?;
-                return if *power == Power::Off { Ok(()) } else { self.container_start(&id, node).await };
-            }
-            fresh.container = false;
-            if let Some(found) = self.container_usable(key, node).await? {
+            // What is only to rest may be as it is.
+            let wanted = (*power != Power::Off).then_some(&body);
+            let found = if is_first { None } else { self.container_usable(key, node, wanted).await? };
+            if let Some(found) = found {
+                fresh.container = false;
                 // Never started: whoever made it may have been cut off before its files were there.
                 if found.status == Status::CREATED {
                     self.files_place(&found.id, node, &fresh).await?;
@@ -72,6 +90,9 @@ impl DockerAgent {
                 if self.power_set(&found, key, node, power).await? {
                     return Ok(());
                 }
+            } else if let Some(id) = self.container_create(key, &node.name, body, image).await? {
+                self.files_place(&id, node, &fresh).await?;
+                return if *power == Power::Off { Ok(()) } else { self.container_start(&id, node).await };
             }
             if !look_again(deadline).await {
                 return Err(Error::Busy(format!("{} does not settle on the engine", node_object_name(key, &node.name))));
@@ -79,14 +100,21 @@ impl DockerAgent {
         }
     }
 
-    /// Makes the container; `None` when its name is taken, or when its image is gone but it may be there still.
-    pub(crate) async fn container_create(&self, name: &str, body: ContainerCreateBody, image: &ImageRef) -> Result<Option<String>> {
+    /// Makes the container; `None` when its name is taken by one of ours, or when its image is gone but it may be there still.
+    pub(crate) async fn container_create(
+        &self,
+        key: &ClusterKey,
+        node: &NodeName,
+        body: ContainerCreateBody,
+        image: &ImageRef,
+    ) -> Result<Option<String>> {
+        let name = node_object_name(key, node);
         let docker = self.engine.docker().await?;
-        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
         match self.engine.call(CALL, docker.create_container(Some(options), body)).await {
             Ok(made) => Ok(Some(made.id)),
-            Err(fault) if fault.is(409) && fault.says("already in use") => Ok(None),
-            Err(fault) if fault.is(404) => match self.container_inspect(name).await? {
+            Err(fault) if fault.is(409) && fault.says("already in use") => self.name_free(key, node).await.map(|()| None),
+            Err(fault) if fault.is(404) => match self.container_inspect(&name).await? {
                 Some(_) => Ok(None),
                 None => Err(Error::Refused(format!(
                     "the image {} ({}) is not on the engine any more: build or pull it again, then try again",
@@ -97,26 +125,111 @@ impl DockerAgent {
         }
     }
 
-    /// Looks at the container that has the node's name: returns it when it is ours and right; removes it when it is
-    /// ours and stale, keeping its volumes; `None` means that the name is, or soon will be, free.
-    pub(crate) async fn container_usable(&self, key: &ClusterKey, node: &NodeSpec) -> Result<Option<Container>> {
-        let name = node_object_name(key, &node.name);
-        let Some(found) = self.container_inspect(&name).await? else { return Ok(None) };
+    /// Somebody has a node's name: another of our nodes is given its own back, what is not ours is an error.
+    async fn name_free(&self, key: &ClusterKey, node: &NodeName) -> Result<()> {
+        let name = node_object_name(key, node);
+        let Some(found) = self.container_inspect(&name).await? else { return Ok(()) };
+        let Some(Labels { instance, cluster, generation, node: Some(owner), hash: _ }) = &found.labels else {
+            return Err(Error::Foreign(format!("container {name}")));
+        };
+        if *instance != self.instance {
+            return Err(Error::Foreign(format!("container {name}")));
+        }
+        let of = ClusterKey { cluster: *cluster, generation: *generation };
+        if of == *key && owner == node { Ok(()) } else { self.name_give_back(&found, &of, owner).await }
+    }
+
+    /// Gives a container its name; where another has that, it goes on under the one that it has.
+    async fn name_give_back(&self, found: &Container, key: &ClusterKey, node: &NodeName) -> Result<()> {
+        let name = node_object_name(key, node);
+        if found.name == name {
+            return Ok(());
+        }
+        tracing::warn!(%name, found = %found.name, "a container was renamed: it is given its name back");
+        let docker = self.engine.docker().await?;
+        let options = RenameContainerOptionsBuilder::default().name(&name).build();
+        match self.engine.call(CALL, docker.rename_container(&found.id, options)).await {
+            Err(fault) if fault.is(409) || fault.is(404) => Ok(()),
+            other => other.map_err(|f| f.into_error(&format!("give the container {} its name {name} back", found.name))),
+        }
+    }
+
+    /// The containers with a node's labels, whatever their names; first the one that lives, else the one with the node's name.
+    async fn containers_of(&self, key: &ClusterKey, node: &NodeName) -> Result<Vec<Container>> {
+        let filter = Filter::cluster(self.instance, key.cluster).and(LABEL_GENERATION, &key.generation).and(LABEL_NODE, node);
+        let listed = self.containers(&filter.as_map()).await?;
+        let found = listed.into_iter().filter_map(|container| container.id).map(async |id| self.container_inspect(&id).await);
+        let mut found: Vec<Container> = try_join_all(found).await?.into_iter().flatten().collect();
+        let name = node_object_name(key, node);
+        found.sort_by_key(|container| (!container.lives(), container.name != name));
+        Ok(found)
+    }
+
+    /// The node's container when it is right. What of ours is stale or one too many is removed, keeping its volumes: one key and one
+    /// volume are for one process. `None` means that there is, or soon will be, none. With `wanted`, one that lacks something
+    /// of what it would be made with is stale, too.
+    pub(crate) async fn container_usable(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        wanted: Option<&ContainerCreateBody>,
+    ) -> Result<Option<Container>> {
         let ours = Labels::of_cluster(self.instance, key).node(&node.name).hash(&node.hash);
-        match &found.labels {
-            Some(labels) if *labels == ours => {}
-            Some(labels) if (Labels { hash: Some(node.hash.clone()), ..labels.clone() }) == ours => {
-                self.container_stop(&found, node).await?;
-                self.container_discard(&found.id, &name).await?;
-                return Ok(None);
+        let mut usable = None;
+        for found in self.containers_of(key, &node.name).await? {
+            let stale = match (found.status, &found.labels) {
+                (Status::REMOVING, _) => continue,
+                (Status::DEAD, _) => Some("it is dead".to_owned()),
+                _ if usable.is_some() => Some("there is another one of this node".to_owned()),
+                (_, Some(labels)) if *labels == ours => wanted.and_then(|wanted| found.shape.difference(wanted)),
+                _ => Some("its spec is another".to_owned()),
+            };
+            match stale {
+                None => usable = Some(found),
+                Some(why) => {
+                    tracing::info!(container = %found.name, why, "a container of a node is removed, its volumes stay");
+                    self.container_stop(&found, node).await?;
+                    self.container_discard(&found.id, &found.name).await?;
+                }
             }
-            _ => return Err(Error::Foreign(format!("container {name}"))),
         }
-        match found.status {
-            Status::DEAD => self.container_discard(&found.id, &name).await.map(|()| None),
-            Status::REMOVING => Ok(None),
-            _ => Ok(Some(found)),
+        if let Some(found) = &usable {
+            self.name_give_back(found, key, &node.name).await?;
         }
+        Ok(usable)
+    }
+
+    /// Connects a container to the network of its cluster, under the node's name, where it is not. False: look at it again.
+    async fn endpoint_ensure(&self, found: &Container, key: &ClusterKey, node: &NodeName) -> Result<bool> {
+        if found.shape.is_found(key, node) {
+            return Ok(true);
+        }
+        let network = network_name(key);
+        if found.shape.is_connected(key) {
+            self.endpoint_remove(&network, &found.id).await?;
+        }
+        tracing::warn!(container = %found.name, network, "a node has no place in its network: it is connected again");
+        let endpoint = EndpointSettings { aliases: Some(vec![node.to_string()]), ..EndpointSettings::default() };
+        let request = NetworkConnectRequest { container: found.id.clone(), endpoint_config: Some(endpoint) };
+        let docker = self.engine.docker().await?;
+        match self.engine.call(CALL, docker.connect_network(&network, request)).await {
+            Ok(()) => Ok(true),
+            // What is left of an endpoint that the container does not know of.
+            Err(fault) if fault.says("already exists in network") => {
+                self.endpoint_remove(&network, &found.name).await?;
+                Ok(false)
+            }
+            // It was bound to its network by the network's id, which is gone: a start tells, and it is made anew.
+            Err(fault) if fault.is(404) && !found.lives() => Ok(true),
+            Err(fault) => Err(fault.into_error(&format!("connect node {node} to its network"))),
+        }
+    }
+
+    async fn endpoint_remove(&self, network: &str, container: &str) -> Result<()> {
+        let docker = self.engine.docker().await?;
+        let request = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+        let removed = self.engine.call(CALL, docker.disconnect_network(network, request)).await;
+        absent_is_fine(removed).map_err(|f| f.into_error(&format!("disconnect {container} from {network}")))
     }
 
     pub(crate) async fn container_discard(&self, id: &str, name: &str) -> Result<()> {
@@ -142,19 +255,25 @@ impl DockerAgent {
         }
     }
 
-    /// The node's container, if it is there; one of that name that is not ours is an error.
+    /// The node's container, if it is there. Where none has the node's labels, one of its name that is not ours is an error.
     pub(crate) async fn container_find(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Container>> {
-        let name = node_object_name(key, node);
-        let Some(found) = self.container_inspect(&name).await? else { return Ok(None) };
-        let ours = Labels::of_cluster(self.instance, key).node(node);
-        if found.labels.clone().map(|labels| Labels { hash: None, ..labels }) != Some(ours) {
-            return Err(Error::Foreign(format!("container {name}")));
+        if let Some(found) = self.containers_of(key, node).await?.into_iter().next() {
+            return Ok(Some(found));
         }
-        Ok(Some(found))
+        let name = node_object_name(key, node);
+        match self.container_inspect(&name).await? {
+            Some(found) if found.labels.as_ref().is_none_or(|labels| labels.instance != self.instance) => {
+                Err(Error::Foreign(format!("container {name}")))
+            }
+            _ => Ok(None),
+        }
     }
 
-    /// `false`: the container could not be started any more and is gone; it is to be made anew.
+    /// `false`: the container is to be looked at again, or could not be started any more and is gone.
     async fn power_set(&self, found: &Container, key: &ClusterKey, node: &NodeSpec, power: &Power) -> Result<bool> {
+        if *power != Power::Off && !self.endpoint_ensure(found, key, &node.name).await? {
+            return Ok(false);
+        }
         match power {
             Power::Off => self.container_stop(found, node).await?,
             Power::On { after } if found.lives() && after.is_some() && *after == found.incarnation() => {

@@ -6,9 +6,13 @@ use bollard::{
     query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder},
 };
 use chainpool_agent::{
-    ClusterId, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, LABEL_JOB, Labels, NodeState, Object, ObjectKind, Observation, Result, Scope,
+    ClusterId, ClusterKey, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, LABEL_JOB, Labels, NodeState, Object, ObjectKind, Observation,
+    Result, Scope, network_name,
 };
 use std::collections::HashMap;
+
+/// What is said of a node whose process runs and that nobody reaches, because it was disconnected by hand.
+const CUT_OFF: &str = "running without its network";
 
 /// Labels that a listing asks for.
 #[derive(Debug, Clone)]
@@ -95,10 +99,13 @@ impl DockerAgent {
 }
 
 fn container_object(container: ContainerSummary) -> Option<Object> {
-    let state = Some(state(&container));
-    let name = container.names.unwrap_or_default().into_iter().next().unwrap_or_default();
-    let labels = container.labels.unwrap_or_default();
+    let labels = container.labels.clone().unwrap_or_default();
     let kind = if labels.contains_key(LABEL_JOB) { ObjectKind::Job } else { ObjectKind::Node };
+    let mut state = Some(state(&container));
+    if kind == ObjectKind::Node && state == Some(NodeState::Running) && is_cut_off(&container, &labels) {
+        state = Some(NodeState::Changing(CUT_OFF.to_owned()));
+    }
+    let name = container.names.unwrap_or_default().into_iter().next().unwrap_or_default();
     object(kind, name.trim_start_matches('/').to_owned(), container.id, &labels, state)
 }
 
@@ -119,6 +126,13 @@ pub(crate) fn object(
     };
     let Labels { instance: _, cluster, generation, node, hash } = labels;
     Some(Object { kind, name, id: id.unwrap_or_default(), cluster, generation, node, hash, state })
+}
+
+/// Whether a container that runs has no endpoint on the network of its cluster. A listing that tells no networks at all tells nothing.
+fn is_cut_off(container: &ContainerSummary, labels: &HashMap<String, String>) -> bool {
+    let Some(networks) = container.network_settings.as_ref().and_then(|settings| settings.networks.as_ref()) else { return false };
+    let network = Labels::from_map(labels).map(|l| network_name(&ClusterKey { cluster: l.cluster, generation: l.generation }));
+    network.is_some_and(|network| !networks.contains_key(&network))
 }
 
 /// A node's state by the words of a listing, which spares an inspect a container.

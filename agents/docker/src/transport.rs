@@ -7,16 +7,24 @@
 use crate::connect::Address;
 use bollard::{BollardRequest, ClientVersion, Docker, errors::Error as Bollard};
 use chainpool_agent::{ByteStream, Error, Result};
+use http_body_util::{BodyExt, Limited};
 use hyper::{
-    Response, Uri,
+    Method, Response, StatusCode, Uri,
     body::Incoming,
     client::conn::http1,
     header::{HOST, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use rustix::net::sockopt;
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
     sync::Notify,
     time::timeout,
@@ -25,6 +33,12 @@ use tokio_rustls::TlsConnector;
 
 /// How long a connection to an engine may take, TLS included.
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
+/// The most that one answer may be, in bytes: a listing of a crowded engine is some MiB.
+const ANSWER: u64 = 64 << 20;
+/// The same for words about what went wrong.
+const WORDS: usize = 64 << 10;
+/// What a server says that wants TLS, to whoever comes without.
+const WANTS_TLS: &str = "HTTP request to an HTTPS server";
 /// What bollard is given as its own limit, in seconds: more than any of ours, so that ours decide.
 const BEYOND: u64 = 3600;
 
@@ -65,15 +79,18 @@ impl Transport {
         let stream = timeout(CONNECT, self.open())
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {} s", CONNECT.as_secs())))??;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let left = if is_endless(request.uri().path()) { u64::MAX } else { ANSWER };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(Bounded { stream, left })).await?;
         // Ends with the request: hyper closes the connection when its sender and its response body are gone.
         let connection = tokio::spawn(connection);
         let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
         *request.uri_mut() = path.parse::<Uri>()?;
         request.headers_mut().insert(HOST, HeaderValue::from_static("engine"));
         url_safe_login(&mut request);
+        let is_head = request.method() == Method::HEAD;
         match sender.send_request(request).await {
-            Ok(response) => Ok(response),
+            Ok(response) if is_head || is_good(response.status()) => Ok(response),
+            Ok(response) => Err(refusal(response).await),
             Err(e) => {
                 drop(sender);
                 // The connection knows why (a certificate that was refused, say), the request only that it failed.
@@ -101,6 +118,68 @@ impl Transport {
             None => Box::new(stream),
             Some(tls) => Box::new(TlsConnector::from(tls.config.clone()).connect(tls.server.clone(), stream).await?),
         })
+    }
+}
+
+/// Whether bollard goes on with an answer of this status.
+fn is_good(status: StatusCode) -> bool {
+    status.is_success() || status == StatusCode::NOT_MODIFIED || status == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Whether what is asked for is told for as long as one listens, or as long as it is.
+fn is_endless(path: &str) -> bool {
+    ["/logs", "/events", "/images/create"].iter().any(|end| path.ends_with(end))
+}
+
+/// What an answer that is none says. Of a body that has not the form of an engine's words nothing is told: whatever answers at an address may be
+/// another service, and what it says nobody's affair.
+async fn refusal(response: Response<Incoming>) -> Bollard {
+    let status_code = response.status().as_u16();
+    let body = match Limited::new(response.into_body(), WORDS).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => bytes::Bytes::new(),
+    };
+    let words: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+    let message = match words.as_ref().and_then(|words| words.get("message")?.as_str()) {
+        Some(message) => message.to_owned(),
+        None if String::from_utf8_lossy(&body).contains(WANTS_TLS) => format!("it wants TLS ({WANTS_TLS})"),
+        None => String::new(),
+    };
+    Bollard::DockerResponseServerError { status_code, message }
+}
+
+/// A stream of which no more than so much is read: what answers may never end.
+struct Bounded {
+    stream: ByteStream,
+    left: u64,
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let read = u64::try_from(buffer.filled().len() - before).unwrap_or(u64::MAX);
+        match self.left.checked_sub(read) {
+            Some(left) => {
+                self.left = left;
+                Poll::Ready(Ok(()))
+            }
+            None => Poll::Ready(Err(io::Error::other(format!("its answer is longer than {} MiB, which no engine's is", ANSWER >> 20)))),
+        }
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

@@ -67,6 +67,19 @@ pub trait NetworkType: Send + Sync {
     /// Judges evidence.
     fn verdict(&self, parameters: &serde_json::Value, evidence: &api::Evidence, past: &Past, now: api::Timestamp) -> Verdict;
 
+    /// Whether the ledger would begin again from nothing if these nodes were started without what they had in their volumes. Pure. Those
+    /// that keep theirs give the others what they lack; by default, as long as there is one.
+    fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {
+        let mut with_volumes = spec.nodes.iter().filter(|node| !node.volumes.is_empty()).peekable();
+        with_volumes.peek().is_some() && with_volumes.all(|node| lost.contains(&node.name))
+    }
+
+    /// Why this evidence is of a ledger that has begun again: enough of it answers to know its newest block, and that is below one that was
+    /// seen before. Pure; `None`, by default, where that cannot be told. What is found stands until the next generation.
+    fn began_again(&self, _parameters: &serde_json::Value, _evidence: &api::Evidence, _past: &Past) -> Option<String> {
+        None
+    }
+
     /// Commits a transaction and reads it back through another node.
     async fn prove(&self, nodes: &Nodes) -> Result<api::Proof, ProveError>;
 
@@ -184,6 +197,13 @@ pub struct Verdict {
     pub state: api::HealthState,
     /// Why.
     pub reason: String,
+}
+
+/// The words for a ledger whose newest block is below one that was seen before.
+fn began_again_text(height: u64) -> String {
+    format!(
+        "its newest block is below block {height}, which was seen before: the ledger has begun again, and what was committed before is lost; release or reset the cluster"
+    )
 }
 
 /// Why an action did not come about yet; worth another try until the operation's deadline.

@@ -3,8 +3,8 @@
 use crate::{Error, Orchestrator, Result, accept::offers, agents::HostAgent, host::info, view::number};
 use chainpool_agent::{ClusterId, Observation, Scope, WakeStream};
 use chainpool_api::{self as api, HostState, Timestamp};
-use chainpool_store::{HostRow, Json, Word};
-use std::collections::{BTreeMap, BTreeSet};
+use chainpool_store::{ClusterRow, HostRow, Json, Word};
+use std::collections::{BTreeMap, HashSet};
 use uuid::Uuid;
 
 /// How long a host may answer without telling its state before it counts as unreachable, in milliseconds.
@@ -166,9 +166,17 @@ impl Orchestrator {
         if ids.is_empty() {
             return Ok(());
         }
+        let known: HashSet<&Uuid> = ids.iter().collect();
+        let held = self.store().read().clusters().await?.into_iter().filter(|row| row.leased && known.contains(&row.id));
+        let grown: Vec<(ClusterRow, i64)> =
+            held.filter_map(|row| self.height_seen(&row).filter(|seen| Some(*seen) > row.height).map(|seen| (row, seen))).collect();
         let mut tx = self.store().begin().await?;
         for part in ids.chunks(500) {
             tx.clusters_checked(part, now).await?;
+        }
+        // Of what somebody holds, how far it was is known after a restart of this process, too.
+        for (row, height) in grown {
+            tx.cluster_height(row.id, row.generation, height).await?;
         }
         tx.commit("evidence noted").await?;
         Ok(())
@@ -188,18 +196,31 @@ impl Orchestrator {
                 problems.push(format!("the clock of host {} differs from ours by {} s; set it right (NTP)", row.name, skew / 1000));
             }
         }
-        let entries: BTreeSet<String> = row.settings.0.fill.iter().map(crate::fill::fill_key).collect();
-        for (key, pause) in
-            row.fill_state.0.iter().filter(|(key, pause)| entries.contains(*key) && pause.failures >= crate::fill::FAILURES_TO_PAUSE)
-        {
+        for entry in &row.settings.0.fill {
+            let pause = row.fill_state.0.get(&crate::fill::fill_key(entry));
+            let Some(pause) = pause.filter(|pause| pause.failures >= crate::fill::FAILURES_TO_PAUSE) else { continue };
             let wait = pause.next_at.millis_since(now).max(0) / 1000;
             problems.push(format!(
-                "host {}: fill entry {key} failed {} times, next try in {wait} s: {}",
-                row.name, pause.failures, pause.reason
+                "host {}: filling with {} failed {} times, next try in {wait} s: {}",
+                row.name,
+                fill_words(entry),
+                pause.failures,
+                pause.reason
             ));
         }
         problems
     }
+}
+
+/// A fill entry as people name it.
+fn fill_words(entry: &api::Fill) -> String {
+    let given = entry.parameters.iter().map(|(name, value)| match value.as_str() {
+        Some(text) => format!("{name} {text}"),
+        None => format!("{name} {value}"),
+    });
+    let given = given.collect::<Vec<_>>().join(", ");
+    let with = if given.is_empty() { String::new() } else { format!(" with {given}") };
+    format!("{} (preset {}){with}", entry.network_type, entry.preset)
 }
 
 /// Whether a host could tell its state within the time that its managers may need to agree on a leader.
@@ -213,5 +234,21 @@ fn claim(row: &HostRow, id: Uuid, listed: &Observation) -> api::Unclaimed {
         cluster_id: id,
         generation: listed.objects.iter().map(|o| o.generation).max().unwrap_or(0),
         objects: listed.objects.iter().map(|o| o.name.clone()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fill_entry_has_a_name_for_people() {
+        let entry = |parameters: serde_json::Value| -> api::Fill {
+            let entry = serde_json::json!({ "type": "cometbft", "preset": "single", "share": 1, "parameters": parameters });
+            serde_json::from_value(entry).expect("a fill entry")
+        };
+        assert_eq!(fill_words(&entry(serde_json::json!({}))), "cometbft (preset single)");
+        let given = serde_json::json!({ "block_interval_ms": 500, "log": "info" });
+        assert_eq!(fill_words(&entry(given)), "cometbft (preset single) with block_interval_ms 500, log info");
     }
 }

@@ -83,6 +83,7 @@ pub(crate) fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
         health_since: now.into(),
         checked_at: now.into(),
         height: Some(1),
+        ledger_fault: None,
         proof: None,
         leased: false,
         schedulable: true,

@@ -44,7 +44,10 @@ async fn a_bad_host_names_its_field_and_is_not_stored() -> Result<()> {
     bed.host_create("h1").await?;
     let twice = bed.api.refused(Method::POST, "/hosts", Some(bed.host_body("h2"))).await?;
     ensure!(
-        twice.status == StatusCode::CONFLICT && twice.problem.code == "engine_exists" && twice.problem.message.contains("h1"),
+        twice.status == StatusCode::CONFLICT
+            && twice.problem.code == "engine_exists"
+            && twice.problem.message.contains("h1")
+            && twice.problem.message.contains("engine-id"),
         "{twice:?}"
     );
     bed.end().await

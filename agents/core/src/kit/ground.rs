@@ -21,6 +21,17 @@ pub struct Foreign {
     pub id: String,
 }
 
+/// What somebody who works on the platform by hand does to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meddling {
+    /// Gives its main object another name.
+    Rename,
+    /// Takes its main object, which runs, off the cluster's network.
+    Disconnect,
+    /// Removes its first volume. Its main object is gone already.
+    LoseVolume,
+}
+
 /// A real platform that the kit may use. It looks past the agent, through the platform's own API.
 #[async_trait]
 pub trait Ground: Send + Sync {
@@ -65,6 +76,12 @@ pub trait Ground: Send + Sync {
 
     /// Removes a foreign object, as its owner would. Absent is success.
     async fn foreign_remove(&self, foreign: &Foreign) -> GroundResult<()>;
+
+    /// Does this to a node, past the agent, and returns when the platform has done it; `false`: nobody can do that there.
+    async fn meddle(&self, meddling: Meddling, key: &ClusterKey, node: &NodeSpec) -> GroundResult<bool> {
+        let _ = (meddling, key, node);
+        Ok(false)
+    }
 
     /// Restarts the platform and returns at once or when it answers again; `false`: that cannot be done here.
     async fn restart(&self) -> GroundResult<bool> {

@@ -15,6 +15,7 @@
 //! ```
 
 mod capabilities;
+mod drift;
 mod files;
 mod foreign;
 mod ground;
@@ -38,7 +39,7 @@ pub mod table;
 mod volumes;
 mod watch;
 
-pub use ground::{Foreign, Ground, GroundError, GroundResult};
+pub use ground::{Foreign, Ground, GroundError, GroundResult, Meddling};
 pub use lossy::Lossy;
 pub use outcome::{Outcome, Report};
 pub use run::{asked_for, run};
@@ -88,6 +89,7 @@ pub fn promises() -> Vec<Promise> {
         power::PROMISES,
         files::PROMISES,
         volumes::PROMISES,
+        drift::PROMISES,
         network::PROMISES,
         ports::PROMISES,
         limits::PROMISES,

@@ -8,7 +8,7 @@ use super::{
     task::{Course, Task, newest},
 };
 use crate::{
-    engine::{PULL, SETTLE, look_again},
+    engine::{PULL, SETTLE, dependency, look_again},
     logs,
     observe::Filter,
 };
@@ -256,7 +256,8 @@ impl Manager<'_> {
                     return Err(self.node_failed(key, node, task).await);
                 }
                 let words = task.map_or("the swarm has not begun to start it", |t| t.words.as_str());
-                return Err(Error::Busy(format!("node {} does not start: {words}", node.name)));
+                let text = format!("node {} does not start: {words}", node.name);
+                return Err(dependency(&text).unwrap_or(Error::Busy(text)));
             }
         }
     }

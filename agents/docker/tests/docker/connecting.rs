@@ -13,6 +13,7 @@ use rustls::{
 };
 use std::sync::Arc;
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixStream},
     task::{JoinHandle, JoinSet},
 };
@@ -167,6 +168,66 @@ fn a_watch_whose_engine_goes_away_ends_with_lost() {
         passing.abort();
         ensure!(matches!(wakes.next().await, Some(Wake::Lost(_))));
         ensure!(wakes.next().await.is_none(), "it ends");
+        Ok(())
+    });
+}
+
+/// Answers each request on this listener with these bytes, and then with more for as long as somebody reads, where more is wanted.
+fn answering(listener: TcpListener, answer: String, more: Option<Vec<u8>>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (answer, more) = (answer.clone(), more.clone());
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                (stream.read(&mut request).await.ok()? > 0).then_some(())?;
+                stream.write_all(answer.as_bytes()).await.ok()?;
+                while let Some(more) = &more {
+                    stream.write_all(more).await.ok()?;
+                }
+                Some(())
+            });
+        }
+    })
+}
+
+#[test]
+fn what_another_service_answers_is_not_told() {
+    yard(async |yard| {
+        let secret = "db_password=hunter2";
+        let body = |kind: &str, status: &str, body: &str| {
+            format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        };
+        let forged = format!(r#"{{"message":"\u001b[31mforged\nline {}"}}"#, "x".repeat(10_000));
+        for (answer, shown) in [
+            (body("text/plain", "500 Internal Server Error", secret), None),
+            (body("application/json", "403 Forbidden", &format!(r#"{{"error":"{secret}"}}"#)), None),
+            (body("application/json", "401 Unauthorized", &format!(r#"["{secret}"]"#)), None),
+            (body("application/json", "200 OK", &format!(r#""{secret}""#)), None),
+            (body("application/json", "500 Internal Server Error", &forged), Some(r"\u{1b}[31mforged\nline xxx")),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let agent = DockerAgent::connect(&at(yard, &listener, None)?)?;
+            let answering = answering(listener, answer.clone(), None);
+            let error = agent.probe().await.expect_err("no engine").to_string();
+            ensure!(!error.contains("hunter2"), "{answer}: {error}");
+            ensure!(!error.chars().any(char::is_control) && error.len() < 400, "{answer}: {error}");
+            ensure!(shown.is_none_or(|shown| error.contains(shown)), "{error}");
+            answering.abort();
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_answer_without_end_is_given_up() {
+    yard(async |yard| {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let agent = DockerAgent::connect(&at(yard, &listener, None)?)?;
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"Version\":\"";
+        let answering = answering(listener, head.to_owned(), Some(vec![b'x'; 1 << 20]));
+        let error = agent.probe().await.expect_err("no end");
+        ensure!(error.to_string().contains("longer than 64 MiB"), "{error}");
+        answering.abort();
         Ok(())
     });
 }

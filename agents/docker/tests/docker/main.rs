@@ -3,6 +3,7 @@
 mod busybox;
 mod connecting;
 mod dialing;
+mod drift;
 mod images;
 mod networks;
 mod nodes;

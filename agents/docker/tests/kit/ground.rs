@@ -6,15 +6,16 @@ use async_trait::async_trait;
 use bollard::{
     Docker,
     errors::Error as Bollard,
-    models::{ContainerCreateBody, Ipam, IpamConfig, NetworkCreateRequest, VolumeCreateRequest},
+    models::{ContainerCreateBody, Ipam, IpamConfig, NetworkCreateRequest, NetworkDisconnectRequest, VolumeCreateRequest},
     query_parameters::{
         CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
-        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
+        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder, RenameContainerOptionsBuilder,
     },
 };
 use chainpool_agent::{
-    Agent, ClusterKey, Connection, ImageRef, InstanceId, LABEL_INSTANCE, NetworkSpec, NodeSpec, ObjectKind,
-    kit::{Foreign, Ground, GroundResult},
+    Agent, ClusterKey, Connection, ImageRef, InstanceId, LABEL_CLUSTER, LABEL_GENERATION, LABEL_INSTANCE, LABEL_NODE, NetworkSpec,
+    NodeSpec, ObjectKind,
+    kit::{Foreign, Ground, GroundResult, Meddling},
     network_name, node_object_name, volume_name,
 };
 use chainpool_agent_docker::DockerAgent;
@@ -164,6 +165,32 @@ impl Ground for DockerGround {
             Ok(()) | Err(Bollard::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    async fn meddle(&self, meddling: Meddling, key: &ClusterKey, node: &NodeSpec) -> GroundResult<bool> {
+        let label = |name: &str, value: &dyn std::fmt::Display| format!("{name}={value}");
+        let labels = vec![label(LABEL_CLUSTER, &key.cluster), label(LABEL_GENERATION, &key.generation), label(LABEL_NODE, &node.name)];
+        let filters = HashMap::from([("label", labels)]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let listed = self.docker.list_containers(Some(options)).await?;
+        let container = listed.into_iter().find_map(|container| container.id);
+        let container = || container.clone().context("the node has a container");
+        match meddling {
+            Meddling::Rename => {
+                let name = format!("somebodys-{}", InstanceId::new());
+                let options = RenameContainerOptionsBuilder::default().name(&name).build();
+                self.docker.rename_container(&container()?, options).await?;
+            }
+            Meddling::Disconnect => {
+                let request = NetworkDisconnectRequest { container: container()?, force: Some(true) };
+                self.docker.disconnect_network(&network_name(key), request).await?;
+            }
+            Meddling::LoseVolume => {
+                let name = volume_name(key, &node.name, &node.volumes.first().context("the node has no volume")?.name);
+                self.docker.remove_volume(&name, Some(RemoveVolumeOptionsBuilder::default().build())).await?;
+            }
+        }
+        Ok(true)
     }
 
     async fn restart(&self) -> GroundResult<bool> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use chainpool_agent::{
     Agent, ClusterKey, InstanceId, NetworkSpec, NodeSpec, ObjectKind, Result,
-    kit::{Foreign, Ground, GroundResult},
+    kit::{Foreign, Ground, GroundResult, Meddling},
     network_name, node_object_name, volume_name,
 };
 use chainpool_agent_example::{MemoryAgent, World};
@@ -65,6 +65,13 @@ impl Ground for MemoryGround {
         };
         let id = self.world.foreign_make(kind, &name);
         Ok(Some(Foreign { kind, name, id }))
+    }
+
+    async fn meddle(&self, meddling: Meddling, key: &ClusterKey, node: &NodeSpec) -> GroundResult<bool> {
+        // Its things have the names that they were made with, and no cables.
+        let Meddling::LoseVolume = meddling else { return Ok(false) };
+        self.world.remove(ObjectKind::Volume, &volume_name(key, &node.name, &node.volumes[0].name));
+        Ok(true)
     }
 
     async fn foreign_look(&self, foreign: &Foreign) -> GroundResult<String> {

@@ -13,11 +13,11 @@ mod verdict;
 
 use crate::{BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach, Seed, Verdict};
 use async_trait::async_trait;
-use chainpool_agent::{ClusterSpec, Observation};
+use chainpool_agent::{ClusterSpec, NodeName, Observation};
 use chainpool_api as api;
 use parameters::Parameters;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The type `cometbft`.
 pub(crate) struct CometBft;
@@ -59,6 +59,14 @@ impl NetworkType for CometBft {
 
     fn verdict(&self, parameters: &Value, evidence: &api::Evidence, past: &Past, now: api::Timestamp) -> Verdict {
         verdict::verdict(&settled(parameters), evidence, past, now)
+    }
+
+    fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {
+        verdict::loses_ledger(spec.nodes.len(), lost.len())
+    }
+
+    fn began_again(&self, _: &Value, evidence: &api::Evidence, past: &Past) -> Option<String> {
+        verdict::began_again(evidence, past)
     }
 
     async fn prove(&self, nodes: &Nodes) -> Result<api::Proof, ProveError> {

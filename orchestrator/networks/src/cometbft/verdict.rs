@@ -3,7 +3,7 @@
 //! Reasons name no figure that changes from one look to the next, so that one verdict stays one verdict.
 
 use super::parameters::Parameters;
-use crate::{Past, Verdict};
+use crate::{Past, Verdict, began_again_text};
 use chainpool_api::{Evidence, HealthState, NodeEvidence, Timestamp};
 
 /// The least time after which a height is stalled.
@@ -49,6 +49,20 @@ pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past,
         Some(_) if found.total == 1 => verdict_of(HealthState::Healthy, "its validator answers and makes blocks"),
         Some(_) => verdict_of(HealthState::Healthy, &format!("all {} validators take part and agree", found.total)),
     }
+}
+
+/// Whether so many validators of so many could commit on their own without their blocks: they would agree on other ones.
+pub(super) fn loses_ledger(total: usize, lost: usize) -> bool {
+    let of = |count| u64::try_from(count).unwrap_or(u64::MAX);
+    is_quorum(of(lost), of(total))
+}
+
+/// Whether the ledger has begun again. Of a block that was seen, a quorum has the one before; so when a quorum votes and all that
+/// answer are further below, blocks are lost.
+pub(super) fn began_again(evidence: &Evidence, past: &Past) -> Option<String> {
+    let found = Findings::of(evidence);
+    let seen = past.height.filter(|seen| evidence.height.is_some_and(|height| height + 1 < *seen))?;
+    (found.connected && is_quorum(found.voting, found.total)).then(|| began_again_text(seen))
 }
 
 /// Who takes part, by the evidence.

@@ -209,3 +209,32 @@ proptest! {
         prop_assert!(!reason.is_empty());
     }
 }
+
+#[test]
+fn a_ledger_that_has_begun_again_is_found_when_enough_of_it_votes() {
+    let table: [(&[&str], u64, bool); 6] = [
+        (&["ok"; 4], 7, false),
+        // One may be a block ahead of all others, and be silent now.
+        (&["ok"; 4], 8, false),
+        (&["ok"; 4], 9, true),
+        (&["ok", "ok", "ok", "exited 137"], 9, true),
+        // Who fetches blocks has yet to get there, and too few may be those that were never further.
+        (&["behind"; 4], 9, false),
+        (&["ok", "ok", "silent", "silent"], 9, false),
+    ];
+    for (words, before, found) in table {
+        let again = began_again(&seen(words), &at(before, 1));
+        assert_eq!(again.is_some(), found, "{words:?} after {before}");
+        assert!(again.is_none_or(|why| why.contains("block 9") && why.contains("release or reset")));
+    }
+    assert_eq!(began_again(&seen(&["ok"; 4]), &Past::default()), None);
+}
+
+#[test]
+fn validators_without_blocks_are_a_loss_once_they_could_commit_alone() {
+    for (total, lost, is_loss) in
+        [(1, 0, false), (1, 1, true), (4, 1, false), (4, 2, false), (4, 3, true), (4, 4, true), (7, 4, false), (7, 5, true)]
+    {
+        assert_eq!(loses_ledger(total, lost), is_loss, "{lost} of {total}");
+    }
+}

@@ -53,10 +53,11 @@ use crate::{
     Amendment, BundleParts, InitError, Layout, Line, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach, Seed, Verdict,
 };
 use async_trait::async_trait;
-use chainpool_agent::{ClusterSpec, Observation};
+use chainpool_agent::{ClusterSpec, NodeName, Observation};
 use chainpool_api as api;
 use parameters::Parameters;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// The type `fabric`.
 pub(crate) struct Fabric;
@@ -108,6 +109,16 @@ impl NetworkType for Fabric {
 
     fn verdict(&self, parameters: &Value, evidence: &api::Evidence, past: &Past, now: api::Timestamp) -> Verdict {
         verdict::verdict(&settled(parameters), evidence, past, now)
+    }
+
+    fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {
+        // Orderers that are left have the blocks. Those that an amendment brings have none yet.
+        let orderers = facts::Facts::read(spec).map(|facts| facts.ordering.nodes).unwrap_or_default();
+        !orderers.is_empty() && orderers.iter().all(|node| lost.contains(node))
+    }
+
+    fn began_again(&self, _: &Value, evidence: &api::Evidence, past: &Past) -> Option<String> {
+        verdict::began_again(evidence, past)
     }
 
     async fn prove(&self, nodes: &Nodes) -> Result<api::Proof, ProveError> {

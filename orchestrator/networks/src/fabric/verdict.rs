@@ -4,7 +4,7 @@
 //! while nobody writes, so a height that rests says nothing; what counts is who leads, and who is there to order and to endorse.
 
 use super::{consensus::Consensus, facts::Duty, parameters::Parameters, words};
-use crate::{Past, Verdict};
+use crate::{Past, Verdict, began_again_text};
 use chainpool_api::{ChannelEvidence, Evidence, HealthState, NodeEvidence, Timestamp};
 use std::collections::BTreeMap;
 
@@ -45,6 +45,15 @@ pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past,
         return found.unproven(past).unwrap_or_else(|| of(HealthState::Healthy, format!("{}; {margin}", found.whole_text())));
     }
     of(HealthState::Degraded, format!("{}; it still commits, {margin}", degraded.join("; ")))
+}
+
+/// Whether the ledger has begun again: all orderers and peers answer and lack nothing of each other's, and none has the block before one that
+/// was seen. The newest one may have been seen at a node a moment before it was lost with its machine.
+pub(super) fn began_again(evidence: &Evidence, past: &Past) -> Option<String> {
+    let seen = past.height.filter(|seen| evidence.height.is_some_and(|height| height + 1 < *seen))?;
+    let mut members = evidence.nodes.values().filter(|node| matches!(node.role.as_deref(), Some("orderer" | "peer")));
+    let is_whole = evidence.channels.values().all(|channel| channel.height.is_some());
+    (is_whole && members.all(|node| node.answers && node.catching_up == Some(false))).then(|| began_again_text(seen))
 }
 
 /// A node, and why it takes no part.

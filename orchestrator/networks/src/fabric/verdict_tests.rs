@@ -441,3 +441,22 @@ fn a_channel_that_nobody_has_joined_yet_breaks_no_other() {
     let reason = "no Raft leader: its only orderer does not take part (orderer0 has not joined channel two)";
     assert_eq!(judge(&evidence, &Past::default()), (Broken, reason.to_owned()));
 }
+
+#[test]
+fn a_ledger_that_has_begun_again_is_found_when_all_of_it_answers() {
+    let two: &[&[&str]] = &[&["ok"], &["ok"]];
+    let one_silent: &[&[&str]] = &[&["ok"], &["silent"]];
+    let table: [(&[&str], &[&[&str]], u64, bool); 6] = [
+        (&["ok"; 3], two, 7, false),
+        (&["ok"; 3], two, 8, false),
+        (&["ok"; 3], two, 9, true),
+        (&["ok", "ok", "exited 137"], two, 9, false),
+        (&["ok", "ok", "behind"], two, 9, false),
+        (&["ok"; 3], one_silent, 9, false),
+    ];
+    for (orderers, peers, before, found) in table {
+        let past = Past { height: Some(before), height_since: ago(1), ..Past::default() };
+        let again = began_again(&seen(orderers, peers), &past);
+        assert_eq!(again.is_some(), found, "{orderers:?} {peers:?} after {before}");
+    }
+}

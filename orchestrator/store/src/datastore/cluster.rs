@@ -7,8 +7,8 @@ use crate::{
 };
 use chainpool_api::{ClusterState, HealthState, LeaseState, Noun, Timestamp};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
-    sea_query::Expr,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -176,6 +176,18 @@ impl Tx {
             .col_expr(cluster::Column::Schedulable, Expr::value(schedulable))
             .filter(cluster::Column::HostId.eq(host))
             .filter(cluster::Column::GoneAt.is_null())
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes the highest block that was seen of a cluster in a generation. A lower one than is known is no news.
+    pub async fn cluster_height(&mut self, id: Uuid, generation: i64, height: i64) -> Result<()> {
+        cluster::Entity::update_many()
+            .col_expr(cluster::Column::Height, Expr::value(height))
+            .filter(cluster::Column::Id.eq(id))
+            .filter(cluster::Column::Generation.eq(generation))
+            .filter(Condition::any().add(cluster::Column::Height.is_null()).add(cluster::Column::Height.lt(height)))
             .exec(&self.0)
             .await?;
         Ok(())

@@ -31,6 +31,8 @@ pub struct Model {
     pub health_since: Moment,
     pub checked_at: Moment,
     pub height: Option<i64>,
+    /// What was found about this generation's ledger that nothing but the next one ends.
+    pub ledger_fault: Option<String>,
     pub proof: Option<Json<api::Proof>>,
     pub leased: bool,
     pub schedulable: bool,

@@ -203,6 +203,7 @@ fn cluster(host: &HostRow, place: usize, now: Timestamp) -> ClusterRow {
         health_since: now.into(),
         checked_at: fresh.into(),
         height: Some(1),
+        ledger_fault: None,
         proof: None,
         leased: false,
         schedulable: true,

@@ -1,6 +1,7 @@
 //! Tests of `make test-full`: sweeps, faults, long waits, and networks of many nodes.
 
 mod crash;
+mod drift;
 mod engine_restart;
 mod fabric;
 mod fabric_bft;
