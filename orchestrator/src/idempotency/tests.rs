@@ -178,6 +178,7 @@ fn cluster(host: Uuid, name: String, now: Timestamp) -> ClusterRow {
         health_since: now.into(),
         checked_at: now.into(),
         height: Some(1),
+        ledger_fault: None,
         proof: None,
         leased: false,
         schedulable: true,

@@ -442,11 +442,14 @@ fn a_channel_that_nobody_has_joined_yet_breaks_no_other() {
     assert_eq!(judge(&evidence, &Past::default()), (Broken, reason.to_owned()));
 }
 
+/// A case.
+type BegunAgain = (&'static [&'static str], &'static [&'static [&'static str]], u64, bool);
+
 #[test]
 fn a_ledger_that_has_begun_again_is_found_when_all_of_it_answers() {
     let two: &[&[&str]] = &[&["ok"], &["ok"]];
     let one_silent: &[&[&str]] = &[&["ok"], &["silent"]];
-    let table: [(&[&str], &[&[&str]], u64, bool); 6] = [
+    let table: [BegunAgain; 6] = [
         (&["ok"; 3], two, 7, false),
         (&["ok"; 3], two, 8, false),
         (&["ok"; 3], two, 9, true),

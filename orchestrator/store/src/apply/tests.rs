@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing;
+use crate::{ClusterRow, testing};
 use tempfile::TempDir;
 
 /// A store with two free clusters.

@@ -1,12 +1,16 @@
 use super::*;
-use crate::{DATABASE, Store, store::connect};
+use crate::{
+    DATABASE, Store,
+    store::{options, pool},
+};
 use chainpool_api::LeaseState;
+use std::fmt::Write;
 use tempfile::TempDir;
 use uuid::Uuid;
 
 /// A database of before, with these leases: id, holder, and the author that the audit names, if it does.
 async fn before(folder: &TempDir, leases: &[(Uuid, &str, Option<&str>)]) {
-    let connection = connect(&folder.path().join(DATABASE), 1, true).await.unwrap();
+    let connection = pool(options(&folder.path().join(DATABASE)).unwrap().create_if_missing(true), 1).await.unwrap();
     Migrator::up(&connection, Some(3)).await.unwrap();
     for (id, holder, author) in leases {
         let (hex, cluster) = (id.simple(), Uuid::now_v7().simple());
@@ -15,9 +19,11 @@ async fn before(folder: &TempDir, leases: &[(Uuid, &str, Option<&str>)]) {
         );
         if let Some(author) = author {
             let line = Uuid::now_v7().simple();
-            sql += &format!(
+            write!(
+                sql,
                 "INSERT INTO audit (id, at, author, verb, subject, detail) VALUES (x'{line}', 1, '{author}', 'lease_apply', 'c', 'lease {id} for {holder}');"
-            );
+            )
+            .unwrap();
         }
         connection.execute_unprepared(&sql).await.unwrap();
     }
