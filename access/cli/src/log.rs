@@ -20,7 +20,8 @@ use tracing_subscriber::{
 pub(crate) fn begin(json: bool) {
     let filter = EnvFilter::try_from_env("CHAINPOOL_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,sqlx=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written, on a full disk say, would be reported to the same place by a macro that panics.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     if json {
         log.json().init();
     } else {

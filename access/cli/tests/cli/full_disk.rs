@@ -1,7 +1,7 @@
 //! A server whose disk is full, on a small file system of its own.
 
 use crate::{
-    offline::{serve, stop},
+    offline::{serve, serve_by, stop},
     server::{Home, Ran, words},
 };
 use std::{env, fs::File, io::Write, path::Path, path::PathBuf, process::Command};
@@ -78,7 +78,9 @@ fn a_full_disk_is_said_confirms_nothing_and_needs_no_restart() {
     runtime.block_on(async {
         let home = Home { folder: tempfile::tempdir_in(&disk).expect("a folder") };
         let stuff = disk.join("stuff");
-        let (server, address) = serve(&home).await;
+        // As `make run` does in the background: its log is on the same disk.
+        let log = File::create(disk.join("log")).expect("a file");
+        let (server, address) = serve_by(&home, |command| command.stderr(log)).await;
         let mut confirmed = vec!["admin".to_owned()];
         fill(&stuff);
         let mut refused = 0;

@@ -5,14 +5,20 @@ use std::time::{Duration, Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    process::Child,
+    process::{Child, Command},
 };
 
 /// A real server of a home's own data folder, and its address.
 pub(crate) async fn serve(home: &Home) -> (Child, String) {
+    serve_by(home, |command| command).await
+}
+
+/// The same, started in another way.
+pub(crate) async fn serve_by(home: &Home, change: impl FnOnce(&mut Command) -> &mut Command) -> (Child, String) {
     let context = home.folder.path().join("admin.context");
     drop(std::fs::remove_file(&context)); // the one of a server before
-    let server = home.spawn(&[], &words("serve --listen 127.0.0.1:0"));
+    let mut command = home.command(&[], &words("serve --listen 127.0.0.1:0"));
+    let server = change(&mut command).spawn().expect("the binary runs");
     let until = Instant::now() + Duration::from_mins(1);
     loop {
         if let Some(line) = std::fs::read_to_string(&context).unwrap_or_default().lines().find(|line| line.starts_with("server")) {

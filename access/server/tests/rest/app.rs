@@ -129,6 +129,12 @@ impl App {
         self.ask(set).await.read(StatusCode::OK)
     }
 
+    /// The session cookie with this secret, by plain HTTP; its name ends with the end of the installation's id.
+    pub(crate) fn cookie(&self, secret: &str) -> String {
+        let instance = self.orchestrator.instance().replace('-', "");
+        format!("chainpool_session_{}={secret}", &instance[instance.len() - 12..])
+    }
+
     /// Registers the barren host.
     pub(crate) async fn host(&self) -> Host {
         let made = self.post(&self.admin, "/api/v1/hosts", json!({ "name": "h1", "address": "unix:///barren.sock" })).await;

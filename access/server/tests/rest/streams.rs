@@ -31,7 +31,7 @@ async fn api(app: &App, token: &str, path: &str) -> Told {
 
 /// Opens a stream of the dashboard.
 async fn page(app: &App, token: &str, path: &str) -> Told {
-    let request = Request::get(path).header(header::COOKIE, format!("chainpool_session={token}"));
+    let request = Request::get(path).header(header::COOKIE, app.cookie(token));
     let response = app.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!(response.status(), StatusCode::OK, "{path}");
     told(response.into_body())
