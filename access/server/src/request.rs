@@ -3,14 +3,25 @@
 use crate::error::Refusal;
 use axum::{
     Json,
+    body::{Body, Bytes, HttpBody},
     extract::Request,
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use chainpool_orchestrator::Error;
 use futures::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 use uuid::Uuid;
 
 /// The header that names a request, in and out.
@@ -59,13 +70,47 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     let (method, uri) = (request.method().clone(), request.uri().clone());
     request.headers_mut().insert(REQUEST_ID, id.0.clone());
+    let read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+    let version = request.version();
+    let request = request.map(|body| Body::new(Noted { body, read: Arc::clone(&read) }));
     let limit = if uri.path() == BACKUP { BACKUP_TIME_LIMIT } else { TIME_LIMIT };
     let mut response = within(limit, next.run(request)).await;
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         response = refused(&response, refusal, &id, &method, &uri);
     }
     finish(response.headers_mut(), id, &uri);
+    // The connection ends with an answer that came before the end of the body: a client must not use it for its next request.
+    if version <= Version::HTTP_11 && !read.load(Ordering::Relaxed) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
+}
+
+/// A request's body that notes whether it was read to its end.
+struct Noted {
+    body: Body,
+    read: Arc<AtomicBool>,
+}
+
+impl HttpBody for Noted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.read.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// An answer that comes in time and does not panic, or the refusal that says so.

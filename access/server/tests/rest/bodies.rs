@@ -41,7 +41,21 @@ async fn a_body_too_large_is_refused() {
     let problem = app.ask(raw(&app, "/api/v1/leases", "application/json", vec![b' '; 2 << 20])).await.problem(413, "body_too_large");
     assert!(problem.message.contains("1048576"), "{}", problem.message);
     let stream = Body::from_stream(futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 64 << 10])));
-    app.ask(raw(&app, "/api/v1/leases", "application/json", stream)).await.problem(413, "body_too_large");
+    let reply = app.ask(raw(&app, "/api/v1/leases", "application/json", stream)).await;
+    // The rest of the body is not read, so the client must not send its next request after it.
+    assert_eq!(reply.headers["connection"], "close");
+    reply.problem(413, "body_too_large");
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_a_body_that_was_read_and_ends_after_one_that_was_not() {
+    let app = App::start().await;
+    let reply = app.ask(raw(&app, "/api/v1/accounts", "application/json", "{}")).await;
+    assert_eq!((reply.status, reply.headers.get("connection")), (StatusCode::BAD_REQUEST, None));
+    assert_eq!(app.get(&app.admin, "/api/v1/accounts").await.headers.get("connection"), None);
+    let nobody = Request::post("/api/v1/accounts").header("content-type", "application/json").body("{}".into()).unwrap();
+    let reply = app.ask(nobody).await;
+    assert_eq!((reply.status, &reply.headers["connection"]), (StatusCode::UNAUTHORIZED, &"close".parse().unwrap()));
 }
 
 #[tokio::test]

@@ -115,7 +115,7 @@ fn form(held: &Held, address: &str) -> String {
 
 /// Asks, and says how it was refused; `None`: it was let through. What a stranger is shown holds no secret.
 async fn ask(app: &App, world: &World, held: &Held, (who, tie): Actor, (method, address): (&Method, &str)) -> Option<u16> {
-    let cookie = world.token(who).map_or_else(String::new, |token| app.cookie(&token));
+    let cookie = world.token(who).map_or_else(String::new, |token| app.cookie(token));
     let request = Request::builder().method(method).uri(held.path(address)).header(header::COOKIE, cookie);
     let body = if method == Method::POST { form(held, address) } else { String::new() };
     let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(Body::from(body)).unwrap();
