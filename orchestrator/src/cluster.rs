@@ -301,6 +301,9 @@ async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
 }
 
 fn check_labels(labels: &std::collections::BTreeMap<String, String>) -> Result<()> {
+    if labels.len() > 64 {
+        return Err(Error::field("labels", format!("{} are more than the 64 that a cluster may have", labels.len())));
+    }
     match labels.iter().find(|(key, value)| !Labels::is_word(key) || !Labels::is_word(value)) {
         None => Ok(()),
         Some((key, value)) => {

@@ -41,3 +41,4 @@ pub use error::{Error, Result};
 pub use lease::Applied;
 pub use looks::{Looking, Looks};
 pub use orchestrator::{Config, Orchestrator, StartError};
+pub use status::Watched;

@@ -4,7 +4,7 @@ use crate::{Error, Orchestrator, Result, accept::offers, agents::HostAgent, host
 use chainpool_agent::{ClusterId, Observation, Scope, WakeStream};
 use chainpool_api::{self as api, HostState, Timestamp};
 use chainpool_store::{HostRow, Json, Word};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// How long a host may answer without telling its state before it counts as unreachable, in milliseconds.
@@ -188,15 +188,16 @@ impl Orchestrator {
                 problems.push(format!("the clock of host {} differs from ours by {} s; set it right (NTP)", row.name, skew / 1000));
             }
         }
-        let entries: BTreeSet<String> = row.settings.0.fill.iter().map(crate::fill::fill_key).collect();
-        for (key, pause) in
-            row.fill_state.0.iter().filter(|(key, pause)| entries.contains(*key) && pause.failures >= crate::fill::FAILURES_TO_PAUSE)
-        {
-            let wait = pause.next_at.millis_since(now).max(0) / 1000;
-            problems.push(format!(
-                "host {}: fill entry {key} failed {} times, next try in {wait} s: {}",
-                row.name, pause.failures, pause.reason
-            ));
+        for entry in &row.settings.0.fill {
+            let pause = row.fill_state.0.get(&crate::fill::fill_key(entry));
+            if let Some(pause) = pause.filter(|pause| pause.failures >= crate::fill::FAILURES_TO_PAUSE) {
+                let wait = pause.next_at.millis_since(now).max(0) / 1000;
+                let name = crate::fill::entry_name(entry);
+                problems.push(format!(
+                    "host {}: fill entry {name} failed {} times, next try in {wait} s: {}",
+                    row.name, pause.failures, pause.reason
+                ));
+            }
         }
         problems
     }

@@ -9,6 +9,7 @@ mod fabric_couchdb;
 mod leftovers;
 mod loss;
 mod passes;
+mod pool;
 mod steady;
 mod subnets;
 mod sweep;
