@@ -84,7 +84,10 @@ impl Agents {
         let maker = self.platforms.iter().find(|p| p.kind() == kind);
         let maker = maker
             .ok_or_else(|| Error::field("type", format!("this chainpool has no agent for {platform}; it has one for: {}", self.known())))?;
-        maker.connect(connection).map_err(|e| Error::field("address", e.to_string()))
+        maker.connect(connection).map_err(|error| match error {
+            chainpool_agent::Error::Setting { field, why } => Error::field(field, why),
+            other => Error::field("address", other.to_string()),
+        })
     }
 
     /// The kind that an address seems to be of; the probe tells for sure.

@@ -124,9 +124,10 @@ impl From<chainpool_agent::Error> for Error {
                 Self::Unavailable(error.to_string())
             }
             chainpool_agent::Error::Foreign(_) => Self::conflict("foreign", error.to_string()),
-            chainpool_agent::Error::Refused(_) | chainpool_agent::Error::Occupied { .. } | chainpool_agent::Error::Unsupported(_) => {
-                Self::conflict("refused", error.to_string())
-            }
+            chainpool_agent::Error::Refused(_)
+            | chainpool_agent::Error::Setting { .. }
+            | chainpool_agent::Error::Occupied { .. }
+            | chainpool_agent::Error::Unsupported(_) => Self::conflict("refused", error.to_string()),
         }
     }
 }

@@ -3,11 +3,13 @@
 use crate::{
     Error, Orchestrator, Result,
     accept::{Cause, NewCluster, offers},
-    placement,
+    placement::{self, Free},
     plan::Arguments,
+    status::Watched,
+    view::number,
 };
-use chainpool_api::{self as api, ClusterState, OperationKind, Timestamp};
-use chainpool_store::{ClusterRow, HostRow, Json, OperationRow};
+use chainpool_api::{self as api, ClusterState, HostState, OperationKind, Timestamp};
+use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, Tx};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -17,6 +19,13 @@ pub(crate) const FAILURES_TO_PAUSE: u32 = 3;
 /// Names a fill entry so that a changed entry begins anew.
 pub(crate) fn fill_key(entry: &api::Fill) -> String {
     serde_json::json!([entry.network_type, entry.preset, entry.parameters]).to_string()
+}
+
+/// A fill entry, as people read it.
+pub(crate) fn entry_name(entry: &api::Fill) -> String {
+    let parameters = entry.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ");
+    let with = if parameters.is_empty() { String::new() } else { format!(" with {parameters}") };
+    format!("{} {}{with}", entry.network_type, entry.preset)
 }
 
 /// Why a host can take no more memory or disk; `None` when it can.
@@ -31,7 +40,7 @@ pub(crate) fn no_room(host: &HostRow, clusters: &[ClusterRow], more: u64) -> Opt
         reason = "memory times a small factor; bytes need not be exact"
     )]
     let limit = (info.memory_bytes as f64 * settings.memory_factor) as u64;
-    if used + more > limit {
+    if used.saturating_add(more) > limit {
         let mib = |bytes: u64| bytes / (1024 * 1024);
         return Some(format!(
             "host {} has {} MiB for clusters and {} MiB are promised; {} more do not fit (raise memory_factor, or delete clusters)",
@@ -98,16 +107,9 @@ impl Orchestrator {
         }
         let clusters = tx.clusters_of(host.id).await?;
         let capacity = u32::try_from(host.capacity).map_err(Error::internal)?;
-        let mut have: BTreeMap<usize, u32> = BTreeMap::new();
         let fill = host.settings.0.fill.clone();
-        for cluster in &clusters {
-            let is_of = |f: &api::Fill| {
-                f.network_type == cluster.network_type && self.inner.registry.preset(&f.network_type, &f.preset) == cluster.preset
-            };
-            if let Some(place) = fill.iter().position(is_of) {
-                *have.entry(place).or_insert(0) += 1;
-            }
-        }
+        let recipes = self.recipes(&fill);
+        let mut have = placement::have(clusters.iter().map(|cluster| recipes.place(cluster)));
         let now = Timestamp::now();
         let waits = |entry: &api::Fill| host.fill_state.0.get(&fill_key(entry)).is_some_and(|p| p.next_at > now);
         let paused: BTreeSet<usize> =
@@ -125,7 +127,10 @@ impl Orchestrator {
             limited = no_room(
                 &host,
                 &clusters,
-                more.network.layout(&more.parameters).memory_bytes * (1 + u64::try_from(chosen.len()).map_err(Error::internal)?),
+                more.network
+                    .layout(&more.parameters)
+                    .memory_bytes
+                    .saturating_mul(1 + u64::try_from(chosen.len()).map_err(Error::internal)?),
             );
             if limited.is_some() {
                 break;
@@ -158,38 +163,265 @@ impl Orchestrator {
         if self.is_paused() {
             return Ok(());
         }
-        let now = Timestamp::now();
         for host in self.store().read().hosts().await? {
-            let waits = host.maintenance_until.is_some_and(|until| until.0 > now);
-            if !host.autofill || waits || !offers(&host) || self.store().read().operation_of_host(host.id).await?.is_some() {
-                continue;
-            }
-            let clusters = self.store().read().clusters_of(host.id).await?;
-            for cluster in clusters.iter().filter(|c| c.state.0 == ClusterState::Failed && !c.leased && c.operation_id.is_none()) {
-                let due = cluster.fill_key.as_ref().and_then(|key| host.fill_state.0.get(key)).is_none_or(|p| p.next_at <= now);
-                if due {
-                    self.replace_failed(cluster.id).await?;
-                }
-            }
-            if i64::try_from(clusters.len()).map_err(Error::internal)? < host.capacity {
-                let why = match self.accept_fillup(host.id, &Cause::watchdog("autofill"), true, None).await {
-                    Ok(_) => None,
-                    Err(error @ (Error::Conflict(_) | Error::Invalid(_))) => Some(error.to_string()),
-                    Err(error) => return Err(error),
-                };
-                self.inner.status.fill_put(host.id, why);
+            // One that cannot be filled now is tried again; the others do not wait for it.
+            let name = host.name.clone();
+            let (part, fit) = (Watched::Fill(host.id), async {
+                self.shrink_host(&host).await?;
+                self.autofill_host(host).await
+            });
+            if let Some(Err(error)) = self.isolated(part, fit).await {
+                tracing::error!(host = %name, %error, cause = ?error, "a host could not be filled");
             }
         }
         Ok(())
     }
 
-    async fn replace_failed(&self, cluster: Uuid) -> Result<()> {
-        let mut tx = self.store().begin().await?;
-        let Some(row) = tx.cluster(cluster).await? else { return Ok(()) };
-        if row.state.0 != ClusterState::Failed || row.leased || row.operation_id.is_some() {
+    async fn autofill_host(&self, host: HostRow) -> Result<()> {
+        let now = Timestamp::now();
+        let waits = host.maintenance_until.is_some_and(|until| until.0 > now);
+        if !host.autofill || waits || !offers(&host) || self.store().read().operation_of_host(host.id).await?.is_some() {
             return Ok(());
         }
-        let (_, superseded) = self.accept_delete(&mut tx, row, &Cause::watchdog("autofill replaces a failed cluster")).await?;
+        let clusters = self.store().read().clusters_of(host.id).await?;
+        for cluster in clusters.iter().filter(|c| c.state.0 == ClusterState::Failed && is_idle(c)) {
+            let due = cluster.fill_key.as_ref().and_then(|key| host.fill_state.0.get(key)).is_none_or(|p| p.next_at <= now);
+            if due {
+                let still = |row: &ClusterRow| row.state.0 == ClusterState::Failed;
+                self.delete_idle(cluster.id, still, "autofill replaces a failed cluster").await?;
+            }
+        }
+        for id in self.outdated_now(&host, &clusters)? {
+            self.delete_idle(id, |_| true, "autofill replaces a cluster of an outdated recipe").await?;
+        }
+        if i64::try_from(clusters.len()).map_err(Error::internal)? < host.capacity {
+            let why = match self.accept_fillup(host.id, &Cause::watchdog("autofill"), true, None).await {
+                Ok(_) => None,
+                Err(error @ (Error::Conflict(_) | Error::Invalid(_))) => Some(error.to_string()),
+                Err(error) => return Err(error),
+            };
+            self.inner.status.fill_put(host.id, why);
+        }
+        Ok(())
+    }
+
+    /// Deletes free clusters of hosts that have more than their capacity, a few at a time. Takes no input and may run at any time.
+    async fn shrink_host(&self, host: &HostRow) -> Result<()> {
+        let now = Timestamp::now();
+        if host.state.0 != HostState::Active || host.maintenance_until.is_some_and(|until| until.0 > now) {
+            return Ok(());
+        }
+        let clusters = self.store().read().clusters_of(host.id).await?;
+        for id in self.surplus(host, &clusters) {
+            self.delete_idle(id, |_| true, "the host has more clusters than its capacity").await?;
+        }
+        Ok(())
+    }
+
+    /// The free clusters that go because the host has more than its capacity, a few at a time.
+    fn surplus(&self, host: &HostRow, clusters: &[ClusterRow]) -> Vec<Uuid> {
+        let recipes = self.recipes(&host.settings.0.fill);
+        let leaving = clusters.iter().filter(|c| c.state.0 == ClusterState::Deleting).count();
+        let over = clusters.len().saturating_sub(leaving).saturating_sub(usize::try_from(host.capacity).unwrap_or(0));
+        let free = clusters.iter().filter(|c| is_idle(c)).map(|cluster| Free {
+            id: cluster.id,
+            failed: cluster.state.0 == ClusterState::Failed,
+            outdated: recipes.is_outdated(cluster),
+            entry: recipes.place(cluster),
+            by_hand: cluster.fill_key.is_none(),
+        });
+        let have = placement::have(clusters.iter().filter(|c| c.state.0 != ClusterState::Deleting).map(|c| recipes.place(c)));
+        let capacity = number(host.capacity);
+        placement::surplus(free.collect(), &host.settings.0.fill, have, capacity, over.min(AT_ONCE.saturating_sub(leaving)))
+    }
+
+    /// The free clusters of an outdated recipe whose turn it is to be replaced: a few at a time, and only when one of a present recipe
+    /// would take their place.
+    fn outdated_now(&self, host: &HostRow, clusters: &[ClusterRow]) -> Result<Vec<Uuid>> {
+        let fill = &host.settings.0.fill;
+        let recipes = self.recipes(fill);
+        let outdated: Vec<&ClusterRow> = clusters.iter().filter(|c| is_idle(c) && recipes.is_outdated(c)).collect();
+        let changing = clusters.iter().filter(|c| matches!(c.state.0, ClusterState::Deleting | ClusterState::Creating)).count();
+        // One that fails is no replacement, nor is one for which there is no room.
+        let Some(first) = outdated.first().filter(|_| changing < AT_ONCE && !is_failing(host)) else { return Ok(vec![]) };
+        let present = placement::have(clusters.iter().map(|c| recipes.place(c)));
+        let Some(place) = placement::fill_entry(fill, &present, number(host.capacity), &BTreeSet::new()) else { return Ok(vec![]) };
+        let new = self.new_of_entry(&fill[place], place)?;
+        let others: Vec<ClusterRow> = clusters.iter().filter(|c| c.id != first.id).cloned().collect();
+        if no_room(host, &others, new.network.layout(&new.parameters).memory_bytes).is_some() {
+            return Ok(vec![]);
+        }
+        Ok(outdated.iter().take(AT_ONCE - changing).map(|cluster| cluster.id).collect())
+    }
+
+    /// Whether a cluster whose lease ends goes for good: its recipe is outdated and autofill makes another, or the host has too many.
+    pub(crate) async fn goes_at_release(&self, tx: &Tx, host: &HostRow, cluster: &ClusterRow) -> Result<bool> {
+        let outdated = host.autofill && !is_failing(host) && self.recipes(&host.settings.0.fill).is_outdated(cluster);
+        let others = tx.clusters_of(host.id).await?.iter().filter(|c| c.state.0 != ClusterState::Deleting).count();
+        Ok(outdated || others > usize::try_from(host.capacity).map_err(Error::internal)?)
+    }
+
+    /// What of a host's clusters does not fit its policy.
+    pub(crate) fn fill_problems(&self, host: &HostRow, clusters: &[ClusterRow]) -> Vec<String> {
+        let recipes = self.recipes(&host.settings.0.fill);
+        let mut problems = Vec::new();
+        let count = |test: &dyn Fn(&ClusterRow) -> bool| clusters.iter().filter(|c| c.state.0 != ClusterState::Deleting && test(c)).count();
+        let free = count(&|c| !c.leased && recipes.is_outdated(c));
+        if free > 0 {
+            let what = match (host.autofill, is_failing(host)) {
+                (false, _) => "autofill is off, so nothing takes their place",
+                (true, true) => "they stay until every entry of the fill policy succeeds",
+                (true, false) => "being replaced",
+            };
+            problems.push(format!("host {}: {} of an outdated recipe; {what}", host.name, clusters_are(free, "free ")));
+        }
+        let (all, capacity) = (count(&|_| true), usize::try_from(host.capacity).unwrap_or(0));
+        if all > capacity {
+            let leased = count(&|c| c.leased);
+            problems.push(format!(
+                "host {} has {all} clusters and a capacity of {capacity}: free ones are being deleted, {leased} leased ones go when they are released",
+                host.name
+            ));
+        }
+        problems
+    }
+
+    /// The recipes of a fill policy, as clusters have them. An entry that the network type does not accept any more has none.
+    fn recipes(&self, fill: &[api::Fill]) -> Recipes {
+        let recipe = |(place, entry): (usize, &api::Fill)| {
+            let new = self.new_of_entry(entry, place).ok()?;
+            Some((new.network_type, new.preset, new.parameters))
+        };
+        Recipes(fill.iter().enumerate().map(recipe).collect())
+    }
+
+    /// Deletes a cluster that is free and at rest and of which this still holds.
+    async fn delete_idle(&self, cluster: Uuid, still: impl Fn(&ClusterRow) -> bool, why: &str) -> Result<()> {
+        let mut tx = self.store().begin().await?;
+        let Some(row) = tx.cluster(cluster).await?.filter(|row| is_idle(row) && still(row)) else { return Ok(()) };
+        let (_, superseded) = self.accept_delete(&mut tx, row, &Cause::watchdog(why)).await?;
         self.accepted(tx, superseded.as_slice()).await
+    }
+}
+
+/// How many clusters of a host autofill replaces at once, or deletes because the capacity is smaller.
+const AT_ONCE: usize = 2;
+
+/// A free cluster on which nothing works.
+fn is_idle(cluster: &ClusterRow) -> bool {
+    !cluster.leased && cluster.operation_id.is_none() && cluster.gone_at.is_none() && cluster.state.0 != ClusterState::Deleting
+}
+
+/// Whether the newest cluster of an entry of the policy failed.
+fn is_failing(host: &HostRow) -> bool {
+    host.settings.0.fill.iter().any(|entry| host.fill_state.0.contains_key(&fill_key(entry)))
+}
+
+fn clusters_are(count: usize, kind: &str) -> String {
+    if count == 1 { format!("1 {kind}cluster is") } else { format!("{count} {kind}clusters are") }
+}
+
+/// What each entry of a fill policy makes: type, preset and settled parameters.
+struct Recipes(Vec<Option<(String, String, serde_json::Value)>>);
+
+impl Recipes {
+    /// The entry that a cluster is of.
+    fn place(&self, cluster: &ClusterRow) -> Option<usize> {
+        // What an amendment changed is not the recipe: the next generation is made as the first was.
+        let parameters = &cluster.made_with.as_ref().unwrap_or(&cluster.parameters).0;
+        self.0.iter().position(|recipe| {
+            recipe.as_ref().is_some_and(|(network_type, preset, wanted)| {
+                *network_type == cluster.network_type && *preset == cluster.preset && wanted == parameters
+            })
+        })
+    }
+
+    /// Whether a cluster was made by an entry that is not in the policy any more. What people made by hand is as they wanted it.
+    fn is_outdated(&self, cluster: &ClusterRow) -> bool {
+        cluster.fill_key.is_some() && self.place(cluster).is_none() && self.0.iter().all(Option::is_some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainpool_store::Word;
+
+    fn cluster(parameters: serde_json::Value, by_fill: bool) -> ClusterRow {
+        let now: chainpool_store::Moment = Timestamp::now().into();
+        ClusterRow {
+            id: Uuid::now_v7(),
+            name: "c".into(),
+            host_id: Uuid::now_v7(),
+            network_type: "cometbft".into(),
+            preset: "single".into(),
+            version: String::new(),
+            consensus: String::new(),
+            size: 1,
+            parameters: Json(parameters),
+            made_with: None,
+            labels: String::new(),
+            state: Word(ClusterState::Ready),
+            generation: 1,
+            chain_id: String::new(),
+            health: Word(api::HealthState::Healthy),
+            health_reason: String::new(),
+            health_since: now,
+            checked_at: now,
+            height: None,
+            proof: None,
+            leased: false,
+            schedulable: true,
+            operation_id: None,
+            subnet: None,
+            machines: Json(BTreeMap::new()),
+            memory_bytes: 0,
+            fill_key: by_fill.then(|| "an entry".to_owned()),
+            stopped_nodes: Json(BTreeSet::new()),
+            maintenance_until: None,
+            power_at: now,
+            created_at: now,
+            ready_at: Some(now),
+            gone_at: None,
+        }
+    }
+
+    fn recipe(interval: u32) -> (String, String, serde_json::Value) {
+        ("cometbft".to_owned(), "single".to_owned(), serde_json::json!({"block_interval_ms": interval}))
+    }
+
+    #[test]
+    fn entries_that_differ_in_parameters_alone_are_two() {
+        let recipes = Recipes(vec![Some(recipe(500)), Some(recipe(2000))]);
+        let of = |interval: u32| recipes.place(&cluster(serde_json::json!({"block_interval_ms": interval}), true));
+        assert_eq!((of(500), of(2000), of(300)), (Some(0), Some(1), None));
+        let amended = ClusterRow {
+            made_with: Some(Json(serde_json::json!({"block_interval_ms": 2000}))),
+            ..cluster(serde_json::json!({"block_interval_ms": 7}), true)
+        };
+        assert_eq!(recipes.place(&amended), Some(1), "its next generation is as it was made");
+    }
+
+    #[test]
+    fn a_recipe_is_outdated_when_no_entry_makes_it_any_more() {
+        let recipes = Recipes(vec![Some(recipe(300))]);
+        let old = serde_json::json!({"block_interval_ms": 500});
+        assert!(recipes.is_outdated(&cluster(old.clone(), true)));
+        assert!(!recipes.is_outdated(&cluster(old.clone(), false)), "it was asked for by itself");
+        assert!(!recipes.is_outdated(&cluster(serde_json::json!({"block_interval_ms": 300}), true)));
+        assert!(
+            !Recipes(vec![Some(recipe(300)), None]).is_outdated(&cluster(old, true)),
+            "an entry that nobody understands may be its own"
+        );
+    }
+
+    #[test]
+    fn an_entry_is_named_in_words() {
+        let mut entry =
+            api::Fill { network_type: "cometbft".into(), preset: "single".into(), share: 1, parameters: serde_json::Map::new() };
+        assert_eq!(entry_name(&entry), "cometbft single");
+        entry.parameters.insert("block_interval_ms".into(), 500.into());
+        assert_eq!(entry_name(&entry), "cometbft single with block_interval_ms=500");
+        assert_eq!((clusters_are(1, "free "), clusters_are(3, "free ")), ("1 free cluster is".into(), "3 free clusters are".into()));
     }
 }

@@ -1,6 +1,10 @@
 //! Hosts.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod health;
+mod input;
+mod secrets;
 mod settings;
 mod verbs;
 
@@ -14,7 +18,9 @@ use crate::{
 use chainpool_agent::{Machine, Probe, Scope, SwarmRole};
 use chainpool_api::{self as api, HostState, LeaseState, Timestamp};
 use chainpool_store::{Audit, HostRow, HostSecrets, Json, Word};
-use settings::{CAPACITY, secrets};
+use input::PublicAddress;
+use secrets::secrets;
+use settings::CAPACITY;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 pub use verbs::HostPreview;
@@ -28,7 +34,7 @@ impl Orchestrator {
             return self.host_show(caller, &id.to_string()).await;
         }
         let mut settings = settings::of_new(&new)?;
-        let secrets = secrets(new.tls.clone(), new.registry.clone(), new.kubeconfig.clone());
+        let secrets = secrets(new.tls.clone(), new.registry.clone(), new.kubeconfig.clone(), settings.mirror.as_deref())?;
         if let Some(wanted) = new.platform.filter(|wanted| !self.inner.agents.has(*wanted)) {
             return Err(Error::field(
                 "type",
@@ -37,10 +43,11 @@ impl Orchestrator {
         }
         // The form of the address says which hands look first, their probe what is there.
         let guess = self.inner.agents.guess(&new.address).or(new.platform).unwrap_or(api::Platform::Docker);
+        settings::check_platform(guess, new.kubeconfig.is_some(), new.storage_class.as_deref())?;
         let connection = self.inner.agents.connection(&new.address, &settings, secrets.clone());
         let mut agent = self.inner.agents.connect(guess, &connection)?;
         settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
-        self.check_settings(&settings, new.capacity.unwrap_or(CAPACITY))?;
+        self.check_settings(&settings, new.capacity.unwrap_or(CAPACITY), None)?;
         let mut probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         let platform = self.check_probe(new.platform, &probe)?;
         if platform != guess {
@@ -49,7 +56,9 @@ impl Orchestrator {
             probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         }
         let taken = agent.observe(Scope::Host).await.map_err(|e| unreachable(&new.address, &e))?.taken;
-        if let (None, false, Some(machine)) = (&new.public_address, settings.bind.is_loopback(), probe.machines.first()) {
+        // A platform may say anything of its machines; only an address goes into bundles.
+        let first = probe.machines.first().filter(|machine| machine.address.parse::<PublicAddress>().is_ok());
+        if let (None, false, Some(machine)) = (&new.public_address, settings.bind.is_loopback(), first) {
             settings.public_address.clone_from(&machine.address);
         }
         let id = Uuid::now_v7();
@@ -153,7 +162,8 @@ impl Orchestrator {
         let before = self.host_row(host).await?;
         let mut after = self.changed(&before, &change)?;
         // The pause may be there because another engine answered: its end is no word that this one is back.
-        if change.address.is_some() || change.tls.is_some() || change.insecure.is_some() || change.paused == Some(false) {
+        let other_way = change.address.is_some() || change.tls.is_some() || change.kubeconfig.is_some() || change.insecure.is_some();
+        if other_way || change.paused == Some(false) {
             let secrets = HostSecrets::open(self.store().master(), &after)?;
             let connection = self.inner.agents.connection(&after.address, &after.settings.0, secrets);
             let probe =
@@ -169,12 +179,6 @@ impl Orchestrator {
         let mut tx = self.store().begin().await?;
         let fresh = tx.host(before.id).await?.ok_or_else(|| Error::not_found("host", host))?;
         let exist = i64::try_from(tx.clusters_of(fresh.id).await?.len()).map_err(Error::internal)?;
-        if after.capacity < exist {
-            return Err(Error::field(
-                "capacity",
-                format!("{} is below the {exist} clusters that exist; delete some first", after.capacity),
-            ));
-        }
         let pinned = [
             ("public_address", change.public_address.is_some()),
             ("bind", change.bind.is_some()),
@@ -182,7 +186,12 @@ impl Orchestrator {
             ("subnets", change.subnets.is_some()),
         ];
         if let Some((field, _)) = pinned.iter().find(|(_, changed)| *changed && exist > 0) {
-            return Err(Error::field(field, format!("it cannot change while the host has clusters ({exist}); they are made for it")));
+            let why = format!(
+                "it cannot change while the host has clusters ({exist}), because they are made for it: chainpool host clean {} deletes the free \
+                 ones, and those that are leased go when they are released and deleted; then change it and fill the host again",
+                fresh.name
+            );
+            return Err(Error::field(field, why));
         }
         if after.name != fresh.name && tx.host_named(&after.name).await?.is_some() {
             return Err(Error::conflict("host_exists", format!("there is a host {:?} already; choose another name", after.name)));

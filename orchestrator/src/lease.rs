@@ -31,7 +31,8 @@ impl Orchestrator {
         if let Some(id) = known {
             return Ok(Applied { lease: self.lease_show(caller, id).await?, made: false });
         }
-        let api::Apply { holder, network_type, preset, version, size, consensus, host, labels, ttl_seconds, allow_multiple } = apply;
+        let api::Apply { holder, network_type, preset, version, size, consensus, host, labels, parameters, ttl_seconds, allow_multiple } =
+            apply;
         let holder = policy::holder(caller, holder)?;
         check_labels(&labels)?;
         if let Some(name) = &network_type {
@@ -59,6 +60,7 @@ impl Orchestrator {
             consensus,
             host,
             labels,
+            parameters: self.parameter_filter(&parameters)?,
             single: !allow_multiple,
             ttl_seconds: ttl(caller, ttl_seconds)?,
             key: caller.key.clone().map(|k| (caller.account_id, k.route, k.key, k.body)),
@@ -82,6 +84,27 @@ impl Orchestrator {
         }
     }
 
+    /// Checks the parameters that somebody applies for.
+    fn parameter_filter(&self, parameters: &serde_json::Map<String, serde_json::Value>) -> Result<BTreeMap<String, String>> {
+        const LIMIT: usize = 32;
+        if parameters.len() > LIMIT {
+            return Err(Error::field("parameters", format!("{} are more than the {LIMIT} that a filter may have", parameters.len())));
+        }
+        let known: Vec<String> =
+            self.network_types().into_iter().flat_map(|network| network.parameters).map(|parameter| parameter.name).collect();
+        let mut filter = BTreeMap::new();
+        for (name, value) in parameters {
+            if !known.contains(name) {
+                return Err(Error::field(
+                    &format!("parameters.{name}"),
+                    "no network type has such a parameter; see chainpool network-type show",
+                ));
+            }
+            filter.insert(name.clone(), value.to_string());
+        }
+        Ok(filter)
+    }
+
     /// Says what there is that would match, and why it cannot be had now.
     async fn nothing_free(&self, order: &ApplyOrder) -> Result<Error> {
         let rows = self.store().read().clusters().await?;
@@ -95,12 +118,13 @@ impl Orchestrator {
                 && order.size.is_none_or(|size| size == number(row.size))
                 && order.host.is_none_or(|host| host == row.host_id)
                 && order.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+                && order.parameters.iter().all(|(name, value)| has_parameter(row, name, value))
         };
         let matching: Vec<_> = rows.iter().filter(fits).collect();
         if matching.is_empty() {
             let kinds: BTreeMap<String, usize> = rows.iter().fold(BTreeMap::new(), |mut kinds, row| {
                 *kinds
-                    .entry(format!("{} {} ({} nodes, {}, {})", row.network_type, row.version, row.size, row.preset, row.consensus))
+                    .entry(format!("{} {} ({}, {}, {})", row.network_type, row.version, nodes(row.size), row.preset, row.consensus))
                     .or_default() += 1;
                 kinds
             });
@@ -198,7 +222,11 @@ impl Orchestrator {
         let mut cluster = tx.cluster(row.cluster_id).await?.ok_or_else(|| Error::internal("a lease without a cluster"))?;
         let host = tx.host(cluster.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
         cluster.leased = false;
-        let (operation, superseded) = self.accept_reset(&mut tx, &host, cluster, cause).await?;
+        let (operation, superseded) = if self.goes_at_release(&tx, &host, &cluster).await? {
+            self.accept_delete(&mut tx, cluster, cause).await?
+        } else {
+            self.accept_reset(&mut tx, &host, cluster, cause).await?
+        };
         row.state = Word(state);
         row.ended_at = Some(now.into());
         row.operation_id = Some(operation.id);
@@ -280,6 +308,15 @@ impl Orchestrator {
     async fn lease_for(&self, caller: &Caller, lease: Uuid) -> Result<LeaseRow> {
         usable(caller, lease, self.store().read().lease(lease).await?)
     }
+}
+
+/// Whether a cluster has this parameter; the value is a JSON text.
+fn has_parameter(row: &chainpool_store::ClusterRow, name: &str, value: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(value).is_ok_and(|wanted| row.parameters.0.get(name) == Some(&wanted))
+}
+
+fn nodes(count: i64) -> String {
+    if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
 }
 
 fn list(counts: &BTreeMap<String, usize>) -> String {

@@ -51,4 +51,5 @@ pub use looks::{Looking, Looks};
 pub use orchestrator::{Config, Orchestrator, StartError};
 pub use policy::Access;
 pub use search::Found;
+pub use status::Watched;
 pub use subscription::{Change, StreamOf, Subscription};

@@ -4,7 +4,11 @@ use chainpool_agent::NodeName;
 use chainpool_api::{Fill, HostMachine};
 use chainpool_networks::PortNeed;
 use ipnet::Ipv4Net;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+use uuid::Uuid;
 
 /// The size of a cluster's network, unless it needs more.
 const SUBNET_PREFIX: u8 = 26;
@@ -97,16 +101,63 @@ pub(crate) fn host<T>(candidates: Vec<Candidate<T>>) -> Option<T> {
 /// The fill entry with the largest deficit against its share of the capacity; the first of equals. `have` counts the
 /// clusters of each entry. Paused entries are left out.
 pub(crate) fn fill_entry(fill: &[Fill], have: &BTreeMap<usize, u32>, capacity: u32, paused: &BTreeSet<usize>) -> Option<usize> {
-    let shares: u32 = fill.iter().map(|f| f.share).sum();
-    if shares == 0 {
-        return None;
-    }
+    let shares = shares(fill);
+    // Times the sum of shares, so that nothing is rounded.
     let deficit = |place: usize| {
-        let due = f64::from(capacity) * f64::from(fill[place].share) / f64::from(shares);
-        due - f64::from(have.get(&place).copied().unwrap_or(0))
+        let due = i128::from(capacity) * i128::from(fill[place].share);
+        due - i128::from(have.get(&place).copied().unwrap_or(0)) * i128::from(shares)
     };
     let open = (0..fill.len()).filter(|place| !paused.contains(place) && fill[*place].share > 0);
     open.reduce(|best, place| if deficit(place) > deficit(best) { place } else { best })
+}
+
+/// How many clusters each entry of a fill policy has.
+pub(crate) fn have(places: impl Iterator<Item = Option<usize>>) -> BTreeMap<usize, u32> {
+    let mut have = BTreeMap::new();
+    for place in places.flatten() {
+        let count: &mut u32 = have.entry(place).or_default();
+        *count = count.saturating_add(1);
+    }
+    have
+}
+
+/// A free cluster that may go when a host has too many.
+#[derive(Debug, Clone)]
+pub(crate) struct Free {
+    pub(crate) id: Uuid,
+    pub(crate) failed: bool,
+    /// Its recipe is in the fill policy no more.
+    pub(crate) outdated: bool,
+    /// The fill entry that it is of.
+    pub(crate) entry: Option<usize>,
+    /// It was asked for by itself.
+    pub(crate) by_hand: bool,
+}
+
+/// Which of these go first: failed ones, outdated ones, those of the entry that has the most beyond its share, and those made by hand
+/// last; of equals the newest.
+pub(crate) fn surplus(mut free: Vec<Free>, fill: &[Fill], mut have: BTreeMap<usize, u32>, capacity: u32, count: usize) -> Vec<Uuid> {
+    let shares = shares(fill);
+    let mut chosen = Vec::new();
+    for _ in 0..count {
+        let beyond = |entry: Option<usize>| {
+            let Some(place) = entry else { return 0 };
+            i128::from(have.get(&place).copied().unwrap_or(0)) * i128::from(shares) - i128::from(capacity) * i128::from(fill[place].share)
+        };
+        let first = |one: &Free| (!one.failed, !one.outdated, one.by_hand, -beyond(one.entry), Reverse(one.id));
+        let Some((place, _)) = free.iter().enumerate().min_by_key(|(_, one)| first(one)) else { break };
+        let gone = free.swap_remove(place);
+        if let Some(count) = gone.entry.and_then(|entry| have.get_mut(&entry)) {
+            *count = count.saturating_sub(1);
+        }
+        chosen.push(gone.id);
+    }
+    chosen
+}
+
+/// The sum of shares.
+pub(crate) fn shares(fill: &[Fill]) -> u64 {
+    fill.iter().map(|entry| u64::from(entry.share)).fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
@@ -163,6 +214,30 @@ mod tests {
                 prop_assert!((f64::from(have.get(&place).copied().unwrap_or(0)) - due).abs() < 1.0 + f64::EPSILON);
             }
         }
+    }
+
+    #[test]
+    fn a_smaller_pool_keeps_the_shares_and_what_was_made_by_hand() {
+        let fill = [entry(1), entry(1)];
+        let one = |entry: Option<usize>| Free { id: Uuid::now_v7(), failed: false, outdated: false, entry, by_hand: false };
+        let first = [one(Some(0)), one(Some(0)), one(Some(0)), one(Some(1))];
+        let odd = [Free { failed: true, ..one(Some(1)) }, Free { outdated: true, ..one(None) }, Free { by_hand: true, ..one(None) }];
+        let all: Vec<Free> = first.iter().chain(&odd).cloned().collect();
+        let gone = |count| surplus(all.clone(), &fill, have(all.iter().map(|free| free.entry)), 2, count);
+        assert!(gone(0).is_empty());
+        assert_eq!(gone(2), [odd[0].id, odd[1].id], "the failed one, then the outdated one");
+        assert_eq!(gone(4)[2..], [first[2].id, first[1].id], "the newest of the entry that has the most");
+        assert_eq!(gone(9).last(), Some(&odd[2].id));
+        assert_eq!(gone(9).len(), 7);
+    }
+
+    #[test]
+    fn the_largest_shares_there_could_ever_be_are_counted() {
+        let fill = [entry(u32::MAX), entry(1), entry(u32::MAX)];
+        assert_eq!(shares(&fill), 2 * u64::from(u32::MAX) + 1);
+        let have = BTreeMap::from([(0, u32::MAX), (2, 3)]);
+        assert_eq!(fill_entry(&fill, &have, u32::MAX, &BTreeSet::new()), Some(2));
+        assert_eq!(fill_entry(&[entry(0)], &BTreeMap::new(), 3, &BTreeSet::new()), None);
     }
 
     #[test]

@@ -3,15 +3,17 @@
 use crate::{
     Caller, Error, Orchestrator, Result,
     accept::Cause,
-    policy,
+    placement, policy,
     view::{counts, number},
 };
 use chainpool_agent::{Place, Taken};
 use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, OperationState, Timestamp};
 use chainpool_store::{Audit, ClusterRow, HostRow};
+use futures::FutureExt;
 use std::{
     collections::BTreeMap,
     fs::File,
+    panic::AssertUnwindSafe,
     sync::{Mutex, PoisonError, atomic::Ordering},
 };
 use uuid::Uuid;
@@ -37,6 +39,22 @@ struct Found {
     lag_ms: u64,
     fill: BTreeMap<Uuid, String>,
     taken: BTreeMap<Uuid, Taken>,
+    crashed: BTreeMap<Watched, Timestamp>,
+}
+
+/// A part of the watchdog's work. A defect in one must neither end nor hide the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watched {
+    /// A job by its name.
+    Job(&'static str),
+    /// The check of a host.
+    Host(Uuid),
+    /// Listening to what a host's platform reports.
+    Events(Uuid),
+    /// Filling a host.
+    Fill(Uuid),
+    /// The check of a cluster.
+    Cluster(Uuid),
 }
 
 impl StatusCache {
@@ -70,6 +88,22 @@ impl StatusCache {
 
     pub(crate) fn taken(&self, host: Uuid) -> Taken {
         self.with(|found| found.taken.get(&host).cloned().unwrap_or_default())
+    }
+
+    /// Notes whether a part of the watchdog's work has just crashed, until it ends well.
+    fn crash_put(&self, part: Watched, crashed: bool) {
+        self.with(|found| {
+            if crashed {
+                found.crashed.insert(part, Timestamp::now());
+            } else {
+                found.crashed.remove(&part);
+            }
+        });
+    }
+
+    /// The parts that crashed the last time.
+    fn crashed(&self) -> Vec<(Watched, Timestamp)> {
+        self.with(|found| found.crashed.iter().map(|(part, at)| (*part, *at)).collect())
     }
 
     /// Why autofill could not fill a host the last time; `None` when it could. Another reason than before is logged.
@@ -139,6 +173,8 @@ impl Orchestrator {
             own.extend(
                 self.inner.status.with(|found| found.fill.get(&host.id).map(|why| format!("host {} is not filled: {why}", host.name))),
             );
+            let of_host: Vec<ClusterRow> = clusters.iter().filter(|c| c.host_id == host.id).cloned().collect();
+            own.extend(self.fill_problems(host, &of_host));
             problems.extend(own.iter().cloned());
             let mut counts = counts(clusters.iter().filter(|c| c.host_id == host.id), now);
             counts.capacity = number(host.capacity);
@@ -159,6 +195,7 @@ impl Orchestrator {
                 u.cluster_id
             )
         }));
+        problems.extend(crashes(&self.inner.status.crashed(), &hosts, &clusters));
         let database = self.database_status();
         if !database.ok {
             problems.push(format!("database: {}", database.message));
@@ -241,6 +278,22 @@ impl Orchestrator {
         if let Some(wrong) = wrong.filter(|wrong| before.as_ref() != Some(wrong)) {
             tracing::error!(wrong, "the database did not pass its check");
         }
+    }
+
+    /// Does a part of the watchdog's work. When it panics, that is logged, shown in the status until the part ends well, and the work of
+    /// the others goes on; `None` then.
+    pub fn isolated<T>(&self, part: Watched, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+        let work = AssertUnwindSafe(Box::pin(work)).catch_unwind();
+        async move { self.noted(part, work.await) }
+    }
+
+    fn noted<T>(&self, part: Watched, outcome: std::thread::Result<T>) -> Option<T> {
+        if let Err(panic) = &outcome {
+            let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(?part, panic = text.unwrap_or("without a text"), "a part of the watchdog's work crashed; the others go on");
+        }
+        self.inner.status.crash_put(part, outcome.is_err());
+        outcome.ok()
     }
 
     /// Notes that a full pass ended, and how long it took.
@@ -329,7 +382,7 @@ impl Orchestrator {
 
 /// The pool in numbers.
 fn pool(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> api::Counts {
-    let capacity = hosts.iter().map(|host| number(host.capacity)).sum();
+    let capacity = hosts.iter().map(|host| number(host.capacity)).fold(0, u32::saturating_add);
     api::Counts { capacity, ..counts(clusters.iter(), now) }
 }
 
@@ -355,10 +408,12 @@ fn by_type(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> BTreeM
     let mut capacity: BTreeMap<String, u32> = BTreeMap::new();
     for host in hosts {
         let fill = &host.settings.0.fill;
-        let shares: u32 = fill.iter().map(|f| f.share).sum();
+        let shares = placement::shares(fill);
         for entry in fill.iter().filter(|f| f.share > 0) {
             types.entry(entry.network_type.clone()).or_default();
-            *capacity.entry(entry.network_type.clone()).or_default() += number(host.capacity) * entry.share / shares;
+            let due = u64::from(number(host.capacity)) * u64::from(entry.share) / shares;
+            let of_type = capacity.entry(entry.network_type.clone()).or_default();
+            *of_type = of_type.saturating_add(u32::try_from(due).unwrap_or(u32::MAX));
         }
     }
     let counted = |(name, of): (String, Vec<&ClusterRow>)| {
@@ -368,11 +423,71 @@ fn by_type(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> BTreeM
     types.into_iter().map(counted).collect()
 }
 
+/// What is shown of parts that crashed. Of hosts and clusters that are gone, nothing.
+fn crashes(crashed: &[(Watched, Timestamp)], hosts: &[HostRow], clusters: &[ClusterRow]) -> Vec<String> {
+    let host = |id: Uuid| hosts.iter().find(|host| host.id == id).map(|host| &host.name);
+    let cluster = |id: Uuid| clusters.iter().find(|cluster| cluster.id == id).map(|cluster| &cluster.name);
+    let part = |part: Watched| {
+        Some(match part {
+            Watched::Job(name) => format!("the job {name} of the watchdog"),
+            Watched::Host(id) => format!("the check of host {}", host(id)?),
+            Watched::Events(id) => format!("listening to the events of host {}", host(id)?),
+            Watched::Fill(id) => format!("filling host {}", host(id)?),
+            Watched::Cluster(id) => format!("the check of cluster {}", cluster(id)?),
+        })
+    };
+    let shown = |(of, at): &(Watched, Timestamp)| {
+        Some(format!("{} crashed at {at}: this is a defect of Chainpool, the server's log has its text; it is tried again", part(*of)?))
+    };
+    crashed.iter().filter_map(shown).collect()
+}
+
 fn cluster_problem(row: &ClusterRow) -> Option<String> {
     let bad = matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown);
     match row.state.0 {
         ClusterState::Failed => Some(format!("cluster {} failed: {}", row.name, row.health_reason)),
         ClusterState::Ready if bad => Some(format!("cluster {} is {}: {}", row.name, row.health.0, row.health_reason)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, host::fixture::row};
+
+    #[tokio::test]
+    async fn a_part_that_panics_ends_no_other_and_is_shown_until_it_ends_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { works: false, ..Config::new(folder.path().to_owned(), vec![]) };
+        let orchestrator = Orchestrator::start(config).await.unwrap();
+        let host = row();
+        let shown = || crashes(&orchestrator.inner.status.crashed(), std::slice::from_ref(&host), &[]);
+        let parts = [Watched::Job("autofill"), Watched::Host(host.id), Watched::Host(Uuid::now_v7())];
+        for part in parts {
+            let outcome = orchestrator.isolated(part, async { assert!(host.id.is_nil(), "a defect") }).await;
+            assert_eq!(outcome, None);
+        }
+        assert_eq!(orchestrator.isolated(Watched::Fill(host.id), async { 7 }).await, Some(7));
+        let said = shown();
+        assert!(said.len() == 2 && said[0].contains("the job autofill") && said[1].contains("the check of host h1 crashed"), "{said:?}");
+        for part in parts {
+            assert_eq!(orchestrator.isolated(part, async {}).await, Some(()));
+        }
+        assert!(shown().is_empty());
+        orchestrator.stop().await;
+    }
+
+    #[test]
+    fn shares_that_an_earlier_version_took_are_counted() {
+        let mut host = row();
+        let entry =
+            |share| api::Fill { network_type: "cometbft".into(), preset: "single".into(), share, parameters: serde_json::Map::new() };
+        host.settings.0.fill = vec![entry(u32::MAX), entry(1)];
+        host.capacity = 10_000;
+        let capacity = by_type(&[host.clone()], &[], Timestamp::now())["cometbft"].capacity;
+        assert!((9_999..=10_000).contains(&capacity), "{capacity}");
+        host.settings.0.fill = vec![entry(0)];
+        assert!(by_type(&[host], &[], Timestamp::now()).is_empty());
     }
 }

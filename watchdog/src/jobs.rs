@@ -1,6 +1,6 @@
 //! The jobs and when they run.
 
-use chainpool_orchestrator::{Orchestrator, Result};
+use chainpool_orchestrator::{Orchestrator, Result, Watched};
 use futures::{FutureExt, StreamExt, stream};
 use std::{
     future::Future,
@@ -59,7 +59,8 @@ pub(crate) fn all(orchestrator: &Orchestrator, stop: &CancellationToken) -> std:
                     if stop.is_cancelled() {
                         return;
                     }
-                    if let Err(error) = work(orchestrator).await {
+                    let done = orchestrator.isolated(Watched::Job(name), work(orchestrator.clone())).await;
+                    if let Some(Err(error)) = done {
                         tracing::error!(job = name, %error, cause = ?error, "a job of the watchdog failed; its next run tries again");
                     }
                 })
@@ -76,11 +77,11 @@ async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
     let due = orchestrator.clusters_to_judge().await?;
     let probes = stream::iter(due.into_iter().take(budget)).map(|cluster| {
         let orchestrator = orchestrator.clone();
-        async move { (cluster, orchestrator.cluster_judge(cluster, false).await) }
+        async move { (cluster, orchestrator.isolated(Watched::Cluster(cluster), orchestrator.cluster_judge(cluster, false)).await) }
     });
     let mut probes = probes.buffer_unordered(PROBES_AT_ONCE);
     while let Some((cluster, outcome)) = probes.next().await {
-        if let Err(error) = outcome {
+        if let Some(Err(error)) = outcome {
             tracing::error!(%cluster, %error, cause = ?error, "a cluster could not be judged");
         }
     }
@@ -94,7 +95,7 @@ async fn full_pass(orchestrator: Orchestrator) -> Result<()> {
     let hosts = stream::iter(orchestrator.hosts_to_watch().await?);
     hosts
         .for_each_concurrent(HOSTS_AT_ONCE, async |host| {
-            if let Err(error) = orchestrator.host_judge(host).await {
+            if let Some(Err(error)) = orchestrator.isolated(Watched::Host(host), orchestrator.host_judge(host)).await {
                 tracing::error!(%host, %error, cause = ?error, "a host could not be judged");
             }
         })

@@ -1,7 +1,7 @@
 //! The ear at each platform: a change there is looked at within milliseconds.
 
 use chainpool_agent::Wake;
-use chainpool_orchestrator::{Looks, Orchestrator, Result};
+use chainpool_orchestrator::{Looks, Orchestrator, Result, Watched};
 use futures::StreamExt;
 use std::{
     collections::{HashMap, HashSet},
@@ -33,7 +33,7 @@ pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken)
                     ears.entry(host).or_insert_with(|| {
                         let token = stop.child_token();
                         let (judges, ear) = (Judges::new(orchestrator.clone(), tasks.clone(), token.clone()), token.clone());
-                        tasks.spawn(async move { ear.run_until_cancelled(listen(judges, host)).await });
+                        tasks.spawn(async move { ear.run_until_cancelled(listen_always(judges, host)).await });
                         token
                     });
                 }
@@ -47,6 +47,14 @@ pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken)
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// Listens on after a panic: until the next full pass nobody else would look at the host.
+async fn listen_always(judges: Judges, host: Uuid) {
+    let orchestrator = judges.orchestrator.clone();
+    while orchestrator.isolated(Watched::Events(host), listen(judges.clone(), host)).await.is_none() {
+        sleep(PERIOD).await;
+    }
 }
 
 /// Listens to one host for as long as it exists; a lost stream is opened again.

@@ -84,8 +84,9 @@ pub struct Fill {
     /// The preset to make it from; `default` when absent.
     #[serde(default = "default_preset")]
     pub preset: String,
-    /// Its share of the capacity beside the other entries'.
+    /// Its share of the capacity beside the other entries', 1 to 10000.
     #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 10000)]
     pub share: u32,
     /// Parameters on top of the preset.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
@@ -123,7 +124,10 @@ impl std::fmt::Debug for HostTls {
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostRegistry {
-    /// The user.
+    /// The registry, `host[:port]` or `docker.io`; the mirror's when absent. No other registry gets the login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The user; empty: the stored login is removed.
     pub user: String,
     /// The password.
     pub password: String,
@@ -284,7 +288,7 @@ pub struct HostCreate {
     pub disk_floor: Option<u32>,
     /// Default one entry: `cometbft`, preset `default`.
     pub fill: Option<Vec<Fill>>,
-    /// Default: from the address; of a swarm or Kubernetes the address of its first machine.
+    /// A host name or an IP address, without port. Default: from the address; of a swarm or Kubernetes the address of its first machine.
     pub public_address: Option<String>,
     /// Default `0.0.0.0`.
     pub bind: Option<String>,
@@ -322,7 +326,7 @@ pub struct HostUpdate {
     pub schedulable: Option<bool>,
     /// Whether it is kept filled.
     pub autofill: Option<bool>,
-    /// How many clusters it may have; not below what exists.
+    /// How many clusters it may have. Below what exists, free clusters are deleted, and leased ones when they are released.
     pub capacity: Option<u32>,
     /// How much of its memory the sum of node limits may reach.
     pub memory_factor: Option<f64>,
@@ -330,7 +334,7 @@ pub struct HostUpdate {
     pub disk_floor: Option<u32>,
     /// What it is filled with; ends every pause of an entry.
     pub fill: Option<Vec<Fill>>,
-    /// Only while it has no clusters.
+    /// A host name or an IP address, without port. Only while it has no clusters.
     pub public_address: Option<String>,
     /// Only while it has no clusters.
     pub bind: Option<String>,

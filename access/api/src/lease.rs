@@ -51,6 +51,10 @@ pub struct Apply {
     /// With all these labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Made with these parameters, at most 32.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    #[schema(value_type = Object)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
     /// Seconds until it expires; 86400 when absent, 30 days at most, 0 = never (operators only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u64>,

@@ -82,6 +82,9 @@ pub(crate) struct SettingArgs {
     /// An image for a role, instead of the network type's own; in order of preference, once for each
     #[arg(long, value_name = "ROLE=REFERENCE", value_parser = pair, help_heading = "Images")]
     image: Vec<(String, String)>,
+    /// The registry that the login is for, host[:port] or docker.io; the mirror's when absent
+    #[arg(long, value_name = "ADDRESS", requires = "registry_user", help_heading = "Images")]
+    registry_address: Option<String>,
     /// The user at the image registry
     #[arg(long, value_name = "USER", requires = "registry_password_file", help_heading = "Images")]
     registry_user: Option<String>,
@@ -259,7 +262,10 @@ impl SettingArgs {
             _ => None,
         };
         let registry = match (self.registry_user.take(), &self.registry_password_file) {
-            (Some(user), Some(file)) => Some(HostRegistry { user, password: text(file)?.trim_end_matches(['\r', '\n']).to_owned() }),
+            (Some(user), Some(file)) => {
+                let password = text(file)?.trim_end_matches(['\r', '\n']).to_owned();
+                Some(HostRegistry { address: self.registry_address.take(), user, password })
+            }
             _ => None,
         };
         let kubeconfig = self.kubeconfig.as_deref().map(text).transpose()?;
@@ -408,6 +414,8 @@ mod tests {
             "cometbft=a:1",
             "--image",
             "cometbft=b:2",
+            "--registry-address",
+            "registry.example:5000",
             "--registry-user",
             "u",
             "--registry-password-file",
@@ -416,7 +424,7 @@ mod tests {
         let new = create(&[&shared[..], &["--type", "docker"]].concat());
         let value = serde_json::to_value(new).unwrap();
         assert!(value.as_object().unwrap().values().all(|value| !value.is_null()), "{value}");
-        assert_eq!(value["registry"], json!({ "user": "u", "password": "password" }));
+        assert_eq!(value["registry"], json!({ "address": "registry.example:5000", "user": "u", "password": "password" }));
         assert_eq!(value["images"], json!({ "cometbft": ["a:1", "b:2"] }));
         let own = ["--name", "h2", "--address", "tcp://10.0.0.1:2376", "--maintenance", "10m", "--paused=false"];
         let value = update(&[&shared[..], &own].concat(), None);

@@ -1,7 +1,7 @@
 //! `chainpool lease …`.
 
 use crate::{
-    args::{ListArgs, WaitArgs, pair, word},
+    args::{ListArgs, WaitArgs, pair, parameter, word},
     bundle,
     client::{Answer, Client},
     exit::{Exit, Failure, Result},
@@ -75,6 +75,9 @@ pub(crate) struct ApplyArgs {
     /// With this label; once for each
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
+    /// Made with this parameter, such as validators=7; once for each
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, serde_json::Value)>,
     /// Until it expires, such as 24h or 7d; never: without end, for operators [default: 24h]
     #[arg(long, value_name = "TIME", value_parser = span::lease_seconds)]
     ttl: Option<u64>,
@@ -126,9 +129,10 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
 }
 
 async fn apply(client: &Client, json: bool, args: ApplyArgs) -> Result<()> {
-    let ApplyArgs { holder, network_type, preset, version, size, consensus, host, labels, ttl, allow_multiple } = args;
-    let labels = labels.into_iter().collect();
-    let apply = Apply { holder, network_type, preset, version, size, consensus, host, labels, ttl_seconds: ttl, allow_multiple };
+    let ApplyArgs { holder, network_type, preset, version, size, consensus, host, labels, parameters, ttl, allow_multiple } = args;
+    let (labels, parameters) = (labels.into_iter().collect(), parameters.into_iter().collect());
+    let apply =
+        Apply { holder, network_type, preset, version, size, consensus, host, labels, parameters, ttl_seconds: ttl, allow_multiple };
     let answer = client.lease_apply(&apply).await?;
     if json {
         return output::json(&answer.json);

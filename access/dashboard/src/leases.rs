@@ -116,6 +116,7 @@ fn read_apply(form: &Form) -> Result<api::Apply, Error> {
         consensus: form.text("consensus"),
         host: form.text("host"),
         labels: reader.labels("labels"),
+        parameters: serde_json::Map::new(),
         ttl_seconds: reader.number("ttl_seconds"),
         allow_multiple: form.ticked("allow_multiple"),
     };

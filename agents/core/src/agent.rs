@@ -173,8 +173,42 @@ pub struct Connection {
     pub bind: IpAddr,
     /// Put before every image name that names no registry of its own.
     pub mirror: Option<String>,
-    /// User and password for the registry.
-    pub registry: Option<(String, Secret<String>)>,
+    /// The login for an image registry.
+    pub registry: Option<RegistryLogin>,
+}
+
+/// A login for one image registry; no other registry may learn it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryLogin {
+    /// The registry, as image names begin with it: `host[:port]`, or `docker.io`.
+    pub address: String,
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: Secret<String>,
+}
+
+/// Where images without a registry in their name come from, and its other names.
+const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+
+impl RegistryLogin {
+    /// Whether an image of this name is pulled from the login's registry.
+    pub fn is_for(&self, image: &str) -> bool {
+        let registry = match image.split_once('/') {
+            Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
+            _ => DOCKER_HUB[0],
+        };
+        registry.eq_ignore_ascii_case(&self.address) || (is_docker_hub(registry) && is_docker_hub(&self.address))
+    }
+
+    /// The registry as engines and machines name it in their own records.
+    pub fn server(&self) -> &str {
+        if is_docker_hub(&self.address) { "https://index.docker.io/v1/" } else { &self.address }
+    }
+}
+
+fn is_docker_hub(registry: &str) -> bool {
+    DOCKER_HUB.iter().any(|name| name.eq_ignore_ascii_case(registry))
 }
 
 /// PEM texts for mutual TLS.
@@ -199,4 +233,29 @@ pub trait Platform: Send + Sync {
 
     /// Checks the address and makes an agent. Does not need the platform to answer.
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_for_one_registry_alone() {
+        let login = |address: &str| RegistryLogin { address: address.into(), user: "u".into(), password: Secret::new("p".into()) };
+        for (address, image, is_for) in [
+            ("m.example:5000", "m.example:5000/a", true),
+            ("m.example:5000", "M.example:5000/team/a:1", true),
+            ("m.example:5000", "m.example:5000.evil.example/a", false),
+            ("m.example:5000", "m.example/a", false),
+            ("m.example", "evil.example/m.example/a", false),
+            ("m.example", "a:1", false),
+            ("docker.io", "cometbft/cometbft:v1", true),
+            ("index.docker.io", "docker.io/library/a", true),
+            ("docker.io", "ghcr.io/x/y:1", false),
+            ("localhost", "localhost/x", true),
+        ] {
+            assert_eq!(login(address).is_for(image), is_for, "{address} {image}");
+        }
+        assert_eq!((login("docker.io").server(), login("m.example").server()), ("https://index.docker.io/v1/", "m.example"));
+    }
 }

@@ -26,6 +26,14 @@ pub enum Error {
         /// By what, and what to do about it.
         words: String,
     },
+    /// One setting of a connection cannot be used.
+    #[error("{field}: {why}")]
+    Setting {
+        /// Its name, as `HostCreate` has it.
+        field: &'static str,
+        /// Why, and what to give instead.
+        why: String,
+    },
     /// The platform will not do it, now or later, as asked.
     #[error("{0}")]
     Refused(String),

@@ -15,7 +15,8 @@ mod secret;
 mod spec;
 
 pub use agent::{
-    Agent, ByteStream, Capabilities, Connection, LogLine, LogQuery, LogStream, Platform, Power, Tls, Volumes, Wake, WakeStream,
+    Agent, ByteStream, Capabilities, Connection, LogLine, LogQuery, LogStream, Platform, Power, RegistryLogin, Tls, Volumes, Wake,
+    WakeStream,
 };
 pub use error::{Error, Place, Result};
 pub use ids::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, NodeNameError};

@@ -93,17 +93,13 @@ impl DockerAgent {
         (!has_registry(name)).then(|| format!("{mirror}/{name}"))
     }
 
-    /// The login, for the registry it is meant for: the mirror where there is one. Others must not learn it.
+    /// The login, for an image of its own registry. Others must not learn it.
     pub(crate) fn login(&self, name: &str) -> Option<DockerCredentials> {
-        let (user, password) = self.registry.as_ref()?;
-        let mirror = self.mirror.as_deref().map(|m| m.trim_end_matches('/'));
-        if mirror.is_some_and(|m| !name.strip_prefix(m).is_some_and(|rest| rest.starts_with('/'))) {
-            return None;
-        }
+        let login = self.registry.as_ref().filter(|login| login.is_for(name))?;
         Some(DockerCredentials {
-            username: Some(user.clone()),
-            password: Some(password.expose().clone()),
-            serveraddress: mirror.map(str::to_owned).or_else(|| registry_of(name).map(str::to_owned)),
+            username: Some(login.user.clone()),
+            password: Some(login.password.expose().clone()),
+            serveraddress: Some(login.server().to_owned()),
             ..DockerCredentials::default()
         })
     }
@@ -168,7 +164,7 @@ fn repository_of(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainpool_agent::{Connection, InstanceId, Secret};
+    use chainpool_agent::{Connection, InstanceId, RegistryLogin, Secret};
 
     fn agent(mirror: Option<&str>) -> DockerAgent {
         DockerAgent::connect(&Connection {
@@ -180,7 +176,7 @@ mod tests {
             kubeconfig: None,
             storage_class: None,
             mirror: mirror.map(str::to_owned),
-            registry: Some(("me".into(), Secret::new("secret".into()))),
+            registry: Some(RegistryLogin { address: "m.example:5000".into(), user: "me".into(), password: Secret::new("secret".into()) }),
         })
         .expect("an agent")
     }
@@ -193,13 +189,17 @@ mod tests {
         assert_eq!(agent.mirrored("localhost/x"), None);
     }
 
+    /// Whatever mirror or image somebody sets later.
     #[test]
     fn a_login_is_shown_to_its_own_registry_alone() {
-        let mirrored = agent(Some("m.example:5000"));
-        assert!(mirrored.login("m.example:5000/a").is_some());
-        assert!(mirrored.login("m.example:5000.evil.example/a").is_none());
-        assert!(mirrored.login("ghcr.io/x/y:1").is_none());
-        assert!(agent(None).login("ghcr.io/x/y:1").is_some());
+        for mirror in [None, Some("m.example:5000"), Some("evil.example"), Some("127.0.0.1:8390")] {
+            let agent = agent(mirror);
+            let shown = agent.login("m.example:5000/a").expect("its own registry");
+            assert_eq!(shown.serveraddress.as_deref(), Some("m.example:5000"));
+            for other in ["m.example:5000.evil.example/a", "ghcr.io/x/y:1", "evil.example/a", "127.0.0.1:8390/x/y:1", "a:1"] {
+                assert!(agent.login(other).is_none(), "{mirror:?} {other}");
+            }
+        }
     }
 
     #[test]

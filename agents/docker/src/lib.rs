@@ -29,7 +29,8 @@ mod volume;
 use async_trait::async_trait;
 use chainpool_agent::{
     Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Generation, ImageRef, Incarnation, InstanceId, LogQuery, LogStream,
-    NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, Result, Scope, Secret, Volumes, WakeStream,
+    NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, RegistryLogin, Result, Scope, Volumes,
+    WakeStream,
 };
 use connect::Address;
 use engine::Engine;
@@ -61,7 +62,7 @@ pub struct DockerAgent {
     instance: InstanceId,
     bind: IpAddr,
     mirror: Option<String>,
-    registry: Option<(String, Secret<String>)>,
+    registry: Option<RegistryLogin>,
 }
 
 impl DockerAgent {

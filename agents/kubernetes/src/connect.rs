@@ -1,8 +1,8 @@
 //! Where a cluster is and who we are there: address and kubeconfig as people give them, checked once.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use chainpool_agent::{Connection, Error, Result};
-use http::Uri;
+use chainpool_agent::{Connection, Error, Result, Secret};
+use http::{HeaderValue, Uri};
 use kube::{
     Config,
     config::{AuthInfo, Cluster, Kubeconfig},
@@ -19,11 +19,12 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(crate) fn config(connection: &Connection) -> Result<Config> {
     let Connection { address, kubeconfig, insecure, tls, .. } = connection;
     if tls.is_some() {
-        return refused("certificates are for engines: a Kubernetes cluster takes them in the kubeconfig");
+        return wrong("tls", "certificates are for engines: a Kubernetes cluster takes them in the kubeconfig");
     }
     let mut config = if address == IN_CLUSTER {
         if kubeconfig.is_some() {
-            return refused(
+            return wrong(
+                "kubeconfig",
                 "in-cluster uses the service account of this pod: leave the kubeconfig away, or give the address as https://host:6443",
             );
         }
@@ -32,7 +33,7 @@ pub(crate) fn config(connection: &Connection) -> Result<Config> {
     } else {
         let url = url(address)?;
         let Some(text) = kubeconfig else {
-            return refused(format!("{address} needs a kubeconfig that says who we are: give its text"));
+            return wrong("kubeconfig", format!("{address} needs a kubeconfig that says who we are: give its text"));
         };
         from_kubeconfig(url, text.expose(), *insecure)?
     };
@@ -46,7 +47,9 @@ fn url(address: &str) -> Result<Uri> {
     let wrong =
         || Error::Refused(format!("{address:?} is no address of a Kubernetes API server: write https://host:6443, or {IN_CLUSTER}"));
     let url: Uri = address.trim_end_matches('/').parse().map_err(|_| wrong())?;
-    let plain = url.path().trim_end_matches('/').is_empty() && url.query().is_none();
+    // A server that serves several clusters has each below a path. `Uri` gives a fragment away without a word.
+    let is_path = |path: &str| path.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+    let plain = (url.path() == "/" || is_path(url.path())) && url.query().is_none() && !address.contains('#');
     let named = url.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
     if url.scheme_str() == Some("https") && plain && named { Ok(url) } else { Err(wrong()) }
 }
@@ -54,8 +57,7 @@ fn url(address: &str) -> Result<Uri> {
 /// Takes who we are and whom we trust from the current context. What would run a program or read a file of this
 /// machine is refused: the text may stem from somebody who may add a host but not command this machine.
 fn from_kubeconfig(url: Uri, text: &str, insecure: bool) -> Result<Config> {
-    let file = Kubeconfig::from_yaml(text)
-        .map_err(|_| Error::Refused("the kubeconfig cannot be read: give its text as YAML or JSON".to_owned()))?;
+    let file = Kubeconfig::from_yaml(text).map_err(|_| setting("the kubeconfig cannot be read: give its text as YAML or JSON"))?;
     let (cluster, user) = current(file)?;
     let mut config = Config::new(url);
     if cluster.certificate_authority.is_some() {
@@ -91,8 +93,26 @@ fn from_kubeconfig(url: Uri, text: &str, insecure: bool) -> Result<Config> {
     if user.client_certificate_data.is_none() && user.token.is_none() && user.username.is_none() {
         return refused("the kubeconfig's current user has neither a client certificate nor a token: nobody could tell who we are");
     }
+    check_headers(&user)?;
     config.auth_info = user;
     Ok(config)
+}
+
+/// What goes into a header is text of one line; the client takes it for granted.
+fn check_headers(user: &AuthInfo) -> Result<()> {
+    let fits = |text: &str| HeaderValue::from_str(text).is_ok();
+    let AuthInfo { impersonate, impersonate_uid, impersonate_groups, .. } = user;
+    // The client's own type shows the token to a serialiser alone.
+    let shown = serde_json::to_value(user).map_err(|e| setting(format!("the kubeconfig's user cannot be read: {e}")))?;
+    let bearer = shown["token"].as_str().map(|token| Secret::new(format!("Bearer {token}")));
+    if bearer.is_some_and(|bearer| !fits(bearer.expose())) {
+        return refused("the kubeconfig's token holds characters that no HTTP header may hold: give the token alone, on one line");
+    }
+    let who = impersonate.iter().chain(impersonate_uid).chain(impersonate_groups.iter().flatten());
+    if !who.into_iter().all(|text| fits(text)) {
+        return refused("the kubeconfig's impersonation holds characters that no HTTP header may hold");
+    }
+    Ok(())
 }
 
 fn current(file: Kubeconfig) -> Result<(Cluster, AuthInfo)> {
@@ -117,21 +137,30 @@ fn embed(field: &str) -> String {
 }
 
 fn authority(base64: &str) -> Result<Vec<Vec<u8>>> {
-    let unreadable = || Error::Refused("the kubeconfig's certificate-authority-data cannot be read: it is base64 of PEM text".to_owned());
+    let unreadable = || setting("the kubeconfig's certificate-authority-data cannot be read: it is base64 of PEM text");
     let pem = STANDARD.decode(base64.trim()).map_err(|_| unreadable())?;
     let found =
         CertificateDer::pem_slice_iter(&pem).map(|c| c.map(|c| c.to_vec())).collect::<Result<Vec<_>, _>>().map_err(|_| unreadable())?;
     if found.is_empty() { Err(unreadable()) } else { Ok(found) }
 }
 
-fn refused<T>(text: impl Into<String>) -> Result<T> {
-    Err(Error::Refused(text.into()))
+/// The kubeconfig cannot be used.
+fn setting(why: impl Into<String>) -> Error {
+    Error::Setting { field: "kubeconfig", why: why.into() }
+}
+
+fn refused<T>(why: impl Into<String>) -> Result<T> {
+    Err(setting(why))
+}
+
+fn wrong<T>(field: &'static str, why: impl Into<String>) -> Result<T> {
+    Err(Error::Setting { field, why: why.into() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainpool_agent::{InstanceId, Secret};
+    use chainpool_agent::InstanceId;
 
     const GOOD: &str = "
 apiVersion: v1
@@ -164,8 +193,25 @@ current-context: x
     }
 
     #[test]
+    fn a_server_of_several_clusters_has_each_below_a_path() {
+        let config = config(&connection("https://rancher.example/k8s/clusters/c-m-7xk2/", Some(GOOD))).expect("a configuration");
+        assert_eq!(config.cluster_url.to_string(), "https://rancher.example/k8s/clusters/c-m-7xk2");
+    }
+
+    #[test]
     fn bad_addresses_are_refused_with_what_to_write() {
-        for address in ["10.0.0.7", "http://h:6443", "https://", "https://h/x", "https://me@h:1", "unix:///s", "tcp://h:1"] {
+        for address in [
+            "10.0.0.7",
+            "http://h:6443",
+            "https://",
+            "https://h/x?y=1",
+            "https://h/x#y",
+            "https://h/../x",
+            "https://h//x",
+            "https://me@h:1",
+            "unix:///s",
+            "tcp://h:1",
+        ] {
             let error = config(&connection(address, Some(GOOD))).expect_err(address).to_string();
             assert!(error.contains("https://host:6443"), "{address}: {error}");
         }
@@ -187,13 +233,18 @@ current-context: x
                 "{server: 'https://e:1', certificate-authority-data: bm9uZQ==}",
                 "certificate-authority-data",
             ),
+            ("{token: t0ps3cret}", "{token: \"t0ps3cret\\nb\"}", "token holds characters"),
+            ("{token: t0ps3cret}", "{token: \"t0ps3cret\\u0000\"}", "token holds characters"),
+            ("{token: t0ps3cret}", "{token: t0ps3cret, as: \"a\\nb\"}", "impersonation"),
             ("current-context: x", "current-context: y", "no context \"y\""),
             ("current-context: x", "", "no current-context"),
             ("kind: Config", "kind: [", "cannot be read"),
         ] {
             let text = GOOD.replace(from, to);
             assert_ne!(text, GOOD);
-            let error = config(&connection("https://h:6443", Some(&text))).expect_err(to).to_string();
+            let error = config(&connection("https://h:6443", Some(&text))).expect_err(to);
+            assert!(matches!(error, Error::Setting { field: "kubeconfig", .. }), "{to}: {error:?}");
+            let error = error.to_string();
             assert!(error.contains(says) && !error.contains("t0ps3cret"), "{to}: {error}");
         }
     }

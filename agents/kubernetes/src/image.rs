@@ -94,16 +94,10 @@ impl KubernetesAgent {
         registry_of(name).is_none().then(|| format!("{mirror}/{name}"))
     }
 
-    /// The secret with which a machine pulls this image, for the registry that the login is meant for: the mirror where
-    /// there is one. Others must not learn it.
+    /// The secret with which a machine pulls this image, where it is of the login's registry. Others must not learn it.
     pub(crate) fn login(&self, image: &str, namespace: &str, labels: BTreeMap<String, String>) -> Option<Secret> {
-        let (user, password) = self.registry.as_ref()?;
-        let mirror = self.mirror.as_deref().map(|m| m.trim_end_matches('/'));
-        if mirror.is_some_and(|m| !image.strip_prefix(m).is_some_and(|rest| rest.starts_with('/'))) {
-            return None;
-        }
-        let registry = mirror.or_else(|| registry_of(image)).unwrap_or("https://index.docker.io/v1/");
-        Some(whole::login(namespace, labels, registry, user, password.expose()))
+        let login = self.registry.as_ref().filter(|login| login.is_for(image))?;
+        Some(whole::login(namespace, labels, login.server(), &login.user, login.password.expose()))
     }
 
     /// The namespace for pulling, which lives as long as something is pulled.
@@ -314,7 +308,11 @@ mod tests {
                 insecure: false,
                 bind: "0.0.0.0".parse().expect("an address"),
                 mirror: mirror.map(str::to_owned),
-                registry: Some(("me".into(), chainpool_agent::Secret::new("secret".into()))),
+                registry: Some(chainpool_agent::RegistryLogin {
+                    address: "m.example:5000".into(),
+                    user: "me".into(),
+                    password: chainpool_agent::Secret::new("secret".into()),
+                }),
             })
             .expect("an agent")
         };
@@ -322,7 +320,8 @@ mod tests {
         assert!(shown(Some("m.example:5000"), "m.example:5000/a"));
         assert!(!shown(Some("m.example:5000"), "m.example:5000.evil.example/a"));
         assert!(!shown(Some("m.example:5000"), "ghcr.io/x/y:1"));
-        assert!(shown(None, "ghcr.io/x/y:1"));
+        assert!(!shown(None, "ghcr.io/x/y:1") && shown(None, "m.example:5000/a"));
+        assert!(!shown(Some("evil.example"), "evil.example/a"));
     }
 
     #[test]

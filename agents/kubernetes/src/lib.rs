@@ -32,7 +32,8 @@ mod whole;
 use async_trait::async_trait;
 use chainpool_agent::{
     Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Generation, ImageRef, Incarnation, InstanceId, LogQuery, LogStream,
-    NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, Result, Scope, Secret, Volumes, WakeStream,
+    NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, RegistryLogin, Result, Scope, Volumes,
+    WakeStream,
 };
 use life::Life;
 use server::Server;
@@ -62,7 +63,7 @@ pub struct KubernetesAgent {
     instance: InstanceId,
     storage_class: Option<String>,
     mirror: Option<String>,
-    registry: Option<(String, Secret<String>)>,
+    registry: Option<RegistryLogin>,
     /// The image that places files, once it was found.
     tools: Mutex<Option<ImageRef>>,
     /// How many images are being pulled.

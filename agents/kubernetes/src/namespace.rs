@@ -3,6 +3,7 @@
 use crate::{
     KubernetesAgent,
     apply::{MANAGER, labels_of},
+    remove::why_it_stays,
     server::{CALL, SETTLE, look_again},
     whole,
 };
@@ -40,6 +41,7 @@ impl KubernetesAgent {
             }
             let found =
                 self.server.call(CALL, api.get_opt(&name)).await.map_err(|f| f.into_error(&format!("show the namespace {name}")))?;
+            let why = found.as_ref().map_or_else(String::new, why_it_stays);
             match found {
                 Some(found) if wanted.labels().iter().any(|(name, value)| found.labels().get(name) != Some(value)) => {
                     return Err(Error::Foreign(format!("namespace {name}")));
@@ -48,7 +50,7 @@ impl KubernetesAgent {
                 _ => {}
             }
             if !look_again(deadline).await {
-                return Err(Error::Busy(format!("the namespace {name} is still being removed")));
+                return Err(Error::Busy(format!("the namespace {name} is still being removed{why}")));
             }
         }
     }

@@ -10,7 +10,7 @@ use chainpool_agent::{ClusterId, ClusterKey, Error, Generation, LABEL_GENERATION
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     batch::v1::Job,
-    core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service},
+    core::v1::{Namespace, NamespaceCondition, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
@@ -29,7 +29,8 @@ impl KubernetesAgent {
     }
 
     /// Removes everything of a cluster up to and including one generation. Its namespaces are emptied first: the cluster
-    /// takes 10 s and more over the deletion of one that still holds pods.
+    /// takes 10 s and more over the deletion of one that still holds pods. An empty one that a broken API of the cluster keeps is not
+    /// waited for: no later generation has its name, and it goes when that API is mended or removed.
     pub(crate) async fn cluster_remove(&self, cluster: ClusterId, through: Generation) -> Result<()> {
         let filter = Filter::cluster(self.instance, cluster);
         let deadline = Instant::now() + SETTLE;
@@ -51,9 +52,16 @@ impl KubernetesAgent {
                 delete(&self.server, &api, &name, namespace.uid()).await?;
             }
             removed.extend(doomed.iter().map(ResourceExt::name_any));
+            if doomed.iter().all(is_kept_by_an_api) {
+                for namespace in &doomed {
+                    self.empty(&namespace.name_any(), &filter, true).await?;
+                    tracing::warn!(namespace = %namespace.name_any(), why = why_it_stays(namespace), "an empty namespace stays for now");
+                }
+                return self.volumes_gone(&removed, cluster, through).await;
+            }
             if !look_again(deadline).await {
-                let names: Vec<_> = doomed.iter().map(ResourceExt::name_any).collect();
-                return Err(Error::Busy(format!("{} still being removed", names.join(", "))));
+                let name = |ns: &Namespace| format!("the namespace {} is still being removed{}", ns.name_any(), why_it_stays(ns));
+                return Err(Error::Busy(doomed.iter().map(name).collect::<Vec<_>>().join("; ")));
             }
         }
     }
@@ -143,6 +151,36 @@ impl KubernetesAgent {
     }
 }
 
+/// Conditions of a namespace that is being removed, the innermost cause first (Kubernetes: `NamespaceConditionType`). The first two say
+/// that the API server cannot list everything there, because an aggregated API does not answer.
+const STAYS: [&str; 5] = [
+    "NamespaceDeletionDiscoveryFailure",
+    "NamespaceDeletionGroupVersionParsingFailure",
+    "NamespaceDeletionContentFailure",
+    "NamespaceContentRemaining",
+    "NamespaceFinalizersRemaining",
+];
+
+/// The condition that holds and is the nearest to the cause.
+fn cause_of_stay(namespace: &Namespace) -> Option<&NamespaceCondition> {
+    let conditions = namespace.status.as_ref()?.conditions.as_ref()?;
+    STAYS.iter().find_map(|kind| conditions.iter().find(|condition| condition.type_ == *kind && condition.status == "True"))
+}
+
+/// Why a namespace is still there, as the end of a sentence; empty when the cluster gives no reason.
+pub(crate) fn why_it_stays(namespace: &Namespace) -> String {
+    cause_of_stay(namespace).map_or_else(String::new, |condition| {
+        let reason = condition.reason.as_deref().unwrap_or(&condition.type_);
+        format!(": {}", condition.message.as_deref().filter(|text| !text.is_empty()).unwrap_or(reason))
+    })
+}
+
+/// Whether a namespace is being removed and stays only because an API of the cluster does not answer.
+fn is_kept_by_an_api(namespace: &Namespace) -> bool {
+    namespace.metadata.deletion_timestamp.is_some()
+        && cause_of_stay(namespace).is_some_and(|cause| STAYS[..2].contains(&cause.type_.as_str()))
+}
+
 /// The generation of a cluster whose namespace has this name.
 fn generation_of(namespace: &str, cluster: ClusterId) -> Option<Generation> {
     let generation = namespace.rsplit_once('-')?.1.parse().ok()?;
@@ -190,5 +228,45 @@ where
     match server.call(CALL, api.delete(name, &params)).await {
         Err(fault) if fault.is(409) => Ok(()),
         other => absent_is_fine(other).map_err(|f| f.into_error(&format!("remove {name}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn namespace(conditions: &[(&str, &str, &str)]) -> Namespace {
+        let condition = |(kind, status, message): &(&str, &str, &str)| json!({ "type": kind, "status": status, "message": message });
+        let conditions: Vec<_> = conditions.iter().map(condition).collect();
+        let metadata = json!({ "name": "cp-1-1", "deletionTimestamp": "2026-01-01T00:00:00Z" });
+        serde_json::from_value(json!({ "metadata": metadata, "status": { "phase": "Terminating", "conditions": conditions } }))
+            .expect("a namespace")
+    }
+
+    const BROKEN: (&str, &str, &str) =
+        ("NamespaceDeletionDiscoveryFailure", "True", "Discovery failed for some groups, 1 failing: v1beta1.metrics.k8s.io: stale");
+
+    #[test]
+    fn a_namespace_that_a_broken_api_keeps_is_known_with_its_cause() {
+        let kept = namespace(&[("NamespaceContentRemaining", "True", "pods. has 1 resource instances"), BROKEN]);
+        assert!(is_kept_by_an_api(&kept));
+        assert_eq!(why_it_stays(&kept), ": Discovery failed for some groups, 1 failing: v1beta1.metrics.k8s.io: stale");
+        let mut alive = kept;
+        alive.metadata.deletion_timestamp = None;
+        assert!(!is_kept_by_an_api(&alive));
+    }
+
+    #[test]
+    fn one_that_still_holds_something_is_waited_for() {
+        let ended = (BROKEN.0, "False", "All resources successfully discovered");
+        let holds = namespace(&[
+            ended,
+            ("NamespaceFinalizersRemaining", "True", "example.org/f in 1 resource instances"),
+            ("NamespaceContentRemaining", "True", "widgets.example.org has 1 resource instances"),
+        ]);
+        assert!(!is_kept_by_an_api(&holds));
+        assert_eq!(why_it_stays(&holds), ": widgets.example.org has 1 resource instances");
+        assert_eq!((why_it_stays(&namespace(&[ended])), is_kept_by_an_api(&namespace(&[]))), (String::new(), false));
     }
 }

@@ -9,6 +9,7 @@ mod nodes;
 mod parameters;
 mod process;
 mod registry;
+mod shell;
 mod stuck;
 
 pub use nodes::{Nodes, NodesError};

@@ -45,6 +45,8 @@ pub struct ApplyOrder {
     pub host: Option<Uuid>,
     /// With all these labels.
     pub labels: BTreeMap<String, String>,
+    /// Made with these parameters: names of `a-z`, `0-9` and `_`, values as JSON texts.
+    pub parameters: BTreeMap<String, String>,
     /// The holder may have one of this filter only.
     pub single: bool,
     /// Seconds until it expires; `None`: never.
@@ -102,6 +104,7 @@ impl ApplyOrder {
             consensus,
             host,
             labels,
+            parameters,
             holder: _,
             former_holder: _,
             author: _,
@@ -109,13 +112,15 @@ impl ApplyOrder {
             ttl_seconds: _,
             key: _,
         } = self;
-        serde_json::json!([network_type, preset, version, size, consensus, host, labels]).to_string()
+        // Leases from before there were parameters in a filter keep theirs.
+        let filter = serde_json::json!([network_type, preset, version, size, consensus, host, labels]);
+        if parameters.is_empty() { filter.to_string() } else { serde_json::json!([filter, parameters]).to_string() }
     }
 
     fn conditions(&self) -> (String, Vec<Value>) {
         let mut sql = String::new();
         let mut values: Vec<Value> = Vec::new();
-        let mut and = |condition: &str, value: Value| {
+        let and = |sql: &mut String, values: &mut Vec<Value>, condition: &str, value: Value| {
             sql.push_str(" AND ");
             sql.push_str(condition);
             values.push(value);
@@ -124,17 +129,22 @@ impl ApplyOrder {
             [("network_type", &self.network_type), ("preset", &self.preset), ("version", &self.version), ("consensus", &self.consensus)]
         {
             if let Some(text) = text {
-                and(&format!("{column} = ?"), text.clone().into());
+                and(&mut sql, &mut values, &format!("{column} = ?"), text.clone().into());
             }
         }
         if let Some(size) = self.size {
-            and("size = ?", i64::from(size).into());
+            and(&mut sql, &mut values, "size = ?", i64::from(size).into());
         }
         if let Some(host) = self.host {
-            and("host_id = ?", host.into());
+            and(&mut sql, &mut values, "host_id = ?", host.into());
         }
         for needle in Labels(self.labels.clone()).needles() {
-            and("instr(labels, ?) > 0", needle.into());
+            and(&mut sql, &mut values, "instr(labels, ?) > 0", needle.into());
+        }
+        for (name, value) in &self.parameters {
+            and(&mut sql, &mut values, "parameters -> ?", format!("$.{name}").into());
+            sql.push_str(" = json(?)");
+            values.push(value.clone().into());
         }
         (sql, values)
     }

@@ -181,7 +181,7 @@ fn read(form: &Form) -> Result<Settings, Error> {
         registry: {
             let login = (form.text("registry.user"), form.text("registry_password"));
             let login = both(&mut reader, "registry", login, "give both, the user and the password");
-            login.map(|(user, password)| api::HostRegistry { user, password })
+            login.map(|(user, password)| api::HostRegistry { address: form.text("registry.address"), user, password })
         },
         platform: reader.word("type"),
     };

@@ -3,7 +3,7 @@
 use crate::yard::{connection, yard};
 use anyhow::{Context, Result, ensure};
 use bollard::query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilder};
-use chainpool_agent::{Agent, Error, Secret};
+use chainpool_agent::{Agent, Error, RegistryLogin, Secret};
 use chainpool_agent_docker::DockerAgent;
 use futures::TryStreamExt;
 use std::{collections::HashMap, sync::Arc};
@@ -37,7 +37,7 @@ fn an_image_is_pulled_through_the_mirror_with_its_login_and_pinned_by_digest() {
         let registry = Registry::of_image(&yard.docker, &yard.image.pinned, "me:p?~>?~>?~>").await?;
         let mut mirrored = connection(yard.instance);
         mirrored.mirror = Some(registry.address.clone());
-        mirrored.registry = Some(login);
+        mirrored.registry = Some(RegistryLogin { address: registry.address.clone(), user: login.0, password: login.1 });
         let agent = DockerAgent::connect(&mirrored)?;
         let candidate = format!("chainpool-test/pulled-{}:9", yard.instance.0.simple());
         let name = format!("{}/{candidate}", registry.address);

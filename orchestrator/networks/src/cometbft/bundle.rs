@@ -1,7 +1,7 @@
 //! What a user needs to connect. Pure.
 
 use super::{facts::Facts, render::RPC};
-use crate::{BundleParts, Reach};
+use crate::{BundleParts, Reach, shell::quoted};
 use chainpool_agent::ClusterSpec;
 use chainpool_api::BundleNode;
 use std::collections::BTreeMap;
@@ -23,8 +23,8 @@ pub(super) fn bundle(spec: &ClusterSpec, reach: &Reach) -> BundleParts {
     let writer = addresses.first().copied().unwrap_or_default();
     let reader = addresses.get(1).copied().unwrap_or(writer);
     BundleParts {
-        write: format!(r#"curl -s 'http://{writer}/broadcast_tx_commit?tx="name=satoshi"'"#),
-        read: format!(r#"curl -s 'http://{reader}/abci_query?data="name"'"#),
+        write: format!("curl -s {}", quoted(&format!(r#"http://{writer}/broadcast_tx_commit?tx="name=satoshi""#))),
+        read: format!("curl -s {}", quoted(&format!(r#"http://{reader}/abci_query?data="name""#))),
         files: BTreeMap::from([("genesis.json".to_owned(), facts.genesis)]),
         nodes,
     }

@@ -7,7 +7,10 @@ use super::{
     render::GRPC,
     yaml::yaml,
 };
-use crate::{BundleParts, Reach};
+use crate::{
+    BundleParts, Reach,
+    shell::{Exported, exports},
+};
 use chainpool_agent::{ClusterSpec, NodeName};
 use chainpool_api::BundleNode;
 use serde_json::{Map, Value, json};
@@ -164,33 +167,29 @@ fn profile(facts: &Facts, client: &Organisation, addresses: &Addresses) -> Value
 /// for its options `-o` and `--cafile`: it looks for a relative path below its configuration's folder.
 fn env(facts: &Facts, organisation: &Organisation, addresses: &Addresses) -> String {
     let Organisation { name, msp, nodes, .. } = organisation;
-    let first = |nodes: &[NodeName]| nodes.first().map(|node| of(addresses, node)).unwrap_or_default().to_owned();
-    [
-        ("FABRIC_CFG_PATH", "$PWD/config".to_owned()),
-        ("CORE_PEER_TLS_ENABLED", "true".to_owned()),
-        ("CORE_PEER_LOCALMSPID", msp.clone()),
+    let first = |nodes: &[NodeName]| Exported::Text(nodes.first().map(|node| of(addresses, node)).unwrap_or_default().to_owned());
+    exports([
+        ("FABRIC_CFG_PATH", Exported::Here("config".to_owned())),
+        ("CORE_PEER_TLS_ENABLED", Exported::Text("true".to_owned())),
+        ("CORE_PEER_LOCALMSPID", Exported::Text(msp.clone())),
         ("CORE_PEER_ADDRESS", first(nodes)),
-        ("CORE_PEER_TLS_ROOTCERT_FILE", format!("$PWD/{name}/tlsca.pem")),
-        ("CORE_PEER_MSPCONFIGPATH", format!("$PWD/{name}/admin/msp")),
+        ("CORE_PEER_TLS_ROOTCERT_FILE", Exported::Here(format!("{name}/tlsca.pem"))),
+        ("CORE_PEER_MSPCONFIGPATH", Exported::Here(format!("{name}/admin/msp"))),
         ("ORDERER_ADDRESS", first(&facts.ordering.nodes)),
-        ("ORDERER_CA", format!("$PWD/{}/tlsca.pem", facts.ordering.name)),
-    ]
-    .map(|(variable, value)| format!("export {variable}=\"{value}\"\n"))
-    .concat()
+        ("ORDERER_CA", Exported::Here(format!("{}/tlsca.pem", facts.ordering.name))),
+    ])
 }
 
 /// Where an organisation's Fabric CA is, and who registers others there; read by `.`, and as secret as a key.
 fn ca_env(spec: &ClusterSpec, organisation: &Organisation, server: &NodeName, addresses: &Addresses) -> String {
     let password = spec.keys.get(&organisation.registrar_key()).map(|password| String::from_utf8_lossy(password.expose()).into_owned());
-    [
-        ("CA_NAME", server.to_string()),
-        ("CA_ADDRESS", of(addresses, server).to_owned()),
-        ("CA_URL", format!("https://{}", of(addresses, server))),
-        ("CA_REGISTRAR", ca::REGISTRAR.to_owned()),
-        ("CA_SECRET", password.unwrap_or_default()),
-    ]
-    .map(|(variable, value)| format!("export {variable}=\"{value}\"\n"))
-    .concat()
+    exports([
+        ("CA_NAME", Exported::Text(server.to_string())),
+        ("CA_ADDRESS", Exported::Text(of(addresses, server).to_owned())),
+        ("CA_URL", Exported::Text(format!("https://{}", of(addresses, server)))),
+        ("CA_REGISTRAR", Exported::Text(ca::REGISTRAR.to_owned())),
+        ("CA_SECRET", Exported::Text(password.unwrap_or_default())),
+    ])
 }
 
 /// The MSP folder of somebody who signs.

@@ -84,6 +84,52 @@ fn the_environment_is_one_that_a_shell_reads() {
     assert_eq!(String::from_utf8_lossy(&shell.unwrap().stdout), "192.0.2.7:20003 Org1MSP 192.0.2.7:20000\n");
 }
 
+/// What a platform or an operator says of itself may be anything: a holder's shell runs none of it.
+#[test]
+fn sourcing_the_environment_runs_nothing_of_what_it_holds() {
+    const HOSTILE: [&str; 5] = ["$(touch pwn)", "`touch pwn`", "'; touch pwn; '", "\"; touch pwn; \"", "a\ntouch pwn #"];
+    let order = Order { reach: reach("192.0.2.7"), ..fixture::order(&with_ca()) };
+    let mut spec = render(&with_ca(), &order, &Seed::new([7; 32]));
+    let mut facts = Facts::read(&spec).unwrap();
+    for hostile in HOSTILE {
+        let organisation = &mut facts.organisations[0];
+        (organisation.name, organisation.msp) = (hostile.to_owned(), hostile.to_owned());
+        let server = organisation.ca_node.clone().unwrap();
+        facts.ordering.name = hostile.to_owned();
+        let organisation = &facts.organisations[0];
+        spec.keys.insert(organisation.registrar_key(), chainpool_agent::Secret::new(hostile.as_bytes().to_vec()));
+        let nodes = organisation.nodes.iter().chain(&facts.ordering.nodes).chain([&server]);
+        let addresses: Addresses = nodes.map(|node| (node.as_str(), hostile)).collect();
+
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("env"), env(&facts, organisation, &addresses)).unwrap();
+        fs::write(folder.path().join("ca-env"), ca_env(&spec, organisation, &server, &addresses)).unwrap();
+        let shown = r#". ./env; . ./ca-env; printf '%s|' "$CORE_PEER_LOCALMSPID" "$CORE_PEER_ADDRESS" "$CORE_PEER_MSPCONFIGPATH" \
+            "$ORDERER_ADDRESS" "$ORDERER_CA" "$CA_ADDRESS" "$CA_URL" "$CA_SECRET""#;
+        let shell = Command::new("sh").args(["-c", shown]).current_dir(&folder).output().unwrap();
+        assert!(!folder.path().join("pwn").exists(), "{hostile}");
+        let here = folder.path().canonicalize().unwrap();
+        let path = |end: &str| format!("{}/{hostile}/{end}", here.display());
+        let url = format!("https://{hostile}");
+        let expected =
+            [hostile, hostile, &path("admin/msp"), hostile, &path("tlsca.pem"), hostile, &url, hostile].map(|v| format!("{v}|")).concat();
+        assert_eq!(String::from_utf8(shell.stdout).unwrap(), expected, "{}", String::from_utf8_lossy(&shell.stderr));
+    }
+}
+
+/// An address of a machine is what its platform says.
+#[test]
+fn an_address_is_text_in_every_file() {
+    let hostile = "x\"]}\n  a: b '$(id)'";
+    let parts = bundled(&with_ca(), hostile);
+    let profile: Value = serde_json::from_str(&parts.files["org1/connection.json"]).expect("json");
+    let url = profile["peers"]["peer0-org1"]["url"].as_str().expect("an address").to_owned();
+    assert!(url.starts_with(&format!("grpcs://[{hostile}]:")), "{url}");
+    // YAML reads a JSON text as JSON does.
+    let yaml = &parts.files["org1/connection.yaml"];
+    assert!(yaml.contains(&format!("\"url\": {}\n", Value::from(url))), "{yaml}");
+}
+
 fn with_ca() -> Parameters {
     Parameters { certificate_authorities: true, ..with_chaincode() }
 }

@@ -53,3 +53,37 @@ async fn a_lease_that_was_made_comes_with_the_names_around_it() {
     assert!(store.apply(ApplyOrder { single: false, ..order }).await.unwrap().is_none(), "two clusters cannot be three leases");
     store.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_filter_by_parameters_takes_what_was_made_with_them() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(folder.path(), None).await.unwrap();
+    let now = Timestamp::now();
+    let host = host(now);
+    let mut tx = store.begin().await.unwrap();
+    let quick = serde_json::json!({"block_interval_ms": 500, "empty_blocks": true, "channels": ["a", "b"]});
+    let slow = serde_json::json!({"block_interval_ms": 2000, "empty_blocks": false, "channels": []});
+    for (name, parameters) in [("quick", quick), ("slow", slow)] {
+        tx.cluster_insert(ClusterRow { parameters: Json(parameters), ..free(&host, name, now) }, Vec::new()).await.unwrap();
+    }
+    tx.host_insert(host).await.unwrap();
+    tx.commit("test").await.unwrap();
+
+    let order = |parameters: &[(&str, &str)]| ApplyOrder {
+        holder: "ann".into(),
+        author: "ann".into(),
+        single: true,
+        parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        ..ApplyOrder::default()
+    };
+    for nothing in [[("block_interval_ms", "300")], [("block_interval_ms", "\"500\"")], [("empty_blocks", "1")], [("absent", "null")]] {
+        assert!(store.apply(order(&nothing)).await.unwrap().is_none(), "{nothing:?}");
+    }
+    let slow = store.apply(order(&[("block_interval_ms", "2000"), ("empty_blocks", "false")])).await.unwrap().unwrap();
+    assert_eq!(slow.names.unwrap().cluster, "slow");
+    let quick = store.apply(order(&[("channels", "[\"a\", \"b\"]")])).await.unwrap().unwrap();
+    assert!(quick.made && quick.names.unwrap().cluster == "quick");
+    let again = store.apply(order(&[("channels", "[\"a\", \"b\"]")])).await.unwrap().unwrap();
+    assert!(!again.made && again.lease.id == quick.lease.id);
+    store.close().await.unwrap();
+}

@@ -5,11 +5,11 @@ use crate::{
     datastore::{containing, page_size},
     entity::host,
 };
-use chainpool_agent::{Secret, Tls};
+use chainpool_agent::{RegistryLogin, Secret, Tls};
 use chainpool_api::{self as api, HostFilter, Noun, Timestamp};
 use ipnet::Ipv4Net;
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 use uuid::Uuid;
 
@@ -49,8 +49,9 @@ pub struct HostSettings {
 pub struct HostSecrets {
     /// For mutual TLS with the engine.
     pub tls: Option<Tls>,
-    /// User and password for the image registry.
-    pub registry: Option<(String, Secret<String>)>,
+    /// The login for an image registry.
+    #[serde(default, deserialize_with = "login")]
+    pub registry: Option<RegistryLogin>,
     /// Who we are at a Kubernetes cluster: the text of a kubeconfig.
     #[serde(default)]
     pub kubeconfig: Option<Secret<String>>,
@@ -67,9 +68,35 @@ impl HostSecrets {
     pub fn open(master: &Key, host: &HostRow) -> Result<Self> {
         let Some(sealed) = &host.sealed else { return Ok(Self::default()) };
         let clear = master.open(&format!("host {}", host.id), sealed)?;
-        serde_json::from_slice(clear.expose())
-            .map_err(|e| crate::Error::Key(format!("the secrets of host {} are unreadable: {e}", host.name)))
+        let mut secrets: Self = serde_json::from_slice(clear.expose())
+            .map_err(|e| crate::Error::Key(format!("the secrets of host {} are unreadable: {e}", host.name)))?;
+        secrets.place_login(host.settings.0.mirror.as_deref());
+        Ok(secrets)
     }
+
+    /// Gives a login that was stored without its registry the one of the mirror. Without a mirror nobody knows which registry it is for,
+    /// so none gets it.
+    fn place_login(&mut self, mirror: Option<&str>) {
+        let Some(login) = self.registry.as_mut().filter(|login| login.address.is_empty()) else { return };
+        match mirror.and_then(|mirror| mirror.split('/').next()).filter(|registry| !registry.is_empty()) {
+            Some(registry) => registry.clone_into(&mut login.address),
+            None => self.registry = None,
+        }
+    }
+}
+
+/// A login; earlier versions stored user and password alone.
+fn login<'de, D: Deserializer<'de>>(stored: D) -> std::result::Result<Option<RegistryLogin>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Login(RegistryLogin),
+        WithoutRegistry(String, Secret<String>),
+    }
+    Ok(Option::<Stored>::deserialize(stored)?.map(|stored| match stored {
+        Stored::Login(login) => login,
+        Stored::WithoutRegistry(user, password) => RegistryLogin { address: String::new(), user, password },
+    }))
 }
 
 /// How one entry of a fill policy has failed so far.
@@ -149,5 +176,26 @@ impl Tx {
         self.changed(Noun::Host, id);
         host::Entity::delete_by_id(id).exec(&self.0).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_that_was_stored_without_its_registry_is_for_the_mirror_of_then() {
+        let read = |text: &str, mirror: Option<&str>| {
+            let mut secrets: HostSecrets = serde_json::from_str(text).expect("as it was stored");
+            secrets.place_login(mirror);
+            secrets.registry.map(|login| (login.address, login.user, login.password.expose().clone()))
+        };
+        let before = r#"{"tls":null,"registry":["robot","pw"],"kubeconfig":null}"#;
+        let of = |address: &str| Some((address.to_owned(), "robot".to_owned(), "pw".to_owned()));
+        assert_eq!(read(before, Some("m.example:5000/team/")), of("m.example:5000"));
+        assert_eq!(read(before, None), None, "nobody knows whose it is");
+        let now = r#"{"tls":null,"registry":{"address":"r.example","user":"robot","password":"pw"},"kubeconfig":null}"#;
+        assert_eq!(read(now, Some("m.example:5000")), of("r.example"));
+        assert_eq!(read(r#"{"tls":null,"registry":null}"#, Some("m.example")), None);
     }
 }

@@ -13,5 +13,6 @@ mod jobs;
 mod leftovers;
 mod loss;
 mod passes;
+mod pool;
 mod steady;
 mod sweep;

@@ -1,0 +1,37 @@
+//! Texts that a POSIX shell reads.
+
+/// One word of a shell, whatever it holds: nothing in it is expanded or run.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// A file of variables, read by `.`.
+pub(crate) fn exports<const N: usize>(variables: [(&str, Exported); N]) -> String {
+    let line = |(variable, value)| match value {
+        Exported::Text(text) => format!("export {variable}={}\n", quoted(&text)),
+        Exported::Here(path) => format!("export {variable}=\"$PWD\"/{}\n", quoted(&path)),
+    };
+    variables.map(line).concat()
+}
+
+/// The value of a variable.
+pub(crate) enum Exported {
+    /// Taken as it is.
+    Text(String),
+    /// A path below the folder in which the file is read.
+    Here(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_shell_reads_back_what_was_quoted() {
+        for text in ["", "192.0.2.7:20000", "$(id>pwn)", "`id`", "'; id; '", "a\nb", "\"$HOME\"", r"\'", "!x #y ~ *"] {
+            let shell = Command::new("sh").args(["-c", &format!("printf %s {}", quoted(text))]).output().unwrap();
+            assert_eq!(String::from_utf8(shell.stdout).unwrap(), text);
+        }
+    }
+}
