@@ -60,7 +60,7 @@ impl Orchestrator {
             consensus,
             host,
             labels,
-            parameters: self.parameter_filter(&parameters)?,
+            parameters: self.parameter_filter(caller, &parameters)?,
             single: !allow_multiple,
             ttl_seconds: ttl(caller, ttl_seconds)?,
             key: caller.key.clone().map(|k| (caller.account_id, k.route, k.key, k.body)),
@@ -85,13 +85,17 @@ impl Orchestrator {
     }
 
     /// Checks the parameters that somebody applies for.
-    fn parameter_filter(&self, parameters: &serde_json::Map<String, serde_json::Value>) -> Result<BTreeMap<String, String>> {
+    fn parameter_filter(
+        &self,
+        caller: &Caller,
+        parameters: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<BTreeMap<String, String>> {
         const LIMIT: usize = 32;
         if parameters.len() > LIMIT {
             return Err(Error::field("parameters", format!("{} are more than the {LIMIT} that a filter may have", parameters.len())));
         }
         let known: Vec<String> =
-            self.network_types().into_iter().flat_map(|network| network.parameters).map(|parameter| parameter.name).collect();
+            self.network_types(caller).into_iter().flat_map(|network| network.parameters).map(|parameter| parameter.name).collect();
         let mut filter = BTreeMap::new();
         for (name, value) in parameters {
             if !known.contains(name) {

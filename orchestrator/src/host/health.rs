@@ -203,24 +203,13 @@ impl Orchestrator {
             problems.push(format!(
                 "host {}: filling with {} failed {} times, next try in {wait} s: {}",
                 row.name,
-                fill_words(entry),
+                crate::fill::entry_name(entry),
                 pause.failures,
                 pause.reason
             ));
         }
         problems
     }
-}
-
-/// A fill entry as people name it.
-fn fill_words(entry: &api::Fill) -> String {
-    let given = entry.parameters.iter().map(|(name, value)| match value.as_str() {
-        Some(text) => format!("{name} {text}"),
-        None => format!("{name} {value}"),
-    });
-    let given = given.collect::<Vec<_>>().join(", ");
-    let with = if given.is_empty() { String::new() } else { format!(" with {given}") };
-    format!("{} (preset {}){with}", entry.network_type, entry.preset)
 }
 
 /// Whether a host could tell its state within the time that its managers may need to agree on a leader.
@@ -234,21 +223,5 @@ fn claim(row: &HostRow, id: Uuid, listed: &Observation) -> api::Unclaimed {
         cluster_id: id,
         generation: listed.objects.iter().map(|o| o.generation).max().unwrap_or(0),
         objects: listed.objects.iter().map(|o| o.name.clone()).collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fill_entry_has_a_name_for_people() {
-        let entry = |parameters: serde_json::Value| -> api::Fill {
-            let entry = serde_json::json!({ "type": "cometbft", "preset": "single", "share": 1, "parameters": parameters });
-            serde_json::from_value(entry).expect("a fill entry")
-        };
-        assert_eq!(fill_words(&entry(serde_json::json!({}))), "cometbft (preset single)");
-        let given = serde_json::json!({ "block_interval_ms": 500, "log": "info" });
-        assert_eq!(fill_words(&entry(given)), "cometbft (preset single) with block_interval_ms 500, log info");
     }
 }

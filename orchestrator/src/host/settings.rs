@@ -21,8 +21,6 @@ const ENTRIES: usize = 64;
 const SHARE: u32 = 10_000;
 /// How long an address may be: several managers of a swarm are in one.
 const ADDRESS: usize = 1024;
-/// How long repair and autofill may be suspended at most: a year.
-const MAINTENANCE: u32 = 366 * 24 * 60 * 60;
 /// Where the networks of a host's clusters lie when nothing else is said.
 const SUBNETS: &str = "10.213.0.0/16";
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use chainpool_api::{ClusterState, Host, Lease, Operation, OperationState, Page};
-use chainpool_tests::{MemoryBed, MemoryOptions};
+use chainpool_tests::{Bed, MemoryBed, MemoryOptions, Options};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
