@@ -28,6 +28,7 @@ text_enum! {
 pub struct Apply {
     /// Who shall hold it; the caller's account when absent. Another needs the scope `lease:any`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 128)]
     pub holder: Option<String>,
     /// Of this network type.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -40,6 +41,7 @@ pub struct Apply {
     pub version: Option<String>,
     /// With this many nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = Int64, maximum = 4_294_967_295_u32)]
     pub size: Option<u32>,
     /// Whose nodes agree in this way.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,11 +49,13 @@ pub struct Apply {
     /// On this host (name or id).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// With all these labels.
+    /// With all these labels, at most 64.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(schema_with = crate::bounds::labels)]
     pub labels: BTreeMap<String, String>,
     /// Seconds until it expires; 86400 when absent, 30 days at most, 0 = never (operators only).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 2_592_000)]
     pub ttl_seconds: Option<u64>,
     /// Take another one although the holder has one by the same filter.
     pub allow_multiple: bool,
@@ -62,6 +66,7 @@ pub struct Apply {
 #[serde(deny_unknown_fields, default)]
 pub struct Renew {
     /// Seconds until it expires; 86400 when absent, 30 days at most, 0 = never (operators only).
+    #[schema(maximum = 2_592_000)]
     pub ttl_seconds: Option<u64>,
 }
 
@@ -109,6 +114,8 @@ pub struct LeaseFilter {
     /// Go on after this place.
     pub after: Option<String>,
     /// At most this many, 1 to 500; 100 when absent.
+    #[serde(default, deserialize_with = "crate::bounds::limit")]
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
 }
 

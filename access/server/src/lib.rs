@@ -5,6 +5,7 @@
 
 mod auth;
 mod body;
+mod body_schema;
 mod error;
 mod events;
 mod limit;

@@ -5,6 +5,8 @@
 mod app;
 mod auth;
 mod bodies;
+mod described;
+mod description;
 mod openapi;
 mod operations;
 mod sessions;
