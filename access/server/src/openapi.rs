@@ -84,6 +84,27 @@ fn finish(openapi: &mut OpenApi) {
     items_by_name(openapi);
     pairs(openapi);
     other_names(openapi);
+    optional_bodies(openapi);
+}
+
+/// Says which bodies may be left out: those whose fields may all be.
+fn optional_bodies(openapi: &mut OpenApi) {
+    let schemas = openapi.components.iter().flat_map(|components| &components.schemas);
+    let optional = schemas.filter(|(_, schema)| matches!(schema, RefOr::T(Schema::Object(noun)) if noun.required.is_empty()));
+    let optional: Vec<RefOr<Schema>> = optional.map(|(name, _)| Ref::from_schema_name(name).into()).collect();
+    for PathItem { get, post, patch, delete, .. } in openapi.paths.paths.values_mut() {
+        let routes = [get, post, patch, delete].into_iter().flatten();
+        for body in routes.filter_map(|route| route.request_body.as_mut()) {
+            if let RefOr::T(body) = body
+                && body
+                    .content
+                    .values()
+                    .all(|content| matches!(content, RefOr::T(Content { schema: Some(schema), .. }) if optional.contains(schema)))
+            {
+                body.required = Some(Required::False);
+            }
+        }
+    }
 }
 
 /// Describes pairs as lists of two. Generators stumble over `prefixItems`, which only tells more where the two differ.

@@ -132,6 +132,17 @@ async fn the_type_of_a_network_has_one_name_everywhere() {
 }
 
 #[tokio::test]
+async fn a_body_that_may_be_left_out_is_described_so() {
+    let app = App::start().await;
+    app.host().await;
+    let body = |path: &str, method: &str| document()["paths"][path][method]["requestBody"]["required"] == true;
+    assert!(!body("/api/v1/clusters", "post") && !body("/api/v1/leases", "post") && !body("/api/v1/hosts/{host}", "patch"));
+    assert!(body("/api/v1/hosts", "post") && body("/api/v1/accounts", "post"));
+    assert_eq!(app.call(&app.admin, Method::PATCH, "/api/v1/hosts/h1", None).await.status, StatusCode::OK);
+    app.call(&app.admin, Method::POST, "/api/v1/accounts", None).await.problem(400, "invalid");
+}
+
+#[tokio::test]
 async fn the_stream_of_changes_is_as_described() {
     let schema = event_schema("/api/v1/events");
     let event = |name: &str, data: Value| json!({ "event": name, "data": data.to_string() });
