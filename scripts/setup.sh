@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# setup.sh FOR…: installs what is missing, and nothing else, for: run, image (make a base image), test, kubernetes (its test bed), rust, go.
+# setup.sh FOR…: installs what is missing, and nothing else, for: run, image (make a base image), test, api (tests by the API's description),
+# kubernetes (its test bed), rust, go.
 #
 # System packages come by apt on Debian and Ubuntu as root; elsewhere it lists what is missing and ends with 2.
 # CHAINPOOL_INSTALL_RUST=1, CHAINPOOL_INSTALL_GO=1: agree to the official installers beforehand (a terminal is asked, nothing else is).
@@ -27,6 +28,7 @@ has_certificates() { [ -s /etc/ssl/certs/ca-certificates.crt ] || [ -s /etc/pki/
 has_engine() { [ -n "${DOCKER_HOST:-}" ] || has_program dockerd iptables || engine_answers; }
 has_mmdebstrap() { has_program mmdebstrap && [ -s /usr/share/keyrings/debian-archive-keyring.gpg ]; }
 has_browser() { has_program chromium chromedriver || [ -n "${CHAINPOOL_CHROMIUM:-}" ]; }
+has_venv() { python3 -c 'import ensurepip, venv'; }
 has_busybox() { [ -x /bin/busybox ] || [ -x /usr/bin/busybox ]; }
 
 needs_of() {
@@ -42,6 +44,11 @@ needs_of() {
       need "chromium chromium-driver" "browser tests" has_browser
       need iproute2 "engines of their own for tests that break one" has_program ip
       need busybox-static "a small program to put into test images" has_busybox ;;
+    api)
+      need "python3 python3-venv" "schemathesis and a generated client" has_venv
+      need iproute2 "a network of its own for random requests" has_program ip
+      need default-jre-headless "the other generator of clients" has_program java
+      need maven "fetches it" has_program mvn ;;
     kubernetes)
       need "docker.io iptables" "containerd and runc" has_program containerd runc ctr iptables
       need iproute2 "the machine's addresses" has_program ip
@@ -49,7 +56,7 @@ needs_of() {
       need containernetworking-plugins "networks of pods" test -x /usr/lib/cni/bridge
       need "gcc libc6-dev" "the program that holds a pod" has_compiler ;;
     rust | go) ;;
-    *) echo "setup.sh: run, image, test, kubernetes, rust or go; not $1" >&2; exit 2 ;;
+    *) echo "setup.sh: run, image, test, api, kubernetes, rust or go; not $1" >&2; exit 2 ;;
   esac
 }
 

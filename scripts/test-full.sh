@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
 
-all_parts=(test documentation faults sweeps processes example swarm kubernetes)
+all_parts=(test documentation schemathesis clients faults sweeps processes example swarm kubernetes)
 state=${CHAINPOOL_STATE:-${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/chainpool}/test-full
 mkdir -p "$state"
 
@@ -77,6 +77,14 @@ documentation() {
     cargo fmt --manifest-path agents/example/Cargo.toml --check
 }
 run documentation documentation
+
+# The API's description: random requests by it, and clients generated from it. Both need the server's binary, which the tests' compilation makes.
+if any_wanted schemathesis clients; then
+  KEEP_GOING='' part "setup of clients" scripts/setup.sh api
+  KEEP_GOING='' part "server" cargo build --workspace --all-features --locked --bin chainpool
+fi
+run schemathesis scripts/schemathesis.sh
+run clients scripts/generated-clients.sh
 
 # with_images TEST IMAGE…: the ignored tests of that name, which need images that come from their makers alone.
 with_images() {

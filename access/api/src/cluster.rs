@@ -276,10 +276,12 @@ pub struct Cluster {
 #[serde(deny_unknown_fields)]
 pub struct ClusterCreate {
     /// Its name; made up when absent.
+    #[schema(min_length = 1, max_length = 40, pattern = "^[a-z]([a-z0-9-]*[a-z0-9])?$")]
     pub name: Option<String>,
     /// Its host (name or id); placed when absent.
     pub host: Option<String>,
-    /// Its network type; `cometbft` when absent.
+    /// Its network type; `cometbft` when absent. `type` is another name for it.
+    #[serde(alias = "type")]
     pub network_type: Option<String>,
     /// The preset to begin with; `default` when absent.
     pub preset: Option<String>,
@@ -287,8 +289,9 @@ pub struct ClusterCreate {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub parameters: serde_json::Map<String, serde_json::Value>,
-    /// Labels for filters.
+    /// Labels for filters: at most 64, keys and values of 1 to 63 of a-z, A-Z, 0-9, -, _, . and /.
     #[serde(default)]
+    #[schema(schema_with = crate::bounds::labels)]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -325,16 +328,20 @@ pub struct ClusterFilter {
     pub state: Option<ClusterState>,
     /// With this verdict.
     pub health: Option<HealthState>,
-    /// Of this network type.
+    /// Of this network type. `type` is another name for it.
+    #[serde(alias = "type")]
     pub network_type: Option<String>,
     /// Only those that can be applied for now.
     pub offered: Option<bool>,
     /// Held by this holder.
     pub holder: Option<String>,
     /// Whose name contains this.
+    #[param(max_length = 200)]
     pub search: Option<String>,
     /// Go on after this place.
     pub after: Option<String>,
     /// At most this many, 1 to 500; 100 when absent.
+    #[serde(default, deserialize_with = "crate::bounds::limit")]
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
 }

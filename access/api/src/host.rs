@@ -86,7 +86,7 @@ pub struct Fill {
     pub preset: String,
     /// Its share of the capacity beside the other entries', 1 to 10000.
     #[serde(default = "one")]
-    #[schema(minimum = 1, maximum = 10000)]
+    #[schema(format = Int64, minimum = 1, maximum = 10_000)]
     pub share: u32,
     /// Parameters on top of the preset.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
@@ -266,11 +266,13 @@ pub struct Host {
 #[serde(deny_unknown_fields, default)]
 pub struct HostCreate {
     /// Its name.
+    #[schema(required = true, min_length = 1, max_length = 40, pattern = "^[a-z]([a-z0-9-]*[a-z0-9])?$")]
     pub name: String,
     /// Its kind; found out when absent, and compared when given.
     #[serde(rename = "type")]
     pub platform: Option<Platform>,
     /// `unix:///var/run/docker.sock`, `tcp://host:port` (of a swarm: its managers, with commas), `https://host:6443` or `in-cluster`.
+    #[schema(required = true, pattern = "^((unix|tcp|https)://.+|in-cluster)$")]
     pub address: String,
     /// Certificates for mutual TLS.
     pub tls: Option<HostTls>,
@@ -281,20 +283,28 @@ pub struct HostCreate {
     /// Default false.
     pub autofill: Option<bool>,
     /// Default 3.
+    #[schema(maximum = 10_000)]
     pub capacity: Option<u32>,
     /// Default 1.0.
+    #[schema(minimum = 0.1, maximum = 100.0)]
     pub memory_factor: Option<f64>,
     /// Default 10 (percent).
+    #[schema(maximum = 90)]
     pub disk_floor: Option<u32>,
     /// Default one entry: `cometbft`, preset `default`.
+    #[schema(min_items = 1)]
     pub fill: Option<Vec<Fill>>,
     /// A host name or an IP address, without port. Default: from the address; of a swarm or Kubernetes the address of its first machine.
     pub public_address: Option<String>,
     /// Default `0.0.0.0`.
     pub bind: Option<String>,
     /// Default 20000 to 29999, on Kubernetes 30000 to 32767.
+    #[schema(schema_with = crate::bounds::ports)]
     pub ports: Option<(u16, u16)>,
     /// Default `10.213.0.0/16`.
+    #[schema(
+        pattern = "^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])/([0-9]|1[0-9]|2[0-6])$"
+    )]
     pub subnets: Option<String>,
     /// Default: local, info.
     pub log: Option<HostLog>,
@@ -315,8 +325,10 @@ pub struct HostCreate {
 #[serde(deny_unknown_fields, default)]
 pub struct HostUpdate {
     /// Its name.
+    #[schema(min_length = 1, max_length = 40, pattern = "^[a-z]([a-z0-9-]*[a-z0-9])?$")]
     pub name: Option<String>,
     /// Where its API is reached; must be the same engine.
+    #[schema(pattern = "^((unix|tcp|https)://.+|in-cluster)$")]
     pub address: Option<String>,
     /// Certificates for mutual TLS.
     pub tls: Option<HostTls>,
@@ -327,20 +339,28 @@ pub struct HostUpdate {
     /// Whether it is kept filled.
     pub autofill: Option<bool>,
     /// How many clusters it may have. Below what exists, free clusters are deleted, and leased ones when they are released.
+    #[schema(maximum = 10_000)]
     pub capacity: Option<u32>,
     /// How much of its memory the sum of node limits may reach.
+    #[schema(minimum = 0.1, maximum = 100.0)]
     pub memory_factor: Option<f64>,
     /// Percent of the disk that must stay free for new clusters.
+    #[schema(maximum = 90)]
     pub disk_floor: Option<u32>,
     /// What it is filled with; ends every pause of an entry.
+    #[schema(min_items = 1)]
     pub fill: Option<Vec<Fill>>,
     /// A host name or an IP address, without port. Only while it has no clusters.
     pub public_address: Option<String>,
     /// Only while it has no clusters.
     pub bind: Option<String>,
     /// Only while it has no clusters.
+    #[schema(schema_with = crate::bounds::ports)]
     pub ports: Option<(u16, u16)>,
     /// Only while it has no clusters.
+    #[schema(
+        pattern = "^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])/([0-9]|1[0-9]|2[0-6])$"
+    )]
     pub subnets: Option<String>,
     /// For nodes made from then on.
     pub log: Option<HostLog>,
@@ -372,10 +392,13 @@ pub struct HostFilter {
     #[serde(rename = "type")]
     pub platform: Option<Platform>,
     /// Whose name contains this.
+    #[param(max_length = 200)]
     pub search: Option<String>,
     /// Go on after this place.
     pub after: Option<String>,
     /// At most this many, 1 to 500; 100 when absent.
+    #[serde(default, deserialize_with = "crate::bounds::limit")]
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
 }
 
@@ -393,6 +416,7 @@ pub struct HostForget {
 #[serde(deny_unknown_fields)]
 pub struct HostAdopt {
     /// The ids in the objects' labels.
+    #[schema(min_items = 1)]
     pub clusters: Vec<Uuid>,
 }
 

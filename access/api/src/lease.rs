@@ -29,6 +29,7 @@ pub struct Apply {
     /// The holder; the caller's account when absent. Another one needs a token with `lease_any` and is stored and returned as
     /// `<account>/<holder>` with the token's account; requests may leave the account out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 128)]
     pub holder: Option<String>,
     /// Of this network type.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -41,6 +42,7 @@ pub struct Apply {
     pub version: Option<String>,
     /// With this many nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = Int64, maximum = 4_294_967_295_u32)]
     pub size: Option<u32>,
     /// Whose nodes agree in this way.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,8 +50,9 @@ pub struct Apply {
     /// On this host (name or id).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// With all these labels.
+    /// With all these labels, at most 64.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(schema_with = crate::bounds::labels)]
     pub labels: BTreeMap<String, String>,
     /// Made with these parameters, at most 32.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
@@ -57,6 +60,7 @@ pub struct Apply {
     pub parameters: serde_json::Map<String, serde_json::Value>,
     /// Seconds until it expires; 86400 when absent, 30 days at most, 0 = never (operators only).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 2_592_000)]
     pub ttl_seconds: Option<u64>,
     /// Take another one although the holder has one by the same filter.
     pub allow_multiple: bool,
@@ -67,6 +71,7 @@ pub struct Apply {
 #[serde(deny_unknown_fields, default)]
 pub struct Renew {
     /// Seconds until it expires; 86400 when absent, 30 days at most, 0 = never (operators only).
+    #[schema(maximum = 2_592_000)]
     pub ttl_seconds: Option<u64>,
 }
 
@@ -114,6 +119,8 @@ pub struct LeaseFilter {
     /// Go on after this place.
     pub after: Option<String>,
     /// At most this many, 1 to 500; 100 when absent.
+    #[serde(default, deserialize_with = "crate::bounds::limit")]
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
 }
 

@@ -4,6 +4,7 @@
 //! second set of the same nouns and no mapping between the two that could drift.
 
 mod account;
+mod bounds;
 mod cluster;
 mod host;
 mod lease;

@@ -29,7 +29,6 @@ pub struct Parameter {
     /// What its value is.
     pub kind: ParameterKind,
     /// Its value when absent.
-    #[schema(value_type = Object)]
     pub default: serde_json::Value,
     /// The least value of a number; the least length of a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -163,5 +163,7 @@ pub struct OperationFilter {
     /// Go on after this place.
     pub after: Option<String>,
     /// At most this many, 1 to 500; 100 when absent.
+    #[serde(default, deserialize_with = "crate::bounds::limit")]
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
 }

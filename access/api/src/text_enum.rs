@@ -1,5 +1,10 @@
 //! Enums that are words in JSON, in the database, in addresses and on the command line: one spelling for all.
 
+use utoipa::openapi::{
+    ObjectBuilder, RefOr,
+    schema::{Schema, Type},
+};
+
 /// A word that is none of the allowed ones.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{word:?} is not known; use one of: {allowed}")]
@@ -11,10 +16,19 @@ pub struct UnknownWord {
 }
 
 macro_rules! text_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
-        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),+ }
+    ($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $vdoc:literal])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum $name { $($(#[doc = $vdoc])* #[serde(rename = $word)] $variant),+ }
+
+        // By hand: utoipa's derive does not see a `rename` whose word comes from a macro, and describes `Variant` for `"word"`.
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                $crate::text_enum::schema(concat!($($doc),*), &[$(($word, concat!($($vdoc),*))),+])
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
 
         impl $name {
             /// Every value.
@@ -45,3 +59,46 @@ macro_rules! text_enum {
 }
 
 pub(crate) use text_enum;
+
+/// The description of an enum: its words, and in the text what each stands for.
+pub(crate) fn schema(about: &str, words: &[(&str, &str)]) -> RefOr<Schema> {
+    let lines = words.iter().map(|(word, about)| format!("\n- `{word}`: {}", about.trim()));
+    let description = format!("{}\n{}", about.trim(), lines.collect::<String>());
+    let words = words.iter().map(|(word, _)| *word);
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).description(Some(description)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Serialize, de::DeserializeOwned};
+    use serde_json::{Value, json};
+    use std::{fmt::Debug, str::FromStr};
+    use utoipa::ToSchema;
+
+    /// The described words are those that are written, read and parsed.
+    fn holds<T>(name: &str, all: &[T])
+    where
+        T: ToSchema + Serialize + DeserializeOwned + FromStr<Err: Debug> + ToString + PartialEq + Debug,
+    {
+        let schema = serde_json::to_value(T::schema()).unwrap();
+        let words: Vec<Value> = all.iter().map(|value| serde_json::to_value(value).unwrap()).collect();
+        assert_eq!((schema["type"].as_str(), &schema["enum"]), (Some("string"), &json!(words)), "{name}");
+        assert_eq!(T::name(), name);
+        for (value, word) in all.iter().zip(words) {
+            let text = word.as_str().unwrap();
+            assert_eq!((value.to_string().as_str(), &text.parse::<T>().unwrap()), (text, value));
+            assert_eq!(&serde_json::from_value::<T>(word.clone()).unwrap(), value);
+            assert!(schema["description"].as_str().unwrap().contains(&format!("\n- `{text}`: ")), "{name}: {schema}");
+        }
+    }
+
+    macro_rules! holds {
+        ($($name:ident),+) => { $(holds(stringify!($name), crate::$name::ALL);)+ };
+    }
+
+    #[test]
+    fn every_enum_is_described_by_the_words_that_it_speaks() {
+        holds!(ClusterState, HealthState, HostState, LeaseState, LogLevel, LogType, Noun);
+        holds!(OperationKind, OperationState, ParameterKind, Platform, Role, StepState);
+    }
+}

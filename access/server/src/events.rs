@@ -2,6 +2,7 @@
 
 use crate::{
     auth::{Auth, Bearer, stream_end},
+    body_schema::{ChangeEvent, OperationEvent},
     error::{Answer, Refusal},
     query::{Path, id},
     state::Server,
@@ -28,7 +29,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 #[utoipa::path(
     get, path = "/api/v1/operations/{operation}/events", tag = "operations",
     params(("operation" = Uuid, Path, description = "Its id.")),
-    responses((status = 200, description = "Events named `operation`, each with an Operation as data.", content_type = "text/event-stream", body = String))
+    responses((status = 200, description = "Events named `operation`, each with an Operation as data.", content_type = "text/event-stream", body = OperationEvent))
 )]
 pub(crate) async fn operation_events(
     State(server): State<Server>,
@@ -52,7 +53,7 @@ pub(crate) async fn operation_events(
 /// Event `lagged` says that some were lost: read everything again.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "operations",
-    responses((status = 200, description = "Events named `change`, each with an Event as data.", content_type = "text/event-stream", body = String))
+    responses((status = 200, description = "Events named `change`, each with an Event as data.", content_type = "text/event-stream", body = ChangeEvent))
 )]
 pub(crate) async fn event_list(State(server): State<Server>, Auth(caller): Auth, Bearer(secret): Bearer) -> Answer<impl IntoResponse> {
     let changes = server.orchestrator.subscribe(&caller).await?;

@@ -6,6 +6,7 @@
 mod auth;
 mod base_path;
 mod body;
+mod body_schema;
 mod error;
 mod events;
 mod limit;

@@ -9,7 +9,7 @@ use utoipa::{
     openapi::{
         Content, OpenApi, Ref, RefOr, Required, ResponseBuilder, Server,
         path::{Operation as Route, ParameterBuilder, ParameterIn, PathItem},
-        schema::{ObjectBuilder, Type},
+        schema::{ArrayItems, ObjectBuilder, Schema, SchemaType, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
@@ -78,7 +78,7 @@ fn finish(openapi: &mut OpenApi) {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The token of a session or of a program.")).build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     for (_, name, about) in REFUSALS {
-        let content = Content::new(Some(RefOr::<utoipa::openapi::Schema>::Ref(Ref::from_schema_name("Problem"))));
+        let content = Content::new(Some(RefOr::<Schema>::Ref(Ref::from_schema_name("Problem"))));
         let response = ResponseBuilder::new().description(about).content("application/json", content).build();
         components.responses.insert(name.to_owned(), response.into());
     }
@@ -89,6 +89,75 @@ fn finish(openapi: &mut OpenApi) {
                 complete(path, route, writes);
             }
         }
+    }
+    items_by_name(openapi);
+    pairs(openapi);
+    other_names(openapi);
+    optional_bodies(openapi);
+}
+
+/// Says which bodies may be left out: those whose fields may all be.
+fn optional_bodies(openapi: &mut OpenApi) {
+    let schemas = openapi.components.iter().flat_map(|components| &components.schemas);
+    let optional = schemas.filter(|(_, schema)| matches!(schema, RefOr::T(Schema::Object(noun)) if noun.required.is_empty()));
+    let optional: Vec<RefOr<Schema>> = optional.map(|(name, _)| Ref::from_schema_name(name).into()).collect();
+    for PathItem { get, post, patch, delete, .. } in openapi.paths.paths.values_mut() {
+        let routes = [get, post, patch, delete].into_iter().flatten();
+        for body in routes.filter_map(|route| route.request_body.as_mut()) {
+            if let RefOr::T(body) = body
+                && body
+                    .content
+                    .values()
+                    .all(|content| matches!(content, RefOr::T(Content { schema: Some(schema), .. }) if optional.contains(schema)))
+            {
+                body.required = Some(Required::False);
+            }
+        }
+    }
+}
+
+/// Describes pairs as lists of two. Generators stumble over `prefixItems`, which only tells more where the two differ.
+fn pairs(openapi: &mut OpenApi) {
+    let Some(components) = openapi.components.as_mut() else { return };
+    for schema in components.schemas.values_mut() {
+        let RefOr::T(Schema::Object(noun)) = schema else { continue };
+        for property in noun.properties.values_mut() {
+            if let RefOr::T(Schema::Array(pair)) = property
+                && let Some(first) = pair.prefix_items.first().cloned()
+            {
+                let length = Some(pair.prefix_items.len());
+                (pair.items, pair.min_items, pair.max_items) = (ArrayItems::RefOrSchema(Box::new(first.into())), length, length);
+                pair.prefix_items.clear();
+            }
+        }
+    }
+}
+
+/// Has pages name what they hold. utoipa writes it out there once more, and a generated client would have each noun twice.
+fn items_by_name(openapi: &mut OpenApi) {
+    let Some(components) = openapi.components.as_mut() else { return };
+    for (name, schema) in &mut components.schemas {
+        let Some(noun) = name.strip_prefix("Page_") else { continue };
+        if let RefOr::T(Schema::Object(page)) = schema
+            && let Some(RefOr::T(Schema::Array(items))) = page.properties.get_mut("items")
+        {
+            items.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(noun).into()));
+        }
+    }
+}
+
+/// Adds `type` where `network_type` has it as another name, which utoipa does not tell.
+fn other_names(openapi: &mut OpenApi) {
+    let about = "Another name for `network_type`; give one of the two.";
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    if let Some(RefOr::T(Schema::Object(create))) = openapi.components.as_mut().and_then(|known| known.schemas.get_mut("ClusterCreate")) {
+        let name = text().schema_type(SchemaType::from_iter([Type::String, Type::Null])).description(Some(about));
+        create.properties.insert("type".to_owned(), name.into());
+    }
+    if let Some(list) = openapi.paths.paths.get_mut("/api/v1/clusters").and_then(|item| item.get.as_mut()) {
+        let name = ParameterBuilder::new().name("type").parameter_in(ParameterIn::Query).required(Required::False);
+        let name = name.description(Some(about)).schema(Some(text())).build();
+        list.parameters.get_or_insert_default().push(name.into());
     }
 }
 
@@ -110,7 +179,8 @@ fn complete(path: &str, route: &mut Route, writes: bool) {
         parameters.filter(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in != ParameterIn::Path)).count() > 0;
     for (status, name, _) in REFUSALS {
         let may = match status {
-            "400" => takes_body || asks,
+            // Whatever writes also reads the idempotency key, and refuses one that is none.
+            "400" => takes_body || asks || (writes && !open),
             "401" => !open,
             "404" => path.contains('{'),
             "413" => takes_body,
@@ -131,6 +201,6 @@ fn idempotency_key() -> utoipa::openapi::path::Parameter {
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some("Makes a repeated request the same one, for 24 hours: 1 to 128 visible ASCII characters."))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(128))))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]{1,128}$"))))
         .build()
 }

@@ -74,6 +74,8 @@ mod tests {
     async fn a_bad_query_names_the_field_and_what_would_do() {
         for (uri, field, why) in [
             ("/c?limit=many", "limit", "invalid digit"),
+            ("/c?limit=0", "limit", "not between 1 and 500"),
+            ("/c?limit=501", "limit", "not between 1 and 500"),
             ("/c?state=fine", "state", "creating"),
             ("/c?offered=yes", "offered", "`true` or `false`"),
             ("/c?colour=red", "colour", "use one of"),

@@ -43,8 +43,10 @@ pub(crate) struct ForceQuery {
 #[into_params(parameter_in = Query)]
 pub(crate) struct LogsQuery {
     /// At most this many of the newest lines; all when absent.
+    #[param(format = Int64, maximum = 4_294_967_295_u32)]
     tail: Option<u32>,
     /// Not before this moment: RFC 3339, or seconds since 1970.
+    #[param(pattern = "^([0-9]{1,18}|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+)$")]
     since: Option<String>,
     /// Go on as lines are written.
     #[serde(default)]
@@ -56,7 +58,10 @@ pub(crate) struct LogsQuery {
 /// Users see those that they hold; a token with the scope `lease:any` those that its account applied for.
 #[utoipa::path(
     get, path = "/api/v1/clusters", tag = "clusters", params(ClusterFilter),
-    responses((status = 200, description = "The clusters, without nodes and evidence.", body = Page<Cluster>))
+    responses(
+        (status = 200, description = "The clusters, without nodes and evidence.", body = Page<Cluster>),
+        (status = 404, description = "There is no host of the name in `host`.", body = Problem),
+    )
 )]
 pub(crate) async fn cluster_list(
     State(server): State<Server>,
@@ -271,6 +276,7 @@ pub(crate) async fn cluster_health(
     params(("cluster" = String, Path, description = "Its name or id."), ("node" = String, Path, description = "The node's name."), LogsQuery),
     responses(
         (status = 200, description = "The lines.", content_type = "text/plain", body = String),
+        (status = 409, description = "The platform has no log of it.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_logs(

@@ -17,6 +17,7 @@ use chainpool_api::{Operation, OperationFilter, Page, Problem};
     responses(
         (status = 200, description = "The operations, without their steps.", body = Page<Operation>),
         (status = 403, description = "Only operators and admins see all operations; others name a cluster.", body = Problem),
+        (status = 404, description = "There is no host or cluster of the name in `host` or `cluster`.", body = Problem),
     )
 )]
 pub(crate) async fn operation_list(

@@ -2,6 +2,7 @@
 
 use crate::{
     auth::Auth,
+    body_schema,
     error::{Answer, Refusal},
     openapi::openapi_json_at,
     state::Server,
@@ -64,7 +65,7 @@ pub(crate) async fn resume(State(server): State<Server>, Auth(caller): Auth) -> 
 #[utoipa::path(
     post, path = "/api/v1/backup", tag = "status",
     responses(
-        (status = 200, description = "The copy.", content_type = "application/vnd.sqlite3", body = Vec<u8>),
+        (status = 200, description = "The copy.", content_type = "application/vnd.sqlite3", body = inline(body_schema::Bytes)),
         (status = 403, description = "Only admins take backups.", body = Problem),
     )
 )]

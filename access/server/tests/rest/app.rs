@@ -1,5 +1,6 @@
 //! The router on a façade of its own, and a platform that answers but makes nothing.
 
+use crate::description;
 use async_trait::async_trait;
 use axum::{Router, body::Body, response::Response};
 use chainpool_agent::{
@@ -80,11 +81,14 @@ impl App {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole answer, which must be one that the description has.
     pub(crate) async fn ask(&self, request: Request<Body>) -> Reply {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let (parts, body) = self.send(request).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
-        Reply { status: parts.status, headers: parts.headers, body }
+        let reply = Reply { status: parts.status, headers: parts.headers, body };
+        description::check(&method, &path, &reply);
+        reply
     }
 
     /// Asks as somebody.

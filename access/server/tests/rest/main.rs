@@ -6,6 +6,8 @@ mod app;
 mod auth;
 mod bodies;
 mod dashboard;
+mod described;
+mod description;
 mod holders;
 mod matrix;
 mod openapi;
