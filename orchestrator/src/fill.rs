@@ -369,6 +369,7 @@ mod tests {
             health_since: now,
             checked_at: now,
             height: None,
+            ledger_fault: None,
             proof: None,
             leased: false,
             schedulable: true,

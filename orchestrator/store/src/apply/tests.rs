@@ -59,12 +59,12 @@ async fn a_filter_by_parameters_takes_what_was_made_with_them() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
     let now = Timestamp::now();
-    let host = host(now);
+    let host = testing::host(now);
     let mut tx = store.begin().await.unwrap();
     let quick = serde_json::json!({"block_interval_ms": 500, "empty_blocks": true, "channels": ["a", "b"]});
     let slow = serde_json::json!({"block_interval_ms": 2000, "empty_blocks": false, "channels": []});
     for (name, parameters) in [("quick", quick), ("slow", slow)] {
-        tx.cluster_insert(ClusterRow { parameters: Json(parameters), ..free(&host, name, now) }, Vec::new()).await.unwrap();
+        tx.cluster_insert(ClusterRow { parameters: Json(parameters), ..testing::free(&host, name, now) }, Vec::new()).await.unwrap();
     }
     tx.host_insert(host).await.unwrap();
     tx.commit("test").await.unwrap();
