@@ -24,7 +24,7 @@ pub use engine::{CHAINCODE, Engine, Foreign};
 pub use ground::Ground;
 pub use installation::Installation;
 pub use memory_bed::{Ending, Life, MemoryBed, MemoryFixture, MemoryOptions, key_of};
-pub use sample::{sample, seeded};
+pub use sample::{Point, Points};
 pub use second_engine::SecondEngine;
 pub use tap::Tap;
 pub use testbed::{TOOLS, TestBed};

@@ -1,10 +1,10 @@
 //! kill -9 at every point of the journal of create and reset: the next start ends every operation and leaves no orphan.
 
-use crate::sweep::{Points, deleted, one, sweep};
+use crate::sweep::{deleted, one, sweep};
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{Agent, ClusterId, ObjectKind, Scope};
 use chainpool_api::{Cluster, Host};
-use chainpool_tests::{Bed, Options, TestBed};
+use chainpool_tests::{Bed, Options, Points, TestBed};
 use futures::future::try_join_all;
 use std::sync::Arc;
 

@@ -227,7 +227,6 @@ async fn faults_meet_the_calls_that_they_are_scripted_for() {
     assert!(look().await.unwrap().objects.is_empty());
     made.world.set_reachable(false);
     assert!(matches!(look().await, Err(Error::Unreachable(_))));
-    // Once before, twice for each fault, then the one that hung and the three above.
     assert_eq!(made.world.calls(Verb::Observe), 13);
 }
 

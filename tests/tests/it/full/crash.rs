@@ -1,10 +1,10 @@
 //! kill -9 at points of the journal, on the machine's own engine: the next start ends every operation and leaves no orphan
 //! and no duplicate. A sample of the points, whose seed is printed; `CHAINPOOL_TEST_SWEEP=full` tries all of them.
 
-use super::sweep::{self, LONG, Outcome, Points, child, deleted, idle, one, sweep};
+use super::sweep::{self, LONG, Outcome, child, deleted, idle, one, sweep};
 use anyhow::{Result, bail, ensure};
 use chainpool_api::{Cluster, Host, Lease, Operation, OperationState, Page};
-use chainpool_tests::{Bed, Options, within};
+use chainpool_tests::{Bed, Options, Points, within};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

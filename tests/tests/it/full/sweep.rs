@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use chainpool_api::{Cluster, ClusterState, Operation, Page};
-use chainpool_tests::{Bed, Options, sample, seeded, within};
+use chainpool_tests::{Bed, Options, Points, within};
 use serde_json::json;
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -17,43 +17,6 @@ pub(crate) enum Outcome {
     Killed,
     /// It came to its end, with so many commits.
     Ended(usize),
-}
-
-/// A commit, and on which side of it a child is killed.
-pub(crate) type Point = (usize, &'static str);
-
-/// The points of a change that are tried.
-pub(crate) enum Points {
-    /// Each of these commits, until there are no more.
-    Each(Box<dyn Iterator<Item = usize> + Send>),
-    /// So many of all.
-    Sample(usize),
-}
-
-impl Points {
-    /// So many of all, or each when `CHAINPOOL_TEST_SWEEP` is `full`.
-    pub(crate) fn sample(count: usize) -> Self {
-        let full = std::env::var("CHAINPOOL_TEST_SWEEP").is_ok_and(|text| text == "full");
-        if full { Self::Each(Box::new(1..)) } else { Self::Sample(count) }
-    }
-
-    /// The points, for a change that `count` tells the commits of.
-    pub(crate) async fn chosen(
-        self,
-        scenario: &str,
-        count: impl AsyncFnOnce() -> Result<usize>,
-    ) -> Result<Box<dyn Iterator<Item = Point> + Send>> {
-        let sides = |commit| ["before", "after"].map(|when| (commit, when));
-        Ok(match self {
-            Self::Each(commits) => Box::new(commits.flat_map(sides)),
-            Self::Sample(wanted) => {
-                let all: Vec<Point> = (1..=count().await?).flat_map(sides).collect();
-                let chosen = sample(&mut seeded(scenario), &all, wanted);
-                println!("{scenario}: {chosen:?} of {} points", all.len());
-                Box::new(chosen.into_iter())
-            }
-        })
-    }
 }
 
 pub(crate) async fn child(folder: &Path, scenario: &str, point: usize, when: &str) -> Result<Outcome> {

@@ -48,7 +48,7 @@ fn prepared(capacity: u32, prepare: impl AsyncFnOnce(&MemoryBed) -> Result<()>) 
 
 /// Does a change on copies of a fixture, killed at one point after the other until it comes to its end unharmed. `recover`
 /// sees to what the next start cannot know, and checks what came of it; then all must be settled.
-#[expect(clippy::needless_pass_by_value, reason = "closures are written where they are handed over")]
+#[expect(clippy::needless_pass_by_value, reason = "each caller writes its closures down where it calls")]
 fn sweep(
     name: &str,
     (fixture, capacity): (&MemoryFixture, u32),
