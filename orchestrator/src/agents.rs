@@ -74,7 +74,8 @@ impl Agents {
             kubeconfig: secrets.kubeconfig,
             storage_class: settings.storage_class.clone(),
             mirror: settings.mirror.clone(),
-            registry: secrets.registry,
+            // One that was stored without its registry goes to none until it is given again.
+            registry: secrets.registry.filter(|login| !login.address.is_empty()),
         }
     }
 

@@ -78,6 +78,8 @@ impl Orchestrator {
         }
         trust_deaths(&mut seen);
         let known = seen.observed.clone().unwrap_or_default();
+        // The highest block before this probe: an operation beside it may see later ones meanwhile.
+        let height = self.height_seen(row).and_then(|h| u64::try_from(h).ok());
         let mut evidence = network.probe(&nodes, &known).await;
         // A node that has just answered may be late once, on a busy machine: it is asked again before anybody hears of it.
         let late = seen.newly_silent(&evidence);
@@ -110,7 +112,7 @@ impl Orchestrator {
         let now = Timestamp::now();
         seen.turn(&evidence, now);
         let past = Past {
-            height: self.height_seen(row).and_then(|h| u64::try_from(h).ok()),
+            height,
             height_since: seen.height.map(|(_, since)| since),
             recovering: matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown),
             started_at: Some(row.power_at.0),

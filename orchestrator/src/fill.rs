@@ -187,12 +187,17 @@ impl Orchestrator {
         for cluster in clusters.iter().filter(|c| c.state.0 == ClusterState::Failed && is_idle(c)) {
             let due = cluster.fill_key.as_ref().and_then(|key| host.fill_state.0.get(key)).is_none_or(|p| p.next_at <= now);
             if due {
-                let still = |row: &ClusterRow| row.state.0 == ClusterState::Failed;
+                let still = |_: &HostRow, clusters: &[ClusterRow]| {
+                    Ok(clusters.iter().any(|row| row.id == cluster.id && row.state.0 == ClusterState::Failed))
+                };
                 self.delete_idle(cluster.id, still, "autofill replaces a failed cluster").await?;
             }
         }
         for id in self.outdated_now(&host, &clusters)? {
-            self.delete_idle(id, |_| true, "autofill replaces a cluster of an outdated recipe").await?;
+            let still = |host: &HostRow, clusters: &[ClusterRow]| {
+                Ok(host.autofill && offers(host) && self.outdated_now(host, clusters)?.contains(&id))
+            };
+            self.delete_idle(id, still, "autofill replaces a cluster of an outdated recipe").await?;
         }
         if i64::try_from(clusters.len()).map_err(Error::internal)? < host.capacity {
             let why = match self.accept_fillup(host.id, &Cause::watchdog("autofill"), true, None).await {
@@ -213,7 +218,8 @@ impl Orchestrator {
         }
         let clusters = self.store().read().clusters_of(host.id).await?;
         for id in self.surplus(host, &clusters) {
-            self.delete_idle(id, |_| true, "the host has more clusters than its capacity").await?;
+            let still = |host: &HostRow, clusters: &[ClusterRow]| Ok(self.surplus(host, clusters).contains(&id));
+            self.delete_idle(id, still, "the host has more clusters than its capacity").await?;
         }
         Ok(())
     }
@@ -256,7 +262,8 @@ impl Orchestrator {
 
     /// Whether a cluster whose lease ends goes for good: its recipe is outdated and autofill makes another, or the host has too many.
     pub(crate) async fn goes_at_release(&self, tx: &Tx, host: &HostRow, cluster: &ClusterRow) -> Result<bool> {
-        let outdated = host.autofill && !is_failing(host) && self.recipes(&host.settings.0.fill).is_outdated(cluster);
+        let fills = host.autofill && offers(host) && host.maintenance_until.is_none_or(|until| until.0 <= Timestamp::now());
+        let outdated = fills && !is_failing(host) && self.recipes(&host.settings.0.fill).is_outdated(cluster);
         let others = tx.clusters_of(host.id).await?.iter().filter(|c| c.state.0 != ClusterState::Deleting).count();
         Ok(outdated || others > usize::try_from(host.capacity).map_err(Error::internal)?)
     }
@@ -290,15 +297,20 @@ impl Orchestrator {
     fn recipes(&self, fill: &[api::Fill]) -> Recipes {
         let recipe = |(place, entry): (usize, &api::Fill)| {
             let new = self.new_of_entry(entry, place).ok()?;
-            Some((new.network_type, new.preset, new.parameters))
+            let known = new.network.describe().parameters;
+            Some(Recipe { network_type: new.network_type, preset: new.preset, known, wanted: new.parameters })
         };
         Recipes(fill.iter().enumerate().map(recipe).collect())
     }
 
-    /// Deletes a cluster that is free and at rest and of which this still holds.
-    async fn delete_idle(&self, cluster: Uuid, still: impl Fn(&ClusterRow) -> bool, why: &str) -> Result<()> {
+    /// Deletes a cluster that is free and at rest, if its host and all clusters there still call for it.
+    async fn delete_idle(&self, cluster: Uuid, still: impl Fn(&HostRow, &[ClusterRow]) -> Result<bool>, why: &str) -> Result<()> {
         let mut tx = self.store().begin().await?;
-        let Some(row) = tx.cluster(cluster).await?.filter(|row| is_idle(row) && still(row)) else { return Ok(()) };
+        let Some(row) = tx.cluster(cluster).await?.filter(is_idle) else { return Ok(()) };
+        let Some(host) = tx.host(row.host_id).await? else { return Ok(()) };
+        if !still(&host, &tx.clusters_of(host.id).await?)? {
+            return Ok(());
+        }
         let (_, superseded) = self.accept_delete(&mut tx, row, &Cause::watchdog(why)).await?;
         self.accepted(tx, superseded.as_slice()).await
     }
@@ -307,9 +319,11 @@ impl Orchestrator {
 /// How many clusters of a host autofill replaces at once, or deletes because the capacity is smaller.
 const AT_ONCE: usize = 2;
 
-/// A free cluster on which nothing works.
+/// A free cluster on which nothing works, and that nobody keeps as it is: by maintenance, or stopped.
 fn is_idle(cluster: &ClusterRow) -> bool {
-    !cluster.leased && cluster.operation_id.is_none() && cluster.gone_at.is_none() && cluster.state.0 != ClusterState::Deleting
+    let kept = cluster.state.0 == ClusterState::Stopped || cluster.maintenance_until.is_some_and(|until| until.0 > Timestamp::now());
+    let leaves = cluster.gone_at.is_some() || cluster.state.0 == ClusterState::Deleting;
+    !cluster.leased && cluster.operation_id.is_none() && !leaves && !kept
 }
 
 /// Whether the newest cluster of an entry of the policy failed.
@@ -321,19 +335,35 @@ fn clusters_are(count: usize, kind: &str) -> String {
     if count == 1 { format!("1 {kind}cluster is") } else { format!("{count} {kind}clusters are") }
 }
 
-/// What each entry of a fill policy makes: type, preset and settled parameters.
-struct Recipes(Vec<Option<(String, String, serde_json::Value)>>);
+/// What an entry of a fill policy makes.
+struct Recipe {
+    network_type: String,
+    preset: String,
+    /// The parameters that the type has.
+    known: Vec<api::Parameter>,
+    /// Their values, all of them.
+    wanted: serde_json::Value,
+}
+
+impl Recipe {
+    /// Whether a cluster was made by this. One that lacks a parameter, because it was made before there was such a one, has its default.
+    fn made(&self, cluster: &ClusterRow) -> bool {
+        // What an amendment changed is not the recipe: the next generation is made as the first was.
+        let present = &cluster.made_with.as_ref().unwrap_or(&cluster.parameters).0;
+        let value = |parameter: &api::Parameter| present.get(&parameter.name).unwrap_or(&parameter.default).clone();
+        let same =
+            || self.known.iter().all(|parameter| self.wanted.get(&parameter.name).unwrap_or(&parameter.default) == &value(parameter));
+        self.network_type == cluster.network_type && self.preset == cluster.preset && same()
+    }
+}
+
+/// The recipe of each entry of a fill policy.
+struct Recipes(Vec<Option<Recipe>>);
 
 impl Recipes {
     /// The entry that a cluster is of.
     fn place(&self, cluster: &ClusterRow) -> Option<usize> {
-        // What an amendment changed is not the recipe: the next generation is made as the first was.
-        let parameters = &cluster.made_with.as_ref().unwrap_or(&cluster.parameters).0;
-        self.0.iter().position(|recipe| {
-            recipe.as_ref().is_some_and(|(network_type, preset, wanted)| {
-                *network_type == cluster.network_type && *preset == cluster.preset && wanted == parameters
-            })
-        })
+        self.0.iter().position(|recipe| recipe.as_ref().is_some_and(|recipe| recipe.made(cluster)))
     }
 
     /// Whether a cluster was made by an entry that is not in the policy any more. What people made by hand is as they wanted it.
@@ -387,8 +417,34 @@ mod tests {
         }
     }
 
-    fn recipe(interval: u32) -> (String, String, serde_json::Value) {
-        ("cometbft".to_owned(), "single".to_owned(), serde_json::json!({"block_interval_ms": interval}))
+    fn recipe(interval: u32) -> Recipe {
+        let network = chainpool_networks::Registry::default().get("cometbft").expect("it is there");
+        Recipe {
+            network_type: "cometbft".to_owned(),
+            preset: "single".to_owned(),
+            known: network.describe().parameters,
+            wanted: serde_json::json!({"block_interval_ms": interval}),
+        }
+    }
+
+    #[test]
+    fn a_cluster_of_before_a_parameter_has_its_default() {
+        let network = chainpool_networks::Registry::default().get("cometbft").expect("it is there");
+        let default = network.describe().parameters.into_iter().find(|p| p.name == "block_interval_ms").expect("a parameter").default;
+        let wanted = |value: serde_json::Value| Recipe { wanted: serde_json::json!({"block_interval_ms": value}), ..recipe(0) };
+        let old = cluster(serde_json::json!({}), true);
+        assert!(wanted(default).made(&old));
+        assert!(!wanted(serde_json::json!(7)).made(&old));
+    }
+
+    #[test]
+    fn what_somebody_keeps_is_not_idle() {
+        let free = cluster(serde_json::json!({}), true);
+        assert!(is_idle(&free));
+        let later = Timestamp::now().plus_seconds(60).into();
+        assert!(!is_idle(&ClusterRow { maintenance_until: Some(later), ..free.clone() }));
+        assert!(!is_idle(&ClusterRow { state: Word(ClusterState::Stopped), ..free.clone() }));
+        assert!(!is_idle(&ClusterRow { leased: true, ..free }));
     }
 
     #[test]

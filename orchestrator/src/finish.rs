@@ -73,7 +73,8 @@ impl Orchestrator {
             if proven {
                 self.inner.live.note_known(id, Seen::stop_clocks);
             }
-            if outcome.is_ok() {
+            // What hindered it is over unless the operation ended for that very reason.
+            if !matches!(&outcome, Err(StepError::Agent(chainpool_agent::Error::Dependency(_)))) {
                 self.inner.live.note_known(id, |seen| seen.hindered = None);
             }
             if kind != OperationKind::ClusterRepair && kind != OperationKind::ClusterProve {
@@ -166,6 +167,8 @@ impl Orchestrator {
 }
 
 fn proven(cluster: &mut ClusterRow, proof: Option<api::Proof>, now: Timestamp) {
+    // A ledger that has begun again commits, and still is not the one that it was.
+    let fault = cluster.ledger_fault.clone();
     let reason = proof.as_ref().map_or_else(String::new, |p| {
         let elsewhere = if p.written_to == p.read_from { "the same node, there is only one".to_owned() } else { p.read_from.clone() };
         format!("a transaction was committed through {} in block {} and read back from {elsewhere}", p.written_to, p.height)
@@ -173,7 +176,10 @@ fn proven(cluster: &mut ClusterRow, proof: Option<api::Proof>, now: Timestamp) {
     cluster.height = proof.as_ref().and_then(|p| i64::try_from(p.height).ok()).max(cluster.height);
     cluster.proof = proof.map(Json);
     cluster.checked_at = now.into();
-    judged(cluster, HealthState::Healthy, reason, now);
+    match fault {
+        Some(fault) => judged(cluster, HealthState::Broken, fault, now),
+        None => judged(cluster, HealthState::Healthy, reason, now),
+    }
 }
 
 fn judged(cluster: &mut ClusterRow, state: HealthState, reason: String, now: Timestamp) {

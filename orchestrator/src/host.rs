@@ -198,6 +198,12 @@ impl Orchestrator {
         }
         // What the watchdog knows may be newer than what was read first.
         after.info = fresh.info;
+        if change.autofill.is_none() {
+            after.autofill = fresh.autofill;
+        }
+        if change.fill.is_none() {
+            after.fill_state = fresh.fill_state;
+        }
         if change.paused.is_none() {
             (after.state, after.reason, after.since) = (fresh.state, fresh.reason, fresh.since);
         }

@@ -83,9 +83,10 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     let stood = |since: Option<Timestamp>, ms: i64| since.is_some_and(|since| now.millis_since(since) >= ms);
     let bad = matches!(verdict, HealthState::Degraded | HealthState::Broken);
     // An engine that has just come back starts its containers itself, and their ledger needs a moment to find together.
-    let may_reset = !leased && stood(*host_settled, MEND_MS) && seen.hindered.is_none();
+    let settled = !leased && stood(*host_settled, MEND_MS);
+    let may_reset = settled && seen.hindered.is_none();
     if *lost {
-        let is_sure = may_reset && stood(seen.broken_since, CONFIRM_MS);
+        let is_sure = settled && stood(seen.broken_since, CONFIRM_MS);
         return if is_sure { Decision::Reset("free and its ledger is lost".to_owned()) } else { Decision::Nothing };
     }
     let wanted = evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name));
@@ -302,6 +303,9 @@ mod tests {
             assert_eq!(run_seen(&bad, hindered.clone(), Timestamp(1_000_000)), start());
             assert!(matches!(run(&bad), Decision::Reset(_)));
         }
+        // A ledger that is lost gets no better by waiting.
+        let lost = Case { verdict: HealthState::Broken, lost: true, bad_ms: 1_000_000, broken_ms: Some(1_000_000), ..BASE };
+        assert!(matches!(run_seen(&lost, hindered, Timestamp(1_000_000)), Decision::Reset(why) if why.contains("lost")));
     }
 
     #[test]

@@ -150,6 +150,7 @@ const OF_WATCHDOG: &[&str] = &[
     "host_unheard",
     "host_watch",
     "hosts_to_watch",
+    "isolated",
     "node_died",
     "note_checked",
     "note_lag",

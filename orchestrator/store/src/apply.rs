@@ -283,7 +283,7 @@ async fn take(transaction: &WriteTransaction, order: &ApplyOrder, count: usize, 
     let sql = format!(
         "UPDATE cluster SET leased = TRUE WHERE id IN (\
            SELECT id FROM cluster WHERE state = 'ready' AND health = 'healthy' AND NOT leased AND schedulable \
-           AND operation_id IS NULL AND gone_at IS NULL AND checked_at >= ?{conditions} ORDER BY ready_at LIMIT ?) \
+           AND ledger_fault IS NULL AND operation_id IS NULL AND gone_at IS NULL AND checked_at >= ?{conditions} ORDER BY ready_at LIMIT ?) \
          RETURNING id, host_id, generation, name, network_type, (SELECT host.name FROM host WHERE host.id = host_id)"
     );
     let mut values: Vec<Value> = vec![(now.0 - FRESH_MS).into()];

@@ -44,6 +44,7 @@ fn offered() -> sea_orm::Condition {
         .add(cluster::Column::Leased.eq(false))
         .add(cluster::Column::Schedulable.eq(true))
         .add(cluster::Column::OperationId.is_null())
+        .add(cluster::Column::LedgerFault.is_null())
 }
 
 impl<C: ConnectionTrait> Conn<C> {

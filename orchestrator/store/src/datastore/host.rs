@@ -75,12 +75,12 @@ impl HostSecrets {
     }
 
     /// Gives a login that was stored without its registry the one of the mirror. Without a mirror nobody knows which registry it is for,
-    /// so none gets it.
+    /// so it is kept for
+    /// none: its address is empty.
     fn place_login(&mut self, mirror: Option<&str>) {
         let Some(login) = self.registry.as_mut().filter(|login| login.address.is_empty()) else { return };
-        match mirror.and_then(|mirror| mirror.split('/').next()).filter(|registry| !registry.is_empty()) {
-            Some(registry) => registry.clone_into(&mut login.address),
-            None => self.registry = None,
+        if let Some(registry) = mirror.and_then(|mirror| mirror.split('/').next()) {
+            registry.clone_into(&mut login.address);
         }
     }
 }
@@ -193,7 +193,7 @@ mod tests {
         let before = r#"{"tls":null,"registry":["robot","pw"],"kubeconfig":null}"#;
         let of = |address: &str| Some((address.to_owned(), "robot".to_owned(), "pw".to_owned()));
         assert_eq!(read(before, Some("m.example:5000/team/")), of("m.example:5000"));
-        assert_eq!(read(before, None), None, "nobody knows whose it is");
+        assert_eq!(read(before, None), of(""), "nobody knows whose it is");
         let now = r#"{"tls":null,"registry":{"address":"r.example","user":"robot","password":"pw"},"kubeconfig":null}"#;
         assert_eq!(read(now, Some("m.example:5000")), of("r.example"));
         assert_eq!(read(r#"{"tls":null,"registry":null}"#, Some("m.example")), None);
