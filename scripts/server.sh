@@ -73,7 +73,7 @@ build() {
   local log image
   log=$(mktemp)
   if ! [ -x "${CARGO_TARGET_DIR:-target}/release/chainpool" ]; then
-    echo "chainpool: compiling the server, 8 to 10 minutes on two cores the first time; the node image is pulled or made meanwhile"
+    echo "chainpool: compiling the server, about 6 minutes on two cores the first time; the node image is pulled or made meanwhile"
   fi
   set -m      # a process group of its own, which ends with this script
   scripts/node-image.sh cometbft >"$log" 2>&1 </dev/null &
