@@ -8,6 +8,7 @@ use crate::{
     plan::Arguments,
     policy::{self, VisibleLeases},
     view::{check_search, number, page, reach},
+    words::counted,
 };
 use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, LogQuery, LogStream, NodeName, NodeSpec};
 use chainpool_api::{self as api, ClusterState, LeaseState, OperationKind, Timestamp};
@@ -317,7 +318,7 @@ async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
             continue;
         }
         if room <= 0 {
-            why.push(format!("host {} has its {} clusters (raise capacity, or delete some)", host.name, host.capacity));
+            why.push(format!("host {} is full with {} (raise its capacity, or delete some)", host.name, counted(host.capacity, "cluster")));
         } else if let Some(full) = &full {
             why.push(full.clone());
         }

@@ -150,7 +150,7 @@ impl Orchestrator {
 
     /// What there is to say of a node that ends again and again. It is said once while that stands: its log would be something new each
     /// time.
-    async fn crash_loop(&self, row: &ClusterRow, agent: &HostAgent, key: &ClusterKey) -> Option<String> {
+    pub(crate) async fn crash_loop(&self, row: &ClusterRow, agent: &HostAgent, key: &ClusterKey) -> Option<String> {
         let seen = self.inner.live.seen(row.id, key.generation);
         let found = match (crash_loop(&seen), seen.crash_loop) {
             (Some((node, _)), Some((known, reason))) if node == known => return Some(reason),
@@ -231,8 +231,12 @@ fn trust_deaths(seen: &mut Seen) {
 
 /// The node that ends again and again, and how often it did.
 fn crash_loop(seen: &Seen) -> Option<(NodeName, usize)> {
-    let now = Timestamp::now();
-    let recent = |node: &NodeName| seen.deaths.iter().filter(|death| death.node == *node && now.millis_since(death.at) <= LOOP_MS).count();
+    crash_loop_since(seen, Timestamp::now().plus_seconds(-LOOP_MS / 1000))
+}
+
+/// The node that has ended again and again since then, and how often.
+pub(crate) fn crash_loop_since(seen: &Seen, since: Timestamp) -> Option<(NodeName, usize)> {
+    let recent = |node: &NodeName| seen.deaths.iter().filter(|death| death.node == *node && death.at >= since).count();
     let node = &seen.deaths.iter().find(|death| recent(&death.node) > LOOP_EXITS)?.node;
     Some((node.clone(), recent(node)))
 }

@@ -7,6 +7,7 @@ use crate::{
     plan::Arguments,
     status::Watched,
     view::number,
+    words::counted,
 };
 use chainpool_api::{self as api, ClusterState, HostState, OperationKind, Timestamp};
 use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, Tx};
@@ -286,8 +287,9 @@ impl Orchestrator {
         if all > capacity {
             let leased = count(&|c| c.leased);
             problems.push(format!(
-                "host {} has {all} clusters and a capacity of {capacity}: free ones are being deleted, {leased} leased ones go when they are released",
-                host.name
+                "host {} has {} and a capacity of {capacity}: free ones are being deleted; leased ones ({leased}) go when they are released",
+                host.name,
+                counted(all, "cluster")
             ));
         }
         problems
@@ -375,46 +377,13 @@ impl Recipes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainpool_store::Word;
+    use chainpool_store::{Word, testing};
 
     fn cluster(parameters: serde_json::Value, by_fill: bool) -> ClusterRow {
-        let now: chainpool_store::Moment = Timestamp::now().into();
-        ClusterRow {
-            id: Uuid::now_v7(),
-            name: "c".into(),
-            host_id: Uuid::now_v7(),
-            network_type: "cometbft".into(),
-            preset: "single".into(),
-            version: String::new(),
-            consensus: String::new(),
-            size: 1,
-            parameters: Json(parameters),
-            made_with: None,
-            labels: String::new(),
-            state: Word(ClusterState::Ready),
-            generation: 1,
-            chain_id: String::new(),
-            health: Word(api::HealthState::Healthy),
-            health_reason: String::new(),
-            health_since: now,
-            checked_at: now,
-            height: None,
-            ledger_fault: None,
-            proof: None,
-            leased: false,
-            schedulable: true,
-            operation_id: None,
-            subnet: None,
-            machines: Json(BTreeMap::new()),
-            memory_bytes: 0,
-            fill_key: by_fill.then(|| "an entry".to_owned()),
-            stopped_nodes: Json(BTreeSet::new()),
-            maintenance_until: None,
-            power_at: now,
-            created_at: now,
-            ready_at: Some(now),
-            gone_at: None,
-        }
+        let now = Timestamp::now();
+        let fill_key = by_fill.then(|| "an entry".to_owned());
+        let preset = "single".to_owned();
+        ClusterRow { preset, parameters: Json(parameters), fill_key, ..testing::free(&testing::host(now), "c", now) }
     }
 
     fn recipe(interval: u32) -> Recipe {

@@ -14,6 +14,7 @@ use crate::{
     agents::platform_of,
     policy,
     view::{check_search, page},
+    words::counted,
 };
 use chainpool_agent::{Machine, Probe, Scope, SwarmRole};
 use chainpool_api::{self as api, HostState, LeaseState, Timestamp};
@@ -258,8 +259,12 @@ impl Orchestrator {
                 tx.cluster_bury(cluster, now).await?;
             }
         } else if !clusters.is_empty() {
-            let message =
-                format!("host {} still has {} clusters; reset it first (chainpool host reset {})", row.name, clusters.len(), row.name);
+            let message = format!(
+                "host {} still has {}; reset it first (chainpool host reset {})",
+                row.name,
+                counted(clusters.len(), "cluster"),
+                row.name
+            );
             return Err(Error::conflict("host_not_empty", message));
         } else if let Some(live) = tx.operation_of_host(row.id).await? {
             return Err(Error::conflict(

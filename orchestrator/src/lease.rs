@@ -6,6 +6,7 @@ use crate::{
     cluster::check_labels,
     policy::{self, VisibleLeases},
     view::{lease_named, lease_with, number, page},
+    words::counted,
 };
 use chainpool_api::{self as api, ClusterState, LeaseState, Timestamp};
 use chainpool_store::{ApplyOrder, Audit, LeaseQuery, LeaseRow, Word};
@@ -39,10 +40,12 @@ impl Orchestrator {
             self.inner.registry.get(name).map_err(|e| Error::field("type", e.to_string()))?;
         }
         let host = match host {
-            Some(name) => {
-                let found = self.store().read().host_named(&name).await?;
-                Some(found.ok_or_else(|| Error::field("host", format!("there is no host {name:?}")))?.id)
-            }
+            Some(name) => match self.store().read().host_named(&name).await? {
+                Some(found) => Some(found.id),
+                // Which hosts there are is not for everybody: to others it is a host on which nothing is free.
+                None if !policy::operates(caller) => Some(Uuid::nil()),
+                None => return Err(Error::field("host", format!("there is no host {name:?}"))),
+            },
             None => None,
         };
         let preset = match &network_type {
@@ -63,6 +66,7 @@ impl Orchestrator {
             parameters: self.parameter_filter(caller, &parameters)?,
             single: !allow_multiple,
             ttl_seconds: ttl(caller, ttl_seconds)?,
+            most: policy::most_leases(caller, self.inner.leases_per_account),
             key: caller.key.clone().map(|k| (caller.account_id, k.route, k.key, k.body)),
         };
         if self.is_paused() {
@@ -80,7 +84,7 @@ impl Orchestrator {
                 };
                 Ok(Applied { lease, made: outcome.made })
             }
-            None => Err(self.nothing_free(&order).await?),
+            None => Err(self.not_granted(&order).await?),
         }
     }
 
@@ -109,6 +113,21 @@ impl Orchestrator {
         Ok(filter)
     }
 
+    /// Why nothing was granted.
+    async fn not_granted(&self, order: &ApplyOrder) -> Result<Error> {
+        match order.most {
+            Some(most) if self.store().read().active_leases(&order.author).await? >= most => {
+                let text = format!(
+                    "{} has {} at once, which is the most here (chainpool serve --leases-per-account): release one, or ask an admin",
+                    order.author,
+                    counted(most, "lease")
+                );
+                Ok(Error::conflict("too_many_leases", text))
+            }
+            _ => self.nothing_free(order).await,
+        }
+    }
+
     /// Says what there is that would match, and why it cannot be had now.
     async fn nothing_free(&self, order: &ApplyOrder) -> Result<Error> {
         let rows = self.store().read().clusters().await?;
@@ -128,7 +147,14 @@ impl Orchestrator {
         if matching.is_empty() {
             let kinds: BTreeMap<String, usize> = rows.iter().fold(BTreeMap::new(), |mut kinds, row| {
                 *kinds
-                    .entry(format!("{} {} ({}, {}, {})", row.network_type, row.version, nodes(row.size), row.preset, row.consensus))
+                    .entry(format!(
+                        "{} {} ({}, {}, {})",
+                        row.network_type,
+                        row.version,
+                        counted(row.size, "node"),
+                        row.preset,
+                        row.consensus
+                    ))
                     .or_default() += 1;
                 kinds
             });
@@ -149,7 +175,10 @@ impl Orchestrator {
         let count = matching.len();
         Ok(Error::conflict(
             "nothing_free",
-            format!("{count} clusters match and none is free: {}; try again later, or ask an operator for more capacity", list(&why)),
+            format!(
+                "none of the clusters that match ({count}) is free: {}; try again later, or ask an operator for more capacity",
+                list(&why)
+            ),
         ))
     }
 
@@ -317,10 +346,6 @@ impl Orchestrator {
 /// Whether a cluster has this parameter; the value is a JSON text.
 fn has_parameter(row: &chainpool_store::ClusterRow, name: &str, value: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(value).is_ok_and(|wanted| row.parameters.0.get(name) == Some(&wanted))
-}
-
-fn nodes(count: i64) -> String {
-    if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
 }
 
 fn list(counts: &BTreeMap<String, usize>) -> String {

@@ -39,6 +39,7 @@ mod subscription;
 mod view;
 mod volumes;
 mod wait;
+mod words;
 
 pub use caller::{Caller, RequestKey};
 pub use chainpool_agent::{LogLine, LogQuery, LogStream}; // access passes these on and sees nothing else of the agents
@@ -48,7 +49,7 @@ pub use error::{Error, Result};
 pub use host::HostPreview;
 pub use lease::Applied;
 pub use looks::{Looking, Looks};
-pub use orchestrator::{Config, Orchestrator, StartError};
+pub use orchestrator::{Config, LEASES_PER_ACCOUNT, Orchestrator, StartError};
 pub use policy::Access;
 pub use search::Found;
 pub use status::Watched;

@@ -25,14 +25,19 @@ pub struct Config {
     pub registry: Registry,
     /// Told right before and right after each commit: crash tests stop the process there.
     pub hook: Option<CommitHook>,
+    /// How many leases an account may have at once that is no operator's and names no other holders; 0: any number.
+    pub leases_per_account: u32,
     /// Whether accepted operations are worked on; without, only the database is served.
     pub works: bool,
 }
 
+/// The usual number of leases that an account may have at once.
+pub const LEASES_PER_ACCOUNT: u32 = 20;
+
 impl Config {
     /// The usual one.
     pub fn new(data: PathBuf, platforms: Vec<Arc<dyn Platform>>) -> Self {
-        Self { data, platforms, registry: Registry::default(), hook: None, works: true }
+        Self { data, platforms, registry: Registry::default(), hook: None, leases_per_account: LEASES_PER_ACCOUNT, works: true }
     }
 }
 
@@ -71,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) authentication: Authentication,
     pub(crate) idempotency: InFlight,
     pub(crate) bundle_reads: BundleReads,
+    pub(crate) leases_per_account: u32,
     pub(crate) status: StatusCache,
     pub(crate) facts: crate::subscription::Facts,
     pub(crate) started_at: Timestamp,
@@ -82,7 +88,7 @@ pub(crate) struct Inner {
 impl Orchestrator {
     /// Opens the data folder and takes up every operation that was under way.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let Config { data, platforms, registry, hook, works } = config;
+        let Config { data, platforms, registry, hook, leases_per_account, works } = config;
         let store = Store::open(&data, hook).await?;
         let paused = AtomicBool::new(store.read().setting("paused").await?.as_deref() == Some("true"));
         let agents = Agents::new(store.clone(), platforms);
@@ -95,6 +101,7 @@ impl Orchestrator {
             authentication: Authentication::default(),
             idempotency: InFlight::default(),
             bundle_reads: BundleReads::default(),
+            leases_per_account,
             status: StatusCache::default(),
             facts: crate::subscription::Facts::default(),
             started_at: Timestamp::now(),

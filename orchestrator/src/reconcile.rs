@@ -4,7 +4,7 @@
 //! again. A free cluster that is broken is made again, once the verdict has stood for a moment: an engine that goes
 //! down stops its containers first, and wiping ledgers because of that would be more than needed. One that was broken
 //! and is not healthy 5 s later is made again too. One whose nodes all run, and are only late with their answers, has the
-//! time of a degraded one. An applied cluster is mended in place and never wiped. After its host came back, or was first seen by this process, a free cluster has
+//! time of a degraded one; one that commits, while clients use up the connections of its port for users, is left alone. An applied cluster is mended in place and never wiped. After its host came back, or was first seen by this process, a free cluster has
 //! as long to find together as a degraded one, from when the last node came up there: a host that starts a hundred
 //! ledgers at once is slow, and making them again would be more of the same work. A cluster whose ledger is lost is started by
 //! nobody: what came up would be another ledger under its holder. None is made again because its nodes cannot be started for something that its
@@ -12,7 +12,7 @@
 //! does not run, restart what runs but has not answered, or has stood still, for 30 s, counted from the same moment.
 
 use crate::seen::Seen;
-use chainpool_api::{Evidence, HealthState, Timestamp};
+use chainpool_api::{Evidence, HealthState, NodeEvidence, Timestamp};
 use std::collections::BTreeSet;
 
 /// How long broken must stand before a free cluster is wiped, in milliseconds.
@@ -92,14 +92,20 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     let wanted = evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name));
     // Nodes that all run and are late with their answers may be so because their host is busy: a new ledger would be no quicker.
     let only_late = wanted.clone().all(|(_, node)| node.process == "running") && wanted.clone().any(|(_, node)| !node.answers);
+    // Clients that use up the connections of a ledger that commits would do the same to another one, and to what is started anew.
+    let takes_part = |node: &NodeEvidence| node.answers && node.unable.is_none() && !node.stuck && node.catching_up != Some(true);
+    let only_closed = wanted.clone().all(|(_, node)| takes_part(node)) && wanted.clone().any(|(_, node)| node.closed_to_users.is_some());
+    if only_closed && *verdict == HealthState::Degraded {
+        return Decision::Nothing;
+    }
     if may_reset && !only_late && *verdict == HealthState::Broken && stood(seen.broken_since, CONFIRM_MS) {
         return Decision::Reset("free and broken".to_owned());
     }
     if may_reset && !only_late && bad && stood(seen.was_broken_at, BROKEN_MEND_MS) {
-        return Decision::Reset("free and not healthy 5 s after it was broken".to_owned());
+        return Decision::Reset("free, and not healthy again within 5 s of being broken".to_owned());
     }
     if may_reset && bad && stood(seen.bad_since, MEND_MS) {
-        return Decision::Reset("free and not healthy 20 s after it was degraded".to_owned());
+        return Decision::Reset("free, and not healthy again within 20 s".to_owned());
     }
     if *live || *settling || !(bad || *needs_proof) {
         return Decision::Nothing;
@@ -128,7 +134,6 @@ fn between_ms(repairs: u32) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainpool_api::NodeEvidence;
 
     #[derive(Clone, Copy)]
     struct Case {
@@ -192,6 +197,40 @@ mod tests {
         })
     }
 
+    #[test]
+    fn a_free_cluster_that_commits_behind_a_closed_port_is_left_alone() {
+        let node = |closed: bool| NodeEvidence {
+            process: "running".into(),
+            answers: true,
+            closed_to_users: closed.then(|| "no answer within 2 s".into()),
+            ..NodeEvidence::default()
+        };
+        let decided = |verdict: HealthState, nodes: [NodeEvidence; 2]| {
+            let nodes = nodes.into_iter().enumerate().map(|(at, node)| (format!("v{at}"), node)).collect();
+            let long = Some(Timestamp(0));
+            decide(&Situation {
+                verdict,
+                leased: false,
+                live: false,
+                settling: false,
+                held_back: false,
+                lost: false,
+                needs_proof: false,
+                host_settled: long,
+                evidence: &Evidence { nodes, ..Evidence::default() },
+                seen: &Seen { bad_since: long, was_broken_at: long, broken_since: long, ..Seen::default() },
+                stopped: &BTreeSet::new(),
+                now: Timestamp(1_000_000),
+            })
+        };
+        assert_eq!(decided(HealthState::Degraded, [node(true), node(false)]), Decision::Nothing);
+        assert!(matches!(decided(HealthState::Broken, [node(true), node(true)]), Decision::Reset(_)), "no block comes");
+        let dead = NodeEvidence { process: "exited 137".into(), ..NodeEvidence::default() };
+        assert!(matches!(decided(HealthState::Degraded, [node(true), dead]), Decision::Reset(_)));
+        let behind = NodeEvidence { catching_up: Some(true), ..node(true) };
+        assert!(matches!(decided(HealthState::Degraded, [node(true), behind]), Decision::Reset(_)));
+    }
+
     fn start() -> Decision {
         Decision::Repair { start: vec!["v1".into()], restart: vec![] }
     }
@@ -229,7 +268,7 @@ mod tests {
         let late = Case { verdict: HealthState::Broken, process: "running", silent_ms: Some(0), ..BASE };
         assert_eq!(run(&Case { bad_ms: CONFIRM_MS, broken_ms: Some(CONFIRM_MS), ..late }), Decision::Nothing);
         assert_eq!(run(&Case { bad_ms: MEND_MS - 1, broken_ms: Some(MEND_MS - 1), ..late }), Decision::Nothing);
-        assert!(matches!(run(&Case { bad_ms: MEND_MS, ..late }), Decision::Reset(_)));
+        assert_eq!(run(&Case { bad_ms: MEND_MS, ..late }), Decision::Reset("free, and not healthy again within 20 s".into()));
         let stalled = Case { silent_ms: None, ..late };
         assert!(matches!(run(&Case { bad_ms: CONFIRM_MS, ..stalled }), Decision::Reset(_)));
     }

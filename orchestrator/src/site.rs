@@ -3,7 +3,7 @@
 //! The platform is shared: another control plane or a program may take an address between our look and our use. Then
 //! the cluster that is being made becomes its next generation elsewhere, within the same operation.
 
-use crate::{Error, Orchestrator, Result, accept::next_generation, placement};
+use crate::{Error, Orchestrator, Result, accept::next_generation, placement, words::counted};
 use chainpool_agent::{NodeName, Place, Taken};
 use chainpool_api::{OperationKind, Timestamp};
 use chainpool_networks::{Layout, PortNeed};
@@ -64,7 +64,7 @@ impl Orchestrator {
         let others = tx.clusters_of(host.id).await?.into_iter().filter(|row| row.id != cluster);
         let taken = others.filter_map(|row| row.subnet?.parse().ok()).chain(foreign_networks).collect();
         let subnet = placement::subnet(settings.subnets, &taken, (layout.size, machines(host))).ok_or_else(|| {
-            let text = format!("host {} has no free network for {} nodes left in {}", host.name, layout.size, settings.subnets);
+            let text = format!("host {} has no free network left in {} for {}", host.name, settings.subnets, counted(layout.size, "node"));
             Error::conflict("subnets_exhausted", text)
         })?;
         Ok(Site { ports, subnet: Some(subnet) })

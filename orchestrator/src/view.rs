@@ -161,7 +161,8 @@ impl Orchestrator {
             holder: lease.map(|l| l.holder.clone()),
             lease_id: lease.map(|l| l.id),
             operation_id: row.operation_id,
-            height: seen.height.map(|(height, _)| height).max(known),
+            // That of a free cluster is not kept up to date: what was known before this start is not said as if it were so now.
+            height: seen.height.map(|(height, _)| height).max(known.filter(|_| row.leased)),
             proof: row.proof.map(|p| p.0),
             maintenance_until: row.maintenance_until.map(|m| m.0),
             created_at: row.created_at.0,

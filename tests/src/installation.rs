@@ -2,7 +2,7 @@
 
 use crate::{Api, census, claim::apart, wait::while_moving, within};
 use anyhow::{Context, Result, bail, ensure};
-use chainpool_api::{Cluster, HealthChange, HealthState, Host, Lease, Operation, OperationState, Page, Status};
+use chainpool_api::{Cluster, ClusterState, HealthChange, HealthState, Host, Lease, Operation, OperationState, Page, Status};
 use chainpool_orchestrator::{Config, Orchestrator};
 use chainpool_server::ServeConfig;
 use serde_json::{Value, json};
@@ -177,6 +177,30 @@ impl Installation {
     /// A cluster with nodes and evidence.
     pub async fn cluster(&self, id: impl std::fmt::Display) -> Result<Cluster> {
         self.api.get(&format!("/clusters/{id}")).await
+    }
+
+    /// Waits until nothing is under way. An operation goes from queued to running, so it is looked for in this order.
+    pub async fn idle(&self) -> Result<()> {
+        within(2 * LONG, "the end of all operations", async || {
+            for state in ["queued", "running"] {
+                let page: Page<Operation> = self.api.get(&format!("/operations?state={state}")).await?;
+                if let Some(operation) = page.items.first() {
+                    return Ok(Err(format!("{operation:?}")));
+                }
+            }
+            Ok(Ok(()))
+        })
+        .await
+    }
+
+    /// Waits until nothing is under way; the clusters that exist then must be ready.
+    pub async fn settled(&self) -> Result<Vec<Cluster>> {
+        self.idle().await?;
+        let clusters = self.clusters().await?;
+        for cluster in &clusters {
+            ensure!(cluster.state == ClusterState::Ready && cluster.operation_id.is_none(), "{cluster:?}");
+        }
+        Ok(clusters)
     }
 
     /// Waits until a cluster is as wanted.

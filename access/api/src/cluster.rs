@@ -111,6 +111,9 @@ pub struct NodeEvidence {
     /// What it lacks, so that it takes no part although it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unable: Option<String>,
+    /// Why its port for users does not answer, although it takes part: for example because clients have used up its connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_to_users: Option<String>,
     /// Whether it stands still, or may be what the others wait for: if that lasts, only a new start helps.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stuck: bool,
@@ -129,6 +132,9 @@ pub struct NodeEvidence {
     /// Whether it is still catching up with the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catching_up: Option<bool>,
+    /// Its voting power, where the ledger votes; 0: it votes no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<u64>,
     /// What it does, where nodes differ in that: `orderer`, `peer`, `chaincode`, `ca`, `database`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,

@@ -15,13 +15,14 @@ pub(crate) fn table(clusters: &[Cluster]) -> String {
             cluster.state.to_string(),
             cluster.health.state.to_string(),
             maybe(cluster.height.as_ref()),
+            maybe_when(cluster.health.checked_at),
             yes(cluster.offered),
             maybe(cluster.holder.as_ref()),
             when(cluster.created_at),
             if cluster.health.reason.is_empty() { NONE.to_owned() } else { cluster.health.reason.clone() },
         ]
     });
-    let head = ["NAME", "HOST", "TYPE", "SIZE", "STATE", "HEALTH", "HEIGHT", "FREE", "HOLDER", "CREATED", "REASON"];
+    let head = ["NAME", "HOST", "TYPE", "SIZE", "STATE", "HEALTH", "HEIGHT", "CHECKED", "FREE", "HOLDER", "CREATED", "REASON"];
     output::table(&head, rows.collect())
 }
 
@@ -102,12 +103,14 @@ fn node_row(node: &Node) -> Vec<String> {
         answers,
         silent,
         unable,
+        closed_to_users,
         stuck: _,
         height,
         hash: _,
         block_at,
         peers,
         catching_up,
+        power: _,
         role: _,
         organisation: _,
         channels: _,
@@ -117,7 +120,10 @@ fn node_row(node: &Node) -> Vec<String> {
         (Some(why), _) => format!("no: {why}"),
         (None, Some(why)) => format!("{}, but {why}", yes(*answers)),
         (None, None) if *catching_up == Some(true) => format!("{}, catching up", yes(*answers)),
-        (None, None) => yes(*answers),
+        (None, None) => match closed_to_users {
+            Some(why) => format!("{}, but not on the port for users: {why}", yes(*answers)),
+            None => yes(*answers),
+        },
     };
     let endpoints: Vec<String> = endpoints.iter().map(|Endpoint { name, address }| format!("{name} {address}")).collect();
     let name = machine.as_ref().map_or_else(|| name.clone(), |machine| format!("{name} on {machine}"));

@@ -10,7 +10,7 @@ use chainpool_agent::Platform;
 use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
 use chainpool_agent_kubernetes::KubernetesPlatform;
 use chainpool_api as api;
-use chainpool_orchestrator::{Caller, Config, Orchestrator};
+use chainpool_orchestrator::{Caller, Config, LEASES_PER_ACCOUNT, Orchestrator};
 use chainpool_server::{Limits, ProxyNetwork, PublicUrl, ServeConfig};
 use clap::{Args, ValueHint};
 use std::{
@@ -54,6 +54,9 @@ pub(crate) struct ServeArgs {
     /// Requests that a token may make in a second; 0: without limit
     #[arg(long, env = "CHAINPOOL_RATE_LIMIT", hide_env_values = true, default_value_t = 100, value_name = "NUMBER")]
     pub(crate) rate_limit: u32,
+    /// Leases that an account of role user may have at once; 0: any number
+    #[arg(long, env = "CHAINPOOL_LEASES_PER_ACCOUNT", hide_env_values = true, default_value_t = LEASES_PER_ACCOUNT, value_name = "NUMBER")]
+    pub(crate) leases_per_account: u32,
     /// Writes the log as JSON, a line an event
     #[arg(long, env = "CHAINPOOL_LOG_JSON", hide_env_values = true)]
     pub(crate) log_json: bool,
@@ -66,9 +69,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let folder = data::folder(args.data.as_deref())?;
     files::close_to_others(&folder, |text| tracing::warn!("{text}"))?;
     let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform), Arc::new(SwarmPlatform), Arc::new(KubernetesPlatform)];
-    let orchestrator = Orchestrator::start(Config::new(folder.clone(), platforms))
-        .await
-        .with_context(|| format!("cannot use the data folder {}", folder.display()))?;
+    let config = Config { leases_per_account: args.leases_per_account, ..Config::new(folder.clone(), platforms) };
+    let orchestrator = Orchestrator::start(config).await.with_context(|| format!("cannot use the data folder {}", folder.display()))?;
     let stop = CancellationToken::new();
     let mut server = tokio::spawn(serve(args, limits, folder, orchestrator.clone(), stop.clone()));
     let watchdog = tokio::spawn(chainpool_watchdog::run(orchestrator.clone(), stop.clone()));

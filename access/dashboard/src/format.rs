@@ -87,6 +87,14 @@ pub(crate) fn number(number: &u64) -> String {
     text
 }
 
+/// How old what was seen may be without its age beside it, in milliseconds.
+const RECENT_MS: i64 = 30_000;
+
+/// When something was seen, if that is so long ago that it has to be said: after a start, what a list shows is what was known before.
+pub(crate) fn old(seen: Option<&Timestamp>) -> Option<Timestamp> {
+    seen.copied().filter(|at| Timestamp::now().millis_since(*at) > RECENT_MS)
+}
+
 /// An id or a hash, shortened in the middle.
 pub(crate) fn short(text: &str) -> String {
     let length = text.chars().count();

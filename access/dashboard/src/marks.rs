@@ -142,7 +142,14 @@ pub(crate) fn lease(state: &api::LeaseState) -> Marked {
 /// A node, by what was last seen of it.
 pub(crate) fn node(evidence: &api::NodeEvidence) -> Marked {
     let mark = match evidence.process.as_str() {
-        "running" if evidence.answers && evidence.catching_up != Some(true) && evidence.unable.is_none() => Mark::Healthy,
+        "running"
+            if evidence.answers
+                && evidence.catching_up != Some(true)
+                && evidence.unable.is_none()
+                && evidence.closed_to_users.is_none() =>
+        {
+            Mark::Healthy
+        }
         "running" => Mark::Degraded,
         "created" | "restarting" => Mark::Working,
         "" | "unknown" => Mark::Unknown,

@@ -2,10 +2,10 @@ use super::*;
 use crate::Config;
 use async_trait::async_trait;
 use chainpool_agent::{self as agent, Agent, Capabilities, Platform, PlatformKind};
-use chainpool_api::{Apply, ClusterState, HealthState, HostLog, HostState, Role};
-use chainpool_store::{ClusterRow, HostRow, HostSettings, Word};
+use chainpool_api::{Apply, Role};
+use chainpool_store::{ClusterRow, testing};
 use futures::future::join_all;
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::collections::BTreeSet;
 use tempfile::TempDir;
 
 /// A platform that is never asked: operations are accepted and not worked on.
@@ -94,18 +94,23 @@ struct Bed {
 impl Bed {
     async fn start(free: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { works: false, ..Config::new(folder.path().to_owned(), vec![Arc::new(Idle)]) };
+        let config = Config { works: false, leases_per_account: 1, ..Config::new(folder.path().to_owned(), vec![Arc::new(Idle)]) };
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let admin = orchestrator.local_admin().await.unwrap().0;
         let now = Timestamp::now();
-        let host = host(now);
+        let host = testing::host(now);
         let network = orchestrator.inner.registry.get("cometbft").unwrap();
         let preset = network.preset("single");
         let parameters = network.settle(&preset, &serde_json::Map::new()).unwrap();
         let mut tx = orchestrator.store().begin().await.unwrap();
         for n in 0..free {
-            let mut row = cluster(host.id, format!("c{n}"), now);
-            row.parameters = Json(parameters.clone());
+            let single = ClusterRow {
+                preset: "single".into(),
+                size: 1,
+                parameters: Json(parameters.clone()),
+                ..testing::free(&host, &format!("c{n}"), now)
+            };
+            let mut row = single;
             orchestrator.render_into(&mut tx, &host, &mut row, &[], network.as_ref()).await.unwrap();
             tx.cluster_insert(row, Vec::new()).await.unwrap();
         }
@@ -118,81 +123,6 @@ impl Bed {
     fn keyed(&self, route: &str, key: &str) -> Caller {
         let key = RequestKey { route: route.into(), key: key.into(), body: [0; 32] };
         Caller { key: Some(key), ..self.admin.clone() }
-    }
-}
-
-fn host(now: Timestamp) -> HostRow {
-    let settings = HostSettings {
-        memory_factor: 1.0,
-        disk_floor: 0,
-        fill: Vec::new(),
-        public_address: "127.0.0.1".into(),
-        bind: Ipv4Addr::LOCALHOST.into(),
-        ports: (20_000, 20_100),
-        subnets: "10.0.0.0/20".parse().unwrap(),
-        log: HostLog::default(),
-        mirror: None,
-        images: BTreeMap::new(),
-        insecure: false,
-        storage_class: None,
-    };
-    HostRow {
-        id: Uuid::now_v7(),
-        name: "h1".into(),
-        platform: Word(api::Platform::Docker),
-        address: "unix:///none".into(),
-        engine_id: "e".into(),
-        state: Word(HostState::Active),
-        reason: String::new(),
-        since: now.into(),
-        schedulable: true,
-        autofill: false,
-        capacity: 10,
-        settings: Json(settings),
-        sealed: None,
-        fill_state: Json(BTreeMap::new()),
-        maintenance_until: None,
-        info: None,
-        created_at: now.into(),
-    }
-}
-
-fn cluster(host: Uuid, name: String, now: Timestamp) -> ClusterRow {
-    ClusterRow {
-        id: Uuid::now_v7(),
-        name: name.clone(),
-        host_id: host,
-        network_type: "cometbft".into(),
-        preset: "single".into(),
-        version: "0.38".into(),
-        consensus: "bft".into(),
-        size: 1,
-        parameters: Json(serde_json::Value::Null),
-        made_with: None,
-        labels: "{}".into(),
-        state: Word(ClusterState::Ready),
-        generation: 1,
-        chain_id: name,
-        health: Word(HealthState::Healthy),
-        health_reason: String::new(),
-        health_since: now.into(),
-        checked_at: now.into(),
-        height: Some(1),
-        ledger_fault: None,
-        proof: None,
-        leased: false,
-        schedulable: true,
-        operation_id: None,
-        subnet: None,
-        machines: Json(BTreeMap::new()),
-        memory_bytes: 0,
-        fill_key: None,
-        stopped_nodes: Json(BTreeSet::new()),
-        maintenance_until: None,
-        power_at: now.into(),
-        created_at: now.into(),
-        ready_at: Some(now.into()),
-        gone_at: None,
     }
 }
 
@@ -323,4 +253,16 @@ async fn a_read_of_a_bundle_is_in_the_audit_and_a_look_at_its_outline_is_not() {
     assert_eq!((rows[0].author.as_str(), rows[0].subject.clone()), ("admin", lease.id.to_string()));
     let nobody = Caller { role: Role::User, lease_any: false, account: "bob".into(), ..bed.admin.clone() };
     assert!(bed.orchestrator.lease_bundle(&nobody, lease.id).await.is_err());
+}
+
+#[tokio::test]
+async fn an_account_that_has_its_leases_is_told_so() {
+    let bed = Bed::start(2).await;
+    let ann = Caller { role: Role::User, lease_any: false, account: "ann".into(), ..bed.admin.clone() };
+    bed.orchestrator.lease_apply(&ann, apply()).await.unwrap();
+    let Error::Conflict(problem) = bed.orchestrator.lease_apply(&ann, apply()).await.unwrap_err() else { panic!("no conflict") };
+    assert_eq!(problem.code, "too_many_leases");
+    assert!(problem.message.contains("ann has 1 lease at once") && problem.message.contains("--leases-per-account"), "{problem:?}");
+    // Who works with the pool may have any number.
+    bed.orchestrator.lease_apply(&bed.admin, apply()).await.unwrap();
 }

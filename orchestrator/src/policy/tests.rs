@@ -201,3 +201,13 @@ fn each_method_of_the_facade_takes_its_caller() {
     may.sort_unstable();
     assert_eq!(takes_none, may, "a new method of the façade takes its caller and asks the policy");
 }
+
+#[test]
+fn a_user_alone_has_a_limit_of_leases() {
+    assert_eq!(most_leases(&user("ann"), 20), Some(20));
+    assert_eq!(most_leases(&user("ann"), 0), None, "no limit");
+    assert_eq!(most_leases(&program("portal"), 20), None, "it applies for others");
+    for role in [Role::Operator, Role::Admin] {
+        assert_eq!(most_leases(&Caller::new(Uuid::nil(), "ann", role), 20), None, "{role}");
+    }
+}

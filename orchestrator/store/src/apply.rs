@@ -51,6 +51,8 @@ pub struct ApplyOrder {
     pub single: bool,
     /// Seconds until it expires; `None`: never.
     pub ttl_seconds: Option<i64>,
+    /// How many active leases the account may have with this one; `None`: any number.
+    pub most: Option<u32>,
     /// What ties a repeated request to this one: account, route, key, SHA-256 of the body.
     pub key: Option<(Uuid, String, String, [u8; 32])>,
 }
@@ -110,6 +112,7 @@ impl ApplyOrder {
             author: _,
             single: _,
             ttl_seconds: _,
+            most: _,
             key: _,
         } = self;
         // Leases from before there were parameters in a filter keep theirs.
@@ -190,6 +193,7 @@ async fn grant(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[App
     let now = Timestamp::now();
     let filters: Vec<String> = orders.iter().map(ApplyOrder::filter).collect();
     let mut held = held(&transaction, orders).await?;
+    let mut active = active_of(&transaction, orders).await?;
 
     // One place in the queue for each lease that must be made; repeated single applies share one.
     let mut wanted: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -198,6 +202,13 @@ async fn grant(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[App
         let key = (order.author.as_str(), order.holder.as_str(), filters[place].as_str());
         if order.single && (had(&held, order, &filters[place]).is_some() || first_of.contains_key(&key)) {
             continue;
+        }
+        if let Some(most) = order.most {
+            let active = active.entry(order.author.as_str()).or_default();
+            if *active >= most {
+                continue;
+            }
+            *active += 1;
         }
         if order.single {
             first_of.insert(key, place);
@@ -267,6 +278,25 @@ async fn held(transaction: &WriteTransaction, orders: &[ApplyOrder]) -> Result<H
         .all(transaction)
         .await?;
     Ok(rows.into_iter().map(|row| ((row.applied_by.clone(), row.holder.clone(), row.filter.clone()), row)).collect())
+}
+
+/// How many active leases the accounts have whose number is limited.
+async fn active_of<'a>(transaction: &WriteTransaction, orders: &'a [ApplyOrder]) -> Result<HashMap<&'a str, u32>> {
+    let authors: std::collections::BTreeSet<&str> = orders.iter().filter(|o| o.most.is_some()).map(|o| o.author.as_str()).collect();
+    let mut active = HashMap::new();
+    for author in authors {
+        active.insert(author, active_leases(transaction, author).await?);
+    }
+    Ok(active)
+}
+
+/// How many active leases an account applied for.
+pub(crate) async fn active_leases(connection: &impl ConnectionTrait, author: &str) -> Result<u32> {
+    // The state as a word of the statement: by that the index of active leases is found.
+    let sql = "SELECT COUNT(*) FROM lease WHERE state = 'active' AND applied_by = ?";
+    let row = connection.query_one_raw(Statement::from_sql_and_values(connection.get_database_backend(), sql, [author.into()])).await?;
+    let count: i64 = row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default();
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// A cluster that was just taken.

@@ -13,8 +13,8 @@ mod keys;
 mod migration;
 mod restore;
 mod store;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod value;
 mod write;
 

@@ -1,32 +1,18 @@
-//! Rows for tests.
+//! Rows for the tests of this crate and of those above it.
 
-use crate::{ClusterRow, HostRow, HostSettings, Json, Store, Word};
+use crate::{ClusterRow, HostRow, HostSettings, Json, Word};
 use chainpool_api::{ClusterState, HealthState, HostLog, HostState, Platform, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env,
     net::Ipv4Addr,
-    path::PathBuf,
-    process::Command,
 };
-use tempfile::TempDir;
 use uuid::Uuid;
 
-/// Adds a host with free clusters of these names.
-pub(crate) async fn free_clusters(store: &Store, names: &[&str]) -> Vec<ClusterRow> {
-    let now = Timestamp::now();
-    let host = host(now);
-    let free: Vec<ClusterRow> = names.iter().map(|name| free(&host, name, now)).collect();
-    let mut tx = store.begin().await.unwrap();
-    for row in &free {
-        tx.cluster_insert(row.clone(), Vec::new()).await.unwrap();
-    }
-    tx.host_insert(host).await.unwrap();
-    tx.commit("test").await.unwrap();
-    free
-}
+#[cfg(test)]
+pub(crate) use here::{free_clusters, small_disk};
 
-pub(crate) fn host(now: Timestamp) -> HostRow {
+/// A host that nobody reaches, with room for ten clusters.
+pub fn host(now: Timestamp) -> HostRow {
     let settings = HostSettings {
         memory_factor: 1.0,
         disk_floor: 0,
@@ -34,7 +20,7 @@ pub(crate) fn host(now: Timestamp) -> HostRow {
         public_address: "127.0.0.1".into(),
         bind: Ipv4Addr::LOCALHOST.into(),
         ports: (20_000, 20_100),
-        subnets: "10.0.0.0/20".parse().unwrap(),
+        subnets: "10.0.0.0/20".parse().expect("a network"),
         log: HostLog::default(),
         mirror: None,
         images: BTreeMap::new(),
@@ -62,7 +48,8 @@ pub(crate) fn host(now: Timestamp) -> HostRow {
     }
 }
 
-pub(crate) fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
+/// A free healthy cluster of it.
+pub fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
     ClusterRow {
         id: Uuid::now_v7(),
         name: name.into(),
@@ -101,27 +88,50 @@ pub(crate) fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
     }
 }
 
-/// Runs the named test, the caller, once more as a process in a mount name space of its own, where a folder is a small file
-/// system. That run gets the folder; here it is over. The file system goes with that process, however it ends.
-pub(crate) fn small_disk(test: &str) -> Option<PathBuf> {
-    const FOLDER: &str = "CHAINPOOL_TEST_SMALL_DISK";
-    if let Some(folder) = env::var_os(FOLDER) {
-        return Some(folder.into());
+#[cfg(test)]
+mod here {
+    use super::{free, host};
+    use crate::{ClusterRow, Store};
+    use chainpool_api::Timestamp;
+    use std::{env, path::PathBuf, process::Command};
+    use tempfile::TempDir;
+
+    /// Adds a host with free clusters of these names.
+    pub(crate) async fn free_clusters(store: &Store, names: &[&str]) -> Vec<ClusterRow> {
+        let now = Timestamp::now();
+        let host = host(now);
+        let free: Vec<ClusterRow> = names.iter().map(|name| free(&host, name, now)).collect();
+        let mut tx = store.begin().await.unwrap();
+        for row in &free {
+            tx.cluster_insert(row.clone(), Vec::new()).await.unwrap();
+        }
+        tx.host_insert(host).await.unwrap();
+        tx.commit("test").await.unwrap();
+        free
     }
-    let folder = TempDir::new().unwrap();
-    let spaces = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
-    let apart = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args([spaces, "sh", "-c", &format!("mount -t tmpfs -o size=4m tmpfs \"$0\"{script}")]).arg(folder.path());
-        command
-    };
-    if !apart("").status().is_ok_and(|status| status.success()) {
-        eprintln!("not run: this machine lets nobody here mount a file system");
-        return None;
+
+    /// Runs the named test, the caller, once more as a process in a mount name space of its own, where a folder is a small file
+    /// system. That run gets the folder; here it is over. The file system goes with that process, however it ends.
+    pub(crate) fn small_disk(test: &str) -> Option<PathBuf> {
+        const FOLDER: &str = "CHAINPOOL_TEST_SMALL_DISK";
+        if let Some(folder) = env::var_os(FOLDER) {
+            return Some(folder.into());
+        }
+        let folder = TempDir::new().unwrap();
+        let spaces = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
+        let apart = |script: &str| {
+            let mut command = Command::new("unshare");
+            command.args([spaces, "sh", "-c", &format!("mount -t tmpfs -o size=4m tmpfs \"$0\"{script}")]).arg(folder.path());
+            command
+        };
+        if !apart("").status().is_ok_and(|status| status.success()) {
+            eprintln!("not run: this machine lets nobody here mount a file system");
+            return None;
+        }
+        let mut again = apart(" && exec \"$@\"");
+        again.arg(env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).env(FOLDER, folder.path());
+        let ended = again.status().unwrap();
+        assert!(ended.success(), "{test} on a small disk: {ended}");
+        None
     }
-    let mut again = apart(" && exec \"$@\"");
-    again.arg(env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).env(FOLDER, folder.path());
-    let ended = again.status().unwrap();
-    assert!(ended.success(), "{test} on a small disk: {ended}");
-    None
 }

@@ -17,17 +17,11 @@ mod sweep;
 
 use anyhow::{Result, ensure};
 use chainpool_tests::TestBed;
-use std::time::Duration;
-
-/// Within which a killed node is seen, twice what is promised, for a busy machine: a swarm's tasks are listed each second,
-/// Kubernetes tells of its pods.
-const SEEN_BY_TASKS: Duration = Duration::from_secs(4);
-const SEEN_BY_WATCH: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_lives_on_a_swarm() -> Result<()> {
     let place = TestBed::swarm().await?;
-    let machines = life::life(&place, SEEN_BY_TASKS).await?;
+    let machines = life::life(&place).await?;
     ensure!(machines.len() == 3, "four nodes are spread over three machines: {machines:?}");
     Ok(())
 }
@@ -56,7 +50,7 @@ async fn a_pool_on_a_swarm_survives_a_kill_at_every_point() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_lives_on_kubernetes() -> Result<()> {
-    life::life(&TestBed::kubernetes().await?, SEEN_BY_WATCH).await.map(drop)
+    life::life(&TestBed::kubernetes().await?).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,8 +5,10 @@ use chainpool_agent::NodeName;
 use chainpool_api::LogLevel;
 use std::collections::BTreeMap;
 
-/// The ports inside a node.
+/// The ports inside a node. The program counts the connections of each address of `laddr` for itself (`node.go`, `startRPC`), so clients
+/// that use up one leave the other alone.
 pub(super) const RPC_PORT: u16 = 26657;
+pub(super) const HEALTH_PORT: u16 = 26659;
 pub(super) const P2P_PORT: u16 = 26656;
 
 /// All other validators, by node name, several times each.
@@ -48,7 +50,7 @@ proxy_app = "persistent_kvstore"
 log_level = "{level}"
 
 [rpc]
-laddr = "tcp://0.0.0.0:{RPC_PORT}"
+laddr = "tcp://0.0.0.0:{RPC_PORT},tcp://0.0.0.0:{HEALTH_PORT}"
 
 [p2p]
 laddr = "tcp://0.0.0.0:{P2P_PORT}"

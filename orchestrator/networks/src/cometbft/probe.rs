@@ -6,19 +6,32 @@
 use super::{
     facts::Facts,
     keys::Identity,
+    render::{HEALTH, RPC},
     rpc::{Blockchain, NetInfo, Rpc, RpcError, Status, Validators},
 };
 use crate::{Nodes, process::word};
 use chainpool_agent::{NodeName, NodeState, Observation};
 use chainpool_api::{Evidence, NodeEvidence};
 use futures::future::join_all;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    time::Duration,
+};
+use tokio::time::timeout;
+
+/// How long the port for users may be silent before the other one is asked too, and how long that may take then: the two together take no
+/// longer than one.
+const HEAD_START: Duration = Duration::from_millis(250);
+const SECOND: Duration = Duration::from_millis(1_750);
 
 /// A node that answered, with the connection for further questions.
 struct Answer {
     rpc: Rpc,
     status: Status,
     net: NetInfo,
+    /// Why the port for users did not.
+    closed: Option<RpcError>,
 }
 
 /// Asks the nodes. Those that do not run are not dialled.
@@ -59,13 +72,37 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     }
     evidence.height = evidence.nodes.values().filter_map(|node| node.height).max();
     evidence.agree = compare(&mut evidence.nodes, &mut answers).await;
-    evidence.power = power(&facts, &mut answers).await;
+    evidence.power = power(&facts, &mut evidence.nodes, &mut answers).await;
     evidence
 }
 
-/// The first questions to one node. An answer from another ledger or node is none: ports may have been taken over.
+/// The first questions to one node, at the port for users. Where they leave us no connection there, the other port tells whether it
+/// takes part.
 async fn ask(nodes: &Nodes, facts: &Facts, node: &NodeName) -> Result<Answer, RpcError> {
-    let mut rpc = Rpc::connect(nodes, node).await?;
+    let mut of_users = pin!(ask_at(nodes, facts, node, RPC));
+    let early = timeout(HEAD_START, &mut of_users).await;
+    if let Ok(Ok(answer)) = early {
+        return Ok(answer);
+    }
+    let of_health = async {
+        match timeout(SECOND, ask_at(nodes, facts, node, HEALTH)).await {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(_)) | Err(_) => None,
+        }
+    };
+    let (at_users, at_health) = match early {
+        Ok(known) => (known, of_health.await),
+        Err(_) => tokio::join!(of_users, of_health),
+    };
+    match (at_users, at_health) {
+        (Err(why), Some(answer)) => Ok(Answer { closed: Some(why), ..answer }),
+        (at_users, _) => at_users,
+    }
+}
+
+/// The first questions at one port. An answer from another ledger or node is none: ports may have been taken over.
+async fn ask_at(nodes: &Nodes, facts: &Facts, node: &NodeName, port: &str) -> Result<Answer, RpcError> {
+    let mut rpc = Rpc::connect(nodes, node, port).await?;
     let status: Status = rpc.get("/status").await?;
     let (id, network) = (&status.node_info.id, &status.node_info.network);
     let expected = facts.validators.get(node).map_or("", |identity| &identity.node_id);
@@ -73,7 +110,7 @@ async fn ask(nodes: &Nodes, facts: &Facts, node: &NodeName) -> Result<Answer, Rp
         return Err(RpcError::Silent(format!("node {id} of ledger {network} answers in its place")));
     }
     let net = rpc.get("/net_info").await?;
-    Ok(Answer { rpc, status, net })
+    Ok(Answer { rpc, status, net, closed: None })
 }
 
 fn describe(node: &mut NodeEvidence, answer: &Answer) {
@@ -84,6 +121,7 @@ fn describe(node: &mut NodeEvidence, answer: &Answer) {
     node.block_at = begun.then_some(sync.latest_block_time);
     node.peers = Some(answer.net.n_peers);
     node.catching_up = Some(sync.catching_up);
+    node.closed_to_users = answer.closed.as_ref().map(ToString::to_string);
 }
 
 /// Asks all nodes that have blocks for the newest one that each of them has. `None`: there was nothing to compare.
@@ -123,17 +161,20 @@ async fn compare(nodes: &mut BTreeMap<String, NodeEvidence>, answers: &mut BTree
 
 /// The power of the largest group of nodes that answer and are connected with each other, and the power of all validators.
 ///
-/// The ledger's own list of validators counts, because users can change it by transactions.
-async fn power(facts: &Facts, answers: &mut BTreeMap<NodeName, Answer>) -> Option<(u64, u64)> {
+/// The ledger's own list of validators counts, because users can change it by transactions: a node that is not on it has no power.
+async fn power(facts: &Facts, nodes: &mut BTreeMap<String, NodeEvidence>, answers: &mut BTreeMap<NodeName, Answer>) -> Option<(u64, u64)> {
     let newest = answers.values_mut().max_by_key(|answer| answer.status.sync_info.latest_block_height)?;
     let validators: Validators = newest.rpc.get("/validators?per_page=100").await.ok()?;
     let powers: BTreeMap<&str, u64> = validators.validators.iter().map(|v| (v.address.as_str(), v.voting_power)).collect();
     let total = powers.values().sum();
+    let of = |name: &NodeName| facts.validators.get(name).map(|v| powers.get(v.address.as_str()).copied().unwrap_or_default());
+    for name in facts.validators.keys() {
+        if let Some(node) = nodes.get_mut(name.as_str()) {
+            node.power = of(name);
+        }
+    }
     let links = answers.iter().map(|(name, answer)| (name, peers(facts, answer))).collect();
-    let group = groups(&links).into_iter().map(|group| {
-        let of = |name: &NodeName| facts.validators.get(name).and_then(|v| powers.get(v.address.as_str())).copied();
-        group.into_iter().filter_map(of).sum::<u64>()
-    });
+    let group = groups(&links).into_iter().map(|group| group.into_iter().filter_map(of).sum::<u64>());
     Some((group.max().unwrap_or(0), total))
 }
 

@@ -5,6 +5,7 @@
 
 use super::{
     facts::Facts,
+    render::RPC,
     rpc::{Broadcast, Committed, Query, Rpc, RpcError},
 };
 use crate::{Nodes, ProveError};
@@ -84,7 +85,7 @@ fn readers<'a>(facts: &'a Facts, writer: &'a NodeName) -> Vec<&'a NodeName> {
 /// Hands the transaction to a node. One that has it already has taken it.
 async fn write(nodes: &Nodes, writer: &NodeName, probe: &Probe) -> Result<(), RpcError> {
     let Probe { key, value, hash: _ } = probe;
-    let mut rpc = Rpc::connect(nodes, writer).await?;
+    let mut rpc = Rpc::connect(nodes, writer, RPC).await?;
     match rpc.get::<Broadcast>(&format!("/broadcast_tx_sync?tx=%22{key}%3D{value}%22")).await {
         Ok(Broadcast { code: 0, log: _ }) => Ok(()),
         Ok(Broadcast { code, log }) => Err(RpcError::Refused(format!("code {code} {log}"))),
@@ -114,7 +115,7 @@ async fn read<'a>(nodes: &Nodes, readers: Vec<&'a NodeName>, probe: &Probe, why:
 async fn read_once(nodes: &Nodes, reader: &NodeName, open: &mut Option<Rpc>, probe: &Probe) -> Result<u64, RpcError> {
     let mut rpc = match open.take() {
         Some(rpc) => rpc,
-        None => Rpc::connect(nodes, reader).await?,
+        None => Rpc::connect(nodes, reader, RPC).await?,
     };
     let found = look(&mut rpc, probe).await;
     if !matches!(found, Err(RpcError::Silent(_))) {

@@ -3,7 +3,7 @@
 //! Formats by `CometBFT` 0.38: `config/toml.go`, `types/genesis.go`, `privval/file.go`.
 
 use super::{
-    config::{P2P_PORT, RPC_PORT, config, peers},
+    config::{HEALTH_PORT, P2P_PORT, RPC_PORT, config, peers},
     facts::Facts,
     keys::{Identity, Keys},
     parameters::Parameters,
@@ -16,6 +16,10 @@ use std::collections::BTreeMap;
 
 /// The port that users, probes and proofs speak to.
 pub(super) const RPC: &str = "rpc";
+
+/// The port that probes speak to when users leave them no connection at the other: it offers the same, and is in no bundle. Nodes that were
+/// made before there was such a port have none.
+pub(super) const HEALTH: &str = "health";
 
 /// The role whose images an order may replace.
 pub(super) const ROLE: &str = "cometbft";
@@ -53,7 +57,7 @@ pub(super) fn layout(parameters: &Parameters) -> Layout {
     Layout {
         size: u32::from(parameters.validators),
         memory_bytes: MEMORY_BYTES * u64::from(parameters.validators),
-        ports: nodes.into_iter().map(rpc_need).collect(),
+        ports: nodes.iter().flat_map(|node| [need(node, RPC), need(node, HEALTH)]).collect(),
         together: BTreeMap::new(),
     }
 }
@@ -81,8 +85,8 @@ fn names(parameters: &Parameters) -> Vec<NodeName> {
     (0..parameters.validators).map(|n| NodeName::parse(&format!("v{n}")).expect("a letter and at most five digits")).collect()
 }
 
-fn rpc_need(node: NodeName) -> PortNeed {
-    PortNeed { node, port: RPC.to_owned() }
+fn need(node: &NodeName, port: &str) -> PortNeed {
+    PortNeed { node: node.clone(), port: port.to_owned() }
 }
 
 fn node(order: &Order, name: &NodeName, files: Vec<File>) -> NodeSpec {
@@ -94,16 +98,15 @@ fn node(order: &Order, name: &NodeName, files: Vec<File>) -> NodeSpec {
         env: ENVIRONMENT.map(|(name, value)| (name.to_owned(), Variable::Plain(value.to_owned()))).into(),
         files,
         volumes: vec![Volume { name: "home".to_owned(), path: MOUNT.to_owned() }],
-        ports: vec![
-            Port {
-                name: RPC.to_owned(),
-                inside: RPC_PORT,
+        ports: [(RPC, RPC_PORT, Audience::User), (HEALTH, HEALTH_PORT, Audience::Control), ("p2p", P2P_PORT, Audience::Peers)]
+            .map(|(port, inside, audience)| Port {
+                name: port.to_owned(),
+                inside,
                 protocol: Protocol::Tcp,
-                audience: Audience::User,
-                published: order.ports.get(&rpc_need(name.clone())).copied(),
-            },
-            Port { name: "p2p".to_owned(), inside: P2P_PORT, protocol: Protocol::Tcp, audience: Audience::Peers, published: None },
-        ],
+                audience,
+                published: order.ports.get(&need(name, port)).copied(),
+            })
+            .to_vec(),
         limits: Limits { memory_bytes: MEMORY_BYTES, processes: 512 },
         read_only_root: true,
         log: order.log.clone(),

@@ -145,9 +145,9 @@ fn what_was_ordered_is_in_the_spec() {
 }
 
 #[test]
-fn the_layout_names_one_port_a_validator() {
+fn the_layout_names_two_ports_a_validator() {
     let layout = CometBft.layout(&json!(Parameters { validators: 7, ..Parameters::default() }));
-    assert_eq!((layout.size, layout.ports.len(), layout.memory_bytes), (7, 7, 7 * 256 * 1024 * 1024));
+    assert_eq!((layout.size, layout.ports.len(), layout.memory_bytes), (7, 14, 7 * 256 * 1024 * 1024));
 }
 
 #[test]
@@ -155,10 +155,10 @@ fn the_bundle_writes_through_one_node_and_reads_through_another() {
     let reach = |address: &str| Reach { address: address.to_owned(), loopback: false, machines: BTreeMap::new() };
     let parts = CometBft.bundle(&rendered(4, 1).seal().public, &reach("10.0.0.5"));
     assert_eq!(parts.write, r#"curl -s 'http://10.0.0.5:20000/broadcast_tx_commit?tx="name=satoshi"'"#);
-    assert_eq!(parts.read, r#"curl -s 'http://10.0.0.5:20001/abci_query?data="name"'"#);
+    assert_eq!(parts.read, r#"curl -s 'http://10.0.0.5:20002/abci_query?data="name"'"#);
     assert_eq!(parts.nodes.len(), 4);
     let node = &parts.nodes[3];
-    assert_eq!((node.name.as_str(), node.endpoints.len(), node.endpoints[0].address.as_str()), ("v3", 1, "10.0.0.5:20003"));
+    assert_eq!((node.name.as_str(), node.endpoints.len(), node.endpoints[0].address.as_str()), ("v3", 1, "10.0.0.5:20006"));
     assert_eq!(node.identities.keys().collect::<Vec<_>>(), ["node_id", "validator_address", "validator_public_key"]);
     let genesis: Value = serde_json::from_str(&parts.files["genesis.json"]).expect("json");
     assert_eq!(genesis["chain_id"], "cp-0123456789ab-1");

@@ -1,8 +1,7 @@
-//! One HTTP/1.1 connection to a node's RPC port, and the answers that we read there.
+//! One HTTP/1.1 connection to a port of a node's RPC, and the answers that we read there.
 //!
 //! Formats by `CometBFT` 0.38: `rpc/core`, `rpc/jsonrpc/types`. Whole numbers of 64 bits come as texts.
 
-use super::render::RPC;
 use crate::Nodes;
 use bytes::Bytes;
 use chainpool_agent::NodeName;
@@ -45,10 +44,10 @@ impl Drop for Rpc {
 }
 
 impl Rpc {
-    /// Connects to a node.
-    pub(super) async fn connect(nodes: &Nodes, node: &NodeName) -> Result<Self, RpcError> {
+    /// Connects to a port of a node.
+    pub(super) async fn connect(nodes: &Nodes, node: &NodeName, port: &str) -> Result<Self, RpcError> {
         let connect = async {
-            let stream = nodes.dial(node, RPC).await.map_err(|e| RpcError::Silent(e.to_string()))?;
+            let stream = nodes.dial(node, port).await.map_err(|e| RpcError::Silent(e.to_string()))?;
             http1::handshake(TokioIo::new(stream)).await.map_err(|e| silent(&e))
         };
         let (sender, connection) = timeout(CONNECT, connect).await.map_err(|_| late("no connection", CONNECT))??;

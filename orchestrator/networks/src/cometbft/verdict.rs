@@ -12,7 +12,7 @@ const STALLED_MS: i64 = 10_000;
 /// Judges what was seen now in the light of what was seen before. The gravest finding decides.
 pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past, now: Timestamp) -> Verdict {
     let found = Findings::of(evidence);
-    if found.total == 0 {
+    if evidence.nodes.is_empty() {
         return verdict_of(HealthState::Unknown, "nothing is known of its validators");
     }
     if evidence.agree == Some(false) {
@@ -41,13 +41,18 @@ pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past,
     if let Some((part, all)) = evidence.power.filter(|(part, all)| part < all) {
         return degraded(format!("{part} of {all} of the voting power is connected; it still commits"));
     }
+    if !found.voteless_missing.is_empty() {
+        return degraded(format!("{}; it still commits", found.voteless_missing_text()));
+    }
+    if !found.closed.is_empty() {
+        return degraded(found.closed_text());
+    }
     match evidence.height {
         None => degraded("its validators are up; it has made no block yet".to_owned()),
         Some(height) if !has_recovered(parameters, height, past) => {
             degraded("all validators take part again; a new block has yet to follow".to_owned())
         }
-        Some(_) if found.total == 1 => verdict_of(HealthState::Healthy, "its validator answers and makes blocks"),
-        Some(_) => verdict_of(HealthState::Healthy, &format!("all {} validators take part and agree", found.total)),
+        Some(_) => verdict_of(HealthState::Healthy, &found.healthy_text()),
     }
 }
 
@@ -65,33 +70,58 @@ pub(super) fn began_again(evidence: &Evidence, past: &Past) -> Option<String> {
     (found.connected && is_quorum(found.voting, found.total)).then(|| began_again_text(seen))
 }
 
-/// Who takes part, by the evidence.
+/// Who takes part, by the evidence. Powers are those that the ledger told; before it has told any, each node counts as one.
 struct Findings<'a> {
-    /// How many validators there are.
+    /// The power of all validators.
     total: u64,
-    /// How many answer.
+    /// The power of those that answer.
     answering: u64,
-    /// How many answer and vote.
+    /// The power of those that answer and vote.
     voting: u64,
-    /// Those that do not run or do not answer.
+    /// How many nodes are validators.
+    validators: usize,
+    /// Validators that do not run or do not answer.
     missing: Vec<(&'a str, &'a NodeEvidence)>,
-    /// Those that answer and do not vote yet: they have just begun and look for the others, or fetch blocks.
+    /// Nodes that answer and do not vote yet: they have just begun and look for the others, or fetch blocks.
     behind: Vec<&'a str>,
+    /// Nodes that are validators no more, because a transaction of a user took their power.
+    voteless: Vec<&'a str>,
+    /// Those of them that do not run or do not answer.
+    voteless_missing: Vec<(&'a str, &'a NodeEvidence)>,
+    /// Nodes that take part and whose port for users does not answer.
+    closed: Vec<&'a str>,
     /// Whether more than 2/3 of the power is connected; by the number of nodes where the ledger did not tell its powers.
     connected: bool,
-    /// The power, where the ledger told it.
+    /// The power that is connected, and all, where the ledger told it.
     power: Option<(u64, u64)>,
 }
 
 impl<'a> Findings<'a> {
     fn of(evidence: &'a Evidence) -> Self {
         let nodes = || evidence.nodes.iter().map(|(name, node)| (name.as_str(), node));
-        let missing: Vec<_> = nodes().filter(|(_, node)| !node.answers).collect();
-        let behind: Vec<_> = nodes().filter(|(_, node)| node.answers && node.catching_up == Some(true)).map(|(name, _)| name).collect();
-        let total = count(nodes());
-        let answering = total - count(missing.iter());
-        let connected = evidence.power.map_or_else(|| is_quorum(answering, total), |(part, all)| is_quorum(part, all));
-        Self { total, answering, voting: answering - count(behind.iter()), missing, behind, connected, power: evidence.power }
+        let weight = |node: &NodeEvidence| node.power.unwrap_or(1);
+        let is_behind = |node: &NodeEvidence| node.answers && node.catching_up == Some(true);
+        let power_of = |which: &dyn Fn(&NodeEvidence) -> bool| nodes().filter(|(_, node)| which(node)).map(|(_, node)| weight(node)).sum();
+        let (voters, voteless): (Vec<_>, Vec<_>) = nodes().partition(|(_, node)| weight(node) > 0);
+        let has_powers = nodes().any(|(_, node)| node.power.is_some());
+        let total = evidence.power.filter(|_| has_powers).map_or_else(|| power_of(&|_| true), |(_, all)| all);
+        let answering = power_of(&|node| node.answers);
+        // Where users gave the votes to validators elsewhere, only blocks tell whether it commits.
+        let decides = is_quorum(power_of(&|_| true), total) || total == 0;
+        let missing_of = |these: &[(&'a str, &'a NodeEvidence)]| these.iter().filter(|(_, node)| !node.answers).copied().collect();
+        Self {
+            total,
+            answering,
+            voting: power_of(&|node| node.answers && !is_behind(node)),
+            validators: voters.len(),
+            missing: missing_of(&voters),
+            behind: nodes().filter(|(_, node)| is_behind(node)).map(|(name, _)| name).collect(),
+            voteless_missing: missing_of(&voteless),
+            voteless: voteless.into_iter().map(|(name, _)| name).collect(),
+            closed: nodes().filter(|(_, node)| node.closed_to_users.is_some()).map(|(name, _)| name).collect(),
+            connected: !decides || evidence.power.map_or_else(|| is_quorum(answering, total), |(part, all)| is_quorum(part, all)),
+            power: evidence.power,
+        }
     }
 
     /// Why it cannot commit.
@@ -103,6 +133,17 @@ impl<'a> Findings<'a> {
         }
     }
 
+    fn healthy_text(&self) -> String {
+        let all = match self.validators {
+            1 => "its validator answers and makes blocks".to_owned(),
+            validators => format!("all {validators} validators take part and agree"),
+        };
+        match self.voteless.as_slice() {
+            [] => all,
+            voteless => format!("{all}; without voting power, by a transaction: {}", voteless.join(", ")),
+        }
+    }
+
     /// Who does not vote yet.
     fn behind_text(&self) -> String {
         format!("catching up with the others: {}", self.behind.join(", "))
@@ -110,21 +151,33 @@ impl<'a> Findings<'a> {
 
     /// Who is missing, and what is known of them.
     fn missing_text(&self) -> String {
-        let of = |(name, node): &(&str, &NodeEvidence)| match node.process.as_str() {
-            "running" => format!("{name} runs and does not answer"),
-            process => format!("{name} {process}"),
-        };
-        let who = self.missing.iter().map(of).collect::<Vec<_>>().join(", ");
-        match (self.missing.len(), self.total) {
+        let who = told(&self.missing);
+        match (self.missing.len(), self.validators) {
             (1, 1) => format!("its only validator does not take part ({who})"),
             (1, total) => format!("1 of {total} validators does not take part ({who})"),
             (missing, total) => format!("{missing} of {total} validators do not take part ({who})"),
         }
     }
+
+    fn voteless_missing_text(&self) -> String {
+        format!("of the nodes without voting power, missing: {}", told(&self.voteless_missing))
+    }
+
+    fn closed_text(&self) -> String {
+        format!(
+            "it commits, but the port for users does not answer at {}: clients may have used up its connections",
+            self.closed.join(", ")
+        )
+    }
 }
 
-fn count(these: impl Iterator) -> u64 {
-    these.fold(0, |count, _| count + 1)
+/// Nodes and what is known of them.
+fn told(nodes: &[(&str, &NodeEvidence)]) -> String {
+    let of = |(name, node): &(&str, &NodeEvidence)| match node.process.as_str() {
+        "running" => format!("{name} runs and does not answer"),
+        process => format!("{name} {process}"),
+    };
+    nodes.iter().map(of).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a part can commit.

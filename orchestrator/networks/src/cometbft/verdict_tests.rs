@@ -41,6 +41,10 @@ fn seen(words: &[&str]) -> Evidence {
     }
 }
 
+fn count(these: impl Iterator) -> u64 {
+    these.fold(0, |count, _| count + 1)
+}
+
 fn judge(evidence: &Evidence, past: &Past) -> (HealthState, String) {
     let Verdict { state, reason } = verdict(&Parameters::default(), evidence, past, NOW);
     (state, reason)
@@ -93,6 +97,42 @@ fn who_takes_part_decides_at_once() {
     for (words, state, reason) in table {
         assert_eq!(judge(&seen(words), &Past::default()), (*state, reason.clone()), "{words:?}");
     }
+}
+
+#[test]
+fn powers_decide_where_the_ledger_told_them() {
+    let with = |words: &[&str], powers: &[u64], connected: u64, all: u64| {
+        let mut evidence = seen(words);
+        for (node, power) in evidence.nodes.values_mut().zip(powers) {
+            node.power = Some(*power);
+        }
+        evidence.power = Some((connected, all));
+        judge(&evidence, &Past::default())
+    };
+    let lost = "more than 2/3 of the power is needed to commit";
+    let three = "all 3 validators take part and agree; without voting power, by a transaction: v3";
+    assert_eq!(with(&["ok", "ok", "ok", "ok"], &[1, 1, 1, 0], 3, 3), (Healthy, three.to_owned()));
+    let gone = "of the nodes without voting power, missing: v3 exited 137; it still commits";
+    assert_eq!(with(&["ok", "ok", "ok", "exited 137"], &[1, 1, 1, 0], 3, 3), (Degraded, gone.to_owned()));
+    let heavy = format!("1 of 4 validators does not take part (v0 exited 137); {lost}");
+    assert_eq!(with(&["exited 137", "ok", "ok", "ok"], &[10, 1, 1, 1], 3, 13), (Broken, heavy));
+    let light = "3 of 4 validators do not take part (v1 paused, v2 paused, v3 paused); it still commits";
+    assert_eq!(with(&["ok", "paused", "paused", "paused"], &[10, 1, 1, 1], 10, 13), (Degraded, light.to_owned()));
+    let elsewhere = "0 of 5 of the voting power is connected; it still commits";
+    assert_eq!(with(&["ok"], &[0], 0, 5), (Degraded, elsewhere.to_owned()));
+    let one = with(&["ok", "ok"], &[0, 1], 1, 1);
+    assert_eq!(one, (Healthy, "its validator answers and makes blocks; without voting power, by a transaction: v0".to_owned()));
+}
+
+#[test]
+fn a_ledger_that_commits_is_not_broken_because_users_take_all_connections() {
+    let mut evidence = seen(&["ok", "ok", "ok", "ok"]);
+    for name in ["v1", "v3"] {
+        evidence.nodes.get_mut(name).unwrap().closed_to_users = Some("no answer within 2 s".to_owned());
+    }
+    let reason = "it commits, but the port for users does not answer at v1, v3: clients may have used up its connections";
+    assert_eq!(judge(&evidence, &Past::default()), (Degraded, reason.to_owned()));
+    assert_eq!(judge(&evidence, &at(7, 600)).0, Broken, "no block follows");
 }
 
 #[test]

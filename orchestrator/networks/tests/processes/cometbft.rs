@@ -58,10 +58,11 @@ impl Network {
             log_level: LogLevel::Info,
         };
         let spec = kind.render(&order, &Secret::new(rand::random()));
-        let free: Vec<TcpListener> = (0..spec.nodes.len() * 2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let needed = spec.nodes.iter().map(|node| node.ports.len()).sum::<usize>();
+        let free: Vec<TcpListener> = (0..needed).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let mut free = free.iter().map(|l| l.local_addr().expect("it is bound").port());
         let names = spec.nodes.iter().flat_map(|n| n.ports.iter().map(|p| (n.name.clone(), p.name.clone())));
-        let ports: BTreeMap<_, _> = names.map(|port| (port, free.next().expect("two ports a node"))).collect();
+        let ports: BTreeMap<_, _> = names.map(|port| (port, free.next().expect("a port for each"))).collect();
         let at = |port: &u16| ([127, 0, 0, 1], *port).into();
         let agent = Arc::new(Local { ports: ports.iter().map(|(name, port)| (name.clone(), at(port))).collect() });
         let key = ClusterKey { cluster: ClusterId::new(), generation: GENERATION };
@@ -109,6 +110,7 @@ impl Network {
         let port = |node: &NodeName, name: &str| self.ports[&(node.clone(), name.to_owned())];
         let mut config = config
             .replace("0.0.0.0:26657", &format!("127.0.0.1:{}", port(node, "rpc")))
+            .replace("0.0.0.0:26659", &format!("127.0.0.1:{}", port(node, "health")))
             .replace("0.0.0.0:26656", &format!("127.0.0.1:{}", port(node, "p2p")));
         for other in &self.spec().nodes {
             config = config.replace(&format!("@{}:26656", other.name), &format!("@127.0.0.1:{}", port(&other.name, "p2p")));

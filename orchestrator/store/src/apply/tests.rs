@@ -87,3 +87,18 @@ async fn a_filter_by_parameters_takes_what_was_made_with_them() {
     assert!(!again.made && again.lease.id == quick.lease.id);
     store.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_account_has_no_more_leases_at_once_than_it_may() {
+    let (_folder, store, _) = two_free().await;
+    let order = ApplyOrder { holder: "ann".into(), author: "ann".into(), most: Some(1), ..ApplyOrder::default() };
+    let (one, two) = tokio::join!(store.apply(order.clone()), store.apply(order.clone()));
+    let granted = [one.unwrap(), two.unwrap()].into_iter().flatten().count();
+    assert_eq!(granted, 1, "at once");
+    assert!(store.apply(order.clone()).await.unwrap().is_none(), "later");
+    assert_eq!(store.read().active_leases("ann").await.unwrap(), 1);
+    let other = ApplyOrder { author: "bob".into(), holder: "bob".into(), single: true, ..order };
+    assert!(store.apply(other.clone()).await.unwrap().unwrap().made);
+    assert!(!store.apply(other).await.unwrap().unwrap().made, "it has that one already");
+    store.close().await.unwrap();
+}

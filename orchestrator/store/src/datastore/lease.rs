@@ -1,6 +1,6 @@
 //! Leases.
 
-use crate::{Conn, LeaseRow, Result, Tx, datastore::page_size, entity::lease};
+use crate::{Conn, LeaseRow, Result, Tx, apply, datastore::page_size, entity::lease};
 use chainpool_api::{LeaseState, Noun, Timestamp};
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
@@ -33,6 +33,11 @@ impl<C: ConnectionTrait> Conn<C> {
         let query =
             lease::Entity::find().filter(lease::Column::ClusterId.eq(cluster)).filter(lease::Column::State.eq(LeaseState::Active.as_str()));
         Ok(query.one(&self.0).await?)
+    }
+
+    /// How many active leases an account applied for.
+    pub async fn active_leases(&self, author: &str) -> Result<u32> {
+        apply::active_leases(&self.0, author).await
     }
 
     /// All active leases.

@@ -14,6 +14,7 @@ impl MigratorTrait for Migrator {
             Box::new(Script { name: "m0003_amend", sql: include_str!("m0003_amend.sql") }),
             Box::new(Script { name: "m0004_applied_by", sql: include_str!("m0004_applied_by.sql") }),
             Box::new(Script { name: "m0005_ledger_fault", sql: include_str!("m0005_ledger_fault.sql") }),
+            Box::new(Script { name: "m0006_active_leases", sql: include_str!("m0006_active_leases.sql") }),
         ]
     }
 }

@@ -1,15 +1,16 @@
 //! kill -9 at points of the journal, on the machine's own engine: the next start ends every operation and leaves no orphan
 //! and no duplicate. A sample of the points, whose seed is printed; `CHAINPOOL_TEST_SWEEP=full` tries all of them.
 
-use super::sweep::{self, LONG, Outcome, child, deleted, idle, one, sweep};
+use super::sweep::{self, Outcome, child, deleted, one, sweep};
 use anyhow::{Result, bail, ensure};
 use chainpool_api::{Cluster, Host, Lease, Operation, OperationState, Page};
 use chainpool_tests::{Bed, Options, Points, within};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// How many points of each change are tried.
 const SAMPLE: usize = 4;
+const LONG: Duration = Duration::from_mins(4);
 
 fn options(capacity: u32) -> Options {
     // Without a watchdog nothing else is under way, so the points are those of the change alone.
@@ -200,7 +201,7 @@ async fn delete_of_a_create_that_hangs_on_its_image_survives_kills() -> Result<(
                 let _: Operation = bed.api.delete(&format!("/clusters/{}", cluster.id)).await?;
             }
         }
-        idle(&bed).await?;
+        bed.idle().await?;
         ensure!(bed.clusters().await?.is_empty(), "the cluster is still there");
         let all: Page<Operation> = bed.api.get("/operations?kind=cluster_create&limit=1").await?;
         ensure!(all.items[0].state == OperationState::Superseded, "{all:?}");

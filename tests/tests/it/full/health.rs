@@ -1,12 +1,14 @@
 //! Verdicts are the truth about the ledger, and faults are mended by the rules.
 
 use crate::support::{applied, commit, read, rpc};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use chainpool_api::{Cluster, ClusterState, HealthChange, HealthState, Page};
 use chainpool_tests::{Bed, Engine, Options, within};
 use futures::future::join_all;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinSet};
 
 async fn maintained(bed: &Bed) -> Result<Cluster> {
     let cluster = bed.filled().await?.remove(0);
@@ -109,5 +111,41 @@ async fn a_replaced_validator_keeps_its_consensus_state() -> Result<()> {
     bed.cluster_when(cluster.id, "healthy again", |c| c.health.state == HealthState::Healthy).await?;
     let after = state().await?;
     ensure!(after >= before, "the state file was written again: {before} then {after}");
+    bed.end().await
+}
+
+/// A node of this program takes 900 connections at each of its ports, and closes those that ask for nothing after a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_use_up_a_ledgers_connections_do_not_get_it_judged_broken_or_made_again() -> Result<()> {
+    const CLIENTS: usize = 1_100;
+    // An idle ledger makes one every 11 s: longer than a free cluster may be degraded.
+    const BLOCKS: u64 = 3;
+    let Rlimit { current: _, maximum } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    let bed = Bed::start(Options { capacity: 1, validators: 1, autofill: true, ..Options::default() }).await?;
+    let cluster = bed.filled().await?.remove(0);
+    let detailed = bed.cluster(cluster.id).await?;
+    let endpoints = detailed.nodes.iter().flat_map(|node| &node.endpoints);
+    let address = endpoints.filter(|endpoint| endpoint.name == "rpc").map(|endpoint| endpoint.address.clone()).next();
+    let address = address.context("the node has a port for users")?;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let address = address.clone();
+        clients.spawn(async move {
+            while let Ok(mut stream) = TcpStream::connect(&address).await {
+                let _ends_when_closed = stream.read(&mut [0]).await;
+            }
+        });
+    }
+    let closed = bed.judged(cluster.id, HealthState::Degraded, &["it commits", "port for users", "v0"]).await?;
+    ensure!(!closed.offered, "{closed:?}");
+    let since = closed.height.unwrap_or_default();
+    let later = bed.cluster_when(cluster.id, "blocks later", |c| c.height.unwrap_or_default() > since + BLOCKS).await?;
+    ensure!(later.generation == 1 && later.state == ClusterState::Ready, "{later:?}");
+    clients.shutdown().await;
+    let again = bed.cluster_when(cluster.id, "offered again", |c| c.offered).await?;
+    ensure!(again.generation == 1, "{again:?}");
+    let history: Page<HealthChange> = bed.api.get(&format!("/clusters/{}/health", cluster.id)).await?;
+    ensure!(history.items.iter().all(|change| change.state != HealthState::Broken), "{history:?}");
     bed.end().await
 }

@@ -5,12 +5,10 @@
 //! the platform in memory (`../memory/kills.rs`); here platforms have their own part in it.
 
 use anyhow::{Context, Result, bail, ensure};
-use chainpool_api::{Cluster, ClusterState, Operation, Page};
-use chainpool_tests::{Bed, Options, Points, within};
+use chainpool_api::{Cluster, Operation};
+use chainpool_tests::{Bed, Options, Points};
 use serde_json::json;
-use std::{path::Path, process::Stdio, time::Duration};
-
-pub(crate) const LONG: Duration = Duration::from_mins(4);
+use std::{path::Path, process::Stdio};
 
 /// What the child did.
 pub(crate) enum Outcome {
@@ -32,30 +30,6 @@ pub(crate) async fn child(folder: &Path, scenario: &str, point: usize, when: &st
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(said.contains(&format!("killed {when}")), "the child at point {point} of {scenario} ended with {}: {said}", output.status);
     Ok(Outcome::Killed)
-}
-
-/// Waits until nothing is under way. An operation goes from queued to running, so it is looked for in this order.
-pub(crate) async fn idle(bed: &Bed) -> Result<()> {
-    within(LONG, "the end of all operations", async || {
-        for state in ["queued", "running"] {
-            let page: Page<Operation> = bed.api.get(&format!("/operations?state={state}")).await?;
-            if let Some(operation) = page.items.first() {
-                return Ok(Err(format!("{operation:?}")));
-            }
-        }
-        Ok(Ok(()))
-    })
-    .await
-}
-
-/// Waits until nothing is under way; what there is then must be ready.
-async fn settled(bed: &Bed) -> Result<Vec<Cluster>> {
-    idle(bed).await?;
-    let clusters = bed.clusters().await?;
-    for cluster in &clusters {
-        ensure!(cluster.state == ClusterState::Ready && cluster.operation_id.is_none(), "{cluster:?}");
-    }
-    Ok(clusters)
 }
 
 /// Counts the commits of a change that is left alone.
@@ -96,7 +70,7 @@ pub(crate) async fn sweep(
         let ground = bed.stop().await?;
         let outcome = child(&folder, scenario, point, when).await?;
         bed = Bed::open(ground, options.clone()).await?;
-        let clusters = settled(&bed).await.with_context(|| at.clone())?;
+        let clusters = bed.settled().await.with_context(|| at.clone())?;
         check(&bed, &clusters).await.with_context(|| at.clone())?;
         match outcome {
             Outcome::Killed => killed += 1,

@@ -6,36 +6,12 @@
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{InstanceId, NodeName, ObjectKind};
 use chainpool_agent_memory::{Fault, Verb, ledger};
-use chainpool_api::{Cluster, ClusterState, HealthState, Lease, Operation, OperationState, Page};
+use chainpool_api::{Cluster, HealthState, Lease, Operation, OperationState, Page};
 use chainpool_tests::{CrashPoint, Ending, Life, MemoryBed, MemoryFixture, Side, key_of, within};
 use serde_json::json;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_mins(2);
-
-/// Waits until nothing is under way. An operation goes from queued to running, so it is looked for in this order.
-async fn idle(bed: &MemoryBed) -> Result<()> {
-    within(LONG, "the end of all operations", async || {
-        for state in ["queued", "running"] {
-            let page: Page<Operation> = bed.api.get(&format!("/operations?state={state}")).await?;
-            if let Some(operation) = page.items.first() {
-                return Ok(Err(format!("{operation:?}")));
-            }
-        }
-        Ok(Ok(()))
-    })
-    .await
-}
-
-/// Waits until nothing is under way; the clusters that exist then must be ready, but those that were stopped.
-async fn settled(bed: &MemoryBed) -> Result<Vec<Cluster>> {
-    idle(bed).await?;
-    let clusters = bed.clusters().await?;
-    for cluster in &clusters {
-        ensure!(cluster.state == ClusterState::Ready && cluster.operation_id.is_none(), "{cluster:?}");
-    }
-    Ok(clusters)
-}
 
 /// A folder and a world on which this was done.
 fn prepared(capacity: u32, prepare: impl AsyncFnOnce(&MemoryBed) -> Result<()>) -> Result<MemoryFixture> {
@@ -70,7 +46,7 @@ fn sweep(
             let life = Life::start(&copy, capacity, CrashPoint::never()).with_context(at)?;
             life.run(async |bed| {
                 recover(bed).await?;
-                settled(bed).await.map(drop)
+                bed.settled().await.map(drop)
             })
             .with_context(at)?;
             life.stop_and_compare(&copy).with_context(at)?;
@@ -111,7 +87,7 @@ fn create_survives_a_kill_at_every_commit() -> Result<()> {
         25,
         async |bed| created(bed, "staged").await,
         async |bed| {
-            idle(bed).await?;
+            bed.idle().await?;
             let clusters = bed.clusters().await?;
             ensure!(clusters.len() <= 1 && clusters.iter().all(|c| c.proof.is_some() && c.generation == 1), "{clusters:?}");
             Ok(())
@@ -128,7 +104,7 @@ fn reset_survives_a_kill_at_every_commit() -> Result<()> {
         25,
         async |bed| asked(bed, "/clusters/one/reset").await,
         async |bed| {
-            idle(bed).await?;
+            bed.idle().await?;
             let cluster = bed.cluster("one").await?;
             let resets: Page<Operation> = bed.api.get("/operations?kind=cluster_reset").await?;
             ensure!(resets.items.len() <= 1 && usize::try_from(cluster.generation)? == 1 + resets.items.len(), "{cluster:?} {resets:?}");
@@ -149,7 +125,7 @@ fn release_survives_a_kill_at_every_commit() -> Result<()> {
         bed.released(leases.items.first().context("there is a lease")?).await.map(drop)
     };
     sweep("release", (&fixture, 1), 15, release, async |bed| {
-        idle(bed).await?;
+        bed.idle().await?;
         let active: Page<Lease> = bed.api.get("/leases?state=active").await?;
         let cluster = bed.cluster("one").await?;
         // The end of the lease and the reset are one commit.
@@ -168,7 +144,7 @@ fn fillup_survives_a_kill_at_every_commit() -> Result<()> {
         25,
         async |bed| asked(bed, "/hosts/h1/fillup").await,
         async |bed| {
-            idle(bed).await?;
+            bed.idle().await?;
             let clusters = bed.clusters().await?;
             ensure!(clusters.is_empty() || clusters.len() == 2, "{clusters:?}");
             Ok(())
@@ -190,7 +166,7 @@ fn amend_survives_a_kill_at_every_commit() -> Result<()> {
         bed.done(&amend).await.map(drop)
     };
     sweep("amend", (&fixture, 1), 18, amend, async |bed| {
-        idle(bed).await?;
+        bed.idle().await?;
         let accepted: Page<Operation> = bed.api.get("/operations?kind=cluster_amend").await?;
         let cluster = bed.cluster("one").await?;
         ensure!(cluster.size == if accepted.items.is_empty() { 2 } else { 4 } && cluster.generation == 1, "{cluster:?}");
@@ -223,7 +199,7 @@ fn restart_survives_a_kill_at_every_commit() -> Result<()> {
         8,
         async |bed| asked(bed, "/clusters/one/restart").await,
         async |bed| {
-            idle(bed).await?;
+            bed.idle().await?;
             let cluster = bed.cluster("one").await?;
             let restarts: Page<Operation> = bed.api.get("/operations?kind=cluster_restart").await?;
             // A restart is written down with the life that it ends: however often it is taken up, it happens once.
@@ -247,7 +223,7 @@ fn reset_of_a_host_survives_a_kill_at_every_commit() -> Result<()> {
         10,
         async |bed| asked(bed, "/hosts/h1/reset").await,
         async |bed| {
-            idle(bed).await?;
+            bed.idle().await?;
             let (clusters, resets): (Vec<Cluster>, Page<Operation>) =
                 (bed.clusters().await?, bed.api.get("/operations?kind=host_reset").await?);
             ensure!(clusters.len() == if resets.items.is_empty() { 2 } else { 0 }, "{clusters:?} {resets:?}");
@@ -276,7 +252,7 @@ fn delete_of_a_create_that_hangs_survives_a_kill_at_every_commit() -> Result<()>
     sweep("delete of a hanging create", (&fixture, 1), 4, deleted, async |bed| {
         // Killed before the delete was accepted, nothing was asked for yet: the create goes on, and ends well.
         bed.world.always(Verb::EnsureImage, None);
-        idle(bed).await?;
+        bed.idle().await?;
         let deletes: Page<Operation> = bed.api.get("/operations?kind=cluster_delete").await?;
         let creates: Page<Operation> = bed.api.get("/operations?kind=cluster_create").await?;
         let expected = if deletes.items.is_empty() { OperationState::Succeeded } else { OperationState::Superseded };
