@@ -29,8 +29,9 @@ pub(crate) struct Load {
     pub(crate) bodies: Vec<String>,
 }
 
-/// Sends `count` requests in all, one client a token. On a thread of its own, so that no other work of this process waits in between.
-pub(crate) fn apply(address: SocketAddr, tokens: Vec<String>, count: usize) -> Result<Load> {
+/// Sends `count` applies with this body in all, one client a token, each of which must get this answer. On a thread of its own, so that no
+/// other work of this process waits in between.
+pub(crate) fn send(address: SocketAddr, tokens: &[String], body: &str, status: u16, count: usize) -> Result<Load> {
     ensure!(address.ip().is_loopback(), "load goes to this machine alone");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -42,7 +43,7 @@ pub(crate) fn apply(address: SocketAddr, tokens: Vec<String>, count: usize) -> R
         }))
         .await?;
         let begun = Instant::now();
-        let clients = tokens.into_iter().zip(sockets).map(|(token, socket)| client(socket, request(&token), Rc::clone(&left)));
+        let clients = tokens.iter().zip(sockets).map(|(token, socket)| client(socket, request(token, body), status, Rc::clone(&left)));
         let answers = timeout(LIMIT, try_join_all(clients)).await.context("the server is too slow for this bench")??;
         let seconds = begun.elapsed().as_secs_f64();
         let (latencies, bodies) = answers.into_iter().flatten().unzip();
@@ -50,27 +51,26 @@ pub(crate) fn apply(address: SocketAddr, tokens: Vec<String>, count: usize) -> R
     })
 }
 
-fn request(token: &str) -> Vec<u8> {
-    let body = r#"{"allow_multiple":true}"#;
+fn request(token: &str, body: &str) -> Vec<u8> {
     let head = format!("Host: bench\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
     format!("POST /api/v1/leases HTTP/1.1\r\n{head}\r\n\r\n{body}").into_bytes()
 }
 
-async fn client(mut socket: TcpStream, request: Vec<u8>, left: Rc<Cell<usize>>) -> Result<Vec<(f64, String)>> {
+async fn client(mut socket: TcpStream, request: Vec<u8>, status: u16, left: Rc<Cell<usize>>) -> Result<Vec<(f64, String)>> {
     let mut answers = Vec::new();
     let mut buffer = vec![0; ANSWER];
     while let Some(rest) = left.get().checked_sub(1) {
         left.set(rest);
         let begun = Instant::now();
         socket.write_all(&request).await?;
-        let body = answer(&mut socket, &mut buffer).await?;
+        let body = answer(&mut socket, status, &mut buffer).await?;
         answers.push((begun.elapsed().as_secs_f64() * 1e3, body));
     }
     Ok(answers)
 }
 
-/// Reads one answer, which must be 201.
-async fn answer(socket: &mut TcpStream, buffer: &mut [u8]) -> Result<String> {
+/// Reads one answer, which must be of this status.
+async fn answer(socket: &mut TcpStream, status: u16, buffer: &mut [u8]) -> Result<String> {
     let mut have = 0;
     loop {
         let read = socket.read(&mut buffer[have..]).await?;
@@ -82,7 +82,7 @@ async fn answer(socket: &mut TcpStream, buffer: &mut [u8]) -> Result<String> {
         if body.len() < length.parse()? {
             continue;
         }
-        if !head.starts_with("HTTP/1.1 201") {
+        if !head.starts_with(&format!("HTTP/1.1 {status} ")) {
             bail!("an apply was answered with {text}");
         }
         return Ok(body.to_owned());

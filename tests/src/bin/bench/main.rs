@@ -113,7 +113,7 @@ async fn with_pool(args: &Args, rows: &mut Vec<Row>, pool: Pool, hand: &Hand) ->
             tell(rows, "fabric", fabric::measure(&pool).await?);
         }
         if wanted(args, "faults") {
-            tell(rows, "faults", faults::measure(&pool).await?);
+            tell(rows, "faults", faults::measure(&pool, hand).await?);
         }
         if wanted(args, "ten") {
             tell(rows, "ten", networks::ten(&pool, hand).await?);
