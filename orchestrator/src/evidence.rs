@@ -150,13 +150,12 @@ impl Orchestrator {
 
     /// What there is to say of a node that ends again and again. It is said once while that stands: its log would be something new each
     /// time.
-    pub(crate) async fn crash_loop(&self, row: &ClusterRow, agent: &HostAgent, key: &ClusterKey) -> Option<String> {
+    async fn crash_loop(&self, row: &ClusterRow, agent: &HostAgent, key: &ClusterKey) -> Option<String> {
         let seen = self.inner.live.seen(row.id, key.generation);
         let found = match (crash_loop(&seen), seen.crash_loop) {
             (Some((node, _)), Some((known, reason))) if node == known => return Some(reason),
             (Some((node, exits)), _) => {
-                let said = last_lines(agent, key, &node).await;
-                let reason = format!("{node} ended {exits} times within two minutes (crash loop); its last lines: {said}");
+                let reason = crash_loop_text(agent, key, &node, exits).await;
                 Some((node, reason))
             }
             (None, None) => return None,
@@ -239,6 +238,12 @@ pub(crate) fn crash_loop_since(seen: &Seen, since: Timestamp) -> Option<(NodeNam
     let recent = |node: &NodeName| seen.deaths.iter().filter(|death| death.node == *node && death.at >= since).count();
     let node = &seen.deaths.iter().find(|death| recent(&death.node) > LOOP_EXITS)?.node;
     Some((node.clone(), recent(node)))
+}
+
+/// A crash loop with the node's last lines.
+pub(crate) async fn crash_loop_text(agent: &HostAgent, key: &ClusterKey, node: &NodeName, exits: usize) -> String {
+    let said = last_lines(agent, key, node).await;
+    format!("{node} ended {exits} times within two minutes (crash loop); its last lines: {said}")
 }
 
 /// The last 20 lines of a node's log, as one text for a reason. Nobody is judged meanwhile, so they have to come soon.

@@ -10,7 +10,7 @@ use crate::{
     evidence::{LISTING, LOOP_MS, Listing, Looked, SETTLE_MS},
     finish::keep_history,
     plan::Arguments,
-    reconcile::{Decision, Situation, decide},
+    reconcile::{Decision, Situation, decide, is_crowded_out},
     seen::{Death, Seen},
     view::number,
 };
@@ -127,7 +127,8 @@ impl Orchestrator {
         let broken = verdict.state == HealthState::Broken;
         let maintenance = in_maintenance(row, host, now);
         let in_grace = row.health.0 == HealthState::Starting && now.millis_since(row.power_at.0) < GRACE_MS;
-        let held_back = !told || maintenance || in_grace || host.state.0 != HostState::Active || self.is_paused();
+        let crowded_out = is_crowded_out(verdict.state, &evidence, &row.stopped_nodes.0);
+        let held_back = !told || maintenance || in_grace || crowded_out || host.state.0 != HostState::Active || self.is_paused();
         let seen = self.inner.live.note(row.id, number(row.generation), |seen| {
             if held_back {
                 // What is done about it has its time once something may be done.

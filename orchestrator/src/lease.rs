@@ -42,7 +42,7 @@ impl Orchestrator {
         let host = match host {
             Some(name) => match self.store().read().host_named(&name).await? {
                 Some(found) => Some(found.id),
-                // Which hosts there are is not for everybody: to others it is a host on which nothing is free.
+                // The names of hosts are not for everybody: to users it is a host without clusters.
                 None if !policy::operates(caller) => Some(Uuid::nil()),
                 None => return Err(Error::field("host", format!("there is no host {name:?}"))),
             },
@@ -66,7 +66,7 @@ impl Orchestrator {
             parameters: self.parameter_filter(caller, &parameters)?,
             single: !allow_multiple,
             ttl_seconds: ttl(caller, ttl_seconds)?,
-            most: policy::most_leases(caller, self.inner.leases_per_account),
+            lease_limit: policy::lease_limit(caller, self.inner.leases_per_account),
             key: caller.key.clone().map(|k| (caller.account_id, k.route, k.key, k.body)),
         };
         if self.is_paused() {
@@ -115,12 +115,12 @@ impl Orchestrator {
 
     /// Why nothing was granted.
     async fn not_granted(&self, order: &ApplyOrder) -> Result<Error> {
-        match order.most {
-            Some(most) if self.store().read().active_leases(&order.author).await? >= most => {
+        match order.lease_limit {
+            Some(limit) if self.store().read().own_leases(&order.author, limit).await? >= limit => {
                 let text = format!(
-                    "{} has {} at once, which is the most here (chainpool serve --leases-per-account): release one, or ask an admin",
+                    "{} already has {}, the limit for an account (chainpool serve --leases-per-account): release one, or ask an admin",
                     order.author,
-                    counted(most, "lease")
+                    counted(limit, "active lease")
                 );
                 Ok(Error::conflict("too_many_leases", text))
             }

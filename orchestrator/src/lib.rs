@@ -49,7 +49,7 @@ pub use error::{Error, Result};
 pub use host::HostPreview;
 pub use lease::Applied;
 pub use looks::{Looking, Looks};
-pub use orchestrator::{Config, LEASES_PER_ACCOUNT, Orchestrator, StartError};
+pub use orchestrator::{Config, DEFAULT_LEASES_PER_ACCOUNT, Orchestrator, StartError};
 pub use policy::Access;
 pub use search::Found;
 pub use status::Watched;

@@ -25,19 +25,19 @@ pub struct Config {
     pub registry: Registry,
     /// Told right before and right after each commit: crash tests stop the process there.
     pub hook: Option<CommitHook>,
-    /// How many leases an account may have at once that is no operator's and names no other holders; 0: any number.
+    /// How many active leases of its own an account of role user may have; 0: any number.
     pub leases_per_account: u32,
     /// Whether accepted operations are worked on; without, only the database is served.
     pub works: bool,
 }
 
-/// The usual number of leases that an account may have at once.
-pub const LEASES_PER_ACCOUNT: u32 = 20;
+/// How many active leases of its own an account may have, unless the server is told otherwise.
+pub const DEFAULT_LEASES_PER_ACCOUNT: u32 = 20;
 
 impl Config {
     /// The usual one.
     pub fn new(data: PathBuf, platforms: Vec<Arc<dyn Platform>>) -> Self {
-        Self { data, platforms, registry: Registry::default(), hook: None, leases_per_account: LEASES_PER_ACCOUNT, works: true }
+        Self { data, platforms, registry: Registry::default(), hook: None, leases_per_account: DEFAULT_LEASES_PER_ACCOUNT, works: true }
     }
 }
 

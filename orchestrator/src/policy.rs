@@ -2,7 +2,7 @@
 //!
 //! | who | may |
 //! |---|---|
-//! | user | apply, for so many leases at once as the server lets; use the leases that it holds, with the clusters under them |
+//! | user | apply, up to the number of leases that the server allows; use the leases that it holds, with the clusters under them |
 //! | token with `lease_any` | also name other holders, and use every lease that its account applied for |
 //! | operator | also use all leases, clusters, hosts and operations |
 //! | admin | also accounts, all tokens, backup, resume |
@@ -122,10 +122,10 @@ pub(crate) fn may_hold_for_ever(caller: &Caller) -> bool {
     operates(caller)
 }
 
-/// How many leases its account may have at once, where there is a limit; 0 is none. Who works with the pool, or applies for others,
-/// may have any number.
-pub(crate) fn most_leases(caller: &Caller, limit: u32) -> Option<u32> {
-    (limit > 0 && !operates(caller) && !caller.lease_any).then_some(limit)
+/// How many active leases of its own it may have, where there is a limit; a setting of 0 is none. Who works with the pool, or applies for
+/// others, may have any number.
+pub(crate) fn lease_limit(caller: &Caller, setting: u32) -> Option<u32> {
+    (setting > 0 && !operates(caller) && !caller.lease_any).then_some(setting)
 }
 
 /// Whether it may read and end a token.

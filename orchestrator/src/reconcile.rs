@@ -40,7 +40,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) live: bool,
     /// A process has just ended and the platform's listing may not know yet.
     pub(crate) settling: bool,
-    /// Maintenance, grace, a paused host or installation, a platform that cannot tell what runs: nothing is done.
+    /// Maintenance, grace, a paused host or installation, a platform that cannot tell what runs, users that leave no connection: nothing is
+    /// done.
     pub(crate) held_back: bool,
     /// Its ledger is lost: what would be started is another one.
     pub(crate) lost: bool,
@@ -92,12 +93,6 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     let wanted = evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name));
     // Nodes that all run and are late with their answers may be so because their host is busy: a new ledger would be no quicker.
     let only_late = wanted.clone().all(|(_, node)| node.process == "running") && wanted.clone().any(|(_, node)| !node.answers);
-    // Clients that use up the connections of a ledger that commits would do the same to another one, and to what is started anew.
-    let takes_part = |node: &NodeEvidence| node.answers && node.unable.is_none() && !node.stuck && node.catching_up != Some(true);
-    let only_closed = wanted.clone().all(|(_, node)| takes_part(node)) && wanted.clone().any(|(_, node)| node.closed_to_users.is_some());
-    if only_closed && *verdict == HealthState::Degraded {
-        return Decision::Nothing;
-    }
     if may_reset && !only_late && *verdict == HealthState::Broken && stood(seen.broken_since, CONFIRM_MS) {
         return Decision::Reset("free and broken".to_owned());
     }
@@ -123,6 +118,15 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     let again_too_soon = seen.repaired_at.is_some_and(|at| now.millis_since(at) < between);
     // Without a node to mend, a free cluster can still be proven healthy; an applied one is left to its ledger.
     if (idle && !*needs_proof) || again_too_soon { Decision::Nothing } else { Decision::Repair { start, restart } }
+}
+
+/// Whether all that is wrong with a ledger is that clients have used up the connections of its port for users: nothing is done then, because
+/// they would do the same to another one, and to what is started anew.
+pub(crate) fn is_crowded_out(verdict: HealthState, evidence: &Evidence, stopped: &BTreeSet<String>) -> bool {
+    let takes_part = |node: &NodeEvidence| node.answers && node.unable.is_none() && !node.stuck && node.catching_up != Some(true);
+    let wanted = || evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name)).map(|(_, node)| node);
+    let connected = evidence.power.is_none_or(|(part, all)| part == all);
+    verdict == HealthState::Degraded && connected && wanted().all(takes_part) && wanted().any(|node| node.closed_to_users.is_some())
 }
 
 /// The time until the next repair, after so many of the same nodes.
@@ -198,37 +202,26 @@ mod tests {
     }
 
     #[test]
-    fn a_free_cluster_that_commits_behind_a_closed_port_is_left_alone() {
-        let node = |closed: bool| NodeEvidence {
+    fn a_ledger_is_crowded_out_when_nothing_else_is_wrong_with_it() {
+        let closed = || NodeEvidence {
             process: "running".into(),
             answers: true,
-            closed_to_users: closed.then(|| "no answer within 2 s".into()),
+            closed_to_users: Some("no answer within 2 s".into()),
             ..NodeEvidence::default()
         };
-        let decided = |verdict: HealthState, nodes: [NodeEvidence; 2]| {
+        let crowded = |verdict: HealthState, nodes: Vec<NodeEvidence>, power: Option<(u64, u64)>| {
             let nodes = nodes.into_iter().enumerate().map(|(at, node)| (format!("v{at}"), node)).collect();
-            let long = Some(Timestamp(0));
-            decide(&Situation {
-                verdict,
-                leased: false,
-                live: false,
-                settling: false,
-                held_back: false,
-                lost: false,
-                needs_proof: false,
-                host_settled: long,
-                evidence: &Evidence { nodes, ..Evidence::default() },
-                seen: &Seen { bad_since: long, was_broken_at: long, broken_since: long, ..Seen::default() },
-                stopped: &BTreeSet::new(),
-                now: Timestamp(1_000_000),
-            })
+            is_crowded_out(verdict, &Evidence { nodes, power, ..Evidence::default() }, &BTreeSet::from(["v9".to_owned()]))
         };
-        assert_eq!(decided(HealthState::Degraded, [node(true), node(false)]), Decision::Nothing);
-        assert!(matches!(decided(HealthState::Broken, [node(true), node(true)]), Decision::Reset(_)), "no block comes");
+        let open = || NodeEvidence { closed_to_users: None, ..closed() };
+        assert!(crowded(HealthState::Degraded, vec![closed(), open()], Some((2, 2))));
+        assert!(!crowded(HealthState::Degraded, vec![open(), open()], None), "nobody is closed");
+        assert!(!crowded(HealthState::Broken, vec![closed(), closed()], None), "no block comes");
+        assert!(!crowded(HealthState::Degraded, vec![closed(), open()], Some((1, 2))), "a partition");
         let dead = NodeEvidence { process: "exited 137".into(), ..NodeEvidence::default() };
-        assert!(matches!(decided(HealthState::Degraded, [node(true), dead]), Decision::Reset(_)));
-        let behind = NodeEvidence { catching_up: Some(true), ..node(true) };
-        assert!(matches!(decided(HealthState::Degraded, [node(true), behind]), Decision::Reset(_)));
+        assert!(!crowded(HealthState::Degraded, vec![closed(), dead], None));
+        let behind = NodeEvidence { catching_up: Some(true), ..open() };
+        assert!(!crowded(HealthState::Degraded, vec![closed(), behind], None));
     }
 
     fn start() -> Decision {

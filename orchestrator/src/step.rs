@@ -3,7 +3,7 @@
 use crate::{
     Error, Orchestrator, Result,
     agents::HostAgent,
-    evidence::crash_loop_since,
+    evidence::{crash_loop_since, crash_loop_text},
     plan::Action,
     wait::{Patience, Wait},
 };
@@ -290,24 +290,23 @@ impl Orchestrator {
             if silent.is_empty() {
                 return Ok(());
             }
-            self.unless_in_crash_loop(operation, &ground).await?;
+            self.unless_in_crash_loop(operation, &ground, wanted).await?;
             self.start_anew(operation, &ground, stuck.overdue(&evidence, Instant::now()), over).await?;
             patience.wait(format!("no answer yet from {}", silent.join(", "))).await?;
         }
     }
 
-    /// Ends a start or a restart of nodes that end again and again since it began: they have a ledger that they cannot go on with, and their last
-    /// lines tell why. New nodes may wait for each other so.
-    async fn unless_in_crash_loop(&self, operation: &OperationRow, ground: &Ground) -> Result<(), StepError> {
-        let began = operation.started_at.unwrap_or(operation.created_at).0;
-        let seen = self.inner.live.seen(ground.cluster.id, ground.key.generation);
-        let starts = matches!(operation.kind.0, OperationKind::ClusterStart | OperationKind::ClusterRestart);
-        if !starts || crash_loop_since(&seen, began).is_none() {
+    /// Ends a start or a restart of nodes one of which has ended again and again since then: it has a ledger that it cannot go on with, and
+    /// its last lines tell why. Nodes of a new ledger may wait for each other so.
+    async fn unless_in_crash_loop(&self, operation: &OperationRow, ground: &Ground, wanted: &[NodeName]) -> Result<(), StepError> {
+        if !matches!(operation.kind.0, OperationKind::ClusterStart | OperationKind::ClusterRestart) {
             return Ok(());
         }
-        match self.crash_loop(&ground.cluster, &ground.host, &ground.key).await {
-            Some(reason) => Err(StepError::Late(reason)),
+        let began = operation.started_at.unwrap_or(operation.created_at).0;
+        let seen = self.inner.live.seen(ground.cluster.id, ground.key.generation);
+        match crash_loop_since(&seen, began).filter(|(node, _)| wanted.contains(node)) {
             None => Ok(()),
+            Some((node, exits)) => Err(StepError::Late(crash_loop_text(&ground.host, &ground.key, &node, exits).await)),
         }
     }
 

@@ -132,7 +132,7 @@ pub struct NodeEvidence {
     /// Whether it is still catching up with the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catching_up: Option<bool>,
-    /// Its voting power, where the ledger votes; 0: it votes no more.
+    /// Its voting power, where the ledger votes; 0: it no longer votes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<u64>,
     /// What it does, where nodes differ in that: `orderer`, `peer`, `chaincode`, `ca`, `database`.

@@ -10,7 +10,7 @@ use chainpool_agent::Platform;
 use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
 use chainpool_agent_kubernetes::KubernetesPlatform;
 use chainpool_api as api;
-use chainpool_orchestrator::{Caller, Config, LEASES_PER_ACCOUNT, Orchestrator};
+use chainpool_orchestrator::{Caller, Config, DEFAULT_LEASES_PER_ACCOUNT, Orchestrator};
 use chainpool_server::{Limits, ProxyNetwork, PublicUrl, ServeConfig};
 use clap::{Args, ValueHint};
 use std::{
@@ -54,8 +54,8 @@ pub(crate) struct ServeArgs {
     /// Requests that a token may make in a second; 0: without limit
     #[arg(long, env = "CHAINPOOL_RATE_LIMIT", hide_env_values = true, default_value_t = 100, value_name = "NUMBER")]
     pub(crate) rate_limit: u32,
-    /// Leases that an account of role user may have at once; 0: any number
-    #[arg(long, env = "CHAINPOOL_LEASES_PER_ACCOUNT", hide_env_values = true, default_value_t = LEASES_PER_ACCOUNT, value_name = "NUMBER")]
+    /// Active leases that an account of role user may have; 0: without limit
+    #[arg(long, env = "CHAINPOOL_LEASES_PER_ACCOUNT", hide_env_values = true, default_value_t = DEFAULT_LEASES_PER_ACCOUNT, value_name = "NUMBER")]
     pub(crate) leases_per_account: u32,
     /// Writes the log as JSON, a line an event
     #[arg(long, env = "CHAINPOOL_LOG_JSON", hide_env_values = true)]

@@ -262,7 +262,7 @@ async fn an_account_that_has_its_leases_is_told_so() {
     bed.orchestrator.lease_apply(&ann, apply()).await.unwrap();
     let Error::Conflict(problem) = bed.orchestrator.lease_apply(&ann, apply()).await.unwrap_err() else { panic!("no conflict") };
     assert_eq!(problem.code, "too_many_leases");
-    assert!(problem.message.contains("ann has 1 lease at once") && problem.message.contains("--leases-per-account"), "{problem:?}");
+    assert!(problem.message.contains("ann already has 1 active lease,") && problem.message.contains("--leases-per-account"), "{problem:?}");
     // Who works with the pool may have any number.
     bed.orchestrator.lease_apply(&bed.admin, apply()).await.unwrap();
 }

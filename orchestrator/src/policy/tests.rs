@@ -204,10 +204,10 @@ fn each_method_of_the_facade_takes_its_caller() {
 
 #[test]
 fn a_user_alone_has_a_limit_of_leases() {
-    assert_eq!(most_leases(&user("ann"), 20), Some(20));
-    assert_eq!(most_leases(&user("ann"), 0), None, "no limit");
-    assert_eq!(most_leases(&program("portal"), 20), None, "it applies for others");
+    assert_eq!(lease_limit(&user("ann"), 20), Some(20));
+    assert_eq!(lease_limit(&user("ann"), 0), None, "no limit");
+    assert_eq!(lease_limit(&program("portal"), 20), None, "it applies for others");
     for role in [Role::Operator, Role::Admin] {
-        assert_eq!(most_leases(&Caller::new(Uuid::nil(), "ann", role), 20), None, "{role}");
+        assert_eq!(lease_limit(&Caller::new(Uuid::nil(), "ann", role), 20), None, "{role}");
     }
 }

@@ -1,7 +1,7 @@
 //! Apply, the hot path: one writer task, and waiting applies share one set-based transaction.
 //!
 //! A batch costs one look at existing leases, one guarded UPDATE for each distinct filter, and three inserts, whatever
-//! its size. The database's unique indexes (one active lease a cluster; one active single lease a holder and filter)
+//! its size; where the number of an account's leases is limited, they are counted first. The database's unique indexes (one active lease a cluster; one active single lease a holder and filter)
 //! would refuse a double grant even if this code were wrong. A holder is one only together with the account that applies
 //! for it: two accounts that name the same holder mean two.
 
@@ -51,8 +51,8 @@ pub struct ApplyOrder {
     pub single: bool,
     /// Seconds until it expires; `None`: never.
     pub ttl_seconds: Option<i64>,
-    /// How many active leases the account may have with this one; `None`: any number.
-    pub most: Option<u32>,
+    /// How many active leases the account may hold itself, this one included; `None`: any number.
+    pub lease_limit: Option<u32>,
     /// What ties a repeated request to this one: account, route, key, SHA-256 of the body.
     pub key: Option<(Uuid, String, String, [u8; 32])>,
 }
@@ -112,7 +112,7 @@ impl ApplyOrder {
             author: _,
             single: _,
             ttl_seconds: _,
-            most: _,
+            lease_limit: _,
             key: _,
         } = self;
         // Leases from before there were parameters in a filter keep theirs.
@@ -193,7 +193,7 @@ async fn grant(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[App
     let now = Timestamp::now();
     let filters: Vec<String> = orders.iter().map(ApplyOrder::filter).collect();
     let mut held = held(&transaction, orders).await?;
-    let mut active = active_of(&transaction, orders).await?;
+    let mut active = ActiveLeases::of(&transaction, orders).await?;
 
     // One place in the queue for each lease that must be made; repeated single applies share one.
     let mut wanted: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -202,13 +202,6 @@ async fn grant(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[App
         let key = (order.author.as_str(), order.holder.as_str(), filters[place].as_str());
         if order.single && (had(&held, order, &filters[place]).is_some() || first_of.contains_key(&key)) {
             continue;
-        }
-        if let Some(most) = order.most {
-            let active = active.entry(order.author.as_str()).or_default();
-            if *active >= most {
-                continue;
-            }
-            *active += 1;
         }
         if order.single {
             first_of.insert(key, place);
@@ -220,8 +213,14 @@ async fn grant(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[App
     let mut names: HashMap<usize, LeaseNames> = HashMap::new();
     let mut operations = Vec::new();
     let mut answers = Vec::new();
-    for (filter, places) in wanted {
-        for (taken, place) in take(&transaction, &orders[places[0]], places.len(), now).await?.into_iter().zip(places) {
+    for (filter, mut places) in wanted {
+        places.retain(|place| active.admits(&orders[*place]));
+        let Some(first) = places.first() else { continue };
+        let taken = take(&transaction, &orders[*first], places.len(), now).await?;
+        for place in places.iter().skip(taken.len()) {
+            active.gives_back(&orders[*place]);
+        }
+        for (taken, place) in taken.into_iter().zip(places) {
             let (lease, operation) = rows(&orders[place], filter, &taken, now);
             answers.extend(answer(&orders[place], &lease));
             made.insert(place, lease);
@@ -280,21 +279,44 @@ async fn held(transaction: &WriteTransaction, orders: &[ApplyOrder]) -> Result<H
     Ok(rows.into_iter().map(|row| ((row.applied_by.clone(), row.holder.clone(), row.filter.clone()), row)).collect())
 }
 
-/// How many active leases the accounts have whose number is limited.
-async fn active_of<'a>(transaction: &WriteTransaction, orders: &'a [ApplyOrder]) -> Result<HashMap<&'a str, u32>> {
-    let authors: std::collections::BTreeSet<&str> = orders.iter().filter(|o| o.most.is_some()).map(|o| o.author.as_str()).collect();
-    let mut active = HashMap::new();
-    for author in authors {
-        active.insert(author, active_leases(transaction, author).await?);
+/// How many active leases of their own the accounts have whose number is limited.
+struct ActiveLeases<'a>(HashMap<&'a str, u32>);
+
+impl<'a> ActiveLeases<'a> {
+    async fn of(transaction: &WriteTransaction, orders: &'a [ApplyOrder]) -> Result<Self> {
+        let limited = orders.iter().filter_map(|order| Some((order.author.as_str(), order.lease_limit?)));
+        let mut active = HashMap::new();
+        for (author, limit) in limited {
+            if !active.contains_key(author) {
+                active.insert(author, own_leases(transaction, author, limit).await?);
+            }
+        }
+        Ok(Self(active))
     }
-    Ok(active)
+
+    /// Whether an order may have one more, which is counted.
+    fn admits(&mut self, order: &'a ApplyOrder) -> bool {
+        let Some(limit) = order.lease_limit else { return true };
+        let active = self.0.entry(&order.author).or_default();
+        let admits = *active < limit;
+        *active += u32::from(admits);
+        admits
+    }
+
+    /// An order that was admitted got nothing.
+    fn gives_back(&mut self, order: &'a ApplyOrder) {
+        if order.lease_limit.is_some() {
+            *self.0.entry(&order.author).or_default() -= 1;
+        }
+    }
 }
 
-/// How many active leases an account applied for.
-pub(crate) async fn active_leases(connection: &impl ConnectionTrait, author: &str) -> Result<u32> {
+/// How many active leases an account holds itself, counted up to `most`.
+pub(crate) async fn own_leases(connection: &impl ConnectionTrait, account: &str, most: u32) -> Result<u32> {
     // The state as a word of the statement: by that the index of active leases is found.
-    let sql = "SELECT COUNT(*) FROM lease WHERE state = 'active' AND applied_by = ?";
-    let row = connection.query_one_raw(Statement::from_sql_and_values(connection.get_database_backend(), sql, [author.into()])).await?;
+    let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM lease WHERE state = 'active' AND applied_by = ? AND holder = ? LIMIT ?)";
+    let values = [account.into(), account.into(), most.into()];
+    let row = connection.query_one_raw(Statement::from_sql_and_values(connection.get_database_backend(), sql, values)).await?;
     let count: i64 = row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default();
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -7,23 +7,25 @@ use super::{
     facts::Facts,
     keys::Identity,
     render::{HEALTH, RPC},
-    rpc::{Blockchain, NetInfo, Rpc, RpcError, Status, Validators},
+    rpc::{Blockchain, NetInfo, Rpc, RpcError, Status, Validator, Validators},
 };
 use crate::{Nodes, process::word};
 use chainpool_agent::{NodeName, NodeState, Observation};
 use chainpool_api::{Evidence, NodeEvidence};
-use futures::future::join_all;
+use futures::future::{Either, join_all, select};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    pin::pin,
     time::Duration,
 };
 use tokio::time::timeout;
 
-/// How long the port for users may be silent before the other one is asked too, and how long that may take then: the two together take no
-/// longer than one.
-const HEAD_START: Duration = Duration::from_millis(250);
-const SECOND: Duration = Duration::from_millis(1_750);
+/// How long the port for users may be silent before the other one is asked as well, and how long the answer there may take.
+const HEAD_START: Duration = Duration::from_millis(500);
+const FALLBACK_ANSWER: Duration = Duration::from_millis(1_500);
+
+/// The most validators on a page of the list, and the most pages that are read.
+const PAGE: usize = 100;
+const MAX_PAGES: usize = 10;
 
 /// A node that answered, with the connection for further questions.
 struct Answer {
@@ -31,7 +33,7 @@ struct Answer {
     status: Status,
     net: NetInfo,
     /// Why the port for users did not.
-    closed: Option<RpcError>,
+    closed: Option<String>,
 }
 
 /// Asks the nodes. Those that do not run are not dialled.
@@ -76,27 +78,25 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     evidence
 }
 
-/// The first questions to one node, at the port for users. Where they leave us no connection there, the other port tells whether it
-/// takes part.
+/// The first questions to one node, at the port for users. Where that takes connections and answers none, because clients have used up what the
+/// program serves, the other port tells whether the node takes part.
 async fn ask(nodes: &Nodes, facts: &Facts, node: &NodeName) -> Result<Answer, RpcError> {
-    let mut of_users = pin!(ask_at(nodes, facts, node, RPC));
-    let early = timeout(HEAD_START, &mut of_users).await;
-    if let Ok(Ok(answer)) = early {
-        return Ok(answer);
+    let mut of_users = Box::pin(ask_at(nodes, facts, node, RPC));
+    if let Ok(known) = timeout(HEAD_START, &mut of_users).await {
+        return known;
     }
-    let of_health = async {
-        match timeout(SECOND, ask_at(nodes, facts, node, HEALTH)).await {
-            Ok(Ok(answer)) => Some(answer),
-            Ok(Err(_)) | Err(_) => None,
-        }
+    let of_health = Box::pin(timeout(FALLBACK_ANSWER, ask_at(nodes, facts, node, HEALTH)));
+    let (late, of_health) = match select(of_users, of_health).await {
+        Either::Left((Err(RpcError::Late(late)), of_health)) => (late, of_health.await),
+        Either::Left((known, _)) => return known,
+        Either::Right((of_health, of_users)) => match of_users.await {
+            Err(RpcError::Late(late)) => (late, of_health),
+            known => return known,
+        },
     };
-    let (at_users, at_health) = match early {
-        Ok(known) => (known, of_health.await),
-        Err(_) => tokio::join!(of_users, of_health),
-    };
-    match (at_users, at_health) {
-        (Err(why), Some(answer)) => Ok(Answer { closed: Some(why), ..answer }),
-        (at_users, _) => at_users,
+    match of_health {
+        Ok(Ok(answer)) => Ok(Answer { closed: Some(late), ..answer }),
+        Ok(Err(_)) | Err(_) => Err(RpcError::Late(late)),
     }
 }
 
@@ -121,7 +121,7 @@ fn describe(node: &mut NodeEvidence, answer: &Answer) {
     node.block_at = begun.then_some(sync.latest_block_time);
     node.peers = Some(answer.net.n_peers);
     node.catching_up = Some(sync.catching_up);
-    node.closed_to_users = answer.closed.as_ref().map(ToString::to_string);
+    node.closed_to_users.clone_from(&answer.closed);
 }
 
 /// Asks all nodes that have blocks for the newest one that each of them has. `None`: there was nothing to compare.
@@ -164,8 +164,8 @@ async fn compare(nodes: &mut BTreeMap<String, NodeEvidence>, answers: &mut BTree
 /// The ledger's own list of validators counts, because users can change it by transactions: a node that is not on it has no power.
 async fn power(facts: &Facts, nodes: &mut BTreeMap<String, NodeEvidence>, answers: &mut BTreeMap<NodeName, Answer>) -> Option<(u64, u64)> {
     let newest = answers.values_mut().max_by_key(|answer| answer.status.sync_info.latest_block_height)?;
-    let validators: Validators = newest.rpc.get("/validators?per_page=100").await.ok()?;
-    let powers: BTreeMap<&str, u64> = validators.validators.iter().map(|v| (v.address.as_str(), v.voting_power)).collect();
+    let validators = validators(&mut newest.rpc).await.ok()?;
+    let powers: BTreeMap<&str, u64> = validators.iter().map(|v| (v.address.as_str(), v.voting_power)).collect();
     let total = powers.values().sum();
     let of = |name: &NodeName| facts.validators.get(name).map(|v| powers.get(v.address.as_str()).copied().unwrap_or_default());
     for name in facts.validators.keys() {
@@ -176,6 +176,19 @@ async fn power(facts: &Facts, nodes: &mut BTreeMap<String, NodeEvidence>, answer
     let links = answers.iter().map(|(name, answer)| (name, peers(facts, answer))).collect();
     let group = groups(&links).into_iter().map(|group| group.into_iter().filter_map(of).sum::<u64>());
     Some((group.max().unwrap_or(0), total))
+}
+
+/// All validators of the ledger.
+async fn validators(rpc: &mut Rpc) -> Result<Vec<Validator>, RpcError> {
+    let mut all = Vec::new();
+    for page in 1..=MAX_PAGES {
+        let Validators { validators, total } = rpc.get(&format!("/validators?page={page}&per_page={PAGE}")).await?;
+        all.extend(validators);
+        if all.len() >= total {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 /// The nodes of this network that a node is connected to.

@@ -52,7 +52,7 @@ pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
     while Instant::now() < deadline {
         for writer in writers(&facts) {
             let taken = timeout_at(deadline, write(nodes, writer, &probe)).await;
-            if let Err(e) = taken.unwrap_or_else(|_| Err(RpcError::Silent("no time was left".to_owned()))) {
+            if let Err(e) = taken.unwrap_or_else(|_| Err(RpcError::Late("no time was left".to_owned()))) {
                 last = format!("{writer} did not take the transaction: {e}");
                 continue;
             }
@@ -118,7 +118,7 @@ async fn read_once(nodes: &Nodes, reader: &NodeName, open: &mut Option<Rpc>, pro
         None => Rpc::connect(nodes, reader, RPC).await?,
     };
     let found = look(&mut rpc, probe).await;
-    if !matches!(found, Err(RpcError::Silent(_))) {
+    if !matches!(found, Err(RpcError::Silent(_) | RpcError::Late(_))) {
         *open = Some(rpc);
     }
     found

@@ -22,6 +22,9 @@ const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Why there is no answer of use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RpcError {
+    /// No connection or no answer came in time.
+    #[error("{0}")]
+    Late(String),
     /// The node did not answer, or not as itself.
     #[error("{0}")]
     Silent(String),
@@ -73,7 +76,7 @@ impl Rpc {
 }
 
 fn late(what: &str, limit: Duration) -> RpcError {
-    RpcError::Silent(format!("{what} within {} s", limit.as_secs()))
+    RpcError::Late(format!("{what} within {} s", limit.as_secs()))
 }
 
 /// An error of the connection with its cause: hyper's own text alone often says nothing.
@@ -144,10 +147,13 @@ pub(super) struct Peer {
     pub(super) node_info: NodeInfo,
 }
 
-/// `/validators`
+/// `/validators?page=…`
 #[derive(Debug, Deserialize)]
 pub(super) struct Validators {
     pub(super) validators: Vec<Validator>,
+    /// How many there are on all pages.
+    #[serde(deserialize_with = "number")]
+    pub(super) total: usize,
 }
 
 /// A validator and its voting power.

@@ -32,7 +32,8 @@ fn peers_are_named_by_their_ids() {
 
 #[test]
 fn validators_have_power() {
-    let Validators { validators } = recorded!("validators").expect("readable");
+    let Validators { validators, total } = recorded!("validators").expect("readable");
+    assert_eq!(total, validators.len());
     assert_eq!(validators.iter().map(|v| v.voting_power).collect::<Vec<_>>(), [1; 4]);
     assert!(validators.iter().all(|v| v.address.len() == 40));
 }

@@ -19,14 +19,16 @@ pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past,
         return broken(format!("validators have different blocks at the same height: {}", hashes(evidence)));
     }
     // Validators that have just begun connect within seconds. When they do not, the height stalls.
-    let may_connect = !found.behind.is_empty() && is_quorum(found.answering, found.total);
+    let may_connect = found.voter_behind && is_quorum(found.answering, found.total);
     if !found.connected && !may_connect {
         return broken(found.lost_text());
     }
-    if is_stalled(parameters, evidence, past, now, is_quorum(found.voting, found.total)) {
+    let enough_vote = !found.decides || is_quorum(found.voting, found.total);
+    if is_stalled(parameters, evidence, past, now, enough_vote) {
+        let although = if found.decides { "although enough validators answer" } else { "and validators outside this cluster decide" };
         return broken(match evidence.height.max(past.height) {
-            None => "it makes no block, although enough validators answer".to_owned(),
-            Some(height) => format!("no block follows height {height}, although enough validators answer"),
+            None => format!("it makes no block, {although}"),
+            Some(height) => format!("no block follows height {height}, {although}"),
         });
     }
     if !found.connected {
@@ -38,11 +40,15 @@ pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past,
     if !found.behind.is_empty() {
         return degraded(found.behind_text());
     }
+    if !found.decides {
+        let (own, all) = (found.own, found.total);
+        return degraded(format!("{} of {all} of the voting power belongs to validators outside this cluster", all.saturating_sub(own)));
+    }
     if let Some((part, all)) = evidence.power.filter(|(part, all)| part < all) {
         return degraded(format!("{part} of {all} of the voting power is connected; it still commits"));
     }
-    if !found.voteless_missing.is_empty() {
-        return degraded(format!("{}; it still commits", found.voteless_missing_text()));
+    if !found.non_validators_missing.is_empty() {
+        return degraded(format!("{}; it still commits", found.non_validators_missing_text()));
     }
     if !found.closed.is_empty() {
         return degraded(found.closed_text());
@@ -74,6 +80,10 @@ pub(super) fn began_again(evidence: &Evidence, past: &Past) -> Option<String> {
 struct Findings<'a> {
     /// The power of all validators.
     total: u64,
+    /// The power of its nodes.
+    own: u64,
+    /// Whether its nodes have enough power to commit. Where users gave it to validators elsewhere, only blocks tell.
+    decides: bool,
     /// The power of those that answer.
     answering: u64,
     /// The power of those that answer and vote.
@@ -84,10 +94,12 @@ struct Findings<'a> {
     missing: Vec<(&'a str, &'a NodeEvidence)>,
     /// Nodes that answer and do not vote yet: they have just begun and look for the others, or fetch blocks.
     behind: Vec<&'a str>,
+    /// Whether one of them is a validator.
+    voter_behind: bool,
     /// Nodes that are validators no more, because a transaction of a user took their power.
-    voteless: Vec<&'a str>,
+    non_validators: Vec<&'a str>,
     /// Those of them that do not run or do not answer.
-    voteless_missing: Vec<(&'a str, &'a NodeEvidence)>,
+    non_validators_missing: Vec<(&'a str, &'a NodeEvidence)>,
     /// Nodes that take part and whose port for users does not answer.
     closed: Vec<&'a str>,
     /// Whether more than 2/3 of the power is connected; by the number of nodes where the ledger did not tell its powers.
@@ -102,22 +114,25 @@ impl<'a> Findings<'a> {
         let weight = |node: &NodeEvidence| node.power.unwrap_or(1);
         let is_behind = |node: &NodeEvidence| node.answers && node.catching_up == Some(true);
         let power_of = |which: &dyn Fn(&NodeEvidence) -> bool| nodes().filter(|(_, node)| which(node)).map(|(_, node)| weight(node)).sum();
-        let (voters, voteless): (Vec<_>, Vec<_>) = nodes().partition(|(_, node)| weight(node) > 0);
+        let (voters, non_validators): (Vec<_>, Vec<_>) = nodes().partition(|(_, node)| weight(node) > 0);
         let has_powers = nodes().any(|(_, node)| node.power.is_some());
         let total = evidence.power.filter(|_| has_powers).map_or_else(|| power_of(&|_| true), |(_, all)| all);
         let answering = power_of(&|node| node.answers);
-        // Where users gave the votes to validators elsewhere, only blocks tell whether it commits.
-        let decides = is_quorum(power_of(&|_| true), total) || total == 0;
+        let own = power_of(&|_| true);
+        let decides = is_quorum(own, total) || total == 0;
         let missing_of = |these: &[(&'a str, &'a NodeEvidence)]| these.iter().filter(|(_, node)| !node.answers).copied().collect();
         Self {
             total,
+            own,
+            decides,
             answering,
             voting: power_of(&|node| node.answers && !is_behind(node)),
             validators: voters.len(),
             missing: missing_of(&voters),
             behind: nodes().filter(|(_, node)| is_behind(node)).map(|(name, _)| name).collect(),
-            voteless_missing: missing_of(&voteless),
-            voteless: voteless.into_iter().map(|(name, _)| name).collect(),
+            voter_behind: voters.iter().any(|(_, node)| is_behind(node)),
+            non_validators_missing: missing_of(&non_validators),
+            non_validators: non_validators.into_iter().map(|(name, _)| name).collect(),
             closed: nodes().filter(|(_, node)| node.closed_to_users.is_some()).map(|(name, _)| name).collect(),
             connected: !decides || evidence.power.map_or_else(|| is_quorum(answering, total), |(part, all)| is_quorum(part, all)),
             power: evidence.power,
@@ -138,9 +153,10 @@ impl<'a> Findings<'a> {
             1 => "its validator answers and makes blocks".to_owned(),
             validators => format!("all {validators} validators take part and agree"),
         };
-        match self.voteless.as_slice() {
+        match self.non_validators.as_slice() {
             [] => all,
-            voteless => format!("{all}; without voting power, by a transaction: {}", voteless.join(", ")),
+            [one] => format!("{all}; {one} is no longer a validator, a transaction removed its voting power"),
+            many => format!("{all}; {} are no longer validators, transactions removed their voting power", many.join(", ")),
         }
     }
 
@@ -159,8 +175,12 @@ impl<'a> Findings<'a> {
         }
     }
 
-    fn voteless_missing_text(&self) -> String {
-        format!("of the nodes without voting power, missing: {}", told(&self.voteless_missing))
+    fn non_validators_missing_text(&self) -> String {
+        let who = told(&self.non_validators_missing);
+        match self.non_validators_missing.len() {
+            1 => format!("1 node without voting power does not take part ({who})"),
+            missing => format!("{missing} nodes without voting power do not take part ({who})"),
+        }
     }
 
     fn closed_text(&self) -> String {

@@ -110,18 +110,35 @@ fn powers_decide_where_the_ledger_told_them() {
         judge(&evidence, &Past::default())
     };
     let lost = "more than 2/3 of the power is needed to commit";
-    let three = "all 3 validators take part and agree; without voting power, by a transaction: v3";
+    let three = "all 3 validators take part and agree; v3 is no longer a validator, a transaction removed its voting power";
     assert_eq!(with(&["ok", "ok", "ok", "ok"], &[1, 1, 1, 0], 3, 3), (Healthy, three.to_owned()));
-    let gone = "of the nodes without voting power, missing: v3 exited 137; it still commits";
+    let gone = "1 node without voting power does not take part (v3 exited 137); it still commits";
     assert_eq!(with(&["ok", "ok", "ok", "exited 137"], &[1, 1, 1, 0], 3, 3), (Degraded, gone.to_owned()));
     let heavy = format!("1 of 4 validators does not take part (v0 exited 137); {lost}");
     assert_eq!(with(&["exited 137", "ok", "ok", "ok"], &[10, 1, 1, 1], 3, 13), (Broken, heavy));
     let light = "3 of 4 validators do not take part (v1 paused, v2 paused, v3 paused); it still commits";
     assert_eq!(with(&["ok", "paused", "paused", "paused"], &[10, 1, 1, 1], 10, 13), (Degraded, light.to_owned()));
-    let elsewhere = "0 of 5 of the voting power is connected; it still commits";
+    let elsewhere = "5 of 5 of the voting power belongs to validators outside this cluster";
     assert_eq!(with(&["ok"], &[0], 0, 5), (Degraded, elsewhere.to_owned()));
+    // One without power that catches up does not excuse validators that are cut off.
+    assert_eq!(with(&["ok", "ok", "ok", "behind"], &[1, 1, 1, 0], 1, 3).0, Broken);
     let one = with(&["ok", "ok"], &[0, 1], 1, 1);
-    assert_eq!(one, (Healthy, "its validator answers and makes blocks; without voting power, by a transaction: v0".to_owned()));
+    assert_eq!(
+        one,
+        (Healthy, "its validator answers and makes blocks; v0 is no longer a validator, a transaction removed its voting power".to_owned())
+    );
+}
+
+#[test]
+fn only_blocks_tell_of_a_ledger_whose_validators_are_elsewhere() {
+    let mut evidence = seen(&["ok"]);
+    evidence.nodes.get_mut("v0").unwrap().power = Some(1);
+    evidence.power = Some((1, 5));
+    let stopped = "no block follows height 7, and validators outside this cluster decide";
+    assert_eq!(judge(&evidence, &at(7, 600)), (Broken, stopped.to_owned()));
+    assert_eq!(judge(&evidence, &at(7, 1)).0, Degraded);
+    let idle = Parameters { empty_blocks: false, ..Parameters::default() };
+    assert_eq!(verdict(&idle, &evidence, &at(7, 600), NOW).state, Degraded, "it may rest for ever");
 }
 
 #[test]

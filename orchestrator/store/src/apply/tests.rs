@@ -91,14 +91,26 @@ async fn a_filter_by_parameters_takes_what_was_made_with_them() {
 #[tokio::test]
 async fn an_account_has_no_more_leases_at_once_than_it_may() {
     let (_folder, store, _) = two_free().await;
-    let order = ApplyOrder { holder: "ann".into(), author: "ann".into(), most: Some(1), ..ApplyOrder::default() };
-    let (one, two) = tokio::join!(store.apply(order.clone()), store.apply(order.clone()));
-    let granted = [one.unwrap(), two.unwrap()].into_iter().flatten().count();
-    assert_eq!(granted, 1, "at once");
+    let order = ApplyOrder { holder: "ann".into(), author: "ann".into(), lease_limit: Some(1), ..ApplyOrder::default() };
+    let nothing = ApplyOrder { size: Some(99), ..order.clone() };
+    // In one batch; what matches nothing takes nobody's place.
+    let (none, one, two) = tokio::join!(store.apply(nothing), store.apply(order.clone()), store.apply(order.clone()));
+    assert!(none.unwrap().is_none());
+    assert_eq!([one.unwrap(), two.unwrap()].into_iter().flatten().count(), 1, "at once");
     assert!(store.apply(order.clone()).await.unwrap().is_none(), "later");
-    assert_eq!(store.read().active_leases("ann").await.unwrap(), 1);
+    assert_eq!(store.read().own_leases("ann", 20).await.unwrap(), 1);
     let other = ApplyOrder { author: "bob".into(), holder: "bob".into(), single: true, ..order };
     assert!(store.apply(other.clone()).await.unwrap().unwrap().made);
     assert!(!store.apply(other).await.unwrap().unwrap().made, "it has that one already");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn leases_for_others_do_not_count_as_ones_own() {
+    let (_folder, store, _) = two_free().await;
+    let for_other = ApplyOrder { holder: "ann/dave".into(), author: "ann".into(), ..ApplyOrder::default() };
+    store.apply(for_other).await.unwrap().unwrap();
+    let own = ApplyOrder { holder: "ann".into(), author: "ann".into(), lease_limit: Some(1), ..ApplyOrder::default() };
+    assert!(store.apply(own).await.unwrap().unwrap().made);
     store.close().await.unwrap();
 }

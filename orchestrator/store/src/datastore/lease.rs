@@ -35,9 +35,9 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(query.one(&self.0).await?)
     }
 
-    /// How many active leases an account applied for.
-    pub async fn active_leases(&self, author: &str) -> Result<u32> {
-        apply::active_leases(&self.0, author).await
+    /// How many active leases an account holds itself, counted up to `most`.
+    pub async fn own_leases(&self, account: &str, most: u32) -> Result<u32> {
+        apply::own_leases(&self.0, account, most).await
     }
 
     /// All active leases.

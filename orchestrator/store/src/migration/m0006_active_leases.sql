@@ -1,2 +1,2 @@
--- How many active leases an account has is counted at each of its applies.
-CREATE INDEX lease_active_applied_by ON lease (applied_by) WHERE state = 'active';
+-- How many active leases an account holds itself is counted at each of its applies.
+CREATE INDEX lease_active_own ON lease (applied_by, holder) WHERE state = 'active';

@@ -225,7 +225,8 @@ async fn a_backup_of_another_schema_changes_nothing() {
 #[tokio::test]
 async fn a_backup_with_fewer_migrations_is_brought_up_to_date() {
     let fixture = Fixture::new().await;
-    let of_before = "DELETE FROM seaql_migrations WHERE version > 'm0005'; ALTER TABLE cluster DROP COLUMN ledger_fault; DROP INDEX lease_active_applied_by";
+    let of_before =
+        "DELETE FROM seaql_migrations WHERE version > 'm0005'; ALTER TABLE cluster DROP COLUMN ledger_fault; DROP INDEX lease_active_own";
     fixture.change(of_before).await;
     let before = fs::read(&fixture.backup).unwrap();
     restore(&fixture.folder, &fixture.backup).await.unwrap();

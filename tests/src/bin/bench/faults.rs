@@ -40,14 +40,14 @@ pub(crate) async fn measure(pool: &Pool, hand: &Hand) -> Result<Vec<Row>> {
             quantile(&killed.mended, 100),
             ROUNDS - killed.reset
         )),
-        Row::new("ratio to four validators made by hand, to their first block", median(&killed.mended) / fresh, "").bar(Bar::AtMost(2.0)),
+        Row::new("killed node: ratio to four validators made by hand", median(&killed.mended) / fresh, "").bar(Bar::AtMost(2.0)),
         row("quorum killed, seen", &lost.seen, None),
         row("quorum killed, offered again", &lost.mended, None).note(format!(
             "worst {:.2} s; three of four nodes; {} of {ROUNDS} by a reset",
             quantile(&lost.mended, 100),
             lost.reset
         )),
-        Row::new("ratio to four validators made by hand, to their first block", median(&lost.mended) / fresh, "").bar(Bar::AtMost(4.0)),
+        Row::new("quorum killed: ratio to four validators made by hand", median(&lost.mended) / fresh, "").bar(Bar::AtMost(4.0)),
         row("paused node, seen", &paused.seen, Some(5.0)),
         row("paused node, offered again", &paused.mended, None),
     ])

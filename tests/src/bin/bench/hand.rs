@@ -49,7 +49,8 @@ struct Plan {
     network: String,
     subnet: String,
     spec: ClusterSpec,
-    ports: Vec<u16>,
+    /// The validators' ports for users.
+    rpc: Vec<u16>,
 }
 
 impl Hand {
@@ -88,7 +89,7 @@ impl Hand {
         let begun = Instant::now();
         self.start(&plan).await?;
         let started = begun.elapsed().as_secs_f64();
-        self.heights.all_above(&addresses(&plan.ports), 0).await?;
+        self.heights.all_above(&addresses(&plan.rpc), 0).await?;
         Ok((started, begun.elapsed().as_secs_f64()))
     }
 
@@ -107,7 +108,7 @@ impl Hand {
             .try_collect::<Vec<()>>()
             .await?;
         let started = begun.elapsed().as_secs_f64();
-        let ports: Vec<u16> = plans.iter().flat_map(|plan| plan.ports.clone()).collect();
+        let ports: Vec<u16> = plans.iter().flat_map(|plan| plan.rpc.clone()).collect();
         self.heights.all_above(&addresses(&ports), 0).await?;
         Ok((started, begun.elapsed().as_secs_f64()))
     }
@@ -129,9 +130,10 @@ impl Hand {
             log: chainpool_agent::LogConfig::default(),
             log_level: chainpool_api::LogLevel::Info,
         };
+        let rpc = order.ports.iter().filter(|(need, _)| need.port == "rpc").map(|(_, port)| *port).collect();
         let mut seed = [0; 32];
         seed[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-        Ok(Plan { network: format!("{}-{place}", self.mark), subnet, spec: network.render(&order, &Secret::new(seed)), ports })
+        Ok(Plan { network: format!("{}-{place}", self.mark), subnet, spec: network.render(&order, &Secret::new(seed)), rpc })
     }
 
     async fn network(&self, plan: &Plan) -> Result<()> {

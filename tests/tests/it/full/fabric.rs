@@ -91,13 +91,13 @@ impl Writer {
         for task in self.tasks {
             committed.extend(task.await?.into_iter().filter(|at| *at < until));
         }
-        ensure!(committed.len() > 2, "nothing was committed meanwhile");
+        ensure!(committed.len() > 2, "the network stood still for more than half of the time");
         committed.sort();
         Ok(committed.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default())
     }
 }
 
-/// Amends the network while its holder writes; whether something was committed between its begin and its end.
+/// Amends the network while its holder writes; whether the holder could write for most of the time.
 async fn amended(bed: &Bed, holder: &Arc<Holder>, change: Value) -> Result<bool> {
     let (writer, since) = (Writer::start(holder), Instant::now());
     let amend: Operation = bed.api.post("/clusters/fab/amend", change.clone()).await?;
@@ -106,7 +106,7 @@ async fn amended(bed: &Bed, holder: &Arc<Holder>, change: Value) -> Result<bool>
     println!("{change}: done after {took:.1?}, the longest time without a commit {gap:.1?}");
     let id = amend.cluster_id.expect("an amendment names its cluster");
     bed.cluster_when(id, "healthy and proven", |now| now.health.state == HealthState::Healthy && now.proof.is_some()).await?;
-    Ok(gap < took)
+    Ok(2 * gap < took)
 }
 
 /// The lives of a cluster's nodes by name.
@@ -129,7 +129,7 @@ async fn a_fabric_network_grows_and_renews_its_certificates_while_it_commits() -
     // From one orderer to two, of which both must agree, the new one has to learn first that it is the second.
     let growth = json!({"parameters": {"organisations": 3, "peers": 2, "orderers": 3, "channels": ["main", "second"]}});
     let commits = amended(&bed, &holder, growth.clone()).await?;
-    ensure!(commits, "nothing was committed meanwhile");
+    ensure!(commits, "the network stood still for more than half of the time");
     let grown = bed.cluster("fab").await?;
     ensure!(grown.generation == made.generation && grown.nodes.len() == 3 + 3 * 2 + 1, "{grown:?}");
     let after = lives(&bed, &grown).await?;
@@ -151,13 +151,13 @@ async fn a_fabric_network_grows_and_renews_its_certificates_while_it_commits() -
 
     let upgraded = CHAINCODE.replace("basic:1.0", "basic:1.1").replace(":0.1.0", ":latest");
     let commits = amended(&bed, &holder, json!({"parameters": {"chaincodes": [upgraded]}})).await?;
-    ensure!(commits, "nothing was committed meanwhile");
+    ensure!(commits, "the network stood still for more than half of the time");
     holder.must_have("org3", "nick").await?;
 
     let old = (told(&holder, ADMIN, "-serial").await?, told(&holder, ADMIN, "-pubkey").await?);
     let lived = lives(&bed, &grown).await?;
     let commits = amended(&bed, &holder, json!({"renew_certificates": true})).await?;
-    ensure!(commits, "nothing was committed meanwhile");
+    ensure!(commits, "the network stood still for more than half of the time");
     let holder = Holder::with(&bed, holder.lease.clone()).await?;
     let new = (told(&holder, ADMIN, "-serial").await?, told(&holder, ADMIN, "-pubkey").await?);
     ensure!(old.0 != new.0 && old.1 == new.1, "{old:?} {new:?}");

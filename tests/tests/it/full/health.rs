@@ -121,6 +121,7 @@ async fn clients_that_use_up_a_ledgers_connections_do_not_get_it_judged_broken_o
     // An idle ledger makes one every 11 s: longer than a free cluster may be degraded.
     const BLOCKS: u64 = 3;
     let Rlimit { current: _, maximum } = getrlimit(Resource::Nofile);
+    ensure!(maximum.is_none_or(|most| most > 2 * 1_100), "this test needs 2200 open files, the limit is {maximum:?}");
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     let bed = Bed::start(Options { capacity: 1, validators: 1, autofill: true, ..Options::default() }).await?;
     let cluster = bed.filled().await?.remove(0);
@@ -132,8 +133,11 @@ async fn clients_that_use_up_a_ledgers_connections_do_not_get_it_judged_broken_o
     for _ in 0..CLIENTS {
         let address = address.clone();
         clients.spawn(async move {
-            while let Ok(mut stream) = TcpStream::connect(&address).await {
-                let _ends_when_closed = stream.read(&mut [0]).await;
+            loop {
+                if let Ok(mut stream) = TcpStream::connect(&address).await {
+                    let _ends_when_closed = stream.read(&mut [0]).await;
+                }
+                tokio::task::yield_now().await;
             }
         });
     }
