@@ -12,7 +12,7 @@ mod sign_in_limit;
 mod tests;
 mod token;
 
-use crate::{Caller, Error, Orchestrator, Result, caller::WATCHDOG, policy};
+use crate::{Caller, Error, Orchestrator, Result, caller::WATCHDOG, policy, words::counted};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chainpool_api::{self as api, Role, Timestamp};
 use chainpool_store::{AccountRow, Audit, ClusterQuery, TokenRow, Tx, Word};
@@ -109,14 +109,15 @@ impl Orchestrator {
         let _revocation = self.inner.authentication.credentials.revocation();
         let mut tx = self.store().begin().await?;
         recheck(&tx, caller, now).await?;
-        let row = tx.account_named(account).await?.ok_or_else(|| Error::not_found("account", account))?;
+        let row = tx.account_called(account).await?.ok_or_else(|| Error::not_found("account", account))?;
         if row.id == caller.account_id {
             return Err(Error::conflict("own_account", "you cannot remove the account that you are signed in with"));
         }
-        let query = ClusterQuery { applied_by: Some(account.to_owned()), ..ClusterQuery::default() };
+        let query = ClusterQuery { applied_by: Some(row.name.clone()), ..ClusterQuery::default() };
         let held = tx.cluster_page(&query).await?.len();
         if held > 0 {
-            return Err(Error::conflict("account_holds", format!("account {account} holds {held} clusters; release them first")));
+            let text = format!("account {} holds {}; release first what it holds", row.name, counted(held, "cluster"));
+            return Err(Error::conflict("account_holds", text));
         }
         audit(&mut tx, &caller.account, "account_delete", row.id, row.name.clone(), now).await?;
         tx.account_delete(row.id).await?;
@@ -130,7 +131,7 @@ impl Orchestrator {
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
         recheck(&tx, caller, now).await?;
-        let row = tx.account_named(account).await?.ok_or_else(|| Error::not_found("account", account))?;
+        let row = tx.account_called(account).await?.ok_or_else(|| Error::not_found("account", account))?;
         let link = link_insert(&mut tx, &caller.account, row, now).await?;
         tx.commit("link made").await?;
         Ok(link)

@@ -54,13 +54,13 @@ assert len(hosts[0].ports) == 2, hosts
 done("listed the hosts")
 
 clusters = client.ClustersApi(operator)
-operation = clusters.cluster_create(client.ClusterCreate(name="generator", host="local", type="cometbft"))
+operation = clusters.cluster_create(cluster_create=client.ClusterCreate(name="generator", host="local", type="cometbft"))
 assert operation.kind is client.OperationKind.CLUSTER_CREATE, operation
 listed = clusters.cluster_list(limit=500).items
 assert any(cluster.name == "generator" and isinstance(cluster.state, client.ClusterState) for cluster in listed), listed
 done("asked for a cluster, and listed the clusters")
 
-status, problem = refusal(client.LeasesApi(operator).lease_apply, client.Apply(type="cometbft"), idempotency_key=uuid.uuid4().hex)
+status, problem = refusal(client.LeasesApi(operator).lease_apply, apply=client.Apply(type="cometbft"), idempotency_key=uuid.uuid4().hex)
 assert (status, problem.code) == (409, "nothing_free"), problem
 done("applied, and was told that nothing is free")
 

@@ -317,6 +317,7 @@ pub struct HostCreate {
     /// Kubernetes: the text of a kubeconfig that says who we are there; kept sealed. Not with the address `in-cluster`.
     pub kubeconfig: Option<String>,
     /// Kubernetes: the storage class of volumes. Default: the cluster's own.
+    #[schema(max_length = 253, pattern = "^([a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$")]
     pub storage_class: Option<String>,
 }
 
@@ -373,6 +374,7 @@ pub struct HostUpdate {
     /// Kubernetes: the text of a kubeconfig that says who we are there; kept sealed.
     pub kubeconfig: Option<String>,
     /// Kubernetes: the storage class of volumes made from then on; empty: the cluster's own.
+    #[schema(max_length = 253, pattern = "^([a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$")]
     pub storage_class: Option<String>,
     /// Seconds for which repair and autofill shall wait, 365 days at most; 0 ends it.
     #[schema(maximum = 31_536_000)]

@@ -16,7 +16,7 @@ use chainpool_orchestrator::Caller;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
-use serde_json::error::Category;
+use serde_json::{Value, error::Category};
 
 /// The largest body.
 pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
@@ -83,7 +83,36 @@ fn parse<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Answer<T> {
         return Err(not_json("it is a list where an object belongs"));
     }
     // The plain way first; the way that keeps track of the field only when there is something to tell.
-    serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))
+    serde_json::from_slice(bytes).or_else(|error| with_whole_numbers(bytes, &error).ok_or_else(|| explain::<T>(bytes, &error)))
+}
+
+/// The same body where whole numbers have a fraction of 0, as some clients write them all: for JSON `640.0` is a whole number, too.
+fn with_whole_numbers<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Option<T> {
+    if !error.to_string().contains("invalid type: floating point") {
+        return None;
+    }
+    let mut body = serde_json::from_slice(bytes).ok()?;
+    make_whole(&mut body);
+    serde_json::from_value(body).ok()
+}
+
+fn make_whole(value: &mut Value) {
+    /// Up to here each whole number is exact in a JSON number with a fraction.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().unwrap_or(f64::NAN);
+            if float.fract() == 0.0 && float.abs() <= EXACT {
+                // Written without its fraction it is read as what it is.
+                if let Ok(whole) = serde_json::from_str(&format!("{float:.0}")) {
+                    *value = whole;
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(make_whole),
+        Value::Object(fields) => fields.values_mut().for_each(make_whole),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -139,6 +168,18 @@ mod tests {
 
     fn json_headers() -> HeaderMap {
         HeaderMap::from_iter([(header::CONTENT_TYPE, "application/json; charset=utf-8".parse().unwrap())])
+    }
+
+    #[test]
+    fn a_whole_number_may_have_a_fraction_of_nothing() {
+        let parsed = |body: &str| parse::<Apply>(&json_headers(), body.as_bytes());
+        let Ok(apply) = parsed(r#"{"size": 4.0, "ttl_seconds": 67162.0}"#) else { panic!("it was refused") };
+        assert_eq!((apply.size, apply.ttl_seconds), (Some(4), Some(67162)));
+        for bad in [r#"{"size": 4.5}"#, r#"{"size": 1e300}"#, r#"{"size": -4.0}"#, r#"{"size": 4.0, "nothing": 1}"#] {
+            assert!(parsed(bad).is_err(), "{bad}");
+        }
+        let problem = refused::<Apply>(r#"{"size": 4.5}"#);
+        assert!(problem.fields["size"].contains("floating point `4.5`"), "{problem:?}");
     }
 
     fn refused<T: DeserializeOwned>(body: &str) -> Problem {

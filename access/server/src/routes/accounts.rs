@@ -108,7 +108,7 @@ pub(crate) async fn account_create(
 ///
 /// Its sessions and tokens end with it. Refused while it holds clusters.
 #[utoipa::path(
-    delete, path = "/api/v1/accounts/{account}", tag = "accounts", params(("account" = String, Path, description = "Its name.")),
+    delete, path = "/api/v1/accounts/{account}", tag = "accounts", params(("account" = String, Path, description = "Its name or id.")),
     responses(
         (status = 204, description = "It is gone."),
         (status = 403, description = "Only admins remove accounts.", body = Problem),
@@ -124,7 +124,7 @@ pub(crate) async fn account_delete(State(server): State<Server>, Auth(caller): A
 ///
 /// Whoever has it sets the account's password, once, within an hour.
 #[utoipa::path(
-    post, path = "/api/v1/accounts/{account}/reset-link", tag = "accounts", params(("account" = String, Path, description = "Its name.")),
+    post, path = "/api/v1/accounts/{account}/reset-link", tag = "accounts", params(("account" = String, Path, description = "Its name or id.")),
     responses(
         (status = 201, description = "The link's secret part, shown once.", body = ResetLink),
         (status = 403, description = "Only admins make links.", body = Problem),

@@ -18,7 +18,7 @@ async fn meddle(stand: &Stand<'_>, meddling: Meddling, key: &ClusterKey, node: &
     }
     Err(Stop::NotEnforced(match meddling {
         Meddling::Rename => "its main objects cannot be renamed past the agent here".to_owned(),
-        Meddling::Disconnect => "a node that runs cannot be taken off its network past the agent here".to_owned(),
+        Meddling::Disconnect => "the network of a node is part of its main object here".to_owned(),
         Meddling::LoseVolume => "a volume cannot be removed past the agent here".to_owned(),
     }))
 }

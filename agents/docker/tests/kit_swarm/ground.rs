@@ -13,7 +13,7 @@ use bollard::{
 };
 use chainpool_agent::{
     Agent, ClusterKey, InstanceId, NetworkSpec, NodeSpec, ObjectKind,
-    kit::{Foreign, Ground, GroundResult},
+    kit::{Foreign, Ground, GroundResult, Meddling},
     network_name, node_object_name, volume_name,
 };
 use chainpool_agent_docker::SwarmAgent;
@@ -24,6 +24,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// The column of the table.
 pub(crate) const NAME: &str = "Swarm";
@@ -145,6 +146,25 @@ impl Ground for SwarmGround {
         match removed {
             Ok(()) | Err(Bollard::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A service keeps its name for ever, and its networks are its spec.
+    async fn meddle(&self, meddling: Meddling, key: &ClusterKey, node: &NodeSpec) -> GroundResult<bool> {
+        if meddling != Meddling::LoseVolume {
+            return Ok(false);
+        }
+        let name = volume_name(key, &node.name, &node.volumes.first().context("the node has no volume")?.name);
+        let deadline = Instant::now() + self.patience();
+        loop {
+            // The container of its last task goes a little after the service.
+            match self.bed.machines[0].remove_volume(&name, Some(RemoveVolumeOptionsBuilder::default().build())).await {
+                Ok(()) => return Ok(true),
+                Err(Bollard::DockerResponseServerError { status_code: 409, .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 

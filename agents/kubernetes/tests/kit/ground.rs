@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use chainpool_agent::{
     Agent, ClusterKey, Connection, InstanceId, LABEL_INSTANCE, NetworkSpec, NodeSpec, ObjectKind, Scope, Secret,
-    kit::{Foreign, Ground, GroundResult},
+    kit::{Foreign, Ground, GroundResult, Meddling},
     network_name, volume_name,
 };
 use chainpool_agent_kubernetes::KubernetesAgent;
@@ -144,6 +144,24 @@ impl Ground for KubernetesGround {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Objects keep their names for ever, and pods their network.
+    async fn meddle(&self, meddling: Meddling, key: &ClusterKey, node: &NodeSpec) -> GroundResult<bool> {
+        if meddling != Meddling::LoseVolume {
+            return Ok(false);
+        }
+        let name = volume_name(key, &node.name, &node.volumes.first().context("the node has no volume")?.name);
+        let claims = Api::<PersistentVolumeClaim>::namespaced(self.bed.admin.clone(), &network_name(key));
+        claims.delete(&name, &DeleteParams::default()).await?;
+        let deadline = Instant::now() + self.patience();
+        while claims.get_metadata_opt(&name).await?.is_some() {
+            if Instant::now() > deadline {
+                return Err(format!("the claim {name} is still there").into());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(true)
     }
 
     /// Restarts the API server. It answers some time before it knows everybody's rights again.

@@ -22,6 +22,14 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(account::Entity::find().filter(account::Column::Name.eq(name)).one(&self.0).await?)
     }
 
+    /// An account by its name or its id.
+    pub async fn account_called(&self, name_or_id: &str) -> Result<Option<AccountRow>> {
+        match (self.account_named(name_or_id).await?, name_or_id.parse()) {
+            (None, Ok(id)) => self.account(id).await,
+            (found, _) => Ok(found),
+        }
+    }
+
     /// The account that a one-time link is for.
     pub async fn account_of_link(&self, digest: &[u8]) -> Result<Option<AccountRow>> {
         Ok(account::Entity::find().filter(account::Column::Link.eq(digest.to_vec())).one(&self.0).await?)
