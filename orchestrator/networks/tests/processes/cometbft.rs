@@ -204,7 +204,7 @@ impl Network {
 
     /// Looks again until the verdict is as wanted.
     async fn wait_for(&self, past: &Past, state: HealthState) -> Verdict {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_mins(2);
         loop {
             let evidence = self.probe().await;
             let verdict = self.judge(&evidence, past);

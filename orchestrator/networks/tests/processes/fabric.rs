@@ -3,11 +3,11 @@
 //! Needs `orderer`, `peer` and `chaincode` as `scripts/fabric-tools.sh` builds them in the folder `FABRIC_TOOLS`, and root: every node listens on a
 //! loopback address of its own and finds the others by a hosts file that only it sees (`unshare --mount`).
 
-use crate::fabric_network::{Network, name, reach};
+use crate::fabric_network::{HANGS, Network, name, reach};
 use chainpool_api::{HealthState, NodeEvidence, Timestamp};
 use chainpool_networks::Past;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// From the start to a proof and a healthy verdict.
 async fn whole(preset: &str, given: &Value) -> Network {
@@ -222,7 +222,7 @@ async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
     println!("healthy {:?} after the change began: {}", begun.elapsed(), healthy.reason);
     let (count, longest) = commits.end().await;
     println!("{count} commits meanwhile, {longest:?} the longest without one");
-    assert!(count > 3 && longest < Duration::from_secs(10), "{count} commits, once {longest:?} without one");
+    assert!(count > 3 && longest < HANGS, "{count} commits, once {longest:?} without one");
     assert_eq!(healthy.reason, "all 3 orderers take part, all 4 peers agree; can lose 1 more orderer");
     network.prove().await;
     let evidence = network.probe().await;
@@ -248,7 +248,7 @@ async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
     network.amend(&json!({"certificate_days": 730}), true).await;
     let (count, longest) = commits.end().await;
     println!("renewed after {:?}; {count} commits meanwhile, {longest:?} the longest without one", begun.elapsed());
-    assert!(count > 10 && longest < Duration::from_secs(15), "{count} commits, once {longest:?} without one");
+    assert!(count > 10 && longest < HANGS, "{count} commits, once {longest:?} without one");
     network.prove().await;
     let evidence = network.probe().await;
     assert!(evidence.certificate_ends > ends.map(|ends| ends.plus_seconds(300 * 86_400)), "{evidence:#?}");

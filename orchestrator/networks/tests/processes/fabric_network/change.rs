@@ -132,6 +132,11 @@ impl Network {
         let mut led = Instant::now();
         loop {
             let evidence = self.probe().await;
+            if !self.late(&evidence).is_empty() {
+                // A busy machine: this look says nothing of the change.
+                led = Instant::now();
+                continue;
+            }
             let verdict = self.judge(&evidence, &Past { started_at: Some(started), ..Past::default() });
             let broken = verdict.state == HealthState::Broken;
             let unled = alone && broken && verdict.reason.starts_with("no Raft leader") && led.elapsed() < LEADERLESS;

@@ -29,6 +29,9 @@ const GENERATION: Generation = 1;
 /// How long a look is taken again on account of a node that is late.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// Longer than anything takes that does not hang.
+pub(crate) const HANGS: Duration = Duration::from_mins(2);
+
 /// What a node's paths begin with, and where the images have what is not in a node's files.
 const HOME: &str = "/var/hyperledger";
 const CONFIG: &str = "/etc/hyperledger/fabric";
@@ -287,7 +290,7 @@ impl Network {
 
     /// Looks again until the verdict is as wanted.
     pub(crate) async fn wait_for(&self, past: &Past, state: HealthState) -> Verdict {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + HANGS;
         loop {
             let evidence = self.probe().await;
             let verdict = self.judge(&evidence, past);
