@@ -1,7 +1,8 @@
 //! Calls to the API server: their time limits, and what their errors mean.
 
+use crate::bounds;
 use chainpool_agent::{Error, Result};
-use kube::{Api, Client, Config, Resource, core::Status, runtime::watcher};
+use kube::{Api, Client, Config, Resource, client::ClientBuilder, core::Status, runtime::watcher};
 use std::{
     error::Error as _,
     fmt::Write as _,
@@ -39,10 +40,10 @@ impl Server {
         if let Some(client) = client.as_ref() {
             return Ok(client.clone());
         }
-        let made = Client::try_from(self.config.clone()).map_err(|e| {
+        let builder = ClientBuilder::try_from(self.config.clone()).map_err(|e| {
             Error::Refused(format!("{}: certificate, key or token of the kubeconfig cannot be used: {}", self.address(), chain(&e)))
         })?;
-        Ok(client.insert(made).clone())
+        Ok(client.insert(builder.with_layer(&bounds::layer()).build()).clone())
     }
 
     /// The objects of a kind in all namespaces, or of a kind that has none.
