@@ -9,7 +9,12 @@ use futures::{
     FutureExt, StreamExt,
     future::{Either, ready, select},
 };
-use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::timeout;
 
 /// How long the platform's listing is waited for, before the ledger's own word must do: a swarm that chooses a leader cannot list
@@ -23,8 +28,9 @@ pub(crate) const SETTLE_MS: i64 = 150;
 const LOOP_EXITS: usize = 5;
 pub(crate) const LOOP_MS: i64 = 120_000;
 
-/// How long a node's last lines may take, and how much of each is told.
+/// How long a node's last lines may take, how many they are, and how much of each is told.
 const LAST_LINES: Duration = Duration::from_secs(2);
+const LINES: u8 = 20;
 const LINE_CHARACTERS: usize = 400;
 
 /// What a look at a ledger gave.
@@ -246,12 +252,20 @@ pub(crate) async fn crash_loop_text(agent: &HostAgent, key: &ClusterKey, node: &
     format!("{node} ended {exits} times within two minutes (crash loop); its last lines: {said}")
 }
 
-/// The last 20 lines of a node's log, as one text for a reason. Nobody is judged meanwhile, so they have to come soon.
+/// The last lines of a node's log, as one text for a reason. Nobody is judged meanwhile, so they have to come soon.
 async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName) -> String {
-    let query = LogQuery { tail: Some(20), ..LogQuery::default() };
+    let query = LogQuery { tail: Some(LINES.into()), ..LogQuery::default() };
+    // A platform may send more than it was asked for.
+    let keep = async |mut last: VecDeque<String>, line| {
+        if last.len() == usize::from(LINES) {
+            last.pop_front();
+        }
+        last.push_back(text(line));
+        last
+    };
     let read = async {
         match agent.agent.logs(key, node, query).await {
-            Ok(lines) => lines.map(text).collect::<Vec<_>>().await.join(" | "),
+            Ok(lines) => Vec::from(lines.fold(VecDeque::new(), keep).await).join(" | "),
             Err(error) => format!("(its log cannot be read: {error})"),
         }
     };

@@ -18,8 +18,7 @@ use tracing_subscriber::{
 
 /// Begins to log to the error output, and sends panics there in the same way.
 pub(crate) fn begin(json: bool) {
-    let filter = EnvFilter::try_from_env("CHAINPOOL_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,sqlx=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn"));
+    let filter = filter(std::env::var("CHAINPOOL_LOG").ok().as_deref());
     // A line that cannot be written, on a full disk say, would be reported to the same place by a macro that panics.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     if json {
@@ -33,6 +32,15 @@ pub(crate) fn begin(json: bool) {
         // Nobody is left to tell where this fails.
         let _unheard = io::stderr().lock().write_all(format!("{}{trace}\n", line(&panic.to_string())).as_bytes());
     }));
+}
+
+/// What is logged. The clients of platforms would log bodies of requests and answers, which hold secrets: a level for
+/// everything does not mean them.
+fn filter(asked: Option<&str>) -> EnvFilter {
+    let usual = || EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn");
+    let filter = asked.and_then(|asked| EnvFilter::try_new(asked).ok()).unwrap_or_else(usual);
+    let never = ["kube_client=off", "bollard=info", "hyper=info", "h2=info", "sqlx::query=warn"];
+    never.iter().fold(filter, |filter, rule| filter.add_directive(rule.parse().expect("a rule of ours")))
 }
 
 /// Writes the values of an event as the subscriber does, on one line. Its own colours come later, from elsewhere.
@@ -55,6 +63,16 @@ fn line(text: &str) -> String {
 mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn no_level_for_everything_logs_what_platforms_are_sent() {
+        for asked in [None, Some("trace"), Some("debug,bollard=trace"), Some("no filter=at=all")] {
+            let filter = filter(asked).to_string();
+            assert!(["kube_client=off", "bollard=info", "hyper=info"].iter().all(|rule| filter.contains(rule)), "{asked:?}: {filter}");
+            assert!(!filter.contains("bollard=trace"), "{filter}");
+        }
+        assert!(filter(Some("debug")).to_string().contains("debug"));
+    }
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);

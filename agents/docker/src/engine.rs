@@ -1,6 +1,9 @@
 //! Calls to the engine: their time limits, the version they are made in, and what their errors mean.
 
-use crate::{connect::Address, transport::Transport};
+use crate::{
+    connect::Address,
+    transport::{Flow, Transport},
+};
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker, errors::Error as Bollard};
 use chainpool_agent::{Error, Result};
 use std::{
@@ -9,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 /// How long one call may take.
 pub(crate) const CALL: Duration = Duration::from_secs(30);
@@ -60,11 +63,11 @@ impl Engine {
         Ok(docker)
     }
 
-    /// The same, for one stream; the second value is told when the engine has opened it.
-    pub(crate) async fn docker_opening(&self) -> Result<(Docker, Arc<Notify>)> {
+    /// The same, for one stream, whose items go through the flow.
+    pub(crate) async fn docker_streaming(&self) -> Result<(Docker, Arc<Flow>)> {
         let version = self.docker().await?.client_version();
-        let opened = Arc::new(Notify::new());
-        Ok((self.transport.client(&version, Some(opened.clone()))?, opened))
+        let flow = Arc::new(Flow::new());
+        Ok((self.transport.client(&version, Some(flow.clone()))?, flow))
     }
 
     /// Waits for a call, but not longer than `limit`.
@@ -106,7 +109,7 @@ impl Engine {
     }
 
     /// An engine's words as people get to see them: not longer than they may be, on one line. What has not been seen to be an engine says less.
-    fn shown(&self, words: &str) -> String {
+    pub(crate) fn shown(&self, words: &str) -> String {
         let is_known = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         let most = if is_known { ENGINE } else { STRANGER };
         let mut shown = String::new();

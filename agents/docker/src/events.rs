@@ -1,11 +1,10 @@
 //! The engine's event stream, as wake-ups.
 
-use crate::{engine::Engine, observe::Filter};
+use crate::{engine::Engine, observe::Filter, transport::Flow};
 use bollard::{errors::Error as Bollard, models::EventMessage, query_parameters::EventsOptionsBuilder};
 use chainpool_agent::{InstanceId, LABEL_JOB, Labels, Wake, WakeStream};
 use futures::{Stream, StreamExt, future, stream};
 use std::{collections::VecDeque, sync::Arc};
-use tokio::sync::Notify;
 
 /// What happens to a container that anybody may want to know. A `health_status` or `exec` is no change of ours.
 const ACTIONS: [&str; 8] = ["start", "die", "stop", "kill", "pause", "unpause", "oom", "destroy"];
@@ -16,15 +15,15 @@ pub(crate) fn watch(engine: Arc<Engine>, instance: InstanceId) -> WakeStream {
 }
 
 async fn open(engine: Arc<Engine>, instance: InstanceId) -> WakeStream {
-    let (docker, opened) = match engine.docker_opening().await {
-        Ok(opening) => opening,
+    let (docker, flow) = match engine.docker_streaming().await {
+        Ok(streaming) => streaming,
         Err(e) => return stream::once(future::ready(Wake::Lost(e.to_string()))).boxed(),
     };
     let mut filters = Filter::instance(instance).as_map();
     filters.insert("type", vec!["container".to_owned()]);
     filters.insert("event", ACTIONS.map(str::to_owned).to_vec());
-    let events = docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build()));
-    let watch = Watch { engine, events: Box::pin(events), opened: Some(opened), queue: VecDeque::new(), over: false };
+    let events = flow.clone().through(docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build())));
+    let watch = Watch { engine, events: Box::pin(events), opening: Some(flow), queue: VecDeque::new(), over: false };
     stream::unfold(watch, async |mut watch| watch.next().await.map(|wake| (wake, watch))).boxed()
 }
 
@@ -32,8 +31,8 @@ async fn open(engine: Arc<Engine>, instance: InstanceId) -> WakeStream {
 struct Watch<S> {
     engine: Arc<Engine>,
     events: S,
-    /// Told when the engine has opened the stream; `None` once that was passed on.
-    opened: Option<Arc<Notify>>,
+    /// Tells when the engine has opened the stream; `None` once that was passed on.
+    opening: Option<Arc<Flow>>,
     queue: VecDeque<Wake>,
     over: bool,
 }
@@ -47,11 +46,11 @@ impl<S: Stream<Item = Result<EventMessage, Bollard>> + Unpin> Watch<S> {
             if self.over {
                 return None;
             }
-            let item = match &self.opened {
-                Some(opened) => tokio::select! {
+            let item = match &self.opening {
+                Some(flow) => tokio::select! {
                     biased;
-                    () = opened.notified() => {
-                        self.opened = None;
+                    () = flow.opened.notified() => {
+                        self.opening = None;
                         return Some(Wake::Connected);
                     }
                     item = self.events.next() => item,
@@ -65,7 +64,7 @@ impl<S: Stream<Item = Result<EventMessage, Bollard>> + Unpin> Watch<S> {
     fn take(&mut self, item: Option<Result<EventMessage, Bollard>>) {
         match item {
             Some(Ok(event)) => {
-                if self.opened.take().is_some() {
+                if self.opening.take().is_some() {
                     self.queue.push_back(Wake::Connected);
                 }
                 self.queue.extend(wakes(event));

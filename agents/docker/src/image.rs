@@ -7,7 +7,7 @@ use crate::{
 use bollard::{auth::DockerCredentials, models::ImageInspect, query_parameters::CreateImageOptionsBuilder};
 use chainpool_agent::{Error, ImageRef, Result};
 use futures::TryStreamExt;
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 /// How long a pull may show no progress. An engine without a network gives up by itself sooner.
 const STALL: Duration = Duration::from_mins(2);
@@ -66,11 +66,11 @@ impl DockerAgent {
     }
 
     async fn image_pull(&self, name: &str) -> Result<(), Fault> {
-        let docker = self.engine.docker().await?;
+        let (docker, flow) = self.engine.docker_streaming().await?;
         // A name alone would pull every tag there is.
         let reference = if has_tag(name) { name.to_owned() } else { format!("{name}:latest") };
         let options = CreateImageOptionsBuilder::default().from_image(&reference).build();
-        let mut progress = docker.create_image(Some(options), None, self.login(name));
+        let mut progress = pin!(flow.through(docker.create_image(Some(options), None, self.login(name))));
         let whole = async {
             loop {
                 match tokio::time::timeout(STALL, progress.try_next()).await {

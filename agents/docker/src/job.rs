@@ -11,15 +11,17 @@ use bollard::{
     models::ContainerStateStatusEnum as Status,
     query_parameters::{LogsOptionsBuilder, WaitContainerOptions},
 };
-use chainpool_agent::{ClusterKey, Error, ImageRef, LogLine, NodeSpec, Result, node_object_name};
+use chainpool_agent::{ClusterKey, Error, ImageRef, LogLine, LogStream, NodeSpec, Result, node_object_name};
 use futures::{StreamExt, TryStreamExt};
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How many lines of a job that ended badly are told.
-pub(crate) const LAST_LINES: &str = "5";
+pub(crate) const LAST_LINES: usize = 5;
 /// How long they may take to come.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How much of each is told, in bytes.
+const LINE: usize = 4 << 10;
 
 impl DockerAgent {
     /// Runs a job to its end, unless it has ended well before.
@@ -87,15 +89,28 @@ impl DockerAgent {
 
     /// What a container wrote last, if the engine tells.
     async fn last_words(&self, id: &str) -> String {
-        let Ok(docker) = self.engine.docker().await else { return String::new() };
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(LAST_LINES).build();
-        let lines = logs::lines(self.engine.clone(), docker.logs(id, Some(options)).boxed(), false);
-        told(timeout(LAST_WORDS, lines.try_collect()).await.map_or_else(|_| Vec::new(), Result::unwrap_or_default))
+        let Ok((docker, flow)) = self.engine.docker_streaming().await else { return String::new() };
+        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&LAST_LINES.to_string()).build();
+        let lines = logs::lines(self.engine.clone(), flow, docker.logs(id, Some(options)), false);
+        told(timeout(LAST_WORDS, last_lines(lines)).await.map_or_else(|_| VecDeque::new(), Result::unwrap_or_default))
     }
 }
 
+/// The last lines of a log, of which an engine may send more than it was asked for.
+pub(crate) async fn last_lines(lines: LogStream) -> Result<VecDeque<LogLine>> {
+    let keep = async |mut last: VecDeque<LogLine>, mut line: LogLine| {
+        if last.len() == LAST_LINES {
+            last.pop_front();
+        }
+        line.bytes.truncate(LINE);
+        last.push_back(line);
+        Ok(last)
+    };
+    lines.try_fold(VecDeque::new(), keep).await
+}
+
 /// Lines as the end of a sentence; the words before them must do when there are none.
-pub(crate) fn told(lines: Vec<LogLine>) -> String {
+pub(crate) fn told(lines: VecDeque<LogLine>) -> String {
     let bytes: Vec<u8> = lines.into_iter().flat_map(|line| line.bytes).collect();
     let text = String::from_utf8_lossy(&bytes);
     if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) }

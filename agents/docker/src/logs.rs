@@ -3,6 +3,7 @@
 use crate::{
     DockerAgent,
     engine::{CALL, Engine},
+    transport::Flow,
 };
 use bollard::{container::LogOutput, errors::Error as Bollard, query_parameters::LogsOptionsBuilder};
 use chainpool_agent::{ClusterKey, Error, LogLine, LogQuery, LogStream, NodeName, Result, node_object_name};
@@ -23,7 +24,7 @@ impl DockerAgent {
                 node_object_name(key, node)
             )));
         };
-        let docker = self.engine.docker().await?;
+        let (docker, flow) = self.engine.docker_streaming().await?;
         let options = LogsOptionsBuilder::default()
             .stdout(true)
             .stderr(true)
@@ -31,16 +32,17 @@ impl DockerAgent {
             .since(self::since(*since))
             .tail(&self::tail(*tail))
             .build();
-        let source = docker.logs(&container.id, Some(options)).boxed();
-        Ok(lines(self.engine.clone(), source, *follow))
+        let source = docker.logs(&container.id, Some(options));
+        Ok(lines(self.engine.clone(), flow, source, *follow))
     }
 }
 
 /// The lines of a log as the engine sends them.
-pub(crate) fn lines<S>(engine: Arc<Engine>, source: S, follow: bool) -> LogStream
+pub(crate) fn lines<S>(engine: Arc<Engine>, flow: Arc<Flow>, source: S, follow: bool) -> LogStream
 where
-    S: Stream<Item = Result<LogOutput, Bollard>> + Unpin + Send + 'static,
+    S: Stream<Item = Result<LogOutput, Bollard>> + Send + 'static,
 {
+    let source = flow.through(source).boxed();
     let frames = Frames { engine, source, limit: (!follow).then_some(CALL), over: false };
     stream::unfold(frames, async |mut frames| frames.next().await.map(|line| (line, frames))).boxed()
 }
@@ -83,7 +85,7 @@ impl<S: Stream<Item = Result<LogOutput, Bollard>> + Unpin> Frames<S> {
             // A frame of the engine's own, which bollard takes for a terminal's: a swarm that cannot fetch the log says so in it.
             Ok(LogOutput::Console { message }) if message.first() == Some(&SYSTEM_ERROR) => {
                 self.over = true;
-                let words = String::from_utf8_lossy(message.get(HEADER..).unwrap_or_default()).trim().to_owned();
+                let words = self.engine.shown(String::from_utf8_lossy(message.get(HEADER..).unwrap_or_default()).trim());
                 Err(Error::Busy(format!("{}: {words}", self.engine.address())))
             }
             Ok(LogOutput::StdErr { message }) => Ok(LogLine { stderr: true, bytes: message }),

@@ -7,6 +7,7 @@
 use crate::connect::Address;
 use bollard::{BollardRequest, ClientVersion, Docker, errors::Error as Bollard};
 use chainpool_agent::{ByteStream, Error, Result};
+use futures::{Stream, StreamExt};
 use http_body_util::{BodyExt, Limited};
 use hyper::{
     Method, Response, StatusCode, Uri,
@@ -19,7 +20,10 @@ use rustix::net::sockopt;
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -37,6 +41,9 @@ pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: u64 = 64 << 20;
 /// The same for words about what went wrong.
 const WORDS: usize = 64 << 10;
+/// The most that may come of a stream between two of its items, in bytes: an event or a frame of a log has at most 256 KiB, and hyper reads
+/// 1 MiB ahead.
+const ITEM: u64 = 2 << 20;
 /// What a server says that wants TLS, to whoever comes without.
 const WANTS_TLS: &str = "HTTP request to an HTTPS server";
 /// What bollard is given as its own limit, in seconds: more than any of ours, so that ours decide.
@@ -57,16 +64,16 @@ impl Transport {
         &self.address
     }
 
-    /// A client that speaks this version. `opened` is told when the engine has accepted a request, which is the only
-    /// way to know that a stream is open before its first item.
-    pub(crate) fn client(&self, version: &ClientVersion, opened: Option<Arc<Notify>>) -> Result<Docker> {
+    /// A client that speaks this version; with a flow, one for a single stream.
+    pub(crate) fn client(&self, version: &ClientVersion, flow: Option<Arc<Flow>>) -> Result<Docker> {
         let transport = self.clone();
         let send = move |request: BollardRequest| {
-            let (transport, opened) = (transport.clone(), opened.clone());
+            let (transport, flow) = (transport.clone(), flow.clone());
             async move {
-                let response = transport.send(request).await?;
-                if let Some(opened) = opened.filter(|_| response.status().is_success()) {
-                    opened.notify_one();
+                let bound = flow.clone().unwrap_or_else(|| Arc::new(Flow::of(ANSWER)));
+                let response = transport.send(request, bound).await?;
+                if let Some(flow) = flow.filter(|_| response.status().is_success()) {
+                    flow.opened.notify_one();
                 }
                 Ok(response)
             }
@@ -75,12 +82,11 @@ impl Transport {
             .map_err(|e| Error::Refused(format!("{} cannot be used: {e}", self.address)))
     }
 
-    async fn send(&self, mut request: BollardRequest) -> Result<Response<Incoming>, Bollard> {
+    async fn send(&self, mut request: BollardRequest, flow: Arc<Flow>) -> Result<Response<Incoming>, Bollard> {
         let stream = timeout(CONNECT, self.open())
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {} s", CONNECT.as_secs())))??;
-        let left = if is_endless(request.uri().path()) { u64::MAX } else { ANSWER };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(Bounded { stream, left })).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(Bounded { stream, flow })).await?;
         // Ends with the request: hyper closes the connection when its sender and its response body are gone.
         let connection = tokio::spawn(connection);
         let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
@@ -126,11 +132,6 @@ fn is_good(status: StatusCode) -> bool {
     status.is_success() || status == StatusCode::NOT_MODIFIED || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// Whether what is asked for is told for as long as one listens, or as long as it is.
-fn is_endless(path: &str) -> bool {
-    ["/logs", "/events", "/images/create"].iter().any(|end| path.ends_with(end))
-}
-
 /// What an answer that is none says. Of a body that has not the form of an engine's words nothing is told: whatever answers at an address may be
 /// another service, and what it says nobody's affair.
 async fn refusal(response: Response<Incoming>) -> Bollard {
@@ -148,24 +149,68 @@ async fn refusal(response: Response<Incoming>) -> Bollard {
     Bollard::DockerResponseServerError { status_code, message }
 }
 
-/// A stream of which no more than so much is read: what answers may never end.
+/// One answer as its connection sees it. A stream lasts for as long as one listens, so only what comes of it between two of its items is
+/// bounded. Lines and frames are not looked for in the bytes: bollard joins the lines of an unfinished JSON, and chunks have lines of their own.
+pub(crate) struct Flow {
+    /// Told when the engine has accepted the request, which is the only way to know that a stream is open before its first item.
+    pub(crate) opened: Notify,
+    /// How many bytes may come until the next item, or the end of an answer that is no stream.
+    left: AtomicU64,
+    /// Whether more came.
+    overrun: AtomicBool,
+}
+
+impl Flow {
+    /// The flow of a stream.
+    pub(crate) fn new() -> Self {
+        Self::of(ITEM)
+    }
+
+    fn of(bytes: u64) -> Self {
+        Self { opened: Notify::new(), left: AtomicU64::new(bytes), overrun: AtomicBool::new(false) }
+    }
+
+    /// The items of its stream, each of which makes room for another.
+    pub(crate) fn through<T>(
+        self: Arc<Self>,
+        items: impl Stream<Item = Result<T, Bollard>> + Send,
+    ) -> impl Stream<Item = Result<T, Bollard>> + Send {
+        items.map(move |item| match item {
+            Ok(item) => {
+                self.left.store(ITEM, Ordering::Relaxed);
+                Ok(item)
+            }
+            // bollard keeps of the connection's error only that there was one.
+            Err(_) if self.overrun.load(Ordering::Relaxed) => {
+                Err(io::Error::other(format!("more than {} MiB came of one event or line, which no engine sends", ITEM >> 20)).into())
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    fn read(&self, bytes: usize) -> io::Result<()> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)) {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                self.overrun.store(true, Ordering::Relaxed);
+                Err(io::Error::other(format!("its answer is longer than {} MiB, which no engine's is", ANSWER >> 20)))
+            }
+        }
+    }
+}
+
+/// A connection of which no more than so much is read: what answers may never end.
 struct Bounded {
     stream: ByteStream,
-    left: u64,
+    flow: Arc<Flow>,
 }
 
 impl AsyncRead for Bounded {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let read = u64::try_from(buffer.filled().len() - before).unwrap_or(u64::MAX);
-        match self.left.checked_sub(read) {
-            Some(left) => {
-                self.left = left;
-                Poll::Ready(Ok(()))
-            }
-            None => Poll::Ready(Err(io::Error::other(format!("its answer is longer than {} MiB, which no engine's is", ANSWER >> 20)))),
-        }
+        Poll::Ready(self.flow.read(buffer.filled().len() - before))
     }
 }
 

@@ -1,6 +1,10 @@
 //! A byte stream to a node's port, through the API server: published or not, and from wherever Chainpool runs.
 
-use crate::{KubernetesAgent, build::pod_name, server::Fault};
+use crate::{
+    KubernetesAgent,
+    build::pod_name,
+    server::{Fault, SERVER, shown, words},
+};
 use chainpool_agent::{ByteStream, ClusterKey, Error, NodeName, Port, Protocol, Result, network_name};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
@@ -32,8 +36,8 @@ impl KubernetesAgent {
         let forward = self.server.call(DIAL, api.portforward(&pod_name(node), &[*inside])).await;
         let mut forward = match forward {
             Ok(forward) => forward,
-            Err(Fault::Answer(status)) if !matches!(status.code, 401 | 403) => {
-                return Err(Error::Unreachable(format!("{}: {}", what(), status.message)));
+            Err(Fault::Answer { status, most }) if !matches!(status.code, 401 | 403) => {
+                return Err(Error::Unreachable(format!("{}: {}", what(), words(&status, most))));
             }
             Err(fault) => return Err(fault.into_error(&format!("forward {}", what()))),
         };
@@ -55,7 +59,7 @@ impl Forwarded {
     fn refused(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
         let Poll::Ready(refusal) = self.refusal.as_mut()?.as_mut().poll(cx) else { return None };
         self.refusal = None;
-        refusal.map(|words| io::Error::new(io::ErrorKind::ConnectionRefused, words))
+        refusal.map(|words| io::Error::new(io::ErrorKind::ConnectionRefused, shown(&words, SERVER)))
     }
 }
 

@@ -8,6 +8,7 @@
 //! by another process too.
 
 mod apply;
+mod bounds;
 mod build;
 mod connect;
 mod dial;
@@ -25,6 +26,8 @@ mod reference;
 mod remove;
 mod server;
 mod storage;
+#[cfg(test)]
+mod stranger;
 mod user;
 mod watch;
 mod whole;

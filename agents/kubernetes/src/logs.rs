@@ -8,10 +8,13 @@ use crate::{
 };
 use bytes::Bytes;
 use chainpool_agent::{ClusterKey, Error, LogLine, LogQuery, LogStream, NodeName, Result, network_name};
-use futures::{AsyncBufRead, AsyncBufReadExt, StreamExt, stream};
+use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, StreamExt, stream};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{Api, ResourceExt, api::LogParams};
 use std::{pin::Pin, sync::Arc, time::Duration};
+
+/// The most that is held of one line, in bytes. A longer one comes in pieces.
+const LINE: u64 = 1 << 20;
 
 impl KubernetesAgent {
     pub(crate) async fn node_logs(&self, key: &ClusterKey, node: &NodeName, query: &LogQuery) -> Result<LogStream> {
@@ -66,7 +69,8 @@ impl Lines {
             return None;
         }
         let mut line = Vec::new();
-        let read = self.reader.read_until(b'\n', &mut line);
+        let mut part = self.reader.as_mut().take(LINE);
+        let read = part.read_until(b'\n', &mut line);
         let read = match self.limit {
             None => read.await,
             Some(limit) => match tokio::time::timeout(limit, read).await {
@@ -84,5 +88,41 @@ impl Lines {
     fn end(&mut self, why: &str) -> Result<LogLine> {
         self.over = true;
         Err(Error::Unreachable(format!("{}: {why}", self.server.address())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::io::{BufReader, Cursor, repeat};
+    use kube::Config;
+
+    fn lines(reader: impl AsyncBufRead + Send + 'static) -> Lines {
+        let server = Arc::new(Server::new(Config::new("https://h:6443".parse().expect("an address"))));
+        Lines { server, reader: Box::pin(reader), limit: Some(CALL), over: false }
+    }
+
+    async fn all(mut lines: Lines) -> Vec<Bytes> {
+        let mut all = Vec::new();
+        while let Some(line) = lines.next().await {
+            all.push(line.expect("a line").bytes);
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_comes_in_pieces() {
+        let mut endless = lines(BufReader::new(repeat(b'x')));
+        for _ in 0..3 {
+            let piece = endless.next().await.expect("it goes on").expect("a piece");
+            assert_eq!(u64::try_from(piece.bytes.len()), Ok(LINE));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_log_is_read_line_by_line_to_its_last() {
+        assert_eq!(all(lines(Cursor::new("one\n\nlast"))).await, ["one\n", "\n", "last"]);
+        let most = "x".repeat(usize::try_from(LINE).expect("a length"));
+        assert_eq!(all(lines(Cursor::new(format!("{most}\nlast\n")))).await, [most.as_str(), "\n", "last\n"]);
     }
 }

@@ -30,6 +30,7 @@ impl KubernetesAgent {
                 self.server.address()
             )));
         };
+        self.server.know();
         let machines: Vec<_> = nodes.iter().map(machine).collect();
         let info = nodes.first().and_then(|n| n.status.as_ref()).and_then(|s| s.node_info.as_ref());
         Ok(Probe {
@@ -62,12 +63,10 @@ impl KubernetesAgent {
         let body =
             self.server.call(CALL, async { answer.into_body().collect().await }).await.map_err(|f| f.into_error("tell its version"))?;
         if !status.is_success() {
-            return Err(Error::Refused(format!(
-                "the cluster would not tell its version: status {status}. Check who the kubeconfig says we are"
-            )));
+            return Err(self.server.wordless(status.as_u16()).into_error("tell its version"));
         }
         let version = serde_json::from_slice(&body.to_bytes())
-            .map_err(|e| Error::Refused(format!("{}: what answers there is no Kubernetes API server ({e})", self.server.address())))?;
+            .map_err(|_| Error::Refused(format!("{}: what answers there is no API server we understand", self.server.address())))?;
         Ok((version, skew))
     }
 }

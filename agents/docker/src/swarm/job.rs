@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     engine::{SETTLE, look_again},
-    job::{LAST_LINES, LAST_WORDS, told},
+    job::{LAST_LINES, LAST_WORDS, last_lines, told},
 };
 use bollard::{models::TaskState, query_parameters::LogsOptionsBuilder};
 use chainpool_agent::{ClusterKey, Error, ImageRef, NodeSpec, Result, node_object_name};
-use futures::TryStreamExt;
+use std::collections::VecDeque;
 use tokio::time::{Instant, timeout};
 
 impl Manager<'_> {
@@ -119,9 +119,9 @@ impl Manager<'_> {
 
     /// What a task that failed wrote last, if its machine still tells; the task's own word must do otherwise.
     pub(super) async fn last_words(&self, task: &Task) -> String {
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(LAST_LINES).build();
-        let lines = async { self.task_log(task, options, false).await?.try_collect().await };
-        told(timeout(LAST_WORDS, lines).await.map_or_else(|_| Vec::new(), Result::unwrap_or_default))
+        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&LAST_LINES.to_string()).build();
+        let lines = async { last_lines(self.task_log(task, options, false).await?).await };
+        told(timeout(LAST_WORDS, lines).await.map_or_else(|_| VecDeque::new(), Result::unwrap_or_default))
     }
 }
 

@@ -354,11 +354,13 @@ impl Manager<'_> {
             Some(machine) => self.engine_of(machine).await.zip(task.container.as_ref()),
             None => None,
         };
-        let (engine, source) = match near {
-            Some((hands, container)) => (&hands.engine, hands.engine.docker().await?.logs(container, Some(options)).boxed()),
-            None => (&self.hands.engine, self.docker().await?.task_logs(&task.id, Some(options)).boxed()),
+        let engine = near.map_or(&self.hands.engine, |(hands, _)| &hands.engine);
+        let (docker, flow) = engine.docker_streaming().await?;
+        let source = match near {
+            Some((_, container)) => docker.logs(container, Some(options)).boxed(),
+            None => docker.task_logs(&task.id, Some(options)).boxed(),
         };
-        Ok(logs::lines(engine.clone(), source, follow))
+        Ok(logs::lines(engine.clone(), flow, source, follow))
     }
 
     /// The network's id: its name may be another network's on some machine.

@@ -2,7 +2,7 @@
 
 use crate::yard::{connection, engine_address, key, node, yard};
 use anyhow::{Context, Result, ensure};
-use chainpool_agent::{Agent, Connection, Error, Platform, Scope, Secret, Tls, Wake};
+use chainpool_agent::{Agent, Connection, Error, LogQuery, Platform, Scope, Secret, Tls, Wake};
 use chainpool_agent_docker::{DockerAgent, DockerPlatform};
 use futures::StreamExt;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -13,8 +13,8 @@ use rustls::{
 };
 use std::sync::Arc;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UnixStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, UnixStream},
     task::{JoinHandle, JoinSet},
 };
 use tokio_rustls::TlsAcceptor;
@@ -61,20 +61,24 @@ fn pass_on(listener: TcpListener, tls: Option<TlsAcceptor>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut passing = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
-            passing.spawn(pass(stream, tls.clone()));
+            let tls = tls.clone();
+            passing.spawn(async move {
+                match tls {
+                    None => pass(stream, vec![]).await,
+                    Some(tls) => pass(tls.accept(stream).await?, vec![]).await,
+                }
+            });
         }
     })
 }
 
-/// An end with an error is the other side's affair.
-async fn pass(mut stream: TcpStream, tls: Option<TlsAcceptor>) -> Result<()> {
+/// Passes on what was read already, and what comes. An end with an error is the other side's affair.
+async fn pass(mut stream: impl AsyncRead + AsyncWrite + Unpin, read: Vec<u8>) -> Result<()> {
     let address = engine_address();
     let path = address.strip_prefix("unix://").context("these tests need the engine's unix socket")?;
     let mut engine = UnixStream::connect(path).await?;
-    match tls {
-        None => tokio::io::copy_bidirectional(&mut stream, &mut engine).await?,
-        Some(tls) => tokio::io::copy_bidirectional(&mut tls.accept(stream).await?, &mut engine).await?,
-    };
+    engine.write_all(&read).await?;
+    tokio::io::copy_bidirectional(&mut stream, &mut engine).await?;
     Ok(())
 }
 
@@ -228,6 +232,71 @@ fn an_answer_without_end_is_given_up() {
         let error = agent.probe().await.expect_err("no end");
         ensure!(error.to_string().contains("longer than 64 MiB"), "{error}");
         answering.abort();
+        Ok(())
+    });
+}
+
+/// Answers requests to paths with this end without end, and passes others on to the engine.
+fn endless(listener: TcpListener, end: &'static str, begin: Vec<u8>, more: Vec<u8>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (begin, more) = (begin.clone(), more.clone());
+            tokio::spawn(async move {
+                let mut request = vec![0; 16 << 10];
+                let length = stream.read(&mut request).await?;
+                request.truncate(length);
+                let line = String::from_utf8_lossy(&request).lines().next().unwrap_or_default().to_owned();
+                let path = line.split([' ', '?']).nth(1).unwrap_or_default();
+                if !path.ends_with(end) {
+                    return pass(stream, request).await;
+                }
+                stream.write_all(&begin).await?;
+                loop {
+                    stream.write_all(&more).await?;
+                }
+            });
+        }
+    })
+}
+
+/// A body in chunks, whose bounds have line ends of their own.
+fn chunk(bytes: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+#[test]
+fn a_stream_without_an_item_is_given_up() {
+    yard(async |yard| {
+        let (key, node) = (key(), node("v0", crate::yard::STAY));
+        yard.start(&key, &node).await?;
+        let plain = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n";
+        let chunked = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (a_line, lines) = (vec![b'x'; 1 << 20], b"xxxxxxx\n".repeat(1 << 17));
+        let a_frame = [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
+        for (end, begin, more) in [
+            ("/events", [&chunked[..], &chunk(b"\"")].concat(), chunk(&lines)), // one string over many lines
+            ("/logs", plain.to_vec(), a_line.clone()),
+            ("/logs", [&plain[..], &a_frame].concat(), lines),
+            ("/images/create", [&plain[..], b"\""].concat(), a_line),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let agent = DockerAgent::connect(&at(yard, &listener, None)?)?;
+            let answering = endless(listener, end, begin, more);
+            let why = match end {
+                "/events" => match agent.watch().collect::<Vec<_>>().await.pop() {
+                    Some(Wake::Lost(why)) => why,
+                    other => anyhow::bail!("{other:?}"),
+                },
+                "/logs" => match agent.logs(&key, &node.name, LogQuery::default()).await?.collect::<Vec<_>>().await.pop() {
+                    Some(Err(error)) => error.to_string(),
+                    other => anyhow::bail!("{other:?}"),
+                },
+                _ => agent.ensure_image(&["chainpool-test/absent:1".to_owned()]).await.expect_err("no end").to_string(),
+            };
+            ensure!(why.contains("more than 2 MiB came of one event or line"), "{end}: {why}");
+            answering.abort();
+        }
+        yard.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }

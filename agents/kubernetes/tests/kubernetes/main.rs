@@ -57,7 +57,10 @@ fn all() -> Vec<Test> {
         rights::what_rbac_does_not_give_is_denied,
         rights::the_namespace_refuses_privileges,
     ]);
-    tests.extend(tests![true: outages::the_api_server_goes_away_and_comes_back]);
+    tests.extend(tests![true:
+        outages::a_broken_api_does_not_hold_up_the_next_generation,
+        outages::the_api_server_goes_away_and_comes_back,
+    ]);
     tests
 }
 

@@ -8,15 +8,18 @@ use chainpool_agent::{
 };
 use chainpool_agent_kubernetes::KubernetesAgent;
 use futures::TryStreamExt;
-use k8s_openapi::api::{
-    apps::v1::StatefulSet,
-    core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret as KubeSecret, Service},
-    networking::v1::NetworkPolicy,
-    policy::v1::PodDisruptionBudget,
+use k8s_openapi::{
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret as KubeSecret, Service},
+        networking::v1::NetworkPolicy,
+        policy::v1::PodDisruptionBudget,
+    },
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, PostParams},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,6 +47,8 @@ pub(crate) struct Yard<'b> {
     pub(crate) image: ImageRef,
     /// Namespaces of another owner, which must still be there at the end.
     foreign: Mutex<Vec<String>>,
+    /// APIs that the test has broken the cluster with.
+    broken: Mutex<Vec<String>>,
 }
 
 pub(crate) fn key() -> ClusterKey {
@@ -97,9 +102,13 @@ pub(crate) fn second(mut node: NodeSpec) -> NodeSpec {
 
 /// Looks again until something is so, for a while.
 pub(crate) async fn eventually(what: &str, look: impl AsyncFn() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_mins(1);
+    eventually_within(Duration::from_mins(1), what, look).await
+}
+
+pub(crate) async fn eventually_within(limit: Duration, what: &str, look: impl AsyncFn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + limit;
     while !look().await? {
-        ensure!(Instant::now() < deadline, "not within 60 s: {what}");
+        ensure!(Instant::now() < deadline, "not within {} s: {what}", limit.as_secs());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
@@ -110,7 +119,7 @@ impl<'b> Yard<'b> {
         let instance = InstanceId::new();
         let agent = KubernetesAgent::connect(&connection(bed, instance))?;
         let image = agent.ensure_image(std::slice::from_ref(&bed.image)).await?;
-        Ok(Self { bed, instance, agent, image, foreign: Mutex::default() })
+        Ok(Self { bed, instance, agent, image, foreign: Mutex::default(), broken: Mutex::default() })
     }
 
     pub(crate) fn api<K>(&self, key: &ClusterKey) -> Api<K>
@@ -162,8 +171,38 @@ impl<'b> Yard<'b> {
     pub(crate) async fn foreign_namespace(&self, name: &str) -> Result<()> {
         let api: Api<Namespace> = Api::all(self.bed.admin.clone());
         let wanted = serde_json::from_value(serde_json::json!({ "metadata": { "name": name, "labels": { "owner": "somebody" } } }))?;
-        api.create(&kube::api::PostParams::default(), &wanted).await?;
+        api.create(&PostParams::default(), &wanted).await?;
         self.foreign.lock().expect("a lock").push(name.to_owned());
+        Ok(())
+    }
+
+    /// Adds an API of a service that does not exist, and waits until the cluster misses it. Returns its name.
+    pub(crate) async fn broken_api(&self) -> Result<String> {
+        let group = format!("test-{}.example.org", self.instance);
+        let name = format!("v1.{group}");
+        let wanted = serde_json::from_value(serde_json::json!({
+            "metadata": { "name": name },
+            "spec": {
+                "group": group, "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 1, "insecureSkipTLSVerify": true,
+                "service": { "namespace": "default", "name": "absent" },
+            },
+        }))?;
+        self.broken.lock().expect("a lock").push(name.clone());
+        Api::<APIService>::all(self.bed.admin.clone()).create(&PostParams::default(), &wanted).await?;
+        // The list that the deletion of a namespace begins with.
+        eventually("the cluster misses an API", async || {
+            let known = self.bed.admin.list_api_groups_aggregated().await?.items;
+            let ours = known.iter().find(|known| known.metadata.as_ref().and_then(|m| m.name.as_ref()) == Some(&group));
+            Ok(ours.is_some_and(|ours| ours.versions.iter().any(|version| version.freshness.as_deref() == Some("Stale"))))
+        })
+        .await?;
+        Ok(name)
+    }
+
+    /// Removes an API that was broken.
+    pub(crate) async fn remove_api(&self, name: &str) -> Result<()> {
+        Api::<APIService>::all(self.bed.admin.clone()).delete(name, &DeleteParams::default()).await?;
+        self.broken.lock().expect("a lock").retain(|other| other != name);
         Ok(())
     }
 
@@ -207,17 +246,25 @@ impl<'b> Yard<'b> {
 
     /// Removes what the test made, foreign things by their names.
     pub(crate) async fn clear(&self) -> Result<()> {
+        let broken = std::mem::take(&mut *self.broken.lock().expect("a lock"));
+        for name in broken {
+            absent_is_fine(Api::<APIService>::all(self.bed.admin.clone()).delete(&name, &DeleteParams::default()).await)?;
+        }
         let namespaces: Api<Namespace> = Api::all(self.bed.admin.clone());
         let filter = ListParams::default().labels(&format!("{LABEL_INSTANCE}={}", self.instance));
         let mut names: Vec<_> = namespaces.list(&filter).await?.items.iter().map(ResourceExt::name_any).collect();
         names.append(&mut self.foreign.lock().expect("a lock"));
         for name in names {
-            match namespaces.delete(&name, &DeleteParams::default()).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                other => drop(other?),
-            }
+            absent_is_fine(namespaces.delete(&name, &DeleteParams::default()).await)?;
         }
         Ok(())
+    }
+}
+
+fn absent_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(drop),
     }
 }
 
