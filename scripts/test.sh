@@ -30,6 +30,8 @@ part "images" images_made
 . scripts/test-build.sh env
 # Tests of one binary share one engine, which starts no more containers a second beyond two starts a core.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
+# What cannot run on this machine fails, instead of being skipped: a green run has held everything. Empty lets it be skipped.
+export CHAINPOOL_CI=${CHAINPOOL_CI-1}
 # The error of a test says what went wrong; sixty lines of backtrace would hide it.
 export RUST_LIB_BACKTRACE=0
 part "tests" cargo test --workspace --all-features --locked --tests --no-fail-fast -- --skip full::

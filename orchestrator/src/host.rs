@@ -6,6 +6,8 @@ mod health;
 mod input;
 mod secrets;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod verbs;
 
 use crate::{

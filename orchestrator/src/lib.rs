@@ -19,6 +19,8 @@ mod finish;
 mod health;
 mod host;
 mod idempotency;
+#[cfg(test)]
+mod idle;
 mod lease;
 mod live;
 mod looks;

@@ -59,15 +59,19 @@ pub(crate) fn all(orchestrator: &Orchestrator, stop: &CancellationToken) -> std:
                     if stop.is_cancelled() {
                         return;
                     }
-                    let done = orchestrator.isolated(Watched::Job(name), work(orchestrator.clone())).await;
-                    if let Some(Err(error)) = done {
-                        tracing::error!(job = name, %error, cause = ?error, "a job of the watchdog failed; its next run tries again");
-                    }
+                    once(&orchestrator, name, work).await;
                 })
             })?;
             Ok((job, held))
         })
         .collect()
+}
+
+/// Runs a job once.
+async fn once(orchestrator: &Orchestrator, name: &'static str, work: fn(Orchestrator) -> Work) {
+    if let Some(Err(error)) = orchestrator.isolated(Watched::Job(name), work(orchestrator.clone())).await {
+        tracing::error!(job = name, %error, cause = ?error, "a job of the watchdog failed; its next run tries again");
+    }
 }
 
 /// Probes every ledger that is due, within the budget.
@@ -102,4 +106,64 @@ async fn full_pass(orchestrator: Orchestrator) -> Result<()> {
         .await;
     orchestrator.note_pass(began.elapsed());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bed::Bed;
+    use chainpool_agent_memory::{Fault, Verb};
+
+    #[tokio::test]
+    async fn a_host_whose_check_panics_holds_up_no_other_and_is_named_in_the_status() {
+        let bed = Bed::start().await;
+        let [first, second] = &bed.worlds;
+        let (pass, looked) = (bed.status().await.watchdog.last_pass_at, second.calls(Verb::Observe));
+        assert_eq!(pass, None);
+        first.always(Verb::Observe, Some(Fault::Panic));
+        full_pass(bed.orchestrator.clone()).await.unwrap();
+        assert_eq!(second.calls(Verb::Observe), looked + 1, "the other host was looked through");
+        assert!(bed.status().await.watchdog.last_pass_at.is_some(), "the pass came to its end");
+        let said = bed.crashes().await;
+        assert!(said.len() == 1 && said[0].starts_with("the check of host h1 crashed at"), "{said:?}");
+        first.always(Verb::Observe, None);
+        full_pass(bed.orchestrator.clone()).await.unwrap();
+        assert!(bed.crashes().await.is_empty(), "it ended well");
+        bed.orchestrator.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_cluster_whose_check_panics_holds_up_no_other_and_is_named_in_the_status() {
+        let bed = Bed::start().await;
+        let [name, _] = [bed.filled("h1").await, bed.filled("h2").await];
+        let [first, second] = &bed.worlds;
+        let asked = second.calls(Verb::Dial);
+        first.always(Verb::Dial, Some(Fault::Panic));
+        probe_pass(bed.orchestrator.clone()).await.unwrap();
+        assert!(second.calls(Verb::Dial) > asked, "the other cluster was asked");
+        let said = bed.crashes().await;
+        assert!(said.len() == 1 && said[0].starts_with(&format!("the check of cluster {name} crashed at")), "{said:?}");
+        first.always(Verb::Dial, None);
+        probe_pass(bed.orchestrator.clone()).await.unwrap();
+        assert!(bed.crashes().await.is_empty(), "it ended well");
+        bed.orchestrator.stop().await;
+    }
+
+    fn with_defect(orchestrator: Orchestrator) -> Work {
+        Box::pin(async move {
+            assert!(orchestrator.instance().is_empty(), "a defect on purpose");
+            Ok(())
+        })
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_is_named_in_the_status_and_runs_again() {
+        let bed = Bed::start().await;
+        once(&bed.orchestrator, "autofill", with_defect).await;
+        let said = bed.crashes().await;
+        assert!(said.len() == 1 && said[0].starts_with("the job autofill of the watchdog crashed at"), "{said:?}");
+        once(&bed.orchestrator, "autofill", |_| Box::pin(async { Ok(()) })).await;
+        assert!(bed.crashes().await.is_empty(), "it ended well");
+        bed.orchestrator.stop().await;
+    }
 }

@@ -3,6 +3,8 @@
 //! A job may run at any time and any number of times; a full pass can repair anything. None retries itself: the next
 //! run does. The platforms' event streams only say when to look sooner.
 
+#[cfg(test)]
+mod bed;
 mod jobs;
 mod watch;
 

@@ -134,3 +134,28 @@ impl Judges {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bed::Bed;
+    use chainpool_agent_memory::{Fault, Verb};
+
+    #[tokio::test]
+    async fn a_host_is_listened_to_again_after_a_panic_and_the_others_all_along() {
+        let bed = Bed::start().await;
+        let [first, second] = &bed.worlds;
+        first.next(Verb::Watch, Fault::Panic);
+        let stop = CancellationToken::new();
+        let listening = tokio::spawn({
+            let (orchestrator, stop) = (bed.orchestrator.clone(), stop.clone());
+            async move { hosts(&orchestrator, &stop).await }
+        });
+        bed.until("both are listened to", async || first.calls(Verb::Watch) == 2 && second.calls(Verb::Watch) == 1).await;
+        let said = bed.crashes().await;
+        assert!(said.len() == 1 && said[0].starts_with("listening to the events of host h1 crashed at"), "{said:?}");
+        stop.cancel();
+        listening.await.unwrap();
+        bed.orchestrator.stop().await;
+    }
+}

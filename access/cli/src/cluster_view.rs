@@ -147,3 +147,54 @@ pub(crate) fn history(changes: &[HealthChange]) -> String {
     });
     output::table(&["FROM", "HEALTH", "HEIGHT", "REASON"], rows.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainpool_api::{HealthState, Timestamp};
+    use serde_json::json;
+
+    fn cluster() -> Cluster {
+        let at = Timestamp::now();
+        let document = json!({
+            "id": uuid::Uuid::nil(), "name": "amber", "host_id": uuid::Uuid::nil(), "host": "h1", "network_type": "cometbft", "preset": "single",
+            "version": "0.38", "consensus": "bft", "size": 1, "parameters": {}, "labels": {}, "state": "ready", "generation": 1,
+            "chain_id": "cp-1", "health": {"state": HealthState::Healthy, "reason": "", "since": at}, "offered": true, "height": 1200,
+            "created_at": at, "nodes": [{"name": "v0", "endpoints": [], "evidence": {"process": "running", "answers": true}}],
+        });
+        serde_json::from_value(document).expect("a cluster")
+    }
+
+    /// The cell of a table's only row under a heading: cells are two blanks apart at least.
+    fn cell(table: &str, heading: &str) -> String {
+        let split = |line: &str| line.split("  ").map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty()).collect::<Vec<_>>();
+        let lines: Vec<Vec<String>> = table.lines().map(split).collect();
+        let column = lines[0].iter().position(|cell| cell == heading).expect("a column");
+        lines[1][column].clone()
+    }
+
+    #[test]
+    fn a_node_that_answers_and_not_its_users_says_so() {
+        let mut node = cluster().nodes.remove(0);
+        assert_eq!(node_row(&node)[2], "yes");
+        let evidence = node.evidence.as_mut().expect("it was seen");
+        evidence.closed_to_users = Some("no answer within 2 s".into());
+        assert_eq!(node_row(&node)[2], "yes, but not on the port for users: no answer within 2 s");
+        let evidence = node.evidence.as_mut().expect("it was seen");
+        (evidence.answers, evidence.silent) = (false, Some("connection refused".into()));
+        assert_eq!(node_row(&node)[2], "no: connection refused");
+    }
+
+    #[test]
+    fn a_list_says_when_each_cluster_was_looked_at() {
+        let mut cluster = cluster();
+        assert_eq!(cell(&table(std::slice::from_ref(&cluster)), "CHECKED"), NONE);
+        let at = Timestamp::now().plus_seconds(-2 * 86_400);
+        cluster.health.checked_at = Some(at);
+        let text = table(std::slice::from_ref(&cluster));
+        assert_eq!((cell(&text, "HEIGHT"), cell(&text, "CHECKED")), ("1200".to_owned(), when(at)), "{text}");
+        let text = details(&cluster);
+        let checked = text.lines().find_map(|line| line.strip_prefix("checked ")).expect("a line");
+        assert_eq!(checked.trim(), when(at));
+    }
+}

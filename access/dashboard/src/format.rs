@@ -236,6 +236,17 @@ mod tests {
     }
 
     #[test]
+    fn the_age_of_what_was_just_seen_is_not_said() {
+        let now = Timestamp::now();
+        // Half of the limit and twice it: how long this test takes is nothing to it.
+        let [fresh, aged] = [RECENT_MS / 2, RECENT_MS * 2].map(|ms| now.plus_seconds(-ms / 1000));
+        for recent in [None, Some(&now), Some(&fresh), Some(&now.plus_seconds(60))] {
+            assert_eq!(old(recent), None, "{recent:?}");
+        }
+        assert_eq!(old(Some(&aged)), Some(aged));
+    }
+
+    #[test]
     fn sizes_numbers_and_ids_are_short() {
         assert_eq!(bytes(&(412 * 1024 * 1024)), "412 MiB");
         assert_eq!(bytes(&8_400_000_000), "7.8 GiB");

@@ -214,8 +214,12 @@ mod tests {
     fn a_node_that_runs_without_answering_is_not_well() {
         let silent = api::NodeEvidence { process: "running".into(), ..api::NodeEvidence::default() };
         assert_eq!(node(&silent).mark, Mark::Degraded);
-        let unable = api::NodeEvidence { answers: true, unable: Some("couchdb: refused".into()), ..silent };
+        let answers = api::NodeEvidence { answers: true, ..silent };
+        assert_eq!(node(&answers).mark, Mark::Healthy);
+        let unable = api::NodeEvidence { unable: Some("couchdb: refused".into()), ..answers.clone() };
         assert_eq!(node(&unable).mark, Mark::Degraded);
+        let closed = api::NodeEvidence { closed_to_users: Some("no answer within 2 s".into()), ..answers };
+        assert_eq!(node(&closed).mark, Mark::Degraded);
         let dead = api::NodeEvidence { process: "exited 137".into(), ..api::NodeEvidence::default() };
         assert_eq!(node(&dead).mark, Mark::Broken);
     }

@@ -293,6 +293,25 @@ async fn accounts_and_tokens_are_made_shown_once_and_removed_with_their_name_typ
     assert!(!app.get("/admin", &cookie).await.body.contains(">bob<"));
 }
 
+/// Days are stored as seconds: so many that these do not fit are refused at the field, and the pages that list tokens stay whole.
+#[tokio::test]
+async fn a_token_that_would_live_too_long_is_refused_at_its_days() {
+    let app = App::start().await;
+    let cookie = app.sign_in_admin().await;
+    for path in ["/account/tokens", "/admin/tokens"] {
+        for days in ["0", "3000000", "18446744073709551615", "18446744073709551616", "-1"] {
+            let reply = app.post(path, &cookie, &format!("token_name=laptop&days={days}")).await;
+            assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{path} {days}\n{}", reply.body);
+            let wrong = reply.body.contains("id=\"days-wrong\"") && reply.body.contains(&format!("value=\"{days}\""));
+            assert!(wrong && !reply.body.contains("cpt_"), "{path} {days}\n{}", reply.body);
+        }
+    }
+    for path in ["/account", "/admin"] {
+        let page = app.get(path, &cookie).await;
+        assert!(page.status == StatusCode::OK && !page.body.contains("laptop"), "{path}\n{}", page.body);
+    }
+}
+
 #[tokio::test]
 async fn roles_see_what_is_theirs() {
     let app = App::start().await;

@@ -45,6 +45,7 @@ impl MemoryAgent {
             Some(Fault::Refused(why)) => return Err(Error::Refused(why.clone())),
             Some(Fault::Hang) => self.lifted(verb).await,
             Some(Fault::Slow(time)) => sleep(*time).await,
+            Some(Fault::Panic) => panic!("a defect of {verb:?}, on purpose"),
         }
         self.world.state().answers()?;
         yield_now().await;
@@ -303,7 +304,9 @@ impl Agent for MemoryAgent {
             let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
             let fault = {
                 let mut state = world.state();
-                let fault = state.script.call(Verb::Watch).map(|fault| format!("{fault:?} on purpose"));
+                let scripted = state.script.call(Verb::Watch);
+                assert!(scripted != Some(Fault::Panic), "a defect of {:?}, on purpose", Verb::Watch);
+                let fault = scripted.map(|fault| format!("{fault:?} on purpose"));
                 let fault = fault.or_else(|| state.answers().err().map(|error| error.to_string()));
                 if fault.is_none() {
                     state.watchers.push(Watcher { instance, sender });

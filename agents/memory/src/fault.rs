@@ -38,6 +38,8 @@ pub enum Fault {
     Hang,
     /// It happens after this time.
     Slow(Duration),
+    /// The agent has a defect: the call never comes back to its caller.
+    Panic,
 }
 
 /// The faults that are scripted, and the calls that came.

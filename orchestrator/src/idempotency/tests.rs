@@ -1,88 +1,11 @@
 use super::*;
-use crate::Config;
-use async_trait::async_trait;
-use chainpool_agent::{self as agent, Agent, Capabilities, Platform, PlatformKind};
+use crate::{Config, idle::Idle};
+use chainpool_agent::PlatformKind;
 use chainpool_api::{Apply, Role};
 use chainpool_store::{ClusterRow, testing};
 use futures::future::join_all;
 use std::collections::BTreeSet;
 use tempfile::TempDir;
-
-/// A platform that is never asked: operations are accepted and not worked on.
-struct Idle;
-
-impl Platform for Idle {
-    fn speaks(&self, _: &str) -> bool {
-        true
-    }
-
-    fn kind(&self) -> PlatformKind {
-        PlatformKind::Docker
-    }
-
-    fn connect(&self, _: &agent::Connection) -> agent::Result<Arc<dyn Agent>> {
-        Ok(Arc::new(Self))
-    }
-}
-
-fn never() -> agent::Error {
-    agent::Error::Refused("nothing works here".into())
-}
-
-#[async_trait]
-impl Agent for Idle {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { subnets: false, machines: false, ports: (20_000, 29_999), concurrency: 1, queues: false }
-    }
-
-    async fn probe(&self) -> agent::Result<agent::Probe> {
-        Err(never())
-    }
-
-    async fn observe(&self, _: agent::Scope) -> agent::Result<agent::Observation> {
-        Err(never())
-    }
-
-    fn watch(&self) -> agent::WakeStream {
-        Box::pin(futures::stream::pending())
-    }
-
-    async fn ensure_image(&self, _: &[String]) -> agent::Result<agent::ImageRef> {
-        Err(never())
-    }
-
-    async fn ensure_network(&self, _: &agent::ClusterKey, _: &agent::NetworkSpec) -> agent::Result<()> {
-        Err(never())
-    }
-
-    async fn ensure_node(&self, _: &agent::ClusterKey, _: &agent::NodeSpec, _: &agent::ImageRef, _: &agent::Power) -> agent::Result<()> {
-        Err(never())
-    }
-
-    async fn ensure_job(&self, _: &agent::ClusterKey, _: &agent::NodeSpec, _: &agent::ImageRef) -> agent::Result<()> {
-        Err(never())
-    }
-
-    async fn incarnation(&self, _: &agent::ClusterKey, _: &agent::NodeName) -> agent::Result<Option<agent::Incarnation>> {
-        Err(never())
-    }
-
-    async fn drop_node(&self, _: &agent::ClusterKey, _: &agent::NodeName, _: agent::Volumes) -> agent::Result<()> {
-        Err(never())
-    }
-
-    async fn drop_cluster(&self, _: agent::ClusterId, _: agent::Generation) -> agent::Result<()> {
-        Err(never())
-    }
-
-    async fn logs(&self, _: &agent::ClusterKey, _: &agent::NodeName, _: agent::LogQuery) -> agent::Result<agent::LogStream> {
-        Err(never())
-    }
-
-    async fn dial(&self, _: &agent::ClusterKey, _: &agent::NodeName, _: &agent::Port) -> agent::Result<agent::ByteStream> {
-        Err(never())
-    }
-}
 
 /// A façade of its own with free clusters.
 struct Bed {
@@ -94,7 +17,11 @@ struct Bed {
 impl Bed {
     async fn start(free: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { works: false, leases_per_account: 1, ..Config::new(folder.path().to_owned(), vec![Arc::new(Idle)]) };
+        let config = Config {
+            works: false,
+            leases_per_account: 1,
+            ..Config::new(folder.path().to_owned(), vec![Arc::new(Idle::of(PlatformKind::Docker))])
+        };
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let admin = orchestrator.local_admin().await.unwrap().0;
         let now = Timestamp::now();

@@ -63,6 +63,32 @@ async fn a_bad_host_names_its_field_and_is_not_stored() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bad_change_of_a_host_names_its_field_and_changes_nothing() -> Result<()> {
+    let bed = MemoryBed::start(MemoryOptions { watchdog: false, ..MemoryOptions::default() }).await?;
+    let before: Value = bed.api.get("/hosts/h1").await?;
+    for (field, body) in [
+        ("colour", json!({"colour": "blue"})),
+        ("name", json!({"name": "No Name"})),
+        ("bind", json!({"bind": "everywhere"})),
+        ("ports", json!({"ports": [30000, 20000]})),
+        ("memory_factor", json!({"memory_factor": 0.0})),
+        ("mirror", json!({"mirror": "m.example/\"a b"})),
+        ("kubeconfig", json!({"kubeconfig": "garbage"})),
+        ("storage_class", json!({"storage_class": "fast"})),
+        ("address", json!({"address": "unix:///x\n2026-01-01 ERROR"})),
+        ("fill", json!({"fill": []})),
+        // One that is right does not carry along one that is not.
+        ("kubeconfig", json!({"capacity": 7, "kubeconfig": "garbage"})),
+        ("storage_class", json!({"capacity": 7, "storage_class": "fast"})),
+    ] {
+        let refused = bed.api.refused(Method::PATCH, "/hosts/h1", Some(body.clone())).await?;
+        ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field), "{field} {body}: {refused:?}");
+    }
+    ensure!(bed.api.get::<Value>("/hosts/h1").await? == before, "a refused change was stored");
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_cluster_names_its_field_and_is_not_stored() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions::default()).await?;
     for (field, body) in [

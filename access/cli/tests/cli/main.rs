@@ -4,6 +4,7 @@ mod files;
 mod first_minute;
 mod full_disk;
 mod offline;
+mod profiles;
 mod server;
 mod tls;
 mod verbs;

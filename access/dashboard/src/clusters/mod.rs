@@ -190,7 +190,7 @@ pub(crate) async fn health(State(app): State<App>, visit: Visit, Path(cluster): 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rendered::{frame, keeps_the_rules};
+    use crate::rendered::{frame, keeps_the_rules, visit};
 
     fn page(cluster: api::Cluster) -> String {
         let head = Head { cluster, part: "nodes", operates: true, amendable: true };
@@ -211,6 +211,31 @@ mod tests {
             assert!(html.contains(said), "{said} in\n{html}");
         }
         assert_eq!(html.matches("<line ").count(), 3, "the three that answer are joined");
+    }
+
+    #[test]
+    fn a_node_that_answers_and_not_its_users_says_so() {
+        let mut cluster = crate::samples::cluster("amber", api::HealthState::Degraded);
+        let before = page(cluster.clone());
+        assert!(!before.contains("not on the port for users"), "{before}");
+        cluster.nodes[0].evidence.as_mut().unwrap().closed_to_users = Some("no answer within 2 s".into());
+        let html = page(cluster);
+        assert!(html.contains("yes, <span class=\"wrong\">but not on the port for users: no answer within 2 s</span>"), "{html}");
+        let healthy = |html: &str| html.matches("<span class=\"state is-healthy\">").count();
+        assert_eq!(healthy(&html) + 1, healthy(&before), "its mark is no healthy one\n{html}");
+    }
+
+    #[test]
+    fn a_height_that_was_seen_long_ago_has_its_age_beside_it() {
+        let list = |checked_at: api::Timestamp| {
+            let mut cluster = crate::samples::cluster("amber", api::HealthState::Healthy);
+            cluster.health.checked_at = Some(checked_at);
+            let listing = Listing::new(&visit(api::Role::Operator, "/clusters"), "/clusters", &[]);
+            ClustersPage { frame: frame(api::Role::Operator), listing, clusters: vec![cluster], types: Vec::new() }.render().unwrap()
+        };
+        let (now, before) = (api::Timestamp::now(), api::Timestamp::now().plus_seconds(-7200));
+        assert!(list(before).contains("2 h ago"), "{}", list(before));
+        assert!(list(now).contains("1200") && !list(now).contains(" ago"), "{}", list(now));
     }
 
     #[test]

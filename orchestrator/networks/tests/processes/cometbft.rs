@@ -10,13 +10,18 @@ use chainpool_networks::{NetworkType, Nodes, Order, Past, Reach, Registry, Verdi
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     net::TcpListener,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
 };
 
 const GENERATION: Generation = 1;
@@ -204,16 +209,37 @@ impl Network {
 
     /// Looks again until the verdict is as wanted.
     async fn wait_for(&self, past: &Past, state: HealthState) -> Verdict {
+        self.wait_until(past, |_, verdict| verdict.state == state).await.1
+    }
+
+    /// Looks again until evidence and verdict are as wanted.
+    async fn wait_until(&self, past: &Past, wanted: impl Fn(&Evidence, &Verdict) -> bool) -> (Evidence, Verdict) {
         let deadline = Instant::now() + Duration::from_mins(2);
         loop {
             let evidence = self.probe().await;
             let verdict = self.judge(&evidence, past);
-            if verdict.state == state {
-                return verdict;
+            if wanted(&evidence, &verdict) {
+                return (evidence, verdict);
             }
             assert!(Instant::now() < deadline, "{verdict:?} on {evidence:#?} in {}", self.homes.path().display());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// A connection to the port for users.
+    async fn dial(&self, node: &NodeName) -> io::Result<TcpStream> {
+        TcpStream::connect(("127.0.0.1", self.ports[&(node.clone(), "rpc".to_owned())])).await
+    }
+
+    /// Hands a user's transaction to a node; its answer.
+    async fn submit(&self, node: &NodeName, transaction: &str) -> String {
+        let escaped = transaction.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
+        let request = format!("GET /broadcast_tx_sync?tx=%22{escaped}%22 HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        let mut stream = self.dial(node).await.expect("it listens");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("it answers");
+        answer
     }
 
     fn logs(&self) -> String {
@@ -305,5 +331,76 @@ async fn sixteen_validators_without_empty_blocks_are_proven() {
     network.start_all();
     network.kind.prove(&network.nodes).await.unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
     println!("sixteen validators: proven {:?} after the start", begun.elapsed());
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+}
+
+/// Blocks as soon as they can be.
+fn swift(preset: &str) -> Network {
+    Network::prepare(preset, &json!({"block_interval_ms": 100, "empty_block_interval_s": 0}))
+}
+
+/// The application lets users change who votes: the votes decide, and nobody asks more of the ledger than these.
+#[tokio::test]
+async fn a_validator_that_lost_its_vote_by_a_transaction_is_named_and_not_needed() {
+    let network = swift("default");
+    network.start_all();
+    network.kind.prove(&network.nodes).await.unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    let key = network.spec().facts["validators"]["v3"]["public_key"].as_str().expect("a key");
+    let answer = network.submit(&name("v0"), &format!("val=ed25519!{key}!0")).await;
+    assert!(answer.contains("\"code\":0"), "{answer}");
+
+    let voteless = |evidence: &Evidence, _: &Verdict| evidence.nodes["v3"].power == Some(0);
+    let (evidence, _) = network.wait_until(&Past::default(), voteless).await;
+    assert!(["v0", "v1", "v2"].iter().all(|node| evidence.nodes[*node].power == Some(1)), "{evidence:#?}");
+    let verdict = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    assert_eq!(verdict.reason, "all 3 validators take part and agree; without voting power, by a transaction: v3");
+    assert_eq!(network.probe().await.power, Some((3, 3)));
+
+    // It is missed, and the ledger goes on without it.
+    network.kill(&name("v3"));
+    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    assert_eq!(verdict.reason, "of the nodes without voting power, missing: v3 exited 137; it still commits");
+    network.kind.prove(&network.nodes).await.expect("the three that vote commit");
+    // One of those that vote is needed, now that there are three.
+    network.kill(&name("v2"));
+    let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
+    assert!(verdict.reason.starts_with("1 of 3 validators does not take part (v2 exited 137)"), "{verdict:?}");
+}
+
+/// More than a port takes by the program's default (`max_open_connections`).
+const CLIENTS: usize = 920;
+
+#[tokio::test]
+async fn a_validator_whose_users_have_taken_all_connections_is_asked_at_the_port_for_health() {
+    let network = Arc::new(swift("single"));
+    network.start_all();
+    network.kind.prove(&network.nodes).await.unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
+    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    assert_eq!(network.probe().await.nodes["v0"].closed_to_users, None);
+
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let network = Arc::clone(&network);
+        clients.spawn(async move {
+            let node = name("v0");
+            loop {
+                // The program closes a connection on which nothing is asked; then the client comes again.
+                if let Ok(mut stream) = network.dial(&node).await {
+                    drop(stream.read_u8().await);
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+    }
+    let is_closed = |evidence: &Evidence| evidence.nodes["v0"].closed_to_users.is_some();
+    let (closed, verdict) = network.wait_until(&Past::default(), |evidence, _| is_closed(evidence)).await;
+    let node = &closed.nodes["v0"];
+    assert!(node.answers && node.silent.is_none() && closed.height.is_some() && closed.power == Some((1, 1)), "{closed:#?}");
+    let reason = "it commits, but the port for users does not answer at v0: clients may have used up its connections";
+    assert_eq!((verdict.state, verdict.reason.as_str()), (HealthState::Degraded, reason));
+    network.wait_until(&Past::default(), |evidence, _| is_closed(evidence) && evidence.height > closed.height).await;
+
+    clients.shutdown().await;
     network.wait_for(&Past::default(), HealthState::Healthy).await;
 }

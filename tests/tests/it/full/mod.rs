@@ -13,6 +13,5 @@ mod jobs;
 mod leftovers;
 mod loss;
 mod passes;
-mod pool;
 mod steady;
 mod sweep;

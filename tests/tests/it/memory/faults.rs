@@ -1,12 +1,12 @@
 //! Agents whose answers are lost, listings that hang, hosts that are cut off, nodes that die: what the façade makes of it.
 
 use anyhow::{Context, Result, ensure};
-use chainpool_agent::{NodeName, ObjectKind, node_object_name};
+use chainpool_agent::{ClusterId, NodeName, ObjectKind, node_object_name};
 use chainpool_agent_memory::{
     Fault, Verb,
     ledger::{self, Answer, Conduct, Request},
 };
-use chainpool_api::{ClusterState, HealthState, Host, HostState, Lease, LeaseState, Operation, OperationState, Page};
+use chainpool_api::{Cluster, ClusterState, HealthState, Host, HostState, Lease, LeaseState, Operation, OperationState, Page, StepState};
 use chainpool_tests::{MemoryBed, MemoryOptions, key_of, within};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn node(name: &str) -> NodeName {
     NodeName::parse(name).expect("a node name")
 }
 
-async fn one_free(options: MemoryOptions) -> Result<(MemoryBed, chainpool_api::Cluster)> {
+async fn one_free(options: MemoryOptions) -> Result<(MemoryBed, Cluster)> {
     let bed = MemoryBed::start(MemoryOptions { capacity: 1, ..options }).await?;
     let cluster = bed.filled().await?.remove(0);
     Ok((bed, cluster))
@@ -172,6 +172,57 @@ async fn an_applied_cluster_is_repaired_in_place_with_its_data() -> Result<()> {
         let found = bed.world.ask(&key, &node(name), &Request::Get { key: "kept".to_owned() });
         ensure!(matches!(&found, Some(Answer::Entry { value, .. }) if value == "yes"), "{name} has {found:?}");
     }
+    bed.end().await
+}
+
+/// The platform tells so often that the process of v0 has ended; each end is looked into before the next.
+async fn dies(bed: &MemoryBed, cluster: &Cluster, times: usize) -> Result<()> {
+    for _ in 0..times {
+        bed.orchestrator.node_died(ClusterId(cluster.id), &node("v0"), 1).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_ends_again_and_again_makes_its_cluster_broken_with_its_last_lines() -> Result<()> {
+    let (bed, cluster) = one_free(MemoryOptions { watchdog: false, ..MemoryOptions::default() }).await?;
+    let _: Lease = bed.api.post("/leases", json!({})).await?;
+    dies(&bed, &cluster, 5).await?;
+    let before = bed.cluster(cluster.id).await?;
+    ensure!(before.health.state != HealthState::Broken, "{:?}", before.health);
+    dies(&bed, &cluster, 1).await?;
+    let looped = bed.cluster(cluster.id).await?.health;
+    let reason = "v0 ended 6 times within two minutes (crash loop); its last lines: ledger node started";
+    ensure!(looped.state == HealthState::Broken && looped.reason == reason, "{looped:?}");
+    // It is said once while that stands: the log of such a node is another one each time.
+    let read = bed.world.calls(Verb::Logs);
+    dies(&bed, &cluster, 1).await?;
+    let still = bed.cluster(cluster.id).await?.health;
+    ensure!(still.reason == reason && bed.world.calls(Verb::Logs) == read, "{still:?}");
+    bed.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_a_node_that_ends_again_and_again_fails_with_its_last_lines() -> Result<()> {
+    let (bed, cluster) = one_free(MemoryOptions { watchdog: false, ..MemoryOptions::default() }).await?;
+    let _: Lease = bed.api.post("/leases", json!({})).await?;
+    bed.world.always(Verb::Dial, Some(Fault::Unreachable));
+    let restart: Operation = bed.api.ask(&format!("/clusters/{}/restart", cluster.id)).await?;
+    within(LONG, "a restart that waits for answers", async || {
+        let now: Operation = bed.api.get(&format!("/operations/{}", restart.id)).await?;
+        let waits = now.steps.iter().any(|step| step.title == "wait until the nodes answer" && step.state == StepState::Started);
+        Ok(if waits { Ok(()) } else { Err(format!("{now:?}")) })
+    })
+    .await?;
+    dies(&bed, &cluster, 5).await?;
+    let waits: Operation = bed.api.get(&format!("/operations/{}", restart.id)).await?;
+    ensure!(!waits.state.is_over(), "{waits:?}");
+    dies(&bed, &cluster, 1).await?;
+    let failed = bed.ended(&restart).await?;
+    let why = failed.error.clone().unwrap_or_default();
+    ensure!(failed.state == OperationState::Failed && why.contains("v0 ended 6 times") && why.contains("crash loop"), "{failed:?}");
+    ensure!(why.ends_with("ledger node started"), "{why}");
+    bed.world.always(Verb::Dial, None);
     bed.end().await
 }
 

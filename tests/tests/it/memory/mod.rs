@@ -2,3 +2,5 @@
 
 mod faults;
 mod kills;
+mod pool;
+mod views;
