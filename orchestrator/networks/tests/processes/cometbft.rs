@@ -354,13 +354,13 @@ async fn a_validator_that_lost_its_vote_by_a_transaction_is_named_and_not_needed
     let (evidence, _) = network.wait_until(&Past::default(), voteless).await;
     assert!(["v0", "v1", "v2"].iter().all(|node| evidence.nodes[*node].power == Some(1)), "{evidence:#?}");
     let verdict = network.wait_for(&Past::default(), HealthState::Healthy).await;
-    assert_eq!(verdict.reason, "all 3 validators take part and agree; without voting power, by a transaction: v3");
+    assert_eq!(verdict.reason, "all 3 validators take part and agree; v3 is no longer a validator, a transaction removed its voting power");
     assert_eq!(network.probe().await.power, Some((3, 3)));
 
     // It is missed, and the ledger goes on without it.
     network.kill(&name("v3"));
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
-    assert_eq!(verdict.reason, "of the nodes without voting power, missing: v3 exited 137; it still commits");
+    assert_eq!(verdict.reason, "1 node without voting power does not take part (v3 exited 137); it still commits");
     network.kind.prove(&network.nodes).await.expect("the three that vote commit");
     // One of those that vote is needed, now that there are three.
     network.kill(&name("v2"));
