@@ -13,7 +13,7 @@ use bollard::{
 };
 use chainpool_agent::{
     Agent, ClusterKey, InstanceId, NetworkSpec, NodeSpec, ObjectKind,
-    kit::{Foreign, Ground, GroundResult, Meddling},
+    kit::{Foreign, Ground, GroundResult},
     network_name, node_object_name, volume_name,
 };
 use chainpool_agent_docker::SwarmAgent;
@@ -24,7 +24,6 @@ use std::{
     },
     time::Duration,
 };
-use tokio::time::Instant;
 
 /// The column of the table.
 pub(crate) const NAME: &str = "Swarm";
@@ -149,25 +148,6 @@ impl Ground for SwarmGround {
         }
     }
 
-    /// A service keeps its name for ever, and its networks are its spec.
-    async fn meddle(&self, meddling: Meddling, key: &ClusterKey, node: &NodeSpec) -> GroundResult<bool> {
-        if meddling != Meddling::LoseVolume {
-            return Ok(false);
-        }
-        let name = volume_name(key, &node.name, &node.volumes.first().context("the node has no volume")?.name);
-        let deadline = Instant::now() + self.patience();
-        loop {
-            // The container of its last task goes a little after the service.
-            match self.bed.machines[0].remove_volume(&name, Some(RemoveVolumeOptionsBuilder::default().build())).await {
-                Ok(()) => return Ok(true),
-                Err(Bollard::DockerResponseServerError { status_code: 409, .. }) if Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
     async fn restart(&self) -> GroundResult<bool> {
         // The machine of the kit's nodes, which is the manager in use, too.
         if !self.bed.ours {
@@ -183,8 +163,12 @@ impl Ground for SwarmGround {
     }
 
     fn exempt(&self, promise: &str) -> Option<String> {
-        (promise == "file-outside-volumes")
-            .then(|| "a swarm keeps files outside volumes only as its own objects, secrets included: refused with the reason".to_owned())
+        let why = match promise {
+            "file-outside-volumes" => "a swarm keeps files outside volumes only as its own objects, secrets included: refused with the reason",
+            "volume-gone" => "a swarm does not tell which volumes its machines have; a ledger that began again is found by its heights",
+            _ => return None,
+        };
+        Some(why.to_owned())
     }
 
     fn patience(&self) -> Duration {
