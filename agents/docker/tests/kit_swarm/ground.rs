@@ -164,7 +164,9 @@ impl Ground for SwarmGround {
 
     fn exempt(&self, promise: &str) -> Option<String> {
         let why = match promise {
-            "file-outside-volumes" => "a swarm keeps files outside volumes only as its own objects, secrets included: refused with the reason",
+            "file-outside-volumes" => {
+                "a swarm keeps files outside volumes only as its own objects, secrets included: refused with the reason"
+            }
             "volume-gone" => "a swarm does not tell which volumes its machines have; a ledger that began again is found by its heights",
             _ => return None,
         };
