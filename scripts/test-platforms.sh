@@ -72,7 +72,8 @@ platform_tests() {
 side_by_side() {
   local platform pids=() pid failed=0
   for platform; do
-    platform_tests "$platform" > >(sed -u "s/^/$platform: /") 2>&1 &
+    # A pipe, whose ends bash gives to these two alone: machines that a test starts would keep one of a process substitution open.
+    { platform_tests "$platform" 2>&1 | sed -u "s/^/$platform: /"; } &
     pids+=("$!")
   done
   for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
