@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
 
 fn probe(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_chainpool-probe")).args(arguments).output().expect("chainpool-probe starts")
@@ -48,7 +49,10 @@ fn an_open_port_is_success_and_a_closed_one_is_not() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let target = format!("tcp://{}", listener.local_addr().expect("it is bound"));
     assert_eq!(probe(&[&target]).status.code(), Some(0));
-    drop(listener);
+    // Bound and not listening: closed, and nobody else can take it meanwhile.
+    let closed = TcpSocket::new_v4().expect("a socket");
+    closed.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
+    let target = format!("tcp://{}", closed.local_addr().expect("it is bound"));
     assert_eq!(probe(&[&target]).status.code(), Some(1));
 }
 
