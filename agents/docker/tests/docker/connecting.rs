@@ -14,7 +14,7 @@ use rustls::{
 use std::sync::Arc;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, UnixStream},
+    net::{TcpListener, TcpSocket, UnixStream},
     task::{JoinHandle, JoinSet},
 };
 use tokio_rustls::TlsAcceptor;
@@ -83,8 +83,8 @@ async fn pass(mut stream: impl AsyncRead + AsyncWrite + Unpin, read: Vec<u8>) ->
 }
 
 fn at(yard: &crate::yard::Yard, listener: &TcpListener, tls: Option<Tls>) -> Result<Connection> {
-    let port = listener.local_addr()?.port();
-    Ok(Connection { address: format!("tcp://127.0.0.1:{port}"), tls, insecure: false, ..connection(yard.instance) })
+    let address = format!("tcp://{}", listener.local_addr()?);
+    Ok(Connection { address, tls, insecure: false, ..connection(yard.instance) })
 }
 
 #[test]
@@ -130,14 +130,14 @@ fn a_wrong_certificate_on_either_side_is_told_so() {
 #[test]
 fn an_engine_may_come_up_after_its_agent() {
     yard(async |yard| {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let connection = at(yard, &listener, None)?;
-        let address = listener.local_addr()?;
-        drop(listener);
-        let agent = DockerPlatform.connect(&connection)?;
+        // Bound, so that nobody else listens there before we do.
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(([127, 0, 0, 1], 0).into())?;
+        let address = format!("tcp://{}", socket.local_addr()?);
+        let agent = DockerPlatform.connect(&Connection { address, insecure: false, ..connection(yard.instance) })?;
         let error = agent.probe().await.expect_err("nobody listens");
         ensure!(matches!(&error, Error::Unreachable(text) if text.contains("start the engine")), "{error}");
-        let passing = pass_on(TcpListener::bind(address).await?, None);
+        let passing = pass_on(socket.listen(64)?, None);
         agent.probe().await?;
         passing.abort();
         Ok(())

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 pub(crate) const RUN: Power = Power::On { after: None };
 
+static PORTS: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random_range(0..4_000)));
 static SUBNETS: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random_range(0..1024)));
 
 /// One test's place on the engine.
@@ -92,9 +93,10 @@ pub(crate) fn network() -> NetworkSpec {
     NetworkSpec { subnet: Some(text.parse().expect("a subnet")) }
 }
 
-/// A port that was free a moment ago.
+/// A port that nothing listens on, another at each call; below those that the system gives to connections by itself.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port()
+    let mut next = || 5_000 + u16::try_from(PORTS.fetch_add(1, Ordering::Relaxed) % 4_000).expect("below 4000");
+    std::iter::repeat_with(&mut next).find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).expect("a free port")
 }
 
 pub(crate) fn file(path: &str, content: &str) -> File {
