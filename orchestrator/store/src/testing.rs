@@ -1,15 +1,17 @@
-//! Rows for the tests of this crate and of those above it.
+//! Rows and a small disk, for the tests of this crate and of those above it.
 
-use crate::{ClusterRow, HostRow, HostSettings, Json, Word};
+use crate::{ClusterRow, HostRow, HostSettings, Json, Store, Word};
 use chainpool_api::{ClusterState, HealthState, HostLog, HostState, Platform, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    env,
+    io::Write as _,
     net::Ipv4Addr,
+    path::PathBuf,
+    process::Command,
 };
+use tempfile::TempDir;
 use uuid::Uuid;
-
-#[cfg(test)]
-pub(crate) use here::{free_clusters, small_disk};
 
 /// A host that nobody reaches, with room for ten clusters.
 pub fn host(now: Timestamp) -> HostRow {
@@ -88,56 +90,54 @@ pub fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
     }
 }
 
-#[cfg(test)]
-mod here {
-    use super::{free, host};
-    use crate::{ClusterRow, Store};
-    use chainpool_api::Timestamp;
-    use std::{env, io::Write as _, path::PathBuf, process::Command};
-    use tempfile::TempDir;
-
-    /// Adds a host with free clusters of these names.
-    pub(crate) async fn free_clusters(store: &Store, names: &[&str]) -> Vec<ClusterRow> {
-        let now = Timestamp::now();
-        let host = host(now);
-        let free: Vec<ClusterRow> = names.iter().map(|name| free(&host, name, now)).collect();
-        let mut tx = store.begin().await.unwrap();
-        for row in &free {
-            tx.cluster_insert(row.clone(), Vec::new()).await.unwrap();
-        }
-        tx.host_insert(host).await.unwrap();
-        tx.commit("test").await.unwrap();
-        free
+/// Adds a host with free clusters of these names.
+///
+/// # Panics
+///
+/// When the store fails.
+pub async fn free_clusters(store: &Store, names: &[&str]) -> Vec<ClusterRow> {
+    let now = Timestamp::now();
+    let host = host(now);
+    let free: Vec<ClusterRow> = names.iter().map(|name| free(&host, name, now)).collect();
+    let mut tx = store.begin().await.expect("a transaction");
+    for row in &free {
+        tx.cluster_insert(row.clone(), Vec::new()).await.expect("a cluster");
     }
+    tx.host_insert(host).await.expect("a host");
+    tx.commit("test").await.expect("a commit");
+    free
+}
 
-    /// Runs the named test, the caller, once more as a process in a mount name space of its own, where a folder is a small file
-    /// system. That run gets the folder; here it is over. The file system goes with that process, however it ends. Where nobody may mount one
-    /// the test is skipped, and says so; with `CI` or `CHAINPOOL_CI` set it fails.
-    pub(crate) fn small_disk(test: &str) -> Option<PathBuf> {
-        const FOLDER: &str = "CHAINPOOL_TEST_SMALL_DISK";
-        if let Some(folder) = env::var_os(FOLDER) {
-            return Some(folder.into());
-        }
-        let folder = TempDir::new().unwrap();
-        let spaces = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
-        let apart = |script: &str| {
-            let mut command = Command::new("unshare");
-            command.args([spaces, "sh", "-c", &format!("mount -t tmpfs -o size=4m tmpfs \"$0\"{script}")]).arg(folder.path());
-            command
-        };
-        if !apart("").status().is_ok_and(|status| status.success()) {
-            let why =
-                format!("!!! SKIPPED, not passed: {test}, because this machine lets nobody here mount a file system (unshare {spaces})");
-            let must_run = ["CI", "CHAINPOOL_CI"].iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
-            assert!(!must_run, "{why}; CI and CHAINPOOL_CI, when they are empty, let it be skipped");
-            // The macros that print are silent in a test that passes.
-            drop(writeln!(std::io::stderr(), "{why}"));
-            return None;
-        }
-        let mut again = apart(" && exec \"$@\"");
-        again.arg(env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).env(FOLDER, folder.path());
-        let ended = again.status().unwrap();
-        assert!(ended.success(), "{test} on a small disk: {ended}");
-        None
+/// Runs the named test, the caller, once more as a process in a mount name space of its own, where a folder is a file system of so many
+/// MiB. That run gets the folder; here it is over. The file system goes with that process, however it ends. Where nobody may mount one the
+/// test is skipped, and says so; with `CI` or `CHAINPOOL_CI` set it fails.
+///
+/// # Panics
+///
+/// When that run fails.
+pub fn small_disk(test: &str, mebibytes: u32) -> Option<PathBuf> {
+    const FOLDER: &str = "CHAINPOOL_TEST_SMALL_DISK";
+    if let Some(folder) = env::var_os(FOLDER) {
+        return Some(folder.into());
     }
+    let folder = TempDir::new().expect("a folder");
+    let spaces = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
+    let apart = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args([spaces, "sh", "-c", &format!("mount -t tmpfs -o size={mebibytes}m tmpfs \"$0\"{script}")]).arg(folder.path());
+        command
+    };
+    if !apart("").status().is_ok_and(|status| status.success()) {
+        let why = format!("!!! SKIPPED, not passed: {test}, because this machine lets nobody here mount a file system (unshare {spaces})");
+        let must_run = ["CI", "CHAINPOOL_CI"].iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
+        assert!(!must_run, "{why}; CI and CHAINPOOL_CI, when they are empty, let it be skipped");
+        // The macros that print are silent in a test that passes.
+        drop(writeln!(std::io::stderr(), "{why}"));
+        return None;
+    }
+    let mut again = apart(" && exec \"$@\"");
+    again.arg(env::current_exe().expect("it runs")).args(["--exact", test, "--nocapture"]).env(FOLDER, folder.path());
+    let ended = again.status().expect("it runs");
+    assert!(ended.success(), "{test} on a small disk: {ended}");
+    None
 }

@@ -4,42 +4,12 @@ use crate::{
     offline::{serve, serve_by, stop},
     server::{Home, Ran, words},
 };
-use std::{env, fs::File, io::Write, path::Path, path::PathBuf, process::Command};
-use tempfile::TempDir;
+use chainpool_store::testing::small_disk;
+use std::{fs::File, io::Write, path::Path};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-
-/// Runs the named test, the caller, once more as a process in a mount name space of its own, where a folder is a small file
-/// system. That run gets the folder; here it is over. The file system goes with that process, however it ends. Where nobody may mount one the
-/// test is skipped, and says so; with `CI` or `CHAINPOOL_CI` set it fails.
-fn small_disk(test: &str) -> Option<PathBuf> {
-    const FOLDER: &str = "CHAINPOOL_TEST_SMALL_DISK";
-    if let Some(folder) = env::var_os(FOLDER) {
-        return Some(folder.into());
-    }
-    let folder = TempDir::new().expect("a folder");
-    let spaces = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
-    let apart = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args([spaces, "sh", "-c", &format!("mount -t tmpfs -o size=16m tmpfs \"$0\"{script}")]).arg(folder.path());
-        command
-    };
-    if !apart("").status().is_ok_and(|status| status.success()) {
-        let why = format!("!!! SKIPPED, not passed: {test}, because this machine lets nobody here mount a file system (unshare {spaces})");
-        let must_run = ["CI", "CHAINPOOL_CI"].iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
-        assert!(!must_run, "{why}; CI and CHAINPOOL_CI, when they are empty, let it be skipped");
-        // The macros that print are silent in a test that passes.
-        drop(writeln!(std::io::stderr(), "{why}"));
-        return None;
-    }
-    let mut again = apart(" && exec \"$@\"");
-    again.arg(env::current_exe().expect("it runs")).args(["--exact", test, "--nocapture"]).env(FOLDER, folder.path());
-    let ended = again.status().expect("it runs");
-    assert!(ended.success(), "{test} on a small disk: {ended}");
-    None
-}
 
 /// Writes into a file until the disk is full.
 fn fill(file: &Path) {
@@ -78,7 +48,7 @@ async fn accounts(home: &Home) -> Vec<String> {
 
 #[test]
 fn a_full_disk_is_said_confirms_nothing_and_needs_no_restart() {
-    let Some(disk) = small_disk("full_disk::a_full_disk_is_said_confirms_nothing_and_needs_no_restart") else { return };
+    let Some(disk) = small_disk("full_disk::a_full_disk_is_said_confirms_nothing_and_needs_no_restart", 16) else { return };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let home = Home { folder: tempfile::tempdir_in(&disk).expect("a folder") };

@@ -238,7 +238,7 @@ fn fill_disk(file: &Path) {
 #[test]
 fn a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room() {
     let name = "write::tests::a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room";
-    let Some(disk) = testing::small_disk(name) else { return };
+    let Some(disk) = testing::small_disk(name, 4) else { return };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (folder, stuff) = (disk.join("data"), disk.join("stuff"));
