@@ -1,5 +1,6 @@
 //! Tests of `make test-full`: sweeps, faults, long waits, and networks of many nodes.
 
+mod adoption;
 mod crash;
 mod drift;
 mod engine_restart;
