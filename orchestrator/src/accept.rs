@@ -9,7 +9,9 @@ use crate::{
 use chainpool_agent::ClusterId;
 use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
 use chainpool_networks::{Line, NetworkType};
-use chainpool_store::{Audit, ClusterRow, HostRow, Json, Labels, Moment, NewOperation, OperationRow, Tx, Word};
+use chainpool_store::{
+    Audit, ClusterRow, HostRow, Json, Labels, Moment, NewOperation, OperationRow, Tx, Word,
+};
 use rand::Rng;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,7 +40,11 @@ pub(crate) struct Cause {
 
 impl Cause {
     pub(crate) fn of(caller: &Caller, reason: impl Into<String>) -> Self {
-        Self { author: caller.account.clone(), reason: reason.into(), parent: None }
+        Self {
+            author: caller.account.clone(),
+            reason: reason.into(),
+            parent: None,
+        }
     }
 
     pub(crate) fn watchdog(reason: impl Into<String>) -> Self {
@@ -46,7 +52,10 @@ impl Cause {
     }
 
     pub(crate) fn part_of(&self, parent: Uuid) -> Self {
-        Self { parent: Some(parent), ..self.clone() }
+        Self {
+            parent: Some(parent),
+            ..self.clone()
+        }
     }
 }
 
@@ -55,11 +64,18 @@ pub(crate) fn check_name(field: &str, name: &str) -> Result<()> {
     let fits = (1..=40).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('-')
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if fits {
         Ok(())
     } else {
-        Err(Error::field(field, format!("{name:?} is no name: use 1 to 40 of a-z, 0-9 and -, beginning with a letter, not ending with -")))
+        Err(Error::field(
+            field,
+            format!(
+                "{name:?} is no name: use 1 to 40 of a-z, 0-9 and -, beginning with a letter, not ending with -"
+            ),
+        ))
     }
 }
 
@@ -67,7 +83,10 @@ pub(crate) fn check_name(field: &str, name: &str) -> Result<()> {
 pub(crate) fn maintenance_until(seconds: u32) -> Result<Option<Moment>> {
     const MOST: u32 = 365 * 24 * 60 * 60;
     if seconds > MOST {
-        return Err(Error::field("maintenance_seconds", format!("use {MOST} seconds (365 days) at most; 0 ends it")));
+        return Err(Error::field(
+            "maintenance_seconds",
+            format!("use {MOST} seconds (365 days) at most; 0 ends it"),
+        ));
     }
     Ok((seconds > 0).then(|| Timestamp::now().plus_seconds(i64::from(seconds)).into()))
 }
@@ -84,15 +103,32 @@ impl Orchestrator {
     }
 
     /// Accepts a new cluster on a host: row, ports, subnet, rendered spec, operation.
-    pub(crate) async fn accept_create(&self, tx: &mut Tx, host: &HostRow, new: NewCluster, cause: &Cause) -> Result<OperationRow> {
-        let NewCluster { name, network, network_type, preset, parameters, labels, fill_key } = new;
+    pub(crate) async fn accept_create(
+        &self,
+        tx: &mut Tx,
+        host: &HostRow,
+        new: NewCluster,
+        cause: &Cause,
+    ) -> Result<OperationRow> {
+        let NewCluster {
+            name,
+            network,
+            network_type,
+            preset,
+            parameters,
+            labels,
+            fill_key,
+        } = new;
         let now = Timestamp::now();
         let Line { version, consensus } = network.line(&parameters);
         let layout = network.layout(&parameters);
         let id = Uuid::now_v7();
         let name = match name {
             Some(name) if tx.cluster_named(&name).await?.is_some() => {
-                return Err(Error::conflict("cluster_exists", format!("there is a cluster {name:?} already; choose another name")));
+                return Err(Error::conflict(
+                    "cluster_exists",
+                    format!("there is a cluster {name:?} already; choose another name"),
+                ));
             }
             Some(name) => name,
             None => free_name(tx, &network_type).await?,
@@ -135,8 +171,18 @@ impl Orchestrator {
             gone_at: None,
         };
         let ports = site.port_rows(host.id, id);
-        self.render_into(tx, host, &mut row, &ports, network.as_ref()).await?;
-        let operation = self.operation_on(tx, &row, OperationKind::ClusterCreate, 1, Arguments::default(), cause).await?;
+        self.render_into(tx, host, &mut row, &ports, network.as_ref())
+            .await?;
+        let operation = self
+            .operation_on(
+                tx,
+                &row,
+                OperationKind::ClusterCreate,
+                1,
+                Arguments::default(),
+                cause,
+            )
+            .await?;
         row.operation_id = Some(operation.id);
         tx.cluster_insert(row, ports).await?;
         Ok(operation)
@@ -151,26 +197,58 @@ impl Orchestrator {
         cause: &Cause,
     ) -> Result<(OperationRow, Option<Uuid>)> {
         let superseded = supersede(tx, &row, OperationKind::ClusterReset).await?;
-        let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
+        let network = self
+            .inner
+            .registry
+            .get(&row.network_type)
+            .map_err(Error::internal)?;
         unamended(tx, &mut row, network.as_ref()).await?;
-        let generation = next_generation(&mut row, ClusterState::Resetting, format!("being made again: {}", cause.reason))?;
+        let generation = next_generation(
+            &mut row,
+            ClusterState::Resetting,
+            format!("being made again: {}", cause.reason),
+        )?;
         let ports = tx.ports_of_cluster(row.id).await?;
-        self.render_into(tx, host, &mut row, &ports, network.as_ref()).await?;
-        let operation = self.operation_on(tx, &row, OperationKind::ClusterReset, generation, Arguments::default(), cause).await?;
+        self.render_into(tx, host, &mut row, &ports, network.as_ref())
+            .await?;
+        let operation = self
+            .operation_on(
+                tx,
+                &row,
+                OperationKind::ClusterReset,
+                generation,
+                Arguments::default(),
+                cause,
+            )
+            .await?;
         row.operation_id = Some(operation.id);
         tx.cluster_save(row).await?;
         Ok((operation, superseded))
     }
 
     /// Accepts a delete.
-    pub(crate) async fn accept_delete(&self, tx: &mut Tx, mut row: ClusterRow, cause: &Cause) -> Result<(OperationRow, Option<Uuid>)> {
+    pub(crate) async fn accept_delete(
+        &self,
+        tx: &mut Tx,
+        mut row: ClusterRow,
+        cause: &Cause,
+    ) -> Result<(OperationRow, Option<Uuid>)> {
         let superseded = supersede(tx, &row, OperationKind::ClusterDelete).await?;
         let generation = u32::try_from(row.generation).map_err(Error::internal)?;
         row.state = Word(ClusterState::Deleting);
         row.health = Word(HealthState::Unknown);
         row.health_reason = "being removed".to_owned();
         row.health_since = Timestamp::now().into();
-        let operation = self.operation_on(tx, &row, OperationKind::ClusterDelete, generation, Arguments::default(), cause).await?;
+        let operation = self
+            .operation_on(
+                tx,
+                &row,
+                OperationKind::ClusterDelete,
+                generation,
+                Arguments::default(),
+                cause,
+            )
+            .await?;
         row.operation_id = Some(operation.id);
         tx.cluster_save(row).await?;
         Ok((operation, superseded))
@@ -187,7 +265,9 @@ impl Orchestrator {
     ) -> Result<(OperationRow, Option<Uuid>)> {
         let superseded = supersede(tx, &row, kind).await?;
         let generation = u32::try_from(row.generation).map_err(Error::internal)?;
-        let operation = self.operation_on(tx, &row, kind, generation, arguments, cause).await?;
+        let operation = self
+            .operation_on(tx, &row, kind, generation, arguments, cause)
+            .await?;
         row.operation_id = Some(operation.id);
         tx.cluster_save(row).await?;
         Ok((operation, superseded))
@@ -215,7 +295,16 @@ impl Orchestrator {
             deadline_at: deadline(kind, now),
         };
         let detail = format!("cluster {} generation {generation}: {}", row.name, cause.reason);
-        tx.audit_insert(Audit { author: &cause.author, verb: kind.as_str(), subject: &row.id.to_string(), detail }, now).await?;
+        tx.audit_insert(
+            Audit {
+                author: &cause.author,
+                verb: kind.as_str(),
+                subject: &row.id.to_string(),
+                detail,
+            },
+            now,
+        )
+        .await?;
         Ok(tx.operation_insert(new, now).await?)
     }
 
@@ -229,7 +318,9 @@ impl Orchestrator {
         cause: &Cause,
     ) -> Result<OperationRow> {
         if let Some(mut live) = tx.operation_of_host(host.id).await? {
-            if live.kind.0 == OperationKind::HostFillup && matches!(kind, OperationKind::HostReset | OperationKind::HostClean) {
+            if live.kind.0 == OperationKind::HostFillup
+                && matches!(kind, OperationKind::HostReset | OperationKind::HostClean)
+            {
                 end_superseded(tx, &mut live, kind).await?;
             } else {
                 return Err(running(&format!("host {}", host.name), &live));
@@ -248,7 +339,16 @@ impl Orchestrator {
             deadline_at: None,
         };
         let detail = format!("host {}: {}", host.name, cause.reason);
-        tx.audit_insert(Audit { author: &cause.author, verb: kind.as_str(), subject: &host.id.to_string(), detail }, now).await?;
+        tx.audit_insert(
+            Audit {
+                author: &cause.author,
+                verb: kind.as_str(),
+                subject: &host.id.to_string(),
+                detail,
+            },
+            now,
+        )
+        .await?;
         Ok(tx.operation_insert(new, now).await?)
     }
 }
@@ -277,13 +377,18 @@ pub(crate) fn offers(host: &HostRow) -> bool {
 
 /// The ledger's own name: unique for ever, and it tells cluster and generation.
 fn chain_id(cluster: Uuid, generation: u32) -> String {
-    chainpool_agent::network_name(&chainpool_agent::ClusterKey { cluster: ClusterId(cluster), generation })
+    chainpool_agent::network_name(&chainpool_agent::ClusterKey {
+        cluster: ClusterId(cluster),
+        generation,
+    })
 }
 
 async fn free_name(tx: &Tx, network_type: &str) -> Result<String> {
     const LETTERS: &[u8] = b"bcdfghjkmnpqrstvwxz23456789";
     loop {
-        let tail: String = (0..5).map(|_| char::from(LETTERS[rand::rng().random_range(0..LETTERS.len())])).collect();
+        let tail: String = (0..5)
+            .map(|_| char::from(LETTERS[rand::rng().random_range(0..LETTERS.len())]))
+            .collect();
         let name = format!("{network_type}-{tail}");
         if tx.cluster_named(&name).await?.is_none() {
             return Ok(name);
@@ -294,15 +399,25 @@ async fn free_name(tx: &Tx, network_type: &str) -> Result<String> {
 /// Makes room for an operation of this kind on a cluster, or says why there is none. Delete and reset supersede create,
 /// amend, start, stop, restart, repair and prove; delete supersedes reset; stop and amend supersede repair; nothing supersedes delete.
 pub(crate) async fn supersede(tx: &mut Tx, row: &ClusterRow, kind: OperationKind) -> Result<Option<Uuid>> {
-    let Some(id) = row.operation_id else { return Ok(None) };
-    let Some(mut live) = tx.operation(id).await? else { return Ok(None) };
+    let Some(id) = row.operation_id else {
+        return Ok(None);
+    };
+    let Some(mut live) = tx.operation(id).await? else {
+        return Ok(None);
+    };
     if !is_live(live.state.0) {
         return Ok(None);
     }
     let allowed = match kind {
         OperationKind::ClusterDelete => live.kind.0 != OperationKind::ClusterDelete,
-        OperationKind::ClusterReset => !matches!(live.kind.0, OperationKind::ClusterDelete | OperationKind::ClusterReset),
-        _ => live.kind.0 == OperationKind::ClusterRepair && matches!(kind, OperationKind::ClusterStop | OperationKind::ClusterAmend),
+        OperationKind::ClusterReset => !matches!(
+            live.kind.0,
+            OperationKind::ClusterDelete | OperationKind::ClusterReset
+        ),
+        _ => {
+            live.kind.0 == OperationKind::ClusterRepair
+                && matches!(kind, OperationKind::ClusterStop | OperationKind::ClusterAmend)
+        }
     };
     if !allowed {
         return Err(running(&format!("cluster {}", row.name), &live));
@@ -324,7 +439,9 @@ fn running(subject: &str, live: &OperationRow) -> Error {
     let (kind, id) = (live.kind.0, live.id);
     Error::conflict(
         "operation_running",
-        format!("{subject} has an operation under way ({kind}, {id}); wait for it: chainpool operation wait {id}"),
+        format!(
+            "{subject} has an operation under way ({kind}, {id}); wait for it: chainpool operation wait {id}"
+        ),
     )
 }
 

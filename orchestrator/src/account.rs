@@ -57,21 +57,51 @@ fn view(row: &AccountRow) -> api::Account {
 }
 
 fn new_account(name: String, role: Role, now: Timestamp) -> AccountRow {
-    AccountRow { id: Uuid::now_v7(), name, role: Word(role), password: None, link: None, link_expires_at: None, created_at: now.into() }
+    AccountRow {
+        id: Uuid::now_v7(),
+        name,
+        role: Word(role),
+        password: None,
+        link: None,
+        link_expires_at: None,
+        created_at: now.into(),
+    }
 }
 
 /// Writes an audit row about a credential or an account.
-async fn audit(tx: &mut Tx, author: &str, verb: &str, subject: Uuid, detail: String, now: Timestamp) -> Result<()> {
-    Ok(tx.audit_insert(Audit { author, verb, subject: &subject.to_string(), detail }, now).await?)
+async fn audit(
+    tx: &mut Tx,
+    author: &str,
+    verb: &str,
+    subject: Uuid,
+    detail: String,
+    now: Timestamp,
+) -> Result<()> {
+    Ok(tx
+        .audit_insert(
+            Audit {
+                author,
+                verb,
+                subject: &subject.to_string(),
+                detail,
+            },
+            now,
+        )
+        .await?)
 }
 
 /// Refuses a caller whose account or credential was revoked or expired after its request was admitted; returns the
 /// credential. A caller without one is this process itself.
 async fn recheck(tx: &Tx, caller: &Caller, now: Timestamp) -> Result<Option<TokenRow>> {
-    let Some(id) = caller.credential else { return Ok(None) };
-    let lives = |row: &TokenRow| row.account_id == caller.account_id && row.expires_at.is_none_or(|at| at.0 > now);
+    let Some(id) = caller.credential else {
+        return Ok(None);
+    };
+    let lives =
+        |row: &TokenRow| row.account_id == caller.account_id && row.expires_at.is_none_or(|at| at.0 > now);
     let row = tx.token(id).await?.filter(lives).ok_or(Error::Unauthenticated)?;
-    tx.account(caller.account_id).await?.ok_or(Error::Unauthenticated)?;
+    tx.account(caller.account_id)
+        .await?
+        .ok_or(Error::Unauthenticated)?;
     Ok(Some(row))
 }
 
@@ -94,9 +124,20 @@ impl Orchestrator {
         let mut tx = self.store().begin().await?;
         recheck(&tx, caller, now).await?;
         if tx.account_named(&row.name).await?.is_some() {
-            return Err(Error::conflict("account_exists", format!("there is an account {:?} already", row.name)));
+            return Err(Error::conflict(
+                "account_exists",
+                format!("there is an account {:?} already", row.name),
+            ));
         }
-        audit(&mut tx, &caller.account, "account_create", row.id, format!("{} {}", row.name, row.role.0), now).await?;
+        audit(
+            &mut tx,
+            &caller.account,
+            "account_create",
+            row.id,
+            format!("{} {}", row.name, row.role.0),
+            now,
+        )
+        .await?;
         tx.account_insert(row.clone()).await?;
         tx.commit("account created").await?;
         Ok(view(&row))
@@ -109,17 +150,38 @@ impl Orchestrator {
         let _revocation = self.inner.authentication.credentials.revocation();
         let mut tx = self.store().begin().await?;
         recheck(&tx, caller, now).await?;
-        let row = tx.account_called(account).await?.ok_or_else(|| Error::not_found("account", account))?;
+        let row = tx
+            .account_called(account)
+            .await?
+            .ok_or_else(|| Error::not_found("account", account))?;
         if row.id == caller.account_id {
-            return Err(Error::conflict("own_account", "you cannot remove the account that you are signed in with"));
+            return Err(Error::conflict(
+                "own_account",
+                "you cannot remove the account that you are signed in with",
+            ));
         }
-        let query = ClusterQuery { applied_by: Some(row.name.clone()), ..ClusterQuery::default() };
+        let query = ClusterQuery {
+            applied_by: Some(row.name.clone()),
+            ..ClusterQuery::default()
+        };
         let held = tx.cluster_page(&query).await?.len();
         if held > 0 {
-            let text = format!("account {} holds {}; release first what it holds", row.name, counted(held, "cluster"));
+            let text = format!(
+                "account {} holds {}; release first what it holds",
+                row.name,
+                counted(held, "cluster")
+            );
             return Err(Error::conflict("account_holds", text));
         }
-        audit(&mut tx, &caller.account, "account_delete", row.id, row.name.clone(), now).await?;
+        audit(
+            &mut tx,
+            &caller.account,
+            "account_delete",
+            row.id,
+            row.name.clone(),
+            now,
+        )
+        .await?;
         tx.account_delete(row.id).await?;
         tx.commit("account deleted").await?;
         Ok(())
@@ -131,7 +193,10 @@ impl Orchestrator {
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
         recheck(&tx, caller, now).await?;
-        let row = tx.account_called(account).await?.ok_or_else(|| Error::not_found("account", account))?;
+        let row = tx
+            .account_called(account)
+            .await?
+            .ok_or_else(|| Error::not_found("account", account))?;
         let link = link_insert(&mut tx, &caller.account, row, now).await?;
         tx.commit("link made").await?;
         Ok(link)
@@ -147,7 +212,15 @@ impl Orchestrator {
             Some(row) => row,
             None => {
                 let row = new_account("admin".into(), Role::Admin, now);
-                audit(&mut tx, WATCHDOG, "account_create", row.id, format!("{} {}", row.name, row.role.0), now).await?;
+                audit(
+                    &mut tx,
+                    WATCHDOG,
+                    "account_create",
+                    row.id,
+                    format!("{} {}", row.name, row.role.0),
+                    now,
+                )
+                .await?;
                 tx.account_insert(row.clone()).await?;
                 row
             }

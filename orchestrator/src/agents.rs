@@ -34,7 +34,11 @@ type Fingerprint = (String, Option<Vec<u8>>, String);
 
 impl Agents {
     pub(crate) fn new(store: Store, platforms: Vec<Arc<dyn Platform>>) -> Self {
-        Self { store, platforms, made: Mutex::default() }
+        Self {
+            store,
+            platforms,
+            made: Mutex::default(),
+        }
     }
 
     /// The agent of a host.
@@ -50,21 +54,39 @@ impl Agents {
         let secrets = HostSecrets::open(self.store.master(), host)?;
         let connection = self.connection(&host.address, &host.settings.0, secrets);
         let agent = self.connect(host.platform.0, &connection)?;
-        let Capabilities { concurrency, queues, .. } = agent.capabilities();
-        let knee = host.info.as_ref().filter(|_| !queues).map_or(usize::MAX, |info| 2 * info.0.cpus.max(1) as usize);
+        let Capabilities {
+            concurrency, queues, ..
+        } = agent.capabilities();
+        let knee = host
+            .info
+            .as_ref()
+            .filter(|_| !queues)
+            .map_or(usize::MAX, |info| 2 * info.0.cpus.max(1) as usize);
         let permits = Arc::new(Semaphore::new(concurrency.min(knee)));
-        let agent = HostAgent { agent, permits, networks: Arc::new(Semaphore::new(1)) };
+        let agent = HostAgent {
+            agent,
+            permits,
+            networks: Arc::new(Semaphore::new(1)),
+        };
         made.insert(host.id, (fingerprint, agent.clone()));
         Ok(agent)
     }
 
     /// Forgets a host's agent.
     pub(crate) fn forget(&self, host: Uuid) {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(&host);
+        self.made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&host);
     }
 
     /// A connection by a host's settings.
-    pub(crate) fn connection(&self, address: &str, settings: &chainpool_store::HostSettings, secrets: HostSecrets) -> Connection {
+    pub(crate) fn connection(
+        &self,
+        address: &str,
+        settings: &chainpool_store::HostSettings,
+        secrets: HostSecrets,
+    ) -> Connection {
         Connection {
             instance: self.store.instance(),
             address: address.to_owned(),
@@ -83,8 +105,15 @@ impl Agents {
     pub(crate) fn connect(&self, platform: api::Platform, connection: &Connection) -> Result<Arc<dyn Agent>> {
         let kind = kind_of(platform);
         let maker = self.platforms.iter().find(|p| p.kind() == kind);
-        let maker = maker
-            .ok_or_else(|| Error::field("type", format!("this chainpool has no agent for {platform}; it has one for: {}", self.known())))?;
+        let maker = maker.ok_or_else(|| {
+            Error::field(
+                "type",
+                format!(
+                    "this chainpool has no agent for {platform}; it has one for: {}",
+                    self.known()
+                ),
+            )
+        })?;
         maker.connect(connection).map_err(|error| match error {
             chainpool_agent::Error::Setting { field, why } => Error::field(field, why),
             other => Error::field("address", other.to_string()),
@@ -93,7 +122,10 @@ impl Agents {
 
     /// The kind that an address seems to be of; the probe tells for sure.
     pub(crate) fn guess(&self, address: &str) -> Option<api::Platform> {
-        self.platforms.iter().find(|p| p.speaks(address)).map(|p| platform_of(p.kind()))
+        self.platforms
+            .iter()
+            .find(|p| p.speaks(address))
+            .map(|p| platform_of(p.kind()))
     }
 
     /// Whether there is an agent for this kind.
@@ -102,7 +134,11 @@ impl Agents {
     }
 
     pub(crate) fn known(&self) -> String {
-        self.platforms.iter().map(|p| p.kind().to_string()).collect::<Vec<_>>().join(", ")
+        self.platforms
+            .iter()
+            .map(|p| p.kind().to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 

@@ -21,14 +21,22 @@ use uuid::Uuid;
 impl Orchestrator {
     /// Changes a cluster while it runs: more of what its type lets grow, or new certificates. Asked for again, it goes on with
     /// what an earlier try did not bring to its end.
-    pub async fn cluster_amend(&self, caller: &Caller, cluster: &str, amend: api::ClusterAmend) -> Result<api::Operation> {
+    pub async fn cluster_amend(
+        &self,
+        caller: &Caller,
+        cluster: &str,
+        amend: api::ClusterAmend,
+    ) -> Result<api::Operation> {
         policy::must_operate(caller)?;
         let (_turn, known) = self.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
         if amend.parameters.is_empty() && !amend.renew_certificates {
-            return Err(Error::field("parameters", "nothing is to be changed: name a parameter, or set renew_certificates"));
+            return Err(Error::field(
+                "parameters",
+                "nothing is to be changed: name a parameter, or set renew_certificates",
+            ));
         }
         let id = self.cluster_for(caller, cluster).await?.id;
         let mut tx = self.store().begin().await?;
@@ -36,7 +44,10 @@ impl Orchestrator {
         if row.state.0 != ClusterState::Ready {
             return Err(Error::conflict(
                 "wrong_state",
-                format!("cluster {} is {}; only a ready one can be amended", row.name, row.state.0),
+                format!(
+                    "cluster {} is {}; only a ready one can be amended",
+                    row.name, row.state.0
+                ),
             ));
         }
         if let Some(node) = row.stopped_nodes.0.first() {
@@ -46,7 +57,9 @@ impl Orchestrator {
             );
             return Err(Error::conflict("wrong_state", text));
         }
-        let (operation, superseded) = self.accept_amend(&mut tx, row, &amend, &Cause::of(caller, told(&amend))).await?;
+        let (operation, superseded) = self
+            .accept_amend(&mut tx, row, &amend, &Cause::of(caller, told(&amend)))
+            .await?;
         self.remember(&mut tx, caller, operation.id).await?;
         let amending = self.inner.live.amending(id);
         self.accepted(tx, superseded.as_slice()).await?;
@@ -63,14 +76,24 @@ impl Orchestrator {
         cause: &Cause,
     ) -> Result<(OperationRow, Option<Uuid>)> {
         let superseded = supersede(tx, &row, OperationKind::ClusterAmend).await?;
-        let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
-        let host = tx.host(row.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
+        let network = self
+            .inner
+            .registry
+            .get(&row.network_type)
+            .map_err(Error::internal)?;
+        let host = tx
+            .host(row.host_id)
+            .await?
+            .ok_or_else(|| Error::internal("a cluster without a host"))?;
         let made_with = row.parameters.0.clone();
         row.parameters.0 = settled(network.as_ref(), &row, amend)?;
         let layout = network.layout(&row.parameters.0);
         room(tx, &host, &row, &layout).await?;
         has_addresses(&host, &row, &layout)?;
-        let before = tx.operation_newest(row.id, OperationKind::ClusterAmend).await?.filter(|before| before.generation == row.generation);
+        let before = tx
+            .operation_newest(row.id, OperationKind::ClusterAmend)
+            .await?
+            .filter(|before| before.generation == row.generation);
         let asked = Asked {
             renew_certificates: amend.renew_certificates,
             before: match before {
@@ -78,26 +101,47 @@ impl Orchestrator {
                 _ => Before::Ended,
             },
         };
-        self.amend_into(tx, &host, &mut row, (network.as_ref(), &layout), Some(asked)).await?;
+        self.amend_into(tx, &host, &mut row, (network.as_ref(), &layout), Some(asked))
+            .await?;
         if row.made_with.is_none() && row.parameters.0 != made_with {
             row.made_with = Some(Json(made_with));
         }
         sized(&mut row, &layout)?;
         let generation = number(row.generation);
-        let operation = self.operation_on(tx, &row, OperationKind::ClusterAmend, generation, Arguments::default(), cause).await?;
+        let operation = self
+            .operation_on(
+                tx,
+                &row,
+                OperationKind::ClusterAmend,
+                generation,
+                Arguments::default(),
+                cause,
+            )
+            .await?;
         row.operation_id = Some(operation.id);
         tx.cluster_save(row).await?;
         Ok((operation, superseded))
     }
 
     /// Gives what an amendment makes another port than one that turned out to be in use. The operation goes on with the spec anew.
-    pub(crate) async fn amend_elsewhere(&self, tx: &mut Tx, host: &HostRow, mut row: ClusterRow, taken: u16) -> Result<()> {
-        let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
+    pub(crate) async fn amend_elsewhere(
+        &self,
+        tx: &mut Tx,
+        host: &HostRow,
+        mut row: ClusterRow,
+        taken: u16,
+    ) -> Result<()> {
+        let network = self
+            .inner
+            .registry
+            .get(&row.network_type)
+            .map_err(Error::internal)?;
         let mut ports = tx.ports_of_cluster(row.id).await?;
         ports.retain(|port| port.port != i64::from(taken));
         tx.ports_replace(row.id, ports).await?;
         let layout = network.layout(&row.parameters.0);
-        self.amend_into(tx, host, &mut row, (network.as_ref(), &layout), None).await?;
+        self.amend_into(tx, host, &mut row, (network.as_ref(), &layout), None)
+            .await?;
         Ok(tx.cluster_save(row).await?)
     }
 
@@ -112,18 +156,34 @@ impl Orchestrator {
         asked: Option<Asked>,
     ) -> Result<()> {
         let generation = number(row.generation);
-        let opened = tx.revision_opened(self.store().master(), row.id, generation).await?;
+        let opened = tx
+            .revision_opened(self.store().master(), row.id, generation)
+            .await?;
         let (before, mut images) = opened.ok_or_else(|| Error::internal("a cluster without a spec"))?;
         let ports = self.amended_ports(tx, host, row, layout).await?;
-        let Asked { renew_certificates, before: ended } = asked.unwrap_or(Asked { renew_certificates: false, before: Before::UnderWay });
-        let change = Amendment { order: order(host, row, &ports, network), renew_certificates, before: ended };
+        let Asked {
+            renew_certificates,
+            before: ended,
+        } = asked.unwrap_or(Asked {
+            renew_certificates: false,
+            before: Before::UnderWay,
+        });
+        let change = Amendment {
+            order: order(host, row, &ports, network),
+            renew_certificates,
+            before: ended,
+        };
         let mut after = network.amend(&before, &change, &seed()).map_err(refused)?;
         if asked.is_none() {
             after.boot.clone_from(&before.boot);
         }
         if self.inner.agents.of(host)?.agent.capabilities().machines {
-            let new: Vec<NodeName> =
-                after.processes().map(|node| &node.name).filter(|name| !row.machines.0.contains_key(name)).cloned().collect();
+            let new: Vec<NodeName> = after
+                .processes()
+                .map(|node| &node.name)
+                .filter(|name| !row.machines.0.contains_key(name))
+                .cloned()
+                .collect();
             if !new.is_empty() {
                 let chosen = self.machines(tx, host, row, &new, &layout.together).await?;
                 row.machines.0.extend(chosen);
@@ -131,16 +191,30 @@ impl Orchestrator {
             after = after.placed(&row.machines.0);
         }
         images.retain(|node, _| has_same_images(&before, &after, node));
-        tx.revision_replace(self.store().master(), row.id, generation, (after, images)).await?;
+        tx.revision_replace(self.store().master(), row.id, generation, (after, images))
+            .await?;
         Ok(tx.ports_replace(row.id, ports).await?)
     }
 
     /// The ports that it has, and more for what is new.
-    async fn amended_ports(&self, tx: &Tx, host: &HostRow, row: &ClusterRow, layout: &Layout) -> Result<Vec<PortRow>> {
+    async fn amended_ports(
+        &self,
+        tx: &Tx,
+        host: &HostRow,
+        row: &ClusterRow,
+        layout: &Layout,
+    ) -> Result<Vec<PortRow>> {
         let mut ports = tx.ports_of_cluster(row.id).await?;
-        let has: BTreeSet<(String, String)> = ports.iter().map(|port| (port.node.clone(), port.name.clone())).collect();
-        let needs: Vec<_> =
-            layout.ports.iter().filter(|need| !has.contains(&(need.node.to_string(), need.port.clone()))).cloned().collect();
+        let has: BTreeSet<(String, String)> = ports
+            .iter()
+            .map(|port| (port.node.clone(), port.name.clone()))
+            .collect();
+        let needs: Vec<_> = layout
+            .ports
+            .iter()
+            .filter(|need| !has.contains(&(need.node.to_string(), need.port.clone())))
+            .cloned()
+            .collect();
         ports.extend(self.more_ports(tx, host, row.id, &needs).await?);
         Ok(ports)
     }
@@ -156,7 +230,11 @@ struct Asked {
 /// What was asked for, in words.
 fn told(amend: &api::ClusterAmend) -> String {
     let certificates = amend.renew_certificates.then(|| "new certificates".to_owned());
-    let changes = amend.parameters.iter().map(|(name, value)| format!("{name}={value}")).chain(certificates);
+    let changes = amend
+        .parameters
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .chain(certificates);
     format!("asked for: {}", changes.collect::<Vec<_>>().join(", "))
 }
 
@@ -164,8 +242,17 @@ fn told(amend: &api::ClusterAmend) -> String {
 const RENEW: &str = "renew_certificates";
 
 /// The parameters that it shall have; refused where its type never lets them change.
-fn settled(network: &dyn NetworkType, row: &ClusterRow, amend: &api::ClusterAmend) -> Result<serde_json::Value> {
-    let api::NetworkType { name, parameters, certificates, .. } = network.describe();
+fn settled(
+    network: &dyn NetworkType,
+    row: &ClusterRow,
+    amend: &api::ClusterAmend,
+) -> Result<serde_json::Value> {
+    let api::NetworkType {
+        name,
+        parameters,
+        certificates,
+        ..
+    } = network.describe();
     let mut wanted = row.parameters.0.as_object().cloned().unwrap_or_default();
     wanted.extend(amend.parameters.clone());
     let wanted = network.settle(&row.preset, &wanted).map_err(refused)?;
@@ -173,28 +260,58 @@ fn settled(network: &dyn NetworkType, row: &ClusterRow, amend: &api::ClusterAmen
     if amend.renew_certificates && !certificates {
         errors.insert(RENEW.to_owned(), format!("a {name} network has no certificates"));
     }
-    if errors.is_empty() { Ok(wanted) } else { Err(refused(ParameterErrors(errors))) }
+    if errors.is_empty() {
+        Ok(wanted)
+    } else {
+        Err(refused(ParameterErrors(errors)))
+    }
 }
 
 /// What differs of the parameters that never change, by name. One that a row lacks, because it was made before there was such a
 /// parameter, has its default.
-fn unchangeable(known: &[api::Parameter], present: &serde_json::Value, wanted: &serde_json::Value) -> BTreeMap<String, String> {
-    let stays = known.iter().filter(|parameter| !parameter.amendable).filter_map(|parameter| {
-        let value = present.get(&parameter.name).unwrap_or(&parameter.default);
-        let why = || (parameter.name.clone(), format!("stays {value} while the network runs; make another cluster"));
-        (wanted[&parameter.name] != *value).then(why)
-    });
+fn unchangeable(
+    known: &[api::Parameter],
+    present: &serde_json::Value,
+    wanted: &serde_json::Value,
+) -> BTreeMap<String, String> {
+    let stays = known
+        .iter()
+        .filter(|parameter| !parameter.amendable)
+        .filter_map(|parameter| {
+            let value = present.get(&parameter.name).unwrap_or(&parameter.default);
+            let why = || {
+                (
+                    parameter.name.clone(),
+                    format!("stays {value} while the network runs; make another cluster"),
+                )
+            };
+            (wanted[&parameter.name] != *value).then(why)
+        });
     stays.collect()
 }
 
 fn refused(errors: ParameterErrors) -> Error {
-    let field = |name: String| if [RENEW, "parameters"].contains(&name.as_str()) { name } else { format!("parameters.{name}") };
-    Error::fields(errors.0.into_iter().map(|(name, why)| (field(name), why)).collect())
+    let field = |name: String| {
+        if [RENEW, "parameters"].contains(&name.as_str()) {
+            name
+        } else {
+            format!("parameters.{name}")
+        }
+    };
+    Error::fields(
+        errors
+            .0
+            .into_iter()
+            .map(|(name, why)| (field(name), why))
+            .collect(),
+    )
 }
 
 /// Refuses what does not fit on the host beside the others.
 async fn room(tx: &Tx, host: &HostRow, row: &ClusterRow, layout: &Layout) -> Result<()> {
-    let more = layout.memory_bytes.saturating_sub(u64::try_from(row.memory_bytes).map_err(Error::internal)?);
+    let more = layout
+        .memory_bytes
+        .saturating_sub(u64::try_from(row.memory_bytes).map_err(Error::internal)?);
     match no_room(host, &tx.clusters_of(host.id).await?, more).filter(|_| more > 0) {
         None => Ok(()),
         Some(why) => Err(Error::conflict("no_room", why)),
@@ -203,16 +320,26 @@ async fn room(tx: &Tx, host: &HostRow, row: &ClusterRow, layout: &Layout) -> Res
 
 /// Whether an amendment leaves a node the images that it may run, so that the one that was found stays.
 fn has_same_images(before: &ClusterSpec, after: &ClusterSpec, node: &str) -> bool {
-    let images = |spec: &ClusterSpec| spec.processes().find(|known| known.name.as_str() == node).map(|known| known.images.clone());
+    let images = |spec: &ClusterSpec| {
+        spec.processes()
+            .find(|known| known.name.as_str() == node)
+            .map(|known| known.images.clone())
+    };
     images(before) == images(after)
 }
 
 /// Takes the amendments of a generation back from the row of the next one: who applies for it gets what it was made as.
 pub(crate) async fn unamended(tx: &mut Tx, row: &mut ClusterRow, network: &dyn NetworkType) -> Result<()> {
-    let Some(made_with) = row.made_with.take() else { return Ok(()) };
+    let Some(made_with) = row.made_with.take() else {
+        return Ok(());
+    };
     row.parameters = made_with;
     let layout = network.layout(&row.parameters.0);
-    let needed: BTreeSet<(&str, &str)> = layout.ports.iter().map(|need| (need.node.as_str(), need.port.as_str())).collect();
+    let needed: BTreeSet<(&str, &str)> = layout
+        .ports
+        .iter()
+        .map(|need| (need.node.as_str(), need.port.as_str()))
+        .collect();
     let mut ports = tx.ports_of_cluster(row.id).await?;
     ports.retain(|port| needed.contains(&(port.node.as_str(), port.name.as_str())));
     tx.ports_replace(row.id, ports).await?;
@@ -240,7 +367,13 @@ mod tests {
         let errors = |present, line| unchangeable(&known, &present, &json!({"line": line, "count": 2}));
         assert_eq!(errors(json!({"count": 1}), "old"), BTreeMap::new());
         let why = "stays \"old\" while the network runs; make another cluster".to_owned();
-        assert_eq!(errors(json!({"count": 1}), "new"), BTreeMap::from([("line".to_owned(), why.clone())]));
-        assert_eq!(errors(json!({"line": "old", "count": 1}), "new"), BTreeMap::from([("line".to_owned(), why)]));
+        assert_eq!(
+            errors(json!({"count": 1}), "new"),
+            BTreeMap::from([("line".to_owned(), why.clone())])
+        );
+        assert_eq!(
+            errors(json!({"line": "old", "count": 1}), "new"),
+            BTreeMap::from([("line".to_owned(), why)])
+        );
     }
 }

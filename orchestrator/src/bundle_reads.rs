@@ -23,7 +23,9 @@ pub(crate) struct BundleReads(Mutex<HashMap<(Uuid, Uuid), Instant>>);
 impl BundleReads {
     fn is_due(&self, key: (Uuid, Uuid), now: Instant) -> bool {
         let reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reads.get(&key).is_none_or(|at| now.saturating_duration_since(*at) >= SPAN)
+        reads
+            .get(&key)
+            .is_none_or(|at| now.saturating_duration_since(*at) >= SPAN)
     }
 
     fn written(&self, key: (Uuid, Uuid), now: Instant) {
@@ -48,7 +50,12 @@ impl Orchestrator {
         }
         let mut tx = self.store().begin().await?;
         let detail = format!("of cluster {}, held by {}", lease.cluster_id, lease.holder);
-        let line = Audit { author: &caller.account, verb: "lease_bundle", subject: &lease.id.to_string(), detail };
+        let line = Audit {
+            author: &caller.account,
+            verb: "lease_bundle",
+            subject: &lease.id.to_string(),
+            detail,
+        };
         tx.audit_insert(line, Timestamp::now()).await?;
         tx.commit("bundle read noted").await?;
         self.inner.bundle_reads.written(key, now);

@@ -40,7 +40,15 @@ pub struct RequestKey {
 impl Caller {
     /// An account with a role, as its sessions have it.
     pub fn new(account_id: Uuid, account: impl Into<String>, role: Role) -> Self {
-        Self { account_id, account: account.into(), role, lease_any: false, credential: None, request_id: None, key: None }
+        Self {
+            account_id,
+            account: account.into(),
+            role,
+            lease_any: false,
+            credential: None,
+            request_id: None,
+            key: None,
+        }
     }
 
     /// The watchdog: repairs, resets, fills and expires by itself. It has no account, so nobody can sign in as it.
@@ -50,7 +58,10 @@ impl Caller {
 
     /// The reader of `admin.context`: acts as the account `admin`, and may name holders.
     pub(crate) fn local_admin(account_id: Uuid, account: impl Into<String>) -> Self {
-        Self { lease_any: true, ..Self::new(account_id, account, Role::Admin) }
+        Self {
+            lease_any: true,
+            ..Self::new(account_id, account, Role::Admin)
+        }
     }
 
     /// Whether it works with hosts and all clusters. For what a page offers; the façade refuses by itself.

@@ -32,24 +32,54 @@ impl Orchestrator {
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
-        let api::ClusterCreate { name, host, network_type, preset, parameters, labels } = new;
+        let api::ClusterCreate {
+            name,
+            host,
+            network_type,
+            preset,
+            parameters,
+            labels,
+        } = new;
         if let Some(name) = &name {
             check_name("name", name)?;
         }
         check_labels(&labels)?;
         let network_type = network_type.unwrap_or_else(|| "cometbft".to_owned());
-        let network = self.inner.registry.get(&network_type).map_err(|e| Error::field("network_type", e.to_string()))?;
+        let network = self
+            .inner
+            .registry
+            .get(&network_type)
+            .map_err(|e| Error::field("network_type", e.to_string()))?;
         let preset = network.preset(preset.as_deref().unwrap_or("default"));
         let parameters = network.settle(&preset, &parameters).map_err(|e| {
             Error::fields(
-                e.0.into_iter().map(|(field, why)| (if field == "preset" { field } else { format!("parameters.{field}") }, why)).collect(),
+                e.0.into_iter()
+                    .map(|(field, why)| {
+                        (
+                            if field == "preset" {
+                                field
+                            } else {
+                                format!("parameters.{field}")
+                            },
+                            why,
+                        )
+                    })
+                    .collect(),
             )
         })?;
         let memory = network.layout(&parameters).memory_bytes;
         let mut tx = self.store().begin().await?;
         let host = place(&tx, host.as_deref(), memory).await?;
         let cause = Cause::of(caller, "create was asked for");
-        let new = NewCluster { name, network, network_type, preset, parameters, labels, fill_key: None };
+        let new = NewCluster {
+            name,
+            network,
+            network_type,
+            preset,
+            parameters,
+            labels,
+            fill_key: None,
+        };
         let operation = self.accept_create(&mut tx, &host, new, &cause).await?;
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, &[]).await?;
@@ -57,14 +87,33 @@ impl Orchestrator {
     }
 
     /// Lists the clusters that the caller may work with.
-    pub async fn cluster_list(&self, caller: &Caller, filter: &api::ClusterFilter) -> Result<api::Page<api::Cluster>> {
-        let api::ClusterFilter { host, state, health, network_type, offered, holder, search, after, limit } = filter.clone();
+    pub async fn cluster_list(
+        &self,
+        caller: &Caller,
+        filter: &api::ClusterFilter,
+    ) -> Result<api::Page<api::Cluster>> {
+        let api::ClusterFilter {
+            host,
+            state,
+            health,
+            network_type,
+            offered,
+            holder,
+            search,
+            after,
+            limit,
+        } = filter.clone();
         check_search(search.as_deref())?;
         let host = match host {
             Some(host) => match self.host_row(&host).await {
                 Ok(host) => Some(host.id),
                 // To those who see no hosts, a list tells nothing of which there are.
-                Err(Error::NotFound { .. }) if !policy::operates(caller) => return Ok(api::Page { items: Vec::new(), next: None }),
+                Err(Error::NotFound { .. }) if !policy::operates(caller) => {
+                    return Ok(api::Page {
+                        items: Vec::new(),
+                        next: None,
+                    });
+                }
                 Err(error) => return Err(error),
             },
             None => None,
@@ -82,15 +131,24 @@ impl Orchestrator {
             after: after.and_then(|a| a.parse().ok()),
             limit,
         };
-        let rows = page(self.store().read().cluster_page(&query).await?, limit, |row| row.id);
+        let rows = page(self.store().read().cluster_page(&query).await?, limit, |row| {
+            row.id
+        });
         let hosts = self.hosts_by_id().await?;
         let mut items = Vec::with_capacity(rows.items.len());
         for row in rows.items {
-            let lease = if row.leased { self.store().read().lease_of(row.id).await? } else { None };
+            let lease = if row.leased {
+                self.store().read().lease_of(row.id).await?
+            } else {
+                None
+            };
             let host = hosts.get(&row.host_id);
             items.push(self.view_cluster(row, host, lease.as_ref()));
         }
-        Ok(api::Page { items, next: rows.next })
+        Ok(api::Page {
+            items,
+            next: rows.next,
+        })
     }
 
     /// One cluster by name or id, with nodes and evidence.
@@ -100,11 +158,19 @@ impl Orchestrator {
     }
 
     /// Changes a cluster's settings.
-    pub async fn cluster_update(&self, caller: &Caller, cluster: &str, change: api::ClusterUpdate) -> Result<api::Cluster> {
+    pub async fn cluster_update(
+        &self,
+        caller: &Caller,
+        cluster: &str,
+        change: api::ClusterUpdate,
+    ) -> Result<api::Cluster> {
         policy::must_operate(caller)?;
         let id = self.cluster_for(caller, cluster).await?.id;
         let mut tx = self.store().begin().await?;
-        let mut row = tx.cluster(id).await?.ok_or_else(|| Error::not_found("cluster", cluster))?;
+        let mut row = tx
+            .cluster(id)
+            .await?
+            .ok_or_else(|| Error::not_found("cluster", cluster))?;
         if let Some(seconds) = change.maintenance_seconds {
             row.maintenance_until = maintenance_until(seconds)?;
         }
@@ -114,21 +180,45 @@ impl Orchestrator {
     }
 
     /// Starts a stopped cluster, or one node.
-    pub async fn cluster_start(&self, caller: &Caller, cluster: &str, node: Option<&str>) -> Result<api::Operation> {
-        self.cluster_power(caller, cluster, node, OperationKind::ClusterStart).await
+    pub async fn cluster_start(
+        &self,
+        caller: &Caller,
+        cluster: &str,
+        node: Option<&str>,
+    ) -> Result<api::Operation> {
+        self.cluster_power(caller, cluster, node, OperationKind::ClusterStart)
+            .await
     }
 
     /// Stops a cluster, or one node; data stays.
-    pub async fn cluster_stop(&self, caller: &Caller, cluster: &str, node: Option<&str>) -> Result<api::Operation> {
-        self.cluster_power(caller, cluster, node, OperationKind::ClusterStop).await
+    pub async fn cluster_stop(
+        &self,
+        caller: &Caller,
+        cluster: &str,
+        node: Option<&str>,
+    ) -> Result<api::Operation> {
+        self.cluster_power(caller, cluster, node, OperationKind::ClusterStop)
+            .await
     }
 
     /// Restarts a cluster, or one node.
-    pub async fn cluster_restart(&self, caller: &Caller, cluster: &str, node: Option<&str>) -> Result<api::Operation> {
-        self.cluster_power(caller, cluster, node, OperationKind::ClusterRestart).await
+    pub async fn cluster_restart(
+        &self,
+        caller: &Caller,
+        cluster: &str,
+        node: Option<&str>,
+    ) -> Result<api::Operation> {
+        self.cluster_power(caller, cluster, node, OperationKind::ClusterRestart)
+            .await
     }
 
-    async fn cluster_power(&self, caller: &Caller, cluster: &str, node: Option<&str>, kind: OperationKind) -> Result<api::Operation> {
+    async fn cluster_power(
+        &self,
+        caller: &Caller,
+        cluster: &str,
+        node: Option<&str>,
+        kind: OperationKind,
+    ) -> Result<api::Operation> {
         let (_turn, known) = self.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
@@ -152,12 +242,27 @@ impl Orchestrator {
                     row.name,
                     row.state.0,
                     kind,
-                    if kind == OperationKind::ClusterStart { "stopped" } else { "ready" }
+                    if kind == OperationKind::ClusterStart {
+                        "stopped"
+                    } else {
+                        "ready"
+                    }
                 ),
             ));
         }
-        let arguments = Arguments { node: node.filter(|_| row.state.0 == ClusterState::Ready), ..Arguments::default() };
-        let (operation, superseded) = self.accept_on(&mut tx, row, kind, arguments, &Cause::of(caller, "it was asked for")).await?;
+        let arguments = Arguments {
+            node: node.filter(|_| row.state.0 == ClusterState::Ready),
+            ..Arguments::default()
+        };
+        let (operation, superseded) = self
+            .accept_on(
+                &mut tx,
+                row,
+                kind,
+                arguments,
+                &Cause::of(caller, "it was asked for"),
+            )
+            .await?;
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, superseded.as_slice()).await?;
         self.view_operation(operation, true).await
@@ -165,15 +270,28 @@ impl Orchestrator {
 
     /// Wipes a cluster and makes it again; an applied one only by force, which ends its lease.
     pub async fn cluster_reset(&self, caller: &Caller, cluster: &str, force: bool) -> Result<api::Operation> {
-        self.cluster_wipe(caller, cluster, force, OperationKind::ClusterReset).await
+        self.cluster_wipe(caller, cluster, force, OperationKind::ClusterReset)
+            .await
     }
 
     /// Removes a cluster; an applied one only by force, which ends its lease.
-    pub async fn cluster_delete(&self, caller: &Caller, cluster: &str, force: bool) -> Result<api::Operation> {
-        self.cluster_wipe(caller, cluster, force, OperationKind::ClusterDelete).await
+    pub async fn cluster_delete(
+        &self,
+        caller: &Caller,
+        cluster: &str,
+        force: bool,
+    ) -> Result<api::Operation> {
+        self.cluster_wipe(caller, cluster, force, OperationKind::ClusterDelete)
+            .await
     }
 
-    async fn cluster_wipe(&self, caller: &Caller, cluster: &str, force: bool, kind: OperationKind) -> Result<api::Operation> {
+    async fn cluster_wipe(
+        &self,
+        caller: &Caller,
+        cluster: &str,
+        force: bool,
+        kind: OperationKind,
+    ) -> Result<api::Operation> {
         policy::must_operate(caller)?;
         let (_turn, known) = self.remembered(caller).await?;
         if let Some(id) = known {
@@ -186,8 +304,10 @@ impl Orchestrator {
         let mut ended = None;
         if let Some(lease) = tx.lease_of(id).await? {
             if !force {
-                let message =
-                    format!("cluster {} is applied by {}; release it first, or use force, which ends the lease", row.name, lease.holder);
+                let message = format!(
+                    "cluster {} is applied by {}; release it first, or use force, which ends the lease",
+                    row.name, lease.holder
+                );
                 return Err(Error::conflict("cluster_in_use", message));
             }
             row.leased = false;
@@ -196,7 +316,10 @@ impl Orchestrator {
         let (operation, superseded) = if kind == OperationKind::ClusterDelete {
             self.accept_delete(&mut tx, row, &cause).await?
         } else {
-            let host = tx.host(row.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
+            let host = tx
+                .host(row.host_id)
+                .await?
+                .ok_or_else(|| Error::internal("a cluster without a host"))?;
             self.accept_reset(&mut tx, &host, row, &cause).await?
         };
         if let Some(mut lease) = ended {
@@ -220,10 +343,22 @@ impl Orchestrator {
         let mut tx = self.store().begin().await?;
         let row = living(&tx, id, cluster).await?;
         if row.state.0 != ClusterState::Ready {
-            return Err(Error::conflict("wrong_state", format!("cluster {} is {}; only a ready one can be proven", row.name, row.state.0)));
+            return Err(Error::conflict(
+                "wrong_state",
+                format!(
+                    "cluster {} is {}; only a ready one can be proven",
+                    row.name, row.state.0
+                ),
+            ));
         }
         let (operation, superseded) = self
-            .accept_on(&mut tx, row, OperationKind::ClusterProve, Arguments::default(), &Cause::of(caller, "a proof was asked for"))
+            .accept_on(
+                &mut tx,
+                row,
+                OperationKind::ClusterProve,
+                Arguments::default(),
+                &Cause::of(caller, "a proof was asked for"),
+            )
             .await?;
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, superseded.as_slice()).await?;
@@ -235,7 +370,8 @@ impl Orchestrator {
     pub async fn cluster_health(&self, caller: &Caller, cluster: &str) -> Result<Vec<api::HealthChange>> {
         let row = self.cluster_for(caller, cluster).await?;
         let mut changes = self.store().read().health_changes(row.id, 500).await?;
-        changes.retain(|change| policy::sees_earlier_generations(caller) || change.generation == row.generation);
+        changes
+            .retain(|change| policy::sees_earlier_generations(caller) || change.generation == row.generation);
         let view = |change: chainpool_store::HealthChangeRow| api::HealthChange {
             state: change.state.0,
             reason: change.reason,
@@ -246,20 +382,52 @@ impl Orchestrator {
     }
 
     /// The log of a node or a job.
-    pub async fn cluster_logs(&self, caller: &Caller, cluster: &str, node: &str, query: LogQuery) -> Result<ClusterLog> {
+    pub async fn cluster_logs(
+        &self,
+        caller: &Caller,
+        cluster: &str,
+        node: &str,
+        query: LogQuery,
+    ) -> Result<ClusterLog> {
         let row = self.cluster_for(caller, cluster).await?;
         let node = named(&row, node, self.present_spec(&row).await?.processes())?;
-        let host = self.store().read().host(row.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
-        let key = ClusterKey { cluster: ClusterId(row.id), generation: number(row.generation) };
-        let lines = self.inner.agents.of(&host)?.agent.logs(&key, &node, query).await?;
-        Ok(ClusterLog { cluster: row.id, lines })
+        let host = self
+            .store()
+            .read()
+            .host(row.host_id)
+            .await?
+            .ok_or_else(|| Error::internal("a cluster without a host"))?;
+        let key = ClusterKey {
+            cluster: ClusterId(row.id),
+            generation: number(row.generation),
+        };
+        let lines = self
+            .inner
+            .agents
+            .of(&host)?
+            .agent
+            .logs(&key, &node, query)
+            .await?;
+        Ok(ClusterLog {
+            cluster: row.id,
+            lines,
+        })
     }
 
     /// A cluster that the caller may work with: any for operators, those that it holds for users.
     pub(crate) async fn cluster_for(&self, caller: &Caller, cluster: &str) -> Result<ClusterRow> {
-        let row = self.store().read().cluster_named(cluster).await?.ok_or_else(|| Error::not_found("cluster", cluster))?;
+        let row = self
+            .store()
+            .read()
+            .cluster_named(cluster)
+            .await?
+            .ok_or_else(|| Error::not_found("cluster", cluster))?;
         let lease = self.store().read().lease_of(row.id).await?;
-        if policy::may_use_cluster(caller, lease.as_ref()) { Ok(row) } else { Err(Error::not_found("cluster", cluster)) }
+        if policy::may_use_cluster(caller, lease.as_ref()) {
+            Ok(row)
+        } else {
+            Err(Error::not_found("cluster", cluster))
+        }
     }
 
     async fn node_of(&self, row: &ClusterRow, node: &str) -> Result<NodeName> {
@@ -267,14 +435,31 @@ impl Orchestrator {
     }
 
     async fn present_spec(&self, row: &ClusterRow) -> Result<Arc<ClusterSpec>> {
-        self.spec(row.id, number(row.generation)).await?.ok_or_else(|| Error::not_found("cluster", row.name.clone()))
+        self.spec(row.id, number(row.generation))
+            .await?
+            .ok_or_else(|| Error::not_found("cluster", row.name.clone()))
     }
 
     /// What a lease's bundle is made from.
-    pub(crate) async fn bundle_parts(&self, row: &ClusterRow) -> Result<(chainpool_networks::BundleParts, chainpool_networks::Reach)> {
-        let host = self.store().read().host(row.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
-        let spec = self.spec(row.id, number(row.generation)).await?.ok_or_else(|| Error::internal("a cluster without a spec"))?;
-        let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
+    pub(crate) async fn bundle_parts(
+        &self,
+        row: &ClusterRow,
+    ) -> Result<(chainpool_networks::BundleParts, chainpool_networks::Reach)> {
+        let host = self
+            .store()
+            .read()
+            .host(row.host_id)
+            .await?
+            .ok_or_else(|| Error::internal("a cluster without a host"))?;
+        let spec = self
+            .spec(row.id, number(row.generation))
+            .await?
+            .ok_or_else(|| Error::internal("a cluster without a spec"))?;
+        let network = self
+            .inner
+            .registry
+            .get(&row.network_type)
+            .map_err(Error::internal)?;
         let reach = reach(&host);
         Ok((network.bundle(&spec, &reach), reach))
     }
@@ -286,26 +471,40 @@ fn named<'a>(row: &ClusterRow, name: &str, known: impl Iterator<Item = &'a NodeS
     let found = known.iter().find(|known| known.as_str() == name);
     found.map(|name| (*name).clone()).ok_or_else(|| {
         let known: Vec<&str> = known.iter().map(|known| known.as_str()).collect();
-        Error::field("node", format!("cluster {} has no node {name:?}; it has: {}", row.name, known.join(", ")))
+        Error::field(
+            "node",
+            format!(
+                "cluster {} has no node {name:?}; it has: {}",
+                row.name,
+                known.join(", ")
+            ),
+        )
     })
 }
 
 pub(crate) async fn living(tx: &Tx, id: Uuid, name: &str) -> Result<ClusterRow> {
-    tx.cluster(id).await?.filter(|row| row.gone_at.is_none()).ok_or_else(|| Error::not_found("cluster", name))
+    tx.cluster(id)
+        .await?
+        .filter(|row| row.gone_at.is_none())
+        .ok_or_else(|| Error::not_found("cluster", name))
 }
 
 /// The named host, or the one with the most room; refused with the reason when none can take it.
 async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
     let hosts = match host {
-        Some(name) => vec![
-            tx.host_named(name)
-                .await?
-                .ok_or_else(|| Error::field("host", format!("there is no host {name:?}; chainpool host list shows them")))?,
-        ],
+        Some(name) => vec![tx.host_named(name).await?.ok_or_else(|| {
+            Error::field(
+                "host",
+                format!("there is no host {name:?}; chainpool host list shows them"),
+            )
+        })?],
         None => tx.hosts().await?,
     };
     if hosts.is_empty() {
-        return Err(Error::conflict("no_host", "there is no host yet; register one: chainpool host create"));
+        return Err(Error::conflict(
+            "no_host",
+            "there is no host yet; register one: chainpool host create",
+        ));
     }
     let mut why = Vec::new();
     let mut candidates = Vec::new();
@@ -314,15 +513,32 @@ async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
         let room = host.capacity - i64::try_from(clusters.len()).map_err(Error::internal)?;
         let full = no_room(&host, &clusters, memory);
         if !offers(&host) {
-            why.push(format!("host {} is {}{}", host.name, host.state.0, if host.schedulable { "" } else { " and not schedulable" }));
+            why.push(format!(
+                "host {} is {}{}",
+                host.name,
+                host.state.0,
+                if host.schedulable {
+                    ""
+                } else {
+                    " and not schedulable"
+                }
+            ));
             continue;
         }
         if room <= 0 {
-            why.push(format!("host {} is full with {} (raise its capacity, or delete some)", host.name, counted(host.capacity, "cluster")));
+            why.push(format!(
+                "host {} is full with {} (raise its capacity, or delete some)",
+                host.name,
+                counted(host.capacity, "cluster")
+            ));
         } else if let Some(full) = &full {
             why.push(full.clone());
         }
-        candidates.push(Candidate { fits: full.is_none(), host, room });
+        candidates.push(Candidate {
+            fits: full.is_none(),
+            host,
+            room,
+        });
     }
     placement::host(candidates).ok_or_else(|| Error::conflict("no_room", why.join("; ")))
 }
@@ -334,10 +550,14 @@ pub(crate) fn check_labels(labels: &std::collections::BTreeMap<String, String>) 
     if labels.len() > LABELS {
         return Err(Error::field("labels", format!("use at most {LABELS}")));
     }
-    match labels.iter().find(|(key, value)| !Labels::is_word(key) || !Labels::is_word(value)) {
+    match labels
+        .iter()
+        .find(|(key, value)| !Labels::is_word(key) || !Labels::is_word(value))
+    {
         None => Ok(()),
-        Some((key, value)) => {
-            Err(Error::field("labels", format!("{key}={value}: keys and values are 1 to 63 of a-z, A-Z, 0-9, -, _, . and /")))
-        }
+        Some((key, value)) => Err(Error::field(
+            "labels",
+            format!("{key}={value}: keys and values are 1 to 63 of a-z, A-Z, 0-9, -, _, . and /"),
+        )),
     }
 }

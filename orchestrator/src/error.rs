@@ -52,18 +52,35 @@ impl Error {
 
     /// Several fields are wrong.
     pub fn fields(fields: BTreeMap<String, String>) -> Self {
-        let message = fields.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join("; ");
-        Self::Invalid(Problem { code: "invalid".into(), message, fields, request_id: None })
+        let message = fields
+            .iter()
+            .map(|(name, why)| format!("{name}: {why}"))
+            .collect::<Vec<_>>()
+            .join("; ");
+        Self::Invalid(Problem {
+            code: "invalid".into(),
+            message,
+            fields,
+            request_id: None,
+        })
     }
 
     /// The state of things does not allow it now.
     pub fn conflict(code: &str, message: impl Into<String>) -> Self {
-        Self::Conflict(Problem { code: code.into(), message: message.into(), fields: BTreeMap::new(), request_id: None })
+        Self::Conflict(Problem {
+            code: code.into(),
+            message: message.into(),
+            fields: BTreeMap::new(),
+            request_id: None,
+        })
     }
 
     /// There is no such thing.
     pub fn not_found(noun: &'static str, name: impl Into<String>) -> Self {
-        Self::NotFound { noun, name: name.into() }
+        Self::NotFound {
+            noun,
+            name: name.into(),
+        }
     }
 
     /// The HTTP status that says the same.
@@ -89,14 +106,24 @@ impl Error {
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound { noun, .. } => {
-                return Problem { code: format!("{noun}_not_found"), message: self.to_string(), fields: BTreeMap::new(), request_id: None };
+                return Problem {
+                    code: format!("{noun}_not_found"),
+                    message: self.to_string(),
+                    fields: BTreeMap::new(),
+                    request_id: None,
+                };
             }
             Self::TooMany(_) => "too_many",
             Self::Unavailable(_) => "unavailable",
             Self::StorageFull(_) => "storage_full",
             Self::Internal(_) => "internal",
         };
-        Problem { code: code.into(), message: self.to_string(), fields: BTreeMap::new(), request_id: None }
+        Problem {
+            code: code.into(),
+            message: self.to_string(),
+            fields: BTreeMap::new(),
+            request_id: None,
+        }
     }
 }
 
@@ -111,7 +138,9 @@ impl From<chainpool_store::Error> for Error {
     fn from(error: chainpool_store::Error) -> Self {
         match error {
             full @ chainpool_store::Error::StorageFull => Self::StorageFull(full.to_string()),
-            chainpool_store::Error::Taken(what) => Self::conflict("taken", format!("another request was first: {what}")),
+            chainpool_store::Error::Taken(what) => {
+                Self::conflict("taken", format!("another request was first: {what}"))
+            }
             other => Self::internal(other),
         }
     }
@@ -120,9 +149,9 @@ impl From<chainpool_store::Error> for Error {
 impl From<chainpool_agent::Error> for Error {
     fn from(error: chainpool_agent::Error) -> Self {
         match &error {
-            chainpool_agent::Error::Unreachable(_) | chainpool_agent::Error::Busy(_) | chainpool_agent::Error::Dependency(_) => {
-                Self::Unavailable(error.to_string())
-            }
+            chainpool_agent::Error::Unreachable(_)
+            | chainpool_agent::Error::Busy(_)
+            | chainpool_agent::Error::Dependency(_) => Self::Unavailable(error.to_string()),
             chainpool_agent::Error::Foreign(_) => Self::conflict("foreign", error.to_string()),
             chainpool_agent::Error::Refused(_)
             | chainpool_agent::Error::Setting { .. }

@@ -1,7 +1,9 @@
 //! Gathering evidence on a ledger: its own word, and the platform's listing where that is needed.
 
 use crate::{Error, Orchestrator, Result, agents::HostAgent, seen::Seen, view::number, volumes};
-use chainpool_agent::{ClusterId, ClusterKey, LogLine, LogQuery, NodeName, NodeState, Object, ObjectKind, Observation, Scope};
+use chainpool_agent::{
+    ClusterId, ClusterKey, LogLine, LogQuery, NodeName, NodeState, Object, ObjectKind, Observation, Scope,
+};
 use chainpool_api::{self as api, HealthState, Timestamp};
 use chainpool_networks::{Nodes, Past, Verdict};
 use chainpool_store::ClusterRow;
@@ -73,10 +75,24 @@ impl Orchestrator {
         patience: Option<Duration>,
     ) -> Result<Option<Looked>> {
         let generation = number(row.generation);
-        let key = ClusterKey { cluster: ClusterId(row.id), generation };
-        let spec = self.spec(row.id, generation).await?.ok_or_else(|| Error::internal(format!("cluster {} has no spec", row.name)))?;
-        let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
-        let nodes = Nodes { agent: Arc::clone(&agent.agent), key, spec: Arc::clone(&spec) };
+        let key = ClusterKey {
+            cluster: ClusterId(row.id),
+            generation,
+        };
+        let spec = self
+            .spec(row.id, generation)
+            .await?
+            .ok_or_else(|| Error::internal(format!("cluster {} has no spec", row.name)))?;
+        let network = self
+            .inner
+            .registry
+            .get(&row.network_type)
+            .map_err(Error::internal)?;
+        let nodes = Nodes {
+            agent: Arc::clone(&agent.agent),
+            key,
+            spec: Arc::clone(&spec),
+        };
         let mut seen = self.inner.live.seen(row.id, generation);
         let mut listing = Listing::Earlier;
         if look || seen.observed.is_none() {
@@ -92,7 +108,13 @@ impl Orchestrator {
         let fits = evidence.nodes.values().all(|node| node.answers);
         if !fits && listing == Listing::Earlier {
             // Something does not fit what was last seen: a paused, removed or started node. Look again, then ask again.
-            let ask_again = pin!(async { if late { timeout(AGAIN, network.probe(&nodes, &known)).await.ok() } else { None } });
+            let ask_again = pin!(async {
+                if late {
+                    timeout(AGAIN, network.probe(&nodes, &known)).await.ok()
+                } else {
+                    None
+                }
+            });
             let (answer, again) = match select(pin!(list(agent, key.cluster, patience)), ask_again).await {
                 Either::Left((answer, again)) => (answer, again.left_future()),
                 Either::Right((said, answer)) => (answer.await, ready(said).right_future()),
@@ -110,8 +132,17 @@ impl Orchestrator {
             Listing::Slow if !speaks => return Ok(None),
             Listing::Withheld(why) if !speaks => {
                 let reason = format!("no node answers, and the platform cannot tell what runs: {why}");
-                let verdict = Verdict { state: HealthState::Unknown, reason };
-                return Ok(Some(Looked { evidence, verdict, listing, ledger_lost: false, fault: None }));
+                let verdict = Verdict {
+                    state: HealthState::Unknown,
+                    reason,
+                };
+                return Ok(Some(Looked {
+                    evidence,
+                    verdict,
+                    listing,
+                    ledger_lost: false,
+                    fault: None,
+                }));
             }
             _ => {}
         }
@@ -120,7 +151,10 @@ impl Orchestrator {
         let past = Past {
             height,
             height_since: seen.height.map(|(_, since)| since),
-            recovering: matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown),
+            recovering: matches!(
+                row.health.0,
+                HealthState::Degraded | HealthState::Broken | HealthState::Unknown
+            ),
             started_at: Some(row.power_at.0),
             returned_at: seen.returned_at,
             left_at: seen.left_at,
@@ -129,20 +163,35 @@ impl Orchestrator {
         let listed = seen.observed.as_ref().filter(|_| listing.is_told());
         self.note_evidence(row, generation, listed, &evidence, now);
         if let Some(reason) = self.crash_loop(row, agent, &key).await {
-            verdict = Verdict { state: HealthState::Broken, reason };
+            verdict = Verdict {
+                state: HealthState::Broken,
+                reason,
+            };
         }
-        let fault = row.ledger_fault.clone().or_else(|| network.began_again(&row.parameters.0, &evidence, &past));
+        let fault = row
+            .ledger_fault
+            .clone()
+            .or_else(|| network.began_again(&row.parameters.0, &evidence, &past));
         let lost = match &seen.observed {
             Some(listed) if listing.is_told() => volumes::lost_by(&spec, generation, listed, &evidence),
             _ => BTreeSet::new(),
         };
         let ledger_lost = network.loses_ledger(&spec, &lost);
         if ledger_lost {
-            verdict = Verdict { state: HealthState::Broken, reason: volumes::ledger_lost_text(&lost) };
+            verdict = Verdict {
+                state: HealthState::Broken,
+                reason: volumes::ledger_lost_text(&lost),
+            };
         } else if let Some(reason) = fault.clone() {
-            verdict = Verdict { state: HealthState::Broken, reason };
+            verdict = Verdict {
+                state: HealthState::Broken,
+                reason,
+            };
         } else if verdict.state != HealthState::Healthy {
-            let hindered = seen.hindered.as_ref().map(|why| format!("it cannot be repaired now: {why}"));
+            let hindered = seen
+                .hindered
+                .as_ref()
+                .map(|why| format!("it cannot be repaired now: {why}"));
             for more in volumes::lost_text(&lost).into_iter().chain(hindered) {
                 verdict.reason = format!("{}; {more}", verdict.reason);
             }
@@ -151,7 +200,13 @@ impl Orchestrator {
         if !stopped.is_empty() && verdict.state != HealthState::Healthy {
             verdict.reason = format!("{} (stopped on purpose: {})", verdict.reason, stopped.join(", "));
         }
-        Ok(Some(Looked { evidence, verdict, listing, ledger_lost, fault }))
+        Ok(Some(Looked {
+            evidence,
+            verdict,
+            listing,
+            ledger_lost,
+            fault,
+        }))
     }
 
     /// What there is to say of a node that ends again and again. It is said once while that stands: its log would be something new each
@@ -167,7 +222,9 @@ impl Orchestrator {
             (None, None) => return None,
             (None, Some(_)) => None,
         };
-        self.inner.live.note(row.id, key.generation, |seen| seen.crash_loop.clone_from(&found));
+        self.inner
+            .live
+            .note(row.id, key.generation, |seen| seen.crash_loop.clone_from(&found));
         found.map(|(_, reason)| reason)
     }
 
@@ -185,11 +242,25 @@ impl Orchestrator {
             seen.turn(evidence, now);
             seen.checked_at = Some(now);
             if let Some(height) = evidence.height {
-                seen.height = seen.height.filter(|(known, _)| *known >= height).or(Some((height, now)));
+                seen.height = seen
+                    .height
+                    .filter(|(known, _)| *known >= height)
+                    .or(Some((height, now)));
             }
-            seen.answered.extend(evidence.nodes.iter().filter(|(_, n)| n.answers).map(|(name, _)| name.clone()));
+            seen.answered.extend(
+                evidence
+                    .nodes
+                    .iter()
+                    .filter(|(_, n)| n.answers)
+                    .map(|(name, _)| name.clone()),
+            );
             let is_silent = |n: &api::NodeEvidence| n.process == "running" && (n.stuck || !n.answers);
-            let silent: BTreeSet<&String> = evidence.nodes.iter().filter(|(_, n)| is_silent(n)).map(|(name, _)| name).collect();
+            let silent: BTreeSet<&String> = evidence
+                .nodes
+                .iter()
+                .filter(|(_, n)| is_silent(n))
+                .map(|(name, _)| name)
+                .collect();
             seen.silent.retain(|name, _| silent.contains(name));
             for name in silent {
                 seen.silent.entry(name.clone()).or_insert(now);
@@ -200,7 +271,11 @@ impl Orchestrator {
 }
 
 /// Reads the platform's listing of a cluster, if it comes in time.
-async fn list(agent: &HostAgent, cluster: ClusterId, patience: Option<Duration>) -> Result<(Listing, Option<Observation>)> {
+async fn list(
+    agent: &HostAgent,
+    cluster: ClusterId,
+    patience: Option<Duration>,
+) -> Result<(Listing, Option<Observation>)> {
     let listed = agent.agent.observe(Scope::Cluster(cluster));
     let listed = match patience {
         None => listed.await,
@@ -225,10 +300,28 @@ fn listed((listing, observed): (Listing, Option<Observation>), seen: &mut Seen) 
 /// Puts the newest process ends into the listing: the platform's events are ahead of its listing for a moment.
 fn trust_deaths(seen: &mut Seen) {
     let now = Timestamp::now();
-    let Seen { deaths, observed: Some(observed), generation, .. } = seen else { return };
-    for death in deaths.iter().filter(|death| now.millis_since(death.at) < SETTLE_MS) {
-        let same = |object: &&mut Object| object.generation == *generation && object.node.as_ref() == Some(&death.node);
-        for object in observed.objects.iter_mut().filter(|o| o.kind == ObjectKind::Node).filter(same) {
+    let Seen {
+        deaths,
+        observed: Some(observed),
+        generation,
+        ..
+    } = seen
+    else {
+        return;
+    };
+    for death in deaths
+        .iter()
+        .filter(|death| now.millis_since(death.at) < SETTLE_MS)
+    {
+        let same = |object: &&mut Object| {
+            object.generation == *generation && object.node.as_ref() == Some(&death.node)
+        };
+        for object in observed
+            .objects
+            .iter_mut()
+            .filter(|o| o.kind == ObjectKind::Node)
+            .filter(same)
+        {
             object.state = Some(NodeState::Exited(death.code));
         }
     }
@@ -241,20 +334,37 @@ fn crash_loop(seen: &Seen) -> Option<(NodeName, usize)> {
 
 /// The node that has ended again and again since then, and how often.
 pub(crate) fn crash_loop_since(seen: &Seen, since: Timestamp) -> Option<(NodeName, usize)> {
-    let recent = |node: &NodeName| seen.deaths.iter().filter(|death| death.node == *node && death.at >= since).count();
-    let node = &seen.deaths.iter().find(|death| recent(&death.node) > LOOP_EXITS)?.node;
+    let recent = |node: &NodeName| {
+        seen.deaths
+            .iter()
+            .filter(|death| death.node == *node && death.at >= since)
+            .count()
+    };
+    let node = &seen
+        .deaths
+        .iter()
+        .find(|death| recent(&death.node) > LOOP_EXITS)?
+        .node;
     Some((node.clone(), recent(node)))
 }
 
 /// A crash loop with the node's last lines.
-pub(crate) async fn crash_loop_text(agent: &HostAgent, key: &ClusterKey, node: &NodeName, exits: usize) -> String {
+pub(crate) async fn crash_loop_text(
+    agent: &HostAgent,
+    key: &ClusterKey,
+    node: &NodeName,
+    exits: usize,
+) -> String {
     let said = last_lines(agent, key, node).await;
     format!("{node} ended {exits} times within two minutes (crash loop); its last lines: {said}")
 }
 
 /// The last lines of a node's log, as one text for a reason. Nobody is judged meanwhile, so they have to come soon.
 async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName) -> String {
-    let query = LogQuery { tail: Some(LINES.into()), ..LogQuery::default() };
+    let query = LogQuery {
+        tail: Some(LINES.into()),
+        ..LogQuery::default()
+    };
     // A platform may send more than it was asked for.
     let keep = async |mut last: VecDeque<String>, line| {
         if last.len() == usize::from(LINES) {
@@ -269,13 +379,19 @@ async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName) -> Str
             Err(error) => format!("(its log cannot be read: {error})"),
         }
     };
-    timeout(LAST_LINES, read).await.unwrap_or_else(|_| "(its log does not come)".to_owned())
+    timeout(LAST_LINES, read)
+        .await
+        .unwrap_or_else(|_| "(its log does not come)".to_owned())
 }
 
 /// A line of a log in a reason: its begin, where it is long.
 fn text(line: chainpool_agent::Result<LogLine>) -> String {
     match line {
-        Ok(line) => String::from_utf8_lossy(&line.bytes).trim_end().chars().take(LINE_CHARACTERS).collect(),
+        Ok(line) => String::from_utf8_lossy(&line.bytes)
+            .trim_end()
+            .chars()
+            .take(LINE_CHARACTERS)
+            .collect(),
         Err(error) => format!("(its log ends here: {error})"),
     }
 }

@@ -46,7 +46,12 @@ impl Executor {
 
     /// Stops an operation that was superseded.
     pub(crate) fn cancel(&self, operation: Uuid) {
-        if let Some(token) = self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&operation) {
+        if let Some(token) = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&operation)
+        {
             token.cancel();
         }
     }
@@ -58,12 +63,18 @@ impl Executor {
 
     fn begin(&self, operation: Uuid) -> CancellationToken {
         let token = CancellationToken::new();
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(operation, token.clone());
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(operation, token.clone());
         token
     }
 
     fn end(&self, operation: Uuid) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&operation);
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&operation);
     }
 
     /// One operation at a time works on a cluster, even while the one before it is still being stopped.
@@ -104,18 +115,25 @@ impl Orchestrator {
                 continue;
             }
             let mut tx = self.store().begin().await?;
-            let Some(operation) = tx.operation_claim(row.id, Timestamp::now()).await? else { continue };
+            let Some(operation) = tx.operation_claim(row.id, Timestamp::now()).await? else {
+                continue;
+            };
             let token = self.inner.executor.begin(operation.id);
             tx.commit("operation claimed").await?;
             let this = self.clone();
-            self.inner.executor.tasks.spawn(async move { this.operation_run(operation, token).await });
+            self.inner
+                .executor
+                .tasks
+                .spawn(async move { this.operation_run(operation, token).await });
         }
         Ok(())
     }
 
     async fn operation_run(&self, operation: OperationRow, token: CancellationToken) {
         let id = operation.id;
-        let lock = operation.cluster_id.map(|cluster| self.inner.executor.cluster(cluster));
+        let lock = operation
+            .cluster_id
+            .map(|cluster| self.inner.executor.cluster(cluster));
         let work = async {
             let _one_at_a_time = match &lock {
                 Some(lock) => Some(unless_over(&token, lock.lock()).await?),
@@ -133,11 +151,17 @@ impl Orchestrator {
     }
 
     /// Works on an operation, at another place as often as its cluster's place is in use.
-    async fn operation_placed(&self, operation: &OperationRow, token: &CancellationToken) -> Result<(), StepError> {
+    async fn operation_placed(
+        &self,
+        operation: &OperationRow,
+        token: &CancellationToken,
+    ) -> Result<(), StepError> {
         let mut operation = operation.clone();
         loop {
             let outcome = self.operation_work(&operation, token).await;
-            let Err(StepError::Agent(chainpool_agent::Error::Occupied { place, words })) = &outcome else { return outcome };
+            let Err(StepError::Agent(chainpool_agent::Error::Occupied { place, words })) = &outcome else {
+                return outcome;
+            };
             match Box::pin(self.relocate(&operation, *place, words)).await {
                 Ok(Some(moved)) => operation = moved,
                 Ok(None) => return outcome,
@@ -148,7 +172,11 @@ impl Orchestrator {
         }
     }
 
-    async fn operation_work(&self, operation: &OperationRow, token: &CancellationToken) -> Result<(), StepError> {
+    async fn operation_work(
+        &self,
+        operation: &OperationRow,
+        token: &CancellationToken,
+    ) -> Result<(), StepError> {
         let mut steps = self.store().read().steps(operation.id).await?;
         if steps.is_empty() {
             steps = loop {
@@ -184,11 +212,24 @@ impl Orchestrator {
             Some(cluster) => self.spec(cluster, generation).await?,
             None => None,
         };
-        let nodes = spec.iter().flat_map(|spec| &spec.nodes).map(|node| node.name.clone()).collect();
+        let nodes = spec
+            .iter()
+            .flat_map(|spec| &spec.nodes)
+            .map(|node| node.name.clone())
+            .collect();
         let boot = spec.map(|spec| spec.boot.clone()).unwrap_or_default();
         let arguments: Arguments = serde_json::from_value(operation.arguments.0.clone()).unwrap_or_default();
-        let subject = Subject { kind: operation.kind.0, generation, nodes, boot, arguments };
-        let rows: Vec<StepRow> = (0i64..).zip(plan(&subject)).map(|(seq, planned)| step_row(operation.id, seq, planned)).collect();
+        let subject = Subject {
+            kind: operation.kind.0,
+            generation,
+            nodes,
+            boot,
+            arguments,
+        };
+        let rows: Vec<StepRow> = (0i64..)
+            .zip(plan(&subject))
+            .map(|(seq, planned)| step_row(operation.id, seq, planned))
+            .collect();
         let mut tx = self.store().begin().await?;
         if !tx.operation_mine(operation.id).await? {
             return Err(StepError::Superseded);
@@ -200,22 +241,35 @@ impl Orchestrator {
 
     /// Runs one step to its end. When another step of its phase has failed, or another operation takes the cluster, it is not
     /// tried again, and only what the platform was asked to make is waited for: made afterwards, it would be an orphan.
-    async fn step_run(&self, operation: &OperationRow, step: &StepRow, over: &CancellationToken) -> Result<(), StepError> {
+    async fn step_run(
+        &self,
+        operation: &OperationRow,
+        step: &StepRow,
+        over: &CancellationToken,
+    ) -> Result<(), StepError> {
         let mut step = step.clone();
         let action: Action = serde_json::from_value(step.action.0.clone()).map_err(Error::internal)?;
         if step.state.0 != StepState::Started {
-            step.memo = unless_over(over, self.step_memo(operation, &action)).await??.map(Json);
+            step.memo = unless_over(over, self.step_memo(operation, &action))
+                .await??
+                .map(Json);
             step.state = Word(StepState::Started);
             step.started_at = Some(Timestamp::now().into());
             self.step_save(operation, &step, "step started").await?;
         }
         let mut pause = Duration::from_millis(200);
         // A step that could begin late, because its host or this process was away, still gets its time.
-        let mut begun = step.started_at.map_or_else(Timestamp::now, |at| at.0).max(self.inner.started_at);
+        let mut begun = step
+            .started_at
+            .map_or_else(Timestamp::now, |at| at.0)
+            .max(self.inner.started_at);
         loop {
-            let deadline = operation.deadline_at.map(|at| at.0.max(begun.plus_seconds(LEAST_STEP_SECONDS)));
+            let deadline = operation
+                .deadline_at
+                .map(|at| at.0.max(begun.plus_seconds(LEAST_STEP_SECONDS)));
             let (wait, memo) = (Wait::until(deadline), step.memo.clone());
-            let mut perform = pin!(self.step_perform(operation, &action, memo.as_ref().map(|m| &m.0), &wait, over));
+            let mut perform =
+                pin!(self.step_perform(operation, &action, memo.as_ref().map(|m| &m.0), &wait, over));
             let noting = self.step_noted(operation, &mut step, wait.words());
             let performed = tokio::select! {
                 performed = over.run_until_cancelled(perform.as_mut()) => performed,
@@ -223,7 +277,9 @@ impl Orchestrator {
             };
             let performed = match performed {
                 Some(performed) => performed,
-                None if action.changes_platform() => tokio::time::timeout(LAST_ANSWER, perform).await.map_err(|_| StepError::Over)?,
+                None if action.changes_platform() => tokio::time::timeout(LAST_ANSWER, perform)
+                    .await
+                    .map_err(|_| StepError::Over)?,
                 None => return Err(StepError::Over),
             };
             let waits_for_host = match &performed {
@@ -269,13 +325,22 @@ impl Orchestrator {
 
     /// Keeps why a cluster's nodes cannot be started now, until an operation comes to its end: nobody makes its ledger anew for that.
     fn note_hindrance(&self, operation: &OperationRow, performed: &Result<(), StepError>) {
-        if let (Some(cluster), Err(StepError::Agent(chainpool_agent::Error::Dependency(words)))) = (operation.cluster_id, performed) {
-            self.inner.live.note_known(cluster, |seen| seen.hindered = Some(words.clone()));
+        if let (Some(cluster), Err(StepError::Agent(chainpool_agent::Error::Dependency(words)))) =
+            (operation.cluster_id, performed)
+        {
+            self.inner
+                .live
+                .note_known(cluster, |seen| seen.hindered = Some(words.clone()));
         }
     }
 
     /// Notes what a step waits for, so that people see it. Ends only when the journal cannot be written.
-    async fn step_noted(&self, operation: &OperationRow, step: &mut StepRow, mut words: watch::Receiver<Option<String>>) -> StepError {
+    async fn step_noted(
+        &self,
+        operation: &OperationRow,
+        step: &mut StepRow,
+        mut words: watch::Receiver<Option<String>>,
+    ) -> StepError {
         loop {
             tokio::time::sleep(NOTE_PAUSE).await;
             // Its sender outlives this.
@@ -301,15 +366,23 @@ impl Orchestrator {
         Ok(match error {
             StepError::Agent(chainpool_agent::Error::Unreachable(_)) => true,
             // A swarm whose managers have lost one another for long.
-            StepError::Agent(chainpool_agent::Error::Busy(_)) => {
-                self.store().read().host(operation.host_id).await?.is_some_and(|host| host.state.0 == HostState::Unreachable)
-            }
+            StepError::Agent(chainpool_agent::Error::Busy(_)) => self
+                .store()
+                .read()
+                .host(operation.host_id)
+                .await?
+                .is_some_and(|host| host.state.0 == HostState::Unreachable),
             _ => false,
         })
     }
 
     /// Writes a step down. While the server's own disk is full it waits for room: that is no reason to give an operation up.
-    async fn step_save(&self, operation: &OperationRow, step: &StepRow, point: &'static str) -> Result<(), StepError> {
+    async fn step_save(
+        &self,
+        operation: &OperationRow,
+        step: &StepRow,
+        point: &'static str,
+    ) -> Result<(), StepError> {
         loop {
             match self.step_write(operation, step, point).await {
                 Err(error) if error.is_storage_full() => tokio::time::sleep(ROOM_PAUSE).await,
@@ -318,7 +391,12 @@ impl Orchestrator {
         }
     }
 
-    async fn step_write(&self, operation: &OperationRow, step: &StepRow, point: &'static str) -> Result<(), StepError> {
+    async fn step_write(
+        &self,
+        operation: &OperationRow,
+        step: &StepRow,
+        point: &'static str,
+    ) -> Result<(), StepError> {
         let mut tx = self.store().begin().await?;
         if !tx.operation_mine(operation.id).await? {
             return Err(StepError::Superseded);
@@ -378,10 +456,13 @@ const LEAST_STEP_SECONDS: i64 = 60;
 /// When an operation is given up: create, amend and reset after 15 min, start and stop after 5, delete never.
 pub(crate) fn deadline(kind: OperationKind, now: Timestamp) -> Option<Timestamp> {
     match kind {
-        OperationKind::ClusterCreate | OperationKind::ClusterAmend | OperationKind::ClusterReset => Some(now.plus_seconds(15 * 60)),
-        OperationKind::ClusterStart | OperationKind::ClusterStop | OperationKind::ClusterRestart | OperationKind::ClusterRepair => {
-            Some(now.plus_seconds(5 * 60))
+        OperationKind::ClusterCreate | OperationKind::ClusterAmend | OperationKind::ClusterReset => {
+            Some(now.plus_seconds(15 * 60))
         }
+        OperationKind::ClusterStart
+        | OperationKind::ClusterStop
+        | OperationKind::ClusterRestart
+        | OperationKind::ClusterRepair => Some(now.plus_seconds(5 * 60)),
         OperationKind::ClusterProve => Some(now.plus_seconds(30)),
         OperationKind::ClusterDelete
         | OperationKind::HostFillup

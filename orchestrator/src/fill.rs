@@ -24,8 +24,17 @@ pub(crate) fn fill_key(entry: &api::Fill) -> String {
 
 /// A fill entry, as people read it.
 pub(crate) fn entry_name(entry: &api::Fill) -> String {
-    let parameters = entry.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ");
-    let with = if parameters.is_empty() { String::new() } else { format!(" with {parameters}") };
+    let parameters = entry
+        .parameters
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let with = if parameters.is_empty() {
+        String::new()
+    } else {
+        format!(" with {parameters}")
+    };
     format!("{} {}{with}", entry.network_type, entry.preset)
 }
 
@@ -33,7 +42,10 @@ pub(crate) fn entry_name(entry: &api::Fill) -> String {
 pub(crate) fn no_room(host: &HostRow, clusters: &[ClusterRow], more: u64) -> Option<String> {
     let info = &host.info.as_ref()?.0;
     let settings = &host.settings.0;
-    let used: u64 = clusters.iter().filter_map(|c| u64::try_from(c.memory_bytes).ok()).sum();
+    let used: u64 = clusters
+        .iter()
+        .filter_map(|c| u64::try_from(c.memory_bytes).ok())
+        .sum();
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -67,7 +79,11 @@ impl Orchestrator {
     /// Checks a fill entry's type, preset and parameters.
     pub(crate) fn new_of_entry(&self, entry: &api::Fill, place: usize) -> Result<NewCluster> {
         let field = |name: &str| format!("fill[{place}].{name}");
-        let network = self.inner.registry.get(&entry.network_type).map_err(|e| Error::field(&field("type"), e.to_string()))?;
+        let network = self
+            .inner
+            .registry
+            .get(&entry.network_type)
+            .map_err(|e| Error::field(&field("type"), e.to_string()))?;
         let preset = network.preset(&entry.preset);
         let parameters = network
             .settle(&preset, &entry.parameters)
@@ -94,7 +110,10 @@ impl Orchestrator {
         caller: Option<&crate::Caller>,
     ) -> Result<Option<OperationRow>> {
         let mut tx = self.store().begin().await?;
-        let host = tx.host(host).await?.ok_or_else(|| Error::not_found("host", host.to_string()))?;
+        let host = tx
+            .host(host)
+            .await?
+            .ok_or_else(|| Error::not_found("host", host.to_string()))?;
         if !offers(&host) {
             return Err(Error::conflict(
                 "host_not_active",
@@ -112,16 +131,33 @@ impl Orchestrator {
         let recipes = self.recipes(&fill);
         let mut have = placement::have(clusters.iter().map(|cluster| recipes.place(cluster)));
         let now = Timestamp::now();
-        let waits = |entry: &api::Fill| host.fill_state.0.get(&fill_key(entry)).is_some_and(|p| p.next_at > now);
-        let paused: BTreeSet<usize> =
-            if only_due { fill.iter().enumerate().filter(|(_, f)| waits(f)).map(|(place, _)| place).collect() } else { BTreeSet::new() };
-        let missing = usize::try_from(capacity).map_err(Error::internal)?.saturating_sub(clusters.len());
+        let waits = |entry: &api::Fill| {
+            host.fill_state
+                .0
+                .get(&fill_key(entry))
+                .is_some_and(|p| p.next_at > now)
+        };
+        let paused: BTreeSet<usize> = if only_due {
+            fill.iter()
+                .enumerate()
+                .filter(|(_, f)| waits(f))
+                .map(|(place, _)| place)
+                .collect()
+        } else {
+            BTreeSet::new()
+        };
+        let missing = usize::try_from(capacity)
+            .map_err(Error::internal)?
+            .saturating_sub(clusters.len());
         let mut chosen = Vec::new();
         let mut limited = None;
         for _ in 0..missing {
-            let Some(place) = placement::fill_entry(&fill, &have, capacity, &paused) else { break };
+            let Some(place) = placement::fill_entry(&fill, &have, capacity, &paused) else {
+                break;
+            };
             // An entry that keeps failing is tried with one cluster at a time.
-            if only_due && host.fill_state.0.contains_key(&fill_key(&fill[place])) && chosen.contains(&place) {
+            if only_due && host.fill_state.0.contains_key(&fill_key(&fill[place])) && chosen.contains(&place)
+            {
                 break;
             }
             let more = self.new_of_entry(&fill[place], place)?;
@@ -142,10 +178,19 @@ impl Orchestrator {
         if only_due && chosen.is_empty() {
             return limited.map_or(Ok(None), |limited| Err(Error::conflict("no_room", limited)));
         }
-        let mut operation = self.accept_host(&mut tx, &host, OperationKind::HostFillup, Arguments::default(), cause).await?;
+        let mut operation = self
+            .accept_host(
+                &mut tx,
+                &host,
+                OperationKind::HostFillup,
+                Arguments::default(),
+                cause,
+            )
+            .await?;
         for place in chosen {
             let new = self.new_of_entry(&fill[place], place)?;
-            self.accept_create(&mut tx, &host, new, &cause.part_of(operation.id)).await?;
+            self.accept_create(&mut tx, &host, new, &cause.part_of(operation.id))
+                .await?;
         }
         if let Some(limited) = limited {
             operation.result = Some(Json(serde_json::json!({ "limited_by": limited })));
@@ -181,27 +226,45 @@ impl Orchestrator {
     async fn autofill_host(&self, host: HostRow) -> Result<()> {
         let now = Timestamp::now();
         let waits = host.maintenance_until.is_some_and(|until| until.0 > now);
-        if !host.autofill || waits || !offers(&host) || self.store().read().operation_of_host(host.id).await?.is_some() {
+        if !host.autofill
+            || waits
+            || !offers(&host)
+            || self.store().read().operation_of_host(host.id).await?.is_some()
+        {
             return Ok(());
         }
         let clusters = self.store().read().clusters_of(host.id).await?;
-        for cluster in clusters.iter().filter(|c| c.state.0 == ClusterState::Failed && is_idle(c)) {
-            let due = cluster.fill_key.as_ref().and_then(|key| host.fill_state.0.get(key)).is_none_or(|p| p.next_at <= now);
+        for cluster in clusters
+            .iter()
+            .filter(|c| c.state.0 == ClusterState::Failed && is_idle(c))
+        {
+            let due = cluster
+                .fill_key
+                .as_ref()
+                .and_then(|key| host.fill_state.0.get(key))
+                .is_none_or(|p| p.next_at <= now);
             if due {
                 let still = |_: &HostRow, clusters: &[ClusterRow]| {
-                    Ok(clusters.iter().any(|row| row.id == cluster.id && row.state.0 == ClusterState::Failed))
+                    Ok(clusters
+                        .iter()
+                        .any(|row| row.id == cluster.id && row.state.0 == ClusterState::Failed))
                 };
-                self.delete_idle(cluster.id, still, "autofill replaces a failed cluster").await?;
+                self.delete_idle(cluster.id, still, "autofill replaces a failed cluster")
+                    .await?;
             }
         }
         for id in self.outdated_now(&host, &clusters)? {
             let still = |host: &HostRow, clusters: &[ClusterRow]| {
                 Ok(host.autofill && offers(host) && self.outdated_now(host, clusters)?.contains(&id))
             };
-            self.delete_idle(id, still, "autofill replaces a cluster of an outdated recipe").await?;
+            self.delete_idle(id, still, "autofill replaces a cluster of an outdated recipe")
+                .await?;
         }
         if i64::try_from(clusters.len()).map_err(Error::internal)? < host.capacity {
-            let why = match self.accept_fillup(host.id, &Cause::watchdog("autofill"), true, None).await {
+            let why = match self
+                .accept_fillup(host.id, &Cause::watchdog("autofill"), true, None)
+                .await
+            {
                 Ok(_) => None,
                 Err(error @ (Error::Conflict(_) | Error::Invalid(_))) => Some(error.to_string()),
                 Err(error) => return Err(error),
@@ -219,8 +282,10 @@ impl Orchestrator {
         }
         let clusters = self.store().read().clusters_of(host.id).await?;
         for id in self.surplus(host, &clusters) {
-            let still = |host: &HostRow, clusters: &[ClusterRow]| Ok(self.surplus(host, clusters).contains(&id));
-            self.delete_idle(id, still, "the host has more clusters than its capacity").await?;
+            let still =
+                |host: &HostRow, clusters: &[ClusterRow]| Ok(self.surplus(host, clusters).contains(&id));
+            self.delete_idle(id, still, "the host has more clusters than its capacity")
+                .await?;
         }
         Ok(())
     }
@@ -228,8 +293,14 @@ impl Orchestrator {
     /// The free clusters that go because the host has more than its capacity, a few at a time.
     fn surplus(&self, host: &HostRow, clusters: &[ClusterRow]) -> Vec<Uuid> {
         let recipes = self.recipes(&host.settings.0.fill);
-        let leaving = clusters.iter().filter(|c| c.state.0 == ClusterState::Deleting).count();
-        let over = clusters.len().saturating_sub(leaving).saturating_sub(usize::try_from(host.capacity).unwrap_or(0));
+        let leaving = clusters
+            .iter()
+            .filter(|c| c.state.0 == ClusterState::Deleting)
+            .count();
+        let over = clusters
+            .len()
+            .saturating_sub(leaving)
+            .saturating_sub(usize::try_from(host.capacity).unwrap_or(0));
         let free = clusters.iter().filter(|c| is_idle(c)).map(|cluster| Free {
             id: cluster.id,
             failed: cluster.state.0 == ClusterState::Failed,
@@ -237,9 +308,20 @@ impl Orchestrator {
             entry: recipes.place(cluster),
             by_hand: cluster.fill_key.is_none(),
         });
-        let have = placement::have(clusters.iter().filter(|c| c.state.0 != ClusterState::Deleting).map(|c| recipes.place(c)));
+        let have = placement::have(
+            clusters
+                .iter()
+                .filter(|c| c.state.0 != ClusterState::Deleting)
+                .map(|c| recipes.place(c)),
+        );
         let capacity = number(host.capacity);
-        placement::surplus(free.collect(), &host.settings.0.fill, have, capacity, over.min(AT_ONCE.saturating_sub(leaving)))
+        placement::surplus(
+            free.collect(),
+            &host.settings.0.fill,
+            have,
+            capacity,
+            over.min(AT_ONCE.saturating_sub(leaving)),
+        )
     }
 
     /// The free clusters of an outdated recipe whose turn it is to be replaced: a few at a time, and only when one of a present recipe
@@ -247,25 +329,57 @@ impl Orchestrator {
     fn outdated_now(&self, host: &HostRow, clusters: &[ClusterRow]) -> Result<Vec<Uuid>> {
         let fill = &host.settings.0.fill;
         let recipes = self.recipes(fill);
-        let outdated: Vec<&ClusterRow> = clusters.iter().filter(|c| is_idle(c) && recipes.is_outdated(c)).collect();
-        let changing = clusters.iter().filter(|c| matches!(c.state.0, ClusterState::Deleting | ClusterState::Creating)).count();
+        let outdated: Vec<&ClusterRow> = clusters
+            .iter()
+            .filter(|c| is_idle(c) && recipes.is_outdated(c))
+            .collect();
+        let changing = clusters
+            .iter()
+            .filter(|c| matches!(c.state.0, ClusterState::Deleting | ClusterState::Creating))
+            .count();
         // One that fails is no replacement, nor is one for which there is no room.
-        let Some(first) = outdated.first().filter(|_| changing < AT_ONCE && !is_failing(host)) else { return Ok(vec![]) };
+        let Some(first) = outdated
+            .first()
+            .filter(|_| changing < AT_ONCE && !is_failing(host))
+        else {
+            return Ok(vec![]);
+        };
         let present = placement::have(clusters.iter().map(|c| recipes.place(c)));
-        let Some(place) = placement::fill_entry(fill, &present, number(host.capacity), &BTreeSet::new()) else { return Ok(vec![]) };
+        let Some(place) = placement::fill_entry(fill, &present, number(host.capacity), &BTreeSet::new())
+        else {
+            return Ok(vec![]);
+        };
         let new = self.new_of_entry(&fill[place], place)?;
         let others: Vec<ClusterRow> = clusters.iter().filter(|c| c.id != first.id).cloned().collect();
         if no_room(host, &others, new.network.layout(&new.parameters).memory_bytes).is_some() {
             return Ok(vec![]);
         }
-        Ok(outdated.iter().take(AT_ONCE - changing).map(|cluster| cluster.id).collect())
+        Ok(outdated
+            .iter()
+            .take(AT_ONCE - changing)
+            .map(|cluster| cluster.id)
+            .collect())
     }
 
     /// Whether a cluster whose lease ends goes for good: its recipe is outdated and autofill makes another, or the host has too many.
-    pub(crate) async fn goes_at_release(&self, tx: &Tx, host: &HostRow, cluster: &ClusterRow) -> Result<bool> {
-        let fills = host.autofill && offers(host) && host.maintenance_until.is_none_or(|until| until.0 <= Timestamp::now());
+    pub(crate) async fn goes_at_release(
+        &self,
+        tx: &Tx,
+        host: &HostRow,
+        cluster: &ClusterRow,
+    ) -> Result<bool> {
+        let fills = host.autofill
+            && offers(host)
+            && host
+                .maintenance_until
+                .is_none_or(|until| until.0 <= Timestamp::now());
         let outdated = fills && !is_failing(host) && self.recipes(&host.settings.0.fill).is_outdated(cluster);
-        let others = tx.clusters_of(host.id).await?.iter().filter(|c| c.state.0 != ClusterState::Deleting).count();
+        let others = tx
+            .clusters_of(host.id)
+            .await?
+            .iter()
+            .filter(|c| c.state.0 != ClusterState::Deleting)
+            .count();
         Ok(outdated || others > usize::try_from(host.capacity).map_err(Error::internal)?)
     }
 
@@ -273,7 +387,12 @@ impl Orchestrator {
     pub(crate) fn fill_problems(&self, host: &HostRow, clusters: &[ClusterRow]) -> Vec<String> {
         let recipes = self.recipes(&host.settings.0.fill);
         let mut problems = Vec::new();
-        let count = |test: &dyn Fn(&ClusterRow) -> bool| clusters.iter().filter(|c| c.state.0 != ClusterState::Deleting && test(c)).count();
+        let count = |test: &dyn Fn(&ClusterRow) -> bool| {
+            clusters
+                .iter()
+                .filter(|c| c.state.0 != ClusterState::Deleting && test(c))
+                .count()
+        };
         let free = count(&|c| !c.leased && recipes.is_outdated(c));
         if free > 0 {
             let what = match (host.autofill, is_failing(host)) {
@@ -281,7 +400,11 @@ impl Orchestrator {
                 (true, true) => "they stay until every entry of the fill policy succeeds",
                 (true, false) => "being replaced",
             };
-            problems.push(format!("host {}: {} of an outdated recipe; {what}", host.name, clusters_are(free, "free ")));
+            problems.push(format!(
+                "host {}: {} of an outdated recipe; {what}",
+                host.name,
+                clusters_are(free, "free ")
+            ));
         }
         let (all, capacity) = (count(&|_| true), usize::try_from(host.capacity).unwrap_or(0));
         if all > capacity {
@@ -300,16 +423,30 @@ impl Orchestrator {
         let recipe = |(place, entry): (usize, &api::Fill)| {
             let new = self.new_of_entry(entry, place).ok()?;
             let known = new.network.describe().parameters;
-            Some(Recipe { network_type: new.network_type, preset: new.preset, known, wanted: new.parameters })
+            Some(Recipe {
+                network_type: new.network_type,
+                preset: new.preset,
+                known,
+                wanted: new.parameters,
+            })
         };
         Recipes(fill.iter().enumerate().map(recipe).collect())
     }
 
     /// Deletes a cluster that is free and at rest, if its host and all clusters there still call for it.
-    async fn delete_idle(&self, cluster: Uuid, still: impl Fn(&HostRow, &[ClusterRow]) -> Result<bool>, why: &str) -> Result<()> {
+    async fn delete_idle(
+        &self,
+        cluster: Uuid,
+        still: impl Fn(&HostRow, &[ClusterRow]) -> Result<bool>,
+        why: &str,
+    ) -> Result<()> {
         let mut tx = self.store().begin().await?;
-        let Some(row) = tx.cluster(cluster).await?.filter(is_idle) else { return Ok(()) };
-        let Some(host) = tx.host(row.host_id).await? else { return Ok(()) };
+        let Some(row) = tx.cluster(cluster).await?.filter(is_idle) else {
+            return Ok(());
+        };
+        let Some(host) = tx.host(row.host_id).await? else {
+            return Ok(());
+        };
         if !still(&host, &tx.clusters_of(host.id).await?)? {
             return Ok(());
         }
@@ -323,18 +460,29 @@ const AT_ONCE: usize = 2;
 
 /// A free cluster on which nothing works, and that nobody keeps as it is: by maintenance, or stopped.
 fn is_idle(cluster: &ClusterRow) -> bool {
-    let kept = cluster.state.0 == ClusterState::Stopped || cluster.maintenance_until.is_some_and(|until| until.0 > Timestamp::now());
+    let kept = cluster.state.0 == ClusterState::Stopped
+        || cluster
+            .maintenance_until
+            .is_some_and(|until| until.0 > Timestamp::now());
     let leaves = cluster.gone_at.is_some() || cluster.state.0 == ClusterState::Deleting;
     !cluster.leased && cluster.operation_id.is_none() && !leaves && !kept
 }
 
 /// Whether the newest cluster of an entry of the policy failed.
 fn is_failing(host: &HostRow) -> bool {
-    host.settings.0.fill.iter().any(|entry| host.fill_state.0.contains_key(&fill_key(entry)))
+    host.settings
+        .0
+        .fill
+        .iter()
+        .any(|entry| host.fill_state.0.contains_key(&fill_key(entry)))
 }
 
 fn clusters_are(count: usize, kind: &str) -> String {
-    if count == 1 { format!("1 {kind}cluster is") } else { format!("{count} {kind}clusters are") }
+    if count == 1 {
+        format!("1 {kind}cluster is")
+    } else {
+        format!("{count} {kind}clusters are")
+    }
 }
 
 /// What an entry of a fill policy makes.
@@ -352,9 +500,13 @@ impl Recipe {
     fn made(&self, cluster: &ClusterRow) -> bool {
         // What an amendment changed is not the recipe: the next generation is made as the first was.
         let present = &cluster.made_with.as_ref().unwrap_or(&cluster.parameters).0;
-        let value = |parameter: &api::Parameter| present.get(&parameter.name).unwrap_or(&parameter.default).clone();
-        let same =
-            || self.known.iter().all(|parameter| self.wanted.get(&parameter.name).unwrap_or(&parameter.default) == &value(parameter));
+        let value =
+            |parameter: &api::Parameter| present.get(&parameter.name).unwrap_or(&parameter.default).clone();
+        let same = || {
+            self.known.iter().all(|parameter| {
+                self.wanted.get(&parameter.name).unwrap_or(&parameter.default) == &value(parameter)
+            })
+        };
         self.network_type == cluster.network_type && self.preset == cluster.preset && same()
     }
 }
@@ -365,7 +517,9 @@ struct Recipes(Vec<Option<Recipe>>);
 impl Recipes {
     /// The entry that a cluster is of.
     fn place(&self, cluster: &ClusterRow) -> Option<usize> {
-        self.0.iter().position(|recipe| recipe.as_ref().is_some_and(|recipe| recipe.made(cluster)))
+        self.0
+            .iter()
+            .position(|recipe| recipe.as_ref().is_some_and(|recipe| recipe.made(cluster)))
     }
 
     /// Whether a cluster was made by an entry that is not in the policy any more. What people made by hand is as they wanted it.

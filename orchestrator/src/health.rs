@@ -41,7 +41,12 @@ impl Orchestrator {
     pub async fn clusters_to_judge(&self) -> Result<Vec<Uuid>> {
         let mut rows = self.store().read().clusters().await?;
         rows.retain(|row| row.state.0 == ClusterState::Ready);
-        rows.sort_by_key(|row| (row.health.0 == HealthState::Healthy, self.inner.live.seen(row.id, number(row.generation)).checked_at));
+        rows.sort_by_key(|row| {
+            (
+                row.health.0 == HealthState::Healthy,
+                self.inner.live.seen(row.id, number(row.generation)).checked_at,
+            )
+        });
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
@@ -50,13 +55,23 @@ impl Orchestrator {
     pub async fn node_died(&self, cluster: ClusterId, node: &NodeName, code: i64) -> Result<()> {
         let at = Timestamp::now();
         self.inner.live.note_known(cluster.0, |seen| {
-            seen.deaths.push_back(Death { node: node.clone(), code, at });
-            while seen.deaths.front().is_some_and(|death| at.millis_since(death.at) > LOOP_MS) {
+            seen.deaths.push_back(Death {
+                node: node.clone(),
+                code,
+                at,
+            });
+            while seen
+                .deaths
+                .front()
+                .is_some_and(|death| at.millis_since(death.at) > LOOP_MS)
+            {
                 seen.deaths.pop_front();
             }
         });
         // However often its processes end, one looks at a cluster.
-        let Some(mut looking) = self.inner.live.deaths.begin(cluster.0) else { return Ok(()) };
+        let Some(mut looking) = self.inner.live.deaths.begin(cluster.0) else {
+            return Ok(());
+        };
         loop {
             self.cluster_judge(cluster.0, false).await?;
             if looking.again() {
@@ -89,26 +104,48 @@ impl Orchestrator {
 
     async fn judge(&self, cluster: Uuid, look: bool, patience: Option<Duration>) -> Result<Judgement> {
         let read = self.store().read();
-        let Some(row) = read.cluster(cluster).await?.filter(|row| row.gone_at.is_none() && row.state.0 == ClusterState::Ready) else {
+        let Some(row) = read
+            .cluster(cluster)
+            .await?
+            .filter(|row| row.gone_at.is_none() && row.state.0 == ClusterState::Ready)
+        else {
             return Ok(Judgement::Done);
         };
-        let Some(host) = read.host(row.host_id).await? else { return Ok(Judgement::Done) };
+        let Some(host) = read.host(row.host_id).await? else {
+            return Ok(Judgement::Done);
+        };
         let unknown = match host.state.0 {
             HostState::Active => None,
-            HostState::Unreachable => Some(format!("host {} does not answer since {}", host.name, host.since.0)),
+            HostState::Unreachable => Some(format!(
+                "host {} does not answer since {}",
+                host.name, host.since.0
+            )),
             // Another engine may answer there: what it says is nothing about this ledger.
             HostState::Paused => Some(format!("host {} is paused: {}", host.name, host.reason)),
         };
         if let Some(reason) = unknown {
             // What was wrong before is judged anew when the host is back.
             self.inner.live.note_known(row.id, Seen::forget_faults);
-            self.verdict_store(&row, &Verdict { state: HealthState::Unknown, reason }, None, None).await?;
+            self.verdict_store(
+                &row,
+                &Verdict {
+                    state: HealthState::Unknown,
+                    reason,
+                },
+                None,
+                None,
+            )
+            .await?;
             return Ok(Judgement::Done);
         }
         let agent = self.inner.agents.of(&host)?;
         match self.evidence(&row, &agent, look, patience).await {
             Ok(Some(looked)) => {
-                let judgement = if looked.listing == Listing::Slow { Judgement::Slow } else { Judgement::Done };
+                let judgement = if looked.listing == Listing::Slow {
+                    Judgement::Slow
+                } else {
+                    Judgement::Done
+                };
                 self.verdict_act(&row, &host, looked).await?;
                 Ok(judgement)
             }
@@ -119,7 +156,13 @@ impl Orchestrator {
     }
 
     async fn verdict_act(&self, row: &ClusterRow, host: &HostRow, looked: Looked) -> Result<()> {
-        let Looked { evidence, verdict, listing, ledger_lost, fault } = looked;
+        let Looked {
+            evidence,
+            verdict,
+            listing,
+            ledger_lost,
+            fault,
+        } = looked;
         let lost = ledger_lost || fault.is_some();
         let told = listing.is_told();
         let now = Timestamp::now();
@@ -128,7 +171,12 @@ impl Orchestrator {
         let maintenance = in_maintenance(row, host, now);
         let in_grace = row.health.0 == HealthState::Starting && now.millis_since(row.power_at.0) < GRACE_MS;
         let crowded_out = is_crowded_out(verdict.state, &evidence, &row.stopped_nodes.0);
-        let held_back = !told || maintenance || in_grace || crowded_out || host.state.0 != HostState::Active || self.is_paused();
+        let held_back = !told
+            || maintenance
+            || in_grace
+            || crowded_out
+            || host.state.0 != HostState::Active
+            || self.is_paused();
         let seen = self.inner.live.note(row.id, number(row.generation), |seen| {
             if held_back {
                 // What is done about it has its time once something may be done.
@@ -147,18 +195,18 @@ impl Orchestrator {
             self.inner.live.node_came_up(host.id, at);
         }
         let power_op = match row.operation_id {
-            Some(id) => self
-                .store()
-                .read()
-                .operation(id)
-                .await?
-                .is_some_and(|o| o.kind.0 != OperationKind::ClusterRepair && o.kind.0 != OperationKind::ClusterProve),
+            Some(id) => self.store().read().operation(id).await?.is_some_and(|o| {
+                o.kind.0 != OperationKind::ClusterRepair && o.kind.0 != OperationKind::ClusterProve
+            }),
             None => false,
         };
         if power_op {
             return Ok(());
         }
-        let recovering = matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown);
+        let recovering = matches!(
+            row.health.0,
+            HealthState::Degraded | HealthState::Broken | HealthState::Unknown
+        );
         // A free cluster is healthy again only when a transaction of ours went through; the repair below sees to that.
         let needs_proof = recovering && !row.leased && !maintenance && verdict.state == HealthState::Healthy;
         if !(needs_proof || in_grace && bad && !lost) {
@@ -168,7 +216,10 @@ impl Orchestrator {
             verdict: verdict.state,
             leased: row.leased,
             live: row.operation_id.is_some(),
-            settling: seen.deaths.back().is_some_and(|death| now.millis_since(death.at) < SETTLE_MS),
+            settling: seen
+                .deaths
+                .back()
+                .is_some_and(|death| now.millis_since(death.at) < SETTLE_MS),
             held_back,
             lost,
             needs_proof,
@@ -182,7 +233,9 @@ impl Orchestrator {
         match decide(&situation) {
             Decision::Nothing => Ok(()),
             Decision::Reset(why) => self.ask_reset((row, settled), &why).await,
-            Decision::Repair { start, restart } => self.ask_repair((row, settled), &verdict, start, restart).await,
+            Decision::Repair { start, restart } => {
+                self.ask_repair((row, settled), &verdict, start, restart).await
+            }
         }
     }
 
@@ -199,7 +252,9 @@ impl Orchestrator {
         }
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
-        let Some(mut row) = tx.cluster(before.id).await? else { return Ok(()) };
+        let Some(mut row) = tx.cluster(before.id).await? else {
+            return Ok(());
+        };
         let moved_on = row.generation != before.generation
             || row.state.0 != ClusterState::Ready
             || row.health != before.health
@@ -239,12 +294,17 @@ impl Orchestrator {
 
     async fn ask_reset(&self, before: Judged<'_>, why: &str) -> Result<()> {
         let mut tx = self.store().begin().await?;
-        let Some((row, host)) = self.as_judged(&mut tx, before).await? else { return Ok(()) };
+        let Some((row, host)) = self.as_judged(&mut tx, before).await? else {
+            return Ok(());
+        };
         if row.leased {
             return Ok(());
         }
         tracing::info!(cluster = %row.name, why, "a free cluster is made again");
-        match self.accept_reset(&mut tx, &host, row, &Cause::watchdog(why)).await {
+        match self
+            .accept_reset(&mut tx, &host, row, &Cause::watchdog(why))
+            .await
+        {
             Ok((_, superseded)) => self.accepted(tx, superseded.as_slice()).await,
             // An operation is under way that no reset may end: the next judgement sees what came of it.
             Err(Error::Conflict(_)) => Ok(()),
@@ -252,20 +312,43 @@ impl Orchestrator {
         }
     }
 
-    async fn ask_repair(&self, before: Judged<'_>, verdict: &Verdict, start: Vec<String>, restart: Vec<String>) -> Result<()> {
+    async fn ask_repair(
+        &self,
+        before: Judged<'_>,
+        verdict: &Verdict,
+        start: Vec<String>,
+        restart: Vec<String>,
+    ) -> Result<()> {
         let parse = |names: Vec<String>| names.iter().filter_map(|n| NodeName::parse(n).ok()).collect();
         let mut tx = self.store().begin().await?;
-        let Some((row, _)) = self.as_judged(&mut tx, before).await? else { return Ok(()) };
+        let Some((row, _)) = self.as_judged(&mut tx, before).await? else {
+            return Ok(());
+        };
         if row.operation_id.is_some() {
             return Ok(());
         }
         let nodes: BTreeSet<String> = start.iter().chain(&restart).cloned().collect();
-        let arguments = Arguments { start: parse(start), restart: parse(restart), prove: !row.leased, ..Arguments::default() };
+        let arguments = Arguments {
+            start: parse(start),
+            restart: parse(restart),
+            prove: !row.leased,
+            ..Arguments::default()
+        };
         tracing::info!(cluster = %row.name, reason = %verdict.reason, ?arguments, "a cluster is mended in place");
         let reason = format!("{}: {}", verdict.state, verdict.reason);
         let (cluster, restarts) = (row.id, !arguments.restart.is_empty());
-        self.inner.live.note_known(cluster, |seen| seen.repairs(&nodes, Timestamp::now()));
-        let (_, superseded) = self.accept_on(&mut tx, row, OperationKind::ClusterRepair, arguments, &Cause::watchdog(reason)).await?;
+        self.inner
+            .live
+            .note_known(cluster, |seen| seen.repairs(&nodes, Timestamp::now()));
+        let (_, superseded) = self
+            .accept_on(
+                &mut tx,
+                row,
+                OperationKind::ClusterRepair,
+                arguments,
+                &Cause::watchdog(reason),
+            )
+            .await?;
         self.accepted(tx, superseded.as_slice()).await?;
         if restarts {
             self.inner.live.note_known(cluster, Seen::restarts);
@@ -275,9 +358,17 @@ impl Orchestrator {
 
     /// A cluster and its host as they are now; `None` when something has happened since it was judged: an operation began or ended, a node
     /// was stopped on purpose, it was proven, its host went away or came back, maintenance was announced. The next judgement knows of it.
-    async fn as_judged(&self, tx: &mut Tx, (before, settled): Judged<'_>) -> Result<Option<(ClusterRow, HostRow)>> {
-        let Some(row) = tx.cluster(before.id).await? else { return Ok(None) };
-        let Some(host) = tx.host(row.host_id).await? else { return Ok(None) };
+    async fn as_judged(
+        &self,
+        tx: &mut Tx,
+        (before, settled): Judged<'_>,
+    ) -> Result<Option<(ClusterRow, HostRow)>> {
+        let Some(row) = tx.cluster(before.id).await? else {
+            return Ok(None);
+        };
+        let Some(host) = tx.host(row.host_id).await? else {
+            return Ok(None);
+        };
         let same = row.gone_at.is_none()
             && row.state.0 == ClusterState::Ready
             && row.generation == before.generation
@@ -291,5 +382,8 @@ impl Orchestrator {
 }
 
 fn in_maintenance(row: &ClusterRow, host: &HostRow, now: Timestamp) -> bool {
-    [row.maintenance_until, host.maintenance_until].iter().flatten().any(|until| until.0 > now)
+    [row.maintenance_until, host.maintenance_until]
+        .iter()
+        .flatten()
+        .any(|until| until.0 > now)
 }

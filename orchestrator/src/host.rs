@@ -37,17 +37,33 @@ impl Orchestrator {
             return self.host_show(caller, &id.to_string()).await;
         }
         let mut settings = settings::of_new(&new)?;
-        let secrets = secrets(new.tls.clone(), new.registry.clone(), new.kubeconfig.clone(), settings.mirror.as_deref())?;
+        let secrets = secrets(
+            new.tls.clone(),
+            new.registry.clone(),
+            new.kubeconfig.clone(),
+            settings.mirror.as_deref(),
+        )?;
         if let Some(wanted) = new.platform.filter(|wanted| !self.inner.agents.has(*wanted)) {
             return Err(Error::field(
                 "type",
-                format!("this chainpool has no agent for {wanted}; it has one for: {}", self.inner.agents.known()),
+                format!(
+                    "this chainpool has no agent for {wanted}; it has one for: {}",
+                    self.inner.agents.known()
+                ),
             ));
         }
         // The form of the address says which hands look first, their probe what is there.
-        let guess = self.inner.agents.guess(&new.address).or(new.platform).unwrap_or(api::Platform::Docker);
+        let guess = self
+            .inner
+            .agents
+            .guess(&new.address)
+            .or(new.platform)
+            .unwrap_or(api::Platform::Docker);
         settings::check_platform(guess, new.kubeconfig.is_some(), new.storage_class.as_deref())?;
-        let connection = self.inner.agents.connection(&new.address, &settings, secrets.clone());
+        let connection = self
+            .inner
+            .agents
+            .connection(&new.address, &settings, secrets.clone());
         let mut agent = self.inner.agents.connect(guess, &connection)?;
         settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
         self.check_settings(&settings, new.capacity.unwrap_or(CAPACITY), None)?;
@@ -58,9 +74,16 @@ impl Orchestrator {
             settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
             probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         }
-        let taken = agent.observe(Scope::Host).await.map_err(|e| unreachable(&new.address, &e))?.taken;
+        let taken = agent
+            .observe(Scope::Host)
+            .await
+            .map_err(|e| unreachable(&new.address, &e))?
+            .taken;
         // A platform may say anything of its machines; only an address goes into bundles.
-        let first = probe.machines.first().filter(|machine| machine.address.parse::<PublicAddress>().is_ok());
+        let first = probe
+            .machines
+            .first()
+            .filter(|machine| machine.address.parse::<PublicAddress>().is_ok());
         if let (None, false, Some(machine)) = (&new.public_address, settings.bind.is_loopback(), first) {
             settings.public_address.clone_from(&machine.address);
         }
@@ -90,7 +113,10 @@ impl Orchestrator {
         };
         let mut tx = self.store().begin().await?;
         if tx.host_named(&row.name).await?.is_some() {
-            return Err(Error::conflict("host_exists", format!("there is a host {:?} already; choose another name", row.name)));
+            return Err(Error::conflict(
+                "host_exists",
+                format!("there is a host {:?} already; choose another name", row.name),
+            ));
         }
         if let Some(same) = tx.host_of_engine(&row.engine_id).await? {
             return Err(Error::conflict(
@@ -102,7 +128,16 @@ impl Orchestrator {
             ));
         }
         let detail = format!("{} {}", row.platform.0, row.address);
-        tx.audit_insert(Audit { author: &caller.account, verb: "host_create", subject: &id.to_string(), detail }, now).await?;
+        tx.audit_insert(
+            Audit {
+                author: &caller.account,
+                verb: "host_create",
+                subject: &id.to_string(),
+                detail,
+            },
+            now,
+        )
+        .await?;
         tx.host_insert(row.clone()).await?;
         self.remember(&mut tx, caller, id).await?;
         tx.commit("host created").await?;
@@ -123,19 +158,27 @@ impl Orchestrator {
         {
             return Err(Error::field(
                 "type",
-                format!("the platform at this address is {found}, not {wanted}; leave type out, or give the right address"),
+                format!(
+                    "the platform at this address is {found}, not {wanted}; leave type out, or give the right address"
+                ),
             ));
         }
         if !self.inner.agents.has(found) {
             return Err(Error::field(
                 "type",
-                format!("the platform at this address is {found}; this chainpool has an agent for: {}", self.inner.agents.known()),
+                format!(
+                    "the platform at this address is {found}; this chainpool has an agent for: {}",
+                    self.inner.agents.known()
+                ),
             ));
         }
         if let Some(skew) = probe.skew_ms.filter(|s| s.abs() > 60_000) {
             return Err(Error::field(
                 "address",
-                format!("the host's clock differs from ours by {} s, more than 60 s; set it right (NTP) first", skew / 1000),
+                format!(
+                    "the host's clock differs from ours by {} s, more than 60 s; set it right (NTP) first",
+                    skew / 1000
+                ),
             ));
         }
         Ok(found)
@@ -145,12 +188,19 @@ impl Orchestrator {
     pub async fn host_list(&self, caller: &Caller, filter: &api::HostFilter) -> Result<api::Page<api::Host>> {
         policy::must_operate(caller)?;
         check_search(filter.search.as_deref())?;
-        let rows = page(self.store().read().host_page(filter).await?, filter.limit, |row| row.id);
+        let rows = page(
+            self.store().read().host_page(filter).await?,
+            filter.limit,
+            |row| row.id,
+        );
         let mut items = Vec::with_capacity(rows.items.len());
         for row in rows.items {
             items.push(self.view_host(row).await?);
         }
-        Ok(api::Page { items, next: rows.next })
+        Ok(api::Page {
+            items,
+            next: rows.next,
+        })
     }
 
     /// One host by name or id.
@@ -160,27 +210,49 @@ impl Orchestrator {
     }
 
     /// Changes a host.
-    pub async fn host_update(&self, caller: &Caller, host: &str, change: api::HostUpdate) -> Result<api::Host> {
+    pub async fn host_update(
+        &self,
+        caller: &Caller,
+        host: &str,
+        change: api::HostUpdate,
+    ) -> Result<api::Host> {
         policy::must_operate(caller)?;
         let before = self.host_row(host).await?;
         let mut after = self.changed(&before, &change)?;
         // The pause may be there because another engine answered: its end is no word that this one is back.
-        let other_way = change.address.is_some() || change.tls.is_some() || change.kubeconfig.is_some() || change.insecure.is_some();
+        let other_way = change.address.is_some()
+            || change.tls.is_some()
+            || change.kubeconfig.is_some()
+            || change.insecure.is_some();
         if other_way || change.paused == Some(false) {
             let secrets = HostSecrets::open(self.store().master(), &after)?;
-            let connection = self.inner.agents.connection(&after.address, &after.settings.0, secrets);
-            let probe =
-                self.inner.agents.connect(after.platform.0, &connection)?.probe().await.map_err(|e| unreachable(&after.address, &e))?;
+            let connection = self
+                .inner
+                .agents
+                .connection(&after.address, &after.settings.0, secrets);
+            let probe = self
+                .inner
+                .agents
+                .connect(after.platform.0, &connection)?
+                .probe()
+                .await
+                .map_err(|e| unreachable(&after.address, &e))?;
             if probe.engine_id != before.engine_id {
                 return Err(Error::field(
                     "address",
-                    format!("another engine answers there ({}); a host's engine cannot change: create another host", probe.name),
+                    format!(
+                        "another engine answers there ({}); a host's engine cannot change: create another host",
+                        probe.name
+                    ),
                 ));
             }
         }
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
-        let fresh = tx.host(before.id).await?.ok_or_else(|| Error::not_found("host", host))?;
+        let fresh = tx
+            .host(before.id)
+            .await?
+            .ok_or_else(|| Error::not_found("host", host))?;
         let exist = i64::try_from(tx.clusters_of(fresh.id).await?.len()).map_err(Error::internal)?;
         let pinned = [
             ("public_address", change.public_address.is_some()),
@@ -197,7 +269,10 @@ impl Orchestrator {
             return Err(Error::field(field, why));
         }
         if after.name != fresh.name && tx.host_named(&after.name).await?.is_some() {
-            return Err(Error::conflict("host_exists", format!("there is a host {:?} already; choose another name", after.name)));
+            return Err(Error::conflict(
+                "host_exists",
+                format!("there is a host {:?} already; choose another name", after.name),
+            ));
         }
         // What the watchdog knows may be newer than what was read first.
         after.info = fresh.info;
@@ -212,7 +287,12 @@ impl Orchestrator {
         }
         tx.clusters_schedulable(after.id, offers(&after)).await?;
         tx.audit_insert(
-            Audit { author: &caller.account, verb: "host_update", subject: &after.id.to_string(), detail: after.name.clone() },
+            Audit {
+                author: &caller.account,
+                verb: "host_update",
+                subject: &after.id.to_string(),
+                detail: after.name.clone(),
+            },
             now,
         )
         .await?;
@@ -227,20 +307,34 @@ impl Orchestrator {
         let row = self.host_row(host).await?;
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
-        let row = tx.host(row.id).await?.ok_or_else(|| Error::not_found("host", host))?;
+        let row = tx
+            .host(row.id)
+            .await?
+            .ok_or_else(|| Error::not_found("host", host))?;
         let clusters = tx.clusters_of(row.id).await?;
         let mut superseded = Vec::new();
         if let Some(typed) = forget {
             if typed != row.name {
-                return Err(Error::field("forget", format!("type the host's name, {:?}, to forget it", row.name)));
+                return Err(Error::field(
+                    "forget",
+                    format!("type the host's name, {:?}, to forget it", row.name),
+                ));
             }
             if row.state.0 != HostState::Unreachable {
                 return Err(Error::conflict(
                     "host_reachable",
-                    format!("host {} is {}; only an unreachable host can be forgotten: use reset and delete", row.name, row.state.0),
+                    format!(
+                        "host {} is {}; only an unreachable host can be forgotten: use reset and delete",
+                        row.name, row.state.0
+                    ),
                 ));
             }
-            for live in tx.operations_live().await?.into_iter().filter(|o| o.host_id == row.id) {
+            for live in tx
+                .operations_live()
+                .await?
+                .into_iter()
+                .filter(|o| o.host_id == row.id)
+            {
                 superseded.push(live.id);
                 let mut live = live;
                 live.state = Word(api::OperationState::Superseded);
@@ -254,9 +348,20 @@ impl Orchestrator {
                     lease.ended_at = Some(now.into());
                     tx.lease_save(lease).await?;
                 }
-                let detail = format!("left behind on {}: cluster {} generation {}", row.address, cluster.name, cluster.generation);
-                tx.audit_insert(Audit { author: &caller.account, verb: "host_forget", subject: &cluster.id.to_string(), detail }, now)
-                    .await?;
+                let detail = format!(
+                    "left behind on {}: cluster {} generation {}",
+                    row.address, cluster.name, cluster.generation
+                );
+                tx.audit_insert(
+                    Audit {
+                        author: &caller.account,
+                        verb: "host_forget",
+                        subject: &cluster.id.to_string(),
+                        detail,
+                    },
+                    now,
+                )
+                .await?;
                 self.inner.live.forget(cluster.id);
                 tx.cluster_bury(cluster, now).await?;
             }
@@ -271,11 +376,19 @@ impl Orchestrator {
         } else if let Some(live) = tx.operation_of_host(row.id).await? {
             return Err(Error::conflict(
                 "operation_running",
-                format!("host {} has an operation under way ({}); wait for it", row.name, live.kind.0),
+                format!(
+                    "host {} has an operation under way ({}); wait for it",
+                    row.name, live.kind.0
+                ),
             ));
         }
         tx.audit_insert(
-            Audit { author: &caller.account, verb: "host_delete", subject: &row.id.to_string(), detail: row.name.clone() },
+            Audit {
+                author: &caller.account,
+                verb: "host_delete",
+                subject: &row.id.to_string(),
+                detail: row.name.clone(),
+            },
             now,
         )
         .await?;
@@ -304,8 +417,22 @@ pub(crate) fn info(probe: &Probe, now: Timestamp) -> api::HostPlatform {
 }
 
 fn machine(machine: &Machine) -> api::HostMachine {
-    let Machine { id, name, address, cpus, memory_bytes, closed } = machine.clone();
-    api::HostMachine { id, name, address, cpus, memory_bytes, closed }
+    let Machine {
+        id,
+        name,
+        address,
+        cpus,
+        memory_bytes,
+        closed,
+    } = machine.clone();
+    api::HostMachine {
+        id,
+        name,
+        address,
+        cpus,
+        memory_bytes,
+        closed,
+    }
 }
 
 fn unreachable(address: &str, error: &chainpool_agent::Error) -> Error {

@@ -46,7 +46,12 @@ impl InFlight {
             })
         };
         // Made before it waits, so that one that is cancelled meanwhile leaves nothing.
-        let mut turn = Turn { locks: Arc::clone(&self.0), key, lock: Some(Arc::clone(&lock)), held: None };
+        let mut turn = Turn {
+            locks: Arc::clone(&self.0),
+            key,
+            lock: Some(Arc::clone(&lock)),
+            held: None,
+        };
         turn.held = Some(lock.lock_owned().await);
         turn
     }
@@ -71,12 +76,23 @@ impl Drop for Turn {
 impl Orchestrator {
     /// What was answered to the same request before. The turn must be kept until this one is answered.
     pub(crate) async fn remembered(&self, caller: &Caller) -> Result<(Option<Turn>, Option<Uuid>)> {
-        let Some(RequestKey { route, key, body }) = &caller.key else { return Ok((None, None)) };
+        let Some(RequestKey { route, key, body }) = &caller.key else {
+            return Ok((None, None));
+        };
         if key.len() > KEY_LENGTH {
-            return Err(Error::field("Idempotency-Key", format!("use {KEY_LENGTH} characters at most")));
+            return Err(Error::field(
+                "Idempotency-Key",
+                format!("use {KEY_LENGTH} characters at most"),
+            ));
         }
-        let turn = self.inner.idempotency.turn((caller.account_id, route.clone(), key.clone())).await;
-        let Some(row) = self.store().read().answer(caller.account_id, route, key).await? else { return Ok((Some(turn), None)) };
+        let turn = self
+            .inner
+            .idempotency
+            .turn((caller.account_id, route.clone(), key.clone()))
+            .await;
+        let Some(row) = self.store().read().answer(caller.account_id, route, key).await? else {
+            return Ok((Some(turn), None));
+        };
         let before = Timestamp::now().plus_seconds(-KEPT_SECONDS);
         if row.created_at.0 < before {
             // Else it stands in the way of the new answer until the next hourly run.
@@ -88,17 +104,28 @@ impl Orchestrator {
         if row.body != body {
             return Err(Error::Invalid(api::Problem {
                 code: "idempotency_key_reused".into(),
-                message: format!("the Idempotency-Key {key:?} was used for another request within 24 h; take a new key"),
+                message: format!(
+                    "the Idempotency-Key {key:?} was used for another request within 24 h; take a new key"
+                ),
                 fields: BTreeMap::new(),
                 request_id: None,
             }));
         }
-        Ok((Some(turn), row.answer.0.get("id").and_then(|id| id.as_str()).and_then(|id| id.parse().ok())))
+        Ok((
+            Some(turn),
+            row.answer
+                .0
+                .get("id")
+                .and_then(|id| id.as_str())
+                .and_then(|id| id.parse().ok()),
+        ))
     }
 
     /// Keeps the answer to a request that changed nothing.
     pub(crate) async fn remember_known(&self, caller: &Caller, id: Uuid) -> Result<()> {
-        let Some(RequestKey { route, key, .. }) = &caller.key else { return Ok(()) };
+        let Some(RequestKey { route, key, .. }) = &caller.key else {
+            return Ok(());
+        };
         let mut tx = self.store().begin().await?;
         // There is one when a request with this key was cancelled while it was granted.
         if tx.answer(caller.account_id, route, key).await?.is_none() {

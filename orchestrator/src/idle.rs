@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef, Incarnation, LogQuery, LogStream,
-    NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes,
-    WakeStream,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef,
+    Incarnation, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind,
+    Port, Power, Probe, Result, Scope, SwarmRole, Volumes, WakeStream,
 };
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +31,10 @@ struct Hand {
 
 impl Idle {
     pub(crate) fn of(kind: PlatformKind) -> Self {
-        Self { kind, asked: Arc::default() }
+        Self {
+            kind,
+            asked: Arc::default(),
+        }
     }
 
     /// From now on this engine answers, or none.
@@ -55,7 +58,10 @@ impl Platform for Idle {
     }
 
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {
-        Ok(Arc::new(Hand { platform: self.clone(), connection: connection.clone() }))
+        Ok(Arc::new(Hand {
+            platform: self.clone(),
+            connection: connection.clone(),
+        }))
     }
 }
 
@@ -66,13 +72,22 @@ fn never<T>() -> Result<T> {
 #[async_trait]
 impl Agent for Hand {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { subnets: false, machines: false, ports: (20_000, 29_999), concurrency: 1, queues: false }
+        Capabilities {
+            subnets: false,
+            machines: false,
+            ports: (20_000, 29_999),
+            concurrency: 1,
+            queues: false,
+        }
     }
 
     async fn probe(&self) -> Result<Probe> {
         let mut asked = self.platform.asked.lock().unwrap();
         asked.probes.push(self.connection.clone());
-        let engine_id = asked.engine.clone().ok_or_else(|| Error::Unreachable("nobody is there".into()))?;
+        let engine_id = asked
+            .engine
+            .clone()
+            .ok_or_else(|| Error::Unreachable("nobody is there".into()))?;
         Ok(Probe {
             kind: self.platform.kind,
             name: engine_id.clone(),

@@ -30,14 +30,31 @@ impl Orchestrator {
     pub async fn lease_apply(&self, caller: &Caller, apply: api::Apply) -> Result<Applied> {
         let (_turn, known) = self.remembered(caller).await?;
         if let Some(id) = known {
-            return Ok(Applied { lease: self.lease_show(caller, id).await?, made: false });
+            return Ok(Applied {
+                lease: self.lease_show(caller, id).await?,
+                made: false,
+            });
         }
-        let api::Apply { holder, network_type, preset, version, size, consensus, host, labels, parameters, ttl_seconds, allow_multiple } =
-            apply;
+        let api::Apply {
+            holder,
+            network_type,
+            preset,
+            version,
+            size,
+            consensus,
+            host,
+            labels,
+            parameters,
+            ttl_seconds,
+            allow_multiple,
+        } = apply;
         let holder = policy::holder(caller, holder)?;
         check_labels(&labels)?;
         if let Some(name) = &network_type {
-            self.inner.registry.get(name).map_err(|e| Error::field("type", e.to_string()))?;
+            self.inner
+                .registry
+                .get(name)
+                .map_err(|e| Error::field("type", e.to_string()))?;
         }
         let host = match host {
             Some(name) => match self.store().read().host_named(&name).await? {
@@ -67,7 +84,10 @@ impl Orchestrator {
             single: !allow_multiple,
             ttl_seconds: ttl(caller, ttl_seconds)?,
             lease_limit: policy::lease_limit(caller, self.inner.leases_per_account),
-            key: caller.key.clone().map(|k| (caller.account_id, k.route, k.key, k.body)),
+            key: caller
+                .key
+                .clone()
+                .map(|k| (caller.account_id, k.route, k.key, k.body)),
         };
         if self.is_paused() {
             let message = "a backup was restored and an administrator has not resumed yet; free clusters may have been used since: wait";
@@ -82,7 +102,10 @@ impl Orchestrator {
                     Some(names) => lease_named(outcome.lease, names),
                     None => self.view_lease(outcome.lease).await?,
                 };
-                Ok(Applied { lease, made: outcome.made })
+                Ok(Applied {
+                    lease,
+                    made: outcome.made,
+                })
             }
             None => Err(self.not_granted(&order).await?),
         }
@@ -96,10 +119,20 @@ impl Orchestrator {
     ) -> Result<BTreeMap<String, String>> {
         const LIMIT: usize = 32;
         if parameters.len() > LIMIT {
-            return Err(Error::field("parameters", format!("{} are more than the {LIMIT} that a filter may have", parameters.len())));
+            return Err(Error::field(
+                "parameters",
+                format!(
+                    "{} are more than the {LIMIT} that a filter may have",
+                    parameters.len()
+                ),
+            ));
         }
-        let known: Vec<String> =
-            self.network_types(caller).into_iter().flat_map(|network| network.parameters).map(|parameter| parameter.name).collect();
+        let known: Vec<String> = self
+            .network_types(caller)
+            .into_iter()
+            .flat_map(|network| network.parameters)
+            .map(|parameter| parameter.name)
+            .collect();
         let mut filter = BTreeMap::new();
         for (name, value) in parameters {
             if !known.contains(name) {
@@ -140,8 +173,14 @@ impl Orchestrator {
                 && same(&order.consensus, &row.consensus)
                 && order.size.is_none_or(|size| size == number(row.size))
                 && order.host.is_none_or(|host| host == row.host_id)
-                && order.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
-                && order.parameters.iter().all(|(name, value)| has_parameter(row, name, value))
+                && order
+                    .labels
+                    .iter()
+                    .all(|(key, value)| labels.get(key) == Some(value))
+                && order
+                    .parameters
+                    .iter()
+                    .all(|(name, value)| has_parameter(row, name, value))
         };
         let matching: Vec<_> = rows.iter().filter(fits).collect();
         if matching.is_empty() {
@@ -158,14 +197,23 @@ impl Orchestrator {
                     .or_default() += 1;
                 kinds
             });
-            let there = if kinds.is_empty() { "the pool is empty".to_owned() } else { format!("the pool has {}", list(&kinds)) };
-            return Ok(Error::conflict("nothing_matches", format!("no cluster matches the filter; {there}")));
+            let there = if kinds.is_empty() {
+                "the pool is empty".to_owned()
+            } else {
+                format!("the pool has {}", list(&kinds))
+            };
+            return Ok(Error::conflict(
+                "nothing_matches",
+                format!("no cluster matches the filter; {there}"),
+            ));
         }
         let mut why: BTreeMap<String, usize> = BTreeMap::new();
         for row in &matching {
             let reason = match row.state.0 {
                 _ if row.leased => "applied".to_owned(),
-                ClusterState::Ready if !row.schedulable => "on a host that is not active or not schedulable".to_owned(),
+                ClusterState::Ready if !row.schedulable => {
+                    "on a host that is not active or not schedulable".to_owned()
+                }
                 ClusterState::Ready if row.operation_id.is_some() => "being worked on".to_owned(),
                 ClusterState::Ready => row.health.0.to_string(),
                 state => state.to_string(),
@@ -183,17 +231,39 @@ impl Orchestrator {
     }
 
     /// Lists leases; a user sees its own, a token for other holders those that its account applied for.
-    pub async fn lease_list(&self, caller: &Caller, filter: &api::LeaseFilter) -> Result<api::Page<api::Lease>> {
-        let api::LeaseFilter { state, holder, cluster, after, limit } = filter.clone();
+    pub async fn lease_list(
+        &self,
+        caller: &Caller,
+        filter: &api::LeaseFilter,
+    ) -> Result<api::Page<api::Lease>> {
+        let api::LeaseFilter {
+            state,
+            holder,
+            cluster,
+            after,
+            limit,
+        } = filter.clone();
         let VisibleLeases { holders, applied_by } = policy::visible_leases(caller, holder.as_deref());
         let cluster = match cluster {
             Some(name) => match self.store().read().cluster_named(&name).await? {
                 Some(row) => Some(row.id),
-                None => return Ok(api::Page { items: Vec::new(), next: None }),
+                None => {
+                    return Ok(api::Page {
+                        items: Vec::new(),
+                        next: None,
+                    });
+                }
             },
             None => None,
         };
-        let query = LeaseQuery { state, holders, applied_by, cluster, after: after.and_then(|a| a.parse().ok()), limit };
+        let query = LeaseQuery {
+            state,
+            holders,
+            applied_by,
+            cluster,
+            after: after.and_then(|a| a.parse().ok()),
+            limit,
+        };
         let rows = page(self.store().read().lease_page(&query).await?, limit, |row| row.id);
         let hosts = self.hosts_by_id().await?;
         let mut items = Vec::with_capacity(rows.items.len());
@@ -202,7 +272,10 @@ impl Orchestrator {
             let host = cluster.as_ref().and_then(|c| hosts.get(&c.host_id));
             items.push(lease_with(row, cluster.as_ref(), host));
         }
-        Ok(api::Page { items, next: rows.next })
+        Ok(api::Page {
+            items,
+            next: rows.next,
+        })
     }
 
     /// One lease.
@@ -218,8 +291,21 @@ impl Orchestrator {
         let mut row = usable(caller, lease, tx.lease(lease).await?)?;
         must_be_active(&row)?;
         row.expires_at = ttl.map(|ttl| now.plus_seconds(ttl).into());
-        let detail = format!("until {}", row.expires_at.map_or_else(|| "further notice".to_owned(), |at| at.0.to_string()));
-        tx.audit_insert(Audit { author: &caller.account, verb: "lease_renew", subject: &lease.to_string(), detail }, now).await?;
+        let detail = format!(
+            "until {}",
+            row.expires_at
+                .map_or_else(|| "further notice".to_owned(), |at| at.0.to_string())
+        );
+        tx.audit_insert(
+            Audit {
+                author: &caller.account,
+                verb: "lease_renew",
+                subject: &lease.to_string(),
+                detail,
+            },
+            now,
+        )
+        .await?;
         tx.lease_save(row.clone()).await?;
         tx.commit("lease renewed").await?;
         self.view_lease(row).await
@@ -232,7 +318,14 @@ impl Orchestrator {
             return self.lease_show(caller, id).await;
         }
         must_be_active(&self.lease_for(caller, lease).await?)?;
-        let row = self.end_lease(lease, LeaseState::Released, &Cause::of(caller, "the lease was released"), Some(caller)).await?;
+        let row = self
+            .end_lease(
+                lease,
+                LeaseState::Released,
+                &Cause::of(caller, "the lease was released"),
+                Some(caller),
+            )
+            .await?;
         let row = row.ok_or_else(|| Error::conflict("lease_over", "the lease has just ended"))?;
         self.view_lease(row).await
     }
@@ -247,13 +340,25 @@ impl Orchestrator {
     ) -> Result<Option<LeaseRow>> {
         let mut tx = self.store().begin().await?;
         let now = Timestamp::now();
-        let Some(mut row) = tx.lease(lease).await?.filter(|row| row.state.0 == LeaseState::Active) else { return Ok(None) };
+        let Some(mut row) = tx
+            .lease(lease)
+            .await?
+            .filter(|row| row.state.0 == LeaseState::Active)
+        else {
+            return Ok(None);
+        };
         if state == LeaseState::Expired && row.expires_at.is_none_or(|at| at.0 > now) {
             // Renewed since it was found due.
             return Ok(None);
         }
-        let mut cluster = tx.cluster(row.cluster_id).await?.ok_or_else(|| Error::internal("a lease without a cluster"))?;
-        let host = tx.host(cluster.host_id).await?.ok_or_else(|| Error::internal("a cluster without a host"))?;
+        let mut cluster = tx
+            .cluster(row.cluster_id)
+            .await?
+            .ok_or_else(|| Error::internal("a lease without a cluster"))?;
+        let host = tx
+            .host(cluster.host_id)
+            .await?
+            .ok_or_else(|| Error::internal("a cluster without a host"))?;
         cluster.leased = false;
         let (operation, superseded) = if self.goes_at_release(&tx, &host, &cluster).await? {
             self.accept_delete(&mut tx, cluster, cause).await?
@@ -314,14 +419,24 @@ impl Orchestrator {
     async fn bundle_of(&self, caller: &Caller, lease: Uuid) -> Result<(LeaseRow, api::Bundle)> {
         let row = self.lease_for(caller, lease).await?;
         must_be_active(&row)?;
-        let cluster = self.store().read().cluster(row.cluster_id).await?.ok_or_else(|| Error::internal("a lease without a cluster"))?;
+        let cluster = self
+            .store()
+            .read()
+            .cluster(row.cluster_id)
+            .await?
+            .ok_or_else(|| Error::internal("a lease without a cluster"))?;
         let (parts, reach) = self.bundle_parts(&cluster).await?;
         let mut notes = Vec::new();
         if reach.loopback {
-            notes.push("The addresses work on the host's own machine only: its ports are bound to 127.0.0.1.".to_owned());
+            notes.push(
+                "The addresses work on the host's own machine only: its ports are bound to 127.0.0.1."
+                    .to_owned(),
+            );
         }
         if cluster.size == 1 {
-            notes.push("There is one node only: what is written and what is read come from the same one.".to_owned());
+            notes.push(
+                "There is one node only: what is written and what is read come from the same one.".to_owned(),
+            );
         }
         let bundle = api::Bundle {
             lease_id: row.id,
@@ -345,23 +460,32 @@ impl Orchestrator {
 
 /// Whether a cluster has this parameter; the value is a JSON text.
 fn has_parameter(row: &chainpool_store::ClusterRow, name: &str, value: &str) -> bool {
-    serde_json::from_str::<serde_json::Value>(value).is_ok_and(|wanted| row.parameters.0.get(name) == Some(&wanted))
+    serde_json::from_str::<serde_json::Value>(value)
+        .is_ok_and(|wanted| row.parameters.0.get(name) == Some(&wanted))
 }
 
 fn list(counts: &BTreeMap<String, usize>) -> String {
-    counts.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+    counts
+        .iter()
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The lease, if there is one that the caller may use.
 fn usable(caller: &Caller, lease: Uuid, row: Option<LeaseRow>) -> Result<LeaseRow> {
-    row.filter(|row| policy::may_use_lease(caller, row)).ok_or_else(|| Error::not_found("lease", lease.to_string()))
+    row.filter(|row| policy::may_use_lease(caller, row))
+        .ok_or_else(|| Error::not_found("lease", lease.to_string()))
 }
 
 fn must_be_active(row: &LeaseRow) -> Result<()> {
     if row.state.0 == LeaseState::Active {
         Ok(())
     } else {
-        Err(Error::conflict("lease_over", format!("the lease is over ({}); apply for another", row.state.0)))
+        Err(Error::conflict(
+            "lease_over",
+            format!("the lease is over ({}); apply for another", row.state.0),
+        ))
     }
 }
 
@@ -369,10 +493,14 @@ fn must_be_active(row: &LeaseRow) -> Result<()> {
 fn ttl(caller: &Caller, seconds: Option<u64>) -> Result<Option<i64>> {
     match seconds.unwrap_or(DAY) {
         0 if policy::may_hold_for_ever(caller) => Ok(None),
-        0 => Err(Error::field("ttl_seconds", "a lease without end needs an operator; use 1 to 2592000 seconds (30 days)")),
-        ttl if ttl > 30 * DAY => {
-            Err(Error::field("ttl_seconds", format!("{ttl} is above 2592000 seconds (30 days); a lease can be renewed")))
-        }
+        0 => Err(Error::field(
+            "ttl_seconds",
+            "a lease without end needs an operator; use 1 to 2592000 seconds (30 days)",
+        )),
+        ttl if ttl > 30 * DAY => Err(Error::field(
+            "ttl_seconds",
+            format!("{ttl} is above 2592000 seconds (30 days); a lease can be renewed"),
+        )),
         ttl => Ok(Some(i64::try_from(ttl).map_err(Error::internal)?)),
     }
 }

@@ -71,7 +71,10 @@ impl Live {
             .get(&cluster)
             .filter(|seen| seen.generation == generation)
             .cloned()
-            .unwrap_or_else(|| Seen { generation, ..Seen::default() })
+            .unwrap_or_else(|| Seen {
+                generation,
+                ..Seen::default()
+            })
     }
 
     /// Changes what is known of a cluster in this generation.
@@ -79,34 +82,60 @@ impl Live {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = clusters.entry(cluster).or_default();
         if seen.generation != generation {
-            *seen = Seen { generation, ..Seen::default() };
+            *seen = Seen {
+                generation,
+                ..Seen::default()
+            };
         }
         change(seen)
     }
 
     /// Changes what is known of a cluster, if anything is.
     pub(crate) fn note_known(&self, cluster: Uuid, change: impl FnOnce(&mut Seen)) {
-        if let Some(seen) = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&cluster) {
+        if let Some(seen) = self
+            .clusters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(&cluster)
+        {
             change(seen);
         }
     }
 
     /// Forgets a cluster.
     pub(crate) fn forget(&self, cluster: Uuid) {
-        self.clusters.lock().unwrap_or_else(PoisonError::into_inner).remove(&cluster);
-        self.judging.lock().unwrap_or_else(PoisonError::into_inner).remove(&cluster);
-        self.specs.lock().unwrap_or_else(PoisonError::into_inner).forget(cluster);
+        self.clusters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&cluster);
+        self.judging
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&cluster);
+        self.specs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .forget(cluster);
     }
 
     /// The clusters whose evidence was gathered since.
     pub(crate) fn checked_since(&self, since: Timestamp) -> Vec<Uuid> {
         let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        clusters.iter().filter(|(_, seen)| seen.checked_at.is_some_and(|at| at >= since)).map(|(id, _)| *id).collect()
+        clusters
+            .iter()
+            .filter(|(_, seen)| seen.checked_at.is_some_and(|at| at >= since))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// A spec that was read before: with its keys, without the nodes' secret contents.
     pub(crate) fn spec(&self, cluster: Uuid, generation: u32) -> Option<Arc<ClusterSpec>> {
-        self.specs.lock().unwrap_or_else(PoisonError::into_inner).known.get(&(cluster, generation)).cloned()
+        self.specs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .known
+            .get(&(cluster, generation))
+            .cloned()
     }
 
     /// How many amendments have ended so far: what was read before the last of them may be of old.
@@ -135,14 +164,18 @@ impl Live {
 
     /// Since when a host has answered and, after it was away, no node has come up on it, as far as this process knows.
     pub(crate) fn host_settled(&self, host: Uuid) -> Option<Timestamp> {
-        self.hosts().get(&host).and_then(|back| back.since.map(|_| back.settled))
+        self.hosts()
+            .get(&host)
+            .and_then(|back| back.since.map(|_| back.settled))
     }
 
     /// Notes that a node began to answer on a host, which may be the last of those that its platform starts after its return.
     pub(crate) fn node_came_up(&self, host: Uuid, at: Timestamp) {
         if let Some(back) = self.hosts().get_mut(&host)
             && back.from_away
-            && back.since.is_some_and(|since| at.millis_since(since) <= COMING_UP_MS)
+            && back
+                .since
+                .is_some_and(|since| at.millis_since(since) <= COMING_UP_MS)
         {
             back.settled = back.settled.max(at);
         }
@@ -160,7 +193,13 @@ impl Live {
 
     /// Notes that a host does not answer: its next answer is its return.
     pub(crate) fn host_away(&self, host: Uuid) {
-        self.hosts().insert(host, Back { from_away: true, ..Back::default() });
+        self.hosts().insert(
+            host,
+            Back {
+                from_away: true,
+                ..Back::default()
+            },
+        );
     }
 
     /// Notes that a host was not heard for a while: it may have been away.
@@ -174,7 +213,13 @@ impl Live {
 
     /// One judgement of a cluster at a time.
     pub(crate) fn judging(&self, cluster: Uuid) -> Arc<tokio::sync::Mutex<()>> {
-        Arc::clone(self.judging.lock().unwrap_or_else(PoisonError::into_inner).entry(cluster).or_default())
+        Arc::clone(
+            self.judging
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(cluster)
+                .or_default(),
+        )
     }
 }
 
@@ -204,7 +249,10 @@ mod tests {
         assert!(live.spec(cluster, 1).is_none(), "read before the commit");
         amending.done();
         live.spec_put(cluster, 1, spec(), before);
-        assert!(live.spec(cluster, 1).is_none(), "read before the commit, kept after it");
+        assert!(
+            live.spec(cluster, 1).is_none(),
+            "read before the commit, kept after it"
+        );
         live.spec_put(cluster, 1, spec(), live.spec_epoch());
         assert!(live.spec(cluster, 1).is_some());
     }
@@ -221,7 +269,11 @@ mod tests {
         assert_eq!(live.host_settled(host), None);
         live.host_answers(host, Timestamp(4));
         live.node_came_up(host, Timestamp(5));
-        assert_eq!(live.host_settled(host), Some(Timestamp(4)), "nobody knows that it was away");
+        assert_eq!(
+            live.host_settled(host),
+            Some(Timestamp(4)),
+            "nobody knows that it was away"
+        );
         live.host_away(host);
         assert_eq!(live.host_settled(host), None);
         live.host_answers(host, Timestamp(6));

@@ -27,7 +27,11 @@ impl Looks {
             return None;
         }
         looking.insert(cluster, false);
-        Some(Looking { looks: self, cluster, over: false })
+        Some(Looking {
+            looks: self,
+            cluster,
+            over: false,
+        })
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Uuid, bool>> {
@@ -39,7 +43,10 @@ impl Looking<'_> {
     /// Whether another change came since this was asked last.
     #[must_use]
     pub fn again(&self) -> bool {
-        self.looks.all().get_mut(&self.cluster).is_some_and(std::mem::take)
+        self.looks
+            .all()
+            .get_mut(&self.cluster)
+            .is_some_and(std::mem::take)
     }
 
     /// Ends it; `false`: another change came meanwhile, so it is not over.
@@ -70,7 +77,10 @@ mod tests {
     fn changes_are_looked_into_by_one_who_looks_again_for_those_that_come_meanwhile() {
         let (looks, cluster) = (Looks::default(), Uuid::now_v7());
         let mut first = looks.begin(cluster).expect("nobody looks");
-        assert!(looks.begin(Uuid::now_v7()).is_some(), "another cluster's is another's");
+        assert!(
+            looks.begin(Uuid::now_v7()).is_some(),
+            "another cluster's is another's"
+        );
         assert!(!first.again());
         assert!(looks.begin(cluster).is_none() && looks.begin(cluster).is_none());
         assert!(first.again() && !first.again());
@@ -78,7 +88,10 @@ mod tests {
         assert!(!first.end() && first.end());
         let second = looks.begin(cluster).expect("the first is over");
         drop(first);
-        assert!(looks.begin(cluster).is_none(), "the end of the first ends no other");
+        assert!(
+            looks.begin(cluster).is_none(),
+            "the end of the first ends no other"
+        );
         // One that is broken off leaves the way free.
         drop(second);
         assert!(looks.begin(cluster).is_some());

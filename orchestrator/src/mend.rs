@@ -19,15 +19,30 @@ use tokio_util::sync::CancellationToken;
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Looks until nodes have stood still, or been silent, for too long.
-async fn standing_still(ground: &Ground, network: &dyn NetworkType, nodes: &Nodes, stuck: &mut Stuck) -> InitError {
+async fn standing_still(
+    ground: &Ground,
+    network: &dyn NetworkType,
+    nodes: &Nodes,
+    stuck: &mut Stuck,
+) -> InitError {
     loop {
         tokio::time::sleep(PAUSE).await;
         // A platform that does not answer is asked again.
-        let Ok(observed) = ground.host.agent.observe(Scope::Cluster(ground.key.cluster)).await else { continue };
+        let Ok(observed) = ground
+            .host
+            .agent
+            .observe(Scope::Cluster(ground.key.cluster))
+            .await
+        else {
+            continue;
+        };
         let restart = stuck.overdue(&network.probe(nodes, &observed).await, Instant::now());
         if !restart.is_empty() {
             let names: Vec<&str> = restart.iter().map(NodeName::as_str).collect();
-            return InitError { why: format!("started anew, because they stood still: {}", names.join(", ")), restart };
+            return InitError {
+                why: format!("started anew, because they stood still: {}", names.join(", ")),
+                restart,
+            };
         }
     }
 }
@@ -35,7 +50,12 @@ async fn standing_still(ground: &Ground, network: &dyn NetworkType, nodes: &Node
 impl Orchestrator {
     /// Nodes that an operation is to start anew, by what was seen of its cluster.
     pub(crate) fn stuck(&self, ground: &Ground) -> Stuck {
-        Stuck::after(self.inner.live.seen(ground.cluster.id, ground.key.generation).answered)
+        Stuck::after(
+            self.inner
+                .live
+                .seen(ground.cluster.id, ground.key.generation)
+                .answered,
+        )
     }
 
     /// Tries until it works, or its time is over: where the platform does not answer then, that is the reason.
@@ -51,7 +71,12 @@ impl Orchestrator {
         F: Future<Output = Result<T, InitError>>,
     {
         match self.tried(operation, ground, on, waiting, attempt).await {
-            Err(StepError::Late(why)) => match ground.host.agent.observe(Scope::Cluster(ground.key.cluster)).await {
+            Err(StepError::Late(why)) => match ground
+                .host
+                .agent
+                .observe(Scope::Cluster(ground.key.cluster))
+                .await
+            {
                 Err(error) if error.is_transient() => Err(error.into()),
                 _ => Err(StepError::Late(why)),
             },
@@ -114,7 +139,8 @@ impl Orchestrator {
                 if life.is_none() && !makes_ledger(operation.kind.0) {
                     self.ledger_there(operation, ground).await?;
                 }
-                self.step_node(operation, &node, &Power::On { after: life }, over).await
+                self.step_node(operation, &node, &Power::On { after: life }, over)
+                    .await
             };
             match started.await {
                 Err(StepError::Agent(error)) => tracing::warn!(%node, %error, "it could not be started anew"),

@@ -7,8 +7,20 @@ use uuid::Uuid;
 
 impl Orchestrator {
     /// Lists operations: all to operators; to others those of one cluster since they hold it, or the parts of one operation.
-    pub async fn operation_list(&self, caller: &Caller, filter: &api::OperationFilter) -> Result<api::Page<api::Operation>> {
-        let api::OperationFilter { host, cluster, parent, state, kind, after, limit } = filter.clone();
+    pub async fn operation_list(
+        &self,
+        caller: &Caller,
+        filter: &api::OperationFilter,
+    ) -> Result<api::Page<api::Operation>> {
+        let api::OperationFilter {
+            host,
+            cluster,
+            parent,
+            state,
+            kind,
+            after,
+            limit,
+        } = filter.clone();
         let all = policy::operates(caller);
         match parent {
             Some(parent) if !all => drop(self.operation_for(caller, parent).await?),
@@ -26,30 +38,59 @@ impl Orchestrator {
             Some(name) if all => (Some(self.cluster_ever(&name).await?), None),
             Some(name) => {
                 let id = self.cluster_for(caller, &name).await?.id;
-                let lease = self.store().read().lease_of(id).await?.ok_or_else(|| Error::not_found("cluster", name))?;
+                let lease = self
+                    .store()
+                    .read()
+                    .lease_of(id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("cluster", name))?;
                 (Some(id), Some(lease.created_at.0))
             }
             None => (None, None),
         };
-        let query = OperationQuery { host, cluster, parent, state, kind, since, after: after.and_then(|a| a.parse().ok()), limit };
-        let rows = page(self.store().read().operation_page(&query).await?, limit, |row| row.id);
+        let query = OperationQuery {
+            host,
+            cluster,
+            parent,
+            state,
+            kind,
+            since,
+            after: after.and_then(|a| a.parse().ok()),
+            limit,
+        };
+        let rows = page(self.store().read().operation_page(&query).await?, limit, |row| {
+            row.id
+        });
         let mut items = Vec::with_capacity(rows.items.len());
         for row in rows.items {
             items.push(self.view_operation(row, false).await?);
         }
-        Ok(api::Page { items, next: rows.next })
+        Ok(api::Page {
+            items,
+            next: rows.next,
+        })
     }
 
     /// One operation with its steps (a parent: its children as steps).
     pub async fn operation_show(&self, caller: &Caller, operation: Uuid) -> Result<api::Operation> {
-        self.view_operation(self.operation_for(caller, operation).await?, true).await
+        self.view_operation(self.operation_for(caller, operation).await?, true)
+            .await
     }
 
     /// An operation that the caller may read; to all others it does not exist.
     async fn operation_for(&self, caller: &Caller, operation: Uuid) -> Result<OperationRow> {
         let hidden = || Error::not_found("operation", operation.to_string());
-        let row = self.store().read().operation(operation).await?.ok_or_else(hidden)?;
-        if self.may_read(caller, &row).await? { Ok(row) } else { Err(hidden()) }
+        let row = self
+            .store()
+            .read()
+            .operation(operation)
+            .await?
+            .ok_or_else(hidden)?;
+        if self.may_read(caller, &row).await? {
+            Ok(row)
+        } else {
+            Err(hidden())
+        }
     }
 
     pub(crate) async fn may_read(&self, caller: &Caller, row: &OperationRow) -> Result<bool> {

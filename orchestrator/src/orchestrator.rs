@@ -1,8 +1,8 @@
 //! The façade: what access and watchdog may ask of the middle.
 
 use crate::{
-    account::Authentication, agents::Agents, bundle_reads::BundleReads, executor::Executor, idempotency::InFlight, live::Live,
-    status::StatusCache,
+    account::Authentication, agents::Agents, bundle_reads::BundleReads, executor::Executor,
+    idempotency::InFlight, live::Live, status::StatusCache,
 };
 use chainpool_agent::Platform;
 use chainpool_api::Timestamp;
@@ -37,7 +37,14 @@ pub const DEFAULT_LEASES_PER_ACCOUNT: u32 = 20;
 impl Config {
     /// The usual one.
     pub fn new(data: PathBuf, platforms: Vec<Arc<dyn Platform>>) -> Self {
-        Self { data, platforms, registry: Registry::default(), hook: None, leases_per_account: DEFAULT_LEASES_PER_ACCOUNT, works: true }
+        Self {
+            data,
+            platforms,
+            registry: Registry::default(),
+            hook: None,
+            leases_per_account: DEFAULT_LEASES_PER_ACCOUNT,
+            works: true,
+        }
     }
 }
 
@@ -88,7 +95,14 @@ pub(crate) struct Inner {
 impl Orchestrator {
     /// Opens the data folder and takes up every operation that was under way.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let Config { data, platforms, registry, hook, leases_per_account, works } = config;
+        let Config {
+            data,
+            platforms,
+            registry,
+            hook,
+            leases_per_account,
+            works,
+        } = config;
         let store = Store::open(&data, hook).await?;
         let paused = AtomicBool::new(store.read().setting("paused").await?.as_deref() == Some("true"));
         let agents = Agents::new(store.clone(), platforms);
@@ -108,7 +122,9 @@ impl Orchestrator {
             stop: CancellationToken::new(),
             paused,
         };
-        let this = Self { inner: Arc::new(inner) };
+        let this = Self {
+            inner: Arc::new(inner),
+        };
         if works {
             this.executor_start();
         }

@@ -16,22 +16,41 @@ const SUBNET_PREFIX: u8 = 26;
 const NO_NODES: u32 = 3;
 
 /// Gives each need the lowest free port. `None` when the range has too few.
-pub(crate) fn ports(range: (u16, u16), taken: &BTreeSet<u16>, needs: &[PortNeed]) -> Option<BTreeMap<PortNeed, u16>> {
+pub(crate) fn ports(
+    range: (u16, u16),
+    taken: &BTreeSet<u16>,
+    needs: &[PortNeed],
+) -> Option<BTreeMap<PortNeed, u16>> {
     let mut free = (range.0..=range.1).filter(|port| !taken.contains(port));
-    needs.iter().map(|need| free.next().map(|port| (need.clone(), port))).collect()
+    needs
+        .iter()
+        .map(|need| free.next().map(|port| (need.clone(), port)))
+        .collect()
 }
 
 /// How many nodes a network has addresses for. A swarm gives one to each of its machines too.
 pub(crate) fn addresses(net: Ipv4Net, machines: u32) -> u32 {
-    let all = 1u32.checked_shl(32 - u32::from(net.prefix_len())).unwrap_or(u32::MAX);
+    let all = 1u32
+        .checked_shl(32 - u32::from(net.prefix_len()))
+        .unwrap_or(u32::MAX);
     all.saturating_sub(NO_NODES + machines)
 }
 
 /// The lowest free network with so many addresses, a /26 or larger. `None` when the range has none left.
-pub(crate) fn subnet(range: Ipv4Net, taken: &BTreeSet<Ipv4Net>, (nodes, machines): (u32, u32)) -> Option<Ipv4Net> {
+pub(crate) fn subnet(
+    range: Ipv4Net,
+    taken: &BTreeSet<Ipv4Net>,
+    (nodes, machines): (u32, u32),
+) -> Option<Ipv4Net> {
     let mut prefixes = (range.prefix_len()..=SUBNET_PREFIX.max(range.prefix_len())).rev();
-    let prefix = prefixes.find(|prefix| Ipv4Net::new(range.network(), *prefix).is_ok_and(|net| addresses(net, machines) >= nodes))?;
-    range.subnets(prefix).ok()?.find(|net| !taken.iter().any(|other| other.contains(net) || net.contains(other)))
+    let prefix = prefixes.find(|prefix| {
+        Ipv4Net::new(range.network(), *prefix).is_ok_and(|net| addresses(net, machines) >= nodes)
+    })?;
+    range.subnets(prefix).ok()?.find(|net| {
+        !taken
+            .iter()
+            .any(|other| other.contains(net) || net.contains(other))
+    })
 }
 
 /// The machines for a cluster's nodes and jobs: those that it had, as long as all are open; else it is spread over the open ones.
@@ -44,15 +63,23 @@ pub(crate) fn machines(
     load: &BTreeMap<String, u32>,
     together: &BTreeMap<NodeName, NodeName>,
 ) -> Option<BTreeMap<NodeName, String>> {
-    let open: BTreeSet<&String> = known.iter().filter(|machine| machine.closed.is_none()).map(|machine| &machine.id).collect();
+    let open: BTreeSet<&String> = known
+        .iter()
+        .filter(|machine| machine.closed.is_none())
+        .map(|machine| &machine.id)
+        .collect();
     let complete = !nodes.is_empty() && nodes.iter().all(|node| had.contains_key(node));
     let stays = complete && (open.is_empty() || nodes.iter().all(|node| open.contains(&had[node])));
     // Nodes beside these stay where they are.
-    let beside = had.iter().filter(|(node, _)| !nodes.contains(node)).map(|(_, machine)| machine);
+    let beside = had
+        .iter()
+        .filter(|(node, _)| !nodes.contains(node))
+        .map(|(_, machine)| machine);
     if stays {
         return Some(had.clone());
     }
-    let (with_another, alone): (Vec<&NodeName>, Vec<&NodeName>) = nodes.iter().partition(|node| together.contains_key(*node));
+    let (with_another, alone): (Vec<&NodeName>, Vec<&NodeName>) =
+        nodes.iter().partition(|node| together.contains_key(*node));
     let mut chosen = spread(&alone, &open, beside, load)?;
     for node in with_another {
         let other = &together[node];
@@ -73,8 +100,13 @@ fn spread<'a>(
     beside.for_each(|machine| *own.entry(machine).or_default() += 1);
     let mut chosen = BTreeMap::new();
     for &node in nodes {
-        let best: &'a String =
-            open.iter().copied().min_by_key(|id| (own.get(*id).copied().unwrap_or(0), load.get(*id).copied().unwrap_or(0), *id))?;
+        let best: &'a String = open.iter().copied().min_by_key(|id| {
+            (
+                own.get(*id).copied().unwrap_or(0),
+                load.get(*id).copied().unwrap_or(0),
+                *id,
+            )
+        })?;
         *own.entry(best).or_default() += 1;
         chosen.insert(node.clone(), best.clone());
     }
@@ -100,7 +132,12 @@ pub(crate) fn host<T>(candidates: Vec<Candidate<T>>) -> Option<T> {
 
 /// The fill entry with the largest deficit against its share of the capacity; the first of equals. `have` counts the
 /// clusters of each entry. Paused entries are left out.
-pub(crate) fn fill_entry(fill: &[Fill], have: &BTreeMap<usize, u32>, capacity: u32, paused: &BTreeSet<usize>) -> Option<usize> {
+pub(crate) fn fill_entry(
+    fill: &[Fill],
+    have: &BTreeMap<usize, u32>,
+    capacity: u32,
+    paused: &BTreeSet<usize>,
+) -> Option<usize> {
     let shares = shares(fill);
     // Times the sum of shares, so that nothing is rounded.
     let deficit = |place: usize| {
@@ -108,7 +145,13 @@ pub(crate) fn fill_entry(fill: &[Fill], have: &BTreeMap<usize, u32>, capacity: u
         due - i128::from(have.get(&place).copied().unwrap_or(0)) * i128::from(shares)
     };
     let open = (0..fill.len()).filter(|place| !paused.contains(place) && fill[*place].share > 0);
-    open.reduce(|best, place| if deficit(place) > deficit(best) { place } else { best })
+    open.reduce(|best, place| {
+        if deficit(place) > deficit(best) {
+            place
+        } else {
+            best
+        }
+    })
 }
 
 /// How many clusters each entry of a fill policy has.
@@ -136,16 +179,33 @@ pub(crate) struct Free {
 
 /// Which of these go first: failed ones, outdated ones, those of the entry that has the most beyond its share, and those made by hand
 /// last; of equals the newest.
-pub(crate) fn surplus(mut free: Vec<Free>, fill: &[Fill], mut have: BTreeMap<usize, u32>, capacity: u32, count: usize) -> Vec<Uuid> {
+pub(crate) fn surplus(
+    mut free: Vec<Free>,
+    fill: &[Fill],
+    mut have: BTreeMap<usize, u32>,
+    capacity: u32,
+    count: usize,
+) -> Vec<Uuid> {
     let shares = shares(fill);
     let mut chosen = Vec::new();
     for _ in 0..count {
         let beyond = |entry: Option<usize>| {
             let Some(place) = entry else { return 0 };
-            i128::from(have.get(&place).copied().unwrap_or(0)) * i128::from(shares) - i128::from(capacity) * i128::from(fill[place].share)
+            i128::from(have.get(&place).copied().unwrap_or(0)) * i128::from(shares)
+                - i128::from(capacity) * i128::from(fill[place].share)
         };
-        let first = |one: &Free| (!one.failed, !one.outdated, one.by_hand, -beyond(one.entry), Reverse(one.id));
-        let Some((place, _)) = free.iter().enumerate().min_by_key(|(_, one)| first(one)) else { break };
+        let first = |one: &Free| {
+            (
+                !one.failed,
+                !one.outdated,
+                one.by_hand,
+                -beyond(one.entry),
+                Reverse(one.id),
+            )
+        };
+        let Some((place, _)) = free.iter().enumerate().min_by_key(|(_, one)| first(one)) else {
+            break;
+        };
         let gone = free.swap_remove(place);
         if let Some(count) = gone.entry.and_then(|entry| have.get_mut(&entry)) {
             *count = count.saturating_sub(1);
@@ -157,7 +217,9 @@ pub(crate) fn surplus(mut free: Vec<Free>, fill: &[Fill], mut have: BTreeMap<usi
 
 /// The sum of shares.
 pub(crate) fn shares(fill: &[Fill]) -> u64 {
-    fill.iter().map(|entry| u64::from(entry.share)).fold(0, u64::saturating_add)
+    fill.iter()
+        .map(|entry| u64::from(entry.share))
+        .fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
@@ -166,11 +228,21 @@ mod tests {
     use proptest::prelude::*;
 
     fn needs(count: usize) -> Vec<PortNeed> {
-        (0..count).map(|i| PortNeed { node: NodeName::parse(&format!("v{i}")).expect("a node name"), port: "rpc".into() }).collect()
+        (0..count)
+            .map(|i| PortNeed {
+                node: NodeName::parse(&format!("v{i}")).expect("a node name"),
+                port: "rpc".into(),
+            })
+            .collect()
     }
 
     fn entry(share: u32) -> Fill {
-        Fill { network_type: "cometbft".into(), preset: "default".into(), share, parameters: serde_json::Map::new() }
+        Fill {
+            network_type: "cometbft".into(),
+            preset: "default".into(),
+            share,
+            parameters: serde_json::Map::new(),
+        }
     }
 
     proptest! {
@@ -219,14 +291,49 @@ mod tests {
     #[test]
     fn a_smaller_pool_keeps_the_shares_and_what_was_made_by_hand() {
         let fill = [entry(1), entry(1)];
-        let one = |entry: Option<usize>| Free { id: Uuid::now_v7(), failed: false, outdated: false, entry, by_hand: false };
+        let one = |entry: Option<usize>| Free {
+            id: Uuid::now_v7(),
+            failed: false,
+            outdated: false,
+            entry,
+            by_hand: false,
+        };
         let first = [one(Some(0)), one(Some(0)), one(Some(0)), one(Some(1))];
-        let odd = [Free { failed: true, ..one(Some(1)) }, Free { outdated: true, ..one(None) }, Free { by_hand: true, ..one(None) }];
+        let odd = [
+            Free {
+                failed: true,
+                ..one(Some(1))
+            },
+            Free {
+                outdated: true,
+                ..one(None)
+            },
+            Free {
+                by_hand: true,
+                ..one(None)
+            },
+        ];
         let all: Vec<Free> = first.iter().chain(&odd).cloned().collect();
-        let gone = |count| surplus(all.clone(), &fill, have(all.iter().map(|free| free.entry)), 2, count);
+        let gone = |count| {
+            surplus(
+                all.clone(),
+                &fill,
+                have(all.iter().map(|free| free.entry)),
+                2,
+                count,
+            )
+        };
         assert!(gone(0).is_empty());
-        assert_eq!(gone(2), [odd[0].id, odd[1].id], "the failed one, then the outdated one");
-        assert_eq!(gone(4)[2..], [first[2].id, first[1].id], "the newest of the entry that has the most");
+        assert_eq!(
+            gone(2),
+            [odd[0].id, odd[1].id],
+            "the failed one, then the outdated one"
+        );
+        assert_eq!(
+            gone(4)[2..],
+            [first[2].id, first[1].id],
+            "the newest of the entry that has the most"
+        );
         assert_eq!(gone(9).last(), Some(&odd[2].id));
         assert_eq!(gone(9).len(), 7);
     }
@@ -237,7 +344,10 @@ mod tests {
         assert_eq!(shares(&fill), 2 * u64::from(u32::MAX) + 1);
         let have = BTreeMap::from([(0, u32::MAX), (2, 3)]);
         assert_eq!(fill_entry(&fill, &have, u32::MAX, &BTreeSet::new()), Some(2));
-        assert_eq!(fill_entry(&[entry(0)], &BTreeMap::new(), 3, &BTreeSet::new()), None);
+        assert_eq!(
+            fill_entry(&[entry(0)], &BTreeMap::new(), 3, &BTreeSet::new()),
+            None
+        );
     }
 
     #[test]
@@ -250,8 +360,12 @@ mod tests {
     #[test]
     fn a_network_has_an_address_for_each_node() {
         let range: Ipv4Net = "10.213.0.0/24".parse().expect("a net");
-        let prefix = |nodes, machines| subnet(range, &BTreeSet::new(), (nodes, machines)).map(|net| net.prefix_len());
-        assert_eq!([prefix(61, 0), prefix(62, 0), prefix(61, 1), prefix(125, 0)], [Some(26), Some(25), Some(25), Some(25)]);
+        let prefix =
+            |nodes, machines| subnet(range, &BTreeSet::new(), (nodes, machines)).map(|net| net.prefix_len());
+        assert_eq!(
+            [prefix(61, 0), prefix(62, 0), prefix(61, 1), prefix(125, 0)],
+            [Some(26), Some(25), Some(25), Some(25)]
+        );
         assert_eq!([prefix(253, 0), prefix(254, 0)], [Some(24), None]);
         let small = "10.213.0.0/29".parse().expect("a net");
         assert_eq!(subnet(small, &BTreeSet::new(), (5, 0)), Some(small));
@@ -260,17 +374,38 @@ mod tests {
 
     fn machine(id: &str, closed: Option<&str>) -> HostMachine {
         let [id, name, address] = [id, id, id].map(str::to_owned);
-        HostMachine { id, name, address, cpus: 1, memory_bytes: 1, closed: closed.map(str::to_owned) }
+        HostMachine {
+            id,
+            name,
+            address,
+            cpus: 1,
+            memory_bytes: 1,
+            closed: closed.map(str::to_owned),
+        }
     }
 
     #[test]
     fn nodes_are_spread_over_open_machines() {
-        let all = [machine("a", None), machine("b", Some("drained")), machine("c", None), machine("d", None)];
-        let nodes: Vec<NodeName> = (0..4).map(|i| NodeName::parse(&format!("v{i}")).expect("a node name")).collect();
-        let (none, load) = (BTreeMap::new(), BTreeMap::from([("a".to_owned(), 5), ("c".to_owned(), 1)]));
+        let all = [
+            machine("a", None),
+            machine("b", Some("drained")),
+            machine("c", None),
+            machine("d", None),
+        ];
+        let nodes: Vec<NodeName> = (0..4)
+            .map(|i| NodeName::parse(&format!("v{i}")).expect("a node name"))
+            .collect();
+        let (none, load) = (
+            BTreeMap::new(),
+            BTreeMap::from([("a".to_owned(), 5), ("c".to_owned(), 1)]),
+        );
         let chosen = machines(&nodes, &all, &none, &load, &BTreeMap::new()).expect("machines are open");
         let on = |id: &str| chosen.values().filter(|chosen| *chosen == id).count();
-        assert_eq!((on("a"), on("b"), on("c"), on("d")), (1, 0, 1, 2), "the emptiest gets the one that is over: {chosen:?}");
+        assert_eq!(
+            (on("a"), on("b"), on("c"), on("d")),
+            (1, 0, 1, 2),
+            "the emptiest gets the one that is over: {chosen:?}"
+        );
         assert_eq!(machines(&nodes, &all[1..2], &none, &load, &BTreeMap::new()), None);
     }
 
@@ -278,24 +413,48 @@ mod tests {
     fn more_nodes_go_where_their_cluster_is_not() {
         let all = [machine("a", None), machine("b", None)];
         let [old, new] = ["v0", "v1"].map(|name| NodeName::parse(name).expect("a node name"));
-        let (had, load) = (BTreeMap::from([(old, "a".to_owned())]), BTreeMap::from([("b".to_owned(), 3)]));
+        let (had, load) = (
+            BTreeMap::from([(old, "a".to_owned())]),
+            BTreeMap::from([("b".to_owned(), 3)]),
+        );
         let none = BTreeMap::new();
-        assert_eq!(machines(std::slice::from_ref(&new), &all, &had, &load, &none), Some(BTreeMap::from([(new, "b".to_owned())])));
+        assert_eq!(
+            machines(std::slice::from_ref(&new), &all, &had, &load, &none),
+            Some(BTreeMap::from([(new, "b".to_owned())]))
+        );
     }
 
     #[test]
     fn what_belongs_together_is_on_one_machine() {
         let all = ["a", "b", "c"].map(|id| machine(id, None));
-        let names = |all: &[&str]| all.iter().map(|name| NodeName::parse(name).expect("a node name")).collect::<Vec<_>>();
+        let names = |all: &[&str]| {
+            all.iter()
+                .map(|name| NodeName::parse(name).expect("a node name"))
+                .collect::<Vec<_>>()
+        };
         let nodes = names(&["p0", "d0", "p1", "d1", "o0"]);
-        let together = BTreeMap::from([(nodes[1].clone(), nodes[0].clone()), (nodes[3].clone(), nodes[2].clone())]);
-        let chosen = machines(&nodes, &all, &BTreeMap::new(), &BTreeMap::new(), &together).expect("machines are open");
-        assert_eq!((&chosen[&nodes[1]], &chosen[&nodes[3]]), (&chosen[&nodes[0]], &chosen[&nodes[2]]));
-        assert_eq!(chosen.values().collect::<BTreeSet<_>>().len(), 3, "the others are spread: {chosen:?}");
+        let together = BTreeMap::from([
+            (nodes[1].clone(), nodes[0].clone()),
+            (nodes[3].clone(), nodes[2].clone()),
+        ]);
+        let chosen =
+            machines(&nodes, &all, &BTreeMap::new(), &BTreeMap::new(), &together).expect("machines are open");
+        assert_eq!(
+            (&chosen[&nodes[1]], &chosen[&nodes[3]]),
+            (&chosen[&nodes[0]], &chosen[&nodes[2]])
+        );
+        assert_eq!(
+            chosen.values().collect::<BTreeSet<_>>().len(),
+            3,
+            "the others are spread: {chosen:?}"
+        );
         // A database is added to a peer that has been there for long.
         let more = names(&["d0"]);
         let had = BTreeMap::from([(nodes[0].clone(), "c".to_owned())]);
-        assert_eq!(machines(&more, &all, &had, &BTreeMap::new(), &together), Some(BTreeMap::from([(more[0].clone(), "c".to_owned())])));
+        assert_eq!(
+            machines(&more, &all, &had, &BTreeMap::new(), &together),
+            Some(BTreeMap::from([(more[0].clone(), "c".to_owned())]))
+        );
     }
 
     #[test]
@@ -305,15 +464,33 @@ mod tests {
         let on = |id: &str| BTreeMap::from([(node.clone(), id.to_owned())]);
         let place = |known: &[HostMachine]| machines(&nodes, known, &on("b"), &load, &BTreeMap::new());
         assert_eq!(place(&[machine("a", None), machine("b", None)]), Some(on("b")));
-        assert_eq!(place(&[machine("a", None), machine("b", Some("down"))]), Some(on("a")));
-        assert_eq!(place(&[machine("a", None)]), Some(on("a")), "its machine has left");
-        assert_eq!(place(&[machine("a", Some("down")), machine("b", Some("down"))]), Some(on("b")), "it waits for its own");
+        assert_eq!(
+            place(&[machine("a", None), machine("b", Some("down"))]),
+            Some(on("a"))
+        );
+        assert_eq!(
+            place(&[machine("a", None)]),
+            Some(on("a")),
+            "its machine has left"
+        );
+        assert_eq!(
+            place(&[machine("a", Some("down")), machine("b", Some("down"))]),
+            Some(on("b")),
+            "it waits for its own"
+        );
     }
 
     #[test]
     fn the_emptiest_host_that_fits_is_taken() {
         let candidate = |host, room, fits| Candidate { host, room, fits };
-        assert_eq!(host(vec![candidate("a", 1, true), candidate("b", 3, false), candidate("c", 2, true)]), Some("c"));
+        assert_eq!(
+            host(vec![
+                candidate("a", 1, true),
+                candidate("b", 3, false),
+                candidate("c", 2, true)
+            ]),
+            Some("c")
+        );
         assert_eq!(host(vec![candidate("a", 0, true)]), None);
     }
 }

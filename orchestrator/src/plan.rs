@@ -66,8 +66,19 @@ impl Action {
     /// Whether it asks the platform to make, change or remove something, which goes on there when nobody waits for it.
     pub(crate) fn changes_platform(&self) -> bool {
         match self {
-            Self::Drop { .. } | Self::Network | Self::Node { .. } | Self::Restart { .. } | Self::Job { .. } | Self::Sweep => true,
-            Self::Image | Self::Volumes | Self::Answer { .. } | Self::Init { .. } | Self::Settle | Self::Prove | Self::Children => false,
+            Self::Drop { .. }
+            | Self::Network
+            | Self::Node { .. }
+            | Self::Restart { .. }
+            | Self::Job { .. }
+            | Self::Sweep => true,
+            Self::Image
+            | Self::Volumes
+            | Self::Answer { .. }
+            | Self::Init { .. }
+            | Self::Settle
+            | Self::Prove
+            | Self::Children => false,
         }
     }
 }
@@ -121,7 +132,11 @@ struct Plan(Vec<Planned>, u32);
 
 impl Plan {
     fn add(&mut self, title: impl Into<String>, action: Action) {
-        self.0.push(Planned { phase: self.1, title: title.into(), action });
+        self.0.push(Planned {
+            phase: self.1,
+            title: title.into(),
+            action,
+        });
     }
 
     fn then(&mut self) {
@@ -131,33 +146,72 @@ impl Plan {
 
 /// The steps of an operation.
 pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
-    let Subject { kind, generation, nodes, boot: phases, arguments } = subject;
+    let Subject {
+        kind,
+        generation,
+        nodes,
+        boot: phases,
+        arguments,
+    } = subject;
     let mut plan = Plan(Vec::new(), 0);
-    let chosen: Vec<NodeName> = arguments.node.clone().map_or_else(|| nodes.clone(), |node| vec![node]);
+    let chosen: Vec<NodeName> = arguments
+        .node
+        .clone()
+        .map_or_else(|| nodes.clone(), |node| vec![node]);
     match kind {
         // A first generation had no place before.
         OperationKind::ClusterCreate if *generation == 1 => boot(&mut plan, phases),
         OperationKind::ClusterCreate | OperationKind::ClusterReset => {
             // The new generation goes too: after a restore the platform may hold one of that number already.
-            plan.add("remove the old generation", Action::Drop { cluster: None, through: *generation });
+            plan.add(
+                "remove the old generation",
+                Action::Drop {
+                    cluster: None,
+                    through: *generation,
+                },
+            );
             plan.then();
             boot(&mut plan, phases);
         }
-        OperationKind::ClusterDelete => plan.add("remove everything", Action::Drop { cluster: None, through: *generation }),
+        OperationKind::ClusterDelete => plan.add(
+            "remove everything",
+            Action::Drop {
+                cluster: None,
+                through: *generation,
+            },
+        ),
         OperationKind::ClusterStart => {
             plan.add(LOOK_FOR_VOLUMES, Action::Volumes);
             plan.then();
             plan.add(LOOK_FOR_NETWORK, Action::Network);
             plan.then();
-            chosen.iter().for_each(|node| plan.add(format!("start {node}"), Action::Node { node: node.clone(), on: true }));
+            chosen.iter().for_each(|node| {
+                plan.add(
+                    format!("start {node}"),
+                    Action::Node {
+                        node: node.clone(),
+                        on: true,
+                    },
+                )
+            });
             plan.then();
             plan.add("wait until the nodes answer", Action::Answer { nodes: chosen });
         }
         OperationKind::ClusterStop => {
-            chosen.iter().for_each(|node| plan.add(format!("stop {node}"), Action::Node { node: node.clone(), on: false }));
+            chosen.iter().for_each(|node| {
+                plan.add(
+                    format!("stop {node}"),
+                    Action::Node {
+                        node: node.clone(),
+                        on: false,
+                    },
+                )
+            });
         }
         OperationKind::ClusterRestart => {
-            chosen.iter().for_each(|node| plan.add(format!("restart {node}"), Action::Restart { node: node.clone() }));
+            chosen
+                .iter()
+                .for_each(|node| plan.add(format!("restart {node}"), Action::Restart { node: node.clone() }));
             plan.then();
             plan.add("wait until the nodes answer", Action::Answer { nodes: chosen });
         }
@@ -172,10 +226,15 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
             plan.then();
             plan.add("remove what else carries our label", Action::Sweep);
         }
-        OperationKind::HostAdopt => arguments
-            .adopt
-            .iter()
-            .for_each(|id| plan.add(format!("remove unclaimed cluster {id}"), Action::Drop { cluster: Some(*id), through: u32::MAX })),
+        OperationKind::HostAdopt => arguments.adopt.iter().for_each(|id| {
+            plan.add(
+                format!("remove unclaimed cluster {id}"),
+                Action::Drop {
+                    cluster: Some(*id),
+                    through: u32::MAX,
+                },
+            )
+        }),
         OperationKind::LeaseApply => {}
     }
     plan.0
@@ -188,10 +247,26 @@ fn boot(plan: &mut Plan, phases: &[Boot]) {
     for phase in phases {
         match phase {
             Boot::Start(nodes) => {
-                nodes.iter().for_each(|node| plan.add(format!("make and start {node}"), Action::Node { node: node.clone(), on: true }));
+                nodes.iter().for_each(|node| {
+                    plan.add(
+                        format!("make and start {node}"),
+                        Action::Node {
+                            node: node.clone(),
+                            on: true,
+                        },
+                    )
+                });
             }
-            Boot::Ready(nodes) => plan.add("wait until the nodes answer", Action::Answer { nodes: nodes.clone() }),
-            Boot::Init(action) => plan.add(format!("set up {action}"), Action::Init { action: action.clone() }),
+            Boot::Ready(nodes) => plan.add(
+                "wait until the nodes answer",
+                Action::Answer { nodes: nodes.clone() },
+            ),
+            Boot::Init(action) => plan.add(
+                format!("set up {action}"),
+                Action::Init {
+                    action: action.clone(),
+                },
+            ),
             Boot::Job(job) => plan.add(format!("run {job} to its end"), Action::Job { job: job.clone() }),
         }
         plan.then();
@@ -207,8 +282,19 @@ fn repair(plan: &mut Plan, arguments: &Arguments) {
         plan.add(LOOK_FOR_NETWORK, Action::Network);
         plan.then();
     }
-    arguments.start.iter().for_each(|node| plan.add(format!("start {node}"), Action::Node { node: node.clone(), on: true }));
-    arguments.restart.iter().for_each(|node| plan.add(format!("restart {node}"), Action::Restart { node: node.clone() }));
+    arguments.start.iter().for_each(|node| {
+        plan.add(
+            format!("start {node}"),
+            Action::Node {
+                node: node.clone(),
+                on: true,
+            },
+        )
+    });
+    arguments
+        .restart
+        .iter()
+        .for_each(|node| plan.add(format!("restart {node}"), Action::Restart { node: node.clone() }));
     if arguments.prove {
         plan.then();
         plan.add("wait until all nodes take part", Action::Settle);
@@ -222,12 +308,20 @@ mod tests {
     use proptest::prelude::*;
 
     fn nodes(count: usize) -> Vec<NodeName> {
-        (0..count).map(|i| NodeName::parse(&format!("v{i}")).expect("a node name")).collect()
+        (0..count)
+            .map(|i| NodeName::parse(&format!("v{i}")).expect("a node name"))
+            .collect()
     }
 
     fn subject(kind: OperationKind, count: usize) -> Subject {
         let boot = vec![Boot::Start(nodes(count))];
-        Subject { kind, generation: 2, nodes: nodes(count), boot, arguments: Arguments::default() }
+        Subject {
+            kind,
+            generation: 2,
+            nodes: nodes(count),
+            boot,
+            arguments: Arguments::default(),
+        }
     }
 
     proptest! {
@@ -247,7 +341,13 @@ mod tests {
     #[test]
     fn a_reset_removes_the_old_generation_before_it_makes_the_new() {
         let steps = plan(&subject(OperationKind::ClusterReset, 4));
-        assert_eq!(steps[0].action, Action::Drop { cluster: None, through: 2 });
+        assert_eq!(
+            steps[0].action,
+            Action::Drop {
+                cluster: None,
+                through: 2
+            }
+        );
         assert!(steps[1..].iter().all(|s| s.phase > 0));
         assert_eq!(steps.last().map(|s| &s.action), Some(&Action::Prove));
     }
@@ -255,12 +355,33 @@ mod tests {
     #[test]
     fn a_boot_in_phases_waits_for_each() {
         let [first, second] = [nodes(2), nodes(4).split_off(2)];
-        let boot = vec![Boot::Start(first.clone()), Boot::Ready(first.clone()), Boot::Start(second)];
-        let steps = plan(&Subject { generation: 1, boot, ..subject(OperationKind::ClusterCreate, 4) });
-        let place = |wanted: &Action| steps.iter().find(|s| s.action == *wanted).map(|s| s.phase).expect("it is planned");
-        let started = |name: &str| place(&Action::Node { node: NodeName::parse(name).expect("a node name"), on: true });
+        let boot = vec![
+            Boot::Start(first.clone()),
+            Boot::Ready(first.clone()),
+            Boot::Start(second),
+        ];
+        let steps = plan(&Subject {
+            generation: 1,
+            boot,
+            ..subject(OperationKind::ClusterCreate, 4)
+        });
+        let place = |wanted: &Action| {
+            steps
+                .iter()
+                .find(|s| s.action == *wanted)
+                .map(|s| s.phase)
+                .expect("it is planned")
+        };
+        let started = |name: &str| {
+            place(&Action::Node {
+                node: NodeName::parse(name).expect("a node name"),
+                on: true,
+            })
+        };
         let answered = place(&Action::Answer { nodes: first });
-        assert!(place(&Action::Network) < started("v0") && started("v1") < answered && answered < started("v2"));
+        assert!(
+            place(&Action::Network) < started("v0") && started("v1") < answered && answered < started("v2")
+        );
         assert!(started("v3") < place(&Action::Prove));
     }
 
@@ -270,13 +391,25 @@ mod tests {
         let boot = vec![Boot::Job(job.clone()), Boot::Start(nodes(2))];
         let runs = Action::Job { job };
         for kind in OperationKind::ALL {
-            let steps = plan(&Subject { boot: boot.clone(), ..subject(*kind, 2) });
+            let steps = plan(&Subject {
+                boot: boot.clone(),
+                ..subject(*kind, 2)
+            });
             let place = |wanted: &Action| steps.iter().find(|s| s.action == *wanted).map(|s| s.phase);
-            let boots = matches!(kind, OperationKind::ClusterCreate | OperationKind::ClusterReset | OperationKind::ClusterAmend);
+            let boots = matches!(
+                kind,
+                OperationKind::ClusterCreate | OperationKind::ClusterReset | OperationKind::ClusterAmend
+            );
             assert_eq!(place(&runs).is_some(), boots, "{kind}");
             if boots {
-                let started = place(&Action::Node { node: nodes(1)[0].clone(), on: true });
-                assert!(place(&Action::Image) < place(&runs) && place(&runs) < started, "{steps:?}");
+                let started = place(&Action::Node {
+                    node: nodes(1)[0].clone(),
+                    on: true,
+                });
+                assert!(
+                    place(&Action::Image) < place(&runs) && place(&runs) < started,
+                    "{steps:?}"
+                );
             }
         }
         assert!(runs.changes_platform());
@@ -284,11 +417,30 @@ mod tests {
 
     #[test]
     fn nothing_of_a_generation_is_started_before_its_data_is_seen() {
-        let start = Arguments { start: nodes(1), ..Arguments::default() };
-        for (kind, arguments) in [(OperationKind::ClusterStart, Arguments::default()), (OperationKind::ClusterRepair, start)] {
-            let steps = plan(&Subject { arguments, ..subject(kind, 4) });
-            let seen = steps.iter().find(|s| s.action == Action::Volumes).expect("it is planned").phase;
-            assert!(steps.iter().filter(|s| s.action != Action::Volumes).all(|s| s.phase > seen), "{steps:?}");
+        let start = Arguments {
+            start: nodes(1),
+            ..Arguments::default()
+        };
+        for (kind, arguments) in [
+            (OperationKind::ClusterStart, Arguments::default()),
+            (OperationKind::ClusterRepair, start),
+        ] {
+            let steps = plan(&Subject {
+                arguments,
+                ..subject(kind, 4)
+            });
+            let seen = steps
+                .iter()
+                .find(|s| s.action == Action::Volumes)
+                .expect("it is planned")
+                .phase;
+            assert!(
+                steps
+                    .iter()
+                    .filter(|s| s.action != Action::Volumes)
+                    .all(|s| s.phase > seen),
+                "{steps:?}"
+            );
         }
     }
 
@@ -298,6 +450,11 @@ mod tests {
         subject.arguments.node = Some(nodes(3)[2].clone());
         let steps = plan(&subject);
         assert_eq!(steps.len(), 2);
-        assert_eq!(steps[0].action, Action::Restart { node: nodes(3)[2].clone() });
+        assert_eq!(
+            steps[0].action,
+            Action::Restart {
+                node: nodes(3)[2].clone()
+            }
+        );
     }
 }

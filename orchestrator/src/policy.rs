@@ -67,7 +67,10 @@ pub(crate) fn must_be(caller: &Caller, least: Role) -> Result<()> {
     if caller.role >= least {
         return Ok(());
     }
-    Err(Error::Forbidden(format!("this needs the role {least}; {} is {}; ask an admin for it", caller.account, caller.role)))
+    Err(Error::Forbidden(format!(
+        "this needs the role {least}; {} is {}; ask an admin for it",
+        caller.account, caller.role
+    )))
 }
 
 /// Refuses all but operators and admins.
@@ -83,21 +86,31 @@ pub(crate) fn must_administer(caller: &Caller) -> Result<()> {
 /// Whether it may use a lease: read, renew and release it, take its bundle, work with its cluster. A name alone is not
 /// enough: a lease belongs to the account that applied for it.
 pub(crate) fn may_use_lease(caller: &Caller, lease: &LeaseRow) -> bool {
-    operates(caller) || (lease.applied_by == caller.account && (caller.lease_any || lease.holder == caller.account))
+    operates(caller)
+        || (lease.applied_by == caller.account && (caller.lease_any || lease.holder == caller.account))
 }
 
 /// The leases that it sees, and of those the ones of one holder when it names one. The same rule as [`may_use_lease`].
 pub(crate) fn visible_leases(caller: &Caller, holder: Option<&str>) -> VisibleLeases {
     let named = holder.map(|holder| names_of(caller, holder));
     if operates(caller) {
-        return VisibleLeases { holders: named, applied_by: None };
+        return VisibleLeases {
+            holders: named,
+            applied_by: None,
+        };
     }
     let applied_by = Some(caller.account.clone());
     if caller.lease_any {
-        return VisibleLeases { holders: named, applied_by };
+        return VisibleLeases {
+            holders: named,
+            applied_by,
+        };
     }
     let own = |named: Vec<String>| named.into_iter().filter(|name| *name == caller.account).collect();
-    VisibleLeases { holders: Some(named.map_or_else(|| vec![caller.account.clone()], own)), applied_by }
+    VisibleLeases {
+        holders: Some(named.map_or_else(|| vec![caller.account.clone()], own)),
+        applied_by,
+    }
 }
 
 /// Whether it may read a cluster that has this active lease, or none, and work with it.
@@ -107,9 +120,17 @@ pub(crate) fn may_use_cluster(caller: &Caller, lease: Option<&LeaseRow>) -> bool
 
 /// Whether it may read an operation: what it asked for itself, and what was done with what it holds since it holds it.
 /// `lease` is the active one of the operation's cluster.
-pub(crate) fn may_read_operation(caller: &Caller, operation: &OperationRow, lease: Option<&LeaseRow>) -> bool {
-    let since = |lease: &LeaseRow| operation.cluster_id == Some(lease.cluster_id) && operation.created_at.0 >= lease.created_at.0;
-    operates(caller) || operation.author == caller.account || lease.is_some_and(|lease| may_use_lease(caller, lease) && since(lease))
+pub(crate) fn may_read_operation(
+    caller: &Caller,
+    operation: &OperationRow,
+    lease: Option<&LeaseRow>,
+) -> bool {
+    let since = |lease: &LeaseRow| {
+        operation.cluster_id == Some(lease.cluster_id) && operation.created_at.0 >= lease.created_at.0
+    };
+    operates(caller)
+        || operation.author == caller.account
+        || lease.is_some_and(|lease| may_use_lease(caller, lease) && since(lease))
 }
 
 /// Whether it sees what a cluster went through before its present holder had it.
@@ -138,16 +159,29 @@ pub(crate) fn holder(caller: &Caller, named: Option<String>) -> Result<Holder> {
     let named = match named {
         Some(named) if caller.lease_any => named,
         Some(named) if named != caller.account => {
-            return Err(Error::Forbidden(format!("applying for another holder ({named}) needs a token with the scope lease:any")));
+            return Err(Error::Forbidden(format!(
+                "applying for another holder ({named}) needs a token with the scope lease:any"
+            )));
         }
-        _ => return Ok(Holder { stored: caller.account.clone(), former: None }),
+        _ => {
+            return Ok(Holder {
+                stored: caller.account.clone(),
+                former: None,
+            });
+        }
     };
     let bare = bare(caller, &named);
     if bare.is_empty() || bare.len() > 128 || bare.chars().any(char::is_control) {
-        return Err(Error::field("holder", "use 1 to 128 characters without control characters"));
+        return Err(Error::field(
+            "holder",
+            "use 1 to 128 characters without control characters",
+        ));
     }
     let former = (bare != caller.account).then(|| bare.to_owned());
-    Ok(Holder { stored: format!("{}/{bare}", caller.account), former })
+    Ok(Holder {
+        stored: format!("{}/{bare}", caller.account),
+        former,
+    })
 }
 
 /// The names under which the leases of a holder that it names may be stored.
@@ -164,7 +198,10 @@ fn names_of(caller: &Caller, holder: &str) -> Vec<String> {
 
 /// A holder's name without the account's in front, which the API returns and a token may leave out.
 fn bare<'a>(caller: &Caller, holder: &'a str) -> &'a str {
-    holder.strip_prefix(caller.account.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(holder)
+    holder
+        .strip_prefix(caller.account.as_str())
+        .and_then(|rest| rest.strip_prefix('/'))
+        .unwrap_or(holder)
 }
 
 #[cfg(test)]

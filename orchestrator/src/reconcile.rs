@@ -77,7 +77,20 @@ pub(crate) enum Decision {
 
 /// Decides.
 pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
-    let Situation { verdict, leased, live, settling, held_back, lost, needs_proof, host_settled, evidence, seen, stopped, now } = situation;
+    let Situation {
+        verdict,
+        leased,
+        live,
+        settling,
+        held_back,
+        lost,
+        needs_proof,
+        host_settled,
+        evidence,
+        seen,
+        stopped,
+        now,
+    } = situation;
     if *held_back {
         return Decision::Nothing;
     }
@@ -88,11 +101,16 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     let may_reset = settled && seen.hindered.is_none();
     if *lost {
         let is_sure = settled && stood(seen.broken_since, CONFIRM_MS);
-        return if is_sure { Decision::Reset("free and its ledger is lost".to_owned()) } else { Decision::Nothing };
+        return if is_sure {
+            Decision::Reset("free and its ledger is lost".to_owned())
+        } else {
+            Decision::Nothing
+        };
     }
     let wanted = evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name));
     // Nodes that all run and are late with their answers may be so because their host is busy: a new ledger would be no quicker.
-    let only_late = wanted.clone().all(|(_, node)| node.process == "running") && wanted.clone().any(|(_, node)| !node.answers);
+    let only_late = wanted.clone().all(|(_, node)| node.process == "running")
+        && wanted.clone().any(|(_, node)| !node.answers);
     if may_reset && !only_late && *verdict == HealthState::Broken && stood(seen.broken_since, CONFIRM_MS) {
         return Decision::Reset("free and broken".to_owned());
     }
@@ -105,28 +123,60 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     if *live || *settling || !(bad || *needs_proof) {
         return Decision::Nothing;
     }
-    let start: Vec<String> = wanted.clone().filter(|(_, node)| node.process != "running").map(|(name, _)| name.clone()).collect();
+    let start: Vec<String> = wanted
+        .clone()
+        .filter(|(_, node)| node.process != "running")
+        .map(|(name, _)| name.clone())
+        .collect();
     let silent = |name: &String| {
-        let since = seen.silent.get(name).zip(*host_settled).map(|(since, settled)| (*since).max(settled));
+        let since = seen
+            .silent
+            .get(name)
+            .zip(*host_settled)
+            .map(|(since, settled)| (*since).max(settled));
         stood(since, SILENT_MS)
     };
-    let restart: Vec<String> =
-        wanted.filter(|(name, node)| node.process == "running" && silent(name)).map(|(name, _)| name.clone()).collect();
+    let restart: Vec<String> = wanted
+        .filter(|(name, node)| node.process == "running" && silent(name))
+        .map(|(name, _)| name.clone())
+        .collect();
     let idle = start.is_empty() && restart.is_empty();
-    let known = start.iter().chain(&restart).all(|node| seen.mended.contains(node));
-    let between = if known { between_ms(seen.repairs) } else { BETWEEN_MS };
+    let known = start
+        .iter()
+        .chain(&restart)
+        .all(|node| seen.mended.contains(node));
+    let between = if known {
+        between_ms(seen.repairs)
+    } else {
+        BETWEEN_MS
+    };
     let again_too_soon = seen.repaired_at.is_some_and(|at| now.millis_since(at) < between);
     // Without a node to mend, a free cluster can still be proven healthy; an applied one is left to its ledger.
-    if (idle && !*needs_proof) || again_too_soon { Decision::Nothing } else { Decision::Repair { start, restart } }
+    if (idle && !*needs_proof) || again_too_soon {
+        Decision::Nothing
+    } else {
+        Decision::Repair { start, restart }
+    }
 }
 
 /// Whether all that is wrong with a ledger is that clients have used up the connections of its port for users: nothing is done then, because
 /// they would do the same to another one, and to what is started anew.
 pub(crate) fn is_crowded_out(verdict: HealthState, evidence: &Evidence, stopped: &BTreeSet<String>) -> bool {
-    let takes_part = |node: &NodeEvidence| node.answers && node.unable.is_none() && !node.stuck && node.catching_up != Some(true);
-    let wanted = || evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name)).map(|(_, node)| node);
+    let takes_part = |node: &NodeEvidence| {
+        node.answers && node.unable.is_none() && !node.stuck && node.catching_up != Some(true)
+    };
+    let wanted = || {
+        evidence
+            .nodes
+            .iter()
+            .filter(|(name, _)| !stopped.contains(*name))
+            .map(|(_, node)| node)
+    };
     let connected = evidence.power.is_none_or(|(part, all)| part == all);
-    verdict == HealthState::Degraded && connected && wanted().all(takes_part) && wanted().any(|node| node.closed_to_users.is_some())
+    verdict == HealthState::Degraded
+        && connected
+        && wanted().all(takes_part)
+        && wanted().any(|node| node.closed_to_users.is_some())
 }
 
 /// The time until the next repair, after so many of the same nodes.
@@ -171,20 +221,42 @@ mod tests {
     }
 
     fn run_seen(case: &Case, before: Seen, now: Timestamp) -> Decision {
-        let node = |process: &str, answers| NodeEvidence { process: process.into(), answers, ..NodeEvidence::default() };
+        let node = |process: &str, answers| NodeEvidence {
+            process: process.into(),
+            answers,
+            ..NodeEvidence::default()
+        };
         let answers = case.process == "running" && case.silent_ms.is_none();
-        let nodes = [("v0".to_owned(), node("running", true)), ("v1".to_owned(), node(case.process, answers))].into();
-        let evidence = Evidence { nodes, ..Evidence::default() };
+        let nodes = [
+            ("v0".to_owned(), node("running", true)),
+            ("v1".to_owned(), node(case.process, answers)),
+        ]
+        .into();
+        let evidence = Evidence {
+            nodes,
+            ..Evidence::default()
+        };
         let since = Some(Timestamp(now.0 - case.bad_ms));
         let seen = Seen {
             bad_since: since,
             was_broken_at: case.broken_ms.map(|ms| Timestamp(now.0 - ms)),
             broken_since: since.filter(|_| case.verdict == HealthState::Broken),
-            silent: case.silent_ms.map(|ms| ("v1".to_owned(), Timestamp(now.0 - ms))).into_iter().collect(),
+            silent: case
+                .silent_ms
+                .map(|ms| ("v1".to_owned(), Timestamp(now.0 - ms)))
+                .into_iter()
+                .collect(),
             ..before
         };
         let stopped = BTreeSet::new();
-        let Case { verdict, leased, live, held_back, lost, .. } = *case;
+        let Case {
+            verdict,
+            leased,
+            live,
+            held_back,
+            lost,
+            ..
+        } = *case;
         decide(&Situation {
             verdict,
             leased,
@@ -210,69 +282,208 @@ mod tests {
             ..NodeEvidence::default()
         };
         let crowded = |verdict: HealthState, nodes: Vec<NodeEvidence>, power: Option<(u64, u64)>| {
-            let nodes = nodes.into_iter().enumerate().map(|(at, node)| (format!("v{at}"), node)).collect();
-            is_crowded_out(verdict, &Evidence { nodes, power, ..Evidence::default() }, &BTreeSet::from(["v9".to_owned()]))
+            let nodes = nodes
+                .into_iter()
+                .enumerate()
+                .map(|(at, node)| (format!("v{at}"), node))
+                .collect();
+            is_crowded_out(
+                verdict,
+                &Evidence {
+                    nodes,
+                    power,
+                    ..Evidence::default()
+                },
+                &BTreeSet::from(["v9".to_owned()]),
+            )
         };
-        let open = || NodeEvidence { closed_to_users: None, ..closed() };
-        assert!(crowded(HealthState::Degraded, vec![closed(), open()], Some((2, 2))));
-        assert!(!crowded(HealthState::Degraded, vec![open(), open()], None), "nobody is closed");
-        assert!(!crowded(HealthState::Broken, vec![closed(), closed()], None), "no block comes");
-        assert!(!crowded(HealthState::Degraded, vec![closed(), open()], Some((1, 2))), "a partition");
-        let dead = NodeEvidence { process: "exited 137".into(), ..NodeEvidence::default() };
+        let open = || NodeEvidence {
+            closed_to_users: None,
+            ..closed()
+        };
+        assert!(crowded(
+            HealthState::Degraded,
+            vec![closed(), open()],
+            Some((2, 2))
+        ));
+        assert!(
+            !crowded(HealthState::Degraded, vec![open(), open()], None),
+            "nobody is closed"
+        );
+        assert!(
+            !crowded(HealthState::Broken, vec![closed(), closed()], None),
+            "no block comes"
+        );
+        assert!(
+            !crowded(HealthState::Degraded, vec![closed(), open()], Some((1, 2))),
+            "a partition"
+        );
+        let dead = NodeEvidence {
+            process: "exited 137".into(),
+            ..NodeEvidence::default()
+        };
         assert!(!crowded(HealthState::Degraded, vec![closed(), dead], None));
-        let behind = NodeEvidence { catching_up: Some(true), ..open() };
+        let behind = NodeEvidence {
+            catching_up: Some(true),
+            ..open()
+        };
         assert!(!crowded(HealthState::Degraded, vec![closed(), behind], None));
     }
 
     fn start() -> Decision {
-        Decision::Repair { start: vec!["v1".into()], restart: vec![] }
+        Decision::Repair {
+            start: vec!["v1".into()],
+            restart: vec![],
+        }
     }
 
     #[test]
     fn a_degraded_cluster_is_started_in_place() {
         assert_eq!(run(&BASE), start());
         assert_eq!(run(&Case { leased: true, ..BASE }), start());
-        assert_eq!(run(&Case { process: "paused", ..BASE }), start());
+        assert_eq!(
+            run(&Case {
+                process: "paused",
+                ..BASE
+            }),
+            start()
+        );
     }
 
     #[test]
     fn a_free_cluster_that_is_not_mended_in_20_s_is_made_again() {
-        assert!(matches!(run(&Case { bad_ms: MEND_MS, live: true, ..BASE }), Decision::Reset(_)));
-        assert_eq!(run(&Case { bad_ms: MEND_MS, leased: true, ..BASE }), start());
+        assert!(matches!(
+            run(&Case {
+                bad_ms: MEND_MS,
+                live: true,
+                ..BASE
+            }),
+            Decision::Reset(_)
+        ));
+        assert_eq!(
+            run(&Case {
+                bad_ms: MEND_MS,
+                leased: true,
+                ..BASE
+            }),
+            start()
+        );
     }
 
     #[test]
     fn a_free_broken_cluster_is_made_again_once_that_is_sure() {
-        let broken = Case { verdict: HealthState::Broken, ..BASE };
+        let broken = Case {
+            verdict: HealthState::Broken,
+            ..BASE
+        };
         assert_eq!(run(&broken), start());
-        assert!(matches!(run(&Case { bad_ms: CONFIRM_MS, ..broken }), Decision::Reset(_)));
+        assert!(matches!(
+            run(&Case {
+                bad_ms: CONFIRM_MS,
+                ..broken
+            }),
+            Decision::Reset(_)
+        ));
     }
 
     #[test]
     fn a_free_cluster_that_was_broken_has_less_time_to_be_mended() {
-        let mended = Case { process: "running", live: true, ..BASE };
-        assert_eq!(run(&Case { broken_ms: Some(BROKEN_MEND_MS - 1), ..mended }), Decision::Nothing);
-        assert!(matches!(run(&Case { broken_ms: Some(BROKEN_MEND_MS), ..mended }), Decision::Reset(_)));
-        assert_eq!(run(&Case { broken_ms: Some(BROKEN_MEND_MS), leased: true, ..mended }), Decision::Nothing);
+        let mended = Case {
+            process: "running",
+            live: true,
+            ..BASE
+        };
+        assert_eq!(
+            run(&Case {
+                broken_ms: Some(BROKEN_MEND_MS - 1),
+                ..mended
+            }),
+            Decision::Nothing
+        );
+        assert!(matches!(
+            run(&Case {
+                broken_ms: Some(BROKEN_MEND_MS),
+                ..mended
+            }),
+            Decision::Reset(_)
+        ));
+        assert_eq!(
+            run(&Case {
+                broken_ms: Some(BROKEN_MEND_MS),
+                leased: true,
+                ..mended
+            }),
+            Decision::Nothing
+        );
     }
 
     #[test]
     fn a_free_cluster_whose_nodes_are_only_late_is_not_made_again_at_once() {
-        let late = Case { verdict: HealthState::Broken, process: "running", silent_ms: Some(0), ..BASE };
-        assert_eq!(run(&Case { bad_ms: CONFIRM_MS, broken_ms: Some(CONFIRM_MS), ..late }), Decision::Nothing);
-        assert_eq!(run(&Case { bad_ms: MEND_MS - 1, broken_ms: Some(MEND_MS - 1), ..late }), Decision::Nothing);
-        assert_eq!(run(&Case { bad_ms: MEND_MS, ..late }), Decision::Reset("free, and not healthy again within 20 s".into()));
-        let stalled = Case { silent_ms: None, ..late };
-        assert!(matches!(run(&Case { bad_ms: CONFIRM_MS, ..stalled }), Decision::Reset(_)));
+        let late = Case {
+            verdict: HealthState::Broken,
+            process: "running",
+            silent_ms: Some(0),
+            ..BASE
+        };
+        assert_eq!(
+            run(&Case {
+                bad_ms: CONFIRM_MS,
+                broken_ms: Some(CONFIRM_MS),
+                ..late
+            }),
+            Decision::Nothing
+        );
+        assert_eq!(
+            run(&Case {
+                bad_ms: MEND_MS - 1,
+                broken_ms: Some(MEND_MS - 1),
+                ..late
+            }),
+            Decision::Nothing
+        );
+        assert_eq!(
+            run(&Case {
+                bad_ms: MEND_MS,
+                ..late
+            }),
+            Decision::Reset("free, and not healthy again within 20 s".into())
+        );
+        let stalled = Case {
+            silent_ms: None,
+            ..late
+        };
+        assert!(matches!(
+            run(&Case {
+                bad_ms: CONFIRM_MS,
+                ..stalled
+            }),
+            Decision::Reset(_)
+        ));
     }
 
     #[test]
     fn nothing_is_made_again_while_a_host_comes_back() {
         for verdict in [HealthState::Degraded, HealthState::Broken] {
-            let bad = Case { verdict, bad_ms: 1_000_000, ..BASE };
+            let bad = Case {
+                verdict,
+                bad_ms: 1_000_000,
+                ..BASE
+            };
             assert_eq!(run(&Case { back_ms: None, ..bad }), start());
-            assert_eq!(run(&Case { back_ms: Some(MEND_MS - 1), ..bad }), start());
-            assert!(matches!(run(&Case { back_ms: Some(MEND_MS), ..bad }), Decision::Reset(_)));
+            assert_eq!(
+                run(&Case {
+                    back_ms: Some(MEND_MS - 1),
+                    ..bad
+                }),
+                start()
+            );
+            assert!(matches!(
+                run(&Case {
+                    back_ms: Some(MEND_MS),
+                    ..bad
+                }),
+                Decision::Reset(_)
+            ));
         }
     }
 
@@ -280,32 +491,100 @@ mod tests {
     fn an_applied_cluster_is_never_wiped() {
         for bad_ms in [0, CONFIRM_MS, MEND_MS, 1_000_000] {
             for verdict in [HealthState::Degraded, HealthState::Broken, HealthState::Unknown] {
-                assert!(!matches!(run(&Case { verdict, bad_ms, leased: true, ..BASE }), Decision::Reset(_)));
+                assert!(!matches!(
+                    run(&Case {
+                        verdict,
+                        bad_ms,
+                        leased: true,
+                        ..BASE
+                    }),
+                    Decision::Reset(_)
+                ));
             }
         }
     }
 
     #[test]
     fn a_running_node_is_restarted_only_after_30_s_of_silence() {
-        let silent = Case { process: "running", leased: true, ..BASE };
-        assert_eq!(run(&Case { silent_ms: Some(SILENT_MS - 1), ..silent }), Decision::Nothing);
-        let restart = Decision::Repair { start: vec![], restart: vec!["v1".into()] };
-        assert_eq!(run(&Case { silent_ms: Some(SILENT_MS), ..silent }), restart);
+        let silent = Case {
+            process: "running",
+            leased: true,
+            ..BASE
+        };
+        assert_eq!(
+            run(&Case {
+                silent_ms: Some(SILENT_MS - 1),
+                ..silent
+            }),
+            Decision::Nothing
+        );
+        let restart = Decision::Repair {
+            start: vec![],
+            restart: vec!["v1".into()],
+        };
+        assert_eq!(
+            run(&Case {
+                silent_ms: Some(SILENT_MS),
+                ..silent
+            }),
+            restart
+        );
         // What its host starts, after it came back, may take as long.
-        assert_eq!(run(&Case { silent_ms: Some(SILENT_MS), back_ms: None, ..silent }), Decision::Nothing);
-        assert_eq!(run(&Case { silent_ms: Some(SILENT_MS), back_ms: Some(SILENT_MS - 1), ..silent }), Decision::Nothing);
-        assert_eq!(run(&Case { silent_ms: Some(SILENT_MS), back_ms: Some(SILENT_MS), ..silent }), restart);
+        assert_eq!(
+            run(&Case {
+                silent_ms: Some(SILENT_MS),
+                back_ms: None,
+                ..silent
+            }),
+            Decision::Nothing
+        );
+        assert_eq!(
+            run(&Case {
+                silent_ms: Some(SILENT_MS),
+                back_ms: Some(SILENT_MS - 1),
+                ..silent
+            }),
+            Decision::Nothing
+        );
+        assert_eq!(
+            run(&Case {
+                silent_ms: Some(SILENT_MS),
+                back_ms: Some(SILENT_MS),
+                ..silent
+            }),
+            restart
+        );
     }
 
     #[test]
     fn what_is_mended_in_vain_is_tried_less_and_less_often() {
         let pauses = [1, 6, 7, 8, 12, 13, u32::MAX].map(between_ms);
-        assert_eq!(pauses, [5_000, 5_000, 10_000, 20_000, BETWEEN_MOST_MS, BETWEEN_MOST_MS, BETWEEN_MOST_MS]);
+        assert_eq!(
+            pauses,
+            [
+                5_000,
+                5_000,
+                10_000,
+                20_000,
+                BETWEEN_MOST_MS,
+                BETWEEN_MOST_MS,
+                BETWEEN_MOST_MS
+            ]
+        );
         let mut seen = Seen::default();
-        let (v1, both) = (["v1".to_owned()].into(), ["v1".to_owned(), "v2".to_owned()].into());
+        let (v1, both) = (
+            ["v1".to_owned()].into(),
+            ["v1".to_owned(), "v2".to_owned()].into(),
+        );
         (0..7).for_each(|_| seen.repairs(&v1, Timestamp(1_000_000)));
         assert_eq!(seen.repairs, 7);
-        let again = |seen: &Seen, after: i64| run_seen(&Case { leased: true, ..BASE }, seen.clone(), Timestamp(1_000_000 + after));
+        let again = |seen: &Seen, after: i64| {
+            run_seen(
+                &Case { leased: true, ..BASE },
+                seen.clone(),
+                Timestamp(1_000_000 + after),
+            )
+        };
         assert_eq!(again(&seen, 9_999), Decision::Nothing);
         assert_eq!(again(&seen, 10_000), start());
         seen.repairs(&both, Timestamp(1_000_000));
@@ -318,31 +597,82 @@ mod tests {
 
     #[test]
     fn a_lost_ledger_is_started_by_nobody_and_made_again_when_it_is_free() {
-        let lost = Case { verdict: HealthState::Broken, lost: true, process: "absent", ..BASE };
+        let lost = Case {
+            verdict: HealthState::Broken,
+            lost: true,
+            process: "absent",
+            ..BASE
+        };
         for bad_ms in [0, CONFIRM_MS, 1_000_000] {
-            assert_eq!(run(&Case { bad_ms, leased: true, ..lost }), Decision::Nothing);
+            assert_eq!(
+                run(&Case {
+                    bad_ms,
+                    leased: true,
+                    ..lost
+                }),
+                Decision::Nothing
+            );
         }
         assert_eq!(run(&lost), Decision::Nothing, "it is not sure yet");
-        assert!(matches!(run(&Case { bad_ms: CONFIRM_MS, ..lost }), Decision::Reset(why) if why.contains("lost")));
-        assert_eq!(run(&Case { bad_ms: CONFIRM_MS, back_ms: Some(MEND_MS - 1), ..lost }), Decision::Nothing);
+        assert!(
+            matches!(run(&Case { bad_ms: CONFIRM_MS, ..lost }), Decision::Reset(why) if why.contains("lost"))
+        );
+        assert_eq!(
+            run(&Case {
+                bad_ms: CONFIRM_MS,
+                back_ms: Some(MEND_MS - 1),
+                ..lost
+            }),
+            Decision::Nothing
+        );
     }
 
     #[test]
     fn nothing_is_made_again_for_what_its_platform_stands_on() {
-        let hindered = Seen { hindered: Some("the log server is away".to_owned()), ..Seen::default() };
+        let hindered = Seen {
+            hindered: Some("the log server is away".to_owned()),
+            ..Seen::default()
+        };
         for verdict in [HealthState::Degraded, HealthState::Broken] {
-            let bad = Case { verdict, bad_ms: 1_000_000, broken_ms: Some(1_000_000), ..BASE };
+            let bad = Case {
+                verdict,
+                bad_ms: 1_000_000,
+                broken_ms: Some(1_000_000),
+                ..BASE
+            };
             assert_eq!(run_seen(&bad, hindered.clone(), Timestamp(1_000_000)), start());
             assert!(matches!(run(&bad), Decision::Reset(_)));
         }
         // A ledger that is lost gets no better by waiting.
-        let lost = Case { verdict: HealthState::Broken, lost: true, bad_ms: 1_000_000, broken_ms: Some(1_000_000), ..BASE };
-        assert!(matches!(run_seen(&lost, hindered, Timestamp(1_000_000)), Decision::Reset(why) if why.contains("lost")));
+        let lost = Case {
+            verdict: HealthState::Broken,
+            lost: true,
+            bad_ms: 1_000_000,
+            broken_ms: Some(1_000_000),
+            ..BASE
+        };
+        assert!(
+            matches!(run_seen(&lost, hindered, Timestamp(1_000_000)), Decision::Reset(why) if why.contains("lost"))
+        );
     }
 
     #[test]
     fn nothing_is_done_in_maintenance_or_while_the_host_is_unknown() {
-        assert_eq!(run(&Case { held_back: true, bad_ms: 1_000_000, ..BASE }), Decision::Nothing);
-        assert_eq!(run(&Case { verdict: HealthState::Unknown, bad_ms: 1_000_000, ..BASE }), Decision::Nothing);
+        assert_eq!(
+            run(&Case {
+                held_back: true,
+                bad_ms: 1_000_000,
+                ..BASE
+            }),
+            Decision::Nothing
+        );
+        assert_eq!(
+            run(&Case {
+                verdict: HealthState::Unknown,
+                bad_ms: 1_000_000,
+                ..BASE
+            }),
+            Decision::Nothing
+        );
     }
 }

@@ -23,7 +23,10 @@ impl Orchestrator {
             let nodes: Vec<NodeName> = spec.processes().map(|node| node.name.clone()).collect();
             // An amended generation had more.
             row.machines.0.retain(|node, _| nodes.contains(node));
-            row.machines = Json(self.machines(tx, host, row, &nodes, &network.layout(&row.parameters.0).together).await?);
+            row.machines = Json(
+                self.machines(tx, host, row, &nodes, &network.layout(&row.parameters.0).together)
+                    .await?,
+            );
             spec = spec.placed(&row.machines.0);
         }
         let generation = u32::try_from(row.generation).map_err(Error::internal)?;
@@ -36,15 +39,26 @@ impl Orchestrator {
 pub(crate) fn order(host: &HostRow, row: &ClusterRow, ports: &[PortRow], network: &dyn NetworkType) -> Order {
     let settings = &host.settings.0;
     let given = |need: PortNeed| {
-        let found = ports.iter().find(|p| p.node == need.node.as_str() && p.name == need.port);
-        found.and_then(|p| u16::try_from(p.port).ok()).map(|port| (need, port))
+        let found = ports
+            .iter()
+            .find(|p| p.node == need.node.as_str() && p.name == need.port);
+        found
+            .and_then(|p| u16::try_from(p.port).ok())
+            .map(|port| (need, port))
     };
     Order {
         parameters: row.parameters.0.clone(),
         chain_id: row.chain_id.clone(),
         genesis_at: Timestamp::now(),
-        network: NetworkSpec { subnet: row.subnet.as_ref().and_then(|s| s.parse().ok()) },
-        ports: network.layout(&row.parameters.0).ports.into_iter().filter_map(given).collect(),
+        network: NetworkSpec {
+            subnet: row.subnet.as_ref().and_then(|s| s.parse().ok()),
+        },
+        ports: network
+            .layout(&row.parameters.0)
+            .ports
+            .into_iter()
+            .filter_map(given)
+            .collect(),
         reach: crate::view::reach(host),
         images: settings.images.clone(),
         log: log_config(&settings.log),
@@ -66,5 +80,9 @@ fn log_config(log: &api::HostLog) -> LogConfig {
         api::LogType::Local => LogType::Local,
         api::LogType::Syslog => LogType::Syslog,
     };
-    LogConfig { kind, server: log.server.clone(), ..LogConfig::default() }
+    LogConfig {
+        kind,
+        server: log.server.clone(),
+        ..LogConfig::default()
+    }
 }

@@ -20,10 +20,18 @@ impl Orchestrator {
         if text.is_empty() {
             return Ok(found);
         }
-        let filter = api::ClusterFilter { search: Some(text.to_owned()), limit: Some(50), ..api::ClusterFilter::default() };
+        let filter = api::ClusterFilter {
+            search: Some(text.to_owned()),
+            limit: Some(50),
+            ..api::ClusterFilter::default()
+        };
         found.clusters = self.cluster_list(caller, &filter).await?.items;
         if policy::operates(caller) {
-            let filter = api::HostFilter { search: Some(text.to_owned()), limit: Some(50), ..api::HostFilter::default() };
+            let filter = api::HostFilter {
+                search: Some(text.to_owned()),
+                limit: Some(50),
+                ..api::HostFilter::default()
+            };
             found.hosts = self.host_list(caller, &filter).await?.items;
         }
         Ok(found)

@@ -49,10 +49,9 @@ impl Seen {
     pub(crate) fn turn(&mut self, evidence: &Evidence, now: Timestamp) {
         let Some(before) = &self.evidence else { return };
         let turned = |answers: bool| {
-            evidence
-                .nodes
-                .iter()
-                .any(|(name, node)| node.answers == answers && before.nodes.get(name).is_some_and(|n| n.answers != answers))
+            evidence.nodes.iter().any(|(name, node)| {
+                node.answers == answers && before.nodes.get(name).is_some_and(|n| n.answers != answers)
+            })
         };
         let (returned, left) = (turned(true), turned(false));
         self.returned_at = if returned { Some(now) } else { self.returned_at };
@@ -61,13 +60,25 @@ impl Seen {
 
     /// Whether a node that runs does not answer now and did so in the evidence before this.
     pub(crate) fn newly_silent(&self, evidence: &Evidence) -> bool {
-        let answered = |name: &String| self.evidence.as_ref().and_then(|before| before.nodes.get(name)).is_some_and(|node| node.answers);
-        evidence.nodes.iter().any(|(name, node)| node.process == "running" && !node.answers && answered(name))
+        let answered = |name: &String| {
+            self.evidence
+                .as_ref()
+                .and_then(|before| before.nodes.get(name))
+                .is_some_and(|node| node.answers)
+        };
+        evidence
+            .nodes
+            .iter()
+            .any(|(name, node)| node.process == "running" && !node.answers && answered(name))
     }
 
     /// Notes that these nodes are mended.
     pub(crate) fn repairs(&mut self, nodes: &BTreeSet<String>, now: Timestamp) {
-        self.repairs = if nodes.is_subset(&self.mended) { self.repairs.saturating_add(1) } else { 1 };
+        self.repairs = if nodes.is_subset(&self.mended) {
+            self.repairs.saturating_add(1)
+        } else {
+            1
+        };
         self.mended.extend(nodes.iter().cloned());
         self.repaired_at = Some(now);
     }
@@ -112,13 +123,23 @@ mod tests {
     use chainpool_api::NodeEvidence;
 
     fn evidence(process: &str, answers: bool) -> Evidence {
-        let node = NodeEvidence { process: process.to_owned(), answers, ..NodeEvidence::default() };
-        Evidence { nodes: [("v0".to_owned(), node)].into(), ..Evidence::default() }
+        let node = NodeEvidence {
+            process: process.to_owned(),
+            answers,
+            ..NodeEvidence::default()
+        };
+        Evidence {
+            nodes: [("v0".to_owned(), node)].into(),
+            ..Evidence::default()
+        }
     }
 
     #[test]
     fn a_node_is_newly_silent_when_it_runs_and_has_just_answered() {
-        let seen = |before: Option<Evidence>| Seen { evidence: before, ..Seen::default() };
+        let seen = |before: Option<Evidence>| Seen {
+            evidence: before,
+            ..Seen::default()
+        };
         let silent = evidence("running", false);
         assert!(seen(Some(evidence("running", true))).newly_silent(&silent));
         assert!(!seen(Some(silent.clone())).newly_silent(&silent), "for long");

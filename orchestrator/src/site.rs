@@ -35,12 +35,16 @@ impl Site {
 
 /// How many machines of a host have an address in each network.
 fn machines(host: &HostRow) -> u32 {
-    host.info.as_ref().map_or(0, |info| u32::try_from(info.0.machines.len()).unwrap_or(u32::MAX))
+    host.info
+        .as_ref()
+        .map_or(0, |info| u32::try_from(info.0.machines.len()).unwrap_or(u32::MAX))
 }
 
 /// Refuses more nodes than a cluster's network has addresses for.
 pub(crate) fn has_addresses(host: &HostRow, cluster: &ClusterRow, layout: &Layout) -> Result<()> {
-    let Some(subnet) = cluster.subnet.as_ref().and_then(|subnet| subnet.parse().ok()) else { return Ok(()) };
+    let Some(subnet) = cluster.subnet.as_ref().and_then(|subnet| subnet.parse().ok()) else {
+        return Ok(());
+    };
     let most = placement::addresses(subnet, machines(host));
     if layout.size <= most {
         return Ok(());
@@ -61,27 +65,65 @@ impl Orchestrator {
         }
         let settings = &host.settings.0;
         let foreign_networks = self.inner.status.taken(host.id).networks;
-        let others = tx.clusters_of(host.id).await?.into_iter().filter(|row| row.id != cluster);
-        let taken = others.filter_map(|row| row.subnet?.parse().ok()).chain(foreign_networks).collect();
-        let subnet = placement::subnet(settings.subnets, &taken, (layout.size, machines(host))).ok_or_else(|| {
-            let text = format!("host {} has no free network left in {} for {}", host.name, settings.subnets, counted(layout.size, "node"));
-            Error::conflict("subnets_exhausted", text)
-        })?;
-        Ok(Site { ports, subnet: Some(subnet) })
+        let others = tx
+            .clusters_of(host.id)
+            .await?
+            .into_iter()
+            .filter(|row| row.id != cluster);
+        let taken = others
+            .filter_map(|row| row.subnet?.parse().ok())
+            .chain(foreign_networks)
+            .collect();
+        let subnet =
+            placement::subnet(settings.subnets, &taken, (layout.size, machines(host))).ok_or_else(|| {
+                let text = format!(
+                    "host {} has no free network left in {} for {}",
+                    host.name,
+                    settings.subnets,
+                    counted(layout.size, "node")
+                );
+                Error::conflict("subnets_exhausted", text)
+            })?;
+        Ok(Site {
+            ports,
+            subnet: Some(subnet),
+        })
     }
 
     /// More ports for a cluster, which keeps those that it has, as rows.
-    pub(crate) async fn more_ports(&self, tx: &Tx, host: &HostRow, cluster: Uuid, needs: &[PortNeed]) -> Result<Vec<PortRow>> {
+    pub(crate) async fn more_ports(
+        &self,
+        tx: &Tx,
+        host: &HostRow,
+        cluster: Uuid,
+        needs: &[PortNeed],
+    ) -> Result<Vec<PortRow>> {
         let ports = self.free_ports(tx, host, None, needs).await?;
         Ok(Site { ports, subnet: None }.port_rows(host.id, cluster))
     }
 
     /// Finds ports that nobody uses; those of `but` count as free.
-    async fn free_ports(&self, tx: &Tx, host: &HostRow, but: Option<Uuid>, needs: &[PortNeed]) -> Result<BTreeMap<PortNeed, u16>> {
-        let Taken { networks: _, ports: foreign } = self.inner.status.taken(host.id);
+    async fn free_ports(
+        &self,
+        tx: &Tx,
+        host: &HostRow,
+        but: Option<Uuid>,
+        needs: &[PortNeed],
+    ) -> Result<BTreeMap<PortNeed, u16>> {
+        let Taken {
+            networks: _,
+            ports: foreign,
+        } = self.inner.status.taken(host.id);
         let range = host.settings.0.ports;
-        let others = tx.ports_of(host.id).await?.into_iter().filter(|row| Some(row.cluster_id) != but);
-        let taken: BTreeSet<u16> = others.filter_map(|row| u16::try_from(row.port).ok()).chain(foreign).collect();
+        let others = tx
+            .ports_of(host.id)
+            .await?
+            .into_iter()
+            .filter(|row| Some(row.cluster_id) != but);
+        let taken: BTreeSet<u16> = others
+            .filter_map(|row| u16::try_from(row.port).ok())
+            .chain(foreign)
+            .collect();
         placement::ports(range, &taken, needs).ok_or_else(|| {
             let (first, last) = range;
             let text = format!(
@@ -102,31 +144,71 @@ impl Orchestrator {
         nodes: &[NodeName],
         together: &BTreeMap<NodeName, NodeName>,
     ) -> Result<BTreeMap<NodeName, String>> {
-        let known = host.info.as_ref().map(|info| info.0.machines.as_slice()).unwrap_or_default();
+        let known = host
+            .info
+            .as_ref()
+            .map(|info| info.0.machines.as_slice())
+            .unwrap_or_default();
         let mut load = BTreeMap::new();
-        for other in tx.clusters_of(host.id).await?.into_iter().filter(|other| other.id != cluster.id) {
-            other.machines.0.into_values().for_each(|machine| *load.entry(machine).or_insert(0) += 1);
+        for other in tx
+            .clusters_of(host.id)
+            .await?
+            .into_iter()
+            .filter(|other| other.id != cluster.id)
+        {
+            other
+                .machines
+                .0
+                .into_values()
+                .for_each(|machine| *load.entry(machine).or_insert(0) += 1);
         }
         placement::machines(nodes, known, &cluster.machines.0, &load, together).ok_or_else(|| {
-            let why: Vec<String> =
-                known.iter().map(|machine| format!("{}: {}", machine.name, machine.closed.as_deref().unwrap_or("open"))).collect();
-            Error::conflict("no_machine", format!("no machine of host {} is open for new nodes ({})", host.name, why.join("; ")))
+            let why: Vec<String> = known
+                .iter()
+                .map(|machine| {
+                    format!(
+                        "{}: {}",
+                        machine.name,
+                        machine.closed.as_deref().unwrap_or("open")
+                    )
+                })
+                .collect();
+            Error::conflict(
+                "no_machine",
+                format!(
+                    "no machine of host {} is open for new nodes ({})",
+                    host.name,
+                    why.join("; ")
+                ),
+            )
         })
     }
 
     /// Gives a cluster that is being made another place, or an amendment another port, because `place` is in use. Answers the operation to go on
     /// with; `None` when the operation is not of that kind or is not ours any more.
-    pub(crate) async fn relocate(&self, operation: &OperationRow, place: Place, why: &str) -> Result<Option<OperationRow>> {
+    pub(crate) async fn relocate(
+        &self,
+        operation: &OperationRow,
+        place: Place,
+        why: &str,
+    ) -> Result<Option<OperationRow>> {
         let late = operation.deadline_at.is_some_and(|at| at.0 <= Timestamp::now());
-        let making = matches!(operation.kind.0, OperationKind::ClusterCreate | OperationKind::ClusterReset);
+        let making = matches!(
+            operation.kind.0,
+            OperationKind::ClusterCreate | OperationKind::ClusterReset
+        );
         let amending = operation.kind.0 == OperationKind::ClusterAmend;
-        let Some(id) = operation.cluster_id.filter(|_| (making || amending) && !late) else { return Ok(None) };
+        let Some(id) = operation.cluster_id.filter(|_| (making || amending) && !late) else {
+            return Ok(None);
+        };
         self.inner.status.taken_add(operation.host_id, place);
         let mut tx = self.store().begin().await?;
         if !tx.operation_mine(operation.id).await? {
             return Ok(None);
         }
-        let (Some(mut row), Some(host)) = (tx.cluster(id).await?, tx.host(operation.host_id).await?) else { return Ok(None) };
+        let (Some(mut row), Some(host)) = (tx.cluster(id).await?, tx.host(operation.host_id).await?) else {
+            return Ok(None);
+        };
         if amending {
             let Place::Port(port) = place else { return Ok(None) };
             self.amend_elsewhere(&mut tx, &host, row, port).await?;
@@ -137,14 +219,21 @@ impl Orchestrator {
             tracing::warn!(operation = %operation.id, cluster = %id, port, why, "a port of an amendment is in use; it takes another");
             return Ok(Some(operation.clone()));
         }
-        let network = self.inner.registry.get(&row.network_type).map_err(Error::internal)?;
-        let site = self.site(&tx, &host, id, &network.layout(&row.parameters.0)).await?;
+        let network = self
+            .inner
+            .registry
+            .get(&row.network_type)
+            .map_err(Error::internal)?;
+        let site = self
+            .site(&tx, &host, id, &network.layout(&row.parameters.0))
+            .await?;
         let ports = site.port_rows(host.id, id);
         row.subnet = site.subnet.map(|s| s.to_string());
         let state = row.state.0;
         next_generation(&mut row, state, format!("being made at another place: {why}"))?;
         tx.ports_replace(id, ports.clone()).await?;
-        self.render_into(&mut tx, &host, &mut row, &ports, network.as_ref()).await?;
+        self.render_into(&mut tx, &host, &mut row, &ports, network.as_ref())
+            .await?;
         let mut moved = operation.clone();
         moved.generation = row.generation;
         tx.cluster_save(row).await?;

@@ -134,7 +134,11 @@ impl Orchestrator {
         let read = self.store().read();
         let (hosts, clusters) = (read.hosts().await?, read.clusters().await?);
         let mut running = Vec::new();
-        for cluster in self.cluster_list(caller, &api::ClusterFilter::default()).await?.items {
+        for cluster in self
+            .cluster_list(caller, &api::ClusterFilter::default())
+            .await?
+            .items
+        {
             if let Some(operation) = cluster.operation_id {
                 running.push(self.operation_show(caller, operation).await?);
             }
@@ -149,8 +153,18 @@ impl Orchestrator {
             pool: pool(&hosts, &clusters, now),
             by_type: by_type(&hosts, &clusters, now),
             hosts: Vec::new(),
-            database: api::DatabaseStatus { ok: true, message: String::new(), size_bytes: 0, disk_free_bytes: None, checked_at: None },
-            watchdog: api::WatchdogStatus { last_pass_at: None, last_pass_ms: 0, lag_ms: 0 },
+            database: api::DatabaseStatus {
+                ok: true,
+                message: String::new(),
+                size_bytes: 0,
+                disk_free_bytes: None,
+                checked_at: None,
+            },
+            watchdog: api::WatchdogStatus {
+                last_pass_at: None,
+                last_pass_ms: 0,
+                lag_ms: 0,
+            },
             unclaimed: Vec::new(),
             running,
         })
@@ -165,28 +179,53 @@ impl Orchestrator {
         let paused = self.is_paused();
         let mut problems = Vec::new();
         if paused {
-            problems.push("paused after a restore: look at what is unclaimed, then resume (chainpool resume)".to_owned());
+            problems.push(
+                "paused after a restore: look at what is unclaimed, then resume (chainpool resume)"
+                    .to_owned(),
+            );
         }
         let mut host_views = Vec::new();
         for host in &hosts {
             let mut own = Self::host_problems(host, now);
-            own.extend(
-                self.inner.status.with(|found| found.fill.get(&host.id).map(|why| format!("host {} is not filled: {why}", host.name))),
-            );
-            let of_host: Vec<ClusterRow> = clusters.iter().filter(|c| c.host_id == host.id).cloned().collect();
+            own.extend(self.inner.status.with(|found| {
+                found
+                    .fill
+                    .get(&host.id)
+                    .map(|why| format!("host {} is not filled: {why}", host.name))
+            }));
+            let of_host: Vec<ClusterRow> = clusters
+                .iter()
+                .filter(|c| c.host_id == host.id)
+                .cloned()
+                .collect();
             own.extend(self.fill_problems(host, &of_host));
             problems.extend(own.iter().cloned());
             let mut counts = counts(clusters.iter().filter(|c| c.host_id == host.id), now);
             counts.capacity = number(host.capacity);
             let checked_at = host.info.as_ref().map(|i| i.0.checked_at);
-            host_views.push(api::HostStatus { name: host.name.clone(), state: host.state.0, problems: own, counts, checked_at });
+            host_views.push(api::HostStatus {
+                name: host.name.clone(),
+                state: host.state.0,
+                problems: own,
+                counts,
+                checked_at,
+            });
         }
         let waits = |until: Option<chainpool_store::Moment>| until.is_some_and(|until| until.0 > now);
-        let at_rest: Vec<Uuid> = hosts.iter().filter(|h| waits(h.maintenance_until)).map(|h| h.id).collect();
-        let alarmed = clusters.iter().filter(|c| !waits(c.maintenance_until) && !at_rest.contains(&c.host_id));
+        let at_rest: Vec<Uuid> = hosts
+            .iter()
+            .filter(|h| waits(h.maintenance_until))
+            .map(|h| h.id)
+            .collect();
+        let alarmed = clusters
+            .iter()
+            .filter(|c| !waits(c.maintenance_until) && !at_rest.contains(&c.host_id));
         problems.extend(alarmed.filter_map(cluster_problem));
         let known: Vec<Uuid> = hosts.iter().map(|h| h.id).collect();
-        let unclaimed: Vec<_> = known.iter().flat_map(|id| self.inner.status.unclaimed(*id)).collect();
+        let unclaimed: Vec<_> = known
+            .iter()
+            .flat_map(|id| self.inner.status.unclaimed(*id))
+            .collect();
         problems.extend(unclaimed.iter().map(|u| {
             format!(
                 "host {}: {} objects of cluster {} are unclaimed; chainpool host adopt removes them",
@@ -203,9 +242,16 @@ impl Orchestrator {
         let watchdog = self.watchdog_status();
         let late = now.millis_since(watchdog.last_pass_at.unwrap_or(self.inner.started_at));
         if late > PASS_LATE_MS {
-            problems.push(format!("the watchdog has not finished a full pass for {} s", late / 1000));
+            problems.push(format!(
+                "the watchdog has not finished a full pass for {} s",
+                late / 1000
+            ));
         }
-        let running = OperationFilter { state: Some(OperationState::Running), limit: Some(50), ..OperationFilter::default() };
+        let running = OperationFilter {
+            state: Some(OperationState::Running),
+            limit: Some(50),
+            ..OperationFilter::default()
+        };
         Ok(api::Status {
             ok: problems.is_empty(),
             problems,
@@ -224,16 +270,24 @@ impl Orchestrator {
     }
 
     fn database_status(&self) -> api::DatabaseStatus {
-        let (written, intact) = self.inner.status.with(|found| (found.written.clone(), found.intact.clone()));
+        let (written, intact) = self
+            .inner
+            .status
+            .with(|found| (found.written.clone(), found.intact.clone()));
         let disk_free_bytes = self.disk_free_bytes();
         let wrong = |check: &Option<Check>| check.as_ref().and_then(|(_, wrong)| wrong.clone());
         // A write that failed just now is news that no check has yet.
-        let wrong = self.store().write_failure().or_else(|| wrong(&written)).or_else(|| wrong(&intact));
+        let wrong = self
+            .store()
+            .write_failure()
+            .or_else(|| wrong(&written))
+            .or_else(|| wrong(&intact));
         let wrong = wrong.or_else(|| disk_free_bytes.and_then(low_disk));
         let checked_at = written.iter().chain(&intact).map(|(at, _)| *at).max();
         api::DatabaseStatus {
             ok: wrong.is_none(),
-            message: wrong.unwrap_or_else(|| if intact.is_some() { "ok" } else { "not checked yet" }.to_owned()),
+            message: wrong
+                .unwrap_or_else(|| if intact.is_some() { "ok" } else { "not checked yet" }.to_owned()),
             size_bytes: self.store().size_bytes(),
             disk_free_bytes,
             checked_at,
@@ -242,7 +296,9 @@ impl Orchestrator {
 
     /// Room where the database lies; unknown where the system does not say.
     fn disk_free_bytes(&self) -> Option<u64> {
-        rustix::fs::statvfs(self.store().folder()).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+        rustix::fs::statvfs(self.store().folder())
+            .ok()
+            .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     fn watchdog_status(&self) -> api::WatchdogStatus {
@@ -274,7 +330,11 @@ impl Orchestrator {
 
     /// Notes what a check of the database found. Another reason than before is logged.
     fn database_found(&self, wrong: Option<String>, place: fn(&mut Found) -> &mut Option<Check>) {
-        let before = self.inner.status.with(|found| place(found).replace((Timestamp::now(), wrong.clone()))).and_then(|(_, wrong)| wrong);
+        let before = self
+            .inner
+            .status
+            .with(|found| place(found).replace((Timestamp::now(), wrong.clone())))
+            .and_then(|(_, wrong)| wrong);
         if let Some(wrong) = wrong.filter(|wrong| before.as_ref() != Some(wrong)) {
             tracing::error!(wrong, "the database did not pass its check");
         }
@@ -282,15 +342,26 @@ impl Orchestrator {
 
     /// Does a part of the watchdog's work. When it panics, that is logged, shown in the status until the part ends well, and the work of
     /// the others goes on; `None` then.
-    pub fn isolated<T>(&self, part: Watched, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+    pub fn isolated<T>(
+        &self,
+        part: Watched,
+        work: impl Future<Output = T>,
+    ) -> impl Future<Output = Option<T>> {
         let work = AssertUnwindSafe(Box::pin(work)).catch_unwind();
         async move { self.noted(part, work.await) }
     }
 
     fn noted<T>(&self, part: Watched, outcome: std::thread::Result<T>) -> Option<T> {
         if let Err(panic) = &outcome {
-            let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            tracing::error!(?part, panic = text.unwrap_or("without a text"), "a part of the watchdog's work crashed; the others go on");
+            let text = panic
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(
+                ?part,
+                panic = text.unwrap_or("without a text"),
+                "a part of the watchdog's work crashed; the others go on"
+            );
         }
         self.inner.status.crash_put(part, outcome.is_err());
         outcome.ok()
@@ -299,12 +370,16 @@ impl Orchestrator {
     /// Notes that a full pass ended, and how long it took.
     pub fn note_pass(&self, took: std::time::Duration) {
         let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        self.inner.status.with(|found| found.pass = Some((Timestamp::now(), took)));
+        self.inner
+            .status
+            .with(|found| found.pass = Some((Timestamp::now(), took)));
     }
 
     /// Notes how far the probes are behind their period.
     pub fn note_lag(&self, lag: std::time::Duration) {
-        self.inner.status.with(|found| found.lag_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
+        self.inner
+            .status
+            .with(|found| found.lag_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
     }
 
     /// Forgets what is older than its time.
@@ -344,7 +419,10 @@ impl Orchestrator {
         let cause = Cause::of(caller, "it may have been used since the backup that was restored");
         let mut tx = self.store().begin().await?;
         for row in tx.clusters().await? {
-            if row.leased || row.operation_id.is_some() || !matches!(row.state.0, ClusterState::Ready | ClusterState::Stopped) {
+            if row.leased
+                || row.operation_id.is_some()
+                || !matches!(row.state.0, ClusterState::Ready | ClusterState::Stopped)
+            {
                 continue;
             }
             if let Some(host) = tx.host(row.host_id).await? {
@@ -353,7 +431,12 @@ impl Orchestrator {
         }
         tx.setting_put("paused", "false").await?;
         tx.audit_insert(
-            Audit { author: &caller.account, verb: "resume", subject: "installation", detail: String::new() },
+            Audit {
+                author: &caller.account,
+                verb: "resume",
+                subject: "installation",
+                detail: String::new(),
+            },
             Timestamp::now(),
         )
         .await?;
@@ -365,13 +448,21 @@ impl Orchestrator {
     /// A consistent copy of the database, never with the master key, as a file that vanishes when closed.
     pub async fn backup(&self, caller: &Caller) -> Result<File> {
         policy::must_administer(caller)?;
-        let path = self.store().folder().join(format!("backup-{}.tmp", Uuid::now_v7()));
+        let path = self
+            .store()
+            .folder()
+            .join(format!("backup-{}.tmp", Uuid::now_v7()));
         self.store().copy_to(&path).await?;
         let file = File::open(&path).map_err(Error::internal)?;
         std::fs::remove_file(&path).map_err(Error::internal)?;
         let mut tx = self.store().begin().await?;
         tx.audit_insert(
-            Audit { author: &caller.account, verb: "backup", subject: "installation", detail: String::new() },
+            Audit {
+                author: &caller.account,
+                verb: "backup",
+                subject: "installation",
+                detail: String::new(),
+            },
             Timestamp::now(),
         )
         .await?;
@@ -382,15 +473,26 @@ impl Orchestrator {
 
 /// The pool in numbers.
 fn pool(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> api::Counts {
-    let capacity = hosts.iter().map(|host| number(host.capacity)).fold(0, u32::saturating_add);
-    api::Counts { capacity, ..counts(clusters.iter(), now) }
+    let capacity = hosts
+        .iter()
+        .map(|host| number(host.capacity))
+        .fold(0, u32::saturating_add);
+    api::Counts {
+        capacity,
+        ..counts(clusters.iter(), now)
+    }
 }
 
 /// Room below which the database is in danger.
 const DISK_FLOOR: u64 = 100 * 1024 * 1024;
 
 fn low_disk(free: u64) -> Option<String> {
-    (free < DISK_FLOOR).then(|| format!("only {} MiB are free where it lies, and it needs 100; free some space", free / (1024 * 1024)))
+    (free < DISK_FLOOR).then(|| {
+        format!(
+            "only {} MiB are free where it lies, and it needs 100; free some space",
+            free / (1024 * 1024)
+        )
+    })
 }
 
 /// An error with its causes.
@@ -403,7 +505,10 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> String {
 fn by_type(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> BTreeMap<String, api::Counts> {
     let mut types: BTreeMap<String, Vec<&ClusterRow>> = BTreeMap::new();
     for cluster in clusters {
-        types.entry(cluster.network_type.clone()).or_default().push(cluster);
+        types
+            .entry(cluster.network_type.clone())
+            .or_default()
+            .push(cluster);
     }
     let mut capacity: BTreeMap<String, u32> = BTreeMap::new();
     for host in hosts {
@@ -418,7 +523,13 @@ fn by_type(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> BTreeM
     }
     let counted = |(name, of): (String, Vec<&ClusterRow>)| {
         let capacity = capacity.get(&name).copied().unwrap_or(0);
-        (name, api::Counts { capacity, ..counts(of.into_iter(), now) })
+        (
+            name,
+            api::Counts {
+                capacity,
+                ..counts(of.into_iter(), now)
+            },
+        )
     };
     types.into_iter().map(counted).collect()
 }
@@ -426,7 +537,12 @@ fn by_type(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> BTreeM
 /// What is shown of parts that crashed. Of hosts and clusters that are gone, nothing.
 fn crashes(crashed: &[(Watched, Timestamp)], hosts: &[HostRow], clusters: &[ClusterRow]) -> Vec<String> {
     let host = |id: Uuid| hosts.iter().find(|host| host.id == id).map(|host| &host.name);
-    let cluster = |id: Uuid| clusters.iter().find(|cluster| cluster.id == id).map(|cluster| &cluster.name);
+    let cluster = |id: Uuid| {
+        clusters
+            .iter()
+            .find(|cluster| cluster.id == id)
+            .map(|cluster| &cluster.name)
+    };
     let part = |part: Watched| {
         Some(match part {
             Watched::Job(name) => format!("the job {name} of the watchdog"),
@@ -437,16 +553,25 @@ fn crashes(crashed: &[(Watched, Timestamp)], hosts: &[HostRow], clusters: &[Clus
         })
     };
     let shown = |(of, at): &(Watched, Timestamp)| {
-        Some(format!("{} crashed at {at}: this is a defect of Chainpool, the server's log has its text; it is tried again", part(*of)?))
+        Some(format!(
+            "{} crashed at {at}: this is a defect of Chainpool, the server's log has its text; it is tried again",
+            part(*of)?
+        ))
     };
     crashed.iter().filter_map(shown).collect()
 }
 
 fn cluster_problem(row: &ClusterRow) -> Option<String> {
-    let bad = matches!(row.health.0, HealthState::Degraded | HealthState::Broken | HealthState::Unknown);
+    let bad = matches!(
+        row.health.0,
+        HealthState::Degraded | HealthState::Broken | HealthState::Unknown
+    );
     match row.state.0 {
         ClusterState::Failed => Some(format!("cluster {} failed: {}", row.name, row.health_reason)),
-        ClusterState::Ready if bad => Some(format!("cluster {} is {}: {}", row.name, row.health.0, row.health_reason)),
+        ClusterState::Ready if bad => Some(format!(
+            "cluster {} is {}: {}",
+            row.name, row.health.0, row.health_reason
+        )),
         _ => None,
     }
 }
@@ -459,18 +584,41 @@ mod tests {
     #[tokio::test]
     async fn a_part_that_panics_ends_no_other_and_is_shown_until_it_ends_well() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { works: false, ..Config::new(folder.path().to_owned(), vec![]) };
+        let config = Config {
+            works: false,
+            ..Config::new(folder.path().to_owned(), vec![])
+        };
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let host = row();
-        let shown = || crashes(&orchestrator.inner.status.crashed(), std::slice::from_ref(&host), &[]);
-        let parts = [Watched::Job("autofill"), Watched::Host(host.id), Watched::Host(Uuid::now_v7())];
+        let shown = || {
+            crashes(
+                &orchestrator.inner.status.crashed(),
+                std::slice::from_ref(&host),
+                &[],
+            )
+        };
+        let parts = [
+            Watched::Job("autofill"),
+            Watched::Host(host.id),
+            Watched::Host(Uuid::now_v7()),
+        ];
         for part in parts {
-            let outcome = orchestrator.isolated(part, async { assert!(host.id.is_nil(), "a defect") }).await;
+            let outcome = orchestrator
+                .isolated(part, async { assert!(host.id.is_nil(), "a defect") })
+                .await;
             assert_eq!(outcome, None);
         }
-        assert_eq!(orchestrator.isolated(Watched::Fill(host.id), async { 7 }).await, Some(7));
+        assert_eq!(
+            orchestrator.isolated(Watched::Fill(host.id), async { 7 }).await,
+            Some(7)
+        );
         let said = shown();
-        assert!(said.len() == 2 && said[0].contains("the job autofill") && said[1].contains("the check of host h1 crashed"), "{said:?}");
+        assert!(
+            said.len() == 2
+                && said[0].contains("the job autofill")
+                && said[1].contains("the check of host h1 crashed"),
+            "{said:?}"
+        );
         for part in parts {
             assert_eq!(orchestrator.isolated(part, async {}).await, Some(()));
         }
@@ -481,8 +629,12 @@ mod tests {
     #[test]
     fn shares_that_an_earlier_version_took_are_counted() {
         let mut host = row();
-        let entry =
-            |share| api::Fill { network_type: "cometbft".into(), preset: "single".into(), share, parameters: serde_json::Map::new() };
+        let entry = |share| api::Fill {
+            network_type: "cometbft".into(),
+            preset: "single".into(),
+            share,
+            parameters: serde_json::Map::new(),
+        };
         host.settings.0.fill = vec![entry(u32::MAX), entry(1)];
         host.capacity = 10_000;
         let capacity = by_type(&[host.clone()], &[], Timestamp::now())["cometbft"].capacity;

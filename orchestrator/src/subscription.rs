@@ -27,7 +27,11 @@ pub(crate) struct Facts(Mutex<HashMap<Uuid, (String, Option<Uuid>)>>);
 
 impl Facts {
     fn get(&self, operation: Uuid) -> Option<(String, Option<Uuid>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&operation).cloned()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&operation)
+            .cloned()
     }
 
     fn put(&self, operation: Uuid, facts: (String, Option<Uuid>)) {
@@ -73,12 +77,23 @@ impl Orchestrator {
     pub async fn subscribe(&self, caller: &Caller) -> Result<Subscription> {
         let wakes = self.store().events();
         let clusters = self.clusters_held(caller).await?;
-        Ok(Subscription { orchestrator: self.clone(), caller: caller.clone(), wakes, heard: None, clusters })
+        Ok(Subscription {
+            orchestrator: self.clone(),
+            caller: caller.clone(),
+            wakes,
+            heard: None,
+            clusters,
+        })
     }
 
     /// Resolves when a stream of this caller must end: its sign-in, token or account is over, its role is another, or it
     /// does not hold any more what the stream shows.
-    pub fn stream_end(&self, caller: &Caller, secret: &str, of: StreamOf) -> impl Future<Output = ()> + Send + use<> {
+    pub fn stream_end(
+        &self,
+        caller: &Caller,
+        secret: &str,
+        of: StreamOf,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let (this, caller, secret) = (self.clone(), caller.clone(), secret.to_owned());
         async move {
             let mut wakes = this.store().events();
@@ -89,7 +104,9 @@ impl Orchestrator {
                     Ok(true) => {}
                     Ok(false) => return,
                     // Another failure is not about the caller: the stream sees it by itself, and each stream would say it here.
-                    Err(error) => tracing::debug!(%error, cause = ?error, "it is not known whether a stream may go on"),
+                    Err(error) => {
+                        tracing::debug!(%error, cause = ?error, "it is not known whether a stream may go on")
+                    }
                 }
                 tokio::select! {
                     _ = clock.tick() => {}
@@ -100,7 +117,13 @@ impl Orchestrator {
     }
 
     /// Whether a stream may go on. `known` is the lease by which its caller reads the cluster: another one is another hold.
-    async fn may_go_on(&self, caller: &Caller, secret: &str, of: StreamOf, known: &mut Option<Uuid>) -> Result<bool> {
+    async fn may_go_on(
+        &self,
+        caller: &Caller,
+        secret: &str,
+        of: StreamOf,
+        known: &mut Option<Uuid>,
+    ) -> Result<bool> {
         let now = match self.authenticate(secret).await {
             Err(Error::Unauthenticated) => return Ok(false),
             now => now?,
@@ -108,7 +131,9 @@ impl Orchestrator {
         if (now.account_id, now.role, now.lease_any) != (caller.account_id, caller.role, caller.lease_any) {
             return Ok(false);
         }
-        let StreamOf::Cluster(cluster) = of else { return Ok(true) };
+        let StreamOf::Cluster(cluster) = of else {
+            return Ok(true);
+        };
         let lease = self.store().read().lease_of(cluster).await?;
         if !policy::may_use_cluster(&now, lease.as_ref()) {
             return Ok(false);
@@ -125,7 +150,11 @@ impl Orchestrator {
         if policy::operates(caller) {
             return Ok(clusters);
         }
-        let mut filter = LeaseFilter { state: Some(LeaseState::Active), limit: Some(500), ..LeaseFilter::default() };
+        let mut filter = LeaseFilter {
+            state: Some(LeaseState::Active),
+            limit: Some(500),
+            ..LeaseFilter::default()
+        };
         loop {
             let page = self.lease_list(caller, &filter).await?;
             clusters.extend(page.items.into_iter().map(|lease| lease.cluster_id));
@@ -141,7 +170,9 @@ impl Orchestrator {
         if let Some(facts) = self.inner.facts.get(operation) {
             return Ok(Some(facts));
         }
-        let Some(row) = self.store().read().operation(operation).await? else { return Ok(None) };
+        let Some(row) = self.store().read().operation(operation).await? else {
+            return Ok(None);
+        };
         let facts = (row.author, row.cluster_id);
         self.inner.facts.put(operation, facts.clone());
         Ok(Some(facts))
@@ -150,7 +181,9 @@ impl Orchestrator {
 
 /// Resolves when something changed that may end a stream.
 async fn changed(wakes: &mut Receiver<api::Event>, of: StreamOf) {
-    let StreamOf::Cluster(cluster) = of else { return std::future::pending().await };
+    let StreamOf::Cluster(cluster) = of else {
+        return std::future::pending().await;
+    };
     loop {
         match wakes.recv().await {
             Ok(event) if event.noun == Noun::Cluster && event.id == cluster => return,
@@ -200,9 +233,18 @@ impl Subscription {
                 Ok(true)
             }
             Change::Event(api::Event { noun: Noun::Host, .. }) => Ok(false),
-            Change::Event(api::Event { noun: Noun::Cluster, id }) => self.holds(id).await,
-            Change::Event(api::Event { noun: Noun::Operation, id }) => self.may_read(id).await,
-            Change::Event(api::Event { noun: Noun::Lease, id }) => self.lease_changed(id).await,
+            Change::Event(api::Event {
+                noun: Noun::Cluster,
+                id,
+            }) => self.holds(id).await,
+            Change::Event(api::Event {
+                noun: Noun::Operation,
+                id,
+            }) => self.may_read(id).await,
+            Change::Event(api::Event {
+                noun: Noun::Lease,
+                id,
+            }) => self.lease_changed(id).await,
         }
     }
 
@@ -234,7 +276,9 @@ impl Subscription {
     }
 
     async fn may_read(&self, operation: Uuid) -> Result<bool> {
-        let Some((author, cluster)) = self.orchestrator.facts(operation).await? else { return Ok(false) };
+        let Some((author, cluster)) = self.orchestrator.facts(operation).await? else {
+            return Ok(false);
+        };
         if author != self.caller.account && !cluster.is_some_and(|cluster| self.clusters.contains(&cluster)) {
             return Ok(false);
         }

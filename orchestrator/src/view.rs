@@ -19,7 +19,11 @@ pub(crate) fn page<T>(mut items: Vec<T>, limit: Option<u32>, id: impl Fn(&T) -> 
     let limit = usize::try_from(limit.unwrap_or(100).clamp(1, 500)).unwrap_or(100);
     let more = items.len() > limit;
     items.truncate(limit);
-    let next = if more { items.last().map(|item| id(item).to_string()) } else { None };
+    let next = if more {
+        items.last().map(|item| id(item).to_string())
+    } else {
+        None
+    };
     api::Page { items, next }
 }
 
@@ -29,9 +33,10 @@ const SEARCH_LETTERS: usize = 200;
 /// Refuses a text that is too long to search for: the database compares it with every name.
 pub(crate) fn check_search(search: Option<&str>) -> Result<()> {
     match search {
-        Some(text) if text.chars().count() > SEARCH_LETTERS => {
-            Err(Error::field("search", format!("use at most {SEARCH_LETTERS} characters; names are shorter")))
-        }
+        Some(text) if text.chars().count() > SEARCH_LETTERS => Err(Error::field(
+            "search",
+            format!("use at most {SEARCH_LETTERS} characters; names are shorter"),
+        )),
         _ => Ok(()),
     }
 }
@@ -74,14 +79,32 @@ pub(crate) fn is_offered(row: &ClusterRow, now: Timestamp) -> bool {
 pub(crate) fn reach(host: &HostRow) -> Reach {
     let settings = &host.settings.0;
     let loopback = settings.bind.is_loopback();
-    let address = if loopback { "127.0.0.1".to_owned() } else { settings.public_address.clone() };
-    let known = host.info.iter().filter(|_| !loopback).flat_map(|info| &info.0.machines);
-    Reach { address, loopback, machines: known.map(|machine| (machine.id.clone(), machine.address.clone())).collect() }
+    let address = if loopback {
+        "127.0.0.1".to_owned()
+    } else {
+        settings.public_address.clone()
+    };
+    let known = host
+        .info
+        .iter()
+        .filter(|_| !loopback)
+        .flat_map(|info| &info.0.machines);
+    Reach {
+        address,
+        loopback,
+        machines: known
+            .map(|machine| (machine.id.clone(), machine.address.clone()))
+            .collect(),
+    }
 }
 
 /// What people call a machine; its id when the host does not list it any more.
 fn machine_name(host: &HostRow, id: &str) -> String {
-    let known = host.info.iter().flat_map(|info| &info.0.machines).find(|machine| machine.id == id);
+    let known = host
+        .info
+        .iter()
+        .flat_map(|info| &info.0.machines)
+        .find(|machine| machine.id == id);
     known.map_or_else(|| id.to_owned(), |machine| machine.name.clone())
 }
 
@@ -94,7 +117,10 @@ impl Orchestrator {
         let settings = row.settings.0;
         let paused = settings.fill.iter().enumerate().filter_map(|(place, entry)| {
             let pause = row.fill_state.0.get(&crate::fill::fill_key(entry))?;
-            let text = format!("failed {} times, next try at {}: {}", pause.failures, pause.next_at, pause.reason);
+            let text = format!(
+                "failed {} times, next try at {}: {}",
+                pause.failures, pause.next_at, pause.reason
+            );
             (pause.failures >= crate::fill::FAILURES_TO_PAUSE).then_some((place.to_string(), text))
         });
         Ok(api::Host {
@@ -133,7 +159,12 @@ impl Orchestrator {
     }
 
     /// A cluster as lists show it.
-    pub(crate) fn view_cluster(&self, row: ClusterRow, host: Option<&HostRow>, lease: Option<&LeaseRow>) -> api::Cluster {
+    pub(crate) fn view_cluster(
+        &self,
+        row: ClusterRow,
+        host: Option<&HostRow>,
+        lease: Option<&LeaseRow>,
+    ) -> api::Cluster {
         let seen = self.inner.live.seen(row.id, number(row.generation));
         let stored = (row.checked_at.0.0 > 0).then_some(row.checked_at.0);
         let known = row.height.and_then(|h| u64::try_from(h).ok());
@@ -162,7 +193,10 @@ impl Orchestrator {
             lease_id: lease.map(|l| l.id),
             operation_id: row.operation_id,
             // That of a free cluster is not kept up to date: what was known before this start is not said as if it were so now.
-            height: seen.height.map(|(height, _)| height).max(known.filter(|_| row.leased)),
+            height: seen
+                .height
+                .map(|(height, _)| height)
+                .max(known.filter(|_| row.leased)),
             proof: row.proof.map(|p| p.0),
             maintenance_until: row.maintenance_until.map(|m| m.0),
             created_at: row.created_at.0,
@@ -189,7 +223,10 @@ impl Orchestrator {
                 machine: spec.machine.as_ref().map(|id| machine_name(host, id)),
                 image: stored.images.get(spec.name.as_str()).map(|i| i.name.clone()),
                 endpoints: reach.endpoints(spec),
-                evidence: seen.evidence.as_ref().and_then(|e| e.nodes.get(spec.name.as_str()).cloned()),
+                evidence: seen
+                    .evidence
+                    .as_ref()
+                    .and_then(|e| e.nodes.get(spec.name.as_str()).cloned()),
             };
             view.nodes = stored.public.nodes.iter().map(node).collect();
         }
@@ -216,11 +253,21 @@ impl Orchestrator {
             None => None,
         };
         let own = read.steps(row.id).await?;
-        let children = if row.cluster_id.is_none() { read.operation_children(row.id).await? } else { Vec::new() };
-        let (done, total) = if children.is_empty() {
-            (own.iter().filter(|s| s.state.0 == StepState::Done).count(), own.len())
+        let children = if row.cluster_id.is_none() {
+            read.operation_children(row.id).await?
         } else {
-            (children.iter().filter(|c| c.state.0.is_over()).count(), children.len())
+            Vec::new()
+        };
+        let (done, total) = if children.is_empty() {
+            (
+                own.iter().filter(|s| s.state.0 == StepState::Done).count(),
+                own.len(),
+            )
+        } else {
+            (
+                children.iter().filter(|c| c.state.0.is_over()).count(),
+                children.len(),
+            )
         };
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let mut view = api::Operation {
@@ -244,7 +291,11 @@ impl Orchestrator {
             error: row.error,
         };
         if steps {
-            view.steps = if children.is_empty() { own.into_iter().map(step).collect() } else { self.children_as_steps(children).await? };
+            view.steps = if children.is_empty() {
+                own.into_iter().map(step).collect()
+            } else {
+                self.children_as_steps(children).await?
+            };
         }
         Ok(view)
     }
@@ -269,9 +320,10 @@ impl Orchestrator {
                 state,
                 started_at: child.started_at.map(|m| m.0),
                 ended_at: child.ended_at.map(|m| m.0),
-                note: child
-                    .error
-                    .or_else(|| (state == StepState::Started).then(|| format!("{done} of {total} steps, operation {}", child.id))),
+                note: child.error.or_else(|| {
+                    (state == StepState::Started)
+                        .then(|| format!("{done} of {total} steps, operation {}", child.id))
+                }),
             });
         }
         Ok(steps)
@@ -279,12 +331,23 @@ impl Orchestrator {
 
     /// All hosts by id, for lists.
     pub(crate) async fn hosts_by_id(&self) -> Result<BTreeMap<Uuid, HostRow>> {
-        Ok(self.store().read().hosts().await?.into_iter().map(|h| (h.id, h)).collect())
+        Ok(self
+            .store()
+            .read()
+            .hosts()
+            .await?
+            .into_iter()
+            .map(|h| (h.id, h))
+            .collect())
     }
 
     /// A host row by name or id.
     pub(crate) async fn host_row(&self, host: &str) -> Result<HostRow> {
-        self.store().read().host_named(host).await?.ok_or_else(|| Error::not_found("host", host))
+        self.store()
+            .read()
+            .host_named(host)
+            .await?
+            .ok_or_else(|| Error::not_found("host", host))
     }
 }
 
@@ -300,7 +363,11 @@ pub(crate) fn lease_with(row: LeaseRow, cluster: Option<&ClusterRow>, host: Opti
 
 /// A lease with the names around it.
 pub(crate) fn lease_named(row: LeaseRow, names: LeaseNames) -> api::Lease {
-    let LeaseNames { cluster, network_type, host } = names;
+    let LeaseNames {
+        cluster,
+        network_type,
+        host,
+    } = names;
     api::Lease {
         id: row.id,
         cluster_id: row.cluster_id,

@@ -11,20 +11,35 @@ const NEW_VOLUMES: &str = "new_volumes";
 
 /// Whether an operation makes volumes that were not there before.
 pub(crate) fn makes_ledger(kind: OperationKind) -> bool {
-    matches!(kind, OperationKind::ClusterCreate | OperationKind::ClusterReset | OperationKind::ClusterAmend)
+    matches!(
+        kind,
+        OperationKind::ClusterCreate | OperationKind::ClusterReset | OperationKind::ClusterAmend
+    )
 }
 
 /// The nodes that have fewer volumes by a listing than by their spec.
 pub(crate) fn lost(spec: &ClusterSpec, generation: Generation, listed: &Observation) -> BTreeSet<NodeName> {
     let there = |node: &NodeName| {
-        let of_node = listed.objects.iter().filter(|o| o.kind == ObjectKind::Volume && o.generation == generation);
+        let of_node = listed
+            .objects
+            .iter()
+            .filter(|o| o.kind == ObjectKind::Volume && o.generation == generation);
         of_node.filter(|o| o.node.as_ref() == Some(node)).count()
     };
-    spec.nodes.iter().filter(|node| there(&node.name) < node.volumes.len()).map(|node| node.name.clone()).collect()
+    spec.nodes
+        .iter()
+        .filter(|node| there(&node.name) < node.volumes.len())
+        .map(|node| node.name.clone())
+        .collect()
 }
 
 /// The same without those that answer: they have what they need, whatever a listing of a moment ago says.
-pub(crate) fn lost_by(spec: &ClusterSpec, generation: Generation, listed: &Observation, evidence: &Evidence) -> BTreeSet<NodeName> {
+pub(crate) fn lost_by(
+    spec: &ClusterSpec,
+    generation: Generation,
+    listed: &Observation,
+    evidence: &Evidence,
+) -> BTreeSet<NodeName> {
     let mut lost = lost(spec, generation, listed);
     lost.retain(|node| evidence.nodes.get(node.as_str()).is_none_or(|seen| !seen.answers));
     lost
@@ -46,8 +61,14 @@ pub(crate) fn ledger_lost_text(lost: &BTreeSet<NodeName>) -> String {
 pub(crate) fn lost_text(lost: &BTreeSet<NodeName>) -> Option<String> {
     match lost.len() {
         0 => None,
-        1 => Some(format!("the data volume of {} is gone: it begins from nothing and fetches the ledger from the others", names(lost))),
-        _ => Some(format!("the data volumes of {} are gone: they begin from nothing and fetch the ledger from the others", names(lost))),
+        1 => Some(format!(
+            "the data volume of {} is gone: it begins from nothing and fetches the ledger from the others",
+            names(lost)
+        )),
+        _ => Some(format!(
+            "the data volumes of {} are gone: they begin from nothing and fetch the ledger from the others",
+            names(lost)
+        )),
     }
 }
 
@@ -61,11 +82,23 @@ pub(crate) fn renewed_text(operation: &OperationRow) -> Option<String> {
 impl Orchestrator {
     /// Looks for the volumes of a generation that was made before, and notes with the operation whose are gone. When the ledger is lost with
     /// them, nothing may be started: that is the error.
-    pub(crate) async fn ledger_there(&self, operation: &OperationRow, ground: &Ground) -> Result<(), StepError> {
-        let listed = ground.host.agent.observe(Scope::Cluster(ground.key.cluster)).await?;
+    pub(crate) async fn ledger_there(
+        &self,
+        operation: &OperationRow,
+        ground: &Ground,
+    ) -> Result<(), StepError> {
+        let listed = ground
+            .host
+            .agent
+            .observe(Scope::Cluster(ground.key.cluster))
+            .await?;
         let spec = self.spec_of(ground).await?;
         let lost = lost(&spec, ground.key.generation, &listed);
-        let network = self.inner.registry.get(&ground.cluster.network_type).map_err(crate::Error::internal)?;
+        let network = self
+            .inner
+            .registry
+            .get(&ground.cluster.network_type)
+            .map_err(crate::Error::internal)?;
         if network.loses_ledger(&spec, &lost) {
             return Err(StepError::LedgerLost(ledger_lost_text(&lost)));
         }
@@ -75,7 +108,10 @@ impl Orchestrator {
         tracing::warn!(cluster = %ground.cluster.name, nodes = names(&lost), "nodes are started on new volumes: theirs are gone");
         let mut tx = self.store().begin().await?;
         if let Some(mut row) = tx.operation(operation.id).await? {
-            let mut result = row.result.take().map_or_else(|| serde_json::json!({}), |result| result.0);
+            let mut result = row
+                .result
+                .take()
+                .map_or_else(|| serde_json::json!({}), |result| result.0);
             result[NEW_VOLUMES] = serde_json::to_value(&lost).map_err(crate::Error::internal)?;
             row.result = Some(Json(result));
             tx.operation_save(row).await?;
@@ -86,8 +122,13 @@ impl Orchestrator {
 
     /// The highest block that was seen of a cluster's present generation.
     pub(crate) fn height_seen(&self, cluster: &chainpool_store::ClusterRow) -> Option<i64> {
-        let seen = self.inner.live.seen(cluster.id, number(cluster.generation)).height;
-        seen.and_then(|(height, _)| i64::try_from(height).ok()).max(cluster.height)
+        let seen = self
+            .inner
+            .live
+            .seen(cluster.id, number(cluster.generation))
+            .height;
+        seen.and_then(|(height, _)| i64::try_from(height).ok())
+            .max(cluster.height)
     }
 }
 
@@ -110,9 +151,18 @@ mod tests {
             user: None,
             env: BTreeMap::new(),
             files: vec![],
-            volumes: volumes.iter().map(|v| Volume { name: (*v).to_owned(), path: format!("/{v}") }).collect(),
+            volumes: volumes
+                .iter()
+                .map(|v| Volume {
+                    name: (*v).to_owned(),
+                    path: format!("/{v}"),
+                })
+                .collect(),
             ports: vec![],
-            limits: Limits { memory_bytes: 1, processes: 1 },
+            limits: Limits {
+                memory_bytes: 1,
+                processes: 1,
+            },
             read_only_root: false,
             machine: None,
             log: LogConfig::default(),
@@ -133,7 +183,10 @@ mod tests {
             hash: None,
             state: None,
         };
-        Observation { objects: volumes.iter().map(object).collect(), ..Observation::default() }
+        Observation {
+            objects: volumes.iter().map(object).collect(),
+            ..Observation::default()
+        }
     }
 
     #[test]
@@ -147,10 +200,20 @@ mod tests {
             keys: BTreeMap::new(),
         };
         assert_eq!(lost(&spec, 2, &listed(&[("v0", 2), ("v1", 2)])), BTreeSet::new());
-        assert_eq!(lost(&spec, 2, &listed(&[("v0", 2), ("v1", 1)])), [name("v1")].into(), "an older generation's");
+        assert_eq!(
+            lost(&spec, 2, &listed(&[("v0", 2), ("v1", 1)])),
+            [name("v1")].into(),
+            "an older generation's"
+        );
         assert_eq!(lost(&spec, 2, &listed(&[])), [name("v0"), name("v1")].into());
-        let answers = NodeEvidence { answers: true, ..NodeEvidence::default() };
-        let evidence = Evidence { nodes: [("v0".to_owned(), answers)].into(), ..Evidence::default() };
+        let answers = NodeEvidence {
+            answers: true,
+            ..NodeEvidence::default()
+        };
+        let evidence = Evidence {
+            nodes: [("v0".to_owned(), answers)].into(),
+            ..Evidence::default()
+        };
         assert_eq!(lost_by(&spec, 2, &listed(&[]), &evidence), [name("v1")].into());
     }
 }

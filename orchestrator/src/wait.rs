@@ -16,7 +16,10 @@ pub(crate) struct Wait {
 
 impl Wait {
     pub(crate) fn until(deadline: Option<Timestamp>) -> Self {
-        Self { deadline, told: watch::Sender::new(None) }
+        Self {
+            deadline,
+            told: watch::Sender::new(None),
+        }
     }
 
     /// What the step says from now on.
@@ -35,7 +38,11 @@ pub(crate) struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     pub(crate) fn new(wait: &'a Wait) -> Self {
-        Self { pause: Duration::from_millis(25), looked_at: Instant::now(), wait }
+        Self {
+            pause: Duration::from_millis(25),
+            looked_at: Instant::now(),
+            wait,
+        }
     }
 
     pub(crate) async fn wait(&mut self, missing: String) -> Result<(), StepError> {
@@ -50,7 +57,10 @@ impl<'a> Patience<'a> {
     }
 
     /// What the platform answered; `None`, after a pause, when it may answer later.
-    pub(crate) async fn unless_transient<T>(&mut self, answer: chainpool_agent::Result<T>) -> Result<Option<T>, StepError> {
+    pub(crate) async fn unless_transient<T>(
+        &mut self,
+        answer: chainpool_agent::Result<T>,
+    ) -> Result<Option<T>, StepError> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if error.is_transient() => match self.wait(error.to_string()).await {

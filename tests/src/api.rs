@@ -30,7 +30,11 @@ impl Api {
     pub fn new(base: &str, token: &str) -> Result<Self> {
         Ok(Self {
             // It speaks plain HTTP: reading the system's authorities takes longer than many a test.
-            client: Client::builder().no_proxy().tls_certs_only([]).pool_idle_timeout(Duration::from_secs(5)).build()?,
+            client: Client::builder()
+                .no_proxy()
+                .tls_certs_only([])
+                .pool_idle_timeout(Duration::from_secs(5))
+                .build()?,
             base: format!("{base}/api/v1"),
             token: token.to_owned(),
         })
@@ -39,18 +43,36 @@ impl Api {
     /// The same server with another token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
-        Self { token: token.to_owned(), ..self.clone() }
+        Self {
+            token: token.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// Sends a request and reads the answer; a refusal is an error that can be downcast to [`Refused`].
-    pub async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Value>) -> Result<T> {
+    pub async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<T> {
         let (_, text) = self.raw(method, path, body, &[]).await?;
-        serde_json::from_str(if text.is_empty() { "null" } else { &text }).with_context(|| format!("the answer of {path}: {text}"))
+        serde_json::from_str(if text.is_empty() { "null" } else { &text })
+            .with_context(|| format!("the answer of {path}: {text}"))
     }
 
     /// Sends a request with headers; answers status and text.
-    pub async fn raw(&self, method: Method, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Result<(StatusCode, String)> {
-        let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
+    pub async fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Result<(StatusCode, String)> {
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.base))
+            .bearer_auth(&self.token);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -63,8 +85,8 @@ impl Api {
         if status.is_success() {
             return Ok((status, text));
         }
-        let problem: Problem =
-            serde_json::from_str(&text).map_err(|e| anyhow!("{path} answered {status} without a problem body ({e}): {text}"))?;
+        let problem: Problem = serde_json::from_str(&text)
+            .map_err(|e| anyhow!("{path} answered {status} without a problem body ({e}): {text}"))?;
         Err(Refused { status, problem }.into())
     }
 

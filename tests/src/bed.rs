@@ -18,7 +18,11 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 /// All platforms of the product.
 #[must_use]
 pub fn platforms() -> Vec<Arc<dyn Platform>> {
-    vec![Arc::new(DockerPlatform), Arc::new(SwarmPlatform), Arc::new(KubernetesPlatform)]
+    vec![
+        Arc::new(DockerPlatform),
+        Arc::new(SwarmPlatform),
+        Arc::new(KubernetesPlatform),
+    ]
 }
 
 /// More clusters than this are a crowd.
@@ -94,18 +98,32 @@ impl Bed {
 
     /// A Chainpool on a ground that may have a history.
     pub async fn open(mut ground: Ground, options: Options) -> Result<Self> {
-        let crowd = if options.capacity > CROWD || options.alone { Some(Arc::clone(&CROWDS).lock_owned().await) } else { None };
+        let crowd = if options.capacity > CROWD || options.alone {
+            Some(Arc::clone(&CROWDS).lock_owned().await)
+        } else {
+            None
+        };
         let engine = match &options.engine {
             Some(address) => Engine::at(address).await?,
             None => Engine::local().await?,
         };
         let (registry, hook) = (options.registry.clone(), options.hook.clone());
-        let config = Config { registry, hook, ..Config::new(ground.folder(), platforms()) };
+        let config = Config {
+            registry,
+            hook,
+            ..Config::new(ground.folder(), platforms())
+        };
         let installation = Installation::open(config, options.watchdog).await?;
         if options.engine.is_none() {
             ground.claim(&engine, &installation.instance().await?)?;
         }
-        Ok(Self { installation, engine, ground, options, _crowd: crowd })
+        Ok(Self {
+            installation,
+            engine,
+            ground,
+            options,
+            _crowd: crowd,
+        })
     }
 
     /// The body that registers the engine.

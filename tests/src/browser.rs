@@ -39,7 +39,10 @@ impl Browser {
             .context("chromedriver cannot be started; make setup-test installs it")?;
         let mut said = BufReader::new(driver.stdout.take().context("its output is piped")?).lines();
         let port = loop {
-            let line = said.next_line().await?.context("chromedriver ended before it listened")?;
+            let line = said
+                .next_line()
+                .await?
+                .context("chromedriver ended before it listened")?;
             if let Some((_, port)) = line.split_once("successfully on port ") {
                 break port.trim_end_matches('.').to_owned();
             }
@@ -67,7 +70,12 @@ impl Browser {
         let base = format!("http://127.0.0.1:{port}/session");
         let begun = call(&http, Method::POST, &base, Some(wanted)).await?;
         let id = begun["sessionId"].as_str().context("a session has an id")?;
-        Ok(Self { session: format!("{base}/{id}"), http, _profile: profile, _driver: driver })
+        Ok(Self {
+            session: format!("{base}/{id}"),
+            http,
+            _profile: profile,
+            _driver: driver,
+        })
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
@@ -76,28 +84,54 @@ impl Browser {
 
     /// Makes the window so wide and high.
     pub async fn size(&self, width: u32, height: u32) -> Result<()> {
-        self.ask(Method::POST, "window/rect", Some(json!({"width": width, "height": height}))).await.map(drop)
+        self.ask(
+            Method::POST,
+            "window/rect",
+            Some(json!({"width": width, "height": height})),
+        )
+        .await
+        .map(drop)
     }
 
     /// Opens an address and waits until it is loaded.
     pub async fn go(&self, url: &str) -> Result<()> {
         // Other tests make networks on this machine, in whose moment the browser gives up.
-        self.unless("net::ERR_NETWORK_CHANGED", async || self.ask(Method::POST, "url", Some(json!({"url": url}))).await.map(drop)).await
+        self.unless("net::ERR_NETWORK_CHANGED", async || {
+            self.ask(Method::POST, "url", Some(json!({"url": url})))
+                .await
+                .map(drop)
+        })
+        .await
     }
 
     /// The address that is open.
     pub async fn url(&self) -> Result<String> {
-        Ok(self.ask(Method::GET, "url", None).await?.as_str().context("an address is text")?.to_owned())
+        Ok(self
+            .ask(Method::GET, "url", None)
+            .await?
+            .as_str()
+            .context("an address is text")?
+            .to_owned())
     }
 
     /// Runs a script's body in the page; gives what it returns.
     pub async fn run(&self, script: &str) -> Result<Value> {
-        self.ask(Method::POST, "execute/sync", Some(json!({"script": script, "args": []}))).await
+        self.ask(
+            Method::POST,
+            "execute/sync",
+            Some(json!({"script": script, "args": []})),
+        )
+        .await
     }
 
     /// What a person reads on the page.
     pub async fn text(&self) -> Result<String> {
-        Ok(self.run("return document.body.innerText").await?.as_str().unwrap_or_default().to_owned())
+        Ok(self
+            .run("return document.body.innerText")
+            .await?
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// Clicks the first visible element that matches, as a person would.
@@ -115,17 +149,22 @@ impl Browser {
         self.unless("stale element reference", async || {
             let element = self.find(selector).await?;
             let path = format!("element/{element}/{what}");
-            self.ask(Method::POST, &path, Some(body.clone())).await.with_context(|| selector.to_owned()).map(drop)
+            self.ask(Method::POST, &path, Some(body.clone()))
+                .await
+                .with_context(|| selector.to_owned())
+                .map(drop)
         })
         .await
     }
 
     /// Does something, again where it fails with this word.
     async fn unless(&self, word: &str, act: impl AsyncFn() -> Result<()>) -> Result<()> {
-        within(PATIENCE, &format!("nothing of {word:?}"), async || match act().await.map_err(|e| (format!("{e:#}"), e)) {
-            Ok(()) => Ok(Ok(())),
-            Err((said, _)) if said.contains(word) => Ok(Err(said)),
-            Err((_, error)) => Err(error),
+        within(PATIENCE, &format!("nothing of {word:?}"), async || {
+            match act().await.map_err(|e| (format!("{e:#}"), e)) {
+                Ok(()) => Ok(Ok(())),
+                Err((said, _)) if said.contains(word) => Ok(Err(said)),
+                Err((_, error)) => Err(error),
+            }
         })
         .await
     }
@@ -152,15 +191,27 @@ impl Browser {
     /// Fails when the page wrote an error or a warning to the console, or is wider than the window.
     pub async fn is_sound(&self) -> Result<()> {
         let url = self.url().await?;
-        let over = self.run("return document.documentElement.scrollWidth - window.innerWidth").await?;
-        ensure!(over.as_i64().is_some_and(|over| over <= 0), "{url} is {over} px wider than its window");
-        let log = self.ask(Method::POST, "se/log", Some(json!({"type": "browser"}))).await?;
+        let over = self
+            .run("return document.documentElement.scrollWidth - window.innerWidth")
+            .await?;
+        ensure!(
+            over.as_i64().is_some_and(|over| over <= 0),
+            "{url} is {over} px wider than its window"
+        );
+        let log = self
+            .ask(Method::POST, "se/log", Some(json!({"type": "browser"})))
+            .await?;
         let loud = |entry: &&Value| {
             matches!(entry["level"].as_str(), Some("SEVERE" | "WARNING"))
                 // Other tests make networks on this machine, and the browser then opens its connections anew.
                 && !entry["message"].as_str().is_some_and(|message| message.contains("net::ERR_NETWORK_CHANGED"))
         };
-        let loud: Vec<&Value> = log.as_array().context("the log is a list")?.iter().filter(loud).collect();
+        let loud: Vec<&Value> = log
+            .as_array()
+            .context("the log is a list")?
+            .iter()
+            .filter(loud)
+            .collect();
         ensure!(loud.is_empty(), "{url} wrote to the console: {loud:?}");
         Ok(())
     }
@@ -168,8 +219,15 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        let ending =
-            async { call(&reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?, Method::DELETE, &self.session, None).await };
+        let ending = async {
+            call(
+                &reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?,
+                Method::DELETE,
+                &self.session,
+                None,
+            )
+            .await
+        };
         if let Err(error) = apart(ending) {
             eprintln!("a browser may go on: {error:#}");
         }

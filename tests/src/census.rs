@@ -34,7 +34,11 @@ impl<S: Subscriber> Layer<S> for Collect {
             let mut text = Text(event.metadata().target().to_owned());
             event.record(&mut text);
             let mut errors = ERRORS.lock().unwrap_or_else(PoisonError::into_inner);
-            errors.get_or_insert_default().entry(runtime()).or_default().push(text.0);
+            errors
+                .get_or_insert_default()
+                .entry(runtime())
+                .or_default()
+                .push(text.0);
         }
     }
 }
@@ -43,7 +47,9 @@ impl<S: Subscriber> Layer<S> for Collect {
 pub(crate) fn log_to_census() {
     ONCE.call_once(|| {
         let filter = EnvFilter::try_from_env("CHAINPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
-        let shown = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+        let shown = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_filter(filter);
         tracing_subscriber::registry().with(Collect).with(shown).init();
     });
 }
@@ -51,7 +57,11 @@ pub(crate) fn log_to_census() {
 /// The ERROR lines of a runtime so far.
 pub(crate) fn errors_logged(runtime: Id) -> Vec<String> {
     let errors = ERRORS.lock().unwrap_or_else(PoisonError::into_inner);
-    errors.as_ref().and_then(|errors| errors.get(&Some(runtime))).cloned().unwrap_or_default()
+    errors
+        .as_ref()
+        .and_then(|errors| errors.get(&Some(runtime)))
+        .cloned()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -60,8 +70,12 @@ mod tests {
 
     /// A line on a runtime of its own, from a spawned task and from a blocking thread.
     async fn write(text: &'static str) {
-        tokio::spawn(async move { tracing::error!(target: "chainpool_test", "{text} in a task") }).await.unwrap();
-        tokio::task::spawn_blocking(move || tracing::error!(target: "chainpool_test", "{text} on a thread")).await.unwrap();
+        tokio::spawn(async move { tracing::error!(target: "chainpool_test", "{text} in a task") })
+            .await
+            .unwrap();
+        tokio::task::spawn_blocking(move || tracing::error!(target: "chainpool_test", "{text} on a thread"))
+            .await
+            .unwrap();
     }
 
     #[test]
@@ -72,7 +86,13 @@ mod tests {
         other.block_on(write("other"));
         let of = |runtime: &tokio::runtime::Runtime| errors_logged(runtime.handle().id());
         assert_eq!(of(&one).len(), 2, "{:?}", of(&one));
-        assert!(of(&one).iter().all(|line| line.contains("one in a task") || line.contains("one on a thread")), "{:?}", of(&one));
+        assert!(
+            of(&one)
+                .iter()
+                .all(|line| line.contains("one in a task") || line.contains("one on a thread")),
+            "{:?}",
+            of(&one)
+        );
         assert_eq!(of(&other).len(), 2, "{:?}", of(&other));
     }
 }

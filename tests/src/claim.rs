@@ -26,9 +26,16 @@ impl Claim {
         std::fs::create_dir_all(&folder)?;
         let file = folder.join(instance);
         let mut lock = File::create(&file)?;
-        lock.try_lock().with_context(|| format!("instance {instance} is another test's"))?;
+        lock.try_lock()
+            .with_context(|| format!("instance {instance} is another test's"))?;
         lock.write_all(engine.address.as_bytes())?;
-        Ok(Self { engine: engine.address.clone(), instance: instance.to_owned(), file, _lock: lock, released: false })
+        Ok(Self {
+            engine: engine.address.clone(),
+            instance: instance.to_owned(),
+            file,
+            _lock: lock,
+            released: false,
+        })
     }
 
     /// What says so.
@@ -51,7 +58,10 @@ impl Drop for Claim {
         }
         let swept = apart(async { Engine::at(&self.engine).await?.sweep(&self.instance).await });
         match swept.and_then(|count| self.release().map(|()| count)) {
-            Ok(count) => eprintln!("a test of instance {} did not end; {count} objects of it were removed", self.instance),
+            Ok(count) => eprintln!(
+                "a test of instance {} did not end; {count} objects of it were removed",
+                self.instance
+            ),
             Err(error) => eprintln!("objects of instance {} are left: {error:#}", self.instance),
         }
     }
@@ -60,17 +70,29 @@ impl Drop for Claim {
 /// Waits for something in a place that cannot wait, on a runtime of its own: the caller's may be about to end.
 pub(crate) fn apart<T: Send>(work: impl Future<Output = Result<T>> + Send) -> Result<T> {
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work));
-        waiting.join().unwrap_or_else(|_| anyhow::bail!("the clean-up panicked"))
+        let waiting = scope.spawn(|| {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(work)
+        });
+        waiting
+            .join()
+            .unwrap_or_else(|_| anyhow::bail!("the clean-up panicked"))
     })
 }
 
 /// The folder that engine.sh notes its own in, too.
 pub(crate) fn state() -> PathBuf {
-    let of = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let of = |name: &str| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     if let Some(own) = of("CHAINPOOL_STATE") {
         return own;
     }
     let base = of("XDG_STATE_HOME").or_else(|| of("HOME").map(|home| home.join(".local/state")));
-    base.unwrap_or_else(|| Path::new("/root/.local/state").to_owned()).join("chainpool")
+    base.unwrap_or_else(|| Path::new("/root/.local/state").to_owned())
+        .join("chainpool")
 }

@@ -58,7 +58,9 @@ impl CrashPoint {
             commits: AtomicUsize::new(0),
             reached: watch::Sender::new(false),
         };
-        Self { state: Arc::new(state) }
+        Self {
+            state: Arc::new(state),
+        }
     }
 
     /// Counts commits from now on.
@@ -89,12 +91,21 @@ impl CrashPoint {
     pub fn hook(&self) -> CommitHook {
         let this = self.clone();
         Arc::new(move |point, committed| {
-            let State { point: wanted, armed, commits, .. } = &*this.state;
+            let State {
+                point: wanted,
+                armed,
+                commits,
+                ..
+            } = &*this.state;
             if !this.has_come() {
                 if !armed.load(Ordering::SeqCst) {
                     return;
                 }
-                let number = if committed { commits.load(Ordering::SeqCst) } else { commits.fetch_add(1, Ordering::SeqCst) + 1 };
+                let number = if committed {
+                    commits.load(Ordering::SeqCst)
+                } else {
+                    commits.fetch_add(1, Ordering::SeqCst) + 1
+                };
                 let here = match wanted {
                     // Another commit may have been begun before this one was told of.
                     Some((at, Side::After)) => committed && number >= *at,

@@ -41,7 +41,11 @@ impl Slot {
 impl Ground {
     /// An empty one.
     pub fn new() -> Result<Self> {
-        Ok(Self { own: TempDir::new()?, slot: Slot::take().context("no ports for this test")?, claim: None })
+        Ok(Self {
+            own: TempDir::new()?,
+            slot: Slot::take().context("no ports for this test")?,
+            claim: None,
+        })
     }
 
     /// Notes whose objects on the machine's engine stand on this.
@@ -76,7 +80,11 @@ impl Ground {
 
     /// The networks, as many as the ports need; others than those that the product takes by default.
     pub fn subnets(&self) -> String {
-        format!("10.{}.{}.0/20", 216 + self.slot.number / 16, (self.slot.number % 16) * 16)
+        format!(
+            "10.{}.{}.0/20",
+            216 + self.slot.number / 16,
+            (self.slot.number % 16) * 16
+        )
     }
 
     /// The port and the network that Chainpool gives first.

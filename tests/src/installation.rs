@@ -2,7 +2,9 @@
 
 use crate::{Api, census, claim::apart, wait::while_moving, within};
 use anyhow::{Context, Result, bail, ensure};
-use chainpool_api::{Cluster, ClusterState, HealthChange, HealthState, Host, Lease, Operation, OperationState, Page, Status};
+use chainpool_api::{
+    Cluster, ClusterState, HealthChange, HealthState, Host, Lease, Operation, OperationState, Page, Status,
+};
 use chainpool_orchestrator::{Config, Orchestrator};
 use chainpool_server::ServeConfig;
 use serde_json::{Value, json};
@@ -78,17 +80,42 @@ impl Installation {
         // Another test of this process may have installed it already.
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = config.data.clone();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let started = runtime.spawn(start(config, watchdog)).await.map_err(anyhow::Error::from).flatten();
-        let Started { orchestrator, tasks, stop, base, token } = match started {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let started = runtime
+            .spawn(start(config, watchdog))
+            .await
+            .map_err(anyhow::Error::from)
+            .flatten();
+        let Started {
+            orchestrator,
+            tasks,
+            stop,
+            base,
+            token,
+        } = match started {
             Ok(started) => started,
             Err(error) => {
                 runtime.shutdown_background();
                 return Err(error);
             }
         };
-        let running = Running { runtime: Some(runtime), orchestrator: orchestrator.clone(), tasks, stop, stopped: false };
-        Ok(Self { api: Api::new(&base, &token)?, base, orchestrator, folder, running })
+        let running = Running {
+            runtime: Some(runtime),
+            orchestrator: orchestrator.clone(),
+            tasks,
+            stop,
+            stopped: false,
+        };
+        Ok(Self {
+            api: Api::new(&base, &token)?,
+            base,
+            orchestrator,
+            folder,
+            running,
+        })
     }
 
     /// Stops serving, as a signal would; networks and data stay. It must have written no ERROR line.
@@ -107,7 +134,9 @@ impl Installation {
     /// Its ERROR lines so far, and those that the test's own calls wrote.
     fn errors_logged(&self) -> Vec<String> {
         let own = self.running.runtime.iter().map(|runtime| runtime.handle().id());
-        own.chain(Handle::try_current().ok().map(|handle| handle.id())).flat_map(census::errors_logged).collect()
+        own.chain(Handle::try_current().ok().map(|handle| handle.id()))
+            .flat_map(census::errors_logged)
+            .collect()
     }
 
     /// Ends it as a process that is killed: all tasks are dropped where they are. Not to be called from a task.
@@ -126,24 +155,48 @@ impl Installation {
 
     /// Waits until an operation has ended, however long it is, as long as its steps advance.
     pub async fn ended(&self, operation: &Operation) -> Result<Operation> {
-        while_moving(LONG, &format!("the end of {} {}", operation.kind, operation.id), async || {
-            let now: Operation = self.api.get(&format!("/operations/{}", operation.id)).await?;
-            Ok(if now.state.is_over() { Ok(now) } else { Err((now.done, format!("{} of {}: {:?}", now.done, now.total, now.steps))) })
-        })
+        while_moving(
+            LONG,
+            &format!("the end of {} {}", operation.kind, operation.id),
+            async || {
+                let now: Operation = self.api.get(&format!("/operations/{}", operation.id)).await?;
+                Ok(if now.state.is_over() {
+                    Ok(now)
+                } else {
+                    Err((
+                        now.done,
+                        format!("{} of {}: {:?}", now.done, now.total, now.steps),
+                    ))
+                })
+            },
+        )
         .await
     }
 
     /// Waits until an operation has succeeded.
     pub async fn done(&self, operation: &Operation) -> Result<Operation> {
         let ended = self.ended(operation).await?;
-        ensure!(ended.state == OperationState::Succeeded, "{} {}: {:?} {:?}", ended.kind, ended.state, ended.error, ended.steps);
+        ensure!(
+            ended.state == OperationState::Succeeded,
+            "{} {}: {:?} {:?}",
+            ended.kind,
+            ended.state,
+            ended.error,
+            ended.steps
+        );
         Ok(ended)
     }
 
     /// Releases a lease and waits until its cluster is made again.
     pub async fn released(&self, lease: &Lease) -> Result<Lease> {
         let ended: Lease = self.api.delete(&format!("/leases/{}", lease.id)).await?;
-        let reset: Operation = self.api.get(&format!("/operations/{}", ended.operation_id.context("a release wipes")?)).await?;
+        let reset: Operation = self
+            .api
+            .get(&format!(
+                "/operations/{}",
+                ended.operation_id.context("a release wipes")?
+            ))
+            .await?;
         self.done(&reset).await?;
         Ok(ended)
     }
@@ -152,7 +205,10 @@ impl Installation {
     pub async fn filled(&self) -> Result<Vec<Cluster>> {
         let operation: Operation = self.api.ask("/hosts/h1/fillup").await?;
         self.done(&operation).await?;
-        ensure!(self.clusters().await?.iter().all(|c| c.proof.is_some()), "a cluster was made without a proof");
+        ensure!(
+            self.clusters().await?.iter().all(|c| c.proof.is_some()),
+            "a cluster was made without a proof"
+        );
         self.all_offered().await
     }
 
@@ -163,7 +219,10 @@ impl Installation {
             let missing = clusters.iter().find(|c| !c.offered && c.lease_id.is_none());
             Ok(match missing {
                 None => Ok(clusters),
-                Some(c) => Err(format!("{} generation {} is {}, {:?}", c.name, c.generation, c.state, c.health)),
+                Some(c) => Err(format!(
+                    "{} generation {} is {}, {:?}",
+                    c.name, c.generation, c.state, c.health
+                )),
             })
         })
         .await
@@ -198,57 +257,97 @@ impl Installation {
         self.idle().await?;
         let clusters = self.clusters().await?;
         for cluster in &clusters {
-            ensure!(cluster.state == ClusterState::Ready && cluster.operation_id.is_none(), "{cluster:?}");
+            ensure!(
+                cluster.state == ClusterState::Ready && cluster.operation_id.is_none(),
+                "{cluster:?}"
+            );
         }
         Ok(clusters)
     }
 
     /// Waits until a cluster is as wanted.
-    pub async fn cluster_when(&self, id: uuid::Uuid, what: &str, wanted: impl Fn(&Cluster) -> bool) -> Result<Cluster> {
+    pub async fn cluster_when(
+        &self,
+        id: uuid::Uuid,
+        what: &str,
+        wanted: impl Fn(&Cluster) -> bool,
+    ) -> Result<Cluster> {
         self.cluster_within(LONG, id, what, wanted).await
     }
 
     /// The same, for as long as the platform may need.
-    pub async fn cluster_within(&self, limit: Duration, id: uuid::Uuid, what: &str, wanted: impl Fn(&Cluster) -> bool) -> Result<Cluster> {
+    pub async fn cluster_within(
+        &self,
+        limit: Duration,
+        id: uuid::Uuid,
+        what: &str,
+        wanted: impl Fn(&Cluster) -> bool,
+    ) -> Result<Cluster> {
         let became = within(limit, what, async || {
             let now = self.cluster(id).await?;
             Ok(if wanted(&now) {
                 Ok(now)
             } else {
-                Err(format!("{} generation {} is {}, {:?}", now.name, now.generation, now.state, now.health))
+                Err(format!(
+                    "{} generation {} is {}, {:?}",
+                    now.name, now.generation, now.state, now.health
+                ))
             })
         })
         .await;
         match became {
             Ok(now) => Ok(now),
-            Err(error) => {
-                Err(error.context(self.story(id).await.unwrap_or_else(|why| format!("what happened before cannot be read: {why:#}"))))
-            }
+            Err(error) => Err(error.context(
+                self.story(id)
+                    .await
+                    .unwrap_or_else(|why| format!("what happened before cannot be read: {why:#}")),
+            )),
         }
     }
 
     /// What happened to a cluster: its verdicts and operations, oldest first. For the message of a test that fails.
     pub async fn story(&self, id: uuid::Uuid) -> Result<String> {
         let history: Page<HealthChange> = self.api.get(&format!("/clusters/{id}/health")).await?;
-        let verdicts = history.items.into_iter().map(|c| (c.at, format!("{}: {}", c.state, c.reason)));
+        let verdicts = history
+            .items
+            .into_iter()
+            .map(|c| (c.at, format!("{}: {}", c.state, c.reason)));
         let page: Page<Operation> = self.api.get("/operations?limit=500").await?;
         let of_it = page.items.into_iter().filter(|o| o.cluster_id == Some(id));
-        let operations = of_it.map(|o| (o.created_at, format!("{} by {}, {}: {}", o.kind, o.by, o.state, o.reason)));
+        let operations = of_it.map(|o| {
+            (
+                o.created_at,
+                format!("{} by {}, {}: {}", o.kind, o.by, o.state, o.reason),
+            )
+        });
         let mut told: Vec<_> = verdicts.chain(operations).collect();
         told.sort();
-        Ok(told.into_iter().map(|(at, what)| format!("{at} {what}")).collect::<Vec<_>>().join("\n"))
+        Ok(told
+            .into_iter()
+            .map(|(at, what)| format!("{at} {what}"))
+            .collect::<Vec<_>>()
+            .join("\n"))
     }
 
     /// Waits until the verdict is this one and its reason has all these words: a verdict on the way there may name others.
     pub async fn judged(&self, id: uuid::Uuid, state: HealthState, words: &[&str]) -> Result<Cluster> {
-        let is_so = |now: &Cluster| now.health.state == state && words.iter().all(|word| now.health.reason.contains(word));
-        self.cluster_when(id, &format!("{state} with {words:?}"), is_so).await
+        let is_so = |now: &Cluster| {
+            now.health.state == state && words.iter().all(|word| now.health.reason.contains(word))
+        };
+        self.cluster_when(id, &format!("{state} with {words:?}"), is_so)
+            .await
     }
 
     /// Makes a token for another account.
     pub async fn user(&self, name: &str, role: &str) -> Result<Api> {
-        let _: Value = self.api.post("/accounts", json!({"name": name, "role": role})).await?;
-        let made: Value = self.api.post("/tokens", json!({"name": "test", "account": name})).await?;
+        let _: Value = self
+            .api
+            .post("/accounts", json!({"name": name, "role": role}))
+            .await?;
+        let made: Value = self
+            .api
+            .post("/tokens", json!({"name": "test", "account": name}))
+            .await?;
         let secret = made["secret"].as_str().context("a token has a secret")?;
         Ok(self.api.with_token(secret))
     }
@@ -261,12 +360,20 @@ impl Installation {
         }
         let hosts: Page<Host> = self.api.get("/hosts").await?;
         for host in hosts.items {
-            let _: Value = self.api.patch(&format!("/hosts/{}", host.name), json!({"autofill": false})).await?;
+            let _: Value = self
+                .api
+                .patch(&format!("/hosts/{}", host.name), json!({"autofill": false}))
+                .await?;
             if let Some(id) = host.operation_id {
-                self.ended(&self.api.get::<Operation>(&format!("/operations/{id}")).await?).await?;
+                self.ended(&self.api.get::<Operation>(&format!("/operations/{id}")).await?)
+                    .await?;
             }
             let reset: Operation = within(LONG, "the reset of the host", async || {
-                Ok(self.api.ask::<Operation>(&format!("/hosts/{}/reset", host.name)).await.map_err(|e| e.to_string()))
+                Ok(self
+                    .api
+                    .ask::<Operation>(&format!("/hosts/{}/reset", host.name))
+                    .await
+                    .map_err(|e| e.to_string()))
             })
             .await?;
             self.done(&reset).await?;
@@ -304,8 +411,16 @@ async fn start(config: Config, watchdog: bool) -> Result<Started> {
     }));
     if watchdog {
         let (watched, token_stop) = (orchestrator.clone(), stop.clone());
-        tasks.push(tokio::spawn(async move { Ok(chainpool_watchdog::run(watched, token_stop).await?) }));
+        tasks.push(tokio::spawn(async move {
+            Ok(chainpool_watchdog::run(watched, token_stop).await?)
+        }));
     }
     let base = format!("http://{}", address.await.context("the server did not bind")?);
-    Ok(Started { orchestrator, tasks, stop, base, token })
+    Ok(Started {
+        orchestrator,
+        tasks,
+        stop,
+        base,
+        token,
+    })
 }

@@ -2,7 +2,10 @@
 
 use crate::{CrashPoint, Installation};
 use anyhow::{Context, Result, ensure};
-use chainpool_agent::{ClusterId, ClusterKey, InstanceId, NodeName, NodeState, ObjectKind, network_name, node_object_name, volume_name};
+use chainpool_agent::{
+    ClusterId, ClusterKey, InstanceId, NodeName, NodeState, ObjectKind, network_name, node_object_name,
+    volume_name,
+};
 use chainpool_agent_memory::{MemoryPlatform, World, ledger};
 use chainpool_api::{Cluster, Host};
 use chainpool_networks::Registry;
@@ -31,7 +34,12 @@ impl MemoryFixture {
 
     fn with(world: Arc<World>) -> Result<Self> {
         let (platform, address) = MemoryPlatform::of(&world);
-        Ok(Self { own: TempDir::new()?, world, platform, address })
+        Ok(Self {
+            own: TempDir::new()?,
+            world,
+            platform,
+            address,
+        })
     }
 
     /// The same folder and world as they are now, going their own way from here on. No Chainpool may run on it.
@@ -56,17 +64,45 @@ impl MemoryFixture {
         let store = Store::open(&self.folder(), None).await?;
         let (read, instance) = (store.read(), store.instance());
         let mut expected = BTreeSet::new();
-        let line = |kind: ObjectKind, name: String, node: &str, hash: &str, state: &str| format!("{kind:?} {name} {node} {hash} {state}");
-        for row in read.clusters().await?.into_iter().filter(|row| row.gone_at.is_none()) {
-            let key = ClusterKey { cluster: ClusterId(row.id), generation: u32::try_from(row.generation)? };
-            let spec = read.revision(row.id, key.generation).await?.context("a cluster has a spec")?.public;
+        let line = |kind: ObjectKind, name: String, node: &str, hash: &str, state: &str| {
+            format!("{kind:?} {name} {node} {hash} {state}")
+        };
+        for row in read
+            .clusters()
+            .await?
+            .into_iter()
+            .filter(|row| row.gone_at.is_none())
+        {
+            let key = ClusterKey {
+                cluster: ClusterId(row.id),
+                generation: u32::try_from(row.generation)?,
+            };
+            let spec = read
+                .revision(row.id, key.generation)
+                .await?
+                .context("a cluster has a spec")?
+                .public;
             expected.insert(line(ObjectKind::Network, network_name(&key), "", "", ""));
             let nodes = spec.nodes.iter().map(|node| (ObjectKind::Node, node, "Running"));
-            for (kind, node, state) in nodes.chain(spec.jobs.iter().map(|job| (ObjectKind::Job, job, "Exited(0)"))) {
+            for (kind, node, state) in
+                nodes.chain(spec.jobs.iter().map(|job| (ObjectKind::Job, job, "Exited(0)")))
+            {
                 let name = node.name.as_str();
-                expected.insert(line(kind, node_object_name(&key, &node.name), name, &node.hash.0, state));
+                expected.insert(line(
+                    kind,
+                    node_object_name(&key, &node.name),
+                    name,
+                    &node.hash.0,
+                    state,
+                ));
                 for volume in &node.volumes {
-                    expected.insert(line(ObjectKind::Volume, volume_name(&key, &node.name, &volume.name), name, "", ""));
+                    expected.insert(line(
+                        ObjectKind::Volume,
+                        volume_name(&key, &node.name, &volume.name),
+                        name,
+                        "",
+                        "",
+                    ));
                 }
             }
         }
@@ -74,12 +110,21 @@ impl MemoryFixture {
         let found = self.world.objects(instance).into_iter().map(|object| {
             let node = object.node.as_ref().map(NodeName::to_string).unwrap_or_default();
             let hash = object.hash.map(|hash| hash.0).unwrap_or_default();
-            let state = object.state.map(|state: NodeState| format!("{state:?}")).unwrap_or_default();
+            let state = object
+                .state
+                .map(|state: NodeState| format!("{state:?}"))
+                .unwrap_or_default();
             line(object.kind, object.name, &node, &hash, &state)
         });
         let found: BTreeSet<String> = found.collect();
-        let (missing, orphans): (Vec<_>, Vec<_>) = (expected.difference(&found).collect(), found.difference(&expected).collect());
-        ensure!(missing.is_empty() && orphans.is_empty(), "missing on the platform: {missing:#?}, orphans there: {orphans:#?}");
+        let (missing, orphans): (Vec<_>, Vec<_>) = (
+            expected.difference(&found).collect(),
+            found.difference(&expected).collect(),
+        );
+        ensure!(
+            missing.is_empty() && orphans.is_empty(),
+            "missing on the platform: {missing:#?}, orphans there: {orphans:#?}"
+        );
         Ok(())
     }
 }
@@ -103,7 +148,14 @@ pub struct MemoryOptions {
 
 impl Default for MemoryOptions {
     fn default() -> Self {
-        Self { host: true, capacity: 2, nodes: 4, autofill: false, hook: None, watchdog: true }
+        Self {
+            host: true,
+            capacity: 2,
+            nodes: 4,
+            autofill: false,
+            hook: None,
+            watchdog: true,
+        }
     }
 }
 
@@ -127,18 +179,38 @@ impl MemoryBed {
     /// The same on a fixture that may have a history.
     pub async fn open(fixture: MemoryFixture, options: MemoryOptions) -> Result<Self> {
         let bed = Self::on(&fixture, options).await?;
-        Ok(Self { fixture: Some(fixture), ..bed })
+        Ok(Self {
+            fixture: Some(fixture),
+            ..bed
+        })
     }
 
     /// A Chainpool that leaves the fixture to its caller. The host is registered where it is not yet.
     async fn on(fixture: &MemoryFixture, options: MemoryOptions) -> Result<Self> {
         let registry = Registry::default().with(ledger::TYPE, Arc::new(ledger::Ledger));
         let platforms: Vec<Arc<dyn chainpool_agent::Platform>> = vec![Arc::clone(&fixture.platform) as _];
-        let config = Config { registry, hook: options.hook.clone(), ..Config::new(fixture.folder(), platforms) };
+        let config = Config {
+            registry,
+            hook: options.hook.clone(),
+            ..Config::new(fixture.folder(), platforms)
+        };
         let installation = Installation::open(config, options.watchdog).await?;
         let (world, address) = (Arc::clone(&fixture.world), fixture.address.clone());
-        let bed = Self { installation, world, fixture: None, address, options };
-        if bed.options.host && bed.api.get::<chainpool_api::Page<Host>>("/hosts").await?.items.is_empty() {
+        let bed = Self {
+            installation,
+            world,
+            fixture: None,
+            address,
+            options,
+        };
+        if bed.options.host
+            && bed
+                .api
+                .get::<chainpool_api::Page<Host>>("/hosts")
+                .await?
+                .items
+                .is_empty()
+        {
             bed.host_create("h1").await?;
         }
         Ok(bed)
@@ -192,7 +264,10 @@ impl Deref for MemoryBed {
 /// The present generation of a cluster, as the platform knows it.
 #[must_use]
 pub fn key_of(cluster: &Cluster) -> ClusterKey {
-    ClusterKey { cluster: ClusterId(cluster.id), generation: cluster.generation }
+    ClusterKey {
+        cluster: ClusterId(cluster.id),
+        generation: cluster.generation,
+    }
 }
 
 /// A Chainpool that can be killed at any commit as a process can: nothing of it goes on.
@@ -215,8 +290,16 @@ pub enum Ending {
 impl Life {
     /// Starts one, without a watchdog: nothing else is under way, so the commits are those of the change alone.
     pub fn start(fixture: &MemoryFixture, capacity: u32, crash: CrashPoint) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let options = MemoryOptions { capacity, nodes: 2, watchdog: false, hook: Some(crash.hook()), ..MemoryOptions::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let options = MemoryOptions {
+            capacity,
+            nodes: 2,
+            watchdog: false,
+            hook: Some(crash.hook()),
+            ..MemoryOptions::default()
+        };
         let bed = runtime.block_on(MemoryBed::on(fixture, options))?;
         Ok(Self { runtime, bed, crash })
     }
@@ -236,7 +319,11 @@ impl Life {
                 done = work(&self.bed) => done,
             }
         });
-        if self.crash.has_come() { Ok(Ending::Killed) } else { done.map(|()| Ending::Ended) }
+        if self.crash.has_come() {
+            Ok(Ending::Killed)
+        } else {
+            done.map(|()| Ending::Ended)
+        }
     }
 
     /// Ends it as a kill does: all tasks are dropped where they are, and nothing is written any more.

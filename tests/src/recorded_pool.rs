@@ -5,7 +5,9 @@ use anyhow::{Context, Result, ensure};
 use bollard::{
     body_full,
     models::{ContainerCreateBody, NetworkCreateRequest, VolumeCreateRequest},
-    query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder},
+    query_parameters::{
+        CreateContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
+    },
 };
 use chainpool_agent::ImageRef;
 use chainpool_api::{Bundle, Lease};
@@ -69,14 +71,20 @@ impl RecordedPool {
 
     /// Its leases with their bundles.
     pub fn leases(&self) -> Result<Vec<RecordedLease>> {
-        let unpacked = Command::new("tar").arg("-xzOf").arg(self.folder.join("leases.tar.gz")).output()?;
+        let unpacked = Command::new("tar")
+            .arg("-xzOf")
+            .arg(self.folder.join("leases.tar.gz"))
+            .output()?;
         ensure!(unpacked.status.success(), "the leases cannot be unpacked");
         Ok(serde_json::from_slice(&unpacked.stdout)?)
     }
 
     /// The names of its containers.
     pub fn containers(&self) -> impl Iterator<Item = &str> {
-        self.objects.containers.iter().map(|container| container.name.as_str())
+        self.objects
+            .containers
+            .iter()
+            .map(|container| container.name.as_str())
     }
 
     /// Creates its objects on the engine, starts its nodes, and gives the ground its data folder, with the identity of this engine and of this engine's images
@@ -94,34 +102,69 @@ impl RecordedPool {
         let mut images = BTreeMap::new();
         for container in &self.objects.containers {
             if !images.contains_key(&container.image) {
-                let found = docker.inspect_image(&container.image).await.with_context(|| format!("image {}", container.image))?;
+                let found = docker
+                    .inspect_image(&container.image)
+                    .await
+                    .with_context(|| format!("image {}", container.image))?;
                 images.insert(container.image.clone(), found.id.context("an image has an id")?);
             }
         }
-        try_join_all(self.objects.containers.iter().map(|container| self.container_create(engine, container, &images[&container.image])))
-            .await?;
+        try_join_all(
+            self.objects
+                .containers
+                .iter()
+                .map(|container| self.container_create(engine, container, &images[&container.image])),
+        )
+        .await?;
         for container in &self.objects.containers {
-            docker.start_container(&container.name, None::<StartContainerOptions>).await?;
+            docker
+                .start_container(&container.name, None::<StartContainerOptions>)
+                .await?;
         }
         self.data_restore(engine, ground, &images).await
     }
 
-    async fn container_create(&self, engine: &Engine, container: &RecordedContainer, image: &str) -> Result<()> {
-        let body = ContainerCreateBody { image: Some(image.to_owned()), ..container.body.clone() };
-        let options = CreateContainerOptionsBuilder::default().name(&container.name).build();
+    async fn container_create(
+        &self,
+        engine: &Engine,
+        container: &RecordedContainer,
+        image: &str,
+    ) -> Result<()> {
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            ..container.body.clone()
+        };
+        let options = CreateContainerOptionsBuilder::default()
+            .name(&container.name)
+            .build();
         engine.docker().create_container(Some(options), body).await?;
         for mount in &container.mounts {
             let content = fs::read(self.folder.join(&mount.archive))?;
-            let options = UploadToContainerOptionsBuilder::default().path(&mount.path).build();
-            engine.docker().upload_to_container(&container.name, Some(options), body_full(content.into())).await?;
+            let options = UploadToContainerOptionsBuilder::default()
+                .path(&mount.path)
+                .build();
+            engine
+                .docker()
+                .upload_to_container(&container.name, Some(options), body_full(content.into()))
+                .await?;
         }
         Ok(())
     }
 
-    async fn data_restore(&self, engine: &Engine, ground: &Ground, images: &BTreeMap<String, String>) -> Result<()> {
+    async fn data_restore(
+        &self,
+        engine: &Engine,
+        ground: &Ground,
+        images: &BTreeMap<String, String>,
+    ) -> Result<()> {
         let folder = ground.folder();
         fs::create_dir(&folder)?;
-        let unpacked = Command::new("tar").arg("-xzf").arg(self.folder.join("data.tar.gz")).arg("-C").arg(&folder).status()?;
+        let unpacked = Command::new("tar")
+            .arg("-xzf")
+            .arg(self.folder.join("data.tar.gz"))
+            .arg("-C")
+            .arg(&folder)
+            .status()?;
         ensure!(unpacked.success(), "the data folder cannot be unpacked");
         let engine_id = engine.docker().info().await?.id.context("an engine has an id")?;
         let store = Store::open(&folder, None).await?;
@@ -134,12 +177,25 @@ impl RecordedPool {
         }
         for cluster in clusters {
             let generation = u32::try_from(cluster.generation)?;
-            let stored = store.read().revision(cluster.id, generation).await?.context("a cluster has a spec")?;
+            let stored = store
+                .read()
+                .revision(cluster.id, generation)
+                .await?
+                .context("a cluster has a spec")?;
             let pinned = stored.images.into_iter().map(|(node, image)| {
-                let id = images.get(&image.name).with_context(|| format!("no container of {node} has image {}", image.name))?;
-                Ok((node, ImageRef { pinned: id.clone(), ..image }))
+                let id = images
+                    .get(&image.name)
+                    .with_context(|| format!("no container of {node} has image {}", image.name))?;
+                Ok((
+                    node,
+                    ImageRef {
+                        pinned: id.clone(),
+                        ..image
+                    },
+                ))
             });
-            tx.revision_images(cluster.id, generation, pinned.collect::<Result<_>>()?).await?;
+            tx.revision_images(cluster.id, generation, pinned.collect::<Result<_>>()?)
+                .await?;
         }
         tx.commit("the engine of this test").await?;
         Ok(store.close().await?)

@@ -6,7 +6,9 @@ use rand::{SeedableRng, rngs::StdRng, seq::IndexedRandom};
 /// A random number generator of the seed in `CHAINPOOL_TEST_SEED`, or of a new seed; either is printed with the name of
 /// the test that uses it.
 fn seeded(name: &str) -> StdRng {
-    let given = std::env::var("CHAINPOOL_TEST_SEED").ok().and_then(|text| text.parse().ok());
+    let given = std::env::var("CHAINPOOL_TEST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let seed: u64 = given.unwrap_or_else(rand::random);
     println!("{name}: CHAINPOOL_TEST_SEED={seed}");
     StdRng::seed_from_u64(seed)
@@ -35,7 +37,11 @@ impl Points {
     #[must_use]
     pub fn sample(count: usize) -> Self {
         let full = std::env::var("CHAINPOOL_TEST_SWEEP").is_ok_and(|text| text == "full");
-        if full { Self::Each(Box::new(1..)) } else { Self::Sample(count) }
+        if full {
+            Self::Each(Box::new(1..))
+        } else {
+            Self::Sample(count)
+        }
     }
 
     /// The points, for a change that `count` tells the commits of.
@@ -67,6 +73,10 @@ mod tests {
         let chosen = |seed| sample(&mut StdRng::seed_from_u64(seed), &all, 5);
         assert_eq!(chosen(1), chosen(1));
         assert_ne!(chosen(1), chosen(2));
-        assert!(chosen(3).windows(2).all(|pair| pair[0] < pair[1]), "{:?}", chosen(3));
+        assert!(
+            chosen(3).windows(2).all(|pair| pair[0] < pair[1]),
+            "{:?}",
+            chosen(3)
+        );
     }
 }

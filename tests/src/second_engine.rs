@@ -21,9 +21,16 @@ pub struct SecondEngine {
 impl SecondEngine {
     /// Makes one and gives it the ledgers' image.
     pub async fn up() -> Result<Self> {
-        let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "t{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         // Made before the engine, so that half an engine is removed too.
-        let mut made = Self { name, address: String::new() };
+        let mut made = Self {
+            name,
+            address: String::new(),
+        };
         made.address = made.run("up", &[]).await?;
         made.run("load", &[crate::engine::IMAGE]).await?;
         Ok(made)
@@ -32,7 +39,8 @@ impl SecondEngine {
     /// Its socket on this machine; a cut cable does not touch it.
     #[must_use]
     pub fn socket(&self) -> String {
-        let folder = std::env::var("T").unwrap_or_else(|_| std::env::temp_dir().join("cp-docker").display().to_string());
+        let folder = std::env::var("T")
+            .unwrap_or_else(|_| std::env::temp_dir().join("cp-docker").display().to_string());
         format!("unix://{folder}/{}/docker.sock", self.name)
     }
 
@@ -64,7 +72,9 @@ impl SecondEngine {
 
     /// Starts it again as one that has much to start: it takes calls for so many seconds before it can answer any.
     pub async fn start_slowly(&self, seconds: u32) -> Result<()> {
-        self.run_with("start", &[], &[("HOLD", seconds.to_string())]).await.map(drop)
+        self.run_with("start", &[], &[("HOLD", seconds.to_string())])
+            .await
+            .map(drop)
     }
 
     /// Starts another engine at its address, with an identity and data of its own.
@@ -88,17 +98,34 @@ impl SecondEngine {
 
     async fn run_with(&self, verb: &str, arguments: &[&str], variables: &[(&str, String)]) -> Result<String> {
         let mut command = tokio::process::Command::new(SCRIPT);
-        command.arg(verb).arg(&self.name).args(arguments).stdin(Stdio::null());
-        command.env("OWNER", std::process::id().to_string()).envs(variables.iter().cloned());
-        let done = command.output().await.with_context(|| format!("{SCRIPT} cannot be run"))?;
-        ensure!(done.status.success(), "docker.sh {verb} {}: {}", self.name, String::from_utf8_lossy(&done.stderr));
+        command
+            .arg(verb)
+            .arg(&self.name)
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+            .env("OWNER", std::process::id().to_string())
+            .envs(variables.iter().cloned());
+        let done = command
+            .output()
+            .await
+            .with_context(|| format!("{SCRIPT} cannot be run"))?;
+        ensure!(
+            done.status.success(),
+            "docker.sh {verb} {}: {}",
+            self.name,
+            String::from_utf8_lossy(&done.stderr)
+        );
         Ok(String::from_utf8(done.stdout)?.trim().to_owned())
     }
 }
 
 impl Drop for SecondEngine {
     fn drop(&mut self) {
-        let done = std::process::Command::new(SCRIPT).args(["down", &self.name]).stdin(Stdio::null()).output();
+        let done = std::process::Command::new(SCRIPT)
+            .args(["down", &self.name])
+            .stdin(Stdio::null())
+            .output();
         match done {
             Ok(done) if done.status.success() => {}
             failed => eprintln!("engine {} could not be removed: {failed:?}", self.name),

@@ -43,7 +43,11 @@ impl Tap {
                 ways.spawn(pass(client, engine.clone(), Arc::clone(&noted)));
             }
         });
-        Ok(Self { asked, folder, serving })
+        Ok(Self {
+            asked,
+            folder,
+            serving,
+        })
     }
 
     /// The address of this end.
@@ -56,7 +60,11 @@ impl Tap {
     #[must_use]
     pub fn asked(&self, path: &str, from: Instant) -> Vec<Instant> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.iter().filter(|(at, one)| *at >= from && one == path).map(|(at, _)| *at).collect()
+        asked
+            .iter()
+            .filter(|(at, one)| *at >= from && one == path)
+            .map(|(at, _)| *at)
+            .collect()
     }
 }
 
@@ -69,7 +77,9 @@ impl Drop for Tap {
 async fn pass(client: UnixStream, engine: String, asked: Asked) -> Result<()> {
     let server: Box<dyn Stream> = match engine.strip_prefix("unix://") {
         Some(socket) => Box::new(UnixStream::connect(socket).await?),
-        None => Box::new(TcpStream::connect(engine.strip_prefix("tcp://").context("a unix or tcp address")?).await?),
+        None => Box::new(
+            TcpStream::connect(engine.strip_prefix("tcp://").context("a unix or tcp address")?).await?,
+        ),
     };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = split(server);
@@ -93,7 +103,10 @@ fn note(bytes: &[u8], line: &mut Vec<u8>, asked: &Asked) {
     for byte in bytes {
         if *byte == b'\n' {
             if let Some(path) = path_of(&String::from_utf8_lossy(line)) {
-                asked.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), path.to_owned()));
+                asked
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((Instant::now(), path.to_owned()));
             }
             line.clear();
         } else if line.len() < LONGEST {
@@ -104,7 +117,12 @@ fn note(bytes: &[u8], line: &mut Vec<u8>, asked: &Asked) {
 
 /// The path in a request's first line, without version and query.
 fn path_of(line: &str) -> Option<&str> {
-    let path = line.strip_prefix("GET ")?.trim_end().strip_suffix(" HTTP/1.1")?.split('?').next()?;
+    let path = line
+        .strip_prefix("GET ")?
+        .trim_end()
+        .strip_suffix(" HTTP/1.1")?
+        .split('?')
+        .next()?;
     match path.strip_prefix("/v1.") {
         Some(rest) => Some(&rest[rest.find('/')?..]),
         None => Some(path),

@@ -26,12 +26,21 @@ impl TestBed {
     /// Three engines in one swarm.
     pub async fn swarm() -> Result<Self> {
         let said = script("swarm.sh", &["up"]).await?;
-        let address = said.lines().last().context("swarm.sh prints the address")?.to_owned();
+        let address = said
+            .lines()
+            .last()
+            .context("swarm.sh prints the address")?
+            .to_owned();
         let ours = std::env::var_os("CHAINPOOL_TEST_SWARM").is_none();
         if ours {
             script("swarm.sh", &["load", IMAGE, TOOLS]).await?;
         }
-        Ok(Self { platform: Arc::new(SwarmPlatform), address, kubeconfig: None, ours })
+        Ok(Self {
+            platform: Arc::new(SwarmPlatform),
+            address,
+            kubeconfig: None,
+            ours,
+        })
     }
 
     /// A Kubernetes cluster of one machine.
@@ -42,27 +51,48 @@ impl TestBed {
             script("kubernetes.sh", &["load", IMAGE, TOOLS]).await?;
         }
         let kubeconfig = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-        let (_, server) = kubeconfig.split_once("server:").context("a kubeconfig names its server")?;
+        let (_, server) = kubeconfig
+            .split_once("server:")
+            .context("a kubeconfig names its server")?;
         let end = server.find([',', '}', '\n']).unwrap_or(server.len());
         let address = server[..end].trim().trim_matches('"').to_owned();
-        Ok(Self { platform: Arc::new(KubernetesPlatform), address, kubeconfig: Some(kubeconfig), ours })
+        Ok(Self {
+            platform: Arc::new(KubernetesPlatform),
+            address,
+            kubeconfig: Some(kubeconfig),
+            ours,
+        })
     }
 
     /// Brings more images there, from the machine's own engine. Somebody's own platform must have them.
     pub async fn load(&self, images: &[&str]) -> Result<()> {
-        let bed = if self.kubeconfig.is_some() { "kubernetes.sh" } else { "swarm.sh" };
-        if self.ours { script(bed, &[&["load"][..], images].concat()).await.map(drop) } else { Ok(()) }
+        let bed = if self.kubeconfig.is_some() {
+            "kubernetes.sh"
+        } else {
+            "swarm.sh"
+        };
+        if self.ours {
+            script(bed, &[&["load"][..], images].concat()).await.map(drop)
+        } else {
+            Ok(())
+        }
     }
 
     /// Fails when its machines are somebody's: they are not broken for a test.
     pub fn must_be_ours(&self) -> Result<()> {
-        ensure!(self.ours, "the machines of {} are their owner's: leave the tests out that break them (-- --skip loses)", self.address);
+        ensure!(
+            self.ours,
+            "the machines of {} are their owner's: leave the tests out that break them (-- --skip loses)",
+            self.address
+        );
         Ok(())
     }
 
     /// `cut`, `heal`, `stop` or `start`: a machine of the swarm, by its name.
     pub async fn machine(&self, verb: &str, name: &str) -> Result<()> {
-        let number = name.strip_prefix("machine-").with_context(|| format!("{name} is no machine of the bed"))?;
+        let number = name
+            .strip_prefix("machine-")
+            .with_context(|| format!("{name} is no machine of the bed"))?;
         script("swarm.sh", &[verb, number]).await.map(drop)
     }
 
@@ -81,17 +111,33 @@ impl TestBed {
         if self.kubeconfig.is_some() {
             let pod = format!("{node}-0");
             let namespace = Engine::network(cluster);
-            let delete = ["delete", "pod", &pod, "--namespace", &namespace, "--grace-period=0", "--force", "--wait=false"];
+            let delete = [
+                "delete",
+                "pod",
+                &pod,
+                "--namespace",
+                &namespace,
+                "--grace-period=0",
+                "--force",
+                "--wait=false",
+            ];
             return self.kubectl(&delete).await.map(drop);
         }
         for machine in self.managers() {
             let engine = Engine::at(&machine).await?;
             let containers = engine.containers_of(cluster.id).await?;
-            if let Some((name, _)) = containers.iter().find(|(_, labels)| labels.get(LABEL_NODE).is_some_and(|label| label == node)) {
+            if let Some((name, _)) = containers
+                .iter()
+                .find(|(_, labels)| labels.get(LABEL_NODE).is_some_and(|label| label == node))
+            {
                 return engine.kill(name).await;
             }
         }
-        bail!("no machine of {} has node {node} of {}", self.address, cluster.name)
+        bail!(
+            "no machine of {} has node {node} of {}",
+            self.address,
+            cluster.name
+        )
     }
 
     /// The addresses of a swarm's managers.
@@ -135,8 +181,17 @@ impl TestBed {
 /// Runs a script of a bed; what it printed. Whether the bed can be had here is asked before the tests (scripts/test-platforms.sh).
 async fn script(name: &str, arguments: &[&str]) -> Result<String> {
     let path = format!("{}/testbeds/{name}", env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new(path).args(arguments).stdin(Stdio::null()).output().await?;
+    let output = Command::new(path)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await?;
     let why = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{name} {arguments:?} ended with {}: {}", output.status, why.trim());
+    ensure!(
+        output.status.success(),
+        "{name} {arguments:?} ended with {}: {}",
+        output.status,
+        why.trim()
+    );
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -4,7 +4,11 @@ use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
 /// Asks until the answer is there; the last reason is in the error.
-pub async fn within<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<Result<T, String>>) -> Result<T> {
+pub async fn within<T>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<Result<T, String>>,
+) -> Result<T> {
     let until = Instant::now() + limit;
     loop {
         match ask().await? {
@@ -27,7 +31,9 @@ pub(crate) async fn while_moving<T>(
         match ask().await? {
             Ok(answer) => return Ok(answer),
             Err((done, _)) if done > most => (until, most) = (Instant::now() + limit, done),
-            Err((_, why)) if Instant::now() >= until => bail!("{what}: nothing moved within {limit:?}: {why}"),
+            Err((_, why)) if Instant::now() >= until => {
+                bail!("{what}: nothing moved within {limit:?}: {why}")
+            }
             Err(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -36,5 +42,8 @@ pub(crate) async fn while_moving<T>(
 
 /// The same where asking itself may fail for a while.
 pub async fn within_ok<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-    within(limit, what, async || Ok(ask().await.map_err(|e| format!("{e:#}")))).await
+    within(limit, what, async || {
+        Ok(ask().await.map_err(|e| format!("{e:#}")))
+    })
+    .await
 }

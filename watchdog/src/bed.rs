@@ -25,11 +25,19 @@ impl Bed {
         let (platform, first) = MemoryPlatform::of(&worlds[0]);
         let second = platform.serve("second", &worlds[1]);
         let registry = Registry::default().with(ledger::TYPE, Arc::new(ledger::Ledger));
-        let config = Config { registry, ..Config::new(folder.path().join("data"), vec![platform]) };
+        let config = Config {
+            registry,
+            ..Config::new(folder.path().join("data"), vec![platform])
+        };
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let (admin, ..) = orchestrator.local_admin().await.unwrap();
         for (name, address) in [("h1", first), ("h2", second)] {
-            let fill = Fill { network_type: ledger::TYPE.into(), preset: "single".into(), share: 1, parameters: serde_json::Map::new() };
+            let fill = Fill {
+                network_type: ledger::TYPE.into(),
+                preset: "single".into(),
+                share: 1,
+                parameters: serde_json::Map::new(),
+            };
             let new = HostCreate {
                 name: name.into(),
                 address,
@@ -41,7 +49,12 @@ impl Bed {
             };
             orchestrator.host_create(&admin, new).await.unwrap();
         }
-        Self { orchestrator, worlds, admin, _folder: folder }
+        Self {
+            orchestrator,
+            worlds,
+            admin,
+            _folder: folder,
+        }
     }
 
     pub(crate) async fn status(&self) -> Status {
@@ -50,7 +63,12 @@ impl Bed {
 
     /// What the status says of parts of the watchdog that crashed.
     pub(crate) async fn crashes(&self) -> Vec<String> {
-        self.status().await.problems.into_iter().filter(|problem| problem.contains("crashed")).collect()
+        self.status()
+            .await
+            .problems
+            .into_iter()
+            .filter(|problem| problem.contains("crashed"))
+            .collect()
     }
 
     pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
@@ -59,15 +77,29 @@ impl Bed {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(LONG, waits).await.unwrap_or_else(|_| panic!("{what}: not within {LONG:?}"));
+        tokio::time::timeout(LONG, waits)
+            .await
+            .unwrap_or_else(|_| panic!("{what}: not within {LONG:?}"));
     }
 
     /// Makes a host's cluster; its name.
     pub(crate) async fn filled(&self, host: &str) -> String {
         let fillup = self.orchestrator.host_fillup(&self.admin, host).await.unwrap();
-        let state = async || self.orchestrator.operation_show(&self.admin, fillup.id).await.unwrap().state;
+        let state = async || {
+            self.orchestrator
+                .operation_show(&self.admin, fillup.id)
+                .await
+                .unwrap()
+                .state
+        };
         self.until("the fillup", async || state().await.is_over()).await;
         assert_eq!(state().await, OperationState::Succeeded);
-        self.orchestrator.host_preview(&self.admin, host).await.unwrap().clusters.remove(0).name
+        self.orchestrator
+            .host_preview(&self.admin, host)
+            .await
+            .unwrap()
+            .clusters
+            .remove(0)
+            .name
     }
 }

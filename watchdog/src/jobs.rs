@@ -31,14 +31,46 @@ struct Duty {
 }
 
 const DUTIES: [Duty; 8] = [
-    Duty { name: "probe_pass", schedule: "*/2 * * * * *", work: |o| Box::pin(probe_pass(o)) },
-    Duty { name: "full_pass", schedule: "*/30 * * * * *", work: |o| Box::pin(full_pass(o)) },
-    Duty { name: "lease_expiry", schedule: "* * * * * *", work: |o| Box::pin(async move { o.expire_leases().await }) },
-    Duty { name: "autofill", schedule: "* * * * * *", work: |o| Box::pin(async move { o.autofill().await }) },
-    Duty { name: "evidence_note", schedule: "*/10 * * * * *", work: |o| Box::pin(async move { o.note_checked().await }) },
-    Duty { name: "database_check", schedule: "17 */10 * * * *", work: |o| Box::pin(async move { o.database_check().map(Ok).await }) },
-    Duty { name: "write_check", schedule: "*/30 * * * * *", work: |o| Box::pin(async move { o.database_write_check().map(Ok).await }) },
-    Duty { name: "retention", schedule: "29 7 * * * *", work: |o| Box::pin(async move { o.forget_old().await }) },
+    Duty {
+        name: "probe_pass",
+        schedule: "*/2 * * * * *",
+        work: |o| Box::pin(probe_pass(o)),
+    },
+    Duty {
+        name: "full_pass",
+        schedule: "*/30 * * * * *",
+        work: |o| Box::pin(full_pass(o)),
+    },
+    Duty {
+        name: "lease_expiry",
+        schedule: "* * * * * *",
+        work: |o| Box::pin(async move { o.expire_leases().await }),
+    },
+    Duty {
+        name: "autofill",
+        schedule: "* * * * * *",
+        work: |o| Box::pin(async move { o.autofill().await }),
+    },
+    Duty {
+        name: "evidence_note",
+        schedule: "*/10 * * * * *",
+        work: |o| Box::pin(async move { o.note_checked().await }),
+    },
+    Duty {
+        name: "database_check",
+        schedule: "17 */10 * * * *",
+        work: |o| Box::pin(async move { o.database_check().map(Ok).await }),
+    },
+    Duty {
+        name: "write_check",
+        schedule: "*/30 * * * * *",
+        work: |o| Box::pin(async move { o.database_write_check().map(Ok).await }),
+    },
+    Duty {
+        name: "retention",
+        schedule: "29 7 * * * *",
+        work: |o| Box::pin(async move { o.forget_old().await }),
+    },
 ];
 
 /// Held by a job while it runs.
@@ -46,12 +78,21 @@ pub(crate) type Busy = Arc<Mutex<()>>;
 
 /// All jobs, ready for the scheduler. A run that finds the one before it still at work leaves it alone;
 /// none begins after the stop.
-pub(crate) fn all(orchestrator: &Orchestrator, stop: &CancellationToken) -> std::result::Result<Vec<(Job, Busy)>, JobSchedulerError> {
+pub(crate) fn all(
+    orchestrator: &Orchestrator,
+    stop: &CancellationToken,
+) -> std::result::Result<Vec<(Job, Busy)>, JobSchedulerError> {
     DUTIES
         .iter()
         .map(|duty| {
             let held = Busy::default();
-            let (name, work, orchestrator, busy, stop) = (duty.name, duty.work, orchestrator.clone(), Arc::clone(&held), stop.clone());
+            let (name, work, orchestrator, busy, stop) = (
+                duty.name,
+                duty.work,
+                orchestrator.clone(),
+                Arc::clone(&held),
+                stop.clone(),
+            );
             let job = Job::new_async(duty.schedule, move |_, _| {
                 let (orchestrator, busy, stop) = (orchestrator.clone(), Arc::clone(&busy), stop.clone());
                 Box::pin(async move {
@@ -69,7 +110,10 @@ pub(crate) fn all(orchestrator: &Orchestrator, stop: &CancellationToken) -> std:
 
 /// Runs a job once.
 async fn once(orchestrator: &Orchestrator, name: &'static str, work: fn(Orchestrator) -> Work) {
-    if let Some(Err(error)) = orchestrator.isolated(Watched::Job(name), work(orchestrator.clone())).await {
+    if let Some(Err(error)) = orchestrator
+        .isolated(Watched::Job(name), work(orchestrator.clone()))
+        .await
+    {
         tracing::error!(job = name, %error, cause = ?error, "a job of the watchdog failed; its next run tries again");
     }
 }
@@ -81,7 +125,17 @@ async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
     let due = orchestrator.clusters_to_judge().await?;
     let probes = stream::iter(due.into_iter().take(budget)).map(|cluster| {
         let orchestrator = orchestrator.clone();
-        async move { (cluster, orchestrator.isolated(Watched::Cluster(cluster), orchestrator.cluster_judge(cluster, false)).await) }
+        async move {
+            (
+                cluster,
+                orchestrator
+                    .isolated(
+                        Watched::Cluster(cluster),
+                        orchestrator.cluster_judge(cluster, false),
+                    )
+                    .await,
+            )
+        }
     });
     let mut probes = probes.buffer_unordered(PROBES_AT_ONCE);
     while let Some((cluster, outcome)) = probes.next().await {
@@ -99,7 +153,10 @@ async fn full_pass(orchestrator: Orchestrator) -> Result<()> {
     let hosts = stream::iter(orchestrator.hosts_to_watch().await?);
     hosts
         .for_each_concurrent(HOSTS_AT_ONCE, async |host| {
-            if let Some(Err(error)) = orchestrator.isolated(Watched::Host(host), orchestrator.host_judge(host)).await {
+            if let Some(Err(error)) = orchestrator
+                .isolated(Watched::Host(host), orchestrator.host_judge(host))
+                .await
+            {
                 tracing::error!(%host, %error, cause = ?error, "a host could not be judged");
             }
         })
@@ -118,14 +175,27 @@ mod tests {
     async fn a_host_whose_check_panics_holds_up_no_other_and_is_named_in_the_status() {
         let bed = Bed::start().await;
         let [first, second] = &bed.worlds;
-        let (pass, looked) = (bed.status().await.watchdog.last_pass_at, second.calls(Verb::Observe));
+        let (pass, looked) = (
+            bed.status().await.watchdog.last_pass_at,
+            second.calls(Verb::Observe),
+        );
         assert_eq!(pass, None);
         first.always(Verb::Observe, Some(Fault::Panic));
         full_pass(bed.orchestrator.clone()).await.unwrap();
-        assert_eq!(second.calls(Verb::Observe), looked + 1, "the other host was looked through");
-        assert!(bed.status().await.watchdog.last_pass_at.is_some(), "the pass came to its end");
+        assert_eq!(
+            second.calls(Verb::Observe),
+            looked + 1,
+            "the other host was looked through"
+        );
+        assert!(
+            bed.status().await.watchdog.last_pass_at.is_some(),
+            "the pass came to its end"
+        );
         let said = bed.crashes().await;
-        assert!(said.len() == 1 && said[0].starts_with("the check of host h1 crashed at"), "{said:?}");
+        assert!(
+            said.len() == 1 && said[0].starts_with("the check of host h1 crashed at"),
+            "{said:?}"
+        );
         first.always(Verb::Observe, None);
         full_pass(bed.orchestrator.clone()).await.unwrap();
         assert!(bed.crashes().await.is_empty(), "it ended well");
@@ -142,7 +212,10 @@ mod tests {
         probe_pass(bed.orchestrator.clone()).await.unwrap();
         assert!(second.calls(Verb::Dial) > asked, "the other cluster was asked");
         let said = bed.crashes().await;
-        assert!(said.len() == 1 && said[0].starts_with(&format!("the check of cluster {name} crashed at")), "{said:?}");
+        assert!(
+            said.len() == 1 && said[0].starts_with(&format!("the check of cluster {name} crashed at")),
+            "{said:?}"
+        );
         first.always(Verb::Dial, None);
         probe_pass(bed.orchestrator.clone()).await.unwrap();
         assert!(bed.crashes().await.is_empty(), "it ended well");
@@ -161,7 +234,10 @@ mod tests {
         let bed = Bed::start().await;
         once(&bed.orchestrator, "autofill", with_defect).await;
         let said = bed.crashes().await;
-        assert!(said.len() == 1 && said[0].starts_with("the job autofill of the watchdog crashed at"), "{said:?}");
+        assert!(
+            said.len() == 1 && said[0].starts_with("the job autofill of the watchdog crashed at"),
+            "{said:?}"
+        );
         once(&bed.orchestrator, "autofill", |_| Box::pin(async { Ok(()) })).await;
         assert!(bed.crashes().await.is_empty(), "it ended well");
         bed.orchestrator.stop().await;

@@ -32,8 +32,12 @@ pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken)
                 for host in hosts {
                     ears.entry(host).or_insert_with(|| {
                         let token = stop.child_token();
-                        let (judges, ear) = (Judges::new(orchestrator.clone(), tasks.clone(), token.clone()), token.clone());
-                        tasks.spawn(async move { ear.run_until_cancelled(listen_always(judges, host)).await });
+                        let (judges, ear) = (
+                            Judges::new(orchestrator.clone(), tasks.clone(), token.clone()),
+                            token.clone(),
+                        );
+                        tasks
+                            .spawn(async move { ear.run_until_cancelled(listen_always(judges, host)).await });
                         token
                     });
                 }
@@ -52,7 +56,11 @@ pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken)
 /// Listens on after a panic: until the next full pass nobody else would look at the host.
 async fn listen_always(judges: Judges, host: Uuid) {
     let orchestrator = judges.orchestrator.clone();
-    while orchestrator.isolated(Watched::Events(host), listen(judges.clone(), host)).await.is_none() {
+    while orchestrator
+        .isolated(Watched::Events(host), listen(judges.clone(), host))
+        .await
+        .is_none()
+    {
         sleep(PERIOD).await;
     }
 }
@@ -83,17 +91,33 @@ async fn hear(orchestrator: &Orchestrator, judges: &Judges, host: Uuid, wake: Wa
         // It judges every cluster there: what the platform tells meanwhile must not wait to be heard.
         Wake::Connected => {
             let (orchestrator, ear) = (orchestrator.clone(), judges.ear.clone());
-            let looked = async move { report(&orchestrator.host_unheard(host).await, "a host could not be judged") };
-            judges.tasks.spawn(async move { ear.run_until_cancelled(looked).await });
+            let looked = async move {
+                report(
+                    &orchestrator.host_unheard(host).await,
+                    "a host could not be judged",
+                )
+            };
+            judges
+                .tasks
+                .spawn(async move { ear.run_until_cancelled(looked).await });
         }
         Wake::Changed(cluster) => judges.look(cluster.0),
         Wake::Died { cluster, node, code } => {
             let orchestrator = orchestrator.clone();
-            judges.tasks.spawn(async move { report(&orchestrator.node_died(cluster, &node, code).await, "a cluster could not be judged") });
+            judges.tasks.spawn(async move {
+                report(
+                    &orchestrator.node_died(cluster, &node, code).await,
+                    "a cluster could not be judged",
+                )
+            });
         }
         Wake::Lost(reason) => {
             tracing::debug!(%host, reason, "a host stopped telling of changes");
-            let outcome = if open { orchestrator.host_unheard(host).await } else { orchestrator.host_judge(host).await };
+            let outcome = if open {
+                orchestrator.host_unheard(host).await
+            } else {
+                orchestrator.host_judge(host).await
+            };
             report(&outcome, "a host could not be judged");
         }
     }
@@ -118,15 +142,25 @@ struct Judges {
 
 impl Judges {
     fn new(orchestrator: Orchestrator, tasks: TaskTracker, ear: CancellationToken) -> Self {
-        Self { orchestrator, tasks, ear, looks: Arc::default() }
+        Self {
+            orchestrator,
+            tasks,
+            ear,
+            looks: Arc::default(),
+        }
     }
 
     fn look(&self, cluster: Uuid) {
         let this = self.clone();
         self.tasks.spawn(async move {
-            let Some(mut looking) = this.looks.begin(cluster) else { return };
+            let Some(mut looking) = this.looks.begin(cluster) else {
+                return;
+            };
             loop {
-                report(&this.orchestrator.cluster_judge(cluster, true).await, "a cluster could not be judged");
+                report(
+                    &this.orchestrator.cluster_judge(cluster, true).await,
+                    "a cluster could not be judged",
+                );
                 if looking.end() {
                     return;
                 }
@@ -151,9 +185,15 @@ mod tests {
             let (orchestrator, stop) = (bed.orchestrator.clone(), stop.clone());
             async move { hosts(&orchestrator, &stop).await }
         });
-        bed.until("both are listened to", async || first.calls(Verb::Watch) == 2 && second.calls(Verb::Watch) == 1).await;
+        bed.until("both are listened to", async || {
+            first.calls(Verb::Watch) == 2 && second.calls(Verb::Watch) == 1
+        })
+        .await;
         let said = bed.crashes().await;
-        assert!(said.len() == 1 && said[0].starts_with("listening to the events of host h1 crashed at"), "{said:?}");
+        assert!(
+            said.len() == 1 && said[0].starts_with("listening to the events of host h1 crashed at"),
+            "{said:?}"
+        );
         stop.cancel();
         listening.await.unwrap();
         bed.orchestrator.stop().await;

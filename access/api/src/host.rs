@@ -70,7 +70,11 @@ pub struct HostLog {
 
 impl Default for HostLog {
     fn default() -> Self {
-        Self { kind: LogType::Local, level: LogLevel::Info, server: None }
+        Self {
+            kind: LogType::Local,
+            level: LogLevel::Info,
+            server: None,
+        }
     }
 }
 
@@ -266,7 +270,12 @@ pub struct Host {
 #[serde(deny_unknown_fields, default)]
 pub struct HostCreate {
     /// Its name.
-    #[schema(required = true, min_length = 1, max_length = 40, pattern = "^[a-z]([a-z0-9-]*[a-z0-9])?$")]
+    #[schema(
+        required = true,
+        min_length = 1,
+        max_length = 40,
+        pattern = "^[a-z]([a-z0-9-]*[a-z0-9])?$"
+    )]
     pub name: String,
     /// Its kind; found out when absent, and compared when given.
     #[serde(rename = "type")]
@@ -317,7 +326,10 @@ pub struct HostCreate {
     /// Kubernetes: the text of a kubeconfig that says who we are there; kept sealed. Not with the address `in-cluster`.
     pub kubeconfig: Option<String>,
     /// Kubernetes: the storage class of volumes. Default: the cluster's own.
-    #[schema(max_length = 253, pattern = "^([a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$")]
+    #[schema(
+        max_length = 253,
+        pattern = "^([a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$"
+    )]
     pub storage_class: Option<String>,
 }
 
@@ -374,7 +386,10 @@ pub struct HostUpdate {
     /// Kubernetes: the text of a kubeconfig that says who we are there; kept sealed.
     pub kubeconfig: Option<String>,
     /// Kubernetes: the storage class of volumes made from then on; empty: the cluster's own.
-    #[schema(max_length = 253, pattern = "^([a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$")]
+    #[schema(
+        max_length = 253,
+        pattern = "^([a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$"
+    )]
     pub storage_class: Option<String>,
     /// Seconds for which repair and autofill shall wait, 365 days at most; 0 ends it.
     #[schema(maximum = 31_536_000)]

@@ -15,14 +15,17 @@ mod status;
 mod text_enum;
 mod time;
 
-pub use account::{Account, AccountCreate, PasswordSet, ResetLink, Role, Session, SignIn, Token, TokenCreate, TokenMade, WhoAmI};
+pub use account::{
+    Account, AccountCreate, PasswordSet, ResetLink, Role, Session, SignIn, Token, TokenCreate, TokenMade,
+    WhoAmI,
+};
 pub use cluster::{
-    ChannelEvidence, Cluster, ClusterAmend, ClusterCreate, ClusterFilter, ClusterState, ClusterUpdate, Endpoint, Evidence, Health,
-    HealthChange, HealthState, Node, NodeEvidence, Proof,
+    ChannelEvidence, Cluster, ClusterAmend, ClusterCreate, ClusterFilter, ClusterState, ClusterUpdate,
+    Endpoint, Evidence, Health, HealthChange, HealthState, Node, NodeEvidence, Proof,
 };
 pub use host::{
-    Fill, Host, HostAdopt, HostCreate, HostFilter, HostForget, HostLog, HostMachine, HostPlatform, HostRegistry, HostState, HostTls,
-    HostUpdate, LogLevel, LogType, Platform, Unclaimed,
+    Fill, Host, HostAdopt, HostCreate, HostFilter, HostForget, HostLog, HostMachine, HostPlatform,
+    HostRegistry, HostState, HostTls, HostUpdate, LogLevel, LogType, Platform, Unclaimed,
 };
 pub use lease::{Apply, Bundle, BundleNode, Lease, LeaseFilter, LeaseState, Renew};
 pub use network::{NetworkType, Parameter, ParameterKind, Preset};

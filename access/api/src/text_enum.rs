@@ -62,10 +62,16 @@ pub(crate) use text_enum;
 
 /// The description of an enum: its words, and in the text what each stands for.
 pub(crate) fn schema(about: &str, words: &[(&str, &str)]) -> RefOr<Schema> {
-    let lines = words.iter().map(|(word, about)| format!("\n- `{word}`: {}", about.trim()));
+    let lines = words
+        .iter()
+        .map(|(word, about)| format!("\n- `{word}`: {}", about.trim()));
     let description = format!("{}\n{}", about.trim(), lines.collect::<String>());
     let words = words.iter().map(|(word, _)| *word);
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).description(Some(description)).into()
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words))
+        .description(Some(description))
+        .into()
 }
 
 #[cfg(test)]
@@ -81,14 +87,30 @@ mod tests {
         T: ToSchema + Serialize + DeserializeOwned + FromStr<Err: Debug> + ToString + PartialEq + Debug,
     {
         let schema = serde_json::to_value(T::schema()).unwrap();
-        let words: Vec<Value> = all.iter().map(|value| serde_json::to_value(value).unwrap()).collect();
-        assert_eq!((schema["type"].as_str(), &schema["enum"]), (Some("string"), &json!(words)), "{name}");
+        let words: Vec<Value> = all
+            .iter()
+            .map(|value| serde_json::to_value(value).unwrap())
+            .collect();
+        assert_eq!(
+            (schema["type"].as_str(), &schema["enum"]),
+            (Some("string"), &json!(words)),
+            "{name}"
+        );
         assert_eq!(T::name(), name);
         for (value, word) in all.iter().zip(words) {
             let text = word.as_str().unwrap();
-            assert_eq!((value.to_string().as_str(), &text.parse::<T>().unwrap()), (text, value));
+            assert_eq!(
+                (value.to_string().as_str(), &text.parse::<T>().unwrap()),
+                (text, value)
+            );
             assert_eq!(&serde_json::from_value::<T>(word.clone()).unwrap(), value);
-            assert!(schema["description"].as_str().unwrap().contains(&format!("\n- `{text}`: ")), "{name}: {schema}");
+            assert!(
+                schema["description"]
+                    .as_str()
+                    .unwrap()
+                    .contains(&format!("\n- `{text}`: ")),
+                "{name}: {schema}"
+            );
         }
     }
 
@@ -98,7 +120,22 @@ mod tests {
 
     #[test]
     fn every_enum_is_described_by_the_words_that_it_speaks() {
-        holds!(ClusterState, HealthState, HostState, LeaseState, LogLevel, LogType, Noun);
-        holds!(OperationKind, OperationState, ParameterKind, Platform, Role, StepState);
+        holds!(
+            ClusterState,
+            HealthState,
+            HostState,
+            LeaseState,
+            LogLevel,
+            LogType,
+            Noun
+        );
+        holds!(
+            OperationKind,
+            OperationState,
+            ParameterKind,
+            Platform,
+            Role,
+            StepState
+        );
     }
 }

@@ -33,11 +33,16 @@ const WRITABLE: (i64, i64) = (-62_135_596_800_000, 253_402_300_799_999);
 /// A moment beyond the years 0001 to 9999 is written as the nearest one in them: one bad row must not break a list.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+        let format =
+            format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
         let millis = self.0.clamp(WRITABLE.0, WRITABLE.1);
-        let moment =
-            OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).expect("clamped to four digits for the year");
-        f.write_str(&moment.format(&format).expect("the format has only what a moment has"))
+        let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
+            .expect("clamped to four digits for the year");
+        f.write_str(
+            &moment
+                .format(&format)
+                .expect("the format has only what a moment has"),
+        )
     }
 }
 
@@ -46,7 +51,9 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let moment = OffsetDateTime::parse(text, &Rfc3339)?;
         let millis = moment.unix_timestamp_nanos() / 1_000_000;
-        Ok(Self(i64::try_from(millis).expect("RFC 3339 has four digits for the year")))
+        Ok(Self(
+            i64::try_from(millis).expect("RFC 3339 has four digits for the year"),
+        ))
     }
 }
 
@@ -58,7 +65,9 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -66,7 +75,9 @@ impl utoipa::PartialSchema for Timestamp {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
         utoipa::openapi::ObjectBuilder::new()
             .schema_type(utoipa::openapi::schema::Type::String)
-            .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::DateTime)))
+            .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(
+                utoipa::openapi::KnownFormat::DateTime,
+            )))
             .into()
     }
 }
@@ -96,7 +107,10 @@ mod tests {
             (i64::MAX, "9999-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(Timestamp(millis).to_string(), text);
-            assert_eq!(serde_json::to_string(&Timestamp(millis)).unwrap(), format!("\"{text}\""));
+            assert_eq!(
+                serde_json::to_string(&Timestamp(millis)).unwrap(),
+                format!("\"{text}\"")
+            );
             assert_eq!(text.parse(), Ok(Timestamp(millis.clamp(WRITABLE.0, WRITABLE.1))));
         }
         assert_eq!(Timestamp(i64::MAX).plus_seconds(i64::MAX), Timestamp(i64::MAX));

@@ -21,10 +21,14 @@ pub(crate) struct Global {
     /// Prints the API's answer as one JSON document
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    #[arg(help = "The server's address, such as https://pool.example.org; otherwise that of the local server")]
+    #[arg(
+        help = "The server's address, such as https://pool.example.org; otherwise that of the local server"
+    )]
     #[arg(long, global = true, env = "CHAINPOOL_SERVER", hide_env_values = true, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) server: Option<String>,
-    #[arg(help = "A file that holds a token and nothing else; otherwise CHAINPOOL_TOKEN, or the local administrator's")]
+    #[arg(
+        help = "A file that holds a token and nothing else; otherwise CHAINPOOL_TOKEN, or the local administrator's"
+    )]
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
     /// The authority of the server's certificate, in PEM, where it is not a public one
@@ -129,7 +133,8 @@ pub(crate) fn parameter(text: &str) -> Result<(String, serde_json::Value), Strin
 macro_rules! word {
     ($name:ty) => {{
         use clap::builder::TypedValueParser as _;
-        clap::builder::PossibleValuesParser::new(<$name>::ALL.iter().map(|value| value.as_str())).try_map(|word| word.parse::<$name>())
+        clap::builder::PossibleValuesParser::new(<$name>::ALL.iter().map(|value| value.as_str()))
+            .try_map(|word| word.parse::<$name>())
     }};
 }
 pub(crate) use word;
@@ -138,13 +143,23 @@ pub(crate) use word;
 pub(crate) fn page() -> Page {
     let page = Cli::command();
     let useless = |names: &[&str]| -> Vec<Arg> {
-        page.get_arguments().filter(|arg| names.contains(&arg.get_id().as_str())).map(|arg| arg.clone().hide(true)).collect()
+        page.get_arguments()
+            .filter(|arg| names.contains(&arg.get_id().as_str()))
+            .map(|arg| arg.clone().hide(true))
+            .collect()
     };
     let local = useless(&["json", "server", "token_file", "server_ca"]);
     let pure = useless(&["json", "server", "token_file", "server_ca", "data"]);
-    [("serve", &local), ("restore", &local), ("openapi", &pure), ("completions", &pure)]
-        .into_iter()
-        .fold(page.clone(), |page, (name, hidden)| page.mut_subcommand(name, |sub| sub.args(hidden.clone())))
+    [
+        ("serve", &local),
+        ("restore", &local),
+        ("openapi", &pure),
+        ("completions", &pure),
+    ]
+    .into_iter()
+    .fold(page.clone(), |page, (name, hidden)| {
+        page.mut_subcommand(name, |sub| sub.args(hidden.clone()))
+    })
 }
 
 /// Reads the command line, or ends with help (0) or with what is wrong with it (2).
@@ -160,7 +175,11 @@ mod tests {
     /// Every page of the help, each with the words that lead to it.
     fn pages(mut page: Page, words: &[String], found: &mut Vec<(Vec<String>, String)>) {
         page = page.term_width(100);
-        let subs: Vec<Page> = page.get_subcommands().filter(|sub| sub.get_name() != "help").cloned().collect();
+        let subs: Vec<Page> = page
+            .get_subcommands()
+            .filter(|sub| sub.get_name() != "help")
+            .cloned()
+            .collect();
         found.push((words.to_vec(), page.render_long_help().to_string()));
         for sub in subs {
             let words = [words, &[sub.get_name().to_owned()]].concat();
@@ -190,7 +209,11 @@ mod tests {
         page.build();
         let mut found = Vec::new();
         pages(page, &[], &mut found);
-        assert!(found.iter().all(|(_, text)| !text.contains("--token ") && !text.contains("--password ")));
+        assert!(
+            found
+                .iter()
+                .all(|(_, text)| !text.contains("--token ") && !text.contains("--password "))
+        );
     }
 
     #[test]
@@ -202,7 +225,10 @@ mod tests {
         ] {
             let matches = page().get_matches_from(line.split(' '));
             let Cli { global, .. } = Cli::from_arg_matches(&matches).unwrap();
-            assert!(global.json && global.server.as_deref() == Some("http://a"), "{line}");
+            assert!(
+                global.json && global.server.as_deref() == Some("http://a"),
+                "{line}"
+            );
         }
     }
 

@@ -69,7 +69,8 @@ pub(crate) async fn run(client: &Client, args: &BackupArgs) -> Result<()> {
         return Err(exists(file));
     }
     let mut stream = client.backup().await?;
-    let cannot = |error: io::Error| Failure::new(Exit::Wrong, format!("cannot write {}: {error}", file.display()));
+    let cannot =
+        |error: io::Error| Failure::new(Exit::Wrong, format!("cannot write {}: {error}", file.display()));
     let (mut part, mut out) = begin(file).map_err(cannot)?;
     let bytes = copy(client, &mut stream, &mut out).await?.map_err(cannot)?;
     out.sync_all().map_err(cannot)?;
@@ -77,21 +78,38 @@ pub(crate) async fn run(client: &Client, args: &BackupArgs) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists(file)),
         other => other.map_err(cannot)?,
     }
-    output::note(format_args!("{}: {}; the master key is not in it, keep a copy of that apart", file.display(), output::size(bytes)));
+    output::note(format_args!(
+        "{}: {}; the master key is not in it, keep a copy of that apart",
+        file.display(),
+        output::size(bytes)
+    ));
     Ok(())
 }
 
 fn exists(file: &Path) -> Failure {
-    Failure::new(Exit::Conflict, format!("{} is there already; choose another name or overwrite it with --force", file.display()))
+    Failure::new(
+        Exit::Conflict,
+        format!(
+            "{} is there already; choose another name or overwrite it with --force",
+            file.display()
+        ),
+    )
 }
 
 /// A part in the same folder, so that its last step is a rename.
 fn begin(file: &Path) -> io::Result<(Part, File)> {
     let mut name = OsString::from(".");
-    name.push(file.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no name for a file"))?);
+    name.push(
+        file.file_name()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no name for a file"))?,
+    );
     name.push(format!(".{}.part", Uuid::new_v4().simple()));
     let path = file.with_file_name(name);
-    let out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)?;
     Ok((Part { path, whole: false }, out))
 }
 
@@ -99,9 +117,12 @@ fn begin(file: &Path) -> io::Result<(Part, File)> {
 async fn copy(client: &Client, stream: &mut Response, out: &mut File) -> Result<io::Result<u64>> {
     let mut bytes = 0;
     loop {
-        let piece =
-            timeout(SILENT, stream.chunk()).await.map_err(|_| Failure::new(Exit::Unreachable, "the server stopped sending the backup"))?;
-        let Some(piece) = piece.map_err(|error| client.lost(&error))? else { return Ok(Ok(bytes)) };
+        let piece = timeout(SILENT, stream.chunk())
+            .await
+            .map_err(|_| Failure::new(Exit::Unreachable, "the server stopped sending the backup"))?;
+        let Some(piece) = piece.map_err(|error| client.lost(&error))? else {
+            return Ok(Ok(bytes));
+        };
         if let Err(error) = out.write_all(&piece) {
             return Ok(Err(error));
         }
@@ -117,7 +138,10 @@ fn publish(part: &mut Part, file: &Path, force: bool) -> io::Result<()> {
     } else {
         fs::hard_link(&part.path, file)?;
     }
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
@@ -131,7 +155,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.db");
         let names = || {
-            let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            let mut names: Vec<_> = fs::read_dir(folder.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
             names.sort();
             names
         };

@@ -21,7 +21,11 @@ const DOCUMENT: &str = "bundle.json";
 
 /// The two commands that show that the ledger works, and what to know of them.
 pub(crate) fn commands(bundle: &Bundle) -> String {
-    let mut text = format!("commit a transaction:\n  {}\nread it back:\n  {}", clean(&bundle.write), clean(&bundle.read));
+    let mut text = format!(
+        "commit a transaction:\n  {}\nread it back:\n  {}",
+        clean(&bundle.write),
+        clean(&bundle.read)
+    );
     for note in &bundle.notes {
         let _infallible = write!(text, "\nnote: {}", clean(note));
     }
@@ -30,12 +34,30 @@ pub(crate) fn commands(bundle: &Bundle) -> String {
 
 /// All but the files' content.
 pub(crate) fn text(bundle: &Bundle) -> String {
-    let rows = bundle.nodes.iter().map(|BundleNode { name, identities, endpoints }| {
-        let endpoints: Vec<String> = endpoints.iter().map(|Endpoint { name, address }| format!("{name} {address}")).collect();
-        let identities: Vec<String> = identities.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        let or_none = |list: Vec<String>| if list.is_empty() { NONE.to_owned() } else { list.join(", ") };
-        vec![name.clone(), or_none(endpoints), or_none(identities)]
-    });
+    let rows = bundle.nodes.iter().map(
+        |BundleNode {
+             name,
+             identities,
+             endpoints,
+         }| {
+            let endpoints: Vec<String> = endpoints
+                .iter()
+                .map(|Endpoint { name, address }| format!("{name} {address}"))
+                .collect();
+            let identities: Vec<String> = identities
+                .iter()
+                .map(|(name, value)| format!("{name} {value}"))
+                .collect();
+            let or_none = |list: Vec<String>| {
+                if list.is_empty() {
+                    NONE.to_owned()
+                } else {
+                    list.join(", ")
+                }
+            };
+            vec![name.clone(), or_none(endpoints), or_none(identities)]
+        },
+    );
     let files: Vec<&str> = bundle.files.keys().map(String::as_str).collect();
     format!(
         "{}\n\n{}\n\n{}",
@@ -63,17 +85,24 @@ pub(crate) fn write(answer: &Answer<Bundle>, folder: &Path, force: bool) -> Resu
     if let Some((path, _)) = files.iter().find(|(path, _)| !force && path.exists()) {
         return Err(Failure::new(
             Exit::Conflict,
-            format!("{} is there already; choose another folder or overwrite with --force", path.display()),
+            format!(
+                "{} is there already; choose another folder or overwrite with --force",
+                path.display()
+            ),
         ));
     }
     if force {
         remove_former(folder, &answer.value.files)?;
     }
     for (path, content) in &files {
-        write_file(path, content, force).map_err(|error| Failure::new(Exit::Wrong, format!("cannot write {}: {error}", path.display())))?;
+        write_file(path, content, force).map_err(|error| {
+            Failure::new(Exit::Wrong, format!("cannot write {}: {error}", path.display()))
+        })?;
     }
     files.rotate_right(1);
-    files.iter().try_for_each(|(path, _)| output::line(path.display()))
+    files
+        .iter()
+        .try_for_each(|(path, _)| output::line(path.display()))
 }
 
 /// Removes the files of the bundle that is there, by its document, but for those that are written anew. One that was
@@ -82,23 +111,35 @@ fn remove_former(folder: &Path, new: &BTreeMap<String, String>) -> Result<()> {
     let text = match fs::read_to_string(folder.join(DOCUMENT)) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Failure::new(Exit::Wrong, format!("cannot read {}: {error}", folder.join(DOCUMENT).display()))),
+        Err(error) => {
+            return Err(Failure::new(
+                Exit::Wrong,
+                format!("cannot read {}: {error}", folder.join(DOCUMENT).display()),
+            ));
+        }
     };
     // Another document by this name tells of no files of ours.
-    let Ok(former) = serde_json::from_str::<Former>(&text) else { return Ok(()) };
+    let Ok(former) = serde_json::from_str::<Former>(&text) else {
+        return Ok(());
+    };
     for (name, content) in former.files.iter().filter(|(name, _)| !new.contains_key(*name)) {
         // Only names that we would have written, and by no link out of the folder.
         let Ok(path) = place(folder, name) else { continue };
         if is_linked(folder, name) {
             continue;
         }
-        let wrong = |error: io::Error| Failure::new(Exit::Wrong, format!("cannot remove {}: {error}", path.display()));
+        let wrong = |error: io::Error| {
+            Failure::new(Exit::Wrong, format!("cannot remove {}: {error}", path.display()))
+        };
         match fs::read(&path) {
             Ok(found) if found == content.as_bytes() => {
                 fs::remove_file(&path).map_err(wrong)?;
                 remove_empty(folder, name).map_err(wrong)?;
             }
-            Ok(_) => output::note(format_args!("{} is of the bundle before and was changed since: it stays", path.display())),
+            Ok(_) => output::note(format_args!(
+                "{} is of the bundle before and was changed since: it stays",
+                path.display()
+            )),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (),
             Err(error) => return Err(wrong(error)),
         }
@@ -123,7 +164,11 @@ fn is_linked(folder: &Path, name: &str) -> bool {
 
 /// Removes the folders of a name that have nothing left in them.
 fn remove_empty(folder: &Path, name: &str) -> io::Result<()> {
-    for parent in Path::new(name).ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+    for parent in Path::new(name)
+        .ancestors()
+        .skip(1)
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         match fs::remove_dir(folder.join(parent)) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
             removed => removed?,
@@ -135,9 +180,13 @@ fn remove_empty(folder: &Path, name: &str) -> io::Result<()> {
 /// Where a file of the bundle goes: never outside the folder, whatever its name says.
 fn place(folder: &Path, name: &str) -> Result<PathBuf> {
     let path = Path::new(name);
-    let plain = path.components().all(|part| matches!(part, Component::Normal(_))) && name == output::visible(name, |_| false);
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_)))
+        && name == output::visible(name, |_| false);
     if !plain || name.is_empty() || name == DOCUMENT {
-        return Err(Failure::new(Exit::Wrong, format!("the server names a file {name:?}, which is no name for a file in a bundle")));
+        return Err(Failure::new(
+            Exit::Wrong,
+            format!("the server names a file {name:?}, which is no name for a file in a bundle"),
+        ));
     }
     Ok(folder.join(path))
 }
@@ -152,7 +201,11 @@ fn write_file(path: &Path, content: &str, force: bool) -> io::Result<()> {
             _ => {}
         }
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(content.as_bytes())
 }
 
@@ -174,10 +227,16 @@ mod tests {
             nodes: vec![],
             write: "curl a".into(),
             read: "curl b".into(),
-            files: files.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect(),
+            files: files
+                .iter()
+                .map(|(name, content)| ((*name).to_owned(), (*content).to_owned()))
+                .collect(),
             notes: vec![],
         };
-        Answer { json: serde_json::to_value(&value).unwrap(), value }
+        Answer {
+            json: serde_json::to_value(&value).unwrap(),
+            value,
+        }
     }
 
     #[test]
@@ -186,9 +245,19 @@ mod tests {
         let out = folder.path().join("new");
         write(&answer("genesis.json"), &out, false).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&out), mode(&out.join("genesis.json")), mode(&out.join(DOCUMENT))), (0o700, 0o600, 0o600));
+        assert_eq!(
+            (
+                mode(&out),
+                mode(&out.join("genesis.json")),
+                mode(&out.join(DOCUMENT))
+            ),
+            (0o700, 0o600, 0o600)
+        );
         fs::write(out.join("genesis.json"), "mine").unwrap();
-        assert_eq!(write(&answer("genesis.json"), &out, false).unwrap_err().exit, Exit::Conflict);
+        assert_eq!(
+            write(&answer("genesis.json"), &out, false).unwrap_err().exit,
+            Exit::Conflict
+        );
         assert_eq!(fs::read_to_string(out.join("genesis.json")).unwrap(), "mine");
         write(&answer("genesis.json"), &out, true).unwrap();
         assert_eq!(fs::read_to_string(out.join("genesis.json")).unwrap(), "{}");
@@ -197,7 +266,16 @@ mod tests {
     #[test]
     fn no_file_is_written_outside_the_folder() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["../evil", "/etc/evil", "a/../../evil", "", ".", "bundle.json", "a\u{1b}[2J", "a\nb"] {
+        for name in [
+            "../evil",
+            "/etc/evil",
+            "a/../../evil",
+            "",
+            ".",
+            "bundle.json",
+            "a\u{1b}[2J",
+            "a\nb",
+        ] {
             assert!(write(&answer(name), folder.path(), true).is_err(), "{name}");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{name}");
         }
@@ -225,8 +303,12 @@ mod tests {
     fn a_bundle_takes_the_place_of_the_one_before_and_of_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("b");
-        let standard =
-            bundle(&[("org1/ca.pem", "old 1"), ("org1/alice/key.pem", "old 2"), ("org2/ca.pem", "old 3"), ("org2/notes", "old 4")]);
+        let standard = bundle(&[
+            ("org1/ca.pem", "old 1"),
+            ("org1/alice/key.pem", "old 2"),
+            ("org2/ca.pem", "old 3"),
+            ("org2/notes", "old 4"),
+        ]);
         write(&standard, &out, false).unwrap();
         fs::write(out.join("org2/notes"), "changed by hand").unwrap();
         fs::write(out.join("org1/mine.txt"), "mine").unwrap();
@@ -234,11 +316,23 @@ mod tests {
         assert_eq!(write(&tiny, &out, false).unwrap_err().exit, Exit::Conflict);
         assert!(out.join("org2/ca.pem").exists(), "nothing is removed unasked");
         write(&tiny, &out, true).unwrap();
-        assert_eq!(names(&out), ["bundle.json", "genesis.json", "org1/ca.pem", "org1/mine.txt", "org2/notes"]);
+        assert_eq!(
+            names(&out),
+            [
+                "bundle.json",
+                "genesis.json",
+                "org1/ca.pem",
+                "org1/mine.txt",
+                "org2/notes"
+            ]
+        );
         assert_eq!(fs::read_to_string(out.join("org1/ca.pem")).unwrap(), "new 1");
         assert!(!out.join("org1/alice").exists(), "an empty folder stays");
         write(&bundle(&[("genesis.json", "{}")]), &out, true).unwrap();
-        assert_eq!(names(&out), ["bundle.json", "genesis.json", "org1/mine.txt", "org2/notes"]);
+        assert_eq!(
+            names(&out),
+            ["bundle.json", "genesis.json", "org1/mine.txt", "org2/notes"]
+        );
     }
 
     #[test]

@@ -17,7 +17,11 @@ pub(crate) struct LogQuery {
 }
 
 impl Client {
-    pub(crate) async fn host_list(&self, filter: &api::HostFilter, limit: u32) -> Result<Answer<api::Page<api::Host>>> {
+    pub(crate) async fn host_list(
+        &self,
+        filter: &api::HostFilter,
+        limit: u32,
+    ) -> Result<Answer<api::Page<api::Host>>> {
         self.pages(&["hosts"], filter, limit).await
     }
 
@@ -29,24 +33,39 @@ impl Client {
         self.get(&["hosts", host]).await
     }
 
-    pub(crate) async fn host_update(&self, host: &str, change: &api::HostUpdate) -> Result<Answer<api::Host>> {
-        self.document(self.request(Method::PATCH, &["hosts", host])?.json(change)).await
+    pub(crate) async fn host_update(
+        &self,
+        host: &str,
+        change: &api::HostUpdate,
+    ) -> Result<Answer<api::Host>> {
+        self.document(self.request(Method::PATCH, &["hosts", host])?.json(change))
+            .await
     }
 
     pub(crate) async fn host_delete(&self, host: &str, forget: &api::HostForget) -> Result<()> {
-        self.done(self.request(Method::DELETE, &["hosts", host])?.query(forget)).await
+        self.done(self.request(Method::DELETE, &["hosts", host])?.query(forget))
+            .await
     }
 
     /// `fillup`, `clean` or `reset`.
     pub(crate) async fn host_do(&self, host: &str, verb: &str) -> Result<Answer<api::Operation>> {
-        self.document(self.request(Method::POST, &["hosts", host, verb])?).await
+        self.document(self.request(Method::POST, &["hosts", host, verb])?)
+            .await
     }
 
-    pub(crate) async fn host_adopt(&self, host: &str, adopt: &api::HostAdopt) -> Result<Answer<api::Operation>> {
+    pub(crate) async fn host_adopt(
+        &self,
+        host: &str,
+        adopt: &api::HostAdopt,
+    ) -> Result<Answer<api::Operation>> {
         self.post(&["hosts", host, "adopt"], adopt).await
     }
 
-    pub(crate) async fn cluster_list(&self, filter: &api::ClusterFilter, limit: u32) -> Result<Answer<api::Page<api::Cluster>>> {
+    pub(crate) async fn cluster_list(
+        &self,
+        filter: &api::ClusterFilter,
+        limit: u32,
+    ) -> Result<Answer<api::Page<api::Cluster>>> {
         self.pages(&["clusters"], filter, limit).await
     }
 
@@ -58,29 +77,56 @@ impl Client {
         self.get(&["clusters", cluster]).await
     }
 
-    pub(crate) async fn cluster_update(&self, cluster: &str, change: &api::ClusterUpdate) -> Result<Answer<api::Cluster>> {
-        self.document(self.request(Method::PATCH, &["clusters", cluster])?.json(change)).await
+    pub(crate) async fn cluster_update(
+        &self,
+        cluster: &str,
+        change: &api::ClusterUpdate,
+    ) -> Result<Answer<api::Cluster>> {
+        self.document(self.request(Method::PATCH, &["clusters", cluster])?.json(change))
+            .await
     }
 
     /// `start`, `stop` or `restart`: the whole cluster, or one node.
-    pub(crate) async fn cluster_power(&self, cluster: &str, verb: &str, node: Option<&str>) -> Result<Answer<api::Operation>> {
-        self.document(self.request(Method::POST, &["clusters", cluster, verb])?.query(&[("node", node)])).await
+    pub(crate) async fn cluster_power(
+        &self,
+        cluster: &str,
+        verb: &str,
+        node: Option<&str>,
+    ) -> Result<Answer<api::Operation>> {
+        self.document(
+            self.request(Method::POST, &["clusters", cluster, verb])?
+                .query(&[("node", node)]),
+        )
+        .await
     }
 
     pub(crate) async fn cluster_reset(&self, cluster: &str, force: bool) -> Result<Answer<api::Operation>> {
-        self.document(self.request(Method::POST, &["clusters", cluster, "reset"])?.query(&[("force", force)])).await
+        self.document(
+            self.request(Method::POST, &["clusters", cluster, "reset"])?
+                .query(&[("force", force)]),
+        )
+        .await
     }
 
     pub(crate) async fn cluster_delete(&self, cluster: &str, force: bool) -> Result<Answer<api::Operation>> {
-        self.document(self.request(Method::DELETE, &["clusters", cluster])?.query(&[("force", force)])).await
+        self.document(
+            self.request(Method::DELETE, &["clusters", cluster])?
+                .query(&[("force", force)]),
+        )
+        .await
     }
 
-    pub(crate) async fn cluster_amend(&self, cluster: &str, amend: &api::ClusterAmend) -> Result<Answer<api::Operation>> {
+    pub(crate) async fn cluster_amend(
+        &self,
+        cluster: &str,
+        amend: &api::ClusterAmend,
+    ) -> Result<Answer<api::Operation>> {
         self.post(&["clusters", cluster, "amend"], amend).await
     }
 
     pub(crate) async fn cluster_prove(&self, cluster: &str) -> Result<Answer<api::Operation>> {
-        self.document(self.request(Method::POST, &["clusters", cluster, "prove"])?).await
+        self.document(self.request(Method::POST, &["clusters", cluster, "prove"])?)
+            .await
     }
 
     pub(crate) async fn cluster_health(&self, cluster: &str) -> Result<Answer<api::Page<api::HealthChange>>> {
@@ -88,10 +134,19 @@ impl Client {
     }
 
     pub(crate) async fn cluster_logs(&self, cluster: &str, node: &str, query: &LogQuery) -> Result<Response> {
-        self.send(self.request(Method::GET, &["clusters", cluster, "nodes", node, "logs"])?.query(query), None).await
+        self.send(
+            self.request(Method::GET, &["clusters", cluster, "nodes", node, "logs"])?
+                .query(query),
+            None,
+        )
+        .await
     }
 
-    pub(crate) async fn lease_list(&self, filter: &api::LeaseFilter, limit: u32) -> Result<Answer<api::Page<api::Lease>>> {
+    pub(crate) async fn lease_list(
+        &self,
+        filter: &api::LeaseFilter,
+        limit: u32,
+    ) -> Result<Answer<api::Page<api::Lease>>> {
         self.pages(&["leases"], filter, limit).await
     }
 
@@ -108,14 +163,19 @@ impl Client {
     }
 
     pub(crate) async fn lease_release(&self, lease: Uuid) -> Result<Answer<api::Lease>> {
-        self.document(self.request(Method::DELETE, &["leases", &lease.to_string()])?).await
+        self.document(self.request(Method::DELETE, &["leases", &lease.to_string()])?)
+            .await
     }
 
     pub(crate) async fn lease_bundle(&self, lease: Uuid) -> Result<Answer<api::Bundle>> {
         self.get(&["leases", &lease.to_string(), "bundle"]).await
     }
 
-    pub(crate) async fn operation_list(&self, filter: &api::OperationFilter, limit: u32) -> Result<Answer<api::Page<api::Operation>>> {
+    pub(crate) async fn operation_list(
+        &self,
+        filter: &api::OperationFilter,
+        limit: u32,
+    ) -> Result<Answer<api::Page<api::Operation>>> {
         self.pages(&["operations"], filter, limit).await
     }
 
@@ -126,7 +186,8 @@ impl Client {
     /// A stream of server-sent events: the whole operation at once and at every change.
     pub(crate) async fn operation_events(&self, operation: Uuid) -> Result<Response> {
         let request = self.request(Method::GET, &["operations", &operation.to_string(), "events"])?;
-        self.send(request.header("accept", "text/event-stream"), None).await
+        self.send(request.header("accept", "text/event-stream"), None)
+            .await
     }
 
     pub(crate) async fn account_list(&self) -> Result<Answer<api::Page<api::Account>>> {
@@ -138,11 +199,13 @@ impl Client {
     }
 
     pub(crate) async fn account_delete(&self, account: &str) -> Result<()> {
-        self.done(self.request(Method::DELETE, &["accounts", account])?).await
+        self.done(self.request(Method::DELETE, &["accounts", account])?)
+            .await
     }
 
     pub(crate) async fn account_reset_link(&self, account: &str) -> Result<Answer<api::ResetLink>> {
-        self.document(self.request(Method::POST, &["accounts", account, "reset-link"])?).await
+        self.document(self.request(Method::POST, &["accounts", account, "reset-link"])?)
+            .await
     }
 
     pub(crate) async fn token_list(&self) -> Result<Answer<api::Page<api::Token>>> {
@@ -154,7 +217,8 @@ impl Client {
     }
 
     pub(crate) async fn token_delete(&self, token: Uuid) -> Result<()> {
-        self.done(self.request(Method::DELETE, &["tokens", &token.to_string()])?).await
+        self.done(self.request(Method::DELETE, &["tokens", &token.to_string()])?)
+            .await
     }
 
     pub(crate) async fn status(&self) -> Result<Answer<api::Status>> {

@@ -58,34 +58,62 @@ impl Client {
     pub(crate) fn open(global: &Global) -> Result<Self> {
         let given = match &global.token_file {
             Some(path) => Some(read_token(path)?),
-            None => std::env::var("CHAINPOOL_TOKEN").ok().filter(|token| !token.is_empty()),
+            None => std::env::var("CHAINPOOL_TOKEN")
+                .ok()
+                .filter(|token| !token.is_empty()),
         };
-        let context =
-            if given.is_some() && global.server.is_some() { None } else { Context::read(&data::folder(global.data.as_deref())?)? };
-        let address = global.server.clone().or_else(|| context.as_ref().map(|context| context.server.clone()));
+        let context = if given.is_some() && global.server.is_some() {
+            None
+        } else {
+            Context::read(&data::folder(global.data.as_deref())?)?
+        };
+        let address = global
+            .server
+            .clone()
+            .or_else(|| context.as_ref().map(|context| context.server.clone()));
         let base = parse_server(address.as_deref().unwrap_or(DEFAULT_SERVER))?;
         // The local administrator's token is for the local server: no other may ever see it.
-        let local = context.filter(|context| parse_server(&context.server).is_ok_and(|server| server == base));
+        let local =
+            context.filter(|context| parse_server(&context.server).is_ok_and(|server| server == base));
         let trust = match (&global.server_ca, &local) {
             _ if base.scheme() == "http" => Trust::Nobody,
             (Some(path), _) => Trust::Authority(path),
-            (None, Some(Context { certificate: Some(pem), .. })) => Trust::Exactly(pem),
+            (
+                None,
+                Some(Context {
+                    certificate: Some(pem),
+                    ..
+                }),
+            ) => Trust::Exactly(pem),
             _ => Trust::System,
         };
-        let token = given.as_deref().or(local.as_ref().map(|context| context.token.as_str()));
-        let public = local.as_ref().and_then(|context| context.public_url.as_deref()).map(parse_server).transpose()?;
+        let token = given
+            .as_deref()
+            .or(local.as_ref().map(|context| context.token.as_str()));
+        let public = local
+            .as_ref()
+            .and_then(|context| context.public_url.as_deref())
+            .map(parse_server)
+            .transpose()?;
         Self::new(base, public, token, &trust)
     }
 
     /// Whether the caller named a server or brought a token: then no other will do.
     pub(crate) fn is_directed(global: &Global) -> bool {
-        global.server.is_some() || global.token_file.is_some() || std::env::var_os("CHAINPOOL_TOKEN").is_some_and(|token| !token.is_empty())
+        global.server.is_some()
+            || global.token_file.is_some()
+            || std::env::var_os("CHAINPOOL_TOKEN").is_some_and(|token| !token.is_empty())
     }
 
     /// The way to a server of this process that stands in for the local one.
     pub(crate) fn local(address: SocketAddr, of: &Context, token: &str) -> Result<Self> {
         let public = parse_server(of.public_url.as_deref().unwrap_or(&of.server))?;
-        Self::new(parse_server(&format!("http://{address}"))?, Some(public), Some(token), &Trust::Nobody)
+        Self::new(
+            parse_server(&format!("http://{address}"))?,
+            Some(public),
+            Some(token),
+            &Trust::Nobody,
+        )
     }
 
     fn new(base: Url, public: Option<Url>, token: Option<&str>, trust: &Trust<'_>) -> Result<Self> {
@@ -96,14 +124,24 @@ impl Client {
         if is_this_machine(&base) {
             http = http.no_proxy();
         } else if base.scheme() == "http" && token.is_some() {
-            output::note(format_args!("warning: the token goes to {base} unencrypted; https would keep it secret"));
+            output::note(format_args!(
+                "warning: the token goes to {base} unencrypted; https would keep it secret"
+            ));
         }
         let http = trust.tell(http)?.build().map_err(|error| {
             let advice = "install the system's ca-certificates, or name an authority with --server-ca";
-            Failure::new(Exit::Unreachable, format!("cannot set up TLS: {}; {advice}", cause(&error)))
+            Failure::new(
+                Exit::Unreachable,
+                format!("cannot set up TLS: {}; {advice}", cause(&error)),
+            )
         })?;
         let authorization = token.map(bearer).transpose()?;
-        Ok(Self { http, public: public.unwrap_or_else(|| base.clone()), base, authorization })
+        Ok(Self {
+            http,
+            public: public.unwrap_or_else(|| base.clone()),
+            base,
+            authorization,
+        })
     }
 
     /// The server's address as it was given.
@@ -122,7 +160,11 @@ impl Client {
             return Err(Failure::new(Exit::Invalid, format!("{odd:?} is not a name")));
         }
         let mut url = self.base.clone();
-        url.path_segments_mut().expect("an http address has a path").pop_if_empty().extend(["api", "v1"]).extend(path);
+        url.path_segments_mut()
+            .expect("an http address has a path")
+            .pop_if_empty()
+            .extend(["api", "v1"])
+            .extend(path);
         let keyed = method == Method::POST;
         let mut request = self.http.request(method, url);
         if keyed {
@@ -157,9 +199,10 @@ impl Client {
         let body = response.bytes().await.map_err(|error| self.lost(&error))?;
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => Err(Failure::refused(status, &problem)),
-            Err(_) if (500..600).contains(&status) => {
-                Err(Failure::new(Exit::of_status(status), format!("{} answers with HTTP status {status}", self.base)))
-            }
+            Err(_) if (500..600).contains(&status) => Err(Failure::new(
+                Exit::of_status(status),
+                format!("{} answers with HTTP status {status}", self.base),
+            )),
             Err(_) => Err(self.stranger(&format!("it answers with HTTP status {status}"))),
         }
     }
@@ -170,7 +213,11 @@ impl Client {
     }
 
     /// Sends a document, gets a document.
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &(impl Serialize + Sync)) -> Result<Answer<T>> {
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &(impl Serialize + Sync),
+    ) -> Result<Answer<T>> {
         self.document(self.request(Method::POST, path)?.json(body)).await
     }
 
@@ -178,7 +225,8 @@ impl Client {
     pub(crate) async fn document<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>> {
         let response = self.send(request, Some(CALL)).await?;
         let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
-        let json: Value = serde_json::from_slice(&bytes).map_err(|error| self.stranger(&error.to_string()))?;
+        let json: Value =
+            serde_json::from_slice(&bytes).map_err(|error| self.stranger(&error.to_string()))?;
         let value = T::deserialize(&json).map_err(|error| self.stranger(&error.to_string()))?;
         Ok(Answer { json, value })
     }
@@ -199,9 +247,13 @@ impl Client {
         let mut items = Vec::new();
         let mut next: Option<String> = None;
         loop {
-            let wanted = limit.saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX)).min(PAGE);
+            let wanted = limit
+                .saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX))
+                .min(PAGE);
             let place = [("limit", Some(wanted.to_string())), ("after", next.clone())];
-            let mut answer: Answer<Page<T>> = self.document(self.request(Method::GET, path)?.query(filter).query(&place)).await?;
+            let mut answer: Answer<Page<T>> = self
+                .document(self.request(Method::GET, path)?.query(filter).query(&place))
+                .await?;
             let count = answer.value.items.len();
             items.append(&mut answer.value.items);
             if let Some(Value::Array(page)) = answer.json.get_mut("items").map(Value::take) {
@@ -215,9 +267,15 @@ impl Client {
         let mut json = serde_json::json!({ "items": documents });
         if let Some(next) = &next {
             json["next"] = Value::String(next.clone());
-            output::note(format_args!("there are more than these {}; choose with filters or raise --limit", items.len()));
+            output::note(format_args!(
+                "there are more than these {}; choose with filters or raise --limit",
+                items.len()
+            ));
         }
-        Ok(Answer { json, value: Page { items, next } })
+        Ok(Answer {
+            json,
+            value: Page { items, next },
+        })
     }
 
     /// The way was lost. What was asked may have been done.
@@ -225,21 +283,33 @@ impl Client {
         let server = &self.base;
         let why = cause(error);
         let message = if error.is_connect() && why.contains("certificate") {
-            format!("the certificate of {server} is not trusted ({why}); name its authority with --server-ca or CHAINPOOL_SERVER_CA")
+            format!(
+                "the certificate of {server} is not trusted ({why}); name its authority with --server-ca or CHAINPOOL_SERVER_CA"
+            )
         } else if error.is_connect() {
             format!(
                 "no Chainpool server answers at {server} ({why})\nstart one with `chainpool serve`, or name another with --server or CHAINPOOL_SERVER"
             )
         } else if error.is_timeout() {
-            format!("{server} took the request but did not answer in time; it may still do it: see `chainpool operation list`")
+            format!(
+                "{server} took the request but did not answer in time; it may still do it: see `chainpool operation list`"
+            )
         } else {
-            format!("the connection to {server} broke ({why}); what was asked may be done all the same: see `chainpool operation list`")
+            format!(
+                "the connection to {server} broke ({why}); what was asked may be done all the same: see `chainpool operation list`"
+            )
         };
         Failure::new(Exit::Unreachable, message)
     }
 
     fn stranger(&self, why: &str) -> Failure {
-        Failure::new(Exit::Unreachable, format!("what answers at {} is no Chainpool server of this version: {why}", self.base))
+        Failure::new(
+            Exit::Unreachable,
+            format!(
+                "what answers at {} is no Chainpool server of this version: {why}",
+                self.base
+            ),
+        )
     }
 }
 
@@ -249,7 +319,11 @@ fn cause(error: &reqwest::Error) -> String {
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    if error.source().is_none() { "the address or the TLS set-up is wrong".to_owned() } else { cause.to_string() }
+    if error.source().is_none() {
+        "the address or the TLS set-up is wrong".to_owned()
+    } else {
+        cause.to_string()
+    }
 }
 
 fn parse_server(text: &str) -> Result<Url> {
@@ -267,16 +341,27 @@ fn is_this_machine(url: &Url) -> bool {
 }
 
 fn read_token(path: &Path) -> Result<String> {
-    let wrong = |error: &io::Error| Failure::new(Exit::Usage, format!("cannot read the token from {}: {error}", path.display()));
+    let wrong = |error: &io::Error| {
+        Failure::new(
+            Exit::Usage,
+            format!("cannot read the token from {}: {error}", path.display()),
+        )
+    };
     let mut file = fs::File::open(path).map_err(|error| wrong(&error))?;
     let metadata = file.metadata().map_err(|error| wrong(&error))?;
     if metadata.is_file() && metadata.mode() & 0o004 != 0 {
-        output::note(format_args!("warning: everybody on this machine can read the token in {0}: chmod 600 {0}", path.display()));
+        output::note(format_args!(
+            "warning: everybody on this machine can read the token in {0}: chmod 600 {0}",
+            path.display()
+        ));
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(|error| wrong(&error))?;
     match text.trim() {
-        "" => Err(Failure::new(Exit::Usage, format!("{} holds no token", path.display()))),
+        "" => Err(Failure::new(
+            Exit::Usage,
+            format!("{} holds no token", path.display()),
+        )),
         token => Ok(token.to_owned()),
     }
 }

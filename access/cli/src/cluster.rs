@@ -8,7 +8,9 @@ use crate::{
     exit::{Exit, Failure, Result},
     output, span, wait,
 };
-use chainpool_api::{ClusterAmend, ClusterCreate, ClusterFilter, ClusterState, ClusterUpdate, HealthState, Timestamp};
+use chainpool_api::{
+    ClusterAmend, ClusterCreate, ClusterFilter, ClusterState, ClusterUpdate, HealthState, Timestamp,
+};
 use clap::{Args, Subcommand};
 use std::collections::BTreeMap;
 
@@ -198,29 +200,72 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
     match verb {
         Verb::Create(args) => create(client, json, args).await,
         Verb::List(args) => list(client, json, args).await,
-        Verb::Show { cluster, history: false } => {
+        Verb::Show {
+            cluster,
+            history: false,
+        } => {
             let answer = client.cluster_show(&cluster).await?;
-            if json { output::json(&answer.json) } else { output::line(view::details(&answer.value)) }
+            if json {
+                output::json(&answer.json)
+            } else {
+                output::line(view::details(&answer.value))
+            }
         }
-        Verb::Show { cluster, history: true } => {
+        Verb::Show {
+            cluster,
+            history: true,
+        } => {
             let answer = client.cluster_health(&cluster).await?;
-            if json { output::json(&answer.json) } else { output::line(view::history(&answer.value.items)) }
+            if json {
+                output::json(&answer.json)
+            } else {
+                output::line(view::history(&answer.value.items))
+            }
         }
         Verb::Start(args) => power(client, json, args, "start").await,
         Verb::Stop(args) => power(client, json, args, "stop").await,
         Verb::Restart(args) => power(client, json, args, "restart").await,
-        Verb::Amend(AmendArgs { cluster, amendment: AmendmentArgs { parameters, renew_certificates }, wait }) => {
-            let amend = ClusterAmend { parameters: parameters.into_iter().collect(), renew_certificates };
+        Verb::Amend(AmendArgs {
+            cluster,
+            amendment:
+                AmendmentArgs {
+                    parameters,
+                    renew_certificates,
+                },
+            wait,
+        }) => {
+            let amend = ClusterAmend {
+                parameters: parameters.into_iter().collect(),
+                renew_certificates,
+            };
             let answer = client.cluster_amend(&cluster, &amend).await?;
             wait::finish(client, json, answer, &wait).await
         }
-        Verb::Reset(WipeArgs { cluster, force, wait, yes }) => {
-            confirm::ask(&yes, &format!("This wipes cluster {cluster}{}.", lease_too(force))).await?;
+        Verb::Reset(WipeArgs {
+            cluster,
+            force,
+            wait,
+            yes,
+        }) => {
+            confirm::ask(
+                &yes,
+                &format!("This wipes cluster {cluster}{}.", lease_too(force)),
+            )
+            .await?;
             let answer = client.cluster_reset(&cluster, force).await?;
             wait::finish(client, json, answer, &wait).await
         }
-        Verb::Delete(WipeArgs { cluster, force, wait, yes }) => {
-            confirm::ask(&yes, &format!("This removes cluster {cluster} and its data{}.", lease_too(force))).await?;
+        Verb::Delete(WipeArgs {
+            cluster,
+            force,
+            wait,
+            yes,
+        }) => {
+            confirm::ask(
+                &yes,
+                &format!("This removes cluster {cluster} and its data{}.", lease_too(force)),
+            )
+            .await?;
             let answer = client.cluster_delete(&cluster, force).await?;
             wait::finish(client, json, answer, &wait).await
         }
@@ -229,30 +274,86 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
             let answer = client.cluster_prove(&cluster).await?;
             wait::finish(client, json, answer, &wait).await
         }
-        Verb::Update(UpdateArgs { cluster, change: ChangeArgs { maintenance } }) => {
-            let answer = client.cluster_update(&cluster, &ClusterUpdate { maintenance_seconds: maintenance }).await?;
-            if json { output::json(&answer.json) } else { output::line(view::details(&answer.value)) }
+        Verb::Update(UpdateArgs {
+            cluster,
+            change: ChangeArgs { maintenance },
+        }) => {
+            let answer = client
+                .cluster_update(
+                    &cluster,
+                    &ClusterUpdate {
+                        maintenance_seconds: maintenance,
+                    },
+                )
+                .await?;
+            if json {
+                output::json(&answer.json)
+            } else {
+                output::line(view::details(&answer.value))
+            }
         }
     }
 }
 
 fn lease_too(force: bool) -> &'static str {
-    if force { ", and ends the lease of whoever holds it" } else { "" }
+    if force {
+        ", and ends the lease of whoever holds it"
+    } else {
+        ""
+    }
 }
 
 async fn create(client: &Client, json: bool, args: CreateArgs) -> Result<()> {
-    let CreateArgs { name, host, network_type, preset, parameters, labels, wait } = args;
+    let CreateArgs {
+        name,
+        host,
+        network_type,
+        preset,
+        parameters,
+        labels,
+        wait,
+    } = args;
     let labels: BTreeMap<String, String> = labels.into_iter().collect();
-    let new = ClusterCreate { name, host, network_type, preset, parameters: parameters.into_iter().collect(), labels };
+    let new = ClusterCreate {
+        name,
+        host,
+        network_type,
+        preset,
+        parameters: parameters.into_iter().collect(),
+        labels,
+    };
     let answer = client.cluster_create(&new).await?;
     wait::finish(client, json, answer, &wait).await
 }
 
 async fn list(client: &Client, json: bool, args: FilterArgs) -> Result<()> {
-    let FilterArgs { host, state, health, network_type, offered, holder, search, list } = args;
-    let filter = ClusterFilter { host, state, health, network_type, offered, holder, search, after: None, limit: None };
+    let FilterArgs {
+        host,
+        state,
+        health,
+        network_type,
+        offered,
+        holder,
+        search,
+        list,
+    } = args;
+    let filter = ClusterFilter {
+        host,
+        state,
+        health,
+        network_type,
+        offered,
+        holder,
+        search,
+        after: None,
+        limit: None,
+    };
     let answer = client.cluster_list(&filter, list.limit).await?;
-    if json { output::json(&answer.json) } else { output::line(view::table(&answer.value.items)) }
+    if json {
+        output::json(&answer.json)
+    } else {
+        output::line(view::table(&answer.value.items))
+    }
 }
 
 async fn power(client: &Client, json: bool, args: PowerArgs, verb: &str) -> Result<()> {
@@ -264,18 +365,31 @@ async fn power(client: &Client, json: bool, args: PowerArgs, verb: &str) -> Resu
 /// Prints lines as they come. A log is text as its node wrote it, so there is no JSON for it.
 async fn logs(client: &Client, json: bool, args: LogArgs) -> Result<()> {
     if json {
-        return Err(Failure::new(Exit::Usage, "a log is text as the node wrote it; leave --json out"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "a log is text as the node wrote it; leave --json out",
+        ));
     }
-    let LogArgs { cluster, node, follow, tail, since } = args;
+    let LogArgs {
+        cluster,
+        node,
+        follow,
+        tail,
+        since,
+    } = args;
     let since = since.map(|seconds| Timestamp::now().plus_seconds(-i64::from(seconds)).0 / 1000);
-    let mut stream = client.cluster_logs(&cluster, &node, &LogQuery { tail, since, follow }).await?;
+    let mut stream = client
+        .cluster_logs(&cluster, &node, &LogQuery { tail, since, follow })
+        .await?;
     let mut text = output::LogText::default();
     while let Some(piece) = stream.chunk().await.map_err(|error| client.lost(&error))? {
         output::log(&mut text, &piece)?;
     }
     text.end()?;
     if follow {
-        output::note(format_args!("the log of {node} ends here: it does not run any more, or the server stopped"));
+        output::note(format_args!(
+            "the log of {node} ends here: it does not run any more, or the server stopped"
+        ));
     }
     Ok(())
 }

@@ -19,38 +19,78 @@ pub(crate) fn table(clusters: &[Cluster]) -> String {
             yes(cluster.offered),
             maybe(cluster.holder.as_ref()),
             when(cluster.created_at),
-            if cluster.health.reason.is_empty() { NONE.to_owned() } else { cluster.health.reason.clone() },
+            if cluster.health.reason.is_empty() {
+                NONE.to_owned()
+            } else {
+                cluster.health.reason.clone()
+            },
         ]
     });
-    let head = ["NAME", "HOST", "TYPE", "SIZE", "STATE", "HEALTH", "HEIGHT", "CHECKED", "FREE", "HOLDER", "CREATED", "REASON"];
+    let head = [
+        "NAME", "HOST", "TYPE", "SIZE", "STATE", "HEALTH", "HEIGHT", "CHECKED", "FREE", "HOLDER", "CREATED",
+        "REASON",
+    ];
     output::table(&head, rows.collect())
 }
 
 /// A cluster with all that is known of it.
 pub(crate) fn details(cluster: &Cluster) -> String {
-    let labels: Vec<String> = cluster.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels: Vec<String> = cluster
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     let mut text = output::fields(&[
         ("name", cluster.name.clone()),
         ("id", cluster.id.to_string()),
         ("host", cluster.host.clone()),
         (
             "type",
-            format!("{} {} (preset {}, {})", cluster.network_type, cluster.version, maybe(cluster.preset.as_ref()), cluster.consensus),
+            format!(
+                "{} {} (preset {}, {})",
+                cluster.network_type,
+                cluster.version,
+                maybe(cluster.preset.as_ref()),
+                cluster.consensus
+            ),
         ),
         ("size", cluster.size.to_string()),
         ("parameters", cluster.parameters.to_string()),
-        ("labels", if labels.is_empty() { NONE.to_owned() } else { labels.join(" ") }),
+        (
+            "labels",
+            if labels.is_empty() {
+                NONE.to_owned()
+            } else {
+                labels.join(" ")
+            },
+        ),
         ("chain id", cluster.chain_id.clone()),
         ("state", cluster.state.to_string()),
-        ("health", format!("{}: {} (since {})", cluster.health.state, cluster.health.reason, when(cluster.health.since))),
+        (
+            "health",
+            format!(
+                "{}: {} (since {})",
+                cluster.health.state,
+                cluster.health.reason,
+                when(cluster.health.since)
+            ),
+        ),
         ("checked", maybe_when(cluster.health.checked_at)),
         ("height", maybe(cluster.height.as_ref())),
         ("free", yes(cluster.offered)),
         ("holder", maybe(cluster.holder.as_ref())),
         ("lease", maybe(cluster.lease_id.as_ref())),
         ("operation", maybe(cluster.operation_id.as_ref())),
-        ("maintenance", cluster.maintenance_until.map_or_else(|| "no".to_owned(), |until| format!("ends {}", when(until)))),
-        ("made", format!("{} (generation {})", when(cluster.created_at), cluster.generation)),
+        (
+            "maintenance",
+            cluster
+                .maintenance_until
+                .map_or_else(|| "no".to_owned(), |until| format!("ends {}", when(until))),
+        ),
+        (
+            "made",
+            format!("{} (generation {})", when(cluster.created_at), cluster.generation),
+        ),
         ("ready", maybe_when(cluster.ready_at)),
     ]);
     if let Some(proof) = &cluster.proof {
@@ -61,43 +101,107 @@ pub(crate) fn details(cluster: &Cluster) -> String {
     }
     if !cluster.nodes.is_empty() {
         let rows = cluster.nodes.iter().map(node_row).collect();
-        let head = ["NODE", "PROCESS", "ANSWERS", "HEIGHT", "BLOCK", "PEERS", "ENDPOINTS", "IMAGE"];
+        let head = [
+            "NODE",
+            "PROCESS",
+            "ANSWERS",
+            "HEIGHT",
+            "BLOCK",
+            "PEERS",
+            "ENDPOINTS",
+            "IMAGE",
+        ];
         let _infallible = write!(text, "\n\n{}", output::table(&head, rows));
     }
     text
 }
 
 fn evidence_rows(evidence: &Evidence) -> Vec<(&'static str, String)> {
-    let Evidence { nodes: _, height: _, agree, power, channels, certificate_ends } = evidence;
+    let Evidence {
+        nodes: _,
+        height: _,
+        agree,
+        power,
+        channels,
+        certificate_ends,
+    } = evidence;
     let agreed = |agree: &Option<bool>| agree.map_or_else(|| "not compared".to_owned(), yes);
     let mut rows = vec![
         ("blocks agree", agreed(agree)),
-        ("voting power", power.map_or_else(|| NONE.to_owned(), |(part, all)| format!("{part} of {all}"))),
+        (
+            "voting power",
+            power.map_or_else(|| NONE.to_owned(), |(part, all)| format!("{part} of {all}")),
+        ),
     ];
     rows.extend(channels.iter().map(|(name, channel)| {
-        let ChannelEvidence { height, agree, leader, active: _, chaincodes } = channel;
-        let missing: Vec<&str> = chaincodes.iter().filter(|(_, committed)| !**committed).map(|(name, _)| name.as_str()).collect();
-        let chaincodes = if missing.is_empty() { String::new() } else { format!(", not committed: {}", missing.join(" ")) };
+        let ChannelEvidence {
+            height,
+            agree,
+            leader,
+            active: _,
+            chaincodes,
+        } = channel;
+        let missing: Vec<&str> = chaincodes
+            .iter()
+            .filter(|(_, committed)| !**committed)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let chaincodes = if missing.is_empty() {
+            String::new()
+        } else {
+            format!(", not committed: {}", missing.join(" "))
+        };
         let leader = leader.as_deref().unwrap_or("no orderer");
-        ("channel", format!("{name}: {} blocks, led by {leader}, blocks agree: {}{chaincodes}", maybe(height.as_ref()), agreed(agree)))
+        (
+            "channel",
+            format!(
+                "{name}: {} blocks, led by {leader}, blocks agree: {}{chaincodes}",
+                maybe(height.as_ref()),
+                agreed(agree)
+            ),
+        )
     }));
     rows.extend(certificate_ends.map(|end| ("certificates", format!("the first ends {}", when(end)))));
     rows
 }
 
 fn proof_rows(proof: &Proof) -> [(&'static str, String); 3] {
-    let Proof { transaction, height, key, value, written_to, read_from, at } = proof;
-    let read = if written_to == read_from { format!("{read_from}, the only one asked") } else { read_from.clone() };
+    let Proof {
+        transaction,
+        height,
+        key,
+        value,
+        written_to,
+        read_from,
+        at,
+    } = proof;
+    let read = if written_to == read_from {
+        format!("{read_from}, the only one asked")
+    } else {
+        read_from.clone()
+    };
     [
         ("proven", format!("{} in block {height}", when(*at))),
         ("transaction", transaction.clone()),
-        ("wrote", format!("{key} = {value} to {written_to}, read back from {read}")),
+        (
+            "wrote",
+            format!("{key} = {value} to {written_to}, read back from {read}"),
+        ),
     ]
 }
 
 fn node_row(node: &Node) -> Vec<String> {
-    let Node { name, machine, image, endpoints, evidence } = node;
-    let unseen = NodeEvidence { process: "not seen".into(), ..NodeEvidence::default() };
+    let Node {
+        name,
+        machine,
+        image,
+        endpoints,
+        evidence,
+    } = node;
+    let unseen = NodeEvidence {
+        process: "not seen".into(),
+        ..NodeEvidence::default()
+    };
     let NodeEvidence {
         process,
         answers,
@@ -125,8 +229,13 @@ fn node_row(node: &Node) -> Vec<String> {
             None => yes(*answers),
         },
     };
-    let endpoints: Vec<String> = endpoints.iter().map(|Endpoint { name, address }| format!("{name} {address}")).collect();
-    let name = machine.as_ref().map_or_else(|| name.clone(), |machine| format!("{name} on {machine}"));
+    let endpoints: Vec<String> = endpoints
+        .iter()
+        .map(|Endpoint { name, address }| format!("{name} {address}"))
+        .collect();
+    let name = machine
+        .as_ref()
+        .map_or_else(|| name.clone(), |machine| format!("{name} on {machine}"));
     vec![
         name,
         process.clone(),
@@ -134,17 +243,33 @@ fn node_row(node: &Node) -> Vec<String> {
         maybe(height.as_ref()),
         maybe_when(*block_at),
         maybe(peers.as_ref()),
-        if endpoints.is_empty() { NONE.to_owned() } else { endpoints.join(", ") },
+        if endpoints.is_empty() {
+            NONE.to_owned()
+        } else {
+            endpoints.join(", ")
+        },
         maybe(image.as_ref()),
     ]
 }
 
 /// The history of verdicts, a line each.
 pub(crate) fn history(changes: &[HealthChange]) -> String {
-    let rows = changes.iter().map(|HealthChange { state, reason, at, evidence }| {
-        let height = evidence.as_ref().and_then(|evidence| evidence.height);
-        vec![at.to_string(), state.to_string(), maybe(height.as_ref()), clean(reason)]
-    });
+    let rows = changes.iter().map(
+        |HealthChange {
+             state,
+             reason,
+             at,
+             evidence,
+         }| {
+            let height = evidence.as_ref().and_then(|evidence| evidence.height);
+            vec![
+                at.to_string(),
+                state.to_string(),
+                maybe(height.as_ref()),
+                clean(reason),
+            ]
+        },
+    );
     output::table(&["FROM", "HEALTH", "HEIGHT", "REASON"], rows.collect())
 }
 
@@ -167,9 +292,17 @@ mod tests {
 
     /// The cell of a table's only row under a heading: cells are two blanks apart at least.
     fn cell(table: &str, heading: &str) -> String {
-        let split = |line: &str| line.split("  ").map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty()).collect::<Vec<_>>();
+        let split = |line: &str| {
+            line.split("  ")
+                .map(|cell| cell.trim().to_owned())
+                .filter(|cell| !cell.is_empty())
+                .collect::<Vec<_>>()
+        };
         let lines: Vec<Vec<String>> = table.lines().map(split).collect();
-        let column = lines[0].iter().position(|cell| cell == heading).expect("a column");
+        let column = lines[0]
+            .iter()
+            .position(|cell| cell == heading)
+            .expect("a column");
         lines[1][column].clone()
     }
 
@@ -179,7 +312,10 @@ mod tests {
         assert_eq!(node_row(&node)[2], "yes");
         let evidence = node.evidence.as_mut().expect("it was seen");
         evidence.closed_to_users = Some("no answer within 2 s".into());
-        assert_eq!(node_row(&node)[2], "yes, but not on the port for users: no answer within 2 s");
+        assert_eq!(
+            node_row(&node)[2],
+            "yes, but not on the port for users: no answer within 2 s"
+        );
         let evidence = node.evidence.as_mut().expect("it was seen");
         (evidence.answers, evidence.silent) = (false, Some("connection refused".into()));
         assert_eq!(node_row(&node)[2], "no: connection refused");
@@ -192,9 +328,16 @@ mod tests {
         let at = Timestamp::now().plus_seconds(-2 * 86_400);
         cluster.health.checked_at = Some(at);
         let text = table(std::slice::from_ref(&cluster));
-        assert_eq!((cell(&text, "HEIGHT"), cell(&text, "CHECKED")), ("1200".to_owned(), when(at)), "{text}");
+        assert_eq!(
+            (cell(&text, "HEIGHT"), cell(&text, "CHECKED")),
+            ("1200".to_owned(), when(at)),
+            "{text}"
+        );
         let text = details(&cluster);
-        let checked = text.lines().find_map(|line| line.strip_prefix("checked ")).expect("a line");
+        let checked = text
+            .lines()
+            .find_map(|line| line.strip_prefix("checked "))
+            .expect("a line");
         assert_eq!(checked.trim(), when(at));
     }
 }

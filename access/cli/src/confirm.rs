@@ -12,7 +12,10 @@ pub(crate) async fn ask(yes: &YesArgs, what: &str) -> Result<()> {
         return Ok(());
     }
     if !on_terminal() {
-        return Err(Failure::new(Exit::Usage, format!("{what} This cannot be undone, and there is no terminal to ask on: add --yes")));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("{what} This cannot be undone, and there is no terminal to ask on: add --yes"),
+        ));
     }
     let answer = read(format!("{what} This cannot be undone. Go on? [y/N] ")).await?;
     match answer.to_lowercase().as_str() {
@@ -24,7 +27,10 @@ pub(crate) async fn ask(yes: &YesArgs, what: &str) -> Result<()> {
 /// Asks for a name to be typed.
 pub(crate) async fn typed(what: &str, option: &str) -> Result<String> {
     if !on_terminal() {
-        return Err(Failure::new(Exit::Usage, format!("{what} There is no terminal to ask on: add {option}")));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("{what} There is no terminal to ask on: add {option}"),
+        ));
     }
     read(format!("{what} Type its name: ")).await
 }

@@ -27,7 +27,10 @@ pub(crate) struct Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("server", &self.server).field("token", &"***").finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("server", &self.server)
+            .field("token", &"***")
+            .finish_non_exhaustive()
     }
 }
 
@@ -40,12 +43,21 @@ impl Context {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 let advice = "run this as the one who runs the server, or give --server and --token-file";
-                return Err(Failure::new(Exit::Usage, format!("cannot read {}: {error}; {advice}", path.display())));
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!("cannot read {}: {error}; {advice}", path.display()),
+                ));
             }
         };
         // The parser's own message would quote the line, and the line may hold the token.
         toml::from_str(&text).map(Some).map_err(|_| {
-            Failure::new(Exit::Usage, format!("{} is damaged; start the server again, it writes the file anew", path.display()))
+            Failure::new(
+                Exit::Usage,
+                format!(
+                    "{} is damaged; start the server again, it writes the file anew",
+                    path.display()
+                ),
+            )
         })
     }
 }
@@ -55,16 +67,25 @@ pub(crate) fn folder(given: Option<&Path>) -> Result<PathBuf> {
     match given {
         Some(folder) => Ok(folder.to_owned()),
         None if rustix::process::geteuid().is_root() => Ok(PathBuf::from("/var/lib/chainpool")),
-        None => xdg(env::var_os("XDG_DATA_HOME").map(PathBuf::from), env::var_os("HOME").map(PathBuf::from))
-            .ok_or_else(|| Failure::new(Exit::Usage, "there is no home folder; name the data folder with --data or CHAINPOOL_DATA")),
+        None => xdg(
+            env::var_os("XDG_DATA_HOME").map(PathBuf::from),
+            env::var_os("HOME").map(PathBuf::from),
+        )
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Usage,
+                "there is no home folder; name the data folder with --data or CHAINPOOL_DATA",
+            )
+        }),
     }
 }
 
 /// The XDG base directory specification: a relative `XDG_DATA_HOME` is ignored.
 fn xdg(data_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
-    let base = data_home
-        .filter(|path| path.is_absolute())
-        .or_else(|| home.filter(|path| path.is_absolute()).map(|home| home.join(".local/share")))?;
+    let base = data_home.filter(|path| path.is_absolute()).or_else(|| {
+        home.filter(|path| path.is_absolute())
+            .map(|home| home.join(".local/share"))
+    })?;
     Some(base.join("chainpool"))
 }
 
@@ -76,7 +97,10 @@ mod tests {
     fn the_folder_follows_the_xdg_rules() {
         let path = |text: &str| Some(PathBuf::from(text));
         assert_eq!(xdg(path("/x"), path("/home/a")), path("/x/chainpool"));
-        assert_eq!(xdg(path("relative"), path("/home/a")), path("/home/a/.local/share/chainpool"));
+        assert_eq!(
+            xdg(path("relative"), path("/home/a")),
+            path("/home/a/.local/share/chainpool")
+        );
         assert_eq!(xdg(None, None), None);
     }
 
@@ -87,10 +111,20 @@ mod tests {
         let file = folder.path().join(CONTEXT);
         fs::write(&file, "server = \"http://127.0.0.1:8080\"\ntoken = \"s3cret\"\n").unwrap();
         let context = Context::read(folder.path()).unwrap().unwrap();
-        assert_eq!((context.server.as_str(), context.token.as_str(), &context.certificate), ("http://127.0.0.1:8080", "s3cret", &None));
+        assert_eq!(
+            (
+                context.server.as_str(),
+                context.token.as_str(),
+                &context.certificate
+            ),
+            ("http://127.0.0.1:8080", "s3cret", &None)
+        );
         assert!(!format!("{context:?}").contains("s3cret"));
         fs::write(&file, "token = s3cret").unwrap();
         let failure = Context::read(folder.path()).unwrap_err();
-        assert!(failure.message.contains("damaged") && !failure.message.contains("s3cret"), "{failure}");
+        assert!(
+            failure.message.contains("damaged") && !failure.message.contains("s3cret"),
+            "{failure}"
+        );
     }
 }

@@ -74,13 +74,20 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 impl Failure {
     /// Ends with a number and a message.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
+        Self {
+            exit,
+            message: message.into(),
+        }
     }
 
     /// A refusal of the server, with every field that it named.
     pub(crate) fn refused(status: u16, problem: &Problem) -> Self {
         let mut message = problem.message.clone();
-        for (field, why) in problem.fields.iter().filter(|(_, why)| !problem.message.contains(why.as_str())) {
+        for (field, why) in problem
+            .fields
+            .iter()
+            .filter(|(_, why)| !problem.message.contains(why.as_str()))
+        {
             let _infallible = write!(message, "\n  {field}: {why}");
         }
         if status == 401 {
@@ -108,7 +115,19 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_number() {
-        let cases = [(400, 7), (422, 7), (401, 5), (403, 5), (404, 3), (409, 4), (412, 4), (429, 1), (500, 1), (503, 6), (507, 1)];
+        let cases = [
+            (400, 7),
+            (422, 7),
+            (401, 5),
+            (403, 5),
+            (404, 3),
+            (409, 4),
+            (412, 4),
+            (429, 1),
+            (500, 1),
+            (503, 6),
+            (507, 1),
+        ];
         for (status, code) in cases {
             assert_eq!(Exit::of_status(status).code(), code, "{status}");
         }
@@ -117,17 +136,42 @@ mod tests {
     #[test]
     fn the_help_names_every_number() {
         use Exit::{Conflict, Done, Forbidden, Interrupted, Invalid, NotFound, Unreachable, Usage, Wrong};
-        for exit in [Done, Wrong, Usage, NotFound, Conflict, Forbidden, Unreachable, Invalid, Interrupted] {
-            assert!(HELP.lines().any(|line| line.trim_start().starts_with(&format!("{}  ", exit.code()))), "{exit:?}");
+        for exit in [
+            Done,
+            Wrong,
+            Usage,
+            NotFound,
+            Conflict,
+            Forbidden,
+            Unreachable,
+            Invalid,
+            Interrupted,
+        ] {
+            assert!(
+                HELP.lines()
+                    .any(|line| line.trim_start().starts_with(&format!("{}  ", exit.code()))),
+                "{exit:?}"
+            );
         }
     }
 
     #[test]
     fn a_field_is_named_once() {
         let fields = BTreeMap::from([("capacity".to_owned(), "must be 1 at least".to_owned())]);
-        let mut problem = Problem { code: "invalid".into(), message: "capacity: must be 1 at least".into(), fields, request_id: None };
-        assert_eq!(Failure::refused(400, &problem).message, "capacity: must be 1 at least");
+        let mut problem = Problem {
+            code: "invalid".into(),
+            message: "capacity: must be 1 at least".into(),
+            fields,
+            request_id: None,
+        };
+        assert_eq!(
+            Failure::refused(400, &problem).message,
+            "capacity: must be 1 at least"
+        );
         problem.message = "the host is not valid".into();
-        assert_eq!(Failure::refused(400, &problem).message, "the host is not valid\n  capacity: must be 1 at least");
+        assert_eq!(
+            Failure::refused(400, &problem).message,
+            "the host is not valid\n  capacity: must be 1 at least"
+        );
     }
 }

@@ -10,7 +10,14 @@ use std::{
 };
 
 /// What in the data folder is ours and holds secrets, or is the database.
-const OURS: [&str; 6] = ["master.key", "admin.context", "chainpool.db", "chainpool.db-wal", "chainpool.db-shm", "lock"];
+const OURS: [&str; 6] = [
+    "master.key",
+    "admin.context",
+    "chainpool.db",
+    "chainpool.db-wal",
+    "chainpool.db-shm",
+    "lock",
+];
 
 /// Permissions of group and others.
 const OTHERS: u32 = 0o077;
@@ -22,7 +29,13 @@ pub(crate) fn raise_limit() -> u64 {
     if current == maximum {
         return current.unwrap_or(u64::MAX);
     }
-    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+    match setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    ) {
         Ok(()) => maximum.unwrap_or(u64::MAX),
         Err(error) => {
             tracing::warn!(%error, "the limit of open files stays as it is");
@@ -34,7 +47,9 @@ pub(crate) fn raise_limit() -> u64 {
 /// Takes from others what they may do with the data folder and our files in it. What is not this user's is only told of:
 /// a platform may have given it to a group that nobody else is in.
 pub(crate) fn close_to_others(folder: &Path, say: impl Fn(String)) -> Result<()> {
-    let Some(of_folder) = metadata(folder)? else { return Ok(()) };
+    let Some(of_folder) = metadata(folder)? else {
+        return Ok(());
+    };
     if !of_folder.is_dir() {
         bail!("{} is not a folder", folder.display());
     }
@@ -46,7 +61,9 @@ pub(crate) fn close_to_others(folder: &Path, say: impl Fn(String)) -> Result<()>
     }
     for name in OURS {
         let path = folder.join(name);
-        if let Some(of_file) = metadata(&path)?.filter(|of_file| of_file.is_file() && of_file.mode() & OTHERS != 0) {
+        if let Some(of_file) =
+            metadata(&path)?.filter(|of_file| of_file.is_file() && of_file.mode() & OTHERS != 0)
+        {
             say(close(&path, &of_file, 0o600)?);
         }
     }
@@ -77,8 +94,14 @@ fn close(path: &Path, metadata: &fs::Metadata, mode: u32) -> Result<String> {
     }
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .with_context(|| format!("cannot close {shown} (mode {was:03o}) to others"))?;
-    let copied = if path.ends_with("master.key") { "; others may have read the key that opens the database" } else { "" };
-    Ok(format!("{shown} was open to others (mode {was:03o}) and is closed to them now ({mode:03o}){copied}"))
+    let copied = if path.ends_with("master.key") {
+        "; others may have read the key that opens the database"
+    } else {
+        ""
+    };
+    Ok(format!(
+        "{shown} was open to others (mode {was:03o}) and is closed to them now ({mode:03o}){copied}"
+    ))
 }
 
 #[cfg(test)]
@@ -103,14 +126,24 @@ mod tests {
         set(&folder, 0o755);
         close_to_others(&folder, drop).unwrap();
         assert_eq!(mode(&folder), 0o700);
-        for (name, was) in [("master.key", 0o644), ("chainpool.db", 0o664), ("lock", 0o666), ("notes.txt", 0o644)] {
+        for (name, was) in [
+            ("master.key", 0o644),
+            ("chainpool.db", 0o664),
+            ("lock", 0o666),
+            ("notes.txt", 0o644),
+        ] {
             fs::write(folder.join(name), "x").unwrap();
             set(&folder.join(name), was);
         }
         set(&folder, 0o750);
         close_to_others(&folder, drop).unwrap();
-        let modes = ["", "master.key", "chainpool.db", "lock", "notes.txt"].map(|name| mode(&folder.join(name)));
-        assert_eq!(modes, [0o700, 0o600, 0o600, 0o600, 0o644], "what is not ours stays as it is");
+        let modes =
+            ["", "master.key", "chainpool.db", "lock", "notes.txt"].map(|name| mode(&folder.join(name)));
+        assert_eq!(
+            modes,
+            [0o700, 0o600, 0o600, 0o600, 0o644],
+            "what is not ours stays as it is"
+        );
     }
 
     #[test]
@@ -124,7 +157,10 @@ mod tests {
         set(folder.path(), 0o1777);
         set(&folder.path().join("master.key"), 0o644);
         close_to_others(folder.path(), drop).unwrap();
-        assert_eq!((mode(folder.path()), mode(&folder.path().join("master.key"))), (0o1777, 0o600));
+        assert_eq!(
+            (mode(folder.path()), mode(&folder.path().join("master.key"))),
+            (0o1777, 0o600)
+        );
     }
 
     #[test]

@@ -63,7 +63,10 @@ pub(crate) struct DeleteArgs {
     host: String,
     /// Forgets an unreachable host with all its clusters and leases; its name is typed again, here or when asked
     #[arg(long, num_args = 0..=1, value_name = "NAME")]
-    #[expect(clippy::option_option, reason = "clap's own way to tell: absent, given, given with a name")]
+    #[expect(
+        clippy::option_option,
+        reason = "clap's own way to tell: absent, given, given with a name"
+    )]
     forget: Option<Option<String>>,
     #[command(flatten)]
     yes: YesArgs,
@@ -108,21 +111,56 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
     match verb {
         Verb::Create(args) => {
             let answer = client.host_create(&args.build()?).await?;
-            if json { output::json(&answer.json) } else { output::line(details(&answer.value)) }
+            if json {
+                output::json(&answer.json)
+            } else {
+                output::line(details(&answer.value))
+            }
         }
-        Verb::List(FilterArgs { state, platform, search, list }) => {
-            let filter = HostFilter { state, platform, search, after: None, limit: None };
+        Verb::List(FilterArgs {
+            state,
+            platform,
+            search,
+            list,
+        }) => {
+            let filter = HostFilter {
+                state,
+                platform,
+                search,
+                after: None,
+                limit: None,
+            };
             let answer = client.host_list(&filter, list.limit).await?;
-            if json { output::json(&answer.json) } else { output::line(table(&answer.value.items)) }
+            if json {
+                output::json(&answer.json)
+            } else {
+                output::line(table(&answer.value.items))
+            }
         }
         Verb::Show { host } => {
             let answer = client.host_show(&host).await?;
-            if json { output::json(&answer.json) } else { output::line(details(&answer.value)) }
+            if json {
+                output::json(&answer.json)
+            } else {
+                output::line(details(&answer.value))
+            }
         }
         Verb::Update(args) => update(client, json, *args).await,
         Verb::Delete(args) => delete(client, args).await,
-        Verb::Adopt(AdoptArgs { host, clusters, wait, yes }) => {
-            confirm::ask(&yes, &format!("This removes {} unclaimed cluster(s) from host {host}.", clusters.len())).await?;
+        Verb::Adopt(AdoptArgs {
+            host,
+            clusters,
+            wait,
+            yes,
+        }) => {
+            confirm::ask(
+                &yes,
+                &format!(
+                    "This removes {} unclaimed cluster(s) from host {host}.",
+                    clusters.len()
+                ),
+            )
+            .await?;
             let answer = client.host_adopt(&host, &HostAdopt { clusters }).await?;
             wait::finish(client, json, answer, &wait).await
         }
@@ -131,7 +169,16 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
             wait::finish(client, json, answer, &wait).await
         }
         Verb::Clean(args) => wipe(client, json, args, "clean", "deletes all free clusters of").await,
-        Verb::Reset(args) => wipe(client, json, args, "reset", "drops everything of this installation on").await,
+        Verb::Reset(args) => {
+            wipe(
+                client,
+                json,
+                args,
+                "reset",
+                "drops everything of this installation on",
+            )
+            .await
+        }
     }
 }
 
@@ -144,10 +191,18 @@ async fn wipe(client: &Client, json: bool, args: WipeArgs, verb: &str, what: &st
 
 async fn update(client: &Client, json: bool, args: UpdateArgs) -> Result<()> {
     // The API takes logging as one value: what is not given is what it is now.
-    let log = if args.changes_log() { Some(client.host_show(&args.host).await?.value.log) } else { None };
+    let log = if args.changes_log() {
+        Some(client.host_show(&args.host).await?.value.log)
+    } else {
+        None
+    };
     let host = args.host.clone();
     let answer = client.host_update(&host, &args.build(log)?).await?;
-    if json { output::json(&answer.json) } else { output::line(details(&answer.value)) }
+    if json {
+        output::json(&answer.json)
+    } else {
+        output::line(details(&answer.value))
+    }
 }
 
 async fn delete(client: &Client, args: DeleteArgs) -> Result<()> {
@@ -159,7 +214,9 @@ async fn delete(client: &Client, args: DeleteArgs) -> Result<()> {
         }
         Some(Some(name)) => Some(name),
         Some(None) => {
-            let what = format!("This forgets host {host} with all its clusters, and ends their leases. It cannot be undone.");
+            let what = format!(
+                "This forgets host {host} with all its clusters, and ends their leases. It cannot be undone."
+            );
             Some(confirm::typed(&what, "its name: --forget NAME").await?)
         }
     };
@@ -182,33 +239,78 @@ fn table(hosts: &[Host]) -> String {
             yes(host.schedulable),
             yes(host.autofill),
             host.address.clone(),
-            if host.reason.is_empty() { NONE.to_owned() } else { host.reason.clone() },
+            if host.reason.is_empty() {
+                NONE.to_owned()
+            } else {
+                host.reason.clone()
+            },
         ]
     });
-    let head = ["NAME", "TYPE", "STATE", "CAPACITY", "CLUSTERS", "FREE", "HELD", "SCHEDULABLE", "AUTOFILL", "ADDRESS", "REASON"];
+    let head = [
+        "NAME",
+        "TYPE",
+        "STATE",
+        "CAPACITY",
+        "CLUSTERS",
+        "FREE",
+        "HELD",
+        "SCHEDULABLE",
+        "AUTOFILL",
+        "ADDRESS",
+        "REASON",
+    ];
     output::table(&head, rows.collect())
 }
 
 fn details(host: &Host) -> String {
-    let state = if host.reason.is_empty() { host.state.to_string() } else { format!("{}: {}", host.state, host.reason) };
+    let state = if host.reason.is_empty() {
+        host.state.to_string()
+    } else {
+        format!("{}: {}", host.state, host.reason)
+    };
     let mut text = output::fields(&[
         ("name", host.name.clone()),
         ("id", host.id.to_string()),
         ("type", host.platform.to_string()),
-        ("address", format!("{}{}", host.address, if host.insecure { " (insecure)" } else { "" })),
+        (
+            "address",
+            format!(
+                "{}{}",
+                host.address,
+                if host.insecure { " (insecure)" } else { "" }
+            ),
+        ),
         ("engine", host.engine_id.clone()),
         ("state", format!("{state} (since {})", when(host.since))),
-        ("clusters", format!("{} of {}: {} free, {} held", host.clusters, host.capacity, host.offered, host.leased)),
+        (
+            "clusters",
+            format!(
+                "{} of {}: {} free, {} held",
+                host.clusters, host.capacity, host.offered, host.leased
+            ),
+        ),
         ("schedulable", yes(host.schedulable)),
         ("autofill", yes(host.autofill)),
-        ("maintenance", host.maintenance_until.map_or_else(|| "no".to_owned(), |until| format!("ends {}", when(until)))),
+        (
+            "maintenance",
+            host.maintenance_until
+                .map_or_else(|| "no".to_owned(), |until| format!("ends {}", when(until))),
+        ),
         ("memory factor", host.memory_factor.to_string()),
         ("disk floor", format!("{} %", host.disk_floor)),
         ("public address", host.public_address.clone()),
         ("bind", host.bind.clone()),
         ("ports", format!("{}-{}", host.ports.0, host.ports.1)),
         ("subnets", host.subnets.clone()),
-        ("log", format!("{} {} {}", host.log.kind, host.log.level, host.log.server.as_deref().unwrap_or_default())),
+        (
+            "log",
+            format!(
+                "{} {} {}",
+                host.log.kind,
+                host.log.level,
+                host.log.server.as_deref().unwrap_or_default()
+            ),
+        ),
         ("mirror", maybe(host.mirror.as_ref())),
         ("operation", maybe(host.operation_id.as_ref())),
         ("registered", when(host.created_at)),
@@ -217,31 +319,90 @@ fn details(host: &Host) -> String {
         let _infallible = write!(text, "\nimage {role}: {}", output::clean(&images.join(", ")));
     }
     if let Some(info) = &host.info {
-        let disk = info.disk_free_bytes.map_or_else(|| "not checked".to_owned(), |free| format!("{} free", size(free)));
-        let skew = info.skew_ms.map_or_else(|| "not checked".to_owned(), |skew| format!("{skew} ms"));
+        let disk = info
+            .disk_free_bytes
+            .map_or_else(|| "not checked".to_owned(), |free| format!("{} free", size(free)));
+        let skew = info
+            .skew_ms
+            .map_or_else(|| "not checked".to_owned(), |skew| format!("{skew} ms"));
         let _infallible = write!(
             text,
             "\n\n{}",
             output::fields(&[
-                ("platform", format!("{} (API {}), {}, {}", info.version, info.api_version, info.architecture, info.storage_driver)),
-                ("machine", format!("{} processors, {} memory, disk {disk}, clock skew {skew}", info.cpus, size(info.memory_bytes))),
+                (
+                    "platform",
+                    format!(
+                        "{} (API {}), {}, {}",
+                        info.version, info.api_version, info.architecture, info.storage_driver
+                    )
+                ),
+                (
+                    "machine",
+                    format!(
+                        "{} processors, {} memory, disk {disk}, clock skew {skew}",
+                        info.cpus,
+                        size(info.memory_bytes)
+                    )
+                ),
                 ("checked", maybe_when(Some(info.checked_at))),
             ])
         );
     }
     let machines = host.info.iter().flat_map(|info| &info.machines).map(|machine| {
-        let HostMachine { id: _, name, address, cpus, memory_bytes, closed } = machine;
-        vec![name.clone(), address.clone(), cpus.to_string(), size(*memory_bytes), maybe(closed.as_ref())]
+        let HostMachine {
+            id: _,
+            name,
+            address,
+            cpus,
+            memory_bytes,
+            closed,
+        } = machine;
+        vec![
+            name.clone(),
+            address.clone(),
+            cpus.to_string(),
+            size(*memory_bytes),
+            maybe(closed.as_ref()),
+        ]
     });
     let machines: Vec<_> = machines.collect();
     if !machines.is_empty() {
-        let _infallible = write!(text, "\n\n{}", output::table(&["MACHINE", "ADDRESS", "PROCESSORS", "MEMORY", "CLOSED"], machines));
+        let _infallible = write!(
+            text,
+            "\n\n{}",
+            output::table(
+                &["MACHINE", "ADDRESS", "PROCESSORS", "MEMORY", "CLOSED"],
+                machines
+            )
+        );
     }
     let fill = host.fill.iter().enumerate().map(|(place, fill)| {
-        let Fill { network_type, preset, share, parameters } = fill;
-        let parameters = if parameters.is_empty() { NONE.to_owned() } else { serde_json::Value::Object(parameters.clone()).to_string() };
-        vec![network_type.clone(), preset.clone(), share.to_string(), parameters, maybe(host.fill_paused.get(&place.to_string()))]
+        let Fill {
+            network_type,
+            preset,
+            share,
+            parameters,
+        } = fill;
+        let parameters = if parameters.is_empty() {
+            NONE.to_owned()
+        } else {
+            serde_json::Value::Object(parameters.clone()).to_string()
+        };
+        vec![
+            network_type.clone(),
+            preset.clone(),
+            share.to_string(),
+            parameters,
+            maybe(host.fill_paused.get(&place.to_string())),
+        ]
     });
-    let _infallible = write!(text, "\n\n{}", output::table(&["FILL", "PRESET", "SHARE", "PARAMETERS", "PAUSED"], fill.collect()));
+    let _infallible = write!(
+        text,
+        "\n\n{}",
+        output::table(
+            &["FILL", "PRESET", "SHARE", "PARAMETERS", "PAUSED"],
+            fill.collect()
+        )
+    );
     text
 }

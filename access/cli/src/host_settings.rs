@@ -5,7 +5,9 @@ use crate::{
     exit::{Exit, Failure, Result},
     span,
 };
-use chainpool_api::{Fill, HostCreate, HostLog, HostRegistry, HostTls, HostUpdate, LogLevel, LogType, Platform};
+use chainpool_api::{
+    Fill, HostCreate, HostLog, HostRegistry, HostTls, HostUpdate, LogLevel, LogType, Platform,
+};
 use clap::{Args, ValueHint};
 use std::{
     collections::BTreeMap,
@@ -83,10 +85,20 @@ pub(crate) struct SettingArgs {
     #[arg(long, value_name = "ROLE=REFERENCE", value_parser = pair, help_heading = "Images")]
     image: Vec<(String, String)>,
     /// The registry that the login is for, host[:port] or docker.io; the mirror's when absent
-    #[arg(long, value_name = "ADDRESS", requires = "registry_user", help_heading = "Images")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        requires = "registry_user",
+        help_heading = "Images"
+    )]
     registry_address: Option<String>,
     /// The user at the image registry
-    #[arg(long, value_name = "USER", requires = "registry_password_file", help_heading = "Images")]
+    #[arg(
+        long,
+        value_name = "USER",
+        requires = "registry_password_file",
+        help_heading = "Images"
+    )]
     registry_user: Option<String>,
     /// A file that holds the password for the image registry
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "registry_user", help_heading = "Images")]
@@ -154,8 +166,20 @@ struct Settings {
 impl CreateArgs {
     /// The request.
     pub(crate) fn build(self) -> Result<HostCreate> {
-        let Self { name, address, platform, mut settings } = self;
-        let Settings { tls, fill, log, images, registry, kubeconfig } = settings.read(None)?;
+        let Self {
+            name,
+            address,
+            platform,
+            mut settings,
+        } = self;
+        let Settings {
+            tls,
+            fill,
+            log,
+            images,
+            registry,
+            kubeconfig,
+        } = settings.read(None)?;
         let SettingArgs {
             insecure,
             schedulable,
@@ -206,8 +230,22 @@ impl UpdateArgs {
 
     /// The request, given what logging is now.
     pub(crate) fn build(self, log: Option<HostLog>) -> Result<HostUpdate> {
-        let Self { host: _, name, address, maintenance: maintenance_seconds, paused, mut settings } = self;
-        let Settings { tls, fill, log, images, registry, kubeconfig } = settings.read(log)?;
+        let Self {
+            host: _,
+            name,
+            address,
+            maintenance: maintenance_seconds,
+            paused,
+            mut settings,
+        } = self;
+        let Settings {
+            tls,
+            fill,
+            log,
+            images,
+            registry,
+            kubeconfig,
+        } = settings.read(log)?;
         let SettingArgs {
             insecure,
             schedulable,
@@ -258,19 +296,31 @@ impl SettingArgs {
     /// Takes the options that are more than a value, and reads their files.
     fn read(&mut self, log: Option<HostLog>) -> Result<Settings> {
         let tls = match (&self.tls_ca, &self.tls_cert, &self.tls_key) {
-            (Some(ca), Some(cert), Some(key)) => Some(HostTls { ca: text(ca)?, cert: text(cert)?, key: text(key)? }),
+            (Some(ca), Some(cert), Some(key)) => Some(HostTls {
+                ca: text(ca)?,
+                cert: text(cert)?,
+                key: text(key)?,
+            }),
             _ => None,
         };
         let registry = match (self.registry_user.take(), &self.registry_password_file) {
             (Some(user), Some(file)) => {
                 let password = text(file)?.trim_end_matches(['\r', '\n']).to_owned();
-                Some(HostRegistry { address: self.registry_address.take(), user, password })
+                Some(HostRegistry {
+                    address: self.registry_address.take(),
+                    user,
+                    password,
+                })
             }
             _ => None,
         };
         let kubeconfig = self.kubeconfig.as_deref().map(text).transpose()?;
         let listed = std::mem::take(&mut self.fill);
-        let fill = self.fill_json.take().map(|list| list.0).or_else(|| (!listed.is_empty()).then_some(listed));
+        let fill = self
+            .fill_json
+            .take()
+            .map(|list| list.0)
+            .or_else(|| (!listed.is_empty()).then_some(listed));
         let mut images: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (role, reference) in std::mem::take(&mut self.image) {
             images.entry(role).or_default().push(reference);
@@ -281,28 +331,46 @@ impl SettingArgs {
             let kind = self.log_type.unwrap_or(now.kind);
             // A server that was set for syslog goes with it.
             let kept = if kind == now.kind { now.server } else { None };
-            HostLog { kind, level: self.log_level.unwrap_or(now.level), server: self.log_server.take().or(kept) }
+            HostLog {
+                kind,
+                level: self.log_level.unwrap_or(now.level),
+                server: self.log_server.take().or(kept),
+            }
         });
-        Ok(Settings { tls, fill, log, images, registry, kubeconfig })
+        Ok(Settings {
+            tls,
+            fill,
+            log,
+            images,
+            registry,
+            kubeconfig,
+        })
     }
 }
 
 fn text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|error| Failure::new(Exit::Invalid, format!("cannot read {}: {error}", path.display())))
+    fs::read_to_string(path)
+        .map_err(|error| Failure::new(Exit::Invalid, format!("cannot read {}: {error}", path.display())))
 }
 
 /// Reads `type=cometbft,preset=default,share=1`.
 fn fill(entry: &str) -> Result<Fill, String> {
     let mut object = serde_json::Map::new();
     for part in entry.split(',') {
-        let (key, value) =
-            pair(part).map_err(|_| format!("{part:?} is not KEY=VALUE; write an entry like type=cometbft,preset=default,share=1"))?;
+        let (key, value) = pair(part).map_err(|_| {
+            format!("{part:?} is not KEY=VALUE; write an entry like type=cometbft,preset=default,share=1")
+        })?;
         let value = match key.as_str() {
             "type" | "preset" => serde_json::Value::from(value),
-            "share" => {
-                value.parse::<u32>().map(serde_json::Value::from).map_err(|_| format!("the share {value:?} is not a whole number"))?
+            "share" => value
+                .parse::<u32>()
+                .map(serde_json::Value::from)
+                .map_err(|_| format!("the share {value:?} is not a whole number"))?,
+            _ => {
+                return Err(format!(
+                    "there is no {key:?} in an entry: type, preset and share are; parameters go with --fill-json"
+                ));
             }
-            _ => return Err(format!("there is no {key:?} in an entry: type, preset and share are; parameters go with --fill-json")),
         };
         if object.insert(key.clone(), value).is_some() {
             return Err(format!("{key} is there twice"));
@@ -312,16 +380,23 @@ fn fill(entry: &str) -> Result<Fill, String> {
 }
 
 fn fill_json(text: &str) -> Result<FillList, String> {
-    serde_json::from_str(text)
-        .map(FillList)
-        .map_err(|error| format!("{error}; write it like [{{\"type\":\"cometbft\",\"preset\":\"default\",\"share\":1}}]"))
+    serde_json::from_str(text).map(FillList).map_err(|error| {
+        format!("{error}; write it like [{{\"type\":\"cometbft\",\"preset\":\"default\",\"share\":1}}]")
+    })
 }
 
 fn ports(text: &str) -> Result<(u16, u16), String> {
     let wrong = || "write it like 20000-29999".to_owned();
     let (first, last) = text.split_once('-').ok_or_else(wrong)?;
-    let (first, last) = (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
-    if first > last { Err("the first port is above the last one".to_owned()) } else { Ok((first, last)) }
+    let (first, last) = (
+        first.parse().map_err(|_| wrong())?,
+        last.parse().map_err(|_| wrong())?,
+    );
+    if first > last {
+        Err("the first port is above the last one".to_owned())
+    } else {
+        Ok((first, last))
+    }
 }
 
 #[cfg(test)]
@@ -335,7 +410,16 @@ mod tests {
     use serde_json::json;
 
     fn create(options: &[&str]) -> HostCreate {
-        let line = ["chainpool", "host", "create", "h1", "--address", "unix:///run/docker.sock"].into_iter().chain(options.iter().copied());
+        let line = [
+            "chainpool",
+            "host",
+            "create",
+            "h1",
+            "--address",
+            "unix:///run/docker.sock",
+        ]
+        .into_iter()
+        .chain(options.iter().copied());
         match Cli::try_parse_from(line).unwrap().command {
             Command::Host(Verb::Create(args)) => args.build().unwrap(),
             other => panic!("{other:?}"),
@@ -343,7 +427,9 @@ mod tests {
     }
 
     fn update(options: &[&str], log: Option<HostLog>) -> serde_json::Value {
-        let line = ["chainpool", "host", "update", "h1"].into_iter().chain(options.iter().copied());
+        let line = ["chainpool", "host", "update", "h1"]
+            .into_iter()
+            .chain(options.iter().copied());
         let change = match Cli::try_parse_from(line).unwrap().command {
             Command::Host(Verb::Update(args)) => args.build(log).unwrap(),
             other => panic!("{other:?}"),
@@ -356,8 +442,13 @@ mod tests {
     #[test]
     fn what_is_not_given_is_left_to_the_server() {
         let value = serde_json::to_value(create(&[])).unwrap();
-        let given: Vec<_> =
-            value.as_object().unwrap().iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str()).collect();
+        let given: Vec<_> = value
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, _)| name.as_str())
+            .collect();
         assert_eq!(given, ["address", "insecure", "name"]);
         assert_eq!(update(&[], None), json!({}));
     }
@@ -369,7 +460,13 @@ mod tests {
             fs::write(folder.path().join(name), format!("{name}\n")).unwrap();
             folder.path().join(name).display().to_string()
         };
-        let (ca, cert, key, password, kubeconfig) = (file("ca"), file("cert"), file("key"), file("password"), file("kubeconfig"));
+        let (ca, cert, key, password, kubeconfig) = (
+            file("ca"),
+            file("cert"),
+            file("key"),
+            file("password"),
+            file("kubeconfig"),
+        );
         let shared = [
             "--tls-ca",
             &ca,
@@ -423,24 +520,55 @@ mod tests {
         ];
         let new = create(&[&shared[..], &["--type", "docker"]].concat());
         let value = serde_json::to_value(new).unwrap();
-        assert!(value.as_object().unwrap().values().all(|value| !value.is_null()), "{value}");
-        assert_eq!(value["registry"], json!({ "address": "registry.example:5000", "user": "u", "password": "password" }));
+        assert!(
+            value.as_object().unwrap().values().all(|value| !value.is_null()),
+            "{value}"
+        );
+        assert_eq!(
+            value["registry"],
+            json!({ "address": "registry.example:5000", "user": "u", "password": "password" })
+        );
         assert_eq!(value["images"], json!({ "cometbft": ["a:1", "b:2"] }));
-        let own = ["--name", "h2", "--address", "tcp://10.0.0.1:2376", "--maintenance", "10m", "--paused=false"];
+        let own = [
+            "--name",
+            "h2",
+            "--address",
+            "tcp://10.0.0.1:2376",
+            "--maintenance",
+            "10m",
+            "--paused=false",
+        ];
         let value = update(&[&shared[..], &own].concat(), None);
-        assert_eq!(value.as_object().unwrap().len(), serde_json::to_value(HostUpdate::default()).unwrap().as_object().unwrap().len());
+        assert_eq!(
+            value.as_object().unwrap().len(),
+            serde_json::to_value(HostUpdate::default())
+                .unwrap()
+                .as_object()
+                .unwrap()
+                .len()
+        );
         assert_eq!(value["maintenance_seconds"], 600);
-        assert_eq!(value["fill"][1], json!({ "type": "fabric", "preset": "raft", "share": 1 }));
+        assert_eq!(
+            value["fill"][1],
+            json!({ "type": "fabric", "preset": "raft", "share": 1 })
+        );
     }
 
     #[test]
     fn logging_keeps_what_is_not_given() {
-        let now = HostLog { kind: LogType::Syslog, level: LogLevel::Error, server: Some("udp://a:514".into()) };
+        let now = HostLog {
+            kind: LogType::Syslog,
+            level: LogLevel::Error,
+            server: Some("udp://a:514".into()),
+        };
         assert_eq!(
             update(&["--log-level", "debug"], Some(now.clone()))["log"],
             json!({ "type": "syslog", "level": "debug", "server": "udp://a:514" })
         );
-        assert_eq!(update(&["--log-type", "local"], Some(now))["log"], json!({ "type": "local", "level": "error" }));
+        assert_eq!(
+            update(&["--log-type", "local"], Some(now))["log"],
+            json!({ "type": "local", "level": "error" })
+        );
     }
 
     #[test]
@@ -455,10 +583,34 @@ mod tests {
             ("--ports", "3-2", "above"),
             ("--log-type", "journald", "local"),
         ] {
-            let line = ["chainpool", "host", "create", "h1", "--address", "unix:///x", option, value];
+            let line = [
+                "chainpool",
+                "host",
+                "create",
+                "h1",
+                "--address",
+                "unix:///x",
+                option,
+                value,
+            ];
             let error = Cli::try_parse_from(line).unwrap_err();
-            assert!(error.to_string().contains(says) && error.exit_code() == 2, "{option} {value}: {error}");
+            assert!(
+                error.to_string().contains(says) && error.exit_code() == 2,
+                "{option} {value}: {error}"
+            );
         }
-        assert!(Cli::try_parse_from(["chainpool", "host", "create", "h1", "--address", "unix:///x", "--tls-ca", "x"]).is_err());
+        assert!(
+            Cli::try_parse_from([
+                "chainpool",
+                "host",
+                "create",
+                "h1",
+                "--address",
+                "unix:///x",
+                "--tls-ca",
+                "x"
+            ])
+            .is_err()
+        );
     }
 }

@@ -106,15 +106,34 @@ pub(crate) struct FilterArgs {
 pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
     match verb {
         Verb::Apply(args) => apply(client, json, args).await,
-        Verb::List(FilterArgs { state, holder, cluster, list }) => {
-            let filter = LeaseFilter { state, holder, cluster, after: None, limit: None };
+        Verb::List(FilterArgs {
+            state,
+            holder,
+            cluster,
+            list,
+        }) => {
+            let filter = LeaseFilter {
+                state,
+                holder,
+                cluster,
+                after: None,
+                limit: None,
+            };
             let answer = client.lease_list(&filter, list.limit).await?;
-            if json { output::json(&answer.json) } else { output::line(table(&answer.value.items)) }
+            if json {
+                output::json(&answer.json)
+            } else {
+                output::line(table(&answer.value.items))
+            }
         }
         Verb::Renew { lease, ttl } => {
             let id = find(client, &lease).await?;
             let answer = client.lease_renew(id, &Renew { ttl_seconds: ttl }).await?;
-            if json { output::json(&answer.json) } else { output::line(details(&answer.value)) }
+            if json {
+                output::json(&answer.json)
+            } else {
+                output::line(details(&answer.value))
+            }
         }
         Verb::Release { lease, wait } => release(client, json, &lease, &wait).await,
         Verb::Bundle { lease, out, force } => {
@@ -129,10 +148,33 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
 }
 
 async fn apply(client: &Client, json: bool, args: ApplyArgs) -> Result<()> {
-    let ApplyArgs { holder, network_type, preset, version, size, consensus, host, labels, parameters, ttl, allow_multiple } = args;
+    let ApplyArgs {
+        holder,
+        network_type,
+        preset,
+        version,
+        size,
+        consensus,
+        host,
+        labels,
+        parameters,
+        ttl,
+        allow_multiple,
+    } = args;
     let (labels, parameters) = (labels.into_iter().collect(), parameters.into_iter().collect());
-    let apply =
-        Apply { holder, network_type, preset, version, size, consensus, host, labels, parameters, ttl_seconds: ttl, allow_multiple };
+    let apply = Apply {
+        holder,
+        network_type,
+        preset,
+        version,
+        size,
+        consensus,
+        host,
+        labels,
+        parameters,
+        ttl_seconds: ttl,
+        allow_multiple,
+    };
     let answer = client.lease_apply(&apply).await?;
     if json {
         return output::json(&answer.json);
@@ -145,7 +187,10 @@ async fn apply(client: &Client, json: bool, args: ApplyArgs) -> Result<()> {
 
 async fn release(client: &Client, json: bool, lease: &str, args: &WaitArgs) -> Result<()> {
     let answer = client.lease_release(find(client, lease).await?).await?;
-    let Answer { json: document, value } = answer;
+    let Answer {
+        json: document,
+        value,
+    } = answer;
     if json {
         output::json(&document)?;
     } else {
@@ -172,12 +217,18 @@ async fn find(client: &Client, lease: &str) -> Result<Uuid> {
             Err(failure) => return Err(failure),
         }
     }
-    let filter = LeaseFilter { state: Some(LeaseState::Active), cluster: Some(lease.to_owned()), ..LeaseFilter::default() };
+    let filter = LeaseFilter {
+        state: Some(LeaseState::Active),
+        cluster: Some(lease.to_owned()),
+        ..LeaseFilter::default()
+    };
     let found = client.lease_list(&filter, 1).await?.value.items;
     let none = || {
         Failure::new(
             Exit::NotFound,
-            format!("there is no lease {lease:?}, and nobody holds a cluster of that name; see `chainpool lease list`"),
+            format!(
+                "there is no lease {lease:?}, and nobody holds a cluster of that name; see `chainpool lease list`"
+            ),
         )
     };
     found.first().map(|lease| lease.id).ok_or_else(none)
@@ -186,10 +237,24 @@ async fn find(client: &Client, lease: &str) -> Result<Uuid> {
 /// Leases, a line each.
 fn table(leases: &[Lease]) -> String {
     let rows = leases.iter().map(|lease| {
-        let Lease { id, cluster_id: _, cluster, host, network_type, holder, state, created_at, expires_at, ended_at: _, operation_id: _ } =
-            lease;
-        let expires =
-            if *state == LeaseState::Active { expires_at.map_or_else(|| "never".to_owned(), when) } else { output::NONE.to_owned() };
+        let Lease {
+            id,
+            cluster_id: _,
+            cluster,
+            host,
+            network_type,
+            holder,
+            state,
+            created_at,
+            expires_at,
+            ended_at: _,
+            operation_id: _,
+        } = lease;
+        let expires = if *state == LeaseState::Active {
+            expires_at.map_or_else(|| "never".to_owned(), when)
+        } else {
+            output::NONE.to_owned()
+        };
         vec![
             id.to_string(),
             cluster.clone(),
@@ -201,11 +266,28 @@ fn table(leases: &[Lease]) -> String {
             expires,
         ]
     });
-    output::table(&["ID", "CLUSTER", "TYPE", "HOST", "HOLDER", "STATE", "BEGUN", "EXPIRES"], rows.collect())
+    output::table(
+        &[
+            "ID", "CLUSTER", "TYPE", "HOST", "HOLDER", "STATE", "BEGUN", "EXPIRES",
+        ],
+        rows.collect(),
+    )
 }
 
 fn details(lease: &Lease) -> String {
-    let Lease { id, cluster_id: _, cluster, host, network_type, holder, state, created_at, expires_at, ended_at, operation_id } = lease;
+    let Lease {
+        id,
+        cluster_id: _,
+        cluster,
+        host,
+        network_type,
+        holder,
+        state,
+        created_at,
+        expires_at,
+        ended_at,
+        operation_id,
+    } = lease;
     let mut rows = vec![
         ("lease", id.to_string()),
         ("cluster", format!("{cluster} ({network_type} on {host})")),
@@ -215,7 +297,10 @@ fn details(lease: &Lease) -> String {
     ];
     match state {
         LeaseState::Active => rows.push(("expires", expires_at.map_or_else(|| "never".to_owned(), when))),
-        _ => rows.extend([("ended", maybe_when(*ended_at)), ("operation", maybe(operation_id.as_ref()))]),
+        _ => rows.extend([
+            ("ended", maybe_when(*ended_at)),
+            ("operation", maybe(operation_id.as_ref())),
+        ]),
     }
     output::fields(&rows)
 }

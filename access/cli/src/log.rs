@@ -20,17 +20,28 @@ use tracing_subscriber::{
 pub(crate) fn begin(json: bool) {
     let filter = filter(std::env::var("CHAINPOOL_LOG").ok().as_deref());
     // A line that cannot be written, on a full disk say, would be reported to the same place by a macro that panics.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .log_internal_errors(false);
     if json {
         log.json().init();
     } else {
-        log.with_ansi(io::stderr().is_terminal()).fmt_fields(Visible).init();
+        log.with_ansi(io::stderr().is_terminal())
+            .fmt_fields(Visible)
+            .init();
     }
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = Backtrace::capture();
-        let trace = if backtrace.status() == BacktraceStatus::Captured { format!("\n{backtrace}") } else { String::new() };
+        let trace = if backtrace.status() == BacktraceStatus::Captured {
+            format!("\n{backtrace}")
+        } else {
+            String::new()
+        };
         // Nobody is left to tell where this fails.
-        let _unheard = io::stderr().lock().write_all(format!("{}{trace}\n", line(&panic.to_string())).as_bytes());
+        let _unheard = io::stderr()
+            .lock()
+            .write_all(format!("{}{trace}\n", line(&panic.to_string())).as_bytes());
     }));
 }
 
@@ -38,9 +49,19 @@ pub(crate) fn begin(json: bool) {
 /// everything does not mean them.
 fn filter(asked: Option<&str>) -> EnvFilter {
     let usual = || EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn");
-    let filter = asked.and_then(|asked| EnvFilter::try_new(asked).ok()).unwrap_or_else(usual);
-    let never = ["kube_client=off", "bollard=info", "hyper=info", "h2=info", "sqlx::query=warn"];
-    never.iter().fold(filter, |filter, rule| filter.add_directive(rule.parse().expect("a rule of ours")))
+    let filter = asked
+        .and_then(|asked| EnvFilter::try_new(asked).ok())
+        .unwrap_or_else(usual);
+    let never = [
+        "kube_client=off",
+        "bollard=info",
+        "hyper=info",
+        "h2=info",
+        "sqlx::query=warn",
+    ];
+    never.iter().fold(filter, |filter, rule| {
+        filter.add_directive(rule.parse().expect("a rule of ours"))
+    })
 }
 
 /// Writes the values of an event as the subscriber does, on one line. Its own colours come later, from elsewhere.
@@ -66,9 +87,19 @@ mod tests {
 
     #[test]
     fn no_level_for_everything_logs_what_platforms_are_sent() {
-        for asked in [None, Some("trace"), Some("debug,bollard=trace"), Some("no filter=at=all")] {
+        for asked in [
+            None,
+            Some("trace"),
+            Some("debug,bollard=trace"),
+            Some("no filter=at=all"),
+        ] {
             let filter = filter(asked).to_string();
-            assert!(["kube_client=off", "bollard=info", "hyper=info"].iter().all(|rule| filter.contains(rule)), "{asked:?}: {filter}");
+            assert!(
+                ["kube_client=off", "bollard=info", "hyper=info"]
+                    .iter()
+                    .all(|rule| filter.contains(rule)),
+                "{asked:?}: {filter}"
+            );
             assert!(!filter.contains("bollard=trace"), "{filter}");
         }
         assert!(filter(Some("debug")).to_string().contains("debug"));
@@ -91,7 +122,10 @@ mod tests {
     fn logged(colours: bool) -> String {
         let kept = Kept::default();
         let out = kept.clone();
-        let log = tracing_subscriber::fmt().with_ansi(colours).with_writer(move || out.clone()).fmt_fields(Visible);
+        let log = tracing_subscriber::fmt()
+            .with_ansi(colours)
+            .with_writer(move || out.clone())
+            .fmt_fields(Visible);
         let forged = "unix:///x\n2026-01-01T00:00:00Z ERROR forged\r\u{1b}[31mred\u{85}\u{2028}";
         tracing::subscriber::with_default(log.finish(), || {
             let error: &(dyn std::error::Error + 'static) = &io::Error::other(forged);
@@ -108,15 +142,27 @@ mod tests {
         for colours in [false, true] {
             let text = logged(colours);
             let lines: Vec<&str> = text.split_inclusive('\n').collect();
-            assert!(lines.len() == 2 && lines.iter().all(|line| line.ends_with('\n')), "{text}");
-            assert!(lines[0].contains("forged") && lines[0].contains("\\n2026-01-01T00:00:00Z ERROR"), "{text}");
+            assert!(
+                lines.len() == 2 && lines.iter().all(|line| line.ends_with('\n')),
+                "{text}"
+            );
+            assert!(
+                lines[0].contains("forged") && lines[0].contains("\\n2026-01-01T00:00:00Z ERROR"),
+                "{text}"
+            );
             assert!(lines[1].contains("the next"), "{text}");
-            assert!(!text.contains("\u{1b}[31m") && !text.contains(['\r', '\u{85}', '\u{2028}']), "{text:?}");
+            assert!(
+                !text.contains("\u{1b}[31m") && !text.contains(['\r', '\u{85}', '\u{2028}']),
+                "{text:?}"
+            );
         }
     }
 
     #[test]
     fn a_panic_is_one_line() {
-        assert_eq!(line("panicked at a.rs:1:1:\nno host \"x\ny\""), "panicked at a.rs:1:1:\\nno host \"x\\ny\"");
+        assert_eq!(
+            line("panicked at a.rs:1:1:\nno host \"x\ny\""),
+            "panicked at a.rs:1:1:\\nno host \"x\\ny\""
+        );
     }
 }

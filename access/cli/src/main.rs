@@ -37,7 +37,9 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    rustls::crypto::ring::default_provider().install_default().expect("nothing else has installed one before the first line");
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("nothing else has installed one before the first line");
     let Cli { global, command } = args::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -54,7 +56,15 @@ async fn run(global: Global, command: Command) -> Result<()> {
         Command::Serve(args) => serve::run(args).await.map_err(wrong),
         Command::Restore(args) => {
             let folder = data::folder(args.data.as_deref())?;
-            confirm::ask(&args.yes, &format!("This replaces the database in {} by {}.", folder.display(), args.file.display())).await?;
+            confirm::ask(
+                &args.yes,
+                &format!(
+                    "This replaces the database in {} by {}.",
+                    folder.display(),
+                    args.file.display()
+                ),
+            )
+            .await?;
             serve::restore(args).await.map_err(wrong)
         }
         Command::Openapi => output::bytes(chainpool_server::openapi_json().as_bytes()),
@@ -75,8 +85,8 @@ async fn ask(global: Global, command: Command) -> Result<()> {
     };
     let json = global.json;
     // Heard from here on: a select would begin to listen only when it is first polled, and the verb may be first.
-    let mut interrupt =
-        signal(SignalKind::interrupt()).map_err(|error| Failure::new(Exit::Wrong, format!("cannot listen for an interrupt: {error}")))?;
+    let mut interrupt = signal(SignalKind::interrupt())
+        .map_err(|error| Failure::new(Exit::Wrong, format!("cannot listen for an interrupt: {error}")))?;
     let verb = async {
         match command {
             Command::Host(verb) => host::run(&client, json, verb).await,
@@ -89,7 +99,9 @@ async fn ask(global: Global, command: Command) -> Result<()> {
             Command::Status => status::run(&client, json).await,
             Command::Resume(args) => status::resume(&client, &args).await,
             Command::Backup(args) => backup::run(&client, &args).await,
-            Command::Serve(_) | Command::Restore(_) | Command::Openapi | Command::Completions { .. } => Ok(()),
+            Command::Serve(_) | Command::Restore(_) | Command::Openapi | Command::Completions { .. } => {
+                Ok(())
+            }
         }
     };
     let result = tokio::select! {
@@ -103,12 +115,16 @@ async fn ask(global: Global, command: Command) -> Result<()> {
 }
 
 fn wrong(error: anyhow::Error) -> Failure {
-    error.downcast().unwrap_or_else(|error| Failure::new(Exit::Wrong, format!("{error:#}")))
+    error
+        .downcast()
+        .unwrap_or_else(|error| Failure::new(Exit::Wrong, format!("{error:#}")))
 }
 
 /// Says what is wrong, once, and ends with its number.
 fn end(result: Result<()>) -> ExitCode {
-    let Err(Failure { exit, message }) = result else { return ExitCode::SUCCESS };
+    let Err(Failure { exit, message }) = result else {
+        return ExitCode::SUCCESS;
+    };
     if !message.is_empty() {
         output::note(format_args!("chainpool: {message}"));
     }

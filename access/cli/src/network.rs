@@ -33,46 +33,120 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
                 let known: Vec<&str> = types.iter().map(|known| known.name.as_str()).collect();
                 return Err(Failure::new(
                     Exit::NotFound,
-                    format!("there is no network type {network_type:?}; there are: {}", known.join(", ")),
+                    format!(
+                        "there is no network type {network_type:?}; there are: {}",
+                        known.join(", ")
+                    ),
                 ));
             };
-            if json { output::json(&answer.json["items"][place]) } else { output::line(details(&types[place])) }
+            if json {
+                output::json(&answer.json["items"][place])
+            } else {
+                output::line(details(&types[place]))
+            }
         }
     }
 }
 
 fn table(types: &[NetworkType]) -> String {
-    let rows = types.iter().map(|NetworkType { name, about, version, consensus, presets, .. }| {
-        let presets: Vec<&str> = presets.iter().map(|preset| preset.name.as_str()).collect();
-        vec![name.clone(), version.clone(), consensus.clone(), presets.join(", "), about.clone()]
-    });
-    output::table(&["NAME", "VERSION", "CONSENSUS", "PRESETS", "ABOUT"], rows.collect())
+    let rows = types.iter().map(
+        |NetworkType {
+             name,
+             about,
+             version,
+             consensus,
+             presets,
+             ..
+         }| {
+            let presets: Vec<&str> = presets.iter().map(|preset| preset.name.as_str()).collect();
+            vec![
+                name.clone(),
+                version.clone(),
+                consensus.clone(),
+                presets.join(", "),
+                about.clone(),
+            ]
+        },
+    );
+    output::table(
+        &["NAME", "VERSION", "CONSENSUS", "PRESETS", "ABOUT"],
+        rows.collect(),
+    )
 }
 
 fn details(network_type: &NetworkType) -> String {
-    let NetworkType { name, about, version, consensus, parameters, presets, certificates, images } = network_type;
+    let NetworkType {
+        name,
+        about,
+        version,
+        consensus,
+        parameters,
+        presets,
+        certificates,
+        images,
+    } = network_type;
     let head = output::fields(&[
         ("name", name.clone()),
         ("about", about.clone()),
         ("version", version.clone()),
         ("consensus", consensus.clone()),
-        ("renews certificates", if *certificates { "yes" } else { "no" }.to_owned()),
-        ("images", images.iter().map(|(role, images)| format!("{role}: {}", images.join(", "))).collect::<Vec<_>>().join("; ")),
+        (
+            "renews certificates",
+            if *certificates { "yes" } else { "no" }.to_owned(),
+        ),
+        (
+            "images",
+            images
+                .iter()
+                .map(|(role, images)| format!("{role}: {}", images.join(", ")))
+                .collect::<Vec<_>>()
+                .join("; "),
+        ),
     ]);
-    let parameters = parameters.iter().map(|Parameter { name, about, kind, default, min, max, one_of, amendable }| {
-        let allowed = match (min, max) {
-            (None, None) if one_of.is_empty() => NONE.to_owned(),
-            (None, None) => one_of.join(" or "),
-            (min, max) => format!("{} to {}", output::maybe(min.as_ref()), output::maybe(max.as_ref())),
-        };
-        let while_running = if *amendable { "yes" } else { "no" };
-        vec![name.clone(), kind.to_string(), default.to_string(), allowed, while_running.to_owned(), about.clone()]
-    });
-    let presets =
-        presets.iter().map(|Preset { name, about, parameters }| vec![name.clone(), clean(&parameters.to_string()), about.clone()]);
+    let parameters = parameters.iter().map(
+        |Parameter {
+             name,
+             about,
+             kind,
+             default,
+             min,
+             max,
+             one_of,
+             amendable,
+         }| {
+            let allowed = match (min, max) {
+                (None, None) if one_of.is_empty() => NONE.to_owned(),
+                (None, None) => one_of.join(" or "),
+                (min, max) => format!(
+                    "{} to {}",
+                    output::maybe(min.as_ref()),
+                    output::maybe(max.as_ref())
+                ),
+            };
+            let while_running = if *amendable { "yes" } else { "no" };
+            vec![
+                name.clone(),
+                kind.to_string(),
+                default.to_string(),
+                allowed,
+                while_running.to_owned(),
+                about.clone(),
+            ]
+        },
+    );
+    let presets = presets.iter().map(
+        |Preset {
+             name,
+             about,
+             parameters,
+         }| vec![name.clone(), clean(&parameters.to_string()), about.clone()],
+    );
     format!(
         "{head}\n\n{}\n\n{}",
-        output::table(&["PARAMETER", "KIND", "DEFAULT", "ALLOWED", "AMENDABLE", "ABOUT"], parameters.collect()),
+        output::table(
+            &["PARAMETER", "KIND", "DEFAULT", "ALLOWED", "AMENDABLE", "ABOUT"],
+            parameters.collect()
+        ),
         output::table(&["PRESET", "PARAMETERS", "ABOUT"], presets.collect()),
     )
 }
@@ -93,7 +167,16 @@ mod tests {
         }))
         .unwrap();
         let shown = details(&network_type);
-        let line = |name: &str| shown.lines().rfind(|line| line.starts_with(name)).unwrap_or_default().to_owned();
-        assert!(line("version ").contains("2.5 or 3.1") && line("count ").contains("1 to 4"), "{shown}");
+        let line = |name: &str| {
+            shown
+                .lines()
+                .rfind(|line| line.starts_with(name))
+                .unwrap_or_default()
+                .to_owned()
+        };
+        assert!(
+            line("version ").contains("2.5 or 3.1") && line("count ").contains("1 to 4"),
+            "{shown}"
+        );
     }
 }

@@ -24,21 +24,38 @@ pub(crate) struct Offline {
 impl Offline {
     /// Begins, when the verb needs no running server and the data folder has none; also gives the way there.
     pub(crate) async fn start(global: &Global, command: &Command) -> Result<Option<(Self, Client)>> {
-        let fits = matches!(command, Command::Account(_) | Command::Token(_) | Command::Backup(_));
+        let fits = matches!(
+            command,
+            Command::Account(_) | Command::Token(_) | Command::Backup(_)
+        );
         if !fits || Client::is_directed(global) {
             return Ok(None);
         }
         let folder = data::folder(global.data.as_deref())?;
         // Whoever may not read the local administrator's file learns that from there.
-        let Some(context) = Context::read(&folder)?.filter(|_| folder.join(DATABASE).exists()) else { return Ok(None) };
-        let wrong =
-            |error: &dyn std::fmt::Display| Failure::new(Exit::Wrong, format!("cannot use the data folder {}: {error}", folder.display()));
-        let orchestrator = match Orchestrator::start(Config { works: false, ..Config::new(folder.clone(), Vec::new()) }).await {
+        let Some(context) = Context::read(&folder)?.filter(|_| folder.join(DATABASE).exists()) else {
+            return Ok(None);
+        };
+        let wrong = |error: &dyn std::fmt::Display| {
+            Failure::new(
+                Exit::Wrong,
+                format!("cannot use the data folder {}: {error}", folder.display()),
+            )
+        };
+        let orchestrator = match Orchestrator::start(Config {
+            works: false,
+            ..Config::new(folder.clone(), Vec::new())
+        })
+        .await
+        {
             Ok(orchestrator) => orchestrator,
             Err(StartError::InUse(_)) => return Ok(None),
             Err(error) => return Err(wrong(&error)),
         };
-        output::note(format_args!("no server runs on {}; this is done on its database", folder.display()));
+        output::note(format_args!(
+            "no server runs on {}; this is done on its database",
+            folder.display()
+        ));
         let (_, token, _) = orchestrator.local_admin().await.map_err(|error| wrong(&error))?;
         let stop = CancellationToken::new();
         let (bound, address) = oneshot::channel();
@@ -48,12 +65,22 @@ impl Offline {
             let serving = chainpool_server::serve(served, config, told, |at| {
                 bound.send(at).ok();
             });
-            serving.await.map_err(|error| Failure::new(Exit::Wrong, format!("cannot serve for this verb: {error}")))
+            serving
+                .await
+                .map_err(|error| Failure::new(Exit::Wrong, format!("cannot serve for this verb: {error}")))
         });
-        let this = Self { orchestrator, stop, serving };
+        let this = Self {
+            orchestrator,
+            stop,
+            serving,
+        };
         match address.await {
             Ok(address) => Ok(Some((this, Client::local(address, &context, &token)?))),
-            Err(_) => Err(this.end().await.err().unwrap_or_else(|| Failure::new(Exit::Wrong, "cannot serve for this verb"))),
+            Err(_) => Err(this
+                .end()
+                .await
+                .err()
+                .unwrap_or_else(|| Failure::new(Exit::Wrong, "cannot serve for this verb"))),
         }
     }
 

@@ -59,14 +59,37 @@ pub(crate) struct FilterArgs {
 pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
     match verb {
         Verb::List(args) => {
-            let FilterArgs { host, cluster, parent, state, kind, list } = args;
-            let filter = OperationFilter { host, cluster, parent, state, kind, after: None, limit: None };
+            let FilterArgs {
+                host,
+                cluster,
+                parent,
+                state,
+                kind,
+                list,
+            } = args;
+            let filter = OperationFilter {
+                host,
+                cluster,
+                parent,
+                state,
+                kind,
+                after: None,
+                limit: None,
+            };
             let answer = client.operation_list(&filter, list.limit).await?;
-            if json { output::json(&answer.json) } else { output::line(table(&answer.value.items)) }
+            if json {
+                output::json(&answer.json)
+            } else {
+                output::line(table(&answer.value.items))
+            }
         }
         Verb::Show { operation } => {
             let answer = client.operation_show(operation).await?;
-            if json { output::json(&answer.json) } else { output::line(details(&answer.value)) }
+            if json {
+                output::json(&answer.json)
+            } else {
+                output::line(details(&answer.value))
+            }
         }
         Verb::Wait { operation, timeout } => {
             let answer = wait::follow(client, operation, timeout).await?;
@@ -90,7 +113,11 @@ pub(crate) fn subject(operation: &Operation) -> String {
 
 /// Says that an operation was accepted, and how to see its end.
 pub(crate) fn accepted(operation: &Operation) -> String {
-    format!("{}: accepted\nsee it done with `chainpool operation wait {}`", subject(operation), operation.id)
+    format!(
+        "{}: accepted\nsee it done with `chainpool operation wait {}`",
+        subject(operation),
+        operation.id
+    )
 }
 
 /// Says how an operation ended.
@@ -121,13 +148,30 @@ fn result_lines(result: &Value) -> String {
 }
 
 fn plain(value: &Value) -> String {
-    output::clean(&value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned))
+    output::clean(
+        &value
+            .as_str()
+            .map_or_else(|| value.to_string(), ToOwned::to_owned),
+    )
 }
 
 /// Operations, a line each.
 pub(crate) fn table(operations: &[Operation]) -> String {
     let rows = operations.iter().map(|operation| {
-        let Operation { id, kind, state, host, cluster, by, reason, created_at, done, total, error, .. } = operation;
+        let Operation {
+            id,
+            kind,
+            state,
+            host,
+            cluster,
+            by,
+            reason,
+            created_at,
+            done,
+            total,
+            error,
+            ..
+        } = operation;
         let why = error.as_ref().unwrap_or(reason);
         vec![
             id.to_string(),
@@ -141,7 +185,12 @@ pub(crate) fn table(operations: &[Operation]) -> String {
             why.clone(),
         ]
     });
-    output::table(&["ID", "KIND", "HOST", "CLUSTER", "STATE", "DONE", "BY", "ACCEPTED", "REASON"], rows.collect())
+    output::table(
+        &[
+            "ID", "KIND", "HOST", "CLUSTER", "STATE", "DONE", "BY", "ACCEPTED", "REASON",
+        ],
+        rows.collect(),
+    )
 }
 
 fn details(operation: &Operation) -> String {
@@ -166,11 +215,24 @@ fn details(operation: &Operation) -> String {
     }
     if !operation.steps.is_empty() {
         let steps = operation.steps.iter().map(|step| {
-            let took = step.started_at.zip(step.ended_at).map(|(start, end)| span::took(end.millis_since(start)));
+            let took = step
+                .started_at
+                .zip(step.ended_at)
+                .map(|(start, end)| span::took(end.millis_since(start)));
             let note = step.note.clone().unwrap_or_else(|| NONE.to_owned());
-            vec![(step.seq + 1).to_string(), step.title.clone(), step.state.to_string(), maybe(took.as_ref()), note]
+            vec![
+                (step.seq + 1).to_string(),
+                step.title.clone(),
+                step.state.to_string(),
+                maybe(took.as_ref()),
+                note,
+            ]
         });
-        let _infallible = write!(text, "\n\n{}", output::table(&["STEP", "WHAT", "STATE", "TOOK", "NOTE"], steps.collect()));
+        let _infallible = write!(
+            text,
+            "\n\n{}",
+            output::table(&["STEP", "WHAT", "STATE", "TOOK", "NOTE"], steps.collect())
+        );
     }
     text
 }
@@ -207,7 +269,10 @@ pub(crate) mod tests {
             ended_at: None,
             done: 1,
             total: 2,
-            steps: vec![step(0, "network", StepState::Done, Some(1_200)), step(1, "node node0", StepState::Started, None)],
+            steps: vec![
+                step(0, "network", StepState::Done, Some(1_200)),
+                step(1, "node node0", StepState::Started, None),
+            ],
             result: None,
             error: None,
         }
@@ -219,18 +284,27 @@ pub(crate) mod tests {
         operation.state = OperationState::Succeeded;
         operation.ended_at = Some(Timestamp(3_950));
         operation.result = Some(json!({ "transaction": "AB12", "height": 3 }));
-        assert_eq!(ended(&operation), "cluster_create alpha on h1: succeeded in 2.9s\n  height: 3\n  transaction: AB12");
+        assert_eq!(
+            ended(&operation),
+            "cluster_create alpha on h1: succeeded in 2.9s\n  height: 3\n  transaction: AB12"
+        );
         operation.state = OperationState::Failed;
         operation.error = Some("the image is missing".into());
         operation.result = None;
-        assert_eq!(ended(&operation), "cluster_create alpha on h1: failed in 2.9s\n  the image is missing");
+        assert_eq!(
+            ended(&operation),
+            "cluster_create alpha on h1: failed in 2.9s\n  the image is missing"
+        );
         assert_eq!(wait::verdict(&operation).unwrap_err().exit.code(), 1);
     }
 
     #[test]
     fn the_steps_are_shown() {
         let text = details(&example());
-        let steps: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("STEP")).collect();
+        let steps: Vec<&str> = text
+            .lines()
+            .skip_while(|line| !line.starts_with("STEP"))
+            .collect();
         insta::assert_snapshot!(steps.join("\n"));
     }
 }

@@ -19,10 +19,12 @@ pub(crate) const NONE: &str = "-";
 /// Writes bytes of the answer. A reader that has gone away (`| head`) is no failure, but there is no more to do.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::new(Exit::Done, ""),
-        _ => Failure::new(Exit::Wrong, format!("cannot write the answer: {error}")),
-    })
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::new(Exit::Done, ""),
+            _ => Failure::new(Exit::Wrong, format!("cannot write the answer: {error}")),
+        })
 }
 
 /// Writes a line of the answer, for people.
@@ -54,12 +56,20 @@ fn json_text(document: &serde_json::Value) -> String {
 /// Says something beside the answer. Nothing is lost when nobody can hear it. Texts of servers and names of files may be in
 /// it, so nothing in it steers a terminal.
 pub(crate) fn note(text: impl Display) {
-    let _unheard = writeln!(io::stderr().lock(), "{}", visible(&text.to_string(), |c| c == '\n'));
+    let _unheard = writeln!(
+        io::stderr().lock(),
+        "{}",
+        visible(&text.to_string(), |c| c == '\n')
+    );
 }
 
 /// Writes bytes of a node's log: as they are into a file or a pipe, and to a terminal as text that cannot steer it.
 pub(crate) fn log(log: &mut LogText, piece: &[u8]) -> Result<()> {
-    if io::stdout().is_terminal() { bytes(log.take(piece).as_bytes()) } else { bytes(piece) }
+    if io::stdout().is_terminal() {
+        bytes(log.take(piece).as_bytes())
+    } else {
+        bytes(piece)
+    }
 }
 
 /// A log that comes in pieces, as text for a terminal: colours are left out, other control characters are escaped.
@@ -80,7 +90,9 @@ impl LogText {
             None => 0,
         };
         let lines: Vec<u8> = self.rest.drain(..whole).collect();
-        visible(&without_colours(&String::from_utf8_lossy(&lines)), |c| c == '\n' || c == '\t')
+        visible(&without_colours(&String::from_utf8_lossy(&lines)), |c| {
+            c == '\n' || c == '\t'
+        })
     }
 
     /// What is left at the end.
@@ -95,7 +107,9 @@ fn without_colours(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let end = part.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(part.len());
+        let end = part
+            .find(|c: char| !c.is_ascii_digit() && c != ';')
+            .unwrap_or(part.len());
         match part[end..].strip_prefix('m') {
             Some(rest) => out.push_str(rest),
             None => out.extend(["\u{1b}[", part]),
@@ -108,7 +122,11 @@ fn without_colours(text: &str) -> String {
 pub(crate) fn visible(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if steers(c) && !keep(c) { out.extend(c.escape_default()) } else { out.push(c) }
+        if steers(c) && !keep(c) {
+            out.extend(c.escape_default())
+        } else {
+            out.push(c)
+        }
     }
     out
 }
@@ -127,10 +145,17 @@ fn steers(c: char) -> bool {
 /// A table in plain style: one line an item, columns wide enough, never wrapped. Numbers stand right.
 pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(head);
     let numbers: Vec<bool> = (0..head.len())
         .map(|column| {
-            let mut cells = rows.iter().map(|row| row[column].as_str()).filter(|cell| *cell != NONE).peekable();
+            let mut cells = rows
+                .iter()
+                .map(|row| row[column].as_str())
+                .filter(|cell| *cell != NONE)
+                .peekable();
             cells.peek().is_some() && cells.all(|cell| cell.bytes().all(|byte| byte.is_ascii_digit()))
         })
         .collect();
@@ -143,19 +168,28 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Names and values below each other.
 pub(crate) fn fields(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
-    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:width$}{}", clean(value)).trim_end().to_owned()).collect();
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|(name, value)| format!("{name:width$}{}", clean(value)).trim_end().to_owned())
+        .collect();
     lines.join("\n")
 }
 
 /// Takes out what could steer a terminal: texts come from hosts and nodes.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// A value, or the sign that there is none.
@@ -206,39 +240,65 @@ mod tests {
         );
         insta::assert_snapshot!(text);
         assert_eq!(text.lines().count(), 3);
-        assert!(text.lines().all(|line| !line.ends_with(' ') && !line.contains('\u{1b}')));
+        assert!(
+            text.lines()
+                .all(|line| !line.ends_with(' ') && !line.contains('\u{1b}'))
+        );
     }
 
     #[test]
     fn nothing_that_others_wrote_steers_a_terminal() {
         let hostile = "no\u{1b}]0;title\u{7} host\r\n\u{9b}31m\u{202e}x";
-        assert_eq!(visible(hostile, |c| c == '\n'), "no\\u{1b}]0;title\\u{7} host\\r\n\\u{9b}31m\\u{202e}x");
+        assert_eq!(
+            visible(hostile, |c| c == '\n'),
+            "no\\u{1b}]0;title\\u{7} host\\r\n\\u{9b}31m\\u{202e}x"
+        );
         assert_eq!(visible("plain ü 名", |_| false), "plain ü 名");
         let document = serde_json::json!({ "name": hostile });
         let text = json_text(&document);
         assert!(!text.chars().any(|c| steers(c) && c != '\n'), "{text:?}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), document);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            document
+        );
     }
 
     #[test]
     fn a_log_on_a_terminal_has_no_colours_and_no_escapes_also_in_pieces() {
-        let log = "\u{1b}[90m12:04\u{1b}[0m \u{1b}[1;32mINF\u{1b}[m ü\tdone\n\u{1b}]0;x\u{7}\u{1b}[2J\nend\u{1b}[";
+        let log =
+            "\u{1b}[90m12:04\u{1b}[0m \u{1b}[1;32mINF\u{1b}[m ü\tdone\n\u{1b}]0;x\u{7}\u{1b}[2J\nend\u{1b}[";
         let expected = "12:04 INF ü\tdone\n\\u{1b}]0;x\\u{7}\\u{1b}[2J\n";
         for size in [1, 2, 3, 7, 1000] {
             let mut text = LogText::default();
-            let shown: String = log.as_bytes().chunks(size).map(|piece| text.take(piece)).collect();
-            assert_eq!((shown.as_str(), text.rest.as_slice()), (expected, &b"end\x1b["[..]), "{size}");
+            let shown: String = log
+                .as_bytes()
+                .chunks(size)
+                .map(|piece| text.take(piece))
+                .collect();
+            assert_eq!(
+                (shown.as_str(), text.rest.as_slice()),
+                (expected, &b"end\x1b["[..]),
+                "{size}"
+            );
         }
     }
 
     #[test]
     fn fields_stand_below_each_other() {
-        assert_eq!(fields(&[("name", "h1".into()), ("capacity", "3".into())]), "name      h1\ncapacity  3");
+        assert_eq!(
+            fields(&[("name", "h1".into()), ("capacity", "3".into())]),
+            "name      h1\ncapacity  3"
+        );
     }
 
     #[test]
     fn sizes_are_read_by_people() {
-        for (bytes, text) in [(0, "0 B"), (10_239, "10239 B"), (10_240, "10 KiB"), (25_000_000_000, "23 GiB")] {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (10_239, "10239 B"),
+            (10_240, "10 KiB"),
+            (25_000_000_000, "23 GiB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
     }

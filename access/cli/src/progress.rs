@@ -26,7 +26,12 @@ pub(crate) struct Progress {
 impl Progress {
     /// Nothing was shown.
     pub(crate) fn new() -> Self {
-        Self { terminal: io::stderr().is_terminal(), drawn: 0, state: None, steps: BTreeMap::new() }
+        Self {
+            terminal: io::stderr().is_terminal(),
+            drawn: 0,
+            state: None,
+            steps: BTreeMap::new(),
+        }
     }
 
     /// Shows what is new.
@@ -76,7 +81,12 @@ impl Progress {
         for step in &operation.steps {
             let news = (step.state, step.note.clone());
             if step.state != StepState::Pending && self.steps.get(&step.seq) != Some(&news) {
-                lines.push(format!("  [{}/{}] {}", step.seq + 1, operation.total.max(step.seq + 1), step_words(step)));
+                lines.push(format!(
+                    "  [{}/{}] {}",
+                    step.seq + 1,
+                    operation.total.max(step.seq + 1),
+                    step_words(step)
+                ));
                 self.steps.insert(step.seq, news);
             }
         }
@@ -86,14 +96,32 @@ impl Progress {
 
 /// The head, and the steps under way.
 fn live(operation: &Operation) -> Vec<String> {
-    let mut lines = vec![format!("{}: {} {}/{}", subject(operation), operation.state, operation.done, operation.total)];
-    let moving: Vec<&Step> = operation.steps.iter().filter(|step| matches!(step.state, StepState::Started | StepState::Failed)).collect();
-    lines.extend(moving.iter().take(SHOWN).map(|step| format!("  {}", step_words(step))));
+    let mut lines = vec![format!(
+        "{}: {} {}/{}",
+        subject(operation),
+        operation.state,
+        operation.done,
+        operation.total
+    )];
+    let moving: Vec<&Step> = operation
+        .steps
+        .iter()
+        .filter(|step| matches!(step.state, StepState::Started | StepState::Failed))
+        .collect();
+    lines.extend(
+        moving
+            .iter()
+            .take(SHOWN)
+            .map(|step| format!("  {}", step_words(step))),
+    );
     if moving.len() > SHOWN {
         lines.push(format!("  and {} more", moving.len() - SHOWN));
     }
     // What is drawn goes to the terminal as it is.
-    lines.iter().map(|line| output::clean(line).chars().take(WIDTH).collect()).collect()
+    lines
+        .iter()
+        .map(|line| output::clean(line).chars().take(WIDTH).collect())
+        .collect()
 }
 
 fn step_words(step: &Step) -> String {
@@ -114,7 +142,12 @@ mod tests {
 
     #[test]
     fn without_a_terminal_every_change_is_one_line() {
-        let mut progress = Progress { terminal: false, drawn: 0, state: None, steps: BTreeMap::new() };
+        let mut progress = Progress {
+            terminal: false,
+            drawn: 0,
+            state: None,
+            steps: BTreeMap::new(),
+        };
         let mut operation = example();
         let first = progress.changes(&operation);
         let again = progress.changes(&operation);
@@ -135,7 +168,10 @@ mod tests {
         operation.steps = vec![step; 40];
         let lines = live(&operation);
         assert_eq!(lines.len(), SHOWN + 2);
-        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= WIDTH),
+            "{lines:?}"
+        );
         assert_eq!(lines.last().map(String::as_str), Some("  and 34 more"));
     }
 }

@@ -31,13 +31,27 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "CHAINPOOL_DATA", hide_env_values = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) data: Option<PathBuf>,
     /// Where to listen; beyond loopback only with TLS or --behind-proxy
-    #[arg(long, env = "CHAINPOOL_LISTEN", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    #[arg(
+        long,
+        env = "CHAINPOOL_LISTEN",
+        hide_env_values = true,
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS:PORT"
+    )]
     pub(crate) listen: SocketAddr,
-    #[arg(help = "The address that users reach it at, such as https://tools.example.org/pool, where a proxy does TLS")]
+    #[arg(
+        help = "The address that users reach it at, such as https://tools.example.org/pool, where a proxy does TLS"
+    )]
     #[arg(long, env = "CHAINPOOL_PUBLIC_URL", hide_env_values = true, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) public_url: Option<PublicUrl>,
     /// Address or network of a trusted reverse proxy, for X-Forwarded-For; repeatable
-    #[arg(long, env = "CHAINPOOL_BEHIND_PROXY", hide_env_values = true, value_delimiter = ',', value_name = "CIDR")]
+    #[arg(
+        long,
+        env = "CHAINPOOL_BEHIND_PROXY",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
     pub(crate) behind_proxy: Vec<ProxyNetwork>,
     /// The server's certificates, in PEM
     #[arg(long, env = "CHAINPOOL_TLS_CERT", hide_env_values = true, requires = "tls_key", value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -49,10 +63,21 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) init_local_host: bool,
     /// How many clusters that host may have
-    #[arg(long, requires = "init_local_host", default_value_t = 3, value_name = "NUMBER")]
+    #[arg(
+        long,
+        requires = "init_local_host",
+        default_value_t = 3,
+        value_name = "NUMBER"
+    )]
     pub(crate) capacity: u32,
     /// Requests that a token may make in a second; 0: without limit
-    #[arg(long, env = "CHAINPOOL_RATE_LIMIT", hide_env_values = true, default_value_t = 100, value_name = "NUMBER")]
+    #[arg(
+        long,
+        env = "CHAINPOOL_RATE_LIMIT",
+        hide_env_values = true,
+        default_value_t = 100,
+        value_name = "NUMBER"
+    )]
     pub(crate) rate_limit: u32,
     /// Active leases that an account of role user may have; 0: without limit
     #[arg(long, env = "CHAINPOOL_LEASES_PER_ACCOUNT", hide_env_values = true, default_value_t = DEFAULT_LEASES_PER_ACCOUNT, value_name = "NUMBER")]
@@ -68,9 +93,18 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let limits = Limits::for_files(files::raise_limit());
     let folder = data::folder(args.data.as_deref())?;
     files::close_to_others(&folder, |text| tracing::warn!("{text}"))?;
-    let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform), Arc::new(SwarmPlatform), Arc::new(KubernetesPlatform)];
-    let config = Config { leases_per_account: args.leases_per_account, ..Config::new(folder.clone(), platforms) };
-    let orchestrator = Orchestrator::start(config).await.with_context(|| format!("cannot use the data folder {}", folder.display()))?;
+    let platforms: Vec<Arc<dyn Platform>> = vec![
+        Arc::new(DockerPlatform),
+        Arc::new(SwarmPlatform),
+        Arc::new(KubernetesPlatform),
+    ];
+    let config = Config {
+        leases_per_account: args.leases_per_account,
+        ..Config::new(folder.clone(), platforms)
+    };
+    let orchestrator = Orchestrator::start(config)
+        .await
+        .with_context(|| format!("cannot use the data folder {}", folder.display()))?;
     let stop = CancellationToken::new();
     let mut server = tokio::spawn(serve(args, limits, folder, orchestrator.clone(), stop.clone()));
     let watchdog = tokio::spawn(chainpool_watchdog::run(orchestrator.clone(), stop.clone()));
@@ -92,10 +126,14 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
 pub(crate) async fn restore(args: RestoreArgs) -> Result<()> {
     let folder = data::folder(args.data.as_deref())?;
     files::close_to_others(&folder, crate::output::note)?;
-    let restored =
-        chainpool_orchestrator::restore(&folder, &args.file).await.with_context(|| format!("cannot restore {}", args.file.display()))?;
+    let restored = chainpool_orchestrator::restore(&folder, &args.file)
+        .await
+        .with_context(|| format!("cannot restore {}", args.file.display()))?;
     if let Some(kept) = restored.kept {
-        println!("The previous database is kept as {}; delete it when you no longer need it.", kept.display());
+        println!(
+            "The previous database is kept as {}; delete it when you no longer need it.",
+            kept.display()
+        );
     }
     println!(
         "Restored. The server starts paused: nothing is deleted or filled until you have looked at `chainpool status` and said `chainpool resume`."
@@ -103,7 +141,13 @@ pub(crate) async fn restore(args: RestoreArgs) -> Result<()> {
     Ok(())
 }
 
-async fn serve(args: ServeArgs, limits: Limits, folder: PathBuf, orchestrator: Orchestrator, stop: CancellationToken) -> Result<()> {
+async fn serve(
+    args: ServeArgs,
+    limits: Limits,
+    folder: PathBuf,
+    orchestrator: Orchestrator,
+    stop: CancellationToken,
+) -> Result<()> {
     let config = ServeConfig {
         listen: args.listen,
         tls: args.tls_cert.clone().zip(args.tls_key.clone()),
@@ -122,7 +166,11 @@ async fn serve(args: ServeArgs, limits: Limits, folder: PathBuf, orchestrator: O
         // The server's own error tells why it is not bound.
         let Ok(address) = address.await else { return Ok(()) };
         welcome(&args, &folder, address, token, link)?;
-        if args.init_local_host { local_host(&orchestrator, &admin, args.capacity).await } else { Ok(()) }
+        if args.init_local_host {
+            local_host(&orchestrator, &admin, args.capacity).await
+        } else {
+            Ok(())
+        }
     };
     let serving = async { serving.await.context("cannot serve") };
     // Whoever asked for the local host learns by the exit code that it could not be had.
@@ -130,12 +178,23 @@ async fn serve(args: ServeArgs, limits: Limits, folder: PathBuf, orchestrator: O
 }
 
 /// Writes the local administrator's file and says where to look.
-fn welcome(args: &ServeArgs, folder: &Path, address: SocketAddr, token: String, link: Option<String>) -> Result<()> {
+fn welcome(
+    args: &ServeArgs,
+    folder: &Path,
+    address: SocketAddr,
+    token: String,
+    link: Option<String>,
+) -> Result<()> {
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
     let server = format!("{scheme}://{address}");
     let certificate = args.tls_cert.as_deref().map(fs::read_to_string).transpose()?;
     let public_url = args.public_url.as_ref().map(ToString::to_string);
-    let context = Context { server: server.clone(), token, public_url: public_url.clone(), certificate };
+    let context = Context {
+        server: server.clone(),
+        token,
+        public_url: public_url.clone(),
+        certificate,
+    };
     write_private(&folder.join(CONTEXT), &toml::to_string(&context)?)?;
     let shown = public_url.unwrap_or(server);
     println!("Dashboard: {shown}");
@@ -148,7 +207,12 @@ fn welcome(args: &ServeArgs, folder: &Path, address: SocketAddr, token: String, 
 /// Writes a file that only its owner may read, whole or not at all.
 fn write_private(path: &Path, text: &str) -> Result<()> {
     let fresh = path.with_extension("tmp");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&fresh)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     Ok(fs::rename(&fresh, path)?)
@@ -161,7 +225,10 @@ async fn local_host(orchestrator: &Orchestrator, admin: &Caller, capacity: u32) 
         println!("Host {} is registered already; nothing was changed.", host.name);
         return Ok(());
     }
-    let address = std::env::var("DOCKER_HOST").ok().filter(|a| !a.is_empty()).unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+    let address = std::env::var("DOCKER_HOST")
+        .ok()
+        .filter(|a| !a.is_empty())
+        .unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
     let new = api::HostCreate {
         name: "local".to_owned(),
         address,
@@ -170,7 +237,10 @@ async fn local_host(orchestrator: &Orchestrator, admin: &Caller, capacity: u32) 
         bind: Some("127.0.0.1".to_owned()),
         ..api::HostCreate::default()
     };
-    let host = orchestrator.host_create(admin, new).await.context("the local engine could not be registered as a host")?;
+    let host = orchestrator
+        .host_create(admin, new)
+        .await
+        .context("the local engine could not be registered as a host")?;
     println!(
         "Host {} ({}) is registered and is being filled with {} networks: chainpool cluster list",
         host.name, host.address, host.capacity

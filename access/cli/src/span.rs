@@ -16,8 +16,14 @@ pub(crate) fn seconds(text: &str) -> Result<u64, String> {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
         let unit = rest[digits..].chars().next().ok_or_else(wrong)?;
-        let (_, size) = UNITS.iter().find(|(letter, _)| *letter == unit).ok_or_else(wrong)?;
-        total = number.checked_mul(*size).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
+        let (_, size) = UNITS
+            .iter()
+            .find(|(letter, _)| *letter == unit)
+            .ok_or_else(wrong)?;
+        total = number
+            .checked_mul(*size)
+            .and_then(|part| total.checked_add(part))
+            .ok_or_else(wrong)?;
         rest = &rest[digits + unit.len_utf8()..];
     }
     if text.is_empty() { Err(wrong()) } else { Ok(total) }
@@ -53,13 +59,21 @@ pub(crate) fn words(millis: i64) -> String {
 /// Says how long something took: tenths of a second below a minute.
 pub(crate) fn took(millis: i64) -> String {
     let millis = millis.max(0);
-    if millis < 60_000 { format!("{}.{}s", millis / 1000, millis % 1000 / 100) } else { words(millis) }
+    if millis < 60_000 {
+        format!("{}.{}s", millis / 1000, millis % 1000 / 100)
+    } else {
+        words(millis)
+    }
 }
 
 /// Says when something was or will be, beside the given now.
 pub(crate) fn relative(moment: Timestamp, now: Timestamp) -> String {
     let ahead = moment.millis_since(now);
-    if ahead > 0 { format!("in {}", words(ahead)) } else { format!("{} ago", words(-ahead)) }
+    if ahead > 0 {
+        format!("in {}", words(ahead))
+    } else {
+        format!("{} ago", words(-ahead))
+    }
 }
 
 #[cfg(test)]
@@ -68,7 +82,15 @@ mod tests {
 
     #[test]
     fn lengths_of_time_are_read() {
-        let cases = [("0", 0), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("24h", 86_400), ("30d", 2_592_000), ("1w", 604_800)];
+        let cases = [
+            ("0", 0),
+            ("90s", 90),
+            ("10m", 600),
+            ("1h30m", 5400),
+            ("24h", 86_400),
+            ("30d", 2_592_000),
+            ("1w", 604_800),
+        ];
         for (text, expected) in cases {
             assert_eq!(seconds(text), Ok(expected), "{text}");
         }
@@ -76,7 +98,18 @@ mod tests {
 
     #[test]
     fn what_is_no_length_of_time_is_refused() {
-        for text in ["", "5", "m", "10 m", "-1s", "1.5h", "10y", "99999999999999999999s", "9999999999999999999w", "10mé"] {
+        for text in [
+            "",
+            "5",
+            "m",
+            "10 m",
+            "-1s",
+            "1.5h",
+            "10y",
+            "99999999999999999999s",
+            "9999999999999999999w",
+            "10mé",
+        ] {
             assert!(seconds(text).is_err(), "{text}");
         }
         assert!(short_seconds("500w").is_ok() && short_seconds("10000w").is_err());

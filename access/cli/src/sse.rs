@@ -35,8 +35,15 @@ impl Decoder {
         if line.is_empty() {
             let name = std::mem::take(&mut self.name);
             let data = std::mem::take(&mut self.data);
-            let name = if name.is_empty() { "message".to_owned() } else { name };
-            return (!data.is_empty()).then(|| Event { name, data: data.join("\n") });
+            let name = if name.is_empty() {
+                "message".to_owned()
+            } else {
+                name
+            };
+            return (!data.is_empty()).then(|| Event {
+                name,
+                data: data.join("\n"),
+            });
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -61,8 +68,14 @@ mod tests {
         let expected = [("operation", "{\"a\":\n1}"), ("message", "x"), ("message", "é")];
         for size in 1..stream.len() {
             let mut decoder = Decoder::default();
-            let events: Vec<Event> = stream.chunks(size).flat_map(|piece| decoder.push(piece)).collect();
-            let events: Vec<(&str, &str)> = events.iter().map(|event| (event.name.as_str(), event.data.as_str())).collect();
+            let events: Vec<Event> = stream
+                .chunks(size)
+                .flat_map(|piece| decoder.push(piece))
+                .collect();
+            let events: Vec<(&str, &str)> = events
+                .iter()
+                .map(|event| (event.name.as_str(), event.data.as_str()))
+                .collect();
             assert_eq!(events, expected, "cut every {size} bytes");
         }
     }

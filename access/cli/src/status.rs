@@ -28,7 +28,11 @@ pub(crate) async fn run(client: &Client, json: bool) -> Result<()> {
     } else {
         output::line(text(&answer.value))?;
     }
-    if answer.value.ok { Ok(()) } else { Err(Failure::new(Exit::Wrong, "")) }
+    if answer.value.ok {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Wrong, ""))
+    }
 }
 
 /// Ends the pause. Free clusters are made again, since they may have been used after the backup.
@@ -41,17 +45,44 @@ pub(crate) async fn resume(client: &Client, args: &ResumeArgs) -> Result<()> {
 }
 
 fn text(status: &Status) -> String {
-    let Status { ok, problems, version, instance, paused, started_at, pool, by_type, hosts, database, watchdog, unclaimed, running } =
-        status;
-    let mut text = if *ok { "nothing is wrong".to_owned() } else { "something is wrong:".to_owned() };
+    let Status {
+        ok,
+        problems,
+        version,
+        instance,
+        paused,
+        started_at,
+        pool,
+        by_type,
+        hosts,
+        database,
+        watchdog,
+        unclaimed,
+        running,
+    } = status;
+    let mut text = if *ok {
+        "nothing is wrong".to_owned()
+    } else {
+        "something is wrong:".to_owned()
+    };
     for problem in problems {
         let _infallible = write!(text, "\n  {}", clean(problem));
     }
     if *paused {
         text.push_str("\npaused after a restore: look at what is unclaimed, then `chainpool resume`");
     }
-    let DatabaseStatus { ok: database_ok, message, size_bytes, disk_free_bytes, checked_at } = database;
-    let WatchdogStatus { last_pass_at, last_pass_ms, lag_ms } = watchdog;
+    let DatabaseStatus {
+        ok: database_ok,
+        message,
+        size_bytes,
+        disk_free_bytes,
+        checked_at,
+    } = database;
+    let WatchdogStatus {
+        last_pass_at,
+        last_pass_ms,
+        lag_ms,
+    } = watchdog;
     let free = disk_free_bytes.map_or_else(|| "not checked".to_owned(), size);
     let _infallible = write!(
         text,
@@ -79,29 +110,76 @@ fn text(status: &Status) -> String {
         ])
     );
     let mut rows = vec![count_row("all", pool)];
-    rows.extend(by_type.iter().map(|(network_type, counts)| count_row(network_type, counts)));
-    let head = ["POOL", "CAPACITY", "CLUSTERS", "FREE", "HELD", "MAKING", "FAILED", "HEALTHY", "DEGRADED", "BROKEN", "UNKNOWN", "STOPPED"];
+    rows.extend(
+        by_type
+            .iter()
+            .map(|(network_type, counts)| count_row(network_type, counts)),
+    );
+    let head = [
+        "POOL", "CAPACITY", "CLUSTERS", "FREE", "HELD", "MAKING", "FAILED", "HEALTHY", "DEGRADED", "BROKEN",
+        "UNKNOWN", "STOPPED",
+    ];
     let _infallible = write!(text, "\n\n{}", output::table(&head, rows));
-    let rows = hosts.iter().map(|HostStatus { name, state, problems, counts, checked_at }| {
-        let problems = if problems.is_empty() { NONE.to_owned() } else { problems.join("; ") };
-        let Counts { capacity, clusters, offered, leased, .. } = counts;
-        vec![
-            name.clone(),
-            state.to_string(),
-            format!("{clusters}/{capacity}"),
-            offered.to_string(),
-            leased.to_string(),
-            maybe_when(*checked_at),
-            problems,
-        ]
-    });
-    let _infallible =
-        write!(text, "\n\n{}", output::table(&["HOST", "STATE", "CLUSTERS", "FREE", "HELD", "SEEN", "PROBLEMS"], rows.collect()));
+    let rows = hosts.iter().map(
+        |HostStatus {
+             name,
+             state,
+             problems,
+             counts,
+             checked_at,
+         }| {
+            let problems = if problems.is_empty() {
+                NONE.to_owned()
+            } else {
+                problems.join("; ")
+            };
+            let Counts {
+                capacity,
+                clusters,
+                offered,
+                leased,
+                ..
+            } = counts;
+            vec![
+                name.clone(),
+                state.to_string(),
+                format!("{clusters}/{capacity}"),
+                offered.to_string(),
+                leased.to_string(),
+                maybe_when(*checked_at),
+                problems,
+            ]
+        },
+    );
+    let _infallible = write!(
+        text,
+        "\n\n{}",
+        output::table(
+            &["HOST", "STATE", "CLUSTERS", "FREE", "HELD", "SEEN", "PROBLEMS"],
+            rows.collect()
+        )
+    );
     if !unclaimed.is_empty() {
-        let rows = unclaimed.iter().map(|Unclaimed { host, cluster_id, generation, objects }| {
-            vec![cluster_id.to_string(), host.clone(), generation.to_string(), objects.join(", ")]
-        });
-        let _infallible = write!(text, "\n\n{}", output::table(&["UNCLAIMED", "HOST", "GENERATION", "OBJECTS"], rows.collect()));
+        let rows = unclaimed.iter().map(
+            |Unclaimed {
+                 host,
+                 cluster_id,
+                 generation,
+                 objects,
+             }| {
+                vec![
+                    cluster_id.to_string(),
+                    host.clone(),
+                    generation.to_string(),
+                    objects.join(", "),
+                ]
+            },
+        );
+        let _infallible = write!(
+            text,
+            "\n\n{}",
+            output::table(&["UNCLAIMED", "HOST", "GENERATION", "OBJECTS"], rows.collect())
+        );
     }
     if !running.is_empty() {
         let _infallible = write!(text, "\n\nunder way:\n{}", operation::table(running));
@@ -110,7 +188,23 @@ fn text(status: &Status) -> String {
 }
 
 fn count_row(name: &str, counts: &Counts) -> Vec<String> {
-    let Counts { capacity, clusters, offered, leased, making, failed, healthy, degraded, broken, unknown, stopped } = counts;
-    let numbers = [capacity, clusters, offered, leased, making, failed, healthy, degraded, broken, unknown, stopped];
-    std::iter::once(name.to_owned()).chain(numbers.iter().map(ToString::to_string)).collect()
+    let Counts {
+        capacity,
+        clusters,
+        offered,
+        leased,
+        making,
+        failed,
+        healthy,
+        degraded,
+        broken,
+        unknown,
+        stopped,
+    } = counts;
+    let numbers = [
+        capacity, clusters, offered, leased, making, failed, healthy, degraded, broken, unknown, stopped,
+    ];
+    std::iter::once(name.to_owned())
+        .chain(numbers.iter().map(ToString::to_string))
+        .collect()
 }

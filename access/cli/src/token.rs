@@ -47,21 +47,43 @@ pub(crate) enum Verb {
 /// Does a verb.
 pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
     match verb {
-        Verb::Create { name, lease_any, account, ttl } => {
-            let answer = client.token_create(&TokenCreate { name, lease_any, account, ttl_seconds: ttl }).await?;
+        Verb::Create {
+            name,
+            lease_any,
+            account,
+            ttl,
+        } => {
+            let answer = client
+                .token_create(&TokenCreate {
+                    name,
+                    lease_any,
+                    account,
+                    ttl_seconds: ttl,
+                })
+                .await?;
             if json {
                 return output::json(&answer.json);
             }
             let Token { id, account, .. } = &answer.value.token;
-            output::note(format_args!("token {id} of account {account}; its secret, shown this once:"));
+            output::note(format_args!(
+                "token {id} of account {account}; its secret, shown this once:"
+            ));
             output::line(&answer.value.secret)
         }
         Verb::List => {
             let answer = client.token_list().await?;
-            if json { output::json(&answer.json) } else { output::line(table(&answer.value.items)) }
+            if json {
+                output::json(&answer.json)
+            } else {
+                output::line(table(&answer.value.items))
+            }
         }
         Verb::Delete { token, yes } => {
-            confirm::ask(&yes, &format!("This ends token {token}: what uses it is not let in any more.")).await?;
+            confirm::ask(
+                &yes,
+                &format!("This ends token {token}: what uses it is not let in any more."),
+            )
+            .await?;
             client.token_delete(token).await?;
             output::note(format_args!("token {token} is ended"));
             Ok(())
@@ -70,9 +92,28 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
 }
 
 fn table(tokens: &[Token]) -> String {
-    let rows = tokens.iter().map(|Token { id, name, account, lease_any, created_at, expires_at }| {
-        let expires = expires_at.map_or_else(|| "never".to_owned(), when);
-        vec![id.to_string(), name.clone(), account.clone(), yes(*lease_any), when(*created_at), expires]
-    });
-    output::table(&["ID", "NAME", "ACCOUNT", "FOR OTHERS", "CREATED", "EXPIRES"], rows.collect())
+    let rows = tokens.iter().map(
+        |Token {
+             id,
+             name,
+             account,
+             lease_any,
+             created_at,
+             expires_at,
+         }| {
+            let expires = expires_at.map_or_else(|| "never".to_owned(), when);
+            vec![
+                id.to_string(),
+                name.clone(),
+                account.clone(),
+                yes(*lease_any),
+                when(*created_at),
+                expires,
+            ]
+        },
+    );
+    output::table(
+        &["ID", "NAME", "ACCOUNT", "FOR OTHERS", "CREATED", "EXPIRES"],
+        rows.collect(),
+    )
 }

@@ -35,7 +35,15 @@ impl Trust<'_> {
 }
 
 fn read_authorities(path: &Path) -> Result<Vec<Certificate>> {
-    let wrong = |why: String| Failure::new(Exit::Usage, format!("cannot take the server's authority from {}: {why}", path.display()));
+    let wrong = |why: String| {
+        Failure::new(
+            Exit::Usage,
+            format!(
+                "cannot take the server's authority from {}: {why}",
+                path.display()
+            ),
+        )
+    };
     let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(found) if found.is_empty() => Err(wrong("there is no certificate in it".to_owned())),
@@ -44,12 +52,25 @@ fn read_authorities(path: &Path) -> Result<Vec<Certificate>> {
 }
 
 fn exactly(pem: &str) -> Result<ClientConfig> {
-    let wrong = |why: String| Failure::new(Exit::Usage, format!("the local server's certificate in its context file is not one: {why}"));
-    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+    let wrong = |why: String| {
+        Failure::new(
+            Exit::Usage,
+            format!("the local server's certificate in its context file is not one: {why}"),
+        )
+    };
+    let certificate =
+        CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| wrong(error.to_string()))?;
     let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let builder =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| wrong(error.to_string()))?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(Exactly { certificate, provider })).with_no_client_auth())
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Exactly {
+            certificate,
+            provider,
+        }))
+        .with_no_client_auth())
 }
 
 /// Trusts one certificate. The server's signatures are checked as ever, so only who has its key can be it.
@@ -71,7 +92,9 @@ impl ServerCertVerifier for Exactly {
         if *end_entity == self.certificate {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+            Err(Error::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            ))
         }
     }
 
@@ -81,7 +104,12 @@ impl ServerCertVerifier for Exactly {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            signed,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -90,10 +118,17 @@ impl ServerCertVerifier for Exactly {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            signed,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -24,9 +24,18 @@ const SILENT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is done with an accepted operation: it is said, or waited for and its end said.
-pub(crate) async fn finish(client: &Client, json: bool, answer: Answer<Operation>, args: &WaitArgs) -> Result<()> {
+pub(crate) async fn finish(
+    client: &Client,
+    json: bool,
+    answer: Answer<Operation>,
+    args: &WaitArgs,
+) -> Result<()> {
     if !args.wait {
-        return if json { output::json(&answer.json) } else { output::line(operation::accepted(&answer.value)) };
+        return if json {
+            output::json(&answer.json)
+        } else {
+            output::line(operation::accepted(&answer.value))
+        };
     }
     let ended = follow(client, answer.value.id, args.timeout).await?;
     if json {
@@ -69,15 +78,24 @@ fn goes_on(id: Uuid) -> String {
 /// A failed operation is a failed command. An end by another's delete or reset is no success either.
 pub(crate) fn verdict(operation: &Operation) -> Result<()> {
     match operation.state {
-        OperationState::Failed | OperationState::Superseded => Err(Failure::new(Exit::Wrong, operation::ended(operation))),
+        OperationState::Failed | OperationState::Superseded => {
+            Err(Failure::new(Exit::Wrong, operation::ended(operation)))
+        }
         _ => Ok(()),
     }
 }
 
 async fn within<T>(limit: Option<u64>, id: Uuid, work: impl Future<Output = Result<T>>) -> Result<T> {
     let Some(seconds) = limit else { return work.await };
-    let late = |_| Err(Failure::new(Exit::Wrong, format!("it is not over in time; {}", goes_on(id))));
-    timeout(Duration::from_secs(seconds), work).await.unwrap_or_else(late)
+    let late = |_| {
+        Err(Failure::new(
+            Exit::Wrong,
+            format!("it is not over in time; {}", goes_on(id)),
+        ))
+    };
+    timeout(Duration::from_secs(seconds), work)
+        .await
+        .unwrap_or_else(late)
 }
 
 async fn to_the_end(client: &Client, id: Uuid, progress: &mut Progress) -> Result<Answer<Operation>> {
@@ -91,7 +109,10 @@ async fn to_the_end(client: &Client, id: Uuid, progress: &mut Progress) -> Resul
             },
             Ok(Err(failure)) if failure.exit == Exit::Unreachable => Some(failure),
             Ok(Err(failure)) => return Err(failure),
-            Err(_) => Some(Failure::new(Exit::Unreachable, format!("{} does not answer", client.server()))),
+            Err(_) => Some(Failure::new(
+                Exit::Unreachable,
+                format!("{} does not answer", client.server()),
+            )),
         };
         if let Some(failure) = failure {
             let since = *away.get_or_insert_with(|| {
@@ -99,7 +120,10 @@ async fn to_the_end(client: &Client, id: Uuid, progress: &mut Progress) -> Resul
                 Instant::now()
             });
             if since.elapsed() > AWAY {
-                return Err(Failure::new(Exit::Unreachable, format!("{failure}\nlater, wait again with `chainpool operation wait {id}`")));
+                return Err(Failure::new(
+                    Exit::Unreachable,
+                    format!("{failure}\nlater, wait again with `chainpool operation wait {id}`"),
+                ));
             }
         }
         sleep(PAUSE).await;
@@ -107,15 +131,29 @@ async fn to_the_end(client: &Client, id: Uuid, progress: &mut Progress) -> Resul
 }
 
 /// Reads one stream: the ended operation, or nothing when the stream ends or falls silent before it.
-async fn read(stream: &mut Response, progress: &mut Progress, away: &mut Option<Instant>) -> reqwest::Result<Option<Answer<Operation>>> {
+async fn read(
+    stream: &mut Response,
+    progress: &mut Progress,
+    away: &mut Option<Instant>,
+) -> reqwest::Result<Option<Answer<Operation>>> {
     let mut decoder = sse::Decoder::default();
     loop {
-        let Ok(piece) = timeout(SILENT, stream.chunk()).await else { return Ok(None) };
+        let Ok(piece) = timeout(SILENT, stream.chunk()).await else {
+            return Ok(None);
+        };
         let Some(piece) = piece? else { return Ok(None) };
-        for event in decoder.push(&piece).into_iter().filter(|event| event.name == "operation") {
+        for event in decoder
+            .push(&piece)
+            .into_iter()
+            .filter(|event| event.name == "operation")
+        {
             // What cannot be read is of a newer server; the stream goes on, and the silence bound ends it.
-            let Ok(json) = serde_json::from_str(&event.data) else { continue };
-            let Ok(value) = Operation::deserialize(&json) else { continue };
+            let Ok(json) = serde_json::from_str(&event.data) else {
+                continue;
+            };
+            let Ok(value) = Operation::deserialize(&json) else {
+                continue;
+            };
             *away = None;
             progress.show(&value);
             if value.state.is_over() {

@@ -29,25 +29,47 @@ struct SignInPage {
 /// The sign-in form.
 pub(crate) async fn sign_in_page(manner: Manner) -> Outcome {
     let form = Form::filled([("next", manner.query("next").unwrap_or_default())]);
-    page::html(&SignInPage { frame: Frame::guest(&manner, "Sign in"), form })
+    page::html(&SignInPage {
+        frame: Frame::guest(&manner, "Sign in"),
+        form,
+    })
 }
 
 /// Signs in and goes on to where one wanted to be.
 pub(crate) async fn sign_in(State(app): State<App>, manner: Manner, form: Form) -> Outcome {
-    let sign_in = api::SignIn { account: form.text("account").unwrap_or_default(), password: form.get("password").to_owned() };
+    let sign_in = api::SignIn {
+        account: form.text("account").unwrap_or_default(),
+        password: form.get("password").to_owned(),
+    };
     match app.orchestrator.sign_in(sign_in, &manner.from).await {
         Ok(session) => {
             let next = form.text("next");
-            Ok(session::begin(see_other(session::local(next.as_deref())), &session, &manner))
+            Ok(session::begin(
+                see_other(session::local(next.as_deref())),
+                &session,
+                &manner,
+            ))
         }
         Err(error) => {
             let error = match error {
-                Error::Unauthenticated => Error::field("password", "account and password do not belong together"),
+                Error::Unauthenticated => {
+                    Error::field("password", "account and password do not belong together")
+                }
                 other => other,
             };
             let form = form.refused(error, &manner)?;
-            let status = form.problem.as_ref().map_or(StatusCode::UNAUTHORIZED, |refused| refused.status);
-            Ok((status, page::html(&SignInPage { frame: Frame::guest(&manner, "Sign in"), form })?).into_response())
+            let status = form
+                .problem
+                .as_ref()
+                .map_or(StatusCode::UNAUTHORIZED, |refused| refused.status);
+            Ok((
+                status,
+                page::html(&SignInPage {
+                    frame: Frame::guest(&manner, "Sign in"),
+                    form,
+                })?,
+            )
+                .into_response())
         }
     }
 }
@@ -57,12 +79,21 @@ pub(crate) async fn sign_out_plan(State(app): State<App>, visit: Visit) -> Outco
     let confirm = Confirm {
         heading: "Sign out".into(),
         verb: "Sign out".into(),
-        plan: Plan { keeps: vec!["your leases and tokens".into()], ..Plan::default() },
+        plan: Plan {
+            keeps: vec!["your leases and tokens".into()],
+            ..Plan::default()
+        },
         action: "/sign-out".into(),
         back: "/status".into(),
         ..Confirm::default()
     };
-    confirm::ask(Frame::new(&app, &visit, "", "Sign out").await.crumb("Sign out", ""), confirm, Form::default())
+    confirm::ask(
+        Frame::new(&app, &visit, "", "Sign out")
+            .await
+            .crumb("Sign out", ""),
+        confirm,
+        Form::default(),
+    )
 }
 
 /// Ends the session.
@@ -90,7 +121,11 @@ pub(crate) async fn welcome(State(app): State<App>, manner: Manner) -> Outcome {
 }
 
 /// The page of a one-time link whose secret is in the path.
-pub(crate) async fn welcome_path(State(app): State<App>, manner: Manner, Path(link): Path<String>) -> Outcome {
+pub(crate) async fn welcome_path(
+    State(app): State<App>,
+    manner: Manner,
+    Path(link): Path<String>,
+) -> Outcome {
     draw_welcome(&app, &manner, Form::filled([("link", link)])).await
 }
 
@@ -103,7 +138,10 @@ async fn draw_welcome(app: &App, manner: &Manner, mut form: Form) -> Outcome {
             Err(_) => {}
         }
     }
-    let status = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
+    let status = form
+        .problem
+        .as_ref()
+        .map_or(StatusCode::OK, |refused| refused.status);
     let frame = Frame::guest(manner, "Set a password");
     Ok((status, page::html(&WelcomePage { frame, form, account })?).into_response())
 }
@@ -113,7 +151,9 @@ pub(crate) async fn password_set(State(app): State<App>, manner: Manner, form: F
     let password = form.get("password").to_owned();
     let set = if password == form.get("password_again") {
         let link = form.text("link").unwrap_or_default();
-        app.orchestrator.password_set(api::PasswordSet { link, password }, &manner.from).await
+        app.orchestrator
+            .password_set(api::PasswordSet { link, password }, &manner.from)
+            .await
     } else {
         Err(Error::field("password_again", "is not the same as the first"))
     };
@@ -131,7 +171,11 @@ pub(crate) async fn theme(manner: Manner, form: Form) -> Outcome {
         _ => "auto",
     };
     let back = form.text("back");
-    Ok(session::remember_theme(see_other(session::local(back.as_deref())), theme, &manner))
+    Ok(session::remember_theme(
+        see_other(session::local(back.as_deref())),
+        theme,
+        &manner,
+    ))
 }
 
 #[derive(Template)]
@@ -151,10 +195,28 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
 
 async fn draw(app: &App, visit: Visit, form: Form, made: Option<api::TokenMade>) -> Outcome {
     let all = app.orchestrator.token_list(&visit.caller).await?;
-    let tokens = all.into_iter().filter(|token| token.account == visit.caller.account).collect();
-    let status = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
-    let frame = Frame::new(app, &visit, "", "Account").await.crumb("Account", "/account");
-    Ok((status, page::html(&AccountPage { frame, form, visit, tokens, made })?).into_response())
+    let tokens = all
+        .into_iter()
+        .filter(|token| token.account == visit.caller.account)
+        .collect();
+    let status = form
+        .problem
+        .as_ref()
+        .map_or(StatusCode::OK, |refused| refused.status);
+    let frame = Frame::new(app, &visit, "", "Account")
+        .await
+        .crumb("Account", "/account");
+    Ok((
+        status,
+        page::html(&AccountPage {
+            frame,
+            form,
+            visit,
+            tokens,
+            made,
+        })?,
+    )
+        .into_response())
 }
 
 /// Makes a token and shows its secret, once.
@@ -178,12 +240,17 @@ pub(crate) async fn make_token(app: &App, visit: &Visit, form: &Form) -> Result<
         account: form.text("account"),
         ttl_seconds: days.map(|days| days.saturating_mul(86_400)),
     })?;
-    app.orchestrator.token_create(&form.caller(visit), new).await.map_err(at_fields)
+    app.orchestrator
+        .token_create(&form.caller(visit), new)
+        .await
+        .map_err(at_fields)
 }
 
 /// What is wrong with a token, at the fields of its form: the page with accounts has a field `name` already.
 fn at_fields(error: Error) -> Error {
-    let Error::Invalid(mut problem) = error else { return error };
+    let Error::Invalid(mut problem) = error else {
+        return error;
+    };
     for (theirs, ours) in [("name", "token_name"), ("ttl_seconds", "days")] {
         if let Some(why) = problem.fields.remove(theirs) {
             problem.fields.insert(ours.to_owned(), why);
@@ -193,7 +260,11 @@ fn at_fields(error: Error) -> Error {
 }
 
 /// Asks before a token is removed.
-pub(crate) async fn token_delete_plan(State(app): State<App>, visit: Visit, Path(token): Path<Uuid>) -> Outcome {
+pub(crate) async fn token_delete_plan(
+    State(app): State<App>,
+    visit: Visit,
+    Path(token): Path<Uuid>,
+) -> Outcome {
     ask_token_delete(&app, &visit, token, Form::default()).await
 }
 
@@ -203,7 +274,10 @@ async fn ask_token_delete(app: &App, visit: &Visit, token: Uuid, form: Form) -> 
         heading: format!("Delete token {}", token.name),
         verb: "Delete".into(),
         plan: Plan {
-            deletes: vec![format!("the token {} of {}: programs that use it are refused from then on", token.name, token.account)],
+            deletes: vec![format!(
+                "the token {} of {}: programs that use it are refused from then on",
+                token.name, token.account
+            )],
             keeps: vec!["all leases that were made with it".into()],
             ..Plan::default()
         },
@@ -213,27 +287,49 @@ async fn ask_token_delete(app: &App, visit: &Visit, token: Uuid, form: Form) -> 
         back: home_of_tokens(visit, &token).to_owned(),
         ..Confirm::default()
     };
-    confirm::ask(Frame::new(app, visit, "", "Delete token").await.crumb("Token", ""), confirm, form)
+    confirm::ask(
+        Frame::new(app, visit, "", "Delete token")
+            .await
+            .crumb("Token", ""),
+        confirm,
+        form,
+    )
 }
 
 /// Removes a token.
-pub(crate) async fn token_delete(State(app): State<App>, visit: Visit, Path(token): Path<Uuid>, form: Form) -> Outcome {
+pub(crate) async fn token_delete(
+    State(app): State<App>,
+    visit: Visit,
+    Path(token): Path<Uuid>,
+    form: Form,
+) -> Outcome {
     let found = find_token(&app, &visit, token).await?;
     let deleted = match confirm::typed(&form, &found.name) {
         Ok(()) => app.orchestrator.token_delete(&form.caller(&visit), token).await,
         Err(error) => Err(error),
     };
     match deleted {
-        Ok(()) => Ok(see_other(&format!("{}?done=token_deleted", home_of_tokens(&visit, &found)))),
-        Err(error) => ask_token_delete(&app, &visit, token, confirm::refused(form, error, &visit.manner)?).await,
+        Ok(()) => Ok(see_other(&format!(
+            "{}?done=token_deleted",
+            home_of_tokens(&visit, &found)
+        ))),
+        Err(error) => {
+            ask_token_delete(&app, &visit, token, confirm::refused(form, error, &visit.manner)?).await
+        }
     }
 }
 
 fn home_of_tokens(visit: &Visit, token: &api::Token) -> &'static str {
-    if token.account == visit.caller.account { "/account" } else { "/admin" }
+    if token.account == visit.caller.account {
+        "/account"
+    } else {
+        "/admin"
+    }
 }
 
 async fn find_token(app: &App, visit: &Visit, id: Uuid) -> Result<api::Token, Refused> {
     let all = app.orchestrator.token_list(&visit.caller).await?;
-    all.into_iter().find(|token| token.id == id).ok_or_else(|| Error::not_found("token", id.to_string()).into())
+    all.into_iter()
+        .find(|token| token.id == id)
+        .ok_or_else(|| Error::not_found("token", id.to_string()).into())
 }

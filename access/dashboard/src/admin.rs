@@ -54,7 +54,10 @@ async fn draw(app: &App, visit: &Visit, form: Form, made: Made) -> Outcome {
     let accounts = app.orchestrator.account_list(&visit.caller).await?;
     let status = app.orchestrator.status(&visit.caller).await?;
     let frame = Frame::of_status(visit, "admin", "Admin", &status).crumb("Admin", "/admin");
-    let code = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
+    let code = form
+        .problem
+        .as_ref()
+        .map_or(StatusCode::OK, |refused| refused.status);
     let page = AdminPage {
         frame,
         form,
@@ -85,9 +88,15 @@ pub(crate) async fn account_create(State(app): State<App>, visit: Visit, form: F
 async fn make_account(app: &App, visit: &Visit, form: &Form) -> Result<(String, String), Error> {
     let mut reader = form.reader();
     let role = reader.word("role").unwrap_or(api::Role::User);
-    let new = reader.finish(api::AccountCreate { name: form.text("name").unwrap_or_default(), role })?;
+    let new = reader.finish(api::AccountCreate {
+        name: form.text("name").unwrap_or_default(),
+        role,
+    })?;
     let account = app.orchestrator.account_create(&form.caller(visit), new).await?;
-    let link = app.orchestrator.account_reset_link(&visit.caller, &account.name).await?;
+    let link = app
+        .orchestrator
+        .account_reset_link(&visit.caller, &account.name)
+        .await?;
     Ok((account.name, link))
 }
 
@@ -100,24 +109,51 @@ pub(crate) async fn reset_link(State(app): State<App>, visit: Visit, Path(accoun
 }
 
 /// Asks before an account is removed.
-pub(crate) async fn account_delete_plan(State(app): State<App>, visit: Visit, Path(account): Path<String>) -> Outcome {
+pub(crate) async fn account_delete_plan(
+    State(app): State<App>,
+    visit: Visit,
+    Path(account): Path<String>,
+) -> Outcome {
     ask_delete(&app, &visit, &account, Form::default()).await
 }
 
 /// Removes an account.
-pub(crate) async fn account_delete(State(app): State<App>, visit: Visit, Path(account): Path<String>, form: Form) -> Outcome {
+pub(crate) async fn account_delete(
+    State(app): State<App>,
+    visit: Visit,
+    Path(account): Path<String>,
+    form: Form,
+) -> Outcome {
     let deleted = match confirm::typed(&form, &account) {
-        Ok(()) => app.orchestrator.account_delete(&form.caller(&visit), &account).await,
+        Ok(()) => {
+            app.orchestrator
+                .account_delete(&form.caller(&visit), &account)
+                .await
+        }
         Err(error) => Err(error),
     };
     match deleted {
         Ok(()) => Ok(see_other("/admin?done=account_deleted")),
-        Err(error) => ask_delete(&app, &visit, &account, confirm::refused(form, error, &visit.manner)?).await,
+        Err(error) => {
+            ask_delete(
+                &app,
+                &visit,
+                &account,
+                confirm::refused(form, error, &visit.manner)?,
+            )
+            .await
+        }
     }
 }
 
 async fn ask_delete(app: &App, visit: &Visit, account: &str, form: Form) -> Outcome {
-    if !app.orchestrator.account_list(&visit.caller).await?.iter().any(|known| known.name == account) {
+    if !app
+        .orchestrator
+        .account_list(&visit.caller)
+        .await?
+        .iter()
+        .any(|known| known.name == account)
+    {
         return Err(Error::not_found("account", account).into());
     }
     let own = account == visit.caller.account;
@@ -127,7 +163,11 @@ async fn ask_delete(app: &App, visit: &Visit, account: &str, form: Form) -> Outc
         plan: Plan {
             deletes: vec![format!("the account {account} with its sessions and tokens")],
             keeps: vec!["its part in the audit and in the history of leases".into()],
-            blocked: if own { "you are signed in with it".into() } else { String::new() },
+            blocked: if own {
+                "you are signed in with it".into()
+            } else {
+                String::new()
+            },
             ..Plan::default()
         },
         typed: account.to_owned(),
@@ -136,7 +176,10 @@ async fn ask_delete(app: &App, visit: &Visit, account: &str, form: Form) -> Outc
         back: "/admin".into(),
         ..Confirm::default()
     };
-    let frame = Frame::new(app, visit, "admin", "Delete account").await.crumb("Admin", "/admin").crumb(account, "");
+    let frame = Frame::new(app, visit, "admin", "Delete account")
+        .await
+        .crumb("Admin", "/admin")
+        .crumb(account, "");
     confirm::ask(frame, confirm, form)
 }
 
@@ -151,10 +194,18 @@ pub(crate) async fn token_create(State(app): State<App>, visit: Visit, form: For
 /// The database as a file; a POST, since it is written to the audit and costs something.
 pub(crate) async fn backup(State(app): State<App>, visit: Visit) -> Outcome {
     let file = app.orchestrator.backup(&visit.caller).await?;
-    let stamp: String = api::Timestamp::now().to_string().chars().take(19).map(|c| if c == ':' { '-' } else { c }).collect();
+    let stamp: String = api::Timestamp::now()
+        .to_string()
+        .chars()
+        .take(19)
+        .map(|c| if c == ':' { '-' } else { c })
+        .collect();
     let headers = [
         (header::CONTENT_TYPE, "application/vnd.sqlite3".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"chainpool-{stamp}.db\"")),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"chainpool-{stamp}.db\""),
+        ),
     ];
     let body = Body::from_stream(ReaderStream::new(tokio::fs::File::from_std(file)));
     Ok((headers, body).into_response())
@@ -167,13 +218,21 @@ pub(crate) async fn resume_plan(State(app): State<App>, visit: Visit) -> Outcome
 
 async fn ask_resume(app: &App, visit: &Visit, form: Form) -> Outcome {
     let status = app.orchestrator.resume_preview(&visit.caller).await?;
-    let unclaimed = status
-        .unclaimed
-        .iter()
-        .map(|each| format!("unclaimed on {}: cluster {}, {} objects", each.host, each.cluster_id, each.objects.len()));
+    let unclaimed = status.unclaimed.iter().map(|each| {
+        format!(
+            "unclaimed on {}: cluster {}, {} objects",
+            each.host,
+            each.cluster_id,
+            each.objects.len()
+        )
+    });
     let free = status.pool.clusters.saturating_sub(status.pool.leased);
-    let wiped =
-        || format!("the data of {}: made again, since they may have been used after the backup", format::counted(&free, "free cluster"));
+    let wiped = || {
+        format!(
+            "the data of {}: made again, since they may have been used after the backup",
+            format::counted(&free, "free cluster")
+        )
+    };
     let confirm = Confirm {
         heading: "Resume after restore".into(),
         verb: "Resume".into(),
@@ -181,14 +240,20 @@ async fn ask_resume(app: &App, visit: &Visit, form: Form) -> Outcome {
             makes: vec!["repair, autofill and deletion go on by what the restored database knows".into()],
             deletes: if free > 0 { vec![wiped()] } else { vec![] },
             keeps: unclaimed.collect(),
-            blocked: if status.paused { String::new() } else { "it is not paused".into() },
+            blocked: if status.paused {
+                String::new()
+            } else {
+                "it is not paused".into()
+            },
             ..Plan::default()
         },
         action: "/admin/resume".into(),
         back: "/admin".into(),
         ..Confirm::default()
     };
-    let frame = Frame::of_status(visit, "admin", "Resume", &status).crumb("Admin", "/admin").crumb("Resume", "");
+    let frame = Frame::of_status(visit, "admin", "Resume", &status)
+        .crumb("Admin", "/admin")
+        .crumb("Resume", "");
     confirm::ask(frame, confirm, form)
 }
 

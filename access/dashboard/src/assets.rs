@@ -18,23 +18,65 @@ struct Asset {
 impl Asset {
     fn new(stem: &str, extension: &str, kind: &'static str, content: &'static str) -> Self {
         let hash = hex::encode(&Sha256::digest(content.as_bytes())[..5]);
-        Self { name: format!("{stem}.{hash}.{extension}"), kind, content }
+        Self {
+            name: format!("{stem}.{hash}.{extension}"),
+            kind,
+            content,
+        }
     }
 }
 
-static STYLE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("chainpool", "css", "text/css; charset=utf-8", include_str!("../static/chainpool.css")));
-static SCRIPT: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("chainpool", "js", "text/javascript; charset=utf-8", include_str!("../static/chainpool.js")));
-static SPRITE: LazyLock<Asset> = LazyLock::new(|| Asset::new("icons", "svg", SVG, include_str!("../static/icons.svg")));
+static STYLE: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "chainpool",
+        "css",
+        "text/css; charset=utf-8",
+        include_str!("../static/chainpool.css"),
+    )
+});
+static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "chainpool",
+        "js",
+        "text/javascript; charset=utf-8",
+        include_str!("../static/chainpool.js"),
+    )
+});
+static SPRITE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("icons", "svg", SVG, include_str!("../static/icons.svg")));
 static TABS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     vec![
-        Asset::new("tab-healthy", "svg", SVG, include_str!("../static/tab-healthy.svg")),
-        Asset::new("tab-degraded", "svg", SVG, include_str!("../static/tab-degraded.svg")),
+        Asset::new(
+            "tab-healthy",
+            "svg",
+            SVG,
+            include_str!("../static/tab-healthy.svg"),
+        ),
+        Asset::new(
+            "tab-degraded",
+            "svg",
+            SVG,
+            include_str!("../static/tab-degraded.svg"),
+        ),
         Asset::new("tab-broken", "svg", SVG, include_str!("../static/tab-broken.svg")),
-        Asset::new("tab-stopped", "svg", SVG, include_str!("../static/tab-stopped.svg")),
-        Asset::new("tab-unknown", "svg", SVG, include_str!("../static/tab-unknown.svg")),
-        Asset::new("tab-working", "svg", SVG, include_str!("../static/tab-working.svg")),
+        Asset::new(
+            "tab-stopped",
+            "svg",
+            SVG,
+            include_str!("../static/tab-stopped.svg"),
+        ),
+        Asset::new(
+            "tab-unknown",
+            "svg",
+            SVG,
+            include_str!("../static/tab-unknown.svg"),
+        ),
+        Asset::new(
+            "tab-working",
+            "svg",
+            SVG,
+            include_str!("../static/tab-working.svg"),
+        ),
     ]
 });
 
@@ -58,7 +100,10 @@ pub(crate) fn sprite() -> String {
 /// The address of the tab's icon for a mark's class.
 pub(crate) fn tab_icon(class: &str) -> String {
     let wanted = format!("tab-{class}.");
-    let name = TABS.iter().find(|asset| asset.name.starts_with(&wanted)).map_or("", |asset| asset.name.as_str());
+    let name = TABS
+        .iter()
+        .find(|asset| asset.name.starts_with(&wanted))
+        .map_or("", |asset| asset.name.as_str());
     format!("/static/{name}")
 }
 

@@ -23,7 +23,10 @@ pub(crate) async fn addresses(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let kind = response.headers().get(header::CONTENT_TYPE);
     match site {
-        Some(site) if !site.base.is_empty() && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) => {
+        Some(site)
+            if !site.base.is_empty()
+                && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) =>
+        {
             below(&site.base, response).await
         }
         _ => response,
@@ -38,11 +41,16 @@ async fn below(base: &str, response: Response) -> Response {
         return Response::from_parts(parts, Body::empty());
     };
     parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, Body::from(with_base(base, &String::from_utf8_lossy(&page))))
+    Response::from_parts(
+        parts,
+        Body::from(with_base(base, &String::from_utf8_lossy(&page))),
+    )
 }
 
 fn with_base(base: &str, page: &str) -> String {
-    ATTRIBUTES.iter().fold(page.to_owned(), |page, name| page.replace(&format!(" {name}=\"/"), &format!(" {name}=\"{base}/")))
+    ATTRIBUTES.iter().fold(page.to_owned(), |page, name| {
+        page.replace(&format!(" {name}=\"/"), &format!(" {name}=\"{base}/"))
+    })
 }
 
 #[cfg(test)]
@@ -57,7 +65,13 @@ mod tests {
         fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            .flat_map(|path| if path.is_dir() { templates(&path) } else { vec![fs::read_to_string(path).unwrap()] })
+            .flat_map(|path| {
+                if path.is_dir() {
+                    templates(&path)
+                } else {
+                    vec![fs::read_to_string(path).unwrap()]
+                }
+            })
             .collect()
     }
 
@@ -65,10 +79,22 @@ mod tests {
     fn every_attribute_with_an_address_is_known() {
         let all = templates(&Path::new(env!("CARGO_MANIFEST_DIR")).join("templates"));
         let mut seen = 0;
-        for (before, _) in all.iter().flat_map(|text| text.match_indices("=\"/").map(move |(at, _)| text.split_at(at))) {
-            let name = before.rsplit(|c: char| c.is_whitespace() || c == '"').next().unwrap();
-            assert!(ATTRIBUTES.contains(&name) || TEXTS.contains(&name), "{name}: add it to ATTRIBUTES");
-            assert!(before.ends_with(&format!(" {name}")), "{name} stands after a blank");
+        for (before, _) in all
+            .iter()
+            .flat_map(|text| text.match_indices("=\"/").map(move |(at, _)| text.split_at(at)))
+        {
+            let name = before
+                .rsplit(|c: char| c.is_whitespace() || c == '"')
+                .next()
+                .unwrap();
+            assert!(
+                ATTRIBUTES.contains(&name) || TEXTS.contains(&name),
+                "{name}: add it to ATTRIBUTES"
+            );
+            assert!(
+                before.ends_with(&format!(" {name}")),
+                "{name} stands after a blank"
+            );
             seen += 1;
         }
         assert!(seen > 50, "{seen}");
@@ -76,8 +102,7 @@ mod tests {
 
     #[test]
     fn addresses_get_the_path_and_what_people_wrote_does_not() {
-        let page =
-            r##"<html data-base="/"><a href="/hosts" title=" href=&#34;/x&#34;">/hosts</a><a href="#main"></a><input value="/hosts">"##;
+        let page = r##"<html data-base="/"><a href="/hosts" title=" href=&#34;/x&#34;">/hosts</a><a href="#main"></a><input value="/hosts">"##;
         let below = r##"<html data-base="/pool/"><a href="/pool/hosts" title=" href=&#34;/x&#34;">/hosts</a><a href="#main"></a><input value="/hosts">"##;
         assert_eq!(with_base("/pool", page), below);
     }

@@ -51,14 +51,21 @@ pub(crate) struct ConfirmPage {
 
 /// The page that asks.
 pub(crate) fn ask(frame: Frame, confirm: Confirm, form: Form) -> Outcome {
-    let status = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
+    let status = form
+        .problem
+        .as_ref()
+        .map_or(StatusCode::OK, |refused| refused.status);
     let page = page::html(&ConfirmPage { frame, confirm, form })?;
     Ok((status, page).into_response())
 }
 
 /// Whether the name was typed as it is.
 pub(crate) fn typed(form: &Form, name: &str) -> Result<(), Error> {
-    if form.get(TYPED).trim() == name { Ok(()) } else { Err(Error::field(TYPED, format!("type {name} to confirm"))) }
+    if form.get(TYPED).trim() == name {
+        Ok(())
+    } else {
+        Err(Error::field(TYPED, format!("type {name} to confirm")))
+    }
 }
 
 /// The form, refused for this reason.

@@ -26,9 +26,15 @@ pub(crate) struct Refused {
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
         if let Error::Internal(cause) = &error {
-            tracing::error!(error = cause.as_ref() as &(dyn std::error::Error + 'static), "a page could not be answered");
+            tracing::error!(
+                error = cause.as_ref() as &(dyn std::error::Error + 'static),
+                "a page could not be answered"
+            );
         }
-        Self { status: StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), problem: error.problem() }
+        Self {
+            status: StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            problem: error.problem(),
+        }
     }
 }
 
@@ -55,9 +61,18 @@ struct ErrorPage {
 }
 
 /// Draws the page for a response that was refused; passes others on.
-pub(crate) async fn refused_page(app: &App, visit: Option<&Visit>, manner: &Manner, mut response: Response) -> Response {
-    let Some(Refused { status, mut problem }) = response.extensions_mut().remove::<Refused>() else { return response };
-    problem.request_id.get_or_insert_with(|| manner.request_id.clone());
+pub(crate) async fn refused_page(
+    app: &App,
+    visit: Option<&Visit>,
+    manner: &Manner,
+    mut response: Response,
+) -> Response {
+    let Some(Refused { status, mut problem }) = response.extensions_mut().remove::<Refused>() else {
+        return response;
+    };
+    problem
+        .request_id
+        .get_or_insert_with(|| manner.request_id.clone());
     let heading = match status.as_u16() {
         400 | 422 => "That cannot be done as it was asked",
         403 => "Not allowed",
@@ -72,7 +87,11 @@ pub(crate) async fn refused_page(app: &App, visit: Option<&Visit>, manner: &Mann
         Some(visit) => Frame::new(app, visit, "", heading).await,
         None => Frame::guest(manner, heading),
     };
-    match page::html(&ErrorPage { frame, heading, problem }) {
+    match page::html(&ErrorPage {
+        frame,
+        heading,
+        problem,
+    }) {
         Ok(page) => (status, page).into_response(),
         Err(_) => status.into_response(),
     }

@@ -15,7 +15,10 @@ const BEAT: Duration = Duration::from_secs(5);
 
 /// Events for the browser: `changed` with the noun and its id, of what the visitor may read; `lost` when some were missed;
 /// `beat` while nothing happens. Ends with the sign-in and with the server.
-pub(crate) async fn stream(State(app): State<App>, visit: Visit) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refused> {
+pub(crate) async fn stream(
+    State(app): State<App>,
+    visit: Visit,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refused> {
     let end = visit.stream_end(&app, StreamOf::Changes)?;
     let ears = (app.orchestrator.subscribe(&visit.caller).await?, interval(BEAT));
     let events = stream::unfold(ears, |(mut changes, mut beats)| async move {
@@ -39,6 +42,9 @@ async fn hear(changes: &mut Subscription, beats: &mut Interval) -> Option<Event>
 
 /// Ends a stream that cannot go on; the script connects again.
 fn broken_off(error: &Error) -> Option<Event> {
-    tracing::error!(error = error as &(dyn std::error::Error + 'static), "a stream of events broke off");
+    tracing::error!(
+        error = error as &(dyn std::error::Error + 'static),
+        "a stream of events broke off"
+    );
     None
 }

@@ -27,15 +27,26 @@ impl<S: Send + Sync> FromRequest<S> for Form {
     type Rejection = Refused;
     async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
         let read = axum::extract::Form::<Vec<(String, String)>>::from_request(request, state).await;
-        let values = read.map_err(|rejection| Refused::from(Error::field("form", rejection.body_text())))?.0;
-        Ok(Self { values, problem: None })
+        let values = read
+            .map_err(|rejection| Refused::from(Error::field("form", rejection.body_text())))?
+            .0;
+        Ok(Self {
+            values,
+            problem: None,
+        })
     }
 }
 
 impl Form {
     /// A form filled in with these values.
     pub(crate) fn filled(values: impl IntoIterator<Item = (&'static str, String)>) -> Self {
-        Self { values: values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), problem: None }
+        Self {
+            values: values
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+            problem: None,
+        }
     }
 
     /// Fills in one more field.
@@ -45,12 +56,18 @@ impl Form {
 
     /// A field's input; empty when it was left empty.
     pub(crate) fn get(&self, name: &str) -> &str {
-        self.values.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str())
+        self.values
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value.as_str())
     }
 
     /// All inputs of a field that comes several times.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.values.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.values
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Whether a box was ticked.
@@ -66,7 +83,10 @@ impl Form {
 
     /// What is wrong with a field.
     pub(crate) fn error(&self, name: &str) -> &str {
-        self.problem.as_ref().and_then(|refused| refused.problem.fields.get(name)).map_or("", String::as_str)
+        self.problem
+            .as_ref()
+            .and_then(|refused| refused.problem.fields.get(name))
+            .map_or("", String::as_str)
     }
 
     /// Why the form was refused.
@@ -78,11 +98,15 @@ impl Form {
     pub(crate) fn refused(mut self, error: Error, manner: &Manner) -> Result<Self, Refused> {
         let internal = matches!(error, Error::Internal(_));
         let mut refused = Refused::from(error);
-        refused.problem.request_id.get_or_insert_with(|| manner.request_id.clone());
+        refused
+            .problem
+            .request_id
+            .get_or_insert_with(|| manner.request_id.clone());
         if internal {
             return Err(refused);
         }
-        self.values.retain(|(name, _)| name != KEY && !name.contains("password"));
+        self.values
+            .retain(|(name, _)| name != KEY && !name.contains("password"));
         self.problem = Some(refused);
         Ok(self)
     }
@@ -108,14 +132,21 @@ impl Form {
                 }
             }
             let path = visit.manner.path.split('?').next().unwrap_or_default();
-            caller.key = Some(RequestKey { route: format!("POST {path}"), key: key.to_owned(), body: hash.finalize().into() });
+            caller.key = Some(RequestKey {
+                route: format!("POST {path}"),
+                key: key.to_owned(),
+                body: hash.finalize().into(),
+            });
         }
         caller
     }
 
     /// Begins reading fields into typed values.
     pub(crate) fn reader(&self) -> Reader<'_> {
-        Reader { form: self, errors: BTreeMap::new() }
+        Reader {
+            form: self,
+            errors: BTreeMap::new(),
+        }
     }
 }
 
@@ -151,7 +182,12 @@ impl Reader<'_> {
     /// Labels: `name=value`, with blanks, commas or line ends between.
     pub(crate) fn labels(&mut self, name: &str) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::new();
-        for part in self.form.get(name).split([' ', ',', '\n', '\r', '\t']).filter(|part| !part.is_empty()) {
+        for part in self
+            .form
+            .get(name)
+            .split([' ', ',', '\n', '\r', '\t'])
+            .filter(|part| !part.is_empty())
+        {
             match part.split_once('=') {
                 Some((key, value)) if !key.is_empty() => {
                     labels.insert(key.to_owned(), value.to_owned());
@@ -183,7 +219,11 @@ impl Reader<'_> {
 
     /// The value, when nothing was wrong.
     pub(crate) fn finish<T>(self, value: T) -> Result<T, Error> {
-        if self.errors.is_empty() { Ok(value) } else { Err(Error::fields(self.errors)) }
+        if self.errors.is_empty() {
+            Ok(value)
+        } else {
+            Err(Error::fields(self.errors))
+        }
     }
 }
 
@@ -200,8 +240,15 @@ pub(crate) fn typed(text: &str) -> Value {
 }
 
 /// A word of a filter in the address; absent when empty.
-pub(crate) fn filter_word<T: FromStr<Err = UnknownWord>>(visit: &Visit, name: &str) -> Result<Option<T>, Refused> {
-    visit.query(name).map(|word| word.parse()).transpose().map_err(|unknown: UnknownWord| Error::field(name, unknown.to_string()).into())
+pub(crate) fn filter_word<T: FromStr<Err = UnknownWord>>(
+    visit: &Visit,
+    name: &str,
+) -> Result<Option<T>, Refused> {
+    visit
+        .query(name)
+        .map(|word| word.parse())
+        .transpose()
+        .map_err(|unknown: UnknownWord| Error::field(name, unknown.to_string()).into())
 }
 
 #[cfg(test)]
@@ -210,7 +257,11 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_told_at_once() {
-        let form = Form::filled([("capacity", "many".to_owned()), ("labels", "team".to_owned()), ("share", "2".to_owned())]);
+        let form = Form::filled([
+            ("capacity", "many".to_owned()),
+            ("labels", "team".to_owned()),
+            ("share", "2".to_owned()),
+        ]);
         let mut reader = form.reader();
         assert_eq!(reader.number::<u32>("capacity"), None);
         assert_eq!(reader.number::<u32>("share"), Some(2));
@@ -224,12 +275,18 @@ mod tests {
         let form = Form::default();
         let mut reader = form.reader();
         let read = reader.parameters("fill", "validators=7 empty_blocks=false name=x");
-        assert_eq!(Value::Object(read), serde_json::json!({"validators": 7, "empty_blocks": false, "name": "x"}));
+        assert_eq!(
+            Value::Object(read),
+            serde_json::json!({"validators": 7, "empty_blocks": false, "name": "x"})
+        );
     }
 
     #[test]
     fn a_refused_form_keeps_its_input_but_no_password() {
-        let form = Form::filled([("name", "h1".to_owned()), ("registry_password", "hush".to_owned())]);
+        let form = Form::filled([
+            ("name", "h1".to_owned()),
+            ("registry_password", "hush".to_owned()),
+        ]);
         let manner = Manner {
             path: "/".into(),
             theme: "auto",
@@ -241,7 +298,14 @@ mod tests {
             site: std::sync::Arc::default(),
         };
         let form = form.refused(Error::field("name", "is taken"), &manner).unwrap();
-        assert_eq!((form.get("name"), form.get("registry_password"), form.error("name")), ("h1", "", "is taken"));
+        assert_eq!(
+            (
+                form.get("name"),
+                form.get("registry_password"),
+                form.error("name")
+            ),
+            ("h1", "", "is taken")
+        );
         assert_eq!(form.problem().unwrap().request_id.as_deref(), Some("r-1"));
     }
 }

@@ -1,6 +1,9 @@
 //! Times, sizes and ids as people read them. The script says times in the same words.
 
-#![expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand over every value by reference")]
+#![expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "templates hand over every value by reference"
+)]
 
 use chainpool_api::{Cluster, Counts, Evidence, OperationKind, Parameter, ParameterKind, Timestamp};
 use serde_json::Value;
@@ -92,7 +95,8 @@ const RECENT_MS: i64 = 30_000;
 
 /// When something was seen, if that is so long ago that it has to be said: after a start, what a list shows is what was known before.
 pub(crate) fn old(seen: Option<&Timestamp>) -> Option<Timestamp> {
-    seen.copied().filter(|at| Timestamp::now().millis_since(*at) > RECENT_MS)
+    seen.copied()
+        .filter(|at| Timestamp::now().millis_since(*at) > RECENT_MS)
 }
 
 /// An id or a hash, shortened in the middle.
@@ -113,7 +117,11 @@ pub(crate) fn short_id(id: &Uuid) -> String {
 
 /// A count with its noun: `1 cluster`, `3 clusters`.
 pub(crate) fn counted(count: &u32, noun: &str) -> String {
-    if *count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+    if *count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
 }
 
 /// What an operation does, in words: `cluster create`.
@@ -125,14 +133,20 @@ pub(crate) fn kind(kind: &OperationKind) -> String {
 pub(crate) fn value(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(list) if list.iter().all(Value::is_string) => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+        Value::Array(list) if list.iter().all(Value::is_string) => list
+            .iter()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join(", "),
         other => other.to_string(),
     }
 }
 
 /// The entries of a result as `name` and `value`, in words; those of an object in it follow one by one.
 pub(crate) fn entries(object: &Value) -> Vec<(String, String)> {
-    let Value::Object(map) = object else { return Vec::new() };
+    let Value::Object(map) = object else {
+        return Vec::new();
+    };
     let entry = |(name, entry): (&String, &Value)| match entry {
         Value::Object(_) => entries(entry),
         _ => vec![(name.replace('_', " "), value(entry))],
@@ -142,30 +156,52 @@ pub(crate) fn entries(object: &Value) -> Vec<(String, String)> {
 
 /// Settled parameters as names and values.
 pub(crate) fn settings(parameters: &Value) -> Vec<(String, String)> {
-    parameters.as_object().into_iter().flatten().map(|(name, setting)| (name.clone(), value(setting))).collect()
+    parameters
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, setting)| (name.clone(), value(setting)))
+        .collect()
 }
 
 /// Those of a preset's settings that are not the defaults.
 pub(crate) fn changed(preset: &Value, parameters: &[Parameter]) -> Vec<(String, String)> {
-    let is_default = |name: &str, text: &str| parameters.iter().any(|p| p.name == name && value(&p.default) == text);
-    settings(preset).into_iter().filter(|(name, text)| !is_default(name, text)).collect()
+    let is_default = |name: &str, text: &str| {
+        parameters
+            .iter()
+            .any(|p| p.name == name && value(&p.default) == text)
+    };
+    settings(preset)
+        .into_iter()
+        .filter(|(name, text)| !is_default(name, text))
+        .collect()
 }
 
 /// An object on one line: `a=1 b=2`.
 pub(crate) fn pairs(object: &serde_json::Map<String, Value>) -> String {
-    object.iter().map(|(name, entry)| format!("{name}={}", value(entry))).collect::<Vec<_>>().join(" ")
+    object
+        .iter()
+        .map(|(name, entry)| format!("{name}={}", value(entry)))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Labels on one line: `a=1 b=2`.
 pub(crate) fn labels(labels: &BTreeMap<String, String>) -> String {
-    labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// What a parameter may be: `1 to 16`, `raft or bft`.
 pub(crate) fn range(parameter: &Parameter) -> String {
     match (parameter.min, parameter.max) {
         (None, None) => parameter.one_of.join(" or "),
-        (Some(min), Some(max)) if parameter.kind == ParameterKind::List => format!("{min} to {max}, with commas between"),
+        (Some(min), Some(max)) if parameter.kind == ParameterKind::List => {
+            format!("{min} to {max}, with commas between")
+        }
         (Some(min), Some(max)) => format!("{min} to {max}"),
         (Some(min), None) => format!("{min} or more"),
         (None, Some(max)) => format!("{max} or less"),
@@ -193,7 +229,9 @@ pub(crate) fn skew(millis: &i64) -> String {
 
 /// What of a pool is held by nobody, made by nobody and not offered: failed, broken, stopped …
 pub(crate) fn other(counts: &Counts) -> u32 {
-    counts.clusters.saturating_sub(counts.offered + counts.leased + counts.making)
+    counts
+        .clusters
+        .saturating_sub(counts.offered + counts.leased + counts.making)
 }
 
 /// The worth of the evidence in a few words: `4 of 4 power · heights agree`.
@@ -214,7 +252,13 @@ pub(crate) fn evidence(evidence: &Evidence) -> String {
 
 /// The moment of the newest block that any node has.
 pub(crate) fn last_block(cluster: &Cluster) -> Option<Timestamp> {
-    cluster.evidence.as_ref()?.nodes.values().filter_map(|node| node.block_at).max()
+    cluster
+        .evidence
+        .as_ref()?
+        .nodes
+        .values()
+        .filter_map(|node| node.block_at)
+        .max()
 }
 
 #[cfg(test)]

@@ -35,7 +35,18 @@ struct LeasesPage {
 impl LeasesPage {
     /// Whether the further filters are in use.
     fn filters_open(&self) -> bool {
-        ["preset", "size", "version", "consensus", "host", "labels", "holder", "allow_multiple"].iter().any(|name| self.form.ticked(name))
+        [
+            "preset",
+            "size",
+            "version",
+            "consensus",
+            "host",
+            "labels",
+            "holder",
+            "allow_multiple",
+        ]
+        .iter()
+        .any(|name| self.form.ticked(name))
     }
 
     /// Whether the caller may apply for somebody else.
@@ -73,11 +84,16 @@ async fn draw(app: &App, visit: &Visit, form: Form) -> Outcome {
         _ => None,
     });
     let status = app.orchestrator.overview(&visit.caller).await?;
-    let mut frame = Frame::new(app, visit, "leases", "Leases").await.crumb("Leases", "/leases");
+    let mut frame = Frame::new(app, visit, "leases", "Leases")
+        .await
+        .crumb("Leases", "/leases");
     if form.problem.is_none() {
         frame = frame.live("lease cluster operation");
     }
-    let code = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
+    let code = form
+        .problem
+        .as_ref()
+        .map_or(StatusCode::OK, |refused| refused.status);
     let page = LeasesPage {
         frame,
         listing: listing.going_on(found.next),
@@ -144,20 +160,45 @@ async fn draw_one(app: &App, visit: &Visit, lease: Uuid, form: Form) -> Outcome 
     let active = lease.state == api::LeaseState::Active;
     let (mut bundle, mut why_no_bundle, mut cluster) = (None, String::new(), None);
     if active {
-        match app.orchestrator.lease_bundle_outline(&visit.caller, lease.id).await {
+        match app
+            .orchestrator
+            .lease_bundle_outline(&visit.caller, lease.id)
+            .await
+        {
             Ok(found) => bundle = Some(found),
             Err(error @ Error::Internal(_)) => return Err(error.into()),
             Err(error) => why_no_bundle = error.problem().message,
         }
-        cluster = app.orchestrator.cluster_show(&visit.caller, &lease.cluster_id.to_string()).await.ok();
+        cluster = app
+            .orchestrator
+            .cluster_show(&visit.caller, &lease.cluster_id.to_string())
+            .await
+            .ok();
     }
     let title = format!("Lease of {}", lease.cluster);
-    let mut frame = Frame::new(app, visit, "leases", title).await.crumb("Leases", "/leases").crumb(&lease.cluster, "");
+    let mut frame = Frame::new(app, visit, "leases", title)
+        .await
+        .crumb("Leases", "/leases")
+        .crumb(&lease.cluster, "");
     if form.problem.is_none() {
         frame = frame.live("lease cluster");
     }
-    let code = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
-    Ok((code, page::html(&LeasePage { frame, lease, cluster, bundle, why_no_bundle, form })?).into_response())
+    let code = form
+        .problem
+        .as_ref()
+        .map_or(StatusCode::OK, |refused| refused.status);
+    Ok((
+        code,
+        page::html(&LeasePage {
+            frame,
+            lease,
+            cluster,
+            bundle,
+            why_no_bundle,
+            form,
+        })?,
+    )
+        .into_response())
 }
 
 /// The names of the files that lie in no folder: the others are had all at once.
@@ -169,14 +210,22 @@ fn top_files(bundle: &api::Bundle) -> Vec<&String> {
 pub(crate) async fn bundle_json(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
     let bundle = app.orchestrator.lease_bundle(&visit.caller, lease).await?;
     let json = serde_json::to_string_pretty(&bundle).map_err(|error| Error::Internal(Box::new(error)))?;
-    Ok(download(&format!("{}-bundle.json", bundle.cluster), "application/json", json))
+    Ok(download(
+        &format!("{}-bundle.json", bundle.cluster),
+        "application/json",
+        json,
+    ))
 }
 
 /// All files of a bundle in one folder, to be unpacked and used; its keys are readable by their owner alone.
 pub(crate) async fn bundle_tar(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
     let bundle = app.orchestrator.lease_bundle(&visit.caller, lease).await?;
     let packed = packed(&bundle).map_err(|error| Error::Internal(Box::new(error)))?;
-    Ok(download(&format!("{}-bundle.tar", bundle.cluster), "application/x-tar", packed))
+    Ok(download(
+        &format!("{}-bundle.tar", bundle.cluster),
+        "application/x-tar",
+        packed,
+    ))
 }
 
 fn packed(bundle: &api::Bundle) -> std::io::Result<Vec<u8>> {
@@ -192,25 +241,57 @@ fn packed(bundle: &api::Bundle) -> std::io::Result<Vec<u8>> {
 }
 
 /// One file of a bundle.
-pub(crate) async fn file(State(app): State<App>, visit: Visit, Path((lease, file)): Path<(Uuid, String)>) -> Outcome {
+pub(crate) async fn file(
+    State(app): State<App>,
+    visit: Visit,
+    Path((lease, file)): Path<(Uuid, String)>,
+) -> Outcome {
     let mut bundle = app.orchestrator.lease_bundle(&visit.caller, lease).await?;
-    let content = bundle.files.remove(&file).ok_or_else(|| Error::not_found("file", &file))?;
+    let content = bundle
+        .files
+        .remove(&file)
+        .ok_or_else(|| Error::not_found("file", &file))?;
     Ok(download(&file, "text/plain; charset=utf-8", content))
 }
 
 /// Something as a file to be kept.
 pub(crate) fn download(name: &str, kind: &'static str, content: impl IntoResponse) -> Response {
-    let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' }).collect();
+    let safe: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-._".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     let disposition = format!("attachment; filename=\"{safe}\"");
-    ([(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, disposition)], content).into_response()
+    (
+        [
+            (header::CONTENT_TYPE, kind.to_owned()),
+            (header::CONTENT_DISPOSITION, disposition),
+        ],
+        content,
+    )
+        .into_response()
 }
 
 /// Renews a lease.
-pub(crate) async fn renew(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>, form: Form) -> Outcome {
+pub(crate) async fn renew(
+    State(app): State<App>,
+    visit: Visit,
+    Path(lease): Path<Uuid>,
+    form: Form,
+) -> Outcome {
     let mut reader = form.reader();
     let ttl_seconds = reader.number("ttl_seconds");
     let renewed = match reader.finish(api::Renew { ttl_seconds }) {
-        Ok(renew) => app.orchestrator.lease_renew(&form.caller(&visit), lease, renew).await,
+        Ok(renew) => {
+            app.orchestrator
+                .lease_renew(&form.caller(&visit), lease, renew)
+                .await
+        }
         Err(error) => Err(error),
     };
     match renewed {
@@ -225,7 +306,12 @@ pub(crate) async fn release_plan(State(app): State<App>, visit: Visit, Path(leas
 }
 
 /// Releases a lease.
-pub(crate) async fn release(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>, form: Form) -> Outcome {
+pub(crate) async fn release(
+    State(app): State<App>,
+    visit: Visit,
+    Path(lease): Path<Uuid>,
+    form: Form,
+) -> Outcome {
     let held = app.orchestrator.lease_show(&visit.caller, lease).await?;
     let released = match confirm::typed(&form, &held.cluster) {
         Ok(()) => app.orchestrator.lease_release(&form.caller(&visit), lease).await,
@@ -240,15 +326,21 @@ pub(crate) async fn release(State(app): State<App>, visit: Visit, Path(lease): P
 async fn ask_release(app: &App, visit: &Visit, lease: Uuid, form: Form) -> Outcome {
     let lease = app.orchestrator.lease_show(&visit.caller, lease).await?;
     let back = format!("/leases/{}", lease.id);
-    let blocked =
-        if lease.state == api::LeaseState::Active { String::new() } else { format!("the lease has ended already: {}", lease.state) };
+    let blocked = if lease.state == api::LeaseState::Active {
+        String::new()
+    } else {
+        format!("the lease has ended already: {}", lease.state)
+    };
     let confirm = Confirm {
         heading: format!("Release {}", lease.cluster),
         verb: "Release".into(),
         plan: Plan {
             deletes: vec![
                 format!("the lease of {}", lease.holder),
-                format!("the ledger of {} with all that was written to it, and its keys", lease.cluster),
+                format!(
+                    "the ledger of {} with all that was written to it, and its keys",
+                    lease.cluster
+                ),
             ],
             makes: vec!["a fresh cluster in its place, for whoever applies next".into()],
             keeps: vec!["the record of this lease".into()],
@@ -262,6 +354,10 @@ async fn ask_release(app: &App, visit: &Visit, lease: Uuid, form: Form) -> Outco
         ..Confirm::default()
     };
     let title = format!("Release {}", lease.cluster);
-    let frame = Frame::new(app, visit, "leases", title).await.crumb("Leases", "/leases").crumb(&lease.cluster, back).crumb("Release", "");
+    let frame = Frame::new(app, visit, "leases", title)
+        .await
+        .crumb("Leases", "/leases")
+        .crumb(&lease.cluster, back)
+        .crumb("Release", "");
     confirm::ask(frame, confirm, form)
 }

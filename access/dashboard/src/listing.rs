@@ -19,7 +19,11 @@ impl Listing {
                 query.push(((*name).to_owned(), value));
             }
         }
-        Self { path, query, next: None }
+        Self {
+            path,
+            query,
+            next: None,
+        }
     }
 
     /// Notes where the next page begins.
@@ -30,12 +34,17 @@ impl Listing {
 
     /// A filter's value; empty when it is not set.
     pub(crate) fn get(&self, name: &str) -> &str {
-        self.query.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str())
+        self.query
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value.as_str())
     }
 
     /// Whether any filter is set.
     pub(crate) fn filtered(&self) -> bool {
-        self.query.iter().any(|(name, _)| name != "sort" && name != "after")
+        self.query
+            .iter()
+            .any(|(name, _)| name != "sort" && name != "after")
     }
 
     /// Whether this is not the first page.
@@ -46,7 +55,8 @@ impl Listing {
     /// The column by which it is ordered, and whether downwards.
     pub(crate) fn order(&self) -> (&str, bool) {
         let sort = self.get("sort");
-        sort.strip_prefix('-').map_or((sort, false), |column| (column, true))
+        sort.strip_prefix('-')
+            .map_or((sort, false), |column| (column, true))
     }
 
     /// Orders a page's items by the wanted column; `key` gives a column's sort key.
@@ -72,7 +82,11 @@ impl Listing {
 
     /// The address that orders by a column; a second time the other way round.
     pub(crate) fn sort_link(&self, column: &str) -> String {
-        let value = if self.sorted(column) == "ascending" { format!("-{column}") } else { column.to_owned() };
+        let value = if self.sorted(column) == "ascending" {
+            format!("-{column}")
+        } else {
+            column.to_owned()
+        };
         self.with("sort", &value, "after")
     }
 
@@ -88,11 +102,17 @@ impl Listing {
 
     fn with(&self, name: &str, value: &str, without: &str) -> String {
         let kept = self.query.iter().filter(|(key, _)| key != name && key != without);
-        let mut parts: Vec<String> = kept.map(|(key, value)| format!("{key}={}", encoded(value))).collect();
+        let mut parts: Vec<String> = kept
+            .map(|(key, value)| format!("{key}={}", encoded(value)))
+            .collect();
         if !value.is_empty() {
             parts.push(format!("{name}={}", encoded(value)));
         }
-        if parts.is_empty() { self.path.to_owned() } else { format!("{}?{}", self.path, parts.join("&")) }
+        if parts.is_empty() {
+            self.path.to_owned()
+        } else {
+            format!("{}?{}", self.path, parts.join("&"))
+        }
     }
 }
 
@@ -103,16 +123,25 @@ mod tests {
     fn listing(query: &[(&str, &str)]) -> Listing {
         Listing {
             path: "/clusters",
-            query: query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            query: query
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             next: None,
         }
     }
 
     #[test]
     fn a_column_is_ordered_the_other_way_the_second_time() {
-        assert_eq!(listing(&[("state", "ready"), ("after", "x")]).sort_link("name"), "/clusters?state=ready&sort=name");
+        assert_eq!(
+            listing(&[("state", "ready"), ("after", "x")]).sort_link("name"),
+            "/clusters?state=ready&sort=name"
+        );
         let ordered = listing(&[("sort", "name")]);
-        assert_eq!((ordered.sort_link("name").as_str(), ordered.sorted("name")), ("/clusters?sort=-name", "ascending"));
+        assert_eq!(
+            (ordered.sort_link("name").as_str(), ordered.sorted("name")),
+            ("/clusters?sort=-name", "ascending")
+        );
         let mut items = vec![2, 3, 1];
         listing(&[("sort", "-n")]).sort(&mut items, |item, _| Some(*item));
         assert_eq!(items, [3, 2, 1]);
@@ -121,7 +150,10 @@ mod tests {
     #[test]
     fn the_next_page_keeps_the_filters() {
         let listing = listing(&[("holder", "a b")]).going_on(Some("k+1".into()));
-        assert_eq!(listing.next_link().as_deref(), Some("/clusters?holder=a%20b&after=k%2B1"));
+        assert_eq!(
+            listing.next_link().as_deref(),
+            Some("/clusters?holder=a%20b&after=k%2B1")
+        );
         assert_eq!(listing.first_link(), "/clusters?holder=a%20b");
     }
 }

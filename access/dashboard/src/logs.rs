@@ -66,19 +66,38 @@ struct Wanted {
 impl Wanted {
     fn of(visit: &Visit, head: &Head) -> Result<Self, Error> {
         let first = head.cluster.nodes.first().map(|node| node.name.clone());
-        let node = visit
-            .query("node")
-            .or(first)
-            .ok_or_else(|| Error::conflict("no_nodes", "the cluster has no nodes yet; wait until it is made"))?;
-        let tail = visit.query("tail").and_then(|tail| tail.parse().ok()).unwrap_or(200).clamp(1, 5000);
-        let minutes = visit.query("minutes").filter(|minutes| minutes.parse::<u32>().is_ok()).unwrap_or_default();
-        Ok(Self { node, tail, minutes, search: visit.query("search").unwrap_or_default() })
+        let node = visit.query("node").or(first).ok_or_else(|| {
+            Error::conflict("no_nodes", "the cluster has no nodes yet; wait until it is made")
+        })?;
+        let tail = visit
+            .query("tail")
+            .and_then(|tail| tail.parse().ok())
+            .unwrap_or(200)
+            .clamp(1, 5000);
+        let minutes = visit
+            .query("minutes")
+            .filter(|minutes| minutes.parse::<u32>().is_ok())
+            .unwrap_or_default();
+        Ok(Self {
+            node,
+            tail,
+            minutes,
+            search: visit.query("search").unwrap_or_default(),
+        })
     }
 
     fn query(&self, follow: bool) -> LogQuery {
         let minutes: i64 = self.minutes.parse().unwrap_or_default();
-        let since = if minutes > 0 { Timestamp::now().0 / 1000 - minutes * 60 } else { 0 };
-        LogQuery { tail: Some(self.tail), since, follow }
+        let since = if minutes > 0 {
+            Timestamp::now().0 / 1000 - minutes * 60
+        } else {
+            0
+        };
+        LogQuery {
+            tail: Some(self.tail),
+            since,
+            follow,
+        }
     }
 }
 
@@ -87,7 +106,11 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(cluster): Pa
     let head = Head::read(&app, &visit, &cluster, "logs").await?;
     let wanted = Wanted::of(&visit, &head)?;
     let id = head.cluster.id.to_string();
-    let (mut lines, note) = match app.orchestrator.cluster_logs(&visit.caller, &id, &wanted.node, wanted.query(false)).await {
+    let (mut lines, note) = match app
+        .orchestrator
+        .cluster_logs(&visit.caller, &id, &wanted.node, wanted.query(false))
+        .await
+    {
         Ok(log) => gather(log.lines, PAGE_BYTES).await,
         Err(error @ (Error::Unavailable(_) | Error::Conflict(_))) => (Vec::new(), error.problem().message),
         Err(error) => return Err(error.into()),
@@ -97,8 +120,22 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(cluster): Pa
         lines.retain(|line| line.text.to_lowercase().contains(&search));
     }
     let frame = head.frame(&app, &visit).await.crumb("Logs", "");
-    let Wanted { node, tail, minutes, search } = wanted;
-    page::html(&LogsPage { frame, head, node, tail, minutes, search, lines, note })
+    let Wanted {
+        node,
+        tail,
+        minutes,
+        search,
+    } = wanted;
+    page::html(&LogsPage {
+        frame,
+        head,
+        node,
+        tail,
+        minutes,
+        search,
+        lines,
+        note,
+    })
 }
 
 /// Reads a log to its end, or to the limits of size and patience; says which.
@@ -109,14 +146,25 @@ async fn gather(mut stream: LogStream, most: usize) -> (Vec<Line>, String) {
         match timeout_at(end, stream.next()).await {
             Ok(Some(Ok(line))) => {
                 size += line.bytes.len();
-                lines.push(Line { stderr: line.stderr, text: text(&line.bytes) });
+                lines.push(Line {
+                    stderr: line.stderr,
+                    text: text(&line.bytes),
+                });
             }
             Ok(Some(Err(error))) => return (lines, error.to_string()),
             Ok(None) => return (lines, String::new()),
-            Err(_) => return (lines, "the platform is slow; these are the lines that came in 10 s".into()),
+            Err(_) => {
+                return (
+                    lines,
+                    "the platform is slow; these are the lines that came in 10 s".into(),
+                );
+            }
         }
         if size > most {
-            return (lines, "the log is longer than what is shown; ask for fewer lines, or download it".into());
+            return (
+                lines,
+                "the log is longer than what is shown; ask for fewer lines, or download it".into(),
+            );
         }
     }
 }
@@ -144,27 +192,53 @@ fn without_colours(text: &str) -> String {
 pub(crate) async fn download(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
     let head = Head::read(&app, &visit, &cluster, "logs").await?;
     let wanted = Wanted::of(&visit, &head)?;
-    let query = LogQuery { tail: None, since: 0, follow: false };
-    let log = app.orchestrator.cluster_logs(&visit.caller, &head.cluster.id.to_string(), &wanted.node, query).await?;
+    let query = LogQuery {
+        tail: None,
+        since: 0,
+        follow: false,
+    };
+    let log = app
+        .orchestrator
+        .cluster_logs(&visit.caller, &head.cluster.id.to_string(), &wanted.node, query)
+        .await?;
     let (lines, note) = gather(log.lines, FILE_BYTES).await;
     let mut content: String = lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect();
     if !note.is_empty() {
         content.extend(["-- ", note.as_str(), "\n"]);
     }
-    Ok(as_file(&format!("{}-{}.log", head.cluster.name, wanted.node), "text/plain; charset=utf-8", content))
+    Ok(as_file(
+        &format!("{}-{}.log", head.cluster.name, wanted.node),
+        "text/plain; charset=utf-8",
+        content,
+    ))
 }
 
 /// New lines as they are written, for as long as the visitor is signed in and holds the cluster.
-pub(crate) async fn stream(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Result<impl IntoResponse, Refused> {
+pub(crate) async fn stream(
+    State(app): State<App>,
+    visit: Visit,
+    Path(cluster): Path<String>,
+) -> Result<impl IntoResponse, Refused> {
     let head = Head::read(&app, &visit, &cluster, "logs").await?;
     let wanted = Wanted::of(&visit, &head)?;
-    let query = LogQuery { tail: Some(0), since: 0, follow: true };
-    let log = app.orchestrator.cluster_logs(&visit.caller, &head.cluster.id.to_string(), &wanted.node, query).await?;
+    let query = LogQuery {
+        tail: Some(0),
+        since: 0,
+        follow: true,
+    };
+    let log = app
+        .orchestrator
+        .cluster_logs(&visit.caller, &head.cluster.id.to_string(), &wanted.node, query)
+        .await?;
     let ClusterLog { cluster, lines } = log;
     let events = lines.map(|line| {
         Ok::<_, Infallible>(match line {
-            Ok(line) => Event::default().event(if line.stderr { "stderr" } else { "stdout" }).data(text(&line.bytes).replace('\r', "")),
-            Err(error) => Event::default().event("end").data(error.to_string().replace(['\n', '\r'], " ")),
+            Ok(line) => Event::default()
+                .event(if line.stderr { "stderr" } else { "stdout" })
+                .data(text(&line.bytes).replace('\r', "")),
+            Err(error) => Event::default()
+                .event("end")
+                .data(error.to_string().replace(['\n', '\r'], " ")),
         })
     });
     let end = visit.stream_end(&app, StreamOf::Cluster(cluster))?;
@@ -177,6 +251,9 @@ mod tests {
 
     #[test]
     fn colours_are_taken_out() {
-        assert_eq!(text(b"\x1b[90m12:04\x1b[0m \x1b[32mINF\x1b[0m committed <1>\r\n"), "12:04 INF committed <1>");
+        assert_eq!(
+            text(b"\x1b[90m12:04\x1b[0m \x1b[32mINF\x1b[0m committed <1>\r\n"),
+            "12:04 INF committed <1>"
+        );
     }
 }

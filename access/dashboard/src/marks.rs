@@ -1,6 +1,9 @@
 //! State is never colour alone: one of six shapes and a word. The same everywhere: table, graph, tab icon, title.
 
-#![expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand over every value by reference")]
+#![expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "templates hand over every value by reference"
+)]
 
 use chainpool_api as api;
 
@@ -57,7 +60,10 @@ pub(crate) struct Marked {
 }
 
 fn marked(mark: Mark, word: impl Into<String>) -> Marked {
-    Marked { mark, word: word.into() }
+    Marked {
+        mark,
+        word: word.into(),
+    }
 }
 
 /// A verdict on a ledger.
@@ -155,12 +161,23 @@ pub(crate) fn node(evidence: &api::NodeEvidence) -> Marked {
         "" | "unknown" => Mark::Unknown,
         _ => Mark::Broken,
     };
-    marked(mark, if evidence.process.is_empty() { "unknown" } else { evidence.process.as_str() })
+    marked(
+        mark,
+        if evidence.process.is_empty() {
+            "unknown"
+        } else {
+            evidence.process.as_str()
+        },
+    )
 }
 
 /// A machine of a host.
 pub(crate) fn machine(machine: &api::HostMachine) -> Marked {
-    if machine.closed.is_none() { marked(Mark::Healthy, "open") } else { marked(Mark::Degraded, "closed") }
+    if machine.closed.is_none() {
+        marked(Mark::Healthy, "open")
+    } else {
+        marked(Mark::Degraded, "closed")
+    }
 }
 
 /// A node of which nothing was seen yet.
@@ -180,7 +197,11 @@ pub(crate) fn paused() -> Marked {
 
 /// Something that is well or is not.
 pub(crate) fn sound(well: &bool) -> Marked {
-    if *well { marked(Mark::Healthy, "sound") } else { marked(Mark::Broken, "not sound") }
+    if *well {
+        marked(Mark::Healthy, "sound")
+    } else {
+        marked(Mark::Broken, "not sound")
+    }
 }
 
 /// The worst of a pool, for the tab.
@@ -204,23 +225,50 @@ mod tests {
 
     #[test]
     fn the_worst_is_named_first() {
-        let counts = api::Counts { healthy: 37, degraded: 2, broken: 1, ..api::Counts::default() };
+        let counts = api::Counts {
+            healthy: 37,
+            degraded: 2,
+            broken: 1,
+            ..api::Counts::default()
+        };
         assert_eq!(pool(&counts), marked(Mark::Broken, "1 broken"));
-        assert_eq!(pool(&api::Counts { healthy: 3, ..api::Counts::default() }).word, "3 healthy");
+        assert_eq!(
+            pool(&api::Counts {
+                healthy: 3,
+                ..api::Counts::default()
+            })
+            .word,
+            "3 healthy"
+        );
         assert_eq!(pool(&api::Counts::default()).mark, Mark::Stopped);
     }
 
     #[test]
     fn a_node_that_runs_without_answering_is_not_well() {
-        let silent = api::NodeEvidence { process: "running".into(), ..api::NodeEvidence::default() };
+        let silent = api::NodeEvidence {
+            process: "running".into(),
+            ..api::NodeEvidence::default()
+        };
         assert_eq!(node(&silent).mark, Mark::Degraded);
-        let answers = api::NodeEvidence { answers: true, ..silent };
+        let answers = api::NodeEvidence {
+            answers: true,
+            ..silent
+        };
         assert_eq!(node(&answers).mark, Mark::Healthy);
-        let unable = api::NodeEvidence { unable: Some("couchdb: refused".into()), ..answers.clone() };
+        let unable = api::NodeEvidence {
+            unable: Some("couchdb: refused".into()),
+            ..answers.clone()
+        };
         assert_eq!(node(&unable).mark, Mark::Degraded);
-        let closed = api::NodeEvidence { closed_to_users: Some("no answer within 2 s".into()), ..answers };
+        let closed = api::NodeEvidence {
+            closed_to_users: Some("no answer within 2 s".into()),
+            ..answers
+        };
         assert_eq!(node(&closed).mark, Mark::Degraded);
-        let dead = api::NodeEvidence { process: "exited 137".into(), ..api::NodeEvidence::default() };
+        let dead = api::NodeEvidence {
+            process: "exited 137".into(),
+            ..api::NodeEvidence::default()
+        };
         assert_eq!(node(&dead).mark, Mark::Broken);
     }
 }

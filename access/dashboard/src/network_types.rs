@@ -19,6 +19,11 @@ struct TypesPage {
 
 /// All of them.
 pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
-    let frame = Frame::new(&app, &visit, "network-types", "Network types").await.crumb("Network types", "/network-types");
-    page::html(&TypesPage { frame, types: app.orchestrator.network_types(&visit.caller) })
+    let frame = Frame::new(&app, &visit, "network-types", "Network types")
+        .await
+        .crumb("Network types", "/network-types");
+    page::html(&TypesPage {
+        frame,
+        types: app.orchestrator.network_types(&visit.caller),
+    })
 }

@@ -45,8 +45,15 @@ pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
         "begun" => Some((operation.created_at.0, String::new())),
         _ => None,
     });
-    let frame = Frame::new(&app, &visit, "operations", "Operations").await.crumb("Operations", "/operations").live("operation");
-    page::html(&OperationsPage { frame, listing: listing.going_on(found.next), operations })
+    let frame = Frame::new(&app, &visit, "operations", "Operations")
+        .await
+        .crumb("Operations", "/operations")
+        .live("operation");
+    page::html(&OperationsPage {
+        frame,
+        listing: listing.going_on(found.next),
+        operations,
+    })
 }
 
 #[derive(Template)]
@@ -61,14 +68,33 @@ struct OperationPage {
 /// One operation.
 pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(operation): Path<Uuid>) -> Outcome {
     let operation = app.orchestrator.operation_show(&visit.caller, operation).await?;
-    let parts = api::OperationFilter { parent: Some(operation.id), limit: Some(200), ..api::OperationFilter::default() };
-    let children =
-        if operation.cluster_id.is_none() { app.orchestrator.operation_list(&visit.caller, &parts).await?.items } else { Vec::new() };
+    let parts = api::OperationFilter {
+        parent: Some(operation.id),
+        limit: Some(200),
+        ..api::OperationFilter::default()
+    };
+    let children = if operation.cluster_id.is_none() {
+        app.orchestrator
+            .operation_list(&visit.caller, &parts)
+            .await?
+            .items
+    } else {
+        Vec::new()
+    };
     let title = match &operation.cluster {
         Some(cluster) => format!("{} {cluster}", format::kind(&operation.kind)),
         None => format!("{} {}", format::kind(&operation.kind), operation.host),
     };
-    let frame = Frame::new(&app, &visit, "operations", &title).await.crumb("Operations", "/operations").crumb(title, "").live("operation");
+    let frame = Frame::new(&app, &visit, "operations", &title)
+        .await
+        .crumb("Operations", "/operations")
+        .crumb(title, "")
+        .live("operation");
     let result = operation.result.as_ref().map(format::entries).unwrap_or_default();
-    page::html(&OperationPage { frame, operation, children, result })
+    page::html(&OperationPage {
+        frame,
+        operation,
+        children,
+        result,
+    })
 }

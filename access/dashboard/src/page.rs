@@ -43,19 +43,42 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// The frame of a signed-in page.
-    pub(crate) async fn new(app: &App, visit: &Visit, section: &'static str, title: impl Into<String>) -> Self {
-        let worst = worst(app, visit).await.unwrap_or_else(|_| Marked { mark: Mark::Unknown, word: "state unknown".into() });
+    pub(crate) async fn new(
+        app: &App,
+        visit: &Visit,
+        section: &'static str,
+        title: impl Into<String>,
+    ) -> Self {
+        let worst = worst(app, visit).await.unwrap_or_else(|_| Marked {
+            mark: Mark::Unknown,
+            word: "state unknown".into(),
+        });
         Self::with(visit, section, title, worst)
     }
 
     /// The frame of a signed-in page that has read the state already.
-    pub(crate) fn of_status(visit: &Visit, section: &'static str, title: impl Into<String>, status: &Status) -> Self {
+    pub(crate) fn of_status(
+        visit: &Visit,
+        section: &'static str,
+        title: impl Into<String>,
+        status: &Status,
+    ) -> Self {
         Self::with(visit, section, title, worst_of(status))
     }
 
     /// The frame of a signed-in page with this as the worst state.
-    pub(crate) fn with(visit: &Visit, section: &'static str, title: impl Into<String>, worst: Marked) -> Self {
-        Self { caller: Some(visit.caller.clone()), worst, section, ..Self::guest(&visit.manner, title) }
+    pub(crate) fn with(
+        visit: &Visit,
+        section: &'static str,
+        title: impl Into<String>,
+        worst: Marked,
+    ) -> Self {
+        Self {
+            caller: Some(visit.caller.clone()),
+            worst,
+            section,
+            ..Self::guest(&visit.manner, title)
+        }
     }
 
     /// The frame of a page for somebody who is not signed in.
@@ -65,7 +88,10 @@ impl Frame {
             section: "",
             crumbs: Vec::new(),
             caller: None,
-            worst: Marked { mark: Mark::Stopped, word: String::new() },
+            worst: Marked {
+                mark: Mark::Stopped,
+                word: String::new(),
+            },
             theme: manner.theme,
             path: manner.path.clone(),
             live: "",
@@ -91,7 +117,12 @@ impl Frame {
         if self.worst.word.is_empty() {
             return format!("{} · Chainpool", self.title);
         }
-        format!("{} {} · {} · Chainpool", self.worst.mark.glyph(), self.worst.word, self.title)
+        format!(
+            "{} {} · {} · Chainpool",
+            self.worst.mark.glyph(),
+            self.worst.word,
+            self.title
+        )
     }
 
     /// Whether the caller works with hosts and all clusters.
@@ -110,7 +141,12 @@ async fn worst(app: &App, visit: &Visit) -> Result<Marked> {
         return Ok(worst_of(&app.orchestrator.status(&visit.caller).await?));
     }
     let mut counts = Counts::default();
-    for cluster in app.orchestrator.cluster_list(&visit.caller, &ClusterFilter::default()).await?.items {
+    for cluster in app
+        .orchestrator
+        .cluster_list(&visit.caller, &ClusterFilter::default())
+        .await?
+        .items
+    {
         match marks::cluster(&cluster).mark {
             Mark::Healthy => counts.healthy += 1,
             Mark::Degraded => counts.degraded += 1,
@@ -125,17 +161,27 @@ async fn worst(app: &App, visit: &Visit) -> Result<Marked> {
 
 /// The worst of everything that an operator answers for.
 pub(crate) fn worst_of(status: &Status) -> Marked {
-    let away = status.hosts.iter().filter(|host| host.state == chainpool_api::HostState::Unreachable).count();
+    let away = status
+        .hosts
+        .iter()
+        .filter(|host| host.state == chainpool_api::HostState::Unreachable)
+        .count();
     let pool = marks::pool(&status.pool);
     if status.pool.broken == 0 && away > 0 {
-        return Marked { mark: Mark::Broken, word: format!("{away} {} away", if away == 1 { "host" } else { "hosts" }) };
+        return Marked {
+            mark: Mark::Broken,
+            word: format!("{away} {} away", if away == 1 { "host" } else { "hosts" }),
+        };
     }
     if pool.mark != Mark::Broken && !status.ok {
         let word = match status.problems.len() {
             1 => "1 problem".to_owned(),
             count => format!("{count} problems"),
         };
-        return Marked { mark: Mark::Degraded, word };
+        return Marked {
+            mark: Mark::Degraded,
+            word,
+        };
     }
     pool
 }
@@ -174,11 +220,17 @@ pub(crate) fn see_other(address: &str) -> Response {
 pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    let policy = "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self'";
+    let policy =
+        "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self'";
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     response
 }

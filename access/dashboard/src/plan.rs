@@ -81,7 +81,11 @@ api_actions! {
 impl HostAction {
     /// The class of its button.
     pub(crate) fn class(self) -> &'static str {
-        if self.is_destructive() { "danger" } else { "primary" }
+        if self.is_destructive() {
+            "danger"
+        } else {
+            "primary"
+        }
     }
 
     /// Whether the host's name must be typed first.
@@ -97,9 +101,15 @@ impl HostAction {
         match self {
             Self::Fillup | Self::Clean | Self::Reset if away => "the host does not answer".into(),
             Self::Fillup | Self::Clean if busy => "another operation is under way on this host".into(),
-            Self::Fillup if host.state == api::HostState::Paused => "the host is paused; end the pause first".into(),
-            Self::Fillup if host.clusters >= host.capacity => format!("it is full: {} of {}", host.clusters, host.capacity),
-            Self::Clean if host.clusters == host.leased && !host.autofill => "it has no free clusters and is not filled by itself".into(),
+            Self::Fillup if host.state == api::HostState::Paused => {
+                "the host is paused; end the pause first".into()
+            }
+            Self::Fillup if host.clusters >= host.capacity => {
+                format!("it is full: {} of {}", host.clusters, host.capacity)
+            }
+            Self::Clean if host.clusters == host.leased && !host.autofill => {
+                "it has no free clusters and is not filled by itself".into()
+            }
             Self::Reset if host.leased > 0 => format!("{} held; release them first", are(host.leased)),
             Self::Delete if host.clusters > 0 => format!("it still has {clusters}; clean or reset it first"),
             Self::Forget if !away => "only a host that does not answer can be forgotten".into(),
@@ -109,27 +119,48 @@ impl HostAction {
 
     /// What it will do to a host with these clusters.
     pub(crate) fn plan(self, host: &api::Host, clusters: &[api::Cluster]) -> Plan {
-        let held: Vec<String> = clusters.iter().filter(|c| c.lease_id.is_some()).map(held_by).collect();
-        let free: Vec<String> = clusters.iter().filter(|c| c.lease_id.is_none()).map(|c| c.name.clone()).collect();
+        let held: Vec<String> = clusters
+            .iter()
+            .filter(|c| c.lease_id.is_some())
+            .map(held_by)
+            .collect();
+        let free: Vec<String> = clusters
+            .iter()
+            .filter(|c| c.lease_id.is_none())
+            .map(|c| c.name.clone())
+            .collect();
         let all: Vec<String> = clusters.iter().map(|c| c.name.clone()).collect();
         let others = "everything on this host that Chainpool did not make".to_owned();
-        let mut plan = Plan { blocked: self.blocked(host), ..Plan::default() };
+        let mut plan = Plan {
+            blocked: self.blocked(host),
+            ..Plan::default()
+        };
         match self {
             Self::Fillup => {
                 let missing = host.capacity.saturating_sub(host.clusters);
-                let policy = host.fill.iter().map(|fill| format!("{} {} (share {})", fill.network_type, fill.preset, fill.share));
-                plan.makes =
-                    vec![format!("{} by its fill policy: {}", format::counted(&missing, "cluster"), policy.collect::<Vec<_>>().join(", "))];
+                let policy = host
+                    .fill
+                    .iter()
+                    .map(|fill| format!("{} {} (share {})", fill.network_type, fill.preset, fill.share));
+                plan.makes = vec![format!(
+                    "{} by its fill policy: {}",
+                    format::counted(&missing, "cluster"),
+                    policy.collect::<Vec<_>>().join(", ")
+                )];
                 plan.keeps = all;
             }
             Self::Clean => {
                 plan.deletes = free;
                 plan.keeps = held;
-                plan.keeps.push("the host itself; autofill is switched off".into());
+                plan.keeps
+                    .push("the host itself; autofill is switched off".into());
             }
             Self::Reset => {
                 plan.deletes = all;
-                plan.deletes.push("whatever else on this host carries this installation's label, unclaimed objects too".into());
+                plan.deletes.push(
+                    "whatever else on this host carries this installation's label, unclaimed objects too"
+                        .into(),
+                );
                 plan.keeps = vec![others, "the host itself; autofill is switched off".into()];
             }
             Self::Delete => {
@@ -137,9 +168,15 @@ impl HostAction {
                 plan.keeps = vec!["the machine and all that runs there".into()];
             }
             Self::Forget => {
-                plan.deletes = vec![format!("the host {} and all of its clusters from this list: {}", host.name, listed(&all))];
-                plan.deletes.extend(held.iter().map(|cluster| format!("the lease of {cluster}")));
-                plan.keeps = vec!["what stayed on the machine: it is named in the audit and never touched".into()];
+                plan.deletes = vec![format!(
+                    "the host {} and all of its clusters from this list: {}",
+                    host.name,
+                    listed(&all)
+                )];
+                plan.deletes
+                    .extend(held.iter().map(|cluster| format!("the lease of {cluster}")));
+                plan.keeps =
+                    vec!["what stayed on the machine: it is named in the audit and never touched".into()];
             }
         }
         plan
@@ -176,7 +213,9 @@ impl ClusterAction {
             return "another operation is under way; only reset and delete replace it".into();
         }
         match (self, state) {
-            (Self::Start, S::Ready | S::Stopped) | (Self::Stop | Self::Restart | Self::Prove, S::Ready) => String::new(),
+            (Self::Start, S::Ready | S::Stopped) | (Self::Stop | Self::Restart | Self::Prove, S::Ready) => {
+                String::new()
+            }
             (Self::Stop, S::Stopped) => "it is stopped already".into(),
             (_, S::Stopped) => "it is stopped; start it first".into(),
             (_, S::Failed) => "making it failed; reset or delete it".into(),
@@ -192,23 +231,45 @@ impl ClusterAction {
             None => cluster.nodes.iter().map(|each| each.name.clone()).collect(),
         };
         let data = "all data, keys, addresses and ports".to_owned();
-        let mut plan = Plan { blocked: self.blocked(cluster), ..Plan::default() };
-        let lease: Vec<String> = cluster.holder.iter().map(|holder| format!("the lease of {holder}: it ends as revoked")).collect();
+        let mut plan = Plan {
+            blocked: self.blocked(cluster),
+            ..Plan::default()
+        };
+        let lease: Vec<String> = cluster
+            .holder
+            .iter()
+            .map(|holder| format!("the lease of {holder}: it ends as revoked"))
+            .collect();
         match self {
             Self::Start => plan.restarts = started(&nodes, "starts"),
             Self::Stop => plan.restarts = started(&nodes, "stops"),
             Self::Restart => plan.restarts = started(&nodes, "restarts"),
-            Self::Prove => plan.makes = vec!["one small transaction, read back through another node where there is one".into()],
+            Self::Prove => {
+                plan.makes =
+                    vec!["one small transaction, read back through another node where there is one".into()]
+            }
             Self::Reset => {
-                plan.deletes = vec![format!("the ledger {} with its blocks, its keys and its volumes", cluster.chain_id)];
+                plan.deletes = vec![format!(
+                    "the ledger {} with its blocks, its keys and its volumes",
+                    cluster.chain_id
+                )];
                 plan.deletes.extend(lease);
-                plan.makes = vec![format!("a new ledger with new keys: {}", format::counted(&cluster.size, "node"))];
-                plan.keeps = vec![format!("the name {}, its host, its size and its ports", cluster.name)];
+                plan.makes = vec![format!(
+                    "a new ledger with new keys: {}",
+                    format::counted(&cluster.size, "node")
+                )];
+                plan.keeps = vec![format!(
+                    "the name {}, its host, its size and its ports",
+                    cluster.name
+                )];
                 return plan;
             }
             Self::Delete => {
                 let nodes = format::counted(&cluster.size, "node");
-                plan.deletes = vec![format!("the cluster {}: {nodes}, their volumes, their network and their keys", cluster.name)];
+                plan.deletes = vec![format!(
+                    "the cluster {}: {nodes}, their volumes, their network and their keys",
+                    cluster.name
+                )];
                 plan.deletes.extend(lease);
                 plan.keeps = vec![format!("the host {} and its other clusters", cluster.host)];
                 return plan;
@@ -231,9 +292,17 @@ fn held_by(cluster: &api::Cluster) -> String {
 }
 
 fn listed(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 fn are(count: u32) -> String {
-    if count == 1 { "1 cluster is".to_owned() } else { format!("{count} clusters are") }
+    if count == 1 {
+        "1 cluster is".to_owned()
+    } else {
+        format!("{count} clusters are")
+    }
 }

@@ -1,8 +1,8 @@
 //! The table of the pages: what each asks of its visitor at least, and its handler.
 
 use crate::{
-    account, admin, assets, clusters, error, events, hosts, leases, logs, network_types, operations, search, session,
-    site::ANONYMOUS_BODY_LIMIT, state::App, status,
+    account, admin, assets, clusters, error, events, hosts, leases, logs, network_types, operations, search,
+    session, site::ANONYMOUS_BODY_LIMIT, state::App, status,
 };
 use axum::{
     Router,
@@ -30,11 +30,21 @@ struct Route {
 }
 
 fn get<H: Handler<T, App>, T: 'static>(access: Access, path: &'static str, handler: H) -> Route {
-    Route { method: Method::GET, path, access, handler: routing::get(handler) }
+    Route {
+        method: Method::GET,
+        path,
+        access,
+        handler: routing::get(handler),
+    }
 }
 
 fn post<H: Handler<T, App>, T: 'static>(access: Access, path: &'static str, handler: H) -> Route {
-    Route { method: Method::POST, path, access, handler: routing::post(handler) }
+    Route {
+        method: Method::POST,
+        path,
+        access,
+        handler: routing::post(handler),
+    }
 }
 
 /// THE table.
@@ -69,7 +79,11 @@ fn own() -> Vec<Route> {
         get(ADMIN, "/admin", admin::show),
         post(ADMIN, "/admin/accounts", admin::account_create),
         post(ADMIN, "/admin/accounts/{account}/reset-link", admin::reset_link),
-        get(ADMIN, "/admin/accounts/{account}/delete", admin::account_delete_plan),
+        get(
+            ADMIN,
+            "/admin/accounts/{account}/delete",
+            admin::account_delete_plan,
+        ),
         post(ADMIN, "/admin/accounts/{account}/delete", admin::account_delete),
         post(ADMIN, "/admin/tokens", admin::token_create),
         post(ADMIN, "/admin/backup", admin::backup),
@@ -103,7 +117,11 @@ fn hosts_and_clusters() -> Vec<Route> {
         get(USER, "/clusters/{cluster}/logs/stream", logs::stream),
         get(OPERATOR, "/clusters/{cluster}/amend", clusters::amend::edit),
         post(OPERATOR, "/clusters/{cluster}/amend", clusters::amend::amend),
-        post(OPERATOR, "/clusters/{cluster}/maintenance", clusters::action::maintenance),
+        post(
+            OPERATOR,
+            "/clusters/{cluster}/maintenance",
+            clusters::action::maintenance,
+        ),
         get(USER, "/clusters/{cluster}/{action}", clusters::action::plan),
         post(USER, "/clusters/{cluster}/{action}", clusters::action::run),
     ]
@@ -129,24 +147,42 @@ fn leases_and_operations() -> Vec<Route> {
 /// Every route of the dashboard, from the table that the router is made of: method, path, and what it asks of its visitor
 /// at least.
 pub fn routes() -> Vec<(Method, &'static str, Access)> {
-    table().into_iter().map(|Route { method, path, access, .. }| (method, path, access)).collect()
+    table()
+        .into_iter()
+        .map(
+            |Route {
+                 method, path, access, ..
+             }| (method, path, access),
+        )
+        .collect()
 }
 
 /// The table as a router: what is open, and what is for the signed-in whose role is enough.
 pub(crate) fn router(app: &App) -> Router<App> {
     let (mut open, mut signed_in) = (Router::new(), Router::new());
-    for Route { method: _, path, access, handler } in table() {
+    for Route {
+        method: _,
+        path,
+        access,
+        handler,
+    } in table()
+    {
         match access {
             Access::Anyone => open = open.route(path, handler),
             Access::AtLeast(_) => {
-                let permit = middleware::from_fn(move |visit: session::Visit, request: Request, next: Next| {
-                    session::permit(access, visit, request, next)
-                });
+                let permit =
+                    middleware::from_fn(move |visit: session::Visit, request: Request, next: Next| {
+                        session::permit(access, visit, request, next)
+                    });
                 signed_in = signed_in.route(path, handler.route_layer(permit));
             }
         }
     }
-    let signed_in = signed_in.fallback(error::no_such_page).layer(middleware::from_fn_with_state(app.clone(), session::require));
-    let open = open.layer(DefaultBodyLimit::max(ANONYMOUS_BODY_LIMIT)).layer(middleware::from_fn_with_state(app.clone(), session::anyone));
+    let signed_in = signed_in
+        .fallback(error::no_such_page)
+        .layer(middleware::from_fn_with_state(app.clone(), session::require));
+    let open = open
+        .layer(DefaultBodyLimit::max(ANONYMOUS_BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(app.clone(), session::anyone));
     open.merge(signed_in)
 }

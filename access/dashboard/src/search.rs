@@ -23,7 +23,10 @@ struct SearchPage {
 
 /// What was found; the one thing itself when there is one only.
 pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
-    let wanted = visit.query("q").map(|text| text.trim().to_owned()).unwrap_or_default();
+    let wanted = visit
+        .query("q")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default();
     if let Ok(id) = wanted.parse::<Uuid>()
         && let Some(noun) = app.orchestrator.search_id(&visit.caller, id).await?
     {
@@ -36,7 +39,12 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
         _ => {}
     }
     let frame = Frame::new(&app, &visit, "", "Search").await.crumb("Search", "");
-    page::html(&SearchPage { frame, wanted, hosts, clusters })
+    page::html(&SearchPage {
+        frame,
+        wanted,
+        hosts,
+        clusters,
+    })
 }
 
 /// Where the pages of a noun are.

@@ -28,7 +28,10 @@ pub struct Site {
 impl Site {
     /// Whether a request came by https; a proxy may say so.
     pub(crate) fn is_https(&self, headers: &HeaderMap) -> bool {
-        self.https || headers.get("x-forwarded-proto").is_some_and(|said| said.as_bytes() == b"https")
+        self.https
+            || headers
+                .get("x-forwarded-proto")
+                .is_some_and(|said| said.as_bytes() == b"https")
     }
 
     /// The secret in a request's session cookie.
@@ -45,9 +48,17 @@ impl Site {
             (true, true) => "__Host-",
             (true, false) => "__Secure-",
         };
-        let instance: String = self.instance.chars().filter(char::is_ascii_alphanumeric).collect();
+        let instance: String = self
+            .instance
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
         let instance = &instance[instance.len().saturating_sub(12)..];
-        if instance.is_empty() { format!("{guard}chainpool_session") } else { format!("{guard}chainpool_session_{instance}") }
+        if instance.is_empty() {
+            format!("{guard}chainpool_session")
+        } else {
+            format!("{guard}chainpool_session_{instance}")
+        }
     }
 
     /// The path that cookies are for.
@@ -78,7 +89,11 @@ pub struct Share {
 impl Shares {
     /// So many in all, so many of each address.
     pub fn new(all: usize, each: usize) -> Self {
-        Self(Arc::new(Bound { all, each, taken: Mutex::default() }))
+        Self(Arc::new(Bound {
+            all,
+            each,
+            taken: Mutex::default(),
+        }))
     }
 
     /// Takes one for an address; `None`: it has too many already, or all of them together have.
@@ -90,7 +105,10 @@ impl Shares {
             return None;
         }
         taken.insert(holder, own + 1);
-        Some(Share { bound: Arc::clone(&self.0), holder })
+        Some(Share {
+            bound: Arc::clone(&self.0),
+            holder,
+        })
     }
 }
 
@@ -134,21 +152,40 @@ mod tests {
 
     #[test]
     fn the_cookie_is_of_one_installation_and_guarded_where_browsers_can() {
-        let site = |base: &str| Site { base: base.into(), instance: "0199a3f2-7c41-7d10-9a55-0123456789ab".into(), ..Site::default() };
+        let site = |base: &str| Site {
+            base: base.into(),
+            instance: "0199a3f2-7c41-7d10-9a55-0123456789ab".into(),
+            ..Site::default()
+        };
         assert_eq!(site("").session_cookie(false), "chainpool_session_0123456789ab");
-        assert_eq!(site("").session_cookie(true), "__Host-chainpool_session_0123456789ab");
-        assert_eq!(site("/pool").session_cookie(true), "__Secure-chainpool_session_0123456789ab");
-        assert_eq!((site("").cookie_path(), site("/pool").cookie_path()), ("/", "/pool"));
+        assert_eq!(
+            site("").session_cookie(true),
+            "__Host-chainpool_session_0123456789ab"
+        );
+        assert_eq!(
+            site("/pool").session_cookie(true),
+            "__Secure-chainpool_session_0123456789ab"
+        );
+        assert_eq!(
+            (site("").cookie_path(), site("/pool").cookie_path()),
+            ("/", "/pool")
+        );
     }
 
     #[test]
     fn shares_are_bounded_for_each_and_for_all_and_come_back() {
         let ip = |text: &str| Some(text.parse().unwrap());
         let shares = Shares::new(3, 2);
-        let (one, two) = (shares.take(ip("203.0.113.1")), shares.take(ip("::ffff:203.0.113.1")));
+        let (one, two) = (
+            shares.take(ip("203.0.113.1")),
+            shares.take(ip("::ffff:203.0.113.1")),
+        );
         assert!(one.is_some() && two.is_some() && shares.take(ip("203.0.113.1")).is_none());
         let other = shares.take(ip("2001:db8::1"));
-        assert!(other.is_some() && shares.take(ip("2001:db8::2")).is_none(), "all are taken");
+        assert!(
+            other.is_some() && shares.take(ip("2001:db8::2")).is_none(),
+            "all are taken"
+        );
         drop(one);
         assert!(shares.take(ip("2001:db8::2")).is_some());
         drop((two, other));

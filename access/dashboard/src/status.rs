@@ -27,22 +27,63 @@ struct StatusPage {
 impl StatusPage {
     /// Whether an operation's cluster has a row of its own, which shows the operation too.
     fn is_said(&self, operation: &api::Operation) -> bool {
-        operation.cluster_id.is_some_and(|id| self.ill.iter().any(|each| each.id == id))
+        operation
+            .cluster_id
+            .is_some_and(|id| self.ill.iter().any(|each| each.id == id))
     }
 
     /// The verdicts that are not nought: mark, count, word, and the list that it counts.
     fn verdicts(&self) -> Vec<(Marked, &'static str)> {
         let pool = &self.status.pool;
         let all = [
-            (pool.broken, marks::Mark::Broken, "broken", "/clusters?health=broken"),
-            (pool.failed, marks::Mark::Broken, "failed", "/clusters?state=failed"),
-            (pool.degraded, marks::Mark::Degraded, "degraded", "/clusters?health=degraded"),
-            (pool.unknown, marks::Mark::Unknown, "unknown", "/clusters?health=unknown"),
-            (pool.stopped, marks::Mark::Stopped, "stopped", "/clusters?state=stopped"),
-            (pool.healthy, marks::Mark::Healthy, "healthy", "/clusters?health=healthy"),
+            (
+                pool.broken,
+                marks::Mark::Broken,
+                "broken",
+                "/clusters?health=broken",
+            ),
+            (
+                pool.failed,
+                marks::Mark::Broken,
+                "failed",
+                "/clusters?state=failed",
+            ),
+            (
+                pool.degraded,
+                marks::Mark::Degraded,
+                "degraded",
+                "/clusters?health=degraded",
+            ),
+            (
+                pool.unknown,
+                marks::Mark::Unknown,
+                "unknown",
+                "/clusters?health=unknown",
+            ),
+            (
+                pool.stopped,
+                marks::Mark::Stopped,
+                "stopped",
+                "/clusters?state=stopped",
+            ),
+            (
+                pool.healthy,
+                marks::Mark::Healthy,
+                "healthy",
+                "/clusters?health=healthy",
+            ),
         ];
         let some = all.into_iter().filter(|(count, ..)| *count > 0);
-        some.map(|(count, mark, word, link)| (Marked { mark, word: format!("{count} {word}") }, link)).collect()
+        some.map(|(count, mark, word, link)| {
+            (
+                Marked {
+                    mark,
+                    word: format!("{count} {word}"),
+                },
+                link,
+            )
+        })
+        .collect()
     }
 }
 
@@ -61,9 +102,16 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
         (Some(api::HealthState::Degraded), None),
         (Some(api::HealthState::Unknown), None),
     ] {
-        let filter = api::ClusterFilter { health, state, limit: Some(10), ..api::ClusterFilter::default() };
+        let filter = api::ClusterFilter {
+            health,
+            state,
+            limit: Some(10),
+            ..api::ClusterFilter::default()
+        };
         for cluster in app.orchestrator.cluster_list(&visit.caller, &filter).await?.items {
-            if !ill.iter().any(|known: &api::Cluster| known.id == cluster.id) && marks::cluster(&cluster).mark != marks::Mark::Working {
+            if !ill.iter().any(|known: &api::Cluster| known.id == cluster.id)
+                && marks::cluster(&cluster).mark != marks::Mark::Working
+            {
                 ill.push(cluster);
             }
         }
@@ -81,17 +129,36 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
         Frame::new(&app, &visit, "status", "Status").await
     };
     let problems = beside(&status, &ill);
-    let frame = frame.crumb("Status", "/status").live("host cluster lease operation");
-    page::html(&StatusPage { frame, status, ill, problems, leases })
+    let frame = frame
+        .crumb("Status", "/status")
+        .live("host cluster lease operation");
+    page::html(&StatusPage {
+        frame,
+        status,
+        ill,
+        problems,
+        leases,
+    })
 }
 
 /// Problems that no host's and no ill cluster's row says already.
 fn beside(status: &api::Status, ill: &[api::Cluster]) -> Vec<String> {
     let said = |problem: &&String| {
-        status.hosts.iter().any(|host| host.problems.iter().any(|each| problem.contains(each.as_str())))
+        status
+            .hosts
+            .iter()
+            .any(|host| host.problems.iter().any(|each| problem.contains(each.as_str())))
             || ill.iter().any(|cluster| problem.contains(&cluster.name))
-            || status.unclaimed.iter().any(|each| problem.contains(&each.cluster_id.to_string()))
+            || status
+                .unclaimed
+                .iter()
+                .any(|each| problem.contains(&each.cluster_id.to_string()))
             || (status.paused && problem.starts_with("paused"))
     };
-    status.problems.iter().filter(|problem| !said(problem)).cloned().collect()
+    status
+        .problems
+        .iter()
+        .filter(|problem| !said(problem))
+        .cloned()
+        .collect()
 }

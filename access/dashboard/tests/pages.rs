@@ -35,7 +35,11 @@ impl Reply {
     }
 
     fn cookie(&self) -> String {
-        self.header(header::SET_COOKIE).split(';').next().unwrap().to_owned()
+        self.header(header::SET_COOKIE)
+            .split(';')
+            .next()
+            .unwrap()
+            .to_owned()
     }
 }
 
@@ -47,17 +51,32 @@ impl App {
         let config = Config::new(folder.path().to_owned(), Vec::new());
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let (_, _, link) = orchestrator.local_admin().await.unwrap();
-        Self { router: router(orchestrator.clone()), orchestrator, link: link.unwrap(), _folder: folder }
+        Self {
+            router: router(orchestrator.clone()),
+            orchestrator,
+            link: link.unwrap(),
+            _folder: folder,
+        }
     }
 
     async fn send(&self, request: Request<Body>) -> Reply {
         let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Reply { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
     }
 
     async fn get(&self, path: &str, cookie: &str) -> Reply {
-        self.send(Request::get(path).header(header::COOKIE, cookie).body(Body::empty()).unwrap()).await
+        self.send(
+            Request::get(path)
+                .header(header::COOKIE, cookie)
+                .body(Body::empty())
+                .unwrap(),
+        )
+        .await
     }
 
     async fn post(&self, path: &str, cookie: &str, form: &str) -> Reply {
@@ -65,17 +84,42 @@ impl App {
     }
 
     async fn sign_in_admin(&self) -> String {
-        let form = format!("link={}&password={PASSWORD}&password_again={PASSWORD}", self.link).replace(' ', "+");
+        let form =
+            format!("link={}&password={PASSWORD}&password_again={PASSWORD}", self.link).replace(' ', "+");
         let reply = self.post("/welcome", "", &form).await;
-        assert_eq!((reply.status, reply.location()), (StatusCode::SEE_OTHER, "/status"), "{}", reply.body);
+        assert_eq!(
+            (reply.status, reply.location()),
+            (StatusCode::SEE_OTHER, "/status"),
+            "{}",
+            reply.body
+        );
         reply.cookie()
     }
 
     async fn sign_in_as(&self, name: &str, role: Role) -> String {
         let (admin, ..) = self.orchestrator.local_admin().await.unwrap();
-        self.orchestrator.account_create(&admin, AccountCreate { name: name.into(), role }).await.unwrap();
+        self.orchestrator
+            .account_create(
+                &admin,
+                AccountCreate {
+                    name: name.into(),
+                    role,
+                },
+            )
+            .await
+            .unwrap();
         let link = self.orchestrator.account_reset_link(&admin, name).await.unwrap();
-        let session = self.orchestrator.password_set(PasswordSet { link, password: PASSWORD.into() }, "127.0.0.1").await.unwrap();
+        let session = self
+            .orchestrator
+            .password_set(
+                PasswordSet {
+                    link,
+                    password: PASSWORD.into(),
+                },
+                "127.0.0.1",
+            )
+            .await
+            .unwrap();
         format!("chainpool_session={}", session.token)
     }
 }
@@ -93,15 +137,33 @@ fn post(path: &str, cookie: &str, form: &str) -> Request<Body> {
 async fn the_one_time_link_sets_the_password_and_signs_in_once() {
     let app = App::start().await;
     let page = app.get(&format!("/welcome?link={}", app.link), "").await;
-    assert!(page.status == StatusCode::OK && page.body.contains("Set a password for admin"), "{}", page.body);
+    assert!(
+        page.status == StatusCode::OK && page.body.contains("Set a password for admin"),
+        "{}",
+        page.body
+    );
     let page = app.get(&format!("/welcome/{}", app.link), "").await;
     assert!(page.body.contains("Set a password for admin"));
-    let short = app.post("/welcome", "", &format!("link={}&password=short&password_again=short", app.link)).await;
-    assert!(short.status == StatusCode::BAD_REQUEST && short.body.contains("use 12 characters at least"), "{}", short.body);
+    let short = app
+        .post(
+            "/welcome",
+            "",
+            &format!("link={}&password=short&password_again=short", app.link),
+        )
+        .await;
+    assert!(
+        short.status == StatusCode::BAD_REQUEST && short.body.contains("use 12 characters at least"),
+        "{}",
+        short.body
+    );
     let cookie = app.sign_in_admin().await;
     assert_eq!(app.get("/status", &cookie).await.status, StatusCode::OK);
     let again = app.get(&format!("/welcome/{}", app.link), "").await;
-    assert!(again.status == StatusCode::BAD_REQUEST && again.body.contains("make another"), "{}", again.body);
+    assert!(
+        again.status == StatusCode::BAD_REQUEST && again.body.contains("make another"),
+        "{}",
+        again.body
+    );
 }
 
 #[tokio::test]
@@ -109,18 +171,44 @@ async fn signing_in_leads_to_where_one_wanted_to_be_and_never_to_another_site() 
     let app = App::start().await;
     app.sign_in_admin().await;
     assert_eq!(app.get("/", "").await.location(), "/sign-in");
-    assert_eq!(app.get("/hosts?state=active", "").await.location(), "/sign-in?next=/hosts%3Fstate%3Dactive");
+    assert_eq!(
+        app.get("/hosts?state=active", "").await.location(),
+        "/sign-in?next=/hosts%3Fstate%3Dactive"
+    );
     let form = format!("account=admin&password={PASSWORD}").replace(' ', "+");
-    let reply = app.post("/sign-in", "", &format!("{form}&next=/hosts%3Fstate%3Dactive")).await;
-    assert_eq!((reply.status, reply.location()), (StatusCode::SEE_OTHER, "/hosts?state=active"));
-    assert_eq!(app.post("/sign-in", "", &format!("{form}&next=//evil.example/")).await.location(), "/status");
+    let reply = app
+        .post("/sign-in", "", &format!("{form}&next=/hosts%3Fstate%3Dactive"))
+        .await;
+    assert_eq!(
+        (reply.status, reply.location()),
+        (StatusCode::SEE_OTHER, "/hosts?state=active")
+    );
+    assert_eq!(
+        app.post("/sign-in", "", &format!("{form}&next=//evil.example/"))
+            .await
+            .location(),
+        "/status"
+    );
     let wrong = app.post("/sign-in", "", "account=admin&password=wrong").await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
-    assert!(wrong.body.contains("do not belong together") && wrong.body.contains("value=\"admin\""), "the account is kept\n{}", wrong.body);
+    assert!(
+        wrong.body.contains("do not belong together") && wrong.body.contains("value=\"admin\""),
+        "the account is kept\n{}",
+        wrong.body
+    );
     let cookie = reply.cookie();
     assert_eq!(app.get("/sign-out", &cookie).await.status, StatusCode::OK);
-    assert_eq!(app.get("/status", &cookie).await.status, StatusCode::OK, "nothing changes by GET");
-    assert!(app.post("/sign-out", &cookie, "").await.header(header::SET_COOKIE).contains("Max-Age=0"));
+    assert_eq!(
+        app.get("/status", &cookie).await.status,
+        StatusCode::OK,
+        "nothing changes by GET"
+    );
+    assert!(
+        app.post("/sign-out", &cookie, "")
+            .await
+            .header(header::SET_COOKIE)
+            .contains("Max-Age=0")
+    );
     assert_eq!(app.get("/status", &cookie).await.status, StatusCode::SEE_OTHER);
 }
 
@@ -131,17 +219,31 @@ fn at(mut request: Request<Body>, site: &Arc<Site>) -> Request<Body> {
 }
 
 fn site(https: bool, base: &str, instance: &str) -> Arc<Site> {
-    Arc::new(Site { https, base: base.into(), instance: instance.into(), anonymous: Shares::default() })
+    Arc::new(Site {
+        https,
+        base: base.into(),
+        instance: instance.into(),
+        anonymous: Shares::default(),
+    })
 }
 
 #[tokio::test]
 async fn the_cookie_is_strict_and_secure_behind_https() {
-    for (base, name, path) in [("", "__Host-chainpool_session_1", "Path=/;"), ("/pool", "__Secure-chainpool_session_1", "Path=/pool;")] {
+    for (base, name, path) in [
+        ("", "__Host-chainpool_session_1", "Path=/;"),
+        ("/pool", "__Secure-chainpool_session_1", "Path=/pool;"),
+    ] {
         let app = App::start().await;
-        let form = format!("link={}&password={PASSWORD}&password_again={PASSWORD}", app.link).replace(' ', "+");
-        let reply = app.send(at(post("/welcome", "", &form), &site(true, base, "1"))).await;
+        let form =
+            format!("link={}&password={PASSWORD}&password_again={PASSWORD}", app.link).replace(' ', "+");
+        let reply = app
+            .send(at(post("/welcome", "", &form), &site(true, base, "1")))
+            .await;
         let cookie = reply.header(header::SET_COOKIE);
-        assert!(cookie.starts_with(&format!("{name}=")) && cookie.contains(path), "{cookie}");
+        assert!(
+            cookie.starts_with(&format!("{name}=")) && cookie.contains(path),
+            "{cookie}"
+        );
         assert!(cookie.contains("HttpOnly; SameSite=Strict; Secure"), "{cookie}");
     }
 }
@@ -152,15 +254,22 @@ async fn two_installations_on_one_host_name_have_each_its_session() {
     let (site_of_one, site_of_other) = (site(false, "", "one"), site(false, "", "other"));
     let mut cookies = Vec::new();
     for (app, site) in [(&one, &site_of_one), (&other, &site_of_other)] {
-        let form = format!("link={}&password={PASSWORD}&password_again={PASSWORD}", app.link).replace(' ', "+");
+        let form =
+            format!("link={}&password={PASSWORD}&password_again={PASSWORD}", app.link).replace(' ', "+");
         cookies.push(app.send(at(post("/welcome", "", &form), site)).await.cookie());
     }
     // A browser sends both to both, because ports do not part cookies.
     let jar = cookies.join("; ");
     for (app, site) in [(&one, &site_of_one), (&other, &site_of_other)] {
-        let request = Request::get("/account").header(header::COOKIE, &jar).body(Body::empty()).unwrap();
+        let request = Request::get("/account")
+            .header(header::COOKIE, &jar)
+            .body(Body::empty())
+            .unwrap();
         assert_eq!(app.send(at(request, site)).await.status, StatusCode::OK);
-        let request = Request::get("/account").header(header::COOKIE, jar.replace("session_", "session")).body(Body::empty()).unwrap();
+        let request = Request::get("/account")
+            .header(header::COOKIE, jar.replace("session_", "session"))
+            .body(Body::empty())
+            .unwrap();
         assert_eq!(app.send(at(request, site)).await.status, StatusCode::SEE_OTHER);
     }
 }
@@ -168,9 +277,17 @@ async fn two_installations_on_one_host_name_have_each_its_session() {
 #[tokio::test]
 async fn the_way_back_from_the_theme_is_an_address_or_the_first_page() {
     let app = App::start().await;
-    for (back, location) in [("/%0B/x", "/status"), ("/%7F", "/status"), ("/hosts?search=%C3%BC+b", "/hosts?search=%C3%BC%20b")] {
+    for (back, location) in [
+        ("/%0B/x", "/status"),
+        ("/%7F", "/status"),
+        ("/hosts?search=%C3%BC+b", "/hosts?search=%C3%BC%20b"),
+    ] {
         let reply = app.post("/theme", "", &format!("theme=dark&back={back}")).await;
-        assert_eq!((reply.status, reply.location()), (StatusCode::SEE_OTHER, location), "{back}");
+        assert_eq!(
+            (reply.status, reply.location()),
+            (StatusCode::SEE_OTHER, location),
+            "{back}"
+        );
     }
 }
 
@@ -181,16 +298,44 @@ async fn anonymous_forms_are_small_and_limited() {
     let large = format!("theme=dark&account={}", "x".repeat(ANONYMOUS_BODY_LIMIT));
     for path in ["/sign-in", "/welcome", "/theme"] {
         let reply = app.post(path, "", &large).await;
-        assert!(reply.status.is_client_error() && reply.status != StatusCode::NOT_FOUND, "{path}: {}", reply.status);
+        assert!(
+            reply.status.is_client_error() && reply.status != StatusCode::NOT_FOUND,
+            "{path}: {}",
+            reply.status
+        );
     }
-    let reply = app.post("/account/tokens", &cookie, &format!("token_name={}", "x".repeat(ANONYMOUS_BODY_LIMIT))).await;
-    assert!(reply.body.contains("token_name-wrong"), "the signed-in may send more: {}", reply.body);
-    let full = Arc::new(Site { anonymous: Shares::new(1, 1), ..Site::default() });
+    let reply = app
+        .post(
+            "/account/tokens",
+            &cookie,
+            &format!("token_name={}", "x".repeat(ANONYMOUS_BODY_LIMIT)),
+        )
+        .await;
+    assert!(
+        reply.body.contains("token_name-wrong"),
+        "the signed-in may send more: {}",
+        reply.body
+    );
+    let full = Arc::new(Site {
+        anonymous: Shares::new(1, 1),
+        ..Site::default()
+    });
     let taken = full.anonymous.take(None);
-    assert_eq!(app.send(at(post("/theme", "", "theme=dark"), &full)).await.status, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(app.send(at(Request::get("/sign-in").body(Body::empty()).unwrap(), &full)).await.status, StatusCode::OK);
+    assert_eq!(
+        app.send(at(post("/theme", "", "theme=dark"), &full)).await.status,
+        StatusCode::TOO_MANY_REQUESTS
+    );
+    assert_eq!(
+        app.send(at(Request::get("/sign-in").body(Body::empty()).unwrap(), &full))
+            .await
+            .status,
+        StatusCode::OK
+    );
     drop(taken);
-    assert_eq!(app.send(at(post("/theme", "", "theme=dark"), &full)).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(
+        app.send(at(post("/theme", "", "theme=dark"), &full)).await.status,
+        StatusCode::SEE_OTHER
+    );
 }
 
 #[tokio::test]
@@ -198,7 +343,9 @@ async fn forms_of_other_sites_are_refused() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
     let mut request = post("/admin/accounts", &cookie, "name=mallory&role=admin");
-    request.headers_mut().insert("sec-fetch-site", "cross-site".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("sec-fetch-site", "cross-site".parse().unwrap());
     assert_eq!(app.send(request).await.status, StatusCode::FORBIDDEN);
     assert!(!app.get("/admin", &cookie).await.body.contains("mallory"));
 }
@@ -229,14 +376,29 @@ async fn every_page_keeps_to_the_policy() {
     ];
     for path in pages {
         let page = app.get(path, &cookie).await;
-        let expected =
-            if path.contains("none") || path.contains("no/such") || path.contains("0199") { StatusCode::NOT_FOUND } else { StatusCode::OK };
+        let expected = if path.contains("none") || path.contains("no/such") || path.contains("0199") {
+            StatusCode::NOT_FOUND
+        } else {
+            StatusCode::OK
+        };
         assert_eq!(page.status, expected, "{path}\n{}", page.body);
         assert_eq!(page.body.matches("<h1").count(), 1, "{path}");
-        assert!(!page.body.contains(" style=") && !page.body.contains("<style"), "{path}");
-        assert_eq!(page.body.matches("<script").count(), page.body.matches("<script src=\"/static/").count(), "{path}");
+        assert!(
+            !page.body.contains(" style=") && !page.body.contains("<style"),
+            "{path}"
+        );
+        assert_eq!(
+            page.body.matches("<script").count(),
+            page.body.matches("<script src=\"/static/").count(),
+            "{path}"
+        );
         let policy = page.header(header::CONTENT_SECURITY_POLICY);
-        assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{path}");
+        assert!(
+            policy.contains("default-src 'self'")
+                && policy.contains("frame-ancestors 'none'")
+                && !policy.contains("unsafe"),
+            "{path}"
+        );
         assert_eq!(page.header(header::CACHE_CONTROL), "no-store", "{path}");
     }
 }
@@ -245,15 +407,32 @@ async fn every_page_keeps_to_the_policy() {
 async fn a_refused_form_keeps_its_input_and_says_why_at_the_field() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
-    let reply = app.post("/hosts", &cookie, "name=my-host&address=nonsense&capacity=many&registry_password=hush").await;
+    let reply = app
+        .post(
+            "/hosts",
+            &cookie,
+            "name=my-host&address=nonsense&capacity=many&registry_password=hush",
+        )
+        .await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
-    for said in ["value=\"my-host\"", "value=\"many\"", "id=\"capacity-wrong\"", "is not a number", "Nothing was changed", "request"] {
+    for said in [
+        "value=\"my-host\"",
+        "value=\"many\"",
+        "id=\"capacity-wrong\"",
+        "is not a number",
+        "Nothing was changed",
+        "request",
+    ] {
         assert!(reply.body.contains(said), "{said} in\n{}", reply.body);
     }
     assert!(!reply.body.contains("hush"), "a password never comes back");
     assert!(app.get("/hosts", &cookie).await.body.contains("No host yet"));
     let reply = app.post("/leases", &cookie, "type=cometbft&size=4").await;
-    assert!(reply.status == StatusCode::CONFLICT && reply.body.contains("role=\"alert\""), "{}", reply.body);
+    assert!(
+        reply.status == StatusCode::CONFLICT && reply.body.contains("role=\"alert\""),
+        "{}",
+        reply.body
+    );
 }
 
 #[tokio::test]
@@ -262,34 +441,75 @@ async fn a_parameter_that_is_one_of_some_words_is_chosen_from_them() {
     let cookie = app.sign_in_admin().await;
     let form = app.get("/clusters/new?type=fabric", &cookie).await.body;
     for (parameter, words) in [("version", ["2.5", "3.1"]), ("consensus", ["raft", "bft"])] {
-        let (_, rest) = form.split_once(&format!("<select id=\"parameters.{parameter}\"")).unwrap();
+        let (_, rest) = form
+            .split_once(&format!("<select id=\"parameters.{parameter}\""))
+            .unwrap();
         let (choice, _) = rest.split_once("</select>").unwrap();
-        assert!(choice.contains("as the preset has it") && words.iter().all(|word| choice.contains(&format!("<option>{word}</option>"))));
+        assert!(
+            choice.contains("as the preset has it")
+                && words
+                    .iter()
+                    .all(|word| choice.contains(&format!("<option>{word}</option>")))
+        );
     }
-    let reply = app.post("/clusters", &cookie, "type=fabric&parameters.version=2.4&parameters.consensus=bft").await;
+    let reply = app
+        .post(
+            "/clusters",
+            &cookie,
+            "type=fabric&parameters.version=2.4&parameters.consensus=bft",
+        )
+        .await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
-    assert!(reply.body.contains("must be 2.5 or 3.1, not") && reply.body.contains("<option selected>bft</option>"), "{}", reply.body);
+    assert!(
+        reply.body.contains("must be 2.5 or 3.1, not")
+            && reply.body.contains("<option selected>bft</option>"),
+        "{}",
+        reply.body
+    );
 }
 
 #[tokio::test]
 async fn accounts_and_tokens_are_made_shown_once_and_removed_with_their_name_typed() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
-    let made = app.post("/admin/accounts", &cookie, "name=bob&role=operator").await;
+    let made = app
+        .post("/admin/accounts", &cookie, "name=bob&role=operator")
+        .await;
     assert!(
-        made.status == StatusCode::OK && made.body.contains("One-time link for bob") && made.body.contains("/welcome#cpl_"),
+        made.status == StatusCode::OK
+            && made.body.contains("One-time link for bob")
+            && made.body.contains("/welcome#cpl_"),
         "{}",
         made.body
     );
     let listed = app.get("/admin", &cookie).await;
     assert!(listed.body.contains(">bob<") && !listed.body.contains("cpl_"));
-    let token = app.post("/account/tokens", &cookie, "token_name=laptop&days=3").await;
-    assert!(token.body.contains("cpt_") && token.body.contains("laptop"), "{}", token.body);
+    let token = app
+        .post("/account/tokens", &cookie, "token_name=laptop&days=3")
+        .await;
+    assert!(
+        token.body.contains("cpt_") && token.body.contains("laptop"),
+        "{}",
+        token.body
+    );
     let empty = app.post("/account/tokens", &cookie, "token_name=").await;
-    assert!(empty.status == StatusCode::BAD_REQUEST && empty.body.contains("id=\"token_name-wrong\""), "{}", empty.body);
+    assert!(
+        empty.status == StatusCode::BAD_REQUEST && empty.body.contains("id=\"token_name-wrong\""),
+        "{}",
+        empty.body
+    );
     let unsure = app.post("/admin/accounts/bob/delete", &cookie, "typed=bo").await;
-    assert!(unsure.status == StatusCode::BAD_REQUEST && unsure.body.contains("type bob to confirm"), "{}", unsure.body);
-    assert_eq!(app.post("/admin/accounts/bob/delete", &cookie, "typed=bob").await.location(), "/admin?done=account_deleted");
+    assert!(
+        unsure.status == StatusCode::BAD_REQUEST && unsure.body.contains("type bob to confirm"),
+        "{}",
+        unsure.body
+    );
+    assert_eq!(
+        app.post("/admin/accounts/bob/delete", &cookie, "typed=bob")
+            .await
+            .location(),
+        "/admin?done=account_deleted"
+    );
     assert!(!app.get("/admin", &cookie).await.body.contains(">bob<"));
 }
 
@@ -299,16 +519,38 @@ async fn a_token_that_would_live_too_long_is_refused_at_its_days() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
     for path in ["/account/tokens", "/admin/tokens"] {
-        for days in ["0", "3000000", "18446744073709551615", "18446744073709551616", "-1"] {
-            let reply = app.post(path, &cookie, &format!("token_name=laptop&days={days}")).await;
-            assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{path} {days}\n{}", reply.body);
-            let wrong = reply.body.contains("id=\"days-wrong\"") && reply.body.contains(&format!("value=\"{days}\""));
-            assert!(wrong && !reply.body.contains("cpt_"), "{path} {days}\n{}", reply.body);
+        for days in [
+            "0",
+            "3000000",
+            "18446744073709551615",
+            "18446744073709551616",
+            "-1",
+        ] {
+            let reply = app
+                .post(path, &cookie, &format!("token_name=laptop&days={days}"))
+                .await;
+            assert_eq!(
+                reply.status,
+                StatusCode::BAD_REQUEST,
+                "{path} {days}\n{}",
+                reply.body
+            );
+            let wrong =
+                reply.body.contains("id=\"days-wrong\"") && reply.body.contains(&format!("value=\"{days}\""));
+            assert!(
+                wrong && !reply.body.contains("cpt_"),
+                "{path} {days}\n{}",
+                reply.body
+            );
         }
     }
     for path in ["/account", "/admin"] {
         let page = app.get(path, &cookie).await;
-        assert!(page.status == StatusCode::OK && !page.body.contains("laptop"), "{path}\n{}", page.body);
+        assert!(
+            page.status == StatusCode::OK && !page.body.contains("laptop"),
+            "{path}\n{}",
+            page.body
+        );
     }
 }
 
@@ -318,12 +560,28 @@ async fn roles_see_what_is_theirs() {
     let user = app.sign_in_as("carol", Role::User).await;
     for path in ["/status", "/clusters", "/leases", "/network-types", "/account"] {
         let page = app.get(path, &user).await;
-        assert!(page.status == StatusCode::OK && !page.body.contains("href=\"/hosts\""), "{path}\n{}", page.body);
+        assert!(
+            page.status == StatusCode::OK && !page.body.contains("href=\"/hosts\""),
+            "{path}\n{}",
+            page.body
+        );
     }
-    for path in ["/hosts", "/hosts/new", "/operations", "/clusters/new", "/admin", "/admin/resume"] {
+    for path in [
+        "/hosts",
+        "/hosts/new",
+        "/operations",
+        "/clusters/new",
+        "/admin",
+        "/admin/resume",
+    ] {
         assert_eq!(app.get(path, &user).await.status, StatusCode::FORBIDDEN, "{path}");
     }
-    assert_eq!(app.post("/admin/accounts", &user, "name=eve&role=admin").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        app.post("/admin/accounts", &user, "name=eve&role=admin")
+            .await
+            .status,
+        StatusCode::FORBIDDEN
+    );
     let operator = app.sign_in_as("dave", Role::Operator).await;
     assert_eq!(app.get("/hosts", &operator).await.status, StatusCode::OK);
     assert_eq!(app.get("/admin", &operator).await.status, StatusCode::FORBIDDEN);
@@ -333,13 +591,23 @@ async fn roles_see_what_is_theirs() {
 async fn what_is_embedded_is_kept_for_ever_under_its_content() {
     let app = App::start().await;
     let page = app.get("/sign-in", "").await;
-    for attribute in ["<link rel=\"stylesheet\" href=\"", "<script src=\"", "id=\"tab-icon\" href=\""] {
+    for attribute in [
+        "<link rel=\"stylesheet\" href=\"",
+        "<script src=\"",
+        "id=\"tab-icon\" href=\"",
+    ] {
         let (_, rest) = page.body.split_once(attribute).unwrap();
         let address = rest.split('"').next().unwrap();
         let file = app.get(address, "").await;
-        assert!(file.status == StatusCode::OK && file.header(header::CACHE_CONTROL).contains("immutable"), "{address}");
+        assert!(
+            file.status == StatusCode::OK && file.header(header::CACHE_CONTROL).contains("immutable"),
+            "{address}"
+        );
     }
-    assert_eq!(app.get("/static/chainpool.css", "").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        app.get("/static/chainpool.css", "").await.status,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
@@ -350,9 +618,17 @@ async fn the_theme_is_remembered_and_fragments_leave_the_frame_out() {
     assert_eq!(reply.location(), "/hosts");
     let page = app.get("/hosts", &format!("{cookie}; {}", reply.cookie())).await;
     assert!(page.body.contains("data-theme=\"dark\""));
-    let request = Request::get("/hosts").header(header::COOKIE, &cookie).header("x-fragment", "1").body(Body::empty()).unwrap();
+    let request = Request::get("/hosts")
+        .header(header::COOKIE, &cookie)
+        .header("x-fragment", "1")
+        .body(Body::empty())
+        .unwrap();
     let bare = app.send(request).await;
-    assert!(bare.body.contains("<main") && !bare.body.contains("class=\"rail\""), "{}", bare.body);
+    assert!(
+        bare.body.contains("<main") && !bare.body.contains("class=\"rail\""),
+        "{}",
+        bare.body
+    );
 }
 
 #[tokio::test]
@@ -369,7 +645,13 @@ async fn the_stream_of_events_beats_and_is_for_the_signed_in() {
             .unwrap()
     };
     assert_eq!(app.send(ask("")).await.status, StatusCode::UNAUTHORIZED);
-    let mut stream = app.router.clone().oneshot(ask(&cookie)).await.unwrap().into_body();
+    let mut stream = app
+        .router
+        .clone()
+        .oneshot(ask(&cookie))
+        .await
+        .unwrap()
+        .into_body();
     let first = stream.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(first.starts_with(b"event: beat"), "{first:?}");
 }

@@ -49,13 +49,18 @@ impl FromRequestParts<Server> for From {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &Server) -> Answer<Self> {
-        Ok(Self(client(&parts.extensions).map_or_else(|| "unknown".to_owned(), |address| address.to_string())))
+        Ok(Self(client(&parts.extensions).map_or_else(
+            || "unknown".to_owned(),
+            |address| address.to_string(),
+        )))
     }
 }
 
 /// The client's address, as the listener found it.
 pub(crate) fn client(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
+    extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|ConnectInfo(address)| address.ip())
 }
 
 /// Finds out who asks. The limit comes first, because a token over it shall cost nothing more.
@@ -73,9 +78,14 @@ pub(crate) async fn caller(parts: &Parts, server: &Server) -> Answer<Caller> {
 
 /// The token in `Authorization: Bearer …`.
 fn bearer(headers: &HeaderMap) -> Answer<&str> {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or(Error::Unauthenticated)?;
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .ok_or(Error::Unauthenticated)?;
     match value.split_once(' ') {
-        Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty() => Ok(secret.trim()),
+        Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty() => {
+            Ok(secret.trim())
+        }
         _ => Err(Error::Unauthenticated.into()),
     }
 }
@@ -83,13 +93,23 @@ fn bearer(headers: &HeaderMap) -> Answer<&str> {
 /// What makes this request and another the same; absent without the header. The query counts as part of the body,
 /// because `?force=true` asks for something else.
 pub(crate) fn request_key(parts: &Parts, body: &[u8]) -> Answer<Option<RequestKey>> {
-    let Some(value) = parts.headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let Some(value) = parts.headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
     if matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(None);
     }
     let visible = value.as_bytes().iter().all(u8::is_ascii_graphic);
-    let key = value.to_str().ok().filter(|key| visible && (1..=128).contains(&key.len()));
-    let key = key.ok_or_else(|| Refusal::field("Idempotency-Key", "must be 1 to 128 visible ASCII characters without spaces"))?;
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| visible && (1..=128).contains(&key.len()));
+    let key = key.ok_or_else(|| {
+        Refusal::field(
+            "Idempotency-Key",
+            "must be 1 to 128 visible ASCII characters without spaces",
+        )
+    })?;
     let mut hash = Sha256::new();
     if let Some(query) = parts.uri.query() {
         hash.update(query);
@@ -97,7 +117,11 @@ pub(crate) fn request_key(parts: &Parts, body: &[u8]) -> Answer<Option<RequestKe
     }
     hash.update(body);
     let route = format!("{} {}", parts.method, parts.uri.path());
-    Ok(Some(RequestKey { route, key: key.to_owned(), body: hash.finalize().into() }))
+    Ok(Some(RequestKey {
+        route,
+        key: key.to_owned(),
+        body: hash.finalize().into(),
+    }))
 }
 
 /// Ends when a stream must: at shutdown, or when its caller may not go on.
@@ -122,7 +146,11 @@ mod tests {
 
     #[test]
     fn only_a_bearer_token_counts() {
-        let token = |value: &str| bearer(&parts("GET", "/", &[("authorization", value)]).headers).ok().map(str::to_owned);
+        let token = |value: &str| {
+            bearer(&parts("GET", "/", &[("authorization", value)]).headers)
+                .ok()
+                .map(str::to_owned)
+        };
         assert_eq!(token("Bearer abc").as_deref(), Some("abc"));
         assert_eq!(token("bearer  abc ").as_deref(), Some("abc"));
         for bad in ["", "abc", "Bearer", "Bearer  ", "Basic YTpi"] {
@@ -133,13 +161,20 @@ mod tests {
 
     #[test]
     fn a_key_covers_route_query_and_body() {
-        let key = |uri: &str, body: &[u8]| request_key(&parts("POST", uri, &[("idempotency-key", "k1")]), body).unwrap().unwrap();
+        let key = |uri: &str, body: &[u8]| {
+            request_key(&parts("POST", uri, &[("idempotency-key", "k1")]), body)
+                .unwrap()
+                .unwrap()
+        };
         assert_eq!(key("/a", b"x").route, "POST /a");
         assert_eq!(key("/a", b"x"), key("/a", b"x"));
         assert_eq!(key("/a", b"x").body, <[u8; 32]>::from(Sha256::digest(b"x")));
         assert_ne!(key("/a", b"x").body, key("/a", b"y").body);
         assert_ne!(key("/a?force=true", b"").body, key("/a", b"").body);
-        assert_eq!(request_key(&parts("GET", "/a", &[("idempotency-key", "k1")]), b"").unwrap(), None);
+        assert_eq!(
+            request_key(&parts("GET", "/a", &[("idempotency-key", "k1")]), b"").unwrap(),
+            None
+        );
         assert_eq!(request_key(&parts("POST", "/a", &[]), b"").unwrap(), None);
     }
 
@@ -147,7 +182,10 @@ mod tests {
     fn a_bad_key_is_refused_by_name() {
         for bad in ["", "a b", "a\tb", &"k".repeat(129)] {
             let refusal = request_key(&parts("POST", "/a", &[("idempotency-key", bad)]), b"").unwrap_err();
-            assert!(refusal.problem("r").fields.contains_key("Idempotency-Key"), "{bad:?}");
+            assert!(
+                refusal.problem("r").fields.contains_key("Idempotency-Key"),
+                "{bad:?}"
+            );
         }
     }
 }

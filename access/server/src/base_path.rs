@@ -36,7 +36,9 @@ fn inside(uri: &Uri, base: &str) -> Option<Uri> {
         rest if rest.starts_with('/') => rest,
         _ => return None,
     };
-    let whole = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let whole = uri
+        .query()
+        .map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(whole).ok()?);
     Uri::from_parts(parts).ok()
@@ -44,9 +46,12 @@ fn inside(uri: &Uri, base: &str) -> Option<Uri> {
 
 /// Puts the path before the address that an answer leads to, when it is one of this server.
 fn put_before(headers: &mut HeaderMap, base: &str) {
-    let Some(place) = headers.get(header::LOCATION).map(HeaderValue::as_bytes) else { return };
+    let Some(place) = headers.get(header::LOCATION).map(HeaderValue::as_bytes) else {
+        return;
+    };
     if place.starts_with(b"/") && !place.starts_with(b"//") {
-        let whole = HeaderValue::from_bytes(&[base.as_bytes(), place].concat()).expect("a header's value after plain characters");
+        let whole = HeaderValue::from_bytes(&[base.as_bytes(), place].concat())
+            .expect("a header's value after plain characters");
         headers.insert(header::LOCATION, whole);
     }
 }
@@ -68,13 +73,23 @@ mod tests {
             ("/hosts", None),
             ("/", None),
         ] {
-            assert_eq!(inside(&outside.parse().unwrap(), "/pool").map(|uri| uri.to_string()).as_deref(), inside_is, "{outside}");
+            assert_eq!(
+                inside(&outside.parse().unwrap(), "/pool")
+                    .map(|uri| uri.to_string())
+                    .as_deref(),
+                inside_is,
+                "{outside}"
+            );
         }
     }
 
     #[test]
     fn an_address_of_this_server_gets_the_path() {
-        for (place, whole) in [("/status", "/pool/status"), ("//evil", "//evil"), ("https://a/", "https://a/")] {
+        for (place, whole) in [
+            ("/status", "/pool/status"),
+            ("//evil", "//evil"),
+            ("https://a/", "https://a/"),
+        ] {
             let mut headers = HeaderMap::from_iter([(header::LOCATION, place.parse().unwrap())]);
             put_before(&mut headers, "/pool");
             assert_eq!(headers[header::LOCATION], whole);

@@ -17,7 +17,10 @@ impl ToSchema for Bytes {}
 impl PartialSchema for Bytes {
     fn schema() -> RefOr<Schema> {
         let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
-        ObjectBuilder::new().schema_type(Type::String).format(Some(format)).into()
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(format))
+            .into()
     }
 }
 
@@ -28,7 +31,12 @@ impl ToSchema for OperationEvent {}
 
 impl PartialSchema for OperationEvent {
     fn schema() -> RefOr<Schema> {
-        event("operation", "The operation as it is now.", noun::<api::Operation>()).into()
+        event(
+            "operation",
+            "The operation as it is now.",
+            noun::<api::Operation>(),
+        )
+        .into()
     }
 }
 
@@ -39,11 +47,23 @@ impl ToSchema for ChangeEvent {}
 
 impl PartialSchema for ChangeEvent {
     fn schema() -> RefOr<Schema> {
-        let missed =
-            ObjectBuilder::new().property("missed", ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1))).required("missed");
+        let missed = ObjectBuilder::new()
+            .property(
+                "missed",
+                ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)),
+            )
+            .required("missed");
         OneOfBuilder::new()
-            .item(event("change", "The noun that changed; read it again.", noun::<api::Event>()))
-            .item(event("lagged", "How many changes were lost; read everything again.", missed.into()))
+            .item(event(
+                "change",
+                "The noun that changed; read it again.",
+                noun::<api::Event>(),
+            ))
+            .item(event(
+                "lagged",
+                "How many changes were lost; read everything again.",
+                missed.into(),
+            ))
             .into()
     }
 }
@@ -54,11 +74,17 @@ fn noun<T: ToSchema>() -> RefOr<Schema> {
 
 /// An event: its name, and its data as JSON in a text.
 fn event(name: &str, about: &str, data: RefOr<Schema>) -> ObjectBuilder {
-    let name = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([name]));
+    let name = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some([name]));
     let data = ObjectBuilder::new()
         .schema_type(Type::String)
         .description(Some(about))
         .content_media_type("application/json")
         .content_schema(Some(data));
-    ObjectBuilder::new().property("event", name).property("data", data).required("event").required("data")
+    ObjectBuilder::new()
+        .property("event", name)
+        .property("data", data)
+        .required("event")
+        .required("data")
 }

@@ -29,8 +29,18 @@ pub(crate) type Answer<T> = Result<T, Refusal>;
 impl Refusal {
     /// A refusal with a code for programs and a message for people.
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        let problem = Problem { code: code.into(), message: message.into(), fields: BTreeMap::new(), request_id: None };
-        Self(Box::new(Why { status, problem, wait: None, cause: None }))
+        let problem = Problem {
+            code: code.into(),
+            message: message.into(),
+            fields: BTreeMap::new(),
+            request_id: None,
+        };
+        Self(Box::new(Why {
+            status,
+            problem,
+            wait: None,
+            cause: None,
+        }))
     }
 
     /// One field is wrong.
@@ -40,12 +50,20 @@ impl Refusal {
 
     /// The body is larger than what is taken.
     pub(crate) fn too_large(limit: usize) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body is larger than {limit} bytes; send a smaller one"))
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("the body is larger than {limit} bytes; send a smaller one"),
+        )
     }
 
     /// There is no such route.
     pub(crate) fn no_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "route_not_found", "there is no such route; GET /api/v1/openapi.json lists them all")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "route_not_found",
+            "there is no such route; GET /api/v1/openapi.json lists them all",
+        )
     }
 
     /// There is such a route, but not with this method.
@@ -56,7 +74,8 @@ impl Refusal {
 
     /// The time for an answer is over.
     pub(crate) fn timed_out(seconds: u64) -> Self {
-        let message = format!("no answer within {seconds} s; it may have happened, so look before trying again");
+        let message =
+            format!("no answer within {seconds} s; it may have happened, so look before trying again");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", message)
     }
 
@@ -78,14 +97,21 @@ impl Refusal {
 
     /// Logs it. Only what somebody must look into is loud; what the caller can mend is not ours to shout about.
     pub(crate) fn log(&self, request_id: &str, method: &http::Method, path: &str) {
-        let Why { status, problem, cause, .. } = &*self.0;
+        let Why {
+            status,
+            problem,
+            cause,
+            ..
+        } = &*self.0;
         let (status, code, path) = (status.as_u16(), problem.code.as_str(), without_secret(path));
         match status {
             500 => {
                 let cause = cause.as_deref().map(|cause| chain(cause)).unwrap_or_default();
                 tracing::error!(request_id, %method, path, code, cause, "request failed");
             }
-            501.. => tracing::warn!(request_id, %method, path, code, message = problem.message, "request not answered"),
+            501.. => {
+                tracing::warn!(request_id, %method, path, code, message = problem.message, "request not answered")
+            }
             _ => tracing::debug!(request_id, %method, path, status, code, "request refused"),
         }
     }
@@ -113,9 +139,22 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let status = StatusCode::from_u16(error.status()).expect("the façade's statuses are valid");
         let problem = error.problem();
-        let wait = if let Error::TooMany(seconds) = error { Some(seconds.max(1)) } else { None };
-        let cause = if let Error::Internal(cause) = error { Some(Arc::from(cause)) } else { None };
-        Self(Box::new(Why { status, problem, wait, cause }))
+        let wait = if let Error::TooMany(seconds) = error {
+            Some(seconds.max(1))
+        } else {
+            None
+        };
+        let cause = if let Error::Internal(cause) = error {
+            Some(Arc::from(cause))
+        } else {
+            None
+        };
+        Self(Box::new(Why {
+            status,
+            problem,
+            wait,
+            cause,
+        }))
     }
 }
 
@@ -123,10 +162,14 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = self.0.status.into_response();
         if let Some(wait) = self.0.wait {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }
         if self.0.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(self);
         response
@@ -141,8 +184,20 @@ mod tests {
     fn an_internal_error_keeps_its_cause_for_the_log_and_tells_nobody_else() {
         let refusal = Refusal::from(Error::Internal("disk full on /secret".into()));
         assert_eq!(refusal.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(refusal.0.cause.as_deref().map(|cause| chain(cause)).unwrap_or_default().contains("disk full"));
-        assert!(!serde_json::to_string(&refusal.problem("r1")).unwrap().contains("disk full"));
+        assert!(
+            refusal
+                .0
+                .cause
+                .as_deref()
+                .map(|cause| chain(cause))
+                .unwrap_or_default()
+                .contains("disk full")
+        );
+        assert!(
+            !serde_json::to_string(&refusal.problem("r1"))
+                .unwrap()
+                .contains("disk full")
+        );
     }
 
     #[test]

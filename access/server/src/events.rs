@@ -42,8 +42,19 @@ pub(crate) async fn operation_events(
     let wakes = server.orchestrator.subscribe(&caller).await?;
     let first = server.orchestrator.operation_show(&caller, id).await?;
     let (orchestrator, parent) = (server.orchestrator.clone(), first.cluster_id.is_none());
-    let follow = Follow { orchestrator, caller: caller.clone(), wakes, id, parent, first: Some(first), sent: String::new(), over: false };
-    let events = stream::unfold(follow, async |mut follow| follow.next().await.map(|event| (Ok(event), follow)));
+    let follow = Follow {
+        orchestrator,
+        caller: caller.clone(),
+        wakes,
+        id,
+        parent,
+        first: Some(first),
+        sent: String::new(),
+        over: false,
+    };
+    let events = stream::unfold(follow, async |mut follow| {
+        follow.next().await.map(|event| (Ok(event), follow))
+    });
     Ok(sse(events, server, caller, secret))
 }
 
@@ -55,7 +66,11 @@ pub(crate) async fn operation_events(
     get, path = "/api/v1/events", tag = "operations",
     responses((status = 200, description = "Events named `change`, each with an Event as data.", content_type = "text/event-stream", body = ChangeEvent))
 )]
-pub(crate) async fn event_list(State(server): State<Server>, Auth(caller): Auth, Bearer(secret): Bearer) -> Answer<impl IntoResponse> {
+pub(crate) async fn event_list(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Bearer(secret): Bearer,
+) -> Answer<impl IntoResponse> {
     let changes = server.orchestrator.subscribe(&caller).await?;
     Ok(sse(stream::unfold(changes, change), server, caller, secret))
 }
@@ -69,12 +84,18 @@ fn sse(
 ) -> impl IntoResponse {
     let events = events.take_until(Box::pin(stream_end(server, caller, secret, StreamOf::Changes)));
     // A proxy that collects the answer first would hold the events back.
-    ([("x-accel-buffering", "no")], Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    (
+        [("x-accel-buffering", "no")],
+        Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)),
+    )
 }
 
 /// One event; the nouns can always be written.
 fn event(name: &str, data: &impl serde::Serialize) -> Event {
-    Event::default().event(name).json_data(data).expect("our nouns have text keys and no line ends in their JSON")
+    Event::default()
+        .event(name)
+        .json_data(data)
+        .expect("our nouns have text keys and no line ends in their JSON")
 }
 
 /// An operation that is followed.

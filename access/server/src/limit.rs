@@ -31,8 +31,15 @@ struct Bucket {
 impl Limiter {
     /// So many a second for each token.
     pub(crate) fn new(rate: u32) -> Self {
-        let buckets = Mutex::new(Buckets { by_token: HashMap::new(), sweep_at: SWEEP_AT });
-        Self { rate: f64::from(rate), hasher: RandomState::new(), buckets }
+        let buckets = Mutex::new(Buckets {
+            by_token: HashMap::new(),
+            sweep_at: SWEEP_AT,
+        });
+        Self {
+            rate: f64::from(rate),
+            hasher: RandomState::new(),
+            buckets,
+        }
     }
 
     /// Takes one request out of the token's bucket; `false`: it is empty, which a second mends.
@@ -43,10 +50,15 @@ impl Limiter {
         let buckets = &mut *buckets;
         if buckets.by_token.len() >= buckets.sweep_at {
             // A second refills a bucket, and a full one says the same as none.
-            buckets.by_token.retain(|_, bucket| now.saturating_duration_since(bucket.at).as_secs() < 1);
+            buckets
+                .by_token
+                .retain(|_, bucket| now.saturating_duration_since(bucket.at).as_secs() < 1);
             buckets.sweep_at = SWEEP_AT.max(buckets.by_token.len() * 2);
         }
-        let bucket = buckets.by_token.entry(key).or_insert(Bucket { left: self.rate, at: now });
+        let bucket = buckets.by_token.entry(key).or_insert(Bucket {
+            left: self.rate,
+            at: now,
+        });
         let since = now.saturating_duration_since(bucket.at).as_secs_f64();
         bucket.left = since.mul_add(self.rate, bucket.left).min(self.rate);
         bucket.at = bucket.at.max(now);

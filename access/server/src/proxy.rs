@@ -12,7 +12,10 @@ use std::{
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What else a proxy may say of the client's request.
-const FORWARDED: [HeaderName; 2] = [HeaderName::from_static("x-forwarded-proto"), HeaderName::from_static("x-forwarded-host")];
+const FORWARDED: [HeaderName; 2] = [
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-host"),
+];
 
 /// A proxy's address, or the network that proxies are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +25,12 @@ impl FromStr for ProxyNetwork {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network
-            .map(|network| Self(network.trunc()))
-            .map_err(|_| format!("{text:?} is neither an address nor a network; write it like 10.0.0.5 or 10.0.0.0/24"))
+        let network = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map(|network| Self(network.trunc())).map_err(|_| {
+            format!("{text:?} is neither an address nor a network; write it like 10.0.0.5 or 10.0.0.0/24")
+        })
     }
 }
 
@@ -46,23 +51,33 @@ pub(crate) struct Proxies {
 impl Proxies {
     /// The stated ones, and with `loopback` this machine's.
     pub(crate) fn new(networks: &[ProxyNetwork], loopback: bool) -> Self {
-        Self { networks: networks.iter().map(|network| network.0).collect(), loopback }
+        Self {
+            networks: networks.iter().map(|network| network.0).collect(),
+            loopback,
+        }
     }
 
     /// Whether somebody at this address is a proxy of ours.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        (self.loopback && address.is_loopback()) || self.networks.iter().any(|network| network.contains(&address))
+        (self.loopback && address.is_loopback())
+            || self.networks.iter().any(|network| network.contains(&address))
     }
 
     /// The client's address: the peer, or what trusted proxies say, read from the last word back to the first that is not
     /// a trusted proxy's. What stands before that is hearsay.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
-        let lines: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
+        let lines: Vec<&str> = headers
+            .get_all(FORWARDED_FOR)
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .collect();
         let mut words = lines.iter().rev().flat_map(|line| line.rsplit(','));
         while self.trusts(client) {
-            let Some(said) = words.next().and_then(address) else { break };
+            let Some(said) = words.next().and_then(address) else {
+                break;
+            };
             client = said.to_canonical();
         }
         client
@@ -82,8 +97,13 @@ impl Proxies {
 /// One word of the header: an address, with a port in some proxies' words.
 fn address(word: &str) -> Option<IpAddr> {
     let word = word.trim();
-    let bare = word.strip_prefix('[').and_then(|word| word.strip_suffix(']')).unwrap_or(word);
-    bare.parse().ok().or_else(|| word.parse::<SocketAddr>().ok().map(|address| address.ip()))
+    let bare = word
+        .strip_prefix('[')
+        .and_then(|word| word.strip_suffix(']'))
+        .unwrap_or(word);
+    bare.parse()
+        .ok()
+        .or_else(|| word.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 #[cfg(test)]
@@ -95,12 +115,18 @@ mod tests {
     }
 
     fn headers(lines: &[&str]) -> HeaderMap {
-        lines.iter().map(|line| (FORWARDED_FOR, line.parse().unwrap())).collect()
+        lines
+            .iter()
+            .map(|line| (FORWARDED_FOR, line.parse().unwrap()))
+            .collect()
     }
 
     #[test]
     fn the_first_address_from_the_end_that_is_no_proxy_counts() {
-        let proxies = Proxies::new(&["10.0.0.0/24".parse().unwrap(), "fd00::5".parse().unwrap()], false);
+        let proxies = Proxies::new(
+            &["10.0.0.0/24".parse().unwrap(), "fd00::5".parse().unwrap()],
+            false,
+        );
         for (peer, lines, client) in [
             ("10.0.0.5", &["6.6.6.6, 203.0.113.9"][..], "203.0.113.9"),
             ("10.0.0.5", &["6.6.6.6, 203.0.113.9, 10.0.0.7"], "203.0.113.9"),
@@ -113,18 +139,36 @@ mod tests {
             ("203.0.113.50", &["6.6.6.6"], "203.0.113.50"),
             ("127.0.0.1", &["6.6.6.6"], "127.0.0.1"),
         ] {
-            assert_eq!(proxies.client(ip(peer), &headers(lines)), ip(client), "{peer} {lines:?}");
+            assert_eq!(
+                proxies.client(ip(peer), &headers(lines)),
+                ip(client),
+                "{peer} {lines:?}"
+            );
         }
         let local = Proxies::new(&[], true);
-        assert_eq!(local.client(ip("127.0.0.1"), &headers(&["6.6.6.6, 203.0.113.9"])), ip("203.0.113.9"));
-        assert_eq!(local.client(ip("10.0.0.5"), &headers(&["6.6.6.6"])), ip("10.0.0.5"));
+        assert_eq!(
+            local.client(ip("127.0.0.1"), &headers(&["6.6.6.6, 203.0.113.9"])),
+            ip("203.0.113.9")
+        );
+        assert_eq!(
+            local.client(ip("10.0.0.5"), &headers(&["6.6.6.6"])),
+            ip("10.0.0.5")
+        );
     }
 
     #[test]
     fn only_a_proxy_says_how_a_client_came() {
         let proxies = Proxies::new(&["10.0.0.5".parse().unwrap()], false);
-        for (peer, kept) in [("10.0.0.5", true), ("127.0.0.1", true), ("10.0.0.6", false), ("203.0.113.9", false)] {
-            let mut headers: HeaderMap = FORWARDED.into_iter().map(|name| (name, "https".parse().unwrap())).collect();
+        for (peer, kept) in [
+            ("10.0.0.5", true),
+            ("127.0.0.1", true),
+            ("10.0.0.6", false),
+            ("203.0.113.9", false),
+        ] {
+            let mut headers: HeaderMap = FORWARDED
+                .into_iter()
+                .map(|name| (name, "https".parse().unwrap()))
+                .collect();
             proxies.forget_hearsay(ip(peer), &mut headers);
             assert_eq!(headers.len() == 2, kept, "{peer}");
         }
@@ -132,10 +176,19 @@ mod tests {
 
     #[test]
     fn a_network_is_an_address_or_a_range() {
-        assert_eq!("10.0.0.5".parse::<ProxyNetwork>().unwrap().to_string(), "10.0.0.5/32");
-        assert_eq!("10.0.0.5/24".parse::<ProxyNetwork>().unwrap().to_string(), "10.0.0.0/24");
+        assert_eq!(
+            "10.0.0.5".parse::<ProxyNetwork>().unwrap().to_string(),
+            "10.0.0.5/32"
+        );
+        assert_eq!(
+            "10.0.0.5/24".parse::<ProxyNetwork>().unwrap().to_string(),
+            "10.0.0.0/24"
+        );
         for bad in ["", "10.0.0", "10.0.0.0/33", "proxy.example.org"] {
-            assert!(bad.parse::<ProxyNetwork>().unwrap_err().contains("10.0.0.0/24"), "{bad}");
+            assert!(
+                bad.parse::<ProxyNetwork>().unwrap_err().contains("10.0.0.0/24"),
+                "{bad}"
+            );
         }
     }
 }

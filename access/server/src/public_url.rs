@@ -28,9 +28,16 @@ const OWN: [&str; 17] = [
 /// An `http` or `https` address with a host, and nothing after the path. The error says what is wrong with it, never the
 /// address itself where it may hold a secret.
 pub fn http_url(text: &str) -> Result<Url, String> {
-    let shown = if text.contains('@') { "this".to_owned() } else { format!("{text:?}") };
-    let wrong =
-        |why: &str| format!("{shown} is not a server's address: {why}; write it like https://pool.example.org or http://127.0.0.1:8080");
+    let shown = if text.contains('@') {
+        "this".to_owned()
+    } else {
+        format!("{text:?}")
+    };
+    let wrong = |why: &str| {
+        format!(
+            "{shown} is not a server's address: {why}; write it like https://pool.example.org or http://127.0.0.1:8080"
+        )
+    };
     // The parser drops some white space and would take the rest as another address.
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(wrong("it contains white space"));
@@ -40,7 +47,9 @@ pub fn http_url(text: &str) -> Result<Url, String> {
         return Err(wrong("it must begin with http:// or https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("a server's address holds no user and no password; programs sign in with a token".to_owned());
+        return Err(
+            "a server's address holds no user and no password; programs sign in with a token".to_owned(),
+        );
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("it ends with the path"));
@@ -76,14 +85,26 @@ impl FromStr for PublicUrl {
         let base = url.path().trim_end_matches('/').to_owned();
         let mut segments = base.split('/').skip(1);
         // Plain segments: they stand in cookies and in pages as they are.
-        if !segments.clone().all(|segment| !segment.is_empty() && segment.bytes().all(is_plain)) {
-            return Err(format!("the path {:?} is not usable; use letters, digits, - . _ and ~ between single slashes", url.path()));
+        if !segments
+            .clone()
+            .all(|segment| !segment.is_empty() && segment.bytes().all(is_plain))
+        {
+            return Err(format!(
+                "the path {:?} is not usable; use letters, digits, - . _ and ~ between single slashes",
+                url.path()
+            ));
         }
         if let Some(first) = segments.next().filter(|first| OWN.contains(first)) {
-            return Err(format!("the path must not begin with /{first}, which is one of Chainpool's own; use another, such as /chainpool"));
+            return Err(format!(
+                "the path must not begin with /{first}, which is one of Chainpool's own; use another, such as /chainpool"
+            ));
         }
         let https = url.scheme() == "https";
-        Ok(Self { url: format!("{}{base}", url.origin().ascii_serialization()), base, https })
+        Ok(Self {
+            url: format!("{}{base}", url.origin().ascii_serialization()),
+            base,
+            https,
+        })
     }
 }
 
@@ -108,13 +129,29 @@ mod tests {
             ("https://pool.example.org", "https://pool.example.org", ""),
             ("https://pool.example.org/", "https://pool.example.org", ""),
             ("http://127.0.0.1:8094/", "http://127.0.0.1:8094", ""),
-            ("https://tools.example/pool", "https://tools.example/pool", "/pool"),
-            ("https://tools.example:8443/a/b-1//", "https://tools.example:8443/a/b-1", "/a/b-1"),
-            ("HTTPS://Tools.Example:443/x/../pool", "https://tools.example/pool", "/pool"),
+            (
+                "https://tools.example/pool",
+                "https://tools.example/pool",
+                "/pool",
+            ),
+            (
+                "https://tools.example:8443/a/b-1//",
+                "https://tools.example:8443/a/b-1",
+                "/a/b-1",
+            ),
+            (
+                "HTTPS://Tools.Example:443/x/../pool",
+                "https://tools.example/pool",
+                "/pool",
+            ),
             ("https://[::1]:8443/pool", "https://[::1]:8443/pool", "/pool"),
         ] {
             let parsed: PublicUrl = text.parse().unwrap();
-            assert_eq!((parsed.to_string().as_str(), parsed.base()), (url, base), "{text}");
+            assert_eq!(
+                (parsed.to_string().as_str(), parsed.base()),
+                (url, base),
+                "{text}"
+            );
             assert_eq!(parsed.is_https(), url.starts_with("https"));
         }
     }

@@ -20,7 +20,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
             Ok(axum::extract::Query(query)) => Ok(Self(query)),
             Err(rejection) => {
-                let text = std::error::Error::source(&rejection).map_or_else(|| rejection.body_text(), ToString::to_string);
+                let text = std::error::Error::source(&rejection)
+                    .map_or_else(|| rejection.body_text(), ToString::to_string);
                 let (path, why) = text.split_once(": ").unwrap_or((".", text.as_str()));
                 Err(wrong_field(path, why))
             }
@@ -37,7 +38,11 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         match AxumPath::<T>::from_request_parts(parts, state).await {
             Ok(AxumPath(path)) => Ok(Self(path)),
-            Err(rejection) => Err(Refusal::new(StatusCode::NOT_FOUND, "route_not_found", rejection.body_text())),
+            Err(rejection) => Err(Refusal::new(
+                StatusCode::NOT_FOUND,
+                "route_not_found",
+                rejection.body_text(),
+            )),
         }
     }
 }
@@ -65,9 +70,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_query_is_read_as_the_route_knows_it() {
-        let filter: ClusterFilter = query("/c?offered=true&limit=7&state=ready&search=a%20b").await.unwrap();
-        assert_eq!((filter.offered, filter.limit, filter.search.as_deref()), (Some(true), Some(7), Some("a b")));
-        assert_eq!(filter.state.map(chainpool_api::ClusterState::as_str), Some("ready"));
+        let filter: ClusterFilter = query("/c?offered=true&limit=7&state=ready&search=a%20b")
+            .await
+            .unwrap();
+        assert_eq!(
+            (filter.offered, filter.limit, filter.search.as_deref()),
+            (Some(true), Some(7), Some("a b"))
+        );
+        assert_eq!(
+            filter.state.map(chainpool_api::ClusterState::as_str),
+            Some("ready")
+        );
     }
 
     #[tokio::test]
@@ -81,7 +94,11 @@ mod tests {
             ("/c?colour=red", "colour", "use one of"),
         ] {
             let problem = query::<ClusterFilter>(uri).await.unwrap_err();
-            assert!(problem.fields.get(field).is_some_and(|said| said.contains(why)), "{uri}: {:?}", problem.fields);
+            assert!(
+                problem.fields.get(field).is_some_and(|said| said.contains(why)),
+                "{uri}: {:?}",
+                problem.fields
+            );
         }
         let problem = query::<OperationFilter>("/o?parent=x").await.unwrap_err();
         assert!(problem.fields.contains_key("parent"), "{:?}", problem.fields);

@@ -45,7 +45,9 @@ impl RequestId {
     fn of(headers: &HeaderMap) -> Self {
         let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
         match headers.get(REQUEST_ID) {
-            Some(value) if (1..=64).contains(&value.len()) && value.as_bytes().iter().all(harmless) => Self(value.clone()),
+            Some(value) if (1..=64).contains(&value.len()) && value.as_bytes().iter().all(harmless) => {
+                Self(value.clone())
+            }
             _ => {
                 let id = Uuid::now_v7();
                 let mut buffer = Uuid::encode_buffer();
@@ -62,7 +64,10 @@ impl RequestId {
 
 /// The id of a request inside the frame, where the header holds the one that counts.
 pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
-    headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned)
+    headers
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .map(str::to_owned)
 }
 
 /// The frame. Written as one middleware because each layer costs every request.
@@ -72,8 +77,17 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
     request.headers_mut().insert(REQUEST_ID, id.0.clone());
     let read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
     let version = request.version();
-    let request = request.map(|body| Body::new(Noted { body, read: Arc::clone(&read) }));
-    let limit = if uri.path() == BACKUP { BACKUP_TIME_LIMIT } else { TIME_LIMIT };
+    let request = request.map(|body| {
+        Body::new(Noted {
+            body,
+            read: Arc::clone(&read),
+        })
+    });
+    let limit = if uri.path() == BACKUP {
+        BACKUP_TIME_LIMIT
+    } else {
+        TIME_LIMIT
+    };
     let mut response = within(limit, next.run(request)).await;
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         response = refused(&response, refusal, &id, &method, &uri);
@@ -81,7 +95,9 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
     finish(response.headers_mut(), id, &uri);
     // The connection ends with an answer that came before the end of the body: a client must not use it for its next request.
     if version <= Version::HTTP_11 && !read.load(Ordering::Relaxed) {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
@@ -96,7 +112,10 @@ impl HttpBody for Noted {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
             self.read.store(true, Ordering::Relaxed);
@@ -137,7 +156,10 @@ fn refused(response: &Response, refusal: Refusal, id: &RequestId, method: &Metho
 /// What every answer carries. Answers of the API hold secrets and moments, so nobody keeps them.
 fn finish(headers: &mut HeaderMap, id: RequestId, uri: &Uri) {
     headers.insert(REQUEST_ID, id.0);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if uri.path().starts_with("/api/") {
@@ -147,7 +169,10 @@ fn finish(headers: &mut HeaderMap, id: RequestId, uri: &Uri) {
 
 /// What a panic said.
 fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let said = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", said.unwrap_or("without a message"))
 }
 
@@ -163,8 +188,14 @@ mod tests {
     async fn ask(path: &str, id: Option<&str>) -> (StatusCode, HeaderMap, Vec<u8>) {
         let app = Router::new()
             .route("/api/ok", get(async || "ok"))
-            .route("/api/panics", get(async || -> &'static str { panic!("the wheel came off") }))
-            .route("/api/hangs", get(async || within(Duration::ZERO, std::future::pending()).await))
+            .route(
+                "/api/panics",
+                get(async || -> &'static str { panic!("the wheel came off") }),
+            )
+            .route(
+                "/api/hangs",
+                get(async || within(Duration::ZERO, std::future::pending()).await),
+            )
             .route("/api/full", get(async || Refusal::too_many(7)))
             .method_not_allowed_fallback(async || Refusal::no_method())
             .layer(middleware::from_fn(frame));
@@ -177,13 +208,20 @@ mod tests {
         }
         let response = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
-        (parts.status, parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
+        (
+            parts.status,
+            parts.headers,
+            body.collect().await.unwrap().to_bytes().to_vec(),
+        )
     }
 
     #[tokio::test]
     async fn every_answer_carries_an_id_and_the_security_headers() {
         let (status, headers, _) = ask("/api/ok", Some("from-the-client.1")).await;
-        assert_eq!((status, headers[REQUEST_ID].to_str().unwrap()), (StatusCode::OK, "from-the-client.1"));
+        assert_eq!(
+            (status, headers[REQUEST_ID].to_str().unwrap()),
+            (StatusCode::OK, "from-the-client.1")
+        );
         for (name, value) in [
             ("x-content-type-options", "nosniff"),
             ("x-frame-options", "DENY"),
@@ -194,7 +232,10 @@ mod tests {
         }
         for bad in ["a b", "{}", &"x".repeat(65)] {
             let (_, headers, _) = ask("/api/ok", Some(bad)).await;
-            assert!(headers[REQUEST_ID].to_str().unwrap().parse::<Uuid>().is_ok(), "{bad:?} was taken over");
+            assert!(
+                headers[REQUEST_ID].to_str().unwrap().parse::<Uuid>().is_ok(),
+                "{bad:?} was taken over"
+            );
         }
     }
 
@@ -217,10 +258,16 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_keeps_its_headers() {
         let (status, headers, _) = ask("/api/full", None).await;
-        assert_eq!((status.as_u16(), headers["retry-after"].to_str().unwrap()), (429, "7"));
+        assert_eq!(
+            (status.as_u16(), headers["retry-after"].to_str().unwrap()),
+            (429, "7")
+        );
         let (status, headers, body) = ask("POST /api/ok", None).await;
         let problem: Problem = serde_json::from_slice(&body).unwrap();
-        assert_eq!((status.as_u16(), problem.code.as_str()), (405, "method_not_allowed"));
+        assert_eq!(
+            (status.as_u16(), problem.code.as_str()),
+            (405, "method_not_allowed")
+        );
         assert_eq!(headers["allow"], "GET,HEAD");
         assert_eq!(headers["content-type"], "application/json");
     }

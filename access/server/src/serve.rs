@@ -66,7 +66,14 @@ pub struct ServeConfig {
 impl ServeConfig {
     /// Plain HTTP at this address, without a proxy and without a limit of requests.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, tls: None, public_url: None, behind_proxy: Vec::new(), rate_limit_per_second: 0, limits: Limits::default() }
+        Self {
+            listen,
+            tls: None,
+            public_url: None,
+            behind_proxy: Vec::new(),
+            rate_limit_per_second: 0,
+            limits: Limits::default(),
+        }
     }
 
     /// Whether clients come by https: to us, or to the proxy in front.
@@ -147,7 +154,10 @@ fn compose(orchestrator: Orchestrator, config: &ServeConfig, shutdown: Cancellat
         .route("/api/{*rest}", any(async || Refusal::no_route()))
         .method_not_allowed_fallback(async || Refusal::no_method())
         .with_state(server);
-    let mut app = api.merge(dashboard).layer(CompressionLayer::new().compress_when(Compressible)).layer(middleware::from_fn(frame));
+    let mut app = api
+        .merge(dashboard)
+        .layer(CompressionLayer::new().compress_when(Compressible))
+        .layer(middleware::from_fn(frame));
     if config.is_https() {
         app = app.layer(middleware::map_response(only_by_https));
     }
@@ -162,7 +172,12 @@ async fn surround(State(server): State<Server>, mut request: Request, next: Next
         && let Some(key) = server.site.session(&request).or_else(|| client(&request))
         && !limiter.take(&key, Instant::now())
     {
-        return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], "too many requests; try again in a second").into_response();
+        return (
+            StatusCode::TOO_MANY_REQUESTS,
+            [(header::RETRY_AFTER, "1")],
+            "too many requests; try again in a second",
+        )
+            .into_response();
     }
     request.extensions_mut().insert(Arc::clone(&server.site));
     let response = next.run(request).await;
@@ -181,7 +196,9 @@ fn client(request: &Request) -> Option<String> {
 
 /// Tells browsers to come by https alone from now on; they heed it only where they came so.
 async fn only_by_https(mut response: Response) -> Response {
-    response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
+    response
+        .headers_mut()
+        .insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
     response
 }
 
@@ -191,9 +208,18 @@ struct Compressible;
 
 impl Predicate for Compressible {
     fn should_compress<B: HttpBody>(&self, response: &http::Response<B>) -> bool {
-        let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
-        let text = kind.starts_with(b"text/") || kind.starts_with(b"application/json") || kind.starts_with(b"image/svg");
-        text && response.body().size_hint().exact().is_some_and(|size| size > COMPRESS_ABOVE)
+        let kind = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .map_or(&b""[..], |kind| kind.as_bytes());
+        let text = kind.starts_with(b"text/")
+            || kind.starts_with(b"application/json")
+            || kind.starts_with(b"image/svg");
+        text && response
+            .body()
+            .size_hint()
+            .exact()
+            .is_some_and(|size| size > COMPRESS_ABOVE)
     }
 }
 
@@ -205,17 +231,35 @@ async fn listen(
     on_bound: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
     refuse_exposed(config)?;
-    let tls = config.tls.as_ref().map(|(cert, key)| tls(cert, key)).transpose()?;
-    let bind = |source| ServeError::Bind { address: config.listen, source };
+    let tls = config
+        .tls
+        .as_ref()
+        .map(|(cert, key)| tls(cert, key))
+        .transpose()?;
+    let bind = |source| ServeError::Bind {
+        address: config.listen,
+        source,
+    };
     let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
     on_bound(listener.local_addr().map_err(bind)?);
-    listen::Listen { app, tls, limits: config.limits, proxies: Arc::new(config.proxies()), shutdown }.run(listener).await;
+    listen::Listen {
+        app,
+        tls,
+        limits: config.limits,
+        proxies: Arc::new(config.proxies()),
+        shutdown,
+    }
+    .run(listener)
+    .await;
     Ok(())
 }
 
 /// Beyond loopback only with TLS of our own, or behind proxies that were named.
 fn refuse_exposed(config: &ServeConfig) -> Result<(), ServeError> {
-    if config.listen.ip().to_canonical().is_loopback() || config.tls.is_some() || !config.behind_proxy.is_empty() {
+    if config.listen.ip().to_canonical().is_loopback()
+        || config.tls.is_some()
+        || !config.behind_proxy.is_empty()
+    {
         return Ok(());
     }
     Err(ServeError::Exposed(config.listen))
@@ -223,21 +267,33 @@ fn refuse_exposed(config: &ServeConfig) -> Result<(), ServeError> {
 
 /// Reads a certificate chain and its key. The provider is named, so that it does not matter what the process installed.
 fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
-    let bad = |path: &Path, why: String| ServeError::Tls { path: path.to_owned(), why };
+    let bad = |path: &Path, why: String| ServeError::Tls {
+        path: path.to_owned(),
+        why,
+    };
     let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect)
         .map_err(|error| bad(cert, format!("cannot be read as a PEM certificate: {error}")))?;
     if chain.is_empty() {
-        return Err(bad(cert, "holds no certificate; give the PEM file of the certificate chain".into()));
+        return Err(bad(
+            cert,
+            "holds no certificate; give the PEM file of the certificate chain".into(),
+        ));
     }
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, format!("cannot be read as a PEM private key: {error}")))?;
+    let secret = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| bad(key, format!("cannot be read as a PEM private key: {error}")))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("ring speaks the default versions")
         .with_no_client_auth()
         .with_single_cert(chain, secret)
-        .map_err(|error| bad(key, format!("does not fit the certificate in {}: {error}", cert.display())))?;
+        .map_err(|error| {
+            bad(
+                key,
+                format!("does not fit the certificate in {}: {error}", cert.display()),
+            )
+        })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -36,9 +36,18 @@ impl Server {
             https: config.is_https(),
             base: config.base().to_owned(),
             instance: orchestrator.instance(),
-            anonymous: Shares::new(config.limits.anonymous_bodies, config.limits.anonymous_bodies_per_address),
+            anonymous: Shares::new(
+                config.limits.anonymous_bodies,
+                config.limits.anonymous_bodies_per_address,
+            ),
         });
-        Self(Arc::new(Shared { orchestrator, limiter, site, openapi: OnceLock::new(), shutdown }))
+        Self(Arc::new(Shared {
+            orchestrator,
+            limiter,
+            site,
+            openapi: OnceLock::new(),
+            shutdown,
+        }))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The trait that a platform implements, and what its verbs take and give.
 
 use crate::{
-    ClusterId, ClusterKey, Generation, ImageRef, Incarnation, InstanceId, NetworkSpec, NodeName, NodeSpec, Observation, PlatformKind, Port,
-    Probe, Result, Scope, Secret,
+    ClusterId, ClusterKey, Generation, ImageRef, Incarnation, InstanceId, NetworkSpec, NodeName, NodeSpec,
+    Observation, PlatformKind, Port, Probe, Result, Scope, Secret,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -39,7 +39,13 @@ pub trait Agent: Send + Sync {
     async fn ensure_network(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()>;
 
     /// Makes, adopts or replaces a node, places its files before its first start, and brings it to `power`.
-    async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()>;
+    async fn ensure_node(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        image: &ImageRef,
+        power: &Power,
+    ) -> Result<()>;
 
     /// Runs a job to its end, once for its name and hash. Absent → made with its files and run; running → waited for; ended with 0 →
     /// done, now and for as long as its cluster is there, and not run again; of another hash → replaced; ended otherwise while it is
@@ -198,12 +204,17 @@ impl RegistryLogin {
             Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
             _ => DOCKER_HUB[0],
         };
-        registry.eq_ignore_ascii_case(&self.address) || (is_docker_hub(registry) && is_docker_hub(&self.address))
+        registry.eq_ignore_ascii_case(&self.address)
+            || (is_docker_hub(registry) && is_docker_hub(&self.address))
     }
 
     /// The registry as engines and machines name it in their own records.
     pub fn server(&self) -> &str {
-        if is_docker_hub(&self.address) { "https://index.docker.io/v1/" } else { &self.address }
+        if is_docker_hub(&self.address) {
+            "https://index.docker.io/v1/"
+        } else {
+            &self.address
+        }
     }
 }
 
@@ -241,7 +252,11 @@ mod tests {
 
     #[test]
     fn a_login_is_for_one_registry_alone() {
-        let login = |address: &str| RegistryLogin { address: address.into(), user: "u".into(), password: Secret::new("p".into()) };
+        let login = |address: &str| RegistryLogin {
+            address: address.into(),
+            user: "u".into(),
+            password: Secret::new("p".into()),
+        };
         for (address, image, is_for) in [
             ("m.example:5000", "m.example:5000/a", true),
             ("m.example:5000", "M.example:5000/team/a:1", true),
@@ -256,6 +271,9 @@ mod tests {
         ] {
             assert_eq!(login(address).is_for(image), is_for, "{address} {image}");
         }
-        assert_eq!((login("docker.io").server(), login("m.example").server()), ("https://index.docker.io/v1/", "m.example"));
+        assert_eq!(
+            (login("docker.io").server(), login("m.example").server()),
+            ("https://index.docker.io/v1/", "m.example")
+        );
     }
 }

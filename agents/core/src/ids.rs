@@ -73,8 +73,14 @@ impl NodeName {
         let fits = (1..=20).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && !text.ends_with('-')
-            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        if fits { Ok(Self(text.to_owned())) } else { Err(NodeNameError(text.to_owned())) }
+            && text
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NodeNameError(text.to_owned()))
+        }
     }
 
     /// The name as text.

@@ -15,17 +15,21 @@ mod secret;
 mod spec;
 
 pub use agent::{
-    Agent, ByteStream, Capabilities, Connection, LogLine, LogQuery, LogStream, Platform, Power, RegistryLogin, Tls, Volumes, Wake,
-    WakeStream,
+    Agent, ByteStream, Capabilities, Connection, LogLine, LogQuery, LogStream, Platform, Power,
+    RegistryLogin, Tls, Volumes, Wake, WakeStream,
 };
 pub use error::{Error, Place, Result};
 pub use ids::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, NodeNameError};
 pub use names::{
-    LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_JOB, LABEL_NODE, Labels, network_name, node_object_name, volume_name,
+    LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_JOB, LABEL_NODE, Labels, network_name,
+    node_object_name, volume_name,
 };
-pub use observed::{Incarnation, Machine, NodeState, Object, ObjectKind, Observation, PlatformKind, Probe, Scope, SwarmRole, Taken};
+pub use observed::{
+    Incarnation, Machine, NodeState, Object, ObjectKind, Observation, PlatformKind, Probe, Scope, SwarmRole,
+    Taken,
+};
 pub use secret::Secret;
 pub use spec::{
-    Audience, Boot, ClusterSpec, File, ImageRef, Limits, LogConfig, LogType, NetworkSpec, NodeSpec, Port, Protocol, SealedSpec, SpecHash,
-    Variable, Volume,
+    Audience, Boot, ClusterSpec, File, ImageRef, Limits, LogConfig, LogType, NetworkSpec, NodeSpec, Port,
+    Protocol, SealedSpec, SpecHash, Variable, Volume,
 };

@@ -50,7 +50,13 @@ pub struct Labels {
 impl Labels {
     /// Labels for an object of a whole cluster.
     pub fn of_cluster(instance: InstanceId, key: &ClusterKey) -> Self {
-        Self { instance, cluster: key.cluster, generation: key.generation, node: None, hash: None }
+        Self {
+            instance,
+            cluster: key.cluster,
+            generation: key.generation,
+            node: None,
+            hash: None,
+        }
     }
 
     /// The same for an object of one node.
@@ -69,7 +75,13 @@ impl Labels {
 
     /// As the platform stores them.
     pub fn to_map(&self) -> HashMap<String, String> {
-        let Self { instance, cluster, generation, node, hash } = self;
+        let Self {
+            instance,
+            cluster,
+            generation,
+            node,
+            hash,
+        } = self;
         let mut map = HashMap::from([
             (LABEL_INSTANCE.to_owned(), instance.to_string()),
             (LABEL_CLUSTER.to_owned(), cluster.to_string()),

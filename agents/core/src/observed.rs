@@ -174,12 +174,16 @@ pub struct Taken {
 impl Observation {
     /// The node's main object in one generation.
     pub fn node(&self, generation: Generation, node: &NodeName) -> Option<&Object> {
-        self.objects.iter().find(|o| o.kind == ObjectKind::Node && o.generation == generation && o.node.as_ref() == Some(node))
+        self.objects.iter().find(|o| {
+            o.kind == ObjectKind::Node && o.generation == generation && o.node.as_ref() == Some(node)
+        })
     }
 
     /// The node's state in one generation, `Absent` when it is not there.
     pub fn node_state(&self, generation: Generation, node: &NodeName) -> NodeState {
-        self.node(generation, node).and_then(|o| o.state.clone()).unwrap_or(NodeState::Absent)
+        self.node(generation, node)
+            .and_then(|o| o.state.clone())
+            .unwrap_or(NodeState::Absent)
     }
 }
 

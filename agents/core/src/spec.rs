@@ -189,7 +189,12 @@ pub enum LogType {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { kind: LogType::Local, server: None, max_bytes: 10_000_000, max_files: 3 }
+        Self {
+            kind: LogType::Local,
+            server: None,
+            max_bytes: 10_000_000,
+            max_files: 3,
+        }
     }
 }
 
@@ -270,7 +275,10 @@ impl ClusterSpec {
     pub fn seal(mut self) -> SealedSpec {
         let mut secrets = Vec::new();
         self.each_secret(|content| secrets.push(std::mem::take(content)));
-        SealedSpec { public: self, secrets }
+        SealedSpec {
+            public: self,
+            secrets,
+        }
     }
 
     /// Visits every secret content in a fixed order.
@@ -334,7 +342,10 @@ mod tests {
                 files: vec![file("/a", "open", false), file("/b", "key", true)],
                 volumes: vec![],
                 ports: vec![],
-                limits: Limits { memory_bytes: 1, processes: 1 },
+                limits: Limits {
+                    memory_bytes: 1,
+                    processes: 1,
+                },
                 read_only_root: false,
                 machine: None,
                 log: LogConfig::default(),
@@ -357,8 +368,16 @@ mod tests {
         let sealed = spec.clone().seal();
         let stored = serde_json::to_string(&sealed.public).expect("json");
         assert!(!stored.contains("hidden"), "{stored}");
-        assert!(sealed.public.keys.values().all(|key| key.expose().is_empty()), "a key is stored in the clear");
-        let files = sealed.public.nodes.iter().flat_map(|node| &node.files).filter(|file| file.secret);
+        assert!(
+            sealed.public.keys.values().all(|key| key.expose().is_empty()),
+            "a key is stored in the clear"
+        );
+        let files = sealed
+            .public
+            .nodes
+            .iter()
+            .flat_map(|node| &node.files)
+            .filter(|file| file.secret);
         assert!(
             files.clone().count() > 0 && files.clone().all(|file| file.content.expose().is_empty()),
             "a secret file is stored in the clear"
@@ -371,17 +390,39 @@ mod tests {
     fn a_job_is_hashed_placed_and_sealed_as_a_node_is() {
         let mut spec = spec();
         let before = serde_json::to_string(&spec).expect("json");
-        assert!(!before.contains("jobs"), "a spec without jobs is stored as it always was");
-        let job = NodeSpec { name: NodeName::parse("setup").expect("a name"), hash: SpecHash(String::new()), ..spec.nodes[0].clone() };
+        assert!(
+            !before.contains("jobs"),
+            "a spec without jobs is stored as it always was"
+        );
+        let job = NodeSpec {
+            name: NodeName::parse("setup").expect("a name"),
+            hash: SpecHash(String::new()),
+            ..spec.nodes[0].clone()
+        };
         spec.jobs.push(job);
         let spec = spec.with_hashes();
         let [node, job] = [&spec.nodes[0], &spec.jobs[0]];
-        assert!(!job.hash.0.is_empty() && job.hash != node.hash && spec.job(&job.name) == Some(job) && spec.node(&job.name).is_none());
-        let placed = spec.clone().placed(&BTreeMap::from([(job.name.clone(), "m1".to_owned())]));
-        assert_eq!((placed.jobs[0].machine.as_deref(), &placed.nodes), (Some("m1"), &spec.nodes));
+        assert!(
+            !job.hash.0.is_empty()
+                && job.hash != node.hash
+                && spec.job(&job.name) == Some(job)
+                && spec.node(&job.name).is_none()
+        );
+        let placed = spec
+            .clone()
+            .placed(&BTreeMap::from([(job.name.clone(), "m1".to_owned())]));
+        assert_eq!(
+            (placed.jobs[0].machine.as_deref(), &placed.nodes),
+            (Some("m1"), &spec.nodes)
+        );
         assert_ne!(placed.jobs[0].hash, job.hash);
         let sealed = spec.clone().seal();
-        assert!(!serde_json::to_string(&sealed.public).expect("json").contains("hidden"), "a job's secret is stored in the clear");
+        assert!(
+            !serde_json::to_string(&sealed.public)
+                .expect("json")
+                .contains("hidden"),
+            "a job's secret is stored in the clear"
+        );
         assert_eq!((sealed.secrets.len(), sealed.open()), (5, Some(spec)));
     }
 
@@ -390,7 +431,11 @@ mod tests {
         let a = spec();
         let mut b = a.clone();
         b.nodes[0].stop_timeout = 2;
-        assert_eq!(a.nodes[0].hash, b.clone().with_hashes().nodes[0].hash, "a hash is made once");
+        assert_eq!(
+            a.nodes[0].hash,
+            b.clone().with_hashes().nodes[0].hash,
+            "a hash is made once"
+        );
         b.nodes[0].hash = SpecHash(String::new());
         assert_ne!(a.nodes[0].hash, b.with_hashes().nodes[0].hash);
         let machines = BTreeMap::from([(a.nodes[0].name.clone(), "m1".to_owned())]);

@@ -6,7 +6,17 @@
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
 
-const FILES: [&str; 9] = ["agent", "error", "ids", "names", "observed", "secret", "spec", "kit/ground", "kit/outcome"];
+const FILES: [&str; 9] = [
+    "agent",
+    "error",
+    "ids",
+    "names",
+    "observed",
+    "secret",
+    "spec",
+    "kit/ground",
+    "kit/outcome",
+];
 
 /// The public items of one source.
 fn surface(source: &str) -> String {
@@ -22,8 +32,15 @@ fn surface(source: &str) -> String {
             continue;
         }
         let attributes = std::mem::take(&mut attributes);
-        let mut keep = |lines: &[&str]| attributes.iter().chain(lines).for_each(|line| text.extend([*line, "\n"]));
-        let type_of_its_own = ["pub struct ", "pub enum ", "pub trait ", "uuid_id!("].iter().any(|start| line.starts_with(start));
+        let mut keep = |lines: &[&str]| {
+            attributes
+                .iter()
+                .chain(lines)
+                .for_each(|line| text.extend([*line, "\n"]))
+        };
+        let type_of_its_own = ["pub struct ", "pub enum ", "pub trait ", "uuid_id!("]
+            .iter()
+            .any(|start| line.starts_with(start));
         if type_of_its_own && !line.ends_with([';', '}']) {
             keep(&[line]);
             for line in lines.by_ref() {
@@ -55,8 +72,12 @@ fn surface(source: &str) -> String {
 #[test]
 fn a_change_of_the_public_surface_is_told_in_the_page() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let parts: Vec<_> = FILES.iter().map(|file| format!("# {file}\n{}", surface(&read(&format!("src/{file}.rs"))))).collect();
+    let read =
+        |path: &str| fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let parts: Vec<_> = FILES
+        .iter()
+        .map(|file| format!("# {file}\n{}", surface(&read(&format!("src/{file}.rs")))))
+        .collect();
     let now = parts.concat();
     let digest = hex::encode(&Sha256::digest(&now)[..6]);
     if std::env::var("CHAINPOOL_SURFACE").is_ok_and(|word| word == "write") {
@@ -67,7 +88,9 @@ fn a_change_of_the_public_surface_is_told_in_the_page() {
         "the contract's public surface has changed: CHAINPOOL_SURFACE=write cargo test -p chainpool-agent --test surface, then tell the change in docs/agents.md"
     );
     assert!(
-        read("../../docs/agents.md").lines().any(|line| line.starts_with('|') && line.contains(&format!("`{digest}`"))),
+        read("../../docs/agents.md")
+            .lines()
+            .any(|line| line.starts_with('|') && line.contains(&format!("`{digest}`"))),
         "docs/agents.md has no line about the surface `{digest}`: add one to its table of changes"
     );
 }
@@ -75,5 +98,8 @@ fn a_change_of_the_public_surface_is_told_in_the_page() {
 #[test]
 fn bodies_comments_and_tests_are_no_surface() {
     let source = "//! About.\n#[derive(Debug)]\npub struct A {\n    /// Why.\n    pub a: u8,\n}\n\nimpl A {\n    /// What.\n    pub fn a(&self) -> u8 {\n        1\n    }\n\n    fn b() {}\n}\nfn c() {}\n#[cfg(test)]\nmod tests {\npub fn d() {}\n}\n";
-    assert_eq!(surface(source), "#[derive(Debug)]\npub struct A {\n    pub a: u8,\n}\nimpl A {\n    pub fn a(&self) -> u8 {\n");
+    assert_eq!(
+        surface(source),
+        "#[derive(Debug)]\npub struct A {\n    pub a: u8,\n}\nimpl A {\n    pub fn a(&self) -> u8 {\n"
+    );
 }

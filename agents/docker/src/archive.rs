@@ -58,14 +58,23 @@ enum Kind<'a> {
 impl DockerAgent {
     /// Places a node's files in its container, which must not have been started.
     pub(crate) async fn files_place(&self, container: &str, node: &NodeSpec, fresh: &Fresh) -> Result<()> {
-        let entries = self.without_present(container, node, entries(node)?, fresh).await?;
+        let entries = self
+            .without_present(container, node, entries(node)?, fresh)
+            .await?;
         for (root, entries) in by_root(node, entries)? {
-            let bytes =
-                pack(&root, &entries).map_err(|e| Error::Refused(format!("node {}: its files do not fit a tar: {e}", node.name)))?;
+            let bytes = pack(&root, &entries).map_err(|e| {
+                Error::Refused(format!("node {}: its files do not fit a tar: {e}", node.name))
+            })?;
             let docker = self.engine.docker().await?;
-            let options = UploadToContainerOptionsBuilder::default().path(&root).no_overwrite_dir_non_dir("true").build();
+            let options = UploadToContainerOptionsBuilder::default()
+                .path(&root)
+                .no_overwrite_dir_non_dir("true")
+                .build();
             self.engine
-                .call(CALL, docker.upload_to_container(container, Some(options), body_full(bytes)))
+                .call(
+                    CALL,
+                    docker.upload_to_container(container, Some(options), body_full(bytes)),
+                )
                 .await
                 .map_err(|f| f.into_error(&format!("take the files of node {}", node.name)))?;
         }
@@ -81,7 +90,8 @@ impl DockerAgent {
         fresh: &Fresh,
     ) -> Result<Vec<Entry<'a>>> {
         let kept = entries.into_iter().map(async |mut entry| {
-            let is_fresh = mount_of(node, &entry.path).map_or(fresh.container, |mount| fresh.volumes.contains(mount));
+            let is_fresh =
+                mount_of(node, &entry.path).map_or(fresh.container, |mount| fresh.volumes.contains(mount));
             if is_fresh || matches!(entry.kind, Kind::File(_)) {
                 return Ok(Some(entry));
             }
@@ -106,7 +116,10 @@ impl DockerAgent {
             return Ok(Some(mode));
         }
         let docker = self.engine.docker().await?;
-        let known = self.engine.call(CALL, docker.inspect_container(container, None)).await;
+        let known = self
+            .engine
+            .call(CALL, docker.inspect_container(container, None))
+            .await;
         known.map_err(|fault| fault.into_error(&format!("look at {container}")))?;
         self.file_mode_once(container, path).await
     }
@@ -123,7 +136,9 @@ impl DockerAgent {
         };
         match self.engine.call(CALL, asked).await {
             // The engine's reason is lost with the body: its status must do.
-            Err(fault @ Fault::Answer { .. }) => Err(Error::Busy(fault.into_error(&format!("look at {path}")).to_string())),
+            Err(fault @ Fault::Answer { .. }) => Err(Error::Busy(
+                fault.into_error(&format!("look at {path}")).to_string(),
+            )),
             other => other.map_err(|fault| fault.into_error(&format!("look at {path}"))),
         }
     }
@@ -160,7 +175,10 @@ pub(crate) fn tars(node: &NodeSpec) -> Result<Tars> {
         let packed = (!entries.is_empty()).then(|| pack("/", &entries)).transpose();
         packed.map_err(|e| Error::Refused(format!("node {}: its files do not fit a tar: {e}", node.name)))
     };
-    Ok(Tars { always: pack(always)?, once: pack(once)? })
+    Ok(Tars {
+        always: pack(always)?,
+        once: pack(once)?,
+    })
 }
 
 /// Lists what a node needs, parents before children.
@@ -173,10 +191,14 @@ fn entries(node: &NodeSpec) -> Result<Vec<Entry<'_>>> {
     }
     let mut files = Vec::new();
     for file in &node.files {
-        let plain =
-            file.path.starts_with('/') && !file.path.ends_with('/') && !file.path[1..].split('/').any(|p| matches!(p, "" | "." | ".."));
+        let plain = file.path.starts_with('/')
+            && !file.path.ends_with('/')
+            && !file.path[1..].split('/').any(|p| matches!(p, "" | "." | ".."));
         if !plain {
-            return Err(Error::Refused(format!("node {}: {:?} is not the absolute path of a file", node.name, file.path)));
+            return Err(Error::Refused(format!(
+                "node {}: {:?} is not the absolute path of a file",
+                node.name, file.path
+            )));
         }
         if let Some(mount) = mount_of(node, &file.path) {
             for parent in parents(&file.path).filter(|p| is_below(p, mount)) {
@@ -184,13 +206,31 @@ fn entries(node: &NodeSpec) -> Result<Vec<Entry<'_>>> {
             }
         }
         let content = file.content.expose().as_slice();
-        let kind = if file.once { Kind::Once(content) } else { Kind::File(content) };
-        files.push(Entry { path: file.path.clone(), kind, mode: file.mode, owner: file.owner });
+        let kind = if file.once {
+            Kind::Once(content)
+        } else {
+            Kind::File(content)
+        };
+        files.push(Entry {
+            path: file.path.clone(),
+            kind,
+            mode: file.mode,
+            owner: file.owner,
+        });
     }
     let is_mount = |path: &str| node.volumes.iter().any(|v| v.path == path);
     let directories = directories.into_iter().map(|(path, owner)| {
-        let kind = if is_mount(&path) { Kind::Mount } else { Kind::Directory };
-        Entry { path, kind, mode: 0o755, owner }
+        let kind = if is_mount(&path) {
+            Kind::Mount
+        } else {
+            Kind::Directory
+        };
+        Entry {
+            path,
+            kind,
+            mode: 0o755,
+            owner,
+        }
     });
     Ok(directories.chain(files).collect())
 }
@@ -202,7 +242,10 @@ fn by_root<'a>(node: &NodeSpec, entries: Vec<Entry<'a>>) -> Result<BTreeMap<Stri
     for entry in entries {
         let root = if node.read_only_root {
             mount_of(node, &entry.path).ok_or_else(|| {
-                Error::Refused(format!("node {}: {} must lie below a volume, because the root is read-only", node.name, entry.path))
+                Error::Refused(format!(
+                    "node {}: {} must lie below a volume, because the root is read-only",
+                    node.name, entry.path
+                ))
             })?
         } else {
             "/"
@@ -217,9 +260,17 @@ fn by_root<'a>(node: &NodeSpec, entries: Vec<Entry<'a>>) -> Result<BTreeMap<Stri
 
 /// Packs entries into a tar whose names are relative to `root`.
 fn pack(root: &str, entries: &[Entry<'_>]) -> io::Result<Bytes> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
     let mut tar = Builder::new(Vec::new());
-    for Entry { path, kind, mode, owner } in entries {
+    for Entry {
+        path,
+        kind,
+        mode,
+        owner,
+    } in entries
+    {
         let name = path.strip_prefix(root).unwrap_or(path).trim_start_matches('/');
         let header = |entry: EntryType, size: usize| {
             let mut header = Header::new_gnu();
@@ -232,10 +283,16 @@ fn pack(root: &str, entries: &[Entry<'_>]) -> io::Result<Bytes> {
             header
         };
         match kind {
-            Kind::Mount | Kind::Directory => tar.append_data(&mut header(EntryType::Directory, 0), name, io::empty())?,
-            Kind::File(content) => tar.append_data(&mut header(EntryType::Regular, content.len()), name, *content)?,
+            Kind::Mount | Kind::Directory => {
+                tar.append_data(&mut header(EntryType::Directory, 0), name, io::empty())?
+            }
+            Kind::File(content) => {
+                tar.append_data(&mut header(EntryType::Regular, content.len()), name, *content)?
+            }
             Kind::Once(content) => {
-                let (folder, file) = name.rsplit_once('/').map_or(("", name), |(folder, file)| (folder, file));
+                let (folder, file) = name
+                    .rsplit_once('/')
+                    .map_or(("", name), |(folder, file)| (folder, file));
                 let first = format!("{folder}/.{file}.first");
                 let first = first.trim_start_matches('/');
                 tar.append_data(&mut header(EntryType::Regular, content.len()), first, *content)?;
@@ -248,16 +305,23 @@ fn pack(root: &str, entries: &[Entry<'_>]) -> io::Result<Bytes> {
 
 /// The mount point of the innermost volume that holds this path.
 fn mount_of<'a>(node: &'a NodeSpec, path: &str) -> Option<&'a str> {
-    node.volumes.iter().map(|v| v.path.as_str()).filter(|mount| is_below(path, mount)).max_by_key(|mount| mount.len())
+    node.volumes
+        .iter()
+        .map(|v| v.path.as_str())
+        .filter(|mount| is_below(path, mount))
+        .max_by_key(|mount| mount.len())
 }
 
 /// Whether a path is this directory or lies below it.
 fn is_below(path: &str, directory: &str) -> bool {
-    path.strip_prefix(directory.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(directory.trim_end_matches('/'))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn parents(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').map(|(at, _)| &path[..at]).filter(|p| !p.is_empty())
+    path.match_indices('/')
+        .map(|(at, _)| &path[..at])
+        .filter(|p| !p.is_empty())
 }
 
 fn numeric_owner(user: &str) -> Option<(u32, u32)> {
@@ -289,9 +353,18 @@ mod tests {
                     once: *once,
                 })
                 .collect(),
-            volumes: volumes.iter().map(|p| Volume { name: p.trim_matches('/').to_owned(), path: (*p).to_owned() }).collect(),
+            volumes: volumes
+                .iter()
+                .map(|p| Volume {
+                    name: p.trim_matches('/').to_owned(),
+                    path: (*p).to_owned(),
+                })
+                .collect(),
             ports: vec![],
-            limits: Limits { memory_bytes: 1, processes: 1 },
+            limits: Limits {
+                memory_bytes: 1,
+                processes: 1,
+            },
             read_only_root,
             log: LogConfig::default(),
             stop_signal: "SIGTERM".into(),
@@ -305,14 +378,18 @@ mod tests {
         let bytes = pack(root, entries).expect("a tar");
         let mut archive = tar::Archive::new(&bytes[..]);
         let list = archive.entries().expect("entries");
-        list.map(|e| e.expect("an entry").path().expect("a path").display().to_string()).collect()
+        list.map(|e| e.expect("an entry").path().expect("a path").display().to_string())
+            .collect()
     }
 
     #[test]
     fn directories_are_written_below_volumes_alone() {
         let node = node(&[("/data/config/a", false), ("/etc/b", false)], &["/data"], false);
         let groups = by_root(&node, entries(&node).expect("entries")).expect("groups");
-        assert_eq!(names("/", &groups["/"]), ["data", "data/config", "data/config/a", "etc/b"]);
+        assert_eq!(
+            names("/", &groups["/"]),
+            ["data", "data/config", "data/config/a", "etc/b"]
+        );
     }
 
     #[test]
@@ -324,21 +401,41 @@ mod tests {
         let mut first = list.next().expect("content").expect("an entry");
         let mut text = String::new();
         first.read_to_string(&mut text).expect("content");
-        assert_eq!((text.as_str(), first.header().uid().expect("uid"), first.header().gid().expect("gid")), ("/data/state", 7, 8));
+        assert_eq!(
+            (
+                text.as_str(),
+                first.header().uid().expect("uid"),
+                first.header().gid().expect("gid")
+            ),
+            ("/data/state", 7, 8)
+        );
         let link = list.next().expect("link").expect("an entry");
         assert_eq!(link.header().entry_type(), EntryType::Link);
-        assert_eq!(link.link_name().expect("target").expect("target").display().to_string(), "data/.state.first");
+        assert_eq!(
+            link.link_name()
+                .expect("target")
+                .expect("target")
+                .display()
+                .to_string(),
+            "data/.state.first"
+        );
         assert_eq!(link.path().expect("a path").display().to_string(), "data/state");
     }
 
     #[test]
     fn a_read_only_root_takes_files_below_volumes_alone() {
-        let good = node(&[("/data/x/a", false), ("/more/b", false)], &["/data", "/more"], true);
+        let good = node(
+            &[("/data/x/a", false), ("/more/b", false)],
+            &["/data", "/more"],
+            true,
+        );
         let groups = by_root(&good, entries(&good).expect("entries")).expect("groups");
         assert_eq!(names("/data", &groups["/data"]), ["x", "x/a"]);
         assert_eq!(names("/more", &groups["/more"]), ["b"]);
         let bad = node(&[("/etc/a", false)], &["/data"], true);
-        let error = by_root(&bad, entries(&bad).expect("entries")).expect_err("refused").to_string();
+        let error = by_root(&bad, entries(&bad).expect("entries"))
+            .expect_err("refused")
+            .to_string();
         assert!(error.contains("/etc/a must lie below a volume"), "{error}");
     }
 

@@ -46,15 +46,21 @@ impl Address {
         let text = connection.address.as_str();
         if let Some(path) = text.strip_prefix("unix://") {
             if !path.starts_with('/') {
-                return refused(format!("{text:?} needs an absolute path: write unix:///var/run/docker.sock"));
+                return refused(format!(
+                    "{text:?} needs an absolute path: write unix:///var/run/docker.sock"
+                ));
             }
             if connection.tls.is_some() {
-                return refused("certificates are for tcp:// addresses: leave them away with a unix socket".to_owned());
+                return refused(
+                    "certificates are for tcp:// addresses: leave them away with a unix socket".to_owned(),
+                );
             }
             return Ok(Self::Unix(PathBuf::from(path)));
         }
         let Some(rest) = text.strip_prefix("tcp://") else {
-            return refused(format!("{text:?} is no engine address: write unix:///var/run/docker.sock or tcp://host:2376"));
+            return refused(format!(
+                "{text:?} is no engine address: write unix:///var/run/docker.sock or tcp://host:2376"
+            ));
         };
         let address = Self::parse_tcp(text, rest.trim_end_matches('/'), connection)?;
         if connection.bind.is_loopback() && !address.is_local() {
@@ -67,15 +73,31 @@ impl Address {
     }
 
     fn parse_tcp(text: &str, rest: &str, connection: &Connection) -> Result<Self> {
-        let authority = rest.parse::<Authority>().ok().filter(|a| !a.as_str().contains('@') && !a.host().is_empty());
+        let authority = rest
+            .parse::<Authority>()
+            .ok()
+            .filter(|a| !a.as_str().contains('@') && !a.host().is_empty());
         let (Some(authority), true) = (authority.as_ref(), !rest.contains('/')) else {
-            return refused(format!("{text:?} is no engine address: write tcp://host:2376, with a port and nothing after it"));
+            return refused(format!(
+                "{text:?} is no engine address: write tcp://host:2376, with a port and nothing after it"
+            ));
         };
         let Some(port) = authority.port_u16() else {
-            return refused(format!("{text:?} names no port: engines listen on 2376 with TLS and on 2375 without"));
+            return refused(format!(
+                "{text:?} names no port: engines listen on 2376 with TLS and on 2375 without"
+            ));
         };
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let tls = connection.tls.as_ref().map(|tls| TlsClient::new(tls, &host)).transpose()?.map(Arc::new);
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let tls = connection
+            .tls
+            .as_ref()
+            .map(|tls| TlsClient::new(tls, &host))
+            .transpose()?
+            .map(Arc::new);
         if tls.is_none() && !is_loopback(&host) && !connection.insecure {
             return refused(format!(
                 "{text} without certificates lets anybody on the way take over that machine: give ca, cert and key for mutual TLS, or say insecure"
@@ -108,21 +130,32 @@ impl TlsClient {
         let roots = certificates(&tls.ca, "authority's certificate (ca)")?;
         let chain = certificates(&tls.cert, "client certificate (cert)")?;
         let key = PrivateKeyDer::from_pem_slice(tls.key.expose().as_bytes()).map_err(|e| {
-            Error::Refused(format!("the key of the client certificate cannot be read: {e}. Give it as unencrypted PEM text"))
+            Error::Refused(format!(
+                "the key of the client certificate cannot be read: {e}. Give it as unencrypted PEM text"
+            ))
         })?;
         let mut store = RootCertStore::empty();
         for root in roots {
-            store.add(root).map_err(|e| Error::Refused(format!("the authority's certificate (ca) cannot be used: {e}")))?;
+            store.add(root).map_err(|e| {
+                Error::Refused(format!("the authority's certificate (ca) cannot be used: {e}"))
+            })?;
         }
         let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|e| Error::Refused(format!("TLS cannot be set up: {e}")))?
             .with_root_certificates(store)
             .with_client_auth_cert(chain, key)
-            .map_err(|e| Error::Refused(format!("the client certificate and its key do not go together: {e}")))?;
-        let server =
-            ServerName::try_from(host.to_owned()).map_err(|_| Error::Refused(format!("{host:?} is neither a host name nor an address")))?;
-        Ok(Self { config: Arc::new(config), server })
+            .map_err(|e| {
+                Error::Refused(format!(
+                    "the client certificate and its key do not go together: {e}"
+                ))
+            })?;
+        let server = ServerName::try_from(host.to_owned())
+            .map_err(|_| Error::Refused(format!("{host:?} is neither a host name nor an address")))?;
+        Ok(Self {
+            config: Arc::new(config),
+            server,
+        })
     }
 }
 
@@ -168,7 +201,12 @@ mod tests {
 
     #[test]
     fn good_addresses_are_taken_as_they_are() {
-        for address in ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375", "tcp://localhost:2375", "tcp://[::1]:2375"] {
+        for address in [
+            "unix:///var/run/docker.sock",
+            "tcp://127.0.0.1:2375",
+            "tcp://localhost:2375",
+            "tcp://[::1]:2375",
+        ] {
             assert_eq!(parse(address).expect(address), address);
         }
     }
@@ -193,19 +231,39 @@ mod tests {
 
     #[test]
     fn plain_tcp_beyond_loopback_needs_to_be_asked_for() {
-        let insecure = Connection { insecure: true, ..connection("tcp://10.0.0.5:2375") };
+        let insecure = Connection {
+            insecure: true,
+            ..connection("tcp://10.0.0.5:2375")
+        };
         assert!(Address::parse(&insecure).is_ok());
-        let unreachable = Connection { bind: "127.0.0.1".parse().expect("an address"), ..insecure };
+        let unreachable = Connection {
+            bind: "127.0.0.1".parse().expect("an address"),
+            ..insecure
+        };
         let error = Address::parse(&unreachable).err().expect("refused").to_string();
         assert!(error.contains("set bind to 0.0.0.0"), "{error}");
     }
 
     #[test]
     fn certificates_that_are_none_are_refused_by_name() {
-        let tls = Tls { ca: "nonsense".into(), cert: String::new(), key: Secret::new(String::new()) };
-        let error = Address::parse(&Connection { tls: Some(tls.clone()), ..connection("tcp://10.0.0.5:2376") }).err().expect("refused");
+        let tls = Tls {
+            ca: "nonsense".into(),
+            cert: String::new(),
+            key: Secret::new(String::new()),
+        };
+        let error = Address::parse(&Connection {
+            tls: Some(tls.clone()),
+            ..connection("tcp://10.0.0.5:2376")
+        })
+        .err()
+        .expect("refused");
         assert!(error.to_string().contains("(ca)"), "{error}");
-        let error = Address::parse(&Connection { tls: Some(tls), ..connection("unix:///s") }).err().expect("refused");
+        let error = Address::parse(&Connection {
+            tls: Some(tls),
+            ..connection("unix:///s")
+        })
+        .err()
+        .expect("refused");
         assert!(error.to_string().contains("unix socket"), "{error}");
     }
 }

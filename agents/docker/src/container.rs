@@ -1,12 +1,12 @@
 //! A node as the engine is told of it: from spec to request, without a call.
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType, NetworkingConfig, PortBinding, PortMap,
-    RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
+    NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 use chainpool_agent::{
-    ClusterKey, Error, ImageRef, InstanceId, Labels, Limits, LogConfig, LogType, NodeSpec, Port, Protocol, Result, Variable, network_name,
-    node_object_name, volume_name,
+    ClusterKey, Error, ImageRef, InstanceId, Labels, Limits, LogConfig, LogType, NodeSpec, Port, Protocol,
+    Result, Variable, network_name, node_object_name, volume_name,
 };
 use std::{
     collections::HashMap,
@@ -22,7 +22,10 @@ pub(crate) fn container_body(
     image: &ImageRef,
 ) -> Result<ContainerCreateBody> {
     let network = network_name(key);
-    let endpoint = EndpointSettings { aliases: Some(vec![node.name.to_string()]), ..EndpointSettings::default() };
+    let endpoint = EndpointSettings {
+        aliases: Some(vec![node.name.to_string()]),
+        ..EndpointSettings::default()
+    };
     // The program is the spec's alone: an image's own entry point would be put before it.
     let (entrypoint, cmd) = match node.command.split_first() {
         Some((program, arguments)) => (Some(vec![program.clone()]), Some(arguments.to_vec())),
@@ -32,34 +35,66 @@ pub(crate) fn container_body(
         hostname: Some(node.name.to_string()),
         user: node.user.clone(),
         exposed_ports: Some(node.ports.iter().map(port_key).collect()),
-        env: Some(node.env.iter().map(|(name, value)| variable(name, value)).collect()),
+        env: Some(
+            node.env
+                .iter()
+                .map(|(name, value)| variable(name, value))
+                .collect(),
+        ),
         entrypoint,
         cmd,
         image: Some(image.pinned.clone()),
-        labels: Some(Labels::of_cluster(instance, key).node(&node.name).hash(&node.hash).to_map()),
+        labels: Some(
+            Labels::of_cluster(instance, key)
+                .node(&node.name)
+                .hash(&node.hash)
+                .to_map(),
+        ),
         stop_signal: Some(node.stop_signal.clone()),
         stop_timeout: Some(i64::from(node.stop_timeout)),
         host_config: Some(host_config(bind, key, node)?),
-        networking_config: Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(network, endpoint)])) }),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(network, endpoint)])),
+        }),
         ..ContainerCreateBody::default()
     })
 }
 
 /// Renders the request that makes a job's container: a node's, which nobody reaches and nothing starts again.
-pub(crate) fn job_body(instance: InstanceId, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<ContainerCreateBody> {
+pub(crate) fn job_body(
+    instance: InstanceId,
+    key: &ClusterKey,
+    job: &NodeSpec,
+    image: &ImageRef,
+) -> Result<ContainerCreateBody> {
     let mut body = container_body(instance, Ipv4Addr::LOCALHOST.into(), key, job, image)?;
     body.exposed_ports = None;
-    body.labels = Some(Labels::of_cluster(instance, key).node(&job.name).hash(&job.hash).to_job_map());
+    body.labels = Some(
+        Labels::of_cluster(instance, key)
+            .node(&job.name)
+            .hash(&job.hash)
+            .to_job_map(),
+    );
     let host = body.host_config.get_or_insert_default();
     host.port_bindings = None;
-    host.restart_policy = Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None });
+    host.restart_policy = Some(RestartPolicy {
+        name: Some(RestartPolicyNameEnum::NO),
+        maximum_retry_count: None,
+    });
     Ok(body)
 }
 
 fn host_config(bind: IpAddr, key: &ClusterKey, node: &NodeSpec) -> Result<HostConfig> {
-    let Limits { memory_bytes, processes } = node.limits;
-    let memory = i64::try_from(memory_bytes)
-        .map_err(|_| Error::Refused(format!("node {}: {memory_bytes} bytes of memory are more than an engine can count", node.name)))?;
+    let Limits {
+        memory_bytes,
+        processes,
+    } = node.limits;
+    let memory = i64::try_from(memory_bytes).map_err(|_| {
+        Error::Refused(format!(
+            "node {}: {memory_bytes} bytes of memory are more than an engine can count",
+            node.name
+        ))
+    })?;
     let mounts = node.volumes.iter().map(|volume| Mount {
         target: Some(volume.path.clone()),
         source: Some(volume_name(key, &node.name, &volume.name)),
@@ -73,7 +108,10 @@ fn host_config(bind: IpAddr, key: &ClusterKey, node: &NodeSpec) -> Result<HostCo
         log_config: Some(log_config(&node.log, &node_object_name(key, &node.name))),
         network_mode: Some(network_name(key)),
         port_bindings: Some(port_bindings(bind, &node.ports)),
-        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::UNLESS_STOPPED), maximum_retry_count: None }),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+            maximum_retry_count: None,
+        }),
         mounts: Some(mounts.collect()),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
@@ -101,18 +139,33 @@ fn port_bindings(bind: IpAddr, ports: &[Port]) -> PortMap {
     let mut map = PortMap::new();
     for port in ports {
         let Some(published) = port.published else { continue };
-        let binding = PortBinding { host_ip: Some(bind.to_string()), host_port: Some(published.to_string()) };
-        map.entry(port_key(port)).or_default().get_or_insert_default().push(binding);
+        let binding = PortBinding {
+            host_ip: Some(bind.to_string()),
+            host_port: Some(published.to_string()),
+        };
+        map.entry(port_key(port))
+            .or_default()
+            .get_or_insert_default()
+            .push(binding);
     }
     map
 }
 
 pub(crate) fn log_config(log: &LogConfig, tag: &str) -> HostConfigLogConfig {
-    let LogConfig { kind, server, max_bytes, max_files } = log;
+    let LogConfig {
+        kind,
+        server,
+        max_bytes,
+        max_files,
+    } = log;
     let (driver, config) = match kind {
-        LogType::Local => {
-            ("local", HashMap::from([("max-size".to_owned(), max_bytes.to_string()), ("max-file".to_owned(), max_files.to_string())]))
-        }
+        LogType::Local => (
+            "local",
+            HashMap::from([
+                ("max-size".to_owned(), max_bytes.to_string()),
+                ("max-file".to_owned(), max_files.to_string()),
+            ]),
+        ),
         LogType::Syslog => {
             let mut config = HashMap::from([("tag".to_owned(), tag.to_owned())]);
             if let Some(server) = server {
@@ -121,5 +174,8 @@ pub(crate) fn log_config(log: &LogConfig, tag: &str) -> HostConfigLogConfig {
             ("syslog", config)
         }
     };
-    HostConfigLogConfig { typ: Some(driver.to_owned()), config: Some(config) }
+    HostConfigLogConfig {
+        typ: Some(driver.to_owned()),
+        config: Some(config),
+    }
 }

@@ -10,9 +10,17 @@ const DIAL: Duration = Duration::from_secs(1);
 
 impl DockerAgent {
     pub(crate) async fn port_dial(&self, node: &NodeName, port: &Port) -> Result<ByteStream> {
-        let Port { name, inside, protocol, audience: _, published } = port;
+        let Port {
+            name,
+            inside,
+            protocol,
+            audience: _,
+            published,
+        } = port;
         let (Some(published), Protocol::Tcp) = (published, protocol) else {
-            return Err(Error::Unsupported(format!("reach port {name} ({inside}) of node {node}: only published TCP ports are reached")));
+            return Err(Error::Unsupported(format!(
+                "reach port {name} ({inside}) of node {node}: only published TCP ports are reached"
+            )));
         };
         connect(&self.dial_host(), *published, name, node).await
     }
@@ -31,11 +39,19 @@ impl DockerAgent {
 pub(crate) async fn connect(host: &str, published: u16, name: &str, node: &NodeName) -> Result<ByteStream> {
     let stream = match timeout(DIAL, TcpStream::connect((host, published))).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(e)) => return Err(Error::Unreachable(format!("port {name} of node {node} at {host}:{published}: {e}"))),
+        Ok(Err(e)) => {
+            return Err(Error::Unreachable(format!(
+                "port {name} of node {node} at {host}:{published}: {e}"
+            )));
+        }
         Err(_) => {
-            return Err(Error::Unreachable(format!("port {name} of node {node} at {host}:{published}: no connection within 1 s")));
+            return Err(Error::Unreachable(format!(
+                "port {name} of node {node} at {host}:{published}: no connection within 1 s"
+            )));
         }
     };
-    stream.set_nodelay(true).map_err(|e| Error::Unreachable(format!("port {name} of node {node} at {host}:{published}: {e}")))?;
+    stream
+        .set_nodelay(true)
+        .map_err(|e| Error::Unreachable(format!("port {name} of node {node} at {host}:{published}: {e}")))?;
     Ok(Box::new(stream))
 }

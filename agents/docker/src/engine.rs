@@ -26,7 +26,10 @@ const LOOK: Duration = Duration::from_millis(50);
 const ENGINE: usize = 4000;
 const STRANGER: usize = 200;
 /// The oldest engine API that has all we use: Docker 20.10.
-const OLDEST: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
+const OLDEST: ClientVersion = ClientVersion {
+    major_version: 1,
+    minor_version: 41,
+};
 
 /// One engine, and the version agreed with it.
 pub(crate) struct Engine {
@@ -36,7 +39,10 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(address: Address) -> Self {
-        Self { transport: Transport::new(address), agreed: Mutex::new(None) }
+        Self {
+            transport: Transport::new(address),
+            agreed: Mutex::new(None),
+        }
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -51,7 +57,10 @@ impl Engine {
             return Ok(docker);
         }
         let docker = self.transport.client(API_DEFAULT_VERSION, None)?;
-        let docker = self.call(CALL, docker.negotiate_version()).await.map_err(|f| f.into_error("tell its version"))?;
+        let docker = self
+            .call(CALL, docker.negotiate_version())
+            .await
+            .map_err(|f| f.into_error("tell its version"))?;
         if docker.client_version() < OLDEST {
             return Err(Error::Refused(format!(
                 "the engine at {} speaks API {}: Chainpool needs {OLDEST}, which is Docker 20.10 or newer",
@@ -71,11 +80,19 @@ impl Engine {
     }
 
     /// Waits for a call, but not longer than `limit`.
-    pub(crate) async fn call<T>(&self, limit: Duration, call: impl Future<Output = Result<T, Bollard>>) -> Result<T, Fault> {
+    pub(crate) async fn call<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, Bollard>>,
+    ) -> Result<T, Fault> {
         match tokio::time::timeout(limit, call).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(e)) => Err(self.fault(e)),
-            Err(_) => Err(Fault::Error(Error::Unreachable(format!("{}: no answer within {} s", self.address(), limit.as_secs())))),
+            Err(_) => Err(Fault::Error(Error::Unreachable(format!(
+                "{}: no answer within {} s",
+                self.address(),
+                limit.as_secs()
+            )))),
         }
     }
 
@@ -96,21 +113,36 @@ impl Engine {
                         self.address()
                     )));
                 }
-                Fault::Answer { status: status_code, message: self.shown(message.trim()) }
+                Fault::Answer {
+                    status: status_code,
+                    message: self.shown(message.trim()),
+                }
             }
             // What a pull or an import says in the middle of its stream.
-            Bollard::DockerStreamError { error } => Fault::Answer { status: 400, message: self.shown(&error) },
+            Bollard::DockerStreamError { error } => Fault::Answer {
+                status: 400,
+                message: self.shown(&error),
+            },
             // Its words hold parts of what answered, which nobody may be meant to see.
-            Bollard::JsonDataError { .. } => {
-                Fault::Error(Error::Refused(format!("{}: what answers there is no engine we understand", self.address())))
-            }
-            other => Fault::Error(Error::Unreachable(format!("{}: {}", self.address(), self.explain(&other)))),
+            Bollard::JsonDataError { .. } => Fault::Error(Error::Refused(format!(
+                "{}: what answers there is no engine we understand",
+                self.address()
+            ))),
+            other => Fault::Error(Error::Unreachable(format!(
+                "{}: {}",
+                self.address(),
+                self.explain(&other)
+            ))),
         }
     }
 
     /// An engine's words as people get to see them: not longer than they may be, on one line. What has not been seen to be an engine says less.
     pub(crate) fn shown(&self, words: &str) -> String {
-        let is_known = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let is_known = self
+            .agreed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
         let most = if is_known { ENGINE } else { STRANGER };
         let mut shown = String::new();
         for (count, character) in words.chars().enumerate() {
@@ -118,7 +150,11 @@ impl Engine {
                 shown.push('…');
                 break;
             }
-            if character.is_control() { shown.extend(character.escape_default()) } else { shown.push(character) }
+            if character.is_control() {
+                shown.extend(character.escape_default())
+            } else {
+                shown.push(character)
+            }
         }
         shown
     }
@@ -134,13 +170,19 @@ impl Engine {
             source = cause.source();
         }
         if text.contains("received fatal alert") {
-            return format!("{text}: check that the engine's authority signed our certificate, and that it has not ended");
+            return format!(
+                "{text}: check that the engine's authority signed our certificate, and that it has not ended"
+            );
         }
-        let Bollard::IOError { err } = error else { return text };
+        let Bollard::IOError { err } = error else {
+            return text;
+        };
         let hint = match (err.kind(), self.address()) {
             (std::io::ErrorKind::NotFound, Address::Unix(_)) => "start the engine there, or correct the path",
             (std::io::ErrorKind::ConnectionRefused, _) => "start the engine there, or correct the address",
-            (std::io::ErrorKind::PermissionDenied, Address::Unix(_)) => "run Chainpool as root or as a member of the group docker",
+            (std::io::ErrorKind::PermissionDenied, Address::Unix(_)) => {
+                "run Chainpool as root or as a member of the group docker"
+            }
             (std::io::ErrorKind::InvalidData, Address::Tcp { tls: Some(_), .. }) => {
                 "check that the engine's certificate is signed by the given authority, names this host and has not ended"
             }
@@ -227,7 +269,11 @@ impl Fault {
             Self::Error(error) => return error,
             Self::Answer { status, message } => (status, message),
         };
-        let message = if message.is_empty() { format!("status {status}") } else { message };
+        let message = if message.is_empty() {
+            format!("status {status}")
+        } else {
+            message
+        };
         let text = format!("the engine would not {doing}: {message}");
         if let Some(error) = dependency(&text) {
             return error;
@@ -238,7 +284,11 @@ impl Fault {
             500.. => !LASTING.iter().any(|words| message.contains(words)),
             _ => false,
         };
-        if passing { Error::Busy(text) } else { Error::Refused(text) }
+        if passing {
+            Error::Busy(text)
+        } else {
+            Error::Refused(text)
+        }
     }
 }
 
@@ -255,13 +305,22 @@ mod tests {
     use super::*;
 
     fn error(status: u16, message: &str) -> Error {
-        Fault::Answer { status, message: message.to_owned() }.into_error("do it")
+        Fault::Answer {
+            status,
+            message: message.to_owned(),
+        }
+        .into_error("do it")
     }
 
     #[test]
     fn a_404_without_a_word_is_no_engine_and_not_an_absence() {
         let engine = Engine::new(Address::Unix("/nowhere".into()));
-        let fault = |message: &str| engine.fault(Bollard::DockerResponseServerError { status_code: 404, message: message.to_owned() });
+        let fault = |message: &str| {
+            engine.fault(Bollard::DockerResponseServerError {
+                status_code: 404,
+                message: message.to_owned(),
+            })
+        };
         assert!(matches!(fault(""), Fault::Error(Error::Unreachable(_))));
         assert!(fault("No such container: x").is(404));
         assert!(absent_is_fine(Err(fault("No such container: x"))).is_ok());
@@ -275,7 +334,10 @@ mod tests {
             "failed to initialize logging driver: dial tcp 10.0.0.9:514: connect: connection refused",
         ] {
             let error = error(500, words);
-            assert!(matches!(&error, Error::Dependency(text) if text.contains(words)) && error.is_transient(), "{error}");
+            assert!(
+                matches!(&error, Error::Dependency(text) if text.contains(words)) && error.is_transient(),
+                "{error}"
+            );
         }
     }
 
@@ -283,10 +345,16 @@ mod tests {
     fn an_answer_is_cut_and_shows_no_control_characters() {
         let engine = Engine::new(Address::Unix("/nowhere".into()));
         let message = format!("\u{1b}[31mred\nERROR forged {}", "x".repeat(5000));
-        let Fault::Answer { message, .. } = engine.fault(Bollard::DockerResponseServerError { status_code: 500, message }) else {
+        let Fault::Answer { message, .. } = engine.fault(Bollard::DockerResponseServerError {
+            status_code: 500,
+            message,
+        }) else {
             panic!("an answer")
         };
-        assert!(message.chars().count() < STRANGER + 10 && !message.chars().any(char::is_control), "{message}");
+        assert!(
+            message.chars().count() < STRANGER + 10 && !message.chars().any(char::is_control),
+            "{message}"
+        );
         assert!(message.starts_with("\\u{1b}[31mred\\nERROR forged"), "{message}");
     }
 
@@ -295,8 +363,17 @@ mod tests {
         assert!(error(503, "").is_transient());
         assert!(error(500, "context deadline exceeded").is_transient());
         assert!(error(409, "removal of container x is already in progress").is_transient());
-        for (status, message) in [(400, "bad"), (403, "no"), (404, "gone"), (409, "name in use"), (500, "port is already allocated")] {
-            assert!(matches!(error(status, message), Error::Refused(_)), "{status} {message}");
+        for (status, message) in [
+            (400, "bad"),
+            (403, "no"),
+            (404, "gone"),
+            (409, "name in use"),
+            (500, "port is already allocated"),
+        ] {
+            assert!(
+                matches!(error(status, message), Error::Refused(_)),
+                "{status} {message}"
+            );
         }
     }
 }

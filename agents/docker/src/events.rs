@@ -7,7 +7,9 @@ use futures::{Stream, StreamExt, future, stream};
 use std::{collections::VecDeque, sync::Arc};
 
 /// What happens to a container that anybody may want to know. A `health_status` or `exec` is no change of ours.
-const ACTIONS: [&str; 8] = ["start", "die", "stop", "kill", "pause", "unpause", "oom", "destroy"];
+const ACTIONS: [&str; 8] = [
+    "start", "die", "stop", "kill", "pause", "unpause", "oom", "destroy",
+];
 
 /// Opens the stream at its first poll.
 pub(crate) fn watch(engine: Arc<Engine>, instance: InstanceId) -> WakeStream {
@@ -22,9 +24,20 @@ async fn open(engine: Arc<Engine>, instance: InstanceId) -> WakeStream {
     let mut filters = Filter::instance(instance).as_map();
     filters.insert("type", vec!["container".to_owned()]);
     filters.insert("event", ACTIONS.map(str::to_owned).to_vec());
-    let events = flow.clone().through(docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build())));
-    let watch = Watch { engine, events: Box::pin(events), opening: Some(flow), queue: VecDeque::new(), over: false };
-    stream::unfold(watch, async |mut watch| watch.next().await.map(|wake| (wake, watch))).boxed()
+    let events = flow
+        .clone()
+        .through(docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build())));
+    let watch = Watch {
+        engine,
+        events: Box::pin(events),
+        opening: Some(flow),
+        queue: VecDeque::new(),
+        over: false,
+    };
+    stream::unfold(watch, async |mut watch| {
+        watch.next().await.map(|wake| (wake, watch))
+    })
+    .boxed()
 }
 
 /// An event stream that is being read.
@@ -69,7 +82,13 @@ impl<S: Stream<Item = Result<EventMessage, Bollard>> + Unpin> Watch<S> {
                 }
                 self.queue.extend(wakes(event));
             }
-            Some(Err(e)) => self.lose(&self.engine.fault(e).into_error("go on telling what happens").to_string()),
+            Some(Err(e)) => self.lose(
+                &self
+                    .engine
+                    .fault(e)
+                    .into_error("go on telling what happens")
+                    .to_string(),
+            ),
             None => self.lose(&format!("{} closed its event stream", self.engine.address())),
         }
     }
@@ -83,7 +102,9 @@ impl<S: Stream<Item = Result<EventMessage, Bollard>> + Unpin> Watch<S> {
 /// What one event wakes. An event of an object whose labels cannot be read wakes nobody: the full pass sees it.
 fn wakes(event: EventMessage) -> Vec<Wake> {
     let attributes = event.actor.and_then(|a| a.attributes).unwrap_or_default();
-    let Some(Labels { cluster, node, .. }) = Labels::from_map(&attributes) else { return Vec::new() };
+    let Some(Labels { cluster, node, .. }) = Labels::from_map(&attributes) else {
+        return Vec::new();
+    };
     let changed = Wake::Changed(cluster);
     if event.action.as_deref() != Some("die") || attributes.contains_key(LABEL_JOB) {
         return vec![changed];

@@ -32,7 +32,10 @@ impl DockerAgent {
             let mirrored = self.mirrored(candidate);
             for name in mirrored.iter().chain([candidate]) {
                 if let Some(id) = self.image_inspect(name).await?.and_then(|image| image.id) {
-                    return Ok(ImageRef { name: name.clone(), pinned: id });
+                    return Ok(ImageRef {
+                        name: name.clone(),
+                        pinned: id,
+                    });
                 }
             }
         }
@@ -68,8 +71,14 @@ impl DockerAgent {
     async fn image_pull(&self, name: &str) -> Result<(), Fault> {
         let (docker, flow) = self.engine.docker_streaming().await?;
         // A name alone would pull every tag there is.
-        let reference = if has_tag(name) { name.to_owned() } else { format!("{name}:latest") };
-        let options = CreateImageOptionsBuilder::default().from_image(&reference).build();
+        let reference = if has_tag(name) {
+            name.to_owned()
+        } else {
+            format!("{name}:latest")
+        };
+        let options = CreateImageOptionsBuilder::default()
+            .from_image(&reference)
+            .build();
         let mut progress = pin!(flow.through(docker.create_image(Some(options), None, self.login(name))));
         let whole = async {
             loop {
@@ -114,10 +123,15 @@ fn late(message: String) -> Fault {
 fn pinned(name: String, image: ImageInspect) -> Result<ImageRef> {
     let repository = repository_of(&name);
     let digests = image.repo_digests.unwrap_or_default();
-    let digest = digests.iter().find(|d| d.split_once('@').is_some_and(|(r, _)| r == repository)).or(digests.first());
+    let digest = digests
+        .iter()
+        .find(|d| d.split_once('@').is_some_and(|(r, _)| r == repository))
+        .or(digests.first());
     match digest.cloned().or(image.id) {
         Some(pinned) => Ok(ImageRef { name, pinned }),
-        None => Err(Error::Refused(format!("the engine tells neither digest nor id of the image {name}"))),
+        None => Err(Error::Refused(format!(
+            "the engine tells neither digest nor id of the image {name}"
+        ))),
     }
 }
 
@@ -129,13 +143,19 @@ fn missing(candidates: &[String], reasons: &[String]) -> Error {
         let name = repository_of(c).rsplit('/').next()?;
         Some(name.strip_prefix("chainpool-").unwrap_or(name).to_owned())
     });
-    let make = make.map_or_else(String::new, |name| format!("build it with `make docker-{name}`, "));
+    let make = make.map_or_else(String::new, |name| {
+        format!("build it with `make docker-{name}`, ")
+    });
     let text = format!(
         "none of the images is on the engine, and none can be pulled ({}): {make}check the engine's network, or set a mirror",
         reasons.join("; ")
     );
     let is_away = |reason: &String| REGISTRY_AWAY.iter().any(|words| reason.contains(words));
-    if reasons.iter().any(is_away) { Error::Dependency(text) } else { Error::Refused(text) }
+    if reasons.iter().any(is_away) {
+        Error::Dependency(text)
+    } else {
+        Error::Refused(text)
+    }
 }
 
 /// The first part of a name, when it is a registry: it has a dot or a port, or is `localhost`.
@@ -176,7 +196,11 @@ mod tests {
             kubeconfig: None,
             storage_class: None,
             mirror: mirror.map(str::to_owned),
-            registry: Some(RegistryLogin { address: "m.example:5000".into(), user: "me".into(), password: Secret::new("secret".into()) }),
+            registry: Some(RegistryLogin {
+                address: "m.example:5000".into(),
+                user: "me".into(),
+                password: Secret::new("secret".into()),
+            }),
         })
         .expect("an agent")
     }
@@ -184,7 +208,10 @@ mod tests {
     #[test]
     fn a_mirror_serves_names_without_a_registry() {
         let agent = agent(Some("m.example:5000/"));
-        assert_eq!(agent.mirrored("cometbft/cometbft:v1").as_deref(), Some("m.example:5000/cometbft/cometbft:v1"));
+        assert_eq!(
+            agent.mirrored("cometbft/cometbft:v1").as_deref(),
+            Some("m.example:5000/cometbft/cometbft:v1")
+        );
         assert_eq!(agent.mirrored("ghcr.io/x/y:1"), None);
         assert_eq!(agent.mirrored("localhost/x"), None);
     }
@@ -192,11 +219,22 @@ mod tests {
     /// Whatever mirror or image somebody sets later.
     #[test]
     fn a_login_is_shown_to_its_own_registry_alone() {
-        for mirror in [None, Some("m.example:5000"), Some("evil.example"), Some("127.0.0.1:8390")] {
+        for mirror in [
+            None,
+            Some("m.example:5000"),
+            Some("evil.example"),
+            Some("127.0.0.1:8390"),
+        ] {
             let agent = agent(mirror);
             let shown = agent.login("m.example:5000/a").expect("its own registry");
             assert_eq!(shown.serveraddress.as_deref(), Some("m.example:5000"));
-            for other in ["m.example:5000.evil.example/a", "ghcr.io/x/y:1", "evil.example/a", "127.0.0.1:8390/x/y:1", "a:1"] {
+            for other in [
+                "m.example:5000.evil.example/a",
+                "ghcr.io/x/y:1",
+                "evil.example/a",
+                "127.0.0.1:8390/x/y:1",
+                "a:1",
+            ] {
                 assert!(agent.login(other).is_none(), "{mirror:?} {other}");
             }
         }
@@ -204,23 +242,37 @@ mod tests {
 
     #[test]
     fn names_are_taken_apart() {
-        for (name, repository, tag) in
-            [("a", "a", false), ("a:1", "a", true), ("h:5/a", "h:5/a", false), ("h:5/a:1", "h:5/a", true), ("a@sha256:0", "a", true)]
-        {
+        for (name, repository, tag) in [
+            ("a", "a", false),
+            ("a:1", "a", true),
+            ("h:5/a", "h:5/a", false),
+            ("h:5/a:1", "h:5/a", true),
+            ("a@sha256:0", "a", true),
+        ] {
             assert_eq!((repository_of(name), has_tag(name)), (repository, tag), "{name}");
         }
     }
 
     #[test]
     fn a_missing_image_says_how_to_get_it() {
-        let error = missing(&["chainpool-cometbft:1".into()], &["chainpool-cometbft:1: denied".into()]).to_string();
-        assert!(error.contains("`make docker-cometbft`") && error.contains("denied"), "{error}");
+        let error = missing(
+            &["chainpool-cometbft:1".into()],
+            &["chainpool-cometbft:1: denied".into()],
+        )
+        .to_string();
+        assert!(
+            error.contains("`make docker-cometbft`") && error.contains("denied"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_registry_that_is_away_is_told_from_one_without_the_image() {
         let of = |reason: &str| missing(&["a:1".into()], &[format!("a:1: {reason}")]);
         assert!(matches!(of("manifest unknown"), Error::Refused(_)));
-        assert!(matches!(of("Get https://r.example/v2/: dial tcp: lookup r.example: no such host"), Error::Dependency(_)));
+        assert!(matches!(
+            of("Get https://r.example/v2/: dial tcp: lookup r.example: no such host"),
+            Error::Dependency(_)
+        ));
     }
 }

@@ -37,7 +37,17 @@ impl DockerAgent {
                     Status::CREATED => {
                         // Never started: whoever made it may have been cut off before its files were there.
                         let volumes = self.volumes_ensure(key, job).await?;
-                        return self.job_run(&found.id, job, &Fresh { container: false, volumes }, deadline).await;
+                        return self
+                            .job_run(
+                                &found.id,
+                                job,
+                                &Fresh {
+                                    container: false,
+                                    volumes,
+                                },
+                                deadline,
+                            )
+                            .await;
                     }
                     _ => {
                         self.container_unpause(&found).await?;
@@ -48,7 +58,17 @@ impl DockerAgent {
                     let volumes = self.volumes_ensure(key, job).await?;
                     let body = job_body(self.instance, key, job, image)?;
                     if let Some(id) = self.container_create(key, &job.name, body, image).await? {
-                        return self.job_run(&id, job, &Fresh { container: true, volumes }, deadline).await;
+                        return self
+                            .job_run(
+                                &id,
+                                job,
+                                &Fresh {
+                                    container: true,
+                                    volumes,
+                                },
+                                deadline,
+                            )
+                            .await;
                     }
                 }
             }
@@ -79,7 +99,10 @@ impl DockerAgent {
                 Status::EXITED | Status::DEAD if found.code == 0 => return Ok(()),
                 Status::EXITED | Status::DEAD => {
                     let said = self.last_words(id).await;
-                    return Err(Error::Refused(format!("job {name} ended with {}{said}", found.code)));
+                    return Err(Error::Refused(format!(
+                        "job {name} ended with {}{said}",
+                        found.code
+                    )));
                 }
                 _ if ended && look_again(deadline).await => {}
                 _ => return Err(Error::Busy(format!("job {name} still runs"))),
@@ -89,10 +112,20 @@ impl DockerAgent {
 
     /// What a container wrote last, if the engine tells.
     async fn last_words(&self, id: &str) -> String {
-        let Ok((docker, flow)) = self.engine.docker_streaming().await else { return String::new() };
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&LAST_LINES.to_string()).build();
+        let Ok((docker, flow)) = self.engine.docker_streaming().await else {
+            return String::new();
+        };
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .tail(&LAST_LINES.to_string())
+            .build();
         let lines = logs::lines(self.engine.clone(), flow, docker.logs(id, Some(options)), false);
-        told(timeout(LAST_WORDS, last_lines(lines)).await.map_or_else(|_| VecDeque::new(), Result::unwrap_or_default))
+        told(
+            timeout(LAST_WORDS, last_lines(lines))
+                .await
+                .map_or_else(|_| VecDeque::new(), Result::unwrap_or_default),
+        )
     }
 }
 
@@ -113,5 +146,9 @@ pub(crate) async fn last_lines(lines: LogStream) -> Result<VecDeque<LogLine>> {
 pub(crate) fn told(lines: VecDeque<LogLine>) -> String {
     let bytes: Vec<u8> = lines.into_iter().flat_map(|line| line.bytes).collect();
     let text = String::from_utf8_lossy(&bytes);
-    if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) }
+    if text.trim().is_empty() {
+        String::new()
+    } else {
+        format!(": {}", text.trim())
+    }
 }

@@ -28,9 +28,9 @@ mod volume;
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Generation, ImageRef, Incarnation, InstanceId, LogQuery, LogStream,
-    NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, RegistryLogin, Result, Scope, Volumes,
-    WakeStream,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Generation, ImageRef, Incarnation,
+    InstanceId, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind,
+    Port, Power, Probe, RegistryLogin, Result, Scope, Volumes, WakeStream,
 };
 use connect::Address;
 use engine::Engine;
@@ -68,9 +68,21 @@ pub struct DockerAgent {
 impl DockerAgent {
     /// Checks the address and makes an agent. Sends nothing: the engine may be down.
     pub fn connect(connection: &Connection) -> Result<Self> {
-        let Connection { instance, bind, mirror, registry, .. } = connection;
+        let Connection {
+            instance,
+            bind,
+            mirror,
+            registry,
+            ..
+        } = connection;
         let engine = Arc::new(Engine::new(Address::parse(connection)?));
-        Ok(Self { engine, instance: *instance, bind: *bind, mirror: mirror.clone(), registry: registry.clone() })
+        Ok(Self {
+            engine,
+            instance: *instance,
+            bind: *bind,
+            mirror: mirror.clone(),
+            registry: registry.clone(),
+        })
     }
 }
 
@@ -78,7 +90,13 @@ impl DockerAgent {
 impl Agent for DockerAgent {
     fn capabilities(&self) -> Capabilities {
         // An engine serialises much inside; MEASURED: no gain beyond two starts a core, no harm up to here.
-        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8, queues: false }
+        Capabilities {
+            subnets: true,
+            machines: false,
+            ports: (20_000, 29_999),
+            concurrency: 8,
+            queues: false,
+        }
     }
 
     async fn probe(&self) -> Result<Probe> {
@@ -101,7 +119,13 @@ impl Agent for DockerAgent {
         self.network_ensure(key, network).await
     }
 
-    async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
+    async fn ensure_node(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        image: &ImageRef,
+        power: &Power,
+    ) -> Result<()> {
         self.node_ensure(key, node, image, power).await
     }
 
@@ -110,7 +134,10 @@ impl Agent for DockerAgent {
     }
 
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
-        Ok(self.container_find(key, node).await?.and_then(|c| c.incarnation()))
+        Ok(self
+            .container_find(key, node)
+            .await?
+            .and_then(|c| c.incarnation()))
     }
 
     async fn drop_node(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()> {

@@ -15,7 +15,12 @@ const SYSTEM_ERROR: u8 = 3;
 const HEADER: usize = 8;
 
 impl DockerAgent {
-    pub(crate) async fn node_logs(&self, key: &ClusterKey, node: &NodeName, query: &LogQuery) -> Result<LogStream> {
+    pub(crate) async fn node_logs(
+        &self,
+        key: &ClusterKey,
+        node: &NodeName,
+        query: &LogQuery,
+    ) -> Result<LogStream> {
         let LogQuery { tail, since, follow } = query;
         // Looked at first, so that an absent node is an error here and a foreign one's output is never read.
         let Some(container) = self.container_find(key, node).await? else {
@@ -43,8 +48,16 @@ where
     S: Stream<Item = Result<LogOutput, Bollard>> + Send + 'static,
 {
     let source = flow.through(source).boxed();
-    let frames = Frames { engine, source, limit: (!follow).then_some(CALL), over: false };
-    stream::unfold(frames, async |mut frames| frames.next().await.map(|line| (line, frames))).boxed()
+    let frames = Frames {
+        engine,
+        source,
+        limit: (!follow).then_some(CALL),
+        over: false,
+    };
+    stream::unfold(frames, async |mut frames| {
+        frames.next().await.map(|line| (line, frames))
+    })
+    .boxed()
 }
 
 /// A log's first second, as an engine takes it.
@@ -76,7 +89,10 @@ impl<S: Stream<Item = Result<LogOutput, Bollard>> + Unpin> Frames<S> {
             Some(limit) => {
                 let Ok(frame) = tokio::time::timeout(limit, self.source.next()).await else {
                     self.over = true;
-                    return Some(Err(Error::Unreachable(format!("{}: the log stopped in the middle", self.engine.address()))));
+                    return Some(Err(Error::Unreachable(format!(
+                        "{}: the log stopped in the middle",
+                        self.engine.address()
+                    ))));
                 };
                 frame?
             }
@@ -85,11 +101,19 @@ impl<S: Stream<Item = Result<LogOutput, Bollard>> + Unpin> Frames<S> {
             // A frame of the engine's own, which bollard takes for a terminal's: a swarm that cannot fetch the log says so in it.
             Ok(LogOutput::Console { message }) if message.first() == Some(&SYSTEM_ERROR) => {
                 self.over = true;
-                let words = self.engine.shown(String::from_utf8_lossy(message.get(HEADER..).unwrap_or_default()).trim());
+                let words = self
+                    .engine
+                    .shown(String::from_utf8_lossy(message.get(HEADER..).unwrap_or_default()).trim());
                 Err(Error::Busy(format!("{}: {words}", self.engine.address())))
             }
-            Ok(LogOutput::StdErr { message }) => Ok(LogLine { stderr: true, bytes: message }),
-            Ok(other) => Ok(LogLine { stderr: false, bytes: other.into_bytes() }),
+            Ok(LogOutput::StdErr { message }) => Ok(LogLine {
+                stderr: true,
+                bytes: message,
+            }),
+            Ok(other) => Ok(LogLine {
+                stderr: false,
+                bytes: other.into_bytes(),
+            }),
             Err(e) => {
                 self.over = true;
                 Err(self.engine.fault(e).into_error("show the log"))

@@ -44,7 +44,10 @@ impl DockerAgent {
     async fn network_settled(&self, key: &ClusterKey, spec: &NetworkSpec, name: &str) -> Result<bool> {
         let found = self.networks_named(name).await?;
         let ours = Labels::of_cluster(self.instance, key);
-        if found.iter().any(|n| n.labels.as_ref().and_then(Labels::from_map).as_ref() != Some(&ours)) {
+        if found
+            .iter()
+            .any(|n| n.labels.as_ref().and_then(Labels::from_map).as_ref() != Some(&ours))
+        {
             return Err(Error::Foreign(format!("network {name}")));
         }
         let (mut right, mut surplus): (Vec<_>, Vec<_>) = found.into_iter().partition(|n| fits(n, spec));
@@ -54,7 +57,11 @@ impl DockerAgent {
         for network in surplus {
             self.network_remove(network.id.as_deref().unwrap_or(name))
                 .await
-                .map_err(|f| f.into_error(&format!("remove the network {name}, whose addresses are not the wanted ones")))?;
+                .map_err(|f| {
+                    f.into_error(&format!(
+                        "remove the network {name}, whose addresses are not the wanted ones"
+                    ))
+                })?;
         }
         Ok(!right.is_empty())
     }
@@ -65,13 +72,19 @@ impl DockerAgent {
             name: name.to_owned(),
             driver: Some("bridge".to_owned()),
             ipam: spec.subnet.map(|subnet| Ipam {
-                config: Some(vec![IpamConfig { subnet: Some(subnet.trunc().to_string()), ..IpamConfig::default() }]),
+                config: Some(vec![IpamConfig {
+                    subnet: Some(subnet.trunc().to_string()),
+                    ..IpamConfig::default()
+                }]),
                 ..Ipam::default()
             }),
             labels: Some(Labels::of_cluster(self.instance, key).to_map()),
             ..NetworkCreateRequest::default()
         };
-        self.engine.call(CALL, docker.create_network(request)).await.map(drop)
+        self.engine
+            .call(CALL, docker.create_network(request))
+            .await
+            .map(drop)
     }
 
     pub(crate) async fn network_remove(&self, id: &str) -> Result<(), Fault> {
@@ -80,7 +93,9 @@ impl DockerAgent {
     }
 
     pub(crate) async fn networks_named(&self, name: &str) -> Result<Vec<Network>> {
-        let mut list = self.networks(&HashMap::from([("name", vec![name.to_owned()])])).await?;
+        let mut list = self
+            .networks(&HashMap::from([("name", vec![name.to_owned()])]))
+            .await?;
         list.retain(|n| n.name.as_deref() == Some(name)); // the engine's filter also takes parts of names
         Ok(list)
     }
@@ -88,7 +103,10 @@ impl DockerAgent {
     pub(crate) async fn networks(&self, filters: &HashMap<&str, Vec<String>>) -> Result<Vec<Network>> {
         let docker = self.engine.docker().await?;
         let options = ListNetworksOptionsBuilder::default().filters(filters).build();
-        self.engine.call(CALL, docker.list_networks(Some(options))).await.map_err(|f| f.into_error("list its networks"))
+        self.engine
+            .call(CALL, docker.list_networks(Some(options)))
+            .await
+            .map_err(|f| f.into_error("list its networks"))
     }
 
     /// A subnet that is taken by another network is an error at once. By a twin of ours, made at the same moment, it is
@@ -99,7 +117,9 @@ impl DockerAgent {
         };
         let refused = |holder: &str| Error::Occupied {
             place: Place::Subnet(subnet),
-            words: format!("the subnet {subnet} overlaps {holder} on this engine: remove that, or give the host other subnets"),
+            words: format!(
+                "the subnet {subnet} overlaps {holder} on this engine: remove that, or give the host other subnets"
+            ),
         };
         let all = self.networks(&HashMap::new()).await?;
         let taken = |n: &&Network| subnets(n).any(|other| other.contains(&subnet) || subnet.contains(&other));
@@ -111,10 +131,17 @@ impl DockerAgent {
 }
 
 pub(crate) fn subnets(network: &Network) -> impl Iterator<Item = Ipv4Net> {
-    let configs = network.ipam.as_ref().and_then(|i| i.config.as_deref()).unwrap_or_default();
+    let configs = network
+        .ipam
+        .as_ref()
+        .and_then(|i| i.config.as_deref())
+        .unwrap_or_default();
     configs.iter().filter_map(|c| c.subnet.as_deref()?.parse().ok())
 }
 
 fn fits(network: &Network, spec: &NetworkSpec) -> bool {
-    network.driver.as_deref() == Some("bridge") && spec.subnet.is_none_or(|subnet| subnets(network).eq([subnet.trunc()]))
+    network.driver.as_deref() == Some("bridge")
+        && spec
+            .subnet
+            .is_none_or(|subnet| subnets(network).eq([subnet.trunc()]))
 }

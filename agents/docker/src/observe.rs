@@ -6,8 +6,8 @@ use bollard::{
     query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder},
 };
 use chainpool_agent::{
-    ClusterId, ClusterKey, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, LABEL_JOB, Labels, NodeState, Object, ObjectKind, Observation,
-    Result, Scope, network_name,
+    ClusterId, ClusterKey, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, LABEL_JOB, Labels, NodeState, Object,
+    ObjectKind, Observation, Result, Scope, network_name,
 };
 use std::collections::HashMap;
 
@@ -42,8 +42,13 @@ impl DockerAgent {
         match scope {
             Scope::Host => self.host_observe().await,
             Scope::Cluster(cluster) => {
-                let objects = self.objects_list(&Filter::cluster(self.instance, cluster)).await?;
-                Ok(Observation { objects, ..Observation::default() })
+                let objects = self
+                    .objects_list(&Filter::cluster(self.instance, cluster))
+                    .await?;
+                Ok(Observation {
+                    objects,
+                    ..Observation::default()
+                })
             }
         }
     }
@@ -52,42 +57,78 @@ impl DockerAgent {
     async fn host_observe(&self) -> Result<Observation> {
         let all = HashMap::new();
         let filter = Filter::instance(self.instance);
-        let (containers, networks, volumes) = tokio::try_join!(self.containers(&all), self.networks(&all), self.volumes_list(&filter))?;
+        let (containers, networks, volumes) = tokio::try_join!(
+            self.containers(&all),
+            self.networks(&all),
+            self.volumes_list(&filter)
+        )?;
         let taken = self.taken(&containers, &networks).await;
         let containers = containers.into_iter().filter(|c| self.owns(c.labels.as_ref()));
         let networks = networks.into_iter().filter(|n| self.owns(n.labels.as_ref()));
-        let objects = containers.filter_map(container_object).chain(networks.filter_map(network_object)).chain(volumes).collect();
+        let objects = containers
+            .filter_map(container_object)
+            .chain(networks.filter_map(network_object))
+            .chain(volumes)
+            .collect();
         Ok(Observation { objects, taken })
     }
 
     /// Lists containers, networks and volumes at once.
     pub(crate) async fn objects_list(&self, filter: &Filter) -> Result<Vec<Object>> {
-        let (mut all, networks, volumes) =
-            tokio::try_join!(self.containers_list(filter), self.networks_list(filter), self.volumes_list(filter))?;
+        let (mut all, networks, volumes) = tokio::try_join!(
+            self.containers_list(filter),
+            self.networks_list(filter),
+            self.volumes_list(filter)
+        )?;
         all.extend(networks);
         all.extend(volumes);
         Ok(all)
     }
 
     pub(crate) async fn containers_list(&self, filter: &Filter) -> Result<Vec<Object>> {
-        Ok(self.containers(&filter.as_map()).await?.into_iter().filter_map(container_object).collect())
+        Ok(self
+            .containers(&filter.as_map())
+            .await?
+            .into_iter()
+            .filter_map(container_object)
+            .collect())
     }
 
     /// Containers by filters, running or not.
-    pub(crate) async fn containers(&self, filters: &HashMap<&'static str, Vec<String>>) -> Result<Vec<ContainerSummary>> {
+    pub(crate) async fn containers(
+        &self,
+        filters: &HashMap<&'static str, Vec<String>>,
+    ) -> Result<Vec<ContainerSummary>> {
         let docker = self.engine.docker().await?;
-        let options = ListContainersOptionsBuilder::default().all(true).filters(filters).build();
-        self.engine.call(CALL, docker.list_containers(Some(options))).await.map_err(|f| f.into_error("list its containers"))
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(filters)
+            .build();
+        self.engine
+            .call(CALL, docker.list_containers(Some(options)))
+            .await
+            .map_err(|f| f.into_error("list its containers"))
     }
 
     pub(crate) async fn networks_list(&self, filter: &Filter) -> Result<Vec<Object>> {
-        Ok(self.networks(&filter.as_map()).await?.into_iter().filter_map(network_object).collect())
+        Ok(self
+            .networks(&filter.as_map())
+            .await?
+            .into_iter()
+            .filter_map(network_object)
+            .collect())
     }
 
     pub(crate) async fn volumes_list(&self, filter: &Filter) -> Result<Vec<Object>> {
         let docker = self.engine.docker().await?;
-        let options = ListVolumesOptionsBuilder::default().filters(&filter.as_map()).build();
-        let list = self.engine.call(CALL, docker.list_volumes(Some(options))).await.map_err(|f| f.into_error("list its volumes"))?;
+        let options = ListVolumesOptionsBuilder::default()
+            .filters(&filter.as_map())
+            .build();
+        let list = self
+            .engine
+            .call(CALL, docker.list_volumes(Some(options)))
+            .await
+            .map_err(|f| f.into_error("list its volumes"))?;
         // A volume has no id of its own: its name is one.
         let objects = list
             .volumes
@@ -100,17 +141,38 @@ impl DockerAgent {
 
 fn container_object(container: ContainerSummary) -> Option<Object> {
     let labels = container.labels.clone().unwrap_or_default();
-    let kind = if labels.contains_key(LABEL_JOB) { ObjectKind::Job } else { ObjectKind::Node };
+    let kind = if labels.contains_key(LABEL_JOB) {
+        ObjectKind::Job
+    } else {
+        ObjectKind::Node
+    };
     let mut state = Some(state(&container));
     if kind == ObjectKind::Node && state == Some(NodeState::Running) && is_cut_off(&container, &labels) {
         state = Some(NodeState::Changing(CUT_OFF.to_owned()));
     }
-    let name = container.names.unwrap_or_default().into_iter().next().unwrap_or_default();
-    object(kind, name.trim_start_matches('/').to_owned(), container.id, &labels, state)
+    let name = container
+        .names
+        .unwrap_or_default()
+        .into_iter()
+        .next()
+        .unwrap_or_default();
+    object(
+        kind,
+        name.trim_start_matches('/').to_owned(),
+        container.id,
+        &labels,
+        state,
+    )
 }
 
 pub(crate) fn network_object(network: Network) -> Option<Object> {
-    object(ObjectKind::Network, network.name.unwrap_or_default(), network.id, &network.labels.unwrap_or_default(), None)
+    object(
+        ObjectKind::Network,
+        network.name.unwrap_or_default(),
+        network.id,
+        &network.labels.unwrap_or_default(),
+        None,
+    )
 }
 
 pub(crate) fn object(
@@ -124,14 +186,40 @@ pub(crate) fn object(
         tracing::warn!(%name, ?kind, "an object with this instance's label has no readable cluster labels: it is left alone");
         return None;
     };
-    let Labels { instance: _, cluster, generation, node, hash } = labels;
-    Some(Object { kind, name, id: id.unwrap_or_default(), cluster, generation, node, hash, state })
+    let Labels {
+        instance: _,
+        cluster,
+        generation,
+        node,
+        hash,
+    } = labels;
+    Some(Object {
+        kind,
+        name,
+        id: id.unwrap_or_default(),
+        cluster,
+        generation,
+        node,
+        hash,
+        state,
+    })
 }
 
 /// Whether a container that runs has no endpoint on the network of its cluster. A listing that tells no networks at all tells nothing.
 fn is_cut_off(container: &ContainerSummary, labels: &HashMap<String, String>) -> bool {
-    let Some(networks) = container.network_settings.as_ref().and_then(|settings| settings.networks.as_ref()) else { return false };
-    let network = Labels::from_map(labels).map(|l| network_name(&ClusterKey { cluster: l.cluster, generation: l.generation }));
+    let Some(networks) = container
+        .network_settings
+        .as_ref()
+        .and_then(|settings| settings.networks.as_ref())
+    else {
+        return false;
+    };
+    let network = Labels::from_map(labels).map(|l| {
+        network_name(&ClusterKey {
+            cluster: l.cluster,
+            generation: l.generation,
+        })
+    });
     network.is_some_and(|network| !networks.contains_key(&network))
 }
 
@@ -142,7 +230,9 @@ fn state(container: &ContainerSummary) -> NodeState {
         Some(State::CREATED) => NodeState::Created,
         Some(State::RUNNING) => NodeState::Running,
         Some(State::PAUSED) => NodeState::Paused,
-        Some(State::EXITED) => exit_code(status).map_or_else(|| NodeState::Changing(status.to_owned()), NodeState::Exited),
+        Some(State::EXITED) => {
+            exit_code(status).map_or_else(|| NodeState::Changing(status.to_owned()), NodeState::Exited)
+        }
         Some(State::RESTARTING) => NodeState::Changing("restarting".to_owned()),
         Some(State::REMOVING) => NodeState::Changing("removing".to_owned()),
         Some(State::DEAD) => NodeState::Changing("dead".to_owned()),
@@ -169,8 +259,15 @@ mod tests {
 
     #[test]
     fn what_is_between_two_states_is_changing() {
-        for (word, name) in [(State::RESTARTING, "restarting"), (State::DEAD, "dead"), (State::REMOVING, "removing")] {
-            let container = ContainerSummary { state: Some(word), ..ContainerSummary::default() };
+        for (word, name) in [
+            (State::RESTARTING, "restarting"),
+            (State::DEAD, "dead"),
+            (State::REMOVING, "removing"),
+        ] {
+            let container = ContainerSummary {
+                state: Some(word),
+                ..ContainerSummary::default()
+            };
             assert_eq!(state(&container), NodeState::Changing(name.to_owned()));
         }
     }

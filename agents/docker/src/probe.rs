@@ -9,9 +9,17 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 impl DockerAgent {
     pub(crate) async fn engine_probe(&self) -> Result<Probe> {
         let docker = self.engine.docker().await?;
-        let version = self.engine.call(CALL, docker.version()).await.map_err(|f| f.into_error("tell its version"))?;
+        let version = self
+            .engine
+            .call(CALL, docker.version())
+            .await
+            .map_err(|f| f.into_error("tell its version"))?;
         let asked = OffsetDateTime::from(SystemTime::now());
-        let info = self.engine.call(CALL, docker.info()).await.map_err(|f| f.into_error("tell of itself"))?;
+        let info = self
+            .engine
+            .call(CALL, docker.info())
+            .await
+            .map_err(|f| f.into_error("tell of itself"))?;
         let answered = OffsetDateTime::from(SystemTime::now());
         let (kind, swarm) = role(info.swarm.as_ref());
         let Some(engine_id) = info.id.clone().filter(|id| !id.is_empty()) else {
@@ -27,10 +35,16 @@ impl DockerAgent {
             version: version.version.unwrap_or_default(),
             api_version: docker.client_version().to_string(),
             storage_driver: info.driver.clone().unwrap_or_default(),
-            architecture: version.arch.or_else(|| info.architecture.clone()).unwrap_or_default(),
+            architecture: version
+                .arch
+                .or_else(|| info.architecture.clone())
+                .unwrap_or_default(),
             swarm,
             cpus: count(info.ncpu),
-            memory_bytes: info.mem_total.and_then(|m| u64::try_from(m).ok()).unwrap_or_default(),
+            memory_bytes: info
+                .mem_total
+                .and_then(|m| u64::try_from(m).ok())
+                .unwrap_or_default(),
             disk: self.disk(&info).await,
             skew_ms: skew(&info, asked, answered),
             machines: Vec::new(),
@@ -39,17 +53,29 @@ impl DockerAgent {
 
     /// Free and total bytes where the engine keeps its data; known when that disk is this machine's.
     async fn disk(&self, info: &SystemInfo) -> Option<(u64, u64)> {
-        let path = info.docker_root_dir.as_deref().filter(|_| self.engine.address().is_local()).map(PathBuf::from)?;
+        let path = info
+            .docker_root_dir
+            .as_deref()
+            .filter(|_| self.engine.address().is_local())
+            .map(PathBuf::from)?;
         // A file system may be a network's and hang: it must not hold up a thread that others need.
         let reading = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&path));
         let stat = tokio::time::timeout(CALL, reading).await.ok()?.ok()?.ok()?;
-        Some((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
+        Some((
+            stat.f_bavail.saturating_mul(stat.f_frsize),
+            stat.f_blocks.saturating_mul(stat.f_frsize),
+        ))
     }
 }
 
 /// A manager speaks for a swarm; everything else is one engine.
 fn role(swarm: Option<&SwarmInfo>) -> (PlatformKind, SwarmRole) {
-    let member = |s: &SwarmInfo| !matches!(s.local_node_state, None | Some(LocalNodeState::EMPTY | LocalNodeState::INACTIVE));
+    let member = |s: &SwarmInfo| {
+        !matches!(
+            s.local_node_state,
+            None | Some(LocalNodeState::EMPTY | LocalNodeState::INACTIVE)
+        )
+    };
     match swarm {
         Some(s) if s.control_available == Some(true) => (PlatformKind::Swarm, SwarmRole::Manager),
         Some(s) if member(s) => (PlatformKind::Docker, SwarmRole::Worker),
@@ -76,17 +102,47 @@ mod tests {
 
     #[test]
     fn skew_allows_for_the_way_of_the_answer() {
-        let info = SystemInfo { system_time: Some("2026-01-01T00:00:05.5+00:00".into()), ..SystemInfo::default() };
-        assert_eq!(skew(&info, datetime!(2026-01-01 00:00:00 UTC), datetime!(2026-01-01 00:00:01 UTC)), Some(5000));
-        assert_eq!(skew(&SystemInfo::default(), datetime!(2026-01-01 00:00:00 UTC), datetime!(2026-01-01 00:00:00 UTC)), None);
+        let info = SystemInfo {
+            system_time: Some("2026-01-01T00:00:05.5+00:00".into()),
+            ..SystemInfo::default()
+        };
+        assert_eq!(
+            skew(
+                &info,
+                datetime!(2026-01-01 00:00:00 UTC),
+                datetime!(2026-01-01 00:00:01 UTC)
+            ),
+            Some(5000)
+        );
+        assert_eq!(
+            skew(
+                &SystemInfo::default(),
+                datetime!(2026-01-01 00:00:00 UTC),
+                datetime!(2026-01-01 00:00:00 UTC)
+            ),
+            None
+        );
     }
 
     #[test]
     fn only_a_manager_is_a_swarm() {
-        let info = |state, control| SwarmInfo { local_node_state: Some(state), control_available: Some(control), ..SwarmInfo::default() };
-        assert_eq!(role(Some(&info(LocalNodeState::ACTIVE, true))), (PlatformKind::Swarm, SwarmRole::Manager));
-        assert_eq!(role(Some(&info(LocalNodeState::ACTIVE, false))), (PlatformKind::Docker, SwarmRole::Worker));
-        assert_eq!(role(Some(&info(LocalNodeState::INACTIVE, false))), (PlatformKind::Docker, SwarmRole::None));
+        let info = |state, control| SwarmInfo {
+            local_node_state: Some(state),
+            control_available: Some(control),
+            ..SwarmInfo::default()
+        };
+        assert_eq!(
+            role(Some(&info(LocalNodeState::ACTIVE, true))),
+            (PlatformKind::Swarm, SwarmRole::Manager)
+        );
+        assert_eq!(
+            role(Some(&info(LocalNodeState::ACTIVE, false))),
+            (PlatformKind::Docker, SwarmRole::Worker)
+        );
+        assert_eq!(
+            role(Some(&info(LocalNodeState::INACTIVE, false))),
+            (PlatformKind::Docker, SwarmRole::None)
+        );
         assert_eq!(role(None), (PlatformKind::Docker, SwarmRole::None));
     }
 }

@@ -7,7 +7,8 @@ use crate::{
 };
 use bollard::models::NetworkDisconnectRequest;
 use chainpool_agent::{
-    ClusterId, ClusterKey, Error, Generation, LABEL_GENERATION, LABEL_NODE, NodeName, Object, ObjectKind, Result, Volumes,
+    ClusterId, ClusterKey, Error, Generation, LABEL_GENERATION, LABEL_NODE, NodeName, Object, ObjectKind,
+    Result, Volumes,
 };
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
@@ -28,14 +29,33 @@ impl DockerAgent {
     /// Removes everything of a cluster up to and including one generation.
     pub(crate) async fn cluster_remove(&self, cluster: ClusterId, through: Generation) -> Result<()> {
         let filter = Filter::cluster(self.instance, cluster);
-        self.remove_until_gone(&Doomed { filter, through, volumes: true, networks: true }).await
+        self.remove_until_gone(&Doomed {
+            filter,
+            through,
+            volumes: true,
+            networks: true,
+        })
+        .await
     }
 
     /// Removes one node.
-    pub(crate) async fn node_remove(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()> {
-        let filter = Filter::cluster(self.instance, key.cluster).and(LABEL_GENERATION, &key.generation).and(LABEL_NODE, node);
+    pub(crate) async fn node_remove(
+        &self,
+        key: &ClusterKey,
+        node: &NodeName,
+        volumes: Volumes,
+    ) -> Result<()> {
+        let filter = Filter::cluster(self.instance, key.cluster)
+            .and(LABEL_GENERATION, &key.generation)
+            .and(LABEL_NODE, node);
         let volumes = volumes == Volumes::Purge;
-        self.remove_until_gone(&Doomed { filter, through: key.generation, volumes, networks: false }).await
+        self.remove_until_gone(&Doomed {
+            filter,
+            through: key.generation,
+            volumes,
+            networks: false,
+        })
+        .await
     }
 
     /// Removes what the listing shows, containers first, until it shows nothing. What the engine cannot do yet is
@@ -49,24 +69,35 @@ impl DockerAgent {
                 return Ok(());
             }
             let names = left.iter().map(|object| object.name.clone()).collect::<Vec<_>>();
-            let (containers, rest): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|object| matches!(object.kind, ObjectKind::Node | ObjectKind::Job));
+            let (containers, rest): (Vec<_>, Vec<_>) = left
+                .into_iter()
+                .partition(|object| matches!(object.kind, ObjectKind::Node | ObjectKind::Job));
             let mut trouble = self.remove_all(containers).await?;
             trouble.extend(self.remove_all(rest).await?);
             // Without trouble the next listing proves it at once; else the engine needs a moment.
             let at_once = std::mem::take(&mut first) && trouble.is_empty();
             if !at_once && !look_again(deadline).await {
-                return Err(Error::Busy(format!("not all of {} could be removed: {}", names.join(", "), trouble.join("; "))));
+                return Err(Error::Busy(format!(
+                    "not all of {} could be removed: {}",
+                    names.join(", "),
+                    trouble.join("; ")
+                )));
             }
         }
     }
 
     async fn doomed_list(&self, doomed: &Doomed) -> Result<Vec<Object>> {
-        let Doomed { filter, through, volumes, networks } = doomed;
+        let Doomed {
+            filter,
+            through,
+            volumes,
+            networks,
+        } = doomed;
         let mut left = match (volumes, networks) {
             (true, true) => self.objects_list(filter).await?,
             (true, false) => {
-                let (mut left, volumes) = tokio::try_join!(self.containers_list(filter), self.volumes_list(filter))?;
+                let (mut left, volumes) =
+                    tokio::try_join!(self.containers_list(filter), self.volumes_list(filter))?;
                 left.extend(volumes);
                 left
             }
@@ -79,7 +110,9 @@ impl DockerAgent {
     /// Removes these, several at once; returns what hinders now and may pass. What one of them will never do keeps no other
     /// from going.
     pub(crate) async fn remove_all(&self, objects: Vec<Object>) -> Result<Vec<String>> {
-        let mut results = stream::iter(objects).map(|object| self.remove_one(object)).buffer_unordered(AT_ONCE);
+        let mut results = stream::iter(objects)
+            .map(|object| self.remove_one(object))
+            .buffer_unordered(AT_ONCE);
         let (mut trouble, mut refused) = (Vec::new(), None);
         while let Some(result) = results.next().await {
             match result {
@@ -117,7 +150,11 @@ impl DockerAgent {
     /// ours is not touched, and named.
     async fn network_free(&self, network: &Object) -> Result<String> {
         let docker = self.engine.docker().await?;
-        let found = match self.engine.call(CALL, docker.inspect_network(&network.id, None)).await {
+        let found = match self
+            .engine
+            .call(CALL, docker.inspect_network(&network.id, None))
+            .await
+        {
             Ok(found) => found,
             Err(fault) if fault.is(404) => return Ok(format!("{} was just removed", network.name)),
             Err(fault) => return Err(fault.into_error(&format!("show the network {}", network.name))),
@@ -125,14 +162,24 @@ impl DockerAgent {
         let endpoints = found.containers.unwrap_or_default();
         if endpoints.is_empty() {
             // Seen on 20.10: after many starts and removals at once its count can stay above the truth until it starts again.
-            return Ok(format!("the engine counts endpoints on {}, but shows none: if this lasts, restart the engine", network.name));
+            return Ok(format!(
+                "the engine counts endpoints on {}, but shows none: if this lasts, restart the engine",
+                network.name
+            ));
         }
         for (id, endpoint) in endpoints {
             let name = endpoint.name.unwrap_or_else(|| id.clone());
             match self.container_owner(&id).await? {
                 Owner::Gone => {
-                    let request = NetworkDisconnectRequest { container: name.clone(), force: Some(true) };
-                    match self.engine.call(CALL, docker.disconnect_network(&network.id, request)).await {
+                    let request = NetworkDisconnectRequest {
+                        container: name.clone(),
+                        force: Some(true),
+                    };
+                    match self
+                        .engine
+                        .call(CALL, docker.disconnect_network(&network.id, request))
+                        .await
+                    {
                         // It may have gone by itself meanwhile, which engines tell in several ways: look again.
                         Ok(()) | Err(Fault::Answer { .. }) => {}
                         Err(Fault::Error(error)) => return Err(error),
@@ -152,9 +199,14 @@ impl DockerAgent {
 
     /// Something uses our volume. Ours are being removed; any other container is not touched, and named.
     async fn volume_user(&self, volume: &Object, fault: Fault) -> Result<String> {
-        let Fault::Answer { message, .. } = &fault else { return Err(fault.into_error(&format!("remove {}", volume.name))) };
+        let Fault::Answer { message, .. } = &fault else {
+            return Err(fault.into_error(&format!("remove {}", volume.name)));
+        };
         // 20.10: `remove x: volume is in use - [id, id]`
-        let users = message.rsplit_once('[').map_or("", |(_, ids)| ids).trim_end_matches(']');
+        let users = message
+            .rsplit_once('[')
+            .map_or("", |(_, ids)| ids)
+            .trim_end_matches(']');
         for id in users.split([',', ' ']).filter(|id| !id.is_empty()) {
             if matches!(self.container_owner(id).await?, Owner::Foreign) {
                 return Err(Error::Refused(format!(

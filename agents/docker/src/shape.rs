@@ -1,7 +1,8 @@
 //! What a container has of what its spec asks for, beside its labels: whoever works on the engine by hand changes it. Pure.
 
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, EndpointSettings, HostConfig, PortMap, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerInspectResponse, EndpointSettings, HostConfig, PortMap, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use chainpool_agent::{ClusterKey, NodeName, network_name};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,11 +23,22 @@ pub(crate) struct Shape {
 impl Shape {
     /// Of a container that is there.
     pub(crate) fn of(found: &ContainerInspectResponse) -> Self {
-        let networks = found.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
-        let mounts = found.mounts.iter().flatten().filter_map(|mount| Some((mount.name.clone()?, mount.destination.clone()?)));
+        let networks = found
+            .network_settings
+            .as_ref()
+            .and_then(|settings| settings.networks.as_ref());
+        let mounts = found
+            .mounts
+            .iter()
+            .flatten()
+            .filter_map(|mount| Some((mount.name.clone()?, mount.destination.clone()?)));
         let host = found.host_config.clone().unwrap_or_default();
         Self {
-            endpoints: networks.into_iter().flatten().map(|(name, endpoint)| (name.clone(), names(endpoint))).collect(),
+            endpoints: networks
+                .into_iter()
+                .flatten()
+                .map(|(name, endpoint)| (name.clone(), names(endpoint)))
+                .collect(),
             mounts: mounts.collect(),
             ports: host.port_bindings.unwrap_or_default(),
             memory: host.memory.unwrap_or_default(),
@@ -42,35 +54,59 @@ impl Shape {
 
     /// Whether the nodes of its cluster find it by its name.
     pub(crate) fn is_found(&self, key: &ClusterKey, node: &NodeName) -> bool {
-        self.endpoints.get(&network_name(key)).is_some_and(|names| names.iter().any(|name| name == node.as_str()))
+        self.endpoints
+            .get(&network_name(key))
+            .is_some_and(|names| names.iter().any(|name| name == node.as_str()))
     }
 
     /// What differs from the request that makes it and takes another container to put right; `None`: nothing.
     pub(crate) fn difference(&self, wanted: &ContainerCreateBody) -> Option<String> {
-        let HostConfig { mounts, port_bindings, memory, pids_limit, restart_policy, .. } = wanted.host_config.as_ref()?;
-        let mut wanted_mounts = mounts.iter().flatten().filter_map(|mount| Some((mount.source.clone()?, mount.target.clone()?)));
+        let HostConfig {
+            mounts,
+            port_bindings,
+            memory,
+            pids_limit,
+            restart_policy,
+            ..
+        } = wanted.host_config.as_ref()?;
+        let mut wanted_mounts = mounts
+            .iter()
+            .flatten()
+            .filter_map(|mount| Some((mount.source.clone()?, mount.target.clone()?)));
         if let Some((volume, path)) = wanted_mounts.find(|mount| !self.mounts.contains(mount)) {
             return Some(format!("the volume {volume} is not mounted at {path}"));
         }
-        if port_bindings.as_ref().is_some_and(|wanted| !same_ports(wanted, &self.ports)) {
+        if port_bindings
+            .as_ref()
+            .is_some_and(|wanted| !same_ports(wanted, &self.ports))
+        {
             return Some("its published ports are not the wanted ones".to_owned());
         }
         // An engine whose kernel cannot limit something stores 0 for it: another container would have no other limit.
-        let is_other = |found: i64, wanted: &Option<i64>| found != 0 && wanted.is_some_and(|wanted| wanted != found);
+        let is_other =
+            |found: i64, wanted: &Option<i64>| found != 0 && wanted.is_some_and(|wanted| wanted != found);
         if is_other(self.memory, memory) {
             return Some(format!("its memory is limited to {} bytes", self.memory));
         }
         if is_other(self.processes, pids_limit) {
             return Some(format!("its processes are limited to {}", self.processes));
         }
-        let policy = restart_policy.as_ref().and_then(|RestartPolicy { name, .. }| *name);
-        (policy.is_some() && policy != self.restart).then(|| "the engine does not restart it as it should".to_owned())
+        let policy = restart_policy
+            .as_ref()
+            .and_then(|RestartPolicy { name, .. }| *name);
+        (policy.is_some() && policy != self.restart)
+            .then(|| "the engine does not restart it as it should".to_owned())
     }
 }
 
 /// Engines of before 26 put a container's own names among its aliases, later ones list all names apart.
 fn names(endpoint: &EndpointSettings) -> Vec<String> {
-    [&endpoint.aliases, &endpoint.dns_names].into_iter().flatten().flatten().cloned().collect()
+    [&endpoint.aliases, &endpoint.dns_names]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .cloned()
+        .collect()
 }
 
 fn same_ports(wanted: &PortMap, found: &PortMap) -> bool {
@@ -79,8 +115,18 @@ fn same_ports(wanted: &PortMap, found: &PortMap) -> bool {
 
 /// Each port inside, with the address and port that it is bound to. One that is bound nowhere may be listed or not.
 fn bound(ports: &PortMap) -> BTreeSet<(&str, Option<&str>, Option<&str>)> {
-    let bindings = ports.iter().flat_map(|(port, bindings)| bindings.iter().flatten().map(move |binding| (port, binding)));
-    bindings.map(|(port, binding)| (port.as_str(), binding.host_ip.as_deref(), binding.host_port.as_deref())).collect()
+    let bindings = ports
+        .iter()
+        .flat_map(|(port, bindings)| bindings.iter().flatten().map(move |binding| (port, binding)));
+    bindings
+        .map(|(port, binding)| {
+            (
+                port.as_str(),
+                binding.host_ip.as_deref(),
+                binding.host_port.as_deref(),
+            )
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -90,23 +136,36 @@ mod tests {
     use std::collections::HashMap;
 
     fn key() -> ClusterKey {
-        ClusterKey { cluster: chainpool_agent::ClusterId::new(), generation: 1 }
+        ClusterKey {
+            cluster: chainpool_agent::ClusterId::new(),
+            generation: 1,
+        }
     }
 
     fn ports(port: &str) -> PortMap {
-        let binding = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(port.into()) };
+        let binding = PortBinding {
+            host_ip: Some("127.0.0.1".into()),
+            host_port: Some(port.into()),
+        };
         HashMap::from([("80/tcp".to_owned(), Some(vec![binding]))])
     }
 
     fn wanted() -> ContainerCreateBody {
-        let mount = Mount { source: Some("v".into()), target: Some("/data".into()), ..Mount::default() };
+        let mount = Mount {
+            source: Some("v".into()),
+            target: Some("/data".into()),
+            ..Mount::default()
+        };
         ContainerCreateBody {
             host_config: Some(HostConfig {
                 mounts: Some(vec![mount]),
                 port_bindings: Some(ports("1000")),
                 memory: Some(100),
                 pids_limit: Some(10),
-                restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::UNLESS_STOPPED), maximum_retry_count: None }),
+                restart_policy: Some(RestartPolicy {
+                    name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                    maximum_retry_count: None,
+                }),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
@@ -114,7 +173,11 @@ mod tests {
     }
 
     fn found(change: impl FnOnce(&mut ContainerInspectResponse)) -> Shape {
-        let mount = |name: &str, at: &str| MountPoint { name: Some(name.into()), destination: Some(at.into()), ..MountPoint::default() };
+        let mount = |name: &str, at: &str| MountPoint {
+            name: Some(name.into()),
+            destination: Some(at.into()),
+            ..MountPoint::default()
+        };
         let mut found = ContainerInspectResponse {
             mounts: Some(vec![mount("v", "/data"), mount("of the image", "/more")]),
             host_config: wanted().host_config,
@@ -131,8 +194,18 @@ mod tests {
     #[test]
     fn a_container_is_right_when_it_has_all_that_it_must() {
         assert_eq!(host(|_| {}), None);
-        assert_eq!(host(|h| h.port_bindings.get_or_insert_default().extend([("81/tcp".to_owned(), None)])), None);
-        assert!(found(|f| f.mounts = Some(vec![])).difference(&wanted()).is_some_and(|why| why.contains("/data")));
+        assert_eq!(
+            host(|h| h
+                .port_bindings
+                .get_or_insert_default()
+                .extend([("81/tcp".to_owned(), None)])),
+            None
+        );
+        assert!(
+            found(|f| f.mounts = Some(vec![]))
+                .difference(&wanted())
+                .is_some_and(|why| why.contains("/data"))
+        );
         assert!(host(|h| h.port_bindings = Some(ports("1001"))).is_some_and(|why| why.contains("ports")));
         assert!(host(|h| h.port_bindings = None).is_some_and(|why| why.contains("ports")));
         assert!(host(|h| h.memory = Some(99)).is_some_and(|why| why.contains("memory")));
@@ -149,11 +222,25 @@ mod tests {
     fn a_node_is_found_by_its_name_on_the_network_of_its_cluster() {
         let (key, node) = (key(), NodeName::parse("v0").expect("a node name"));
         let on = |networks: &[(&str, EndpointSettings)]| {
-            let networks = networks.iter().map(|(name, endpoint)| ((*name).to_owned(), endpoint.clone())).collect();
-            found(|f| f.network_settings = Some(NetworkSettings { networks: Some(networks), ..NetworkSettings::default() }))
+            let networks = networks
+                .iter()
+                .map(|(name, endpoint)| ((*name).to_owned(), endpoint.clone()))
+                .collect();
+            found(|f| {
+                f.network_settings = Some(NetworkSettings {
+                    networks: Some(networks),
+                    ..NetworkSettings::default()
+                })
+            })
         };
-        let named = EndpointSettings { aliases: Some(vec!["v0".into(), "0123456789ab".into()]), ..EndpointSettings::default() };
-        let newer = EndpointSettings { dns_names: Some(vec!["v0".into()]), ..EndpointSettings::default() };
+        let named = EndpointSettings {
+            aliases: Some(vec!["v0".into(), "0123456789ab".into()]),
+            ..EndpointSettings::default()
+        };
+        let newer = EndpointSettings {
+            dns_names: Some(vec!["v0".into()]),
+            ..EndpointSettings::default()
+        };
         let network = network_name(&key);
         for (networks, connected, known) in [
             (vec![], false, false),
@@ -163,7 +250,11 @@ mod tests {
             (vec![(network.as_str(), newer)], true, true),
         ] {
             let shape = on(&networks);
-            assert_eq!((shape.is_connected(&key), shape.is_found(&key, &node)), (connected, known), "{networks:?}");
+            assert_eq!(
+                (shape.is_connected(&key), shape.is_found(&key, &node)),
+                (connected, known),
+                "{networks:?}"
+            );
         }
     }
 }

@@ -57,7 +57,9 @@ pub(crate) struct Transport {
 
 impl Transport {
     pub(crate) fn new(address: Address) -> Self {
-        Self { address: Arc::new(address) }
+        Self {
+            address: Arc::new(address),
+        }
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -82,16 +84,25 @@ impl Transport {
             .map_err(|e| Error::Refused(format!("{} cannot be used: {e}", self.address)))
     }
 
-    async fn send(&self, mut request: BollardRequest, flow: Arc<Flow>) -> Result<Response<Incoming>, Bollard> {
-        let stream = timeout(CONNECT, self.open())
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {} s", CONNECT.as_secs())))??;
+    async fn send(
+        &self,
+        mut request: BollardRequest,
+        flow: Arc<Flow>,
+    ) -> Result<Response<Incoming>, Bollard> {
+        let stream = timeout(CONNECT, self.open()).await.map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no connection within {} s", CONNECT.as_secs()),
+            )
+        })??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(Bounded { stream, flow })).await?;
         // Ends with the request: hyper closes the connection when its sender and its response body are gone.
         let connection = tokio::spawn(connection);
         let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
         *request.uri_mut() = path.parse::<Uri>()?;
-        request.headers_mut().insert(HOST, HeaderValue::from_static("engine"));
+        request
+            .headers_mut()
+            .insert(HOST, HeaderValue::from_static("engine"));
         url_safe_login(&mut request);
         let is_head = request.method() == Method::HEAD;
         match sender.send_request(request).await {
@@ -122,7 +133,11 @@ impl Transport {
         sockopt::set_tcp_keepcnt(&stream, 3)?;
         Ok(match tls {
             None => Box::new(stream),
-            Some(tls) => Box::new(TlsConnector::from(tls.config.clone()).connect(tls.server.clone(), stream).await?),
+            Some(tls) => Box::new(
+                TlsConnector::from(tls.config.clone())
+                    .connect(tls.server.clone(), stream)
+                    .await?,
+            ),
         })
     }
 }
@@ -167,7 +182,11 @@ impl Flow {
     }
 
     fn of(bytes: u64) -> Self {
-        Self { opened: Notify::new(), left: AtomicU64::new(bytes), overrun: AtomicBool::new(false) }
+        Self {
+            opened: Notify::new(),
+            left: AtomicU64::new(bytes),
+            overrun: AtomicBool::new(false),
+        }
     }
 
     /// The items of its stream, each of which makes room for another.
@@ -181,20 +200,29 @@ impl Flow {
                 Ok(item)
             }
             // bollard keeps of the connection's error only that there was one.
-            Err(_) if self.overrun.load(Ordering::Relaxed) => {
-                Err(io::Error::other(format!("more than {} MiB came of one event or line, which no engine sends", ITEM >> 20)).into())
-            }
+            Err(_) if self.overrun.load(Ordering::Relaxed) => Err(io::Error::other(format!(
+                "more than {} MiB came of one event or line, which no engine sends",
+                ITEM >> 20
+            ))
+            .into()),
             Err(error) => Err(error),
         })
     }
 
     fn read(&self, bytes: usize) -> io::Result<()> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)) {
+        match self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(bytes)
+            }) {
             Ok(_) => Ok(()),
             Err(_) => {
                 self.overrun.store(true, Ordering::Relaxed);
-                Err(io::Error::other(format!("its answer is longer than {} MiB, which no engine's is", ANSWER >> 20)))
+                Err(io::Error::other(format!(
+                    "its answer is longer than {} MiB, which no engine's is",
+                    ANSWER >> 20
+                )))
             }
         }
     }
@@ -207,7 +235,11 @@ struct Bounded {
 }
 
 impl AsyncRead for Bounded {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         Poll::Ready(self.flow.read(buffer.filled().len() - before))
@@ -215,7 +247,11 @@ impl AsyncRead for Bounded {
 }
 
 impl AsyncWrite for Bounded {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

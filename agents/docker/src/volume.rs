@@ -16,8 +16,19 @@ impl DockerAgent {
     /// Makes the node's volumes and returns the mount points of those that are new. They are made by themselves,
     /// because an engine that makes them along with a container gives them no labels.
     pub(crate) async fn volumes_ensure(&self, key: &ClusterKey, node: &NodeSpec) -> Result<BTreeSet<String>> {
-        let made = try_join_all(node.volumes.iter().map(|volume| self.volume_ensure(key, node, volume))).await?;
-        Ok(node.volumes.iter().zip(made).filter(|(_, new)| *new).map(|(volume, _)| volume.path.clone()).collect())
+        let made = try_join_all(
+            node.volumes
+                .iter()
+                .map(|volume| self.volume_ensure(key, node, volume)),
+        )
+        .await?;
+        Ok(node
+            .volumes
+            .iter()
+            .zip(made)
+            .filter(|(_, new)| *new)
+            .map(|(volume, _)| volume.path.clone())
+            .collect())
     }
 
     async fn volume_ensure(&self, key: &ClusterKey, node: &NodeSpec, volume: &Volume) -> Result<bool> {
@@ -27,9 +38,15 @@ impl DockerAgent {
         let making = uuid::Uuid::new_v4().to_string();
         let mut labels = ours.to_map();
         labels.insert(LABEL_MAKING.to_owned(), making.clone());
-        let request = VolumeCreateRequest { name: Some(name.clone()), labels: Some(labels), ..VolumeCreateRequest::default() };
+        let request = VolumeCreateRequest {
+            name: Some(name.clone()),
+            labels: Some(labels),
+            ..VolumeCreateRequest::default()
+        };
         match self.engine.call(CALL, docker.create_volume(request)).await {
-            Ok(volume) if Labels::from_map(&volume.labels).as_ref() == Some(&ours) => Ok(volume.labels.get(LABEL_MAKING) == Some(&making)),
+            Ok(volume) if Labels::from_map(&volume.labels).as_ref() == Some(&ours) => {
+                Ok(volume.labels.get(LABEL_MAKING) == Some(&making))
+            }
             // An engine that was restarted answers without labels until it has looked at the volume.
             Ok(_) if self.volume_labels(&name).await?.as_ref() == Some(&ours) => Ok(false),
             Ok(_) => Err(Error::Foreign(format!("volume {name}"))),
@@ -51,6 +68,10 @@ impl DockerAgent {
     pub(crate) async fn volume_remove(&self, name: &str) -> Result<(), Fault> {
         let docker = self.engine.docker().await?;
         let options = RemoveVolumeOptionsBuilder::default().build();
-        absent_is_fine(self.engine.call(CALL, docker.remove_volume(name, Some(options))).await)
+        absent_is_fine(
+            self.engine
+                .call(CALL, docker.remove_volume(name, Some(options)))
+                .await,
+        )
     }
 }

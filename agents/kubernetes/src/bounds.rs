@@ -44,8 +44,16 @@ where
         Box::pin(async move {
             let answer = answer.await?;
             let status = answer.status();
-            let bound = if status.is_client_error() || status.is_server_error() { Bound::Whole(WORDS) } else { asked };
-            Ok(answer.map(|body| Bounded { body, bound, left: bound.most() }))
+            let bound = if status.is_client_error() || status.is_server_error() {
+                Bound::Whole(WORDS)
+            } else {
+                asked
+            };
+            Ok(answer.map(|body| Bounded {
+                body,
+                bound,
+                left: bound.most(),
+            }))
         })
     }
 }
@@ -64,7 +72,10 @@ enum Bound {
 impl Bound {
     /// The bound for what is asked for, when it is told.
     fn of(asked: &Uri) -> Self {
-        if asked.query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true")) {
+        if asked
+            .query()
+            .is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"))
+        {
             Self::Line(EVENT)
         } else if asked.path().ends_with("/log") {
             Self::Nothing
@@ -96,7 +107,9 @@ impl<B> Bounded<B> {
             Bound::Whole(_) => None,
             Bound::Line(_) => data.iter().rposition(|byte| *byte == b'\n'),
         };
-        let (left, read) = fresh.map_or((self.left, data.len()), |end| (self.bound.most(), data.len() - end - 1));
+        let (left, read) = fresh.map_or((self.left, data.len()), |end| {
+            (self.bound.most(), data.len() - end - 1)
+        });
         let left = left.checked_sub(read);
         self.left = left.unwrap_or_default();
         left.is_some()
@@ -104,9 +117,15 @@ impl<B> Bounded<B> {
 
     fn too_much(&self) -> BoxError {
         let most = self.bound.most();
-        let most = if most < 1 << 20 { format!("{} KiB", most >> 10) } else { format!("{} MiB", most >> 20) };
+        let most = if most < 1 << 20 {
+            format!("{} KiB", most >> 10)
+        } else {
+            format!("{} MiB", most >> 20)
+        };
         match self.bound {
-            Bound::Line(_) => format!("an event of its watch is longer than {most}, which no API server's is"),
+            Bound::Line(_) => {
+                format!("an event of its watch is longer than {most}, which no API server's is")
+            }
             _ => format!("its answer is longer than {most}, which no API server's is"),
         }
         .into()
@@ -121,7 +140,10 @@ where
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
             Some(Ok(frame)) => frame,
             other => return Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
@@ -153,27 +175,60 @@ mod tests {
 
     /// The begin of an answer whose end is that of its connection.
     fn endless(status: &str, begin: &str) -> Answer {
-        Answer { bytes: format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\n\r\n{begin}"), more: Some(vec![b'x'; 1 << 20]) }
+        Answer {
+            bytes: format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\n\r\n{begin}"),
+            more: Some(vec![b'x'; 1 << 20]),
+        }
     }
 
     #[tokio::test]
     async fn an_answer_without_end_is_given_up() {
         for (status, most) in [("200 OK", "64 MiB"), ("500 Internal Server Error", "64 KiB")] {
             let server = stranger(move |_| endless(status, "{\"gitVersion\":\"")).await;
-            let list = server.call(CALL, server.all::<Namespace>().expect("a client").list(&ListParams::default())).await;
+            let list = server
+                .call(
+                    CALL,
+                    server
+                        .all::<Namespace>()
+                        .expect("a client")
+                        .list(&ListParams::default()),
+                )
+                .await;
             let probe = agent(server).probe().await;
-            for error in [list.map(drop).expect_err("no end").into_error("list"), probe.map(drop).expect_err("no end")] {
-                assert!(error.to_string().contains(&format!("longer than {most}")), "{status}: {error}");
+            for error in [
+                list.map(drop).expect_err("no end").into_error("list"),
+                probe.map(drop).expect_err("no end"),
+            ] {
+                assert!(
+                    error.to_string().contains(&format!("longer than {most}")),
+                    "{status}: {error}"
+                );
             }
         }
     }
 
     #[tokio::test]
     async fn a_watch_whose_event_does_not_end_is_lost() {
-        let list = || answer("200 OK", "application/json", r#"{"metadata":{"resourceVersion":"1"},"items":[]}"#);
-        let server = stranger(move |asked| if asked.contains("watch=true") { endless("200 OK", "{\"type\":\"") } else { list() }).await;
+        let list = || {
+            answer(
+                "200 OK",
+                "application/json",
+                r#"{"metadata":{"resourceVersion":"1"},"items":[]}"#,
+            )
+        };
+        let server = stranger(move |asked| {
+            if asked.contains("watch=true") {
+                endless("200 OK", "{\"type\":\"")
+            } else {
+                list()
+            }
+        })
+        .await;
         let wakes: Vec<_> = agent(server).watch().collect().await;
-        assert!(matches!(wakes.last(), Some(Wake::Lost(why)) if why.contains("longer than 8 MiB")), "{wakes:?}");
+        assert!(
+            matches!(wakes.last(), Some(Wake::Lost(why)) if why.contains("longer than 8 MiB")),
+            "{wakes:?}"
+        );
     }
 
     #[test]
@@ -186,9 +241,19 @@ mod tests {
         ] {
             assert_eq!(Bound::of(&asked.parse().expect("an address")), bound, "{asked}");
         }
-        let mut lines = Bounded { body: (), bound: Bound::Line(4), left: 4 };
-        assert!(lines.count(b"123\n12") && lines.count(b"34") && lines.count(b"\n\n123") && !lines.count(b"45"));
-        let mut whole = Bounded { body: (), bound: Bound::Whole(4), left: 4 };
+        let mut lines = Bounded {
+            body: (),
+            bound: Bound::Line(4),
+            left: 4,
+        };
+        assert!(
+            lines.count(b"123\n12") && lines.count(b"34") && lines.count(b"\n\n123") && !lines.count(b"45")
+        );
+        let mut whole = Bounded {
+            body: (),
+            bound: Bound::Whole(4),
+            left: 4,
+        };
         assert!(whole.count(b"1\n2") && whole.count(b"3") && !whole.count(b"\n"));
     }
 }

@@ -6,8 +6,8 @@ use crate::{
     user::User,
 };
 use chainpool_agent::{
-    Audience, ClusterKey, Error, ImageRef, InstanceId, LABEL_JOB, Labels, LogType, NodeName, NodeSpec, Port, Protocol, Result, Variable,
-    network_name, volume_name,
+    Audience, ClusterKey, Error, ImageRef, InstanceId, LABEL_JOB, Labels, LogType, NodeName, NodeSpec, Port,
+    Protocol, Result, Variable, network_name, volume_name,
 };
 use k8s_openapi::{
     ByteString,
@@ -15,8 +15,8 @@ use k8s_openapi::{
         apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy},
         batch::v1::{Job, JobSpec},
         core::v1::{
-            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodTemplateSpec, Secret, Service, ServicePort, ServiceSpec,
-            VolumeResourceRequirements,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodTemplateSpec, Secret, Service, ServicePort,
+            ServiceSpec, VolumeResourceRequirements,
         },
         networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec},
     },
@@ -40,7 +40,12 @@ pub(crate) fn label_map(labels: &Labels) -> BTreeMap<String, String> {
 }
 
 pub(crate) fn metadata(key: &ClusterKey, name: impl Into<String>, labels: &Labels) -> ObjectMeta {
-    ObjectMeta { name: Some(name.into()), namespace: Some(network_name(key)), labels: Some(label_map(labels)), ..ObjectMeta::default() }
+    ObjectMeta {
+        name: Some(name.into()),
+        namespace: Some(network_name(key)),
+        labels: Some(label_map(labels)),
+        ..ObjectMeta::default()
+    }
 }
 
 /// What tells the objects of a job from those of a node.
@@ -49,7 +54,10 @@ pub(crate) fn job_label() -> [(String, String); 1] {
 }
 
 pub(crate) fn selector(labels: &BTreeMap<String, String>) -> LabelSelector {
-    LabelSelector { match_labels: Some(labels.clone()), ..LabelSelector::default() }
+    LabelSelector {
+        match_labels: Some(labels.clone()),
+        ..LabelSelector::default()
+    }
 }
 
 /// What a node is made from.
@@ -87,20 +95,36 @@ impl Making<'_> {
     pub(crate) fn job_objects(&self) -> Result<JobObjects> {
         let (files, template) = self.pod()?;
         let mut job = Job {
-            metadata: metadata(self.key, self.node.name.as_str(), &self.labels().hash(&self.node.hash)),
+            metadata: metadata(
+                self.key,
+                self.node.name.as_str(),
+                &self.labels().hash(&self.node.hash),
+            ),
             // It is tried once: whether it is tried again is decided above.
-            spec: Some(JobSpec { backoff_limit: Some(0), template: pod::of_job(template), ..JobSpec::default() }),
+            spec: Some(JobSpec {
+                backoff_limit: Some(0),
+                template: pod::of_job(template),
+                ..JobSpec::default()
+            }),
             status: None,
         };
         job.labels_mut().extend(job_label());
-        Ok(JobObjects { secrets: self.secrets(&files), claims: self.claims(), job })
+        Ok(JobObjects {
+            secrets: self.secrets(&files),
+            claims: self.claims(),
+            job,
+        })
     }
 
     /// Renders a node's objects; refuses what cannot be had without privileges.
     pub(crate) fn objects(&self, replicas: i32) -> Result<NodeObjects> {
         let (files, template) = self.pod()?;
         let set = StatefulSet {
-            metadata: metadata(self.key, self.node.name.as_str(), &self.labels().hash(&self.node.hash)),
+            metadata: metadata(
+                self.key,
+                self.node.name.as_str(),
+                &self.labels().hash(&self.node.hash),
+            ),
             spec: StatefulSetSpec {
                 replicas: Some(replicas),
                 service_name: Some(self.node.name.to_string()),
@@ -108,7 +132,10 @@ impl Making<'_> {
                 // One pod knows no order; with the default a pod that never got ready would hold up its own replacement.
                 pod_management_policy: Some("Parallel".to_owned()),
                 // Nothing restarts but by a verb of ours.
-                update_strategy: Some(StatefulSetUpdateStrategy { type_: Some("OnDelete".to_owned()), rolling_update: None }),
+                update_strategy: Some(StatefulSetUpdateStrategy {
+                    type_: Some("OnDelete".to_owned()),
+                    rolling_update: None,
+                }),
                 revision_history_limit: Some(1),
                 template,
                 ..StatefulSetSpec::default()
@@ -116,7 +143,14 @@ impl Making<'_> {
             status: None,
         };
         let secrets = self.secrets(&files);
-        Ok(NodeObjects { names: self.names(), published: self.published(), policy: self.policy(), secrets, claims: self.claims(), set })
+        Ok(NodeObjects {
+            names: self.names(),
+            published: self.published(),
+            policy: self.policy(),
+            secrets,
+            claims: self.claims(),
+            set,
+        })
     }
 
     /// Its files, and the pod that has them.
@@ -153,7 +187,11 @@ impl Making<'_> {
     /// peers' names up once, at their start, and nodes that start together would find addresses of pods that are gone.
     fn names(&self) -> Option<Service> {
         let ports: Vec<_> = self.node.ports.iter().map(service_port).collect();
-        let spec = ServiceSpec { selector: Some(self.node_selector()), ports: Some(ports), ..ServiceSpec::default() };
+        let spec = ServiceSpec {
+            selector: Some(self.node_selector()),
+            ports: Some(ports),
+            ..ServiceSpec::default()
+        };
         (!self.node.ports.is_empty()).then(|| Service {
             metadata: metadata(self.key, self.node.name.as_str(), &self.labels()),
             spec: Some(spec),
@@ -163,8 +201,13 @@ impl Making<'_> {
 
     /// The service that publishes the ports of users. Those of Chainpool itself are reached through the API server.
     fn published(&self) -> Option<Service> {
-        let ports: Vec<_> =
-            self.user_ports().map(|(port, published)| ServicePort { node_port: Some(published.into()), ..service_port(port) }).collect();
+        let ports: Vec<_> = self
+            .user_ports()
+            .map(|(port, published)| ServicePort {
+                node_port: Some(published.into()),
+                ..service_port(port)
+            })
+            .collect();
         (!ports.is_empty()).then(|| Service {
             metadata: metadata(self.key, published_name(&self.node.name), &self.labels()),
             spec: Some(ServiceSpec {
@@ -193,14 +236,21 @@ impl Making<'_> {
             spec: Some(NetworkPolicySpec {
                 pod_selector: Some(selector(&self.node_selector())),
                 policy_types: Some(vec!["Ingress".to_owned()]),
-                ingress: Some(vec![NetworkPolicyIngressRule { from: None, ports: Some(ports) }]),
+                ingress: Some(vec![NetworkPolicyIngressRule {
+                    from: None,
+                    ports: Some(ports),
+                }]),
                 egress: None,
             }),
         })
     }
 
     fn user_ports(&self) -> impl Iterator<Item = (&Port, u16)> {
-        self.node.ports.iter().filter(|p| p.audience == Audience::User).filter_map(|p| p.published.map(|published| (p, published)))
+        self.node
+            .ports
+            .iter()
+            .filter(|p| p.audience == Audience::User)
+            .filter_map(|p| p.published.map(|published| (p, published)))
     }
 
     fn file_secrets(&self, files: &Files) -> Vec<Secret> {
@@ -211,7 +261,10 @@ impl Making<'_> {
             .map(|part| Secret {
                 metadata: metadata(self.key, &part.secret, &labels),
                 immutable: Some(true),
-                data: Some(BTreeMap::from([(part.name.clone(), ByteString(part.bytes.expose().clone()))])),
+                data: Some(BTreeMap::from([(
+                    part.name.clone(),
+                    ByteString(part.bytes.expose().clone()),
+                )])),
                 ..Secret::default()
             })
             .collect()
@@ -224,12 +277,18 @@ impl Making<'_> {
             .env
             .iter()
             .filter_map(|(name, value)| match value {
-                Variable::Secret(text) => Some((name.clone(), ByteString(text.expose().clone().into_bytes()))),
+                Variable::Secret(text) => {
+                    Some((name.clone(), ByteString(text.expose().clone().into_bytes())))
+                }
                 Variable::Plain(_) => None,
             })
             .collect();
         (!data.is_empty()).then(|| Secret {
-            metadata: metadata(self.key, variables_name(self.node), &self.labels().hash(&self.node.hash)),
+            metadata: metadata(
+                self.key,
+                variables_name(self.node),
+                &self.labels().hash(&self.node.hash),
+            ),
             data: Some(data),
             ..Secret::default()
         })
@@ -242,14 +301,21 @@ impl Making<'_> {
                 access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
                 storage_class_name: self.storage_class.map(str::to_owned),
                 resources: Some(VolumeResourceRequirements {
-                    requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(CLAIM_BYTES.to_string()))])),
+                    requests: Some(BTreeMap::from([(
+                        "storage".to_owned(),
+                        Quantity(CLAIM_BYTES.to_string()),
+                    )])),
                     limits: None,
                 }),
                 ..PersistentVolumeClaimSpec::default()
             }),
             status: None,
         };
-        self.node.volumes.iter().map(|v| claim(volume_name(self.key, &self.node.name, &v.name))).collect()
+        self.node
+            .volumes
+            .iter()
+            .map(|v| claim(volume_name(self.key, &self.node.name, &v.name)))
+            .collect()
     }
 }
 
@@ -300,8 +366,13 @@ mod tests {
             secret: true,
             once,
         };
-        let port =
-            |name: &str, inside, audience, published| Port { name: name.into(), inside, protocol: Protocol::Tcp, audience, published };
+        let port = |name: &str, inside, audience, published| Port {
+            name: name.into(),
+            inside,
+            protocol: Protocol::Tcp,
+            audience,
+            published,
+        };
         NodeSpec {
             name: NodeName::parse("v0").expect("a node name"),
             images: vec!["a/node:1".into()],
@@ -309,16 +380,29 @@ mod tests {
             user: Some("1000:1001".into()),
             env: BTreeMap::from([
                 ("OPEN".to_owned(), Variable::Plain("plain".into())),
-                ("HIDDEN".to_owned(), Variable::Secret(chainpool_agent::Secret::new("hidden".into()))),
+                (
+                    "HIDDEN".to_owned(),
+                    Variable::Secret(chainpool_agent::Secret::new("hidden".into())),
+                ),
             ]),
-            files: vec![file("/data/config/app", false), file("/data/state", true), file("/etc/node/outside", false)],
-            volumes: vec![Volume { name: "data".into(), path: "/data".into() }],
+            files: vec![
+                file("/data/config/app", false),
+                file("/data/state", true),
+                file("/etc/node/outside", false),
+            ],
+            volumes: vec![Volume {
+                name: "data".into(),
+                path: "/data".into(),
+            }],
             ports: vec![
                 port("rpc", 26_657, Audience::User, Some(30_001)),
                 port("p2p", 26_656, Audience::Peers, None),
                 port("admin", 443, Audience::Control, Some(30_002)),
             ],
-            limits: Limits { memory_bytes: 256 << 20, processes: 512 },
+            limits: Limits {
+                memory_bytes: 256 << 20,
+                processes: 512,
+            },
             read_only_root: false,
             machine: None,
             log: LogConfig::default(),
@@ -330,14 +414,34 @@ mod tests {
 
     fn ids() -> (InstanceId, ClusterKey) {
         let id = |n: u128| chainpool_agent::ClusterId(uuid::Uuid::from_u128(n));
-        (InstanceId(uuid::Uuid::from_u128(1)), ClusterKey { cluster: id(0xabcd), generation: 2 })
+        (
+            InstanceId(uuid::Uuid::from_u128(1)),
+            ClusterKey {
+                cluster: id(0xabcd),
+                generation: 2,
+            },
+        )
     }
 
     fn making<T>(node: &NodeSpec, make: impl FnOnce(&Making<'_>) -> T) -> T {
         let (instance, key) = ids();
-        let image = ImageRef { name: "a/node:1".into(), pinned: "docker.io/a/node@sha256:0".into() };
-        let tools = ImageRef { name: "chainpool/tools:1".into(), pinned: "chainpool/tools:1".into() };
-        make(&Making { instance, key: &key, node, image: &image, tools: Some(&tools), storage_class: Some("fast"), login: Some("login") })
+        let image = ImageRef {
+            name: "a/node:1".into(),
+            pinned: "docker.io/a/node@sha256:0".into(),
+        };
+        let tools = ImageRef {
+            name: "chainpool/tools:1".into(),
+            pinned: "chainpool/tools:1".into(),
+        };
+        make(&Making {
+            instance,
+            key: &key,
+            node,
+            image: &image,
+            tools: Some(&tools),
+            storage_class: Some("fast"),
+            login: Some("login"),
+        })
     }
 
     fn objects(node: &NodeSpec, replicas: i32) -> Result<NodeObjects> {
@@ -345,28 +449,61 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself is one of a single lifetime")]
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method itself is one of a single lifetime"
+    )]
     fn a_job_is_the_pod_of_a_node_tried_once_and_reached_by_nobody() {
-        let of_node = objects(&node(), 1).expect("objects").set.spec.template.spec.expect("a pod");
-        let JobObjects { secrets, claims, job } = making(&node(), |making| making.job_objects()).expect("objects");
+        let of_node = objects(&node(), 1)
+            .expect("objects")
+            .set
+            .spec
+            .template
+            .spec
+            .expect("a pod");
+        let JobObjects { secrets, claims, job } =
+            making(&node(), |making| making.job_objects()).expect("objects");
         assert_eq!((secrets.len(), claims.len()), (3, 1));
-        let JobSpec { backoff_limit, template, .. } = job.spec.clone().expect("a spec");
+        let JobSpec {
+            backoff_limit,
+            template,
+            ..
+        } = job.spec.clone().expect("a spec");
         assert_eq!(backoff_limit, Some(0));
-        for labels in [job.metadata.labels, template.metadata.and_then(|meta| meta.labels)] {
+        for labels in [
+            job.metadata.labels,
+            template.metadata.and_then(|meta| meta.labels),
+        ] {
             let labels = labels.expect("labels");
-            assert!(labels.contains_key(LABEL_JOB) && labels["chainpool.hash"] == node().hash.0, "{labels:?}");
+            assert!(
+                labels.contains_key(LABEL_JOB) && labels["chainpool.hash"] == node().hash.0,
+                "{labels:?}"
+            );
         }
         let mut pod = template.spec.expect("a pod");
         assert_eq!(pod.restart_policy.take().as_deref(), Some("Never"));
         let container = &mut pod.containers[0];
-        assert_eq!((container.ports.take(), container.termination_message_policy.take().is_some()), (None, true));
+        assert_eq!(
+            (
+                container.ports.take(),
+                container.termination_message_policy.take().is_some()
+            ),
+            (None, true)
+        );
         container.ports.clone_from(&of_node.containers[0].ports);
         assert_eq!(pod, of_node, "it differs in nothing else");
     }
 
     #[test]
     fn a_node_is_a_set_of_one_pod_without_privileges() {
-        let NodeObjects { names, published, policy, secrets, claims, set } = objects(&node(), 1).expect("objects");
+        let NodeObjects {
+            names,
+            published,
+            policy,
+            secrets,
+            claims,
+            set,
+        } = objects(&node(), 1).expect("objects");
         insta::assert_json_snapshot!("names", names);
         insta::assert_json_snapshot!("published", published);
         insta::assert_json_snapshot!("policy", policy);
@@ -374,7 +511,12 @@ mod tests {
         insta::assert_json_snapshot!("set", set);
         // Their content changes with the tar crate; what the pod refers to is there.
         let text = serde_json::to_string(&set).expect("json");
-        assert!(secrets.len() == 3 && secrets.iter().all(|s| s.metadata.name.as_ref().is_some_and(|name| text.contains(name))));
+        assert!(
+            secrets.len() == 3
+                && secrets
+                    .iter()
+                    .all(|s| s.metadata.name.as_ref().is_some_and(|name| text.contains(name)))
+        );
         assert!(!text.contains("hidden"));
     }
 
@@ -393,10 +535,22 @@ mod tests {
             change(&mut node);
             objects(&node, 1).err()
         };
-        assert!(matches!(with(|n| n.user = Some("postgres".into())), Some(Error::Refused(_))));
-        assert!(matches!(with(|n| n.files[0].mode = 0o4755), Some(Error::Refused(_))));
-        assert!(matches!(with(|n| n.read_only_root = true), Some(Error::Refused(_))));
-        assert!(matches!(with(|n| n.log.kind = LogType::Syslog), Some(Error::Unsupported(_))));
+        assert!(matches!(
+            with(|n| n.user = Some("postgres".into())),
+            Some(Error::Refused(_))
+        ));
+        assert!(matches!(
+            with(|n| n.files[0].mode = 0o4755),
+            Some(Error::Refused(_))
+        ));
+        assert!(matches!(
+            with(|n| n.read_only_root = true),
+            Some(Error::Refused(_))
+        ));
+        assert!(matches!(
+            with(|n| n.log.kind = LogType::Syslog),
+            Some(Error::Unsupported(_))
+        ));
         assert!(with(|n| n.user = None).is_none());
         assert!(matches!(
             with(|n| {

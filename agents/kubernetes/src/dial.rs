@@ -22,10 +22,23 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 const DIAL: Duration = Duration::from_secs(5);
 
 impl KubernetesAgent {
-    pub(crate) async fn port_dial(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
-        let Port { name, inside, protocol, audience: _, published: _ } = port;
+    pub(crate) async fn port_dial(
+        &self,
+        key: &ClusterKey,
+        node: &NodeName,
+        port: &Port,
+    ) -> Result<ByteStream> {
+        let Port {
+            name,
+            inside,
+            protocol,
+            audience: _,
+            published: _,
+        } = port;
         if *protocol != Protocol::Tcp {
-            return Err(Error::Unsupported(format!("reach port {name} ({inside}) of node {node}: only TCP ports are forwarded")));
+            return Err(Error::Unsupported(format!(
+                "reach port {name} ({inside}) of node {node}: only TCP ports are forwarded"
+            )));
         }
         let what = || format!("port {name} ({inside}) of node {node}");
         // Looked at first, so that no foreign pod is ever spoken to.
@@ -33,18 +46,33 @@ impl KubernetesAgent {
             return Err(Error::Unreachable(format!("{}: the node has no pod", what())));
         }
         let api: Api<Pod> = self.server.within(&network_name(key))?;
-        let forward = self.server.call(DIAL, api.portforward(&pod_name(node), &[*inside])).await;
+        let forward = self
+            .server
+            .call(DIAL, api.portforward(&pod_name(node), &[*inside]))
+            .await;
         let mut forward = match forward {
             Ok(forward) => forward,
             Err(Fault::Answer { status, most }) if !matches!(status.code, 401 | 403) => {
-                return Err(Error::Unreachable(format!("{}: {}", what(), words(&status, most))));
+                return Err(Error::Unreachable(format!(
+                    "{}: {}",
+                    what(),
+                    words(&status, most)
+                )));
             }
             Err(fault) => return Err(fault.into_error(&format!("forward {}", what()))),
         };
-        let (Some(stream), Some(refusal)) = (forward.take_stream(*inside), forward.take_error(*inside)) else {
-            return Err(Error::Unreachable(format!("{}: the cluster forwards it no more", what())));
+        let (Some(stream), Some(refusal)) = (forward.take_stream(*inside), forward.take_error(*inside))
+        else {
+            return Err(Error::Unreachable(format!(
+                "{}: the cluster forwards it no more",
+                what()
+            )));
         };
-        Ok(Box::new(Forwarded { stream, refusal: Some(refusal.boxed()), forward }))
+        Ok(Box::new(Forwarded {
+            stream,
+            refusal: Some(refusal.boxed()),
+            forward,
+        }))
     }
 }
 
@@ -57,14 +85,20 @@ struct Forwarded {
 
 impl Forwarded {
     fn refused(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
-        let Poll::Ready(refusal) = self.refusal.as_mut()?.as_mut().poll(cx) else { return None };
+        let Poll::Ready(refusal) = self.refusal.as_mut()?.as_mut().poll(cx) else {
+            return None;
+        };
         self.refusal = None;
         refusal.map(|words| io::Error::new(io::ErrorKind::ConnectionRefused, shown(&words, SERVER)))
     }
 }
 
 impl AsyncRead for Forwarded {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if let Some(refused) = self.refused(cx) {
             return Poll::Ready(Err(refused));
         }

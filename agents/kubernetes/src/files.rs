@@ -41,10 +41,23 @@ impl Files {
                 node.name, file.path
             )));
         }
-        if let Some(file) = node.files.iter().find(|f| !f.path.starts_with('/') || f.path.split('/').any(|part| part == "..")) {
-            return Err(Error::Refused(format!("node {}: {:?} is no absolute path", node.name, file.path)));
+        if let Some(file) = node
+            .files
+            .iter()
+            .find(|f| !f.path.starts_with('/') || f.path.split('/').any(|part| part == ".."))
+        {
+            return Err(Error::Refused(format!(
+                "node {}: {:?} is no absolute path",
+                node.name, file.path
+            )));
         }
-        let tar = |once: bool| tar(node.files.iter().filter(|f| f.once == once), |f| outside(&f), user);
+        let tar = |once: bool| {
+            tar(
+                node.files.iter().filter(|f| f.once == once),
+                |f| outside(&f),
+                user,
+            )
+        };
         let (always, once) = (tar(false)?, tar(true)?);
         let digest = digest(&[always.expose().as_slice(), once.expose()].concat());
         let parts = |list: &str, bytes: &Secret<Vec<u8>>| {
@@ -58,7 +71,12 @@ impl Files {
         Ok(Self {
             always: parts("always", &always),
             once: parts("once", &once),
-            outside: node.files.iter().filter(outside).map(|f| f.path.clone()).collect(),
+            outside: node
+                .files
+                .iter()
+                .filter(outside)
+                .map(|f| f.path.clone())
+                .collect(),
         })
     }
 
@@ -85,14 +103,29 @@ impl Files {
 }
 
 /// One tar of these files; empty when there are none.
-fn tar<'a>(files: impl Iterator<Item = &'a File>, outside: impl Fn(&File) -> bool, user: User) -> Result<Secret<Vec<u8>>> {
+fn tar<'a>(
+    files: impl Iterator<Item = &'a File>,
+    outside: impl Fn(&File) -> bool,
+    user: User,
+) -> Result<Secret<Vec<u8>>> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut any = false;
     for file in files {
         any = true;
-        let File { path, content, mode, owner: _, secret: _, once: _ } = file;
+        let File {
+            path,
+            content,
+            mode,
+            owner: _,
+            secret: _,
+            once: _,
+        } = file;
         let path = path.trim_start_matches('/');
-        let path = if outside(file) { format!("{OUTSIDE}/{path}") } else { path.to_owned() };
+        let path = if outside(file) {
+            format!("{OUTSIDE}/{path}")
+        } else {
+            path.to_owned()
+        };
         let mut header = tar::Header::new_gnu();
         header.set_size(u64::try_from(content.expose().len()).unwrap_or(u64::MAX));
         header.set_mode(*mode);
@@ -104,12 +137,15 @@ fn tar<'a>(files: impl Iterator<Item = &'a File>, outside: impl Fn(&File) -> boo
     if !any {
         return Ok(Secret::default());
     }
-    tar.into_inner().map(Secret::new).map_err(|e| Error::Refused(format!("the files cannot be packed: {e}")))
+    tar.into_inner()
+        .map(Secret::new)
+        .map_err(|e| Error::Refused(format!("the files cannot be packed: {e}")))
 }
 
 /// Whether a path lies below a folder.
 fn is_below(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+    path.strip_prefix(folder.trim_end_matches('/'))
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// A short name for a content.

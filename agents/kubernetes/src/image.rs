@@ -11,7 +11,8 @@ use chainpool_agent::{Error, ImageRef, Result};
 use futures::StreamExt;
 use k8s_openapi::{
     api::core::v1::{
-        Container, ContainerStatus, LocalObjectReference, Namespace, Node, Pod, PodSecurityContext, PodSpec, SeccompProfile, Secret,
+        Container, ContainerStatus, LocalObjectReference, Namespace, Node, Pod, PodSecurityContext, PodSpec,
+        SeccompProfile, Secret,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -46,12 +47,20 @@ impl KubernetesAgent {
             return Err(Error::Refused("no image was named".to_owned()));
         }
         let nodes = self.server.all::<Node>()?;
-        let nodes = self.server.call(CALL, nodes.list(&ListParams::default())).await.map_err(|f| f.into_error("list its machines"))?.items;
+        let nodes = self
+            .server
+            .call(CALL, nodes.list(&ListParams::default()))
+            .await
+            .map_err(|f| f.into_error("list its machines"))?
+            .items;
         for candidate in candidates {
             let mirrored = self.mirrored(candidate);
             for name in mirrored.iter().chain([candidate]) {
                 if let Some(pinned) = present(&nodes, name) {
-                    return Ok(ImageRef { name: name.clone(), pinned });
+                    return Ok(ImageRef {
+                        name: name.clone(),
+                        pinned,
+                    });
                 }
             }
         }
@@ -65,7 +74,11 @@ impl KubernetesAgent {
     }
 
     /// Pulls the first candidate that can be had; where none can, why not.
-    async fn pull_first(&self, namespace: &str, candidates: &[String]) -> Result<Result<ImageRef, Vec<String>>> {
+    async fn pull_first(
+        &self,
+        namespace: &str,
+        candidates: &[String],
+    ) -> Result<Result<ImageRef, Vec<String>>> {
         let mut reasons = Vec::new();
         for candidate in candidates {
             let name = self.mirrored(candidate).unwrap_or_else(|| candidate.clone());
@@ -83,7 +96,9 @@ impl KubernetesAgent {
         if let Some(tools) = self.tools.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(tools);
         }
-        let tools = self.image_ensure(&[concat!("chainpool/tools:", env!("CARGO_PKG_VERSION")).to_owned()]).await?;
+        let tools = self
+            .image_ensure(&[concat!("chainpool/tools:", env!("CARGO_PKG_VERSION")).to_owned()])
+            .await?;
         *self.tools.lock().unwrap_or_else(PoisonError::into_inner) = Some(tools.clone());
         Ok(tools)
     }
@@ -95,9 +110,20 @@ impl KubernetesAgent {
     }
 
     /// The secret with which a machine pulls this image, where it is of the login's registry. Others must not learn it.
-    pub(crate) fn login(&self, image: &str, namespace: &str, labels: BTreeMap<String, String>) -> Option<Secret> {
+    pub(crate) fn login(
+        &self,
+        image: &str,
+        namespace: &str,
+        labels: BTreeMap<String, String>,
+    ) -> Option<Secret> {
         let login = self.registry.as_ref().filter(|login| login.is_for(image))?;
-        Some(whole::login(namespace, labels, login.server(), &login.user, login.password.expose()))
+        Some(whole::login(
+            namespace,
+            labels,
+            login.server(),
+            &login.user,
+            login.password.expose(),
+        ))
     }
 
     /// The namespace for pulling, which lives as long as something is pulled.
@@ -105,8 +131,16 @@ impl KubernetesAgent {
         let pull = Pull::begin(&self.pulls, self.pull_namespace());
         let mut labels = self.pull_labels();
         labels.extend(whole::restricted());
-        let metadata = ObjectMeta { name: Some(pull.namespace.clone()), labels: Some(labels), ..ObjectMeta::default() };
-        self.namespace_make(&Namespace { metadata, ..Namespace::default() }).await?;
+        let metadata = ObjectMeta {
+            name: Some(pull.namespace.clone()),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        };
+        self.namespace_make(&Namespace {
+            metadata,
+            ..Namespace::default()
+        })
+        .await?;
         Ok(pull)
     }
 
@@ -125,15 +159,27 @@ impl KubernetesAgent {
         }
         let namespace = &*self.pull_namespace();
         let api: Api<Namespace> = self.server.all()?;
-        let found =
-            self.server.call(CALL, api.get_opt(namespace)).await.map_err(|f| f.into_error(&format!("show the namespace {namespace}")))?;
+        let found = self
+            .server
+            .call(CALL, api.get_opt(namespace))
+            .await
+            .map_err(|f| f.into_error(&format!("show the namespace {namespace}")))?;
         let is_ours = |found: &Namespace| found.labels().get(LABEL_PULL) == Some(&self.instance.to_string());
-        let Some(found) = found.filter(is_ours) else { return Ok(()) };
-        let params =
-            DeleteParams { preconditions: Some(Preconditions { uid: found.uid(), resource_version: None }), ..DeleteParams::default() };
+        let Some(found) = found.filter(is_ours) else {
+            return Ok(());
+        };
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: found.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
         match self.server.call(CALL, api.delete(namespace, &params)).await {
             Err(fault) if fault.is(409) => Ok(()),
-            other => absent_is_fine(other).map_err(|f| f.into_error(&format!("remove the namespace {namespace}"))),
+            other => {
+                absent_is_fine(other).map_err(|f| f.into_error(&format!("remove the namespace {namespace}")))
+            }
         }
     }
 
@@ -144,20 +190,40 @@ impl KubernetesAgent {
             self.server.apply_blindly(login).await?;
         }
         let pods: Api<Pod> = self.server.within(namespace)?;
-        let name = self.pulling_pod(&pods, &pull_pod(image, login.as_ref().and_then(|l| l.metadata.name.as_deref()))).await?;
+        let name = self
+            .pulling_pod(
+                &pods,
+                &pull_pod(image, login.as_ref().and_then(|l| l.metadata.name.as_deref())),
+            )
+            .await?;
         let outcome = tokio::time::timeout(PULL, self.pull_watch(pods.clone(), &name, image)).await;
-        let gone = self.server.call(CALL, pods.delete(&name, &DeleteParams::default().grace_period(0))).await;
+        let gone = self
+            .server
+            .call(CALL, pods.delete(&name, &DeleteParams::default().grace_period(0)))
+            .await;
         absent_is_fine(gone).map_err(|f| f.into_error(&format!("remove the pod {namespace}/{name}")))?;
-        outcome.unwrap_or_else(|_| Err(Error::Refused(format!("not pulled within {} min", PULL.as_secs() / 60))))
+        outcome.unwrap_or_else(|_| {
+            Err(Error::Refused(format!(
+                "not pulled within {} min",
+                PULL.as_secs() / 60
+            )))
+        })
     }
 
     /// Makes the pod. A new namespace has no account for pods in its first moments.
     async fn pulling_pod(&self, pods: &Api<Pod>, pod: &Pod) -> Result<String> {
         let deadline = Instant::now() + SETTLE;
         loop {
-            match self.server.call(CALL, pods.create(&PostParams::default(), pod)).await {
+            match self
+                .server
+                .call(CALL, pods.create(&PostParams::default(), pod))
+                .await
+            {
                 Ok(made) => return Ok(made.name_any()),
-                Err(fault) if fault.says("serviceaccount") && fault.says("not found") && look_again(deadline).await => {}
+                Err(fault)
+                    if fault.says("serviceaccount")
+                        && fault.says("not found")
+                        && look_again(deadline).await => {}
                 Err(fault) => return Err(fault.into_error("make a pod that pulls")),
             }
         }
@@ -172,7 +238,9 @@ impl KubernetesAgent {
                     Some(Err(words)) => return Err(Error::Refused(words)),
                     None => {}
                 },
-                Some(Ok(None)) | None => return Err(Error::Busy(format!("the pod that pulls {image} was removed"))),
+                Some(Ok(None)) | None => {
+                    return Err(Error::Busy(format!("the pod that pulls {image} was removed")));
+                }
                 Some(Err(e)) => return Err(self.server.watch_fault(e).into_error("tell of its pods")),
             }
         }
@@ -202,18 +270,28 @@ impl Drop for Pull<'_> {
 fn present(nodes: &[Node], name: &str) -> Option<String> {
     let wanted = full(name);
     let repository = format!("{}@", repository_of(&wanted));
-    let open = nodes.iter().filter(|n| n.spec.as_ref().and_then(|s| s.unschedulable) != Some(true));
+    let open = nodes
+        .iter()
+        .filter(|n| n.spec.as_ref().and_then(|s| s.unschedulable) != Some(true));
     let mut digests: Option<BTreeSet<&String>> = None;
     let mut any = false;
     for node in open {
         any = true;
-        let mut images = node.status.iter().flat_map(|s| s.images.iter().flatten()).filter_map(|i| i.names.as_ref());
+        let mut images = node
+            .status
+            .iter()
+            .flat_map(|s| s.images.iter().flatten())
+            .filter_map(|i| i.names.as_ref());
         let names = images.find(|names| names.contains(&wanted))?;
         let here: BTreeSet<_> = names.iter().filter(|n| n.starts_with(&repository)).collect();
         digests = Some(digests.map_or(here.clone(), |all| all.intersection(&here).copied().collect()));
     }
     // Without a digest that all machines agree on, its name must do.
-    any.then(|| digests.and_then(|d| d.into_iter().next().cloned()).unwrap_or_else(|| name.to_owned()))
+    any.then(|| {
+        digests
+            .and_then(|d| d.into_iter().next().cloned())
+            .unwrap_or_else(|| name.to_owned())
+    })
 }
 
 /// What a pulling pod tells: the pinned image, why there is none, or nothing yet.
@@ -222,13 +300,21 @@ fn pulled(pod: &Pod, image: &str) -> Option<Result<String, String>> {
     let ContainerStatus { image_id, state, .. } = status.container_statuses.as_ref()?.first()?;
     if !image_id.is_empty() {
         let id = image_id.split_once("://").map_or(image_id.as_str(), |(_, id)| id);
-        return Some(Ok(if id.contains("@sha256:") { id.to_owned() } else { image.to_owned() }));
+        return Some(Ok(if id.contains("@sha256:") {
+            id.to_owned()
+        } else {
+            image.to_owned()
+        }));
     }
     let waiting = state.as_ref()?.waiting.as_ref()?;
     match waiting.reason.as_deref()? {
         "ContainerCreating" | "PodInitializing" => None,
         reason @ ("ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "RegistryUnavailable") => {
-            Some(Err(waiting.message.clone().filter(|m| !m.is_empty()).unwrap_or_else(|| reason.to_owned())))
+            Some(Err(waiting
+                .message
+                .clone()
+                .filter(|m| !m.is_empty())
+                .unwrap_or_else(|| reason.to_owned())))
         }
         // It came as far as starting what is not in the image.
         _ => Some(Ok(image.to_owned())),
@@ -237,7 +323,10 @@ fn pulled(pod: &Pod, image: &str) -> Option<Result<String, String>> {
 
 fn pull_pod(image: &str, login: Option<&str>) -> Pod {
     Pod {
-        metadata: ObjectMeta { generate_name: Some("pull-".to_owned()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            generate_name: Some("pull-".to_owned()),
+            ..ObjectMeta::default()
+        },
         spec: Some(PodSpec {
             containers: vec![Container {
                 name: "pull".to_owned(),
@@ -251,10 +340,17 @@ fn pull_pod(image: &str, login: Option<&str>) -> Pod {
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
                 run_as_user: Some(10_001),
-                seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".to_owned(),
+                    localhost_profile: None,
+                }),
                 ..PodSecurityContext::default()
             }),
-            image_pull_secrets: login.map(|name| vec![LocalObjectReference { name: name.to_owned() }]),
+            image_pull_secrets: login.map(|name| {
+                vec![LocalObjectReference {
+                    name: name.to_owned(),
+                }]
+            }),
             restart_policy: Some("Never".to_owned()),
             active_deadline_seconds: Some(PULL.as_secs().try_into().unwrap_or(i64::MAX)),
             automount_service_account_token: Some(false),
@@ -266,9 +362,13 @@ fn pull_pod(image: &str, login: Option<&str>) -> Pod {
 }
 
 fn missing(candidates: &[String], reasons: &[String]) -> Error {
-    let make =
-        candidates.iter().find_map(|c| repository_of(c).rsplit('/').next()).map(|name| name.strip_prefix("chainpool-").unwrap_or(name));
-    let make = make.map_or_else(String::new, |name| format!("build it with `make docker-{name}` and load it into the machines' runtime, "));
+    let make = candidates
+        .iter()
+        .find_map(|c| repository_of(c).rsplit('/').next())
+        .map(|name| name.strip_prefix("chainpool-").unwrap_or(name));
+    let make = make.map_or_else(String::new, |name| {
+        format!("build it with `make docker-{name}` and load it into the machines' runtime, ")
+    });
     Error::Refused(format!(
         "none of the images is on every machine of the cluster, and none can be pulled ({}): {make}push it to a registry, or set a mirror",
         reasons.join("; ")
@@ -288,8 +388,14 @@ mod tests {
     #[test]
     fn an_image_is_present_when_every_machine_has_it() {
         let with = node(&["docker.io/a/b:1", "docker.io/a/b@sha256:0"]);
-        assert_eq!(present(std::slice::from_ref(&with), "a/b:1").as_deref(), Some("docker.io/a/b@sha256:0"));
-        assert_eq!(present(&[with.clone(), node(&["docker.io/a/b:1"])], "a/b:1").as_deref(), Some("a/b:1"));
+        assert_eq!(
+            present(std::slice::from_ref(&with), "a/b:1").as_deref(),
+            Some("docker.io/a/b@sha256:0")
+        );
+        assert_eq!(
+            present(&[with.clone(), node(&["docker.io/a/b:1"])], "a/b:1").as_deref(),
+            Some("a/b:1")
+        );
         assert_eq!(present(&[with, node(&[])], "a/b:1"), None);
         assert_eq!(present(&[], "a/b:1"), None);
     }
@@ -332,9 +438,18 @@ mod tests {
             serde_json::from_value(json!({ "status": { "containerStatuses": [status] } })).expect("a pod")
         };
         assert_eq!(pulled(&pod("", "ContainerCreating"), "a:1"), None);
-        assert_eq!(pulled(&pod("", "ErrImagePull"), "a:1"), Some(Err("no such host".into())));
-        assert_eq!(pulled(&pod("", "RunContainerError"), "a:1"), Some(Ok("a:1".into())));
-        assert_eq!(pulled(&pod("docker.io/a@sha256:0", "x"), "a:1"), Some(Ok("docker.io/a@sha256:0".into())));
+        assert_eq!(
+            pulled(&pod("", "ErrImagePull"), "a:1"),
+            Some(Err("no such host".into()))
+        );
+        assert_eq!(
+            pulled(&pod("", "RunContainerError"), "a:1"),
+            Some(Ok("a:1".into()))
+        );
+        assert_eq!(
+            pulled(&pod("docker.io/a@sha256:0", "x"), "a:1"),
+            Some(Ok("docker.io/a@sha256:0".into()))
+        );
         assert_eq!(pulled(&pod("sha256:0", "x"), "a:1"), Some(Ok("a:1".into())));
     }
 }

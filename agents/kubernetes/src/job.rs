@@ -9,7 +9,8 @@ use crate::{
     server::{CALL, SETTLE, absent_is_fine, look_again},
 };
 use chainpool_agent::{
-    ClusterKey, Error, ImageRef, LABEL_GENERATION, LABEL_HASH, LABEL_JOB, LABEL_NODE, Labels, NodeName, NodeSpec, Result, network_name,
+    ClusterKey, Error, ImageRef, LABEL_GENERATION, LABEL_HASH, LABEL_JOB, LABEL_NODE, Labels, NodeName,
+    NodeSpec, Result, network_name,
 };
 use futures::{StreamExt, stream};
 use k8s_openapi::api::{
@@ -59,7 +60,11 @@ impl KubernetesAgent {
                     // It ended badly when nobody waited for it, or was told so before.
                     Some(End::Badly(_)) => self.job_delete(&found).await?,
                     // What is found stuck gets one fresh start.
-                    None if matches!(self.job_hindrance(key, &job.name).await?, Some(Hindrance::Lasting(_))) => {
+                    None if matches!(
+                        self.job_hindrance(key, &job.name).await?,
+                        Some(Hindrance::Lasting(_))
+                    ) =>
+                    {
                         self.job_delete(&found).await?;
                     }
                     None => return self.job_wait(key, job, deadline).await,
@@ -75,25 +80,37 @@ impl KubernetesAgent {
                 }
             }
             if !look_again(deadline).await {
-                return Err(Error::Busy(format!("{} does not settle in the cluster", title(&objects.job))));
+                return Err(Error::Busy(format!(
+                    "{} does not settle in the cluster",
+                    title(&objects.job)
+                )));
             }
         }
     }
 
     async fn job_make(&self, objects: &JobObjects) -> Result<()> {
         let JobObjects { secrets, claims, job } = objects;
-        let secrets = futures::future::try_join_all(secrets.iter().map(|secret| self.server.apply_blindly(secret)));
+        let secrets =
+            futures::future::try_join_all(secrets.iter().map(|secret| self.server.apply_blindly(secret)));
         let claims = futures::future::try_join_all(claims.iter().map(|claim| self.server.adopt(claim)));
         tokio::try_join!(secrets, claims)?;
-        self.server.apply_over(job, None).await.map_err(|f| f.into_error(&format!("make {}", title(job))))
+        self.server
+            .apply_over(job, None)
+            .await
+            .map_err(|f| f.into_error(&format!("make {}", title(job))))
     }
 
     /// Waits for the end of a job, and looks at it whenever it or its pod changes.
     async fn job_wait(&self, key: &ClusterKey, job: &NodeSpec, deadline: Instant) -> Result<()> {
         let (namespace, name) = (network_name(key), &job.name);
-        let (jobs, pods): (Api<Job>, Api<Pod>) = (self.server.within(&namespace)?, self.server.within(&namespace)?);
+        let (jobs, pods): (Api<Job>, Api<Pod>) =
+            (self.server.within(&namespace)?, self.server.within(&namespace)?);
         let of_job = watch_object(jobs.clone(), name.as_str()).map(|told| told.map(drop));
-        let of_pods = watcher(pods, watcher::Config::default().labels(self.job_filter(key, name).as_str())).map(|told| told.map(drop));
+        let of_pods = watcher(
+            pods,
+            watcher::Config::default().labels(self.job_filter(key, name).as_str()),
+        )
+        .map(|told| told.map(drop));
         let mut told = pin!(stream::select(of_job, of_pods));
         let mut hindrance = None;
         loop {
@@ -101,11 +118,18 @@ impl KubernetesAgent {
                 Ok(Some(Ok(()))) => {}
                 Ok(Some(Err(e))) => return Err(self.server.watch_fault(e).into_error("tell of its jobs")),
                 Ok(None) | Err(_) => {
-                    let words = hindrance.map_or_else(|| "has not ended yet".to_owned(), |words| format!("does not start: {words}"));
+                    let words = hindrance.map_or_else(
+                        || "has not ended yet".to_owned(),
+                        |words| format!("does not start: {words}"),
+                    );
                     return Err(Error::Busy(format!("job {name} {words}")));
                 }
             }
-            let found = self.server.call(CALL, jobs.get_opt(name.as_str())).await.map_err(|f| f.into_error(&format!("show job {name}")))?;
+            let found = self
+                .server
+                .call(CALL, jobs.get_opt(name.as_str()))
+                .await
+                .map_err(|f| f.into_error(&format!("show job {name}")))?;
             match found.as_ref().map(end) {
                 None => return Err(Error::Busy(format!("job {name} was removed while it ran"))),
                 Some(Some(End::Well)) => return self.job_secrets_remove(key, name).await,
@@ -113,7 +137,9 @@ impl KubernetesAgent {
                 Some(None) => {}
             }
             hindrance = match self.job_hindrance(key, name).await? {
-                Some(Hindrance::Lasting(words)) => return Err(Error::Refused(format!("job {name} does not start: {words}"))),
+                Some(Hindrance::Lasting(words)) => {
+                    return Err(Error::Refused(format!("job {name} does not start: {words}")));
+                }
                 Some(Hindrance::Passing(words)) => Some(words),
                 None => None,
             };
@@ -133,11 +159,17 @@ impl KubernetesAgent {
             return taken();
         }
         match (life.hindrance(), life.ended()) {
-            (Some(Hindrance::Lasting(words)), _) => Error::Refused(format!("job {name} does not start: {words}")),
+            (Some(Hindrance::Lasting(words)), _) => {
+                Error::Refused(format!("job {name} does not start: {words}"))
+            }
             (_, Some(ended)) => {
                 let lines: Vec<&str> = ended.message.as_deref().unwrap_or_default().lines().collect();
                 let said = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
-                let said = if said.is_empty() { said } else { format!(": {said}") };
+                let said = if said.is_empty() {
+                    said
+                } else {
+                    format!(": {said}")
+                };
                 Error::Refused(format!("job {name} ended with {}{said}", ended.exit_code))
             }
             _ => taken(),
@@ -146,7 +178,11 @@ impl KubernetesAgent {
 
     async fn job_hindrance(&self, key: &ClusterKey, name: &NodeName) -> Result<Option<Hindrance>> {
         let pod = self.job_pod(key, name).await?;
-        Ok(pod.as_ref().map(Life::of).filter(|life| !life.is_taken_away()).and_then(|life| life.hindrance()))
+        Ok(pod
+            .as_ref()
+            .map(Life::of)
+            .filter(|life| !life.is_taken_away())
+            .and_then(|life| life.hindrance()))
     }
 
     fn job_filter(&self, key: &ClusterKey, name: &NodeName) -> Filter {
@@ -157,18 +193,31 @@ impl KubernetesAgent {
     /// The job's pod: the one that is not going, where there are two.
     pub(crate) async fn job_pod(&self, key: &ClusterKey, name: &NodeName) -> Result<Option<Pod>> {
         let api: Api<Pod> = self.server.within(&network_name(key))?;
-        let list = self.server.call(CALL, api.list(&self.job_filter(key, name).params())).await;
-        let mut pods = list.map_err(|f| f.into_error(&format!("list the pods of job {name}")))?.items;
+        let list = self
+            .server
+            .call(CALL, api.list(&self.job_filter(key, name).params()))
+            .await;
+        let mut pods = list
+            .map_err(|f| f.into_error(&format!("list the pods of job {name}")))?
+            .items;
         let ours = Labels::of_cluster(self.instance, key).node(name);
         pods.retain(|pod| labels_of(pod).map(|labels| Labels { hash: None, ..labels }) == Some(ours.clone()));
-        Ok(pods.into_iter().max_by_key(|pod| pod.metadata.deletion_timestamp.is_none()))
+        Ok(pods
+            .into_iter()
+            .max_by_key(|pod| pod.metadata.deletion_timestamp.is_none()))
     }
 
     /// Asks for the removal of exactly this job. It is there until its pod is gone, so that no two run at once.
     async fn job_delete(&self, job: &Job) -> Result<()> {
         let api: Api<Job> = self.server.within(&job.namespace().unwrap_or_default())?;
-        let preconditions = Some(Preconditions { uid: job.uid(), resource_version: None });
-        let params = DeleteParams { preconditions, ..DeleteParams::foreground() };
+        let preconditions = Some(Preconditions {
+            uid: job.uid(),
+            resource_version: None,
+        });
+        let params = DeleteParams {
+            preconditions,
+            ..DeleteParams::foreground()
+        };
         match self.server.call(CALL, api.delete(&job.name_any(), &params)).await {
             // Another has its name already.
             Err(fault) if fault.is(409) => Ok(()),
@@ -180,7 +229,12 @@ impl KubernetesAgent {
     async fn job_secrets_remove(&self, key: &ClusterKey, name: &NodeName) -> Result<()> {
         let api: Api<Secret> = self.server.within(&network_name(key))?;
         let its = ListParams::default().labels(&format!("{LABEL_NODE}={name}"));
-        let removed = self.server.call(CALL, api.delete_collection(&DeleteParams::default(), &its)).await;
-        removed.map(drop).map_err(|f| f.into_error(&format!("remove the secrets of job {name}")))
+        let removed = self
+            .server
+            .call(CALL, api.delete_collection(&DeleteParams::default(), &its))
+            .await;
+        removed
+            .map(drop)
+            .map_err(|f| f.into_error(&format!("remove the secrets of job {name}")))
     }
 }

@@ -34,9 +34,9 @@ mod whole;
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Generation, ImageRef, Incarnation, InstanceId, LogQuery, LogStream,
-    NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, RegistryLogin, Result, Scope, Volumes,
-    WakeStream,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Generation, ImageRef, Incarnation,
+    InstanceId, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind,
+    Port, Power, Probe, RegistryLogin, Result, Scope, Volumes, WakeStream,
 };
 use life::Life;
 use server::Server;
@@ -76,7 +76,13 @@ pub struct KubernetesAgent {
 impl KubernetesAgent {
     /// Checks address and kubeconfig and makes an agent. Sends nothing: the API server may be down.
     pub fn connect(connection: &Connection) -> Result<Self> {
-        let Connection { instance, storage_class, mirror, registry, .. } = connection;
+        let Connection {
+            instance,
+            storage_class,
+            mirror,
+            registry,
+            ..
+        } = connection;
         Ok(Self {
             server: Arc::new(Server::new(connect::config(connection)?)),
             instance: *instance,
@@ -93,7 +99,13 @@ impl KubernetesAgent {
 impl Agent for KubernetesAgent {
     fn capabilities(&self) -> Capabilities {
         // The ports are those that a cluster has for services unless its owner says otherwise.
-        Capabilities { subnets: false, machines: false, ports: (30_000, 32_767), concurrency: 32, queues: true }
+        Capabilities {
+            subnets: false,
+            machines: false,
+            ports: (30_000, 32_767),
+            concurrency: 32,
+            queues: true,
+        }
     }
 
     async fn probe(&self) -> Result<Probe> {
@@ -116,7 +128,13 @@ impl Agent for KubernetesAgent {
         self.namespace_ensure(key, network).await
     }
 
-    async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
+    async fn ensure_node(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        image: &ImageRef,
+        power: &Power,
+    ) -> Result<()> {
         Box::pin(self.node_ensure(key, node, image, power)).await
     }
 
@@ -125,7 +143,10 @@ impl Agent for KubernetesAgent {
     }
 
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
-        Ok(self.pod_find(key, node).await?.and_then(|pod| Life::of(&pod).incarnation()))
+        Ok(self
+            .pod_find(key, node)
+            .await?
+            .and_then(|pod| Life::of(&pod).incarnation()))
     }
 
     async fn drop_node(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()> {

@@ -40,13 +40,24 @@ impl<'a> Life<'a> {
 
     /// Whether somebody took it away (drained its machine, evicted it), whatever its process made of that.
     pub(crate) fn is_taken_away(&self) -> bool {
-        let conditions = self.0.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        self.is_ending() || conditions.into_iter().any(|c| c.type_ == "DisruptionTarget" && c.status == "True")
+        let conditions = self
+            .0
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
+        self.is_ending()
+            || conditions
+                .into_iter()
+                .any(|c| c.type_ == "DisruptionTarget" && c.status == "True")
     }
 
     fn container(&self, name: &str) -> Option<&'a ContainerStatus> {
         let status = self.0.status.as_ref()?;
-        let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+        let all = status
+            .container_statuses
+            .iter()
+            .chain(&status.init_container_statuses)
+            .flatten();
         all.into_iter().find(|c| c.name == name)
     }
 
@@ -56,15 +67,23 @@ impl<'a> Life<'a> {
 
     fn waiting(&self, name: &str) -> Option<(&'a str, &'a str)> {
         let waiting = self.state(name)?.waiting.as_ref()?;
-        Some((waiting.reason.as_deref().unwrap_or_default(), waiting.message.as_deref().unwrap_or_default()))
+        Some((
+            waiting.reason.as_deref().unwrap_or_default(),
+            waiting.message.as_deref().unwrap_or_default(),
+        ))
     }
 
     /// The present life of the node's process.
     pub(crate) fn incarnation(&self) -> Option<Incarnation> {
         let container = self.container(NODE)?;
         let running = container.state.as_ref()?.running.is_some();
-        running
-            .then(|| Incarnation(format!("{}/{}", self.0.uid().unwrap_or_default(), container.container_id.as_deref().unwrap_or_default())))
+        running.then(|| {
+            Incarnation(format!(
+                "{}/{}",
+                self.0.uid().unwrap_or_default(),
+                container.container_id.as_deref().unwrap_or_default()
+            ))
+        })
     }
 
     /// How the node's process last ended, and in which container.
@@ -81,41 +100,66 @@ impl<'a> Life<'a> {
         }
         match self.state(NODE) {
             Some(ContainerState { running: Some(_), .. }) => NodeState::Running,
-            Some(ContainerState { terminated: Some(ended), .. }) => NodeState::Exited(ended.exit_code.into()),
-            _ => {
-                match self.ended() {
-                    Some(ended) => NodeState::Exited(ended.exit_code.into()),
-                    None => NodeState::Changing(self.hindrance().map_or_else(
-                        || self.waiting(NODE).map_or("waiting for a machine", |(reason, _)| reason).to_owned(),
-                        Hindrance::words,
-                    )),
-                }
-            }
+            Some(ContainerState {
+                terminated: Some(ended),
+                ..
+            }) => NodeState::Exited(ended.exit_code.into()),
+            _ => match self.ended() {
+                Some(ended) => NodeState::Exited(ended.exit_code.into()),
+                None => NodeState::Changing(self.hindrance().map_or_else(
+                    || {
+                        self.waiting(NODE)
+                            .map_or("waiting for a machine", |(reason, _)| reason)
+                            .to_owned()
+                    },
+                    Hindrance::words,
+                )),
+            },
         }
     }
 
     /// Why the node does not start, in the platform's own words; `None` while nothing speaks against it.
     pub(crate) fn hindrance(&self) -> Option<Hindrance> {
         let status = self.0.status.as_ref()?;
-        let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+        let unscheduled = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == "PodScheduled" && c.status == "False");
         if let Some(condition) = unscheduled {
-            let message = condition.message.clone().or_else(|| condition.reason.clone()).unwrap_or_default();
+            let message = condition
+                .message
+                .clone()
+                .or_else(|| condition.reason.clone())
+                .unwrap_or_default();
             return Some(Hindrance::Passing(format!("no machine takes it: {message}")));
         }
         if status.phase.as_deref() == Some("Failed") && status.container_statuses.is_none() {
             // The machine itself would not have the pod.
-            let words = [status.reason.as_deref(), status.message.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(": ");
+            let words = [status.reason.as_deref(), status.message.as_deref()]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(": ");
             return Some(Hindrance::Lasting(words));
         }
         if let Some(ended) = self.failed_start() {
             return Some(Hindrance::Lasting(ended));
         }
         for container in [PLACE, NODE] {
-            let Some((reason, message)) = self.waiting(container) else { continue };
-            let words = if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") };
+            let Some((reason, message)) = self.waiting(container) else {
+                continue;
+            };
+            let words = if message.is_empty() {
+                reason.to_owned()
+            } else {
+                format!("{reason}: {message}")
+            };
             match reason {
                 // The machine is busy, and tries again itself.
-                "CreateContainerConfigError" | "CreateContainerError" if OUT_OF_TIME.iter().any(|late| message.contains(late)) => {
+                "CreateContainerConfigError" | "CreateContainerError"
+                    if OUT_OF_TIME.iter().any(|late| message.contains(late)) =>
+                {
                     return Some(Hindrance::Passing(words));
                 }
                 "ErrImagePull"
@@ -129,10 +173,18 @@ impl<'a> Life<'a> {
             }
         }
         let placing = self.container(PLACE)?;
-        let ended = [&placing.state, &placing.last_state].into_iter().flatten().find_map(|s| s.terminated.as_ref())?;
+        let ended = [&placing.state, &placing.last_state]
+            .into_iter()
+            .flatten()
+            .find_map(|s| s.terminated.as_ref())?;
         (ended.exit_code != 0).then(|| {
             let words = ended.message.clone().unwrap_or_default();
-            Hindrance::Lasting(format!("its files could not be placed: {} ended with {}: {}", PLACE, ended.exit_code, words.trim()))
+            Hindrance::Lasting(format!(
+                "its files could not be placed: {} ended with {}: {}",
+                PLACE,
+                ended.exit_code,
+                words.trim()
+            ))
         })
     }
 
@@ -169,8 +221,14 @@ mod tests {
             (node(&json!({ "running": {} }), &json!({})), NodeState::Running),
             (node(&exited, &json!({})), NodeState::Exited(3)),
             (node(&backing_off, &exited), NodeState::Exited(3)),
-            (node(&json!({ "waiting": { "reason": "PodInitializing" } }), &json!({})), NodeState::Changing("PodInitializing".into())),
-            (pod(&json!({})), NodeState::Changing("waiting for a machine".into())),
+            (
+                node(&json!({ "waiting": { "reason": "PodInitializing" } }), &json!({})),
+                NodeState::Changing("PodInitializing".into()),
+            ),
+            (
+                pod(&json!({})),
+                NodeState::Changing("waiting for a machine".into()),
+            ),
         ] {
             assert_eq!(Life::of(&pod).node_state(), state);
         }
@@ -179,9 +237,16 @@ mod tests {
     #[test]
     fn a_pod_that_was_taken_away_is_told_from_one_that_ended() {
         let taken = |pod: &Pod| Life::of(pod).is_taken_away();
-        assert!(!taken(&node(&json!({ "terminated": { "exitCode": 143 } }), &json!({}))));
-        assert!(taken(&pod(&json!({ "phase": "Failed", "conditions": [{ "type": "DisruptionTarget", "status": "True" }] }))));
-        assert!(!taken(&pod(&json!({ "conditions": [{ "type": "DisruptionTarget", "status": "False" }] }))));
+        assert!(!taken(&node(
+            &json!({ "terminated": { "exitCode": 143 } }),
+            &json!({})
+        )));
+        assert!(taken(&pod(
+            &json!({ "phase": "Failed", "conditions": [{ "type": "DisruptionTarget", "status": "True" }] })
+        )));
+        assert!(!taken(&pod(
+            &json!({ "conditions": [{ "type": "DisruptionTarget", "status": "False" }] })
+        )));
         let drained = json!({ "metadata": { "uid": "u", "deletionTimestamp": "2026-11-27T12:00:00Z" } });
         assert!(taken(&serde_json::from_value(drained).expect("a pod")));
     }
@@ -189,7 +254,10 @@ mod tests {
     #[test]
     fn a_life_has_the_pods_and_the_containers_id() {
         let running = node(&json!({ "running": {} }), &json!({}));
-        assert_eq!(Life::of(&running).incarnation(), Some(Incarnation("u/containerd://a".into())));
+        assert_eq!(
+            Life::of(&running).incarnation(),
+            Some(Incarnation("u/containerd://a".into()))
+        );
         let dead = node(&json!({ "terminated": { "exitCode": 0 } }), &json!({}));
         assert_eq!(Life::of(&dead).incarnation(), None);
     }
@@ -199,19 +267,48 @@ mod tests {
         let unschedulable = pod(
             &json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" }] }),
         );
-        assert_eq!(Life::of(&unschedulable).hindrance(), Some(Hindrance::Passing("no machine takes it: 0/1 nodes".into())));
-        let pull = node(&json!({ "waiting": { "reason": "ErrImagePull", "message": "no such host" } }), &json!({}));
-        assert_eq!(Life::of(&pull).hindrance(), Some(Hindrance::Lasting("ErrImagePull: no such host".into())));
-        let config =
-            |message: &str| node(&json!({ "waiting": { "reason": "CreateContainerConfigError", "message": message } }), &json!({}));
+        assert_eq!(
+            Life::of(&unschedulable).hindrance(),
+            Some(Hindrance::Passing("no machine takes it: 0/1 nodes".into()))
+        );
+        let pull = node(
+            &json!({ "waiting": { "reason": "ErrImagePull", "message": "no such host" } }),
+            &json!({}),
+        );
+        assert_eq!(
+            Life::of(&pull).hindrance(),
+            Some(Hindrance::Lasting("ErrImagePull: no such host".into()))
+        );
+        let config = |message: &str| {
+            node(
+                &json!({ "waiting": { "reason": "CreateContainerConfigError", "message": message } }),
+                &json!({}),
+            )
+        };
         let busy = "failed to sync secret cache: timed out waiting for the condition";
-        assert_eq!(Life::of(&config(busy)).hindrance(), Some(Hindrance::Passing(format!("CreateContainerConfigError: {busy}"))));
+        assert_eq!(
+            Life::of(&config(busy)).hindrance(),
+            Some(Hindrance::Passing(format!("CreateContainerConfigError: {busy}")))
+        );
         let missing = "secret \"a\" not found";
-        assert_eq!(Life::of(&config(missing)).hindrance(), Some(Hindrance::Lasting(format!("CreateContainerConfigError: {missing}"))));
-        let start =
-            node(&json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": "exec: /no: not found" } }), &json!({}));
-        assert_eq!(Life::of(&start).hindrance(), Some(Hindrance::Lasting("exec: /no: not found".into())));
-        let crash = node(&json!({ "waiting": { "reason": "CrashLoopBackOff" } }), &json!({ "terminated": { "exitCode": 1 } }));
+        assert_eq!(
+            Life::of(&config(missing)).hindrance(),
+            Some(Hindrance::Lasting(format!(
+                "CreateContainerConfigError: {missing}"
+            )))
+        );
+        let start = node(
+            &json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": "exec: /no: not found" } }),
+            &json!({}),
+        );
+        assert_eq!(
+            Life::of(&start).hindrance(),
+            Some(Hindrance::Lasting("exec: /no: not found".into()))
+        );
+        let crash = node(
+            &json!({ "waiting": { "reason": "CrashLoopBackOff" } }),
+            &json!({ "terminated": { "exitCode": 1 } }),
+        );
         assert_eq!(Life::of(&crash).hindrance(), None);
     }
 }

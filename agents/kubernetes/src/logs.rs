@@ -17,7 +17,12 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 const LINE: u64 = 1 << 20;
 
 impl KubernetesAgent {
-    pub(crate) async fn node_logs(&self, key: &ClusterKey, node: &NodeName, query: &LogQuery) -> Result<LogStream> {
+    pub(crate) async fn node_logs(
+        &self,
+        key: &ClusterKey,
+        node: &NodeName,
+        query: &LogQuery,
+    ) -> Result<LogStream> {
         let LogQuery { tail, since, follow } = query;
         // Looked at first, so that an absent node is an error here and a foreign one's output is never read.
         let pod = match self.pod_find(key, node).await? {
@@ -39,18 +44,32 @@ impl KubernetesAgent {
             since_time: (*since > 0).then(|| Timestamp::from_second(*since).unwrap_or(Timestamp::MAX)),
             ..LogParams::default()
         };
-        let reader = self.server.call(CALL, api.log_stream(&pod.name_any(), &params)).await.map_err(|fault| {
-            if fault.says("is waiting to start") {
-                return Error::Busy(format!("node {node} has said nothing yet: its container has not started"));
-            }
-            if fault.says("could not find the requested resource") {
-                // The pod is there: this is its machine's word, which has just started and knows none yet.
-                return Error::Busy(format!("node {node}'s machine does not know its log yet"));
-            }
-            fault.into_error(&format!("show the log of node {node}"))
-        })?;
-        let lines = Lines { server: self.server.clone(), reader: Box::pin(reader), limit: (!follow).then_some(CALL), over: false };
-        Ok(stream::unfold(lines, async |mut lines| lines.next().await.map(|line| (line, lines))).boxed())
+        let reader = self
+            .server
+            .call(CALL, api.log_stream(&pod.name_any(), &params))
+            .await
+            .map_err(|fault| {
+                if fault.says("is waiting to start") {
+                    return Error::Busy(format!(
+                        "node {node} has said nothing yet: its container has not started"
+                    ));
+                }
+                if fault.says("could not find the requested resource") {
+                    // The pod is there: this is its machine's word, which has just started and knows none yet.
+                    return Error::Busy(format!("node {node}'s machine does not know its log yet"));
+                }
+                fault.into_error(&format!("show the log of node {node}"))
+            })?;
+        let lines = Lines {
+            server: self.server.clone(),
+            reader: Box::pin(reader),
+            limit: (!follow).then_some(CALL),
+            over: false,
+        };
+        Ok(stream::unfold(lines, async |mut lines| {
+            lines.next().await.map(|line| (line, lines))
+        })
+        .boxed())
     }
 }
 
@@ -80,7 +99,10 @@ impl Lines {
         };
         match read {
             Ok(0) => None,
-            Ok(_) => Some(Ok(LogLine { stderr: false, bytes: Bytes::from(line) })),
+            Ok(_) => Some(Ok(LogLine {
+                stderr: false,
+                bytes: Bytes::from(line),
+            })),
             Err(e) => Some(self.end(&e.to_string())),
         }
     }
@@ -98,8 +120,15 @@ mod tests {
     use kube::Config;
 
     fn lines(reader: impl AsyncBufRead + Send + 'static) -> Lines {
-        let server = Arc::new(Server::new(Config::new("https://h:6443".parse().expect("an address"))));
-        Lines { server, reader: Box::pin(reader), limit: Some(CALL), over: false }
+        let server = Arc::new(Server::new(Config::new(
+            "https://h:6443".parse().expect("an address"),
+        )));
+        Lines {
+            server,
+            reader: Box::pin(reader),
+            limit: Some(CALL),
+            over: false,
+        }
     }
 
     async fn all(mut lines: Lines) -> Vec<Bytes> {
@@ -121,8 +150,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_log_is_read_line_by_line_to_its_last() {
-        assert_eq!(all(lines(Cursor::new("one\n\nlast"))).await, ["one\n", "\n", "last"]);
+        assert_eq!(
+            all(lines(Cursor::new("one\n\nlast"))).await,
+            ["one\n", "\n", "last"]
+        );
         let most = "x".repeat(usize::try_from(LINE).expect("a length"));
-        assert_eq!(all(lines(Cursor::new(format!("{most}\nlast\n")))).await, [most.as_str(), "\n", "last\n"]);
+        assert_eq!(
+            all(lines(Cursor::new(format!("{most}\nlast\n")))).await,
+            [most.as_str(), "\n", "last\n"]
+        );
     }
 }

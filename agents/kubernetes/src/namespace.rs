@@ -19,10 +19,15 @@ impl KubernetesAgent {
     /// Makes the namespace, restricted and closed. A subnet is not ours to choose there.
     pub(crate) async fn namespace_ensure(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()> {
         if let Some(subnet) = network.subnet {
-            return Err(Error::Unsupported(format!("take {subnet}: the addresses of pods are the cluster's own")));
+            return Err(Error::Unsupported(format!(
+                "take {subnet}: the addresses of pods are the cluster's own"
+            )));
         }
         self.namespace_make(&whole::namespace(self.instance, key)).await?;
-        let (policy, budget) = (whole::closing_policy(self.instance, key), whole::budget(self.instance, key));
+        let (policy, budget) = (
+            whole::closing_policy(self.instance, key),
+            whole::budget(self.instance, key),
+        );
         tokio::try_join!(self.server.apply(&policy), self.server.apply(&budget))?;
         Ok(())
     }
@@ -32,25 +37,38 @@ impl KubernetesAgent {
         let name = wanted.name_any();
         let deadline = Instant::now() + SETTLE;
         let api: Api<Namespace> = self.server.all()?;
-        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
         loop {
             match self.server.call(CALL, api.create(&params, wanted)).await {
                 Ok(_) => return Ok(()),
                 Err(fault) if fault.is_taken() => {}
                 Err(fault) => return Err(fault.into_error(&format!("make the namespace {name}"))),
             }
-            let found =
-                self.server.call(CALL, api.get_opt(&name)).await.map_err(|f| f.into_error(&format!("show the namespace {name}")))?;
+            let found = self
+                .server
+                .call(CALL, api.get_opt(&name))
+                .await
+                .map_err(|f| f.into_error(&format!("show the namespace {name}")))?;
             let why = found.as_ref().map_or_else(String::new, why_it_stays);
             match found {
-                Some(found) if wanted.labels().iter().any(|(name, value)| found.labels().get(name) != Some(value)) => {
+                Some(found)
+                    if wanted
+                        .labels()
+                        .iter()
+                        .any(|(name, value)| found.labels().get(name) != Some(value)) =>
+                {
                     return Err(Error::Foreign(format!("namespace {name}")));
                 }
                 Some(found) if found.metadata.deletion_timestamp.is_none() => return Ok(()),
                 _ => {}
             }
             if !look_again(deadline).await {
-                return Err(Error::Busy(format!("the namespace {name} is still being removed{why}")));
+                return Err(Error::Busy(format!(
+                    "the namespace {name} is still being removed{why}"
+                )));
             }
         }
     }
@@ -59,7 +77,11 @@ impl KubernetesAgent {
     pub(crate) async fn namespace_find(&self, key: &ClusterKey) -> Result<bool> {
         let name = network_name(key);
         let api: Api<Namespace> = self.server.all()?;
-        let found = self.server.call(CALL, api.get_opt(&name)).await.map_err(|f| f.into_error(&format!("show the namespace {name}")))?;
+        let found = self
+            .server
+            .call(CALL, api.get_opt(&name))
+            .await
+            .map_err(|f| f.into_error(&format!("show the namespace {name}")))?;
         match found {
             None => Ok(false),
             Some(found) if labels_of(&found) == Some(Labels::of_cluster(self.instance, key)) => Ok(true),

@@ -8,7 +8,8 @@ use crate::{
     server::{CALL, Fault, SETTLE, absent_is_fine, look_again},
 };
 use chainpool_agent::{
-    ClusterKey, Error, ImageRef, Incarnation, LABEL_HASH, LABEL_NODE, Labels, NodeName, NodeSpec, Place, Power, Result, network_name,
+    ClusterKey, Error, ImageRef, Incarnation, LABEL_HASH, LABEL_NODE, Labels, NodeName, NodeSpec, Place,
+    Power, Result, network_name,
 };
 use futures::StreamExt;
 use k8s_openapi::api::{
@@ -39,12 +40,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 impl KubernetesAgent {
     /// Brings a node to `power`. Its stateful set is made last: one with the right hash shows that all else was made.
-    pub(crate) async fn node_ensure(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
+    pub(crate) async fn node_ensure(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        image: &ImageRef,
+        power: &Power,
+    ) -> Result<()> {
         let replicas = i32::from(*power != Power::Off);
         let stuff = self.stuff(key, node, image).await?;
         let objects = self.making(key, node, image, &stuff).objects(replicas)?;
         let found = self.set_settled(&objects.set).await?;
-        let right = found.as_ref().is_some_and(|set| set.labels().get(LABEL_HASH) == Some(&node.hash.0));
+        let right = found
+            .as_ref()
+            .is_some_and(|set| set.labels().get(LABEL_HASH) == Some(&node.hash.0));
         if right {
             Box::pin(self.parts_adopt(&objects)).await?;
             self.set_scale(&objects.set, found.as_ref(), replicas).await?;
@@ -60,23 +69,48 @@ impl KubernetesAgent {
             Power::Off => Box::pin(self.pod_gone(key, node)).await?,
             Power::On { after } => Box::pin(self.pod_runs(key, node, after.as_ref())).await?,
         }
-        if found.is_some() && !right { self.secrets_tidy(key, node).await } else { Ok(()) }
+        if found.is_some() && !right {
+            self.secrets_tidy(key, node).await
+        } else {
+            Ok(())
+        }
     }
 
     /// Finds what a node or job is made with.
     pub(crate) async fn stuff(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef) -> Result<Stuff> {
         let namespace = network_name(key);
         if !self.namespace_find(key).await? {
-            return Err(Error::Refused(format!("node {} has no namespace {namespace}: its network was not made, or is gone", node.name)));
+            return Err(Error::Refused(format!(
+                "node {} has no namespace {namespace}: its network was not made, or is gone",
+                node.name
+            )));
         }
         Ok(Stuff {
-            tools: if node.files.is_empty() { None } else { Some(self.tools().await?) },
-            class: if node.volumes.is_empty() { None } else { Some(self.storage_class().await?) },
-            login: self.login(&image.name, &namespace, label_map(&Labels::of_cluster(self.instance, key))),
+            tools: if node.files.is_empty() {
+                None
+            } else {
+                Some(self.tools().await?)
+            },
+            class: if node.volumes.is_empty() {
+                None
+            } else {
+                Some(self.storage_class().await?)
+            },
+            login: self.login(
+                &image.name,
+                &namespace,
+                label_map(&Labels::of_cluster(self.instance, key)),
+            ),
         })
     }
 
-    pub(crate) fn making<'a>(&self, key: &'a ClusterKey, node: &'a NodeSpec, image: &'a ImageRef, stuff: &'a Stuff) -> Making<'a> {
+    pub(crate) fn making<'a>(
+        &self,
+        key: &'a ClusterKey,
+        node: &'a NodeSpec,
+        image: &'a ImageRef,
+        stuff: &'a Stuff,
+    ) -> Making<'a> {
         Making {
             instance: self.instance,
             key,
@@ -84,7 +118,10 @@ impl KubernetesAgent {
             image,
             tools: stuff.tools.as_ref(),
             storage_class: stuff.class.as_deref(),
-            login: stuff.login.as_ref().and_then(|secret| secret.metadata.name.as_deref()),
+            login: stuff
+                .login
+                .as_ref()
+                .and_then(|secret| secret.metadata.name.as_deref()),
         }
     }
 
@@ -93,7 +130,10 @@ impl KubernetesAgent {
         let deadline = Instant::now() + SETTLE;
         loop {
             let found = self.server.find(wanted).await?;
-            if found.as_ref().is_none_or(|set| set.metadata.deletion_timestamp.is_none()) {
+            if found
+                .as_ref()
+                .is_none_or(|set| set.metadata.deletion_timestamp.is_none())
+            {
                 return Ok(found);
             }
             if !look_again(deadline).await {
@@ -104,10 +144,19 @@ impl KubernetesAgent {
 
     /// What a right stateful set stands on is put back where somebody took it away.
     async fn parts_adopt(&self, objects: &NodeObjects) -> Result<()> {
-        let NodeObjects { names, published, policy, secrets: _, claims, set: _ } = objects;
+        let NodeObjects {
+            names,
+            published,
+            policy,
+            secrets: _,
+            claims,
+            set: _,
+        } = objects;
         let published = async {
             match published {
-                Some(service) if self.server.find(service).await?.is_none() => self.service_publish(service).await,
+                Some(service) if self.server.find(service).await?.is_none() => {
+                    self.service_publish(service).await
+                }
                 _ => Ok(()),
             }
         };
@@ -119,17 +168,29 @@ impl KubernetesAgent {
 
     /// Makes all but the stateful set. Claims keep what they hold and were made with.
     async fn parts_apply(&self, objects: &NodeObjects, node: &NodeSpec) -> Result<()> {
-        let NodeObjects { names, published, policy, secrets, claims, set } = objects;
+        let NodeObjects {
+            names,
+            published,
+            policy,
+            secrets,
+            claims,
+            set,
+        } = objects;
         let namespace = set.namespace().unwrap_or_default();
         let published = async {
             match published {
                 Some(service) => self.service_publish(service).await,
-                None => self.server.drop_ours::<Service>(&namespace, &published_name(&node.name), &node.name).await,
+                None => {
+                    self.server
+                        .drop_ours::<Service>(&namespace, &published_name(&node.name), &node.name)
+                        .await
+                }
             }
         };
         let names = self.part_apply(names.as_ref(), &namespace, &node.name);
         let policy = self.part_apply(policy.as_ref(), &namespace, &node.name);
-        let secrets = futures::future::try_join_all(secrets.iter().map(|secret| self.server.apply_blindly(secret)));
+        let secrets =
+            futures::future::try_join_all(secrets.iter().map(|secret| self.server.apply_blindly(secret)));
         let claims = futures::future::try_join_all(claims.iter().map(|claim| self.server.adopt(claim)));
         tokio::try_join!(names, published, policy, secrets, claims)?;
         Ok(())
@@ -152,15 +213,29 @@ impl KubernetesAgent {
 
     async fn service_publish(&self, service: &Service) -> Result<()> {
         let found = self.server.find(service).await?;
-        self.server.apply_over(service, found.as_ref()).await.map_err(|fault| publish_error(fault, service))
+        self.server
+            .apply_over(service, found.as_ref())
+            .await
+            .map_err(|fault| publish_error(fault, service))
     }
 
     /// A change of power alone: the rest of the set is left as it was made, by whichever version of Chainpool.
-    async fn set_scale(&self, wanted: &StatefulSet, found: Option<&StatefulSet>, replicas: i32) -> Result<()> {
-        let Some(found) = found.filter(|set| set.spec.replicas != Some(replicas)) else { return Ok(()) };
+    async fn set_scale(
+        &self,
+        wanted: &StatefulSet,
+        found: Option<&StatefulSet>,
+        replicas: i32,
+    ) -> Result<()> {
+        let Some(found) = found.filter(|set| set.spec.replicas != Some(replicas)) else {
+            return Ok(());
+        };
         let api: Api<StatefulSet> = self.server.within(&wanted.namespace().unwrap_or_default())?;
-        let patch = Patch::Merge(json!({ "metadata": { "uid": found.uid() }, "spec": { "replicas": replicas } }));
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patch =
+            Patch::Merge(json!({ "metadata": { "uid": found.uid() }, "spec": { "replicas": replicas } }));
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
         let name = wanted.name_any();
         self.server
             .call(CALL, api.patch_metadata(&name, &params, &patch))
@@ -189,9 +264,17 @@ impl KubernetesAgent {
         let deadline = Instant::now() + SETTLE + Duration::from_secs(node.stop_timeout.into());
         let api: Api<Pod> = self.server.within(&network_name(key))?;
         let mut pods = pin!(watch_object(api, &pod_name(&node.name)));
-        let mut wait = Wait { node, after, first: true, hindrance: None };
+        let mut wait = Wait {
+            node,
+            after,
+            first: true,
+            hindrance: None,
+        };
         loop {
-            let until = wait.hindrance.as_ref().map_or(deadline, |(since, _)| deadline.min(*since + PATIENCE));
+            let until = wait
+                .hindrance
+                .as_ref()
+                .map_or(deadline, |(since, _)| deadline.min(*since + PATIENCE));
             match tokio::time::timeout_at(until, pods.next()).await {
                 Ok(Some(Ok(pod))) => match wait.step(pod.as_ref())? {
                     Step::Done => return Ok(()),
@@ -199,15 +282,29 @@ impl KubernetesAgent {
                     Step::Renew(uid) => self.pod_delete(key, node, uid).await?,
                 },
                 Ok(Some(Err(e))) => return Err(self.server.watch_fault(e).into_error("tell of its pods")),
-                Ok(None) | Err(_) => return Err(self.stuck(key, node, wait.hindrance.map(|(_, words)| words)).await),
+                Ok(None) | Err(_) => {
+                    return Err(self
+                        .stuck(key, node, wait.hindrance.map(|(_, words)| words))
+                        .await);
+                }
             }
         }
     }
 
     async fn pod_delete(&self, key: &ClusterKey, node: &NodeSpec, uid: Option<String>) -> Result<()> {
         let api: Api<Pod> = self.server.within(&network_name(key))?;
-        let params = DeleteParams { preconditions: Some(Preconditions { uid, resource_version: None }), ..DeleteParams::default() };
-        match self.server.call(CALL, api.delete(&pod_name(&node.name), &params)).await {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid,
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        match self
+            .server
+            .call(CALL, api.delete(&pod_name(&node.name), &params))
+            .await
+        {
             // Another life has come already.
             Err(fault) if fault.is(409) => Ok(()),
             other => absent_is_fine(other).map_err(|f| f.into_error(&format!("restart node {}", node.name))),
@@ -218,7 +315,8 @@ impl KubernetesAgent {
     async fn stuck(&self, key: &ClusterKey, node: &NodeSpec, hindrance: Option<String>) -> Error {
         let events = async {
             let api: Api<Event> = self.server.within(&network_name(key)).ok()?;
-            let params = ListParams::default().fields(&format!("involvedObject.name={},type=Warning", node.name));
+            let params =
+                ListParams::default().fields(&format!("involvedObject.name={},type=Warning", node.name));
             let list = self.server.call(CALL, api.list(&params)).await.ok()?;
             list.items.into_iter().next_back()?.message
         };
@@ -232,7 +330,8 @@ impl KubernetesAgent {
     /// Removes the secrets of the node's earlier specs.
     pub(crate) async fn secrets_tidy(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
         let api: Api<Secret> = self.server.within(&network_name(key))?;
-        let stale = ListParams::default().labels(&format!("{LABEL_NODE}={},{LABEL_HASH}!={}", node.name, node.hash));
+        let stale =
+            ListParams::default().labels(&format!("{LABEL_NODE}={},{LABEL_HASH}!={}", node.name, node.hash));
         let params = DeleteParams::default();
         self.server
             .call(CALL, api.delete_collection(&params, &stale))
@@ -267,11 +366,16 @@ impl KubernetesAgent {
             return Ok(());
         }
         let api: Api<StatefulSet> = self.server.within(&network_name(key))?;
-        let set =
-            self.server.call(CALL, api.get_opt(node.as_str())).await.map_err(|f| f.into_error(&format!("show the set of node {node}")))?;
+        let set = self
+            .server
+            .call(CALL, api.get_opt(node.as_str()))
+            .await
+            .map_err(|f| f.into_error(&format!("show the set of node {node}")))?;
         let ours = Labels::of_cluster(self.instance, key).node(node);
         match set {
-            Some(set) if labels_of(&set).map(|labels| Labels { hash: None, ..labels }) != Some(ours) => Err(Error::Foreign(title(&set))),
+            Some(set) if labels_of(&set).map(|labels| Labels { hash: None, ..labels }) != Some(ours) => {
+                Err(Error::Foreign(title(&set)))
+            }
             _ => Ok(()),
         }
     }
@@ -314,12 +418,20 @@ impl Wait<'_> {
             return renew;
         }
         if let Some(incarnation) = life.incarnation() {
-            return if self.after == Some(&incarnation) { renew } else { Ok(Step::Done) };
+            return if self.after == Some(&incarnation) {
+                renew
+            } else {
+                Ok(Step::Done)
+            };
         }
         let hindrance = life.hindrance();
-        let ended = life
-            .ended()
-            .map(|ended| Incarnation(format!("{}/{}", pod.uid().unwrap_or_default(), ended.container_id.as_deref().unwrap_or_default())));
+        let ended = life.ended().map(|ended| {
+            Incarnation(format!(
+                "{}/{}",
+                pod.uid().unwrap_or_default(),
+                ended.container_id.as_deref().unwrap_or_default()
+            ))
+        });
         // What was found dead or stuck gets one fresh start: the cluster itself would wait ever longer before its next try.
         if (first && (ended.is_some() || matches!(hindrance, Some(Hindrance::Lasting(_)))))
             || (ended.is_some() && ended.as_ref() == self.after)
@@ -327,7 +439,10 @@ impl Wait<'_> {
             return renew;
         }
         match hindrance {
-            Some(Hindrance::Lasting(words)) => Err(Error::Refused(format!("node {} does not start: {words}", self.node.name))),
+            Some(Hindrance::Lasting(words)) => Err(Error::Refused(format!(
+                "node {} does not start: {words}",
+                self.node.name
+            ))),
             Some(Hindrance::Passing(words)) => {
                 self.hinder(Some(words));
                 Ok(Step::Wait)
@@ -341,20 +456,34 @@ impl Wait<'_> {
     }
 
     fn hinder(&mut self, words: Option<String>) {
-        let since = self.hindrance.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        let since = self
+            .hindrance
+            .as_ref()
+            .map_or_else(Instant::now, |(since, _)| *since);
         self.hindrance = words.map(|words| (since, words));
     }
 }
 
 /// A port that somebody has is told as such, so that the planner can choose another.
 fn publish_error(fault: Fault, service: &Service) -> Error {
-    let ports =
-        || service.spec.iter().flat_map(|s| s.ports.iter().flatten()).filter_map(|p| p.node_port).filter_map(|p| u16::try_from(p).ok());
+    let ports = || {
+        service
+            .spec
+            .iter()
+            .flat_map(|s| s.ports.iter().flatten())
+            .filter_map(|p| p.node_port)
+            .filter_map(|p| u16::try_from(p).ok())
+    };
     if fault.says("already allocated") {
         let named = ports().find(|port| fault.says(&format!("Invalid value: {port}:")));
         if let Some(port) = named {
-            let words = format!("port {port} of the cluster's machines is taken by another service: free it or give the host other ports");
-            return Error::Occupied { place: Place::Port(port), words };
+            let words = format!(
+                "port {port} of the cluster's machines is taken by another service: free it or give the host other ports"
+            );
+            return Error::Occupied {
+                place: Place::Port(port),
+                words,
+            };
         }
     }
     if fault.says("not in the valid range") {

@@ -8,8 +8,8 @@ use crate::{
     server::CALL,
 };
 use chainpool_agent::{
-    ClusterId, Generation, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, Labels, NodeName, NodeState, Object, ObjectKind, Observation, Result,
-    Scope, Taken,
+    ClusterId, Generation, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, Labels, NodeName, NodeState, Object,
+    ObjectKind, Observation, Result, Scope, Taken,
 };
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
@@ -75,19 +75,50 @@ impl KubernetesAgent {
             self.metadata_list::<PodDisruptionBudget>(&filter, ObjectKind::Part),
         )?;
         let instance = self.instance.to_string();
-        let (services, others): (Vec<_>, Vec<_>) = services.into_iter().partition(|s| s.labels().get(LABEL_INSTANCE) == Some(&instance));
+        let (services, others): (Vec<_>, Vec<_>) = services
+            .into_iter()
+            .partition(|s| s.labels().get(LABEL_INSTANCE) == Some(&instance));
         // A job that was replaced may have two pods: the one that is not going counts.
         pods.sort_by_key(|pod| pod.metadata.deletion_timestamp.is_none());
-        let pods: HashMap<NodeKey, Pod> = pods.into_iter().filter_map(|pod| Some((node_key(&labels_of(&pod)?)?, pod))).collect();
-        let mut objects: Vec<Object> = namespaces.iter().filter_map(|ns| object(ObjectKind::Network, ns, None)).collect();
-        let pod_of = |labels: Option<Labels>| labels.and_then(|labels| node_key(&labels)).and_then(|key| pods.get(&key));
-        objects.extend(sets.iter().filter_map(|set| object(ObjectKind::Node, set, Some(set_state(set, pod_of(labels_of(set)))))));
-        objects.extend(jobs.iter().filter_map(|job| object(ObjectKind::Job, job, Some(job_state(job, pod_of(labels_of(job)))))));
-        objects.extend(services.iter().filter_map(|service| object(ObjectKind::Part, service, None)));
+        let pods: HashMap<NodeKey, Pod> = pods
+            .into_iter()
+            .filter_map(|pod| Some((node_key(&labels_of(&pod)?)?, pod)))
+            .collect();
+        let mut objects: Vec<Object> = namespaces
+            .iter()
+            .filter_map(|ns| object(ObjectKind::Network, ns, None))
+            .collect();
+        let pod_of = |labels: Option<Labels>| {
+            labels
+                .and_then(|labels| node_key(&labels))
+                .and_then(|key| pods.get(&key))
+        };
+        objects.extend(sets.iter().filter_map(|set| {
+            object(
+                ObjectKind::Node,
+                set,
+                Some(set_state(set, pod_of(labels_of(set)))),
+            )
+        }));
+        objects
+            .extend(jobs.iter().filter_map(|job| {
+                object(ObjectKind::Job, job, Some(job_state(job, pod_of(labels_of(job)))))
+            }));
+        objects.extend(
+            services
+                .iter()
+                .filter_map(|service| object(ObjectKind::Part, service, None)),
+        );
         for parts in [claims, policies, budgets] {
             objects.extend(parts);
         }
-        Ok(Observation { objects, taken: Taken { networks: Vec::new(), ports: others.into_iter().flat_map(node_ports).collect() } })
+        Ok(Observation {
+            objects,
+            taken: Taken {
+                networks: Vec::new(),
+                ports: others.into_iter().flat_map(node_ports).collect(),
+            },
+        })
     }
 
     async fn list<K>(&self, params: &ListParams) -> Result<Vec<K>>
@@ -96,22 +127,38 @@ impl KubernetesAgent {
     {
         let call = self.server.all::<K>()?;
         let list = self.server.call(CALL, call.list(params)).await;
-        Ok(list.map_err(|f| f.into_error(&format!("list {}", K::plural(&()))))?.items)
+        Ok(list
+            .map_err(|f| f.into_error(&format!("list {}", K::plural(&()))))?
+            .items)
     }
 
     async fn metadata_list<K: Part>(&self, filter: &Filter, kind: ObjectKind) -> Result<Vec<Object>> {
         let api = self.server.all::<K>()?;
         let list = self.server.call(CALL, api.list_metadata(&filter.params())).await;
         let list = list.map_err(|f| f.into_error(&format!("list {}", K::plural(&()))))?;
-        Ok(list.items.iter().filter_map(|item| object(kind, item, None)).collect())
+        Ok(list
+            .items
+            .iter()
+            .filter_map(|item| object(kind, item, None))
+            .collect())
     }
 }
 
 /// The ports that a service has on every machine.
 fn node_ports(service: Service) -> Vec<u16> {
-    let Some(spec) = service.spec else { return Vec::new() };
-    let ports = spec.ports.unwrap_or_default().into_iter().filter_map(|p| p.node_port).chain(spec.health_check_node_port);
-    ports.filter_map(|port| u16::try_from(port).ok()).filter(|port| *port != 0).collect()
+    let Some(spec) = service.spec else {
+        return Vec::new();
+    };
+    let ports = spec
+        .ports
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|p| p.node_port)
+        .chain(spec.health_check_node_port);
+    ports
+        .filter_map(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
+        .collect()
 }
 
 fn node_key(labels: &Labels) -> Option<NodeKey> {
@@ -119,13 +166,31 @@ fn node_key(labels: &Labels) -> Option<NodeKey> {
 }
 
 fn object(kind: ObjectKind, object: &impl ResourceExt, state: Option<NodeState>) -> Option<Object> {
-    let name = object.namespace().map_or_else(|| object.name_any(), |namespace| format!("{namespace}/{}", object.name_any()));
+    let name = object.namespace().map_or_else(
+        || object.name_any(),
+        |namespace| format!("{namespace}/{}", object.name_any()),
+    );
     let Some(labels) = labels_of(object) else {
         tracing::warn!(%name, ?kind, "an object with this instance's label has no readable cluster labels: it is left alone");
         return None;
     };
-    let Labels { instance: _, cluster, generation, node, hash } = labels;
-    Some(Object { kind, name, id: object.uid().unwrap_or_default(), cluster, generation, node, hash, state })
+    let Labels {
+        instance: _,
+        cluster,
+        generation,
+        node,
+        hash,
+    } = labels;
+    Some(Object {
+        kind,
+        name,
+        id: object.uid().unwrap_or_default(),
+        cluster,
+        generation,
+        node,
+        hash,
+        state,
+    })
 }
 
 /// A node's state by its set and its pod.
@@ -149,7 +214,10 @@ fn job_state(job: &Job, pod: Option<&Pod>) -> NodeState {
     if job.metadata.deletion_timestamp.is_some() {
         return NodeState::Changing("removing".to_owned());
     }
-    let code = || pod.and_then(|pod| Life::of(pod).ended()).map_or(1, |ended| ended.exit_code.into());
+    let code = || {
+        pod.and_then(|pod| Life::of(pod).ended())
+            .map_or(1, |ended| ended.exit_code.into())
+    };
     match (end(job), pod.map(|pod| Life::of(pod).node_state())) {
         (Some(End::Well), _) => NodeState::Exited(0),
         (Some(End::Badly(_)), _) => NodeState::Exited(code()),
@@ -168,21 +236,27 @@ mod tests {
     fn a_job_has_ended_when_the_cluster_says_so() {
         let job = |condition: &str| -> Job {
             let conditions = json!([{ "type": condition, "status": "True" }]);
-            serde_json::from_value(json!({ "metadata": {}, "status": { "conditions": conditions } })).expect("a job")
+            serde_json::from_value(json!({ "metadata": {}, "status": { "conditions": conditions } }))
+                .expect("a job")
         };
         let ended = json!({ "name": "node", "ready": false, "restartCount": 0, "image": "i", "imageID": "i",
             "state": { "terminated": { "exitCode": 7 } } });
-        let pod: Pod = serde_json::from_value(json!({ "status": { "containerStatuses": [ended] } })).expect("a pod");
+        let pod: Pod =
+            serde_json::from_value(json!({ "status": { "containerStatuses": [ended] } })).expect("a pod");
         assert_eq!(job_state(&job("Complete"), None), NodeState::Exited(0));
         assert_eq!(job_state(&job("Failed"), Some(&pod)), NodeState::Exited(7));
         assert_eq!(job_state(&job("Failed"), None), NodeState::Exited(1));
-        assert!(matches!(job_state(&job("SuccessCriteriaMet"), Some(&pod)), NodeState::Changing(_)));
+        assert!(matches!(
+            job_state(&job("SuccessCriteriaMet"), Some(&pod)),
+            NodeState::Changing(_)
+        ));
         assert!(matches!(job_state(&Job::default(), None), NodeState::Changing(_)));
     }
 
     fn set(replicas: i32, generation: i64) -> StatefulSet {
         let spec = json!({ "replicas": replicas, "selector": {}, "serviceName": "v0", "template": {} });
-        serde_json::from_value(json!({ "metadata": { "generation": generation }, "spec": spec })).expect("a set")
+        serde_json::from_value(json!({ "metadata": { "generation": generation }, "spec": spec }))
+            .expect("a set")
     }
 
     #[test]
@@ -190,6 +264,9 @@ mod tests {
         assert_eq!(set_state(&set(0, 1), None), NodeState::Created);
         assert_eq!(set_state(&set(0, 2), None), NodeState::Exited(0));
         assert!(matches!(set_state(&set(1, 1), None), NodeState::Changing(_)));
-        assert!(matches!(set_state(&set(0, 2), Some(&Pod::default())), NodeState::Changing(_)));
+        assert!(matches!(
+            set_state(&set(0, 2), Some(&Pod::default())),
+            NodeState::Changing(_)
+        ));
     }
 }

@@ -8,10 +8,12 @@ use crate::{
 use chainpool_agent::{Error, LABEL_CLUSTER, Labels, Result, Variable, volume_name};
 use k8s_openapi::{
     api::core::v1::{
-        Affinity, Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, KeyToPath, LocalObjectReference,
-        NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaimVolumeSource, PodAffinityTerm,
-        PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
-        SecretKeySelector, SecretProjection, SecurityContext, Sysctl, Volume, VolumeMount, VolumeProjection, WeightedPodAffinityTerm,
+        Affinity, Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
+        KeyToPath, LocalObjectReference, NodeAffinity, NodeSelector, NodeSelectorRequirement,
+        NodeSelectorTerm, PersistentVolumeClaimVolumeSource, PodAffinityTerm, PodAntiAffinity,
+        PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements,
+        SeccompProfile, SecretKeySelector, SecretProjection, SecurityContext, Sysctl, Volume, VolumeMount,
+        VolumeProjection, WeightedPodAffinityTerm,
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
@@ -32,10 +34,18 @@ pub(crate) fn template(making: &Making<'_>, files: &Files, user: User) -> Result
     let place = match (files.is_empty(), making.tools) {
         (true, _) => None,
         (false, Some(tools)) => Some(vec![place(making, files, &tools.pinned)]),
-        (false, None) => return Err(Error::Refused(format!("node {}: no image was found that places its files", node.name))),
+        (false, None) => {
+            return Err(Error::Refused(format!(
+                "node {}: no image was found that places its files",
+                node.name
+            )));
+        }
     };
     Ok(PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: Some(label_map(&making.labels().hash(&node.hash))), ..ObjectMeta::default() }),
+        metadata: Some(ObjectMeta {
+            labels: Some(label_map(&making.labels().hash(&node.hash))),
+            ..ObjectMeta::default()
+        }),
         spec: Some(PodSpec {
             init_containers: place,
             containers: vec![container(making, files)?],
@@ -43,7 +53,11 @@ pub(crate) fn template(making: &Making<'_>, files: &Files, user: User) -> Result
             security_context: Some(pod_security(making, user)),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
-            image_pull_secrets: making.login.map(|name| vec![LocalObjectReference { name: name.to_owned() }]),
+            image_pull_secrets: making.login.map(|name| {
+                vec![LocalObjectReference {
+                    name: name.to_owned(),
+                }]
+            }),
             termination_grace_period_seconds: Some(node.stop_timeout.into()),
             affinity: Some(affinity(making)),
             ..PodSpec::default()
@@ -53,7 +67,12 @@ pub(crate) fn template(making: &Making<'_>, files: &Files, user: User) -> Result
 
 /// The same as a job's: run once, and its last words are in the pod's status.
 pub(crate) fn of_job(mut template: PodTemplateSpec) -> PodTemplateSpec {
-    template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(job_label());
+    template
+        .metadata
+        .get_or_insert_default()
+        .labels
+        .get_or_insert_default()
+        .extend(job_label());
     let pod = template.spec.get_or_insert_default();
     pod.restart_policy = Some("Never".to_owned());
     for container in &mut pod.containers {
@@ -70,19 +89,34 @@ fn container(making: &Making<'_>, files: &Files) -> Result<Container> {
         protocol: Some(protocol(port).to_owned()),
         ..ContainerPort::default()
     });
-    let mut mounts: Vec<_> = node.volumes.iter().map(|v| mount(&volume_id(&v.name), &v.path)).collect();
-    mounts.extend(
-        files.outside.iter().map(|path| VolumeMount { sub_path: Some(path.trim_start_matches('/').to_owned()), ..mount(OUTSIDE, path) }),
-    );
+    let mut mounts: Vec<_> = node
+        .volumes
+        .iter()
+        .map(|v| mount(&volume_id(&v.name), &v.path))
+        .collect();
+    mounts.extend(files.outside.iter().map(|path| VolumeMount {
+        sub_path: Some(path.trim_start_matches('/').to_owned()),
+        ..mount(OUTSIDE, path)
+    }));
     let memory = i64::try_from(node.limits.memory_bytes).map_err(|_| {
-        Error::Refused(format!("node {}: {} bytes of memory are more than a cluster can count", node.name, node.limits.memory_bytes))
+        Error::Refused(format!(
+            "node {}: {} bytes of memory are more than a cluster can count",
+            node.name, node.limits.memory_bytes
+        ))
     })?;
     Ok(Container {
         name: NODE.to_owned(),
         image: Some(making.image.pinned.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        command: Some(node.command.iter().map(|word| literal(word)).collect()).filter(|c: &Vec<_>| !c.is_empty()),
-        env: Some(node.env.iter().map(|(name, value)| variable(making, name, value)).collect()).filter(|e: &Vec<_>| !e.is_empty()),
+        command: Some(node.command.iter().map(|word| literal(word)).collect())
+            .filter(|c: &Vec<_>| !c.is_empty()),
+        env: Some(
+            node.env
+                .iter()
+                .map(|(name, value)| variable(making, name, value))
+                .collect(),
+        )
+        .filter(|e: &Vec<_>| !e.is_empty()),
         ports: Some(ports.collect()).filter(|p: &Vec<_>| !p.is_empty()),
         resources: Some(resources(&memory.to_string())),
         security_context: Some(security(node.read_only_root)),
@@ -93,8 +127,17 @@ fn container(making: &Making<'_>, files: &Files) -> Result<Container> {
 
 /// The container that places the node's files, as the node's user, before each start of the node.
 fn place(making: &Making<'_>, files: &Files, image: &str) -> Container {
-    let mut mounts = vec![VolumeMount { read_only: Some(true), ..mount("chainpool-parts", PARTS) }];
-    mounts.extend(making.node.volumes.iter().map(|v| mount(&volume_id(&v.name), &format!("{ROOT}{}", v.path))));
+    let mut mounts = vec![VolumeMount {
+        read_only: Some(true),
+        ..mount("chainpool-parts", PARTS)
+    }];
+    mounts.extend(
+        making
+            .node
+            .volumes
+            .iter()
+            .map(|v| mount(&volume_id(&v.name), &format!("{ROOT}{}", v.path))),
+    );
     if !files.outside.is_empty() {
         mounts.push(mount(OUTSIDE, &format!("{ROOT}/{OUTSIDE}")));
     }
@@ -131,7 +174,11 @@ fn volumes(making: &Making<'_>, files: &Files) -> Vec<Volume> {
         let source = |part: &&crate::files::Part| VolumeProjection {
             secret: Some(SecretProjection {
                 name: part.secret.clone(),
-                items: Some(vec![KeyToPath { key: part.name.clone(), path: part.name.clone(), ..KeyToPath::default() }]),
+                items: Some(vec![KeyToPath {
+                    key: part.name.clone(),
+                    path: part.name.clone(),
+                    ..KeyToPath::default()
+                }]),
                 optional: None,
             }),
             ..VolumeProjection::default()
@@ -147,7 +194,11 @@ fn volumes(making: &Making<'_>, files: &Files) -> Vec<Volume> {
         });
     }
     if !files.outside.is_empty() {
-        volumes.push(Volume { name: OUTSIDE.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() });
+        volumes.push(Volume {
+            name: OUTSIDE.to_owned(),
+            empty_dir: Some(EmptyDirVolumeSource::default()),
+            ..Volume::default()
+        });
     }
     volumes
 }
@@ -155,7 +206,10 @@ fn volumes(making: &Making<'_>, files: &Files) -> Vec<Volume> {
 fn pod_security(making: &Making<'_>, user: User) -> PodSecurityContext {
     // Kubernetes counts this one among the safe ones: it holds for the pod's own network alone.
     let low = making.node.ports.iter().any(|p| p.inside < 1024);
-    let unprivileged = Sysctl { name: "net.ipv4.ip_unprivileged_port_start".to_owned(), value: "0".to_owned() };
+    let unprivileged = Sysctl {
+        name: "net.ipv4.ip_unprivileged_port_start".to_owned(),
+        value: "0".to_owned(),
+    };
     PodSecurityContext {
         run_as_non_root: Some(true),
         run_as_user: Some(user.uid.into()),
@@ -163,7 +217,10 @@ fn pod_security(making: &Making<'_>, user: User) -> PodSecurityContext {
         fs_group: Some(user.gid.into()),
         // Always would give every file of the node to its group at each start, keys too.
         fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            localhost_profile: None,
+        }),
         sysctls: low.then(|| vec![unprivileged]),
         ..PodSecurityContext::default()
     }
@@ -172,7 +229,10 @@ fn pod_security(making: &Making<'_>, user: User) -> PodSecurityContext {
 pub(crate) fn security(read_only_root: bool) -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
-        capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
+        capabilities: Some(Capabilities {
+            add: None,
+            drop: Some(vec!["ALL".to_owned()]),
+        }),
         read_only_root_filesystem: Some(read_only_root),
         run_as_non_root: Some(true),
         ..SecurityContext::default()
@@ -183,7 +243,10 @@ pub(crate) fn resources(memory: &str) -> ResourceRequirements {
     let memory = ("memory".to_owned(), Quantity(memory.to_owned()));
     ResourceRequirements {
         limits: Some(BTreeMap::from([memory.clone()])),
-        requests: Some(BTreeMap::from([memory, ("cpu".to_owned(), Quantity(CPU.to_owned()))])),
+        requests: Some(BTreeMap::from([
+            memory,
+            ("cpu".to_owned(), Quantity(CPU.to_owned())),
+        ])),
         claims: None,
     }
 }
@@ -191,7 +254,10 @@ pub(crate) fn resources(memory: &str) -> ResourceRequirements {
 /// Spreads a cluster over the machines where it can be, and goes to the named machine where one is named.
 fn affinity(making: &Making<'_>) -> Affinity {
     let labels = Labels::of_cluster(making.instance, making.key);
-    let cluster = label_map(&labels).into_iter().filter(|(name, _)| name == LABEL_CLUSTER).collect();
+    let cluster = label_map(&labels)
+        .into_iter()
+        .filter(|(name, _)| name == LABEL_CLUSTER)
+        .collect();
     let apart = PodAffinityTerm {
         label_selector: Some(selector(&cluster)),
         topology_key: "kubernetes.io/hostname".to_owned(),
@@ -225,12 +291,20 @@ fn affinity(making: &Making<'_>) -> Affinity {
 
 fn variable(making: &Making<'_>, name: &str, value: &Variable) -> EnvVar {
     match value {
-        Variable::Plain(text) => EnvVar { name: name.to_owned(), value: Some(literal(text)), value_from: None },
+        Variable::Plain(text) => EnvVar {
+            name: name.to_owned(),
+            value: Some(literal(text)),
+            value_from: None,
+        },
         Variable::Secret(_) => EnvVar {
             name: name.to_owned(),
             value: None,
             value_from: Some(EnvVarSource {
-                secret_key_ref: Some(SecretKeySelector { name: variables_name(making.node), key: name.to_owned(), optional: None }),
+                secret_key_ref: Some(SecretKeySelector {
+                    name: variables_name(making.node),
+                    key: name.to_owned(),
+                    optional: None,
+                }),
                 ..EnvVarSource::default()
             }),
         },
@@ -243,7 +317,11 @@ fn literal(text: &str) -> String {
 }
 
 fn mount(volume: &str, path: &str) -> VolumeMount {
-    VolumeMount { name: volume.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
+    VolumeMount {
+        name: volume.to_owned(),
+        mount_path: path.to_owned(),
+        ..VolumeMount::default()
+    }
 }
 
 /// A volume's name in the pod; its own might be one of ours.

@@ -21,8 +21,12 @@ impl KubernetesAgent {
         let namespaces = self.server.all::<Namespace>()?;
         let nodes = self.server.all::<Node>()?;
         let all = ListParams::default();
-        let (system, nodes) = tokio::join!(self.server.call(CALL, namespaces.get(SYSTEM)), self.server.call(CALL, nodes.list(&all)));
-        let system = system.map_err(|f| f.into_error("show the namespace kube-system, whose uid tells clusters apart"))?;
+        let (system, nodes) = tokio::join!(
+            self.server.call(CALL, namespaces.get(SYSTEM)),
+            self.server.call(CALL, nodes.list(&all))
+        );
+        let system = system
+            .map_err(|f| f.into_error("show the namespace kube-system, whose uid tells clusters apart"))?;
         let nodes = nodes.map_err(|f| f.into_error("list its machines"))?.items;
         let Some(engine_id) = system.uid() else {
             return Err(Error::Refused(format!(
@@ -32,14 +36,21 @@ impl KubernetesAgent {
         };
         self.server.know();
         let machines: Vec<_> = nodes.iter().map(machine).collect();
-        let info = nodes.first().and_then(|n| n.status.as_ref()).and_then(|s| s.node_info.as_ref());
+        let info = nodes
+            .first()
+            .and_then(|n| n.status.as_ref())
+            .and_then(|s| s.node_info.as_ref());
         Ok(Probe {
             kind: PlatformKind::Kubernetes,
             engine_id,
             name: self.server.address(),
             version: version.git_version,
             api_version: format!("{}.{}", version.major, version.minor),
-            storage_driver: self.storage_class_find().await?.map(|class| class.name_any()).unwrap_or_default(),
+            storage_driver: self
+                .storage_class_find()
+                .await?
+                .map(|class| class.name_any())
+                .unwrap_or_default(),
             architecture: info.map(|i| i.architecture.clone()).unwrap_or_default(),
             swarm: SwarmRole::None,
             cpus: machines.iter().map(|m| m.cpus).sum(),
@@ -53,20 +64,35 @@ impl KubernetesAgent {
     /// The server's version, and its clock minus ours by the date of its answer.
     async fn version(&self) -> Result<(Info, Option<i64>)> {
         let client = self.server.client()?;
-        let request =
-            Request::get("/version").body(Body::empty()).map_err(|e| Error::Refused(format!("{}: {e}", self.server.address())))?;
+        let request = Request::get("/version")
+            .body(Body::empty())
+            .map_err(|e| Error::Refused(format!("{}: {e}", self.server.address())))?;
         let asked = OffsetDateTime::from(SystemTime::now());
-        let answer = self.server.call(CALL, client.send(request)).await.map_err(|f| f.into_error("tell its version"))?;
+        let answer = self
+            .server
+            .call(CALL, client.send(request))
+            .await
+            .map_err(|f| f.into_error("tell its version"))?;
         let answered = OffsetDateTime::from(SystemTime::now());
         let skew = skew(answer.headers(), asked, answered);
         let status = answer.status();
-        let body =
-            self.server.call(CALL, async { answer.into_body().collect().await }).await.map_err(|f| f.into_error("tell its version"))?;
+        let body = self
+            .server
+            .call(CALL, async { answer.into_body().collect().await })
+            .await
+            .map_err(|f| f.into_error("tell its version"))?;
         if !status.is_success() {
-            return Err(self.server.wordless(status.as_u16()).into_error("tell its version"));
+            return Err(self
+                .server
+                .wordless(status.as_u16())
+                .into_error("tell its version"));
         }
-        let version = serde_json::from_slice(&body.to_bytes())
-            .map_err(|_| Error::Refused(format!("{}: what answers there is no API server we understand", self.server.address())))?;
+        let version = serde_json::from_slice(&body.to_bytes()).map_err(|_| {
+            Error::Refused(format!(
+                "{}: what answers there is no API server we understand",
+                self.server.address()
+            ))
+        })?;
         Ok((version, skew))
     }
 }
@@ -74,13 +100,24 @@ impl KubernetesAgent {
 fn machine(node: &Node) -> Machine {
     let status = node.status.as_ref();
     let addresses = status.and_then(|s| s.addresses.as_deref()).unwrap_or_default();
-    let address = |kind: &str| addresses.iter().find(|a| a.type_ == kind).map(|a| a.address.clone());
+    let address = |kind: &str| {
+        addresses
+            .iter()
+            .find(|a| a.type_ == kind)
+            .map(|a| a.address.clone())
+    };
     let room = status.and_then(|s| s.allocatable.as_ref().or(s.capacity.as_ref()));
-    let amount = |name: &str| room.and_then(|r| r.get(name)).and_then(quantity).unwrap_or_default();
+    let amount = |name: &str| {
+        room.and_then(|r| r.get(name))
+            .and_then(quantity)
+            .unwrap_or_default()
+    };
     Machine {
         id: node.name_any(),
         name: address("Hostname").unwrap_or_else(|| node.name_any()),
-        address: address("ExternalIP").or_else(|| address("InternalIP")).unwrap_or_default(),
+        address: address("ExternalIP")
+            .or_else(|| address("InternalIP"))
+            .unwrap_or_default(),
         cpus: u32::try_from(amount("cpu").div_ceil(1000)).unwrap_or(u32::MAX),
         memory_bytes: u64::try_from(amount("memory") / 1000).unwrap_or(u64::MAX),
         closed: closed(node),
@@ -93,27 +130,47 @@ fn closed(node: &Node) -> Option<String> {
     if spec.and_then(|s| s.unschedulable) == Some(true) {
         return Some("cordoned".to_owned());
     }
-    let ready = node.status.as_ref().and_then(|s| s.conditions.as_ref()).and_then(|all| all.iter().find(|c| c.type_ == "Ready"));
+    let ready = node
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_ref())
+        .and_then(|all| all.iter().find(|c| c.type_ == "Ready"));
     match ready {
         Some(condition) if condition.status == "True" => {}
-        Some(condition) => return Some(condition.message.clone().filter(|m| !m.is_empty()).unwrap_or_else(|| "not ready".to_owned())),
+        Some(condition) => {
+            return Some(
+                condition
+                    .message
+                    .clone()
+                    .filter(|m| !m.is_empty())
+                    .unwrap_or_else(|| "not ready".to_owned()),
+            );
+        }
         None => return Some("not ready".to_owned()),
     }
-    let taint =
-        spec.and_then(|s| s.taints.as_ref()).and_then(|all| all.iter().find(|t| t.effect == "NoSchedule" || t.effect == "NoExecute"));
+    let taint = spec.and_then(|s| s.taints.as_ref()).and_then(|all| {
+        all.iter()
+            .find(|t| t.effect == "NoSchedule" || t.effect == "NoExecute")
+    });
     taint.map(|t| format!("tainted {}", t.key))
 }
 
 /// A quantity in thousandths, the smallest unit that clusters use for these.
 fn quantity(quantity: &Quantity) -> Option<u128> {
     let text = quantity.0.as_str();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let fraction: u128 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
     let number = whole.parse::<u128>().ok()? * 1000 + fraction;
-    let power =
-        |unit: char| "kMGTPE".find(unit.to_ascii_lowercase()).or_else(|| "KMGTPE".find(unit)).and_then(|n| u32::try_from(n + 1).ok());
+    let power = |unit: char| {
+        "kMGTPE"
+            .find(unit.to_ascii_lowercase())
+            .or_else(|| "KMGTPE".find(unit))
+            .and_then(|n| u32::try_from(n + 1).ok())
+    };
     let mut letters = unit.chars();
     match (letters.next(), letters.next()) {
         (None, _) => Some(number),
@@ -127,8 +184,13 @@ fn quantity(quantity: &Quantity) -> Option<u128> {
 /// The server's clock minus ours. Its date has whole seconds, so half a second is added; the answer is taken to stem
 /// from half-way between question and answer.
 fn skew(headers: &HeaderMap, asked: OffsetDateTime, answered: OffsetDateTime) -> Option<i64> {
-    let format = format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
-    let theirs = PrimitiveDateTime::parse(headers.get(DATE)?.to_str().ok()?, format).ok()?.assume_utc() + time::Duration::milliseconds(500);
+    let format = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    let theirs = PrimitiveDateTime::parse(headers.get(DATE)?.to_str().ok()?, format)
+        .ok()?
+        .assume_utc()
+        + time::Duration::milliseconds(500);
     let ours: OffsetDateTime = asked + (answered - asked) / 2;
     i64::try_from((theirs - ours).whole_milliseconds()).ok()
 }
@@ -157,20 +219,42 @@ mod tests {
 
     #[test]
     fn skew_is_read_from_the_date_of_the_answer() {
-        let headers = HeaderMap::from_iter([(DATE, HeaderValue::from_static("Thu, 01 Jan 2026 00:00:05 GMT"))]);
-        assert_eq!(skew(&headers, datetime!(2026-01-01 00:00:00 UTC), datetime!(2026-01-01 00:00:01 UTC)), Some(5000));
-        assert_eq!(skew(&HeaderMap::new(), datetime!(2026-01-01 00:00:00 UTC), datetime!(2026-01-01 00:00:00 UTC)), None);
+        let headers =
+            HeaderMap::from_iter([(DATE, HeaderValue::from_static("Thu, 01 Jan 2026 00:00:05 GMT"))]);
+        assert_eq!(
+            skew(
+                &headers,
+                datetime!(2026-01-01 00:00:00 UTC),
+                datetime!(2026-01-01 00:00:01 UTC)
+            ),
+            Some(5000)
+        );
+        assert_eq!(
+            skew(
+                &HeaderMap::new(),
+                datetime!(2026-01-01 00:00:00 UTC),
+                datetime!(2026-01-01 00:00:00 UTC)
+            ),
+            None
+        );
     }
 
     #[test]
     fn a_machine_says_why_it_takes_no_pod() {
         let node = |spec, ready: &str| -> Node {
             let condition = serde_json::json!([{ "type": "Ready", "status": ready, "message": "" }]);
-            serde_json::from_value(serde_json::json!({ "spec": spec, "status": { "conditions": condition } })).expect("a node")
+            serde_json::from_value(serde_json::json!({ "spec": spec, "status": { "conditions": condition } }))
+                .expect("a node")
         };
         assert_eq!(closed(&node(serde_json::json!({}), "True")), None);
-        assert_eq!(closed(&node(serde_json::json!({}), "Unknown")).as_deref(), Some("not ready"));
-        assert_eq!(closed(&node(serde_json::json!({ "unschedulable": true }), "True")).as_deref(), Some("cordoned"));
+        assert_eq!(
+            closed(&node(serde_json::json!({}), "Unknown")).as_deref(),
+            Some("not ready")
+        );
+        assert_eq!(
+            closed(&node(serde_json::json!({ "unschedulable": true }), "True")).as_deref(),
+            Some("cordoned")
+        );
         let taints = serde_json::json!({ "taints": [{ "key": "gpu", "effect": "NoSchedule" }] });
         assert_eq!(closed(&node(taints, "True")).as_deref(), Some("tainted gpu"));
     }

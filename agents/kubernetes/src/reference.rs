@@ -42,7 +42,11 @@ mod tests {
             ("a@sha256:0", "a", "docker.io/library/a@sha256:0"),
             ("localhost/x:1", "localhost/x", "localhost/x:1"),
         ] {
-            assert_eq!((repository_of(name), full(name).as_str()), (repository, whole), "{name}");
+            assert_eq!(
+                (repository_of(name), full(name).as_str()),
+                (repository, whole),
+                "{name}"
+            );
         }
     }
 }

@@ -36,12 +36,20 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(config: Config) -> Self {
-        Self { config, client: Mutex::new(None), known: AtomicBool::new(false) }
+        Self {
+            config,
+            client: Mutex::new(None),
+            known: AtomicBool::new(false),
+        }
     }
 
     /// Where it is.
     pub(crate) fn address(&self) -> String {
-        self.config.cluster_url.to_string().trim_end_matches('/').to_owned()
+        self.config
+            .cluster_url
+            .to_string()
+            .trim_end_matches('/')
+            .to_owned()
     }
 
     /// The client. Made at the first call, because it needs a runtime and an agent is made without one.
@@ -51,9 +59,15 @@ impl Server {
             return Ok(client.clone());
         }
         let builder = ClientBuilder::try_from(self.config.clone()).map_err(|e| {
-            Error::Refused(format!("{}: certificate, key or token of the kubeconfig cannot be used: {}", self.address(), chain(&e)))
+            Error::Refused(format!(
+                "{}: certificate, key or token of the kubeconfig cannot be used: {}",
+                self.address(),
+                chain(&e)
+            ))
         })?;
-        Ok(client.insert(builder.with_layer(&bounds::layer()).build()).clone())
+        Ok(client
+            .insert(builder.with_layer(&bounds::layer()).build())
+            .clone())
     }
 
     /// From here on it counts as an API server.
@@ -70,7 +84,10 @@ impl Server {
     }
 
     /// The objects of a kind in one namespace.
-    pub(crate) fn within<K: Resource<Scope = k8s_openapi::NamespaceResourceScope>>(&self, namespace: &str) -> Result<Api<K>>
+    pub(crate) fn within<K: Resource<Scope = k8s_openapi::NamespaceResourceScope>>(
+        &self,
+        namespace: &str,
+    ) -> Result<Api<K>>
     where
         K::DynamicType: Default,
     {
@@ -91,7 +108,11 @@ impl Server {
             match tokio::time::timeout(limit, call).await {
                 Ok(Ok(value)) => Ok(value),
                 Ok(Err(e)) => Err(self.fault(e)),
-                Err(_) => Err(Fault::Error(Error::Unreachable(format!("{}: no answer within {} s", self.address(), limit.as_secs())))),
+                Err(_) => Err(Fault::Error(Error::Unreachable(format!(
+                    "{}: no answer within {} s",
+                    self.address(),
+                    limit.as_secs()
+                )))),
             }
         }
     }
@@ -101,9 +122,10 @@ impl Server {
         match error {
             kube::Error::Api(status) => self.answer(*status),
             // Its words hold parts of what answered, which nobody may be meant to see.
-            kube::Error::SerdeError(_) => {
-                Fault::Error(Error::Refused(format!("{}: what answers there is no API server we understand", self.address())))
-            }
+            kube::Error::SerdeError(_) => Fault::Error(Error::Refused(format!(
+                "{}: what answers there is no API server we understand",
+                self.address()
+            ))),
             other => Fault::Error(Error::Unreachable(self.explain(&other))),
         }
     }
@@ -111,19 +133,29 @@ impl Server {
     /// What an error of a watch means.
     pub(crate) fn watch_fault(&self, error: watcher::Error) -> Fault {
         match error {
-            watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => self.fault(e),
+            watcher::Error::InitialListFailed(e)
+            | watcher::Error::WatchStartFailed(e)
+            | watcher::Error::WatchFailed(e) => self.fault(e),
             watcher::Error::WatchError(status) => self.answer(*status),
-            watcher::Error::NoResourceVersion => {
-                Fault::Error(Error::Refused(format!("{}: what answers there lists without a version", self.address())))
-            }
+            watcher::Error::NoResourceVersion => Fault::Error(Error::Refused(format!(
+                "{}: what answers there lists without a version",
+                self.address()
+            ))),
         }
     }
 
     fn answer(&self, status: Status) -> Fault {
         // Every field of a Status has a default, so kube takes any JSON object for one. A server's says that it is a failure, with its code.
         if status.is_failure() && status.code != 0 && status.reason != NO_STATUS {
-            let most = if self.known.load(Ordering::Relaxed) { SERVER } else { STRANGER };
-            return Fault::Answer { status: Box::new(status), most };
+            let most = if self.known.load(Ordering::Relaxed) {
+                SERVER
+            } else {
+                STRANGER
+            };
+            return Fault::Answer {
+                status: Box::new(status),
+                most,
+            };
         }
         self.wordless(status.code)
     }
@@ -131,10 +163,22 @@ impl Server {
     /// What an error means that is told by its number alone, because nobody may be meant to see the words of another service.
     pub(crate) fn wordless(&self, code: u16) -> Fault {
         match code {
-            0 => Fault::Error(Error::Unreachable(format!("{}: no API server answers there", self.address()))),
+            0 => Fault::Error(Error::Unreachable(format!(
+                "{}: no API server answers there",
+                self.address()
+            ))),
             // A gateway answers in the server's place, and its 404 must not count as "absent".
-            404 | 502..=504 => Fault::Error(Error::Unreachable(format!("{}: no API server answers there (status {code})", self.address()))),
-            _ => Fault::Answer { status: Box::new(Status { code, ..Status::default() }), most: STRANGER },
+            404 | 502..=504 => Fault::Error(Error::Unreachable(format!(
+                "{}: no API server answers there (status {code})",
+                self.address()
+            ))),
+            _ => Fault::Answer {
+                status: Box::new(Status {
+                    code,
+                    ..Status::default()
+                }),
+                most: STRANGER,
+            },
         }
     }
 
@@ -186,7 +230,11 @@ pub(crate) fn shown(words: &str, most: usize) -> String {
             shown.push('…');
             break;
         }
-        if character.is_control() { shown.extend(character.escape_default()) } else { shown.push(character) }
+        if character.is_control() {
+            shown.extend(character.escape_default())
+        } else {
+            shown.push(character)
+        }
     }
     shown
 }
@@ -242,9 +290,13 @@ impl Fault {
         let text = format!("the cluster would not {doing}: {words}");
         match code {
             _ if going => Error::Busy(text),
-            401 => Error::Refused(format!("{text}. The token or certificate of the kubeconfig is not, or no longer, good there")),
+            401 => Error::Refused(format!(
+                "{text}. The token or certificate of the kubeconfig is not, or no longer, good there"
+            )),
             403 if over_quota => Error::Busy(text),
-            403 => Error::Refused(format!("{text}. Compare its rights with agents/kubernetes/rbac.yaml")),
+            403 => Error::Refused(format!(
+                "{text}. Compare its rights with agents/kubernetes/rbac.yaml"
+            )),
             408 | 409 | 410 | 429 | 500.. => Error::Busy(text),
             _ => Error::Refused(text),
         }
@@ -253,7 +305,11 @@ impl Fault {
 
 /// A server's words, else the number that it gave instead.
 pub(crate) fn words(status: &Status, most: usize) -> String {
-    if status.message.is_empty() { format!("status {}", status.code) } else { shown(&status.message, most) }
+    if status.message.is_empty() {
+        format!("status {}", status.code)
+    } else {
+        shown(&status.message, most)
+    }
 }
 
 /// Absent is what a removal wants.
@@ -274,7 +330,11 @@ mod tests {
 
     fn error(code: u16, reason: &str, message: &str) -> Error {
         let server = Server::new(Config::new("https://h:6443".parse().expect("an address")));
-        server.fault(kube::Error::Api(Status::failure(message, reason).with_code(code).boxed())).into_error("do it")
+        server
+            .fault(kube::Error::Api(
+                Status::failure(message, reason).with_code(code).boxed(),
+            ))
+            .into_error("do it")
     }
 
     #[test]
@@ -289,8 +349,17 @@ mod tests {
         ] {
             assert!(error(code, "x", message).is_transient(), "{code} {message}");
         }
-        for (code, message) in [(400, "bad"), (401, "who"), (403, "forbidden"), (404, "gone"), (422, "invalid")] {
-            assert!(matches!(error(code, "x", message), Error::Refused(_)), "{code} {message}");
+        for (code, message) in [
+            (400, "bad"),
+            (401, "who"),
+            (403, "forbidden"),
+            (404, "gone"),
+            (422, "invalid"),
+        ] {
+            assert!(
+                matches!(error(code, "x", message), Error::Refused(_)),
+                "{code} {message}"
+            );
         }
     }
 
@@ -302,20 +371,57 @@ mod tests {
     #[tokio::test]
     async fn what_another_service_answers_is_not_told() {
         let secret = "db_password=hunter2";
-        let status = |message: &str| format!(r#"{{"kind":"Status","status":"Failure","code":500,"message":"{message}"}}"#);
+        let status = |message: &str| {
+            format!(r#"{{"kind":"Status","status":"Failure","code":500,"message":"{message}"}}"#)
+        };
         let (json, text) = ("application/json", "text/plain");
         for (code, kind, body, shown) in [
             ("401 Unauthorized", text, secret.to_owned(), "status 401"),
             ("403 Forbidden", text, secret.to_owned(), "status 403"),
-            ("404 Not Found", text, secret.to_owned(), "no API server answers there (status 404)"),
+            (
+                "404 Not Found",
+                text,
+                secret.to_owned(),
+                "no API server answers there (status 404)",
+            ),
             ("500 Internal Server Error", text, secret.to_owned(), "status 500"),
-            ("503 Service Unavailable", text, secret.to_owned(), "no API server answers there (status 503)"),
-            ("403 Forbidden", json, format!(r#"{{"error":"{secret}"}}"#), "no API server answers there"),
-            ("403 Forbidden", json, format!(r#"{{"message":"{secret}"}}"#), "no API server answers there"),
-            ("403 Forbidden", json, format!(r#"{{"code":403,"message":"{secret}"}}"#), "status 403"),
+            (
+                "503 Service Unavailable",
+                text,
+                secret.to_owned(),
+                "no API server answers there (status 503)",
+            ),
+            (
+                "403 Forbidden",
+                json,
+                format!(r#"{{"error":"{secret}"}}"#),
+                "no API server answers there",
+            ),
+            (
+                "403 Forbidden",
+                json,
+                format!(r#"{{"message":"{secret}"}}"#),
+                "no API server answers there",
+            ),
+            (
+                "403 Forbidden",
+                json,
+                format!(r#"{{"code":403,"message":"{secret}"}}"#),
+                "status 403",
+            ),
             ("401 Unauthorized", json, format!(r#"["{secret}"]"#), "status 401"),
-            ("200 OK", json, format!(r#""{secret}""#), "no API server we understand"),
-            ("200 OK", json, format!(r#"{{"items":"{secret}"}}"#), "no API server we understand"),
+            (
+                "200 OK",
+                json,
+                format!(r#""{secret}""#),
+                "no API server we understand",
+            ),
+            (
+                "200 OK",
+                json,
+                format!(r#"{{"items":"{secret}"}}"#),
+                "no API server we understand",
+            ),
             ("200 OK", text, secret.to_owned(), "no API server we understand"),
             (
                 "500 Internal Server Error",
@@ -326,13 +432,32 @@ mod tests {
         ] {
             let given = answer(code, kind, &body);
             let server = stranger(move |_| given.clone()).await;
-            let list = server.call(CALL, server.all::<Namespace>().expect("a client").list(&ListParams::default())).await;
-            let list = list.map(drop).expect_err("no API server").into_error("list its machines").to_string();
+            let list = server
+                .call(
+                    CALL,
+                    server
+                        .all::<Namespace>()
+                        .expect("a client")
+                        .list(&ListParams::default()),
+                )
+                .await;
+            let list = list
+                .map(drop)
+                .expect_err("no API server")
+                .into_error("list its machines")
+                .to_string();
             assert!(list.contains(shown), "{code} {body}: {list}");
-            let probe = agent(server).probe().await.expect_err("no API server").to_string();
+            let probe = agent(server)
+                .probe()
+                .await
+                .expect_err("no API server")
+                .to_string();
             for error in [list, probe] {
                 assert!(!error.contains("hunter2"), "{code} {body}: {error}");
-                assert!(!error.chars().any(char::is_control) && error.len() < 400, "{code}: {error}");
+                assert!(
+                    !error.chars().any(char::is_control) && error.len() < 400,
+                    "{code}: {error}"
+                );
             }
         }
     }
@@ -341,8 +466,16 @@ mod tests {
     fn a_known_servers_words_are_told_at_length() {
         let server = Server::new(Config::new("https://h:6443".parse().expect("an address")));
         let told = || {
-            let status = Status::failure(&format!("denied: {}", "x".repeat(10_000)), "Forbidden").with_code(403).boxed();
-            server.fault(kube::Error::Api(status)).into_error("do it").to_string().chars().filter(|c| *c == 'x').count()
+            let status = Status::failure(&format!("denied: {}", "x".repeat(10_000)), "Forbidden")
+                .with_code(403)
+                .boxed();
+            server
+                .fault(kube::Error::Api(status))
+                .into_error("do it")
+                .to_string()
+                .chars()
+                .filter(|c| *c == 'x')
+                .count()
         };
         assert!((100..STRANGER).contains(&told()));
         server.know();

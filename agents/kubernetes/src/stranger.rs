@@ -19,7 +19,9 @@ pub(crate) struct Answer {
 /// An answer that ends.
 pub(crate) fn answer(status: &str, kind: &str, body: &str) -> Answer {
     let length = body.len();
-    let bytes = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    let bytes = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
     Answer { bytes, more: None }
 }
 
@@ -44,8 +46,16 @@ pub(crate) async fn stranger(answer: impl Fn(&str) -> Answer + Send + Sync + 'st
 /// `None` when the other side has hung up.
 async fn serve(mut stream: TcpStream, answer: Arc<impl Fn(&str) -> Answer>) -> Option<()> {
     let mut request = [0; 4096];
-    let length = stream.read(&mut request).await.ok().filter(|length| *length > 0)?;
-    let asked = String::from_utf8_lossy(&request[..length]).lines().next().unwrap_or_default().to_owned();
+    let length = stream
+        .read(&mut request)
+        .await
+        .ok()
+        .filter(|length| *length > 0)?;
+    let asked = String::from_utf8_lossy(&request[..length])
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     let Answer { bytes, more } = answer(&asked);
     stream.write_all(bytes.as_bytes()).await.ok()?;
     while let Some(more) = &more {

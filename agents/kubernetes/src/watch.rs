@@ -18,7 +18,10 @@ use std::{
 pub(crate) fn watch(server: Arc<Server>, instance: InstanceId) -> WakeStream {
     stream::once(async move {
         match open(&server, instance) {
-            Ok(watch) => stream::unfold(watch, async |mut watch| watch.next().await.map(|wake| (wake, watch))).boxed(),
+            Ok(watch) => stream::unfold(watch, async |mut watch| {
+                watch.next().await.map(|wake| (wake, watch))
+            })
+            .boxed(),
             Err(e) => stream::once(future::ready(Wake::Lost(e.to_string()))).boxed(),
         }
     })
@@ -32,7 +35,14 @@ fn open(server: &Arc<Server>, instance: InstanceId) -> chainpool_agent::Result<W
     let pods = watcher::watcher(pods, config.clone()).map(|event| event.map(Told::Pod));
     let sets = watcher::watcher(sets, config).map(|event| event.map(Told::Set));
     let told = stream::select(pods, sets).boxed();
-    Ok(Watch { server: server.clone(), told, unlisted: 2, ends: HashMap::new(), queue: VecDeque::new(), over: false })
+    Ok(Watch {
+        server: server.clone(),
+        told,
+        unlisted: 2,
+        ends: HashMap::new(),
+        queue: VecDeque::new(),
+        over: false,
+    })
 }
 
 /// One event of either watch.
@@ -65,7 +75,12 @@ impl Watch {
             }
             match self.told.next().await {
                 Some(Ok(told)) => self.take(told),
-                Some(Err(e)) => self.lose(self.server.watch_fault(e).into_error("go on telling what happens").to_string()),
+                Some(Err(e)) => self.lose(
+                    self.server
+                        .watch_fault(e)
+                        .into_error("go on telling what happens")
+                        .to_string(),
+                ),
                 None => self.lose(format!("{} stopped telling", self.server.address())),
             }
         }
@@ -102,7 +117,9 @@ impl Watch {
 
     fn pod_changed(&mut self, pod: &Pod) {
         // A pod whose labels cannot be read wakes nobody: the full pass sees it.
-        let Some(Labels { cluster, node, .. }) = labels_of(pod) else { return };
+        let Some(Labels { cluster, node, .. }) = labels_of(pod) else {
+            return;
+        };
         let is_node = !pod.labels().contains_key(LABEL_JOB);
         if let (Some(code), Some(node)) = (self.note_end(pod), node.filter(|_| is_node)) {
             self.queue.push_back(Wake::Died { cluster, node, code });

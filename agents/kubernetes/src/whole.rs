@@ -4,13 +4,16 @@ use crate::{
     build::{label_map, metadata, selector},
     files::digest,
 };
-use chainpool_agent::{ClusterKey, InstanceId, LABEL_CLUSTER, LABEL_GENERATION, LABEL_JOB, Labels, network_name};
+use chainpool_agent::{
+    ClusterKey, InstanceId, LABEL_CLUSTER, LABEL_GENERATION, LABEL_JOB, Labels, network_name,
+};
 use k8s_openapi::{
     ByteString,
     api::{
         core::v1::{Namespace, Secret},
         networking::v1::{
-            NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+            NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+            NetworkPolicyPort, NetworkPolicySpec,
         },
         policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
     },
@@ -29,19 +32,31 @@ pub(crate) fn namespace(instance: InstanceId, key: &ClusterKey) -> Namespace {
     let mut labels = label_map(&Labels::of_cluster(instance, key));
     labels.extend(restricted());
     Namespace {
-        metadata: ObjectMeta { name: Some(network_name(key)), labels: Some(labels), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(network_name(key)),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
         ..Namespace::default()
     }
 }
 
 /// The labels that enforce restricted Pod Security.
 pub(crate) fn restricted() -> [(String, String); 2] {
-    ["enforce", "warn"].map(|mode| (format!("pod-security.kubernetes.io/{mode}"), "restricted".to_owned()))
+    ["enforce", "warn"].map(|mode| {
+        (
+            format!("pod-security.kubernetes.io/{mode}"),
+            "restricted".to_owned(),
+        )
+    })
 }
 
 /// Closes a namespace: its pods speak with one another and with the name service.
 pub(crate) fn closing_policy(instance: InstanceId, key: &ClusterKey) -> NetworkPolicy {
-    let own = NetworkPolicyPeer { pod_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
+    let own = NetworkPolicyPeer {
+        pod_selector: Some(LabelSelector::default()),
+        ..NetworkPolicyPeer::default()
+    };
     let names = ["UDP", "TCP"].map(|protocol| NetworkPolicyPort {
         port: Some(IntOrString::Int(53)),
         protocol: Some(protocol.to_owned()),
@@ -52,10 +67,19 @@ pub(crate) fn closing_policy(instance: InstanceId, key: &ClusterKey) -> NetworkP
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(LabelSelector::default()),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
-            ingress: Some(vec![NetworkPolicyIngressRule { from: Some(vec![own.clone()]), ports: None }]),
+            ingress: Some(vec![NetworkPolicyIngressRule {
+                from: Some(vec![own.clone()]),
+                ports: None,
+            }]),
             egress: Some(vec![
-                NetworkPolicyEgressRule { to: Some(vec![own]), ports: None },
-                NetworkPolicyEgressRule { to: None, ports: Some(names.to_vec()) },
+                NetworkPolicyEgressRule {
+                    to: Some(vec![own]),
+                    ports: None,
+                },
+                NetworkPolicyEgressRule {
+                    to: None,
+                    ports: Some(names.to_vec()),
+                },
             ]),
         }),
     }
@@ -75,22 +99,46 @@ pub(crate) fn budget(instance: InstanceId, key: &ClusterKey) -> PodDisruptionBud
 }
 
 /// The secret with which a machine pulls from a registry.
-pub(crate) fn login(namespace: &str, labels: BTreeMap<String, String>, registry: &str, user: &str, password: &str) -> Secret {
+pub(crate) fn login(
+    namespace: &str,
+    labels: BTreeMap<String, String>,
+    registry: &str,
+    user: &str,
+    password: &str,
+) -> Secret {
     let config = json!({ "auths": { registry: { "username": user, "password": password } } });
     let name = format!("chainpool-registry-login-{}", digest(registry.as_bytes()));
     Secret {
-        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), labels: Some(labels), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
         type_: Some("kubernetes.io/dockerconfigjson".to_owned()),
-        data: Some(BTreeMap::from([(".dockerconfigjson".to_owned(), ByteString(config.to_string().into_bytes()))])),
+        data: Some(BTreeMap::from([(
+            ".dockerconfigjson".to_owned(),
+            ByteString(config.to_string().into_bytes()),
+        )])),
         ..Secret::default()
     }
 }
 
 /// The pods of nodes. With one of a job among them a budget counts nothing, and would keep every pod from being moved.
 fn nodes_selector(key: &ClusterKey) -> LabelSelector {
-    let cluster = [(LABEL_CLUSTER.to_owned(), key.cluster.to_string()), (LABEL_GENERATION.to_owned(), key.generation.to_string())];
-    let no_job = LabelSelectorRequirement { key: LABEL_JOB.to_owned(), operator: "DoesNotExist".to_owned(), values: None };
-    LabelSelector { match_expressions: Some(vec![no_job]), ..selector(&BTreeMap::from(cluster)) }
+    let cluster = [
+        (LABEL_CLUSTER.to_owned(), key.cluster.to_string()),
+        (LABEL_GENERATION.to_owned(), key.generation.to_string()),
+    ];
+    let no_job = LabelSelectorRequirement {
+        key: LABEL_JOB.to_owned(),
+        operator: "DoesNotExist".to_owned(),
+        values: None,
+    };
+    LabelSelector {
+        match_expressions: Some(vec![no_job]),
+        ..selector(&BTreeMap::from(cluster))
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +148,13 @@ mod tests {
     #[test]
     fn a_cluster_is_a_closed_and_restricted_namespace() {
         let cluster = chainpool_agent::ClusterId(uuid::Uuid::from_u128(0xabcd));
-        let (instance, key) = (InstanceId(uuid::Uuid::from_u128(1)), ClusterKey { cluster, generation: 2 });
+        let (instance, key) = (
+            InstanceId(uuid::Uuid::from_u128(1)),
+            ClusterKey {
+                cluster,
+                generation: 2,
+            },
+        );
         insta::assert_json_snapshot!("namespace", namespace(instance, &key));
         insta::assert_json_snapshot!("closing_policy", closing_policy(instance, &key));
         insta::assert_json_snapshot!("budget", budget(instance, &key));

@@ -9,9 +9,10 @@ use crate::{
 };
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation, InstanceId, Labels, LogLine,
-    LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind, Observation, PlatformKind, Port, Power, Probe, Result,
-    Scope, SwarmRole, Volumes, Wake, WakeStream, network_name, node_object_name, volume_name,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation,
+    InstanceId, Labels, LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind,
+    Observation, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes, Wake, WakeStream,
+    network_name, node_object_name, volume_name,
 };
 use futures::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
@@ -64,13 +65,27 @@ impl MemoryAgent {
     }
 
     /// Finds a node's process by its name; one that is not ours is an error.
-    fn find<T>(&self, key: &ClusterKey, node: &NodeName, look: impl FnOnce(&str, &Process) -> T) -> Result<Option<T>> {
+    fn find<T>(
+        &self,
+        key: &ClusterKey,
+        node: &NodeName,
+        look: impl FnOnce(&str, &Process) -> T,
+    ) -> Result<Option<T>> {
         let name = node_object_name(key, node);
         let state = self.world.state();
-        let Some(entity) = state.objects.get(&(ObjectKind::Node, name.clone())) else { return Ok(None) };
+        let Some(entity) = state.objects.get(&(ObjectKind::Node, name.clone())) else {
+            return Ok(None);
+        };
         let ours = Labels::of_cluster(self.instance, key).node(node);
         match (&entity.labels, &entity.body) {
-            (Some(labels), Body::Node(process)) if (Labels { hash: None, ..labels.clone() }) == ours => Ok(Some(look(&entity.id, process))),
+            (Some(labels), Body::Node(process))
+                if (Labels {
+                    hash: None,
+                    ..labels.clone()
+                }) == ours =>
+            {
+                Ok(Some(look(&entity.id, process)))
+            }
             _ => Err(Error::Foreign(format!("node {name}"))),
         }
     }
@@ -85,31 +100,51 @@ impl MemoryAgent {
         let ours = Labels::of_cluster(self.instance, key).node(&node.name);
         for volume in &node.volumes {
             let name = volume_name(key, &node.name, &volume.name);
-            self.world.adopt_or_make(ObjectKind::Volume, &name, &ours, || Body::Volume(crate::world::Volume::default()))?;
+            self.world.adopt_or_make(ObjectKind::Volume, &name, &ours, || {
+                Body::Volume(crate::world::Volume::default())
+            })?;
         }
         Ok(())
     }
 
     /// Adopts the process of a node or job, or replaces one of another hash.
-    fn ensure_process(&self, key: &ClusterKey, node: &NodeSpec, make: fn(&ClusterKey, &NodeSpec) -> Process) -> Result<()> {
+    fn ensure_process(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        make: fn(&ClusterKey, &NodeSpec) -> Process,
+    ) -> Result<()> {
         let name = node_object_name(key, &node.name);
         if self.has_hash(key, node)? == Some(false) {
             self.world.remove(ObjectKind::Node, &name);
         }
-        let ours = Labels::of_cluster(self.instance, key).node(&node.name).hash(&node.hash);
-        self.world.adopt_or_make(ObjectKind::Node, &name, &ours, || Body::Node(Box::new(make(key, node))))
+        let ours = Labels::of_cluster(self.instance, key)
+            .node(&node.name)
+            .hash(&node.hash);
+        self.world.adopt_or_make(ObjectKind::Node, &name, &ours, || {
+            Body::Node(Box::new(make(key, node)))
+        })
     }
 
     /// Writes the files of a node that was never started: a call may have been cut off before they were there.
     fn place_files(&self, key: &ClusterKey, node: &NodeSpec) {
         let name = node_object_name(key, &node.name);
         let mut state = self.world.state();
-        if state.process(&name).is_none_or(|process| process.state != NodeState::Created) {
+        if state
+            .process(&name)
+            .is_none_or(|process| process.state != NodeState::Created)
+        {
             return;
         }
         for file in &node.files {
-            let entry = FileEntry { content: file.content.expose().clone(), mode: file.mode, owner: file.owner };
-            let Some(files) = state.files(&name, &file.path) else { continue };
+            let entry = FileEntry {
+                content: file.content.expose().clone(),
+                mode: file.mode,
+                owner: file.owner,
+            };
+            let Some(files) = state.files(&name, &file.path) else {
+                continue;
+            };
             if !(file.once && files.contains_key(&file.path)) {
                 files.insert(file.path.clone(), entry);
             }
@@ -122,11 +157,16 @@ impl MemoryAgent {
         let of_ours = |labels: &&Labels| labels.instance == instance;
         let names: Vec<_> = {
             let state = self.world.state();
-            let ours =
-                state.objects.iter().filter_map(|(name, entity)| Some((name.clone(), entity.labels.as_ref().filter(of_ours)?.clone())));
-            ours.filter(|((kind, _), labels)| doomed(*kind, labels)).map(|(name, _)| name).collect()
+            let ours = state.objects.iter().filter_map(|(name, entity)| {
+                Some((name.clone(), entity.labels.as_ref().filter(of_ours)?.clone()))
+            });
+            ours.filter(|((kind, _), labels)| doomed(*kind, labels))
+                .map(|(name, _)| name)
+                .collect()
         };
-        names.iter().for_each(|(kind, name)| self.world.remove(*kind, name));
+        names
+            .iter()
+            .for_each(|(kind, name)| self.world.remove(*kind, name));
     }
 
     async fn node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
@@ -178,10 +218,15 @@ impl MemoryAgent {
         let mut changes = self.world.changes();
         loop {
             changes.borrow_and_update();
-            match self.find(key, &job.name, |_, process| (process.state.clone(), process.last_words()))? {
+            match self.find(key, &job.name, |_, process| {
+                (process.state.clone(), process.last_words())
+            })? {
                 Some((NodeState::Exited(0), _)) => return Ok(()),
                 Some((NodeState::Exited(code), words)) => {
-                    return Err(Error::Refused(format!("job {} ended with {code}: {words}", job.name)));
+                    return Err(Error::Refused(format!(
+                        "job {} ended with {code}: {words}",
+                        job.name
+                    )));
                 }
                 Some(_) if timeout_at(deadline, changes.changed()).await.is_ok() => {}
                 Some(_) => return Err(Error::Busy(format!("job {} still runs", job.name))),
@@ -191,7 +236,9 @@ impl MemoryAgent {
     }
 
     fn life(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
-        let life = self.find(key, node, |id, process| process.life().map(|life| Incarnation(format!("{id}@{life}"))))?;
+        let life = self.find(key, node, |id, process| {
+            process.life().map(|life| Incarnation(format!("{id}@{life}")))
+        })?;
         Ok(life.flatten())
     }
 
@@ -199,11 +246,24 @@ impl MemoryAgent {
         let LogQuery { tail, since, follow } = *query;
         let found = self.find(key, node, |id, process| {
             let lines: Vec<_> = process.lines().filter(|line| line.at >= since).cloned().collect();
-            let skip = tail.map_or(0, |tail| lines.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
-            (id.to_owned(), process.written(), lines.into_iter().skip(skip).collect::<Vec<_>>())
+            let skip = tail.map_or(0, |tail| {
+                lines
+                    .len()
+                    .saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX))
+            });
+            (
+                id.to_owned(),
+                process.written(),
+                lines.into_iter().skip(skip).collect::<Vec<_>>(),
+            )
         })?;
         let (id, first, lines) = found.ok_or_else(|| Error::Refused(format!("node {node} is not there")))?;
-        let said = stream::iter(lines).map(|line| Ok(LogLine { stderr: line.stderr, bytes: line.bytes }));
+        let said = stream::iter(lines).map(|line| {
+            Ok(LogLine {
+                stderr: line.stderr,
+                bytes: line.bytes,
+            })
+        });
         if !follow {
             return Ok(said.boxed());
         }
@@ -223,7 +283,13 @@ impl MemoryAgent {
                         _ => return None,
                     };
                     if let Some(line) = line {
-                        return Some((Ok(LogLine { stderr: line.stderr, bytes: line.bytes }), (world, changes, next + 1)));
+                        return Some((
+                            Ok(LogLine {
+                                stderr: line.stderr,
+                                bytes: line.bytes,
+                            }),
+                            (world, changes, next + 1),
+                        ));
                     }
                     changes.changed().await.ok()?;
                 }
@@ -233,12 +299,17 @@ impl MemoryAgent {
     }
 
     fn connection(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
-        let echoes = self.find(key, node, |_, process| process.runs() && process.echoes.contains(&port.inside))?;
+        let echoes = self.find(key, node, |_, process| {
+            process.runs() && process.echoes.contains(&port.inside)
+        })?;
         if let Some(stream) = ledger::serve(&self.world, key, node, port) {
             return stream;
         }
         if echoes != Some(true) {
-            return Err(Error::Unreachable(format!("nothing listens at port {} of node {node}", port.name)));
+            return Err(Error::Unreachable(format!(
+                "nothing listens at port {} of node {node}",
+                port.name
+            )));
         }
         let (ours, theirs) = tokio::io::duplex(4096);
         let (mut reader, mut writer) = tokio::io::split(theirs);
@@ -251,7 +322,10 @@ impl MemoryAgent {
         if self.world.state().has_image(&image.name) && image.pinned == pinned(&image.name) {
             return Ok(());
         }
-        Err(Error::Refused(format!("the image {} is not here any more", image.name)))
+        Err(Error::Refused(format!(
+            "the image {} is not here any more",
+            image.name
+        )))
     }
 }
 
@@ -262,7 +336,13 @@ fn pinned(image: &str) -> String {
 #[async_trait]
 impl Agent for MemoryAgent {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8, queues: false }
+        Capabilities {
+            subnets: true,
+            machines: false,
+            ports: (20_000, 29_999),
+            concurrency: 8,
+            queues: false,
+        }
     }
 
     async fn probe(&self) -> Result<Probe> {
@@ -290,9 +370,17 @@ impl Agent for MemoryAgent {
         let instance = self.instance;
         let observe = async {
             let state = self.world.state();
-            let wanted = |labels: &Labels| labels.instance == instance && matches_scope(scope, labels.cluster);
-            let taken = if scope == Scope::Host { state.taken(instance) } else { chainpool_agent::Taken::default() };
-            Ok(Observation { objects: state.observed(wanted), taken })
+            let wanted =
+                |labels: &Labels| labels.instance == instance && matches_scope(scope, labels.cluster);
+            let taken = if scope == Scope::Host {
+                state.taken(instance)
+            } else {
+                chainpool_agent::Taken::default()
+            };
+            Ok(Observation {
+                objects: state.observed(wanted),
+                taken,
+            })
         };
         self.call(Verb::Observe, observe).await
     }
@@ -305,7 +393,11 @@ impl Agent for MemoryAgent {
             let fault = {
                 let mut state = world.state();
                 let scripted = state.script.call(Verb::Watch);
-                assert!(scripted != Some(Fault::Panic), "a defect of {:?}, on purpose", Verb::Watch);
+                assert!(
+                    scripted != Some(Fault::Panic),
+                    "a defect of {:?}, on purpose",
+                    Verb::Watch
+                );
                 let fault = scripted.map(|fault| format!("{fault:?} on purpose"));
                 let fault = fault.or_else(|| state.answers().err().map(|error| error.to_string()));
                 if fault.is_none() {
@@ -314,8 +406,12 @@ impl Agent for MemoryAgent {
                 fault
             };
             let connected = stream::iter(fault.is_none().then_some(Wake::Connected));
-            let wakes = stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|wake| (wake, receiver)));
-            let lost = stream::iter([Wake::Lost(fault.unwrap_or_else(|| "the platform hung up".to_owned()))]);
+            let wakes = stream::unfold(receiver, async |mut receiver| {
+                receiver.recv().await.map(|wake| (wake, receiver))
+            });
+            let lost = stream::iter([Wake::Lost(
+                fault.unwrap_or_else(|| "the platform hung up".to_owned()),
+            )]);
             connected.chain(wakes).chain(lost)
         })
         .flatten()
@@ -326,19 +422,40 @@ impl Agent for MemoryAgent {
         let find = async {
             let state = self.world.state();
             let found = candidates.iter().find(|candidate| state.has_image(candidate));
-            let missing = || Error::Refused(format!("none of the images {} is here, and nothing is pulled", candidates.join(", ")));
-            found.map(|name| ImageRef { name: name.clone(), pinned: pinned(name) }).ok_or_else(missing)
+            let missing = || {
+                Error::Refused(format!(
+                    "none of the images {} is here, and nothing is pulled",
+                    candidates.join(", ")
+                ))
+            };
+            found
+                .map(|name| ImageRef {
+                    name: name.clone(),
+                    pinned: pinned(name),
+                })
+                .ok_or_else(missing)
         };
         self.call(Verb::EnsureImage, find).await
     }
 
     async fn ensure_network(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()> {
         let ours = Labels::of_cluster(self.instance, key);
-        self.call(Verb::EnsureNetwork, async { self.world.ensure_network(&network_name(key), &ours, network.subnet) }).await
+        self.call(Verb::EnsureNetwork, async {
+            self.world
+                .ensure_network(&network_name(key), &ours, network.subnet)
+        })
+        .await
     }
 
-    async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
-        self.call(Verb::EnsureNode, self.node(key, node, image, power)).await
+    async fn ensure_node(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        image: &ImageRef,
+        power: &Power,
+    ) -> Result<()> {
+        self.call(Verb::EnsureNode, self.node(key, node, image, power))
+            .await
     }
 
     async fn ensure_job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
@@ -352,7 +469,9 @@ impl Agent for MemoryAgent {
     async fn drop_node(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()> {
         let drop = async {
             self.drop_where(|kind, labels| {
-                let its = labels.cluster == key.cluster && labels.generation == key.generation && labels.node.as_ref() == Some(node);
+                let its = labels.cluster == key.cluster
+                    && labels.generation == key.generation
+                    && labels.node.as_ref() == Some(node);
                 its && (kind == ObjectKind::Node || volumes == Volumes::Purge)
             });
             Ok(())
@@ -364,7 +483,9 @@ impl Agent for MemoryAgent {
         let drop = async {
             // Nodes go before what they use; a cut between two kinds leaves the rest to the next call.
             for doomed in [ObjectKind::Node, ObjectKind::Volume, ObjectKind::Network] {
-                self.drop_where(|kind, labels| kind == doomed && labels.cluster == cluster && labels.generation <= through);
+                self.drop_where(|kind, labels| {
+                    kind == doomed && labels.cluster == cluster && labels.generation <= through
+                });
                 yield_now().await;
             }
             Ok(())
@@ -377,7 +498,8 @@ impl Agent for MemoryAgent {
     }
 
     async fn dial(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
-        self.call(Verb::Dial, async { self.connection(key, node, port) }).await
+        self.call(Verb::Dial, async { self.connection(key, node, port) })
+            .await
     }
 }
 

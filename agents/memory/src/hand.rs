@@ -97,7 +97,14 @@ impl World {
         };
         let mut state = self.state();
         let id = state.next_id();
-        state.objects.insert((place(kind), name.to_owned()), Entity { id: id.clone(), labels: None, body });
+        state.objects.insert(
+            (place(kind), name.to_owned()),
+            Entity {
+                id: id.clone(),
+                labels: None,
+                body,
+            },
+        );
         id
     }
 
@@ -105,7 +112,11 @@ impl World {
     pub fn foreign_look(&self, kind: ObjectKind, name: &str) -> Option<String> {
         let state = self.state();
         let entity = state.objects.get(&(place(kind), name.to_owned()))?;
-        let files = if let Body::Volume(volume) = &entity.body { volume.files.len() } else { 0 };
+        let files = if let Body::Volume(volume) = &entity.body {
+            volume.files.len()
+        } else {
+            0
+        };
         Some(format!("{} {:?} {files}", entity.id, entity.labels))
     }
 
@@ -115,7 +126,10 @@ impl World {
             self.end(name, 137);
         }
         let mut state = self.state();
-        let labels = state.objects.get(&(place(kind), name.to_owned())).and_then(|entity| entity.labels.clone());
+        let labels = state
+            .objects
+            .get(&(place(kind), name.to_owned()))
+            .and_then(|entity| entity.labels.clone());
         state.settle_all();
         state.objects.remove(&(place(kind), name.to_owned()));
         state.settle_all();
@@ -127,7 +141,9 @@ impl World {
     /// Gives an object another name, as its owner may by hand; `false` when there is none.
     pub fn rename(&self, kind: ObjectKind, name: &str, to: &str) -> bool {
         let mut state = self.state();
-        let Some(entity) = state.objects.remove(&(place(kind), name.to_owned())) else { return false };
+        let Some(entity) = state.objects.remove(&(place(kind), name.to_owned())) else {
+            return false;
+        };
         let labels = entity.labels.clone();
         state.objects.insert((place(kind), to.to_owned()), entity);
         state.wake(labels.as_ref(), None);
@@ -137,20 +153,41 @@ impl World {
     /// All objects of an instance, past every fault.
     pub fn objects(&self, instance: InstanceId) -> Vec<Object> {
         let state = self.state();
-        let ours = state.objects.iter().filter(|(_, entity)| entity.labels.as_ref().is_some_and(|labels| labels.instance == instance));
-        ours.filter_map(|((kind, name), entity)| entity.object(*kind, name)).collect()
+        let ours = state.objects.iter().filter(|(_, entity)| {
+            entity
+                .labels
+                .as_ref()
+                .is_some_and(|labels| labels.instance == instance)
+        });
+        ours.filter_map(|((kind, name), entity)| entity.object(*kind, name))
+            .collect()
     }
 
     /// Names all that carries this instance's label.
     pub fn leftovers(&self, instance: InstanceId) -> Vec<String> {
-        self.objects(instance).into_iter().map(|object| format!("{:?} {}", object.kind, object.name)).collect()
+        self.objects(instance)
+            .into_iter()
+            .map(|object| format!("{:?} {}", object.kind, object.name))
+            .collect()
     }
 
     /// The subnets of an instance's networks.
     pub fn subnets(&self, instance: InstanceId) -> Vec<Ipv4Net> {
         let state = self.state();
-        let ours = state.objects.values().filter(|entity| entity.labels.as_ref().is_some_and(|labels| labels.instance == instance));
-        ours.filter_map(|entity| if let Body::Network(subnet) = entity.body { subnet } else { None }).collect()
+        let ours = state.objects.values().filter(|entity| {
+            entity
+                .labels
+                .as_ref()
+                .is_some_and(|labels| labels.instance == instance)
+        });
+        ours.filter_map(|entity| {
+            if let Body::Network(subnet) = entity.body {
+                subnet
+            } else {
+                None
+            }
+        })
+        .collect()
     }
 
     /// The present life of a node, by its object's id and how often it was started.
@@ -172,7 +209,11 @@ impl World {
         let labels = state.labels(&name);
         state.settle(*key);
         if let Some(process) = state.process_mut(&name).filter(|process| process.lives_now()) {
-            process.state = if paused { NodeState::Paused } else { NodeState::Running };
+            process.state = if paused {
+                NodeState::Paused
+            } else {
+                NodeState::Running
+            };
         }
         state.settle(*key);
         state.wake(labels.as_ref(), None);
@@ -194,10 +235,13 @@ impl World {
     pub fn restart(&self) {
         let mut state = self.state();
         state.watchers.clear();
-        let running = state.objects.iter().filter_map(|((_, name), entity)| match &entity.body {
-            Body::Node(process) if process.lives_now() => Some((name.clone(), process.job)),
-            _ => None,
-        });
+        let running = state
+            .objects
+            .iter()
+            .filter_map(|((_, name), entity)| match &entity.body {
+                Body::Node(process) if process.lives_now() => Some((name.clone(), process.job)),
+                _ => None,
+            });
         let running: Vec<_> = running.collect();
         drop(state);
         for (name, job) in running {

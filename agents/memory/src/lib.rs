@@ -47,7 +47,10 @@ impl MemoryPlatform {
     /// another engine may at one address.
     pub fn serve(&self, name: &str, world: &Arc<World>) -> String {
         let address = format!("unix:///memory/{name}.sock");
-        self.worlds.lock().unwrap_or_else(PoisonError::into_inner).insert(address.clone(), Arc::clone(world));
+        self.worlds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(address.clone(), Arc::clone(world));
         address
     }
 }
@@ -63,7 +66,12 @@ impl Platform for MemoryPlatform {
     }
 
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {
-        let found = self.worlds.lock().unwrap_or_else(PoisonError::into_inner).get(&connection.address).cloned();
+        let found = self
+            .worlds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&connection.address)
+            .cloned();
         let world = found.unwrap_or_else(|| World::nowhere(&connection.address));
         Ok(Arc::new(MemoryAgent::connect(world, connection.instance)))
     }

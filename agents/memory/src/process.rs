@@ -28,7 +28,9 @@ impl Program {
             return Self::Steps(steps);
         }
         match command {
-            [name, genesis] if name == Genesis::PROGRAM => serde_json::from_str(genesis).map_or(Self::Absent, Self::Ledger),
+            [name, genesis] if name == Genesis::PROGRAM => {
+                serde_json::from_str(genesis).map_or(Self::Absent, Self::Ledger)
+            }
             [name, code] if name == Genesis::SETUP => code.parse().map_or(Self::Absent, Self::Setup),
             _ => Self::Absent,
         }
@@ -57,7 +59,19 @@ pub(crate) struct Process {
 
 impl Clone for Process {
     fn clone(&self) -> Self {
-        let Self { key, spec, job, program, state, root, echoes, conduct, task: _, lives, log } = self;
+        let Self {
+            key,
+            spec,
+            job,
+            program,
+            state,
+            root,
+            echoes,
+            conduct,
+            task: _,
+            lives,
+            log,
+        } = self;
         Self {
             key: *key,
             spec: spec.clone(),
@@ -111,7 +125,10 @@ impl Process {
 
     /// The process of a job, whose ports are not reached.
     pub(crate) fn of_job(key: &ClusterKey, spec: &NodeSpec) -> Self {
-        let mut process = Self { job: true, ..Self::of_node(key, spec) };
+        let mut process = Self {
+            job: true,
+            ..Self::of_node(key, spec)
+        };
         process.spec.ports.clear();
         process
     }
@@ -148,7 +165,11 @@ impl Process {
     /// The newest lines.
     pub(crate) fn last_words(&self) -> String {
         let skip = self.log.lines.len().saturating_sub(5);
-        let lines: Vec<_> = self.lines().skip(skip).map(|line| String::from_utf8_lossy(&line.bytes)).collect();
+        let lines: Vec<_> = self
+            .lines()
+            .skip(skip)
+            .map(|line| String::from_utf8_lossy(&line.bytes))
+            .collect();
         lines.concat().trim().to_owned()
     }
 
@@ -161,7 +182,9 @@ impl Process {
         let most = self.spec.log.max_bytes * u64::from(self.spec.log.max_files);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         while self.log.bytes > most {
-            let Some(oldest) = self.log.lines.pop_front() else { break };
+            let Some(oldest) = self.log.lines.pop_front() else {
+                break;
+            };
             self.log.bytes -= oldest.bytes.len();
         }
     }

@@ -5,7 +5,9 @@ use crate::{
     process::Process,
     world::{Body, FileEntry},
 };
-use chainpool_agent::{ClusterKey, NodeName, ObjectKind, Variable, kit::program::Step, network_name, node_object_name};
+use chainpool_agent::{
+    ClusterKey, NodeName, ObjectKind, Variable, kit::program::Step, network_name, node_object_name,
+};
 use sha2::{Digest, Sha256};
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -37,7 +39,9 @@ impl Life {
         match step {
             Step::Exit(code) => return Some((*code).into()),
             Step::Expect(path, text) => {
-                let content = self.read(path).map(|file| String::from_utf8_lossy(&file.content).trim_end().to_owned());
+                let content = self
+                    .read(path)
+                    .map(|file| String::from_utf8_lossy(&file.content).trim_end().to_owned());
                 if content.as_ref() != Some(text) {
                     self.say(false, &format!("{path} is not what it shall be"));
                     return Some(1);
@@ -56,7 +60,8 @@ impl Life {
                 self.say(false, &format!("reached {node}"));
             }
             Step::Flood(lines) => {
-                (1..=*lines).for_each(|number| self.say(false, &format!("flood {number} {}", "-".repeat(88))));
+                (1..=*lines)
+                    .for_each(|number| self.say(false, &format!("flood {number} {}", "-".repeat(88))));
                 self.say(false, "flooded");
             }
             Step::Complain(text) => self.say(true, text),
@@ -79,11 +84,17 @@ impl Life {
             Step::Say(text) => text.clone(),
             Step::Show(path) => format!("show {path}={}", text_of(path)),
             Step::Digest(path) => {
-                let digest = self.read(path).map_or_else(|| text_of(path), |file| hex::encode(Sha256::digest(file.content)));
+                let digest = self
+                    .read(path)
+                    .map_or_else(|| text_of(path), |file| hex::encode(Sha256::digest(file.content)));
                 format!("digest {path}={digest}")
             }
             Step::Stat(path) => match self.read(path) {
-                Some(FileEntry { mode, owner: (user, group), .. }) => format!("stat {path}={mode:o} {user} {group}"),
+                Some(FileEntry {
+                    mode,
+                    owner: (user, group),
+                    ..
+                }) => format!("stat {path}={mode:o} {user} {group}"),
                 None => format!("stat {path}={}", text_of(path)),
             },
             Step::Variable(name) => {
@@ -106,11 +117,22 @@ impl Life {
                 format!("life {lives}")
             }
             Step::Root => format!("root {}", held(self.with(|process| process.spec.read_only_root)?)),
-            Step::Memory(bytes) => format!("memory {}", held(self.with(|process| *bytes > process.spec.limits.memory_bytes)?)),
-            Step::Processes(count) => format!("processes {}", held(self.with(|process| *count > process.spec.limits.processes)?)),
+            Step::Memory(bytes) => format!(
+                "memory {}",
+                held(self.with(|process| *bytes > process.spec.limits.memory_bytes)?)
+            ),
+            Step::Processes(count) => format!(
+                "processes {}",
+                held(self.with(|process| *count > process.spec.limits.processes)?)
+            ),
             Step::Addresses => {
-                let address = self.with(|process| process.key).and_then(|key| self.address(&key));
-                format!("addresses {}", address.map(|address| address.to_string()).unwrap_or_default())
+                let address = self
+                    .with(|process| process.key)
+                    .and_then(|key| self.address(&key));
+                format!(
+                    "addresses {}",
+                    address.map(|address| address.to_string()).unwrap_or_default()
+                )
             }
             Step::Echo(port) => {
                 self.with(|process| process.echoes.insert(*port))?;
@@ -122,17 +144,30 @@ impl Life {
 
     /// Waits until the other node of this cluster listens.
     async fn reach(&self, node: &str, port: u16) {
-        let (Some(key), Ok(node)) = (self.with(|process| process.key), NodeName::parse(node)) else { return };
+        let (Some(key), Ok(node)) = (self.with(|process| process.key), NodeName::parse(node)) else {
+            return;
+        };
         let mut changes = self.world.changes();
         let other = node_object_name(&key, &node);
-        let listens = || self.world.state().process(&other).is_some_and(|process| process.runs() && process.echoes.contains(&port));
+        let listens = || {
+            self.world
+                .state()
+                .process(&other)
+                .is_some_and(|process| process.runs() && process.echoes.contains(&port))
+        };
         // The world outlives its nodes: the end of its changes is the end of this one too.
         while !listens() && changes.changed().await.is_ok() {}
     }
 
     /// An address of a node in its cluster's network.
     fn address(&self, key: &ClusterKey) -> Option<Ipv4Addr> {
-        match self.world.state().objects.get(&(ObjectKind::Network, network_name(key)))?.body {
+        match self
+            .world
+            .state()
+            .objects
+            .get(&(ObjectKind::Network, network_name(key)))?
+            .body
+        {
             Body::Network(Some(subnet)) => subnet.hosts().nth(1),
             _ => None,
         }
@@ -141,7 +176,9 @@ impl Life {
     /// Looks at this life's process; `None` when it is over.
     fn with<T>(&self, look: impl FnOnce(&mut Process) -> T) -> Option<T> {
         let mut state = self.world.state();
-        let process = state.process_mut(&self.name).filter(|process| process.life() == Some(self.number))?;
+        let process = state
+            .process_mut(&self.name)
+            .filter(|process| process.life() == Some(self.number))?;
         Some(look(process))
     }
 
@@ -156,7 +193,14 @@ impl Life {
 
     fn write(&self, path: &str, content: Vec<u8>) {
         if let Some(files) = self.world.state().files(&self.name, path) {
-            files.entry(path.to_owned()).or_insert(FileEntry { content: Vec::new(), mode: 0o644, owner: (1000, 1001) }).content = content;
+            files
+                .entry(path.to_owned())
+                .or_insert(FileEntry {
+                    content: Vec::new(),
+                    mode: 0o644,
+                    owner: (1000, 1001),
+                })
+                .content = content;
         }
     }
 }

@@ -6,7 +6,10 @@ use crate::{
     process::{Process, Program},
     program,
 };
-use chainpool_agent::{ClusterKey, Error, InstanceId, Labels, NodeState, Object, ObjectKind, Place, Result, Taken, Wake, volume_name};
+use chainpool_agent::{
+    ClusterKey, Error, InstanceId, Labels, NodeState, Object, ObjectKind, Place, Result, Taken, Wake,
+    volume_name,
+};
 use ipnet::Ipv4Net;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -92,19 +95,38 @@ pub(crate) struct FileEntry {
 
 /// Nodes and jobs have one namespace.
 pub(crate) fn place(kind: ObjectKind) -> ObjectKind {
-    if kind == ObjectKind::Job { ObjectKind::Node } else { kind }
+    if kind == ObjectKind::Job {
+        ObjectKind::Node
+    } else {
+        kind
+    }
 }
 
 impl Entity {
     /// The object as an observation lists it.
     pub(crate) fn object(&self, kind: ObjectKind, name: &str) -> Option<Object> {
-        let Labels { instance: _, cluster, generation, node, hash } = self.labels.clone()?;
+        let Labels {
+            instance: _,
+            cluster,
+            generation,
+            node,
+            hash,
+        } = self.labels.clone()?;
         let (kind, state) = match &self.body {
             Body::Node(process) if process.job => (ObjectKind::Job, Some(process.state.clone())),
             Body::Node(process) => (kind, Some(process.state.clone())),
             Body::Network(_) | Body::Volume(_) => (kind, None),
         };
-        Some(Object { kind, name: name.to_owned(), id: self.id.clone(), cluster, generation, node, hash, state })
+        Some(Object {
+            kind,
+            name: name.to_owned(),
+            id: self.id.clone(),
+            cluster,
+            generation,
+            node,
+            hash,
+            state,
+        })
     }
 }
 
@@ -135,7 +157,9 @@ impl State {
 
     /// An error while the platform is away.
     pub(crate) fn answers(&self) -> Result<()> {
-        self.away.as_ref().map_or(Ok(()), |why| Err(Error::Unreachable(why.clone())))
+        self.away
+            .as_ref()
+            .map_or(Ok(()), |why| Err(Error::Unreachable(why.clone())))
     }
 
     pub(crate) fn has_image(&self, name: &str) -> bool {
@@ -171,7 +195,11 @@ impl State {
     /// The files among which this path of a node lies, of a volume or of its root.
     pub(crate) fn files(&mut self, node: &str, path: &str) -> Option<&mut Files> {
         let process = self.process(node)?;
-        let volume = process.spec.volumes.iter().find(|volume| path.starts_with(&format!("{}/", volume.path)));
+        let volume = process
+            .spec
+            .volumes
+            .iter()
+            .find(|volume| path.starts_with(&format!("{}/", volume.path)));
         match volume.map(|volume| volume_name(&process.key, &process.spec.name, &volume.name)) {
             Some(name) => self.volume_mut(name).map(|volume| &mut volume.files),
             None => self.process_mut(node).map(|process| &mut process.root),
@@ -179,13 +207,28 @@ impl State {
     }
 
     pub(crate) fn labels(&self, name: &str) -> Option<Labels> {
-        self.objects.get(&(ObjectKind::Node, name.to_owned()))?.labels.clone()
+        self.objects
+            .get(&(ObjectKind::Node, name.to_owned()))?
+            .labels
+            .clone()
     }
 
     /// Wakes the watchers of an instance; `died` is the exit code of a node's process that ended.
     pub(crate) fn wake(&mut self, labels: Option<&Labels>, died: Option<i64>) {
-        let Some(Labels { instance, cluster, node, .. }) = labels else { return };
-        let died = died.zip(node.clone()).map(|(code, node)| Wake::Died { cluster: *cluster, node, code });
+        let Some(Labels {
+            instance,
+            cluster,
+            node,
+            ..
+        }) = labels
+        else {
+            return;
+        };
+        let died = died.zip(node.clone()).map(|(code, node)| Wake::Died {
+            cluster: *cluster,
+            node,
+            code,
+        });
         self.watchers.retain(|watcher| {
             let mut wakes = died.iter().cloned().chain([Wake::Changed(*cluster)]);
             watcher.instance != *instance || wakes.all(|wake| watcher.sender.send(wake).is_ok())
@@ -199,18 +242,32 @@ impl State {
 
     /// The objects of ours for which this holds, as a listing shows them.
     pub(crate) fn observed(&self, wanted: impl Fn(&Labels) -> bool) -> Vec<Object> {
-        let ours = self.listed().iter().filter(|(_, entity)| entity.labels.as_ref().is_some_and(&wanted));
-        ours.filter_map(|((kind, name), entity)| entity.object(*kind, name)).collect()
+        let ours = self
+            .listed()
+            .iter()
+            .filter(|(_, entity)| entity.labels.as_ref().is_some_and(&wanted));
+        ours.filter_map(|((kind, name), entity)| entity.object(*kind, name))
+            .collect()
     }
 
     /// What others than this instance use.
     pub(crate) fn taken(&self, instance: InstanceId) -> Taken {
-        let mut taken = Taken { networks: Vec::new(), ports: self.ports.clone() };
-        for entity in self.listed().values().filter(|entity| entity.labels.as_ref().is_none_or(|labels| labels.instance != instance)) {
+        let mut taken = Taken {
+            networks: Vec::new(),
+            ports: self.ports.clone(),
+        };
+        for entity in self.listed().values().filter(|entity| {
+            entity
+                .labels
+                .as_ref()
+                .is_none_or(|labels| labels.instance != instance)
+        }) {
             match &entity.body {
                 Body::Network(subnet) => taken.networks.extend(subnet),
                 Body::Node(process) if process.lives_now() => {
-                    taken.ports.extend(process.spec.ports.iter().filter_map(|port| port.published));
+                    taken
+                        .ports
+                        .extend(process.spec.ports.iter().filter_map(|port| port.published));
                 }
                 Body::Node(_) | Body::Volume(_) => {}
             }
@@ -220,16 +277,27 @@ impl State {
 
     /// The holder of one of a process's published ports, where another has it.
     fn port_conflict(&self, name: &str) -> Option<(u16, String)> {
-        let wanted: BTreeSet<u16> = self.process(name)?.spec.ports.iter().filter_map(|port| port.published).collect();
-        let own = wanted.intersection(&self.ports).next().map(|port| (*port, "a program of the machine".to_owned()));
+        let wanted: BTreeSet<u16> = self
+            .process(name)?
+            .spec
+            .ports
+            .iter()
+            .filter_map(|port| port.published)
+            .collect();
+        let own = wanted
+            .intersection(&self.ports)
+            .next()
+            .map(|port| (*port, "a program of the machine".to_owned()));
         let held = |((kind, other), entity): (&Name, &Entity)| match &entity.body {
-            Body::Node(process) if *kind == ObjectKind::Node && other != name && process.lives_now() => process
-                .spec
-                .ports
-                .iter()
-                .filter_map(|port| port.published)
-                .find(|port| wanted.contains(port))
-                .map(|port| (port, other.clone())),
+            Body::Node(process) if *kind == ObjectKind::Node && other != name && process.lives_now() => {
+                process
+                    .spec
+                    .ports
+                    .iter()
+                    .filter_map(|port| port.published)
+                    .find(|port| wanted.contains(port))
+                    .map(|port| (port, other.clone()))
+            }
             _ => None,
         };
         own.or_else(|| self.objects.iter().find_map(held))
@@ -243,12 +311,19 @@ impl World {
     }
 
     fn with(state: State) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self { me: me.clone(), state: Mutex::new(state), changed: watch::Sender::new(()) })
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            state: Mutex::new(state),
+            changed: watch::Sender::new(()),
+        })
     }
 
     /// A platform that no address leads to.
     pub(crate) fn nowhere(address: &str) -> Arc<Self> {
-        let state = State { away: Some(format!("nothing answers at {address}")), ..State::new(String::new()) };
+        let state = State {
+            away: Some(format!("nothing answers at {address}")),
+            ..State::new(String::new())
+        };
         Self::with(state)
     }
 
@@ -283,7 +358,13 @@ impl World {
     }
 
     /// Makes an object that is absent; one with these labels stays; any other is foreign.
-    pub(crate) fn adopt_or_make(&self, kind: ObjectKind, name: &str, ours: &Labels, make: impl FnOnce() -> Body) -> Result<()> {
+    pub(crate) fn adopt_or_make(
+        &self,
+        kind: ObjectKind,
+        name: &str,
+        ours: &Labels,
+        make: impl FnOnce() -> Body,
+    ) -> Result<()> {
         let mut state = self.state();
         match state.objects.get(&(kind, name.to_owned())) {
             Some(found) if found.labels.as_ref() == Some(ours) => Ok(()),
@@ -291,7 +372,14 @@ impl World {
             None => {
                 let id = state.next_id();
                 state.settle_all();
-                state.objects.insert((kind, name.to_owned()), Entity { id, labels: Some(ours.clone()), body: make() });
+                state.objects.insert(
+                    (kind, name.to_owned()),
+                    Entity {
+                        id,
+                        labels: Some(ours.clone()),
+                        body: make(),
+                    },
+                );
                 state.settle_all();
                 state.wake(Some(ours), None);
                 Ok(())
@@ -303,18 +391,28 @@ impl World {
     pub(crate) fn ensure_network(&self, name: &str, ours: &Labels, subnet: Option<Ipv4Net>) -> Result<()> {
         let mut state = self.state();
         let own = (ObjectKind::Network, name.to_owned());
-        let outdated = |entity: &Entity| entity.labels.as_ref() == Some(ours) && matches!(entity.body, Body::Network(now) if now != subnet);
+        let outdated = |entity: &Entity| {
+            entity.labels.as_ref() == Some(ours) && matches!(entity.body, Body::Network(now) if now != subnet)
+        };
         if state.objects.get(&own).is_some_and(outdated) {
             state.objects.remove(&own);
         }
         let overlaps = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
-        let holder = state.objects.iter().find(|(other, entity)| match (&entity.body, &subnet) {
-            (Body::Network(Some(taken)), Some(wanted)) => **other != own && overlaps(taken, wanted),
-            _ => false,
-        });
+        let holder = state
+            .objects
+            .iter()
+            .find(|(other, entity)| match (&entity.body, &subnet) {
+                (Body::Network(Some(taken)), Some(wanted)) => **other != own && overlaps(taken, wanted),
+                _ => false,
+            });
         if let (Some(((_, holder), _)), Some(subnet)) = (holder, subnet) {
-            let words = format!("the subnet {subnet} overlaps the network {holder}: remove that, or give the host other subnets");
-            return Err(Error::Occupied { place: Place::Subnet(subnet), words });
+            let words = format!(
+                "the subnet {subnet} overlaps the network {holder}: remove that, or give the host other subnets"
+            );
+            return Err(Error::Occupied {
+                place: Place::Subnet(subnet),
+                words,
+            });
         }
         drop(state);
         self.adopt_or_make(ObjectKind::Network, name, ours, || Body::Network(subnet))
@@ -332,7 +430,10 @@ impl World {
         }
         if let Some((port, holder)) = state.port_conflict(name) {
             let words = format!("port {port} is in use by {holder}: free it or give the host other ports");
-            return Err(Error::Occupied { place: Place::Port(port), words });
+            return Err(Error::Occupied {
+                place: Place::Port(port),
+                words,
+            });
         }
         let (labels, at) = (state.labels(name), state.second());
         let world = self.me.upgrade().expect("it is being used");
@@ -344,7 +445,10 @@ impl World {
                 process.conduct = Conduct::default();
                 match process.program.clone() {
                     Program::Steps(steps) => {
-                        process.task = Some(tokio::spawn(program::run(world, name.to_owned(), process.lives, steps)).abort_handle());
+                        process.task = Some(
+                            tokio::spawn(program::run(world, name.to_owned(), process.lives, steps))
+                                .abort_handle(),
+                        );
                     }
                     Program::Ledger(_) => process.say(at, false, "ledger node started"),
                     Program::Setup(code) => {
@@ -361,7 +465,11 @@ impl World {
         }
         state.settle(key);
         let ended = match state.process(name) {
-            Some(Process { state: NodeState::Exited(code), job: false, .. }) => Some(*code),
+            Some(Process {
+                state: NodeState::Exited(code),
+                job: false,
+                ..
+            }) => Some(*code),
             _ => None,
         };
         state.wake(labels.as_ref(), ended);
@@ -374,7 +482,13 @@ impl World {
     pub(crate) fn end(&self, name: &str, code: i64) {
         let mut state = self.state();
         let labels = state.labels(name);
-        let Some(key) = state.process(name).filter(|process| process.lives_now()).map(|process| process.key) else { return };
+        let Some(key) = state
+            .process(name)
+            .filter(|process| process.lives_now())
+            .map(|process| process.key)
+        else {
+            return;
+        };
         state.settle(key);
         let mut died = None;
         if let Some(process) = state.process_mut(name) {

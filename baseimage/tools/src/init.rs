@@ -15,7 +15,15 @@ pub const NOT_FOUND: u8 = 127;
 pub const NOT_STARTED: u8 = 126;
 
 /// What is handed on to the program.
-const FORWARDED: [Signal; 7] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH];
+const FORWARDED: [Signal; 7] = [
+    Signal::TERM,
+    Signal::INT,
+    Signal::HUP,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::WINCH,
+];
 
 /// Runs the program until it ends and answers its exit code; 128 + the number when a signal ended it.
 /// Meanwhile every signal is handed on and every orphan is reaped.
@@ -29,7 +37,10 @@ pub async fn run(program: &OsString, arguments: &[OsString]) -> io::Result<u8> {
         set_child_subreaper(Some(me))?;
     }
     let child = Command::new(program).args(arguments).spawn()?;
-    let child = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    let child = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(io::ErrorKind::InvalidData)?;
     loop {
         tokio::select! {
             _ = ended.recv() => {
@@ -72,7 +83,11 @@ struct Forwarded(Vec<(Signal, Arrivals)>);
 
 impl Forwarded {
     fn listen() -> io::Result<Self> {
-        FORWARDED.into_iter().map(|kind| Ok((kind, signal(SignalKind::from_raw(kind.as_raw()))?))).collect::<io::Result<_>>().map(Self)
+        FORWARDED
+            .into_iter()
+            .map(|kind| Ok((kind, signal(SignalKind::from_raw(kind.as_raw()))?)))
+            .collect::<io::Result<_>>()
+            .map(Self)
     }
 
     /// The next signal of any kind.

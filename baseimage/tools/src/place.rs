@@ -4,7 +4,9 @@
 //! owner. So a placing that was cut off is simply done again. The folder may hold what a node wrote; a link of its making is
 //! not followed, else it could have us write wherever it likes.
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fchmod, flock, linkat, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, fchmod, flock, linkat, mkdirat, openat, renameat, statat, unlinkat,
+};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -74,9 +76,15 @@ pub fn place(root: &Path, parts: &[PathBuf], rule: Rule) -> Vec<String> {
 fn join(parts: &[PathBuf]) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     for part in parts {
-        File::open(part).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|error| format!("{}: {error}", part.display()))?;
+        File::open(part)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(|error| format!("{}: {error}", part.display()))?;
     }
-    if bytes.ends_with(&END) { Ok(bytes) } else { Err("the tar has no end: is a part missing?".to_owned()) }
+    if bytes.ends_with(&END) {
+        Ok(bytes)
+    } else {
+        Err("the tar has no end: is a part missing?".to_owned())
+    }
 }
 
 fn place_entry(root: &File, entry: &mut tar::Entry<'_, &[u8]>, rule: Rule) -> io::Result<()> {
@@ -85,13 +93,21 @@ fn place_entry(root: &File, entry: &mut tar::Entry<'_, &[u8]>, rule: Rule) -> io
     let kind = entry.header().entry_type();
     let Some(name) = path.file_name() else {
         // The root itself: it is there.
-        return if kind == EntryType::Directory { Ok(()) } else { Err(other("a file cannot have this name")) };
+        return if kind == EntryType::Directory {
+            Ok(())
+        } else {
+            Err(other("a file cannot have this name"))
+        };
     };
     let folder = folder_of(root, &path, rights)?;
     match kind {
         EntryType::Directory => place_directory(&folder, name, rights, rule),
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => place_file(&folder, name, rights, rule, entry),
-        kind => Err(other(&format!("only files and directories are placed, not {kind:?}"))),
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            place_file(&folder, name, rights, rule, entry)
+        }
+        kind => Err(other(&format!(
+            "only files and directories are placed, not {kind:?}"
+        ))),
     }
 }
 
@@ -102,7 +118,9 @@ fn relative(path: &Path) -> io::Result<PathBuf> {
         match part {
             Component::Normal(name) => plain.push(name),
             Component::RootDir | Component::CurDir => {}
-            Component::ParentDir | Component::Prefix(_) => return Err(other("the path leads out of the root")),
+            Component::ParentDir | Component::Prefix(_) => {
+                return Err(other("the path leads out of the root"));
+            }
         }
     }
     Ok(plain)
@@ -114,7 +132,14 @@ fn folder_of(root: &File, path: &Path, rights: Rights) -> io::Result<File> {
     for name in path.parent().into_iter().flat_map(Path::components) {
         folder = match open_folder(&folder, name.as_os_str()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_directory(&folder, name.as_os_str(), Rights { mode: FOLDER_MODE, ..rights })?;
+                make_directory(
+                    &folder,
+                    name.as_os_str(),
+                    Rights {
+                        mode: FOLDER_MODE,
+                        ..rights
+                    },
+                )?;
                 open_folder(&folder, name.as_os_str())?
             }
             other => other?,
@@ -124,9 +149,17 @@ fn folder_of(root: &File, path: &Path, rights: Rights) -> io::Result<File> {
 }
 
 fn open_folder(parent: &File, name: &OsStr) -> io::Result<File> {
-    match openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+    match openat(
+        parent,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) {
         Ok(folder) => Ok(folder.into()),
-        Err(Errno::NOTDIR | Errno::LOOP) => Err(other(&format!("{} on its way is no directory; links are not followed", name.display()))),
+        Err(Errno::NOTDIR | Errno::LOOP) => Err(other(&format!(
+            "{} on its way is no directory; links are not followed",
+            name.display()
+        ))),
         Err(error) => Err(error.into()),
     }
 }
@@ -150,7 +183,13 @@ fn make_directory(folder: &File, name: &OsStr, rights: Rights) -> io::Result<()>
     folder.sync_all()
 }
 
-fn place_file(folder: &File, name: &OsStr, rights: Rights, rule: Rule, content: &mut impl Read) -> io::Result<()> {
+fn place_file(
+    folder: &File,
+    name: &OsStr,
+    rights: Rights,
+    rule: Rule,
+    content: &mut impl Read,
+) -> io::Result<()> {
     let _held = hold(folder)?;
     discard(folder)?;
     if rule == Rule::Once && is_there(folder, name)? {
@@ -212,7 +251,11 @@ fn is_there(folder: &File, name: &OsStr) -> io::Result<bool> {
 impl Rights {
     fn read(header: &Header) -> io::Result<Self> {
         let id = |id: u64| u32::try_from(id).map_err(|_| other("the owner's number is too large"));
-        Ok(Self { uid: id(header.uid()?)?, gid: id(header.gid()?)?, mode: header.mode()? & 0o7777 })
+        Ok(Self {
+            uid: id(header.uid()?)?,
+            gid: id(header.gid()?)?,
+            mode: header.mode()? & 0o7777,
+        })
     }
 
     /// Gives owner and mode. The owner comes first: a change of it takes some bits of the mode away.
@@ -228,8 +271,18 @@ impl Rights {
         if (found.uid(), found.gid()) == (uid, gid) {
             return Ok(());
         }
-        fchown(made, (found.uid() != uid).then_some(uid), (found.gid() != gid).then_some(gid))
-            .map_err(|error| other(&format!("the owner {uid}:{gid} cannot be set (it is {}:{}): {error}", found.uid(), found.gid())))
+        fchown(
+            made,
+            (found.uid() != uid).then_some(uid),
+            (found.gid() != gid).then_some(gid),
+        )
+        .map_err(|error| {
+            other(&format!(
+                "the owner {uid}:{gid} cannot be set (it is {}:{}): {error}",
+                found.uid(),
+                found.gid()
+            ))
+        })
     }
 }
 

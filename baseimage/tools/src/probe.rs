@@ -26,9 +26,13 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| format!("{text}: give http://HOST[:PORT][/PATH] or tcp://HOST:PORT"))?;
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| format!("{text}: give http://HOST[:PORT][/PATH] or tcp://HOST:PORT"))?;
         if rest.chars().any(|c| c.is_ascii_control() || c == ' ') {
-            return Err(format!("{text:?}: spaces and control characters do not belong into an address"));
+            return Err(format!(
+                "{text:?}: spaces and control characters do not belong into an address"
+            ));
         }
         match scheme {
             "tcp" if has_port(rest) && !rest.contains('/') => Ok(Self::Tcp(rest.to_owned())),
@@ -38,8 +42,15 @@ impl FromStr for Target {
                 if authority.is_empty() {
                     return Err(format!("{text}: the host is missing"));
                 }
-                let authority = if has_port(authority) { authority.to_owned() } else { format!("{authority}:80") };
-                Ok(Self::Http { authority, path: path.to_owned() })
+                let authority = if has_port(authority) {
+                    authority.to_owned()
+                } else {
+                    format!("{authority}:80")
+                };
+                Ok(Self::Http {
+                    authority,
+                    path: path.to_owned(),
+                })
             }
             _ => Err(format!("{text}: only http:// and tcp:// can be asked")),
         }
@@ -48,7 +59,9 @@ impl FromStr for Target {
 
 /// Whether `host:port` names a port; an IPv6 address stands in brackets.
 fn has_port(authority: &str) -> bool {
-    authority.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+    authority
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// Asks once. All of it, from connect to the status line, must be done within `limit`.
@@ -58,15 +71,22 @@ pub fn ask(target: &Target, limit: Duration) -> Result<(), String> {
         Target::Tcp(authority) => connect(authority, deadline).map(drop),
         Target::Http { authority, path } => {
             let stream = connect(authority, deadline)?;
-            let status = http_status(stream, authority, path, deadline).map_err(|error| format!("{authority}: {error}"))?;
-            if (200..400).contains(&status) { Ok(()) } else { Err(format!("{authority}{path}: status {status}")) }
+            let status = http_status(stream, authority, path, deadline)
+                .map_err(|error| format!("{authority}: {error}"))?;
+            if (200..400).contains(&status) {
+                Ok(())
+            } else {
+                Err(format!("{authority}{path}: status {status}"))
+            }
         }
     }
 }
 
 /// The first address of the host that accepts a connection.
 fn connect(authority: &str, deadline: Instant) -> Result<TcpStream, String> {
-    let addresses = authority.to_socket_addrs().map_err(|error| format!("{authority}: {error}"))?;
+    let addresses = authority
+        .to_socket_addrs()
+        .map_err(|error| format!("{authority}: {error}"))?;
     let mut refusal = format!("{authority}: no address");
     for address in addresses {
         match remaining(deadline).and_then(|left| TcpStream::connect_timeout(&address, left)) {
@@ -79,7 +99,9 @@ fn connect(authority: &str, deadline: Instant) -> Result<TcpStream, String> {
 
 fn http_status(mut stream: TcpStream, authority: &str, path: &str, deadline: Instant) -> io::Result<u16> {
     stream.set_write_timeout(Some(remaining(deadline)?))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: chainpool-probe\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: chainpool-probe\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes())?;
     let mut line = Vec::new();
     let mut block = [0; 256];
@@ -115,8 +137,16 @@ mod tests {
 
     #[test]
     fn an_address_is_read_or_refused_with_what_to_give() {
-        let http = |authority: &str, path: &str| Ok(Target::Http { authority: authority.into(), path: path.into() });
-        assert_eq!("http://127.0.0.1:8080/api/v1/status?a=b".parse(), http("127.0.0.1:8080", "/api/v1/status?a=b"));
+        let http = |authority: &str, path: &str| {
+            Ok(Target::Http {
+                authority: authority.into(),
+                path: path.into(),
+            })
+        };
+        assert_eq!(
+            "http://127.0.0.1:8080/api/v1/status?a=b".parse(),
+            http("127.0.0.1:8080", "/api/v1/status?a=b")
+        );
         assert_eq!("http://localhost".parse(), http("localhost:80", "/"));
         assert_eq!("http://[::1]:8080".parse(), http("[::1]:8080", "/"));
         assert_eq!("tcp://n1:26656".parse(), Ok(Target::Tcp("n1:26656".into())));

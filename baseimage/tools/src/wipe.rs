@@ -34,7 +34,11 @@ pub fn left(folders: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
             found.push(path);
         }
     }
-    if failures.is_empty() { Ok(found) } else { Err(failures.join("\n")) }
+    if failures.is_empty() {
+        Ok(found)
+    } else {
+        Err(failures.join("\n"))
+    }
 }
 
 fn listed(folder: &Path, failures: &mut Vec<String>) -> Vec<PathBuf> {
@@ -51,5 +55,7 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     if !fs::symlink_metadata(folder)?.is_dir() {
         return Err(io::Error::other("not a directory; links are not followed"));
     }
-    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
+    fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect()
 }

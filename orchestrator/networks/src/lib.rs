@@ -17,7 +17,9 @@ pub use registry::{Registry, TypeUnknown};
 pub use stuck::Stuck;
 
 use async_trait::async_trait;
-use chainpool_agent::{Audience, ClusterSpec, LogConfig, NetworkSpec, NodeName, Observation, Protocol, Secret};
+use chainpool_agent::{
+    Audience, ClusterSpec, LogConfig, NetworkSpec, NodeName, Observation, Protocol, Secret,
+};
 use chainpool_api as api;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,16 +32,24 @@ pub trait NetworkType: Send + Sync {
     /// The preset that a name means: `default` is the type's first where none of its own is called so.
     fn preset(&self, name: &str) -> String {
         let presets = self.describe().presets;
-        let first = presets.first().filter(|_| name == "default" && presets.iter().all(|preset| preset.name != name));
+        let first = presets
+            .first()
+            .filter(|_| name == "default" && presets.iter().all(|preset| preset.name != name));
         first.map_or_else(|| name.to_owned(), |preset| preset.name.clone())
     }
 
     /// Checks parameters and fills in the preset's and the defaults; the result holds every parameter.
-    fn settle(&self, preset: &str, given: &serde_json::Map<String, serde_json::Value>) -> Result<serde_json::Value, ParameterErrors>;
+    fn settle(
+        &self,
+        preset: &str,
+        given: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<serde_json::Value, ParameterErrors>;
 
     /// The version line and the consensus of a network of these settled parameters, where a type has more than one.
     fn line(&self, _parameters: &serde_json::Value) -> Line {
-        let api::NetworkType { version, consensus, .. } = self.describe();
+        let api::NetworkType {
+            version, consensus, ..
+        } = self.describe();
         Line { version, consensus }
     }
 
@@ -53,8 +63,16 @@ pub trait NetworkType: Send + Sync {
     /// change does not touch stay as they are to the byte; the phases of [`ClusterSpec::boot`] lead from the old spec to the new one,
     /// and may be gone through again. New keys come from the seed. A value that cannot be reached from the present one is refused by
     /// the parameter's name.
-    fn amend(&self, _spec: &ClusterSpec, _change: &Amendment, _seed: &Seed) -> Result<ClusterSpec, ParameterErrors> {
-        let why = format!("nothing of a {} network can be changed while it runs; make another", self.describe().name);
+    fn amend(
+        &self,
+        _spec: &ClusterSpec,
+        _change: &Amendment,
+        _seed: &Seed,
+    ) -> Result<ClusterSpec, ParameterErrors> {
+        let why = format!(
+            "nothing of a {} network can be changed while it runs; make another",
+            self.describe().name
+        );
         Err(ParameterErrors(BTreeMap::from([("parameters".to_owned(), why)])))
     }
 
@@ -66,18 +84,33 @@ pub trait NetworkType: Send + Sync {
     async fn probe(&self, nodes: &Nodes, observed: &Observation) -> api::Evidence;
 
     /// Judges evidence.
-    fn verdict(&self, parameters: &serde_json::Value, evidence: &api::Evidence, past: &Past, now: api::Timestamp) -> Verdict;
+    fn verdict(
+        &self,
+        parameters: &serde_json::Value,
+        evidence: &api::Evidence,
+        past: &Past,
+        now: api::Timestamp,
+    ) -> Verdict;
 
     /// Whether the ledger would begin again from nothing if these nodes were started without what they had in their volumes. Pure. Those
     /// that keep theirs give the others what they lack; by default, as long as there is one.
     fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {
-        let mut with_volumes = spec.nodes.iter().filter(|node| !node.volumes.is_empty()).peekable();
+        let mut with_volumes = spec
+            .nodes
+            .iter()
+            .filter(|node| !node.volumes.is_empty())
+            .peekable();
         with_volumes.peek().is_some() && with_volumes.all(|node| lost.contains(&node.name))
     }
 
     /// Why this evidence is of a ledger that has begun again: enough of it answers to know its newest block, and that is below one that was
     /// seen before. Pure; `None`, by default, where that cannot be told. What is found stands until the next generation.
-    fn began_again(&self, _parameters: &serde_json::Value, _evidence: &api::Evidence, _past: &Past) -> Option<String> {
+    fn began_again(
+        &self,
+        _parameters: &serde_json::Value,
+        _evidence: &api::Evidence,
+        _past: &Past,
+    ) -> Option<String> {
         None
     }
 
@@ -220,7 +253,10 @@ pub struct InitError {
 impl InitError {
     /// One that only needs time.
     pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), restart: vec![] }
+        Self {
+            why: why.into(),
+            restart: vec![],
+        }
     }
 }
 
@@ -243,18 +279,36 @@ pub struct Reach {
 impl Reach {
     /// Every address at which a node may be reached from outside.
     pub fn addresses(&self) -> BTreeSet<&str> {
-        self.machines.values().chain([&self.address]).map(String::as_str).collect()
+        self.machines
+            .values()
+            .chain([&self.address])
+            .map(String::as_str)
+            .collect()
     }
 
     /// The addresses of a node that its user may know.
     pub fn endpoints(&self, node: &chainpool_agent::NodeSpec) -> Vec<api::Endpoint> {
-        let of_user = |port: &&chainpool_agent::Port| port.audience == Audience::User && port.protocol == Protocol::Tcp;
-        let address = node.machine.as_ref().and_then(|machine| self.machines.get(machine)).unwrap_or(&self.address);
-        let host = if address.contains(':') { format!("[{address}]") } else { address.clone() };
+        let of_user =
+            |port: &&chainpool_agent::Port| port.audience == Audience::User && port.protocol == Protocol::Tcp;
+        let address = node
+            .machine
+            .as_ref()
+            .and_then(|machine| self.machines.get(machine))
+            .unwrap_or(&self.address);
+        let host = if address.contains(':') {
+            format!("[{address}]")
+        } else {
+            address.clone()
+        };
         node.ports
             .iter()
             .filter(of_user)
-            .filter_map(|port| Some(api::Endpoint { name: port.name.clone(), address: format!("{host}:{}", port.published?) }))
+            .filter_map(|port| {
+                Some(api::Endpoint {
+                    name: port.name.clone(),
+                    address: format!("{host}:{}", port.published?),
+                })
+            })
             .collect()
     }
 }

@@ -33,7 +33,10 @@ pub enum NodesError {
 impl Nodes {
     /// A connection to a node's port by the port's name.
     pub async fn dial(&self, node: &NodeName, port: &str) -> Result<ByteStream, NodesError> {
-        let absent = || NodesError::Absent { node: node.clone(), port: port.to_owned() };
+        let absent = || NodesError::Absent {
+            node: node.clone(),
+            port: port.to_owned(),
+        };
         let spec = self.spec.node(node).ok_or_else(absent)?;
         let port = spec.ports.iter().find(|p| p.name == port).ok_or_else(absent)?;
         Ok(self.agent.dial(&self.key, node, port).await?)

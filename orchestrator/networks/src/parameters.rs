@@ -7,7 +7,13 @@ use std::collections::BTreeMap;
 
 /// A parameter that is a whole number.
 pub(crate) fn number(name: &str, about: &str, default: u32, min: i64, max: i64) -> Parameter {
-    parameter(name, about, ParameterKind::Integer, json!(default), Some((min, max)))
+    parameter(
+        name,
+        about,
+        ParameterKind::Integer,
+        json!(default),
+        Some((min, max)),
+    )
 }
 
 /// A parameter that is a list of texts.
@@ -18,7 +24,10 @@ pub(crate) fn list(name: &str, about: &str, default: &[String], min: i64, max: i
 /// A parameter that is one of these words.
 pub(crate) fn word(name: &str, about: &str, default: &str, words: &[&str]) -> Parameter {
     let one_of = words.iter().map(|word| (*word).to_owned()).collect();
-    Parameter { one_of, ..parameter(name, about, ParameterKind::Text, json!(default), None) }
+    Parameter {
+        one_of,
+        ..parameter(name, about, ParameterKind::Text, json!(default), None)
+    }
 }
 
 /// A parameter that is yes or no.
@@ -26,14 +35,32 @@ pub(crate) fn boolean(name: &str, about: &str, default: bool) -> Parameter {
     parameter(name, about, ParameterKind::Boolean, json!(default), None)
 }
 
-fn parameter(name: &str, about: &str, kind: ParameterKind, default: Value, range: Option<(i64, i64)>) -> Parameter {
+fn parameter(
+    name: &str,
+    about: &str,
+    kind: ParameterKind,
+    default: Value,
+    range: Option<(i64, i64)>,
+) -> Parameter {
     let (min, max) = range.unzip();
-    Parameter { name: name.to_owned(), about: about.to_owned(), kind, default, min, max, one_of: vec![], amendable: false }
+    Parameter {
+        name: name.to_owned(),
+        about: about.to_owned(),
+        kind,
+        default,
+        min,
+        max,
+        one_of: vec![],
+        amendable: false,
+    }
 }
 
 /// The same parameter, which may change while a network runs.
 pub(crate) fn amendable(parameter: Parameter) -> Parameter {
-    Parameter { amendable: true, ..parameter }
+    Parameter {
+        amendable: true,
+        ..parameter
+    }
 }
 
 /// Puts what was given on top of the preset and checks it, all fields at once; what neither of them names has its default. `rule` says what else the type asks of a value
@@ -52,14 +79,24 @@ pub(crate) fn settle(
     let mut settled = found.map_or_else(|| json!({}), |preset| preset.parameters.clone());
     if found.is_none() {
         let known = listed(presets.iter().map(|p| &p.name));
-        errors.insert("preset".to_owned(), format!("{preset:?} is not known; use one of: {known}"));
+        errors.insert(
+            "preset".to_owned(),
+            format!("{preset:?} is not known; use one of: {known}"),
+        );
     }
     for (name, value) in given {
-        let unknown = || format!("is not a parameter of {network_type}; there are: {}", listed(parameters.iter().map(|p| &p.name)));
+        let unknown = || {
+            format!(
+                "is not a parameter of {network_type}; there are: {}",
+                listed(parameters.iter().map(|p| &p.name))
+            )
+        };
         let parameter = parameters.iter().find(|p| &p.name == name).ok_or_else(unknown);
         let checked = parameter.and_then(|parameter| {
             let value = meant(parameter, value);
-            check(parameter, &value).and_then(|()| rule(name, &value)).map(|()| value)
+            check(parameter, &value)
+                .and_then(|()| rule(name, &value))
+                .map(|()| value)
         });
         match checked {
             Ok(value) => settled[name] = value,
@@ -69,7 +106,10 @@ pub(crate) fn settle(
         }
     }
     if found.is_some() {
-        let unnamed: Vec<&Parameter> = parameters.iter().filter(|parameter| settled.get(&parameter.name).is_none()).collect();
+        let unnamed: Vec<&Parameter> = parameters
+            .iter()
+            .filter(|parameter| settled.get(&parameter.name).is_none())
+            .collect();
         for parameter in unnamed {
             settled[&parameter.name] = parameter.default.clone();
         }
@@ -77,7 +117,11 @@ pub(crate) fn settle(
     for (name, why) in together(&settled) {
         errors.entry(name).or_insert(why);
     }
-    if errors.is_empty() { Ok(settled) } else { Err(ParameterErrors(errors)) }
+    if errors.is_empty() {
+        Ok(settled)
+    } else {
+        Err(ParameterErrors(errors))
+    }
 }
 
 /// A text that looks like a number comes as one from a command line: `version=3.1`.
@@ -95,22 +139,39 @@ fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
 /// Says what is wrong with a value, and what would do.
 pub(crate) fn check(parameter: &Parameter, value: &Value) -> Result<(), String> {
     let (fits, wanted) = match (parameter.kind, parameter.min, parameter.max) {
-        (ParameterKind::Integer, Some(min), Some(max)) => {
-            (value.as_i64().is_some_and(|n| (min..=max).contains(&n)), format!("a whole number from {min} to {max}"))
-        }
+        (ParameterKind::Integer, Some(min), Some(max)) => (
+            value.as_i64().is_some_and(|n| (min..=max).contains(&n)),
+            format!("a whole number from {min} to {max}"),
+        ),
         (ParameterKind::List, Some(min), Some(max)) => {
             let fits = |list: &Vec<Value>| {
-                list.iter().all(Value::is_string) && i64::try_from(list.len()).is_ok_and(|length| (min..=max).contains(&length))
+                list.iter().all(Value::is_string)
+                    && i64::try_from(list.len()).is_ok_and(|length| (min..=max).contains(&length))
             };
-            (value.as_array().is_some_and(fits), format!("a list of {min} to {max} texts"))
+            (
+                value.as_array().is_some_and(fits),
+                format!("a list of {min} to {max} texts"),
+            )
         }
         (ParameterKind::Boolean, ..) => (value.is_boolean(), "true or false".to_owned()),
-        (ParameterKind::List, ..) => (value.as_array().is_some_and(|list| list.iter().all(Value::is_string)), "a list of texts".to_owned()),
+        (ParameterKind::List, ..) => (
+            value
+                .as_array()
+                .is_some_and(|list| list.iter().all(Value::is_string)),
+            "a list of texts".to_owned(),
+        ),
         (ParameterKind::Integer, ..) => (value.as_i64().is_some(), "a whole number".to_owned()),
         (ParameterKind::Text, ..) if parameter.one_of.is_empty() => (value.is_string(), "a text".to_owned()),
-        (ParameterKind::Text, ..) => {
-            (value.as_str().is_some_and(|text| parameter.one_of.iter().any(|word| word == text)), parameter.one_of.join(" or "))
-        }
+        (ParameterKind::Text, ..) => (
+            value
+                .as_str()
+                .is_some_and(|text| parameter.one_of.iter().any(|word| word == text)),
+            parameter.one_of.join(" or "),
+        ),
     };
-    if fits { Ok(()) } else { Err(format!("must be {wanted}, not {value}")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("must be {wanted}, not {value}"))
+    }
 }

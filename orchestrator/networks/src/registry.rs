@@ -19,7 +19,10 @@ pub struct TypeUnknown {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self(vec![("cometbft", Arc::new(CometBft)), ("fabric", Arc::new(Fabric))])
+        Self(vec![
+            ("cometbft", Arc::new(CometBft)),
+            ("fabric", Arc::new(Fabric)),
+        ])
     }
 }
 
@@ -34,15 +37,25 @@ impl Registry {
 
     /// The type of this name.
     pub fn get(&self, name: &str) -> Result<Arc<dyn NetworkType>, TypeUnknown> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, network)| Arc::clone(network)).ok_or_else(|| TypeUnknown {
-            name: name.to_owned(),
-            known: self.0.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", "),
-        })
+        self.0
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, network)| Arc::clone(network))
+            .ok_or_else(|| TypeUnknown {
+                name: name.to_owned(),
+                known: self
+                    .0
+                    .iter()
+                    .map(|(known, _)| *known)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })
     }
 
     /// The preset that a name means to a type; the name itself where there is no such type.
     pub fn preset(&self, network_type: &str, name: &str) -> String {
-        self.get(network_type).map_or_else(|_| name.to_owned(), |network| network.preset(name))
+        self.get(network_type)
+            .map_or_else(|_| name.to_owned(), |network| network.preset(name))
     }
 
     /// All types, as people see them.

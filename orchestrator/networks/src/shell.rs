@@ -29,8 +29,21 @@ mod tests {
 
     #[test]
     fn a_shell_reads_back_what_was_quoted() {
-        for text in ["", "192.0.2.7:20000", "$(id>pwn)", "`id`", "'; id; '", "a\nb", "\"$HOME\"", r"\'", "!x #y ~ *"] {
-            let shell = Command::new("sh").args(["-c", &format!("printf %s {}", quoted(text))]).output().unwrap();
+        for text in [
+            "",
+            "192.0.2.7:20000",
+            "$(id>pwn)",
+            "`id`",
+            "'; id; '",
+            "a\nb",
+            "\"$HOME\"",
+            r"\'",
+            "!x #y ~ *",
+        ] {
+            let shell = Command::new("sh")
+                .args(["-c", &format!("printf %s {}", quoted(text))])
+                .output()
+                .unwrap();
             assert_eq!(String::from_utf8(shell.stdout).unwrap(), text);
         }
     }

@@ -68,8 +68,10 @@ impl CredentialCache {
 
     pub(super) fn get(&self, digest: &[u8; 32], now: Timestamp, at: Instant) -> Lookup {
         let entries = self.lock();
-        let lives =
-            |entry: &&Entry| entry.expires_at.is_none_or(|expires| now < expires) && at.saturating_duration_since(entry.read_at) < LIFE;
+        let lives = |entry: &&Entry| {
+            entry.expires_at.is_none_or(|expires| now < expires)
+                && at.saturating_duration_since(entry.read_at) < LIFE
+        };
         match entries.by_digest.get(digest).filter(lives) {
             Some(entry) => Lookup::Hit(entry.caller.clone()),
             None => Lookup::Miss(Revision(entries.revision)),
@@ -77,7 +79,14 @@ impl CredentialCache {
     }
 
     /// Keeps an answer of the database, unless something was revoked since `asked`.
-    pub(super) fn put(&self, asked: Revision, digest: [u8; 32], caller: Caller, expires_at: Option<Timestamp>, read_at: Instant) {
+    pub(super) fn put(
+        &self,
+        asked: Revision,
+        digest: [u8; 32],
+        caller: Caller,
+        expires_at: Option<Timestamp>,
+        read_at: Instant,
+    ) {
         let mut entries = self.lock();
         if entries.revision != asked.0 {
             return;
@@ -85,7 +94,14 @@ impl CredentialCache {
         if entries.by_digest.len() >= MOST {
             entries.by_digest.clear();
         }
-        entries.by_digest.insert(digest, Entry { caller, expires_at, read_at });
+        entries.by_digest.insert(
+            digest,
+            Entry {
+                caller,
+                expires_at,
+                read_at,
+            },
+        );
     }
 
     /// Begins a revocation.

@@ -32,7 +32,10 @@ impl Default for PasswordHasher {
 impl PasswordHasher {
     fn new(at_once: usize) -> Self {
         let admitted = at_once * (1 + WAITING_EACH);
-        Self { admitted: Arc::new(Semaphore::new(admitted)), running: Arc::new(Semaphore::new(at_once)) }
+        Self {
+            admitted: Arc::new(Semaphore::new(admitted)),
+            running: Arc::new(Semaphore::new(at_once)),
+        }
     }
 
     /// Whether a password fits what is stored. An unknown account costs the same time as a wrong password.
@@ -42,15 +45,24 @@ impl PasswordHasher {
 
     /// The hash of a new password, as it is stored.
     pub(super) async fn hash(&self, password: String) -> Result<String> {
-        let hash = self.run(move || Argon2::default().hash_password(password.as_bytes()).map(|hash| hash.to_string()));
+        let hash = self.run(move || {
+            Argon2::default()
+                .hash_password(password.as_bytes())
+                .map(|hash| hash.to_string())
+        });
         hash.await?.map_err(|error| Error::internal(error.to_string()))
     }
 
     /// Does the work on a thread of its own when it is its turn. The permits go with the work: a request that is
     /// cancelled frees none while its hash goes on.
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| Error::TooMany(1))?;
-        let turn = Arc::clone(&self.running).acquire_owned().await.map_err(Error::internal)?;
+        let admitted = Arc::clone(&self.admitted)
+            .try_acquire_owned()
+            .map_err(|_| Error::TooMany(1))?;
+        let turn = Arc::clone(&self.running)
+            .acquire_owned()
+            .await
+            .map_err(Error::internal)?;
         let done = tokio::task::spawn_blocking(move || {
             let _permits = (admitted, turn);
             work()
@@ -61,9 +73,14 @@ impl PasswordHasher {
 
 fn verify(stored: Option<&str>, password: &str) -> bool {
     // The hash of a password that nobody knows.
-    const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$V8z6a7tgnL9QhZkpHWtj9zYB0d0M9zNlqPXZ8oYgKjM";
+    const NOBODY: &str =
+        "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$V8z6a7tgnL9QhZkpHWtj9zYB0d0M9zNlqPXZ8oYgKjM";
     let parsed = PasswordHash::new(stored.unwrap_or(NOBODY));
-    let right = parsed.is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
+    let right = parsed.is_ok_and(|hash| {
+        Argon2::default()
+            .verify_password(password.as_bytes(), &hash)
+            .is_ok()
+    });
     right && stored.is_some()
 }
 
@@ -74,7 +91,10 @@ mod tests {
 
     #[test]
     fn only_the_right_password_fits_and_nobodys_never_does() {
-        let hash = Argon2::default().hash_password(b"correct horse battery").expect("a hash").to_string();
+        let hash = Argon2::default()
+            .hash_password(b"correct horse battery")
+            .expect("a hash")
+            .to_string();
         assert!(verify(Some(&hash), "correct horse battery"));
         assert!(!verify(Some(&hash), "wrong"));
         assert!(!verify(None, "wrong"));
@@ -103,12 +123,21 @@ mod tests {
         for _ in 0..2 {
             starts.recv().unwrap();
         }
-        assert!(matches!(hasher.run(|| ()).await, Err(Error::TooMany(1))), "one more is neither run nor kept waiting");
+        assert!(
+            matches!(hasher.run(|| ()).await, Err(Error::TooMany(1))),
+            "one more is neither run nor kept waiting"
+        );
         assert_eq!(hasher.running.available_permits(), 0);
         assert!(starts.try_recv().is_err(), "a third one runs");
         // A request that is cancelled frees its place in the queue, but not the thread that works for it.
         drop(works.swap_remove(0));
-        assert_eq!((hasher.running.available_permits(), hasher.admitted.available_permits()), (0, 0));
+        assert_eq!(
+            (
+                hasher.running.available_permits(),
+                hasher.admitted.available_permits()
+            ),
+            (0, 0)
+        );
         drop(works.pop());
         assert_eq!(hasher.admitted.available_permits(), 1);
         drop(gates);

@@ -64,9 +64,14 @@ enum Note {
 impl SignInFailures {
     fn note(&self, failure: Failure, account: Option<&str>, source: Source, now: Instant) -> Note {
         let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = minute.began.is_none_or(|began| now.saturating_duration_since(began) >= MINUTE);
+        let over = minute
+            .began
+            .is_none_or(|began| now.saturating_duration_since(began) >= MINUTE);
         if over && minute.rest.is_none() {
-            *minute = Minute { began: Some(now), ..Minute::default() };
+            *minute = Minute {
+                began: Some(now),
+                ..Minute::default()
+            };
         }
         if failure == Failure::Wrong && minute.rows < ROWS {
             minute.rows += 1;
@@ -85,7 +90,11 @@ impl SignInFailures {
         if let Some(account) = account.filter(|_| rest.accounts.len() < NAMED) {
             rest.accounts.insert(account.to_owned());
         }
-        if first { Note::Sum((began + MINUTE).saturating_duration_since(now)) } else { Note::Added }
+        if first {
+            Note::Sum((began + MINUTE).saturating_duration_since(now))
+        } else {
+            Note::Added
+        }
     }
 
     /// Ends the minute; its sum, if there is one.
@@ -96,7 +105,12 @@ impl SignInFailures {
 
 impl Rest {
     fn text(&self) -> String {
-        let Self { wrong, limited, accounts, sources } = self;
+        let Self {
+            wrong,
+            limited,
+            accounts,
+            sources,
+        } = self;
         let mut text = format!("{} more failed sign-ins in a minute", wrong + limited);
         if *limited > 0 {
             // Writing to a string cannot fail.
@@ -115,16 +129,27 @@ impl Rest {
 impl Orchestrator {
     /// Notes a failed sign-in. The name that was tried is told only where there is such an account: people type
     /// passwords into the wrong field.
-    pub(super) async fn sign_in_failed(&self, failure: Failure, account: Option<&AccountRow>, source: Source) -> Result<()> {
+    pub(super) async fn sign_in_failed(
+        &self,
+        failure: Failure,
+        account: Option<&AccountRow>,
+        source: Source,
+    ) -> Result<()> {
         let name = account.map(|row| row.name.as_str());
-        match self.inner.authentication.sign_in_failures.note(failure, name, source, Instant::now()) {
+        match self
+            .inner
+            .authentication
+            .sign_in_failures
+            .note(failure, name, source, Instant::now())
+        {
             Note::Row => {
                 tracing::warn!(account = name.unwrap_or("unknown"), from = %source, "a sign-in failed");
                 let text = match name {
                     Some(name) => format!("wrong password for {name} from {source}"),
                     None => format!("an account that does not exist, from {source}"),
                 };
-                self.sign_in_failure_row(account.map_or(Uuid::nil(), |row| row.id), text).await
+                self.sign_in_failure_row(account.map_or(Uuid::nil(), |row| row.id), text)
+                    .await
             }
             Note::Sum(due) => {
                 let this = self.clone();
@@ -144,7 +169,9 @@ impl Orchestrator {
 
     /// Writes the sum of the failures without a row of their own.
     pub(super) async fn sign_in_failures_sum(&self) -> Result<()> {
-        let Some(rest) = self.inner.authentication.sign_in_failures.take() else { return Ok(()) };
+        let Some(rest) = self.inner.authentication.sign_in_failures.take() else {
+            return Ok(());
+        };
         let text = rest.text();
         tracing::warn!("{text}");
         self.sign_in_failure_row(Uuid::nil(), text).await
@@ -152,7 +179,15 @@ impl Orchestrator {
 
     async fn sign_in_failure_row(&self, account: Uuid, detail: String) -> Result<(), Error> {
         let mut tx = self.store().begin().await?;
-        audit(&mut tx, WATCHDOG, "sign_in_failed", account, detail, Timestamp::now()).await?;
+        audit(
+            &mut tx,
+            WATCHDOG,
+            "sign_in_failed",
+            account,
+            detail,
+            Timestamp::now(),
+        )
+        .await?;
         Ok(tx.commit("failed sign-in noted").await?)
     }
 }
@@ -167,13 +202,27 @@ mod tests {
         let from = |n: u32| Source::of(&std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).to_string());
         for minute in 0..3u32 {
             let now = now + MINUTE * minute;
-            let notes: Vec<Note> = (0..1000).map(|n| failures.note(Failure::Wrong, Some(&format!("a{n}")), from(n), now)).collect();
+            let notes: Vec<Note> = (0..1000)
+                .map(|n| failures.note(Failure::Wrong, Some(&format!("a{n}")), from(n), now))
+                .collect();
             assert_eq!(notes.iter().filter(|note| **note == Note::Row).count(), 5);
             assert_eq!(notes.iter().filter(|note| **note == Note::Sum(MINUTE)).count(), 1);
-            assert_eq!(failures.note(Failure::Limited, None, from(1), now + MINUTE * 2), Note::Added, "the sum is not written yet");
+            assert_eq!(
+                failures.note(Failure::Limited, None, from(1), now + MINUTE * 2),
+                Note::Added,
+                "the sum is not written yet"
+            );
             let rest = failures.take().unwrap();
-            assert_eq!((rest.wrong, rest.limited, rest.accounts.len(), rest.sources.len()), (995, 1, NAMED, NAMED));
-            assert!(rest.text().starts_with("996 more failed sign-ins in a minute, 1 of them"), "{}", rest.text());
+            assert_eq!(
+                (rest.wrong, rest.limited, rest.accounts.len(), rest.sources.len()),
+                (995, 1, NAMED, NAMED)
+            );
+            assert!(
+                rest.text()
+                    .starts_with("996 more failed sign-ins in a minute, 1 of them"),
+                "{}",
+                rest.text()
+            );
         }
         assert_eq!(failures.take(), None);
     }

@@ -46,9 +46,9 @@ impl Source {
     /// The source as the tables know it.
     fn network(self) -> Self {
         match self.0 {
-            Some(IpAddr::V6(address)) if !address.is_loopback() => {
-                Self(Some(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()))
-            }
+            Some(IpAddr::V6(address)) if !address.is_loopback() => Self(Some(
+                Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+            )),
             other => Self(other),
         }
     }
@@ -76,13 +76,20 @@ struct Window<K> {
 
 impl<K: Hash + Eq + Clone> Window<K> {
     fn new(most: usize, span: Duration) -> Self {
-        Self { most, span, tries: HashMap::new() }
+        Self {
+            most,
+            span,
+            tries: HashMap::new(),
+        }
     }
 
     /// How long until one more is allowed; `None`: at once.
     fn wait(&mut self, key: &K, now: Instant) -> Option<Duration> {
         let times = self.tries.get_mut(key)?;
-        while times.front().is_some_and(|at| now.saturating_duration_since(*at) >= self.span) {
+        while times
+            .front()
+            .is_some_and(|at| now.saturating_duration_since(*at) >= self.span)
+        {
             times.pop_front();
         }
         let first = times.front().filter(|_| times.len() >= self.most)?;
@@ -100,11 +107,19 @@ impl<K: Hash + Eq + Clone> Window<K> {
     /// push out the one that is under attack.
     fn shrink(&mut self, now: Instant) {
         let span = self.span;
-        self.tries.retain(|_, times| times.back().is_some_and(|at| now.saturating_duration_since(*at) < span));
+        self.tries.retain(|_, times| {
+            times
+                .back()
+                .is_some_and(|at| now.saturating_duration_since(*at) < span)
+        });
         if self.tries.len() < MOST {
             return;
         }
-        let mut keys: Vec<_> = self.tries.iter().map(|(key, times)| (times.len(), times.back().copied(), key.clone())).collect();
+        let mut keys: Vec<_> = self
+            .tries
+            .iter()
+            .map(|(key, times)| (times.len(), times.back().copied(), key.clone()))
+            .collect();
         keys.sort_unstable_by_key(|(count, last, _)| (*count, *last));
         for (_, _, key) in keys.into_iter().take(MOST / 4) {
             self.tries.remove(&key);
@@ -140,7 +155,10 @@ impl SignInLimit {
         let source = source.network();
         let key = (source, account.to_owned());
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = tables.known.get(&key).is_some_and(|at| now.saturating_duration_since(*at) < KNOWN_SPAN);
+        let known = tables
+            .known
+            .get(&key)
+            .is_some_and(|at| now.saturating_duration_since(*at) < KNOWN_SPAN);
         let trusted = known || source.is_loopback();
         let mut waits = vec![tables.each.wait(&key, now), tables.addresses.wait(&source, now)];
         if !trusted {
@@ -161,7 +179,11 @@ impl SignInLimit {
     pub(super) fn succeeded(&self, source: Source, account: &str, now: Instant) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if tables.known.len() >= MOST {
-            let mut keys: Vec<_> = tables.known.iter().map(|(key, at)| (Reverse(*at), key.clone())).collect();
+            let mut keys: Vec<_> = tables
+                .known
+                .iter()
+                .map(|(key, at)| (Reverse(*at), key.clone()))
+                .collect();
             keys.sort_unstable_by_key(|(at, _)| *at);
             for (_, key) in keys.into_iter().skip(MOST - MOST / 4) {
                 tables.known.remove(&key);
@@ -174,7 +196,10 @@ impl SignInLimit {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.each.tries.len() + tables.addresses.tries.len() + tables.accounts.tries.len() + tables.known.len()
+        tables.each.tries.len()
+            + tables.addresses.tries.len()
+            + tables.accounts.tries.len()
+            + tables.known.len()
     }
 }
 
@@ -183,7 +208,9 @@ mod tests {
     use super::*;
 
     fn tries(limit: &SignInLimit, from: &str, account: &str, count: usize, now: Instant) -> usize {
-        (0..count).filter(|_| limit.admit(Source::of(from), account, now).is_ok()).count()
+        (0..count)
+            .filter(|_| limit.admit(Source::of(from), account, now).is_ok())
+            .count()
     }
 
     /// So many addresses of as many machines.
@@ -195,7 +222,10 @@ mod tests {
     fn the_sixth_try_in_a_minute_is_refused() {
         let (limit, now) = (SignInLimit::default(), Instant::now());
         assert_eq!(tries(&limit, "10.0.0.1", "admin", 9, now), EACH);
-        assert!(matches!(limit.admit(Source::of("10.0.0.1"), "admin", now), Err(Error::TooMany(61))));
+        assert!(matches!(
+            limit.admit(Source::of("10.0.0.1"), "admin", now),
+            Err(Error::TooMany(61))
+        ));
         assert_eq!(tries(&limit, "10.0.0.2", "admin", 1, now), 1, "another address");
         assert_eq!(tries(&limit, "10.0.0.1", "ann", 1, now), 1, "another account");
         assert_eq!(tries(&limit, "10.0.0.1", "admin", 9, now + MINUTE), EACH);
@@ -204,7 +234,9 @@ mod tests {
     #[test]
     fn an_address_has_a_limit_over_all_accounts() {
         let (limit, now) = (SignInLimit::default(), Instant::now());
-        let admitted = (0..150).filter(|n| limit.admit(Source::of("10.0.0.1"), &format!("a{n}"), now).is_ok()).count();
+        let admitted = (0..150)
+            .filter(|n| limit.admit(Source::of("10.0.0.1"), &format!("a{n}"), now).is_ok())
+            .count();
         assert_eq!(admitted, ADDRESS);
         assert_eq!(tries(&limit, "10.0.0.2", "a1", 1, now), 1);
     }
@@ -213,20 +245,47 @@ mod tests {
     fn one_machine_is_one_source_whatever_it_writes() {
         let (limit, now) = (SignInLimit::default(), Instant::now());
         let addresses = (0..9).map(|n| format!("2001:db8:0:1::{n}"));
-        assert_eq!(addresses.filter(|from| tries(&limit, from, "admin", 1, now) == 1).count(), EACH);
-        assert_eq!(tries(&limit, "2001:db8:0:2::1", "admin", 1, now), 1, "another network");
-        assert_eq!(tries(&limit, "::ffff:10.0.0.1", "admin", 3, now) + tries(&limit, "10.0.0.1", "admin", 9, now), EACH);
-        assert_eq!((0..9).filter(|n| tries(&limit, &format!("no address {n}"), "admin", 1, now) == 1).count(), EACH);
+        assert_eq!(
+            addresses
+                .filter(|from| tries(&limit, from, "admin", 1, now) == 1)
+                .count(),
+            EACH
+        );
+        assert_eq!(
+            tries(&limit, "2001:db8:0:2::1", "admin", 1, now),
+            1,
+            "another network"
+        );
+        assert_eq!(
+            tries(&limit, "::ffff:10.0.0.1", "admin", 3, now) + tries(&limit, "10.0.0.1", "admin", 9, now),
+            EACH
+        );
+        assert_eq!(
+            (0..9)
+                .filter(|n| tries(&limit, &format!("no address {n}"), "admin", 1, now) == 1)
+                .count(),
+            EACH
+        );
     }
 
     #[test]
     fn an_account_has_a_limit_over_all_addresses_that_strangers_cannot_turn_against_it() {
         let (limit, now) = (SignInLimit::default(), Instant::now());
         limit.succeeded(Source::of("192.0.2.7"), "admin", now);
-        let admitted = strangers(300).filter(|from| tries(&limit, from, "admin", 1, now) == 1).count();
+        let admitted = strangers(300)
+            .filter(|from| tries(&limit, from, "admin", 1, now) == 1)
+            .count();
         assert_eq!(admitted, ACCOUNT);
-        assert_eq!(tries(&limit, "192.0.2.7", "admin", 9, now), EACH, "from an address that it knows");
-        assert_eq!(tries(&limit, "127.0.0.1", "admin", 9, now), EACH, "from this machine");
+        assert_eq!(
+            tries(&limit, "192.0.2.7", "admin", 9, now),
+            EACH,
+            "from an address that it knows"
+        );
+        assert_eq!(
+            tries(&limit, "127.0.0.1", "admin", 9, now),
+            EACH,
+            "from this machine"
+        );
         assert_eq!(tries(&limit, "::1", "admin", 9, now), EACH, "from this machine");
         assert_eq!(tries(&limit, "192.0.2.7", "ann", 1, now), 1, "another account");
         assert_eq!(tries(&limit, "192.0.2.8", "admin", 1, now), 0);
@@ -237,7 +296,12 @@ mod tests {
     #[test]
     fn a_flood_of_names_and_addresses_is_bounded_and_does_not_push_out_the_account_under_attack() {
         let (limit, now) = (SignInLimit::default(), Instant::now());
-        assert_eq!(strangers(300).filter(|from| tries(&limit, from, "admin", 1, now) == 1).count(), ACCOUNT);
+        assert_eq!(
+            strangers(300)
+                .filter(|from| tries(&limit, from, "admin", 1, now) == 1)
+                .count(),
+            ACCOUNT
+        );
         for (n, from) in strangers(u32::try_from(2 * MOST).unwrap()).enumerate() {
             drop(limit.admit(Source::of(&from), &format!("a{n}"), now));
             limit.succeeded(Source::of(&from), "ann", now);

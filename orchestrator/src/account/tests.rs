@@ -24,21 +24,52 @@ struct Bed {
 impl Bed {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { works: false, ..Config::new(folder.path().to_owned(), Vec::new()) };
+        let config = Config {
+            works: false,
+            ..Config::new(folder.path().to_owned(), Vec::new())
+        };
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let (admin, local, _) = orchestrator.local_admin().await.unwrap();
-        Self { orchestrator, admin, local, _folder: folder }
+        Self {
+            orchestrator,
+            admin,
+            local,
+            _folder: folder,
+        }
     }
 
     /// An account with a password and its session.
     async fn account(&self, name: &str, role: Role) -> String {
-        self.orchestrator.account_create(&self.admin, AccountCreate { name: name.into(), role }).await.unwrap();
+        self.orchestrator
+            .account_create(
+                &self.admin,
+                AccountCreate {
+                    name: name.into(),
+                    role,
+                },
+            )
+            .await
+            .unwrap();
         self.set_password(name).await
     }
 
     async fn set_password(&self, name: &str) -> String {
-        let link = self.orchestrator.account_reset_link(&self.admin, name).await.unwrap();
-        self.orchestrator.password_set(PasswordSet { link, password: PASSWORD.into() }, HERE).await.unwrap().token
+        let link = self
+            .orchestrator
+            .account_reset_link(&self.admin, name)
+            .await
+            .unwrap();
+        self.orchestrator
+            .password_set(
+                PasswordSet {
+                    link,
+                    password: PASSWORD.into(),
+                },
+                HERE,
+            )
+            .await
+            .unwrap()
+            .token
     }
 
     async fn caller(&self, secret: &str) -> Caller {
@@ -46,11 +77,27 @@ impl Bed {
     }
 
     async fn token(&self, caller: &Caller, ttl_seconds: Option<u64>) -> Result<api::TokenMade> {
-        self.orchestrator.token_create(caller, TokenCreate { ttl_seconds, ..new("ci") }).await
+        self.orchestrator
+            .token_create(
+                caller,
+                TokenCreate {
+                    ttl_seconds,
+                    ..new("ci")
+                },
+            )
+            .await
     }
 
     async fn sign_in(&self, account: &str, password: &str, from: &str) -> Result<api::Session> {
-        self.orchestrator.sign_in(SignIn { account: account.into(), password: password.into() }, from).await
+        self.orchestrator
+            .sign_in(
+                SignIn {
+                    account: account.into(),
+                    password: password.into(),
+                },
+                from,
+            )
+            .await
     }
 
     /// Admits a request, and lets something happen between the answer of the database and its way into the cache.
@@ -61,11 +108,17 @@ impl Bed {
             change.await;
             Ok(found)
         };
-        assert!(self.orchestrator.authenticate_by(digest, query).await.is_ok(), "it was read before the revocation");
+        assert!(
+            self.orchestrator.authenticate_by(digest, query).await.is_ok(),
+            "it was read before the revocation"
+        );
     }
 
     async fn is_revoked(&self, secret: &str) -> bool {
-        matches!(self.orchestrator.authenticate(secret).await, Err(Error::Unauthenticated))
+        matches!(
+            self.orchestrator.authenticate(secret).await,
+            Err(Error::Unauthenticated)
+        )
     }
 
     async fn audit(&self, verb: &str) -> Vec<AuditRow> {
@@ -75,7 +128,12 @@ impl Bed {
 }
 
 fn new(name: &str) -> TokenCreate {
-    TokenCreate { name: name.into(), lease_any: false, account: None, ttl_seconds: None }
+    TokenCreate {
+        name: name.into(),
+        lease_any: false,
+        account: None,
+        ttl_seconds: None,
+    }
 }
 
 fn fields<T>(result: Result<T>) -> Vec<String> {
@@ -97,10 +155,18 @@ async fn a_credential_that_is_revoked_while_it_is_read_does_not_come_back() {
     let ann = bed.caller(&session).await;
     for way in ["token", "password", "sign-out", "account"] {
         let made = bed.token(&bed.admin, None).await.unwrap();
-        let secret = if way == "token" { made.secret.clone() } else { bed.set_password("ann").await };
+        let secret = if way == "token" {
+            made.secret.clone()
+        } else {
+            bed.set_password("ann").await
+        };
         let change = Box::pin(async {
             match way {
-                "token" => bed.orchestrator.token_delete(&bed.admin, made.token.id).await.unwrap(),
+                "token" => bed
+                    .orchestrator
+                    .token_delete(&bed.admin, made.token.id)
+                    .await
+                    .unwrap(),
                 "password" => drop(bed.set_password("ann").await),
                 "sign-out" => bed.orchestrator.sign_out(&secret).await.unwrap(),
                 _ => bed.orchestrator.account_delete(&bed.admin, "ann").await.unwrap(),
@@ -116,14 +182,32 @@ async fn a_credential_that_is_revoked_while_it_is_read_does_not_come_back() {
 async fn a_sign_in_is_refused_when_its_password_or_account_changed_after_it_was_compared() {
     let bed = Bed::start().await;
     bed.account("ann", Role::User).await;
-    let compared = bed.orchestrator.store().read().account_named("ann").await.unwrap().unwrap();
+    let compared = bed
+        .orchestrator
+        .store()
+        .read()
+        .account_named("ann")
+        .await
+        .unwrap()
+        .unwrap();
     let source = Source::of(HERE);
     assert!(bed.orchestrator.session_create(&compared, source).await.is_ok());
     bed.set_password("ann").await;
-    assert!(is_unauthenticated(&bed.orchestrator.session_create(&compared, source).await));
-    let compared = bed.orchestrator.store().read().account_named("ann").await.unwrap().unwrap();
+    assert!(is_unauthenticated(
+        &bed.orchestrator.session_create(&compared, source).await
+    ));
+    let compared = bed
+        .orchestrator
+        .store()
+        .read()
+        .account_named("ann")
+        .await
+        .unwrap()
+        .unwrap();
     bed.orchestrator.account_delete(&bed.admin, "ann").await.unwrap();
-    assert!(is_unauthenticated(&bed.orchestrator.session_create(&compared, source).await));
+    assert!(is_unauthenticated(
+        &bed.orchestrator.session_create(&compared, source).await
+    ));
 }
 
 #[tokio::test]
@@ -133,17 +217,38 @@ async fn a_caller_that_was_revoked_after_its_admission_changes_no_credential() {
     let made = bed.token(&bed.caller(&session).await, None).await.unwrap();
     let other = bed.token(&bed.admin, None).await.unwrap();
     for way in ["token", "account"] {
-        let eve = bed.caller(if way == "token" { &made.secret } else { &session }).await;
+        let eve = bed
+            .caller(if way == "token" { &made.secret } else { &session })
+            .await;
         match way {
-            "token" => bed.orchestrator.token_delete(&bed.admin, made.token.id).await.unwrap(),
+            "token" => bed
+                .orchestrator
+                .token_delete(&bed.admin, made.token.id)
+                .await
+                .unwrap(),
             _ => bed.orchestrator.account_delete(&bed.admin, "eve").await.unwrap(),
         }
         assert!(is_unauthenticated(&bed.token(&eve, None).await), "{way}");
-        let new = AccountCreate { name: "mallory".into(), role: Role::Admin };
-        assert!(is_unauthenticated(&bed.orchestrator.account_create(&eve, new).await), "{way}");
-        assert!(is_unauthenticated(&bed.orchestrator.account_delete(&eve, "admin").await), "{way}");
-        assert!(is_unauthenticated(&bed.orchestrator.account_reset_link(&eve, "admin").await), "{way}");
-        assert!(is_unauthenticated(&bed.orchestrator.token_delete(&eve, other.token.id).await), "{way}");
+        let new = AccountCreate {
+            name: "mallory".into(),
+            role: Role::Admin,
+        };
+        assert!(
+            is_unauthenticated(&bed.orchestrator.account_create(&eve, new).await),
+            "{way}"
+        );
+        assert!(
+            is_unauthenticated(&bed.orchestrator.account_delete(&eve, "admin").await),
+            "{way}"
+        );
+        assert!(
+            is_unauthenticated(&bed.orchestrator.account_reset_link(&eve, "admin").await),
+            "{way}"
+        );
+        assert!(
+            is_unauthenticated(&bed.orchestrator.token_delete(&eve, other.token.id).await),
+            "{way}"
+        );
     }
     assert!(!bed.is_revoked(&other.secret).await);
 }
@@ -153,14 +258,32 @@ async fn a_token_lives_within_bounds_and_one_that_is_refused_is_not_stored() {
     let bed = Bed::start().await;
     let before = bed.orchestrator.token_list(&bed.admin).await.unwrap().len();
     for ttl in [0, 315_360_001, u64::try_from(i64::MAX).unwrap(), u64::MAX] {
-        assert_eq!(fields(bed.token(&bed.admin, Some(ttl)).await), ["ttl_seconds"], "{ttl}");
+        assert_eq!(
+            fields(bed.token(&bed.admin, Some(ttl)).await),
+            ["ttl_seconds"],
+            "{ttl}"
+        );
     }
     for name in ["", "a\nb", LOCAL_TOKEN, &"n".repeat(81)] {
-        assert_eq!(fields(bed.orchestrator.token_create(&bed.admin, new(name)).await), ["name"], "{name:?}");
+        assert_eq!(
+            fields(bed.orchestrator.token_create(&bed.admin, new(name)).await),
+            ["name"],
+            "{name:?}"
+        );
     }
-    assert_eq!(bed.orchestrator.token_list(&bed.admin).await.unwrap().len(), before);
+    assert_eq!(
+        bed.orchestrator.token_list(&bed.admin).await.unwrap().len(),
+        before
+    );
     for ttl in [1, 315_360_000] {
-        assert!(bed.token(&bed.admin, Some(ttl)).await.unwrap().token.expires_at.is_some());
+        assert!(
+            bed.token(&bed.admin, Some(ttl))
+                .await
+                .unwrap()
+                .token
+                .expires_at
+                .is_some()
+        );
     }
 }
 
@@ -184,7 +307,10 @@ async fn a_stored_expiry_that_no_calendar_has_is_listed() {
     }
     tx.commit("test").await.unwrap();
     let text = serde_json::to_string(&bed.orchestrator.token_list(&bed.admin).await.unwrap()).unwrap();
-    assert!(text.contains("9999-12-31T23:59:59.999Z") && text.contains("0001-01-01T00:00:00.000Z"), "{text}");
+    assert!(
+        text.contains("9999-12-31T23:59:59.999Z") && text.contains("0001-01-01T00:00:00.000Z"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -192,9 +318,21 @@ async fn a_new_password_ends_sessions_and_tokens_but_for_the_servers_own() {
     let bed = Bed::start().await;
     let first = bed.set_password("admin").await;
     let admin = bed.caller(&first).await;
-    let secrets = [first, bed.sign_in("admin", PASSWORD, HERE).await.unwrap().token, bed.token(&admin, None).await.unwrap().secret];
+    let secrets = [
+        first,
+        bed.sign_in("admin", PASSWORD, HERE).await.unwrap().token,
+        bed.token(&admin, None).await.unwrap().secret,
+    ];
     bed.account("ann", Role::User).await;
-    let anns = bed.token(&bed.caller(&bed.sign_in("ann", PASSWORD, HERE).await.unwrap().token).await, None).await.unwrap().secret;
+    let anns = bed
+        .token(
+            &bed.caller(&bed.sign_in("ann", PASSWORD, HERE).await.unwrap().token)
+                .await,
+            None,
+        )
+        .await
+        .unwrap()
+        .secret;
     let session = bed.set_password("admin").await;
     for secret in &secrets {
         assert!(bed.is_revoked(secret).await);
@@ -215,13 +353,29 @@ async fn a_token_makes_none_beyond_itself() {
     for ttl in [None, Some(4000)] {
         assert_eq!(fields(bed.token(&short, ttl).await), ["ttl_seconds"], "{ttl:?}");
     }
-    let wide = TokenCreate { lease_any: true, ttl_seconds: Some(60), ..new("wide") };
-    assert!(matches!(bed.orchestrator.token_create(&short, wide.clone()).await, Err(Error::Forbidden(_))));
+    let wide = TokenCreate {
+        lease_any: true,
+        ttl_seconds: Some(60),
+        ..new("wide")
+    };
+    assert!(matches!(
+        bed.orchestrator.token_create(&short, wide.clone()).await,
+        Err(Error::Forbidden(_))
+    ));
     assert!(bed.token(&short, Some(60)).await.is_ok());
     let row = bed.audit("token_create").await.remove(0);
     assert_eq!(row.detail, format!("ci for admin, by token {}", made.token.id));
-    assert!(bed.orchestrator.token_create(&admin, wide.clone()).await.is_ok(), "a session may make any");
-    assert!(bed.orchestrator.token_create(&bed.caller(&bed.local).await, wide).await.is_ok(), "it has the scope and no end");
+    assert!(
+        bed.orchestrator.token_create(&admin, wide.clone()).await.is_ok(),
+        "a session may make any"
+    );
+    assert!(
+        bed.orchestrator
+            .token_create(&bed.caller(&bed.local).await, wide)
+            .await
+            .is_ok(),
+        "it has the scope and no end"
+    );
 }
 
 #[tokio::test]
@@ -249,14 +403,42 @@ async fn an_account_has_so_many_tokens_and_the_server_starts_all_the_same() {
 #[tokio::test]
 async fn a_name_or_password_that_is_too_long_is_refused_before_anything_is_kept() {
     let bed = Bed::start().await;
-    assert_eq!(fields(bed.sign_in(&"a".repeat(41), PASSWORD, HERE).await), ["account"]);
-    assert_eq!(fields(bed.sign_in(&"a".repeat(900_000), PASSWORD, HERE).await), ["account"]);
-    assert_eq!(fields(bed.sign_in("admin", &"p".repeat(1025), HERE).await), ["password"]);
+    assert_eq!(
+        fields(bed.sign_in(&"a".repeat(41), PASSWORD, HERE).await),
+        ["account"]
+    );
+    assert_eq!(
+        fields(bed.sign_in(&"a".repeat(900_000), PASSWORD, HERE).await),
+        ["account"]
+    );
+    assert_eq!(
+        fields(bed.sign_in("admin", &"p".repeat(1025), HERE).await),
+        ["password"]
+    );
     assert_eq!(bed.orchestrator.inner.authentication.sign_in_limit.len(), 0);
     assert!(bed.audit("sign_in_failed").await.is_empty());
-    assert!(is_unauthenticated(&bed.sign_in("admin", &"p".repeat(1024), HERE).await));
-    let link = bed.orchestrator.account_reset_link(&bed.admin, "admin").await.unwrap();
-    assert_eq!(fields(bed.orchestrator.password_set(PasswordSet { link, password: "p".repeat(1025) }, HERE).await), ["password"]);
+    assert!(is_unauthenticated(
+        &bed.sign_in("admin", &"p".repeat(1024), HERE).await
+    ));
+    let link = bed
+        .orchestrator
+        .account_reset_link(&bed.admin, "admin")
+        .await
+        .unwrap();
+    assert_eq!(
+        fields(
+            bed.orchestrator
+                .password_set(
+                    PasswordSet {
+                        link,
+                        password: "p".repeat(1025)
+                    },
+                    HERE
+                )
+                .await
+        ),
+        ["password"]
+    );
 }
 
 #[tokio::test]
@@ -265,23 +447,49 @@ async fn failed_sign_ins_are_in_the_audit_without_what_an_unknown_name_may_give_
     bed.account("ann", Role::User).await;
     assert!(is_unauthenticated(&bed.sign_in("ann", "wrong", HERE).await));
     assert!(is_unauthenticated(&bed.sign_in("hunter2", "wrong", HERE).await));
-    let details: Vec<String> = bed.audit("sign_in_failed").await.into_iter().map(|row| row.detail).collect();
-    assert_eq!(details, ["an account that does not exist, from 192.0.2.7", "wrong password for ann from 192.0.2.7"]);
+    let details: Vec<String> = bed
+        .audit("sign_in_failed")
+        .await
+        .into_iter()
+        .map(|row| row.detail)
+        .collect();
+    assert_eq!(
+        details,
+        [
+            "an account that does not exist, from 192.0.2.7",
+            "wrong password for ann from 192.0.2.7"
+        ]
+    );
 }
 
 #[tokio::test]
 async fn a_flood_of_failed_sign_ins_is_a_few_rows() {
     let bed = Bed::start().await;
     for _ in 0..200 {
-        bed.orchestrator.sign_in_failed(Failure::Wrong, None, Source::of(HERE)).await.unwrap();
-        bed.orchestrator.sign_in_failed(Failure::Limited, None, Source::of(HERE)).await.unwrap();
+        bed.orchestrator
+            .sign_in_failed(Failure::Wrong, None, Source::of(HERE))
+            .await
+            .unwrap();
+        bed.orchestrator
+            .sign_in_failed(Failure::Limited, None, Source::of(HERE))
+            .await
+            .unwrap();
     }
     // At the stop the sum is not waited for.
     let store = bed.orchestrator.store().clone();
     bed.orchestrator.sign_in_failures_sum().await.unwrap();
-    let rows = store.read().audit(1000).await.unwrap().into_iter().filter(|row| row.verb == "sign_in_failed");
+    let rows = store
+        .read()
+        .audit(1000)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter(|row| row.verb == "sign_in_failed");
     let details: Vec<String> = rows.map(|row| row.detail).collect();
     assert_eq!(details.len(), 6, "{details:?}");
-    assert_eq!(details[0], "395 more failed sign-ins in a minute, 200 of them refused by a limit; from 192.0.2.7");
+    assert_eq!(
+        details[0],
+        "395 more failed sign-ins in a minute, 200 of them refused by a limit; from 192.0.2.7"
+    );
     bed.orchestrator.stop().await;
 }

@@ -29,7 +29,13 @@ fn view(row: TokenRow, account: String) -> api::Token {
 }
 
 /// A new token and its secret.
-fn new_token(account: Uuid, name: String, lease_any: bool, now: Timestamp, expires_at: Option<Timestamp>) -> (TokenRow, String) {
+fn new_token(
+    account: Uuid,
+    name: String,
+    lease_any: bool,
+    now: Timestamp,
+    expires_at: Option<Timestamp>,
+) -> (TokenRow, String) {
     let secret = secret("cpt");
     let row = TokenRow {
         id: Uuid::now_v7(),
@@ -46,21 +52,40 @@ fn new_token(account: Uuid, name: String, lease_any: bool, now: Timestamp, expir
 
 /// Puts a fresh token of the local administrator in the place of the previous one; its secret.
 pub(super) async fn replace_local(tx: &mut Tx, account: &AccountRow, now: Timestamp) -> Result<String> {
-    for old in tx.tokens(Some(account.id)).await?.into_iter().filter(|token| token.name == LOCAL_TOKEN) {
+    for old in tx
+        .tokens(Some(account.id))
+        .await?
+        .into_iter()
+        .filter(|token| token.name == LOCAL_TOKEN)
+    {
         tx.token_delete(old.id).await?;
     }
     let (row, secret) = new_token(account.id, LOCAL_TOKEN.to_owned(), true, now, None);
-    audit(tx, &account.name, "token_create", row.id, format!("{LOCAL_TOKEN} for {}", account.name), now).await?;
+    audit(
+        tx,
+        &account.name,
+        "token_create",
+        row.id,
+        format!("{LOCAL_TOKEN} for {}", account.name),
+        now,
+    )
+    .await?;
     tx.token_insert(row).await?;
     Ok(secret)
 }
 
 fn check_token_name(name: &str) -> Result<()> {
     if name.is_empty() || name.chars().count() > 80 || name.chars().any(char::is_control) {
-        return Err(Error::field("name", "use 1 to 80 characters that say what the token is for"));
+        return Err(Error::field(
+            "name",
+            "use 1 to 80 characters that say what the token is for",
+        ));
     }
     if name == LOCAL_TOKEN {
-        return Err(Error::field("name", format!("{name:?} is the name of the server's own token; choose another")));
+        return Err(Error::field(
+            "name",
+            format!("{name:?} is the name of the server's own token; choose another"),
+        ));
     }
     Ok(())
 }
@@ -68,10 +93,14 @@ fn check_token_name(name: &str) -> Result<()> {
 fn expiry(ttl_seconds: Option<u64>, now: Timestamp) -> Result<Option<Timestamp>> {
     let Some(ttl) = ttl_seconds else { return Ok(None) };
     if !(1..=MOST_SECONDS).contains(&ttl) {
-        let text = format!("a token lives 1 second at least and {MOST_SECONDS} seconds (10 years) at most; leave it out for no expiry");
+        let text = format!(
+            "a token lives 1 second at least and {MOST_SECONDS} seconds (10 years) at most; leave it out for no expiry"
+        );
         return Err(Error::field("ttl_seconds", text));
     }
-    Ok(Some(now.plus_seconds(i64::try_from(ttl).map_err(Error::internal)?)))
+    Ok(Some(
+        now.plus_seconds(i64::try_from(ttl).map_err(Error::internal)?),
+    ))
 }
 
 /// Refuses what a token would make beyond itself: a longer life or more scope. A session may make any.
@@ -87,7 +116,10 @@ fn check_maker(maker: &TokenRow, new: &TokenRow) -> Result<()> {
     if let Some(ends) = maker.expires_at
         && new.expires_at.is_none_or(|expires| expires > ends)
     {
-        let text = format!("a token makes none that outlives it, and this one expires at {}; ask for less, or sign in", ends.0);
+        let text = format!(
+            "a token makes none that outlives it, and this one expires at {}; ask for less, or sign in",
+            ends.0
+        );
         return Err(Error::field("ttl_seconds", text));
     }
     Ok(())
@@ -96,7 +128,14 @@ fn check_maker(maker: &TokenRow, new: &TokenRow) -> Result<()> {
 impl Orchestrator {
     /// The caller's tokens; an admin's list holds all.
     pub async fn token_list(&self, caller: &Caller) -> Result<Vec<api::Token>> {
-        let names: HashMap<Uuid, String> = self.store().read().accounts().await?.into_iter().map(|a| (a.id, a.name)).collect();
+        let names: HashMap<Uuid, String> = self
+            .store()
+            .read()
+            .accounts()
+            .await?
+            .into_iter()
+            .map(|a| (a.id, a.name))
+            .collect();
         let only = (!policy::administers(caller)).then_some(caller.account_id);
         let rows = self.store().read().tokens(only).await?;
         Ok(rows
@@ -108,7 +147,12 @@ impl Orchestrator {
 
     /// Makes a token.
     pub async fn token_create(&self, caller: &Caller, new: api::TokenCreate) -> Result<api::TokenMade> {
-        let api::TokenCreate { name, lease_any, account, ttl_seconds } = new;
+        let api::TokenCreate {
+            name,
+            lease_any,
+            account,
+            ttl_seconds,
+        } = new;
         check_token_name(&name)?;
         let now = Timestamp::now();
         let expires_at = expiry(ttl_seconds, now)?;
@@ -118,9 +162,14 @@ impl Orchestrator {
         }
         let mut tx = self.store().begin().await?;
         let maker = recheck(&tx, caller, now).await?;
-        let owner = tx.account_named(&account).await?.ok_or_else(|| Error::field("account", format!("there is no account {account:?}")))?;
+        let owner = tx
+            .account_named(&account)
+            .await?
+            .ok_or_else(|| Error::field("account", format!("there is no account {account:?}")))?;
         if tx.tokens_count(owner.id, now).await? >= MOST_TOKENS {
-            let text = format!("account {account} has {MOST_TOKENS} tokens, which is the limit; delete some: chainpool token list");
+            let text = format!(
+                "account {account} has {MOST_TOKENS} tokens, which is the limit; delete some: chainpool token list"
+            );
             return Err(Error::conflict("too_many_tokens", text));
         }
         let (token, secret) = new_token(owner.id, name, lease_any, now, expires_at);
@@ -133,7 +182,10 @@ impl Orchestrator {
         audit(&mut tx, &caller.account, "token_create", token.id, detail, now).await?;
         tx.token_insert(token.clone()).await?;
         tx.commit("token created").await?;
-        Ok(api::TokenMade { token: view(token, account), secret })
+        Ok(api::TokenMade {
+            token: view(token, account),
+            secret,
+        })
     }
 
     /// Ends a token.

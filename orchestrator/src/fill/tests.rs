@@ -3,7 +3,8 @@ use crate::{Config, idle::Idle};
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, Observation, PlatformKind};
 use chainpool_networks::{
-    BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach, Seed, Verdict,
+    BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach,
+    Seed, Verdict,
 };
 use chainpool_store::{Word, testing};
 use std::sync::{
@@ -15,11 +16,18 @@ fn cluster(parameters: serde_json::Value, by_fill: bool) -> ClusterRow {
     let now = Timestamp::now();
     let fill_key = by_fill.then(|| "an entry".to_owned());
     let preset = "single".to_owned();
-    ClusterRow { preset, parameters: Json(parameters), fill_key, ..testing::free(&testing::host(now), "c", now) }
+    ClusterRow {
+        preset,
+        parameters: Json(parameters),
+        fill_key,
+        ..testing::free(&testing::host(now), "c", now)
+    }
 }
 
 fn recipe(interval: u32) -> Recipe {
-    let network = chainpool_networks::Registry::default().get("cometbft").expect("it is there");
+    let network = chainpool_networks::Registry::default()
+        .get("cometbft")
+        .expect("it is there");
     Recipe {
         network_type: "cometbft".to_owned(),
         preset: "single".to_owned(),
@@ -30,9 +38,20 @@ fn recipe(interval: u32) -> Recipe {
 
 #[test]
 fn a_cluster_of_before_a_parameter_has_its_default() {
-    let network = chainpool_networks::Registry::default().get("cometbft").expect("it is there");
-    let default = network.describe().parameters.into_iter().find(|p| p.name == "block_interval_ms").expect("a parameter").default;
-    let wanted = |value: serde_json::Value| Recipe { wanted: serde_json::json!({"block_interval_ms": value}), ..recipe(0) };
+    let network = chainpool_networks::Registry::default()
+        .get("cometbft")
+        .expect("it is there");
+    let default = network
+        .describe()
+        .parameters
+        .into_iter()
+        .find(|p| p.name == "block_interval_ms")
+        .expect("a parameter")
+        .default;
+    let wanted = |value: serde_json::Value| Recipe {
+        wanted: serde_json::json!({"block_interval_ms": value}),
+        ..recipe(0)
+    };
     let old = cluster(serde_json::json!({}), true);
     assert!(wanted(default).made(&old));
     assert!(!wanted(serde_json::json!(7)).made(&old));
@@ -43,21 +62,32 @@ fn what_somebody_keeps_is_not_idle() {
     let free = cluster(serde_json::json!({}), true);
     assert!(is_idle(&free));
     let later = Timestamp::now().plus_seconds(60).into();
-    assert!(!is_idle(&ClusterRow { maintenance_until: Some(later), ..free.clone() }));
-    assert!(!is_idle(&ClusterRow { state: Word(ClusterState::Stopped), ..free.clone() }));
+    assert!(!is_idle(&ClusterRow {
+        maintenance_until: Some(later),
+        ..free.clone()
+    }));
+    assert!(!is_idle(&ClusterRow {
+        state: Word(ClusterState::Stopped),
+        ..free.clone()
+    }));
     assert!(!is_idle(&ClusterRow { leased: true, ..free }));
 }
 
 #[test]
 fn entries_that_differ_in_parameters_alone_are_two() {
     let recipes = Recipes(vec![Some(recipe(500)), Some(recipe(2000))]);
-    let of = |interval: u32| recipes.place(&cluster(serde_json::json!({"block_interval_ms": interval}), true));
+    let of =
+        |interval: u32| recipes.place(&cluster(serde_json::json!({"block_interval_ms": interval}), true));
     assert_eq!((of(500), of(2000), of(300)), (Some(0), Some(1), None));
     let amended = ClusterRow {
         made_with: Some(Json(serde_json::json!({"block_interval_ms": 2000}))),
         ..cluster(serde_json::json!({"block_interval_ms": 7}), true)
     };
-    assert_eq!(recipes.place(&amended), Some(1), "its next generation is as it was made");
+    assert_eq!(
+        recipes.place(&amended),
+        Some(1),
+        "its next generation is as it was made"
+    );
 }
 
 #[test]
@@ -65,21 +95,47 @@ fn a_recipe_is_outdated_when_no_entry_makes_it_any_more() {
     let recipes = Recipes(vec![Some(recipe(300))]);
     let old = serde_json::json!({"block_interval_ms": 500});
     assert!(recipes.is_outdated(&cluster(old.clone(), true)));
-    assert!(!recipes.is_outdated(&cluster(old.clone(), false)), "it was asked for by itself");
+    assert!(
+        !recipes.is_outdated(&cluster(old.clone(), false)),
+        "it was asked for by itself"
+    );
     let present = cluster(serde_json::json!({"block_interval_ms": 300}), true);
     assert!(!recipes.is_outdated(&present));
-    assert!(recipes.is_outdated(&ClusterRow { preset: "default".into(), ..present.clone() }), "of another preset");
-    assert!(recipes.is_outdated(&ClusterRow { network_type: "fabric".into(), ..present }), "of another type");
-    assert!(!Recipes(vec![Some(recipe(300)), None]).is_outdated(&cluster(old, true)), "an entry that nobody understands may be its own");
+    assert!(
+        recipes.is_outdated(&ClusterRow {
+            preset: "default".into(),
+            ..present.clone()
+        }),
+        "of another preset"
+    );
+    assert!(
+        recipes.is_outdated(&ClusterRow {
+            network_type: "fabric".into(),
+            ..present
+        }),
+        "of another type"
+    );
+    assert!(
+        !Recipes(vec![Some(recipe(300)), None]).is_outdated(&cluster(old, true)),
+        "an entry that nobody understands may be its own"
+    );
 }
 
 #[test]
 fn an_entry_is_named_in_words() {
-    let mut entry = api::Fill { network_type: "cometbft".into(), preset: "single".into(), share: 1, parameters: serde_json::Map::new() };
+    let mut entry = api::Fill {
+        network_type: "cometbft".into(),
+        preset: "single".into(),
+        share: 1,
+        parameters: serde_json::Map::new(),
+    };
     assert_eq!(entry_name(&entry), "cometbft single");
     entry.parameters.insert("block_interval_ms".into(), 500.into());
     assert_eq!(entry_name(&entry), "cometbft single with block_interval_ms=500");
-    assert_eq!((clusters_are(1, "free "), clusters_are(3, "free ")), ("1 free cluster is".into(), "3 free clusters are".into()));
+    assert_eq!(
+        (clusters_are(1, "free "), clusters_are(3, "free ")),
+        ("1 free cluster is".into(), "3 free clusters are".into())
+    );
 }
 
 /// A network type whose parameters cannot be settled: as long as its defect is there it panics, then it refuses them.
@@ -88,12 +144,22 @@ struct Defect(AtomicBool);
 #[async_trait]
 impl NetworkType for Defect {
     fn describe(&self) -> api::NetworkType {
-        chainpool_networks::Registry::default().get("cometbft").expect("it is there").describe()
+        chainpool_networks::Registry::default()
+            .get("cometbft")
+            .expect("it is there")
+            .describe()
     }
 
-    fn settle(&self, _: &str, _: &serde_json::Map<String, serde_json::Value>) -> Result<serde_json::Value, ParameterErrors> {
+    fn settle(
+        &self,
+        _: &str,
+        _: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<serde_json::Value, ParameterErrors> {
         assert!(!self.0.load(Ordering::Relaxed), "a defect on purpose");
-        Err(ParameterErrors(BTreeMap::from([("preset".to_owned(), "there is none".to_owned())])))
+        Err(ParameterErrors(BTreeMap::from([(
+            "preset".to_owned(),
+            "there is none".to_owned(),
+        )])))
     }
 
     fn layout(&self, _: &serde_json::Value) -> Layout {
@@ -129,19 +195,33 @@ impl NetworkType for Defect {
 async fn a_host_that_cannot_be_filled_for_a_defect_holds_up_no_other_and_is_named_in_the_status() {
     let folder = tempfile::tempdir().unwrap();
     let defect = Arc::new(Defect(AtomicBool::new(true)));
-    let registry = chainpool_networks::Registry::default().with("defect", Arc::clone(&defect) as Arc<dyn NetworkType>);
+    let registry =
+        chainpool_networks::Registry::default().with("defect", Arc::clone(&defect) as Arc<dyn NetworkType>);
     let platforms: Vec<Arc<dyn chainpool_agent::Platform>> = vec![Arc::new(Idle::of(PlatformKind::Docker))];
-    let config = Config { works: false, registry, ..Config::new(folder.path().to_owned(), platforms) };
+    let config = Config {
+        works: false,
+        registry,
+        ..Config::new(folder.path().to_owned(), platforms)
+    };
     let orchestrator = Orchestrator::start(config).await.unwrap();
     let admin = orchestrator.local_admin().await.unwrap().0;
     let mut tx = orchestrator.store().begin().await.unwrap();
     let mut hosts = Vec::new();
     // One on each side of the defect, whichever comes first.
     for (name, network_type) in [("h1", "cometbft"), ("h2", "defect"), ("h3", "cometbft")] {
-        let mut host =
-            HostRow { name: name.into(), engine_id: name.into(), autofill: true, capacity: 1, ..testing::host(Timestamp::now()) };
-        host.settings.0.fill =
-            vec![api::Fill { network_type: network_type.into(), preset: "single".into(), share: 1, parameters: serde_json::Map::new() }];
+        let mut host = HostRow {
+            name: name.into(),
+            engine_id: name.into(),
+            autofill: true,
+            capacity: 1,
+            ..testing::host(Timestamp::now())
+        };
+        host.settings.0.fill = vec![api::Fill {
+            network_type: network_type.into(),
+            preset: "single".into(),
+            share: 1,
+            parameters: serde_json::Map::new(),
+        }];
         hosts.push(host.clone());
         tx.host_insert(host).await.unwrap();
     }
@@ -150,16 +230,30 @@ async fn a_host_that_cannot_be_filled_for_a_defect_holds_up_no_other_and_is_name
     orchestrator.autofill().await.unwrap();
     let mut made = Vec::new();
     for host in &hosts {
-        made.push(orchestrator.store().read().clusters_of(host.id).await.unwrap().len());
+        made.push(
+            orchestrator
+                .store()
+                .read()
+                .clusters_of(host.id)
+                .await
+                .unwrap()
+                .len(),
+        );
     }
     assert_eq!(made, [1, 0, 1]);
     defect.0.store(false, Ordering::Relaxed);
     let crashed = async || {
         let problems = orchestrator.status(&admin).await.unwrap().problems;
-        problems.into_iter().filter(|problem| problem.contains("crashed")).collect::<Vec<_>>()
+        problems
+            .into_iter()
+            .filter(|problem| problem.contains("crashed"))
+            .collect::<Vec<_>>()
     };
     let said = crashed().await;
-    assert!(said.len() == 1 && said[0].starts_with("filling host h2 crashed at"), "{said:?}");
+    assert!(
+        said.len() == 1 && said[0].starts_with("filling host h2 crashed at"),
+        "{said:?}"
+    );
     orchestrator.autofill().await.unwrap();
     assert!(crashed().await.is_empty(), "it ended well");
     orchestrator.stop().await;

@@ -13,7 +13,14 @@ const BUSY_MS: i64 = 90_000;
 impl Orchestrator {
     /// The hosts to watch.
     pub async fn hosts_to_watch(&self) -> Result<Vec<Uuid>> {
-        Ok(self.store().read().hosts().await?.into_iter().map(|h| h.id).collect())
+        Ok(self
+            .store()
+            .read()
+            .hosts()
+            .await?
+            .into_iter()
+            .map(|h| h.id)
+            .collect())
     }
 
     /// The platform's stream of changes on a host; `None` when the host is gone.
@@ -33,7 +40,9 @@ impl Orchestrator {
     /// Looks at a host: probes it, lists what is ours there, drops what is known to be gone, judges its clusters when
     /// its reach changed.
     pub async fn host_judge(&self, host: Uuid) -> Result<()> {
-        let Some(row) = self.store().read().host(host).await? else { return Ok(()) };
+        let Some(row) = self.store().read().host(host).await? else {
+            return Ok(());
+        };
         let agent = self.inner.agents.of(&row)?;
         let before = row.state.0;
         let answer = agent.agent.probe().await;
@@ -53,14 +62,27 @@ impl Orchestrator {
                 _ => (HostState::Active, String::new(), Some(probe)),
             },
             // It answers, and will tell soon: what runs there goes on.
-            Err(chainpool_agent::Error::Busy(reason)) if before == HostState::Active && told_lately(&row, now) => {
+            Err(chainpool_agent::Error::Busy(reason))
+                if before == HostState::Active && told_lately(&row, now) =>
+            {
                 tracing::debug!(host = %row.name, reason, "a host cannot tell its state now");
                 return Ok(());
             }
-            Err(error) => (if before == HostState::Paused { before } else { HostState::Unreachable }, error.to_string(), None),
+            Err(error) => (
+                if before == HostState::Paused {
+                    before
+                } else {
+                    HostState::Unreachable
+                },
+                error.to_string(),
+                None,
+            ),
         };
         // What came of a question that was overtaken by a newer one is old.
-        if self.host_store(&row, state, reason, probe.as_ref().map(|p| info(p, now))).await? {
+        if self
+            .host_store(&row, state, reason, probe.as_ref().map(|p| info(p, now)))
+            .await?
+        {
             match state {
                 HostState::Active => self.inner.live.host_answers(row.id, now),
                 HostState::Unreachable | HostState::Paused => self.inner.live.host_away(row.id),
@@ -76,17 +98,27 @@ impl Orchestrator {
         }
         match self.host_sweep(&row, &agent).await {
             // It answered a moment ago. The next probe tells what became of it.
-            Err(Error::Unavailable(why)) => tracing::debug!(host = %row.name, why, "a host went away while it was looked through"),
+            Err(Error::Unavailable(why)) => {
+                tracing::debug!(host = %row.name, why, "a host went away while it was looked through")
+            }
             done => done?,
         }
         Ok(())
     }
 
     /// Stores a judgement, unless the host is gone or was judged otherwise meanwhile; tells whether it stands.
-    async fn host_store(&self, before: &HostRow, state: HostState, reason: String, info: Option<api::HostPlatform>) -> Result<bool> {
+    async fn host_store(
+        &self,
+        before: &HostRow,
+        state: HostState,
+        reason: String,
+        info: Option<api::HostPlatform>,
+    ) -> Result<bool> {
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
-        let Some(mut row) = tx.host(before.id).await? else { return Ok(false) };
+        let Some(mut row) = tx.host(before.id).await? else {
+            return Ok(false);
+        };
         if row.state != before.state {
             return Ok(false);
         }
@@ -119,11 +151,19 @@ impl Orchestrator {
         }
         let mut by_cluster: BTreeMap<Uuid, Observation> = BTreeMap::new();
         for object in observed.objects {
-            by_cluster.entry(object.cluster.0).or_default().objects.push(object);
+            by_cluster
+                .entry(object.cluster.0)
+                .or_default()
+                .objects
+                .push(object);
         }
         for cluster in read.clusters_of(row.id).await? {
             let listed = by_cluster.get(&cluster.id).cloned().unwrap_or_default();
-            self.inner.live.note(cluster.id, number(cluster.generation), |seen| seen.observed = Some(listed));
+            self.inner
+                .live
+                .note(cluster.id, number(cluster.generation), |seen| {
+                    seen.observed = Some(listed)
+                });
         }
         let mut unclaimed = Vec::new();
         let paused = self.is_paused();
@@ -134,10 +174,19 @@ impl Orchestrator {
                 Some(cluster) if newest > number(cluster.generation) || cluster.host_id != row.id => {
                     unclaimed.push(claim(row, id, &listed));
                 }
-                Some(cluster) if paused || cluster.operation_id.is_some() || cluster.created_at.0 > listed_at => {}
-                Some(cluster) if cluster.gone_at.is_some() => agent.agent.drop_cluster(ClusterId(id), number(cluster.generation)).await?,
+                Some(cluster)
+                    if paused || cluster.operation_id.is_some() || cluster.created_at.0 > listed_at => {}
+                Some(cluster) if cluster.gone_at.is_some() => {
+                    agent
+                        .agent
+                        .drop_cluster(ClusterId(id), number(cluster.generation))
+                        .await?
+                }
                 Some(cluster) if oldest < number(cluster.generation) => {
-                    agent.agent.drop_cluster(ClusterId(id), number(cluster.generation) - 1).await?;
+                    agent
+                        .agent
+                        .drop_cluster(ClusterId(id), number(cluster.generation) - 1)
+                        .await?;
                 }
                 Some(_) => {}
                 // An adopt under way is removing it.
@@ -153,7 +202,10 @@ impl Orchestrator {
     pub(crate) async fn unclaimed_now(&self, row: &HostRow) -> Result<Vec<api::Unclaimed>> {
         let agent = self.inner.agents.of(row)?;
         if row.state.0 == HostState::Unreachable {
-            return Err(Error::Unavailable(format!("host {} does not answer: {}", row.name, row.reason)));
+            return Err(Error::Unavailable(format!(
+                "host {} does not answer: {}",
+                row.name, row.reason
+            )));
         }
         self.host_sweep(row, &agent).await?;
         Ok(self.inner.status.unclaimed(row.id))
@@ -167,9 +219,20 @@ impl Orchestrator {
             return Ok(());
         }
         let known: HashSet<&Uuid> = ids.iter().collect();
-        let held = self.store().read().clusters().await?.into_iter().filter(|row| row.leased && known.contains(&row.id));
-        let grown: Vec<(ClusterRow, i64)> =
-            held.filter_map(|row| self.height_seen(&row).filter(|seen| Some(*seen) > row.height).map(|seen| (row, seen))).collect();
+        let held = self
+            .store()
+            .read()
+            .clusters()
+            .await?
+            .into_iter()
+            .filter(|row| row.leased && known.contains(&row.id));
+        let grown: Vec<(ClusterRow, i64)> = held
+            .filter_map(|row| {
+                self.height_seen(&row)
+                    .filter(|seen| Some(*seen) > row.height)
+                    .map(|seen| (row, seen))
+            })
+            .collect();
         let mut tx = self.store().begin().await?;
         for part in ids.chunks(500) {
             tx.clusters_checked(part, now).await?;
@@ -186,19 +249,28 @@ impl Orchestrator {
     pub(crate) fn host_problems(row: &HostRow, now: Timestamp) -> Vec<String> {
         let mut problems = Vec::new();
         if row.state.0 != HostState::Active {
-            problems.push(format!("host {} is {} since {}: {}", row.name, row.state.0, row.since.0, row.reason));
+            problems.push(format!(
+                "host {} is {} since {}: {}",
+                row.name, row.state.0, row.since.0, row.reason
+            ));
         }
         if let Some(info) = row.info.as_ref().map(|i| &i.0) {
             if let Some(why) = crate::fill::no_room(row, &[], 0) {
                 problems.push(format!("{why}: filling waits"));
             }
             if let Some(skew) = info.skew_ms.filter(|s| s.abs() > 5_000) {
-                problems.push(format!("the clock of host {} differs from ours by {} s; set it right (NTP)", row.name, skew / 1000));
+                problems.push(format!(
+                    "the clock of host {} differs from ours by {} s; set it right (NTP)",
+                    row.name,
+                    skew / 1000
+                ));
             }
         }
         for entry in &row.settings.0.fill {
             let pause = row.fill_state.0.get(&crate::fill::fill_key(entry));
-            let Some(pause) = pause.filter(|pause| pause.failures >= crate::fill::FAILURES_TO_PAUSE) else { continue };
+            let Some(pause) = pause.filter(|pause| pause.failures >= crate::fill::FAILURES_TO_PAUSE) else {
+                continue;
+            };
             let wait = pause.next_at.millis_since(now).max(0) / 1000;
             problems.push(format!(
                 "host {}: filling with {} failed {} times, next try in {wait} s: {}",
@@ -214,7 +286,9 @@ impl Orchestrator {
 
 /// Whether a host could tell its state within the time that its managers may need to agree on a leader.
 fn told_lately(row: &HostRow, now: Timestamp) -> bool {
-    row.info.as_ref().is_some_and(|info| now.millis_since(info.0.checked_at) < BUSY_MS)
+    row.info
+        .as_ref()
+        .is_some_and(|info| now.millis_since(info.0.checked_at) < BUSY_MS)
 }
 
 fn claim(row: &HostRow, id: Uuid, listed: &Observation) -> api::Unclaimed {

@@ -22,10 +22,14 @@ impl FromStr for PublicAddress {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         match text.parse::<IpAddr>() {
-            Ok(ip) if ip.is_unspecified() || ip.is_multicast() => Err(Malformed("is an address that no client can connect to")),
+            Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
+                Err(Malformed("is an address that no client can connect to"))
+            }
             Ok(ip) => Ok(Self::Ip(ip)),
             Err(_) if is_host_name(text) => Ok(Self::Name(text.to_owned())),
-            Err(_) => Err(Malformed("is no address: use a host name or an IP address, without scheme, port, path or brackets")),
+            Err(_) => Err(Malformed(
+                "is no address: use a host name or an IP address, without scheme, port, path or brackets",
+            )),
         }
     }
 }
@@ -67,14 +71,24 @@ fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
-            let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) };
+            let port = if rest.is_empty() {
+                None
+            } else {
+                Some(rest.strip_prefix(':')?)
+            };
             (host.parse::<std::net::Ipv6Addr>().is_ok().then_some(host)?, port)
         }
-        None => text.rsplit_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+        None => text
+            .rsplit_once(':')
+            .map_or((text, None), |(host, port)| (host, Some(port))),
     };
     let is_host = text.starts_with('[') || is_host_name(host) || host.parse::<std::net::Ipv4Addr>().is_ok();
     let port = match port {
-        Some(port) => Some(port.parse::<u16>().ok().filter(|number| *number > 0 && port.bytes().all(|b| b.is_ascii_digit()))?),
+        Some(port) => Some(
+            port.parse::<u16>()
+                .ok()
+                .filter(|number| *number > 0 && port.bytes().all(|b| b.is_ascii_digit()))?,
+        ),
         None => None,
     };
     is_host.then_some((host, port))
@@ -88,11 +102,15 @@ fn is_registry(text: &str) -> bool {
 /// The registry of a mirror, `host[:port][/path]`.
 pub(super) fn registry_of_mirror(mirror: &str) -> Result<&str, Malformed> {
     let trimmed = mirror.strip_suffix('/').unwrap_or(mirror);
-    let (registry, path) = trimmed.split_once('/').map_or((trimmed, None), |(registry, path)| (registry, Some(path)));
+    let (registry, path) = trimmed
+        .split_once('/')
+        .map_or((trimmed, None), |(registry, path)| (registry, Some(path)));
     if mirror.len() <= LONGEST && is_registry(registry) && path.is_none_or(is_repository) {
         Ok(registry)
     } else {
-        Err(Malformed("is no registry: write host[:port][/path], such as registry.example:5000, without scheme and spaces"))
+        Err(Malformed(
+            "is no registry: write host[:port][/path], such as registry.example:5000, without scheme and spaces",
+        ))
     }
 }
 
@@ -101,38 +119,54 @@ pub(super) fn check_registry(registry: &str) -> Result<(), Malformed> {
     if registry.len() <= LONGEST && is_registry(registry) {
         Ok(())
     } else {
-        Err(Malformed("is no registry: write host[:port], such as registry.example:5000, or docker.io"))
+        Err(Malformed(
+            "is no registry: write host[:port], such as registry.example:5000, or docker.io",
+        ))
     }
 }
 
 /// Checks an image reference: `[registry/]name[:tag][@digest]`.
 pub(super) fn check_image(reference: &str) -> Result<(), Malformed> {
-    let (rest, digest) = reference.split_once('@').map_or((reference, None), |(rest, digest)| (rest, Some(digest)));
+    let (rest, digest) = reference
+        .split_once('@')
+        .map_or((reference, None), |(rest, digest)| (rest, Some(digest)));
     let (name, tag) = match rest.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
         _ => (rest, None),
     };
     let repository = match name.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => is_registry(first).then_some(rest),
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
+            is_registry(first).then_some(rest)
+        }
         _ => Some(name),
     };
     let is_tag = |tag: &str| {
         (1..=128).contains(&tag.len())
             && !tag.starts_with(['.', '-'])
-            && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+            && tag
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
     };
     let is_digest = |digest: &str| {
         digest.split_once(':').is_some_and(|(algorithm, hex)| {
             !algorithm.is_empty()
-                && algorithm.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+                && algorithm
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
                 && hex.len() >= 32
                 && hex.bytes().all(|b| b.is_ascii_hexdigit())
         })
     };
-    if reference.len() <= LONGEST && repository.is_some_and(is_repository) && tag.is_none_or(is_tag) && digest.is_none_or(is_digest) {
+    if reference.len() <= LONGEST
+        && repository.is_some_and(is_repository)
+        && tag.is_none_or(is_tag)
+        && digest.is_none_or(is_digest)
+    {
         Ok(())
     } else {
-        Err(Malformed("is no image reference of at most 255 characters: write it like registry.example/name:tag"))
+        Err(Malformed(
+            "is no image reference of at most 255 characters: write it like registry.example/name:tag",
+        ))
     }
 }
 
@@ -140,7 +174,9 @@ pub(super) fn check_image(reference: &str) -> Result<(), Malformed> {
 fn is_repository(text: &str) -> bool {
     text.split('/').all(|part| {
         !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
             && !part.starts_with(['.', '_', '-'])
             && !part.ends_with(['.', '_', '-'])
             && !part.contains("..")
@@ -149,11 +185,19 @@ fn is_repository(text: &str) -> bool {
 
 /// Checks a syslog server.
 pub(super) fn check_syslog_server(server: &str) -> Result<(), Malformed> {
-    let rest = ["udp://", "tcp://", "tcp+tls://"].iter().find_map(|scheme| server.strip_prefix(scheme));
-    if server.len() <= LONGEST && rest.and_then(host_and_port).is_some_and(|(_, port)| port.is_some()) {
+    let rest = ["udp://", "tcp://", "tcp+tls://"]
+        .iter()
+        .find_map(|scheme| server.strip_prefix(scheme));
+    if server.len() <= LONGEST
+        && rest
+            .and_then(host_and_port)
+            .is_some_and(|(_, port)| port.is_some())
+    {
         Ok(())
     } else {
-        Err(Malformed("is no syslog server: write udp://10.0.0.9:514, or tcp:// or tcp+tls:// with host and port"))
+        Err(Malformed(
+            "is no syslog server: write udp://10.0.0.9:514, or tcp:// or tcp+tls:// with host and port",
+        ))
     }
 }
 
@@ -161,14 +205,18 @@ pub(super) fn check_syslog_server(server: &str) -> Result<(), Malformed> {
 pub(super) fn check_storage_class(name: &str) -> Result<(), Malformed> {
     let part = |part: &str| {
         !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !part.starts_with('-')
             && !part.ends_with('-')
     };
     if name.len() <= 253 && name.split('.').all(part) {
         Ok(())
     } else {
-        Err(Malformed("is no name of a storage class: use at most 253 of a-z, 0-9, - and ."))
+        Err(Malformed(
+            "is no name of a storage class: use at most 253 of a-z, 0-9, - and .",
+        ))
     }
 }
 
@@ -178,10 +226,26 @@ mod tests {
 
     #[test]
     fn a_public_address_is_a_name_or_an_ip_address_and_nothing_else() {
-        for good in ["pool.example.org", "a", "1.2.3.4", "fd00::5", "localhost", "xn--bcher-kva.example", "3com.example", "127.0.0.1"] {
-            assert_eq!(good.parse::<PublicAddress>().map(|a| a.to_string()), Ok(good.to_owned()));
+        for good in [
+            "pool.example.org",
+            "a",
+            "1.2.3.4",
+            "fd00::5",
+            "localhost",
+            "xn--bcher-kva.example",
+            "3com.example",
+            "127.0.0.1",
+        ] {
+            assert_eq!(
+                good.parse::<PublicAddress>().map(|a| a.to_string()),
+                Ok(good.to_owned())
+            );
         }
-        let long = ["a".repeat(300), format!("{}.example", "a".repeat(64)), vec!["abcdefg"; 33].join(".")];
+        let long = [
+            "a".repeat(300),
+            format!("{}.example", "a".repeat(64)),
+            vec!["abcdefg"; 33].join("."),
+        ];
         let bad = [
             "",
             "$(id>pwn)",
@@ -245,15 +309,26 @@ mod tests {
         for bad in bad {
             assert!(registry_of_mirror(bad).is_err(), "{bad:?}");
         }
-        assert!(check_registry("docker.io").is_ok() && check_registry("m.example/x").is_err() && check_registry("m").is_err());
+        assert!(
+            check_registry("docker.io").is_ok()
+                && check_registry("m.example/x").is_err()
+                && check_registry("m").is_err()
+        );
     }
 
     #[test]
     fn an_image_reference_is_one_that_engines_accept() {
         let digest = format!("a@sha256:{}", "0".repeat(64));
-        for good in
-            ["a", "a:1", "x/y:1", "cometbft/cometbft:v0.38.17", "127.0.0.1:1/none:1", "m.example:5000/a/b__c:A.b-c", "localhost/x", &digest]
-        {
+        for good in [
+            "a",
+            "a:1",
+            "x/y:1",
+            "cometbft/cometbft:v0.38.17",
+            "127.0.0.1:1/none:1",
+            "m.example:5000/a/b__c:A.b-c",
+            "localhost/x",
+            &digest,
+        ] {
             assert!(check_image(good).is_ok(), "{good}");
         }
         let long = "a".repeat(256);
@@ -280,7 +355,11 @@ mod tests {
 
     #[test]
     fn a_syslog_server_has_scheme_host_and_port() {
-        for good in ["udp://10.0.0.9:514", "tcp://logs.example:601", "tcp+tls://[fd00::9]:6514"] {
+        for good in [
+            "udp://10.0.0.9:514",
+            "tcp://logs.example:601",
+            "tcp+tls://[fd00::9]:6514",
+        ] {
             assert!(check_syslog_server(good).is_ok(), "{good}");
         }
         for bad in [

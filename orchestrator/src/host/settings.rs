@@ -27,8 +27,19 @@ const SUBNETS: &str = "10.213.0.0/16";
 impl Orchestrator {
     /// Checks the settings of a new host, or those that a change of `before` leads to. A text that was stored by an earlier version and
     /// is not changed now stands: it may be one that cannot be changed at the moment.
-    pub(super) fn check_settings(&self, settings: &HostSettings, capacity: u32, before: Option<&HostSettings>) -> Result<()> {
-        let roles: BTreeSet<String> = self.inner.registry.describe().into_iter().flat_map(|network| network.images.into_keys()).collect();
+    pub(super) fn check_settings(
+        &self,
+        settings: &HostSettings,
+        capacity: u32,
+        before: Option<&HostSettings>,
+    ) -> Result<()> {
+        let roles: BTreeSet<String> = self
+            .inner
+            .registry
+            .describe()
+            .into_iter()
+            .flat_map(|network| network.images.into_keys())
+            .collect();
         let mut wrong = wrong_settings(settings, capacity, &roles);
         if let Some(before) = before {
             wrong.retain(|field, _| is_changed(field, before, settings));
@@ -125,14 +136,28 @@ impl Orchestrator {
         if let Some(class) = storage_class {
             settings.storage_class = Some(class).filter(|c| !c.is_empty());
         }
-        self.check_settings(&row.settings.0, u32::try_from(row.capacity).map_err(Error::internal)?, Some(&before.settings.0))?;
-        check_platform(before.platform.0, kubeconfig.is_some(), change.storage_class.as_deref())?;
+        self.check_settings(
+            &row.settings.0,
+            u32::try_from(row.capacity).map_err(Error::internal)?,
+            Some(&before.settings.0),
+        )?;
+        check_platform(
+            before.platform.0,
+            kubeconfig.is_some(),
+            change.storage_class.as_deref(),
+        )?;
         self.change_secrets(before, &mut row, change)?;
         if let Some(seconds) = maintenance_seconds {
             row.maintenance_until = maintenance_until(seconds)?;
         }
         match paused {
-            Some(true) => (row.state, row.reason, row.since) = (Word(HostState::Paused), "paused by an operator".to_owned(), now.into()),
+            Some(true) => {
+                (row.state, row.reason, row.since) = (
+                    Word(HostState::Paused),
+                    "paused by an operator".to_owned(),
+                    now.into(),
+                )
+            }
             Some(false) if row.state.0 == HostState::Paused => {
                 (row.state, row.reason, row.since) = (Word(HostState::Active), String::new(), now.into());
             }
@@ -143,7 +168,11 @@ impl Orchestrator {
 }
 
 /// Each setting on its own: what is wrong, by its field.
-fn wrong_settings(settings: &HostSettings, capacity: u32, roles: &BTreeSet<String>) -> BTreeMap<String, String> {
+fn wrong_settings(
+    settings: &HostSettings,
+    capacity: u32,
+    roles: &BTreeSet<String>,
+) -> BTreeMap<String, String> {
     let HostSettings {
         memory_factor,
         disk_floor,
@@ -162,10 +191,16 @@ fn wrong_settings(settings: &HostSettings, capacity: u32, roles: &BTreeSet<Strin
     let mut say = |field: &str, why: String| drop(wrong.insert(field.to_owned(), why));
     let malformed = |text: &str, why: &Malformed| format!("{:?} {why}", shortened(text));
     if !(0.1..=100.0).contains(memory_factor) {
-        say("memory_factor", format!("{memory_factor} is not between 0.1 and 100"));
+        say(
+            "memory_factor",
+            format!("{memory_factor} is not between 0.1 and 100"),
+        );
     }
     if *disk_floor > 90 {
-        say("disk_floor", format!("{disk_floor} is not between 0 and 90 percent"));
+        say(
+            "disk_floor",
+            format!("{disk_floor} is not between 0 and 90 percent"),
+        );
     }
     if capacity > 10_000 {
         say("capacity", format!("{capacity} is above 10000"));
@@ -175,35 +210,59 @@ fn wrong_settings(settings: &HostSettings, capacity: u32, roles: &BTreeSet<Strin
     }
     let (first, last) = *ports;
     if first < 1024 || last < first {
-        say("ports", format!("{first}-{last} is no range; use first ≥ 1024 and last ≥ first"));
+        say(
+            "ports",
+            format!("{first}-{last} is no range; use first ≥ 1024 and last ≥ first"),
+        );
     }
     if subnets.prefix_len() > 26 {
-        say("subnets", format!("{subnets} holds no network of a cluster, which is a /26; use a larger one"));
+        say(
+            "subnets",
+            format!("{subnets} holds no network of a cluster, which is a /26; use a larger one"),
+        );
     }
     match (log.kind, &log.server) {
-        (api::LogType::Syslog, None) => say("log.server", "type syslog needs a server such as udp://10.0.0.9:514".to_owned()),
+        (api::LogType::Syslog, None) => say(
+            "log.server",
+            "type syslog needs a server such as udp://10.0.0.9:514".to_owned(),
+        ),
         (api::LogType::Syslog, Some(server)) => {
             if let Err(why) = input::check_syslog_server(server) {
                 say("log.server", malformed(server, &why));
             }
         }
-        (api::LogType::Local, Some(_)) => say("log.server", "only type syslog has a server; leave it out".to_owned()),
+        (api::LogType::Local, Some(_)) => say(
+            "log.server",
+            "only type syslog has a server; leave it out".to_owned(),
+        ),
         (api::LogType::Local, None) => {}
     }
     if let Some(Err(why)) = mirror.as_deref().map(input::registry_of_mirror) {
         say("mirror", malformed(mirror.as_deref().unwrap_or_default(), &why));
     }
     if let Some(Err(why)) = storage_class.as_deref().map(input::check_storage_class) {
-        say("storage_class", malformed(storage_class.as_deref().unwrap_or_default(), &why));
+        say(
+            "storage_class",
+            malformed(storage_class.as_deref().unwrap_or_default(), &why),
+        );
     }
     for (role, candidates) in images {
         let field = format!("images.{}", shortened(role));
         if !roles.contains(role) {
             let known = roles.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            say(&field, format!("no network type has such a role; the roles are: {known}"));
+            say(
+                &field,
+                format!("no network type has such a role; the roles are: {known}"),
+            );
         } else if !(1..=ENTRIES).contains(&candidates.len()) {
-            say(&field, format!("give 1 to {ENTRIES} image references, such as registry.example/name:tag"));
-        } else if let Some((image, why)) = candidates.iter().find_map(|image| Some((image, input::check_image(image).err()?))) {
+            say(
+                &field,
+                format!("give 1 to {ENTRIES} image references, such as registry.example/name:tag"),
+            );
+        } else if let Some((image, why)) = candidates
+            .iter()
+            .find_map(|image| Some((image, input::check_image(image).err()?)))
+        {
             say(&field, malformed(image, &why));
         }
     }
@@ -212,7 +271,10 @@ fn wrong_settings(settings: &HostSettings, capacity: u32, roles: &BTreeSet<Strin
     } else if let Some(place) = fill.iter().position(|entry| !(1..=SHARE).contains(&entry.share)) {
         say(
             &format!("fill[{place}].share"),
-            format!("{} is not between 1 and {SHARE}; leave out entries that are not wanted", fill[place].share),
+            format!(
+                "{} is not between 1 and {SHARE}; leave out entries that are not wanted",
+                fill[place].share
+            ),
         );
     }
     wrong
@@ -232,13 +294,26 @@ fn is_changed(field: &str, before: &HostSettings, after: &HostSettings) -> bool 
 }
 
 /// Kubernetes alone has these.
-pub(super) fn check_platform(platform: api::Platform, kubeconfig: bool, storage_class: Option<&str>) -> Result<()> {
+pub(super) fn check_platform(
+    platform: api::Platform,
+    kubeconfig: bool,
+    storage_class: Option<&str>,
+) -> Result<()> {
     if platform == api::Platform::Kubernetes {
         return Ok(());
     }
-    let given = [("kubeconfig", kubeconfig), ("storage_class", storage_class.is_some_and(|class| !class.is_empty()))];
+    let given = [
+        ("kubeconfig", kubeconfig),
+        (
+            "storage_class",
+            storage_class.is_some_and(|class| !class.is_empty()),
+        ),
+    ];
     match given.iter().find(|(_, given)| *given) {
-        Some((field, _)) => Err(Error::field(field, format!("a {platform} host has none; leave it out"))),
+        Some((field, _)) => Err(Error::field(
+            field,
+            format!("a {platform} host has none; leave it out"),
+        )),
         None => Ok(()),
     }
 }
@@ -246,8 +321,10 @@ pub(super) fn check_platform(platform: api::Platform, kubeconfig: bool, storage_
 /// An address is shown in lists and logs, whatever it is: one line, not too long. Its form is for the agent to check.
 pub(super) fn check_address(address: &str) -> Result<()> {
     if address.len() > ADDRESS || address.contains(|c: char| c.is_control() || c.is_whitespace()) {
-        let why =
-            format!("{:?} is no address: use at most {ADDRESS} characters, without spaces and control characters", shortened(address));
+        let why = format!(
+            "{:?} is no address: use at most {ADDRESS} characters, without spaces and control characters",
+            shortened(address)
+        );
         return Err(Error::field("address", why));
     }
     Ok(())
@@ -257,12 +334,20 @@ pub(super) fn check_address(address: &str) -> Result<()> {
 pub(super) fn of_new(new: &api::HostCreate) -> Result<HostSettings> {
     check_name("name", &new.name)?;
     check_address(&new.address)?;
-    let bind = new.bind.as_deref().map_or(Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), read_bind)?;
+    let bind = new
+        .bind
+        .as_deref()
+        .map_or(Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), read_bind)?;
     Ok(HostSettings {
         memory_factor: new.memory_factor.unwrap_or(1.0),
         disk_floor: new.disk_floor.unwrap_or(10),
         fill: new.fill.clone().unwrap_or_else(|| {
-            vec![api::Fill { network_type: "cometbft".into(), preset: "default".into(), share: 1, parameters: serde_json::Map::new() }]
+            vec![api::Fill {
+                network_type: "cometbft".into(),
+                preset: "default".into(),
+                share: 1,
+                parameters: serde_json::Map::new(),
+            }]
         }),
         public_address: match &new.public_address {
             Some(given) => public_of_bind(given.clone(), bind)?,
@@ -282,11 +367,15 @@ pub(super) fn of_new(new: &api::HostCreate) -> Result<HostSettings> {
 
 /// A public address that was asked for beside this bind address: what is bound to loopback is reached on this machine alone.
 fn public_of_bind(given: String, bind: IpAddr) -> Result<String> {
-    let parsed = given.parse::<PublicAddress>().map_err(|why| Error::field("public_address", format!("{:?} {why}", shortened(&given))))?;
+    let parsed = given
+        .parse::<PublicAddress>()
+        .map_err(|why| Error::field("public_address", format!("{:?} {why}", shortened(&given))))?;
     match (bind.is_loopback(), parsed.is_loopback()) {
         (true, false) => Err(Error::field(
             "public_address",
-            format!("ports are bound to {bind}, so clusters are reached on that machine alone: leave {given} out, or bind to 0.0.0.0"),
+            format!(
+                "ports are bound to {bind}, so clusters are reached on that machine alone: leave {given} out, or bind to 0.0.0.0"
+            ),
         )),
         (true, true) => Ok("127.0.0.1".to_owned()),
         (false, _) => Ok(given),
@@ -296,21 +385,38 @@ fn public_of_bind(given: String, bind: IpAddr) -> Result<String> {
 /// The beginning of a text that may be of any length, for a message about it.
 pub(super) fn shortened(text: &str) -> String {
     const SHOWN: usize = 80;
-    if text.chars().count() <= SHOWN { text.to_owned() } else { text.chars().take(SHOWN).chain(['…']).collect() }
+    if text.chars().count() <= SHOWN {
+        text.to_owned()
+    } else {
+        text.chars().take(SHOWN).chain(['…']).collect()
+    }
 }
 
 fn read_bind(bind: &str) -> Result<IpAddr> {
-    bind.parse().map_err(|_| Error::field("bind", format!("{bind:?} is no IP address; use 0.0.0.0 or one of the host's")))
+    bind.parse().map_err(|_| {
+        Error::field(
+            "bind",
+            format!("{bind:?} is no IP address; use 0.0.0.0 or one of the host's"),
+        )
+    })
 }
 
 fn read_subnets(subnets: &str) -> Result<Ipv4Net> {
-    subnets.parse().map_err(|_| Error::field("subnets", format!("{subnets:?} is no IPv4 network such as {SUBNETS}")))
+    subnets.parse().map_err(|_| {
+        Error::field(
+            "subnets",
+            format!("{subnets:?} is no IPv4 network such as {SUBNETS}"),
+        )
+    })
 }
 
 /// The address at which users reach a host's clusters: the host part of its first network address, or this machine's own.
 fn public_address_of(address: &str) -> String {
     let first = address.split(',').next().unwrap_or(address);
-    if let Some(rest) = first.strip_prefix("tcp://").or_else(|| first.strip_prefix("https://")) {
+    if let Some(rest) = first
+        .strip_prefix("tcp://")
+        .or_else(|| first.strip_prefix("https://"))
+    {
         let rest = rest.split('/').next().unwrap_or(rest);
         let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
         return host.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -330,18 +436,29 @@ mod tests {
     use super::*;
 
     fn settings() -> HostSettings {
-        of_new(&api::HostCreate { name: "h1".into(), address: "tcp://10.0.0.1:2376".into(), ..api::HostCreate::default() })
-            .expect("defaults")
+        of_new(&api::HostCreate {
+            name: "h1".into(),
+            address: "tcp://10.0.0.1:2376".into(),
+            ..api::HostCreate::default()
+        })
+        .expect("defaults")
     }
 
     fn wrong(change: impl FnOnce(&mut HostSettings)) -> Vec<String> {
         let mut settings = settings();
         change(&mut settings);
-        wrong_settings(&settings, 3, &BTreeSet::from(["cometbft".to_owned()])).into_keys().collect()
+        wrong_settings(&settings, 3, &BTreeSet::from(["cometbft".to_owned()]))
+            .into_keys()
+            .collect()
     }
 
     fn entry(share: u32) -> api::Fill {
-        api::Fill { network_type: "cometbft".into(), preset: "single".into(), share, parameters: serde_json::Map::new() }
+        api::Fill {
+            network_type: "cometbft".into(),
+            preset: "single".into(),
+            share,
+            parameters: serde_json::Map::new(),
+        }
     }
 
     #[test]
@@ -351,51 +468,122 @@ mod tests {
         assert_eq!(wrong(|s| s.fill = vec![entry(1); 65]), ["fill"]);
         assert_eq!(wrong(|s| s.fill = vec![]), ["fill"]);
         for share in [0, 10_001, u32::MAX] {
-            assert_eq!(wrong(|s| s.fill = vec![entry(1), entry(share)]), ["fill[1].share"]);
+            assert_eq!(
+                wrong(|s| s.fill = vec![entry(1), entry(share)]),
+                ["fill[1].share"]
+            );
         }
-        let images = |images: Vec<String>| move |s: &mut HostSettings| s.images = BTreeMap::from([("cometbft".to_owned(), images)]);
+        let images = |images: Vec<String>| {
+            move |s: &mut HostSettings| s.images = BTreeMap::from([("cometbft".to_owned(), images)])
+        };
         assert!(wrong(images(vec!["a:1".to_owned(); 64])).is_empty());
-        for bad in [vec!["a:1".to_owned(); 65], vec!["a".repeat(256)], vec!["a b".to_owned()], vec![]] {
+        for bad in [
+            vec!["a:1".to_owned(); 65],
+            vec!["a".repeat(256)],
+            vec!["a b".to_owned()],
+            vec![],
+        ] {
             assert_eq!(wrong(images(bad)), ["images.cometbft"]);
         }
         assert_eq!(wrong(|s| s.mirror = Some("m.example/\"a b".into())), ["mirror"]);
-        assert_eq!(wrong(|s| s.mirror = Some(format!("m.example/{}", "a".repeat(100_000)))), ["mirror"]);
+        assert_eq!(
+            wrong(|s| s.mirror = Some(format!("m.example/{}", "a".repeat(100_000)))),
+            ["mirror"]
+        );
         assert_eq!(wrong(|s| s.storage_class = Some("a b".into())), ["storage_class"]);
-        let server =
-            |server: &str| api::HostLog { kind: api::LogType::Syslog, level: api::LogLevel::Info, server: Some(server.to_owned()) };
+        let server = |server: &str| api::HostLog {
+            kind: api::LogType::Syslog,
+            level: api::LogLevel::Info,
+            server: Some(server.to_owned()),
+        };
         assert_eq!(wrong(|s| s.log = server("udp://a\nb:1")), ["log.server"]);
-        assert_eq!(wrong(|s| s.public_address = "$(id>pwn)".into()), ["public_address"]);
+        assert_eq!(
+            wrong(|s| s.public_address = "$(id>pwn)".into()),
+            ["public_address"]
+        );
     }
 
     #[test]
     fn a_message_shows_only_the_beginning_of_a_long_text() {
-        let long = wrong_settings(&HostSettings { mirror: Some("x ".repeat(50_000)), ..settings() }, 3, &BTreeSet::new());
+        let long = wrong_settings(
+            &HostSettings {
+                mirror: Some("x ".repeat(50_000)),
+                ..settings()
+            },
+            3,
+            &BTreeSet::new(),
+        );
         assert!(long["mirror"].len() < 300, "{}", long["mirror"].len());
     }
 
     /// A public address cannot change under clusters: a bad one of an earlier version must not stand in the way of other changes.
     #[test]
     fn what_an_earlier_version_stored_stands_until_it_is_changed() {
-        let stored = HostSettings { public_address: "pool_1.example:443".into(), ..settings() };
-        assert!(!is_changed("public_address", &stored, &HostSettings { disk_floor: 5, ..stored.clone() }));
-        assert!(is_changed("public_address", &stored, &HostSettings { public_address: "a;b".into(), ..stored.clone() }));
+        let stored = HostSettings {
+            public_address: "pool_1.example:443".into(),
+            ..settings()
+        };
+        assert!(!is_changed(
+            "public_address",
+            &stored,
+            &HostSettings {
+                disk_floor: 5,
+                ..stored.clone()
+            }
+        ));
+        assert!(is_changed(
+            "public_address",
+            &stored,
+            &HostSettings {
+                public_address: "a;b".into(),
+                ..stored.clone()
+            }
+        ));
         assert!(is_changed("disk_floor", &stored, &stored));
-        assert!(is_changed("fill[0].share", &stored, &HostSettings { fill: vec![entry(0)], ..stored.clone() }));
+        assert!(is_changed(
+            "fill[0].share",
+            &stored,
+            &HostSettings {
+                fill: vec![entry(0)],
+                ..stored.clone()
+            }
+        ));
     }
 
     #[test]
     fn an_address_beside_a_loopback_bind_is_refused_not_dropped() {
         let new = |public: Option<&str>, bind: &str| {
             let public_address = public.map(str::to_owned);
-            let new = api::HostCreate { public_address, bind: Some(bind.to_owned()), name: "h1".into(), ..api::HostCreate::default() };
-            of_new(&api::HostCreate { address: "tcp://10.0.0.1:2376".into(), ..new }).map(|settings| settings.public_address)
+            let new = api::HostCreate {
+                public_address,
+                bind: Some(bind.to_owned()),
+                name: "h1".into(),
+                ..api::HostCreate::default()
+            };
+            of_new(&api::HostCreate {
+                address: "tcp://10.0.0.1:2376".into(),
+                ..new
+            })
+            .map(|settings| settings.public_address)
         };
         assert_eq!(new(None, "127.0.0.1").expect("loopback"), "127.0.0.1");
-        assert_eq!(new(Some("127.0.0.1"), "127.0.0.1").expect("the same"), "127.0.0.1");
+        assert_eq!(
+            new(Some("127.0.0.1"), "127.0.0.1").expect("the same"),
+            "127.0.0.1"
+        );
         assert_eq!(new(None, "0.0.0.0").expect("of its address"), "10.0.0.1");
-        assert_eq!(new(Some("pool.example.org"), "0.0.0.0").expect("given"), "pool.example.org");
-        for (public, bind) in [("pool.example.org", "127.0.0.1"), ("$(id>pwn)", "0.0.0.0"), ("", "0.0.0.0")] {
-            let Err(Error::Invalid(problem)) = new(Some(public), bind) else { panic!("{public} was taken") };
+        assert_eq!(
+            new(Some("pool.example.org"), "0.0.0.0").expect("given"),
+            "pool.example.org"
+        );
+        for (public, bind) in [
+            ("pool.example.org", "127.0.0.1"),
+            ("$(id>pwn)", "0.0.0.0"),
+            ("", "0.0.0.0"),
+        ] {
+            let Err(Error::Invalid(problem)) = new(Some(public), bind) else {
+                panic!("{public} was taken")
+            };
             assert!(problem.fields.contains_key("public_address"), "{problem:?}");
         }
     }
@@ -414,7 +602,10 @@ mod tests {
     #[test]
     fn only_kubernetes_has_a_kubeconfig_and_a_storage_class() {
         for platform in [api::Platform::Docker, api::Platform::Swarm] {
-            assert!(check_platform(platform, true, None).is_err() && check_platform(platform, false, Some("fast")).is_err());
+            assert!(
+                check_platform(platform, true, None).is_err()
+                    && check_platform(platform, false, Some("fast")).is_err()
+            );
             assert!(check_platform(platform, false, Some("")).is_ok());
         }
         assert!(check_platform(api::Platform::Kubernetes, true, Some("fast")).is_ok());
@@ -422,7 +613,10 @@ mod tests {
 
     #[test]
     fn an_address_is_one_line() {
-        assert!(check_address("unix:///x\n2026-01-01 ERROR").is_err() && check_address(&"a".repeat(ADDRESS + 1)).is_err());
+        assert!(
+            check_address("unix:///x\n2026-01-01 ERROR").is_err()
+                && check_address(&"a".repeat(ADDRESS + 1)).is_err()
+        );
         assert!(check_address("tcp://a:1,tcp://b:1").is_ok());
     }
 }

@@ -17,18 +17,29 @@ impl Bed {
     async fn start(kubeconfig: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let platform = Idle::of(PlatformKind::Kubernetes);
-        let config = Config { works: false, ..Config::new(folder.path().to_owned(), vec![Arc::new(platform.clone())]) };
+        let config = Config {
+            works: false,
+            ..Config::new(folder.path().to_owned(), vec![Arc::new(platform.clone())])
+        };
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let admin = orchestrator.local_admin().await.unwrap().0;
         let mut row = fixture::row();
         if let Some(text) = kubeconfig {
-            let secrets = HostSecrets { kubeconfig: Some(Secret::new(text.to_owned())), ..HostSecrets::default() };
+            let secrets = HostSecrets {
+                kubeconfig: Some(Secret::new(text.to_owned())),
+                ..HostSecrets::default()
+            };
             row.sealed = Some(secrets.seal(orchestrator.store().master(), row.id).unwrap());
         }
         let mut tx = orchestrator.store().begin().await.unwrap();
         tx.host_insert(row).await.unwrap();
         tx.commit("test").await.unwrap();
-        Self { orchestrator, admin, platform, _folder: folder }
+        Self {
+            orchestrator,
+            admin,
+            platform,
+            _folder: folder,
+        }
     }
 
     /// As it is stored.
@@ -37,46 +48,81 @@ impl Bed {
     }
 
     async fn update(&self, change: &api::HostUpdate) -> Result<api::Host> {
-        self.orchestrator.host_update(&self.admin, "h1", change.clone()).await
+        self.orchestrator
+            .host_update(&self.admin, "h1", change.clone())
+            .await
     }
 }
 
 fn fields(outcome: Result<api::Host>) -> Vec<String> {
-    outcome.expect_err("refused").problem().fields.into_keys().collect()
+    outcome
+        .expect_err("refused")
+        .problem()
+        .fields
+        .into_keys()
+        .collect()
 }
 
 fn kubeconfig(text: &str) -> api::HostUpdate {
-    api::HostUpdate { kubeconfig: Some(text.to_owned()), ..api::HostUpdate::default() }
+    api::HostUpdate {
+        kubeconfig: Some(text.to_owned()),
+        ..api::HostUpdate::default()
+    }
 }
 
 fn insecure(insecure: bool) -> api::HostUpdate {
-    api::HostUpdate { insecure: Some(insecure), ..api::HostUpdate::default() }
+    api::HostUpdate {
+        insecure: Some(insecure),
+        ..api::HostUpdate::default()
+    }
 }
 
 fn address(address: &str) -> api::HostUpdate {
-    api::HostUpdate { address: Some(address.to_owned()), ..api::HostUpdate::default() }
+    api::HostUpdate {
+        address: Some(address.to_owned()),
+        ..api::HostUpdate::default()
+    }
 }
 
 /// Stored without a look, a way that leads nowhere would take the host away, and one to another engine would have its clusters looked for there.
 #[tokio::test]
 async fn another_way_to_a_host_is_probed_before_it_is_stored() {
     let bed = Bed::start(None).await;
-    let tls = api::HostTls { ca: "c".into(), cert: "c".into(), key: "k".into() };
+    let tls = api::HostTls {
+        ca: "c".into(),
+        cert: "c".into(),
+        key: "k".into(),
+    };
     let ways = [
         address("https://other.example:6443"),
         insecure(true),
         insecure(false),
-        api::HostUpdate { tls: Some(tls), ..api::HostUpdate::default() },
+        api::HostUpdate {
+            tls: Some(tls),
+            ..api::HostUpdate::default()
+        },
         kubeconfig("one"),
         kubeconfig("another"),
     ];
     for way in ways {
         let before = bed.stored().await;
         bed.platform.answer(None);
-        assert_eq!(bed.update(&way).await.unwrap_err().status(), 503, "{way:?}: nobody answers there");
+        assert_eq!(
+            bed.update(&way).await.unwrap_err().status(),
+            503,
+            "{way:?}: nobody answers there"
+        );
         bed.platform.answer(Some("other"));
-        assert_eq!(fields(bed.update(&way).await), ["address"], "{way:?}: another engine answers there");
-        assert_eq!(bed.stored().await, before, "{way:?} was stored although it was refused");
+        assert_eq!(
+            fields(bed.update(&way).await),
+            ["address"],
+            "{way:?}: another engine answers there"
+        );
+        assert_eq!(
+            bed.stored().await,
+            before,
+            "{way:?} was stored although it was refused"
+        );
         assert_eq!(bed.platform.probed().len(), 2, "{way:?}");
 
         bed.platform.answer(Some("e"));
@@ -85,13 +131,29 @@ async fn another_way_to_a_host_is_probed_before_it_is_stored() {
         assert_eq!(probed.len(), 1, "{way:?}");
         let stored = bed.stored().await;
         let secrets = HostSecrets::open(bed.orchestrator.store().master(), &stored).unwrap();
-        assert_eq!((&probed[0].address, probed[0].insecure), (&stored.address, stored.settings.0.insecure), "{way:?}");
-        assert_eq!((&probed[0].kubeconfig, probed[0].tls.is_some()), (&secrets.kubeconfig, secrets.tls.is_some()), "{way:?}");
+        assert_eq!(
+            (&probed[0].address, probed[0].insecure),
+            (&stored.address, stored.settings.0.insecure),
+            "{way:?}"
+        );
+        assert_eq!(
+            (&probed[0].kubeconfig, probed[0].tls.is_some()),
+            (&secrets.kubeconfig, secrets.tls.is_some()),
+            "{way:?}"
+        );
         if let Some(given) = &way.kubeconfig {
-            assert_eq!(secrets.kubeconfig.map(|text| text.expose().clone()).as_ref(), Some(given));
+            assert_eq!(
+                secrets.kubeconfig.map(|text| text.expose().clone()).as_ref(),
+                Some(given)
+            );
         }
     }
-    bed.update(&api::HostUpdate { capacity: Some(7), ..api::HostUpdate::default() }).await.unwrap();
+    bed.update(&api::HostUpdate {
+        capacity: Some(7),
+        ..api::HostUpdate::default()
+    })
+    .await
+    .unwrap();
     assert!(bed.platform.probed().is_empty(), "the way is the same");
 }
 
@@ -103,7 +165,11 @@ async fn a_stored_kubeconfig_is_given_again_for_another_server() {
     let before = bed.stored().await;
     for change in [address("https://other.example:6443"), insecure(true)] {
         let refused = bed.update(&change).await;
-        assert_eq!(refused.as_ref().map_err(Error::status).err(), Some(400), "{change:?}");
+        assert_eq!(
+            refused.as_ref().map_err(Error::status).err(),
+            Some(400),
+            "{change:?}"
+        );
         assert_eq!(fields(refused), ["kubeconfig"], "{change:?}");
         assert!(bed.platform.probed().is_empty(), "{change:?} was sent there");
         assert_eq!(bed.stored().await, before, "{change:?}");
@@ -111,11 +177,26 @@ async fn a_stored_kubeconfig_is_given_again_for_another_server() {
     bed.update(&insecure(false)).await.unwrap();
     bed.update(&address(&before.address)).await.unwrap();
     let known = bed.platform.probed();
-    assert!(known.len() == 2 && known.iter().all(|way| way.kubeconfig == Some(Secret::new("stored".to_owned()))), "the server is the same");
+    assert!(
+        known.len() == 2
+            && known
+                .iter()
+                .all(|way| way.kubeconfig == Some(Secret::new("stored".to_owned()))),
+        "the server is the same"
+    );
 
     for change in [address("https://other.example:6443"), insecure(true)] {
-        bed.update(&api::HostUpdate { kubeconfig: Some("given again".to_owned()), ..change.clone() }).await.unwrap();
+        bed.update(&api::HostUpdate {
+            kubeconfig: Some("given again".to_owned()),
+            ..change.clone()
+        })
+        .await
+        .unwrap();
         let probed = bed.platform.probed();
-        assert_eq!(probed[0].kubeconfig, Some(Secret::new("given again".to_owned())), "{change:?}");
+        assert_eq!(
+            probed[0].kubeconfig,
+            Some(Secret::new("given again".to_owned())),
+            "{change:?}"
+        );
     }
 }

@@ -20,10 +20,18 @@ impl Orchestrator {
     /// Shows what fillup, clean, reset, delete, forget and adopt would meet on a host. Changes nothing.
     pub async fn host_preview(&self, caller: &Caller, host: &str) -> Result<HostPreview> {
         let host = self.host_show(caller, host).await?;
-        let filter = api::ClusterFilter { host: Some(host.id.to_string()), limit: Some(500), ..api::ClusterFilter::default() };
+        let filter = api::ClusterFilter {
+            host: Some(host.id.to_string()),
+            limit: Some(500),
+            ..api::ClusterFilter::default()
+        };
         let clusters = self.cluster_list(caller, &filter).await?.items;
         let unclaimed = self.inner.status.unclaimed(host.id);
-        Ok(HostPreview { host, clusters, unclaimed })
+        Ok(HostPreview {
+            host,
+            clusters,
+            unclaimed,
+        })
     }
 
     /// Makes what is missing up to the capacity.
@@ -34,7 +42,14 @@ impl Orchestrator {
             return self.operation_show(caller, id).await;
         }
         let row = self.host_row(host).await?;
-        let operation = self.accept_fillup(row.id, &Cause::of(caller, "fillup was asked for"), false, Some(caller)).await?;
+        let operation = self
+            .accept_fillup(
+                row.id,
+                &Cause::of(caller, "fillup was asked for"),
+                false,
+                Some(caller),
+            )
+            .await?;
         let operation = operation.ok_or_else(|| Error::internal("a fillup by hand is always accepted"))?;
         self.view_operation(operation, true).await
     }
@@ -59,18 +74,35 @@ impl Orchestrator {
         let cause = Cause::of(caller, format!("{kind} was asked for"));
         let mut tx = self.store().begin().await?;
         let mut row = tx.host(id).await?.ok_or_else(|| Error::not_found("host", host))?;
-        let (leased, free): (Vec<_>, Vec<_>) = tx.clusters_of(id).await?.into_iter().partition(|cluster| cluster.leased);
+        let (leased, free): (Vec<_>, Vec<_>) = tx
+            .clusters_of(id)
+            .await?
+            .into_iter()
+            .partition(|cluster| cluster.leased);
         if kind == OperationKind::HostReset && !leased.is_empty() {
             let names: Vec<&str> = leased.iter().map(|cluster| cluster.name.as_str()).collect();
-            let message = format!("host {} has applied clusters ({}); release them first", row.name, names.join(", "));
+            let message = format!(
+                "host {} has applied clusters ({}); release them first",
+                row.name,
+                names.join(", ")
+            );
             return Err(Error::conflict("host_in_use", message));
         }
-        let operation = self.accept_host(&mut tx, &row, kind, Arguments::default(), &cause).await?;
+        let operation = self
+            .accept_host(&mut tx, &row, kind, Arguments::default(), &cause)
+            .await?;
         row.autofill = false;
         tx.host_save(row).await?;
         let mut superseded = Vec::new();
-        for cluster in free.into_iter().filter(|cluster| cluster.state.0 != ClusterState::Deleting) {
-            superseded.extend(self.accept_delete(&mut tx, cluster, &cause.part_of(operation.id)).await?.1);
+        for cluster in free
+            .into_iter()
+            .filter(|cluster| cluster.state.0 != ClusterState::Deleting)
+        {
+            superseded.extend(
+                self.accept_delete(&mut tx, cluster, &cause.part_of(operation.id))
+                    .await?
+                    .1,
+            );
         }
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, &superseded).await?;
@@ -78,27 +110,53 @@ impl Orchestrator {
     }
 
     /// Takes unclaimed objects over, in order to remove them.
-    pub async fn host_adopt(&self, caller: &Caller, host: &str, adopt: api::HostAdopt) -> Result<api::Operation> {
+    pub async fn host_adopt(
+        &self,
+        caller: &Caller,
+        host: &str,
+        adopt: api::HostAdopt,
+    ) -> Result<api::Operation> {
         policy::must_operate(caller)?;
         let (_turn, known) = self.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
         let row = self.host_row(host).await?;
-        let unclaimed: BTreeSet<Uuid> = self.unclaimed_now(&row).await?.into_iter().map(|u| u.cluster_id).collect();
+        let unclaimed: BTreeSet<Uuid> = self
+            .unclaimed_now(&row)
+            .await?
+            .into_iter()
+            .map(|u| u.cluster_id)
+            .collect();
         if adopt.clusters.is_empty() {
-            return Err(Error::field("clusters", "name at least one unclaimed cluster id; chainpool status lists them"));
+            return Err(Error::field(
+                "clusters",
+                "name at least one unclaimed cluster id; chainpool status lists them",
+            ));
         }
         if let Some(unknown) = adopt.clusters.iter().find(|id| !unclaimed.contains(id)) {
             return Err(Error::field(
                 "clusters",
-                format!("{unknown} is not unclaimed on host {}; chainpool status lists what is", row.name),
+                format!(
+                    "{unknown} is not unclaimed on host {}; chainpool status lists what is",
+                    row.name
+                ),
             ));
         }
         let mut tx = self.store().begin().await?;
-        let arguments = Arguments { adopt: adopt.clusters, ..Arguments::default() };
-        let operation =
-            self.accept_host(&mut tx, &row, OperationKind::HostAdopt, arguments, &Cause::of(caller, "adopt was asked for")).await?;
+        let arguments = Arguments {
+            adopt: adopt.clusters,
+            ..Arguments::default()
+        };
+        let operation = self
+            .accept_host(
+                &mut tx,
+                &row,
+                OperationKind::HostAdopt,
+                arguments,
+                &Cause::of(caller, "adopt was asked for"),
+            )
+            .await?;
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, &[]).await?;
         self.view_operation(operation, true).await

@@ -20,7 +20,10 @@ impl Bed {
         let config = Config {
             works: false,
             leases_per_account: 1,
-            ..Config::new(folder.path().to_owned(), vec![Arc::new(Idle::of(PlatformKind::Docker))])
+            ..Config::new(
+                folder.path().to_owned(),
+                vec![Arc::new(Idle::of(PlatformKind::Docker))],
+            )
         };
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let admin = orchestrator.local_admin().await.unwrap().0;
@@ -38,18 +41,32 @@ impl Bed {
                 ..testing::free(&host, &format!("c{n}"), now)
             };
             let mut row = single;
-            orchestrator.render_into(&mut tx, &host, &mut row, &[], network.as_ref()).await.unwrap();
+            orchestrator
+                .render_into(&mut tx, &host, &mut row, &[], network.as_ref())
+                .await
+                .unwrap();
             tx.cluster_insert(row, Vec::new()).await.unwrap();
         }
         tx.host_insert(host).await.unwrap();
         tx.commit("test").await.unwrap();
-        Self { orchestrator, admin, _folder: folder }
+        Self {
+            orchestrator,
+            admin,
+            _folder: folder,
+        }
     }
 
     /// The administrator with a key on a route.
     fn keyed(&self, route: &str, key: &str) -> Caller {
-        let key = RequestKey { route: route.into(), key: key.into(), body: [0; 32] };
-        Caller { key: Some(key), ..self.admin.clone() }
+        let key = RequestKey {
+            route: route.into(),
+            key: key.into(),
+            body: [0; 32],
+        };
+        Caller {
+            key: Some(key),
+            ..self.admin.clone()
+        }
     }
 }
 
@@ -61,7 +78,10 @@ fn same(ids: Vec<Result<Uuid>>) -> Uuid {
 }
 
 fn apply() -> Apply {
-    Apply { allow_multiple: true, ..Apply::default() }
+    Apply {
+        allow_multiple: true,
+        ..Apply::default()
+    }
 }
 
 #[tokio::test]
@@ -69,17 +89,36 @@ async fn twins_in_parallel_get_one_answer() {
     let bed = Bed::start(1).await;
     let orchestrator = &bed.orchestrator;
     let caller = bed.keyed("POST /leases", "k1");
-    let applies = (0..12).map(|_| async { orchestrator.lease_apply(&caller, apply()).await.map(|applied| applied.lease.id) });
+    let applies = (0..12).map(|_| async {
+        orchestrator
+            .lease_apply(&caller, apply())
+            .await
+            .map(|applied| applied.lease.id)
+    });
     let lease = same(join_all(applies).await);
 
     let caller = bed.keyed("POST /prove", "k1");
-    let proves = (0..8).map(|_| async { orchestrator.cluster_prove(&caller, "c0").await.map(|operation| operation.id) });
+    let proves = (0..8).map(|_| async {
+        orchestrator
+            .cluster_prove(&caller, "c0")
+            .await
+            .map(|operation| operation.id)
+    });
     same(join_all(proves).await);
 
     let caller = bed.keyed("DELETE /lease", "k1");
-    let releases = (0..6).map(|_| async { orchestrator.lease_release(&caller, lease).await.map(|lease| lease.id) });
+    let releases = (0..6).map(|_| async {
+        orchestrator
+            .lease_release(&caller, lease)
+            .await
+            .map(|lease| lease.id)
+    });
     assert_eq!(same(join_all(releases).await), lease);
-    assert_eq!(orchestrator.inner.idempotency.len(), 0, "nothing is kept of requests that are over");
+    assert_eq!(
+        orchestrator.inner.idempotency.len(),
+        0,
+        "nothing is kept of requests that are over"
+    );
 }
 
 #[tokio::test]
@@ -87,14 +126,36 @@ async fn each_change_of_a_pool_has_twins() {
     let bed = Bed::start(2).await;
     let orchestrator = &bed.orchestrator;
     let caller = bed.keyed("POST /clusters", "k1");
-    let new = || api::ClusterCreate { name: Some("c9".into()), preset: Some("single".into()), ..api::ClusterCreate::default() };
-    same(join_all((0..4).map(|_| async { orchestrator.cluster_create(&caller, new()).await.map(|o| o.id) })).await);
+    let new = || api::ClusterCreate {
+        name: Some("c9".into()),
+        preset: Some("single".into()),
+        ..api::ClusterCreate::default()
+    };
+    same(
+        join_all((0..4).map(|_| async { orchestrator.cluster_create(&caller, new()).await.map(|o| o.id) }))
+            .await,
+    );
     let caller = bed.keyed("POST /stop", "k1");
-    same(join_all((0..4).map(|_| async { orchestrator.cluster_stop(&caller, "c0", None).await.map(|o| o.id) })).await);
+    same(
+        join_all(
+            (0..4).map(|_| async { orchestrator.cluster_stop(&caller, "c0", None).await.map(|o| o.id) }),
+        )
+        .await,
+    );
     let caller = bed.keyed("POST /reset", "k1");
-    same(join_all((0..4).map(|_| async { orchestrator.cluster_reset(&caller, "c1", false).await.map(|o| o.id) })).await);
+    same(
+        join_all((0..4).map(|_| async {
+            orchestrator
+                .cluster_reset(&caller, "c1", false)
+                .await
+                .map(|o| o.id)
+        }))
+        .await,
+    );
     let caller = bed.keyed("POST /clean", "k1");
-    same(join_all((0..4).map(|_| async { orchestrator.host_clean(&caller, "h1").await.map(|o| o.id) })).await);
+    same(
+        join_all((0..4).map(|_| async { orchestrator.host_clean(&caller, "h1").await.map(|o| o.id) })).await,
+    );
 }
 
 #[tokio::test]
@@ -111,7 +172,11 @@ async fn a_twin_takes_over_from_one_that_was_cancelled_or_refused() {
     assert!(matches!(waits.await.unwrap(), (Some(_), None)));
     assert_eq!(bed.orchestrator.inner.idempotency.len(), 0);
     let refusals = join_all((0..3).map(|_| bed.orchestrator.lease_apply(&caller, apply()))).await;
-    assert!(refusals.iter().all(|refused| matches!(refused, Err(Error::Conflict(_)))));
+    assert!(
+        refusals
+            .iter()
+            .all(|refused| matches!(refused, Err(Error::Conflict(_))))
+    );
     assert_eq!(bed.orchestrator.inner.idempotency.len(), 0);
 }
 
@@ -121,11 +186,21 @@ async fn another_request_under_a_key_that_is_under_way_is_refused() {
     let first = bed.keyed("POST /leases", "k1");
     let mut other = first.clone();
     other.key.as_mut().unwrap().body = [1; 32];
-    let (one, two) = tokio::join!(bed.orchestrator.lease_apply(&first, apply()), bed.orchestrator.lease_apply(&other, apply()));
+    let (one, two) = tokio::join!(
+        bed.orchestrator.lease_apply(&first, apply()),
+        bed.orchestrator.lease_apply(&other, apply())
+    );
     assert!(one.is_ok());
     assert_eq!(two.unwrap_err().status(), 422);
     let mut long = bed.keyed("POST /leases", &"k".repeat(129));
-    assert_eq!(bed.orchestrator.lease_apply(&long, apply()).await.unwrap_err().status(), 400);
+    assert_eq!(
+        bed.orchestrator
+            .lease_apply(&long, apply())
+            .await
+            .unwrap_err()
+            .status(),
+        400
+    );
     long.key.as_mut().unwrap().key.pop();
     assert!(bed.orchestrator.lease_apply(&long, apply()).await.is_ok());
 }
@@ -133,12 +208,33 @@ async fn another_request_under_a_key_that_is_under_way_is_refused() {
 #[tokio::test]
 async fn the_answer_to_an_apply_that_made_nothing_is_remembered_too() {
     let bed = Bed::start(2).await;
-    let lease = bed.orchestrator.lease_apply(&bed.admin, Apply::default()).await.unwrap().lease.id;
+    let lease = bed
+        .orchestrator
+        .lease_apply(&bed.admin, Apply::default())
+        .await
+        .unwrap()
+        .lease
+        .id;
     let caller = bed.keyed("POST /leases", "k1");
-    assert_eq!(bed.orchestrator.lease_apply(&caller, Apply::default()).await.unwrap().lease.id, lease);
+    assert_eq!(
+        bed.orchestrator
+            .lease_apply(&caller, Apply::default())
+            .await
+            .unwrap()
+            .lease
+            .id,
+        lease
+    );
     bed.orchestrator.lease_release(&bed.admin, lease).await.unwrap();
-    let again = bed.orchestrator.lease_apply(&caller, Apply::default()).await.unwrap();
-    assert_eq!((again.lease.id, again.lease.state), (lease, api::LeaseState::Released));
+    let again = bed
+        .orchestrator
+        .lease_apply(&caller, Apply::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.lease.id, again.lease.state),
+        (lease, api::LeaseState::Released)
+    );
 }
 
 #[tokio::test]
@@ -157,18 +253,32 @@ async fn a_key_may_be_used_again_after_a_day() {
     tx.answer_insert(row).await.unwrap();
     tx.commit("test").await.unwrap();
     let first = bed.orchestrator.cluster_prove(&caller, "c0").await.unwrap();
-    assert_eq!(bed.orchestrator.cluster_prove(&caller, "c0").await.unwrap().id, first.id);
+    assert_eq!(
+        bed.orchestrator.cluster_prove(&caller, "c0").await.unwrap().id,
+        first.id
+    );
 }
 
 #[tokio::test]
 async fn a_read_of_a_bundle_is_in_the_audit_and_a_look_at_its_outline_is_not() {
     let bed = Bed::start(1).await;
-    let lease = bed.orchestrator.lease_apply(&bed.admin, apply()).await.unwrap().lease;
+    let lease = bed
+        .orchestrator
+        .lease_apply(&bed.admin, apply())
+        .await
+        .unwrap()
+        .lease;
     let reads = async || {
         let rows = bed.orchestrator.store().read().audit(1000).await.unwrap();
-        rows.into_iter().filter(|row| row.verb == "lease_bundle").collect::<Vec<_>>()
+        rows.into_iter()
+            .filter(|row| row.verb == "lease_bundle")
+            .collect::<Vec<_>>()
     };
-    let outline = bed.orchestrator.lease_bundle_outline(&bed.admin, lease.id).await.unwrap();
+    let outline = bed
+        .orchestrator
+        .lease_bundle_outline(&bed.admin, lease.id)
+        .await
+        .unwrap();
     assert!(!outline.files.is_empty() && outline.files.values().all(String::is_empty));
     assert!(reads().await.is_empty());
     for _ in 0..50 {
@@ -177,19 +287,38 @@ async fn a_read_of_a_bundle_is_in_the_audit_and_a_look_at_its_outline_is_not() {
     }
     let rows = reads().await;
     assert_eq!(rows.len(), 1, "{rows:?}");
-    assert_eq!((rows[0].author.as_str(), rows[0].subject.clone()), ("admin", lease.id.to_string()));
-    let nobody = Caller { role: Role::User, lease_any: false, account: "bob".into(), ..bed.admin.clone() };
+    assert_eq!(
+        (rows[0].author.as_str(), rows[0].subject.clone()),
+        ("admin", lease.id.to_string())
+    );
+    let nobody = Caller {
+        role: Role::User,
+        lease_any: false,
+        account: "bob".into(),
+        ..bed.admin.clone()
+    };
     assert!(bed.orchestrator.lease_bundle(&nobody, lease.id).await.is_err());
 }
 
 #[tokio::test]
 async fn an_account_that_has_its_leases_is_told_so() {
     let bed = Bed::start(2).await;
-    let ann = Caller { role: Role::User, lease_any: false, account: "ann".into(), ..bed.admin.clone() };
+    let ann = Caller {
+        role: Role::User,
+        lease_any: false,
+        account: "ann".into(),
+        ..bed.admin.clone()
+    };
     bed.orchestrator.lease_apply(&ann, apply()).await.unwrap();
-    let Error::Conflict(problem) = bed.orchestrator.lease_apply(&ann, apply()).await.unwrap_err() else { panic!("no conflict") };
+    let Error::Conflict(problem) = bed.orchestrator.lease_apply(&ann, apply()).await.unwrap_err() else {
+        panic!("no conflict")
+    };
     assert_eq!(problem.code, "too_many_leases");
-    assert!(problem.message.contains("ann already has 1 active lease,") && problem.message.contains("--leases-per-account"), "{problem:?}");
+    assert!(
+        problem.message.contains("ann already has 1 active lease,")
+            && problem.message.contains("--leases-per-account"),
+        "{problem:?}"
+    );
     // Who works with the pool may have any number.
     bed.orchestrator.lease_apply(&bed.admin, apply()).await.unwrap();
 }

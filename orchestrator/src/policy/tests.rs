@@ -9,7 +9,10 @@ fn user(name: &str) -> Caller {
 
 /// A program of an account, with a token for other holders.
 fn program(name: &str) -> Caller {
-    Caller { lease_any: true, ..user(name) }
+    Caller {
+        lease_any: true,
+        ..user(name)
+    }
 }
 
 fn lease(holder: &str, applied_by: &str) -> LeaseRow {
@@ -52,14 +55,24 @@ fn operation(author: &str, at: i64) -> OperationRow {
 
 #[test]
 fn roles_are_a_ladder() {
-    for (role, operate, administer) in [(Role::User, false, false), (Role::Operator, true, false), (Role::Admin, true, true)] {
+    for (role, operate, administer) in [
+        (Role::User, false, false),
+        (Role::Operator, true, false),
+        (Role::Admin, true, true),
+    ] {
         let caller = Caller::new(Uuid::nil(), "ann", role);
-        assert_eq!((must_operate(&caller).is_ok(), must_administer(&caller).is_ok()), (operate, administer));
+        assert_eq!(
+            (must_operate(&caller).is_ok(), must_administer(&caller).is_ok()),
+            (operate, administer)
+        );
         assert!(Access::AtLeast(Role::User).check(&caller).is_ok() && Access::Anyone.check(&caller).is_ok());
         assert_eq!(Access::AtLeast(Role::Admin).check(&caller).is_ok(), administer);
     }
     let refused = must_operate(&user("ann")).unwrap_err();
-    assert_eq!((refused.status(), refused.to_string().contains("operator")), (403, true));
+    assert_eq!(
+        (refused.status(), refused.to_string().contains("operator")),
+        (403, true)
+    );
 }
 
 #[test]
@@ -70,27 +83,55 @@ fn a_lease_is_its_holders_together_with_the_account_that_applied() {
     for stored in ["portal/dave", "dave"] {
         let of_customer = lease(stored, "portal");
         assert!(may_use_lease(&program("portal"), &of_customer));
-        assert!(!may_use_lease(&user("dave"), &of_customer), "the local account dave was given {stored}");
-        assert!(!may_use_lease(&user("portal"), &of_customer), "a session of portal is no token for its holders");
-        assert!(!may_use_lease(&program("dave"), &of_customer) && !may_use_lease(&program("shop"), &of_customer));
-        assert!(may_use_lease(&Caller::new(Uuid::nil(), "otto", Role::Operator), &of_customer));
+        assert!(
+            !may_use_lease(&user("dave"), &of_customer),
+            "the local account dave was given {stored}"
+        );
+        assert!(
+            !may_use_lease(&user("portal"), &of_customer),
+            "a session of portal is no token for its holders"
+        );
+        assert!(
+            !may_use_lease(&program("dave"), &of_customer) && !may_use_lease(&program("shop"), &of_customer)
+        );
+        assert!(may_use_lease(
+            &Caller::new(Uuid::nil(), "otto", Role::Operator),
+            &of_customer
+        ));
     }
 }
 
 /// Whether a list that is made by [`visible_leases`] has this lease.
 fn listed(caller: &Caller, holder: Option<&str>, lease: &LeaseRow) -> bool {
     let VisibleLeases { holders, applied_by } = visible_leases(caller, holder);
-    holders.is_none_or(|holders| holders.contains(&lease.holder)) && applied_by.is_none_or(|account| account == lease.applied_by)
+    holders.is_none_or(|holders| holders.contains(&lease.holder))
+        && applied_by.is_none_or(|account| account == lease.applied_by)
 }
 
 #[test]
 fn lists_hold_what_may_be_used_and_nothing_else() {
-    let callers = [user("ann"), program("ann"), user("dave"), program("portal"), user("portal"), Caller::watchdog()];
-    let leases =
-        [lease("ann", "ann"), lease("dave", "portal"), lease("portal/dave", "portal"), lease("dave", "dave"), lease("portal", "portal")];
+    let callers = [
+        user("ann"),
+        program("ann"),
+        user("dave"),
+        program("portal"),
+        user("portal"),
+        Caller::watchdog(),
+    ];
+    let leases = [
+        lease("ann", "ann"),
+        lease("dave", "portal"),
+        lease("portal/dave", "portal"),
+        lease("dave", "dave"),
+        lease("portal", "portal"),
+    ];
     for caller in &callers {
         for lease in &leases {
-            assert_eq!(listed(caller, None, lease), may_use_lease(caller, lease), "{caller:?} {lease:?}");
+            assert_eq!(
+                listed(caller, None, lease),
+                may_use_lease(caller, lease),
+                "{caller:?} {lease:?}"
+            );
             let of_holder = listed(caller, Some(&lease.holder), lease);
             assert_eq!(of_holder, may_use_lease(caller, lease), "{caller:?} {lease:?}");
             assert!(!listed(caller, Some("nobody"), lease));
@@ -98,20 +139,36 @@ fn lists_hold_what_may_be_used_and_nothing_else() {
     }
     let portal = program("portal");
     assert!(listed(&portal, Some("dave"), &leases[2]) && listed(&portal, Some("dave"), &leases[1]));
-    assert!(listed(&portal, Some("portal/dave"), &leases[2]) && listed(&portal, Some("portal/dave"), &leases[1]));
+    assert!(
+        listed(&portal, Some("portal/dave"), &leases[2]) && listed(&portal, Some("portal/dave"), &leases[1])
+    );
 }
 
 #[test]
 fn a_named_holder_stands_under_the_account_of_its_token() {
-    let named = |caller: &Caller, name: &str| holder(caller, Some(name.to_owned())).map(|holder| (holder.stored, holder.former));
+    let named = |caller: &Caller, name: &str| {
+        holder(caller, Some(name.to_owned())).map(|holder| (holder.stored, holder.former))
+    };
     let portal = program("portal");
     for name in ["dave", "portal/dave"] {
-        assert_eq!(named(&portal, name).unwrap(), ("portal/dave".to_owned(), Some("dave".to_owned())));
+        assert_eq!(
+            named(&portal, name).unwrap(),
+            ("portal/dave".to_owned(), Some("dave".to_owned()))
+        );
     }
     assert_eq!(named(&portal, "shop/dave").unwrap().0, "portal/shop/dave");
     // A customer of the account's own name is not the account.
-    assert_eq!(named(&portal, "portal").unwrap(), ("portal/portal".to_owned(), None));
-    assert_eq!(holder(&portal, None).unwrap(), Holder { stored: "portal".into(), former: None });
+    assert_eq!(
+        named(&portal, "portal").unwrap(),
+        ("portal/portal".to_owned(), None)
+    );
+    assert_eq!(
+        holder(&portal, None).unwrap(),
+        Holder {
+            stored: "portal".into(),
+            former: None
+        }
+    );
     assert_eq!(named(&user("ann"), "ann").unwrap(), ("ann".to_owned(), None));
     assert_eq!(named(&user("ann"), "bob").unwrap_err().status(), 403);
     for bad in ["", "portal/", "a\nb", &"x".repeat(129)] {
@@ -122,20 +179,48 @@ fn a_named_holder_stands_under_the_account_of_its_token() {
 #[test]
 fn an_operation_is_its_authors_and_of_the_holder_since_it_holds() {
     let held = lease("ann", "ann");
-    assert!(may_read_operation(&user("ann"), &operation("chainpool", 1000), Some(&held)));
-    assert!(!may_read_operation(&user("ann"), &operation("bob", 999), Some(&held)), "what the holder before her did is his");
-    assert!(may_read_operation(&user("bob"), &operation("bob", 999), Some(&held)));
-    assert!(!may_read_operation(&user("carol"), &operation("bob", 1001), Some(&held)));
+    assert!(may_read_operation(
+        &user("ann"),
+        &operation("chainpool", 1000),
+        Some(&held)
+    ));
+    assert!(
+        !may_read_operation(&user("ann"), &operation("bob", 999), Some(&held)),
+        "what the holder before her did is his"
+    );
+    assert!(may_read_operation(
+        &user("bob"),
+        &operation("bob", 999),
+        Some(&held)
+    ));
+    assert!(!may_read_operation(
+        &user("carol"),
+        &operation("bob", 1001),
+        Some(&held)
+    ));
     assert!(!may_read_operation(&user("ann"), &operation("otto", 1001), None));
     let mut elsewhere = operation("otto", 1001);
     elsewhere.cluster_id = None;
     assert!(!may_read_operation(&user("ann"), &elsewhere, Some(&held)));
-    assert!(may_read_operation(&Caller::new(Uuid::nil(), "eve", Role::Admin), &elsewhere, None));
+    assert!(may_read_operation(
+        &Caller::new(Uuid::nil(), "eve", Role::Admin),
+        &elsewhere,
+        None
+    ));
 }
 
 /// Methods of the façade that make a caller, or end one; and what the process around asks for itself, before anybody calls.
-const MAKE_CALLERS: &[&str] =
-    &["start", "stop", "sign_in", "sign_out", "authenticate", "password_set", "link_account", "local_admin", "instance"];
+const MAKE_CALLERS: &[&str] = &[
+    "start",
+    "stop",
+    "sign_in",
+    "sign_out",
+    "authenticate",
+    "password_set",
+    "link_account",
+    "local_admin",
+    "instance",
+];
 
 /// Jobs of the watchdog: they take no input, and what they ask for has [`Caller::watchdog`] as its author.
 const OF_WATCHDOG: &[&str] = &[
@@ -165,7 +250,9 @@ fn methods(source: &str) -> Vec<(String, String)> {
         if line.starts_with("impl ") {
             inside = line == "impl Orchestrator {";
         }
-        let method = line.strip_prefix("    pub async fn ").or_else(|| line.strip_prefix("    pub fn "));
+        let method = line
+            .strip_prefix("    pub async fn ")
+            .or_else(|| line.strip_prefix("    pub fn "));
         if let Some(method) = method.filter(|_| inside) {
             let mut head = method.to_owned();
             while !head.ends_with('{') {
@@ -192,14 +279,20 @@ fn sources(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
 #[test]
 fn each_method_of_the_facade_takes_its_caller() {
     let mut found = Vec::new();
-    sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    sources(
+        &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
     assert!(found.len() > 50, "{found:?}");
     let takes_none = found.iter().filter(|(_, head)| !head.contains("caller: &Caller"));
     let mut takes_none: Vec<&str> = takes_none.map(|(name, _)| name.as_str()).collect();
     let mut may: Vec<&str> = MAKE_CALLERS.iter().chain(OF_WATCHDOG).copied().collect();
     takes_none.sort_unstable();
     may.sort_unstable();
-    assert_eq!(takes_none, may, "a new method of the façade takes its caller and asks the policy");
+    assert_eq!(
+        takes_none, may,
+        "a new method of the façade takes its caller and asks the policy"
+    );
 }
 
 #[test]
@@ -208,6 +301,10 @@ fn a_user_alone_has_a_limit_of_leases() {
     assert_eq!(lease_limit(&user("ann"), 0), None, "no limit");
     assert_eq!(lease_limit(&program("portal"), 20), None, "it applies for others");
     for role in [Role::Operator, Role::Admin] {
-        assert_eq!(lease_limit(&Caller::new(Uuid::nil(), "ann", role), 20), None, "{role}");
+        assert_eq!(
+            lease_limit(&Caller::new(Uuid::nil(), "ann", role), 20),
+            None,
+            "{role}"
+        );
     }
 }

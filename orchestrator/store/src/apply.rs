@@ -117,7 +117,11 @@ impl ApplyOrder {
         } = self;
         // Leases from before there were parameters in a filter keep theirs.
         let filter = serde_json::json!([network_type, preset, version, size, consensus, host, labels]);
-        if parameters.is_empty() { filter.to_string() } else { serde_json::json!([filter, parameters]).to_string() }
+        if parameters.is_empty() {
+            filter.to_string()
+        } else {
+            serde_json::json!([filter, parameters]).to_string()
+        }
     }
 
     fn conditions(&self) -> (String, Vec<Value>) {
@@ -128,11 +132,19 @@ impl ApplyOrder {
             sql.push_str(condition);
             values.push(value);
         };
-        for (column, text) in
-            [("network_type", &self.network_type), ("preset", &self.preset), ("version", &self.version), ("consensus", &self.consensus)]
-        {
+        for (column, text) in [
+            ("network_type", &self.network_type),
+            ("preset", &self.preset),
+            ("version", &self.version),
+            ("consensus", &self.consensus),
+        ] {
             if let Some(text) = text {
-                and(&mut sql, &mut values, &format!("{column} = ?"), text.clone().into());
+                and(
+                    &mut sql,
+                    &mut values,
+                    &format!("{column} = ?"),
+                    text.clone().into(),
+                );
             }
         }
         if let Some(size) = self.size {
@@ -145,7 +157,12 @@ impl ApplyOrder {
             and(&mut sql, &mut values, "instr(labels, ?) > 0", needle.into());
         }
         for (name, value) in &self.parameters {
-            and(&mut sql, &mut values, "parameters -> ?", format!("$.{name}").into());
+            and(
+                &mut sql,
+                &mut values,
+                "parameters -> ?",
+                format!("$.{name}").into(),
+            );
             sql.push_str(" = json(?)");
             values.push(value.clone().into());
         }
@@ -171,7 +188,11 @@ impl Grants {
 }
 
 /// Grants a batch; when that fails, each alone, so that one bad member does not fail the others.
-async fn settle(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[ApplyOrder]) -> Vec<Result<Option<ApplyOutcome>>> {
+async fn settle(
+    writer: &Writer,
+    events: &broadcast::Sender<Event>,
+    orders: &[ApplyOrder],
+) -> Vec<Result<Option<ApplyOutcome>>> {
     match grant(writer, events, orders).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         Err(error) if orders.len() == 1 => vec![Err(error)],
@@ -181,14 +202,22 @@ async fn settle(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[Ap
             tracing::warn!(%error, applies = orders.len(), "a batch of applies failed; each is tried alone");
             let mut outcomes = Vec::with_capacity(orders.len());
             for order in orders {
-                outcomes.push(grant(writer, events, std::slice::from_ref(order)).await.map(|mut one| one.pop().flatten()));
+                outcomes.push(
+                    grant(writer, events, std::slice::from_ref(order))
+                        .await
+                        .map(|mut one| one.pop().flatten()),
+                );
             }
             outcomes
         }
     }
 }
 
-async fn grant(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[ApplyOrder]) -> Result<Vec<Option<ApplyOutcome>>> {
+async fn grant(
+    writer: &Writer,
+    events: &broadcast::Sender<Event>,
+    orders: &[ApplyOrder],
+) -> Result<Vec<Option<ApplyOutcome>>> {
     let transaction = writer.begin().await?;
     let now = Timestamp::now();
     let filters: Vec<String> = orders.iter().map(ApplyOrder::filter).collect();
@@ -199,7 +228,11 @@ async fn grant(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[App
     let mut wanted: HashMap<&str, Vec<usize>> = HashMap::new();
     let mut first_of: HashMap<(&str, &str, &str), usize> = HashMap::new();
     for (place, order) in orders.iter().enumerate() {
-        let key = (order.author.as_str(), order.holder.as_str(), filters[place].as_str());
+        let key = (
+            order.author.as_str(),
+            order.holder.as_str(),
+            filters[place].as_str(),
+        );
         if order.single && (had(&held, order, &filters[place]).is_some() || first_of.contains_key(&key)) {
             continue;
         }
@@ -232,7 +265,9 @@ async fn grant(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[App
         insert(&transaction, made.values(), operations).await?;
     }
     if !answers.is_empty() {
-        idempotency::Entity::insert_many(answers).exec_without_returning(&transaction).await?;
+        idempotency::Entity::insert_many(answers)
+            .exec_without_returning(&transaction)
+            .await?;
     }
     transaction.commit().await?;
 
@@ -244,13 +279,32 @@ async fn grant(writer: &Writer, events: &broadcast::Sender<Event>, orders: &[App
     }
     let single_made: Vec<LeaseRow> = made.values().filter(|lease| lease.single).cloned().collect();
     for lease in single_made {
-        held.insert((lease.applied_by.clone(), lease.holder.clone(), lease.filter.clone()), lease);
+        held.insert(
+            (
+                lease.applied_by.clone(),
+                lease.holder.clone(),
+                lease.filter.clone(),
+            ),
+            lease,
+        );
     }
-    let outcomes = orders.iter().zip(filters).enumerate().map(|(place, (order, filter))| match made.remove(&place) {
-        Some(lease) => Some(ApplyOutcome { lease, made: true, names: names.remove(&place) }),
-        None if order.single => had(&held, order, &filter).map(|lease| ApplyOutcome { lease: lease.clone(), made: false, names: None }),
-        None => None,
-    });
+    let outcomes = orders
+        .iter()
+        .zip(filters)
+        .enumerate()
+        .map(|(place, (order, filter))| match made.remove(&place) {
+            Some(lease) => Some(ApplyOutcome {
+                lease,
+                made: true,
+                names: names.remove(&place),
+            }),
+            None if order.single => had(&held, order, &filter).map(|lease| ApplyOutcome {
+                lease: lease.clone(),
+                made: false,
+                names: None,
+            }),
+            None => None,
+        });
     Ok(outcomes.collect())
 }
 
@@ -259,14 +313,21 @@ type Held = HashMap<(String, String, String), LeaseRow>;
 
 /// The lease that the holder of an order has already.
 fn had<'a>(held: &'a Held, order: &ApplyOrder, filter: &str) -> Option<&'a LeaseRow> {
-    let mut names = [Some(&order.holder), order.former_holder.as_ref()].into_iter().flatten();
+    let mut names = [Some(&order.holder), order.former_holder.as_ref()]
+        .into_iter()
+        .flatten();
     names.find_map(|holder| held.get(&(order.author.clone(), holder.clone(), filter.to_owned())))
 }
 
 /// The active single leases that these holders have.
 async fn held(transaction: &WriteTransaction, orders: &[ApplyOrder]) -> Result<Held> {
-    let names = |order: &ApplyOrder| [Some(order.holder.clone()), order.former_holder.clone()].into_iter().flatten();
-    let holders: std::collections::BTreeSet<String> = orders.iter().filter(|o| o.single).flat_map(names).collect();
+    let names = |order: &ApplyOrder| {
+        [Some(order.holder.clone()), order.former_holder.clone()]
+            .into_iter()
+            .flatten()
+    };
+    let holders: std::collections::BTreeSet<String> =
+        orders.iter().filter(|o| o.single).flat_map(names).collect();
     if holders.is_empty() {
         return Ok(HashMap::new());
     }
@@ -276,7 +337,15 @@ async fn held(transaction: &WriteTransaction, orders: &[ApplyOrder]) -> Result<H
         .filter(lease::Column::Holder.is_in(holders))
         .all(transaction)
         .await?;
-    Ok(rows.into_iter().map(|row| ((row.applied_by.clone(), row.holder.clone(), row.filter.clone()), row)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            (
+                (row.applied_by.clone(), row.holder.clone(), row.filter.clone()),
+                row,
+            )
+        })
+        .collect())
 }
 
 /// How many active leases of their own the accounts have whose number is limited.
@@ -284,7 +353,9 @@ struct ActiveLeases<'a>(HashMap<&'a str, u32>);
 
 impl<'a> ActiveLeases<'a> {
     async fn of(transaction: &WriteTransaction, orders: &'a [ApplyOrder]) -> Result<Self> {
-        let limited = orders.iter().filter_map(|order| Some((order.author.as_str(), order.lease_limit?)));
+        let limited = orders
+            .iter()
+            .filter_map(|order| Some((order.author.as_str(), order.lease_limit?)));
         let mut active = HashMap::new();
         for (author, limit) in limited {
             if !active.contains_key(author) {
@@ -296,7 +367,9 @@ impl<'a> ActiveLeases<'a> {
 
     /// Whether an order may have one more, which is counted.
     fn admits(&mut self, order: &'a ApplyOrder) -> bool {
-        let Some(limit) = order.lease_limit else { return true };
+        let Some(limit) = order.lease_limit else {
+            return true;
+        };
         let active = self.0.entry(&order.author).or_default();
         let admits = *active < limit;
         *active += u32::from(admits);
@@ -316,8 +389,17 @@ pub(crate) async fn own_leases(connection: &impl ConnectionTrait, account: &str,
     // The state as a word of the statement: by that the index of active leases is found.
     let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM lease WHERE state = 'active' AND applied_by = ? AND holder = ? LIMIT ?)";
     let values = [account.into(), account.into(), most.into()];
-    let row = connection.query_one_raw(Statement::from_sql_and_values(connection.get_database_backend(), sql, values)).await?;
-    let count: i64 = row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default();
+    let row = connection
+        .query_one_raw(Statement::from_sql_and_values(
+            connection.get_database_backend(),
+            sql,
+            values,
+        ))
+        .await?;
+    let count: i64 = row
+        .map(|row| row.try_get_by_index(0))
+        .transpose()?
+        .unwrap_or_default();
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
@@ -330,7 +412,12 @@ struct Taken {
 }
 
 /// ONE guarded UPDATE takes up to `count` free, healthy clusters that match, longest ready first.
-async fn take(transaction: &WriteTransaction, order: &ApplyOrder, count: usize, now: Timestamp) -> Result<Vec<Taken>> {
+async fn take(
+    transaction: &WriteTransaction,
+    order: &ApplyOrder,
+    count: usize,
+    now: Timestamp,
+) -> Result<Vec<Taken>> {
     let (conditions, filter_values) = order.conditions();
     let sql = format!(
         "UPDATE cluster SET leased = TRUE WHERE id IN (\
@@ -341,11 +428,25 @@ async fn take(transaction: &WriteTransaction, order: &ApplyOrder, count: usize, 
     let mut values: Vec<Value> = vec![(now.0 - FRESH_MS).into()];
     values.extend(filter_values);
     values.push(i64::try_from(count).expect("a batch is small").into());
-    let rows = transaction.query_all_raw(Statement::from_sql_and_values(transaction.get_database_backend(), sql, values)).await?;
+    let rows = transaction
+        .query_all_raw(Statement::from_sql_and_values(
+            transaction.get_database_backend(),
+            sql,
+            values,
+        ))
+        .await?;
     let read = |row: sea_orm::QueryResult| -> Result<Taken, sea_orm::DbErr> {
-        let names =
-            LeaseNames { cluster: row.try_get_by_index(3)?, network_type: row.try_get_by_index(4)?, host: row.try_get_by_index(5)? };
-        Ok(Taken { cluster: row.try_get_by_index(0)?, host: row.try_get_by_index(1)?, generation: row.try_get_by_index(2)?, names })
+        let names = LeaseNames {
+            cluster: row.try_get_by_index(3)?,
+            network_type: row.try_get_by_index(4)?,
+            host: row.try_get_by_index(5)?,
+        };
+        Ok(Taken {
+            cluster: row.try_get_by_index(0)?,
+            host: row.try_get_by_index(1)?,
+            generation: row.try_get_by_index(2)?,
+            names,
+        })
     };
     Ok(rows.into_iter().map(read).collect::<Result<_, _>>()?)
 }
@@ -389,26 +490,51 @@ fn rows(order: &ApplyOrder, filter: &str, taken: &Taken, now: Timestamp) -> (Lea
 fn answer(order: &ApplyOrder, lease: &LeaseRow) -> Option<idempotency::ActiveModel> {
     let (account_id, route, name, body) = order.key.clone()?;
     let answer = Json(serde_json::json!({ "id": lease.id }));
-    let row = idempotency::Model { account_id, route, name, body: body.to_vec(), answer, created_at: lease.created_at };
+    let row = idempotency::Model {
+        account_id,
+        route,
+        name,
+        body: body.to_vec(),
+        answer,
+        created_at: lease.created_at,
+    };
     Some(row.into_active_model())
 }
 
-async fn insert(transaction: &WriteTransaction, leases: impl Iterator<Item = &LeaseRow>, operations: Vec<OperationRow>) -> Result<()> {
+async fn insert(
+    transaction: &WriteTransaction,
+    leases: impl Iterator<Item = &LeaseRow>,
+    operations: Vec<OperationRow>,
+) -> Result<()> {
     let leases: Vec<&LeaseRow> = leases.collect();
-    let authors: HashMap<Option<Uuid>, &str> = operations.iter().map(|o| (o.cluster_id, o.author.as_str())).collect();
+    let authors: HashMap<Option<Uuid>, &str> = operations
+        .iter()
+        .map(|o| (o.cluster_id, o.author.as_str()))
+        .collect();
     let lines = leases.iter().map(|lease| audit::Model {
         id: Uuid::now_v7(),
         at: lease.created_at,
-        author: authors.get(&Some(lease.cluster_id)).copied().unwrap_or_default().to_owned(),
+        author: authors
+            .get(&Some(lease.cluster_id))
+            .copied()
+            .unwrap_or_default()
+            .to_owned(),
         verb: "lease_apply".to_owned(),
         subject: lease.cluster_id.to_string(),
         detail: format!("lease {} for {}", lease.id, lease.holder),
     });
     let lines: Vec<_> = lines.map(IntoActiveModel::into_active_model).collect();
-    lease::Entity::insert_many(leases.into_iter().cloned().map(IntoActiveModel::into_active_model))
+    lease::Entity::insert_many(
+        leases
+            .into_iter()
+            .cloned()
+            .map(IntoActiveModel::into_active_model),
+    )
+    .exec_without_returning(transaction)
+    .await?;
+    audit::Entity::insert_many(lines)
         .exec_without_returning(transaction)
         .await?;
-    audit::Entity::insert_many(lines).exec_without_returning(transaction).await?;
     operation::Entity::insert_many(operations.into_iter().map(IntoActiveModel::into_active_model))
         .exec_without_returning(transaction)
         .await?;

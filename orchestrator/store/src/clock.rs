@@ -21,7 +21,10 @@ struct State {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self(Mutex::new(State { base: (Instant::now(), Timestamp::now()), hold_until: None }))
+        Self(Mutex::new(State {
+            base: (Instant::now(), Timestamp::now()),
+            hold_until: None,
+        }))
     }
 }
 

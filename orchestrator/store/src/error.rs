@@ -24,7 +24,9 @@ pub enum Error {
     #[error("{0}")]
     Backup(String),
     /// The disk is full. Nothing was changed.
-    #[error("the server's disk is full, nothing was changed; free space on the file system of its data folder, then try again")]
+    #[error(
+        "the server's disk is full, nothing was changed; free space on the file system of its data folder, then try again"
+    )]
     StorageFull,
     /// The database said no.
     #[error("the database failed")]
@@ -49,7 +51,10 @@ fn code(error: &DbErr) -> Option<String> {
     else {
         return None;
     };
-    cause.as_database_error()?.code().map(std::borrow::Cow::into_owned)
+    cause
+        .as_database_error()?
+        .code()
+        .map(std::borrow::Cow::into_owned)
 }
 
 impl From<DbErr> for Error {

@@ -11,13 +11,26 @@ use std::{
 /// Opens a file that somebody else may have put there. Anything but a regular file is refused unopened: opening a FIFO waits
 /// for its writer, and opening a device may do something.
 pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
-    let other = || Error::new(ErrorKind::InvalidInput, format!("{} is not a regular file", path.display()));
+    let other = || {
+        Error::new(
+            ErrorKind::InvalidInput,
+            format!("{} is not a regular file", path.display()),
+        )
+    };
     if !fs::metadata(path)?.is_file() {
         return Err(other());
     }
     // It may have become another since: then this does not wait either.
-    let file = File::from(rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(other()) }
+    let file = File::from(rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(other())
+    }
 }
 
 /// Removes a file; an absent one is fine.

@@ -44,7 +44,8 @@ impl Key {
     /// A new random key.
     pub fn random() -> Result<Self> {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(|e| Error::Key(format!("the system gave no random bytes: {e}")))?;
+        getrandom::fill(&mut bytes)
+            .map_err(|e| Error::Key(format!("the system gave no random bytes: {e}")))?;
         Ok(Self(Secret::new(bytes)))
     }
 
@@ -59,7 +60,9 @@ impl Key {
         // One byte more than a key has: a longer file is none.
         let mut bytes = Zeroizing::new(Vec::with_capacity(64));
         file.take(KEY + 1).read_to_end(&mut bytes)?;
-        Self::from_bytes(&bytes).map(Some).ok_or_else(|| Error::Key(format!("{} is not a 32-byte key", path.display())))
+        Self::from_bytes(&bytes)
+            .map(Some)
+            .ok_or_else(|| Error::Key(format!("{} is not a 32-byte key", path.display())))
     }
 
     /// Reads the key file, or makes it (0600) where there is none yet.
@@ -80,7 +83,11 @@ impl Key {
     }
 
     fn write(&self, path: &Path) -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         file.write_all(self.0.expose())?;
         file.sync_all()
     }
@@ -91,16 +98,28 @@ impl Key {
 
     /// Names the key without telling it.
     pub fn id(&self) -> String {
-        hex::encode(&Sha256::new().chain_update(b"chainpool key id").chain_update(self.0.expose()).finalize()[..8])
+        hex::encode(
+            &Sha256::new()
+                .chain_update(b"chainpool key id")
+                .chain_update(self.0.expose())
+                .finalize()[..8],
+        )
     }
 
     /// Seals bytes for one purpose; they open with the same purpose only.
     pub fn seal(&self, purpose: &str, clear: &[u8]) -> Result<Vec<u8>> {
         let mut nonce = [0; NONCE];
-        getrandom::fill(&mut nonce).map_err(|e| Error::Key(format!("the system gave no random bytes: {e}")))?;
+        getrandom::fill(&mut nonce)
+            .map_err(|e| Error::Key(format!("the system gave no random bytes: {e}")))?;
         let sealed = self
             .cipher()
-            .encrypt(&XNonce::from(nonce), Payload { msg: clear, aad: purpose.as_bytes() })
+            .encrypt(
+                &XNonce::from(nonce),
+                Payload {
+                    msg: clear,
+                    aad: purpose.as_bytes(),
+                },
+            )
             .map_err(|_| Error::Key("sealing failed".to_owned()))?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
@@ -114,7 +133,16 @@ impl Key {
         };
         let (nonce, rest) = sealed.split_at_checked(NONCE).ok_or_else(broken)?;
         let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| broken())?;
-        self.cipher().decrypt(&XNonce::from(nonce), Payload { msg: rest, aad: purpose.as_bytes() }).map(Secret::new).map_err(|_| broken())
+        self.cipher()
+            .decrypt(
+                &XNonce::from(nonce),
+                Payload {
+                    msg: rest,
+                    aad: purpose.as_bytes(),
+                },
+            )
+            .map(Secret::new)
+            .map_err(|_| broken())
     }
 
     /// Wraps another key.
@@ -124,7 +152,8 @@ impl Key {
 
     /// Unwraps another key.
     pub fn unwrap(&self, purpose: &str, wrapped: &[u8]) -> Result<Self> {
-        Self::from_bytes(self.open(purpose, wrapped)?.expose()).ok_or_else(|| Error::Key("a wrapped key has the wrong length".to_owned()))
+        Self::from_bytes(self.open(purpose, wrapped)?.expose())
+            .ok_or_else(|| Error::Key("a wrapped key has the wrong length".to_owned()))
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {

@@ -37,8 +37,12 @@ pub struct Restored {
 /// The master key of the folder must be the one that the backup was sealed with. Sessions and one-time links end.
 pub async fn restore(folder: &Path, backup: &Path) -> Result<Restored> {
     let _lock = take_lock(folder)?;
-    let missing =
-        || Error::Key("there is no master.key in the data folder; put the one that belongs to this backup there first".to_owned());
+    let missing = || {
+        Error::Key(
+            "there is no master.key in the data folder; put the one that belongs to this backup there first"
+                .to_owned(),
+        )
+    };
     let key = Key::load(&folder.join("master.key"))?.ok_or_else(missing)?;
     let fresh = folder.join(FRESH);
     let outcome = prepare(&key, backup, &fresh).await;
@@ -52,7 +56,9 @@ pub async fn restore(folder: &Path, backup: &Path) -> Result<Restored> {
 
 /// Removes the copy and `SQLite`'s files beside it.
 fn clear(fresh: &Path) -> Result<()> {
-    ["", "-wal", "-shm", "-journal"].iter().try_for_each(|suffix| remove(&beside(fresh, suffix)))
+    ["", "-wal", "-shm", "-journal"]
+        .iter()
+        .try_for_each(|suffix| remove(&beside(fresh, suffix)))
 }
 
 fn beside(file: &Path, suffix: &str) -> PathBuf {
@@ -64,8 +70,13 @@ fn beside(file: &Path, suffix: &str) -> PathBuf {
 /// Copies the backup, checks the copy, and prepares it for the next start.
 async fn prepare(key: &Key, backup: &Path, fresh: &Path) -> Result<()> {
     clear(fresh)?;
-    let mut from = open_regular(backup).map_err(|error| Error::Backup(format!("the backup cannot be read: {error}")))?;
-    let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(fresh)?;
+    let mut from =
+        open_regular(backup).map_err(|error| Error::Backup(format!("the backup cannot be read: {error}")))?;
+    let mut to = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(fresh)?;
     io::copy(&mut from, &mut to)?;
     to.sync_all()?;
 
@@ -91,66 +102,131 @@ async fn prepare(key: &Key, backup: &Path, fresh: &Path) -> Result<()> {
 /// Reports a database error as damage of the backup; other errors stay as they are.
 fn damaged(error: impl Into<Error>) -> Error {
     match error.into() {
-        Error::Database(cause) => Error::Backup(format!("the backup is damaged, or is no backup of Chainpool: {cause}")),
+        Error::Database(cause) => Error::Backup(format!(
+            "the backup is damaged, or is no backup of Chainpool: {cause}"
+        )),
         other => other,
     }
 }
 
 /// Refuses a backup that is damaged, newer, or not ours. Only reads.
 async fn check(key: &Key, connection: &DatabaseConnection) -> Result<()> {
-    let rows = ask(connection, "PRAGMA integrity_check(1)").await.map_err(damaged)?;
-    match rows.first().map(|row| row.try_get_by_index::<String>(0)).transpose()?.as_deref() {
+    let rows = ask(connection, "PRAGMA integrity_check(1)")
+        .await
+        .map_err(damaged)?;
+    match rows
+        .first()
+        .map(|row| row.try_get_by_index::<String>(0))
+        .transpose()?
+        .as_deref()
+    {
         Some("ok") => {}
-        found => return Err(Error::Backup(format!("the backup is damaged: {}", found.unwrap_or("the check gave no answer")))),
+        found => {
+            return Err(Error::Backup(format!(
+                "the backup is damaged: {}",
+                found.unwrap_or("the check gave no answer")
+            )));
+        }
     }
-    if !ask(connection, "PRAGMA foreign_key_check").await.map_err(damaged)?.is_empty() {
-        return Err(Error::Backup("the backup is damaged: rows of it refer to others that are not there".to_owned()));
+    if !ask(connection, "PRAGMA foreign_key_check")
+        .await
+        .map_err(damaged)?
+        .is_empty()
+    {
+        return Err(Error::Backup(
+            "the backup is damaged: rows of it refer to others that are not there".to_owned(),
+        ));
     }
     let applied = applied(connection).await?;
-    let reference = pool(SqliteConnectOptions::new().foreign_keys(false).disable_statement_logging(), 1).await?;
+    let reference = pool(
+        SqliteConnectOptions::new()
+            .foreign_keys(false)
+            .disable_statement_logging(),
+        1,
+    )
+    .await?;
     Migrator::up(&reference, Some(applied)).await?;
-    let (found, ours) = (schema(connection).await.map_err(damaged)?, schema(&reference).await?);
+    let (found, ours) = (
+        schema(connection).await.map_err(damaged)?,
+        schema(&reference).await?,
+    );
     reference.close().await?;
     if let Some((kind, name, _)) = found.symmetric_difference(&ours).next() {
-        return Err(Error::Backup(format!("the backup is no database of this Chainpool: its {kind} {name} is not as it should be")));
+        return Err(Error::Backup(format!(
+            "the backup is no database of this Chainpool: its {kind} {name} is not as it should be"
+        )));
     }
     if Conn(connection.clone()).setting("master_key_id").await? != Some(key.id()) {
-        return Err(Error::Key("master.key does not belong to this backup; put the right one into the data folder first".to_owned()));
+        return Err(Error::Key(
+            "master.key does not belong to this backup; put the right one into the data folder first"
+                .to_owned(),
+        ));
     }
     Ok(())
 }
 
 async fn ask(connection: &DatabaseConnection, sql: &str) -> Result<Vec<QueryResult>, sea_orm::DbErr> {
-    connection.query_all_raw(Statement::from_string(connection.get_database_backend(), sql)).await
+    connection
+        .query_all_raw(Statement::from_string(connection.get_database_backend(), sql))
+        .await
 }
 
 /// The number of migrations that the backup has. They must be the first of ours.
 async fn applied(connection: &DatabaseConnection) -> Result<u32> {
-    let rows = ask(connection, "SELECT version FROM seaql_migrations ORDER BY version").await.map_err(damaged)?;
-    let known: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
-    let versions = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<String>, _>>().map_err(damaged)?;
+    let rows = ask(
+        connection,
+        "SELECT version FROM seaql_migrations ORDER BY version",
+    )
+    .await
+    .map_err(damaged)?;
+    let known: Vec<String> = Migrator::migrations()
+        .iter()
+        .map(|migration| migration.name().to_owned())
+        .collect();
+    let versions = rows
+        .iter()
+        .map(|row| row.try_get_by_index(0))
+        .collect::<Result<Vec<String>, _>>()
+        .map_err(damaged)?;
     if let Some(unknown) = versions.iter().find(|version| !known.contains(version)) {
         return Err(Error::TooNew(unknown.clone()));
     }
     if versions.is_empty() || !known.starts_with(&versions) {
-        return Err(Error::Backup("the backup is no database of Chainpool: changes of its schema are missing".to_owned()));
+        return Err(Error::Backup(
+            "the backup is no database of Chainpool: changes of its schema are missing".to_owned(),
+        ));
     }
-    u32::try_from(versions.len()).map_err(|_| Error::Backup("the backup has too many changes of its schema".to_owned()))
+    u32::try_from(versions.len())
+        .map_err(|_| Error::Backup("the backup has too many changes of its schema".to_owned()))
 }
 
 /// Kind, name and definition of everything in the schema but `SQLite`'s own indexes and statistics.
-async fn schema(connection: &DatabaseConnection) -> Result<BTreeSet<(String, String, String)>, sea_orm::DbErr> {
-    let rows = ask(connection, "SELECT type, name, coalesce(sql, '') FROM sqlite_schema").await?;
+async fn schema(
+    connection: &DatabaseConnection,
+) -> Result<BTreeSet<(String, String, String)>, sea_orm::DbErr> {
+    let rows = ask(
+        connection,
+        "SELECT type, name, coalesce(sql, '') FROM sqlite_schema",
+    )
+    .await?;
     let mut schema = BTreeSet::new();
     for row in rows {
-        let (kind, name, sql): (String, String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+        let (kind, name, sql): (String, String, String) = (
+            row.try_get_by_index(0)?,
+            row.try_get_by_index(1)?,
+            row.try_get_by_index(2)?,
+        );
         let own_index = kind == "index" && sql.is_empty() && name.starts_with("sqlite_autoindex_");
         let statistics = kind == "table" && name.starts_with("sqlite_stat");
         if own_index || statistics {
             continue;
         }
         // The table of migrations is a library's, which may word it anew.
-        let sql = if name == "seaql_migrations" { String::new() } else { sql.split_whitespace().collect::<Vec<_>>().join(" ") };
+        let sql = if name == "seaql_migrations" {
+            String::new()
+        } else {
+            sql.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
         schema.insert((kind, name, sql));
     }
     Ok(schema)
@@ -167,7 +243,13 @@ async fn settle(connection: &DatabaseConnection) -> Result<()> {
         "UPDATE cluster SET state = 'failed', health = 'unknown', health_reason = 'a backup was restored while it was being made or removed', \
          health_since = ? WHERE gone_at IS NULL AND state IN ('creating', 'resetting', 'deleting')",
     ] {
-        connection.execute_raw(Statement::from_sql_and_values(connection.get_database_backend(), sql, [now.into()])).await?;
+        connection
+            .execute_raw(Statement::from_sql_and_values(
+                connection.get_database_backend(),
+                sql,
+                [now.into()],
+            ))
+            .await?;
     }
     for sql in [
         "UPDATE cluster SET operation_id = NULL",
@@ -178,7 +260,9 @@ async fn settle(connection: &DatabaseConnection) -> Result<()> {
         connection.execute_unprepared(sql).await?;
     }
     conn.setting_put("paused", "true").await?;
-    connection.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+    connection
+        .execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)")
+        .await?;
     Ok(())
 }
 
@@ -196,7 +280,11 @@ async fn readable(conn: &Conn<DatabaseConnection>) -> Result<()> {
 /// Gives the checked copy the database's name, which is present at every moment.
 async fn replace(folder: &Path, fresh: &Path) -> Result<Restored> {
     let database = folder.join(DATABASE);
-    let kept = if database.try_exists()? { Some(keep(folder, &database).await?) } else { None };
+    let kept = if database.try_exists()? {
+        Some(keep(folder, &database).await?)
+    } else {
+        None
+    };
     for suffix in ["-wal", "-shm"] {
         remove(&beside(&database, suffix))?;
     }
@@ -209,14 +297,21 @@ async fn replace(folder: &Path, fresh: &Path) -> Result<Restored> {
 async fn keep(folder: &Path, database: &Path) -> Result<PathBuf> {
     // The WAL of a killed server is merged first. A damaged database is kept unmerged, with its WAL beside it.
     if let Ok(connection) = pool(options(database)?, 1).await {
-        if let Err(error) = connection.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await {
+        if let Err(error) = connection
+            .execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)")
+            .await
+        {
             tracing::warn!(%error, "the WAL of the previous database cannot be merged; both are kept as they are");
         }
         connection.close().await?;
     }
     let mut number = 1_u32;
     loop {
-        let kept = folder.join(if number == 1 { KEPT.to_owned() } else { format!("{KEPT}-{number}") });
+        let kept = folder.join(if number == 1 {
+            KEPT.to_owned()
+        } else {
+            format!("{KEPT}-{number}")
+        });
         match second_name(database, &kept) {
             Ok(()) => {
                 let log = beside(database, "-wal");
@@ -236,7 +331,11 @@ async fn keep(folder: &Path, database: &Path) -> Result<PathBuf> {
 fn second_name(file: &Path, name: &Path) -> io::Result<()> {
     match fs::hard_link(file, name) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            let mut copy = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(name)?;
+            let mut copy = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(name)?;
             io::copy(&mut fs::File::open(file)?, &mut copy)?;
             copy.sync_all()
         }

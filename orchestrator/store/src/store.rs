@@ -84,7 +84,11 @@ impl Store {
     }
 
     /// The same with other options for every connection.
-    pub(crate) async fn open_by(folder: &Path, hook: Option<CommitHook>, options: SqliteConnectOptions) -> Result<Self> {
+    pub(crate) async fn open_by(
+        folder: &Path,
+        hook: Option<CommitHook>,
+        options: SqliteConnectOptions,
+    ) -> Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let lock = take_lock(folder)?;
         let mode = fs::metadata(folder)?.permissions().mode() & 0o7777;
@@ -117,7 +121,9 @@ impl Store {
             apply,
             lock: Mutex::new(Some(lock)),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Reads what is committed.
@@ -128,7 +134,11 @@ impl Store {
     /// Begins to write. There is one writer at a time; the others wait here.
     pub async fn begin(&self) -> Result<Tx> {
         let transaction = self.inner.writer.begin().await?;
-        Ok(Tx { conn: Conn(transaction), changed: BTreeSet::new(), store: self.clone() })
+        Ok(Tx {
+            conn: Conn(transaction),
+            changed: BTreeSet::new(),
+            store: self.clone(),
+        })
     }
 
     /// What changes from now on.
@@ -174,7 +184,13 @@ impl Store {
     pub async fn close(&self) -> Result<()> {
         self.inner.read.close_by_ref().await?;
         self.inner.writer.close().await?;
-        drop(self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.inner
+                .lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
         Ok(())
     }
 
@@ -184,7 +200,8 @@ impl Store {
         let name = utf8(&std::path::absolute(path)?)?;
         // A long copy takes no reader away, and a failed one leaves no connection behind.
         let apart = pool(self.inner.options.clone(), 1).await?;
-        let statement = Statement::from_sql_and_values(apart.get_database_backend(), "VACUUM INTO ?", [name.into()]);
+        let statement =
+            Statement::from_sql_and_values(apart.get_database_backend(), "VACUUM INTO ?", [name.into()]);
         let copied = apart.execute_raw(statement).await;
         apart.close().await?;
         if let Err(error) = copied {
@@ -197,9 +214,18 @@ impl Store {
 
     /// Lets the database check itself: `ok`, or what it found.
     pub async fn check(&self) -> Result<String> {
-        let row =
-            self.inner.read.query_one_raw(Statement::from_string(self.inner.read.get_database_backend(), "PRAGMA quick_check(1)")).await?;
-        Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_else(|| "the check gave no answer".to_owned()))
+        let row = self
+            .inner
+            .read
+            .query_one_raw(Statement::from_string(
+                self.inner.read.get_database_backend(),
+                "PRAGMA quick_check(1)",
+            ))
+            .await?;
+        Ok(row
+            .map(|row| row.try_get_by_index(0))
+            .transpose()?
+            .unwrap_or_else(|| "the check gave no answer".to_owned()))
     }
 
     /// Writes a row and reads it back on another connection: a confirmed write must be visible.
@@ -211,7 +237,10 @@ impl Store {
         // Another check may have written meanwhile; ids grow.
         match self.read().setting("write_check").await? {
             Some(read) if read >= written => Ok(()),
-            _ => Err(DbErr::Custom("a confirmed write is not seen by readers: restart the server".to_owned()).into()),
+            _ => Err(DbErr::Custom(
+                "a confirmed write is not seen by readers: restart the server".to_owned(),
+            )
+            .into()),
         }
     }
 
@@ -257,8 +286,17 @@ impl Tx {
 }
 
 pub(crate) fn take_lock(folder: &Path) -> Result<File> {
-    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))?;
-    if FileExt::try_lock_exclusive(&lock)? { Ok(lock) } else { Err(Error::Locked(folder.display().to_string())) }
+    let lock = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(folder.join("lock"))?;
+    if FileExt::try_lock_exclusive(&lock)? {
+        Ok(lock)
+    } else {
+        Err(Error::Locked(folder.display().to_string()))
+    }
 }
 
 /// How a database file is opened. By its name, never as an address: any character may be in it.
@@ -278,13 +316,24 @@ pub(crate) fn options(file: &Path) -> Result<SqliteConnectOptions> {
 
 /// Connections that are opened at once and stay.
 pub(crate) async fn pool(options: SqliteConnectOptions, connections: u32) -> Result<DatabaseConnection> {
-    let pool = SqlitePoolOptions::new().min_connections(connections).max_connections(connections).acquire_timeout(Duration::from_secs(30));
-    let pool = pool.connect_with(options).await.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))?;
+    let pool = SqlitePoolOptions::new()
+        .min_connections(connections)
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(30));
+    let pool = pool
+        .connect_with(options)
+        .await
+        .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))?;
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
 }
 
 fn utf8(path: &Path) -> Result<String> {
-    let named = || Error::Folder(format!("{} is not valid UTF-8; choose a path that is", path.display()));
+    let named = || {
+        Error::Folder(format!(
+            "{} is not valid UTF-8; choose a path that is",
+            path.display()
+        ))
+    };
     path.to_str().map(ToOwned::to_owned).ok_or_else(named)
 }
 
@@ -294,7 +343,9 @@ fn sweep(folder: &Path) -> Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let backup = name.strip_prefix("backup-").and_then(|rest| rest.strip_suffix(".tmp"));
+        let backup = name
+            .strip_prefix("backup-")
+            .and_then(|rest| rest.strip_suffix(".tmp"));
         if name.starts_with("restore.tmp") || backup.is_some_and(|id| id.parse::<Uuid>().is_ok()) {
             remove(&entry.path())?;
         }
@@ -303,7 +354,10 @@ fn sweep(folder: &Path) -> Result<()> {
 }
 
 pub(crate) async fn migrate(connection: &DatabaseConnection) -> Result<()> {
-    let known: BTreeSet<String> = Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
+    let known: BTreeSet<String> = Migrator::migrations()
+        .iter()
+        .map(|m| m.name().to_owned())
+        .collect();
     Migrator::install(connection).await?;
     for applied in Migrator::get_migration_models(connection).await? {
         if !known.contains(&applied.version) {
@@ -318,7 +372,9 @@ pub(crate) async fn migrate(connection: &DatabaseConnection) -> Result<()> {
 async fn begin_epoch(writer: &Writer, master: &Key) -> Result<(InstanceId, i64)> {
     let conn = Conn(writer.begin().await?);
     let instance = match conn.setting("instance").await? {
-        Some(text) => text.parse().map_err(|_| Error::Key("the database names no instance".to_owned()))?,
+        Some(text) => text
+            .parse()
+            .map_err(|_| Error::Key("the database names no instance".to_owned()))?,
         None => {
             let instance = InstanceId::new();
             conn.setting_put("instance", &instance.to_string()).await?;
@@ -327,7 +383,11 @@ async fn begin_epoch(writer: &Writer, master: &Key) -> Result<(InstanceId, i64)>
     };
     match conn.setting("master_key_id").await? {
         Some(id) if id == master.id() => {}
-        Some(_) => return Err(Error::Key("master.key does not belong to this database; put the right one back".to_owned())),
+        Some(_) => {
+            return Err(Error::Key(
+                "master.key does not belong to this database; put the right one back".to_owned(),
+            ));
+        }
         None => conn.setting_put("master_key_id", &master.id()).await?,
     }
     let epoch = conn.leadership_take("all", Timestamp::now()).await?;

@@ -101,7 +101,9 @@ pub async fn free_clusters(store: &Store, names: &[&str]) -> Vec<ClusterRow> {
     let free: Vec<ClusterRow> = names.iter().map(|name| free(&host, name, now)).collect();
     let mut tx = store.begin().await.expect("a transaction");
     for row in &free {
-        tx.cluster_insert(row.clone(), Vec::new()).await.expect("a cluster");
+        tx.cluster_insert(row.clone(), Vec::new())
+            .await
+            .expect("a cluster");
     }
     tx.host_insert(host).await.expect("a host");
     tx.commit("test").await.expect("a commit");
@@ -121,22 +123,43 @@ pub fn small_disk(test: &str, mebibytes: u32) -> Option<PathBuf> {
         return Some(folder.into());
     }
     let folder = TempDir::new().expect("a folder");
-    let spaces = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
+    let spaces = if rustix::process::geteuid().is_root() {
+        "-m"
+    } else {
+        "-Urm"
+    };
     let apart = |script: &str| {
         let mut command = Command::new("unshare");
-        command.args([spaces, "sh", "-c", &format!("mount -t tmpfs -o size={mebibytes}m tmpfs \"$0\"{script}")]).arg(folder.path());
+        command
+            .args([
+                spaces,
+                "sh",
+                "-c",
+                &format!("mount -t tmpfs -o size={mebibytes}m tmpfs \"$0\"{script}"),
+            ])
+            .arg(folder.path());
         command
     };
     if !apart("").status().is_ok_and(|status| status.success()) {
-        let why = format!("!!! SKIPPED, not passed: {test}, because this machine lets nobody here mount a file system (unshare {spaces})");
-        let must_run = ["CI", "CHAINPOOL_CI"].iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
-        assert!(!must_run, "{why}; CI and CHAINPOOL_CI, when they are empty, let it be skipped");
+        let why = format!(
+            "!!! SKIPPED, not passed: {test}, because this machine lets nobody here mount a file system (unshare {spaces})"
+        );
+        let must_run = ["CI", "CHAINPOOL_CI"]
+            .iter()
+            .any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
+        assert!(
+            !must_run,
+            "{why}; CI and CHAINPOOL_CI, when they are empty, let it be skipped"
+        );
         // The macros that print are silent in a test that passes.
         drop(writeln!(std::io::stderr(), "{why}"));
         return None;
     }
     let mut again = apart(" && exec \"$@\"");
-    again.arg(env::current_exe().expect("it runs")).args(["--exact", test, "--nocapture"]).env(FOLDER, folder.path());
+    again
+        .arg(env::current_exe().expect("it runs"))
+        .args(["--exact", test, "--nocapture"])
+        .env(FOLDER, folder.path());
     let ended = again.status().expect("it runs");
     assert!(ended.success(), "{test} on a small disk: {ended}");
     None

@@ -25,7 +25,9 @@ impl From<Timestamp> for Moment {
 }
 
 fn foreign(error: impl Display) -> TryGetError {
-    TryGetError::DbErr(DbErr::Type(format!("the database holds a value that this program did not write: {error}")))
+    TryGetError::DbErr(DbErr::Type(format!(
+        "the database holds a value that this program did not write: {error}"
+    )))
 }
 
 macro_rules! text_column {
@@ -73,10 +75,15 @@ macro_rules! text_column {
     };
 }
 
-text_column!(Word, [Display + FromStr<Err: Display>], T::to_string, |text| text.parse().map_err(foreign));
-text_column!(Json, [Serialize + DeserializeOwned], |value| serde_json::to_string(value).expect("our documents have string keys"), |text| {
-    serde_json::from_str(text).map_err(foreign)
-});
+text_column!(Word, [Display + FromStr<Err: Display>], T::to_string, |text| text
+    .parse()
+    .map_err(foreign));
+text_column!(
+    Json,
+    [Serialize + DeserializeOwned],
+    |value| serde_json::to_string(value).expect("our documents have string keys"),
+    |text| { serde_json::from_str(text).map_err(foreign) }
+);
 
 impl From<Moment> for Value {
     fn from(moment: Moment) -> Self {

@@ -10,7 +10,10 @@
 use crate::{Error, Result};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
 use sea_query_sqlx::SqlxValues;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Sqlite, SqliteConnection, query::Query, sqlite::SqliteConnectOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Executor, Sqlite, SqliteConnection, query::Query,
+    sqlite::SqliteConnectOptions,
+};
 use std::{
     sync::{
         Arc, Mutex as Lock, PoisonError,
@@ -57,14 +60,21 @@ pub struct WriteTransaction {
 impl Writer {
     /// A writer that opens its connections in this way.
     pub(crate) fn new(options: SqliteConnectOptions) -> Self {
-        Self { options: Arc::new(options), slot: Arc::new(Mutex::new(Slot::Idle(None))), failure: Arc::default() }
+        Self {
+            options: Arc::new(options),
+            slot: Arc::new(Mutex::new(Slot::Idle(None))),
+            failure: Arc::default(),
+        }
     }
 
     /// Begins to write. There is one transaction at a time; the others wait here.
     pub(crate) async fn begin(&self) -> Result<WriteTransaction> {
         let waited = timeout(PATIENCE, Arc::clone(&self.slot).lock_owned()).await;
-        let mut turn = waited.map_err(|_| DbErr::Custom(format!("the writer was busy for {} s", PATIENCE.as_secs())))?;
-        let Slot::Idle(kept) = &mut *turn else { return Err(DbErr::Custom("the database is closed".to_owned()).into()) };
+        let mut turn =
+            waited.map_err(|_| DbErr::Custom(format!("the writer was busy for {} s", PATIENCE.as_secs())))?;
+        let Slot::Idle(kept) = &mut *turn else {
+            return Err(DbErr::Custom("the database is closed".to_owned()).into());
+        };
         // From here on it is ours alone: should this future be dropped, it is closed.
         let kept = kept.take();
         let connection = self.begin_on(kept).await.map_err(|error| self.failed(error))?;
@@ -80,21 +90,36 @@ impl Writer {
         if let Some(mut kept) = kept {
             match command("BEGIN IMMEDIATE").execute(&mut kept).await {
                 Ok(_) => return Ok(kept),
-                Err(error) => tracing::warn!(%error, "the writer's connection cannot begin a transaction; it is replaced"),
+                Err(error) => {
+                    tracing::warn!(%error, "the writer's connection cannot begin a transaction; it is replaced")
+                }
             }
         }
-        let mut fresh = self.options.connect().await.map_err(|error| DbErr::Conn(cause(error)))?;
-        command("BEGIN IMMEDIATE").execute(&mut fresh).await.map_err(|error| DbErr::Exec(cause(error)))?;
+        let mut fresh = self
+            .options
+            .connect()
+            .await
+            .map_err(|error| DbErr::Conn(cause(error)))?;
+        command("BEGIN IMMEDIATE")
+            .execute(&mut fresh)
+            .await
+            .map_err(|error| DbErr::Exec(cause(error)))?;
         Ok(fresh)
     }
 
     /// The newest failure, until a commit succeeds.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn note(&self, failure: Option<String>) {
-        let before = std::mem::replace(&mut *self.failure.lock().unwrap_or_else(PoisonError::into_inner), failure.clone());
+        let before = std::mem::replace(
+            &mut *self.failure.lock().unwrap_or_else(PoisonError::into_inner),
+            failure.clone(),
+        );
         match (before, failure) {
             (None, Some(why)) => tracing::error!(why, "the database takes no writes"),
             (Some(_), None) => tracing::info!("the database takes writes again"),
@@ -116,7 +141,10 @@ impl Writer {
     pub(crate) async fn close(&self) -> Result<(), DbErr> {
         let slot = std::mem::replace(&mut *self.slot.lock().await, Slot::Closed);
         match slot {
-            Slot::Idle(Some(connection)) => connection.close().await.map_err(|error| DbErr::Conn(cause(error))),
+            Slot::Idle(Some(connection)) => connection
+                .close()
+                .await
+                .map_err(|error| DbErr::Conn(cause(error))),
             Slot::Idle(None) | Slot::Closed => Ok(()),
         }
     }
@@ -154,12 +182,17 @@ impl WriteTransaction {
 /// Rolls back at once. Without a runtime closing the connection does it.
 impl Drop for WriteTransaction {
     fn drop(&mut self) {
-        let (Some(mut connection), Some(mut turn)) = (self.connection.get_mut().take(), self.turn.take()) else { return };
+        let (Some(mut connection), Some(mut turn)) = (self.connection.get_mut().take(), self.turn.take())
+        else {
+            return;
+        };
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 match command("ROLLBACK").execute(&mut connection).await {
                     Ok(_) => keep(&mut turn, connection),
-                    Err(error) => tracing::warn!(%error, "a transaction was not rolled back; its connection is closed"),
+                    Err(error) => {
+                        tracing::warn!(%error, "a transaction was not rolled back; its connection is closed")
+                    }
                 }
             });
         }
@@ -232,7 +265,10 @@ fn changes(statement: &Statement) -> bool {
 }
 
 fn query(statement: &Statement) -> Query<'_, Sqlite, SqlxValues> {
-    let values = statement.values.clone().unwrap_or_else(|| sea_orm::Values(Vec::new()));
+    let values = statement
+        .values
+        .clone()
+        .unwrap_or_else(|| sea_orm::Values(Vec::new()));
     sqlx::query_with(AssertSqlSafe(statement.sql.as_str()), SqlxValues(values))
 }
 

@@ -20,8 +20,17 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let mut next = || arguments.next().context("usage: crash-child FOLDER SCENARIO POINT before|after");
-    let (folder, scenario, point, when) = (PathBuf::from(next()?), next()?, next()?.parse::<usize>()?, next()?);
+    let mut next = || {
+        arguments
+            .next()
+            .context("usage: crash-child FOLDER SCENARIO POINT before|after")
+    };
+    let (folder, scenario, point, when) = (
+        PathBuf::from(next()?),
+        next()?,
+        next()?.parse::<usize>()?,
+        next()?,
+    );
     // Nothing else has installed one before.
     drop(rustls::crypto::ring::default_provider().install_default());
     let after = when == "after";
@@ -29,13 +38,22 @@ async fn main() -> Result<()> {
         if !ARMED.load(Ordering::SeqCst) {
             return;
         }
-        let reached = if committed { COUNT.load(Ordering::SeqCst) } else { COUNT.fetch_add(1, Ordering::SeqCst) + 1 };
+        let reached = if committed {
+            COUNT.load(Ordering::SeqCst)
+        } else {
+            COUNT.fetch_add(1, Ordering::SeqCst) + 1
+        };
         if reached == point && committed == after {
             eprintln!("killed {when} {name}");
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).expect("a process may kill itself");
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+                .expect("a process may kill itself");
         }
     });
-    let orchestrator = Orchestrator::start(Config { hook: Some(hook), ..Config::new(folder, chainpool_tests::platforms()) }).await?;
+    let orchestrator = Orchestrator::start(Config {
+        hook: Some(hook),
+        ..Config::new(folder, chainpool_tests::platforms())
+    })
+    .await?;
     let caller = Caller {
         account_id: uuid::Uuid::nil(),
         account: "admin".into(),
@@ -64,21 +82,51 @@ async fn change(orchestrator: &Orchestrator, caller: &Caller, scenario: &str) ->
     Ok(match scenario {
         "create" => {
             arm();
-            let new = api::ClusterCreate { name: Some("one".into()), ..api::ClusterCreate::default() };
-            orchestrator.cluster_create(caller, api::ClusterCreate { preset: Some("single".into()), ..new }).await?.id
+            let new = api::ClusterCreate {
+                name: Some("one".into()),
+                ..api::ClusterCreate::default()
+            };
+            orchestrator
+                .cluster_create(
+                    caller,
+                    api::ClusterCreate {
+                        preset: Some("single".into()),
+                        ..new
+                    },
+                )
+                .await?
+                .id
         }
         "fabric" => {
             arm();
             let chaincodes = serde_json::json!([chainpool_tests::CHAINCODE]);
-            let new =
-                api::ClusterCreate { network_type: Some("fabric".into()), preset: Some("tiny".into()), ..api::ClusterCreate::default() };
+            let new = api::ClusterCreate {
+                network_type: Some("fabric".into()),
+                preset: Some("tiny".into()),
+                ..api::ClusterCreate::default()
+            };
             let parameters = [("chaincodes".to_owned(), chaincodes)].into_iter().collect();
-            orchestrator.cluster_create(caller, api::ClusterCreate { parameters, ..new }).await?.id
+            orchestrator
+                .cluster_create(caller, api::ClusterCreate { parameters, ..new })
+                .await?
+                .id
         }
         "amend" => {
             arm();
-            let parameters = [("organisations".to_owned(), serde_json::json!(2))].into_iter().collect();
-            orchestrator.cluster_amend(caller, "one", api::ClusterAmend { parameters, renew_certificates: false }).await?.id
+            let parameters = [("organisations".to_owned(), serde_json::json!(2))]
+                .into_iter()
+                .collect();
+            orchestrator
+                .cluster_amend(
+                    caller,
+                    "one",
+                    api::ClusterAmend {
+                        parameters,
+                        renew_certificates: false,
+                    },
+                )
+                .await?
+                .id
         }
         "reset" => {
             arm();
@@ -86,11 +134,21 @@ async fn change(orchestrator: &Orchestrator, caller: &Caller, scenario: &str) ->
         }
         "release" => {
             let leases = orchestrator
-                .lease_list(caller, &api::LeaseFilter { state: Some(api::LeaseState::Active), ..api::LeaseFilter::default() })
+                .lease_list(
+                    caller,
+                    &api::LeaseFilter {
+                        state: Some(api::LeaseState::Active),
+                        ..api::LeaseFilter::default()
+                    },
+                )
                 .await?;
             let lease = leases.items.first().context("there is a lease")?.id;
             arm();
-            orchestrator.lease_release(caller, lease).await?.operation_id.context("a release wipes")?
+            orchestrator
+                .lease_release(caller, lease)
+                .await?
+                .operation_id
+                .context("a release wipes")?
         }
         "fillup" => {
             arm();

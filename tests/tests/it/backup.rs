@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
-    let options = Options { capacity: 3, validators: 1, ..Options::default() };
+    let options = Options {
+        capacity: 3,
+        validators: 1,
+        ..Options::default()
+    };
     let bed = Bed::start(options.clone()).await?;
     let old: Operation = bed.api.post("/clusters", json!({"name": "old"})).await?;
     bed.done(&old).await?;
@@ -16,11 +20,19 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
     let backup = bed.folder.with_extension("backup");
     let mut copy = bed.orchestrator.backup(&admin).await?;
     std::io::copy(&mut copy, &mut std::fs::File::create(&backup)?)?;
-    let new: Operation = bed.api.with_token(&bed.orchestrator.local_admin().await?.1).post("/clusters", json!({"name": "new"})).await?;
+    let new: Operation = bed
+        .api
+        .with_token(&bed.orchestrator.local_admin().await?.1)
+        .post("/clusters", json!({"name": "new"}))
+        .await?;
     let bed_api = bed.api.with_token(&bed.orchestrator.local_admin().await?.1);
     chainpool_tests::within(std::time::Duration::from_mins(1), "the new cluster", async || {
         let now: Operation = bed_api.get(&format!("/operations/{}", new.id)).await?;
-        Ok(if now.state == chainpool_api::OperationState::Succeeded { Ok(()) } else { Err(format!("{now:?}")) })
+        Ok(if now.state == chainpool_api::OperationState::Succeeded {
+            Ok(())
+        } else {
+            Err(format!("{now:?}"))
+        })
     })
     .await?;
     let instance = bed.orchestrator.status(&admin).await?.instance;
@@ -30,29 +42,58 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
     let ground = bed.stop().await?;
 
     chainpool_orchestrator::restore(&folder, &backup).await?;
-    let bed = Bed::open(ground, Options { host: false, ..options }).await?;
-    let status = chainpool_tests::within(std::time::Duration::from_secs(90), "the unclaimed cluster", async || {
-        let status: Status = bed.api.get("/status").await?;
-        Ok(if status.unclaimed.iter().any(|u| u.cluster_id == new_id) { Ok(status) } else { Err(format!("{:?}", status.problems)) })
-    })
+    let bed = Bed::open(
+        ground,
+        Options {
+            host: false,
+            ..options
+        },
+    )
     .await?;
-    ensure!(status.paused && !status.ok && !status.unclaimed[0].objects.is_empty(), "{status:?}");
+    let status = chainpool_tests::within(
+        std::time::Duration::from_secs(90),
+        "the unclaimed cluster",
+        async || {
+            let status: Status = bed.api.get("/status").await?;
+            Ok(if status.unclaimed.iter().any(|u| u.cluster_id == new_id) {
+                Ok(status)
+            } else {
+                Err(format!("{:?}", status.problems))
+            })
+        },
+    )
+    .await?;
+    ensure!(
+        status.paused && !status.ok && !status.unclaimed[0].objects.is_empty(),
+        "{status:?}"
+    );
     let after = bed.engine.ours(&instance).await?;
     let deleted: Vec<_> = before.iter().filter(|name| !after.contains(name)).collect();
     ensure!(deleted.is_empty(), "deleted while paused: {deleted:?}");
     let refused = bed.api.refused(Method::POST, "/leases", Some(json!({}))).await?;
     ensure!(refused.problem.code == "paused", "{refused:?}");
 
-    let unknown = bed.api.refused(Method::POST, "/hosts/h1/adopt", Some(json!({"clusters": [uuid::Uuid::now_v7()]}))).await?;
+    let unknown = bed
+        .api
+        .refused(
+            Method::POST,
+            "/hosts/h1/adopt",
+            Some(json!({"clusters": [uuid::Uuid::now_v7()]})),
+        )
+        .await?;
     ensure!(unknown.problem.fields.contains_key("clusters"), "{unknown:?}");
-    let adopt: Operation = bed.api.post("/hosts/h1/adopt", json!({"clusters": [new_id]})).await?;
+    let adopt: Operation = bed
+        .api
+        .post("/hosts/h1/adopt", json!({"clusters": [new_id]}))
+        .await?;
     bed.done(&adopt).await?;
     let _: Value = bed.api.ask("/resume").await?;
     let left: Status = bed.api.get("/status").await?;
     ensure!(!left.paused, "{left:?}");
     // It may have been applied since the backup: only a clean one is offered.
     let old = bed.cluster("old").await?;
-    bed.cluster_when(old.id, "the clean cluster", |c| c.generation == 2 && c.offered).await?;
+    bed.cluster_when(old.id, "the clean cluster", |c| c.generation == 2 && c.offered)
+        .await?;
     bed.end().await?;
     Ok(())
 }

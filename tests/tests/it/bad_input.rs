@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_host_names_its_field_and_is_not_stored() -> Result<()> {
-    let bed = Bed::start(Options { host: false, ..Options::default() }).await?;
+    let bed = Bed::start(Options {
+        host: false,
+        ..Options::default()
+    })
+    .await?;
     let with = |field: &str, value: Value| {
         let mut body = bed.host_body("h1");
         body[field] = value;
@@ -23,35 +27,78 @@ async fn a_bad_host_names_its_field_and_is_not_stored() -> Result<()> {
         ("subnets", with("subnets", json!("10.0.0.0/30"))),
         ("disk_floor", with("disk_floor", json!(99))),
         ("memory_factor", with("memory_factor", json!(0.0))),
-        ("log.server", with("log", json!({"type": "syslog", "level": "info"}))),
+        (
+            "log.server",
+            with("log", json!({"type": "syslog", "level": "info"})),
+        ),
         ("images.node", with("images", json!({"node": ["a:1"]}))),
         ("images.cometbft", with("images", json!({"cometbft": []}))),
         ("images.cometbft", with("images", json!({"cometbft": ["a b"]}))),
         ("mirror", with("mirror", json!("m.example/\"a b"))),
         ("public_address", with("public_address", json!("$(id>pwn)"))),
-        ("public_address", with("public_address", json!("pool.example.org"))),
-        ("registry.address", with("registry", json!({"user": "robot", "password": "pw"}))),
+        (
+            "public_address",
+            with("public_address", json!("pool.example.org")),
+        ),
+        (
+            "registry.address",
+            with("registry", json!({"user": "robot", "password": "pw"})),
+        ),
         ("kubeconfig", with("kubeconfig", json!("garbage"))),
         ("storage_class", with("storage_class", json!("fast"))),
         ("address", with("address", json!("unix:///x\n2026-01-01 ERROR"))),
         ("fill", with("fill", json!([]))),
-        ("fill[0].share", with("fill", json!([{"type": "cometbft", "share": u32::MAX}, {"type": "cometbft"}]))),
+        (
+            "fill[0].share",
+            with(
+                "fill",
+                json!([{"type": "cometbft", "share": u32::MAX}, {"type": "cometbft"}]),
+            ),
+        ),
         ("fill[0].type", with("fill", json!([{"type": "nonsense"}]))),
-        ("fill[0].validators", with("fill", json!([{"type": "cometbft", "parameters": {"validators": 17}}]))),
+        (
+            "fill[0].validators",
+            with(
+                "fill",
+                json!([{"type": "cometbft", "parameters": {"validators": 17}}]),
+            ),
+        ),
         ("type", with("type", json!(Platform::Swarm))),
         ("address", with("address", json!("tcp://192.0.2.1:2375"))),
         ("address", with("address", json!("gopher://x"))),
     ];
     for (field, body) in cases {
-        let refused = bed.api.refused(Method::POST, "/hosts", Some(body.clone())).await?;
-        ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field), "{field} {body}: {refused:?}");
+        let refused = bed
+            .api
+            .refused(Method::POST, "/hosts", Some(body.clone()))
+            .await?;
+        ensure!(
+            refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field),
+            "{field} {body}: {refused:?}"
+        );
     }
-    let absent = bed.api.refused(Method::POST, "/hosts", Some(with("address", json!("unix:///nowhere.sock")))).await?;
-    ensure!(absent.status == StatusCode::SERVICE_UNAVAILABLE && absent.problem.message.contains("/nowhere.sock"), "{absent:?}");
-    ensure!(bed.api.get::<Page<Host>>("/hosts").await?.items.is_empty(), "a refused host was stored");
+    let absent = bed
+        .api
+        .refused(
+            Method::POST,
+            "/hosts",
+            Some(with("address", json!("unix:///nowhere.sock"))),
+        )
+        .await?;
+    ensure!(
+        absent.status == StatusCode::SERVICE_UNAVAILABLE && absent.problem.message.contains("/nowhere.sock"),
+        "{absent:?}"
+    );
+    ensure!(
+        bed.api.get::<Page<Host>>("/hosts").await?.items.is_empty(),
+        "a refused host was stored"
+    );
 
     bed.host_create("h1").await?;
-    let twice = bed.api.refused(Method::POST, "/hosts", Some(bed.host_body("h2"))).await?;
+    let twice = bed
+        .api
+        .refused(Method::POST, "/hosts", Some(bed.host_body("h2")))
+        .await?;
     ensure!(
         twice.status == StatusCode::CONFLICT
             && twice.problem.code == "engine_exists"
@@ -64,7 +111,11 @@ async fn a_bad_host_names_its_field_and_is_not_stored() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_change_of_a_host_names_its_field_and_changes_nothing() -> Result<()> {
-    let bed = MemoryBed::start(MemoryOptions { watchdog: false, ..MemoryOptions::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions {
+        watchdog: false,
+        ..MemoryOptions::default()
+    })
+    .await?;
     let before: Value = bed.api.get("/hosts/h1").await?;
     for (field, body) in [
         ("colour", json!({"colour": "blue"})),
@@ -81,10 +132,19 @@ async fn a_bad_change_of_a_host_names_its_field_and_changes_nothing() -> Result<
         ("kubeconfig", json!({"capacity": 7, "kubeconfig": "garbage"})),
         ("storage_class", json!({"capacity": 7, "storage_class": "fast"})),
     ] {
-        let refused = bed.api.refused(Method::PATCH, "/hosts/h1", Some(body.clone())).await?;
-        ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field), "{field} {body}: {refused:?}");
+        let refused = bed
+            .api
+            .refused(Method::PATCH, "/hosts/h1", Some(body.clone()))
+            .await?;
+        ensure!(
+            refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field),
+            "{field} {body}: {refused:?}"
+        );
     }
-    ensure!(bed.api.get::<Value>("/hosts/h1").await? == before, "a refused change was stored");
+    ensure!(
+        bed.api.get::<Value>("/hosts/h1").await? == before,
+        "a refused change was stored"
+    );
     bed.end().await
 }
 
@@ -101,8 +161,14 @@ async fn a_bad_cluster_names_its_field_and_is_not_stored() -> Result<()> {
         ("host", json!({"host": "nowhere"})),
         ("size", json!({"size": 3})),
     ] {
-        let refused = bed.api.refused(Method::POST, "/clusters", Some(body.clone())).await?;
-        ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field), "{field} {body}: {refused:?}");
+        let refused = bed
+            .api
+            .refused(Method::POST, "/clusters", Some(body.clone()))
+            .await?;
+        ensure!(
+            refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field),
+            "{field} {body}: {refused:?}"
+        );
     }
     ensure!(bed.clusters().await?.is_empty(), "a refused cluster was stored");
     let large = json!({"labels": {"a": "x".repeat(2 << 20)}});
@@ -113,7 +179,12 @@ async fn a_bad_cluster_names_its_field_and_is_not_stored() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_amendment_names_its_field_and_changes_nothing() -> Result<()> {
-    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    let bed = Bed::start(Options {
+        capacity: 1,
+        validators: 1,
+        ..Options::default()
+    })
+    .await?;
     let before = bed.filled().await?.remove(0);
     let address = format!("/clusters/{}/amend", before.id);
     for (field, body) in [
@@ -123,11 +194,20 @@ async fn a_bad_amendment_names_its_field_and_changes_nothing() -> Result<()> {
         ("renew_certificates", json!({"renew_certificates": true})),
         ("size", json!({"size": 3})),
     ] {
-        let refused = bed.api.refused(Method::POST, &address, Some(body.clone())).await?;
-        ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field), "{field} {body}: {refused:?}");
+        let refused = bed
+            .api
+            .refused(Method::POST, &address, Some(body.clone()))
+            .await?;
+        ensure!(
+            refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field),
+            "{field} {body}: {refused:?}"
+        );
     }
     let after = bed.cluster(before.id).await?;
-    ensure!(after.parameters == before.parameters && after.generation == before.generation, "{after:?}");
+    ensure!(
+        after.parameters == before.parameters && after.generation == before.generation,
+        "{after:?}"
+    );
     let amends: Page<Operation> = bed.api.get("/operations?kind=cluster_amend").await?;
     ensure!(amends.items.is_empty(), "{amends:?}");
     bed.cluster_when(before.id, "offered", |now| now.offered).await?;

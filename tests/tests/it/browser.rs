@@ -23,10 +23,18 @@ async fn signed_in(bed: &Bed) -> Result<Browser> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_fits_its_window_and_writes_nothing_to_the_console() -> Result<()> {
-    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    let bed = Bed::start(Options {
+        capacity: 1,
+        validators: 1,
+        ..Options::default()
+    })
+    .await?;
     let cluster = bed.filled().await?.remove(0);
     let operations: Value = bed.api.get("/operations?limit=1").await?;
-    let operation = operations["items"][0]["id"].as_str().context("an operation")?.to_owned();
+    let operation = operations["items"][0]["id"]
+        .as_str()
+        .context("an operation")?
+        .to_owned();
     let lease: Lease = bed.api.post("/leases", json!({})).await?;
     let browser = signed_in(&bed).await?;
     let pages = [
@@ -53,7 +61,10 @@ async fn every_page_fits_its_window_and_writes_nothing_to_the_console() -> Resul
         browser.size(width, height).await?;
         for page in &pages {
             browser.go(&format!("{}{page}", bed.base)).await?;
-            browser.is_sound().await.with_context(|| format!("{page} at {width} px"))?;
+            browser
+                .is_sound()
+                .await
+                .with_context(|| format!("{page} at {width} px"))?;
         }
     }
     drop(browser);
@@ -62,7 +73,12 @@ async fn every_page_fits_its_window_and_writes_nothing_to_the_console() -> Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_applies_connects_and_releases_and_sees_the_pool_heal_without_reloading() -> Result<()> {
-    let bed = Bed::start(Options { capacity: 1, validators: 1, ..Options::default() }).await?;
+    let bed = Bed::start(Options {
+        capacity: 1,
+        validators: 1,
+        ..Options::default()
+    })
+    .await?;
     let cluster = bed.filled().await?.remove(0);
     let browser = signed_in(&bed).await?;
 
@@ -72,7 +88,10 @@ async fn a_person_applies_connects_and_releases_and_sees_the_pool_heal_without_r
     browser.says("Commit a transaction").await?;
     browser.says(&cluster.chain_id).await?;
     let leases: Page<Lease> = bed.api.get("/leases?state=active").await?;
-    ensure!(leases.items.len() == 1 && browser.url().await?.contains(&leases.items[0].id.to_string()), "{leases:?}");
+    ensure!(
+        leases.items.len() == 1 && browser.url().await?.contains(&leases.items[0].id.to_string()),
+        "{leases:?}"
+    );
 
     let watching = Browser::open().await?;
     watching.go(&format!("{}/sign-in", bed.base)).await?;
@@ -80,26 +99,47 @@ async fn a_person_applies_connects_and_releases_and_sees_the_pool_heal_without_r
     watching.fill("#password", "correct horse battery").await?;
     watching.click("main button.primary").await?;
     watching.says("Pool by type").await?;
-    watching.go(&format!("{}/clusters/{}", bed.base, cluster.name)).await?;
+    watching
+        .go(&format!("{}/clusters/{}", bed.base, cluster.name))
+        .await?;
     watching.says("healthy").await?;
     watching.run("window.sameDocument = true").await?;
 
     browser.click("a[href$='/release'][data-ask]").await?;
     browser.says("Deletes for good").await?;
-    ensure!(browser.run("return document.querySelector('dialog[open] button.danger').disabled").await? == true, "nothing was typed yet");
+    ensure!(
+        browser
+            .run("return document.querySelector('dialog[open] button.danger').disabled")
+            .await?
+            == true,
+        "nothing was typed yet"
+    );
     browser.fill("dialog[open] #typed", &cluster.name).await?;
     browser.click("dialog[open] button.danger").await?;
     within(Duration::from_secs(30), "the release", async || {
         let lease: Lease = bed.api.get(&format!("/leases/{}", leases.items[0].id)).await?;
-        Ok(if lease.state == LeaseState::Released { Ok(()) } else { Err(format!("{lease:?}")) })
+        Ok(if lease.state == LeaseState::Released {
+            Ok(())
+        } else {
+            Err(format!("{lease:?}"))
+        })
     })
     .await?;
     browser.says("Apply for another").await?;
 
-    let next = format!("{}-2", cluster.chain_id.strip_suffix("-1").context("it is the first generation")?);
+    let next = format!(
+        "{}-2",
+        cluster
+            .chain_id
+            .strip_suffix("-1")
+            .context("it is the first generation")?
+    );
     watching.says(&next).await?;
     watching.says("healthy").await?;
-    ensure!(watching.run("return window.sameDocument").await? == true, "the page was loaded again");
+    ensure!(
+        watching.run("return window.sameDocument").await? == true,
+        "the page was loaded again"
+    );
     watching.is_sound().await?;
     drop((browser, watching));
     bed.end().await

@@ -43,8 +43,16 @@ impl Holder {
             fs::create_dir_all(path.parent().context("a file lies in a folder")?)?;
             fs::write(path, text)?;
         }
-        let client = CLIENT.get_or_try_init(async || compiled(&bundle).await).await?.clone();
-        Ok(Self { lease, bundle, folder, client })
+        let client = CLIENT
+            .get_or_try_init(async || compiled(&bundle).await)
+            .await?
+            .clone();
+        Ok(Self {
+            lease,
+            bundle,
+            folder,
+            client,
+        })
     }
 
     fn home(&self) -> PathBuf {
@@ -53,25 +61,43 @@ impl Holder {
 
     /// Runs the bundle's client, as its README says; what it printed.
     pub(crate) async fn transact(&self, arguments: &[&str]) -> Result<String> {
-        run(Command::new(&self.client).args(arguments).current_dir(self.home())).await
+        run(Command::new(&self.client)
+            .args(arguments)
+            .current_dir(self.home()))
+        .await
     }
 
     /// The same as somebody who was enrolled.
     pub(crate) async fn transact_as(&self, who: &str, arguments: &[&str]) -> Result<String> {
         let mut client = Command::new(&self.client);
-        run(client.args(arguments).env("IDENTITY", who).current_dir(self.home())).await
+        run(client
+            .args(arguments)
+            .env("IDENTITY", who)
+            .current_dir(self.home()))
+        .await
     }
 
     /// Registers and enrols somebody, as the bundle's README says; whom his certificate names.
     pub(crate) async fn enrol(&self, organisation: &str, name: &str, kind: &str) -> Result<String> {
         let folder = self.folder.path();
-        run(Command::new("bash").args(["enrol.sh", organisation, name, kind]).current_dir(folder)).await?;
-        let certificate = folder.join(organisation).join(name).join("msp/signcerts/cert.pem");
-        run(Command::new("openssl").args(["x509", "-noout", "-subject", "-in"]).arg(certificate)).await
+        run(Command::new("bash")
+            .args(["enrol.sh", organisation, name, kind])
+            .current_dir(folder))
+        .await?;
+        let certificate = folder
+            .join(organisation)
+            .join(name)
+            .join("msp/signcerts/cert.pem");
+        run(Command::new("openssl")
+            .args(["x509", "-noout", "-subject", "-in"])
+            .arg(certificate))
+        .await
     }
 
     pub(crate) async fn put(&self, organisation: &str, value: &str) -> Result<()> {
-        self.transact(&[organisation, "submit", "put", "name", value]).await.map(drop)
+        self.transact(&[organisation, "submit", "put", "name", value])
+            .await
+            .map(drop)
     }
 
     /// What one organisation's peer has committed another's has a moment later.
@@ -87,11 +113,16 @@ impl Holder {
 
 /// Compiles the bundle's client, unless a test before has compiled the same sources.
 async fn compiled(bundle: &Bundle) -> Result<PathBuf> {
-    let sources: Vec<_> = bundle.files.iter().filter_map(|(name, text)| Some((name.strip_prefix("gateway/go/")?, text))).collect();
+    let sources: Vec<_> = bundle
+        .files
+        .iter()
+        .filter_map(|(name, text)| Some((name.strip_prefix("gateway/go/")?, text)))
+        .collect();
     ensure!(!sources.is_empty(), "the bundle has no Go client");
     let mut hash = DefaultHasher::new();
     sources.hash(&mut hash);
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fabric-client-{:016x}", hash.finish()));
+    let program =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fabric-client-{:016x}", hash.finish()));
     if program.exists() {
         return Ok(program);
     }
@@ -99,16 +130,34 @@ async fn compiled(bundle: &Bundle) -> Result<PathBuf> {
     for (name, text) in sources {
         fs::write(folder.path().join(name), text)?;
     }
-    run(Command::new("go").args(["mod", "tidy"]).current_dir(folder.path())).await?;
-    run(Command::new("go").args(["build", "-o", "client", "."]).current_dir(folder.path())).await?;
+    run(Command::new("go")
+        .args(["mod", "tidy"])
+        .current_dir(folder.path()))
+    .await?;
+    run(Command::new("go")
+        .args(["build", "-o", "client", "."])
+        .current_dir(folder.path()))
+    .await?;
     fs::rename(folder.path().join("client"), &program)?;
     Ok(program)
 }
 
 /// Runs a program; what it printed.
 pub(crate) async fn run(command: &mut Command) -> Result<String> {
-    let output = command.env("GOFLAGS", "").env("GOWORK", "off").stdin(Stdio::null()).output().await?;
-    let (said, why) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{command:?} ended with {}: {said}{why}", output.status);
+    let output = command
+        .env("GOFLAGS", "")
+        .env("GOWORK", "off")
+        .stdin(Stdio::null())
+        .output()
+        .await?;
+    let (said, why) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    ensure!(
+        output.status.success(),
+        "{command:?} ended with {}: {said}{why}",
+        output.status
+    );
     Ok(said.into_owned())
 }

@@ -8,39 +8,80 @@ use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_is_filled_cleaned_and_reset() -> Result<()> {
-    let bed = MemoryBed::start(MemoryOptions { capacity: 3, nodes: 1, autofill: false, ..MemoryOptions::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions {
+        capacity: 3,
+        nodes: 1,
+        autofill: false,
+        ..MemoryOptions::default()
+    })
+    .await?;
     let clusters = bed.filled().await?;
-    ensure!(clusters.len() == 3 && clusters.iter().all(|c| c.offered), "{clusters:?}");
+    ensure!(
+        clusters.len() == 3 && clusters.iter().all(|c| c.offered),
+        "{clusters:?}"
+    );
     let again: Operation = bed.done(&bed.api.ask("/hosts/h1/fillup").await?).await?;
     ensure!(again.result.as_ref().is_some_and(|r| r["made"] == 0), "{again:?}");
 
     let lease: Lease = bed.api.post("/leases", json!({})).await?;
     let refused = bed.api.refused(Method::POST, "/hosts/h1/reset", None).await?;
-    ensure!(refused.status == StatusCode::CONFLICT && refused.problem.code == "host_in_use", "{refused:?}");
+    ensure!(
+        refused.status == StatusCode::CONFLICT && refused.problem.code == "host_in_use",
+        "{refused:?}"
+    );
     let refused = bed.api.refused(Method::DELETE, "/hosts/h1", None).await?;
     ensure!(refused.problem.code == "host_not_empty", "{refused:?}");
 
     let _: Value = bed.api.patch("/hosts/h1", json!({"autofill": true})).await?;
     let clean: Operation = bed.done(&bed.api.ask("/hosts/h1/clean").await?).await?;
-    ensure!(clean.result.as_ref().is_some_and(|r| r["deleted"] == 2), "{clean:?}");
+    ensure!(
+        clean.result.as_ref().is_some_and(|r| r["deleted"] == 2),
+        "{clean:?}"
+    );
     let host: Host = bed.api.get("/hosts/h1").await?;
-    ensure!(!host.autofill && host.clusters == 1 && host.leased == 1, "{host:?}");
+    ensure!(
+        !host.autofill && host.clusters == 1 && host.leased == 1,
+        "{host:?}"
+    );
     let kept = bed.cluster(lease.cluster_id).await?;
-    ensure!(kept.state == ClusterState::Ready && kept.generation == 1, "{kept:?}");
+    ensure!(
+        kept.state == ClusterState::Ready && kept.generation == 1,
+        "{kept:?}"
+    );
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn autofill_replaces_what_is_deleted() -> Result<()> {
-    let bed = MemoryBed::start(MemoryOptions { capacity: 1, nodes: 1, autofill: true, ..MemoryOptions::default() }).await?;
-    let first = chainpool_tests::within(std::time::Duration::from_mins(1), "the first cluster", async || {
-        Ok(bed.clusters().await?.into_iter().find(|c| c.offered).ok_or_else(|| "none".to_owned()))
+    let bed = MemoryBed::start(MemoryOptions {
+        capacity: 1,
+        nodes: 1,
+        autofill: true,
+        ..MemoryOptions::default()
     })
+    .await?;
+    let first = chainpool_tests::within(
+        std::time::Duration::from_mins(1),
+        "the first cluster",
+        async || {
+            Ok(bed
+                .clusters()
+                .await?
+                .into_iter()
+                .find(|c| c.offered)
+                .ok_or_else(|| "none".to_owned()))
+        },
+    )
     .await?;
     let delete: Operation = bed.api.delete(&format!("/clusters/{}", first.id)).await?;
     bed.done(&delete).await?;
     chainpool_tests::within(std::time::Duration::from_mins(1), "its successor", async || {
-        Ok(bed.clusters().await?.into_iter().find(|c| c.offered && c.id != first.id).ok_or_else(|| "none".to_owned()))
+        Ok(bed
+            .clusters()
+            .await?
+            .into_iter()
+            .find(|c| c.offered && c.id != first.id)
+            .ok_or_else(|| "none".to_owned()))
     })
     .await?;
     bed.end().await
@@ -48,19 +89,32 @@ async fn autofill_replaces_what_is_deleted() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_setting_of_a_host_can_be_changed() -> Result<()> {
-    let bed = MemoryBed::start(MemoryOptions { capacity: 1, nodes: 1, ..MemoryOptions::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions {
+        capacity: 1,
+        nodes: 1,
+        ..MemoryOptions::default()
+    })
+    .await?;
     let change = json!({
         "name": "renamed", "capacity": 2, "schedulable": false, "autofill": false, "memory_factor": 2.0, "disk_floor": 5,
         "log": {"type": "syslog", "level": "debug", "server": "udp://127.0.0.1:514"}, "mirror": "mirror.example", "images": {"cometbft": ["other:1"]},
         "fill": [{"type": "cometbft", "preset": "single", "share": 2}], "ports": [21000, 21100], "subnets": "10.214.0.0/16", "maintenance_seconds": 60,
     });
     let host: Host = bed.api.patch("/hosts/h1", change).await?;
-    ensure!(host.name == "renamed" && host.capacity == 2 && !host.schedulable && host.ports == (21_000, 21_100), "{host:?}");
     ensure!(
-        host.log.server.as_deref() == Some("udp://127.0.0.1:514") && host.subnets == "10.214.0.0/16" && host.maintenance_until.is_some(),
+        host.name == "renamed" && host.capacity == 2 && !host.schedulable && host.ports == (21_000, 21_100),
         "{host:?}"
     );
-    let refused = bed.api.refused(Method::POST, "/hosts/renamed/fillup", None).await?;
+    ensure!(
+        host.log.server.as_deref() == Some("udp://127.0.0.1:514")
+            && host.subnets == "10.214.0.0/16"
+            && host.maintenance_until.is_some(),
+        "{host:?}"
+    );
+    let refused = bed
+        .api
+        .refused(Method::POST, "/hosts/renamed/fillup", None)
+        .await?;
     ensure!(refused.problem.code == "host_not_active", "{refused:?}");
     let same: Page<Host> = bed.api.get("/hosts?search=rena").await?;
     ensure!(same.items.len() == 1);
@@ -69,23 +123,57 @@ async fn every_setting_of_a_host_can_be_changed() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stored_login_stays_with_its_registry() -> Result<()> {
-    let bed = Bed::start(Options { host: false, ..Options::default() }).await?;
+    let bed = Bed::start(Options {
+        host: false,
+        ..Options::default()
+    })
+    .await?;
     bed.host_create("h1").await?;
     let login = json!({"user": "robot", "password": "pw"});
-    let _: Value = bed.api.patch("/hosts/h1", json!({"mirror": "registry.good.example", "registry": login})).await?;
-    for body in [json!({"mirror": "127.0.0.1:8390"}), json!({"mirror": ""}), json!({"address": "unix:///other.sock"})] {
+    let _: Value = bed
+        .api
+        .patch(
+            "/hosts/h1",
+            json!({"mirror": "registry.good.example", "registry": login}),
+        )
+        .await?;
+    for body in [
+        json!({"mirror": "127.0.0.1:8390"}),
+        json!({"mirror": ""}),
+        json!({"address": "unix:///other.sock"}),
+    ] {
         let refused = bed.api.refused(Method::PATCH, "/hosts/h1", Some(body)).await?;
-        ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key("registry"), "{refused:?}");
+        ensure!(
+            refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key("registry"),
+            "{refused:?}"
+        );
     }
-    let _: Value = bed.api.patch("/hosts/h1", json!({"mirror": "registry.good.example/team", "images": {"cometbft": ["x/y:1"]}})).await?;
-    let _: Value = bed.api.patch("/hosts/h1", json!({"mirror": "127.0.0.1:8390", "registry": {"user": "", "password": ""}})).await?;
+    let _: Value = bed
+        .api
+        .patch(
+            "/hosts/h1",
+            json!({"mirror": "registry.good.example/team", "images": {"cometbft": ["x/y:1"]}}),
+        )
+        .await?;
+    let _: Value = bed
+        .api
+        .patch(
+            "/hosts/h1",
+            json!({"mirror": "127.0.0.1:8390", "registry": {"user": "", "password": ""}}),
+        )
+        .await?;
     let _: Value = bed.api.patch("/hosts/h1", json!({"mirror": ""})).await?;
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_that_clusters_depend_on_cannot_change_under_them() -> Result<()> {
-    let bed = MemoryBed::start(MemoryOptions { capacity: 1, nodes: 1, ..MemoryOptions::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions {
+        capacity: 1,
+        nodes: 1,
+        ..MemoryOptions::default()
+    })
+    .await?;
     bed.filled().await?;
     for (field, value) in [
         ("ports", json!([21000, 21100])),
@@ -93,20 +181,46 @@ async fn settings_that_clusters_depend_on_cannot_change_under_them() -> Result<(
         ("bind", json!("0.0.0.0")),
         ("public_address", json!("a.example")),
     ] {
-        let refused = bed.api.refused(Method::PATCH, "/hosts/h1", Some(json!({field: value}))).await?;
-        ensure!(refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field), "{refused:?}");
+        let refused = bed
+            .api
+            .refused(Method::PATCH, "/hosts/h1", Some(json!({field: value})))
+            .await?;
+        ensure!(
+            refused.status == StatusCode::BAD_REQUEST && refused.problem.fields.contains_key(field),
+            "{refused:?}"
+        );
     }
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fill_entry_that_keeps_failing_is_paused_with_its_reason() -> Result<()> {
-    let bed = MemoryBed::start(MemoryOptions { capacity: 1, nodes: 1, ..MemoryOptions::default() }).await?;
-    let _: Value = bed.api.patch("/hosts/h1", json!({"images": {"ledger": ["127.0.0.1:1/none:1"]}})).await?;
+    let bed = MemoryBed::start(MemoryOptions {
+        capacity: 1,
+        nodes: 1,
+        ..MemoryOptions::default()
+    })
+    .await?;
+    let _: Value = bed
+        .api
+        .patch("/hosts/h1", json!({"images": {"ledger": ["127.0.0.1:1/none:1"]}}))
+        .await?;
     let fillup = bed.ended(&bed.api.ask("/hosts/h1/fillup").await?).await?;
-    ensure!(fillup.state == OperationState::Failed && fillup.result.as_ref().is_some_and(|r| r["failed"] == 1), "{fillup:?}");
-    ensure!(fillup.error.as_deref().is_some_and(|e| e.contains("127.0.0.1:1/none:1")), "{fillup:?}");
+    ensure!(
+        fillup.state == OperationState::Failed && fillup.result.as_ref().is_some_and(|r| r["failed"] == 1),
+        "{fillup:?}"
+    );
+    ensure!(
+        fillup
+            .error
+            .as_deref()
+            .is_some_and(|e| e.contains("127.0.0.1:1/none:1")),
+        "{fillup:?}"
+    );
     let failed = bed.clusters().await?.remove(0);
-    ensure!(failed.state == ClusterState::Failed && !failed.offered, "{failed:?}");
+    ensure!(
+        failed.state == ClusterState::Failed && !failed.offered,
+        "{failed:?}"
+    );
     bed.end().await
 }

@@ -8,7 +8,12 @@ use std::collections::BTreeSet;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_identity_and_no_chain_id_comes_twice() -> Result<()> {
-    let bed = Bed::start(Options { capacity: 3, validators: 2, ..Options::default() }).await?;
+    let bed = Bed::start(Options {
+        capacity: 3,
+        validators: 2,
+        ..Options::default()
+    })
+    .await?;
     bed.filled().await?;
     let mut seen = BTreeSet::new();
     for round in 0..2 {
@@ -17,9 +22,16 @@ async fn no_identity_and_no_chain_id_comes_twice() -> Result<()> {
             bed.all_offered().await?;
             let lease: Lease = bed.api.post("/leases", json!({"allow_multiple": true})).await?;
             let bundle: chainpool_api::Bundle = bed.api.get(&format!("/leases/{}/bundle", lease.id)).await?;
-            ensure!(seen.insert(bundle.chain_id.clone()), "chain id {} came twice in round {round}", bundle.chain_id);
+            ensure!(
+                seen.insert(bundle.chain_id.clone()),
+                "chain id {} came twice in round {round}",
+                bundle.chain_id
+            );
             for identity in bundle.nodes.iter().flat_map(|n| n.identities.values()) {
-                ensure!(seen.insert(identity.clone()), "identity {identity} came twice in round {round}");
+                ensure!(
+                    seen.insert(identity.clone()),
+                    "identity {identity} came twice in round {round}"
+                );
             }
             leases.push(lease);
         }

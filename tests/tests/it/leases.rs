@@ -3,7 +3,9 @@
 use crate::support::{applied, commit, read, read_back};
 use anyhow::{Result, ensure};
 use chainpool_agent_memory::ledger;
-use chainpool_api::{Bundle, ClusterState, HealthChange, Lease, LeaseState, Operation, Page, Renew, Role, Timestamp};
+use chainpool_api::{
+    Bundle, ClusterState, HealthChange, Lease, LeaseState, Operation, Page, Renew, Role, Timestamp,
+};
 use chainpool_orchestrator::{Caller, CommitHook};
 use chainpool_tests::{Api, Bed, MemoryBed, MemoryOptions, Options, Refused, within};
 use reqwest::{Method, StatusCode};
@@ -20,7 +22,11 @@ use std::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_applied_cluster_commits_and_a_released_one_comes_back_new() -> Result<()> {
-    let bed = Bed::start(Options { capacity: 1, ..Options::default() }).await?;
+    let bed = Bed::start(Options {
+        capacity: 1,
+        ..Options::default()
+    })
+    .await?;
     let clusters = bed.filled().await?;
     ensure!(clusters.len() == 1 && clusters[0].offered, "{clusters:?}");
     let proof = clusters[0].proof.clone().expect("a ready cluster has a proof");
@@ -34,34 +40,74 @@ async fn an_applied_cluster_commits_and_a_released_one_comes_back_new() -> Resul
     ensure!(released.state == LeaseState::Released, "{released:?}");
 
     let (_, new) = applied(&bed).await?;
-    ensure!(read(&new, 0, "tenant").await?.is_none(), "the new chain knows the old tenant's key");
+    ensure!(
+        read(&new, 0, "tenant").await?.is_none(),
+        "the new chain knows the old tenant's key"
+    );
     ensure!(new.chain_id != old.chain_id, "the chain id came twice");
-    ensure!(new.files["genesis.json"] != old.files["genesis.json"], "the genesis came twice");
-    let identities = |bundle: &Bundle| bundle.nodes.iter().flat_map(|n| n.identities.values().cloned()).collect::<BTreeSet<_>>();
-    ensure!(identities(&new).is_disjoint(&identities(&old)), "an identity came twice");
+    ensure!(
+        new.files["genesis.json"] != old.files["genesis.json"],
+        "the genesis came twice"
+    );
+    let identities = |bundle: &Bundle| {
+        bundle
+            .nodes
+            .iter()
+            .flat_map(|n| n.identities.values().cloned())
+            .collect::<BTreeSet<_>>()
+    };
+    ensure!(
+        identities(&new).is_disjoint(&identities(&old)),
+        "an identity came twice"
+    );
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn applying_again_names_the_same_lease_unless_more_are_asked_for() -> Result<()> {
-    let bed = MemoryBed::start(MemoryOptions { capacity: 2, nodes: 1, ..MemoryOptions::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions {
+        capacity: 2,
+        nodes: 1,
+        ..MemoryOptions::default()
+    })
+    .await?;
     bed.filled().await?;
     let first: Lease = bed.api.post("/leases", json!({})).await?;
     let again: Lease = bed.api.post("/leases", json!({})).await?;
     ensure!(first.id == again.id, "a repeated apply took another cluster");
     let second: Lease = bed.api.post("/leases", json!({"allow_multiple": true})).await?;
-    ensure!(second.cluster_id != first.cluster_id, "one cluster was given twice");
-    let refused = bed.api.refused(Method::POST, "/leases", Some(json!({"allow_multiple": true}))).await?;
-    ensure!(refused.status == StatusCode::CONFLICT && refused.problem.code == "nothing_free", "{refused:?}");
+    ensure!(
+        second.cluster_id != first.cluster_id,
+        "one cluster was given twice"
+    );
+    let refused = bed
+        .api
+        .refused(Method::POST, "/leases", Some(json!({"allow_multiple": true})))
+        .await?;
+    ensure!(
+        refused.status == StatusCode::CONFLICT && refused.problem.code == "nothing_free",
+        "{refused:?}"
+    );
     ensure!(refused.problem.message.contains("2 applied"), "{refused:?}");
-    let other = bed.api.refused(Method::POST, "/leases", Some(json!({"size": 9}))).await?;
-    ensure!(other.problem.code == "nothing_matches" && other.problem.message.contains(ledger::TYPE), "{other:?}");
+    let other = bed
+        .api
+        .refused(Method::POST, "/leases", Some(json!({"size": 9})))
+        .await?;
+    ensure!(
+        other.problem.code == "nothing_matches" && other.problem.message.contains(ledger::TYPE),
+        "{other:?}"
+    );
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_matches_by_every_subset_of_its_fields() -> Result<()> {
-    let bed = MemoryBed::start(MemoryOptions { capacity: 1, nodes: 1, ..MemoryOptions::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions {
+        capacity: 1,
+        nodes: 1,
+        ..MemoryOptions::default()
+    })
+    .await?;
     bed.filled().await?;
     let fields = [
         ("type", json!(ledger::TYPE)),
@@ -72,11 +118,16 @@ async fn a_filter_matches_by_every_subset_of_its_fields() -> Result<()> {
         ("host", json!("h1")),
     ];
     for subset in 0u32..(1 << fields.len()) {
-        let filter: serde_json::Map<String, Value> =
-            (0..).zip(&fields).filter(|(bit, _)| subset & (1 << bit) != 0).map(|(_, (k, v))| ((*k).to_owned(), v.clone())).collect();
+        let filter: serde_json::Map<String, Value> = (0..)
+            .zip(&fields)
+            .filter(|(bit, _)| subset & (1 << bit) != 0)
+            .map(|(_, (k, v))| ((*k).to_owned(), v.clone()))
+            .collect();
         let mut wrong = filter.clone();
         wrong.insert("labels".to_owned(), json!({"no": "where"}));
-        bed.api.refused(Method::POST, "/leases", Some(Value::Object(wrong))).await?;
+        bed.api
+            .refused(Method::POST, "/leases", Some(Value::Object(wrong)))
+            .await?;
         if subset == (1 << fields.len()) - 1 {
             let lease: Lease = bed.api.post("/leases", Value::Object(filter)).await?;
             ensure!(lease.state == LeaseState::Active);
@@ -87,42 +138,88 @@ async fn a_filter_matches_by_every_subset_of_its_fields() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_expires_into_release_and_can_be_renewed() -> Result<()> {
-    let bed = MemoryBed::start(MemoryOptions { capacity: 1, nodes: 1, ..MemoryOptions::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions {
+        capacity: 1,
+        nodes: 1,
+        ..MemoryOptions::default()
+    })
+    .await?;
     bed.filled().await?;
     let lease: Lease = bed.api.post("/leases", json!({"ttl_seconds": 3600})).await?;
-    let renewed: Lease = bed.api.post(&format!("/leases/{}/renew", lease.id), json!({"ttl_seconds": 1})).await?;
+    let renewed: Lease = bed
+        .api
+        .post(&format!("/leases/{}/renew", lease.id), json!({"ttl_seconds": 1}))
+        .await?;
     ensure!(renewed.expires_at < lease.expires_at);
     let ended = within(Duration::from_secs(20), "the end of the lease", async || {
         let now: Lease = bed.api.get(&format!("/leases/{}", lease.id)).await?;
-        Ok(if now.state == LeaseState::Active { Err("still active".to_owned()) } else { Ok(now) })
+        Ok(if now.state == LeaseState::Active {
+            Err("still active".to_owned())
+        } else {
+            Ok(now)
+        })
     })
     .await?;
     ensure!(ended.state == LeaseState::Expired, "{ended:?}");
-    bed.cluster_when(lease.cluster_id, "the fresh cluster", |c| c.state == ClusterState::Ready && c.generation == 2 && c.offered).await?;
+    bed.cluster_when(lease.cluster_id, "the fresh cluster", |c| {
+        c.state == ClusterState::Ready && c.generation == 2 && c.offered
+    })
+    .await?;
     bed.end().await
 }
 
 /// Two leases are found due; while the first of them ends both are renewed: who is answered that it is renewed keeps it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_is_renewed_after_it_was_found_due_goes_on() -> Result<()> {
-    let (armed, (reached, at_gate), (open, gate)) = (Arc::new(AtomicBool::new(false)), mpsc::channel(), mpsc::channel());
+    let (armed, (reached, at_gate), (open, gate)) =
+        (Arc::new(AtomicBool::new(false)), mpsc::channel(), mpsc::channel());
     let (arm, ends) = (Arc::clone(&armed), (Mutex::new(reached), Mutex::new(gate)));
     let hook: CommitHook = Arc::new(move |point, committed| {
         if point == "operation accepted" && !committed && armed.swap(false, Ordering::SeqCst) {
-            let (reached, gate) = (ends.0.lock().expect("not poisoned"), ends.1.lock().expect("not poisoned"));
-            tokio::task::block_in_place(|| reached.send(()).and_then(|()| gate.recv().map_err(|_| mpsc::SendError(()))).expect("a gate"));
+            let (reached, gate) = (
+                ends.0.lock().expect("not poisoned"),
+                ends.1.lock().expect("not poisoned"),
+            );
+            tokio::task::block_in_place(|| {
+                reached
+                    .send(())
+                    .and_then(|()| gate.recv().map_err(|_| mpsc::SendError(())))
+                    .expect("a gate")
+            });
         }
     });
-    let bed =
-        MemoryBed::start(MemoryOptions { capacity: 2, nodes: 1, watchdog: false, hook: Some(hook), ..MemoryOptions::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions {
+        capacity: 2,
+        nodes: 1,
+        watchdog: false,
+        hook: Some(hook),
+        ..MemoryOptions::default()
+    })
+    .await?;
     bed.filled().await?;
     let mut leases = Vec::new();
     for _ in 0..2 {
-        let lease: Lease = bed.api.post("/leases", json!({"allow_multiple": true, "ttl_seconds": 3600})).await?;
-        leases.push(bed.api.post::<Lease>(&format!("/leases/{}/renew", lease.id), json!({"ttl_seconds": 1})).await?);
+        let lease: Lease = bed
+            .api
+            .post("/leases", json!({"allow_multiple": true, "ttl_seconds": 3600}))
+            .await?;
+        leases.push(
+            bed.api
+                .post::<Lease>(&format!("/leases/{}/renew", lease.id), json!({"ttl_seconds": 1}))
+                .await?,
+        );
     }
     within(Duration::from_secs(20), "both due", async || {
-        Ok(if leases.iter().all(|lease| lease.expires_at.is_some_and(|at| at < Timestamp::now())) { Ok(()) } else { Err(String::new()) })
+        Ok(
+            if leases
+                .iter()
+                .all(|lease| lease.expires_at.is_some_and(|at| at < Timestamp::now()))
+            {
+                Ok(())
+            } else {
+                Err(String::new())
+            },
+        )
     })
     .await?;
 
@@ -139,11 +236,22 @@ async fn a_lease_that_is_renewed_after_it_was_found_due_goes_on() -> Result<()> 
         request_id: None,
         key: None,
     };
-    let renew = |lease: &Lease| bed.orchestrator.lease_renew(&admin, lease.id, Renew { ttl_seconds: Some(3600) });
+    let renew = |lease: &Lease| {
+        bed.orchestrator.lease_renew(
+            &admin,
+            lease.id,
+            Renew {
+                ttl_seconds: Some(3600),
+            },
+        )
+    };
     let mut renewals: Vec<_> = leases.iter().map(|lease| Box::pin(renew(lease))).collect();
     // From here on they wait for the database, before the end of the second lease.
     for renewal in &mut renewals {
-        ensure!(futures::poll!(renewal.as_mut()).is_pending(), "a lease is renewed while another one ends");
+        ensure!(
+            futures::poll!(renewal.as_mut()).is_pending(),
+            "a lease is renewed while another one ends"
+        );
     }
     open.send(())?;
     let answers = futures::future::join_all(renewals).await;
@@ -151,16 +259,28 @@ async fn a_lease_that_is_renewed_after_it_was_found_due_goes_on() -> Result<()> 
     bed.orchestrator.expire_leases().await?;
     for (lease, renewed) in leases.iter().zip(&answers) {
         let now: Lease = bed.api.get(&format!("/leases/{}", lease.id)).await?;
-        let expected = if renewed.is_ok() { LeaseState::Active } else { LeaseState::Expired };
+        let expected = if renewed.is_ok() {
+            LeaseState::Active
+        } else {
+            LeaseState::Expired
+        };
         ensure!(now.state == expected, "{renewed:?} and then {now:?}");
     }
-    ensure!(answers.iter().filter(|answer| answer.is_ok()).count() == 1, "{answers:?}");
+    ensure!(
+        answers.iter().filter(|answer| answer.is_ok()).count() == 1,
+        "{answers:?}"
+    );
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_holder_may_release_and_a_stranger_sees_nothing() -> Result<()> {
-    let bed = MemoryBed::start(MemoryOptions { capacity: 1, nodes: 1, ..MemoryOptions::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions {
+        capacity: 1,
+        nodes: 1,
+        ..MemoryOptions::default()
+    })
+    .await?;
     let cluster = bed.filled().await?.remove(0);
     let (ann, bob) = (bed.user("ann", "user").await?, bed.user("bob", "user").await?);
     let lease: Lease = ann.post("/leases", json!({})).await?;
@@ -171,24 +291,40 @@ async fn only_the_holder_may_release_and_a_stranger_sees_nothing() -> Result<()>
         (Method::POST, format!("/clusters/{}/stop", cluster.id)),
     ] {
         let refused = bob.refused(method.clone(), &path, None).await?;
-        ensure!(refused.status == StatusCode::NOT_FOUND, "{method} {path}: {refused:?}");
+        ensure!(
+            refused.status == StatusCode::NOT_FOUND,
+            "{method} {path}: {refused:?}"
+        );
     }
-    let refused = bob.refused(Method::POST, "/leases", Some(json!({"holder": "ann"}))).await?;
+    let refused = bob
+        .refused(Method::POST, "/leases", Some(json!({"holder": "ann"})))
+        .await?;
     ensure!(refused.status == StatusCode::FORBIDDEN, "{refused:?}");
     let restart: Operation = ann.ask(&format!("/clusters/{}/restart", cluster.id)).await?;
     bed.done(&restart).await?;
     let history = async |api: &Api| {
         let page: Page<HealthChange> = api.get(&format!("/clusters/{}/health", cluster.id)).await?;
-        anyhow::Ok(page.items.into_iter().map(|change| change.reason).collect::<Vec<_>>())
+        anyhow::Ok(
+            page.items
+                .into_iter()
+                .map(|change| change.reason)
+                .collect::<Vec<_>>(),
+        )
     };
     let restarted = |reasons: &[String]| reasons.iter().any(|reason| reason.contains("cluster_restart"));
     ensure!(restarted(&history(&ann).await?), "{:?}", history(&ann).await?);
     let _: Lease = ann.delete(&format!("/leases/{}", lease.id)).await?;
     // What became of it while ann had it is nothing to the next one.
-    bed.cluster_when(cluster.id, "the fresh cluster", |c| c.state == ClusterState::Ready && c.generation == 2 && c.offered).await?;
+    bed.cluster_when(cluster.id, "the fresh cluster", |c| {
+        c.state == ClusterState::Ready && c.generation == 2 && c.offered
+    })
+    .await?;
     let _: Lease = bob.post("/leases", json!({})).await?;
     let (seen, whole) = (history(&bob).await?, history(&bed.api).await?);
-    ensure!(!seen.is_empty() && !restarted(&seen) && restarted(&whole), "{seen:?} of {whole:?}");
+    ensure!(
+        !seen.is_empty() && !restarted(&seen) && restarted(&whole),
+        "{seen:?} of {whole:?}"
+    );
     bed.end().await
 }
 
@@ -197,19 +333,33 @@ async fn only_the_holder_may_release_and_a_stranger_sees_nothing() -> Result<()>
 async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<()> {
     const CLUSTERS: usize = 50;
     const USERS: usize = 200;
-    let bed = MemoryBed::start(MemoryOptions { capacity: 50, nodes: 1, ..MemoryOptions::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions {
+        capacity: 50,
+        nodes: 1,
+        ..MemoryOptions::default()
+    })
+    .await?;
     bed.filled().await?;
-    let admin: Value = bed.api.post("/tokens", json!({"name": "many", "lease_any": true})).await?;
+    let admin: Value = bed
+        .api
+        .post("/tokens", json!({"name": "many", "lease_any": true}))
+        .await?;
     let api = bed.api.with_token(admin["secret"].as_str().unwrap_or_default());
     let apply = |n: usize| {
         let api = api.clone();
         let holder = format!("user-{n}");
         tokio::spawn(async move {
             let body = json!({"holder": holder});
-            (holder, api.post::<Lease>("/leases", body).await.map_err(anyhow::Error::downcast::<Refused>))
+            (
+                holder,
+                api.post::<Lease>("/leases", body)
+                    .await
+                    .map_err(anyhow::Error::downcast::<Refused>),
+            )
         })
     };
-    let (mut by_holder, mut refused): (BTreeMap<String, BTreeSet<(uuid::Uuid, uuid::Uuid)>>, usize) = (BTreeMap::new(), 0);
+    let (mut by_holder, mut refused): (BTreeMap<String, BTreeSet<(uuid::Uuid, uuid::Uuid)>>, usize) =
+        (BTreeMap::new(), 0);
     let mut answers = Vec::new();
     // All users at once, each five times: more at once would wait longer for a busy machine than a request may take.
     for _ in 0..5 {
@@ -218,8 +368,15 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
     for answer in answers {
         match answer? {
             (holder, Ok(lease)) => {
-                ensure!(lease.holder == format!("admin/{holder}"), "{holder} was answered with the lease of {}", lease.holder);
-                by_holder.entry(holder).or_default().insert((lease.id, lease.cluster_id));
+                ensure!(
+                    lease.holder == format!("admin/{holder}"),
+                    "{holder} was answered with the lease of {}",
+                    lease.holder
+                );
+                by_holder
+                    .entry(holder)
+                    .or_default()
+                    .insert((lease.id, lease.cluster_id));
             }
             (_, Err(Ok(refusal))) => {
                 ensure!(refusal.status == StatusCode::CONFLICT, "{refusal:?}");
@@ -228,7 +385,10 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
             (_, Err(Err(error))) => return Err(error),
         }
     }
-    ensure!(by_holder.values().all(|leases| leases.len() == 1), "a repeated apply named another lease");
+    ensure!(
+        by_holder.values().all(|leases| leases.len() == 1),
+        "a repeated apply named another lease"
+    );
     let leases: BTreeSet<_> = by_holder.values().flatten().map(|(lease, _)| lease).collect();
     let clusters: BTreeSet<_> = by_holder.values().flatten().map(|(_, cluster)| cluster).collect();
     ensure!(
@@ -241,7 +401,12 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
     for lease in leases {
         let _: Operation = {
             let released: Lease = bed.api.delete(&format!("/leases/{lease}")).await?;
-            bed.api.get(&format!("/operations/{}", released.operation_id.expect("a release wipes"))).await?
+            bed.api
+                .get(&format!(
+                    "/operations/{}",
+                    released.operation_id.expect("a release wipes")
+                ))
+                .await?
         };
     }
     bed.end().await
@@ -249,15 +414,28 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_key_is_the_same_lease_and_another_body_is_refused() -> Result<()> {
-    let bed = MemoryBed::start(MemoryOptions { capacity: 2, nodes: 1, ..MemoryOptions::default() }).await?;
+    let bed = MemoryBed::start(MemoryOptions {
+        capacity: 2,
+        nodes: 1,
+        ..MemoryOptions::default()
+    })
+    .await?;
     bed.filled().await?;
     let key = [("idempotency-key", "k1")];
     let body = json!({"allow_multiple": true});
-    let (_, first) = bed.api.raw(Method::POST, "/leases", Some(body.clone()), &key).await?;
+    let (_, first) = bed
+        .api
+        .raw(Method::POST, "/leases", Some(body.clone()), &key)
+        .await?;
     let (_, again) = bed.api.raw(Method::POST, "/leases", Some(body), &key).await?;
     let id = |text: &str| serde_json::from_str::<Lease>(text).map(|l| l.id);
     ensure!(id(&first)? == id(&again)?, "the same key took two clusters");
-    let other = bed.api.raw(Method::POST, "/leases", Some(json!({})), &key).await.expect_err("another body").downcast::<Refused>()?;
+    let other = bed
+        .api
+        .raw(Method::POST, "/leases", Some(json!({})), &key)
+        .await
+        .expect_err("another body")
+        .downcast::<Refused>()?;
     ensure!(other.status == StatusCode::UNPROCESSABLE_ENTITY, "{other:?}");
     bed.end().await
 }

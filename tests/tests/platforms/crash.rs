@@ -26,14 +26,31 @@ async fn swept(
     prepare: impl AsyncFnMut(&Bed) -> Result<()>,
     left: std::ops::RangeInclusive<usize>,
 ) -> Result<()> {
-    let options = Options { host: false, watchdog: false, ..Options::default() };
+    let options = Options {
+        host: false,
+        watchdog: false,
+        ..Options::default()
+    };
     let bed = Bed::start(options.clone()).await?;
     let _: Host = bed.api.post("/hosts", place.host_body(1)).await?;
-    let agent = place.agent(bed.instance().await?.parse().ok().context("an instance is an id")?)?;
-    sweep(scenario, Points::Each(Box::new((first..).step_by(LANES))), bed, &options, prepare, async |_, clusters| {
-        ensure!(left.contains(&clusters.len()), "{clusters:?}");
-        counted(&agent, clusters).await
-    })
+    let agent = place.agent(
+        bed.instance()
+            .await?
+            .parse()
+            .ok()
+            .context("an instance is an id")?,
+    )?;
+    sweep(
+        scenario,
+        Points::Each(Box::new((first..).step_by(LANES))),
+        bed,
+        &options,
+        prepare,
+        async |_, clusters| {
+            ensure!(left.contains(&clusters.len()), "{clusters:?}");
+            counted(&agent, clusters).await
+        },
+    )
     .await?;
     counted(&agent, &[]).await
 }
@@ -42,11 +59,24 @@ async fn swept(
 async fn counted(agent: &Arc<dyn Agent>, clusters: &[Cluster]) -> Result<()> {
     let found = agent.observe(Scope::Host).await?.objects;
     let of = |object: &chainpool_agent::Object| {
-        clusters.iter().any(|cluster| object.cluster == ClusterId(cluster.id) && object.generation == cluster.generation)
+        clusters
+            .iter()
+            .any(|cluster| object.cluster == ClusterId(cluster.id) && object.generation == cluster.generation)
     };
-    ensure!(found.iter().all(of), "{} clusters, and an orphan among {found:?}", clusters.len());
-    let nodes = found.iter().filter(|object| object.kind == ObjectKind::Node).count();
+    ensure!(
+        found.iter().all(of),
+        "{} clusters, and an orphan among {found:?}",
+        clusters.len()
+    );
+    let nodes = found
+        .iter()
+        .filter(|object| object.kind == ObjectKind::Node)
+        .count();
     let wanted: u32 = clusters.iter().map(|cluster| cluster.size).sum();
-    ensure!(nodes == usize::try_from(wanted)?, "{nodes} nodes for {} clusters: {found:?}", clusters.len());
+    ensure!(
+        nodes == usize::try_from(wanted)?,
+        "{nodes} nodes for {} clusters: {found:?}",
+        clusters.len()
+    );
     Ok(())
 }

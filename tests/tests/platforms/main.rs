@@ -22,7 +22,10 @@ use chainpool_tests::TestBed;
 async fn a_pool_lives_on_a_swarm() -> Result<()> {
     let place = TestBed::swarm().await?;
     let machines = life::life(&place).await?;
-    ensure!(machines.len() == 3, "four nodes are spread over three machines: {machines:?}");
+    ensure!(
+        machines.len() == 3,
+        "four nodes are spread over three machines: {machines:?}"
+    );
     Ok(())
 }
 

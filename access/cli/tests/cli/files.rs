@@ -30,8 +30,16 @@ async fn a_backup_is_its_owners_alone_and_never_overwrites_unasked() {
     let again = home.run(&environment, &["backup", "copy.db"]).await;
     assert_eq!((again.code, server.seen().len()), (Some(4), 1), "{again:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
-    assert_eq!(home.run(&environment, &["backup", "copy.db", "--force"]).await.code, Some(0));
-    assert_eq!((fs::read(&file).unwrap().len(), names(&home)), (3_000_000, vec!["copy.db".to_owned()]));
+    assert_eq!(
+        home.run(&environment, &["backup", "copy.db", "--force"])
+            .await
+            .code,
+        Some(0)
+    );
+    assert_eq!(
+        (fs::read(&file).unwrap().len(), names(&home)),
+        (3_000_000, vec!["copy.db".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -42,7 +50,9 @@ async fn a_backup_that_breaks_off_leaves_nothing() {
     })
     .await;
     let home = Home::new();
-    let ran = home.run(&[("CHAINPOOL_SERVER", &server.url())], &["backup", "copy.db"]).await;
+    let ran = home
+        .run(&[("CHAINPOOL_SERVER", &server.url())], &["backup", "copy.db"])
+        .await;
     assert_eq!(ran.code, Some(6), "{ran:?}");
     assert!(names(&home).is_empty(), "{:?}", names(&home));
 }
@@ -58,23 +68,42 @@ async fn a_bundle_is_written_as_files() {
     })
     .await;
     let home = Home::new();
-    let ran = home.run(&[("CHAINPOOL_SERVER", &server.url())], &words("lease bundle alpha --out b")).await;
+    let ran = home
+        .run(
+            &[("CHAINPOOL_SERVER", &server.url())],
+            &words("lease bundle alpha --out b"),
+        )
+        .await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(ran.out, "b/bundle.json\nb/genesis.json\n");
-    let document: serde_json::Value = serde_json::from_str(&fs::read_to_string(home.folder.path().join("b/bundle.json")).unwrap()).unwrap();
+    let document: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(home.folder.path().join("b/bundle.json")).unwrap()).unwrap();
     assert_eq!(document, bundle());
 }
 
 #[tokio::test]
 async fn a_reader_that_goes_away_is_no_failure() {
-    let server =
-        Fake::start(|_| Response::new(Body::from_stream(stream::repeat_with(|| Ok::<_, io::Error>("a line\n".repeat(1000)))))).await;
+    let server = Fake::start(|_| {
+        Response::new(Body::from_stream(stream::repeat_with(|| {
+            Ok::<_, io::Error>("a line\n".repeat(1000))
+        })))
+    })
+    .await;
     let home = Home::new();
-    let mut child =
-        home.command(&[("CHAINPOOL_SERVER", &server.url())], &words("cluster logs alpha node0 -f")).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = home
+        .command(
+            &[("CHAINPOOL_SERVER", &server.url())],
+            &words("cluster logs alpha node0 -f"),
+        )
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut out = child.stdout.take().unwrap();
     out.read_exact(&mut [0; 100]).await.unwrap();
     drop(out);
     let ended = child.wait_with_output().await.unwrap();
-    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]));
+    assert_eq!(
+        (ended.status.code(), ended.stderr.as_slice()),
+        (Some(0), &b""[..])
+    );
 }

@@ -21,8 +21,14 @@ fn fill(file: &Path) {
 
 /// Asks for an account by REST; the whole answer.
 async fn ask(home: &Home, address: &str, name: &str) -> String {
-    let context = std::fs::read_to_string(home.folder.path().join("admin.context")).expect("the server wrote it");
-    let token = context.lines().find_map(|line| line.strip_prefix("token = ")).expect("a token").trim_matches('"').to_owned();
+    let context =
+        std::fs::read_to_string(home.folder.path().join("admin.context")).expect("the server wrote it");
+    let token = context
+        .lines()
+        .find_map(|line| line.strip_prefix("token = "))
+        .expect("a token")
+        .trim_matches('"')
+        .to_owned();
     let body = format!("{{\"name\":\"{name}\",\"role\":\"user\"}}");
     let head = format!(
         "POST /api/v1/accounts HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
@@ -42,16 +48,29 @@ async fn create(home: &Home, name: &str) -> Ran {
 
 async fn accounts(home: &Home) -> Vec<String> {
     let listed = home.run(&[], &words("account list --json")).await;
-    let items = listed.json()["items"].as_array().cloned().unwrap_or_else(|| panic!("{listed:?}"));
-    items.iter().map(|item| item["name"].as_str().expect("a name").to_owned()).collect()
+    let items = listed.json()["items"]
+        .as_array()
+        .cloned()
+        .unwrap_or_else(|| panic!("{listed:?}"));
+    items
+        .iter()
+        .map(|item| item["name"].as_str().expect("a name").to_owned())
+        .collect()
 }
 
 #[test]
 fn a_full_disk_is_said_confirms_nothing_and_needs_no_restart() {
-    let Some(disk) = small_disk("full_disk::a_full_disk_is_said_confirms_nothing_and_needs_no_restart", 16) else { return };
+    let Some(disk) = small_disk(
+        "full_disk::a_full_disk_is_said_confirms_nothing_and_needs_no_restart",
+        16,
+    ) else {
+        return;
+    };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let home = Home { folder: tempfile::tempdir_in(&disk).expect("a folder") };
+        let home = Home {
+            folder: tempfile::tempdir_in(&disk).expect("a folder"),
+        };
         let stuff = disk.join("stuff");
         // As `make run` does in the background: its log is on the same disk.
         let log = File::create(disk.join("log")).expect("a file");
@@ -65,16 +84,27 @@ fn a_full_disk_is_said_confirms_nothing_and_needs_no_restart() {
             match ran.code {
                 Some(0) => confirmed.push(name),
                 _ => {
-                    assert!(ran.code == Some(1) && ran.errors.contains("disk is full") && ran.errors.contains("free space"), "{ran:?}");
+                    assert!(
+                        ran.code == Some(1)
+                            && ran.errors.contains("disk is full")
+                            && ran.errors.contains("free space"),
+                        "{ran:?}"
+                    );
                     refused += 1;
                 }
             }
         }
         assert!(refused > 10, "{refused}");
         let answer = ask(&home, &address, "by-rest").await;
-        assert!(answer.starts_with("HTTP/1.1 507 ") && answer.contains("\"storage_full\""), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 507 ") && answer.contains("\"storage_full\""),
+            "{answer}"
+        );
         let status = home.run(&[], &words("status")).await;
-        assert!(status.code == Some(1) && status.out.contains("database: the server's disk is full"), "{status:?}");
+        assert!(
+            status.code == Some(1) && status.out.contains("database: the server's disk is full"),
+            "{status:?}"
+        );
 
         std::fs::remove_file(&stuff).expect("it is there");
         let room = create(&home, "y").await;
@@ -83,7 +113,10 @@ fn a_full_disk_is_said_confirms_nothing_and_needs_no_restart() {
         let status = home.run(&[], &words("status")).await;
         assert!(!status.out.contains("disk is full"), "{status:?}");
         let known = accounts(&home).await;
-        assert!(confirmed.iter().all(|name| known.contains(name)), "confirmed: {confirmed:?}, listed: {known:?}");
+        assert!(
+            confirmed.iter().all(|name| known.contains(name)),
+            "confirmed: {confirmed:?}, listed: {known:?}"
+        );
         stop(server).await;
         let (server, _) = serve(&home).await;
         assert_eq!(accounts(&home).await, known, "a restart lost what was confirmed");

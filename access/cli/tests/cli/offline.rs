@@ -14,15 +14,29 @@ pub(crate) async fn serve(home: &Home) -> (Child, String) {
 }
 
 /// The same, started in another way.
-pub(crate) async fn serve_by(home: &Home, change: impl FnOnce(&mut Command) -> &mut Command) -> (Child, String) {
+pub(crate) async fn serve_by(
+    home: &Home,
+    change: impl FnOnce(&mut Command) -> &mut Command,
+) -> (Child, String) {
     let context = home.folder.path().join("admin.context");
     drop(std::fs::remove_file(&context)); // the one of a server before
     let mut command = home.command(&[], &words("serve --listen 127.0.0.1:0"));
     let server = change(&mut command).spawn().expect("the binary runs");
     let until = Instant::now() + Duration::from_mins(1);
     loop {
-        if let Some(line) = std::fs::read_to_string(&context).unwrap_or_default().lines().find(|line| line.starts_with("server")) {
-            return (server, line.split('"').nth(1).expect("the address is quoted").trim_start_matches("http://").to_owned());
+        if let Some(line) = std::fs::read_to_string(&context)
+            .unwrap_or_default()
+            .lines()
+            .find(|line| line.starts_with("server"))
+        {
+            return (
+                server,
+                line.split('"')
+                    .nth(1)
+                    .expect("the address is quoted")
+                    .trim_start_matches("http://")
+                    .to_owned(),
+            );
         }
         assert!(Instant::now() < until, "the server did not begin");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -37,10 +51,17 @@ pub(crate) async fn stop(mut server: Child) {
 
 async fn status_of(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await.expect("it reads");
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())
+        .await
+        .expect("it reads");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.expect("it answers");
-    String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+    String::from_utf8_lossy(&answer)
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn done(ran: &Ran) -> bool {
@@ -51,18 +72,29 @@ fn done(ran: &Ran) -> bool {
 async fn accounts_and_backups_need_no_running_server() {
     let home = Home::new();
     let early = home.run(&[], &words("account list")).await;
-    assert_eq!(early.code, Some(6), "there is neither a server nor a database: {early:?}");
+    assert_eq!(
+        early.code,
+        Some(6),
+        "there is neither a server nor a database: {early:?}"
+    );
 
     let (server, _) = serve(&home).await;
     let running = home.run(&[], &words("account create ann")).await;
-    assert!(done(&running) && !running.errors.contains("no server runs"), "{running:?}");
+    assert!(
+        done(&running) && !running.errors.contains("no server runs"),
+        "{running:?}"
+    );
     stop(server).await;
 
     let link = home.run(&[], &words("account reset-link ann")).await;
     assert!(done(&link) && link.errors.contains("no server runs"), "{link:?}");
     let backup = home.run(&[], &words("backup copy.db")).await;
     assert!(done(&backup), "{backup:?}");
-    assert!(std::fs::read(home.folder.path().join("copy.db")).unwrap().starts_with(b"SQLite format 3"));
+    assert!(
+        std::fs::read(home.folder.path().join("copy.db"))
+            .unwrap()
+            .starts_with(b"SQLite format 3")
+    );
     let pool = home.run(&[], &words("cluster list")).await;
     assert_eq!(pool.code, Some(6), "a pool needs its server: {pool:?}");
 
@@ -76,7 +108,12 @@ async fn accounts_and_backups_need_no_running_server() {
 /// Where a path is taken for an address, such a name is another folder, or none.
 #[tokio::test]
 async fn a_data_folder_may_have_any_name() {
-    let home = Home { folder: tempfile::Builder::new().prefix("p%2Fq %20?mode=memory#ü").tempdir().expect("a folder") };
+    let home = Home {
+        folder: tempfile::Builder::new()
+            .prefix("p%2Fq %20?mode=memory#ü")
+            .tempdir()
+            .expect("a folder"),
+    };
     let (server, _) = serve(&home).await;
     let made = home.run(&[], &words("account create ann")).await;
     assert!(done(&made), "{made:?}");
@@ -88,9 +125,15 @@ async fn a_data_folder_may_have_any_name() {
     assert!(done(&late), "{late:?}");
 
     let restored = home.run(&[], &words("restore a%2Fcopy?.db --yes")).await;
-    assert!(done(&restored) && restored.out.contains("chainpool.db.before-restore"), "{restored:?}");
+    assert!(
+        done(&restored) && restored.out.contains("chainpool.db.before-restore"),
+        "{restored:?}"
+    );
     let accounts = home.run(&[], &words("account list")).await;
-    assert!(done(&accounts) && accounts.out.contains("ann") && !accounts.out.contains("late"), "{accounts:?}");
+    assert!(
+        done(&accounts) && accounts.out.contains("ann") && !accounts.out.contains("late"),
+        "{accounts:?}"
+    );
 }
 
 #[tokio::test]
@@ -99,15 +142,31 @@ async fn a_restore_of_no_backup_is_refused_at_once() {
     let (server, _) = serve(&home).await;
     stop(server).await;
     let fifo = home.folder.path().join("fifo");
-    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).expect("a FIFO");
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+    )
+    .expect("a FIFO");
     for name in ["fifo", ".", "absent"] {
-        let ran = tokio::time::timeout(Duration::from_mins(1), home.run(&[], &["restore", name, "--yes"])).await.expect("it hangs");
-        assert!(ran.code == Some(1) && ran.errors.contains("cannot be read"), "{name}: {ran:?}");
+        let ran = tokio::time::timeout(Duration::from_mins(1), home.run(&[], &["restore", name, "--yes"]))
+            .await
+            .expect("it hangs");
+        assert!(
+            ran.code == Some(1) && ran.errors.contains("cannot be read"),
+            "{name}: {ran:?}"
+        );
     }
     std::fs::remove_file(home.folder.path().join("master.key")).expect("it is there");
     let ran = home.run(&[], &words("restore chainpool.db --yes")).await;
-    assert!(ran.code == Some(1) && ran.errors.contains("master.key"), "{ran:?}");
-    assert!(!home.folder.path().join("master.key").exists(), "a restore makes no key");
+    assert!(
+        ran.code == Some(1) && ran.errors.contains("master.key"),
+        "{ran:?}"
+    );
+    assert!(
+        !home.folder.path().join("master.key").exists(),
+        "a restore makes no key"
+    );
 }
 
 #[tokio::test]

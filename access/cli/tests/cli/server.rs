@@ -34,9 +34,15 @@ pub(crate) struct Seen {
 impl Seen {
     /// The request in one line: method, path, query, body.
     pub(crate) fn line(&self) -> String {
-        let query = self.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+        let query = self
+            .query
+            .as_ref()
+            .map(|query| format!("?{query}"))
+            .unwrap_or_default();
         let body = String::from_utf8_lossy(&self.body);
-        format!("{} {}{query} {body}", self.method, self.path).trim_end().to_owned()
+        format!("{} {}{query} {body}", self.method, self.path)
+            .trim_end()
+            .to_owned()
     }
 }
 
@@ -57,15 +63,32 @@ impl Fake {
     }
 
     /// The same at a known address.
-    pub(crate) async fn start_at(address: SocketAddr, script: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let listener = runtime.spawn(TcpListener::bind(address)).await.expect("it runs").expect("the port is free");
+    pub(crate) async fn start_at(
+        address: SocketAddr,
+        script: impl Fn(&Seen) -> Response + Send + Sync + 'static,
+    ) -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = runtime
+            .spawn(TcpListener::bind(address))
+            .await
+            .expect("it runs")
+            .expect("the port is free");
         let address = listener.local_addr().expect("it is bound");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let script: Script = Arc::new(script);
-        let app = Router::new().fallback(answer).with_state((Arc::clone(&seen), script));
+        let app = Router::new()
+            .fallback(answer)
+            .with_state((Arc::clone(&seen), script));
         runtime.spawn(async move { axum::serve(listener, app).await.expect("it serves") });
-        Self { address, seen, runtime: Some(runtime) }
+        Self {
+            address,
+            seen,
+            runtime: Some(runtime),
+        }
     }
 
     /// The requests so far.
@@ -81,14 +104,20 @@ impl Fake {
     /// Ends it like `kill -9`: every connection breaks, and nothing listens any more.
     pub(crate) async fn kill(mut self) {
         if let Some(runtime) = self.runtime.take() {
-            tokio::task::spawn_blocking(move || drop(runtime)).await.expect("the runtime ends");
+            tokio::task::spawn_blocking(move || drop(runtime))
+                .await
+                .expect("the runtime ends");
         }
     }
 
     /// Runs the binary against it, with the token `t0ken`.
     pub(crate) async fn run(&self, line: &str) -> Ran {
         let home = Home::new();
-        home.run(&[("CHAINPOOL_SERVER", &self.url()), ("CHAINPOOL_TOKEN", "t0ken")], &words(line)).await
+        home.run(
+            &[("CHAINPOOL_SERVER", &self.url()), ("CHAINPOOL_TOKEN", "t0ken")],
+            &words(line),
+        )
+        .await
     }
 }
 
@@ -107,7 +136,12 @@ async fn answer(
     headers: axum::http::HeaderMap,
     body: Bytes,
 ) -> Response {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(ToOwned::to_owned)
+    };
     let request = Seen {
         method,
         path: uri.path().to_owned(),
@@ -147,7 +181,9 @@ pub(crate) struct Home {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a folder") }
+        Self {
+            folder: tempfile::tempdir().expect("a folder"),
+        }
     }
 
     /// The binary with this folder as home, data and working folder, and no terminal.
@@ -169,7 +205,12 @@ impl Home {
 
     /// Runs it to its end.
     pub(crate) async fn run(&self, environment: &[(&str, &str)], words: &[&str]) -> Ran {
-        Ran::of(self.command(environment, words).output().await.expect("the binary runs"))
+        Ran::of(
+            self.command(environment, words)
+                .output()
+                .await
+                .expect("the binary runs"),
+        )
     }
 
     /// Starts it.
@@ -189,7 +230,11 @@ pub(crate) struct Ran {
 impl Ran {
     pub(crate) fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints UTF-8");
-        Self { code: output.status.code(), out: text(output.stdout), errors: text(output.stderr) }
+        Self {
+            code: output.status.code(),
+            out: text(output.stdout),
+            errors: text(output.stderr),
+        }
     }
 
     /// What it printed as JSON.
@@ -200,8 +245,11 @@ impl Ran {
 
 /// An operation as the API tells it.
 pub(crate) fn operation(state: &str, steps: &[(&str, &str)]) -> Value {
-    let steps: Vec<Value> =
-        steps.iter().enumerate().map(|(seq, (title, state))| json!({ "seq": seq, "title": title, "state": state })).collect();
+    let steps: Vec<Value> = steps
+        .iter()
+        .enumerate()
+        .map(|(seq, (title, state))| json!({ "seq": seq, "title": title, "state": state }))
+        .collect();
     json!({
         "id": OPERATION, "kind": "cluster_create", "state": state, "host_id": ID, "host": "h1", "cluster_id": ID, "cluster": "alpha",
         "by": "admin", "reason": "asked for", "created_at": "2026-01-01T00:00:00.000Z", "done": 0, "total": steps.len(), "steps": steps,
@@ -250,7 +298,11 @@ pub(crate) fn bundle() -> Value {
 
 /// The state of the whole as the API tells it.
 pub(crate) fn status(ok: bool) -> Value {
-    let problems = if ok { vec![] } else { vec!["host h1 does not answer"] };
+    let problems = if ok {
+        vec![]
+    } else {
+        vec!["host h1 does not answer"]
+    };
     let counts = json!({
         "capacity": 3, "clusters": 2, "offered": 1, "leased": 1, "making": 0, "failed": 0, "healthy": 2, "degraded": 0, "broken": 0,
         "unknown": 0, "stopped": 0,

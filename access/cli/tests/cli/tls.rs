@@ -24,22 +24,40 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
 /// A server for one connection, with a certificate for a name. Gives its address and the certificate.
 fn serve(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, String) {
     let key = KeyPair::generate().expect("a key");
-    let certificate = CertificateParams::new([name.to_owned()]).expect("a name").signed_by(&key, authority).expect("a certificate");
+    let certificate = CertificateParams::new([name.to_owned()])
+        .expect("a name")
+        .signed_by(&key, authority)
+        .expect("a certificate");
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has them")
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )
         .expect("they fit");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("https://{}", listener.local_addr().expect("it is bound"));
     thread::spawn(move || {
         let (tcp, _) = listener.accept().expect("somebody connects");
-        let mut stream = StreamOwned::new(ServerConnection::new(Arc::new(config)).expect("a connection"), tcp);
-        let head = BufReader::new(&mut stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).count();
+        let mut stream = StreamOwned::new(
+            ServerConnection::new(Arc::new(config)).expect("a connection"),
+            tcp,
+        );
+        let head = BufReader::new(&mut stream)
+            .lines()
+            .map_while(Result::ok)
+            .take_while(|line| !line.is_empty())
+            .count();
         if head > 0 {
             let body = r#"{"items":[]}"#;
-            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).expect("it is read");
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            )
+            .expect("it is read");
         }
     });
     (address, certificate.pem())
@@ -54,7 +72,10 @@ async fn only_the_named_authority_is_trusted() {
     }
     let list = async |authority: &str| -> Ran {
         home.run(
-            &[("CHAINPOOL_TOKEN", "t0ken"), ("CHAINPOOL_SERVER", &serve(&ours, "127.0.0.1").0)],
+            &[
+                ("CHAINPOOL_TOKEN", "t0ken"),
+                ("CHAINPOOL_SERVER", &serve(&ours, "127.0.0.1").0),
+            ],
             &["token", "list", "--server-ca", authority],
         )
         .await
@@ -63,7 +84,10 @@ async fn only_the_named_authority_is_trusted() {
     assert_eq!(right.code, Some(0), "{right:?}");
     let wrong = list("other.pem").await;
     assert_eq!(wrong.code, Some(6), "{wrong:?}");
-    assert!(wrong.errors.contains("not trusted") && wrong.errors.contains("--server-ca"), "{wrong:?}");
+    assert!(
+        wrong.errors.contains("not trusted") && wrong.errors.contains("--server-ca"),
+        "{wrong:?}"
+    );
 }
 
 #[tokio::test]
@@ -73,7 +97,8 @@ async fn the_local_server_is_known_by_its_certificate_whatever_its_name() {
     let (_, another) = serve(&authority, "pool.example.org");
     let home = Home::new();
     let list = async |address: &str, certificate: &str| {
-        let context = format!("server = \"{address}\"\ntoken = \"t0ken\"\ncertificate = \"\"\"\n{certificate}\"\"\"\n");
+        let context =
+            format!("server = \"{address}\"\ntoken = \"t0ken\"\ncertificate = \"\"\"\n{certificate}\"\"\"\n");
         fs::write(home.folder.path().join("admin.context"), context).unwrap();
         home.run(&[], &["token", "list"]).await
     };

@@ -1,62 +1,148 @@
 //! Each verb asks what the REST API has, and prints what it answers.
 
-use crate::server::{Fake, ID, OPERATION, Seen, answer_json, bundle, cluster, host, lease, operation, status};
+use crate::server::{
+    Fake, ID, OPERATION, Seen, answer_json, bundle, cluster, host, lease, operation, status,
+};
 use axum::{body::Body, http::Method, response::Response};
 use serde_json::{Value, json};
 
 /// Every verb, and the requests that it makes.
 const VERBS: &[(&str, &[&str])] = &[
-    ("host create h1 --address unix:///x --capacity 7", &["POST /api/v1/hosts {…}"]),
-    ("host list --state active --type docker --search h", &["GET /api/v1/hosts?state=active&type=docker&search=h&limit=500"]),
+    (
+        "host create h1 --address unix:///x --capacity 7",
+        &["POST /api/v1/hosts {…}"],
+    ),
+    (
+        "host list --state active --type docker --search h",
+        &["GET /api/v1/hosts?state=active&type=docker&search=h&limit=500"],
+    ),
     ("host show h1", &["GET /api/v1/hosts/h1"]),
     ("host show a/b?c", &["GET /api/v1/hosts/a%2Fb%3Fc"]),
-    ("host update h1 --maintenance 10m", &["PATCH /api/v1/hosts/h1 {…}"]),
-    ("host update h1 --log-level debug", &["GET /api/v1/hosts/h1", "PATCH /api/v1/hosts/h1 {…}"]),
+    (
+        "host update h1 --maintenance 10m",
+        &["PATCH /api/v1/hosts/h1 {…}"],
+    ),
+    (
+        "host update h1 --log-level debug",
+        &["GET /api/v1/hosts/h1", "PATCH /api/v1/hosts/h1 {…}"],
+    ),
     ("host delete h1 --yes", &["DELETE /api/v1/hosts/h1"]),
-    ("host delete h1 --forget h1", &["DELETE /api/v1/hosts/h1?forget=h1"]),
+    (
+        "host delete h1 --forget h1",
+        &["DELETE /api/v1/hosts/h1?forget=h1"],
+    ),
     ("host fillup h1", &["POST /api/v1/hosts/h1/fillup"]),
     ("host clean h1 -y", &["POST /api/v1/hosts/h1/clean"]),
     ("host reset h1 --yes", &["POST /api/v1/hosts/h1/reset"]),
-    ("host adopt h1 01990000-0000-7000-8000-000000000001 --yes", &["POST /api/v1/hosts/h1/adopt {…}"]),
-    ("cluster create alpha --type cometbft --set validators=7 --label a=b", &["POST /api/v1/clusters {…}"]),
-    ("cluster list --offered --holder ann", &["GET /api/v1/clusters?offered=true&holder=ann&limit=500"]),
+    (
+        "host adopt h1 01990000-0000-7000-8000-000000000001 --yes",
+        &["POST /api/v1/hosts/h1/adopt {…}"],
+    ),
+    (
+        "cluster create alpha --type cometbft --set validators=7 --label a=b",
+        &["POST /api/v1/clusters {…}"],
+    ),
+    (
+        "cluster list --offered --holder ann",
+        &["GET /api/v1/clusters?offered=true&holder=ann&limit=500"],
+    ),
     ("cluster show alpha", &["GET /api/v1/clusters/alpha"]),
-    ("cluster show alpha --history", &["GET /api/v1/clusters/alpha/health"]),
+    (
+        "cluster show alpha --history",
+        &["GET /api/v1/clusters/alpha/health"],
+    ),
     ("cluster start alpha", &["POST /api/v1/clusters/alpha/start"]),
-    ("cluster stop alpha --node node0", &["POST /api/v1/clusters/alpha/stop?node=node0"]),
-    ("cluster restart alpha --node node0", &["POST /api/v1/clusters/alpha/restart?node=node0"]),
-    ("cluster reset alpha --yes", &["POST /api/v1/clusters/alpha/reset?force=false"]),
-    ("cluster delete alpha --yes --force", &["DELETE /api/v1/clusters/alpha?force=true"]),
+    (
+        "cluster stop alpha --node node0",
+        &["POST /api/v1/clusters/alpha/stop?node=node0"],
+    ),
+    (
+        "cluster restart alpha --node node0",
+        &["POST /api/v1/clusters/alpha/restart?node=node0"],
+    ),
+    (
+        "cluster reset alpha --yes",
+        &["POST /api/v1/clusters/alpha/reset?force=false"],
+    ),
+    (
+        "cluster delete alpha --yes --force",
+        &["DELETE /api/v1/clusters/alpha?force=true"],
+    ),
     ("cluster prove alpha", &["POST /api/v1/clusters/alpha/prove"]),
-    ("cluster update alpha --maintenance 0", &["PATCH /api/v1/clusters/alpha {…}"]),
-    ("cluster logs alpha node0 --tail 100", &["GET /api/v1/clusters/alpha/nodes/node0/logs?tail=100&follow=false"]),
-    ("lease apply --size 4 --ttl never", &["POST /api/v1/leases {…}", "GET /api/v1/leases/01990000-0000-7000-8000-000000000001/bundle"]),
-    ("lease list --state active --limit 2", &["GET /api/v1/leases?state=active&limit=2"]),
+    (
+        "cluster update alpha --maintenance 0",
+        &["PATCH /api/v1/clusters/alpha {…}"],
+    ),
+    (
+        "cluster logs alpha node0 --tail 100",
+        &["GET /api/v1/clusters/alpha/nodes/node0/logs?tail=100&follow=false"],
+    ),
+    (
+        "lease apply --size 4 --ttl never",
+        &[
+            "POST /api/v1/leases {…}",
+            "GET /api/v1/leases/01990000-0000-7000-8000-000000000001/bundle",
+        ],
+    ),
+    (
+        "lease list --state active --limit 2",
+        &["GET /api/v1/leases?state=active&limit=2"],
+    ),
     (
         "lease renew alpha --ttl 7d",
-        &["GET /api/v1/leases?state=active&cluster=alpha&limit=1", "POST /api/v1/leases/01990000-0000-7000-8000-000000000001/renew {…}"],
+        &[
+            "GET /api/v1/leases?state=active&cluster=alpha&limit=1",
+            "POST /api/v1/leases/01990000-0000-7000-8000-000000000001/renew {…}",
+        ],
     ),
     (
         "lease release 01990000-0000-7000-8000-000000000001",
-        &["GET /api/v1/leases/01990000-0000-7000-8000-000000000001", "DELETE /api/v1/leases/01990000-0000-7000-8000-000000000001"],
+        &[
+            "GET /api/v1/leases/01990000-0000-7000-8000-000000000001",
+            "DELETE /api/v1/leases/01990000-0000-7000-8000-000000000001",
+        ],
     ),
     (
         "lease bundle alpha",
-        &["GET /api/v1/leases?state=active&cluster=alpha&limit=1", "GET /api/v1/leases/01990000-0000-7000-8000-000000000001/bundle"],
+        &[
+            "GET /api/v1/leases?state=active&cluster=alpha&limit=1",
+            "GET /api/v1/leases/01990000-0000-7000-8000-000000000001/bundle",
+        ],
     ),
-    ("operation list --kind cluster_create", &["GET /api/v1/operations?kind=cluster_create&limit=500"]),
-    ("operation show 01990000-0000-7000-8000-000000000002", &["GET /api/v1/operations/01990000-0000-7000-8000-000000000002"]),
-    ("operation wait 01990000-0000-7000-8000-000000000002", &["GET /api/v1/operations/01990000-0000-7000-8000-000000000002/events"]),
+    (
+        "operation list --kind cluster_create",
+        &["GET /api/v1/operations?kind=cluster_create&limit=500"],
+    ),
+    (
+        "operation show 01990000-0000-7000-8000-000000000002",
+        &["GET /api/v1/operations/01990000-0000-7000-8000-000000000002"],
+    ),
+    (
+        "operation wait 01990000-0000-7000-8000-000000000002",
+        &["GET /api/v1/operations/01990000-0000-7000-8000-000000000002/events"],
+    ),
     ("status", &["GET /api/v1/status"]),
     ("resume --yes", &["POST /api/v1/resume"]),
     ("backup copy.db", &["POST /api/v1/backup"]),
     ("account list", &["GET /api/v1/accounts"]),
-    ("account create ann --role operator", &["POST /api/v1/accounts {…}", "POST /api/v1/accounts/ann/reset-link"]),
+    (
+        "account create ann --role operator",
+        &[
+            "POST /api/v1/accounts {…}",
+            "POST /api/v1/accounts/ann/reset-link",
+        ],
+    ),
     ("account delete ann --yes", &["DELETE /api/v1/accounts/ann"]),
-    ("account reset-link ann", &["POST /api/v1/accounts/ann/reset-link"]),
+    (
+        "account reset-link ann",
+        &["POST /api/v1/accounts/ann/reset-link"],
+    ),
     ("token create ci --ttl 30d", &["POST /api/v1/tokens {…}"]),
     ("token list", &["GET /api/v1/tokens"]),
-    ("token delete 01990000-0000-7000-8000-000000000001 --yes", &["DELETE /api/v1/tokens/01990000-0000-7000-8000-000000000001"]),
+    (
+        "token delete 01990000-0000-7000-8000-000000000001 --yes",
+        &["DELETE /api/v1/tokens/01990000-0000-7000-8000-000000000001"],
+    ),
     ("network-type list", &["GET /api/v1/network-types"]),
     ("network-type show cometbft", &["GET /api/v1/network-types"]),
 ];
@@ -65,20 +151,22 @@ const VERBS: &[(&str, &[&str])] = &[
 fn well(seen: &Seen) -> Response {
     let account = json!({ "id": ID, "name": "ann", "role": "user", "has_password": false, "created_at": "2026-01-01T00:00:00.000Z" });
     let token = json!({ "id": ID, "name": "ci", "account": "ann", "lease_any": false, "created_at": "2026-01-01T00:00:00.000Z" });
-    let kind =
-        json!({ "name": "cometbft", "about": "a", "version": "0.38", "consensus": "bft", "parameters": [], "presets": [], "images": {} });
+    let kind = json!({ "name": "cometbft", "about": "a", "version": "0.38", "consensus": "bft", "parameters": [], "presets": [], "images": {} });
     let parts: Vec<&str> = seen.path.trim_start_matches("/api/v1/").split('/').collect();
     let page = |item: Value| answer_json(200, &json!({ "items": [item] }));
     let accepted = || answer_json(202, &operation("queued", &[]));
     match (seen.method.clone(), parts.as_slice()) {
-        (Method::DELETE, ["hosts" | "accounts" | "tokens", _]) | (_, ["resume"]) => {
-            Response::builder().status(204).body(Body::empty()).expect("a response")
-        }
+        (Method::DELETE, ["hosts" | "accounts" | "tokens", _]) | (_, ["resume"]) => Response::builder()
+            .status(204)
+            .body(Body::empty())
+            .expect("a response"),
         (Method::GET, ["hosts"]) => page(host()),
         (_, ["hosts"] | ["hosts", _]) => answer_json(200, &host()),
         (Method::GET, ["clusters"]) => page(cluster()),
         (Method::GET | Method::PATCH, ["clusters", _]) => answer_json(200, &cluster()),
-        (_, ["clusters", _, "health"]) => page(json!({ "state": "healthy", "reason": "r", "at": "2026-01-01T00:00:00.000Z" })),
+        (_, ["clusters", _, "health"]) => {
+            page(json!({ "state": "healthy", "reason": "r", "at": "2026-01-01T00:00:00.000Z" }))
+        }
         (_, ["clusters", _, "nodes", _, "logs"]) => Response::new(Body::from("line 1\nline 2\n")),
         (_, ["hosts" | "clusters", ..]) => accepted(),
         (Method::GET, ["leases"]) => page(lease("active")),
@@ -86,9 +174,10 @@ fn well(seen: &Seen) -> Response {
         (Method::DELETE, ["leases", _]) => answer_json(200, &lease("released")),
         (_, ["leases", ..]) => answer_json(200, &lease("active")),
         (_, ["operations"]) => page(operation("running", &[])),
-        (_, ["operations", _, "events"]) => {
-            Response::new(Body::from(format!("event: operation\ndata: {}\n\n", operation("succeeded", &[]))))
-        }
+        (_, ["operations", _, "events"]) => Response::new(Body::from(format!(
+            "event: operation\ndata: {}\n\n",
+            operation("succeeded", &[])
+        ))),
         (_, ["operations", _]) => answer_json(200, &operation("running", &[("network", "done")])),
         (_, ["accounts", _, "reset-link"]) => answer_json(201, &json!({ "link": "s3cret" })),
         (Method::GET, ["accounts"]) => page(account),
@@ -104,7 +193,8 @@ fn well(seen: &Seen) -> Response {
 
 fn shape(seen: &Seen) -> String {
     let line = seen.line();
-    line.split_once(" {").map_or(line.clone(), |(head, _)| format!("{head} {{…}}"))
+    line.split_once(" {")
+        .map_or(line.clone(), |(head, _)| format!("{head} {{…}}"))
 }
 
 #[tokio::test]
@@ -113,17 +203,32 @@ async fn every_verb_asks_what_it_should() {
         let server = Fake::start(well).await;
         let ran = server.run(line).await;
         let seen = server.seen();
-        assert_eq!(seen.iter().map(shape).collect::<Vec<_>>(), *requests, "{line}: {ran:?}");
+        assert_eq!(
+            seen.iter().map(shape).collect::<Vec<_>>(),
+            *requests,
+            "{line}: {ran:?}"
+        );
         assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
-        assert!(seen.iter().all(|seen| seen.authorization.as_deref() == Some("Bearer t0ken")), "{line}");
-        assert!(seen.iter().all(|seen| seen.key.is_some() == (seen.method == Method::POST)), "{line}: posts carry a key");
+        assert!(
+            seen.iter()
+                .all(|seen| seen.authorization.as_deref() == Some("Bearer t0ken")),
+            "{line}"
+        );
+        assert!(
+            seen.iter()
+                .all(|seen| seen.key.is_some() == (seen.method == Method::POST)),
+            "{line}: posts carry a key"
+        );
         assert!(!format!("{ran:?}").contains("t0ken"), "{line}: the token shows");
     }
 }
 
 #[tokio::test]
 async fn the_answer_is_one_document_with_json() {
-    for (line, _) in VERBS.iter().filter(|(line, _)| !line.starts_with("cluster logs") && !line.starts_with("account create")) {
+    for (line, _) in VERBS
+        .iter()
+        .filter(|(line, _)| !line.starts_with("cluster logs") && !line.starts_with("account create"))
+    {
         let server = Fake::start(well).await;
         let ran = server.run(&format!("{line} --json")).await;
         assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
@@ -132,7 +237,11 @@ async fn the_answer_is_one_document_with_json() {
         }
     }
     let server = Fake::start(well).await;
-    assert_eq!(server.run("host show h1 --json").await.json(), host(), "also what this client does not know");
+    assert_eq!(
+        server.run("host show h1 --json").await.json(),
+        host(),
+        "also what this client does not know"
+    );
     assert_eq!(server.run("cluster logs alpha node0 --json").await.code, Some(2));
 }
 
@@ -142,27 +251,44 @@ async fn bodies_are_what_was_given() {
         let server = Fake::start(well).await;
         let ran = server.run(line).await;
         assert_eq!(ran.code, Some(0), "{ran:?}");
-        let with_body = server.seen().into_iter().find(|seen| !seen.body.is_empty()).expect("a body");
+        let with_body = server
+            .seen()
+            .into_iter()
+            .find(|seen| !seen.body.is_empty())
+            .expect("a body");
         let mut body: Value = serde_json::from_slice(&with_body.body).expect("JSON");
-        body.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
+        body.as_object_mut()
+            .expect("an object")
+            .retain(|_, value| !value.is_null());
         body
     };
     assert_eq!(
-        body("cluster create alpha --preset big --set validators=7 --set interval=1s --label a=b --host h1").await,
+        body("cluster create alpha --preset big --set validators=7 --set interval=1s --label a=b --host h1")
+            .await,
         json!({ "name": "alpha", "host": "h1", "preset": "big", "parameters": { "validators": 7, "interval": "1s" }, "labels": { "a": "b" } })
     );
     assert_eq!(
-        body("lease apply --holder bob --type cometbft --size 4 --label a=b --ttl 24h --allow-multiple").await,
+        body("lease apply --holder bob --type cometbft --size 4 --label a=b --ttl 24h --allow-multiple")
+            .await,
         json!({ "holder": "bob", "type": "cometbft", "size": 4, "labels": { "a": "b" }, "ttl_seconds": 86400, "allow_multiple": true })
     );
     assert_eq!(body("lease apply --ttl never").await["ttl_seconds"], 0);
-    assert_eq!(body("host update h1 --log-level debug").await, json!({ "log": { "type": "local", "level": "debug" } }));
-    assert_eq!(body("host adopt h1 01990000-0000-7000-8000-000000000001 -y").await, json!({ "clusters": [ID] }));
+    assert_eq!(
+        body("host update h1 --log-level debug").await,
+        json!({ "log": { "type": "local", "level": "debug" } })
+    );
+    assert_eq!(
+        body("host adopt h1 01990000-0000-7000-8000-000000000001 -y").await,
+        json!({ "clusters": [ID] })
+    );
     assert_eq!(
         body("token create ci --lease-any --account bob --ttl 30d").await,
         json!({ "name": "ci", "lease_any": true, "account": "bob", "ttl_seconds": 2_592_000 })
     );
-    assert_eq!(body("cluster update alpha --maintenance 0").await, json!({ "maintenance_seconds": 0 }));
+    assert_eq!(
+        body("cluster update alpha --maintenance 0").await,
+        json!({ "maintenance_seconds": 0 })
+    );
 }
 
 #[tokio::test]
@@ -172,11 +298,20 @@ async fn people_read_what_they_need() {
     for part in [ID, "alpha", "curl write", "curl read", "this machine only"] {
         assert!(apply.contains(part), "{part}: {apply}");
     }
-    assert_eq!(server.run("account reset-link ann").await.out, format!("{}/welcome/s3cret\n", server.url()));
-    assert_eq!(server.run("cluster logs alpha node0").await.out, "line 1\nline 2\n");
+    assert_eq!(
+        server.run("account reset-link ann").await.out,
+        format!("{}/welcome/s3cret\n", server.url())
+    );
+    assert_eq!(
+        server.run("cluster logs alpha node0").await.out,
+        "line 1\nline 2\n"
+    );
     assert_eq!(server.run("token create ci").await.out, "cp_abc\n");
     let accepted = server.run("cluster create").await.out;
-    assert!(accepted.contains(&format!("chainpool operation wait {OPERATION}")), "{accepted}");
+    assert!(
+        accepted.contains(&format!("chainpool operation wait {OPERATION}")),
+        "{accepted}"
+    );
     let list = server.run("host list").await.out;
     assert_eq!(list.lines().count(), 2, "{list}");
     assert!(list.starts_with("NAME  TYPE    STATE"), "{list}");
@@ -195,12 +330,23 @@ async fn lists_follow_their_pages_up_to_the_limit() {
         let (after, limit) = (number("after"), number("limit"));
         let end = (after + limit).min(1200);
         let items: Vec<Value> = (after..end).map(|_| lease("active")).collect();
-        answer_json(200, &if end < 1200 { json!({ "items": items, "next": end.to_string() }) } else { json!({ "items": items }) })
+        answer_json(
+            200,
+            &if end < 1200 {
+                json!({ "items": items, "next": end.to_string() })
+            } else {
+                json!({ "items": items })
+            },
+        )
     })
     .await;
     let whole = server.run("lease list --json --limit 5000").await;
     assert_eq!(whole.json()["items"].as_array().map(Vec::len), Some(1200));
-    assert!(whole.json().get("next").is_none() && whole.errors.is_empty(), "{}", whole.errors);
+    assert!(
+        whole.json().get("next").is_none() && whole.errors.is_empty(),
+        "{}",
+        whole.errors
+    );
     let part = server.run("lease list --json --limit 700").await;
     assert_eq!(part.json()["items"].as_array().map(Vec::len), Some(700));
     assert_eq!(part.json()["next"], "700");
@@ -208,7 +354,11 @@ async fn lists_follow_their_pages_up_to_the_limit() {
     let lines: Vec<String> = server.seen().iter().map(Seen::line).collect();
     assert_eq!(
         lines[..3],
-        ["GET /api/v1/leases?limit=500", "GET /api/v1/leases?limit=500&after=500", "GET /api/v1/leases?limit=500&after=1000"]
+        [
+            "GET /api/v1/leases?limit=500",
+            "GET /api/v1/leases?limit=500&after=500",
+            "GET /api/v1/leases?limit=500&after=1000"
+        ]
     );
     assert_eq!(lines[4], "GET /api/v1/leases?limit=200&after=500");
 }
@@ -241,14 +391,25 @@ async fn status_ends_with_one_when_something_is_wrong() {
     let server = Fake::start(|_| answer_json(200, &status(false))).await;
     let ran = server.run("status").await;
     assert_eq!(ran.code, Some(1));
-    assert!(ran.out.contains("host h1 does not answer") && ran.errors.is_empty(), "{ran:?}");
+    assert!(
+        ran.out.contains("host h1 does not answer") && ran.errors.is_empty(),
+        "{ran:?}"
+    );
     assert_eq!(server.run("status --json").await.json()["ok"], false);
 }
 
 #[tokio::test]
 async fn what_needs_no_server_asks_none() {
     let server = Fake::start(well).await;
-    for line in ["completions bash", "completions zsh", "completions fish", "openapi", "--version", "help", "host --help"] {
+    for line in [
+        "completions bash",
+        "completions zsh",
+        "completions fish",
+        "openapi",
+        "--version",
+        "help",
+        "host --help",
+    ] {
         let ran = server.run(line).await;
         assert!(ran.code == Some(0) && !ran.out.is_empty(), "{line}: {ran:?}");
     }
@@ -262,19 +423,34 @@ async fn every_request_is_in_the_api() {
     let api: Value = serde_json::from_str(&chainpool_server::openapi_json()).unwrap();
     let paths = api["paths"].as_object().unwrap();
     let fits = |template: &str, path: &str| {
-        let (template, path): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
-        template.len() == path.len() && template.iter().zip(path).all(|(want, part)| want.starts_with('{') || *want == part)
+        let (template, path): (Vec<&str>, Vec<&str>) =
+            (template.split('/').collect(), path.split('/').collect());
+        template.len() == path.len()
+            && template
+                .iter()
+                .zip(path)
+                .all(|(want, part)| want.starts_with('{') || *want == part)
     };
     for request in VERBS.iter().flat_map(|(_, requests)| requests.iter()) {
         let (method, rest) = request.split_once(' ').unwrap();
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let path = path.trim_end_matches(" {…}");
         let method = method.to_lowercase();
-        let route = paths.iter().find(|(template, item)| fits(template, path) && item.get(&method).is_some());
+        let route = paths
+            .iter()
+            .find(|(template, item)| fits(template, path) && item.get(&method).is_some());
         let (_, item) = route.unwrap_or_else(|| panic!("{request}: there is no such route"));
-        let known: Vec<&str> =
-            item[&method]["parameters"].as_array().into_iter().flatten().filter_map(|parameter| parameter["name"].as_str()).collect();
-        for name in query.split(['&', ' ']).filter_map(|pair| pair.split_once('=')).map(|(name, _)| name) {
+        let known: Vec<&str> = item[&method]["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|parameter| parameter["name"].as_str())
+            .collect();
+        for name in query
+            .split(['&', ' '])
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, _)| name)
+        {
             assert!(known.contains(&name), "{request}: the route takes {known:?}");
         }
     }

@@ -73,7 +73,10 @@ async fn steps_are_shown_as_they_happen_and_the_end_is_printed() {
         ]
     );
     let document = server.run("cluster create alpha --wait --json").await.json();
-    assert_eq!((&document["state"], &document["result"]["height"]), (&json!("succeeded"), &json!(3)));
+    assert_eq!(
+        (&document["state"], &document["result"]["height"]),
+        (&json!("succeeded"), &json!(3))
+    );
 }
 
 #[tokio::test]
@@ -87,7 +90,10 @@ async fn a_failed_operation_ends_with_one_and_its_reason() {
         .await;
         let ran = server.run(&format!("operation wait {OPERATION}")).await;
         assert_eq!(ran.code, Some(1), "{ran:?}");
-        assert!(ran.errors.contains(state) && ran.errors.contains("make images") && ran.out.is_empty(), "{ran:?}");
+        assert!(
+            ran.errors.contains(state) && ran.errors.contains("make images") && ran.out.is_empty(),
+            "{ran:?}"
+        );
     }
 }
 
@@ -103,14 +109,21 @@ async fn a_release_waits_for_the_fresh_ledger() {
     .await;
     let ran = server.run(&format!("lease release {OPERATION} --wait")).await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(server.seen().iter().any(is_stream) && ran.out.contains("released"), "{ran:?}");
+    assert!(
+        server.seen().iter().any(is_stream) && ran.out.contains("released"),
+        "{ran:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_stream_that_ends_early_is_taken_up_again() {
     let turns = AtomicUsize::new(0);
     let server = Fake::start(move |_| {
-        let state = if turns.fetch_add(1, Ordering::SeqCst) == 0 { "running" } else { "succeeded" };
+        let state = if turns.fetch_add(1, Ordering::SeqCst) == 0 {
+            "running"
+        } else {
+            "succeeded"
+        };
         Response::new(Body::from(events(&[operation(state, &[])])))
     })
     .await;
@@ -123,10 +136,17 @@ async fn a_server_that_restarts_is_found_again() {
     let first = Fake::start(|_| hanging(events(&[operation("running", &[("network", "started")])]))).await;
     let (address, url) = (first.address, first.url());
     let home = Home::new();
-    let mut child = home.spawn(&[("CHAINPOOL_SERVER", &url), ("CHAINPOOL_TOKEN", "t0ken")], &["operation", "wait", OPERATION]);
+    let mut child = home.spawn(
+        &[("CHAINPOOL_SERVER", &url), ("CHAINPOOL_TOKEN", "t0ken")],
+        &["operation", "wait", OPERATION],
+    );
     let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut until = async |part: &str| {
-        while let Some(line) = timeout(Duration::from_secs(20), errors.next_line()).await.unwrap().unwrap() {
+        while let Some(line) = timeout(Duration::from_secs(20), errors.next_line())
+            .await
+            .unwrap()
+            .unwrap()
+        {
             if line.contains(part) {
                 return;
             }
@@ -136,8 +156,16 @@ async fn a_server_that_restarts_is_found_again() {
     until("network: started").await;
     first.kill().await;
     until("the server is away").await;
-    let _second = Fake::start_at(address, |_| Response::new(Body::from(events(&[operation("succeeded", &[])])))).await;
-    let ran = Ran::of(timeout(Duration::from_secs(20), child.wait_with_output()).await.unwrap().unwrap());
+    let _second = Fake::start_at(address, |_| {
+        Response::new(Body::from(events(&[operation("succeeded", &[])])))
+    })
+    .await;
+    let ran = Ran::of(
+        timeout(Duration::from_secs(20), child.wait_with_output())
+            .await
+            .unwrap()
+            .unwrap(),
+    );
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.out.contains("succeeded"), "{ran:?}");
 }
@@ -145,27 +173,54 @@ async fn a_server_that_restarts_is_found_again() {
 #[tokio::test]
 async fn a_wait_ends_in_time_and_says_how_to_go_on() {
     let server = Fake::start(|_| hanging(events(&[operation("running", &[])]))).await;
-    let ran = server.run(&format!("operation wait {OPERATION} --timeout 1s")).await;
+    let ran = server
+        .run(&format!("operation wait {OPERATION} --timeout 1s"))
+        .await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.errors.contains(&format!("chainpool operation wait {OPERATION}")), "{ran:?}");
+    assert!(
+        ran.errors
+            .contains(&format!("chainpool operation wait {OPERATION}")),
+        "{ran:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_interrupt_ends_with_130_and_says_how_to_go_on() {
     let server = Fake::start(|_| hanging(events(&[operation("running", &[])]))).await;
     let home = Home::new();
-    let mut child = home.spawn(&[("CHAINPOOL_SERVER", &server.url())], &["operation", "wait", OPERATION]);
+    let mut child = home.spawn(
+        &[("CHAINPOOL_SERVER", &server.url())],
+        &["operation", "wait", OPERATION],
+    );
     let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(timeout(Duration::from_secs(20), errors.next_line()).await.unwrap().unwrap().unwrap().contains("running"));
+    assert!(
+        timeout(Duration::from_secs(20), errors.next_line())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+            .contains("running")
+    );
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert!(errors.next_line().await.unwrap().unwrap().contains(&format!("chainpool operation wait {OPERATION}")));
+    assert!(
+        errors
+            .next_line()
+            .await
+            .unwrap()
+            .unwrap()
+            .contains(&format!("chainpool operation wait {OPERATION}"))
+    );
     assert_eq!(child.wait().await.unwrap().code(), Some(130));
 }
 
 #[tokio::test]
 async fn an_operation_that_is_not_there_ends_with_three() {
-    let server = Fake::start(|_| crate::server::refusal(404, "operation_not_found", "there is no operation")).await;
-    assert_eq!(server.run(&format!("operation wait {OPERATION}")).await.code, Some(3));
+    let server =
+        Fake::start(|_| crate::server::refusal(404, "operation_not_found", "there is no operation")).await;
+    assert_eq!(
+        server.run(&format!("operation wait {OPERATION}")).await.code,
+        Some(3)
+    );
     assert_eq!(server.seen().len(), 1);
 }

@@ -17,7 +17,11 @@ use chainpool_api as api;
 use chainpool_orchestrator::Error;
 
 /// Shows what an action will do.
-pub(crate) async fn plan(State(app): State<App>, visit: Visit, Path((cluster, action)): Path<(String, String)>) -> Outcome {
+pub(crate) async fn plan(
+    State(app): State<App>,
+    visit: Visit,
+    Path((cluster, action)): Path<(String, String)>,
+) -> Outcome {
     let action = parse(&action)?;
     let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
     let mut form = Form::default();
@@ -28,22 +32,46 @@ pub(crate) async fn plan(State(app): State<App>, visit: Visit, Path((cluster, ac
 }
 
 /// Does it.
-pub(crate) async fn run(State(app): State<App>, visit: Visit, Path((cluster, action)): Path<(String, String)>, form: Form) -> Outcome {
+pub(crate) async fn run(
+    State(app): State<App>,
+    visit: Visit,
+    Path((cluster, action)): Path<(String, String)>,
+    form: Form,
+) -> Outcome {
     let action = parse(&action)?;
     let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
     match perform(&app, &visit, &cluster, action, &form).await {
         Ok(response) => Ok(response),
-        Err(error) => ask(&app, &visit, &cluster, action, confirm::refused(form, error, &visit.manner)?).await,
+        Err(error) => {
+            ask(
+                &app,
+                &visit,
+                &cluster,
+                action,
+                confirm::refused(form, error, &visit.manner)?,
+            )
+            .await
+        }
     }
 }
 
 /// Sets or ends maintenance.
-pub(crate) async fn maintenance(State(app): State<App>, visit: Visit, Path(cluster): Path<String>, form: Form) -> Outcome {
+pub(crate) async fn maintenance(
+    State(app): State<App>,
+    visit: Visit,
+    Path(cluster): Path<String>,
+    form: Form,
+) -> Outcome {
     let mut reader = form.reader();
     let minutes = reader.number::<u32>("minutes").unwrap_or_default();
     let minutes = reader.finish(minutes)?;
-    let change = api::ClusterUpdate { maintenance_seconds: Some(minutes.saturating_mul(60)) };
-    let cluster = app.orchestrator.cluster_update(&form.caller(&visit), &cluster, change).await?;
+    let change = api::ClusterUpdate {
+        maintenance_seconds: Some(minutes.saturating_mul(60)),
+    };
+    let cluster = app
+        .orchestrator
+        .cluster_update(&form.caller(&visit), &cluster, change)
+        .await?;
     Ok(see_other(&format!("/clusters/{}?done=maintenance", cluster.name)))
 }
 
@@ -51,7 +79,13 @@ fn parse(word: &str) -> Result<ClusterAction, Error> {
     ClusterAction::parse(word).ok_or_else(|| Error::not_found("page", word))
 }
 
-async fn perform(app: &App, visit: &Visit, cluster: &api::Cluster, action: ClusterAction, form: &Form) -> Result<Response, Error> {
+async fn perform(
+    app: &App,
+    visit: &Visit,
+    cluster: &api::Cluster,
+    action: ClusterAction,
+    form: &Form,
+) -> Result<Response, Error> {
     if action.is_destructive() {
         confirm::typed(form, &cluster.name)?;
     }
@@ -86,7 +120,11 @@ async fn ask(app: &App, visit: &Visit, cluster: &api::Cluster, action: ClusterAc
         heading: heading.clone(),
         verb: action.label().to_owned(),
         plan: action.plan(cluster, node.as_deref()),
-        typed: if action.is_destructive() { cluster.name.clone() } else { String::new() },
+        typed: if action.is_destructive() {
+            cluster.name.clone()
+        } else {
+            String::new()
+        },
         danger: action.is_destructive(),
         action: confirm::same_address(visit),
         back: back.clone(),

@@ -37,16 +37,28 @@ pub(crate) async fn edit(State(app): State<App>, visit: Visit, Path(cluster): Pa
     let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
     let mut form = Form::default();
     for parameter in amendable(&kind(&app, &visit, &cluster)?) {
-        form.fill(format!("parameters.{}", parameter.name), format::value(present(&cluster, &parameter)));
+        form.fill(
+            format!("parameters.{}", parameter.name),
+            format::value(present(&cluster, &parameter)),
+        );
     }
     draw(&app, &visit, cluster, form).await
 }
 
 /// Asks for the change.
-pub(crate) async fn amend(State(app): State<App>, visit: Visit, Path(cluster): Path<String>, form: Form) -> Outcome {
+pub(crate) async fn amend(
+    State(app): State<App>,
+    visit: Visit,
+    Path(cluster): Path<String>,
+    form: Form,
+) -> Outcome {
     let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
     let asked = match read(&form, &cluster, &kind(&app, &visit, &cluster)?) {
-        Ok(amend) => app.orchestrator.cluster_amend(&form.caller(&visit), &cluster.id.to_string(), amend).await,
+        Ok(amend) => {
+            app.orchestrator
+                .cluster_amend(&form.caller(&visit), &cluster.id.to_string(), amend)
+                .await
+        }
         Err(error) => Err(error),
     };
     match asked {
@@ -57,17 +69,27 @@ pub(crate) async fn amend(State(app): State<App>, visit: Visit, Path(cluster): P
 
 fn kind(app: &App, visit: &Visit, cluster: &api::Cluster) -> Result<api::NetworkType, Error> {
     let types = app.orchestrator.network_types(&visit.caller);
-    types.into_iter().find(|kind| kind.name == cluster.network_type).ok_or_else(|| Error::not_found("network type", &cluster.network_type))
+    types
+        .into_iter()
+        .find(|kind| kind.name == cluster.network_type)
+        .ok_or_else(|| Error::not_found("network type", &cluster.network_type))
 }
 
 /// What of a type may change while a network runs.
 pub(super) fn amendable(kind: &api::NetworkType) -> Vec<api::Parameter> {
-    kind.parameters.iter().filter(|parameter| parameter.amendable).cloned().collect()
+    kind.parameters
+        .iter()
+        .filter(|parameter| parameter.amendable)
+        .cloned()
+        .collect()
 }
 
 /// A parameter's present value; its default in a cluster of before there was such a parameter.
 fn present<'a>(cluster: &'a api::Cluster, parameter: &'a api::Parameter) -> &'a Value {
-    cluster.parameters.get(&parameter.name).unwrap_or(&parameter.default)
+    cluster
+        .parameters
+        .get(&parameter.name)
+        .unwrap_or(&parameter.default)
 }
 
 /// What differs from the present values. Where nothing does, all of them, which goes on with an earlier try.
@@ -75,22 +97,46 @@ fn read(form: &Form, cluster: &api::Cluster, kind: &api::NetworkType) -> Result<
     let mut reader = form.reader();
     let given = parameters(&mut reader, &amendable(kind));
     let renew_certificates = form.ticked(RENEW);
-    let is_present = |name: &str, value: &Value| kind.parameters.iter().any(|p| p.name == name && present(cluster, p) == value);
-    let changed: Map<_, _> = given.clone().into_iter().filter(|(name, value)| !is_present(name, value)).collect();
-    let parameters = if changed.is_empty() && !renew_certificates { given } else { changed };
-    reader.finish(api::ClusterAmend { parameters, renew_certificates })
+    let is_present = |name: &str, value: &Value| {
+        kind.parameters
+            .iter()
+            .any(|p| p.name == name && present(cluster, p) == value)
+    };
+    let changed: Map<_, _> = given
+        .clone()
+        .into_iter()
+        .filter(|(name, value)| !is_present(name, value))
+        .collect();
+    let parameters = if changed.is_empty() && !renew_certificates {
+        given
+    } else {
+        changed
+    };
+    reader.finish(api::ClusterAmend {
+        parameters,
+        renew_certificates,
+    })
 }
 
 async fn draw(app: &App, visit: &Visit, cluster: api::Cluster, form: Form) -> Outcome {
     let kind = kind(app, visit, &cluster)?;
-    let status = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
+    let status = form
+        .problem
+        .as_ref()
+        .map_or(StatusCode::OK, |refused| refused.status);
     let back = format!("/clusters/{}", cluster.name);
     let frame = Frame::new(app, visit, "clusters", format!("Amend {}", cluster.name))
         .await
         .crumb("Clusters", "/clusters")
         .crumb(&cluster.name, back)
         .crumb("Amend", "");
-    let page = AmendForm { frame, form, cluster, parameters: amendable(&kind), certificates: kind.certificates };
+    let page = AmendForm {
+        frame,
+        form,
+        cluster,
+        parameters: amendable(&kind),
+        certificates: kind.certificates,
+    };
     Ok((status, page::html(&page)?).into_response())
 }
 
@@ -112,15 +158,29 @@ mod tests {
             if renew {
                 form.fill(RENEW, "yes");
             }
-            read(&form, &cluster, kind).map(|amend| (serde_json::Value::from(amend.parameters), amend.renew_certificates))
+            read(&form, &cluster, kind).map(|amend| {
+                (
+                    serde_json::Value::from(amend.parameters),
+                    amend.renew_certificates,
+                )
+            })
         };
-        assert_eq!(amend(&kind, "7", false).unwrap(), (serde_json::json!({"validators": 7}), false));
+        assert_eq!(
+            amend(&kind, "7", false).unwrap(),
+            (serde_json::json!({"validators": 7}), false)
+        );
         assert_eq!(amend(&kind, "4", true).unwrap(), (serde_json::json!({}), true));
-        assert_eq!(amend(&kind, "4", false).unwrap(), (serde_json::json!({"validators": 4}), false));
+        assert_eq!(
+            amend(&kind, "4", false).unwrap(),
+            (serde_json::json!({"validators": 4}), false)
+        );
         // The sample was made before there was a choice of empty blocks.
         kind.parameters[1].amendable = true;
         kind.parameters[1].default = false.into();
-        assert_eq!(amend(&kind, "7", false).unwrap(), (serde_json::json!({"validators": 7}), false));
+        assert_eq!(
+            amend(&kind, "7", false).unwrap(),
+            (serde_json::json!({"validators": 7}), false)
+        );
         assert!(amend(&kind, "some", false).is_err());
     }
 
@@ -138,8 +198,16 @@ mod tests {
         };
         let html = page(true, parameters).render().unwrap();
         keeps_the_rules(&html);
-        assert!(html.contains(r#"name="parameters.validators" value="4""#) && html.contains("renew_certificates"), "{html}");
+        assert!(
+            html.contains(r#"name="parameters.validators" value="4""#) && html.contains("renew_certificates"),
+            "{html}"
+        );
         assert!(html.contains("alice holds it"), "{html}");
-        assert!(page(false, vec![]).render().unwrap().contains("cannot be changed while it runs"));
+        assert!(
+            page(false, vec![])
+                .render()
+                .unwrap()
+                .contains("cannot be changed while it runs")
+        );
     }
 }

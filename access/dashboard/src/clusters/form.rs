@@ -26,7 +26,9 @@ struct ClusterForm {
 
 impl ClusterForm {
     fn is_chosen(&self, kind: &api::NetworkType) -> bool {
-        self.chosen.as_ref().is_some_and(|chosen| chosen.name == kind.name)
+        self.chosen
+            .as_ref()
+            .is_some_and(|chosen| chosen.name == kind.name)
     }
 }
 
@@ -56,18 +58,45 @@ pub(crate) async fn create(State(app): State<App>, visit: Visit, form: Form) -> 
 
 async fn draw(app: &App, visit: &Visit, form: Form) -> Outcome {
     let types = app.orchestrator.network_types(&visit.caller);
-    let chosen = types.iter().find(|each| each.name == form.get("type")).or(types.first()).cloned();
-    let hosts = app.orchestrator.host_list(&visit.caller, &api::HostFilter::default()).await?.items;
-    let status = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
-    let frame = Frame::new(app, visit, "clusters", "Make a cluster").await.crumb("Clusters", "/clusters").crumb("Make", "");
-    Ok((status, page::html(&ClusterForm { frame, form, types, chosen, hosts })?).into_response())
+    let chosen = types
+        .iter()
+        .find(|each| each.name == form.get("type"))
+        .or(types.first())
+        .cloned();
+    let hosts = app
+        .orchestrator
+        .host_list(&visit.caller, &api::HostFilter::default())
+        .await?
+        .items;
+    let status = form
+        .problem
+        .as_ref()
+        .map_or(StatusCode::OK, |refused| refused.status);
+    let frame = Frame::new(app, visit, "clusters", "Make a cluster")
+        .await
+        .crumb("Clusters", "/clusters")
+        .crumb("Make", "");
+    Ok((
+        status,
+        page::html(&ClusterForm {
+            frame,
+            form,
+            types,
+            chosen,
+            hosts,
+        })?,
+    )
+        .into_response())
 }
 
 fn read(form: &Form, types: &[api::NetworkType]) -> Result<api::ClusterCreate, Error> {
     let mut reader = form.reader();
     let labels = reader.labels("labels");
     let chosen = types.iter().find(|each| each.name == form.get("type"));
-    let parameters = parameters(&mut reader, chosen.map(|each| each.parameters.as_slice()).unwrap_or_default());
+    let parameters = parameters(
+        &mut reader,
+        chosen.map(|each| each.parameters.as_slice()).unwrap_or_default(),
+    );
     reader.finish(api::ClusterCreate {
         name: form.text("name"),
         host: form.text("host"),
@@ -83,10 +112,16 @@ pub(super) fn parameters(reader: &mut Reader, known: &[api::Parameter]) -> Map<S
     let mut parameters = Map::new();
     for parameter in known {
         let field = format!("parameters.{}", parameter.name);
-        let Some(text) = reader.form.text(&field) else { continue };
+        let Some(text) = reader.form.text(&field) else {
+            continue;
+        };
         let value = match parameter.kind {
             api::ParameterKind::Text => Value::from(text),
-            api::ParameterKind::List => text.split([',', ' ']).filter(|entry| !entry.is_empty()).map(str::to_owned).collect(),
+            api::ParameterKind::List => text
+                .split([',', ' '])
+                .filter(|entry| !entry.is_empty())
+                .map(str::to_owned)
+                .collect(),
             api::ParameterKind::Integer | api::ParameterKind::Boolean => typed(&text),
         };
         let fits = match parameter.kind {
@@ -114,11 +149,24 @@ mod tests {
         form.fill("parameters.validators", "7");
         form.fill("labels", "team=blue");
         let new = read(&form, &[crate::samples::network_type()]).unwrap();
-        assert_eq!((new.parameters["validators"].clone(), new.labels["team"].as_str()), (serde_json::json!(7), "blue"));
-        assert_eq!(new.parameters.len(), 1, "what is left empty comes from the preset");
+        assert_eq!(
+            (new.parameters["validators"].clone(), new.labels["team"].as_str()),
+            (serde_json::json!(7), "blue")
+        );
+        assert_eq!(
+            new.parameters.len(),
+            1,
+            "what is left empty comes from the preset"
+        );
         form = Form::default();
         form.fill("type", "cometbft");
         form.fill("parameters.validators", "some");
-        assert!(read(&form, &[crate::samples::network_type()]).unwrap_err().problem().fields.contains_key("parameters.validators"));
+        assert!(
+            read(&form, &[crate::samples::network_type()])
+                .unwrap_err()
+                .problem()
+                .fields
+                .contains_key("parameters.validators")
+        );
     }
 }

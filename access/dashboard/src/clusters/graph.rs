@@ -37,7 +37,9 @@ pub(crate) struct Point {
 }
 
 /// Sine of the angles of a ring of sixteen, in thousandths: enough for a drawing and free of floats.
-const SINE: [i32; 16] = [0, 383, 707, 924, 1000, 924, 707, 383, 0, -383, -707, -924, -1000, -924, -707, -383];
+const SINE: [i32; 16] = [
+    0, 383, 707, 924, 1000, 924, 707, 383, 0, -383, -707, -924, -1000, -924, -707, -383,
+];
 
 impl Graph {
     /// The picture of a cluster; none for one node or more than sixteen.
@@ -46,11 +48,20 @@ impl Graph {
         if !(2..=16).contains(&count) {
             return None;
         }
-        let points: Vec<Point> = cluster.nodes.iter().enumerate().map(|(place, node)| point(node, place * 16 / count)).collect();
+        let points: Vec<Point> = cluster
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(place, node)| point(node, place * 16 / count))
+            .collect();
         let mut lines = Vec::new();
         for (place, one) in points.iter().enumerate() {
             let others = points.iter().skip(place + 1);
-            lines.extend(others.filter(|other| joins(one.mark, other.mark)).map(|other| (one.at, other.at)));
+            lines.extend(
+                others
+                    .filter(|other| joins(one.mark, other.mark))
+                    .map(|other| (one.at, other.at)),
+            );
         }
         Some(Self { points, lines })
     }
@@ -62,13 +73,22 @@ fn joins(one: Mark, other: Mark) -> bool {
 
 fn point(node: &api::Node, angle: usize) -> Point {
     let (sine, cosine) = (SINE[angle % 16], SINE[(angle + 4) % 16]);
-    let place = |radius: i32| Place { x: 150 + sine * radius / 1000, y: 84 - cosine * radius / 1000 };
+    let place = |radius: i32| Place {
+        x: 150 + sine * radius / 1000,
+        y: 84 - cosine * radius / 1000,
+    };
     let label = place(66);
     Point {
         name: node.name.clone(),
-        mark: node.evidence.as_ref().map_or(Mark::Unknown, |evidence| marks::node(evidence).mark),
+        mark: node
+            .evidence
+            .as_ref()
+            .map_or(Mark::Unknown, |evidence| marks::node(evidence).mark),
         at: place(48),
-        label: Place { y: label.y + 4, ..label },
+        label: Place {
+            y: label.y + 4,
+            ..label
+        },
         anchor: match sine {
             ..-100 => "end",
             -100..=100 => "middle",
@@ -116,7 +136,12 @@ impl Strip {
                 let x = begin.millis_since(from) * 1000 / span;
                 let end = until.millis_since(from) * 1000 / span;
                 let words = format!("{}: {}", change.state, change.reason);
-                parts.push(Part { x, width: (end - x).max(2), mark: marks::health(&change.state).mark, words });
+                parts.push(Part {
+                    x,
+                    width: (end - x).max(2),
+                    mark: marks::health(&change.state).mark,
+                    words,
+                });
             }
             until = change.at;
             if until <= from {
@@ -133,29 +158,59 @@ mod tests {
     use super::*;
 
     fn change(state: api::HealthState, at: i64) -> api::HealthChange {
-        api::HealthChange { state, reason: "r".into(), at: api::Timestamp(at), evidence: None }
+        api::HealthChange {
+            state,
+            reason: "r".into(),
+            at: api::Timestamp(at),
+            evidence: None,
+        }
     }
 
     #[test]
     fn a_strip_covers_the_time_from_the_first_verdict_until_now() {
-        let changes =
-            [change(api::HealthState::Healthy, 9_000), change(api::HealthState::Broken, 5_000), change(api::HealthState::Healthy, 0)];
+        let changes = [
+            change(api::HealthState::Healthy, 9_000),
+            change(api::HealthState::Broken, 5_000),
+            change(api::HealthState::Healthy, 0),
+        ];
         let strip = Strip::of(&changes, api::Timestamp(10_000)).unwrap();
-        let parts: Vec<_> = strip.parts.iter().map(|part| (part.x, part.width, part.mark)).collect();
-        assert_eq!(parts, [(0, 500, Mark::Healthy), (500, 400, Mark::Broken), (900, 100, Mark::Healthy)]);
+        let parts: Vec<_> = strip
+            .parts
+            .iter()
+            .map(|part| (part.x, part.width, part.mark))
+            .collect();
+        assert_eq!(
+            parts,
+            [
+                (0, 500, Mark::Healthy),
+                (500, 400, Mark::Broken),
+                (900, 100, Mark::Healthy)
+            ]
+        );
         assert_eq!(Strip::of(&[], api::Timestamp(0)), None);
     }
 
     #[test]
     fn a_strip_is_a_day_at_most() {
-        let strip = Strip::of(&[change(api::HealthState::Healthy, 0)], api::Timestamp(3 * WINDOW)).unwrap();
-        assert_eq!((strip.from, strip.parts[0].x, strip.parts[0].width), (api::Timestamp(2 * WINDOW), 0, 1000));
+        let strip = Strip::of(
+            &[change(api::HealthState::Healthy, 0)],
+            api::Timestamp(3 * WINDOW),
+        )
+        .unwrap();
+        assert_eq!(
+            (strip.from, strip.parts[0].x, strip.parts[0].width),
+            (api::Timestamp(2 * WINDOW), 0, 1000)
+        );
     }
 
     #[test]
     fn lines_join_only_those_that_answer() {
         let cluster = crate::samples::cluster("a", api::HealthState::Degraded);
         let graph = Graph::of(&cluster).unwrap();
-        assert_eq!((graph.points.len(), graph.lines.len()), (4, 3), "three of four answer");
+        assert_eq!(
+            (graph.points.len(), graph.lines.len()),
+            (4, 3),
+            "three of four answer"
+        );
     }
 }

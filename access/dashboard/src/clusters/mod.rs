@@ -31,7 +31,11 @@ struct ClustersPage {
 
 /// The list.
 pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
-    let listing = Listing::new(&visit, "/clusters", &["state", "health", "type", "host", "offered", "holder", "search"]);
+    let listing = Listing::new(
+        &visit,
+        "/clusters",
+        &["state", "health", "type", "host", "offered", "holder", "search"],
+    );
     let filter = api::ClusterFilter {
         host: visit.query("host"),
         state: filter_word(&visit, "state")?,
@@ -48,15 +52,35 @@ pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
     listing.sort(&mut clusters, |cluster, column| match column {
         "state" => Some((0, marks::cluster(cluster).word)),
         "name" => Some((0, cluster.name.clone())),
-        "type" => Some((0, format!("{} {}", cluster.network_type, cluster.preset.as_deref().unwrap_or_default()))),
+        "type" => Some((
+            0,
+            format!(
+                "{} {}",
+                cluster.network_type,
+                cluster.preset.as_deref().unwrap_or_default()
+            ),
+        )),
         "host" => Some((0, cluster.host.clone())),
         "holder" => Some((0, cluster.holder.clone().unwrap_or_default())),
         "height" => Some((cluster.height.unwrap_or_default(), cluster.name.clone())),
         _ => None,
     });
-    let frame = Frame::new(&app, &visit, "clusters", "Clusters").await.crumb("Clusters", "/clusters").live("cluster operation lease");
-    let types = app.orchestrator.network_types(&visit.caller).into_iter().map(|each| each.name).collect();
-    page::html(&ClustersPage { frame, listing: listing.going_on(found.next), clusters, types })
+    let frame = Frame::new(&app, &visit, "clusters", "Clusters")
+        .await
+        .crumb("Clusters", "/clusters")
+        .live("cluster operation lease");
+    let types = app
+        .orchestrator
+        .network_types(&visit.caller)
+        .into_iter()
+        .map(|each| each.name)
+        .collect();
+    page::html(&ClustersPage {
+        frame,
+        listing: listing.going_on(found.next),
+        clusters,
+        types,
+    })
 }
 
 /// What every page of one cluster shows above its own part.
@@ -71,19 +95,33 @@ pub(crate) struct Head {
 
 impl Head {
     /// Reads the cluster; refused when it is not the caller's.
-    pub(crate) async fn read(app: &App, visit: &Visit, cluster: &str, part: &'static str) -> Result<Self, chainpool_orchestrator::Error> {
+    pub(crate) async fn read(
+        app: &App,
+        visit: &Visit,
+        cluster: &str,
+        part: &'static str,
+    ) -> Result<Self, chainpool_orchestrator::Error> {
         let cluster = app.orchestrator.cluster_show(&visit.caller, cluster).await?;
         let types = app.orchestrator.network_types(&visit.caller);
         let kind = types.iter().find(|kind| kind.name == cluster.network_type);
         let operates = visit.caller.operates();
-        let amendable = operates && kind.is_some_and(|kind| kind.certificates || !amend::amendable(kind).is_empty());
-        Ok(Self { cluster, part, operates, amendable })
+        let amendable =
+            operates && kind.is_some_and(|kind| kind.certificates || !amend::amendable(kind).is_empty());
+        Ok(Self {
+            cluster,
+            part,
+            operates,
+            amendable,
+        })
     }
 
     /// The frame of a page of this cluster.
     pub(crate) async fn frame(&self, app: &App, visit: &Visit) -> Frame {
         let name = &self.cluster.name;
-        Frame::new(app, visit, "clusters", name).await.crumb("Clusters", "/clusters").crumb(name, format!("/clusters/{name}"))
+        Frame::new(app, visit, "clusters", name)
+            .await
+            .crumb("Clusters", "/clusters")
+            .crumb(name, format!("/clusters/{name}"))
     }
 
     /// The lease whose bundle the caller may take: who may read a cluster may use the lease on it.
@@ -94,7 +132,8 @@ impl Head {
     /// Why it cannot be amended now, empty when it can; absent where its type or the caller's role does not allow it at all.
     pub(crate) fn amend(&self) -> Option<String> {
         // It needs what a proof needs: a network that is ready and left alone.
-        self.amendable.then(|| ClusterAction::Prove.blocked(&self.cluster))
+        self.amendable
+            .then(|| ClusterAction::Prove.blocked(&self.cluster))
     }
 
     /// The buttons that the caller's role has: action and why it cannot be used now.
@@ -106,8 +145,16 @@ impl Head {
             &[A::Start, A::Stop, A::Restart, A::Prove]
         };
         let stopped = self.cluster.state == api::ClusterState::Stopped;
-        let shown = all.iter().filter(|action| if stopped { **action != A::Stop } else { **action != A::Start });
-        shown.map(|action| (*action, action.blocked(&self.cluster))).collect()
+        let shown = all.iter().filter(|action| {
+            if stopped {
+                **action != A::Stop
+            } else {
+                **action != A::Start
+            }
+        });
+        shown
+            .map(|action| (*action, action.blocked(&self.cluster)))
+            .collect()
     }
 }
 
@@ -126,7 +173,9 @@ struct ClusterPage {
 
 /// Whether a node's process runs, as far as was seen.
 fn runs(node: &api::Node) -> bool {
-    node.evidence.as_ref().is_some_and(|seen| matches!(seen.process.as_str(), "running" | "restarting" | "paused"))
+    node.evidence
+        .as_ref()
+        .is_some_and(|seen| matches!(seen.process.as_str(), "running" | "restarting" | "paused"))
 }
 
 /// One cluster.
@@ -137,8 +186,16 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(cluster): Pa
         Some(operation) => Some(app.orchestrator.operation_show(&visit.caller, operation).await?),
         None => None,
     };
-    let filter = api::OperationFilter { cluster: Some(id.clone()), limit: Some(5), ..api::OperationFilter::default() };
-    let recent = app.orchestrator.operation_list(&visit.caller, &filter).await?.items;
+    let filter = api::OperationFilter {
+        cluster: Some(id.clone()),
+        limit: Some(5),
+        ..api::OperationFilter::default()
+    };
+    let recent = app
+        .orchestrator
+        .operation_list(&visit.caller, &filter)
+        .await?
+        .items;
     let mut changes = app.orchestrator.cluster_health(&visit.caller, &id).await?;
     let strip = Strip::of(&changes, api::Timestamp::now());
     changes.truncate(5);
@@ -148,7 +205,16 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(cluster): Pa
     };
     let frame = head.frame(&app, &visit).await.live("cluster operation lease");
     let graph = Graph::of(&head.cluster);
-    page::html(&ClusterPage { frame, head, operation, recent, graph, strip, changes, lease })
+    page::html(&ClusterPage {
+        frame,
+        head,
+        operation,
+        recent,
+        graph,
+        strip,
+        changes,
+        lease,
+    })
 }
 
 #[derive(Template)]
@@ -163,10 +229,22 @@ struct ClusterOperationsPage {
 /// What was done with one cluster.
 pub(crate) async fn operations(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
     let head = Head::read(&app, &visit, &cluster, "operations").await?;
-    let filter = api::OperationFilter { cluster: Some(head.cluster.id.to_string()), ..api::OperationFilter::default() };
+    let filter = api::OperationFilter {
+        cluster: Some(head.cluster.id.to_string()),
+        ..api::OperationFilter::default()
+    };
     let found = app.orchestrator.operation_list(&visit.caller, &filter).await?;
-    let frame = head.frame(&app, &visit).await.crumb("Operations", "").live("cluster operation");
-    page::html(&ClusterOperationsPage { frame, head, operations: found.items, more: found.next.is_some() })
+    let frame = head
+        .frame(&app, &visit)
+        .await
+        .crumb("Operations", "")
+        .live("cluster operation");
+    page::html(&ClusterOperationsPage {
+        frame,
+        head,
+        operations: found.items,
+        more: found.next.is_some(),
+    })
 }
 
 #[derive(Template)]
@@ -181,10 +259,22 @@ struct ClusterHealthPage {
 /// The history of one cluster's health.
 pub(crate) async fn health(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
     let head = Head::read(&app, &visit, &cluster, "health").await?;
-    let changes = app.orchestrator.cluster_health(&visit.caller, &head.cluster.id.to_string()).await?;
-    let frame = head.frame(&app, &visit).await.crumb("Health history", "").live("cluster");
+    let changes = app
+        .orchestrator
+        .cluster_health(&visit.caller, &head.cluster.id.to_string())
+        .await?;
+    let frame = head
+        .frame(&app, &visit)
+        .await
+        .crumb("Health history", "")
+        .live("cluster");
     let strip = Strip::of(&changes, api::Timestamp::now());
-    page::html(&ClusterHealthPage { frame, head, strip, changes })
+    page::html(&ClusterHealthPage {
+        frame,
+        head,
+        strip,
+        changes,
+    })
 }
 
 #[cfg(test)]
@@ -193,24 +283,47 @@ mod tests {
     use crate::rendered::{frame, keeps_the_rules, visit};
 
     fn page(cluster: api::Cluster) -> String {
-        let head = Head { cluster, part: "nodes", operates: true, amendable: true };
+        let head = Head {
+            cluster,
+            part: "nodes",
+            operates: true,
+            amendable: true,
+        };
         let graph = Graph::of(&head.cluster);
         let frame = frame(api::Role::Operator);
-        ClusterPage { frame, head, operation: None, recent: Vec::new(), graph, strip: None, changes: Vec::new(), lease: None }
-            .render()
-            .unwrap()
+        ClusterPage {
+            frame,
+            head,
+            operation: None,
+            recent: Vec::new(),
+            graph,
+            strip: None,
+            changes: Vec::new(),
+            lease: None,
+        }
+        .render()
+        .unwrap()
     }
 
     #[test]
     fn a_cluster_shows_its_evidence_node_by_node() {
         let html = page(crate::samples::cluster("amber", api::HealthState::Degraded));
         keeps_the_rules(&html);
-        for said in
-            ["degraded", "3 of 4 validators answer", "exited 137", "no: connection refused", "AB12CD34EF56AB78CD90", "127.0.0.1:20001"]
-        {
+        for said in [
+            "degraded",
+            "3 of 4 validators answer",
+            "exited 137",
+            "no: connection refused",
+            "AB12CD34EF56AB78CD90",
+            "127.0.0.1:20001",
+        ] {
             assert!(html.contains(said), "{said} in\n{html}");
         }
-        assert_eq!(html.matches("<line ").count(), 3, "the three that answer are joined");
+        assert_eq!(
+            html.matches("<line ").count(),
+            3,
+            "the three that answer are joined"
+        );
     }
 
     #[test]
@@ -220,9 +333,18 @@ mod tests {
         assert!(!before.contains("not on the port for users"), "{before}");
         cluster.nodes[0].evidence.as_mut().unwrap().closed_to_users = Some("no answer within 2 s".into());
         let html = page(cluster);
-        assert!(html.contains("yes, <span class=\"wrong\">but not on the port for users: no answer within 2 s</span>"), "{html}");
+        assert!(
+            html.contains(
+                "yes, <span class=\"wrong\">but not on the port for users: no answer within 2 s</span>"
+            ),
+            "{html}"
+        );
         let healthy = |html: &str| html.matches("<span class=\"state is-healthy\">").count();
-        assert_eq!(healthy(&html) + 1, healthy(&before), "its mark is no healthy one\n{html}");
+        assert_eq!(
+            healthy(&html) + 1,
+            healthy(&before),
+            "its mark is no healthy one\n{html}"
+        );
     }
 
     #[test]
@@ -231,10 +353,21 @@ mod tests {
             let mut cluster = crate::samples::cluster("amber", api::HealthState::Healthy);
             cluster.health.checked_at = Some(checked_at);
             let listing = Listing::new(&visit(api::Role::Operator, "/clusters"), "/clusters", &[]);
-            ClustersPage { frame: frame(api::Role::Operator), listing, clusters: vec![cluster], types: Vec::new() }.render().unwrap()
+            ClustersPage {
+                frame: frame(api::Role::Operator),
+                listing,
+                clusters: vec![cluster],
+                types: Vec::new(),
+            }
+            .render()
+            .unwrap()
         };
         let (now, before) = (api::Timestamp::now(), api::Timestamp::now().plus_seconds(-7200));
-        assert!(list(before).contains("2 h ago") && !list(before).contains(">1200</td>"), "{}", list(before));
+        assert!(
+            list(before).contains("2 h ago") && !list(before).contains(">1200</td>"),
+            "{}",
+            list(before)
+        );
         assert!(list(now).contains(">1200</td>"), "{}", list(now));
     }
 
@@ -245,7 +378,10 @@ mod tests {
         let proof = cluster.proof.as_mut().unwrap();
         proof.read_from = "node1".into();
         let html = page(cluster.clone());
-        assert!(html.contains("through <b>node1</b>") && !html.contains("the same node"), "{html}");
+        assert!(
+            html.contains("through <b>node1</b>") && !html.contains("the same node"),
+            "{html}"
+        );
         cluster.proof = None;
         assert!(page(cluster).contains("Not proven yet"));
     }

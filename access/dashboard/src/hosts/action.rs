@@ -17,19 +17,37 @@ use chainpool_api as api;
 use chainpool_orchestrator::{Error, HostPreview};
 
 /// Shows what an action will do.
-pub(crate) async fn plan(State(app): State<App>, visit: Visit, Path((host, action)): Path<(String, String)>) -> Outcome {
+pub(crate) async fn plan(
+    State(app): State<App>,
+    visit: Visit,
+    Path((host, action)): Path<(String, String)>,
+) -> Outcome {
     let action = parse(&action)?;
     let preview = app.orchestrator.host_preview(&visit.caller, &host).await?;
     ask(&app, &visit, preview, action, Form::default()).await
 }
 
 /// Does it.
-pub(crate) async fn run(State(app): State<App>, visit: Visit, Path((host, action)): Path<(String, String)>, form: Form) -> Outcome {
+pub(crate) async fn run(
+    State(app): State<App>,
+    visit: Visit,
+    Path((host, action)): Path<(String, String)>,
+    form: Form,
+) -> Outcome {
     let action = parse(&action)?;
     let preview = app.orchestrator.host_preview(&visit.caller, &host).await?;
     match perform(&app, &visit, &preview.host, action, &form).await {
         Ok(response) => Ok(response),
-        Err(error) => ask(&app, &visit, preview, action, confirm::refused(form, error, &visit.manner)?).await,
+        Err(error) => {
+            ask(
+                &app,
+                &visit,
+                preview,
+                action,
+                confirm::refused(form, error, &visit.manner)?,
+            )
+            .await
+        }
     }
 }
 
@@ -37,7 +55,13 @@ fn parse(word: &str) -> Result<HostAction, Error> {
     HostAction::parse(word).ok_or_else(|| Error::not_found("page", word))
 }
 
-async fn perform(app: &App, visit: &Visit, host: &api::Host, action: HostAction, form: &Form) -> Result<Response, Error> {
+async fn perform(
+    app: &App,
+    visit: &Visit,
+    host: &api::Host,
+    action: HostAction,
+    form: &Form,
+) -> Result<Response, Error> {
     if action.is_destructive() {
         confirm::typed(form, &host.name)?;
     }
@@ -52,7 +76,9 @@ async fn perform(app: &App, visit: &Visit, host: &api::Host, action: HostAction,
             return Ok(see_other("/hosts?done=host_deleted"));
         }
         HostAction::Forget => {
-            app.orchestrator.host_delete(&caller, &id, Some(&host.name)).await?;
+            app.orchestrator
+                .host_delete(&caller, &id, Some(&host.name))
+                .await?;
             return Ok(see_other("/hosts?done=host_forgotten"));
         }
     };
@@ -72,14 +98,22 @@ async fn ask(app: &App, visit: &Visit, preview: HostPreview, action: HostAction,
     let confirm = Confirm {
         verb: action.label().to_owned(),
         plan: action.plan(&host, &clusters),
-        typed: if action.is_destructive() { host.name.clone() } else { String::new() },
+        typed: if action.is_destructive() {
+            host.name.clone()
+        } else {
+            String::new()
+        },
         danger: action.is_destructive(),
         action: confirm::same_address(visit),
         back: back.clone(),
         heading: heading.clone(),
         ..Confirm::default()
     };
-    let frame = Frame::new(app, visit, "hosts", heading).await.crumb("Hosts", "/hosts").crumb(&host.name, back).crumb(action.label(), "");
+    let frame = Frame::new(app, visit, "hosts", heading)
+        .await
+        .crumb("Hosts", "/hosts")
+        .crumb(&host.name, back)
+        .crumb(action.label(), "");
     confirm::ask(frame, confirm, form)
 }
 
@@ -94,11 +128,24 @@ pub(crate) async fn adopt_plan(State(app): State<App>, visit: Visit, Path(host):
 }
 
 /// Takes them over.
-pub(crate) async fn adopt(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
+pub(crate) async fn adopt(
+    State(app): State<App>,
+    visit: Visit,
+    Path(host): Path<String>,
+    form: Form,
+) -> Outcome {
     let preview = app.orchestrator.host_preview(&visit.caller, &host).await?;
     match perform_adopt(&app, &visit, &preview.host, &form).await {
         Ok(response) => Ok(response),
-        Err(error) => ask_adopt(&app, &visit, preview, confirm::refused(form, error, &visit.manner)?).await,
+        Err(error) => {
+            ask_adopt(
+                &app,
+                &visit,
+                preview,
+                confirm::refused(form, error, &visit.manner)?,
+            )
+            .await
+        }
     }
 }
 
@@ -106,22 +153,41 @@ async fn perform_adopt(app: &App, visit: &Visit, host: &api::Host, form: &Form) 
     confirm::typed(form, &host.name)?;
     let parsed: Result<Vec<uuid::Uuid>, _> = form.all("cluster").map(str::parse).collect();
     let clusters = parsed.map_err(|_| Error::field("clusters", "is not a cluster's id"))?;
-    let operation = app.orchestrator.host_adopt(&form.caller(visit), &host.id.to_string(), api::HostAdopt { clusters }).await?;
+    let operation = app
+        .orchestrator
+        .host_adopt(
+            &form.caller(visit),
+            &host.id.to_string(),
+            api::HostAdopt { clusters },
+        )
+        .await?;
     Ok(see_other(&format!("/operations/{}", operation.id)))
 }
 
 async fn ask_adopt(app: &App, visit: &Visit, preview: HostPreview, form: Form) -> Outcome {
     let HostPreview { host, unclaimed, .. } = preview;
     let wanted: Vec<String> = form.all("cluster").map(str::to_owned).collect();
-    let is_wanted = |each: &&api::Unclaimed| wanted.is_empty() || wanted.contains(&each.cluster_id.to_string());
+    let is_wanted =
+        |each: &&api::Unclaimed| wanted.is_empty() || wanted.contains(&each.cluster_id.to_string());
     let chosen: Vec<&api::Unclaimed> = unclaimed.iter().filter(is_wanted).collect();
     let plan = Plan {
         deletes: chosen
             .iter()
-            .map(|each| format!("generation {} of {}: {}", each.generation, each.cluster_id, each.objects.join(", ")))
+            .map(|each| {
+                format!(
+                    "generation {} of {}: {}",
+                    each.generation,
+                    each.cluster_id,
+                    each.objects.join(", ")
+                )
+            })
             .collect(),
         keeps: vec!["all known clusters, and everything that Chainpool did not make".into()],
-        blocked: if chosen.is_empty() { "there are no such unclaimed objects any more".into() } else { String::new() },
+        blocked: if chosen.is_empty() {
+            "there are no such unclaimed objects any more".into()
+        } else {
+            String::new()
+        },
         ..Plan::default()
     };
     let back = format!("/hosts/{}", host.name);
@@ -133,9 +199,16 @@ async fn ask_adopt(app: &App, visit: &Visit, preview: HostPreview, form: Form) -
         danger: true,
         action: confirm::same_address(visit),
         back: back.clone(),
-        hidden: chosen.iter().map(|each| ("cluster".to_owned(), each.cluster_id.to_string())).collect(),
+        hidden: chosen
+            .iter()
+            .map(|each| ("cluster".to_owned(), each.cluster_id.to_string()))
+            .collect(),
         force: String::new(),
     };
-    let frame = Frame::new(app, visit, "hosts", "Adopt").await.crumb("Hosts", "/hosts").crumb(&host.name, back).crumb("Adopt", "");
+    let frame = Frame::new(app, visit, "hosts", "Adopt")
+        .await
+        .crumb("Hosts", "/hosts")
+        .crumb(&host.name, back)
+        .crumb("Adopt", "");
     confirm::ask(frame, confirm, form)
 }

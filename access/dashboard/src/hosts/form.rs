@@ -35,7 +35,10 @@ struct HostForm {
 impl HostForm {
     /// Whether the part with the certificates is in use.
     fn tls_open(&self) -> bool {
-        ["tls.ca", "tls.cert", "tls.key", "insecure"].iter().any(|name| self.form.ticked(name)) || !self.form.error("tls").is_empty()
+        ["tls.ca", "tls.cert", "tls.key", "insecure"]
+            .iter()
+            .any(|name| self.form.ticked(name))
+            || !self.form.error("tls").is_empty()
     }
 }
 
@@ -73,10 +76,19 @@ pub(crate) async fn edit(State(app): State<App>, visit: Visit, Path(host): Path<
 }
 
 /// Changes the host.
-pub(crate) async fn update(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
+pub(crate) async fn update(
+    State(app): State<App>,
+    visit: Visit,
+    Path(host): Path<String>,
+    form: Form,
+) -> Outcome {
     let host = app.orchestrator.host_show(&visit.caller, &host).await?;
     let changed = match read_update(&form, &host) {
-        Ok(change) => app.orchestrator.host_update(&form.caller(&visit), &host.id.to_string(), change).await,
+        Ok(change) => {
+            app.orchestrator
+                .host_update(&form.caller(&visit), &host.id.to_string(), change)
+                .await
+        }
         Err(error) => Err(error),
     };
     match changed {
@@ -86,39 +98,84 @@ pub(crate) async fn update(State(app): State<App>, visit: Visit, Path(host): Pat
 }
 
 /// Sets or ends maintenance.
-pub(crate) async fn maintenance(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
+pub(crate) async fn maintenance(
+    State(app): State<App>,
+    visit: Visit,
+    Path(host): Path<String>,
+    form: Form,
+) -> Outcome {
     let mut reader = form.reader();
     let minutes = reader.number::<u32>("minutes").unwrap_or_default();
     let minutes = reader.finish(minutes)?;
-    let change = api::HostUpdate { maintenance_seconds: Some(minutes.saturating_mul(60)), ..api::HostUpdate::default() };
-    let host = app.orchestrator.host_update(&form.caller(&visit), &host, change).await?;
+    let change = api::HostUpdate {
+        maintenance_seconds: Some(minutes.saturating_mul(60)),
+        ..api::HostUpdate::default()
+    };
+    let host = app
+        .orchestrator
+        .host_update(&form.caller(&visit), &host, change)
+        .await?;
     Ok(see_other(&format!("/hosts/{}?done=maintenance", host.name)))
 }
 
 /// Ends a pause, after somebody has looked.
-pub(crate) async fn resume(State(app): State<App>, visit: Visit, Path(host): Path<String>, form: Form) -> Outcome {
-    let change = api::HostUpdate { paused: Some(false), ..api::HostUpdate::default() };
-    let host = app.orchestrator.host_update(&form.caller(&visit), &host, change).await?;
+pub(crate) async fn resume(
+    State(app): State<App>,
+    visit: Visit,
+    Path(host): Path<String>,
+    form: Form,
+) -> Outcome {
+    let change = api::HostUpdate {
+        paused: Some(false),
+        ..api::HostUpdate::default()
+    };
+    let host = app
+        .orchestrator
+        .host_update(&form.caller(&visit), &host, change)
+        .await?;
     Ok(see_other(&format!("/hosts/{}?done=resumed", host.name)))
 }
 
 async fn draw(app: &App, visit: &Visit, form: Form, host: Option<api::Host>) -> Outcome {
-    let title = host.as_ref().map_or_else(|| "Add a host".to_owned(), |host| format!("Settings of {}", host.name));
-    let mut frame = Frame::new(app, visit, "hosts", title).await.crumb("Hosts", "/hosts");
+    let title = host.as_ref().map_or_else(
+        || "Add a host".to_owned(),
+        |host| format!("Settings of {}", host.name),
+    );
+    let mut frame = Frame::new(app, visit, "hosts", title)
+        .await
+        .crumb("Hosts", "/hosts");
     frame = match &host {
-        Some(host) => frame.crumb(&host.name, format!("/hosts/{}", host.name)).crumb("Settings", ""),
+        Some(host) => frame
+            .crumb(&host.name, format!("/hosts/{}", host.name))
+            .crumb("Settings", ""),
         None => frame.crumb("Add", ""),
     };
-    let status = form.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
-    let lines = (0..LINES).take_while(|line| !form.get(&format!("fill.{line}.type")).is_empty()).count();
-    let page = HostForm { frame, form, host, types: app.orchestrator.network_types(&visit.caller), fill_lines: (0..=lines).collect() };
+    let status = form
+        .problem
+        .as_ref()
+        .map_or(StatusCode::OK, |refused| refused.status);
+    let lines = (0..LINES)
+        .take_while(|line| !form.get(&format!("fill.{line}.type")).is_empty())
+        .count();
+    let page = HostForm {
+        frame,
+        form,
+        host,
+        types: app.orchestrator.network_types(&visit.caller),
+        fill_lines: (0..=lines).collect(),
+    };
     Ok((status, page::html(&page)?).into_response())
 }
 
 /// The form's input from a host's settings.
 fn filled(host: &api::Host) -> Form {
     let yes = |flag: bool| if flag { "yes".to_owned() } else { String::new() };
-    let images = host.images.iter().map(|(role, images)| format!("{role} = {}", images.join(", "))).collect::<Vec<_>>().join("\n");
+    let images = host
+        .images
+        .iter()
+        .map(|(role, images)| format!("{role} = {}", images.join(", ")))
+        .collect::<Vec<_>>()
+        .join("\n");
     let mut form = Form::filled([
         ("name", host.name.clone()),
         ("address", host.address.clone()),
@@ -175,13 +232,31 @@ fn read(form: &Form) -> Result<Settings, Error> {
         memory_factor: reader.number("memory_factor"),
         disk_floor: reader.number("disk_floor"),
         fill: (!fill.is_empty()).then_some(fill),
-        ports: both(&mut reader, "ports", ports, "give both, the first and the last port"),
-        log: kind.zip(level).map(|(kind, level)| api::HostLog { kind, level, server: form.text("log.server") }),
+        ports: both(
+            &mut reader,
+            "ports",
+            ports,
+            "give both, the first and the last port",
+        ),
+        log: kind.zip(level).map(|(kind, level)| api::HostLog {
+            kind,
+            level,
+            server: form.text("log.server"),
+        }),
         images: Some(read_images(&mut reader)),
         registry: {
             let login = (form.text("registry.user"), form.text("registry_password"));
-            let login = both(&mut reader, "registry", login, "give both, the user and the password");
-            login.map(|(user, password)| api::HostRegistry { address: form.text("registry.address"), user, password })
+            let login = both(
+                &mut reader,
+                "registry",
+                login,
+                "give both, the user and the password",
+            );
+            login.map(|(user, password)| api::HostRegistry {
+                address: form.text("registry.address"),
+                user,
+                password,
+            })
         },
         platform: reader.word("type"),
     };
@@ -189,7 +264,12 @@ fn read(form: &Form) -> Result<Settings, Error> {
 }
 
 /// Two values that make sense only together.
-fn both<A, B>(reader: &mut Reader<'_>, name: &str, pair: (Option<A>, Option<B>), why: &str) -> Option<(A, B)> {
+fn both<A, B>(
+    reader: &mut Reader<'_>,
+    name: &str,
+    pair: (Option<A>, Option<B>),
+    why: &str,
+) -> Option<(A, B)> {
     match pair {
         (Some(one), Some(other)) => Some((one, other)),
         (None, None) => None,
@@ -204,9 +284,15 @@ fn read_tls(reader: &mut Reader<'_>) -> Option<api::HostTls> {
     let form = reader.form;
     let [ca, cert, key] = ["tls.ca", "tls.cert", "tls.key"].map(|name| form.text(name));
     let given = ca.is_some() || cert.is_some() || key.is_some();
-    let tls = ca.zip(cert).zip(key).map(|((ca, cert), key)| api::HostTls { ca, cert, key });
+    let tls = ca
+        .zip(cert)
+        .zip(key)
+        .map(|((ca, cert), key)| api::HostTls { ca, cert, key });
     if given && tls.is_none() {
-        reader.wrong("tls", "give all three: the authority, the certificate and its key");
+        reader.wrong(
+            "tls",
+            "give all three: the authority, the certificate and its key",
+        );
     }
     tls
 }
@@ -216,31 +302,62 @@ fn read_fill(reader: &mut Reader<'_>) -> Vec<api::Fill> {
     let mut fill = Vec::new();
     for line in 0..LINES {
         let name = |part: &str| format!("fill.{line}.{part}");
-        let Some(network_type) = form.text(&name("type")) else { continue };
+        let Some(network_type) = form.text(&name("type")) else {
+            continue;
+        };
         let preset = form.text(&name("preset")).unwrap_or_else(|| "default".to_owned());
         let share = reader.number(&name("share")).unwrap_or(1);
         let parameters = reader.parameters(&name("parameters"), form.get(&name("parameters")));
-        fill.push(api::Fill { network_type, preset, share, parameters });
+        fill.push(api::Fill {
+            network_type,
+            preset,
+            share,
+            parameters,
+        });
     }
     fill
 }
 
 fn read_images(reader: &mut Reader<'_>) -> BTreeMap<String, Vec<String>> {
     let mut images = BTreeMap::new();
-    for line in reader.form.get("images").lines().map(str::trim).filter(|line| !line.is_empty()) {
+    for line in reader
+        .form
+        .get("images")
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
         match line.split_once('=') {
             Some((role, list)) => {
-                let list = list.split(',').map(|image| image.trim().to_owned()).filter(|image| !image.is_empty()).collect();
+                let list = list
+                    .split(',')
+                    .map(|image| image.trim().to_owned())
+                    .filter(|image| !image.is_empty())
+                    .collect();
                 images.insert(role.trim().to_owned(), list);
             }
-            None => reader.wrong("images", format!("{line:?} is no role with its images; write role = image, image")),
+            None => reader.wrong(
+                "images",
+                format!("{line:?} is no role with its images; write role = image, image"),
+            ),
         }
     }
     images
 }
 
 fn read_create(form: &Form) -> Result<api::HostCreate, Error> {
-    let Settings { tls, capacity, memory_factor, disk_floor, fill, ports, log, images, registry, platform } = read(form)?;
+    let Settings {
+        tls,
+        capacity,
+        memory_factor,
+        disk_floor,
+        fill,
+        ports,
+        log,
+        images,
+        registry,
+        platform,
+    } = read(form)?;
     Ok(api::HostCreate {
         name: form.text("name").unwrap_or_default(),
         platform,
@@ -269,7 +386,18 @@ fn read_create(form: &Form) -> Result<api::HostCreate, Error> {
 /// Only what differs: several settings may not even be named while clusters exist, and a fill policy that is named ends
 /// every pause of an entry.
 fn read_update(form: &Form, host: &api::Host) -> Result<api::HostUpdate, Error> {
-    let Settings { tls, capacity, memory_factor, disk_floor, fill, ports, log, images, registry, platform: _ } = read(form)?;
+    let Settings {
+        tls,
+        capacity,
+        memory_factor,
+        disk_floor,
+        fill,
+        ports,
+        log,
+        images,
+        registry,
+        platform: _,
+    } = read(form)?;
     let other = |name: &str, now: &str| form.text(name).filter(|text| text != now);
     let flag = |name: &str, now: bool| Some(form.ticked(name)).filter(|ticked| *ticked != now);
     let mirror = form.text("mirror").unwrap_or_default();
@@ -308,12 +436,19 @@ mod tests {
     fn a_form_that_was_not_changed_changes_nothing() {
         let host = crate::samples::host("host-a");
         let change = read_update(&filled(&host), &host).unwrap();
-        assert_eq!(serde_json::to_value(&change).unwrap(), serde_json::to_value(api::HostUpdate::default()).unwrap());
+        assert_eq!(
+            serde_json::to_value(&change).unwrap(),
+            serde_json::to_value(api::HostUpdate::default()).unwrap()
+        );
     }
 
     #[test]
     fn half_a_pair_is_told_at_its_field() {
-        let form = Form::filled([("tls.ca", "pem".to_owned()), ("ports.first", "20000".to_owned()), ("images", "nonsense".to_owned())]);
+        let form = Form::filled([
+            ("tls.ca", "pem".to_owned()),
+            ("ports.first", "20000".to_owned()),
+            ("images", "nonsense".to_owned()),
+        ]);
         let fields = read_create(&form).unwrap_err().problem().fields;
         assert_eq!(fields.keys().collect::<Vec<_>>(), ["images", "ports", "tls"]);
     }
@@ -326,7 +461,10 @@ mod tests {
         form.fill("fill.2.type", "fabric");
         form.fill("fill.2.share", "2");
         let fill = read(&form).unwrap().fill.unwrap();
-        assert_eq!((fill[0].preset.as_str(), fill[0].share, fill[1].share), ("default", 1, 2));
+        assert_eq!(
+            (fill[0].preset.as_str(), fill[0].share, fill[1].share),
+            ("default", 1, 2)
+        );
         assert_eq!(fill[0].parameters["validators"], 7);
     }
 }

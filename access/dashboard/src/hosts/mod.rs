@@ -43,8 +43,15 @@ pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
         "free" => Some((host.offered, host.name.clone())),
         _ => None,
     });
-    let frame = Frame::new(&app, &visit, "hosts", "Hosts").await.crumb("Hosts", "/hosts").live("host cluster operation");
-    page::html(&HostsPage { frame, listing: listing.going_on(found.next), hosts })
+    let frame = Frame::new(&app, &visit, "hosts", "Hosts")
+        .await
+        .crumb("Hosts", "/hosts")
+        .live("host cluster operation");
+    page::html(&HostsPage {
+        frame,
+        listing: listing.going_on(found.next),
+        hosts,
+    })
 }
 
 #[derive(Template)]
@@ -64,8 +71,14 @@ impl HostPage {
     /// The buttons: action and why it cannot be used now.
     fn actions(&self) -> Vec<(HostAction, String)> {
         use HostAction as A;
-        let last = if self.host.state == api::HostState::Unreachable { A::Forget } else { A::Delete };
-        [A::Fillup, A::Clean, A::Reset, last].map(|action| (action, action.blocked(&self.host))).into()
+        let last = if self.host.state == api::HostState::Unreachable {
+            A::Forget
+        } else {
+            A::Delete
+        };
+        [A::Fillup, A::Clean, A::Reset, last]
+            .map(|action| (action, action.blocked(&self.host)))
+            .into()
     }
 
     fn may_fill(&self) -> bool {
@@ -77,10 +90,21 @@ impl HostPage {
 pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(host): Path<String>) -> Outcome {
     let host = app.orchestrator.host_show(&visit.caller, &host).await?;
     let status = app.orchestrator.status(&visit.caller).await?;
-    let of_host = api::ClusterFilter { host: Some(host.name.clone()), ..api::ClusterFilter::default() };
+    let of_host = api::ClusterFilter {
+        host: Some(host.name.clone()),
+        ..api::ClusterFilter::default()
+    };
     let clusters = app.orchestrator.cluster_list(&visit.caller, &of_host).await?;
-    let recent = api::OperationFilter { host: Some(host.name.clone()), limit: Some(8), ..api::OperationFilter::default() };
-    let operations = app.orchestrator.operation_list(&visit.caller, &recent).await?.items;
+    let recent = api::OperationFilter {
+        host: Some(host.name.clone()),
+        limit: Some(8),
+        ..api::OperationFilter::default()
+    };
+    let operations = app
+        .orchestrator
+        .operation_list(&visit.caller, &recent)
+        .await?
+        .items;
     let frame = Frame::of_status(&visit, "hosts", &host.name, &status)
         .crumb("Hosts", "/hosts")
         .crumb(&host.name, format!("/hosts/{}", host.name))
@@ -88,7 +112,20 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(host): Path<
     let of_it = status.hosts.into_iter().find(|each| each.name == host.name);
     let (mut problems, counts) = of_it.map_or((Vec::new(), None), |each| (each.problems, Some(each.counts)));
     problems.retain(|problem| host.reason.is_empty() || !problem.contains(&host.reason));
-    let unclaimed = status.unclaimed.into_iter().filter(|each| each.host == host.name).collect();
+    let unclaimed = status
+        .unclaimed
+        .into_iter()
+        .filter(|each| each.host == host.name)
+        .collect();
     let more_clusters = clusters.next.is_some();
-    page::html(&HostPage { frame, host, problems, counts, clusters: clusters.items, more_clusters, operations, unclaimed })
+    page::html(&HostPage {
+        frame,
+        host,
+        problems,
+        counts,
+        clusters: clusters.items,
+        more_clusters,
+        operations,
+        unclaimed,
+    })
 }

@@ -9,7 +9,8 @@ use crate::{
 };
 use axum::{Json, extract::State};
 use chainpool_api::{
-    Account, AccountCreate, Page, PasswordSet, Problem, ResetLink, Session, SignIn, Token, TokenCreate, TokenMade, WhoAmI,
+    Account, AccountCreate, Page, PasswordSet, Problem, ResetLink, Session, SignIn, Token, TokenCreate,
+    TokenMade, WhoAmI,
 };
 use chainpool_orchestrator::Error;
 use http::StatusCode;
@@ -33,7 +34,8 @@ pub(crate) async fn session_create(
         Ok(session) => Ok((StatusCode::CREATED, Json(session))),
         // To somebody who is signing in, "sign in" is no help.
         Err(Error::Unauthenticated) => {
-            let message = "the account or its password is wrong; an admin can make a one-time link that sets another";
+            let message =
+                "the account or its password is wrong; an admin can make a one-time link that sets another";
             Err(Refusal::new(StatusCode::UNAUTHORIZED, "wrong_password", message))
         }
         Err(error) => Err(error.into()),
@@ -46,7 +48,11 @@ pub(crate) async fn session_create(
     responses((status = 200, description = "The account and what it may do.", body = WhoAmI))
 )]
 pub(crate) async fn session_show(Auth(caller): Auth) -> Json<WhoAmI> {
-    Json(WhoAmI { account: caller.account, role: caller.role, lease_any: caller.lease_any })
+    Json(WhoAmI {
+        account: caller.account,
+        role: caller.role,
+        lease_any: caller.lease_any,
+    })
 }
 
 /// Signs out.
@@ -56,7 +62,11 @@ pub(crate) async fn session_show(Auth(caller): Auth) -> Json<WhoAmI> {
     delete, path = "/api/v1/session", tag = "accounts",
     responses((status = 204, description = "The session is over."))
 )]
-pub(crate) async fn session_delete(State(server): State<Server>, _caller: Auth, Bearer(secret): Bearer) -> Answer<StatusCode> {
+pub(crate) async fn session_delete(
+    State(server): State<Server>,
+    _caller: Auth,
+    Bearer(secret): Bearer,
+) -> Answer<StatusCode> {
     server.orchestrator.sign_out(&secret).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -70,7 +80,11 @@ pub(crate) async fn session_delete(State(server): State<Server>, _caller: Auth, 
         (status = 200, description = "A session.", body = Session),
     )
 )]
-pub(crate) async fn password_set(State(server): State<Server>, From(from): From, Open(set): Open<PasswordSet>) -> Answer<Json<Session>> {
+pub(crate) async fn password_set(
+    State(server): State<Server>,
+    From(from): From,
+    Open(set): Open<PasswordSet>,
+) -> Answer<Json<Session>> {
     Ok(Json(server.orchestrator.password_set(set, &from).await?))
 }
 
@@ -82,8 +96,14 @@ pub(crate) async fn password_set(State(server): State<Server>, From(from): From,
         (status = 403, description = "Only admins see accounts.", body = Problem),
     )
 )]
-pub(crate) async fn account_list(State(server): State<Server>, Auth(caller): Auth) -> Answer<Json<Page<Account>>> {
-    Ok(Json(Page { items: server.orchestrator.account_list(&caller).await?, next: None }))
+pub(crate) async fn account_list(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+) -> Answer<Json<Page<Account>>> {
+    Ok(Json(Page {
+        items: server.orchestrator.account_list(&caller).await?,
+        next: None,
+    }))
 }
 
 /// Makes an account.
@@ -101,7 +121,10 @@ pub(crate) async fn account_create(
     State(server): State<Server>,
     Asked { caller, body }: Asked<AccountCreate>,
 ) -> Answer<(StatusCode, Json<Account>)> {
-    Ok((StatusCode::CREATED, Json(server.orchestrator.account_create(&caller, body).await?)))
+    Ok((
+        StatusCode::CREATED,
+        Json(server.orchestrator.account_create(&caller, body).await?),
+    ))
 }
 
 /// Removes an account.
@@ -115,7 +138,11 @@ pub(crate) async fn account_create(
         (status = 409, description = "It holds clusters, or is the caller's own.", body = Problem),
     )
 )]
-pub(crate) async fn account_delete(State(server): State<Server>, Auth(caller): Auth, Path(account): Path<String>) -> Answer<StatusCode> {
+pub(crate) async fn account_delete(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Path(account): Path<String>,
+) -> Answer<StatusCode> {
     server.orchestrator.account_delete(&caller, &account).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -146,8 +173,14 @@ pub(crate) async fn account_reset_link(
     get, path = "/api/v1/tokens", tag = "accounts",
     responses((status = 200, description = "The tokens.", body = Page<Token>))
 )]
-pub(crate) async fn token_list(State(server): State<Server>, Auth(caller): Auth) -> Answer<Json<Page<Token>>> {
-    Ok(Json(Page { items: server.orchestrator.token_list(&caller).await?, next: None }))
+pub(crate) async fn token_list(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+) -> Answer<Json<Page<Token>>> {
+    Ok(Json(Page {
+        items: server.orchestrator.token_list(&caller).await?,
+        next: None,
+    }))
 }
 
 /// Makes a token.
@@ -165,7 +198,10 @@ pub(crate) async fn token_create(
     State(server): State<Server>,
     Asked { caller, body }: Asked<TokenCreate>,
 ) -> Answer<(StatusCode, Json<TokenMade>)> {
-    Ok((StatusCode::CREATED, Json(server.orchestrator.token_create(&caller, body).await?)))
+    Ok((
+        StatusCode::CREATED,
+        Json(server.orchestrator.token_create(&caller, body).await?),
+    ))
 }
 
 /// Ends a token.
@@ -173,7 +209,14 @@ pub(crate) async fn token_create(
     delete, path = "/api/v1/tokens/{token}", tag = "accounts", params(("token" = Uuid, Path, description = "Its id.")),
     responses((status = 204, description = "It is good for nothing from now on."))
 )]
-pub(crate) async fn token_delete(State(server): State<Server>, Auth(caller): Auth, Path(token): Path<String>) -> Answer<StatusCode> {
-    server.orchestrator.token_delete(&caller, id("token", &token)?).await?;
+pub(crate) async fn token_delete(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Path(token): Path<String>,
+) -> Answer<StatusCode> {
+    server
+        .orchestrator
+        .token_delete(&caller, id("token", &token)?)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

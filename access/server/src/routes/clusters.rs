@@ -10,7 +10,8 @@ use crate::{
 };
 use axum::{Json, body::Body, extract::State, response::Response};
 use chainpool_api::{
-    Cluster, ClusterAmend, ClusterCreate, ClusterFilter, ClusterUpdate, HealthChange, Operation, Page, Problem, Timestamp,
+    Cluster, ClusterAmend, ClusterCreate, ClusterFilter, ClusterUpdate, HealthChange, Operation, Page,
+    Problem, Timestamp,
 };
 use chainpool_orchestrator::{ClusterLog, LogQuery, StreamOf};
 use futures::StreamExt;
@@ -82,8 +83,13 @@ pub(crate) async fn cluster_list(
         (status = 409, description = "The name is taken, or no host has room.", body = Problem),
     )
 )]
-pub(crate) async fn cluster_create(State(server): State<Server>, Asked { caller, body }: Asked<ClusterCreate>) -> Answer<Response> {
-    Ok(accepted(&server.orchestrator.cluster_create(&caller, body).await?))
+pub(crate) async fn cluster_create(
+    State(server): State<Server>,
+    Asked { caller, body }: Asked<ClusterCreate>,
+) -> Answer<Response> {
+    Ok(accepted(
+        &server.orchestrator.cluster_create(&caller, body).await?,
+    ))
 }
 
 /// Shows a cluster.
@@ -93,7 +99,11 @@ pub(crate) async fn cluster_create(State(server): State<Server>, Asked { caller,
     get, path = "/api/v1/clusters/{cluster}", tag = "clusters", params(("cluster" = String, Path, description = "Its name or id.")),
     responses((status = 200, description = "The cluster.", body = Cluster))
 )]
-pub(crate) async fn cluster_show(State(server): State<Server>, Auth(caller): Auth, Path(cluster): Path<String>) -> Answer<Json<Cluster>> {
+pub(crate) async fn cluster_show(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Path(cluster): Path<String>,
+) -> Answer<Json<Cluster>> {
     Ok(Json(server.orchestrator.cluster_show(&caller, &cluster).await?))
 }
 
@@ -111,7 +121,12 @@ pub(crate) async fn cluster_update(
     Path(cluster): Path<String>,
     Asked { caller, body }: Asked<ClusterUpdate>,
 ) -> Answer<Json<Cluster>> {
-    Ok(Json(server.orchestrator.cluster_update(&caller, &cluster, body).await?))
+    Ok(Json(
+        server
+            .orchestrator
+            .cluster_update(&caller, &cluster, body)
+            .await?,
+    ))
 }
 
 /// Removes a cluster.
@@ -132,7 +147,12 @@ pub(crate) async fn cluster_delete(
     Path(cluster): Path<String>,
     Query(query): Query<ForceQuery>,
 ) -> Answer<Response> {
-    Ok(accepted(&server.orchestrator.cluster_delete(&caller, &cluster, query.force).await?))
+    Ok(accepted(
+        &server
+            .orchestrator
+            .cluster_delete(&caller, &cluster, query.force)
+            .await?,
+    ))
 }
 
 /// Starts a cluster.
@@ -152,7 +172,12 @@ pub(crate) async fn cluster_start(
     Path(cluster): Path<String>,
     Query(query): Query<NodeQuery>,
 ) -> Answer<Response> {
-    Ok(accepted(&server.orchestrator.cluster_start(&caller, &cluster, query.node.as_deref()).await?))
+    Ok(accepted(
+        &server
+            .orchestrator
+            .cluster_start(&caller, &cluster, query.node.as_deref())
+            .await?,
+    ))
 }
 
 /// Stops a cluster.
@@ -172,7 +197,12 @@ pub(crate) async fn cluster_stop(
     Path(cluster): Path<String>,
     Query(query): Query<NodeQuery>,
 ) -> Answer<Response> {
-    Ok(accepted(&server.orchestrator.cluster_stop(&caller, &cluster, query.node.as_deref()).await?))
+    Ok(accepted(
+        &server
+            .orchestrator
+            .cluster_stop(&caller, &cluster, query.node.as_deref())
+            .await?,
+    ))
 }
 
 /// Restarts a cluster.
@@ -192,7 +222,12 @@ pub(crate) async fn cluster_restart(
     Path(cluster): Path<String>,
     Query(query): Query<NodeQuery>,
 ) -> Answer<Response> {
-    Ok(accepted(&server.orchestrator.cluster_restart(&caller, &cluster, query.node.as_deref()).await?))
+    Ok(accepted(
+        &server
+            .orchestrator
+            .cluster_restart(&caller, &cluster, query.node.as_deref())
+            .await?,
+    ))
 }
 
 /// Makes a cluster again.
@@ -213,7 +248,12 @@ pub(crate) async fn cluster_reset(
     Path(cluster): Path<String>,
     Query(query): Query<ForceQuery>,
 ) -> Answer<Response> {
-    Ok(accepted(&server.orchestrator.cluster_reset(&caller, &cluster, query.force).await?))
+    Ok(accepted(
+        &server
+            .orchestrator
+            .cluster_reset(&caller, &cluster, query.force)
+            .await?,
+    ))
 }
 
 /// Amends a cluster.
@@ -235,7 +275,9 @@ pub(crate) async fn cluster_amend(
     Path(cluster): Path<String>,
     Asked { caller, body }: Asked<ClusterAmend>,
 ) -> Answer<Response> {
-    Ok(accepted(&server.orchestrator.cluster_amend(&caller, &cluster, body).await?))
+    Ok(accepted(
+        &server.orchestrator.cluster_amend(&caller, &cluster, body).await?,
+    ))
 }
 
 /// Proves a cluster.
@@ -248,8 +290,14 @@ pub(crate) async fn cluster_amend(
         (status = 409, description = "Another operation is under way, or its state does not allow it.", body = Problem),
     )
 )]
-pub(crate) async fn cluster_prove(State(server): State<Server>, Auth(caller): Auth, Path(cluster): Path<String>) -> Answer<Response> {
-    Ok(accepted(&server.orchestrator.cluster_prove(&caller, &cluster).await?))
+pub(crate) async fn cluster_prove(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Path(cluster): Path<String>,
+) -> Answer<Response> {
+    Ok(accepted(
+        &server.orchestrator.cluster_prove(&caller, &cluster).await?,
+    ))
 }
 
 /// Shows the history of a cluster's health.
@@ -287,8 +335,15 @@ pub(crate) async fn cluster_logs(
     Query(query): Query<LogsQuery>,
 ) -> Answer<Response> {
     let since = query.since.as_deref().map_or(Ok(0), since)?;
-    let query = LogQuery { tail: query.tail, since, follow: query.follow };
-    let ClusterLog { cluster: id, lines } = server.orchestrator.cluster_logs(&caller, &cluster, &node, query).await?;
+    let query = LogQuery {
+        tail: query.tail,
+        since,
+        follow: query.follow,
+    };
+    let ClusterLog { cluster: id, lines } = server
+        .orchestrator
+        .cluster_logs(&caller, &cluster, &node, query)
+        .await?;
     let bytes = lines.map(move |line| {
         line.map(|line| line.bytes).inspect_err(|error| {
             tracing::warn!(cluster, node, cause = chain(error), "a log broke off");
@@ -297,7 +352,10 @@ pub(crate) async fn cluster_logs(
     let end = stream_end(server, caller, secret, StreamOf::Cluster(id));
     let mut response = Response::new(Body::from_stream(bytes.take_until(Box::pin(end))));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
@@ -311,7 +369,10 @@ fn since(text: &str) -> Answer<i64> {
     }
     match text.parse::<Timestamp>() {
         Ok(moment) if moment.0 >= 0 => Ok(moment.0 / 1000),
-        _ => Err(Refusal::field("since", "must be a moment such as 2026-01-31T12:00:00Z, or seconds since 1970")),
+        _ => Err(Refusal::field(
+            "since",
+            "must be a moment such as 2026-01-31T12:00:00Z, or seconds since 1970",
+        )),
     }
 }
 
@@ -324,7 +385,10 @@ mod tests {
         assert_eq!(since("1700000000").unwrap(), 1_700_000_000);
         assert_eq!(since("2023-11-14T22:13:20.900Z").unwrap(), 1_700_000_000);
         for bad in ["", "-5", "yesterday", "10m"] {
-            assert!(since(bad).unwrap_err().problem("r").fields.contains_key("since"), "{bad:?}");
+            assert!(
+                since(bad).unwrap_err().problem("r").fields.contains_key("since"),
+                "{bad:?}"
+            );
         }
     }
 }

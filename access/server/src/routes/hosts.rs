@@ -9,7 +9,9 @@ use crate::{
     state::Server,
 };
 use axum::{Json, extract::State, response::Response};
-use chainpool_api::{Host, HostAdopt, HostCreate, HostFilter, HostForget, HostUpdate, Operation, Page, Problem};
+use chainpool_api::{
+    Host, HostAdopt, HostCreate, HostFilter, HostForget, HostUpdate, Operation, Page, Problem,
+};
 use http::StatusCode;
 
 /// Lists hosts.
@@ -39,7 +41,10 @@ pub(crate) async fn host_list(
         (status = 409, description = "The name or the engine is registered already.", body = Problem),
     )
 )]
-pub(crate) async fn host_create(State(server): State<Server>, Asked { caller, body }: Asked<HostCreate>) -> Answer<Response> {
+pub(crate) async fn host_create(
+    State(server): State<Server>,
+    Asked { caller, body }: Asked<HostCreate>,
+) -> Answer<Response> {
     let host = server.orchestrator.host_create(&caller, body).await?;
     Ok(located(StatusCode::CREATED, "hosts", host.id, &host))
 }
@@ -52,7 +57,11 @@ pub(crate) async fn host_create(State(server): State<Server>, Asked { caller, bo
         (status = 403, description = "Only operators and admins see hosts.", body = Problem),
     )
 )]
-pub(crate) async fn host_show(State(server): State<Server>, Auth(caller): Auth, Path(host): Path<String>) -> Answer<Json<Host>> {
+pub(crate) async fn host_show(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Path(host): Path<String>,
+) -> Answer<Json<Host>> {
     Ok(Json(server.orchestrator.host_show(&caller, &host).await?))
 }
 
@@ -93,7 +102,10 @@ pub(crate) async fn host_delete(
     Path(host): Path<String>,
     Query(query): Query<HostForget>,
 ) -> Answer<StatusCode> {
-    server.orchestrator.host_delete(&caller, &host, query.forget.as_deref()).await?;
+    server
+        .orchestrator
+        .host_delete(&caller, &host, query.forget.as_deref())
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -108,7 +120,11 @@ pub(crate) async fn host_delete(
         (status = 409, description = "Another operation on the host is under way, or it cannot be worked with.", body = Problem),
     )
 )]
-pub(crate) async fn host_fillup(State(server): State<Server>, Auth(caller): Auth, Path(host): Path<String>) -> Answer<Response> {
+pub(crate) async fn host_fillup(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Path(host): Path<String>,
+) -> Answer<Response> {
     Ok(accepted(&server.orchestrator.host_fillup(&caller, &host).await?))
 }
 
@@ -123,7 +139,11 @@ pub(crate) async fn host_fillup(State(server): State<Server>, Auth(caller): Auth
         (status = 409, description = "Another operation on the host is under way.", body = Problem),
     )
 )]
-pub(crate) async fn host_clean(State(server): State<Server>, Auth(caller): Auth, Path(host): Path<String>) -> Answer<Response> {
+pub(crate) async fn host_clean(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Path(host): Path<String>,
+) -> Answer<Response> {
     Ok(accepted(&server.orchestrator.host_clean(&caller, &host).await?))
 }
 
@@ -138,7 +158,11 @@ pub(crate) async fn host_clean(State(server): State<Server>, Auth(caller): Auth,
         (status = 409, description = "Clusters are applied there.", body = Problem),
     )
 )]
-pub(crate) async fn host_reset(State(server): State<Server>, Auth(caller): Auth, Path(host): Path<String>) -> Answer<Response> {
+pub(crate) async fn host_reset(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Path(host): Path<String>,
+) -> Answer<Response> {
     Ok(accepted(&server.orchestrator.host_reset(&caller, &host).await?))
 }
 
@@ -159,5 +183,7 @@ pub(crate) async fn host_adopt(
     Path(host): Path<String>,
     Asked { caller, body }: Asked<HostAdopt>,
 ) -> Answer<Response> {
-    Ok(accepted(&server.orchestrator.host_adopt(&caller, &host, body).await?))
+    Ok(accepted(
+        &server.orchestrator.host_adopt(&caller, &host, body).await?,
+    ))
 }

@@ -39,9 +39,16 @@ pub(crate) async fn lease_list(
         (status = 409, description = "Nothing that matches is free; the message says what would match.", body = Problem),
     )
 )]
-pub(crate) async fn lease_apply(State(server): State<Server>, Asked { caller, body }: Asked<Apply>) -> Answer<Response> {
+pub(crate) async fn lease_apply(
+    State(server): State<Server>,
+    Asked { caller, body }: Asked<Apply>,
+) -> Answer<Response> {
     let applied = server.orchestrator.lease_apply(&caller, body).await?;
-    let status = if applied.made { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if applied.made {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     Ok(located(status, "leases", applied.lease.id, &applied.lease))
 }
 
@@ -50,8 +57,17 @@ pub(crate) async fn lease_apply(State(server): State<Server>, Asked { caller, bo
     get, path = "/api/v1/leases/{lease}", tag = "leases", params(("lease" = Uuid, Path, description = "Its id.")),
     responses((status = 200, description = "The lease.", body = Lease))
 )]
-pub(crate) async fn lease_show(State(server): State<Server>, Auth(caller): Auth, Path(lease): Path<String>) -> Answer<Json<Lease>> {
-    Ok(Json(server.orchestrator.lease_show(&caller, id("lease", &lease)?).await?))
+pub(crate) async fn lease_show(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Path(lease): Path<String>,
+) -> Answer<Json<Lease>> {
+    Ok(Json(
+        server
+            .orchestrator
+            .lease_show(&caller, id("lease", &lease)?)
+            .await?,
+    ))
 }
 
 /// Renews a lease.
@@ -71,7 +87,12 @@ pub(crate) async fn lease_renew(
     Path(lease): Path<String>,
     Asked { caller, body }: Asked<Renew>,
 ) -> Answer<Json<Lease>> {
-    Ok(Json(server.orchestrator.lease_renew(&caller, id("lease", &lease)?, body).await?))
+    Ok(Json(
+        server
+            .orchestrator
+            .lease_renew(&caller, id("lease", &lease)?, body)
+            .await?,
+    ))
 }
 
 /// Releases a lease.
@@ -84,8 +105,17 @@ pub(crate) async fn lease_renew(
         (status = 409, description = "It has ended already.", body = Problem),
     )
 )]
-pub(crate) async fn lease_release(State(server): State<Server>, Auth(caller): Auth, Path(lease): Path<String>) -> Answer<Json<Lease>> {
-    Ok(Json(server.orchestrator.lease_release(&caller, id("lease", &lease)?).await?))
+pub(crate) async fn lease_release(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Path(lease): Path<String>,
+) -> Answer<Json<Lease>> {
+    Ok(Json(
+        server
+            .orchestrator
+            .lease_release(&caller, id("lease", &lease)?)
+            .await?,
+    ))
 }
 
 /// Gives the bundle of a lease.
@@ -98,6 +128,15 @@ pub(crate) async fn lease_release(State(server): State<Server>, Auth(caller): Au
         (status = 409, description = "The lease has ended.", body = Problem),
     )
 )]
-pub(crate) async fn lease_bundle(State(server): State<Server>, Auth(caller): Auth, Path(lease): Path<String>) -> Answer<Json<Bundle>> {
-    Ok(Json(server.orchestrator.lease_bundle(&caller, id("lease", &lease)?).await?))
+pub(crate) async fn lease_bundle(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+    Path(lease): Path<String>,
+) -> Answer<Json<Bundle>> {
+    Ok(Json(
+        server
+            .orchestrator
+            .lease_bundle(&caller, id("lease", &lease)?)
+            .await?,
+    ))
 }

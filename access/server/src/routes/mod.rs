@@ -86,7 +86,9 @@ fn table() -> Vec<(Access, UtoipaMethodRouter<Server>)> {
 /// All routes with what they say of themselves.
 pub(crate) fn all() -> OpenApiRouter<Server> {
     let router = OpenApiRouter::with_openapi(openapi::base());
-    table().into_iter().fold(router, |router, (_, route)| router.routes(route))
+    table()
+        .into_iter()
+        .fold(router, |router, (_, route)| router.routes(route))
 }
 
 /// Every route of the API, from the table that the router is made of: method, path, and what it asks of its caller at least.
@@ -94,8 +96,19 @@ pub fn routes() -> Vec<(Method, String, Access)> {
     let mut routes = Vec::new();
     for (access, (_, paths, _)) in table() {
         for (path, item) in paths.paths {
-            let PathItem { get, post, patch, delete, .. } = item;
-            let methods = [(Method::GET, get), (Method::POST, post), (Method::PATCH, patch), (Method::DELETE, delete)];
+            let PathItem {
+                get,
+                post,
+                patch,
+                delete,
+                ..
+            } = item;
+            let methods = [
+                (Method::GET, get),
+                (Method::POST, post),
+                (Method::PATCH, patch),
+                (Method::DELETE, delete),
+            ];
             let known = methods.into_iter().filter(|(_, operation)| operation.is_some());
             routes.extend(known.map(|(method, _)| (method, path.clone(), access)));
         }

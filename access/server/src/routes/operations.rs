@@ -40,5 +40,10 @@ pub(crate) async fn operation_show(
     Auth(caller): Auth,
     Path(operation): Path<String>,
 ) -> Answer<Json<Operation>> {
-    Ok(Json(server.orchestrator.operation_show(&caller, id("operation", &operation)?).await?))
+    Ok(Json(
+        server
+            .orchestrator
+            .operation_show(&caller, id("operation", &operation)?)
+            .await?,
+    ))
 }

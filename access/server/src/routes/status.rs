@@ -39,8 +39,14 @@ pub(crate) async fn status_show(State(server): State<Server>, Auth(caller): Auth
     get, path = "/api/v1/network-types", tag = "status",
     responses((status = 200, description = "All of them.", body = Page<NetworkType>))
 )]
-pub(crate) async fn network_type_list(State(server): State<Server>, Auth(caller): Auth) -> Json<Page<NetworkType>> {
-    Json(Page { items: server.orchestrator.network_types(&caller), next: None })
+pub(crate) async fn network_type_list(
+    State(server): State<Server>,
+    Auth(caller): Auth,
+) -> Json<Page<NetworkType>> {
+    Json(Page {
+        items: server.orchestrator.network_types(&caller),
+        next: None,
+    })
 }
 
 /// Ends the pause after a restore.
@@ -71,14 +77,22 @@ pub(crate) async fn resume(State(server): State<Server>, Auth(caller): Auth) -> 
 )]
 pub(crate) async fn backup(State(server): State<Server>, Auth(caller): Auth) -> Answer<Response> {
     let file = tokio::fs::File::from_std(server.orchestrator.backup(&caller).await?);
-    let (file, length) = rewound(file).await.map_err(|error| Refusal::from(Error::Internal(error.into())))?;
+    let (file, length) = rewound(file)
+        .await
+        .map_err(|error| Refusal::from(Error::Internal(error.into())))?;
     let mut response = Response::new(Body::from_stream(ReaderStream::new(file)));
     let day = Timestamp::now().to_string();
     let name = format!("attachment; filename=\"chainpool-{}.db\"", &day[..10]);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, length.into());
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.sqlite3"));
-    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::try_from(name).expect("a day is visible ASCII"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/vnd.sqlite3"),
+    );
+    headers.insert(
+        header::CONTENT_DISPOSITION,
+        HeaderValue::try_from(name).expect("a day is visible ASCII"),
+    );
     Ok(response)
 }
 
@@ -108,6 +122,11 @@ pub(crate) async fn health() -> &'static str {
     responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/json", body = Object))
 )]
 pub(crate) async fn openapi(State(server): State<Server>) -> impl IntoResponse {
-    let text = server.openapi.get_or_init(|| openapi_json_at(&server.site.base).into());
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text.clone())
+    let text = server
+        .openapi
+        .get_or_init(|| openapi_json_at(&server.site.base).into());
+    (
+        [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        text.clone(),
+    )
 }

@@ -74,7 +74,11 @@ pub(super) struct Place {
 impl Connections {
     /// None yet.
     pub(super) fn new(limits: Limits, proxies: Arc<Proxies>) -> Arc<Self> {
-        Arc::new(Self { limits, proxies, table: Mutex::default() })
+        Arc::new(Self {
+            limits,
+            proxies,
+            table: Mutex::default(),
+        })
     }
 
     /// Takes a connection in; `None`: there is no room, and nobody who asks for nothing could make some.
@@ -83,24 +87,40 @@ impl Connections {
         let bounded = !self.proxies.trusts(peer) && !peer.to_canonical().is_loopback();
         let address = bounded.then(|| holder(peer));
         let mut table = self.table();
-        let of_address = address.and_then(|address| table.by_address.get(&address)).copied().unwrap_or_default();
+        let of_address = address
+            .and_then(|address| table.by_address.get(&address))
+            .copied()
+            .unwrap_or_default();
         let crowded = of_address >= self.limits.connections_per_address;
         let room = (!crowded || table.make_room(of_address, |other| other.address == address))
-            && (table.open.len() < self.limits.connections || table.make_room(self.limits.connections, |_| true));
+            && (table.open.len() < self.limits.connections
+                || table.make_room(self.limits.connections, |_| true));
         table.tell();
         if !room {
             table.log.refused += 1;
             return None;
         }
-        let requests = watch::Sender::new(Requests { running: 0, any: false, since: Instant::now() });
-        let connection = Arc::new(Connection { address, requests, close: CancellationToken::new() });
+        let requests = watch::Sender::new(Requests {
+            running: 0,
+            any: false,
+            since: Instant::now(),
+        });
+        let connection = Arc::new(Connection {
+            address,
+            requests,
+            close: CancellationToken::new(),
+        });
         let id = table.next;
         table.next += 1;
         table.open.insert(id, Arc::clone(&connection));
         if let Some(address) = address {
             *table.by_address.entry(address).or_default() += 1;
         }
-        Some(Place { id, connections: Arc::clone(self), connection })
+        Some(Place {
+            id,
+            connections: Arc::clone(self),
+            connection,
+        })
     }
 
     /// Closes some that ask for nothing: the process has no file left for another.
@@ -138,7 +158,9 @@ impl Table {
     }
 
     fn leave(&mut self, id: u64) {
-        let Some(connection) = self.open.remove(&id) else { return };
+        let Some(connection) = self.open.remove(&id) else {
+            return;
+        };
         connection.close.cancel();
         if let Some(address) = connection.address
             && let Some(count) = self.by_address.get_mut(&address)
@@ -157,8 +179,17 @@ impl Table {
         if closed + refused == 0 || at.is_some_and(|at| now - at < LOG_PERIOD) {
             return;
         }
-        tracing::warn!(open = self.open.len(), closed, refused, "too many connections: idle ones are closed, others refused");
-        self.log = Log { closed: 0, refused: 0, at: Some(now) };
+        tracing::warn!(
+            open = self.open.len(),
+            closed,
+            refused,
+            "too many connections: idle ones are closed, others refused"
+        );
+        self.log = Log {
+            closed: 0,
+            refused: 0,
+            at: Some(now),
+        };
     }
 }
 
@@ -181,7 +212,10 @@ impl Connection {
             if running > 0 {
                 // The sender is our own, so there will be a change or we are dropped.
                 drop(changed.await);
-            } else if timeout_at(since + if any { idle } else { first }, changed).await.is_err() {
+            } else if timeout_at(since + if any { idle } else { first }, changed)
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -211,8 +245,15 @@ mod tests {
     use super::*;
 
     fn connections(connections: usize, connections_per_address: usize) -> Arc<Connections> {
-        let limits = Limits { connections, connections_per_address, ..Limits::default() };
-        Connections::new(limits, Arc::new(Proxies::new(&["10.0.0.5".parse().unwrap()], false)))
+        let limits = Limits {
+            connections,
+            connections_per_address,
+            ..Limits::default()
+        };
+        Connections::new(
+            limits,
+            Arc::new(Proxies::new(&["10.0.0.5".parse().unwrap()], false)),
+        )
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -232,7 +273,10 @@ mod tests {
         let running = working.connection.begin();
         let silent = all.admit(ip("203.0.113.3")).unwrap();
         let _next = all.admit(ip("203.0.113.4")).unwrap();
-        assert_eq!((is_closed(&silent), is_closed(&idle), is_closed(&working)), (true, false, false));
+        assert_eq!(
+            (is_closed(&silent), is_closed(&idle), is_closed(&working)),
+            (true, false, false)
+        );
         let _last = all.admit(ip("203.0.113.5")).unwrap();
         assert_eq!(all.table().open.len(), 3);
         drop(running);
@@ -242,7 +286,10 @@ mod tests {
     #[tokio::test]
     async fn new_connections_are_refused_where_all_are_busy() {
         let all = connections(2, 100);
-        let places = [all.admit(ip("203.0.113.1")).unwrap(), all.admit(ip("127.0.0.1")).unwrap()];
+        let places = [
+            all.admit(ip("203.0.113.1")).unwrap(),
+            all.admit(ip("127.0.0.1")).unwrap(),
+        ];
         let running = places.each_ref().map(|place| place.connection.begin());
         assert!(all.admit(ip("203.0.113.9")).is_none());
         drop(running);
@@ -255,16 +302,28 @@ mod tests {
     async fn an_address_over_its_cap_evicts_only_its_own_connections() {
         let all = connections(100, 2);
         let other = all.admit(ip("203.0.113.1")).unwrap();
-        let own: Vec<_> = (0..2).map(|n| all.admit(ip(&format!("2001:db8::{n}"))).unwrap()).collect();
+        let own: Vec<_> = (0..2)
+            .map(|n| all.admit(ip(&format!("2001:db8::{n}"))).unwrap())
+            .collect();
         let third = all.admit(ip("2001:db8::ffff")).unwrap();
-        assert!(!is_closed(&other) && own.iter().filter(|place| is_closed(place)).count() == 1, "a /64 is one address");
-        let busy: Vec<_> = own.iter().chain([&third]).map(|place| place.connection.begin()).collect();
+        assert!(
+            !is_closed(&other) && own.iter().filter(|place| is_closed(place)).count() == 1,
+            "a /64 is one address"
+        );
+        let busy: Vec<_> = own
+            .iter()
+            .chain([&third])
+            .map(|place| place.connection.begin())
+            .collect();
         assert!(all.admit(ip("2001:db8::4")).is_none());
         assert!(all.admit(ip("2001:db8:0:1::4")).is_some());
         drop(busy);
         for many in ["10.0.0.5", "127.0.0.1"] {
             let places: Vec<_> = (0..10).map(|_| all.admit(ip(many)).unwrap()).collect();
-            assert!(!places.iter().any(is_closed), "{many} brings the connections of many");
+            assert!(
+                !places.iter().any(is_closed),
+                "{many} brings the connections of many"
+            );
         }
     }
 
@@ -275,14 +334,24 @@ mod tests {
         let (now, never, hang) = (Duration::ZERO, Duration::from_hours(1), Duration::from_mins(1));
         let overdue = |first, idle, limit| {
             let connection = Arc::clone(&place.connection);
-            async move { tokio::time::timeout(limit, connection.overdue(first, idle)).await.is_ok() }
+            async move {
+                tokio::time::timeout(limit, connection.overdue(first, idle))
+                    .await
+                    .is_ok()
+            }
         };
         let a_moment = Duration::from_millis(50);
-        assert!(overdue(now, never, hang).await && !overdue(never, now, a_moment).await, "the first has not come");
+        assert!(
+            overdue(now, never, hang).await && !overdue(never, now, a_moment).await,
+            "the first has not come"
+        );
         let running = place.connection.begin();
         assert!(!overdue(now, now, a_moment).await, "a request may last");
         let ending = overdue(never, now, hang);
         drop(running);
-        assert!(ending.await && !overdue(now, never, a_moment).await, "another has not come");
+        assert!(
+            ending.await && !overdue(now, never, a_moment).await,
+            "another has not come"
+        );
     }
 }

@@ -44,7 +44,10 @@ impl Limits {
     pub fn for_files(files: u64) -> Self {
         let default = Self::default();
         let half = usize::try_from(files / 2).unwrap_or(usize::MAX);
-        Self { connections: half.clamp(16, default.connections), ..default }
+        Self {
+            connections: half.clamp(16, default.connections),
+            ..default
+        }
     }
 }
 
@@ -54,7 +57,13 @@ mod tests {
 
     #[test]
     fn half_of_the_files_are_for_connections() {
-        for (files, connections) in [(0, 16), (256, 128), (1024, 512), (1 << 20, 16_384), (u64::MAX, 16_384)] {
+        for (files, connections) in [
+            (0, 16),
+            (256, 128),
+            (1024, 512),
+            (1 << 20, 16_384),
+            (u64::MAX, 16_384),
+        ] {
             assert_eq!(Limits::for_files(files).connections, connections, "{files}");
         }
     }

@@ -70,7 +70,10 @@ impl Listen {
         // Puts the routes together once, not for each connection.
         self.app = self.app.with_state(());
         let connections = Connections::new(self.limits, Arc::clone(&self.proxies));
-        let shared = Shared { listen: Arc::new(self), over: CancellationToken::new() };
+        let shared = Shared {
+            listen: Arc::new(self),
+            over: CancellationToken::new(),
+        };
         let tasks = TaskTracker::new();
         let shutdown = shared.listen.shutdown.clone();
         let mut complained = None;
@@ -109,7 +112,10 @@ impl Listen {
 /// Failures of `accept` that are about the one connection alone.
 fn is_of_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }
 
 /// Says that there is no room. Within TLS nothing can be said before a handshake, which would cost what is to be saved.
@@ -118,7 +124,9 @@ fn turn_away(stream: TcpStream, tls: bool) {
         return;
     }
     // It fits into the empty send buffer, or the peer has gone: nobody waits for it.
-    let said = stream.into_std().and_then(|mut stream| stream.write_all(full().as_bytes()));
+    let said = stream
+        .into_std()
+        .and_then(|mut stream| stream.write_all(full().as_bytes()));
     if let Err(error) = said {
         tracing::debug!(%error, "a connection that was turned away could not be told");
     }
@@ -143,7 +151,9 @@ impl Shared {
         let over = self.over.clone();
         let close = place.connection.close.clone();
         let attended = async {
-            let Some(tls) = &self.listen.tls else { return self.serve(stream, peer, &place.connection).await };
+            let Some(tls) = &self.listen.tls else {
+                return self.serve(stream, peer, &place.connection).await;
+            };
             let shaken = tokio::select! {
                 shaken = timeout(self.listen.limits.handshake, tls.accept(stream)) => shaken,
                 () = close.cancelled() => return,
@@ -161,12 +171,34 @@ impl Shared {
     }
 
     /// HTTP on a stream, until the client goes, is overdue, must make room, or the server stops.
-    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr, connection: &Arc<Connection>) {
-        let Limits { first_request, idle, ping, .. } = self.listen.limits;
+    async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        connection: &Arc<Connection>,
+    ) {
+        let Limits {
+            first_request,
+            idle,
+            ping,
+            ..
+        } = self.listen.limits;
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(HEAD_BYTES);
-        builder.http2().timer(TokioTimer::new()).keep_alive_interval(ping).keep_alive_timeout(ping);
-        let requests = Requests { listen: Arc::clone(&self.listen), peer, connection: Arc::clone(connection) };
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(idle)
+            .max_buf_size(HEAD_BYTES);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(ping)
+            .keep_alive_timeout(ping);
+        let requests = Requests {
+            listen: Arc::clone(&self.listen),
+            peer,
+            connection: Arc::clone(connection),
+        };
         let serving = builder.serve_connection(TokioIo::new(stream), requests);
         tokio::pin!(serving);
         let stopping = tokio::select! {
@@ -219,9 +251,18 @@ impl Service<Request<Incoming>> for Requests {
         // From here on the client's address is the one that counts, and nobody looks at the header again.
         let client = proxies.client(peer, request.headers());
         proxies.forget_hearsay(peer, request.headers_mut());
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(client, self.peer.port())));
+        request
+            .extensions_mut()
+            .insert(ConnectInfo(SocketAddr::new(client, self.peer.port())));
         let answer = self.listen.app.clone().call(request);
-        Box::pin(async move { answer.await.map(|response| response.map(|body| Sent { body, _running: running })) })
+        Box::pin(async move {
+            answer.await.map(|response| {
+                response.map(|body| Sent {
+                    body,
+                    _running: running,
+                })
+            })
+        })
     }
 }
 
@@ -235,7 +276,10 @@ impl HttpBody for Sent {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 

@@ -18,12 +18,18 @@ fn config(listen: &str) -> ServeConfig {
 }
 
 /// Serves a router on a port of the system's choice.
-async fn start(app: Router, config: ServeConfig, shutdown: CancellationToken) -> (SocketAddr, JoinHandle<Result<(), ServeError>>) {
+async fn start(
+    app: Router,
+    config: ServeConfig,
+    shutdown: CancellationToken,
+) -> (SocketAddr, JoinHandle<Result<(), ServeError>>) {
     let (bound, address) = oneshot::channel();
-    let serving =
-        tokio::spawn(
-            async move { listen(app, &config, shutdown, move |address| bound.send(address).expect("the test waits for it")).await },
-        );
+    let serving = tokio::spawn(async move {
+        listen(app, &config, shutdown, move |address| {
+            bound.send(address).expect("the test waits for it")
+        })
+        .await
+    });
     (address.await.unwrap(), serving)
 }
 
@@ -43,27 +49,43 @@ fn beyond_loopback_only_with_tls_or_behind_a_named_proxy() {
     }
     for exposed in ["0.0.0.0:0", "[::]:0", "10.0.0.1:80", "[::ffff:10.0.0.1]:80"] {
         let said = refuse_exposed(&config(exposed)).unwrap_err().to_string();
-        assert!(said.contains("TLS") && said.contains("127.0.0.1") && said.contains("--behind-proxy"), "{said}");
+        assert!(
+            said.contains("TLS") && said.contains("127.0.0.1") && said.contains("--behind-proxy"),
+            "{said}"
+        );
         for url in ["http://pool.example", "https://pool.example"] {
-            let beside = ServeConfig { public_url: Some(url.parse().unwrap()), ..config(exposed) };
-            assert!(refuse_exposed(&beside).is_err(), "anybody could come beside the proxy");
+            let beside = ServeConfig {
+                public_url: Some(url.parse().unwrap()),
+                ..config(exposed)
+            };
+            assert!(
+                refuse_exposed(&beside).is_err(),
+                "anybody could come beside the proxy"
+            );
         }
-        let behind = ServeConfig { behind_proxy: vec!["10.0.0.0/24".parse().unwrap()], ..config(exposed) };
+        let behind = ServeConfig {
+            behind_proxy: vec!["10.0.0.0/24".parse().unwrap()],
+            ..config(exposed)
+        };
         assert!(refuse_exposed(&behind).is_ok());
-        let tls = ServeConfig { tls: Some(("cert.pem".into(), "key.pem".into())), ..config(exposed) };
+        let tls = ServeConfig {
+            tls: Some(("cert.pem".into(), "key.pem".into())),
+            ..config(exposed)
+        };
         assert!(refuse_exposed(&tls).is_ok());
     }
 }
 
 /// What a client is taken for that says it comes from elsewhere.
 async fn taken_for(config: ServeConfig) -> String {
-    let who = get(async |client: axum::extract::ConnectInfo<SocketAddr>, headers: http::HeaderMap| {
-        format!("{} {}", client.0.ip(), headers.contains_key("x-forwarded-proto"))
-    });
+    let who = get(
+        async |client: axum::extract::ConnectInfo<SocketAddr>, headers: http::HeaderMap| {
+            format!("{} {}", client.0.ip(), headers.contains_key("x-forwarded-proto"))
+        },
+    );
     let shutdown = CancellationToken::new();
     let (address, serving) = start(Router::new().route("/", who), config, shutdown.clone()).await;
-    let request =
-        "GET / HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 6.6.6.6, 203.0.113.9\r\nx-forwarded-proto: https\r\nconnection: close\r\n\r\n";
+    let request = "GET / HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 6.6.6.6, 203.0.113.9\r\nx-forwarded-proto: https\r\nconnection: close\r\n\r\n";
     let answer = ask(address, request).await;
     shutdown.cancel();
     serving.await.unwrap().unwrap();
@@ -73,25 +95,48 @@ async fn taken_for(config: ServeConfig) -> String {
 #[tokio::test]
 async fn only_a_trusted_proxy_sets_the_client_address() {
     assert_eq!(taken_for(config("127.0.0.1:0")).await, "127.0.0.1 true");
-    let http = ServeConfig { public_url: Some("http://pool.example".parse().unwrap()), ..config("127.0.0.1:0") };
+    let http = ServeConfig {
+        public_url: Some("http://pool.example".parse().unwrap()),
+        ..config("127.0.0.1:0")
+    };
     assert_eq!(taken_for(http).await, "127.0.0.1 true");
-    let https = ServeConfig { public_url: Some("https://pool.example".parse().unwrap()), ..config("127.0.0.1:0") };
-    assert_eq!(taken_for(https).await, "203.0.113.9 true", "as it was before proxies could be named");
-    let named = ServeConfig { behind_proxy: vec!["127.0.0.0/8".parse().unwrap()], ..config("127.0.0.1:0") };
+    let https = ServeConfig {
+        public_url: Some("https://pool.example".parse().unwrap()),
+        ..config("127.0.0.1:0")
+    };
+    assert_eq!(
+        taken_for(https).await,
+        "203.0.113.9 true",
+        "as it was before proxies could be named"
+    );
+    let named = ServeConfig {
+        behind_proxy: vec!["127.0.0.0/8".parse().unwrap()],
+        ..config("127.0.0.1:0")
+    };
     assert_eq!(taken_for(named).await, "203.0.113.9 true");
 }
 
 /// Limits within which a test sees who is closed.
 fn short() -> Limits {
     let a_moment = Duration::from_millis(100);
-    Limits { handshake: a_moment, first_request: a_moment, idle: a_moment, ping: a_moment, ..Limits::default() }
+    Limits {
+        handshake: a_moment,
+        first_request: a_moment,
+        idle: a_moment,
+        ping: a_moment,
+        ..Limits::default()
+    }
 }
 
 /// Waits until the server closes a connection, whatever it sends before; only one that never does fails.
 async fn closed(mut stream: TcpStream) {
     let mut rest = Vec::new();
     // A reset is an end, too.
-    drop(tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut rest)).await.expect("it stays open"));
+    drop(
+        tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut rest))
+            .await
+            .expect("it stays open"),
+    );
 }
 
 #[tokio::test]
@@ -101,7 +146,11 @@ async fn idle_connections_are_closed_whatever_the_protocol() {
     for tls in [None, Some(files)] {
         let is_tls = tls.is_some();
         let shutdown = CancellationToken::new();
-        let config = ServeConfig { tls, limits: short(), ..config("127.0.0.1:0") };
+        let config = ServeConfig {
+            tls,
+            limits: short(),
+            ..config("127.0.0.1:0")
+        };
         let (address, serving) = start(app.clone(), config, shutdown.clone()).await;
         let beginnings: &[&[u8]] = if is_tls {
             &[b"", b"\x16\x03\x01"]
@@ -130,20 +179,38 @@ async fn idle_connections_are_closed_whatever_the_protocol() {
 async fn a_silent_tls_connection_is_closed_after_its_handshake() {
     let (_folder, files, root) = certificate();
     let shutdown = CancellationToken::new();
-    let config = ServeConfig { tls: Some(files), limits: Limits { handshake: Duration::from_mins(1), ..short() }, ..config("127.0.0.1:0") };
+    let config = ServeConfig {
+        tls: Some(files),
+        limits: Limits {
+            handshake: Duration::from_mins(1),
+            ..short()
+        },
+        ..config("127.0.0.1:0")
+    };
     let (address, serving) = start(Router::new(), config, shutdown.clone()).await;
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap())
+        .unwrap();
     for protocol in [&b"h2"[..], b"http/1.1"] {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
         let mut client = client.with_root_certificates(roots.clone()).with_no_client_auth();
         client.alpn_protocols = vec![protocol.to_vec()];
         let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
         let stream = TcpStream::connect(address).await.unwrap();
-        let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let mut stream = connector
+            .connect("localhost".try_into().unwrap(), stream)
+            .await
+            .unwrap();
         let mut rest = Vec::new();
-        drop(tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut rest)).await.expect("it stays open"));
+        drop(
+            tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut rest))
+                .await
+                .expect("it stays open"),
+        );
     }
     shutdown.cancel();
     serving.await.unwrap().unwrap();
@@ -153,14 +220,27 @@ async fn a_silent_tls_connection_is_closed_after_its_handshake() {
 async fn three_hundred_silent_connections_over_the_cap_do_not_stop_healthz() {
     let app = Router::new().route("/healthz", get(async || "ok"));
     let shutdown = CancellationToken::new();
-    let limits = Limits { connections: 128, ..Limits::default() };
-    let (address, serving) = start(app, ServeConfig { limits, ..config("127.0.0.1:0") }, shutdown.clone()).await;
+    let limits = Limits {
+        connections: 128,
+        ..Limits::default()
+    };
+    let (address, serving) = start(
+        app,
+        ServeConfig {
+            limits,
+            ..config("127.0.0.1:0")
+        },
+        shutdown.clone(),
+    )
+    .await;
     let mut silent = Vec::new();
     for _ in 0..300 {
         silent.push(TcpStream::connect(address).await.unwrap());
     }
     let request = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    let answer = tokio::time::timeout(Duration::from_mins(1), ask(address, request)).await.expect("it hangs");
+    let answer = tokio::time::timeout(Duration::from_mins(1), ask(address, request))
+        .await
+        .expect("it hangs");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     // They are still held: none was closed by its own time, which has not come.
     drop(silent);
@@ -174,7 +254,10 @@ async fn a_head_has_a_bound() {
     let app = Router::new().route("/", get(async || "ok"));
     let (address, serving) = start(app, config("127.0.0.1:0"), shutdown.clone()).await;
     for (size, status) in [(60_000, "200"), (70_000, "431")] {
-        let request = format!("GET /?x={} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "x".repeat(size));
+        let request = format!(
+            "GET /?x={} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+            "x".repeat(size)
+        );
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = [0; 12];
@@ -198,8 +281,19 @@ async fn a_full_server_refuses_new_connections_with_503_and_finishes_its_request
         }),
     );
     let shutdown = CancellationToken::new();
-    let limits = Limits { connections: 2, ..Limits::default() };
-    let (address, serving) = start(app, ServeConfig { limits, ..config("127.0.0.1:0") }, shutdown.clone()).await;
+    let limits = Limits {
+        connections: 2,
+        ..Limits::default()
+    };
+    let (address, serving) = start(
+        app,
+        ServeConfig {
+            limits,
+            ..config("127.0.0.1:0")
+        },
+        shutdown.clone(),
+    )
+    .await;
     let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let asking = [(); 2].map(|()| tokio::spawn(async move { ask(address, request).await }));
     drop(begun.acquire_many(2).await.unwrap());
@@ -208,7 +302,9 @@ async fn a_full_server_refuses_new_connections_with_503_and_finishes_its_request
     refused.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(
-        head.starts_with("HTTP/1.1 503") && head.contains("retry-after") && head.contains(&format!("content-length: {}", body.len())),
+        head.starts_with("HTTP/1.1 503")
+            && head.contains("retry-after")
+            && head.contains(&format!("content-length: {}", body.len())),
         "{answer}"
     );
     let problem: chainpool_api::Problem = serde_json::from_str(body).unwrap();
@@ -223,16 +319,31 @@ async fn a_full_server_refuses_new_connections_with_503_and_finishes_its_request
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_named() {
-    let taken = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await.unwrap();
+    let taken = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0))
+        .await
+        .unwrap();
     let address = taken.local_addr().unwrap();
-    let config = ServeConfig { listen: address, ..config("127.0.0.1:0") };
-    let error = listen(Router::new(), &config, CancellationToken::new(), |_| panic!("it was bound")).await.unwrap_err();
-    assert!(matches!(error, ServeError::Bind { .. }) && error.to_string().contains(&address.to_string()), "{error}");
+    let config = ServeConfig {
+        listen: address,
+        ..config("127.0.0.1:0")
+    };
+    let error = listen(Router::new(), &config, CancellationToken::new(), |_| {
+        panic!("it was bound")
+    })
+    .await
+    .unwrap_err();
+    assert!(
+        matches!(error, ServeError::Bind { .. }) && error.to_string().contains(&address.to_string()),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_shutdown_lets_a_request_end_and_takes_no_other() {
-    let (begun, go_on) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let (begun, go_on) = (
+        Arc::new(tokio::sync::Notify::new()),
+        Arc::new(tokio::sync::Notify::new()),
+    );
     let (tell, wait) = (begun.clone(), go_on.clone());
     let app = Router::new().route(
         "/",
@@ -249,7 +360,10 @@ async fn a_shutdown_lets_a_request_end_and_takes_no_other() {
     shutdown.cancel();
     go_on.notify_one();
     let answer = asking.await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"),
+        "{answer}"
+    );
     serving.await.unwrap().unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }
@@ -262,7 +376,8 @@ async fn texts_are_compressed_when_large_and_streams_never() {
         .route(
             "/stream",
             get(async || {
-                let lines = futures::stream::iter(["x".repeat(5000), "y".repeat(5000)].map(Ok::<_, io::Error>));
+                let lines =
+                    futures::stream::iter(["x".repeat(5000), "y".repeat(5000)].map(Ok::<_, io::Error>));
                 ([("content-type", "text/plain")], Body::from_stream(lines))
             }),
         )
@@ -270,8 +385,13 @@ async fn texts_are_compressed_when_large_and_streams_never() {
     let shutdown = CancellationToken::new();
     let (address, serving) = start(app, config("127.0.0.1:0"), shutdown.clone()).await;
     for (path, compressed) in [("/small", false), ("/large", true), ("/stream", false)] {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n");
-        assert_eq!(ask(address, &request).await.contains("content-encoding: gzip"), compressed, "{path}");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n");
+        assert_eq!(
+            ask(address, &request).await.contains("content-encoding: gzip"),
+            compressed,
+            "{path}"
+        );
     }
     shutdown.cancel();
     serving.await.unwrap().unwrap();
@@ -292,7 +412,11 @@ fn files_that_are_no_certificate_are_named() {
     std::fs::write(&cert, made.cert.pem()).unwrap();
     assert!(said(&cert, &key).contains("key.pem"));
     std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
-    assert!(said(&cert, &key).contains("does not fit"), "{}", said(&cert, &key));
+    assert!(
+        said(&cert, &key).contains("does not fit"),
+        "{}",
+        said(&cert, &key)
+    );
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     assert!(tls(&cert, &key).is_ok());
 }
@@ -311,17 +435,34 @@ fn certificate() -> (tempfile::TempDir, (PathBuf, PathBuf), String) {
 async fn it_speaks_tls_itself() {
     let (_folder, files, root) = certificate();
     let shutdown = CancellationToken::new();
-    let tls = ServeConfig { tls: Some(files), ..config("127.0.0.1:0") };
+    let tls = ServeConfig {
+        tls: Some(files),
+        ..config("127.0.0.1:0")
+    };
     let app = Router::new().route("/", get(async || "by TLS"));
     let (address, serving) = start(app, tls, shutdown.clone()).await;
     let provider = rustls::crypto::ring::default_provider();
     // The process may have a provider already; either is ring.
     let _ = provider.install_default();
     let root = reqwest::Certificate::from_pem(root.as_bytes()).unwrap();
-    let client = reqwest::Client::builder().tls_certs_only([root]).resolve("localhost", address).build().unwrap();
-    let answer = client.get(format!("https://localhost:{}/", address.port())).send().await.unwrap();
-    assert_eq!((answer.version(), answer.text().await.unwrap().as_str()), (http::Version::HTTP_2, "by TLS"));
-    let plain = reqwest::Client::new().get(format!("http://{address}/")).send().await;
+    let client = reqwest::Client::builder()
+        .tls_certs_only([root])
+        .resolve("localhost", address)
+        .build()
+        .unwrap();
+    let answer = client
+        .get(format!("https://localhost:{}/", address.port()))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (answer.version(), answer.text().await.unwrap().as_str()),
+        (http::Version::HTTP_2, "by TLS")
+    );
+    let plain = reqwest::Client::new()
+        .get(format!("http://{address}/"))
+        .send()
+        .await;
     assert!(plain.is_err(), "it answered without TLS");
     shutdown.cancel();
     serving.await.unwrap().unwrap();

@@ -4,9 +4,9 @@ use crate::description;
 use async_trait::async_trait;
 use axum::{Router, body::Body, response::Response};
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef, Incarnation, LogLine, LogQuery,
-    LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes,
-    WakeStream,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef,
+    Incarnation, LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform,
+    PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes, WakeStream,
 };
 use chainpool_api::{Host, Problem, ResetLink, Role, Session, TokenMade};
 use chainpool_orchestrator::{Config, Orchestrator};
@@ -51,7 +51,11 @@ impl App {
 
     /// A server that takes so many requests a second from each token.
     pub(crate) async fn start_with(rate_limit_per_second: u32) -> Self {
-        Self::start_as(ServeConfig { rate_limit_per_second, ..ServeConfig::new("127.0.0.1:0".parse().unwrap()) }).await
+        Self::start_as(ServeConfig {
+            rate_limit_per_second,
+            ..ServeConfig::new("127.0.0.1:0".parse().unwrap())
+        })
+        .await
     }
 
     /// A server that serves like this.
@@ -62,12 +66,23 @@ impl App {
     /// A server on a data folder that may have a history; one that does not work only keeps what it accepts.
     pub(crate) async fn open(folder: TempDir, works: bool, serve: ServeConfig) -> Self {
         let asked = Arc::default();
-        let platform = Arc::new(Barren { asked: Arc::clone(&asked) });
-        let config = Config { works, ..Config::new(folder.path().to_owned(), vec![platform]) };
+        let platform = Arc::new(Barren {
+            asked: Arc::clone(&asked),
+        });
+        let config = Config {
+            works,
+            ..Config::new(folder.path().to_owned(), vec![platform])
+        };
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let (_, admin, _) = orchestrator.local_admin().await.unwrap();
         let router = router(orchestrator.clone(), &serve);
-        Self { admin, orchestrator, asked, router, folder }
+        Self {
+            admin,
+            orchestrator,
+            asked,
+            router,
+            folder,
+        }
     }
 
     /// Ends the server; its data folder stays.
@@ -86,7 +101,11 @@ impl App {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let (parts, body) = self.send(request).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
-        let reply = Reply { status: parts.status, headers: parts.headers, body };
+        let reply = Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        };
         description::check(&method, &path, &reply);
         reply
     }
@@ -108,7 +127,13 @@ impl App {
 
     /// Makes an account and a token for it.
     pub(crate) async fn account(&self, name: &str, role: Role) -> String {
-        let made = self.post(&self.admin, "/api/v1/accounts", json!({ "name": name, "role": role })).await;
+        let made = self
+            .post(
+                &self.admin,
+                "/api/v1/accounts",
+                json!({ "name": name, "role": role }),
+            )
+            .await;
         assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
         self.token(name).await
     }
@@ -116,20 +141,40 @@ impl App {
     /// Makes a token with the scope for named holders for an account.
     pub(crate) async fn program(&self, account: &str) -> String {
         let new = json!({ "name": "program", "account": account, "lease_any": true });
-        self.post(&self.admin, "/api/v1/tokens", new).await.read::<TokenMade>(StatusCode::CREATED).secret
+        self.post(&self.admin, "/api/v1/tokens", new)
+            .await
+            .read::<TokenMade>(StatusCode::CREATED)
+            .secret
     }
 
     /// Makes a token for an account.
     pub(crate) async fn token(&self, account: &str) -> String {
-        let made = self.post(&self.admin, "/api/v1/tokens", json!({ "name": "test", "account": account })).await;
+        let made = self
+            .post(
+                &self.admin,
+                "/api/v1/tokens",
+                json!({ "name": "test", "account": account }),
+            )
+            .await;
         made.read::<TokenMade>(StatusCode::CREATED).secret
     }
 
     /// Lets an account set a password through a one-time link, and signs it in by that.
     pub(crate) async fn password(&self, account: &str, password: &str) -> Session {
-        let link = self.post(&self.admin, &format!("/api/v1/accounts/{account}/reset-link"), json!({})).await;
+        let link = self
+            .post(
+                &self.admin,
+                &format!("/api/v1/accounts/{account}/reset-link"),
+                json!({}),
+            )
+            .await;
         let ResetLink { link } = link.read(StatusCode::CREATED);
-        let set = request(None, Method::POST, "/api/v1/password", Some(json!({ "link": link, "password": password })));
+        let set = request(
+            None,
+            Method::POST,
+            "/api/v1/password",
+            Some(json!({ "link": link, "password": password })),
+        );
         self.ask(set).await.read(StatusCode::OK)
     }
 
@@ -141,7 +186,13 @@ impl App {
 
     /// Registers the barren host.
     pub(crate) async fn host(&self) -> Host {
-        let made = self.post(&self.admin, "/api/v1/hosts", json!({ "name": "h1", "address": "unix:///barren.sock" })).await;
+        let made = self
+            .post(
+                &self.admin,
+                "/api/v1/hosts",
+                json!({ "name": "h1", "address": "unix:///barren.sock" }),
+            )
+            .await;
         made.read(StatusCode::CREATED)
     }
 }
@@ -150,14 +201,18 @@ impl Reply {
     /// The document, if the status is as expected.
     pub(crate) fn read<T: DeserializeOwned>(&self, status: StatusCode) -> T {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
     /// The problem, if the status and the code are as expected. It names the request as the header does.
     pub(crate) fn problem(&self, status: u16, code: &str) -> Problem {
         let problem: Problem = self.read(StatusCode::from_u16(status).unwrap());
         assert_eq!(problem.code, code, "{problem:?}");
-        assert_eq!(problem.request_id.as_deref(), self.headers["x-request-id"].to_str().ok());
+        assert_eq!(
+            problem.request_id.as_deref(),
+            self.headers["x-request-id"].to_str().ok()
+        );
         assert_eq!(self.headers["content-type"], "application/json");
         problem
     }
@@ -170,7 +225,10 @@ pub(crate) fn request(token: Option<&str>, method: Method, path: &str, body: Opt
         request = request.header("authorization", format!("Bearer {token}"));
     }
     match body {
-        Some(body) => request.header("content-type", "application/json").body(Body::from(body.to_string())).unwrap(),
+        Some(body) => request
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap(),
         None => request.body(Body::empty()).unwrap(),
     }
 }
@@ -212,7 +270,13 @@ impl Platform for Barren {
 #[async_trait]
 impl Agent for Barren {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8, queues: false }
+        Capabilities {
+            subnets: true,
+            machines: false,
+            ports: (20_000, 29_999),
+            concurrency: 8,
+            queues: false,
+        }
     }
 
     async fn probe(&self) -> Result<Probe> {
@@ -248,7 +312,10 @@ impl Agent for Barren {
             [only] if only == "late" => asked_for(&self.asked).await,
             _ => {}
         }
-        Err(Error::Refused(format!("there is none of {}", candidates.join(", "))))
+        Err(Error::Refused(format!(
+            "there is none of {}",
+            candidates.join(", ")
+        )))
     }
 
     /// Slower than the refusal of an image.
@@ -284,7 +351,10 @@ impl Agent for Barren {
     async fn logs(&self, _: &ClusterKey, _: &NodeName, query: LogQuery) -> Result<LogStream> {
         let line = async || {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            Ok(LogLine { stderr: false, bytes: "a line\n".into() })
+            Ok(LogLine {
+                stderr: false,
+                bytes: "a line\n".into(),
+            })
         };
         let lines = futures::stream::unfold((), move |()| async move { Some((line().await, ())) });
         Ok(Box::pin(lines.take(if query.follow { usize::MAX } else { 1 })))

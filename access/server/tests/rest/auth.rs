@@ -8,7 +8,12 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _};
 
 /// The routes that anybody may call, each for the reason that its own description gives.
-const OPEN: [&str; 4] = ["POST /api/v1/session", "POST /api/v1/password", "GET /healthz", "GET /api/v1/openapi.json"];
+const OPEN: [&str; 4] = [
+    "POST /api/v1/session",
+    "POST /api/v1/password",
+    "GET /healthz",
+    "GET /api/v1/openapi.json",
+];
 
 /// Every route with names of nothing in its path, and whether it takes a body.
 fn routes() -> Vec<(Method, String, bool)> {
@@ -41,7 +46,13 @@ async fn every_route_but_the_named_ones_refuses_the_anonymous() {
         None,
         Some(("authorization", "Bearer never-made".to_owned())),
         Some(("authorization", format!("Basic {}", app.admin))),
-        Some(("cookie", format!("session={0}; chainpool={0}; token={0}; chainpool_session={0}", app.admin))),
+        Some((
+            "cookie",
+            format!(
+                "session={0}; chainpool={0}; token={0}; chainpool_session={0}",
+                app.admin
+            ),
+        )),
         Some(("x-api-key", app.admin.clone())),
     ];
     for (method, path, _) in routes() {
@@ -79,20 +90,35 @@ fn body(path: &str) -> Value {
 async fn each_role_may_what_it_shall_and_no_more() {
     let app = App::start().await;
     let mut table = BTreeMap::new();
-    for (name, role) in [("ann", Role::User), ("otto", Role::Operator), ("eve", Role::Admin)] {
+    for (name, role) in [
+        ("ann", Role::User),
+        ("otto", Role::Operator),
+        ("eve", Role::Admin),
+    ] {
         app.account(name, role).await;
         for (method, path, takes_body) in routes() {
             // A token for each request, because one of them signs out.
             let token = app.token(name).await;
             let body = takes_body.then(|| body(&path));
-            let status = app.send(request(Some(&token), method.clone(), &concrete(&path), body)).await.status();
-            table.entry((path, method.to_string())).or_insert_with(Vec::new).push(status.as_u16());
+            let status = app
+                .send(request(Some(&token), method.clone(), &concrete(&path), body))
+                .await
+                .status();
+            table
+                .entry((path, method.to_string()))
+                .or_insert_with(Vec::new)
+                .push(status.as_u16());
         }
     }
     let mut text = format!("{:<58} user operator admin\n", "route");
     for ((path, method), statuses) in table {
-        assert!(statuses.iter().all(|status| *status < 500), "{method} {path}: {statuses:?}");
-        let [user, operator, admin] = statuses[..] else { panic!("three roles asked") };
+        assert!(
+            statuses.iter().all(|status| *status < 500),
+            "{method} {path}: {statuses:?}"
+        );
+        let [user, operator, admin] = statuses[..] else {
+            panic!("three roles asked")
+        };
         writeln!(text, "{method:<6} {path:<52} {user:<4} {operator:<8} {admin}").unwrap();
     }
     insta::assert_snapshot!("roles", text);
@@ -105,7 +131,10 @@ async fn a_token_gets_its_rate_and_others_are_not_slowed_by_it() {
     let replies = futures::future::join_all((0..100).map(|_| app.get("never-made", "/api/v1/session"))).await;
     let limited: Vec<_> = replies.iter().filter(|reply| reply.status == 429).collect();
     let (let_through, allowed) = (100 - limited.len(), 21 + since.elapsed().as_millis() / 50);
-    assert!(!limited.is_empty() && let_through as u128 <= allowed, "{let_through} of 100 were let through, {allowed} may be");
+    assert!(
+        !limited.is_empty() && let_through as u128 <= allowed,
+        "{let_through} of 100 were let through, {allowed} may be"
+    );
     for reply in limited {
         reply.problem(429, "too_many");
         assert_eq!(reply.headers["retry-after"], "1");

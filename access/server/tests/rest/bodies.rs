@@ -8,8 +8,14 @@ use http::{Method, Request, StatusCode};
 use serde_json::json;
 
 fn raw(app: &App, path: &str, kind: &str, body: impl Into<Body>) -> Request<Body> {
-    let request = Request::builder().method(Method::POST).uri(path).header("content-type", kind);
-    request.header("authorization", format!("Bearer {}", app.admin)).body(body.into()).unwrap()
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header("content-type", kind);
+    request
+        .header("authorization", format!("Bearer {}", app.admin))
+        .body(body.into())
+        .unwrap()
 }
 
 #[tokio::test]
@@ -17,19 +23,34 @@ async fn a_bad_body_names_the_field_and_changes_nothing() {
     let app = App::start().await;
     let before: Page<Account> = app.get(&app.admin, "/api/v1/accounts").await.read(StatusCode::OK);
     for (body, field) in [
-        (json!({ "name": "ann", "role": "user", "colour": "red" }), "colour"),
+        (
+            json!({ "name": "ann", "role": "user", "colour": "red" }),
+            "colour",
+        ),
         (json!({ "name": "ann" }), "role"),
         (json!({ "name": 7, "role": "user" }), "name"),
         (json!({ "name": "ann", "role": "king" }), "role"),
         (json!({ "name": "../ann", "role": "user" }), "name"),
     ] {
-        let problem = app.post(&app.admin, "/api/v1/accounts", body.clone()).await.problem(400, "invalid");
+        let problem = app
+            .post(&app.admin, "/api/v1/accounts", body.clone())
+            .await
+            .problem(400, "invalid");
         assert_eq!(problem.fields.keys().collect::<Vec<_>>(), [field], "{body}");
     }
-    let form = app.ask(raw(&app, "/api/v1/accounts", "application/x-www-form-urlencoded", "name=ann&role=user")).await;
+    let form = app
+        .ask(raw(
+            &app,
+            "/api/v1/accounts",
+            "application/x-www-form-urlencoded",
+            "name=ann&role=user",
+        ))
+        .await;
     assert!(form.problem(400, "invalid").fields["Content-Type"].contains("application/json"));
     for body in ["{\"name\":", "[]", "\"ann\"", "name=ann"] {
-        app.ask(raw(&app, "/api/v1/accounts", "application/json", body)).await.problem(400, "not_json");
+        app.ask(raw(&app, "/api/v1/accounts", "application/json", body))
+            .await
+            .problem(400, "not_json");
     }
     let after: Page<Account> = app.get(&app.admin, "/api/v1/accounts").await.read(StatusCode::OK);
     assert_eq!(after.items.len(), before.items.len());
@@ -38,10 +59,22 @@ async fn a_bad_body_names_the_field_and_changes_nothing() {
 #[tokio::test]
 async fn a_body_too_large_is_refused() {
     let app = App::start().await;
-    let problem = app.ask(raw(&app, "/api/v1/leases", "application/json", vec![b' '; 2 << 20])).await.problem(413, "body_too_large");
+    let problem = app
+        .ask(raw(
+            &app,
+            "/api/v1/leases",
+            "application/json",
+            vec![b' '; 2 << 20],
+        ))
+        .await
+        .problem(413, "body_too_large");
     assert!(problem.message.contains("1048576"), "{}", problem.message);
-    let stream = Body::from_stream(futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 64 << 10])));
-    let reply = app.ask(raw(&app, "/api/v1/leases", "application/json", stream)).await;
+    let stream = Body::from_stream(futures::stream::repeat_with(|| {
+        Ok::<_, std::io::Error>(vec![b' '; 64 << 10])
+    }));
+    let reply = app
+        .ask(raw(&app, "/api/v1/leases", "application/json", stream))
+        .await;
     // The rest of the body is not read, so the client must not send its next request after it.
     assert_eq!(reply.headers["connection"], "close");
     reply.problem(413, "body_too_large");
@@ -50,24 +83,59 @@ async fn a_body_too_large_is_refused() {
 #[tokio::test]
 async fn a_connection_goes_on_after_a_body_that_was_read_and_ends_after_one_that_was_not() {
     let app = App::start().await;
-    let reply = app.ask(raw(&app, "/api/v1/accounts", "application/json", "{}")).await;
-    assert_eq!((reply.status, reply.headers.get("connection")), (StatusCode::BAD_REQUEST, None));
-    assert_eq!(app.get(&app.admin, "/api/v1/accounts").await.headers.get("connection"), None);
-    let nobody = Request::post("/api/v1/accounts").header("content-type", "application/json").body("{}".into()).unwrap();
+    let reply = app
+        .ask(raw(&app, "/api/v1/accounts", "application/json", "{}"))
+        .await;
+    assert_eq!(
+        (reply.status, reply.headers.get("connection")),
+        (StatusCode::BAD_REQUEST, None)
+    );
+    assert_eq!(
+        app.get(&app.admin, "/api/v1/accounts")
+            .await
+            .headers
+            .get("connection"),
+        None
+    );
+    let nobody = Request::post("/api/v1/accounts")
+        .header("content-type", "application/json")
+        .body("{}".into())
+        .unwrap();
     let reply = app.ask(nobody).await;
-    assert_eq!((reply.status, &reply.headers["connection"]), (StatusCode::UNAUTHORIZED, &"close".parse().unwrap()));
+    assert_eq!(
+        (reply.status, &reply.headers["connection"]),
+        (StatusCode::UNAUTHORIZED, &"close".parse().unwrap())
+    );
 }
 
 #[tokio::test]
 async fn anonymous_bodies_are_small_and_limited_per_address() {
-    let limits = Limits { anonymous_bodies_per_address: 1, ..Limits::default() };
-    let app = App::start_as(ServeConfig { limits, ..ServeConfig::new("127.0.0.1:0".parse().unwrap()) }).await;
-    let open = |path: &str, body: Body| Request::post(path).header("content-type", "application/json").body(body).unwrap();
+    let limits = Limits {
+        anonymous_bodies_per_address: 1,
+        ..Limits::default()
+    };
+    let app = App::start_as(ServeConfig {
+        limits,
+        ..ServeConfig::new("127.0.0.1:0".parse().unwrap())
+    })
+    .await;
+    let open = |path: &str, body: Body| {
+        Request::post(path)
+            .header("content-type", "application/json")
+            .body(body)
+            .unwrap()
+    };
     for path in ["/api/v1/session", "/api/v1/password"] {
-        let problem = app.ask(open(path, vec![b' '; 9000].into())).await.problem(413, "body_too_large");
+        let problem = app
+            .ask(open(path, vec![b' '; 9000].into()))
+            .await
+            .problem(413, "body_too_large");
         assert!(problem.message.contains("8192"), "{}", problem.message);
         // Held back: the first keeps its place until its body is whole or given up.
-        let held = app.send(open(path, Body::from_stream(futures::stream::pending::<std::io::Result<Vec<u8>>>())));
+        let held = app.send(open(
+            path,
+            Body::from_stream(futures::stream::pending::<std::io::Result<Vec<u8>>>()),
+        ));
         tokio::pin!(held);
         let a_moment = std::time::Duration::from_millis(50);
         assert!(tokio::time::timeout(a_moment, &mut held).await.is_err());
@@ -75,8 +143,13 @@ async fn anonymous_bodies_are_small_and_limited_per_address() {
         refused.problem(429, "too_many");
         assert!(refused.headers.contains_key("retry-after"));
     }
-    app.ask(open("/api/v1/session", "{}".into())).await.problem(400, "invalid");
-    assert_eq!(app.get(&app.admin, "/api/v1/session").await.status, StatusCode::OK);
+    app.ask(open("/api/v1/session", "{}".into()))
+        .await
+        .problem(400, "invalid");
+    assert_eq!(
+        app.get(&app.admin, "/api/v1/session").await.status,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
@@ -91,7 +164,14 @@ async fn a_bad_query_is_refused_by_name() {
         let problem = app.get(&app.admin, path).await.problem(400, "invalid");
         assert!(problem.fields.contains_key(field), "{path}: {problem:?}");
     }
-    let reset = app.call(&app.admin, Method::POST, "/api/v1/clusters/c1/reset?force=maybe", None).await;
+    let reset = app
+        .call(
+            &app.admin,
+            Method::POST,
+            "/api/v1/clusters/c1/reset?force=maybe",
+            None,
+        )
+        .await;
     assert!(reset.problem(400, "invalid").fields.contains_key("force"));
 }
 
@@ -99,14 +179,31 @@ async fn a_bad_query_is_refused_by_name() {
 async fn a_bad_idempotency_key_is_refused_by_name() {
     let app = App::start().await;
     let mut request = request(Some(&app.admin), Method::POST, "/api/v1/leases", Some(json!({})));
-    request.headers_mut().insert("idempotency-key", "a b".parse().unwrap());
-    assert!(app.ask(request).await.problem(400, "invalid").fields.contains_key("Idempotency-Key"));
+    request
+        .headers_mut()
+        .insert("idempotency-key", "a b".parse().unwrap());
+    assert!(
+        app.ask(request)
+            .await
+            .problem(400, "invalid")
+            .fields
+            .contains_key("Idempotency-Key")
+    );
 }
 
 #[tokio::test]
 async fn what_is_no_route_is_a_problem_too() {
     let app = App::start().await;
-    for path in ["/api", "/api/", "/api/v1", "/api/v1/", "/api/v1/hosts/", "/api/v1/nothing", "/api/v2/hosts", "/api/v1/hosts/a/b/c"] {
+    for path in [
+        "/api",
+        "/api/",
+        "/api/v1",
+        "/api/v1/",
+        "/api/v1/hosts/",
+        "/api/v1/nothing",
+        "/api/v2/hosts",
+        "/api/v1/hosts/a/b/c",
+    ] {
         app.get(&app.admin, path).await.problem(404, "route_not_found");
     }
     let reply = app.call(&app.admin, Method::PUT, "/api/v1/hosts", None).await;
@@ -122,7 +219,10 @@ async fn what_is_no_route_is_a_problem_too() {
 #[tokio::test]
 async fn what_is_no_id_names_nothing() {
     let app = App::start().await;
-    for (path, code) in [("/api/v1/leases/nope", "lease_not_found"), ("/api/v1/operations/nope/events", "operation_not_found")] {
+    for (path, code) in [
+        ("/api/v1/leases/nope", "lease_not_found"),
+        ("/api/v1/operations/nope/events", "operation_not_found"),
+    ] {
         let problem: Problem = app.get(&app.admin, path).await.problem(404, code);
         assert!(problem.message.contains("nope"));
     }
@@ -131,6 +231,13 @@ async fn what_is_no_id_names_nothing() {
 #[tokio::test]
 async fn an_apply_with_nothing_free_says_what_there_is() {
     let app = App::start().await;
-    let reply = app.ask(request(Some(&app.admin), Method::POST, "/api/v1/leases", None)).await;
-    assert!(reply.problem(409, "nothing_matches").message.contains("the pool is empty"));
+    let reply = app
+        .ask(request(Some(&app.admin), Method::POST, "/api/v1/leases", None))
+        .await;
+    assert!(
+        reply
+            .problem(409, "nothing_matches")
+            .message
+            .contains("the pool is empty")
+    );
 }

@@ -11,23 +11,50 @@ const PASSWORD: &str = "a long enough password";
 
 async fn start(public_url: &str, rate_limit_per_second: u32) -> App {
     let config = ServeConfig::new("127.0.0.1:0".parse().unwrap());
-    App::start_as(ServeConfig { public_url: Some(public_url.parse().unwrap()), rate_limit_per_second, ..config }).await
+    App::start_as(ServeConfig {
+        public_url: Some(public_url.parse().unwrap()),
+        rate_limit_per_second,
+        ..config
+    })
+    .await
 }
 
 /// Signs the administrator in through a one-time link; gives the answer and the cookie.
 async fn sign_in(app: &App, base: &str) -> (Reply, String) {
     let (admin, ..) = app.orchestrator.local_admin().await.unwrap();
-    let link = app.orchestrator.account_reset_link(&admin, "admin").await.unwrap();
+    let link = app
+        .orchestrator
+        .account_reset_link(&admin, "admin")
+        .await
+        .unwrap();
     let form = format!("link={link}&password={PASSWORD}&password_again={PASSWORD}").replace(' ', "+");
-    let request = Request::post(format!("{base}/welcome")).header("content-type", "application/x-www-form-urlencoded");
+    let request =
+        Request::post(format!("{base}/welcome")).header("content-type", "application/x-www-form-urlencoded");
     let reply = app.ask(request.body(Body::from(form)).unwrap()).await;
-    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", String::from_utf8_lossy(&reply.body));
-    let cookie = reply.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert_eq!(
+        reply.status,
+        StatusCode::SEE_OTHER,
+        "{}",
+        String::from_utf8_lossy(&reply.body)
+    );
+    let cookie = reply.headers["set-cookie"]
+        .to_str()
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
     (reply, cookie)
 }
 
 async fn page(app: &App, path: &str, cookie: &str) -> Reply {
-    app.ask(Request::get(path).header("cookie", cookie).body(Body::empty()).unwrap()).await
+    app.ask(
+        Request::get(path)
+            .header("cookie", cookie)
+            .body(Body::empty())
+            .unwrap(),
+    )
+    .await
 }
 
 /// The addresses in a page: of every attribute that begins like one, but for what forms send back and what is copied.
@@ -37,7 +64,10 @@ fn addresses(html: &str) -> Vec<String> {
         let value = html[at + 2..].split('"').next().unwrap();
         (name, value.replace("&#38;", "&").replace("&amp;", "&"))
     });
-    attributes.filter(|(name, _)| !["value", "data-copy"].contains(name)).map(|(_, value)| value).collect()
+    attributes
+        .filter(|(name, _)| !["value", "data-copy"].contains(name))
+        .map(|(_, value)| value)
+        .collect()
 }
 
 #[tokio::test]
@@ -47,9 +77,20 @@ async fn every_page_below_a_path_leads_to_pages_below_it() {
     let (reply, cookie) = sign_in(&app, "/pool").await;
     assert_eq!(reply.headers["location"], "/pool/status");
     let said = reply.headers["set-cookie"].to_str().unwrap();
-    assert!(said.contains("Path=/pool;") && said.starts_with("__Secure-"), "{said}");
+    assert!(
+        said.contains("Path=/pool;") && said.starts_with("__Secure-"),
+        "{said}"
+    );
 
-    let mut open: Vec<String> = ["/pool", "/pool/", "/pool/sign-in", "/pool/welcome", "/pool/no/such/page"].map(Into::into).into();
+    let mut open: Vec<String> = [
+        "/pool",
+        "/pool/",
+        "/pool/sign-in",
+        "/pool/welcome",
+        "/pool/no/such/page",
+    ]
+    .map(Into::into)
+    .into();
     let mut seen = BTreeSet::new();
     while let Some(path) = open.pop() {
         let plain = path.split('#').next().unwrap().to_owned();
@@ -59,22 +100,52 @@ async fn every_page_below_a_path_leads_to_pages_below_it() {
         assert!(seen.len() < 500, "the walk has no end: {seen:?}");
         let reply = page(&app, &plain, &cookie).await;
         assert!(!reply.status.is_server_error(), "{plain}: {}", reply.status);
-        let place = reply.headers.get("location").map(|place| place.to_str().unwrap().to_owned());
+        let place = reply
+            .headers
+            .get("location")
+            .map(|place| place.to_str().unwrap().to_owned());
         // Behind a proxy that takes the path away it comes at the root, and means the same.
-        let root = plain.strip_prefix("/pool").filter(|rest| rest.starts_with('/')).unwrap_or("/");
+        let root = plain
+            .strip_prefix("/pool")
+            .filter(|rest| rest.starts_with('/'))
+            .unwrap_or("/");
         let same = page(&app, root, &cookie).await;
-        assert_eq!((same.status, same.headers.get("location")), (reply.status, reply.headers.get("location")), "{root}");
-        let html = reply.headers.get("content-type").is_some_and(|kind| kind.to_str().unwrap().starts_with("text/html"));
-        let found = if html { addresses(&String::from_utf8(reply.body).unwrap()) } else { Vec::new() };
+        assert_eq!(
+            (same.status, same.headers.get("location")),
+            (reply.status, reply.headers.get("location")),
+            "{root}"
+        );
+        let html = reply
+            .headers
+            .get("content-type")
+            .is_some_and(|kind| kind.to_str().unwrap().starts_with("text/html"));
+        let found = if html {
+            addresses(&String::from_utf8(reply.body).unwrap())
+        } else {
+            Vec::new()
+        };
         for address in found.into_iter().chain(place) {
-            assert!(address == "/pool" || address.starts_with("/pool/"), "{plain} leads to {address}");
+            assert!(
+                address == "/pool" || address.starts_with("/pool/"),
+                "{plain} leads to {address}"
+            );
             open.push(address);
         }
     }
-    for part in ["/pool/status", "/pool/hosts/h1", "/pool/hosts/h1/edit", "/pool/clusters/new", "/pool/leases", "/pool/account"] {
+    for part in [
+        "/pool/status",
+        "/pool/hosts/h1",
+        "/pool/hosts/h1/edit",
+        "/pool/clusters/new",
+        "/pool/leases",
+        "/pool/account",
+    ] {
         assert!(seen.contains(part), "{part} was not found: {seen:?}");
     }
-    assert!(seen.iter().any(|path| path.starts_with("/pool/static/")), "{seen:?}");
+    assert!(
+        seen.iter().any(|path| path.starts_with("/pool/static/")),
+        "{seen:?}"
+    );
 }
 
 #[tokio::test]
@@ -84,23 +155,42 @@ async fn the_api_below_a_path_says_where_it_is() {
         let about: Value = app.get("", path).await.read(StatusCode::OK);
         assert_eq!(about["servers"][0]["url"], "/pool", "{path}");
     }
-    let made = app.post(&app.admin, "/pool/api/v1/hosts", serde_json::json!({ "name": "h1", "address": "unix:///barren.sock" })).await;
+    let made = app
+        .post(
+            &app.admin,
+            "/pool/api/v1/hosts",
+            serde_json::json!({ "name": "h1", "address": "unix:///barren.sock" }),
+        )
+        .await;
     assert_eq!(made.status, StatusCode::CREATED);
     let place = made.headers["location"].to_str().unwrap();
     assert!(place.starts_with("/pool/api/v1/hosts/"), "{place}");
     assert_eq!(app.get(&app.admin, place).await.status, StatusCode::OK);
     assert_eq!(app.get("", "/pool/healthz").await.status, StatusCode::OK);
-    app.get(&app.admin, "/poolside/api/v1/hosts").await.headers.get("location").unwrap();
-    app.get(&app.admin, "/pool/api/v1/none").await.problem(404, "route_not_found");
+    app.get(&app.admin, "/poolside/api/v1/hosts")
+        .await
+        .headers
+        .get("location")
+        .unwrap();
+    app.get(&app.admin, "/pool/api/v1/none")
+        .await
+        .problem(404, "route_not_found");
 }
 
 #[tokio::test]
 async fn browsers_are_told_to_come_by_https_where_it_is_spoken() {
-    for (public_url, https) in [("https://pool.example.org", true), ("http://pool.example.org", false)] {
+    for (public_url, https) in [
+        ("https://pool.example.org", true),
+        ("http://pool.example.org", false),
+    ] {
         let app = start(public_url, 0).await;
         for path in ["/healthz", "/sign-in"] {
             let reply = app.ask(request(None, Method::GET, path, None)).await;
-            assert_eq!(reply.headers.contains_key("strict-transport-security"), https, "{public_url}{path}");
+            assert_eq!(
+                reply.headers.contains_key("strict-transport-security"),
+                https,
+                "{public_url}{path}"
+            );
         }
         let (_, cookie) = sign_in(&app, "").await;
         assert_eq!(cookie.starts_with("__Host-"), https, "{cookie}");
@@ -122,6 +212,13 @@ async fn a_session_has_as_many_requests_a_second_as_a_token() {
     }
     assert_eq!(refused.expect("there is no limit").headers["retry-after"], "1");
     let style = page(&app, "/sign-in", "").await;
-    let style = addresses(std::str::from_utf8(&style.body).unwrap()).into_iter().find(|path| path.starts_with("/static/")).unwrap();
-    assert_eq!(page(&app, &style, &cookie).await.status, StatusCode::OK, "a page's parts are not counted");
+    let style = addresses(std::str::from_utf8(&style.body).unwrap())
+        .into_iter()
+        .find(|path| path.starts_with("/static/"))
+        .unwrap();
+    assert_eq!(
+        page(&app, &style, &cookie).await.status,
+        StatusCode::OK,
+        "a page's parts are not counted"
+    );
 }

@@ -12,14 +12,22 @@ use std::panic::AssertUnwindSafe;
 
 /// What a reference of the description leads to.
 fn resolved(schema: &'static Value) -> &'static Value {
-    schema["$ref"].as_str().map_or(schema, |target| document().pointer(target.trim_start_matches('#')).unwrap())
+    schema["$ref"].as_str().map_or(schema, |target| {
+        document().pointer(target.trim_start_matches('#')).unwrap()
+    })
 }
 
 #[tokio::test]
 async fn what_the_routes_answer_is_what_is_described() {
     let app = App::start().await;
     let host = app.host().await;
-    let made = app.post(&app.admin, "/api/v1/clusters", json!({ "name": "c1", "host": "h1", "labels": { "team": "a" } })).await;
+    let made = app
+        .post(
+            &app.admin,
+            "/api/v1/clusters",
+            json!({ "name": "c1", "host": "h1", "labels": { "team": "a" } }),
+        )
+        .await;
     let operation: Operation = made.read(StatusCode::ACCEPTED);
     // Each is read and compared, the stream of an operation that fails to its end too.
     for path in [
@@ -40,11 +48,21 @@ async fn what_the_routes_answer_is_what_is_described() {
     ] {
         assert_eq!(app.get(&app.admin, &path).await.status, StatusCode::OK, "{path}");
     }
-    for path in ["/api/v1/clusters?host=none", "/api/v1/operations?host=none", "/api/v1/operations?cluster=none"] {
-        assert_eq!(app.get(&app.admin, path).await.status, StatusCode::NOT_FOUND, "{path}");
+    for path in [
+        "/api/v1/clusters?host=none",
+        "/api/v1/operations?host=none",
+        "/api/v1/operations?cluster=none",
+    ] {
+        assert_eq!(
+            app.get(&app.admin, path).await.status,
+            StatusCode::NOT_FOUND,
+            "{path}"
+        );
     }
     let mut keyed = request(Some(&app.admin), Method::DELETE, "/api/v1/accounts/none", None);
-    keyed.headers_mut().insert("idempotency-key", "a b".parse().unwrap());
+    keyed
+        .headers_mut()
+        .insert("idempotency-key", "a b".parse().unwrap());
     app.ask(keyed).await.problem(400, "invalid");
 }
 
@@ -53,18 +71,36 @@ async fn a_list_has_at_most_500_items_and_says_so() {
     let app = App::start().await;
     for list in ["hosts", "clusters", "leases", "operations"] {
         let path = format!("/api/v1/{list}");
-        for (limit, taken) in [(0, false), (1, true), (500, true), (501, false), (u32::MAX, false)] {
+        for (limit, taken) in [
+            (0, false),
+            (1, true),
+            (500, true),
+            (501, false),
+            (u32::MAX, false),
+        ] {
             let reply = app.get(&app.admin, &format!("{path}?limit={limit}")).await;
             if taken {
                 assert_eq!(reply.status, StatusCode::OK, "{list} {limit}");
             } else {
                 let problem = reply.problem(400, "invalid");
-                assert!(problem.fields["limit"].contains("between 1 and 500"), "{problem:?}");
+                assert!(
+                    problem.fields["limit"].contains("between 1 and 500"),
+                    "{problem:?}"
+                );
             }
         }
-        let parameters = document()["paths"][&path]["get"]["parameters"].as_array().unwrap();
-        let limit = parameters.iter().find(|parameter| parameter["name"] == "limit").unwrap();
-        assert_eq!((&limit["schema"]["minimum"], &limit["schema"]["maximum"]), (&json!(1), &json!(500)), "{list}");
+        let parameters = document()["paths"][&path]["get"]["parameters"]
+            .as_array()
+            .unwrap();
+        let limit = parameters
+            .iter()
+            .find(|parameter| parameter["name"] == "limit")
+            .unwrap();
+        assert_eq!(
+            (&limit["schema"]["minimum"], &limit["schema"]["maximum"]),
+            (&json!(1), &json!(500)),
+            "{list}"
+        );
     }
 }
 
@@ -74,9 +110,21 @@ async fn every_described_word_is_taken_in_a_query() {
     let mut words = 0;
     for (path, item) in document()["paths"].as_object().unwrap() {
         for parameter in item["get"]["parameters"].as_array().into_iter().flatten() {
-            for word in resolved(&parameter["schema"])["enum"].as_array().into_iter().flatten() {
-                let query = format!("{path}?{}={}", parameter["name"].as_str().unwrap(), word.as_str().unwrap());
-                assert_eq!(app.get(&app.admin, &query).await.status, StatusCode::OK, "{query}");
+            for word in resolved(&parameter["schema"])["enum"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
+                let query = format!(
+                    "{path}?{}={}",
+                    parameter["name"].as_str().unwrap(),
+                    word.as_str().unwrap()
+                );
+                assert_eq!(
+                    app.get(&app.admin, &query).await.status,
+                    StatusCode::OK,
+                    "{query}"
+                );
                 words += 1;
             }
         }
@@ -88,10 +136,25 @@ async fn every_described_word_is_taken_in_a_query() {
 async fn every_described_word_is_taken_in_a_body() {
     let app = App::start().await;
     app.host().await;
-    let words = |name: &str| document()["components"]["schemas"][name]["enum"].as_array().unwrap().clone();
+    let words = |name: &str| {
+        document()["components"]["schemas"][name]["enum"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
     for word in words("Role") {
         let name = format!("a-{}", word.as_str().unwrap());
-        assert_eq!(app.post(&app.admin, "/api/v1/accounts", json!({ "name": name, "role": word })).await.status, 201, "{word}");
+        assert_eq!(
+            app.post(
+                &app.admin,
+                "/api/v1/accounts",
+                json!({ "name": name, "role": word })
+            )
+            .await
+            .status,
+            201,
+            "{word}"
+        );
     }
     for kind in words("LogType") {
         for level in words("LogLevel") {
@@ -99,7 +162,14 @@ async fn every_described_word_is_taken_in_a_body() {
             if kind == "syslog" {
                 log["server"] = "udp://127.0.0.1:514".into();
             }
-            let changed = app.call(&app.admin, Method::PATCH, "/api/v1/hosts/h1", Some(json!({ "log": log }))).await;
+            let changed = app
+                .call(
+                    &app.admin,
+                    Method::PATCH,
+                    "/api/v1/hosts/h1",
+                    Some(json!({ "log": log })),
+                )
+                .await;
             assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
         }
     }
@@ -109,7 +179,10 @@ async fn every_described_word_is_taken_in_a_body() {
         let reply = app.post(&app.admin, "/api/v1/hosts", body).await;
         match word.as_str().unwrap() {
             "docker" => drop(reply.problem(409, "engine_exists")),
-            _ => assert!(!reply.problem(400, "invalid").fields["type"].contains("expected one of"), "{reply:?}"),
+            _ => assert!(
+                !reply.problem(400, "invalid").fields["type"].contains("expected one of"),
+                "{reply:?}"
+            ),
         }
     }
 }
@@ -122,12 +195,21 @@ async fn the_type_of_a_network_has_one_name_everywhere() {
         let body = json!({ "name": format!("c{place}"), "host": "h1", name: "fabric" });
         let schema = &document()["components"]["schemas"]["ClusterCreate"];
         assert_eq!(faults(schema, &body), [""; 0]);
-        let _: Operation = app.post(&app.admin, "/api/v1/clusters", body).await.read(StatusCode::ACCEPTED);
-        let page: Page<chainpool_api::Cluster> = app.get(&app.admin, &format!("/api/v1/clusters?{name}=fabric")).await.read(StatusCode::OK);
+        let _: Operation = app
+            .post(&app.admin, "/api/v1/clusters", body)
+            .await
+            .read(StatusCode::ACCEPTED);
+        let page: Page<chainpool_api::Cluster> = app
+            .get(&app.admin, &format!("/api/v1/clusters?{name}=fabric"))
+            .await
+            .read(StatusCode::OK);
         assert_eq!(page.items.len(), place + 1);
     }
     let both = json!({ "host": "h1", "type": "fabric", "network_type": "fabric" });
-    let problem = app.post(&app.admin, "/api/v1/clusters", both).await.problem(400, "invalid");
+    let problem = app
+        .post(&app.admin, "/api/v1/clusters", both)
+        .await
+        .problem(400, "invalid");
     assert!(problem.fields["network_type"].contains("twice"), "{problem:?}");
 }
 
@@ -135,11 +217,23 @@ async fn the_type_of_a_network_has_one_name_everywhere() {
 async fn a_body_that_may_be_left_out_is_described_so() {
     let app = App::start().await;
     app.host().await;
-    let body = |path: &str, method: &str| document()["paths"][path][method]["requestBody"]["required"] == true;
-    assert!(!body("/api/v1/clusters", "post") && !body("/api/v1/leases", "post") && !body("/api/v1/hosts/{host}", "patch"));
+    let body =
+        |path: &str, method: &str| document()["paths"][path][method]["requestBody"]["required"] == true;
+    assert!(
+        !body("/api/v1/clusters", "post")
+            && !body("/api/v1/leases", "post")
+            && !body("/api/v1/hosts/{host}", "patch")
+    );
     assert!(body("/api/v1/hosts", "post") && body("/api/v1/accounts", "post"));
-    assert_eq!(app.call(&app.admin, Method::PATCH, "/api/v1/hosts/h1", None).await.status, StatusCode::OK);
-    app.call(&app.admin, Method::POST, "/api/v1/accounts", None).await.problem(400, "invalid");
+    assert_eq!(
+        app.call(&app.admin, Method::PATCH, "/api/v1/hosts/h1", None)
+            .await
+            .status,
+        StatusCode::OK
+    );
+    app.call(&app.admin, Method::POST, "/api/v1/accounts", None)
+        .await
+        .problem(400, "invalid");
 }
 
 #[tokio::test]
@@ -147,10 +241,19 @@ async fn the_stream_of_changes_is_as_described() {
     let schema = event_schema("/api/v1/events");
     let event = |name: &str, data: Value| json!({ "event": name, "data": data.to_string() });
     let id = uuid::Uuid::nil();
-    assert_eq!(event_faults(schema, &event("change", json!({ "noun": "host", "id": id }))), [""; 0]);
-    assert_eq!(event_faults(schema, &event("lagged", json!({ "missed": 3 }))), [""; 0]);
-    for wrong in [event("other", json!({})), event("change", json!({ "noun": "Host", "id": id })), event("lagged", json!({ "missed": 0 }))]
-    {
+    assert_eq!(
+        event_faults(schema, &event("change", json!({ "noun": "host", "id": id }))),
+        [""; 0]
+    );
+    assert_eq!(
+        event_faults(schema, &event("lagged", json!({ "missed": 3 }))),
+        [""; 0]
+    );
+    for wrong in [
+        event("other", json!({})),
+        event("change", json!({ "noun": "Host", "id": id })),
+        event("lagged", json!({ "missed": 0 })),
+    ] {
         assert!(!event_faults(schema, &wrong).is_empty(), "{wrong}");
     }
 }
@@ -158,8 +261,7 @@ async fn the_stream_of_changes_is_as_described() {
 #[tokio::test]
 async fn an_answer_that_is_not_described_is_seen() {
     let account = &document()["components"]["schemas"]["Account"];
-    let good =
-        json!({ "id": uuid::Uuid::nil(), "name": "ann", "role": Role::User, "has_password": false, "created_at": "2026-01-31T12:00:00Z" });
+    let good = json!({ "id": uuid::Uuid::nil(), "name": "ann", "role": Role::User, "has_password": false, "created_at": "2026-01-31T12:00:00Z" });
     assert_eq!(faults(account, &good), [""; 0]);
     for (field, wrong) in [
         ("role", json!("User")),
@@ -170,9 +272,23 @@ async fn an_answer_that_is_not_described_is_seen() {
     ] {
         let mut bad = good.clone();
         bad[field] = wrong;
-        assert!(faults(account, &bad).iter().any(|fault| fault.contains(field)), "{bad}");
+        assert!(
+            faults(account, &bad).iter().any(|fault| fault.contains(field)),
+            "{bad}"
+        );
     }
     assert!(!faults(account, &json!({ "name": "ann" })).is_empty());
-    let reply = Reply { status: StatusCode::IM_A_TEAPOT, headers: http::HeaderMap::new(), body: Vec::new() };
-    assert!(std::panic::catch_unwind(AssertUnwindSafe(|| description::check(&Method::GET, "/api/v1/session", &reply))).is_err());
+    let reply = Reply {
+        status: StatusCode::IM_A_TEAPOT,
+        headers: http::HeaderMap::new(),
+        body: Vec::new(),
+    };
+    assert!(
+        std::panic::catch_unwind(AssertUnwindSafe(|| description::check(
+            &Method::GET,
+            "/api/v1/session",
+            &reply
+        )))
+        .is_err()
+    );
 }

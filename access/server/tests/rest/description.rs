@@ -10,10 +10,18 @@ use serde_json::{Map, Value};
 use std::sync::LazyLock;
 use uuid::Uuid;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&chainpool_server::openapi_json()).unwrap());
+static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(&chainpool_server::openapi_json()).unwrap());
 
 /// Keywords that say nothing about which answers fit; patterns are for requests, and schemathesis has them.
-const NOTES: [&str; 6] = ["description", "default", "contentMediaType", "contentSchema", "format", "pattern"];
+const NOTES: [&str; 6] = [
+    "description",
+    "default",
+    "contentMediaType",
+    "contentSchema",
+    "format",
+    "pattern",
+];
 
 /// The description, parsed.
 pub(crate) fn document() -> &'static Value {
@@ -24,26 +32,51 @@ pub(crate) fn document() -> &'static Value {
 fn route(method: &Method, path: &str) -> Option<&'static Value> {
     let fits = |template: &str| {
         let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
-        template.len() == path.len() && template.iter().zip(&path).all(|(t, p)| (t.starts_with('{') && !p.is_empty()) || t == p)
+        template.len() == path.len()
+            && template
+                .iter()
+                .zip(&path)
+                .all(|(t, p)| (t.starts_with('{') && !p.is_empty()) || t == p)
     };
     let paths = DOCUMENT["paths"].as_object().unwrap();
-    let item = paths.get(path).or_else(|| paths.iter().find(|(template, _)| fits(template)).map(|(_, item)| item))?;
+    let item = paths.get(path).or_else(|| {
+        paths
+            .iter()
+            .find(|(template, _)| fits(template))
+            .map(|(_, item)| item)
+    })?;
     item.get(method.as_str().to_lowercase())
 }
 
 /// Ends the test when an answer is none that the description has.
 pub(crate) fn check(method: &Method, path: &str, reply: &Reply) {
     let Some(route) = route(method, path) else { return };
-    let answer = format!("{method} {path}: {} {}", reply.status, String::from_utf8_lossy(&reply.body));
-    let described = route["responses"].get(reply.status.as_str()).unwrap_or_else(|| panic!("a status that is not described: {answer}"));
+    let answer = format!(
+        "{method} {path}: {} {}",
+        reply.status,
+        String::from_utf8_lossy(&reply.body)
+    );
+    let described = route["responses"]
+        .get(reply.status.as_str())
+        .unwrap_or_else(|| panic!("a status that is not described: {answer}"));
     let Some(content) = resolved(described).get("content") else {
         return assert!(reply.body.is_empty(), "a body that is not described: {answer}");
     };
-    let kind = reply.headers["content-type"].to_str().unwrap().split(';').next().unwrap();
-    let schema = &content.get(kind).unwrap_or_else(|| panic!("a content type that is not described: {kind}, {answer}"))["schema"];
+    let kind = reply.headers["content-type"]
+        .to_str()
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    let schema = &content
+        .get(kind)
+        .unwrap_or_else(|| panic!("a content type that is not described: {kind}, {answer}"))["schema"];
     let faults = match kind {
         "application/json" => faults(schema, &serde_json::from_slice(&reply.body).unwrap()),
-        "text/event-stream" => events(&reply.body).iter().flat_map(|event| event_faults(schema, event)).collect(),
+        "text/event-stream" => events(&reply.body)
+            .iter()
+            .flat_map(|event| event_faults(schema, event))
+            .collect(),
         _ => Vec::new(),
     };
     assert!(faults.is_empty(), "{answer}\n{}", faults.join("\n"));
@@ -52,19 +85,34 @@ pub(crate) fn check(method: &Method, path: &str, reply: &Reply) {
 /// The events of a whole stream.
 fn events(body: &[u8]) -> Vec<Value> {
     let text = std::str::from_utf8(body).unwrap();
-    let field = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), Value::from(value)));
-    let events = text.split("\n\n").map(|event| event.lines().filter_map(field).collect::<Map<_, _>>());
-    events.filter(|event| event.contains_key("event")).map(Value::Object).collect()
+    let field = |line: &str| {
+        line.split_once(": ")
+            .map(|(name, value)| (name.to_owned(), Value::from(value)))
+    };
+    let events = text
+        .split("\n\n")
+        .map(|event| event.lines().filter_map(field).collect::<Map<_, _>>());
+    events
+        .filter(|event| event.contains_key("event"))
+        .map(Value::Object)
+        .collect()
 }
 
 /// What is wrong with one event, its data included.
 pub(crate) fn event_faults(schema: &'static Value, event: &Value) -> Vec<String> {
     let mut found = faults(schema, event);
     let schema = resolved(schema);
-    let kinds = schema.get("oneOf").and_then(Value::as_array).map_or(std::slice::from_ref(schema), Vec::as_slice);
-    let kind = kinds.iter().find(|kind| kind["properties"]["event"]["enum"][0] == event["event"]);
+    let kinds = schema
+        .get("oneOf")
+        .and_then(Value::as_array)
+        .map_or(std::slice::from_ref(schema), Vec::as_slice);
+    let kind = kinds
+        .iter()
+        .find(|kind| kind["properties"]["event"]["enum"][0] == event["event"]);
     match (kind, event["data"].as_str().map(serde_json::from_str::<Value>)) {
-        (Some(kind), Some(Ok(data))) => found.extend(faults(&kind["properties"]["data"]["contentSchema"], &data)),
+        (Some(kind), Some(Ok(data))) => {
+            found.extend(faults(&kind["properties"]["data"]["contentSchema"], &data))
+        }
         _ => found.push(format!("no described event: {event}")),
     }
     found
@@ -77,7 +125,9 @@ pub(crate) fn event_schema(path: &str) -> &'static Value {
 
 /// What a reference leads to, or the thing itself.
 fn resolved(value: &'static Value) -> &'static Value {
-    value.get("$ref").and_then(Value::as_str).map_or(value, |target| DOCUMENT.pointer(target.trim_start_matches('#')).unwrap())
+    value.get("$ref").and_then(Value::as_str).map_or(value, |target| {
+        DOCUMENT.pointer(target.trim_start_matches('#')).unwrap()
+    })
 }
 
 /// Where and how a value differs from its schema.
@@ -88,29 +138,64 @@ pub(crate) fn faults(schema: &'static Value, value: &Value) -> Vec<String> {
 }
 
 fn compare(schema: &'static Value, value: &Value, at: &str, found: &mut Vec<String>) {
-    let Value::Object(keywords) = schema else { return assert_eq!(schema, &Value::Bool(true), "an unknown form of a schema at {at}") };
+    let Value::Object(keywords) = schema else {
+        return assert_eq!(schema, &Value::Bool(true), "an unknown form of a schema at {at}");
+    };
     for (keyword, wanted) in keywords {
         let fits = match keyword.as_str() {
             "$ref" => {
                 compare(resolved(schema), value, at, found);
                 true
             }
-            "type" => wanted.as_array().map_or(std::slice::from_ref(wanted), Vec::as_slice).iter().any(|kind| is(kind, value)),
+            "type" => wanted
+                .as_array()
+                .map_or(std::slice::from_ref(wanted), Vec::as_slice)
+                .iter()
+                .any(|kind| is(kind, value)),
             "enum" => wanted.as_array().unwrap().contains(value),
-            "oneOf" => wanted.as_array().unwrap().iter().filter(|schema| faults(schema, value).is_empty()).count() == 1,
-            "minimum" => value.as_f64().is_none_or(|number| number >= wanted.as_f64().unwrap()),
-            "maximum" => value.as_f64().is_none_or(|number| number <= wanted.as_f64().unwrap()),
-            "minItems" => value.as_array().is_none_or(|items| number(items.len()) >= wanted.as_u64().unwrap()),
-            "maxItems" => value.as_array().is_none_or(|items| number(items.len()) <= wanted.as_u64().unwrap()),
-            "minLength" => value.as_str().is_none_or(|text| number(text.chars().count()) >= wanted.as_u64().unwrap()),
-            "maxLength" => value.as_str().is_none_or(|text| number(text.chars().count()) <= wanted.as_u64().unwrap()),
-            "maxProperties" => value.as_object().is_none_or(|map| number(map.len()) <= wanted.as_u64().unwrap()),
-            "required" => {
-                value.as_object().is_none_or(|map| wanted.as_array().unwrap().iter().all(|name| map.contains_key(name.as_str().unwrap())))
+            "oneOf" => {
+                wanted
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .filter(|schema| faults(schema, value).is_empty())
+                    .count()
+                    == 1
             }
+            "minimum" => value
+                .as_f64()
+                .is_none_or(|number| number >= wanted.as_f64().unwrap()),
+            "maximum" => value
+                .as_f64()
+                .is_none_or(|number| number <= wanted.as_f64().unwrap()),
+            "minItems" => value
+                .as_array()
+                .is_none_or(|items| number(items.len()) >= wanted.as_u64().unwrap()),
+            "maxItems" => value
+                .as_array()
+                .is_none_or(|items| number(items.len()) <= wanted.as_u64().unwrap()),
+            "minLength" => value
+                .as_str()
+                .is_none_or(|text| number(text.chars().count()) >= wanted.as_u64().unwrap()),
+            "maxLength" => value
+                .as_str()
+                .is_none_or(|text| number(text.chars().count()) <= wanted.as_u64().unwrap()),
+            "maxProperties" => value
+                .as_object()
+                .is_none_or(|map| number(map.len()) <= wanted.as_u64().unwrap()),
+            "required" => value.as_object().is_none_or(|map| {
+                wanted
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|name| map.contains_key(name.as_str().unwrap()))
+            }),
             "properties" | "additionalProperties" | "propertyNames" | "items" => true,
             note => {
-                assert!(NOTES.contains(&note), "the validator of these tests does not know {note}; teach it");
+                assert!(
+                    NOTES.contains(&note),
+                    "the validator of these tests does not know {note}; teach it"
+                );
                 true
             }
         };
@@ -138,11 +223,19 @@ fn compare_format(keywords: &Map<String, Value>, text: &str, at: &str, found: &m
     }
 }
 
-fn compare_properties(keywords: &'static Map<String, Value>, map: &Map<String, Value>, at: &str, found: &mut Vec<String>) {
+fn compare_properties(
+    keywords: &'static Map<String, Value>,
+    map: &Map<String, Value>,
+    at: &str,
+    found: &mut Vec<String>,
+) {
     let described = keywords.get("properties").and_then(Value::as_object);
     for (name, value) in map {
         let at = format!("{at}.{name}");
-        match (described.and_then(|described| described.get(name)), keywords.get("additionalProperties")) {
+        match (
+            described.and_then(|described| described.get(name)),
+            keywords.get("additionalProperties"),
+        ) {
             (Some(schema), _) => compare(schema, value, &at, found),
             (None, Some(schema)) if schema.is_object() => compare(schema, value, &at, found),
             // An object without any property of its own may hold anything.

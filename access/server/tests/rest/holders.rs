@@ -7,7 +7,11 @@ use serde_json::json;
 
 /// What somebody lists at a path.
 async fn count<T: serde::de::DeserializeOwned>(app: &App, token: &str, path: &str) -> usize {
-    app.get(token, path).await.read::<Page<T>>(StatusCode::OK).items.len()
+    app.get(token, path)
+        .await
+        .read::<Page<T>>(StatusCode::OK)
+        .items
+        .len()
 }
 
 #[tokio::test]
@@ -16,22 +20,53 @@ async fn a_token_reaches_the_holders_that_its_own_account_named_and_no_others() 
     let app = world.open().await;
     let [portal, shop] = ["program of portal", "program of shop"].map(|who| world.token(who).unwrap());
     for name in ["dave", "portal/dave"] {
-        let again: Lease = app.post(portal, "/api/v1/leases", json!({ "holder": name })).await.read(StatusCode::OK);
-        assert_eq!((again.holder.as_str(), again.cluster.as_str()), ("portal/dave", "topaz"), "asked for {name}");
+        let again: Lease = app
+            .post(portal, "/api/v1/leases", json!({ "holder": name }))
+            .await
+            .read(StatusCode::OK);
+        assert_eq!(
+            (again.holder.as_str(), again.cluster.as_str()),
+            ("portal/dave", "topaz"),
+            "asked for {name}"
+        );
         for (token, expected) in [(portal, 1), (shop, 0)] {
-            assert_eq!(count::<Lease>(&app, token, &format!("/api/v1/leases?holder={name}")).await, expected);
-            assert_eq!(count::<Cluster>(&app, token, &format!("/api/v1/clusters?holder={name}")).await, expected);
+            assert_eq!(
+                count::<Lease>(&app, token, &format!("/api/v1/leases?holder={name}")).await,
+                expected
+            );
+            assert_eq!(
+                count::<Cluster>(&app, token, &format!("/api/v1/clusters?holder={name}")).await,
+                expected
+            );
         }
     }
-    assert_eq!(count::<Lease>(&app, portal, "/api/v1/leases").await, 1, "annabel's is not portal's");
+    assert_eq!(
+        count::<Lease>(&app, portal, "/api/v1/leases").await,
+        1,
+        "annabel's is not portal's"
+    );
     // The same name by another account is another holder.
-    let other: Lease = app.post(shop, "/api/v1/leases", json!({ "holder": "dave" })).await.read(StatusCode::CREATED);
-    assert_eq!((other.holder.as_str(), other.cluster.as_str()), ("shop/dave", "spare"));
+    let other: Lease = app
+        .post(shop, "/api/v1/leases", json!({ "holder": "dave" }))
+        .await
+        .read(StatusCode::CREATED);
+    assert_eq!(
+        (other.holder.as_str(), other.cluster.as_str()),
+        ("shop/dave", "spare")
+    );
     let place = format!("/api/v1/leases/{}", other.id);
-    app.get(portal, &format!("{place}/bundle")).await.problem(404, "lease_not_found");
-    app.post(portal, &format!("{place}/renew"), json!({ "ttl_seconds": 1 })).await.problem(404, "lease_not_found");
-    app.call(portal, Method::DELETE, &place, None).await.problem(404, "lease_not_found");
-    let kept = app.call(&app.admin, Method::DELETE, "/api/v1/accounts/shop", None).await;
+    app.get(portal, &format!("{place}/bundle"))
+        .await
+        .problem(404, "lease_not_found");
+    app.post(portal, &format!("{place}/renew"), json!({ "ttl_seconds": 1 }))
+        .await
+        .problem(404, "lease_not_found");
+    app.call(portal, Method::DELETE, &place, None)
+        .await
+        .problem(404, "lease_not_found");
+    let kept = app
+        .call(&app.admin, Method::DELETE, "/api/v1/accounts/shop", None)
+        .await;
     kept.problem(409, "account_holds");
 }
 
@@ -41,12 +76,26 @@ async fn a_local_account_gets_nothing_of_a_holder_that_has_its_name() {
     let app = world.open().await;
     let dave = world.token("dave").unwrap();
     assert_eq!(count::<Lease>(&app, dave, "/api/v1/leases").await, 0);
-    let own: Lease = app.post(dave, "/api/v1/leases", json!({})).await.read(StatusCode::CREATED);
-    assert_eq!((own.holder.as_str(), own.cluster.as_str()), ("dave", "spare"), "dave was given what portal applied for");
+    let own: Lease = app
+        .post(dave, "/api/v1/leases", json!({}))
+        .await
+        .read(StatusCode::CREATED);
+    assert_eq!(
+        (own.holder.as_str(), own.cluster.as_str()),
+        ("dave", "spare"),
+        "dave was given what portal applied for"
+    );
     for name in ["portal/dave", "annabel"] {
-        app.post(dave, "/api/v1/leases", json!({ "holder": name })).await.problem(403, "forbidden");
-        assert_eq!(count::<Lease>(&app, dave, &format!("/api/v1/leases?holder={name}")).await, 0);
+        app.post(dave, "/api/v1/leases", json!({ "holder": name }))
+            .await
+            .problem(403, "forbidden");
+        assert_eq!(
+            count::<Lease>(&app, dave, &format!("/api/v1/leases?holder={name}")).await,
+            0
+        );
     }
     let portal = world.token("program of portal").unwrap();
-    app.get(portal, &format!("/api/v1/leases/{}", own.id)).await.problem(404, "lease_not_found");
+    app.get(portal, &format!("/api/v1/leases/{}", own.id))
+        .await
+        .problem(404, "lease_not_found");
 }

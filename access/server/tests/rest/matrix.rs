@@ -32,14 +32,20 @@ const RULES: &[(&str, Rule)] = &[
     ("POST /api/v1/clusters/{cluster}/restart", Rule::HolderOrOperator),
     ("POST /api/v1/clusters/{cluster}/prove", Rule::HolderOrOperator),
     ("GET /api/v1/clusters/{cluster}/health", Rule::HolderOrOperator),
-    ("GET /api/v1/clusters/{cluster}/nodes/{node}/logs", Rule::HolderOrOperator),
+    (
+        "GET /api/v1/clusters/{cluster}/nodes/{node}/logs",
+        Rule::HolderOrOperator,
+    ),
     ("GET /api/v1/leases/{lease}", Rule::HolderOrOperator),
     ("DELETE /api/v1/leases/{lease}", Rule::HolderOrOperator),
     ("POST /api/v1/leases/{lease}/renew", Rule::HolderOrOperator),
     ("GET /api/v1/leases/{lease}/bundle", Rule::HolderOrOperator),
     ("GET /api/v1/operations", Rule::HolderOrOperator),
     ("GET /api/v1/operations/{operation}", Rule::HolderOrOperator),
-    ("GET /api/v1/operations/{operation}/events", Rule::HolderOrOperator),
+    (
+        "GET /api/v1/operations/{operation}/events",
+        Rule::HolderOrOperator,
+    ),
     ("GET /api/v1/hosts", Rule::Operators),
     ("POST /api/v1/hosts", Rule::Operators),
     ("GET /api/v1/hosts/{host}", Rule::Operators),
@@ -73,17 +79,32 @@ fn asked(name: &str) -> (&'static str, Option<Value>) {
         "POST /api/v1/tokens" => ("", Some(json!({ "name": "another" }))),
         "POST /api/v1/hosts/{host}/adopt" => ("", Some(json!({ "clusters": [] }))),
         "POST /api/v1/hosts" | "POST /api/v1/clusters" | "POST /api/v1/leases" => ("", Some(json!({}))),
-        _ if name.starts_with("PATCH ") || name.ends_with("/renew") || name.ends_with("/amend") => ("", Some(json!({}))),
-        _ if name.ends_with("/session") || name.ends_with("/password") => ("", name.starts_with("POST").then(|| json!({}))),
+        _ if name.starts_with("PATCH ") || name.ends_with("/renew") || name.ends_with("/amend") => {
+            ("", Some(json!({})))
+        }
+        _ if name.ends_with("/session") || name.ends_with("/password") => {
+            ("", name.starts_with("POST").then(|| json!({})))
+        }
         _ => ("", None),
     }
 }
 
 /// Asks, and says how it was refused; `None`: it was let through. What a stranger is told holds no secret.
-async fn ask(app: &App, world: &World, held: &Held, (who, tie): Actor, (method, path): (&Method, &str)) -> Option<u16> {
+async fn ask(
+    app: &App,
+    world: &World,
+    held: &Held,
+    (who, tie): Actor,
+    (method, path): (&Method, &str),
+) -> Option<u16> {
     let name = format!("{method} {path}");
     let (query, body) = asked(&name);
-    let request = request(world.token(who), method.clone(), &held.path(&format!("{path}{query}")), body);
+    let request = request(
+        world.token(who),
+        method.clone(),
+        &held.path(&format!("{path}{query}")),
+        body,
+    );
     let (parts, body) = app.send(request).await.into_parts();
     assert!(parts.status.as_u16() < 500, "{name} by {who}: {}", parts.status);
     // A stream has no end; what it tells has tests of its own.
@@ -101,7 +122,11 @@ async fn ask(app: &App, world: &World, held: &Held, (who, tie): Actor, (method, 
 /// The rule of a route.
 fn rule(name: &str) -> Rule {
     let found = RULES.iter().find(|(known, _)| *known == name);
-    found.unwrap_or_else(|| panic!("{name} stands in the table of routes and has no rule in this matrix: say who may call it")).1
+    found
+        .unwrap_or_else(|| {
+            panic!("{name} stands in the table of routes and has no rule in this matrix: say who may call it")
+        })
+        .1
 }
 
 #[tokio::test]
@@ -112,15 +137,34 @@ async fn each_route_is_for_those_whom_the_matrix_names_and_for_nobody_else() {
     for (method, path, access) in chainpool_server::routes() {
         let name = format!("{method} {path}");
         let rule = rule(&name);
-        assert_eq!(rule.access(), access, "the table of routes says otherwise of {name}");
+        assert_eq!(
+            rule.access(),
+            access,
+            "the table of routes says otherwise of {name}"
+        );
         for (held, actors) in world.subjects(rule) {
             for actor in actors {
                 let refuses = rule.refuses(actor.1);
                 // Whoever is let through changes things: on a pool of its own.
-                let fresh = if refuses.is_none() && method != Method::GET { Some(world.open().await) } else { None };
-                let answer = ask(fresh.as_ref().unwrap_or(&shared), &world, held, *actor, (&method, &path)).await;
+                let fresh = if refuses.is_none() && method != Method::GET {
+                    Some(world.open().await)
+                } else {
+                    None
+                };
+                let answer = ask(
+                    fresh.as_ref().unwrap_or(&shared),
+                    &world,
+                    held,
+                    *actor,
+                    (&method, &path),
+                )
+                .await;
                 if answer != refuses {
-                    wrong.push(format!("{name} of {} by {}: {answer:?}, not {refuses:?}", held.name(), actor.0));
+                    wrong.push(format!(
+                        "{name} of {} by {}: {answer:?}, not {refuses:?}",
+                        held.name(),
+                        actor.0
+                    ));
                 }
             }
         }
@@ -130,11 +174,19 @@ async fn each_route_is_for_those_whom_the_matrix_names_and_for_nobody_else() {
 
 #[test]
 fn the_table_is_the_router_and_the_matrix_has_no_rule_too_many() {
-    let routes: BTreeSet<String> = chainpool_server::routes().into_iter().map(|(method, path, _)| format!("{method} {path}")).collect();
+    let routes: BTreeSet<String> = chainpool_server::routes()
+        .into_iter()
+        .map(|(method, path, _)| format!("{method} {path}"))
+        .collect();
     let document: Value = serde_json::from_str(&chainpool_server::openapi_json()).unwrap();
     let mut served = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
-        served.extend(item.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase())));
+        served.extend(
+            item.as_object()
+                .unwrap()
+                .keys()
+                .map(|method| format!("{} {path}", method.to_uppercase())),
+        );
     }
     assert_eq!(routes, served, "the description is made of the same table");
     let rules: BTreeMap<&str, Rule> = RULES.iter().copied().collect();

@@ -4,7 +4,12 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// The routes that anybody may call. Each says why in its own words.
-const OPEN: [&str; 4] = ["post /api/v1/session", "post /api/v1/password", "get /healthz", "get /api/v1/openapi.json"];
+const OPEN: [&str; 4] = [
+    "post /api/v1/session",
+    "post /api/v1/password",
+    "get /healthz",
+    "get /api/v1/openapi.json",
+];
 
 fn document() -> Value {
     serde_json::from_str(&chainpool_server::openapi_json()).unwrap()
@@ -13,9 +18,15 @@ fn document() -> Value {
 /// Every route as `method path` with what it says of itself.
 fn routes(document: &Value) -> Vec<(String, Map<String, Value>)> {
     let paths = document["paths"].as_object().unwrap().iter();
-    let routes =
-        paths.flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |(method, route)| (format!("{method} {path}"), route)));
-    routes.map(|(name, route)| (name, route.as_object().unwrap().clone())).collect()
+    let routes = paths.flat_map(|(path, item)| {
+        item.as_object()
+            .unwrap()
+            .iter()
+            .map(move |(method, route)| (format!("{method} {path}"), route))
+    });
+    routes
+        .map(|(name, route)| (name, route.as_object().unwrap().clone()))
+        .collect()
 }
 
 #[test]
@@ -29,11 +40,17 @@ fn the_document_is_the_one_that_was_agreed() {
 fn only_the_named_routes_are_open() {
     let document = document();
     assert_eq!(document["security"], serde_json::json!([{ "bearer": [] }]));
-    let open: BTreeSet<_> =
-        routes(&document).into_iter().filter(|(_, route)| route.contains_key("security")).map(|(name, _)| name).collect();
+    let open: BTreeSet<_> = routes(&document)
+        .into_iter()
+        .filter(|(_, route)| route.contains_key("security"))
+        .map(|(name, _)| name)
+        .collect();
     assert_eq!(open, BTreeSet::from(OPEN.map(str::to_owned)));
     assert!(
-        routes(&document).iter().filter(|(name, _)| open.contains(name)).all(|(_, route)| route["security"] == serde_json::json!([{}]))
+        routes(&document)
+            .iter()
+            .filter(|(name, _)| open.contains(name))
+            .all(|(_, route)| route["security"] == serde_json::json!([{}]))
     );
 }
 
@@ -54,20 +71,34 @@ fn every_route_documents_its_error_codes() {
         if route.contains_key("requestBody") {
             expected.extend(["400", "413", "429"]);
         }
-        let parameters = route.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
+        let parameters = route
+            .get("parameters")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         if parameters.iter().any(|parameter| parameter["in"] == "query") {
             expected.push("400");
         }
-        if parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key") {
+        if parameters
+            .iter()
+            .any(|parameter| parameter["name"] == "Idempotency-Key")
+        {
             expected.extend(["400", "422"]);
         }
         for code in expected {
             assert!(responses.contains_key(code), "{name} does not document {code}");
         }
-        assert!(responses.keys().any(|code| code.starts_with('2')), "{name} does not say how it succeeds");
+        assert!(
+            responses.keys().any(|code| code.starts_with('2')),
+            "{name} does not say how it succeeds"
+        );
         for (code, response) in responses.iter().filter(|(code, _)| !code.starts_with('2')) {
-            let problem = response["content"]["application/json"]["schema"]["$ref"] == "#/components/schemas/Problem";
-            assert!(problem || response["$ref"].is_string(), "{name} answers {code} with something else than a problem");
+            let problem =
+                response["content"]["application/json"]["schema"]["$ref"] == "#/components/schemas/Problem";
+            assert!(
+                problem || response["$ref"].is_string(),
+                "{name} answers {code} with something else than a problem"
+            );
         }
     }
 }
@@ -76,10 +107,16 @@ fn every_route_documents_its_error_codes() {
 fn every_route_has_a_name_a_noun_and_a_summary() {
     let mut names = BTreeSet::new();
     for (name, route) in routes(&document()) {
-        assert!(names.insert(route["operationId"].as_str().unwrap().to_owned()), "{name} shares its name");
+        assert!(
+            names.insert(route["operationId"].as_str().unwrap().to_owned()),
+            "{name} shares its name"
+        );
         assert_eq!(route["tags"].as_array().unwrap().len(), 1, "{name}");
         let summary = route["summary"].as_str().unwrap_or_default();
-        assert!(summary.ends_with('.') && summary.len() < 60, "{name}: {summary:?}");
+        assert!(
+            summary.ends_with('.') && summary.len() < 60,
+            "{name}: {summary:?}"
+        );
     }
 }
 
@@ -103,6 +140,9 @@ fn every_reference_leads_somewhere() {
     references(&document, &mut found);
     assert!(found.len() > 20, "{found:?}");
     for target in found {
-        assert!(document.pointer(target.trim_start_matches('#')).is_some(), "{target} leads nowhere");
+        assert!(
+            document.pointer(target.trim_start_matches('#')).is_some(),
+            "{target} leads nowhere"
+        );
     }
 }

@@ -10,44 +10,75 @@ use std::{pin::Pin, time::Duration};
 
 /// The events of a stream as name and data.
 fn events(body: Body) -> Pin<Box<dyn Stream<Item = (String, Value)>>> {
-    let lines = futures::stream::unfold((body.into_data_stream(), String::new()), |(mut stream, mut rest)| async move {
-        loop {
-            if let Some((event, tail)) = rest.split_once("\n\n") {
-                let (event, tail) = (event.to_owned(), tail.to_owned());
-                return Some((event, (stream, tail)));
+    let lines = futures::stream::unfold(
+        (body.into_data_stream(), String::new()),
+        |(mut stream, mut rest)| async move {
+            loop {
+                if let Some((event, tail)) = rest.split_once("\n\n") {
+                    let (event, tail) = (event.to_owned(), tail.to_owned());
+                    return Some((event, (stream, tail)));
+                }
+                rest.push_str(std::str::from_utf8(&stream.next().await?.unwrap()).unwrap());
             }
-            rest.push_str(std::str::from_utf8(&stream.next().await?.unwrap()).unwrap());
-        }
-    });
+        },
+    );
     Box::pin(lines.filter_map(async |event| {
-        let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
+        let field = |name: &str| {
+            event
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(|value| value.trim().to_owned())
+        };
         Some((field("event:")?, serde_json::from_str(&field("data:")?).unwrap()))
     }))
 }
 
 /// What comes within a time in which anything must have come.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("nothing came in 30 s")
+    tokio::time::timeout(Duration::from_secs(30), future)
+        .await
+        .expect("nothing came in 30 s")
 }
 
 /// Follows an operation to its end.
 async fn ended(app: &App, operation: &Operation) -> Operation {
     let place = format!("/api/v1/operations/{}", operation.id);
-    let response = app.send(request(Some(&app.admin), Method::GET, &format!("{place}/events"), None)).await;
+    let response = app
+        .send(request(
+            Some(&app.admin),
+            Method::GET,
+            &format!("{place}/events"),
+            None,
+        ))
+        .await;
     assert!(soon(events(response.into_body()).count()).await > 0);
     app.get(&app.admin, &place).await.read(StatusCode::OK)
 }
 
 /// Asks for a cluster on the barren host.
 fn create(app: &App, key: &str, name: &str) -> http::Request<Body> {
-    let mut request = request(Some(&app.admin), Method::POST, "/api/v1/clusters", Some(json!({ "name": name, "host": "h1" })));
-    request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+    let mut request = request(
+        Some(&app.admin),
+        Method::POST,
+        "/api/v1/clusters",
+        Some(json!({ "name": name, "host": "h1" })),
+    );
+    request
+        .headers_mut()
+        .insert("idempotency-key", key.parse().unwrap());
     request
 }
 
 /// Has new clusters use this image alone.
 async fn images(app: &App, only: &str) {
-    let patched = app.call(&app.admin, Method::PATCH, "/api/v1/hosts/h1", Some(json!({ "images": { "cometbft": [only] } }))).await;
+    let patched = app
+        .call(
+            &app.admin,
+            Method::PATCH,
+            "/api/v1/hosts/h1",
+            Some(json!({ "images": { "cometbft": [only] } })),
+        )
+        .await;
     assert_eq!(patched.status, StatusCode::OK, "{patched:?}");
 }
 
@@ -59,17 +90,45 @@ async fn an_operation_is_followed_to_its_end() {
     let operation: Operation = accepted.read(StatusCode::ACCEPTED);
     let place = format!("/api/v1/operations/{}", operation.id);
     assert_eq!(accepted.headers["location"].to_str().unwrap(), place);
-    let response = app.send(request(Some(&app.admin), Method::GET, &format!("{place}/events"), None)).await;
+    let response = app
+        .send(request(
+            Some(&app.admin),
+            Method::GET,
+            &format!("{place}/events"),
+            None,
+        ))
+        .await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let seen: Vec<_> = soon(events(response.into_body()).collect()).await;
     assert!(seen.iter().all(|(name, _)| name == "operation"));
-    let seen: Vec<Operation> = seen.into_iter().map(|(_, data)| serde_json::from_value(data).unwrap()).collect();
+    let seen: Vec<Operation> = seen
+        .into_iter()
+        .map(|(_, data)| serde_json::from_value(data).unwrap())
+        .collect();
     let (last, before) = seen.split_last().unwrap();
     assert_eq!((last.id, last.state), (operation.id, OperationState::Failed));
-    assert!(last.error.as_deref().unwrap_or_default().contains("there is none of"), "{:?}", last.error);
+    assert!(
+        last.error
+            .as_deref()
+            .unwrap_or_default()
+            .contains("there is none of"),
+        "{:?}",
+        last.error
+    );
     assert!(before.iter().all(|operation| !operation.state.is_over()));
-    let response = app.send(request(Some(&app.admin), Method::GET, &format!("{place}/events"), None)).await;
-    assert_eq!(soon(events(response.into_body()).count()).await, 1, "one that is over is told once");
+    let response = app
+        .send(request(
+            Some(&app.admin),
+            Method::GET,
+            &format!("{place}/events"),
+            None,
+        ))
+        .await;
+    assert_eq!(
+        soon(events(response.into_body()).count()).await,
+        1,
+        "one that is over is told once"
+    );
 }
 
 #[tokio::test]
@@ -79,8 +138,16 @@ async fn an_operation_that_fails_ends_after_what_the_platform_was_asked_to_make(
     images(&app, "late").await;
     let accepted: Operation = app.ask(create(&app, "k1", "c1")).await.read(StatusCode::ACCEPTED);
     let ended = ended(&app, &accepted).await;
-    let network = ended.steps.iter().find(|step| step.title == "make the network").unwrap();
-    assert_eq!((ended.state, network.state), (OperationState::Failed, StepState::Done), "the network came after the end: {ended:?}");
+    let network = ended
+        .steps
+        .iter()
+        .find(|step| step.title == "make the network")
+        .unwrap();
+    assert_eq!(
+        (ended.state, network.state),
+        (OperationState::Failed, StepState::Done),
+        "the network came after the end: {ended:?}"
+    );
 }
 
 #[tokio::test]
@@ -88,12 +155,20 @@ async fn a_delete_begins_after_what_the_platform_was_asked_to_make() {
     let app = App::start().await;
     app.host().await;
     images(&app, "silent").await;
-    app.ask(create(&app, "k1", "c1")).await.read::<Operation>(StatusCode::ACCEPTED);
+    app.ask(create(&app, "k1", "c1"))
+        .await
+        .read::<Operation>(StatusCode::ACCEPTED);
     soon(asked_for(&app.asked)).await;
-    let accepted: Operation = app.call(&app.admin, Method::DELETE, "/api/v1/clusters/c1", None).await.read(StatusCode::ACCEPTED);
+    let accepted: Operation = app
+        .call(&app.admin, Method::DELETE, "/api/v1/clusters/c1", None)
+        .await
+        .read(StatusCode::ACCEPTED);
     let ended = ended(&app, &accepted).await;
     assert_eq!(ended.state, OperationState::Succeeded, "{ended:?}");
-    assert_eq!(*app.asked.lock().unwrap(), ["network asked for", "network made", "cluster dropped"]);
+    assert_eq!(
+        *app.asked.lock().unwrap(),
+        ["network asked for", "network made", "cluster dropped"]
+    );
 }
 
 #[tokio::test]
@@ -103,37 +178,80 @@ async fn a_repeated_request_is_the_same_operation() {
     let first: Operation = app.ask(create(&app, "k1", "c1")).await.read(StatusCode::ACCEPTED);
     let again: Operation = app.ask(create(&app, "k1", "c1")).await.read(StatusCode::ACCEPTED);
     assert_eq!(first.id, again.id);
-    app.ask(create(&app, "k1", "c2")).await.problem(422, "idempotency_key_reused");
+    app.ask(create(&app, "k1", "c2"))
+        .await
+        .problem(422, "idempotency_key_reused");
     let other: Operation = app.ask(create(&app, "k2", "c2")).await.read(StatusCode::ACCEPTED);
     assert_ne!(first.id, other.id);
-    let page: Page<Operation> = app.get(&app.admin, "/api/v1/operations?kind=cluster_create").await.read(StatusCode::OK);
+    let page: Page<Operation> = app
+        .get(&app.admin, "/api/v1/operations?kind=cluster_create")
+        .await
+        .read(StatusCode::OK);
     assert_eq!(page.items.len(), 2);
 }
 
 #[tokio::test]
 async fn changes_are_told_as_they_happen() {
     let app = App::start().await;
-    let mut all = events(app.send(request(Some(&app.admin), Method::GET, "/api/v1/events", None)).await.into_body());
+    let mut all = events(
+        app.send(request(Some(&app.admin), Method::GET, "/api/v1/events", None))
+            .await
+            .into_body(),
+    );
     let host = app.host().await;
     let told = soon(all.next()).await.unwrap();
-    assert_eq!(told, ("change".to_owned(), json!({ "noun": "host", "id": host.id })));
+    assert_eq!(
+        told,
+        ("change".to_owned(), json!({ "noun": "host", "id": host.id }))
+    );
     let first: Operation = app.ask(create(&app, "k1", "c1")).await.read(StatusCode::ACCEPTED);
-    while soon(all.next()).await.unwrap() != ("change".to_owned(), json!({ "noun": "operation", "id": first.id })) {}
+    while soon(all.next()).await.unwrap()
+        != (
+            "change".to_owned(),
+            json!({ "noun": "operation", "id": first.id }),
+        )
+    {}
 }
 
 #[tokio::test]
 async fn a_host_is_made_shown_changed_and_removed() {
     let app = App::start().await;
-    let made = app.post(&app.admin, "/api/v1/hosts", json!({ "name": "h1", "address": "unix:///barren.sock" })).await;
+    let made = app
+        .post(
+            &app.admin,
+            "/api/v1/hosts",
+            json!({ "name": "h1", "address": "unix:///barren.sock" }),
+        )
+        .await;
     let host: chainpool_api::Host = made.read(StatusCode::CREATED);
     let place = made.headers["location"].to_str().unwrap();
     let shown: chainpool_api::Host = app.get(&app.admin, place).await.read(StatusCode::OK);
     assert_eq!((shown.id, shown.name.as_str()), (host.id, "h1"));
-    app.post(&app.admin, "/api/v1/hosts", json!({ "name": "h2", "address": "unix:///other.sock" })).await.problem(409, "engine_exists");
-    let changed = app.call(&app.admin, Method::PATCH, "/api/v1/hosts/h1", Some(json!({ "capacity": 7 }))).await;
+    app.post(
+        &app.admin,
+        "/api/v1/hosts",
+        json!({ "name": "h2", "address": "unix:///other.sock" }),
+    )
+    .await
+    .problem(409, "engine_exists");
+    let changed = app
+        .call(
+            &app.admin,
+            Method::PATCH,
+            "/api/v1/hosts/h1",
+            Some(json!({ "capacity": 7 })),
+        )
+        .await;
     assert_eq!(changed.read::<chainpool_api::Host>(StatusCode::OK).capacity, 7);
-    assert_eq!(app.call(&app.admin, Method::DELETE, "/api/v1/hosts/h1", None).await.status, StatusCode::NO_CONTENT);
-    app.get(&app.admin, "/api/v1/hosts/h1").await.problem(404, "host_not_found");
+    assert_eq!(
+        app.call(&app.admin, Method::DELETE, "/api/v1/hosts/h1", None)
+            .await
+            .status,
+        StatusCode::NO_CONTENT
+    );
+    app.get(&app.admin, "/api/v1/hosts/h1")
+        .await
+        .problem(404, "host_not_found");
 }
 
 #[tokio::test]
@@ -143,8 +261,16 @@ async fn a_cluster_is_of_the_line_that_its_parameters_name() {
     for (name, preset, version, consensus) in [("b", "bft", "3.1", "bft"), ("r", "raft", "2.5", "raft")] {
         let body = json!({"name": name, "network_type": "fabric", "preset": preset});
         let path = "/api/v1/clusters";
-        app.call(&app.admin, Method::POST, path, Some(body)).await.read::<Operation>(StatusCode::ACCEPTED);
-        let made: Cluster = app.get(&app.admin, &format!("{path}/{name}")).await.read(StatusCode::OK);
-        assert_eq!((made.version.as_str(), made.consensus.as_str()), (version, consensus));
+        app.call(&app.admin, Method::POST, path, Some(body))
+            .await
+            .read::<Operation>(StatusCode::ACCEPTED);
+        let made: Cluster = app
+            .get(&app.admin, &format!("{path}/{name}"))
+            .await
+            .read(StatusCode::OK);
+        assert_eq!(
+            (made.version.as_str(), made.consensus.as_str()),
+            (version, consensus)
+        );
     }
 }

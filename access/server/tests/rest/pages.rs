@@ -81,13 +81,25 @@ const RULES: &[(&str, Rule)] = &[
 
 /// The addresses that a route is asked at: more than one where a part of the path is an action.
 fn addresses(path: &str, style: &str) -> Vec<String> {
-    let path = path.replace("/static/{file}", style).replace("{file}", "genesis.json").replace("{link}", "none");
+    let path = path
+        .replace("/static/{file}", style)
+        .replace("{file}", "genesis.json")
+        .replace("{link}", "none");
     match path.as_str() {
-        "/hosts/{host}/{action}" => ["fillup", "clean", "reset", "delete", "forget"].map(|action| path.replace("{action}", action)).into(),
-        "/clusters/{cluster}/{action}" => {
-            ["start", "stop", "restart", "prove", "reset", "delete"].map(|action| path.replace("{action}", action)).into()
-        }
-        "/search" => ["/search?q=%CLUSTER%", "/search?q=%LEASE%", "/search?q=%OPERATION%", "/search?q=bery"].map(str::to_owned).into(),
+        "/hosts/{host}/{action}" => ["fillup", "clean", "reset", "delete", "forget"]
+            .map(|action| path.replace("{action}", action))
+            .into(),
+        "/clusters/{cluster}/{action}" => ["start", "stop", "restart", "prove", "reset", "delete"]
+            .map(|action| path.replace("{action}", action))
+            .into(),
+        "/search" => [
+            "/search?q=%CLUSTER%",
+            "/search?q=%LEASE%",
+            "/search?q=%OPERATION%",
+            "/search?q=bery",
+        ]
+        .map(str::to_owned)
+        .into(),
         _ => vec![path],
     }
 }
@@ -96,10 +108,18 @@ fn addresses(path: &str, style: &str) -> Vec<String> {
 fn rule(method: &Method, path: &str, address: &str) -> Rule {
     let name = format!("{method} {path}");
     let found = RULES.iter().find(|(known, _)| *known == name);
-    let rule =
-        found.unwrap_or_else(|| panic!("{name} stands in the table of routes and has no rule in this matrix: say who may call it")).1;
-    let wipes = path == "/clusters/{cluster}/{action}" && (address.ends_with("/reset") || address.ends_with("/delete"));
-    if wipes && method == Method::POST { Rule::OperatorOfVisible } else { rule }
+    let rule = found
+        .unwrap_or_else(|| {
+            panic!("{name} stands in the table of routes and has no rule in this matrix: say who may call it")
+        })
+        .1;
+    let wipes = path == "/clusters/{cluster}/{action}"
+        && (address.ends_with("/reset") || address.ends_with("/delete"));
+    if wipes && method == Method::POST {
+        Rule::OperatorOfVisible
+    } else {
+        rule
+    }
 }
 
 /// What is filled into every form: all names that are to be typed, so that it is not the form that refuses.
@@ -114,16 +134,40 @@ fn form(held: &Held, address: &str) -> String {
 }
 
 /// Asks, and says how it was refused; `None`: it was let through. What a stranger is shown holds no secret.
-async fn ask(app: &App, world: &World, held: &Held, (who, tie): Actor, (method, address): (&Method, &str)) -> Option<u16> {
-    let cookie = world.token(who).map_or_else(String::new, |token| app.cookie(token));
-    let request = Request::builder().method(method).uri(held.path(address)).header(header::COOKIE, cookie);
-    let body = if method == Method::POST { form(held, address) } else { String::new() };
-    let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(Body::from(body)).unwrap();
+async fn ask(
+    app: &App,
+    world: &World,
+    held: &Held,
+    (who, tie): Actor,
+    (method, address): (&Method, &str),
+) -> Option<u16> {
+    let cookie = world
+        .token(who)
+        .map_or_else(String::new, |token| app.cookie(token));
+    let request = Request::builder()
+        .method(method)
+        .uri(held.path(address))
+        .header(header::COOKIE, cookie);
+    let body = if method == Method::POST {
+        form(held, address)
+    } else {
+        String::new()
+    };
+    let request = request
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from(body))
+        .unwrap();
     let (parts, body) = app.send(request).await.into_parts();
     let name = format!("{method} {address}");
     assert!(parts.status.as_u16() < 500, "{name} by {who}: {}", parts.status);
-    let location = parts.headers.get(header::LOCATION).map_or("", |location| location.to_str().unwrap());
-    let streams = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let location = parts
+        .headers
+        .get(header::LOCATION)
+        .map_or("", |location| location.to_str().unwrap());
+    let streams = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     let fixed = address.starts_with("/static/");
     if tie == Tie::Foreign && !streams && !fixed && !["annabel", "portal"].contains(&who) {
         let body = body.collect().await.unwrap().to_bytes();
@@ -131,7 +175,9 @@ async fn ask(app: &App, world: &World, held: &Held, (who, tie): Actor, (method, 
         for secret in SECRETS {
             assert!(!text.contains(secret), "{name} shows {who} of {secret}: {text}");
         }
-        let leads = ["/clusters/", "/operations/", "/hosts/"].iter().any(|section| location.starts_with(section));
+        let leads = ["/clusters/", "/operations/", "/hosts/"]
+            .iter()
+            .any(|section| location.starts_with(section));
         assert!(!leads, "{name} leads {who} to {location}");
     }
     if location == "/sign-in" || location.starts_with("/sign-in?next=") {
@@ -142,7 +188,9 @@ async fn ask(app: &App, world: &World, held: &Held, (who, tie): Actor, (method, 
 
 /// The address of the stylesheet, which the sign-in page names.
 async fn style(app: &App) -> String {
-    let page = app.ask(Request::get("/sign-in").body(Body::empty()).unwrap()).await;
+    let page = app
+        .ask(Request::get("/sign-in").body(Body::empty()).unwrap())
+        .await;
     let page = String::from_utf8(page.body).unwrap();
     let (_, rest) = page.split_once("<link rel=\"stylesheet\" href=\"").unwrap();
     rest.split('"').next().unwrap().to_owned()
@@ -158,15 +206,34 @@ async fn each_page_is_for_those_whom_the_matrix_names_and_for_nobody_else() {
         known.insert(format!("{method} {path}"));
         for address in addresses(path, &style) {
             let rule = rule(&method, path, &address);
-            assert_eq!(rule.access(), access, "the table of routes says otherwise of {method} {path}");
+            assert_eq!(
+                rule.access(),
+                access,
+                "the table of routes says otherwise of {method} {path}"
+            );
             for (held, actors) in world.subjects(rule) {
                 for actor in actors {
                     let refuses = rule.refuses(actor.1);
                     // Whoever is let through changes things: in a pool of its own.
-                    let fresh = if refuses.is_none() && method != Method::GET { Some(world.open().await) } else { None };
-                    let answer = ask(fresh.as_ref().unwrap_or(&shared), &world, held, *actor, (&method, &address)).await;
+                    let fresh = if refuses.is_none() && method != Method::GET {
+                        Some(world.open().await)
+                    } else {
+                        None
+                    };
+                    let answer = ask(
+                        fresh.as_ref().unwrap_or(&shared),
+                        &world,
+                        held,
+                        *actor,
+                        (&method, &address),
+                    )
+                    .await;
                     if answer != refuses {
-                        wrong.push(format!("{method} {address} of {} by {}: {answer:?}, not {refuses:?}", held.name(), actor.0));
+                        wrong.push(format!(
+                            "{method} {address} of {} by {}: {answer:?}, not {refuses:?}",
+                            held.name(),
+                            actor.0
+                        ));
                     }
                 }
             }

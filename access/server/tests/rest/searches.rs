@@ -10,10 +10,15 @@ async fn a_search_that_is_too_long_is_refused_by_its_field() {
     let app = App::start().await;
     for path in ["/api/v1/clusters", "/api/v1/hosts"] {
         for letters in [201, 20_000] {
-            let problem = app.get(&app.admin, &format!("{path}?search={}", "a".repeat(letters))).await.problem(400, "invalid");
+            let problem = app
+                .get(&app.admin, &format!("{path}?search={}", "a".repeat(letters)))
+                .await
+                .problem(400, "invalid");
             assert!(problem.fields["search"].contains("200"), "{problem:?}");
         }
-        let longest = app.get(&app.admin, &format!("{path}?search={}", "%C3%A4".repeat(200))).await;
+        let longest = app
+            .get(&app.admin, &format!("{path}?search={}", "%C3%A4".repeat(200)))
+            .await;
         assert_eq!(longest.status, StatusCode::OK, "{longest:?}");
     }
 }
@@ -23,23 +28,41 @@ async fn a_search_finds_its_own_letters_alone() {
     let app = App::start().await;
     app.host().await;
     for (search, hosts) in [("h1", 1), ("H", 1), ("_", 0), ("%25", 0), ("h%25", 0)] {
-        let found: Page<Host> = app.get(&app.admin, &format!("/api/v1/hosts?search={search}")).await.read(StatusCode::OK);
+        let found: Page<Host> = app
+            .get(&app.admin, &format!("/api/v1/hosts?search={search}"))
+            .await
+            .read(StatusCode::OK);
         assert_eq!(found.items.len(), hosts, "{search}");
-        let _: Page<Cluster> = app.get(&app.admin, &format!("/api/v1/clusters?search={search}")).await.read(StatusCode::OK);
+        let _: Page<Cluster> = app
+            .get(&app.admin, &format!("/api/v1/clusters?search={search}"))
+            .await
+            .read(StatusCode::OK);
     }
 }
 
 #[tokio::test]
 async fn an_apply_has_a_bound_on_its_labels() {
     let app = App::start().await;
-    let labels = |count: usize| -> Map<String, Value> { (0..count).map(|number| (format!("l{number}"), json!("v"))).collect() };
+    let labels = |count: usize| -> Map<String, Value> {
+        (0..count)
+            .map(|number| (format!("l{number}"), json!("v")))
+            .collect()
+    };
     for count in [65, 2000] {
-        let problem = app.post(&app.admin, "/api/v1/leases", json!({ "labels": labels(count) })).await.problem(400, "invalid");
+        let problem = app
+            .post(&app.admin, "/api/v1/leases", json!({ "labels": labels(count) }))
+            .await
+            .problem(400, "invalid");
         assert!(problem.fields["labels"].contains("64"), "{problem:?}");
     }
-    app.post(&app.admin, "/api/v1/leases", json!({ "labels": labels(64) })).await.problem(409, "nothing_matches");
+    app.post(&app.admin, "/api/v1/leases", json!({ "labels": labels(64) }))
+        .await
+        .problem(409, "nothing_matches");
     for label in [json!({ "a,b": "c" }), json!({ "a": "b=c" }), json!({ "": "x" })] {
-        let problem = app.post(&app.admin, "/api/v1/leases", json!({ "labels": label })).await.problem(400, "invalid");
+        let problem = app
+            .post(&app.admin, "/api/v1/leases", json!({ "labels": label }))
+            .await
+            .problem(400, "invalid");
         assert!(problem.fields.contains_key("labels"), "{problem:?}");
     }
 }

@@ -8,7 +8,12 @@ use serde_json::json;
 const PASSWORD: &str = "correct horse battery";
 
 fn sign_in(account: &str, password: &str) -> http::Request<axum::body::Body> {
-    request(None, Method::POST, "/api/v1/session", Some(json!({ "account": account, "password": password })))
+    request(
+        None,
+        Method::POST,
+        "/api/v1/session",
+        Some(json!({ "account": account, "password": password })),
+    )
 }
 
 #[tokio::test]
@@ -17,11 +22,21 @@ async fn an_account_signs_in_and_out() {
     app.account("ann", Role::User).await;
     app.password("ann", PASSWORD).await;
     let session: Session = app.ask(sign_in("ann", PASSWORD)).await.read(StatusCode::CREATED);
-    let who: WhoAmI = app.get(&session.token, "/api/v1/session").await.read(StatusCode::OK);
-    assert_eq!((who.account.as_str(), who.role, who.lease_any), ("ann", Role::User, false));
-    let out = app.call(&session.token, Method::DELETE, "/api/v1/session", None).await;
+    let who: WhoAmI = app
+        .get(&session.token, "/api/v1/session")
+        .await
+        .read(StatusCode::OK);
+    assert_eq!(
+        (who.account.as_str(), who.role, who.lease_any),
+        ("ann", Role::User, false)
+    );
+    let out = app
+        .call(&session.token, Method::DELETE, "/api/v1/session", None)
+        .await;
     assert_eq!((out.status, out.body.len()), (StatusCode::NO_CONTENT, 0));
-    app.get(&session.token, "/api/v1/session").await.problem(401, "unauthenticated");
+    app.get(&session.token, "/api/v1/session")
+        .await
+        .problem(401, "unauthenticated");
 }
 
 #[tokio::test]
@@ -36,7 +51,14 @@ async fn a_wrong_password_is_refused_and_tries_are_limited() {
             codes.push(reply.status.as_u16());
             match reply.status.as_u16() {
                 401 => assert!(reply.problem(401, "wrong_password").message.contains("wrong")),
-                _ => assert!(reply.headers["retry-after"].to_str().unwrap().parse::<u32>().unwrap() > 1),
+                _ => assert!(
+                    reply.headers["retry-after"]
+                        .to_str()
+                        .unwrap()
+                        .parse::<u32>()
+                        .unwrap()
+                        > 1
+                ),
             }
         }
         assert_eq!(codes, [401, 401, 401, 401, 401, 429], "{account}");
@@ -46,9 +68,14 @@ async fn a_wrong_password_is_refused_and_tries_are_limited() {
 #[tokio::test]
 async fn a_sign_in_that_can_be_none_names_the_field() {
     let app = App::start().await;
-    for (account, password, field) in [("a".repeat(41), PASSWORD.to_owned(), "account"), ("admin".to_owned(), "p".repeat(1025), "password")]
-    {
-        let problem = app.ask(sign_in(&account, &password)).await.problem(400, "invalid");
+    for (account, password, field) in [
+        ("a".repeat(41), PASSWORD.to_owned(), "account"),
+        ("admin".to_owned(), "p".repeat(1025), "password"),
+    ] {
+        let problem = app
+            .ask(sign_in(&account, &password))
+            .await
+            .problem(400, "invalid");
         assert_eq!(problem.fields.keys().collect::<Vec<_>>(), [field]);
     }
 }
@@ -58,10 +85,21 @@ async fn one_request_for_a_token_breaks_no_list() {
     let app = App::start().await;
     let ann = app.account("ann", Role::User).await;
     for ttl in [json!(0), json!(i64::MAX), json!(u64::MAX), json!(315_360_001)] {
-        let made = app.post(&ann, "/api/v1/tokens", json!({ "name": "x", "ttl_seconds": ttl })).await;
-        assert!(made.problem(400, "invalid").fields.contains_key("ttl_seconds"), "{ttl}");
+        let made = app
+            .post(&ann, "/api/v1/tokens", json!({ "name": "x", "ttl_seconds": ttl }))
+            .await;
+        assert!(
+            made.problem(400, "invalid").fields.contains_key("ttl_seconds"),
+            "{ttl}"
+        );
     }
-    let made = app.post(&ann, "/api/v1/tokens", json!({ "name": "x", "ttl_seconds": 315_360_000 })).await;
+    let made = app
+        .post(
+            &ann,
+            "/api/v1/tokens",
+            json!({ "name": "x", "ttl_seconds": 315_360_000 }),
+        )
+        .await;
     made.read::<TokenMade>(StatusCode::CREATED);
     for token in [&ann, &app.admin] {
         let page: Page<Token> = app.get(token, "/api/v1/tokens").await.read(StatusCode::OK);
@@ -73,34 +111,71 @@ async fn one_request_for_a_token_breaks_no_list() {
 async fn a_new_password_ends_tokens() {
     let app = App::start().await;
     let token = app.account("ann", Role::User).await;
-    app.get(&token, "/api/v1/session").await.read::<WhoAmI>(StatusCode::OK);
+    app.get(&token, "/api/v1/session")
+        .await
+        .read::<WhoAmI>(StatusCode::OK);
     app.password("ann", PASSWORD).await;
-    app.get(&token, "/api/v1/session").await.problem(401, "unauthenticated");
+    app.get(&token, "/api/v1/session")
+        .await
+        .problem(401, "unauthenticated");
 }
 
 #[tokio::test]
 async fn a_link_works_once() {
     let app = App::start().await;
     app.account("ann", Role::User).await;
-    let made = app.post(&app.admin, "/api/v1/accounts/ann/reset-link", json!({})).await;
+    let made = app
+        .post(&app.admin, "/api/v1/accounts/ann/reset-link", json!({}))
+        .await;
     let ResetLink { link } = made.read(StatusCode::CREATED);
-    let set = |password: &str| request(None, Method::POST, "/api/v1/password", Some(json!({ "link": link, "password": password })));
-    assert!(app.ask(set("short")).await.problem(400, "invalid").fields.contains_key("password"));
+    let set = |password: &str| {
+        request(
+            None,
+            Method::POST,
+            "/api/v1/password",
+            Some(json!({ "link": link, "password": password })),
+        )
+    };
+    assert!(
+        app.ask(set("short"))
+            .await
+            .problem(400, "invalid")
+            .fields
+            .contains_key("password")
+    );
     assert_eq!(app.ask(set(PASSWORD)).await.status, 200);
-    assert!(app.ask(set(PASSWORD)).await.problem(400, "invalid").fields.contains_key("link"));
+    assert!(
+        app.ask(set(PASSWORD))
+            .await
+            .problem(400, "invalid")
+            .fields
+            .contains_key("link")
+    );
 }
 
 #[tokio::test]
 async fn a_token_is_shown_once_and_can_be_ended() {
     let app = App::start().await;
     let ann = app.account("ann", Role::User).await;
-    let made: TokenMade = app.post(&ann, "/api/v1/tokens", json!({ "name": "ci" })).await.read(StatusCode::CREATED);
+    let made: TokenMade = app
+        .post(&ann, "/api/v1/tokens", json!({ "name": "ci" }))
+        .await
+        .read(StatusCode::CREATED);
     let listed = app.get(&ann, "/api/v1/tokens").await;
     let page: Page<Token> = listed.read(StatusCode::OK);
     assert!(page.items.iter().any(|token| token.id == made.token.id));
     assert!(!String::from_utf8_lossy(&listed.body).contains(&made.secret));
     assert_eq!(app.get(&made.secret, "/api/v1/session").await.status, 200);
-    let ended = app.call(&ann, Method::DELETE, &format!("/api/v1/tokens/{}", made.token.id), None).await;
+    let ended = app
+        .call(
+            &ann,
+            Method::DELETE,
+            &format!("/api/v1/tokens/{}", made.token.id),
+            None,
+        )
+        .await;
     assert_eq!(ended.status, StatusCode::NO_CONTENT);
-    app.get(&made.secret, "/api/v1/session").await.problem(401, "unauthenticated");
+    app.get(&made.secret, "/api/v1/session")
+        .await
+        .problem(401, "unauthenticated");
 }

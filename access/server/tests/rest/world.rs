@@ -1,7 +1,9 @@
 //! A pool in which two accounts hold a cluster each, and all who may ask for these or may not.
 
 use crate::app::App;
-use chainpool_api::{ClusterState, HealthState, Lease, Operation, OperationState, Page, Role, Timestamp, Token};
+use chainpool_api::{
+    ClusterState, HealthState, Lease, Operation, OperationState, Page, Role, Timestamp, Token,
+};
 use chainpool_orchestrator::Access;
 use chainpool_server::ServeConfig;
 use chainpool_store::{Store, Word};
@@ -71,7 +73,9 @@ impl Rule {
     pub(crate) fn access(self) -> Access {
         match self {
             Self::Everybody => Access::Anyone,
-            Self::SignedIn | Self::HolderOrOperator | Self::OwnerOrAdmin | Self::OperatorOfVisible => Access::AtLeast(Role::User),
+            Self::SignedIn | Self::HolderOrOperator | Self::OwnerOrAdmin | Self::OperatorOfVisible => {
+                Access::AtLeast(Role::User)
+            }
             Self::Operators => Access::AtLeast(Role::Operator),
             Self::Admins => Access::AtLeast(Role::Admin),
         }
@@ -83,8 +87,11 @@ impl Rule {
             (Self::Everybody, _) => None,
             (_, Tie::Nobody) => Some(401),
             (_, Tie::Admin) | (Self::SignedIn, _) => None,
-            (Self::Admins, _) | (Self::Operators, Tie::Own | Tie::Foreign) | (Self::OperatorOfVisible, Tie::Own) => Some(403),
-            (Self::OwnerOrAdmin, Tie::Operator) | (Self::HolderOrOperator | Self::OwnerOrAdmin | Self::OperatorOfVisible, Tie::Foreign) => {
+            (Self::Admins, _)
+            | (Self::Operators, Tie::Own | Tie::Foreign)
+            | (Self::OperatorOfVisible, Tie::Own) => Some(403),
+            (Self::OwnerOrAdmin, Tie::Operator)
+            | (Self::HolderOrOperator | Self::OwnerOrAdmin | Self::OperatorOfVisible, Tie::Foreign) => {
                 Some(404)
             }
             (_, Tie::Operator) | (Self::HolderOrOperator | Self::OwnerOrAdmin, Tie::Own) => None,
@@ -114,7 +121,9 @@ impl Held {
             "{account}" => "zoe".to_owned(),
             "{node}" => "v0".to_owned(),
             part => {
-                let part = part.replace("%CLUSTER%", &self.cluster.to_string()).replace("%LEASE%", &self.lease.to_string());
+                let part = part
+                    .replace("%CLUSTER%", &self.cluster.to_string())
+                    .replace("%LEASE%", &self.lease.to_string());
                 part.replace("%OPERATION%", &self.operation.to_string())
             }
         });
@@ -140,7 +149,10 @@ impl World {
         let app = App::open(tempfile::tempdir().unwrap(), false, unlimited()).await;
         let mut tokens = BTreeMap::new();
         let users = ["annabel", "bob", "dave", "portal", "shop", "zoe"].map(|name| (name, Role::User));
-        for (name, role) in users.into_iter().chain([("otto", Role::Operator), ("eve", Role::Admin)]) {
+        for (name, role) in users
+            .into_iter()
+            .chain([("otto", Role::Operator), ("eve", Role::Admin)])
+        {
             tokens.insert(name, app.account(name, role).await);
         }
         for (name, account) in [("program of portal", "portal"), ("program of shop", "shop")] {
@@ -149,16 +161,30 @@ impl World {
         app.host().await;
         for name in ["beryl", "topaz", "spare"] {
             let new = json!({ "name": name, "host": "h1", "preset": "single" });
-            let _: Operation = app.post(&app.admin, "/api/v1/clusters", new).await.read(StatusCode::ACCEPTED);
+            let _: Operation = app
+                .post(&app.admin, "/api/v1/clusters", new)
+                .await
+                .read(StatusCode::ACCEPTED);
         }
         let folder = app.end().await;
         make_ready(folder.path()).await;
         let app = App::open(folder, false, unlimited()).await;
         let own = hold(&app, &tokens, ("annabel", "beryl", "annabel"), json!({})).await;
-        let customer = hold(&app, &tokens, ("program of portal", "topaz", "portal/dave"), json!({ "holder": "dave" })).await;
+        let customer = hold(
+            &app,
+            &tokens,
+            ("program of portal", "topaz", "portal/dave"),
+            json!({ "holder": "dave" }),
+        )
+        .await;
         let folder = app.end().await;
         make_ready(folder.path()).await;
-        Self { folder, tokens, own, customer }
+        Self {
+            folder,
+            tokens,
+            own,
+            customer,
+        }
     }
 
     /// A server on a copy of it, which works on nothing.
@@ -179,7 +205,9 @@ impl World {
     /// What is held, with those who ask for it by this rule. What belongs to an account is one and the same for its programs.
     pub(crate) fn subjects(&self, rule: Rule) -> Vec<(&Held, &'static [Actor])> {
         let all: [(&Held, &'static [Actor]); 2] = [(&self.own, &OF_OWN), (&self.customer, &OF_CUSTOMER)];
-        all.into_iter().take(if rule == Rule::OwnerOrAdmin { 1 } else { 2 }).collect()
+        all.into_iter()
+            .take(if rule == Rule::OwnerOrAdmin { 1 } else { 2 })
+            .collect()
     }
 }
 
@@ -190,12 +218,27 @@ async fn hold(
     (who, name, holder): (&str, &'static str, &str),
     apply: serde_json::Value,
 ) -> Held {
-    let lease: Lease = app.post(&tokens[who], "/api/v1/leases", apply).await.read(StatusCode::CREATED);
+    let lease: Lease = app
+        .post(&tokens[who], "/api/v1/leases", apply)
+        .await
+        .read(StatusCode::CREATED);
     assert_eq!((lease.cluster.as_str(), lease.holder.as_str()), (name, holder));
-    let restarted = app.post(&tokens["otto"], &format!("/api/v1/clusters/{name}/restart"), json!({})).await;
+    let restarted = app
+        .post(
+            &tokens["otto"],
+            &format!("/api/v1/clusters/{name}/restart"),
+            json!({}),
+        )
+        .await;
     let operation: Operation = restarted.read(StatusCode::ACCEPTED);
     let page: Page<Token> = app.get(&tokens[who], "/api/v1/tokens").await.read(StatusCode::OK);
-    Held { cluster: lease.cluster_id, name, lease: lease.id, operation: operation.id, token: page.items[0].id }
+    Held {
+        cluster: lease.cluster_id,
+        name,
+        lease: lease.id,
+        operation: operation.id,
+        token: page.items[0].id,
+    }
 }
 
 /// Ends all operations and makes all clusters ready, in the order in which they were created, as if there were ledgers.
@@ -207,7 +250,8 @@ async fn make_ready(folder: &Path) {
         tx.operation_save(row).await.unwrap();
     }
     for (place, mut row) in (0..).zip(tx.clusters().await.unwrap()) {
-        (row.state, row.health, row.operation_id) = (Word(ClusterState::Ready), Word(HealthState::Healthy), None);
+        (row.state, row.health, row.operation_id) =
+            (Word(ClusterState::Ready), Word(HealthState::Healthy), None);
         (row.checked_at, row.ready_at) = (now.into(), Some(Timestamp(now.0 + place).into()));
         tx.cluster_save(row).await.unwrap();
     }

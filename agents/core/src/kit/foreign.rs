@@ -10,28 +10,60 @@ use super::{
 use crate::{Error, LogQuery, ObjectKind, Power, Volumes};
 
 pub(super) const PROMISES: &[Promise] = &[
-    promise!("foreign-network", network, "a foreign network of that name is told as Foreign and not touched"),
-    promise!("foreign-node", node, "a foreign node of that name is told as Foreign and not touched"),
-    promise!("foreign-job", job, "a foreign job of that name is told as Foreign and not touched"),
-    promise!("foreign-volume", volume, "a foreign volume of that name is told as Foreign and not touched"),
-    promise!("foreign-part", part, "a foreign part of that name is told as Foreign and not touched"),
+    promise!(
+        "foreign-network",
+        network,
+        "a foreign network of that name is told as Foreign and not touched"
+    ),
+    promise!(
+        "foreign-node",
+        node,
+        "a foreign node of that name is told as Foreign and not touched"
+    ),
+    promise!(
+        "foreign-job",
+        job,
+        "a foreign job of that name is told as Foreign and not touched"
+    ),
+    promise!(
+        "foreign-volume",
+        volume,
+        "a foreign volume of that name is told as Foreign and not touched"
+    ),
+    promise!(
+        "foreign-part",
+        part,
+        "a foreign part of that name is told as Foreign and not touched"
+    ),
 ];
 
 async fn network(stand: &Stand<'_>) -> Kept {
     let (key, node) = (stand.key(), stand.node("v0", &[Step::Stay]));
-    let foreign = stand.ground.foreign_make(ObjectKind::Network, &key, &node).await?;
+    let foreign = stand
+        .ground
+        .foreign_make(ObjectKind::Network, &key, &node)
+        .await?;
     stand.guard(foreign.ok_or_else(nothing)?).await?;
     for _ in 0..2 {
         let made = stand.agent.ensure_network(&key, &stand.ground.network()).await;
-        promised!(matches!(made, Err(Error::Foreign(_))), "ensure_network said {made:?}");
+        promised!(
+            matches!(made, Err(Error::Foreign(_))),
+            "ensure_network said {made:?}"
+        );
     }
     go(stand, &key, &node).await
 }
 
 async fn node(stand: &Stand<'_>) -> Kept {
     let (key, node) = beside(stand, ObjectKind::Node).await?;
-    promised!(is_foreign(&stand.agent.incarnation(&key, &node.name).await), "incarnation does not say Foreign");
-    promised!(is_foreign(&stand.agent.logs(&key, &node.name, LogQuery::default()).await), "logs does not say Foreign");
+    promised!(
+        is_foreign(&stand.agent.incarnation(&key, &node.name).await),
+        "incarnation does not say Foreign"
+    );
+    promised!(
+        is_foreign(&stand.agent.logs(&key, &node.name, LogQuery::default()).await),
+        "logs does not say Foreign"
+    );
     Ok(())
 }
 
@@ -73,7 +105,10 @@ async fn beside(stand: &Stand<'_>, kind: ObjectKind) -> Kept<(crate::ClusterKey,
     stand.guard(foreign.ok_or_else(nothing)?).await?;
     for power in [RUN, Power::Off] {
         let made = stand.ensure(&key, &node, &power).await;
-        promised!(matches!(made, Err(Error::Foreign(_))), "ensure_node said {made:?}");
+        promised!(
+            matches!(made, Err(Error::Foreign(_))),
+            "ensure_node said {made:?}"
+        );
     }
     go(stand, &key, &node).await?;
     Ok((key, node))
@@ -81,9 +116,18 @@ async fn beside(stand: &Stand<'_>, kind: ObjectKind) -> Kept<(crate::ClusterKey,
 
 /// Drops what there is of ours; what hangs on the foreign object may be refused, with words.
 async fn go(stand: &Stand<'_>, key: &crate::ClusterKey, node: &crate::NodeSpec) -> Kept {
-    let dropped = [stand.agent.drop_node(key, &node.name, Volumes::Purge).await, stand.agent.drop_cluster(key.cluster, 1).await];
+    let dropped = [
+        stand.agent.drop_node(key, &node.name, Volumes::Purge).await,
+        stand.agent.drop_cluster(key.cluster, 1).await,
+    ];
     for result in dropped {
-        promised!(matches!(result, Ok(()) | Err(Error::Foreign(_) | Error::Refused(_) | Error::Busy(_))), "a removal said {result:?}");
+        promised!(
+            matches!(
+                result,
+                Ok(()) | Err(Error::Foreign(_) | Error::Refused(_) | Error::Busy(_))
+            ),
+            "a removal said {result:?}"
+        );
     }
     Ok(())
 }

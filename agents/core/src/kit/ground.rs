@@ -47,7 +47,12 @@ pub trait Ground: Send + Sync {
 
     /// Candidates that are not there and cannot be had. Ask nobody beyond this machine.
     fn absent_images(&self) -> Vec<String> {
-        ["127.0.0.1:9/chainpool-kit/absent:1", "127.0.0.1:9/chainpool-kit/missing:2"].map(str::to_owned).to_vec()
+        [
+            "127.0.0.1:9/chainpool-kit/absent:1",
+            "127.0.0.1:9/chainpool-kit/missing:2",
+        ]
+        .map(str::to_owned)
+        .to_vec()
     }
 
     /// A network that nothing else uses, another at each call; without a subnet where the capabilities say so.
@@ -62,14 +67,24 @@ pub trait Ground: Send + Sync {
         if !agent.capabilities().machines {
             return Ok(Vec::new());
         }
-        let open = agent.probe().await?.machines.into_iter().filter(|machine| machine.closed.is_none());
+        let open = agent
+            .probe()
+            .await?
+            .machines
+            .into_iter()
+            .filter(|machine| machine.closed.is_none());
         Ok(open.map(|machine| machine.id).collect())
     }
 
     /// Makes an object of this kind, without our labels, that has the name which the agent would give to its own for
     /// this cluster and node or job (for a volume: the node's first; for a part: any that the node would need). The cluster's
     /// network is there already, unless the kind is `Network`. `None`: this platform has no such thing.
-    async fn foreign_make(&self, kind: ObjectKind, key: &ClusterKey, node: &NodeSpec) -> GroundResult<Option<Foreign>>;
+    async fn foreign_make(
+        &self,
+        kind: ObjectKind,
+        key: &ClusterKey,
+        node: &NodeSpec,
+    ) -> GroundResult<Option<Foreign>>;
 
     /// What a foreign object is like, as a text that differs once it was touched; an error when it is gone.
     async fn foreign_look(&self, foreign: &Foreign) -> GroundResult<String>;

@@ -3,8 +3,16 @@
 use super::{Kept, Promise, Stand, program::Step, promise, promised};
 
 pub(super) const PROMISES: &[Promise] = &[
-    promise!("memory-limit", memory, "a node cannot use more memory than its limit"),
-    promise!("process-limit", processes, "a node cannot have more processes than its limit"),
+    promise!(
+        "memory-limit",
+        memory,
+        "a node cannot use more memory than its limit"
+    ),
+    promise!(
+        "process-limit",
+        processes,
+        "a node cannot have more processes than its limit"
+    ),
 ];
 
 async fn memory(stand: &Stand<'_>) -> Kept {
@@ -16,9 +24,15 @@ async fn memory(stand: &Stand<'_>) -> Kept {
     stand.ensure(&key, &greedy, &super::stand::RUN).await?;
     stand.start(&key, &modest).await?;
     let said = stand.says(&key, &greedy, "memory ").await?;
-    promised!(said.contains("memory held") && !said.contains("memory open"), "twice the limit was had: {said}");
+    promised!(
+        said.contains("memory held") && !said.contains("memory open"),
+        "twice the limit was had: {said}"
+    );
     let said = stand.says(&key, &modest, "memory ").await?;
-    promised!(said.contains("memory open"), "a quarter of the limit was not had: {said}");
+    promised!(
+        said.contains("memory open"),
+        "a quarter of the limit was not had: {said}"
+    );
     Ok(())
 }
 
@@ -31,8 +45,14 @@ async fn processes(stand: &Stand<'_>) -> Kept {
     stand.ensure(&key, &greedy, &super::stand::RUN).await?;
     stand.start(&key, &modest).await?;
     let said = stand.says(&key, &greedy, "processes ").await?;
-    promised!(said.contains("processes held") && !said.contains("processes open"), "twice the limit was had: {said}");
+    promised!(
+        said.contains("processes held") && !said.contains("processes open"),
+        "twice the limit was had: {said}"
+    );
     let said = stand.says(&key, &modest, "processes ").await?;
-    promised!(said.contains("processes open"), "a quarter of the limit was not had: {said}");
+    promised!(
+        said.contains("processes open"),
+        "a quarter of the limit was not had: {said}"
+    );
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! An agent whose first answers are lost on the way.
 
 use crate::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation, LogQuery, LogStream, NetworkSpec,
-    NodeName, NodeSpec, Observation, Port, Power, Probe, Result, Scope, Volumes, WakeStream,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation,
+    LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Port, Power, Probe, Result, Scope,
+    Volumes, WakeStream,
 };
 use async_trait::async_trait;
 use std::sync::{
@@ -20,7 +21,10 @@ pub struct Lossy {
 impl Lossy {
     /// Stands before this agent.
     pub fn new(inner: Arc<dyn Agent>) -> Self {
-        Self { inner, armed: AtomicBool::new(false) }
+        Self {
+            inner,
+            armed: AtomicBool::new(false),
+        }
     }
 
     /// Loses the answer to the next call.
@@ -62,7 +66,13 @@ impl Agent for Lossy {
         self.pass(self.inner.ensure_network(key, network).await)
     }
 
-    async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
+    async fn ensure_node(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        image: &ImageRef,
+        power: &Power,
+    ) -> Result<()> {
         self.pass(self.inner.ensure_node(key, node, image, power).await)
     }
 

@@ -66,7 +66,12 @@ type Test = for<'a> fn(&'a Stand<'a>) -> LocalBoxFuture<'a, Kept>;
 /// Names a promise and its test.
 macro_rules! promise {
     ($name:literal, $test:path, $says:literal) => {
-        $crate::kit::Promise { name: $name, says: $says, restarts: false, test: |stand| Box::pin($test(stand)) }
+        $crate::kit::Promise {
+            name: $name,
+            says: $says,
+            restarts: false,
+            test: |stand| Box::pin($test(stand)),
+        }
     };
 }
 pub(crate) use promise;

@@ -73,12 +73,19 @@ pub struct Report {
 impl Report {
     /// What came of one promise; `None` when it was not tried.
     pub fn outcome(&self, promise: &str) -> Option<&Outcome> {
-        self.rows.iter().find(|(name, ..)| *name == promise).map(|(_, outcome, _)| outcome)
+        self.rows
+            .iter()
+            .find(|(name, ..)| *name == promise)
+            .map(|(_, outcome, _)| outcome)
     }
 
     /// The names of broken promises.
     pub fn failed(&self) -> Vec<&'static str> {
-        self.rows.iter().filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed(_))).map(|(name, ..)| *name).collect()
+        self.rows
+            .iter()
+            .filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed(_)))
+            .map(|(name, ..)| *name)
+            .collect()
     }
 
     /// Adds what came of other promises on the same platform, tried on another bed.
@@ -99,14 +106,22 @@ impl Report {
             println!("the table in {} could not be written: {error}", page.display());
             fine = false;
         }
-        if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if fine {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { ground, seed, rows } = self;
-        let of = |wanted: fn(&Outcome) -> bool| rows.iter().filter(|(_, outcome, _)| wanted(outcome)).collect::<Vec<_>>();
+        let of = |wanted: fn(&Outcome) -> bool| {
+            rows.iter()
+                .filter(|(_, outcome, _)| wanted(outcome))
+                .collect::<Vec<_>>()
+        };
         let failed = of(|o| matches!(o, Outcome::Failed(_)));
         let skipped = of(|o| matches!(o, Outcome::Skipped(_)));
         let exempt = of(|o| matches!(o, Outcome::NotEnforced(_)));

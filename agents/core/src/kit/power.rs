@@ -9,10 +9,26 @@ use super::{
 use crate::{NodeSpec, Power};
 
 pub(super) const PROMISES: &[Promise] = &[
-    promise!("made-but-off", made_but_off, "a node made with power off does not run until it is asked to"),
-    promise!("off-and-on", off_and_on, "a node is stopped and started, and keeps what it had"),
-    promise!("restart-once", restart_once, "a restart that is asked for twice happens once"),
-    promise!("restart-of-the-ended", restart_of_the_ended, "a restart of a life that ended already is a start"),
+    promise!(
+        "made-but-off",
+        made_but_off,
+        "a node made with power off does not run until it is asked to"
+    ),
+    promise!(
+        "off-and-on",
+        off_and_on,
+        "a node is stopped and started, and keeps what it had"
+    ),
+    promise!(
+        "restart-once",
+        restart_once,
+        "a restart that is asked for twice happens once"
+    ),
+    promise!(
+        "restart-of-the-ended",
+        restart_of_the_ended,
+        "a restart of a life that ended already is a start"
+    ),
 ];
 
 fn counter(stand: &Stand<'_>) -> NodeSpec {
@@ -21,7 +37,10 @@ fn counter(stand: &Stand<'_>) -> NodeSpec {
 
 /// How often a node said that it began.
 fn lives(said: &str) -> u32 {
-    said.lines().filter_map(|line| line.strip_prefix("life ")?.trim().parse().ok()).max().unwrap_or(0)
+    said.lines()
+        .filter_map(|line| line.strip_prefix("life ")?.trim().parse().ok())
+        .max()
+        .unwrap_or(0)
 }
 
 async fn made_but_off(stand: &Stand<'_>) -> Kept {
@@ -40,7 +59,12 @@ async fn made_but_off(stand: &Stand<'_>) -> Kept {
 async fn off_and_on(stand: &Stand<'_>) -> Kept {
     let node = stand.node(
         "v0",
-        &[Step::Show("/data/left".into()), Step::Write("/data/left".into(), "here".into()), Step::Say("told".into()), Step::Stay],
+        &[
+            Step::Show("/data/left".into()),
+            Step::Write("/data/left".into(), "here".into()),
+            Step::Say("told".into()),
+            Step::Stay,
+        ],
     );
     let key = stand.up(&node).await?;
     stand.says(&key, &node, "told").await?;
@@ -50,7 +74,10 @@ async fn off_and_on(stand: &Stand<'_>) -> Kept {
         stand.resting(&key, &node).await?;
     }
     stand.start(&key, &node).await?;
-    promised!(stand.life(&key, &node).await? != life, "it has the life that ended");
+    promised!(
+        stand.life(&key, &node).await? != life,
+        "it has the life that ended"
+    );
     let said = stand.says(&key, &node, "show /data/left=here").await?;
     promised!(values(&said, "show /data/left").last() == Some(&"here"), "{said}");
     Ok(())
@@ -61,7 +88,9 @@ async fn restart_once(stand: &Stand<'_>) -> Kept {
     let key = stand.up(&node).await?;
     stand.says(&key, &node, "life 1").await?;
     let first = stand.life(&key, &node).await?;
-    let again = Power::On { after: Some(first.clone()) };
+    let again = Power::On {
+        after: Some(first.clone()),
+    };
     stand.ensure(&key, &node, &again).await?;
     let second = stand.another_life(&key, &node, &first).await?;
     stand.says(&key, &node, "life 2").await?;
@@ -81,7 +110,15 @@ async fn restart_of_the_ended(stand: &Stand<'_>) -> Kept {
     let first = stand.life(&key, &node).await?;
     stand.ensure(&key, &node, &Power::Off).await?;
     stand.resting(&key, &node).await?;
-    stand.ensure(&key, &node, &Power::On { after: Some(first.clone()) }).await?;
+    stand
+        .ensure(
+            &key,
+            &node,
+            &Power::On {
+                after: Some(first.clone()),
+            },
+        )
+        .await?;
     stand.another_life(&key, &node, &first).await?;
     let said = stand.says(&key, &node, "life 2").await?;
     promised!(lives(&said) == 2, "it had {} lives", lives(&said));

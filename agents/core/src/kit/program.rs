@@ -60,7 +60,14 @@ pub fn command(steps: &[Step]) -> Vec<String> {
         script.push('\n');
     }
     let data = serde_json::to_string(steps).expect("steps have only string keys");
-    vec![BUSYBOX.into(), "sh".into(), "-c".into(), script, "node".into(), data]
+    vec![
+        BUSYBOX.into(),
+        "sh".into(),
+        "-c".into(),
+        script,
+        "node".into(),
+        data,
+    ]
 }
 
 /// The steps of a command that [`command`] made; `None` when it was made otherwise.
@@ -75,14 +82,21 @@ impl Step {
             Self::Complain(text) => format!("echo {} >&2", quoted(text)),
             Self::Show(path) => format!("echo \"show {path}=$($b cat {path} 2>&1)\""),
             Self::Expect(path, text) => {
-                format!("[ \"$($b cat {path})\" = {} ] || {{ echo '{path} is not what it shall be'; exit 1; }}", quoted(text))
+                format!(
+                    "[ \"$($b cat {path})\" = {} ] || {{ echo '{path} is not what it shall be'; exit 1; }}",
+                    quoted(text)
+                )
             }
-            Self::Digest(path) => format!("echo \"digest {path}=$($b sha256sum {path} 2>&1 | $b cut -d ' ' -f 1)\""),
+            Self::Digest(path) => {
+                format!("echo \"digest {path}=$($b sha256sum {path} 2>&1 | $b cut -d ' ' -f 1)\"")
+            }
             Self::Stat(path) => format!("echo \"stat {path}=$($b stat -c '%a %u %g' {path} 2>&1)\""),
             Self::Variable(name) => format!("echo \"variable {name}=${name}\""),
             Self::Write(path, text) => format!("echo {} > {path}", quoted(text)),
             Self::Count(path) => format!("echo >> {path}; echo \"life $($b wc -l < {path})\""),
-            Self::Root => "if (echo > /tmp/kit) 2> /dev/null; then echo 'root open'; else echo 'root held'; fi".into(),
+            Self::Root => {
+                "if (echo > /tmp/kit) 2> /dev/null; then echo 'root open'; else echo 'root held'; fi".into()
+            }
             // Some platforms end the one process that wants too much, others all of the node, which then starts again.
             Self::Memory(bytes) => format!(
                 "if [ -e /data/tried ]; then echo 'memory held'; else echo > /data/tried; \
@@ -93,14 +107,18 @@ impl Step {
                 "if (i=0; while [ $i -lt {count} ]; do $b sleep 30 & i=$((i+1)); done) 2> /dev/null; \
                  then echo 'processes open'; else echo 'processes held'; fi"
             ),
-            Self::Addresses => "echo addresses $($b ip -4 addr | $b grep -o 'inet [0-9.]*' | $b cut -d ' ' -f 2)".into(),
+            Self::Addresses => {
+                "echo addresses $($b ip -4 addr | $b grep -o 'inet [0-9.]*' | $b cut -d ' ' -f 2)".into()
+            }
             Self::Echo(port) => format!("$b nc -ll -p {port} -e {BUSYBOX} cat &"),
             Self::Reach(node, port) => format!(
                 "until echo ping | $b nc -w 1 {node} {port} 2> /dev/null | $b grep -q ping; do $b sleep 0.1; done; echo 'reached {node}'"
             ),
             Self::Flood(lines) => {
                 let rest = "-".repeat(88);
-                format!("i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo \"flood $i {rest}\"; done; echo flooded")
+                format!(
+                    "i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo \"flood $i {rest}\"; done; echo flooded"
+                )
             }
             Self::Tick => "i=0; while :; do i=$((i+1)); echo \"tick $i\"; $b sleep 0.2; done".into(),
             Self::Exit(code) => format!("exit {code}"),
@@ -119,7 +137,11 @@ mod tests {
 
     #[test]
     fn a_command_keeps_its_steps() {
-        let list = vec![Step::Say("it's".into()), Step::Write("/data/a".into(), "b".into()), Step::Exit(3)];
+        let list = vec![
+            Step::Say("it's".into()),
+            Step::Write("/data/a".into(), "b".into()),
+            Step::Exit(3),
+        ];
         let made = command(&list);
         assert!(made[3].contains(r"echo 'it'\''s'"), "{}", made[3]);
         assert_eq!(steps(&made), Some(list));

@@ -11,7 +11,8 @@ use super::{
     stand::{RUN, hashed, values},
 };
 use crate::{
-    Agent, ClusterKey, File, Incarnation, LogQuery, NetworkSpec, NodeSpec, NodeState, ObjectKind, Power, Result, Scope, Secret, Volumes,
+    Agent, ClusterKey, File, Incarnation, LogQuery, NetworkSpec, NodeSpec, NodeState, ObjectKind, Power,
+    Result, Scope, Secret, Volumes,
 };
 use futures::TryStreamExt;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -19,9 +20,21 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout};
 
 pub(super) const PROMISES: &[Promise] = &[
-    promise!("every-verb-twice", twice, "every verb called twice does what it does once"),
-    promise!("every-verb-cut-off", cut_off, "every verb cut off at a random point and repeated does what it does once"),
-    promise!("every-answer-lost", lost, "every verb whose answer is lost and which is repeated does what it does once"),
+    promise!(
+        "every-verb-twice",
+        twice,
+        "every verb called twice does what it does once"
+    ),
+    promise!(
+        "every-verb-cut-off",
+        cut_off,
+        "every verb cut off at a random point and repeated does what it does once"
+    ),
+    promise!(
+        "every-answer-lost",
+        lost,
+        "every verb whose answer is lost and which is repeated does what it does once"
+    ),
     Promise {
         name: "platform-restarted",
         says: "the platform may be restarted between any two calls",
@@ -95,20 +108,45 @@ impl<'s> Journey<'s> {
                 ],
             );
             let content = Secret::new(b"fresh".to_vec());
-            node.files = vec![File { path: "/data/state".into(), content, mode: 0o640, owner: (1000, 1001), secret: true, once: true }];
+            node.files = vec![File {
+                path: "/data/state".into(),
+                content,
+                mode: 0o640,
+                owner: (1000, 1001),
+                secret: true,
+                once: true,
+            }];
             hashed(node)
         };
         let (first, second) = (node("first"), node("second"));
         // It can end well but once: the second time it finds what it left.
         let state = "/data/state".to_owned();
-        let steps = [Step::Expect(state.clone(), "fresh".into()), Step::Write(state, "left".into()), Step::Exit(0)];
-        let job = hashed(NodeSpec { files: first.files.clone(), ..stand.node("setup", &steps) });
-        Self { stand, key: stand.key(), network: stand.ground.network(), first, second, job, before: None }
+        let steps = [
+            Step::Expect(state.clone(), "fresh".into()),
+            Step::Write(state, "left".into()),
+            Step::Exit(0),
+        ];
+        let job = hashed(NodeSpec {
+            files: first.files.clone(),
+            ..stand.node("setup", &steps)
+        });
+        Self {
+            stand,
+            key: stand.key(),
+            network: stand.ground.network(),
+            first,
+            second,
+            job,
+            before: None,
+        }
     }
 
     /// The same with a job that may run more than once, because whoever cuts a call off cannot know what it began.
     fn with_patient_job(stand: &'s Stand<'s>) -> Self {
-        Self { job: stand.node("setup", &[Step::Exit(0)]), ..Self::new(stand) }
+        Self {
+            job: stand.node("setup", &[Step::Exit(0)]),
+            ..Self::new(stand)
+        }
     }
 
     fn node(&self, call: Call) -> &NodeSpec {
@@ -132,9 +170,27 @@ impl<'s> Journey<'s> {
             Call::Image => agent.ensure_image(&self.stand.ground.images()).await.map(drop),
             Call::Network => agent.ensure_network(key, &self.network).await,
             Call::MakeOff | Call::Stop => agent.ensure_node(key, node, image, &Power::Off).await,
-            Call::Start | Call::Replace | Call::MakeAgain | Call::MakeAfresh => agent.ensure_node(key, node, image, &RUN).await,
-            Call::Restart => agent.ensure_node(key, node, image, &Power::On { after: self.before.clone() }).await,
-            Call::Logs => agent.logs(key, &node.name, LogQuery::default()).await?.try_collect::<Vec<_>>().await.map(drop),
+            Call::Start | Call::Replace | Call::MakeAgain | Call::MakeAfresh => {
+                agent.ensure_node(key, node, image, &RUN).await
+            }
+            Call::Restart => {
+                agent
+                    .ensure_node(
+                        key,
+                        node,
+                        image,
+                        &Power::On {
+                            after: self.before.clone(),
+                        },
+                    )
+                    .await
+            }
+            Call::Logs => agent
+                .logs(key, &node.name, LogQuery::default())
+                .await?
+                .try_collect::<Vec<_>>()
+                .await
+                .map(drop),
             Call::DropKept => agent.drop_node(key, &node.name, Volumes::Keep).await,
             Call::DropPurged => agent.drop_node(key, &node.name, Volumes::Purge).await,
             Call::Job | Call::JobAgain => agent.ensure_job(key, &self.job, image).await,
@@ -154,7 +210,13 @@ impl<'s> Journey<'s> {
             }
             Call::Start | Call::Logs | Call::MakeAfresh => self.runs(call, "fresh", lives.then_some(1)).await,
             Call::Restart => {
-                stand.another_life(key, node, self.before.as_ref().expect("it was written down before")).await?;
+                stand
+                    .another_life(
+                        key,
+                        node,
+                        self.before.as_ref().expect("it was written down before"),
+                    )
+                    .await?;
                 self.runs(call, "left", lives.then_some(2)).await
             }
             Call::Replace => self.runs(call, "left", lives.then_some(3)).await,
@@ -187,10 +249,14 @@ impl<'s> Journey<'s> {
         promised!(said.contains(says), "{says:?} is not in {said}");
         let shown = values(&said, "show /data/state");
         // Without an exact count it may have been started more than once, and have left its own state already.
-        let right = shown.iter().all(|shown| matches!(*shown, "fresh" | "left")) && (lives.is_none() || shown.last() == Some(&state));
+        let right = shown.iter().all(|shown| matches!(*shown, "fresh" | "left"))
+            && (lives.is_none() || shown.last() == Some(&state));
         promised!(right, "its state was {shown:?}, not {state}");
         if let Some(lives) = lives {
-            promised!(!said.contains(&format!("life {}\n", lives + 1)), "it was started too often: {said}");
+            promised!(
+                !said.contains(&format!("life {}\n", lives + 1)),
+                "it was started too often: {said}"
+            );
         }
         Ok(())
     }
@@ -198,10 +264,23 @@ impl<'s> Journey<'s> {
     /// Counts what there is of the node's objects beside the network.
     async fn counts(&self, nodes: usize, jobs: usize, volumes: usize) -> Kept {
         let objects = self.stand.objects(Scope::Cluster(self.key.cluster)).await?;
-        let of = |kind| objects.iter().filter(|o| o.kind == kind && o.state != Some(NodeState::Absent)).count();
-        let found = (of(ObjectKind::Network), of(ObjectKind::Node), of(ObjectKind::Job), of(ObjectKind::Volume));
+        let of = |kind| {
+            objects
+                .iter()
+                .filter(|o| o.kind == kind && o.state != Some(NodeState::Absent))
+                .count()
+        };
+        let found = (
+            of(ObjectKind::Network),
+            of(ObjectKind::Node),
+            of(ObjectKind::Job),
+            of(ObjectKind::Volume),
+        );
         let wanted = (1, nodes, jobs, volumes);
-        promised!(found == wanted, "networks, nodes, jobs and volumes are {found:?}, not {wanted:?}");
+        promised!(
+            found == wanted,
+            "networks, nodes, jobs and volumes are {found:?}, not {wanted:?}"
+        );
         Ok(())
     }
 }
@@ -241,7 +320,11 @@ async fn cut_off(stand: &Stand<'_>) -> Kept {
                     transient_at_most(done)?;
                 }
             }
-            stand.insist(&format!("{call:?}"), async || journey.call(&*stand.agent, call).await).await?;
+            stand
+                .insist(&format!("{call:?}"), async || {
+                    journey.call(&*stand.agent, call).await
+                })
+                .await?;
             // What was cut off may still land at the platform beside its repetition: only the state is sure.
             journey.holds(call, false).await?;
         }
@@ -265,7 +348,10 @@ async fn lost(stand: &Stand<'_>) -> Kept {
         for _ in 0..2 {
             lossy.lose();
             let answer = journey.call(&lossy, call).await;
-            promised!(answer.as_ref().is_err_and(crate::Error::is_transient), "{call:?} said {answer:?}");
+            promised!(
+                answer.as_ref().is_err_and(crate::Error::is_transient),
+                "{call:?} said {answer:?}"
+            );
         }
         journey.call(&lossy, call).await?;
         journey.holds(call, true).await?;
@@ -277,10 +363,16 @@ async fn restarted(stand: &Stand<'_>) -> Kept {
     let mut journey = Journey::new(stand);
     for call in LIFE {
         if !stand.ground.restart().await? {
-            return Err(Stop::Skipped("this platform cannot be restarted by a test".into()));
+            return Err(Stop::Skipped(
+                "this platform cannot be restarted by a test".into(),
+            ));
         }
         journey.prepare(call).await?;
-        stand.insist(&format!("{call:?}"), async || journey.call(&*stand.agent, call).await).await?;
+        stand
+            .insist(&format!("{call:?}"), async || {
+                journey.call(&*stand.agent, call).await
+            })
+            .await?;
         journey.holds(call, false).await?;
     }
     Ok(())

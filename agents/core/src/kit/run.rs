@@ -11,17 +11,31 @@ const STEPS: u32 = 15;
 /// Tries these promises, several at once; those that restart the platform come last, each alone. Random points follow
 /// from `CHAINPOOL_KIT_SEED`, or from a new seed, which the report names.
 pub async fn run(ground: &dyn Ground, promises: &[Promise]) -> Report {
-    let seed = std::env::var("CHAINPOOL_KIT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
-    println!("{}: {} promises, CHAINPOOL_KIT_SEED={seed}", ground.name(), promises.len());
+    let seed = std::env::var("CHAINPOOL_KIT_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(rand::random);
+    println!(
+        "{}: {} promises, CHAINPOOL_KIT_SEED={seed}",
+        ground.name(),
+        promises.len()
+    );
     let (alone, beside): (Vec<_>, Vec<_>) = promises.iter().partition(|promise| promise.restarts);
-    let mut rows: Vec<_> =
-        stream::iter(beside).map(|promise| one(ground, seed, promise)).buffer_unordered(ground.at_once()).collect().await;
+    let mut rows: Vec<_> = stream::iter(beside)
+        .map(|promise| one(ground, seed, promise))
+        .buffer_unordered(ground.at_once())
+        .collect()
+        .await;
     for promise in alone {
         rows.push(one(ground, seed, promise).await);
     }
     let order = |name: &str| promises.iter().position(|promise| promise.name == name);
     rows.sort_by_key(|(name, ..)| order(name));
-    Report { ground: ground.name().to_owned(), seed, rows }
+    Report {
+        ground: ground.name().to_owned(),
+        seed,
+        rows,
+    }
 }
 
 /// The promises that a test binary's arguments ask for, by parts of their names; all when they ask for none. `--skip PART` leaves some out, as
@@ -42,13 +56,22 @@ pub fn asked_for(arguments: impl IntoIterator<Item = String>) -> Vec<Promise> {
     promises
 }
 
-async fn one(ground: &dyn Ground, seed: u64, promise: &Promise) -> (&'static str, Outcome, std::time::Duration) {
+async fn one(
+    ground: &dyn Ground,
+    seed: u64,
+    promise: &Promise,
+) -> (&'static str, Outcome, std::time::Duration) {
     let start = Instant::now();
     let outcome = match ground.exempt(promise.name) {
         Some(why) => Outcome::NotEnforced(why),
         None => tried(ground, seed, promise).await.into(),
     };
-    println!("{}: {:<28} {:5.1} s  {outcome}", ground.name(), promise.name, start.elapsed().as_secs_f32());
+    println!(
+        "{}: {:<28} {:5.1} s  {outcome}",
+        ground.name(),
+        promise.name,
+        start.elapsed().as_secs_f32()
+    );
     (promise.name, outcome, start.elapsed())
 }
 
@@ -67,7 +90,8 @@ async fn tried(ground: &dyn Ground, seed: u64, promise: &Promise) -> Kept {
 
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without words")
 }
 
 #[cfg(test)]
@@ -75,7 +99,10 @@ mod tests {
     use super::*;
 
     fn asked(arguments: &[&str]) -> Vec<&'static str> {
-        asked_for(arguments.iter().map(ToString::to_string)).iter().map(|promise| promise.name).collect()
+        asked_for(arguments.iter().map(ToString::to_string))
+            .iter()
+            .map(|promise| promise.name)
+            .collect()
     }
 
     #[test]

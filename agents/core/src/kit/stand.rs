@@ -7,8 +7,9 @@ use super::{
     promised,
 };
 use crate::{
-    Agent, Audience, Boot, ClusterId, ClusterKey, ClusterSpec, Error, ImageRef, Incarnation, InstanceId, Limits, LogConfig, LogQuery,
-    NetworkSpec, NodeName, NodeSpec, NodeState, Object, ObjectKind, Observation, Port, Power, Protocol, Result, Scope, SpecHash, Volume,
+    Agent, Audience, Boot, ClusterId, ClusterKey, ClusterSpec, Error, ImageRef, Incarnation, InstanceId,
+    Limits, LogConfig, LogQuery, NetworkSpec, NodeName, NodeSpec, NodeState, Object, ObjectKind, Observation,
+    Port, Power, Protocol, Result, Scope, SpecHash, Volume,
 };
 use futures::TryStreamExt;
 use std::{
@@ -41,7 +42,16 @@ impl<'g> Stand<'g> {
         let agent = ground.connect(instance)?;
         let image = agent.ensure_image(&ground.images()).await?;
         let machines = ground.machines(&*agent).await?;
-        Ok(Self { ground, instance, agent, image, machines, seed, clusters: Mutex::default(), foreign: Mutex::default() })
+        Ok(Self {
+            ground,
+            instance,
+            agent,
+            image,
+            machines,
+            seed,
+            clusters: Mutex::default(),
+            foreign: Mutex::default(),
+        })
     }
 
     /// Drops all that was made, as its owner would, and counts what is left.
@@ -68,8 +78,15 @@ impl<'g> Stand<'g> {
             self.dropped(*instance, *cluster).await?;
         }
         promised!(touched.is_empty(), "{}", touched.join("; "));
-        promised!(!foreign.is_empty() || refused.is_empty(), "a cluster could not be dropped at first: {refused:?}");
-        for instance in clusters.iter().map(|(instance, _)| *instance).chain([self.instance]) {
+        promised!(
+            !foreign.is_empty() || refused.is_empty(),
+            "a cluster could not be dropped at first: {refused:?}"
+        );
+        for instance in clusters
+            .iter()
+            .map(|(instance, _)| *instance)
+            .chain([self.instance])
+        {
             let seen = self.ground.connect(instance)?.observe(Scope::Host).await?;
             promised!(seen.objects.is_empty(), "left behind: {:?}", names(&seen));
             let left = self.ground.leftovers(instance).await?;
@@ -80,7 +97,10 @@ impl<'g> Stand<'g> {
 
     async fn dropped(&self, instance: InstanceId, cluster: ClusterId) -> Kept {
         let agent = self.ground.connect(instance)?;
-        self.insist("drop_cluster", async || agent.drop_cluster(cluster, u32::MAX).await).await
+        self.insist("drop_cluster", async || {
+            agent.drop_cluster(cluster, u32::MAX).await
+        })
+        .await
     }
 
     /// A new cluster, dropped at the end.
@@ -90,15 +110,24 @@ impl<'g> Stand<'g> {
 
     /// The same for another instance.
     pub(super) fn key_of(&self, instance: InstanceId) -> ClusterKey {
-        let key = ClusterKey { cluster: ClusterId::new(), generation: 1 };
-        self.clusters.lock().unwrap_or_else(PoisonError::into_inner).push((instance, key.cluster));
+        let key = ClusterKey {
+            cluster: ClusterId::new(),
+            generation: 1,
+        };
+        self.clusters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((instance, key.cluster));
         key
     }
 
     /// Has a foreign object watched from now on.
     pub(super) async fn guard(&self, foreign: Foreign) -> Kept {
         let now = self.ground.foreign_look(&foreign).await;
-        self.foreign.lock().unwrap_or_else(PoisonError::into_inner).push((foreign, now.as_ref().cloned().unwrap_or_default()));
+        self.foreign
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((foreign, now.as_ref().cloned().unwrap_or_default()));
         now?;
         Ok(())
     }
@@ -112,9 +141,15 @@ impl<'g> Stand<'g> {
             user: Some("1000:1001".into()),
             env: BTreeMap::new(),
             files: vec![],
-            volumes: vec![Volume { name: "data".into(), path: "/data".into() }],
+            volumes: vec![Volume {
+                name: "data".into(),
+                path: "/data".into(),
+            }],
             ports: steps.iter().filter_map(echo_port).collect(),
-            limits: Limits { memory_bytes: 32 << 20, processes: 64 },
+            limits: Limits {
+                memory_bytes: 32 << 20,
+                processes: 64,
+            },
             read_only_root: false,
             machine: self.machines.first().cloned(),
             log: LogConfig::default(),
@@ -148,19 +183,33 @@ impl<'g> Stand<'g> {
     }
 
     pub(super) async fn running(&self, key: &ClusterKey, node: &NodeSpec) -> Kept {
-        self.state(key, node, "runs", |state| *state == NodeState::Running).await
+        self.state(key, node, "runs", |state| *state == NodeState::Running)
+            .await
     }
 
     pub(super) async fn resting(&self, key: &ClusterKey, node: &NodeSpec) -> Kept {
-        self.state(key, node, "rests", |state| matches!(state, NodeState::Created | NodeState::Exited(_))).await?;
+        self.state(key, node, "rests", |state| {
+            matches!(state, NodeState::Created | NodeState::Exited(_))
+        })
+        .await?;
         let life = self.agent.incarnation(key, &node.name).await?;
         promised!(life.is_none(), "a node that rests lives: {life:?}");
         Ok(())
     }
 
-    async fn state(&self, key: &ClusterKey, node: &NodeSpec, what: &str, wanted: fn(&NodeState) -> bool) -> Kept {
+    async fn state(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        what: &str,
+        wanted: fn(&NodeState) -> bool,
+    ) -> Kept {
         let look = async || {
-            let state = self.agent.observe(Scope::Cluster(key.cluster)).await?.node_state(key.generation, &node.name);
+            let state = self
+                .agent
+                .observe(Scope::Cluster(key.cluster))
+                .await?
+                .node_state(key.generation, &node.name);
             Ok(wanted(&state).then_some(()).ok_or(format!("it is {state:?}")))
         };
         self.until(&format!("node {} {what}", node.name), look).await
@@ -168,23 +217,43 @@ impl<'g> Stand<'g> {
 
     /// The present life of a node that runs.
     pub(super) async fn life(&self, key: &ClusterKey, node: &NodeSpec) -> Kept<Incarnation> {
-        let look = async || Ok(self.agent.incarnation(key, &node.name).await?.ok_or("it has no life".to_owned()));
+        let look = async || {
+            Ok(self
+                .agent
+                .incarnation(key, &node.name)
+                .await?
+                .ok_or("it has no life".to_owned()))
+        };
         self.until(&format!("node {} lives", node.name), look).await
     }
 
     /// Waits until a node lives another life than this one.
-    pub(super) async fn another_life(&self, key: &ClusterKey, node: &NodeSpec, than: &Incarnation) -> Kept<Incarnation> {
+    pub(super) async fn another_life(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        than: &Incarnation,
+    ) -> Kept<Incarnation> {
         let look = async || {
             let life = self.agent.incarnation(key, &node.name).await?;
             Ok(life.filter(|life| life != than).ok_or("it has not".to_owned()))
         };
-        self.until(&format!("node {} has another life", node.name), look).await
+        self.until(&format!("node {} has another life", node.name), look)
+            .await
     }
 
     /// All that a node has said so far.
     pub(super) async fn said(&self, key: &ClusterKey, node: &NodeSpec, query: LogQuery) -> Result<String> {
-        let lines: Vec<_> = self.agent.logs(key, &node.name, query).await?.try_collect().await?;
-        Ok(lines.iter().map(|line| String::from_utf8_lossy(&line.bytes).into_owned()).collect())
+        let lines: Vec<_> = self
+            .agent
+            .logs(key, &node.name, query)
+            .await?
+            .try_collect()
+            .await?;
+        Ok(lines
+            .iter()
+            .map(|line| String::from_utf8_lossy(&line.bytes).into_owned())
+            .collect())
     }
 
     /// Waits until a node has said these words, and returns all it has said.
@@ -198,7 +267,10 @@ impl<'g> Stand<'g> {
                 _ if Instant::now() < deadline => sleep(LOOK).await,
                 said => {
                     let said = said.unwrap_or_else(|error| format!("nothing: {error}"));
-                    return Err(Stop::Failed(format!("node {} did not say {words:?}, but {said:.300}", node.name)));
+                    return Err(Stop::Failed(format!(
+                        "node {} did not say {words:?}, but {said:.300}",
+                        node.name
+                    )));
                 }
             }
         }
@@ -216,7 +288,11 @@ impl<'g> Stand<'g> {
     }
 
     /// Looks again until something is so: `Ok(Err(why))` is not yet.
-    pub(super) async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Result<std::result::Result<T, String>>) -> Kept<T> {
+    pub(super) async fn until<T>(
+        &self,
+        what: &str,
+        look: impl AsyncFn() -> Result<std::result::Result<T, String>>,
+    ) -> Kept<T> {
         let deadline = Instant::now() + self.ground.patience();
         loop {
             let why = match look().await {
@@ -225,7 +301,11 @@ impl<'g> Stand<'g> {
                 Err(error) if error.is_transient() => error.to_string(),
                 Err(error) => return Err(Stop::Failed(format!("{what}: the agent said: {error}"))),
             };
-            promised!(Instant::now() < deadline, "not within {} s: {what}: {why}", self.ground.patience().as_secs());
+            promised!(
+                Instant::now() < deadline,
+                "not within {} s: {what}: {why}",
+                self.ground.patience().as_secs()
+            );
             sleep(LOOK).await;
         }
     }
@@ -247,7 +327,9 @@ pub(super) fn hashed(node: NodeSpec) -> NodeSpec {
 
 /// The values of all lines `PREFIX=VALUE` that a node said.
 pub(super) fn values<'a>(said: &'a str, prefix: &str) -> Vec<&'a str> {
-    said.lines().filter_map(|line| line.strip_prefix(prefix)?.strip_prefix('=')).collect()
+    said.lines()
+        .filter_map(|line| line.strip_prefix(prefix)?.strip_prefix('='))
+        .collect()
 }
 
 pub(super) fn is_foreign<T>(result: &Result<T>) -> bool {
@@ -257,9 +339,18 @@ pub(super) fn is_foreign<T>(result: &Result<T>) -> bool {
 /// Other nodes reach an echo.
 fn echo_port(step: &Step) -> Option<Port> {
     let Step::Echo(inside) = step else { return None };
-    Some(Port { name: "echo".into(), inside: *inside, protocol: Protocol::Tcp, audience: Audience::Peers, published: None })
+    Some(Port {
+        name: "echo".into(),
+        inside: *inside,
+        protocol: Protocol::Tcp,
+        audience: Audience::Peers,
+        published: None,
+    })
 }
 
 fn names(seen: &Observation) -> Vec<(ObjectKind, &str)> {
-    seen.objects.iter().map(|object| (object.kind, object.name.as_str())).collect()
+    seen.objects
+        .iter()
+        .map(|object| (object.kind, object.name.as_str()))
+        .collect()
 }

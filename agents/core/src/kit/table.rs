@@ -15,10 +15,15 @@ pub const NOT_RUN: &str = "not run yet";
 /// Replaces the report's column in the page of this path; other columns stay, and rows follow the list of promises.
 pub fn write(page: &Path, report: &Report) -> io::Result<()> {
     // Another platform's kit may run beside this one.
-    let folder = fs::File::open(page.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    let folder = fs::File::open(
+        page.parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new(".")),
+    )?;
     folder.lock()?;
     let text = fs::read_to_string(page)?;
-    let merged = merge(&text, report).ok_or_else(|| io::Error::other(format!("{BEGIN} and {END} are not there")))?;
+    let merged =
+        merge(&text, report).ok_or_else(|| io::Error::other(format!("{BEGIN} and {END} are not there")))?;
     if merged != text {
         // Whole or not at all: somebody may read it meanwhile.
         let mut beside = PathBuf::from(page).into_os_string();
@@ -34,10 +39,15 @@ pub fn merge(page: &str, report: &Report) -> Option<String> {
     let (head, rest) = page.split_once(BEGIN)?;
     let (table, tail) = rest.split_once(END)?;
     let mut rows = table.lines().filter_map(cells);
-    let mut columns: Vec<String> = rows.next().map(|header| header.into_iter().skip(1).collect()).unwrap_or_default();
+    let mut columns: Vec<String> = rows
+        .next()
+        .map(|header| header.into_iter().skip(1).collect())
+        .unwrap_or_default();
     let mut known = BTreeMap::<(String, String), String>::new();
     for row in rows {
-        let Some((first, cells)) = row.split_first() else { continue };
+        let Some((first, cells)) = row.split_first() else {
+            continue;
+        };
         let promise = first.split('`').nth(1).unwrap_or_default();
         for (column, cell) in columns.iter().zip(cells) {
             known.insert((promise.to_owned(), column.clone()), cell.clone());
@@ -49,11 +59,27 @@ pub fn merge(page: &str, report: &Report) -> Option<String> {
     for (promise, outcome, _) in &report.rows {
         known.insert(((*promise).to_owned(), report.ground.clone()), cell(outcome));
     }
-    let mut table = format!("| promise | {} |\n|---|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
+    let mut table = format!(
+        "| promise | {} |\n|---|{}\n",
+        columns.join(" | "),
+        "---|".repeat(columns.len())
+    );
     for promise in promises() {
-        let of = |column: &String| known.get(&(promise.name.to_owned(), column.clone())).map_or(NOT_RUN, String::as_str);
+        let of = |column: &String| {
+            known
+                .get(&(promise.name.to_owned(), column.clone()))
+                .map_or(NOT_RUN, String::as_str)
+        };
         let cells: Vec<_> = columns.iter().map(of).collect();
-        table.extend(["| `", promise.name, "`: ", promise.says, " | ", &cells.join(" | "), " |\n"]);
+        table.extend([
+            "| `",
+            promise.name,
+            "`: ",
+            promise.says,
+            " | ",
+            &cells.join(" | "),
+            " |\n",
+        ]);
     }
     Some(format!("{head}{BEGIN}\n{table}{END}{tail}"))
 }
@@ -75,7 +101,10 @@ fn cell(outcome: &Outcome) -> String {
 }
 
 fn one_line(text: &str) -> String {
-    text.replace('|', "/").split_whitespace().collect::<Vec<_>>().join(" ")
+    text.replace('|', "/")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -84,22 +113,57 @@ mod tests {
     use std::time::Duration;
 
     fn report(ground: &str, rows: &[(&'static str, Outcome)]) -> Report {
-        let rows = rows.iter().map(|(name, outcome)| (*name, outcome.clone(), Duration::ZERO)).collect();
-        Report { ground: ground.into(), seed: 1, rows }
+        let rows = rows
+            .iter()
+            .map(|(name, outcome)| (*name, outcome.clone(), Duration::ZERO))
+            .collect();
+        Report {
+            ground: ground.into(),
+            seed: 1,
+            rows,
+        }
     }
 
     #[test]
     fn a_column_is_replaced_and_the_others_stay() {
         let page = format!("before\n{BEGIN}\n| promise | A | B |\n|---|---|---|\n{END}\nafter\n");
-        let first = report("A", &[("create", Outcome::Passed), ("adopt", Outcome::NotEnforced("no | way".into()))]);
+        let first = report(
+            "A",
+            &[
+                ("create", Outcome::Passed),
+                ("adopt", Outcome::NotEnforced("no | way".into())),
+            ],
+        );
         let page = merge(&page, &first).expect("markers");
         let page = merge(&page, &report("B", &[("create", Outcome::Failed("x".into()))])).expect("markers");
-        let line = |page: &str, name: &str| page.lines().find(|line| line.starts_with(&format!("| `{name}`"))).expect("a row").to_owned();
-        assert!(line(&page, "create").ends_with("| passed | **failed** |"), "{page}");
-        assert!(line(&page, "adopt").ends_with("| not enforced here: no / way | not run yet |"), "{page}");
-        let page = merge(&page, &report("A", &[("create", Outcome::Skipped("no root".into()))])).expect("markers");
-        assert!(line(&page, "create").ends_with("| **skipped**: no root | **failed** |"), "{page}");
-        assert!(page.starts_with("before\n") && page.ends_with("after\n") && page.lines().count() == promises().len() + 6);
+        let line = |page: &str, name: &str| {
+            page.lines()
+                .find(|line| line.starts_with(&format!("| `{name}`")))
+                .expect("a row")
+                .to_owned()
+        };
+        assert!(
+            line(&page, "create").ends_with("| passed | **failed** |"),
+            "{page}"
+        );
+        assert!(
+            line(&page, "adopt").ends_with("| not enforced here: no / way | not run yet |"),
+            "{page}"
+        );
+        let page = merge(
+            &page,
+            &report("A", &[("create", Outcome::Skipped("no root".into()))]),
+        )
+        .expect("markers");
+        assert!(
+            line(&page, "create").ends_with("| **skipped**: no root | **failed** |"),
+            "{page}"
+        );
+        assert!(
+            page.starts_with("before\n")
+                && page.ends_with("after\n")
+                && page.lines().count() == promises().len() + 6
+        );
         assert_eq!(merge("no markers", &first), None);
     }
 }

@@ -6,14 +6,25 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
 pub(super) const PROMISES: &[Promise] = &[
-    promise!("watch-changed", changed, "a watch is connected first, then tells each change of a cluster"),
-    promise!("watch-died", died, "a node's process that ends is told with its exit code"),
+    promise!(
+        "watch-changed",
+        changed,
+        "a watch is connected first, then tells each change of a cluster"
+    ),
+    promise!(
+        "watch-died",
+        died,
+        "a node's process that ends is told with its exit code"
+    ),
     promise!("watch-own", own, "a watch tells of this instance alone"),
 ];
 
 async fn connected(stand: &Stand<'_>, wakes: &mut WakeStream) -> Kept {
     let first = timeout(stand.ground.patience(), wakes.next()).await;
-    promised!(matches!(first, Ok(Some(Wake::Connected))), "first of all it said {first:?}");
+    promised!(
+        matches!(first, Ok(Some(Wake::Connected))),
+        "first of all it said {first:?}"
+    );
     Ok(())
 }
 
@@ -31,7 +42,9 @@ async fn until(stand: &Stand<'_>, wakes: &mut WakeStream, wanted: &Wake) -> Kept
     let found = timeout(stand.ground.patience(), listen).await;
     match found {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Stop::Failed(format!("{wanted:?} was not told before the end: {heard:?}"))),
+        Ok(false) => Err(Stop::Failed(format!(
+            "{wanted:?} was not told before the end: {heard:?}"
+        ))),
         Err(_) => Err(Stop::Failed(format!("{wanted:?} was not told, but {heard:?}"))),
     }
 }
@@ -63,7 +76,16 @@ async fn died(stand: &Stand<'_>) -> Kept {
     let (key, node) = (stand.key(), stand.node("v0", &[Step::Exit(3)]));
     stand.network(&key).await?;
     stand.ensure(&key, &node, &super::stand::RUN).await?;
-    until(stand, &mut wakes, &Wake::Died { cluster: key.cluster, node: node.name.clone(), code: 3 }).await
+    until(
+        stand,
+        &mut wakes,
+        &Wake::Died {
+            cluster: key.cluster,
+            node: node.name.clone(),
+            code: 3,
+        },
+    )
+    .await
 }
 
 async fn own(stand: &Stand<'_>) -> Kept {

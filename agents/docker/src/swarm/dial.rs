@@ -15,13 +15,31 @@ const FIND: Duration = Duration::from_millis(300);
 
 impl Swarm {
     /// Connects to a published port, at the address of the node's machine.
-    pub(super) async fn port_dial(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
-        let Port { name, inside, protocol, audience: _, published } = port;
+    pub(super) async fn port_dial(
+        &self,
+        key: &ClusterKey,
+        node: &NodeName,
+        port: &Port,
+    ) -> Result<ByteStream> {
+        let Port {
+            name,
+            inside,
+            protocol,
+            audience: _,
+            published,
+        } = port;
         let (Some(published), Protocol::Tcp) = (published, protocol) else {
-            return Err(Error::Unsupported(format!("reach port {name} ({inside}) of node {node}: only published TCP ports are reached")));
+            return Err(Error::Unsupported(format!(
+                "reach port {name} ({inside}) of node {node}: only published TCP ports are reached"
+            )));
         };
         let object = node_object_name(key, node);
-        let known = self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&object).cloned();
+        let known = self
+            .places
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&object)
+            .cloned();
         let find = self.through(|manager| async move { manager.place_find(key, node).await });
         let address = match known {
             Some((at, address)) if at.elapsed() < FRESH => address,

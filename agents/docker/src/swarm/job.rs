@@ -79,15 +79,29 @@ impl Manager<'_> {
                     return self.service_remove(id, &object).await;
                 }
                 // It was ended by the swarm, or the engine could not start it at this moment, and may at the next.
-                Some((task, Course::Failed)) if !task.fails_for_good() => return Err(self.job_again(job, id, &object, task).await),
-                Some((task, _)) if task.state == TaskState::SHUTDOWN => return Err(self.job_again(job, id, &object, task).await),
+                Some((task, Course::Failed)) if !task.fails_for_good() => {
+                    return Err(self.job_again(job, id, &object, task).await);
+                }
+                Some((task, _)) if task.state == TaskState::SHUTDOWN => {
+                    return Err(self.job_again(job, id, &object, task).await);
+                }
                 Some((task, Course::Ended(code))) => {
-                    return Err(Error::Refused(format!("job {name} ended with {code}{}", self.last_words(task).await)));
+                    return Err(Error::Refused(format!(
+                        "job {name} ended with {code}{}",
+                        self.last_words(task).await
+                    )));
                 }
                 Some((task, Course::Failed)) => {
-                    return Err(Error::Refused(format!("the swarm would not start job {name}: {}", task.words)));
+                    return Err(Error::Refused(format!(
+                        "the swarm would not start job {name}: {}",
+                        task.words
+                    )));
                 }
-                None if self.service_inspect(&object).await?.is_none_or(|found| found.id != id) => {
+                None if self
+                    .service_inspect(&object)
+                    .await?
+                    .is_none_or(|found| found.id != id) =>
+                {
                     return Err(Error::Busy(format!("job {name} was removed while it ran")));
                 }
                 _ => {}
@@ -106,7 +120,10 @@ impl Manager<'_> {
     /// Clears the way for another try.
     async fn job_again(&self, job: &NodeSpec, id: &str, object: &str, task: &Task) -> Error {
         match self.service_remove(id, object).await {
-            Ok(()) => Error::Busy(format!("job {} did not come to its end and is run anew: {}", job.name, task.words)),
+            Ok(()) => Error::Busy(format!(
+                "job {} did not come to its end and is run anew: {}",
+                job.name, task.words
+            )),
             Err(error) => error,
         }
     }
@@ -119,9 +136,17 @@ impl Manager<'_> {
 
     /// What a task that failed wrote last, if its machine still tells; the task's own word must do otherwise.
     pub(super) async fn last_words(&self, task: &Task) -> String {
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&LAST_LINES.to_string()).build();
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .tail(&LAST_LINES.to_string())
+            .build();
         let lines = async { last_lines(self.task_log(task, options, false).await?).await };
-        told(timeout(LAST_WORDS, lines).await.map_or_else(|_| VecDeque::new(), Result::unwrap_or_default))
+        told(
+            timeout(LAST_WORDS, lines)
+                .await
+                .map_or_else(|_| VecDeque::new(), Result::unwrap_or_default),
+        )
     }
 }
 

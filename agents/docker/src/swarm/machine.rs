@@ -30,12 +30,15 @@ impl Manager<'_> {
         let all = self.machines().await?;
         let found = match wanted {
             Some(id) => all.into_iter().find(|seen| seen.machine.id == id),
-            None => all.into_iter().filter(Seen::takes_nodes).max_by_key(|seen| weight(object, &seen.machine.id)),
+            None => all
+                .into_iter()
+                .filter(Seen::takes_nodes)
+                .max_by_key(|seen| weight(object, &seen.machine.id)),
         };
         found.ok_or_else(|| match wanted {
-            Some(id) => {
-                Error::Refused(format!("{object}: the swarm has no machine {id} any more: reset the cluster, to make it elsewhere"))
-            }
+            Some(id) => Error::Refused(format!(
+                "{object}: the swarm has no machine {id} any more: reset the cluster, to make it elsewhere"
+            )),
             None => Error::Busy("no machine of the swarm takes nodes: all are drained or paused".to_owned()),
         })
     }
@@ -58,8 +61,11 @@ impl Seen {
 
 impl From<Node> for Seen {
     fn from(node: Node) -> Self {
-        let (spec, description, status) =
-            (node.spec.unwrap_or_default(), node.description.unwrap_or_default(), node.status.unwrap_or_default());
+        let (spec, description, status) = (
+            node.spec.unwrap_or_default(),
+            node.description.unwrap_or_default(),
+            node.status.unwrap_or_default(),
+        );
         let resources = description.resources.unwrap_or_default();
         let name = description.hostname.unwrap_or_default();
         let away = match status.state {
@@ -73,15 +79,27 @@ impl From<Node> for Seen {
             _ => away.as_ref().map(|_| "down".to_owned()),
         };
         // A leader may know itself by no address but the one that other managers use.
-        let manager = node.manager_status.and_then(|m| m.addr).and_then(|a| a.rsplit_once(':').map(|(host, _)| host.to_owned()));
-        let usable = |a: &String| a.parse::<IpAddr>().map_or(!a.is_empty(), |ip| !ip.is_unspecified());
+        let manager = node
+            .manager_status
+            .and_then(|m| m.addr)
+            .and_then(|a| a.rsplit_once(':').map(|(host, _)| host.to_owned()));
+        let usable = |a: &String| {
+            a.parse::<IpAddr>()
+                .map_or(!a.is_empty(), |ip| !ip.is_unspecified())
+        };
         let address = status.addr.filter(usable).or(manager).unwrap_or_default();
         let machine = Machine {
             id: node.id.unwrap_or_default(),
             name,
             address: address.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            cpus: resources.nano_cpus.and_then(|n| u32::try_from(n / 1_000_000_000).ok()).unwrap_or_default(),
-            memory_bytes: resources.memory_bytes.and_then(|m| u64::try_from(m).ok()).unwrap_or_default(),
+            cpus: resources
+                .nano_cpus
+                .and_then(|n| u32::try_from(n / 1_000_000_000).ok())
+                .unwrap_or_default(),
+            memory_bytes: resources
+                .memory_bytes
+                .and_then(|m| u64::try_from(m).ok())
+                .unwrap_or_default(),
             closed,
         };
         Self { machine, away }
@@ -91,7 +109,9 @@ impl From<Node> for Seen {
 /// Spreads nodes over machines, and gives each the same one at every call (FNV-1a: stable over versions of everything).
 fn weight(object: &str, machine: &str) -> u64 {
     let bytes = object.bytes().chain([0]).chain(machine.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -101,9 +121,19 @@ mod tests {
 
     fn seen(state: NodeState, availability: Availability, addr: &str) -> Seen {
         Seen::from(Node {
-            spec: Some(NodeSpec { availability: Some(availability), ..NodeSpec::default() }),
-            status: Some(NodeStatus { state: Some(state), addr: Some(addr.to_owned()), ..NodeStatus::default() }),
-            manager_status: Some(ManagerStatus { addr: Some("10.0.0.7:2377".to_owned()), ..ManagerStatus::default() }),
+            spec: Some(NodeSpec {
+                availability: Some(availability),
+                ..NodeSpec::default()
+            }),
+            status: Some(NodeStatus {
+                state: Some(state),
+                addr: Some(addr.to_owned()),
+                ..NodeStatus::default()
+            }),
+            manager_status: Some(ManagerStatus {
+                addr: Some("10.0.0.7:2377".to_owned()),
+                ..ManagerStatus::default()
+            }),
             ..Node::default()
         })
     }
@@ -112,21 +142,44 @@ mod tests {
     fn a_machine_is_closed_when_it_is_down_or_its_owner_says_so() {
         let closed = |state, availability| seen(state, availability, "10.0.0.5").machine.closed;
         assert_eq!(closed(NodeState::READY, Availability::ACTIVE), None);
-        assert_eq!(closed(NodeState::READY, Availability::DRAIN).as_deref(), Some("drained"));
-        assert_eq!(closed(NodeState::DOWN, Availability::ACTIVE).as_deref(), Some("down"));
-        assert!(seen(NodeState::DOWN, Availability::ACTIVE, "").must_be_here("x").is_err());
+        assert_eq!(
+            closed(NodeState::READY, Availability::DRAIN).as_deref(),
+            Some("drained")
+        );
+        assert_eq!(
+            closed(NodeState::DOWN, Availability::ACTIVE).as_deref(),
+            Some("down")
+        );
+        assert!(
+            seen(NodeState::DOWN, Availability::ACTIVE, "")
+                .must_be_here("x")
+                .is_err()
+        );
     }
 
     #[test]
     fn an_address_that_is_none_is_replaced_by_the_managers() {
-        assert_eq!(seen(NodeState::READY, Availability::ACTIVE, "0.0.0.0").machine.address, "10.0.0.7");
-        assert_eq!(seen(NodeState::READY, Availability::ACTIVE, "10.0.0.5").machine.address, "10.0.0.5");
+        assert_eq!(
+            seen(NodeState::READY, Availability::ACTIVE, "0.0.0.0")
+                .machine
+                .address,
+            "10.0.0.7"
+        );
+        assert_eq!(
+            seen(NodeState::READY, Availability::ACTIVE, "10.0.0.5")
+                .machine
+                .address,
+            "10.0.0.5"
+        );
     }
 
     #[test]
     fn nodes_are_spread_and_stay() {
         let first = |n: u32| (0..3).max_by_key(|m| weight(&format!("cp-1-1-v{n}"), &format!("m{m}")));
-        assert_eq!((0..9).map(first).collect::<Vec<_>>(), (0..9).map(first).collect::<Vec<_>>());
+        assert_eq!(
+            (0..9).map(first).collect::<Vec<_>>(),
+            (0..9).map(first).collect::<Vec<_>>()
+        );
         assert!((0..9).map(first).collect::<std::collections::BTreeSet<_>>().len() > 1);
     }
 }

@@ -46,12 +46,21 @@ pub(super) struct Manager<'x> {
 }
 
 /// What managers say that are none at the moment, or cannot reach the others. Another one may do.
-const POWERLESS: [&str; 5] =
-    ["does not have a leader", "not a swarm manager", "not part of a swarm", "code = DeadlineExceeded", "code = Unavailable"];
+const POWERLESS: [&str; 5] = [
+    "does not have a leader",
+    "not a swarm manager",
+    "not part of a swarm",
+    "code = DeadlineExceeded",
+    "code = Unavailable",
+];
 
 impl Swarm {
     pub(super) fn new(members: Vec<DockerAgent>) -> Self {
-        Self { members, chosen: Mutex::default(), places: Mutex::default() }
+        Self {
+            members,
+            chosen: Mutex::default(),
+            places: Mutex::default(),
+        }
     }
 
     /// Every engine that can be spoken to directly.
@@ -65,7 +74,10 @@ impl Swarm {
     }
 
     /// Does a verb with the manager that worked last, and with the next ones while it is silent.
-    pub(super) async fn through<'x, T, F: Future<Output = Result<T>>>(&'x self, verb: impl Fn(Manager<'x>) -> F) -> Result<T> {
+    pub(super) async fn through<'x, T, F: Future<Output = Result<T>>>(
+        &'x self,
+        verb: impl Fn(Manager<'x>) -> F,
+    ) -> Result<T> {
         let first = self.member();
         let mut silent = Vec::new();
         for turn in 0..self.members.len() {
@@ -84,7 +96,11 @@ impl Swarm {
         }
         let why = silent.join("; ");
         // Engines that answer but speak for no swarm now are choosing a leader, or wait for the other managers.
-        Err(if self.answers().await { Error::Busy(why) } else { Error::Unreachable(why) })
+        Err(if self.answers().await {
+            Error::Busy(why)
+        } else {
+            Error::Unreachable(why)
+        })
     }
 
     /// Whether any of the engines answers.
@@ -94,22 +110,35 @@ impl Swarm {
 
     /// What the engines of the address list say of themselves, those that answer, as they answer.
     fn infos(&self) -> impl Stream<Item = (SwarmInfo, &DockerAgent)> {
-        let asked = self.members.iter().map(async |member| Some((info(member).await.ok()?, member)));
-        asked.collect::<FuturesUnordered<_>>().filter_map(std::future::ready)
+        let asked = self
+            .members
+            .iter()
+            .map(async |member| Some((info(member).await.ok()?, member)));
+        asked
+            .collect::<FuturesUnordered<_>>()
+            .filter_map(std::future::ready)
     }
 
     /// A manager that is known to speak for this swarm: after each change it is asked.
     async fn manager(&self, member: usize) -> Result<Manager<'_>> {
-        let manager = Manager { swarm: self, hands: &self.members[member] };
+        let manager = Manager {
+            swarm: self,
+            hands: &self.members[member],
+        };
         if self.chosen.lock().unwrap_or_else(PoisonError::into_inner).checked == Some(member) {
             return Ok(manager);
         }
         let address = manager.hands.engine.address();
         let info = info(manager.hands).await?;
         // A manager that has just started, or has lost the others, names no swarm.
-        let id = info.cluster.filter(|_| info.control_available == Some(true)).and_then(|cluster| cluster.id);
+        let id = info
+            .cluster
+            .filter(|_| info.control_available == Some(true))
+            .and_then(|cluster| cluster.id);
         let Some(id) = id.filter(|id| !id.is_empty()) else {
-            return Err(Error::Unreachable(format!("{address} speaks for no swarm at present: name the managers in the host's address")));
+            return Err(Error::Unreachable(format!(
+                "{address} speaks for no swarm at present: name the managers in the host's address"
+            )));
         };
         let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         match &chosen.swarm {
@@ -135,31 +164,52 @@ impl Manager<'_> {
         self.call_within(CALL, call).await
     }
 
-    pub(super) async fn call_within<T>(&self, limit: Duration, call: impl Future<Output = Result<T, Bollard>>) -> Result<T, Fault> {
-        self.hands.engine.call(limit, call).await.map_err(|fault| match fault {
-            Fault::Answer { message, .. } if POWERLESS.iter().any(|words| message.contains(words)) => {
-                Fault::Error(Error::Unreachable(format!("{}: {message}", self.hands.engine.address())))
-            }
-            fault => fault,
-        })
+    pub(super) async fn call_within<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, Bollard>>,
+    ) -> Result<T, Fault> {
+        self.hands
+            .engine
+            .call(limit, call)
+            .await
+            .map_err(|fault| match fault {
+                Fault::Answer { message, .. } if POWERLESS.iter().any(|words| message.contains(words)) => {
+                    Fault::Error(Error::Unreachable(format!(
+                        "{}: {message}",
+                        self.hands.engine.address()
+                    )))
+                }
+                fault => fault,
+            })
     }
 
     /// The engine of a machine, if the address list has it and it answers at once.
     pub(super) async fn engine_of(&self, machine: &str) -> Option<&DockerAgent> {
-        let is_there = |(info, member): (SwarmInfo, _)| std::future::ready((info.node_id.as_deref() == Some(machine)).then_some(member));
+        let is_there = |(info, member): (SwarmInfo, _)| {
+            std::future::ready((info.node_id.as_deref() == Some(machine)).then_some(member))
+        };
         let mut found = pin!(self.swarm.infos().filter_map(is_there));
         timeout(AT_ONCE, found.next()).await.ok().flatten()
     }
 
     /// The engines of the address list that answer, by the swarm's id of their machine.
     pub(super) async fn reached(&self) -> HashMap<String, &DockerAgent> {
-        self.swarm.infos().filter_map(async |(info, member)| Some((info.node_id?, member))).collect().await
+        self.swarm
+            .infos()
+            .filter_map(async |(info, member)| Some((info.node_id?, member)))
+            .collect()
+            .await
     }
 }
 
 /// What an engine says of its part in a swarm.
 async fn info(member: &DockerAgent) -> Result<SwarmInfo> {
     let docker = member.engine.docker().await?;
-    let info = member.engine.call(CALL, docker.info()).await.map_err(|f| f.into_error("tell of itself"))?;
+    let info = member
+        .engine
+        .call(CALL, docker.info())
+        .await
+        .map_err(|f| f.into_error("tell of itself"))?;
     Ok(info.swarm.unwrap_or_default())
 }

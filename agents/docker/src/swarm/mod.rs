@@ -30,8 +30,9 @@ mod watch;
 use crate::DockerAgent;
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef, Incarnation, LogQuery, LogStream,
-    NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind, Port, Power, Probe, Result, Scope, Volumes, WakeStream,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef,
+    Incarnation, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind,
+    Port, Power, Probe, Result, Scope, Volumes, WakeStream,
 };
 use manager::Swarm;
 use std::sync::Arc;
@@ -46,7 +47,9 @@ impl Platform for SwarmPlatform {
     }
 
     fn speaks(&self, address: &str) -> bool {
-        address.split(',').all(|manager| manager.starts_with("unix://") || manager.starts_with("tcp://"))
+        address
+            .split(',')
+            .all(|manager| manager.starts_with("unix://") || manager.starts_with("tcp://"))
     }
 
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {
@@ -66,8 +69,18 @@ impl SwarmAgent {
                 connection.bind
             )));
         }
-        let member = |address: &str| DockerAgent::connect(&Connection { address: address.to_owned(), ..connection.clone() });
-        let members = connection.address.split(',').map(str::trim).map(member).collect::<Result<Vec<_>>>()?;
+        let member = |address: &str| {
+            DockerAgent::connect(&Connection {
+                address: address.to_owned(),
+                ..connection.clone()
+            })
+        };
+        let members = connection
+            .address
+            .split(',')
+            .map(str::trim)
+            .map(member)
+            .collect::<Result<Vec<_>>>()?;
         Ok(Self(Arc::new(Swarm::new(members))))
     }
 }
@@ -76,15 +89,25 @@ impl SwarmAgent {
 impl Agent for SwarmAgent {
     fn capabilities(&self) -> Capabilities {
         // Ports lie below those that Linux gives to outgoing connections, as on one engine.
-        Capabilities { subnets: true, machines: true, ports: (20_000, 29_999), concurrency: 8, queues: false }
+        Capabilities {
+            subnets: true,
+            machines: true,
+            ports: (20_000, 29_999),
+            concurrency: 8,
+            queues: false,
+        }
     }
 
     async fn probe(&self) -> Result<Probe> {
-        self.0.through(|manager| async move { manager.swarm_probe().await }).await
+        self.0
+            .through(|manager| async move { manager.swarm_probe().await })
+            .await
     }
 
     async fn observe(&self, scope: Scope) -> Result<Observation> {
-        self.0.through(|manager| async move { Box::pin(manager.objects_observe(scope)).await }).await
+        self.0
+            .through(|manager| async move { Box::pin(manager.objects_observe(scope)).await })
+            .await
     }
 
     fn watch(&self) -> WakeStream {
@@ -92,36 +115,58 @@ impl Agent for SwarmAgent {
     }
 
     async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
-        self.0.through(|manager| async move { manager.image_ensure(candidates).await }).await
+        self.0
+            .through(|manager| async move { manager.image_ensure(candidates).await })
+            .await
     }
 
     async fn ensure_network(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()> {
-        self.0.through(|manager| async move { manager.network_ensure(key, network).await }).await
+        self.0
+            .through(|manager| async move { manager.network_ensure(key, network).await })
+            .await
     }
 
-    async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
-        self.0.through(|manager| async move { manager.node_ensure(key, node, image, power).await }).await
+    async fn ensure_node(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        image: &ImageRef,
+        power: &Power,
+    ) -> Result<()> {
+        self.0
+            .through(|manager| async move { manager.node_ensure(key, node, image, power).await })
+            .await
     }
 
     async fn ensure_job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
-        self.0.through(|manager| async move { Box::pin(manager.job_ensure(key, job, image)).await }).await
+        self.0
+            .through(|manager| async move { Box::pin(manager.job_ensure(key, job, image)).await })
+            .await
     }
 
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
-        self.0.through(|manager| async move { manager.node_incarnation(key, node).await }).await
+        self.0
+            .through(|manager| async move { manager.node_incarnation(key, node).await })
+            .await
     }
 
     async fn drop_node(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()> {
-        self.0.through(|manager| async move { manager.node_remove(key, node, volumes).await }).await
+        self.0
+            .through(|manager| async move { manager.node_remove(key, node, volumes).await })
+            .await
     }
 
     async fn drop_cluster(&self, cluster: ClusterId, through: Generation) -> Result<()> {
-        self.0.through(|manager| async move { manager.cluster_remove(cluster, through).await }).await
+        self.0
+            .through(|manager| async move { manager.cluster_remove(cluster, through).await })
+            .await
     }
 
     async fn logs(&self, key: &ClusterKey, node: &NodeName, query: LogQuery) -> Result<LogStream> {
         let query = &query;
-        self.0.through(|manager| async move { manager.node_logs(key, node, query).await }).await
+        self.0
+            .through(|manager| async move { manager.node_logs(key, node, query).await })
+            .await
     }
 
     async fn dial(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {

@@ -25,8 +25,12 @@ impl Manager<'_> {
         let deadline = Instant::now() + ADDRESSES;
         loop {
             let all = self.hands.networks(&HashMap::new()).await?;
-            let (named, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|n| n.name.as_deref() == Some(&name));
-            if named.iter().any(|n| n.labels.as_ref().and_then(Labels::from_map).as_ref() != Some(&ours)) {
+            let (named, others): (Vec<_>, Vec<_>) =
+                all.into_iter().partition(|n| n.name.as_deref() == Some(&name));
+            if named
+                .iter()
+                .any(|n| n.labels.as_ref().and_then(Labels::from_map).as_ref() != Some(&ours))
+            {
                 return Err(Error::Foreign(format!("network {name}")));
             }
             match named.first() {
@@ -51,7 +55,9 @@ impl Manager<'_> {
                 }
             }
             if !look_again(deadline).await {
-                return Err(Error::Busy(format!("the swarm gives the network {name} no addresses")));
+                return Err(Error::Busy(format!(
+                    "the swarm gives the network {name} no addresses"
+                )));
             }
         }
     }
@@ -62,7 +68,10 @@ impl Manager<'_> {
             name: name.to_owned(),
             driver: Some("overlay".to_owned()),
             ipam: spec.subnet.map(|subnet| Ipam {
-                config: Some(vec![IpamConfig { subnet: Some(subnet.trunc().to_string()), ..IpamConfig::default() }]),
+                config: Some(vec![IpamConfig {
+                    subnet: Some(subnet.trunc().to_string()),
+                    ..IpamConfig::default()
+                }]),
                 ..Ipam::default()
             }),
             labels: Some(ours.to_map()),
@@ -72,8 +81,15 @@ impl Manager<'_> {
     }
 
     async fn network_discard(&self, network: &Network, name: &str) -> Result<()> {
-        let removed = self.hands.network_remove(network.id.as_deref().unwrap_or(name)).await;
-        removed.map_err(|f| f.into_error(&format!("remove the network {name}, whose addresses are not the wanted ones")))
+        let removed = self
+            .hands
+            .network_remove(network.id.as_deref().unwrap_or(name))
+            .await;
+        removed.map_err(|f| {
+            f.into_error(&format!(
+                "remove the network {name}, whose addresses are not the wanted ones"
+            ))
+        })
     }
 }
 
@@ -82,7 +98,10 @@ fn has_addresses(network: &Network) -> bool {
 }
 
 fn fits(network: &Network, spec: &NetworkSpec) -> bool {
-    network.driver.as_deref() == Some("overlay") && spec.subnet.is_none_or(|subnet| subnets(network).eq([subnet.trunc()]))
+    network.driver.as_deref() == Some("overlay")
+        && spec
+            .subnet
+            .is_none_or(|subnet| subnets(network).eq([subnet.trunc()]))
 }
 
 /// The error that another network with these addresses is.

@@ -17,8 +17,8 @@ use bollard::{
     query_parameters::{LogsOptions, LogsOptionsBuilder, UpdateServiceOptionsBuilder},
 };
 use chainpool_agent::{
-    ClusterKey, Error, ImageRef, Incarnation, LABEL_GENERATION, LABEL_NODE, Labels, LogQuery, LogStream, NodeName, NodeSpec, Place, Power,
-    Result, network_name, node_object_name,
+    ClusterKey, Error, ImageRef, Incarnation, LABEL_GENERATION, LABEL_NODE, Labels, LogQuery, LogStream,
+    NodeName, NodeSpec, Place, Power, Result, network_name, node_object_name,
 };
 use futures::StreamExt;
 use std::{
@@ -41,7 +41,11 @@ impl From<Service> for Found {
         Self {
             id: service.id.unwrap_or_default(),
             labels: spec.labels.as_ref().and_then(Labels::from_map),
-            version: service.version.and_then(|v| v.index).and_then(|v| i32::try_from(v).ok()).unwrap_or_default(),
+            version: service
+                .version
+                .and_then(|v| v.index)
+                .and_then(|v| i32::try_from(v).ok())
+                .unwrap_or_default(),
             spec: Box::new(spec),
         }
     }
@@ -49,24 +53,41 @@ impl From<Service> for Found {
 
 impl Found {
     fn replicas(&self) -> i64 {
-        self.spec.mode.as_ref().and_then(|m| m.replicated.as_ref()?.replicas).unwrap_or_default()
+        self.spec
+            .mode
+            .as_ref()
+            .and_then(|m| m.replicated.as_ref()?.replicas)
+            .unwrap_or_default()
     }
 
     /// The machine that it is pinned to.
     pub(super) fn machine(&self) -> Option<&str> {
-        let constraints = self.spec.task_template.as_ref()?.placement.as_ref()?.constraints.as_deref()?;
+        let constraints = self
+            .spec
+            .task_template
+            .as_ref()?
+            .placement
+            .as_ref()?
+            .constraints
+            .as_deref()?;
         constraints.iter().find_map(|c| c.strip_prefix("node.id=="))
     }
 }
 
 impl Manager<'_> {
     pub(super) fn node_filter(&self, key: &ClusterKey, node: &NodeName) -> Filter {
-        Filter::cluster(self.hands.instance, key.cluster).and(LABEL_GENERATION, &key.generation).and(LABEL_NODE, node)
+        Filter::cluster(self.hands.instance, key.cluster)
+            .and(LABEL_GENERATION, &key.generation)
+            .and(LABEL_NODE, node)
     }
 
     pub(super) fn node_filter_of(&self, labels: &Labels) -> Filter {
-        let filter = Filter::cluster(self.hands.instance, labels.cluster).and(LABEL_GENERATION, &labels.generation);
-        labels.node.iter().fold(filter, |filter, node| filter.and(LABEL_NODE, node))
+        let filter =
+            Filter::cluster(self.hands.instance, labels.cluster).and(LABEL_GENERATION, &labels.generation);
+        labels
+            .node
+            .iter()
+            .fold(filter, |filter, node| filter.and(LABEL_NODE, node))
     }
 
     /// The tasks of the node itself.
@@ -79,7 +100,9 @@ impl Manager<'_> {
     /// The node's service, if it is there; one of that name that is not ours is an error.
     pub(super) async fn node_service(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Found>> {
         let name = node_object_name(key, node);
-        let Some(found) = self.service_inspect(&name).await? else { return Ok(None) };
+        let Some(found) = self.service_inspect(&name).await? else {
+            return Ok(None);
+        };
         let ours = Labels::of_cluster(self.hands.instance, key).node(node);
         if found.labels.clone().map(|labels| Labels { hash: None, ..labels }) != Some(ours) {
             return Err(Error::Foreign(format!("service {name}")));
@@ -88,7 +111,13 @@ impl Manager<'_> {
     }
 
     /// Brings a node to `power`. Its files are placed before its service is made, so one that is there has them.
-    pub(super) async fn node_ensure(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
+    pub(super) async fn node_ensure(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        image: &ImageRef,
+        power: &Power,
+    ) -> Result<()> {
         let deadline = Instant::now() + SETTLE;
         loop {
             match self.node_service(key, &node.name).await? {
@@ -105,7 +134,10 @@ impl Manager<'_> {
                 };
             }
             if !look_again(deadline).await {
-                return Err(Error::Busy(format!("{} does not settle in the swarm", node_object_name(key, &node.name))));
+                return Err(Error::Busy(format!(
+                    "{} does not settle in the swarm",
+                    node_object_name(key, &node.name)
+                )));
             }
         }
     }
@@ -114,14 +146,23 @@ impl Manager<'_> {
     pub(super) async fn node_retire(&self, key: &ClusterKey, node: &NodeSpec, stale: &Found) -> Result<()> {
         if let Some(machine) = stale.machine() {
             let object = node_object_name(key, &node.name);
-            self.machine_of(Some(machine), &object).await?.must_be_here(&format!("node {} cannot be replaced", node.name))?;
+            self.machine_of(Some(machine), &object)
+                .await?
+                .must_be_here(&format!("node {} cannot be replaced", node.name))?;
         }
-        self.service_remove(&stale.id, &node_object_name(key, &node.name)).await?;
+        self.service_remove(&stale.id, &node_object_name(key, &node.name))
+            .await?;
         self.node_over(key, node).await
     }
 
     /// Makes the node's service. False: somebody else was faster; look at theirs.
-    async fn node_create(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<bool> {
+    async fn node_create(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        image: &ImageRef,
+        power: &Power,
+    ) -> Result<bool> {
         let seen = self.node_machine(key, node).await?;
         let network = self.network_id(key).await?;
         let mut spec = node_service(self.hands.instance, key, node, image, &seen.machine.id, &network)?;
@@ -133,7 +174,8 @@ impl Manager<'_> {
         }
         let made = self.service_create(spec, &image.name).await?.is_some();
         if made {
-            self.swarm.place_note(&node_object_name(key, &node.name), &seen.machine.address);
+            self.swarm
+                .place_note(&node_object_name(key, &node.name), &seen.machine.address);
         }
         Ok(made)
     }
@@ -144,13 +186,20 @@ impl Manager<'_> {
             Some(machine) => Some(machine.clone()),
             None => self.record_machine(key, &node.name).await?,
         };
-        let seen = self.machine_of(known.as_deref(), &node_object_name(key, &node.name)).await?;
+        let seen = self
+            .machine_of(known.as_deref(), &node_object_name(key, &node.name))
+            .await?;
         seen.must_be_here(&format!("node {} cannot be made", node.name))?;
         Ok(seen)
     }
 
     /// Makes what the service of a node or job stands on: its volumes, and its files in them. False: somebody else was faster.
-    pub(super) async fn node_prepare(&self, key: &ClusterKey, node: &NodeSpec, machine: &str) -> Result<bool> {
+    pub(super) async fn node_prepare(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        machine: &str,
+    ) -> Result<bool> {
         self.record_ensure(key, node, machine).await?;
         if let Some(hands) = self.reached().await.get(machine) {
             // Where the engine can be asked, a volume of that name that is not ours is seen before anything is written to it.
@@ -163,7 +212,10 @@ impl Manager<'_> {
     pub(super) async fn service_create(&self, spec: Box<ServiceSpec>, image: &str) -> Result<Option<String>> {
         let name = spec.name.clone().unwrap_or_default();
         let docker = self.docker().await?;
-        match self.call(Box::pin(docker.create_service(*spec, self.hands.login(image)))).await {
+        match self
+            .call(Box::pin(docker.create_service(*spec, self.hands.login(image))))
+            .await
+        {
             Ok(made) => Ok(Some(made.id.unwrap_or_default())),
             Err(fault) if fault.is(409) => Ok(None),
             Err(fault) => Err(fault.into_error(&format!("make the service {name}"))),
@@ -173,8 +225,18 @@ impl Manager<'_> {
     /// Changes a service; false when another change came first.
     async fn service_update(&self, found: &Found, spec: Box<ServiceSpec>, image: &str) -> Result<bool> {
         let docker = self.docker().await?;
-        let options = UpdateServiceOptionsBuilder::default().version(found.version).build();
-        match self.call(Box::pin(docker.update_service(&found.id, *spec, options, self.hands.login(image)))).await {
+        let options = UpdateServiceOptionsBuilder::default()
+            .version(found.version)
+            .build();
+        match self
+            .call(Box::pin(docker.update_service(
+                &found.id,
+                *spec,
+                options,
+                self.hands.login(image),
+            )))
+            .await
+        {
             Ok(_) => Ok(true),
             Err(fault) if fault.says("out of sequence") => Ok(false),
             Err(fault) => Err(fault.into_error(&format!("change the service {}", found.id))),
@@ -199,9 +261,15 @@ impl Manager<'_> {
                     template.force_update = Some(template.force_update.unwrap_or_default() + 1);
                     true
                 }
-                Power::On { .. } if lives.is_some() => return seen.must_be_here(&format!("whether node {} runs is not known", node.name)),
+                Power::On { .. } if lives.is_some() => {
+                    return seen.must_be_here(&format!("whether node {} runs is not known", node.name));
+                }
                 Power::On { .. } => {
-                    before = tasks.iter().filter(|t| t.is_over()).map(|t| t.id.clone()).collect();
+                    before = tasks
+                        .iter()
+                        .filter(|t| t.is_over())
+                        .map(|t| t.id.clone())
+                        .collect();
                     false
                 }
             };
@@ -225,9 +293,14 @@ impl Manager<'_> {
         let deadline = Instant::now() + SETTLE + Duration::from_secs(node.stop_timeout.into());
         loop {
             let tasks = self.node_tasks(key, &node.name).await?;
-            let Some(left) = tasks.iter().find(|t| !t.is_over()) else { return Ok(()) };
+            let Some(left) = tasks.iter().find(|t| !t.is_over()) else {
+                return Ok(());
+            };
             if !look_again(deadline).await {
-                return Err(Error::Busy(format!("node {} does not end: {}", node.name, left.words)));
+                return Err(Error::Busy(format!(
+                    "node {} does not end: {}",
+                    node.name, left.words
+                )));
             }
         }
     }
@@ -245,7 +318,8 @@ impl Manager<'_> {
                 return Err(self.node_failed(key, node, failed).await);
             }
             let task = newest(fresh());
-            let homeless = task.filter(|t| t.state == TaskState::PENDING && t.words.contains("no suitable node"));
+            let homeless =
+                task.filter(|t| t.state == TaskState::PENDING && t.words.contains("no suitable node"));
             let limit = match task {
                 _ if homeless.is_some() => PATIENCE,
                 Some(task) if task.state == TaskState::PREPARING => PULL,
@@ -278,10 +352,19 @@ impl Manager<'_> {
         let words = &task.words;
         if words.contains("No such image") {
             let machine = task.machine.as_deref().unwrap_or("its machine");
-            return Error::Refused(format!("node {}: {words} on machine {machine}: load or pull it there, then try again", node.name));
+            return Error::Refused(format!(
+                "node {}: {words} on machine {machine}: load or pull it there, then try again",
+                node.name
+            ));
         }
-        let taken = ["already in use", "port is already allocated"].iter().any(|said| words.contains(said));
-        match if taken { self.port_taken(key, node, words).await } else { Ok(None) } {
+        let taken = ["already in use", "port is already allocated"]
+            .iter()
+            .any(|said| words.contains(said));
+        match if taken {
+            self.port_taken(key, node, words).await
+        } else {
+            Ok(None)
+        } {
             Ok(Some(port)) => Error::Occupied {
                 place: Place::Port(port),
                 words: format!(
@@ -301,29 +384,47 @@ impl Manager<'_> {
     /// The port that the words are about: they name it, or another service publishes it.
     async fn port_taken(&self, key: &ClusterKey, node: &NodeSpec, words: &str) -> Result<Option<u16>> {
         let published: Vec<u16> = node.ports.iter().filter_map(|p| p.published).collect();
-        let named = |port: &&u16| words.contains(&format!(":{port}:")) || words.contains(&format!(":{port} "));
+        let named =
+            |port: &&u16| words.contains(&format!(":{port}:")) || words.contains(&format!(":{port} "));
         if let Some(port) = published.iter().find(named) {
             return Ok(Some(*port));
         }
         let name = node_object_name(key, &node.name);
         let others = self.services(&HashMap::new()).await?;
-        let mut others = others.into_iter().filter_map(|s| s.spec).filter(|s| s.name.as_deref() != Some(&name)).flat_map(ports_of);
+        let mut others = others
+            .into_iter()
+            .filter_map(|s| s.spec)
+            .filter(|s| s.name.as_deref() != Some(&name))
+            .flat_map(ports_of);
         Ok(others.find(|port| published.contains(port)))
     }
 
     pub(super) async fn services(&self, filters: &HashMap<&str, Vec<String>>) -> Result<Vec<Service>> {
         let docker = self.docker().await?;
-        let options = bollard::query_parameters::ListServicesOptionsBuilder::default().filters(filters).build();
-        self.call(docker.list_services(Some(options))).await.map_err(|f| f.into_error("list its services"))
+        let options = bollard::query_parameters::ListServicesOptionsBuilder::default()
+            .filters(filters)
+            .build();
+        self.call(docker.list_services(Some(options)))
+            .await
+            .map_err(|f| f.into_error("list its services"))
     }
 
-    pub(super) async fn node_incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
+    pub(super) async fn node_incarnation(
+        &self,
+        key: &ClusterKey,
+        node: &NodeName,
+    ) -> Result<Option<Incarnation>> {
         self.node_service(key, node).await?;
         let tasks = self.node_tasks(key, node).await?;
         Ok(newest(tasks.iter().filter(|t| t.course() == Course::Runs && !t.ending)).map(Task::incarnation))
     }
 
-    pub(super) async fn node_logs(&self, key: &ClusterKey, node: &NodeName, query: &LogQuery) -> Result<LogStream> {
+    pub(super) async fn node_logs(
+        &self,
+        key: &ClusterKey,
+        node: &NodeName,
+        query: &LogQuery,
+    ) -> Result<LogStream> {
         let LogQuery { tail, since, follow } = query;
         let object = node_object_name(key, node);
         if self.node_service(key, node).await?.is_none() {
@@ -349,7 +450,12 @@ impl Manager<'_> {
 
     /// A task's log. From the machine itself where we can speak to it: a swarm whose leader was cut off has been seen without a way to
     /// some machines' logs for minutes.
-    pub(super) async fn task_log(&self, task: &Task, options: LogsOptions, follow: bool) -> Result<LogStream> {
+    pub(super) async fn task_log(
+        &self,
+        task: &Task,
+        options: LogsOptions,
+        follow: bool,
+    ) -> Result<LogStream> {
         let near = match &task.machine {
             Some(machine) => self.engine_of(machine).await.zip(task.container.as_ref()),
             None => None,
@@ -368,13 +474,24 @@ impl Manager<'_> {
         let name = network_name(key);
         let ours = Labels::of_cluster(self.hands.instance, key);
         let found = self.hands.networks_named(&name).await?;
-        let mine = found.into_iter().find(|n| n.labels.as_ref().and_then(Labels::from_map).as_ref() == Some(&ours));
-        mine.and_then(|n| n.id).ok_or_else(|| Error::Refused(format!("the network {name} is not there: make it before its nodes")))
+        let mine = found
+            .into_iter()
+            .find(|n| n.labels.as_ref().and_then(Labels::from_map).as_ref() == Some(&ours));
+        mine.and_then(|n| n.id).ok_or_else(|| {
+            Error::Refused(format!(
+                "the network {name} is not there: make it before its nodes"
+            ))
+        })
     }
 }
 
 /// The ports that a service publishes.
 pub(super) fn ports_of(spec: ServiceSpec) -> Vec<u16> {
     let port = |port: EndpointPortConfig| port.published_port.and_then(|p| u16::try_from(p).ok());
-    spec.endpoint_spec.and_then(|e| e.ports).unwrap_or_default().into_iter().filter_map(port).collect()
+    spec.endpoint_spec
+        .and_then(|e| e.ports)
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(port)
+        .collect()
 }

@@ -24,14 +24,21 @@ pub(super) struct Piece {
 
 impl Manager<'_> {
     /// Places a node's files on its machine. The node must not run.
-    pub(super) async fn files_place(&self, key: &ClusterKey, node: &NodeSpec, machine: &str) -> Result<Outcome> {
+    pub(super) async fn files_place(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        machine: &str,
+    ) -> Result<Outcome> {
         let lists = tars(node)?;
         if lists.always.is_none() && lists.once.is_none() {
             return Ok(Outcome::Done);
         }
         let image = self.tools_image().await?;
         let object = node_object_name(key, &node.name);
-        let labels = Labels::of_cluster(self.hands.instance, key).node(&node.name).hash(&node.hash);
+        let labels = Labels::of_cluster(self.hands.instance, key)
+            .node(&node.name)
+            .hash(&node.hash);
         let part = |what: &str| {
             let mut map = labels.to_map();
             map.insert(LABEL_PART.to_owned(), what.to_owned());
@@ -39,7 +46,13 @@ impl Manager<'_> {
         };
         let mut command = vec!["/usr/bin/chainpool-place".to_owned()];
         let mut pieces = Vec::new();
-        let mark: String = node.hash.0.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+        let mark: String = node
+            .hash
+            .0
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(8)
+            .collect();
         for (flag, letter, list) in [("--always", 'a', &lists.always), ("--once", 'o', &lists.once)] {
             let Some(list) = list else { continue };
             command.push(flag.to_owned());
@@ -68,14 +81,28 @@ impl Manager<'_> {
     }
 
     /// Makes a secret, or finds the one of this name, which has the same content when it has the same hash.
-    async fn secret_ensure(&self, name: &str, ours: &Labels, labels: HashMap<String, String>, content: &[u8]) -> Result<String> {
+    async fn secret_ensure(
+        &self,
+        name: &str,
+        ours: &Labels,
+        labels: HashMap<String, String>,
+        content: &[u8],
+    ) -> Result<String> {
         let docker = self.docker().await?;
         let data = Some(STANDARD.encode(content));
-        let spec = SecretSpec { name: Some(name.to_owned()), labels: Some(labels), data, ..SecretSpec::default() };
+        let spec = SecretSpec {
+            name: Some(name.to_owned()),
+            labels: Some(labels),
+            data,
+            ..SecretSpec::default()
+        };
         match self.call(docker.create_secret(spec)).await {
             Ok(made) => Ok(made.id),
             Err(fault) if fault.is(409) => {
-                let found = self.call(docker.inspect_secret(name)).await.map_err(|f| f.into_error(&format!("show the secret {name}")))?;
+                let found = self
+                    .call(docker.inspect_secret(name))
+                    .await
+                    .map_err(|f| f.into_error(&format!("show the secret {name}")))?;
                 let labels = found.spec.and_then(|s| s.labels).unwrap_or_default();
                 match found.id {
                     Some(id) if Labels::from_map(&labels).as_ref() == Some(ours) => Ok(id),
@@ -88,18 +115,29 @@ impl Manager<'_> {
 
     pub(super) async fn secrets(&self, filter: &Filter) -> Result<Vec<Piece>> {
         let docker = self.docker().await?;
-        let options = ListSecretsOptionsBuilder::default().filters(&filter.as_map()).build();
-        let secrets = self.call(docker.list_secrets(Some(options))).await.map_err(|f| f.into_error("list its secrets"))?;
+        let options = ListSecretsOptionsBuilder::default()
+            .filters(&filter.as_map())
+            .build();
+        let secrets = self
+            .call(docker.list_secrets(Some(options)))
+            .await
+            .map_err(|f| f.into_error("list its secrets"))?;
         let piece = |secret: bollard::models::Secret| {
             let spec = secret.spec?;
-            Some(Piece { id: secret.id?, name: spec.name?, labels: Labels::from_map(&spec.labels?)? })
+            Some(Piece {
+                id: secret.id?,
+                name: spec.name?,
+                labels: Labels::from_map(&spec.labels?)?,
+            })
         };
         Ok(secrets.into_iter().filter_map(piece).collect())
     }
 
     async fn secrets_remove(&self, filter: &Filter) -> Result<()> {
         let found = self.secrets(filter).await?;
-        try_join_all(found.iter().map(|piece| self.secret_remove(piece))).await.map(drop)
+        try_join_all(found.iter().map(|piece| self.secret_remove(piece)))
+            .await
+            .map(drop)
     }
 
     pub(super) async fn secret_remove(&self, piece: &Piece) -> Result<()> {

@@ -7,11 +7,22 @@ impl Manager<'_> {
     pub(super) async fn swarm_probe(&self) -> Result<Probe> {
         let probe = self.hands.engine_probe().await?;
         let docker = self.docker().await?;
-        let swarm = self.call(docker.inspect_swarm()).await.map_err(|f| f.into_error("tell of its swarm"))?;
+        let swarm = self
+            .call(docker.inspect_swarm())
+            .await
+            .map_err(|f| f.into_error("tell of its swarm"))?;
         let Some(engine_id) = swarm.id.filter(|id| !id.is_empty()) else {
-            return Err(Error::Refused(format!("the swarm of {} has no ID: Chainpool needs one to tell swarms apart", probe.name)));
+            return Err(Error::Refused(format!(
+                "the swarm of {} has no ID: Chainpool needs one to tell swarms apart",
+                probe.name
+            )));
         };
-        let machines: Vec<Machine> = self.machines().await?.into_iter().map(|seen| seen.machine).collect();
+        let machines: Vec<Machine> = self
+            .machines()
+            .await?
+            .into_iter()
+            .map(|seen| seen.machine)
+            .collect();
         Ok(Probe {
             kind: PlatformKind::Swarm,
             engine_id,
@@ -32,13 +43,22 @@ impl Manager<'_> {
             let mirrored = self.hands.mirrored(candidate);
             for name in mirrored.iter().chain([candidate]) {
                 match self.image_everywhere(name).await? {
-                    Ok(Some(id)) => return Ok(ImageRef { name: name.clone(), pinned: id }),
+                    Ok(Some(id)) => {
+                        return Ok(ImageRef {
+                            name: name.clone(),
+                            pinned: id,
+                        });
+                    }
                     Ok(None) => {}
                     Err(lacking) => missing.push(lacking),
                 }
             }
         }
-        if missing.is_empty() { self.hands.image_ensure(candidates).await } else { self.image_pulled(candidates, &missing).await }
+        if missing.is_empty() {
+            self.hands.image_ensure(candidates).await
+        } else {
+            self.image_pulled(candidates, &missing).await
+        }
     }
 
     /// The id of an image that all have alike; `None` when none has it; an error in words when some lack it.
@@ -46,15 +66,28 @@ impl Manager<'_> {
         let mut ids = Vec::new();
         for member in self.swarm.members() {
             match member.image_inspect(name).await {
-                Ok(image) => ids.push((member.engine.address().to_string(), image.and_then(|image| image.id))),
+                Ok(image) => ids.push((
+                    member.engine.address().to_string(),
+                    image.and_then(|image| image.id),
+                )),
                 // A machine that is away is asked again when it is back, by the task that it gets.
                 Err(Error::Unreachable(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        let Some(first) = ids.iter().find_map(|(_, id)| id.clone()) else { return Ok(Ok(None)) };
-        let others: Vec<_> = ids.iter().filter(|(_, id)| id.as_ref() != Some(&first)).map(|(address, _)| address.as_str()).collect();
-        Ok(if others.is_empty() { Ok(Some(first)) } else { Err(format!("{name} is not on {}, or another one", others.join(", "))) })
+        let Some(first) = ids.iter().find_map(|(_, id)| id.clone()) else {
+            return Ok(Ok(None));
+        };
+        let others: Vec<_> = ids
+            .iter()
+            .filter(|(_, id)| id.as_ref() != Some(&first))
+            .map(|(address, _)| address.as_str())
+            .collect();
+        Ok(if others.is_empty() {
+            Ok(Some(first))
+        } else {
+            Err(format!("{name} is not on {}, or another one", others.join(", ")))
+        })
     }
 
     /// Some machines have an image and some do not: a registry may help all.

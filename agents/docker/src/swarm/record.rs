@@ -57,7 +57,11 @@ impl Records {
             PART => self.volumes.push(Record::read(config)?),
             SUCCESS => {
                 let labels = Labels::from_map(labels)?;
-                self.successes.push(Success { id: config.id?, name: config.spec?.name?, labels });
+                self.successes.push(Success {
+                    id: config.id?,
+                    name: config.spec?.name?,
+                    labels,
+                });
             }
             _ => {}
         }
@@ -75,7 +79,11 @@ impl Record {
             labels: Labels::from_map(&labels)?,
             machine: labels.get(LABEL_MACHINE)?.clone(),
             volumes: labels.get(LABEL_VOLUMES)?.split(',').map(str::to_owned).collect(),
-            version: config.version.and_then(|v| v.index).and_then(|v| i64::try_from(v).ok()).unwrap_or_default(),
+            version: config
+                .version
+                .and_then(|v| v.index)
+                .and_then(|v| i64::try_from(v).ok())
+                .unwrap_or_default(),
         })
     }
 
@@ -85,17 +93,30 @@ impl Record {
 
     /// The volumes as a platform names them, and as the node does.
     pub(super) fn volumes(&self) -> Vec<(String, String)> {
-        let key = ClusterKey { cluster: self.labels.cluster, generation: self.labels.generation };
-        let Some(node) = &self.labels.node else { return Vec::new() };
-        self.volumes.iter().map(|volume| (volume_name(&key, node, volume), volume.clone())).collect()
+        let key = ClusterKey {
+            cluster: self.labels.cluster,
+            generation: self.labels.generation,
+        };
+        let Some(node) = &self.labels.node else {
+            return Vec::new();
+        };
+        self.volumes
+            .iter()
+            .map(|volume| (volume_name(&key, node, volume), volume.clone()))
+            .collect()
     }
 }
 
 impl Manager<'_> {
     pub(super) async fn records(&self, filter: &Filter) -> Result<Records> {
         let docker = self.docker().await?;
-        let options = ListConfigsOptionsBuilder::default().filters(&filter.as_map()).build();
-        let configs = self.call(docker.list_configs(Some(options))).await.map_err(|f| f.into_error("list its configs"))?;
+        let options = ListConfigsOptionsBuilder::default()
+            .filters(&filter.as_map())
+            .build();
+        let configs = self
+            .call(docker.list_configs(Some(options)))
+            .await
+            .map_err(|f| f.into_error("list its configs"))?;
         let mut records = Records::default();
         // One that cannot be read is left alone.
         for config in configs {
@@ -106,7 +127,13 @@ impl Manager<'_> {
 
     /// Where the node's volumes are known to be.
     pub(super) async fn record_machine(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<String>> {
-        Ok(self.records(&self.node_filter(key, node)).await?.volumes.into_iter().next().map(|record| record.machine))
+        Ok(self
+            .records(&self.node_filter(key, node))
+            .await?
+            .volumes
+            .into_iter()
+            .next()
+            .map(|record| record.machine))
     }
 
     /// Sees to it that the node's volumes are on record, before they come to be.
@@ -120,7 +147,13 @@ impl Manager<'_> {
         let docker = self.docker().await?;
         // The second time for a record that was made by another at this moment.
         for _ in 0..2 {
-            if let Some(record) = self.records(&self.node_filter(key, &node.name)).await?.volumes.into_iter().next() {
+            if let Some(record) = self
+                .records(&self.node_filter(key, &node.name))
+                .await?
+                .volumes
+                .into_iter()
+                .next()
+            {
                 if record.machine != machine {
                     return Err(Error::Refused(format!(
                         "node {} has volumes on machine {}, and cannot move to {machine}: reset the cluster, to make it elsewhere",
@@ -131,11 +164,23 @@ impl Manager<'_> {
                     return Ok(());
                 }
                 let all = record.volumes.union(&wanted).cloned().collect();
-                let options = UpdateConfigOptionsBuilder::default().version(record.version).build();
-                let call = docker.update_config(&record.id, record_spec(name.clone(), &ours, machine, &all), options);
-                return self.call(call).await.map_err(|f| f.into_error(&format!("change the config {name}")));
+                let options = UpdateConfigOptionsBuilder::default()
+                    .version(record.version)
+                    .build();
+                let call = docker.update_config(
+                    &record.id,
+                    record_spec(name.clone(), &ours, machine, &all),
+                    options,
+                );
+                return self
+                    .call(call)
+                    .await
+                    .map_err(|f| f.into_error(&format!("change the config {name}")));
             }
-            match self.call(docker.create_config(record_spec(name.clone(), &ours, machine, &wanted))).await {
+            match self
+                .call(docker.create_config(record_spec(name.clone(), &ours, machine, &wanted)))
+                .await
+            {
                 Ok(_) => return Ok(()),
                 Err(fault) if fault.is(409) => {}
                 Err(fault) => return Err(fault.into_error(&format!("make the config {name}"))),
@@ -151,9 +196,14 @@ impl Manager<'_> {
     /// Writes down that a job has ended well.
     pub(super) async fn success_note(&self, key: &ClusterKey, job: &NodeSpec) -> Result<()> {
         let name = format!("{}-success", node_object_name(key, &job.name));
-        let ours = Labels::of_cluster(self.hands.instance, key).node(&job.name).hash(&job.hash);
+        let ours = Labels::of_cluster(self.hands.instance, key)
+            .node(&job.name)
+            .hash(&job.hash);
         let docker = self.docker().await?;
-        match self.call(docker.create_config(empty(name.clone(), ours.to_map(), SUCCESS))).await {
+        match self
+            .call(docker.create_config(empty(name.clone(), ours.to_map(), SUCCESS)))
+            .await
+        {
             Ok(_) => Ok(()),
             Err(fault) if fault.is(409) => {
                 let found = self.records(&self.node_filter(key, &job.name)).await?.successes;
@@ -162,7 +212,10 @@ impl Manager<'_> {
                     // Another call of ours has run it with another hash meanwhile.
                     Some(success) => {
                         self.success_remove(success).await?;
-                        Err(Error::Busy(format!("job {} was run as another one meanwhile", job.name)))
+                        Err(Error::Busy(format!(
+                            "job {} was run as another one meanwhile",
+                            job.name
+                        )))
                     }
                     None => Err(Error::Foreign(format!("config {name}"))),
                 }
@@ -177,19 +230,28 @@ impl Manager<'_> {
 
     async fn config_remove(&self, id: &str, name: &str) -> Result<()> {
         let docker = self.docker().await?;
-        absent_is_fine(self.call(docker.delete_config(id)).await).map_err(|f| f.into_error(&format!("remove the config {name}")))
+        absent_is_fine(self.call(docker.delete_config(id)).await)
+            .map_err(|f| f.into_error(&format!("remove the config {name}")))
     }
 }
 
 fn record_spec(name: String, ours: &Labels, machine: &str, volumes: &BTreeSet<String>) -> ConfigSpec {
     let mut labels = ours.to_map();
     labels.insert(LABEL_MACHINE.to_owned(), machine.to_owned());
-    labels.insert(LABEL_VOLUMES.to_owned(), volumes.iter().map(String::as_str).collect::<Vec<_>>().join(","));
+    labels.insert(
+        LABEL_VOLUMES.to_owned(),
+        volumes.iter().map(String::as_str).collect::<Vec<_>>().join(","),
+    );
     empty(name, labels, PART)
 }
 
 fn empty(name: String, mut labels: HashMap<String, String>, part: &str) -> ConfigSpec {
     labels.insert(LABEL_PART.to_owned(), part.to_owned());
     // A config must have some content: `-`.
-    ConfigSpec { name: Some(name), labels: Some(labels), data: Some("LQ==".to_owned()), ..ConfigSpec::default() }
+    ConfigSpec {
+        name: Some(name),
+        labels: Some(labels),
+        data: Some("LQ==".to_owned()),
+        ..ConfigSpec::default()
+    }
 }

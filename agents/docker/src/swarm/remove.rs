@@ -16,7 +16,9 @@ use crate::{
     engine::{SETTLE, look_again},
     observe::Filter,
 };
-use chainpool_agent::{ClusterId, ClusterKey, Error, Generation, Labels, NodeName, Object, Result, Volumes, node_object_name};
+use chainpool_agent::{
+    ClusterId, ClusterKey, Error, Generation, Labels, NodeName, Object, Result, Volumes, node_object_name,
+};
 use tokio::time::Instant;
 
 /// What shall go.
@@ -32,14 +34,31 @@ impl Manager<'_> {
     /// Removes everything of a cluster up to and including one generation.
     pub(super) async fn cluster_remove(&self, cluster: ClusterId, through: Generation) -> Result<()> {
         let filter = Filter::cluster(self.hands.instance, cluster);
-        self.remove_until_gone(&Doomed { filter, through, volumes: true, networks: true }).await
+        self.remove_until_gone(&Doomed {
+            filter,
+            through,
+            volumes: true,
+            networks: true,
+        })
+        .await
     }
 
     /// Removes one node.
-    pub(super) async fn node_remove(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()> {
+    pub(super) async fn node_remove(
+        &self,
+        key: &ClusterKey,
+        node: &NodeName,
+        volumes: Volumes,
+    ) -> Result<()> {
         let filter = self.node_filter(key, node);
         let volumes = volumes == Volumes::Purge;
-        self.remove_until_gone(&Doomed { filter, through: key.generation, volumes, networks: false }).await
+        self.remove_until_gone(&Doomed {
+            filter,
+            through: key.generation,
+            volumes,
+            networks: false,
+        })
+        .await
     }
 
     async fn remove_until_gone(&self, doomed: &Doomed) -> Result<()> {
@@ -50,7 +69,10 @@ impl Manager<'_> {
                 return Ok(());
             }
             if !look_again(deadline).await {
-                return Err(Error::Busy(format!("not all could be removed: {}", left.join("; "))));
+                return Err(Error::Busy(format!(
+                    "not all could be removed: {}",
+                    left.join("; ")
+                )));
             }
         }
     }
@@ -59,12 +81,19 @@ impl Manager<'_> {
     async fn remove_round(&self, doomed: &Doomed) -> Result<Vec<String>> {
         let mut left = self.services_remove(doomed).await?;
         left.extend(self.tasks_left(doomed).await?);
-        for piece in self.secrets(&doomed.filter).await?.into_iter().filter(|p| p.labels.generation <= doomed.through) {
+        for piece in self
+            .secrets(&doomed.filter)
+            .await?
+            .into_iter()
+            .filter(|p| p.labels.generation <= doomed.through)
+        {
             self.secret_remove(&piece).await?;
             left.push(piece.name);
         }
         let mut records = self.records(&doomed.filter).await?;
-        records.successes.retain(|success| success.labels.generation <= doomed.through);
+        records
+            .successes
+            .retain(|success| success.labels.generation <= doomed.through);
         for success in records.successes {
             self.success_remove(&success).await?;
             left.push(success.name);
@@ -78,7 +107,11 @@ impl Manager<'_> {
             left.extend(self.engine_left(hands, doomed, &tasks).await?);
         }
         if doomed.volumes && left.is_empty() {
-            for record in records.volumes.into_iter().filter(|r| r.labels.generation <= doomed.through) {
+            for record in records
+                .volumes
+                .into_iter()
+                .filter(|r| r.labels.generation <= doomed.through)
+            {
                 if !reached.contains_key(&record.machine) {
                     self.volumes_wipe(&record).await?;
                 }
@@ -95,12 +128,15 @@ impl Manager<'_> {
         let mut left = Vec::new();
         for service in self.services(&doomed.filter.as_map()).await? {
             let Some(spec) = service.spec else { continue };
-            let Some(labels) = spec.labels.as_ref().and_then(Labels::from_map) else { continue };
+            let Some(labels) = spec.labels.as_ref().and_then(Labels::from_map) else {
+                continue;
+            };
             if labels.generation > doomed.through {
                 continue;
             }
             let name = spec.name.unwrap_or_default();
-            self.service_remove(service.id.as_deref().unwrap_or(&name), &name).await?;
+            self.service_remove(service.id.as_deref().unwrap_or(&name), &name)
+                .await?;
             left.push(name);
         }
         Ok(left)
@@ -109,32 +145,59 @@ impl Manager<'_> {
     /// What still runs. What runs on a machine that is away cannot be ended, however long one waits.
     async fn tasks_left(&self, doomed: &Doomed) -> Result<Vec<String>> {
         let tasks = self.tasks(&doomed.filter).await?;
-        let left: Vec<&Task> = tasks.iter().filter(|t| t.labels.generation <= doomed.through && !t.is_over()).collect();
+        let left: Vec<&Task> = tasks
+            .iter()
+            .filter(|t| t.labels.generation <= doomed.through && !t.is_over())
+            .collect();
         if left.is_empty() {
             return Ok(Vec::new());
         }
-        let name = |task: &Task| task.labels.node.as_ref().map_or_else(|| "a task".to_owned(), |node| format!("node {node}"));
+        let name = |task: &Task| {
+            task.labels
+                .node
+                .as_ref()
+                .map_or_else(|| "a task".to_owned(), |node| format!("node {node}"))
+        };
         let machines = self.machines().await?;
         for task in &left {
-            if let Some(seen) = machines.iter().find(|seen| Some(&seen.machine.id) == task.machine.as_ref()) {
+            if let Some(seen) = machines
+                .iter()
+                .find(|seen| Some(&seen.machine.id) == task.machine.as_ref())
+            {
                 seen.must_be_here(&format!("{} cannot be ended", name(task)))?;
             }
         }
-        Ok(left.into_iter().map(|task| format!("{} ends ({})", name(task), task.words)).collect())
+        Ok(left
+            .into_iter()
+            .map(|task| format!("{} ends ({})", name(task), task.words))
+            .collect())
     }
 
     /// Removes what is left on one engine when the swarm has ended all tasks: the volumes, once no container is left. A container
     /// is the swarm's to remove while it knows the task; one of no task may have been forgotten, because the engine died.
     async fn engine_left(&self, hands: &DockerAgent, doomed: &Doomed, tasks: &[Task]) -> Result<Vec<String>> {
         let doomed_of = |objects: Result<Vec<Object>>| -> Result<Vec<Object>> {
-            Ok(silent_is_busy(objects)?.into_iter().filter(|object| object.generation <= doomed.through).collect())
+            Ok(silent_is_busy(objects)?
+                .into_iter()
+                .filter(|object| object.generation <= doomed.through)
+                .collect())
         };
-        let is_known = |container: &Object| tasks.iter().any(|task| container.name.ends_with(&format!(".{}", task.id)));
-        let (known, forgotten): (Vec<Object>, _) = doomed_of(hands.containers_list(&doomed.filter).await)?.into_iter().partition(is_known);
+        let is_known = |container: &Object| {
+            tasks
+                .iter()
+                .any(|task| container.name.ends_with(&format!(".{}", task.id)))
+        };
+        let (known, forgotten): (Vec<Object>, _) = doomed_of(hands.containers_list(&doomed.filter).await)?
+            .into_iter()
+            .partition(is_known);
         let mut left = silent_is_busy(hands.remove_all(forgotten).await)?;
         left.extend(known.into_iter().map(|container| container.name));
         if doomed.volumes && left.is_empty() {
-            left = silent_is_busy(hands.remove_all(doomed_of(hands.volumes_list(&doomed.filter).await)?).await)?;
+            left = silent_is_busy(
+                hands
+                    .remove_all(doomed_of(hands.volumes_list(&doomed.filter).await)?)
+                    .await,
+            )?;
         }
         Ok(left)
     }
@@ -142,10 +205,18 @@ impl Manager<'_> {
     /// Has an errand empty a node's volumes on a machine whose engine we cannot speak to.
     async fn volumes_wipe(&self, record: &Record) -> Result<()> {
         let Some(node) = record.node() else { return Ok(()) };
-        let key = ClusterKey { cluster: record.labels.cluster, generation: record.labels.generation };
+        let key = ClusterKey {
+            cluster: record.labels.cluster,
+            generation: record.labels.generation,
+        };
         let object = node_object_name(&key, node);
         let doing = format!("the volumes of node {node} cannot be scrubbed");
-        match self.machines().await?.into_iter().find(|seen| seen.machine.id == record.machine) {
+        match self
+            .machines()
+            .await?
+            .into_iter()
+            .find(|seen| seen.machine.id == record.machine)
+        {
             Some(seen) => seen.must_be_here(&doing)?,
             // Whoever took the machine out of the swarm has its disks.
             None => {
@@ -156,8 +227,12 @@ impl Manager<'_> {
         let instance = self.hands.instance;
         let mut labels = record.labels.to_map();
         labels.insert(LABEL_PART.to_owned(), "wipe".to_owned());
-        let folders: Vec<(String, String)> =
-            record.volumes().into_iter().enumerate().map(|(at, (_, volume))| (volume, format!("/wipe/{at}"))).collect();
+        let folders: Vec<(String, String)> = record
+            .volumes()
+            .into_iter()
+            .enumerate()
+            .map(|(at, (_, volume))| (volume, format!("/wipe/{at}")))
+            .collect();
         let errand = Errand {
             name: format!("{object}-wipe"),
             labels,
@@ -168,7 +243,10 @@ impl Manager<'_> {
                 .chain(folders.iter().map(|(_, path)| path.as_str()))
                 .map(str::to_owned)
                 .collect(),
-            mounts: folders.iter().map(|(volume, path)| volume_mount(instance, &key, node, volume, path)).collect(),
+            mounts: folders
+                .iter()
+                .map(|(volume, path)| volume_mount(instance, &key, node, volume, path))
+                .collect(),
             secrets: Vec::new(),
         };
         match self.errand_run(errand).await? {
@@ -179,7 +257,13 @@ impl Manager<'_> {
 
     async fn networks_remove(&self, doomed: &Doomed) -> Result<Vec<String>> {
         let mut left = Vec::new();
-        for network in self.hands.networks_list(&doomed.filter).await?.into_iter().filter(|n| n.generation <= doomed.through) {
+        for network in self
+            .hands
+            .networks_list(&doomed.filter)
+            .await?
+            .into_iter()
+            .filter(|n| n.generation <= doomed.through)
+        {
             match self.hands.network_remove(&network.id).await {
                 Ok(()) => left.push(network.name),
                 Err(fault) if fault.says("in use by") || fault.says("active endpoints") => {

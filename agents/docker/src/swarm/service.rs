@@ -2,13 +2,16 @@
 
 use crate::container::{log_config, variable};
 use bollard::models::{
-    EndpointPortConfig, EndpointPortConfigProtocolEnum as Transport, EndpointPortConfigPublishModeEnum, EndpointSpec, EndpointSpecModeEnum,
-    Limit, Mount, MountType, MountVolumeOptions, NetworkAttachmentConfig, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated,
-    TaskSpec, TaskSpecContainerSpec, TaskSpecContainerSpecFile, TaskSpecContainerSpecPrivileges, TaskSpecContainerSpecSecrets,
-    TaskSpecLogDriver, TaskSpecPlacement, TaskSpecResources, TaskSpecRestartPolicy, TaskSpecRestartPolicyConditionEnum as Restart,
+    EndpointPortConfig, EndpointPortConfigProtocolEnum as Transport, EndpointPortConfigPublishModeEnum,
+    EndpointSpec, EndpointSpecModeEnum, Limit, Mount, MountType, MountVolumeOptions, NetworkAttachmentConfig,
+    ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec,
+    TaskSpecContainerSpecFile, TaskSpecContainerSpecPrivileges, TaskSpecContainerSpecSecrets,
+    TaskSpecLogDriver, TaskSpecPlacement, TaskSpecResources, TaskSpecRestartPolicy,
+    TaskSpecRestartPolicyConditionEnum as Restart,
 };
 use chainpool_agent::{
-    ClusterKey, Error, ImageRef, InstanceId, Labels, NodeName, NodeSpec, Port, Protocol, Result, node_object_name, volume_name,
+    ClusterKey, Error, ImageRef, InstanceId, Labels, NodeName, NodeSpec, Port, Protocol, Result,
+    node_object_name, volume_name,
 };
 use std::collections::HashMap;
 
@@ -40,7 +43,10 @@ pub(super) fn node_service(
     network: &str,
 ) -> Result<Box<ServiceSpec>> {
     let name = node_object_name(key, &node.name);
-    let labels = Labels::of_cluster(instance, key).node(&node.name).hash(&node.hash).to_map();
+    let labels = Labels::of_cluster(instance, key)
+        .node(&node.name)
+        .hash(&node.hash)
+        .to_map();
     // The program is the spec's alone: an image's own entry point would be put before it.
     let (command, args) = match node.command.split_first() {
         Some((program, arguments)) => (Some(vec![program.clone()]), Some(arguments.to_vec())),
@@ -53,7 +59,12 @@ pub(super) fn node_service(
         command,
         args,
         hostname: Some(node.name.to_string()),
-        env: Some(node.env.iter().map(|(name, value)| variable(name, value)).collect()),
+        env: Some(
+            node.env
+                .iter()
+                .map(|(name, value)| variable(name, value))
+                .collect(),
+        ),
         user: node.user.clone(),
         privileges: Some(no_new_privileges()),
         read_only: Some(node.read_only_root),
@@ -77,7 +88,10 @@ pub(super) fn node_service(
             aliases: Some(vec![node.name.to_string()]),
             ..NetworkAttachmentConfig::default()
         }]),
-        log_driver: Some(TaskSpecLogDriver { name: log.typ, options: log.config }),
+        log_driver: Some(TaskSpecLogDriver {
+            name: log.typ,
+            options: log.config,
+        }),
         ..TaskSpec::default()
     };
     Ok(Box::new(ServiceSpec {
@@ -85,7 +99,10 @@ pub(super) fn node_service(
         labels: Some(labels),
         task_template: Some(task),
         mode: Some(replicas(0)),
-        endpoint_spec: Some(EndpointSpec { mode: Some(EndpointSpecModeEnum::DNSRR), ports: Some(ports(&node.ports)) }),
+        endpoint_spec: Some(EndpointSpec {
+            mode: Some(EndpointSpecModeEnum::DNSRR),
+            ports: Some(ports(&node.ports)),
+        }),
         ..ServiceSpec::default()
     }))
 }
@@ -100,7 +117,10 @@ pub(super) fn job_service(
     network: &str,
 ) -> Result<Box<ServiceSpec>> {
     let mut spec = node_service(instance, key, job, image, machine, network)?;
-    let labels = Labels::of_cluster(instance, key).node(&job.name).hash(&job.hash).to_job_map();
+    let labels = Labels::of_cluster(instance, key)
+        .node(&job.name)
+        .hash(&job.hash)
+        .to_job_map();
     let task = spec.task_template.get_or_insert_default();
     task.restart_policy = Some(once());
     task.container_spec.get_or_insert_default().labels = Some(labels.clone());
@@ -112,12 +132,27 @@ pub(super) fn job_service(
 
 /// Renders the service of an errand.
 pub(super) fn errand_service(errand: Errand) -> Box<ServiceSpec> {
-    let Errand { name, labels, image, machine, command, mounts, secrets } = errand;
-    let secrets = secrets.into_iter().map(|(id, name, file)| TaskSpecContainerSpecSecrets {
-        file: Some(TaskSpecContainerSpecFile { name: Some(file), uid: Some("0".to_owned()), gid: Some("0".to_owned()), mode: Some(0o400) }),
-        secret_id: Some(id),
-        secret_name: Some(name),
-    });
+    let Errand {
+        name,
+        labels,
+        image,
+        machine,
+        command,
+        mounts,
+        secrets,
+    } = errand;
+    let secrets = secrets
+        .into_iter()
+        .map(|(id, name, file)| TaskSpecContainerSpecSecrets {
+            file: Some(TaskSpecContainerSpecFile {
+                name: Some(file),
+                uid: Some("0".to_owned()),
+                gid: Some("0".to_owned()),
+                mode: Some(0o400),
+            }),
+            secret_id: Some(id),
+            secret_name: Some(name),
+        });
     let container = TaskSpecContainerSpec {
         image: Some(image),
         labels: Some(labels.clone()),
@@ -129,7 +164,11 @@ pub(super) fn errand_service(errand: Errand) -> Box<ServiceSpec> {
         secrets: Some(secrets.collect()),
         // What placing and emptying need, whoever owns what is there.
         capability_drop: Some(vec!["ALL".to_owned()]),
-        capability_add: Some(["CHOWN", "DAC_OVERRIDE", "FOWNER"].map(|c| format!("CAP_{c}")).to_vec()),
+        capability_add: Some(
+            ["CHOWN", "DAC_OVERRIDE", "FOWNER"]
+                .map(|c| format!("CAP_{c}"))
+                .to_vec(),
+        ),
         ..TaskSpecContainerSpec::default()
     };
     Box::new(ServiceSpec {
@@ -148,21 +187,37 @@ pub(super) fn errand_service(errand: Errand) -> Box<ServiceSpec> {
 }
 
 fn once() -> TaskSpecRestartPolicy {
-    TaskSpecRestartPolicy { condition: Some(Restart::NONE), ..TaskSpecRestartPolicy::default() }
+    TaskSpecRestartPolicy {
+        condition: Some(Restart::NONE),
+        ..TaskSpecRestartPolicy::default()
+    }
 }
 
 /// How many tasks a service shall have.
 pub(super) fn replicas(count: i64) -> ServiceSpecMode {
-    ServiceSpecMode { replicated: Some(ServiceSpecModeReplicated { replicas: Some(count) }), ..ServiceSpecMode::default() }
+    ServiceSpecMode {
+        replicated: Some(ServiceSpecModeReplicated {
+            replicas: Some(count),
+        }),
+        ..ServiceSpecMode::default()
+    }
 }
 
 /// The node's volumes at their places. The engine there makes those that are absent, with these labels.
 pub(super) fn node_mounts(instance: InstanceId, key: &ClusterKey, node: &NodeSpec) -> Vec<Mount> {
-    let volume = |volume: &chainpool_agent::Volume| volume_mount(instance, key, &node.name, &volume.name, &volume.path);
+    let volume = |volume: &chainpool_agent::Volume| {
+        volume_mount(instance, key, &node.name, &volume.name, &volume.path)
+    };
     node.volumes.iter().map(volume).collect()
 }
 
-pub(super) fn volume_mount(instance: InstanceId, key: &ClusterKey, node: &NodeName, volume: &str, path: &str) -> Mount {
+pub(super) fn volume_mount(
+    instance: InstanceId,
+    key: &ClusterKey,
+    node: &NodeName,
+    volume: &str,
+    path: &str,
+) -> Mount {
     Mount {
         target: Some(path.to_owned()),
         source: Some(volume_name(key, node, volume)),
@@ -177,19 +232,35 @@ pub(super) fn volume_mount(instance: InstanceId, key: &ClusterKey, node: &NodeNa
 
 fn no_new_privileges() -> TaskSpecContainerSpecPrivileges {
     // Engines before 28 do not know it and pass it over.
-    TaskSpecContainerSpecPrivileges { no_new_privileges: Some(true), ..TaskSpecContainerSpecPrivileges::default() }
+    TaskSpecContainerSpecPrivileges {
+        no_new_privileges: Some(true),
+        ..TaskSpecContainerSpecPrivileges::default()
+    }
 }
 
 fn resources(node: &NodeSpec) -> Result<TaskSpecResources> {
     let memory = i64::try_from(node.limits.memory_bytes).map_err(|_| {
-        Error::Refused(format!("node {}: {} bytes of memory are more than a swarm can count", node.name, node.limits.memory_bytes))
+        Error::Refused(format!(
+            "node {}: {} bytes of memory are more than a swarm can count",
+            node.name, node.limits.memory_bytes
+        ))
     })?;
-    let limits = Limit { memory_bytes: Some(memory), pids: Some(i64::from(node.limits.processes)), ..Limit::default() };
-    Ok(TaskSpecResources { limits: Some(limits), ..TaskSpecResources::default() })
+    let limits = Limit {
+        memory_bytes: Some(memory),
+        pids: Some(i64::from(node.limits.processes)),
+        ..Limit::default()
+    };
+    Ok(TaskSpecResources {
+        limits: Some(limits),
+        ..TaskSpecResources::default()
+    })
 }
 
 fn pinned_to(machine: &str) -> TaskSpecPlacement {
-    TaskSpecPlacement { constraints: Some(vec![format!("node.id=={machine}")]), ..TaskSpecPlacement::default() }
+    TaskSpecPlacement {
+        constraints: Some(vec![format!("node.id=={machine}")]),
+        ..TaskSpecPlacement::default()
+    }
 }
 
 fn ports(ports: &[Port]) -> Vec<EndpointPortConfig> {

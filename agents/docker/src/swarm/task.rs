@@ -49,7 +49,10 @@ impl Task {
         let labels = spec.labels.unwrap_or_default();
         let status = task.status.unwrap_or_default();
         let container = status.container_status.unwrap_or_default();
-        let said = [status.err, status.message].into_iter().flatten().find(|words| !words.is_empty());
+        let said = [status.err, status.message]
+            .into_iter()
+            .flatten()
+            .find(|words| !words.is_empty());
         Some(Self {
             id: task.id?,
             service: task.service_id.unwrap_or_default(),
@@ -59,10 +62,16 @@ impl Task {
             machine: task.node_id.filter(|id| !id.is_empty()),
             container: container.container_id.filter(|id| !id.is_empty()),
             state: status.state.unwrap_or(TaskState::NEW),
-            ending: matches!(task.desired_state, Some(TaskState::SHUTDOWN | TaskState::REMOVE | TaskState::COMPLETE)),
+            ending: matches!(
+                task.desired_state,
+                Some(TaskState::SHUTDOWN | TaskState::REMOVE | TaskState::COMPLETE)
+            ),
             words: said.unwrap_or_default(),
             code: container.exit_code,
-            created: task.created_at.and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok()).unwrap_or(OffsetDateTime::UNIX_EPOCH),
+            created: task
+                .created_at
+                .and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok())
+                .unwrap_or(OffsetDateTime::UNIX_EPOCH),
         })
     }
 
@@ -70,7 +79,12 @@ impl Task {
     pub(super) fn is_over(&self) -> bool {
         matches!(
             self.state,
-            TaskState::COMPLETE | TaskState::SHUTDOWN | TaskState::FAILED | TaskState::REJECTED | TaskState::REMOVE | TaskState::ORPHANED
+            TaskState::COMPLETE
+                | TaskState::SHUTDOWN
+                | TaskState::FAILED
+                | TaskState::REJECTED
+                | TaskState::REMOVE
+                | TaskState::ORPHANED
         )
     }
 
@@ -78,34 +92,51 @@ impl Task {
         match self.state {
             TaskState::RUNNING => Course::Runs,
             TaskState::COMPLETE | TaskState::SHUTDOWN => Course::Ended(self.code.unwrap_or_default()),
-            TaskState::FAILED if self.words.starts_with("task: non-zero exit") => Course::Ended(self.code.unwrap_or_default()),
-            TaskState::FAILED | TaskState::REJECTED | TaskState::ORPHANED | TaskState::REMOVE => Course::Failed,
+            TaskState::FAILED if self.words.starts_with("task: non-zero exit") => {
+                Course::Ended(self.code.unwrap_or_default())
+            }
+            TaskState::FAILED | TaskState::REJECTED | TaskState::ORPHANED | TaskState::REMOVE => {
+                Course::Failed
+            }
             _ => Course::Before,
         }
     }
 
     /// Whether trying again would end the same way.
     pub(super) fn fails_for_good(&self) -> bool {
-        self.course() == Course::Failed && (self.words.contains("No such image") || LASTING.iter().any(|words| self.words.contains(words)))
+        self.course() == Course::Failed
+            && (self.words.contains("No such image")
+                || LASTING.iter().any(|words| self.words.contains(words)))
     }
 
     /// The life that it is.
     pub(super) fn incarnation(&self) -> Incarnation {
-        Incarnation(format!("{}@{}", self.id, self.container.as_deref().unwrap_or_default()))
+        Incarnation(format!(
+            "{}@{}",
+            self.id,
+            self.container.as_deref().unwrap_or_default()
+        ))
     }
 }
 
 /// The youngest of these.
 pub(super) fn newest<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> Option<&'a Task> {
-    tasks.into_iter().max_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)))
+    tasks
+        .into_iter()
+        .max_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)))
 }
 
 impl Manager<'_> {
     /// The tasks of services with these labels; those of services that are gone, too, until they have ended.
     pub(super) async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>> {
         let docker = self.docker().await?;
-        let options = ListTasksOptionsBuilder::default().filters(&filter.as_map()).build();
-        let tasks = self.call(docker.list_tasks(Some(options))).await.map_err(|f| f.into_error("list its tasks"))?;
+        let options = ListTasksOptionsBuilder::default()
+            .filters(&filter.as_map())
+            .build();
+        let tasks = self
+            .call(docker.list_tasks(Some(options)))
+            .await
+            .map_err(|f| f.into_error("list its tasks"))?;
         Ok(tasks.into_iter().filter_map(Task::read).collect())
     }
 }
@@ -117,14 +148,27 @@ mod tests {
     use chainpool_agent::{ClusterId, ClusterKey, InstanceId};
 
     fn task(id: &str, at: &str, state: TaskState, err: &str) -> Task {
-        let key = ClusterKey { cluster: ClusterId::new(), generation: 1 };
+        let key = ClusterKey {
+            cluster: ClusterId::new(),
+            generation: 1,
+        };
         let labels = Labels::of_cluster(InstanceId::new(), &key).to_map();
-        let container_spec = TaskSpecContainerSpec { labels: Some(labels), ..TaskSpecContainerSpec::default() };
+        let container_spec = TaskSpecContainerSpec {
+            labels: Some(labels),
+            ..TaskSpecContainerSpec::default()
+        };
         Task::read(Listed {
             id: Some(id.to_owned()),
             created_at: Some(at.to_owned()),
-            spec: Some(TaskSpec { container_spec: Some(container_spec), ..TaskSpec::default() }),
-            status: Some(TaskStatus { state: Some(state), err: Some(err.to_owned()), ..TaskStatus::default() }),
+            spec: Some(TaskSpec {
+                container_spec: Some(container_spec),
+                ..TaskSpec::default()
+            }),
+            status: Some(TaskStatus {
+                state: Some(state),
+                err: Some(err.to_owned()),
+                ..TaskStatus::default()
+            }),
             ..Listed::default()
         })
         .expect("a task of ours")
@@ -133,8 +177,14 @@ mod tests {
     #[test]
     fn a_task_that_ran_is_told_from_one_that_never_did() {
         let course = |state, err| task("a", "", state, err).course();
-        assert_eq!(course(TaskState::FAILED, "task: non-zero exit (2)"), Course::Ended(0));
-        assert_eq!(course(TaskState::FAILED, "starting container failed: no"), Course::Failed);
+        assert_eq!(
+            course(TaskState::FAILED, "task: non-zero exit (2)"),
+            Course::Ended(0)
+        );
+        assert_eq!(
+            course(TaskState::FAILED, "starting container failed: no"),
+            Course::Failed
+        );
         assert_eq!(course(TaskState::COMPLETE, ""), Course::Ended(0));
         assert_eq!(course(TaskState::PREPARING, ""), Course::Before);
         assert!(task("a", "", TaskState::REJECTED, "No such image: x").fails_for_good());

@@ -36,16 +36,34 @@ async fn open(swarm: Arc<Swarm>) -> WakeStream {
     let events = events::watch(hands.engine.clone(), hands.instance);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let watch = Watch { swarm, member, events, ticks, seen, told: BTreeSet::new(), queue: VecDeque::new(), over: false };
-    stream::unfold(watch, |mut watch| async move { watch.next().await.map(|wake| (wake, watch)) }.boxed()).boxed()
+    let watch = Watch {
+        swarm,
+        member,
+        events,
+        ticks,
+        seen,
+        told: BTreeSet::new(),
+        queue: VecDeque::new(),
+        over: false,
+    };
+    stream::unfold(watch, |mut watch| {
+        async move { watch.next().await.map(|wake| (wake, watch)) }.boxed()
+    })
+    .boxed()
 }
 
 /// All tasks of ours, by id.
 type Tasks = HashMap<String, Task>;
 
 async fn look(swarm: &Swarm) -> Result<Tasks, Error> {
-    let tasks = swarm.through(|manager| async move { manager.tasks(&Filter::instance(manager.hands.instance)).await }).await?;
-    Ok(tasks.into_iter().filter(|task| !task.part).map(|task| (task.id.clone(), task)).collect())
+    let tasks = swarm
+        .through(|manager| async move { manager.tasks(&Filter::instance(manager.hands.instance)).await })
+        .await?;
+    Ok(tasks
+        .into_iter()
+        .filter(|task| !task.part)
+        .map(|task| (task.id.clone(), task))
+        .collect())
 }
 
 struct Watch {
@@ -101,7 +119,9 @@ impl Watch {
         self.seen = now;
         if self.swarm.member() != self.member {
             let address = self.swarm.members()[self.member].engine.address().to_string();
-            self.lose(format!("{address} fell silent: another manager is used from here on"));
+            self.lose(format!(
+                "{address} fell silent: another manager is used from here on"
+            ));
         }
     }
 
@@ -123,11 +143,22 @@ fn wakes(before: &Tasks, now: &Tasks, told: &BTreeSet<ClusterId>) -> Vec<Wake> {
         let cluster = task.labels.cluster;
         changed.insert(cluster);
         let ran = !task.job && was.is_some_and(|was| was.state == TaskState::RUNNING);
-        if let (true, Course::Ended(code), Some(node)) = (ran && !told.contains(&cluster), task.course(), &task.labels.node) {
-            wakes.push(Wake::Died { cluster, node: node.clone(), code });
+        if let (true, Course::Ended(code), Some(node)) =
+            (ran && !told.contains(&cluster), task.course(), &task.labels.node)
+        {
+            wakes.push(Wake::Died {
+                cluster,
+                node: node.clone(),
+                code,
+            });
         }
     }
-    changed.extend(before.iter().filter(|(id, _)| !now.contains_key(*id)).map(|(_, task)| task.labels.cluster));
+    changed.extend(
+        before
+            .iter()
+            .filter(|(id, _)| !now.contains_key(*id))
+            .map(|(_, task)| task.labels.cluster),
+    );
     wakes.extend(changed.into_iter().map(Wake::Changed));
     wakes
 }

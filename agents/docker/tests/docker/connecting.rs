@@ -31,13 +31,20 @@ impl Authority {
 
     fn issue(&self, name: &str) -> Result<(rcgen::Certificate, KeyPair)> {
         let key = KeyPair::generate()?;
-        Ok((CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &self.0)?, key))
+        Ok((
+            CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &self.0)?,
+            key,
+        ))
     }
 
     /// What a client is given.
     fn client(&self) -> Result<Tls> {
         let (cert, key) = self.issue("client")?;
-        Ok(Tls { ca: self.0.pem(), cert: cert.pem(), key: Secret::new(key.serialize_pem()) })
+        Ok(Tls {
+            ca: self.0.pem(),
+            cert: cert.pem(),
+            key: Secret::new(key.serialize_pem()),
+        })
     }
 
     /// How the engine's side asks for such clients.
@@ -45,7 +52,8 @@ impl Authority {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone())?;
-        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
         let (cert, key) = self.issue(name)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = ServerConfig::builder_with_provider(provider)
@@ -75,7 +83,9 @@ fn pass_on(listener: TcpListener, tls: Option<TlsAcceptor>) -> JoinHandle<()> {
 /// Passes on what was read already, and what comes. An end with an error is the other side's affair.
 async fn pass(mut stream: impl AsyncRead + AsyncWrite + Unpin, read: Vec<u8>) -> Result<()> {
     let address = engine_address();
-    let path = address.strip_prefix("unix://").context("these tests need the engine's unix socket")?;
+    let path = address
+        .strip_prefix("unix://")
+        .context("these tests need the engine's unix socket")?;
     let mut engine = UnixStream::connect(path).await?;
     engine.write_all(&read).await?;
     tokio::io::copy_bidirectional(&mut stream, &mut engine).await?;
@@ -84,7 +94,12 @@ async fn pass(mut stream: impl AsyncRead + AsyncWrite + Unpin, read: Vec<u8>) ->
 
 fn at(yard: &crate::yard::Yard, listener: &TcpListener, tls: Option<Tls>) -> Result<Connection> {
     let address = format!("tcp://{}", listener.local_addr()?);
-    Ok(Connection { address, tls, insecure: false, ..connection(yard.instance) })
+    Ok(Connection {
+        address,
+        tls,
+        insecure: false,
+        ..connection(yard.instance)
+    })
 }
 
 #[test]
@@ -97,8 +112,13 @@ fn an_engine_is_reached_by_mutual_tls() {
         ensure!(agent.probe().await?.engine_id == yard.agent.probe().await?.engine_id);
         let (key, node) = (key(), node("v0", crate::yard::STAY));
         agent.ensure_network(&key, &crate::yard::network()).await?;
-        agent.ensure_node(&key, &node, &yard.image, &crate::yard::RUN).await?;
-        ensure!(agent.observe(Scope::Cluster(key.cluster)).await? == yard.agent.observe(Scope::Cluster(key.cluster)).await?);
+        agent
+            .ensure_node(&key, &node, &yard.image, &crate::yard::RUN)
+            .await?;
+        ensure!(
+            agent.observe(Scope::Cluster(key.cluster)).await?
+                == yard.agent.observe(Scope::Cluster(key.cluster)).await?
+        );
         agent.drop_cluster(key.cluster, 1).await?;
         passing.abort();
         Ok(())
@@ -113,14 +133,17 @@ fn a_wrong_certificate_on_either_side_is_told_so() {
         mixed.ca = theirs.client()?.ca;
         for (tls, name, says) in [
             (ours.client()?, "127.0.0.1", "signed by the given authority"), // the engine's is of another authority
-            (theirs.client()?, "other.example", "names this host"),         // the engine's is for another host
-            (mixed, "127.0.0.1", "signed our certificate"),                 // ours is of another authority
+            (theirs.client()?, "other.example", "names this host"), // the engine's is for another host
+            (mixed, "127.0.0.1", "signed our certificate"),         // ours is of another authority
         ] {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let agent = DockerAgent::connect(&at(yard, &listener, Some(tls))?)?;
             let passing = pass_on(listener, Some(theirs.acceptor(name)?));
             let error = agent.probe().await.expect_err(says);
-            ensure!(matches!(&error, Error::Unreachable(text) if text.contains(says)), "{says}: {error}");
+            ensure!(
+                matches!(&error, Error::Unreachable(text) if text.contains(says)),
+                "{says}: {error}"
+            );
             passing.abort();
         }
         Ok(())
@@ -134,9 +157,16 @@ fn an_engine_may_come_up_after_its_agent() {
         let socket = TcpSocket::new_v4()?;
         socket.bind(([127, 0, 0, 1], 0).into())?;
         let address = format!("tcp://{}", socket.local_addr()?);
-        let agent = DockerPlatform.connect(&Connection { address, insecure: false, ..connection(yard.instance) })?;
+        let agent = DockerPlatform.connect(&Connection {
+            address,
+            insecure: false,
+            ..connection(yard.instance)
+        })?;
         let error = agent.probe().await.expect_err("nobody listens");
-        ensure!(matches!(&error, Error::Unreachable(text) if text.contains("start the engine")), "{error}");
+        ensure!(
+            matches!(&error, Error::Unreachable(text) if text.contains("start the engine")),
+            "{error}"
+        );
         let passing = pass_on(socket.listen(64)?, None);
         agent.probe().await?;
         passing.abort();
@@ -199,22 +229,48 @@ fn what_another_service_answers_is_not_told() {
     yard(async |yard| {
         let secret = "db_password=hunter2";
         let body = |kind: &str, status: &str, body: &str| {
-            format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            format!(
+                "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
         };
         let forged = format!(r#"{{"message":"\u001b[31mforged\nline {}"}}"#, "x".repeat(10_000));
         for (answer, shown) in [
             (body("text/plain", "500 Internal Server Error", secret), None),
-            (body("application/json", "403 Forbidden", &format!(r#"{{"error":"{secret}"}}"#)), None),
-            (body("application/json", "401 Unauthorized", &format!(r#"["{secret}"]"#)), None),
-            (body("application/json", "200 OK", &format!(r#""{secret}""#)), None),
-            (body("application/json", "500 Internal Server Error", &forged), Some(r"\u{1b}[31mforged\nline xxx")),
+            (
+                body(
+                    "application/json",
+                    "403 Forbidden",
+                    &format!(r#"{{"error":"{secret}"}}"#),
+                ),
+                None,
+            ),
+            (
+                body(
+                    "application/json",
+                    "401 Unauthorized",
+                    &format!(r#"["{secret}"]"#),
+                ),
+                None,
+            ),
+            (
+                body("application/json", "200 OK", &format!(r#""{secret}""#)),
+                None,
+            ),
+            (
+                body("application/json", "500 Internal Server Error", &forged),
+                Some(r"\u{1b}[31mforged\nline xxx"),
+            ),
         ] {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let agent = DockerAgent::connect(&at(yard, &listener, None)?)?;
             let answering = answering(listener, answer.clone(), None);
             let error = agent.probe().await.expect_err("no engine").to_string();
             ensure!(!error.contains("hunter2"), "{answer}: {error}");
-            ensure!(!error.chars().any(char::is_control) && error.len() < 400, "{answer}: {error}");
+            ensure!(
+                !error.chars().any(char::is_control) && error.len() < 400,
+                "{answer}: {error}"
+            );
             ensure!(shown.is_none_or(|shown| error.contains(shown)), "{error}");
             answering.abort();
         }
@@ -245,7 +301,11 @@ fn endless(listener: TcpListener, end: &'static str, begin: Vec<u8>, more: Vec<u
                 let mut request = vec![0; 16 << 10];
                 let length = stream.read(&mut request).await?;
                 request.truncate(length);
-                let line = String::from_utf8_lossy(&request).lines().next().unwrap_or_default().to_owned();
+                let line = String::from_utf8_lossy(&request)
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
                 let path = line.split([' ', '?']).nth(1).unwrap_or_default();
                 if !path.ends_with(end) {
                     return pass(stream, request).await;
@@ -270,7 +330,8 @@ fn a_stream_without_an_item_is_given_up() {
         let (key, node) = (key(), node("v0", crate::yard::STAY));
         yard.start(&key, &node).await?;
         let plain = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n";
-        let chunked = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunked =
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
         let (a_line, lines) = (vec![b'x'; 1 << 20], b"xxxxxxx\n".repeat(1 << 17));
         let a_frame = [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
         for (end, begin, more) in [
@@ -287,13 +348,26 @@ fn a_stream_without_an_item_is_given_up() {
                     Some(Wake::Lost(why)) => why,
                     other => anyhow::bail!("{other:?}"),
                 },
-                "/logs" => match agent.logs(&key, &node.name, LogQuery::default()).await?.collect::<Vec<_>>().await.pop() {
+                "/logs" => match agent
+                    .logs(&key, &node.name, LogQuery::default())
+                    .await?
+                    .collect::<Vec<_>>()
+                    .await
+                    .pop()
+                {
                     Some(Err(error)) => error.to_string(),
                     other => anyhow::bail!("{other:?}"),
                 },
-                _ => agent.ensure_image(&["chainpool-test/absent:1".to_owned()]).await.expect_err("no end").to_string(),
+                _ => agent
+                    .ensure_image(&["chainpool-test/absent:1".to_owned()])
+                    .await
+                    .expect_err("no end")
+                    .to_string(),
             };
-            ensure!(why.contains("more than 2 MiB came of one event or line"), "{end}: {why}");
+            ensure!(
+                why.contains("more than 2 MiB came of one event or line"),
+                "{end}: {why}"
+            );
             answering.abort();
         }
         yard.agent.drop_cluster(key.cluster, 1).await?;

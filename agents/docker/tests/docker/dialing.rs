@@ -5,7 +5,13 @@ use anyhow::ensure;
 use chainpool_agent::{Agent, Audience, Error, Port, Protocol};
 
 fn port(published: Option<u16>, protocol: Protocol) -> Port {
-    Port { name: "rpc".into(), inside: 7, protocol, audience: Audience::User, published }
+    Port {
+        name: "rpc".into(),
+        inside: 7,
+        protocol,
+        audience: Audience::User,
+        published,
+    }
 }
 
 #[test]
@@ -16,8 +22,15 @@ fn a_port_that_cannot_be_reached_says_why() {
             let error = yard.agent.dial(&key, &v0, &port).await.err();
             ensure!(matches!(error, Some(Error::Unsupported(_))), "{error:?}");
         }
-        let error = yard.agent.dial(&key, &v0, &port(Some(free_port()), Protocol::Tcp)).await.err();
-        ensure!(matches!(&error, Some(Error::Unreachable(text)) if text.contains("v0")), "{error:?}");
+        let error = yard
+            .agent
+            .dial(&key, &v0, &port(Some(free_port()), Protocol::Tcp))
+            .await
+            .err();
+        ensure!(
+            matches!(&error, Some(Error::Unreachable(text)) if text.contains("v0")),
+            "{error:?}"
+        );
         Ok(())
     });
 }

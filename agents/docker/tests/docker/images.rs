@@ -16,14 +16,33 @@ use tokio::{
 fn missing_images_are_all_named_with_their_reasons() {
     yard(async |yard| {
         let registry = Registry::start(HashMap::new(), None).await?;
-        let candidates = [format!("{}/chainpool-ledger:1", registry.address), format!("{}/other/ledger", registry.address)];
-        let error = yard.agent.ensure_image(&candidates).await.expect_err("no such image").to_string();
+        let candidates = [
+            format!("{}/chainpool-ledger:1", registry.address),
+            format!("{}/other/ledger", registry.address),
+        ];
+        let error = yard
+            .agent
+            .ensure_image(&candidates)
+            .await
+            .expect_err("no such image")
+            .to_string();
         ensure!(candidates.iter().all(|c| error.contains(c)), "{error}");
-        ensure!(error.contains("`make docker-ledger`") && error.contains("mirror"), "{error}");
+        ensure!(
+            error.contains("`make docker-ledger`") && error.contains("mirror"),
+            "{error}"
+        );
         // A registry that nobody runs.
         drop(registry);
-        let error = yard.agent.ensure_image(&candidates[..1]).await.expect_err("no registry").to_string();
-        ensure!(error.contains(&candidates[0]) && error.contains("refused"), "{error}");
+        let error = yard
+            .agent
+            .ensure_image(&candidates[..1])
+            .await
+            .expect_err("no registry")
+            .to_string();
+        ensure!(
+            error.contains(&candidates[0]) && error.contains("refused"),
+            "{error}"
+        );
         ensure!(yard.agent.ensure_image(&[]).await.is_err());
         Ok(())
     });
@@ -37,7 +56,11 @@ fn an_image_is_pulled_through_the_mirror_with_its_login_and_pinned_by_digest() {
         let registry = Registry::of_image(&yard.docker, &yard.image.pinned, "me:p?~>?~>?~>").await?;
         let mut mirrored = connection(yard.instance);
         mirrored.mirror = Some(registry.address.clone());
-        mirrored.registry = Some(RegistryLogin { address: registry.address.clone(), user: login.0, password: login.1 });
+        mirrored.registry = Some(RegistryLogin {
+            address: registry.address.clone(),
+            user: login.0,
+            password: login.1,
+        });
         let agent = DockerAgent::connect(&mirrored)?;
         let candidate = format!("chainpool-test/pulled-{}:9", yard.instance.0.simple());
         let name = format!("{}/{candidate}", registry.address);
@@ -45,21 +68,44 @@ fn an_image_is_pulled_through_the_mirror_with_its_login_and_pinned_by_digest() {
         let image = agent.ensure_image(std::slice::from_ref(&candidate)).await?;
         let found = yard.docker.inspect_image(&image.pinned).await?;
         let remove = RemoveImageOptionsBuilder::default().force(false).build();
-        yard.docker.remove_image(&name, Some(remove.clone()), None).await?;
-        ensure!(image.name == name && image.pinned == format!("{}@{}", name.trim_end_matches(":9"), registry.digest), "{image:?}");
-        ensure!(found.id.as_ref() == Some(&yard.image.pinned), "it is the same content");
+        yard.docker
+            .remove_image(&name, Some(remove.clone()), None)
+            .await?;
+        ensure!(
+            image.name == name
+                && image.pinned == format!("{}@{}", name.trim_end_matches(":9"), registry.digest),
+            "{image:?}"
+        );
+        ensure!(
+            found.id.as_ref() == Some(&yard.image.pinned),
+            "it is the same content"
+        );
 
         // A bare name that is present is not pulled again.
-        let tag = TagImageOptionsBuilder::default().repo(candidate.trim_end_matches(":9")).tag("9").build();
+        let tag = TagImageOptionsBuilder::default()
+            .repo(candidate.trim_end_matches(":9"))
+            .tag("9")
+            .build();
         yard.docker.tag_image(&yard.image.pinned, Some(tag)).await?;
         let image = agent.ensure_image(std::slice::from_ref(&candidate)).await;
         yard.docker.remove_image(&candidate, Some(remove), None).await?;
-        ensure!(image.as_ref().is_ok_and(|i| i.name == candidate && i.pinned == yard.image.pinned), "{image:?}");
+        ensure!(
+            image
+                .as_ref()
+                .is_ok_and(|i| i.name == candidate && i.pinned == yard.image.pinned),
+            "{image:?}"
+        );
 
         // Without the login nothing is to be had.
         mirrored.registry = None;
-        let error = DockerAgent::connect(&mirrored)?.ensure_image(&[candidate]).await.expect_err("no login");
-        ensure!(matches!(&error, Error::Refused(text) if text.contains(&name)), "{error}");
+        let error = DockerAgent::connect(&mirrored)?
+            .ensure_image(&[candidate])
+            .await
+            .expect_err("no login");
+        ensure!(
+            matches!(&error, Error::Refused(text) if text.contains(&name)),
+            "{error}"
+        );
         Ok(())
     });
 }
@@ -91,7 +137,11 @@ impl Registry {
                 tokio::spawn(async move { serve(stream, &shared.0, shared.1.as_deref()).await });
             }
         });
-        Ok(Self { address, digest: String::new(), serving })
+        Ok(Self {
+            address,
+            digest: String::new(),
+            serving,
+        })
     }
 
     /// A registry that serves one image of the engine under every name.
@@ -104,8 +154,14 @@ impl Registry {
             std::io::Read::read_to_end(&mut entry, &mut content)?;
             files.insert(entry.path()?.display().to_string(), content);
         }
-        let config = files.remove(&format!("{}.json", id.trim_start_matches("sha256:"))).context("the image's config")?;
-        let layer = files.into_iter().find(|(path, _)| path.ends_with("/layer.tar")).context("the image's layer")?.1;
+        let config = files
+            .remove(&format!("{}.json", id.trim_start_matches("sha256:")))
+            .context("the image's config")?;
+        let layer = files
+            .into_iter()
+            .find(|(path, _)| path.ends_with("/layer.tar"))
+            .context("the image's layer")?
+            .1;
         let part = |kind: &str, bytes: &[u8]| {
             let (digest, size) = (digest(bytes), bytes.len());
             format!(r#"{{"mediaType":"application/vnd.docker.{kind}","size":{size},"digest":"{digest}"}}"#)
@@ -116,9 +172,18 @@ impl Registry {
             part("image.rootfs.diff.tar", &layer)
         );
         let pinned = digest(manifest.as_bytes());
-        let blob = |bytes: Vec<u8>| (format!("blobs/{}", digest(&bytes)), ("application/octet-stream", bytes));
-        let manifests =
-            ["9".to_owned(), pinned.clone()].map(|name| (format!("manifests/{name}"), (MANIFEST, manifest.clone().into_bytes())));
+        let blob = |bytes: Vec<u8>| {
+            (
+                format!("blobs/{}", digest(&bytes)),
+                ("application/octet-stream", bytes),
+            )
+        };
+        let manifests = ["9".to_owned(), pinned.clone()].map(|name| {
+            (
+                format!("manifests/{name}"),
+                (MANIFEST, manifest.clone().into_bytes()),
+            )
+        });
         let answers = manifests.into_iter().chain([blob(config), blob(layer)]).collect();
         let mut registry = Self::start(answers, Some(login)).await?;
         registry.digest = pinned;

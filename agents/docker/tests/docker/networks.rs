@@ -14,7 +14,10 @@ fn a_network_without_addresses_of_our_choice_made_many_times_at_once_is_one() {
             result?;
         }
         let seen = yard.agent.observe(Scope::Cluster(key.cluster)).await?;
-        ensure!(seen.objects.len() == 1 && seen.objects[0].kind == ObjectKind::Network, "{seen:?}");
+        ensure!(
+            seen.objects.len() == 1 && seen.objects[0].kind == ObjectKind::Network,
+            "{seen:?}"
+        );
         yard.agent.ensure_network(&key, &spec).await?;
         yard.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
@@ -26,7 +29,11 @@ fn a_subnet_that_is_taken_is_named_with_its_holder() {
     yard(async |yard| {
         let (one, other, spec) = (key(), key(), network());
         yard.agent.ensure_network(&one, &spec).await?;
-        let error = yard.agent.ensure_network(&other, &spec).await.expect_err("an overlap");
+        let error = yard
+            .agent
+            .ensure_network(&other, &spec)
+            .await
+            .expect_err("an overlap");
         let subnet = spec.subnet.context("a subnet")?.to_string();
         ensure!(
             matches!(&error, Error::Occupied { words, .. } if words.contains(&subnet) && words.contains(&network_name(&one))),
@@ -43,15 +50,42 @@ fn a_foreign_container_on_our_network_is_named_and_not_touched() {
     yard(async |yard| {
         let key = key();
         yard.start(&key, &node("v0", STAY)).await?;
-        let id = yard.foreign_container(&format!("guest-{}", yard.instance.0.simple()), ContainerCreateBody::default()).await?;
-        let request = NetworkConnectRequest { container: id.clone(), endpoint_config: None };
+        let id = yard
+            .foreign_container(
+                &format!("guest-{}", yard.instance.0.simple()),
+                ContainerCreateBody::default(),
+            )
+            .await?;
+        let request = NetworkConnectRequest {
+            container: id.clone(),
+            endpoint_config: None,
+        };
         yard.docker.connect_network(&network_name(&key), request).await?;
         yard.docker.start_container(&id, None).await?;
-        let error = yard.agent.drop_cluster(key.cluster, 1).await.expect_err("a guest");
-        ensure!(matches!(&error, Error::Refused(text) if text.contains("guest-")), "{error}");
-        ensure!(yard.docker.inspect_container(&id, None).await?.state.and_then(|s| s.running) == Some(true));
-        let request = bollard::models::NetworkDisconnectRequest { container: id, force: None };
-        yard.docker.disconnect_network(&network_name(&key), request).await?;
+        let error = yard
+            .agent
+            .drop_cluster(key.cluster, 1)
+            .await
+            .expect_err("a guest");
+        ensure!(
+            matches!(&error, Error::Refused(text) if text.contains("guest-")),
+            "{error}"
+        );
+        ensure!(
+            yard.docker
+                .inspect_container(&id, None)
+                .await?
+                .state
+                .and_then(|s| s.running)
+                == Some(true)
+        );
+        let request = bollard::models::NetworkDisconnectRequest {
+            container: id,
+            force: None,
+        };
+        yard.docker
+            .disconnect_network(&network_name(&key), request)
+            .await?;
         yard.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });

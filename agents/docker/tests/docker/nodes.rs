@@ -3,18 +3,23 @@
 use crate::yard::{RUN, STAY, file, key, network, node, yard};
 use anyhow::{Context, ensure};
 use chainpool_agent::{
-    Agent, Error, File, ImageRef, Labels, LogType, NodeSpec, NodeState, Power, SpecHash, Variable, Volumes, node_object_name,
+    Agent, Error, File, ImageRef, Labels, LogType, NodeSpec, NodeState, Power, SpecHash, Variable, Volumes,
+    node_object_name,
 };
 use std::time::Duration;
 
 /// Says what is on its disk, then stays.
 fn teller(name: &str) -> NodeSpec {
-    let list = "busybox find /data /etc/node -exec busybox stat -c '%n %a %u %g %s' {} +; busybox id; echo told; ";
+    let list =
+        "busybox find /data /etc/node -exec busybox stat -c '%n %a %u %g %s' {} +; busybox id; echo told; ";
     node(name, &format!("{list}{STAY}"))
 }
 
 fn once(path: &str, content: &str) -> File {
-    File { once: true, ..file(path, content) }
+    File {
+        once: true,
+        ..file(path, content)
+    }
 }
 
 #[test]
@@ -22,7 +27,11 @@ fn a_nodes_files_have_their_modes_and_owners() {
     yard(async |yard| {
         let key = key();
         let mut node = teller("v0");
-        node.files = vec![file("/data/config/genesis.json", "12345"), once("/data/state", "0"), file("/etc/node/more", "x")];
+        node.files = vec![
+            file("/data/config/genesis.json", "12345"),
+            once("/data/state", "0"),
+            file("/etc/node/more", "x"),
+        ];
         node.files[0].mode = 0o400;
         yard.start(&key, &node).await?;
         yard.eventually_says(&key, &node, "told").await?;
@@ -52,11 +61,19 @@ fn a_container_is_limited_and_labelled_as_asked() {
         yard.start(&key, &node).await?;
         let found = yard.inspect(&key, &node).await?;
         let host = found.host_config.context("host config")?;
-        ensure!(host.memory == Some(32 << 20) && host.memory_swap == host.memory && host.pids_limit == Some(64), "{host:?}");
-        ensure!(host.cap_drop == Some(vec!["ALL".into()]) && host.security_opt == Some(vec!["no-new-privileges".into()]), "{host:?}");
+        ensure!(
+            host.memory == Some(32 << 20) && host.memory_swap == host.memory && host.pids_limit == Some(64),
+            "{host:?}"
+        );
+        ensure!(
+            host.cap_drop == Some(vec!["ALL".into()])
+                && host.security_opt == Some(vec!["no-new-privileges".into()]),
+            "{host:?}"
+        );
         ensure!(
             host.privileged != Some(true)
-                && host.restart_policy.and_then(|p| p.name).map(|n| n.to_string()) == Some("unless-stopped".into())
+                && host.restart_policy.and_then(|p| p.name).map(|n| n.to_string())
+                    == Some("unless-stopped".into())
         );
         let log = host.log_config.context("log")?;
         ensure!(log.typ.as_deref() == Some("local"), "{log:?}");
@@ -66,10 +83,24 @@ fn a_container_is_limited_and_labelled_as_asked() {
         ensure!(config.hostname.as_deref() == Some("v0") && config.stop_signal.as_deref() == Some("SIGTERM"));
         ensure!(config.env.context("env")?.contains(&"A=b".to_owned()));
         let labels = Labels::from_map(&config.labels.context("labels")?).context("our labels")?;
-        ensure!(labels == Labels::of_cluster(yard.instance, &key).node(&node.name).hash(&node.hash));
-        let networks = found.network_settings.and_then(|n| n.networks).context("networks")?;
+        ensure!(
+            labels
+                == Labels::of_cluster(yard.instance, &key)
+                    .node(&node.name)
+                    .hash(&node.hash)
+        );
+        let networks = found
+            .network_settings
+            .and_then(|n| n.networks)
+            .context("networks")?;
         let endpoint = &networks[&chainpool_agent::network_name(&key)];
-        ensure!(endpoint.aliases.as_ref().is_some_and(|a| a.contains(&"v0".to_owned())), "{endpoint:?}");
+        ensure!(
+            endpoint
+                .aliases
+                .as_ref()
+                .is_some_and(|a| a.contains(&"v0".to_owned())),
+            "{endpoint:?}"
+        );
         yard.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
@@ -87,7 +118,10 @@ fn a_syslog_node_sends_its_output_away() {
         let mut buffer = [0; 2048];
         let length = tokio::time::timeout(Duration::from_secs(30), server.recv(&mut buffer)).await??;
         let text = String::from_utf8_lossy(&buffer[..length]);
-        ensure!(text.contains("hello from here") && text.contains(&node_object_name(&key, &node.name)), "{text}");
+        ensure!(
+            text.contains("hello from here") && text.contains(&node_object_name(&key, &node.name)),
+            "{text}"
+        );
         yard.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
@@ -117,8 +151,14 @@ fn a_node_that_was_never_started_gets_its_files_again() {
 fn a_node_cut_off_anywhere_converges() {
     yard(async |yard| {
         let key = key();
-        let mut node = node("v0", &format!("busybox cat /data/state /data/config/app; echo told; {STAY}"));
-        node.files = vec![once("/data/state", "whole\n"), file("/data/config/app", &"app\n".repeat(20_000))];
+        let mut node = node(
+            "v0",
+            &format!("busybox cat /data/state /data/config/app; echo told; {STAY}"),
+        );
+        node.files = vec![
+            once("/data/state", "whole\n"),
+            file("/data/config/app", &"app\n".repeat(20_000)),
+        ];
         yard.agent.ensure_network(&key, &network()).await?;
         for _ in 0..12 {
             for _ in 0..rand::random_range(1..4) {
@@ -131,7 +171,11 @@ fn a_node_cut_off_anywhere_converges() {
             ensure!(yard.state(&key, &node).await? == NodeState::Running);
             yard.eventually_says(&key, &node, "told").await?;
             let said = yard.said(&key, &node).await?;
-            ensure!(said.starts_with("whole\napp\n") && said.lines().count() >= 20_002, "{} lines: {said:.40}", said.lines().count());
+            ensure!(
+                said.starts_with("whole\napp\n") && said.lines().count() >= 20_002,
+                "{} lines: {said:.40}",
+                said.lines().count()
+            );
             let (containers, networks, volumes) = yard.ours().await?;
             ensure!((containers.len(), networks.len(), volumes.len()) == (1, 1, 1));
             yard.agent.drop_node(&key, &node.name, Volumes::Purge).await?;
@@ -145,9 +189,19 @@ fn a_node_cut_off_anywhere_converges() {
 fn a_node_whose_image_went_away_says_so() {
     yard(async |yard| {
         let (key, node) = (key(), node("v0", STAY));
-        let gone = ImageRef { name: "chainpool-test/gone:1".into(), pinned: format!("sha256:{}", "0".repeat(64)) };
-        let error = yard.agent.ensure_node(&key, &node, &gone, &RUN).await.expect_err("no image");
-        ensure!(matches!(&error, Error::Refused(text) if text.contains("chainpool-test/gone:1")), "{error}");
+        let gone = ImageRef {
+            name: "chainpool-test/gone:1".into(),
+            pinned: format!("sha256:{}", "0".repeat(64)),
+        };
+        let error = yard
+            .agent
+            .ensure_node(&key, &node, &gone, &RUN)
+            .await
+            .expect_err("no image");
+        ensure!(
+            matches!(&error, Error::Refused(text) if text.contains("chainpool-test/gone:1")),
+            "{error}"
+        );
         yard.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
@@ -160,7 +214,10 @@ fn a_wrong_program_is_refused_with_the_engines_words() {
         node.command = vec!["/no/such/program".into()];
         let error = yard.start(&key, &node).await.expect_err("no program");
         let error = error.downcast::<Error>()?;
-        ensure!(matches!(&error, Error::Refused(text) if text.contains("/no/such/program")), "{error}");
+        ensure!(
+            matches!(&error, Error::Refused(text) if text.contains("/no/such/program")),
+            "{error}"
+        );
         // Put right, it replaces the one that never ran.
         node.command = vec!["/bin/busybox".into(), "sleep".into(), "100".into()];
         node.hash = SpecHash("second".into());

@@ -10,11 +10,32 @@ fn a_paused_node_is_restarted() {
     yard(async |yard| {
         let (key, node) = (key(), node("v0", STAY));
         yard.start(&key, &node).await?;
-        let first = yard.agent.incarnation(&key, &node.name).await?.context("it runs")?;
-        yard.docker.pause_container(&yard.inspect(&key, &node).await?.id.context("an id")?).await?;
-        ensure!(yard.agent.incarnation(&key, &node.name).await? == Some(first.clone()), "a pause is no other life");
-        yard.ensure(&key, &node, &Power::On { after: Some(first.clone()) }).await?;
-        ensure!(yard.agent.incarnation(&key, &node.name).await?.is_some_and(|life| life != first));
+        let first = yard
+            .agent
+            .incarnation(&key, &node.name)
+            .await?
+            .context("it runs")?;
+        yard.docker
+            .pause_container(&yard.inspect(&key, &node).await?.id.context("an id")?)
+            .await?;
+        ensure!(
+            yard.agent.incarnation(&key, &node.name).await? == Some(first.clone()),
+            "a pause is no other life"
+        );
+        yard.ensure(
+            &key,
+            &node,
+            &Power::On {
+                after: Some(first.clone()),
+            },
+        )
+        .await?;
+        ensure!(
+            yard.agent
+                .incarnation(&key, &node.name)
+                .await?
+                .is_some_and(|life| life != first)
+        );
         yard.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
@@ -35,12 +56,18 @@ fn a_node_is_stopped_and_started_and_unpaused() {
         yard.docker.pause_container(&id).await?;
         for _ in 0..2 {
             yard.ensure(&key, &node, &Power::Off).await?;
-            ensure!(yard.state(&key, &node).await? == NodeState::Exited(0), "stopped as its stop signal asks");
+            ensure!(
+                yard.state(&key, &node).await? == NodeState::Exited(0),
+                "stopped as its stop signal asks"
+            );
         }
         ensure!(yard.agent.incarnation(&key, &node.name).await?.is_none());
         yard.ensure(&key, &node, &RUN).await?;
         ensure!(yard.state(&key, &node).await? == NodeState::Running);
-        ensure!(yard.inspect(&key, &node).await?.id == Some(id), "it is the same container");
+        ensure!(
+            yard.inspect(&key, &node).await?.id == Some(id),
+            "it is the same container"
+        );
         yard.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
@@ -52,7 +79,10 @@ fn a_node_that_keeps_dying_is_seen_so() {
         let (key, node) = (key(), node("v0", "exit 3"));
         yard.start(&key, &node).await?;
         let between = NodeState::Changing("restarting".into());
-        eventually("the engine is between two tries", async || Ok(yard.state(&key, &node).await? == between)).await?;
+        eventually("the engine is between two tries", async || {
+            Ok(yard.state(&key, &node).await? == between)
+        })
+        .await?;
         yard.ensure(&key, &node, &RUN).await?; // the engine is at it already
         yard.ensure(&key, &node, &Power::Off).await?;
         yard.eventually_is(&key, &node, NodeState::Exited(3)).await?;
@@ -71,9 +101,18 @@ fn a_port_that_is_taken_is_named_and_works_once_it_is_free() {
         let (key, mut node) = (key(), node("v0", STAY));
         let taken = TcpListener::bind(("127.0.0.1", free_port()))?;
         let port = taken.local_addr()?.port();
-        node.ports =
-            vec![Port { name: "rpc".into(), inside: 80, protocol: Protocol::Tcp, audience: Audience::User, published: Some(port) }];
-        let error = yard.start(&key, &node).await.expect_err("a taken port").downcast::<Error>()?;
+        node.ports = vec![Port {
+            name: "rpc".into(),
+            inside: 80,
+            protocol: Protocol::Tcp,
+            audience: Audience::User,
+            published: Some(port),
+        }];
+        let error = yard
+            .start(&key, &node)
+            .await
+            .expect_err("a taken port")
+            .downcast::<Error>()?;
         ensure!(is_occupied(&error, port), "{error}");
         ensure!(yard.state(&key, &node).await? == NodeState::Created);
 
@@ -85,7 +124,9 @@ fn a_port_that_is_taken_is_named_and_works_once_it_is_free() {
         let error = yard.ensure(&key, &node, &RUN).await.expect_err("a taken port");
         ensure!(is_occupied(&error, port), "{error}");
 
-        yard.agent.drop_node(&key, &holder.name, chainpool_agent::Volumes::Purge).await?;
+        yard.agent
+            .drop_node(&key, &holder.name, chainpool_agent::Volumes::Purge)
+            .await?;
         yard.ensure(&key, &node, &RUN).await?;
         ensure!(yard.state(&key, &node).await? == NodeState::Running);
         yard.agent.drop_cluster(key.cluster, 1).await?;

@@ -6,13 +6,15 @@ use bollard::{
     Docker, body_full,
     models::{ContainerCreateBody, ContainerInspectResponse},
     query_parameters::{
-        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
-        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder, UploadToContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+        ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+        RemoveVolumeOptionsBuilder, UploadToContainerOptionsBuilder,
     },
 };
 use chainpool_agent::{
-    Agent, ClusterId, ClusterKey, Connection, File, ImageRef, InstanceId, LABEL_INSTANCE, Limits, LogConfig, LogQuery, NetworkSpec,
-    NodeName, NodeSpec, NodeState, Power, Scope, Secret, SpecHash, Volume, node_object_name,
+    Agent, ClusterId, ClusterKey, Connection, File, ImageRef, InstanceId, LABEL_INSTANCE, Limits, LogConfig,
+    LogQuery, NetworkSpec, NodeName, NodeSpec, NodeState, Power, Scope, Secret, SpecHash, Volume,
+    node_object_name,
 };
 use chainpool_agent_docker::DockerAgent;
 use futures::{FutureExt, TryStreamExt};
@@ -46,9 +48,15 @@ pub(crate) struct Yard {
 /// Runs a test in a yard of its own. Whatever happens, nothing of it stays on the engine; a test that passed must
 /// have left nothing itself, and nothing foreign may be gone.
 pub(crate) fn yard(test: impl AsyncFnOnce(&Yard) -> Result<()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
-        let yard = Yard::open().await.expect("the engine and busybox are needed for this test");
+        let yard = Yard::open()
+            .await
+            .expect("the engine and busybox are needed for this test");
         let outcome = AssertUnwindSafe(test(&yard)).catch_unwind().await;
         let census = yard.census().await;
         yard.clear().await.expect("the yard is cleared");
@@ -79,7 +87,10 @@ pub(crate) fn connection(instance: InstanceId) -> Connection {
 }
 
 pub(crate) fn key() -> ClusterKey {
-    ClusterKey { cluster: ClusterId::new(), generation: 1 }
+    ClusterKey {
+        cluster: ClusterId::new(),
+        generation: 1,
+    }
 }
 
 pub(crate) fn name(text: &str) -> NodeName {
@@ -90,17 +101,29 @@ pub(crate) fn name(text: &str) -> NodeName {
 pub(crate) fn network() -> NetworkSpec {
     let slot = SUBNETS.fetch_add(1, Ordering::Relaxed) % 1024;
     let text = format!("10.212.{}.{}/26", slot / 4, slot % 4 * 64);
-    NetworkSpec { subnet: Some(text.parse().expect("a subnet")) }
+    NetworkSpec {
+        subnet: Some(text.parse().expect("a subnet")),
+    }
 }
 
 /// A port that nothing listens on, another at each call; below those that the system gives to connections by itself.
 pub(crate) fn free_port() -> u16 {
-    let mut next = || 5_000 + u16::try_from(PORTS.fetch_add(1, Ordering::Relaxed) % 4_000).expect("below 4000");
-    std::iter::repeat_with(&mut next).find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).expect("a free port")
+    let mut next =
+        || 5_000 + u16::try_from(PORTS.fetch_add(1, Ordering::Relaxed) % 4_000).expect("below 4000");
+    std::iter::repeat_with(&mut next)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("a free port")
 }
 
 pub(crate) fn file(path: &str, content: &str) -> File {
-    File { path: path.into(), content: Secret::new(content.into()), mode: 0o640, owner: (1000, 1001), secret: false, once: false }
+    File {
+        path: path.into(),
+        content: Secret::new(content.into()),
+        mode: 0o640,
+        owner: (1000, 1001),
+        secret: false,
+        once: false,
+    }
 }
 
 /// A node that runs a shell script, with a volume `data` at `/data`.
@@ -112,9 +135,15 @@ pub(crate) fn node(node: &str, script: &str) -> NodeSpec {
         user: Some("1000:1001".into()),
         env: BTreeMap::new(),
         files: vec![],
-        volumes: vec![Volume { name: "data".into(), path: "/data".into() }],
+        volumes: vec![Volume {
+            name: "data".into(),
+            path: "/data".into(),
+        }],
         ports: vec![],
-        limits: Limits { memory_bytes: 32 << 20, processes: 64 },
+        limits: Limits {
+            memory_bytes: 32 << 20,
+            processes: 64,
+        },
         read_only_root: false,
         log: LogConfig::default(),
         stop_signal: "SIGTERM".into(),
@@ -140,11 +169,19 @@ pub(crate) async fn eventually(what: &str, look: impl AsyncFn() -> Result<bool>)
 impl Yard {
     async fn open() -> Result<Self> {
         let instance = InstanceId::new();
-        let docker =
-            Docker::connect_with_host(&engine_address())?.negotiate_version().await.context("start dockerd, as `make test` does")?;
+        let docker = Docker::connect_with_host(&engine_address())?
+            .negotiate_version()
+            .await
+            .context("start dockerd, as `make test` does")?;
         let image = busybox::import(&docker, instance).await?;
         let agent = DockerAgent::connect(&connection(instance))?;
-        Ok(Self { instance, agent, docker, image, foreign: Mutex::default() })
+        Ok(Self {
+            instance,
+            agent,
+            docker,
+            image,
+            foreign: Mutex::default(),
+        })
     }
 
     /// Makes a network and one running node.
@@ -154,20 +191,44 @@ impl Yard {
         Ok(())
     }
 
-    pub(crate) async fn ensure(&self, key: &ClusterKey, node: &NodeSpec, power: &Power) -> chainpool_agent::Result<()> {
+    pub(crate) async fn ensure(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        power: &Power,
+    ) -> chainpool_agent::Result<()> {
         self.agent.ensure_node(key, node, &self.image, power).await
     }
 
-    pub(crate) async fn inspect(&self, key: &ClusterKey, node: &NodeSpec) -> Result<ContainerInspectResponse> {
-        Ok(self.docker.inspect_container(&node_object_name(key, &node.name), None).await?)
+    pub(crate) async fn inspect(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+    ) -> Result<ContainerInspectResponse> {
+        Ok(self
+            .docker
+            .inspect_container(&node_object_name(key, &node.name), None)
+            .await?)
     }
 
     pub(crate) async fn state(&self, key: &ClusterKey, node: &NodeSpec) -> Result<NodeState> {
-        Ok(self.agent.observe(Scope::Cluster(key.cluster)).await?.node_state(key.generation, &node.name))
+        Ok(self
+            .agent
+            .observe(Scope::Cluster(key.cluster))
+            .await?
+            .node_state(key.generation, &node.name))
     }
 
-    pub(crate) async fn eventually_is(&self, key: &ClusterKey, node: &NodeSpec, state: NodeState) -> Result<()> {
-        eventually(&format!("{state:?}"), async || Ok(self.state(key, node).await? == state)).await
+    pub(crate) async fn eventually_is(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        state: NodeState,
+    ) -> Result<()> {
+        eventually(&format!("{state:?}"), async || {
+            Ok(self.state(key, node).await? == state)
+        })
+        .await
     }
 
     /// Puts an empty file into a node's volume `data`, past the agent.
@@ -179,21 +240,39 @@ impl Yard {
         tar.append_data(&mut header, path, std::io::empty())?;
         let options = UploadToContainerOptionsBuilder::default().path("/data").build();
         let container = node_object_name(key, &node.name);
-        Ok(self.docker.upload_to_container(&container, Some(options), body_full(tar.into_inner()?.into())).await?)
+        Ok(self
+            .docker
+            .upload_to_container(&container, Some(options), body_full(tar.into_inner()?.into()))
+            .await?)
     }
 
     /// All that a node has said so far.
     pub(crate) async fn said(&self, key: &ClusterKey, node: &NodeSpec) -> Result<String> {
-        let lines: Vec<_> = self.agent.logs(key, &node.name, LogQuery::default()).await?.try_collect().await?;
-        Ok(lines.iter().map(|l| String::from_utf8_lossy(&l.bytes).into_owned()).collect())
+        let lines: Vec<_> = self
+            .agent
+            .logs(key, &node.name, LogQuery::default())
+            .await?
+            .try_collect()
+            .await?;
+        Ok(lines
+            .iter()
+            .map(|l| String::from_utf8_lossy(&l.bytes).into_owned())
+            .collect())
     }
 
     pub(crate) async fn eventually_says(&self, key: &ClusterKey, node: &NodeSpec, words: &str) -> Result<()> {
-        eventually(&format!("the node says {words:?}"), async || Ok(self.said(key, node).await?.contains(words))).await
+        eventually(&format!("the node says {words:?}"), async || {
+            Ok(self.said(key, node).await?.contains(words))
+        })
+        .await
     }
 
     /// A container of another owner.
-    pub(crate) async fn foreign_container(&self, name: &str, mut body: ContainerCreateBody) -> Result<String> {
+    pub(crate) async fn foreign_container(
+        &self,
+        name: &str,
+        mut body: ContainerCreateBody,
+    ) -> Result<String> {
         body.image = Some(self.image.pinned.clone());
         body.cmd = Some(["/bin/busybox", "sleep", "1000"].map(str::to_owned).to_vec());
         let options = CreateContainerOptionsBuilder::default().name(name).build();
@@ -205,17 +284,46 @@ impl Yard {
     /// Removes a foreign container in the middle of a test, as its owner would.
     pub(crate) async fn release(&self, id: &str) -> Result<()> {
         self.foreign.lock().expect("a lock").retain(|other| other != id);
-        Ok(self.docker.remove_container(id, Some(RemoveContainerOptionsBuilder::default().force(true).build())).await?)
+        Ok(self
+            .docker
+            .remove_container(
+                id,
+                Some(RemoveContainerOptionsBuilder::default().force(true).build()),
+            )
+            .await?)
     }
 
     pub(crate) async fn ours(&self) -> Result<(Vec<String>, Vec<String>, Vec<String>)> {
         let filters = HashMap::from([("label", vec![format!("{LABEL_INSTANCE}={}", self.instance)])]);
-        let containers = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let containers = self.docker.list_containers(Some(containers)).await?.into_iter().filter_map(|c| c.id).collect();
+        let containers = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let containers = self
+            .docker
+            .list_containers(Some(containers))
+            .await?
+            .into_iter()
+            .filter_map(|c| c.id)
+            .collect();
         let networks = ListNetworksOptionsBuilder::default().filters(&filters).build();
-        let networks = self.docker.list_networks(Some(networks)).await?.into_iter().filter_map(|n| n.id).collect();
+        let networks = self
+            .docker
+            .list_networks(Some(networks))
+            .await?
+            .into_iter()
+            .filter_map(|n| n.id)
+            .collect();
         let volumes = ListVolumesOptionsBuilder::default().filters(&filters).build();
-        let volumes = self.docker.list_volumes(Some(volumes)).await?.volumes.unwrap_or_default().into_iter().map(|v| v.name).collect();
+        let volumes = self
+            .docker
+            .list_volumes(Some(volumes))
+            .await?
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .map(|v| v.name)
+            .collect();
         Ok((containers, networks, volumes))
     }
 
@@ -226,7 +334,10 @@ impl Yard {
         ensure!(volumes.is_empty(), "volumes left: {volumes:?}");
         let foreign = self.foreign.lock().expect("a lock").clone();
         for id in foreign {
-            self.docker.inspect_container(&id, None).await.with_context(|| format!("{id} is not ours and must still be there"))?;
+            self.docker
+                .inspect_container(&id, None)
+                .await
+                .with_context(|| format!("{id} is not ours and must still be there"))?;
         }
         Ok(())
     }
@@ -236,16 +347,37 @@ impl Yard {
         let (mut containers, networks, volumes) = self.ours().await?;
         containers.append(&mut self.foreign.lock().expect("a lock"));
         for id in containers {
-            gone(self.docker.remove_container(&id, Some(RemoveContainerOptionsBuilder::default().force(true).v(true).build())).await)?;
+            gone(
+                self.docker
+                    .remove_container(
+                        &id,
+                        Some(
+                            RemoveContainerOptionsBuilder::default()
+                                .force(true)
+                                .v(true)
+                                .build(),
+                        ),
+                    )
+                    .await,
+            )?;
         }
         for id in networks {
             gone(self.docker.remove_network(&id).await)?;
         }
         for name in volumes {
-            gone(self.docker.remove_volume(&name, Some(RemoveVolumeOptionsBuilder::default().build())).await)?;
+            gone(
+                self.docker
+                    .remove_volume(&name, Some(RemoveVolumeOptionsBuilder::default().build()))
+                    .await,
+            )?;
         }
         let options = RemoveImageOptionsBuilder::default().force(true).build();
-        gone(self.docker.remove_image(&self.image.name, Some(options), None).await.map(drop))
+        gone(
+            self.docker
+                .remove_image(&self.image.name, Some(options), None)
+                .await
+                .map(drop),
+        )
     }
 }
 

@@ -15,13 +15,17 @@ pub(crate) struct OwnEngine {
 impl OwnEngine {
     pub(crate) async fn up() -> Result<Self> {
         // Made before the engine, so that half an engine is removed too.
-        let mut made = Self { name: format!("kit{}", std::process::id()), address: String::new() };
+        let mut made = Self {
+            name: format!("kit{}", std::process::id()),
+            address: String::new(),
+        };
         made.address = made.run("up").await?;
         Ok(made)
     }
 
     pub(crate) fn socket(&self) -> String {
-        let folder = std::env::var("T").unwrap_or_else(|_| std::env::temp_dir().join("cp-docker").display().to_string());
+        let folder = std::env::var("T")
+            .unwrap_or_else(|_| std::env::temp_dir().join("cp-docker").display().to_string());
         format!("unix://{folder}/{}/docker.sock", self.name)
     }
 
@@ -33,16 +37,29 @@ impl OwnEngine {
 
     async fn run(&self, verb: &'static str) -> Result<String> {
         let mut command = Command::new(SCRIPT);
-        command.args([verb, &self.name]).env("OWNER", std::process::id().to_string()).stdin(Stdio::null());
-        let done = tokio::task::spawn_blocking(move || command.output()).await?.with_context(|| format!("{SCRIPT} cannot be run"))?;
-        ensure!(done.status.success(), "docker.sh {verb}: {}", String::from_utf8_lossy(&done.stderr));
+        command
+            .args([verb, &self.name])
+            .env("OWNER", std::process::id().to_string())
+            .stdin(Stdio::null());
+        let done = tokio::task::spawn_blocking(move || command.output())
+            .await?
+            .with_context(|| format!("{SCRIPT} cannot be run"))?;
+        ensure!(
+            done.status.success(),
+            "docker.sh {verb}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
         Ok(String::from_utf8(done.stdout)?.trim().to_owned())
     }
 }
 
 impl Drop for OwnEngine {
     fn drop(&mut self) {
-        match Command::new(SCRIPT).args(["down", &self.name]).stdin(Stdio::null()).output() {
+        match Command::new(SCRIPT)
+            .args(["down", &self.name])
+            .stdin(Stdio::null())
+            .output()
+        {
             Ok(done) if done.status.success() => {}
             failed => eprintln!("engine {} could not be removed: {failed:?}", self.name),
         }

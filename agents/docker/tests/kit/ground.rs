@@ -6,15 +6,19 @@ use async_trait::async_trait;
 use bollard::{
     Docker,
     errors::Error as Bollard,
-    models::{ContainerCreateBody, Ipam, IpamConfig, NetworkCreateRequest, NetworkDisconnectRequest, VolumeCreateRequest},
+    models::{
+        ContainerCreateBody, Ipam, IpamConfig, NetworkCreateRequest, NetworkDisconnectRequest,
+        VolumeCreateRequest,
+    },
     query_parameters::{
-        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
-        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder, RenameContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+        ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+        RemoveVolumeOptionsBuilder, RenameContainerOptionsBuilder,
     },
 };
 use chainpool_agent::{
-    Agent, ClusterKey, Connection, ImageRef, InstanceId, LABEL_CLUSTER, LABEL_GENERATION, LABEL_INSTANCE, LABEL_NODE, NetworkSpec,
-    NodeSpec, ObjectKind,
+    Agent, ClusterKey, Connection, ImageRef, InstanceId, LABEL_CLUSTER, LABEL_GENERATION, LABEL_INSTANCE,
+    LABEL_NODE, NetworkSpec, NodeSpec, ObjectKind,
     kit::{Foreign, Ground, GroundResult, Meddling},
     network_name, node_object_name, volume_name,
 };
@@ -44,15 +48,27 @@ pub(crate) struct DockerGround {
 
 impl DockerGround {
     pub(crate) async fn open(address: String, bind: Ipv4Addr, own: Option<OwnEngine>) -> Result<Self> {
-        let docker = Docker::connect_with_host(&address)?.negotiate_version().await.context("start dockerd, as `make test` does")?;
+        let docker = Docker::connect_with_host(&address)?
+            .negotiate_version()
+            .await
+            .context("start dockerd, as `make test` does")?;
         let image = busybox::import(&docker, InstanceId::new()).await?;
-        Ok(Self { docker, address, bind, image, count: AtomicU16::new(rand::random_range(0..1024)), own })
+        Ok(Self {
+            docker,
+            address,
+            bind,
+            image,
+            count: AtomicU16::new(rand::random_range(0..1024)),
+            own,
+        })
     }
 
     /// Removes the image.
     pub(crate) async fn close(self) -> Result<()> {
         let options = RemoveImageOptionsBuilder::default().force(true).build();
-        self.docker.remove_image(&self.image.name, Some(options), None).await?;
+        self.docker
+            .remove_image(&self.image.name, Some(options), None)
+            .await?;
         Ok(())
     }
 
@@ -91,7 +107,9 @@ impl Ground for DockerGround {
     }
 
     fn network(&self) -> NetworkSpec {
-        NetworkSpec { subnet: Some(self.subnet().parse().expect("a subnet was written")) }
+        NetworkSpec {
+            subnet: Some(self.subnet().parse().expect("a subnet was written")),
+        }
     }
 
     fn port(&self) -> u16 {
@@ -101,7 +119,12 @@ impl Ground for DockerGround {
             .expect("an endless list")
     }
 
-    async fn foreign_make(&self, kind: ObjectKind, key: &ClusterKey, node: &NodeSpec) -> GroundResult<Option<Foreign>> {
+    async fn foreign_make(
+        &self,
+        kind: ObjectKind,
+        key: &ClusterKey,
+        node: &NodeSpec,
+    ) -> GroundResult<Option<Foreign>> {
         let (name, id) = match kind {
             ObjectKind::Node | ObjectKind::Job => {
                 let name = node_object_name(key, &node.name);
@@ -116,15 +139,34 @@ impl Ground for DockerGround {
                 (name, id)
             }
             ObjectKind::Network => {
-                let config = IpamConfig { subnet: Some(self.subnet()), ..IpamConfig::default() };
+                let config = IpamConfig {
+                    subnet: Some(self.subnet()),
+                    ..IpamConfig::default()
+                };
                 let name = network_name(key);
-                let ipam = Ipam { config: Some(vec![config]), ..Ipam::default() };
-                let request = NetworkCreateRequest { name: name.clone(), ipam: Some(ipam), ..NetworkCreateRequest::default() };
+                let ipam = Ipam {
+                    config: Some(vec![config]),
+                    ..Ipam::default()
+                };
+                let request = NetworkCreateRequest {
+                    name: name.clone(),
+                    ipam: Some(ipam),
+                    ..NetworkCreateRequest::default()
+                };
                 (name, self.docker.create_network(request).await?.id)
             }
             ObjectKind::Volume => {
-                let name = volume_name(key, &node.name, &node.volumes.first().context("the node has no volume")?.name);
-                self.docker.create_volume(VolumeCreateRequest { name: Some(name.clone()), ..VolumeCreateRequest::default() }).await?;
+                let name = volume_name(
+                    key,
+                    &node.name,
+                    &node.volumes.first().context("the node has no volume")?.name,
+                );
+                self.docker
+                    .create_volume(VolumeCreateRequest {
+                        name: Some(name.clone()),
+                        ..VolumeCreateRequest::default()
+                    })
+                    .await?;
                 (name.clone(), name)
             }
             // An engine places files in the container itself.
@@ -137,11 +179,19 @@ impl Ground for DockerGround {
         Ok(match foreign.kind {
             ObjectKind::Node | ObjectKind::Job => {
                 let found = self.docker.inspect_container(&foreign.id, None).await?;
-                format!("{:?} {:?} {:?}", found.name, found.state, found.config.and_then(|c| c.labels))
+                format!(
+                    "{:?} {:?} {:?}",
+                    found.name,
+                    found.state,
+                    found.config.and_then(|c| c.labels)
+                )
             }
             ObjectKind::Network => {
                 let found = self.docker.inspect_network(&foreign.id, None).await?;
-                format!("{:?} {:?} {:?} {:?}", found.name, found.ipam, found.labels, found.containers)
+                format!(
+                    "{:?} {:?} {:?} {:?}",
+                    found.name, found.ipam, found.labels, found.containers
+                )
             }
             ObjectKind::Volume | ObjectKind::Part => {
                 let found = self.docker.inspect_volume(&foreign.id).await?;
@@ -158,7 +208,9 @@ impl Ground for DockerGround {
             }
             ObjectKind::Network => self.docker.remove_network(&foreign.id).await,
             ObjectKind::Volume | ObjectKind::Part => {
-                self.docker.remove_volume(&foreign.id, Some(RemoveVolumeOptionsBuilder::default().build())).await
+                self.docker
+                    .remove_volume(&foreign.id, Some(RemoveVolumeOptionsBuilder::default().build()))
+                    .await
             }
         };
         match removed {
@@ -169,9 +221,16 @@ impl Ground for DockerGround {
 
     async fn meddle(&self, meddling: Meddling, key: &ClusterKey, node: &NodeSpec) -> GroundResult<bool> {
         let label = |name: &str, value: &dyn std::fmt::Display| format!("{name}={value}");
-        let labels = vec![label(LABEL_CLUSTER, &key.cluster), label(LABEL_GENERATION, &key.generation), label(LABEL_NODE, &node.name)];
+        let labels = vec![
+            label(LABEL_CLUSTER, &key.cluster),
+            label(LABEL_GENERATION, &key.generation),
+            label(LABEL_NODE, &node.name),
+        ];
         let filters = HashMap::from([("label", labels)]);
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
         let listed = self.docker.list_containers(Some(options)).await?;
         let container = listed.into_iter().find_map(|container| container.id);
         let container = || container.clone().context("the node has a container");
@@ -182,12 +241,23 @@ impl Ground for DockerGround {
                 self.docker.rename_container(&container()?, options).await?;
             }
             Meddling::Disconnect => {
-                let request = NetworkDisconnectRequest { container: container()?, force: Some(true) };
-                self.docker.disconnect_network(&network_name(key), request).await?;
+                let request = NetworkDisconnectRequest {
+                    container: container()?,
+                    force: Some(true),
+                };
+                self.docker
+                    .disconnect_network(&network_name(key), request)
+                    .await?;
             }
             Meddling::LoseVolume => {
-                let name = volume_name(key, &node.name, &node.volumes.first().context("the node has no volume")?.name);
-                self.docker.remove_volume(&name, Some(RemoveVolumeOptionsBuilder::default().build())).await?;
+                let name = volume_name(
+                    key,
+                    &node.name,
+                    &node.volumes.first().context("the node has no volume")?.name,
+                );
+                self.docker
+                    .remove_volume(&name, Some(RemoveVolumeOptionsBuilder::default().build()))
+                    .await?;
             }
         }
         Ok(true)
@@ -201,12 +271,32 @@ impl Ground for DockerGround {
 
     async fn leftovers(&self, instance: InstanceId) -> GroundResult<Vec<String>> {
         let filters = HashMap::from([("label", vec![format!("{LABEL_INSTANCE}={instance}")])]);
-        let containers = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let containers = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
         let networks = ListNetworksOptionsBuilder::default().filters(&filters).build();
         let volumes = ListVolumesOptionsBuilder::default().filters(&filters).build();
-        let containers = self.docker.list_containers(Some(containers)).await?.into_iter().filter_map(|c| c.names?.pop());
-        let networks = self.docker.list_networks(Some(networks)).await?.into_iter().filter_map(|n| n.name);
-        let volumes = self.docker.list_volumes(Some(volumes)).await?.volumes.unwrap_or_default().into_iter().map(|v| v.name);
+        let containers = self
+            .docker
+            .list_containers(Some(containers))
+            .await?
+            .into_iter()
+            .filter_map(|c| c.names?.pop());
+        let networks = self
+            .docker
+            .list_networks(Some(networks))
+            .await?
+            .into_iter()
+            .filter_map(|n| n.name);
+        let volumes = self
+            .docker
+            .list_volumes(Some(volumes))
+            .await?
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .map(|v| v.name);
         Ok(containers.chain(networks).chain(volumes).collect())
     }
 }

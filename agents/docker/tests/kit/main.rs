@@ -12,12 +12,19 @@ use ground::DockerGround;
 use std::{net::Ipv4Addr, process::ExitCode, time::Duration};
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let promises = kit::asked_for(std::env::args().skip(1));
         let (alone, beside): (Vec<_>, Vec<_>) = promises.into_iter().partition(|promise| promise.restarts);
-        let address = std::env::var("CHAINPOOL_TEST_DOCKER").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
-        let ground = DockerGround::open(address, Ipv4Addr::LOCALHOST, None).await.expect("the engine and busybox are needed");
+        let address = std::env::var("CHAINPOOL_TEST_DOCKER")
+            .unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+        let ground = DockerGround::open(address, Ipv4Addr::LOCALHOST, None)
+            .await
+            .expect("the engine and busybox are needed");
         let mut report = kit::run(&ground, &beside).await;
         ground.close().await.expect("the ground is cleared");
         if !alone.is_empty() {
@@ -38,8 +45,15 @@ async fn on_own_engine(promises: &[Promise]) -> Report {
         Ok(ground) => kit::run(&ground, promises).await,
         Err(why) => {
             let skipped = Outcome::Skipped(format!("no second engine could be made: {why:#}"));
-            let rows = promises.iter().map(|promise| (promise.name, skipped.clone(), Duration::ZERO)).collect();
-            Report { ground: ground::NAME.to_owned(), seed: 0, rows }
+            let rows = promises
+                .iter()
+                .map(|promise| (promise.name, skipped.clone(), Duration::ZERO))
+                .collect();
+            Report {
+                ground: ground::NAME.to_owned(),
+                seed: 0,
+                rows,
+            }
         }
     }
 }

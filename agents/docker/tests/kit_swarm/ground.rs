@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use bollard::{
     errors::Error as Bollard,
     models::{
-        Ipam, IpamConfig, NetworkCreateRequest, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec,
-        VolumeCreateRequest,
+        Ipam, IpamConfig, NetworkCreateRequest, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated,
+        TaskSpec, TaskSpecContainerSpec, VolumeCreateRequest,
     },
     query_parameters::{InspectServiceOptions, RemoveVolumeOptionsBuilder},
 };
@@ -36,7 +36,10 @@ pub(crate) struct SwarmGround {
 
 impl SwarmGround {
     pub(crate) fn new(bed: Bed) -> Self {
-        Self { bed, count: AtomicU16::new(rand::random_range(0..1024)) }
+        Self {
+            bed,
+            count: AtomicU16::new(rand::random_range(0..1024)),
+        }
     }
 
     pub(crate) async fn close(self) -> Result<()> {
@@ -60,11 +63,21 @@ impl SwarmGround {
         };
         let spec = ServiceSpec {
             name: Some(name.to_owned()),
-            task_template: Some(TaskSpec { container_spec: Some(container), ..TaskSpec::default() }),
-            mode: Some(ServiceSpecMode { replicated: Some(ServiceSpecModeReplicated { replicas: Some(1) }), ..ServiceSpecMode::default() }),
+            task_template: Some(TaskSpec {
+                container_spec: Some(container),
+                ..TaskSpec::default()
+            }),
+            mode: Some(ServiceSpecMode {
+                replicated: Some(ServiceSpecModeReplicated { replicas: Some(1) }),
+                ..ServiceSpecMode::default()
+            }),
             ..ServiceSpec::default()
         };
-        self.bed.machines[0].create_service(spec, None).await?.id.context("a service has an id")
+        self.bed.machines[0]
+            .create_service(spec, None)
+            .await?
+            .id
+            .context("a service has an id")
     }
 }
 
@@ -83,14 +96,21 @@ impl Ground for SwarmGround {
     }
 
     fn network(&self) -> NetworkSpec {
-        NetworkSpec { subnet: Some(self.subnet().parse().expect("a subnet was written")) }
+        NetworkSpec {
+            subnet: Some(self.subnet().parse().expect("a subnet was written")),
+        }
     }
 
     fn port(&self) -> u16 {
         20_000 + self.next() % 10_000
     }
 
-    async fn foreign_make(&self, kind: ObjectKind, key: &ClusterKey, node: &NodeSpec) -> GroundResult<Option<Foreign>> {
+    async fn foreign_make(
+        &self,
+        kind: ObjectKind,
+        key: &ClusterKey,
+        node: &NodeSpec,
+    ) -> GroundResult<Option<Foreign>> {
         let object = node_object_name(key, &node.name);
         let (name, id) = match kind {
             ObjectKind::Node | ObjectKind::Job => (object.clone(), self.foreign_service(&object).await?),
@@ -100,17 +120,35 @@ impl Ground for SwarmGround {
                 (name, id)
             }
             ObjectKind::Network => {
-                let config = IpamConfig { subnet: Some(self.subnet()), ..IpamConfig::default() };
+                let config = IpamConfig {
+                    subnet: Some(self.subnet()),
+                    ..IpamConfig::default()
+                };
                 let name = network_name(key);
-                let ipam = Ipam { config: Some(vec![config]), ..Ipam::default() };
+                let ipam = Ipam {
+                    config: Some(vec![config]),
+                    ..Ipam::default()
+                };
                 let driver = Some("overlay".to_owned());
-                let request = NetworkCreateRequest { name: name.clone(), driver, ipam: Some(ipam), ..NetworkCreateRequest::default() };
+                let request = NetworkCreateRequest {
+                    name: name.clone(),
+                    driver,
+                    ipam: Some(ipam),
+                    ..NetworkCreateRequest::default()
+                };
                 (name, self.bed.machines[0].create_network(request).await?.id)
             }
             // On the machine that the node will be on: the kit's nodes alone go to the first.
             ObjectKind::Volume => {
-                let name = volume_name(key, &node.name, &node.volumes.first().context("the node has no volume")?.name);
-                let request = VolumeCreateRequest { name: Some(name.clone()), ..VolumeCreateRequest::default() };
+                let name = volume_name(
+                    key,
+                    &node.name,
+                    &node.volumes.first().context("the node has no volume")?.name,
+                );
+                let request = VolumeCreateRequest {
+                    name: Some(name.clone()),
+                    ..VolumeCreateRequest::default()
+                };
                 self.bed.machines[0].create_volume(request).await?;
                 (name.clone(), name)
             }
@@ -122,7 +160,13 @@ impl Ground for SwarmGround {
         let manager = &self.bed.machines[0];
         Ok(match foreign.kind {
             ObjectKind::Node | ObjectKind::Job | ObjectKind::Part => {
-                format!("{:?}", manager.inspect_service(&foreign.id, None::<InspectServiceOptions>).await?.spec)
+                format!(
+                    "{:?}",
+                    manager
+                        .inspect_service(&foreign.id, None::<InspectServiceOptions>)
+                        .await?
+                        .spec
+                )
             }
             ObjectKind::Network => {
                 let found = manager.inspect_network(&foreign.id, None).await?;
@@ -138,9 +182,15 @@ impl Ground for SwarmGround {
     async fn foreign_remove(&self, foreign: &Foreign) -> GroundResult<()> {
         let manager = &self.bed.machines[0];
         let removed = match foreign.kind {
-            ObjectKind::Node | ObjectKind::Job | ObjectKind::Part => manager.delete_service(&foreign.id).await,
+            ObjectKind::Node | ObjectKind::Job | ObjectKind::Part => {
+                manager.delete_service(&foreign.id).await
+            }
             ObjectKind::Network => manager.remove_network(&foreign.id).await,
-            ObjectKind::Volume => manager.remove_volume(&foreign.id, Some(RemoveVolumeOptionsBuilder::default().build())).await,
+            ObjectKind::Volume => {
+                manager
+                    .remove_volume(&foreign.id, Some(RemoveVolumeOptionsBuilder::default().build()))
+                    .await
+            }
         };
         match removed {
             Ok(()) | Err(Bollard::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
@@ -167,7 +217,9 @@ impl Ground for SwarmGround {
             "file-outside-volumes" => {
                 "a swarm keeps files outside volumes only as its own objects, secrets included: refused with the reason"
             }
-            "volume-gone" => "a swarm does not tell which volumes its machines have; a ledger that began again is found by its heights",
+            "volume-gone" => {
+                "a swarm does not tell which volumes its machines have; a ledger that began again is found by its heights"
+            }
             _ => return None,
         };
         Some(why.to_owned())

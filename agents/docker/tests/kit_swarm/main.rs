@@ -13,14 +13,26 @@ use ground::SwarmGround;
 use std::{process::ExitCode, time::Duration};
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let promises = kit::asked_for(std::env::args().skip(1));
         let bed = match Bed::up().await.expect("the bed starts, or says why not") {
             Ok(bed) => bed,
             Err(Skipped(why)) => {
-                let rows = promises.iter().map(|p| (p.name, Outcome::Skipped(why.clone()), Duration::ZERO)).collect();
-                return Report { ground: ground::NAME.to_owned(), seed: 0, rows }.finish();
+                let rows = promises
+                    .iter()
+                    .map(|p| (p.name, Outcome::Skipped(why.clone()), Duration::ZERO))
+                    .collect();
+                return Report {
+                    ground: ground::NAME.to_owned(),
+                    seed: 0,
+                    rows,
+                }
+                .finish();
             }
         };
         let ground = SwarmGround::new(bed);

@@ -6,9 +6,9 @@ use bollard::{
     Docker, body_full,
     models::ImageInspect,
     query_parameters::{
-        ImportImageOptionsBuilder, ListConfigsOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-        ListSecretsOptionsBuilder, ListServicesOptionsBuilder, ListTasksOptionsBuilder, ListVolumesOptionsBuilder,
-        RemoveImageOptionsBuilder,
+        ImportImageOptionsBuilder, ListConfigsOptionsBuilder, ListContainersOptionsBuilder,
+        ListNetworksOptionsBuilder, ListSecretsOptionsBuilder, ListServicesOptionsBuilder,
+        ListTasksOptionsBuilder, ListVolumesOptionsBuilder, RemoveImageOptionsBuilder,
     },
 };
 use chainpool_agent::{Connection, ImageRef, InstanceId, LABEL_INSTANCE};
@@ -47,20 +47,37 @@ impl Bed {
             Some(3) => return Ok(Err(Skipped(why))),
             code => bail!("swarm.sh up ended with {code:?}: {why}"),
         }
-        let address = said.lines().last().context("swarm.sh prints the address")?.to_owned();
+        let address = said
+            .lines()
+            .last()
+            .context("swarm.sh prints the address")?
+            .to_owned();
         let mut machines = Vec::new();
         for one in address.split(',') {
             let machine = Docker::connect_with_http(one, 120, bollard::API_DEFAULT_VERSION)?;
-            machines.push(machine.negotiate_version().await.with_context(|| format!("{one} does not answer"))?);
+            machines.push(
+                machine
+                    .negotiate_version()
+                    .await
+                    .with_context(|| format!("{one} does not answer"))?,
+            );
         }
         let image = busybox::import(&machines[0], InstanceId::new()).await?;
         let ours = std::env::var_os("CHAINPOOL_TEST_SWARM").is_none();
-        let bed = Self { address, machines, image, ours };
+        let bed = Self {
+            address,
+            machines,
+            image,
+            ours,
+        };
         bed.give(&bed.machines[0], &bed.image.name).await?;
-        let own = std::env::var("CHAINPOOL_TEST_DOCKER").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+        let own = std::env::var("CHAINPOOL_TEST_DOCKER")
+            .unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
         let tools = format!("chainpool/tools:{}", env!("CARGO_PKG_VERSION"));
         let own = Docker::connect_with_host(&own)?.negotiate_version().await?;
-        own.inspect_image(&tools).await.with_context(|| format!("{tools} is missing: make docker-tools"))?;
+        own.inspect_image(&tools)
+            .await
+            .with_context(|| format!("{tools} is missing: make docker-tools"))?;
         bed.give(&own, &tools).await?;
         Ok(Ok(bed))
     }
@@ -70,11 +87,19 @@ impl Bed {
         let ImageInspect { id, .. } = from.inspect_image(image).await?;
         let mut content = Vec::new();
         for machine in &self.machines {
-            if machine.inspect_image(image).await.is_ok_and(|found| found.id == id) {
+            if machine
+                .inspect_image(image)
+                .await
+                .is_ok_and(|found| found.id == id)
+            {
                 continue;
             }
             if content.is_empty() {
-                content = from.export_image(image).map_ok(|part| part.to_vec()).try_concat().await?;
+                content = from
+                    .export_image(image)
+                    .map_ok(|part| part.to_vec())
+                    .try_concat()
+                    .await?;
             }
             let options = ImportImageOptionsBuilder::default().quiet(true).build();
             let mut progress = machine.import_image(options, body_full(content.clone().into()), None);
@@ -87,7 +112,9 @@ impl Bed {
     pub(crate) async fn close(self) -> Result<()> {
         for machine in &self.machines {
             let options = RemoveImageOptionsBuilder::default().force(true).build();
-            machine.remove_image(&self.image.name, Some(options), None).await?;
+            machine
+                .remove_image(&self.image.name, Some(options), None)
+                .await?;
         }
         Ok(())
     }
@@ -112,23 +139,66 @@ impl Bed {
         let manager = &self.machines[0];
         let mut found = Vec::new();
         let services = ListServicesOptionsBuilder::default().filters(&filters).build();
-        found.extend(manager.list_services(Some(services)).await?.into_iter().filter_map(|s| Some(format!("service {}", s.spec?.name?))));
+        found.extend(
+            manager
+                .list_services(Some(services))
+                .await?
+                .into_iter()
+                .filter_map(|s| Some(format!("service {}", s.spec?.name?))),
+        );
         let tasks = ListTasksOptionsBuilder::default().filters(&filters).build();
-        found.extend(manager.list_tasks(Some(tasks)).await?.into_iter().map(|t| format!("task {:?} {:?}", t.id, t.status)));
+        found.extend(
+            manager
+                .list_tasks(Some(tasks))
+                .await?
+                .into_iter()
+                .map(|t| format!("task {:?} {:?}", t.id, t.status)),
+        );
         let secrets = ListSecretsOptionsBuilder::default().filters(&filters).build();
-        found.extend(manager.list_secrets(Some(secrets)).await?.into_iter().filter_map(|s| Some(format!("secret {}", s.spec?.name?))));
+        found.extend(
+            manager
+                .list_secrets(Some(secrets))
+                .await?
+                .into_iter()
+                .filter_map(|s| Some(format!("secret {}", s.spec?.name?))),
+        );
         let configs = ListConfigsOptionsBuilder::default().filters(&filters).build();
-        found.extend(manager.list_configs(Some(configs)).await?.into_iter().filter_map(|c| Some(format!("config {}", c.spec?.name?))));
+        found.extend(
+            manager
+                .list_configs(Some(configs))
+                .await?
+                .into_iter()
+                .filter_map(|c| Some(format!("config {}", c.spec?.name?))),
+        );
         for (at, machine) in self.machines.iter().enumerate() {
-            let containers = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+            let containers = ListContainersOptionsBuilder::default()
+                .all(true)
+                .filters(&filters)
+                .build();
             let containers = machine.list_containers(Some(containers)).await?;
-            found.extend(containers.into_iter().map(|c| format!("container {:?} on {}", c.names, at + 1)));
+            found.extend(
+                containers
+                    .into_iter()
+                    .map(|c| format!("container {:?} on {}", c.names, at + 1)),
+            );
             let networks = ListNetworksOptionsBuilder::default().filters(&filters).build();
             let networks = machine.list_networks(Some(networks)).await?;
-            found.extend(networks.into_iter().map(|n| format!("network {:?} on {}", n.name, at + 1)));
+            found.extend(
+                networks
+                    .into_iter()
+                    .map(|n| format!("network {:?} on {}", n.name, at + 1)),
+            );
             let volumes = ListVolumesOptionsBuilder::default().filters(&filters).build();
-            let volumes = machine.list_volumes(Some(volumes)).await?.volumes.unwrap_or_default();
-            found.extend(volumes.into_iter().map(|v| format!("volume {} on {}", v.name, at + 1)));
+            let volumes = machine
+                .list_volumes(Some(volumes))
+                .await?
+                .volumes
+                .unwrap_or_default();
+            found.extend(
+                volumes
+                    .into_iter()
+                    .map(|v| format!("volume {} on {}", v.name, at + 1)),
+            );
         }
         Ok(Census(found))
     }
@@ -137,12 +207,19 @@ impl Bed {
 /// Does something to the machines: `stop 1`, `cut 3` …
 pub(crate) fn change(arguments: &[&str]) -> Result<()> {
     let (code, _, why) = run(arguments)?;
-    ensure!(code == Some(0), "swarm.sh {arguments:?} ended with {code:?}: {why}");
+    ensure!(
+        code == Some(0),
+        "swarm.sh {arguments:?} ended with {code:?}: {why}"
+    );
     Ok(())
 }
 
 fn run(arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
-    let done = Command::new(SCRIPT).args(arguments).stdin(Stdio::null()).output().with_context(|| format!("{SCRIPT} cannot be run"))?;
+    let done = Command::new(SCRIPT)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{SCRIPT} cannot be run"))?;
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).map(|text| text.trim().to_owned());
     Ok((done.status.code(), text(done.stdout)?, text(done.stderr)?))
 }

@@ -21,7 +21,10 @@ pub(crate) async fn manager_dies(yard: &Yard<'_>) -> Result<()> {
         })
         .await?;
         let made = node("v1", &machines[2], STAY);
-        eventually("a node is made", SOON, async || Ok(told(yard.ensure(&key, &made, &RUN).await)?.is_some())).await?;
+        eventually("a node is made", SOON, async || {
+            Ok(told(yard.ensure(&key, &made, &RUN).await)?.is_some())
+        })
+        .await?;
         runs(yard, &key, &made).await?;
         yard.agent.drop_node(&key, &made.name, Volumes::Purge).await?;
         Ok(())
@@ -46,10 +49,23 @@ pub(crate) async fn machine_cut(yard: &Yard<'_>) -> Result<()> {
         .await?;
         // Was the lost machine's the leader, the next one gets to know the others again.
         runs(yard, &key, &near).await?;
-        let closed: Vec<_> = yard.agent.probe().await?.machines.into_iter().filter_map(|m| m.closed).collect();
+        let closed: Vec<_> = yard
+            .agent
+            .probe()
+            .await?
+            .machines
+            .into_iter()
+            .filter_map(|m| m.closed)
+            .collect();
         ensure!(closed == ["down"], "{closed:?}");
-        for told in [yard.ensure(&key, &far, &RUN).await, yard.agent.drop_node(&key, &far.name, Volumes::Purge).await] {
-            ensure!(matches!(&told, Err(Error::Busy(why)) if why.contains("is down")), "{told:?}");
+        for told in [
+            yard.ensure(&key, &far, &RUN).await,
+            yard.agent.drop_node(&key, &far.name, Volumes::Purge).await,
+        ] {
+            ensure!(
+                matches!(&told, Err(Error::Busy(why)) if why.contains("is down")),
+                "{told:?}"
+            );
         }
         Ok(())
     };
@@ -58,7 +74,8 @@ pub(crate) async fn machine_cut(yard: &Yard<'_>) -> Result<()> {
     away?;
     // Its manager comes back with a higher term and an older log, and deposes the leader again and again: a swarm was seen without one for 76 s.
     eventually("the machine is back", Duration::from_mins(3), async || {
-        Ok(told(yard.agent.probe().await)?.is_some_and(|probe| probe.machines.iter().all(|m| m.closed.is_none())))
+        Ok(told(yard.agent.probe().await)?
+            .is_some_and(|probe| probe.machines.iter().all(|m| m.closed.is_none())))
     })
     .await?;
     eventually("its node can go", Duration::from_mins(2), async || {
@@ -69,7 +86,10 @@ pub(crate) async fn machine_cut(yard: &Yard<'_>) -> Result<()> {
 }
 
 async fn runs(yard: &Yard<'_>, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
-    eventually("the node runs", SOON, async || Ok(told(yard.state(key, node).await)? == Some(NodeState::Running))).await
+    eventually("the node runs", SOON, async || {
+        Ok(told(yard.state(key, node).await)? == Some(NodeState::Running))
+    })
+    .await
 }
 
 /// What a swarm told; `None` while it cannot tell, for it may be choosing a leader.

@@ -32,15 +32,36 @@ const TESTS: &[Test] = &[
         run: |yard| lives::beyond_reach(yard).boxed_local(),
         breaks: false,
     },
-    Test { name: "a_service_and_a_network_of_others_are_not_touched", run: |yard| lives::beside_others(yard).boxed_local(), breaks: false },
-    Test { name: "a_manager_that_dies_is_followed_by_the_next", run: |yard| machines::manager_dies(yard).boxed_local(), breaks: true },
-    Test { name: "a_machine_that_is_cut_off_is_known_to_be", run: |yard| machines::machine_cut(yard).boxed_local(), breaks: true },
+    Test {
+        name: "a_service_and_a_network_of_others_are_not_touched",
+        run: |yard| lives::beside_others(yard).boxed_local(),
+        breaks: false,
+    },
+    Test {
+        name: "a_manager_that_dies_is_followed_by_the_next",
+        run: |yard| machines::manager_dies(yard).boxed_local(),
+        breaks: true,
+    },
+    Test {
+        name: "a_machine_that_is_cut_off_is_known_to_be",
+        run: |yard| machines::machine_cut(yard).boxed_local(),
+        breaks: true,
+    },
 ];
 
 fn main() -> ExitCode {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let chosen = TESTS.iter().filter(|test| wanted.is_empty() || wanted.iter().any(|part| test.name.contains(part.as_str())));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let chosen = TESTS
+        .iter()
+        .filter(|test| wanted.is_empty() || wanted.iter().any(|part| test.name.contains(part.as_str())));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let bed = match Bed::up().await.expect("the bed starts, or says why not") {
             Ok(bed) => bed,
@@ -52,14 +73,18 @@ fn main() -> ExitCode {
         let mut failed = 0;
         for Test { name, run, breaks } in chosen {
             if *breaks && !bed.ours {
-                println!("test {name} … SKIPPED, not passed: the machines of this swarm are not ours to break");
+                println!(
+                    "test {name} … SKIPPED, not passed: the machines of this swarm are not ours to break"
+                );
                 continue;
             }
             let (start, yard) = (Instant::now(), Yard::open(&bed));
             let outcome = AssertUnwindSafe(run(&yard)).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")));
             let outcome = yard.close().await.and(outcome);
-            let verdict = outcome.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), |()| "ok".to_owned());
+            let verdict = outcome
+                .as_ref()
+                .map_or_else(|error| format!("FAILED: {error:#}"), |()| "ok".to_owned());
             println!("test {name} … {verdict} ({:.1} s)", start.elapsed().as_secs_f32());
             failed += u32::from(outcome.is_err());
         }

@@ -3,8 +3,8 @@
 use crate::bed::Bed;
 use anyhow::{Result, ensure};
 use chainpool_agent::{
-    Agent, ClusterId, ClusterKey, File, InstanceId, Limits, LogConfig, LogQuery, NetworkSpec, NodeName, NodeSpec, NodeState, Power, Scope,
-    Secret, SpecHash, Volume,
+    Agent, ClusterId, ClusterKey, File, InstanceId, Limits, LogConfig, LogQuery, NetworkSpec, NodeName,
+    NodeSpec, NodeState, Power, Scope, Secret, SpecHash, Volume,
 };
 use chainpool_agent_docker::SwarmAgent;
 use futures::TryStreamExt;
@@ -24,11 +24,21 @@ pub(crate) struct Yard<'b> {
 }
 
 pub(crate) fn file(path: &str, content: &str) -> File {
-    File { path: path.into(), content: Secret::new(content.into()), mode: 0o640, owner: (1000, 1001), secret: false, once: false }
+    File {
+        path: path.into(),
+        content: Secret::new(content.into()),
+        mode: 0o640,
+        owner: (1000, 1001),
+        secret: false,
+        once: false,
+    }
 }
 
 pub(crate) fn once(path: &str, content: &str) -> File {
-    File { once: true, ..file(path, content) }
+    File {
+        once: true,
+        ..file(path, content)
+    }
 }
 
 /// A node that runs a shell script on this machine, with a volume `data` at `/data`.
@@ -40,9 +50,15 @@ pub(crate) fn node(name: &str, machine: &str, script: &str) -> NodeSpec {
         user: Some("1000:1001".into()),
         env: BTreeMap::new(),
         files: vec![],
-        volumes: vec![Volume { name: "data".into(), path: "/data".into() }],
+        volumes: vec![Volume {
+            name: "data".into(),
+            path: "/data".into(),
+        }],
         ports: vec![],
-        limits: Limits { memory_bytes: 32 << 20, processes: 64 },
+        limits: Limits {
+            memory_bytes: 32 << 20,
+            processes: 64,
+        },
         read_only_root: true,
         log: LogConfig::default(),
         stop_signal: "SIGTERM".into(),
@@ -56,12 +72,20 @@ impl<'b> Yard<'b> {
     pub(crate) fn open(bed: &'b Bed) -> Self {
         let instance = InstanceId::new();
         let agent = SwarmAgent::connect(&bed.connection(instance)).expect("the bed's address is one");
-        Self { bed, instance, agent, clusters: Mutex::default() }
+        Self {
+            bed,
+            instance,
+            agent,
+            clusters: Mutex::default(),
+        }
     }
 
     /// A new cluster with its network, dropped at the end.
     pub(crate) async fn cluster(&self) -> Result<ClusterKey> {
-        let key = ClusterKey { cluster: ClusterId::new(), generation: 1 };
+        let key = ClusterKey {
+            cluster: ClusterId::new(),
+            generation: 1,
+        };
         self.clusters.lock().expect("a lock").push(key.cluster);
         self.agent.ensure_network(&key, &network()).await?;
         Ok(key)
@@ -70,16 +94,32 @@ impl<'b> Yard<'b> {
     /// The machines' ids, in the order of the bed.
     pub(crate) async fn machines(&self) -> Result<Vec<String>> {
         let machines = self.agent.probe().await?.machines;
-        ensure!(machines.len() == self.bed.machines.len() && machines.iter().all(|m| !m.address.is_empty()), "{machines:?}");
+        ensure!(
+            machines.len() == self.bed.machines.len() && machines.iter().all(|m| !m.address.is_empty()),
+            "{machines:?}"
+        );
         Ok(machines.into_iter().map(|machine| machine.id).collect())
     }
 
-    pub(crate) async fn ensure(&self, key: &ClusterKey, node: &NodeSpec, power: &Power) -> chainpool_agent::Result<()> {
+    pub(crate) async fn ensure(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        power: &Power,
+    ) -> chainpool_agent::Result<()> {
         self.agent.ensure_node(key, node, &self.bed.image, power).await
     }
 
-    pub(crate) async fn state(&self, key: &ClusterKey, node: &NodeSpec) -> chainpool_agent::Result<NodeState> {
-        Ok(self.agent.observe(Scope::Cluster(key.cluster)).await?.node_state(key.generation, &node.name))
+    pub(crate) async fn state(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+    ) -> chainpool_agent::Result<NodeState> {
+        Ok(self
+            .agent
+            .observe(Scope::Cluster(key.cluster))
+            .await?
+            .node_state(key.generation, &node.name))
     }
 
     /// Waits until a node has said these words, and returns all it has said.
@@ -93,7 +133,10 @@ impl<'b> Yard<'b> {
                     return Ok(false);
                 }
             };
-            let text: String = lines.iter().map(|line| String::from_utf8_lossy(&line.bytes).into_owned()).collect();
+            let text: String = lines
+                .iter()
+                .map(|line| String::from_utf8_lossy(&line.bytes).into_owned())
+                .collect();
             let found = text.contains(words);
             *said.lock().expect("a lock") = text;
             Ok(found)
@@ -107,9 +150,11 @@ impl<'b> Yard<'b> {
     pub(crate) async fn close(&self) -> Result<()> {
         let clusters = self.clusters.lock().expect("a lock").clone();
         for cluster in clusters {
-            eventually("the cluster is dropped", SOON, async || match self.agent.drop_cluster(cluster, u32::MAX).await {
-                Err(error) if error.is_transient() => Ok(false),
-                other => Ok(other.map(|()| true)?),
+            eventually("the cluster is dropped", SOON, async || {
+                match self.agent.drop_cluster(cluster, u32::MAX).await {
+                    Err(error) if error.is_transient() => Ok(false),
+                    other => Ok(other.map(|()| true)?),
+                }
             })
             .await?;
         }
@@ -125,14 +170,24 @@ impl<'b> Yard<'b> {
 pub(crate) fn network() -> NetworkSpec {
     let slot: u16 = rand::random_range(0..1024);
     let text = format!("10.213.{}.{}/26", slot / 4, slot % 4 * 64);
-    NetworkSpec { subnet: Some(text.parse().expect("a subnet")) }
+    NetworkSpec {
+        subnet: Some(text.parse().expect("a subnet")),
+    }
 }
 
 /// Looks again until something is so, for a while.
-pub(crate) async fn eventually(what: &str, limit: Duration, look: impl AsyncFn() -> Result<bool>) -> Result<()> {
+pub(crate) async fn eventually(
+    what: &str,
+    limit: Duration,
+    look: impl AsyncFn() -> Result<bool>,
+) -> Result<()> {
     let deadline = tokio::time::Instant::now() + limit;
     while !look().await? {
-        ensure!(tokio::time::Instant::now() < deadline, "not within {} s: {what}", limit.as_secs());
+        ensure!(
+            tokio::time::Instant::now() < deadline,
+            "not within {} s: {what}",
+            limit.as_secs()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())

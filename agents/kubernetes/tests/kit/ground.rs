@@ -4,7 +4,8 @@ use crate::bed::{Bed, done};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ClusterKey, Connection, InstanceId, LABEL_INSTANCE, NetworkSpec, NodeSpec, ObjectKind, Scope, Secret,
+    Agent, ClusterKey, Connection, InstanceId, LABEL_INSTANCE, NetworkSpec, NodeSpec, ObjectKind, Scope,
+    Secret,
     kit::{Foreign, Ground, GroundResult, Meddling},
     network_name, volume_name,
 };
@@ -40,7 +41,10 @@ pub(crate) struct KubernetesGround {
 
 impl KubernetesGround {
     pub(crate) fn new(bed: Bed) -> Self {
-        Self { bed, ports: AtomicU16::new(0) }
+        Self {
+            bed,
+            ports: AtomicU16::new(0),
+        }
     }
 
     pub(crate) fn close(self) -> Result<()> {
@@ -57,7 +61,10 @@ impl KubernetesGround {
             ObjectKind::Part => ApiResource::erase::<Service>(&()),
         };
         match id.split_once('/') {
-            Some((namespace, name)) => (Api::namespaced_with(self.bed.admin.clone(), namespace, &resource), name),
+            Some((namespace, name)) => (
+                Api::namespaced_with(self.bed.admin.clone(), namespace, &resource),
+                name,
+            ),
             None => (Api::all_with(self.bed.admin.clone(), &resource), id),
         }
     }
@@ -96,14 +103,18 @@ impl Ground for KubernetesGround {
         32_000 + self.ports.fetch_add(1, Ordering::Relaxed) % 700
     }
 
-    async fn foreign_make(&self, kind: ObjectKind, key: &ClusterKey, node: &NodeSpec) -> GroundResult<Option<Foreign>> {
+    async fn foreign_make(
+        &self,
+        kind: ObjectKind,
+        key: &ClusterKey,
+        node: &NodeSpec,
+    ) -> GroundResult<Option<Foreign>> {
         let namespace = network_name(key);
         let (name, spec) = match kind {
             ObjectKind::Network => (namespace.clone(), Value::Null),
             ObjectKind::Node => {
                 let labels = json!({ "app": "foreign" });
-                let template =
-                    json!({ "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "c", "image": self.bed.image }] } });
+                let template = json!({ "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "c", "image": self.bed.image }] } });
                 (
                     node.name.to_string(),
                     json!({ "replicas": 0, "serviceName": "none", "selector": { "matchLabels": labels }, "template": template }),
@@ -111,7 +122,10 @@ impl Ground for KubernetesGround {
             }
             ObjectKind::Job => {
                 let pod = json!({ "restartPolicy": "Never", "containers": [{ "name": "c", "image": self.bed.image }] });
-                (node.name.to_string(), json!({ "suspend": true, "template": { "spec": pod } }))
+                (
+                    node.name.to_string(),
+                    json!({ "suspend": true, "template": { "spec": pod } }),
+                )
             }
             ObjectKind::Volume => {
                 let volume = &node.volumes.first().context("the node has no volume")?.name;
@@ -120,11 +134,19 @@ impl Ground for KubernetesGround {
             }
             ObjectKind::Part => (node.name.to_string(), json!({ "clusterIP": "None" })),
         };
-        let id = if kind == ObjectKind::Network { name.clone() } else { format!("{namespace}/{name}") };
+        let id = if kind == ObjectKind::Network {
+            name.clone()
+        } else {
+            format!("{namespace}/{name}")
+        };
         let (api, _) = self.api(kind, &id);
         let object = serde_json::from_value(json!({ "metadata": { "name": name }, "spec": spec }))?;
         api.create(&PostParams::default(), &object).await?;
-        Ok(Some(Foreign { kind, name: id.clone(), id }))
+        Ok(Some(Foreign {
+            kind,
+            name: id.clone(),
+            id,
+        }))
     }
 
     async fn foreign_look(&self, foreign: &Foreign) -> GroundResult<String> {
@@ -132,9 +154,15 @@ impl Ground for KubernetesGround {
         let found = api.get(name).await?;
         let meta = &found.metadata;
         // The cluster itself sets a status and labels of its own, soon after the making.
-        let labels: Vec<_> =
-            found.labels().iter().filter(|(key, _)| key.starts_with("chainpool") || key.starts_with("pod-security")).collect();
-        Ok(format!("{:?} {:?} {labels:?} {:?} {}", meta.uid, meta.deletion_timestamp, meta.owner_references, found.data["spec"]))
+        let labels: Vec<_> = found
+            .labels()
+            .iter()
+            .filter(|(key, _)| key.starts_with("chainpool") || key.starts_with("pod-security"))
+            .collect();
+        Ok(format!(
+            "{:?} {:?} {labels:?} {:?} {}",
+            meta.uid, meta.deletion_timestamp, meta.owner_references, found.data["spec"]
+        ))
     }
 
     async fn foreign_remove(&self, foreign: &Foreign) -> GroundResult<()> {
@@ -151,7 +179,11 @@ impl Ground for KubernetesGround {
         if meddling != Meddling::LoseVolume {
             return Ok(false);
         }
-        let name = volume_name(key, &node.name, &node.volumes.first().context("the node has no volume")?.name);
+        let name = volume_name(
+            key,
+            &node.name,
+            &node.volumes.first().context("the node has no volume")?.name,
+        );
         let claims = Api::<PersistentVolumeClaim>::namespaced(self.bed.admin.clone(), &network_name(key));
         claims.delete(&name, &DeleteParams::default()).await?;
         let deadline = Instant::now() + self.patience();
@@ -170,7 +202,13 @@ impl Ground for KubernetesGround {
             return Ok(false);
         }
         // As a machine's restart would. Alone, the others would wait longer each time until they ask the API server again.
-        let all = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
+        let all = [
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "kubelet",
+            "kube-proxy",
+        ];
         done(&[&["stop"][..], &all].concat())?;
         done(&["start", "kube-apiserver"])?;
         let agent = self.connect(InstanceId::new())?;
@@ -194,14 +232,28 @@ impl Ground for KubernetesGround {
                 left.extend(list.items.iter().map(|item| format!("{} {}", stringify!($kind), item.name_any())));
             )+};
         }
-        count!(Namespace, StatefulSet, Job, Pod, Service, PersistentVolumeClaim, KubeSecret, NetworkPolicy, PodDisruptionBudget);
+        count!(
+            Namespace,
+            StatefulSet,
+            Job,
+            Pod,
+            Service,
+            PersistentVolumeClaim,
+            KubeSecret,
+            NetworkPolicy,
+            PodDisruptionBudget
+        );
         Ok(left)
     }
 
     fn exempt(&self, promise: &str) -> Option<String> {
         let why = match promise {
-            "process-limit" => "Kubernetes limits processes by machine (the kubelet's podPidsLimit), not by pod",
-            "log-limit" => "Kubernetes limits logs by machine (the kubelet's containerLogMaxSize), not by pod",
+            "process-limit" => {
+                "Kubernetes limits processes by machine (the kubelet's podPidsLimit), not by pod"
+            }
+            "log-limit" => {
+                "Kubernetes limits logs by machine (the kubelet's containerLogMaxSize), not by pod"
+            }
             "log-streams" => "the API server gives both outputs of a container as one",
             _ => return None,
         };

@@ -11,8 +11,14 @@ use ground::{KubernetesGround, NAME};
 use std::{process::ExitCode, time::Duration};
 
 fn main() -> ExitCode {
-    rustls::crypto::ring::default_provider().install_default().expect("the first one");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("the first one");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let promises = kit::asked_for(std::env::args().skip(1));
         match Bed::open().await.expect("the cluster is prepared") {
@@ -24,8 +30,16 @@ fn main() -> ExitCode {
             }
             Found::Skip(why) => {
                 println!("\n!!! SKIPPED: the kit on Kubernetes: {why}\n");
-                let rows = promises.iter().map(|promise| (promise.name, Outcome::Skipped(why.clone()), Duration::ZERO)).collect();
-                Report { ground: NAME.to_owned(), seed: 0, rows }.finish()
+                let rows = promises
+                    .iter()
+                    .map(|promise| (promise.name, Outcome::Skipped(why.clone()), Duration::ZERO))
+                    .collect();
+                Report {
+                    ground: NAME.to_owned(),
+                    seed: 0,
+                    rows,
+                }
+                .finish()
             }
         }
     })

@@ -44,8 +44,14 @@ fn root() -> PathBuf {
 
 /// Runs the bed's script; `Err(Some(why))` when the cluster cannot be had.
 pub(crate) fn script(arguments: &[&str]) -> Result<Result<String, String>> {
-    let output = Command::new(root().join("tests/testbeds/kubernetes.sh")).args(arguments).stdin(Stdio::null()).output()?;
-    let (out, err) = (String::from_utf8_lossy(&output.stdout).trim().to_owned(), String::from_utf8_lossy(&output.stderr).trim().to_owned());
+    let output = Command::new(root().join("tests/testbeds/kubernetes.sh"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()?;
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    );
     match output.status.code() {
         Some(0) => Ok(Ok(out)),
         Some(SKIP) => Ok(Err(err)),
@@ -69,12 +75,22 @@ impl Bed {
         };
         let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
         let kubeconfig = Kubeconfig::from_yaml(&text)?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await?;
+        let config =
+            Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await?;
         let address = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let authority = authority(&text)?;
         let rbac = root().join("agents/kubernetes/rbac.yaml");
         done(&["kubectl", "apply", "-f", &rbac.to_string_lossy()])?;
-        let token = done(&["kubectl", "-n", "chainpool", "create", "token", "chainpool", "--duration", "2h"])?;
+        let token = done(&[
+            "kubectl",
+            "-n",
+            "chainpool",
+            "create",
+            "token",
+            "chainpool",
+            "--duration",
+            "2h",
+        ])?;
         let kubeconfig = serde_json::json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "x",
             "clusters": [{ "name": "c", "cluster": { "server": "https://192.0.2.1:1", "certificate-authority-data": authority } }],
@@ -87,7 +103,14 @@ impl Bed {
             std::env::var("CHAINPOOL_TEST_KUBERNETES_IMAGE").context("it names an image with /bin/busybox")?
         };
         let admin = Client::try_from(config)?;
-        Ok(Found::Bed(Box::new(Self { admin, address, kubeconfig: kubeconfig.to_string(), image, ours, started })))
+        Ok(Found::Bed(Box::new(Self {
+            admin,
+            address,
+            kubeconfig: kubeconfig.to_string(),
+            image,
+            ours,
+            started,
+        })))
     }
 
     /// Takes the cluster down, if it was started here.
@@ -101,16 +124,26 @@ impl Bed {
 
 /// The authority's certificate, as the kubeconfig has it.
 fn authority(text: &str) -> Result<String> {
-    let cluster = Kubeconfig::from_yaml(text)?.clusters.into_iter().next().and_then(|c| c.cluster).context("a cluster")?;
-    cluster.certificate_authority_data.context("the kubeconfig embeds its authority")
+    let cluster = Kubeconfig::from_yaml(text)?
+        .clusters
+        .into_iter()
+        .next()
+        .and_then(|c| c.cluster)
+        .context("a cluster")?;
+    cluster
+        .certificate_authority_data
+        .context("the kubeconfig embeds its authority")
 }
 
 /// Makes an image of busybox on the local engine, copies it and the one that places files into the cluster, and says its
 /// name.
 async fn load() -> Result<String> {
-    let program = std::fs::read(BUSYBOX).context("/bin/busybox is missing: apt-get install -y busybox-static")?;
+    let program =
+        std::fs::read(BUSYBOX).context("/bin/busybox is missing: apt-get install -y busybox-static")?;
     ensure!(
-        !program.windows(10).any(|w| w == b"/ld-linux-" || w == b"/ld-musl-x"),
+        !program
+            .windows(10)
+            .any(|w| w == b"/ld-linux-" || w == b"/ld-musl-x"),
         "/bin/busybox is not static: apt-get install -y busybox-static"
     );
     let mut tar = tar::Builder::new(Vec::new());
@@ -125,15 +158,30 @@ async fn load() -> Result<String> {
     header.set_mode(0o755);
     header.set_size(program.len() as u64);
     tar.append_data(&mut header, "bin/busybox", &program[..])?;
-    let address = std::env::var("CHAINPOOL_TEST_DOCKER").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
-    let docker = Docker::connect_with_host(&address)?.negotiate_version().await.context("start dockerd, as `make test` does")?;
+    let address =
+        std::env::var("CHAINPOOL_TEST_DOCKER").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+    let docker = Docker::connect_with_host(&address)?
+        .negotiate_version()
+        .await
+        .context("start dockerd, as `make test` does")?;
     let name = format!("chainpool-test/{}", uuid::Uuid::now_v7().simple());
-    let options = CreateImageOptionsBuilder::default().from_src("-").repo(&name).tag("1").build();
+    let options = CreateImageOptionsBuilder::default()
+        .from_src("-")
+        .repo(&name)
+        .tag("1")
+        .build();
     let mut progress = docker.create_image(Some(options), Some(body_full(tar.into_inner()?.into())), None);
     while progress.next().await.transpose()?.is_some() {}
     let image = format!("{name}:1");
     let tools = concat!("chainpool/tools:", env!("CARGO_PKG_VERSION"));
-    let loaded = done(&["load", &image]).and_then(|_| done(&["load", tools]).context("make it first: make docker-tools"));
-    docker.remove_image(&image, Some(RemoveImageOptionsBuilder::default().force(true).build()), None).await?;
+    let loaded = done(&["load", &image])
+        .and_then(|_| done(&["load", tools]).context("make it first: make docker-tools"));
+    docker
+        .remove_image(
+            &image,
+            Some(RemoveImageOptionsBuilder::default().force(true).build()),
+            None,
+        )
+        .await?;
     loaded.map(|_| image)
 }

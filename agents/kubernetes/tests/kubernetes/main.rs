@@ -65,15 +65,24 @@ fn all() -> Vec<Test> {
 }
 
 fn main() -> ExitCode {
-    let parts: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let parts: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
     let mut tests = all();
     tests.retain(|test| parts.is_empty() || parts.iter().any(|part| test.name.contains(part)));
     if std::env::args().any(|argument| argument == "--list") {
         tests.iter().for_each(|test| println!("{}: test", test.name));
         return ExitCode::SUCCESS;
     }
-    rustls::crypto::ring::default_provider().install_default().expect("the first one");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("the first one");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         match Bed::open().await {
             Ok(Found::Skip(why)) => {
@@ -86,7 +95,11 @@ fn main() -> ExitCode {
                     println!("the cluster could not be taken down: {error:#}");
                     return ExitCode::FAILURE;
                 }
-                if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+                if failed == 0 {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                }
             }
             Err(error) => {
                 println!("the cluster could not be prepared: {error:#}");
@@ -98,13 +111,20 @@ fn main() -> ExitCode {
 
 async fn run(bed: &Bed, tests: &[Test]) -> usize {
     let (alone, beside): (Vec<_>, Vec<_>) = tests.iter().partition(|test| test.alone);
-    let mut failed: usize =
-        stream::iter(beside).map(|test| one(bed, test)).buffer_unordered(AT_ONCE).filter(|ok| std::future::ready(!ok)).count().await;
+    let mut failed: usize = stream::iter(beside)
+        .map(|test| one(bed, test))
+        .buffer_unordered(AT_ONCE)
+        .filter(|ok| std::future::ready(!ok))
+        .count()
+        .await;
     for test in alone {
         if bed.ours {
             failed += usize::from(!one(bed, test).await);
         } else {
-            println!("{:<50} SKIPPED: no component of this cluster is ours to stop", test.name);
+            println!(
+                "{:<50} SKIPPED: no component of this cluster is ours to stop",
+                test.name
+            );
         }
     }
     println!("\nKubernetes: {} tests, {failed} failed", tests.len());
@@ -122,12 +142,22 @@ async fn one(bed: &Bed, test: &Test) -> bool {
             Ok(Err(_)) => Err(anyhow::anyhow!("it panicked (see above)")),
             Err(_) => Err(anyhow::anyhow!("no end within {} s", LIMIT.as_secs())),
         };
-        let census = if outcome.is_ok() { yard.census().await } else { Ok(()) };
+        let census = if outcome.is_ok() {
+            yard.census().await
+        } else {
+            Ok(())
+        };
         yard.clear().await?;
         outcome.and(census)
     }
     .await;
-    let verdict = outcome.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), |()| "ok".to_owned());
-    println!("{:<50} {:5.1} s  {verdict}", test.name, start.elapsed().as_secs_f32());
+    let verdict = outcome
+        .as_ref()
+        .map_or_else(|error| format!("FAILED: {error:#}"), |()| "ok".to_owned());
+    println!(
+        "{:<50} {:5.1} s  {verdict}",
+        test.name,
+        start.elapsed().as_secs_f32()
+    );
     outcome.is_ok()
 }

@@ -36,15 +36,23 @@ pub(crate) async fn the_api_server_goes_away_and_comes_back(yard: &Yard<'_>) -> 
         }
     }
     done(&["start", "kube-apiserver"])?;
-    eventually("the cluster answers", async || match yard.agent.observe(Scope::Host).await {
-        Ok(seen) => Ok(seen.node_state(1, &node.name) == NodeState::Running),
-        // In its first moments it knows nobody's rights yet.
-        Err(_) => Ok(false),
+    eventually("the cluster answers", async || {
+        match yard.agent.observe(Scope::Host).await {
+            Ok(seen) => Ok(seen.node_state(1, &node.name) == NodeState::Running),
+            // In its first moments it knows nobody's rights yet.
+            Err(_) => Ok(false),
+        }
     })
     .await?;
-    ensure!(yard.agent.incarnation(&key, &node.name).await? == life, "the node was restarted");
+    ensure!(
+        yard.agent.incarnation(&key, &node.name).await? == life,
+        "the node was restarted"
+    );
     yard.ensure(&key, &node, &RUN).await?;
-    ensure!(yard.agent.incarnation(&key, &node.name).await? == life, "the node was restarted");
+    ensure!(
+        yard.agent.incarnation(&key, &node.name).await? == life,
+        "the node was restarted"
+    );
     yard.agent.drop_cluster(key.cluster, 1).await?;
     Ok(())
 }
@@ -62,8 +70,18 @@ pub(crate) async fn a_broken_api_does_not_hold_up_the_next_generation(yard: &Yar
     let stays = namespaces.get(&network_name(&old)).await?;
     ensure!(stays.metadata.deletion_timestamp.is_some(), "{stays:?}");
     let all = ListParams::default();
-    ensure!(yard.api::<Pod>(&old).list(&all).await?.items.is_empty(), "a pod is left");
-    ensure!(yard.api::<PersistentVolumeClaim>(&old).list(&all).await?.items.is_empty(), "a claim is left");
+    ensure!(
+        yard.api::<Pod>(&old).list(&all).await?.items.is_empty(),
+        "a pod is left"
+    );
+    ensure!(
+        yard.api::<PersistentVolumeClaim>(&old)
+            .list(&all)
+            .await?
+            .items
+            .is_empty(),
+        "a claim is left"
+    );
     yard.start(&next, &node).await?;
     yard.eventually_is(&next, &node, NodeState::Running).await?;
     yard.remove_api(&broken).await?;

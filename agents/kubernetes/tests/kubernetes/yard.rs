@@ -3,8 +3,9 @@
 use crate::bed::Bed;
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{
-    Agent, Audience, ClusterId, ClusterKey, Connection, File, ImageRef, InstanceId, LABEL_INSTANCE, Limits, LogConfig, LogQuery,
-    NetworkSpec, NodeName, NodeSpec, NodeState, Port, Power, Protocol, Scope, Secret, SpecHash, Volume, network_name,
+    Agent, Audience, ClusterId, ClusterKey, Connection, File, ImageRef, InstanceId, LABEL_INSTANCE, Limits,
+    LogConfig, LogQuery, NetworkSpec, NodeName, NodeSpec, NodeState, Port, Power, Protocol, Scope, Secret,
+    SpecHash, Volume, network_name,
 };
 use chainpool_agent_kubernetes::KubernetesAgent;
 use futures::TryStreamExt;
@@ -52,7 +53,10 @@ pub(crate) struct Yard<'b> {
 }
 
 pub(crate) fn key() -> ClusterKey {
-    ClusterKey { cluster: ClusterId::new(), generation: 1 }
+    ClusterKey {
+        cluster: ClusterId::new(),
+        generation: 1,
+    }
 }
 
 /// A port that no other test of this run uses.
@@ -65,12 +69,29 @@ pub(crate) fn name(text: &str) -> NodeName {
 }
 
 pub(crate) fn file(path: &str, content: impl Into<Vec<u8>>) -> File {
-    File { path: path.into(), content: Secret::new(content.into()), mode: 0o640, owner: (1000, 1001), secret: false, once: false }
+    File {
+        path: path.into(),
+        content: Secret::new(content.into()),
+        mode: 0o640,
+        owner: (1000, 1001),
+        secret: false,
+        once: false,
+    }
 }
 
 pub(crate) fn user_port(published: Option<u16>) -> Port {
-    let audience = if published.is_some() { Audience::User } else { Audience::Control };
-    Port { name: "rpc".into(), inside: 7000, protocol: Protocol::Tcp, audience, published }
+    let audience = if published.is_some() {
+        Audience::User
+    } else {
+        Audience::Control
+    };
+    Port {
+        name: "rpc".into(),
+        inside: 7000,
+        protocol: Protocol::Tcp,
+        audience,
+        published,
+    }
 }
 
 /// A node that runs a shell script, with a volume `data` at `/data`.
@@ -78,13 +99,24 @@ pub(crate) fn node(node: &str, script: &str) -> NodeSpec {
     NodeSpec {
         name: name(node),
         images: vec![],
-        command: vec!["/bin/busybox".into(), "sh".into(), "-c".into(), format!("PATH=/bin; {script}")],
+        command: vec![
+            "/bin/busybox".into(),
+            "sh".into(),
+            "-c".into(),
+            format!("PATH=/bin; {script}"),
+        ],
         user: Some("1000:1001".into()),
         env: BTreeMap::new(),
         files: vec![],
-        volumes: vec![Volume { name: "data".into(), path: "/data".into() }],
+        volumes: vec![Volume {
+            name: "data".into(),
+            path: "/data".into(),
+        }],
         ports: vec![],
-        limits: Limits { memory_bytes: 32 << 20, processes: 64 },
+        limits: Limits {
+            memory_bytes: 32 << 20,
+            processes: 64,
+        },
         read_only_root: true,
         machine: None,
         log: LogConfig::default(),
@@ -105,10 +137,18 @@ pub(crate) async fn eventually(what: &str, look: impl AsyncFn() -> Result<bool>)
     eventually_within(Duration::from_mins(1), what, look).await
 }
 
-pub(crate) async fn eventually_within(limit: Duration, what: &str, look: impl AsyncFn() -> Result<bool>) -> Result<()> {
+pub(crate) async fn eventually_within(
+    limit: Duration,
+    what: &str,
+    look: impl AsyncFn() -> Result<bool>,
+) -> Result<()> {
     let deadline = Instant::now() + limit;
     while !look().await? {
-        ensure!(Instant::now() < deadline, "not within {} s: {what}", limit.as_secs());
+        ensure!(
+            Instant::now() < deadline,
+            "not within {} s: {what}",
+            limit.as_secs()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
@@ -119,7 +159,14 @@ impl<'b> Yard<'b> {
         let instance = InstanceId::new();
         let agent = KubernetesAgent::connect(&connection(bed, instance))?;
         let image = agent.ensure_image(std::slice::from_ref(&bed.image)).await?;
-        Ok(Self { bed, instance, agent, image, foreign: Mutex::default(), broken: Mutex::default() })
+        Ok(Self {
+            bed,
+            instance,
+            agent,
+            image,
+            foreign: Mutex::default(),
+            broken: Mutex::default(),
+        })
     }
 
     pub(crate) fn api<K>(&self, key: &ClusterKey) -> Api<K>
@@ -136,22 +183,47 @@ impl<'b> Yard<'b> {
         Ok(())
     }
 
-    pub(crate) async fn ensure(&self, key: &ClusterKey, node: &NodeSpec, power: &Power) -> chainpool_agent::Result<()> {
+    pub(crate) async fn ensure(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        power: &Power,
+    ) -> chainpool_agent::Result<()> {
         self.agent.ensure_node(key, node, &self.image, power).await
     }
 
     pub(crate) async fn state(&self, key: &ClusterKey, node: &NodeSpec) -> Result<NodeState> {
-        Ok(self.agent.observe(Scope::Cluster(key.cluster)).await?.node_state(key.generation, &node.name))
+        Ok(self
+            .agent
+            .observe(Scope::Cluster(key.cluster))
+            .await?
+            .node_state(key.generation, &node.name))
     }
 
-    pub(crate) async fn eventually_is(&self, key: &ClusterKey, node: &NodeSpec, state: NodeState) -> Result<()> {
-        eventually(&format!("{state:?}"), async || Ok(self.state(key, node).await? == state)).await
+    pub(crate) async fn eventually_is(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        state: NodeState,
+    ) -> Result<()> {
+        eventually(&format!("{state:?}"), async || {
+            Ok(self.state(key, node).await? == state)
+        })
+        .await
     }
 
     /// All that a node has said so far.
     pub(crate) async fn said(&self, key: &ClusterKey, node: &NodeSpec) -> Result<String> {
-        let lines: Vec<_> = self.agent.logs(key, &node.name, LogQuery::default()).await?.try_collect().await?;
-        Ok(lines.iter().map(|l| String::from_utf8_lossy(&l.bytes).into_owned()).collect())
+        let lines: Vec<_> = self
+            .agent
+            .logs(key, &node.name, LogQuery::default())
+            .await?
+            .try_collect()
+            .await?;
+        Ok(lines
+            .iter()
+            .map(|l| String::from_utf8_lossy(&l.bytes).into_owned())
+            .collect())
     }
 
     /// Waits until a node says this; returns all it said.
@@ -163,14 +235,18 @@ impl<'b> Yard<'b> {
             *said.lock().expect("a lock") = now;
             Ok(found)
         });
-        looked.await.with_context(|| format!("it said {:?}", said.lock().expect("a lock")))?;
+        looked
+            .await
+            .with_context(|| format!("it said {:?}", said.lock().expect("a lock")))?;
         Ok(said.into_inner()?)
     }
 
     /// A namespace of another owner.
     pub(crate) async fn foreign_namespace(&self, name: &str) -> Result<()> {
         let api: Api<Namespace> = Api::all(self.bed.admin.clone());
-        let wanted = serde_json::from_value(serde_json::json!({ "metadata": { "name": name, "labels": { "owner": "somebody" } } }))?;
+        let wanted = serde_json::from_value(
+            serde_json::json!({ "metadata": { "name": name, "labels": { "owner": "somebody" } } }),
+        )?;
         api.create(&PostParams::default(), &wanted).await?;
         self.foreign.lock().expect("a lock").push(name.to_owned());
         Ok(())
@@ -188,12 +264,20 @@ impl<'b> Yard<'b> {
             },
         }))?;
         self.broken.lock().expect("a lock").push(name.clone());
-        Api::<APIService>::all(self.bed.admin.clone()).create(&PostParams::default(), &wanted).await?;
+        Api::<APIService>::all(self.bed.admin.clone())
+            .create(&PostParams::default(), &wanted)
+            .await?;
         // The list that the deletion of a namespace begins with.
         eventually("the cluster misses an API", async || {
             let known = self.bed.admin.list_api_groups_aggregated().await?.items;
-            let ours = known.iter().find(|known| known.metadata.as_ref().and_then(|m| m.name.as_ref()) == Some(&group));
-            Ok(ours.is_some_and(|ours| ours.versions.iter().any(|version| version.freshness.as_deref() == Some("Stale"))))
+            let ours = known
+                .iter()
+                .find(|known| known.metadata.as_ref().and_then(|m| m.name.as_ref()) == Some(&group));
+            Ok(ours.is_some_and(|ours| {
+                ours.versions
+                    .iter()
+                    .any(|version| version.freshness.as_deref() == Some("Stale"))
+            }))
         })
         .await?;
         Ok(name)
@@ -201,7 +285,9 @@ impl<'b> Yard<'b> {
 
     /// Removes an API that was broken.
     pub(crate) async fn remove_api(&self, name: &str) -> Result<()> {
-        Api::<APIService>::all(self.bed.admin.clone()).delete(name, &DeleteParams::default()).await?;
+        Api::<APIService>::all(self.bed.admin.clone())
+            .delete(name, &DeleteParams::default())
+            .await?;
         self.broken.lock().expect("a lock").retain(|other| other != name);
         Ok(())
     }
@@ -217,7 +303,16 @@ impl<'b> Yard<'b> {
                 left.extend(list.items.iter().map(|item| format!("{} {}", stringify!($kind), item.name_any())));
             )+};
         }
-        count!(Namespace, StatefulSet, Pod, Service, PersistentVolumeClaim, KubeSecret, NetworkPolicy, PodDisruptionBudget);
+        count!(
+            Namespace,
+            StatefulSet,
+            Pod,
+            Service,
+            PersistentVolumeClaim,
+            KubeSecret,
+            NetworkPolicy,
+            PodDisruptionBudget
+        );
         Ok(left)
     }
 
@@ -229,15 +324,22 @@ impl<'b> Yard<'b> {
         let volumes = Api::<PersistentVolume>::all(self.bed.admin.clone());
         eventually("no volume is left without its claim", async || {
             let list = volumes.list(&ListParams::default()).await?;
-            Ok(!list.items.iter().any(|v| v.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Released")))
+            Ok(!list
+                .items
+                .iter()
+                .any(|v| v.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Released")))
         })
         .await?;
         let namespaces: Api<Namespace> = Api::all(self.bed.admin.clone());
         let foreign = self.foreign.lock().expect("a lock").clone();
         for name in foreign {
-            let found = namespaces.get(&name).await.with_context(|| format!("{name} is not ours and must still be there"))?;
+            let found = namespaces
+                .get(&name)
+                .await
+                .with_context(|| format!("{name} is not ours and must still be there"))?;
             ensure!(
-                found.metadata.deletion_timestamp.is_none() && found.labels().get("owner").is_some_and(|o| o == "somebody"),
+                found.metadata.deletion_timestamp.is_none()
+                    && found.labels().get("owner").is_some_and(|o| o == "somebody"),
                 "{found:?}"
             );
         }
@@ -248,11 +350,21 @@ impl<'b> Yard<'b> {
     pub(crate) async fn clear(&self) -> Result<()> {
         let broken = std::mem::take(&mut *self.broken.lock().expect("a lock"));
         for name in broken {
-            absent_is_fine(Api::<APIService>::all(self.bed.admin.clone()).delete(&name, &DeleteParams::default()).await)?;
+            absent_is_fine(
+                Api::<APIService>::all(self.bed.admin.clone())
+                    .delete(&name, &DeleteParams::default())
+                    .await,
+            )?;
         }
         let namespaces: Api<Namespace> = Api::all(self.bed.admin.clone());
         let filter = ListParams::default().labels(&format!("{LABEL_INSTANCE}={}", self.instance));
-        let mut names: Vec<_> = namespaces.list(&filter).await?.items.iter().map(ResourceExt::name_any).collect();
+        let mut names: Vec<_> = namespaces
+            .list(&filter)
+            .await?
+            .items
+            .iter()
+            .map(ResourceExt::name_any)
+            .collect();
         names.append(&mut self.foreign.lock().expect("a lock"));
         for name in names {
             absent_is_fine(namespaces.delete(&name, &DeleteParams::default()).await)?;

@@ -79,18 +79,29 @@ struct Peer {
 impl State {
     /// The nodes of a ledger that take part now.
     fn participants(&self, key: ClusterKey) -> Vec<Peer> {
-        if !self.objects.contains_key(&(ObjectKind::Network, network_name(&key))) {
+        if !self
+            .objects
+            .contains_key(&(ObjectKind::Network, network_name(&key)))
+        {
             return Vec::new();
         }
         let peer = |process: &Process| match &process.program {
-            Program::Ledger(genesis) if process.key == key && process.runs() && !process.conduct.stalled => Some(Peer {
-                name: process.spec.name.clone(),
-                genesis: genesis.clone(),
-                volume: volume_name(&key, &process.spec.name, &process.spec.volumes.first()?.name),
-            }),
+            Program::Ledger(genesis) if process.key == key && process.runs() && !process.conduct.stalled => {
+                Some(Peer {
+                    name: process.spec.name.clone(),
+                    genesis: genesis.clone(),
+                    volume: volume_name(&key, &process.spec.name, &process.spec.volumes.first()?.name),
+                })
+            }
             _ => None,
         };
-        let nodes = self.objects.values().filter_map(|entity| if let Body::Node(process) = &entity.body { Some(process) } else { None });
+        let nodes = self.objects.values().filter_map(|entity| {
+            if let Body::Node(process) = &entity.body {
+                Some(process)
+            } else {
+                None
+            }
+        });
         nodes.filter_map(|process| peer(process)).collect()
     }
 
@@ -108,10 +119,21 @@ impl State {
         let since = self.chains.insert(key, now).unwrap_or(now);
         let peers = self.participants(key);
         let Some(first) = peers.first() else { return };
-        let fresh = || Copy { height: 0, members: first.genesis.members.clone(), entries: BTreeMap::new() };
-        let mut longest =
-            peers.iter().filter_map(|peer| self.copy(&peer.volume)).max_by_key(|copy| copy.height).cloned().unwrap_or_else(fresh);
-        let voting = peers.iter().filter(|peer| longest.members.contains(&peer.name)).count();
+        let fresh = || Copy {
+            height: 0,
+            members: first.genesis.members.clone(),
+            entries: BTreeMap::new(),
+        };
+        let mut longest = peers
+            .iter()
+            .filter_map(|peer| self.copy(&peer.volume))
+            .max_by_key(|copy| copy.height)
+            .cloned()
+            .unwrap_or_else(fresh);
+        let voting = peers
+            .iter()
+            .filter(|peer| longest.members.contains(&peer.name))
+            .count();
         if is_quorum(voting, longest.members.len()) {
             let interval = u128::from(first.genesis.interval_ms.max(1));
             let blocks = u64::try_from((now - since).as_millis() / interval).unwrap_or(u64::MAX);
@@ -138,14 +160,25 @@ impl State {
 
     /// Answers a request as the node of this object does; `None` when it does not run.
     pub(crate) fn ask(&mut self, name: &str, request: &Request) -> Option<Answer> {
-        let process = self.process(name).filter(|process| process.state == NodeState::Running)?;
-        let Program::Ledger(genesis) = process.program.clone() else { return None };
+        let process = self
+            .process(name)
+            .filter(|process| process.state == NodeState::Running)?;
+        let Program::Ledger(genesis) = process.program.clone() else {
+            return None;
+        };
         let (key, node, conduct) = (process.key, process.spec.name.clone(), process.conduct.clone());
         let volume = volume_name(&key, &node, &process.spec.volumes.first()?.name);
         self.settle(key);
         let peers = self.participants(key);
-        let own = self.copy(&volume).cloned().unwrap_or(Copy { height: 0, members: genesis.members.clone(), entries: BTreeMap::new() });
-        let voting = peers.iter().filter(|peer| own.members.contains(&peer.name)).count();
+        let own = self.copy(&volume).cloned().unwrap_or(Copy {
+            height: 0,
+            members: genesis.members.clone(),
+            entries: BTreeMap::new(),
+        });
+        let voting = peers
+            .iter()
+            .filter(|peer| own.members.contains(&peer.name))
+            .count();
         let part = peers.iter().any(|peer| peer.name == node);
         Some(match request {
             Request::Status => Answer::Status {
@@ -154,16 +187,27 @@ impl State {
                 peers: if part { peers.len() - 1 } else { 0 },
                 power: (voting, own.members.len()),
             },
-            Request::Block { height } if *height <= own.height => {
-                Answer::Block { hash: block_hash(&genesis.chain_id, *height, conduct.forked.then_some(&node)) }
-            }
-            Request::Block { height } => Answer::Refused { why: format!("there is no block {height} yet") },
-            Request::Get { key } => match own.entries.get(key) {
-                Some((value, height)) => Answer::Entry { value: value.clone(), height: *height },
-                None => Answer::Refused { why: format!("there is no key {key:?}") },
+            Request::Block { height } if *height <= own.height => Answer::Block {
+                hash: block_hash(&genesis.chain_id, *height, conduct.forked.then_some(&node)),
             },
-            Request::Put { .. } | Request::Admit { .. } if !part || conduct.deaf || !is_quorum(voting, own.members.len()) => {
-                Answer::Refused { why: "it cannot commit now".to_owned() }
+            Request::Block { height } => Answer::Refused {
+                why: format!("there is no block {height} yet"),
+            },
+            Request::Get { key } => match own.entries.get(key) {
+                Some((value, height)) => Answer::Entry {
+                    value: value.clone(),
+                    height: *height,
+                },
+                None => Answer::Refused {
+                    why: format!("there is no key {key:?}"),
+                },
+            },
+            Request::Put { .. } | Request::Admit { .. }
+                if !part || conduct.deaf || !is_quorum(voting, own.members.len()) =>
+            {
+                Answer::Refused {
+                    why: "it cannot commit now".to_owned(),
+                }
             }
             Request::Put { key, value } => {
                 let mut longer = own;
@@ -171,7 +215,10 @@ impl State {
                 longer.entries.insert(key.clone(), (value.clone(), longer.height));
                 self.spread(&peers, &longer);
                 let transaction = hex::encode(Sha256::digest(format!("{key}={value}@{}", longer.height)));
-                Answer::Committed { height: longer.height, transaction }
+                Answer::Committed {
+                    height: longer.height,
+                    transaction,
+                }
             }
             Request::Admit { node } => {
                 let mut longer = own;
@@ -179,7 +226,10 @@ impl State {
                     longer.height += 1;
                     self.spread(&peers, &longer);
                 }
-                Answer::Committed { height: longer.height, transaction: format!("admit {node}") }
+                Answer::Committed {
+                    height: longer.height,
+                    transaction: format!("admit {node}"),
+                }
             }
         })
     }

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, NodeName, Observation};
 use chainpool_api as api;
 use chainpool_networks::{
-    Amendment, BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach, Seed, Verdict,
+    Amendment, BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError,
+    Reach, Seed, Verdict,
 };
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -39,20 +40,50 @@ impl NetworkType for Ledger {
         render::render(order, seed)
     }
 
-    fn amend(&self, spec: &ClusterSpec, change: &Amendment, seed: &Seed) -> Result<ClusterSpec, ParameterErrors> {
+    fn amend(
+        &self,
+        spec: &ClusterSpec,
+        change: &Amendment,
+        seed: &Seed,
+    ) -> Result<ClusterSpec, ParameterErrors> {
         render::amend(spec, change, seed)
     }
 
     async fn init(&self, nodes: &Nodes, action: &str) -> Result<(), InitError> {
         let first = &nodes.spec.nodes[0].name;
         match action {
-            FOUND => match ask(nodes, first, &Request::Get { key: FOUND.to_owned() }).await {
+            FOUND => match ask(
+                nodes,
+                first,
+                &Request::Get {
+                    key: FOUND.to_owned(),
+                },
+            )
+            .await
+            {
                 Ok(Answer::Entry { .. }) => Ok(()),
-                _ => committed(nodes, first, &Request::Put { key: FOUND.to_owned(), value: "yes".to_owned() }).await,
+                _ => {
+                    committed(
+                        nodes,
+                        first,
+                        &Request::Put {
+                            key: FOUND.to_owned(),
+                            value: "yes".to_owned(),
+                        },
+                    )
+                    .await
+                }
             },
             ADMIT => {
                 for node in &nodes.spec.nodes {
-                    committed(nodes, first, &Request::Admit { node: node.name.clone() }).await?;
+                    committed(
+                        nodes,
+                        first,
+                        &Request::Admit {
+                            node: node.name.clone(),
+                        },
+                    )
+                    .await?;
                 }
                 Ok(())
             }
@@ -64,7 +95,13 @@ impl NetworkType for Ledger {
         probe::probe(nodes, observed).await
     }
 
-    fn verdict(&self, parameters: &Value, evidence: &api::Evidence, past: &Past, now: api::Timestamp) -> Verdict {
+    fn verdict(
+        &self,
+        parameters: &Value,
+        evidence: &api::Evidence,
+        past: &Past,
+        now: api::Timestamp,
+    ) -> Verdict {
         verdict::verdict(&Parameters::read(parameters), evidence, past, now)
     }
 
@@ -76,7 +113,12 @@ impl NetworkType for Ledger {
         let facts = Facts::read(spec);
         let node = |node: &chainpool_agent::NodeSpec| api::BundleNode {
             name: node.name.to_string(),
-            identities: facts.identities.get(&node.name).map(|id| ("key".to_owned(), id.clone())).into_iter().collect(),
+            identities: facts
+                .identities
+                .get(&node.name)
+                .map(|id| ("key".to_owned(), id.clone()))
+                .into_iter()
+                .collect(),
             endpoints: reach.endpoints(node),
         };
         BundleParts {

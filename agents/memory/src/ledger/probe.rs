@@ -42,7 +42,10 @@ async fn answer(stream: ByteStream, request: &Request) -> std::io::Result<Answer
     line.clear();
     stream.read_line(&mut line).await?;
     if line.is_empty() {
-        return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it hung up"));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::UnexpectedEof,
+            "it hung up",
+        ));
     }
     Ok(serde_json::from_str(&line)?)
 }
@@ -65,16 +68,28 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     let asked = join_all(nodes.spec.nodes.iter().map(async |spec| {
         let state = observed.node_state(nodes.key.generation, &spec.name);
         let runs = state == NodeState::Running;
-        let answer = if runs { Some(ask(nodes, &spec.name, &Request::Status).await) } else { None };
+        let answer = if runs {
+            Some(ask(nodes, &spec.name, &Request::Status).await)
+        } else {
+            None
+        };
         (spec.name.clone(), word(&state), answer)
     }));
     let mut evidence = Evidence::default();
     let mut heights: BTreeMap<NodeName, u64> = BTreeMap::new();
     let mut powers = BTreeMap::new();
     for (name, process, answer) in asked.await {
-        let mut node = NodeEvidence { process, ..NodeEvidence::default() };
+        let mut node = NodeEvidence {
+            process,
+            ..NodeEvidence::default()
+        };
         match answer {
-            Some(Ok(Answer::Status { chain_id, height, peers, power })) if chain_id == facts.chain_id => {
+            Some(Ok(Answer::Status {
+                chain_id,
+                height,
+                peers,
+                power,
+            })) if chain_id == facts.chain_id => {
                 node.answers = true;
                 node.height = (height > 0).then_some(height);
                 node.peers = u32::try_from(peers).ok();
@@ -89,16 +104,25 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     }
     evidence.height = heights.values().copied().filter(|height| *height > 0).max();
     let count = |part: usize| u64::try_from(part).unwrap_or(u64::MAX);
-    evidence.power = powers.pop_last().map(|(_, (part, all))| (count(part), count(all)));
+    evidence.power = powers
+        .pop_last()
+        .map(|(_, (part, all))| (count(part), count(all)));
     evidence.agree = compare(nodes, &mut evidence.nodes, &heights).await;
     evidence
 }
 
 /// Asks all nodes that have blocks for the newest one that each of them has; `None`: there was nothing to compare.
-async fn compare(nodes: &Nodes, evidence: &mut BTreeMap<String, NodeEvidence>, heights: &BTreeMap<NodeName, u64>) -> Option<bool> {
+async fn compare(
+    nodes: &Nodes,
+    evidence: &mut BTreeMap<String, NodeEvidence>,
+    heights: &BTreeMap<NodeName, u64>,
+) -> Option<bool> {
     let height = heights.values().copied().filter(|height| *height > 0).min()?;
     let with_blocks = heights.iter().filter(|(_, own)| **own > 0);
-    let found = join_all(with_blocks.map(async |(name, _)| (name, ask(nodes, name, &Request::Block { height }).await))).await;
+    let found = join_all(
+        with_blocks.map(async |(name, _)| (name, ask(nodes, name, &Request::Block { height }).await)),
+    )
+    .await;
     let mut hashes = BTreeSet::new();
     let mut compared = 0;
     for (name, answer) in found {

@@ -79,12 +79,22 @@ pub enum Answer {
 }
 
 /// Connects to a port of a ledger's node; `None`: the node is none of a ledger.
-pub(crate) fn serve(world: &Arc<World>, key: &ClusterKey, node: &NodeName, port: &Port) -> Option<Result<ByteStream>> {
+pub(crate) fn serve(
+    world: &Arc<World>,
+    key: &ClusterKey,
+    node: &NodeName,
+    port: &Port,
+) -> Option<Result<ByteStream>> {
     let name = node_object_name(key, node);
     let state = world.state();
-    let process = state.process(&name).filter(|process| matches!(process.program, Program::Ledger(_)))?;
+    let process = state
+        .process(&name)
+        .filter(|process| matches!(process.program, Program::Ledger(_)))?;
     if !process.lives_now() || process.conduct.silent || port.inside != RPC_PORT {
-        return Some(Err(Error::Unreachable(format!("nothing listens at port {} of node {node}", port.name))));
+        return Some(Err(Error::Unreachable(format!(
+            "nothing listens at port {} of node {node}",
+            port.name
+        ))));
     }
     let life = process.lives;
     drop(state);
@@ -98,18 +108,28 @@ async fn converse(world: Arc<World>, name: String, life: u64, stream: DuplexStre
     let (reader, mut writer) = tokio::io::split(stream);
     let mut lines = BufReader::new(reader).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let delay = match world.state().process(&name).filter(|process| process.life() == Some(life)) {
+        let delay = match world
+            .state()
+            .process(&name)
+            .filter(|process| process.life() == Some(life))
+        {
             Some(process) => process.conduct.delay,
             None => return,
         };
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        let Ok(request) = serde_json::from_str(&line) else { return };
+        let Ok(request) = serde_json::from_str(&line) else {
+            return;
+        };
         let mut changes = world.changes();
         let answer = loop {
             changes.borrow_and_update();
-            if world.state().process(&name).is_none_or(|process| process.life() != Some(life)) {
+            if world
+                .state()
+                .process(&name)
+                .is_none_or(|process| process.life() != Some(life))
+            {
                 return;
             }
             if let Some(answer) = world.state().ask(&name, &request) {

@@ -2,7 +2,10 @@
 
 use super::{ROLE, RPC, RPC_PORT, TYPE, chain::Genesis};
 use crate::world::IMAGES;
-use chainpool_agent::{Audience, Boot, ClusterSpec, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash, Variable, Volume};
+use chainpool_agent::{
+    Audience, Boot, ClusterSpec, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash,
+    Variable, Volume,
+};
 use chainpool_api::{self as api, Parameter, ParameterKind, Preset};
 use chainpool_networks::{Amendment, Layout, Order, ParameterErrors, PortNeed, Seed};
 use serde::{Deserialize, Serialize};
@@ -29,7 +32,12 @@ pub(super) struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { nodes: 4, interval_ms: 20, staged: false, job_code: 0 }
+        Self {
+            nodes: 4,
+            interval_ms: 20,
+            staged: false,
+            job_code: 0,
+        }
     }
 }
 
@@ -64,11 +72,20 @@ pub(super) fn describe() -> api::NetworkType {
         one_of: vec![],
         amendable: name == "nodes",
     };
-    let Parameters { nodes, interval_ms, staged, job_code } = Parameters::default();
+    let Parameters {
+        nodes,
+        interval_ms,
+        staged,
+        job_code,
+    } = Parameters::default();
     let preset = |name: &str, about: &str, nodes: u16, staged: bool| Preset {
         name: name.to_owned(),
         about: about.to_owned(),
-        parameters: json!(Parameters { nodes, staged, ..Parameters::default() }),
+        parameters: json!(Parameters {
+            nodes,
+            staged,
+            ..Parameters::default()
+        }),
     };
     api::NetworkType {
         name: TYPE.to_owned(),
@@ -76,10 +93,34 @@ pub(super) fn describe() -> api::NetworkType {
         version: "1".to_owned(),
         consensus: "votes".to_owned(),
         parameters: vec![
-            parameter("nodes", "How many nodes.", ParameterKind::Integer, json!(nodes), Some((1, 16))),
-            parameter("interval_ms", "Milliseconds between blocks.", ParameterKind::Integer, json!(interval_ms), Some((1, 60_000))),
-            parameter("staged", "Boot in phases, with a job and actions.", ParameterKind::Boolean, json!(staged), None),
-            parameter("job_code", "The exit code of its job.", ParameterKind::Integer, json!(job_code), Some((0, 255))),
+            parameter(
+                "nodes",
+                "How many nodes.",
+                ParameterKind::Integer,
+                json!(nodes),
+                Some((1, 16)),
+            ),
+            parameter(
+                "interval_ms",
+                "Milliseconds between blocks.",
+                ParameterKind::Integer,
+                json!(interval_ms),
+                Some((1, 60_000)),
+            ),
+            parameter(
+                "staged",
+                "Boot in phases, with a job and actions.",
+                ParameterKind::Boolean,
+                json!(staged),
+                None,
+            ),
+            parameter(
+                "job_code",
+                "The exit code of its job.",
+                ParameterKind::Integer,
+                json!(job_code),
+                Some((0, 255)),
+            ),
         ],
         presets: vec![
             preset("default", "Four nodes: commits without one of them.", 4, false),
@@ -97,28 +138,42 @@ pub(super) fn settle(preset: &str, given: &Map<String, Value>) -> Result<Value, 
     let mut errors = BTreeMap::new();
     let found = described.presets.iter().find(|known| known.name == preset);
     if found.is_none() {
-        errors.insert("preset".to_owned(), format!("{preset:?} is not known; use one of: default, single, staged"));
+        errors.insert(
+            "preset".to_owned(),
+            format!("{preset:?} is not known; use one of: default, single, staged"),
+        );
     }
     let mut settled = found.map_or_else(|| json!({}), |preset| preset.parameters.clone());
     for (name, value) in given {
         match described.parameters.iter().find(|known| known.name == *name) {
             Some(parameter) if fits(parameter, value) => settled[name] = value.clone(),
-            Some(parameter) => drop(errors.insert(name.clone(), format!("must be {} in its range, not {value}", parameter.kind))),
+            Some(parameter) => drop(errors.insert(
+                name.clone(),
+                format!("must be {} in its range, not {value}", parameter.kind),
+            )),
             None => drop(errors.insert(name.clone(), format!("is not a parameter of {TYPE}"))),
         }
     }
-    if errors.is_empty() { Ok(settled) } else { Err(ParameterErrors(errors)) }
+    if errors.is_empty() {
+        Ok(settled)
+    } else {
+        Err(ParameterErrors(errors))
+    }
 }
 
 fn fits(parameter: &Parameter, value: &Value) -> bool {
     match (parameter.kind, parameter.min, parameter.max) {
         (ParameterKind::Boolean, ..) => value.is_boolean(),
-        (_, min, max) => value.as_i64().is_some_and(|number| min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max)),
+        (_, min, max) => value
+            .as_i64()
+            .is_some_and(|number| min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max)),
     }
 }
 
 fn names(parameters: &Parameters) -> Vec<NodeName> {
-    (0..parameters.nodes).map(|n| NodeName::parse(&format!("v{n}")).expect("a letter and digits")).collect()
+    (0..parameters.nodes)
+        .map(|n| NodeName::parse(&format!("v{n}")).expect("a letter and digits"))
+        .collect()
 }
 
 /// What a network of these parameters needs of a host.
@@ -132,7 +187,10 @@ pub(super) fn layout(parameters: &Parameters) -> Layout {
 }
 
 fn need(node: NodeName) -> PortNeed {
-    PortNeed { node, port: RPC.to_owned() }
+    PortNeed {
+        node,
+        port: RPC.to_owned(),
+    }
 }
 
 /// Makes the spec of one generation. Staged, the first node begins alone and admits the others.
@@ -140,34 +198,76 @@ pub(super) fn render(order: &Order, seed: &Seed) -> ClusterSpec {
     let parameters = Parameters::read(&order.parameters);
     let names = names(&parameters);
     let (first, rest) = names.split_first().expect("there is one node at least");
-    let members = if parameters.staged { [first.clone()].into() } else { names.iter().cloned().collect() };
-    let genesis = Genesis { chain_id: order.chain_id.clone(), members, interval_ms: parameters.interval_ms };
-    let nodes: Vec<NodeSpec> = names.iter().map(|name| node(order, name, &genesis, seed)).collect();
+    let members = if parameters.staged {
+        [first.clone()].into()
+    } else {
+        names.iter().cloned().collect()
+    };
+    let genesis = Genesis {
+        chain_id: order.chain_id.clone(),
+        members,
+        interval_ms: parameters.interval_ms,
+    };
+    let nodes: Vec<NodeSpec> = names
+        .iter()
+        .map(|name| node(order, name, &genesis, seed))
+        .collect();
     let (jobs, boot) = if parameters.staged {
         let setup = NodeName::parse("setup").expect("a node name");
         let command = vec![Genesis::SETUP.to_owned(), parameters.job_code.to_string()];
-        let job = NodeSpec { name: setup.clone(), command, ports: vec![], ..nodes[0].clone() };
-        let mut boot =
-            vec![Boot::Job(setup), Boot::Start(vec![first.clone()]), Boot::Ready(vec![first.clone()]), Boot::Init(FOUND.to_owned())];
+        let job = NodeSpec {
+            name: setup.clone(),
+            command,
+            ports: vec![],
+            ..nodes[0].clone()
+        };
+        let mut boot = vec![
+            Boot::Job(setup),
+            Boot::Start(vec![first.clone()]),
+            Boot::Ready(vec![first.clone()]),
+            Boot::Init(FOUND.to_owned()),
+        ];
         boot.extend(joining(rest.to_vec()));
         (vec![job], boot)
     } else {
         (vec![], vec![Boot::Start(names.clone())])
     };
-    let identities = names.iter().map(|name| (name.clone(), identity_of(seed, name))).collect();
-    let facts = Facts { chain_id: order.chain_id.clone(), identities };
-    ClusterSpec { nodes, jobs, boot, network: order.network.clone(), facts: json!(facts), keys: BTreeMap::new() }.with_hashes()
+    let identities = names
+        .iter()
+        .map(|name| (name.clone(), identity_of(seed, name)))
+        .collect();
+    let facts = Facts {
+        chain_id: order.chain_id.clone(),
+        identities,
+    };
+    ClusterSpec {
+        nodes,
+        jobs,
+        boot,
+        network: order.network.clone(),
+        facts: json!(facts),
+        keys: BTreeMap::new(),
+    }
+    .with_hashes()
 }
 
 fn joining(nodes: Vec<NodeName>) -> Vec<Boot> {
     if nodes.is_empty() {
         return vec![];
     }
-    vec![Boot::Start(nodes.clone()), Boot::Ready(nodes), Boot::Init(ADMIT.to_owned())]
+    vec![
+        Boot::Start(nodes.clone()),
+        Boot::Ready(nodes),
+        Boot::Init(ADMIT.to_owned()),
+    ]
 }
 
 /// Adds nodes. The others stay as they are.
-pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, seed: &Seed) -> Result<ClusterSpec, ParameterErrors> {
+pub(super) fn amend(
+    spec: &ClusterSpec,
+    change: &Amendment,
+    seed: &Seed,
+) -> Result<ClusterSpec, ParameterErrors> {
     let wanted = names(&Parameters::read(&change.order.parameters));
     if wanted.len() < spec.nodes.len() {
         let why = format!("a ledger only grows; it has {} nodes", spec.nodes.len());
@@ -175,20 +275,26 @@ pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, seed: &Seed) -> Resu
     }
     let mut after = spec.clone();
     let mut facts = Facts::read(spec);
-    let genesis: Genesis = serde_json::from_str(&spec.nodes[0].command[1]).expect("render has written this command");
+    let genesis: Genesis =
+        serde_json::from_str(&spec.nodes[0].command[1]).expect("render has written this command");
     for name in wanted.iter().filter(|name| spec.node(name).is_none()) {
         after.nodes.push(node(&change.order, name, &genesis, seed));
         facts.identities.insert(name.clone(), identity_of(seed, name));
     }
     // A change that did not come to its end has made nodes of which none may be a member.
-    let rest = wanted.into_iter().filter(|name| !genesis.members.contains(name)).collect();
+    let rest = wanted
+        .into_iter()
+        .filter(|name| !genesis.members.contains(name))
+        .collect();
     after.boot = joining(rest);
     after.facts = json!(facts);
     Ok(after.with_hashes())
 }
 
 fn key_of(seed: &Seed, name: &NodeName) -> String {
-    hex::encode(Sha256::digest([seed.expose().as_slice(), name.as_str().as_bytes()].concat()))
+    hex::encode(Sha256::digest(
+        [seed.expose().as_slice(), name.as_str().as_bytes()].concat(),
+    ))
 }
 
 /// What is public of a node's key.
@@ -208,16 +314,29 @@ fn node(order: &Order, name: &NodeName, genesis: &Genesis, seed: &Seed) -> NodeS
     };
     NodeSpec {
         name: name.clone(),
-        images: order.images.get(ROLE).cloned().unwrap_or_else(|| vec![IMAGES[1].to_owned()]),
+        images: order
+            .images
+            .get(ROLE)
+            .cloned()
+            .unwrap_or_else(|| vec![IMAGES[1].to_owned()]),
         command: vec![Genesis::PROGRAM.to_owned(), genesis.clone()],
         user: Some(format!("{}:{}", OWNER.0, OWNER.1)),
         env: BTreeMap::from([("LEDGER".to_owned(), Variable::Plain(order.chain_id.clone()))]),
         files: vec![
             file("/data/genesis.json", genesis.into_bytes()),
-            File { secret: true, ..file("/data/key", key_of(seed, name).into_bytes()) },
-            File { once: true, ..file("/data/state", b"0".to_vec()) },
+            File {
+                secret: true,
+                ..file("/data/key", key_of(seed, name).into_bytes())
+            },
+            File {
+                once: true,
+                ..file("/data/state", b"0".to_vec())
+            },
         ],
-        volumes: vec![Volume { name: "data".to_owned(), path: "/data".to_owned() }],
+        volumes: vec![Volume {
+            name: "data".to_owned(),
+            path: "/data".to_owned(),
+        }],
         ports: vec![Port {
             name: RPC.to_owned(),
             inside: RPC_PORT,
@@ -225,7 +344,10 @@ fn node(order: &Order, name: &NodeName, genesis: &Genesis, seed: &Seed) -> NodeS
             audience: Audience::User,
             published: order.ports.get(&need(name.clone())).copied(),
         }],
-        limits: Limits { memory_bytes: MEMORY_BYTES, processes: 64 },
+        limits: Limits {
+            memory_bytes: MEMORY_BYTES,
+            processes: 64,
+        },
         read_only_root: true,
         machine: None,
         log: order.log.clone(),

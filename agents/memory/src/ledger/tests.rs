@@ -3,8 +3,8 @@
 use super::{Answer, Conduct, Ledger, Request, probe::probe, render::Parameters, verdict::verdict};
 use crate::{Fault, MemoryAgent, Verb, World};
 use chainpool_agent::{
-    Agent, Boot, ClusterId, ClusterKey, Error, ImageRef, InstanceId, LogConfig, NetworkSpec, NodeName, ObjectKind, Power, Scope, Secret,
-    network_name, node_object_name, volume_name,
+    Agent, Boot, ClusterId, ClusterKey, Error, ImageRef, InstanceId, LogConfig, NetworkSpec, NodeName,
+    ObjectKind, Power, Scope, Secret, network_name, node_object_name, volume_name,
 };
 use chainpool_api::{HealthState, LogLevel, Timestamp};
 use chainpool_networks::{Amendment, Before, NetworkType, Nodes, Order, Past, Reach};
@@ -26,7 +26,11 @@ fn order(parameters: serde_json::Value) -> Order {
         genesis_at: Timestamp(0),
         network: NetworkSpec { subnet: None },
         ports: BTreeMap::new(),
-        reach: Reach { address: "127.0.0.1".to_owned(), loopback: true, machines: BTreeMap::new() },
+        reach: Reach {
+            address: "127.0.0.1".to_owned(),
+            loopback: true,
+            machines: BTreeMap::new(),
+        },
         images: BTreeMap::new(),
         log: LogConfig::default(),
         log_level: LogLevel::Info,
@@ -34,7 +38,12 @@ fn order(parameters: serde_json::Value) -> Order {
 }
 
 fn parameters(nodes: u16, staged: bool) -> serde_json::Value {
-    json!(Parameters { nodes, staged, interval_ms: 60_000, ..Parameters::default() })
+    json!(Parameters {
+        nodes,
+        staged,
+        interval_ms: 60_000,
+        ..Parameters::default()
+    })
 }
 
 impl Made {
@@ -43,11 +52,26 @@ impl Made {
         let world = World::new();
         let agent = Arc::new(MemoryAgent::connect(Arc::clone(&world), InstanceId::new()));
         let spec = Ledger.render(&order(parameters), &Secret::new([7; 32]));
-        let key = ClusterKey { cluster: ClusterId::new(), generation: 1 };
+        let key = ClusterKey {
+            cluster: ClusterId::new(),
+            generation: 1,
+        };
         let image = agent.ensure_image(&spec.nodes[0].images).await.unwrap();
-        let nodes = Nodes { agent: agent.clone(), key, spec: Arc::new(spec) };
-        let made = Self { world, agent, nodes, image };
-        made.agent.ensure_network(&key, &NetworkSpec { subnet: None }).await.unwrap();
+        let nodes = Nodes {
+            agent: agent.clone(),
+            key,
+            spec: Arc::new(spec),
+        };
+        let made = Self {
+            world,
+            agent,
+            nodes,
+            image,
+        };
+        made.agent
+            .ensure_network(&key, &NetworkSpec { subnet: None })
+            .await
+            .unwrap();
         made.start_all().await;
         made
     }
@@ -60,7 +84,10 @@ impl Made {
 
     async fn start(&self, name: &NodeName) {
         let node = self.nodes.spec.node(name).unwrap();
-        self.agent.ensure_node(&self.nodes.key, node, &self.image, &Power::On { after: None }).await.unwrap();
+        self.agent
+            .ensure_node(&self.nodes.key, node, &self.image, &Power::On { after: None })
+            .await
+            .unwrap();
     }
 
     fn status(&self, node: &str) -> (u64, (usize, usize)) {
@@ -71,19 +98,30 @@ impl Made {
     }
 
     fn get(&self, node: &str) -> Option<String> {
-        match self.world.ask(&self.nodes.key, &name(node), &Request::Get { key: "a".to_owned() })? {
+        match self.world.ask(
+            &self.nodes.key,
+            &name(node),
+            &Request::Get { key: "a".to_owned() },
+        )? {
             Answer::Entry { value, .. } => Some(value),
             _ => None,
         }
     }
 
     fn put(&self, node: &str) -> Answer {
-        let request = Request::Put { key: "a".to_owned(), value: "b".to_owned() };
+        let request = Request::Put {
+            key: "a".to_owned(),
+            value: "b".to_owned(),
+        };
         self.world.ask(&self.nodes.key, &name(node), &request).unwrap()
     }
 
     async fn judged(&self) -> (HealthState, String) {
-        let observed = self.agent.observe(Scope::Cluster(self.nodes.key.cluster)).await.unwrap();
+        let observed = self
+            .agent
+            .observe(Scope::Cluster(self.nodes.key.cluster))
+            .await
+            .unwrap();
         let evidence = probe(&self.nodes, &observed).await;
         let verdict = verdict(&Parameters::default(), &evidence, &Past::default(), Timestamp(0));
         (verdict.state, verdict.reason)
@@ -112,7 +150,11 @@ async fn blocks_come_with_time_while_enough_members_take_part() {
     made.world.set_paused(&made.nodes.key, &name("v2"), true);
     let (stopped, _) = made.status("v0");
     made.world.advance(BLOCKS);
-    assert_eq!(made.status("v0"), (stopped, (2, 4)), "it goes on without enough members");
+    assert_eq!(
+        made.status("v0"),
+        (stopped, (2, 4)),
+        "it goes on without enough members"
+    );
     assert!(matches!(made.put("v0"), Answer::Refused { .. }));
     made.world.set_paused(&made.nodes.key, &name("v2"), false);
     made.world.advance(BLOCKS);
@@ -125,17 +167,25 @@ async fn a_copy_lies_in_its_volume_and_goes_with_it() {
     let key = made.nodes.key;
     assert!(matches!(made.put("v0"), Answer::Committed { .. }));
     assert_eq!(made.get("v3").as_deref(), Some("b"), "it was not spread");
-    made.world.remove(ObjectKind::Node, &node_object_name(&key, &name("v3")));
-    made.world.remove(ObjectKind::Volume, &volume_name(&key, &name("v3"), "data"));
+    made.world
+        .remove(ObjectKind::Node, &node_object_name(&key, &name("v3")));
+    made.world
+        .remove(ObjectKind::Volume, &volume_name(&key, &name("v3"), "data"));
     made.start(&name("v3")).await;
     assert_eq!(made.get("v3").as_deref(), Some("b"), "it did not catch up");
     made.world.advance(BLOCKS);
     for node in ["v0", "v1", "v2", "v3"] {
-        made.world.remove(ObjectKind::Node, &node_object_name(&key, &name(node)));
-        made.world.remove(ObjectKind::Volume, &volume_name(&key, &name(node), "data"));
+        made.world
+            .remove(ObjectKind::Node, &node_object_name(&key, &name(node)));
+        made.world
+            .remove(ObjectKind::Volume, &volume_name(&key, &name(node), "data"));
     }
     made.start_all().await;
-    assert_eq!((made.status("v0").0, made.get("v0")), (0, None), "a ledger without any copy begins again from nothing");
+    assert_eq!(
+        (made.status("v0").0, made.get("v0")),
+        (0, None),
+        "a ledger without any copy begins again from nothing"
+    );
 }
 
 #[tokio::test]
@@ -145,20 +195,60 @@ async fn the_verdict_follows_the_conduct_of_the_nodes() {
     made.world.advance(BLOCKS);
     assert_eq!(made.judged().await.0, HealthState::Healthy);
     let set = |node: &str, conduct: Conduct| made.world.set_conduct(&key, &name(node), conduct);
-    set("v1", Conduct { silent: true, ..Conduct::default() });
+    set(
+        "v1",
+        Conduct {
+            silent: true,
+            ..Conduct::default()
+        },
+    );
     let (state, reason) = made.judged().await;
-    assert!(state == HealthState::Degraded && reason.contains("v1 runs and does not answer"), "{reason}");
-    set("v1", Conduct { delay: Duration::from_secs(5), ..Conduct::default() });
-    assert_eq!(made.judged().await.0, HealthState::Degraded, "a slow answer is none");
-    set("v1", Conduct { forked: true, ..Conduct::default() });
+    assert!(
+        state == HealthState::Degraded && reason.contains("v1 runs and does not answer"),
+        "{reason}"
+    );
+    set(
+        "v1",
+        Conduct {
+            delay: Duration::from_secs(5),
+            ..Conduct::default()
+        },
+    );
+    assert_eq!(
+        made.judged().await.0,
+        HealthState::Degraded,
+        "a slow answer is none"
+    );
+    set(
+        "v1",
+        Conduct {
+            forked: true,
+            ..Conduct::default()
+        },
+    );
     let (state, reason) = made.judged().await;
-    assert!(state == HealthState::Broken && reason.contains("different blocks"), "{reason}");
-    set("v1", Conduct { stalled: true, ..Conduct::default() });
+    assert!(
+        state == HealthState::Broken && reason.contains("different blocks"),
+        "{reason}"
+    );
+    set(
+        "v1",
+        Conduct {
+            stalled: true,
+            ..Conduct::default()
+        },
+    );
     let height = made.status("v1").0;
     made.world.advance(BLOCKS);
     assert_eq!(made.status("v1").0, height, "a stalled node goes on");
     assert!(made.status("v0").0 > height);
-    set("v0", Conduct { stalled: true, ..Conduct::default() });
+    set(
+        "v0",
+        Conduct {
+            stalled: true,
+            ..Conduct::default()
+        },
+    );
     let (state, reason) = made.judged().await;
     assert!(state == HealthState::Broken && reason.contains("2/3"), "{reason}");
     // A new start ends all of it.
@@ -169,7 +259,11 @@ async fn the_verdict_follows_the_conduct_of_the_nodes() {
     made.world.advance(BLOCKS);
     assert_eq!(made.judged().await.0, HealthState::Healthy);
     made.world.remove(ObjectKind::Network, &network_name(&key));
-    assert_eq!(made.judged().await.0, HealthState::Broken, "nodes without a network take part");
+    assert_eq!(
+        made.judged().await.0,
+        HealthState::Broken,
+        "nodes without a network take part"
+    );
 }
 
 #[tokio::test]
@@ -183,10 +277,18 @@ async fn a_staged_ledger_admits_its_nodes_and_an_amended_one_the_new_ones() {
     assert_eq!(made.status("v1").1, (2, 2));
     assert!(Ledger.init(&made.nodes, "nonsense").await.is_err());
     let before = made.nodes.spec.clone();
-    let change = |nodes| Amendment { order: order(parameters(nodes, true)), renew_certificates: false, before: Before::Ended };
+    let change = |nodes| Amendment {
+        order: order(parameters(nodes, true)),
+        renew_certificates: false,
+        before: Before::Ended,
+    };
     let after = Ledger.amend(&before, &change(4), &Secret::new([8; 32])).unwrap();
     assert_eq!(after.nodes[..2], before.nodes[..], "untouched nodes changed");
-    assert!(after.boot.contains(&Boot::Init("admit".to_owned())), "{:?}", after.boot);
+    assert!(
+        after.boot.contains(&Boot::Init("admit".to_owned())),
+        "{:?}",
+        after.boot
+    );
     assert!(Ledger.amend(&before, &change(1), &Secret::new([8; 32])).is_err());
     made.nodes.spec = Arc::new(after);
     made.start_all().await;
@@ -209,7 +311,12 @@ async fn faults_meet_the_calls_that_they_are_scripted_for() {
     ] {
         made.world.next(Verb::Observe, fault.clone());
         let answer = look().await;
-        assert!(answer.as_ref().is_err_and(|said| format!("{said:?}").starts_with(error)), "{fault:?}: {answer:?}");
+        assert!(
+            answer
+                .as_ref()
+                .is_err_and(|said| format!("{said:?}").starts_with(error)),
+            "{fault:?}: {answer:?}"
+        );
         assert_eq!(look().await.unwrap(), before, "{fault:?} met a second call");
     }
     made.world.always(Verb::Observe, Some(Fault::Hang));
@@ -219,7 +326,11 @@ async fn faults_meet_the_calls_that_they_are_scripted_for() {
         tokio::task::yield_now().await;
     }
     made.world.always(Verb::Observe, None);
-    assert_eq!(hanging.await.unwrap(), before, "a call that hung does not happen when the fault is lifted");
+    assert_eq!(
+        hanging.await.unwrap(),
+        before,
+        "a call that hung does not happen when the fault is lifted"
+    );
     made.world.set_stale(true);
     made.agent.drop_cluster(made.nodes.key.cluster, 1).await.unwrap();
     assert_eq!(look().await.unwrap(), before, "the listing is fresh");
@@ -245,8 +356,14 @@ async fn a_snapshot_goes_its_own_way() {
     let copy = made.world.snapshot();
     made.agent.drop_cluster(made.nodes.key.cluster, 1).await.unwrap();
     let agent = MemoryAgent::connect(Arc::clone(&copy), InstanceId::new());
-    assert_eq!(agent.probe().await.unwrap().engine_id, made.agent.probe().await.unwrap().engine_id);
+    assert_eq!(
+        agent.probe().await.unwrap().engine_id,
+        made.agent.probe().await.unwrap().engine_id
+    );
     copy.advance(BLOCKS);
     let asked = copy.ask(&made.nodes.key, &name("v2"), &Request::Status);
-    assert!(matches!(asked, Some(Answer::Status { height, power: (4, 4), .. }) if height >= 10), "{asked:?}");
+    assert!(
+        matches!(asked, Some(Answer::Status { height, power: (4, 4), .. }) if height >= 10),
+        "{asked:?}"
+    );
 }

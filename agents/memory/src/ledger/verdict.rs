@@ -20,34 +20,61 @@ fn judge(parameters: &Parameters, evidence: &Evidence, past: &Past, now: Timesta
         return (HealthState::Unknown, "its nodes are not known".to_owned());
     }
     if evidence.agree == Some(false) {
-        return (HealthState::Broken, "nodes have different blocks at the same height".to_owned());
+        return (
+            HealthState::Broken,
+            "nodes have different blocks at the same height".to_owned(),
+        );
     }
     let who = missing.iter().map(|(name, node)| match node.process.as_str() {
         "running" => format!("{name} runs and does not answer"),
         process => format!("{name} {process}"),
     });
-    let who = format!("{} of {total} nodes do not take part ({})", missing.len(), who.collect::<Vec<_>>().join(", "));
-    let (voting, all) = evidence.power.map_or((total - missing.len(), total), |(voting, all)| (count(voting), count(all)));
+    let who = format!(
+        "{} of {total} nodes do not take part ({})",
+        missing.len(),
+        who.collect::<Vec<_>>().join(", ")
+    );
+    let (voting, all) = evidence
+        .power
+        .map_or((total - missing.len(), total), |(voting, all)| {
+            (count(voting), count(all))
+        });
     if !is_quorum(voting, all) {
-        return (HealthState::Broken, format!("{who}; more than 2/3 of the members are needed to commit"));
+        return (
+            HealthState::Broken,
+            format!("{who}; more than 2/3 of the members are needed to commit"),
+        );
     }
     let limit = STALLED_MS.max(i64::try_from(parameters.interval_ms.saturating_mul(5)).unwrap_or(i64::MAX));
     let rests = past.height_since.max(past.started_at).max(past.returned_at);
     if evidence.height <= past.height && rests.is_some_and(|since| now.millis_since(since) > limit) {
-        return (HealthState::Broken, "no block follows, although enough members answer".to_owned());
+        return (
+            HealthState::Broken,
+            "no block follows, although enough members answer".to_owned(),
+        );
     }
     if !missing.is_empty() {
         return (HealthState::Degraded, format!("{who}; it still commits"));
     }
     if voting < all {
-        return (HealthState::Degraded, format!("{voting} of {all} members take part; it still commits"));
+        return (
+            HealthState::Degraded,
+            format!("{voting} of {all} members take part; it still commits"),
+        );
     }
     match evidence.height {
-        None => (HealthState::Degraded, "its nodes are up; it has no block yet".to_owned()),
-        Some(height) if past.recovering && Some(height) <= past.height => {
-            (HealthState::Degraded, "all members take part again; a new block has yet to follow".to_owned())
-        }
-        Some(_) => (HealthState::Healthy, format!("all {total} nodes take part and agree")),
+        None => (
+            HealthState::Degraded,
+            "its nodes are up; it has no block yet".to_owned(),
+        ),
+        Some(height) if past.recovering && Some(height) <= past.height => (
+            HealthState::Degraded,
+            "all members take part again; a new block has yet to follow".to_owned(),
+        ),
+        Some(_) => (
+            HealthState::Healthy,
+            format!("all {total} nodes take part and agree"),
+        ),
     }
 }
 

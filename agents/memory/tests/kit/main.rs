@@ -44,14 +44,25 @@ impl Ground for MemoryGround {
 
     fn network(&self) -> NetworkSpec {
         let [high, low] = self.next().to_be_bytes();
-        NetworkSpec { subnet: Some(format!("10.{high}.{low}.0/26").parse().expect("a subnet was written")) }
+        NetworkSpec {
+            subnet: Some(
+                format!("10.{high}.{low}.0/26")
+                    .parse()
+                    .expect("a subnet was written"),
+            ),
+        }
     }
 
     fn port(&self) -> u16 {
         20_000 + self.next() % 10_000
     }
 
-    async fn foreign_make(&self, kind: ObjectKind, key: &ClusterKey, node: &NodeSpec) -> GroundResult<Option<Foreign>> {
+    async fn foreign_make(
+        &self,
+        kind: ObjectKind,
+        key: &ClusterKey,
+        node: &NodeSpec,
+    ) -> GroundResult<Option<Foreign>> {
         let name = match kind {
             ObjectKind::Network => network_name(key),
             ObjectKind::Node | ObjectKind::Job => node_object_name(key, &node.name),
@@ -63,7 +74,10 @@ impl Ground for MemoryGround {
     }
 
     async fn foreign_look(&self, foreign: &Foreign) -> GroundResult<String> {
-        Ok(self.world.foreign_look(foreign.kind, &foreign.name).ok_or("it is gone")?)
+        Ok(self
+            .world
+            .foreign_look(foreign.kind, &foreign.name)
+            .ok_or("it is gone")?)
     }
 
     async fn foreign_remove(&self, foreign: &Foreign) -> GroundResult<()> {
@@ -91,9 +105,16 @@ impl Ground for MemoryGround {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let ground = MemoryGround { world: World::new(), count: AtomicU16::new(0) };
+    let ground = MemoryGround {
+        world: World::new(),
+        count: AtomicU16::new(0),
+    };
     let report = kit::run(&ground, &kit::asked_for(std::env::args().skip(1))).await;
     // The page's table is of real platforms: this one has no column there.
     print!("{report}");
-    if report.failed().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.failed().is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -18,7 +18,11 @@ async fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("chainpool-init: {}: {error}", program.display());
-            ExitCode::from(if error.kind() == io::ErrorKind::NotFound { init::NOT_FOUND } else { init::NOT_STARTED })
+            ExitCode::from(if error.kind() == io::ErrorKind::NotFound {
+                init::NOT_FOUND
+            } else {
+                init::NOT_STARTED
+            })
         }
     }
 }

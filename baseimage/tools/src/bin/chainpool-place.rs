@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use chainpool_tools::place::{Rule, place};
 use chainpool_tools::wipe::{left, wipe};
 
-const USAGE: &str = "usage: chainpool-place [--root DIR] [--always PART…] [--once PART…]\n       chainpool-place --wipe DIR…";
+const USAGE: &str =
+    "usage: chainpool-place [--root DIR] [--always PART…] [--once PART…]\n       chainpool-place --wipe DIR…";
 
 /// What is to be done.
 #[derive(Default)]
@@ -29,7 +30,11 @@ fn main() -> ExitCode {
     for failure in &failures {
         eprintln!("chainpool-place: {failure}");
     }
-    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 impl Work {
@@ -52,10 +57,17 @@ impl Work {
     }
 
     fn perform(&self) -> Vec<String> {
-        let Self { root, always, once, wipe: folders } = self;
+        let Self {
+            root,
+            always,
+            once,
+            wipe: folders,
+        } = self;
         if folders.is_empty() {
             let root = root.first().map_or(Path::new("/"), PathBuf::as_path);
-            let lists = [(always, Rule::Always), (once, Rule::Once)].into_iter().filter(|(parts, _)| !parts.is_empty());
+            let lists = [(always, Rule::Always), (once, Rule::Once)]
+                .into_iter()
+                .filter(|(parts, _)| !parts.is_empty());
             return lists.flat_map(|(parts, rule)| place(root, parts, rule)).collect();
         }
         let mut failures = wipe(folders);

@@ -6,7 +6,11 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn init(arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_chainpool-init")).args(arguments).stdout(Stdio::piped()).spawn().expect("chainpool-init starts")
+    Command::new(env!("CARGO_BIN_EXE_chainpool-init"))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("chainpool-init starts")
 }
 
 fn code(mut child: Child) -> Option<i32> {
@@ -25,11 +29,17 @@ fn the_exit_code_is_that_of_the_program() {
 
 #[test]
 fn a_signal_is_handed_on_to_the_program() {
-    for (name, signal) in [("TERM", Signal::TERM), ("HUP", Signal::HUP), ("USR1", Signal::USR1)] {
+    for (name, signal) in [
+        ("TERM", Signal::TERM),
+        ("HUP", Signal::HUP),
+        ("USR1", Signal::USR1),
+    ] {
         let script = format!("trap 'kill $!; exit 42' {name}; sleep 60 & echo up; wait");
         let mut child = init(&["sh", "-c", &script]);
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("it is a pipe")).read_line(&mut line).expect("the program says that it is up");
+        BufReader::new(child.stdout.take().expect("it is a pipe"))
+            .read_line(&mut line)
+            .expect("the program says that it is up");
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("ids are small")).expect("ids are positive");
         kill_process(pid, signal).expect("the signal can be sent");
         assert_eq!(code(child), Some(42), "{name}");

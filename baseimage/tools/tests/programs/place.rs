@@ -17,9 +17,16 @@ struct Yard {
 
 impl Yard {
     fn new() -> Self {
-        let (root, parts) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
+        let (root, parts) = (
+            TempDir::new().expect("a folder"),
+            TempDir::new().expect("a folder"),
+        );
         let found = fs::metadata(root.path()).expect("the folder is there");
-        Self { owner: (found.uid(), found.gid()), root, parts }
+        Self {
+            owner: (found.uid(), found.gid()),
+            root,
+            parts,
+        }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -73,13 +80,19 @@ impl Yard {
     }
 
     fn mode(&self, path: &str) -> u32 {
-        fs::metadata(self.path(path)).expect("it is there").permissions().mode() & 0o7777
+        fs::metadata(self.path(path))
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o7777
     }
 
     /// Nothing that was only on the way is left.
     fn names(&self, path: &str) -> Vec<String> {
         let list = fs::read_dir(self.path(path)).expect("a folder");
-        let mut names: Vec<_> = list.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<_> = list
+            .map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
         names.sort();
         names
     }
@@ -97,22 +110,52 @@ fn fails_with(output: &Output, words: &str) {
 }
 
 fn wipe(folders: &[&Path]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_chainpool-place")).arg("--wipe").args(folders).output().expect("chainpool-place starts")
+    Command::new(env!("CARGO_BIN_EXE_chainpool-place"))
+        .arg("--wipe")
+        .args(folders)
+        .output()
+        .expect("chainpool-place starts")
 }
 
 #[test]
 fn files_are_placed_from_parts_with_their_modes() {
     let yard = Yard::new();
     let large = vec![b'x'; 100_000];
-    let always = yard.tar("a", &[("config/app.toml", b"one", 0o640), ("config/large", &large, 0o400)], 1000);
+    let always = yard.tar(
+        "a",
+        &[
+            ("config/app.toml", b"one", 0o640),
+            ("config/large", &large, 0o400),
+        ],
+        1000,
+    );
     assert!(always.len() > 90);
     let once = yard.tar("o", &[("data/state", b"0", 0o600)], 700);
     let output = yard.place(&always, &once);
     assert!(output.status.success(), "{}", said(&output));
-    assert_eq!((yard.read("config/app.toml"), yard.mode("config/app.toml")), ("one".into(), 0o640));
-    assert_eq!((fs::read(yard.path("config/large")).expect("a file"), yard.mode("config/large")), (large, 0o400));
-    assert_eq!((yard.read("data/state"), yard.mode("data/state"), yard.mode("data")), ("0".into(), 0o600, 0o755));
-    assert_eq!((yard.names("config"), yard.names("data")), (vec!["app.toml".into(), "large".into()], vec!["state".to_owned()]));
+    assert_eq!(
+        (yard.read("config/app.toml"), yard.mode("config/app.toml")),
+        ("one".into(), 0o640)
+    );
+    assert_eq!(
+        (
+            fs::read(yard.path("config/large")).expect("a file"),
+            yard.mode("config/large")
+        ),
+        (large, 0o400)
+    );
+    assert_eq!(
+        (
+            yard.read("data/state"),
+            yard.mode("data/state"),
+            yard.mode("data")
+        ),
+        ("0".into(), 0o600, 0o755)
+    );
+    assert_eq!(
+        (yard.names("config"), yard.names("data")),
+        (vec!["app.toml".into(), "large".into()], vec!["state".to_owned()])
+    );
 }
 
 #[test]
@@ -122,11 +165,18 @@ fn the_second_time_one_list_is_written_again_and_the_other_is_not() {
         let always = yard.tar("a", &[("file", text.as_bytes(), 0o600)], WHOLE);
         let once = yard.tar("o", &[("state", text.as_bytes(), 0o600)], WHOLE);
         assert!(yard.place(&always, &once).status.success());
-        assert_eq!((yard.read("file"), yard.read("state")), (text.into(), state.into()));
+        assert_eq!(
+            (yard.read("file"), yard.read("state")),
+            (text.into(), state.into())
+        );
     }
     // A link that leads nowhere is something, too.
     symlink("nowhere", yard.path("link")).expect("a link");
-    assert!(yard.place(&[], &yard.tar("o", &[("link", b"x", 0o600)], WHOLE)).status.success());
+    assert!(
+        yard.place(&[], &yard.tar("o", &[("link", b"x", 0o600)], WHOLE))
+            .status
+            .success()
+    );
     assert!(!yard.path("nowhere").exists());
 }
 
@@ -140,8 +190,15 @@ fn what_an_earlier_placing_left_half_is_no_hindrance() {
         } else {
             fs::write(draft, "half").expect("a file");
         }
-        assert!(yard.place(&[], &yard.tar("o", &[("deep/state", b"whole", 0o600)], WHOLE)).status.success());
-        assert_eq!((yard.read("deep/state"), yard.names("")), ("whole".into(), vec!["deep".to_owned()]));
+        assert!(
+            yard.place(&[], &yard.tar("o", &[("deep/state", b"whole", 0o600)], WHOLE))
+                .status
+                .success()
+        );
+        assert_eq!(
+            (yard.read("deep/state"), yard.names("")),
+            ("whole".into(), vec!["deep".to_owned()])
+        );
     }
 }
 
@@ -150,11 +207,18 @@ fn links_and_paths_that_lead_elsewhere_are_refused_and_the_rest_is_placed() {
     let (yard, elsewhere) = (Yard::new(), TempDir::new().expect("a folder"));
     symlink(elsewhere.path(), yard.path("out")).expect("a link");
     symlink(elsewhere.path().join("target"), yard.path("file")).expect("a link");
-    let files: &[(&str, &[u8], u32)] = &[("out/stolen", b"x", 0o600), ("file", b"mine", 0o600), ("good", b"good", 0o600)];
+    let files: &[(&str, &[u8], u32)] = &[
+        ("out/stolen", b"x", 0o600),
+        ("file", b"mine", 0o600),
+        ("good", b"good", 0o600),
+    ];
     let output = yard.place(&yard.tar("a", files, WHOLE), &[]);
     fails_with(&output, "out/stolen");
     assert_eq!(fs::read_dir(elsewhere.path()).expect("a folder").count(), 0);
-    assert_eq!((yard.read("file"), yard.read("good")), ("mine".into(), "good".into()));
+    assert_eq!(
+        (yard.read("file"), yard.read("good")),
+        ("mine".into(), "good".into())
+    );
 
     let mut header = yard.header(EntryType::Regular, 0o600);
     header.as_gnu_mut().expect("gnu").name[..8].copy_from_slice(b"../sneak");
@@ -165,7 +229,11 @@ fn links_and_paths_that_lead_elsewhere_are_refused_and_the_rest_is_placed() {
     tar.append_link(&mut link, "l", "/etc").expect("an entry");
     let output = yard.place(&yard.split("x", &tar.into_inner().expect("a tar"), WHOLE), &[]);
     fails_with(&output, "../sneak: the path leads out of the root");
-    assert!(said(&output).contains("l: only files and directories"), "{}", said(&output));
+    assert!(
+        said(&output).contains("l: only files and directories"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
@@ -185,7 +253,12 @@ fn a_directory_entry_gives_an_owner_and_keeps_the_mode() {
     fs::set_permissions(yard.path("mount"), fs::Permissions::from_mode(0o2750)).expect("a mode");
     let mut tar = Builder::new(Vec::new());
     for name in ["mount", "made"] {
-        tar.append_data(&mut yard.header(EntryType::Directory, 0o711), name, std::io::empty()).expect("an entry");
+        tar.append_data(
+            &mut yard.header(EntryType::Directory, 0o711),
+            name,
+            std::io::empty(),
+        )
+        .expect("an entry");
     }
     let parts = yard.split("d", &tar.into_inner().expect("a tar"), WHOLE);
     assert!(yard.place(&parts, &[]).status.success());
@@ -225,8 +298,16 @@ fn a_wipe_leaves_the_folders_and_nothing_in_them() {
     }
     let (one, two) = (yard.path("one"), yard.path("two"));
     let output = wipe(&[&one, &two]);
-    assert!(output.status.success() && output.stdout.is_empty(), "{}", said(&output));
-    assert!(yard.names("one").is_empty() && yard.names("two").is_empty() && elsewhere.path().join("kept").exists());
+    assert!(
+        output.status.success() && output.stdout.is_empty(),
+        "{}",
+        said(&output)
+    );
+    assert!(
+        yard.names("one").is_empty()
+            && yard.names("two").is_empty()
+            && elsewhere.path().join("kept").exists()
+    );
 
     fails_with(&wipe(&[&yard.path("absent")]), "absent");
     symlink(elsewhere.path(), yard.path("way")).expect("a link");
@@ -236,8 +317,18 @@ fn a_wipe_leaves_the_folders_and_nothing_in_them() {
 
 #[test]
 fn wrong_arguments_are_told_with_the_usage() {
-    for arguments in [&[][..], &["--help"], &["x"], &["--root", "/", "--wipe", "/x"], &["--always", "a", "--wipe", "b"], &["--root", "/"]] {
-        let output = Command::new(env!("CARGO_BIN_EXE_chainpool-place")).args(arguments).output().expect("chainpool-place starts");
+    for arguments in [
+        &[][..],
+        &["--help"],
+        &["x"],
+        &["--root", "/", "--wipe", "/x"],
+        &["--always", "a", "--wipe", "b"],
+        &["--root", "/"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_chainpool-place"))
+            .args(arguments)
+            .output()
+            .expect("chainpool-place starts");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(said(&output).contains("usage:"), "{arguments:?}");
     }

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpSocket;
 
 fn probe(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_chainpool-probe")).args(arguments).output().expect("chainpool-probe starts")
+    Command::new(env!("CARGO_BIN_EXE_chainpool-probe"))
+        .args(arguments)
+        .output()
+        .expect("chainpool-probe starts")
 }
 
 /// Answers one connection with these bytes.

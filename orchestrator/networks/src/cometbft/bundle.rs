@@ -14,17 +14,33 @@ pub(super) fn bundle(spec: &ClusterSpec, reach: &Reach) -> BundleParts {
         .iter()
         .map(|node| BundleNode {
             name: node.name.to_string(),
-            identities: facts.validators.get(&node.name).map(super::keys::Identity::names).unwrap_or_default(),
+            identities: facts
+                .validators
+                .get(&node.name)
+                .map(super::keys::Identity::names)
+                .unwrap_or_default(),
             endpoints: reach.endpoints(node),
         })
         .collect();
-    let addresses: Vec<&str> =
-        nodes.iter().flat_map(|node| &node.endpoints).filter(|e| e.name == RPC).map(|e| e.address.as_str()).collect();
+    let addresses: Vec<&str> = nodes
+        .iter()
+        .flat_map(|node| &node.endpoints)
+        .filter(|e| e.name == RPC)
+        .map(|e| e.address.as_str())
+        .collect();
     let writer = addresses.first().copied().unwrap_or_default();
     let reader = addresses.get(1).copied().unwrap_or(writer);
     BundleParts {
-        write: format!("curl -s {}", quoted(&format!(r#"http://{writer}/broadcast_tx_commit?tx="name=satoshi""#))),
-        read: format!("curl -s {}", quoted(&format!(r#"http://{reader}/abci_query?data="name""#))),
+        write: format!(
+            "curl -s {}",
+            quoted(&format!(
+                r#"http://{writer}/broadcast_tx_commit?tx="name=satoshi""#
+            ))
+        ),
+        read: format!(
+            "curl -s {}",
+            quoted(&format!(r#"http://{reader}/abci_query?data="name""#))
+        ),
         files: BTreeMap::from([("genesis.json".to_owned(), facts.genesis)]),
         nodes,
     }

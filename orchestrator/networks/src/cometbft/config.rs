@@ -29,16 +29,25 @@ pub(super) const P2P_PORT: u16 = 26656;
 pub(super) fn peers(of: &NodeName, names: &[NodeName], validators: &BTreeMap<NodeName, Identity>) -> String {
     let mine = names.iter().position(|name| name == of).unwrap_or_default();
     let times = (60 / names.len().max(2).saturating_sub(1)).clamp(1, 20);
-    let entries = names.iter().enumerate().filter(|(at, _)| *at != mine).flat_map(|(at, name)| {
-        let entry = format!("{}@{name}:{P2P_PORT}", validators[name].node_id);
-        std::iter::repeat_n(entry, if at < mine { times } else { times.div_ceil(4) })
-    });
+    let entries = names
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| *at != mine)
+        .flat_map(|(at, name)| {
+            let entry = format!("{}@{name}:{P2P_PORT}", validators[name].node_id);
+            std::iter::repeat_n(entry, if at < mine { times } else { times.div_ceil(4) })
+        });
     entries.collect::<Vec<_>>().join(",")
 }
 
 /// The whole text.
 pub(super) fn config(parameters: &Parameters, level: LogLevel, name: &NodeName, peers: &str) -> String {
-    let Parameters { validators: _, block_interval_ms, empty_blocks, empty_block_interval_s } = parameters;
+    let Parameters {
+        validators: _,
+        block_interval_ms,
+        empty_blocks,
+        empty_block_interval_s,
+    } = parameters;
     let level = match level {
         LogLevel::Debug => "debug",
         LogLevel::Info => "info",

@@ -43,10 +43,18 @@ pub(super) struct Identity {
 impl Identity {
     /// By the names that users see.
     pub(super) fn names(&self) -> BTreeMap<String, String> {
-        let Self { node_id, address, public_key } = self;
-        [("node_id", node_id), ("validator_address", address), ("validator_public_key", public_key)]
-            .map(|(name, value)| (name.to_owned(), value.clone()))
-            .into()
+        let Self {
+            node_id,
+            address,
+            public_key,
+        } = self;
+        [
+            ("node_id", node_id),
+            ("validator_address", address),
+            ("validator_public_key", public_key),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .into()
     }
 }
 
@@ -59,7 +67,10 @@ pub(super) struct Keys {
 impl Keys {
     /// Derives them. The seed belongs to one generation of one cluster, so no key ever comes twice.
     pub(super) fn derive(seed: &Seed, node: &NodeName) -> Self {
-        Self { validator: derive(seed, node, Purpose::Validator), node: derive(seed, node, Purpose::Node) }
+        Self {
+            validator: derive(seed, node, Purpose::Validator),
+            node: derive(seed, node, Purpose::Node),
+        }
     }
 
     /// What may be known of them.
@@ -74,12 +85,20 @@ impl Keys {
     /// The content of `node_key.json`.
     pub(super) fn node_key_file(&self) -> Secret<Vec<u8>> {
         let private = private(&self.node);
-        Secret::new(format!(r#"{{"priv_key":{{"type":"tendermint/PrivKeyEd25519","value":"{}"}}}}"#, *private).into_bytes())
+        Secret::new(
+            format!(
+                r#"{{"priv_key":{{"type":"tendermint/PrivKeyEd25519","value":"{}"}}}}"#,
+                *private
+            )
+            .into_bytes(),
+        )
     }
 
     /// The content of `priv_validator_key.json`.
     pub(super) fn validator_key_file(&self) -> Secret<Vec<u8>> {
-        let Identity { address, public_key, .. } = self.identity();
+        let Identity {
+            address, public_key, ..
+        } = self.identity();
         let private = private(&self.validator);
         let text = format!(
             concat!(
@@ -133,7 +152,12 @@ mod tests {
         nodes
             .iter()
             .map(|n| Keys::derive(&seed, &name(n)))
-            .flat_map(|keys| [keys.node_key_file().expose().clone(), keys.validator_key_file().expose().clone()])
+            .flat_map(|keys| {
+                [
+                    keys.node_key_file().expose().clone(),
+                    keys.validator_key_file().expose().clone(),
+                ]
+            })
             .collect()
     }
 
@@ -150,7 +174,10 @@ mod tests {
             for node in ["v0", "v1", "v10"] {
                 let keys = Keys::derive(seed, &name(node));
                 assert!(seen.insert(keys.node.to_bytes()), "node key of {node} came twice");
-                assert!(seen.insert(keys.validator.to_bytes()), "validator key of {node} came twice");
+                assert!(
+                    seen.insert(keys.validator.to_bytes()),
+                    "validator key of {node} came twice"
+                );
             }
         }
     }
@@ -160,13 +187,22 @@ mod tests {
         let keys = Keys::derive(&Secret::new([3; 32]), &name("v0"));
         let identity = keys.identity();
         let public = BASE64.decode(&identity.public_key).expect("base64");
-        assert_eq!(identity.address, hex::encode_upper(&Sha256::digest(&public)[..20]));
-        assert_eq!(identity.node_id, hex::encode(&Sha256::digest(keys.node.verifying_key().as_bytes())[..20]));
+        assert_eq!(
+            identity.address,
+            hex::encode_upper(&Sha256::digest(&public)[..20])
+        );
+        assert_eq!(
+            identity.node_id,
+            hex::encode(&Sha256::digest(keys.node.verifying_key().as_bytes())[..20])
+        );
 
-        let file: serde_json::Value = serde_json::from_slice(keys.validator_key_file().expose()).expect("json");
+        let file: serde_json::Value =
+            serde_json::from_slice(keys.validator_key_file().expose()).expect("json");
         assert_eq!(file["address"], identity.address);
         assert_eq!(file["pub_key"]["value"], identity.public_key);
-        let private = BASE64.decode(file["priv_key"]["value"].as_str().expect("text")).expect("base64");
+        let private = BASE64
+            .decode(file["priv_key"]["value"].as_str().expect("text"))
+            .expect("base64");
         assert_eq!((private.len(), &private[32..]), (64, &public[..]));
     }
 }

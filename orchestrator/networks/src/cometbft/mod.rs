@@ -11,7 +11,10 @@ mod render;
 mod rpc;
 mod verdict;
 
-use crate::{BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach, Seed, Verdict};
+use crate::{
+    BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach,
+    Seed, Verdict,
+};
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, NodeName, Observation};
 use chainpool_api as api;
@@ -57,7 +60,13 @@ impl NetworkType for CometBft {
         probe::probe(nodes, observed).await
     }
 
-    fn verdict(&self, parameters: &Value, evidence: &api::Evidence, past: &Past, now: api::Timestamp) -> Verdict {
+    fn verdict(
+        &self,
+        parameters: &Value,
+        evidence: &api::Evidence,
+        past: &Past,
+        now: api::Timestamp,
+    ) -> Verdict {
         verdict::verdict(&settled(parameters), evidence, past, now)
     }
 

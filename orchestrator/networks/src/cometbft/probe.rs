@@ -45,7 +45,11 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
             return Evidence::default();
         }
     };
-    let states = nodes.spec.nodes.iter().map(|node| (&node.name, observed.node_state(nodes.key.generation, &node.name)));
+    let states = nodes
+        .spec
+        .nodes
+        .iter()
+        .map(|node| (&node.name, observed.node_state(nodes.key.generation, &node.name)));
     let asked = join_all(states.map(|(name, state)| {
         let facts = &facts;
         async move {
@@ -61,7 +65,10 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     let mut evidence = Evidence::default();
     let mut answers = BTreeMap::new();
     for (name, process, answer) in asked {
-        let mut node = NodeEvidence { process, ..NodeEvidence::default() };
+        let mut node = NodeEvidence {
+            process,
+            ..NodeEvidence::default()
+        };
         match answer {
             Some(Ok(answer)) => {
                 describe(&mut node, &answer);
@@ -95,7 +102,10 @@ async fn ask(nodes: &Nodes, facts: &Facts, node: &NodeName) -> Result<Answer, Rp
         },
     };
     match of_health {
-        Ok(Ok(answer)) => Ok(Answer { closed: Some(late), ..answer }),
+        Ok(Ok(answer)) => Ok(Answer {
+            closed: Some(late),
+            ..answer
+        }),
         Ok(Err(_)) | Err(_) => Err(RpcError::Late(late)),
     }
 }
@@ -105,12 +115,22 @@ async fn ask_at(nodes: &Nodes, facts: &Facts, node: &NodeName, port: &str) -> Re
     let mut rpc = Rpc::connect(nodes, node, port).await?;
     let status: Status = rpc.get("/status").await?;
     let (id, network) = (&status.node_info.id, &status.node_info.network);
-    let expected = facts.validators.get(node).map_or("", |identity| &identity.node_id);
+    let expected = facts
+        .validators
+        .get(node)
+        .map_or("", |identity| &identity.node_id);
     if *network != facts.chain_id || id != expected {
-        return Err(RpcError::Silent(format!("node {id} of ledger {network} answers in its place")));
+        return Err(RpcError::Silent(format!(
+            "node {id} of ledger {network} answers in its place"
+        )));
     }
     let net = rpc.get("/net_info").await?;
-    Ok(Answer { rpc, status, net, closed: None })
+    Ok(Answer {
+        rpc,
+        status,
+        net,
+        closed: None,
+    })
 }
 
 fn describe(node: &mut NodeEvidence, answer: &Answer) {
@@ -125,10 +145,19 @@ fn describe(node: &mut NodeEvidence, answer: &Answer) {
 }
 
 /// Asks all nodes that have blocks for the newest one that each of them has. `None`: there was nothing to compare.
-async fn compare(nodes: &mut BTreeMap<String, NodeEvidence>, answers: &mut BTreeMap<NodeName, Answer>) -> Option<bool> {
-    let height = answers.values().map(|answer| answer.status.sync_info.latest_block_height).filter(|height| *height > 0).min()?;
+async fn compare(
+    nodes: &mut BTreeMap<String, NodeEvidence>,
+    answers: &mut BTreeMap<NodeName, Answer>,
+) -> Option<bool> {
+    let height = answers
+        .values()
+        .map(|answer| answer.status.sync_info.latest_block_height)
+        .filter(|height| *height > 0)
+        .min()?;
     let path = format!("/blockchain?minHeight={height}&maxHeight={height}");
-    let with_blocks = answers.iter_mut().filter(|(_, answer)| answer.status.sync_info.latest_block_height > 0);
+    let with_blocks = answers
+        .iter_mut()
+        .filter(|(_, answer)| answer.status.sync_info.latest_block_height > 0);
     let found: Vec<(NodeName, Result<Blockchain, RpcError>)> = join_all(with_blocks.map(|(name, answer)| {
         let path = &path;
         async move { (name.clone(), answer.rpc.get(path).await) }
@@ -138,7 +167,9 @@ async fn compare(nodes: &mut BTreeMap<String, NodeEvidence>, answers: &mut BTree
     let mut seen = BTreeSet::new();
     let mut compared = 0;
     for (name, found) in found {
-        let Some(node) = nodes.get_mut(name.as_str()) else { continue };
+        let Some(node) = nodes.get_mut(name.as_str()) else {
+            continue;
+        };
         match found.map(|chain| chain.block_metas.into_iter().next()) {
             Ok(Some(block)) => {
                 seen.insert((block.block_id.hash.clone(), block.header.app_hash));
@@ -146,7 +177,9 @@ async fn compare(nodes: &mut BTreeMap<String, NodeEvidence>, answers: &mut BTree
                 compared += 1;
             }
             failed => {
-                let why = failed.err().map_or_else(|| "it has no such block".to_owned(), |e| e.to_string());
+                let why = failed
+                    .err()
+                    .map_or_else(|| "it has no such block".to_owned(), |e| e.to_string());
                 *node = NodeEvidence {
                     process: std::mem::take(&mut node.process),
                     silent: Some(format!("asked for block {height}: {why}")),
@@ -162,19 +195,38 @@ async fn compare(nodes: &mut BTreeMap<String, NodeEvidence>, answers: &mut BTree
 /// The power of the largest group of nodes that answer and are connected with each other, and the power of all validators.
 ///
 /// The ledger's own list of validators counts, because users can change it by transactions: a node that is not on it has no power.
-async fn power(facts: &Facts, nodes: &mut BTreeMap<String, NodeEvidence>, answers: &mut BTreeMap<NodeName, Answer>) -> Option<(u64, u64)> {
-    let newest = answers.values_mut().max_by_key(|answer| answer.status.sync_info.latest_block_height)?;
+async fn power(
+    facts: &Facts,
+    nodes: &mut BTreeMap<String, NodeEvidence>,
+    answers: &mut BTreeMap<NodeName, Answer>,
+) -> Option<(u64, u64)> {
+    let newest = answers
+        .values_mut()
+        .max_by_key(|answer| answer.status.sync_info.latest_block_height)?;
     let validators = validators(&mut newest.rpc).await.ok()?;
-    let powers: BTreeMap<&str, u64> = validators.iter().map(|v| (v.address.as_str(), v.voting_power)).collect();
+    let powers: BTreeMap<&str, u64> = validators
+        .iter()
+        .map(|v| (v.address.as_str(), v.voting_power))
+        .collect();
     let total = powers.values().sum();
-    let of = |name: &NodeName| facts.validators.get(name).map(|v| powers.get(v.address.as_str()).copied().unwrap_or_default());
+    let of = |name: &NodeName| {
+        facts
+            .validators
+            .get(name)
+            .map(|v| powers.get(v.address.as_str()).copied().unwrap_or_default())
+    };
     for name in facts.validators.keys() {
         if let Some(node) = nodes.get_mut(name.as_str()) {
             node.power = of(name);
         }
     }
-    let links = answers.iter().map(|(name, answer)| (name, peers(facts, answer))).collect();
-    let group = groups(&links).into_iter().map(|group| group.into_iter().filter_map(of).sum::<u64>());
+    let links = answers
+        .iter()
+        .map(|(name, answer)| (name, peers(facts, answer)))
+        .collect();
+    let group = groups(&links)
+        .into_iter()
+        .map(|group| group.into_iter().filter_map(of).sum::<u64>());
     Some((group.max().unwrap_or(0), total))
 }
 
@@ -182,7 +234,9 @@ async fn power(facts: &Facts, nodes: &mut BTreeMap<String, NodeEvidence>, answer
 async fn validators(rpc: &mut Rpc) -> Result<Vec<Validator>, RpcError> {
     let mut all = Vec::new();
     for page in 1..=MAX_PAGES {
-        let Validators { validators, total } = rpc.get(&format!("/validators?page={page}&per_page={PAGE}")).await?;
+        let Validators { validators, total } = rpc
+            .get(&format!("/validators?page={page}&per_page={PAGE}"))
+            .await?;
         all.extend(validators);
         if all.len() >= total {
             break;
@@ -193,13 +247,25 @@ async fn validators(rpc: &mut Rpc) -> Result<Vec<Validator>, RpcError> {
 
 /// The nodes of this network that a node is connected to.
 fn peers<'a>(facts: &'a Facts, answer: &Answer) -> BTreeSet<&'a NodeName> {
-    let ids: BTreeSet<&str> = answer.net.peers.iter().map(|peer| peer.node_info.id.as_str()).collect();
-    facts.validators.iter().filter(|(_, Identity { node_id, .. })| ids.contains(node_id.as_str())).map(|(name, _)| name).collect()
+    let ids: BTreeSet<&str> = answer
+        .net
+        .peers
+        .iter()
+        .map(|peer| peer.node_info.id.as_str())
+        .collect();
+    facts
+        .validators
+        .iter()
+        .filter(|(_, Identity { node_id, .. })| ids.contains(node_id.as_str()))
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// Splits nodes into groups within which each reaches each other, over others too. A connection counts when both sides tell of it.
 fn groups<'a>(links: &BTreeMap<&'a NodeName, BTreeSet<&'a NodeName>>) -> Vec<BTreeSet<&'a NodeName>> {
-    let mutual = |a: &NodeName, b: &NodeName| links.get(a).is_some_and(|l| l.contains(b)) && links.get(b).is_some_and(|l| l.contains(a));
+    let mutual = |a: &NodeName, b: &NodeName| {
+        links.get(a).is_some_and(|l| l.contains(b)) && links.get(b).is_some_and(|l| l.contains(a))
+    };
     let mut rest: BTreeSet<&NodeName> = links.keys().copied().collect();
     let mut groups = Vec::new();
     while let Some(first) = rest.pop_first() {

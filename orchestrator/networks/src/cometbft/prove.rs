@@ -44,7 +44,8 @@ impl Probe {
 
 /// Proves that the ledger commits.
 pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
-    let facts = Facts::read(&nodes.spec).map_err(|e| ProveError(format!("the stored spec has no facts of a cometbft network: {e}")))?;
+    let facts = Facts::read(&nodes.spec)
+        .map_err(|e| ProveError(format!("the stored spec has no facts of a cometbft network: {e}")))?;
     let interval = facts.parameters.block_interval();
     let deadline = Instant::now() + DEADLINE + 2 * interval;
     let probe = Probe::new();
@@ -60,7 +61,9 @@ pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
             let mut why = String::new();
             match timeout_at(patience, read(nodes, readers(&facts, writer), &probe, &mut why)).await {
                 Ok((reader, height)) => return Ok(proof(probe, height, writer, reader)),
-                Err(_) => last = format!("{writer} took the transaction, but it was not found elsewhere: {why}"),
+                Err(_) => {
+                    last = format!("{writer} took the transaction, but it was not found elsewhere: {why}")
+                }
             }
         }
         tokio::time::sleep(PERIOD).await;
@@ -71,7 +74,11 @@ pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
 /// All validators, the proposer of the first block in front: what it holds already comes into that block. Among equal powers
 /// it is the one with the least address (`types/validator.go`, `CompareProposerPriority`).
 fn writers(facts: &Facts) -> Vec<&NodeName> {
-    let mut by_address: Vec<_> = facts.validators.iter().map(|(name, identity)| (&identity.address, name)).collect();
+    let mut by_address: Vec<_> = facts
+        .validators
+        .iter()
+        .map(|(name, identity)| (&identity.address, name))
+        .collect();
     by_address.sort_unstable();
     by_address.into_iter().map(|(_, name)| name).collect()
 }
@@ -86,7 +93,10 @@ fn readers<'a>(facts: &'a Facts, writer: &'a NodeName) -> Vec<&'a NodeName> {
 async fn write(nodes: &Nodes, writer: &NodeName, probe: &Probe) -> Result<(), RpcError> {
     let Probe { key, value, hash: _ } = probe;
     let mut rpc = Rpc::connect(nodes, writer, RPC).await?;
-    match rpc.get::<Broadcast>(&format!("/broadcast_tx_sync?tx=%22{key}%3D{value}%22")).await {
+    match rpc
+        .get::<Broadcast>(&format!("/broadcast_tx_sync?tx=%22{key}%3D{value}%22"))
+        .await
+    {
         Ok(Broadcast { code: 0, log: _ }) => Ok(()),
         Ok(Broadcast { code, log }) => Err(RpcError::Refused(format!("code {code} {log}"))),
         Err(RpcError::Refused(why)) if why.contains("tx already exists in cache") => Ok(()),
@@ -96,7 +106,12 @@ async fn write(nodes: &Nodes, writer: &NodeName, probe: &Probe) -> Result<(), Rp
 
 /// Asks the readers in turn until one of them has the transaction in a block and its value in the application. Runs without
 /// end: the caller sets the limit, and finds in `why` what came last.
-async fn read<'a>(nodes: &Nodes, readers: Vec<&'a NodeName>, probe: &Probe, why: &mut String) -> (&'a NodeName, u64) {
+async fn read<'a>(
+    nodes: &Nodes,
+    readers: Vec<&'a NodeName>,
+    probe: &Probe,
+    why: &mut String,
+) -> (&'a NodeName, u64) {
     let mut open: Vec<(&NodeName, Option<Rpc>)> = readers.into_iter().map(|name| (name, None)).collect();
     loop {
         for (name, rpc) in &mut open {
@@ -112,7 +127,12 @@ async fn read<'a>(nodes: &Nodes, readers: Vec<&'a NodeName>, probe: &Probe, why:
 }
 
 /// Asks one reader. A connection that works stays open for the next time.
-async fn read_once(nodes: &Nodes, reader: &NodeName, open: &mut Option<Rpc>, probe: &Probe) -> Result<u64, RpcError> {
+async fn read_once(
+    nodes: &Nodes,
+    reader: &NodeName,
+    open: &mut Option<Rpc>,
+    probe: &Probe,
+) -> Result<u64, RpcError> {
     let mut rpc = match open.take() {
         Some(rpc) => rpc,
         None => Rpc::connect(nodes, reader, RPC).await?,
@@ -128,16 +148,29 @@ async fn read_once(nodes: &Nodes, reader: &NodeName, open: &mut Option<Rpc>, pro
 async fn look(rpc: &mut Rpc, probe: &Probe) -> Result<u64, RpcError> {
     let Committed { height, tx_result } = rpc.get(&format!("/tx?hash=0x{}", probe.hash)).await?;
     if tx_result.code != 0 {
-        return Err(RpcError::Refused(format!("the application refused it with code {} {}", tx_result.code, tx_result.log)));
+        return Err(RpcError::Refused(format!(
+            "the application refused it with code {} {}",
+            tx_result.code, tx_result.log
+        )));
     }
     let Query { response } = rpc.get(&format!("/abci_query?data=%22{}%22", probe.key)).await?;
     match response.value {
         Some(value) if value == BASE64.encode(&probe.value) => Ok(height),
-        other => Err(RpcError::Refused(format!("the block has the transaction, the application has {other:?}"))),
+        other => Err(RpcError::Refused(format!(
+            "the block has the transaction, the application has {other:?}"
+        ))),
     }
 }
 
 fn proof(probe: Probe, height: u64, writer: &NodeName, reader: &NodeName) -> Proof {
     let Probe { key, value, hash } = probe;
-    Proof { transaction: hash, height, key, value, written_to: writer.to_string(), read_from: reader.to_string(), at: Timestamp::now() }
+    Proof {
+        transaction: hash,
+        height,
+        key,
+        value,
+        written_to: writer.to_string(),
+        read_from: reader.to_string(),
+        at: Timestamp::now(),
+    }
 }

@@ -9,7 +9,10 @@ use super::{
     parameters::Parameters,
 };
 use crate::{Layout, Order, PortNeed, Seed};
-use chainpool_agent::{Audience, Boot, ClusterSpec, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash, Variable, Volume};
+use chainpool_agent::{
+    Audience, Boot, ClusterSpec, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash,
+    Variable, Volume,
+};
 use chainpool_api::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -48,7 +51,10 @@ const ENVIRONMENT: [(&str, &str); 2] = [("GOMAXPROCS", "1"), ("GOMEMLIMIT", "200
 
 /// The images that will do: the official one, then the one that `baseimage/` makes.
 pub(super) fn images() -> Vec<String> {
-    vec!["cometbft/cometbft:v0.38.21".to_owned(), "chainpool/cometbft:0.38.21".to_owned()]
+    vec![
+        "cometbft/cometbft:v0.38.21".to_owned(),
+        "chainpool/cometbft:0.38.21".to_owned(),
+    ]
 }
 
 /// What a network of these parameters needs of a host.
@@ -57,7 +63,10 @@ pub(super) fn layout(parameters: &Parameters) -> Layout {
     Layout {
         size: u32::from(parameters.validators),
         memory_bytes: MEMORY_BYTES * u64::from(parameters.validators),
-        ports: nodes.iter().flat_map(|node| [need(node, RPC), need(node, HEALTH)]).collect(),
+        ports: nodes
+            .iter()
+            .flat_map(|node| [need(node, RPC), need(node, HEALTH)])
+            .collect(),
         together: BTreeMap::new(),
     }
 }
@@ -65,28 +74,57 @@ pub(super) fn layout(parameters: &Parameters) -> Layout {
 /// Makes the spec of one generation.
 pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> ClusterSpec {
     let names = names(parameters);
-    let keys: Vec<(NodeName, Keys)> = names.iter().map(|name| (name.clone(), Keys::derive(seed, name))).collect();
-    let validators: BTreeMap<NodeName, Identity> = keys.iter().map(|(name, keys)| (name.clone(), keys.identity())).collect();
+    let keys: Vec<(NodeName, Keys)> = names
+        .iter()
+        .map(|name| (name.clone(), Keys::derive(seed, name)))
+        .collect();
+    let validators: BTreeMap<NodeName, Identity> = keys
+        .iter()
+        .map(|(name, keys)| (name.clone(), keys.identity()))
+        .collect();
     let genesis = genesis(&order.chain_id, order.genesis_at, &names, &validators);
     let nodes = keys
         .iter()
         .map(|(name, keys)| {
-            let config = config(parameters, order.log_level, name, &peers(name, &names, &validators));
+            let config = config(
+                parameters,
+                order.log_level,
+                name,
+                &peers(name, &names, &validators),
+            );
             node(order, name, files(&config, &genesis, keys))
         })
         .collect();
-    let facts = Facts { chain_id: order.chain_id.clone(), parameters: parameters.clone(), genesis, validators };
+    let facts = Facts {
+        chain_id: order.chain_id.clone(),
+        parameters: parameters.clone(),
+        genesis,
+        validators,
+    };
     let boot = vec![Boot::Start(names)];
-    ClusterSpec { nodes, jobs: vec![], boot, network: order.network.clone(), facts: facts.write(), keys: BTreeMap::new() }.with_hashes()
+    ClusterSpec {
+        nodes,
+        jobs: vec![],
+        boot,
+        network: order.network.clone(),
+        facts: facts.write(),
+        keys: BTreeMap::new(),
+    }
+    .with_hashes()
 }
 
 /// `v0`, `v1` …
 fn names(parameters: &Parameters) -> Vec<NodeName> {
-    (0..parameters.validators).map(|n| NodeName::parse(&format!("v{n}")).expect("a letter and at most five digits")).collect()
+    (0..parameters.validators)
+        .map(|n| NodeName::parse(&format!("v{n}")).expect("a letter and at most five digits"))
+        .collect()
 }
 
 fn need(node: &NodeName, port: &str) -> PortNeed {
-    PortNeed { node: node.clone(), port: port.to_owned() }
+    PortNeed {
+        node: node.clone(),
+        port: port.to_owned(),
+    }
 }
 
 fn node(order: &Order, name: &NodeName, files: Vec<File>) -> NodeSpec {
@@ -95,19 +133,31 @@ fn node(order: &Order, name: &NodeName, files: Vec<File>) -> NodeSpec {
         images: order.images.get(ROLE).cloned().unwrap_or_else(images),
         command: [PROGRAM, "node", "--home", HOME].map(str::to_owned).to_vec(),
         user: Some(format!("{}:{}", USER.0, USER.1)),
-        env: ENVIRONMENT.map(|(name, value)| (name.to_owned(), Variable::Plain(value.to_owned()))).into(),
+        env: ENVIRONMENT
+            .map(|(name, value)| (name.to_owned(), Variable::Plain(value.to_owned())))
+            .into(),
         files,
-        volumes: vec![Volume { name: "home".to_owned(), path: MOUNT.to_owned() }],
-        ports: [(RPC, RPC_PORT, Audience::User), (HEALTH, HEALTH_PORT, Audience::Control), ("p2p", P2P_PORT, Audience::Peers)]
-            .map(|(port, inside, audience)| Port {
-                name: port.to_owned(),
-                inside,
-                protocol: Protocol::Tcp,
-                audience,
-                published: order.ports.get(&need(name, port)).copied(),
-            })
-            .to_vec(),
-        limits: Limits { memory_bytes: MEMORY_BYTES, processes: 512 },
+        volumes: vec![Volume {
+            name: "home".to_owned(),
+            path: MOUNT.to_owned(),
+        }],
+        ports: [
+            (RPC, RPC_PORT, Audience::User),
+            (HEALTH, HEALTH_PORT, Audience::Control),
+            ("p2p", P2P_PORT, Audience::Peers),
+        ]
+        .map(|(port, inside, audience)| Port {
+            name: port.to_owned(),
+            inside,
+            protocol: Protocol::Tcp,
+            audience,
+            published: order.ports.get(&need(name, port)).copied(),
+        })
+        .to_vec(),
+        limits: Limits {
+            memory_bytes: MEMORY_BYTES,
+            processes: 512,
+        },
         read_only_root: true,
         log: order.log.clone(),
         stop_signal: "SIGTERM".to_owned(),
@@ -133,19 +183,37 @@ fn files(config: &str, genesis: &str, keys: &Keys) -> Vec<File> {
     vec![
         file("config/config.toml", plain(config), 0o444),
         file("config/genesis.json", plain(genesis), 0o444),
-        File { secret: true, ..file("config/node_key.json", keys.node_key_file(), 0o400) },
-        File { secret: true, ..file("config/priv_validator_key.json", keys.validator_key_file(), 0o400) },
-        File { once: true, ..file("data/priv_validator_state.json", plain(state), 0o600) },
+        File {
+            secret: true,
+            ..file("config/node_key.json", keys.node_key_file(), 0o400)
+        },
+        File {
+            secret: true,
+            ..file("config/priv_validator_key.json", keys.validator_key_file(), 0o400)
+        },
+        File {
+            once: true,
+            ..file("data/priv_validator_state.json", plain(state), 0o600)
+        },
     ]
 }
 
 /// The first block, as every validator must know it. It begins a minute before it was ordered, because a validator whose
 /// clock is behind waits for it.
-fn genesis(chain_id: &str, at: Timestamp, names: &[NodeName], validators: &BTreeMap<NodeName, Identity>) -> String {
+fn genesis(
+    chain_id: &str,
+    at: Timestamp,
+    names: &[NodeName],
+    validators: &BTreeMap<NodeName, Identity>,
+) -> String {
     let validators: Vec<Value> = names
         .iter()
         .map(|name| {
-            let Identity { node_id: _, address, public_key } = &validators[name];
+            let Identity {
+                node_id: _,
+                address,
+                public_key,
+            } = &validators[name];
             let public_key = json!({"type": "tendermint/PubKeyEd25519", "value": public_key});
             json!({"address": address, "pub_key": public_key, "power": POWER.to_string(), "name": name})
         })

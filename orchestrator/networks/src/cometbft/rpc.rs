@@ -50,28 +50,47 @@ impl Rpc {
     /// Connects to a port of a node.
     pub(super) async fn connect(nodes: &Nodes, node: &NodeName, port: &str) -> Result<Self, RpcError> {
         let connect = async {
-            let stream = nodes.dial(node, port).await.map_err(|e| RpcError::Silent(e.to_string()))?;
-            http1::handshake(TokioIo::new(stream)).await.map_err(|e| silent(&e))
+            let stream = nodes
+                .dial(node, port)
+                .await
+                .map_err(|e| RpcError::Silent(e.to_string()))?;
+            http1::handshake(TokioIo::new(stream))
+                .await
+                .map_err(|e| silent(&e))
         };
-        let (sender, connection) = timeout(CONNECT, connect).await.map_err(|_| late("no connection", CONNECT))??;
+        let (sender, connection) = timeout(CONNECT, connect)
+            .await
+            .map_err(|_| late("no connection", CONNECT))??;
         // What ends the connection also ends the request that waits on it, and is told there.
         let driver = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-        Ok(Self { sender, host: node.to_string(), driver })
+        Ok(Self {
+            sender,
+            host: node.to_string(),
+            driver,
+        })
     }
 
     /// Asks for a path with its query, such as `/status`.
     pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, RpcError> {
-        let answer = timeout(ANSWER, self.fetch(path)).await.map_err(|_| late("no answer", ANSWER))??;
+        let answer = timeout(ANSWER, self.fetch(path))
+            .await
+            .map_err(|_| late("no answer", ANSWER))??;
         read(&answer)
     }
 
     async fn fetch(&mut self, path: &str) -> Result<Bytes, RpcError> {
-        let request = http::Request::get(path).header(http::header::HOST, &self.host).body(Empty::new());
+        let request = http::Request::get(path)
+            .header(http::header::HOST, &self.host)
+            .body(Empty::new());
         let request = request.map_err(|e| RpcError::Refused(format!("{path}: {e}")))?;
         self.sender.ready().await.map_err(|e| silent(&e))?;
         let response = self.sender.send_request(request).await.map_err(|e| silent(&e))?;
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-        Ok(body.map_err(|e| RpcError::Silent(format!("the answer broke off: {e}")))?.to_bytes())
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
+            .collect()
+            .await;
+        Ok(body
+            .map_err(|e| RpcError::Silent(format!("the answer broke off: {e}")))?
+            .to_bytes())
     }
 }
 
@@ -81,7 +100,9 @@ fn late(what: &str, limit: Duration) -> RpcError {
 
 /// An error of the connection with its cause: hyper's own text alone often says nothing.
 fn silent(error: &hyper::Error) -> RpcError {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    let cause = std::error::Error::source(error)
+        .map(|cause| format!(": {cause}"))
+        .unwrap_or_default();
     RpcError::Silent(format!("{error}{cause}"))
 }
 
@@ -101,12 +122,15 @@ struct Refusal {
 
 /// Reads an answer.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RpcError> {
-    let envelope: Envelope<T> = serde_json::from_slice(body).map_err(|e| RpcError::Silent(format!("not an answer of CometBFT: {e}")))?;
+    let envelope: Envelope<T> = serde_json::from_slice(body)
+        .map_err(|e| RpcError::Silent(format!("not an answer of CometBFT: {e}")))?;
     match (envelope.error, envelope.result) {
         (Some(Refusal { message, data }), _) if data.is_empty() => Err(RpcError::Refused(message)),
         (Some(Refusal { message, data }), _) => Err(RpcError::Refused(format!("{message}: {data}"))),
         (None, Some(result)) => Ok(result),
-        (None, None) => Err(RpcError::Silent("not an answer of CometBFT: neither result nor error".to_owned())),
+        (None, None) => Err(RpcError::Silent(
+            "not an answer of CometBFT: neither result nor error".to_owned(),
+        )),
     }
 }
 
@@ -225,9 +249,12 @@ pub(super) struct QueryResponse {
 }
 
 /// A number that is written as a text.
-fn number<'de, D: serde::Deserializer<'de>, T: std::str::FromStr<Err: std::fmt::Display>>(deserializer: D) -> Result<T, D::Error> {
+fn number<'de, D: serde::Deserializer<'de>, T: std::str::FromStr<Err: std::fmt::Display>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-    text.parse().map_err(|e| serde::de::Error::custom(format!("{text:?} is no number: {e}")))
+    text.parse()
+        .map_err(|e| serde::de::Error::custom(format!("{text:?} is no number: {e}")))
 }
 
 #[cfg(test)]

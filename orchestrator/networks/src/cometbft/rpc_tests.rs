@@ -13,14 +13,20 @@ fn a_status_tells_who_answers_and_how_far_it_is() {
     let status: Status = recorded!("status").expect("readable");
     assert_eq!(status.node_info.id.len(), 40);
     assert!(status.node_info.network.starts_with('c'));
-    assert_eq!((status.sync_info.latest_block_height, status.sync_info.catching_up), (3, false));
+    assert_eq!(
+        (status.sync_info.latest_block_height, status.sync_info.catching_up),
+        (3, false)
+    );
     assert!(status.sync_info.latest_block_time.0 > 1_700_000_000_000);
 }
 
 #[test]
 fn a_status_before_the_first_block_can_be_read() {
     let status: Status = recorded!("status_before_the_first_block").expect("readable");
-    assert_eq!((status.sync_info.latest_block_height, status.sync_info.catching_up), (0, true));
+    assert_eq!(
+        (status.sync_info.latest_block_height, status.sync_info.catching_up),
+        (0, true)
+    );
 }
 
 #[test]
@@ -34,15 +40,23 @@ fn peers_are_named_by_their_ids() {
 fn validators_have_power() {
     let Validators { validators, total } = recorded!("validators").expect("readable");
     assert_eq!(total, validators.len());
-    assert_eq!(validators.iter().map(|v| v.voting_power).collect::<Vec<_>>(), [1; 4]);
+    assert_eq!(
+        validators.iter().map(|v| v.voting_power).collect::<Vec<_>>(),
+        [1; 4]
+    );
     assert!(validators.iter().all(|v| v.address.len() == 40));
 }
 
 #[test]
 fn a_block_has_two_hashes_to_compare() {
     let chain: Blockchain = recorded!("blockchain").expect("readable");
-    let [block] = &chain.block_metas[..] else { panic!("one height was asked for") };
-    assert_eq!((block.block_id.hash.len(), block.header.app_hash.as_str()), (64, "0000000000000000"));
+    let [block] = &chain.block_metas[..] else {
+        panic!("one height was asked for")
+    };
+    assert_eq!(
+        (block.block_id.hash.len(), block.header.app_hash.as_str()),
+        (64, "0000000000000000")
+    );
 }
 
 #[test]
@@ -57,7 +71,10 @@ fn a_transaction_is_taken_or_refused() {
     assert_eq!(recorded!("broadcast").map(|b: Broadcast| b.code), Ok(0));
     assert_eq!(recorded!("broadcast_refused").map(|b: Broadcast| b.code), Ok(2));
     let again: Result<Broadcast, _> = recorded!("broadcast_again");
-    assert_eq!(again.expect_err("refused"), RpcError::Refused("Internal error: tx already exists in cache".to_owned()));
+    assert_eq!(
+        again.expect_err("refused"),
+        RpcError::Refused("Internal error: tx already exists in cache".to_owned())
+    );
 }
 
 #[test]
@@ -70,13 +87,25 @@ fn a_committed_transaction_tells_its_block() {
 
 #[test]
 fn a_value_is_there_or_not() {
-    assert_eq!(recorded!("abci_query").map(|q: Query| q.response.value), Ok(Some("c2F0b3NoaQ==".to_owned())));
-    assert_eq!(recorded!("abci_query_absent").map(|q: Query| q.response.value), Ok(None));
+    assert_eq!(
+        recorded!("abci_query").map(|q: Query| q.response.value),
+        Ok(Some("c2F0b3NoaQ==".to_owned()))
+    );
+    assert_eq!(
+        recorded!("abci_query_absent").map(|q: Query| q.response.value),
+        Ok(None)
+    );
 }
 
 #[test]
 fn what_is_no_answer_is_silence() {
-    for body in ["", "404 page not found", "{}", r#"{"result":{"n_peers":"many","peers":[]}}"#, r#"{"result":null}"#] {
+    for body in [
+        "",
+        "404 page not found",
+        "{}",
+        r#"{"result":{"n_peers":"many","peers":[]}}"#,
+        r#"{"result":null}"#,
+    ] {
         let answer: Result<NetInfo, _> = read(body.as_bytes());
         assert!(matches!(answer, Err(RpcError::Silent(_))), "{body}: {answer:?}");
     }

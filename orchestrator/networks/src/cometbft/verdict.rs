@@ -16,7 +16,10 @@ pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past,
         return verdict_of(HealthState::Unknown, "nothing is known of its validators");
     }
     if evidence.agree == Some(false) {
-        return broken(format!("validators have different blocks at the same height: {}", hashes(evidence)));
+        return broken(format!(
+            "validators have different blocks at the same height: {}",
+            hashes(evidence)
+        ));
     }
     // Validators that have just begun connect within seconds. When they do not, the height stalls.
     let may_connect = found.voter_behind && is_quorum(found.answering, found.total);
@@ -25,7 +28,11 @@ pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past,
     }
     let enough_vote = !found.decides || is_quorum(found.voting, found.total);
     if is_stalled(parameters, evidence, past, now, enough_vote) {
-        let although = if found.decides { "although enough validators answer" } else { "and validators outside this cluster decide" };
+        let although = if found.decides {
+            "although enough validators answer"
+        } else {
+            "and validators outside this cluster decide"
+        };
         return broken(match evidence.height.max(past.height) {
             None => format!("it makes no block, {although}"),
             Some(height) => format!("no block follows height {height}, {although}"),
@@ -42,13 +49,21 @@ pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past,
     }
     if !found.decides {
         let (own, all) = (found.own, found.total);
-        return degraded(format!("{} of {all} of the voting power belongs to validators outside this cluster", all.saturating_sub(own)));
+        return degraded(format!(
+            "{} of {all} of the voting power belongs to validators outside this cluster",
+            all.saturating_sub(own)
+        ));
     }
     if let Some((part, all)) = evidence.power.filter(|(part, all)| part < all) {
-        return degraded(format!("{part} of {all} of the voting power is connected; it still commits"));
+        return degraded(format!(
+            "{part} of {all} of the voting power is connected; it still commits"
+        ));
     }
     if !found.non_validators_missing.is_empty() {
-        return degraded(format!("{}; it still commits", found.non_validators_missing_text()));
+        return degraded(format!(
+            "{}; it still commits",
+            found.non_validators_missing_text()
+        ));
     }
     if !found.closed.is_empty() {
         return degraded(found.closed_text());
@@ -72,7 +87,9 @@ pub(super) fn loses_ledger(total: usize, lost: usize) -> bool {
 /// answer are further below, blocks are lost.
 pub(super) fn began_again(evidence: &Evidence, past: &Past) -> Option<String> {
     let found = Findings::of(evidence);
-    let seen = past.height.filter(|seen| evidence.height.is_some_and(|height| height + 1 < *seen))?;
+    let seen = past
+        .height
+        .filter(|seen| evidence.height.is_some_and(|height| height + 1 < *seen))?;
     (found.connected && is_quorum(found.voting, found.total)).then(|| began_again_text(seen))
 }
 
@@ -113,14 +130,24 @@ impl<'a> Findings<'a> {
         let nodes = || evidence.nodes.iter().map(|(name, node)| (name.as_str(), node));
         let weight = |node: &NodeEvidence| node.power.unwrap_or(1);
         let is_behind = |node: &NodeEvidence| node.answers && node.catching_up == Some(true);
-        let power_of = |which: &dyn Fn(&NodeEvidence) -> bool| nodes().filter(|(_, node)| which(node)).map(|(_, node)| weight(node)).sum();
+        let power_of = |which: &dyn Fn(&NodeEvidence) -> bool| {
+            nodes()
+                .filter(|(_, node)| which(node))
+                .map(|(_, node)| weight(node))
+                .sum()
+        };
         let (voters, non_validators): (Vec<_>, Vec<_>) = nodes().partition(|(_, node)| weight(node) > 0);
         let has_powers = nodes().any(|(_, node)| node.power.is_some());
-        let total = evidence.power.filter(|_| has_powers).map_or_else(|| power_of(&|_| true), |(_, all)| all);
+        let total = evidence
+            .power
+            .filter(|_| has_powers)
+            .map_or_else(|| power_of(&|_| true), |(_, all)| all);
         let answering = power_of(&|node| node.answers);
         let own = power_of(&|_| true);
         let decides = is_quorum(own, total) || total == 0;
-        let missing_of = |these: &[(&'a str, &'a NodeEvidence)]| these.iter().filter(|(_, node)| !node.answers).copied().collect();
+        let missing_of = |these: &[(&'a str, &'a NodeEvidence)]| {
+            these.iter().filter(|(_, node)| !node.answers).copied().collect()
+        };
         Self {
             total,
             own,
@@ -129,12 +156,21 @@ impl<'a> Findings<'a> {
             voting: power_of(&|node| node.answers && !is_behind(node)),
             validators: voters.len(),
             missing: missing_of(&voters),
-            behind: nodes().filter(|(_, node)| is_behind(node)).map(|(name, _)| name).collect(),
+            behind: nodes()
+                .filter(|(_, node)| is_behind(node))
+                .map(|(name, _)| name)
+                .collect(),
             voter_behind: voters.iter().any(|(_, node)| is_behind(node)),
             non_validators_missing: missing_of(&non_validators),
             non_validators: non_validators.into_iter().map(|(name, _)| name).collect(),
-            closed: nodes().filter(|(_, node)| node.closed_to_users.is_some()).map(|(name, _)| name).collect(),
-            connected: !decides || evidence.power.map_or_else(|| is_quorum(answering, total), |(part, all)| is_quorum(part, all)),
+            closed: nodes()
+                .filter(|(_, node)| node.closed_to_users.is_some())
+                .map(|(name, _)| name)
+                .collect(),
+            connected: !decides
+                || evidence
+                    .power
+                    .map_or_else(|| is_quorum(answering, total), |(part, all)| is_quorum(part, all)),
             power: evidence.power,
         }
     }
@@ -143,7 +179,9 @@ impl<'a> Findings<'a> {
     fn lost_text(&self) -> String {
         let needed = "more than 2/3 of the power is needed to commit";
         match (self.missing.is_empty(), self.power) {
-            (true, Some((part, all))) => format!("{part} of {all} of the voting power is connected; {needed}"),
+            (true, Some((part, all))) => {
+                format!("{part} of {all} of the voting power is connected; {needed}")
+            }
             _ => format!("{}; {needed}", self.missing_text()),
         }
     }
@@ -156,7 +194,10 @@ impl<'a> Findings<'a> {
         match self.non_validators.as_slice() {
             [] => all,
             [one] => format!("{all}; {one} is no longer a validator, a transaction removed its voting power"),
-            many => format!("{all}; {} are no longer validators, transactions removed their voting power", many.join(", ")),
+            many => format!(
+                "{all}; {} are no longer validators, transactions removed their voting power",
+                many.join(", ")
+            ),
         }
     }
 
@@ -207,11 +248,21 @@ fn is_quorum(part: u64, all: u64) -> bool {
 
 /// Whether a block is overdue. An idle ledger without empty blocks may rest for ever, so there a resting height counts only
 /// together with a second sign: too few validators vote.
-fn is_stalled(parameters: &Parameters, evidence: &Evidence, past: &Past, now: Timestamp, enough_vote: bool) -> bool {
+fn is_stalled(
+    parameters: &Parameters,
+    evidence: &Evidence,
+    past: &Past,
+    now: Timestamp,
+    enough_vote: bool,
+) -> bool {
     if evidence.height > past.height || (!parameters.empty_blocks && enough_vote) {
         return false;
     }
-    let idle_ms = if parameters.empty_blocks { i64::from(parameters.empty_block_interval_s) * 1000 } else { 0 };
+    let idle_ms = if parameters.empty_blocks {
+        i64::from(parameters.empty_block_interval_s) * 1000
+    } else {
+        0
+    };
     let limit_ms = STALLED_MS.max(5 * i64::from(parameters.block_interval_ms)) + idle_ms;
     let rests_since = past.height_since.max(past.started_at).max(past.returned_at);
     rests_since.is_some_and(|since| now.millis_since(since) > limit_ms)
@@ -225,20 +276,35 @@ fn has_recovered(parameters: &Parameters, height: u64, past: &Past) -> bool {
 }
 
 fn hashes(evidence: &Evidence) -> String {
-    let of = |(name, node): (&String, &NodeEvidence)| Some(format!("{name} {}", node.hash.as_deref()?.get(..8)?));
-    evidence.nodes.iter().filter_map(of).collect::<Vec<_>>().join(", ")
+    let of =
+        |(name, node): (&String, &NodeEvidence)| Some(format!("{name} {}", node.hash.as_deref()?.get(..8)?));
+    evidence
+        .nodes
+        .iter()
+        .filter_map(of)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn broken(reason: String) -> Verdict {
-    Verdict { state: HealthState::Broken, reason }
+    Verdict {
+        state: HealthState::Broken,
+        reason,
+    }
 }
 
 fn degraded(reason: String) -> Verdict {
-    Verdict { state: HealthState::Degraded, reason }
+    Verdict {
+        state: HealthState::Degraded,
+        reason,
+    }
 }
 
 fn verdict_of(state: HealthState, reason: &str) -> Verdict {
-    Verdict { state, reason: reason.to_owned() }
+    Verdict {
+        state,
+        reason: reason.to_owned(),
+    }
 }
 
 #[cfg(test)]

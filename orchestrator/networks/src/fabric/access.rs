@@ -29,10 +29,19 @@ impl Access {
             .organisations
             .iter()
             .chain([&facts.ordering])
-            .map(|organisation| Ok((organisation.name.clone(), Trust::new(&organisation.tls_ca, &facts.control, &key)?)))
+            .map(|organisation| {
+                Ok((
+                    organisation.name.clone(),
+                    Trust::new(&organisation.tls_ca, &facts.control, &key)?,
+                ))
+            })
             .collect::<Result<_, rustls::Error>>()
             .map_err(|e| stored(&e))?;
-        Ok(Self { nodes: nodes.clone(), facts, trust })
+        Ok(Self {
+            nodes: nodes.clone(),
+            facts,
+            trust,
+        })
     }
 
     /// An organisation's administrator.
@@ -48,19 +57,28 @@ impl Access {
 
     /// How a node is recognised.
     pub(super) fn trust(&self, node: &NodeName) -> Result<&Trust, CallError> {
-        let trust = self.organisation(node).and_then(|organisation| self.trust.get(&organisation.name));
+        let trust = self
+            .organisation(node)
+            .and_then(|organisation| self.trust.get(&organisation.name));
         trust.ok_or_else(|| CallError::Refused(format!("{node} is of no organisation")))
     }
 
     /// All peers, each with its organisation.
     pub(super) fn peers(&self) -> impl Iterator<Item = (&Organisation, &NodeName)> {
-        self.facts.organisations.iter().flat_map(|organisation| organisation.nodes.iter().map(move |node| (organisation, node)))
+        self.facts
+            .organisations
+            .iter()
+            .flat_map(|organisation| organisation.nodes.iter().map(move |node| (organisation, node)))
     }
 
     /// How long an update of a channel's configuration may wait for its block. By Raft it gets one at once, by BFT it waits for others
     /// like any transaction (`RequestBatchMaxInterval` of the library `SmartBFT`, which Fabric sets to the batch timeout).
     pub(super) fn cut_after(&self) -> Duration {
-        let Parameters { consensus, batch_timeout_ms, .. } = &self.facts.parameters;
+        let Parameters {
+            consensus,
+            batch_timeout_ms,
+            ..
+        } = &self.facts.parameters;
         match consensus {
             Consensus::Raft => Duration::ZERO,
             Consensus::Bft => Duration::from_millis((*batch_timeout_ms).into()),
@@ -75,7 +93,11 @@ impl Access {
 
 /// A secret key in PKCS#8 PEM.
 fn key(nodes: &Nodes, name: &str) -> Result<String, CallError> {
-    let bytes = nodes.spec.keys.get(name).ok_or_else(|| stored(&format!("no key {name}")))?;
+    let bytes = nodes
+        .spec
+        .keys
+        .get(name)
+        .ok_or_else(|| stored(&format!("no key {name}")))?;
     String::from_utf8(bytes.expose().clone()).map_err(|_| stored(&format!("key {name} is no PEM")))
 }
 

@@ -22,16 +22,27 @@ use std::collections::{BTreeMap, BTreeSet};
 const ANOTHER: &str = "make another network";
 
 /// Changes a spec.
-pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, parameters: &Parameters, seed: &Seed) -> Result<ClusterSpec, ParameterErrors> {
-    let Amendment { order, renew_certificates: renew, before } = change;
-    let foreign = |why: &str| ParameterErrors([("parameters".to_owned(), format!("{why}: {ANOTHER}"))].into());
+pub(super) fn amend(
+    spec: &ClusterSpec,
+    change: &Amendment,
+    parameters: &Parameters,
+    seed: &Seed,
+) -> Result<ClusterSpec, ParameterErrors> {
+    let Amendment {
+        order,
+        renew_certificates: renew,
+        before,
+    } = change;
+    let foreign =
+        |why: &str| ParameterErrors([("parameters".to_owned(), format!("{why}: {ANOTHER}"))].into());
     let old = Facts::read(spec).map_err(|e| foreign(&format!("its stored spec cannot be read ({e})")))?;
     check(&old.parameters, parameters, *renew)?;
     if *before == Before::Unfinished {
         finishes(spec, *renew)?;
     }
     let loaded = Organisations::load(spec, &old, &order.chain_id);
-    let mut organisations = loaded.ok_or_else(|| foreign("the keys of its authorities were not kept when it was made"))?;
+    let mut organisations =
+        loaded.ok_or_else(|| foreign("the keys of its authorities were not kept when it was made"))?;
     let office = Office::new(seed, order.genesis_at, parameters.certificate_days);
     if *renew {
         organisations = organisations.renewed(&office, &order.chain_id, &order.reach);
@@ -48,7 +59,15 @@ pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, parameters: &Paramet
     let mut keys = spec.keys.clone();
     keys.extend(organisations.keys());
     let network = order.network.clone();
-    let amended = ClusterSpec { nodes, jobs: vec![], boot: vec![], network, facts: facts.write(), keys }.with_hashes();
+    let amended = ClusterSpec {
+        nodes,
+        jobs: vec![],
+        boot: vec![],
+        network,
+        facts: facts.write(),
+        keys,
+    }
+    .with_hashes();
     // Then nobody speaks to anybody any more, and there is nothing to keep going.
     let have_ended = tls::pem_ends(&old.control).is_some_and(|end| end <= order.genesis_at);
     let had_ended = *before == Before::Unfinished && matches!(spec.boot[..], [Boot::Start(_)]);
@@ -65,7 +84,11 @@ pub(super) fn amend(spec: &ClusterSpec, change: &Amendment, parameters: &Paramet
 /// Whether a change goes on with one that did not come to its end. Half-way between the two kinds there is nothing that either could
 /// stand on: certificates go node by node through members that all take part, and new members need all certificates.
 fn finishes(spec: &ClusterSpec, renew: bool) -> Result<(), ParameterErrors> {
-    let has = |wanted: &str| spec.boot.iter().any(|phase| matches!(phase, Boot::Init(action) if action == wanted));
+    let has = |wanted: &str| {
+        spec.boot
+            .iter()
+            .any(|phase| matches!(phase, Boot::Init(action) if action == wanted))
+    };
     let why = if renew && has(MEMBERS) {
         "the change before it did not come to its end: ask for that once more first"
     } else if !renew && has(COMMIT) {
@@ -73,7 +96,9 @@ fn finishes(spec: &ClusterSpec, renew: bool) -> Result<(), ParameterErrors> {
     } else {
         return Ok(());
     };
-    Err(ParameterErrors([("renew_certificates".to_owned(), why.to_owned())].into()))
+    Err(ParameterErrors(
+        [("renew_certificates".to_owned(), why.to_owned())].into(),
+    ))
 }
 
 /// Whether the parameters that may change at all can change so, by name.
@@ -92,10 +117,16 @@ fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), Paramete
     } = old;
     let kept = |is_kept: bool| (!is_kept).then(|| format!("cannot change while the network runs; {ANOTHER}"));
     let grows = |old: u16, new: u16| {
-        (new < old).then(|| format!("cannot go from {old} to {new} while the network runs, only up; for fewer {ANOTHER}"))
+        (new < old).then(|| {
+            format!("cannot go from {old} to {new} while the network runs, only up; for fewer {ANOTHER}")
+        })
     };
-    let renewed = (new.certificate_days != *certificate_days && !renew)
-        .then(|| format!("cannot go from {certificate_days} to {} for certificates that are there: renew them too", new.certificate_days));
+    let renewed = (new.certificate_days != *certificate_days && !renew).then(|| {
+        format!(
+            "cannot go from {certificate_days} to {} for certificates that are there: renew them too",
+            new.certificate_days
+        )
+    });
     let found = [
         ("organisations", grows(*organisations, new.organisations)),
         ("peers", grows(*peers, new.peers)),
@@ -106,14 +137,31 @@ fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), Paramete
         ("channels", channels_kept(channels, &new.channels)),
         ("chaincodes", chaincodes_kept(old, new)),
         ("certificate_days", renewed),
-        ("certificate_authorities", (*certificate_authorities && !new.certificate_authorities).then(|| unlost("Fabric CAs"))),
+        (
+            "certificate_authorities",
+            (*certificate_authorities && !new.certificate_authorities).then(|| unlost("Fabric CAs")),
+        ),
     ];
-    let mut errors: BTreeMap<String, String> = found.into_iter().filter_map(|(name, why)| Some((name.to_owned(), why?))).collect();
-    if renew && errors.is_empty() && *new != (Parameters { certificate_days: new.certificate_days, ..old.clone() }) {
+    let mut errors: BTreeMap<String, String> = found
+        .into_iter()
+        .filter_map(|(name, why)| Some((name.to_owned(), why?)))
+        .collect();
+    if renew
+        && errors.is_empty()
+        && *new
+            != (Parameters {
+                certificate_days: new.certificate_days,
+                ..old.clone()
+            })
+    {
         let why = "goes node by node through a network that else stays as it is: first the one change, then the other";
         errors.insert("renew_certificates".to_owned(), why.to_owned());
     }
-    if errors.is_empty() { Ok(()) } else { Err(ParameterErrors(errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ParameterErrors(errors))
+    }
 }
 
 fn unlost(what: &str) -> String {
@@ -128,15 +176,40 @@ fn channels_kept(old: &[String], new: &[String]) -> Option<String> {
 }
 
 fn chaincodes_kept(old: &Parameters, new: &Parameters) -> Option<String> {
-    let kept: BTreeSet<String> = new.chaincodes().into_iter().map(|chaincode| chaincode.name).collect();
-    let gone: Vec<String> = old.chaincodes().into_iter().map(|chaincode| chaincode.name).filter(|name| !kept.contains(name)).collect();
-    (!gone.is_empty()).then(|| format!("cannot lose {}: a channel keeps a chaincode's definition for ever; {ANOTHER}", gone.join(", ")))
+    let kept: BTreeSet<String> = new
+        .chaincodes()
+        .into_iter()
+        .map(|chaincode| chaincode.name)
+        .collect();
+    let gone: Vec<String> = old
+        .chaincodes()
+        .into_iter()
+        .map(|chaincode| chaincode.name)
+        .filter(|name| !kept.contains(name))
+        .collect();
+    (!gone.is_empty()).then(|| {
+        format!(
+            "cannot lose {}: a channel keeps a chaincode's definition for ever; {ANOTHER}",
+            gone.join(", ")
+        )
+    })
 }
 
 /// The nodes of orderers, peers, their databases and Fabric CAs: as they are, with new certificates, or new.
-fn member_nodes(spec: &ClusterSpec, organisations: &Organisations, parameters: &Parameters, change: &Amendment) -> Vec<NodeSpec> {
-    let Amendment { order, renew_certificates: renew, .. } = change;
-    let members = organisations.all().flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
+fn member_nodes(
+    spec: &ClusterSpec,
+    organisations: &Organisations,
+    parameters: &Parameters,
+    change: &Amendment,
+) -> Vec<NodeSpec> {
+    let Amendment {
+        order,
+        renew_certificates: renew,
+        ..
+    } = change;
+    let members = organisations
+        .all()
+        .flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
     let control_ca = &organisations.control_ca.certificate;
     let node = |(keyed, member): (_, &Member)| match spec.node(&member.name) {
         None => render::node(parameters, order, keyed, member, control_ca),
@@ -153,24 +226,46 @@ fn member_nodes(spec: &ClusterSpec, organisations: &Organisations, parameters: &
         .map(|(member, password)| database::node(order, member, password))
         .map(|node| (node.name.clone(), node))
         .collect();
-    let databases = database::names(parameters).into_iter().filter_map(|(name, _)| spec.node(&name).or_else(|| new.get(&name)).cloned());
+    let databases = database::names(parameters)
+        .into_iter()
+        .filter_map(|(name, _)| spec.node(&name).or_else(|| new.get(&name)).cloned());
     let databases: Vec<NodeSpec> = databases.collect();
-    members.map(node).chain(databases).chain(organisations.servers().map(server)).collect()
+    members
+        .map(node)
+        .chain(databases)
+        .chain(organisations.servers().map(server))
+        .collect()
 }
 
 /// The nodes of the chaincodes and what is known of them. Another version or image is the same package: it tells where the chaincode
 /// listens, which does not change.
-fn chaincodes(spec: &ClusterSpec, old: &Facts, parameters: &Parameters, change: &Amendment) -> (Vec<NodeSpec>, Vec<facts::Chaincode>) {
+fn chaincodes(
+    spec: &ClusterSpec,
+    old: &Facts,
+    parameters: &Parameters,
+    change: &Amendment,
+) -> (Vec<NodeSpec>, Vec<facts::Chaincode>) {
     let order = &change.order;
     let is_over = change.before == Before::Ended;
     let present = old.parameters.chaincodes();
     let one = |chaincode: Chaincode| {
         let before = present.iter().find(|before| before.name == chaincode.name);
-        let known = old.chaincodes.iter().find(|known| known.name == chaincode.name).cloned();
-        let known = known.map_or_else(|| render::packaged(&chaincode), |known| known.in_version(&chaincode.version, is_over));
+        let known = old
+            .chaincodes
+            .iter()
+            .find(|known| known.name == chaincode.name)
+            .cloned();
+        let known = known.map_or_else(
+            || render::packaged(&chaincode),
+            |known| known.in_version(&chaincode.version, is_over),
+        );
         let node = match spec.node(&known.node) {
             Some(node) if before.is_some_and(|before| before.image == chaincode.image) => node.clone(),
-            Some(node) => NodeSpec { images: vec![chaincode.image], hash: SpecHash(String::new()), ..node.clone() },
+            Some(node) => NodeSpec {
+                images: vec![chaincode.image],
+                hash: SpecHash(String::new()),
+                ..node.clone()
+            },
             None => render::chaincode_node(order, &chaincode, &known),
         };
         (node, known)
@@ -182,8 +277,12 @@ fn chaincodes(spec: &ClusterSpec, old: &Facts, parameters: &Parameters, change: 
 /// earlier change left undone is done with it.
 fn growth(new: &ClusterSpec, has_chaincodes: bool) -> Vec<Boot> {
     let start = Boot::Start(names(&new.nodes));
-    let actions = [JOIN, MEMBERS].into_iter().chain(has_chaincodes.then_some(DEPLOY));
-    std::iter::once(start).chain(actions.map(|action| Boot::Init(action.to_owned()))).collect()
+    let actions = [JOIN, MEMBERS]
+        .into_iter()
+        .chain(has_chaincodes.then_some(DEPLOY));
+    std::iter::once(start)
+        .chain(actions.map(|action| Boot::Init(action.to_owned())))
+        .collect()
 }
 
 fn names(nodes: &[NodeSpec]) -> Vec<NodeName> {
@@ -199,10 +298,16 @@ fn rotation(before: &ClusterSpec, organisations: &Organisations, consensus: Cons
     if consensus == Consensus::Bft {
         orderers.reverse();
     }
-    let members = orderers.into_iter().chain(organisations.peers.iter().flat_map(|keyed| &keyed.members));
+    let members = orderers
+        .into_iter()
+        .chain(organisations.peers.iter().flat_map(|keyed| &keyed.members));
     let is_there = |name: &&NodeName| before.node(name).is_some();
     let again = |name: &NodeName| [Boot::Start(vec![name.clone()]), Boot::Ready(vec![name.clone()])];
-    let servers = organisations.servers().map(|(_, server)| &server.name).filter(is_there).flat_map(again);
+    let servers = organisations
+        .servers()
+        .map(|(_, server)| &server.name)
+        .filter(is_there)
+        .flat_map(again);
     let members = members.map(|member| &member.name).filter(is_there);
     let members = members.flat_map(|name| again(name).into_iter().chain([Boot::Init(COMMIT.to_owned())]));
     servers.chain(members).collect()

@@ -16,7 +16,11 @@ fn rendered(parameters: &Parameters) -> ClusterSpec {
 }
 
 fn small() -> Parameters {
-    Parameters { organisations: 1, chaincodes: vec!["basic:1.0=example/basic:1".to_owned()], ..Parameters::default() }
+    Parameters {
+        organisations: 1,
+        chaincodes: vec!["basic:1.0=example/basic:1".to_owned()],
+        ..Parameters::default()
+    }
 }
 
 fn large() -> Parameters {
@@ -25,7 +29,10 @@ fn large() -> Parameters {
         peers: 2,
         orderers: 3,
         channels: vec!["main".to_owned(), "two".to_owned()],
-        chaincodes: vec!["other:1=example/other:1".to_owned(), "basic:1.0=example/basic:1".to_owned()],
+        chaincodes: vec![
+            "other:1=example/other:1".to_owned(),
+            "basic:1.0=example/basic:1".to_owned(),
+        ],
         ..Parameters::default()
     }
 }
@@ -35,7 +42,10 @@ fn facts(spec: &ClusterSpec) -> Facts {
 }
 
 fn node<'a>(spec: &'a ClusterSpec, name: &str) -> &'a NodeSpec {
-    spec.nodes.iter().find(|node| node.name.as_str() == name).expect("the node")
+    spec.nodes
+        .iter()
+        .find(|node| node.name.as_str() == name)
+        .expect("the node")
 }
 
 fn names<'a>(nodes: impl IntoIterator<Item = &'a NodeName>) -> Vec<&'a str> {
@@ -48,8 +58,13 @@ fn init(action: &str) -> Boot {
 
 /// Runs `openssl` in a folder; returns what it said.
 fn openssl(folder: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("openssl").args(arguments).current_dir(folder).output().expect("the program openssl");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let output = Command::new("openssl")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the program openssl");
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
     said
 }
@@ -58,7 +73,18 @@ fn openssl(folder: &Path, arguments: &[&str]) -> String {
 fn verify(folder: &Path, authority: &str, certificate: &str) {
     fs::write(folder.join("ca.pem"), authority).unwrap();
     fs::write(folder.join("leaf.pem"), certificate).unwrap();
-    openssl(folder, &["verify", "-x509_strict", "-attime", &NOW.to_string(), "-CAfile", "ca.pem", "leaf.pem"]);
+    openssl(
+        folder,
+        &[
+            "verify",
+            "-x509_strict",
+            "-attime",
+            &NOW.to_string(),
+            "-CAfile",
+            "ca.pem",
+            "leaf.pem",
+        ],
+    );
 }
 
 /// What a certificate says of itself under one option of `openssl x509`.
@@ -80,13 +106,32 @@ fn what_is_new_is_added_and_the_rest_stays_to_the_byte() {
     for before in &old.nodes {
         assert_eq!(new.node(&before.name), Some(before), "{}", before.name);
     }
-    let added = ["orderer1", "orderer2", "peer1-org1", "peer0-org2", "peer1-org2", "cc-other"];
-    let Boot::Start(started) = &new.boot[0] else { panic!("{:?}", new.boot) };
-    assert_eq!(names(started), names(new.nodes.iter().map(|node| &node.name)), "what is there is left alone");
-    assert_eq!(new.boot[1..], [init("channels"), init("members"), init("chaincodes")]);
+    let added = [
+        "orderer1",
+        "orderer2",
+        "peer1-org1",
+        "peer0-org2",
+        "peer1-org2",
+        "cc-other",
+    ];
+    let Boot::Start(started) = &new.boot[0] else {
+        panic!("{:?}", new.boot)
+    };
+    assert_eq!(
+        names(started),
+        names(new.nodes.iter().map(|node| &node.name)),
+        "what is there is left alone"
+    );
+    assert_eq!(
+        new.boot[1..],
+        [init("channels"), init("members"), init("chaincodes")]
+    );
     assert_eq!(new.nodes.len(), old.nodes.len() + added.len());
     let whole = rendered(&large());
-    assert_eq!(new.nodes.iter().map(|node| &node.name).collect::<Vec<_>>(), whole.nodes.iter().map(|node| &node.name).collect::<Vec<_>>());
+    assert_eq!(
+        new.nodes.iter().map(|node| &node.name).collect::<Vec<_>>(),
+        whole.nodes.iter().map(|node| &node.name).collect::<Vec<_>>()
+    );
     for name in &added[..5] {
         assert_eq!(node(&new, name).env, node(&whole, name).env, "{name}");
         assert_eq!(node(&new, name).ports, node(&whole, name).ports, "{name}");
@@ -101,8 +146,14 @@ fn what_is_new_is_added_and_the_rest_stays_to_the_byte() {
         assert!(text.contains(name), "the new channel does not know {name}");
     }
     assert_eq!(names(&after.organisations[0].nodes), ["peer0-org1", "peer1-org1"]);
-    assert_eq!((&after.organisations[0].admin, &after.control), (&before.organisations[0].admin, &before.control));
-    assert_eq!(after.chaincodes.iter().find(|c| c.name == "basic"), before.chaincodes.first());
+    assert_eq!(
+        (&after.organisations[0].admin, &after.control),
+        (&before.organisations[0].admin, &before.control)
+    );
+    assert_eq!(
+        after.chaincodes.iter().find(|c| c.name == "basic"),
+        before.chaincodes.first()
+    );
     for (name, key) in &old.keys {
         assert_eq!(new.keys.get(name), Some(key), "{name}");
     }
@@ -115,20 +166,32 @@ fn members_that_join_later_hold_against_the_authorities_of_before() {
     let old = rendered(&small());
     let new = changed(&old, &large(), false).unwrap();
     let (before, after) = (facts(&old), facts(&new));
-    let of = [("orderer2", &before.ordering), ("peer1-org1", &before.organisations[0]), ("peer1-org2", &after.organisations[1])];
+    let of = [
+        ("orderer2", &before.ordering),
+        ("peer1-org1", &before.organisations[0]),
+        ("peer1-org2", &after.organisations[1]),
+    ];
     for (name, organisation) in of {
         let [enrolment, tls] = certificates(&new, name);
         verify(folder.path(), &organisation.ca, &enrolment);
         verify(folder.path(), &organisation.tls_ca, &tls);
     }
-    assert!(before.organisations.iter().all(|known| known.ca != after.organisations[1].ca));
+    assert!(
+        before
+            .organisations
+            .iter()
+            .all(|known| known.ca != after.organisations[1].ca)
+    );
 }
 
 #[test]
 fn the_same_change_once_more_does_what_was_left_undone() {
     let new = changed(&rendered(&small()), &large(), false).unwrap();
     let again = changed(&new, &large(), false).unwrap();
-    assert_eq!((&again.nodes, &again.facts, &again.keys), (&new.nodes, &new.facts, &new.keys));
+    assert_eq!(
+        (&again.nodes, &again.facts, &again.keys),
+        (&new.nodes, &new.facts, &new.keys)
+    );
     assert_eq!(again.boot, new.boot);
 }
 
@@ -136,36 +199,72 @@ fn the_same_change_once_more_does_what_was_left_undone() {
 fn a_node_whose_port_was_taken_is_made_on_another() {
     let old = rendered(&small());
     // As for a new network: here that is another port for each node behind the first.
-    let change = Amendment { order: order_at(&large(), NOW), renew_certificates: false, before: Before::Ended };
+    let change = Amendment {
+        order: order_at(&large(), NOW),
+        renew_certificates: false,
+        before: Before::Ended,
+    };
     let new = amend(&old, &change, &large(), &Seed::new([2; 32])).unwrap();
     let (before, after) = (node(&old, "peer0-org1"), node(&new, "peer0-org1"));
     assert!(before.ports[0].published != after.ports[0].published && before.hash != after.hash);
-    assert_eq!(NodeSpec { ports: before.ports.clone(), hash: before.hash.clone(), ..after.clone() }, *before);
+    assert_eq!(
+        NodeSpec {
+            ports: before.ports.clone(),
+            hash: before.hash.clone(),
+            ..after.clone()
+        },
+        *before
+    );
     assert_eq!(node(&old, "orderer0"), node(&new, "orderer0"));
 }
 
 #[test]
 fn a_chaincode_is_upgraded_on_its_node() {
     let old = rendered(&small());
-    let with = |text: &str| Parameters { chaincodes: vec![text.to_owned()], ..small() };
+    let with = |text: &str| Parameters {
+        chaincodes: vec![text.to_owned()],
+        ..small()
+    };
     let known = |spec: &ClusterSpec| facts(spec).chaincodes[0].clone();
     let image = changed(&old, &with("basic:1.0=example/basic:2"), false).unwrap();
-    assert_eq!((known(&image), node(&image, "cc-basic").images.join(" ")), (known(&old), "example/basic:2".to_owned()));
+    assert_eq!(
+        (known(&image), node(&image, "cc-basic").images.join(" ")),
+        (known(&old), "example/basic:2".to_owned())
+    );
     assert_ne!(node(&image, "cc-basic").hash, node(&old, "cc-basic").hash);
     assert_eq!(node(&image, "cc-basic").env, node(&old, "cc-basic").env);
 
     let version = changed(&old, &with("basic:2.0=example/basic:1"), false).unwrap();
-    let second = || super::facts::Chaincode { version: "2.0".to_owned(), earlier: vec!["1.0".to_owned()], ..known(&old) };
-    assert_eq!(known(&version), super::facts::Chaincode { overrides: true, ..second() });
+    let second = || super::facts::Chaincode {
+        version: "2.0".to_owned(),
+        earlier: vec!["1.0".to_owned()],
+        ..known(&old)
+    };
+    assert_eq!(
+        known(&version),
+        super::facts::Chaincode {
+            overrides: true,
+            ..second()
+        }
+    );
     assert_eq!(node(&version, "cc-basic"), node(&old, "cc-basic"));
     // Only the change that names a version puts it over what the network's users defined.
-    let more = Parameters { peers: 2, ..with("basic:2.0=example/basic:1") };
+    let more = Parameters {
+        peers: 2,
+        ..with("basic:2.0=example/basic:1")
+    };
     for before in [Before::Unfinished, Before::UnderWay] {
-        assert_eq!(known(&changed_after(&version, &more, false, before).unwrap()), known(&version));
+        assert_eq!(
+            known(&changed_after(&version, &more, false, before).unwrap()),
+            known(&version)
+        );
     }
     assert_eq!(known(&changed(&version, &more, false).unwrap()), second());
     let back = known(&changed(&version, &with("basic:1.0=example/basic:1"), false).unwrap());
-    assert_eq!((back.version.as_str(), back.earlier), ("1.0", vec!["2.0".to_owned()]));
+    assert_eq!(
+        (back.version.as_str(), back.earlier),
+        ("1.0", vec!["2.0".to_owned()])
+    );
     let own = |version: &str| second().is_users_own(version);
     assert_eq!([own("1.0"), own("2.0"), own("2.0-mine")], [false, false, true]);
 }
@@ -173,8 +272,15 @@ fn a_chaincode_is_upgraded_on_its_node() {
 #[test]
 fn renewed_certificates_are_for_the_same_keys() {
     let folder = tempfile::tempdir().unwrap();
-    let old = rendered(&Parameters { orderers: 3, ..small() });
-    let parameters = Parameters { certificate_days: 30, orderers: 3, ..small() };
+    let old = rendered(&Parameters {
+        orderers: 3,
+        ..small()
+    });
+    let parameters = Parameters {
+        certificate_days: 30,
+        orderers: 3,
+        ..small()
+    };
     let new = changed(&old, &parameters, true).unwrap();
     let order = ["orderer0", "orderer1", "orderer2", "peer0-org1"];
     let phases = order.iter().flat_map(|name| {
@@ -183,43 +289,97 @@ fn renewed_certificates_are_for_the_same_keys() {
     });
     let phases: Vec<Boot> = phases.collect();
     assert_eq!(new.boot, phases);
-    let next = changed(&new, &Parameters { peers: 2, ..parameters.clone() }, false).unwrap();
-    assert!(matches!(&next.boot[0], Boot::Start(all) if all.len() == next.nodes.len()), "{:?}", next.boot);
-    assert_eq!(next.boot[1..], [init("channels"), init("members"), init("chaincodes")]);
+    let next = changed(
+        &new,
+        &Parameters {
+            peers: 2,
+            ..parameters.clone()
+        },
+        false,
+    )
+    .unwrap();
+    assert!(
+        matches!(&next.boot[0], Boot::Start(all) if all.len() == next.nodes.len()),
+        "{:?}",
+        next.boot
+    );
+    assert_eq!(
+        next.boot[1..],
+        [init("channels"), init("members"), init("chaincodes")]
+    );
     assert_eq!(node(&new, "cc-basic"), node(&old, "cc-basic"));
     assert_eq!(new.keys, old.keys);
     let (before, after) = (facts(&old), facts(&new));
-    assert_eq!((&after.channels, &after.chaincodes, &after.control_ca), (&before.channels, &before.chaincodes, &before.control_ca));
+    assert_eq!(
+        (&after.channels, &after.chaincodes, &after.control_ca),
+        (&before.channels, &before.chaincodes, &before.control_ca)
+    );
 
     let mut pairs = vec![(before.control, after.control, before.control_ca)];
-    for (before, after) in [(before.ordering, after.ordering), (before.organisations[0].clone(), after.organisations[0].clone())] {
-        assert_eq!((&before.ca, &before.tls_ca, &before.nodes), (&after.ca, &after.tls_ca, &after.nodes));
+    for (before, after) in [
+        (before.ordering, after.ordering),
+        (before.organisations[0].clone(), after.organisations[0].clone()),
+    ] {
+        assert_eq!(
+            (&before.ca, &before.tls_ca, &before.nodes),
+            (&after.ca, &after.tls_ca, &after.nodes)
+        );
         for node in &before.nodes {
             let [enrolment, tls] = certificates(&old, node.as_str());
             let [new_enrolment, new_tls] = certificates(&new, node.as_str());
-            pairs.extend([(enrolment, new_enrolment, before.ca.clone()), (tls, new_tls, before.tls_ca.clone())]);
+            pairs.extend([
+                (enrolment, new_enrolment, before.ca.clone()),
+                (tls, new_tls, before.tls_ca.clone()),
+            ]);
         }
-        pairs.extend([(before.admin, after.admin, before.ca.clone()), (before.user, after.user, before.ca)]);
+        pairs.extend([
+            (before.admin, after.admin, before.ca.clone()),
+            (before.user, after.user, before.ca),
+        ]);
     }
     assert_eq!(pairs.len(), 1 + 3 * 2 + 2 + 2 + 2);
     for (before, after, authority) in pairs {
         verify(folder.path(), &authority, &after);
         for what in ["-pubkey", "-subject", "-issuer"] {
-            assert_eq!(told(folder.path(), &before, what), told(folder.path(), &after, what));
+            assert_eq!(
+                told(folder.path(), &before, what),
+                told(folder.path(), &after, what)
+            );
         }
-        assert_ne!(told(folder.path(), &before, "-serial"), told(folder.path(), &after, "-serial"));
+        assert_ne!(
+            told(folder.path(), &before, "-serial"),
+            told(folder.path(), &after, "-serial")
+        );
         fs::write(folder.path().join("leaf.pem"), &after).unwrap();
         let ends = (NOW + 30 * 86_400 + 1).to_string();
         let late = ["verify", "-attime", &ends, "-CAfile", "ca.pem", "leaf.pem"];
-        let late = Command::new("openssl").args(late).current_dir(folder.path()).output().unwrap();
+        let late = Command::new("openssl")
+            .args(late)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
         assert!(!late.status.success(), "it lives longer than asked for");
     }
     // Of a node nothing else changes.
-    for (before, after) in old.nodes.iter().zip(&new.nodes).filter(|(before, _)| order.contains(&before.name.as_str())) {
+    for (before, after) in old
+        .nodes
+        .iter()
+        .zip(&new.nodes)
+        .filter(|(before, _)| order.contains(&before.name.as_str()))
+    {
         let differing = before.files.iter().zip(&after.files).filter(|(a, b)| a != b);
-        assert_eq!(differing.map(|(a, _)| a.path.rsplit('/').next().unwrap()).collect::<Vec<_>>(), ["cert.pem", "server.crt"]);
+        assert_eq!(
+            differing
+                .map(|(a, _)| a.path.rsplit('/').next().unwrap())
+                .collect::<Vec<_>>(),
+            ["cert.pem", "server.crt"]
+        );
         assert_ne!(before.hash, after.hash);
-        let bare = |node: &NodeSpec| NodeSpec { files: vec![], hash: SpecHash(String::new()), ..node.clone() };
+        let bare = |node: &NodeSpec| NodeSpec {
+            files: vec![],
+            hash: SpecHash(String::new()),
+            ..node.clone()
+        };
         assert_eq!(bare(before), bare(after));
     }
 }
@@ -229,37 +389,89 @@ fn a_change_that_did_not_end_is_gone_on_with_before_one_of_another_kind() {
     let old = rendered(&small());
     let more = Parameters { peers: 2, ..small() };
     let why = |spec: &ClusterSpec, parameters: &Parameters, renew: bool| {
-        changed_after(spec, parameters, renew, Before::Unfinished).expect_err("must be refused").0["renew_certificates"].clone()
+        changed_after(spec, parameters, renew, Before::Unfinished)
+            .expect_err("must be refused")
+            .0["renew_certificates"]
+            .clone()
     };
     let renewed = changed(&old, &small(), true).unwrap();
-    assert_eq!(why(&renewed, &more, false), "the renewal before did not come to its end: ask for that once more, alone, first");
-    assert_eq!(changed_after(&renewed, &small(), true, Before::Unfinished).unwrap().boot, renewed.boot);
+    assert_eq!(
+        why(&renewed, &more, false),
+        "the renewal before did not come to its end: ask for that once more, alone, first"
+    );
+    assert_eq!(
+        changed_after(&renewed, &small(), true, Before::Unfinished)
+            .unwrap()
+            .boot,
+        renewed.boot
+    );
     let grown = changed(&old, &more, false).unwrap();
-    assert_eq!(why(&grown, &more, true), "the change before it did not come to its end: ask for that once more first");
+    assert_eq!(
+        why(&grown, &more, true),
+        "the change before it did not come to its end: ask for that once more first"
+    );
     let most = Parameters { peers: 3, ..small() };
-    assert_eq!(changed_after(&grown, &most, false, Before::Unfinished).unwrap().boot[1..], grown.boot[1..]);
+    assert_eq!(
+        changed_after(&grown, &most, false, Before::Unfinished)
+            .unwrap()
+            .boot[1..],
+        grown.boot[1..]
+    );
     // Nothing was changed before, as far as is known.
     assert!(
-        changed_after(&old, &small(), true, Before::Unfinished).is_ok() && changed_after(&old, &more, false, Before::Unfinished).is_ok()
+        changed_after(&old, &small(), true, Before::Unfinished).is_ok()
+            && changed_after(&old, &more, false, Before::Unfinished).is_ok()
     );
 }
 
 #[test]
 fn certificates_that_have_ended_are_renewed_on_all_nodes_at_once() {
-    let old = rendered(&Parameters { orderers: 3, ..small() });
-    let parameters = Parameters { orderers: 3, ..small() };
+    let old = rendered(&Parameters {
+        orderers: 3,
+        ..small()
+    });
+    let parameters = Parameters {
+        orderers: 3,
+        ..small()
+    };
     let renewed_at = |at: i64| {
         let mut order = order_at(&parameters, NOW);
         order.genesis_at = chainpool_api::Timestamp(at);
-        amend(&old, &Amendment { order, renew_certificates: true, before: Before::Ended }, &parameters, &Seed::new([2; 32])).unwrap()
+        amend(
+            &old,
+            &Amendment {
+                order,
+                renew_certificates: true,
+                before: Before::Ended,
+            },
+            &parameters,
+            &Seed::new([2; 32]),
+        )
+        .unwrap()
     };
     let end = tls::pem_ends(&facts(&old).control).expect("it ends");
     assert!(renewed_at(end.0 - 1).boot.len() > 1);
     let late = renewed_at(end.0);
-    assert_eq!(late.boot, [Boot::Start(old.nodes.iter().map(|node| node.name.clone()).collect())]);
+    assert_eq!(
+        late.boot,
+        [Boot::Start(
+            old.nodes.iter().map(|node| node.name.clone()).collect()
+        )]
+    );
     // As long as it has not come to its end some nodes may still have those of before.
-    assert_eq!(changed_after(&late, &parameters, true, Before::Unfinished).unwrap().boot, late.boot);
-    assert!(changed_after(&late, &parameters, true, Before::Ended).unwrap().boot.len() > 1);
+    assert_eq!(
+        changed_after(&late, &parameters, true, Before::Unfinished)
+            .unwrap()
+            .boot,
+        late.boot
+    );
+    assert!(
+        changed_after(&late, &parameters, true, Before::Ended)
+            .unwrap()
+            .boot
+            .len()
+            > 1
+    );
 }
 
 #[test]
@@ -268,12 +480,22 @@ fn renewed_certificates_name_the_addresses_of_now() {
     let old = rendered(&small());
     let mut order = order_at(&small(), NOW);
     order.reach.address = "198.51.100.9".to_owned();
-    let change = Amendment { order, renew_certificates: true, before: Before::Ended };
+    let change = Amendment {
+        order,
+        renew_certificates: true,
+        before: Before::Ended,
+    };
     let new = amend(&old, &change, &small(), &Seed::new([2; 32])).unwrap();
     let [_, tls] = certificates(&new, "peer0-org1");
     fs::write(folder.path().join("leaf.pem"), tls).unwrap();
-    let names = openssl(folder.path(), &["x509", "-in", "leaf.pem", "-noout", "-ext", "subjectAltName"]);
-    assert!(names.contains("198.51.100.9") && !names.contains("192.0.2.7"), "{names}");
+    let names = openssl(
+        folder.path(),
+        &["x509", "-in", "leaf.pem", "-noout", "-ext", "subjectAltName"],
+    );
+    assert!(
+        names.contains("198.51.100.9") && !names.contains("192.0.2.7"),
+        "{names}"
+    );
 }
 
 #[test]
@@ -281,7 +503,10 @@ fn what_cannot_change_is_refused_by_its_name() {
     let old = rendered(&large());
     let cases: [(Parameters, bool, &str, &str); 9] = [
         (
-            Parameters { organisations: 1, ..large() },
+            Parameters {
+                organisations: 1,
+                ..large()
+            },
             false,
             "organisations",
             "cannot go from 2 to 1 while the network runs, only up; for fewer make another network",
@@ -293,31 +518,46 @@ fn what_cannot_change_is_refused_by_its_name() {
             "cannot go from 2 to 1 while the network runs, only up; for fewer make another network",
         ),
         (
-            Parameters { orderers: 1, ..large() },
+            Parameters {
+                orderers: 1,
+                ..large()
+            },
             false,
             "orderers",
             "cannot go from 3 to 1 while the network runs, only up; for fewer make another network",
         ),
         (
-            Parameters { channels: vec!["main".to_owned()], ..large() },
+            Parameters {
+                channels: vec!["main".to_owned()],
+                ..large()
+            },
             false,
             "channels",
             "must begin with the channels that are there (main, two): new ones are added behind them, none can be removed; make another network",
         ),
         (
-            Parameters { channels: vec!["two".to_owned(), "main".to_owned()], ..large() },
+            Parameters {
+                channels: vec!["two".to_owned(), "main".to_owned()],
+                ..large()
+            },
             false,
             "channels",
             "must begin with the channels that are there (main, two): new ones are added behind them, none can be removed; make another network",
         ),
         (
-            Parameters { chaincodes: vec!["basic:1.0=example/basic:1".to_owned()], ..large() },
+            Parameters {
+                chaincodes: vec!["basic:1.0=example/basic:1".to_owned()],
+                ..large()
+            },
             false,
             "chaincodes",
             "cannot lose other: a channel keeps a chaincode's definition for ever; make another network",
         ),
         (
-            Parameters { certificate_days: 90, ..large() },
+            Parameters {
+                certificate_days: 90,
+                ..large()
+            },
             false,
             "certificate_days",
             "cannot go from 365 to 90 for certificates that are there: renew them too",
@@ -329,7 +569,11 @@ fn what_cannot_change_is_refused_by_its_name() {
             "goes node by node through a network that else stays as it is: first the one change, then the other",
         ),
         (
-            Parameters { peers: 1, certificate_days: 90, ..large() },
+            Parameters {
+                peers: 1,
+                certificate_days: 90,
+                ..large()
+            },
             true,
             "peers",
             "cannot go from 2 to 1 while the network runs, only up; for fewer make another network",
@@ -342,7 +586,12 @@ fn what_cannot_change_is_refused_by_its_name() {
 }
 
 fn bft() -> Parameters {
-    Parameters { version: Version::V3_1, consensus: Consensus::Bft, orderers: 4, ..Parameters::default() }
+    Parameters {
+        version: Version::V3_1,
+        consensus: Consensus::Bft,
+        orderers: 4,
+        ..Parameters::default()
+    }
 }
 
 #[test]
@@ -351,10 +600,28 @@ fn a_bft_network_grows_and_keeps_version_and_consensus() {
     let refused = |parameters: &Parameters| changed(&old, parameters, false).expect_err("must be refused").0;
     let only = |name: &str, why: &str| BTreeMap::from([(name.to_owned(), why.to_owned())]);
     let why = "cannot change while the network runs; make another network";
-    assert_eq!(refused(&Parameters { version: Version::V2_5, ..bft() }), only("version", why));
-    assert_eq!(refused(&Parameters { consensus: Consensus::Raft, ..bft() }), only("consensus", why));
+    assert_eq!(
+        refused(&Parameters {
+            version: Version::V2_5,
+            ..bft()
+        }),
+        only("version", why)
+    );
+    assert_eq!(
+        refused(&Parameters {
+            consensus: Consensus::Raft,
+            ..bft()
+        }),
+        only("consensus", why)
+    );
 
-    let larger = Parameters { organisations: 3, peers: 2, orderers: 5, channels: vec!["main".to_owned(), "two".to_owned()], ..bft() };
+    let larger = Parameters {
+        organisations: 3,
+        peers: 2,
+        orderers: 5,
+        channels: vec!["main".to_owned(), "two".to_owned()],
+        ..bft()
+    };
     let new = changed(&old, &larger, false).unwrap();
     assert_eq!(new.boot[1..], [init("channels"), init("members")]);
     assert_eq!(node(&new, "peer0-org3").images, ["hyperledger/fabric-peer:3.1.5"]);
@@ -362,8 +629,29 @@ fn a_bft_network_grows_and_keeps_version_and_consensus() {
         assert_eq!(new.node(&before.name), Some(before), "{}", before.name);
     }
     let renewed = changed(&old, &bft(), true).unwrap();
-    let started = renewed.boot.iter().filter_map(|phase| if let Boot::Start(names) = phase { Some(names) } else { None }).flatten();
-    assert_eq!(names(started), ["orderer3", "orderer2", "orderer1", "orderer0", "peer0-org1", "peer0-org2"], "the leader goes last");
+    let started = renewed
+        .boot
+        .iter()
+        .filter_map(|phase| {
+            if let Boot::Start(names) = phase {
+                Some(names)
+            } else {
+                None
+            }
+        })
+        .flatten();
+    assert_eq!(
+        names(started),
+        [
+            "orderer3",
+            "orderer2",
+            "orderer1",
+            "orderer0",
+            "peer0-org1",
+            "peer0-org2"
+        ],
+        "the leader goes last"
+    );
     assert_eq!(facts(&renewed).channels, facts(&old).channels);
 }
 
@@ -382,5 +670,8 @@ fn without_the_keys_of_its_authorities_a_network_stays_as_it_is() {
     let mut old = rendered(&small());
     old.keys.remove("org1/ca");
     let errors = changed(&old, &large(), false).expect_err("must be refused");
-    assert_eq!(errors.0["parameters"], "the keys of its authorities were not kept when it was made: make another network");
+    assert_eq!(
+        errors.0["parameters"],
+        "the keys of its authorities were not kept when it was made: make another network"
+    );
 }

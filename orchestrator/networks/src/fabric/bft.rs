@@ -48,14 +48,21 @@ pub(super) fn consensus(batch_timeout_ms: u32) -> ConsensusType {
         leader_rotation: Rotation::Off.into(),
         ..BftOptions::default()
     };
-    ConsensusType { r#type: "BFT".to_owned(), metadata: options.encode_to_vec(), state: 0 }
+    ConsensusType {
+        r#type: "BFT".to_owned(),
+        metadata: options.encode_to_vec(),
+        state: 0,
+    }
 }
 
 /// Who takes part. Each has a number, from 1, in the order of the facts' nodes: metrics tell the leader by it. Others know it by the
 /// keys in its certificates (3.1.5: `CompareCertPublicKeys`, `detectSelfID`), so new ones for the same keys need no update.
 pub(super) fn orderers(ordering: &Keyed) -> Orderers {
-    let one = |(member, id): (&Member, u32)| consenter(id, &member.name, &member.certificates(), &ordering.msp);
-    Orderers { consenter_mapping: ordering.members.iter().zip(1..).map(one).collect() }
+    let one =
+        |(member, id): (&Member, u32)| consenter(id, &member.name, &member.certificates(), &ordering.msp);
+    Orderers {
+        consenter_mapping: ordering.members.iter().zip(1..).map(one).collect(),
+    }
 }
 
 /// One of them.
@@ -76,8 +83,15 @@ pub(super) fn consenter(id: u32, node: &NodeName, certificates: &Certificates, m
 pub(super) fn block_validation(orderers: &Orderers) -> ConfigPolicy {
     let identity = |consenter: &Consenter| MspPrincipal {
         principal_classification: Classification::Identity.into(),
-        principal: SerializedIdentity { mspid: consenter.msp_id.clone(), id_bytes: consenter.identity.clone() }.encode_to_vec(),
+        principal: SerializedIdentity {
+            mspid: consenter.msp_id.clone(),
+            id_bytes: consenter.identity.clone(),
+        }
+        .encode_to_vec(),
     };
     let consenters = &orderers.consenter_mapping;
-    signatures(Consensus::Bft.quorum(consenters.len()), consenters.iter().map(identity).collect())
+    signatures(
+        Consensus::Bft.quorum(consenters.len()),
+        consenters.iter().map(identity).collect(),
+    )
 }

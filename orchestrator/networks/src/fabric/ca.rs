@@ -11,7 +11,9 @@ use super::{
     render::{self, TLS, TLS_KEY, USER},
 };
 use crate::Order;
-use chainpool_agent::{Audience, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash, Variable, Volume};
+use chainpool_agent::{
+    Audience, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash, Variable, Volume,
+};
 use chainpool_api::LogLevel;
 use std::collections::BTreeMap;
 
@@ -49,7 +51,9 @@ pub(super) fn name(organisation: &str) -> NodeName {
 
 /// The images that will do: the official one, then the one that `baseimage/` makes.
 pub(super) fn images() -> Vec<String> {
-    ["hyperledger/fabric-ca:1.5.21", "chainpool/fabric-ca:1.5.6"].map(str::to_owned).to_vec()
+    ["hyperledger/fabric-ca:1.5.21", "chainpool/fabric-ca:1.5.6"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// Its node.
@@ -61,7 +65,10 @@ pub(super) fn node(parameters: &Parameters, order: &Order, keyed: &Keyed, server
         user: Some(format!("{}:{}", USER.0, USER.1)),
         env: environment(order.log_level),
         files: files(parameters, keyed, server),
-        volumes: vec![Volume { name: "home".to_owned(), path: MOUNT.to_owned() }],
+        volumes: vec![Volume {
+            name: "home".to_owned(),
+            path: MOUNT.to_owned(),
+        }],
         ports: vec![Port {
             name: HTTPS.to_owned(),
             inside: PORT,
@@ -69,7 +76,10 @@ pub(super) fn node(parameters: &Parameters, order: &Order, keyed: &Keyed, server
             audience: Audience::User,
             published: order.ports.get(&render::need(&server.name, HTTPS)).copied(),
         }],
-        limits: Limits { memory_bytes: MEMORY, processes: 512 },
+        limits: Limits {
+            memory_bytes: MEMORY,
+            processes: 512,
+        },
         read_only_root: true,
         log: order.log.clone(),
         stop_signal: "SIGTERM".to_owned(),
@@ -89,7 +99,8 @@ fn environment(level: LogLevel) -> BTreeMap<String, Variable> {
 }
 
 fn files(parameters: &Parameters, keyed: &Keyed, server: &Server) -> Vec<File> {
-    let open = |path: &str, text: &str| render::file(HOME, path, Secret::new(text.as_bytes().to_vec()), false);
+    let open =
+        |path: &str, text: &str| render::file(HOME, path, Secret::new(text.as_bytes().to_vec()), false);
     vec![
         render::file(HOME, CONFIG, config(parameters, server), true),
         open(CA, &keyed.ca.certificate),
@@ -165,13 +176,21 @@ metrics:
 pub(super) fn load(node: &NodeSpec, password: Secret<Vec<u8>>) -> Option<Server> {
     let key = Key::read(&render::find(node, HOME, TLS_KEY)?.content)?;
     let certificate = render::text(node, HOME, TLS)?;
-    Some(Server { name: node.name.clone(), tls: Issued { certificate, key }, password })
+    Some(Server {
+        name: node.name.clone(),
+        tls: Issued { certificate, key },
+        password,
+    })
 }
 
 /// The same node with the certificate of now; what it issues lives as long as that.
 pub(super) fn recertified(node: &NodeSpec, parameters: &Parameters, server: &Server) -> NodeSpec {
     let certificate = Secret::new(server.tls.certificate.as_bytes().to_vec());
-    render::with_files(node, HOME, [(TLS, certificate), (CONFIG, config(parameters, server))])
+    render::with_files(
+        node,
+        HOME,
+        [(TLS, certificate), (CONFIG, config(parameters, server))],
+    )
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ use chainpool_agent::{Boot, ClusterSpec};
 use std::{fs, path::Path, process::Command};
 
 fn with_ca() -> Parameters {
-    Parameters { certificate_authorities: true, ..Parameters::default() }
+    Parameters {
+        certificate_authorities: true,
+        ..Parameters::default()
+    }
 }
 
 fn of<'a>(spec: &'a ClusterSpec, organisation: &str) -> &'a NodeSpec {
@@ -20,10 +23,33 @@ fn of<'a>(spec: &'a ClusterSpec, organisation: &str) -> &'a NodeSpec {
 fn verify(folder: &Path, spec: &ClusterSpec, at: i64, check: [&str; 2]) -> bool {
     let facts = Facts::read(spec).expect("facts");
     fs::write(folder.join("ca.pem"), &facts.organisations[0].tls_ca).unwrap();
-    fs::write(folder.join("leaf.pem"), render::text(of(spec, "org1"), HOME, TLS).expect("a certificate")).unwrap();
+    fs::write(
+        folder.join("leaf.pem"),
+        render::text(of(spec, "org1"), HOME, TLS).expect("a certificate"),
+    )
+    .unwrap();
     let at = at.to_string();
-    let arguments = [&["verify", "-x509_strict", "-purpose", "sslserver", "-attime", &at, "-CAfile", "ca.pem"], &check[..], &["leaf.pem"]];
-    Command::new("openssl").args(arguments.concat()).current_dir(folder).output().unwrap().status.success()
+    let arguments = [
+        &[
+            "verify",
+            "-x509_strict",
+            "-purpose",
+            "sslserver",
+            "-attime",
+            &at,
+            "-CAfile",
+            "ca.pem",
+        ],
+        &check[..],
+        &["leaf.pem"],
+    ];
+    Command::new("openssl")
+        .args(arguments.concat())
+        .current_dir(folder)
+        .output()
+        .unwrap()
+        .status
+        .success()
 }
 
 #[test]
@@ -46,9 +72,19 @@ fn networks_have_them_only_where_they_are_asked_for_and_are_else_the_same() {
     assert_eq!(before.channels, after.channels, "a channel knows nothing of them");
     let layout = render::layout(&with_ca());
     assert_eq!(usize::try_from(layout.size).unwrap(), with.nodes.len());
-    assert_eq!(layout.memory_bytes, with.nodes.iter().map(|node| node.limits.memory_bytes).sum::<u64>());
-    let published =
-        with.nodes.iter().flat_map(|n| n.ports.iter().filter(|p| p.published.is_some()).map(|p| render::need(&n.name, &p.name)));
+    assert_eq!(
+        layout.memory_bytes,
+        with.nodes
+            .iter()
+            .map(|node| node.limits.memory_bytes)
+            .sum::<u64>()
+    );
+    let published = with.nodes.iter().flat_map(|n| {
+        n.ports
+            .iter()
+            .filter(|p| p.published.is_some())
+            .map(|p| render::need(&n.name, &p.name))
+    });
     let (mut published, mut needed) = (published.collect::<Vec<_>>(), layout.ports);
     published.sort();
     needed.sort();
@@ -62,21 +98,44 @@ fn it_signs_with_its_organisations_authority_and_its_secrets_are_sealed() {
     for organisation in &facts.organisations {
         let node = of(&spec, &organisation.name);
         assert_eq!(render::text(node, HOME, CA).as_ref(), Some(&organisation.ca));
-        assert_eq!(render::find(node, HOME, CA_KEY).map(|file| &file.content), spec.keys.get(&organisation.ca_key()));
+        assert_eq!(
+            render::find(node, HOME, CA_KEY).map(|file| &file.content),
+            spec.keys.get(&organisation.ca_key())
+        );
         assert_eq!(organisation.ca_node.as_ref(), Some(&node.name));
         for file in &node.files {
-            assert!(file.path.starts_with(&format!("{}/node/", node.volumes[0].path)), "{}", file.path);
-            let is_secret = [CONFIG, CA_KEY, TLS_KEY].iter().any(|path| file.path == format!("{HOME}/{path}"));
-            assert_eq!((file.secret, file.mode, file.owner), (is_secret, if is_secret { 0o400 } else { 0o444 }, USER));
+            assert!(
+                file.path.starts_with(&format!("{}/node/", node.volumes[0].path)),
+                "{}",
+                file.path
+            );
+            let is_secret = [CONFIG, CA_KEY, TLS_KEY]
+                .iter()
+                .any(|path| file.path == format!("{HOME}/{path}"));
+            assert_eq!(
+                (file.secret, file.mode, file.owner),
+                (is_secret, if is_secret { 0o400 } else { 0o444 }, USER)
+            );
         }
     }
-    let password = |spec: &ClusterSpec, key: &str| String::from_utf8(spec.keys[key].expose().clone()).unwrap();
+    let password =
+        |spec: &ClusterSpec, key: &str| String::from_utf8(spec.keys[key].expose().clone()).unwrap();
     let passwords = ["org1/registrar", "org2/registrar"].map(|key| password(&spec, key));
-    assert!(passwords[0] != passwords[1] && password(&rendered(&with_ca(), 2), "org1/registrar") != passwords[0]);
-    assert!(passwords.iter().all(|password| password.len() == 32 && password.chars().all(|c| c.is_ascii_hexdigit())));
+    assert!(
+        passwords[0] != passwords[1] && password(&rendered(&with_ca(), 2), "org1/registrar") != passwords[0]
+    );
+    assert!(
+        passwords
+            .iter()
+            .all(|password| password.len() == 32 && password.chars().all(|c| c.is_ascii_hexdigit()))
+    );
     let open = spec.seal().public;
     let text = serde_json::to_string(&open).unwrap();
-    let files = open.nodes.iter().flat_map(|node| &node.files).map(|file| String::from_utf8_lossy(file.content.expose()).into_owned());
+    let files = open
+        .nodes
+        .iter()
+        .flat_map(|node| &node.files)
+        .map(|file| String::from_utf8_lossy(file.content.expose()).into_owned());
     let all = files.chain([text]).collect::<String>();
     assert!(passwords.iter().all(|password| !all.contains(password)) && !all.contains("PRIVATE KEY"));
 }
@@ -85,9 +144,12 @@ fn it_signs_with_its_organisations_authority_and_its_secrets_are_sealed() {
 fn it_serves_under_every_name_of_its() {
     let folder = tempfile::tempdir().unwrap();
     let spec = rendered(&with_ca(), 1);
-    for check in
-        [["-verify_hostname", "ca-org1"], ["-verify_hostname", "localhost"], ["-verify_ip", "127.0.0.1"], ["-verify_ip", "192.0.2.7"]]
-    {
+    for check in [
+        ["-verify_hostname", "ca-org1"],
+        ["-verify_hostname", "localhost"],
+        ["-verify_ip", "127.0.0.1"],
+        ["-verify_ip", "192.0.2.7"],
+    ] {
         assert!(verify(folder.path(), &spec, THEN, check), "{check:?}");
     }
     assert!(!verify(folder.path(), &spec, THEN, ["-verify_ip", "192.0.2.8"]));
@@ -95,41 +157,81 @@ fn it_serves_under_every_name_of_its() {
 
 #[test]
 fn new_organisations_get_one_and_a_network_that_runs_may_get_them() {
-    let old = rendered(&Parameters { organisations: 1, ..with_ca() }, 1);
+    let old = rendered(
+        &Parameters {
+            organisations: 1,
+            ..with_ca()
+        },
+        1,
+    );
     let new = changed(&old, &with_ca(), false).unwrap();
     for before in &old.nodes {
         assert_eq!(new.node(&before.name), Some(before), "{}", before.name);
     }
     let facts = Facts::read(&new).expect("facts");
-    assert_eq!(render::text(of(&new, "org2"), HOME, CA).as_ref(), Some(&facts.organisations[1].ca));
+    assert_eq!(
+        render::text(of(&new, "org2"), HOME, CA).as_ref(),
+        Some(&facts.organisations[1].ca)
+    );
     assert_eq!(old.keys["org1/registrar"], new.keys["org1/registrar"]);
     assert!(new.keys.contains_key("org2/registrar"));
 
     let plain = rendered(&Parameters::default(), 1);
     let served = changed(&plain, &with_ca(), false).unwrap();
-    assert!(plain.nodes.iter().all(|before| served.node(&before.name) == Some(before)));
+    assert!(
+        plain
+            .nodes
+            .iter()
+            .all(|before| served.node(&before.name) == Some(before))
+    );
     assert_eq!(served.nodes.len(), plain.nodes.len() + 2);
     let errors = changed(&served, &Parameters::default(), false).expect_err("must be refused");
-    assert_eq!(errors.0["certificate_authorities"], "cannot lose its Fabric CAs while the network runs; without them make another network");
+    assert_eq!(
+        errors.0["certificate_authorities"],
+        "cannot lose its Fabric CAs while the network runs; without them make another network"
+    );
 }
 
 #[test]
 fn a_renewed_certificate_is_for_the_same_key_and_what_is_issued_lives_as_long() {
     let folder = tempfile::tempdir().unwrap();
     let old = rendered(&with_ca(), 1);
-    let parameters = Parameters { certificate_days: 730, ..with_ca() };
+    let parameters = Parameters {
+        certificate_days: 730,
+        ..with_ca()
+    };
     let new = changed(&old, &parameters, true).unwrap();
-    assert!(verify(folder.path(), &new, NOW + 729 * 86_400, ["-verify_hostname", "ca-org1"]));
-    assert!(!verify(folder.path(), &old, THEN + 366 * 86_400, ["-verify_hostname", "ca-org1"]));
+    assert!(verify(
+        folder.path(),
+        &new,
+        NOW + 729 * 86_400,
+        ["-verify_hostname", "ca-org1"]
+    ));
+    assert!(!verify(
+        folder.path(),
+        &old,
+        THEN + 366 * 86_400,
+        ["-verify_hostname", "ca-org1"]
+    ));
     let (before, after) = (of(&old, "org1"), of(&new, "org1"));
     assert_ne!(before.hash, after.hash);
-    let differing = before.files.iter().zip(&after.files).filter(|(a, b)| a != b).map(|(a, _)| a.path.rsplit('/').next().unwrap());
+    let differing = before
+        .files
+        .iter()
+        .zip(&after.files)
+        .filter(|(a, b)| a != b)
+        .map(|(a, _)| a.path.rsplit('/').next().unwrap());
     assert_eq!(differing.collect::<Vec<_>>(), [CONFIG, "server.crt"]);
     let config = render::text(after, HOME, CONFIG).expect("a configuration");
     assert!(config.contains("expiry: 17520h"), "{config}");
     assert_eq!(old.keys["org1/registrar"], new.keys["org1/registrar"]);
     // One after the other, before those that commit.
-    let again = |name: &str| [Boot::Start(vec![super::name(name)]), Boot::Ready(vec![super::name(name)])];
+    let again = |name: &str| {
+        [
+            Boot::Start(vec![super::name(name)]),
+            Boot::Ready(vec![super::name(name)]),
+        ]
+    };
     assert_eq!(new.boot[..4], [again("org1"), again("org2")].concat());
     assert_eq!(new.boot.last(), Some(&Boot::Init("commit".to_owned())));
 }

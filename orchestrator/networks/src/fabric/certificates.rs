@@ -5,8 +5,8 @@ use crate::Seed;
 use chainpool_agent::Secret;
 use chainpool_api::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose,
-    SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyUsagePurpose, SanType, SerialNumber,
 };
 use std::{collections::BTreeSet, net::IpAddr};
 use time::{Duration, OffsetDateTime};
@@ -47,7 +47,11 @@ impl Authority {
 
     /// One that was made before under these names: it issues as it did then.
     pub(super) fn load(organisation: &str, name: &str, certificate: &str, key: Key) -> Self {
-        Self { params: authority_params(&key, organisation, name), key, certificate: certificate.to_owned() }
+        Self {
+            params: authority_params(&key, organisation, name),
+            key,
+            certificate: certificate.to_owned(),
+        }
     }
 }
 
@@ -63,13 +67,22 @@ pub(super) struct Holder {
 impl<'a> Office<'a> {
     /// Certificates of this generation begin an hour before it does.
     pub(super) fn new(seed: &'a Seed, at: Timestamp, leaf_days: u32) -> Self {
-        let at = OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).expect("a moment of now has a year of four digits");
-        Self { seed, from: at - BACKDATED, leaf_days }
+        let at = OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000))
+            .expect("a moment of now has a year of four digits");
+        Self {
+            seed,
+            from: at - BACKDATED,
+            leaf_days,
+        }
     }
 
     /// Somebody new. The label tells his key from all others.
     pub(super) fn newcomer(&self, label: String, name: String) -> Holder {
-        Holder { key: Key::derive(self.seed, &label), label, name }
+        Holder {
+            key: Key::derive(self.seed, &label),
+            label,
+            name,
+        }
     }
 
     /// A password of this generation. The label tells it from all others.
@@ -81,8 +94,15 @@ impl<'a> Office<'a> {
     pub(super) fn authority(&self, label: &str, organisation: &str, name: &str) -> Authority {
         let key = Key::derive(self.seed, label);
         let params = self.valid(authority_params(&key, organisation, name), label, AUTHORITY_DAYS);
-        let certificate = params.self_signed(&key).expect("our key signs, and every field is set").pem();
-        Authority { params, key, certificate }
+        let certificate = params
+            .self_signed(&key)
+            .expect("our key signs, and every field is set")
+            .pem();
+        Authority {
+            params,
+            key,
+            certificate,
+        }
     }
 
     /// A member of an organisation, by its role there: `peer`, `orderer`, `admin`, `client`.
@@ -90,15 +110,23 @@ impl<'a> Office<'a> {
         let mut subject = DistinguishedName::new();
         subject.push(DnType::OrganizationalUnitName, role);
         subject.push(DnType::CommonName, &holder.name);
-        self.issue(authority, holder, subject, |params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature])
+        self.issue(authority, holder, subject, |params| {
+            params.key_usages = vec![KeyUsagePurpose::DigitalSignature]
+        })
     }
 
     /// A node that serves and calls by TLS under these names and addresses.
     pub(super) fn tls(&self, authority: &Authority, holder: Holder, names: &BTreeSet<&str>) -> Issued {
         let subject = common_name(&holder.name);
         self.issue(authority, holder, subject, |params| {
-            params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+            params.key_usages = vec![
+                KeyUsagePurpose::DigitalSignature,
+                KeyUsagePurpose::KeyEncipherment,
+            ];
+            params.extended_key_usages = vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ];
             params.subject_alt_names = names.iter().filter_map(|name| alternative(name)).collect();
         })
     }
@@ -124,7 +152,10 @@ impl<'a> Office<'a> {
         params.use_authority_key_identifier_extension = true;
         profile(&mut params);
         let issuer = Issuer::from_params(&authority.params, &authority.key);
-        let certificate = params.signed_by(&key, &issuer).expect("our key signs, and every field is set").pem();
+        let certificate = params
+            .signed_by(&key, &issuer)
+            .expect("our key signs, and every field is set")
+            .pem();
         Issued { certificate, key }
     }
 
@@ -157,9 +188,16 @@ fn authority_params(key: &Key, organisation: &str, name: &str) -> CertificatePar
     subject.push(DnType::CommonName, name);
     let mut params = params(key, subject);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages =
-        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+    ];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ClientAuth,
+        ExtendedKeyUsagePurpose::ServerAuth,
+    ];
     params
 }
 

@@ -16,16 +16,31 @@ fn made(seed: u8, parameters: &Parameters) -> Organisations {
     let reach = Reach {
         address: "fabric.example.org".to_owned(),
         loopback: false,
-        machines: BTreeMap::from([("m1".to_owned(), "192.0.2.7".to_owned()), ("m2".to_owned(), "2001:db8::7".to_owned())]),
+        machines: BTreeMap::from([
+            ("m1".to_owned(), "192.0.2.7".to_owned()),
+            ("m2".to_owned(), "2001:db8::7".to_owned()),
+        ]),
     };
     let seed = Seed::new([seed; 32]);
-    Organisations::make(&Office::new(&seed, Timestamp(AT * 1000), parameters.certificate_days), parameters, "cp-0123456789ab-1", &reach)
+    Organisations::make(
+        &Office::new(&seed, Timestamp(AT * 1000), parameters.certificate_days),
+        parameters,
+        "cp-0123456789ab-1",
+        &reach,
+    )
 }
 
 /// Runs `openssl` in a folder. Says whether it was content, and what it said.
 fn openssl(folder: &Path, arguments: &[&str]) -> (bool, String) {
-    let output = Command::new("openssl").args(arguments).current_dir(folder).output().expect("the program openssl");
-    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    let output = Command::new("openssl")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the program openssl");
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+    )
 }
 
 /// Whether a certificate holds at a moment against an authority.
@@ -33,7 +48,12 @@ fn holds(folder: &Path, authority: &str, certificate: &str, at: i64, more: &[&st
     fs::write(folder.join("ca.pem"), authority).expect("written");
     fs::write(folder.join("leaf.pem"), certificate).expect("written");
     let at = at.to_string();
-    let arguments = [&["verify", "-x509_strict", "-attime", &at, "-CAfile", "ca.pem"], more, &["leaf.pem"]].concat();
+    let arguments = [
+        &["verify", "-x509_strict", "-attime", &at, "-CAfile", "ca.pem"],
+        more,
+        &["leaf.pem"],
+    ]
+    .concat();
     openssl(folder, &arguments)
 }
 
@@ -48,31 +68,68 @@ fn field(folder: &Path, certificate: &str, extension: &str) -> String {
 fn enrolments(keyed: &Keyed) -> Vec<(&Issued, String, &str)> {
     let node = |(at, role): (usize, &'static str)| {
         let member = &keyed.members[at];
-        (&member.enrolment, format!("{}.{}", member.name, keyed.domain), role)
+        (
+            &member.enrolment,
+            format!("{}.{}", member.name, keyed.domain),
+            role,
+        )
     };
     let nodes = (0..keyed.members.len()).map(|at| node((at, keyed.role.as_str())));
     nodes
-        .chain([(&keyed.admin, format!("Admin@{}", keyed.domain), "admin"), (&keyed.user, format!("User1@{}", keyed.domain), "client")])
+        .chain([
+            (&keyed.admin, format!("Admin@{}", keyed.domain), "admin"),
+            (&keyed.user, format!("User1@{}", keyed.domain), "client"),
+        ])
         .collect()
 }
 
 #[test]
 fn enrolments_hold_against_their_own_authority_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let made = made(1, &Parameters { orderers: 3, ..Parameters::default() });
+    let made = made(
+        1,
+        &Parameters {
+            orderers: 3,
+            ..Parameters::default()
+        },
+    );
     for keyed in made.all() {
         let ca = &keyed.ca.certificate;
         assert!(holds(folder.path(), ca, ca, AT, &[]).0);
         for (issued, name, role) in enrolments(keyed) {
             let (fine, said) = holds(folder.path(), ca, &issued.certificate, AT, &[]);
             assert!(fine, "{said}");
-            assert!(!holds(folder.path(), &keyed.tls_ca.certificate, &issued.certificate, AT, &[]).0);
-            let (_, subject) = openssl(folder.path(), &["x509", "-in", "leaf.pem", "-noout", "-subject", "-nameopt", "RFC2253"]);
+            assert!(
+                !holds(
+                    folder.path(),
+                    &keyed.tls_ca.certificate,
+                    &issued.certificate,
+                    AT,
+                    &[]
+                )
+                .0
+            );
+            let (_, subject) = openssl(
+                folder.path(),
+                &[
+                    "x509", "-in", "leaf.pem", "-noout", "-subject", "-nameopt", "RFC2253",
+                ],
+            );
             assert_eq!(subject.trim(), format!("subject=CN={name},OU={role}"));
             let (_, algorithm) = openssl(folder.path(), &["x509", "-in", "leaf.pem", "-noout", "-text"]);
-            assert!(algorithm.contains("ecdsa-with-SHA256") && algorithm.contains("NIST CURVE: P-256"), "{algorithm}");
-            let usage = field(folder.path(), &issued.certificate, "keyUsage,extendedKeyUsage,basicConstraints");
-            assert_eq!(usage, "X509v3 Key Usage: critical\n    Digital Signature\nX509v3 Basic Constraints: critical\n    CA:FALSE");
+            assert!(
+                algorithm.contains("ecdsa-with-SHA256") && algorithm.contains("NIST CURVE: P-256"),
+                "{algorithm}"
+            );
+            let usage = field(
+                folder.path(),
+                &issued.certificate,
+                "keyUsage,extendedKeyUsage,basicConstraints",
+            );
+            assert_eq!(
+                usage,
+                "X509v3 Key Usage: critical\n    Digital Signature\nX509v3 Basic Constraints: critical\n    CA:FALSE"
+            );
         }
     }
 }
@@ -80,7 +137,13 @@ fn enrolments_hold_against_their_own_authority_alone() {
 #[test]
 fn nodes_serve_and_call_under_every_name_of_theirs() {
     let folder = tempfile::tempdir().unwrap();
-    let made = made(1, &Parameters { peers: 2, ..Parameters::default() });
+    let made = made(
+        1,
+        &Parameters {
+            peers: 2,
+            ..Parameters::default()
+        },
+    );
     for keyed in made.all() {
         for member in &keyed.members {
             let name = member.name.as_str();
@@ -89,16 +152,39 @@ fn nodes_serve_and_call_under_every_name_of_theirs() {
             for check in hosts.iter().chain(&addresses) {
                 for purpose in ["sslserver", "sslclient"] {
                     let more = [&["-purpose", purpose], &check[..]].concat();
-                    let (fine, said) = holds(folder.path(), &keyed.tls_ca.certificate, &member.tls.certificate, AT, &more);
+                    let (fine, said) = holds(
+                        folder.path(),
+                        &keyed.tls_ca.certificate,
+                        &member.tls.certificate,
+                        AT,
+                        &more,
+                    );
                     assert!(fine, "{name} {check:?}: {said}");
                 }
             }
             for check in [["-verify_hostname", "other"], ["-verify_ip", "192.0.2.8"]] {
-                assert!(!holds(folder.path(), &keyed.tls_ca.certificate, &member.tls.certificate, AT, &check).0, "{check:?}");
+                assert!(
+                    !holds(
+                        folder.path(),
+                        &keyed.tls_ca.certificate,
+                        &member.tls.certificate,
+                        AT,
+                        &check
+                    )
+                    .0,
+                    "{check:?}"
+                );
             }
-            let usage = field(folder.path(), &member.tls.certificate, "keyUsage,extendedKeyUsage");
+            let usage = field(
+                folder.path(),
+                &member.tls.certificate,
+                "keyUsage,extendedKeyUsage",
+            );
             assert!(usage.contains("Digital Signature, Key Encipherment"), "{usage}");
-            assert!(usage.contains("TLS Web Server Authentication, TLS Web Client Authentication"), "{usage}");
+            assert!(
+                usage.contains("TLS Web Server Authentication, TLS Web Client Authentication"),
+                "{usage}"
+            );
         }
     }
 }
@@ -108,10 +194,33 @@ fn only_chainpool_is_let_at_the_control_ports() {
     let folder = tempfile::tempdir().unwrap();
     let made = made(1, &Parameters::default());
     let ca = &made.control_ca.certificate;
-    assert!(holds(folder.path(), ca, &made.control.certificate, AT, &["-purpose", "sslclient"]).0);
-    assert!(!holds(folder.path(), ca, &made.control.certificate, AT, &["-purpose", "sslserver"]).0);
+    assert!(
+        holds(
+            folder.path(),
+            ca,
+            &made.control.certificate,
+            AT,
+            &["-purpose", "sslclient"]
+        )
+        .0
+    );
+    assert!(
+        !holds(
+            folder.path(),
+            ca,
+            &made.control.certificate,
+            AT,
+            &["-purpose", "sslserver"]
+        )
+        .0
+    );
     for keyed in made.all() {
-        for other in keyed.members.iter().map(|m| &m.tls).chain([&keyed.admin, &keyed.user]) {
+        for other in keyed
+            .members
+            .iter()
+            .map(|m| &m.tls)
+            .chain([&keyed.admin, &keyed.user])
+        {
             assert!(!holds(folder.path(), ca, &other.certificate, AT, &[]).0);
         }
     }
@@ -122,16 +231,46 @@ fn leaves_end_after_their_days_and_authorities_later() {
     const DAY: i64 = 86_400;
     let folder = tempfile::tempdir().unwrap();
     for days in [30, 3650] {
-        let made = made(1, &Parameters { certificate_days: days, ..Parameters::default() });
+        let made = made(
+            1,
+            &Parameters {
+                certificate_days: days,
+                ..Parameters::default()
+            },
+        );
         let org = &made.peers[0];
         let end = AT + i64::from(days) * DAY;
-        let leaves = [(&org.ca, &org.admin), (&org.tls_ca, &org.members[0].tls), (&made.control_ca, &made.control)];
+        let leaves = [
+            (&org.ca, &org.admin),
+            (&org.tls_ca, &org.members[0].tls),
+            (&made.control_ca, &made.control),
+        ];
         for (authority, issued) in leaves {
-            for (at, fine) in [(AT - 3599, true), (AT - 3601, false), (end - 1, true), (end + 1, false)] {
-                let (held, said) = holds(folder.path(), &authority.certificate, &issued.certificate, at, &[]);
+            for (at, fine) in [
+                (AT - 3599, true),
+                (AT - 3601, false),
+                (end - 1, true),
+                (end + 1, false),
+            ] {
+                let (held, said) = holds(
+                    folder.path(),
+                    &authority.certificate,
+                    &issued.certificate,
+                    at,
+                    &[],
+                );
                 assert_eq!(held, fine, "{days} days, at {at}: {said}");
             }
-            assert!(holds(folder.path(), &authority.certificate, &authority.certificate, end + 3650 * DAY - 1, &[]).0);
+            assert!(
+                holds(
+                    folder.path(),
+                    &authority.certificate,
+                    &authority.certificate,
+                    end + 3650 * DAY - 1,
+                    &[]
+                )
+                .0
+            );
         }
     }
 }
@@ -145,16 +284,22 @@ fn a_key_fits_its_certificate_and_its_identifier_is_fabrics() {
             fs::write(folder.path().join("key.pem"), issued.key.pem().expose()).unwrap();
             fs::write(folder.path().join("leaf.pem"), &issued.certificate).unwrap();
             let (_, of_key) = openssl(folder.path(), &["pkey", "-in", "key.pem", "-pubout"]);
-            let (_, of_certificate) = openssl(folder.path(), &["x509", "-in", "leaf.pem", "-noout", "-pubkey"]);
+            let (_, of_certificate) =
+                openssl(folder.path(), &["x509", "-in", "leaf.pem", "-noout", "-pubkey"]);
             assert!(of_key.starts_with("-----BEGIN PUBLIC KEY-----"), "{of_key}");
             assert_eq!(of_key, of_certificate);
         }
-        let authority = field(folder.path(), &keyed.admin.certificate, "authorityKeyIdentifier").replace(':', "");
+        let authority =
+            field(folder.path(), &keyed.admin.certificate, "authorityKeyIdentifier").replace(':', "");
         let issuer = field(folder.path(), &keyed.ca.certificate, "subjectKeyIdentifier").replace(':', "");
         let last = |text: &str| text.lines().last().expect("a line").trim().to_owned();
         assert_eq!((last(&authority), last(&issuer).len()), (last(&issuer), 64));
         let usage = field(folder.path(), &keyed.ca.certificate, "keyUsage,basicConstraints");
-        assert!(usage.contains("Digital Signature, Key Encipherment, Certificate Sign, CRL Sign") && usage.contains("CA:TRUE"), "{usage}");
+        assert!(
+            usage.contains("Digital Signature, Key Encipherment, Certificate Sign, CRL Sign")
+                && usage.contains("CA:TRUE"),
+            "{usage}"
+        );
     }
 }
 
@@ -164,16 +309,36 @@ fn serials_are_positive_and_never_come_twice() {
     let mut seen = BTreeSet::new();
     let mut count = 0;
     for seed in [1, 2] {
-        let made = made(seed, &Parameters { peers: 2, orderers: 3, ..Parameters::default() });
+        let made = made(
+            seed,
+            &Parameters {
+                peers: 2,
+                orderers: 3,
+                ..Parameters::default()
+            },
+        );
         let all = made.all().flat_map(|keyed| {
-            let leaves = keyed.members.iter().flat_map(|m| [&m.enrolment, &m.tls]).chain([&keyed.admin, &keyed.user]);
-            leaves.map(|issued| &issued.certificate).chain([&keyed.ca.certificate, &keyed.tls_ca.certificate])
+            let leaves = keyed
+                .members
+                .iter()
+                .flat_map(|m| [&m.enrolment, &m.tls])
+                .chain([&keyed.admin, &keyed.user]);
+            leaves
+                .map(|issued| &issued.certificate)
+                .chain([&keyed.ca.certificate, &keyed.tls_ca.certificate])
         });
         for certificate in all.chain([&made.control.certificate, &made.control_ca.certificate]) {
             fs::write(folder.path().join("leaf.pem"), certificate).unwrap();
             let (_, serial) = openssl(folder.path(), &["x509", "-in", "leaf.pem", "-noout", "-serial"]);
-            let serial = serial.trim().strip_prefix("serial=").expect("a serial").to_owned();
-            assert!(serial.len() == 40 && matches!(serial.as_bytes()[0], b'4'..=b'7'), "{serial}");
+            let serial = serial
+                .trim()
+                .strip_prefix("serial=")
+                .expect("a serial")
+                .to_owned();
+            assert!(
+                serial.len() == 40 && matches!(serial.as_bytes()[0], b'4'..=b'7'),
+                "{serial}"
+            );
             seen.insert(serial);
             count += 1;
         }

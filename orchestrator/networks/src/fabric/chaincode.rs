@@ -63,7 +63,10 @@ mod tests {
         assert_eq!(metadata, json!({"path": "", "type": "ccaas", "label": "basic"}));
         let inner = unpacked(&outer["code.tar.gz"]);
         let connection: serde_json::Value = serde_json::from_slice(&inner["connection.json"]).expect("json");
-        assert_eq!(connection, json!({"address": "cc-basic:9999", "dial_timeout": "10s", "tls_required": false}));
+        assert_eq!(
+            connection,
+            json!({"address": "cc-basic:9999", "dial_timeout": "10s", "tls_required": false})
+        );
     }
 
     #[test]

@@ -8,7 +8,9 @@ use super::{
     identity::Identity,
     proto::{
         common::{Envelope, HeaderType},
-        configtx::{ConfigGroup, ConfigPolicy, ConfigSignature, ConfigUpdate, ConfigUpdateEnvelope, ConfigValue},
+        configtx::{
+            ConfigGroup, ConfigPolicy, ConfigSignature, ConfigUpdate, ConfigUpdateEnvelope, ConfigValue,
+        },
     },
 };
 use prost::Message;
@@ -17,7 +19,11 @@ use std::collections::BTreeMap;
 /// The update that makes `after` of `before`. `None`: they are the same.
 pub(super) fn update(channel: &str, before: &ConfigGroup, after: &ConfigGroup) -> Option<ConfigUpdate> {
     let Change { read, write, differs } = group(before, after);
-    differs.then(|| ConfigUpdate { channel_id: channel.to_owned(), read_set: Some(read), write_set: Some(write) })
+    differs.then(|| ConfigUpdate {
+        channel_id: channel.to_owned(),
+        read_set: Some(read),
+        write_set: Some(write),
+    })
 }
 
 /// An update signed by those whose consent it needs, handed over by the first of them.
@@ -26,12 +32,23 @@ pub(super) fn signed(update: &ConfigUpdate, signers: &[&Identity]) -> Option<Env
     let sign = |identity: &&Identity| {
         let signature_header = Stamp::new(identity).signature_header.encode_to_vec();
         let signature = identity.sign(&[&signature_header[..], &config_update].concat());
-        ConfigSignature { signature_header, signature }
+        ConfigSignature {
+            signature_header,
+            signature,
+        }
     };
     let signatures = signers.iter().map(sign).collect();
     let sender = signers.first()?;
     let header = Stamp::new(sender).header(HeaderType::ConfigUpdate, &update.channel_id, Vec::new());
-    Some(seal(sender, header, ConfigUpdateEnvelope { config_update, signatures }.encode_to_vec()))
+    Some(seal(
+        sender,
+        header,
+        ConfigUpdateEnvelope {
+            config_update,
+            signatures,
+        }
+        .encode_to_vec(),
+    ))
 }
 
 /// What a change of one group reads and writes. Without a change both hold its version alone.
@@ -54,11 +71,17 @@ trait Member: Clone {
 
 impl Member for ConfigValue {
     fn unchanged(&self) -> Self {
-        Self { version: self.version, ..Self::default() }
+        Self {
+            version: self.version,
+            ..Self::default()
+        }
     }
 
     fn at(&self, version: u64) -> Self {
-        Self { version, ..self.clone() }
+        Self {
+            version,
+            ..self.clone()
+        }
     }
 
     fn version(&self) -> u64 {
@@ -72,11 +95,17 @@ impl Member for ConfigValue {
 
 impl Member for ConfigPolicy {
     fn unchanged(&self) -> Self {
-        Self { version: self.version, ..Self::default() }
+        Self {
+            version: self.version,
+            ..Self::default()
+        }
     }
 
     fn at(&self, version: u64) -> Self {
-        Self { version, ..self.clone() }
+        Self {
+            version,
+            ..self.clone()
+        }
     }
 
     fn version(&self) -> u64 {
@@ -114,7 +143,12 @@ impl<T> Members<T> {
 }
 
 fn members<T: Member>(before: &BTreeMap<String, T>, after: &BTreeMap<String, T>) -> Members<T> {
-    let mut members = Members { same: BTreeMap::new(), read: BTreeMap::new(), write: BTreeMap::new(), differ: false };
+    let mut members = Members {
+        same: BTreeMap::new(),
+        read: BTreeMap::new(),
+        write: BTreeMap::new(),
+        differ: false,
+    };
     for (name, old) in before {
         match after.get(name) {
             None => members.differ = true,
@@ -129,12 +163,22 @@ fn members<T: Member>(before: &BTreeMap<String, T>, after: &BTreeMap<String, T>)
     members
 }
 
-fn groups(before: &BTreeMap<String, ConfigGroup>, after: &BTreeMap<String, ConfigGroup>) -> Members<ConfigGroup> {
-    let mut members = Members { same: BTreeMap::new(), read: BTreeMap::new(), write: BTreeMap::new(), differ: false };
+fn groups(
+    before: &BTreeMap<String, ConfigGroup>,
+    after: &BTreeMap<String, ConfigGroup>,
+) -> Members<ConfigGroup> {
+    let mut members = Members {
+        same: BTreeMap::new(),
+        read: BTreeMap::new(),
+        write: BTreeMap::new(),
+        differ: false,
+    };
     for (name, old) in before {
         match after.get(name).map(|new| group(old, new)) {
             None => members.differ = true,
-            Some(Change { read, differs: false, .. }) => drop(members.same.insert(name.clone(), read)),
+            Some(Change {
+                read, differs: false, ..
+            }) => drop(members.same.insert(name.clone(), read)),
             Some(Change { read, write, .. }) => {
                 members.read.insert(name.clone(), read);
                 members.write.insert(name.clone(), write);
@@ -143,26 +187,58 @@ fn groups(before: &BTreeMap<String, ConfigGroup>, after: &BTreeMap<String, Confi
     }
     for (name, new) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
         members.differ = true;
-        members.write.insert(name.clone(), ConfigGroup { version: 0, ..group(&ConfigGroup::default(), new).write });
+        members.write.insert(
+            name.clone(),
+            ConfigGroup {
+                version: 0,
+                ..group(&ConfigGroup::default(), new).write
+            },
+        );
     }
     members
 }
 
 fn group(before: &ConfigGroup, after: &ConfigGroup) -> Change {
-    let ConfigGroup { version, groups: old_groups, values: old_values, policies: old_policies, mod_policy } = before;
-    let (policies, values) = (members(old_policies, &after.policies), members(old_values, &after.values));
+    let ConfigGroup {
+        version,
+        groups: old_groups,
+        values: old_values,
+        policies: old_policies,
+        mod_policy,
+    } = before;
+    let (policies, values) = (
+        members(old_policies, &after.policies),
+        members(old_values, &after.values),
+    );
     let groups = groups(old_groups, &after.groups);
-    let sets = |version, (groups, values, policies)| ConfigGroup { version, groups, values, policies, mod_policy: String::new() };
+    let sets = |version, (groups, values, policies)| ConfigGroup {
+        version,
+        groups,
+        values,
+        policies,
+        mod_policy: String::new(),
+    };
     if policies.differ || values.differ || groups.differ || *mod_policy != after.mod_policy {
         let ((read_policies, policies), (read_values, values)) = (policies.whole(), values.whole());
         let (read_groups, groups) = groups.whole();
         let read = sets(*version, (read_groups, read_values, read_policies));
-        let write = ConfigGroup { mod_policy: after.mod_policy.clone(), ..sets(version + 1, (groups, values, policies)) };
-        return Change { read, write, differs: true };
+        let write = ConfigGroup {
+            mod_policy: after.mod_policy.clone(),
+            ..sets(version + 1, (groups, values, policies))
+        };
+        return Change {
+            read,
+            write,
+            differs: true,
+        };
     }
     let differs = !(policies.write.is_empty() && values.write.is_empty() && groups.write.is_empty());
     let read = sets(*version, (groups.read, values.read, policies.read));
-    Change { read, write: sets(*version, (groups.write, values.write, policies.write)), differs }
+    Change {
+        read,
+        write: sets(*version, (groups.write, values.write, policies.write)),
+        differs,
+    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,11 @@ pub(super) enum CallError {
 impl CallError {
     /// The one of two that tells more: what a node says more than a node's silence.
     pub(super) fn or(self, other: Self) -> Self {
-        if matches!((&self, &other), (Self::Refused(_), Self::Silent(_))) { self } else { other }
+        if matches!((&self, &other), (Self::Refused(_), Self::Silent(_))) {
+            self
+        } else {
+            other
+        }
     }
 
     /// The same error, told of somebody.
@@ -55,8 +59,16 @@ impl CallError {
 }
 
 /// The result, or silence after so long.
-pub(super) async fn within<T>(limit: Duration, what: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-    timeout(limit, what).await.unwrap_or_else(|_| Err(CallError::Silent(format!("no answer within {} s", limit.as_secs()))))
+pub(super) async fn within<T>(
+    limit: Duration,
+    what: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    timeout(limit, what).await.unwrap_or_else(|_| {
+        Err(CallError::Silent(format!(
+            "no answer within {} s",
+            limit.as_secs()
+        )))
+    })
 }
 
 /// An error with its causes: the text of a transport error alone says nothing.
@@ -80,15 +92,30 @@ struct Secure {
 async fn secure(access: &Access, node: &NodeName, port: &str) -> Result<Secure, CallError> {
     let trust = access.trust(node)?;
     let config = if port == GRPC { &trust.grpc } else { &trust.control };
-    let name = ServerName::try_from(node.to_string()).map_err(|e| CallError::Refused(format!("{node} is no name for TLS: {e}")))?;
+    let name = ServerName::try_from(node.to_string())
+        .map_err(|e| CallError::Refused(format!("{node} is no name for TLS: {e}")))?;
     let connect = async {
-        let stream = access.nodes.dial(node, port).await.map_err(|e| CallError::Silent(e.to_string()))?;
-        TlsConnector::from(std::sync::Arc::clone(config)).connect(name, stream).await.map_err(|e| silent(&e))
+        let stream = access
+            .nodes
+            .dial(node, port)
+            .await
+            .map_err(|e| CallError::Silent(e.to_string()))?;
+        TlsConnector::from(std::sync::Arc::clone(config))
+            .connect(name, stream)
+            .await
+            .map_err(|e| silent(&e))
     };
     let late = || CallError::Silent(format!("no connection within {} s", CONNECT.as_secs()));
     let stream = timeout(CONNECT, Box::pin(connect)).await.map_err(|_| late())??;
-    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    Ok(Secure { ends: shown.and_then(|certificate| tls::ends(certificate)), stream })
+    let shown = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first());
+    Ok(Secure {
+        ends: shown.and_then(|certificate| tls::ends(certificate)),
+        stream,
+    })
 }
 
 /// An HTTP/1.1 connection to one of a node's control ports. Ends when dropped.
@@ -110,10 +137,17 @@ impl Http {
     /// Connects to a node.
     pub(super) async fn connect(access: &Access, node: &NodeName, port: &str) -> Result<Self, CallError> {
         let Secure { stream, ends } = secure(access, node, port).await?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| silent(&e))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| silent(&e))?;
         // What ends the connection also ends the request that waits on it, and is told there.
         let driver = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-        Ok(Self { sender, host: node.to_string(), driver, ends })
+        Ok(Self {
+            sender,
+            host: node.to_string(),
+            driver,
+            ends,
+        })
     }
 
     /// Asks for a path.
@@ -124,19 +158,36 @@ impl Http {
     }
 
     /// Hands something over.
-    pub(super) async fn post(&mut self, path: &str, kind: &str, body: Bytes) -> Result<(http::StatusCode, Bytes), CallError> {
+    pub(super) async fn post(
+        &mut self,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<(http::StatusCode, Bytes), CallError> {
         let request = http::Request::post(path).header(http::header::CONTENT_TYPE, kind);
         within(ACTION, self.send(request, body)).await
     }
 
-    async fn send(&mut self, request: http::request::Builder, body: Bytes) -> Result<(http::StatusCode, Bytes), CallError> {
-        let request = request.header(http::header::HOST, &self.host).body(Full::new(body));
+    async fn send(
+        &mut self,
+        request: http::request::Builder,
+        body: Bytes,
+    ) -> Result<(http::StatusCode, Bytes), CallError> {
+        let request = request
+            .header(http::header::HOST, &self.host)
+            .body(Full::new(body));
         let request = request.map_err(|e| CallError::Refused(e.to_string()))?;
         self.sender.ready().await.map_err(|e| silent(&e))?;
         let response = self.sender.send_request(request).await.map_err(|e| silent(&e))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-        Ok((status, body.map_err(|e| CallError::Silent(format!("the answer broke off: {e}")))?.to_bytes()))
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
+            .collect()
+            .await;
+        Ok((
+            status,
+            body.map_err(|e| CallError::Silent(format!("the answer broke off: {e}")))?
+                .to_bytes(),
+        ))
     }
 }
 
@@ -153,18 +204,34 @@ impl Grpc {
     pub(super) async fn connect(access: &Access, node: &NodeName) -> Result<Self, CallError> {
         let Secure { stream, ends } = secure(access, node, GRPC).await?;
         // TLS is ours: to tonic this is a plain stream.
-        let endpoint = Endpoint::from_shared(format!("http://{node}")).map_err(|e| CallError::Refused(e.to_string()))?;
+        let endpoint =
+            Endpoint::from_shared(format!("http://{node}")).map_err(|e| CallError::Refused(e.to_string()))?;
         let mut stream = Some(TokioIo::new(stream));
         let connector = tower::service_fn(move |_| {
-            let stream = stream.take().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected));
+            let stream = stream
+                .take()
+                .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected));
             std::future::ready(stream)
         });
-        let connect = async { endpoint.connect_with_connector(connector).await.map_err(|e| silent(&e)) };
-        Ok(Self { channel: within(CONNECT, Box::pin(connect)).await?, ends })
+        let connect = async {
+            endpoint
+                .connect_with_connector(connector)
+                .await
+                .map_err(|e| silent(&e))
+        };
+        Ok(Self {
+            channel: within(CONNECT, Box::pin(connect)).await?,
+            ends,
+        })
     }
 
     /// One question, one answer.
-    pub(super) async fn unary<Q, A>(&self, path: &'static str, question: Q, limit: Duration) -> Result<A, CallError>
+    pub(super) async fn unary<Q, A>(
+        &self,
+        path: &'static str,
+        question: Q,
+        limit: Duration,
+    ) -> Result<A, CallError>
     where
         Q: Message + 'static,
         A: Message + Default + 'static,
@@ -172,7 +239,13 @@ impl Grpc {
         within(limit, async {
             let mut client = self.client().await?;
             let codec = ProstCodec::<Q, A>::default();
-            let answer = client.unary(tonic::Request::new(question), PathAndQuery::from_static(path), codec).await;
+            let answer = client
+                .unary(
+                    tonic::Request::new(question),
+                    PathAndQuery::from_static(path),
+                    codec,
+                )
+                .await;
             Ok(answer.map_err(|status| told(&status))?.into_inner())
         })
         .await
@@ -186,12 +259,19 @@ impl Grpc {
     {
         let mut client = self.client().await?;
         let question = tonic::Request::new(futures::stream::once(std::future::ready(question)));
-        let answers = client.streaming(question, PathAndQuery::from_static(path), ProstCodec::<Q, A>::default()).await;
+        let answers = client
+            .streaming(
+                question,
+                PathAndQuery::from_static(path),
+                ProstCodec::<Q, A>::default(),
+            )
+            .await;
         Ok(Answers(answers.map_err(|status| told(&status))?.into_inner()))
     }
 
     async fn client(&self) -> Result<tonic::client::Grpc<Channel>, CallError> {
-        let mut client = tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let mut client =
+            tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES);
         client.ready().await.map_err(|e| silent(&e))?;
         Ok(client)
     }

@@ -104,7 +104,9 @@ impl Consensus {
             Self::Raft if orderers.is_multiple_of(2) => Err(format!(
                 "must be 1, 3 or 5, not {orderers}: Raft orders while more than half of the orderers live, so {orderers} bear no more losses than {fewer}"
             )),
-            Self::Raft => Err(format!("must be 1, 3 or 5, not {orderers}: more orderers make Raft slower; only BFT is offered with them")),
+            Self::Raft => Err(format!(
+                "must be 1, 3 or 5, not {orderers}: more orderers make Raft slower; only BFT is offered with them"
+            )),
             Self::Bft if BFT_ORDERERS.contains(&orderers) => Ok(()),
             Self::Bft => Err(format!(
                 "must be 4 to 7, not {orderers}: of 3f+1 orderers BFT bears f that fail or lie, which is none of fewer than 4, 1 of 4 and 2 of 7"
@@ -127,17 +129,28 @@ mod tests {
     fn a_way_is_stored_as_it_is_written() {
         for consensus in Consensus::ALL {
             assert_eq!(json!(consensus), consensus.as_str());
-            assert_eq!(from_value::<Consensus>(json!(consensus.as_str())).ok(), Some(consensus));
+            assert_eq!(
+                from_value::<Consensus>(json!(consensus.as_str())).ok(),
+                Some(consensus)
+            );
         }
     }
 
     #[test]
     fn a_quorum_is_what_fabric_computes() {
         for (orderers, raft) in [(1, 1), (3, 2), (5, 3)] {
-            assert_eq!((Consensus::Raft.quorum(orderers), Consensus::Raft.takers(orderers)), (raft, 1), "{orderers}");
+            assert_eq!(
+                (Consensus::Raft.quorum(orderers), Consensus::Raft.takers(orderers)),
+                (raft, 1),
+                "{orderers}"
+            );
         }
         for (orderers, bft) in [(4, 3), (5, 4), (6, 4), (7, 5)] {
-            assert_eq!((Consensus::Bft.quorum(orderers), Consensus::Bft.takers(orderers)), (bft, bft), "{orderers}");
+            assert_eq!(
+                (Consensus::Bft.quorum(orderers), Consensus::Bft.takers(orderers)),
+                (bft, bft),
+                "{orderers}"
+            );
         }
     }
 

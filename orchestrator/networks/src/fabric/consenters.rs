@@ -29,7 +29,9 @@ impl Consenters {
         let orderer = root.groups.get(ORDERER).ok_or_else(|| unreadable(ORDERER))?;
         let consensus: ConsensusType = decode(orderer, CONSENSUS)?;
         if consensus.r#type == RAFT {
-            return RaftMetadata::decode(&consensus.metadata[..]).map(Self::Raft).map_err(|_| unreadable(CONSENSUS));
+            return RaftMetadata::decode(&consensus.metadata[..])
+                .map(Self::Raft)
+                .map_err(|_| unreadable(CONSENSUS));
         }
         decode(orderer, ORDERERS).map(Self::Bft)
     }
@@ -37,8 +39,16 @@ impl Consenters {
     /// The same by their names.
     pub(super) fn hosts(&self) -> Vec<&str> {
         match self {
-            Self::Raft(raft) => raft.consenters.iter().map(|consenter| consenter.host.as_str()).collect(),
-            Self::Bft(orderers) => orderers.consenter_mapping.iter().map(|consenter| consenter.host.as_str()).collect(),
+            Self::Raft(raft) => raft
+                .consenters
+                .iter()
+                .map(|consenter| consenter.host.as_str())
+                .collect(),
+            Self::Bft(orderers) => orderers
+                .consenter_mapping
+                .iter()
+                .map(|consenter| consenter.host.as_str())
+                .collect(),
         }
     }
 
@@ -51,7 +61,12 @@ impl Consenters {
         match self {
             Self::Raft(raft) => raft.consenters.push(genesis::consenter(node, &certificates.tls)),
             Self::Bft(Orderers { consenter_mapping }) => {
-                let next = consenter_mapping.iter().map(|consenter| consenter.id).max().unwrap_or(0) + 1;
+                let next = consenter_mapping
+                    .iter()
+                    .map(|consenter| consenter.id)
+                    .max()
+                    .unwrap_or(0)
+                    + 1;
                 consenter_mapping.push(bft::consenter(next, node, certificates, msp));
             }
         }
@@ -62,11 +77,21 @@ impl Consenters {
         match self {
             Self::Raft(raft) => {
                 let kind: ConsensusType = decode(orderer, CONSENSUS)?;
-                set(orderer, CONSENSUS, &genesis::value(&ConsensusType { metadata: raft.encode_to_vec(), ..kind }))
+                set(
+                    orderer,
+                    CONSENSUS,
+                    &genesis::value(&ConsensusType {
+                        metadata: raft.encode_to_vec(),
+                        ..kind
+                    }),
+                )
             }
             Self::Bft(orderers) => {
                 set(orderer, ORDERERS, &genesis::value(orderers))?;
-                let validation = orderer.policies.get_mut(BLOCK_VALIDATION).ok_or_else(|| unreadable(BLOCK_VALIDATION))?;
+                let validation = orderer
+                    .policies
+                    .get_mut(BLOCK_VALIDATION)
+                    .ok_or_else(|| unreadable(BLOCK_VALIDATION))?;
                 validation.policy = bft::block_validation(orderers).policy;
                 Ok(())
             }
@@ -81,7 +106,12 @@ fn decode<M: Message + Default>(orderer: &ConfigGroup, name: &str) -> Result<M, 
 
 /// Gives a value of a group another content under the same rules.
 pub(super) fn set(group: &mut ConfigGroup, name: &str, new: &ConfigValue) -> Result<(), CallError> {
-    group.values.get_mut(name).ok_or_else(|| unreadable(name))?.value.clone_from(&new.value);
+    group
+        .values
+        .get_mut(name)
+        .ok_or_else(|| unreadable(name))?
+        .value
+        .clone_from(&new.value);
     Ok(())
 }
 

@@ -8,7 +8,9 @@ use super::{
     render,
 };
 use crate::Order;
-use chainpool_agent::{Audience, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash, Variable, Volume};
+use chainpool_agent::{
+    Audience, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash, Variable, Volume,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -64,7 +66,10 @@ pub(super) fn images() -> Vec<String> {
 
 /// The node of a peer's database: `db0-org1` of `peer0-org1`.
 pub(super) fn name(peer: &NodeName) -> NodeName {
-    let rest = peer.as_str().strip_prefix(Role::Peer.as_str()).unwrap_or(peer.as_str());
+    let rest = peer
+        .as_str()
+        .strip_prefix(Role::Peer.as_str())
+        .unwrap_or(peer.as_str());
     NodeName::parse(&format!("db{rest}")).expect("it is shorter than the peer's")
 }
 
@@ -72,9 +77,10 @@ pub(super) fn name(peer: &NodeName) -> NodeName {
 pub(super) fn names(parameters: &Parameters) -> Vec<(NodeName, NodeName)> {
     match parameters.state_database {
         StateDatabase::LevelDb => vec![],
-        StateDatabase::CouchDb => {
-            (1..=parameters.organisations).flat_map(|n| peers(parameters, n)).map(|peer| (name(&peer), peer)).collect()
-        }
+        StateDatabase::CouchDb => (1..=parameters.organisations)
+            .flat_map(|n| peers(parameters, n))
+            .map(|peer| (name(&peer), peer))
+            .collect(),
     }
 }
 
@@ -83,18 +89,39 @@ pub(super) fn names(parameters: &Parameters) -> Vec<(NodeName, NodeName)> {
 pub(super) fn peer_settings(peer: &NodeName, password: &Secret<Vec<u8>>) -> BTreeMap<String, Variable> {
     let settings = [
         ("CORE_LEDGER_STATE_STATEDATABASE", "CouchDB".to_owned()),
-        ("CORE_LEDGER_STATE_COUCHDBCONFIG_COUCHDBADDRESS", format!("{}:{PORT}", name(peer))),
+        (
+            "CORE_LEDGER_STATE_COUCHDBCONFIG_COUCHDBADDRESS",
+            format!("{}:{PORT}", name(peer)),
+        ),
         ("CORE_LEDGER_STATE_COUCHDBCONFIG_USERNAME", ACCOUNT.to_owned()),
         ("CORE_LEDGER_STATE_COUCHDBCONFIG_MAXRETRIES", "3".to_owned()),
-        ("CORE_LEDGER_STATE_COUCHDBCONFIG_MAXRETRIESONSTARTUP", "10".to_owned()),
+        (
+            "CORE_LEDGER_STATE_COUCHDBCONFIG_MAXRETRIESONSTARTUP",
+            "10".to_owned(),
+        ),
         ("CORE_LEDGER_STATE_COUCHDBCONFIG_REQUESTTIMEOUT", "35s".to_owned()),
-        ("CORE_LEDGER_STATE_COUCHDBCONFIG_INTERNALQUERYLIMIT", "1000".to_owned()),
-        ("CORE_LEDGER_STATE_COUCHDBCONFIG_MAXBATCHUPDATESIZE", "1000".to_owned()),
-        ("CORE_LEDGER_STATE_COUCHDBCONFIG_CREATEGLOBALCHANGESDB", "false".to_owned()),
+        (
+            "CORE_LEDGER_STATE_COUCHDBCONFIG_INTERNALQUERYLIMIT",
+            "1000".to_owned(),
+        ),
+        (
+            "CORE_LEDGER_STATE_COUCHDBCONFIG_MAXBATCHUPDATESIZE",
+            "1000".to_owned(),
+        ),
+        (
+            "CORE_LEDGER_STATE_COUCHDBCONFIG_CREATEGLOBALCHANGESDB",
+            "false".to_owned(),
+        ),
         ("CORE_LEDGER_STATE_COUCHDBCONFIG_CACHESIZE", "64".to_owned()),
     ];
-    let secret = ("CORE_LEDGER_STATE_COUCHDBCONFIG_PASSWORD".to_owned(), secret(password));
-    render::environment(settings).into_iter().chain([secret]).collect()
+    let secret = (
+        "CORE_LEDGER_STATE_COUCHDBCONFIG_PASSWORD".to_owned(),
+        secret(password),
+    );
+    render::environment(settings)
+        .into_iter()
+        .chain([secret])
+        .collect()
 }
 
 /// The node of a member's database. Its image writes the account into its own folder at the start, so its root can be written.
@@ -105,11 +132,26 @@ pub(super) fn node(order: &Order, member: &Member, password: &Secret<Vec<u8>>) -
         images: order.images.get(ROLE).cloned().unwrap_or_else(images),
         command: vec![],
         user: Some(USER.to_owned()),
-        env: account.into_iter().chain([("COUCHDB_PASSWORD".to_owned(), secret(password))]).collect(),
+        env: account
+            .into_iter()
+            .chain([("COUCHDB_PASSWORD".to_owned(), secret(password))])
+            .collect(),
         files: vec![],
-        volumes: vec![Volume { name: "data".to_owned(), path: DATA.to_owned() }],
-        ports: vec![Port { name: HTTP.to_owned(), inside: PORT, protocol: Protocol::Tcp, audience: Audience::Peers, published: None }],
-        limits: Limits { memory_bytes: MEMORY, processes: 512 },
+        volumes: vec![Volume {
+            name: "data".to_owned(),
+            path: DATA.to_owned(),
+        }],
+        ports: vec![Port {
+            name: HTTP.to_owned(),
+            inside: PORT,
+            protocol: Protocol::Tcp,
+            audience: Audience::Peers,
+            published: None,
+        }],
+        limits: Limits {
+            memory_bytes: MEMORY,
+            processes: 512,
+        },
         read_only_root: false,
         log: order.log.clone(),
         stop_signal: "SIGTERM".to_owned(),
@@ -120,7 +162,9 @@ pub(super) fn node(order: &Order, member: &Member, password: &Secret<Vec<u8>>) -
 }
 
 fn secret(password: &Secret<Vec<u8>>) -> Variable {
-    Variable::Secret(Secret::new(String::from_utf8_lossy(password.expose()).into_owned()))
+    Variable::Secret(Secret::new(
+        String::from_utf8_lossy(password.expose()).into_owned(),
+    ))
 }
 
 #[cfg(test)]

@@ -11,11 +11,15 @@ use crate::{
 use chainpool_agent::ClusterSpec;
 
 fn with_databases() -> Parameters {
-    Parameters { state_database: StateDatabase::CouchDb, ..Parameters::default() }
+    Parameters {
+        state_database: StateDatabase::CouchDb,
+        ..Parameters::default()
+    }
 }
 
 fn of<'a>(spec: &'a ClusterSpec, node: &str) -> &'a NodeSpec {
-    spec.node(&NodeName::parse(node).expect("a name")).expect("it is there")
+    spec.node(&NodeName::parse(node).expect("a name"))
+        .expect("it is there")
 }
 
 fn password<'a>(node: &'a NodeSpec, variable: &str) -> &'a str {
@@ -30,14 +34,22 @@ const OF_PEER: &str = "CORE_LEDGER_STATE_COUCHDBCONFIG_PASSWORD";
 #[test]
 fn a_peer_and_its_database_stay_as_they_were() {
     let spec = rendered(&with_databases(), 7).seal().public;
-    let (without, mut peer) = (rendered(&Parameters::default(), 7), of(&spec, "peer0-org1").clone());
-    peer.env.retain(|name, _| !of(&without, "peer0-org1").env.contains_key(name));
+    let (without, mut peer) = (
+        rendered(&Parameters::default(), 7),
+        of(&spec, "peer0-org1").clone(),
+    );
+    peer.env
+        .retain(|name, _| !of(&without, "peer0-org1").env.contains_key(name));
     insta::assert_json_snapshot!("database", (of(&spec, "db0-org1"), peer.env));
 }
 
 #[test]
 fn every_peer_has_one_whose_password_it_alone_knows() {
-    let parameters = Parameters { peers: 2, certificate_authorities: true, ..with_databases() };
+    let parameters = Parameters {
+        peers: 2,
+        certificate_authorities: true,
+        ..with_databases()
+    };
     let spec = rendered(&parameters, 1);
     let mut passwords = std::collections::BTreeSet::new();
     for peer in ["peer0-org1", "peer1-org1", "peer0-org2", "peer1-org2"] {
@@ -48,28 +60,60 @@ fn every_peer_has_one_whose_password_it_alone_knows() {
             of(&spec, peer).env["CORE_LEDGER_STATE_COUCHDBCONFIG_COUCHDBADDRESS"],
             Variable::Plain(format!("{}:5984", database.name))
         );
-        assert!(secret.len() == 32 && passwords.insert(secret.to_owned()), "{peer}");
+        assert!(
+            secret.len() == 32 && passwords.insert(secret.to_owned()),
+            "{peer}"
+        );
     }
-    assert!(passwords.is_disjoint(&[password(of(&rendered(&parameters, 2), "peer0-org1"), OF_PEER).to_owned()].into()));
+    assert!(
+        passwords
+            .is_disjoint(&[password(of(&rendered(&parameters, 2), "peer0-org1"), OF_PEER).to_owned()].into())
+    );
     let open = serde_json::to_string(&spec.clone().seal().public).unwrap();
     assert!(passwords.iter().all(|password| !open.contains(password)));
 
     let layout = render::layout(&parameters);
     assert_eq!(usize::try_from(layout.size).unwrap(), spec.nodes.len());
-    assert_eq!(layout.memory_bytes, spec.nodes.iter().map(|node| node.limits.memory_bytes).sum::<u64>());
-    assert!(layout.ports.iter().all(|need| !need.node.as_str().starts_with("db")), "a database is published");
+    assert_eq!(
+        layout.memory_bytes,
+        spec.nodes
+            .iter()
+            .map(|node| node.limits.memory_bytes)
+            .sum::<u64>()
+    );
+    assert!(
+        layout
+            .ports
+            .iter()
+            .all(|need| !need.node.as_str().starts_with("db")),
+        "a database is published"
+    );
     let bundle = Fabric.bundle(&spec, &order(&parameters).reach);
     assert!(
-        bundle.nodes.iter().filter(|node| node.name.starts_with("db")).all(|node| node.endpoints.is_empty() && node.identities.is_empty())
+        bundle
+            .nodes
+            .iter()
+            .filter(|node| node.name.starts_with("db"))
+            .all(|node| node.endpoints.is_empty() && node.identities.is_empty())
     );
     let told: String = bundle.files.values().map(String::as_str).collect();
-    assert!(passwords.iter().all(|password| !told.contains(password)), "nobody but the peer needs it");
+    assert!(
+        passwords.iter().all(|password| !told.contains(password)),
+        "nobody but the peer needs it"
+    );
 }
 
 #[test]
 fn only_peers_differ_from_a_network_without() {
-    let (without, with) = (rendered(&Parameters::default(), 1), rendered(&with_databases(), 1));
-    for node in without.nodes.iter().filter(|node| !node.name.as_str().starts_with("peer")) {
+    let (without, with) = (
+        rendered(&Parameters::default(), 1),
+        rendered(&with_databases(), 1),
+    );
+    for node in without
+        .nodes
+        .iter()
+        .filter(|node| !node.name.as_str().starts_with("peer"))
+    {
         assert_eq!(with.node(&node.name), Some(node));
     }
     assert_eq!(of(&with, "peer0-org1").files, of(&without, "peer0-org1").files);
@@ -78,8 +122,14 @@ fn only_peers_differ_from_a_network_without() {
 
 #[test]
 fn new_peers_bring_theirs_and_what_is_there_keeps_its_own() {
-    let small = Parameters { organisations: 1, ..with_databases() };
-    let large = Parameters { peers: 2, ..with_databases() };
+    let small = Parameters {
+        organisations: 1,
+        ..with_databases()
+    };
+    let large = Parameters {
+        peers: 2,
+        ..with_databases()
+    };
     let old = rendered(&small, 1);
     let new = changed(&old, &large, false).unwrap();
     for before in &old.nodes {
@@ -87,16 +137,44 @@ fn new_peers_bring_theirs_and_what_is_there_keeps_its_own() {
     }
     assert_eq!(
         new.nodes.iter().map(|node| &node.name).collect::<Vec<_>>(),
-        rendered(&large, 1).nodes.iter().map(|node| &node.name).collect::<Vec<_>>()
+        rendered(&large, 1)
+            .nodes
+            .iter()
+            .map(|node| &node.name)
+            .collect::<Vec<_>>()
     );
-    for (peer, database) in [("peer1-org1", "db1-org1"), ("peer0-org2", "db0-org2"), ("peer1-org2", "db1-org2")] {
-        assert_eq!(password(of(&new, peer), OF_PEER), password(of(&new, database), "COUCHDB_PASSWORD"));
+    for (peer, database) in [
+        ("peer1-org1", "db1-org1"),
+        ("peer0-org2", "db0-org2"),
+        ("peer1-org2", "db1-org2"),
+    ] {
+        assert_eq!(
+            password(of(&new, peer), OF_PEER),
+            password(of(&new, database), "COUCHDB_PASSWORD")
+        );
     }
     let again = changed(&new, &large, false).unwrap();
     assert_eq!(again.nodes, new.nodes);
     let renewed = changed(&new, &large, true).unwrap();
-    assert!(renewed.nodes.iter().filter(|node| node.name.as_str().starts_with("db")).all(|node| new.node(&node.name) == Some(node)));
+    assert!(
+        renewed
+            .nodes
+            .iter()
+            .filter(|node| node.name.as_str().starts_with("db"))
+            .all(|node| new.node(&node.name) == Some(node))
+    );
     assert_eq!(of(&renewed, "peer1-org2").env, of(&new, "peer1-org2").env);
-    let errors = changed(&old, &Parameters { organisations: 1, ..Parameters::default() }, false).expect_err("must be refused");
-    assert_eq!(errors.0["state_database"], "cannot change while the network runs; make another network");
+    let errors = changed(
+        &old,
+        &Parameters {
+            organisations: 1,
+            ..Parameters::default()
+        },
+        false,
+    )
+    .expect_err("must be refused");
+    assert_eq!(
+        errors.0["state_database"],
+        "cannot change while the network runs; make another network"
+    );
 }

@@ -6,7 +6,10 @@ use super::{
     identity::Identity,
     proto::{
         common::{Block, Envelope, HeaderType, Status},
-        deliver::{DeliverResponse, Delivered, FilteredBlock, Position, SeekBehavior, SeekInfo, SeekNewest, SeekPosition, SeekSpecified},
+        deliver::{
+            DeliverResponse, Delivered, FilteredBlock, Position, SeekBehavior, SeekInfo, SeekNewest,
+            SeekPosition, SeekSpecified,
+        },
     },
 };
 use prost::Message;
@@ -48,8 +51,17 @@ pub(super) struct Blocks(Answers<DeliverResponse>);
 
 impl Blocks {
     /// Asks for blocks.
-    pub(super) async fn open(grpc: &Grpc, service: Service, identity: &Identity, channel: &str, seek: Seek) -> Result<Self, CallError> {
-        Ok(Self(grpc.stream(service.path(), question(identity, channel, seek)).await?))
+    pub(super) async fn open(
+        grpc: &Grpc,
+        service: Service,
+        identity: &Identity,
+        channel: &str,
+        seek: Seek,
+    ) -> Result<Self, CallError> {
+        Ok(Self(
+            grpc.stream(service.path(), question(identity, channel, seek))
+                .await?,
+        ))
     }
 
     /// The next whole block.
@@ -78,8 +90,16 @@ fn question(identity: &Identity, channel: &str, seek: Seek) -> Envelope {
         Seek::Number(number) => (at(number), at(number), SeekBehavior::FailIfNotReady),
         Seek::From(number) => (at(number), at(u64::MAX), SeekBehavior::BlockUntilReady),
     };
-    let position = |position| Some(SeekPosition { r#type: Some(position) });
-    let seek = SeekInfo { start: position(start), stop: position(stop), behavior: behavior.into() };
+    let position = |position| {
+        Some(SeekPosition {
+            r#type: Some(position),
+        })
+    };
+    let seek = SeekInfo {
+        start: position(start),
+        stop: position(stop),
+        behavior: behavior.into(),
+    };
     let header = Stamp::new(identity).header(HeaderType::DeliverSeekInfo, channel, Vec::new());
     seal(identity, header, seek.encode_to_vec())
 }

@@ -26,13 +26,22 @@ const SPREAD: Duration = Duration::from_secs(10);
 
 /// Deploys every chaincode on every channel. What is done already is skipped.
 pub(super) async fn chaincodes(access: &Access) -> Result<(), InitError> {
-    let installs = access.peers().map(|(_, node)| install_all(access, node)).collect::<Vec<_>>();
+    let installs = access
+        .peers()
+        .map(|(_, node)| install_all(access, node))
+        .collect::<Vec<_>>();
     all(join_all(installs).await)?;
-    let pairs = access.facts.channels.iter().flat_map(|channel| access.facts.chaincodes.iter().map(move |code| (channel, code)));
+    let pairs = access
+        .facts
+        .channels
+        .iter()
+        .flat_map(|channel| access.facts.chaincodes.iter().map(move |code| (channel, code)));
     let definitions = pairs.map(|(channel, chaincode)| -> BoxFuture<'_, Result<(), CallError>> {
         async move {
             let of = format!("chaincode {} on {}", chaincode.name, channel.name);
-            define(access, &channel.name, chaincode).await.map_err(|e| e.of(&of))
+            define(access, &channel.name, chaincode)
+                .await
+                .map_err(|e| e.of(&of))
         }
         .boxed()
     });
@@ -45,9 +54,18 @@ fn install_all<'a>(access: &'a Access, node: &'a NodeName) -> BoxFuture<'a, Resu
     let attempt = move || async move {
         let peer = Peer::connect(access, node).await?;
         let installed = peer.installed().await?;
-        for chaincode in access.facts.chaincodes.iter().filter(|code| !installed.contains(&code.package_id)) {
-            let package = BASE64.decode(&chaincode.package).map_err(|e| CallError::Refused(format!("the stored package: {e}")))?;
-            peer.install(chaincode, package).await.map_err(|e| e.of(&chaincode.name))?;
+        for chaincode in access
+            .facts
+            .chaincodes
+            .iter()
+            .filter(|code| !installed.contains(&code.package_id))
+        {
+            let package = BASE64
+                .decode(&chaincode.package)
+                .map_err(|e| CallError::Refused(format!("the stored package: {e}")))?;
+            peer.install(chaincode, package)
+                .await
+                .map_err(|e| e.of(&chaincode.name))?;
         }
         Ok(())
     };
@@ -58,33 +76,72 @@ fn install_all<'a>(access: &'a Access, node: &'a NodeName) -> BoxFuture<'a, Resu
 /// later approves what is committed, without which its peers do not endorse. What the network's users defined themselves stays,
 /// unless another version was asked for.
 async fn define(access: &Access, channel: &str, chaincode: &Chaincode) -> Result<(), CallError> {
-    let endorsers = try_join_all(access.facts.organisations.iter().map(|organisation| endorser(access, organisation))).await?;
-    let Some(first) = endorsers.first() else { return Ok(()) };
+    let endorsers = try_join_all(
+        access
+            .facts
+            .organisations
+            .iter()
+            .map(|organisation| endorser(access, organisation)),
+    )
+    .await?;
+    let Some(first) = endorsers.first() else {
+        return Ok(());
+    };
     let deadline = Instant::now() + SPREAD;
     let height = until(deadline, || configured(access, channel)).await?.newest + 1;
     // One that has just come knows neither definitions nor its own organisation before.
     let caught_up = |peer: &'_ Peer| {
         let peer = peer.clone();
-        async move { until(deadline, || peer.has(channel, height)).await.map_err(|e| e.of(&peer.node)) }
+        async move {
+            until(deadline, || peer.has(channel, height))
+                .await
+                .map_err(|e| e.of(&peer.node))
+        }
     };
     try_join_all(endorsers.iter().map(caught_up)).await?;
-    let present = first.definition(channel, chaincode).await.map_err(|e| e.of(&first.node))?;
+    let present = first
+        .definition(channel, chaincode)
+        .await
+        .map_err(|e| e.of(&first.node))?;
     let sequence = match present {
         // Their organisations approved it, in a way that is not ours to know; who comes later is theirs to ask.
         Some(present) if chaincode.is_users_own(&present.version) && !chaincode.overrides => return Ok(()),
         Some(present) if present.version == chaincode.version => present.sequence,
         present => {
             let next = present.map_or(1, |present| present.sequence + 1);
-            let stage = Stage { access, channel, chaincode, sequence: next };
+            let stage = Stage {
+                access,
+                channel,
+                chaincode,
+                sequence: next,
+            };
             try_join_all(endorsers.iter().map(|peer| stage.approve(peer))).await?;
             let deadline = Instant::now() + SPREAD;
-            try_join_all(endorsers.iter().map(|peer| until(deadline, move || stage.approved_by_all(peer)))).await?;
-            submit(access, channel, &first.commit(channel, chaincode, next), &endorsers.iter().collect::<Vec<_>>()).await?;
+            try_join_all(
+                endorsers
+                    .iter()
+                    .map(|peer| until(deadline, move || stage.approved_by_all(peer))),
+            )
+            .await?;
+            submit(
+                access,
+                channel,
+                &first.commit(channel, chaincode, next),
+                &endorsers.iter().collect::<Vec<_>>(),
+            )
+            .await?;
             next
         }
     };
-    let stage = Stage { access, channel, chaincode, sequence };
-    try_join_all(endorsers.iter().map(|peer| stage.follow(peer))).await.map(drop)
+    let stage = Stage {
+        access,
+        channel,
+        chaincode,
+        sequence,
+    };
+    try_join_all(endorsers.iter().map(|peer| stage.follow(peer)))
+        .await
+        .map(drop)
 }
 
 /// The first peer of an organisation that answers.
@@ -111,33 +168,66 @@ struct Stage<'a> {
 impl Stage<'_> {
     /// An organisation approves what shall be committed, unless it has.
     async fn approve(self, peer: &Peer) -> Result<(), CallError> {
-        let approvals = peer.approvals(self.channel, self.chaincode, self.sequence).await.map_err(|e| e.of(&peer.node))?;
+        let approvals = peer
+            .approvals(self.channel, self.chaincode, self.sequence)
+            .await
+            .map_err(|e| e.of(&peer.node))?;
         if approvals.get(&peer.identity.msp).copied().unwrap_or_default() {
             return Ok(());
         }
-        submit(self.access, self.channel, &peer.approval(self.channel, self.chaincode, self.sequence), &[peer]).await
+        submit(
+            self.access,
+            self.channel,
+            &peer.approval(self.channel, self.chaincode, self.sequence),
+            &[peer],
+        )
+        .await
     }
 
     /// Whether a peer knows that all have approved: only then does its endorsement of the commit fit that of the others.
     async fn approved_by_all(self, peer: &Peer) -> Result<(), CallError> {
-        let approvals = peer.approvals(self.channel, self.chaincode, self.sequence).await.map_err(|e| e.of(&peer.node))?;
-        let has_not = |organisation: &&Organisation| !approvals.get(&organisation.msp).copied().unwrap_or_default();
+        let approvals = peer
+            .approvals(self.channel, self.chaincode, self.sequence)
+            .await
+            .map_err(|e| e.of(&peer.node))?;
+        let has_not =
+            |organisation: &&Organisation| !approvals.get(&organisation.msp).copied().unwrap_or_default();
         match self.access.facts.organisations.iter().find(has_not) {
             None => Ok(()),
-            Some(organisation) => Err(CallError::Refused(format!("{} does not know the approval of {}", peer.node, organisation.name))),
+            Some(organisation) => Err(CallError::Refused(format!(
+                "{} does not know the approval of {}",
+                peer.node, organisation.name
+            ))),
         }
     }
 
     /// Waits until a peer knows what was committed, and has its organisation approve that, unless it has.
     async fn follow(self, peer: &Peer) -> Result<(), CallError> {
         let known = until(Instant::now() + SPREAD, || async {
-            let known = peer.definition(self.channel, self.chaincode).await.map_err(|e| e.of(&peer.node))?;
+            let known = peer
+                .definition(self.channel, self.chaincode)
+                .await
+                .map_err(|e| e.of(&peer.node))?;
             let late = || CallError::Silent(format!("{} does not know it yet", peer.node));
-            known.filter(|known| known.sequence >= self.sequence).ok_or_else(late)
+            known
+                .filter(|known| known.sequence >= self.sequence)
+                .ok_or_else(late)
         });
-        if known.await?.approvals.get(&peer.identity.msp).copied().unwrap_or_default() {
+        if known
+            .await?
+            .approvals
+            .get(&peer.identity.msp)
+            .copied()
+            .unwrap_or_default()
+        {
             return Ok(());
         }
-        submit(self.access, self.channel, &peer.approval(self.channel, self.chaincode, self.sequence), &[peer]).await
+        submit(
+            self.access,
+            self.channel,
+            &peer.approval(self.channel, self.chaincode, self.sequence),
+            &[peer],
+        )
+        .await
     }
 }

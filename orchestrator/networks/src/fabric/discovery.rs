@@ -6,7 +6,10 @@ use super::{
     connect::CallError,
     endorser::Peer,
     patience::until,
-    proto::discovery::{AuthInfo, ChaincodeCall, ChaincodeInterest, ChaincodeQuery, Found, Query, Request, Response, SignedRequest},
+    proto::discovery::{
+        AuthInfo, ChaincodeCall, ChaincodeInterest, ChaincodeQuery, Found, Query, Request, Response,
+        SignedRequest,
+    },
 };
 use chainpool_agent::NodeName;
 use futures::future::try_join_all;
@@ -19,7 +22,9 @@ const LIMIT: Duration = Duration::from_secs(2);
 
 /// Waits until every peer knows enough endorsers for every chaincode on every channel.
 pub(super) async fn endorsable(access: &Access, deadline: Instant) -> Result<(), CallError> {
-    let peers = access.peers().map(|(_, node)| endorsable_at(access, node, deadline));
+    let peers = access
+        .peers()
+        .map(|(_, node)| endorsable_at(access, node, deadline));
     try_join_all(peers).await.map(drop)
 }
 
@@ -39,9 +44,19 @@ async fn endorsable_at(access: &Access, node: &NodeName, deadline: Instant) -> R
 /// Asks a peer for the endorsers of a chaincode. That it knows too few is an error.
 async fn knows_endorsers(peer: &Peer, channel: &str, chaincode: &str) -> Result<(), CallError> {
     let payload = request(&peer.identity.creator(), channel, chaincode).encode_to_vec();
-    let signed = SignedRequest { signature: peer.identity.sign(&payload), payload };
-    let answer: Response = peer.grpc.unary("/discovery.Discovery/Discover", signed, LIMIT).await?;
-    let nobody = || CallError::Refused(format!("it does not know who could endorse {chaincode} on {channel}"));
+    let signed = SignedRequest {
+        signature: peer.identity.sign(&payload),
+        payload,
+    };
+    let answer: Response = peer
+        .grpc
+        .unary("/discovery.Discovery/Discover", signed, LIMIT)
+        .await?;
+    let nobody = || {
+        CallError::Refused(format!(
+            "it does not know who could endorse {chaincode} on {channel}"
+        ))
+    };
     match answer.results.into_iter().next().and_then(|result| result.found) {
         Some(Found::Chaincodes(found)) if !found.content.is_empty() => Ok(()),
         Some(Found::Error(error)) => Err(CallError::Refused(error.content)),
@@ -50,9 +65,23 @@ async fn knows_endorsers(peer: &Peer, channel: &str, chaincode: &str) -> Result<
 }
 
 fn request(client: &[u8], channel: &str, chaincode: &str) -> Request {
-    let interest = ChaincodeInterest { chaincodes: vec![ChaincodeCall { name: chaincode.to_owned() }] };
-    let query = Query { channel: channel.to_owned(), cc_query: Some(ChaincodeQuery { interests: vec![interest] }) };
-    Request { authentication: Some(AuthInfo { client_identity: client.to_vec() }), queries: vec![query] }
+    let interest = ChaincodeInterest {
+        chaincodes: vec![ChaincodeCall {
+            name: chaincode.to_owned(),
+        }],
+    };
+    let query = Query {
+        channel: channel.to_owned(),
+        cc_query: Some(ChaincodeQuery {
+            interests: vec![interest],
+        }),
+    };
+    Request {
+        authentication: Some(AuthInfo {
+            client_identity: client.to_vec(),
+        }),
+        queries: vec![query],
+    }
 }
 
 #[cfg(test)]

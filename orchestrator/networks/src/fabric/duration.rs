@@ -37,7 +37,11 @@ pub(super) fn read(text: &str) -> Option<Duration> {
 /// Writes one, in milliseconds where that is exact.
 pub(super) fn write(duration: Duration) -> String {
     let nanos = duration.as_nanos();
-    if nanos.is_multiple_of(1_000_000) { format!("{}ms", nanos / 1_000_000) } else { format!("{nanos}ns") }
+    if nanos.is_multiple_of(1_000_000) {
+        format!("{}ms", nanos / 1_000_000)
+    } else {
+        format!("{nanos}ns")
+    }
 }
 
 #[cfg(test)]
@@ -57,7 +61,16 @@ mod tests {
         ] {
             assert_eq!(read(text), Some(Duration::from_nanos(nanos)), "{text}");
         }
-        for text in ["", "2", "s", "-2s", "2 s", "2x", "1.2.3s", "99999999999999999999s"] {
+        for text in [
+            "",
+            "2",
+            "s",
+            "-2s",
+            "2 s",
+            "2x",
+            "1.2.3s",
+            "99999999999999999999s",
+        ] {
             assert_eq!(read(text), None, "{text}");
         }
     }
@@ -66,6 +79,9 @@ mod tests {
     fn durations_are_written_exactly() {
         assert_eq!(write(Duration::from_millis(2001)), "2001ms");
         assert_eq!(write(Duration::from_nanos(1_000_001)), "1000001ns");
-        assert_eq!(read(&write(Duration::from_millis(1))), Some(Duration::from_millis(1)));
+        assert_eq!(
+            read(&write(Duration::from_millis(1))),
+            Some(Duration::from_millis(1))
+        );
     }
 }

@@ -8,8 +8,8 @@ use super::{
     proto::{
         common::HeaderType,
         peer::{
-            self, ChaincodeHeaderExtension, ChaincodeId, ChaincodeInput, ChaincodeInvocationSpec, ChaincodeProposalPayload, ChaincodeSpec,
-            ProposalResponse, SignedProposal,
+            self, ChaincodeHeaderExtension, ChaincodeId, ChaincodeInput, ChaincodeInvocationSpec,
+            ChaincodeProposalPayload, ChaincodeSpec, ProposalResponse, SignedProposal,
         },
     },
 };
@@ -33,21 +33,69 @@ pub(super) struct Proposal {
 
 impl Proposal {
     /// Calls a function of a chaincode; the channel `""` is the peer itself.
-    pub(super) fn new(identity: &Identity, channel: &str, chaincode: &str, function: &str, arguments: &[&[u8]]) -> Self {
-        Self::stamped(identity, &Stamp::new(identity), channel, chaincode, function, arguments)
+    pub(super) fn new(
+        identity: &Identity,
+        channel: &str,
+        chaincode: &str,
+        function: &str,
+        arguments: &[&[u8]],
+    ) -> Self {
+        Self::stamped(
+            identity,
+            &Stamp::new(identity),
+            channel,
+            chaincode,
+            function,
+            arguments,
+        )
     }
 
-    fn stamped(identity: &Identity, stamp: &Stamp, channel: &str, chaincode: &str, function: &str, arguments: &[&[u8]]) -> Self {
-        let chaincode_id = Some(ChaincodeId { name: chaincode.to_owned() });
-        let extension = ChaincodeHeaderExtension { chaincode_id: chaincode_id.clone() }.encode_to_vec();
+    fn stamped(
+        identity: &Identity,
+        stamp: &Stamp,
+        channel: &str,
+        chaincode: &str,
+        function: &str,
+        arguments: &[&[u8]],
+    ) -> Self {
+        let chaincode_id = Some(ChaincodeId {
+            name: chaincode.to_owned(),
+        });
+        let extension = ChaincodeHeaderExtension {
+            chaincode_id: chaincode_id.clone(),
+        }
+        .encode_to_vec();
         let header = stamp.header(HeaderType::EndorserTransaction, channel, extension);
-        let args = [function.as_bytes()].iter().chain(arguments).map(|argument| argument.to_vec()).collect();
-        let spec = ChaincodeSpec { r#type: 1, chaincode_id, input: Some(ChaincodeInput { args }) };
-        let input = ChaincodeInvocationSpec { chaincode_spec: Some(spec) }.encode_to_vec();
+        let args = [function.as_bytes()]
+            .iter()
+            .chain(arguments)
+            .map(|argument| argument.to_vec())
+            .collect();
+        let spec = ChaincodeSpec {
+            r#type: 1,
+            chaincode_id,
+            input: Some(ChaincodeInput { args }),
+        };
+        let input = ChaincodeInvocationSpec {
+            chaincode_spec: Some(spec),
+        }
+        .encode_to_vec();
         let payload = ChaincodeProposalPayload { input }.encode_to_vec();
-        let proposal_bytes = peer::Proposal { header: header.encode_to_vec(), payload: payload.clone() }.encode_to_vec();
-        let signed = SignedProposal { signature: identity.sign(&proposal_bytes), proposal_bytes };
-        Self { transaction: stamp.transaction(), header, payload, signed }
+        let proposal_bytes = peer::Proposal {
+            header: header.encode_to_vec(),
+            payload: payload.clone(),
+        }
+        .encode_to_vec();
+        let signed = SignedProposal {
+            signature: identity.sign(&proposal_bytes),
+            proposal_bytes,
+        };
+        Self {
+            transaction: stamp.transaction(),
+            header,
+            payload,
+            signed,
+        }
     }
 }
 
@@ -64,14 +112,27 @@ pub(super) struct Peer {
 impl Peer {
     /// Connects to a peer as its organisation's administrator.
     pub(super) async fn connect(access: &Access, node: &NodeName) -> Result<Self, CallError> {
-        let organisation = access.organisation(node).ok_or_else(|| CallError::Refused(format!("{node} is of no organisation")))?;
+        let organisation = access
+            .organisation(node)
+            .ok_or_else(|| CallError::Refused(format!("{node} is of no organisation")))?;
         let identity = access.admin(organisation)?;
-        Ok(Self { node: node.clone(), grpc: Grpc::connect(access, node).await?, identity })
+        Ok(Self {
+            node: node.clone(),
+            grpc: Grpc::connect(access, node).await?,
+            identity,
+        })
     }
 
     /// Has a proposal carried out, on trial. An answer that is no success is an error.
-    pub(super) async fn endorse(&self, proposal: &Proposal, limit: Duration) -> Result<ProposalResponse, CallError> {
-        let answer: ProposalResponse = self.grpc.unary("/protos.Endorser/ProcessProposal", proposal.signed.clone(), limit).await?;
+    pub(super) async fn endorse(
+        &self,
+        proposal: &Proposal,
+        limit: Duration,
+    ) -> Result<ProposalResponse, CallError> {
+        let answer: ProposalResponse = self
+            .grpc
+            .unary("/protos.Endorser/ProcessProposal", proposal.signed.clone(), limit)
+            .await?;
         match &answer.response {
             Some(response) if response.status < ERROR => Ok(answer),
             Some(response) => Err(CallError::Refused(response.message.clone())),
@@ -89,7 +150,8 @@ impl Peer {
     ) -> Result<A, CallError> {
         let proposal = Proposal::new(&self.identity, channel, chaincode, function, arguments);
         let answer = self.endorse(&proposal, limit).await?.response.unwrap_or_default();
-        A::decode(&answer.payload[..]).map_err(|e| CallError::Refused(format!("its answer to {function} cannot be read: {e}")))
+        A::decode(&answer.payload[..])
+            .map_err(|e| CallError::Refused(format!("its answer to {function} cannot be read: {e}")))
     }
 }
 
@@ -110,11 +172,20 @@ mod tests {
         let header = Header::decode(&inner.header[..]).expect("a header");
         assert_eq!(header, proposal.header);
         let channel = ChannelHeader::decode(&header.channel_header[..]).expect("a channel header");
-        assert_eq!((channel.r#type, channel.channel_id.as_str(), &channel.tx_id), (3, "ch1", &proposal.transaction));
+        assert_eq!(
+            (channel.r#type, channel.channel_id.as_str(), &channel.tx_id),
+            (3, "ch1", &proposal.transaction)
+        );
         let extension = ChaincodeHeaderExtension::decode(&channel.extension[..]).expect("an extension");
         assert_eq!(extension.chaincode_id.map(|id| id.name).as_deref(), Some("qscc"));
         let payload = ChaincodeProposalPayload::decode(&inner.payload[..]).expect("a payload");
-        let spec = ChaincodeInvocationSpec::decode(&payload.input[..]).expect("a call").chaincode_spec.expect("a call");
-        assert_eq!(spec.input.expect("arguments").args, [b"GetChainInfo".to_vec(), b"ch1".to_vec()]);
+        let spec = ChaincodeInvocationSpec::decode(&payload.input[..])
+            .expect("a call")
+            .chaincode_spec
+            .expect("a call");
+        assert_eq!(
+            spec.input.expect("arguments").args,
+            [b"GetChainInfo".to_vec(), b"ch1".to_vec()]
+        );
     }
 }

@@ -25,8 +25,14 @@ impl Stamp {
     pub(super) fn at(identity: &Identity, nonce: [u8; 24], now: chainpool_api::Timestamp) -> Self {
         let nanos = i32::try_from(now.0.rem_euclid(1000) * 1_000_000).expect("below a second");
         Self {
-            signature_header: SignatureHeader { creator: identity.creator(), nonce: nonce.to_vec() },
-            timestamp: Timestamp { seconds: now.0.div_euclid(1000), nanos },
+            signature_header: SignatureHeader {
+                creator: identity.creator(),
+                nonce: nonce.to_vec(),
+            },
+            timestamp: Timestamp {
+                seconds: now.0.div_euclid(1000),
+                nanos,
+            },
         }
     }
 
@@ -46,14 +52,24 @@ impl Stamp {
             extension,
             ..ChannelHeader::default()
         };
-        Header { channel_header: channel_header.encode_to_vec(), signature_header: self.signature_header.encode_to_vec() }
+        Header {
+            channel_header: channel_header.encode_to_vec(),
+            signature_header: self.signature_header.encode_to_vec(),
+        }
     }
 }
 
 /// Signs a payload of this header.
 pub(super) fn seal(identity: &Identity, header: Header, data: Vec<u8>) -> Envelope {
-    let payload = Payload { header: Some(header), data }.encode_to_vec();
-    Envelope { signature: identity.sign(&payload), payload }
+    let payload = Payload {
+        header: Some(header),
+        data,
+    }
+    .encode_to_vec();
+    Envelope {
+        signature: identity.sign(&payload),
+        payload,
+    }
 }
 
 #[cfg(test)]
@@ -68,7 +84,10 @@ pub(super) mod tests {
     pub(in super::super) fn somebody() -> (Identity, VerifyingKey) {
         let key = SigningKey::from_slice(&[7; 32]).expect("a key");
         let pem = key.to_pkcs8_pem(LineEnding::LF).expect("PEM");
-        (Identity::read("Org1MSP", "a certificate", &pem).expect("readable"), *key.verifying_key())
+        (
+            Identity::read("Org1MSP", "a certificate", &pem).expect("readable"),
+            *key.verifying_key(),
+        )
     }
 
     #[test]
@@ -79,10 +98,26 @@ pub(super) mod tests {
         assert_eq!(stamp.transaction(), hex::encode(expected));
         let header = stamp.header(HeaderType::EndorserTransaction, "ch1", vec![9]);
         let channel = ChannelHeader::decode(&header.channel_header[..]).expect("a header");
-        assert_eq!(channel.timestamp, Some(Timestamp { seconds: 1_795_000_000, nanos: 123_000_000 }));
-        assert_eq!((channel.r#type, channel.channel_id.as_str(), &channel.extension[..]), (3, "ch1", &[9][..]));
+        assert_eq!(
+            channel.timestamp,
+            Some(Timestamp {
+                seconds: 1_795_000_000,
+                nanos: 123_000_000
+            })
+        );
+        assert_eq!(
+            (
+                channel.r#type,
+                channel.channel_id.as_str(),
+                &channel.extension[..]
+            ),
+            (3, "ch1", &[9][..])
+        );
         assert_eq!(channel.tx_id, stamp.transaction());
-        assert_ne!(Stamp::new(&identity).transaction(), Stamp::new(&identity).transaction());
+        assert_ne!(
+            Stamp::new(&identity).transaction(),
+            Stamp::new(&identity).transaction()
+        );
     }
 
     #[test]
@@ -92,7 +127,8 @@ pub(super) mod tests {
             let envelope = seal(&identity, Header::default(), vec![n]);
             let signature = Signature::from_der(&envelope.signature).expect("DER");
             assert_eq!(signature.normalize_s(), None);
-            key.verify(&envelope.payload, &signature).expect("it is the signature of the payload");
+            key.verify(&envelope.payload, &signature)
+                .expect("it is the signature of the payload");
         }
     }
 }

@@ -51,12 +51,20 @@ impl Chaincode {
     /// The same in a version, in which it may be already; unless the change to it is over it may not have got there.
     pub(super) fn in_version(self, version: &str, is_over: bool) -> Self {
         if self.version == version {
-            return Self { overrides: self.overrides && !is_over, ..self };
+            return Self {
+                overrides: self.overrides && !is_over,
+                ..self
+            };
         }
         let mut earlier = self.earlier;
         earlier.retain(|known| known != version);
         earlier.push(self.version);
-        Self { version: version.to_owned(), earlier, overrides: true, ..self }
+        Self {
+            version: version.to_owned(),
+            earlier,
+            overrides: true,
+            ..self
+        }
     }
 
     /// Whether a definition in this version is its users' own: neither ours nor one that was.
@@ -157,16 +165,23 @@ impl Organisation {
             return Some(member);
         }
         let is_database = || self.nodes.iter().any(|peer| database::name(peer) == *node);
-        (self.ca_node.as_ref() == Some(node)).then_some(Duty::Ca).or_else(|| is_database().then_some(Duty::Database))
+        (self.ca_node.as_ref() == Some(node))
+            .then_some(Duty::Ca)
+            .or_else(|| is_database().then_some(Duty::Database))
     }
 }
 
 impl Facts {
     /// What a node does, and whose it is. A chaincode is everybody's.
     pub(super) fn duty(&self, node: &NodeName) -> (Duty, Option<&Organisation>) {
-        let organisations =
-            self.organisations.iter().map(|organisation| (organisation, Duty::Peer)).chain([(&self.ordering, Duty::Orderer)]);
-        let mut found = organisations.filter_map(|(organisation, member)| Some((organisation.duty(node, member)?, Some(organisation))));
+        let organisations = self
+            .organisations
+            .iter()
+            .map(|organisation| (organisation, Duty::Peer))
+            .chain([(&self.ordering, Duty::Orderer)]);
+        let mut found = organisations.filter_map(|(organisation, member)| {
+            Some((organisation.duty(node, member)?, Some(organisation)))
+        });
         found.next().unwrap_or((Duty::Chaincode, None))
     }
 

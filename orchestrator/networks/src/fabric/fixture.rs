@@ -23,8 +23,16 @@ pub(super) fn order_at(parameters: &Parameters, seconds: i64) -> Order {
         chain_id: "cp-0123456789ab-1".to_owned(),
         genesis_at: Timestamp(seconds * 1000 + 123),
         network: NetworkSpec { subnet: None },
-        ports: render::layout(parameters).ports.into_iter().zip(20000..).collect(),
-        reach: Reach { address: "192.0.2.7".to_owned(), loopback: false, machines: BTreeMap::new() },
+        ports: render::layout(parameters)
+            .ports
+            .into_iter()
+            .zip(20000..)
+            .collect(),
+        reach: Reach {
+            address: "192.0.2.7".to_owned(),
+            loopback: false,
+            machines: BTreeMap::new(),
+        },
         images: BTreeMap::new(),
         log: LogConfig::default(),
         log_level: LogLevel::Info,
@@ -37,7 +45,11 @@ pub(super) fn rendered(parameters: &Parameters, seed: u8) -> ClusterSpec {
 }
 
 /// The same with other parameters, or new certificates. Nodes keep the ports that they have.
-pub(super) fn changed(spec: &ClusterSpec, parameters: &Parameters, renew: bool) -> Result<ClusterSpec, ParameterErrors> {
+pub(super) fn changed(
+    spec: &ClusterSpec,
+    parameters: &Parameters,
+    renew: bool,
+) -> Result<ClusterSpec, ParameterErrors> {
     changed_after(spec, parameters, renew, Before::Ended)
 }
 
@@ -50,8 +62,19 @@ pub(super) fn changed_after(
 ) -> Result<ClusterSpec, ParameterErrors> {
     let mut order = order_at(parameters, NOW);
     for (need, port) in &mut order.ports {
-        let has = spec.node(&need.node).and_then(|node| node.ports.iter().find(|port| port.name == need.port));
+        let has = spec
+            .node(&need.node)
+            .and_then(|node| node.ports.iter().find(|port| port.name == need.port));
         *port = has.and_then(|port| port.published).unwrap_or(*port);
     }
-    amend(spec, &Amendment { order, renew_certificates: renew, before }, parameters, &Seed::new([2; 32]))
+    amend(
+        spec,
+        &Amendment {
+            order,
+            renew_certificates: renew,
+            before,
+        },
+        parameters,
+        &Seed::new([2; 32]),
+    )
 }

@@ -11,16 +11,20 @@ use super::{
     parameters::Parameters,
     proto::{
         common::{
-            Block, BlockData, BlockHeader, BlockMetadata, ChannelHeader, Envelope, Header, HeaderType, ImplicitMetaPolicy, LastConfig,
-            Metadata, NOutOf, OrdererBlockMetadata, Payload, Policy, PolicyType, Rule, SignatureHeader, SignaturePolicy,
-            SignaturePolicyEnvelope, SignatureRule, Timestamp,
+            Block, BlockData, BlockHeader, BlockMetadata, ChannelHeader, Envelope, Header, HeaderType,
+            ImplicitMetaPolicy, LastConfig, Metadata, NOutOf, OrdererBlockMetadata, Payload, Policy,
+            PolicyType, Rule, SignatureHeader, SignaturePolicy, SignaturePolicyEnvelope, SignatureRule,
+            Timestamp,
         },
         configtx::{
-            AnchorPeer, AnchorPeers, BlockDataHashingStructure, Capabilities, Capability, Config, ConfigEnvelope, ConfigGroup,
-            ConfigPolicy, ConfigValue, HashingAlgorithm, OrdererAddresses,
+            AnchorPeer, AnchorPeers, BlockDataHashingStructure, Capabilities, Capability, Config,
+            ConfigEnvelope, ConfigGroup, ConfigPolicy, ConfigValue, HashingAlgorithm, OrdererAddresses,
         },
         msp::{Classification, MspPrincipal, MspRole, MspRoleType},
-        orderer::{BatchSize, BatchTimeout, ChannelRestrictions, ConsensusType, RaftConsenter, RaftMetadata, RaftOptions},
+        orderer::{
+            BatchSize, BatchTimeout, ChannelRestrictions, ConsensusType, RaftConsenter, RaftMetadata,
+            RaftOptions,
+        },
     },
     render::{ORDERER_PORT, PEER_PORT},
 };
@@ -65,7 +69,11 @@ pub(super) struct Origin<'a> {
 pub(super) fn block(origin: &Origin, parameters: &Parameters, organisations: &Organisations) -> Block {
     let data = envelope(origin, channel_group(parameters, organisations)).encode_to_vec();
     Block {
-        header: Some(BlockHeader { number: 0, previous_hash: vec![], data_hash: Sha256::digest(&data).to_vec() }),
+        header: Some(BlockHeader {
+            number: 0,
+            previous_hash: vec![],
+            data_hash: Sha256::digest(&data).to_vec(),
+        }),
         data: Some(BlockData { data: vec![data] }),
         metadata: Some(BlockMetadata { metadata: metadata() }),
     }
@@ -75,10 +83,25 @@ pub(super) fn block(origin: &Origin, parameters: &Parameters, organisations: &Or
 /// itself the last configuration.
 fn metadata() -> Vec<Vec<u8>> {
     let last_config = Some(LastConfig { index: 0 });
-    let of_orderer = OrdererBlockMetadata { last_config, consenter_metadata: vec![] };
-    let signatures = Metadata { value: of_orderer.encode_to_vec(), signatures: vec![] };
-    let last_config = Metadata { value: LastConfig { index: 0 }.encode_to_vec(), signatures: vec![] };
-    vec![signatures.encode_to_vec(), last_config.encode_to_vec(), vec![], vec![], vec![]]
+    let of_orderer = OrdererBlockMetadata {
+        last_config,
+        consenter_metadata: vec![],
+    };
+    let signatures = Metadata {
+        value: of_orderer.encode_to_vec(),
+        signatures: vec![],
+    };
+    let last_config = Metadata {
+        value: LastConfig { index: 0 }.encode_to_vec(),
+        signatures: vec![],
+    };
+    vec![
+        signatures.encode_to_vec(),
+        last_config.encode_to_vec(),
+        vec![],
+        vec![],
+        vec![],
+    ]
 }
 
 /// The only transaction, signed by nobody.
@@ -95,27 +118,59 @@ fn envelope(origin: &Origin, channel_group: ConfigGroup) -> Envelope {
         extension: vec![],
         tls_cert_hash: vec![],
     };
-    let signature_header = SignatureHeader { creator: creator.to_vec(), nonce: nonce.to_vec() };
-    let config = ConfigEnvelope { config: Some(Config { sequence: 0, channel_group: Some(channel_group) }), last_update: None };
+    let signature_header = SignatureHeader {
+        creator: creator.to_vec(),
+        nonce: nonce.to_vec(),
+    };
+    let config = ConfigEnvelope {
+        config: Some(Config {
+            sequence: 0,
+            channel_group: Some(channel_group),
+        }),
+        last_update: None,
+    };
     let payload = Payload {
-        header: Some(Header { channel_header: channel_header.encode_to_vec(), signature_header: signature_header.encode_to_vec() }),
+        header: Some(Header {
+            channel_header: channel_header.encode_to_vec(),
+            signature_header: signature_header.encode_to_vec(),
+        }),
         data: config.encode_to_vec(),
     };
-    Envelope { payload: payload.encode_to_vec(), signature: vec![] }
+    Envelope {
+        payload: payload.encode_to_vec(),
+        signature: vec![],
+    }
 }
 
 fn timestamp(at: chainpool_api::Timestamp) -> Timestamp {
     let nanos = i32::try_from(at.0.rem_euclid(1000) * 1_000_000).expect("less than a second");
-    Timestamp { seconds: at.0.div_euclid(1000), nanos }
+    Timestamp {
+        seconds: at.0.div_euclid(1000),
+        nanos,
+    }
 }
 
 fn channel_group(parameters: &Parameters, organisations: &Organisations) -> ConfigGroup {
     ConfigGroup {
-        groups: named([(ORDERER, orderer_group(parameters, organisations)), (APPLICATION, application_group(organisations))]),
+        groups: named([
+            (ORDERER, orderer_group(parameters, organisations)),
+            (APPLICATION, application_group(organisations)),
+        ]),
         values: named([
-            ("HashingAlgorithm", value(&HashingAlgorithm { name: "SHA256".to_owned() })),
-            ("BlockDataHashingStructure", value(&BlockDataHashingStructure { width: u32::MAX })),
-            ("Capabilities", capability(parameters.version.channel_capability())),
+            (
+                "HashingAlgorithm",
+                value(&HashingAlgorithm {
+                    name: "SHA256".to_owned(),
+                }),
+            ),
+            (
+                "BlockDataHashingStructure",
+                value(&BlockDataHashingStructure { width: u32::MAX }),
+            ),
+            (
+                "Capabilities",
+                capability(parameters.version.channel_capability()),
+            ),
         ]),
         policies: ruling(),
         ..group()
@@ -126,22 +181,36 @@ fn orderer_group(parameters: &Parameters, organisations: &Organisations) -> Conf
     let ordering = &organisations.ordering;
     let (consensus, validation, own) = match parameters.consensus {
         Consensus::Raft => {
-            let raft = ConsensusType { r#type: RAFT.to_owned(), metadata: raft(ordering).encode_to_vec(), state: 0 };
+            let raft = ConsensusType {
+                r#type: RAFT.to_owned(),
+                metadata: raft(ordering).encode_to_vec(),
+                state: 0,
+            };
             (raft, implicit(Rule::Any, "Writers"), None)
         }
         Consensus::Bft => {
             let orderers = bft::orderers(ordering);
             let validation = bft::block_validation(&orderers);
-            (bft::consensus(parameters.batch_timeout_ms), validation, Some((bft::ORDERERS, value(&orderers))))
+            (
+                bft::consensus(parameters.batch_timeout_ms),
+                validation,
+                Some((bft::ORDERERS, value(&orderers))),
+            )
         }
     };
     let mut policies = ruling();
     policies.insert(BLOCK_VALIDATION.to_owned(), validation);
     let common = [
         (CONSENSUS, value(&consensus)),
-        (BATCH_SIZE, batch_size(parameters.batch_messages, BLOCK_PREFERRED_BYTES)),
+        (
+            BATCH_SIZE,
+            batch_size(parameters.batch_messages, BLOCK_PREFERRED_BYTES),
+        ),
         (BATCH_TIMEOUT, batch_timeout(parameters.batch_timeout_ms)),
-        ("ChannelRestrictions", value(&ChannelRestrictions { max_count: 0 })),
+        (
+            "ChannelRestrictions",
+            value(&ChannelRestrictions { max_count: 0 }),
+        ),
         ("Capabilities", capability("V2_0")),
     ];
     ConfigGroup {
@@ -154,12 +223,18 @@ fn orderer_group(parameters: &Parameters, organisations: &Organisations) -> Conf
 
 /// After so many transactions, or so many bytes of them, a block is cut.
 pub(super) fn batch_size(messages: u32, preferred_max_bytes: u32) -> ConfigValue {
-    value(&BatchSize { max_message_count: messages, absolute_max_bytes: BLOCK_MAX_BYTES, preferred_max_bytes })
+    value(&BatchSize {
+        max_message_count: messages,
+        absolute_max_bytes: BLOCK_MAX_BYTES,
+        preferred_max_bytes,
+    })
 }
 
 /// After so many milliseconds a block is cut that is not full.
 pub(super) fn batch_timeout(milliseconds: u32) -> ConfigValue {
-    value(&BatchTimeout { timeout: format!("{milliseconds}ms") })
+    value(&BatchTimeout {
+        timeout: format!("{milliseconds}ms"),
+    })
 }
 
 fn application_group(organisations: &Organisations) -> ConfigGroup {
@@ -168,7 +243,12 @@ fn application_group(organisations: &Organisations) -> ConfigGroup {
         policies.insert(name.to_owned(), implicit(Rule::Majority, "Endorsement"));
     }
     ConfigGroup {
-        groups: named(organisations.peers.iter().map(|keyed| (keyed.name.as_str(), organisation_group(&keyed.facts())))),
+        groups: named(
+            organisations
+                .peers
+                .iter()
+                .map(|keyed| (keyed.name.as_str(), organisation_group(&keyed.facts()))),
+        ),
         values: named([("Capabilities", capability("V2_5"))]),
         policies,
         ..group()
@@ -178,11 +258,19 @@ fn application_group(organisations: &Organisations) -> ConfigGroup {
 /// An organisation of peers: who belongs to it, which peer others find first, and who of it may do what.
 pub(super) fn organisation_group(organisation: &Organisation) -> ConfigGroup {
     use MspRoleType::{Admin, Client, Peer};
-    let anchor = |node: &NodeName| AnchorPeer { host: node.to_string(), port: PEER_PORT.into() };
-    let anchors = AnchorPeers { anchor_peers: organisation.nodes.first().map(anchor).into_iter().collect() };
+    let anchor = |node: &NodeName| AnchorPeer {
+        host: node.to_string(),
+        port: PEER_PORT.into(),
+    };
+    let anchors = AnchorPeers {
+        anchor_peers: organisation.nodes.first().map(anchor).into_iter().collect(),
+    };
     let policy = |name, roles: &[MspRoleType]| (name, signature(&organisation.msp, roles));
     ConfigGroup {
-        values: named([("MSP", membership(organisation)), ("AnchorPeers", value(&anchors))]),
+        values: named([
+            ("MSP", membership(organisation)),
+            ("AnchorPeers", value(&anchors)),
+        ]),
         policies: named([
             policy("Readers", &[Admin, Peer, Client]),
             policy("Writers", &[Admin, Client]),
@@ -198,19 +286,35 @@ fn ordering_group(ordering: &Organisation) -> ConfigGroup {
     use MspRoleType::{Admin, Member};
     let policy = |name, roles: &[MspRoleType]| (name, signature(&ordering.msp, roles));
     ConfigGroup {
-        values: named([("MSP", membership(ordering)), (ENDPOINTS, endpoints(&ordering.nodes))]),
-        policies: named([policy("Readers", &[Member]), policy("Writers", &[Member]), policy(ADMINS, &[Admin])]),
+        values: named([
+            ("MSP", membership(ordering)),
+            (ENDPOINTS, endpoints(&ordering.nodes)),
+        ]),
+        policies: named([
+            policy("Readers", &[Member]),
+            policy("Writers", &[Member]),
+            policy(ADMINS, &[Admin]),
+        ]),
         ..group()
     }
 }
 
 fn membership(organisation: &Organisation) -> ConfigValue {
-    value(&msp::config(&organisation.msp, &organisation.ca, &organisation.tls_ca))
+    value(&msp::config(
+        &organisation.msp,
+        &organisation.ca,
+        &organisation.tls_ca,
+    ))
 }
 
 /// Where the orderers are found.
 pub(super) fn endpoints(orderers: &[NodeName]) -> ConfigValue {
-    value(&OrdererAddresses { addresses: orderers.iter().map(|node| format!("{node}:{ORDERER_PORT}")).collect() })
+    value(&OrdererAddresses {
+        addresses: orderers
+            .iter()
+            .map(|node| format!("{node}:{ORDERER_PORT}"))
+            .collect(),
+    })
 }
 
 /// An orderer as the others know it: by its TLS certificate's key.
@@ -228,7 +332,11 @@ pub(super) fn consenter(node: &NodeName, certificate: &str) -> RaftConsenter {
 /// An election without a leader begins after two to four seconds, where the sample has five to ten: a host may be busy.
 fn raft(ordering: &Keyed) -> RaftMetadata {
     RaftMetadata {
-        consenters: ordering.members.iter().map(|member| consenter(&member.name, &member.tls.certificate)).collect(),
+        consenters: ordering
+            .members
+            .iter()
+            .map(|member| consenter(&member.name, &member.tls.certificate))
+            .collect(),
         options: Some(RaftOptions {
             tick_interval: "100ms".to_owned(),
             election_tick: 20,
@@ -241,19 +349,31 @@ fn raft(ordering: &Keyed) -> RaftMetadata {
 
 /// What all groups have in common.
 fn group() -> ConfigGroup {
-    ConfigGroup { mod_policy: ADMINS.to_owned(), ..ConfigGroup::default() }
+    ConfigGroup {
+        mod_policy: ADMINS.to_owned(),
+        ..ConfigGroup::default()
+    }
 }
 
 fn named<'a, T>(entries: impl IntoIterator<Item = (&'a str, T)>) -> BTreeMap<String, T> {
-    entries.into_iter().map(|(name, entry)| (name.to_owned(), entry)).collect()
+    entries
+        .into_iter()
+        .map(|(name, entry)| (name.to_owned(), entry))
+        .collect()
 }
 
 pub(super) fn value(message: &impl Message) -> ConfigValue {
-    ConfigValue { version: 0, value: message.encode_to_vec(), mod_policy: ADMINS.to_owned() }
+    ConfigValue {
+        version: 0,
+        value: message.encode_to_vec(),
+        mod_policy: ADMINS.to_owned(),
+    }
 }
 
 fn capability(name: &str) -> ConfigValue {
-    value(&Capabilities { capabilities: named([(name, Capability {})]) })
+    value(&Capabilities {
+        capabilities: named([(name, Capability {})]),
+    })
 }
 
 /// Any organisation's reader reads, any one's writer writes, and most administrators together change.
@@ -267,14 +387,24 @@ fn ruling() -> BTreeMap<String, ConfigPolicy> {
 
 /// So many of the groups below must agree.
 fn implicit(rule: Rule, sub_policy: &str) -> ConfigPolicy {
-    policy(PolicyType::ImplicitMeta, &ImplicitMetaPolicy { sub_policy: sub_policy.to_owned(), rule: rule.into() })
+    policy(
+        PolicyType::ImplicitMeta,
+        &ImplicitMetaPolicy {
+            sub_policy: sub_policy.to_owned(),
+            rule: rule.into(),
+        },
+    )
 }
 
 /// One signature by somebody of any of these roles.
 fn signature(msp: &str, roles: &[MspRoleType]) -> ConfigPolicy {
     let principal = |role: &MspRoleType| MspPrincipal {
         principal_classification: Classification::Role.into(),
-        principal: MspRole { msp_identifier: msp.to_owned(), role: (*role).into() }.encode_to_vec(),
+        principal: MspRole {
+            msp_identifier: msp.to_owned(),
+            role: (*role).into(),
+        }
+        .encode_to_vec(),
     };
     signatures(1, roles.iter().map(principal).collect())
 }
@@ -282,15 +412,36 @@ fn signature(msp: &str, roles: &[MspRoleType]) -> ConfigPolicy {
 /// So many signatures, each by another one of these.
 pub(super) fn signatures(n: usize, identities: Vec<MspPrincipal>) -> ConfigPolicy {
     let number = |n: usize| i32::try_from(n).expect("a few roles or orderers");
-    let signed_by = |n: usize| SignaturePolicy { r#type: Some(SignatureRule::SignedBy(number(n))) };
-    let rule = NOutOf { n: number(n), rules: (0..identities.len()).map(signed_by).collect() };
-    let rule = Some(SignaturePolicy { r#type: Some(SignatureRule::NOutOf(rule)) });
-    policy(PolicyType::Signature, &SignaturePolicyEnvelope { version: 0, rule, identities })
+    let signed_by = |n: usize| SignaturePolicy {
+        r#type: Some(SignatureRule::SignedBy(number(n))),
+    };
+    let rule = NOutOf {
+        n: number(n),
+        rules: (0..identities.len()).map(signed_by).collect(),
+    };
+    let rule = Some(SignaturePolicy {
+        r#type: Some(SignatureRule::NOutOf(rule)),
+    });
+    policy(
+        PolicyType::Signature,
+        &SignaturePolicyEnvelope {
+            version: 0,
+            rule,
+            identities,
+        },
+    )
 }
 
 fn policy(kind: PolicyType, message: &impl Message) -> ConfigPolicy {
-    let policy = Some(Policy { r#type: kind.into(), value: message.encode_to_vec() });
-    ConfigPolicy { version: 0, policy, mod_policy: ADMINS.to_owned() }
+    let policy = Some(Policy {
+        r#type: kind.into(),
+        value: message.encode_to_vec(),
+    });
+    ConfigPolicy {
+        version: 0,
+        policy,
+        mod_policy: ADMINS.to_owned(),
+    }
 }
 
 #[cfg(test)]

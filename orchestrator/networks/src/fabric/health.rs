@@ -32,8 +32,11 @@ struct Check {
 /// What failed, in the peer's own words.
 fn failed(body: &[u8]) -> Option<String> {
     let health: Health = serde_json::from_slice(body).ok()?;
-    let checks: Vec<String> =
-        health.failed_checks.into_iter().map(|Check { component, reason }| format!("{component}: {reason}")).collect();
+    let checks: Vec<String> = health
+        .failed_checks
+        .into_iter()
+        .map(|Check { component, reason }| format!("{component}: {reason}"))
+        .collect();
     (!checks.is_empty()).then(|| checks.join("; "))
 }
 
@@ -44,7 +47,13 @@ mod tests {
     #[test]
     fn what_failed_is_told_in_the_peers_words() {
         let body = r#"{"status":"Service Unavailable","time":"2026-11-27T11:00:00Z","failed_checks":[{"component":"couchdb","reason":"failed to connect"}]}"#;
-        assert_eq!(failed(body.as_bytes()).as_deref(), Some("couchdb: failed to connect"));
-        assert_eq!((failed(b"{}"), failed(b"no"), failed(br#"{"failed_checks":[]}"#)), (None, None, None));
+        assert_eq!(
+            failed(body.as_bytes()).as_deref(),
+            Some("couchdb: failed to connect")
+        );
+        assert_eq!(
+            (failed(b"{}"), failed(b"no"), failed(br#"{"failed_checks":[]}"#)),
+            (None, None, None)
+        );
     }
 }

@@ -20,17 +20,30 @@ pub(super) struct Identity {
 impl Identity {
     /// Reads the key from PKCS#8 PEM.
     pub(super) fn read(msp: &str, certificate: &str, key: &str) -> Result<Self, p256::pkcs8::Error> {
-        Ok(Self { msp: msp.to_owned(), certificate: certificate.to_owned(), key: SigningKey::from_pkcs8_pem(key)? })
+        Ok(Self {
+            msp: msp.to_owned(),
+            certificate: certificate.to_owned(),
+            key: SigningKey::from_pkcs8_pem(key)?,
+        })
     }
 
     /// As it stands in the headers of what it signs.
     pub(super) fn creator(&self) -> Vec<u8> {
-        SerializedIdentity { mspid: self.msp.clone(), id_bytes: self.certificate.clone().into_bytes() }.encode_to_vec()
+        SerializedIdentity {
+            mspid: self.msp.clone(),
+            id_bytes: self.certificate.clone().into_bytes(),
+        }
+        .encode_to_vec()
     }
 
     /// Signs by ECDSA with SHA-256, in DER. Fabric takes only signatures with the lower of the two possible S (`bccsp/utils/ecdsa.go`).
     pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let signature: Signature = self.key.sign(message);
-        signature.normalize_s().unwrap_or(signature).to_der().as_bytes().to_vec()
+        signature
+            .normalize_s()
+            .unwrap_or(signature)
+            .to_der()
+            .as_bytes()
+            .to_vec()
     }
 }

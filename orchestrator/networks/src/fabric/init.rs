@@ -50,8 +50,14 @@ async fn channels(access: &Access) -> Result<(), InitError> {
         .map_err(|e| InitError::new(format!("the stored spec is not that of a Fabric network: {e}")))?;
     let deadline = Instant::now() + START;
     let blocks = &blocks;
-    let orderers = access.orderers().iter().map(|node| join(node, deadline, move || orderer_joins(access, node, blocks).boxed()));
-    let peers = access.peers().map(|(_, node)| join(node, deadline, move || peer_joins(access, node, blocks).boxed()));
+    let orderers = access.orderers().iter().map(|node| {
+        join(node, deadline, move || {
+            orderer_joins(access, node, blocks).boxed()
+        })
+    });
+    let peers = access
+        .peers()
+        .map(|(_, node)| join(node, deadline, move || peer_joins(access, node, blocks).boxed()));
     all(join_all(orderers.chain(peers).collect::<Vec<_>>()).await)
 }
 
@@ -67,7 +73,10 @@ async fn orderer_joins(access: &Access, node: &NodeName, blocks: &[FirstBlock]) 
     let mut orderer = Participation::connect(access, node).await?;
     let joined = orderer.list().await?;
     for (channel, block) in blocks.iter().filter(|(channel, _)| !joined.contains(channel)) {
-        orderer.join(block).await.map_err(|e| e.of(&format!("channel {channel}")))?;
+        orderer
+            .join(block)
+            .await
+            .map_err(|e| e.of(&format!("channel {channel}")))?;
     }
     Ok(())
 }
@@ -76,13 +85,22 @@ async fn peer_joins(access: &Access, node: &NodeName, blocks: &[FirstBlock]) -> 
     let peer = Peer::connect(access, node).await?;
     let joined = peer.channels().await?;
     for (channel, block) in blocks.iter().filter(|(channel, _)| !joined.contains(channel)) {
-        peer.join(block).await.map_err(|e| e.of(&format!("channel {channel}")))?;
+        peer.join(block)
+            .await
+            .map_err(|e| e.of(&format!("channel {channel}")))?;
     }
     Ok(())
 }
 
 /// Success, or every error.
 pub(super) fn all(done: impl IntoIterator<Item = Result<(), CallError>>) -> Result<(), InitError> {
-    let errors: Vec<String> = done.into_iter().filter_map(|done| done.err().map(|e| e.to_string())).collect();
-    if errors.is_empty() { Ok(()) } else { Err(InitError::new(errors.join("; "))) }
+    let errors: Vec<String> = done
+        .into_iter()
+        .filter_map(|done| done.err().map(|e| e.to_string()))
+        .collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(InitError::new(errors.join("; ")))
+    }
 }

@@ -32,7 +32,11 @@ impl Key {
     }
 
     fn of(private: SigningKey) -> Self {
-        let public = private.verifying_key().to_encoded_point(false).as_bytes().to_vec();
+        let public = private
+            .verifying_key()
+            .to_encoded_point(false)
+            .as_bytes()
+            .to_vec();
         Self { private, public }
     }
 
@@ -43,7 +47,10 @@ impl Key {
 
     /// PKCS#8 in PEM.
     pub(super) fn pem(&self) -> Secret<Vec<u8>> {
-        let text = self.private.to_pkcs8_pem(LineEnding::LF).expect("a key of a named curve can be written");
+        let text = self
+            .private
+            .to_pkcs8_pem(LineEnding::LF)
+            .expect("a key of a named curve can be written");
         Secret::new(text.as_bytes().to_vec())
     }
 }
@@ -63,7 +70,12 @@ impl rcgen::PublicKeyData for Key {
 impl rcgen::SigningKey for Key {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         let signature: Signature = self.private.sign(message);
-        Ok(signature.normalize_s().unwrap_or(signature).to_der().as_bytes().to_vec())
+        Ok(signature
+            .normalize_s()
+            .unwrap_or(signature)
+            .to_der()
+            .as_bytes()
+            .to_vec())
     }
 }
 
@@ -88,7 +100,10 @@ mod tests {
             for label in ["org1/ca", "org1/tlsca", "org11/ca"] {
                 let key = Key::derive(&seed, label);
                 assert_eq!(key.pem(), Key::derive(&seed, label).pem());
-                assert!(known.insert(key.pem().expose().clone()), "the key of {label} came twice");
+                assert!(
+                    known.insert(key.pem().expose().clone()),
+                    "the key of {label} came twice"
+                );
             }
         }
     }

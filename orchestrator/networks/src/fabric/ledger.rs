@@ -19,7 +19,11 @@ impl Peer {
     /// The channels that it has joined.
     pub(super) async fn channels(&self) -> Result<Vec<String>, CallError> {
         let list: ChannelQueryResponse = self.ask(CHANNELS, "GetChannels", &[], ANSWER).await?;
-        Ok(list.channels.into_iter().map(|channel| channel.channel_id).collect())
+        Ok(list
+            .channels
+            .into_iter()
+            .map(|channel| channel.channel_id)
+            .collect())
     }
 
     /// Joins a channel by its first block. A channel that it has joined already is joined.
@@ -34,7 +38,8 @@ impl Peer {
 
     /// How many blocks it has of a channel, and the newest one's hash.
     pub(super) async fn info(&self, channel: &str) -> Result<BlockchainInfo, CallError> {
-        self.ask(LEDGERS, "GetChainInfo", &[channel.as_bytes()], ANSWER).await
+        self.ask(LEDGERS, "GetChainInfo", &[channel.as_bytes()], ANSWER)
+            .await
     }
 
     /// Whether it has so many blocks of a channel; that it has fewer is an error.
@@ -46,14 +51,25 @@ impl Peer {
 
     /// The hash of the block of a number.
     pub(super) async fn hash(&self, channel: &str, number: u64) -> Result<Vec<u8>, CallError> {
-        let block: Block = self.ask(LEDGERS, "GetBlockByNumber", &[channel.as_bytes(), number.to_string().as_bytes()], ANSWER).await?;
+        let block: Block = self
+            .ask(
+                LEDGERS,
+                "GetBlockByNumber",
+                &[channel.as_bytes(), number.to_string().as_bytes()],
+                ANSWER,
+            )
+            .await?;
         Ok(hash(&block.header.unwrap_or_default()))
     }
 }
 
 /// A block's hash: SHA-256 of the DER form of its header (`protoutil/blockutils.go`).
 pub(super) fn hash(header: &BlockHeader) -> Vec<u8> {
-    let BlockHeader { number, previous_hash, data_hash } = header;
+    let BlockHeader {
+        number,
+        previous_hash,
+        data_hash,
+    } = header;
     let content = [integer(*number), octets(previous_hash), octets(data_hash)].concat();
     Sha256::digest(tagged(0x30, &content)).to_vec()
 }
@@ -61,7 +77,9 @@ pub(super) fn hash(header: &BlockHeader) -> Vec<u8> {
 /// A whole number: as few bytes as hold it, the sign bit free.
 fn integer(number: u64) -> Vec<u8> {
     let bytes = [&[0][..], &number.to_be_bytes()].concat();
-    let first = (0..8).find(|n| bytes[*n] != 0 || bytes[n + 1] & 0x80 != 0).unwrap_or(8);
+    let first = (0..8)
+        .find(|n| bytes[*n] != 0 || bytes[n + 1] & 0x80 != 0)
+        .unwrap_or(8);
     tagged(0x02, &bytes[first..])
 }
 
@@ -70,7 +88,10 @@ fn octets(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(content.len()).ok().filter(|length| *length < 0x80).expect("a header is two hashes and a number");
+    let length = u8::try_from(content.len())
+        .ok()
+        .filter(|length| *length < 0x80)
+        .expect("a header is two hashes and a number");
     [&[tag, length], content].concat()
 }
 
@@ -94,11 +115,19 @@ mod tests {
 
     #[test]
     fn a_header_is_hashed_in_der() {
-        let header = BlockHeader { number: 1, previous_hash: vec![1; 32], data_hash: vec![2; 32] };
+        let header = BlockHeader {
+            number: 1,
+            previous_hash: vec![1; 32],
+            data_hash: vec![2; 32],
+        };
         let der = [&[0x30, 71, 2, 1, 1, 4, 32][..], &[1; 32], &[4, 32], &[2; 32]].concat();
         assert_eq!(hash(&header), Sha256::digest(der).to_vec());
         // The first block has no previous one.
-        let header = BlockHeader { number: 0, previous_hash: vec![], data_hash: vec![2; 32] };
+        let header = BlockHeader {
+            number: 0,
+            previous_hash: vec![],
+            data_hash: vec![2; 32],
+        };
         let der = [&[0x30, 39, 2, 1, 0, 4, 0, 4, 32][..], &[2; 32]].concat();
         assert_eq!(hash(&header), Sha256::digest(der).to_vec());
     }

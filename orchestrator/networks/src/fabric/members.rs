@@ -19,7 +19,10 @@ use super::{
     consensus::Consensus,
     consenters::{Consenters, set, unreadable},
     facts::{Facts, Organisation},
-    genesis::{self, APPLICATION, BATCH_SIZE, BATCH_TIMEOUT, BLOCK_MAX_BYTES, BLOCK_PREFERRED_BYTES, ENDPOINTS, ORDERER},
+    genesis::{
+        self, APPLICATION, BATCH_SIZE, BATCH_TIMEOUT, BLOCK_MAX_BYTES, BLOCK_PREFERRED_BYTES, ENDPOINTS,
+        ORDERER,
+    },
     init::all,
     metrics::{Metrics, Part, leader},
     orderer::{configured, offer},
@@ -59,12 +62,16 @@ type Known = BTreeMap<NodeName, Certificates>;
 
 /// Takes in who is missing, on every channel. Who is there already is skipped.
 pub(super) async fn members(access: &Access) -> Result<(), InitError> {
-    let certificates = |node: &NodeName| Some((node.clone(), render::certificates(access.nodes.spec.node(node)?)?));
+    let certificates =
+        |node: &NodeName| Some((node.clone(), render::certificates(access.nodes.spec.node(node)?)?));
     let known: Known = access.orderers().iter().filter_map(certificates).collect();
     let known = &known;
     let each = access.facts.channels.iter().map(|channel| async move {
         let name = &channel.name;
-        on_channel(access, name, known).await.map_err(|halt| Halt { why: halt.why.of(&format!("channel {name}")), ..halt })
+        on_channel(access, name, known).await.map_err(|halt| Halt {
+            why: halt.why.of(&format!("channel {name}")),
+            ..halt
+        })
     });
     let mut channels: FuturesUnordered<_> = each.collect();
     let mut whys = Vec::new();
@@ -73,7 +80,10 @@ pub(super) async fn members(access: &Access) -> Result<(), InitError> {
         whys.push(Err(why));
         // It is not left standing until the other channels are done, which go on later from where they are.
         if still.is_some() {
-            return all(whys).map_err(|e| InitError { restart: still.into_iter().collect(), ..e });
+            return all(whys).map_err(|e| InitError {
+                restart: still.into_iter().collect(),
+                ..e
+            });
         }
     }
     all(whys)
@@ -128,13 +138,27 @@ async fn advance(access: &Access, channel: &str, known: &Known) -> Result<Option
         Ok(())
     };
     let held = is_held(&before)?;
-    work.await.map_err(|halt: Halt| if held { Halt { why: held_back(halt.why), ..halt } } else { halt })?;
+    work.await.map_err(|halt: Halt| {
+        if held {
+            Halt {
+                why: held_back(halt.why),
+                ..halt
+            }
+        } else {
+            halt
+        }
+    })?;
     Ok(step)
 }
 
 /// Why it stands, with what that does to those who write.
 fn held_back(why: CallError) -> CallError {
-    let told = |text: String| format!("{text}; until all orderers take part transactions wait for up to {} s", HELD_MS / 1000);
+    let told = |text: String| {
+        format!(
+            "{text}; until all orderers take part transactions wait for up to {} s",
+            HELD_MS / 1000
+        )
+    };
     match why {
         CallError::Silent(text) => CallError::Silent(told(text)),
         CallError::Refused(text) => CallError::Refused(told(text)),
@@ -150,7 +174,11 @@ async fn standing_still<'n>(access: &Access, channel: &str, came: &'n [NodeName]
         })
     });
     let each: Vec<_> = each.collect();
-    if each.is_empty() { None } else { Some(select_all(each).await.0) }
+    if each.is_empty() {
+        None
+    } else {
+        Some(select_all(each).await.0)
+    }
 }
 
 /// Looks until an orderer of a channel has not moved for too long, or not answered. While it only follows the channel it has its time.
@@ -162,7 +190,10 @@ async fn stands_still(access: &Access, channel: &str, node: &NodeName) {
         let parts = async { Metrics::connect(access, node).await?.parts().await };
         let Ok(parts) = parts.await else { continue };
         // One that has never moved may not know yet that it has a vote.
-        let turns = parts.get(channel).map(|part| part.turns).filter(|turns| *turns > 0);
+        let turns = parts
+            .get(channel)
+            .map(|part| part.turns)
+            .filter(|turns| *turns > 0);
         if turns.is_none() || turns != seen {
             (seen, moved) = (turns, Instant::now());
         }
@@ -181,10 +212,21 @@ enum Step {
 /// The next step from a configuration to that which the facts tell. `None`: there is none left.
 fn next(facts: &Facts, known: &Known, before: &ConfigGroup) -> Result<Option<Step>, CallError> {
     let mut after = before.clone();
-    let application = after.groups.get_mut(APPLICATION).ok_or_else(|| unreadable(APPLICATION))?;
-    let missing: Vec<&Organisation> = facts.organisations.iter().filter(|o| !application.groups.contains_key(&o.name)).collect();
+    let application = after
+        .groups
+        .get_mut(APPLICATION)
+        .ok_or_else(|| unreadable(APPLICATION))?;
+    let missing: Vec<&Organisation> = facts
+        .organisations
+        .iter()
+        .filter(|o| !application.groups.contains_key(&o.name))
+        .collect();
     if !missing.is_empty() {
-        application.groups.extend(missing.into_iter().map(|o| (o.name.clone(), genesis::organisation_group(o))));
+        application.groups.extend(
+            missing
+                .into_iter()
+                .map(|o| (o.name.clone(), genesis::organisation_group(o))),
+        );
         return Ok(Some(Step::Organisations(after)));
     }
     let orderer = after.groups.get_mut(ORDERER).ok_or_else(|| unreadable(ORDERER))?;
@@ -193,17 +235,32 @@ fn next(facts: &Facts, known: &Known, before: &ConfigGroup) -> Result<Option<Ste
         if !is_held(before)? {
             return Ok(None);
         }
-        cut(orderer, (facts.parameters.batch_messages, BLOCK_PREFERRED_BYTES), facts.parameters.batch_timeout_ms)?;
+        cut(
+            orderer,
+            (facts.parameters.batch_messages, BLOCK_PREFERRED_BYTES),
+            facts.parameters.batch_timeout_ms,
+        )?;
         return Ok(Some(Step::Release(after)));
     };
-    let certificates = known.get(node).ok_or_else(|| CallError::Refused(format!("the stored spec has no certificates of {node}")))?;
+    let certificates = known
+        .get(node)
+        .ok_or_else(|| CallError::Refused(format!("the stored spec has no certificates of {node}")))?;
     consenters.take_in(node, certificates, &facts.ordering.msp);
     consenters.write(orderer)?;
     if facts.parameters.consensus.holds_back() {
         cut(orderer, (HELD_MESSAGES, BLOCK_MAX_BYTES), HELD_MS)?;
     }
-    let addresses: Vec<NodeName> = facts.ordering.nodes.iter().filter(|node| consenters.has(node)).cloned().collect();
-    let own = orderer.groups.get_mut(&facts.ordering.name).ok_or_else(|| unreadable(&facts.ordering.name))?;
+    let addresses: Vec<NodeName> = facts
+        .ordering
+        .nodes
+        .iter()
+        .filter(|node| consenters.has(node))
+        .cloned()
+        .collect();
+    let own = orderer
+        .groups
+        .get_mut(&facts.ordering.name)
+        .ok_or_else(|| unreadable(&facts.ordering.name))?;
     set(own, ENDPOINTS, &genesis::endpoints(&addresses))?;
     Ok(Some(Step::Orderer(node.clone(), after)))
 }
@@ -216,8 +273,13 @@ fn cut(orderer: &mut ConfigGroup, (messages, bytes): (u32, u32), milliseconds: u
 
 /// Whether transactions are held back. The size tells it, because proofs change the time.
 fn is_held(root: &ConfigGroup) -> Result<bool, CallError> {
-    let entry = root.groups.get(ORDERER).and_then(|orderer| orderer.values.get(BATCH_SIZE));
-    let size = entry.and_then(|entry| BatchSize::decode(&entry.value[..]).ok()).ok_or_else(|| unreadable(BATCH_SIZE))?;
+    let entry = root
+        .groups
+        .get(ORDERER)
+        .and_then(|orderer| orderer.values.get(BATCH_SIZE));
+    let size = entry
+        .and_then(|entry| BatchSize::decode(&entry.value[..]).ok())
+        .ok_or_else(|| unreadable(BATCH_SIZE))?;
     Ok(size.max_message_count == HELD_MESSAGES)
 }
 
@@ -229,12 +291,16 @@ async fn perform(access: &Access, channel: &str, known: &Known, step: &Step) -> 
         if has(&before, step)? {
             return Ok(());
         }
-        let Some(step) = next(&access.facts, known, &before)? else { return Ok(()) };
+        let Some(step) = next(&access.facts, known, &before)? else {
+            return Ok(());
+        };
         let envelope = update(access, channel, &before, &step)?;
         offer(access, &consenters(access, &before)?, &envelope).await?;
         until(Instant::now() + LOST + access.cut_after(), || async {
             let lost = || CallError::Silent("the orderers took an update and have not ordered it".to_owned());
-            has(&root(access, channel).await?, &step)?.then_some(()).ok_or_else(lost)
+            has(&root(access, channel).await?, &step)?
+                .then_some(())
+                .ok_or_else(lost)
         })
         .await
     })
@@ -242,18 +308,34 @@ async fn perform(access: &Access, channel: &str, known: &Known, step: &Step) -> 
 }
 
 async fn root(access: &Access, channel: &str) -> Result<ConfigGroup, CallError> {
-    Ok(configured(access, channel).await?.config.channel_group.unwrap_or_default())
+    Ok(configured(access, channel)
+        .await?
+        .config
+        .channel_group
+        .unwrap_or_default())
 }
 
 /// The update of a step, signed by those whose consent it needs.
 fn update(access: &Access, channel: &str, before: &ConfigGroup, step: &Step) -> Result<Envelope, CallError> {
     let (after, signers) = match step {
         Step::Organisations(after) => {
-            let present = before.groups.get(APPLICATION).ok_or_else(|| unreadable(APPLICATION))?;
-            let signing = access.facts.organisations.iter().filter(|o| present.groups.contains_key(&o.name));
-            (after, signing.map(|o| access.admin(o)).collect::<Result<Vec<_>, _>>()?)
+            let present = before
+                .groups
+                .get(APPLICATION)
+                .ok_or_else(|| unreadable(APPLICATION))?;
+            let signing = access
+                .facts
+                .organisations
+                .iter()
+                .filter(|o| present.groups.contains_key(&o.name));
+            (
+                after,
+                signing.map(|o| access.admin(o)).collect::<Result<Vec<_>, _>>()?,
+            )
         }
-        Step::Orderer(_, after) | Step::Release(after) => (after, vec![access.admin(&access.facts.ordering)?]),
+        Step::Orderer(_, after) | Step::Release(after) => {
+            (after, vec![access.admin(&access.facts.ordering)?])
+        }
     };
     let update = configupdate::update(channel, before, after);
     let signed = update.and_then(|update| configupdate::signed(&update, &signers.iter().collect::<Vec<_>>()));
@@ -266,7 +348,11 @@ fn has(root: &ConfigGroup, step: &Step) -> Result<bool, CallError> {
         Step::Orderer(node, _) => Ok(Consenters::read(root)?.has(node)),
         Step::Release(_) => Ok(!is_held(root)?),
         Step::Organisations(after) => {
-            let names = |root: &ConfigGroup| root.groups.get(APPLICATION).map(|group| group.groups.keys().cloned().collect::<Vec<_>>());
+            let names = |root: &ConfigGroup| {
+                root.groups
+                    .get(APPLICATION)
+                    .map(|group| group.groups.keys().cloned().collect::<Vec<_>>())
+            };
             Ok(names(root) == names(after))
         }
     }
@@ -275,13 +361,21 @@ fn has(root: &ConfigGroup, step: &Step) -> Result<bool, CallError> {
 /// The orderers of a channel.
 fn consenters(access: &Access, root: &ConfigGroup) -> Result<Vec<NodeName>, CallError> {
     let consenters = Consenters::read(root)?;
-    Ok(access.orderers().iter().filter(|node| consenters.has(node)).cloned().collect())
+    Ok(access
+        .orderers()
+        .iter()
+        .filter(|node| consenters.has(node))
+        .cloned()
+        .collect())
 }
 
 /// Waits until an orderer that follows the channel has so many blocks.
 async fn caught_up(access: &Access, channel: &str, node: &NodeName, height: u64) -> Result<(), CallError> {
     until(Instant::now() + JOINS, || async {
-        let has = Participation::connect(access, node).await?.height(channel).await?;
+        let has = Participation::connect(access, node)
+            .await?
+            .height(channel)
+            .await?;
         let behind = || CallError::Silent(format!("it has {has} blocks of {height}"));
         (has >= height).then_some(()).ok_or_else(behind)
     })
@@ -295,36 +389,79 @@ async fn caught_up(access: &Access, channel: &str, node: &NodeName, height: u64)
 async fn taken_in(access: &Access, channel: &str, root: &ConfigGroup, height: u64) -> Result<(), Halt> {
     let consenters = Consenters::read(root)?;
     let last = consenters.hosts().pop();
-    let nodes: Vec<NodeName> = access.orderers().iter().filter(|node| consenters.has(node)).cloned().collect();
+    let nodes: Vec<NodeName> = access
+        .orderers()
+        .iter()
+        .filter(|node| consenters.has(node))
+        .cloned()
+        .collect();
     let may_stand_still = access.facts.parameters.consensus.holds_back();
-    let still = nodes.iter().find(|node| may_stand_still && last == Some(node.as_str()));
+    let still = nodes
+        .iter()
+        .find(|node| may_stand_still && last == Some(node.as_str()));
     let nodes: Vec<&NodeName> = nodes.iter().collect();
-    let taken = until(Instant::now() + JOINS, || take_part(access, channel, &nodes, height)).await;
-    taken.map_err(|why| Halt { why, still: still.cloned() })
+    let taken = until(Instant::now() + JOINS, || {
+        take_part(access, channel, &nodes, height)
+    })
+    .await;
+    taken.map_err(|why| Halt {
+        why,
+        still: still.cloned(),
+    })
 }
 
 /// Whether these orderers take part in a channel and have so many blocks of it, as far as they answer.
-pub(super) async fn take_part(access: &Access, channel: &str, nodes: &[&NodeName], height: u64) -> Result<(), CallError> {
+pub(super) async fn take_part(
+    access: &Access,
+    channel: &str,
+    nodes: &[&NodeName],
+    height: u64,
+) -> Result<(), CallError> {
     let ask = |node: &&NodeName| {
         let node = (*node).clone();
-        async move { (Metrics::connect(access, &node).await.ok()?.parts().await.ok()).map(|parts| (node, parts.get(channel).copied())) }
+        async move {
+            (Metrics::connect(access, &node).await.ok()?.parts().await.ok())
+                .map(|parts| (node, parts.get(channel).copied()))
+        }
     };
-    let answers: Vec<(NodeName, Option<Part>)> = join_all(nodes.iter().map(ask)).await.into_iter().flatten().collect();
+    let answers: Vec<(NodeName, Option<Part>)> = join_all(nodes.iter().map(ask))
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
     counted(access.facts.parameters.consensus, &answers, nodes.len(), height)
 }
 
 /// The same of what they say of themselves; so many are there in all.
-fn counted(consensus: Consensus, answers: &[(NodeName, Option<Part>)], total: usize, height: u64) -> Result<(), CallError> {
+fn counted(
+    consensus: Consensus,
+    answers: &[(NodeName, Option<Part>)],
+    total: usize,
+    height: u64,
+) -> Result<(), CallError> {
     if let Some((node, _)) = answers.iter().find(|(_, part)| part.is_none()) {
-        return Err(CallError::Silent(format!("{node} does not take part in ordering yet")));
+        return Err(CallError::Silent(format!(
+            "{node} does not take part in ordering yet"
+        )));
     }
-    let parts: Vec<(&NodeName, Part)> = answers.iter().filter_map(|(node, part)| Some((node, (*part)?))).collect();
-    let (_, leader) = leader(&parts).ok_or_else(|| CallError::Silent(format!("no {} leader yet", consensus.title())))?;
+    let parts: Vec<(&NodeName, Part)> = answers
+        .iter()
+        .filter_map(|(node, part)| Some((node, (*part)?)))
+        .collect();
+    let (_, leader) =
+        leader(&parts).ok_or_else(|| CallError::Silent(format!("no {} leader yet", consensus.title())))?;
     let active = usize::try_from(leader.active).unwrap_or(usize::MAX);
     if total > 1 && active < answers.len().max(consensus.quorum(total)) {
-        return Err(CallError::Silent(words::heard(consensus, active, &format!("{total} orderers"))));
+        return Err(CallError::Silent(words::heard(
+            consensus,
+            active,
+            &format!("{total} orderers"),
+        )));
     }
-    match answers.iter().find(|(_, part)| part.is_some_and(|part| part.height + consensus.may_lack() < height)) {
+    match answers
+        .iter()
+        .find(|(_, part)| part.is_some_and(|part| part.height + consensus.may_lack() < height))
+    {
         Some((node, _)) => Err(CallError::Silent(format!("{node} has not all blocks yet"))),
         None => Ok(()),
     }

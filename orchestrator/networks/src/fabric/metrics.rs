@@ -38,9 +38,18 @@ pub(super) struct Part {
 pub(super) fn leader<N: Copy>(parts: &[(N, Part)]) -> Option<(N, Part)> {
     let active = |part: &Part| match part.follows {
         0 => part.active,
-        number => u32::try_from(parts.iter().filter(|(_, other)| other.follows == number).count()).unwrap_or(u32::MAX),
+        number => u32::try_from(parts.iter().filter(|(_, other)| other.follows == number).count())
+            .unwrap_or(u32::MAX),
     };
-    let leaders = parts.iter().filter(|(_, part)| part.leads).map(|(node, part)| (*node, Part { active: active(part), ..*part }));
+    let leaders = parts.iter().filter(|(_, part)| part.leads).map(|(node, part)| {
+        (
+            *node,
+            Part {
+                active: active(part),
+                ..*part
+            },
+        )
+    });
     leaders.max_by_key(|(_, part)| (part.height, part.active))
 }
 
@@ -54,8 +63,16 @@ pub(super) struct Metrics {
 impl Metrics {
     /// Connects to an orderer.
     pub(super) async fn connect(access: &Access, node: &NodeName) -> Result<Self, CallError> {
-        let number = access.orderers().iter().zip(1..).find(|(name, _)| *name == node).map_or(0, |(_, number)| number);
-        Ok(Self { http: Http::connect(access, node, METRICS).await?, number })
+        let number = access
+            .orderers()
+            .iter()
+            .zip(1..)
+            .find(|(name, _)| *name == node)
+            .map_or(0, |(_, number)| number);
+        Ok(Self {
+            http: Http::connect(access, node, METRICS).await?,
+            number,
+        })
     }
 
     /// Its part in each channel that it has joined.
@@ -113,15 +130,31 @@ const LEDGER_HEIGHT: &str = "ledger_blockchain_height";
 fn line(line: &str) -> Option<(&str, &str, u64)> {
     let (name, rest) = line.split_once("{channel=\"")?;
     let (channel, value) = rest.split_once("\"} ")?;
-    [IS_LEADER, LEADER_CHANGES, ACTIVE, TURNS, HEIGHT, BFT_LEADER, LEDGER_HEIGHT].contains(&name).then_some(())?;
+    [
+        IS_LEADER,
+        LEADER_CHANGES,
+        ACTIVE,
+        TURNS,
+        HEIGHT,
+        BFT_LEADER,
+        LEDGER_HEIGHT,
+    ]
+    .contains(&name)
+    .then_some(())?;
     Some((name, channel, number(value)?))
 }
 
 /// Gauges are whole numbers here; large ones come as `1.234567e+06`.
 fn number(text: &str) -> Option<u64> {
-    let Some((mantissa, exponent)) = text.split_once("e+") else { return text.parse().ok() };
+    let Some((mantissa, exponent)) = text.split_once("e+") else {
+        return text.parse().ok();
+    };
     let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let zeros = exponent.parse::<usize>().ok()?.checked_sub(part.len()).filter(|zeros| *zeros < 20)?;
+    let zeros = exponent
+        .parse::<usize>()
+        .ok()?
+        .checked_sub(part.len())
+        .filter(|zeros| *zeros < 20)?;
     format!("{whole}{part}{}", "0".repeat(zeros)).parse().ok()
 }
 
@@ -150,8 +183,24 @@ participation_status{channel="ch1"} 1
     #[test]
     fn an_orderers_part_is_read_for_each_channel() {
         let expected = [
-            ("ch1".to_owned(), Part { leads: true, heard: true, active: 3, height: 1_234_568, turns: 42, follows: 0 }),
-            ("ch2".to_owned(), Part { height: 1, ..Part::default() }),
+            (
+                "ch1".to_owned(),
+                Part {
+                    leads: true,
+                    heard: true,
+                    active: 3,
+                    height: 1_234_568,
+                    turns: 42,
+                    follows: 0,
+                },
+            ),
+            (
+                "ch2".to_owned(),
+                Part {
+                    height: 1,
+                    ..Part::default()
+                },
+            ),
         ];
         assert_eq!(read(TEXT, 1), expected.into());
         assert_eq!(read("", 1), BTreeMap::new());
@@ -174,25 +223,68 @@ ledger_blockchain_height{channel="followed"} 5
 
     #[test]
     fn by_bft_an_orderer_leads_that_is_the_leader_of_its_own_view() {
-        let follower = Part { heard: true, height: 8, follows: 2, ..Part::default() };
-        let outside = Part { height: 1, ..Part::default() };
-        assert_eq!(read(BFT, 1), [("ch1".to_owned(), follower), ("ch2".to_owned(), outside)].into());
-        assert_eq!(read(BFT, 2)["ch1"], Part { leads: true, ..follower });
+        let follower = Part {
+            heard: true,
+            height: 8,
+            follows: 2,
+            ..Part::default()
+        };
+        let outside = Part {
+            height: 1,
+            ..Part::default()
+        };
+        assert_eq!(
+            read(BFT, 1),
+            [("ch1".to_owned(), follower), ("ch2".to_owned(), outside)].into()
+        );
+        assert_eq!(
+            read(BFT, 2)["ch1"],
+            Part {
+                leads: true,
+                ..follower
+            }
+        );
         assert!(!read(BFT, 0)["ch2"].leads);
     }
 
     #[test]
     fn a_leader_has_those_with_it_that_it_hears_or_that_follow_it() {
-        let raft = |leads, active, height| Part { leads, heard: true, active, height, ..Part::default() };
-        assert_eq!(leader(&[(0, raft(true, 2, 7)), (1, raft(false, 0, 7))]), Some((0, raft(true, 2, 7))));
+        let raft = |leads, active, height| Part {
+            leads,
+            heard: true,
+            active,
+            height,
+            ..Part::default()
+        };
+        assert_eq!(
+            leader(&[(0, raft(true, 2, 7)), (1, raft(false, 0, 7))]),
+            Some((0, raft(true, 2, 7)))
+        );
         // The first was cut off from the others.
-        assert_eq!(leader(&[(0, raft(true, 3, 6)), (1, raft(true, 2, 7))]), Some((1, raft(true, 2, 7))));
+        assert_eq!(
+            leader(&[(0, raft(true, 3, 6)), (1, raft(true, 2, 7))]),
+            Some((1, raft(true, 2, 7)))
+        );
         assert_eq!(leader(&[(0, raft(false, 0, 7))]), None);
 
-        let bft = |number, follows| Part { leads: number == follows, heard: true, height: 7, follows, ..Part::default() };
-        let counted = |active, follows| Part { active, ..bft(follows, follows) };
-        let orderers =
-            |follows: &[u64]| follows.iter().zip(1u64..).map(|(follows, number)| (number, bft(number, *follows))).collect::<Vec<_>>();
+        let bft = |number, follows| Part {
+            leads: number == follows,
+            heard: true,
+            height: 7,
+            follows,
+            ..Part::default()
+        };
+        let counted = |active, follows| Part {
+            active,
+            ..bft(follows, follows)
+        };
+        let orderers = |follows: &[u64]| {
+            follows
+                .iter()
+                .zip(1u64..)
+                .map(|(follows, number)| (number, bft(number, *follows)))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(leader(&orderers(&[1, 1, 1, 1])), Some((1, counted(4, 1))));
         assert_eq!(leader(&orderers(&[1, 2, 2, 2])), Some((2, counted(3, 2))));
         // The leader of the others is away.
@@ -201,7 +293,13 @@ ledger_blockchain_height{channel="followed"} 5
 
     #[test]
     fn numbers_are_whole_or_none() {
-        for (text, value) in [("0", Some(0)), ("1e+06", Some(1_000_000)), ("1.5e+01", Some(15)), ("NaN", None), ("1.55e+01", None)] {
+        for (text, value) in [
+            ("0", Some(0)),
+            ("1e+06", Some(1_000_000)),
+            ("1.5e+01", Some(15)),
+            ("NaN", None),
+            ("1.55e+01", None),
+        ] {
             assert_eq!(number(text), value, "{text}");
         }
     }

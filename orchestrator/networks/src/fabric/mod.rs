@@ -50,7 +50,8 @@ mod words;
 mod yaml;
 
 use crate::{
-    Amendment, BundleParts, InitError, Layout, Line, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach, Seed, Verdict,
+    Amendment, BundleParts, InitError, Layout, Line, NetworkType, Nodes, Order, ParameterErrors, Past,
+    ProveError, Reach, Seed, Verdict,
 };
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, NodeName, Observation};
@@ -83,8 +84,13 @@ impl NetworkType for Fabric {
     }
 
     fn line(&self, parameters: &Value) -> Line {
-        let Parameters { version, consensus, .. } = settled(parameters);
-        Line { version: version.as_str().to_owned(), consensus: consensus.as_str().to_owned() }
+        let Parameters {
+            version, consensus, ..
+        } = settled(parameters);
+        Line {
+            version: version.as_str().to_owned(),
+            consensus: consensus.as_str().to_owned(),
+        }
     }
 
     fn layout(&self, parameters: &Value) -> Layout {
@@ -95,7 +101,12 @@ impl NetworkType for Fabric {
         render::render(&settled(&order.parameters), order, seed)
     }
 
-    fn amend(&self, spec: &ClusterSpec, change: &Amendment, seed: &Seed) -> Result<ClusterSpec, ParameterErrors> {
+    fn amend(
+        &self,
+        spec: &ClusterSpec,
+        change: &Amendment,
+        seed: &Seed,
+    ) -> Result<ClusterSpec, ParameterErrors> {
         amend::amend(spec, change, &settled(&change.order.parameters), seed)
     }
 
@@ -107,13 +118,21 @@ impl NetworkType for Fabric {
         probe::probe(nodes, observed).await
     }
 
-    fn verdict(&self, parameters: &Value, evidence: &api::Evidence, past: &Past, now: api::Timestamp) -> Verdict {
+    fn verdict(
+        &self,
+        parameters: &Value,
+        evidence: &api::Evidence,
+        past: &Past,
+        now: api::Timestamp,
+    ) -> Verdict {
         verdict::verdict(&settled(parameters), evidence, past, now)
     }
 
     fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {
         // Orderers that are left have the blocks. Those that an amendment brings have none yet.
-        let orderers = facts::Facts::read(spec).map(|facts| facts.ordering.nodes).unwrap_or_default();
+        let orderers = facts::Facts::read(spec)
+            .map(|facts| facts.ordering.nodes)
+            .unwrap_or_default();
         !orderers.is_empty() && orderers.iter().all(|node| lost.contains(node))
     }
 

@@ -39,8 +39,12 @@ pub(super) const KEY: &str = "keystore/key.pem";
 
 /// An organisation's membership in a channel's configuration.
 pub(super) fn config(msp: &str, ca: &str, tls_ca: &str) -> MspConfig {
-    let unit =
-        |role: &str| Some(FabricOuIdentifier { certificate: ca.as_bytes().to_vec(), organizational_unit_identifier: role.to_owned() });
+    let unit = |role: &str| {
+        Some(FabricOuIdentifier {
+            certificate: ca.as_bytes().to_vec(),
+            organizational_unit_identifier: role.to_owned(),
+        })
+    };
     let [client, peer, admin, orderer] = ROLES.map(unit);
     let config = FabricMspConfig {
         name: msp.to_owned(),
@@ -58,5 +62,8 @@ pub(super) fn config(msp: &str, ca: &str, tls_ca: &str) -> MspConfig {
             orderer_ou_identifier: orderer,
         }),
     };
-    MspConfig { r#type: 0, config: config.encode_to_vec() }
+    MspConfig {
+        r#type: 0,
+        config: config.encode_to_vec(),
+    }
 }

@@ -45,7 +45,10 @@ pub(super) struct Member {
 impl Member {
     /// What others know it by.
     pub(super) fn certificates(&self) -> Certificates {
-        Certificates { enrolment: self.enrolment.certificate.clone(), tls: self.tls.certificate.clone() }
+        Certificates {
+            enrolment: self.enrolment.certificate.clone(),
+            tls: self.tls.certificate.clone(),
+        }
     }
 }
 
@@ -76,12 +79,16 @@ pub(super) struct Organisations {
 
 /// `orderer0`, `orderer1` …
 pub(super) fn orderers(parameters: &Parameters) -> Vec<NodeName> {
-    (0..parameters.orderers).map(|n| name(&format!("orderer{n}"))).collect()
+    (0..parameters.orderers)
+        .map(|n| name(&format!("orderer{n}")))
+        .collect()
 }
 
 /// `peer0-org1`, `peer1-org1` … of the organisation of this number, from 1.
 pub(super) fn peers(parameters: &Parameters, organisation: u16) -> Vec<NodeName> {
-    (0..parameters.peers).map(|n| name(&format!("peer{n}-org{organisation}"))).collect()
+    (0..parameters.peers)
+        .map(|n| name(&format!("peer{n}-org{organisation}")))
+        .collect()
 }
 
 /// `org1` … by its number, from 1.
@@ -109,21 +116,42 @@ impl Organisations {
 
     /// Those of a spec with all its keys. `None`: it does not hold them all.
     pub(super) fn load(spec: &ClusterSpec, facts: &Facts, chain_id: &str) -> Option<Self> {
-        let control_ca = Key::read(spec.keys.get(CONTROL_CA_KEY)?).filter(|_| !facts.control_ca.is_empty())?;
+        let control_ca =
+            Key::read(spec.keys.get(CONTROL_CA_KEY)?).filter(|_| !facts.control_ca.is_empty())?;
         Some(Self {
             ordering: Keyed::load(spec, &facts.ordering, Role::Orderer)?,
-            peers: facts.organisations.iter().map(|organisation| Keyed::load(spec, organisation, Role::Peer)).collect::<Option<_>>()?,
+            peers: facts
+                .organisations
+                .iter()
+                .map(|organisation| Keyed::load(spec, organisation, Role::Peer))
+                .collect::<Option<_>>()?,
             control_ca: Authority::load(chain_id, &control_domain(chain_id), &facts.control_ca, control_ca),
-            control: Issued { certificate: facts.control.clone(), key: Key::read(spec.keys.get(CONTROL_KEY)?)? },
+            control: Issued {
+                certificate: facts.control.clone(),
+                key: Key::read(spec.keys.get(CONTROL_KEY)?)?,
+            },
         })
     }
 
     /// With the organisations and nodes of these parameters that are not there yet.
-    pub(super) fn grown(mut self, office: &Office, parameters: &Parameters, chain_id: &str, reach: &Reach) -> Self {
+    pub(super) fn grown(
+        mut self,
+        office: &Office,
+        parameters: &Parameters,
+        chain_id: &str,
+        reach: &Reach,
+    ) -> Self {
         for n in (1..=parameters.organisations).skip(self.peers.len()) {
-            self.peers.push(Keyed::found(office, Role::Peer, &organisation_name(n), &format!("Org{n}MSP"), chain_id));
+            self.peers.push(Keyed::found(
+                office,
+                Role::Peer,
+                &organisation_name(n),
+                &format!("Org{n}MSP"),
+                chain_id,
+            ));
         }
-        self.ordering.admit(office, orderers(parameters), StateDatabase::LevelDb, reach);
+        self.ordering
+            .admit(office, orderers(parameters), StateDatabase::LevelDb, reach);
         for (keyed, n) in self.peers.iter_mut().zip(1..) {
             keyed.admit(office, peers(parameters, n), parameters.state_database, reach);
             if parameters.certificate_authorities && keyed.server.is_none() {
@@ -136,11 +164,23 @@ impl Organisations {
     /// With new certificates for everybody, for the keys that they have: no channel's configuration has to change, because orderers
     /// know each other by the key in the certificate.
     pub(super) fn renewed(self, office: &Office, chain_id: &str, reach: &Reach) -> Self {
-        let Self { ordering, peers, control_ca, control } = self;
-        let control = Holder { label: CONTROL_KEY.to_owned(), name: control_name(chain_id), key: control.key };
+        let Self {
+            ordering,
+            peers,
+            control_ca,
+            control,
+        } = self;
+        let control = Holder {
+            label: CONTROL_KEY.to_owned(),
+            name: control_name(chain_id),
+            key: control.key,
+        };
         Self {
             ordering: ordering.renewed(office, reach),
-            peers: peers.into_iter().map(|keyed| keyed.renewed(office, reach)).collect(),
+            peers: peers
+                .into_iter()
+                .map(|keyed| keyed.renewed(office, reach))
+                .collect(),
             control: office.client(&control_ca, control),
             control_ca,
         }
@@ -153,17 +193,25 @@ impl Organisations {
 
     /// The new peers that have a database beside them, with its password.
     pub(super) fn databases(&self) -> impl Iterator<Item = (&Member, &Secret<Vec<u8>>)> {
-        self.peers.iter().flat_map(|keyed| &keyed.members).filter_map(|member| Some((member, member.database.as_ref()?)))
+        self.peers
+            .iter()
+            .flat_map(|keyed| &keyed.members)
+            .filter_map(|member| Some((member, member.database.as_ref()?)))
     }
 
     /// The Fabric CAs, each with its organisation.
     pub(super) fn servers(&self) -> impl Iterator<Item = (&Keyed, &Server)> {
-        self.peers.iter().filter_map(|keyed| Some((keyed, keyed.server.as_ref()?)))
+        self.peers
+            .iter()
+            .filter_map(|keyed| Some((keyed, keyed.server.as_ref()?)))
     }
 
     /// The keys that no node holds, and the passwords that users need.
     pub(super) fn keys(&self) -> BTreeMap<String, Secret<Vec<u8>>> {
-        let control = [(CONTROL_KEY.to_owned(), self.control.key.pem()), (CONTROL_CA_KEY.to_owned(), self.control_ca.key())];
+        let control = [
+            (CONTROL_KEY.to_owned(), self.control.key.pem()),
+            (CONTROL_CA_KEY.to_owned(), self.control_ca.key()),
+        ];
         let of = |keyed: &Keyed| {
             let facts = keyed.facts();
             [
@@ -173,8 +221,17 @@ impl Organisations {
                 (facts.tls_ca_key(), keyed.tls_ca.key()),
             ]
         };
-        let registrar = |keyed: &Keyed| Some((keyed.facts().registrar_key(), keyed.server.as_ref()?.password.clone()));
-        control.into_iter().chain(self.all().flat_map(of)).chain(self.all().filter_map(registrar)).collect()
+        let registrar = |keyed: &Keyed| {
+            Some((
+                keyed.facts().registrar_key(),
+                keyed.server.as_ref()?.password.clone(),
+            ))
+        };
+        control
+            .into_iter()
+            .chain(self.all().flat_map(of))
+            .chain(self.all().filter_map(registrar))
+            .collect()
     }
 }
 
@@ -208,18 +265,40 @@ impl Keyed {
 
     fn load(spec: &ClusterSpec, facts: &Organisation, role: Role) -> Option<Self> {
         let key = |name: String| Key::read(spec.keys.get(&name)?);
-        let Organisation { name, msp, domain, ca, tls_ca, admin, user, nodes, ca_node } = facts;
+        let Organisation {
+            name,
+            msp,
+            domain,
+            ca,
+            tls_ca,
+            admin,
+            user,
+            nodes,
+            ca_node,
+        } = facts;
         let server = match ca_node {
-            Some(node) => Some(ca::load(spec.node(node)?, spec.keys.get(&facts.registrar_key())?.clone())?),
+            Some(node) => Some(ca::load(
+                spec.node(node)?,
+                spec.keys.get(&facts.registrar_key())?.clone(),
+            )?),
             None => None,
         };
         Some(Self {
             role,
             ca: Authority::load(domain, &ca_name(domain), ca, key(facts.ca_key())?),
             tls_ca: Authority::load(domain, &tls_ca_name(domain), tls_ca, key(facts.tls_ca_key())?),
-            admin: Issued { certificate: admin.clone(), key: key(facts.admin_key())? },
-            user: Issued { certificate: user.clone(), key: key(facts.user_key())? },
-            members: nodes.iter().map(|node| render::member(spec.node(node)?)).collect::<Option<_>>()?,
+            admin: Issued {
+                certificate: admin.clone(),
+                key: key(facts.admin_key())?,
+            },
+            user: Issued {
+                certificate: user.clone(),
+                key: key(facts.user_key())?,
+            },
+            members: nodes
+                .iter()
+                .map(|node| render::member(spec.node(node)?))
+                .collect::<Option<_>>()?,
             server,
             name: name.clone(),
             msp: msp.clone(),
@@ -233,36 +312,84 @@ impl Keyed {
             if self.members.iter().all(|member| member.name != node) {
                 let newcomer = |what: &str| office.newcomer(self.label(&node, what), self.full_name(&node));
                 let (enrolment, tls) = (newcomer("enrolment"), newcomer("tls"));
-                let password = (database == StateDatabase::CouchDb).then(|| office.password(&self.label(&node, "database")));
-                self.members.push(Member { database: password, ..self.certify(office, node, enrolment, tls, reach) });
+                let password = (database == StateDatabase::CouchDb)
+                    .then(|| office.password(&self.label(&node, "database")));
+                self.members.push(Member {
+                    database: password,
+                    ..self.certify(office, node, enrolment, tls, reach)
+                });
             }
         }
     }
 
     fn renewed(mut self, office: &Office, reach: &Reach) -> Self {
-        for Member { name, enrolment, tls, database: _ } in std::mem::take(&mut self.members) {
-            let holder = |what: &str, key| Holder { label: self.label(&name, what), name: self.full_name(&name), key };
+        for Member {
+            name,
+            enrolment,
+            tls,
+            database: _,
+        } in std::mem::take(&mut self.members)
+        {
+            let holder = |what: &str, key| Holder {
+                label: self.label(&name, what),
+                name: self.full_name(&name),
+                key,
+            };
             let (enrolment, tls) = (holder("enrolment", enrolment.key), holder("tls", tls.key));
-            self.members.push(self.certify(office, name, enrolment, tls, reach));
+            self.members
+                .push(self.certify(office, name, enrolment, tls, reach));
         }
         if let Some(Server { name, tls, password }) = self.server.take() {
-            let holder = Holder { label: self.label(&name, "tls"), name: self.full_name(&name), key: tls.key };
-            self.server = Some(Server { tls: self.serving(office, &name, holder, reach), name, password });
+            let holder = Holder {
+                label: self.label(&name, "tls"),
+                name: self.full_name(&name),
+                key: tls.key,
+            };
+            self.server = Some(Server {
+                tls: self.serving(office, &name, holder, reach),
+                name,
+                password,
+            });
         }
-        let holder = |what: &str, name, key| Holder { label: format!("{}/{what}", self.name), name, key };
+        let holder = |what: &str, name, key| Holder {
+            label: format!("{}/{what}", self.name),
+            name,
+            key,
+        };
         let admin = holder("admin", admin_name(&self.domain), self.admin.key);
         let user = holder("user", user_name(&self.domain), self.user.key);
-        Self { admin: office.enrol(&self.ca, admin, "admin"), user: office.enrol(&self.ca, user, "client"), ..self }
+        Self {
+            admin: office.enrol(&self.ca, admin, "admin"),
+            user: office.enrol(&self.ca, user, "client"),
+            ..self
+        }
     }
 
-    fn certify(&self, office: &Office, node: NodeName, enrolment: Holder, tls: Holder, reach: &Reach) -> Member {
+    fn certify(
+        &self,
+        office: &Office,
+        node: NodeName,
+        enrolment: Holder,
+        tls: Holder,
+        reach: &Reach,
+    ) -> Member {
         let enrolment = office.enrol(&self.ca, enrolment, self.role.as_str());
-        Member { enrolment, tls: self.serving(office, &node, tls, reach), name: node, database: None }
+        Member {
+            enrolment,
+            tls: self.serving(office, &node, tls, reach),
+            name: node,
+            database: None,
+        }
     }
 
     /// A node's TLS certificate, for all names and addresses of its.
     fn serving(&self, office: &Office, node: &NodeName, holder: Holder, reach: &Reach) -> Issued {
-        let names: BTreeSet<&str> = reach.addresses().into_iter().chain(LOCAL).chain([node.as_str()]).collect();
+        let names: BTreeSet<&str> = reach
+            .addresses()
+            .into_iter()
+            .chain(LOCAL)
+            .chain([node.as_str()])
+            .collect();
         office.tls(&self.tls_ca, holder, &names)
     }
 
@@ -270,7 +397,11 @@ impl Keyed {
     fn serve(&self, office: &Office, reach: &Reach) -> Server {
         let name = ca::name(&self.name);
         let holder = office.newcomer(self.label(&name, "tls"), self.full_name(&name));
-        Server { tls: self.serving(office, &name, holder, reach), password: office.password(&self.facts().registrar_key()), name }
+        Server {
+            tls: self.serving(office, &name, holder, reach),
+            password: office.password(&self.facts().registrar_key()),
+            name,
+        }
     }
 
     fn label(&self, node: &NodeName, what: &str) -> String {
@@ -283,7 +414,18 @@ impl Keyed {
 
     /// What may be known of it.
     pub(super) fn facts(&self) -> Organisation {
-        let Self { role: _, name, msp, domain, ca, tls_ca, admin, user, members, server } = self;
+        let Self {
+            role: _,
+            name,
+            msp,
+            domain,
+            ca,
+            tls_ca,
+            admin,
+            user,
+            members,
+            server,
+        } = self;
         Organisation {
             name: name.clone(),
             msp: msp.clone(),

@@ -84,7 +84,10 @@ impl Parameters {
 
     /// The chaincodes, taken apart.
     pub(super) fn chaincodes(&self) -> Vec<Chaincode> {
-        self.chaincodes.iter().map(|text| Chaincode::parse(text).expect("settle has checked it")).collect()
+        self.chaincodes
+            .iter()
+            .map(|text| Chaincode::parse(text).expect("settle has checked it"))
+            .collect()
     }
 }
 
@@ -99,33 +102,65 @@ pub(super) struct Chaincode {
 impl Chaincode {
     /// Reads `name:version=image`; else says what Fabric would refuse.
     fn parse(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('=').and_then(|(left, image)| Some((left.split_once(':')?, image)));
+        let parts = text
+            .split_once('=')
+            .and_then(|(left, image)| Some((left.split_once(':')?, image)));
         let Some(((name, version), image)) = parts else {
             return Err(format!("{text:?} must be written as name:version=image"));
         };
-        let is_name = name.split(['-', '_']).all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric()));
+        let is_name = name
+            .split(['-', '_'])
+            .all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric()));
         if !is_name {
-            return Err(format!("{name:?} is no name of a chaincode: Fabric takes letters and digits with single - or _ between them"));
+            return Err(format!(
+                "{name:?} is no name of a chaincode: Fabric takes letters and digits with single - or _ between them"
+            ));
         }
         if SYSTEM_CHAINCODES.contains(&name) {
-            return Err(format!("{name:?} is the name of a chaincode that Fabric brings itself"));
+            return Err(format!(
+                "{name:?} is the name of a chaincode that Fabric brings itself"
+            ));
         }
-        if version.is_empty() || !version.chars().all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c)) {
-            return Err(format!("{version:?} is no version of a chaincode: Fabric takes letters, digits, _ . + and -"));
+        if version.is_empty()
+            || !version
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c))
+        {
+            return Err(format!(
+                "{version:?} is no version of a chaincode: Fabric takes letters, digits, _ . + and -"
+            ));
         }
-        if let Some(long) = [name, version].into_iter().find(|part| part.len() > CHAINCODE_MAX) {
-            return Err(format!("{long:?} has more than {CHAINCODE_MAX} characters: a peer names the package's file after it"));
+        if let Some(long) = [name, version]
+            .into_iter()
+            .find(|part| part.len() > CHAINCODE_MAX)
+        {
+            return Err(format!(
+                "{long:?} has more than {CHAINCODE_MAX} characters: a peer names the package's file after it"
+            ));
         }
-        if image.is_empty() || !image.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c)) {
+        if image.is_empty()
+            || !image
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c))
+        {
             return Err(format!("{image:?} is no reference of an image"));
         }
-        Ok(Self { name: name.to_owned(), version: version.to_owned(), image: image.to_owned() })
+        Ok(Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            image: image.to_owned(),
+        })
     }
 
     /// The node that runs it: `cc-<name>`; where that is no name of a node, with a part of its hash instead.
     pub(super) fn node(&self) -> NodeName {
         NodeName::parse(&format!("cc-{}", self.name)).unwrap_or_else(|_| {
-            let plain: String = self.name.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+            let plain: String = self
+                .name
+                .chars()
+                .filter(char::is_ascii_alphanumeric)
+                .take(8)
+                .collect();
             let hash = hex::encode(&Sha256::digest(&self.name)[..4]);
             NodeName::parse(&format!("cc-{}-{hash}", plain.to_ascii_lowercase()))
                 .expect("20 characters at most, the last a digit of the hash")
@@ -150,15 +185,32 @@ pub(super) fn parameters() -> Vec<Parameter> {
         state_database,
     } = Parameters::default();
     vec![
-        word("version", "The version line of orderers and peers.", version.as_str(), &Version::ALL.map(Version::as_str)),
+        word(
+            "version",
+            "The version line of orderers and peers.",
+            version.as_str(),
+            &Version::ALL.map(Version::as_str),
+        ),
         word(
             "consensus",
             "How orderers agree; bft needs version 3.1 and 4 to 7 orderers.",
             consensus.as_str(),
             &Consensus::ALL.map(Consensus::as_str),
         ),
-        amendable(number("organisations", "How many organisations have peers.", organisations.into(), 1, 8)),
-        amendable(number("peers", "How many peers each organisation has.", peers.into(), 1, 4)),
+        amendable(number(
+            "organisations",
+            "How many organisations have peers.",
+            organisations.into(),
+            1,
+            8,
+        )),
+        amendable(number(
+            "peers",
+            "How many peers each organisation has.",
+            peers.into(),
+            1,
+            4,
+        )),
         amendable(number(
             "orderers",
             "How many orderers: 1, 3 or 5 by Raft, which goes on while more than half of them live; 4 to 7 by BFT, which bears one that lies, or two of seven.",
@@ -166,11 +218,41 @@ pub(super) fn parameters() -> Vec<Parameter> {
             1,
             7,
         )),
-        amendable(list("channels", "The channels' ids; every node is on each channel.", &channels, 1, 8)),
-        amendable(list("chaincodes", "Chaincodes that run as services, on every channel: name:version=image.", &chaincodes, 0, 8)),
-        number("batch_timeout_ms", "Milliseconds after which a block is cut that is not full.", batch_timeout_ms, 10, 60_000),
-        number("batch_messages", "Transactions after which a block is cut.", batch_messages, 1, 10_000),
-        amendable(number("certificate_days", "Days for which the certificates of nodes and users are valid.", certificate_days, 30, 3650)),
+        amendable(list(
+            "channels",
+            "The channels' ids; every node is on each channel.",
+            &channels,
+            1,
+            8,
+        )),
+        amendable(list(
+            "chaincodes",
+            "Chaincodes that run as services, on every channel: name:version=image.",
+            &chaincodes,
+            0,
+            8,
+        )),
+        number(
+            "batch_timeout_ms",
+            "Milliseconds after which a block is cut that is not full.",
+            batch_timeout_ms,
+            10,
+            60_000,
+        ),
+        number(
+            "batch_messages",
+            "Transactions after which a block is cut.",
+            batch_messages,
+            1,
+            10_000,
+        ),
+        amendable(number(
+            "certificate_days",
+            "Days for which the certificates of nodes and users are valid.",
+            certificate_days,
+            30,
+            3650,
+        )),
         amendable(boolean(
             "certificate_authorities",
             "Whether each organisation with peers has a Fabric CA, which enrols further identities.",
@@ -192,13 +274,47 @@ pub(super) fn presets() -> Vec<Preset> {
         about: about.to_owned(),
         parameters: json!(parameters),
     };
-    let preset = |name, about, organisations, orderers| of(name, about, Parameters { organisations, orderers, ..Parameters::default() });
-    let bft = Parameters { version: Version::V3_1, consensus: Consensus::Bft, orderers: 4, ..Parameters::default() };
+    let preset = |name, about, organisations, orderers| {
+        of(
+            name,
+            about,
+            Parameters {
+                organisations,
+                orderers,
+                ..Parameters::default()
+            },
+        )
+    };
+    let bft = Parameters {
+        version: Version::V3_1,
+        consensus: Consensus::Bft,
+        orderers: 4,
+        ..Parameters::default()
+    };
     vec![
-        preset("standard", "Two organisations with one peer each, one orderer.", 2, 1),
-        preset("tiny", "One organisation with one peer, one orderer: the smallest network, for a first try.", 1, 1),
-        preset("raft", "Two organisations with one peer each, three orderers: commits without one of the orderers.", 2, 3),
-        of("bft", "Two organisations with one peer each, four orderers of Fabric 3.1: commits though one of the orderers lies.", bft),
+        preset(
+            "standard",
+            "Two organisations with one peer each, one orderer.",
+            2,
+            1,
+        ),
+        preset(
+            "tiny",
+            "One organisation with one peer, one orderer: the smallest network, for a first try.",
+            1,
+            1,
+        ),
+        preset(
+            "raft",
+            "Two organisations with one peer each, three orderers: commits without one of the orderers.",
+            2,
+            3,
+        ),
+        of(
+            "bft",
+            "Two organisations with one peer each, four orderers of Fabric 3.1: commits though one of the orderers lies.",
+            bft,
+        ),
     ]
 }
 
@@ -217,7 +333,10 @@ fn rule(name: &str, value: &Value) -> Result<(), String> {
         }
         "chaincodes" => {
             let chaincodes = texts().map(Chaincode::parse).collect::<Result<Vec<_>, _>>()?;
-            each_once(chaincodes.iter().map(|chaincode| chaincode.name.as_str()), "a chaincode's name")
+            each_once(
+                chaincodes.iter().map(|chaincode| chaincode.name.as_str()),
+                "a chaincode's name",
+            )
         }
         _ => Ok(()),
     }
@@ -225,25 +344,45 @@ fn rule(name: &str, value: &Value) -> Result<(), String> {
 
 /// What Fabric asks of values that each are right.
 fn together(settled: &Value) -> BTreeMap<String, String> {
-    let (version, consensus) = (field::<Version>(settled, "version"), field::<Consensus>(settled, "consensus"));
-    let orderers = settled.get("orderers").and_then(Value::as_u64).map_or(Ok(()), |orderers| consensus.of_orderers(orderers));
-    let found = [("consensus", consensus.of_version(version)), ("orderers", orderers)];
-    found.into_iter().filter_map(|(name, fits)| Some((name.to_owned(), fits.err()?))).collect()
+    let (version, consensus) = (
+        field::<Version>(settled, "version"),
+        field::<Consensus>(settled, "consensus"),
+    );
+    let orderers = settled
+        .get("orderers")
+        .and_then(Value::as_u64)
+        .map_or(Ok(()), |orderers| consensus.of_orderers(orderers));
+    let found = [
+        ("consensus", consensus.of_version(version)),
+        ("orderers", orderers),
+    ];
+    found
+        .into_iter()
+        .filter_map(|(name, fits)| Some((name.to_owned(), fits.err()?)))
+        .collect()
 }
 
 /// A value by its name. Where there is none, because there is no such preset, the default.
 fn field<T: DeserializeOwned + Default>(settled: &Value, name: &str) -> T {
-    settled.get(name).and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+    settled
+        .get(name)
+        .and_then(|value| serde_json::from_value(value.clone()).ok())
+        .unwrap_or_default()
 }
 
 /// Fabric 2.5: `common/configtx/validator.go`, `validateChannelID`.
 fn channel_rule(id: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-';
     if !id.starts_with(|c: char| c.is_ascii_lowercase()) || !id.chars().all(fits) {
-        return Err(format!("{id:?} is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first"));
+        return Err(format!(
+            "{id:?} is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first"
+        ));
     }
     if id.len() > CHANNEL_MAX {
-        return Err(format!("an id of {} characters is too long: Fabric takes {CHANNEL_MAX} at most", id.len()));
+        return Err(format!(
+            "an id of {} characters is too long: Fabric takes {CHANNEL_MAX} at most",
+            id.len()
+        ));
     }
     Ok(())
 }
@@ -274,7 +413,9 @@ mod tests {
             assert!(Parameters::read(&settled).is_ok());
             for parameter in parameters() {
                 let value = &settled[&parameter.name];
-                check(&parameter, value).and_then(|()| rule(&parameter.name, value)).expect("a preset's value is valid");
+                check(&parameter, value)
+                    .and_then(|()| rule(&parameter.name, value))
+                    .expect("a preset's value is valid");
             }
             assert_eq!(together(&settled), BTreeMap::new());
         }
@@ -285,7 +426,10 @@ mod tests {
         let meant = crate::NetworkType::preset(&crate::fabric::Fabric, "default");
         assert_eq!(meant, "standard");
         let settled = settle(&meant, &Map::new()).expect("valid");
-        assert_eq!(Parameters::read(&settled).expect("readable"), Parameters::default());
+        assert_eq!(
+            Parameters::read(&settled).expect("readable"),
+            Parameters::default()
+        );
     }
 
     #[test]
@@ -295,49 +439,123 @@ mod tests {
         let read = Parameters::read(&settled).expect("readable");
         assert_eq!((read.organisations, read.peers, read.orderers), (2, 2, 3));
         assert_eq!(read.channels, ["a", "b.c-1"]);
-        let [Chaincode { name, version, image }] = &read.chaincodes()[..] else { panic!("one chaincode") };
-        assert_eq!((name.as_str(), version.as_str(), image.as_str()), ("basic", "1.0", "registry.example:5000/basic@sha256:ab"));
+        let [Chaincode { name, version, image }] = &read.chaincodes()[..] else {
+            panic!("one chaincode")
+        };
+        assert_eq!(
+            (name.as_str(), version.as_str(), image.as_str()),
+            ("basic", "1.0", "registry.example:5000/basic@sha256:ab")
+        );
     }
 
     #[test]
     fn each_wrong_value_is_named_with_what_fabric_would_take() {
         let long = "c".repeat(250);
         let cases = [
-            (json!({"organisations": 9}), "must be a whole number from 1 to 8, not 9"),
+            (
+                json!({"organisations": 9}),
+                "must be a whole number from 1 to 8, not 9",
+            ),
             (json!({"peers": 0}), "must be a whole number from 1 to 4, not 0"),
-            (json!({"orderers": 8}), "must be a whole number from 1 to 7, not 8"),
-            (json!({"orderers": 7}), "must be 1, 3 or 5, not 7: more orderers make Raft slower; only BFT is offered with them"),
+            (
+                json!({"orderers": 8}),
+                "must be a whole number from 1 to 7, not 8",
+            ),
+            (
+                json!({"orderers": 7}),
+                "must be 1, 3 or 5, not 7: more orderers make Raft slower; only BFT is offered with them",
+            ),
             (json!({"version": "2.4"}), "must be 2.5 or 3.1, not \"2.4\""),
             (json!({"version": true}), "must be 2.5 or 3.1, not true"),
-            (json!({"consensus": "kafka"}), "must be raft or bft, not \"kafka\""),
+            (
+                json!({"consensus": "kafka"}),
+                "must be raft or bft, not \"kafka\"",
+            ),
             (
                 json!({"orderers": 4}),
                 "must be 1, 3 or 5, not 4: Raft orders while more than half of the orderers live, so 4 bear no more losses than 3",
             ),
             (json!({"channels": []}), "must be a list of 1 to 8 texts, not []"),
-            (json!({"channels": "main"}), "must be a list of 1 to 8 texts, not \"main\""),
-            (json!({"channels": ["a", 1]}), "must be a list of 1 to 8 texts, not [\"a\",1]"),
-            (json!({"channels": ["1a"]}), "\"1a\" is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first"),
-            (json!({"channels": ["Main"]}), "\"Main\" is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first"),
-            (json!({"channels": [""]}), "\"\" is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first"),
-            (json!({"channels": [long]}), "an id of 250 characters is too long: Fabric takes 249 at most"),
-            (json!({"channels": ["a", "b", "a"]}), "\"a\" stands there twice: a channel's id is its own"),
-            (json!({"chaincodes": ["basic"]}), "\"basic\" must be written as name:version=image"),
-            (json!({"chaincodes": ["basic=1:x"]}), "\"basic=1:x\" must be written as name:version=image"),
+            (
+                json!({"channels": "main"}),
+                "must be a list of 1 to 8 texts, not \"main\"",
+            ),
+            (
+                json!({"channels": ["a", 1]}),
+                "must be a list of 1 to 8 texts, not [\"a\",1]",
+            ),
+            (
+                json!({"channels": ["1a"]}),
+                "\"1a\" is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first",
+            ),
+            (
+                json!({"channels": ["Main"]}),
+                "\"Main\" is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first",
+            ),
+            (
+                json!({"channels": [""]}),
+                "\"\" is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first",
+            ),
+            (
+                json!({"channels": [long]}),
+                "an id of 250 characters is too long: Fabric takes 249 at most",
+            ),
+            (
+                json!({"channels": ["a", "b", "a"]}),
+                "\"a\" stands there twice: a channel's id is its own",
+            ),
+            (
+                json!({"chaincodes": ["basic"]}),
+                "\"basic\" must be written as name:version=image",
+            ),
+            (
+                json!({"chaincodes": ["basic=1:x"]}),
+                "\"basic=1:x\" must be written as name:version=image",
+            ),
             (
                 json!({"chaincodes": ["a--b:1=x"]}),
                 "\"a--b\" is no name of a chaincode: Fabric takes letters and digits with single - or _ between them",
             ),
-            (json!({"chaincodes": ["qscc:1=x"]}), "\"qscc\" is the name of a chaincode that Fabric brings itself"),
-            (json!({"chaincodes": ["a:1 0=x"]}), "\"1 0\" is no version of a chaincode: Fabric takes letters, digits, _ . + and -"),
-            (json!({"chaincodes": ["a:=x"]}), "\"\" is no version of a chaincode: Fabric takes letters, digits, _ . + and -"),
-            (json!({"chaincodes": ["a:1="]}), "\"\" is no reference of an image"),
-            (json!({"chaincodes": ["a:1=x", "a:2=x"]}), "\"a\" stands there twice: a chaincode's name is its own"),
-            (json!({"batch_timeout_ms": 9}), "must be a whole number from 10 to 60000, not 9"),
-            (json!({"batch_messages": 10_001}), "must be a whole number from 1 to 10000, not 10001"),
-            (json!({"state_database": "mysql"}), "must be leveldb or couchdb, not \"mysql\""),
-            (json!({"certificate_authorities": "org1"}), "must be true or false, not \"org1\""),
-            (json!({"certificate_days": 29}), "must be a whole number from 30 to 3650, not 29"),
+            (
+                json!({"chaincodes": ["qscc:1=x"]}),
+                "\"qscc\" is the name of a chaincode that Fabric brings itself",
+            ),
+            (
+                json!({"chaincodes": ["a:1 0=x"]}),
+                "\"1 0\" is no version of a chaincode: Fabric takes letters, digits, _ . + and -",
+            ),
+            (
+                json!({"chaincodes": ["a:=x"]}),
+                "\"\" is no version of a chaincode: Fabric takes letters, digits, _ . + and -",
+            ),
+            (
+                json!({"chaincodes": ["a:1="]}),
+                "\"\" is no reference of an image",
+            ),
+            (
+                json!({"chaincodes": ["a:1=x", "a:2=x"]}),
+                "\"a\" stands there twice: a chaincode's name is its own",
+            ),
+            (
+                json!({"batch_timeout_ms": 9}),
+                "must be a whole number from 10 to 60000, not 9",
+            ),
+            (
+                json!({"batch_messages": 10_001}),
+                "must be a whole number from 1 to 10000, not 10001",
+            ),
+            (
+                json!({"state_database": "mysql"}),
+                "must be leveldb or couchdb, not \"mysql\"",
+            ),
+            (
+                json!({"certificate_authorities": "org1"}),
+                "must be true or false, not \"org1\"",
+            ),
+            (
+                json!({"certificate_days": 29}),
+                "must be a whole number from 30 to 3650, not 29",
+            ),
         ];
         for (value, why) in cases {
             let asked = given(&value);
@@ -349,14 +567,22 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_told_at_once() {
-        let errors = settle("solo", &given(&json!({"orderers": 2, "colour": "red"}))).expect_err("must be refused");
-        assert_eq!(errors.0.keys().collect::<Vec<_>>(), ["colour", "orderers", "preset"]);
-        assert_eq!(errors.0["preset"], "\"solo\" is not known; use one of: standard, tiny, raft, bft");
+        let errors =
+            settle("solo", &given(&json!({"orderers": 2, "colour": "red"}))).expect_err("must be refused");
+        assert_eq!(
+            errors.0.keys().collect::<Vec<_>>(),
+            ["colour", "orderers", "preset"]
+        );
+        assert_eq!(
+            errors.0["preset"],
+            "\"solo\" is not known; use one of: standard, tiny, raft, bft"
+        );
     }
 
     #[test]
     fn version_consensus_and_orderers_must_fit_each_other() {
-        let old = "Fabric 2.5 knows no BFT, its orderers agree by Raft; set version to 3.1, or consensus to raft";
+        let old =
+            "Fabric 2.5 knows no BFT, its orderers agree by Raft; set version to 3.1, or consensus to raft";
         let bft = |count: u64| {
             format!(
                 "must be 4 to 7, not {count}: of 3f+1 orderers BFT bears f that fail or lie, which is none of fewer than 4, 1 of 4 and 2 of 7"
@@ -368,18 +594,44 @@ mod tests {
                 count - 1
             )
         };
-        let refused = |preset: &str, asked: Value| settle(preset, &given(&asked)).expect_err("must be refused").0;
-        let expected =
-            |errors: &[(&str, &str)]| errors.iter().map(|(name, why)| ((*name).to_owned(), (*why).to_owned())).collect::<BTreeMap<_, _>>();
-        assert_eq!(refused("standard", json!({"consensus": "bft"})), expected(&[("consensus", old), ("orderers", &bft(1))]));
-        assert_eq!(refused("bft", json!({"version": "2.5"})), expected(&[("consensus", old)]));
-        assert_eq!(refused("bft", json!({"orderers": 3})), expected(&[("orderers", &bft(3))]));
-        assert_eq!(refused("bft", json!({"consensus": "raft"})), expected(&[("orderers", &raft(4))]));
-        assert_eq!(refused("raft", json!({"version": "3.1", "orderers": 4})), expected(&[("orderers", &raft(4))]));
+        let refused =
+            |preset: &str, asked: Value| settle(preset, &given(&asked)).expect_err("must be refused").0;
+        let expected = |errors: &[(&str, &str)]| {
+            errors
+                .iter()
+                .map(|(name, why)| ((*name).to_owned(), (*why).to_owned()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        assert_eq!(
+            refused("standard", json!({"consensus": "bft"})),
+            expected(&[("consensus", old), ("orderers", &bft(1))])
+        );
+        assert_eq!(
+            refused("bft", json!({"version": "2.5"})),
+            expected(&[("consensus", old)])
+        );
+        assert_eq!(
+            refused("bft", json!({"orderers": 3})),
+            expected(&[("orderers", &bft(3))])
+        );
+        assert_eq!(
+            refused("bft", json!({"consensus": "raft"})),
+            expected(&[("orderers", &raft(4))])
+        );
+        assert_eq!(
+            refused("raft", json!({"version": "3.1", "orderers": 4})),
+            expected(&[("orderers", &raft(4))])
+        );
         for (preset, asked) in [
             ("raft", json!({"version": "3.1"})),
-            ("standard", json!({"version": "3.1", "consensus": "bft", "orderers": 7})),
-            ("bft", json!({"version": "2.5", "consensus": "raft", "orderers": 5})),
+            (
+                "standard",
+                json!({"version": "3.1", "consensus": "bft", "orderers": 7}),
+            ),
+            (
+                "bft",
+                json!({"version": "2.5", "consensus": "raft", "orderers": 5}),
+            ),
             ("bft", json!({"orderers": 6})),
         ] {
             settle(preset, &given(&asked)).expect("it fits");
@@ -398,11 +650,21 @@ mod tests {
     fn what_is_optional_is_told_only_where_there_is_some() {
         let stored = json!(Parameters::default());
         let optional = ["certificate_authorities", "state_database"];
-        assert!(optional.iter().all(|name| stored.get(name).is_none()), "a spec of before would change");
+        assert!(
+            optional.iter().all(|name| stored.get(name).is_none()),
+            "a spec of before would change"
+        );
         let settled = settle("tiny", &given(&json!({"certificate_authorities": true}))).expect("valid");
-        assert!(Parameters::read(&settled).expect("readable").certificate_authorities);
+        assert!(
+            Parameters::read(&settled)
+                .expect("readable")
+                .certificate_authorities
+        );
         let settled = settle("tiny", &Map::new()).expect("valid");
-        assert_eq!((&settled["certificate_authorities"], &settled["state_database"]), (&json!(false), &json!("leveldb")));
+        assert_eq!(
+            (&settled["certificate_authorities"], &settled["state_database"]),
+            (&json!(false), &json!("leveldb"))
+        );
         for database in StateDatabase::ALL {
             assert_eq!(json!(database), database.as_str());
         }
@@ -410,20 +672,44 @@ mod tests {
 
     #[test]
     fn what_was_stored_before_there_was_a_choice_is_still_read() {
-        let mut stored = json!(Parameters { orderers: 3, ..Parameters::default() });
+        let mut stored = json!(Parameters {
+            orderers: 3,
+            ..Parameters::default()
+        });
         let fields = stored.as_object_mut().expect("an object");
         assert!(fields.remove("version").is_some() && fields.remove("consensus").is_some());
         let read = Parameters::read(&stored).expect("readable");
-        assert_eq!((read.version, read.consensus, read.orderers), (Version::V2_5, Consensus::Raft, 3));
+        assert_eq!(
+            (read.version, read.consensus, read.orderers),
+            (Version::V2_5, Consensus::Raft, 3)
+        );
     }
 
     #[test]
     fn every_chaincode_has_a_node_of_its_own() {
         let long = "A".repeat(64);
-        let names = ["basic", "Basic", "a_b", "a-b", "seventeen-letters", "eighteen-letters-x", &long];
-        let node = |name: &str| Chaincode { name: name.to_owned(), version: "1".to_owned(), image: "x".to_owned() }.node();
+        let names = [
+            "basic",
+            "Basic",
+            "a_b",
+            "a-b",
+            "seventeen-letters",
+            "eighteen-letters-x",
+            &long,
+        ];
+        let node = |name: &str| {
+            Chaincode {
+                name: name.to_owned(),
+                version: "1".to_owned(),
+                image: "x".to_owned(),
+            }
+            .node()
+        };
         let nodes: BTreeSet<_> = names.iter().map(|name| node(name).to_string()).collect();
         assert_eq!(nodes.len(), names.len());
-        assert!(nodes.contains("cc-basic") && nodes.contains("cc-a-b") && nodes.contains("cc-seventeen-letters"), "{nodes:?}");
+        assert!(
+            nodes.contains("cc-basic") && nodes.contains("cc-a-b") && nodes.contains("cc-seventeen-letters"),
+            "{nodes:?}"
+        );
     }
 }

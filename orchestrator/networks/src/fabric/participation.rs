@@ -48,8 +48,14 @@ impl Participation {
     pub(super) async fn list(&mut self) -> Result<Vec<String>, CallError> {
         match self.0.get(CHANNELS).await? {
             (StatusCode::OK, body) => {
-                let list: List = serde_json::from_slice(&body).map_err(|e| CallError::Refused(format!("its list of channels: {e}")))?;
-                Ok(list.channels.unwrap_or_default().into_iter().map(|channel| channel.name).collect())
+                let list: List = serde_json::from_slice(&body)
+                    .map_err(|e| CallError::Refused(format!("its list of channels: {e}")))?;
+                Ok(list
+                    .channels
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|channel| channel.name)
+                    .collect())
             }
             (status, body) => Err(refused(status, &body)),
         }
@@ -59,7 +65,8 @@ impl Participation {
     pub(super) async fn height(&mut self, channel: &str) -> Result<u64, CallError> {
         match self.0.get(&format!("{CHANNELS}/{channel}")).await? {
             (StatusCode::OK, body) => {
-                let info: Info = serde_json::from_slice(&body).map_err(|e| CallError::Refused(format!("its height of {channel}: {e}")))?;
+                let info: Info = serde_json::from_slice(&body)
+                    .map_err(|e| CallError::Refused(format!("its height of {channel}: {e}")))?;
                 Ok(info.height)
             }
             (status, body) => Err(refused(status, &body)),
@@ -83,7 +90,13 @@ fn form(boundary: &str, block: &[u8]) -> Bytes {
     let head = format!(
         "--{boundary}\r\nContent-Disposition: form-data; name=\"config-block\"; filename=\"config.block\"\r\nContent-Type: application/octet-stream\r\n\r\n"
     );
-    [head.as_bytes(), block, format!("\r\n--{boundary}--\r\n").as_bytes()].concat().into()
+    [
+        head.as_bytes(),
+        block,
+        format!("\r\n--{boundary}--\r\n").as_bytes(),
+    ]
+    .concat()
+    .into()
 }
 
 fn is_joined_already(status: StatusCode, body: &[u8]) -> bool {
@@ -95,8 +108,10 @@ fn refused(status: StatusCode, body: &[u8]) -> CallError {
 }
 
 fn reason(body: &[u8]) -> String {
-    serde_json::from_slice(body)
-        .map_or_else(|_| String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned(), |refusal: Refusal| refusal.error)
+    serde_json::from_slice(body).map_or_else(
+        |_| String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned(),
+        |refusal: Refusal| refusal.error,
+    )
 }
 
 #[cfg(test)]
@@ -107,9 +122,18 @@ mod tests {
     fn joining_twice_is_joined_and_nothing_else_is() {
         let told = |text: &str| format!(r#"{{"error":"{text}"}}"#).into_bytes();
         let not_allowed = StatusCode::METHOD_NOT_ALLOWED;
-        assert!(is_joined_already(not_allowed, &told("cannot join: channel already exists")));
-        assert!(!is_joined_already(not_allowed, &told("cannot join: system channel exists")));
-        assert!(!is_joined_already(StatusCode::BAD_REQUEST, &told("cannot join: channel already exists")));
+        assert!(is_joined_already(
+            not_allowed,
+            &told("cannot join: channel already exists")
+        ));
+        assert!(!is_joined_already(
+            not_allowed,
+            &told("cannot join: system channel exists")
+        ));
+        assert!(!is_joined_already(
+            StatusCode::BAD_REQUEST,
+            &told("cannot join: channel already exists")
+        ));
         let refused = refused(StatusCode::BAD_REQUEST, &told("invalid join block"));
         assert_eq!(refused, CallError::Refused("400 invalid join block".to_owned()));
     }

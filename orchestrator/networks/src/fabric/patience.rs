@@ -38,7 +38,10 @@ where
 }
 
 /// The same for a node that may not answer yet; what it refuses it refuses for good.
-pub(super) async fn until_it_answers<T, F>(deadline: Instant, mut attempt: impl FnMut() -> F) -> Result<T, CallError>
+pub(super) async fn until_it_answers<T, F>(
+    deadline: Instant,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, CallError>
 where
     F: Future<Output = Result<T, CallError>>,
 {
@@ -62,7 +65,11 @@ mod tests {
         let soon = Instant::now() + Duration::from_secs(5);
         let answer = until_it_answers(soon, || async {
             tries.set(tries.get() + 1);
-            if tries.get() < 3 { Err(CallError::Silent("not yet".to_owned())) } else { Ok(tries.get()) }
+            if tries.get() < 3 {
+                Err(CallError::Silent("not yet".to_owned()))
+            } else {
+                Ok(tries.get())
+            }
         });
         assert_eq!(answer.await, Ok(3));
         tries.set(0);
@@ -71,8 +78,14 @@ mod tests {
             Err(CallError::Refused("no".to_owned()))
         })
         .await;
-        assert_eq!((refused, tries.get()), (Err(CallError::Refused("no".to_owned())), 1));
-        let over: Result<(), _> = until(Instant::now(), || async { Err(CallError::Refused("no".to_owned())) }).await;
+        assert_eq!(
+            (refused, tries.get()),
+            (Err(CallError::Refused("no".to_owned())), 1)
+        );
+        let over: Result<(), _> = until(Instant::now(), || async {
+            Err(CallError::Refused("no".to_owned()))
+        })
+        .await;
         assert_eq!(over, Err(CallError::Refused("no".to_owned())));
     }
 }

@@ -64,7 +64,11 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
             return Evidence::default();
         }
     };
-    let states = nodes.spec.nodes.iter().map(|node| (&node.name, observed.node_state(nodes.key.generation, &node.name)));
+    let states = nodes
+        .spec
+        .nodes
+        .iter()
+        .map(|node| (&node.name, observed.node_state(nodes.key.generation, &node.name)));
     let access = &access;
     let asked = join_all(states.map(|(name, state)| async move {
         let answer = match state {
@@ -78,7 +82,10 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     let mut evidence = Evidence::default();
     let mut answers = Answers::new();
     for (name, process, answer) in asked {
-        let mut node = NodeEvidence { process, ..of_role(access, name) };
+        let mut node = NodeEvidence {
+            process,
+            ..of_role(access, name)
+        };
         match answer {
             Some(Ok(answer)) => drop(answers.insert(name.clone(), answer)),
             Some(Err(why)) => node.silent = Some(why.to_string()),
@@ -88,7 +95,11 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     }
     let newest = hear_out(access, &mut answers).await;
     for (name, node) in &mut evidence.nodes {
-        if let Some(answer) = answers.iter().find(|(known, _)| known.as_str() == name).map(|(_, answer)| answer) {
+        if let Some(answer) = answers
+            .iter()
+            .find(|(known, _)| known.as_str() == name)
+            .map(|(_, answer)| answer)
+        {
             describe(node, answer, &newest, access.facts.parameters.consensus);
         }
     }
@@ -108,7 +119,11 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
 fn of_role(access: &Access, name: &NodeName) -> NodeEvidence {
     let (duty, organisation) = access.facts.duty(name);
     let organisation = organisation.map(|organisation| organisation.name.clone());
-    NodeEvidence { role: Some(duty.as_str().to_owned()), organisation, ..NodeEvidence::default() }
+    NodeEvidence {
+        role: Some(duty.as_str().to_owned()),
+        organisation,
+        ..NodeEvidence::default()
+    }
 }
 
 /// The first questions to one node. TLS has made sure that it is this node.
@@ -118,7 +133,11 @@ async fn ask(access: &Access, name: &NodeName) -> Result<Answer, CallError> {
             // A chaincode has no question that all of them understand, and whether a database answers its peer says; that it listens is
             // what there is to know. Its port knows no mutual TLS and so is not published: where the platform reaches published ports
             // alone, that it runs must do.
-            let port = if duty == Duty::Chaincode { CHAINCODE } else { database::HTTP };
+            let port = if duty == Duty::Chaincode {
+                CHAINCODE
+            } else {
+                database::HTTP
+            };
             let dial = timeout(CONNECT, access.nodes.dial(name, port)).await;
             let late = |_| CallError::Silent(format!("no connection within {} s", CONNECT.as_secs()));
             match dial.map_err(late)? {
@@ -166,8 +185,12 @@ async fn listens(stream: &mut ByteStream) -> Result<Answer, CallError> {
 /// How far a peer is on each channel that it has joined.
 async fn infos(peer: &Peer) -> Result<BTreeMap<String, BlockchainInfo>, CallError> {
     let channels = peer.channels().await?;
-    let infos = channels.into_iter().map(|channel| async move { Ok((channel.clone(), peer.info(&channel).await?)) });
-    futures::future::try_join_all(infos).await.map(|infos| infos.into_iter().collect())
+    let infos = channels
+        .into_iter()
+        .map(|channel| async move { Ok((channel.clone(), peer.info(&channel).await?)) });
+    futures::future::try_join_all(infos)
+        .await
+        .map(|infos| infos.into_iter().collect())
 }
 
 impl Answer {
@@ -181,8 +204,13 @@ impl Answer {
 
     /// Whether it has joined a channel and lacks blocks of it; this many are there.
     fn lacks(&self, channel: &str, newest: u64, consensus: Consensus) -> bool {
-        let spare = if matches!(self, Self::Orderer(..)) { consensus.may_lack() } else { 0 };
-        self.height(channel).is_some_and(|own| own.saturating_add(spare) < newest)
+        let spare = if matches!(self, Self::Orderer(..)) {
+            consensus.may_lack()
+        } else {
+            0
+        };
+        self.height(channel)
+            .is_some_and(|own| own.saturating_add(spare) < newest)
     }
 
     fn part(&self, channel: &str) -> Option<&Part> {
@@ -201,7 +229,13 @@ impl Answer {
                 }
             }
             Self::Peer(peer, known, unable) => {
-                let again = async { if unable.is_some() { health::unable(access, &peer.node).await } else { None } };
+                let again = async {
+                    if unable.is_some() {
+                        health::unable(access, &peer.node).await
+                    } else {
+                        None
+                    }
+                };
                 let (now, still_unable) = futures::join!(infos(peer), again);
                 if let Ok(now) = now {
                     *known = now;
@@ -218,18 +252,29 @@ impl Answer {
 async fn hear_out(access: &Access, answers: &mut Answers) -> BTreeMap<String, u64> {
     let height = |name: &String| answers.values().filter_map(|answer| answer.height(name)).max();
     let channels = access.facts.channels.iter().map(|channel| &channel.name);
-    let newest: BTreeMap<String, u64> = channels.filter_map(|channel| Some((channel.clone(), height(channel)?))).collect();
+    let newest: BTreeMap<String, u64> = channels
+        .filter_map(|channel| Some((channel.clone(), height(channel)?)))
+        .collect();
     let consensus = access.facts.parameters.consensus;
     let deadline = Instant::now() + SPREAD;
     let mut pause = Pause::new();
     loop {
-        let leaderless: BTreeSet<&String> = newest.keys().filter(|channel| !is_led(access, channel, answers)).collect();
+        let leaderless: BTreeSet<&String> = newest
+            .keys()
+            .filter(|channel| !is_led(access, channel, answers))
+            .collect();
         let late = |answer: &Answer| {
-            let is_behind = newest.iter().any(|(channel, height)| answer.lacks(channel, *height, consensus));
+            let is_behind = newest
+                .iter()
+                .any(|(channel, height)| answer.lacks(channel, *height, consensus));
             let is_unable = matches!(answer, Answer::Peer(_, _, Some(_)));
             is_behind
                 || is_unable
-                || newest.keys().any(|channel| answer.part(channel).is_some_and(|part| !part.heard || leaderless.contains(channel)))
+                || newest.keys().any(|channel| {
+                    answer
+                        .part(channel)
+                        .is_some_and(|part| !part.heard || leaderless.contains(channel))
+                })
         };
         let late: Vec<&mut Answer> = answers.values_mut().filter(|answer| late(answer)).collect();
         if late.is_empty() || Instant::now() >= deadline {
@@ -242,26 +287,47 @@ async fn hear_out(access: &Access, answers: &mut Answers) -> BTreeMap<String, u6
 
 /// Whether somebody leads, or nobody can: too few take part.
 fn is_led(access: &Access, channel: &str, answers: &Answers) -> bool {
-    let parts: Vec<&Part> = answers.values().filter_map(|answer| answer.part(channel)).collect();
+    let parts: Vec<&Part> = answers
+        .values()
+        .filter_map(|answer| answer.part(channel))
+        .collect();
     let quorum = access.facts.parameters.consensus.quorum(access.orderers().len());
     parts.iter().any(|part| part.leads) || parts.len() < quorum
 }
 
 /// Notes the orderers that stand still. One that is only suspected answers, and counts.
-fn note_still(access: &Access, channel: &str, newest: u64, answers: &Answers, nodes: &mut BTreeMap<String, NodeEvidence>) {
-    for (name, still) in still(access.facts.parameters.consensus, access.orderers().len(), newest, &parts(channel, answers)) {
-        let Some(node) = nodes.get_mut(name.as_str()) else { continue };
+fn note_still(
+    access: &Access,
+    channel: &str,
+    newest: u64,
+    answers: &Answers,
+    nodes: &mut BTreeMap<String, NodeEvidence>,
+) {
+    for (name, still) in still(
+        access.facts.parameters.consensus,
+        access.orderers().len(),
+        newest,
+        &parts(channel, answers),
+    ) {
+        let Some(node) = nodes.get_mut(name.as_str()) else {
+            continue;
+        };
         node.stuck = true;
         if still == Still::Apart && node.answers {
             node.answers = false;
-            node.silent = Some(format!("it takes no part in ordering channel {channel}, although there is a leader"));
+            node.silent = Some(format!(
+                "it takes no part in ordering channel {channel}, although there is a leader"
+            ));
         }
     }
 }
 
 /// The orderers' parts in a channel.
 fn parts<'a>(channel: &str, answers: &'a Answers) -> Vec<(&'a NodeName, Part)> {
-    answers.iter().filter_map(|(name, answer)| Some((name, *answer.part(channel)?))).collect()
+    answers
+        .iter()
+        .filter_map(|(name, answer)| Some((name, *answer.part(channel)?)))
+        .collect()
 }
 
 fn describe(node: &mut NodeEvidence, answer: &Answer, newest: &BTreeMap<String, u64>, consensus: Consensus) {
@@ -278,17 +344,32 @@ fn describe(node: &mut NodeEvidence, answer: &Answer, newest: &BTreeMap<String, 
     if let Answer::Peer(_, _, unable) = answer {
         node.unable.clone_from(unable);
     }
-    node.channels = newest.keys().filter_map(|channel| Some((channel.clone(), answer.height(channel)?))).collect();
+    node.channels = newest
+        .keys()
+        .filter_map(|channel| Some((channel.clone(), answer.height(channel)?)))
+        .collect();
     node.height = node.channels.values().copied().max();
-    node.catching_up = Some(newest.iter().any(|(channel, newest)| answer.lacks(channel, *newest, consensus)));
+    node.catching_up = Some(
+        newest
+            .iter()
+            .any(|(channel, newest)| answer.lacks(channel, *newest, consensus)),
+    );
 }
 
 /// A peer whose database does not run lacks it, whether it has noticed or not.
 fn miss_databases(access: &Access, nodes: &mut BTreeMap<String, NodeEvidence>) {
     for (_, peer) in access.peers() {
         let name = database::name(peer);
-        let ended = nodes.get(name.as_str()).filter(|database| database.process != "running").map(|database| database.process.clone());
-        if let (Some(process), Some(peer)) = (ended, nodes.get_mut(peer.as_str()).filter(|peer| peer.answers && peer.unable.is_none())) {
+        let ended = nodes
+            .get(name.as_str())
+            .filter(|database| database.process != "running")
+            .map(|database| database.process.clone());
+        if let (Some(process), Some(peer)) = (
+            ended,
+            nodes
+                .get_mut(peer.as_str())
+                .filter(|peer| peer.answers && peer.unable.is_none()),
+        ) {
             peer.unable = Some(format!("{name} {process}"));
         }
     }
@@ -302,7 +383,10 @@ async fn channel_evidence(
     nodes: &mut BTreeMap<String, NodeEvidence>,
 ) -> ChannelEvidence {
     let leader = leader(&parts(channel, answers));
-    let peers: Vec<(&Peer, &BlockchainInfo)> = answers.values().filter_map(|answer| joined(answer, channel)).collect();
+    let peers: Vec<(&Peer, &BlockchainInfo)> = answers
+        .values()
+        .filter_map(|answer| joined(answer, channel))
+        .collect();
     ChannelEvidence {
         height: answers.values().filter_map(|answer| answer.height(channel)).max(),
         leader: leader.map(|(name, _)| name.to_string()),
@@ -320,8 +404,16 @@ fn joined<'a>(answer: &'a Answer, channel: &str) -> Option<(&'a Peer, &'a Blockc
 }
 
 /// Whether all peers have the same newest common block. `None`: there was nothing to compare.
-async fn compare(channel: &str, peers: &[(&Peer, &BlockchainInfo)], nodes: &mut BTreeMap<String, NodeEvidence>) -> Option<bool> {
-    let height = peers.iter().map(|(_, info)| info.height).min().filter(|height| *height > 0)?;
+async fn compare(
+    channel: &str,
+    peers: &[(&Peer, &BlockchainInfo)],
+    nodes: &mut BTreeMap<String, NodeEvidence>,
+) -> Option<bool> {
+    let height = peers
+        .iter()
+        .map(|(_, info)| info.height)
+        .min()
+        .filter(|height| *height > 0)?;
     let asked = peers.iter().map(|(peer, info)| async move {
         let hash = match info.height - height {
             0 => Ok(info.current_block_hash.clone()),
@@ -350,26 +442,58 @@ async fn compare(channel: &str, peers: &[(&Peer, &BlockchainInfo)], nodes: &mut 
 
 /// Whether each chaincode is committed in its version, or in one of its users' own, as the peer that is furthest knows it. Empty where
 /// nobody answered.
-async fn committed(channel: &str, peers: &[(&Peer, &BlockchainInfo)], chaincodes: &[Chaincode]) -> BTreeMap<String, bool> {
-    let Some((peer, _)) = peers.iter().max_by_key(|(_, info)| info.height) else { return BTreeMap::new() };
-    let asked = chaincodes.iter().map(|chaincode| async move { (chaincode, peer.definition(channel, chaincode).await) });
+async fn committed(
+    channel: &str,
+    peers: &[(&Peer, &BlockchainInfo)],
+    chaincodes: &[Chaincode],
+) -> BTreeMap<String, bool> {
+    let Some((peer, _)) = peers.iter().max_by_key(|(_, info)| info.height) else {
+        return BTreeMap::new();
+    };
+    let asked = chaincodes
+        .iter()
+        .map(|chaincode| async move { (chaincode, peer.definition(channel, chaincode).await) });
     let is_current = |chaincode: &Chaincode, found: Option<Definition>| {
-        found.is_some_and(|found| found.version == chaincode.version || chaincode.is_users_own(&found.version))
+        found
+            .is_some_and(|found| found.version == chaincode.version || chaincode.is_users_own(&found.version))
     };
     let answers = join_all(asked).await.into_iter();
-    answers.filter_map(|(chaincode, found)| Some((chaincode.name.clone(), is_current(chaincode, found.ok()?)))).collect()
+    answers
+        .filter_map(|(chaincode, found)| Some((chaincode.name.clone(), is_current(chaincode, found.ok()?))))
+        .collect()
 }
 
 /// What follows for the whole from its channels and nodes.
 fn sum_up(access: &Access, evidence: &mut Evidence) {
-    evidence.height = evidence.channels.values().filter_map(|channel| channel.height).max();
-    let compared: Vec<bool> = evidence.channels.values().filter_map(|channel| channel.agree).collect();
+    evidence.height = evidence
+        .channels
+        .values()
+        .filter_map(|channel| channel.height)
+        .max();
+    let compared: Vec<bool> = evidence
+        .channels
+        .values()
+        .filter_map(|channel| channel.agree)
+        .collect();
     evidence.agree = (!compared.is_empty()).then(|| compared.iter().all(|agree| *agree));
-    let orderers = || evidence.nodes.values().filter(|node| node.role.as_deref() == Some("orderer"));
+    let orderers = || {
+        evidence
+            .nodes
+            .values()
+            .filter(|node| node.role.as_deref() == Some("orderer"))
+    };
     let count = |nodes: usize| u64::try_from(nodes).unwrap_or(u64::MAX);
-    evidence.power = Some((count(orderers().filter(|node| node.answers).count()), count(orderers().count())));
+    evidence.power = Some((
+        count(orderers().filter(|node| node.answers).count()),
+        count(orderers().count()),
+    ));
     let organisations = access.facts.organisations.iter().chain([&access.facts.ordering]);
-    let stored = organisations.flat_map(|o| [&o.ca, &o.tls_ca, &o.admin, &o.user]).chain([&access.facts.control]);
+    let stored = organisations
+        .flat_map(|o| [&o.ca, &o.tls_ca, &o.admin, &o.user])
+        .chain([&access.facts.control]);
     let shown = evidence.nodes.values().filter_map(|node| node.certificate_ends);
-    evidence.certificate_ends = stored.filter_map(|certificate| tls::pem_ends(certificate)).chain(shown).min();
+    evidence.certificate_ends = stored
+        .filter_map(|certificate| tls::pem_ends(certificate))
+        .chain(shown)
+        .min();
 }

@@ -38,10 +38,21 @@ const STEP: Duration = Duration::from_millis(1);
 pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
     let access = Access::new(nodes).map_err(|e| ProveError(e.to_string()))?;
     let deadline = Instant::now() + DEADLINE + access.cut_after();
-    let channels = access.facts.channels.iter().map(|channel| prove_channel(&access, &channel.name, deadline));
-    let proofs = try_join_all(channels).await.map_err(|e| ProveError(e.to_string()))?;
-    discovery::endorsable(&access, deadline).await.map_err(|e| ProveError(e.to_string()))?;
-    proofs.into_iter().next().ok_or_else(|| ProveError("the network has no channel".to_owned()))
+    let channels = access
+        .facts
+        .channels
+        .iter()
+        .map(|channel| prove_channel(&access, &channel.name, deadline));
+    let proofs = try_join_all(channels)
+        .await
+        .map_err(|e| ProveError(e.to_string()))?;
+    discovery::endorsable(&access, deadline)
+        .await
+        .map_err(|e| ProveError(e.to_string()))?;
+    proofs
+        .into_iter()
+        .next()
+        .ok_or_else(|| ProveError("the network has no channel".to_owned()))
 }
 
 async fn prove_channel(access: &Access, channel: &str, deadline: Instant) -> Result<Proof, CallError> {
@@ -70,16 +81,29 @@ async fn attempt(access: &Access, channel: &str, node: &NodeName) -> Result<Proo
         let configured = orderer.config(&admin, channel).await?;
         let (after, value) = raised(&configured.config)?;
         let before = configured.config.channel_group.clone().unwrap_or_default();
-        let envelope = configupdate::update(channel, &before, &after).and_then(|update| configupdate::signed(&update, &[&admin]));
-        let envelope = envelope.ok_or_else(|| CallError::Refused("its configuration cannot be changed".to_owned()))?;
+        let envelope = configupdate::update(channel, &before, &after)
+            .and_then(|update| configupdate::signed(&update, &[&admin]));
+        let envelope =
+            envelope.ok_or_else(|| CallError::Refused("its configuration cannot be changed".to_owned()))?;
         orderer.hand_over(access, &envelope).await?;
         Ok((configured, envelope, value, orderer.node.clone()))
     };
-    let (Configured { newest, .. }, envelope, value, writer) = through.await.map_err(|e: CallError| e.of(node))?;
+    let (Configured { newest, .. }, envelope, value, writer) =
+        through.await.map_err(|e: CallError| e.of(node))?;
     let organisations = access.facts.organisations.iter();
-    let change = Change { channel, envelope: &envelope, value: &value, from: newest + 1 };
-    let found = try_join_all(organisations.map(|organisation| read_back(access, organisation, &change))).await?;
-    let readers = found.iter().map(|(reader, _)| reader.to_string()).collect::<Vec<_>>().join(", ");
+    let change = Change {
+        channel,
+        envelope: &envelope,
+        value: &value,
+        from: newest + 1,
+    };
+    let found =
+        try_join_all(organisations.map(|organisation| read_back(access, organisation, &change))).await?;
+    let readers = found
+        .iter()
+        .map(|(reader, _)| reader.to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
     Ok(Proof {
         transaction: transaction(&envelope),
         height: found.first().map_or(newest, |(_, number)| *number),
@@ -93,12 +117,28 @@ async fn attempt(access: &Access, channel: &str, node: &NodeName) -> Result<Proo
 
 /// The same configuration with the value 1 ms higher, and that value.
 fn raised(config: &Config) -> Result<(ConfigGroup, String), CallError> {
-    let unreadable = || CallError::Refused(format!("its configuration has no {BATCH_TIMEOUT} that can be read"));
+    let unreadable = || {
+        CallError::Refused(format!(
+            "its configuration has no {BATCH_TIMEOUT} that can be read"
+        ))
+    };
     let mut group = config.channel_group.clone().ok_or_else(unreadable)?;
-    let entry = group.groups.get_mut(ORDERER).and_then(|orderer| orderer.values.get_mut(BATCH_TIMEOUT)).ok_or_else(unreadable)?;
-    let present = timeout(entry).and_then(|timeout| duration::read(&timeout)).ok_or_else(unreadable)?;
+    let entry = group
+        .groups
+        .get_mut(ORDERER)
+        .and_then(|orderer| orderer.values.get_mut(BATCH_TIMEOUT))
+        .ok_or_else(unreadable)?;
+    let present = timeout(entry)
+        .and_then(|timeout| duration::read(&timeout))
+        .ok_or_else(unreadable)?;
     let timeout = duration::write(present + STEP);
-    *entry = ConfigValue { value: BatchTimeout { timeout: timeout.clone() }.encode_to_vec(), ..entry.clone() };
+    *entry = ConfigValue {
+        value: BatchTimeout {
+            timeout: timeout.clone(),
+        }
+        .encode_to_vec(),
+        ..entry.clone()
+    };
     Ok((group, timeout))
 }
 
@@ -119,11 +159,18 @@ struct Change<'a> {
 impl Change<'_> {
     /// Whether a configuration is the one that this change makes.
     fn is_in(&self, block: &ConfigEnvelope) -> Result<bool, CallError> {
-        if block.last_update.as_ref().is_some_and(|update| update.payload == self.envelope.payload) {
+        if block
+            .last_update
+            .as_ref()
+            .is_some_and(|update| update.payload == self.envelope.payload)
+        {
             return Ok(true);
         }
         // Two of one moment change the same version of the value, and the second counts no more.
-        let root = block.config.as_ref().and_then(|config| config.channel_group.as_ref());
+        let root = block
+            .config
+            .as_ref()
+            .and_then(|config| config.channel_group.as_ref());
         let entry = root.and_then(|root| root.groups.get(ORDERER)?.values.get(BATCH_TIMEOUT));
         if entry.and_then(timeout).as_deref() == Some(self.value) {
             return Err(CallError::Refused("somebody else's proof came first".to_owned()));
@@ -133,14 +180,25 @@ impl Change<'_> {
 }
 
 /// Waits until a peer of the organisation has the change in a block.
-async fn read_back<'a>(access: &Access, organisation: &'a Organisation, change: &Change<'_>) -> Result<(&'a NodeName, u64), CallError> {
+async fn read_back<'a>(
+    access: &Access,
+    organisation: &'a Organisation,
+    change: &Change<'_>,
+) -> Result<(&'a NodeName, u64), CallError> {
     let mut last = CallError::Silent(format!("{} has no peer", organisation.name));
     for node in &organisation.nodes {
         let found = async {
             let peer = Peer::connect(access, node).await?;
             // A peer that is behind would refuse to wait for a block that is not its next one.
             let next = change.from.min(peer.info(change.channel).await?.height);
-            let mut blocks = Blocks::open(&peer.grpc, Service::Peer, &peer.identity, change.channel, Seek::From(next)).await?;
+            let mut blocks = Blocks::open(
+                &peer.grpc,
+                Service::Peer,
+                &peer.identity,
+                change.channel,
+                Seek::From(next),
+            )
+            .await?;
             loop {
                 let block = blocks.block().await?;
                 let number = block.header.as_ref().map_or(change.from, |header| header.number);
@@ -162,7 +220,9 @@ async fn read_back<'a>(access: &Access, organisation: &'a Organisation, change: 
 
 /// The id in an envelope of ours.
 fn transaction(envelope: &Envelope) -> String {
-    let header = Payload::decode(&envelope.payload[..]).ok().and_then(|payload| payload.header);
+    let header = Payload::decode(&envelope.payload[..])
+        .ok()
+        .and_then(|payload| payload.header);
     let channel = header.and_then(|header| ChannelHeader::decode(&header.channel_header[..]).ok());
     channel.map(|channel| channel.tx_id).unwrap_or_default()
 }
@@ -172,12 +232,25 @@ mod tests {
     use super::*;
 
     fn config(timeout: &str) -> Config {
-        let value = BatchTimeout { timeout: timeout.to_owned() }.encode_to_vec();
-        let value = ConfigValue { version: 4, value, mod_policy: "Admins".to_owned() };
-        let orderer = ConfigGroup { values: [(BATCH_TIMEOUT.to_owned(), value)].into(), ..ConfigGroup::default() };
+        let value = BatchTimeout {
+            timeout: timeout.to_owned(),
+        }
+        .encode_to_vec();
+        let value = ConfigValue {
+            version: 4,
+            value,
+            mod_policy: "Admins".to_owned(),
+        };
+        let orderer = ConfigGroup {
+            values: [(BATCH_TIMEOUT.to_owned(), value)].into(),
+            ..ConfigGroup::default()
+        };
         Config {
             sequence: 1,
-            channel_group: Some(ConfigGroup { groups: [(ORDERER.to_owned(), orderer)].into(), ..ConfigGroup::default() }),
+            channel_group: Some(ConfigGroup {
+                groups: [(ORDERER.to_owned(), orderer)].into(),
+                ..ConfigGroup::default()
+            }),
         }
     }
 
@@ -187,20 +260,38 @@ mod tests {
         let (after, value) = raised(&before).expect("it can be read");
         assert_eq!(value, "2001ms");
         assert_eq!(Some(&after), config("2001ms").channel_group.as_ref());
-        let update = configupdate::update("ch1", &before.channel_group.expect("it is set"), &after).expect("a change");
-        assert_eq!(update.write_set.expect("it is set").groups[ORDERER].values[BATCH_TIMEOUT].version, 5);
+        let update =
+            configupdate::update("ch1", &before.channel_group.expect("it is set"), &after).expect("a change");
+        assert_eq!(
+            update.write_set.expect("it is set").groups[ORDERER].values[BATCH_TIMEOUT].version,
+            5
+        );
     }
 
     #[test]
     fn a_proof_that_another_one_overtook_is_told() {
-        let envelope = |text: &str| Envelope { payload: text.as_bytes().to_vec(), signature: vec![] };
+        let envelope = |text: &str| Envelope {
+            payload: text.as_bytes().to_vec(),
+            signature: vec![],
+        };
         let ours = envelope("ours");
-        let change = Change { channel: "ch1", envelope: &ours, value: "2001ms", from: 3 };
-        let block = |timeout: &str, update: &str| ConfigEnvelope { config: Some(config(timeout)), last_update: Some(envelope(update)) };
+        let change = Change {
+            channel: "ch1",
+            envelope: &ours,
+            value: "2001ms",
+            from: 3,
+        };
+        let block = |timeout: &str, update: &str| ConfigEnvelope {
+            config: Some(config(timeout)),
+            last_update: Some(envelope(update)),
+        };
         assert_eq!(change.is_in(&block("2001ms", "ours")), Ok(true));
         // Somebody took a member in meanwhile: ours may still come.
         assert_eq!(change.is_in(&block("2s", "a member")), Ok(false));
-        assert!(matches!(change.is_in(&block("2001ms", "another proof")), Err(CallError::Refused(_))));
+        assert!(matches!(
+            change.is_in(&block("2001ms", "another proof")),
+            Err(CallError::Refused(_))
+        ));
     }
 
     #[test]

@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{Layout, Order, PortNeed, Seed};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use chainpool_agent::{Audience, Boot, ClusterSpec, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash, Variable, Volume};
+use chainpool_agent::{
+    Audience, Boot, ClusterSpec, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash,
+    Variable, Volume,
+};
 use chainpool_api::LogLevel;
 use prost::Message;
 use std::collections::BTreeMap;
@@ -73,11 +76,15 @@ pub(super) const MIB: u64 = 1024 * 1024;
 
 /// The images that will do, by what they are called for a host.
 pub(super) fn images() -> BTreeMap<String, Vec<String>> {
-    let of = |version: Version| [Role::Orderer, Role::Peer].map(|role| (version.role(role), version.images(role)));
+    let of =
+        |version: Version| [Role::Orderer, Role::Peer].map(|role| (version.role(role), version.images(role)));
     Version::ALL
         .into_iter()
         .flat_map(of)
-        .chain([(ca::ROLE.to_owned(), ca::images()), (database::ROLE.to_owned(), database::images())])
+        .chain([
+            (ca::ROLE.to_owned(), ca::images()),
+            (database::ROLE.to_owned(), database::images()),
+        ])
         .collect()
 }
 
@@ -86,22 +93,41 @@ pub(super) fn layout(parameters: &Parameters) -> Layout {
     let of = |names: Vec<NodeName>, role: Role| names.into_iter().map(move |name| (name, role));
     let peers = (1..=parameters.organisations).flat_map(|n| of(peers(parameters, n), Role::Peer));
     let nodes: Vec<(NodeName, Role)> = of(orderers(parameters), Role::Orderer).chain(peers).collect();
-    let with_ca = if parameters.certificate_authorities { parameters.organisations } else { 0 };
+    let with_ca = if parameters.certificate_authorities {
+        parameters.organisations
+    } else {
+        0
+    };
     let servers: Vec<NodeName> = (1..=with_ca).map(|n| ca::name(&organisation_name(n))).collect();
     let databases = database::names(parameters);
-    let others = [(parameters.chaincodes.len(), CHAINCODE_MEMORY), (servers.len(), ca::MEMORY), (databases.len(), database::MEMORY)];
-    let other_memory = others.map(|(count, memory)| u64::try_from(count).expect("a few") * memory).iter().sum::<u64>();
-    let member_ports = nodes.iter().flat_map(|(name, role)| ports(*role).map(move |(port, ..)| need(name, port)));
+    let others = [
+        (parameters.chaincodes.len(), CHAINCODE_MEMORY),
+        (servers.len(), ca::MEMORY),
+        (databases.len(), database::MEMORY),
+    ];
+    let other_memory = others
+        .map(|(count, memory)| u64::try_from(count).expect("a few") * memory)
+        .iter()
+        .sum::<u64>();
+    let member_ports = nodes
+        .iter()
+        .flat_map(|(name, role)| ports(*role).map(move |(port, ..)| need(name, port)));
     Layout {
-        size: u32::try_from(nodes.len() + others.iter().map(|(count, _)| count).sum::<usize>()).expect("a few"),
+        size: u32::try_from(nodes.len() + others.iter().map(|(count, _)| count).sum::<usize>())
+            .expect("a few"),
         memory_bytes: nodes.iter().map(|(_, role)| memory(*role)).sum::<u64>() + other_memory,
-        ports: member_ports.chain(servers.iter().map(|name| need(name, ca::HTTPS))).collect(),
+        ports: member_ports
+            .chain(servers.iter().map(|name| need(name, ca::HTTPS)))
+            .collect(),
         together: databases.into_iter().collect(),
     }
 }
 
 pub(super) fn need(node: &NodeName, port: &str) -> PortNeed {
-    PortNeed { node: node.clone(), port: port.to_owned() }
+    PortNeed {
+        node: node.clone(),
+        port: port.to_owned(),
+    }
 }
 
 fn memory(role: Role) -> u64 {
@@ -116,7 +142,11 @@ fn memory(role: Role) -> u64 {
 fn ports(role: Role) -> impl Iterator<Item = (&'static str, u16, Audience)> {
     let metrics = (METRICS, METRICS_PORT, Audience::Control);
     let ports = match role {
-        Role::Orderer => vec![(GRPC, ORDERER_PORT, Audience::User), (ADMIN, ADMIN_PORT, Audience::Control), metrics],
+        Role::Orderer => vec![
+            (GRPC, ORDERER_PORT, Audience::User),
+            (ADMIN, ADMIN_PORT, Audience::Control),
+            metrics,
+        ],
         Role::Peer => vec![(GRPC, PEER_PORT, Audience::User), metrics],
     };
     ports.into_iter()
@@ -127,20 +157,59 @@ pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> Clu
     let office = Office::new(seed, order.genesis_at, parameters.certificate_days);
     let organisations = Organisations::make(&office, parameters, &order.chain_id, &order.reach);
     let control_ca = &organisations.control_ca.certificate;
-    let members = organisations.all().flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
-    let mut nodes: Vec<NodeSpec> = members.map(|(keyed, member)| node(parameters, order, keyed, member, control_ca)).collect();
-    nodes.extend(organisations.databases().map(|(member, password)| database::node(order, member, password)));
-    nodes.extend(organisations.servers().map(|(keyed, server)| ca::node(parameters, order, keyed, server)));
-    let chaincodes: Vec<(Chaincode, facts::Chaincode)> = parameters.chaincodes().into_iter().map(|c| (c.clone(), packaged(&c))).collect();
-    nodes.extend(chaincodes.iter().map(|(chaincode, facts)| chaincode_node(order, chaincode, facts)));
-    let channels = parameters.channels.iter().map(|name| channel(name, parameters, order, seed, &organisations)).collect();
-    let facts = facts(parameters, channels, chaincodes.into_iter().map(|(_, facts)| facts).collect(), &organisations);
-    let mut boot = vec![Boot::Start(nodes.iter().map(|node| node.name.clone()).collect()), Boot::Init(JOIN.to_owned())];
+    let members = organisations
+        .all()
+        .flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
+    let mut nodes: Vec<NodeSpec> = members
+        .map(|(keyed, member)| node(parameters, order, keyed, member, control_ca))
+        .collect();
+    nodes.extend(
+        organisations
+            .databases()
+            .map(|(member, password)| database::node(order, member, password)),
+    );
+    nodes.extend(
+        organisations
+            .servers()
+            .map(|(keyed, server)| ca::node(parameters, order, keyed, server)),
+    );
+    let chaincodes: Vec<(Chaincode, facts::Chaincode)> = parameters
+        .chaincodes()
+        .into_iter()
+        .map(|c| (c.clone(), packaged(&c)))
+        .collect();
+    nodes.extend(
+        chaincodes
+            .iter()
+            .map(|(chaincode, facts)| chaincode_node(order, chaincode, facts)),
+    );
+    let channels = parameters
+        .channels
+        .iter()
+        .map(|name| channel(name, parameters, order, seed, &organisations))
+        .collect();
+    let facts = facts(
+        parameters,
+        channels,
+        chaincodes.into_iter().map(|(_, facts)| facts).collect(),
+        &organisations,
+    );
+    let mut boot = vec![
+        Boot::Start(nodes.iter().map(|node| node.name.clone()).collect()),
+        Boot::Init(JOIN.to_owned()),
+    ];
     if !facts.chaincodes.is_empty() {
         boot.push(Boot::Init(DEPLOY.to_owned()));
     }
-    ClusterSpec { nodes, jobs: vec![], boot, network: order.network.clone(), facts: facts.write(), keys: organisations.keys() }
-        .with_hashes()
+    ClusterSpec {
+        nodes,
+        jobs: vec![],
+        boot,
+        network: order.network.clone(),
+        facts: facts.write(),
+        keys: organisations.keys(),
+    }
+    .with_hashes()
 }
 
 /// What is known of a network of these parts.
@@ -162,29 +231,68 @@ pub(super) fn facts(
 }
 
 /// A channel of all these organisations and orderers.
-pub(super) fn channel(name: &str, parameters: &Parameters, order: &Order, seed: &Seed, organisations: &Organisations) -> Channel {
+pub(super) fn channel(
+    name: &str,
+    parameters: &Parameters,
+    order: &Order,
+    seed: &Seed,
+    organisations: &Organisations,
+) -> Channel {
     let nonce = bytes(seed, &format!("nonce {name}"));
-    let block = genesis::block(&Origin { channel: name, at: order.genesis_at, nonce: &nonce[..24] }, parameters, organisations);
-    Channel { name: name.to_owned(), genesis: BASE64.encode(block.encode_to_vec()) }
+    let block = genesis::block(
+        &Origin {
+            channel: name,
+            at: order.genesis_at,
+            nonce: &nonce[..24],
+        },
+        parameters,
+        organisations,
+    );
+    Channel {
+        name: name.to_owned(),
+        genesis: BASE64.encode(block.encode_to_vec()),
+    }
 }
 
 /// What is known of a chaincode: its package and its node.
 pub(super) fn packaged(chaincode: &Chaincode) -> facts::Chaincode {
-    let Chaincode { name, version, image: _ } = chaincode;
+    let Chaincode {
+        name,
+        version,
+        image: _,
+    } = chaincode;
     let node = chaincode.node();
     let (package_id, package) = chaincode::package(name, &format!("{node}:{CHAINCODE_PORT}"));
     let package = BASE64.encode(package);
-    facts::Chaincode { name: name.clone(), version: version.clone(), package_id, package, node, earlier: vec![], overrides: false }
+    facts::Chaincode {
+        name: name.clone(),
+        version: version.clone(),
+        package_id,
+        package,
+        node,
+        earlier: vec![],
+        overrides: false,
+    }
 }
 
 /// An orderer's or a peer's node.
-pub(super) fn node(parameters: &Parameters, order: &Order, keyed: &Keyed, member: &Member, control_ca: &str) -> NodeSpec {
+pub(super) fn node(
+    parameters: &Parameters,
+    order: &Order,
+    keyed: &Keyed,
+    member: &Member,
+    control_ca: &str,
+) -> NodeSpec {
     let (role, version) = (keyed.role, parameters.version);
     let (command, settings) = match role {
         Role::Orderer => (vec!["orderer"], orderer_settings(keyed, parameters.consensus)),
         Role::Peer => (vec!["peer", "node", "start"], peer_settings(keyed, &member.name)),
     };
-    let state = member.database.as_ref().map(|password| database::peer_settings(&member.name, password)).unwrap_or_default();
+    let state = member
+        .database
+        .as_ref()
+        .map(|password| database::peer_settings(&member.name, password))
+        .unwrap_or_default();
     let port = |(name, inside, audience): (&str, u16, Audience)| Port {
         name: name.to_owned(),
         inside,
@@ -194,14 +302,27 @@ pub(super) fn node(parameters: &Parameters, order: &Order, keyed: &Keyed, member
     };
     NodeSpec {
         name: member.name.clone(),
-        images: order.images.get(&version.role(role)).cloned().unwrap_or_else(|| version.images(role)),
+        images: order
+            .images
+            .get(&version.role(role))
+            .cloned()
+            .unwrap_or_else(|| version.images(role)),
         command: command.into_iter().map(str::to_owned).collect(),
         user: Some(format!("{}:{}", USER.0, USER.1)),
-        env: environment(settings.into_iter().chain(common_settings(role, order.log_level))).into_iter().chain(state).collect(),
+        env: environment(settings.into_iter().chain(common_settings(role, order.log_level)))
+            .into_iter()
+            .chain(state)
+            .collect(),
         files: files(keyed, member, control_ca),
-        volumes: vec![Volume { name: "home".to_owned(), path: MOUNT.to_owned() }],
+        volumes: vec![Volume {
+            name: "home".to_owned(),
+            path: MOUNT.to_owned(),
+        }],
         ports: ports(role).map(port).collect(),
-        limits: Limits { memory_bytes: memory(role), processes: 512 },
+        limits: Limits {
+            memory_bytes: memory(role),
+            processes: 512,
+        },
         read_only_root: true,
         log: order.log.clone(),
         stop_signal: "SIGTERM".to_owned(),
@@ -236,7 +357,10 @@ pub(super) fn chaincode_node(order: &Order, chaincode: &Chaincode, facts: &facts
             audience: Audience::Peers,
             published: None,
         }],
-        limits: Limits { memory_bytes: CHAINCODE_MEMORY, processes: 512 },
+        limits: Limits {
+            memory_bytes: CHAINCODE_MEMORY,
+            processes: 512,
+        },
         read_only_root: false,
         log: order.log.clone(),
         stop_signal: "SIGTERM".to_owned(),
@@ -246,15 +370,24 @@ pub(super) fn chaincode_node(order: &Order, chaincode: &Chaincode, facts: &facts
     }
 }
 
-pub(super) fn environment<'a>(settings: impl IntoIterator<Item = (&'a str, String)>) -> BTreeMap<String, Variable> {
-    settings.into_iter().map(|(name, value)| (name.to_owned(), Variable::Plain(value))).collect()
+pub(super) fn environment<'a>(
+    settings: impl IntoIterator<Item = (&'a str, String)>,
+) -> BTreeMap<String, Variable> {
+    settings
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), Variable::Plain(value)))
+        .collect()
 }
 
 /// What orderers and peers have in common. The memory limit of the Go runtime makes it collect before the platform kills it.
 fn common_settings(role: Role, log_level: LogLevel) -> Vec<(&'static str, String)> {
     vec![
         ("FABRIC_LOGGING_SPEC", level(log_level).to_owned()),
-        ("FABRIC_LOGGING_FORMAT", "%{time:2006-01-02 15:04:05.000 MST} [%{module}] %{shortfunc} -> %{level:.4s} %{message}".to_owned()),
+        (
+            "FABRIC_LOGGING_FORMAT",
+            "%{time:2006-01-02 15:04:05.000 MST} [%{module}] %{shortfunc} -> %{level:.4s} %{message}"
+                .to_owned(),
+        ),
         ("GOMEMLIMIT", format!("{}MiB", memory(role) / MIB * 4 / 5)),
         ("TMPDIR", format!("{HOME}/tmp")),
     ]
@@ -282,7 +415,11 @@ fn orderer_settings(keyed: &Keyed, consensus: Consensus) -> Vec<(&'static str, S
         Consensus::Raft => "etcdraft",
         Consensus::Bft => "smartbft",
     };
-    let (certificate, key, ca) = (format!("{HOME}/tls/server.crt"), format!("{HOME}/tls/server.key"), format!("{HOME}/tls/ca.crt"));
+    let (certificate, key, ca) = (
+        format!("{HOME}/tls/server.crt"),
+        format!("{HOME}/tls/server.key"),
+        format!("{HOME}/tls/ca.crt"),
+    );
     let control = format!("[{HOME}/tls/control.crt]");
     vec![
         ("FABRIC_CFG_PATH", text(ORDERER_CONFIG)),
@@ -304,7 +441,10 @@ fn orderer_settings(keyed: &Keyed, consensus: Consensus) -> Vec<(&'static str, S
         ("ORDERER_ADMIN_TLS_PRIVATEKEY", key.clone()),
         ("ORDERER_ADMIN_TLS_CLIENTAUTHREQUIRED", text("true")),
         ("ORDERER_ADMIN_TLS_CLIENTROOTCAS", control.clone()),
-        ("ORDERER_OPERATIONS_LISTENADDRESS", format!("0.0.0.0:{METRICS_PORT}")),
+        (
+            "ORDERER_OPERATIONS_LISTENADDRESS",
+            format!("0.0.0.0:{METRICS_PORT}"),
+        ),
         ("ORDERER_OPERATIONS_TLS_ENABLED", text("true")),
         ("ORDERER_OPERATIONS_TLS_CERTIFICATE", certificate),
         ("ORDERER_OPERATIONS_TLS_PRIVATEKEY", key),
@@ -320,15 +460,30 @@ fn orderer_settings(keyed: &Keyed, consensus: Consensus) -> Vec<(&'static str, S
 /// On top of [`CORE_YAML`]. A peer begins with all others of its organisation; alone, with itself.
 fn peer_settings(keyed: &Keyed, name: &NodeName) -> Vec<(&'static str, String)> {
     let address = |name: &NodeName| format!("{name}:{PEER_PORT}");
-    let others: Vec<String> = keyed.members.iter().filter(|member| &member.name != name).map(|member| address(&member.name)).collect();
+    let others: Vec<String> = keyed
+        .members
+        .iter()
+        .filter(|member| &member.name != name)
+        .map(|member| address(&member.name))
+        .collect();
     vec![
         ("FABRIC_CFG_PATH", format!("{HOME}/config")),
         ("CORE_PEER_ID", name.to_string()),
         ("CORE_PEER_ADDRESS", address(name)),
-        ("CORE_PEER_GOSSIP_BOOTSTRAP", if others.is_empty() { address(name) } else { others.join(" ") }),
+        (
+            "CORE_PEER_GOSSIP_BOOTSTRAP",
+            if others.is_empty() {
+                address(name)
+            } else {
+                others.join(" ")
+            },
+        ),
         ("CORE_PEER_GOSSIP_EXTERNALENDPOINT", address(name)),
         ("CORE_PEER_LOCALMSPID", keyed.msp.clone()),
-        ("CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG", format!(r#"{{"peername":"{name}"}}"#)),
+        (
+            "CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG",
+            format!(r#"{{"peername":"{name}"}}"#),
+        ),
     ]
 }
 
@@ -336,8 +491,15 @@ fn peer_settings(keyed: &Keyed, name: &NodeName) -> Vec<(&'static str, String)> 
 fn files(keyed: &Keyed, member: &Member, control_ca: &str) -> Vec<File> {
     let file = |path: &str, content, secret| file(HOME, path, content, secret);
     let open = |path: &str, text: &str| file(path, Secret::new(text.as_bytes().to_vec()), false);
-    let membership = msp::files(&keyed.ca.certificate, &keyed.tls_ca.certificate, &member.enrolment.certificate);
-    let mut files: Vec<File> = membership.into_iter().map(|(path, text)| open(&format!("msp/{path}"), &text)).collect();
+    let membership = msp::files(
+        &keyed.ca.certificate,
+        &keyed.tls_ca.certificate,
+        &member.enrolment.certificate,
+    );
+    let mut files: Vec<File> = membership
+        .into_iter()
+        .map(|(path, text)| open(&format!("msp/{path}"), &text))
+        .collect();
     files.extend([
         file(&format!("msp/{}", msp::KEY), member.enrolment.key.pem(), true),
         open("tls/ca.crt", &keyed.tls_ca.certificate),
@@ -355,7 +517,14 @@ fn files(keyed: &Keyed, member: &Member, control_ca: &str) -> Vec<File> {
 /// A file of a node's user in his home.
 pub(super) fn file(home: &str, path: &str, content: Secret<Vec<u8>>, secret: bool) -> File {
     let mode = if secret { 0o400 } else { 0o444 };
-    File { path: format!("{home}/{path}"), content, mode, owner: USER, secret, once: false }
+    File {
+        path: format!("{home}/{path}"),
+        content,
+        mode,
+        owner: USER,
+        secret,
+        once: false,
+    }
 }
 
 /// The same node on the ports of the order; one that was never made may have got others.
@@ -364,20 +533,42 @@ pub(super) fn published(node: &NodeSpec, order: &Order) -> NodeSpec {
     for port in ports.iter_mut().filter(|port| port.published.is_some()) {
         port.published = order.ports.get(&need(&node.name, &port.name)).copied();
     }
-    let hash = if ports == node.ports { node.hash.clone() } else { SpecHash(String::new()) };
-    NodeSpec { ports, hash, ..node.clone() }
+    let hash = if ports == node.ports {
+        node.hash.clone()
+    } else {
+        SpecHash(String::new())
+    };
+    NodeSpec {
+        ports,
+        hash,
+        ..node.clone()
+    }
 }
 
 /// The same node with its member's certificates of now.
 pub(super) fn recertified(node: &NodeSpec, member: &Member) -> NodeSpec {
     let enrolment = format!("msp/{}", msp::CERTIFICATE);
-    let certificates = [(enrolment.as_str(), &member.enrolment.certificate), (TLS, &member.tls.certificate)];
-    with_files(node, HOME, certificates.map(|(path, certificate)| (path, Secret::new(certificate.as_bytes().to_vec()))))
+    let certificates = [
+        (enrolment.as_str(), &member.enrolment.certificate),
+        (TLS, &member.tls.certificate),
+    ];
+    with_files(
+        node,
+        HOME,
+        certificates.map(|(path, certificate)| (path, Secret::new(certificate.as_bytes().to_vec()))),
+    )
 }
 
 /// The same node with other contents of some of its files.
-pub(super) fn with_files<const N: usize>(node: &NodeSpec, home: &str, contents: [(&str, Secret<Vec<u8>>); N]) -> NodeSpec {
-    let mut node = NodeSpec { hash: SpecHash(String::new()), ..node.clone() };
+pub(super) fn with_files<const N: usize>(
+    node: &NodeSpec,
+    home: &str,
+    contents: [(&str, Secret<Vec<u8>>); N],
+) -> NodeSpec {
+    let mut node = NodeSpec {
+        hash: SpecHash(String::new()),
+        ..node.clone()
+    };
     for (path, content) in contents {
         for file in node.files.iter_mut().filter(|file| is_at(file, home, path)) {
             file.content = content.clone();
@@ -390,9 +581,20 @@ pub(super) fn with_files<const N: usize>(node: &NodeSpec, home: &str, contents: 
 pub(super) fn member(node: &NodeSpec) -> Option<Member> {
     let key = |path: &str| Key::read(&find(node, HOME, path)?.content);
     let Certificates { enrolment, tls } = certificates(node)?;
-    let enrolment = Issued { certificate: enrolment, key: key(&format!("msp/{}", msp::KEY))? };
-    let tls = Issued { certificate: tls, key: key(TLS_KEY)? };
-    Some(Member { name: node.name.clone(), enrolment, tls, database: None })
+    let enrolment = Issued {
+        certificate: enrolment,
+        key: key(&format!("msp/{}", msp::KEY))?,
+    };
+    let tls = Issued {
+        certificate: tls,
+        key: key(TLS_KEY)?,
+    };
+    Some(Member {
+        name: node.name.clone(),
+        enrolment,
+        tls,
+        database: None,
+    })
 }
 
 /// What others know a node by, in PEM.
@@ -403,7 +605,10 @@ pub(super) struct Certificates {
 
 /// The same by its files. `None`: they are not those of a render.
 pub(super) fn certificates(node: &NodeSpec) -> Option<Certificates> {
-    Some(Certificates { enrolment: text(node, HOME, &format!("msp/{}", msp::CERTIFICATE))?, tls: text(node, HOME, TLS)? })
+    Some(Certificates {
+        enrolment: text(node, HOME, &format!("msp/{}", msp::CERTIFICATE))?,
+        tls: text(node, HOME, TLS)?,
+    })
 }
 
 /// The text of a file in a node's home.
@@ -417,7 +622,10 @@ pub(super) fn find<'a>(node: &'a NodeSpec, home: &str, path: &str) -> Option<&'a
 }
 
 fn is_at(file: &File, home: &str, path: &str) -> bool {
-    file.path.strip_prefix(home).and_then(|rest| rest.strip_prefix('/')) == Some(path)
+    file.path
+        .strip_prefix(home)
+        .and_then(|rest| rest.strip_prefix('/'))
+        == Some(path)
 }
 
 #[cfg(test)]

@@ -21,23 +21,36 @@ impl Trust {
     pub(super) fn new(authority: &str, certificate: &str, key: &str) -> Result<Self, rustls::Error> {
         let unreadable = |what: &str| rustls::Error::General(format!("{what} is no PEM"));
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).map_err(|_| unreadable("an authority's certificate"))?)?;
+        roots.add(
+            CertificateDer::from_pem_slice(authority.as_bytes())
+                .map_err(|_| unreadable("an authority's certificate"))?,
+        )?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
-        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|_| unreadable("the control certificate"))?];
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let chain = vec![
+            CertificateDer::from_pem_slice(certificate.as_bytes())
+                .map_err(|_| unreadable("the control certificate"))?,
+        ];
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| unreadable("the control key"))?;
         let mut grpc = builder.clone().with_no_client_auth();
         grpc.alpn_protocols = vec![b"h2".to_vec()];
         let mut control = builder.with_client_auth_cert(chain, key)?;
         control.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { grpc: Arc::new(grpc), control: Arc::new(control) })
+        Ok(Self {
+            grpc: Arc::new(grpc),
+            control: Arc::new(control),
+        })
     }
 }
 
 /// When a certificate ends. `None`: it cannot be read.
 pub(super) fn ends(certificate: &[u8]) -> Option<Timestamp> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    Some(Timestamp(certificate.validity().not_after.timestamp().checked_mul(1000)?))
+    Some(Timestamp(
+        certificate.validity().not_after.timestamp().checked_mul(1000)?,
+    ))
 }
 
 /// The same of a certificate in PEM.
@@ -56,7 +69,10 @@ mod tests {
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = parameters.self_signed(&key).expect("a certificate");
         let expected = "2031-02-03T00:00:00Z".parse().ok();
-        assert_eq!((ends(certificate.der()), pem_ends(&certificate.pem())), (expected, expected));
+        assert_eq!(
+            (ends(certificate.der()), pem_ends(&certificate.pem())),
+            (expected, expected)
+        );
         assert_eq!((ends(b"nothing"), pem_ends("nothing")), (None, None));
         Trust::new(&certificate.pem(), &certificate.pem(), &key.serialize_pem()).expect("readable");
         assert!(Trust::new("nothing", &certificate.pem(), &key.serialize_pem()).is_err());

@@ -10,7 +10,9 @@ use super::{
     orderer,
     proto::{
         common::Envelope,
-        peer::{ChaincodeActionPayload, ChaincodeEndorsedAction, ProposalResponse, Transaction, TransactionAction},
+        peer::{
+            ChaincodeActionPayload, ChaincodeEndorsedAction, ProposalResponse, Transaction, TransactionAction,
+        },
     },
 };
 use futures::future::try_join_all;
@@ -21,10 +23,22 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Has a proposal endorsed by all these peers and ordered, and waits until each of them has it in a block.
-pub(super) async fn submit(access: &Access, channel: &str, proposal: &Proposal, peers: &[&Peer]) -> Result<(), CallError> {
-    let first = peers.first().ok_or_else(|| CallError::Silent("no peer answers".to_owned()))?;
+pub(super) async fn submit(
+    access: &Access,
+    channel: &str,
+    proposal: &Proposal,
+    peers: &[&Peer],
+) -> Result<(), CallError> {
+    let first = peers
+        .first()
+        .ok_or_else(|| CallError::Silent("no peer answers".to_owned()))?;
     // What is committed from now on stands in a block of at least this number.
-    let heights = try_join_all(peers.iter().map(|peer| async { peer.info(channel).await.map_err(|e| e.of(&peer.node)) })).await?;
+    let heights = try_join_all(
+        peers
+            .iter()
+            .map(|peer| async { peer.info(channel).await.map_err(|e| e.of(&peer.node)) }),
+    )
+    .await?;
     let endorse = |peer: &'_ &Peer| {
         let peer = (*peer).clone();
         async move { peer.endorse(proposal, ACTION).await.map_err(|e| e.of(&peer.node)) }
@@ -34,7 +48,10 @@ pub(super) async fn submit(access: &Access, channel: &str, proposal: &Proposal, 
     orderer::broadcast(access, &envelope).await?;
     let limit = PATIENCE + Duration::from_millis(access.facts.parameters.batch_timeout_ms.into());
     let seen = peers.iter().zip(&heights).map(|(peer, info)| async move {
-        let committed = within(limit, committed(peer, channel, &proposal.transaction, info.height));
+        let committed = within(
+            limit,
+            committed(peer, channel, &proposal.transaction, info.height),
+        );
         committed.await.map_err(|e| e.of(&peer.node))
     });
     try_join_all(seen).await.map(drop)
@@ -42,31 +59,70 @@ pub(super) async fn submit(access: &Access, channel: &str, proposal: &Proposal, 
 
 /// Waits until a peer has a transaction in a block from this number on.
 async fn committed(peer: &Peer, channel: &str, transaction: &str, from: u64) -> Result<(), CallError> {
-    let mut blocks = Blocks::open(&peer.grpc, Service::Filtered, &peer.identity, channel, Seek::From(from)).await?;
+    let mut blocks = Blocks::open(
+        &peer.grpc,
+        Service::Filtered,
+        &peer.identity,
+        channel,
+        Seek::From(from),
+    )
+    .await?;
     loop {
         let block = blocks.filtered().await?;
-        if let Some(found) = block.filtered_transactions.iter().find(|found| found.txid == transaction) {
+        if let Some(found) = block
+            .filtered_transactions
+            .iter()
+            .find(|found| found.txid == transaction)
+        {
             return match found.tx_validation_code {
                 0 => Ok(()),
-                code => Err(CallError::Refused(format!("the transaction is not valid: code {code} in block {}", block.number))),
+                code => Err(CallError::Refused(format!(
+                    "the transaction is not valid: code {code} in block {}",
+                    block.number
+                ))),
             };
         }
     }
 }
 
 /// The transaction of a proposal and the answers to it, which must all be the same.
-fn assemble(identity: &Identity, proposal: &Proposal, responses: &[ProposalResponse]) -> Result<Envelope, CallError> {
-    let payload = responses.first().map(|response| response.payload.clone()).unwrap_or_default();
+fn assemble(
+    identity: &Identity,
+    proposal: &Proposal,
+    responses: &[ProposalResponse],
+) -> Result<Envelope, CallError> {
+    let payload = responses
+        .first()
+        .map(|response| response.payload.clone())
+        .unwrap_or_default();
     if payload.is_empty() || responses.iter().any(|response| response.payload != payload) {
-        return Err(CallError::Refused("the peers' answers differ: one of them is behind".to_owned()));
+        return Err(CallError::Refused(
+            "the peers' answers differ: one of them is behind".to_owned(),
+        ));
     }
-    let endorsements = responses.iter().filter_map(|response| response.endorsement.clone()).collect();
+    let endorsements = responses
+        .iter()
+        .filter_map(|response| response.endorsement.clone())
+        .collect();
     let action = ChaincodeActionPayload {
         chaincode_proposal_payload: proposal.payload.clone(),
-        action: Some(ChaincodeEndorsedAction { proposal_response_payload: payload, endorsements }),
+        action: Some(ChaincodeEndorsedAction {
+            proposal_response_payload: payload,
+            endorsements,
+        }),
     };
-    let action = TransactionAction { header: proposal.header.signature_header.clone(), payload: action.encode_to_vec() };
-    Ok(seal(identity, proposal.header.clone(), Transaction { actions: vec![action] }.encode_to_vec()))
+    let action = TransactionAction {
+        header: proposal.header.signature_header.clone(),
+        payload: action.encode_to_vec(),
+    };
+    Ok(seal(
+        identity,
+        proposal.header.clone(),
+        Transaction {
+            actions: vec![action],
+        }
+        .encode_to_vec(),
+    ))
 }
 
 #[cfg(test)]
@@ -78,32 +134,52 @@ mod tests {
     };
 
     fn answer(payload: &[u8], who: u8) -> ProposalResponse {
-        let endorsement = Some(Endorsement { endorser: vec![who], signature: vec![who] });
-        ProposalResponse { payload: payload.to_vec(), endorsement, ..ProposalResponse::default() }
+        let endorsement = Some(Endorsement {
+            endorser: vec![who],
+            signature: vec![who],
+        });
+        ProposalResponse {
+            payload: payload.to_vec(),
+            endorsement,
+            ..ProposalResponse::default()
+        }
     }
 
     #[test]
     fn a_transaction_holds_the_proposal_and_every_endorsement() {
         let (identity, _) = somebody();
         let proposal = Proposal::new(&identity, "ch1", "basic", "put", &[b"a"]);
-        let envelope = assemble(&identity, &proposal, &[answer(b"same", 1), answer(b"same", 2)]).expect("it fits");
+        let envelope =
+            assemble(&identity, &proposal, &[answer(b"same", 1), answer(b"same", 2)]).expect("it fits");
         let payload = Payload::decode(&envelope.payload[..]).expect("a payload");
         assert_eq!(payload.header.as_ref(), Some(&proposal.header));
         let Transaction { actions } = Transaction::decode(&payload.data[..]).expect("a transaction");
-        let [action] = &actions[..] else { panic!("one action") };
+        let [action] = &actions[..] else {
+            panic!("one action")
+        };
         assert_eq!(action.header, proposal.header.signature_header);
         let action = ChaincodeActionPayload::decode(&action.payload[..]).expect("an action");
         assert_eq!(action.chaincode_proposal_payload, proposal.payload);
         let endorsed = action.action.expect("endorsed");
-        assert_eq!((endorsed.proposal_response_payload, endorsed.endorsements.len()), (b"same".to_vec(), 2));
+        assert_eq!(
+            (endorsed.proposal_response_payload, endorsed.endorsements.len()),
+            (b"same".to_vec(), 2)
+        );
     }
 
     #[test]
     fn answers_that_differ_make_no_transaction() {
         let (identity, _) = somebody();
         let proposal = Proposal::new(&identity, "ch1", "basic", "put", &[]);
-        for answers in [&[answer(b"one", 1), answer(b"other", 2)][..], &[answer(b"", 1)], &[]] {
-            assert!(matches!(assemble(&identity, &proposal, answers), Err(CallError::Refused(_))));
+        for answers in [
+            &[answer(b"one", 1), answer(b"other", 2)][..],
+            &[answer(b"", 1)],
+            &[],
+        ] {
+            assert!(matches!(
+                assemble(&identity, &proposal, answers),
+                Err(CallError::Refused(_))
+            ));
         }
     }
 }

@@ -37,23 +37,44 @@ pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past,
         return verdict;
     }
     let unheard = found.unheard_text(past, now);
-    let heard = if unheard.is_some() { found.heard() } else { found.orderers.present() };
+    let heard = if unheard.is_some() {
+        found.heard()
+    } else {
+        found.orderers.present()
+    };
     let margin = words::margin(found.consensus, heard, found.orderers.total());
-    let degraded = [found.missing_text(), unheard, found.behind_text(), found.undefined_text(), ending_text(parameters, evidence, now)];
+    let degraded = [
+        found.missing_text(),
+        unheard,
+        found.behind_text(),
+        found.undefined_text(),
+        ending_text(parameters, evidence, now),
+    ];
     let degraded: Vec<String> = degraded.into_iter().flatten().collect();
     if degraded.is_empty() {
-        return found.unproven(past).unwrap_or_else(|| of(HealthState::Healthy, format!("{}; {margin}", found.whole_text())));
+        return found
+            .unproven(past)
+            .unwrap_or_else(|| of(HealthState::Healthy, format!("{}; {margin}", found.whole_text())));
     }
-    of(HealthState::Degraded, format!("{}; it still commits, {margin}", degraded.join("; ")))
+    of(
+        HealthState::Degraded,
+        format!("{}; it still commits, {margin}", degraded.join("; ")),
+    )
 }
 
 /// Whether the ledger has begun again: all orderers and peers answer and lack nothing of each other's, and none has the block before one that
 /// was seen. The newest one may have been seen at a node a moment before it was lost with its machine.
 pub(super) fn began_again(evidence: &Evidence, past: &Past) -> Option<String> {
-    let seen = past.height.filter(|seen| evidence.height.is_some_and(|height| height + 1 < *seen))?;
-    let mut members = evidence.nodes.values().filter(|node| matches!(node.role.as_deref(), Some("orderer" | "peer")));
+    let seen = past
+        .height
+        .filter(|seen| evidence.height.is_some_and(|height| height + 1 < *seen))?;
+    let mut members = evidence
+        .nodes
+        .values()
+        .filter(|node| matches!(node.role.as_deref(), Some("orderer" | "peer")));
     let is_whole = evidence.channels.values().all(|channel| channel.height.is_some());
-    (is_whole && members.all(|node| node.answers && node.catching_up == Some(false))).then(|| began_again_text(seen))
+    (is_whole && members.all(|node| node.answers && node.catching_up == Some(false)))
+        .then(|| began_again_text(seen))
 }
 
 /// A node, and why it takes no part.
@@ -70,14 +91,23 @@ struct Nodes<'a>(Vec<Node<'a>>);
 impl<'a> Nodes<'a> {
     /// The nodes that do this. One that has blocks and has not joined every channel takes no part.
     fn of(duty: Duty, evidence: &'a Evidence) -> Self {
-        let outside = |node: &NodeEvidence| made(evidence).map(|(name, _)| name).find(|channel| !node.channels.contains_key(*channel));
-        let nodes = evidence.nodes.iter().filter(|(_, node)| node.role.as_deref() == Some(duty.as_str()));
+        let outside = |node: &NodeEvidence| {
+            made(evidence)
+                .map(|(name, _)| name)
+                .find(|channel| !node.channels.contains_key(*channel))
+        };
+        let nodes = evidence
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.role.as_deref() == Some(duty.as_str()));
         let with_reason = nodes.map(|(name, evidence)| Node {
             name,
             evidence,
             absent: match (evidence.answers, outside(evidence)) {
                 (false, _) => Some(words::node(name, evidence)),
-                (true, _) if evidence.unable.is_some() => evidence.unable.as_deref().map(|why| words::unable(name, why)),
+                (true, _) if evidence.unable.is_some() => {
+                    evidence.unable.as_deref().map(|why| words::unable(name, why))
+                }
                 (true, Some(channel)) if matches!(duty, Duty::Orderer | Duty::Peer) => {
                     Some(format!("{name} has not joined channel {channel}"))
                 }
@@ -112,7 +142,10 @@ impl<'a> Nodes<'a> {
 /// The channels that somebody has joined. Where nobody has joined any, all of them: then they are not new, but lost.
 fn made(evidence: &Evidence) -> impl Iterator<Item = (&String, &ChannelEvidence)> {
     let none = evidence.channels.values().all(|seen| seen.height.is_none());
-    evidence.channels.iter().filter(move |(_, seen)| none || seen.height.is_some())
+    evidence
+        .channels
+        .iter()
+        .filter(move |(_, seen)| none || seen.height.is_some())
 }
 
 /// Who takes part, by the evidence.
@@ -132,7 +165,15 @@ impl<'a> Findings<'a> {
         let of = |duty| Nodes::of(duty, evidence);
         let (orderers, peers) = (of(Duty::Orderer), of(Duty::Peer));
         let (chaincodes, servers, databases) = (of(Duty::Chaincode), of(Duty::Ca), of(Duty::Database));
-        Self { consensus, evidence, orderers, peers, chaincodes, servers, databases }
+        Self {
+            consensus,
+            evidence,
+            orderers,
+            peers,
+            chaincodes,
+            servers,
+            databases,
+        }
     }
 
     fn quorum(&self) -> usize {
@@ -141,7 +182,11 @@ impl<'a> Findings<'a> {
 
     /// Whether orderers began, came back or left so short a time ago that they may have to elect a leader.
     fn may_elect(&self, past: &Past, now: Timestamp) -> bool {
-        is_recent(past.started_at.max(past.returned_at).max(past.left_at), now, self.consensus.election_ms())
+        is_recent(
+            past.started_at.max(past.returned_at).max(past.left_at),
+            now,
+            self.consensus.election_ms(),
+        )
     }
 
     fn channels(&self) -> impl Iterator<Item = (&'a String, &'a ChannelEvidence)> {
@@ -152,17 +197,39 @@ impl<'a> Findings<'a> {
     /// or nodes were started so short a time ago that a channel may be new. They count only when the channels have taken them in. By BFT
     /// that a channel is led says nothing: its leader does not notice that it has lost the others.
     fn grows(&self, past: &Past, now: Timestamp) -> bool {
-        let ended = |node: &Node| node.evidence.process.starts_with("exited") || node.evidence.process == "paused";
-        let is_led = self.consensus.leader_steps_down() && self.channels().all(|(_, seen)| seen.leader.is_some());
-        (is_led || is_recent(past.started_at, now, START_MS)) && !self.orderers.0.iter().filter(|node| node.absent.is_some()).any(ended)
+        let ended =
+            |node: &Node| node.evidence.process.starts_with("exited") || node.evidence.process == "paused";
+        let is_led =
+            self.consensus.leader_steps_down() && self.channels().all(|(_, seen)| seen.leader.is_some());
+        (is_led || is_recent(past.started_at, now, START_MS))
+            && !self
+                .orderers
+                .0
+                .iter()
+                .filter(|node| node.absent.is_some())
+                .any(ended)
     }
 
     /// Peers have different blocks at one height.
     fn forked(&self) -> Option<Verdict> {
         let (channel, _) = self.channels().find(|(_, seen)| seen.agree == Some(false))?;
-        let hash = |node: &Node| Some(format!("{} {}", node.name, node.evidence.hash.as_deref()?.get(..8)?));
-        let hashes = self.peers.0.iter().filter_map(hash).collect::<Vec<_>>().join(", ");
-        Some(broken(format!("peers have different blocks at the same height of channel {channel}: {hashes}")))
+        let hash = |node: &Node| {
+            Some(format!(
+                "{} {}",
+                node.name,
+                node.evidence.hash.as_deref()?.get(..8)?
+            ))
+        };
+        let hashes = self
+            .peers
+            .0
+            .iter()
+            .filter_map(hash)
+            .collect::<Vec<_>>()
+            .join(", ");
+        Some(broken(format!(
+            "peers have different blocks at the same height of channel {channel}: {hashes}"
+        )))
     }
 
     /// Too few orderers take part.
@@ -175,7 +242,10 @@ impl<'a> Findings<'a> {
             1 => String::new(),
             _ => format!("; {} are needed to order", self.quorum()),
         };
-        Some(broken(format!("{}: {missing}{needed}", words::unordered(self.consensus))))
+        Some(broken(format!(
+            "{}: {missing}{needed}",
+            words::unordered(self.consensus)
+        )))
     }
 
     /// Enough orderers take part, and nobody leads, or the leader hears too few of them.
@@ -183,12 +253,20 @@ impl<'a> Findings<'a> {
         let quorum = u32::try_from(self.quorum()).unwrap_or(u32::MAX);
         if let Some((channel, _)) = self.channels().find(|(_, seen)| seen.leader.is_none()) {
             return Some(if self.may_elect(past, now) {
-                of(HealthState::Degraded, format!("the orderers of channel {channel} elect a leader"))
+                of(
+                    HealthState::Degraded,
+                    format!("the orderers of channel {channel} elect a leader"),
+                )
             } else {
-                broken(format!("no {} leader on channel {channel}, although enough orderers answer", self.consensus.title()))
+                broken(format!(
+                    "no {} leader on channel {channel}, although enough orderers answer",
+                    self.consensus.title()
+                ))
             });
         }
-        let unheard = |(_, seen): &(&String, &ChannelEvidence)| seen.active.is_some_and(|active| active > 0 && active < quorum);
+        let unheard = |(_, seen): &(&String, &ChannelEvidence)| {
+            seen.active.is_some_and(|active| active > 0 && active < quorum)
+        };
         let (channel, seen) = self.channels().find(unheard)?;
         let leader = seen.leader.as_deref().unwrap_or_default();
         if is_recent(past.started_at, now, self.consensus.election_ms()) {
@@ -197,27 +275,45 @@ impl<'a> Findings<'a> {
                 format!("{leader} leads channel {channel} and waits for the orderers that were just started"),
             ));
         }
-        Some(broken(format!("{}: {quorum} are needed to order", words::unheard(self.consensus, leader, channel))))
+        Some(broken(format!(
+            "{}: {quorum} are needed to order",
+            words::unheard(self.consensus, leader, channel)
+        )))
     }
 
     /// How many orderers are heard on every channel. A leader that has counted nobody yet says 0.
     fn heard(&self) -> usize {
-        let active = self.channels().filter_map(|(_, seen)| seen.active).filter(|active| *active > 0);
-        active.filter_map(|active| usize::try_from(active).ok()).chain([self.orderers.present()]).min().unwrap_or_default()
+        let active = self
+            .channels()
+            .filter_map(|(_, seen)| seen.active)
+            .filter(|active| *active > 0);
+        active
+            .filter_map(|active| usize::try_from(active).ok())
+            .chain([self.orderers.present()])
+            .min()
+            .unwrap_or_default()
     }
 
     /// Orderers that answer us and that the leader does not hear. Orderers that were just started are given their time.
     fn unheard_text(&self, past: &Past, now: Timestamp) -> Option<String> {
         let (heard, present) = (self.heard(), self.orderers.present());
         let is_told = heard < present && !self.may_elect(past, now);
-        is_told.then(|| words::heard(self.consensus, heard, &format!("the {present} orderers that answer")))
+        is_told.then(|| {
+            words::heard(
+                self.consensus,
+                heard,
+                &format!("the {present} orderers that answer"),
+            )
+        })
     }
 
     /// The organisations that have peers, and whether one of them takes part.
     fn organisations(&self) -> BTreeMap<&'a str, bool> {
         let mut organisations = BTreeMap::new();
         for node in &self.peers.0 {
-            *organisations.entry(node.evidence.organisation.as_deref().unwrap_or_default()).or_default() |= node.absent.is_none();
+            *organisations
+                .entry(node.evidence.organisation.as_deref().unwrap_or_default())
+                .or_default() |= node.absent.is_none();
         }
         organisations
     }
@@ -229,7 +325,11 @@ impl<'a> Findings<'a> {
             return None;
         }
         let organisations = self.organisations();
-        let silent: Vec<&str> = organisations.iter().filter(|(_, endorses)| !**endorses).map(|(name, _)| *name).collect();
+        let silent: Vec<&str> = organisations
+            .iter()
+            .filter(|(_, endorses)| !**endorses)
+            .map(|(name, _)| *name)
+            .collect();
         let (total, needed) = (organisations.len(), organisations.len() / 2 + 1);
         if total - silent.len() >= needed {
             return None;
@@ -237,7 +337,10 @@ impl<'a> Findings<'a> {
         let missing = self.peers.missing_text(PEERS)?;
         Some(broken(match total {
             1 => format!("{missing}: nobody can endorse"),
-            _ => format!("{missing}: {} cannot endorse, and {needed} of {total} organisations must", silent.join(", ")),
+            _ => format!(
+                "{missing}: {} cannot endorse, and {needed} of {total} organisations must",
+                silent.join(", ")
+            ),
         }))
     }
 
@@ -258,20 +361,33 @@ impl<'a> Findings<'a> {
     /// Organisations whose Fabric CA is away: who is enrolled goes on, and nobody is enrolled.
     fn closed_text(&self) -> Option<String> {
         let away = self.servers.0.iter().filter(|node| node.absent.is_some());
-        let of: Vec<&str> = away.filter_map(|node| node.evidence.organisation.as_deref()).collect();
-        Some(format!("{}: no new identities of {}", self.servers.missing_text(SERVERS)?, of.join(", ")))
+        let of: Vec<&str> = away
+            .filter_map(|node| node.evidence.organisation.as_deref())
+            .collect();
+        Some(format!(
+            "{}: no new identities of {}",
+            self.servers.missing_text(SERVERS)?,
+            of.join(", ")
+        ))
     }
 
     /// Nodes that answer and lack blocks.
     fn behind_text(&self) -> Option<String> {
         let nodes = self.orderers.0.iter().chain(&self.peers.0);
-        let behind: Vec<&str> = nodes.filter(|node| node.evidence.catching_up == Some(true)).map(|node| node.name).collect();
+        let behind: Vec<&str> = nodes
+            .filter(|node| node.evidence.catching_up == Some(true))
+            .map(|node| node.name)
+            .collect();
         (!behind.is_empty()).then(|| format!("catching up with the others: {}", behind.join(", ")))
     }
 
     /// Channels that nobody has joined, and chaincodes that were not committed.
     fn undefined_text(&self) -> Option<String> {
-        let unmade = self.evidence.channels.keys().filter(|name| self.channels().all(|(made, _)| made != *name));
+        let unmade = self
+            .evidence
+            .channels
+            .keys()
+            .filter(|name| self.channels().all(|(made, _)| made != *name));
         let unmade = unmade.map(|channel| format!("nobody has joined channel {channel} yet"));
         let undefined = self.channels().flat_map(|(channel, seen)| {
             let missing = seen.chaincodes.iter().filter(|(_, is_committed)| !**is_committed);
@@ -285,7 +401,8 @@ impl<'a> Findings<'a> {
     fn unproven(&self, past: &Past) -> Option<Verdict> {
         let progressed = self.evidence.height.is_some() && self.evidence.height > past.height;
         let quorum = u32::try_from(self.quorum()).unwrap_or(u32::MAX);
-        let counts = |seen: &ChannelEvidence| seen.leader.is_some() && (quorum == 1 || seen.active >= Some(quorum));
+        let counts =
+            |seen: &ChannelEvidence| seen.leader.is_some() && (quorum == 1 || seen.active >= Some(quorum));
         let is_shown = !past.recovering || progressed || self.channels().all(|(_, seen)| counts(seen));
         (!is_shown).then(|| of(HealthState::Degraded, words::uncounted(self.consensus).to_owned()))
     }
@@ -306,7 +423,9 @@ impl<'a> Findings<'a> {
 /// Certificates that end soon. One of short life is told later.
 fn ending_text(parameters: &Parameters, evidence: &Evidence, now: Timestamp) -> Option<String> {
     let warning = WARNING_DAYS.min(i64::from(parameters.certificate_days) / WARNING_PART);
-    let ends = evidence.certificate_ends.filter(|ends| *ends < now.plus_seconds(warning * DAY_S))?;
+    let ends = evidence
+        .certificate_ends
+        .filter(|ends| *ends < now.plus_seconds(warning * DAY_S))?;
     let day = ends.to_string();
     let day = day.get(..10).unwrap_or(&day);
     let shows = |node: &NodeEvidence| node.certificate_ends.is_some_and(|of_node| of_node <= ends);

@@ -38,7 +38,10 @@ impl Version {
     pub(super) fn images(self, role: Role) -> Vec<String> {
         let role = role.as_str();
         match self {
-            Self::V2_5 => vec![format!("hyperledger/fabric-{role}:2.5.16"), format!("chainpool/fabric-{role}:2.5.0")],
+            Self::V2_5 => vec![
+                format!("hyperledger/fabric-{role}:2.5.16"),
+                format!("chainpool/fabric-{role}:2.5.0"),
+            ],
             Self::V3_1 => vec![format!("hyperledger/fabric-{role}:3.1.5")],
         }
     }
@@ -68,8 +71,17 @@ mod tests {
 
     #[test]
     fn each_line_has_images_of_its_own() {
-        assert_eq!(Version::V2_5.images(Role::Peer), ["hyperledger/fabric-peer:2.5.16", "chainpool/fabric-peer:2.5.0"]);
-        assert_eq!(Version::V3_1.images(Role::Orderer), ["hyperledger/fabric-orderer:3.1.5"]);
-        assert_eq!(Version::ALL.map(|version| version.role(Role::Orderer)), ["orderer", "orderer-3.1"]);
+        assert_eq!(
+            Version::V2_5.images(Role::Peer),
+            ["hyperledger/fabric-peer:2.5.16", "chainpool/fabric-peer:2.5.0"]
+        );
+        assert_eq!(
+            Version::V3_1.images(Role::Orderer),
+            ["hyperledger/fabric-orderer:3.1.5"]
+        );
+        assert_eq!(
+            Version::ALL.map(|version| version.role(Role::Orderer)),
+            ["orderer", "orderer-3.1"]
+        );
     }
 }

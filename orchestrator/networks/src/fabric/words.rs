@@ -53,8 +53,12 @@ pub(super) fn heard(consensus: Consensus, heard: impl std::fmt::Display, of: &st
 /// A leader has too few with it.
 pub(super) fn unheard(consensus: Consensus, leader: &str, channel: &str) -> String {
     match consensus {
-        Consensus::Raft => format!("{leader} leads channel {channel} and hears too few of the other orderers"),
-        Consensus::Bft => format!("{leader} leads channel {channel} and too few of the other orderers follow it"),
+        Consensus::Raft => {
+            format!("{leader} leads channel {channel} and hears too few of the other orderers")
+        }
+        Consensus::Bft => {
+            format!("{leader} leads channel {channel} and too few of the other orderers follow it")
+        }
     }
 }
 

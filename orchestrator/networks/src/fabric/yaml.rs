@@ -48,7 +48,9 @@ fn entry_of(text: &mut String, value: &Value, depth: usize) {
         Value::String(lines) if is_lines(lines) => {
             let indent = "  ".repeat(depth + 1);
             text.push_str(" |\n");
-            lines.lines().try_for_each(|line| writeln!(text, "{indent}{line}"))
+            lines
+                .lines()
+                .try_for_each(|line| writeln!(text, "{indent}{line}"))
         }
         scalar => writeln!(text, " {scalar}"),
     };
@@ -57,7 +59,9 @@ fn entry_of(text: &mut String, value: &Value, depth: usize) {
 /// Whether a text can stand as a block: plain lines, each ended, none of which could be taken for indentation.
 fn is_lines(text: &str) -> bool {
     text.ends_with('\n')
-        && text.lines().all(|line| !line.is_empty() && !line.starts_with(' ') && line.is_ascii() && !line.contains(char::is_control))
+        && text.lines().all(|line| {
+            !line.is_empty() && !line.starts_with(' ') && line.is_ascii() && !line.contains(char::is_control)
+        })
 }
 
 #[cfg(test)]

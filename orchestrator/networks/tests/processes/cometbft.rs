@@ -2,8 +2,8 @@
 
 use crate::local::Local;
 use chainpool_agent::{
-    ClusterId, ClusterKey, ClusterSpec, Generation, LogConfig, NetworkSpec, NodeName, NodeSpec, NodeState, Object, ObjectKind, Observation,
-    Secret, Variable,
+    ClusterId, ClusterKey, ClusterSpec, Generation, LogConfig, NetworkSpec, NodeName, NodeSpec, NodeState,
+    Object, ObjectKind, Observation, Secret, Variable,
 };
 use chainpool_api::{Evidence, HealthState, LogLevel, Timestamp};
 use chainpool_networks::{NetworkType, Nodes, Order, Past, Reach, Registry, Verdict};
@@ -39,7 +39,12 @@ struct Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for child in self.running.lock().expect("no test panics while it holds this").values_mut() {
+        for child in self
+            .running
+            .lock()
+            .expect("no test panics while it holds this")
+            .values_mut()
+        {
             drop(child.kill());
             drop(child.wait());
         }
@@ -50,28 +55,58 @@ impl Network {
     /// Renders it and puts its files where the processes will find them.
     fn prepare(preset: &str, given: &Value) -> Self {
         let kind = Registry::default().get("cometbft").expect("it is registered");
-        let parameters = kind.settle(preset, given.as_object().expect("an object")).expect("valid parameters");
+        let parameters = kind
+            .settle(preset, given.as_object().expect("an object"))
+            .expect("valid parameters");
         let order = Order {
             parameters: parameters.clone(),
             chain_id: format!("cp-{}", ClusterId::new()),
             genesis_at: Timestamp::now(),
             network: NetworkSpec { subnet: None },
-            ports: kind.layout(&parameters).ports.into_iter().map(|need| (need, 1)).collect(),
-            reach: Reach { address: "127.0.0.1".to_owned(), loopback: true, machines: BTreeMap::new() },
+            ports: kind
+                .layout(&parameters)
+                .ports
+                .into_iter()
+                .map(|need| (need, 1))
+                .collect(),
+            reach: Reach {
+                address: "127.0.0.1".to_owned(),
+                loopback: true,
+                machines: BTreeMap::new(),
+            },
             images: BTreeMap::new(),
             log: LogConfig::default(),
             log_level: LogLevel::Info,
         };
         let spec = kind.render(&order, &Secret::new(rand::random()));
         let needed = spec.nodes.iter().map(|node| node.ports.len()).sum::<usize>();
-        let free: Vec<TcpListener> = (0..needed).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let free: Vec<TcpListener> = (0..needed)
+            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+            .collect();
         let mut free = free.iter().map(|l| l.local_addr().expect("it is bound").port());
-        let names = spec.nodes.iter().flat_map(|n| n.ports.iter().map(|p| (n.name.clone(), p.name.clone())));
-        let ports: BTreeMap<_, _> = names.map(|port| (port, free.next().expect("a port for each"))).collect();
+        let names = spec
+            .nodes
+            .iter()
+            .flat_map(|n| n.ports.iter().map(|p| (n.name.clone(), p.name.clone())));
+        let ports: BTreeMap<_, _> = names
+            .map(|port| (port, free.next().expect("a port for each")))
+            .collect();
         let at = |port: &u16| ([127, 0, 0, 1], *port).into();
-        let agent = Arc::new(Local { ports: ports.iter().map(|(name, port)| (name.clone(), at(port))).collect() });
-        let key = ClusterKey { cluster: ClusterId::new(), generation: GENERATION };
-        let nodes = Nodes { agent, key, spec: Arc::new(spec) };
+        let agent = Arc::new(Local {
+            ports: ports
+                .iter()
+                .map(|(name, port)| (name.clone(), at(port)))
+                .collect(),
+        });
+        let key = ClusterKey {
+            cluster: ClusterId::new(),
+            generation: GENERATION,
+        };
+        let nodes = Nodes {
+            agent,
+            key,
+            spec: Arc::new(spec),
+        };
         let network = Self {
             kind,
             parameters,
@@ -97,14 +132,23 @@ impl Network {
 
     fn place(&self, node: &NodeSpec) {
         for file in &node.files {
-            let path = self.home(&node.name).join(file.path.strip_prefix("/").expect("an absolute path"));
+            let path = self
+                .home(&node.name)
+                .join(file.path.strip_prefix("/").expect("an absolute path"));
             fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
             let mut content = file.content.expose().clone();
             if path.ends_with("config.toml") {
-                content = self.localise(&node.name, &String::from_utf8(content).expect("text")).into_bytes();
+                content = self
+                    .localise(&node.name, &String::from_utf8(content).expect("text"))
+                    .into_bytes();
             }
             let mut open = fs::OpenOptions::new();
-            let mut target = open.write(true).create(true).mode(0o600).open(&path).expect("a file");
+            let mut target = open
+                .write(true)
+                .create(true)
+                .mode(0o600)
+                .open(&path)
+                .expect("a file");
             std::io::Write::write_all(&mut target, &content).expect("written");
             fs::set_permissions(&path, fs::Permissions::from_mode(file.mode)).expect("its mode");
         }
@@ -118,7 +162,10 @@ impl Network {
             .replace("0.0.0.0:26659", &format!("127.0.0.1:{}", port(node, "health")))
             .replace("0.0.0.0:26656", &format!("127.0.0.1:{}", port(node, "p2p")));
         for other in &self.spec().nodes {
-            config = config.replace(&format!("@{}:26656", other.name), &format!("@127.0.0.1:{}", port(&other.name, "p2p")));
+            config = config.replace(
+                &format!("@{}:26656", other.name),
+                &format!("@127.0.0.1:{}", port(&other.name, "p2p")),
+            );
         }
         config
     }
@@ -145,7 +192,10 @@ impl Network {
             .stdin(Stdio::null())
             .spawn()
             .expect("it starts");
-        self.running.lock().expect("not poisoned").insert(node.name.clone(), child);
+        self.running
+            .lock()
+            .expect("not poisoned")
+            .insert(node.name.clone(), child);
     }
 
     fn start_all(&self) {
@@ -155,14 +205,25 @@ impl Network {
     }
 
     fn kill(&self, node: &NodeName) {
-        let mut child = self.running.lock().expect("not poisoned").remove(node).expect("it runs");
+        let mut child = self
+            .running
+            .lock()
+            .expect("not poisoned")
+            .remove(node)
+            .expect("it runs");
         child.kill().expect("killed");
         child.wait().expect("gone");
     }
 
     fn signal(&self, node: &NodeName, signal: &str) {
         let pid = self.running.lock().expect("not poisoned")[node].id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .expect("kill runs")
+                .success()
+        );
     }
 
     /// Freezes a process; `told`: the platform knows.
@@ -196,7 +257,10 @@ impl Network {
             hash: None,
             state: Some(state(&node.name)),
         };
-        Observation { objects: self.spec().nodes.iter().map(object).collect(), ..Observation::default() }
+        Observation {
+            objects: self.spec().nodes.iter().map(object).collect(),
+            ..Observation::default()
+        }
     }
 
     async fn probe(&self) -> Evidence {
@@ -204,7 +268,8 @@ impl Network {
     }
 
     fn judge(&self, evidence: &Evidence, past: &Past) -> Verdict {
-        self.kind.verdict(&self.parameters, evidence, past, Timestamp::now())
+        self.kind
+            .verdict(&self.parameters, evidence, past, Timestamp::now())
     }
 
     /// Looks again until the verdict is as wanted.
@@ -213,7 +278,11 @@ impl Network {
     }
 
     /// Looks again until evidence and verdict are as wanted.
-    async fn wait_until(&self, past: &Past, wanted: impl Fn(&Evidence, &Verdict) -> bool) -> (Evidence, Verdict) {
+    async fn wait_until(
+        &self,
+        past: &Past,
+        wanted: impl Fn(&Evidence, &Verdict) -> bool,
+    ) -> (Evidence, Verdict) {
         let deadline = Instant::now() + Duration::from_mins(2);
         loop {
             let evidence = self.probe().await;
@@ -221,7 +290,11 @@ impl Network {
             if wanted(&evidence, &verdict) {
                 return (evidence, verdict);
             }
-            assert!(Instant::now() < deadline, "{verdict:?} on {evidence:#?} in {}", self.homes.path().display());
+            assert!(
+                Instant::now() < deadline,
+                "{verdict:?} on {evidence:#?} in {}",
+                self.homes.path().display()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -233,8 +306,12 @@ impl Network {
 
     /// Hands a user's transaction to a node; its answer.
     async fn submit(&self, node: &NodeName, transaction: &str) -> String {
-        let escaped = transaction.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
-        let request = format!("GET /broadcast_tx_sync?tx=%22{escaped}%22 HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        let escaped = transaction
+            .bytes()
+            .fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
+        let request = format!(
+            "GET /broadcast_tx_sync?tx=%22{escaped}%22 HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+        );
         let mut stream = self.dial(node).await.expect("it listens");
         stream.write_all(request.as_bytes()).await.expect("it reads");
         let mut answer = String::new();
@@ -247,7 +324,14 @@ impl Network {
         self.spec()
             .nodes
             .iter()
-            .flat_map(|n| ["== ".to_owned(), n.name.to_string(), "\n".to_owned(), tail(&self.home(&n.name).join("log"))])
+            .flat_map(|n| {
+                [
+                    "== ".to_owned(),
+                    n.name.to_string(),
+                    "\n".to_owned(),
+                    tail(&self.home(&n.name).join("log")),
+                ]
+            })
             .collect()
     }
 }
@@ -261,21 +345,41 @@ async fn four_validators_are_proven_and_their_faults_are_told() {
     let network = Network::prepare("default", &json!({}));
     let begun = Instant::now();
     network.start_all();
-    let proof = network.kind.prove(&network.nodes).await.unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
-    println!("four validators: proven {:?} after the start, {proof:?}", begun.elapsed());
+    let proof = network
+        .kind
+        .prove(&network.nodes)
+        .await
+        .unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
+    println!(
+        "four validators: proven {:?} after the start, {proof:?}",
+        begun.elapsed()
+    );
     assert_ne!(proof.written_to, proof.read_from);
 
     let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
     assert_eq!(healthy.reason, "all 4 validators take part and agree");
     let evidence = network.probe().await;
     assert_eq!((evidence.power, evidence.agree), (Some((4, 4)), Some(true)));
-    assert!(evidence.nodes.values().all(|n| n.peers >= Some(1) && n.hash.is_some() && n.block_at.is_some()), "{evidence:#?}");
+    assert!(
+        evidence
+            .nodes
+            .values()
+            .all(|n| n.peers >= Some(1) && n.hash.is_some() && n.block_at.is_some()),
+        "{evidence:#?}"
+    );
 
     // One frozen: it still commits.
     network.pause(&name("v2"), true);
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
-    assert_eq!(verdict.reason, "1 of 4 validators does not take part (v2 paused); it still commits");
-    network.kind.prove(&network.nodes).await.expect("three of four commit");
+    assert_eq!(
+        verdict.reason,
+        "1 of 4 validators does not take part (v2 paused); it still commits"
+    );
+    network
+        .kind
+        .prove(&network.nodes)
+        .await
+        .expect("three of four commit");
 
     // Two: it does not. The platform knows of one only, the other runs and is silent.
     network.pause(&name("v3"), false);
@@ -289,8 +393,17 @@ async fn four_validators_are_proven_and_their_faults_are_told() {
     let height = network.probe().await.height;
     network.unpause(&name("v2"));
     network.unpause(&name("v3"));
-    let past = Past { height, height_since: Some(Timestamp::now()), recovering: true, ..Past::default() };
-    network.kind.prove(&network.nodes).await.expect("it commits again");
+    let past = Past {
+        height,
+        height_since: Some(Timestamp::now()),
+        recovering: true,
+        ..Past::default()
+    };
+    network
+        .kind
+        .prove(&network.nodes)
+        .await
+        .expect("it commits again");
     network.wait_for(&past, HealthState::Healthy).await;
     assert!(network.probe().await.height > height);
 }
@@ -303,12 +416,18 @@ async fn a_killed_validator_comes_back_with_its_state() {
     let v1 = name("v1");
     network.kill(&v1);
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
-    assert_eq!(verdict.reason, "1 of 4 validators does not take part (v1 exited 137); it still commits");
+    assert_eq!(
+        verdict.reason,
+        "1 of 4 validators does not take part (v1 exited 137); it still commits"
+    );
     let before = network.probe().await.height;
     let begun = Instant::now();
     network.start(network.spec().node(&v1).expect("it is there"));
     network.wait_for(&Past::default(), HealthState::Healthy).await;
-    println!("a killed validator: healthy again {:?} after its start", begun.elapsed());
+    println!(
+        "a killed validator: healthy again {:?} after its start",
+        begun.elapsed()
+    );
     let proof = network.kind.prove(&network.nodes).await.expect("it commits");
     assert!(Some(proof.height) > before);
 }
@@ -318,7 +437,11 @@ async fn one_validator_is_proven_on_itself() {
     let network = Network::prepare("single", &json!({"block_interval_ms": 100}));
     let begun = Instant::now();
     network.start_all();
-    let proof = network.kind.prove(&network.nodes).await.unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
+    let proof = network
+        .kind
+        .prove(&network.nodes)
+        .await
+        .unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
     println!("one validator: proven {:?} after the start", begun.elapsed());
     assert_eq!(proof.written_to, proof.read_from);
     network.wait_for(&Past::default(), HealthState::Healthy).await;
@@ -329,14 +452,21 @@ async fn sixteen_validators_without_empty_blocks_are_proven() {
     let network = Network::prepare("default", &json!({"validators": 16, "empty_blocks": false}));
     let begun = Instant::now();
     network.start_all();
-    network.kind.prove(&network.nodes).await.unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
+    network
+        .kind
+        .prove(&network.nodes)
+        .await
+        .unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
     println!("sixteen validators: proven {:?} after the start", begun.elapsed());
     network.wait_for(&Past::default(), HealthState::Healthy).await;
 }
 
 /// Blocks as soon as they can be.
 fn swift(preset: &str) -> Network {
-    Network::prepare(preset, &json!({"block_interval_ms": 100, "empty_block_interval_s": 0}))
+    Network::prepare(
+        preset,
+        &json!({"block_interval_ms": 100, "empty_block_interval_s": 0}),
+    )
 }
 
 /// The application lets users change who votes: the votes decide, and nobody asks more of the ledger than these.
@@ -344,28 +474,54 @@ fn swift(preset: &str) -> Network {
 async fn a_validator_that_lost_its_vote_by_a_transaction_is_named_and_not_needed() {
     let network = swift("default");
     network.start_all();
-    network.kind.prove(&network.nodes).await.unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
+    network
+        .kind
+        .prove(&network.nodes)
+        .await
+        .unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
     network.wait_for(&Past::default(), HealthState::Healthy).await;
-    let key = network.spec().facts["validators"]["v3"]["public_key"].as_str().expect("a key");
+    let key = network.spec().facts["validators"]["v3"]["public_key"]
+        .as_str()
+        .expect("a key");
     let answer = network.submit(&name("v0"), &format!("val=ed25519!{key}!0")).await;
     assert!(answer.contains("\"code\":0"), "{answer}");
 
     let voteless = |evidence: &Evidence, _: &Verdict| evidence.nodes["v3"].power == Some(0);
     let (evidence, _) = network.wait_until(&Past::default(), voteless).await;
-    assert!(["v0", "v1", "v2"].iter().all(|node| evidence.nodes[*node].power == Some(1)), "{evidence:#?}");
+    assert!(
+        ["v0", "v1", "v2"]
+            .iter()
+            .all(|node| evidence.nodes[*node].power == Some(1)),
+        "{evidence:#?}"
+    );
     let verdict = network.wait_for(&Past::default(), HealthState::Healthy).await;
-    assert_eq!(verdict.reason, "all 3 validators take part and agree; v3 is no longer a validator, a transaction removed its voting power");
+    assert_eq!(
+        verdict.reason,
+        "all 3 validators take part and agree; v3 is no longer a validator, a transaction removed its voting power"
+    );
     assert_eq!(network.probe().await.power, Some((3, 3)));
 
     // It is missed, and the ledger goes on without it.
     network.kill(&name("v3"));
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
-    assert_eq!(verdict.reason, "1 node without voting power does not take part (v3 exited 137); it still commits");
-    network.kind.prove(&network.nodes).await.expect("the three that vote commit");
+    assert_eq!(
+        verdict.reason,
+        "1 node without voting power does not take part (v3 exited 137); it still commits"
+    );
+    network
+        .kind
+        .prove(&network.nodes)
+        .await
+        .expect("the three that vote commit");
     // One of those that vote is needed, now that there are three.
     network.kill(&name("v2"));
     let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
-    assert!(verdict.reason.starts_with("1 of 3 validators does not take part (v2 exited 137)"), "{verdict:?}");
+    assert!(
+        verdict
+            .reason
+            .starts_with("1 of 3 validators does not take part (v2 exited 137)"),
+        "{verdict:?}"
+    );
 }
 
 /// More than a port takes by the program's default (`max_open_connections`).
@@ -375,7 +531,11 @@ const CLIENTS: usize = 920;
 async fn a_validator_whose_users_have_taken_all_connections_is_asked_at_the_port_for_health() {
     let network = Arc::new(swift("single"));
     network.start_all();
-    network.kind.prove(&network.nodes).await.unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
+    network
+        .kind
+        .prove(&network.nodes)
+        .await
+        .unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
     network.wait_for(&Past::default(), HealthState::Healthy).await;
     assert_eq!(network.probe().await.nodes["v0"].closed_to_users, None);
 
@@ -394,12 +554,25 @@ async fn a_validator_whose_users_have_taken_all_connections_is_asked_at_the_port
         });
     }
     let is_closed = |evidence: &Evidence| evidence.nodes["v0"].closed_to_users.is_some();
-    let (closed, verdict) = network.wait_until(&Past::default(), |evidence, _| is_closed(evidence)).await;
+    let (closed, verdict) = network
+        .wait_until(&Past::default(), |evidence, _| is_closed(evidence))
+        .await;
     let node = &closed.nodes["v0"];
-    assert!(node.answers && node.silent.is_none() && closed.height.is_some() && closed.power == Some((1, 1)), "{closed:#?}");
-    let reason = "it commits, but the port for users does not answer at v0: clients may have used up its connections";
-    assert_eq!((verdict.state, verdict.reason.as_str()), (HealthState::Degraded, reason));
-    network.wait_until(&Past::default(), |evidence, _| is_closed(evidence) && evidence.height > closed.height).await;
+    assert!(
+        node.answers && node.silent.is_none() && closed.height.is_some() && closed.power == Some((1, 1)),
+        "{closed:#?}"
+    );
+    let reason =
+        "it commits, but the port for users does not answer at v0: clients may have used up its connections";
+    assert_eq!(
+        (verdict.state, verdict.reason.as_str()),
+        (HealthState::Degraded, reason)
+    );
+    network
+        .wait_until(&Past::default(), |evidence, _| {
+            is_closed(evidence) && evidence.height > closed.height
+        })
+        .await;
 
     clients.shutdown().await;
     network.wait_for(&Past::default(), HealthState::Healthy).await;

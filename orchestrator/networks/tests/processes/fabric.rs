@@ -16,9 +16,16 @@ async fn whole(preset: &str, given: &Value) -> Network {
     network.boot().await;
     println!("{preset}: joined {:?} after the start", begun.elapsed());
     let proof = network.prove().await;
-    println!("{preset}: proven {:?} after the start: {proof:?}", begun.elapsed());
+    println!(
+        "{preset}: proven {:?} after the start: {proof:?}",
+        begun.elapsed()
+    );
     let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
-    println!("{preset}: healthy {:?} after the start: {}", begun.elapsed(), healthy.reason);
+    println!(
+        "{preset}: healthy {:?} after the start: {}",
+        begun.elapsed(),
+        healthy.reason
+    );
     network
 }
 
@@ -36,16 +43,31 @@ async fn the_smallest_network_is_proven_and_its_faults_are_told() {
     let again = network.prove().await;
     assert!(network.probe().await.height > before, "{again:?}");
 
-    let orderer = evidence.nodes.iter().find(|(_, node)| node.role.as_deref() == Some("orderer")).expect("one").0;
+    let orderer = evidence
+        .nodes
+        .iter()
+        .find(|(_, node)| node.role.as_deref() == Some("orderer"))
+        .expect("one")
+        .0;
     network.kill(&name(orderer));
     let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
-    assert_eq!(verdict.reason, format!("no Raft leader: its only orderer does not take part ({orderer} exited 137)"));
+    assert_eq!(
+        verdict.reason,
+        format!("no Raft leader: its only orderer does not take part ({orderer} exited 137)")
+    );
     let height = network.probe().await.height;
     network.start_node(&name(orderer));
-    let past = Past { height, recovering: true, ..Past::default() };
+    let past = Past {
+        height,
+        recovering: true,
+        ..Past::default()
+    };
     let begun = Instant::now();
     network.wait_for(&past, HealthState::Healthy).await;
-    println!("the only orderer: healthy again {:?} after its start", begun.elapsed());
+    println!(
+        "the only orderer: healthy again {:?} after its start",
+        begun.elapsed()
+    );
     network.prove().await;
 }
 
@@ -54,19 +76,31 @@ async fn two_organisations_on_two_channels_agree() {
     let network = whole("standard", &json!({"peers": 2, "channels": ["one", "two"]})).await;
     let evidence = network.probe().await;
     assert_eq!((evidence.agree, evidence.channels.len()), (Some(true), 2));
-    assert!(evidence.nodes.values().all(|node| node.channels.len() == 2), "{evidence:#?}");
+    assert!(
+        evidence.nodes.values().all(|node| node.channels.len() == 2),
+        "{evidence:#?}"
+    );
 
     // One of two organisations has no peer: the majority of two is two.
     let peers = |organisation: &str| {
         let of = |node: &NodeEvidence| node.organisation.as_deref() == Some(organisation);
-        evidence.nodes.iter().filter(|(_, node)| of(node)).map(|(node, _)| name(node)).collect::<Vec<_>>()
+        evidence
+            .nodes
+            .iter()
+            .filter(|(_, node)| of(node))
+            .map(|(node, _)| name(node))
+            .collect::<Vec<_>>()
     };
-    let [first, second] = &peers("org2")[..] else { panic!("two peers: {evidence:#?}") };
+    let [first, second] = &peers("org2")[..] else {
+        panic!("two peers: {evidence:#?}")
+    };
     network.kill(first);
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
     assert_eq!(
         verdict.reason,
-        format!("1 of 4 peers does not take part ({first} exited 137); it still commits, its only orderer must not be lost")
+        format!(
+            "1 of 4 peers does not take part ({first} exited 137); it still commits, its only orderer must not be lost"
+        )
     );
     network.prove().await;
     network.kill(second);
@@ -81,21 +115,33 @@ async fn two_organisations_on_two_channels_agree() {
     network.start_node(second);
     let begun = Instant::now();
     network.wait_for(&Past::default(), HealthState::Healthy).await;
-    println!("two killed peers: healthy again {:?} after their start", begun.elapsed());
+    println!(
+        "two killed peers: healthy again {:?} after their start",
+        begun.elapsed()
+    );
     network.prove().await;
 }
 
 #[tokio::test]
 async fn chaincodes_are_committed_on_every_channel_once() {
-    let chaincodes = json!(["basic:1.0=chainpool/fabric-chaincode:2.5.0", "other:2=chainpool/fabric-chaincode:2.5.0"]);
-    let network = whole("standard", &json!({"peers": 2, "channels": ["one", "two"], "chaincodes": chaincodes})).await;
+    let chaincodes = json!([
+        "basic:1.0=chainpool/fabric-chaincode:2.5.0",
+        "other:2=chainpool/fabric-chaincode:2.5.0"
+    ]);
+    let network = whole(
+        "standard",
+        &json!({"peers": 2, "channels": ["one", "two"], "chaincodes": chaincodes}),
+    )
+    .await;
     let evidence = network.probe().await;
     for (channel, seen) in &evidence.channels {
         let expected = [("basic".to_owned(), true), ("other".to_owned(), true)];
         assert_eq!(seen.chaincodes, expected.into(), "{channel}");
     }
     // Fabric's own client writes through one organisation and reads through the other.
-    let peers = ["org1", "org2"].map(|org| format!("--peerAddresses peer0-{org}:7051 --tlsRootCertFiles {org}/tlsca.pem")).join(" ");
+    let peers = ["org1", "org2"]
+        .map(|org| format!("--peerAddresses peer0-{org}:7051 --tlsRootCertFiles {org}/tlsca.pem"))
+        .join(" ");
     let put = r#"-c '{"Args":["put","name","satoshi"]}' --waitForEvent"#;
     network.run(&format!(
         ". org1/env && peer chaincode invoke -o orderer0:7050 --tls --cafile $PWD/orderers/tlsca.pem -C one -n basic {peers} {put}"
@@ -105,8 +151,9 @@ async fn chaincodes_are_committed_on_every_channel_once() {
     let evidence = network.probe().await;
     // Also on the peer that its organisation's approval was not made on.
     for peer in ["peer0-org2", "peer1-org2"] {
-        let get =
-            format!(r#". org2/env && CORE_PEER_ADDRESS={peer}:7051 peer chaincode query -C one -n basic -c '{{"Args":["get","name"]}}'"#);
+        let get = format!(
+            r#". org2/env && CORE_PEER_ADDRESS={peer}:7051 peer chaincode query -C one -n basic -c '{{"Args":["get","name"]}}'"#
+        );
         assert_eq!(network.run(&get), "satoshi\n", "{peer}");
     }
     // Once more: nothing is ordered.
@@ -125,7 +172,8 @@ async fn chaincodes_are_committed_on_every_channel_once() {
 /// takes it from them.
 #[tokio::test]
 async fn a_chaincode_that_its_users_upgrade_is_theirs() {
-    let with = |version: &str| json!({"chaincodes": [format!("basic:{version}=chainpool/fabric-chaincode:2.5.0")]});
+    let with =
+        |version: &str| json!({"chaincodes": [format!("basic:{version}=chainpool/fabric-chaincode:2.5.0")]});
     let mut network = whole("standard", &with("1.0")).await;
     let order = "-o orderer0:7050 --tls --cafile $PWD/orderers/tlsca.pem -C main -n basic";
     let approve = format!(
@@ -135,12 +183,21 @@ async fn a_chaincode_that_its_users_upgrade_is_theirs() {
     for organisation in ["org1", "org2"] {
         network.run(&format!(". {organisation}/env && {approve}"));
     }
-    let peers = ["org1", "org2"].map(|org| format!("--peerAddresses peer0-{org}:7051 --tlsRootCertFiles {org}/tlsca.pem")).join(" ");
-    network.run(&format!(". org1/env && peer lifecycle chaincode commit {order} -v 1.0-ours --sequence 2 {peers}"));
+    let peers = ["org1", "org2"]
+        .map(|org| format!("--peerAddresses peer0-{org}:7051 --tlsRootCertFiles {org}/tlsca.pem"))
+        .join(" ");
+    network.run(&format!(
+        ". org1/env && peer lifecycle chaincode commit {order} -v 1.0-ours --sequence 2 {peers}"
+    ));
     network.wait_for(&Past::default(), HealthState::Healthy).await;
-    assert_eq!(network.probe().await.channels["main"].chaincodes, [("basic".to_owned(), true)].into());
+    assert_eq!(
+        network.probe().await.channels["main"].chaincodes,
+        [("basic".to_owned(), true)].into()
+    );
 
-    let defined = |network: &Network| network.run(". org1/env && peer lifecycle chaincode querycommitted -C main -n basic");
+    let defined = |network: &Network| {
+        network.run(". org1/env && peer lifecycle chaincode querycommitted -C main -n basic")
+    };
     network.amend(&json!({"peers": 2}), false).await;
     network.wait_for(&Past::default(), HealthState::Healthy).await;
     let said = defined(&network);
@@ -157,7 +214,9 @@ fn control(network: &Network, url: &str) -> String {
     let spec = network.spec();
     let certificate = spec.facts["control"].as_str().expect("a certificate");
     let key = std::str::from_utf8(spec.keys["control"].expose()).expect("PEM");
-    format!("echo '{certificate}' > control.pem && echo '{key}' > control.key && curl -sk --cert control.pem --key control.key {url}")
+    format!(
+        "echo '{certificate}' > control.pem && echo '{key}' > control.key && curl -sk --cert control.pem --key control.key {url}"
+    )
 }
 
 #[tokio::test]
@@ -169,44 +228,84 @@ async fn three_orderers_bear_the_loss_of_one() {
     let leader = network.leader(&evidence);
 
     // A frozen one is silent, whatever the platform thinks of it. Peers that got their blocks there wait for it.
-    let frozen = ["orderer0", "orderer1"].map(name).into_iter().find(|node| *node != leader).expect("one of the two");
+    let frozen = ["orderer0", "orderer1"]
+        .map(name)
+        .into_iter()
+        .find(|node| *node != leader)
+        .expect("one of the two");
     network.freeze(&frozen);
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
     let what = format!("1 of 3 orderers does not take part ({frozen} runs and does not answer)");
-    assert_eq!(verdict.reason, format!("{what}; it still commits, can lose no more orderer"));
+    assert_eq!(
+        verdict.reason,
+        format!("{what}; it still commits, can lose no more orderer")
+    );
     network.thaw(&frozen);
     network.wait_for(&Past::default(), HealthState::Healthy).await;
     network.prove().await;
-    assert_eq!(network.leader(&network.probe().await), leader, "it never heard too few");
+    assert_eq!(
+        network.leader(&network.probe().await),
+        leader,
+        "it never heard too few"
+    );
     let begun = Instant::now();
     network.kill(&leader);
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
     println!("the leader killed: a new one {:?} later", begun.elapsed());
     assert_eq!(
         verdict.reason,
-        format!("1 of 3 orderers does not take part ({leader} exited 137); it still commits, can lose no more orderer")
+        format!(
+            "1 of 3 orderers does not take part ({leader} exited 137); it still commits, can lose no more orderer"
+        )
     );
     network.prove().await;
 
     let next = network.leader(&network.probe().await);
     network.kill(&next);
     let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
-    assert!(verdict.reason.starts_with("no Raft leader: 2 of 3 orderers do not take part ("), "{verdict:?}");
-    let left =
-        ["orderer0", "orderer1", "orderer2"].map(name).into_iter().find(|node| ![&leader, &next].contains(&node)).expect("one of three");
+    assert!(
+        verdict
+            .reason
+            .starts_with("no Raft leader: 2 of 3 orderers do not take part ("),
+        "{verdict:?}"
+    );
+    let left = ["orderer0", "orderer1", "orderer2"]
+        .map(name)
+        .into_iter()
+        .find(|node| ![&leader, &next].contains(&node))
+        .expect("one of three");
     let said = network.run(&control(&network, &format!("https://{left}:9443/healthz")));
-    assert!(said.contains(r#""status":"OK""#), "what the verdict does not ask says that all is well: {said}");
+    assert!(
+        said.contains(r#""status":"OK""#),
+        "what the verdict does not ask says that all is well: {said}"
+    );
     let begun = Instant::now();
-    let refused = network.kind.prove(&network.nodes).await.expect_err("one of three does not order");
-    println!("one of three orderers: refused after {:?}: {refused}", begun.elapsed());
+    let refused = network
+        .kind
+        .prove(&network.nodes)
+        .await
+        .expect_err("one of three does not order");
+    println!(
+        "one of three orderers: refused after {:?}: {refused}",
+        begun.elapsed()
+    );
 
     let height = network.probe().await.height;
     let begun = Instant::now();
     network.start_node(&leader);
     network.start_node(&next);
-    let past = Past { height, recovering: true, returned_at: Some(Timestamp::now()), ..Past::default() };
+    let past = Past {
+        height,
+        recovering: true,
+        returned_at: Some(Timestamp::now()),
+        ..Past::default()
+    };
     let healthy = network.wait_for(&past, HealthState::Healthy).await;
-    println!("two killed orderers: healthy again {:?} after their start: {}", begun.elapsed(), healthy.reason);
+    println!(
+        "two killed orderers: healthy again {:?} after their start: {}",
+        begun.elapsed(),
+        healthy.reason
+    );
     network.prove().await;
 }
 
@@ -219,14 +318,27 @@ async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
     network.amend(&given, false).await;
     println!("grown after {:?}", begun.elapsed());
     let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
-    println!("healthy {:?} after the change began: {}", begun.elapsed(), healthy.reason);
+    println!(
+        "healthy {:?} after the change began: {}",
+        begun.elapsed(),
+        healthy.reason
+    );
     let (count, longest) = commits.end().await;
     println!("{count} commits meanwhile, {longest:?} the longest without one");
-    assert!(count > 3 && longest < HANGS, "{count} commits, once {longest:?} without one");
-    assert_eq!(healthy.reason, "all 3 orderers take part, all 4 peers agree; can lose 1 more orderer");
+    assert!(
+        count > 3 && longest < HANGS,
+        "{count} commits, once {longest:?} without one"
+    );
+    assert_eq!(
+        healthy.reason,
+        "all 3 orderers take part, all 4 peers agree; can lose 1 more orderer"
+    );
     network.prove().await;
     let evidence = network.probe().await;
-    assert!(evidence.nodes.values().all(|node| node.channels.len() == 2), "{evidence:#?}");
+    assert!(
+        evidence.nodes.values().all(|node| node.channels.len() == 2),
+        "{evidence:#?}"
+    );
     // The new ones count: without the first orderer and the first peer it goes on.
     network.kill(&name("orderer0"));
     network.kill(&name("peer0-org1"));
@@ -237,9 +349,14 @@ async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
     network.wait_for(&Past::default(), HealthState::Healthy).await;
 
     // Broken off between any two updates it is carried on.
-    network.amend_with_interruptions(&json!({"organisations": 3, "orderers": 5})).await;
+    network
+        .amend_with_interruptions(&json!({"organisations": 3, "orderers": 5}))
+        .await;
     let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
-    assert_eq!(healthy.reason, "all 5 orderers take part, all 6 peers agree; can lose 2 more orderers");
+    assert_eq!(
+        healthy.reason,
+        "all 5 orderers take part, all 6 peers agree; can lose 2 more orderers"
+    );
     network.prove().await;
 
     let ends = network.probe().await.certificate_ends;
@@ -247,11 +364,20 @@ async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
     let begun = Instant::now();
     network.amend(&json!({"certificate_days": 730}), true).await;
     let (count, longest) = commits.end().await;
-    println!("renewed after {:?}; {count} commits meanwhile, {longest:?} the longest without one", begun.elapsed());
-    assert!(count > 10 && longest < HANGS, "{count} commits, once {longest:?} without one");
+    println!(
+        "renewed after {:?}; {count} commits meanwhile, {longest:?} the longest without one",
+        begun.elapsed()
+    );
+    assert!(
+        count > 10 && longest < HANGS,
+        "{count} commits, once {longest:?} without one"
+    );
     network.prove().await;
     let evidence = network.probe().await;
-    assert!(evidence.certificate_ends > ends.map(|ends| ends.plus_seconds(300 * 86_400)), "{evidence:#?}");
+    assert!(
+        evidence.certificate_ends > ends.map(|ends| ends.plus_seconds(300 * 86_400)),
+        "{evidence:#?}"
+    );
     network.wait_for(&Past::default(), HealthState::Healthy).await;
 }
 
@@ -264,16 +390,23 @@ async fn a_chaincode_is_upgraded_and_reaches_who_comes_later() {
         organisations.iter().map(of).collect::<Vec<_>>().join(" ")
     };
     let invoke = |channel: &str, organisations: &[&str], what: &str| {
-        let to = format!("-o orderer0:7050 --tls --cafile $PWD/orderers/tlsca.pem -C {channel} -n basic {}", peers(organisations));
-        format!(". {}/env && peer chaincode invoke {to} -c '{{\"Args\":{what}}}' --waitForEvent", organisations[0])
+        let to = format!(
+            "-o orderer0:7050 --tls --cafile $PWD/orderers/tlsca.pem -C {channel} -n basic {}",
+            peers(organisations)
+        );
+        format!(
+            ". {}/env && peer chaincode invoke {to} -c '{{\"Args\":{what}}}' --waitForEvent",
+            organisations[0]
+        )
     };
     let get = |org: &str, channel: &str, key: &str| {
-        format!(". {org}/env && peer chaincode query -C {channel} -n basic -c '{{\"Args\":[\"get\",\"{key}\"]}}'")
+        format!(
+            ". {org}/env && peer chaincode query -C {channel} -n basic -c '{{\"Args\":[\"get\",\"{key}\"]}}'"
+        )
     };
     network.run(&invoke("main", &["org1", "org2"], r#"["put","name","satoshi"]"#));
     let commits = network.commit_on("main");
-    let given =
-        json!({"chaincodes": [format!("basic:2.0={image}"), format!("other:1={image}")], "organisations": 3, "channels": ["main", "two"]});
+    let given = json!({"chaincodes": [format!("basic:2.0={image}"), format!("other:1={image}")], "organisations": 3, "channels": ["main", "two"]});
     network.amend(&given, false).await;
     let (count, longest) = commits.end().await;
     println!("{count} commits meanwhile, {longest:?} the longest without one");
@@ -282,14 +415,23 @@ async fn a_chaincode_is_upgraded_and_reaches_who_comes_later() {
     // The newcomer endorses, on the old channel and on the new one; what was written before is there.
     network.run(&invoke("main", &["org3", "org1"], r#"["put","by","org3"]"#));
     network.run(&invoke("two", &["org2", "org3"], r#"["put","by","org2"]"#));
-    for (channel, key, value) in [("main", "name", "satoshi\n"), ("main", "by", "org3\n"), ("two", "by", "org2\n")] {
+    for (channel, key, value) in [
+        ("main", "name", "satoshi\n"),
+        ("main", "by", "org3\n"),
+        ("two", "by", "org2\n"),
+    ] {
         assert_eq!(network.run(&get("org3", channel, key)), value);
     }
     let committed = network.run(". org3/env && peer lifecycle chaincode querycommitted -C main -n basic");
     assert!(committed.contains("Version: 2.0, Sequence: 2"), "{committed}");
     // Another image of the same version defines nothing anew.
     let height = network.probe().await.height;
-    network.amend(&json!({"chaincodes": [format!("basic:2.0={image}-other"), format!("other:1={image}")]}), false).await;
+    network
+        .amend(
+            &json!({"chaincodes": [format!("basic:2.0={image}-other"), format!("other:1={image}")]}),
+            false,
+        )
+        .await;
     assert_eq!(network.probe().await.height, height);
     assert_eq!(network.run(&get("org1", "main", "name")), "satoshi\n");
 }

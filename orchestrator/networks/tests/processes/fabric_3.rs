@@ -23,7 +23,11 @@ async fn whole(preset: &str, given: &Value) -> Network {
     network.prove().await;
     println!("{preset}: proven {:?} after the start", begun.elapsed());
     let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
-    println!("{preset}: healthy {:?} after the start: {}", begun.elapsed(), healthy.reason);
+    println!(
+        "{preset}: healthy {:?} after the start: {}",
+        begun.elapsed(),
+        healthy.reason
+    );
     network
 }
 
@@ -32,11 +36,18 @@ async fn another_leads(network: &Network, before: &NodeName) -> NodeName {
     let deadline = Instant::now() + Duration::from_secs(100);
     loop {
         let evidence = network.probe().await;
-        let leader = evidence.channels.values().find_map(|channel| channel.leader.as_deref()).map(name);
+        let leader = evidence
+            .channels
+            .values()
+            .find_map(|channel| channel.leader.as_deref())
+            .map(name);
         if let Some(leader) = leader.filter(|leader| leader != before) {
             return leader;
         }
-        assert!(Instant::now() < deadline, "nobody followed {before}: {evidence:#?}");
+        assert!(
+            Instant::now() < deadline,
+            "nobody followed {before}: {evidence:#?}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -47,7 +58,11 @@ async fn proven(network: &Network, who: &str) {
     let begun = Instant::now();
     while let Err(why) = network.kind.prove(&network.nodes).await {
         println!("{who}, {:?} after the loss: {why}", begun.elapsed());
-        assert!(begun.elapsed() < Duration::from_mins(2), "{why}\n{}", network.logs());
+        assert!(
+            begun.elapsed() < Duration::from_mins(2),
+            "{why}\n{}",
+            network.logs()
+        );
     }
     println!("{who}: proven {:?} after the loss", begun.elapsed());
 }
@@ -58,25 +73,50 @@ async fn proven(network: &Network, who: &str) {
 async fn fabrics_own_tool_reads_the_block() {
     for (given, orderers) in [(json!({}), 4), (json!({"orderers": 7, "organisations": 8}), 7)] {
         let network = Network::prepare("bft", &given);
-        let genesis = network.spec().facts["channels"][0]["genesis"].as_str().expect("a block").to_owned();
+        let genesis = network.spec().facts["channels"][0]["genesis"]
+            .as_str()
+            .expect("a block")
+            .to_owned();
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("main.block");
         fs::write(&path, BASE64.decode(genesis).expect("base64")).expect("written");
-        let output = Command::new(network.program("configtxgen")).arg("-inspectBlock").arg(&path).output().expect("it runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new(network.program("configtxgen"))
+            .arg("-inspectBlock")
+            .arg(&path)
+            .output()
+            .expect("it runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let group = &read["data"]["data"][0]["payload"]["data"]["config"]["channel_group"];
-        assert_eq!(group["values"]["Capabilities"]["value"]["capabilities"], json!({"V3_0": {}}));
+        assert_eq!(
+            group["values"]["Capabilities"]["value"]["capabilities"],
+            json!({"V3_0": {}})
+        );
         let orderer = &group["groups"]["Orderer"];
         assert_eq!(orderer["values"]["ConsensusType"]["value"]["type"], "BFT");
-        let consenters = orderer["values"]["Orderers"]["value"]["consenter_mapping"].as_array().expect("a list");
+        let consenters = orderer["values"]["Orderers"]["value"]["consenter_mapping"]
+            .as_array()
+            .expect("a list");
         assert_eq!(
-            consenters.iter().map(|consenter| consenter["id"].clone()).collect::<Vec<_>>(),
+            consenters
+                .iter()
+                .map(|consenter| consenter["id"].clone())
+                .collect::<Vec<_>>(),
             (1..=orderers).map(Value::from).collect::<Vec<_>>()
         );
         let policy = &orderer["policies"]["BlockValidation"]["policy"]["value"];
-        assert_eq!(policy["rule"]["n_out_of"]["n"], (orderers + (orderers - 1) / 3 + 2) / 2);
-        assert_eq!(policy["identities"].as_array().map(Vec::len), Some(consenters.len()));
+        assert_eq!(
+            policy["rule"]["n_out_of"]["n"],
+            (orderers + (orderers - 1) / 3 + 2) / 2
+        );
+        assert_eq!(
+            policy["identities"].as_array().map(Vec::len),
+            Some(consenters.len())
+        );
     }
 }
 
@@ -86,13 +126,20 @@ async fn four_bft_orderers_bear_the_loss_of_one() {
     let network = whole("bft", &json!({})).await;
     let evidence = network.probe().await;
     let seen = &evidence.channels["main"];
-    assert_eq!((seen.leader.as_deref(), seen.active), (Some("orderer0"), Some(4)), "{evidence:#?}");
+    assert_eq!(
+        (seen.leader.as_deref(), seen.active),
+        (Some("orderer0"), Some(4)),
+        "{evidence:#?}"
+    );
 
     let [third, fourth] = ["orderer2", "orderer3"].map(name);
     network.freeze(&fourth);
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
     let what = "1 of 4 orderers does not take part (orderer3 runs and does not answer)";
-    assert_eq!(verdict.reason, format!("{what}; it still commits, can lose no more orderer"));
+    assert_eq!(
+        verdict.reason,
+        format!("{what}; it still commits, can lose no more orderer")
+    );
     proven(&network, "three of four orderers").await;
     network.thaw(&fourth);
     network.wait_for(&Past::default(), HealthState::Healthy).await;
@@ -109,15 +156,31 @@ async fn four_bft_orderers_bear_the_loss_of_one() {
     let what = "no BFT quorum: 2 of 4 orderers do not take part (orderer2 exited 137, orderer3 exited 137)";
     assert_eq!(verdict.reason, format!("{what}; 3 are needed to order"));
     let begun = Instant::now();
-    let refused = network.kind.prove(&network.nodes).await.expect_err("two of four do not order");
-    println!("two of four orderers: refused after {:?}: {refused}", begun.elapsed());
+    let refused = network
+        .kind
+        .prove(&network.nodes)
+        .await
+        .expect_err("two of four do not order");
+    println!(
+        "two of four orderers: refused after {:?}: {refused}",
+        begun.elapsed()
+    );
     let height = network.probe().await.height;
     let begun = Instant::now();
     network.start_node(&third);
     network.start_node(&fourth);
-    let past = Past { height, recovering: true, returned_at: Some(Timestamp::now()), ..Past::default() };
+    let past = Past {
+        height,
+        recovering: true,
+        returned_at: Some(Timestamp::now()),
+        ..Past::default()
+    };
     let healthy = network.wait_for(&past, HealthState::Healthy).await;
-    println!("two killed orderers: healthy again {:?} after their start: {}", begun.elapsed(), healthy.reason);
+    println!(
+        "two killed orderers: healthy again {:?} after their start: {}",
+        begun.elapsed(),
+        healthy.reason
+    );
     network.prove().await;
     println!("proven {:?} after their start", begun.elapsed());
 }
@@ -129,7 +192,10 @@ async fn bft_orderers_follow_another_leader_when_theirs_is_gone() {
     let leader = network.leader(&network.probe().await);
     let begun = Instant::now();
     network.kill(&leader);
-    let past = Past { left_at: Some(Timestamp::now()), ..Past::default() };
+    let past = Past {
+        left_at: Some(Timestamp::now()),
+        ..Past::default()
+    };
     let verdict = network.wait_for(&past, HealthState::Degraded).await;
     assert_eq!(verdict.reason, "the orderers of channel main elect a leader");
     // Somebody writes meanwhile.
@@ -140,12 +206,26 @@ async fn bft_orderers_follow_another_leader_when_theirs_is_gone() {
     println!("the leader killed: proven {:?} later", begun.elapsed());
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
     let what = format!("1 of 4 orderers does not take part ({leader} exited 137)");
-    assert_eq!(verdict.reason, format!("{what}; it still commits, can lose no more orderer"));
+    assert_eq!(
+        verdict.reason,
+        format!("{what}; it still commits, can lose no more orderer")
+    );
     let begun = Instant::now();
     network.start_node(&leader);
     network.prove().await;
-    network.wait_for(&Past { returned_at: Some(Timestamp::now()), ..Past::default() }, HealthState::Healthy).await;
-    println!("the former leader: healthy again {:?} after its start", begun.elapsed());
+    network
+        .wait_for(
+            &Past {
+                returned_at: Some(Timestamp::now()),
+                ..Past::default()
+            },
+            HealthState::Healthy,
+        )
+        .await;
+    println!(
+        "the former leader: healthy again {:?} after its start",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -154,19 +234,36 @@ async fn a_bft_network_grows_and_renews_its_certificates_while_it_commits() {
     let mut network = whole("bft", &json!({"organisations": 1})).await;
     let commits = network.commit_on("main");
     let begun = Instant::now();
-    network.amend(&json!({"organisations": 2, "peers": 2, "orderers": 5, "channels": ["main", "two"]}), false).await;
+    network
+        .amend(
+            &json!({"organisations": 2, "peers": 2, "orderers": 5, "channels": ["main", "two"]}),
+            false,
+        )
+        .await;
     let (count, longest) = commits.end().await;
-    println!("grown after {:?}; {count} commits meanwhile, {longest:?} the longest without one", begun.elapsed());
+    println!(
+        "grown after {:?}; {count} commits meanwhile, {longest:?} the longest without one",
+        begun.elapsed()
+    );
     let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
-    assert_eq!(healthy.reason, "all 5 orderers take part, all 4 peers agree; can lose 1 more orderer");
+    assert_eq!(
+        healthy.reason,
+        "all 5 orderers take part, all 4 peers agree; can lose 1 more orderer"
+    );
     network.prove().await;
 
     let commits = network.commit_on("main");
     let begun = Instant::now();
     network.amend(&json!({"certificate_days": 730}), true).await;
     let (count, longest) = commits.end().await;
-    println!("renewed after {:?}; {count} commits meanwhile, {longest:?} the longest without one", begun.elapsed());
-    assert!(count > 10 && longest < HANGS, "{count} commits, once {longest:?} without one");
+    println!(
+        "renewed after {:?}; {count} commits meanwhile, {longest:?} the longest without one",
+        begun.elapsed()
+    );
+    assert!(
+        count > 10 && longest < HANGS,
+        "{count} commits, once {longest:?} without one"
+    );
     network.prove().await;
     network.wait_for(&Past::default(), HealthState::Healthy).await;
 }
@@ -180,23 +277,38 @@ async fn bft_orderers_are_taken_in_whatever_breaks_off_and_bear_more_losses_then
     network.amend_with_interruptions(&json!({"orderers": 7})).await;
     println!("from four to seven orderers after {:?}", begun.elapsed());
     let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
-    assert_eq!(healthy.reason, "all 7 orderers take part, all 2 peers agree; can lose 2 more orderers");
+    assert_eq!(
+        healthy.reason,
+        "all 7 orderers take part, all 2 peers agree; can lose 2 more orderers"
+    );
     network.kill(&name("orderer3"));
     network.kill(&name("orderer6"));
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
-    assert!(verdict.reason.ends_with("it still commits, can lose no more orderer"), "{verdict:?}");
+    assert!(
+        verdict
+            .reason
+            .ends_with("it still commits, can lose no more orderer"),
+        "{verdict:?}"
+    );
     proven(&network, "five of seven orderers").await;
 }
 
 #[tokio::test]
 #[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
 async fn a_chaincode_answers_on_a_bft_channel() {
-    let network = whole("bft", &json!({"chaincodes": ["basic:1.0=chainpool/fabric-chaincode:0.1.0"]})).await;
-    let peers = ["org1", "org2"].map(|org| format!("--peerAddresses peer0-{org}:7051 --tlsRootCertFiles {org}/tlsca.pem")).join(" ");
+    let network = whole(
+        "bft",
+        &json!({"chaincodes": ["basic:1.0=chainpool/fabric-chaincode:0.1.0"]}),
+    )
+    .await;
+    let peers = ["org1", "org2"]
+        .map(|org| format!("--peerAddresses peer0-{org}:7051 --tlsRootCertFiles {org}/tlsca.pem"))
+        .join(" ");
     let put = r#"-c '{"Args":["put","name","satoshi"]}' --waitForEvent"#;
     let to = "-o $ORDERER_ADDRESS --tls --cafile $ORDERER_CA -C main -n basic";
     network.run(&format!(". org1/env && peer chaincode invoke {to} {peers} {put}"));
-    let said = network.run(r#". org2/env && peer chaincode query -C main -n basic -c '{"Args":["get","name"]}'"#);
+    let said =
+        network.run(r#". org2/env && peer chaincode query -C main -n basic -c '{"Args":["get","name"]}'"#);
     assert!(said.starts_with("satoshi\n"), "{said}");
     let bundle = network.kind.bundle(network.spec(), &reach());
     assert!(bundle.files["README.md"].contains("`peer` program (3.1)"));
@@ -206,12 +318,22 @@ async fn a_chaincode_answers_on_a_bft_channel() {
 #[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
 async fn a_raft_network_of_3_1_grows_and_bears_the_loss_of_its_leader() {
     let mut network = whole("tiny", &json!({"version": "3.1"})).await;
-    network.amend_with_interruptions(&json!({"organisations": 2, "orderers": 3})).await;
+    network
+        .amend_with_interruptions(&json!({"organisations": 2, "orderers": 3}))
+        .await;
     let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
-    assert_eq!(healthy.reason, "all 3 orderers take part, all 2 peers agree; can lose 1 more orderer");
+    assert_eq!(
+        healthy.reason,
+        "all 3 orderers take part, all 2 peers agree; can lose 1 more orderer"
+    );
     let leader = network.leader(&network.probe().await);
     network.kill(&leader);
     let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
-    assert!(verdict.reason.ends_with("it still commits, can lose no more orderer"), "{verdict:?}");
+    assert!(
+        verdict
+            .reason
+            .ends_with("it still commits, can lose no more orderer"),
+        "{verdict:?}"
+    );
     network.prove().await;
 }

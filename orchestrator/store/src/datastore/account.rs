@@ -6,8 +6,8 @@ use crate::{
 };
 use chainpool_api::Timestamp;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder,
-    sea_query::ExprTrait,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait,
+    QueryFilter, QueryOrder, sea_query::ExprTrait,
 };
 use uuid::Uuid;
 
@@ -19,7 +19,10 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// An account by its name.
     pub async fn account_named(&self, name: &str) -> Result<Option<AccountRow>> {
-        Ok(account::Entity::find().filter(account::Column::Name.eq(name)).one(&self.0).await?)
+        Ok(account::Entity::find()
+            .filter(account::Column::Name.eq(name))
+            .one(&self.0)
+            .await?)
     }
 
     /// An account by its name or its id.
@@ -32,20 +35,33 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// The account that a one-time link is for.
     pub async fn account_of_link(&self, digest: &[u8]) -> Result<Option<AccountRow>> {
-        Ok(account::Entity::find().filter(account::Column::Link.eq(digest.to_vec())).one(&self.0).await?)
+        Ok(account::Entity::find()
+            .filter(account::Column::Link.eq(digest.to_vec()))
+            .one(&self.0)
+            .await?)
     }
 
     /// All accounts, oldest first.
     pub async fn accounts(&self) -> Result<Vec<AccountRow>> {
-        Ok(account::Entity::find().order_by_asc(account::Column::Id).all(&self.0).await?)
+        Ok(account::Entity::find()
+            .order_by_asc(account::Column::Id)
+            .all(&self.0)
+            .await?)
     }
 
     /// A token or session with its account, by the digest of its secret.
     pub async fn token_of(&self, digest: &[u8]) -> Result<Option<(TokenRow, AccountRow)>> {
-        let Some(token) = token::Entity::find().filter(token::Column::Digest.eq(digest.to_vec())).one(&self.0).await? else {
+        let Some(token) = token::Entity::find()
+            .filter(token::Column::Digest.eq(digest.to_vec()))
+            .one(&self.0)
+            .await?
+        else {
             return Ok(None);
         };
-        Ok(self.account(token.account_id).await?.map(|account| (token, account)))
+        Ok(self
+            .account(token.account_id)
+            .await?
+            .map(|account| (token, account)))
     }
 
     /// A token.
@@ -55,7 +71,9 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// Tokens (not sessions) of one account or of all.
     pub async fn tokens(&self, account: Option<Uuid>) -> Result<Vec<TokenRow>> {
-        let mut query = token::Entity::find().filter(token::Column::Session.eq(false)).order_by_asc(token::Column::Id);
+        let mut query = token::Entity::find()
+            .filter(token::Column::Session.eq(false))
+            .order_by_asc(token::Column::Id);
         if let Some(account) = account {
             query = query.filter(token::Column::AccountId.eq(account));
         }
@@ -64,8 +82,12 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// How many tokens (not sessions) an account has that are good at this moment.
     pub async fn tokens_count(&self, account: Uuid, now: Timestamp) -> Result<u64> {
-        let lives = token::Column::ExpiresAt.is_null().or(token::Column::ExpiresAt.gt(now.0));
-        let own = token::Entity::find().filter(token::Column::AccountId.eq(account)).filter(token::Column::Session.eq(false));
+        let lives = token::Column::ExpiresAt
+            .is_null()
+            .or(token::Column::ExpiresAt.gt(now.0));
+        let own = token::Entity::find()
+            .filter(token::Column::AccountId.eq(account))
+            .filter(token::Column::Session.eq(false));
         Ok(own.filter(lives).count(&self.0).await?)
     }
 }
@@ -73,7 +95,9 @@ impl<C: ConnectionTrait> Conn<C> {
 impl Tx {
     /// Adds an account.
     pub async fn account_insert(&mut self, row: AccountRow) -> Result<()> {
-        account::Entity::insert(row.into_active_model()).exec_without_returning(&self.0).await?;
+        account::Entity::insert(row.into_active_model())
+            .exec_without_returning(&self.0)
+            .await?;
         Ok(())
     }
 
@@ -85,14 +109,19 @@ impl Tx {
 
     /// Removes an account with its tokens and sessions.
     pub async fn account_delete(&mut self, id: Uuid) -> Result<()> {
-        token::Entity::delete_many().filter(token::Column::AccountId.eq(id)).exec(&self.0).await?;
+        token::Entity::delete_many()
+            .filter(token::Column::AccountId.eq(id))
+            .exec(&self.0)
+            .await?;
         account::Entity::delete_by_id(id).exec(&self.0).await?;
         Ok(())
     }
 
     /// Adds a token or session.
     pub async fn token_insert(&mut self, row: TokenRow) -> Result<()> {
-        token::Entity::insert(row.into_active_model()).exec_without_returning(&self.0).await?;
+        token::Entity::insert(row.into_active_model())
+            .exec_without_returning(&self.0)
+            .await?;
         Ok(())
     }
 
@@ -105,13 +134,24 @@ impl Tx {
     /// Ends an account's sessions, and its tokens but for those of one name; answers how many sessions and tokens ended.
     pub async fn tokens_end(&mut self, account: Uuid, but: &str) -> Result<(u64, u64)> {
         let own = || token::Entity::delete_many().filter(token::Column::AccountId.eq(account));
-        let sessions = own().filter(token::Column::Session.eq(true)).exec(&self.0).await?;
-        let tokens = own().filter(token::Column::Session.eq(false)).filter(token::Column::Name.ne(but)).exec(&self.0).await?;
+        let sessions = own()
+            .filter(token::Column::Session.eq(true))
+            .exec(&self.0)
+            .await?;
+        let tokens = own()
+            .filter(token::Column::Session.eq(false))
+            .filter(token::Column::Name.ne(but))
+            .exec(&self.0)
+            .await?;
         Ok((sessions.rows_affected, tokens.rows_affected))
     }
 
     /// Forgets tokens and sessions whose time has run out.
     pub(crate) async fn tokens_forget(&mut self, now: Timestamp) -> Result<u64> {
-        Ok(token::Entity::delete_many().filter(token::Column::ExpiresAt.lt(now.0)).exec(&self.0).await?.rows_affected)
+        Ok(token::Entity::delete_many()
+            .filter(token::Column::ExpiresAt.lt(now.0))
+            .exec(&self.0)
+            .await?
+            .rows_affected)
     }
 }

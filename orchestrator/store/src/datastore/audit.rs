@@ -5,7 +5,9 @@ use crate::{
     entity::{audit, idempotency},
 };
 use chainpool_api::Timestamp;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+};
 use uuid::Uuid;
 
 /// One line of the audit.
@@ -24,38 +26,69 @@ pub struct Audit<'a> {
 impl<C: ConnectionTrait> Conn<C> {
     /// The newest lines first.
     pub async fn audit(&self, limit: u64) -> Result<Vec<AuditRow>> {
-        Ok(audit::Entity::find().order_by_desc(audit::Column::Id).limit(limit).all(&self.0).await?)
+        Ok(audit::Entity::find()
+            .order_by_desc(audit::Column::Id)
+            .limit(limit)
+            .all(&self.0)
+            .await?)
     }
 
     /// What was answered to this request before.
     pub async fn answer(&self, account: Uuid, route: &str, name: &str) -> Result<Option<IdempotencyRow>> {
-        Ok(idempotency::Entity::find_by_id((account, route.to_owned(), name.to_owned())).one(&self.0).await?)
+        Ok(
+            idempotency::Entity::find_by_id((account, route.to_owned(), name.to_owned()))
+                .one(&self.0)
+                .await?,
+        )
     }
 }
 
 impl Tx {
     /// Writes a line.
     pub async fn audit_insert(&mut self, line: Audit<'_>, now: Timestamp) -> Result<()> {
-        let Audit { author, verb, subject, detail } = line;
-        let row =
-            AuditRow { id: Uuid::now_v7(), at: now.into(), author: author.into(), verb: verb.into(), subject: subject.into(), detail };
-        audit::Entity::insert(row.into_active_model()).exec_without_returning(&self.0).await?;
+        let Audit {
+            author,
+            verb,
+            subject,
+            detail,
+        } = line;
+        let row = AuditRow {
+            id: Uuid::now_v7(),
+            at: now.into(),
+            author: author.into(),
+            verb: verb.into(),
+            subject: subject.into(),
+            detail,
+        };
+        audit::Entity::insert(row.into_active_model())
+            .exec_without_returning(&self.0)
+            .await?;
         Ok(())
     }
 
     /// Keeps what was answered to a request.
     pub async fn answer_insert(&mut self, row: IdempotencyRow) -> Result<()> {
-        idempotency::Entity::insert(row.into_active_model()).exec_without_returning(&self.0).await?;
+        idempotency::Entity::insert(row.into_active_model())
+            .exec_without_returning(&self.0)
+            .await?;
         Ok(())
     }
 
     /// Forgets answers older than this.
     pub async fn answers_forget(&mut self, before: Timestamp) -> Result<u64> {
-        Ok(idempotency::Entity::delete_many().filter(idempotency::Column::CreatedAt.lt(before.0)).exec(&self.0).await?.rows_affected)
+        Ok(idempotency::Entity::delete_many()
+            .filter(idempotency::Column::CreatedAt.lt(before.0))
+            .exec(&self.0)
+            .await?
+            .rows_affected)
     }
 
     /// Forgets lines older than this.
     pub(crate) async fn audit_forget(&mut self, before: Timestamp) -> Result<u64> {
-        Ok(audit::Entity::delete_many().filter(audit::Column::At.lt(before.0)).exec(&self.0).await?.rows_affected)
+        Ok(audit::Entity::delete_many()
+            .filter(audit::Column::At.lt(before.0))
+            .exec(&self.0)
+            .await?
+            .rows_affected)
     }
 }

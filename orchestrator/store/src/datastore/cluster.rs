@@ -7,8 +7,8 @@ use crate::{
 };
 use chainpool_api::{ClusterState, HealthState, LeaseState, Noun, Timestamp};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait, sea_query::Expr,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -56,7 +56,12 @@ impl<C: ConnectionTrait> Conn<C> {
     /// A living cluster by its name, or by its id.
     pub async fn cluster_named(&self, name: &str) -> Result<Option<ClusterRow>> {
         let living = cluster::Entity::find().filter(cluster::Column::GoneAt.is_null());
-        if let Some(row) = living.clone().filter(cluster::Column::Name.eq(name)).one(&self.0).await? {
+        if let Some(row) = living
+            .clone()
+            .filter(cluster::Column::Name.eq(name))
+            .one(&self.0)
+            .await?
+        {
             return Ok(Some(row));
         }
         match name.parse::<Uuid>() {
@@ -67,12 +72,18 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// All living clusters, oldest first.
     pub async fn clusters(&self) -> Result<Vec<ClusterRow>> {
-        Ok(cluster::Entity::find().filter(cluster::Column::GoneAt.is_null()).order_by_asc(cluster::Column::Id).all(&self.0).await?)
+        Ok(cluster::Entity::find()
+            .filter(cluster::Column::GoneAt.is_null())
+            .order_by_asc(cluster::Column::Id)
+            .all(&self.0)
+            .await?)
     }
 
     /// A host's living clusters, oldest first.
     pub async fn clusters_of(&self, host: Uuid) -> Result<Vec<ClusterRow>> {
-        let query = cluster::Entity::find().filter(cluster::Column::GoneAt.is_null()).filter(cluster::Column::HostId.eq(host));
+        let query = cluster::Entity::find()
+            .filter(cluster::Column::GoneAt.is_null())
+            .filter(cluster::Column::HostId.eq(host));
         Ok(query.order_by_asc(cluster::Column::Id).all(&self.0).await?)
     }
 
@@ -123,12 +134,18 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// The published ports of a host.
     pub async fn ports_of(&self, host: Uuid) -> Result<Vec<PortRow>> {
-        Ok(port::Entity::find().filter(port::Column::HostId.eq(host)).all(&self.0).await?)
+        Ok(port::Entity::find()
+            .filter(port::Column::HostId.eq(host))
+            .all(&self.0)
+            .await?)
     }
 
     /// The published ports of a cluster.
     pub async fn ports_of_cluster(&self, id: Uuid) -> Result<Vec<PortRow>> {
-        Ok(port::Entity::find().filter(port::Column::ClusterId.eq(id)).all(&self.0).await?)
+        Ok(port::Entity::find()
+            .filter(port::Column::ClusterId.eq(id))
+            .all(&self.0)
+            .await?)
     }
 }
 
@@ -137,9 +154,13 @@ impl Tx {
     pub async fn cluster_insert(&mut self, row: ClusterRow, ports: Vec<PortRow>) -> Result<()> {
         self.changed(Noun::Cluster, row.id);
         self.changed(Noun::Host, row.host_id);
-        cluster::Entity::insert(row.into_active_model()).exec_without_returning(&self.0).await?;
+        cluster::Entity::insert(row.into_active_model())
+            .exec_without_returning(&self.0)
+            .await?;
         if !ports.is_empty() {
-            port::Entity::insert_many(ports.into_iter().map(IntoActiveModel::into_active_model)).exec_without_returning(&self.0).await?;
+            port::Entity::insert_many(ports.into_iter().map(IntoActiveModel::into_active_model))
+                .exec_without_returning(&self.0)
+                .await?;
         }
         Ok(())
     }
@@ -154,16 +175,24 @@ impl Tx {
 
     /// Gives a cluster other ports.
     pub async fn ports_replace(&mut self, id: Uuid, ports: Vec<PortRow>) -> Result<()> {
-        port::Entity::delete_many().filter(port::Column::ClusterId.eq(id)).exec(&self.0).await?;
+        port::Entity::delete_many()
+            .filter(port::Column::ClusterId.eq(id))
+            .exec(&self.0)
+            .await?;
         if !ports.is_empty() {
-            port::Entity::insert_many(ports.into_iter().map(IntoActiveModel::into_active_model)).exec_without_returning(&self.0).await?;
+            port::Entity::insert_many(ports.into_iter().map(IntoActiveModel::into_active_model))
+                .exec_without_returning(&self.0)
+                .await?;
         }
         Ok(())
     }
 
     /// Makes a cluster a tombstone: its ports and its network are free for others, its keys are destroyed, its name too.
     pub async fn cluster_bury(&mut self, mut row: ClusterRow, now: Timestamp) -> Result<()> {
-        port::Entity::delete_many().filter(port::Column::ClusterId.eq(row.id)).exec(&self.0).await?;
+        port::Entity::delete_many()
+            .filter(port::Column::ClusterId.eq(row.id))
+            .exec(&self.0)
+            .await?;
         self.revisions_delete(row.id, u32::MAX).await?;
         row.gone_at = Some(now.into());
         row.operation_id = None;
@@ -188,7 +217,11 @@ impl Tx {
             .col_expr(cluster::Column::Height, Expr::value(height))
             .filter(cluster::Column::Id.eq(id))
             .filter(cluster::Column::Generation.eq(generation))
-            .filter(Condition::any().add(cluster::Column::Height.is_null()).add(cluster::Column::Height.lt(height)))
+            .filter(
+                Condition::any()
+                    .add(cluster::Column::Height.is_null())
+                    .add(cluster::Column::Height.lt(height)),
+            )
             .exec(&self.0)
             .await?;
         Ok(())

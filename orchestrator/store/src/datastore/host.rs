@@ -8,7 +8,10 @@ use crate::{
 use chainpool_agent::{RegistryLogin, Secret, Tls};
 use chainpool_api::{self as api, HostFilter, Noun, Timestamp};
 use ipnet::Ipv4Net;
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 use uuid::Uuid;
@@ -66,10 +69,13 @@ impl HostSecrets {
 
     /// Opens a host's.
     pub fn open(master: &Key, host: &HostRow) -> Result<Self> {
-        let Some(sealed) = &host.sealed else { return Ok(Self::default()) };
+        let Some(sealed) = &host.sealed else {
+            return Ok(Self::default());
+        };
         let clear = master.open(&format!("host {}", host.id), sealed)?;
-        let mut secrets: Self = serde_json::from_slice(clear.expose())
-            .map_err(|e| crate::Error::Key(format!("the secrets of host {} are unreadable: {e}", host.name)))?;
+        let mut secrets: Self = serde_json::from_slice(clear.expose()).map_err(|e| {
+            crate::Error::Key(format!("the secrets of host {} are unreadable: {e}", host.name))
+        })?;
         secrets.place_login(host.settings.0.mirror.as_deref());
         Ok(secrets)
     }
@@ -78,7 +84,9 @@ impl HostSecrets {
     /// so it is kept for
     /// none: its address is empty.
     fn place_login(&mut self, mirror: Option<&str>) {
-        let Some(login) = self.registry.as_mut().filter(|login| login.address.is_empty()) else { return };
+        let Some(login) = self.registry.as_mut().filter(|login| login.address.is_empty()) else {
+            return;
+        };
         if let Some(registry) = mirror.and_then(|mirror| mirror.split('/').next()) {
             registry.clone_into(&mut login.address);
         }
@@ -95,7 +103,11 @@ fn login<'de, D: Deserializer<'de>>(stored: D) -> std::result::Result<Option<Reg
     }
     Ok(Option::<Stored>::deserialize(stored)?.map(|stored| match stored {
         Stored::Login(login) => login,
-        Stored::WithoutRegistry(user, password) => RegistryLogin { address: String::new(), user, password },
+        Stored::WithoutRegistry(user, password) => RegistryLogin {
+            address: String::new(),
+            user,
+            password,
+        },
     }))
 }
 
@@ -118,7 +130,11 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// A host by its name, or by its id.
     pub async fn host_named(&self, name: &str) -> Result<Option<HostRow>> {
-        if let Some(row) = host::Entity::find().filter(host::Column::Name.eq(name)).one(&self.0).await? {
+        if let Some(row) = host::Entity::find()
+            .filter(host::Column::Name.eq(name))
+            .one(&self.0)
+            .await?
+        {
             return Ok(Some(row));
         }
         match name.parse() {
@@ -129,17 +145,25 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// The host of this engine.
     pub async fn host_of_engine(&self, engine_id: &str) -> Result<Option<HostRow>> {
-        Ok(host::Entity::find().filter(host::Column::EngineId.eq(engine_id)).one(&self.0).await?)
+        Ok(host::Entity::find()
+            .filter(host::Column::EngineId.eq(engine_id))
+            .one(&self.0)
+            .await?)
     }
 
     /// All hosts, oldest first.
     pub async fn hosts(&self) -> Result<Vec<HostRow>> {
-        Ok(host::Entity::find().order_by_asc(host::Column::Id).all(&self.0).await?)
+        Ok(host::Entity::find()
+            .order_by_asc(host::Column::Id)
+            .all(&self.0)
+            .await?)
     }
 
     /// One page of hosts, newest first, with one row more when there is a next page.
     pub async fn host_page(&self, filter: &HostFilter) -> Result<Vec<HostRow>> {
-        let mut query = host::Entity::find().order_by_desc(host::Column::Id).limit(page_size(filter.limit) + 1);
+        let mut query = host::Entity::find()
+            .order_by_desc(host::Column::Id)
+            .limit(page_size(filter.limit) + 1);
         if let Some(state) = filter.state {
             query = query.filter(host::Column::State.eq(state.as_str()));
         }
@@ -160,7 +184,9 @@ impl Tx {
     /// Adds a host.
     pub async fn host_insert(&mut self, row: HostRow) -> Result<()> {
         self.changed(Noun::Host, row.id);
-        host::Entity::insert(row.into_active_model()).exec_without_returning(&self.0).await?;
+        host::Entity::insert(row.into_active_model())
+            .exec_without_returning(&self.0)
+            .await?;
         Ok(())
     }
 
@@ -188,7 +214,9 @@ mod tests {
         let read = |text: &str, mirror: Option<&str>| {
             let mut secrets: HostSecrets = serde_json::from_str(text).expect("as it was stored");
             secrets.place_login(mirror);
-            secrets.registry.map(|login| (login.address, login.user, login.password.expose().clone()))
+            secrets
+                .registry
+                .map(|login| (login.address, login.user, login.password.expose().clone()))
         };
         let before = r#"{"tls":null,"registry":["robot","pw"],"kubeconfig":null}"#;
         let of = |address: &str| Some((address.to_owned(), "robot".to_owned(), "pw".to_owned()));

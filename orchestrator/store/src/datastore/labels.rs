@@ -19,17 +19,28 @@ impl Labels {
 
     /// As read.
     pub fn from_column(text: &str) -> Self {
-        Self(text.split(',').filter_map(|pair| pair.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+        Self(
+            text.split(',')
+                .filter_map(|pair| pair.split_once('='))
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+        )
     }
 
     /// The pieces of text that a cluster with these labels contains.
     pub fn needles(&self) -> Vec<String> {
-        self.0.iter().map(|(key, value)| format!(",{},", pair(key, value))).collect()
+        self.0
+            .iter()
+            .map(|(key, value)| format!(",{},", pair(key, value)))
+            .collect()
     }
 
     /// Whether a word may be a key or a value: 1 to 63 of a-z, A-Z, 0-9, `-`, `_`, `.`, `/`.
     pub fn is_word(text: &str) -> bool {
-        (1..=63).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b))
+        (1..=63).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b))
     }
 }
 

@@ -2,7 +2,10 @@
 
 use crate::{Conn, LeaseRow, Result, Tx, apply, datastore::page_size, entity::lease};
 use chainpool_api::{LeaseState, Noun, Timestamp};
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 use uuid::Uuid;
 
 /// Which leases to list.
@@ -30,8 +33,9 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// The active lease of a cluster.
     pub async fn lease_of(&self, cluster: Uuid) -> Result<Option<LeaseRow>> {
-        let query =
-            lease::Entity::find().filter(lease::Column::ClusterId.eq(cluster)).filter(lease::Column::State.eq(LeaseState::Active.as_str()));
+        let query = lease::Entity::find()
+            .filter(lease::Column::ClusterId.eq(cluster))
+            .filter(lease::Column::State.eq(LeaseState::Active.as_str()));
         Ok(query.one(&self.0).await?)
     }
 
@@ -42,19 +46,29 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// All active leases.
     pub async fn leases_active(&self) -> Result<Vec<LeaseRow>> {
-        Ok(lease::Entity::find().filter(lease::Column::State.eq(LeaseState::Active.as_str())).all(&self.0).await?)
+        Ok(lease::Entity::find()
+            .filter(lease::Column::State.eq(LeaseState::Active.as_str()))
+            .all(&self.0)
+            .await?)
     }
 
     /// Active leases whose time has run out.
     pub async fn leases_due(&self, now: Timestamp) -> Result<Vec<LeaseRow>> {
-        let query =
-            lease::Entity::find().filter(lease::Column::State.eq(LeaseState::Active.as_str())).filter(lease::Column::ExpiresAt.lte(now.0));
-        Ok(query.order_by_asc(lease::Column::ExpiresAt).limit(100).all(&self.0).await?)
+        let query = lease::Entity::find()
+            .filter(lease::Column::State.eq(LeaseState::Active.as_str()))
+            .filter(lease::Column::ExpiresAt.lte(now.0));
+        Ok(query
+            .order_by_asc(lease::Column::ExpiresAt)
+            .limit(100)
+            .all(&self.0)
+            .await?)
     }
 
     /// One page of leases, newest first, with one row more when there is a next page.
     pub async fn lease_page(&self, filter: &LeaseQuery) -> Result<Vec<LeaseRow>> {
-        let mut query = lease::Entity::find().order_by_desc(lease::Column::Id).limit(page_size(filter.limit) + 1);
+        let mut query = lease::Entity::find()
+            .order_by_desc(lease::Column::Id)
+            .limit(page_size(filter.limit) + 1);
         if let Some(state) = filter.state {
             query = query.filter(lease::Column::State.eq(state.as_str()));
         }

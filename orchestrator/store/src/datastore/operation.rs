@@ -7,8 +7,8 @@ use crate::{
 };
 use chainpool_api::{Noun, OperationKind, OperationState, StepState, Timestamp};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::Expr,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -71,7 +71,11 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// All that are queued or running, oldest first.
     pub async fn operations_live(&self) -> Result<Vec<OperationRow>> {
-        Ok(operation::Entity::find().filter(live()).order_by_asc(operation::Column::Id).all(&self.0).await?)
+        Ok(operation::Entity::find()
+            .filter(live())
+            .order_by_asc(operation::Column::Id)
+            .all(&self.0)
+            .await?)
     }
 
     /// The live one on the host itself.
@@ -85,20 +89,25 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// The newest of one cluster.
     pub async fn operation_newest(&self, cluster: Uuid, kind: OperationKind) -> Result<Option<OperationRow>> {
-        let query =
-            operation::Entity::find().filter(operation::Column::ClusterId.eq(cluster)).filter(operation::Column::Kind.eq(kind.as_str()));
+        let query = operation::Entity::find()
+            .filter(operation::Column::ClusterId.eq(cluster))
+            .filter(operation::Column::Kind.eq(kind.as_str()));
         Ok(query.order_by_desc(operation::Column::Id).one(&self.0).await?)
     }
 
     /// The parts of an operation, oldest first.
     pub async fn operation_children(&self, parent: Uuid) -> Result<Vec<OperationRow>> {
-        let query = operation::Entity::find().filter(operation::Column::ParentId.eq(parent)).order_by_asc(operation::Column::Id);
+        let query = operation::Entity::find()
+            .filter(operation::Column::ParentId.eq(parent))
+            .order_by_asc(operation::Column::Id);
         Ok(query.all(&self.0).await?)
     }
 
     /// One page of operations, newest first, with one row more when there is a next page.
     pub async fn operation_page(&self, filter: &OperationQuery) -> Result<Vec<OperationRow>> {
-        let mut query = operation::Entity::find().order_by_desc(operation::Column::Id).limit(page_size(filter.limit) + 1);
+        let mut query = operation::Entity::find()
+            .order_by_desc(operation::Column::Id)
+            .limit(page_size(filter.limit) + 1);
         if let Some(host) = filter.host {
             query = query.filter(operation::Column::HostId.eq(host));
         }
@@ -125,13 +134,21 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// An operation's journal in order.
     pub async fn steps(&self, operation: Uuid) -> Result<Vec<StepRow>> {
-        Ok(step::Entity::find().filter(step::Column::OperationId.eq(operation)).order_by_asc(step::Column::Seq).all(&self.0).await?)
+        Ok(step::Entity::find()
+            .filter(step::Column::OperationId.eq(operation))
+            .order_by_asc(step::Column::Seq)
+            .all(&self.0)
+            .await?)
     }
 
     /// How many of an operation's steps are done, and how many it has.
     pub async fn step_counts(&self, operation: Uuid) -> Result<(u64, u64)> {
         let all = step::Entity::find().filter(step::Column::OperationId.eq(operation));
-        let done = all.clone().filter(step::Column::State.eq(StepState::Done.as_str())).count(&self.0).await?;
+        let done = all
+            .clone()
+            .filter(step::Column::State.eq(StepState::Done.as_str()))
+            .count(&self.0)
+            .await?;
         Ok((done, all.count(&self.0).await?))
     }
 }
@@ -139,7 +156,17 @@ impl<C: ConnectionTrait> Conn<C> {
 impl Tx {
     /// Accepts an operation.
     pub async fn operation_insert(&mut self, new: NewOperation, now: Timestamp) -> Result<OperationRow> {
-        let NewOperation { kind, host_id, cluster_id, generation, parent_id, author, reason, arguments, deadline_at } = new;
+        let NewOperation {
+            kind,
+            host_id,
+            cluster_id,
+            generation,
+            parent_id,
+            author,
+            reason,
+            arguments,
+            deadline_at,
+        } = new;
         let row = OperationRow {
             id: Uuid::now_v7(),
             kind: Word(kind),
@@ -159,7 +186,9 @@ impl Tx {
             started_at: None,
             ended_at: None,
         };
-        operation::Entity::insert(row.clone().into_active_model()).exec_without_returning(&self.0).await?;
+        operation::Entity::insert(row.clone().into_active_model())
+            .exec_without_returning(&self.0)
+            .await?;
         self.told(&row);
         Ok(row)
     }
@@ -168,9 +197,15 @@ impl Tx {
     pub async fn operation_claim(&mut self, id: Uuid, now: Timestamp) -> Result<Option<OperationRow>> {
         let epoch = self.store().epoch();
         let taken = operation::Entity::update_many()
-            .col_expr(operation::Column::State, Expr::value(OperationState::Running.as_str()))
+            .col_expr(
+                operation::Column::State,
+                Expr::value(OperationState::Running.as_str()),
+            )
             .col_expr(operation::Column::Epoch, Expr::value(epoch))
-            .col_expr(operation::Column::StartedAt, Expr::cust_with_values("COALESCE(started_at, ?)", [now.0]))
+            .col_expr(
+                operation::Column::StartedAt,
+                Expr::cust_with_values("COALESCE(started_at, ?)", [now.0]),
+            )
             .filter(operation::Column::Id.eq(id))
             .filter(live())
             .filter(operation::Column::Epoch.lt(epoch))
@@ -189,7 +224,11 @@ impl Tx {
     /// Whether the operation is still this process's to work on.
     pub async fn operation_mine(&mut self, id: Uuid) -> Result<bool> {
         let row = self.operation(id).await?;
-        Ok(row.is_some_and(|row| row.state.0 == OperationState::Running && row.epoch == self.store().epoch()))
+        Ok(
+            row.is_some_and(|row| {
+                row.state.0 == OperationState::Running && row.epoch == self.store().epoch()
+            }),
+        )
     }
 
     /// Saves an operation that was read in this transaction.
@@ -203,7 +242,9 @@ impl Tx {
     pub async fn steps_insert(&mut self, rows: Vec<StepRow>) -> Result<()> {
         if let Some(first) = rows.first() {
             self.changed(Noun::Operation, first.operation_id);
-            step::Entity::insert_many(rows.into_iter().map(IntoActiveModel::into_active_model)).exec_without_returning(&self.0).await?;
+            step::Entity::insert_many(rows.into_iter().map(IntoActiveModel::into_active_model))
+                .exec_without_returning(&self.0)
+                .await?;
         }
         Ok(())
     }
@@ -211,7 +252,10 @@ impl Tx {
     /// Takes an operation's plan back, for another one.
     pub async fn steps_delete(&mut self, operation: Uuid) -> Result<()> {
         self.changed(Noun::Operation, operation);
-        step::Entity::delete_many().filter(step::Column::OperationId.eq(operation)).exec(&self.0).await?;
+        step::Entity::delete_many()
+            .filter(step::Column::OperationId.eq(operation))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 

@@ -26,8 +26,13 @@ fn purpose(cluster: Uuid, generation: u32) -> String {
 impl<C: ConnectionTrait> Conn<C> {
     /// The spec of one generation, without secret contents.
     pub async fn revision(&self, cluster: Uuid, generation: u32) -> Result<Option<StoredSpec>> {
-        let row = revision::Entity::find_by_id((cluster, i64::from(generation))).one(&self.0).await?;
-        Ok(row.map(|row| StoredSpec { public: row.spec.0, images: row.images.0 }))
+        let row = revision::Entity::find_by_id((cluster, i64::from(generation)))
+            .one(&self.0)
+            .await?;
+        Ok(row.map(|row| StoredSpec {
+            public: row.spec.0,
+            images: row.images.0,
+        }))
     }
 
     /// The whole spec of one generation, with secret contents.
@@ -38,16 +43,25 @@ impl<C: ConnectionTrait> Conn<C> {
         generation: u32,
     ) -> Result<Option<(ClusterSpec, BTreeMap<String, ImageRef>)>> {
         let id = (cluster, i64::from(generation));
-        let (Some(row), Some(key)) =
-            (revision::Entity::find_by_id(id).one(&self.0).await?, data_key::Entity::find_by_id(id).one(&self.0).await?)
-        else {
+        let (Some(row), Some(key)) = (
+            revision::Entity::find_by_id(id).one(&self.0).await?,
+            data_key::Entity::find_by_id(id).one(&self.0).await?,
+        ) else {
             return Ok(None);
         };
         let purpose = purpose(cluster, generation);
-        let clear = master.unwrap(&purpose, &key.wrapped)?.open(&purpose, &row.sealed)?;
+        let clear = master
+            .unwrap(&purpose, &key.wrapped)?
+            .open(&purpose, &row.sealed)?;
         let unreadable = || Error::Key(format!("the secrets of {purpose} are unreadable"));
-        let secrets: Vec<Secret<Vec<u8>>> = serde_json::from_slice(clear.expose()).map_err(|_| unreadable())?;
-        let spec = SealedSpec { public: row.spec.0, secrets }.open().ok_or_else(unreadable)?;
+        let secrets: Vec<Secret<Vec<u8>>> =
+            serde_json::from_slice(clear.expose()).map_err(|_| unreadable())?;
+        let spec = SealedSpec {
+            public: row.spec.0,
+            secrets,
+        }
+        .open()
+        .ok_or_else(unreadable)?;
         Ok(Some((spec, row.images.0)))
     }
 }
@@ -67,7 +81,9 @@ impl Tx {
         let key = stored.ok_or_else(|| Error::Key(format!("there is no key for {purpose}")))?;
         let SealedSpec { public, secrets } = spec.seal();
         let clear = Secret::new(serde_json::to_vec(&secrets).expect("plain bytes"));
-        let sealed = master.unwrap(&purpose, &key.wrapped)?.seal(&purpose, clear.expose())?;
+        let sealed = master
+            .unwrap(&purpose, &key.wrapped)?
+            .seal(&purpose, clear.expose())?;
         revision::Entity::update_many()
             .col_expr(revision::Column::Spec, Expr::value(Json(public)))
             .col_expr(revision::Column::Sealed, Expr::value(sealed))
@@ -80,7 +96,13 @@ impl Tx {
     }
 
     /// Stores the spec of a new generation.
-    pub async fn revision_insert(&mut self, cluster: Uuid, generation: u32, spec: ClusterSpec, now: Timestamp) -> Result<()> {
+    pub async fn revision_insert(
+        &mut self,
+        cluster: Uuid,
+        generation: u32,
+        spec: ClusterSpec,
+        now: Timestamp,
+    ) -> Result<()> {
         let purpose = purpose(cluster, generation);
         let key = Key::random()?;
         let SealedSpec { public, secrets } = spec.seal();
@@ -94,19 +116,28 @@ impl Tx {
             images: Set(Json(BTreeMap::new())),
             created_at: Set(now.into()),
         };
-        revision::Entity::insert(row).exec_without_returning(&self.0).await?;
+        revision::Entity::insert(row)
+            .exec_without_returning(&self.0)
+            .await?;
         let wrapped = data_key::ActiveModel {
             cluster_id: Set(cluster),
             generation: Set(i64::from(generation)),
             key_id: Set(master.id()),
             wrapped: Set(master.wrap(&purpose, &key)?),
         };
-        data_key::Entity::insert(wrapped).exec_without_returning(&self.0).await?;
+        data_key::Entity::insert(wrapped)
+            .exec_without_returning(&self.0)
+            .await?;
         Ok(())
     }
 
     /// Notes which images were found.
-    pub async fn revision_images(&mut self, cluster: Uuid, generation: u32, images: BTreeMap<String, ImageRef>) -> Result<()> {
+    pub async fn revision_images(
+        &mut self,
+        cluster: Uuid,
+        generation: u32,
+        images: BTreeMap<String, ImageRef>,
+    ) -> Result<()> {
         revision::Entity::update_many()
             .col_expr(revision::Column::Images, Expr::value(Json(images)))
             .filter(revision::Column::ClusterId.eq(cluster))

@@ -10,14 +10,25 @@ use sea_orm::{ConnectionTrait, EntityTrait, Set, sea_query::OnConflict};
 impl<C: ConnectionTrait> Conn<C> {
     /// A named value.
     pub async fn setting(&self, name: &str) -> Result<Option<String>> {
-        Ok(setting::Entity::find_by_id(name).one(&self.0).await?.map(|row| row.value))
+        Ok(setting::Entity::find_by_id(name)
+            .one(&self.0)
+            .await?
+            .map(|row| row.value))
     }
 
     /// Sets a named value.
     pub async fn setting_put(&self, name: &str, value: &str) -> Result<()> {
-        let row = setting::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
-        let replace = OnConflict::column(setting::Column::Name).update_column(setting::Column::Value).to_owned();
-        setting::Entity::insert(row).on_conflict(replace).exec_without_returning(&self.0).await?;
+        let row = setting::ActiveModel {
+            name: Set(name.to_owned()),
+            value: Set(value.to_owned()),
+        };
+        let replace = OnConflict::column(setting::Column::Name)
+            .update_column(setting::Column::Value)
+            .to_owned();
+        setting::Entity::insert(row)
+            .on_conflict(replace)
+            .exec_without_returning(&self.0)
+            .await?;
         Ok(())
     }
 
@@ -31,9 +42,18 @@ impl<C: ConnectionTrait> Conn<C> {
             epoch: Set(epoch),
             expires_at: Set(now.into()),
         };
-        let columns = [leadership::Column::Holder, leadership::Column::Epoch, leadership::Column::ExpiresAt];
-        let replace = OnConflict::column(leadership::Column::Scope).update_columns(columns).to_owned();
-        leadership::Entity::insert(row).on_conflict(replace).exec_without_returning(&self.0).await?;
+        let columns = [
+            leadership::Column::Holder,
+            leadership::Column::Epoch,
+            leadership::Column::ExpiresAt,
+        ];
+        let replace = OnConflict::column(leadership::Column::Scope)
+            .update_columns(columns)
+            .to_owned();
+        leadership::Entity::insert(row)
+            .on_conflict(replace)
+            .exec_without_returning(&self.0)
+            .await?;
         Ok(epoch)
     }
 }

@@ -1,6 +1,9 @@
 //! The rows as they are stored.
 #![allow(unreachable_pub, reason = "sea-orm's derives want public items")]
-#![expect(missing_docs, reason = "the columns are described where their types are, in chainpool-api and the migration")]
+#![expect(
+    missing_docs,
+    reason = "the columns are described where their types are, in chainpool-api and the migration"
+)]
 
 pub mod account;
 pub mod audit;

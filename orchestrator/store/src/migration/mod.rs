@@ -9,12 +9,30 @@ pub(crate) struct Migrator;
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
-            Box::new(Script { name: "m0001_begin", sql: include_str!("m0001_begin.sql") }),
-            Box::new(Script { name: "m0002_machines", sql: include_str!("m0002_machines.sql") }),
-            Box::new(Script { name: "m0003_amend", sql: include_str!("m0003_amend.sql") }),
-            Box::new(Script { name: "m0004_applied_by", sql: include_str!("m0004_applied_by.sql") }),
-            Box::new(Script { name: "m0005_ledger_fault", sql: include_str!("m0005_ledger_fault.sql") }),
-            Box::new(Script { name: "m0006_active_leases", sql: include_str!("m0006_active_leases.sql") }),
+            Box::new(Script {
+                name: "m0001_begin",
+                sql: include_str!("m0001_begin.sql"),
+            }),
+            Box::new(Script {
+                name: "m0002_machines",
+                sql: include_str!("m0002_machines.sql"),
+            }),
+            Box::new(Script {
+                name: "m0003_amend",
+                sql: include_str!("m0003_amend.sql"),
+            }),
+            Box::new(Script {
+                name: "m0004_applied_by",
+                sql: include_str!("m0004_applied_by.sql"),
+            }),
+            Box::new(Script {
+                name: "m0005_ledger_fault",
+                sql: include_str!("m0005_ledger_fault.sql"),
+            }),
+            Box::new(Script {
+                name: "m0006_active_leases",
+                sql: include_str!("m0006_active_leases.sql"),
+            }),
         ]
     }
 }
@@ -39,11 +57,17 @@ impl MigrationTrait for Script {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(self.sql).await.map(drop)
+        manager
+            .get_connection()
+            .execute_unprepared(self.sql)
+            .await
+            .map(drop)
     }
 
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
-        Err(DbErr::Migration("a schema is never taken back: restore a backup of before".to_owned()))
+        Err(DbErr::Migration(
+            "a schema is never taken back: restore a backup of before".to_owned(),
+        ))
     }
 }
 

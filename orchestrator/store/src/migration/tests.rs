@@ -10,7 +10,14 @@ use uuid::Uuid;
 
 /// A database of before, with these leases: id, holder, and the author that the audit names, if it does.
 async fn before(folder: &TempDir, leases: &[(Uuid, &str, Option<&str>)]) {
-    let connection = pool(options(&folder.path().join(DATABASE)).unwrap().create_if_missing(true), 1).await.unwrap();
+    let connection = pool(
+        options(&folder.path().join(DATABASE))
+            .unwrap()
+            .create_if_missing(true),
+        1,
+    )
+    .await
+    .unwrap();
     Migrator::up(&connection, Some(3)).await.unwrap();
     for (id, holder, author) in leases {
         let (hex, cluster) = (id.simple(), Uuid::now_v7().simple());
@@ -34,11 +41,26 @@ async fn before(folder: &TempDir, leases: &[(Uuid, &str, Option<&str>)]) {
 async fn leases_of_before_belong_to_the_author_that_the_audit_names() {
     let folder = TempDir::new().unwrap();
     let [of_portal, own, unknown] = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
-    before(&folder, &[(of_portal, "dave", Some("portal")), (own, "ann", Some("ann")), (unknown, "bob", None)]).await;
+    before(
+        &folder,
+        &[
+            (of_portal, "dave", Some("portal")),
+            (own, "ann", Some("ann")),
+            (unknown, "bob", None),
+        ],
+    )
+    .await;
     let store = Store::open(folder.path(), None).await.unwrap();
-    for (id, holder, applied_by) in [(of_portal, "dave", "portal"), (own, "ann", "ann"), (unknown, "bob", "bob")] {
+    for (id, holder, applied_by) in [
+        (of_portal, "dave", "portal"),
+        (own, "ann", "ann"),
+        (unknown, "bob", "bob"),
+    ] {
         let row = store.read().lease(id).await.unwrap().unwrap();
-        assert_eq!((row.holder.as_str(), row.applied_by.as_str(), row.state.0), (holder, applied_by, LeaseState::Active));
+        assert_eq!(
+            (row.holder.as_str(), row.applied_by.as_str(), row.state.0),
+            (holder, applied_by, LeaseState::Active)
+        );
     }
     store.close().await.unwrap();
 }

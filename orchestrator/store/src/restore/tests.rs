@@ -36,7 +36,14 @@ impl Fixture {
     /// The clusters' names in a database file.
     async fn names(&self) -> Vec<String> {
         let store = Store::open(&self.folder, None).await.unwrap();
-        let names = store.read().clusters().await.unwrap().into_iter().map(|row| row.name).collect();
+        let names = store
+            .read()
+            .clusters()
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|row| row.name)
+            .collect();
         store.close().await.unwrap();
         names
     }
@@ -46,7 +53,12 @@ impl Fixture {
         let entries = fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap());
         let mut content: Vec<_> = entries
             .filter(|entry| entry.file_type().unwrap().is_file())
-            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+            .map(|entry| {
+                (
+                    entry.file_name().into_string().unwrap(),
+                    fs::read(entry.path()).unwrap(),
+                )
+            })
             .collect();
         content.sort();
         content
@@ -54,7 +66,9 @@ impl Fixture {
 
     /// Changes the backup by SQL.
     async fn change(&self, sql: &str) {
-        let connection = pool(SqliteConnectOptions::new().filename(&self.backup), 1).await.unwrap();
+        let connection = pool(SqliteConnectOptions::new().filename(&self.backup), 1)
+            .await
+            .unwrap();
         connection.execute_unprepared(sql).await.unwrap();
         connection.close().await.unwrap();
     }
@@ -110,8 +124,15 @@ async fn a_restore_keeps_the_previous_database_and_ends_sessions_and_links() {
     let fixture = Fixture::new().await;
     for number in ["", "-2"] {
         let restored = restore(&fixture.folder, &fixture.backup).await.unwrap();
-        let kept = fixture.folder.join(format!("chainpool.db.before-restore{number}"));
-        assert_eq!(restored, Restored { kept: Some(kept.clone()) });
+        let kept = fixture
+            .folder
+            .join(format!("chainpool.db.before-restore{number}"));
+        assert_eq!(
+            restored,
+            Restored {
+                kept: Some(kept.clone())
+            }
+        );
         assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fixture.names().await, ["old"]);
     }
@@ -120,13 +141,27 @@ async fn a_restore_keeps_the_previous_database_and_ends_sessions_and_links() {
     assert_eq!(read.setting("paused").await.unwrap().as_deref(), Some("true"));
     assert!(read.token_of(&[1]).await.unwrap().is_none(), "a session goes on");
     assert!(read.token_of(&[2]).await.unwrap().is_some(), "a token is kept");
-    assert!(read.account_of_link(&[1]).await.unwrap().is_none(), "a link goes on");
+    assert!(
+        read.account_of_link(&[1]).await.unwrap().is_none(),
+        "a link goes on"
+    );
     store.close().await.unwrap();
 
     // The way back.
-    fs::rename(fixture.folder.join("chainpool.db.before-restore"), fixture.folder.join(DATABASE)).unwrap();
+    fs::rename(
+        fixture.folder.join("chainpool.db.before-restore"),
+        fixture.folder.join(DATABASE),
+    )
+    .unwrap();
     assert_eq!(fixture.names().await, ["new"]);
-    assert!(fixture.content().iter().all(|(name, _)| !name.contains("restore.tmp")), "{:?}", names(&fixture.content()));
+    assert!(
+        fixture
+            .content()
+            .iter()
+            .all(|(name, _)| !name.contains("restore.tmp")),
+        "{:?}",
+        names(&fixture.content())
+    );
 }
 
 /// After a `kill -9` the newest changes are in the file beside the database.
@@ -145,13 +180,24 @@ async fn the_kept_database_has_what_a_killed_server_left_beside_it() {
     for name in [DATABASE, "chainpool.db-wal"] {
         fs::copy(left.path().join(name), fixture.folder.join(name)).unwrap();
     }
-    let kept = restore(&fixture.folder, &fixture.backup).await.unwrap().kept.unwrap();
+    let kept = restore(&fixture.folder, &fixture.backup)
+        .await
+        .unwrap()
+        .kept
+        .unwrap();
     let store = Store::open(&fixture.folder, None).await.unwrap();
-    assert_eq!(store.read().setting("newest").await.unwrap(), None, "the new database has changes of the old one");
+    assert_eq!(
+        store.read().setting("newest").await.unwrap(),
+        None,
+        "the new database has changes of the old one"
+    );
     store.close().await.unwrap();
     fs::rename(kept, fixture.folder.join(DATABASE)).unwrap();
     let store = Store::open(&fixture.folder, None).await.unwrap();
-    assert_eq!(store.read().setting("newest").await.unwrap().as_deref(), Some("1"));
+    assert_eq!(
+        store.read().setting("newest").await.unwrap().as_deref(),
+        Some("1")
+    );
     store.close().await.unwrap();
 }
 
@@ -159,7 +205,11 @@ async fn the_kept_database_has_what_a_killed_server_left_beside_it() {
 async fn a_damaged_database_is_kept_as_it_is_and_replaced() {
     let fixture = Fixture::new().await;
     fs::write(fixture.folder.join(DATABASE), "no database").unwrap();
-    let kept = restore(&fixture.folder, &fixture.backup).await.unwrap().kept.unwrap();
+    let kept = restore(&fixture.folder, &fixture.backup)
+        .await
+        .unwrap()
+        .kept
+        .unwrap();
     assert_eq!(fs::read_to_string(kept).unwrap(), "no database");
     assert_eq!(fixture.names().await, ["old"]);
 }
@@ -177,7 +227,10 @@ async fn a_new_folder_needs_the_key_and_none_is_made() {
     let error = restore(&other, &fixture.backup).await.unwrap_err();
     assert!(error.to_string().contains("does not belong"), "{error}");
     fs::copy(fixture.folder.join("master.key"), other.join("master.key")).unwrap();
-    assert_eq!(restore(&other, &fixture.backup).await.unwrap(), Restored { kept: None });
+    assert_eq!(
+        restore(&other, &fixture.backup).await.unwrap(),
+        Restored { kept: None }
+    );
 }
 
 #[tokio::test]
@@ -205,15 +258,27 @@ async fn a_damaged_backup_changes_nothing() {
 #[tokio::test]
 async fn a_backup_of_another_schema_changes_nothing() {
     for (sql, why) in [
-        ("INSERT INTO seaql_migrations VALUES ('m9999_future', 0)", "written by a newer chainpool (m9999_future)"),
-        ("DELETE FROM seaql_migrations WHERE version LIKE 'm0001%'", "changes of its schema are missing"),
+        (
+            "INSERT INTO seaql_migrations VALUES ('m9999_future', 0)",
+            "written by a newer chainpool (m9999_future)",
+        ),
+        (
+            "DELETE FROM seaql_migrations WHERE version LIKE 'm0001%'",
+            "changes of its schema are missing",
+        ),
         ("DROP TABLE seaql_migrations", "no such table"),
-        ("CREATE TRIGGER t AFTER UPDATE ON cluster BEGIN DELETE FROM account; END", "its trigger t"),
+        (
+            "CREATE TRIGGER t AFTER UPDATE ON cluster BEGIN DELETE FROM account; END",
+            "its trigger t",
+        ),
         ("CREATE VIEW v AS SELECT 1", "its view v"),
         ("DROP INDEX lease_cluster", "its index lease_cluster"),
         ("ALTER TABLE account ADD COLUMN more TEXT", "its table account"),
         ("UPDATE cluster SET state = 'dancing'", "damaged"),
-        ("DELETE FROM setting WHERE name = 'master_key_id'", "master.key does not belong"),
+        (
+            "DELETE FROM setting WHERE name = 'master_key_id'",
+            "master.key does not belong",
+        ),
     ] {
         let fixture = Fixture::new().await;
         fixture.change(sql).await;
@@ -225,13 +290,16 @@ async fn a_backup_of_another_schema_changes_nothing() {
 #[tokio::test]
 async fn a_backup_with_fewer_migrations_is_brought_up_to_date() {
     let fixture = Fixture::new().await;
-    let of_before =
-        "DELETE FROM seaql_migrations WHERE version > 'm0005'; ALTER TABLE cluster DROP COLUMN ledger_fault; DROP INDEX lease_active_own";
+    let of_before = "DELETE FROM seaql_migrations WHERE version > 'm0005'; ALTER TABLE cluster DROP COLUMN ledger_fault; DROP INDEX lease_active_own";
     fixture.change(of_before).await;
     let before = fs::read(&fixture.backup).unwrap();
     restore(&fixture.folder, &fixture.backup).await.unwrap();
     assert_eq!(fixture.names().await, ["old"]);
-    assert_eq!(fs::read(&fixture.backup).unwrap(), before, "the backup itself is only read");
+    assert_eq!(
+        fs::read(&fixture.backup).unwrap(),
+        before,
+        "the backup itself is only read"
+    );
 }
 
 #[tokio::test]
@@ -242,7 +310,12 @@ async fn what_is_no_file_is_refused_and_never_waited_for() {
     fs::create_dir(&fixture.backup).unwrap();
     fixture.refused("not a regular file").await;
     fs::remove_dir(&fixture.backup).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, &fixture.backup, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        &fixture.backup,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+    )
+    .unwrap();
     fixture.refused("not a regular file").await;
     fs::remove_file(&fixture.backup).unwrap();
     std::os::unix::fs::symlink("/dev/zero", &fixture.backup).unwrap();
@@ -252,7 +325,9 @@ async fn what_is_no_file_is_refused_and_never_waited_for() {
     let key = fixture.folder.join("master.key");
     fs::remove_file(&key).unwrap();
     std::os::unix::fs::symlink("/dev/zero", &key).unwrap();
-    let Err(error) = Store::open(&fixture.folder, None).await else { panic!("a device is no key") };
+    let Err(error) = Store::open(&fixture.folder, None).await else {
+        panic!("a device is no key")
+    };
     assert!(matches!(error, Error::File(_)), "{error:?}");
 }
 
@@ -260,6 +335,9 @@ async fn what_is_no_file_is_refused_and_never_waited_for() {
 async fn a_running_installation_is_not_restored() {
     let fixture = Fixture::new().await;
     let store = Store::open(&fixture.folder, None).await.unwrap();
-    assert!(matches!(restore(&fixture.folder, &fixture.backup).await, Err(Error::Locked(_))));
+    assert!(matches!(
+        restore(&fixture.folder, &fixture.backup).await,
+        Err(Error::Locked(_))
+    ));
     store.close().await.unwrap();
 }

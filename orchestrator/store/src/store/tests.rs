@@ -5,24 +5,44 @@ use std::io::{Seek, SeekFrom, Write};
 use tempfile::TempDir;
 
 /// Names that are addresses, escapes or queries where a path is taken for one.
-const ODD: [&str; 9] = ["f%2Fl", "a%20b", "w?n", "h#x", "with blank", "ümläut", "file:x", "a&b=c?mode=memory", "-x'y\"z"];
+const ODD: [&str; 9] = [
+    "f%2Fl",
+    "a%20b",
+    "w?n",
+    "h#x",
+    "with blank",
+    "ümläut",
+    "file:x",
+    "a&b=c?mode=memory",
+    "-x'y\"z",
+];
 
 #[tokio::test]
 async fn a_data_folder_may_have_any_name() {
     for name in ODD {
         let home = TempDir::new().unwrap();
         let folder = home.path().join(name);
-        let store = Store::open(&folder, None).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        let store = Store::open(&folder, None)
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
         let instance = store.instance();
         let backup = folder.join("copy.db");
-        store.copy_to(&backup).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        store
+            .copy_to(&backup)
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
         store.close().await.unwrap();
         assert!(folder.join(DATABASE).is_file(), "{name}");
-        restore(&folder, &backup).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        restore(&folder, &backup)
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
         let store = Store::open(&folder, None).await.unwrap();
         assert_eq!(store.instance(), instance, "{name}: another database was opened");
         store.close().await.unwrap();
-        let beside: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let beside: Vec<_> = fs::read_dir(home.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         assert_eq!(beside, [name], "nothing may be made elsewhere");
     }
 }
@@ -32,8 +52,13 @@ async fn a_path_that_is_no_text_is_refused_in_words() {
     use std::os::unix::ffi::OsStrExt;
     let home = TempDir::new().unwrap();
     let folder = home.path().join(std::ffi::OsStr::from_bytes(b"a\xffb"));
-    let Err(error) = Store::open(&folder, None).await else { panic!("SQLite's library takes text alone") };
-    assert!(matches!(&error, Error::Folder(why) if why.contains("UTF-8")), "{error:?}");
+    let Err(error) = Store::open(&folder, None).await else {
+        panic!("SQLite's library takes text alone")
+    };
+    assert!(
+        matches!(&error, Error::Folder(why) if why.contains("UTF-8")),
+        "{error:?}"
+    );
     assert!(!folder.exists());
 }
 
@@ -42,15 +67,38 @@ async fn a_search_takes_its_letters_as_they_are() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
     testing::free_clusters(&store, &["a-1", "a_1", "b%2", "b-2", "c!3"]).await;
-    for (search, expected) in [("_", vec!["a_1"]), ("%", vec!["b%2"]), ("!", vec!["c!3"]), ("A-", vec!["a-1"]), ("-", vec!["b-2", "a-1"])] {
-        let query = ClusterQuery { search: Some(search.to_owned()), ..ClusterQuery::default() };
-        let mut found: Vec<String> = store.read().cluster_page(&query).await.unwrap().into_iter().map(|row| row.name).collect();
+    for (search, expected) in [
+        ("_", vec!["a_1"]),
+        ("%", vec!["b%2"]),
+        ("!", vec!["c!3"]),
+        ("A-", vec!["a-1"]),
+        ("-", vec!["b-2", "a-1"]),
+    ] {
+        let query = ClusterQuery {
+            search: Some(search.to_owned()),
+            ..ClusterQuery::default()
+        };
+        let mut found: Vec<String> = store
+            .read()
+            .cluster_page(&query)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|row| row.name)
+            .collect();
         found.sort_by(|a, b| b.cmp(a));
         assert_eq!(found, expected, "{search}");
     }
     for (search, expected) in [("h", 1), ("%", 0), ("_", 0)] {
-        let filter = HostFilter { search: Some(search.to_owned()), ..HostFilter::default() };
-        assert_eq!(store.read().host_page(&filter).await.unwrap().len(), expected, "{search}");
+        let filter = HostFilter {
+            search: Some(search.to_owned()),
+            ..HostFilter::default()
+        };
+        assert_eq!(
+            store.read().host_page(&filter).await.unwrap().len(),
+            expected,
+            "{search}"
+        );
     }
     store.close().await.unwrap();
 }
@@ -60,25 +108,47 @@ async fn a_check_finds_damage() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
     assert_eq!(store.check().await.unwrap(), "ok");
-    let root = Statement::from_string(store.inner.read.get_database_backend(), "SELECT rootpage FROM sqlite_schema WHERE name = 'audit'");
-    let root: i64 = store.inner.read.query_one_raw(root).await.unwrap().unwrap().try_get_by_index(0).unwrap();
+    let root = Statement::from_string(
+        store.inner.read.get_database_backend(),
+        "SELECT rootpage FROM sqlite_schema WHERE name = 'audit'",
+    );
+    let root: i64 = store
+        .inner
+        .read
+        .query_one_raw(root)
+        .await
+        .unwrap()
+        .unwrap()
+        .try_get_by_index(0)
+        .unwrap();
     store.close().await.unwrap();
 
-    let mut file = fs::OpenOptions::new().write(true).open(folder.path().join(DATABASE)).unwrap();
-    file.seek(SeekFrom::Start(u64::try_from(root - 1).unwrap() * 4096)).unwrap();
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .open(folder.path().join(DATABASE))
+        .unwrap();
+    file.seek(SeekFrom::Start(u64::try_from(root - 1).unwrap() * 4096))
+        .unwrap();
     file.write_all(&[0xa5; 4096]).unwrap();
     drop(file);
     let store = Store::open(folder.path(), None).await.unwrap();
     let found = store.check().await;
     assert!(found.as_ref().map_or(true, |found| found != "ok"), "{found:?}");
-    store.check_write().await.expect("another table can still be written to");
+    store
+        .check_write()
+        .await
+        .expect("another table can still be written to");
     store.close().await.unwrap();
 }
 
 #[tokio::test]
 async fn files_of_a_killed_backup_are_removed_and_no_others() {
     let folder = TempDir::new().unwrap();
-    let left = [format!("backup-{}.tmp", Uuid::now_v7()), "restore.tmp".to_owned(), "restore.tmp-wal".to_owned()];
+    let left = [
+        format!("backup-{}.tmp", Uuid::now_v7()),
+        "restore.tmp".to_owned(),
+        "restore.tmp-wal".to_owned(),
+    ];
     let kept = ["backup-of-mine.tmp", "backup-2026.db", "notes.txt"];
     for name in left.iter().map(String::as_str).chain(kept) {
         fs::write(folder.path().join(name), "x").unwrap();
@@ -103,10 +173,23 @@ async fn a_key_that_could_not_be_written_whole_is_no_key() {
 async fn files_of_the_data_folder_are_their_owners_alone() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("master.key"), [7; 32]).unwrap();
-    fs::set_permissions(folder.path().join("master.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(
+        folder.path().join("master.key"),
+        fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
-    for name in ["master.key", "lock", DATABASE, "chainpool.db-wal", "chainpool.db-shm"] {
-        let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+    for name in [
+        "master.key",
+        "lock",
+        DATABASE,
+        "chainpool.db-wal",
+        "chainpool.db-shm",
+    ] {
+        let mode = fs::metadata(folder.path().join(name))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
     }
     store.close().await.unwrap();

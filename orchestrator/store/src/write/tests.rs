@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 /// A store whose database file cannot grow beyond some pages: the same `SQLITE_FULL` as on a full disk.
 async fn small(folder: &Path) -> Store {
-    let options = crate::store::options(&folder.join(crate::DATABASE)).unwrap().pragma("max_page_count", "120");
+    let options = crate::store::options(&folder.join(crate::DATABASE))
+        .unwrap()
+        .pragma("max_page_count", "120");
     Store::open_by(folder, None, options).await.unwrap()
 }
 
@@ -20,13 +22,29 @@ async fn small(folder: &Path) -> Store {
 async fn line(store: &Store, size: usize) -> Result<String> {
     let subject = Uuid::now_v7().to_string();
     let mut tx = store.begin().await?;
-    tx.audit_insert(Audit { author: "ann", verb: "test", subject: &subject, detail: "x".repeat(size) }, Timestamp::now()).await?;
+    tx.audit_insert(
+        Audit {
+            author: "ann",
+            verb: "test",
+            subject: &subject,
+            detail: "x".repeat(size),
+        },
+        Timestamp::now(),
+    )
+    .await?;
     tx.commit("test").await?;
     Ok(subject)
 }
 
 async fn subjects(store: &Store) -> Vec<String> {
-    store.read().audit(u64::from(u32::MAX)).await.unwrap().into_iter().map(|row| row.subject).collect()
+    store
+        .read()
+        .audit(u64::from(u32::MAX))
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| row.subject)
+        .collect()
 }
 
 /// Fills the file until not even one small row fits; gives what was confirmed.
@@ -46,8 +64,15 @@ async fn fill(store: &Store) -> Vec<String> {
 
 /// Makes room as somebody does who deletes files: from outside.
 async fn make_room(folder: &Path) {
-    let mut outside = crate::store::options(&folder.join(crate::DATABASE)).unwrap().connect().await.unwrap();
-    sqlx::query("DELETE FROM audit WHERE length(detail) > 100").execute(&mut outside).await.unwrap();
+    let mut outside = crate::store::options(&folder.join(crate::DATABASE))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    sqlx::query("DELETE FROM audit WHERE length(detail) > 100")
+        .execute(&mut outside)
+        .await
+        .unwrap();
     outside.close().await.unwrap();
 }
 
@@ -57,16 +82,34 @@ async fn a_confirmed_write_is_durable_or_it_is_not_confirmed() {
     let store = small(folder.path()).await;
     testing::free_clusters(&store, &["c1", "c2"]).await;
     let filled = fill(&store).await;
-    let order = ApplyOrder { holder: "ann".into(), author: "ann".into(), ..ApplyOrder::default() };
+    let order = ApplyOrder {
+        holder: "ann".into(),
+        author: "ann".into(),
+        ..ApplyOrder::default()
+    };
     let mut confirmed = Vec::new();
     for _ in 0..5 {
         confirmed.extend(line(&store, 10).await);
-        assert!(matches!(store.apply(order.clone()).await, Err(Error::StorageFull)), "nothing is granted without room");
+        assert!(
+            matches!(store.apply(order.clone()).await, Err(Error::StorageFull)),
+            "nothing is granted without room"
+        );
         // Several at once share one transaction.
         let several = futures::future::join_all((0..8).map(|_| store.apply(order.clone()))).await;
-        assert!(several.iter().all(|outcome| matches!(outcome, Err(Error::StorageFull))), "{several:?}");
+        assert!(
+            several
+                .iter()
+                .all(|outcome| matches!(outcome, Err(Error::StorageFull))),
+            "{several:?}"
+        );
     }
-    assert!(store.write_failure().is_some_and(|why| why.contains("disk is full")), "{:?}", store.write_failure());
+    assert!(
+        store
+            .write_failure()
+            .is_some_and(|why| why.contains("disk is full")),
+        "{:?}",
+        store.write_failure()
+    );
     assert!(store.read().leases_active().await.unwrap().is_empty());
 
     make_room(folder.path()).await;
@@ -77,16 +120,28 @@ async fn a_confirmed_write_is_durable_or_it_is_not_confirmed() {
     store.check_write().await.unwrap();
     assert_eq!(store.write_failure(), None);
     let seen = subjects(&store).await;
-    assert!(confirmed.iter().all(|subject| seen.contains(subject)), "a reader must see what was confirmed");
+    assert!(
+        confirmed.iter().all(|subject| seen.contains(subject)),
+        "a reader must see what was confirmed"
+    );
     assert!(store.read().lease(lease.id).await.unwrap().is_some());
     store.close().await.unwrap();
 
     let store = small(folder.path()).await;
     let seen = subjects(&store).await;
-    assert!(confirmed.iter().all(|subject| seen.contains(subject)), "a confirmed write was lost by a restart");
-    assert!(store.read().lease(lease.id).await.unwrap().is_some(), "a granted lease was lost by a restart");
+    assert!(
+        confirmed.iter().all(|subject| seen.contains(subject)),
+        "a confirmed write was lost by a restart"
+    );
+    assert!(
+        store.read().lease(lease.id).await.unwrap().is_some(),
+        "a granted lease was lost by a restart"
+    );
     assert!(!filled.is_empty() && store.apply(order.clone()).await.unwrap().is_some());
-    assert!(store.apply(order).await.unwrap().is_none(), "two clusters cannot be three leases");
+    assert!(
+        store.apply(order).await.unwrap().is_none(),
+        "two clusters cannot be three leases"
+    );
     store.close().await.unwrap();
 }
 
@@ -96,11 +151,24 @@ async fn a_transaction_with_a_failed_statement_can_neither_go_on_nor_be_committe
     let store = Store::open(folder.path(), None).await.unwrap();
     let mut tx = store.begin().await.unwrap();
     tx.setting_put("before", "1").await.unwrap();
-    assert!(tx.0.execute_unprepared("INSERT INTO setting VALUES ('before', '2')").await.is_err());
-    assert!(tx.setting_put("after", "1").await.is_err(), "SQLite may have ended the transaction: each statement would be its own");
+    assert!(
+        tx.0.execute_unprepared("INSERT INTO setting VALUES ('before', '2')")
+            .await
+            .is_err()
+    );
+    assert!(
+        tx.setting_put("after", "1").await.is_err(),
+        "SQLite may have ended the transaction: each statement would be its own"
+    );
     tx.changed(chainpool_api::Noun::Host, Uuid::now_v7());
     assert!(tx.commit("test").await.is_err());
-    assert_eq!((store.read().setting("before").await.unwrap(), store.read().setting("after").await.unwrap()), (None, None));
+    assert_eq!(
+        (
+            store.read().setting("before").await.unwrap(),
+            store.read().setting("after").await.unwrap()
+        ),
+        (None, None)
+    );
     store.check_write().await.unwrap();
     store.close().await.unwrap();
 }
@@ -114,7 +182,9 @@ async fn a_connection_inside_a_transaction_is_replaced_before_it_is_used() {
     let writer = store.writer();
     {
         let mut slot = writer.slot.lock().await;
-        let Slot::Idle(Some(kept)) = &mut *slot else { panic!("a connection is kept after a commit") };
+        let Slot::Idle(Some(kept)) = &mut *slot else {
+            panic!("a connection is kept after a commit")
+        };
         command("BEGIN IMMEDIATE").execute(kept).await.unwrap();
     }
     let subject = line(&store, 10).await.unwrap();
@@ -131,13 +201,17 @@ async fn a_commit_that_fails_confirms_nothing_and_leaves_nothing_behind() {
     let writer = store.writer();
     {
         let mut slot = writer.slot.lock().await;
-        let Slot::Idle(Some(kept)) = &mut *slot else { panic!("a connection is kept after a commit") };
+        let Slot::Idle(Some(kept)) = &mut *slot else {
+            panic!("a connection is kept after a commit")
+        };
         kept.lock_handle().await.unwrap().set_commit_hook(|| false);
     }
     let before = subjects(&store).await;
     assert!(line(&store, 10).await.is_err());
     assert_eq!(subjects(&store).await, before);
-    let subject = line(&store, 10).await.expect("a fresh connection has no such hook");
+    let subject = line(&store, 10)
+        .await
+        .expect("a fresh connection has no such hook");
     assert!(subjects(&store).await.contains(&subject));
     store.close().await.unwrap();
 }
@@ -162,16 +236,35 @@ async fn a_cancelled_transaction_is_whole_or_absent_and_the_next_one_works() {
         let confirmed = polled(polls, work).await.map(Result::unwrap);
         ended += u32::from(confirmed.is_some());
         let after = line(&store, 10).await.unwrap();
-        assert!(subjects(&store).await.contains(&after), "after {polls} polls a confirmed write is not seen");
+        assert!(
+            subjects(&store).await.contains(&after),
+            "after {polls} polls a confirmed write is not seen"
+        );
         let read = store.read();
-        let there = (read.setting(&name).await.unwrap(), read.setting(&format!("{name}-too")).await.unwrap());
-        assert_eq!(there.0, there.1, "after {polls} polls half a transaction is there");
-        assert!(confirmed.is_none() || there.0.is_some(), "after {polls} polls a confirmed write is gone");
+        let there = (
+            read.setting(&name).await.unwrap(),
+            read.setting(&format!("{name}-too")).await.unwrap(),
+        );
+        assert_eq!(
+            there.0, there.1,
+            "after {polls} polls half a transaction is there"
+        );
+        assert!(
+            confirmed.is_none() || there.0.is_some(),
+            "after {polls} polls a confirmed write is gone"
+        );
     }
-    assert!(ended > 0 && ended < ROUNDS, "some must be cancelled, and some must end: {ended}");
+    assert!(
+        ended > 0 && ended < ROUNDS,
+        "some must be cancelled, and some must end: {ended}"
+    );
     store.close().await.unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
-    assert_eq!(u32::try_from(subjects(&store).await.len()), Ok(ROUNDS), "a confirmed write was lost by a restart");
+    assert_eq!(
+        u32::try_from(subjects(&store).await.len()),
+        Ok(ROUNDS),
+        "a confirmed write was lost by a restart"
+    );
     store.close().await.unwrap();
 }
 
@@ -180,7 +273,10 @@ async fn polled<T>(polls: u32, work: impl Future<Output = T>) -> Option<T> {
     let woken = Arc::new(Woken::default());
     let mut work = pin!(work);
     for _ in 0..polls {
-        if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())) {
+        if let Poll::Ready(done) = work
+            .as_mut()
+            .poll(&mut Context::from_waker(&Arc::clone(&woken).into()))
+        {
             return Some(done);
         }
         while !woken.0.swap(false, Ordering::AcqRel) {
@@ -238,13 +334,19 @@ fn fill_disk(file: &Path) {
 #[test]
 fn a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room() {
     let name = "write::tests::a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room";
-    let Some(disk) = testing::small_disk(name, 4) else { return };
+    let Some(disk) = testing::small_disk(name, 4) else {
+        return;
+    };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (folder, stuff) = (disk.join("data"), disk.join("stuff"));
         let store = Store::open(&folder, None).await.unwrap();
         testing::free_clusters(&store, &["c1", "c2", "c3"]).await;
-        let order = ApplyOrder { holder: "ann".into(), author: "ann".into(), ..ApplyOrder::default() };
+        let order = ApplyOrder {
+            holder: "ann".into(),
+            author: "ann".into(),
+            ..ApplyOrder::default()
+        };
         let mut confirmed = vec![line(&store, 10).await.unwrap()];
         let mut leases = Vec::new();
         fill_disk(&stuff);
@@ -263,9 +365,22 @@ fn a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room() {
         }
         assert!(refused > 150, "{refused}");
         // Blocks that a failed write was given may be enough for a few small ones.
-        assert!(tries(&store).await, "the check never saw that nothing can be written");
-        assert!(store.write_failure().is_some_and(|why| why.contains("disk is full")), "{:?}", store.write_failure());
-        assert_eq!(store.read().leases_active().await.unwrap().len(), leases.len(), "what was granted and what is there");
+        assert!(
+            tries(&store).await,
+            "the check never saw that nothing can be written"
+        );
+        assert!(
+            store
+                .write_failure()
+                .is_some_and(|why| why.contains("disk is full")),
+            "{:?}",
+            store.write_failure()
+        );
+        assert_eq!(
+            store.read().leases_active().await.unwrap().len(),
+            leases.len(),
+            "what was granted and what is there"
+        );
         let backup = folder.join("copy.db");
         assert!(matches!(store.copy_to(&backup).await, Err(Error::StorageFull)));
         assert!(!backup.exists(), "half a backup is left");
@@ -274,16 +389,38 @@ fn a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room() {
         store.check_write().await.expect("there is room again");
         assert_eq!(store.write_failure(), None);
         confirmed.push(line(&store, 10).await.unwrap());
-        leases.extend(store.apply(order.clone()).await.unwrap().map(|outcome| outcome.lease.id));
+        leases.extend(
+            store
+                .apply(order.clone())
+                .await
+                .unwrap()
+                .map(|outcome| outcome.lease.id),
+        );
         let seen = subjects(&store).await;
-        assert!(confirmed.iter().all(|subject| seen.contains(subject)), "a reader must see what was confirmed");
+        assert!(
+            confirmed.iter().all(|subject| seen.contains(subject)),
+            "a reader must see what was confirmed"
+        );
         store.close().await.unwrap();
 
         let store = Store::open(&folder, None).await.unwrap();
         let seen = subjects(&store).await;
-        assert!(confirmed.iter().all(|subject| seen.contains(subject)), "a confirmed write was lost by a restart");
-        let active: Vec<Uuid> = store.read().leases_active().await.unwrap().into_iter().map(|row| row.id).collect();
-        assert!(!leases.is_empty() && leases.iter().all(|id| active.contains(id)), "a granted lease was lost by a restart");
+        assert!(
+            confirmed.iter().all(|subject| seen.contains(subject)),
+            "a confirmed write was lost by a restart"
+        );
+        let active: Vec<Uuid> = store
+            .read()
+            .leases_active()
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|row| row.id)
+            .collect();
+        assert!(
+            !leases.is_empty() && leases.iter().all(|id| active.contains(id)),
+            "a granted lease was lost by a restart"
+        );
         assert_eq!(store.check().await.unwrap(), "ok");
         store.close().await.unwrap();
     });

@@ -55,7 +55,8 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut twice = 0_u32;
     for clients in [16, 64] {
-        let (mut rates, mut refused, mut bare, mut halves, mut slow) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut rates, mut refused, mut bare, mut halves, mut slow) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let round = round(clients).await?;
             rates.push(a_second(round.load.seconds)?);
@@ -67,11 +68,29 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
         }
         let (half, what) = (median(&halves), format!("apply, {clients} clients"));
         let parts = median(&refused).recip() + median(&bare).recip();
-        rows.push(Row::median(what.clone(), &rates, "/s").note(format!("{CLUSTERS} free clusters; p50 {half:.1} ms")));
-        rows.push(Row::median(format!("{what}: refused before the transaction"), &refused, "/s").note("the same server, the same run"));
-        rows.push(Row::median(format!("{what}: the transactions on the bare store"), &bare, "/s"));
-        rows.push(Row::new(format!("{what}: ratio to both together"), median(&rates).recip() / parts, "").bar(Bar::AtMost(1.3)));
-        let p99 = Row::new(format!("{what}: p99 to p50"), median(&slow) / half, "").note(format!("p99 {:.1} ms", median(&slow)));
+        rows.push(
+            Row::median(what.clone(), &rates, "/s")
+                .note(format!("{CLUSTERS} free clusters; p50 {half:.1} ms")),
+        );
+        rows.push(
+            Row::median(format!("{what}: refused before the transaction"), &refused, "/s")
+                .note("the same server, the same run"),
+        );
+        rows.push(Row::median(
+            format!("{what}: the transactions on the bare store"),
+            &bare,
+            "/s",
+        ));
+        rows.push(
+            Row::new(
+                format!("{what}: ratio to both together"),
+                median(&rates).recip() / parts,
+                "",
+            )
+            .bar(Bar::AtMost(1.3)),
+        );
+        let p99 = Row::new(format!("{what}: p99 to p50"), median(&slow) / half, "")
+            .note(format!("p99 {:.1} ms", median(&slow)));
         rows.push(p99.bar(Bar::AtMost(5.0)));
     }
     rows.push(Row::new("clusters given twice", f64::from(twice), "").bar(Bar::AtMost(0.0)));
@@ -96,19 +115,37 @@ async fn round(clients: usize) -> Result<Round> {
         .kill_on_drop(true)
         .spawn()?;
     let mut said = String::new();
-    BufReader::new(server.stdout.take().context("its output is piped")?).read_line(&mut said).await?;
-    let (address, token) = said.trim().split_once(' ').context("the server said where it is")?;
+    BufReader::new(server.stdout.take().context("its output is piped")?)
+        .read_line(&mut said)
+        .await?;
+    let (address, token) = said
+        .trim()
+        .split_once(' ')
+        .context("the server said where it is")?;
     let tokens = tokens(&Api::new(&format!("http://{address}"), token)?, clients).await?;
     let address: SocketAddr = address.parse()?;
     let (refused, load) = tokio::task::spawn_blocking(move || {
-        let refused = clients::send(address, &tokens, r#"{"allow_multiple":true,"type":"nothing"}"#, 400, CLUSTERS)?;
-        anyhow::Ok((refused, clients::send(address, &tokens, r#"{"allow_multiple":true}"#, 201, CLUSTERS)?))
+        let refused = clients::send(
+            address,
+            &tokens,
+            r#"{"allow_multiple":true,"type":"nothing"}"#,
+            400,
+            CLUSTERS,
+        )?;
+        anyhow::Ok((
+            refused,
+            clients::send(address, &tokens, r#"{"allow_multiple":true}"#, 201, CLUSTERS)?,
+        ))
     })
     .await??;
     // It serves until its input ends.
     drop(server.stdin.take());
     ensure!(server.wait().await?.success(), "the server did not end well");
-    Ok(Round { load, refused: a_second(refused.seconds)?, bare })
+    Ok(Round {
+        load,
+        refused: a_second(refused.seconds)?,
+        bare,
+    })
 }
 
 /// Transactions a second, by so many tasks.
@@ -116,12 +153,25 @@ async fn bare(tasks: usize) -> Result<f64> {
     let folder = TempDir::new()?;
     seed(folder.path(), CLUSTERS).await?;
     let store = Store::open(folder.path(), None).await?;
-    let order = ApplyOrder { holder: "bench".to_owned(), author: "bench".to_owned(), ..ApplyOrder::default() };
+    let order = ApplyOrder {
+        holder: "bench".to_owned(),
+        author: "bench".to_owned(),
+        ..ApplyOrder::default()
+    };
     let left = AtomicUsize::new(CLUSTERS);
     let begun = Instant::now();
     let applies = (0..tasks).map(async |_| {
-        while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-            ensure!(store.apply(order.clone()).await?.is_some_and(|outcome| outcome.made), "an apply got nothing");
+        while left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+        {
+            ensure!(
+                store
+                    .apply(order.clone())
+                    .await?
+                    .is_some_and(|outcome| outcome.made),
+                "an apply got nothing"
+            );
         }
         Ok(())
     });
@@ -132,11 +182,23 @@ async fn bare(tasks: usize) -> Result<f64> {
 }
 
 async fn tokens(admin: &Api, count: usize) -> Result<Vec<String>> {
-    let _: Value = admin.post("/accounts", json!({"name": "bench", "role": "user"})).await?;
+    let _: Value = admin
+        .post("/accounts", json!({"name": "bench", "role": "user"}))
+        .await?;
     let mut tokens = Vec::new();
     for place in 0..count {
-        let made: Value = admin.post("/tokens", json!({"name": format!("t{place}"), "account": "bench"})).await?;
-        tokens.push(made["secret"].as_str().context("a token has a secret")?.to_owned());
+        let made: Value = admin
+            .post(
+                "/tokens",
+                json!({"name": format!("t{place}"), "account": "bench"}),
+            )
+            .await?;
+        tokens.push(
+            made["secret"]
+                .as_str()
+                .context("a token has a secret")?
+                .to_owned(),
+        );
     }
     Ok(tokens)
 }
@@ -148,7 +210,11 @@ fn given_twice(load: &Load) -> Result<u32> {
         let lease: Lease = serde_json::from_str(body)?;
         twice += u32::from(!seen.insert(lease.cluster_id));
     }
-    ensure!(seen.len() + usize::try_from(twice)? == CLUSTERS, "{} leases for {CLUSTERS} applies", seen.len());
+    ensure!(
+        seen.len() + usize::try_from(twice)? == CLUSTERS,
+        "{} leases for {CLUSTERS} applies",
+        seen.len()
+    );
     Ok(twice)
 }
 
@@ -156,10 +222,16 @@ fn given_twice(load: &Load) -> Result<u32> {
 pub(crate) async fn serve(folder: &Path) -> Result<()> {
     // The release binary writes a log too.
     let filter = tracing_subscriber::EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn");
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
     // One account applies for all.
-    let config = Config { leases_per_account: 0, ..Config::new(folder.to_owned(), platforms) };
+    let config = Config {
+        leases_per_account: 0,
+        ..Config::new(folder.to_owned(), platforms)
+    };
     let orchestrator = Orchestrator::start(config).await?;
     let (_, token, _) = orchestrator.local_admin().await?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -172,7 +244,10 @@ pub(crate) async fn serve(folder: &Path) -> Result<()> {
         drop(tokio::io::stdin().read_to_end(&mut rest).await);
         told.cancel();
     });
-    chainpool_server::serve(orchestrator.clone(), config, stop, |address| println!("{address} {token}")).await?;
+    chainpool_server::serve(orchestrator.clone(), config, stop, |address| {
+        println!("{address} {token}")
+    })
+    .await?;
     orchestrator.stop().await;
     Ok(())
 }
@@ -187,7 +262,15 @@ async fn seed(folder: &Path, count: usize) -> Result<()> {
     let mut tx = store.begin().await?;
     for place in 0..count {
         let free = testing::free(&host, &format!("c{place}"), now);
-        tx.cluster_insert(ClusterRow { checked_at, parameters: parameters.clone(), ..free }, Vec::new()).await?;
+        tx.cluster_insert(
+            ClusterRow {
+                checked_at,
+                parameters: parameters.clone(),
+                ..free
+            },
+            Vec::new(),
+        )
+        .await?;
     }
     tx.host_insert(host).await?;
     tx.commit("bench").await?;

@@ -31,9 +31,17 @@ pub(crate) struct Load {
 
 /// Sends `count` applies with this body in all, one client a token, each of which must get this answer. On a thread of its own, so that no
 /// other work of this process waits in between.
-pub(crate) fn send(address: SocketAddr, tokens: &[String], body: &str, status: u16, count: usize) -> Result<Load> {
+pub(crate) fn send(
+    address: SocketAddr,
+    tokens: &[String],
+    body: &str,
+    status: u16,
+    count: usize,
+) -> Result<Load> {
     ensure!(address.ip().is_loopback(), "load goes to this machine alone");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let left = Rc::new(Cell::new(count));
         let sockets = try_join_all(tokens.iter().map(async |_| {
@@ -43,20 +51,37 @@ pub(crate) fn send(address: SocketAddr, tokens: &[String], body: &str, status: u
         }))
         .await?;
         let begun = Instant::now();
-        let clients = tokens.iter().zip(sockets).map(|(token, socket)| client(socket, request(token, body), status, Rc::clone(&left)));
-        let answers = timeout(LIMIT, try_join_all(clients)).await.context("the server is too slow for this bench")??;
+        let clients = tokens
+            .iter()
+            .zip(sockets)
+            .map(|(token, socket)| client(socket, request(token, body), status, Rc::clone(&left)));
+        let answers = timeout(LIMIT, try_join_all(clients))
+            .await
+            .context("the server is too slow for this bench")??;
         let seconds = begun.elapsed().as_secs_f64();
         let (latencies, bodies) = answers.into_iter().flatten().unzip();
-        Ok(Load { seconds, latencies, bodies })
+        Ok(Load {
+            seconds,
+            latencies,
+            bodies,
+        })
     })
 }
 
 fn request(token: &str, body: &str) -> Vec<u8> {
-    let head = format!("Host: bench\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
+    let head = format!(
+        "Host: bench\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}",
+        body.len()
+    );
     format!("POST /api/v1/leases HTTP/1.1\r\n{head}\r\n\r\n{body}").into_bytes()
 }
 
-async fn client(mut socket: TcpStream, request: Vec<u8>, status: u16, left: Rc<Cell<usize>>) -> Result<Vec<(f64, String)>> {
+async fn client(
+    mut socket: TcpStream,
+    request: Vec<u8>,
+    status: u16,
+    left: Rc<Cell<usize>>,
+) -> Result<Vec<(f64, String)>> {
     let mut answers = Vec::new();
     let mut buffer = vec![0; ANSWER];
     while let Some(rest) = left.get().checked_sub(1) {
@@ -77,8 +102,13 @@ async fn answer(socket: &mut TcpStream, status: u16, buffer: &mut [u8]) -> Resul
         ensure!(read > 0, "the server hung up");
         have += read;
         let text = std::str::from_utf8(&buffer[..have])?;
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).context("an answer says its length")?;
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .context("an answer says its length")?;
         if body.len() < length.parse()? {
             continue;
         }

@@ -21,12 +21,18 @@ pub(crate) async fn measure(pool: &Pool) -> Result<Vec<Row>> {
     for (what, body, bars) in [
         ("two organisations, one orderer", body("standard", &[]), true),
         ("the same with a chaincode", body("standard", &[CHAINCODE]), false),
-        ("three orderers, with a chaincode", body("raft", &[CHAINCODE]), false),
+        (
+            "three orderers, with a chaincode",
+            body("raft", &[CHAINCODE]),
+            false,
+        ),
     ] {
         let (ours, started) = in_turns(pool, &body).await?;
         let ratio = median(&ours) / median(&started);
-        let row = Row::median(format!("fabric, {what}: request to ready"), &ours, "s")
-            .note(format!("with its proof; by hand the same containers are started after {:.2} s: ratio {ratio:.2}", median(&started)));
+        let row = Row::median(format!("fabric, {what}: request to ready"), &ours, "s").note(format!(
+            "with its proof; by hand the same containers are started after {:.2} s: ratio {ratio:.2}",
+            median(&started)
+        ));
         rows.push(if bars { row.bar(Bar::AtMost(3.0)) } else { row });
         if bars {
             let row = Row::new("fabric, ratio to the engine's own time", ratio, "").bar(Bar::AtMost(2.0));

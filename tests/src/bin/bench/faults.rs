@@ -25,8 +25,14 @@ pub(crate) async fn measure(pool: &Pool, hand: &Hand) -> Result<Vec<Row>> {
     }
     let fresh = median(&by_hand);
     let (cluster, _) = pool.create().await?;
-    let killed = rounds(pool, &cluster, async |cluster: &Cluster| pool.engine.kill(&container(cluster, 1)).await).await?;
-    let paused = rounds(pool, &cluster, async |cluster: &Cluster| pool.engine.pause(&container(cluster, 1)).await).await?;
+    let killed = rounds(pool, &cluster, async |cluster: &Cluster| {
+        pool.engine.kill(&container(cluster, 1)).await
+    })
+    .await?;
+    let paused = rounds(pool, &cluster, async |cluster: &Cluster| {
+        pool.engine.pause(&container(cluster, 1)).await
+    })
+    .await?;
     let lost = rounds(pool, &cluster, async |cluster: &Cluster| {
         try_join_all((1..4).map(async |place| pool.engine.kill(&container(cluster, place)).await)).await?;
         Ok(())
@@ -40,14 +46,24 @@ pub(crate) async fn measure(pool: &Pool, hand: &Hand) -> Result<Vec<Row>> {
             quantile(&killed.mended, 100),
             ROUNDS - killed.reset
         )),
-        Row::new("killed node: ratio to four validators made by hand", median(&killed.mended) / fresh, "").bar(Bar::AtMost(2.0)),
+        Row::new(
+            "killed node: ratio to four validators made by hand",
+            median(&killed.mended) / fresh,
+            "",
+        )
+        .bar(Bar::AtMost(2.0)),
         row("quorum killed, seen", &lost.seen, None),
         row("quorum killed, offered again", &lost.mended, None).note(format!(
             "worst {:.2} s; three of four nodes; {} of {ROUNDS} by a reset",
             quantile(&lost.mended, 100),
             lost.reset
         )),
-        Row::new("quorum killed: ratio to four validators made by hand", median(&lost.mended) / fresh, "").bar(Bar::AtMost(4.0)),
+        Row::new(
+            "quorum killed: ratio to four validators made by hand",
+            median(&lost.mended) / fresh,
+            "",
+        )
+        .bar(Bar::AtMost(4.0)),
         row("paused node, seen", &paused.seen, Some(5.0)),
         row("paused node, offered again", &paused.mended, None),
     ])
@@ -61,7 +77,11 @@ struct Rounds {
     reset: usize,
 }
 
-async fn rounds(pool: &Pool, cluster: &Cluster, fault: impl AsyncFn(&Cluster) -> Result<()>) -> Result<Rounds> {
+async fn rounds(
+    pool: &Pool,
+    cluster: &Cluster,
+    fault: impl AsyncFn(&Cluster) -> Result<()>,
+) -> Result<Rounds> {
     let mut all = Rounds::default();
     for round in 0..ROUNDS {
         if round > 0 {

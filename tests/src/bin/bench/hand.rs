@@ -8,12 +8,13 @@ use anyhow::{Context, Result};
 use bollard::{
     Docker, body_full,
     models::{
-        ContainerCreateBody, ContainerInspectResponse, EndpointSettings, Ipam, IpamConfig, NetworkCreateRequest, NetworkingConfig,
-        PortBinding,
+        ContainerCreateBody, ContainerInspectResponse, EndpointSettings, Ipam, IpamConfig,
+        NetworkCreateRequest, NetworkingConfig, PortBinding,
     },
     query_parameters::{
-        CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-        RemoveContainerOptionsBuilder, RemoveVolumeOptions, StartContainerOptions, UploadToContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+        ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+        StartContainerOptions, UploadToContainerOptionsBuilder,
     },
 };
 use chainpool_agent::{ClusterSpec, NetworkSpec, NodeSpec, Secret};
@@ -59,7 +60,12 @@ impl Hand {
         let mut prototypes = Vec::new();
         for node in &cluster.nodes {
             let name = Engine::container(cluster, &node.name);
-            prototypes.push(engine.docker().inspect_container(&name, None::<InspectContainerOptions>).await?);
+            prototypes.push(
+                engine
+                    .docker()
+                    .inspect_container(&name, None::<InspectContainerOptions>)
+                    .await?,
+            );
         }
         Ok(Self {
             docker: engine.docker().clone(),
@@ -80,7 +86,9 @@ impl Hand {
 
     async fn start(&self, plan: &Plan) -> Result<()> {
         self.network(plan).await?;
-        try_join_all((0..plan.spec.nodes.len()).map(|place| self.node(plan, place))).await.map(drop)
+        try_join_all((0..plan.spec.nodes.len()).map(|place| self.node(plan, place)))
+            .await
+            .map(drop)
     }
 
     /// One network of validators with its nodes in parallel: seconds until all have started, and until all have the first block.
@@ -95,9 +103,14 @@ impl Hand {
 
     /// So many networks, so many containers at once: the same two moments.
     pub(crate) async fn many(&self, count: u8) -> Result<(f64, f64)> {
-        let plans = (0..count).map(|place| self.plan(place)).collect::<Result<Vec<_>>>()?;
+        let plans = (0..count)
+            .map(|place| self.plan(place))
+            .collect::<Result<Vec<_>>>()?;
         let made: Vec<OnceCell<()>> = plans.iter().map(|_| OnceCell::new()).collect();
-        let nodes = plans.iter().zip(&made).flat_map(|(plan, made)| (0..plan.spec.nodes.len()).map(move |place| (plan, made, place)));
+        let nodes = plans
+            .iter()
+            .zip(&made)
+            .flat_map(|(plan, made)| (0..plan.spec.nodes.len()).map(move |place| (plan, made, place)));
         let begun = Instant::now();
         stream::iter(nodes)
             .map(async |(plan, made, place)| {
@@ -117,31 +130,55 @@ impl Hand {
         let network = Registry::default().get(&self.network_type)?;
         let parameters = self.parameters.clone();
         let needs = network.layout(&parameters).ports;
-        let ports: Vec<u16> = (FIRST_PORT + u16::from(place) * u16::try_from(needs.len())?..).take(needs.len()).collect();
+        let ports: Vec<u16> = (FIRST_PORT + u16::from(place) * u16::try_from(needs.len())?..)
+            .take(needs.len())
+            .collect();
         let subnet = format!("10.214.{}.0/26", 16 + place);
         let order = Order {
             parameters,
             chain_id: format!("{}-{place}", self.mark),
             genesis_at: Timestamp::now(),
-            network: NetworkSpec { subnet: Some(subnet.parse()?) },
+            network: NetworkSpec {
+                subnet: Some(subnet.parse()?),
+            },
             ports: needs.into_iter().zip(ports.iter().copied()).collect(),
-            reach: Reach { address: "127.0.0.1".to_owned(), loopback: true, machines: BTreeMap::new() },
+            reach: Reach {
+                address: "127.0.0.1".to_owned(),
+                loopback: true,
+                machines: BTreeMap::new(),
+            },
             images: BTreeMap::new(),
             log: chainpool_agent::LogConfig::default(),
             log_level: chainpool_api::LogLevel::Info,
         };
-        let rpc = order.ports.iter().filter(|(need, _)| need.port == "rpc").map(|(_, port)| *port).collect();
+        let rpc = order
+            .ports
+            .iter()
+            .filter(|(need, _)| need.port == "rpc")
+            .map(|(_, port)| *port)
+            .collect();
         let mut seed = [0; 32];
         seed[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-        Ok(Plan { network: format!("{}-{place}", self.mark), subnet, spec: network.render(&order, &Secret::new(seed)), rpc })
+        Ok(Plan {
+            network: format!("{}-{place}", self.mark),
+            subnet,
+            spec: network.render(&order, &Secret::new(seed)),
+            rpc,
+        })
     }
 
     async fn network(&self, plan: &Plan) -> Result<()> {
-        let config = IpamConfig { subnet: Some(plan.subnet.clone()), ..IpamConfig::default() };
+        let config = IpamConfig {
+            subnet: Some(plan.subnet.clone()),
+            ..IpamConfig::default()
+        };
         let request = NetworkCreateRequest {
             name: plan.network.clone(),
             driver: Some("bridge".to_owned()),
-            ipam: Some(Ipam { config: Some(vec![config]), ..Ipam::default() }),
+            ipam: Some(Ipam {
+                config: Some(vec![config]),
+                ..Ipam::default()
+            }),
             labels: Some(self.labels()),
             ..NetworkCreateRequest::default()
         };
@@ -153,29 +190,56 @@ impl Hand {
         let node = &plan.spec.nodes[place];
         let name = format!("{}-{}", plan.network, node.name);
         let body = self.body(plan, place, &name)?;
-        let made = self.docker.create_container(Some(CreateContainerOptionsBuilder::new().name(&name).build()), body).await?;
+        let made = self
+            .docker
+            .create_container(
+                Some(CreateContainerOptionsBuilder::new().name(&name).build()),
+                body,
+            )
+            .await?;
         if let Some(volume) = node.volumes.first() {
             let options = UploadToContainerOptionsBuilder::new().path(&volume.path).build();
-            self.docker.upload_to_container(&made.id, Some(options), body_full(packed(node, &volume.path)?.into())).await?;
+            self.docker
+                .upload_to_container(
+                    &made.id,
+                    Some(options),
+                    body_full(packed(node, &volume.path)?.into()),
+                )
+                .await?;
         }
-        self.docker.start_container(&made.id, None::<StartContainerOptions>).await?;
+        self.docker
+            .start_container(&made.id, None::<StartContainerOptions>)
+            .await?;
         Ok(())
     }
 
     fn body(&self, plan: &Plan, place: usize, name: &str) -> Result<ContainerCreateBody> {
         let prototype = self.prototypes[place].clone();
         let config = prototype.config.context("a container has its configuration")?;
-        let mut host = prototype.host_config.context("a container has its host configuration")?;
+        let mut host = prototype
+            .host_config
+            .context("a container has its host configuration")?;
         host.network_mode = Some(plan.network.clone());
         for mount in host.mounts.iter_mut().flatten() {
             mount.source = Some(name.to_owned());
         }
         for (inside, bindings) in host.port_bindings.iter_mut().flatten() {
-            let port = plan.spec.nodes[place].ports.iter().find(|port| *inside == format!("{}/tcp", port.inside));
-            let published = port.and_then(|port| port.published).context("a bound port is published")?;
-            *bindings = Some(vec![PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(published.to_string()) }]);
+            let port = plan.spec.nodes[place]
+                .ports
+                .iter()
+                .find(|port| *inside == format!("{}/tcp", port.inside));
+            let published = port
+                .and_then(|port| port.published)
+                .context("a bound port is published")?;
+            *bindings = Some(vec![PortBinding {
+                host_ip: Some("127.0.0.1".to_owned()),
+                host_port: Some(published.to_string()),
+            }]);
         }
-        let endpoint = EndpointSettings { aliases: config.hostname.clone().map(|alias| vec![alias]), ..EndpointSettings::default() };
+        let endpoint = EndpointSettings {
+            aliases: config.hostname.clone().map(|alias| vec![alias]),
+            ..EndpointSettings::default()
+        };
         Ok(ContainerCreateBody {
             hostname: config.hostname,
             user: config.user,
@@ -188,7 +252,9 @@ impl Hand {
             stop_signal: config.stop_signal,
             stop_timeout: config.stop_timeout,
             host_config: Some(host),
-            networking_config: Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(plan.network.clone(), endpoint)])) }),
+            networking_config: Some(NetworkingConfig {
+                endpoints_config: Some(HashMap::from([(plan.network.clone(), endpoint)])),
+            }),
             ..ContainerCreateBody::default()
         })
     }
@@ -196,18 +262,44 @@ impl Hand {
     /// Removes what was made.
     pub(crate) async fn clear(&self) -> Result<()> {
         let filters = HashMap::from([("label", vec![format!("{LABEL}={}", self.mark)])]);
-        let containers = self.docker.list_containers(Some(ListContainersOptionsBuilder::new().all(true).filters(&filters).build())).await?;
+        let containers = self
+            .docker
+            .list_containers(Some(
+                ListContainersOptionsBuilder::new()
+                    .all(true)
+                    .filters(&filters)
+                    .build(),
+            ))
+            .await?;
         let removed = stream::iter(containers).map(async |container| {
             let id = container.id.context("a container has an id")?;
-            self.docker.remove_container(&id, Some(RemoveContainerOptionsBuilder::new().force(true).build())).await?;
-            for name in container.mounts.into_iter().flatten().filter_map(|mount| mount.name) {
-                self.docker.remove_volume(&name, None::<RemoveVolumeOptions>).await?;
+            self.docker
+                .remove_container(
+                    &id,
+                    Some(RemoveContainerOptionsBuilder::new().force(true).build()),
+                )
+                .await?;
+            for name in container
+                .mounts
+                .into_iter()
+                .flatten()
+                .filter_map(|mount| mount.name)
+            {
+                self.docker
+                    .remove_volume(&name, None::<RemoveVolumeOptions>)
+                    .await?;
             }
             anyhow::Ok(())
         });
         removed.buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
-        for network in self.docker.list_networks(Some(ListNetworksOptionsBuilder::new().filters(&filters).build())).await? {
-            self.docker.remove_network(&network.id.context("a network has an id")?).await?;
+        for network in self
+            .docker
+            .list_networks(Some(ListNetworksOptionsBuilder::new().filters(&filters).build()))
+            .await?
+        {
+            self.docker
+                .remove_network(&network.id.context("a network has an id")?)
+                .await?;
         }
         Ok(())
     }
@@ -235,14 +327,26 @@ fn packed(node: &NodeSpec, mount: &str) -> Result<Vec<u8>> {
         Ok(header)
     };
     for file in &node.files {
-        let name = file.path.strip_prefix(mount).context("all lies below the volume")?.trim_start_matches('/');
+        let name = file
+            .path
+            .strip_prefix(mount)
+            .context("all lies below the volume")?
+            .trim_start_matches('/');
         for (end, _) in name.match_indices('/') {
             if folders.insert(name[..end].to_owned()) {
-                tar.append_data(&mut header(EntryType::Directory, 0, 0o755, file.owner)?, &name[..end], std::io::empty())?;
+                tar.append_data(
+                    &mut header(EntryType::Directory, 0, 0o755, file.owner)?,
+                    &name[..end],
+                    std::io::empty(),
+                )?;
             }
         }
         let content = file.content.expose().as_slice();
-        tar.append_data(&mut header(EntryType::Regular, content.len(), file.mode, file.owner)?, name, content)?;
+        tar.append_data(
+            &mut header(EntryType::Regular, content.len(), file.mode, file.owner)?,
+            name,
+            content,
+        )?;
     }
     Ok(tar.into_inner()?)
 }

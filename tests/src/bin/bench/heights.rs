@@ -11,7 +11,12 @@ pub(crate) struct Heights(reqwest::Client);
 
 impl Heights {
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self(reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(1)).build()?))
+        Ok(Self(
+            reqwest::Client::builder()
+                .no_proxy()
+                .timeout(Duration::from_secs(1))
+                .build()?,
+        ))
     }
 
     /// Waits until the validator at each address has a block above this height.
@@ -30,7 +35,16 @@ impl Heights {
 
     /// The height of the validator at an address.
     pub(crate) async fn of(&self, address: &str) -> Result<u64> {
-        let status: Value = self.0.get(format!("http://{address}/status")).send().await?.json().await?;
-        Ok(status["result"]["sync_info"]["latest_block_height"].as_str().context("a height")?.parse()?)
+        let status: Value = self
+            .0
+            .get(format!("http://{address}/status"))
+            .send()
+            .await?
+            .json()
+            .await?;
+        Ok(status["result"]["sync_info"]["latest_block_height"]
+            .as_str()
+            .context("a height")?
+            .parse()?)
     }
 }

@@ -39,14 +39,20 @@ pub(crate) struct Hand {
 impl Hand {
     /// Looks at the objects of clusters that Chainpool made.
     pub(crate) async fn like(kubeconfig: &str, clusters: &[Cluster]) -> Result<Self> {
-        let config = Config::from_custom_kubeconfig(Kubeconfig::from_yaml(kubeconfig)?, &KubeConfigOptions::default()).await?;
+        let config =
+            Config::from_custom_kubeconfig(Kubeconfig::from_yaml(kubeconfig)?, &KubeConfigOptions::default())
+                .await?;
         let client = Client::try_from(config)?;
         let mark = uuid::Uuid::new_v4().to_string();
         let mut namespaces = BTreeMap::new();
         for cluster in clusters {
             let name = Engine::network(cluster);
             let namespace = Api::<Namespace>::all(client.clone()).get(&name).await?;
-            let instance = namespace.labels().get(INSTANCE).context("a namespace of ours names its instance")?.clone();
+            let instance = namespace
+                .labels()
+                .get(INSTANCE)
+                .context("a namespace of ours names its instance")?
+                .clone();
             let made = bare(&serde_json::to_value(&namespace)?, &instance, &mark)?;
             let mut objects = Vec::new();
             for (group, kind) in KINDS {
@@ -59,13 +65,18 @@ impl Hand {
             }
             namespaces.insert(name, (made, objects));
         }
-        Ok(Self { client, mark, namespaces })
+        Ok(Self {
+            client,
+            mark,
+            namespaces,
+        })
     }
 
     /// Makes all of them.
     pub(crate) async fn own_time(&self, addresses: &[String]) -> Result<OwnTime> {
         let clock = Clock::start();
-        let made = stream::iter(&self.namespaces).map(|(name, (namespace, objects))| self.make(name, namespace, objects));
+        let made = stream::iter(&self.namespaces)
+            .map(|(name, (namespace, objects))| self.make(name, namespace, objects));
         made.buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
         self.all_ready(addresses.len()).await?;
         let started = clock.seconds();
@@ -77,12 +88,21 @@ impl Hand {
         })
     }
 
-    async fn make(&self, name: &str, namespace: &Value, objects: &[(ApiResource, DynamicObject)]) -> Result<()> {
+    async fn make(
+        &self,
+        name: &str,
+        namespace: &Value,
+        objects: &[(ApiResource, DynamicObject)],
+    ) -> Result<()> {
         let given = PostParams::default();
-        Api::<Namespace>::all(self.client.clone()).create(&given, &serde_json::from_value(namespace.clone())?).await?;
+        Api::<Namespace>::all(self.client.clone())
+            .create(&given, &serde_json::from_value(namespace.clone())?)
+            .await?;
         for (resource, object) in objects {
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), name, resource);
-            api.create(&given, object).await.with_context(|| format!("{} {}", resource.kind, object.name_any()))?;
+            api.create(&given, object)
+                .await
+                .with_context(|| format!("{} {}", resource.kind, object.name_any()))?;
         }
         Ok(())
     }
@@ -92,11 +112,18 @@ impl Hand {
         let ours = ListParams::default().labels(&format!("{INSTANCE}={}", self.mark));
         let is_ready = |pod: &Pod| {
             let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-            conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+            conditions
+                .into_iter()
+                .flatten()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
         };
         within(LIMIT, "the pods", async || {
             let ready = api.list(&ours).await?.iter().filter(|pod| is_ready(pod)).count();
-            Ok(if ready == pods { Ok(()) } else { Err(format!("{ready} of {pods} are ready")) })
+            Ok(if ready == pods {
+                Ok(())
+            } else {
+                Err(format!("{ready} of {pods} are ready"))
+            })
         })
         .await
     }
@@ -106,11 +133,16 @@ impl Hand {
         let api = Api::<Namespace>::all(self.client.clone());
         let ours = ListParams::default().labels(&format!("{MARK}={}", self.mark));
         for namespace in api.list(&ours).await? {
-            api.delete(&namespace.name_any(), &DeleteParams::default()).await?;
+            api.delete(&namespace.name_any(), &DeleteParams::default())
+                .await?;
         }
         within(LIMIT, "the end of the namespaces", async || {
             let left = api.list(&ours).await?.items.len();
-            Ok(if left == 0 { Ok(()) } else { Err(format!("{left} are left")) })
+            Ok(if left == 0 {
+                Ok(())
+            } else {
+                Err(format!("{left} are left"))
+            })
         })
         .await
     }
@@ -121,7 +153,10 @@ fn bare(object: &Value, instance: &str, mark: &str) -> Result<Value> {
     let mut object: Value = serde_json::from_str(&object.to_string().replace(instance, mark))?;
     let fields = object.as_object_mut().context("an object")?;
     fields.remove("status");
-    let metadata = fields.get_mut("metadata").and_then(Value::as_object_mut).context("it has metadata")?;
+    let metadata = fields
+        .get_mut("metadata")
+        .and_then(Value::as_object_mut)
+        .context("it has metadata")?;
     metadata.retain(|name, _| ["name", "namespace", "labels"].contains(&name.as_str()));
     metadata["labels"][MARK] = Value::from(mark);
     if let Some(spec) = fields.get_mut("spec").and_then(Value::as_object_mut) {

@@ -12,9 +12,17 @@ use std::{
 pub(crate) fn describe() -> Result<String> {
     let cpus = thread::available_parallelism()?;
     let text = fs::read_to_string("/proc/meminfo")?;
-    let kib: u32 = text.lines().next().and_then(|line| line.split_whitespace().nth(1)).context("the size of memory")?.parse()?;
+    let kib: u32 = text
+        .lines()
+        .next()
+        .and_then(|line| line.split_whitespace().nth(1))
+        .context("the size of memory")?
+        .parse()?;
     let gib = f64::from(kib) / 1024.0 / 1024.0;
-    Ok(format!("{cpus} processors, {gib:.0} GiB, fdatasync {:.2} ms at the median", fdatasync_ms()?))
+    Ok(format!(
+        "{cpus} processors, {gib:.0} GiB, fdatasync {:.2} ms at the median",
+        fdatasync_ms()?
+    ))
 }
 
 /// The load averages of 1, 5 and 15 minutes.

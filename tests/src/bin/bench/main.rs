@@ -60,7 +60,12 @@ async fn main() -> Result<()> {
     }
     let load_before = machine::load()?;
     let (rows, outcome) = measure(&args).await;
-    let report = Report { machine: machine::describe()?, load_before, load_after: machine::load()?, rows };
+    let report = Report {
+        machine: machine::describe()?,
+        load_before,
+        load_after: machine::load()?,
+        rows,
+    };
     print!("{}", report.table());
     report.write_json(&args.json)?;
     // A README with half of the figures would be wrong.
@@ -78,14 +83,21 @@ async fn measure(args: &Args) -> (Vec<Row>, Result<()>) {
         if wanted(args, "apply") {
             tell(&mut rows, "apply", applies::measure().await?);
         }
-        if ["one", "fabric", "faults", "ten"].iter().any(|name| wanted(args, name)) {
+        if ["one", "fabric", "faults", "ten"]
+            .iter()
+            .any(|name| wanted(args, name))
+        {
             on_engine(args, &mut rows).await?;
         }
         if wanted(args, "swarm") {
             tell(&mut rows, "swarm", platforms::on_swarm(&args.binary).await?);
         }
         if wanted(args, "kubernetes") {
-            tell(&mut rows, "kubernetes", platforms::on_kubernetes(&args.binary).await?);
+            tell(
+                &mut rows,
+                "kubernetes",
+                platforms::on_kubernetes(&args.binary).await?,
+            );
         }
         Ok(())
     }

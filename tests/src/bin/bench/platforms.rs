@@ -42,7 +42,9 @@ pub(crate) async fn on_swarm(binary: &Path) -> Result<Vec<Row>> {
     let bed = TestBed::swarm().await?;
     let (pool, clusters, ours) = filled(binary, &bed).await?;
     let addresses = rpc(&clusters);
-    let (pool, own) = pool.without(async || swarm::again(&bed.managers(), &clusters, &addresses).await).await?;
+    let (pool, own) = pool
+        .without(async || swarm::again(&bed.managers(), &clusters, &addresses).await)
+        .await?;
     pool.close().await?;
     Ok(rows("a swarm", ours, &own))
 }
@@ -68,13 +70,22 @@ async fn filled(binary: &Path, bed: &TestBed) -> Result<(Pool, Vec<Cluster>, [f6
     pool.host("reset").await?;
     let second = pool.host("fillup").await?;
     let clusters = pool.all_offered().await?;
-    ensure!(clusters.len() == usize::try_from(NETWORKS)?, "the fillup made {} clusters", clusters.len());
+    ensure!(
+        clusters.len() == usize::try_from(NETWORKS)?,
+        "the fillup made {} clusters",
+        clusters.len()
+    );
     Ok((pool, clusters, [first, second]))
 }
 
 /// The addresses of all validators.
 fn rpc(clusters: &[Cluster]) -> Vec<String> {
-    clusters.iter().flat_map(|cluster| &cluster.nodes).flat_map(|node| &node.endpoints).map(|endpoint| endpoint.address.clone()).collect()
+    clusters
+        .iter()
+        .flat_map(|cluster| &cluster.nodes)
+        .flat_map(|node| &node.endpoints)
+        .map(|endpoint| endpoint.address.clone())
+        .collect()
 }
 
 fn rows(platform: &str, [first, ours]: [f64; 2], own: &OwnTime) -> Vec<Row> {

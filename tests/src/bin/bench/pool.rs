@@ -33,7 +33,8 @@ pub(crate) struct Pool {
 impl Pool {
     /// A server on a fresh data folder, with this machine's engine as its host.
     pub(crate) async fn open(binary: &Path) -> Result<Self> {
-        let address = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+        let address =
+            std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
         let host = json!({
             "name": "h1", "address": address, "bind": "127.0.0.1", "public_address": "127.0.0.1", "capacity": 10, "autofill": false,
             "ports": [31_000, 31_399], "subnets": "10.214.0.0/20", "disk_floor": 0, "memory_factor": 64.0,
@@ -48,12 +49,20 @@ impl Pool {
         let folder = TempDir::new()?;
         let server = Server::start(binary, &folder.path().join("data")).await?;
         let _: Value = server.api.post("/hosts", host).await?;
-        Ok(Self { server, engine, binary: binary.to_owned(), folder })
+        Ok(Self {
+            server,
+            engine,
+            binary: binary.to_owned(),
+            folder,
+        })
     }
 
     /// The same, served by another binary from its next start on.
     pub(crate) fn served_by(self, binary: &Path) -> Self {
-        Self { binary: binary.to_owned(), ..self }
+        Self {
+            binary: binary.to_owned(),
+            ..self
+        }
     }
 
     /// Stops the server and starts it again on the same data.
@@ -63,16 +72,30 @@ impl Pool {
 
     /// Does something while the server is stopped, and starts it again on the same data, whatever came of that.
     pub(crate) async fn without<T>(self, work: impl AsyncFnOnce() -> Result<T>) -> Result<(Self, T)> {
-        let Self { server, engine, binary, folder } = self;
+        let Self {
+            server,
+            engine,
+            binary,
+            folder,
+        } = self;
         server.stop().await?;
         let outcome = work().await;
         let server = Server::start(&binary, &folder.path().join("data")).await?;
-        Ok((Self { server, engine, binary, folder }, outcome?))
+        Ok((
+            Self {
+                server,
+                engine,
+                binary,
+                folder,
+            },
+            outcome?,
+        ))
     }
 
     /// Makes a cluster of four validators; gives it, and the seconds from the request until it was ready.
     pub(crate) async fn create(&self) -> Result<(Cluster, f64)> {
-        self.create_of(json!({"host": "h1", "parameters": {"validators": 4}})).await
+        self.create_of(json!({"host": "h1", "parameters": {"validators": 4}}))
+            .await
     }
 
     /// Makes any cluster; gives it, and the seconds from the request until it was ready.
@@ -80,7 +103,9 @@ impl Pool {
         let begun = Instant::now();
         let operation: Operation = self.server.api.post("/clusters", body).await?;
         let id = operation.cluster_id.context("a create names its cluster")?;
-        let ready = self.when(id, "ready", |cluster| cluster.state == ClusterState::Ready).await?;
+        let ready = self
+            .when(id, "ready", |cluster| cluster.state == ClusterState::Ready)
+            .await?;
         let took = begun.elapsed().as_secs_f64();
         ensure!(ready.proof.is_some(), "ready without a proving transaction");
         Ok((ready, took))
@@ -101,7 +126,12 @@ impl Pool {
     }
 
     /// Waits until a cluster is as wanted.
-    pub(crate) async fn when(&self, id: Uuid, what: &str, wanted: impl Fn(&Cluster) -> bool) -> Result<Cluster> {
+    pub(crate) async fn when(
+        &self,
+        id: Uuid,
+        what: &str,
+        wanted: impl Fn(&Cluster) -> bool,
+    ) -> Result<Cluster> {
         let until = Instant::now() + LIMIT;
         loop {
             let now: Cluster = self.server.api.get(&format!("/clusters/{id}")).await?;
@@ -132,12 +162,27 @@ impl Pool {
     async fn done(&self, operation: Operation) -> Result<()> {
         let begun = Instant::now();
         loop {
-            let now: Operation = self.server.api.get(&format!("/operations/{}", operation.id)).await?;
+            let now: Operation = self
+                .server
+                .api
+                .get(&format!("/operations/{}", operation.id))
+                .await?;
             if now.state.is_over() {
-                ensure!(now.state == OperationState::Succeeded, "{} {}: {:?}", now.kind, now.state, now.error);
+                ensure!(
+                    now.state == OperationState::Succeeded,
+                    "{} {}: {:?}",
+                    now.kind,
+                    now.state,
+                    now.error
+                );
                 return Ok(());
             }
-            ensure!(begun.elapsed() < LIMIT, "{} does not end: {:?}", now.kind, now.steps);
+            ensure!(
+                begun.elapsed() < LIMIT,
+                "{} does not end: {:?}",
+                now.kind,
+                now.steps
+            );
             sleep(POLL.max(begun.elapsed() / PART)).await;
         }
     }

@@ -33,12 +33,23 @@ pub(crate) struct Row {
 impl Row {
     /// A figure that stands for itself.
     pub(crate) fn new(what: impl Into<String>, figure: f64, unit: &'static str) -> Self {
-        Self { what: what.into(), figure, unit, bar: None, met: None, note: String::new(), samples: Vec::new() }
+        Self {
+            what: what.into(),
+            figure,
+            unit,
+            bar: None,
+            met: None,
+            note: String::new(),
+            samples: Vec::new(),
+        }
     }
 
     /// The median of several.
     pub(crate) fn median(what: impl Into<String>, samples: &[f64], unit: &'static str) -> Self {
-        Self { samples: samples.to_vec(), ..Self::new(what, median(samples), unit) }
+        Self {
+            samples: samples.to_vec(),
+            ..Self::new(what, median(samples), unit)
+        }
     }
 
     /// The same, held against a bar.
@@ -59,7 +70,11 @@ impl Row {
 
     /// The cells of its line: what, figure, bar, met, note.
     fn cells(&self) -> [String; 5] {
-        let unit = if self.unit.is_empty() { String::new() } else { format!(" {}", self.unit) };
+        let unit = if self.unit.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", self.unit)
+        };
         let bar = match self.bar {
             Some(Bar::AtMost(most)) => format!("≤ {}{unit}", number(most)),
             Some(Bar::AtLeast(least)) => format!("≥ {}{unit}", number(least)),
@@ -70,7 +85,13 @@ impl Row {
             Some(false) => "missed",
             None => "",
         };
-        [self.what.clone(), format!("{}{unit}", number(self.figure)), bar, met.to_owned(), self.note.clone()]
+        [
+            self.what.clone(),
+            format!("{}{unit}", number(self.figure)),
+            bar,
+            met.to_owned(),
+            self.note.clone(),
+        ]
     }
 }
 
@@ -87,7 +108,12 @@ impl Report {
     /// For people at a terminal.
     pub(crate) fn table(&self) -> String {
         let rows: Vec<[String; 5]> = self.rows.iter().map(Row::cells).collect();
-        let wide = |column: usize| rows.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
+        let wide = |column: usize| {
+            rows.iter()
+                .map(|cells| cells[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        };
         let widths = [wide(0), wide(1), wide(2), wide(3)];
         let mut text = String::new();
         for [what, figure, bar, met, note] in &rows {
@@ -104,15 +130,23 @@ impl Report {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        fs::write(path, serde_json::to_string_pretty(self)?).with_context(|| format!("cannot write {}", path.display()))
+        fs::write(path, serde_json::to_string_pretty(self)?)
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Puts it into the README between its markers.
     pub(crate) fn write_readme(&self, path: &Path) -> Result<()> {
         let text = fs::read_to_string(path)?;
-        let (before, rest) = text.split_once(BEGIN).with_context(|| format!("{} has no {BEGIN}", path.display()))?;
-        let (_, after) = rest.split_once(END).with_context(|| format!("{} has no {END}", path.display()))?;
-        Ok(fs::write(path, format!("{before}{BEGIN}\n{}{END}{after}", self.markdown()))?)
+        let (before, rest) = text
+            .split_once(BEGIN)
+            .with_context(|| format!("{} has no {BEGIN}", path.display()))?;
+        let (_, after) = rest
+            .split_once(END)
+            .with_context(|| format!("{} has no {END}", path.display()))?;
+        Ok(fs::write(
+            path,
+            format!("{before}{BEGIN}\n{}{END}{after}", self.markdown()),
+        )?)
     }
 
     fn markdown(&self) -> String {
@@ -125,7 +159,10 @@ impl Report {
     }
 
     fn circumstances(&self) -> String {
-        format!("{}; load average {} before, {} after.", self.machine, self.load_before, self.load_after)
+        format!(
+            "{}; load average {} before, {} after.",
+            self.machine, self.load_before, self.load_after
+        )
     }
 }
 
@@ -144,5 +181,9 @@ pub(crate) fn quantile(samples: &[f64], percent: usize) -> f64 {
 
 /// Whole numbers whole, large ones without fractions, small ones with two digits.
 fn number(value: f64) -> String {
-    if value.fract() == 0.0 || value.abs() >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+    if value.fract() == 0.0 || value.abs() >= 1000.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
+    }
 }

@@ -42,32 +42,59 @@ pub(crate) async fn measure(pool: &Pool) -> Result<Option<Row>> {
         up.and(down)?;
     }
     let (own, sample) = (median(&ours), median(&theirs));
-    let row = Row::new("fabric, times faster than fabric-samples' test network", sample / own, "").bar(Bar::AtLeast(5.0));
-    let note =
-        format!("the same nodes and one channel: {sample:.2} s by `network.sh up createChannel`, {own:.2} s until ready with its proof");
+    let row = Row::new(
+        "fabric, times faster than fabric-samples' test network",
+        sample / own,
+        "",
+    )
+    .bar(Bar::AtLeast(5.0));
+    let note = format!(
+        "the same nodes and one channel: {sample:.2} s by `network.sh up createChannel`, {own:.2} s until ready with its proof"
+    );
     Ok(Some(row.note(note)))
 }
 
 async fn script(network: &Path, project: &str, arguments: &[&str]) -> Result<()> {
     let script = network.join("network.sh");
     let mut command = Command::new(&script);
-    command.args(arguments).current_dir(network).env("COMPOSE_PROJECT_NAME", project).stdin(Stdio::null());
-    let output = command.output().await.with_context(|| format!("{} cannot be run", script.display()))?;
+    command
+        .args(arguments)
+        .current_dir(network)
+        .env("COMPOSE_PROJECT_NAME", project)
+        .stdin(Stdio::null());
+    let output = command
+        .output()
+        .await
+        .with_context(|| format!("{} cannot be run", script.display()))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let last = said.lines().rev().take(5).collect::<Vec<_>>().join(" < ");
-    ensure!(output.status.success(), "{} {arguments:?}: {}: {last}", script.display(), output.status);
+    ensure!(
+        output.status.success(),
+        "{} {arguments:?}: {}: {last}",
+        script.display(),
+        output.status
+    );
     Ok(())
 }
 
 async fn leftovers_remove(pool: &Pool, project: &str) -> Result<()> {
     let filters = HashMap::from([("label", vec![format!("com.docker.compose.project={project}")])]);
     let docker = pool.engine.docker();
-    let listed = docker.list_volumes(Some(ListVolumesOptionsBuilder::new().filters(&filters).build())).await?;
+    let listed = docker
+        .list_volumes(Some(ListVolumesOptionsBuilder::new().filters(&filters).build()))
+        .await?;
     for volume in listed.volumes.unwrap_or_default() {
-        docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await?;
+        docker
+            .remove_volume(&volume.name, None::<RemoveVolumeOptions>)
+            .await?;
     }
-    for network in docker.list_networks(Some(ListNetworksOptionsBuilder::new().filters(&filters).build())).await? {
-        docker.remove_network(&network.id.context("a network has an id")?).await?;
+    for network in docker
+        .list_networks(Some(ListNetworksOptionsBuilder::new().filters(&filters).build()))
+        .await?
+    {
+        docker
+            .remove_network(&network.id.context("a network has an id")?)
+            .await?;
     }
     Ok(())
 }

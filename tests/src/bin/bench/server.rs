@@ -39,10 +39,20 @@ impl Server {
             fs::remove_file(&context)?;
         }
         fs::create_dir_all(folder)?;
-        let log = File::options().create(true).append(true).open(folder.join("serve.log"))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join("serve.log"))?;
         let begun = Instant::now();
         let mut child = Command::new(binary)
-            .args(["serve", "--rate-limit", "0", "--listen", &format!("127.0.0.1:{port}"), "--data"])
+            .args([
+                "serve",
+                "--rate-limit",
+                "0",
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+                "--data",
+            ])
             .arg(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -52,7 +62,10 @@ impl Server {
             .with_context(|| format!("cannot start {}", binary.display()))?;
         while !answers(port).await {
             if let Some(status) = child.try_wait()? {
-                bail!("the server ended with {status}: {}", fs::read_to_string(folder.join("serve.log"))?);
+                bail!(
+                    "the server ended with {status}: {}",
+                    fs::read_to_string(folder.join("serve.log"))?
+                );
             }
             if begun.elapsed() > LIMIT {
                 bail!("the server does not answer");
@@ -62,7 +75,10 @@ impl Server {
         let serving_after = begun.elapsed();
         let token = loop {
             let text = fs::read_to_string(&context).unwrap_or_default();
-            if let Some(token) = text.lines().find_map(|line| line.strip_prefix("token = \"")?.strip_suffix('"')) {
+            if let Some(token) = text
+                .lines()
+                .find_map(|line| line.strip_prefix("token = \"")?.strip_suffix('"'))
+            {
                 break token.to_owned();
             }
             if begun.elapsed() > LIMIT {
@@ -70,21 +86,33 @@ impl Server {
             }
             sleep(Duration::from_millis(10)).await;
         };
-        Ok(Self { api: Api::new(&format!("http://127.0.0.1:{port}"), &token)?, serving_after, child })
+        Ok(Self {
+            api: Api::new(&format!("http://127.0.0.1:{port}"), &token)?,
+            serving_after,
+            child,
+        })
     }
 
     /// Its resident memory in MB.
     pub(crate) fn resident_mb(&self) -> Result<f64> {
         let pid = self.child.id().context("the server has ended")?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has VmRSS")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("a process has VmRSS")?;
         let kib: u32 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(f64::from(kib) * 1024.0 / 1e6)
     }
 
     /// Stops it as a service manager would; the networks go on.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).context("the server has ended")?;
+        let pid = self
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw)
+            .context("the server has ended")?;
         kill_process(pid, Signal::TERM)?;
         let status = self.child.wait().await?;
         if !status.success() {
@@ -98,7 +126,9 @@ impl Server {
 async fn answers(port: u16) -> bool {
     let asked = async {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").await?;
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+            .await?;
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await?;
         std::io::Result::Ok(&answer == b"HTTP/1.1 200")

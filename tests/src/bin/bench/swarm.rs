@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use bollard::{
     Docker,
     models::{NetworkCreateRequest, NetworkInspect, Service, ServiceSpec, TaskState},
-    query_parameters::{InspectNetworkOptions, InspectServiceOptions, ListContainersOptionsBuilder, ListTasksOptionsBuilder},
+    query_parameters::{
+        InspectNetworkOptions, InspectServiceOptions, ListContainersOptionsBuilder, ListTasksOptionsBuilder,
+    },
 };
 use chainpool_api::Cluster;
 use chainpool_tests::{Engine, within};
@@ -24,7 +26,11 @@ struct Ledger {
 }
 
 /// Removes services and networks of clusters, keeps their volumes with all files in them, and makes both again.
-pub(crate) async fn again(managers: &[String], clusters: &[Cluster], addresses: &[String]) -> Result<OwnTime> {
+pub(crate) async fn again(
+    managers: &[String],
+    clusters: &[Cluster],
+    addresses: &[String],
+) -> Result<OwnTime> {
     let mut engines = Vec::new();
     for manager in managers {
         engines.push(Engine::at(manager).await?);
@@ -32,10 +38,19 @@ pub(crate) async fn again(managers: &[String], clusters: &[Cluster], addresses: 
     let docker = engines.first().context("a swarm has a manager")?.docker();
     let mut ledgers = Vec::new();
     for cluster in clusters {
-        let network = docker.inspect_network(&Engine::network(cluster), None::<InspectNetworkOptions>).await?;
+        let network = docker
+            .inspect_network(&Engine::network(cluster), None::<InspectNetworkOptions>)
+            .await?;
         let mut services = Vec::new();
         for node in &cluster.nodes {
-            services.push(docker.inspect_service(&Engine::container(cluster, &node.name), None::<InspectServiceOptions>).await?);
+            services.push(
+                docker
+                    .inspect_service(
+                        &Engine::container(cluster, &node.name),
+                        None::<InspectServiceOptions>,
+                    )
+                    .await?,
+            );
         }
         ledgers.push(Ledger { network, services });
     }
@@ -47,26 +62,46 @@ pub(crate) async fn again(managers: &[String], clusters: &[Cluster], addresses: 
     remove(&engines, docker, &ledgers, clusters).await?;
 
     let clock = Clock::start();
-    stream::iter(&ledgers).map(|ledger| make(docker, ledger)).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+    stream::iter(&ledgers)
+        .map(|ledger| make(docker, ledger))
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<()>>()
+        .await?;
     all_run(docker, clusters, addresses.len()).await?;
     let started = clock.seconds();
     blocks(addresses, highest).await?;
     let what = "the same networks and services by its API, eight ledgers at once, their files in place already, to the last task running";
-    Ok(OwnTime { started, block: clock.seconds(), what })
+    Ok(OwnTime {
+        started,
+        block: clock.seconds(),
+        what,
+    })
 }
 
 async fn remove(engines: &[Engine], docker: &Docker, ledgers: &[Ledger], clusters: &[Cluster]) -> Result<()> {
     for service in ledgers.iter().flat_map(|ledger| &ledger.services) {
-        docker.delete_service(service.id.as_deref().context("a service has an id")?).await?;
+        docker
+            .delete_service(service.id.as_deref().context("a service has an id")?)
+            .await?;
     }
     for cluster in clusters {
         within(LIMIT, "the end of the containers", async || {
             let filters = label(cluster);
-            let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+            let options = ListContainersOptionsBuilder::new()
+                .all(true)
+                .filters(&filters)
+                .build();
             for engine in engines {
-                let left = engine.docker().list_containers(Some(options.clone())).await?.len();
+                let left = engine
+                    .docker()
+                    .list_containers(Some(options.clone()))
+                    .await?
+                    .len();
                 if left > 0 {
-                    return Ok(Err(format!("{left} containers of {} are left at {}", cluster.name, engine.address)));
+                    return Ok(Err(format!(
+                        "{left} containers of {} are left at {}",
+                        cluster.name, engine.address
+                    )));
                 }
             }
             Ok(Ok(()))
@@ -75,13 +110,25 @@ async fn remove(engines: &[Engine], docker: &Docker, ledgers: &[Ledger], cluster
     }
     for ledger in ledgers {
         let id = ledger.network.id.as_deref().context("a network has an id")?;
-        within(LIMIT, "the end of the networks", async || Ok(docker.remove_network(id).await.map_err(|e| e.to_string()))).await?;
+        within(LIMIT, "the end of the networks", async || {
+            Ok(docker.remove_network(id).await.map_err(|e| e.to_string()))
+        })
+        .await?;
     }
     Ok(())
 }
 
 async fn make(docker: &Docker, ledger: &Ledger) -> Result<()> {
-    let NetworkInspect { name, driver, ipam, attachable, internal, options, labels, .. } = ledger.network.clone();
+    let NetworkInspect {
+        name,
+        driver,
+        ipam,
+        attachable,
+        internal,
+        options,
+        labels,
+        ..
+    } = ledger.network.clone();
     let request = NetworkCreateRequest {
         name: name.context("a network has a name")?,
         driver,
@@ -97,7 +144,12 @@ async fn make(docker: &Docker, ledger: &Ledger) -> Result<()> {
         let network = network.clone();
         async move {
             let mut spec: ServiceSpec = service.spec.clone().context("a service has a spec")?;
-            for attached in spec.task_template.iter_mut().flat_map(|task| &mut task.networks).flatten() {
+            for attached in spec
+                .task_template
+                .iter_mut()
+                .flat_map(|task| &mut task.networks)
+                .flatten()
+            {
                 attached.target = Some(network.clone());
             }
             docker.create_service(spec, None).await?;
@@ -113,14 +165,26 @@ async fn all_run(docker: &Docker, clusters: &[Cluster], tasks: usize) -> Result<
         let mut running = 0;
         for cluster in clusters {
             let filters = label(cluster);
-            let listed = docker.list_tasks(Some(ListTasksOptionsBuilder::new().filters(&filters).build())).await?;
-            running += listed.iter().filter(|task| task.status.as_ref().and_then(|s| s.state) == Some(TaskState::RUNNING)).count();
+            let listed = docker
+                .list_tasks(Some(ListTasksOptionsBuilder::new().filters(&filters).build()))
+                .await?;
+            running += listed
+                .iter()
+                .filter(|task| task.status.as_ref().and_then(|s| s.state) == Some(TaskState::RUNNING))
+                .count();
         }
-        Ok(if running == tasks { Ok(()) } else { Err(format!("{running} of {tasks} run")) })
+        Ok(if running == tasks {
+            Ok(())
+        } else {
+            Err(format!("{running} of {tasks} run"))
+        })
     })
     .await
 }
 
 fn label(cluster: &Cluster) -> HashMap<String, Vec<String>> {
-    HashMap::from([("label".to_owned(), vec![format!("chainpool.cluster={}", cluster.id)])])
+    HashMap::from([(
+        "label".to_owned(),
+        vec![format!("chainpool.cluster={}", cluster.id)],
+    )])
 }

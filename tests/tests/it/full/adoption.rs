@@ -29,7 +29,9 @@ async fn containers(engine: &Engine, pool: &RecordedPool) -> Result<BTreeMap<Str
 async fn keeps_committing(bundle: &Bundle, committed: &AtomicU64) -> Result<()> {
     loop {
         let count = committed.load(Ordering::Relaxed);
-        commit(bundle, 0, "count", &count.to_string()).await.with_context(|| format!("after {count} commits"))?;
+        commit(bundle, 0, "count", &count.to_string())
+            .await
+            .with_context(|| format!("after {count} commits"))?;
         committed.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -40,29 +42,52 @@ async fn adopts(commit_of_version: &str) -> Result<()> {
     pool.restore(&engine, &mut ground).await?;
     let before = containers(&engine, &pool).await?;
     let leases = pool.leases()?;
-    let of_type = |name: &str| leases.iter().find(|recorded| recorded.lease.network_type == name).context("such a lease was recorded");
+    let of_type = |name: &str| {
+        leases
+            .iter()
+            .find(|recorded| recorded.lease.network_type == name)
+            .context("such a lease was recorded")
+    };
     let (ledger, fabric) = (of_type("cometbft")?, of_type("fabric")?);
     within(SOON, "a commit on the restored ledger", async || {
-        Ok(commit(&ledger.bundle, 0, "restored", "yes").await.map_err(|error| format!("{error:#}")))
+        Ok(commit(&ledger.bundle, 0, "restored", "yes")
+            .await
+            .map_err(|error| format!("{error:#}")))
     })
     .await?;
 
     // The ledger commits while the new version starts, inspects everything and offers what is free.
     let committed = AtomicU64::new(0);
     let opened = async {
-        let bed = Bed::open(ground, Options { host: false, ..Options::default() }).await?;
+        let bed = Bed::open(
+            ground,
+            Options {
+                host: false,
+                ..Options::default()
+            },
+        )
+        .await?;
         for cluster in bed.clusters().await? {
             let since = cluster.health.checked_at;
             let adopted = |now: &Cluster| {
                 let healthy = now.health.state == HealthState::Healthy && now.health.checked_at > since;
                 healthy && now.offered == now.holder.is_none() && now.operation_id.is_none()
             };
-            bed.cluster_when(cluster.id, "healthy, and offered where it is free, by this version", adopted).await?;
+            bed.cluster_when(
+                cluster.id,
+                "healthy, and offered where it is free, by this version",
+                adopted,
+            )
+            .await?;
         }
         let so_far = committed.load(Ordering::Relaxed);
         within(SOON, "another commit", async || {
             let now = committed.load(Ordering::Relaxed);
-            Ok(if now > so_far { Ok(()) } else { Err(format!("{now} commits")) })
+            Ok(if now > so_far {
+                Ok(())
+            } else {
+                Err(format!("{now} commits"))
+            })
         })
         .await?;
         anyhow::Ok(bed)
@@ -80,35 +105,61 @@ async fn adopts(commit_of_version: &str) -> Result<()> {
     }
     // A free ledger may be proven again before it is offered; nothing else is done to any of them.
     let page: Page<Operation> = bed.api.get("/operations?limit=500").await?;
-    let kinds: BTreeSet<String> = page.items.iter().map(|operation| operation.kind.to_string()).collect();
-    let harmless = BTreeSet::from(["host_create", "cluster_create", "lease_apply", "cluster_repair"].map(String::from));
+    let kinds: BTreeSet<String> = page
+        .items
+        .iter()
+        .map(|operation| operation.kind.to_string())
+        .collect();
+    let harmless =
+        BTreeSet::from(["host_create", "cluster_create", "lease_apply", "cluster_repair"].map(String::from));
     ensure!(kinds.is_subset(&harmless), "{kinds:?}");
 
     // Each lease is the one that its holder had, with the same bundle.
     for recorded in &leases {
         let lease: Lease = bed.api.get(&format!("/leases/{}", recorded.lease.id)).await?;
-        ensure!(lease.holder == recorded.lease.holder && lease.cluster_id == recorded.lease.cluster_id, "{lease:?}");
+        ensure!(
+            lease.holder == recorded.lease.holder && lease.cluster_id == recorded.lease.cluster_id,
+            "{lease:?}"
+        );
         let bundle: Bundle = bed.api.get(&format!("/leases/{}/bundle", lease.id)).await?;
-        ensure!(bundle.chain_id == recorded.bundle.chain_id && bundle.nodes.len() == recorded.bundle.nodes.len(), "{bundle:?}");
+        ensure!(
+            bundle.chain_id == recorded.bundle.chain_id && bundle.nodes.len() == recorded.bundle.nodes.len(),
+            "{bundle:?}"
+        );
         for (now, then) in bundle.nodes.iter().zip(&recorded.bundle.nodes) {
-            ensure!(now.name == then.name && now.identities == then.identities && now.endpoints == then.endpoints, "{now:?} {then:?}");
+            ensure!(
+                now.name == then.name && now.identities == then.identities && now.endpoints == then.endpoints,
+                "{now:?} {then:?}"
+            );
         }
         let identities = |bundle: &Bundle| -> BTreeMap<String, String> {
             let of_msp = bundle.files.iter().filter(|(name, _)| name.contains("/msp/"));
             of_msp.map(|(name, text)| (name.clone(), text.clone())).collect()
         };
-        ensure!(identities(&bundle) == identities(&recorded.bundle), "the bundle of {} has other keys or certificates", lease.cluster);
+        ensure!(
+            identities(&bundle) == identities(&recorded.bundle),
+            "the bundle of {} has other keys or certificates",
+            lease.cluster
+        );
     }
-    ensure!(read(&ledger.bundle, 1, "recorded").await?.as_deref() == Some("yes"), "what was committed before is not there");
+    ensure!(
+        read(&ledger.bundle, 1, "recorded").await?.as_deref() == Some("yes"),
+        "what was committed before is not there"
+    );
     let holder = Holder::with(&bed, fabric.lease.clone()).await?;
     holder.put("org1", "adopted").await?;
     holder.must_have("org2", "adopted").await?;
-    ensure!(containers(&engine, &pool).await? == before, "containers were replaced or restarted");
+    ensure!(
+        containers(&engine, &pool).await? == before,
+        "containers were replaced or restarted"
+    );
 
     // It is this version's pool now: a release wipes the ledger, and the next generation is offered.
-    bed.released(&bed.api.get(&format!("/leases/{}", ledger.lease.id)).await?).await?;
+    bed.released(&bed.api.get(&format!("/leases/{}", ledger.lease.id)).await?)
+        .await?;
     let fresh = |now: &Cluster| now.offered && now.generation == 2 && now.proof.is_some();
-    bed.cluster_when(ledger.lease.cluster_id, "offered in its second generation", fresh).await?;
+    bed.cluster_when(ledger.lease.cluster_id, "offered in its second generation", fresh)
+        .await?;
     bed.end().await
 }
 

@@ -14,7 +14,12 @@ const LONG: Duration = Duration::from_mins(4);
 
 fn options(capacity: u32) -> Options {
     // Without a watchdog nothing else is under way, so the points are those of the change alone.
-    Options { capacity, validators: 1, watchdog: false, ..Options::default() }
+    Options {
+        capacity,
+        validators: 1,
+        watchdog: false,
+        ..Options::default()
+    }
 }
 
 /// Compares the engine with the database, object by object.
@@ -27,13 +32,20 @@ async fn counted(bed: &Bed, clusters: &[Cluster]) -> Result<()> {
             *expected.entry(kind).or_default() += usize::try_from(count)?;
         }
         for (_, labels) in bed.engine.containers_of(cluster.id).await? {
-            ensure!(labels["chainpool.generation"] == cluster.generation.to_string(), "an old generation is left");
+            ensure!(
+                labels["chainpool.generation"] == cluster.generation.to_string(),
+                "an old generation is left"
+            );
         }
     }
     let ours = bed.engine.ours(&bed.instance().await?).await?;
     for kind in ["container", "volume", "network"] {
         let found = ours.iter().filter(|name| name.starts_with(kind)).count();
-        ensure!(found == expected.get(kind).copied().unwrap_or(0), "{found} {kind}s for {} clusters: {ours:?}", clusters.len());
+        ensure!(
+            found == expected.get(kind).copied().unwrap_or(0),
+            "{found} {kind}s for {} clusters: {ours:?}",
+            clusters.len()
+        );
     }
     Ok(())
 }
@@ -47,10 +59,17 @@ async fn swept(
 ) -> Result<()> {
     let options = options(capacity);
     let bed = Bed::start(options.clone()).await?;
-    sweep(scenario, Points::sample(SAMPLE), bed, &options, prepare, async |bed, clusters| {
-        counted(bed, clusters).await?;
-        check(bed, clusters).await
-    })
+    sweep(
+        scenario,
+        Points::sample(SAMPLE),
+        bed,
+        &options,
+        prepare,
+        async |bed, clusters| {
+            counted(bed, clusters).await?;
+            check(bed, clusters).await
+        },
+    )
     .await
 }
 
@@ -81,21 +100,39 @@ async fn amend_survives_kills() -> Result<()> {
     let bed = Bed::start(options.clone()).await?;
     let prepare = async |bed: &Bed| -> Result<()> {
         deleted(bed).await?;
-        let create: Operation = bed.api.post("/clusters", json!({"name": "one", "network_type": "fabric", "preset": "tiny"})).await?;
+        let create: Operation = bed
+            .api
+            .post(
+                "/clusters",
+                json!({"name": "one", "network_type": "fabric", "preset": "tiny"}),
+            )
+            .await?;
         bed.done(&create).await.map(drop)
     };
-    sweep("amend", Points::sample(SAMPLE), bed, &options, prepare, async |bed, clusters| {
-        let [cluster] = clusters else { bail!("{clusters:?}") };
-        let accepted: Page<Operation> = bed.api.get("/operations?kind=cluster_amend&limit=1").await?;
-        let grown = accepted.items.first().is_some_and(|amend| amend.cluster_id == Some(cluster.id));
-        ensure!(cluster.size == if grown { 3 } else { 2 }, "{cluster:?}");
-        let listed = bed.engine.containers_of(cluster.id).await?;
-        ensure!(listed.len() == usize::try_from(cluster.size)?, "{listed:?}");
-        let volumes = bed.engine.volumes_of(cluster.id).await?;
-        ensure!(volumes.len() == listed.len(), "{volumes:?}");
-        let prove: Operation = bed.api.ask("/clusters/one/prove").await?;
-        bed.done(&prove).await.map(drop)
-    })
+    sweep(
+        "amend",
+        Points::sample(SAMPLE),
+        bed,
+        &options,
+        prepare,
+        async |bed, clusters| {
+            let [cluster] = clusters else {
+                bail!("{clusters:?}")
+            };
+            let accepted: Page<Operation> = bed.api.get("/operations?kind=cluster_amend&limit=1").await?;
+            let grown = accepted
+                .items
+                .first()
+                .is_some_and(|amend| amend.cluster_id == Some(cluster.id));
+            ensure!(cluster.size == if grown { 3 } else { 2 }, "{cluster:?}");
+            let listed = bed.engine.containers_of(cluster.id).await?;
+            ensure!(listed.len() == usize::try_from(cluster.size)?, "{listed:?}");
+            let volumes = bed.engine.volumes_of(cluster.id).await?;
+            ensure!(volumes.len() == listed.len(), "{volumes:?}");
+            let prove: Operation = bed.api.ask("/clusters/one/prove").await?;
+            bed.done(&prove).await.map(drop)
+        },
+    )
     .await
 }
 
@@ -120,7 +157,11 @@ async fn release_survives_kills() -> Result<()> {
                 bed.orchestrator.cluster_judge(id, true).await?;
                 bed.orchestrator.note_checked().await?;
                 let now = bed.cluster(id).await?;
-                Ok(if now.offered { Ok(()) } else { Err(format!("{:?}", now.health)) })
+                Ok(if now.offered {
+                    Ok(())
+                } else {
+                    Err(format!("{:?}", now.health))
+                })
             })
             .await?;
             let _: Lease = bed.api.post("/leases", json!({})).await?;
@@ -130,7 +171,10 @@ async fn release_survives_kills() -> Result<()> {
     swept("release", 1, prepare, async |bed, clusters| {
         let active: Page<Lease> = bed.api.get("/leases?state=active").await?;
         let held = usize::from(clusters[0].lease_id.is_some());
-        ensure!(clusters.len() == 1 && active.items.len() == held, "{clusters:?} {active:?}");
+        ensure!(
+            clusters.len() == 1 && active.items.len() == held,
+            "{clusters:?} {active:?}"
+        );
         Ok(())
     })
     .await
@@ -169,12 +213,22 @@ async fn delete_of_a_create_that_hangs_on_its_image_survives_kills() -> Result<(
         }
     });
     let prepare = async |bed: &Bed| -> Result<()> {
-        let _: Host = bed.api.patch("/hosts/h1", json!({"images": {"cometbft": [image.clone()]}})).await?;
+        let _: Host = bed
+            .api
+            .patch("/hosts/h1", json!({"images": {"cometbft": [image.clone()]}}))
+            .await?;
         if bed.clusters().await?.is_empty() {
-            let create: Operation = bed.api.post("/clusters", json!({"name": "one", "preset": "single"})).await?;
+            let create: Operation = bed
+                .api
+                .post("/clusters", json!({"name": "one", "preset": "single"}))
+                .await?;
             within(LONG, "the hanging step", async || {
                 let now: Operation = bed.api.get(&format!("/operations/{}", create.id)).await?;
-                Ok(if now.steps.iter().any(|s| s.started_at.is_some()) { Ok(()) } else { Err(format!("{now:?}")) })
+                Ok(if now.steps.iter().any(|s| s.started_at.is_some()) {
+                    Ok(())
+                } else {
+                    Err(format!("{now:?}"))
+                })
             })
             .await?;
         }
@@ -184,7 +238,11 @@ async fn delete_of_a_create_that_hangs_on_its_image_survives_kills() -> Result<(
     let folder = bed.folder.clone();
     prepare(&bed).await?;
     let ground = bed.stop().await?;
-    let points = Points::sample(SAMPLE).chosen("delete of a hanging create", async || sweep::counted(&folder, "delete").await).await?;
+    let points = Points::sample(SAMPLE)
+        .chosen("delete of a hanging create", async || {
+            sweep::counted(&folder, "delete").await
+        })
+        .await?;
     bed = Bed::open(ground, options(1)).await?;
     for (point, when) in points {
         prepare(&bed).await?;
@@ -207,9 +265,15 @@ async fn delete_of_a_create_that_hangs_on_its_image_survives_kills() -> Result<(
         ensure!(all.items[0].state == OperationState::Superseded, "{all:?}");
         // What the killed process had asked the engine for may land after the delete: the next full pass drops it.
         within(LONG, "an engine without anything of ours", async || {
-            bed.orchestrator.host_judge(bed.api.get::<Host>("/hosts/h1").await?.id).await?;
+            bed.orchestrator
+                .host_judge(bed.api.get::<Host>("/hosts/h1").await?.id)
+                .await?;
             let left = bed.engine.ours(&bed.instance().await?).await?;
-            Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
+            Ok(if left.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{left:?}"))
+            })
         })
         .await?;
         if matches!(outcome, Outcome::Ended(_)) {

@@ -12,48 +12,116 @@ const IMAGE: &str = "couchdb:3.4.2";
 
 /// Asks a database for a path, as its peer does; the engine tells where it is and how to sign in.
 async fn asked(bed: &Bed, cluster: &Cluster, node: &str, path: &str) -> Result<Value> {
-    let found = bed.engine.docker().inspect_container(&Engine::container(cluster, node), None).await?;
-    let env = found.config.and_then(|config| config.env).context("a container has an environment")?;
-    let of = |name: &str| env.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).context("it has an account");
-    let networks = found.network_settings.and_then(|settings| settings.networks).context("a container has a network")?;
-    let address = networks.into_values().find_map(|network| network.ip_address).context("a network gives an address")?;
+    let found = bed
+        .engine
+        .docker()
+        .inspect_container(&Engine::container(cluster, node), None)
+        .await?;
+    let env = found
+        .config
+        .and_then(|config| config.env)
+        .context("a container has an environment")?;
+    let of = |name: &str| {
+        env.iter()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            .context("it has an account")
+    };
+    let networks = found
+        .network_settings
+        .and_then(|settings| settings.networks)
+        .context("a container has a network")?;
+    let address = networks
+        .into_values()
+        .find_map(|network| network.ip_address)
+        .context("a network gives an address")?;
     let client = reqwest::Client::builder().no_proxy().build()?;
-    let request = client.get(format!("http://{address}:5984{path}")).basic_auth(of("COUCHDB_USER")?, Some(of("COUCHDB_PASSWORD")?));
+    let request = client
+        .get(format!("http://{address}:5984{path}"))
+        .basic_auth(of("COUCHDB_USER")?, Some(of("COUCHDB_PASSWORD")?));
     Ok(request.send().await?.error_for_status()?.json().await?)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "not run: wants couchdb:3.4.2 on the engine"]
 async fn peers_keep_their_state_in_couchdb_and_are_missed_without_it() -> Result<()> {
-    Engine::local().await?.docker().inspect_image(IMAGE).await.with_context(|| format!("not run: {IMAGE} is not on the engine"))?;
-    let bed = Bed::start(Options { capacity: 1, ..Options::default() }).await?;
+    Engine::local()
+        .await?
+        .docker()
+        .inspect_image(IMAGE)
+        .await
+        .with_context(|| format!("not run: {IMAGE} is not on the engine"))?;
+    let bed = Bed::start(Options {
+        capacity: 1,
+        ..Options::default()
+    })
+    .await?;
     let parameters = json!({"chaincodes": [CHAINCODE], "peers": 2, "state_database": "couchdb"});
-    let create: Operation = bed.api.post("/clusters", json!({"name": "fab", "network_type": "fabric", "parameters": parameters})).await?;
+    let create: Operation = bed
+        .api
+        .post(
+            "/clusters",
+            json!({"name": "fab", "network_type": "fabric", "parameters": parameters}),
+        )
+        .await?;
     bed.done(&create).await?;
     let cluster = bed.cluster("fab").await?;
-    ensure!(cluster.offered && cluster.health.state == HealthState::Healthy && cluster.nodes.len() == 1 + 4 + 4 + 1, "{cluster:?}");
+    ensure!(
+        cluster.offered
+            && cluster.health.state == HealthState::Healthy
+            && cluster.nodes.len() == 1 + 4 + 4 + 1,
+        "{cluster:?}"
+    );
     let holder = Holder::apply(&bed).await?;
     holder.put("org1", "satoshi").await?;
     holder.must_have("org2", "satoshi").await?;
     let document = asked(&bed, &cluster, "db0-org1", "/main_basic/name").await?;
-    ensure!(document["_id"] == "name" && document["~version"].is_string(), "{document}");
+    ensure!(
+        document["_id"] == "name" && document["~version"].is_string(),
+        "{document}"
+    );
 
-    let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 600})).await?;
+    let _: Value = bed
+        .api
+        .patch("/clusters/fab", json!({"maintenance_seconds": 600}))
+        .await?;
     bed.engine.kill(&Engine::container(&cluster, "db1-org1")).await?;
     // The peer may notice it before the engine tells.
-    bed.judged(cluster.id, HealthState::Degraded, &["peer1-org1 has no state database", "db1-org1 exited 137"]).await?;
+    bed.judged(
+        cluster.id,
+        HealthState::Degraded,
+        &["peer1-org1 has no state database", "db1-org1 exited 137"],
+    )
+    .await?;
     // One that does not answer is as good as gone.
     bed.engine.pause(&Engine::container(&cluster, "db0-org1")).await?;
-    bed.judged(cluster.id, HealthState::Broken, &["org1 cannot endorse, and 2 of 2 organisations must"]).await?;
+    bed.judged(
+        cluster.id,
+        HealthState::Broken,
+        &["org1 cannot endorse, and 2 of 2 organisations must"],
+    )
+    .await?;
 
-    let _: Value = bed.api.patch("/clusters/fab", json!({"maintenance_seconds": 0})).await?;
-    let healed = bed.cluster_when(cluster.id, "healthy again", |now| now.health.state == HealthState::Healthy).await?;
-    ensure!(healed.generation == cluster.generation, "an applied network was made anew");
+    let _: Value = bed
+        .api
+        .patch("/clusters/fab", json!({"maintenance_seconds": 0}))
+        .await?;
+    let healed = bed
+        .cluster_when(cluster.id, "healthy again", |now| {
+            now.health.state == HealthState::Healthy
+        })
+        .await?;
+    ensure!(
+        healed.generation == cluster.generation,
+        "an applied network was made anew"
+    );
     holder.must_have("org1", "satoshi").await?;
     holder.put("org2", "hal").await?;
     holder.must_have("org1", "hal").await?;
 
-    let amend: Operation = bed.api.post("/clusters/fab/amend", json!({"parameters": {"organisations": 3}})).await?;
+    let amend: Operation = bed
+        .api
+        .post("/clusters/fab/amend", json!({"parameters": {"organisations": 3}}))
+        .await?;
     bed.done(&amend).await?;
     let holder = Holder::with(&bed, holder.lease.clone()).await?;
     holder.put("org3", "dorian").await?;
@@ -64,7 +132,10 @@ async fn peers_keep_their_state_in_couchdb_and_are_missed_without_it() -> Result
 
     bed.released(&holder.lease).await?;
     let again = bed.cluster("fab").await?;
-    ensure!(again.health.state == HealthState::Healthy && again.nodes.len() == cluster.nodes.len(), "{again:?}");
+    ensure!(
+        again.health.state == HealthState::Healthy && again.nodes.len() == cluster.nodes.len(),
+        "{again:?}"
+    );
     let empty = asked(&bed, &again, "db0-org1", "/main_basic/name").await;
     ensure!(empty.is_err(), "the state of before is there: {empty:?}");
     bed.end().await

@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use chainpool_agent::{Boot, ClusterSpec, NodeName, NodeSpec, Observation, SpecHash};
 use chainpool_api as api;
 use chainpool_networks::{
-    BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach, Registry, Seed, Verdict,
+    BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach,
+    Registry, Seed, Verdict,
 };
 use chainpool_tests::{Bed, Engine, Options};
 use serde_json::json;
@@ -20,7 +21,11 @@ impl NetworkType for After {
         self.0.describe()
     }
 
-    fn settle(&self, preset: &str, given: &serde_json::Map<String, serde_json::Value>) -> Result<serde_json::Value, ParameterErrors> {
+    fn settle(
+        &self,
+        preset: &str,
+        given: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<serde_json::Value, ParameterErrors> {
         self.0.settle(preset, given)
     }
 
@@ -53,7 +58,13 @@ impl NetworkType for After {
         self.0.probe(nodes, observed).await
     }
 
-    fn verdict(&self, parameters: &serde_json::Value, evidence: &api::Evidence, past: &Past, now: api::Timestamp) -> Verdict {
+    fn verdict(
+        &self,
+        parameters: &serde_json::Value,
+        evidence: &api::Evidence,
+        past: &Past,
+        now: api::Timestamp,
+    ) -> Verdict {
         self.0.verdict(parameters, evidence, past, now)
     }
 
@@ -72,14 +83,30 @@ async fn a_cluster_comes_up_after_its_job_and_fails_with_its_last_words() -> Res
     let registry = Registry::default()
         .with("cometbft", Arc::new(After(Arc::clone(&plain), "version")))
         .with("hopeless", Arc::new(After(plain, "no-such-command")));
-    let bed = Bed::start(Options { capacity: 2, registry, ..Options::default() }).await?;
-    let create: api::Operation = bed.api.post("/clusters", json!({"name": "one", "parameters": {"validators": 1}})).await?;
+    let bed = Bed::start(Options {
+        capacity: 2,
+        registry,
+        ..Options::default()
+    })
+    .await?;
+    let create: api::Operation = bed
+        .api
+        .post(
+            "/clusters",
+            json!({"name": "one", "parameters": {"validators": 1}}),
+        )
+        .await?;
     let create = bed.done(&create).await?;
-    let step = |operation: &api::Operation, words: &str| operation.steps.iter().position(|step| step.title.contains(words));
+    let step = |operation: &api::Operation, words: &str| {
+        operation.steps.iter().position(|step| step.title.contains(words))
+    };
     let (ran, started) = (step(&create, "run setup to its end"), step(&create, "start v0"));
     ensure!(ran.is_some() && ran < started, "{create:?}");
     let made = bed.cluster("one").await?;
-    ensure!(made.health.state == api::HealthState::Healthy && made.nodes.len() == 1, "{made:?}");
+    ensure!(
+        made.health.state == api::HealthState::Healthy && made.nodes.len() == 1,
+        "{made:?}"
+    );
     let said = bed.engine.said(&Engine::container(&made, "setup")).await?;
     ensure!(said.contains("0.38"), "the job said {said:?}");
 
@@ -87,7 +114,10 @@ async fn a_cluster_comes_up_after_its_job_and_fails_with_its_last_words() -> Res
     let reset = bed.done(&reset).await?;
     ensure!(step(&reset, "run setup to its end").is_some(), "{reset:?}");
     ensure!(
-        bed.engine.said(&Engine::container(&bed.cluster("one").await?, "setup")).await?.contains("0.38"),
+        bed.engine
+            .said(&Engine::container(&bed.cluster("one").await?, "setup"))
+            .await?
+            .contains("0.38"),
         "the new generation's job did not run"
     );
 
@@ -95,7 +125,16 @@ async fn a_cluster_comes_up_after_its_job_and_fails_with_its_last_words() -> Res
     let create: api::Operation = bed.api.post("/clusters", body).await?;
     let failed = bed.ended(&create).await?;
     let why = failed.error.clone().unwrap_or_default();
-    ensure!(why.contains("job setup ended with 1") && why.contains("no-such-command"), "{failed:?}");
-    ensure!(bed.engine.life(&Engine::container(&bed.cluster("two").await?, "v0")).await.is_err(), "a node was made all the same");
+    ensure!(
+        why.contains("job setup ended with 1") && why.contains("no-such-command"),
+        "{failed:?}"
+    );
+    ensure!(
+        bed.engine
+            .life(&Engine::container(&bed.cluster("two").await?, "v0"))
+            .await
+            .is_err(),
+        "a node was made all the same"
+    );
     bed.end().await
 }

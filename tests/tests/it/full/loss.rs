@@ -15,14 +15,24 @@ pub(crate) async fn bears_one(bed: &Bed, holder: &Holder, orderers: [&str; 2], l
     let _: Value = bed.api.patch(&path, json!({"maintenance_seconds": 600})).await?;
     bed.engine.kill(&Engine::container(&cluster, first)).await?;
     // Where the leader died another one is elected first.
-    bed.judged(cluster.id, HealthState::Degraded, &[first, "can lose no more orderer"]).await?;
+    bed.judged(
+        cluster.id,
+        HealthState::Degraded,
+        &[first, "can lose no more orderer"],
+    )
+    .await?;
     holder.put("org2", "hal").await?;
     holder.must_have("org1", "hal").await?;
     bed.engine.kill(&Engine::container(&cluster, second)).await?;
     bed.judged(cluster.id, HealthState::Broken, &[lost]).await?;
 
     let _: Value = bed.api.patch(&path, json!({"maintenance_seconds": 0})).await?;
-    let healed = bed.judged(cluster.id, HealthState::Healthy, &["1 more orderer"]).await?;
-    ensure!(healed.generation == cluster.generation, "an applied network was made anew");
+    let healed = bed
+        .judged(cluster.id, HealthState::Healthy, &["1 more orderer"])
+        .await?;
+    ensure!(
+        healed.generation == cluster.generation,
+        "an applied network was made anew"
+    );
     holder.must_have("org2", "hal").await
 }

@@ -11,7 +11,11 @@ pub(crate) async fn passed(bed: &Bed, passes: u32) -> Result<()> {
         let before = bed.api.get::<Status>("/status").await?.watchdog.last_pass_at;
         within(Duration::from_mins(2), "a full pass", async || {
             let now = bed.api.get::<Status>("/status").await?.watchdog.last_pass_at;
-            Ok(if now == before { Err(format!("the last one ended at {now:?}")) } else { Ok(()) })
+            Ok(if now == before {
+                Err(format!("the last one ended at {now:?}"))
+            } else {
+                Ok(())
+            })
         })
         .await?;
     }

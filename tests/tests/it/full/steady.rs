@@ -14,7 +14,12 @@ const TRIES: u32 = 3;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_pass_lists_each_kind_of_object_once_and_nothing_else_does() -> Result<()> {
     let tap = Tap::on(&Engine::local().await?)?;
-    let bed = Bed::start(Options { way: Some(tap.address()), alone: true, ..Options::default() }).await?;
+    let bed = Bed::start(Options {
+        way: Some(tap.address()),
+        alone: true,
+        ..Options::default()
+    })
+    .await?;
     let clusters = bed.filled().await?;
     ensure!(clusters.iter().all(|cluster| cluster.offered), "{clusters:?}");
     // What the fill has stirred up has settled after one pass.
@@ -35,12 +40,17 @@ async fn a_full_pass_lists_each_kind_of_object_once_and_nothing_else_does() -> R
     }
     ensure!(listed == wanted, "listed in {PASSES} passes: {listed:?}");
     let streams = tap.asked("/events", rested).len();
-    ensure!(streams == 0, "the stream of events was opened {streams} times anew at rest");
+    ensure!(
+        streams == 0,
+        "the stream of events was opened {streams} times anew at rest"
+    );
 
     // The ear is open all the same.
     let container = Engine::container(&clusters[0], "v1");
     bed.engine.kill(&container).await?;
-    bed.cluster_when(clusters[0].id, "withdrawn", |now| !now.offered).await?;
-    bed.cluster_when(clusters[0].id, "offered again", |now| now.offered).await?;
+    bed.cluster_when(clusters[0].id, "withdrawn", |now| !now.offered)
+        .await?;
+    bed.cluster_when(clusters[0].id, "offered again", |now| now.offered)
+        .await?;
     bed.end().await
 }

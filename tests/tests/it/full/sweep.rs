@@ -19,16 +19,29 @@ pub(crate) enum Outcome {
 
 pub(crate) async fn child(folder: &Path, scenario: &str, point: usize, when: &str) -> Result<Outcome> {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_crash-child"))
-        .args([folder.as_os_str(), scenario.as_ref(), point.to_string().as_ref(), when.as_ref()])
+        .args([
+            folder.as_os_str(),
+            scenario.as_ref(),
+            point.to_string().as_ref(),
+            when.as_ref(),
+        ])
         .stdin(Stdio::null())
         .output()
         .await?;
     if output.status.success() {
         let said = String::from_utf8(output.stdout)?;
-        return Ok(Outcome::Ended(said.trim().parse().with_context(|| format!("the child said {said:?}"))?));
+        return Ok(Outcome::Ended(
+            said.trim()
+                .parse()
+                .with_context(|| format!("the child said {said:?}"))?,
+        ));
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(said.contains(&format!("killed {when}")), "the child at point {point} of {scenario} ended with {}: {said}", output.status);
+    ensure!(
+        said.contains(&format!("killed {when}")),
+        "the child at point {point} of {scenario} ended with {}: {said}",
+        output.status
+    );
     Ok(Outcome::Killed)
 }
 
@@ -58,11 +71,15 @@ pub(crate) async fn sweep(
     let points = if let Points::Sample(_) = points {
         prepare(&bed).await?;
         let ground = bed.stop().await?;
-        let points = points.chosen(scenario, async || counted(&folder, scenario).await).await?;
+        let points = points
+            .chosen(scenario, async || counted(&folder, scenario).await)
+            .await?;
         bed = Bed::open(ground, options.clone()).await?;
         points
     } else {
-        points.chosen(scenario, async || bail!("each point needs no count")).await?
+        points
+            .chosen(scenario, async || bail!("each point needs no count"))
+            .await?
     };
     for (point, when) in points {
         let at = format!("killed {when} point {point} of {scenario}");
@@ -94,7 +111,10 @@ pub(crate) async fn deleted(bed: &Bed) -> Result<()> {
 /// One cluster of one node is there.
 pub(crate) async fn one(bed: &Bed) -> Result<()> {
     if bed.clusters().await?.is_empty() {
-        let create: Operation = bed.api.post("/clusters", json!({"name": "one", "preset": "single"})).await?;
+        let create: Operation = bed
+            .api
+            .post("/clusters", json!({"name": "one", "preset": "single"}))
+            .await?;
         bed.done(&create).await?;
     }
     Ok(())

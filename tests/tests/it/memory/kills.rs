@@ -24,7 +24,10 @@ fn prepared(capacity: u32, prepare: impl AsyncFnOnce(&MemoryBed) -> Result<()>) 
 
 /// Does a change on copies of a fixture, killed at one point after the other until it comes to its end unharmed. `recover`
 /// sees to what the next start cannot know, and checks what came of it; then all must be settled.
-#[expect(clippy::needless_pass_by_value, reason = "each caller writes its closures down where it calls")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "each caller writes its closures down where it calls"
+)]
 fn sweep(
     name: &str,
     (fixture, capacity): (&MemoryFixture, u32),
@@ -89,7 +92,10 @@ fn create_survives_a_kill_at_every_commit() -> Result<()> {
         async |bed| {
             bed.idle().await?;
             let clusters = bed.clusters().await?;
-            ensure!(clusters.len() <= 1 && clusters.iter().all(|c| c.proof.is_some() && c.generation == 1), "{clusters:?}");
+            ensure!(
+                clusters.len() <= 1 && clusters.iter().all(|c| c.proof.is_some() && c.generation == 1),
+                "{clusters:?}"
+            );
             Ok(())
         },
     )
@@ -107,7 +113,10 @@ fn reset_survives_a_kill_at_every_commit() -> Result<()> {
             bed.idle().await?;
             let cluster = bed.cluster("one").await?;
             let resets: Page<Operation> = bed.api.get("/operations?kind=cluster_reset").await?;
-            ensure!(resets.items.len() <= 1 && usize::try_from(cluster.generation)? == 1 + resets.items.len(), "{cluster:?} {resets:?}");
+            ensure!(
+                resets.items.len() <= 1 && usize::try_from(cluster.generation)? == 1 + resets.items.len(),
+                "{cluster:?} {resets:?}"
+            );
             Ok(())
         },
     )
@@ -122,7 +131,9 @@ fn release_survives_a_kill_at_every_commit() -> Result<()> {
     })?;
     let release = async |bed: &MemoryBed| {
         let leases: Page<Lease> = bed.api.get("/leases?state=active").await?;
-        bed.released(leases.items.first().context("there is a lease")?).await.map(drop)
+        bed.released(leases.items.first().context("there is a lease")?)
+            .await
+            .map(drop)
     };
     sweep("release", (&fixture, 1), 15, release, async |bed| {
         bed.idle().await?;
@@ -130,7 +141,10 @@ fn release_survives_a_kill_at_every_commit() -> Result<()> {
         let cluster = bed.cluster("one").await?;
         // The end of the lease and the reset are one commit.
         let held = cluster.lease_id.is_some();
-        ensure!(active.items.len() == usize::from(held) && cluster.generation == if held { 1 } else { 2 }, "{cluster:?} {active:?}");
+        ensure!(
+            active.items.len() == usize::from(held) && cluster.generation == if held { 1 } else { 2 },
+            "{cluster:?} {active:?}"
+        );
         Ok(())
     })
 }
@@ -162,14 +176,20 @@ fn delete_survives_a_kill_at_every_commit() -> Result<()> {
 fn amend_survives_a_kill_at_every_commit() -> Result<()> {
     let fixture = prepared(1, async |bed| created(bed, "staged").await)?;
     let amend = async |bed: &MemoryBed| {
-        let amend: Operation = bed.api.post("/clusters/one/amend", json!({"parameters": {"nodes": 4}})).await?;
+        let amend: Operation = bed
+            .api
+            .post("/clusters/one/amend", json!({"parameters": {"nodes": 4}}))
+            .await?;
         bed.done(&amend).await.map(drop)
     };
     sweep("amend", (&fixture, 1), 18, amend, async |bed| {
         bed.idle().await?;
         let accepted: Page<Operation> = bed.api.get("/operations?kind=cluster_amend").await?;
         let cluster = bed.cluster("one").await?;
-        ensure!(cluster.size == if accepted.items.is_empty() { 2 } else { 4 } && cluster.generation == 1, "{cluster:?}");
+        ensure!(
+            cluster.size == if accepted.items.is_empty() { 2 } else { 4 } && cluster.generation == 1,
+            "{cluster:?}"
+        );
         // All that it has grown by are members: it commits, and all of them take part.
         asked(bed, "/clusters/one/prove").await?;
         bed.orchestrator.cluster_judge(cluster.id, true).await?;
@@ -183,7 +203,11 @@ fn amend_survives_a_kill_at_every_commit() -> Result<()> {
 fn restart_survives_a_kill_at_every_commit() -> Result<()> {
     let fixture = prepared(1, async |bed| created(bed, "default").await)?;
     let lives = |fixture: &MemoryFixture, instance: InstanceId| {
-        let running = fixture.world.objects(instance).into_iter().filter(|object| object.kind == ObjectKind::Node);
+        let running = fixture
+            .world
+            .objects(instance)
+            .into_iter()
+            .filter(|object| object.kind == ObjectKind::Node);
         running.map(|object| object.id).collect::<Vec<_>>()
     };
     let instance = {
@@ -207,7 +231,11 @@ fn restart_survives_a_kill_at_every_commit() -> Result<()> {
             for (at, id) in before.iter().enumerate() {
                 let node = NodeName::parse(&format!("v{at}"))?;
                 let life = bed.world.life(&key_of(&cluster), &node);
-                ensure!(life.as_ref().is_some_and(|(found, life)| found == id && *life == wanted), "{node} has the life {life:?}");
+                ensure!(
+                    life.as_ref()
+                        .is_some_and(|(found, life)| found == id && *life == wanted),
+                    "{node} has the life {life:?}"
+                );
             }
             Ok(())
         },
@@ -224,9 +252,14 @@ fn reset_of_a_host_survives_a_kill_at_every_commit() -> Result<()> {
         async |bed| asked(bed, "/hosts/h1/reset").await,
         async |bed| {
             bed.idle().await?;
-            let (clusters, resets): (Vec<Cluster>, Page<Operation>) =
-                (bed.clusters().await?, bed.api.get("/operations?kind=host_reset").await?);
-            ensure!(clusters.len() == if resets.items.is_empty() { 2 } else { 0 }, "{clusters:?} {resets:?}");
+            let (clusters, resets): (Vec<Cluster>, Page<Operation>) = (
+                bed.clusters().await?,
+                bed.api.get("/operations?kind=host_reset").await?,
+            );
+            ensure!(
+                clusters.len() == if resets.items.is_empty() { 2 } else { 0 },
+                "{clusters:?} {resets:?}"
+            );
             Ok(())
         },
     )
@@ -243,21 +276,40 @@ fn delete_of_a_create_that_hangs_survives_a_kill_at_every_commit() -> Result<()>
         let create: Operation = bed.api.post("/clusters", body).await?;
         within(LONG, "the hanging step", async || {
             let now: Operation = bed.api.get(&format!("/operations/{}", create.id)).await?;
-            let hangs = now.steps.iter().any(|step| step.started_at.is_some() && step.title.contains("images"));
+            let hangs = now
+                .steps
+                .iter()
+                .any(|step| step.started_at.is_some() && step.title.contains("images"));
             Ok(if hangs { Ok(()) } else { Err(format!("{now:?}")) })
         })
         .await
     })?;
     life.kill();
-    sweep("delete of a hanging create", (&fixture, 1), 4, deleted, async |bed| {
-        // Killed before the delete was accepted, nothing was asked for yet: the create goes on, and ends well.
-        bed.world.always(Verb::EnsureImage, None);
-        bed.idle().await?;
-        let deletes: Page<Operation> = bed.api.get("/operations?kind=cluster_delete").await?;
-        let creates: Page<Operation> = bed.api.get("/operations?kind=cluster_create").await?;
-        let expected = if deletes.items.is_empty() { OperationState::Succeeded } else { OperationState::Superseded };
-        ensure!(creates.items.len() == 1 && creates.items[0].state == expected, "{creates:?}");
-        ensure!(bed.clusters().await?.is_empty() != deletes.items.is_empty(), "{deletes:?}");
-        Ok(())
-    })
+    sweep(
+        "delete of a hanging create",
+        (&fixture, 1),
+        4,
+        deleted,
+        async |bed| {
+            // Killed before the delete was accepted, nothing was asked for yet: the create goes on, and ends well.
+            bed.world.always(Verb::EnsureImage, None);
+            bed.idle().await?;
+            let deletes: Page<Operation> = bed.api.get("/operations?kind=cluster_delete").await?;
+            let creates: Page<Operation> = bed.api.get("/operations?kind=cluster_create").await?;
+            let expected = if deletes.items.is_empty() {
+                OperationState::Succeeded
+            } else {
+                OperationState::Superseded
+            };
+            ensure!(
+                creates.items.len() == 1 && creates.items[0].state == expected,
+                "{creates:?}"
+            );
+            ensure!(
+                bed.clusters().await?.is_empty() != deletes.items.is_empty(),
+                "{deletes:?}"
+            );
+            Ok(())
+        },
+    )
 }

@@ -39,17 +39,37 @@ impl Network {
         for (name, value) in given.as_object().expect("an object") {
             parameters[name] = value.clone();
         }
-        let parameters = self.kind.settle("tiny", parameters.as_object().expect("an object")).expect("valid parameters");
+        let parameters = self
+            .kind
+            .settle("tiny", parameters.as_object().expect("an object"))
+            .expect("valid parameters");
         let mut ports = self.order.ports.clone();
         for need in self.kind.layout(&parameters).ports {
             let next = 20_001 + u16::try_from(ports.len()).expect("a few");
             ports.entry(need).or_insert(next);
         }
-        let order = Order { parameters, ports, genesis_at: Timestamp::now(), ..self.order.clone() };
-        let change = Amendment { order: order.clone(), renew_certificates, before: Before::Ended };
+        let order = Order {
+            parameters,
+            ports,
+            genesis_at: Timestamp::now(),
+            ..self.order.clone()
+        };
+        let change = Amendment {
+            order: order.clone(),
+            renew_certificates,
+            before: Before::Ended,
+        };
         let seed = chainpool_agent::Secret::new(rand::random());
-        let before = self.spec().nodes.iter().map(|node| (node.name.clone(), node.hash.clone())).collect();
-        let spec = self.kind.amend(self.spec(), &change, &seed).expect("it can be changed so");
+        let before = self
+            .spec()
+            .nodes
+            .iter()
+            .map(|node| (node.name.clone(), node.hash.clone()))
+            .collect();
+        let spec = self
+            .kind
+            .amend(self.spec(), &change, &seed)
+            .expect("it can be changed so");
         self.order = order;
         self.settle(spec);
         before
@@ -58,7 +78,11 @@ impl Network {
     async fn perform(&self, before: &BTreeMap<NodeName, SpecHash>, manner: Manner) {
         let boot = &self.spec().boot;
         let mut started = Timestamp::now();
-        let alone = before.keys().filter(|name| name.as_str().starts_with("orderer")).count() == 1;
+        let alone = before
+            .keys()
+            .filter(|name| name.as_str().starts_with("orderer"))
+            .count()
+            == 1;
         for phase in boot {
             let begun = Instant::now();
             match (phase, manner) {
@@ -101,8 +125,19 @@ impl Network {
 
     /// Ends a process as a platform does.
     fn stop(&self, node: &NodeName) {
-        let mut child = self.running.lock().expect("not poisoned").remove(node).expect("it runs");
-        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs").success());
+        let mut child = self
+            .running
+            .lock()
+            .expect("not poisoned")
+            .remove(node)
+            .expect("it runs");
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &child.id().to_string()])
+                .status()
+                .expect("kill runs")
+                .success()
+        );
         child.wait().expect("gone");
     }
 
@@ -113,7 +148,11 @@ impl Network {
             if names.iter().all(|name| evidence.nodes[name.as_str()].answers) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{names:?} do not answer: {evidence:#?}\n{}", self.logs());
+            assert!(
+                Instant::now() < deadline,
+                "{names:?} do not answer: {evidence:#?}\n{}",
+                self.logs()
+            );
         }
     }
 
@@ -137,9 +176,16 @@ impl Network {
                 led = Instant::now();
                 continue;
             }
-            let verdict = self.judge(&evidence, &Past { started_at: Some(started), ..Past::default() });
+            let verdict = self.judge(
+                &evidence,
+                &Past {
+                    started_at: Some(started),
+                    ..Past::default()
+                },
+            );
             let broken = verdict.state == HealthState::Broken;
-            let unled = alone && broken && verdict.reason.starts_with("no Raft leader") && led.elapsed() < LEADERLESS;
+            let unled =
+                alone && broken && verdict.reason.starts_with("no Raft leader") && led.elapsed() < LEADERLESS;
             assert!(!broken || unled, "{verdict:?} on {evidence:#?}");
             led = if unled { led } else { Instant::now() };
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -177,7 +223,10 @@ impl Network {
             })
             .into();
         let until = Arc::clone(&stop);
-        Commits { stop, thread: std::thread::spawn(move || commits(commands, &until)) }
+        Commits {
+            stop,
+            thread: std::thread::spawn(move || commits(commands, &until)),
+        }
     }
 }
 
@@ -201,7 +250,9 @@ impl Commits {
     /// Ends it. Returns how many there were, and the longest time from one to the next.
     pub(crate) async fn end(self) -> (u32, Duration) {
         self.stop.store(true, Ordering::Relaxed);
-        tokio::task::spawn_blocking(move || self.thread.join().expect("it does not panic")).await.expect("it ends")
+        tokio::task::spawn_blocking(move || self.thread.join().expect("it does not panic"))
+            .await
+            .expect("it ends")
     }
 }
 
@@ -214,7 +265,11 @@ fn commits(mut commands: Vec<Command>, stop: &AtomicBool) -> (u32, Duration) {
             (count, last) = (count + 1, Instant::now());
         } else {
             let said = String::from_utf8_lossy(&ran.stderr);
-            println!("no commit for {:?}: {}", last.elapsed(), said.lines().last().unwrap_or_default());
+            println!(
+                "no commit for {:?}: {}",
+                last.elapsed(),
+                said.lines().last().unwrap_or_default()
+            );
             commands.rotate_left(1);
         }
     }

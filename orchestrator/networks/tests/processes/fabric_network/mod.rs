@@ -4,8 +4,8 @@ mod change;
 
 use crate::local::Local;
 use chainpool_agent::{
-    Boot, ClusterId, ClusterKey, ClusterSpec, Generation, LogConfig, NetworkSpec, NodeName, NodeSpec, NodeState, Object, ObjectKind,
-    Observation, Secret, Variable,
+    Boot, ClusterId, ClusterKey, ClusterSpec, Generation, LogConfig, NetworkSpec, NodeName, NodeSpec,
+    NodeState, Object, ObjectKind, Observation, Secret, Variable,
 };
 use chainpool_api::{Evidence, HealthState, LogLevel, Proof, Timestamp};
 use chainpool_networks::{NetworkType, Nodes, Order, Past, Reach, Registry, Stuck, Verdict};
@@ -54,7 +54,12 @@ pub(crate) struct Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for child in self.running.lock().expect("no test panics while it holds this").values_mut() {
+        for child in self
+            .running
+            .lock()
+            .expect("no test panics while it holds this")
+            .values_mut()
+        {
             drop(child.kill());
             drop(child.wait());
         }
@@ -65,7 +70,9 @@ impl Network {
     /// Renders it and puts its files where the processes will find them.
     pub(crate) fn prepare(preset: &str, given: &Value) -> Self {
         let kind = Registry::default().get("fabric").expect("it is registered");
-        let parameters = kind.settle(preset, given.as_object().expect("an object")).expect("valid parameters");
+        let parameters = kind
+            .settle(preset, given.as_object().expect("an object"))
+            .expect("valid parameters");
         let order = Order {
             ports: kind.layout(&parameters).ports.into_iter().zip(20_001..).collect(),
             parameters,
@@ -81,12 +88,21 @@ impl Network {
         let spec = kind.render(&order, &Secret::new(rand::random()));
         let tools = tools(&order.parameters);
         println!("{preset}: rendered in {:?}", begun.elapsed());
-        let key = ClusterKey { cluster: ClusterId::new(), generation: GENERATION };
-        let agent = Arc::new(Local { ports: BTreeMap::new() });
+        let key = ClusterKey {
+            cluster: ClusterId::new(),
+            generation: GENERATION,
+        };
+        let agent = Arc::new(Local {
+            ports: BTreeMap::new(),
+        });
         let mut network = Self {
             kind,
             order,
-            nodes: Nodes { agent, key, spec: Arc::new(spec.clone()) },
+            nodes: Nodes {
+                agent,
+                key,
+                spec: Arc::new(spec.clone()),
+            },
             homes: tempfile::tempdir().expect("a folder"),
             tools,
             ground: rand::random(),
@@ -109,13 +125,34 @@ impl Network {
             let address = Ipv4Addr::new(127, self.ground[0].clamp(1, 254), self.ground[1], next);
             self.addresses.entry(node.name.clone()).or_insert(address);
         }
-        let port =
-            |node: &NodeSpec, name: &str, inside| ((node.name.clone(), name.to_owned()), (self.addresses[&node.name], inside).into());
-        let ports = spec.nodes.iter().flat_map(|node| node.ports.iter().map(|p| port(node, &p.name, p.inside))).collect();
-        let hosts = self.addresses.iter().map(|(name, address)| format!("{address} {name}")).collect::<Vec<_>>().join("\n");
+        let port = |node: &NodeSpec, name: &str, inside| {
+            (
+                (node.name.clone(), name.to_owned()),
+                (self.addresses[&node.name], inside).into(),
+            )
+        };
+        let ports = spec
+            .nodes
+            .iter()
+            .flat_map(|node| node.ports.iter().map(|p| port(node, &p.name, p.inside)))
+            .collect();
+        let hosts = self
+            .addresses
+            .iter()
+            .map(|(name, address)| format!("{address} {name}"))
+            .collect::<Vec<_>>()
+            .join("\n");
         // The same file as before: nodes that run have it mounted.
-        fs::write(self.homes.path().join("hosts"), format!("127.0.0.1 localhost\n{hosts}\n")).expect("written");
-        self.nodes = Nodes { agent: Arc::new(Local { ports }), key: self.nodes.key, spec: Arc::new(spec) };
+        fs::write(
+            self.homes.path().join("hosts"),
+            format!("127.0.0.1 localhost\n{hosts}\n"),
+        )
+        .expect("written");
+        self.nodes = Nodes {
+            agent: Arc::new(Local { ports }),
+            key: self.nodes.key,
+            spec: Arc::new(spec),
+        };
     }
 
     pub(crate) fn spec(&self) -> &ClusterSpec {
@@ -134,14 +171,26 @@ impl Network {
     fn place(&self, node: &NodeSpec) {
         fs::create_dir_all(self.home(&node.name)).expect("folders");
         for file in &node.files {
-            let path = self.home(&node.name).join(Path::new(&file.path).strip_prefix(HOME).expect("below the volume"));
+            let path = self.home(&node.name).join(
+                Path::new(&file.path)
+                    .strip_prefix(HOME)
+                    .expect("below the volume"),
+            );
             fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
             let mut content = file.content.expose().clone();
             if path.extension().is_some_and(|extension| extension == "yaml") {
-                content = self.localise(&node.name, &String::from_utf8(content).expect("text")).into_bytes();
+                content = self
+                    .localise(&node.name, &String::from_utf8(content).expect("text"))
+                    .into_bytes();
             }
             let mut open = fs::OpenOptions::new();
-            let mut target = open.write(true).create(true).truncate(true).mode(0o600).open(&path).expect("a file");
+            let mut target = open
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&path)
+                .expect("a file");
             std::io::Write::write_all(&mut target, &content).expect("written");
             fs::set_permissions(&path, fs::Permissions::from_mode(file.mode)).expect("its mode");
         }
@@ -161,9 +210,19 @@ impl Network {
     fn start(&self, node: &NodeSpec) {
         // A chaincode's image has its own program, which the spec does not name.
         let chaincode = ["chaincode".to_owned()];
-        let command = if node.command.is_empty() { &chaincode[..] } else { &node.command[..] };
-        let [program, arguments @ ..] = command else { panic!("a node without a program") };
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.home(&node.name).join("log")).expect("a log");
+        let command = if node.command.is_empty() {
+            &chaincode[..]
+        } else {
+            &node.command[..]
+        };
+        let [program, arguments @ ..] = command else {
+            panic!("a node without a program")
+        };
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.home(&node.name).join("log"))
+            .expect("a log");
         let mut command = Command::new("unshare");
         for (name, value) in &node.env {
             if let Variable::Plain(value) = value {
@@ -182,7 +241,10 @@ impl Network {
             .stdin(Stdio::null())
             .spawn()
             .expect("it starts");
-        self.running.lock().expect("not poisoned").insert(node.name.clone(), child);
+        self.running
+            .lock()
+            .expect("not poisoned")
+            .insert(node.name.clone(), child);
     }
 
     pub(crate) fn start_node(&self, node: &NodeName) {
@@ -195,7 +257,9 @@ impl Network {
             let begun = Instant::now();
             match phase {
                 Boot::Start(names) => names.iter().for_each(|name| self.start_node(name)),
-                Boot::Ready(names) => assert!(names.is_empty(), "Fabric's nodes are ready when they have joined"),
+                Boot::Ready(names) => {
+                    assert!(names.is_empty(), "Fabric's nodes are ready when they have joined")
+                }
                 Boot::Init(action) => self.init(action).await,
                 Boot::Job(job) => panic!("Fabric has no jobs: {job}"),
             }
@@ -209,7 +273,12 @@ impl Network {
     }
 
     pub(crate) fn kill(&self, node: &NodeName) {
-        let mut child = self.running.lock().expect("not poisoned").remove(node).expect("it runs");
+        let mut child = self
+            .running
+            .lock()
+            .expect("not poisoned")
+            .remove(node)
+            .expect("it runs");
         child.kill().expect("killed");
         child.wait().expect("gone");
     }
@@ -228,15 +297,29 @@ impl Network {
 
     fn signal(&self, node: &NodeName, signal: &str) {
         let pid = self.running.lock().expect("not poisoned")[node].id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .expect("kill runs")
+                .success()
+        );
     }
 
     fn observed(&self) -> Observation {
         let mut running = self.running.lock().expect("not poisoned");
-        let mut state = |name: &NodeName| match running.get_mut(name).map(|child| child.try_wait().expect("a child of ours")) {
+        let mut state = |name: &NodeName| match running
+            .get_mut(name)
+            .map(|child| child.try_wait().expect("a child of ours"))
+        {
             Some(None) => NodeState::Running,
             // By itself.
-            Some(Some(status)) => NodeState::Exited(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()).into()),
+            Some(Some(status)) => NodeState::Exited(
+                status
+                    .code()
+                    .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+                    .into(),
+            ),
             None => NodeState::Exited(137),
         };
         let object = |node: &NodeSpec| Object {
@@ -249,7 +332,10 @@ impl Network {
             hash: None,
             state: Some(state(&node.name)),
         };
-        Observation { objects: self.spec().nodes.iter().map(object).collect(), ..Observation::default() }
+        Observation {
+            objects: self.spec().nodes.iter().map(object).collect(),
+            ..Observation::default()
+        }
     }
 
     /// Looks, and starts anew what stands still, as the core does. That a node which runs has not answered in time on a busy machine is true
@@ -258,7 +344,11 @@ impl Network {
         let until = Instant::now() + BUSY;
         loop {
             let evidence = self.kind.probe(&self.nodes, &self.observed()).await;
-            let overdue = self.stuck.lock().expect("not poisoned").overdue(&evidence, Instant::now());
+            let overdue = self
+                .stuck
+                .lock()
+                .expect("not poisoned")
+                .overdue(&evidence, Instant::now());
             self.restart(&overdue);
             let late = self.late(&evidence);
             if late.is_empty() || Instant::now() >= until {
@@ -272,8 +362,13 @@ impl Network {
     fn late(&self, evidence: &Evidence) -> Vec<String> {
         let frozen = self.frozen.lock().expect("not poisoned");
         let is_late = |why: &&str| why.contains("no answer within") || why.contains("no connection within");
-        let awake = evidence.nodes.iter().filter(|(node, _)| !frozen.contains(&name(node)));
-        awake.filter_map(|(node, seen)| Some(format!("{node}: {}", seen.silent.as_deref().filter(is_late)?))).collect()
+        let awake = evidence
+            .nodes
+            .iter()
+            .filter(|(node, _)| !frozen.contains(&name(node)));
+        awake
+            .filter_map(|(node, seen)| Some(format!("{node}: {}", seen.silent.as_deref().filter(is_late)?)))
+            .collect()
     }
 
     fn restart(&self, nodes: &[NodeName]) {
@@ -285,7 +380,8 @@ impl Network {
     }
 
     fn judge(&self, evidence: &Evidence, past: &Past) -> Verdict {
-        self.kind.verdict(&self.order.parameters, evidence, past, Timestamp::now())
+        self.kind
+            .verdict(&self.order.parameters, evidence, past, Timestamp::now())
     }
 
     /// Looks again until the verdict is as wanted.
@@ -295,18 +391,28 @@ impl Network {
             let evidence = self.probe().await;
             let verdict = self.judge(&evidence, past);
             if verdict.state == state {
-                let silent = evidence.nodes.iter().filter_map(|(node, seen)| Some((node, seen.silent.as_ref()?)));
+                let silent = evidence
+                    .nodes
+                    .iter()
+                    .filter_map(|(node, seen)| Some((node, seen.silent.as_ref()?)));
                 println!("{verdict:?}; silent: {:?}", silent.collect::<Vec<_>>());
                 return verdict;
             }
-            assert!(Instant::now() < deadline, "{verdict:?} on {evidence:#?}\n{}", self.logs());
+            assert!(
+                Instant::now() < deadline,
+                "{verdict:?} on {evidence:#?}\n{}",
+                self.logs()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     pub(crate) async fn prove(&self) -> Proof {
         let begun = Instant::now();
-        self.kind.prove(&self.nodes).await.unwrap_or_else(|e| panic!("{e} after {:?}\n{}", begun.elapsed(), self.logs()))
+        self.kind
+            .prove(&self.nodes)
+            .await
+            .unwrap_or_else(|e| panic!("{e} after {:?}\n{}", begun.elapsed(), self.logs()))
     }
 
     /// Runs a command of a user in the bundle's folder, where nodes are known by their names; returns what it printed.
@@ -338,14 +444,26 @@ impl Network {
 
     /// Published addresses as what they are here.
     fn named(&self, text: &str) -> String {
-        let ports = self.spec().nodes.iter().flat_map(|node| node.ports.iter().map(move |port| (node, port)));
-        ports.filter_map(|(node, port)| Some((node, port, port.published?))).fold(text.to_owned(), |text, (node, port, published)| {
-            text.replace(&format!("127.0.0.1:{published}"), &format!("{}:{}", node.name, port.inside))
-        })
+        let ports = self
+            .spec()
+            .nodes
+            .iter()
+            .flat_map(|node| node.ports.iter().map(move |port| (node, port)));
+        ports
+            .filter_map(|(node, port)| Some((node, port, port.published?)))
+            .fold(text.to_owned(), |text, (node, port, published)| {
+                text.replace(
+                    &format!("127.0.0.1:{published}"),
+                    &format!("{}:{}", node.name, port.inside),
+                )
+            })
     }
 
     pub(crate) fn leader(&self, evidence: &Evidence) -> NodeName {
-        let leader = evidence.channels.values().find_map(|channel| channel.leader.as_deref());
+        let leader = evidence
+            .channels
+            .values()
+            .find_map(|channel| channel.leader.as_deref());
         name(leader.unwrap_or_else(|| panic!("nobody leads: {evidence:#?}\n{}", self.logs())))
     }
 
@@ -355,7 +473,8 @@ impl Network {
             let lines: Vec<&str> = text.lines().collect();
             lines[lines.len().saturating_sub(60)..].join("\n")
         };
-        let of = |node: &NodeSpec| format!("== {}\n{}\n", node.name, tail(&self.home(&node.name).join("log")));
+        let of =
+            |node: &NodeSpec| format!("== {}\n{}\n", node.name, tail(&self.home(&node.name).join("log")));
         self.spec().nodes.iter().map(of).collect()
     }
 }
@@ -364,13 +483,20 @@ impl Network {
 fn tools(parameters: &Value) -> String {
     let (variable, what) = match parameters["version"].as_str() {
         Some("2.5") => ("FABRIC_TOOLS", "the folder that scripts/fabric-tools.sh prints"),
-        _ => ("FABRIC_3_TOOLS", "a folder like that which scripts/fabric-tools.sh prints, with the programs of Fabric 3.1"),
+        _ => (
+            "FABRIC_3_TOOLS",
+            "a folder like that which scripts/fabric-tools.sh prints, with the programs of Fabric 3.1",
+        ),
     };
     std::env::var(variable).unwrap_or_else(|_| panic!("not run: {variable} does not name {what}"))
 }
 
 pub(crate) fn reach() -> Reach {
-    Reach { address: "127.0.0.1".to_owned(), loopback: true, machines: BTreeMap::new() }
+    Reach {
+        address: "127.0.0.1".to_owned(),
+        loopback: true,
+        machines: BTreeMap::new(),
+    }
 }
 
 pub(crate) fn name(text: &str) -> NodeName {

@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation, LogQuery, LogStream, NetworkSpec,
-    NodeName, NodeSpec, Observation, Port, Power, Probe, Result, Scope, Volumes, WakeStream,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation,
+    LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Port, Power, Probe, Result, Scope,
+    Volumes, WakeStream,
 };
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -20,7 +21,13 @@ fn unsupported<T>() -> Result<T> {
 #[async_trait]
 impl Agent for Local {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { subnets: false, machines: false, ports: (20_000, 29_999), concurrency: 1, queues: false }
+        Capabilities {
+            subnets: false,
+            machines: false,
+            ports: (20_000, 29_999),
+            concurrency: 1,
+            queues: false,
+        }
     }
     async fn probe(&self) -> Result<Probe> {
         unsupported()
@@ -57,8 +64,12 @@ impl Agent for Local {
     }
     async fn dial(&self, _: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
         let address = self.ports[&(node.clone(), port.name.clone())];
-        let stream = tokio::net::TcpStream::connect(address).await.map_err(|e| Error::Unreachable(e.to_string()))?;
-        stream.set_nodelay(true).map_err(|e| Error::Unreachable(e.to_string()))?;
+        let stream = tokio::net::TcpStream::connect(address)
+            .await
+            .map_err(|e| Error::Unreachable(e.to_string()))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|e| Error::Unreachable(e.to_string()))?;
         Ok(Box::new(stream))
     }
 }
