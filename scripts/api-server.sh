@@ -1,7 +1,9 @@
 # shellcheck shell=bash
-# api-server.sh, to be sourced from the checkout's root: a server with a host whose engine makes nothing, for what reads the API's description.
+# api-server.sh: a server with a host on a fake engine, for tests of the OpenAPI description. Source it in the
+# root of the checkout.
 
-# python_environment FOLDER: a Python environment with exactly what FOLDER/requirements.txt names, kept in the cache; prints its bin folder.
+# python_environment DIRECTORY: creates a Python environment from DIRECTORY/requirements.txt in the cache.
+# Prints its bin directory.
 python_environment() {
   local wanted cache
   wanted=$(sha256sum "$1/requirements.txt" | cut -c1-16)
@@ -13,10 +15,11 @@ python_environment() {
   echo "$cache/bin"
 }
 
-# api_server: starts the server and its engine. Sets CHAINPOOL_SERVER, CHAINPOOL_TOKEN (the local administrator's), CHAINPOOL_ENGINE, api_data.
+# api_server: starts the server and its engine. Sets CHAINPOOL_SERVER, CHAINPOOL_TOKEN (of the local
+# administrator), CHAINPOOL_ENGINE and api_data.
 api_server() {
   local binary=${CARGO_TARGET_DIR:-target}/debug/chainpool context
-  [ -x "$binary" ] || { echo "there is no $binary; run scripts/test-build.sh first" >&2; return 2; }
+  [ -x "$binary" ] || { echo "no $binary; run scripts/test-build.sh first" >&2; return 2; }
   api_data=$(mktemp -d)
   api_processes=()
   CHAINPOOL_ENGINE=$api_data/engine.sock
@@ -33,7 +36,7 @@ api_server() {
   "$binary" host create local --data "$api_data/data" --address "unix://$CHAINPOOL_ENGINE" --bind 127.0.0.1 >/dev/null
 }
 
-# api_server_end: stops both; the server's log stays on standard error when the script failed or the log has an ERROR.
+# api_server_end: stops both. Prints ERROR lines of the server's log and fails if there are any.
 api_server_end() {
   local status=$?
   [ -n "${api_data:-}" ] || return "$status"

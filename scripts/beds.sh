@@ -1,9 +1,10 @@
 # shellcheck shell=bash
-# beds.sh: to be sourced. The test beds of platforms (tests/testbeds/*.sh): those that were not there before are taken away again.
+# beds.sh: manages the test beds of platforms (tests/testbeds/*.sh) and stops those that were not running
+# before. Source it.
 
 beds=()
 
-# beds_note PLATFORM…: remembers which of them are not up yet; `beds_end` takes these down.
+# beds_note PLATFORM…: records the beds that are not running yet; beds_end stops these.
 beds_note() {
   local platform
   for platform; do "tests/testbeds/$platform.sh" status >/dev/null 2>&1 || beds+=("$platform"); done
@@ -13,9 +14,9 @@ beds_end() {
   for platform in "${beds[@]}"; do "tests/testbeds/$platform.sh" down; done
 }
 
-# bed_prepare PLATFORM: makes what its bed runs on. What is missing then is told by the bed, loudly.
+# bed_prepare PLATFORM: installs and builds the programs of its bed. The bed reports anything still missing.
 bed_prepare() {
   [ "$1" = kubernetes ] || return 0
   if scripts/setup.sh kubernetes && tests/testbeds/kubernetes.sh build; then return; fi
-  echo "!!! no test bed for Kubernetes on this machine: what needs it will be SKIPPED" >&2
+  echo "!!! no Kubernetes test bed on this machine: tests that need it are SKIPPED" >&2
 }

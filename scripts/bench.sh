@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# bench.sh: measures speed and size on this machine's engine and on the test beds; prints a table and writes JSON. Its program is the binary
-# `bench` of tests/.
+# bench.sh: measures speed and size on this machine's engine and on the test beds with the binary `bench` of
+# tests/. Prints a table and writes JSON.
 #
-# UPDATE=1: the README's table is written anew. ONLY=apply,one,fabric,faults,ten,swarm,kubernetes: these measures alone.
+# UPDATE=1: rewrite the table in docs/performance.md. ONLY=apply,one,fabric,faults,ten,swarm,kubernetes: only
+# these measures.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
@@ -17,7 +18,7 @@ scripts/release.sh
 scripts/release.sh dist
 . scripts/toolchain.sh
 target=${CARGO_TARGET_DIR:-target}
-# The program starts a bed when its measure comes: beside the others it would disturb.
+# The program starts a bed only for its measure, so that it does not disturb the others.
 for platform in swarm kubernetes; do
   [[ ,${ONLY:-$platform}, == *,$platform,* ]] || continue
   scripts/image.sh tools
@@ -27,5 +28,5 @@ done
 trap beds_end EXIT
 options=(--binary "$target/release/chainpool" --small "$target/dist/chainpool" --json "$target/bench.json")
 [ -z "${ONLY:-}" ] || options+=(--only "$ONLY")
-[ "${UPDATE:-}" != 1 ] || options+=(--readme README.md)
+[ "${UPDATE:-}" != 1 ] || options+=(--page docs/performance.md)
 cargo run --release --locked --package chainpool-tests --bin bench -- "${options[@]}"

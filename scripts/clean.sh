@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# clean.sh: removes what cargo built in this checkout. Data, images and networks stay.
+# clean.sh: removes cargo's output in this checkout. Keeps data, images and networks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rm -rf target

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# clippy.sh: clippy without a warning. The tests on test beds (test = false) are no part of all targets.
+# clippy.sh: runs clippy; warnings are errors. --all-targets does not include tests on test beds (test =
+# false).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 strict=(--workspace --all-features --locked)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# cometbft-program.sh: builds the program of the node image for tests, and prints where it is. It stays in the cache folder, one for each state of its module.
+# cometbft-program.sh: builds the program of the node image for tests and prints its path. It is cached for
+# each state of its module.
 set -euo pipefail
 umask 022
 cd "$(dirname "$0")/.."
@@ -12,7 +13,7 @@ if [ ! -x "$program" ]; then
   trap 'rm -rf "$work"' EXIT
   arch=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
   baseimage/cometbft/build.sh "$work/root" "$arch" >&2
-  # Another run may have been faster.
+  # A concurrent run may have finished first.
   mv -T "$work/root" "$cache/$hash" 2>/dev/null || [ -x "$program" ]
 fi
 echo "$program"

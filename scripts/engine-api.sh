@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# Speaks to the Docker engine over its HTTP API with curl, so that no docker client is needed. To be sourced.
+# engine-api.sh: calls the Docker engine's HTTP API with curl, so that no docker client is needed. Source it.
 
-# Prints the engine's address: $DOCKER_HOST, or the first of the usual sockets that exists, or the default one.
+# engine_address: prints the engine's address: $DOCKER_HOST, the first usual socket that exists, or the
+# default socket.
 engine_address() {
   if [ -n "${DOCKER_HOST:-}" ]; then echo "$DOCKER_HOST"; return; fi
   local socket
@@ -11,7 +12,8 @@ engine_address() {
   echo unix:///var/run/docker.sock
 }
 
-# engine_curl PATH [curl's arguments]: one call; fails on a status of 400 and above, with the engine's message on stderr.
+# engine_curl PATH [CURL_ARGUMENT…]: one call; fails on a status of 400 or above, with the engine's message on
+# stderr.
 engine_curl() {
   local path=$1 address options
   shift
@@ -25,15 +27,15 @@ engine_curl() {
       else
         options=("http://${address#tcp://}$path")
       fi ;;
-    *) echo "engine address $address: only unix:// and tcp:// are understood; set DOCKER_HOST" >&2; return 2 ;;
+    *) echo "unsupported engine address $address: set DOCKER_HOST to unix:// or tcp://" >&2; return 2 ;;
   esac
   curl --silent --show-error --fail-with-body --noproxy '*' --connect-timeout 5 "$@" "${options[@]}"
 }
 
-# Says whether an engine answers.
+# engine_answers: succeeds if an engine responds.
 engine_answers() { [ "$(engine_curl /_ping --max-time 5 2>/dev/null)" = OK ]; }
 
-# Prints the socket of an engine that this user may not use; fails when there is none such.
+# engine_shut: prints the socket of an engine that this user may not access; fails if there is none.
 engine_shut() {
   local address socket
   address=$(engine_address)
@@ -41,22 +43,22 @@ engine_shut() {
   [ "$socket" != "$address" ] && [ -S "$socket" ] && ! [ -w "$socket" ] && echo "$socket"
 }
 
-# engine_shut_words SOCKET: says what to do about it.
-engine_shut_words() {
+# engine_shut_message SOCKET: prints advice on accessing it.
+engine_shut_message() {
   local user group
   user=$(id -un 2>/dev/null || id -u)
   group=$(stat -c %G "$1" 2>/dev/null || true)
-  echo "A Docker engine is there at $1, but the user $user may not use it."
+  echo "The user $user may not access the Docker engine at $1."
   case $group in
-    '' | root | UNKNOWN) echo "Start again as root, or name another engine with DOCKER_HOST." ;;
-    *) echo "Let the user in (sudo usermod -aG $group $user) and sign in again, or name another engine with DOCKER_HOST." ;;
+    '' | root | UNKNOWN) echo "Run as root, or set DOCKER_HOST to another engine." ;;
+    *) echo "Add the user to the group (sudo usermod -aG $group $user) and log in again, or set DOCKER_HOST to another engine." ;;
   esac
 }
 
-# Says how the engine's machine names its architecture: amd64, arm64, …
+# engine_arch: prints the architecture of the engine's machine: amd64, arm64, …
 engine_arch() { engine_curl /version | sed 's/.*"Arch":"\([^"]*\)".*/\1/'; }
 
-# Encodes one value for a query string.
+# engine_quote VALUE: encodes a value for a query string.
 engine_quote() {
   local LC_ALL=C text=$1 out='' i c
   for ((i = 0; i < ${#text}; i++)); do
@@ -69,7 +71,7 @@ engine_quote() {
   printf '%s' "$out"
 }
 
-# engine_has REFERENCE [LABEL=VALUE]: says whether the engine has that image, with that label.
+# engine_has REFERENCE [LABEL=VALUE]: succeeds if the engine has this image with this label.
 engine_has() {
   local filters="{\"reference\":[\"$1\"]"
   [ -z "${2:-}" ] || filters+=",\"label\":[\"$2\"]"
@@ -78,15 +80,15 @@ engine_has() {
   [ "$list" != '[]' ]
 }
 
-# Prints the id of the image with that name; nothing when there is none.
+# engine_image_id NAME: prints the id of the image; nothing if there is none.
 engine_image_id() {
   local list
   list=$(engine_curl "/images/json?filters=$(engine_quote "{\"reference\":[\"$1\"]}")" --max-time 60) || return 2
   case $list in *'"Id":"'*) list=${list#*'"Id":"'}; echo "${list%%\"*}" ;; esac
 }
 
-# engine_do PATH [curl's arguments]: an engine_curl for pull, import, load, push and tag. These may answer 200 and report a failure inside
-# the stream; what failed is printed on stderr, nothing otherwise.
+# engine_do PATH [CURL_ARGUMENT…]: engine_curl for pull, import, load, push and tag. These may return 200 and
+# report a failure in the stream. Prints failures on stderr.
 engine_do() {
   local answer status=0
   answer=$(engine_curl "$@" -X POST) || status=$?

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# fabric-tools.sh: builds Fabric's own programs for tests, and prints the folder that holds them. The product uses none of them.
+# fabric-tools.sh: builds Fabric's programs for tests and prints their directory. The product does not use
+# them.
 #
-# bin/ has configtxgen, cryptogen, osnadmin, orderer, peer and our small chaincode; config/ has core.yaml and orderer.yaml,
-# ccaas_builder/ the external builder.
-# They stay in the cache folder, one folder for each state of their sources; where that is there, nothing is done.
+# bin/ contains configtxgen, cryptogen, osnadmin, orderer, peer and our chaincode, config/ core.yaml and
+# orderer.yaml, ccaas_builder/ the external builder. The directory is cached for each state of its sources.
 set -euo pipefail
 umask 022
 cd "$(dirname "$0")/.."
@@ -16,14 +16,14 @@ if [ ! -d "$tools" ]; then
   echo "fabric-tools: building into $tools" >&2
   . baseimage/fabric/module.sh
   mkdir -p "$cache"
-  # Built aside and moved at once, so that a folder with that name is a whole one.
+  # Build in a temporary directory and rename it, so that a directory of this name is complete.
   work=$(mktemp -d "$cache/building.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   mkdir "$work/tools" "$work/tools/bin"
   fabric_build "$work/tools/bin/" github.com/hyperledger/fabric/cmd/{configtxgen,cryptogen,osnadmin,orderer,peer} ./chaincode
   fabric_ccaas "$work/tools/ccaas_builder"
   for file in core.yaml orderer.yaml; do fabric_config "$file" "$work/tools/config"; done
-  # Another run may have been faster.
+  # A concurrent run may have finished first.
   mv -T "$work/tools" "$tools" 2>/dev/null || [ -d "$tools" ]
 fi
 echo "$tools"

@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# image.sh NAME: makes the image of baseimage/NAME on the engine, unless the engine has it from the same inputs. Pulls nothing.
+# image.sh NAME: builds the image of baseimage/NAME on the engine, unless it exists with the same inputs.
+# Pulls nothing.
 #
-# baseimage/NAME/image.conf says what it is called and made from, baseimage/NAME/build.sh fills a folder with its files. With a Dockerfile
-# the engine builds from that folder; without one it imports the folder as one layer, which keeps the owners of files.
-# FORCE=1 makes it again in any case.
+# baseimage/NAME/image.conf defines name and inputs, baseimage/NAME/build.sh builds the root file system in a
+# directory. With a Dockerfile the engine builds from that directory; without one it imports it as one layer,
+# which keeps the owners of files. FORCE=1 rebuilds in any case.
 set -euo pipefail
 umask 022
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
 
 definition=${1:?image.sh NAME}
-[ -f "baseimage/$definition/image.conf" ] || { echo "no baseimage/$definition/image.conf" >&2; exit 2; }
-prepare() { :; }     # what image.conf may redefine: makes inputs that are themselves built
+[ -f "baseimage/$definition/image.conf" ] || { echo "no baseimage/$definition/image.conf; use a directory name in baseimage/" >&2; exit 2; }
+prepare() { :; }     # image.conf may redefine it to build inputs
 name='' official='' version='' licenses='' source='' inputs=() owners=() changes=()
 # shellcheck source=/dev/null
 . "baseimage/$definition/image.conf"
 
-# One hash over the inputs' names and bytes. The number counts up when this script packs differently.
+# inputs_hash TEXT: a hash over names and bytes of the inputs. Increment the number when packing changes.
 inputs_hash() {
   {
     echo "1 $1"
@@ -24,7 +25,7 @@ inputs_hash() {
   } | sha256sum | cut -c1-32
 }
 
-# Writes the folder as a tar in which everything is root's but what `owners` says (PATH=UID).
+# pack ROOT OUT: writes the directory as a tar owned by root, except for the paths in `owners` (PATH=UID).
 pack() {
   local root=$1 out=$2 rule rest=()
   for rule in "${owners[@]}"; do rest+=("--exclude=./${rule%%=*}"); done
@@ -42,7 +43,7 @@ labels() {
   [ -z "$source" ] || echo "org.opencontainers.image.source=$source"
 }
 
-# Has the engine import the tar as one layer, with the settings of `changes`.
+# import_root TAR: imports the tar on the engine as one layer, with the settings of `changes`.
 import_root() {
   local tar=$1 change query label_line
   query="fromSrc=-&repo=$(engine_quote "$name")&tag=$(engine_quote "$arch-$version")"
@@ -51,7 +52,7 @@ import_root() {
   engine_do "/images/create?$query" -H 'Content-Type: application/x-tar' -H 'Expect:' -T "$tar"
 }
 
-# Has the engine build the Dockerfile that the tar contains.
+# build_dockerfile TAR: builds the Dockerfile in the tar on the engine.
 build_dockerfile() {
   local tar=$1 label_line json=''
   while read -r label_line; do json+=",\"${label_line%%=*}\":\"${label_line#*=}\""; done < <(labels)
@@ -93,8 +94,9 @@ fi
 for tag in "${tags[@]:1}"; do
   engine_do "/images/$name:$arch-$version/tag?repo=$(engine_quote "$name")&tag=$tag"
 done
-# Networks are repaired from the very image that they were made from, so what was a node image stays; of others nothing unused is left.
+# Keep previous node images: clusters are repaired with the image they were created from. Delete other
+# previous images if unused.
 if [ -z "$official" ] && [ -n "$previous" ] && [ "$previous" != "$(engine_image_id "$name:$arch-$version")" ]; then
-  engine_curl "/images/$previous" -X DELETE >/dev/null 2>&1 || echo "image $name:$version: its forerunner $previous is in use and stays"
+  engine_curl "/images/$previous" -X DELETE >/dev/null 2>&1 || echo "image $name:$version: keeping the previous image $previous, which is in use"
 fi
-echo "image $name:$version: made, tagged ${tags[*]}"
+echo "image $name:$version: built, tagged ${tags[*]}"

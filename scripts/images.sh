@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# images.sh NODE…: the images of these nodes, one after the other; to be run beside a compilation.
+# images.sh NODE…: prepares the images of these nodes one by one. Can run in parallel with a compilation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for node; do

@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
-# install.sh: hands our images on. REGISTRY=host[:port][/path] pushes them; HOST=unix://…|tcp://… loads them into that engine.
-# IMAGES="base tools cometbft fabric-orderer fabric-peer fabric-ca fabric-chaincode chainpool" chooses which, by their folder in baseimage/.
+# install.sh: distributes our images. REGISTRY=host[:port][/path] pushes them; HOST=unix://…|tcp://… loads
+# them into an engine. IMAGES="base tools cometbft fabric-orderer fabric-peer fabric-ca fabric-chaincode
+# chainpool" selects images by their directories in baseimage/.
 #
-# A login for the registry comes from REGISTRY_USER and REGISTRY_PASSWORD or REGISTRY_PASSWORD_FILE. For tcp:// with TLS the client's
-# certificates come as usual from DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH, in HOST_CERT_PATH for HOST alone.
+# Registry credentials: REGISTRY_USER and REGISTRY_PASSWORD or REGISTRY_PASSWORD_FILE. Client certificates for
+# tcp:// with TLS: DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH, or HOST_CERT_PATH for HOST only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
 
-# Some shells set HOST to the machine's name; that is no engine.
+# Some shells set HOST to the machine's name, which is not an engine.
 case ${HOST:-} in *://*) ;; *) HOST='' ;; esac
 if [ -z "${REGISTRY:-}" ] && [ -z "$HOST" ]; then
-  echo "install: say where to: make install REGISTRY=registry.example:5000/team, or make install HOST=tcp://engine.example:2376" >&2
+  echo "install: set a target: make install REGISTRY=registry.example:5000/team, or make install HOST=tcp://engine.example:2376" >&2
   exit 2
 fi
 
-# Prints the references under which the engine has the image of baseimage/NAME.
+# references_of NAME: prints the references of the image of baseimage/NAME on the engine.
 references_of() (
   name='' version=''
   # shellcheck source=/dev/null
@@ -33,7 +34,8 @@ for image in "${images[@]}"; do
   mapfile -t -O "${#references[@]}" references < <(references_of "$image")
 done
 
-# The value of the X-Registry-Auth header: base64 (URL alphabet) of a JSON object; empty means anonymous.
+# registry_login: prints the X-Registry-Auth header value: base64url of a JSON object; empty credentials are
+# anonymous.
 registry_login() {
   local password=${REGISTRY_PASSWORD:-}
   if [ -n "${REGISTRY_PASSWORD_FILE:-}" ]; then password=$(cat "$REGISTRY_PASSWORD_FILE"); fi
@@ -48,7 +50,7 @@ push() {
     repository=$REGISTRY/${reference%:*} tag=${reference##*:}
     engine_do "/images/$reference/tag?repo=$(engine_quote "$repository")&tag=$tag"
     status=0
-    # The header goes by a file descriptor: a command line is for all to see.
+    # Pass the header in a file descriptor: command lines are visible to all users.
     engine_do "/images/$repository/push?tag=$tag" -H @<(echo "X-Registry-Auth: $(registry_login)") || status=$?
     engine_curl "/images/$repository:$tag" -X DELETE --output /dev/null
     [ "$status" = 0 ] || exit "$status"

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# leftovers.sh: removes what tests that were killed left on the machine's engine.
+# leftovers.sh: deletes leftovers of killed tests on the machine's engine.
 #
-# A test that runs holds a lock on a file named after its instance, which holds the engine's address (tests/src/claim.rs). A file that nobody holds is a killed
-# test's: its containers would start with the engine again and again. Nothing without such a file is touched.
+# A running test locks a file named after its instance, which contains the engine's address
+# (tests/src/instance_lock.rs). An unlocked file belongs to a killed test, whose containers would start with
+# the engine each time. Objects without such a file are not touched.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
 
 state=${CHAINPOOL_STATE:-${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/chainpool}/tests
 
-# all LIST KEY: what the engine lists with the instance's label, one a line.
+# all LIST KEY: prints the objects with the instance's label, one per line.
 all() {
   local list
   list=$(engine_curl "$1filters=$(engine_quote "{\"label\":[\"chainpool.instance=$instance\"]}")" --max-time 60) || return
@@ -24,11 +25,11 @@ sweep() {
   for id in $ids; do engine_curl "/networks/$id" -X DELETE --max-time 60 >/dev/null; count=$((count + 1)); done
   ids=$(all '/volumes?' Name)
   for id in $ids; do engine_curl "/volumes/$id" -X DELETE --max-time 60 >/dev/null; count=$((count + 1)); done
-  echo "leftovers: $count objects of a killed test, instance $instance, removed"
+  echo "leftovers: deleted $count objects of a killed test, instance $instance"
 }
 
 for file in "$state"/*; do
-  # A test that ends takes its file with it.
+  # A finished test deletes its file.
   { exec 9<"$file"; } 2>/dev/null || continue
   instance=${file##*/}
   [ "$(cat <&9)" = "$(engine_address)" ] || { exec 9<&-; continue; }

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# lint.sh: format, clippy and documentation without a warning.
+# lint.sh: checks format, clippy and documentation; warnings are errors.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh rust
 . scripts/toolchain.sh
 cargo fmt --all --check
 scripts/clippy.sh
-# The example stands outside the workspace.
+# The example is not in the workspace.
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR
 cargo fmt --manifest-path agents/example/Cargo.toml --check

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# node-image.sh NAME: sees to it that the engine has an image for the network type NAME: the official one, or ours.
+# node-image.sh NAME: ensures that the engine has the node image NAME, the official one or ours.
 #
-# Present: nothing is done. Else the official one is pulled (CHAINPOOL_PULL=0: not; CHAINPOOL_PULL_LIMIT: seconds, 120), else ours is made.
+# If neither exists, pulls the official image (CHAINPOOL_PULL=0 disables this; CHAINPOOL_PULL_LIMIT in
+# seconds, default 120), else builds ours.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
 
 definition=${1:?node-image.sh NAME}
-[ -f "baseimage/$definition/image.conf" ] || { echo "no baseimage/$definition/image.conf" >&2; exit 2; }
+[ -f "baseimage/$definition/image.conf" ] || { echo "no baseimage/$definition/image.conf; use a directory name in baseimage/" >&2; exit 2; }
 name='' official='' version=''
 # shellcheck source=/dev/null
 . "baseimage/$definition/image.conf"
@@ -29,6 +30,6 @@ if [ "${CHAINPOOL_PULL:-1}" = 1 ]; then
     echo "image $official: pulled"
     exit 0
   fi
-  echo "image $official: cannot be pulled, making $name:$version instead"
+  echo "image $official: cannot be pulled, building $name:$version instead"
 fi
 scripts/image.sh "$definition"

@@ -1,14 +1,16 @@
 # shellcheck shell=bash
-# part.sh, to be sourced: runs the parts of a test script; at the end prints the minutes of each part and the counts of all tests.
+# part.sh: runs the parts of a test script; prints minutes of each part and counts of all tests at the end.
+# Source it.
 
 part_times=()
 part_log=$(mktemp)
 part_failures=0
 
-# part_report: the minutes of each part, then one line of counts from the closing lines of cargo's test runner and of the conformance kit.
+# part_report: prints the minutes of each part, then counts by the summary lines of cargo test and the
+# conformance kit.
 part_report() {
   local line
-  echo "minutes a part:"
+  echo "minutes per part:"
   for line in "${part_times[@]}"; do echo "  $line"; done
   sed 's/\x1b\[[0-9;]*m//g' "$part_log" | awk -v parts="$part_failures" '
     / ?test result: / || / promises passed, / {
@@ -24,7 +26,7 @@ part_report() {
   rm -f "$part_log"
 }
 
-# part NAME COMMAND…: runs a part; a failed one ends the script, or with KEEP_GOING=1 is only counted.
+# part NAME COMMAND…: runs a part. A failure ends the script, or is only counted with KEEP_GOING=1.
 part() {
   local name=$1 start=$SECONDS status=0
   shift

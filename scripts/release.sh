@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# release.sh [release|dist]: builds the binary, by default with the profile that is built quickly; `dist` is the small one. Nothing is done where it is
-# up to date.
+# release.sh [release|dist]: builds the binary if it is out of date. `release`, the default, builds quickly;
+# `dist` is small.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh rust

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# test-full.sh: `make test-full`, all that `make test` leaves out: sweeps, faults, platforms, the ledgers' own programs.
+# test-full.sh: `make test-full`: `make test` plus sweeps, faults, platforms and the ledgers' own programs.
 #
-# PARTS="faults sweeps": these parts alone; the parts are listed below. A part that was green at this commit on this machine is not repeated unless
-# it is named or the working tree has changes. BACKGROUND=1: detached; the output is in the file that it prints. A failed part does not end the others.
+# PARTS="faults sweeps" selects parts, which are listed below. A part that passed at this commit on this
+# machine is skipped, unless it is selected or the working tree has changes. BACKGROUND=1 runs detached and
+# prints the path of the output. A failed part does not stop the others.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
@@ -14,16 +15,16 @@ mkdir -p "$state"
 if [ "${BACKGROUND:-}" = 1 ]; then
   log=$state/$(date +%Y%m%d-%H%M%S).log
   BACKGROUND='' setsid nohup scripts/test-full.sh >"$log" 2>&1 </dev/null &
-  echo "test-full: runs in the background (process $!); its output is $log, its last line the counts"
+  echo "test-full: running in the background (process $!); output in $log, with the counts in its last line"
   exit
 fi
 
 read -r -a named <<<"${PARTS:-}"
 for name in "${named[@]}"; do
-  [[ " ${all_parts[*]} " == *" $name "* ]] || { echo "test-full.sh: PARTS are ${all_parts[*]}; not $name" >&2; exit 2; }
+  [[ " ${all_parts[*]} " == *" $name "* ]] || { echo "test-full.sh: use PARTS from ${all_parts[*]}; not $name" >&2; exit 2; }
 done
 
-# The mark of a green part: a file named after the commit and the part. A working tree with changes has no marks.
+# mark PART: the file that marks a passed part at this commit. A working tree with changes has no marks.
 commit=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ -z "$(git status --porcelain 2>/dev/null)" ] || commit=''
 mark() { echo "$state/$commit.$1"; }
@@ -32,7 +33,7 @@ wanted() {
   local part=$1
   [ "${#named[@]}" = 0 ] || { [[ " ${named[*]} " == *" $part "* ]]; return; }
   [ -n "$commit" ] && [ -e "$(mark "$part")" ] || return 0
-  echo "== $part: green at this commit on this machine already"
+  echo "== $part: already passed at this commit on this machine"
   return 1
 }
 
@@ -41,14 +42,14 @@ trap part_report EXIT
 export KEEP_GOING=1
 failed=0
 
-# run PART COMMAND…: a part, unless it is not wanted.
+# run PART COMMAND…: runs a part if it is wanted.
 run() {
   local part=$1
   wanted "$part" || return 0
   if part "$@"; then [ -z "$commit" ] || touch "$(mark "$part")"; else failed=1; fi
 }
 
-# The preparation of all parts; without it none can run.
+# Preparation of all parts, which is mandatory.
 KEEP_GOING='' part "setup" scripts/setup.sh test
 . scripts/toolchain.sh
 KEEP_GOING='' part "engine" scripts/engine.sh start
@@ -57,7 +58,7 @@ export DOCKER_HOST
 run test scripts/test.sh
 
 prepared=''
-# prepare: images and programs of the tests that follow, once.
+# prepare: builds images and test programs once.
 prepare() {
   [ -z "$prepared" ] || return 0
   KEEP_GOING='' part "leftovers" scripts/leftovers.sh
@@ -78,7 +79,7 @@ documentation() {
 }
 run documentation documentation
 
-# The API's description: random requests by it, and clients generated from it. Both need the server's binary, which the tests' compilation makes.
+# Tests of the OpenAPI description with random requests and generated clients. Both need the server's binary.
 if any_wanted schemathesis clients; then
   KEEP_GOING='' part "setup of clients" scripts/setup.sh api
   KEEP_GOING='' part "server" cargo build --workspace --all-features --locked --bin chainpool
@@ -86,7 +87,7 @@ fi
 run schemathesis scripts/schemathesis.sh
 run clients scripts/generated-clients.sh
 
-# with_images TEST IMAGE…: the ignored tests of that name, which need images that come from their makers alone.
+# with_images TEST IMAGE…: runs the ignored tests of that name, which need official images.
 with_images() {
   local tests_named=$1 image missing=
   shift
@@ -94,7 +95,7 @@ with_images() {
   if [ -z "$missing" ]; then
     "${tests[@]}" --test it "$tests_named" -- --ignored
   else
-    echo "!!! not run, and not passed: $tests_named; not on the engine:$missing"
+    echo "!!! not run: $tests_named; images missing on the engine:$missing"
   fi
 }
 faults() {
@@ -109,11 +110,11 @@ run faults faults
 sweeps() { RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} "${tests[@]}" --test it full::crash; }
 run sweeps sweeps
 
-# The ledgers' own programs: configtxgen reads our blocks, and nodes that are processes fail in ways that no engine has. Each node has a loopback
-# address of its own, which only root can give.
+# The ledgers' own programs: configtxgen reads our blocks, and nodes as processes fail in ways that engines do
+# not. Each node has its own loopback address, which only root can assign.
 processes() {
   if [ "$(id -u)" != 0 ]; then
-    echo "!!! SKIPPED, not passed: ledgers as processes, because only root can give them addresses"
+    echo "!!! SKIPPED: ledgers as processes, which need root to assign addresses"
     return
   fi
   scripts/fabric-check.sh || return
@@ -124,7 +125,7 @@ processes() {
 }
 run processes processes
 
-# An agent as somebody else would write it: outside the workspace, on the public contract alone.
+# The example agent, outside the workspace, on the public contract.
 example() {
   export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
   RUSTC_WORKSPACE_WRAPPER='' cargo clippy --manifest-path agents/example/Cargo.toml --all-targets --locked -- -D warnings &&
@@ -132,6 +133,6 @@ example() {
 }
 run example example
 
-# The kit, each agent's own tests, and pools on a real swarm and a real Kubernetes cluster on this machine.
+# The conformance kit, agent tests and pools on a real swarm and a real Kubernetes cluster on this machine.
 for platform in swarm kubernetes; do run "$platform" scripts/test-platforms.sh "$platform"; done
 exit "$failed"

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# test-platforms.sh [kit] [swarm|kubernetes…]: the conformance kit, each agent's own tests, and pools, on real platforms of several machines;
-# with `kit` the conformance kit alone. On test beds that are started here and leave no trace, on those that run already, or on those that the
-# environment names (tests/testbeds/*.sh). The platforms run side by side, for they wait more than they work. What cannot be had on this machine
-# is said to be SKIPPED, never passed.
+# test-platforms.sh [kit] [swarm|kubernetes…]: runs the conformance kit, agent tests and pools on real
+# multi-machine platforms; with `kit` only the conformance kit.
+#
+# Uses test beds that already run or are named by the environment (tests/testbeds/*.sh); others are started
+# and removed again. Platforms run in parallel, because they mostly wait. Tests without a platform on this
+# machine are reported as SKIPPED, never as passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
@@ -12,7 +14,7 @@ kit_only=''
 if [ "${1:-}" = kit ]; then kit_only=1; shift; fi
 [ $# -gt 0 ] || set -- swarm kubernetes
 for platform; do
-  case $platform in swarm | kubernetes) ;; *) echo "test-platforms.sh: swarm or kubernetes; not $platform" >&2; exit 2 ;; esac
+  case $platform in swarm | kubernetes) ;; *) echo "test-platforms.sh: use swarm or kubernetes; not $platform" >&2; exit 2 ;; esac
 done
 
 platforms=("$@")
@@ -37,16 +39,16 @@ for platform in "${platforms[@]}"; do
   [ -n "$kit_only" ] || selected+=(--test "$platform" --test platforms)
 done
 part "build" cargo test --workspace --all-features --locked --no-run "${selected[@]}"
-# The test of Chainpool as a pod runs the program itself.
+# The test of Chainpool as a pod runs the binary.
 [ -n "$kit_only" ] || part "build the program" cargo build --locked --bin chainpool
 
-# The tests of one platform share its bed: one after the other.
+# Tests of one platform share its bed, so they run one by one.
 export RUST_TEST_THREADS=1
-# A test's error says what went wrong; sixty lines of its way here would hide that.
+# A long backtrace would hide the error of a test.
 export RUST_LIB_BACKTRACE=0
-# What the conformance kit finds goes into the page's table.
+# The conformance kit writes its results into this table.
 export CHAINPOOL_KIT_TABLE=$PWD/docs/agents.md
-# platform_tests NAME: everything on one platform, even when some of it fails.
+# platform_tests NAME: runs all tests on one platform, even after failures.
 platform_tests() {
   if [ -n "$kit_only" ]; then
     cargo test --workspace --all-features --locked --test "kit_$1"
@@ -58,11 +60,11 @@ platform_tests() {
   case $bed in
     0)
       if [ -n "${!owned:-}" ]; then
-        echo "!!! SKIPPED, not passed: pools that lose machines, and one kept by a pod with this machine's files, because the machines are their owner's"
+        echo "!!! SKIPPED: pools that lose machines, and the pool of Chainpool as a pod, because the platform is external"
         leave_out=(--skip loses --skip kept_by_a_pod)
       fi
       cargo test --workspace --all-features --locked --test platforms -- "$1" --nocapture "${leave_out[@]}" || failed=1 ;;
-    3) echo "!!! SKIPPED, not passed: all pools on $1, because there is no bed (see above)" ;;
+    3) echo "!!! SKIPPED: all pools on $1, because no test bed is available (see above)" ;;
     *) failed=1 ;;
   esac
   cargo test --workspace --all-features --locked --test "$1" || failed=1
@@ -72,7 +74,8 @@ platform_tests() {
 side_by_side() {
   local platform pids=() pid failed=0
   for platform; do
-    # A pipe, whose ends bash gives to these two alone: machines that a test starts would keep one of a process substitution open.
+    # A pipe belongs to these two processes only. A process substitution would stay open in machines started
+    # by a test.
     { platform_tests "$platform" 2>&1 | sed -u "s/^/$platform: /"; } &
     pids+=("$!")
   done

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# test.sh: `make test`, which every change must pass: format, clippy, unit and façade tests, every route, the conformance kit on Docker, one pool of
-# each network type on this machine's engine, and the dashboard in a browser. Tests in modules named `full` are left to test-full.sh.
+# test.sh: `make test`, required for every change: format, clippy, unit and façade tests, all routes, the
+# conformance kit on Docker, a pool of each network type on this machine's engine, and the dashboard in a
+# browser. test-full.sh runs the tests in modules named `full`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
@@ -13,8 +14,8 @@ DOCKER_HOST=$(engine_address)
 export DOCKER_HOST
 part "leftovers" scripts/leftovers.sh
 part "format" cargo fmt --all --check
-# Images are made beside the compilation: neither keeps both processors busy all the time. They have a process group of their own, so that they end
-# with this script when the compilation fails.
+# Build images during the compilation: neither uses both processors all the time. A separate process group
+# lets them end with this script if the compilation fails.
 images=$(mktemp -d)
 set -m
 { scripts/images.sh cometbft fabric-orderer fabric-peer fabric-chaincode >"$images/log" 2>&1 </dev/null && touch "$images/made"; } &
@@ -28,10 +29,11 @@ images_made() {
 part "lint and build" scripts/test-build.sh
 part "images" images_made
 . scripts/test-build.sh env
-# Tests of one binary share one engine, which starts no more containers a second beyond two starts a core.
+# Tests of one binary share one engine, which gains nothing from more than two concurrent container starts per
+# core.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
-# What cannot run on this machine fails, instead of being skipped: a green run has held everything. Empty lets it be skipped.
+# Tests that cannot run on this machine fail instead of being skipped. Set it empty to skip them.
 export CHAINPOOL_CI=${CHAINPOOL_CI-1}
-# The error of a test says what went wrong; sixty lines of backtrace would hide it.
+# A long backtrace would hide the error of a test.
 export RUST_LIB_BACKTRACE=0
 part "tests" cargo test --workspace --all-features --locked --tests --no-fail-fast -- --skip full::

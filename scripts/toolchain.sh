@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Where the compilers are and whether they are new enough. To be sourced from the checkout's root.
+# toolchain.sh: finds the compilers and checks their versions. Source it in the root of the checkout.
 
 CHAINPOOL_STATE=${CHAINPOOL_STATE:-${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/chainpool}
 
-# Puts rustup's and Go's usual folders on the path: who has just installed them has not logged in again yet.
+# toolchain_path: adds the usual directories of rustup and Go to PATH, for installations since the last login.
 toolchain_path() {
   local cargo_bin=${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
   if [ -x "$cargo_bin/rustup" ] && ! command -v rustup >/dev/null; then PATH=$cargo_bin:$PATH; fi
@@ -12,13 +12,13 @@ toolchain_path() {
   export PATH
 }
 
-# version_at_least HAVE WANT
+# version_at_least HAVE WANT: succeeds if HAVE is WANT or later.
 version_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
 
 rust_wanted() { sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml; }
 go_wanted() { sed -n 's/^go //p' baseimage/cometbft/go.mod; }
 
-# With rustup the wanted toolchain itself must be there; a compiler from elsewhere must be as new.
+# rust_ready: succeeds if rustup has the wanted toolchain, or if another compiler is at least as new.
 rust_ready() {
   local wanted
   wanted=$(rust_wanted)
@@ -27,7 +27,8 @@ rust_ready() {
   version_at_least "$(rustc --version 2>/dev/null | cut -d' ' -f2)" "$wanted"
 }
 
-# Go 1.21 and later fetches a newer toolchain itself unless GOTOOLCHAIN forbids it.
+# go_ready: succeeds if Go is new enough. Go 1.21 and later downloads a newer toolchain unless GOTOOLCHAIN
+# forbids it.
 go_ready() {
   local have
   command -v go >/dev/null || return 1

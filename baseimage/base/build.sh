@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# build.sh ROOT ARCH: fills the folder ROOT with the file system of the image. Called by scripts/image.sh.
+# build.sh ROOT ARCH: builds the root file system of the image in the directory ROOT. Called by
+# scripts/image.sh.
 #
-# Debian's C library, certificates and time zones, without a shell and without a package manager; packages are unpacked, nothing of
-# them runs. What their install scripts would have made is made here: the bundle of certificates and the list of users.
+# Debian's C library, certificates and time zones, without a shell and a package manager. Packages are only
+# unpacked: no install script runs. This script creates the certificate bundle and the list of users instead.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$1 arch=$2
 tools=${CARGO_TARGET_DIR:-target}/image-tools
 
-# The release binary wants a C library that is as new as this machine's: Debian 12 has 2.36, Debian 13 has 2.41.
+# The release binary needs a C library as new as that of this machine: Debian 12 has 2.36, Debian 13 has 2.41.
 suite=${DEBIAN_SUITE:-}
 if [ -z "$suite" ]; then
   glibc=$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)
@@ -21,7 +22,7 @@ cp -a "$root/debian/." "$root/"
 rm -rf "$root/debian"
 
 cd "$root"
-# openssl, debconf and mawk only serve install scripts; the product brings its own TLS.
+# Only install scripts need openssl, debconf and mawk; the product has its own TLS.
 rm -rf dev proc sys run home/* etc/hostname etc/resolv.conf etc/apt etc/dpkg etc/debconf.conf etc/update-motd.d usr/bin/* usr/sbin/* usr/lib/ssl \
   usr/lib/*-linux-gnu/lib{ssl,crypto}.so.3 usr/lib/*-linux-gnu/{engines-3,ossl-modules} \
   usr/share/{base-files,bash-completion,debconf,dict,info,lintian,man,misc,perl5,pixmaps}

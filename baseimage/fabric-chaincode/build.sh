@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# build.sh ROOT ARCH: fills the folder ROOT with the file system of the image: one static program. Called by scripts/image.sh.
+# build.sh ROOT ARCH: builds the root file system of the image, one static program, in the directory ROOT.
+# Called by scripts/image.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . baseimage/fabric/module.sh

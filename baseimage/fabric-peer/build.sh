@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# build.sh ROOT ARCH: fills the folder ROOT with the file system of the image. Called by scripts/image.sh.
+# build.sh ROOT ARCH: builds the root file system of the image in the directory ROOT. Called by
+# scripts/image.sh.
 #
-# Everything lies where the official image has it. Its sample MSP is left out: that key is known to everybody.
+# All paths are those of the official image. Its sample MSP is omitted, because its key is public.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . baseimage/fabric/module.sh

@@ -1,13 +1,16 @@
 # shellcheck shell=bash
-# What the images and the test tools of Fabric share: one Go module, which pins Fabric's version. To be sourced from the checkout's root.
+# Functions of the images and test tools of Fabric, around one Go module that pins Fabric's version. Source it
+# in the root of the checkout.
 
 scripts/setup.sh go >&2
 . scripts/toolchain.sh
 
-# Go inside the module. GOFLAGS is emptied: -mod and the like from the outside would change what is built.
+# fabric_go ARGUMENT…: runs go in the module. Clears GOFLAGS: flags from the environment would change the
+# build.
 fabric_go() { (cd baseimage/fabric && GOFLAGS='' GOWORK=off CGO_ENABLED=0 go "$@"); }
 
-# fabric_build OUT PACKAGE…: static programs, for GOOS and GOARCH; OUT is absolute, and a folder where it ends with a slash.
+# fabric_build OUT PACKAGE…: builds static programs for GOOS and GOARCH. OUT is absolute; with a trailing
+# slash it is a directory.
 fabric_build() {
   local out=$1 version commit metadata=github.com/hyperledger/fabric/common/metadata
   shift
@@ -17,7 +20,8 @@ fabric_build() {
     -ldflags "-s -w -X $metadata.Version=$version -X $metadata.CommitSHA=$commit" -o "$out" "$@"
 }
 
-# fabric_ccaas FOLDER: the peer's external builder for chaincode as a service, one program under three names.
+# fabric_ccaas DIRECTORY: builds the peer's external builder for chaincode as a service, one program with
+# three names.
 fabric_ccaas() {
   mkdir -p "$1/bin"
   fabric_build "$1/bin/detect" ./ccaas
@@ -25,7 +29,7 @@ fabric_ccaas() {
   ln -s detect "$1/bin/release"
 }
 
-# fabric_config FILE FOLDER: a configuration file as Fabric comes with it.
+# fabric_config FILE DIRECTORY: copies a sample configuration file of Fabric.
 fabric_config() {
   local module
   module=$(fabric_go list -mod=readonly -m -f '{{.Dir}}' github.com/hyperledger/fabric)

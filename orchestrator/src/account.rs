@@ -1,7 +1,7 @@
-//! Accounts, and how callers prove to be one. Secrets are random, shown once, and kept as their SHA-256.
+//! Accounts and authentication. Secrets are random, shown once, and stored as SHA-256 digests.
 //!
-//! Every change of a credential is decided in the transaction that makes it: between a request's admission and its
-//! write, the account, the password or the token may be gone.
+//! Every change of a credential is checked again in its own transaction: after a request was admitted, the
+//! account, password or token may have been revoked.
 
 mod credential_cache;
 mod password;
@@ -12,10 +12,10 @@ mod sign_in_limit;
 mod tests;
 mod token;
 
-use crate::{Caller, Error, Orchestrator, Result, caller::WATCHDOG, policy, words::counted};
+use crate::{Caller, Error, Orchestrator, Result, caller::WATCHDOG, policy, text::counted};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chainpool_api::{self as api, Role, Timestamp};
-use chainpool_store::{AccountRow, Audit, ClusterQuery, TokenRow, Tx, Word};
+use chainpool_store::{AccountRow, Audit, ClusterQuery, EnumColumn, TokenRow, Tx};
 use credential_cache::CredentialCache;
 use password::PasswordHasher;
 use rand::Rng;
@@ -24,10 +24,10 @@ use sign_in_failures::SignInFailures;
 use sign_in_limit::SignInLimit;
 use uuid::Uuid;
 
-/// How long a one-time link lives.
+/// The lifetime of a one-time link.
 const LINK_SECONDS: i64 = 60 * 60;
 
-/// In-memory state of authentication. Lost at a restart.
+/// In-memory state of authentication; lost at a restart.
 #[derive(Default)]
 pub(crate) struct Authentication {
     credentials: CredentialCache,
@@ -60,7 +60,7 @@ fn new_account(name: String, role: Role, now: Timestamp) -> AccountRow {
     AccountRow {
         id: Uuid::now_v7(),
         name,
-        role: Word(role),
+        role: EnumColumn(role),
         password: None,
         link: None,
         link_expires_at: None,
@@ -68,7 +68,7 @@ fn new_account(name: String, role: Role, now: Timestamp) -> AccountRow {
     }
 }
 
-/// Writes an audit row about a credential or an account.
+/// Writes an audit entry about a credential or an account.
 async fn audit(
     tx: &mut Tx,
     author: &str,
@@ -90,15 +90,19 @@ async fn audit(
         .await?)
 }
 
-/// Refuses a caller whose account or credential was revoked or expired after its request was admitted; returns the
-/// credential. A caller without one is this process itself.
+/// Refuses a caller whose account or credential was revoked or expired after its request was admitted;
+/// returns the credential. A caller without a credential is this process itself.
 async fn recheck(tx: &Tx, caller: &Caller, now: Timestamp) -> Result<Option<TokenRow>> {
     let Some(id) = caller.credential else {
         return Ok(None);
     };
-    let lives =
+    let is_valid =
         |row: &TokenRow| row.account_id == caller.account_id && row.expires_at.is_none_or(|at| at.0 > now);
-    let row = tx.token(id).await?.filter(lives).ok_or(Error::Unauthenticated)?;
+    let row = tx
+        .token(id)
+        .await?
+        .filter(is_valid)
+        .ok_or(Error::Unauthenticated)?;
     tx.account(caller.account_id)
         .await?
         .ok_or(Error::Unauthenticated)?;
@@ -106,18 +110,18 @@ async fn recheck(tx: &Tx, caller: &Caller, now: Timestamp) -> Result<Option<Toke
 }
 
 impl Orchestrator {
-    /// All accounts.
+    /// Lists all accounts.
     pub async fn account_list(&self, caller: &Caller) -> Result<Vec<api::Account>> {
         policy::must_administer(caller)?;
         Ok(self.store().read().accounts().await?.iter().map(view).collect())
     }
 
-    /// Makes an account.
+    /// Creates an account.
     pub async fn account_create(&self, caller: &Caller, new: api::AccountCreate) -> Result<api::Account> {
         policy::must_administer(caller)?;
-        crate::accept::check_name("name", &new.name)?;
+        crate::admission::check_name("name", &new.name)?;
         if new.name == crate::caller::WATCHDOG {
-            return Err(Error::field("name", "this name is Chainpool's own"));
+            return Err(Error::field("name", "this name is reserved for Chainpool"));
         }
         let now = Timestamp::now();
         let row = new_account(new.name, new.role, now);
@@ -126,7 +130,7 @@ impl Orchestrator {
         if tx.account_named(&row.name).await?.is_some() {
             return Err(Error::conflict(
                 "account_exists",
-                format!("there is an account {:?} already", row.name),
+                format!("account {:?} already exists", row.name),
             ));
         }
         audit(
@@ -143,7 +147,7 @@ impl Orchestrator {
         Ok(view(&row))
     }
 
-    /// Removes an account that holds nothing. Its sessions and tokens end with it.
+    /// Deletes an account without leases and revokes its sessions and tokens.
     pub async fn account_delete(&self, caller: &Caller, account: &str) -> Result<()> {
         policy::must_administer(caller)?;
         let now = Timestamp::now();
@@ -151,13 +155,13 @@ impl Orchestrator {
         let mut tx = self.store().begin().await?;
         recheck(&tx, caller, now).await?;
         let row = tx
-            .account_called(account)
+            .account_named_or_id(account)
             .await?
             .ok_or_else(|| Error::not_found("account", account))?;
         if row.id == caller.account_id {
             return Err(Error::conflict(
                 "own_account",
-                "you cannot remove the account that you are signed in with",
+                "cannot delete the account that you are signed in with",
             ));
         }
         let query = ClusterQuery {
@@ -167,7 +171,7 @@ impl Orchestrator {
         let held = tx.cluster_page(&query).await?.len();
         if held > 0 {
             let text = format!(
-                "account {} holds {}; release first what it holds",
+                "account {} holds {}; release them first",
                 row.name,
                 counted(held, "cluster")
             );
@@ -187,23 +191,24 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Makes the secret part of a one-time link that sets a password; lives 1 h.
+    /// Creates a one-time link that sets a password and returns its secret; valid for 1 h.
     pub async fn account_reset_link(&self, caller: &Caller, account: &str) -> Result<String> {
         policy::must_administer(caller)?;
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
         recheck(&tx, caller, now).await?;
         let row = tx
-            .account_called(account)
+            .account_named_or_id(account)
             .await?
             .ok_or_else(|| Error::not_found("account", account))?;
         let link = link_insert(&mut tx, &caller.account, row, now).await?;
-        tx.commit("link made").await?;
+        tx.commit("link created").await?;
         Ok(link)
     }
 
-    /// The local administrator: whoever runs the server may act as the account `admin`, which is made when there is
-    /// none. Gives the caller, a token for the CLI on this machine, and a one-time link while no password is set.
+    /// Returns the local administrator: the operator of the server may act as the account `admin`, which is
+    /// created if missing. Returns the caller, a token for the CLI on this machine, and a one-time link while
+    /// no password is set.
     pub async fn local_admin(&self) -> Result<(Caller, String, Option<String>)> {
         let now = Timestamp::now();
         let _revocation = self.inner.authentication.credentials.revocation();
@@ -235,7 +240,7 @@ impl Orchestrator {
     }
 }
 
-/// Gives an account a fresh one-time link; the previous one works no more.
+/// Creates a one-time link for an account; the previous one becomes invalid.
 async fn link_insert(tx: &mut Tx, author: &str, mut row: AccountRow, now: Timestamp) -> Result<String> {
     let link = secret("cpl");
     row.link = Some(digest(&link).to_vec());

@@ -1,4 +1,4 @@
-//! The hosts' agents: one a host, made when first needed and again when the host's connection changed.
+//! The agents of the hosts: one per host, created on first use and again after a change of the connection.
 
 use crate::{Error, Result};
 use chainpool_agent::{Agent, Capabilities, Connection, Platform, PlatformKind};
@@ -11,14 +11,14 @@ use std::{
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-/// An agent and how much it is asked at once.
+/// An agent with its concurrency limits.
 #[derive(Clone)]
 pub(crate) struct HostAgent {
-    /// The hands.
+    /// The agent.
     pub(crate) agent: Arc<dyn Agent>,
-    /// One permit for each call that changes something.
+    /// One permit per changing call.
     pub(crate) permits: Arc<Semaphore>,
-    /// Networks are made one at a time, as engines do it in any case, and so hold no permit that a node could use.
+    /// Networks are created one at a time, as engines do anyway, and hold no permit that a node could use.
     pub(crate) networks: Arc<Semaphore>,
 }
 
@@ -26,10 +26,10 @@ pub(crate) struct HostAgent {
 pub(crate) struct Agents {
     store: Store,
     platforms: Vec<Arc<dyn Platform>>,
-    made: Mutex<HashMap<Uuid, (Fingerprint, HostAgent)>>,
+    by_host: Mutex<HashMap<Uuid, (Fingerprint, HostAgent)>>,
 }
 
-/// What an agent was made from; another value means another agent.
+/// The input of an agent; a different value requires a new agent.
 type Fingerprint = (String, Option<Vec<u8>>, String);
 
 impl Agents {
@@ -37,16 +37,16 @@ impl Agents {
         Self {
             store,
             platforms,
-            made: Mutex::default(),
+            by_host: Mutex::default(),
         }
     }
 
-    /// The agent of a host.
+    /// Returns the agent of a host.
     pub(crate) fn of(&self, host: &HostRow) -> Result<HostAgent> {
         let settings = serde_json::to_string(&host.settings.0).map_err(Error::internal)?;
         let fingerprint = (host.address.clone(), host.sealed.clone(), settings);
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, agent)) = made.get(&host.id)
+        let mut agents = self.by_host.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, agent)) = agents.get(&host.id)
             && *known == fingerprint
         {
             return Ok(agent.clone());
@@ -57,30 +57,30 @@ impl Agents {
         let Capabilities {
             concurrency, queues, ..
         } = agent.capabilities();
-        let knee = host
+        let limit = host
             .info
             .as_ref()
             .filter(|_| !queues)
             .map_or(usize::MAX, |info| 2 * info.0.cpus.max(1) as usize);
-        let permits = Arc::new(Semaphore::new(concurrency.min(knee)));
+        let permits = Arc::new(Semaphore::new(concurrency.min(limit)));
         let agent = HostAgent {
             agent,
             permits,
             networks: Arc::new(Semaphore::new(1)),
         };
-        made.insert(host.id, (fingerprint, agent.clone()));
+        agents.insert(host.id, (fingerprint, agent.clone()));
         Ok(agent)
     }
 
-    /// Forgets a host's agent.
+    /// Drops the agent of a host.
     pub(crate) fn forget(&self, host: Uuid) {
-        self.made
+        self.by_host
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&host);
     }
 
-    /// A connection by a host's settings.
+    /// Builds a connection from a host's settings.
     pub(crate) fn connection(
         &self,
         address: &str,
@@ -96,39 +96,39 @@ impl Agents {
             kubeconfig: secrets.kubeconfig,
             storage_class: settings.storage_class.clone(),
             mirror: settings.mirror.clone(),
-            // One that was stored without its registry goes to none until it is given again.
+            // A login stored without its registry is not used until it is given again.
             registry: secrets.registry.filter(|login| !login.address.is_empty()),
         }
     }
 
-    /// An agent that belongs to no registered host yet.
+    /// Creates an agent for a host that is not registered yet.
     pub(crate) fn connect(&self, platform: api::Platform, connection: &Connection) -> Result<Arc<dyn Agent>> {
         let kind = kind_of(platform);
-        let maker = self.platforms.iter().find(|p| p.kind() == kind);
-        let maker = maker.ok_or_else(|| {
+        let platform_impl = self.platforms.iter().find(|p| p.kind() == kind);
+        let platform_impl = platform_impl.ok_or_else(|| {
             Error::field(
                 "type",
                 format!(
-                    "this chainpool has no agent for {platform}; it has one for: {}",
+                    "no agent for {platform} is available; available: {}",
                     self.known()
                 ),
             )
         })?;
-        maker.connect(connection).map_err(|error| match error {
+        platform_impl.connect(connection).map_err(|error| match error {
             chainpool_agent::Error::Setting { field, why } => Error::field(field, why),
             other => Error::field("address", other.to_string()),
         })
     }
 
-    /// The kind that an address seems to be of; the probe tells for sure.
+    /// Guesses the platform from an address; the probe confirms it.
     pub(crate) fn guess(&self, address: &str) -> Option<api::Platform> {
         self.platforms
             .iter()
-            .find(|p| p.speaks(address))
+            .find(|p| p.accepts_address(address))
             .map(|p| platform_of(p.kind()))
     }
 
-    /// Whether there is an agent for this kind.
+    /// Returns `true` if there is an agent for this platform.
     pub(crate) fn has(&self, platform: api::Platform) -> bool {
         self.platforms.iter().any(|p| p.kind() == kind_of(platform))
     }
@@ -150,7 +150,7 @@ fn kind_of(platform: api::Platform) -> PlatformKind {
     }
 }
 
-/// The public word for a platform's kind.
+/// The public name of a platform kind.
 pub(crate) fn platform_of(kind: PlatformKind) -> api::Platform {
     match kind {
         PlatformKind::Docker => api::Platform::Docker,

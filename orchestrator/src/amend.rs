@@ -1,26 +1,26 @@
-//! Changing a cluster while it runs: a revision of its generation, in which untouched nodes are as they were.
+//! Amendment of a running cluster: a revision of its generation that leaves unaffected nodes unchanged.
 
 use crate::{
     Caller, Error, Orchestrator, Result,
-    accept::{Cause, supersede},
-    cluster::living,
+    admission::{Cause, supersede},
+    allocation::has_addresses,
+    cluster::existing_cluster,
     fill::no_room,
     plan::Arguments,
     policy,
-    render::{order, seed},
-    site::has_addresses,
-    view::number,
+    presenter::number,
+    render::{render_request, seed},
 };
 use chainpool_agent::{ClusterSpec, NodeName};
 use chainpool_api::{self as api, ClusterState, OperationKind, OperationState};
-use chainpool_networks::{Amendment, Before, Layout, NetworkType, ParameterErrors};
+use chainpool_networks::{Amendment, NetworkType, ParameterErrors, PreviousChange, Requirements};
 use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, PortRow, Tx};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 impl Orchestrator {
-    /// Changes a cluster while it runs: more of what its type lets grow, or new certificates. Asked for again, it goes on with
-    /// what an earlier try did not bring to its end.
+    /// Amends a running cluster: more of what its type can grow, or new certificates. Repeating the request
+    /// continues an unfinished amendment.
     pub async fn cluster_amend(
         &self,
         caller: &Caller,
@@ -35,39 +35,39 @@ impl Orchestrator {
         if amend.parameters.is_empty() && !amend.renew_certificates {
             return Err(Error::field(
                 "parameters",
-                "nothing is to be changed: name a parameter, or set renew_certificates",
+                "nothing to change; set a parameter or renew_certificates",
             ));
         }
         let id = self.cluster_for(caller, cluster).await?.id;
         let mut tx = self.store().begin().await?;
-        let row = living(&tx, id, cluster).await?;
+        let row = existing_cluster(&tx, id, cluster).await?;
         if row.state.0 != ClusterState::Ready {
             return Err(Error::conflict(
                 "wrong_state",
                 format!(
-                    "cluster {} is {}; only a ready one can be amended",
+                    "cluster {} is {}; only a ready cluster can be amended",
                     row.name, row.state.0
                 ),
             ));
         }
         if let Some(node) = row.stopped_nodes.0.first() {
             let text = format!(
-                "node {node} of cluster {} is stopped; an amendment needs all: chainpool cluster start {} --node {node}",
+                "node {node} of cluster {} is stopped; an amendment requires all nodes: run chainpool cluster start {} --node {node}",
                 row.name, row.name
             );
             return Err(Error::conflict("wrong_state", text));
         }
         let (operation, superseded) = self
-            .accept_amend(&mut tx, row, &amend, &Cause::of(caller, told(&amend)))
+            .accept_amend(&mut tx, row, &amend, &Cause::of(caller, describe(&amend)))
             .await?;
         self.remember(&mut tx, caller, operation.id).await?;
-        let amending = self.inner.live.amending(id);
+        let amending = self.inner.runtime_cache.amending(id);
         self.accepted(tx, superseded.as_slice()).await?;
         amending.done();
-        self.view_operation(operation, true).await
+        self.present_operation(operation, true).await
     }
 
-    /// Accepts an amendment: ports for what is new, the amended spec, the operation.
+    /// Accepts an amendment: ports for new nodes, the amended spec, the operation.
     async fn accept_amend(
         &self,
         tx: &mut Tx,
@@ -85,28 +85,34 @@ impl Orchestrator {
             .host(row.host_id)
             .await?
             .ok_or_else(|| Error::internal("a cluster without a host"))?;
-        let made_with = row.parameters.0.clone();
-        row.parameters.0 = settled(network.as_ref(), &row, amend)?;
-        let layout = network.layout(&row.parameters.0);
-        room(tx, &host, &row, &layout).await?;
-        has_addresses(&host, &row, &layout)?;
-        let before = tx
+        let created_with = row.parameters.0.clone();
+        row.parameters.0 = amended_parameters(network.as_ref(), &row, amend)?;
+        let requirements = network.requirements(&row.parameters.0);
+        check_room(tx, &host, &row, &requirements).await?;
+        has_addresses(&host, &row, &requirements)?;
+        let previous = tx
             .operation_newest(row.id, OperationKind::ClusterAmend)
             .await?
-            .filter(|before| before.generation == row.generation);
-        let asked = Asked {
+            .filter(|previous| previous.generation == row.generation);
+        let requested = Requested {
             renew_certificates: amend.renew_certificates,
-            before: match before {
-                Some(before) if before.state.0 != OperationState::Succeeded => Before::Unfinished,
-                _ => Before::Ended,
+            previous: match previous {
+                Some(previous) if previous.state.0 != OperationState::Succeeded => PreviousChange::Unfinished,
+                _ => PreviousChange::Completed,
             },
         };
-        self.amend_into(tx, &host, &mut row, (network.as_ref(), &layout), Some(asked))
-            .await?;
-        if row.made_with.is_none() && row.parameters.0 != made_with {
-            row.made_with = Some(Json(made_with));
+        self.amend_into(
+            tx,
+            &host,
+            &mut row,
+            (network.as_ref(), &requirements),
+            Some(requested),
+        )
+        .await?;
+        if row.created_with.is_none() && row.parameters.0 != created_with {
+            row.created_with = Some(Json(created_with));
         }
-        sized(&mut row, &layout)?;
+        resize(&mut row, &requirements)?;
         let generation = number(row.generation);
         let operation = self
             .operation_on(
@@ -123,7 +129,8 @@ impl Orchestrator {
         Ok((operation, superseded))
     }
 
-    /// Gives what an amendment makes another port than one that turned out to be in use. The operation goes on with the spec anew.
+    /// Replaces a port of an amendment that turned out to be in use. The operation continues with the new
+    /// spec.
     pub(crate) async fn amend_elsewhere(
         &self,
         tx: &mut Tx,
@@ -139,43 +146,45 @@ impl Orchestrator {
         let mut ports = tx.ports_of_cluster(row.id).await?;
         ports.retain(|port| port.port != i64::from(taken));
         tx.ports_replace(row.id, ports).await?;
-        let layout = network.layout(&row.parameters.0);
-        self.amend_into(tx, host, &mut row, (network.as_ref(), &layout), None)
+        let requirements = network.requirements(&row.parameters.0);
+        self.amend_into(tx, host, &mut row, (network.as_ref(), &requirements), None)
             .await?;
         Ok(tx.cluster_save(row).await?)
     }
 
-    /// Makes the amended spec of a row's parameters, with ports and machines for what is new, and stores it. With nothing asked it is
-    /// that of the change under way, which goes on as it was to.
+    /// Renders and stores the amended spec for a row's parameters, with ports and machines for new nodes.
+    /// Without a request it renders the change in progress again.
     async fn amend_into(
         &self,
         tx: &mut Tx,
         host: &HostRow,
         row: &mut ClusterRow,
-        (network, layout): (&dyn NetworkType, &Layout),
-        asked: Option<Asked>,
+        (network, requirements): (&dyn NetworkType, &Requirements),
+        requested: Option<Requested>,
     ) -> Result<()> {
         let generation = number(row.generation);
         let opened = tx
             .revision_opened(self.store().master(), row.id, generation)
             .await?;
-        let (before, mut images) = opened.ok_or_else(|| Error::internal("a cluster without a spec"))?;
-        let ports = self.amended_ports(tx, host, row, layout).await?;
-        let Asked {
+        let (previous, mut images) = opened.ok_or_else(|| Error::internal("a cluster without a spec"))?;
+        let ports = self.amended_ports(tx, host, row, requirements).await?;
+        let Requested {
             renew_certificates,
-            before: ended,
-        } = asked.unwrap_or(Asked {
+            previous: ended,
+        } = requested.unwrap_or(Requested {
             renew_certificates: false,
-            before: Before::UnderWay,
+            previous: PreviousChange::InProgress,
         });
         let change = Amendment {
-            order: order(host, row, &ports, network),
+            request: render_request(host, row, &ports, network),
             renew_certificates,
-            before: ended,
+            previous: ended,
         };
-        let mut after = network.amend(&before, &change, &seed()).map_err(refused)?;
-        if asked.is_none() {
-            after.boot.clone_from(&before.boot);
+        let mut after = network
+            .amend(&previous, &change, &seed())
+            .map_err(parameter_error)?;
+        if requested.is_none() {
+            after.boot.clone_from(&previous.boot);
         }
         if self.inner.agents.of(host)?.agent.capabilities().machines {
             let new: Vec<NodeName> = after
@@ -185,31 +194,33 @@ impl Orchestrator {
                 .cloned()
                 .collect();
             if !new.is_empty() {
-                let chosen = self.machines(tx, host, row, &new, &layout.together).await?;
+                let chosen = self
+                    .machines(tx, host, row, &new, &requirements.colocated)
+                    .await?;
                 row.machines.0.extend(chosen);
             }
             after = after.placed(&row.machines.0);
         }
-        images.retain(|node, _| has_same_images(&before, &after, node));
+        images.retain(|node, _| has_same_images(&previous, &after, node));
         tx.revision_replace(self.store().master(), row.id, generation, (after, images))
             .await?;
         Ok(tx.ports_replace(row.id, ports).await?)
     }
 
-    /// The ports that it has, and more for what is new.
+    /// Returns the cluster's ports, plus ports for new nodes.
     async fn amended_ports(
         &self,
         tx: &Tx,
         host: &HostRow,
         row: &ClusterRow,
-        layout: &Layout,
+        requirements: &Requirements,
     ) -> Result<Vec<PortRow>> {
         let mut ports = tx.ports_of_cluster(row.id).await?;
         let has: BTreeSet<(String, String)> = ports
             .iter()
             .map(|port| (port.node.clone(), port.name.clone()))
             .collect();
-        let needs: Vec<_> = layout
+        let needs: Vec<_> = requirements
             .ports
             .iter()
             .filter(|need| !has.contains(&(need.node.to_string(), need.port.clone())))
@@ -220,29 +231,29 @@ impl Orchestrator {
     }
 }
 
-/// How a cluster is to be changed, beside its parameters.
+/// The requested change, besides the parameters.
 #[derive(Clone, Copy)]
-struct Asked {
+struct Requested {
     renew_certificates: bool,
-    before: Before,
+    previous: PreviousChange,
 }
 
-/// What was asked for, in words.
-fn told(amend: &api::ClusterAmend) -> String {
+/// Describes the requested change.
+fn describe(amend: &api::ClusterAmend) -> String {
     let certificates = amend.renew_certificates.then(|| "new certificates".to_owned());
     let changes = amend
         .parameters
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
         .chain(certificates);
-    format!("asked for: {}", changes.collect::<Vec<_>>().join(", "))
+    format!("requested: {}", changes.collect::<Vec<_>>().join(", "))
 }
 
-/// The name of what asks for new certificates.
+/// The field that requests new certificates.
 const RENEW: &str = "renew_certificates";
 
-/// The parameters that it shall have; refused where its type never lets them change.
-fn settled(
+/// Validates the amended parameters; refuses changes of fixed parameters.
+fn amended_parameters(
     network: &dyn NetworkType,
     row: &ClusterRow,
     amend: &api::ClusterAmend,
@@ -255,20 +266,23 @@ fn settled(
     } = network.describe();
     let mut wanted = row.parameters.0.as_object().cloned().unwrap_or_default();
     wanted.extend(amend.parameters.clone());
-    let wanted = network.settle(&row.preset, &wanted).map_err(refused)?;
+    let wanted = network.validate(&row.preset, &wanted).map_err(parameter_error)?;
     let mut errors = unchangeable(&parameters, &row.parameters.0, &wanted);
     if amend.renew_certificates && !certificates {
-        errors.insert(RENEW.to_owned(), format!("a {name} network has no certificates"));
+        errors.insert(
+            RENEW.to_owned(),
+            format!("a {name} network has no certificates; omit it"),
+        );
     }
     if errors.is_empty() {
         Ok(wanted)
     } else {
-        Err(refused(ParameterErrors(errors)))
+        Err(parameter_error(ParameterErrors(errors)))
     }
 }
 
-/// What differs of the parameters that never change, by name. One that a row lacks, because it was made before there was such a
-/// parameter, has its default.
+/// Returns an error for each changed parameter that is fixed. A parameter missing in the row, because the row
+/// predates it, counts as its default.
 fn unchangeable(
     known: &[api::Parameter],
     present: &serde_json::Value,
@@ -282,7 +296,7 @@ fn unchangeable(
             let why = || {
                 (
                     parameter.name.clone(),
-                    format!("stays {value} while the network runs; make another cluster"),
+                    format!("is fixed at {value} while the network runs; create another cluster"),
                 )
             };
             (wanted[&parameter.name] != *value).then(why)
@@ -290,7 +304,7 @@ fn unchangeable(
     stays.collect()
 }
 
-fn refused(errors: ParameterErrors) -> Error {
+fn parameter_error(errors: ParameterErrors) -> Error {
     let field = |name: String| {
         if [RENEW, "parameters"].contains(&name.as_str()) {
             name
@@ -307,9 +321,9 @@ fn refused(errors: ParameterErrors) -> Error {
     )
 }
 
-/// Refuses what does not fit on the host beside the others.
-async fn room(tx: &Tx, host: &HostRow, row: &ClusterRow, layout: &Layout) -> Result<()> {
-    let more = layout
+/// Refuses an amendment that does not fit on the host.
+async fn check_room(tx: &Tx, host: &HostRow, row: &ClusterRow, requirements: &Requirements) -> Result<()> {
+    let more = requirements
         .memory_bytes
         .saturating_sub(u64::try_from(row.memory_bytes).map_err(Error::internal)?);
     match no_room(host, &tx.clusters_of(host.id).await?, more).filter(|_| more > 0) {
@@ -318,24 +332,28 @@ async fn room(tx: &Tx, host: &HostRow, row: &ClusterRow, layout: &Layout) -> Res
     }
 }
 
-/// Whether an amendment leaves a node the images that it may run, so that the one that was found stays.
-fn has_same_images(before: &ClusterSpec, after: &ClusterSpec, node: &str) -> bool {
+/// Returns `true` if an amendment keeps the image candidates of a node, so that its resolved image stays.
+fn has_same_images(previous: &ClusterSpec, after: &ClusterSpec, node: &str) -> bool {
     let images = |spec: &ClusterSpec| {
         spec.processes()
             .find(|known| known.name.as_str() == node)
             .map(|known| known.images.clone())
     };
-    images(before) == images(after)
+    images(previous) == images(after)
 }
 
-/// Takes the amendments of a generation back from the row of the next one: who applies for it gets what it was made as.
-pub(crate) async fn unamended(tx: &mut Tx, row: &mut ClusterRow, network: &dyn NetworkType) -> Result<()> {
-    let Some(made_with) = row.made_with.take() else {
+/// Reverts the amendments of the previous generation: a new generation has the original parameters.
+pub(crate) async fn revert_amendments(
+    tx: &mut Tx,
+    row: &mut ClusterRow,
+    network: &dyn NetworkType,
+) -> Result<()> {
+    let Some(created_with) = row.created_with.take() else {
         return Ok(());
     };
-    row.parameters = made_with;
-    let layout = network.layout(&row.parameters.0);
-    let needed: BTreeSet<(&str, &str)> = layout
+    row.parameters = created_with;
+    let requirements = network.requirements(&row.parameters.0);
+    let needed: BTreeSet<(&str, &str)> = requirements
         .ports
         .iter()
         .map(|need| (need.node.as_str(), need.port.as_str()))
@@ -343,12 +361,12 @@ pub(crate) async fn unamended(tx: &mut Tx, row: &mut ClusterRow, network: &dyn N
     let mut ports = tx.ports_of_cluster(row.id).await?;
     ports.retain(|port| needed.contains(&(port.node.as_str(), port.name.as_str())));
     tx.ports_replace(row.id, ports).await?;
-    sized(row, &layout)
+    resize(row, &requirements)
 }
 
-fn sized(row: &mut ClusterRow, layout: &Layout) -> Result<()> {
-    row.size = i64::from(layout.size);
-    row.memory_bytes = i64::try_from(layout.memory_bytes).map_err(Error::internal)?;
+fn resize(row: &mut ClusterRow, requirements: &Requirements) -> Result<()> {
+    row.size = i64::from(requirements.size);
+    row.memory_bytes = i64::try_from(requirements.memory_bytes).map_err(Error::internal)?;
     Ok(())
 }
 
@@ -358,7 +376,7 @@ mod tests {
     use serde_json::{from_value, json};
 
     #[test]
-    fn a_row_of_before_a_parameter_was_there_has_its_default() {
+    fn a_parameter_missing_in_a_row_has_its_default() {
         let known: Vec<api::Parameter> = from_value(json!([
             {"name": "line", "about": "", "kind": "text", "default": "old", "one_of": ["old", "new"]},
             {"name": "count", "about": "", "kind": "integer", "default": 1, "amendable": true},
@@ -366,7 +384,7 @@ mod tests {
         .unwrap();
         let errors = |present, line| unchangeable(&known, &present, &json!({"line": line, "count": 2}));
         assert_eq!(errors(json!({"count": 1}), "old"), BTreeMap::new());
-        let why = "stays \"old\" while the network runs; make another cluster".to_owned();
+        let why = "is fixed at \"old\" while the network runs; create another cluster".to_owned();
         assert_eq!(
             errors(json!({"count": 1}), "new"),
             BTreeMap::from([("line".to_owned(), why.clone())])

@@ -1,5 +1,5 @@
-//! Reads of bundles in the audit, because a bundle may hold private keys. A holder may read as often as it likes, so
-//! there is at most one row a minute for an account and a lease.
+//! Audit of bundle reads, because a bundle may hold private keys. A holder may read as often as it likes, so
+//! at most one entry per minute is written for an account and a lease.
 
 use crate::{Caller, Orchestrator, Result};
 use chainpool_api::Timestamp;
@@ -11,12 +11,12 @@ use std::{
 };
 use uuid::Uuid;
 
-const SPAN: Duration = Duration::from_mins(1);
+const INTERVAL: Duration = Duration::from_mins(1);
 
-/// How many accounts and leases are kept at most.
-const MOST: usize = 10_000;
+/// The maximum number of tracked accounts and leases.
+const MAX_TRACKED: usize = 10_000;
 
-/// When an account's read of a lease's bundle was last written.
+/// When a read of a lease's bundle by an account was last recorded.
 #[derive(Default)]
 pub(crate) struct BundleReads(Mutex<HashMap<(Uuid, Uuid), Instant>>);
 
@@ -25,16 +25,16 @@ impl BundleReads {
         let reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         reads
             .get(&key)
-            .is_none_or(|at| now.saturating_duration_since(*at) >= SPAN)
+            .is_none_or(|at| now.saturating_duration_since(*at) >= INTERVAL)
     }
 
     fn written(&self, key: (Uuid, Uuid), now: Instant) {
         let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if reads.len() >= MOST {
-            reads.retain(|_, at| now.saturating_duration_since(*at) < SPAN);
+        if reads.len() >= MAX_TRACKED {
+            reads.retain(|_, at| now.saturating_duration_since(*at) < INTERVAL);
         }
-        // Better a row too many than a table without end.
-        if reads.len() >= MOST {
+        // An extra entry is better than an unbounded table.
+        if reads.len() >= MAX_TRACKED {
             reads.clear();
         }
         reads.insert(key, now);
@@ -42,7 +42,7 @@ impl BundleReads {
 }
 
 impl Orchestrator {
-    /// Notes that a caller reads a lease's bundle; without the note it is not given.
+    /// Records that a caller reads a lease's bundle. If that fails, the bundle is not returned.
     pub(crate) async fn bundle_read(&self, caller: &Caller, lease: &LeaseRow) -> Result<()> {
         let (key, now) = ((caller.account_id, lease.id), Instant::now());
         if !self.inner.bundle_reads.is_due(key, now) {
@@ -57,7 +57,7 @@ impl Orchestrator {
             detail,
         };
         tx.audit_insert(line, Timestamp::now()).await?;
-        tx.commit("bundle read noted").await?;
+        tx.commit("bundle read recorded").await?;
         self.inner.bundle_reads.written(key, now);
         Ok(())
     }
@@ -75,15 +75,15 @@ mod tests {
         reads.written((ann, lease), now);
         assert!(!reads.is_due((ann, lease), now));
         assert!(reads.is_due((bob, lease), now) && reads.is_due((ann, bob), now));
-        assert!(reads.is_due((ann, lease), now + SPAN));
+        assert!(reads.is_due((ann, lease), now + INTERVAL));
     }
 
     #[test]
     fn the_table_is_bounded() {
         let (reads, now) = (BundleReads::default(), Instant::now());
-        for _ in 0..=MOST {
+        for _ in 0..=MAX_TRACKED {
             reads.written((Uuid::now_v7(), Uuid::nil()), now);
         }
-        assert!(reads.0.lock().unwrap().len() <= MOST);
+        assert!(reads.0.lock().unwrap().len() <= MAX_TRACKED);
     }
 }

@@ -2,30 +2,30 @@
 
 use crate::{
     Caller, Error, Orchestrator, Result,
-    accept::{Cause, NewCluster, check_name, maintenance_until, offers},
+    admission::{Cause, NewCluster, check_name, maintenance_until, offers},
     fill::no_room,
     placement::{self, Candidate},
     plan::Arguments,
     policy::{self, VisibleLeases},
-    view::{check_search, number, page, reach},
-    words::counted,
+    presenter::{check_search, number, page, public_endpoints},
+    text::counted,
 };
 use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, LogQuery, LogStream, NodeName, NodeSpec};
 use chainpool_api::{self as api, ClusterState, LeaseState, OperationKind, Timestamp};
-use chainpool_store::{ClusterQuery, ClusterRow, HostRow, Labels, Tx, Word};
+use chainpool_store::{ClusterQuery, ClusterRow, EnumColumn, HostRow, Labels, Tx};
 use std::sync::Arc;
 use uuid::Uuid;
 
 /// The log of a node.
 pub struct ClusterLog {
-    /// The cluster's id: the stream is its caller's for as long as the cluster is ([`crate::StreamOf::Cluster`]).
+    /// The cluster's id: the stream ends with the caller's lease on it ([`crate::StreamScope::Cluster`]).
     pub cluster: Uuid,
     /// The lines.
     pub lines: LogStream,
 }
 
 impl Orchestrator {
-    /// Makes a cluster; places it when no host is named.
+    /// Creates a cluster; chooses a host if none is given.
     pub async fn cluster_create(&self, caller: &Caller, new: api::ClusterCreate) -> Result<api::Operation> {
         policy::must_operate(caller)?;
         let (_turn, known) = self.remembered(caller).await?;
@@ -51,7 +51,7 @@ impl Orchestrator {
             .get(&network_type)
             .map_err(|e| Error::field("network_type", e.to_string()))?;
         let preset = network.preset(preset.as_deref().unwrap_or("default"));
-        let parameters = network.settle(&preset, &parameters).map_err(|e| {
+        let parameters = network.validate(&preset, &parameters).map_err(|e| {
             Error::fields(
                 e.0.into_iter()
                     .map(|(field, why)| {
@@ -67,10 +67,10 @@ impl Orchestrator {
                     .collect(),
             )
         })?;
-        let memory = network.layout(&parameters).memory_bytes;
+        let memory = network.requirements(&parameters).memory_bytes;
         let mut tx = self.store().begin().await?;
-        let host = place(&tx, host.as_deref(), memory).await?;
-        let cause = Cause::of(caller, "create was asked for");
+        let host = choose_host(&tx, host.as_deref(), memory).await?;
+        let cause = Cause::of(caller, "create requested");
         let new = NewCluster {
             name,
             network,
@@ -83,10 +83,10 @@ impl Orchestrator {
         let operation = self.accept_create(&mut tx, &host, new, &cause).await?;
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, &[]).await?;
-        self.view_operation(operation, true).await
+        self.present_operation(operation, true).await
     }
 
-    /// Lists the clusters that the caller may work with.
+    /// Lists the clusters that the caller may use.
     pub async fn cluster_list(
         &self,
         caller: &Caller,
@@ -107,7 +107,7 @@ impl Orchestrator {
         let host = match host {
             Some(host) => match self.host_row(&host).await {
                 Ok(host) => Some(host.id),
-                // To those who see no hosts, a list tells nothing of which there are.
+                // Callers that see no hosts must not learn which hosts exist.
                 Err(Error::NotFound { .. }) if !policy::operates(caller) => {
                     return Ok(api::Page {
                         items: Vec::new(),
@@ -143,7 +143,7 @@ impl Orchestrator {
                 None
             };
             let host = hosts.get(&row.host_id);
-            items.push(self.view_cluster(row, host, lease.as_ref()));
+            items.push(self.present_cluster(row, host, lease.as_ref()));
         }
         Ok(api::Page {
             items,
@@ -151,13 +151,13 @@ impl Orchestrator {
         })
     }
 
-    /// One cluster by name or id, with nodes and evidence.
+    /// Shows a cluster by name or id, with nodes and evidence.
     pub async fn cluster_show(&self, caller: &Caller, cluster: &str) -> Result<api::Cluster> {
         let row = self.cluster_for(caller, cluster).await?;
-        self.view_cluster_whole(row).await
+        self.present_cluster_details(row).await
     }
 
-    /// Changes a cluster's settings.
+    /// Updates a cluster's settings.
     pub async fn cluster_update(
         &self,
         caller: &Caller,
@@ -176,10 +176,10 @@ impl Orchestrator {
         }
         tx.cluster_save(row.clone()).await?;
         tx.commit("cluster updated").await?;
-        self.view_cluster_whole(row).await
+        self.present_cluster_details(row).await
     }
 
-    /// Starts a stopped cluster, or one node.
+    /// Starts a stopped cluster or one node.
     pub async fn cluster_start(
         &self,
         caller: &Caller,
@@ -190,7 +190,7 @@ impl Orchestrator {
             .await
     }
 
-    /// Stops a cluster, or one node; data stays.
+    /// Stops a cluster or one node; data is kept.
     pub async fn cluster_stop(
         &self,
         caller: &Caller,
@@ -201,7 +201,7 @@ impl Orchestrator {
             .await
     }
 
-    /// Restarts a cluster, or one node.
+    /// Restarts a cluster or one node.
     pub async fn cluster_restart(
         &self,
         caller: &Caller,
@@ -229,16 +229,16 @@ impl Orchestrator {
             None => None,
         };
         let mut tx = self.store().begin().await?;
-        let row = living(&tx, known.id, cluster).await?;
-        let fits = match kind {
+        let row = existing_cluster(&tx, known.id, cluster).await?;
+        let allowed = match kind {
             OperationKind::ClusterStart => matches!(row.state.0, ClusterState::Stopped | ClusterState::Ready),
             _ => row.state.0 == ClusterState::Ready,
         };
-        if !fits {
+        if !allowed {
             return Err(Error::conflict(
                 "wrong_state",
                 format!(
-                    "cluster {} is {}; {} needs it {}",
+                    "cluster {} is {}; {} requires it to be {}",
                     row.name,
                     row.state.0,
                     kind,
@@ -255,26 +255,21 @@ impl Orchestrator {
             ..Arguments::default()
         };
         let (operation, superseded) = self
-            .accept_on(
-                &mut tx,
-                row,
-                kind,
-                arguments,
-                &Cause::of(caller, "it was asked for"),
-            )
+            .accept_on(&mut tx, row, kind, arguments, &Cause::of(caller, "requested"))
             .await?;
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, superseded.as_slice()).await?;
-        self.view_operation(operation, true).await
+        self.present_operation(operation, true).await
     }
 
-    /// Wipes a cluster and makes it again; an applied one only by force, which ends its lease.
+    /// Resets a cluster: wipes it and creates its next generation. A leased cluster requires `force`, which
+    /// ends the lease.
     pub async fn cluster_reset(&self, caller: &Caller, cluster: &str, force: bool) -> Result<api::Operation> {
         self.cluster_wipe(caller, cluster, force, OperationKind::ClusterReset)
             .await
     }
 
-    /// Removes a cluster; an applied one only by force, which ends its lease.
+    /// Deletes a cluster. A leased cluster requires `force`, which ends the lease.
     pub async fn cluster_delete(
         &self,
         caller: &Caller,
@@ -299,13 +294,13 @@ impl Orchestrator {
         }
         let id = self.cluster_for(caller, cluster).await?.id;
         let mut tx = self.store().begin().await?;
-        let mut row = living(&tx, id, cluster).await?;
-        let cause = Cause::of(caller, "it was asked for");
+        let mut row = existing_cluster(&tx, id, cluster).await?;
+        let cause = Cause::of(caller, "requested");
         let mut ended = None;
         if let Some(lease) = tx.lease_of(id).await? {
             if !force {
                 let message = format!(
-                    "cluster {} is applied by {}; release it first, or use force, which ends the lease",
+                    "cluster {} is leased by {}; release the lease first, or use force to end it",
                     row.name, lease.holder
                 );
                 return Err(Error::conflict("cluster_in_use", message));
@@ -323,17 +318,17 @@ impl Orchestrator {
             self.accept_reset(&mut tx, &host, row, &cause).await?
         };
         if let Some(mut lease) = ended {
-            lease.state = Word(LeaseState::Revoked);
+            lease.state = EnumColumn(LeaseState::Revoked);
             lease.ended_at = Some(Timestamp::now().into());
             lease.operation_id = Some(operation.id);
             tx.lease_save(lease).await?;
         }
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, superseded.as_slice()).await?;
-        self.view_operation(operation, true).await
+        self.present_operation(operation, true).await
     }
 
-    /// Commits a transaction and reads it back; the result holds the proof.
+    /// Proves a cluster: commits a transaction and reads it back; the result contains the proof.
     pub async fn cluster_prove(&self, caller: &Caller, cluster: &str) -> Result<api::Operation> {
         let (_turn, known) = self.remembered(caller).await?;
         if let Some(id) = known {
@@ -341,12 +336,12 @@ impl Orchestrator {
         }
         let id = self.cluster_for(caller, cluster).await?.id;
         let mut tx = self.store().begin().await?;
-        let row = living(&tx, id, cluster).await?;
+        let row = existing_cluster(&tx, id, cluster).await?;
         if row.state.0 != ClusterState::Ready {
             return Err(Error::conflict(
                 "wrong_state",
                 format!(
-                    "cluster {} is {}; only a ready one can be proven",
+                    "cluster {} is {}; only a ready cluster can be proven",
                     row.name, row.state.0
                 ),
             ));
@@ -357,21 +352,22 @@ impl Orchestrator {
                 row,
                 OperationKind::ClusterProve,
                 Arguments::default(),
-                &Cause::of(caller, "a proof was asked for"),
+                &Cause::of(caller, "proof requested"),
             )
             .await?;
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, superseded.as_slice()).await?;
-        self.view_operation(operation, true).await
+        self.present_operation(operation, true).await
     }
 
-    /// The history of verdicts, newest first. Who holds the cluster sees those of its generation: what others did with it before is
-    /// theirs.
+    /// Lists the health history, newest first. A holder sees only the current generation: earlier ones belong
+    /// to previous holders.
     pub async fn cluster_health(&self, caller: &Caller, cluster: &str) -> Result<Vec<api::HealthChange>> {
         let row = self.cluster_for(caller, cluster).await?;
         let mut changes = self.store().read().health_changes(row.id, 500).await?;
-        changes
-            .retain(|change| policy::sees_earlier_generations(caller) || change.generation == row.generation);
+        changes.retain(|change| {
+            policy::sees_previous_generations(caller) || change.generation == row.generation
+        });
         let view = |change: chainpool_store::HealthChangeRow| api::HealthChange {
             state: change.state.0,
             reason: change.reason,
@@ -381,7 +377,7 @@ impl Orchestrator {
         Ok(changes.into_iter().map(view).collect())
     }
 
-    /// The log of a node or a job.
+    /// Reads the log of a node or job.
     pub async fn cluster_logs(
         &self,
         caller: &Caller,
@@ -390,7 +386,7 @@ impl Orchestrator {
         query: LogQuery,
     ) -> Result<ClusterLog> {
         let row = self.cluster_for(caller, cluster).await?;
-        let node = named(&row, node, self.present_spec(&row).await?.processes())?;
+        let node = find_node(&row, node, self.current_spec(&row).await?.processes())?;
         let host = self
             .store()
             .read()
@@ -414,7 +410,7 @@ impl Orchestrator {
         })
     }
 
-    /// A cluster that the caller may work with: any for operators, those that it holds for users.
+    /// Reads a cluster that the caller may use: any for operators, leased ones for users.
     pub(crate) async fn cluster_for(&self, caller: &Caller, cluster: &str) -> Result<ClusterRow> {
         let row = self
             .store()
@@ -431,20 +427,23 @@ impl Orchestrator {
     }
 
     async fn node_of(&self, row: &ClusterRow, node: &str) -> Result<NodeName> {
-        named(row, node, self.present_spec(row).await?.nodes.iter())
+        find_node(row, node, self.current_spec(row).await?.nodes.iter())
     }
 
-    async fn present_spec(&self, row: &ClusterRow) -> Result<Arc<ClusterSpec>> {
+    async fn current_spec(&self, row: &ClusterRow) -> Result<Arc<ClusterSpec>> {
         self.spec(row.id, number(row.generation))
             .await?
             .ok_or_else(|| Error::not_found("cluster", row.name.clone()))
     }
 
-    /// What a lease's bundle is made from.
+    /// Returns the parts of a lease's bundle.
     pub(crate) async fn bundle_parts(
         &self,
         row: &ClusterRow,
-    ) -> Result<(chainpool_networks::BundleParts, chainpool_networks::Reach)> {
+    ) -> Result<(
+        chainpool_networks::BundleParts,
+        chainpool_networks::PublicEndpoints,
+    )> {
         let host = self
             .store()
             .read()
@@ -460,13 +459,17 @@ impl Orchestrator {
             .registry
             .get(&row.network_type)
             .map_err(Error::internal)?;
-        let reach = reach(&host);
-        Ok((network.bundle(&spec, &reach), reach))
+        let public_endpoints = public_endpoints(&host);
+        Ok((network.bundle(&spec, &public_endpoints), public_endpoints))
     }
 }
 
-/// The one of these that has this name.
-fn named<'a>(row: &ClusterRow, name: &str, known: impl Iterator<Item = &'a NodeSpec>) -> Result<NodeName> {
+/// Finds a node by name.
+fn find_node<'a>(
+    row: &ClusterRow,
+    name: &str,
+    known: impl Iterator<Item = &'a NodeSpec>,
+) -> Result<NodeName> {
     let known: Vec<&NodeName> = known.map(|node| &node.name).collect();
     let found = known.iter().find(|known| known.as_str() == name);
     found.map(|name| (*name).clone()).ok_or_else(|| {
@@ -482,20 +485,20 @@ fn named<'a>(row: &ClusterRow, name: &str, known: impl Iterator<Item = &'a NodeS
     })
 }
 
-pub(crate) async fn living(tx: &Tx, id: Uuid, name: &str) -> Result<ClusterRow> {
+pub(crate) async fn existing_cluster(tx: &Tx, id: Uuid, name: &str) -> Result<ClusterRow> {
     tx.cluster(id)
         .await?
-        .filter(|row| row.gone_at.is_none())
+        .filter(|row| row.deleted_at.is_none())
         .ok_or_else(|| Error::not_found("cluster", name))
 }
 
-/// The named host, or the one with the most room; refused with the reason when none can take it.
-async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
+/// Returns the named host, or the one with the most capacity left; refuses with the reasons if none fits.
+async fn choose_host(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
     let hosts = match host {
         Some(name) => vec![tx.host_named(name).await?.ok_or_else(|| {
             Error::field(
                 "host",
-                format!("there is no host {name:?}; chainpool host list shows them"),
+                format!("host {name:?} does not exist; see chainpool host list"),
             )
         })?],
         None => tx.hosts().await?,
@@ -503,7 +506,7 @@ async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
     if hosts.is_empty() {
         return Err(Error::conflict(
             "no_host",
-            "there is no host yet; register one: chainpool host create",
+            "no host is registered; register one with chainpool host create",
         ));
     }
     let mut why = Vec::new();
@@ -527,7 +530,7 @@ async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
         }
         if room <= 0 {
             why.push(format!(
-                "host {} is full with {} (raise its capacity, or delete some)",
+                "host {} is full with {} (raise its capacity or delete clusters)",
                 host.name,
                 counted(host.capacity, "cluster")
             ));
@@ -543,21 +546,21 @@ async fn place(tx: &Tx, host: Option<&str>, memory: u64) -> Result<HostRow> {
     placement::host(candidates).ok_or_else(|| Error::conflict("no_room", why.join("; ")))
 }
 
-/// How many labels a cluster may have, and an apply may ask for.
+/// The maximum number of labels of a cluster and in a filter.
 const LABELS: usize = 64;
 
 pub(crate) fn check_labels(labels: &std::collections::BTreeMap<String, String>) -> Result<()> {
     if labels.len() > LABELS {
-        return Err(Error::field("labels", format!("use at most {LABELS}")));
+        return Err(Error::field("labels", format!("use at most {LABELS} labels")));
     }
     match labels
         .iter()
-        .find(|(key, value)| !Labels::is_word(key) || !Labels::is_word(value))
+        .find(|(key, value)| !Labels::is_valid(key) || !Labels::is_valid(value))
     {
         None => Ok(()),
         Some((key, value)) => Err(Error::field(
             "labels",
-            format!("{key}={value}: keys and values are 1 to 63 of a-z, A-Z, 0-9, -, _, . and /"),
+            format!("{key}={value}: keys and values must be 1 to 63 of a-z, A-Z, 0-9, -, _, . and /"),
         )),
     }
 }

@@ -1,42 +1,42 @@
-//! Why a request was refused, free of any transport.
+//! Errors of requests, independent of any transport.
 
 use chainpool_api::Problem;
 use std::collections::BTreeMap;
 
-/// Why a request was refused. Each variant is one HTTP status and one exit code.
+/// A failed request. Each variant maps to one HTTP status and one exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Fields are wrong (400; 422 for `idempotency_key_reused`).
+    /// Invalid fields (400; 422 for `idempotency_key_reused`).
     #[error("{}", .0.message)]
     Invalid(Problem),
-    /// Nobody knows who asks (401).
+    /// Missing or invalid credentials (401).
     #[error("sign in or send a token: Authorization: Bearer …")]
     Unauthenticated,
     /// The caller's role does not allow it (403).
     #[error("{0}")]
     Forbidden(String),
-    /// There is no such thing, or it is not the caller's (404).
+    /// The resource does not exist or is not visible to the caller (404).
     #[error("there is no {noun} {name:?}")]
     NotFound {
         /// `host`, `cluster` …
         noun: &'static str,
-        /// What was asked for.
+        /// The requested name or id.
         name: String,
     },
-    /// The state of things does not allow it now (409).
+    /// The current state does not allow the request (409).
     #[error("{}", .0.message)]
     Conflict(Problem),
-    /// Too many tries (429).
-    #[error("too many tries; wait {0} s and try again")]
+    /// Too many attempts (429).
+    #[error("too many attempts; retry in {0} s")]
     TooMany(u64),
-    /// The server's disk is full: nothing was changed (507).
+    /// The server's disk is full; nothing was changed (507).
     #[error("{0}")]
     StorageFull(String),
-    /// A platform that is needed does not answer (503).
+    /// A required platform is unreachable (503).
     #[error("{0}")]
     Unavailable(String),
-    /// Our fault (500). The cause is logged, not told.
-    #[error("something went wrong inside Chainpool; the server's log has the cause")]
+    /// Internal error (500). The cause is logged and not returned.
+    #[error("internal error; see the server's log for the cause")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -44,13 +44,13 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// One field is wrong.
+    /// One invalid field.
     pub fn field(field: &str, why: impl Into<String>) -> Self {
         let why = why.into();
         Self::fields(BTreeMap::from([(field.to_owned(), why)]))
     }
 
-    /// Several fields are wrong.
+    /// Several invalid fields.
     pub fn fields(fields: BTreeMap<String, String>) -> Self {
         let message = fields
             .iter()
@@ -65,7 +65,7 @@ impl Error {
         })
     }
 
-    /// The state of things does not allow it now.
+    /// The current state does not allow the request.
     pub fn conflict(code: &str, message: impl Into<String>) -> Self {
         Self::Conflict(Problem {
             code: code.into(),
@@ -75,7 +75,7 @@ impl Error {
         })
     }
 
-    /// There is no such thing.
+    /// The resource does not exist.
     pub fn not_found(noun: &'static str, name: impl Into<String>) -> Self {
         Self::NotFound {
             noun,
@@ -83,7 +83,7 @@ impl Error {
         }
     }
 
-    /// The HTTP status that says the same.
+    /// The HTTP status of this error.
     pub fn status(&self) -> u16 {
         match self {
             Self::Invalid(problem) if problem.code == "idempotency_key_reused" => 422,
@@ -99,7 +99,7 @@ impl Error {
         }
     }
 
-    /// The body that says it to the caller.
+    /// The response body of this error.
     pub fn problem(&self) -> Problem {
         let code = match self {
             Self::Invalid(problem) | Self::Conflict(problem) => return problem.clone(),
@@ -128,7 +128,7 @@ impl Error {
 }
 
 impl Error {
-    /// Our fault.
+    /// An internal error.
     pub(crate) fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(error.into())
     }
@@ -138,9 +138,10 @@ impl From<chainpool_store::Error> for Error {
     fn from(error: chainpool_store::Error) -> Self {
         match error {
             full @ chainpool_store::Error::StorageFull => Self::StorageFull(full.to_string()),
-            chainpool_store::Error::Taken(what) => {
-                Self::conflict("taken", format!("another request was first: {what}"))
-            }
+            chainpool_store::Error::AlreadyExists(what) => Self::conflict(
+                "taken",
+                format!("conflict: {what} was taken by a concurrent request; retry"),
+            ),
             other => Self::internal(other),
         }
     }

@@ -1,11 +1,14 @@
-//! Gathering evidence on a ledger: its own word, and the platform's listing where that is needed.
+//! Gathers evidence on a ledger: from the ledger itself, and from the platform's inventory where needed.
 
-use crate::{Error, Orchestrator, Result, agents::HostAgent, seen::Seen, view::number, volumes};
+use crate::{
+    Error, Orchestrator, Result, agents::HostAgent, cluster_runtime::ClusterRuntime, presenter::number,
+    volumes,
+};
 use chainpool_agent::{
     ClusterId, ClusterKey, LogLine, LogQuery, NodeName, NodeState, Object, ObjectKind, Observation, Scope,
 };
 use chainpool_api::{self as api, HealthState, Timestamp};
-use chainpool_networks::{Nodes, Past, Verdict};
+use chainpool_networks::{History, Nodes, Verdict};
 use chainpool_store::ClusterRow;
 use futures::{
     FutureExt, StreamExt,
@@ -19,61 +22,63 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// How long the platform's listing is waited for, before the ledger's own word must do: a swarm that chooses a leader cannot list
-/// for up to 25 s.
-pub(crate) const LISTING: Duration = Duration::from_millis(1_500);
-/// How long the second question to a node that was late once may take: a machine that is cut off is to be told of within 5 s.
-const AGAIN: Duration = Duration::from_secs(1);
-/// How long an engine's listing may lag behind its events (measured on Docker 20.10: 66 to 103 ms), in milliseconds.
+/// The timeout of the platform's inventory. After it the ledger's own evidence must suffice: a swarm that
+/// elects a leader cannot list for up to 25 s.
+pub(crate) const INVENTORY_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// The timeout of the second probe of a node that was slow once: a disconnected machine must be reported
+/// within 5 s.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(1);
+/// How far an engine's inventory may lag behind its events (measured on Docker 20.10: 66 to 103 ms), in
+/// milliseconds.
 pub(crate) const SETTLE_MS: i64 = 150;
-/// How many exits in which time are a crash loop.
+/// More exits than this within this time are a crash loop.
 const LOOP_EXITS: usize = 5;
 pub(crate) const LOOP_MS: i64 = 120_000;
 
-/// How long a node's last lines may take, how many they are, and how much of each is told.
+/// Limits for the last log lines of a node: time, lines, and characters per line.
 const LAST_LINES: Duration = Duration::from_secs(2);
 const LINES: u8 = 20;
 const LINE_CHARACTERS: usize = 400;
 
-/// What a look at a ledger gave.
-pub(crate) struct Looked {
+/// The assessment of a ledger.
+pub(crate) struct LedgerAssessment {
     pub(crate) evidence: api::Evidence,
     pub(crate) verdict: Verdict,
-    pub(crate) listing: Listing,
-    /// What nobody has any more is not started again.
+    pub(crate) inventory: Inventory,
+    /// The ledger is lost and must not be started.
     pub(crate) ledger_lost: bool,
-    /// What only the next generation ends.
+    /// A permanent fault that only a reset clears.
     pub(crate) fault: Option<String>,
 }
 
-/// The platform's listing behind a look.
+/// The source of the platform's inventory in an assessment.
 #[derive(PartialEq, Eq)]
-pub(crate) enum Listing {
-    /// What was seen before was good enough.
-    Earlier,
-    Now,
-    /// It did not come in time; what was seen before must do.
-    Slow,
-    /// The platform answered that it cannot tell now, and why.
-    Withheld(String),
+pub(crate) enum Inventory {
+    /// The cached inventory sufficed.
+    Cached,
+    Current,
+    /// The inventory timed out; the cached one was used.
+    TimedOut,
+    /// The platform could not list its objects, with the reason.
+    Unavailable(String),
 }
 
-impl Listing {
-    /// Whether the platform has told what runs.
-    pub(crate) fn is_told(&self) -> bool {
-        matches!(self, Self::Earlier | Self::Now)
+impl Inventory {
+    /// Returns `true` if the inventory is reliable.
+    pub(crate) fn is_known(&self) -> bool {
+        matches!(self, Self::Cached | Self::Current)
     }
 }
 
 impl Orchestrator {
-    /// Looks at a ledger. `None`: the platform is slower to list than the patience lasts, and no node of the ledger answers.
+    /// Assesses a ledger. `None`: the platform's inventory timed out and no node responds.
     pub(crate) async fn evidence(
         &self,
         row: &ClusterRow,
         agent: &HostAgent,
-        look: bool,
-        patience: Option<Duration>,
-    ) -> Result<Option<Looked>> {
+        refresh: bool,
+        inventory_timeout: Option<Duration>,
+    ) -> Result<Option<LedgerAssessment>> {
         let generation = number(row.generation);
         let key = ClusterKey {
             cluster: ClusterId(row.id),
@@ -93,53 +98,62 @@ impl Orchestrator {
             key,
             spec: Arc::clone(&spec),
         };
-        let mut seen = self.inner.live.seen(row.id, generation);
-        let mut listing = Listing::Earlier;
-        if look || seen.observed.is_none() {
-            listing = listed(list(agent, key.cluster, patience).await?, &mut seen);
+        let mut runtime = self.inner.runtime_cache.cluster(row.id, generation);
+        let mut inventory = Inventory::Cached;
+        if refresh || runtime.observed.is_none() {
+            inventory = store_inventory(
+                read_inventory(agent, key.cluster, inventory_timeout).await?,
+                &mut runtime,
+            );
         }
-        trust_deaths(&mut seen);
-        let known = seen.observed.clone().unwrap_or_default();
-        // The highest block before this probe: an operation beside it may see later ones meanwhile.
+        apply_exits(&mut runtime);
+        let known = runtime.observed.clone().unwrap_or_default();
+        // The highest block before this probe; a concurrent operation may observe later ones.
         let height = self.height_seen(row).and_then(|h| u64::try_from(h).ok());
         let mut evidence = network.probe(&nodes, &known).await;
-        // A node that has just answered may be late once, on a busy machine: it is asked again before anybody hears of it.
-        let late = seen.newly_silent(&evidence);
+        // On a busy machine a node may respond late once: probe it again before reporting it.
+        let newly_unresponsive = runtime.newly_unresponsive(&evidence);
         let fits = evidence.nodes.values().all(|node| node.answers);
-        if !fits && listing == Listing::Earlier {
-            // Something does not fit what was last seen: a paused, removed or started node. Look again, then ask again.
+        if !fits && inventory == Inventory::Cached {
+            // Something differs from the last observed state: a paused, removed or started node. Read the
+            // inventory, then probe again.
             let ask_again = pin!(async {
-                if late {
-                    timeout(AGAIN, network.probe(&nodes, &known)).await.ok()
+                if newly_unresponsive {
+                    timeout(RETRY_TIMEOUT, network.probe(&nodes, &known)).await.ok()
                 } else {
                     None
                 }
             });
-            let (answer, again) = match select(pin!(list(agent, key.cluster, patience)), ask_again).await {
+            let (answer, again) = match select(
+                pin!(read_inventory(agent, key.cluster, inventory_timeout)),
+                ask_again,
+            )
+            .await
+            {
                 Either::Left((answer, again)) => (answer, again.left_future()),
-                Either::Right((said, answer)) => (answer.await, ready(said).right_future()),
+                Either::Right((probed, answer)) => (answer.await, ready(probed).right_future()),
             };
-            listing = listed(answer?, &mut seen);
-            trust_deaths(&mut seen);
-            if let Some(now) = seen.observed.as_ref().filter(|now| **now != known) {
+            inventory = store_inventory(answer?, &mut runtime);
+            apply_exits(&mut runtime);
+            if let Some(now) = runtime.observed.as_ref().filter(|now| **now != known) {
                 evidence = network.probe(&nodes, now).await;
             } else {
                 evidence = again.await.unwrap_or(evidence);
             }
         }
-        let speaks = seen.observed.is_some() && evidence.nodes.values().any(|node| node.answers);
-        match &listing {
-            Listing::Slow if !speaks => return Ok(None),
-            Listing::Withheld(why) if !speaks => {
-                let reason = format!("no node answers, and the platform cannot tell what runs: {why}");
+        let responds = runtime.observed.is_some() && evidence.nodes.values().any(|node| node.answers);
+        match &inventory {
+            Inventory::TimedOut if !responds => return Ok(None),
+            Inventory::Unavailable(why) if !responds => {
+                let reason = format!("no node responds, and the platform's inventory is unavailable: {why}");
                 let verdict = Verdict {
                     state: HealthState::Unknown,
                     reason,
                 };
-                return Ok(Some(Looked {
+                return Ok(Some(LedgerAssessment {
                     evidence,
                     verdict,
-                    listing,
+                    inventory,
                     ledger_lost: false,
                     fault: None,
                 }));
@@ -147,20 +161,20 @@ impl Orchestrator {
             _ => {}
         }
         let now = Timestamp::now();
-        seen.turn(&evidence, now);
-        let past = Past {
+        runtime.note_transitions(&evidence, now);
+        let history = History {
             height,
-            height_since: seen.height.map(|(_, since)| since),
+            height_since: runtime.height.map(|(_, since)| since),
             recovering: matches!(
                 row.health.0,
                 HealthState::Degraded | HealthState::Broken | HealthState::Unknown
             ),
-            started_at: Some(row.power_at.0),
-            returned_at: seen.returned_at,
-            left_at: seen.left_at,
+            started_at: Some(row.last_started_at.0),
+            reconnected_at: runtime.reconnected_at,
+            disconnected_at: runtime.disconnected_at,
         };
-        let mut verdict = network.verdict(&row.parameters.0, &evidence, &past, now);
-        let listed = seen.observed.as_ref().filter(|_| listing.is_told());
+        let mut verdict = network.verdict(&row.parameters.0, &evidence, &history, now);
+        let listed = runtime.observed.as_ref().filter(|_| inventory.is_known());
         self.note_evidence(row, generation, listed, &evidence, now);
         if let Some(reason) = self.crash_loop(row, agent, &key).await {
             verdict = Verdict {
@@ -171,9 +185,11 @@ impl Orchestrator {
         let fault = row
             .ledger_fault
             .clone()
-            .or_else(|| network.began_again(&row.parameters.0, &evidence, &past));
-        let lost = match &seen.observed {
-            Some(listed) if listing.is_told() => volumes::lost_by(&spec, generation, listed, &evidence),
+            .or_else(|| network.ledger_regression(&row.parameters.0, &evidence, &history));
+        let lost = match &runtime.observed {
+            Some(listed) if inventory.is_known() => {
+                volumes::lost_unresponsive(&spec, generation, listed, &evidence)
+            }
             _ => BTreeSet::new(),
         };
         let ledger_lost = network.loses_ledger(&spec, &lost);
@@ -188,32 +204,32 @@ impl Orchestrator {
                 reason,
             };
         } else if verdict.state != HealthState::Healthy {
-            let hindered = seen
-                .hindered
+            let blocked_by = runtime
+                .blocked_by
                 .as_ref()
                 .map(|why| format!("it cannot be repaired now: {why}"));
-            for more in volumes::lost_text(&lost).into_iter().chain(hindered) {
+            for more in volumes::lost_text(&lost).into_iter().chain(blocked_by) {
                 verdict.reason = format!("{}; {more}", verdict.reason);
             }
         }
         let stopped: Vec<&str> = row.stopped_nodes.0.iter().map(String::as_str).collect();
         if !stopped.is_empty() && verdict.state != HealthState::Healthy {
-            verdict.reason = format!("{} (stopped on purpose: {})", verdict.reason, stopped.join(", "));
+            verdict.reason = format!("{} (stopped on request: {})", verdict.reason, stopped.join(", "));
         }
-        Ok(Some(Looked {
+        Ok(Some(LedgerAssessment {
             evidence,
             verdict,
-            listing,
+            inventory,
             ledger_lost,
             fault,
         }))
     }
 
-    /// What there is to say of a node that ends again and again. It is said once while that stands: its log would be something new each
-    /// time.
+    /// Returns the reason of a crash loop. The reason stays the same while the loop lasts, because the log
+    /// would differ each time.
     async fn crash_loop(&self, row: &ClusterRow, agent: &HostAgent, key: &ClusterKey) -> Option<String> {
-        let seen = self.inner.live.seen(row.id, key.generation);
-        let found = match (crash_loop(&seen), seen.crash_loop) {
+        let runtime = self.inner.runtime_cache.cluster(row.id, key.generation);
+        let found = match (crash_loop(&runtime), runtime.crash_loop) {
             (Some((node, _)), Some((known, reason))) if node == known => return Some(reason),
             (Some((node, exits)), _) => {
                 let reason = crash_loop_text(agent, key, &node, exits).await;
@@ -223,12 +239,14 @@ impl Orchestrator {
             (None, Some(_)) => None,
         };
         self.inner
-            .live
-            .note(row.id, key.generation, |seen| seen.crash_loop.clone_from(&found));
+            .runtime_cache
+            .update(row.id, key.generation, |runtime| {
+                runtime.crash_loop.clone_from(&found);
+            });
         found.map(|(_, reason)| reason)
     }
 
-    /// Keeps what was seen.
+    /// Stores the observed state.
     pub(crate) fn note_evidence(
         &self,
         row: &ClusterRow,
@@ -237,84 +255,87 @@ impl Orchestrator {
         evidence: &api::Evidence,
         now: Timestamp,
     ) {
-        self.inner.live.note(row.id, generation, |seen| {
-            seen.observed = listed.cloned().or(seen.observed.take());
-            seen.turn(evidence, now);
-            seen.checked_at = Some(now);
+        self.inner.runtime_cache.update(row.id, generation, |runtime| {
+            runtime.observed = listed.cloned().or(runtime.observed.take());
+            runtime.note_transitions(evidence, now);
+            runtime.checked_at = Some(now);
             if let Some(height) = evidence.height {
-                seen.height = seen
+                runtime.height = runtime
                     .height
                     .filter(|(known, _)| *known >= height)
                     .or(Some((height, now)));
             }
-            seen.answered.extend(
+            runtime.answered.extend(
                 evidence
                     .nodes
                     .iter()
                     .filter(|(_, n)| n.answers)
                     .map(|(name, _)| name.clone()),
             );
-            let is_silent = |n: &api::NodeEvidence| n.process == "running" && (n.stuck || !n.answers);
-            let silent: BTreeSet<&String> = evidence
+            let is_unresponsive = |n: &api::NodeEvidence| n.process == "running" && (n.stuck || !n.answers);
+            let unresponsive: BTreeSet<&String> = evidence
                 .nodes
                 .iter()
-                .filter(|(_, n)| is_silent(n))
+                .filter(|(_, n)| is_unresponsive(n))
                 .map(|(name, _)| name)
                 .collect();
-            seen.silent.retain(|name, _| silent.contains(name));
-            for name in silent {
-                seen.silent.entry(name.clone()).or_insert(now);
+            runtime
+                .unresponsive_since
+                .retain(|name, _| unresponsive.contains(name));
+            for name in unresponsive {
+                runtime.unresponsive_since.entry(name.clone()).or_insert(now);
             }
-            seen.evidence = Some(evidence.clone());
+            runtime.evidence = Some(evidence.clone());
         });
     }
 }
 
-/// Reads the platform's listing of a cluster, if it comes in time.
-async fn list(
+/// Reads the platform's inventory of a cluster, within a timeout.
+async fn read_inventory(
     agent: &HostAgent,
     cluster: ClusterId,
-    patience: Option<Duration>,
-) -> Result<(Listing, Option<Observation>)> {
+    inventory_timeout: Option<Duration>,
+) -> Result<(Inventory, Option<Observation>)> {
     let listed = agent.agent.observe(Scope::Cluster(cluster));
-    let listed = match patience {
+    let listed = match inventory_timeout {
         None => listed.await,
         Some(limit) => match timeout(limit, listed).await {
             Ok(listed) => listed,
-            Err(_) => return Ok((Listing::Slow, None)),
+            Err(_) => return Ok((Inventory::TimedOut, None)),
         },
     };
     match listed {
-        Ok(observed) => Ok((Listing::Now, Some(observed))),
-        Err(chainpool_agent::Error::Busy(why)) => Ok((Listing::Withheld(why), None)),
+        Ok(observed) => Ok((Inventory::Current, Some(observed))),
+        Err(chainpool_agent::Error::Busy(why)) => Ok((Inventory::Unavailable(why), None)),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Takes a listing that came in.
-fn listed((listing, observed): (Listing, Option<Observation>), seen: &mut Seen) -> Listing {
-    seen.observed = observed.or(seen.observed.take());
-    listing
+/// Stores a received inventory.
+fn store_inventory(
+    (inventory, observed): (Inventory, Option<Observation>),
+    runtime: &mut ClusterRuntime,
+) -> Inventory {
+    runtime.observed = observed.or(runtime.observed.take());
+    inventory
 }
 
-/// Puts the newest process ends into the listing: the platform's events are ahead of its listing for a moment.
-fn trust_deaths(seen: &mut Seen) {
+/// Applies the latest process exits to the inventory: the platform's events are ahead of its inventory for a
+/// moment.
+fn apply_exits(runtime: &mut ClusterRuntime) {
     let now = Timestamp::now();
-    let Seen {
-        deaths,
+    let ClusterRuntime {
+        exits,
         observed: Some(observed),
         generation,
         ..
-    } = seen
+    } = runtime
     else {
         return;
     };
-    for death in deaths
-        .iter()
-        .filter(|death| now.millis_since(death.at) < SETTLE_MS)
-    {
+    for exit in exits.iter().filter(|exit| now.millis_since(exit.at) < SETTLE_MS) {
         let same = |object: &&mut Object| {
-            object.generation == *generation && object.node.as_ref() == Some(&death.node)
+            object.generation == *generation && object.node.as_ref() == Some(&exit.node)
         };
         for object in observed
             .objects
@@ -322,50 +343,52 @@ fn trust_deaths(seen: &mut Seen) {
             .filter(|o| o.kind == ObjectKind::Node)
             .filter(same)
         {
-            object.state = Some(NodeState::Exited(death.code));
+            object.state = Some(NodeState::Exited(exit.code));
         }
     }
 }
 
-/// The node that ends again and again, and how often it did.
-fn crash_loop(seen: &Seen) -> Option<(NodeName, usize)> {
-    crash_loop_since(seen, Timestamp::now().plus_seconds(-LOOP_MS / 1000))
+/// Returns the node in a crash loop and its number of exits.
+fn crash_loop(runtime: &ClusterRuntime) -> Option<(NodeName, usize)> {
+    crash_loop_since(runtime, Timestamp::now().plus_seconds(-LOOP_MS / 1000))
 }
 
-/// The node that has ended again and again since then, and how often.
-pub(crate) fn crash_loop_since(seen: &Seen, since: Timestamp) -> Option<(NodeName, usize)> {
+/// Returns the node in a crash loop since then and its number of exits.
+pub(crate) fn crash_loop_since(runtime: &ClusterRuntime, since: Timestamp) -> Option<(NodeName, usize)> {
     let recent = |node: &NodeName| {
-        seen.deaths
+        runtime
+            .exits
             .iter()
-            .filter(|death| death.node == *node && death.at >= since)
+            .filter(|exit| exit.node == *node && exit.at >= since)
             .count()
     };
-    let node = &seen
-        .deaths
+    let node = &runtime
+        .exits
         .iter()
-        .find(|death| recent(&death.node) > LOOP_EXITS)?
+        .find(|exit| recent(&exit.node) > LOOP_EXITS)?
         .node;
     Some((node.clone(), recent(node)))
 }
 
-/// A crash loop with the node's last lines.
+/// Describes a crash loop with the node's last log lines.
 pub(crate) async fn crash_loop_text(
     agent: &HostAgent,
     key: &ClusterKey,
     node: &NodeName,
     exits: usize,
 ) -> String {
-    let said = last_lines(agent, key, node).await;
-    format!("{node} ended {exits} times within two minutes (crash loop); its last lines: {said}")
+    let lines = last_lines(agent, key, node).await;
+    format!("{node} exited {exits} times within two minutes (crash loop); last log lines: {lines}")
 }
 
-/// The last lines of a node's log, as one text for a reason. Nobody is judged meanwhile, so they have to come soon.
+/// Joins the last lines of a node's log into one text. The timeout is short because the assessment waits for
+/// it.
 async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName) -> String {
     let query = LogQuery {
         tail: Some(LINES.into()),
         ..LogQuery::default()
     };
-    // A platform may send more than it was asked for.
+    // A platform may send more lines than requested.
     let keep = async |mut last: VecDeque<String>, line| {
         if last.len() == usize::from(LINES) {
             last.pop_front();
@@ -376,15 +399,15 @@ async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName) -> Str
     let read = async {
         match agent.agent.logs(key, node, query).await {
             Ok(lines) => Vec::from(lines.fold(VecDeque::new(), keep).await).join(" | "),
-            Err(error) => format!("(its log cannot be read: {error})"),
+            Err(error) => format!("(cannot read its log: {error})"),
         }
     };
     timeout(LAST_LINES, read)
         .await
-        .unwrap_or_else(|_| "(its log does not come)".to_owned())
+        .unwrap_or_else(|_| "(reading its log timed out)".to_owned())
 }
 
-/// A line of a log in a reason: its begin, where it is long.
+/// Shortens a log line for a reason.
 fn text(line: chainpool_agent::Result<LogLine>) -> String {
     match line {
         Ok(line) => String::from_utf8_lossy(&line.bytes)

@@ -1,22 +1,22 @@
-//! The executor: takes accepted operations, plans them, runs their steps, ends them.
+//! The executor: claims accepted operations, plans them, runs their steps and completes them.
 //!
-//! An operation is claimed by compare-and-swap on the epoch of this process, so after a restart every live operation
-//! is claimed again, once. Its plan is journaled before the first step runs; each step is journaled as started before
-//! it runs and as done after. A step that was started may have happened: it runs again, and because every agent verb
-//! converges, running again is harmless. There are no undo steps: a failed create stays failed, and delete or reset is
-//! the undo of everything.
+//! An operation is claimed by compare-and-swap on the epoch of this process, so after a restart every
+//! unfinished operation is claimed again, once. Its plan is journaled before the first step runs. Each step
+//! is journaled as started before it runs and as done afterwards. A started step may have happened: it runs
+//! again, which is harmless because every agent call converges. There are no undo steps: a failed create
+//! stays failed, and delete or reset undoes everything.
 //!
-//! Retries live here alone. A transient error is tried again with growing, jittered pauses until the operation's
-//! deadline; any other ends the operation, except a delete, which is never given up.
+//! Only the executor retries. Transient errors are retried with growing, jittered pauses until the
+//! operation's deadline. Any other error ends the operation, except a delete, which is retried without limit.
 
 use crate::{
     Error, Orchestrator, Result,
     plan::{Action, Arguments, Planned, Subject, plan},
-    step::{StepError, unless_over},
-    wait::Wait,
+    step::{StepError, unless_cancelled},
+    step_deadline::StepDeadline,
 };
 use chainpool_api::{HostState, Noun, OperationKind, OperationState, StepState, Timestamp};
-use chainpool_store::{Json, OperationRow, StepRow, Word};
+use chainpool_store::{EnumColumn, Json, OperationRow, StepRow};
 use futures::{StreamExt, stream::FuturesUnordered};
 use rand::Rng;
 use std::{
@@ -29,7 +29,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-/// What is under way in this process.
+/// The operations running in this process.
 #[derive(Default)]
 pub(crate) struct Executor {
     wake: Notify,
@@ -39,12 +39,12 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    /// Says that something was accepted.
+    /// Signals that an operation was accepted.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// Stops an operation that was superseded.
+    /// Cancels a superseded operation.
     pub(crate) fn cancel(&self, operation: Uuid) {
         if let Some(token) = self
             .running
@@ -56,7 +56,7 @@ impl Executor {
         }
     }
 
-    /// Runs a task that ends before the database closes.
+    /// Spawns a task that ends before the database closes.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
@@ -77,7 +77,7 @@ impl Executor {
             .remove(&operation);
     }
 
-    /// One operation at a time works on a cluster, even while the one before it is still being stopped.
+    /// Only one operation works on a cluster at a time, even while the previous one is still stopping.
     fn cluster(&self, cluster: Uuid) -> Arc<tokio::sync::Mutex<()>> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         clusters.retain(|_, lock| Arc::strong_count(lock) > 1);
@@ -86,13 +86,13 @@ impl Executor {
 }
 
 impl Orchestrator {
-    /// Starts the loop that takes accepted operations.
+    /// Starts the loop that claims accepted operations.
     pub(crate) fn executor_start(&self) {
         let this = self.clone();
         self.inner.executor.tasks.spawn(async move {
             loop {
-                if let Err(error) = this.executor_take().await {
-                    tracing::error!(%error, cause = ?error, "accepted operations could not be taken; trying again");
+                if let Err(error) = this.executor_claim().await {
+                    tracing::error!(%error, cause = ?error, "accepted operations could not be claimed; retrying");
                 }
                 tokio::select! {
                     () = this.inner.stop.cancelled() => return,
@@ -103,13 +103,13 @@ impl Orchestrator {
         });
     }
 
-    /// Waits until nothing runs here any more.
+    /// Waits until all tasks have ended.
     pub(crate) async fn executor_drained(&self) {
         self.inner.executor.tasks.close();
         self.inner.executor.tasks.wait().await;
     }
 
-    async fn executor_take(&self) -> Result<()> {
+    async fn executor_claim(&self) -> Result<()> {
         for row in self.store().read().operations_live().await? {
             if row.epoch >= self.store().epoch() || self.inner.stop.is_cancelled() {
                 continue;
@@ -136,12 +136,12 @@ impl Orchestrator {
             .map(|cluster| self.inner.executor.cluster(cluster));
         let work = async {
             let _one_at_a_time = match &lock {
-                Some(lock) => Some(unless_over(&token, lock.lock()).await?),
+                Some(lock) => Some(unless_cancelled(&token, lock.lock()).await?),
                 None => None,
             };
-            self.operation_placed(&operation, &token).await
+            self.operation_relocating(&operation, &token).await
         };
-        // When this process stops, the work is dropped at its next await: every verb survives that.
+        // When this process stops, the work is dropped at its next await; every agent call tolerates that.
         let outcome = self.inner.stop.run_until_cancelled(work).await;
         if let Some(outcome) = outcome {
             self.operation_end(&operation, outcome).await;
@@ -150,8 +150,8 @@ impl Orchestrator {
         self.inner.executor.wake();
     }
 
-    /// Works on an operation, at another place as often as its cluster's place is in use.
-    async fn operation_placed(
+    /// Runs an operation, and relocates its cluster each time its address or port is in use.
+    async fn operation_relocating(
         &self,
         operation: &OperationRow,
         token: &CancellationToken,
@@ -159,14 +159,14 @@ impl Orchestrator {
         let mut operation = operation.clone();
         loop {
             let outcome = self.operation_work(&operation, token).await;
-            let Err(StepError::Agent(chainpool_agent::Error::Occupied { place, words })) = &outcome else {
+            let Err(StepError::Agent(chainpool_agent::Error::Occupied { place, reason })) = &outcome else {
                 return outcome;
             };
-            match Box::pin(self.relocate(&operation, *place, words)).await {
+            match Box::pin(self.relocate(&operation, *place, reason)).await {
                 Ok(Some(moved)) => operation = moved,
                 Ok(None) => return outcome,
-                // Its steps find the place in use again, until there is room to write down another.
-                Err(Error::StorageFull(_)) => tokio::time::sleep(ROOM_PAUSE).await,
+                // Retry until the relocation can be written; the steps report the conflict again.
+                Err(Error::StorageFull(_)) => tokio::time::sleep(STORAGE_FULL_PAUSE).await,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -181,24 +181,24 @@ impl Orchestrator {
         if steps.is_empty() {
             steps = loop {
                 match self.operation_plan(operation).await {
-                    Err(error) if error.is_storage_full() => tokio::time::sleep(ROOM_PAUSE).await,
+                    Err(error) if error.is_storage_full() => tokio::time::sleep(STORAGE_FULL_PAUSE).await,
                     outcome => break outcome?,
                 }
             };
         }
         let last = steps.iter().map(|s| s.phase).max().unwrap_or(0);
         for phase in 0..=last {
-            let over = token.child_token();
+            let cancel = token.child_token();
             let mut work: FuturesUnordered<_> = steps
                 .iter()
                 .filter(|s| s.phase == phase && s.state.0 != StepState::Done)
-                .map(|step| self.step_run(operation, step, &over))
+                .map(|step| self.step_run(operation, step, &cancel))
                 .collect();
             let mut outcome = Ok(());
             while let Some(done) = work.next().await {
                 if done.is_err() && outcome.is_ok() {
                     outcome = done;
-                    over.cancel();
+                    cancel.cancel();
                 }
             }
             outcome?;
@@ -231,7 +231,7 @@ impl Orchestrator {
             .map(|(seq, planned)| step_row(operation.id, seq, planned))
             .collect();
         let mut tx = self.store().begin().await?;
-        if !tx.operation_mine(operation.id).await? {
+        if !tx.operation_is_owned(operation.id).await? {
             return Err(StepError::Superseded);
         }
         tx.steps_insert(rows.clone()).await?;
@@ -239,77 +239,78 @@ impl Orchestrator {
         Ok(rows)
     }
 
-    /// Runs one step to its end. When another step of its phase has failed, or another operation takes the cluster, it is not
-    /// tried again, and only what the platform was asked to make is waited for: made afterwards, it would be an orphan.
+    /// Runs one step to completion. If another step of the phase fails or the operation is superseded, the
+    /// step is not retried, and only pending changes on the platform are awaited: objects created later would
+    /// be orphans.
     async fn step_run(
         &self,
         operation: &OperationRow,
         step: &StepRow,
-        over: &CancellationToken,
+        cancel: &CancellationToken,
     ) -> Result<(), StepError> {
         let mut step = step.clone();
         let action: Action = serde_json::from_value(step.action.0.clone()).map_err(Error::internal)?;
         if step.state.0 != StepState::Started {
-            step.memo = unless_over(over, self.step_memo(operation, &action))
+            step.memo = unless_cancelled(cancel, self.step_memo(operation, &action))
                 .await??
                 .map(Json);
-            step.state = Word(StepState::Started);
+            step.state = EnumColumn(StepState::Started);
             step.started_at = Some(Timestamp::now().into());
             self.step_save(operation, &step, "step started").await?;
         }
         let mut pause = Duration::from_millis(200);
-        // A step that could begin late, because its host or this process was away, still gets its time.
-        let mut begun = step
+        // A step that started late, because its host or this process was down, still gets its full time.
+        let mut started = step
             .started_at
             .map_or_else(Timestamp::now, |at| at.0)
             .max(self.inner.started_at);
         loop {
             let deadline = operation
                 .deadline_at
-                .map(|at| at.0.max(begun.plus_seconds(LEAST_STEP_SECONDS)));
-            let (wait, memo) = (Wait::until(deadline), step.memo.clone());
+                .map(|at| at.0.max(started.plus_seconds(MIN_STEP_SECONDS)));
+            let (wait, memo) = (StepDeadline::until(deadline), step.memo.clone());
             let mut perform =
-                pin!(self.step_perform(operation, &action, memo.as_ref().map(|m| &m.0), &wait, over));
-            let noting = self.step_noted(operation, &mut step, wait.words());
+                pin!(self.step_perform(operation, &action, memo.as_ref().map(|m| &m.0), &wait, cancel));
+            let progress = self.step_progress(operation, &mut step, wait.messages());
             let performed = tokio::select! {
-                performed = over.run_until_cancelled(perform.as_mut()) => performed,
-                failed = noting => return Err(failed),
+                performed = cancel.run_until_cancelled(perform.as_mut()) => performed,
+                failed = progress => return Err(failed),
             };
             let performed = match performed {
                 Some(performed) => performed,
-                None if action.changes_platform() => tokio::time::timeout(LAST_ANSWER, perform)
+                None if action.changes_platform() => tokio::time::timeout(CANCEL_TIMEOUT, perform)
                     .await
-                    .map_err(|_| StepError::Over)?,
-                None => return Err(StepError::Over),
+                    .map_err(|_| StepError::Cancelled)?,
+                None => return Err(StepError::Cancelled),
             };
             let waits_for_host = match &performed {
                 Ok(()) => false,
                 Err(error) => self.waits_for_host(operation, error).await?,
             };
             if waits_for_host {
-                begun = Timestamp::now();
+                started = Timestamp::now();
             }
-            self.note_hindrance(operation, &performed);
+            self.note_blocker(operation, &performed);
             match performed {
                 Ok(()) => break,
-                Err(StepError::Over) => return Err(StepError::Over),
+                Err(StepError::Cancelled) => return Err(StepError::Cancelled),
                 Err(error)
-                    if !over.is_cancelled()
-                        && error.may_pass(operation.kind.0)
+                    if !cancel.is_cancelled()
+                        && error.is_retryable(operation.kind.0)
                         && (waits_for_host || deadline.is_none_or(|at| Timestamp::now() < at)) =>
                 {
                     let note = Some(error.to_string());
                     if step.note != note {
-                        tracing::warn!(operation = %operation.id, step = %step.title, %error, "a step failed and is tried again");
+                        tracing::warn!(operation = %operation.id, step = %step.title, %error, "a step failed; retrying");
                         step.note = note;
-                        self.step_save(operation, &step, "step noted").await?;
+                        self.step_save(operation, &step, "step note recorded").await?;
                     }
                     let jitter = rand::rng().random_range(0.5..1.5);
-                    unless_over(over, tokio::time::sleep(pause.mul_f64(jitter))).await?;
+                    unless_cancelled(cancel, tokio::time::sleep(pause.mul_f64(jitter))).await?;
                     pause = (pause * 2).min(Duration::from_secs(10));
                 }
                 Err(error) => {
-                    step.state = Word(StepState::Failed);
+                    step.state = EnumColumn(StepState::Failed);
                     step.note = Some(error.to_string());
                     step.ended_at = Some(Timestamp::now().into());
                     self.step_save(operation, &step, "step failed").await?;
@@ -317,55 +318,56 @@ impl Orchestrator {
                 }
             }
         }
-        step.state = Word(StepState::Done);
+        step.state = EnumColumn(StepState::Done);
         step.note = None;
         step.ended_at = Some(Timestamp::now().into());
         self.step_save(operation, &step, "step done").await
     }
 
-    /// Keeps why a cluster's nodes cannot be started now, until an operation comes to its end: nobody makes its ledger anew for that.
-    fn note_hindrance(&self, operation: &OperationRow, performed: &Result<(), StepError>) {
-        if let (Some(cluster), Err(StepError::Agent(chainpool_agent::Error::Dependency(words)))) =
+    /// Records why a cluster's nodes cannot be started now, until an operation ends: such a cluster is not
+    /// reset.
+    fn note_blocker(&self, operation: &OperationRow, performed: &Result<(), StepError>) {
+        if let (Some(cluster), Err(StepError::Agent(chainpool_agent::Error::Dependency(reason)))) =
             (operation.cluster_id, performed)
         {
             self.inner
-                .live
-                .note_known(cluster, |seen| seen.hindered = Some(words.clone()));
+                .runtime_cache
+                .update_known(cluster, |runtime| runtime.blocked_by = Some(reason.clone()));
         }
     }
 
-    /// Notes what a step waits for, so that people see it. Ends only when the journal cannot be written.
-    async fn step_noted(
+    /// Journals what a step waits for. Returns only if the journal cannot be written.
+    async fn step_progress(
         &self,
         operation: &OperationRow,
         step: &mut StepRow,
-        mut words: watch::Receiver<Option<String>>,
+        mut messages: watch::Receiver<Option<String>>,
     ) -> StepError {
         loop {
-            tokio::time::sleep(NOTE_PAUSE).await;
-            // Its sender outlives this.
-            if words.changed().await.is_err() {
+            tokio::time::sleep(PROGRESS_INTERVAL).await;
+            // The sender outlives this loop.
+            if messages.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
-            let note = words.borrow_and_update().clone();
+            let note = messages.borrow_and_update().clone();
             if step.note != note {
                 step.note = note;
-                if let Err(error) = self.step_save(operation, step, "step noted").await {
+                if let Err(error) = self.step_save(operation, step, "step note recorded").await {
                     return error;
                 }
             }
         }
     }
 
-    /// A reset is asked for by a release, which ends the lease even when the host is away: it waits for the host, however long
-    /// that takes.
+    /// Returns `true` if an operation waits for its host. A release ends the lease and requests a reset even
+    /// while the host is unreachable: the reset waits for the host without a limit.
     async fn waits_for_host(&self, operation: &OperationRow, error: &StepError) -> Result<bool, StepError> {
         if operation.kind.0 != OperationKind::ClusterReset {
             return Ok(false);
         }
         Ok(match error {
             StepError::Agent(chainpool_agent::Error::Unreachable(_)) => true,
-            // A swarm whose managers have lost one another for long.
+            // A swarm without a leader for a long time.
             StepError::Agent(chainpool_agent::Error::Busy(_)) => self
                 .store()
                 .read()
@@ -376,7 +378,8 @@ impl Orchestrator {
         })
     }
 
-    /// Writes a step down. While the server's own disk is full it waits for room: that is no reason to give an operation up.
+    /// Journals a step. While the server's own disk is full it waits for space: a full disk does not fail an
+    /// operation.
     async fn step_save(
         &self,
         operation: &OperationRow,
@@ -385,7 +388,7 @@ impl Orchestrator {
     ) -> Result<(), StepError> {
         loop {
             match self.step_write(operation, step, point).await {
-                Err(error) if error.is_storage_full() => tokio::time::sleep(ROOM_PAUSE).await,
+                Err(error) if error.is_storage_full() => tokio::time::sleep(STORAGE_FULL_PAUSE).await,
                 outcome => return outcome,
             }
         }
@@ -398,7 +401,7 @@ impl Orchestrator {
         point: &'static str,
     ) -> Result<(), StepError> {
         let mut tx = self.store().begin().await?;
-        if !tx.operation_mine(operation.id).await? {
+        if !tx.operation_is_owned(operation.id).await? {
             return Err(StepError::Superseded);
         }
         tx.step_save(step.clone()).await?;
@@ -409,14 +412,14 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Writes how an operation ended, until that is written.
+    /// Records the outcome of an operation, retrying until it is written.
     async fn operation_end(&self, operation: &OperationRow, outcome: Result<(), StepError>) {
         let mut pause = Duration::from_millis(100);
         loop {
             match self.finish(operation, &outcome).await {
                 Ok(()) => return,
                 Err(error) => {
-                    tracing::error!(operation = %operation.id, %error, cause = ?error, "the end of an operation could not be written; trying again");
+                    tracing::error!(operation = %operation.id, %error, cause = ?error, "the outcome of an operation could not be written; retrying");
                 }
             }
             tokio::select! {
@@ -436,7 +439,7 @@ fn step_row(operation_id: Uuid, seq: i64, planned: Planned) -> StepRow {
         phase: i64::from(phase),
         title,
         action: Json(serde_json::to_value(action).expect("an action has string keys")),
-        state: Word(StepState::Pending),
+        state: EnumColumn(StepState::Pending),
         memo: None,
         note: None,
         started_at: None,
@@ -444,16 +447,17 @@ fn step_row(operation_id: Uuid, seq: i64, planned: Planned) -> StepRow {
     }
 }
 
-/// How long a step waits in silence, and the least time between two notes of what it waits for.
-const NOTE_PAUSE: Duration = Duration::from_secs(2);
-/// How long the platform has to answer what it was asked for, once nobody needs it any more.
-const LAST_ANSWER: Duration = Duration::from_mins(1);
-/// How long the journal waits before it looks for room again.
-const ROOM_PAUSE: Duration = Duration::from_secs(2);
-/// What a step gets at least, in seconds.
-const LEAST_STEP_SECONDS: i64 = 60;
+/// The delay before a waiting step reports progress, and the minimum interval between two reports.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a cancelled step waits for the platform's answer.
+const CANCEL_TIMEOUT: Duration = Duration::from_mins(1);
+/// The retry interval of the journal while the disk is full.
+const STORAGE_FULL_PAUSE: Duration = Duration::from_secs(2);
+/// The minimum time of a step, in seconds.
+const MIN_STEP_SECONDS: i64 = 60;
 
-/// When an operation is given up: create, amend and reset after 15 min, start and stop after 5, delete never.
+/// The deadline of an operation: create, amend and reset 15 min; start, stop, restart and repair 5 min; prove
+/// 30 s; others have none.
 pub(crate) fn deadline(kind: OperationKind, now: Timestamp) -> Option<Timestamp> {
     match kind {
         OperationKind::ClusterCreate | OperationKind::ClusterAmend | OperationKind::ClusterReset => {
@@ -473,7 +477,7 @@ pub(crate) fn deadline(kind: OperationKind, now: Timestamp) -> Option<Timestamp>
     }
 }
 
-/// Whether an operation has ended.
+/// Returns `true` if an operation is queued or running.
 pub(crate) fn is_live(state: OperationState) -> bool {
     !state.is_over()
 }

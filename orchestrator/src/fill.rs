@@ -1,28 +1,28 @@
-//! Filling a host: by hand, and by autofill.
+//! Filling hosts: on request and by autofill.
 
 use crate::{
     Error, Orchestrator, Result,
-    accept::{Cause, NewCluster, offers},
+    admission::{Cause, NewCluster, offers},
     placement::{self, Free},
     plan::Arguments,
+    presenter::number,
     status::Watched,
-    view::number,
-    words::counted,
+    text::counted,
 };
 use chainpool_api::{self as api, ClusterState, HostState, OperationKind, Timestamp};
 use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, Tx};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// How many failures in a row pause a fill entry.
+/// The number of consecutive failures that pauses a fill entry.
 pub(crate) const FAILURES_TO_PAUSE: u32 = 3;
 
-/// Names a fill entry so that a changed entry begins anew.
+/// Identifies a fill entry; a changed entry has another key and no failures.
 pub(crate) fn fill_key(entry: &api::Fill) -> String {
     serde_json::json!([entry.network_type, entry.preset, entry.parameters]).to_string()
 }
 
-/// A fill entry, as people read it.
+/// The human-readable name of a fill entry.
 pub(crate) fn entry_name(entry: &api::Fill) -> String {
     let parameters = entry
         .parameters
@@ -38,7 +38,7 @@ pub(crate) fn entry_name(entry: &api::Fill) -> String {
     format!("{} {}{with}", entry.network_type, entry.preset)
 }
 
-/// Why a host can take no more memory or disk; `None` when it can.
+/// The reason why a host has no memory or disk left; `None` if it has.
 pub(crate) fn no_room(host: &HostRow, clusters: &[ClusterRow], more: u64) -> Option<String> {
     let info = &host.info.as_ref()?.0;
     let settings = &host.settings.0;
@@ -56,7 +56,7 @@ pub(crate) fn no_room(host: &HostRow, clusters: &[ClusterRow], more: u64) -> Opt
     if used.saturating_add(more) > limit {
         let mib = |bytes: u64| bytes / (1024 * 1024);
         return Some(format!(
-            "host {} has {} MiB for clusters and {} MiB are promised; {} more do not fit (raise memory_factor, or delete clusters)",
+            "host {} has {} MiB for clusters, {} MiB are allocated; {} MiB more do not fit (raise memory_factor or delete clusters)",
             host.name,
             mib(limit),
             mib(used),
@@ -66,7 +66,7 @@ pub(crate) fn no_room(host: &HostRow, clusters: &[ClusterRow], more: u64) -> Opt
     let (free, total) = (info.disk_free_bytes?, info.disk_total_bytes?);
     if u128::from(free) * 100 < u128::from(total) * u128::from(settings.disk_floor) {
         return Some(format!(
-            "host {} has {} % of its disk free, below its floor of {} %",
+            "host {} has {} % free disk space, below its minimum of {} %",
             host.name,
             u128::from(free) * 100 / u128::from(total.max(1)),
             settings.disk_floor
@@ -76,7 +76,7 @@ pub(crate) fn no_room(host: &HostRow, clusters: &[ClusterRow], more: u64) -> Opt
 }
 
 impl Orchestrator {
-    /// Checks a fill entry's type, preset and parameters.
+    /// Validates a fill entry's type, preset and parameters.
     pub(crate) fn new_of_entry(&self, entry: &api::Fill, place: usize) -> Result<NewCluster> {
         let field = |name: &str| format!("fill[{place}].{name}");
         let network = self
@@ -86,7 +86,7 @@ impl Orchestrator {
             .map_err(|e| Error::field(&field("type"), e.to_string()))?;
         let preset = network.preset(&entry.preset);
         let parameters = network
-            .settle(&preset, &entry.parameters)
+            .validate(&preset, &entry.parameters)
             .map_err(|e| Error::fields(e.0.into_iter().map(|(name, why)| (field(&name), why)).collect()))?;
         Ok(NewCluster {
             name: None,
@@ -99,9 +99,9 @@ impl Orchestrator {
         })
     }
 
-    /// Accepts a fillup: one transaction that makes what is missing up to the capacity. With `only_due`, entries that
-    /// keep failing wait for their time; `None` when there is nothing to make then, and a
-    /// refusal with the reason when there is no room for it.
+    /// Accepts a fillup: one transaction that creates all missing clusters up to the capacity. With
+    /// `only_due`, failing entries wait for their next attempt; then the result is `None` if there is nothing
+    /// to create, and an error with the reason if there is no space.
     pub(crate) async fn accept_fillup(
         &self,
         host: Uuid,
@@ -118,7 +118,7 @@ impl Orchestrator {
             return Err(Error::conflict(
                 "host_not_active",
                 format!(
-                    "host {} is {} and {}schedulable; nothing is placed there",
+                    "host {} is {} and {}schedulable; only an active, schedulable host accepts new clusters",
                     host.name,
                     host.state.0,
                     if host.schedulable { "" } else { "not " }
@@ -155,7 +155,7 @@ impl Orchestrator {
             let Some(place) = placement::fill_entry(&fill, &have, capacity, &paused) else {
                 break;
             };
-            // An entry that keeps failing is tried with one cluster at a time.
+            // Try a failing entry with one cluster at a time.
             if only_due && host.fill_state.0.contains_key(&fill_key(&fill[place])) && chosen.contains(&place)
             {
                 break;
@@ -165,7 +165,7 @@ impl Orchestrator {
                 &host,
                 &clusters,
                 more.network
-                    .layout(&more.parameters)
+                    .requirements(&more.parameters)
                     .memory_bytes
                     .saturating_mul(1 + u64::try_from(chosen.len()).map_err(Error::internal)?),
             );
@@ -203,21 +203,21 @@ impl Orchestrator {
         Ok(Some(operation))
     }
 
-    /// Keeps the pool at the hosts' policies: replaces failed free clusters when their time has come and makes what is
-    /// missing. Takes no input and may run at any time.
+    /// Keeps hosts filled according to their policies: replaces failed free clusters when they are due and
+    /// creates missing ones. Takes no input and may run at any time.
     pub async fn autofill(&self) -> Result<()> {
         if self.is_paused() {
             return Ok(());
         }
         for host in self.store().read().hosts().await? {
-            // One that cannot be filled now is tried again; the others do not wait for it.
+            // A failure is retried by the next run and does not delay the other hosts.
             let name = host.name.clone();
             let (part, fit) = (Watched::Fill(host.id), async {
                 self.shrink_host(&host).await?;
                 self.autofill_host(host).await
             });
             if let Some(Err(error)) = self.isolated(part, fit).await {
-                tracing::error!(host = %name, %error, cause = ?error, "a host could not be filled");
+                tracing::error!(host = %name, %error, cause = ?error, "a host could not be filled; retrying");
             }
         }
         Ok(())
@@ -244,20 +244,20 @@ impl Orchestrator {
                 .and_then(|key| host.fill_state.0.get(key))
                 .is_none_or(|p| p.next_at <= now);
             if due {
-                let still = |_: &HostRow, clusters: &[ClusterRow]| {
+                let is_required = |_: &HostRow, clusters: &[ClusterRow]| {
                     Ok(clusters
                         .iter()
                         .any(|row| row.id == cluster.id && row.state.0 == ClusterState::Failed))
                 };
-                self.delete_idle(cluster.id, still, "autofill replaces a failed cluster")
+                self.delete_if_idle(cluster.id, is_required, "autofill replaces a failed cluster")
                     .await?;
             }
         }
         for id in self.outdated_now(&host, &clusters)? {
-            let still = |host: &HostRow, clusters: &[ClusterRow]| {
+            let is_required = |host: &HostRow, clusters: &[ClusterRow]| {
                 Ok(host.autofill && offers(host) && self.outdated_now(host, clusters)?.contains(&id))
             };
-            self.delete_idle(id, still, "autofill replaces a cluster of an outdated recipe")
+            self.delete_if_idle(id, is_required, "autofill replaces an outdated cluster")
                 .await?;
         }
         if i64::try_from(clusters.len()).map_err(Error::internal)? < host.capacity {
@@ -274,7 +274,8 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Deletes free clusters of hosts that have more than their capacity, a few at a time. Takes no input and may run at any time.
+    /// Deletes free clusters above the host's capacity, a few at a time. Takes no input and may run at any
+    /// time.
     async fn shrink_host(&self, host: &HostRow) -> Result<()> {
         let now = Timestamp::now();
         if host.state.0 != HostState::Active || host.maintenance_until.is_some_and(|until| until.0 > now) {
@@ -282,31 +283,31 @@ impl Orchestrator {
         }
         let clusters = self.store().read().clusters_of(host.id).await?;
         for id in self.surplus(host, &clusters) {
-            let still =
+            let is_required =
                 |host: &HostRow, clusters: &[ClusterRow]| Ok(self.surplus(host, clusters).contains(&id));
-            self.delete_idle(id, still, "the host has more clusters than its capacity")
+            self.delete_if_idle(id, is_required, "the host exceeds its capacity")
                 .await?;
         }
         Ok(())
     }
 
-    /// The free clusters that go because the host has more than its capacity, a few at a time.
+    /// The free clusters to delete because the host exceeds its capacity, a few at a time.
     fn surplus(&self, host: &HostRow, clusters: &[ClusterRow]) -> Vec<Uuid> {
         let recipes = self.recipes(&host.settings.0.fill);
-        let leaving = clusters
+        let deleting = clusters
             .iter()
             .filter(|c| c.state.0 == ClusterState::Deleting)
             .count();
         let over = clusters
             .len()
-            .saturating_sub(leaving)
+            .saturating_sub(deleting)
             .saturating_sub(usize::try_from(host.capacity).unwrap_or(0));
         let free = clusters.iter().filter(|c| is_idle(c)).map(|cluster| Free {
             id: cluster.id,
             failed: cluster.state.0 == ClusterState::Failed,
             outdated: recipes.is_outdated(cluster),
             entry: recipes.place(cluster),
-            by_hand: cluster.fill_key.is_none(),
+            on_request: cluster.fill_key.is_none(),
         });
         let have = placement::have(
             clusters
@@ -320,11 +321,11 @@ impl Orchestrator {
             &host.settings.0.fill,
             have,
             capacity,
-            over.min(AT_ONCE.saturating_sub(leaving)),
+            over.min(AT_ONCE.saturating_sub(deleting)),
         )
     }
 
-    /// The free clusters of an outdated recipe whose turn it is to be replaced: a few at a time, and only when one of a present recipe
+    /// The outdated free clusters to replace now: a few at a time, and only if a cluster of a current recipe
     /// would take their place.
     fn outdated_now(&self, host: &HostRow, clusters: &[ClusterRow]) -> Result<Vec<Uuid>> {
         let fill = &host.settings.0.fill;
@@ -337,7 +338,7 @@ impl Orchestrator {
             .iter()
             .filter(|c| matches!(c.state.0, ClusterState::Deleting | ClusterState::Creating))
             .count();
-        // One that fails is no replacement, nor is one for which there is no room.
+        // A failing entry is no replacement, nor is one without space.
         let Some(first) = outdated
             .first()
             .filter(|_| changing < AT_ONCE && !is_failing(host))
@@ -351,7 +352,13 @@ impl Orchestrator {
         };
         let new = self.new_of_entry(&fill[place], place)?;
         let others: Vec<ClusterRow> = clusters.iter().filter(|c| c.id != first.id).cloned().collect();
-        if no_room(host, &others, new.network.layout(&new.parameters).memory_bytes).is_some() {
+        if no_room(
+            host,
+            &others,
+            new.network.requirements(&new.parameters).memory_bytes,
+        )
+        .is_some()
+        {
             return Ok(vec![]);
         }
         Ok(outdated
@@ -361,8 +368,9 @@ impl Orchestrator {
             .collect())
     }
 
-    /// Whether a cluster whose lease ends goes for good: its recipe is outdated and autofill makes another, or the host has too many.
-    pub(crate) async fn goes_at_release(
+    /// Returns `true` if a cluster is deleted when its lease ends: its recipe is outdated and autofill
+    /// creates another, or the host exceeds its capacity.
+    pub(crate) async fn deleted_on_release(
         &self,
         tx: &Tx,
         host: &HostRow,
@@ -383,7 +391,7 @@ impl Orchestrator {
         Ok(outdated || others > usize::try_from(host.capacity).map_err(Error::internal)?)
     }
 
-    /// What of a host's clusters does not fit its policy.
+    /// Lists the deviations of a host's clusters from its policy.
     pub(crate) fn fill_problems(&self, host: &HostRow, clusters: &[ClusterRow]) -> Vec<String> {
         let recipes = self.recipes(&host.settings.0.fill);
         let mut problems = Vec::new();
@@ -395,13 +403,13 @@ impl Orchestrator {
         };
         let free = count(&|c| !c.leased && recipes.is_outdated(c));
         if free > 0 {
-            let what = match (host.autofill, is_failing(host)) {
-                (false, _) => "autofill is off, so nothing takes their place",
-                (true, true) => "they stay until every entry of the fill policy succeeds",
+            let effect = match (host.autofill, is_failing(host)) {
+                (false, _) => "autofill is off, so they are not replaced",
+                (true, true) => "they are kept until every entry of the fill policy succeeds",
                 (true, false) => "being replaced",
             };
             problems.push(format!(
-                "host {}: {} of an outdated recipe; {what}",
+                "host {}: {} outdated; {effect}",
                 host.name,
                 clusters_are(free, "free ")
             ));
@@ -410,7 +418,7 @@ impl Orchestrator {
         if all > capacity {
             let leased = count(&|c| c.leased);
             problems.push(format!(
-                "host {} has {} and a capacity of {capacity}: free ones are being deleted; leased ones ({leased}) go when they are released",
+                "host {} has {} but a capacity of {capacity}: free clusters are being deleted; leased ones ({leased}) are deleted when released",
                 host.name,
                 counted(all, "cluster")
             ));
@@ -418,7 +426,7 @@ impl Orchestrator {
         problems
     }
 
-    /// The recipes of a fill policy, as clusters have them. An entry that the network type does not accept any more has none.
+    /// The recipes of a fill policy. An entry that the network type no longer accepts has none.
     fn recipes(&self, fill: &[api::Fill]) -> Recipes {
         let recipe = |(place, entry): (usize, &api::Fill)| {
             let new = self.new_of_entry(entry, place).ok()?;
@@ -433,11 +441,11 @@ impl Orchestrator {
         Recipes(fill.iter().enumerate().map(recipe).collect())
     }
 
-    /// Deletes a cluster that is free and at rest, if its host and all clusters there still call for it.
-    async fn delete_idle(
+    /// Deletes an idle free cluster if the current state still requires it.
+    async fn delete_if_idle(
         &self,
         cluster: Uuid,
-        still: impl Fn(&HostRow, &[ClusterRow]) -> Result<bool>,
+        is_required: impl Fn(&HostRow, &[ClusterRow]) -> Result<bool>,
         why: &str,
     ) -> Result<()> {
         let mut tx = self.store().begin().await?;
@@ -447,7 +455,7 @@ impl Orchestrator {
         let Some(host) = tx.host(row.host_id).await? else {
             return Ok(());
         };
-        if !still(&host, &tx.clusters_of(host.id).await?)? {
+        if !is_required(&host, &tx.clusters_of(host.id).await?)? {
             return Ok(());
         }
         let (_, superseded) = self.accept_delete(&mut tx, row, &Cause::watchdog(why)).await?;
@@ -455,20 +463,21 @@ impl Orchestrator {
     }
 }
 
-/// How many clusters of a host autofill replaces at once, or deletes because the capacity is smaller.
+/// The number of clusters of a host that autofill replaces or deletes at a time.
 const AT_ONCE: usize = 2;
 
-/// A free cluster on which nothing works, and that nobody keeps as it is: by maintenance, or stopped.
+/// Returns `true` for a free cluster without an operation that nobody keeps in its state: no maintenance, not
+/// stopped.
 fn is_idle(cluster: &ClusterRow) -> bool {
     let kept = cluster.state.0 == ClusterState::Stopped
         || cluster
             .maintenance_until
             .is_some_and(|until| until.0 > Timestamp::now());
-    let leaves = cluster.gone_at.is_some() || cluster.state.0 == ClusterState::Deleting;
-    !cluster.leased && cluster.operation_id.is_none() && !leaves && !kept
+    let is_deleted = cluster.deleted_at.is_some() || cluster.state.0 == ClusterState::Deleting;
+    !cluster.leased && cluster.operation_id.is_none() && !is_deleted && !kept
 }
 
-/// Whether the newest cluster of an entry of the policy failed.
+/// Returns `true` if the latest cluster of any entry of the policy failed.
 fn is_failing(host: &HostRow) -> bool {
     host.settings
         .0
@@ -485,21 +494,22 @@ fn clusters_are(count: usize, kind: &str) -> String {
     }
 }
 
-/// What an entry of a fill policy makes.
+/// The clusters that an entry of a fill policy creates.
 struct Recipe {
     network_type: String,
     preset: String,
-    /// The parameters that the type has.
+    /// The parameters of the type.
     known: Vec<api::Parameter>,
-    /// Their values, all of them.
+    /// The values of all parameters.
     wanted: serde_json::Value,
 }
 
 impl Recipe {
-    /// Whether a cluster was made by this. One that lacks a parameter, because it was made before there was such a one, has its default.
-    fn made(&self, cluster: &ClusterRow) -> bool {
-        // What an amendment changed is not the recipe: the next generation is made as the first was.
-        let present = &cluster.made_with.as_ref().unwrap_or(&cluster.parameters).0;
+    /// Returns `true` if a cluster matches the recipe. A parameter missing in the row, because the row
+    /// predates it, counts as its default.
+    fn matches(&self, cluster: &ClusterRow) -> bool {
+        // Ignore amendments: the next generation has the original parameters.
+        let present = &cluster.created_with.as_ref().unwrap_or(&cluster.parameters).0;
         let value =
             |parameter: &api::Parameter| present.get(&parameter.name).unwrap_or(&parameter.default).clone();
         let same = || {
@@ -515,14 +525,15 @@ impl Recipe {
 struct Recipes(Vec<Option<Recipe>>);
 
 impl Recipes {
-    /// The entry that a cluster is of.
+    /// The entry that a cluster belongs to.
     fn place(&self, cluster: &ClusterRow) -> Option<usize> {
         self.0
             .iter()
-            .position(|recipe| recipe.as_ref().is_some_and(|recipe| recipe.made(cluster)))
+            .position(|recipe| recipe.as_ref().is_some_and(|recipe| recipe.matches(cluster)))
     }
 
-    /// Whether a cluster was made by an entry that is not in the policy any more. What people made by hand is as they wanted it.
+    /// Returns `true` if a cluster was created by an entry that is no longer in the policy. Clusters created
+    /// on request are never outdated.
     fn is_outdated(&self, cluster: &ClusterRow) -> bool {
         cluster.fill_key.is_some() && self.place(cluster).is_none() && self.0.iter().all(Option::is_some)
     }

@@ -1,131 +1,143 @@
-//! Judging ledgers: evidence in, verdict out, history kept, repair asked for.
+//! Health assessment of ledgers: evidence in; verdict, history and repair requests out.
 //!
-//! Evidence is gathered every two seconds from the ledger itself and at once when the platform tells of a change. The
-//! platform's listing is read again only when something does not fit, so that steady state costs no listing. Nothing
-//! is judged twice at once.
+//! Evidence is gathered from the ledger every two seconds, and at once when the platform reports a change.
+//! The platform's inventory is read again only if something does not fit, so that a healthy pool costs no
+//! listing. Assessments of a cluster never run concurrently.
+
+mod stalled_nodes;
 
 use crate::{
     Error, Orchestrator, Result,
-    accept::Cause,
-    evidence::{LISTING, LOOP_MS, Listing, Looked, SETTLE_MS},
-    finish::keep_history,
+    admission::Cause,
+    cluster_runtime::{ClusterRuntime, NodeExit},
+    completion::keep_history,
+    evidence::{INVENTORY_TIMEOUT, Inventory, LOOP_MS, LedgerAssessment, SETTLE_MS},
     plan::Arguments,
-    reconcile::{Decision, Situation, decide, is_crowded_out},
-    seen::{Death, Seen},
-    view::number,
+    presenter::number,
+    reconcile::{Decision, Situation, decide, is_client_saturated},
 };
 use chainpool_agent::{ClusterId, NodeName};
 use chainpool_api::{self as api, ClusterState, HealthState, HostState, OperationKind, Timestamp};
 use chainpool_networks::Verdict;
-use chainpool_store::{ClusterRow, HostRow, Tx, Word};
+use chainpool_store::{ClusterRow, EnumColumn, HostRow, Tx};
 use std::{collections::BTreeSet, time::Duration};
 use uuid::Uuid;
 
-/// How long a bad verdict is withheld after a start, in milliseconds.
+/// The grace period after a start during which a bad verdict has no effect, in milliseconds.
 const GRACE_MS: i64 = 30_000;
 
-/// A cluster as it was judged, and when its host had settled then.
-type Judged<'a> = (&'a ClusterRow, Option<Timestamp>);
+/// A cluster as it was assessed, and when its host had settled at that time.
+type Assessed<'a> = (&'a ClusterRow, Option<Timestamp>);
 
-/// What came of a judgement.
-enum Judgement {
+/// The outcome of an assessment.
+enum Assessment {
     Done,
-    /// The platform is slow to list; the ledger's own word, where it has one, was told without it.
-    Slow,
-    /// The platform does not answer.
-    HostSilent(Uuid),
+    /// The platform's inventory timed out; the ledger's own evidence, if any, was used without it.
+    TimedOut,
+    /// The platform is unresponsive.
+    HostUnresponsive(Uuid),
 }
 
 impl Orchestrator {
-    /// The clusters whose ledgers are to be probed, those with a bad verdict first, then the longest unseen.
-    pub async fn clusters_to_judge(&self) -> Result<Vec<Uuid>> {
+    /// Lists the clusters to probe: unhealthy ones first, then the least recently probed.
+    pub async fn clusters_to_assess(&self) -> Result<Vec<Uuid>> {
         let mut rows = self.store().read().clusters().await?;
         rows.retain(|row| row.state.0 == ClusterState::Ready);
         rows.sort_by_key(|row| {
             (
                 row.health.0 == HealthState::Healthy,
-                self.inner.live.seen(row.id, number(row.generation)).checked_at,
+                self.inner
+                    .runtime_cache
+                    .cluster(row.id, number(row.generation))
+                    .checked_at,
             )
         });
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
-    /// Notes that a node's process ended, by the platform's own word, and judges its cluster: at once, so that nobody
-    /// gets it, and again when the platform's listing has caught up, to mend it.
+    /// Records the exit of a node's process, as reported by the platform, and assesses its cluster: at once,
+    /// so that it is not leased, and again when the platform's inventory has caught up, to repair it.
     pub async fn node_died(&self, cluster: ClusterId, node: &NodeName, code: i64) -> Result<()> {
         let at = Timestamp::now();
-        self.inner.live.note_known(cluster.0, |seen| {
-            seen.deaths.push_back(Death {
+        self.inner.runtime_cache.update_known(cluster.0, |runtime| {
+            runtime.exits.push_back(NodeExit {
                 node: node.clone(),
                 code,
                 at,
             });
-            while seen
-                .deaths
+            while runtime
+                .exits
                 .front()
-                .is_some_and(|death| at.millis_since(death.at) > LOOP_MS)
+                .is_some_and(|exit| at.millis_since(exit.at) > LOOP_MS)
             {
-                seen.deaths.pop_front();
+                runtime.exits.pop_front();
             }
         });
-        // However often its processes end, one looks at a cluster.
-        let Some(mut looking) = self.inner.live.deaths.begin(cluster.0) else {
+        // Coalesce many exits into one assessment per cluster.
+        let Some(mut flight) = self.inner.runtime_cache.exit_checks.begin(cluster.0) else {
             return Ok(());
         };
         loop {
-            self.cluster_judge(cluster.0, false).await?;
-            if looking.again() {
-                self.cluster_judge(cluster.0, false).await?;
+            self.cluster_assess(cluster.0, false).await?;
+            if flight.take_pending() {
+                self.cluster_assess(cluster.0, false).await?;
             }
             tokio::time::sleep(Duration::from_millis(SETTLE_MS.unsigned_abs())).await;
-            self.cluster_judge(cluster.0, true).await?;
-            if looking.end() {
+            self.cluster_assess(cluster.0, true).await?;
+            if flight.end() {
                 return Ok(());
             }
         }
     }
 
-    /// Gathers evidence on a cluster and acts on the verdict. With `look`, the platform's listing is read first. While that is
-    /// slow to come the ledger's own word makes a verdict.
-    pub async fn cluster_judge(&self, cluster: Uuid, look: bool) -> Result<()> {
-        let one_at_a_time = self.inner.live.judging(cluster);
+    /// Gathers evidence on a cluster and acts on the verdict. `refresh` reads the platform's inventory first.
+    /// While that is slow, the ledger's own evidence determines the verdict.
+    pub async fn cluster_assess(&self, cluster: Uuid, refresh: bool) -> Result<()> {
+        let one_at_a_time = self.inner.runtime_cache.assessment_lock(cluster);
         let guard = one_at_a_time.lock().await;
-        let mut judgement = self.judge(cluster, look, Some(LISTING)).await?;
-        if matches!(judgement, Judgement::Slow) {
-            judgement = self.judge(cluster, true, None).await?;
+        let mut outcome = self.assess(cluster, refresh, Some(INVENTORY_TIMEOUT)).await?;
+        if matches!(outcome, Assessment::TimedOut) {
+            outcome = self.assess(cluster, true, None).await?;
         }
         drop(guard);
-        match judgement {
-            // The host's own judgement follows; it decides what is known, and judges this cluster too.
-            Judgement::HostSilent(host) => self.host_judge(host).await,
-            Judgement::Done | Judgement::Slow => Ok(()),
+        match outcome {
+            // Assess the host next: it determines what is known, and assesses this cluster too.
+            Assessment::HostUnresponsive(host) => self.host_assess(host).await,
+            Assessment::Done | Assessment::TimedOut => Ok(()),
         }
     }
 
-    async fn judge(&self, cluster: Uuid, look: bool, patience: Option<Duration>) -> Result<Judgement> {
+    async fn assess(
+        &self,
+        cluster: Uuid,
+        refresh: bool,
+        inventory_timeout: Option<Duration>,
+    ) -> Result<Assessment> {
         let read = self.store().read();
         let Some(row) = read
             .cluster(cluster)
             .await?
-            .filter(|row| row.gone_at.is_none() && row.state.0 == ClusterState::Ready)
+            .filter(|row| row.deleted_at.is_none() && row.state.0 == ClusterState::Ready)
         else {
-            return Ok(Judgement::Done);
+            return Ok(Assessment::Done);
         };
         let Some(host) = read.host(row.host_id).await? else {
-            return Ok(Judgement::Done);
+            return Ok(Assessment::Done);
         };
         let unknown = match host.state.0 {
             HostState::Active => None,
             HostState::Unreachable => Some(format!(
-                "host {} does not answer since {}",
+                "host {} has been unreachable since {}",
                 host.name, host.since.0
             )),
-            // Another engine may answer there: what it says is nothing about this ledger.
+            // Another engine may respond there; its state says nothing about this ledger.
             HostState::Paused => Some(format!("host {} is paused: {}", host.name, host.reason)),
         };
         if let Some(reason) = unknown {
-            // What was wrong before is judged anew when the host is back.
-            self.inner.live.note_known(row.id, Seen::forget_faults);
+            // Problems are assessed afresh when the host reconnects.
+            self.inner
+                .runtime_cache
+                .update_known(row.id, ClusterRuntime::clear_faults);
             self.verdict_store(
                 &row,
                 &Verdict {
@@ -136,110 +148,120 @@ impl Orchestrator {
                 None,
             )
             .await?;
-            return Ok(Judgement::Done);
+            return Ok(Assessment::Done);
         }
         let agent = self.inner.agents.of(&host)?;
-        match self.evidence(&row, &agent, look, patience).await {
-            Ok(Some(looked)) => {
-                let judgement = if looked.listing == Listing::Slow {
-                    Judgement::Slow
+        match self.evidence(&row, &agent, refresh, inventory_timeout).await {
+            Ok(Some(assessed)) => {
+                let outcome = if assessed.inventory == Inventory::TimedOut {
+                    Assessment::TimedOut
                 } else {
-                    Judgement::Done
+                    Assessment::Done
                 };
-                self.verdict_act(&row, &host, looked).await?;
-                Ok(judgement)
+                self.verdict_act(&row, &host, assessed).await?;
+                Ok(outcome)
             }
-            Ok(None) => Ok(Judgement::Slow),
-            Err(Error::Unavailable(_)) => Ok(Judgement::HostSilent(host.id)),
+            Ok(None) => Ok(Assessment::TimedOut),
+            Err(Error::Unavailable(_)) => Ok(Assessment::HostUnresponsive(host.id)),
             Err(error) => Err(error),
         }
     }
 
-    async fn verdict_act(&self, row: &ClusterRow, host: &HostRow, looked: Looked) -> Result<()> {
-        let Looked {
+    async fn verdict_act(&self, row: &ClusterRow, host: &HostRow, assessed: LedgerAssessment) -> Result<()> {
+        let LedgerAssessment {
             evidence,
             verdict,
-            listing,
+            inventory,
             ledger_lost,
             fault,
-        } = looked;
-        let lost = ledger_lost || fault.is_some();
-        let told = listing.is_told();
+        } = assessed;
+        let ledger_lost_or_faulty = ledger_lost || fault.is_some();
+        let inventory_known = inventory.is_known();
         let now = Timestamp::now();
         let bad = matches!(verdict.state, HealthState::Degraded | HealthState::Broken);
         let broken = verdict.state == HealthState::Broken;
         let maintenance = in_maintenance(row, host, now);
-        let in_grace = row.health.0 == HealthState::Starting && now.millis_since(row.power_at.0) < GRACE_MS;
-        let crowded_out = is_crowded_out(verdict.state, &evidence, &row.stopped_nodes.0);
-        let held_back = !told
+        let in_grace =
+            row.health.0 == HealthState::Starting && now.millis_since(row.last_started_at.0) < GRACE_MS;
+        let client_saturated = is_client_saturated(verdict.state, &evidence, &row.stopped_nodes.0);
+        let suspended = !inventory_known
             || maintenance
             || in_grace
-            || crowded_out
+            || client_saturated
             || host.state.0 != HostState::Active
             || self.is_paused();
-        let seen = self.inner.live.note(row.id, number(row.generation), |seen| {
-            if held_back {
-                // What is done about it has its time once something may be done.
-                seen.stop_clocks();
-            } else {
-                seen.bad_since = if bad { seen.bad_since.or(Some(now)) } else { None };
-                seen.was_broken_at = seen.was_broken_at.filter(|_| bad).or(broken.then_some(now));
-                seen.broken_since = seen.broken_since.filter(|_| broken).or(broken.then_some(now));
-            }
-            if verdict.state == HealthState::Healthy {
-                seen.recovers();
-            }
-            seen.clone()
-        });
-        if let Some(at) = seen.returned_at {
-            self.inner.live.node_came_up(host.id, at);
+        let runtime = self
+            .inner
+            .runtime_cache
+            .update(row.id, number(row.generation), |runtime| {
+                if suspended {
+                    // The delays start once something may be done.
+                    runtime.reset_timers();
+                } else {
+                    runtime.unhealthy_since = if bad {
+                        runtime.unhealthy_since.or(Some(now))
+                    } else {
+                        None
+                    };
+                    runtime.first_broken_at =
+                        runtime.first_broken_at.filter(|_| bad).or(broken.then_some(now));
+                    runtime.broken_since = runtime.broken_since.filter(|_| broken).or(broken.then_some(now));
+                }
+                if verdict.state == HealthState::Healthy {
+                    runtime.note_recovery();
+                }
+                runtime.clone()
+            });
+        if let Some(at) = runtime.reconnected_at {
+            self.inner.runtime_cache.node_started(host.id, at);
         }
-        let power_op = match row.operation_id {
+        let changes_state = match row.operation_id {
             Some(id) => self.store().read().operation(id).await?.is_some_and(|o| {
                 o.kind.0 != OperationKind::ClusterRepair && o.kind.0 != OperationKind::ClusterProve
             }),
             None => false,
         };
-        if power_op {
+        if changes_state {
             return Ok(());
         }
         let recovering = matches!(
             row.health.0,
             HealthState::Degraded | HealthState::Broken | HealthState::Unknown
         );
-        // A free cluster is healthy again only when a transaction of ours went through; the repair below sees to that.
+        // A free cluster is healthy again only after a proof; the repair below provides it.
         let needs_proof = recovering && !row.leased && !maintenance && verdict.state == HealthState::Healthy;
-        if !(needs_proof || in_grace && bad && !lost) {
+        if !(needs_proof || in_grace && bad && !ledger_lost_or_faulty) {
             self.verdict_store(row, &verdict, Some(&evidence), fault).await?;
         }
         let situation = Situation {
             verdict: verdict.state,
             leased: row.leased,
-            live: row.operation_id.is_some(),
-            settling: seen
-                .deaths
+            operation_running: row.operation_id.is_some(),
+            inventory_lagging: runtime
+                .exits
                 .back()
-                .is_some_and(|death| now.millis_since(death.at) < SETTLE_MS),
-            held_back,
-            lost,
+                .is_some_and(|exit| now.millis_since(exit.at) < SETTLE_MS),
+            suspended,
+            ledger_lost: ledger_lost_or_faulty,
             needs_proof,
-            host_settled: self.inner.live.host_settled(host.id),
+            host_settled: self.inner.runtime_cache.host_settled(host.id),
             evidence: &evidence,
-            seen: &seen,
+            runtime: &runtime,
             stopped: &row.stopped_nodes.0,
             now,
         };
         let settled = situation.host_settled;
         match decide(&situation) {
             Decision::Nothing => Ok(()),
-            Decision::Reset(why) => self.ask_reset((row, settled), &why).await,
+            Decision::Reset(why) => self.request_reset((row, settled), &why).await,
             Decision::Repair { start, restart } => {
-                self.ask_repair((row, settled), &verdict, start, restart).await
+                self.request_repair((row, settled), &verdict, start, restart)
+                    .await
             }
         }
     }
 
-    /// Stores a verdict when it differs from the stored one, and keeps it in the history.
+    /// Stores a verdict if it differs from the stored one, and adds it to the history.
     async fn verdict_store(
         &self,
         before: &ClusterRow,
@@ -258,16 +280,16 @@ impl Orchestrator {
         let moved_on = row.generation != before.generation
             || row.state.0 != ClusterState::Ready
             || row.health != before.health
-            || row.power_at != before.power_at;
-        if moved_on || row.gone_at.is_some() {
+            || row.last_started_at != before.last_started_at;
+        if moved_on || row.deleted_at.is_some() {
             return Ok(());
         }
         if row.health.0 != verdict.state {
             row.health_since = now.into();
-            tracing::info!(cluster = %row.name, from = %row.health.0, to = %verdict.state, reason = %verdict.reason, "verdict");
+            tracing::info!(cluster = %row.name, from = %row.health.0, to = %verdict.state, reason = %verdict.reason, "health changed");
         }
         let changed = row.health.0 != verdict.state;
-        row.health = Word(verdict.state);
+        row.health = EnumColumn(verdict.state);
         row.health_reason.clone_from(&verdict.reason);
         row.checked_at = now.into();
         row.height = self.height_seen(&row);
@@ -284,7 +306,7 @@ impl Orchestrator {
             };
             tx.health_insert(history).await?;
         } else if verdict.state != HealthState::Healthy {
-            // In other words still healthy: nothing happened to it.
+            // Record a changed reason, except while healthy.
             keep_history(&mut tx, &row, now).await?;
         }
         tx.cluster_save(row).await?;
@@ -292,36 +314,36 @@ impl Orchestrator {
         Ok(())
     }
 
-    async fn ask_reset(&self, before: Judged<'_>, why: &str) -> Result<()> {
+    async fn request_reset(&self, before: Assessed<'_>, why: &str) -> Result<()> {
         let mut tx = self.store().begin().await?;
-        let Some((row, host)) = self.as_judged(&mut tx, before).await? else {
+        let Some((row, host)) = self.as_assessed(&mut tx, before).await? else {
             return Ok(());
         };
         if row.leased {
             return Ok(());
         }
-        tracing::info!(cluster = %row.name, why, "a free cluster is made again");
+        tracing::info!(cluster = %row.name, why, "resetting a free cluster");
         match self
             .accept_reset(&mut tx, &host, row, &Cause::watchdog(why))
             .await
         {
             Ok((_, superseded)) => self.accepted(tx, superseded.as_slice()).await,
-            // An operation is under way that no reset may end: the next judgement sees what came of it.
+            // A running operation cannot be superseded by a reset; the next assessment sees its outcome.
             Err(Error::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    async fn ask_repair(
+    async fn request_repair(
         &self,
-        before: Judged<'_>,
+        before: Assessed<'_>,
         verdict: &Verdict,
         start: Vec<String>,
         restart: Vec<String>,
     ) -> Result<()> {
         let parse = |names: Vec<String>| names.iter().filter_map(|n| NodeName::parse(n).ok()).collect();
         let mut tx = self.store().begin().await?;
-        let Some((row, _)) = self.as_judged(&mut tx, before).await? else {
+        let Some((row, _)) = self.as_assessed(&mut tx, before).await? else {
             return Ok(());
         };
         if row.operation_id.is_some() {
@@ -334,12 +356,12 @@ impl Orchestrator {
             prove: !row.leased,
             ..Arguments::default()
         };
-        tracing::info!(cluster = %row.name, reason = %verdict.reason, ?arguments, "a cluster is mended in place");
+        tracing::info!(cluster = %row.name, reason = %verdict.reason, ?arguments, "repairing a cluster in place");
         let reason = format!("{}: {}", verdict.state, verdict.reason);
         let (cluster, restarts) = (row.id, !arguments.restart.is_empty());
         self.inner
-            .live
-            .note_known(cluster, |seen| seen.repairs(&nodes, Timestamp::now()));
+            .runtime_cache
+            .update_known(cluster, |runtime| runtime.note_repair(&nodes, Timestamp::now()));
         let (_, superseded) = self
             .accept_on(
                 &mut tx,
@@ -351,17 +373,20 @@ impl Orchestrator {
             .await?;
         self.accepted(tx, superseded.as_slice()).await?;
         if restarts {
-            self.inner.live.note_known(cluster, Seen::restarts);
+            self.inner
+                .runtime_cache
+                .update_known(cluster, ClusterRuntime::note_restart);
         }
         Ok(())
     }
 
-    /// A cluster and its host as they are now; `None` when something has happened since it was judged: an operation began or ended, a node
-    /// was stopped on purpose, it was proven, its host went away or came back, maintenance was announced. The next judgement knows of it.
-    async fn as_judged(
+    /// Reads a cluster and its host again. `None` if something changed since the assessment: an operation
+    /// started or ended, a node was stopped on request, a proof was made, the host became unreachable or
+    /// reconnected, or maintenance began. The next assessment takes it into account.
+    async fn as_assessed(
         &self,
         tx: &mut Tx,
-        (before, settled): Judged<'_>,
+        (before, settled): Assessed<'_>,
     ) -> Result<Option<(ClusterRow, HostRow)>> {
         let Some(row) = tx.cluster(before.id).await? else {
             return Ok(None);
@@ -369,14 +394,15 @@ impl Orchestrator {
         let Some(host) = tx.host(row.host_id).await? else {
             return Ok(None);
         };
-        let same = row.gone_at.is_none()
+        let same = row.deleted_at.is_none()
             && row.state.0 == ClusterState::Ready
             && row.generation == before.generation
-            && row.power_at == before.power_at
+            && row.last_started_at == before.last_started_at
             && row.operation_id == before.operation_id
             && row.stopped_nodes == before.stopped_nodes
             && row.proof == before.proof;
-        let same_host = host.state.0 == HostState::Active && self.inner.live.host_settled(host.id) == settled;
+        let same_host =
+            host.state.0 == HostState::Active && self.inner.runtime_cache.host_settled(host.id) == settled;
         Ok((same && same_host && !in_maintenance(&row, &host, Timestamp::now())).then_some((row, host)))
     }
 }

@@ -12,15 +12,15 @@ mod verbs;
 
 use crate::{
     Caller, Error, Orchestrator, Result,
-    accept::offers,
+    admission::offers,
     agents::platform_of,
     policy,
-    view::{check_search, page},
-    words::counted,
+    presenter::{check_search, page},
+    text::counted,
 };
 use chainpool_agent::{Machine, Probe, Scope, SwarmRole};
 use chainpool_api::{self as api, HostState, LeaseState, Timestamp};
-use chainpool_store::{Audit, HostRow, HostSecrets, Json, Word};
+use chainpool_store::{Audit, EnumColumn, HostRow, HostSecrets, Json};
 use input::PublicAddress;
 use secrets::secrets;
 use settings::CAPACITY;
@@ -36,7 +36,7 @@ impl Orchestrator {
         if let Some(id) = known {
             return self.host_show(caller, &id.to_string()).await;
         }
-        let mut settings = settings::of_new(&new)?;
+        let mut settings = settings::of_new_host(&new)?;
         let secrets = secrets(
             new.tls.clone(),
             new.registry.clone(),
@@ -47,39 +47,39 @@ impl Orchestrator {
             return Err(Error::field(
                 "type",
                 format!(
-                    "this chainpool has no agent for {wanted}; it has one for: {}",
+                    "no agent for {wanted} is available; available: {}",
                     self.inner.agents.known()
                 ),
             ));
         }
-        // The form of the address says which hands look first, their probe what is there.
-        let guess = self
+        // The form of the address selects the agent that probes first; the probe determines the platform.
+        let guessed = self
             .inner
             .agents
             .guess(&new.address)
             .or(new.platform)
             .unwrap_or(api::Platform::Docker);
-        settings::check_platform(guess, new.kubeconfig.is_some(), new.storage_class.as_deref())?;
+        settings::check_platform(guessed, new.kubeconfig.is_some(), new.storage_class.as_deref())?;
         let connection = self
             .inner
             .agents
             .connection(&new.address, &settings, secrets.clone());
-        let mut agent = self.inner.agents.connect(guess, &connection)?;
+        let mut agent = self.inner.agents.connect(guessed, &connection)?;
         settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
         self.check_settings(&settings, new.capacity.unwrap_or(CAPACITY), None)?;
         let mut probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         let platform = self.check_probe(new.platform, &probe)?;
-        if platform != guess {
+        if platform != guessed {
             agent = self.inner.agents.connect(platform, &connection)?;
             settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
             probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         }
-        let taken = agent
+        let in_use = agent
             .observe(Scope::Host)
             .await
             .map_err(|e| unreachable(&new.address, &e))?
-            .taken;
-        // A platform may say anything of its machines; only an address goes into bundles.
+            .resources_in_use;
+        // Machine data of a platform is untrusted; only a valid address goes into bundles.
         let first = probe
             .machines
             .first()
@@ -95,10 +95,10 @@ impl Orchestrator {
         let row = HostRow {
             id,
             name: new.name,
-            platform: Word(platform),
+            platform: EnumColumn(platform),
             address: new.address,
             engine_id: probe.engine_id.clone(),
-            state: Word(HostState::Active),
+            state: EnumColumn(HostState::Active),
             reason: String::new(),
             since: now.into(),
             schedulable: new.schedulable.unwrap_or(true),
@@ -115,14 +115,14 @@ impl Orchestrator {
         if tx.host_named(&row.name).await?.is_some() {
             return Err(Error::conflict(
                 "host_exists",
-                format!("there is a host {:?} already; choose another name", row.name),
+                format!("host {:?} already exists; choose another name", row.name),
             ));
         }
         if let Some(same) = tx.host_of_engine(&row.engine_id).await? {
             return Err(Error::conflict(
                 "engine_exists",
                 format!(
-                    "this engine is registered already, as host {:?} ({}). If it is another machine ({:?} by its own word), it was cloned and has the id of the other's engine: stop Docker there, remove /var/lib/docker/engine-id and /etc/docker/key.json where they exist, start it, and register it then",
+                    "this engine is already registered as host {:?} ({}). If it is a different machine (its name is {:?}), it was cloned with the engine id: stop Docker there, remove /var/lib/docker/engine-id and /etc/docker/key.json if they exist, start Docker, and register it again",
                     same.name, same.address, probe.name
                 ),
             ));
@@ -141,15 +141,15 @@ impl Orchestrator {
         tx.host_insert(row.clone()).await?;
         self.remember(&mut tx, caller, id).await?;
         tx.commit("host created").await?;
-        self.inner.status.taken_put(id, taken);
-        self.view_host(row).await
+        self.inner.status.in_use_put(id, in_use);
+        self.present_host(row).await
     }
 
     fn check_probe(&self, wanted: Option<api::Platform>, probe: &Probe) -> Result<api::Platform> {
         if probe.swarm == SwarmRole::Worker {
             return Err(Error::field(
                 "address",
-                "this engine is a worker of a swarm; give the address of a manager, or take it out of the swarm",
+                "this engine is a swarm worker; use the address of a manager, or remove the engine from the swarm",
             ));
         }
         let found = platform_of(probe.kind);
@@ -159,7 +159,7 @@ impl Orchestrator {
             return Err(Error::field(
                 "type",
                 format!(
-                    "the platform at this address is {found}, not {wanted}; leave type out, or give the right address"
+                    "the platform at this address is {found}, not {wanted}; omit type or correct the address"
                 ),
             ));
         }
@@ -167,7 +167,7 @@ impl Orchestrator {
             return Err(Error::field(
                 "type",
                 format!(
-                    "the platform at this address is {found}; this chainpool has an agent for: {}",
+                    "no agent for {found}, the platform at this address, is available; available: {}",
                     self.inner.agents.known()
                 ),
             ));
@@ -176,7 +176,7 @@ impl Orchestrator {
             return Err(Error::field(
                 "address",
                 format!(
-                    "the host's clock differs from ours by {} s, more than 60 s; set it right (NTP) first",
+                    "the host's clock differs from the server's by {} s, more than 60 s; synchronise the clocks (NTP) first",
                     skew / 1000
                 ),
             ));
@@ -195,7 +195,7 @@ impl Orchestrator {
         );
         let mut items = Vec::with_capacity(rows.items.len());
         for row in rows.items {
-            items.push(self.view_host(row).await?);
+            items.push(self.present_host(row).await?);
         }
         Ok(api::Page {
             items,
@@ -203,13 +203,13 @@ impl Orchestrator {
         })
     }
 
-    /// One host by name or id.
+    /// Shows a host by name or id.
     pub async fn host_show(&self, caller: &Caller, host: &str) -> Result<api::Host> {
         policy::must_operate(caller)?;
-        self.view_host(self.host_row(host).await?).await
+        self.present_host(self.host_row(host).await?).await
     }
 
-    /// Changes a host.
+    /// Updates a host.
     pub async fn host_update(
         &self,
         caller: &Caller,
@@ -219,12 +219,13 @@ impl Orchestrator {
         policy::must_operate(caller)?;
         let before = self.host_row(host).await?;
         let mut after = self.changed(&before, &change)?;
-        // The pause may be there because another engine answered: its end is no word that this one is back.
-        let other_way = change.address.is_some()
+        // The host may be paused because another engine responded; ending the pause does not mean that the
+        // right one is back.
+        let connection_changed = change.address.is_some()
             || change.tls.is_some()
             || change.kubeconfig.is_some()
             || change.insecure.is_some();
-        if other_way || change.paused == Some(false) {
+        if connection_changed || change.paused == Some(false) {
             let secrets = HostSecrets::open(self.store().master(), &after)?;
             let connection = self
                 .inner
@@ -241,7 +242,7 @@ impl Orchestrator {
                 return Err(Error::field(
                     "address",
                     format!(
-                        "another engine answers there ({}); a host's engine cannot change: create another host",
+                        "another engine responds at this address ({}); the engine of a host cannot change: create another host",
                         probe.name
                     ),
                 ));
@@ -253,17 +254,17 @@ impl Orchestrator {
             .host(before.id)
             .await?
             .ok_or_else(|| Error::not_found("host", host))?;
-        let exist = i64::try_from(tx.clusters_of(fresh.id).await?.len()).map_err(Error::internal)?;
-        let pinned = [
+        let existing = i64::try_from(tx.clusters_of(fresh.id).await?.len()).map_err(Error::internal)?;
+        let fixed_fields = [
             ("public_address", change.public_address.is_some()),
             ("bind", change.bind.is_some()),
             ("ports", change.ports.is_some()),
             ("subnets", change.subnets.is_some()),
         ];
-        if let Some((field, _)) = pinned.iter().find(|(_, changed)| *changed && exist > 0) {
+        if let Some((field, _)) = fixed_fields.iter().find(|(_, changed)| *changed && existing > 0) {
             let why = format!(
-                "it cannot change while the host has clusters ({exist}), because they are made for it: chainpool host clean {} deletes the free \
-                 ones, and those that are leased go when they are released and deleted; then change it and fill the host again",
+                "it cannot change while the host has clusters ({existing}): run chainpool host clean {} to delete the free \
+                 clusters, wait until the leased ones are released and deleted, then change it and fill the host again",
                 fresh.name
             );
             return Err(Error::field(field, why));
@@ -271,10 +272,10 @@ impl Orchestrator {
         if after.name != fresh.name && tx.host_named(&after.name).await?.is_some() {
             return Err(Error::conflict(
                 "host_exists",
-                format!("there is a host {:?} already; choose another name", after.name),
+                format!("host {:?} already exists; choose another name", after.name),
             ));
         }
-        // What the watchdog knows may be newer than what was read first.
+        // The watchdog may have updated the row meanwhile.
         after.info = fresh.info;
         if change.autofill.is_none() {
             after.autofill = fresh.autofill;
@@ -298,10 +299,11 @@ impl Orchestrator {
         .await?;
         tx.host_save(after.clone()).await?;
         tx.commit("host updated").await?;
-        self.view_host(after).await
+        self.present_host(after).await
     }
 
-    /// Removes a host that has no clusters; with its name typed again, forgets one that never returns.
+    /// Deletes a host without clusters. With `forget` set to its name, forgets a host that is permanently
+    /// lost.
     pub async fn host_delete(&self, caller: &Caller, host: &str, forget: Option<&str>) -> Result<()> {
         policy::must_operate(caller)?;
         let row = self.host_row(host).await?;
@@ -317,14 +319,14 @@ impl Orchestrator {
             if typed != row.name {
                 return Err(Error::field(
                     "forget",
-                    format!("type the host's name, {:?}, to forget it", row.name),
+                    format!("set it to the host's name, {:?}, to forget the host", row.name),
                 ));
             }
             if row.state.0 != HostState::Unreachable {
                 return Err(Error::conflict(
                     "host_reachable",
                     format!(
-                        "host {} is {}; only an unreachable host can be forgotten: use reset and delete",
+                        "host {} is {}; only an unreachable host can be forgotten; use reset and delete instead",
                         row.name, row.state.0
                     ),
                 ));
@@ -337,19 +339,19 @@ impl Orchestrator {
             {
                 superseded.push(live.id);
                 let mut live = live;
-                live.state = Word(api::OperationState::Superseded);
+                live.state = EnumColumn(api::OperationState::Superseded);
                 live.error = Some("the host was forgotten".to_owned());
                 live.ended_at = Some(now.into());
                 tx.operation_save(live).await?;
             }
             for cluster in clusters {
                 if let Some(mut lease) = tx.lease_of(cluster.id).await? {
-                    lease.state = Word(LeaseState::HostLost);
+                    lease.state = EnumColumn(LeaseState::HostLost);
                     lease.ended_at = Some(now.into());
                     tx.lease_save(lease).await?;
                 }
                 let detail = format!(
-                    "left behind on {}: cluster {} generation {}",
+                    "abandoned on {}: cluster {} generation {}",
                     row.address, cluster.name, cluster.generation
                 );
                 tx.audit_insert(
@@ -362,8 +364,8 @@ impl Orchestrator {
                     now,
                 )
                 .await?;
-                self.inner.live.forget(cluster.id);
-                tx.cluster_bury(cluster, now).await?;
+                self.inner.runtime_cache.forget(cluster.id);
+                tx.cluster_mark_deleted(cluster, now).await?;
             }
         } else if !clusters.is_empty() {
             let message = format!(
@@ -377,7 +379,7 @@ impl Orchestrator {
             return Err(Error::conflict(
                 "operation_running",
                 format!(
-                    "host {} has an operation under way ({}); wait for it",
+                    "host {} has an operation in progress ({}); wait for it",
                     row.name, live.kind.0
                 ),
             ));
@@ -399,7 +401,7 @@ impl Orchestrator {
     }
 }
 
-/// What the platform said of itself, as it is stored.
+/// Converts a probe to its stored form.
 pub(crate) fn info(probe: &Probe, now: Timestamp) -> api::HostPlatform {
     api::HostPlatform {
         version: probe.version.clone(),
@@ -437,6 +439,6 @@ fn machine(machine: &Machine) -> api::HostMachine {
 
 fn unreachable(address: &str, error: &chainpool_agent::Error) -> Error {
     Error::Unavailable(format!(
-        "no engine was found at {address}: {error}. Check that it runs, that the address is right, and that this machine may reach it"
+        "no engine found at {address}: {error}. Check that it runs, that the address is correct, and that the server can reach it"
     ))
 }

@@ -1,5 +1,6 @@
-//! Repeated requests. A request with the header `Idempotency-Key` is remembered with its answer for 24 h, in the
-//! transaction of its change. One that arrives while the first is under way waits for it: both get one answer.
+//! Idempotent requests. The response to a request with the header `Idempotency-Key` is stored for 24 h, in
+//! the transaction of its change. A request that arrives while the first one is in progress waits for it;
+//! both get the same response.
 
 use crate::{Caller, Error, Orchestrator, RequestKey, Result};
 use chainpool_api::{self as api, Timestamp};
@@ -11,10 +12,10 @@ use std::{
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
-/// How long an answer is remembered.
-const KEPT_SECONDS: i64 = 24 * 60 * 60;
+/// How long a response is kept.
+const RETENTION_SECONDS: i64 = 24 * 60 * 60;
 
-/// The longest key.
+/// The maximum length of a key.
 const KEY_LENGTH: usize = 128;
 
 /// Account, route, key.
@@ -22,11 +23,11 @@ type Key = (Uuid, String, String);
 
 type Locks = Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>;
 
-/// The requests with a key that are under way.
+/// The requests with a key that are in progress.
 #[derive(Default)]
 pub(crate) struct InFlight(Arc<Locks>);
 
-/// The turn of a request among those with its key: the others wait until it is dropped.
+/// The exclusive turn of a request among those with its key; others wait until it is dropped.
 pub(crate) struct Turn {
     locks: Arc<Locks>,
     key: Key,
@@ -45,7 +46,7 @@ impl InFlight {
                 lock
             })
         };
-        // Made before it waits, so that one that is cancelled meanwhile leaves nothing.
+        // Create the turn before waiting, so that a cancelled request leaves nothing behind.
         let mut turn = Turn {
             locks: Arc::clone(&self.0),
             key,
@@ -56,7 +57,7 @@ impl InFlight {
         turn
     }
 
-    /// How many keys are under way.
+    /// The number of keys in progress.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
@@ -74,7 +75,7 @@ impl Drop for Turn {
 }
 
 impl Orchestrator {
-    /// What was answered to the same request before. The turn must be kept until this one is answered.
+    /// Returns the stored response to the same request. Keep the turn until this request is answered.
     pub(crate) async fn remembered(&self, caller: &Caller) -> Result<(Option<Turn>, Option<Uuid>)> {
         let Some(RequestKey { route, key, body }) = &caller.key else {
             return Ok((None, None));
@@ -82,7 +83,7 @@ impl Orchestrator {
         if key.len() > KEY_LENGTH {
             return Err(Error::field(
                 "Idempotency-Key",
-                format!("use {KEY_LENGTH} characters at most"),
+                format!("use at most {KEY_LENGTH} characters"),
             ));
         }
         let turn = self
@@ -93,19 +94,19 @@ impl Orchestrator {
         let Some(row) = self.store().read().answer(caller.account_id, route, key).await? else {
             return Ok((Some(turn), None));
         };
-        let before = Timestamp::now().plus_seconds(-KEPT_SECONDS);
+        let before = Timestamp::now().plus_seconds(-RETENTION_SECONDS);
         if row.created_at.0 < before {
-            // Else it stands in the way of the new answer until the next hourly run.
+            // Otherwise it would block the new response until the next hourly run.
             let mut tx = self.store().begin().await?;
-            tx.answers_forget(before).await?;
-            tx.commit("old answers forgotten").await?;
+            tx.answers_prune(before).await?;
+            tx.commit("expired responses deleted").await?;
             return Ok((Some(turn), None));
         }
         if row.body != body {
             return Err(Error::Invalid(api::Problem {
                 code: "idempotency_key_reused".into(),
                 message: format!(
-                    "the Idempotency-Key {key:?} was used for another request within 24 h; take a new key"
+                    "the Idempotency-Key {key:?} was used for a different request within 24 h; use a new key"
                 ),
                 fields: BTreeMap::new(),
                 request_id: None,
@@ -121,21 +122,21 @@ impl Orchestrator {
         ))
     }
 
-    /// Keeps the answer to a request that changed nothing.
+    /// Stores the response to a request that changed nothing.
     pub(crate) async fn remember_known(&self, caller: &Caller, id: Uuid) -> Result<()> {
         let Some(RequestKey { route, key, .. }) = &caller.key else {
             return Ok(());
         };
         let mut tx = self.store().begin().await?;
-        // There is one when a request with this key was cancelled while it was granted.
+        // One exists if a request with this key was cancelled while it was granted.
         if tx.answer(caller.account_id, route, key).await?.is_none() {
             self.remember(&mut tx, caller, id).await?;
-            tx.commit("answer kept").await?;
+            tx.commit("response recorded").await?;
         }
         Ok(())
     }
 
-    /// Keeps what is answered to a request, in the same transaction.
+    /// Stores the response to a request in the same transaction.
     pub(crate) async fn remember(&self, tx: &mut Tx, caller: &Caller, id: Uuid) -> Result<()> {
         if let Some(RequestKey { route, key, body }) = &caller.key {
             let row = IdempotencyRow {

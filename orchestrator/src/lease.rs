@@ -1,38 +1,38 @@
-//! Leases: who holds which cluster until when.
+//! Leases.
 
 use crate::{
     Caller, Error, Orchestrator, Result,
-    accept::Cause,
+    admission::Cause,
     cluster::check_labels,
     policy::{self, VisibleLeases},
-    view::{lease_named, lease_with, number, page},
-    words::counted,
+    presenter::{lease_named, lease_with, number, page},
+    text::counted,
 };
 use chainpool_api::{self as api, ClusterState, LeaseState, Timestamp};
-use chainpool_store::{ApplyOrder, Audit, LeaseQuery, LeaseRow, Word};
+use chainpool_store::{ApplyRequest, Audit, EnumColumn, LeaseQuery, LeaseRow};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// The answer to an apply.
+/// The result of an apply.
 #[derive(Debug, Clone)]
 pub struct Applied {
     /// The lease.
     pub lease: api::Lease,
-    /// Whether it was made now; otherwise the holder had it already.
-    pub made: bool,
+    /// Set if this request created the lease; otherwise the holder already had it.
+    pub created: bool,
 }
 
 impl Orchestrator {
-    /// Takes a free cluster for the holder. Asking again returns the same one. A holder that a token names is stored
-    /// with the token's account in front.
+    /// Leases a free cluster to the holder. Repeating the request returns the same lease. A holder named by a
+    /// token is stored with the token's account as a prefix.
     pub async fn lease_apply(&self, caller: &Caller, apply: api::Apply) -> Result<Applied> {
         let (_turn, known) = self.remembered(caller).await?;
         if let Some(id) = known {
             return Ok(Applied {
                 lease: self.lease_show(caller, id).await?,
-                made: false,
+                created: false,
             });
         }
         let api::Apply {
@@ -59,9 +59,9 @@ impl Orchestrator {
         let host = match host {
             Some(name) => match self.store().read().host_named(&name).await? {
                 Some(found) => Some(found.id),
-                // The names of hosts are not for everybody: to users it is a host without clusters.
+                // Users must not learn host names: treat an unknown host as one without clusters.
                 None if !policy::operates(caller) => Some(Uuid::nil()),
-                None => return Err(Error::field("host", format!("there is no host {name:?}"))),
+                None => return Err(Error::field("host", format!("host {name:?} does not exist"))),
             },
             None => None,
         };
@@ -69,7 +69,7 @@ impl Orchestrator {
             Some(network_type) => preset.map(|preset| self.inner.registry.preset(network_type, &preset)),
             None => preset,
         };
-        let order = ApplyOrder {
+        let request = ApplyRequest {
             holder: holder.stored,
             former_holder: holder.former,
             author: caller.account.clone(),
@@ -90,28 +90,28 @@ impl Orchestrator {
                 .map(|k| (caller.account_id, k.route, k.key, k.body)),
         };
         if self.is_paused() {
-            let message = "a backup was restored and an administrator has not resumed yet; free clusters may have been used since: wait";
+            let message = "a backup was restored and free clusters may have been used since; wait until an administrator resumes the installation";
             return Err(Error::conflict("paused", message));
         }
-        match self.store().apply(order.clone()).await? {
+        match self.store().apply(request.clone()).await? {
             Some(outcome) => {
-                if !outcome.made {
+                if !outcome.created {
                     self.remember_known(caller, outcome.lease.id).await?;
                 }
                 let lease = match outcome.names {
                     Some(names) => lease_named(outcome.lease, names),
-                    None => self.view_lease(outcome.lease).await?,
+                    None => self.present_lease(outcome.lease).await?,
                 };
                 Ok(Applied {
                     lease,
-                    made: outcome.made,
+                    created: outcome.created,
                 })
             }
-            None => Err(self.not_granted(&order).await?),
+            None => Err(self.refusal(&request).await?),
         }
     }
 
-    /// Checks the parameters that somebody applies for.
+    /// Validates the parameter filter of an apply.
     fn parameter_filter(
         &self,
         caller: &Caller,
@@ -122,7 +122,7 @@ impl Orchestrator {
             return Err(Error::field(
                 "parameters",
                 format!(
-                    "{} are more than the {LIMIT} that a filter may have",
+                    "a filter may have at most {LIMIT} parameters, not {}",
                     parameters.len()
                 ),
             ));
@@ -138,7 +138,7 @@ impl Orchestrator {
             if !known.contains(name) {
                 return Err(Error::field(
                     &format!("parameters.{name}"),
-                    "no network type has such a parameter; see chainpool network-type show",
+                    "no network type has this parameter; see chainpool network-type show",
                 ));
             }
             filter.insert(name.clone(), value.to_string());
@@ -146,38 +146,38 @@ impl Orchestrator {
         Ok(filter)
     }
 
-    /// Why nothing was granted.
-    async fn not_granted(&self, order: &ApplyOrder) -> Result<Error> {
-        match order.lease_limit {
-            Some(limit) if self.store().read().own_leases(&order.author, limit).await? >= limit => {
+    /// Returns the reason why no lease was granted.
+    async fn refusal(&self, request: &ApplyRequest) -> Result<Error> {
+        match request.lease_limit {
+            Some(limit) if self.store().read().own_leases(&request.author, limit).await? >= limit => {
                 let text = format!(
-                    "{} already has {}, the limit for an account (chainpool serve --leases-per-account): release one, or ask an admin",
-                    order.author,
+                    "{} already has {}, the limit for an account (chainpool serve --leases-per-account); release one or ask an admin",
+                    request.author,
                     counted(limit, "active lease")
                 );
                 Ok(Error::conflict("too_many_leases", text))
             }
-            _ => self.nothing_free(order).await,
+            _ => self.none_available(request).await,
         }
     }
 
-    /// Says what there is that would match, and why it cannot be had now.
-    async fn nothing_free(&self, order: &ApplyOrder) -> Result<Error> {
+    /// Describes the matching clusters and why none is available.
+    async fn none_available(&self, request: &ApplyRequest) -> Result<Error> {
         let rows = self.store().read().clusters().await?;
         let fits = |row: &&chainpool_store::ClusterRow| {
             let same = |wanted: &Option<String>, has: &str| wanted.as_ref().is_none_or(|w| w == has);
             let labels = chainpool_store::Labels::from_column(&row.labels).0;
-            same(&order.network_type, &row.network_type)
-                && same(&order.preset, &row.preset)
-                && same(&order.version, &row.version)
-                && same(&order.consensus, &row.consensus)
-                && order.size.is_none_or(|size| size == number(row.size))
-                && order.host.is_none_or(|host| host == row.host_id)
-                && order
+            same(&request.network_type, &row.network_type)
+                && same(&request.preset, &row.preset)
+                && same(&request.version, &row.version)
+                && same(&request.consensus, &row.consensus)
+                && request.size.is_none_or(|size| size == number(row.size))
+                && request.host.is_none_or(|host| host == row.host_id)
+                && request
                     .labels
                     .iter()
                     .all(|(key, value)| labels.get(key) == Some(value))
-                && order
+                && request
                     .parameters
                     .iter()
                     .all(|(name, value)| has_parameter(row, name, value))
@@ -210,11 +210,13 @@ impl Orchestrator {
         let mut why: BTreeMap<String, usize> = BTreeMap::new();
         for row in &matching {
             let reason = match row.state.0 {
-                _ if row.leased => "applied".to_owned(),
+                _ if row.leased => "leased".to_owned(),
                 ClusterState::Ready if !row.schedulable => {
                     "on a host that is not active or not schedulable".to_owned()
                 }
-                ClusterState::Ready if row.operation_id.is_some() => "being worked on".to_owned(),
+                ClusterState::Ready if row.operation_id.is_some() => {
+                    "with an operation in progress".to_owned()
+                }
                 ClusterState::Ready => row.health.0.to_string(),
                 state => state.to_string(),
             };
@@ -224,13 +226,13 @@ impl Orchestrator {
         Ok(Error::conflict(
             "nothing_free",
             format!(
-                "none of the clusters that match ({count}) is free: {}; try again later, or ask an operator for more capacity",
+                "none of the matching clusters ({count}) is free: {}; retry later or ask an operator for more capacity",
                 list(&why)
             ),
         ))
     }
 
-    /// Lists leases; a user sees its own, a token for other holders those that its account applied for.
+    /// Lists leases: a user's own; for a token with `lease_any`, those that its account applied for.
     pub async fn lease_list(
         &self,
         caller: &Caller,
@@ -278,12 +280,12 @@ impl Orchestrator {
         })
     }
 
-    /// One lease.
+    /// Shows a lease.
     pub async fn lease_show(&self, caller: &Caller, lease: Uuid) -> Result<api::Lease> {
-        self.view_lease(self.lease_for(caller, lease).await?).await
+        self.present_lease(self.lease_for(caller, lease).await?).await
     }
 
-    /// Counts its time anew from now.
+    /// Renews a lease from now.
     pub async fn lease_renew(&self, caller: &Caller, lease: Uuid, renew: api::Renew) -> Result<api::Lease> {
         let ttl = ttl(caller, renew.ttl_seconds)?;
         let now = Timestamp::now();
@@ -292,9 +294,9 @@ impl Orchestrator {
         must_be_active(&row)?;
         row.expires_at = ttl.map(|ttl| now.plus_seconds(ttl).into());
         let detail = format!(
-            "until {}",
+            "expires: {}",
             row.expires_at
-                .map_or_else(|| "further notice".to_owned(), |at| at.0.to_string())
+                .map_or_else(|| "no expiry".to_owned(), |at| at.0.to_string())
         );
         tx.audit_insert(
             Audit {
@@ -308,10 +310,10 @@ impl Orchestrator {
         .await?;
         tx.lease_save(row.clone()).await?;
         tx.commit("lease renewed").await?;
-        self.view_lease(row).await
+        self.present_lease(row).await
     }
 
-    /// Ends it; the cluster is wiped and made again with new keys.
+    /// Releases a lease; the cluster is reset with new keys.
     pub async fn lease_release(&self, caller: &Caller, lease: Uuid) -> Result<api::Lease> {
         let (_turn, known) = self.remembered(caller).await?;
         if let Some(id) = known {
@@ -327,10 +329,11 @@ impl Orchestrator {
             )
             .await?;
         let row = row.ok_or_else(|| Error::conflict("lease_over", "the lease has just ended"))?;
-        self.view_lease(row).await
+        self.present_lease(row).await
     }
 
-    /// Ends an active lease and accepts the reset of its cluster in the same transaction, even when its host is away.
+    /// Ends an active lease and accepts the reset of its cluster in the same transaction, even while its host
+    /// is unreachable.
     pub(crate) async fn end_lease(
         &self,
         lease: Uuid,
@@ -348,7 +351,7 @@ impl Orchestrator {
             return Ok(None);
         };
         if state == LeaseState::Expired && row.expires_at.is_none_or(|at| at.0 > now) {
-            // Renewed since it was found due.
+            // The lease was renewed meanwhile.
             return Ok(None);
         }
         let mut cluster = tx
@@ -360,12 +363,12 @@ impl Orchestrator {
             .await?
             .ok_or_else(|| Error::internal("a cluster without a host"))?;
         cluster.leased = false;
-        let (operation, superseded) = if self.goes_at_release(&tx, &host, &cluster).await? {
+        let (operation, superseded) = if self.deleted_on_release(&tx, &host, &cluster).await? {
             self.accept_delete(&mut tx, cluster, cause).await?
         } else {
             self.accept_reset(&mut tx, &host, cluster, cause).await?
         };
-        row.state = Word(state);
+        row.state = EnumColumn(state);
         row.ended_at = Some(now.into());
         row.operation_id = Some(operation.id);
         tx.audit_insert(
@@ -386,7 +389,7 @@ impl Orchestrator {
         Ok(Some(row))
     }
 
-    /// Ends the leases whose time has run out; none while the installation is paused after a restore, because a lease
+    /// Ends expired leases. Does nothing while the installation is paused after a restore, because a lease
     /// may have been renewed since the backup. Takes no input and may run at any time.
     pub async fn expire_leases(&self) -> Result<()> {
         if !self.store().clock().may_expire() || self.is_paused() {
@@ -394,22 +397,23 @@ impl Orchestrator {
         }
         for row in self.store().read().leases_due(Timestamp::now()).await? {
             let cause = Cause::watchdog(format!("the lease of {} expired", row.holder));
-            // One that cannot end now is tried again; the others do not wait for it.
+            // A failure is retried by the next run and does not delay the others.
             if let Err(error) = self.end_lease(row.id, LeaseState::Expired, &cause, None).await {
-                tracing::warn!(lease = %row.id, %error, cause = ?error, "an expired lease does not end yet");
+                tracing::warn!(lease = %row.id, %error, cause = ?error, "an expired lease could not be ended; retrying");
             }
         }
         Ok(())
     }
 
-    /// Everything that its holder needs to connect. Each read is noted in the audit, because there may be private keys.
+    /// Returns everything that the holder needs to connect. Each read is recorded in the audit log, because
+    /// the bundle may contain private keys.
     pub async fn lease_bundle(&self, caller: &Caller, lease: Uuid) -> Result<api::Bundle> {
         let (row, bundle) = self.bundle_of(caller, lease).await?;
         self.bundle_read(caller, &row).await?;
         Ok(bundle)
     }
 
-    /// The same without the content of its files.
+    /// Like [`Self::lease_bundle`], without file contents.
     pub async fn lease_bundle_outline(&self, caller: &Caller, lease: Uuid) -> Result<api::Bundle> {
         let (_, mut bundle) = self.bundle_of(caller, lease).await?;
         bundle.files.values_mut().for_each(String::clear);
@@ -425,18 +429,15 @@ impl Orchestrator {
             .cluster(row.cluster_id)
             .await?
             .ok_or_else(|| Error::internal("a lease without a cluster"))?;
-        let (parts, reach) = self.bundle_parts(&cluster).await?;
+        let (parts, public_endpoints) = self.bundle_parts(&cluster).await?;
         let mut notes = Vec::new();
-        if reach.loopback {
+        if public_endpoints.loopback {
             notes.push(
-                "The addresses work on the host's own machine only: its ports are bound to 127.0.0.1."
-                    .to_owned(),
+                "The addresses work only on the host itself: its ports are bound to 127.0.0.1.".to_owned(),
             );
         }
         if cluster.size == 1 {
-            notes.push(
-                "There is one node only: what is written and what is read come from the same one.".to_owned(),
-            );
+            notes.push("The network has only one node: reads and writes use the same node.".to_owned());
         }
         let bundle = api::Bundle {
             lease_id: row.id,
@@ -452,13 +453,13 @@ impl Orchestrator {
         Ok((row, bundle))
     }
 
-    /// A lease that the caller may use; to all others it does not exist.
+    /// Reads a lease that the caller may use; other leases are not found.
     async fn lease_for(&self, caller: &Caller, lease: Uuid) -> Result<LeaseRow> {
         usable(caller, lease, self.store().read().lease(lease).await?)
     }
 }
 
-/// Whether a cluster has this parameter; the value is a JSON text.
+/// Returns `true` if a cluster has this parameter value, given as JSON text.
 fn has_parameter(row: &chainpool_store::ClusterRow, name: &str, value: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(value)
         .is_ok_and(|wanted| row.parameters.0.get(name) == Some(&wanted))
@@ -472,7 +473,7 @@ fn list(counts: &BTreeMap<String, usize>) -> String {
         .join(", ")
 }
 
-/// The lease, if there is one that the caller may use.
+/// Returns the lease if the caller may use it.
 fn usable(caller: &Caller, lease: Uuid, row: Option<LeaseRow>) -> Result<LeaseRow> {
     row.filter(|row| policy::may_use_lease(caller, row))
         .ok_or_else(|| Error::not_found("lease", lease.to_string()))
@@ -484,22 +485,22 @@ fn must_be_active(row: &LeaseRow) -> Result<()> {
     } else {
         Err(Error::conflict(
             "lease_over",
-            format!("the lease is over ({}); apply for another", row.state.0),
+            format!("the lease has ended ({}); lease another cluster", row.state.0),
         ))
     }
 }
 
-/// How long a lease lives: a day when nobody says, 30 days at most, without end for operators only.
+/// The duration of a lease: one day by default, at most 30 days, no expiry for operators only.
 fn ttl(caller: &Caller, seconds: Option<u64>) -> Result<Option<i64>> {
     match seconds.unwrap_or(DAY) {
-        0 if policy::may_hold_for_ever(caller) => Ok(None),
+        0 if policy::may_lease_without_expiry(caller) => Ok(None),
         0 => Err(Error::field(
             "ttl_seconds",
-            "a lease without end needs an operator; use 1 to 2592000 seconds (30 days)",
+            "a lease without expiry requires the role operator; use 1 to 2592000 seconds (30 days)",
         )),
         ttl if ttl > 30 * DAY => Err(Error::field(
             "ttl_seconds",
-            format!("{ttl} is above 2592000 seconds (30 days); a lease can be renewed"),
+            format!("{ttl} is above 2592000 seconds (30 days); use less and renew the lease"),
         )),
         ttl => Ok(Some(i64::try_from(ttl).map_err(Error::internal)?)),
     }

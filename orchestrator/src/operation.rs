@@ -1,12 +1,13 @@
 //! Operations.
 
-use crate::{Caller, Error, Orchestrator, Result, policy, view::page};
+use crate::{Caller, Error, Orchestrator, Result, policy, presenter::page};
 use chainpool_api as api;
 use chainpool_store::{OperationQuery, OperationRow};
 use uuid::Uuid;
 
 impl Orchestrator {
-    /// Lists operations: all to operators; to others those of one cluster since they hold it, or the parts of one operation.
+    /// Lists operations: all for operators; for other callers those on a cluster since they hold it, or the
+    /// children of an operation.
     pub async fn operation_list(
         &self,
         caller: &Caller,
@@ -63,7 +64,7 @@ impl Orchestrator {
         });
         let mut items = Vec::with_capacity(rows.items.len());
         for row in rows.items {
-            items.push(self.view_operation(row, false).await?);
+            items.push(self.present_operation(row, false).await?);
         }
         Ok(api::Page {
             items,
@@ -71,13 +72,13 @@ impl Orchestrator {
         })
     }
 
-    /// One operation with its steps (a parent: its children as steps).
+    /// Shows an operation with its steps; the children of a parent appear as steps.
     pub async fn operation_show(&self, caller: &Caller, operation: Uuid) -> Result<api::Operation> {
-        self.view_operation(self.operation_for(caller, operation).await?, true)
+        self.present_operation(self.operation_for(caller, operation).await?, true)
             .await
     }
 
-    /// An operation that the caller may read; to all others it does not exist.
+    /// Reads an operation that the caller may read; other operations are not found.
     async fn operation_for(&self, caller: &Caller, operation: Uuid) -> Result<OperationRow> {
         let hidden = || Error::not_found("operation", operation.to_string());
         let row = self
@@ -95,7 +96,7 @@ impl Orchestrator {
 
     pub(crate) async fn may_read(&self, caller: &Caller, row: &OperationRow) -> Result<bool> {
         let lease = match row.cluster_id {
-            // Who needs no lease to read it costs no look at one.
+            // Read no lease for a caller that needs none.
             Some(_) if policy::may_read_operation(caller, row, None) => return Ok(true),
             Some(cluster) => self.store().read().lease_of(cluster).await?,
             None => None,
@@ -103,7 +104,7 @@ impl Orchestrator {
         Ok(policy::may_read_operation(caller, row, lease.as_ref()))
     }
 
-    /// A cluster by its name; one that is gone by its id.
+    /// Resolves a cluster by name; a deleted one by id.
     async fn cluster_ever(&self, cluster: &str) -> Result<Uuid> {
         match (self.store().read().cluster_named(cluster).await?, cluster.parse()) {
             (Some(row), _) => Ok(row.id),

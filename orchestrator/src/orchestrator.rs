@@ -1,8 +1,8 @@
-//! The façade: what access and watchdog may ask of the middle.
+//! The façade that the front ends and the watchdog call.
 
 use crate::{
     account::Authentication, agents::Agents, bundle_reads::BundleReads, executor::Executor,
-    idempotency::InFlight, live::Live, status::StatusCache,
+    idempotency::InFlight, runtime_cache::RuntimeCache, status::StatusCache,
 };
 use chainpool_agent::Platform;
 use chainpool_api::Timestamp;
@@ -14,28 +14,28 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How the middle runs.
+/// Configuration of the orchestrator.
 #[derive(Clone)]
 pub struct Config {
     /// The data folder.
     pub data: PathBuf,
-    /// The platforms that hosts may be of.
+    /// Supported platforms.
     pub platforms: Vec<Arc<dyn Platform>>,
-    /// The types of network that there are.
+    /// Supported network types.
     pub registry: Registry,
-    /// Told right before and right after each commit: crash tests stop the process there.
+    /// Called right before and right after each commit. Crash tests stop the process there.
     pub hook: Option<CommitHook>,
-    /// How many active leases of its own an account of role user may have; 0: any number.
+    /// Limit of active leases for an account with the role `user`; 0 means no limit.
     pub leases_per_account: u32,
-    /// Whether accepted operations are worked on; without, only the database is served.
-    pub works: bool,
+    /// Run accepted operations; `false` serves the database only.
+    pub run_operations: bool,
 }
 
-/// How many active leases of its own an account may have, unless the server is told otherwise.
+/// Default limit of active leases for an account.
 pub const DEFAULT_LEASES_PER_ACCOUNT: u32 = 20;
 
 impl Config {
-    /// The usual one.
+    /// The default configuration.
     pub fn new(data: PathBuf, platforms: Vec<Arc<dyn Platform>>) -> Self {
         Self {
             data,
@@ -43,12 +43,12 @@ impl Config {
             registry: Registry::default(),
             hook: None,
             leases_per_account: DEFAULT_LEASES_PER_ACCOUNT,
-            works: true,
+            run_operations: true,
         }
     }
 }
 
-/// Why the middle could not begin.
+/// The orchestrator could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Another process serves this data folder.
@@ -68,7 +68,7 @@ impl From<chainpool_store::Error> for StartError {
     }
 }
 
-/// The middle. Cheap to clone; all clones are one.
+/// The orchestrator. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub struct Orchestrator {
     pub(crate) inner: Arc<Inner>,
@@ -78,22 +78,22 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
     pub(crate) agents: Agents,
-    pub(crate) live: Live,
+    pub(crate) runtime_cache: RuntimeCache,
     pub(crate) executor: Executor,
     pub(crate) authentication: Authentication,
     pub(crate) idempotency: InFlight,
     pub(crate) bundle_reads: BundleReads,
     pub(crate) leases_per_account: u32,
     pub(crate) status: StatusCache,
-    pub(crate) facts: crate::subscription::Facts,
+    pub(crate) operation_owners: crate::subscription::OperationOwners,
     pub(crate) started_at: Timestamp,
     pub(crate) stop: CancellationToken,
-    /// After a restore nothing goes on by itself until an administrator has looked.
+    /// Set after a restore: nothing runs automatically until an administrator resumes the installation.
     pub(crate) paused: AtomicBool,
 }
 
 impl Orchestrator {
-    /// Opens the data folder and takes up every operation that was under way.
+    /// Opens the data folder and resumes every unfinished operation.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let Config {
             data,
@@ -101,7 +101,7 @@ impl Orchestrator {
             registry,
             hook,
             leases_per_account,
-            works,
+            run_operations,
         } = config;
         let store = Store::open(&data, hook).await?;
         let paused = AtomicBool::new(store.read().setting("paused").await?.as_deref() == Some("true"));
@@ -110,14 +110,14 @@ impl Orchestrator {
             store,
             registry,
             agents,
-            live: Live::default(),
+            runtime_cache: RuntimeCache::default(),
             executor: Executor::default(),
             authentication: Authentication::default(),
             idempotency: InFlight::default(),
             bundle_reads: BundleReads::default(),
             leases_per_account,
             status: StatusCache::default(),
-            facts: crate::subscription::Facts::default(),
+            operation_owners: crate::subscription::OperationOwners::default(),
             started_at: Timestamp::now(),
             stop: CancellationToken::new(),
             paused,
@@ -125,13 +125,13 @@ impl Orchestrator {
         let this = Self {
             inner: Arc::new(inner),
         };
-        if works {
+        if run_operations {
             this.executor_start();
         }
         Ok(this)
     }
 
-    /// Stops working. What is under way goes on where it stopped at the next start.
+    /// Stops the orchestrator. Unfinished operations continue at the next start.
     pub async fn stop(&self) {
         self.inner.stop.cancel();
         self.executor_drained().await;

@@ -1,4 +1,4 @@
-//! Where a cluster goes: host, ports, subnet, fill entry. Pure.
+//! Placement: host, machines, ports, subnet, fill entry. Pure.
 
 use chainpool_agent::NodeName;
 use chainpool_api::{Fill, HostMachine};
@@ -10,12 +10,12 @@ use std::{
 };
 use uuid::Uuid;
 
-/// The size of a cluster's network, unless it needs more.
+/// The prefix of a cluster's network, unless it needs a larger one.
 const SUBNET_PREFIX: u8 = 26;
-/// Addresses of a network that no node gets: its own, the gateway's, the one for all.
+/// Reserved addresses of a network: network, gateway, broadcast.
 const NO_NODES: u32 = 3;
 
-/// Gives each need the lowest free port. `None` when the range has too few.
+/// Assigns the lowest free ports. `None` if the range has too few.
 pub(crate) fn ports(
     range: (u16, u16),
     taken: &BTreeSet<u16>,
@@ -28,7 +28,7 @@ pub(crate) fn ports(
         .collect()
 }
 
-/// How many nodes a network has addresses for. A swarm gives one to each of its machines too.
+/// The number of nodes that a network has addresses for. A swarm also uses one for each machine.
 pub(crate) fn addresses(net: Ipv4Net, machines: u32) -> u32 {
     let all = 1u32
         .checked_shl(32 - u32::from(net.prefix_len()))
@@ -36,7 +36,7 @@ pub(crate) fn addresses(net: Ipv4Net, machines: u32) -> u32 {
     all.saturating_sub(NO_NODES + machines)
 }
 
-/// The lowest free network with so many addresses, a /26 or larger. `None` when the range has none left.
+/// The lowest free network with enough addresses, a /26 or larger. `None` if the range has none left.
 pub(crate) fn subnet(
     range: Ipv4Net,
     taken: &BTreeSet<Ipv4Net>,
@@ -53,15 +53,16 @@ pub(crate) fn subnet(
     })
 }
 
-/// The machines for a cluster's nodes and jobs: those that it had, as long as all are open; else it is spread over the open ones.
-/// Where none is open it keeps what it had, and its operation waits: a new leader takes every machine of a swarm for down
-/// until it has heard of it. `None` when it had nothing. `load` counts the nodes on each machine by its id.
+/// Chooses machines for a cluster's nodes and jobs: the previous ones if all are available, otherwise spread
+/// over the available ones. If no machine is available, the nodes keep their machines and the operation
+/// waits: a new swarm leader considers every machine down until it has reported. `None` if there were no
+/// previous machines. `load` counts the nodes on each machine by id.
 pub(crate) fn machines(
     nodes: &[NodeName],
     known: &[HostMachine],
     had: &BTreeMap<NodeName, String>,
     load: &BTreeMap<String, u32>,
-    together: &BTreeMap<NodeName, NodeName>,
+    colocated: &BTreeMap<NodeName, NodeName>,
 ) -> Option<BTreeMap<NodeName, String>> {
     let open: BTreeSet<&String> = known
         .iter()
@@ -70,7 +71,7 @@ pub(crate) fn machines(
         .collect();
     let complete = !nodes.is_empty() && nodes.iter().all(|node| had.contains_key(node));
     let stays = complete && (open.is_empty() || nodes.iter().all(|node| open.contains(&had[node])));
-    // Nodes beside these stay where they are.
+    // Other nodes stay where they are.
     let beside = had
         .iter()
         .filter(|(node, _)| !nodes.contains(node))
@@ -79,17 +80,18 @@ pub(crate) fn machines(
         return Some(had.clone());
     }
     let (with_another, alone): (Vec<&NodeName>, Vec<&NodeName>) =
-        nodes.iter().partition(|node| together.contains_key(*node));
+        nodes.iter().partition(|node| colocated.contains_key(*node));
     let mut chosen = spread(&alone, &open, beside, load)?;
     for node in with_another {
-        let other = &together[node];
+        let other = &colocated[node];
         let machine = chosen.get(other).or_else(|| had.get(other))?.clone();
         chosen.insert(node.clone(), machine);
     }
     Some(chosen)
 }
 
-/// Each node goes where the fewest of its cluster are, then where the fewest of all are, then to the first by id.
+/// Places each node on the machine with the fewest nodes of its cluster, then with the fewest nodes, then the
+/// first by id.
 fn spread<'a>(
     nodes: &[&NodeName],
     open: &BTreeSet<&'a String>,
@@ -113,25 +115,25 @@ fn spread<'a>(
     Some(chosen)
 }
 
-/// A host that might take a cluster.
+/// A candidate host for a cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate<T> {
     pub(crate) host: T,
-    /// How many more clusters it may have.
+    /// The remaining capacity.
     pub(crate) room: i64,
-    /// Whether its memory and disk allow one more.
+    /// Set if memory and disk suffice for one more.
     pub(crate) fits: bool,
 }
 
-/// The host with the most room; the first of equals.
+/// Returns the host with the most remaining capacity; the first of equals.
 pub(crate) fn host<T>(candidates: Vec<Candidate<T>>) -> Option<T> {
     let mut fitting: Vec<_> = candidates.into_iter().filter(|c| c.room > 0 && c.fits).collect();
     fitting.sort_by_key(|candidate| -candidate.room);
     fitting.into_iter().next().map(|candidate| candidate.host)
 }
 
-/// The fill entry with the largest deficit against its share of the capacity; the first of equals. `have` counts the
-/// clusters of each entry. Paused entries are left out.
+/// Returns the fill entry with the largest deficit against its share of the capacity; the first of equals.
+/// `have` counts the clusters of each entry. Paused entries are excluded.
 pub(crate) fn fill_entry(
     fill: &[Fill],
     have: &BTreeMap<usize, u32>,
@@ -139,7 +141,7 @@ pub(crate) fn fill_entry(
     paused: &BTreeSet<usize>,
 ) -> Option<usize> {
     let shares = shares(fill);
-    // Times the sum of shares, so that nothing is rounded.
+    // Multiplied by the sum of shares to avoid rounding.
     let deficit = |place: usize| {
         let due = i128::from(capacity) * i128::from(fill[place].share);
         due - i128::from(have.get(&place).copied().unwrap_or(0)) * i128::from(shares)
@@ -154,7 +156,7 @@ pub(crate) fn fill_entry(
     })
 }
 
-/// How many clusters each entry of a fill policy has.
+/// Counts the clusters of each entry of a fill policy.
 pub(crate) fn have(places: impl Iterator<Item = Option<usize>>) -> BTreeMap<usize, u32> {
     let mut have = BTreeMap::new();
     for place in places.flatten() {
@@ -164,21 +166,21 @@ pub(crate) fn have(places: impl Iterator<Item = Option<usize>>) -> BTreeMap<usiz
     have
 }
 
-/// A free cluster that may go when a host has too many.
+/// A free cluster that may be deleted when a host exceeds its capacity.
 #[derive(Debug, Clone)]
 pub(crate) struct Free {
     pub(crate) id: Uuid,
     pub(crate) failed: bool,
-    /// Its recipe is in the fill policy no more.
+    /// Its recipe is no longer in the fill policy.
     pub(crate) outdated: bool,
-    /// The fill entry that it is of.
+    /// Its fill entry.
     pub(crate) entry: Option<usize>,
-    /// It was asked for by itself.
-    pub(crate) by_hand: bool,
+    /// It was created on request.
+    pub(crate) on_request: bool,
 }
 
-/// Which of these go first: failed ones, outdated ones, those of the entry that has the most beyond its share, and those made by hand
-/// last; of equals the newest.
+/// Chooses the clusters to delete: failed ones first, then outdated ones, then those of the entry furthest
+/// above its share, and those created on request last; of equals the newest.
 pub(crate) fn surplus(
     mut free: Vec<Free>,
     fill: &[Fill],
@@ -198,7 +200,7 @@ pub(crate) fn surplus(
             (
                 !one.failed,
                 !one.outdated,
-                one.by_hand,
+                one.on_request,
                 -beyond(one.entry),
                 Reverse(one.id),
             )
@@ -289,17 +291,17 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_pool_keeps_the_shares_and_what_was_made_by_hand() {
+    fn a_smaller_pool_keeps_the_shares_and_clusters_created_on_request() {
         let fill = [entry(1), entry(1)];
         let one = |entry: Option<usize>| Free {
             id: Uuid::now_v7(),
             failed: false,
             outdated: false,
             entry,
-            by_hand: false,
+            on_request: false,
         };
         let first = [one(Some(0)), one(Some(0)), one(Some(0)), one(Some(1))];
-        let odd = [
+        let special = [
             Free {
                 failed: true,
                 ..one(Some(1))
@@ -309,11 +311,11 @@ mod tests {
                 ..one(None)
             },
             Free {
-                by_hand: true,
+                on_request: true,
                 ..one(None)
             },
         ];
-        let all: Vec<Free> = first.iter().chain(&odd).cloned().collect();
+        let all: Vec<Free> = first.iter().chain(&special).cloned().collect();
         let gone = |count| {
             surplus(
                 all.clone(),
@@ -326,7 +328,7 @@ mod tests {
         assert!(gone(0).is_empty());
         assert_eq!(
             gone(2),
-            [odd[0].id, odd[1].id],
+            [special[0].id, special[1].id],
             "the failed one, then the outdated one"
         );
         assert_eq!(
@@ -334,12 +336,12 @@ mod tests {
             [first[2].id, first[1].id],
             "the newest of the entry that has the most"
         );
-        assert_eq!(gone(9).last(), Some(&odd[2].id));
+        assert_eq!(gone(9).last(), Some(&special[2].id));
         assert_eq!(gone(9).len(), 7);
     }
 
     #[test]
-    fn the_largest_shares_there_could_ever_be_are_counted() {
+    fn the_largest_possible_shares_do_not_overflow() {
         let fill = [entry(u32::MAX), entry(1), entry(u32::MAX)];
         assert_eq!(shares(&fill), 2 * u64::from(u32::MAX) + 1);
         let have = BTreeMap::from([(0, u32::MAX), (2, 3)]);
@@ -385,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_spread_over_open_machines() {
+    fn nodes_are_spread_over_available_machines() {
         let all = [
             machine("a", None),
             machine("b", Some("drained")),
@@ -404,13 +406,13 @@ mod tests {
         assert_eq!(
             (on("a"), on("b"), on("c"), on("d")),
             (1, 0, 1, 2),
-            "the emptiest gets the one that is over: {chosen:?}"
+            "the least loaded machine gets the extra node: {chosen:?}"
         );
         assert_eq!(machines(&nodes, &all[1..2], &none, &load, &BTreeMap::new()), None);
     }
 
     #[test]
-    fn more_nodes_go_where_their_cluster_is_not() {
+    fn new_nodes_go_to_machines_without_nodes_of_their_cluster() {
         let all = [machine("a", None), machine("b", None)];
         let [old, new] = ["v0", "v1"].map(|name| NodeName::parse(name).expect("a node name"));
         let (had, load) = (
@@ -425,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_together_is_on_one_machine() {
+    fn colocated_nodes_share_a_machine() {
         let all = ["a", "b", "c"].map(|id| machine(id, None));
         let names = |all: &[&str]| {
             all.iter()
@@ -433,12 +435,12 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let nodes = names(&["p0", "d0", "p1", "d1", "o0"]);
-        let together = BTreeMap::from([
+        let colocated = BTreeMap::from([
             (nodes[1].clone(), nodes[0].clone()),
             (nodes[3].clone(), nodes[2].clone()),
         ]);
-        let chosen =
-            machines(&nodes, &all, &BTreeMap::new(), &BTreeMap::new(), &together).expect("machines are open");
+        let chosen = machines(&nodes, &all, &BTreeMap::new(), &BTreeMap::new(), &colocated)
+            .expect("machines are open");
         assert_eq!(
             (&chosen[&nodes[1]], &chosen[&nodes[3]]),
             (&chosen[&nodes[0]], &chosen[&nodes[2]])
@@ -448,17 +450,17 @@ mod tests {
             3,
             "the others are spread: {chosen:?}"
         );
-        // A database is added to a peer that has been there for long.
+        // A database is added to an existing peer.
         let more = names(&["d0"]);
         let had = BTreeMap::from([(nodes[0].clone(), "c".to_owned())]);
         assert_eq!(
-            machines(&more, &all, &had, &BTreeMap::new(), &together),
+            machines(&more, &all, &had, &BTreeMap::new(), &colocated),
             Some(BTreeMap::from([(more[0].clone(), "c".to_owned())]))
         );
     }
 
     #[test]
-    fn nodes_stay_where_they_were_unless_another_machine_is_open() {
+    fn nodes_keep_their_machine_unless_only_others_are_available() {
         let node = NodeName::parse("v0").expect("a node name");
         let (nodes, load) = ([node.clone()], BTreeMap::new());
         let on = |id: &str| BTreeMap::from([(node.clone(), id.to_owned())]);
@@ -476,12 +478,12 @@ mod tests {
         assert_eq!(
             place(&[machine("a", Some("down")), machine("b", Some("down"))]),
             Some(on("b")),
-            "it waits for its own"
+            "it waits for its machine"
         );
     }
 
     #[test]
-    fn the_emptiest_host_that_fits_is_taken() {
+    fn the_fitting_host_with_the_most_capacity_is_chosen() {
         let candidate = |host, room, fits| Candidate { host, room, fits };
         assert_eq!(
             host(vec![

@@ -1,69 +1,70 @@
-//! From an operation to its steps. Pure: the same operation and the same nodes give the same plan.
+//! Planning: from an operation to its steps. Pure: the same operation and nodes give the same plan.
 //!
-//! Steps of one phase run at once, phases one after the other. Every step may run twice: the journal says which may
-//! have happened, the platform says what is.
+//! Steps of one phase run concurrently, phases one after the other. Every step may run twice: the journal
+//! records what may have happened, the platform reports what exists.
 
 use chainpool_agent::{Boot, NodeName};
 use chainpool_api::OperationKind;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// One idempotent thing to do.
+/// One idempotent action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
 pub(crate) enum Action {
-    /// Remove everything of a cluster up to and including a generation.
+    /// Remove all objects of a cluster up to and including a generation.
     Drop {
-        /// The cluster; the operation's own when absent.
+        /// The cluster; by default that of the operation.
         cluster: Option<Uuid>,
-        /// The last generation to go.
+        /// The last generation to remove.
         through: u32,
     },
-    /// Find an image for every node and job that has none and pin it.
+    /// Resolve and pin an image for every node and job without one.
     Image,
-    /// Make the network.
+    /// Create the network.
     Network,
-    /// Make, adopt or replace a node and bring it to a power.
+    /// Create, adopt or replace a node, and start or stop it.
     Node {
-        /// Which.
+        /// The node.
         node: NodeName,
-        /// Running, or only there.
+        /// Running, or only present.
         on: bool,
     },
-    /// End a node's present life and begin another.
+    /// Restart a node's process.
     Restart {
-        /// Which.
+        /// The node.
         node: NodeName,
     },
-    /// See that what the nodes keep is still there, before any of them is started: a ledger must not begin again under its holder.
+    /// Check that the nodes' volumes exist before any node starts: a ledger must not restart from nothing
+    /// under its holder.
     Volumes,
-    /// Run a job to its end, once for its hash.
+    /// Run a job to completion, once per spec hash.
     Job {
-        /// Which.
+        /// The job.
         job: NodeName,
     },
-    /// Wait until each of these answers for itself.
+    /// Wait until each of these nodes responds.
     Answer {
-        /// Which.
+        /// The nodes.
         nodes: Vec<NodeName>,
     },
-    /// Have the network's type perform an action over the nodes' own ports.
+    /// Run an action of the network type over the nodes' own ports.
     Init {
-        /// Its name for it.
+        /// The name of the action.
         action: String,
     },
-    /// Wait until the ledger's evidence says healthy.
+    /// Wait until the ledger is healthy.
     Settle,
     /// Commit a transaction and read it back.
     Prove,
-    /// Wait for the operations that are parts of this one.
+    /// Wait for the child operations.
     Children,
-    /// Remove everything of this instance on the host, known or not.
+    /// Remove all objects of this instance on the host, known or not.
     Sweep,
 }
 
 impl Action {
-    /// Whether it asks the platform to make, change or remove something, which goes on there when nobody waits for it.
+    /// Returns `true` if the action changes the platform, which continues even if nobody waits for it.
     pub(crate) fn changes_platform(&self) -> bool {
         match self {
             Self::Drop { .. }
@@ -83,7 +84,7 @@ impl Action {
     }
 }
 
-/// A step before it is journaled.
+/// A step that is not journaled yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Planned {
     pub(crate) phase: u32,
@@ -91,28 +92,28 @@ pub(crate) struct Planned {
     pub(crate) action: Action,
 }
 
-/// What a plan is made from.
+/// The input of a plan.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
-    /// What shall be done.
+    /// The kind of operation.
     pub(crate) kind: OperationKind,
-    /// The cluster's generation after it.
+    /// The cluster's generation after the operation.
     pub(crate) generation: u32,
     /// The cluster's nodes.
     pub(crate) nodes: Vec<NodeName>,
-    /// How they come up.
+    /// The boot phases.
     pub(crate) boot: Vec<Boot>,
-    /// The arguments that were accepted.
+    /// The accepted arguments.
     pub(crate) arguments: Arguments,
 }
 
-/// What an operation was told.
+/// The arguments of an operation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Arguments {
     /// Only this node.
     pub(crate) node: Option<NodeName>,
-    /// Nodes to bring back.
+    /// Nodes to start.
     pub(crate) start: Vec<NodeName>,
     /// Nodes to restart.
     pub(crate) restart: Vec<NodeName>,
@@ -122,11 +123,11 @@ pub(crate) struct Arguments {
     pub(crate) adopt: Vec<Uuid>,
 }
 
-/// What nodes are started on may be gone: whoever tidies up an engine removes networks that no running container uses.
-const LOOK_FOR_NETWORK: &str = "see that the network is there";
+/// The network may be missing: engine cleanup removes networks that no running container uses.
+const CHECK_NETWORK: &str = "ensure the network exists";
 
-/// A node that is started without its volumes begins from nothing.
-const LOOK_FOR_VOLUMES: &str = "see that the nodes' data is there";
+/// A node without its volumes starts from nothing.
+const CHECK_VOLUMES: &str = "check the nodes' volumes";
 
 struct Plan(Vec<Planned>, u32);
 
@@ -159,12 +160,13 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
         .clone()
         .map_or_else(|| nodes.clone(), |node| vec![node]);
     match kind {
-        // A first generation had no place before.
+        // A first generation has no predecessor.
         OperationKind::ClusterCreate if *generation == 1 => boot(&mut plan, phases),
         OperationKind::ClusterCreate | OperationKind::ClusterReset => {
-            // The new generation goes too: after a restore the platform may hold one of that number already.
+            // Remove the new generation too: after a restore the platform may already hold one with that
+            // number.
             plan.add(
-                "remove the old generation",
+                "remove the previous generation",
                 Action::Drop {
                     cluster: None,
                     through: *generation,
@@ -174,16 +176,16 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
             boot(&mut plan, phases);
         }
         OperationKind::ClusterDelete => plan.add(
-            "remove everything",
+            "remove all objects",
             Action::Drop {
                 cluster: None,
                 through: *generation,
             },
         ),
         OperationKind::ClusterStart => {
-            plan.add(LOOK_FOR_VOLUMES, Action::Volumes);
+            plan.add(CHECK_VOLUMES, Action::Volumes);
             plan.then();
-            plan.add(LOOK_FOR_NETWORK, Action::Network);
+            plan.add(CHECK_NETWORK, Action::Network);
             plan.then();
             chosen.iter().for_each(|node| {
                 plan.add(
@@ -192,10 +194,10 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
                         node: node.clone(),
                         on: true,
                     },
-                )
+                );
             });
             plan.then();
-            plan.add("wait until the nodes answer", Action::Answer { nodes: chosen });
+            plan.add("wait for the nodes to respond", Action::Answer { nodes: chosen });
         }
         OperationKind::ClusterStop => {
             chosen.iter().for_each(|node| {
@@ -205,7 +207,7 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
                         node: node.clone(),
                         on: false,
                     },
-                )
+                );
             });
         }
         OperationKind::ClusterRestart => {
@@ -213,18 +215,18 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
                 .iter()
                 .for_each(|node| plan.add(format!("restart {node}"), Action::Restart { node: node.clone() }));
             plan.then();
-            plan.add("wait until the nodes answer", Action::Answer { nodes: chosen });
+            plan.add("wait for the nodes to respond", Action::Answer { nodes: chosen });
         }
-        // The phases of an amended spec lead there from the one before.
+        // The phases of an amended spec lead from the previous spec to the new one.
         OperationKind::ClusterAmend => boot(&mut plan, phases),
         OperationKind::ClusterRepair => repair(&mut plan, arguments),
         OperationKind::ClusterProve => plan.add("commit a transaction and read it back", Action::Prove),
-        OperationKind::HostFillup => plan.add("make the clusters", Action::Children),
+        OperationKind::HostFillup => plan.add("create the clusters", Action::Children),
         OperationKind::HostClean => plan.add("delete the free clusters", Action::Children),
         OperationKind::HostReset => {
             plan.add("delete the clusters", Action::Children);
             plan.then();
-            plan.add("remove what else carries our label", Action::Sweep);
+            plan.add("remove all other labelled objects", Action::Sweep);
         }
         OperationKind::HostAdopt => arguments.adopt.iter().for_each(|id| {
             plan.add(
@@ -233,7 +235,7 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
                     cluster: Some(*id),
                     through: u32::MAX,
                 },
-            )
+            );
         }),
         OperationKind::LeaseApply => {}
     }
@@ -241,24 +243,24 @@ pub(crate) fn plan(subject: &Subject) -> Vec<Planned> {
 }
 
 fn boot(plan: &mut Plan, phases: &[Boot]) {
-    plan.add("find the images", Action::Image);
-    plan.add("make the network", Action::Network);
+    plan.add("resolve the images", Action::Image);
+    plan.add("create the network", Action::Network);
     plan.then();
     for phase in phases {
         match phase {
             Boot::Start(nodes) => {
                 nodes.iter().for_each(|node| {
                     plan.add(
-                        format!("make and start {node}"),
+                        format!("create and start {node}"),
                         Action::Node {
                             node: node.clone(),
                             on: true,
                         },
-                    )
+                    );
                 });
             }
             Boot::Ready(nodes) => plan.add(
-                "wait until the nodes answer",
+                "wait for the nodes to respond",
                 Action::Answer { nodes: nodes.clone() },
             ),
             Boot::Init(action) => plan.add(
@@ -267,19 +269,22 @@ fn boot(plan: &mut Plan, phases: &[Boot]) {
                     action: action.clone(),
                 },
             ),
-            Boot::Job(job) => plan.add(format!("run {job} to its end"), Action::Job { job: job.clone() }),
+            Boot::Job(job) => plan.add(
+                format!("run {job} to completion"),
+                Action::Job { job: job.clone() },
+            ),
         }
         plan.then();
     }
-    plan.add("wait until all nodes take part", Action::Settle);
+    plan.add("wait for all nodes to join", Action::Settle);
     plan.add("commit a transaction and read it back", Action::Prove);
 }
 
 fn repair(plan: &mut Plan, arguments: &Arguments) {
     if !arguments.start.is_empty() {
-        plan.add(LOOK_FOR_VOLUMES, Action::Volumes);
+        plan.add(CHECK_VOLUMES, Action::Volumes);
         plan.then();
-        plan.add(LOOK_FOR_NETWORK, Action::Network);
+        plan.add(CHECK_NETWORK, Action::Network);
         plan.then();
     }
     arguments.start.iter().for_each(|node| {
@@ -289,7 +294,7 @@ fn repair(plan: &mut Plan, arguments: &Arguments) {
                 node: node.clone(),
                 on: true,
             },
-        )
+        );
     });
     arguments
         .restart
@@ -297,7 +302,7 @@ fn repair(plan: &mut Plan, arguments: &Arguments) {
         .for_each(|node| plan.add(format!("restart {node}"), Action::Restart { node: node.clone() }));
     if arguments.prove {
         plan.then();
-        plan.add("wait until all nodes take part", Action::Settle);
+        plan.add("wait for all nodes to join", Action::Settle);
         plan.add("commit a transaction and read it back", Action::Prove);
     }
 }
@@ -326,20 +331,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn planning_again_gives_the_same_plan(kind in proptest::sample::select(OperationKind::ALL), count in 1usize..17) {
+        fn planning_is_deterministic(kind in proptest::sample::select(OperationKind::ALL), count in 1usize..17) {
             let subject = subject(kind, count);
             prop_assert_eq!(plan(&subject), plan(&subject));
         }
 
         #[test]
-        fn phases_never_go_back(kind in proptest::sample::select(OperationKind::ALL), count in 1usize..17) {
+        fn phases_are_in_order(kind in proptest::sample::select(OperationKind::ALL), count in 1usize..17) {
             let phases: Vec<u32> = plan(&subject(kind, count)).iter().map(|p| p.phase).collect();
             prop_assert!(phases.windows(2).all(|w| w[0] <= w[1]));
         }
     }
 
     #[test]
-    fn a_reset_removes_the_old_generation_before_it_makes_the_new() {
+    fn a_reset_removes_the_previous_generation_before_creating_the_next() {
         let steps = plan(&subject(OperationKind::ClusterReset, 4));
         assert_eq!(
             steps[0].action,
@@ -353,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_in_phases_waits_for_each() {
+    fn each_boot_phase_waits_for_the_previous_one() {
         let [first, second] = [nodes(2), nodes(4).split_off(2)];
         let boot = vec![
             Boot::Start(first.clone()),
@@ -386,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_run_in_its_phase_at_each_boot_and_at_no_other_time() {
+    fn a_job_runs_in_its_phase_at_each_boot_only() {
         let job = NodeName::parse("setup").expect("a node name");
         let boot = vec![Boot::Job(job.clone()), Boot::Start(nodes(2))];
         let runs = Action::Job { job };
@@ -416,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_generation_is_started_before_its_data_is_seen() {
+    fn no_node_starts_before_its_volumes_are_checked() {
         let start = Arguments {
             start: nodes(1),
             ..Arguments::default()
@@ -445,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn one_node_can_be_restarted_alone() {
+    fn a_single_node_can_be_restarted() {
         let mut subject = subject(OperationKind::ClusterRestart, 4);
         subject.arguments.node = Some(nodes(3)[2].clone());
         let steps = plan(&subject);

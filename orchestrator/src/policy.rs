@@ -1,31 +1,33 @@
-//! Who may: the one place that decides. Each method of the façade takes its caller and asks here; front ends decide nothing.
+//! Authorisation: the only place that decides. Each façade method takes its caller and asks here; front ends
+//! decide nothing.
 //!
-//! | who | may |
+//! | caller | permissions |
 //! |---|---|
-//! | user | apply, up to the number of leases that the server allows; use the leases that it holds, with the clusters under them |
-//! | token with `lease_any` | also name other holders, and use every lease that its account applied for |
+//! | user | apply, up to the server's lease limit; use its own leases and their clusters |
+//! | token with `lease_any` | also name other holders; use every lease that its account applied for |
 //! | operator | also use all leases, clusters, hosts and operations |
 //! | admin | also accounts, all tokens, backup, resume |
-//! | watchdog | what an operator may; it is never a request |
+//! | watchdog | as operator; never the caller of a request |
 //!
-//! What a caller may not read does not exist for it (404). What its role does not let it do is refused (403).
+//! Resources that a caller may not read are not found (404). Actions that its role does not permit are
+//! refused (403).
 
 use crate::{Caller, Error, Result};
 use chainpool_api::Role;
 use chainpool_store::{LeaseRow, OperationRow, TokenRow};
 
-/// The least that a route of a front end asks of its caller. The tables of routes name it, and their tests hold it
-/// against the answers.
+/// The minimum permission of a front-end route. The route tables declare it, and their tests compare it with
+/// the responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Nobody need be signed in.
+    /// No sign-in required.
     Anyone,
     /// An account with this role or a higher one.
     AtLeast(Role),
 }
 
 impl Access {
-    /// Refuses a caller for whom this is too much.
+    /// Refuses a caller without this permission.
     pub fn check(self, caller: &Caller) -> Result<()> {
         match self {
             Self::Anyone => Ok(()),
@@ -34,30 +36,30 @@ impl Access {
     }
 }
 
-/// Which leases a caller sees, and with them which clusters.
+/// The leases that a caller sees, and with them the clusters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct VisibleLeases {
-    /// Those of these holders; `None`: of all.
+    /// Leases of these holders; `None`: all holders.
     pub(crate) holders: Option<Vec<String>>,
-    /// Those that this account applied for; `None`: all.
+    /// Leases that this account applied for; `None`: all accounts.
     pub(crate) applied_by: Option<String>,
 }
 
-/// A holder as it is stored.
+/// The stored form of a holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Holder {
-    /// The account's own name, or `<account>/<holder>` for one that a token with `lease_any` names.
+    /// The account's own name, or `<account>/<holder>` for a holder named by a token with `lease_any`.
     pub(crate) stored: String,
-    /// The bare name, under which leases were stored before.
+    /// The bare name, used by previous versions.
     pub(crate) former: Option<String>,
 }
 
-/// Works with hosts, all clusters, all leases and all operations.
+/// Returns `true` for callers that manage hosts, all clusters, leases and operations.
 pub(crate) fn operates(caller: &Caller) -> bool {
     caller.role >= Role::Operator
 }
 
-/// Works with accounts, all tokens, backup and resume.
+/// Returns `true` for callers that manage accounts, all tokens, backup and resume.
 pub(crate) fn administers(caller: &Caller) -> bool {
     caller.role >= Role::Admin
 }
@@ -68,7 +70,7 @@ pub(crate) fn must_be(caller: &Caller, least: Role) -> Result<()> {
         return Ok(());
     }
     Err(Error::Forbidden(format!(
-        "this needs the role {least}; {} is {}; ask an admin for it",
+        "this requires the role {least}, but {} has the role {}; ask an admin",
         caller.account, caller.role
     )))
 }
@@ -83,14 +85,15 @@ pub(crate) fn must_administer(caller: &Caller) -> Result<()> {
     must_be(caller, Role::Admin)
 }
 
-/// Whether it may use a lease: read, renew and release it, take its bundle, work with its cluster. A name alone is not
-/// enough: a lease belongs to the account that applied for it.
+/// Returns `true` if the caller may use a lease: read, renew and release it, read its bundle, work with its
+/// cluster. The holder's name alone is not enough: a lease belongs to the account that applied for it.
 pub(crate) fn may_use_lease(caller: &Caller, lease: &LeaseRow) -> bool {
     operates(caller)
         || (lease.applied_by == caller.account && (caller.lease_any || lease.holder == caller.account))
 }
 
-/// The leases that it sees, and of those the ones of one holder when it names one. The same rule as [`may_use_lease`].
+/// Returns the leases visible to the caller, optionally those of one holder. The same rule as
+/// [`may_use_lease`].
 pub(crate) fn visible_leases(caller: &Caller, holder: Option<&str>) -> VisibleLeases {
     let named = holder.map(|holder| names_of(caller, holder));
     if operates(caller) {
@@ -113,13 +116,13 @@ pub(crate) fn visible_leases(caller: &Caller, holder: Option<&str>) -> VisibleLe
     }
 }
 
-/// Whether it may read a cluster that has this active lease, or none, and work with it.
+/// Returns `true` if the caller may read and use a cluster with this active lease, or none.
 pub(crate) fn may_use_cluster(caller: &Caller, lease: Option<&LeaseRow>) -> bool {
     operates(caller) || lease.is_some_and(|lease| may_use_lease(caller, lease))
 }
 
-/// Whether it may read an operation: what it asked for itself, and what was done with what it holds since it holds it.
-/// `lease` is the active one of the operation's cluster.
+/// Returns `true` if the caller may read an operation: its own, or any on a cluster since the caller holds
+/// it. `lease` is the active lease of the operation's cluster.
 pub(crate) fn may_read_operation(
     caller: &Caller,
     operation: &OperationRow,
@@ -133,34 +136,34 @@ pub(crate) fn may_read_operation(
         || lease.is_some_and(|lease| may_use_lease(caller, lease) && since(lease))
 }
 
-/// Whether it sees what a cluster went through before its present holder had it.
-pub(crate) fn sees_earlier_generations(caller: &Caller) -> bool {
+/// Returns `true` if the caller sees the history of a cluster from before the current lease.
+pub(crate) fn sees_previous_generations(caller: &Caller) -> bool {
     operates(caller)
 }
 
-/// Whether a lease of its may have no end.
-pub(crate) fn may_hold_for_ever(caller: &Caller) -> bool {
+/// Returns `true` if the caller may lease without expiry.
+pub(crate) fn may_lease_without_expiry(caller: &Caller) -> bool {
     operates(caller)
 }
 
-/// How many active leases of its own it may have, where there is a limit; a setting of 0 is none. Who works with the pool, or applies for
-/// others, may have any number.
+/// Returns the caller's limit of own active leases, if any; a setting of 0 means no limit. Operators, admins
+/// and tokens with `lease_any` have no limit.
 pub(crate) fn lease_limit(caller: &Caller, setting: u32) -> Option<u32> {
     (setting > 0 && !operates(caller) && !caller.lease_any).then_some(setting)
 }
 
-/// Whether it may read and end a token.
+/// Returns `true` if the caller may read and revoke a token.
 pub(crate) fn may_use_token(caller: &Caller, token: &TokenRow) -> bool {
     administers(caller) || token.account_id == caller.account_id
 }
 
-/// The holder of a lease that it applies for: itself, or one of its own that it names.
+/// Returns the holder of a new lease: the account itself, or a holder named by a token.
 pub(crate) fn holder(caller: &Caller, named: Option<String>) -> Result<Holder> {
     let named = match named {
         Some(named) if caller.lease_any => named,
         Some(named) if named != caller.account => {
             return Err(Error::Forbidden(format!(
-                "applying for another holder ({named}) needs a token with the scope lease:any"
+                "a lease for another holder ({named}) requires a token with the scope lease:any"
             )));
         }
         _ => {
@@ -184,7 +187,7 @@ pub(crate) fn holder(caller: &Caller, named: Option<String>) -> Result<Holder> {
     })
 }
 
-/// The names under which the leases of a holder that it names may be stored.
+/// Returns the stored names that a named holder may have.
 fn names_of(caller: &Caller, holder: &str) -> Vec<String> {
     let mut names = vec![holder.to_owned()];
     if caller.lease_any {
@@ -196,7 +199,7 @@ fn names_of(caller: &Caller, holder: &str) -> Vec<String> {
     names
 }
 
-/// A holder's name without the account's in front, which the API returns and a token may leave out.
+/// Strips the account prefix, which the API returns and a token may omit.
 fn bare<'a>(caller: &Caller, holder: &'a str) -> &'a str {
     holder
         .strip_prefix(caller.account.as_str())

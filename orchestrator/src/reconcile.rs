@@ -1,126 +1,135 @@
-//! What to do about a verdict. Pure; the rules are those of the decisions page.
+//! Decisions about a verdict. Pure; docs/decisions.md has the rules.
 //!
-//! A free cluster that is degraded is not offered and started in place; when it is not healthy 20 s later it is made
-//! again. A free cluster that is broken is made again, once the verdict has stood for a moment: an engine that goes
-//! down stops its containers first, and wiping ledgers because of that would be more than needed. One that was broken
-//! and is not healthy 5 s later is made again too. One whose nodes all run, and are only late with their answers, has the
-//! time of a degraded one; one that commits, while clients use up the connections of its port for users, is left alone. An applied cluster is mended in place and never wiped. After its host came back, or was first seen by this process, a free cluster has
-//! as long to find together as a degraded one, from when the last node came up there: a host that starts a hundred
-//! ledgers at once is slow, and making them again would be more of the same work. A cluster whose ledger is lost is started by
-//! nobody: what came up would be another ledger under its holder. None is made again because its nodes cannot be started for something that its
-//! platform stands on: a new one could not be made either. Mending means: start or unpause what
-//! does not run, restart what runs but has not answered, or has stood still, for 30 s, counted from the same moment.
+//! - A free degraded cluster is not offered and its nodes are started in place; if it is still unhealthy
+//!   after 20 s, it is reset.
+//! - A free broken cluster is reset once the verdict has lasted for a moment: an engine that shuts down stops
+//!   its containers first, and that is no reason to wipe ledgers. A cluster that was broken and is still
+//!   unhealthy after 5 s is reset too. If all its nodes run and only respond late, it gets the time of a
+//!   degraded one.
+//! - A cluster that commits while clients exhaust the connections of its client port is left alone.
+//! - A leased cluster is repaired in place and never wiped.
+//! - After its host reconnected, or was first assessed by this process, a free cluster gets the time of a
+//!   degraded one, counted from the start of the last node there: a host that starts a hundred ledgers at
+//!   once is slow, and resetting them would add load.
+//! - A cluster with a lost ledger is not started: that would give its holder another ledger.
+//! - No cluster is reset because a dependency of the platform is down: a new one could not be created either.
+//! - Repair starts or unpauses nodes that do not run, and restarts running nodes that have been unresponsive
+//!   or stalled for 30 s, counted from the same moment.
 
-use crate::seen::Seen;
+use crate::cluster_runtime::ClusterRuntime;
 use chainpool_api::{Evidence, HealthState, NodeEvidence, Timestamp};
 use std::collections::BTreeSet;
 
-/// How long broken must stand before a free cluster is wiped, in milliseconds.
+/// How long a free cluster must be broken before it is reset, in milliseconds.
 const CONFIRM_MS: i64 = 1_500;
 /// How long a free cluster may be degraded, in milliseconds.
-const MEND_MS: i64 = 20_000;
-/// The same after it was broken, even for a moment: ledgers that lost their quorum are slow to find together again, and
-/// a new one is made sooner.
-const BROKEN_MEND_MS: i64 = 5_000;
-/// How long a running node may be silent, in milliseconds.
-const SILENT_MS: i64 = 30_000;
-/// The least time between two repairs of one cluster, in milliseconds. What was mended so often in vain is left for twice as long each
-/// time, up to the most: an image that is nowhere is not there five seconds later.
-const BETWEEN_MS: i64 = 5_000;
-const BETWEEN_MOST_MS: i64 = 300_000;
-const IN_VAIN: u32 = 6;
+const REPAIR_MS: i64 = 20_000;
+/// The same after it was broken, even briefly: ledgers that lost their quorum are slow to recover, and a
+/// reset is faster.
+const BROKEN_REPAIR_MS: i64 = 5_000;
+/// How long a running node may be unresponsive, in milliseconds.
+const UNRESPONSIVE_MS: i64 = 30_000;
+/// The minimum interval between two repairs of a cluster, in milliseconds. After this many repairs without
+/// success the interval doubles each time, up to the maximum: a missing image does not appear within five
+/// seconds.
+const REPAIR_INTERVAL_MS: i64 = 5_000;
+const REPAIR_INTERVAL_MAX_MS: i64 = 300_000;
+const FULL_RATE_REPAIRS: u32 = 6;
 
-/// Everything that the decision depends on.
+/// The inputs of a decision.
 pub(crate) struct Situation<'a> {
-    /// What the evidence says now.
+    /// The current verdict.
     pub(crate) verdict: HealthState,
-    /// Somebody holds it.
+    /// The cluster is leased.
     pub(crate) leased: bool,
-    /// An operation is under way.
-    pub(crate) live: bool,
-    /// A process has just ended and the platform's listing may not know yet.
-    pub(crate) settling: bool,
-    /// Maintenance, grace, a paused host or installation, a platform that cannot tell what runs, users that leave no connection: nothing is
-    /// done.
-    pub(crate) held_back: bool,
-    /// Its ledger is lost: what would be started is another one.
-    pub(crate) lost: bool,
-    /// It looks healthy again but has not been proven.
+    /// An operation is in progress.
+    pub(crate) operation_running: bool,
+    /// A process has just exited and the platform's inventory may not show it yet.
+    pub(crate) inventory_lagging: bool,
+    /// Nothing may be done: maintenance, grace period, a paused host or installation, an unavailable
+    /// inventory, or clients that exhaust the connections.
+    pub(crate) suspended: bool,
+    /// The ledger is lost; a start would create another one.
+    pub(crate) ledger_lost: bool,
+    /// The cluster seems healthy again but has no new proof.
     pub(crate) needs_proof: bool,
-    /// When its host came back, or the last node came up there after that; `None`: not judged yet by this process.
+    /// When the host reconnected, or the last node started there afterwards; `None`: not assessed yet by this
+    /// process.
     pub(crate) host_settled: Option<Timestamp>,
-    /// What was seen.
+    /// The evidence.
     pub(crate) evidence: &'a Evidence,
-    /// What was seen before.
-    pub(crate) seen: &'a Seen,
-    /// Nodes that were stopped on purpose.
+    /// The previously observed state.
+    pub(crate) runtime: &'a ClusterRuntime,
+    /// Nodes that were stopped on request.
     pub(crate) stopped: &'a BTreeSet<String>,
-    /// Now.
+    /// The current time.
     pub(crate) now: Timestamp,
 }
 
-/// What to do.
+/// A decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Leave it.
+    /// Do nothing.
     Nothing,
-    /// Start and restart nodes in place, then prove it if it is free.
+    /// Start and restart nodes in place; a free cluster is proven afterwards.
     Repair {
         /// Nodes that do not run.
         start: Vec<String>,
-        /// Nodes that run and do not answer, or stand still.
+        /// Running nodes that are unresponsive or stalled.
         restart: Vec<String>,
     },
-    /// Make it again.
+    /// Reset the cluster.
     Reset(String),
 }
 
-/// Decides.
+/// Decides what to do.
 pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     let Situation {
         verdict,
         leased,
-        live,
-        settling,
-        held_back,
-        lost,
+        operation_running,
+        inventory_lagging,
+        suspended,
+        ledger_lost,
         needs_proof,
         host_settled,
         evidence,
-        seen,
+        runtime,
         stopped,
         now,
     } = situation;
-    if *held_back {
+    if *suspended {
         return Decision::Nothing;
     }
-    let stood = |since: Option<Timestamp>, ms: i64| since.is_some_and(|since| now.millis_since(since) >= ms);
+    let elapsed =
+        |since: Option<Timestamp>, ms: i64| since.is_some_and(|since| now.millis_since(since) >= ms);
     let bad = matches!(verdict, HealthState::Degraded | HealthState::Broken);
-    // An engine that has just come back starts its containers itself, and their ledger needs a moment to find together.
-    let settled = !leased && stood(*host_settled, MEND_MS);
-    let may_reset = settled && seen.hindered.is_none();
-    if *lost {
-        let is_sure = settled && stood(seen.broken_since, CONFIRM_MS);
-        return if is_sure {
+    // A reconnected engine starts its containers itself, and the ledger needs a moment to recover.
+    let settled = !leased && elapsed(*host_settled, REPAIR_MS);
+    let may_reset = settled && runtime.blocked_by.is_none();
+    if *ledger_lost {
+        let confirmed = settled && elapsed(runtime.broken_since, CONFIRM_MS);
+        return if confirmed {
             Decision::Reset("free and its ledger is lost".to_owned())
         } else {
             Decision::Nothing
         };
     }
     let wanted = evidence.nodes.iter().filter(|(name, _)| !stopped.contains(*name));
-    // Nodes that all run and are late with their answers may be so because their host is busy: a new ledger would be no quicker.
-    let only_late = wanted.clone().all(|(_, node)| node.process == "running")
+    // If all nodes run and only respond late, the host may be busy: a new ledger would be no faster.
+    let only_slow = wanted.clone().all(|(_, node)| node.process == "running")
         && wanted.clone().any(|(_, node)| !node.answers);
-    if may_reset && !only_late && *verdict == HealthState::Broken && stood(seen.broken_since, CONFIRM_MS) {
+    if may_reset && !only_slow && *verdict == HealthState::Broken && elapsed(runtime.broken_since, CONFIRM_MS)
+    {
         return Decision::Reset("free and broken".to_owned());
     }
-    if may_reset && !only_late && bad && stood(seen.was_broken_at, BROKEN_MEND_MS) {
-        return Decision::Reset("free, and not healthy again within 5 s of being broken".to_owned());
+    if may_reset && !only_slow && bad && elapsed(runtime.first_broken_at, BROKEN_REPAIR_MS) {
+        return Decision::Reset("still unhealthy 5 s after a failure".to_owned());
     }
-    if may_reset && bad && stood(seen.bad_since, MEND_MS) {
-        return Decision::Reset("free, and not healthy again within 20 s".to_owned());
+    if may_reset && bad && elapsed(runtime.unhealthy_since, REPAIR_MS) {
+        return Decision::Reset("still unhealthy after 20 s".to_owned());
     }
-    if *live || *settling || !(bad || *needs_proof) {
+    if *operation_running || *inventory_lagging || !(bad || *needs_proof) {
         return Decision::Nothing;
     }
     let start: Vec<String> = wanted
@@ -128,41 +137,48 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
         .filter(|(_, node)| node.process != "running")
         .map(|(name, _)| name.clone())
         .collect();
-    let silent = |name: &String| {
-        let since = seen
-            .silent
+    let unresponsive = |name: &String| {
+        let since = runtime
+            .unresponsive_since
             .get(name)
             .zip(*host_settled)
             .map(|(since, settled)| (*since).max(settled));
-        stood(since, SILENT_MS)
+        elapsed(since, UNRESPONSIVE_MS)
     };
     let restart: Vec<String> = wanted
-        .filter(|(name, node)| node.process == "running" && silent(name))
+        .filter(|(name, node)| node.process == "running" && unresponsive(name))
         .map(|(name, _)| name.clone())
         .collect();
-    let idle = start.is_empty() && restart.is_empty();
-    let known = start
+    let nothing_to_repair = start.is_empty() && restart.is_empty();
+    let repaired_before = start
         .iter()
         .chain(&restart)
-        .all(|node| seen.mended.contains(node));
-    let between = if known {
-        between_ms(seen.repairs)
+        .all(|node| runtime.repaired_nodes.contains(node));
+    let interval = if repaired_before {
+        repair_interval_ms(runtime.repairs)
     } else {
-        BETWEEN_MS
+        REPAIR_INTERVAL_MS
     };
-    let again_too_soon = seen.repaired_at.is_some_and(|at| now.millis_since(at) < between);
-    // Without a node to mend, a free cluster can still be proven healthy; an applied one is left to its ledger.
-    if (idle && !*needs_proof) || again_too_soon {
+    let too_soon = runtime
+        .repaired_at
+        .is_some_and(|at| now.millis_since(at) < interval);
+    // Without a node to repair, a free cluster can still be proven healthy; a leased one is left to its
+    // ledger.
+    if (nothing_to_repair && !*needs_proof) || too_soon {
         Decision::Nothing
     } else {
         Decision::Repair { start, restart }
     }
 }
 
-/// Whether all that is wrong with a ledger is that clients have used up the connections of its port for users: nothing is done then, because
-/// they would do the same to another one, and to what is started anew.
-pub(crate) fn is_crowded_out(verdict: HealthState, evidence: &Evidence, stopped: &BTreeSet<String>) -> bool {
-    let takes_part = |node: &NodeEvidence| {
+/// Returns `true` if the only problem of a ledger is that clients have exhausted the connections of its user
+/// port. Nothing is done then: they would do the same to another ledger and to restarted nodes.
+pub(crate) fn is_client_saturated(
+    verdict: HealthState,
+    evidence: &Evidence,
+    stopped: &BTreeSet<String>,
+) -> bool {
+    let participates = |node: &NodeEvidence| {
         node.answers && node.unable.is_none() && !node.stuck && node.catching_up != Some(true)
     };
     let wanted = || {
@@ -175,14 +191,14 @@ pub(crate) fn is_crowded_out(verdict: HealthState, evidence: &Evidence, stopped:
     let connected = evidence.power.is_none_or(|(part, all)| part == all);
     verdict == HealthState::Degraded
         && connected
-        && wanted().all(takes_part)
+        && wanted().all(participates)
         && wanted().any(|node| node.closed_to_users.is_some())
 }
 
-/// The time until the next repair, after so many of the same nodes.
-fn between_ms(repairs: u32) -> i64 {
-    let doubled = repairs.saturating_sub(IN_VAIN).min(16);
-    (BETWEEN_MS << doubled).min(BETWEEN_MOST_MS)
+/// The time until the next repair after this many repairs of the same nodes.
+fn repair_interval_ms(repairs: u32) -> i64 {
+    let doubled = repairs.saturating_sub(FULL_RATE_REPAIRS).min(16);
+    (REPAIR_INTERVAL_MS << doubled).min(REPAIR_INTERVAL_MAX_MS)
 }
 
 #[cfg(test)]
@@ -193,40 +209,40 @@ mod tests {
     struct Case {
         verdict: HealthState,
         leased: bool,
-        live: bool,
-        held_back: bool,
+        operation_running: bool,
+        suspended: bool,
         process: &'static str,
-        silent_ms: Option<i64>,
-        bad_ms: i64,
+        unresponsive_ms: Option<i64>,
+        unhealthy_ms: i64,
         broken_ms: Option<i64>,
-        back_ms: Option<i64>,
-        lost: bool,
+        host_settled_ms: Option<i64>,
+        ledger_lost: bool,
     }
 
     const BASE: Case = Case {
         verdict: HealthState::Degraded,
         leased: false,
-        live: false,
-        held_back: false,
+        operation_running: false,
+        suspended: false,
         process: "exited 137",
-        silent_ms: None,
-        bad_ms: 0,
+        unresponsive_ms: None,
+        unhealthy_ms: 0,
         broken_ms: None,
-        back_ms: Some(1_000_000),
-        lost: false,
+        host_settled_ms: Some(1_000_000),
+        ledger_lost: false,
     };
 
     fn run(case: &Case) -> Decision {
-        run_seen(case, Seen::default(), Timestamp(1_000_000))
+        run_with(case, ClusterRuntime::default(), Timestamp(1_000_000))
     }
 
-    fn run_seen(case: &Case, before: Seen, now: Timestamp) -> Decision {
+    fn run_with(case: &Case, before: ClusterRuntime, now: Timestamp) -> Decision {
         let node = |process: &str, answers| NodeEvidence {
             process: process.into(),
             answers,
             ..NodeEvidence::default()
         };
-        let answers = case.process == "running" && case.silent_ms.is_none();
+        let answers = case.process == "running" && case.unresponsive_ms.is_none();
         let nodes = [
             ("v0".to_owned(), node("running", true)),
             ("v1".to_owned(), node(case.process, answers)),
@@ -236,13 +252,13 @@ mod tests {
             nodes,
             ..Evidence::default()
         };
-        let since = Some(Timestamp(now.0 - case.bad_ms));
-        let seen = Seen {
-            bad_since: since,
-            was_broken_at: case.broken_ms.map(|ms| Timestamp(now.0 - ms)),
+        let since = Some(Timestamp(now.0 - case.unhealthy_ms));
+        let runtime = ClusterRuntime {
+            unhealthy_since: since,
+            first_broken_at: case.broken_ms.map(|ms| Timestamp(now.0 - ms)),
             broken_since: since.filter(|_| case.verdict == HealthState::Broken),
-            silent: case
-                .silent_ms
+            unresponsive_since: case
+                .unresponsive_ms
                 .map(|ms| ("v1".to_owned(), Timestamp(now.0 - ms)))
                 .into_iter()
                 .collect(),
@@ -252,29 +268,29 @@ mod tests {
         let Case {
             verdict,
             leased,
-            live,
-            held_back,
-            lost,
+            operation_running,
+            suspended,
+            ledger_lost,
             ..
         } = *case;
         decide(&Situation {
             verdict,
             leased,
-            live,
-            settling: false,
-            held_back,
-            lost,
+            operation_running,
+            inventory_lagging: false,
+            suspended,
+            ledger_lost,
             needs_proof: false,
-            host_settled: case.back_ms.map(|ms| Timestamp(now.0 - ms)),
+            host_settled: case.host_settled_ms.map(|ms| Timestamp(now.0 - ms)),
             evidence: &evidence,
-            seen: &seen,
+            runtime: &runtime,
             stopped: &stopped,
             now,
         })
     }
 
     #[test]
-    fn a_ledger_is_crowded_out_when_nothing_else_is_wrong_with_it() {
+    fn a_ledger_is_client_saturated_when_it_has_no_other_problem() {
         let closed = || NodeEvidence {
             process: "running".into(),
             answers: true,
@@ -287,7 +303,7 @@ mod tests {
                 .enumerate()
                 .map(|(at, node)| (format!("v{at}"), node))
                 .collect();
-            is_crowded_out(
+            is_client_saturated(
                 verdict,
                 &Evidence {
                     nodes,
@@ -308,11 +324,11 @@ mod tests {
         ));
         assert!(
             !crowded(HealthState::Degraded, vec![open(), open()], None),
-            "nobody is closed"
+            "no port is closed"
         );
         assert!(
             !crowded(HealthState::Broken, vec![closed(), closed()], None),
-            "no block comes"
+            "no new blocks"
         );
         assert!(
             !crowded(HealthState::Degraded, vec![closed(), open()], Some((1, 2))),
@@ -351,18 +367,18 @@ mod tests {
     }
 
     #[test]
-    fn a_free_cluster_that_is_not_mended_in_20_s_is_made_again() {
+    fn a_free_cluster_still_unhealthy_after_20_s_is_reset() {
         assert!(matches!(
             run(&Case {
-                bad_ms: MEND_MS,
-                live: true,
+                unhealthy_ms: REPAIR_MS,
+                operation_running: true,
                 ..BASE
             }),
             Decision::Reset(_)
         ));
         assert_eq!(
             run(&Case {
-                bad_ms: MEND_MS,
+                unhealthy_ms: REPAIR_MS,
                 leased: true,
                 ..BASE
             }),
@@ -371,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_free_broken_cluster_is_made_again_once_that_is_sure() {
+    fn a_free_broken_cluster_is_reset_once_confirmed() {
         let broken = Case {
             verdict: HealthState::Broken,
             ..BASE
@@ -379,7 +395,7 @@ mod tests {
         assert_eq!(run(&broken), start());
         assert!(matches!(
             run(&Case {
-                bad_ms: CONFIRM_MS,
+                unhealthy_ms: CONFIRM_MS,
                 ..broken
             }),
             Decision::Reset(_)
@@ -387,47 +403,47 @@ mod tests {
     }
 
     #[test]
-    fn a_free_cluster_that_was_broken_has_less_time_to_be_mended() {
-        let mended = Case {
+    fn a_free_cluster_that_was_broken_gets_less_time_for_repair() {
+        let repaired_nodes = Case {
             process: "running",
-            live: true,
+            operation_running: true,
             ..BASE
         };
         assert_eq!(
             run(&Case {
-                broken_ms: Some(BROKEN_MEND_MS - 1),
-                ..mended
+                broken_ms: Some(BROKEN_REPAIR_MS - 1),
+                ..repaired_nodes
             }),
             Decision::Nothing
         );
         assert!(matches!(
             run(&Case {
-                broken_ms: Some(BROKEN_MEND_MS),
-                ..mended
+                broken_ms: Some(BROKEN_REPAIR_MS),
+                ..repaired_nodes
             }),
             Decision::Reset(_)
         ));
         assert_eq!(
             run(&Case {
-                broken_ms: Some(BROKEN_MEND_MS),
+                broken_ms: Some(BROKEN_REPAIR_MS),
                 leased: true,
-                ..mended
+                ..repaired_nodes
             }),
             Decision::Nothing
         );
     }
 
     #[test]
-    fn a_free_cluster_whose_nodes_are_only_late_is_not_made_again_at_once() {
+    fn a_free_cluster_with_slow_nodes_is_not_reset_at_once() {
         let late = Case {
             verdict: HealthState::Broken,
             process: "running",
-            silent_ms: Some(0),
+            unresponsive_ms: Some(0),
             ..BASE
         };
         assert_eq!(
             run(&Case {
-                bad_ms: CONFIRM_MS,
+                unhealthy_ms: CONFIRM_MS,
                 broken_ms: Some(CONFIRM_MS),
                 ..late
             }),
@@ -435,26 +451,26 @@ mod tests {
         );
         assert_eq!(
             run(&Case {
-                bad_ms: MEND_MS - 1,
-                broken_ms: Some(MEND_MS - 1),
+                unhealthy_ms: REPAIR_MS - 1,
+                broken_ms: Some(REPAIR_MS - 1),
                 ..late
             }),
             Decision::Nothing
         );
         assert_eq!(
             run(&Case {
-                bad_ms: MEND_MS,
+                unhealthy_ms: REPAIR_MS,
                 ..late
             }),
-            Decision::Reset("free, and not healthy again within 20 s".into())
+            Decision::Reset("still unhealthy after 20 s".into())
         );
         let stalled = Case {
-            silent_ms: None,
+            unresponsive_ms: None,
             ..late
         };
         assert!(matches!(
             run(&Case {
-                bad_ms: CONFIRM_MS,
+                unhealthy_ms: CONFIRM_MS,
                 ..stalled
             }),
             Decision::Reset(_)
@@ -462,24 +478,30 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_again_while_a_host_comes_back() {
+    fn nothing_is_reset_while_a_host_reconnects() {
         for verdict in [HealthState::Degraded, HealthState::Broken] {
             let bad = Case {
                 verdict,
-                bad_ms: 1_000_000,
+                unhealthy_ms: 1_000_000,
                 ..BASE
             };
-            assert_eq!(run(&Case { back_ms: None, ..bad }), start());
             assert_eq!(
                 run(&Case {
-                    back_ms: Some(MEND_MS - 1),
+                    host_settled_ms: None,
+                    ..bad
+                }),
+                start()
+            );
+            assert_eq!(
+                run(&Case {
+                    host_settled_ms: Some(REPAIR_MS - 1),
                     ..bad
                 }),
                 start()
             );
             assert!(matches!(
                 run(&Case {
-                    back_ms: Some(MEND_MS),
+                    host_settled_ms: Some(REPAIR_MS),
                     ..bad
                 }),
                 Decision::Reset(_)
@@ -488,13 +510,13 @@ mod tests {
     }
 
     #[test]
-    fn an_applied_cluster_is_never_wiped() {
-        for bad_ms in [0, CONFIRM_MS, MEND_MS, 1_000_000] {
+    fn a_leased_cluster_is_never_wiped() {
+        for unhealthy_ms in [0, CONFIRM_MS, REPAIR_MS, 1_000_000] {
             for verdict in [HealthState::Degraded, HealthState::Broken, HealthState::Unknown] {
                 assert!(!matches!(
                     run(&Case {
                         verdict,
-                        bad_ms,
+                        unhealthy_ms,
                         leased: true,
                         ..BASE
                     }),
@@ -505,16 +527,16 @@ mod tests {
     }
 
     #[test]
-    fn a_running_node_is_restarted_only_after_30_s_of_silence() {
-        let silent = Case {
+    fn a_running_node_is_restarted_only_after_30_s_without_a_response() {
+        let unresponsive = Case {
             process: "running",
             leased: true,
             ..BASE
         };
         assert_eq!(
             run(&Case {
-                silent_ms: Some(SILENT_MS - 1),
-                ..silent
+                unresponsive_ms: Some(UNRESPONSIVE_MS - 1),
+                ..unresponsive
             }),
             Decision::Nothing
         );
@@ -524,41 +546,41 @@ mod tests {
         };
         assert_eq!(
             run(&Case {
-                silent_ms: Some(SILENT_MS),
-                ..silent
+                unresponsive_ms: Some(UNRESPONSIVE_MS),
+                ..unresponsive
             }),
             restart
         );
-        // What its host starts, after it came back, may take as long.
+        // Nodes started by a reconnected host get as much time.
         assert_eq!(
             run(&Case {
-                silent_ms: Some(SILENT_MS),
-                back_ms: None,
-                ..silent
+                unresponsive_ms: Some(UNRESPONSIVE_MS),
+                host_settled_ms: None,
+                ..unresponsive
             }),
             Decision::Nothing
         );
         assert_eq!(
             run(&Case {
-                silent_ms: Some(SILENT_MS),
-                back_ms: Some(SILENT_MS - 1),
-                ..silent
+                unresponsive_ms: Some(UNRESPONSIVE_MS),
+                host_settled_ms: Some(UNRESPONSIVE_MS - 1),
+                ..unresponsive
             }),
             Decision::Nothing
         );
         assert_eq!(
             run(&Case {
-                silent_ms: Some(SILENT_MS),
-                back_ms: Some(SILENT_MS),
-                ..silent
+                unresponsive_ms: Some(UNRESPONSIVE_MS),
+                host_settled_ms: Some(UNRESPONSIVE_MS),
+                ..unresponsive
             }),
             restart
         );
     }
 
     #[test]
-    fn what_is_mended_in_vain_is_tried_less_and_less_often() {
-        let pauses = [1, 6, 7, 8, 12, 13, u32::MAX].map(between_ms);
+    fn unsuccessful_repairs_are_retried_at_growing_intervals() {
+        let pauses = [1, 6, 7, 8, 12, 13, u32::MAX].map(repair_interval_ms);
         assert_eq!(
             pauses,
             [
@@ -566,102 +588,102 @@ mod tests {
                 5_000,
                 10_000,
                 20_000,
-                BETWEEN_MOST_MS,
-                BETWEEN_MOST_MS,
-                BETWEEN_MOST_MS
+                REPAIR_INTERVAL_MAX_MS,
+                REPAIR_INTERVAL_MAX_MS,
+                REPAIR_INTERVAL_MAX_MS
             ]
         );
-        let mut seen = Seen::default();
+        let mut runtime = ClusterRuntime::default();
         let (v1, both) = (
             ["v1".to_owned()].into(),
             ["v1".to_owned(), "v2".to_owned()].into(),
         );
-        (0..7).for_each(|_| seen.repairs(&v1, Timestamp(1_000_000)));
-        assert_eq!(seen.repairs, 7);
-        let again = |seen: &Seen, after: i64| {
-            run_seen(
+        (0..7).for_each(|_| runtime.note_repair(&v1, Timestamp(1_000_000)));
+        assert_eq!(runtime.repairs, 7);
+        let again = |runtime: &ClusterRuntime, after: i64| {
+            run_with(
                 &Case { leased: true, ..BASE },
-                seen.clone(),
+                runtime.clone(),
                 Timestamp(1_000_000 + after),
             )
         };
-        assert_eq!(again(&seen, 9_999), Decision::Nothing);
-        assert_eq!(again(&seen, 10_000), start());
-        seen.repairs(&both, Timestamp(1_000_000));
-        assert_eq!(again(&seen, 5_000), start(), "another node is another try");
-        (0..7).for_each(|_| seen.repairs(&v1, Timestamp(1_000_000)));
-        assert_eq!(again(&seen, 5_000), Decision::Nothing);
-        seen.recovers();
-        assert_eq!(again(&seen, 5_000), start());
+        assert_eq!(again(&runtime, 9_999), Decision::Nothing);
+        assert_eq!(again(&runtime, 10_000), start());
+        runtime.note_repair(&both, Timestamp(1_000_000));
+        assert_eq!(again(&runtime, 5_000), start(), "another node restarts the count");
+        (0..7).for_each(|_| runtime.note_repair(&v1, Timestamp(1_000_000)));
+        assert_eq!(again(&runtime, 5_000), Decision::Nothing);
+        runtime.note_recovery();
+        assert_eq!(again(&runtime, 5_000), start());
     }
 
     #[test]
-    fn a_lost_ledger_is_started_by_nobody_and_made_again_when_it_is_free() {
-        let lost = Case {
+    fn a_lost_ledger_is_not_started_and_is_reset_when_free() {
+        let ledger_lost = Case {
             verdict: HealthState::Broken,
-            lost: true,
+            ledger_lost: true,
             process: "absent",
             ..BASE
         };
-        for bad_ms in [0, CONFIRM_MS, 1_000_000] {
+        for unhealthy_ms in [0, CONFIRM_MS, 1_000_000] {
             assert_eq!(
                 run(&Case {
-                    bad_ms,
+                    unhealthy_ms,
                     leased: true,
-                    ..lost
+                    ..ledger_lost
                 }),
                 Decision::Nothing
             );
         }
-        assert_eq!(run(&lost), Decision::Nothing, "it is not sure yet");
+        assert_eq!(run(&ledger_lost), Decision::Nothing, "not confirmed yet");
         assert!(
-            matches!(run(&Case { bad_ms: CONFIRM_MS, ..lost }), Decision::Reset(why) if why.contains("lost"))
+            matches!(run(&Case { unhealthy_ms: CONFIRM_MS, ..ledger_lost }), Decision::Reset(why) if why.contains("lost"))
         );
         assert_eq!(
             run(&Case {
-                bad_ms: CONFIRM_MS,
-                back_ms: Some(MEND_MS - 1),
-                ..lost
+                unhealthy_ms: CONFIRM_MS,
+                host_settled_ms: Some(REPAIR_MS - 1),
+                ..ledger_lost
             }),
             Decision::Nothing
         );
     }
 
     #[test]
-    fn nothing_is_made_again_for_what_its_platform_stands_on() {
-        let hindered = Seen {
-            hindered: Some("the log server is away".to_owned()),
-            ..Seen::default()
+    fn nothing_is_reset_while_a_platform_dependency_is_down() {
+        let blocked_by = ClusterRuntime {
+            blocked_by: Some("the log server is down".to_owned()),
+            ..ClusterRuntime::default()
         };
         for verdict in [HealthState::Degraded, HealthState::Broken] {
             let bad = Case {
                 verdict,
-                bad_ms: 1_000_000,
+                unhealthy_ms: 1_000_000,
                 broken_ms: Some(1_000_000),
                 ..BASE
             };
-            assert_eq!(run_seen(&bad, hindered.clone(), Timestamp(1_000_000)), start());
+            assert_eq!(run_with(&bad, blocked_by.clone(), Timestamp(1_000_000)), start());
             assert!(matches!(run(&bad), Decision::Reset(_)));
         }
-        // A ledger that is lost gets no better by waiting.
-        let lost = Case {
+        // A lost ledger does not recover by waiting.
+        let ledger_lost = Case {
             verdict: HealthState::Broken,
-            lost: true,
-            bad_ms: 1_000_000,
+            ledger_lost: true,
+            unhealthy_ms: 1_000_000,
             broken_ms: Some(1_000_000),
             ..BASE
         };
         assert!(
-            matches!(run_seen(&lost, hindered, Timestamp(1_000_000)), Decision::Reset(why) if why.contains("lost"))
+            matches!(run_with(&ledger_lost, blocked_by, Timestamp(1_000_000)), Decision::Reset(why) if why.contains("lost"))
         );
     }
 
     #[test]
-    fn nothing_is_done_in_maintenance_or_while_the_host_is_unknown() {
+    fn nothing_is_done_in_maintenance_or_while_the_host_is_unreachable() {
         assert_eq!(
             run(&Case {
-                held_back: true,
-                bad_ms: 1_000_000,
+                suspended: true,
+                unhealthy_ms: 1_000_000,
                 ..BASE
             }),
             Decision::Nothing
@@ -669,7 +691,7 @@ mod tests {
         assert_eq!(
             run(&Case {
                 verdict: HealthState::Unknown,
-                bad_ms: 1_000_000,
+                unhealthy_ms: 1_000_000,
                 ..BASE
             }),
             Decision::Nothing

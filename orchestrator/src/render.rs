@@ -1,14 +1,15 @@
-//! From a row to the spec of its generation: what its type is asked for, with fresh keys, on machines of its host.
+//! Rendering: from a row to the spec of its generation, with fresh keys, on machines of its host.
 
 use crate::{Error, Orchestrator, Result};
 use chainpool_agent::{LogConfig, LogType, NetworkSpec, NodeName, Secret};
 use chainpool_api::{self as api, Timestamp};
-use chainpool_networks::{NetworkType, Order, PortNeed, Seed};
+use chainpool_networks::{NetworkType, PortNeed, RenderRequest, Seed};
 use chainpool_store::{ClusterRow, HostRow, Json, PortRow, Tx};
 use rand::Rng;
 
 impl Orchestrator {
-    /// Renders the spec of a row's generation with fresh keys, settles the machines of its nodes and jobs, and stores it sealed.
+    /// Renders the spec of a row's generation with fresh keys, chooses machines for its nodes and jobs, and
+    /// stores it sealed.
     pub(crate) async fn render_into(
         &self,
         tx: &mut Tx,
@@ -18,14 +19,20 @@ impl Orchestrator {
         network: &dyn NetworkType,
     ) -> Result<()> {
         let now = Timestamp::now();
-        let mut spec = network.render(&order(host, row, ports, network), &seed());
+        let mut spec = network.render(&render_request(host, row, ports, network), &seed());
         if self.inner.agents.of(host)?.agent.capabilities().machines {
             let nodes: Vec<NodeName> = spec.processes().map(|node| node.name.clone()).collect();
-            // An amended generation had more.
+            // An amended generation had more nodes.
             row.machines.0.retain(|node, _| nodes.contains(node));
             row.machines = Json(
-                self.machines(tx, host, row, &nodes, &network.layout(&row.parameters.0).together)
-                    .await?,
+                self.machines(
+                    tx,
+                    host,
+                    row,
+                    &nodes,
+                    &network.requirements(&row.parameters.0).colocated,
+                )
+                .await?,
             );
             spec = spec.placed(&row.machines.0);
         }
@@ -35,8 +42,13 @@ impl Orchestrator {
     }
 }
 
-/// What a type is asked to make a row's network of.
-pub(crate) fn order(host: &HostRow, row: &ClusterRow, ports: &[PortRow], network: &dyn NetworkType) -> Order {
+/// The render request for a row.
+pub(crate) fn render_request(
+    host: &HostRow,
+    row: &ClusterRow,
+    ports: &[PortRow],
+    network: &dyn NetworkType,
+) -> RenderRequest {
     let settings = &host.settings.0;
     let given = |need: PortNeed| {
         let found = ports
@@ -46,7 +58,7 @@ pub(crate) fn order(host: &HostRow, row: &ClusterRow, ports: &[PortRow], network
             .and_then(|p| u16::try_from(p.port).ok())
             .map(|port| (need, port))
     };
-    Order {
+    RenderRequest {
         parameters: row.parameters.0.clone(),
         chain_id: row.chain_id.clone(),
         genesis_at: Timestamp::now(),
@@ -54,19 +66,19 @@ pub(crate) fn order(host: &HostRow, row: &ClusterRow, ports: &[PortRow], network
             subnet: row.subnet.as_ref().and_then(|s| s.parse().ok()),
         },
         ports: network
-            .layout(&row.parameters.0)
+            .requirements(&row.parameters.0)
             .ports
             .into_iter()
             .filter_map(given)
             .collect(),
-        reach: crate::view::reach(host),
+        public_endpoints: crate::presenter::public_endpoints(host),
         images: settings.images.clone(),
         log: log_config(&settings.log),
         log_level: settings.log.level,
     }
 }
 
-/// Fresh random bytes to derive keys from.
+/// Generates a random seed for keys.
 pub(crate) fn seed() -> Seed {
     let mut bytes = [0; 32];
     rand::rng().fill(&mut bytes);

@@ -1,22 +1,22 @@
-//! Search by name or id, among what the caller may read.
+//! Search by name or id among the resources that the caller may read.
 
 use crate::{Caller, Error, Orchestrator, Result, policy};
 use chainpool_api as api;
 use uuid::Uuid;
 
-/// What a search by name found.
+/// The results of a search by name.
 #[derive(Debug, Clone, Default)]
-pub struct Found {
-    /// Hosts whose name or address has the text.
+pub struct SearchResults {
+    /// Hosts with the text in their name or address.
     pub hosts: Vec<api::Host>,
-    /// Clusters whose name has the text.
+    /// Clusters with the text in their name.
     pub clusters: Vec<api::Cluster>,
 }
 
 impl Orchestrator {
-    /// Finds hosts and clusters by a part of their name; 50 of each at most.
-    pub async fn search(&self, caller: &Caller, text: &str) -> Result<Found> {
-        let mut found = Found::default();
+    /// Finds hosts and clusters by part of their name; at most 50 of each.
+    pub async fn search(&self, caller: &Caller, text: &str) -> Result<SearchResults> {
+        let mut found = SearchResults::default();
         if text.is_empty() {
             return Ok(found);
         }
@@ -37,7 +37,7 @@ impl Orchestrator {
         Ok(found)
     }
 
-    /// Finds what has this id; `None` when nothing has that the caller may read.
+    /// Finds the resource with this id; `None` if there is none that the caller may read.
     pub async fn search_id(&self, caller: &Caller, id: Uuid) -> Result<Option<api::Noun>> {
         let text = id.to_string();
         if known(self.cluster_show(caller, &text).await)? {
@@ -53,7 +53,7 @@ impl Orchestrator {
     }
 }
 
-/// Whether there is such a thing for the caller. A failure is another matter.
+/// Returns `true` if the caller can read the resource; passes other errors on.
 fn known<T>(shown: Result<T>) -> Result<bool> {
     match shown {
         Ok(_) => Ok(true),

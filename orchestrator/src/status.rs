@@ -1,12 +1,12 @@
-//! The state of the whole.
+//! Status of the installation.
 
 use crate::{
     Caller, Error, Orchestrator, Result,
-    accept::Cause,
+    admission::Cause,
     placement, policy,
-    view::{counts, number},
+    presenter::{counts, number},
 };
-use chainpool_agent::{Place, Taken};
+use chainpool_agent::{Place, ResourcesInUse};
 use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, OperationState, Timestamp};
 use chainpool_store::{Audit, ClusterRow, HostRow};
 use futures::FutureExt;
@@ -18,38 +18,38 @@ use std::{
 };
 use uuid::Uuid;
 
-/// How late the watchdog's full pass may be before that is a problem, in milliseconds.
+/// The delay of the watchdog's full pass that counts as a problem, in milliseconds.
 const PASS_LATE_MS: i64 = 120_000;
 
-/// What the watchdog last found out, kept in memory.
+/// The latest findings of the watchdog, in memory.
 #[derive(Default)]
-pub(crate) struct StatusCache(Mutex<Found>);
+pub(crate) struct StatusCache(Mutex<Findings>);
 
-/// When something was checked, and what was wrong.
+/// The time and the problem of a check.
 type Check = (Timestamp, Option<String>);
 
 #[derive(Default)]
-struct Found {
+struct Findings {
     unclaimed: BTreeMap<Uuid, Vec<api::Unclaimed>>,
-    /// Whether the database takes writes.
+    /// The write check of the database.
     written: Option<Check>,
-    /// Whether the database is undamaged.
+    /// The integrity check of the database.
     intact: Option<Check>,
     pass: Option<(Timestamp, u64)>,
     lag_ms: u64,
     fill: BTreeMap<Uuid, String>,
-    taken: BTreeMap<Uuid, Taken>,
+    in_use: BTreeMap<Uuid, ResourcesInUse>,
     crashed: BTreeMap<Watched, Timestamp>,
 }
 
-/// A part of the watchdog's work. A defect in one must neither end nor hide the others.
+/// A part of the watchdog's work. A defect in one part must neither stop nor hide the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Watched {
     /// A job by its name.
     Job(&'static str),
     /// The check of a host.
     Host(Uuid),
-    /// Listening to what a host's platform reports.
+    /// Watching the events of a host's platform.
     Events(Uuid),
     /// Filling a host.
     Fill(Uuid),
@@ -58,7 +58,7 @@ pub enum Watched {
 }
 
 impl StatusCache {
-    fn with<T>(&self, change: impl FnOnce(&mut Found) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut Findings) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -70,27 +70,27 @@ impl StatusCache {
         self.with(|found| found.unclaimed.get(&host).cloned().unwrap_or_default())
     }
 
-    /// What a host was last seen to use for others than us.
-    pub(crate) fn taken_put(&self, host: Uuid, taken: Taken) {
-        self.with(|found| found.taken.insert(host, taken));
+    /// Stores the resources of a host in use by others.
+    pub(crate) fn in_use_put(&self, host: Uuid, in_use: ResourcesInUse) {
+        self.with(|found| found.in_use.insert(host, in_use));
     }
 
-    /// Notes what a host turned out to use for others, until the next look at it.
-    pub(crate) fn taken_add(&self, host: Uuid, place: Place) {
+    /// Adds a resource of a host that turned out to be in use by others, until the next inventory.
+    pub(crate) fn in_use_add(&self, host: Uuid, place: Place) {
         self.with(|found| {
-            let taken = found.taken.entry(host).or_default();
+            let in_use = found.in_use.entry(host).or_default();
             match place {
-                Place::Subnet(subnet) => taken.networks.push(subnet),
-                Place::Port(port) => drop(taken.ports.insert(port)),
+                Place::Subnet(subnet) => in_use.networks.push(subnet),
+                Place::Port(port) => drop(in_use.ports.insert(port)),
             }
         });
     }
 
-    pub(crate) fn taken(&self, host: Uuid) -> Taken {
-        self.with(|found| found.taken.get(&host).cloned().unwrap_or_default())
+    pub(crate) fn in_use(&self, host: Uuid) -> ResourcesInUse {
+        self.with(|found| found.in_use.get(&host).cloned().unwrap_or_default())
     }
 
-    /// Notes whether a part of the watchdog's work has just crashed, until it ends well.
+    /// Records whether a part of the watchdog's work crashed, until it succeeds.
     fn crash_put(&self, part: Watched, crashed: bool) {
         self.with(|found| {
             if crashed {
@@ -101,19 +101,19 @@ impl StatusCache {
         });
     }
 
-    /// The parts that crashed the last time.
+    /// Lists the parts that crashed in their last run.
     fn crashed(&self) -> Vec<(Watched, Timestamp)> {
         self.with(|found| found.crashed.iter().map(|(part, at)| (*part, *at)).collect())
     }
 
-    /// Why autofill could not fill a host the last time; `None` when it could. Another reason than before is logged.
+    /// Records why the last autofill of a host failed; `None` if it succeeded. Logs a changed reason.
     pub(crate) fn fill_put(&self, host: Uuid, why: Option<String>) {
         let before = self.with(|found| match why.clone() {
             Some(why) => found.fill.insert(host, why),
             None => found.fill.remove(&host),
         });
         if let Some(why) = why.filter(|why| before.as_ref() != Some(why)) {
-            tracing::warn!(%host, why, "a host is not filled");
+            tracing::warn!(%host, why, "a host cannot be filled");
         }
     }
 }
@@ -124,8 +124,8 @@ impl Orchestrator {
         self.store().instance().to_string()
     }
 
-    /// The state of the whole as far as the caller may know it: to operators all of it; to others the pool in numbers, and
-    /// what is being done with the clusters that they hold.
+    /// Returns the status visible to the caller: everything for operators; for others the pool in numbers and
+    /// the operations on their clusters.
     pub async fn overview(&self, caller: &Caller) -> Result<api::Status> {
         if policy::operates(caller) {
             return self.status(caller).await;
@@ -170,7 +170,7 @@ impl Orchestrator {
         })
     }
 
-    /// The state of the whole.
+    /// Returns the status of the installation.
     pub async fn status(&self, caller: &Caller) -> Result<api::Status> {
         policy::must_operate(caller)?;
         let now = Timestamp::now();
@@ -180,8 +180,7 @@ impl Orchestrator {
         let mut problems = Vec::new();
         if paused {
             problems.push(
-                "paused after a restore: look at what is unclaimed, then resume (chainpool resume)"
-                    .to_owned(),
+                "paused after a restore: check the unclaimed objects, then run chainpool resume".to_owned(),
             );
         }
         let mut host_views = Vec::new();
@@ -191,7 +190,7 @@ impl Orchestrator {
                 found
                     .fill
                     .get(&host.id)
-                    .map(|why| format!("host {} is not filled: {why}", host.name))
+                    .map(|why| format!("host {} cannot be filled: {why}", host.name))
             }));
             let of_host: Vec<ClusterRow> = clusters
                 .iter()
@@ -211,16 +210,16 @@ impl Orchestrator {
                 checked_at,
             });
         }
-        let waits = |until: Option<chainpool_store::Moment>| until.is_some_and(|until| until.0 > now);
-        let at_rest: Vec<Uuid> = hosts
+        let is_future = |until: Option<chainpool_store::Moment>| until.is_some_and(|until| until.0 > now);
+        let in_maintenance: Vec<Uuid> = hosts
             .iter()
-            .filter(|h| waits(h.maintenance_until))
+            .filter(|h| is_future(h.maintenance_until))
             .map(|h| h.id)
             .collect();
-        let alarmed = clusters
+        let monitored = clusters
             .iter()
-            .filter(|c| !waits(c.maintenance_until) && !at_rest.contains(&c.host_id));
-        problems.extend(alarmed.filter_map(cluster_problem));
+            .filter(|c| !is_future(c.maintenance_until) && !in_maintenance.contains(&c.host_id));
+        problems.extend(monitored.filter_map(cluster_problem));
         let known: Vec<Uuid> = hosts.iter().map(|h| h.id).collect();
         let unclaimed: Vec<_> = known
             .iter()
@@ -228,7 +227,7 @@ impl Orchestrator {
             .collect();
         problems.extend(unclaimed.iter().map(|u| {
             format!(
-                "host {}: {} objects of cluster {} are unclaimed; chainpool host adopt removes them",
+                "host {}: {} objects of cluster {} are unclaimed; remove them with chainpool host adopt",
                 u.host,
                 u.objects.len(),
                 u.cluster_id
@@ -243,7 +242,7 @@ impl Orchestrator {
         let late = now.millis_since(watchdog.last_pass_at.unwrap_or(self.inner.started_at));
         if late > PASS_LATE_MS {
             problems.push(format!(
-                "the watchdog has not finished a full pass for {} s",
+                "the watchdog has not completed a full pass for {} s",
                 late / 1000
             ));
         }
@@ -276,7 +275,7 @@ impl Orchestrator {
             .with(|found| (found.written.clone(), found.intact.clone()));
         let disk_free_bytes = self.disk_free_bytes();
         let wrong = |check: &Option<Check>| check.as_ref().and_then(|(_, wrong)| wrong.clone());
-        // A write that failed just now is news that no check has yet.
+        // A write may have failed after the latest check.
         let wrong = self
             .store()
             .write_failure()
@@ -294,7 +293,7 @@ impl Orchestrator {
         }
     }
 
-    /// Room where the database lies; unknown where the system does not say.
+    /// The free disk space at the database; `None` if unknown.
     fn disk_free_bytes(&self) -> Option<u64> {
         rustix::fs::statvfs(self.store().folder())
             .ok()
@@ -309,39 +308,39 @@ impl Orchestrator {
         })
     }
 
-    /// Writes to the database, reads that back on another connection, and lets it check itself.
+    /// Checks that writes to the database are visible on another connection, and checks its integrity.
     pub async fn database_check(&self) {
         self.database_write_check().await;
         let wrong = match self.store().check().await {
             Ok(found) if found == "ok" => None,
-            Ok(found) => Some(format!("it is damaged: {found}; restore a backup")),
+            Ok(found) => Some(format!("damaged: {found}; restore a backup")),
             Err(error) => Some(reason(&error)),
         };
         self.database_found(wrong, |found| &mut found.intact);
     }
 
-    /// Writes to the database, and reads that back on another connection.
+    /// Checks that writes to the database are visible on another connection.
     pub async fn database_write_check(&self) {
         let failed = self.store().check_write().await.err().map(|error| reason(&error));
-        // A write that failed is reported by the store itself, until one succeeds.
+        // The store itself reports a failed write until one succeeds.
         let wrong = failed.filter(|_| self.store().write_failure().is_none());
         self.database_found(wrong, |found| &mut found.written);
     }
 
-    /// Notes what a check of the database found. Another reason than before is logged.
-    fn database_found(&self, wrong: Option<String>, place: fn(&mut Found) -> &mut Option<Check>) {
+    /// Records the result of a database check. Logs a changed problem.
+    fn database_found(&self, wrong: Option<String>, place: fn(&mut Findings) -> &mut Option<Check>) {
         let before = self
             .inner
             .status
             .with(|found| place(found).replace((Timestamp::now(), wrong.clone())))
             .and_then(|(_, wrong)| wrong);
         if let Some(wrong) = wrong.filter(|wrong| before.as_ref() != Some(wrong)) {
-            tracing::error!(wrong, "the database did not pass its check");
+            tracing::error!(wrong, "the database check failed");
         }
     }
 
-    /// Does a part of the watchdog's work. When it panics, that is logged, shown in the status until the part ends well, and the work of
-    /// the others goes on; `None` then.
+    /// Runs a part of the watchdog's work. A panic is logged and shown in the status until the part succeeds,
+    /// and does not affect other parts; the result is then `None`.
     pub fn isolated<T>(
         &self,
         part: Watched,
@@ -359,15 +358,15 @@ impl Orchestrator {
                 .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             tracing::error!(
                 ?part,
-                panic = text.unwrap_or("without a text"),
-                "a part of the watchdog's work crashed; the others go on"
+                panic = text.unwrap_or("without a message"),
+                "a part of the watchdog's work crashed; the others continue"
             );
         }
         self.inner.status.crash_put(part, outcome.is_err());
         outcome.ok()
     }
 
-    /// Notes that a full pass ended, and how long it took.
+    /// Records the end and the duration of a full pass.
     pub fn note_pass(&self, took: std::time::Duration) {
         let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.inner
@@ -375,48 +374,48 @@ impl Orchestrator {
             .with(|found| found.pass = Some((Timestamp::now(), took)));
     }
 
-    /// Notes how far the probes are behind their period.
+    /// Records how far the probes lag behind their period.
     pub fn note_lag(&self, lag: std::time::Duration) {
         self.inner
             .status
             .with(|found| found.lag_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
     }
 
-    /// Forgets what is older than its time.
-    pub async fn forget_old(&self) -> Result<()> {
+    /// Deletes history past its retention period.
+    pub async fn prune_history(&self) -> Result<()> {
         let mut tx = self.store().begin().await?;
-        let gone = tx.forget_old(Timestamp::now()).await?;
-        tx.commit("old rows forgotten").await?;
-        if gone > 0 {
-            tracing::info!(rows = gone, "old history was forgotten");
+        let deleted = tx.prune_history(Timestamp::now()).await?;
+        tx.commit("history pruned").await?;
+        if deleted > 0 {
+            tracing::info!(rows = deleted, "deleted old history");
         }
         Ok(())
     }
 
-    /// What can be made, and with which parameters. The same for all who are signed in.
+    /// Lists the network types with their parameters. The same for all signed-in callers.
     pub fn network_types(&self, _caller: &Caller) -> Vec<api::NetworkType> {
         self.inner.registry.describe()
     }
 
-    /// Whether the installation is paused after a restore: nothing is deleted and nothing filled.
+    /// Returns `true` if the installation is paused after a restore: nothing is deleted or filled.
     pub(crate) fn is_paused(&self) -> bool {
         self.inner.paused.load(Ordering::Relaxed)
     }
 
-    /// Shows what the end of the pause after a restore would meet. Changes nothing.
+    /// Previews the end of the pause after a restore. Changes nothing.
     pub async fn resume_preview(&self, caller: &Caller) -> Result<api::Status> {
         policy::must_administer(caller)?;
         self.status(caller).await
     }
 
-    /// Ends the pause after a restore. The free clusters are made again: they may have been applied since the backup,
-    /// and nobody may get what another has used.
+    /// Ends the pause after a restore. Resets the free clusters: they may have been leased since the backup,
+    /// and a cluster must not pass to another holder unreset.
     pub async fn resume(&self, caller: &Caller) -> Result<()> {
         policy::must_administer(caller)?;
         if !self.is_paused() {
             return Ok(());
         }
-        let cause = Cause::of(caller, "it may have been used since the backup that was restored");
+        let cause = Cause::of(caller, "it may have been used since the restored backup");
         let mut tx = self.store().begin().await?;
         for row in tx.clusters().await? {
             if row.leased
@@ -445,7 +444,7 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// A consistent copy of the database, never with the master key, as a file that vanishes when closed.
+    /// Returns a consistent copy of the database, without the master key, as a file that is deleted on close.
     pub async fn backup(&self, caller: &Caller) -> Result<File> {
         policy::must_administer(caller)?;
         let path = self
@@ -466,7 +465,7 @@ impl Orchestrator {
             Timestamp::now(),
         )
         .await?;
-        tx.commit("backup noted").await?;
+        tx.commit("backup recorded").await?;
         Ok(file)
     }
 }
@@ -483,13 +482,13 @@ fn pool(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> api::Coun
     }
 }
 
-/// Room below which the database is in danger.
+/// The free disk space below which the database is at risk.
 const DISK_FLOOR: u64 = 100 * 1024 * 1024;
 
 fn low_disk(free: u64) -> Option<String> {
     (free < DISK_FLOOR).then(|| {
         format!(
-            "only {} MiB are free where it lies, and it needs 100; free some space",
+            "only {} MiB of disk space is free, but at least 100 MiB is required; free some space",
             free / (1024 * 1024)
         )
     })
@@ -501,7 +500,7 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// The pool by network type; a type's capacity is its share of each host's.
+/// The pool by network type; the capacity of a type is its share of each host's capacity.
 fn by_type(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> BTreeMap<String, api::Counts> {
     let mut types: BTreeMap<String, Vec<&ClusterRow>> = BTreeMap::new();
     for cluster in clusters {
@@ -534,7 +533,7 @@ fn by_type(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> BTreeM
     types.into_iter().map(counted).collect()
 }
 
-/// What is shown of parts that crashed. Of hosts and clusters that are gone, nothing.
+/// Describes crashed parts, except those of deleted hosts and clusters.
 fn crashes(crashed: &[(Watched, Timestamp)], hosts: &[HostRow], clusters: &[ClusterRow]) -> Vec<String> {
     let host = |id: Uuid| hosts.iter().find(|host| host.id == id).map(|host| &host.name);
     let cluster = |id: Uuid| {
@@ -547,14 +546,14 @@ fn crashes(crashed: &[(Watched, Timestamp)], hosts: &[HostRow], clusters: &[Clus
         Some(match part {
             Watched::Job(name) => format!("the job {name} of the watchdog"),
             Watched::Host(id) => format!("the check of host {}", host(id)?),
-            Watched::Events(id) => format!("listening to the events of host {}", host(id)?),
+            Watched::Events(id) => format!("watching the events of host {}", host(id)?),
             Watched::Fill(id) => format!("filling host {}", host(id)?),
             Watched::Cluster(id) => format!("the check of cluster {}", cluster(id)?),
         })
     };
     let shown = |(of, at): &(Watched, Timestamp)| {
         Some(format!(
-            "{} crashed at {at}: this is a defect of Chainpool, the server's log has its text; it is tried again",
+            "{} crashed at {at}: this is a defect in Chainpool, see the server's log; it is retried",
             part(*of)?
         ))
     };
@@ -582,10 +581,10 @@ mod tests {
     use crate::{Config, host::fixture::row};
 
     #[tokio::test]
-    async fn a_part_that_panics_ends_no_other_and_is_shown_until_it_ends_well() {
+    async fn a_panicking_part_is_shown_until_it_succeeds_and_affects_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let config = Config {
-            works: false,
+            run_operations: false,
             ..Config::new(folder.path().to_owned(), vec![])
         };
         let orchestrator = Orchestrator::start(config).await.unwrap();
@@ -612,12 +611,12 @@ mod tests {
             orchestrator.isolated(Watched::Fill(host.id), async { 7 }).await,
             Some(7)
         );
-        let said = shown();
+        let problems = shown();
         assert!(
-            said.len() == 2
-                && said[0].contains("the job autofill")
-                && said[1].contains("the check of host h1 crashed"),
-            "{said:?}"
+            problems.len() == 2
+                && problems[0].contains("the job autofill")
+                && problems[1].contains("the check of host h1 crashed"),
+            "{problems:?}"
         );
         for part in parts {
             assert_eq!(orchestrator.isolated(part, async {}).await, Some(()));
@@ -627,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_that_an_earlier_version_took_are_counted() {
+    fn invalid_shares_stored_by_a_previous_version_are_counted() {
         let mut host = row();
         let entry = |share| api::Fill {
             network_type: "cometbft".into(),

@@ -1,17 +1,17 @@
-//! Performing one step. Each may run twice, and may be dropped at any await.
+//! Execution of one step. Every step may run twice, and may be dropped at any await.
 
 use crate::{
     Error, Orchestrator, Result,
     agents::HostAgent,
     evidence::{crash_loop_since, crash_loop_text},
     plan::Action,
-    wait::{Patience, Wait},
+    step_deadline::{Backoff, StepDeadline},
 };
 use chainpool_agent::{
     ClusterId, ClusterKey, ClusterSpec, ImageRef, Incarnation, NodeName, Observation, Power, Scope,
 };
 use chainpool_api::{HealthState, HostState, OperationKind, OperationState, Timestamp};
-use chainpool_networks::{InitError, NetworkType, Nodes, Past, Stuck};
+use chainpool_networks::{History, InitError, NetworkType, Nodes, StallTracker};
 use chainpool_store::{ClusterRow, OperationRow};
 use std::{
     collections::BTreeMap,
@@ -21,105 +21,108 @@ use std::{
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-/// Why a step did not come about.
+/// The failure of a step.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepError {
-    /// Another operation took its place: it ends without a word.
+    /// Superseded by another operation; ends without an error.
     #[error("superseded")]
     Superseded,
-    /// Another step of its phase failed for good, whose error is the operation's; or its operation was superseded.
+    /// Another step of the phase failed permanently and its error is the operation's, or the operation was
+    /// superseded.
     #[error("another step has failed")]
-    Over,
-    /// The platform said no.
+    Cancelled,
+    /// The platform returned an error.
     #[error(transparent)]
     Agent(#[from] chainpool_agent::Error),
-    /// No registry that has an image can be asked now. That is told at once: it may take somebody who makes the image.
+    /// No registry of an image is reachable. Reported at once: someone may have to provide the image.
     #[error("{0}")]
     NoRegistry(String),
-    /// What the nodes kept is gone, and they are not started without.
+    /// The nodes' volumes are gone; nodes are not started without them.
     #[error("{0}")]
     LedgerLost(String),
-    /// The ledger did not get there in time.
+    /// The deadline passed before the ledger was ready.
     #[error("{0}")]
-    Late(String),
-    /// The store or our own code failed.
+    DeadlineExceeded(String),
+    /// The store or the orchestrator failed.
     #[error(transparent)]
-    Ours(#[from] Error),
+    Internal(#[from] Error),
 }
 
 impl From<chainpool_store::Error> for StepError {
     fn from(error: chainpool_store::Error) -> Self {
-        Self::Ours(error.into())
+        Self::Internal(error.into())
     }
 }
 
 impl StepError {
-    /// Whether the server's own disk is full, so that nothing could be written down.
+    /// Returns `true` if the server's own disk is full and nothing could be written.
     pub(crate) fn is_storage_full(&self) -> bool {
-        matches!(self, Self::Ours(Error::StorageFull(_)))
+        matches!(self, Self::Internal(Error::StorageFull(_)))
     }
 
-    /// Whether the executor tries again.
-    pub(crate) fn may_pass(&self, kind: OperationKind) -> bool {
+    /// Returns `true` if the executor retries.
+    pub(crate) fn is_retryable(&self, kind: OperationKind) -> bool {
         match self {
-            Self::Superseded | Self::Over | Self::NoRegistry(_) | Self::LedgerLost(_) | Self::Late(_) => {
-                false
-            }
+            Self::Superseded
+            | Self::Cancelled
+            | Self::NoRegistry(_)
+            | Self::LedgerLost(_)
+            | Self::DeadlineExceeded(_) => false,
             Self::Agent(error) => error.is_transient() || kind == OperationKind::ClusterDelete,
-            Self::Ours(error) => matches!(error, Error::Internal(_) | Error::StorageFull(_)),
+            Self::Internal(error) => matches!(error, Error::Internal(_) | Error::StorageFull(_)),
         }
     }
 }
 
-/// Waits for work, but not once another step of the phase has failed or the operation was superseded.
-pub(crate) async fn unless_over<T>(
-    over: &CancellationToken,
+/// Waits for work until another step of the phase fails or the operation is superseded.
+pub(crate) async fn unless_cancelled<T>(
+    cancel: &CancellationToken,
     work: impl Future<Output = T>,
 ) -> Result<T, StepError> {
-    over.run_until_cancelled(work).await.ok_or(StepError::Over)
+    cancel.run_until_cancelled(work).await.ok_or(StepError::Cancelled)
 }
 
-/// A host's leave to work, unless it is not worth having any more.
+/// Acquires a permit of the host, unless the step is cancelled.
 async fn permit<'s>(
     permits: &'s Semaphore,
-    over: &CancellationToken,
+    cancel: &CancellationToken,
 ) -> Result<SemaphorePermit<'s>, StepError> {
-    Ok(unless_over(over, permits.acquire())
+    Ok(unless_cancelled(cancel, permits.acquire())
         .await?
         .map_err(Error::internal)?)
 }
 
-/// Finds the first of these images that can be had.
-async fn image_of(ground: &Ground, images: &[String]) -> Result<ImageRef, StepError> {
-    ground
+/// Resolves the first available image.
+async fn image_of(context: &StepContext, images: &[String]) -> Result<ImageRef, StepError> {
+    context
         .host
         .agent
         .ensure_image(images)
         .await
         .map_err(|error| match error {
-            chainpool_agent::Error::Dependency(words) => StepError::NoRegistry(words),
+            chainpool_agent::Error::Dependency(reason) => StepError::NoRegistry(reason),
             error => error.into(),
         })
 }
 
-/// What most steps need.
-pub(crate) struct Ground {
+/// The context of most steps.
+pub(crate) struct StepContext {
     pub(crate) host: HostAgent,
     pub(crate) cluster: ClusterRow,
     pub(crate) key: ClusterKey,
 }
 
 impl Orchestrator {
-    /// A generation's spec with its keys, without the nodes' secret contents.
+    /// Reads the spec of a generation with its keys, without the nodes' secret contents.
     pub(crate) async fn spec(
         &self,
         cluster: uuid::Uuid,
         generation: u32,
     ) -> Result<Option<Arc<ClusterSpec>>> {
-        if let Some(spec) = self.inner.live.spec(cluster, generation) {
+        if let Some(spec) = self.inner.runtime_cache.spec(cluster, generation) {
             return Ok(Some(spec));
         }
-        let epoch = self.inner.live.spec_epoch();
+        let epoch = self.inner.runtime_cache.spec_epoch();
         let read = self.store().read();
         let Some(stored) = read.revision(cluster, generation).await? else {
             return Ok(None);
@@ -136,12 +139,12 @@ impl Orchestrator {
         }
         let spec = Arc::new(spec);
         self.inner
-            .live
+            .runtime_cache
             .spec_put(cluster, generation, Arc::clone(&spec), epoch);
         Ok(Some(spec))
     }
 
-    /// What must be written down before a step runs: a restart names the life that it ends.
+    /// Determines what must be recorded before a step runs: a restart records the incarnation that it ends.
     pub(crate) async fn step_memo(
         &self,
         operation: &OperationRow,
@@ -152,9 +155,11 @@ impl Orchestrator {
         };
         let mut pause = Duration::from_millis(200);
         loop {
-            let ground = self.ground(operation).await?;
-            match ground.host.agent.incarnation(&ground.key, node).await {
-                Ok(life) => return Ok(Some(serde_json::to_value(life).map_err(Error::internal)?)),
+            let context = self.context(operation).await?;
+            match context.host.agent.incarnation(&context.key, node).await {
+                Ok(incarnation) => {
+                    return Ok(Some(serde_json::to_value(incarnation).map_err(Error::internal)?));
+                }
                 Err(error)
                     if error.is_transient()
                         && operation.deadline_at.is_none_or(|at| Timestamp::now() < at.0) =>
@@ -173,20 +178,20 @@ impl Orchestrator {
         operation: &OperationRow,
         action: &Action,
         memo: Option<&serde_json::Value>,
-        wait: &Wait,
-        over: &CancellationToken,
+        deadline: &StepDeadline,
+        cancel: &CancellationToken,
     ) -> Result<(), StepError> {
         match action {
-            Action::Drop { cluster, through } => self.step_drop(operation, *cluster, *through, over).await,
+            Action::Drop { cluster, through } => self.step_drop(operation, *cluster, *through, cancel).await,
             Action::Image => self.step_image(operation).await,
             Action::Network => {
-                let ground = self.ground(operation).await?;
-                let spec = self.spec_of(&ground).await?;
-                let _permit = permit(&ground.host.networks, over).await?;
-                Ok(ground
+                let context = self.context(operation).await?;
+                let spec = self.spec_of(&context).await?;
+                let _permit = permit(&context.host.networks, cancel).await?;
+                Ok(context
                     .host
                     .agent
-                    .ensure_network(&ground.key, &spec.network)
+                    .ensure_network(&context.key, &spec.network)
                     .await?)
             }
             Action::Node { node, on } => {
@@ -195,28 +200,31 @@ impl Orchestrator {
                 } else {
                     Power::Off
                 };
-                self.step_node(operation, node, &power, over).await
+                self.step_node(operation, node, &power, cancel).await
             }
             Action::Restart { node } => {
-                let life: Option<Incarnation> = memo
+                let incarnation: Option<Incarnation> = memo
                     .map(|m| serde_json::from_value(m.clone()))
                     .transpose()
                     .map_err(Error::internal)?
                     .flatten();
-                if life.is_none() {
-                    // Nothing of it runs: it is a start.
-                    self.ledger_there(operation, &self.ground(operation).await?)
+                if incarnation.is_none() {
+                    // The node does not run, so this is a start.
+                    self.check_ledger_volumes(operation, &self.context(operation).await?)
                         .await?;
                 }
-                self.step_node(operation, node, &Power::On { after: life }, over)
+                self.step_node(operation, node, &Power::On { after: incarnation }, cancel)
                     .await
             }
-            Action::Volumes => self.ledger_there(operation, &self.ground(operation).await?).await,
-            Action::Job { job } => self.step_job(operation, job, over).await,
-            Action::Answer { nodes } => self.step_answer(operation, nodes, wait, over).await,
-            Action::Init { action } => self.step_init(operation, action, wait, over).await,
-            Action::Settle => self.step_settle(operation, wait, over).await,
-            Action::Prove => self.step_prove(operation, wait, over).await,
+            Action::Volumes => {
+                self.check_ledger_volumes(operation, &self.context(operation).await?)
+                    .await
+            }
+            Action::Job { job } => self.step_job(operation, job, cancel).await,
+            Action::Answer { nodes } => self.step_answer(operation, nodes, deadline, cancel).await,
+            Action::Init { action } => self.step_init(operation, action, deadline, cancel).await,
+            Action::Settle => self.step_settle(operation, deadline, cancel).await,
+            Action::Prove => self.step_prove(operation, deadline, cancel).await,
             Action::Children => self.step_children(operation).await,
             Action::Sweep => self.step_sweep(operation).await,
         }
@@ -230,7 +238,7 @@ impl Orchestrator {
             .await?
             .ok_or(StepError::Superseded)?;
         if host.state.0 == HostState::Paused {
-            // Nothing is done on a paused host: it may be another engine. The operation waits.
+            // Change nothing on a paused host: it may be another engine. The operation waits.
             return Err(chainpool_agent::Error::Unreachable(format!(
                 "host {} is paused: {}",
                 host.name, host.reason
@@ -240,11 +248,11 @@ impl Orchestrator {
         Ok(self.inner.agents.of(&host)?)
     }
 
-    async fn ground(&self, operation: &OperationRow) -> Result<Ground, StepError> {
+    async fn context(&self, operation: &OperationRow) -> Result<StepContext, StepError> {
         let host = self.host_agent(operation).await?;
         let id = operation
             .cluster_id
-            .ok_or_else(|| Error::internal("an operation on a cluster names none"))?;
+            .ok_or_else(|| Error::internal("a cluster operation has no cluster"))?;
         let cluster = self
             .store()
             .read()
@@ -252,7 +260,7 @@ impl Orchestrator {
             .await?
             .ok_or(StepError::Superseded)?;
         let generation = u32::try_from(operation.generation).map_err(Error::internal)?;
-        Ok(Ground {
+        Ok(StepContext {
             host,
             cluster,
             key: ClusterKey {
@@ -262,29 +270,29 @@ impl Orchestrator {
         })
     }
 
-    pub(crate) async fn spec_of(&self, ground: &Ground) -> Result<Arc<ClusterSpec>, StepError> {
-        let spec = self.spec(ground.cluster.id, ground.key.generation).await?;
+    pub(crate) async fn spec_of(&self, context: &StepContext) -> Result<Arc<ClusterSpec>, StepError> {
+        let spec = self.spec(context.cluster.id, context.key.generation).await?;
         spec.ok_or_else(|| {
             Error::internal(format!(
-                "cluster {} has no spec of generation {}",
-                ground.cluster.name, ground.key.generation
+                "cluster {} has no spec for generation {}",
+                context.cluster.name, context.key.generation
             ))
             .into()
         })
     }
 
-    async fn nodes_of(&self, ground: &Ground) -> Result<(Arc<dyn NetworkType>, Nodes), StepError> {
-        let spec = self.spec_of(ground).await?;
+    async fn nodes_of(&self, context: &StepContext) -> Result<(Arc<dyn NetworkType>, Nodes), StepError> {
+        let spec = self.spec_of(context).await?;
         let network = self
             .inner
             .registry
-            .get(&ground.cluster.network_type)
+            .get(&context.cluster.network_type)
             .map_err(Error::internal)?;
         Ok((
             network,
             Nodes {
-                agent: Arc::clone(&ground.host.agent),
-                key: ground.key,
+                agent: Arc::clone(&context.host.agent),
+                key: context.key,
                 spec,
             },
         ))
@@ -295,24 +303,25 @@ impl Orchestrator {
         operation: &OperationRow,
         cluster: Option<uuid::Uuid>,
         through: u32,
-        over: &CancellationToken,
+        cancel: &CancellationToken,
     ) -> Result<(), StepError> {
         let host = self.host_agent(operation).await?;
         let id = cluster
             .or(operation.cluster_id)
-            .ok_or_else(|| Error::internal("a drop names no cluster"))?;
-        let _permit = permit(&host.permits, over).await?;
+            .ok_or_else(|| Error::internal("a drop has no cluster"))?;
+        let _permit = permit(&host.permits, cancel).await?;
         Ok(host.agent.drop_cluster(ClusterId(id), through).await?)
     }
 
-    /// Finds images for the nodes and jobs that have none: a node never changes its image while its spec stays.
+    /// Resolves images for nodes and jobs without one: a node never changes its image while its spec is
+    /// unchanged.
     async fn step_image(&self, operation: &OperationRow) -> Result<(), StepError> {
-        let ground = self.ground(operation).await?;
-        let spec = self.spec_of(&ground).await?;
+        let context = self.context(operation).await?;
+        let spec = self.spec_of(&context).await?;
         let mut images = self
             .store()
             .read()
-            .revision(ground.cluster.id, ground.key.generation)
+            .revision(context.cluster.id, context.key.generation)
             .await?
             .map(|r| r.images)
             .unwrap_or_default();
@@ -323,12 +332,12 @@ impl Orchestrator {
             .collect();
         for node in missing {
             if !found.contains_key(&node.images) {
-                found.insert(node.images.clone(), image_of(&ground, &node.images).await?);
+                found.insert(node.images.clone(), image_of(&context, &node.images).await?);
             }
             images.insert(node.name.to_string(), found[&node.images].clone());
         }
         let mut tx = self.store().begin().await?;
-        tx.revision_images(ground.cluster.id, ground.key.generation, images)
+        tx.revision_images(context.cluster.id, context.key.generation, images)
             .await?;
         tx.commit("images pinned").await?;
         Ok(())
@@ -339,83 +348,84 @@ impl Orchestrator {
         operation: &OperationRow,
         name: &NodeName,
         power: &Power,
-        over: &CancellationToken,
+        cancel: &CancellationToken,
     ) -> Result<(), StepError> {
-        let ground = self.ground(operation).await?;
+        let context = self.context(operation).await?;
         let opened = self
             .store()
             .read()
-            .revision_opened(self.store().master(), ground.cluster.id, ground.key.generation)
+            .revision_opened(self.store().master(), context.cluster.id, context.key.generation)
             .await?;
         let missing = || {
             Error::internal(format!(
                 "the spec of cluster {} has no node {name}",
-                ground.cluster.name
+                context.cluster.name
             ))
         };
         let (spec, images) = opened.ok_or_else(missing)?;
         let node = spec.node(name).ok_or_else(missing)?;
-        let _permit = permit(&ground.host.permits, over).await?;
+        let _permit = permit(&context.host.permits, cancel).await?;
         let image = match images.get(name.as_str()) {
             Some(image) => image.clone(),
-            // Never made, because its image is nowhere: there is nothing to stop.
+            // Never created, because its image is missing: there is nothing to stop.
             None if matches!(power, Power::Off) => return Ok(()),
-            None => image_of(&ground, &node.images).await?,
+            None => image_of(&context, &node.images).await?,
         };
-        Ok(ground
+        Ok(context
             .host
             .agent
-            .ensure_node(&ground.key, node, &image, power)
+            .ensure_node(&context.key, node, &image, power)
             .await?)
     }
 
-    /// Runs a job to its end. One that takes longer than its agent waits is asked for again, like all that may pass.
+    /// Runs a job to completion. A job that outlasts the agent's timeout is retried like any transient
+    /// failure.
     async fn step_job(
         &self,
         operation: &OperationRow,
         name: &NodeName,
-        over: &CancellationToken,
+        cancel: &CancellationToken,
     ) -> Result<(), StepError> {
-        let ground = self.ground(operation).await?;
+        let context = self.context(operation).await?;
         let opened = self
             .store()
             .read()
-            .revision_opened(self.store().master(), ground.cluster.id, ground.key.generation)
+            .revision_opened(self.store().master(), context.cluster.id, context.key.generation)
             .await?;
         let missing = || {
             Error::internal(format!(
                 "the spec of cluster {} has no job {name}",
-                ground.cluster.name
+                context.cluster.name
             ))
         };
         let (spec, images) = opened.ok_or_else(missing)?;
         let job = spec.job(name).ok_or_else(missing)?;
-        let _permit = permit(&ground.host.permits, over).await?;
+        let _permit = permit(&context.host.permits, cancel).await?;
         let image = match images.get(name.as_str()) {
             Some(image) => image.clone(),
-            None => image_of(&ground, &job.images).await?,
+            None => image_of(&context, &job.images).await?,
         };
-        Ok(ground.host.agent.ensure_job(&ground.key, job, &image).await?)
+        Ok(context.host.agent.ensure_job(&context.key, job, &image).await?)
     }
 
     async fn step_answer(
         &self,
         operation: &OperationRow,
         wanted: &[NodeName],
-        wait: &Wait,
-        over: &CancellationToken,
+        deadline: &StepDeadline,
+        cancel: &CancellationToken,
     ) -> Result<(), StepError> {
-        let ground = self.ground(operation).await?;
-        let (network, nodes) = self.nodes_of(&ground).await?;
-        let mut patience = Patience::new(wait);
-        let mut stuck = Stuck::default();
+        let context = self.context(operation).await?;
+        let (network, nodes) = self.nodes_of(&context).await?;
+        let mut backoff = Backoff::new(deadline);
+        let mut stalls = StallTracker::default();
         loop {
-            let observed = patience
+            let observed = backoff
                 .unless_transient(
-                    ground
+                    context
                         .host
                         .agent
-                        .observe(Scope::Cluster(ground.key.cluster))
+                        .observe(Scope::Cluster(context.key.cluster))
                         .await,
                 )
                 .await?;
@@ -423,29 +433,35 @@ impl Orchestrator {
             let evidence = network.probe(&nodes, &observed).await;
             let answers =
                 |name: &NodeName| evidence.nodes.get(name.as_str()).is_some_and(|node| node.answers);
-            let silent: Vec<&str> = wanted
+            let unresponsive: Vec<&str> = wanted
                 .iter()
                 .filter(|name| !answers(name))
                 .map(NodeName::as_str)
                 .collect();
-            if silent.is_empty() {
+            if unresponsive.is_empty() {
                 return Ok(());
             }
-            self.unless_in_crash_loop(operation, &ground, wanted).await?;
-            self.start_anew(operation, &ground, stuck.overdue(&evidence, Instant::now()), over)
-                .await?;
-            patience
-                .wait(format!("no answer yet from {}", silent.join(", ")))
+            self.unless_in_crash_loop(operation, &context, wanted).await?;
+            self.restart_stalled(
+                operation,
+                &context,
+                stalls.overdue(&evidence, Instant::now()),
+                cancel,
+            )
+            .await?;
+            backoff
+                .wait(format!("no response yet from {}", unresponsive.join(", ")))
                 .await?;
         }
     }
 
-    /// Ends a start or a restart of nodes one of which has ended again and again since then: it has a ledger that it cannot go on with, and
-    /// its last lines tell why. Nodes of a new ledger may wait for each other so.
+    /// Fails a start or restart if a node has exited repeatedly since it began: the node cannot continue with
+    /// its ledger, and its last log lines show why. Nodes of a new ledger may exit while waiting for each
+    /// other.
     async fn unless_in_crash_loop(
         &self,
         operation: &OperationRow,
-        ground: &Ground,
+        context: &StepContext,
         wanted: &[NodeName],
     ) -> Result<(), StepError> {
         if !matches!(
@@ -454,12 +470,15 @@ impl Orchestrator {
         ) {
             return Ok(());
         }
-        let began = operation.started_at.unwrap_or(operation.created_at).0;
-        let seen = self.inner.live.seen(ground.cluster.id, ground.key.generation);
-        match crash_loop_since(&seen, began).filter(|(node, _)| wanted.contains(node)) {
+        let started_at = operation.started_at.unwrap_or(operation.created_at).0;
+        let runtime = self
+            .inner
+            .runtime_cache
+            .cluster(context.cluster.id, context.key.generation);
+        match crash_loop_since(&runtime, started_at).filter(|(node, _)| wanted.contains(node)) {
             None => Ok(()),
-            Some((node, exits)) => Err(StepError::Late(
-                crash_loop_text(&ground.host, &ground.key, &node, exits).await,
+            Some((node, exits)) => Err(StepError::DeadlineExceeded(
+                crash_loop_text(&context.host, &context.key, &node, exits).await,
             )),
         }
     }
@@ -468,59 +487,73 @@ impl Orchestrator {
         &self,
         operation: &OperationRow,
         action: &str,
-        wait: &Wait,
-        over: &CancellationToken,
+        deadline: &StepDeadline,
+        cancel: &CancellationToken,
     ) -> Result<(), StepError> {
-        let ground = self.ground(operation).await?;
-        let (network, nodes) = self.nodes_of(&ground).await?;
-        self.until_done(operation, &ground, (&*network, &nodes), (wait, over), || {
-            network.init(&nodes, action)
-        })
+        let context = self.context(operation).await?;
+        let (network, nodes) = self.nodes_of(&context).await?;
+        self.retry_until_deadline(
+            operation,
+            &context,
+            (&*network, &nodes),
+            (deadline, cancel),
+            || network.init(&nodes, action),
+        )
         .await
     }
 
     async fn step_settle(
         &self,
         operation: &OperationRow,
-        wait: &Wait,
-        over: &CancellationToken,
+        deadline: &StepDeadline,
+        cancel: &CancellationToken,
     ) -> Result<(), StepError> {
-        let ground = self.ground(operation).await?;
-        let (network, nodes) = self.nodes_of(&ground).await?;
-        let mut patience = Patience::new(wait);
-        let past = Past {
+        let context = self.context(operation).await?;
+        let (network, nodes) = self.nodes_of(&context).await?;
+        let mut backoff = Backoff::new(deadline);
+        let history = History {
             started_at: Some(Timestamp::now()),
-            ..Past::default()
+            ..History::default()
         };
         let mut observed: Option<Observation> = None;
-        let mut stuck = self.stuck(&ground);
-        for look in 0u32.. {
-            if look.is_multiple_of(10) || observed.is_none() {
-                let listed = ground
+        let mut stalls = self.stall_tracker(&context);
+        for poll in 0u32.. {
+            if poll.is_multiple_of(10) || observed.is_none() {
+                let listed = context
                     .host
                     .agent
-                    .observe(Scope::Cluster(ground.key.cluster))
+                    .observe(Scope::Cluster(context.key.cluster))
                     .await;
-                observed = patience.unless_transient(listed).await?;
+                observed = backoff.unless_transient(listed).await?;
             }
             let Some(listed) = &observed else { continue };
             let evidence = network.probe(&nodes, listed).await;
-            let verdict = network.verdict(&ground.cluster.parameters.0, &evidence, &past, Timestamp::now());
-            // A ledger without a block has shown nothing yet.
-            let settled = verdict.state == HealthState::Healthy && evidence.height.is_some_and(|h| h > 0);
+            let verdict = network.verdict(
+                &context.cluster.parameters.0,
+                &evidence,
+                &history,
+                Timestamp::now(),
+            );
+            // A ledger without a block is not ready yet.
+            let ready = verdict.state == HealthState::Healthy && evidence.height.is_some_and(|h| h > 0);
             self.note_evidence(
-                &ground.cluster,
-                ground.key.generation,
+                &context.cluster,
+                context.key.generation,
                 Some(listed),
                 &evidence,
                 Timestamp::now(),
             );
-            if settled {
+            if ready {
                 break;
             }
-            self.start_anew(operation, &ground, stuck.overdue(&evidence, Instant::now()), over)
-                .await?;
-            patience.wait(verdict.reason).await?;
+            self.restart_stalled(
+                operation,
+                &context,
+                stalls.overdue(&evidence, Instant::now()),
+                cancel,
+            )
+            .await?;
+            backoff.wait(verdict.reason).await?;
         }
         Ok(())
     }
@@ -528,11 +561,11 @@ impl Orchestrator {
     async fn step_prove(
         &self,
         operation: &OperationRow,
-        wait: &Wait,
-        over: &CancellationToken,
+        deadline: &StepDeadline,
+        cancel: &CancellationToken,
     ) -> Result<(), StepError> {
-        let ground = self.ground(operation).await?;
-        let (network, nodes) = self.nodes_of(&ground).await?;
+        let context = self.context(operation).await?;
+        let (network, nodes) = self.nodes_of(&context).await?;
         let prove = || async {
             network
                 .prove(&nodes)
@@ -540,7 +573,13 @@ impl Orchestrator {
                 .map_err(|e| InitError::new(e.to_string()))
         };
         let proof = self
-            .until_done(operation, &ground, (&*network, &nodes), (wait, over), prove)
+            .retry_until_deadline(
+                operation,
+                &context,
+                (&*network, &nodes),
+                (deadline, cancel),
+                prove,
+            )
             .await?;
         let mut tx = self.store().begin().await?;
         if let Some(mut row) = tx.operation(operation.id).await? {
@@ -552,7 +591,7 @@ impl Orchestrator {
             row.result = Some(chainpool_store::Json(result));
             tx.operation_save(row).await?;
         }
-        tx.commit("proof noted").await?;
+        tx.commit("proof recorded").await?;
         Ok(())
     }
 
@@ -563,7 +602,7 @@ impl Orchestrator {
             if children.iter().all(|child| child.state.0.is_over()) {
                 return Ok(());
             }
-            // A lost event only costs the pause.
+            // A lost event costs only the pause.
             tokio::select! {
                 _ = events.recv() => {}
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
@@ -575,7 +614,7 @@ impl Orchestrator {
         let host = self.host_agent(operation).await?;
         let children = self.store().read().operation_children(operation.id).await?;
         if let Some(failed) = children.iter().find(|c| c.state.0 == OperationState::Failed) {
-            return Err(StepError::Late(
+            return Err(StepError::DeadlineExceeded(
                 failed
                     .error
                     .clone()

@@ -1,7 +1,8 @@
-//! What changes, told to those who may read it; and when a stream has to end.
+//! Change notifications for callers that may read them, and the end of streams.
 //!
-//! An event is a wake-up with an id. A subscription passes on what its caller may read, so that nobody hears of what is
-//! not there for it. A stream lasts as long as its sign-in, its role, and its hold on what it shows.
+//! An event is a hint with an id. A subscription passes on only events that its caller may read, so that
+//! hidden resources stay hidden. A stream lasts as long as its sign-in, its role, and its lease on what it
+//! shows.
 
 use crate::{Caller, Error, Orchestrator, Result, policy};
 use chainpool_api::{self as api, LeaseFilter, LeaseState, Noun};
@@ -14,18 +15,18 @@ use std::{
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use uuid::Uuid;
 
-/// How often a stream asks whether it may go on. Changes of leases are heard at once.
+/// How often a stream rechecks its permission. Lease changes are noticed at once.
 const CHECK: Duration = Duration::from_secs(2);
 
-/// How many facts are kept at most.
-const FACTS: usize = 10_000;
+/// The maximum number of cached operations.
+const MAX_OWNERS: usize = 10_000;
 
-/// What never changes of operations: who asked for it and on which cluster. Kept, because each subscription asks at each
-/// step of each operation.
+/// The immutable author and cluster of operations, cached because every subscription asks at every step of
+/// every operation.
 #[derive(Default)]
-pub(crate) struct Facts(Mutex<HashMap<Uuid, (String, Option<Uuid>)>>);
+pub(crate) struct OperationOwners(Mutex<HashMap<Uuid, (String, Option<Uuid>)>>);
 
-impl Facts {
+impl OperationOwners {
     fn get(&self, operation: Uuid) -> Option<(String, Option<Uuid>)> {
         self.0
             .lock()
@@ -34,46 +35,46 @@ impl Facts {
             .cloned()
     }
 
-    fn put(&self, operation: Uuid, facts: (String, Option<Uuid>)) {
+    fn put(&self, operation: Uuid, owner: (String, Option<Uuid>)) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= FACTS {
+        if known.len() >= MAX_OWNERS {
             known.clear();
         }
-        known.insert(operation, facts);
+        known.insert(operation, owner);
     }
 }
 
-/// What a subscription tells.
+/// A change notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Something changed that the caller may read: read it again.
+    /// A resource changed: read it again.
     Event(api::Event),
-    /// So many changes were lost: read everything again.
+    /// This many changes were lost: read everything again.
     Missed(u64),
 }
 
-/// The changes that a caller may hear of.
+/// The changes visible to a caller.
 pub struct Subscription {
     orchestrator: Orchestrator,
     caller: Caller,
     wakes: Receiver<api::Event>,
-    /// Heard, and not judged yet: a reader that stopped waiting loses nothing.
-    heard: Option<Change>,
-    /// The clusters under the caller's leases; empty for those who see all.
+    /// Received but not yet checked: a cancelled reader loses nothing.
+    pending: Option<Change>,
+    /// The clusters leased by the caller; empty for callers that see all.
     clusters: HashSet<Uuid>,
 }
 
-/// What a stream shows, and so when it ends beside the end of its sign-in.
+/// The content of a stream, which determines when it ends besides the end of its sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamOf {
-    /// What its caller may read, judged each time.
+pub enum StreamScope {
+    /// All changes that the caller may read, checked each time.
     Changes,
-    /// One cluster: the stream ends when the caller no longer holds it.
+    /// One cluster: the stream ends when the caller's lease ends.
     Cluster(Uuid),
 }
 
 impl Orchestrator {
-    /// Subscribes to what changes from now on.
+    /// Subscribes to changes.
     pub async fn subscribe(&self, caller: &Caller) -> Result<Subscription> {
         let wakes = self.store().events();
         let clusters = self.clusters_held(caller).await?;
@@ -81,47 +82,48 @@ impl Orchestrator {
             orchestrator: self.clone(),
             caller: caller.clone(),
             wakes,
-            heard: None,
+            pending: None,
             clusters,
         })
     }
 
-    /// Resolves when a stream of this caller must end: its sign-in, token or account is over, its role is another, or it
-    /// does not hold any more what the stream shows.
+    /// Resolves when a stream of this caller must end: its sign-in, token or account has ended, its role
+    /// changed, or its lease on the content ended.
     pub fn stream_end(
         &self,
         caller: &Caller,
         secret: &str,
-        of: StreamOf,
+        of: StreamScope,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (this, caller, secret) = (self.clone(), caller.clone(), secret.to_owned());
         async move {
             let mut wakes = this.store().events();
-            let mut clock = tokio::time::interval(CHECK);
+            let mut timer = tokio::time::interval(CHECK);
             let mut lease = None;
             loop {
-                match this.may_go_on(&caller, &secret, of, &mut lease).await {
+                match this.may_continue(&caller, &secret, of, &mut lease).await {
                     Ok(true) => {}
                     Ok(false) => return,
-                    // Another failure is not about the caller: the stream sees it by itself, and each stream would say it here.
+                    // Other failures do not concern the caller: the stream itself reports them.
                     Err(error) => {
-                        tracing::debug!(%error, cause = ?error, "it is not known whether a stream may go on")
+                        tracing::debug!(%error, cause = ?error, "the permission of a stream could not be checked");
                     }
                 }
                 tokio::select! {
-                    _ = clock.tick() => {}
+                    _ = timer.tick() => {}
                     () = changed(&mut wakes, of) => {}
                 }
             }
         }
     }
 
-    /// Whether a stream may go on. `known` is the lease by which its caller reads the cluster: another one is another hold.
-    async fn may_go_on(
+    /// Returns `true` if a stream may continue. `known` is the lease by which the caller reads the cluster;
+    /// another lease ends the stream.
+    async fn may_continue(
         &self,
         caller: &Caller,
         secret: &str,
-        of: StreamOf,
+        of: StreamScope,
         known: &mut Option<Uuid>,
     ) -> Result<bool> {
         let now = match self.authenticate(secret).await {
@@ -131,7 +133,7 @@ impl Orchestrator {
         if (now.account_id, now.role, now.lease_any) != (caller.account_id, caller.role, caller.lease_any) {
             return Ok(false);
         }
-        let StreamOf::Cluster(cluster) = of else {
+        let StreamScope::Cluster(cluster) = of else {
             return Ok(true);
         };
         let lease = self.store().read().lease_of(cluster).await?;
@@ -144,7 +146,7 @@ impl Orchestrator {
         Ok(same)
     }
 
-    /// The clusters under the caller's leases. Those who see all need no list.
+    /// Reads the clusters leased by the caller; empty for callers that see all.
     async fn clusters_held(&self, caller: &Caller) -> Result<HashSet<Uuid>> {
         let mut clusters = HashSet::new();
         if policy::operates(caller) {
@@ -165,23 +167,23 @@ impl Orchestrator {
         }
     }
 
-    /// Who asked for an operation and on which cluster; `None`: there is none such.
-    async fn facts(&self, operation: Uuid) -> Result<Option<(String, Option<Uuid>)>> {
-        if let Some(facts) = self.inner.facts.get(operation) {
-            return Ok(Some(facts));
+    /// Reads the author and the cluster of an operation; `None` if it does not exist.
+    async fn operation_owner(&self, operation: Uuid) -> Result<Option<(String, Option<Uuid>)>> {
+        if let Some(owner) = self.inner.operation_owners.get(operation) {
+            return Ok(Some(owner));
         }
         let Some(row) = self.store().read().operation(operation).await? else {
             return Ok(None);
         };
-        let facts = (row.author, row.cluster_id);
-        self.inner.facts.put(operation, facts.clone());
-        Ok(Some(facts))
+        let owner = (row.author, row.cluster_id);
+        self.inner.operation_owners.put(operation, owner.clone());
+        Ok(Some(owner))
     }
 }
 
-/// Resolves when something changed that may end a stream.
-async fn changed(wakes: &mut Receiver<api::Event>, of: StreamOf) {
-    let StreamOf::Cluster(cluster) = of else {
+/// Resolves at a change that may end a stream.
+async fn changed(wakes: &mut Receiver<api::Event>, of: StreamScope) {
+    let StreamScope::Cluster(cluster) = of else {
         return std::future::pending().await;
     };
     loop {
@@ -189,18 +191,18 @@ async fn changed(wakes: &mut Receiver<api::Event>, of: StreamOf) {
             Ok(event) if event.noun == Noun::Cluster && event.id == cluster => return,
             Ok(_) => {}
             Err(RecvError::Lagged(_)) => return,
-            // Nothing changes any more; the clock goes on.
+            // No more changes; the timer continues.
             Err(RecvError::Closed) => return std::future::pending().await,
         }
     }
 }
 
 impl Subscription {
-    /// The next change that the caller may hear of; `None` when nothing will change any more. May be dropped while it
-    /// waits: nothing is lost.
+    /// Returns the next change visible to the caller; `None` if there will be none. Cancel-safe: nothing is
+    /// lost.
     pub async fn next(&mut self) -> Result<Option<Change>> {
         loop {
-            let change = match self.heard {
+            let change = match self.pending {
                 Some(change) => change,
                 None => match self.wakes.recv().await {
                     Ok(event) => Change::Event(event),
@@ -208,22 +210,22 @@ impl Subscription {
                     Err(RecvError::Closed) => return Ok(None),
                 },
             };
-            self.heard = Some(change);
-            let told = self.may_hear(change).await?;
-            self.heard = None;
-            if told {
+            self.pending = Some(change);
+            let visible = self.is_visible(change).await?;
+            self.pending = None;
+            if visible {
                 return Ok(Some(change));
             }
         }
     }
 
-    /// Passes over what waits already: the caller reads everything anew.
+    /// Skips pending changes: the caller reads everything again.
     pub fn skip(&mut self) {
-        self.heard = None;
+        self.pending = None;
         self.wakes = self.wakes.resubscribe();
     }
 
-    async fn may_hear(&mut self, change: Change) -> Result<bool> {
+    async fn is_visible(&mut self, change: Change) -> Result<bool> {
         if policy::operates(&self.caller) {
             return Ok(true);
         }
@@ -248,21 +250,21 @@ impl Subscription {
         }
     }
 
-    /// A lease's own event moves its cluster in and out of sight.
+    /// A lease event changes the visibility of its cluster.
     async fn lease_changed(&mut self, lease: Uuid) -> Result<bool> {
         match self.orchestrator.lease_show(&self.caller, lease).await {
             Ok(lease) if lease.state == LeaseState::Active => {
                 self.clusters.insert(lease.cluster_id);
                 Ok(true)
             }
-            // The cluster may be the caller's again by another lease: whether it is gets asked each time.
+            // The caller may hold the cluster again by another lease; that is checked each time.
             Ok(_) => Ok(true),
             Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether the caller holds a cluster now. Only those that it held at some time are looked up.
+    /// Returns `true` if the caller holds the cluster now. Only clusters that it has held are looked up.
     async fn holds(&mut self, cluster: Uuid) -> Result<bool> {
         if !self.clusters.contains(&cluster) {
             return Ok(false);
@@ -276,7 +278,7 @@ impl Subscription {
     }
 
     async fn may_read(&self, operation: Uuid) -> Result<bool> {
-        let Some((author, cluster)) = self.orchestrator.facts(operation).await? else {
+        let Some((author, cluster)) = self.orchestrator.operation_owner(operation).await? else {
             return Ok(false);
         };
         if author != self.caller.account && !cluster.is_some_and(|cluster| self.clusters.contains(&cluster)) {

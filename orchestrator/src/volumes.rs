@@ -1,23 +1,24 @@
-//! Whether what nodes keep is still there. Their ledger is in their volumes: one that is started without begins from nothing.
+//! Checks of the nodes' volumes. The ledger is in the volumes: a node without its volumes starts from
+//! nothing.
 
-use crate::{Orchestrator, Result, step::Ground, step::StepError, view::number};
+use crate::{Orchestrator, Result, presenter::number, step::StepContext, step::StepError};
 use chainpool_agent::{ClusterSpec, Generation, NodeName, ObjectKind, Observation, Scope};
 use chainpool_api::{Evidence, OperationKind};
 use chainpool_store::{Json, OperationRow};
 use std::collections::BTreeSet;
 
-/// The name, in an operation's result, of the nodes that were started on new volumes.
+/// The field of an operation's result that lists the nodes started on new volumes.
 const NEW_VOLUMES: &str = "new_volumes";
 
-/// Whether an operation makes volumes that were not there before.
-pub(crate) fn makes_ledger(kind: OperationKind) -> bool {
+/// Returns `true` if an operation may create volumes.
+pub(crate) fn creates_ledger(kind: OperationKind) -> bool {
     matches!(
         kind,
         OperationKind::ClusterCreate | OperationKind::ClusterReset | OperationKind::ClusterAmend
     )
 }
 
-/// The nodes that have fewer volumes by a listing than by their spec.
+/// Returns the nodes with fewer volumes in the inventory than in their spec.
 pub(crate) fn lost(spec: &ClusterSpec, generation: Generation, listed: &Observation) -> BTreeSet<NodeName> {
     let there = |node: &NodeName| {
         let of_node = listed
@@ -33,15 +34,15 @@ pub(crate) fn lost(spec: &ClusterSpec, generation: Generation, listed: &Observat
         .collect()
 }
 
-/// The same without those that answer: they have what they need, whatever a listing of a moment ago says.
-pub(crate) fn lost_by(
+/// Like [`lost`], without responsive nodes: they have their volumes, even if the inventory is outdated.
+pub(crate) fn lost_unresponsive(
     spec: &ClusterSpec,
     generation: Generation,
     listed: &Observation,
     evidence: &Evidence,
 ) -> BTreeSet<NodeName> {
     let mut lost = lost(spec, generation, listed);
-    lost.retain(|node| evidence.nodes.get(node.as_str()).is_none_or(|seen| !seen.answers));
+    lost.retain(|node| evidence.nodes.get(node.as_str()).is_none_or(|node| !node.answers));
     lost
 }
 
@@ -49,30 +50,30 @@ fn names(nodes: &BTreeSet<NodeName>) -> String {
     nodes.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// The words for a ledger that nobody has any more.
+/// The message for a lost ledger.
 pub(crate) fn ledger_lost_text(lost: &BTreeSet<NodeName>) -> String {
     format!(
-        "the data volumes of {} are gone, and the ledger would begin again from nothing, so nothing is started; bring them back (a disk that is not mounted, another engine at this address?), or release or reset the cluster",
+        "the data volumes of {} are gone, and the ledger would restart empty, so no node is started; restore them (is a disk unmounted, or is another engine at this address?), or release or reset the cluster",
         names(lost)
     )
 }
 
-/// The words for nodes that can get what they lost from the others.
+/// The message for nodes that can recover their data from the others.
 pub(crate) fn lost_text(lost: &BTreeSet<NodeName>) -> Option<String> {
     match lost.len() {
         0 => None,
         1 => Some(format!(
-            "the data volume of {} is gone: it begins from nothing and fetches the ledger from the others",
+            "the data volume of {} is gone: the node starts empty and fetches the ledger from the others",
             names(lost)
         )),
         _ => Some(format!(
-            "the data volumes of {} are gone: they begin from nothing and fetch the ledger from the others",
+            "the data volumes of {} are gone: the nodes start empty and fetch the ledger from the others",
             names(lost)
         )),
     }
 }
 
-/// What an operation has to say of the volumes that it made.
+/// The message about the volumes that an operation created.
 pub(crate) fn renewed_text(operation: &OperationRow) -> Option<String> {
     let nodes = operation.result.as_ref()?.0.get(NEW_VOLUMES)?;
     let nodes: BTreeSet<NodeName> = serde_json::from_value(nodes.clone()).ok()?;
@@ -80,24 +81,24 @@ pub(crate) fn renewed_text(operation: &OperationRow) -> Option<String> {
 }
 
 impl Orchestrator {
-    /// Looks for the volumes of a generation that was made before, and notes with the operation whose are gone. When the ledger is lost with
-    /// them, nothing may be started: that is the error.
-    pub(crate) async fn ledger_there(
+    /// Checks the volumes of an existing generation and records the nodes whose volumes are gone. Returns an
+    /// error if the ledger is lost: then no node may start.
+    pub(crate) async fn check_ledger_volumes(
         &self,
         operation: &OperationRow,
-        ground: &Ground,
+        context: &StepContext,
     ) -> Result<(), StepError> {
-        let listed = ground
+        let listed = context
             .host
             .agent
-            .observe(Scope::Cluster(ground.key.cluster))
+            .observe(Scope::Cluster(context.key.cluster))
             .await?;
-        let spec = self.spec_of(ground).await?;
-        let lost = lost(&spec, ground.key.generation, &listed);
+        let spec = self.spec_of(context).await?;
+        let lost = lost(&spec, context.key.generation, &listed);
         let network = self
             .inner
             .registry
-            .get(&ground.cluster.network_type)
+            .get(&context.cluster.network_type)
             .map_err(crate::Error::internal)?;
         if network.loses_ledger(&spec, &lost) {
             return Err(StepError::LedgerLost(ledger_lost_text(&lost)));
@@ -105,7 +106,7 @@ impl Orchestrator {
         if lost.is_empty() {
             return Ok(());
         }
-        tracing::warn!(cluster = %ground.cluster.name, nodes = names(&lost), "nodes are started on new volumes: theirs are gone");
+        tracing::warn!(cluster = %context.cluster.name, nodes = names(&lost), "starting nodes on new volumes because theirs are gone");
         let mut tx = self.store().begin().await?;
         if let Some(mut row) = tx.operation(operation.id).await? {
             let mut result = row
@@ -116,18 +117,19 @@ impl Orchestrator {
             row.result = Some(Json(result));
             tx.operation_save(row).await?;
         }
-        tx.commit("new volumes noted").await?;
+        tx.commit("new volumes recorded").await?;
         Ok(())
     }
 
-    /// The highest block that was seen of a cluster's present generation.
+    /// The highest observed block of a cluster's current generation.
     pub(crate) fn height_seen(&self, cluster: &chainpool_store::ClusterRow) -> Option<i64> {
-        let seen = self
+        let observed = self
             .inner
-            .live
-            .seen(cluster.id, number(cluster.generation))
+            .runtime_cache
+            .cluster(cluster.id, number(cluster.generation))
             .height;
-        seen.and_then(|(height, _)| i64::try_from(height).ok())
+        observed
+            .and_then(|(height, _)| i64::try_from(height).ok())
             .max(cluster.height)
     }
 }
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_has_lost_what_its_spec_has_and_the_listing_has_not() {
+    fn volumes_in_the_spec_but_not_in_the_inventory_are_lost() {
         let spec = ClusterSpec {
             nodes: vec![node("v0", &["data"]), node("v1", &["data"]), node("code", &[])],
             jobs: vec![],
@@ -214,6 +216,9 @@ mod tests {
             nodes: [("v0".to_owned(), answers)].into(),
             ..Evidence::default()
         };
-        assert_eq!(lost_by(&spec, 2, &listed(&[]), &evidence), [name("v1")].into());
+        assert_eq!(
+            lost_unresponsive(&spec, 2, &listed(&[]), &evidence),
+            [name("v1")].into()
+        );
     }
 }

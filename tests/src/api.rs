@@ -1,4 +1,4 @@
-//! The REST API as a program uses it.
+//! REST API client for tests.
 
 use anyhow::{Context, Result, anyhow};
 use chainpool_api::Problem;
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::Duration;
 
-/// A client with one token.
+/// Client with one token.
 #[derive(Clone)]
 pub struct Api {
     client: Client,
@@ -15,21 +15,22 @@ pub struct Api {
     token: String,
 }
 
-/// A refusal: its status and its problem body.
+/// Error response: status and problem body.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{status} {problem:?}")]
-pub struct Refused {
-    /// The status.
+pub struct ApiError {
+    /// HTTP status.
     pub status: StatusCode,
-    /// The body.
+    /// Response body.
     pub problem: Problem,
 }
 
 impl Api {
-    /// A client for a server.
+    /// Creates a client for a server.
     pub fn new(base: &str, token: &str) -> Result<Self> {
         Ok(Self {
-            // It speaks plain HTTP: reading the system's authorities takes longer than many a test.
+            // The client speaks plain HTTP. Loading the system's certificate authorities takes longer than
+            // many tests.
             client: Client::builder()
                 .no_proxy()
                 .tls_certs_only([])
@@ -40,7 +41,7 @@ impl Api {
         })
     }
 
-    /// The same server with another token.
+    /// Returns a client for the same server with another token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self {
@@ -49,7 +50,7 @@ impl Api {
         }
     }
 
-    /// Sends a request and reads the answer; a refusal is an error that can be downcast to [`Refused`].
+    /// Sends a request and parses the response. An error response can be downcast to [`ApiError`].
     pub async fn send<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -58,10 +59,10 @@ impl Api {
     ) -> Result<T> {
         let (_, text) = self.raw(method, path, body, &[]).await?;
         serde_json::from_str(if text.is_empty() { "null" } else { &text })
-            .with_context(|| format!("the answer of {path}: {text}"))
+            .with_context(|| format!("cannot parse the response of {path}: {text}"))
     }
 
-    /// Sends a request with headers; answers status and text.
+    /// Sends a request with headers; returns status and text.
     pub async fn raw(
         &self,
         method: Method,
@@ -86,40 +87,40 @@ impl Api {
             return Ok((status, text));
         }
         let problem: Problem = serde_json::from_str(&text)
-            .map_err(|e| anyhow!("{path} answered {status} without a problem body ({e}): {text}"))?;
-        Err(Refused { status, problem }.into())
+            .map_err(|e| anyhow!("{path} returned {status} without a problem body ({e}): {text}"))?;
+        Err(ApiError { status, problem }.into())
     }
 
-    /// Reads.
+    /// Sends a GET request.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.send(Method::GET, path, None).await
     }
 
-    /// Makes or asks for something.
+    /// Sends a POST request with a body.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: Value) -> Result<T> {
         self.send(Method::POST, path, Some(body)).await
     }
 
-    /// Asks for something that takes no body.
-    pub async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+    /// Sends a POST request without a body.
+    pub async fn post_empty<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.send(Method::POST, path, None).await
     }
 
-    /// Changes something.
+    /// Sends a PATCH request.
     pub async fn patch<T: DeserializeOwned>(&self, path: &str, body: Value) -> Result<T> {
         self.send(Method::PATCH, path, Some(body)).await
     }
 
-    /// Removes something.
+    /// Sends a DELETE request.
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.send(Method::DELETE, path, None).await
     }
 
-    /// Expects a refusal.
-    pub async fn refused(&self, method: Method, path: &str, body: Option<Value>) -> Result<Refused> {
+    /// Sends a request that must be refused; returns the error response.
+    pub async fn refused(&self, method: Method, path: &str, body: Option<Value>) -> Result<ApiError> {
         match self.send::<Value>(method.clone(), path, body.clone()).await {
             Ok(answer) => Err(anyhow!("{method} {path} {body:?} was not refused: {answer}")),
-            Err(error) => error.downcast::<Refused>(),
+            Err(error) => error.downcast::<ApiError>(),
         }
     }
 }

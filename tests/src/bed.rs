@@ -1,6 +1,6 @@
-//! One Chainpool for one test: its own data folder, instance, ports and networks on the shared engine.
+//! Test bed on a Docker engine: one Chainpool with a data folder, an instance, ports and subnets of its own.
 
-use crate::{Engine, Ground, Installation};
+use crate::{Engine, Installation, ResourceLock};
 use anyhow::{Result, ensure};
 use chainpool_agent::Platform;
 use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// All platforms of the product.
+/// Returns all platforms of the product.
 #[must_use]
 pub fn platforms() -> Vec<Arc<dyn Platform>> {
     vec![
@@ -25,36 +25,36 @@ pub fn platforms() -> Vec<Arc<dyn Platform>> {
     ]
 }
 
-/// More clusters than this are a crowd.
-const CROWD: u32 = 10;
-/// One crowd at a time: two of them, with all that runs beside, would leave no time to anybody.
-static CROWDS: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
+/// Largest capacity of a bed that can run beside another large one.
+const LARGE: u32 = 10;
+/// Lets one large bed run at a time: two of them overload the machine.
+static LARGE_BEDS: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
 
-/// How a bed differs from the usual one.
+/// Options of a bed.
 #[derive(Clone)]
 pub struct Options {
-    /// Register the engine as host `h1`.
+    /// Registers the engine as host `h1`.
     pub host: bool,
-    /// How many clusters it may have.
+    /// Capacity of the host.
     pub capacity: u32,
-    /// Validators of each cluster.
+    /// Validators per cluster.
     pub validators: u32,
-    /// Keep it filled.
+    /// Keeps the host filled.
     pub autofill: bool,
-    /// Another engine.
+    /// Address of another engine than the machine's.
     pub engine: Option<String>,
-    /// Another way to the engine.
-    pub way: Option<String>,
-    /// Where ports are bound.
+    /// Address of a proxy to the engine.
+    pub proxy: Option<String>,
+    /// Address that ports are bound to.
     pub bind: String,
-    /// The types of network that there are.
+    /// Available network types.
     pub registry: Registry,
-    /// Stops the process at a point of the journal.
+    /// Hook that is called around each commit.
     pub hook: Option<CommitHook>,
-    /// Whether the watchdog runs.
+    /// Runs the watchdog.
     pub watchdog: bool,
-    /// Whether no bed of many networks may be beside it.
-    pub alone: bool,
+    /// Excludes large beds while this one exists.
+    pub exclusive: bool,
 }
 
 impl Default for Options {
@@ -65,41 +65,41 @@ impl Default for Options {
             validators: 4,
             autofill: false,
             engine: None,
-            way: None,
+            proxy: None,
             bind: "127.0.0.1".into(),
             registry: Registry::default(),
             hook: None,
             watchdog: true,
-            alone: false,
+            exclusive: false,
         }
     }
 }
 
-/// A whole Chainpool.
+/// Complete Chainpool on a Docker engine.
 pub struct Bed {
     installation: Installation,
-    /// The engine beside it.
+    /// The engine, for faults and checks.
     pub engine: Engine,
-    /// What it stands on; dropped after what runs on it.
-    pub ground: Ground,
+    /// Resources of this bed; dropped after the installation.
+    pub resources: ResourceLock,
     options: Options,
-    _crowd: Option<OwnedMutexGuard<()>>,
+    _large: Option<OwnedMutexGuard<()>>,
 }
 
 impl Bed {
-    /// A Chainpool with the engine as host `h1`.
+    /// Starts a Chainpool with the engine as host `h1`.
     pub async fn start(options: Options) -> Result<Self> {
-        let bed = Self::open(Ground::new()?, options).await?;
+        let bed = Self::open(ResourceLock::new()?, options).await?;
         if bed.options.host {
             bed.host_create("h1").await?;
         }
         Ok(bed)
     }
 
-    /// A Chainpool on a ground that may have a history.
-    pub async fn open(mut ground: Ground, options: Options) -> Result<Self> {
-        let crowd = if options.capacity > CROWD || options.alone {
-            Some(Arc::clone(&CROWDS).lock_owned().await)
+    /// Starts a Chainpool on resources that a previous bed may have used.
+    pub async fn open(mut resources: ResourceLock, options: Options) -> Result<Self> {
+        let large = if options.capacity > LARGE || options.exclusive {
+            Some(Arc::clone(&LARGE_BEDS).lock_owned().await)
         } else {
             None
         };
@@ -111,32 +111,32 @@ impl Bed {
         let config = Config {
             registry,
             hook,
-            ..Config::new(ground.folder(), platforms())
+            ..Config::new(resources.folder(), platforms())
         };
         let installation = Installation::open(config, options.watchdog).await?;
         if options.engine.is_none() {
-            ground.claim(&engine, &installation.instance().await?)?;
+            resources.lock_instance(&engine, &installation.instance().await?)?;
         }
         Ok(Self {
             installation,
             engine,
-            ground,
+            resources,
             options,
-            _crowd: crowd,
+            _large: large,
         })
     }
 
-    /// The body that registers the engine.
+    /// Request body that registers the engine.
     pub fn host_body(&self, name: &str) -> Value {
         json!({
             "name": name,
-            "address": self.options.way.as_ref().unwrap_or(&self.engine.address),
+            "address": self.options.proxy.as_ref().unwrap_or(&self.engine.address),
             "bind": self.options.bind,
             "public_address": self.options.bind,
             "capacity": self.options.capacity,
             "autofill": self.options.autofill,
-            "ports": self.ground.ports(),
-            "subnets": self.ground.subnets(),
+            "ports": self.resources.ports(),
+            "subnets": self.resources.subnets(),
             "disk_floor": 0,
             "fill": [{"type": "cometbft", "preset": "default", "parameters": {"validators": self.options.validators}}],
         })
@@ -147,19 +147,20 @@ impl Bed {
         self.api.post("/hosts", self.host_body(name)).await
     }
 
-    /// Stops serving, as a signal would; ledgers and data stay.
-    pub async fn stop(mut self) -> Result<Ground> {
+    /// Stops Chainpool as a signal does. Ledgers and data remain.
+    pub async fn stop(mut self) -> Result<ResourceLock> {
         self.installation.stop().await?;
-        Ok(self.ground)
+        Ok(self.resources)
     }
 
-    /// Gives all back, then counts: nothing of ours is left, no operation runs, no ERROR line was written.
+    /// Releases and deletes everything, then runs the leak check: no object with our label, no operation in
+    /// progress, no ERROR line.
     pub async fn end(self) -> Result<()> {
         let instance = self.instance().await?;
-        self.give_back().await?;
-        let left = self.engine.ours(&instance).await?;
-        ensure!(left.is_empty(), "the census found objects of ours: {left:?}");
-        self.census().await?;
+        self.delete_all().await?;
+        let left = self.engine.objects_of(&instance).await?;
+        ensure!(left.is_empty(), "the leak check found objects: {left:?}");
+        self.leak_check().await?;
         self.stop().await?.release()
     }
 }

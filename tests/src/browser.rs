@@ -1,9 +1,9 @@
-//! A real browser: headless Chromium, driven through chromedriver by the W3C `WebDriver` protocol.
+//! Headless Chromium, driven through chromedriver by the W3C `WebDriver` protocol.
 //!
-//! The six commands that the tests need are spoken here: the crates that know all of the protocol would add several
-//! dozen dependencies to every build of the tests.
+//! This module implements the six commands that the tests need. Crates with the full protocol would add
+//! several dozen dependencies to every test build.
 
-use crate::{claim::apart, within};
+use crate::{instance_lock::block_on_new_runtime, within};
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -14,11 +14,12 @@ use tokio::{
     process::{Child, Command},
 };
 
-const PATIENCE: Duration = Duration::from_mins(1);
-/// What the protocol calls an element.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// The protocol's key of an element reference.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// One window of a fresh browser. Dropped, the browser is told to end, which outlives a driver that is merely killed, then the driver.
+/// One window of a fresh browser. Dropping it ends the session first, because a browser outlives a killed
+/// driver, and then the driver.
 pub struct Browser {
     http: reqwest::Client,
     session: String,
@@ -36,19 +37,19 @@ impl Browser {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .context("chromedriver cannot be started; make setup-test installs it")?;
-        let mut said = BufReader::new(driver.stdout.take().context("its output is piped")?).lines();
+            .context("cannot start chromedriver; run `make setup-test` to install it")?;
+        let mut output = BufReader::new(driver.stdout.take().context("its output is piped")?).lines();
         let port = loop {
-            let line = said
+            let line = output
                 .next_line()
                 .await?
-                .context("chromedriver ended before it listened")?;
+                .context("chromedriver exited before it listened")?;
             if let Some((_, port)) = line.split_once("successfully on port ") {
                 break port.trim_end_matches('.').to_owned();
             }
         };
-        // Nobody reads on: what else it says must not fill the pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
+        // Drain the rest of the output, so that it does not fill the pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = output.next_line().await {} });
         let profile = TempDir::new()?;
         let mut arguments: Vec<String> = [
             "--headless",
@@ -66,10 +67,10 @@ impl Browser {
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
         let options = json!({"args": arguments});
         let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}});
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
         let base = format!("http://127.0.0.1:{port}/session");
-        let begun = call(&http, Method::POST, &base, Some(wanted)).await?;
-        let id = begun["sessionId"].as_str().context("a session has an id")?;
+        let started = call(&http, Method::POST, &base, Some(wanted)).await?;
+        let id = started["sessionId"].as_str().context("a session has an id")?;
         Ok(Self {
             session: format!("{base}/{id}"),
             http,
@@ -78,13 +79,13 @@ impl Browser {
         })
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+    async fn command(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
         call(&self.http, method, &format!("{}/{path}", self.session), body).await
     }
 
-    /// Makes the window so wide and high.
-    pub async fn size(&self, width: u32, height: u32) -> Result<()> {
-        self.ask(
+    /// Resizes the window.
+    pub async fn resize(&self, width: u32, height: u32) -> Result<()> {
+        self.command(
             Method::POST,
             "window/rect",
             Some(json!({"width": width, "height": height})),
@@ -94,29 +95,29 @@ impl Browser {
     }
 
     /// Opens an address and waits until it is loaded.
-    pub async fn go(&self, url: &str) -> Result<()> {
-        // Other tests make networks on this machine, in whose moment the browser gives up.
-        self.unless("net::ERR_NETWORK_CHANGED", async || {
-            self.ask(Method::POST, "url", Some(json!({"url": url})))
+    pub async fn goto(&self, url: &str) -> Result<()> {
+        // Other tests create networks on this machine, which aborts the browser's requests.
+        self.retry_on("net::ERR_NETWORK_CHANGED", async || {
+            self.command(Method::POST, "url", Some(json!({"url": url})))
                 .await
                 .map(drop)
         })
         .await
     }
 
-    /// The address that is open.
+    /// Returns the current address.
     pub async fn url(&self) -> Result<String> {
         Ok(self
-            .ask(Method::GET, "url", None)
+            .command(Method::GET, "url", None)
             .await?
             .as_str()
             .context("an address is text")?
             .to_owned())
     }
 
-    /// Runs a script's body in the page; gives what it returns.
+    /// Runs a script's body in the page and returns its result.
     pub async fn run(&self, script: &str) -> Result<Value> {
-        self.ask(
+        self.command(
             Method::POST,
             "execute/sync",
             Some(json!({"script": script, "args": []})),
@@ -124,7 +125,7 @@ impl Browser {
         .await
     }
 
-    /// What a person reads on the page.
+    /// Returns the visible text of the page.
     pub async fn text(&self) -> Result<String> {
         Ok(self
             .run("return document.body.innerText")
@@ -134,22 +135,24 @@ impl Browser {
             .to_owned())
     }
 
-    /// Clicks the first visible element that matches, as a person would.
+    /// Clicks the first visible element that matches.
     pub async fn click(&self, selector: &str) -> Result<()> {
-        self.act(selector, "click", json!({})).await
+        self.element_command(selector, "click", json!({})).await
     }
 
     /// Types into the first element that matches.
     pub async fn fill(&self, selector: &str, text: &str) -> Result<()> {
-        self.act(selector, "value", json!({"text": text})).await
+        self.element_command(selector, "value", json!({"text": text}))
+            .await
     }
 
-    /// Does something with the first visible element that matches. The page may put another in its place between look and act.
-    async fn act(&self, selector: &str, what: &str, body: Value) -> Result<()> {
-        self.unless("stale element reference", async || {
+    /// Sends a command to the first visible element that matches. Retries if the page replaced the element
+    /// meanwhile.
+    async fn element_command(&self, selector: &str, command: &str, body: Value) -> Result<()> {
+        self.retry_on("stale element reference", async || {
             let element = self.find(selector).await?;
-            let path = format!("element/{element}/{what}");
-            self.ask(Method::POST, &path, Some(body.clone()))
+            let path = format!("element/{element}/{command}");
+            self.command(Method::POST, &path, Some(body.clone()))
                 .await
                 .with_context(|| selector.to_owned())
                 .map(drop)
@@ -157,20 +160,22 @@ impl Browser {
         .await
     }
 
-    /// Does something, again where it fails with this word.
-    async fn unless(&self, word: &str, act: impl AsyncFn() -> Result<()>) -> Result<()> {
-        within(PATIENCE, &format!("nothing of {word:?}"), async || {
-            match act().await.map_err(|e| (format!("{e:#}"), e)) {
+    /// Runs an action and retries it while it fails with this error.
+    async fn retry_on(&self, error_text: &str, action: impl AsyncFn() -> Result<()>) -> Result<()> {
+        within(
+            TIMEOUT,
+            &format!("an end of {error_text:?}"),
+            async || match action().await.map_err(|e| (format!("{e:#}"), e)) {
                 Ok(()) => Ok(Ok(())),
-                Err((said, _)) if said.contains(word) => Ok(Err(said)),
+                Err((text, _)) if text.contains(error_text) => Ok(Err(text)),
                 Err((_, error)) => Err(error),
-            }
-        })
+            },
+        )
         .await
     }
 
     async fn find(&self, selector: &str) -> Result<String> {
-        within(PATIENCE, &format!("an element {selector}"), async || {
+        within(TIMEOUT, &format!("an element {selector}"), async || {
             let quoted = Value::from(selector).to_string();
             let visible = format!("return [...document.querySelectorAll({quoted})].find((each) => each.checkVisibility()) ?? null");
             let found = self.run(&visible).await?;
@@ -179,17 +184,21 @@ impl Browser {
         .await
     }
 
-    /// Waits until the page says something.
-    pub async fn says(&self, words: &str) -> Result<()> {
-        within(PATIENCE, &format!("{words:?} on the page"), async || {
+    /// Waits until the page shows a text.
+    pub async fn wait_for_text(&self, expected: &str) -> Result<()> {
+        within(TIMEOUT, &format!("{expected:?} on the page"), async || {
             let text = self.text().await?;
-            Ok(if text.contains(words) { Ok(()) } else { Err(text) })
+            Ok(if text.contains(expected) {
+                Ok(())
+            } else {
+                Err(text)
+            })
         })
         .await
     }
 
-    /// Fails when the page wrote an error or a warning to the console, or is wider than the window.
-    pub async fn is_sound(&self) -> Result<()> {
+    /// Fails if the page wrote an error or a warning to the console, or is wider than the window.
+    pub async fn check_page(&self) -> Result<()> {
         let url = self.url().await?;
         let over = self
             .run("return document.documentElement.scrollWidth - window.innerWidth")
@@ -199,37 +208,37 @@ impl Browser {
             "{url} is {over} px wider than its window"
         );
         let log = self
-            .ask(Method::POST, "se/log", Some(json!({"type": "browser"})))
+            .command(Method::POST, "se/log", Some(json!({"type": "browser"})))
             .await?;
-        let loud = |entry: &&Value| {
+        let is_problem = |entry: &&Value| {
             matches!(entry["level"].as_str(), Some("SEVERE" | "WARNING"))
-                // Other tests make networks on this machine, and the browser then opens its connections anew.
+                // Other tests create networks on this machine; the browser then reopens its connections.
                 && !entry["message"].as_str().is_some_and(|message| message.contains("net::ERR_NETWORK_CHANGED"))
         };
-        let loud: Vec<&Value> = log
+        let problems: Vec<&Value> = log
             .as_array()
             .context("the log is a list")?
             .iter()
-            .filter(loud)
+            .filter(is_problem)
             .collect();
-        ensure!(loud.is_empty(), "{url} wrote to the console: {loud:?}");
+        ensure!(problems.is_empty(), "{url} wrote to the console: {problems:?}");
         Ok(())
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        let ending = async {
+        let end = async {
             call(
-                &reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?,
+                &reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?,
                 Method::DELETE,
                 &self.session,
                 None,
             )
             .await
         };
-        if let Err(error) = apart(ending) {
-            eprintln!("a browser may go on: {error:#}");
+        if let Err(error) = block_on_new_runtime(end) {
+            eprintln!("cannot end the browser session: {error:#}");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The death of a Chainpool at one commit, without a process of its own.
+//! Simulates a crash of Chainpool at one commit, within the test's process.
 //!
-//! The hook of the store unwinds there, and at every later commit: a transaction that is open is rolled back, and nothing
-//! is written any more. Whoever waits for [`CrashPoint::reached`] then ends the runtime, and with it all that goes on.
+//! The store's commit hook unwinds at this commit and at every later one: an open transaction is rolled back
+//! and nothing more is written. The test waits for [`CrashPoint::reached`] and then ends the runtime with all
+//! its tasks.
 
 use chainpool_orchestrator::CommitHook;
 use std::{
@@ -13,38 +14,38 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Where a Chainpool dies: before or after a commit, counted from when it is armed.
+/// Crash before or after a commit. Commits count from the moment the point is armed.
 #[derive(Clone)]
 pub struct CrashPoint {
     state: Arc<State>,
 }
 
 struct State {
-    /// Never, without a point.
+    /// `None` never crashes.
     point: Option<(usize, Side)>,
     armed: AtomicBool,
-    dead: AtomicBool,
+    crashed: AtomicBool,
     commits: AtomicUsize,
     reached: watch::Sender<bool>,
 }
 
-/// On which side of a commit.
+/// Side of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// It is not written.
+    /// The commit is not written.
     Before,
-    /// It is written, and not another one.
+    /// The commit is written and no later one.
     After,
 }
 
 impl CrashPoint {
-    /// At a commit.
+    /// Crashes at a commit.
     #[must_use]
     pub fn at(commit: usize, side: Side) -> Self {
         Self::new(Some((commit, side)))
     }
 
-    /// Nowhere.
+    /// Never crashes.
     #[must_use]
     pub fn never() -> Self {
         Self::new(None)
@@ -54,7 +55,7 @@ impl CrashPoint {
         let state = State {
             point,
             armed: AtomicBool::new(false),
-            dead: AtomicBool::new(false),
+            crashed: AtomicBool::new(false),
             commits: AtomicUsize::new(0),
             reached: watch::Sender::new(false),
         };
@@ -63,30 +64,30 @@ impl CrashPoint {
         }
     }
 
-    /// Counts commits from now on.
+    /// Starts to count commits.
     pub fn arm(&self) {
         self.state.armed.store(true, Ordering::SeqCst);
     }
 
-    /// Dies now.
-    pub fn strike(&self) {
-        self.state.dead.store(true, Ordering::SeqCst);
+    /// Crashes immediately.
+    pub fn trigger(&self) {
+        self.state.crashed.store(true, Ordering::SeqCst);
         self.state.reached.send_replace(true);
     }
 
-    /// Whether it has died.
+    /// Returns true after the crash.
     #[must_use]
-    pub fn has_come(&self) -> bool {
-        self.state.dead.load(Ordering::SeqCst)
+    pub fn is_triggered(&self) -> bool {
+        self.state.crashed.load(Ordering::SeqCst)
     }
 
-    /// Waits until it dies.
+    /// Waits for the crash.
     pub async fn reached(&self) {
-        // The sender lives as long as this.
+        // The sender lives as long as `self`.
         drop(self.state.reached.subscribe().wait_for(|reached| *reached).await);
     }
 
-    /// What the store calls around each commit.
+    /// Returns the hook that the store calls around each commit.
     #[must_use]
     pub fn hook(&self) -> CommitHook {
         let this = self.clone();
@@ -97,7 +98,7 @@ impl CrashPoint {
                 commits,
                 ..
             } = &*this.state;
-            if !this.has_come() {
+            if !this.is_triggered() {
                 if !armed.load(Ordering::SeqCst) {
                     return;
                 }
@@ -107,7 +108,7 @@ impl CrashPoint {
                     commits.fetch_add(1, Ordering::SeqCst) + 1
                 };
                 let here = match wanted {
-                    // Another commit may have been begun before this one was told of.
+                    // Another commit may have started before this one was reported.
                     Some((at, Side::After)) => committed && number >= *at,
                     Some((at, Side::Before)) => !committed && number == *at,
                     None => false,
@@ -115,9 +116,9 @@ impl CrashPoint {
                 if !here {
                     return;
                 }
-                this.strike();
+                this.trigger();
             }
-            // Not a panic, which would be reported: it is the death that was asked for.
+            // Unwinds without a panic message: this crash is intended.
             resume_unwind(Box::new(format!("killed at {point}")));
         })
     }

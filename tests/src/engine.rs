@@ -1,4 +1,4 @@
-//! The real engine beside Chainpool: faults are made here, and what exists is counted here.
+//! Direct access to the Docker engine, to inject faults and to check objects.
 
 use anyhow::{Context, Result};
 use bollard::{
@@ -12,21 +12,21 @@ use bollard::{
 };
 use std::collections::{BTreeSet, HashMap};
 
-/// The image that the ledgers run when no official one can be pulled; foreign containers are made from it too.
+/// Image of the ledgers where the official one cannot be pulled, also used for foreign containers.
 pub(crate) const IMAGE: &str = "chainpool/cometbft:0.38.21";
 
-/// The chaincode that tests deploy: as a parameter of a Fabric network.
+/// Chaincode that tests deploy, as a parameter of a Fabric network.
 pub const CHAINCODE: &str = "basic:1.0=chainpool/fabric-chaincode:0.1.0";
 
-/// A connection to the engine.
+/// Connection to an engine.
 #[derive(Clone)]
 pub struct Engine {
     docker: Docker,
-    /// Its address.
+    /// Address of the engine.
     pub address: String,
 }
 
-/// Objects that are not Chainpool's, with the names that it would use.
+/// Objects without Chainpool's labels, with names that Chainpool would use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Foreign {
     /// Container ids.
@@ -38,7 +38,7 @@ pub struct Foreign {
 }
 
 impl Engine {
-    /// The engine that the tests run on: `CHAINPOOL_TEST_DOCKER`, else the local one.
+    /// Connects to the engine of the tests: `CHAINPOOL_TEST_DOCKER`, by default the local one.
     pub async fn local() -> Result<Self> {
         Self::at(
             &std::env::var("CHAINPOOL_TEST_DOCKER")
@@ -47,7 +47,7 @@ impl Engine {
         .await
     }
 
-    /// The engine at an address.
+    /// Connects to the engine at an address.
     pub async fn at(address: &str) -> Result<Self> {
         let docker = match address.strip_prefix("unix://") {
             Some(socket) => Docker::connect_with_unix(socket, 30, API_DEFAULT_VERSION)?,
@@ -56,20 +56,20 @@ impl Engine {
         let docker = docker
             .negotiate_version()
             .await
-            .with_context(|| format!("no engine answers at {address}: run `make engine`"))?;
+            .with_context(|| format!("cannot reach an engine at {address}; run `make engine`"))?;
         Ok(Self {
             docker,
             address: address.to_owned(),
         })
     }
 
-    /// The engine's API.
+    /// Returns the API client.
     pub fn docker(&self) -> &Docker {
         &self.docker
     }
 
-    /// What carries an instance's label: kind and name of each object.
-    pub async fn ours(&self, instance: &str) -> Result<Vec<String>> {
+    /// Returns kind and name of each object with an instance's label.
+    pub async fn objects_of(&self, instance: &str) -> Result<Vec<String>> {
         let filters = HashMap::from([("label", vec![format!("chainpool.instance={instance}")])]);
         let containers = self
             .docker
@@ -109,9 +109,9 @@ impl Engine {
         Ok(names)
     }
 
-    /// Removes what carries an instance's label, and says how many objects that were.
-    pub(crate) async fn sweep(&self, instance: &str) -> Result<usize> {
-        let all = self.ours(instance).await?;
+    /// Removes all objects with an instance's label; returns their number.
+    pub(crate) async fn remove_objects_of(&self, instance: &str) -> Result<usize> {
+        let all = self.objects_of(instance).await?;
         for object in &all {
             let (kind, name) = object.split_once(' ').context("kind and name")?;
             match kind {
@@ -120,14 +120,14 @@ impl Engine {
                 _ => {
                     self.docker
                         .remove_volume(name, None::<RemoveVolumeOptions>)
-                        .await?
+                        .await?;
                 }
             }
         }
         Ok(all.len())
     }
 
-    /// The containers of one generation of a cluster with their labels: name and node.
+    /// Returns the containers of a cluster: name and labels.
     pub async fn containers_of(&self, cluster: uuid::Uuid) -> Result<Vec<(String, HashMap<String, String>)>> {
         let filters = HashMap::from([("label", vec![format!("chainpool.cluster={cluster}")])]);
         let listed = self
@@ -152,12 +152,12 @@ impl Engine {
             .collect())
     }
 
-    /// The name of a node's container.
+    /// Name of a node's container.
     pub fn container(cluster: &chainpool_api::Cluster, node: &str) -> String {
         format!("{}-{node}", Self::network(cluster))
     }
 
-    /// The name of a cluster's network.
+    /// Name of a cluster's network.
     pub fn network(cluster: &chainpool_api::Cluster) -> String {
         format!(
             "cp-{}-{}",
@@ -166,17 +166,17 @@ impl Engine {
         )
     }
 
-    /// Freezes a container.
+    /// Pauses a container.
     pub async fn pause(&self, name: &str) -> Result<()> {
         Ok(self.docker.pause_container(name).await?)
     }
 
-    /// Thaws a container.
+    /// Unpauses a container.
     pub async fn unpause(&self, name: &str) -> Result<()> {
         Ok(self.docker.unpause_container(name).await?)
     }
 
-    /// Kills a container's process; the engine does not start it again.
+    /// Kills a container's process. The engine does not restart it.
     pub async fn kill(&self, name: &str) -> Result<()> {
         Ok(self
             .docker
@@ -187,7 +187,7 @@ impl Engine {
             .await?)
     }
 
-    /// Removes a container by hand.
+    /// Removes a container.
     pub async fn remove(&self, name: &str) -> Result<()> {
         Ok(self
             .docker
@@ -198,20 +198,20 @@ impl Engine {
             .await?)
     }
 
-    /// A container's id and start.
-    pub async fn life(&self, name: &str) -> Result<(String, String)> {
-        let seen = self
+    /// Returns a container's id and start time.
+    pub async fn incarnation(&self, name: &str) -> Result<(String, String)> {
+        let container = self
             .docker
             .inspect_container(name, None::<bollard::query_parameters::InspectContainerOptions>)
             .await?;
         Ok((
-            seen.id.unwrap_or_default(),
-            seen.state.and_then(|s| s.started_at).unwrap_or_default(),
+            container.id.unwrap_or_default(),
+            container.state.and_then(|s| s.started_at).unwrap_or_default(),
         ))
     }
 
-    /// What a container has said until now.
-    pub async fn said(&self, name: &str) -> Result<String> {
+    /// Returns a container's output so far.
+    pub async fn logs(&self, name: &str) -> Result<String> {
         use futures::TryStreamExt;
         let options = LogsOptionsBuilder::new().stdout(true).stderr(true).build();
         Ok(self
@@ -222,8 +222,8 @@ impl Engine {
             .await?)
     }
 
-    /// The content of the file of this name in a container's ledger data.
-    pub async fn file(&self, name: &str, file: &str) -> Result<Vec<u8>> {
+    /// Returns the content of a file in a container's ledger data.
+    pub async fn ledger_file(&self, name: &str, file: &str) -> Result<Vec<u8>> {
         use futures::TryStreamExt;
         let options = bollard::query_parameters::DownloadFromContainerOptionsBuilder::new()
             .path(&format!("/cometbft/home/data/{file}"))
@@ -234,7 +234,7 @@ impl Engine {
             .map_ok(|b| b.to_vec())
             .try_concat()
             .await?;
-        // One file in a tar: a header block of 512 bytes with the size in octal, then the content.
+        // A tar with one file: a header of 512 bytes with the size in octal, then the content.
         let size = std::str::from_utf8(archive.get(124..135).context("a tar header")?)?;
         let size = usize::from_str_radix(size.trim_matches(|c: char| c == '\0' || c == ' '), 8)?;
         Ok(archive
@@ -243,7 +243,7 @@ impl Engine {
             .to_vec())
     }
 
-    /// The names of a cluster's volumes.
+    /// Returns the names of a cluster's volumes.
     pub async fn volumes_of(&self, cluster: uuid::Uuid) -> Result<Vec<String>> {
         let filters = HashMap::from([("label", vec![format!("chainpool.cluster={cluster}")])]);
         let listed = self
@@ -258,7 +258,7 @@ impl Engine {
             .collect())
     }
 
-    /// The subnets of an instance's networks.
+    /// Returns the subnets of an instance's networks.
     pub async fn subnets(&self, instance: &str) -> Result<Vec<String>> {
         let filters = HashMap::from([("label", vec![format!("chainpool.instance={instance}")])]);
         let listed = self
@@ -273,7 +273,7 @@ impl Engine {
             .collect())
     }
 
-    /// Makes a container that is not ours.
+    /// Creates a foreign container; returns its id.
     pub async fn foreign_container(&self, name: &str) -> Result<String> {
         let body = ContainerCreateBody {
             image: Some(IMAGE.to_owned()),
@@ -290,12 +290,12 @@ impl Engine {
             .id)
     }
 
-    /// Makes a network that is not ours.
+    /// Creates a foreign network; returns its id.
     pub async fn foreign_network(&self, name: &str) -> Result<String> {
         self.network_create(name, None).await
     }
 
-    /// Makes a network that is not ours on a subnet that might be.
+    /// Creates a foreign network on a given subnet; returns its id.
     pub async fn foreign_network_on(&self, name: &str, subnet: &str) -> Result<String> {
         let config = vec![IpamConfig {
             subnet: Some(subnet.to_owned()),
@@ -323,19 +323,19 @@ impl Engine {
             .id)
     }
 
-    /// Makes a volume that is not ours.
+    /// Creates a foreign volume; returns its name.
     pub async fn foreign_volume(&self, name: &str) -> Result<String> {
-        let made = self
+        let volume = self
             .docker
             .create_volume(VolumeCreateRequest {
                 name: Some(name.to_owned()),
                 ..VolumeCreateRequest::default()
             })
             .await?;
-        Ok(made.name)
+        Ok(volume.name)
     }
 
-    /// Removes what is not ours again; fails when any of it has gone.
+    /// Removes foreign objects; fails if one of them no longer exists.
     pub async fn remove_foreign(&self, foreign: &Foreign) -> Result<()> {
         for id in &foreign.containers {
             self.docker

@@ -1,6 +1,6 @@
-//! One Chainpool in this process: orchestrator, store, server and watchdog on a data folder, whatever platform it serves.
+//! One Chainpool in this process, on any platform: orchestrator, store, server and watchdog on a data folder.
 
-use crate::{Api, census, claim::apart, wait::while_moving, within};
+use crate::{Api, error_log, instance_lock::block_on_new_runtime, wait::while_progressing, within};
 use anyhow::{Context, Result, bail, ensure};
 use chainpool_api::{
     Cluster, ClusterState, HealthChange, HealthState, Host, Lease, Operation, OperationState, Page, Status,
@@ -15,25 +15,25 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Longer than any single step may take on a busy machine.
+/// Deadline of a single step, longer than any takes on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_mins(2);
 
-/// A whole Chainpool but for its platform.
+/// Complete Chainpool without its platform.
 pub struct Installation {
-    /// The API as the administrator.
+    /// API client of the administrator.
     pub api: Api,
-    /// Where it listens.
+    /// Base URL of the server.
     pub base: String,
-    /// The middle, for what has no route.
+    /// Orchestrator core, for calls without a route.
     pub orchestrator: Orchestrator,
-    /// The data folder.
+    /// Data folder.
     pub folder: PathBuf,
     running: Running,
 }
 
-/// Stops Chainpool when its test fails, before what it made is removed.
+/// Stops Chainpool when its test fails, before its objects are removed.
 struct Running {
-    /// All of it runs here, and nothing else: by that its ERROR lines are known.
+    /// Runs this Chainpool and nothing else, which identifies its ERROR lines.
     runtime: Option<Runtime>,
     orchestrator: Orchestrator,
     tasks: Vec<JoinHandle<Result<()>>>,
@@ -41,7 +41,7 @@ struct Running {
     stopped: bool,
 }
 
-/// What runs on the runtime of its own, and what leads to it.
+/// A Chainpool started on its runtime.
 struct Started {
     orchestrator: Orchestrator,
     tasks: Vec<JoinHandle<Result<()>>>,
@@ -54,19 +54,19 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop.cancel();
         if !self.stopped {
-            // The tasks that ask the database end before it, as at a test's own end.
+            // Tasks that use the database end before it, as in a regular stop.
             let (orchestrator, tasks) = (&self.orchestrator, self.tasks.drain(..).collect::<Vec<_>>());
-            let stopping = async {
+            let stop = async {
                 for task in tasks {
                     tokio::time::timeout(LONG, task).await???;
                 }
                 Ok(tokio::time::timeout(LONG, orchestrator.stop()).await?)
             };
-            if let Err(error) = apart(stopping) {
-                eprintln!("the Chainpool of a failed test does not stop: {error:#}");
+            if let Err(error) = block_on_new_runtime(stop) {
+                eprintln!("cannot stop the Chainpool of a failed test: {error:#}");
             }
         }
-        // A runtime must not be waited for among tasks of another one.
+        // A runtime must not be waited for within another one.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -74,10 +74,10 @@ impl Drop for Running {
 }
 
 impl Installation {
-    /// Starts one, with a watchdog or without.
+    /// Starts a Chainpool, with or without a watchdog.
     pub async fn open(config: Config, watchdog: bool) -> Result<Self> {
-        census::log_to_census();
-        // Another test of this process may have installed it already.
+        error_log::capture_errors();
+        // Another test in this process may have installed the provider already.
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = config.data.clone();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -118,7 +118,7 @@ impl Installation {
         })
     }
 
-    /// Stops serving, as a signal would; networks and data stay. It must have written no ERROR line.
+    /// Stops Chainpool as a signal does. Networks and data remain. Fails if it wrote an ERROR line.
     pub async fn stop(&mut self) -> Result<()> {
         self.running.stop.cancel();
         for task in self.running.tasks.drain(..) {
@@ -127,19 +127,19 @@ impl Installation {
         self.orchestrator.stop().await;
         self.running.stopped = true;
         let errors = self.errors_logged();
-        ensure!(errors.is_empty(), "the census found ERROR lines: {errors:#?}");
+        ensure!(errors.is_empty(), "the leak check found ERROR lines: {errors:#?}");
         Ok(())
     }
 
-    /// Its ERROR lines so far, and those that the test's own calls wrote.
+    /// Returns its ERROR lines so far, including those written by the test's own calls.
     fn errors_logged(&self) -> Vec<String> {
         let own = self.running.runtime.iter().map(|runtime| runtime.handle().id());
         own.chain(Handle::try_current().ok().map(|handle| handle.id()))
-            .flat_map(census::errors_logged)
+            .flat_map(error_log::errors_logged)
             .collect()
     }
 
-    /// Ends it as a process that is killed: all tasks are dropped where they are. Not to be called from a task.
+    /// Ends it like a killed process: all tasks are dropped where they are. Must not be called from a task.
     pub(crate) fn kill(mut self) {
         self.running.stopped = true;
         self.running.tasks.clear();
@@ -148,14 +148,14 @@ impl Installation {
         }
     }
 
-    /// This installation's id.
+    /// Returns the installation's id.
     pub async fn instance(&self) -> Result<String> {
         Ok(self.api.get::<Status>("/status").await?.instance)
     }
 
-    /// Waits until an operation has ended, however long it is, as long as its steps advance.
-    pub async fn ended(&self, operation: &Operation) -> Result<Operation> {
-        while_moving(
+    /// Waits until an operation ends. The deadline restarts whenever a step completes.
+    pub async fn wait_ended(&self, operation: &Operation) -> Result<Operation> {
+        while_progressing(
             LONG,
             &format!("the end of {} {}", operation.kind, operation.id),
             async || {
@@ -173,9 +173,9 @@ impl Installation {
         .await
     }
 
-    /// Waits until an operation has succeeded.
-    pub async fn done(&self, operation: &Operation) -> Result<Operation> {
-        let ended = self.ended(operation).await?;
+    /// Waits until an operation ends and requires that it succeeded.
+    pub async fn wait_succeeded(&self, operation: &Operation) -> Result<Operation> {
+        let ended = self.wait_ended(operation).await?;
         ensure!(
             ended.state == OperationState::Succeeded,
             "{} {}: {:?} {:?}",
@@ -187,34 +187,35 @@ impl Installation {
         Ok(ended)
     }
 
-    /// Releases a lease and waits until its cluster is made again.
-    pub async fn released(&self, lease: &Lease) -> Result<Lease> {
+    /// Releases a lease and waits until its cluster is reset.
+    pub async fn release(&self, lease: &Lease) -> Result<Lease> {
         let ended: Lease = self.api.delete(&format!("/leases/{}", lease.id)).await?;
         let reset: Operation = self
             .api
             .get(&format!(
                 "/operations/{}",
-                ended.operation_id.context("a release wipes")?
+                ended.operation_id.context("a release starts a reset")?
             ))
             .await?;
-        self.done(&reset).await?;
+        self.wait_succeeded(&reset).await?;
         Ok(ended)
     }
 
-    /// Fills the host and waits; each cluster was proven then.
-    pub async fn filled(&self) -> Result<Vec<Cluster>> {
-        let operation: Operation = self.api.ask("/hosts/h1/fillup").await?;
-        self.done(&operation).await?;
+    /// Fills the host, waits, and requires a proof of each cluster.
+    pub async fn fill(&self) -> Result<Vec<Cluster>> {
+        let operation: Operation = self.api.post_empty("/hosts/h1/fillup").await?;
+        self.wait_succeeded(&operation).await?;
         ensure!(
             self.clusters().await?.iter().all(|c| c.proof.is_some()),
-            "a cluster was made without a proof"
+            "a cluster was created without a proof"
         );
-        self.all_offered().await
+        self.wait_all_offered().await
     }
 
-    /// All clusters, once nobody has to wait for one that is free: on a busy machine one may be late with an answer at any moment.
-    pub async fn all_offered(&self) -> Result<Vec<Cluster>> {
-        within(LONG, "all free clusters offered", async || {
+    /// Waits until every free cluster is offered; returns all clusters. On a busy machine a probe can time
+    /// out at any moment.
+    pub async fn wait_all_offered(&self) -> Result<Vec<Cluster>> {
+        within(LONG, "all free clusters to be offered", async || {
             let clusters = self.clusters().await?;
             let missing = clusters.iter().find(|c| !c.offered && c.lease_id.is_none());
             Ok(match missing {
@@ -228,18 +229,19 @@ impl Installation {
         .await
     }
 
-    /// All clusters.
+    /// Returns all clusters.
     pub async fn clusters(&self) -> Result<Vec<Cluster>> {
         Ok(self.api.get::<Page<Cluster>>("/clusters?limit=500").await?.items)
     }
 
-    /// A cluster with nodes and evidence.
+    /// Returns a cluster with its nodes and evidence.
     pub async fn cluster(&self, id: impl std::fmt::Display) -> Result<Cluster> {
         self.api.get(&format!("/clusters/{id}")).await
     }
 
-    /// Waits until nothing is under way. An operation goes from queued to running, so it is looked for in this order.
-    pub async fn idle(&self) -> Result<()> {
+    /// Waits until no operation is in progress. Operations go from queued to running, so the states are
+    /// checked in this order.
+    pub async fn wait_idle(&self) -> Result<()> {
         within(2 * LONG, "the end of all operations", async || {
             for state in ["queued", "running"] {
                 let page: Page<Operation> = self.api.get(&format!("/operations?state={state}")).await?;
@@ -252,9 +254,9 @@ impl Installation {
         .await
     }
 
-    /// Waits until nothing is under way; the clusters that exist then must be ready.
-    pub async fn settled(&self) -> Result<Vec<Cluster>> {
-        self.idle().await?;
+    /// Waits until no operation is in progress and requires that all clusters are ready.
+    pub async fn wait_settled(&self) -> Result<Vec<Cluster>> {
+        self.wait_idle().await?;
         let clusters = self.clusters().await?;
         for cluster in &clusters {
             ensure!(
@@ -265,18 +267,18 @@ impl Installation {
         Ok(clusters)
     }
 
-    /// Waits until a cluster is as wanted.
-    pub async fn cluster_when(
+    /// Waits until a cluster meets a condition.
+    pub async fn wait_for_cluster(
         &self,
         id: uuid::Uuid,
         what: &str,
         wanted: impl Fn(&Cluster) -> bool,
     ) -> Result<Cluster> {
-        self.cluster_within(LONG, id, what, wanted).await
+        self.wait_for_cluster_within(LONG, id, what, wanted).await
     }
 
-    /// The same, for as long as the platform may need.
-    pub async fn cluster_within(
+    /// Waits until a cluster meets a condition, with a deadline for slow platforms.
+    pub async fn wait_for_cluster_within(
         &self,
         limit: Duration,
         id: uuid::Uuid,
@@ -298,17 +300,17 @@ impl Installation {
         match became {
             Ok(now) => Ok(now),
             Err(error) => Err(error.context(
-                self.story(id)
+                self.history(id)
                     .await
-                    .unwrap_or_else(|why| format!("what happened before cannot be read: {why:#}")),
+                    .unwrap_or_else(|why| format!("cannot read the cluster's history: {why:#}")),
             )),
         }
     }
 
-    /// What happened to a cluster: its verdicts and operations, oldest first. For the message of a test that fails.
-    pub async fn story(&self, id: uuid::Uuid) -> Result<String> {
-        let history: Page<HealthChange> = self.api.get(&format!("/clusters/{id}/health")).await?;
-        let verdicts = history
+    /// Returns the health changes and operations of a cluster, oldest first, for failure messages.
+    pub async fn history(&self, id: uuid::Uuid) -> Result<String> {
+        let changes: Page<HealthChange> = self.api.get(&format!("/clusters/{id}/health")).await?;
+        let health = changes
             .items
             .into_iter()
             .map(|c| (c.at, format!("{}: {}", c.state, c.reason)));
@@ -320,40 +322,45 @@ impl Installation {
                 format!("{} by {}, {}: {}", o.kind, o.by, o.state, o.reason),
             )
         });
-        let mut told: Vec<_> = verdicts.chain(operations).collect();
-        told.sort();
-        Ok(told
+        let mut events: Vec<_> = health.chain(operations).collect();
+        events.sort();
+        Ok(events
             .into_iter()
             .map(|(at, what)| format!("{at} {what}"))
             .collect::<Vec<_>>()
             .join("\n"))
     }
 
-    /// Waits until the verdict is this one and its reason has all these words: a verdict on the way there may name others.
-    pub async fn judged(&self, id: uuid::Uuid, state: HealthState, words: &[&str]) -> Result<Cluster> {
-        let is_so = |now: &Cluster| {
+    /// Waits until the cluster has this health state with all these words in its reason.
+    pub async fn wait_for_health(
+        &self,
+        id: uuid::Uuid,
+        state: HealthState,
+        words: &[&str],
+    ) -> Result<Cluster> {
+        let matches = |now: &Cluster| {
             now.health.state == state && words.iter().all(|word| now.health.reason.contains(word))
         };
-        self.cluster_when(id, &format!("{state} with {words:?}"), is_so)
+        self.wait_for_cluster(id, &format!("{state} with {words:?}"), matches)
             .await
     }
 
-    /// Makes a token for another account.
+    /// Creates an account and returns a client with its token.
     pub async fn user(&self, name: &str, role: &str) -> Result<Api> {
         let _: Value = self
             .api
             .post("/accounts", json!({"name": name, "role": role}))
             .await?;
-        let made: Value = self
+        let token: Value = self
             .api
             .post("/tokens", json!({"name": "test", "account": name}))
             .await?;
-        let secret = made["secret"].as_str().context("a token has a secret")?;
+        let secret = token["secret"].as_str().context("a token has a secret")?;
         Ok(self.api.with_token(secret))
     }
 
-    /// Ends all leases and removes all hosts with what is on them.
-    pub(crate) async fn give_back(&self) -> Result<()> {
+    /// Releases all leases, resets all hosts and deletes them.
+    pub(crate) async fn delete_all(&self) -> Result<()> {
         let leases: Page<Lease> = self.api.get("/leases?state=active&limit=500").await?;
         for lease in leases.items {
             let _: Value = self.api.delete(&format!("/leases/{}", lease.id)).await?;
@@ -365,36 +372,36 @@ impl Installation {
                 .patch(&format!("/hosts/{}", host.name), json!({"autofill": false}))
                 .await?;
             if let Some(id) = host.operation_id {
-                self.ended(&self.api.get::<Operation>(&format!("/operations/{id}")).await?)
+                self.wait_ended(&self.api.get::<Operation>(&format!("/operations/{id}")).await?)
                     .await?;
             }
             let reset: Operation = within(LONG, "the reset of the host", async || {
                 Ok(self
                     .api
-                    .ask::<Operation>(&format!("/hosts/{}/reset", host.name))
+                    .post_empty::<Operation>(&format!("/hosts/{}/reset", host.name))
                     .await
                     .map_err(|e| e.to_string()))
             })
             .await?;
-            self.done(&reset).await?;
+            self.wait_succeeded(&reset).await?;
             let _: Value = self.api.delete(&format!("/hosts/{}", host.name)).await?;
         }
         Ok(())
     }
 
-    /// Finds no operation under way.
-    pub(crate) async fn census(&self) -> Result<()> {
+    /// Requires that no operation is in progress.
+    pub(crate) async fn leak_check(&self) -> Result<()> {
         for state in ["queued", "running"] {
             let page: Page<Operation> = self.api.get(&format!("/operations?state={state}")).await?;
             if let Some(operation) = page.items.first() {
-                bail!("the census found an operation under way: {operation:?}");
+                bail!("the leak check found an operation in progress: {operation:?}");
             }
         }
         Ok(())
     }
 }
 
-/// Starts orchestrator, server and watchdog on the present runtime.
+/// Starts orchestrator, server and watchdog on the current runtime.
 async fn start(config: Config, watchdog: bool) -> Result<Started> {
     let orchestrator = Orchestrator::start(config).await?;
     let stop = CancellationToken::new();

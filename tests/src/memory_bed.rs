@@ -1,4 +1,5 @@
-//! One Chainpool on a platform in memory, whose nodes answer as a scripted ledger: for rules and faults that need no engine.
+//! Test bed on the platform in memory, with nodes of a scripted ledger, for rules and faults that need no
+//! engine.
 
 use crate::{CrashPoint, Installation};
 use anyhow::{Context, Result, ensure};
@@ -16,18 +17,18 @@ use std::{collections::BTreeSet, ops::Deref, path::PathBuf, sync::Arc};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// A data folder and the platform that its Chainpool serves.
+/// Data folder and platform of a [`MemoryBed`].
 pub struct MemoryFixture {
-    own: TempDir,
-    /// The platform.
+    folder: TempDir,
+    /// The world of the platform.
     pub world: Arc<World>,
-    /// Leads to it, and to any other world that a test serves.
+    /// The platform, which serves this world and any other world of the test.
     pub platform: Arc<MemoryPlatform>,
     address: String,
 }
 
 impl MemoryFixture {
-    /// An empty folder and an empty world.
+    /// Creates an empty folder and an empty world.
     pub fn new() -> Result<Self> {
         Self::with(World::new())
     }
@@ -35,14 +36,14 @@ impl MemoryFixture {
     fn with(world: Arc<World>) -> Result<Self> {
         let (platform, address) = MemoryPlatform::of(&world);
         Ok(Self {
-            own: TempDir::new()?,
+            folder: TempDir::new()?,
             world,
             platform,
             address,
         })
     }
 
-    /// The same folder and world as they are now, going their own way from here on. No Chainpool may run on it.
+    /// Copies folder and world. The copy is independent of the original, on which no Chainpool may run.
     pub fn copy(&self) -> Result<Self> {
         let copy = Self::with(self.world.snapshot())?;
         std::fs::create_dir(copy.folder())?;
@@ -53,13 +54,13 @@ impl MemoryFixture {
         Ok(copy)
     }
 
-    /// The data folder.
+    /// Data folder.
     pub fn folder(&self) -> PathBuf {
-        self.own.path().join("data")
+        self.folder.path().join("data")
     }
 
-    /// Compares the platform with the database, object by object: every cluster that exists is there as its spec says, all
-    /// of it runs, and nothing else carries our label. No Chainpool may run on it.
+    /// Compares the platform with the database, object by object. Every existing cluster must match its spec
+    /// and run, and no other object may carry our label. No Chainpool may run on the fixture.
     pub async fn matches_database(&self) -> Result<()> {
         let store = Store::open(&self.folder(), None).await?;
         let (read, instance) = (store.read(), store.instance());
@@ -71,7 +72,7 @@ impl MemoryFixture {
             .clusters()
             .await?
             .into_iter()
-            .filter(|row| row.gone_at.is_none())
+            .filter(|row| row.deleted_at.is_none())
         {
             let key = ClusterKey {
                 cluster: ClusterId(row.id),
@@ -123,26 +124,26 @@ impl MemoryFixture {
         );
         ensure!(
             missing.is_empty() && orphans.is_empty(),
-            "missing on the platform: {missing:#?}, orphans there: {orphans:#?}"
+            "missing on the platform: {missing:#?}, orphans: {orphans:#?}"
         );
         Ok(())
     }
 }
 
-/// How a bed differs from the usual one.
+/// Options of a bed.
 #[derive(Clone)]
 pub struct MemoryOptions {
-    /// Register the world as host `h1`.
+    /// Registers the world as host `h1`.
     pub host: bool,
-    /// How many clusters it may have.
+    /// Capacity of the host.
     pub capacity: u32,
-    /// The nodes of each cluster.
+    /// Nodes per cluster.
     pub nodes: u32,
-    /// Keep it filled.
+    /// Keeps the host filled.
     pub autofill: bool,
-    /// Notified at each point of the journal.
+    /// Hook that is called around each commit.
     pub hook: Option<CommitHook>,
-    /// Whether the watchdog runs.
+    /// Runs the watchdog.
     pub watchdog: bool,
 }
 
@@ -159,24 +160,24 @@ impl Default for MemoryOptions {
     }
 }
 
-/// A whole Chainpool on a world of its own.
+/// Complete Chainpool on its own world.
 pub struct MemoryBed {
     installation: Installation,
-    /// The platform.
+    /// The world of the platform.
     pub world: Arc<World>,
-    /// Dropped after what runs on it; none where the fixture outlives the bed.
+    /// Dropped after the installation; `None` if the caller keeps the fixture.
     fixture: Option<MemoryFixture>,
     address: String,
     options: MemoryOptions,
 }
 
 impl MemoryBed {
-    /// A Chainpool with a world as host `h1`.
+    /// Starts a Chainpool with a new world as host `h1`.
     pub async fn start(options: MemoryOptions) -> Result<Self> {
         Self::open(MemoryFixture::new()?, options).await
     }
 
-    /// The same on a fixture that may have a history.
+    /// Starts a Chainpool on a fixture that a previous bed may have used.
     pub async fn open(fixture: MemoryFixture, options: MemoryOptions) -> Result<Self> {
         let bed = Self::on(&fixture, options).await?;
         Ok(Self {
@@ -185,7 +186,7 @@ impl MemoryBed {
         })
     }
 
-    /// A Chainpool that leaves the fixture to its caller. The host is registered where it is not yet.
+    /// Starts a Chainpool on a fixture that the caller keeps. Registers the host unless it exists.
     async fn on(fixture: &MemoryFixture, options: MemoryOptions) -> Result<Self> {
         let registry = Registry::default().with(ledger::TYPE, Arc::new(ledger::Ledger));
         let platforms: Vec<Arc<dyn chainpool_agent::Platform>> = vec![Arc::clone(&fixture.platform) as _];
@@ -216,7 +217,7 @@ impl MemoryBed {
         Ok(bed)
     }
 
-    /// The body that registers the world.
+    /// Request body that registers the world.
     pub fn host_body(&self, name: &str) -> Value {
         json!({
             "name": name,
@@ -236,19 +237,20 @@ impl MemoryBed {
         self.api.post("/hosts", self.host_body(name)).await
     }
 
-    /// Stops serving, as a signal would; networks and data stay.
+    /// Stops Chainpool as a signal does. Networks and data remain.
     pub async fn stop(mut self) -> Result<MemoryFixture> {
         self.installation.stop().await?;
-        self.fixture.context("the fixture is its caller's")
+        self.fixture.context("the caller keeps the fixture")
     }
 
-    /// Gives all back, then counts: nothing with our label is left, no operation runs, no ERROR line was written.
+    /// Releases and deletes everything, then runs the leak check: no object with our label, no operation in
+    /// progress, no ERROR line.
     pub async fn end(self) -> Result<()> {
         let instance: InstanceId = self.instance().await?.parse()?;
-        self.give_back().await?;
+        self.delete_all().await?;
         let left = self.world.leftovers(instance);
         ensure!(left.is_empty(), "the leak check found {left:?}");
-        self.census().await?;
+        self.leak_check().await?;
         self.stop().await.map(drop)
     }
 }
@@ -261,7 +263,7 @@ impl Deref for MemoryBed {
     }
 }
 
-/// The present generation of a cluster, as the platform knows it.
+/// Key of a cluster's current generation on the platform.
 #[must_use]
 pub fn key_of(cluster: &Cluster) -> ClusterKey {
     ClusterKey {
@@ -270,25 +272,25 @@ pub fn key_of(cluster: &Cluster) -> ClusterKey {
     }
 }
 
-/// A Chainpool that can be killed at any commit as a process can: nothing of it goes on.
-pub struct Life {
-    /// The caller's side.
+/// Chainpool that can be killed at any commit, like a process.
+pub struct KillableBed {
+    /// Runtime of the test's calls.
     runtime: Runtime,
     bed: MemoryBed,
     crash: CrashPoint,
 }
 
-/// How a change in a [`Life`] ended.
+/// Ending of a change in a [`KillableBed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It was killed on the way.
+    /// Killed on the way.
     Killed,
-    /// It came to its end unharmed.
-    Ended,
+    /// Completed without a kill.
+    Completed,
 }
 
-impl Life {
-    /// Starts one, without a watchdog: nothing else is under way, so the commits are those of the change alone.
+impl KillableBed {
+    /// Starts a Chainpool without a watchdog, so that all commits belong to the change.
     pub fn start(fixture: &MemoryFixture, capacity: u32, crash: CrashPoint) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -304,12 +306,12 @@ impl Life {
         Ok(Self { runtime, bed, crash })
     }
 
-    /// Does something in it to its end.
+    /// Runs a change to its end.
     pub fn run<T>(&self, work: impl AsyncFnOnce(&MemoryBed) -> Result<T>) -> Result<T> {
         self.runtime.block_on(work(&self.bed))
     }
 
-    /// Does something in it until it is killed. Commits count from here on.
+    /// Runs a change until the crash point. Commits count from here.
     pub fn run_armed(&self, work: impl AsyncFnOnce(&MemoryBed) -> Result<()>) -> Result<Ending> {
         self.crash.arm();
         let done = self.runtime.block_on(async {
@@ -319,28 +321,29 @@ impl Life {
                 done = work(&self.bed) => done,
             }
         });
-        if self.crash.has_come() {
+        if self.crash.is_triggered() {
             Ok(Ending::Killed)
         } else {
-            done.map(|()| Ending::Ended)
+            done.map(|()| Ending::Completed)
         }
     }
 
-    /// Ends it as a kill does: all tasks are dropped where they are, and nothing is written any more.
+    /// Ends Chainpool like a kill: all tasks are dropped where they are and nothing more is written.
     pub fn kill(self) {
-        self.crash.strike();
+        self.crash.trigger();
         self.bed.installation.kill();
     }
 
-    /// Finds no operation under way and no ERROR line, and stops it as a signal would.
+    /// Requires that no operation is in progress, and stops Chainpool as a signal does. Fails if it wrote an
+    /// ERROR line.
     pub fn stop(mut self) -> Result<()> {
         self.runtime.block_on(async {
-            self.bed.census().await?;
+            self.bed.leak_check().await?;
             self.bed.installation.stop().await
         })
     }
 
-    /// The same after which the platform is compared with the database.
+    /// Stops Chainpool and compares the platform with the database.
     pub fn stop_and_compare(self, fixture: &MemoryFixture) -> Result<()> {
         self.stop()?;
         Runtime::new()?.block_on(fixture.matches_database())

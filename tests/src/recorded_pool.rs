@@ -1,6 +1,6 @@
-//! A pool of an earlier version: its data folder and its objects on the engine, as `fixtures/record.py` recorded them.
+//! Pool of a previous version: its data folder and its objects on the engine, recorded by `fixtures/record.py`.
 
-use crate::{Engine, Ground};
+use crate::{Engine, ResourceLock};
 use anyhow::{Context, Result, ensure};
 use bollard::{
     body_full,
@@ -29,12 +29,12 @@ pub struct RecordedPool {
     objects: Objects,
 }
 
-/// What a lease's holder had when the pool was recorded.
+/// Lease and bundle at the time of the recording.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RecordedLease {
     /// The lease.
     pub lease: Lease,
-    /// What it connects to.
+    /// The bundle that its holder had.
     pub bundle: Bundle,
 }
 
@@ -62,7 +62,7 @@ struct RecordedMount {
 }
 
 impl RecordedPool {
-    /// The pool that this commit recorded.
+    /// The pool recorded with the version at this commit.
     pub fn of(commit: &str) -> Result<Self> {
         let folder = Path::new(FIXTURES).join(commit);
         let objects = serde_json::from_slice(&fs::read(folder.join("engine.json"))?)?;
@@ -87,11 +87,11 @@ impl RecordedPool {
             .map(|container| container.name.as_str())
     }
 
-    /// Creates its objects on the engine, starts its nodes, and gives the ground its data folder, with the identity of this engine and of this engine's images
-    /// in place of those of the recording.
-    pub async fn restore(&self, engine: &Engine, ground: &mut Ground) -> Result<()> {
-        drop(rustls::crypto::ring::default_provider().install_default()); // a test speaks to the ledgers before a Chainpool does
-        ground.claim(engine, &self.objects.instance)?;
+    /// Creates its objects on the engine, starts its nodes and unpacks its data folder, with the ids of this
+    /// engine and of its images in place of the recorded ones.
+    pub async fn restore(&self, engine: &Engine, resources: &mut ResourceLock) -> Result<()> {
+        drop(rustls::crypto::ring::default_provider().install_default()); // tests connect to ledgers before a Chainpool runs
+        resources.lock_instance(engine, &self.objects.instance)?;
         let docker = engine.docker();
         for network in &self.objects.networks {
             docker.create_network(network.clone()).await?;
@@ -121,7 +121,7 @@ impl RecordedPool {
                 .start_container(&container.name, None::<StartContainerOptions>)
                 .await?;
         }
-        self.data_restore(engine, ground, &images).await
+        self.data_restore(engine, resources, &images).await
     }
 
     async fn container_create(
@@ -154,10 +154,10 @@ impl RecordedPool {
     async fn data_restore(
         &self,
         engine: &Engine,
-        ground: &Ground,
+        resources: &ResourceLock,
         images: &BTreeMap<String, String>,
     ) -> Result<()> {
-        let folder = ground.folder();
+        let folder = resources.folder();
         fs::create_dir(&folder)?;
         let unpacked = Command::new("tar")
             .arg("-xzf")

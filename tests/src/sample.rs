@@ -1,10 +1,10 @@
-//! A random choice that can be repeated, and the points of a journal as what is chosen from.
+//! Reproducible random samples of crash points.
 
 use anyhow::Result;
 use rand::{SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
-/// A random number generator of the seed in `CHAINPOOL_TEST_SEED`, or of a new seed; either is printed with the name of
-/// the test that uses it.
+/// Returns a random number generator with the seed in `CHAINPOOL_TEST_SEED`, or with a new seed. Prints the
+/// seed.
 fn seeded(name: &str) -> StdRng {
     let given = std::env::var("CHAINPOOL_TEST_SEED")
         .ok()
@@ -14,26 +14,26 @@ fn seeded(name: &str) -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
-/// So many of these, in their order.
+/// Chooses `count` elements and keeps their order.
 fn sample<T: Ord + Copy>(random: &mut StdRng, from: &[T], count: usize) -> Vec<T> {
     let mut chosen: Vec<T> = from.choose_multiple(random, count).copied().collect();
     chosen.sort_unstable();
     chosen
 }
 
-/// A commit, and on which side of it a child is killed.
+/// Crash point: a commit, and `before` or `after` it.
 pub type Point = (usize, &'static str);
 
-/// The points of a change that are tried.
+/// Crash points of a change to try.
 pub enum Points {
-    /// Each of these commits, until there are no more.
+    /// Both sides of each of these commits, until the change has no more.
     Each(Box<dyn Iterator<Item = usize> + Send>),
-    /// So many of all.
+    /// A random sample of this size.
     Sample(usize),
 }
 
 impl Points {
-    /// So many of all, or each when `CHAINPOOL_TEST_SWEEP` is `full`.
+    /// A random sample of this size, or all points if `CHAINPOOL_TEST_SWEEP` is `full`.
     #[must_use]
     pub fn sample(count: usize) -> Self {
         let full = std::env::var("CHAINPOOL_TEST_SWEEP").is_ok_and(|text| text == "full");
@@ -44,7 +44,7 @@ impl Points {
         }
     }
 
-    /// The points, for a change that `count` tells the commits of.
+    /// Returns the points to try. `count` returns the number of commits of the change.
     pub async fn chosen(
         self,
         scenario: &str,
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_chooses_the_same() {
+    fn the_same_seed_chooses_the_same_sample() {
         let all: Vec<u32> = (0..100).collect();
         let chosen = |seed| sample(&mut StdRng::seed_from_u64(seed), &all, 5);
         assert_eq!(chosen(1), chosen(1));

@@ -1,4 +1,5 @@
-//! A Docker engine of a test's own, to stop, kill, cut off or replace: `testbeds/docker.sh` with a guard around it.
+//! A separate Docker engine for one test to stop, kill, disconnect or replace: a guard around
+//! `testbeds/docker.sh`.
 
 use crate::Engine;
 use anyhow::{Context, Result, ensure};
@@ -10,33 +11,33 @@ use std::{
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testbeds/docker.sh");
 static COUNT: AtomicU16 = AtomicU16::new(0);
 
-/// An engine beside the machine's own, with the ledgers' image; dropping it removes every trace. What a killed test
-/// leaves is removed by the next one that makes an engine.
+/// Engine beside the machine's own, with the ledgers' image. Dropping it removes every trace; the engine of a
+/// killed test is removed by the next test that creates one.
 pub struct SecondEngine {
     name: String,
-    /// The address that its containers' ports are published on, and its own.
+    /// Address of the engine and of its containers' published ports.
     pub address: String,
 }
 
 impl SecondEngine {
-    /// Makes one and gives it the ledgers' image.
+    /// Creates an engine and loads the ledgers' image.
     pub async fn up() -> Result<Self> {
         let name = format!(
             "t{}-{}",
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
-        // Made before the engine, so that half an engine is removed too.
-        let mut made = Self {
+        // The guard exists before the engine, so that a partly created engine is removed too.
+        let mut second = Self {
             name,
             address: String::new(),
         };
-        made.address = made.run("up", &[]).await?;
-        made.run("load", &[crate::engine::IMAGE]).await?;
-        Ok(made)
+        second.address = second.run("up", &[]).await?;
+        second.run("load", &[crate::engine::IMAGE]).await?;
+        Ok(second)
     }
 
-    /// Its socket on this machine; a cut cable does not touch it.
+    /// Unix socket of the engine, unaffected by [`Self::cut`].
     #[must_use]
     pub fn socket(&self) -> String {
         let folder = std::env::var("T")
@@ -44,50 +45,50 @@ impl SecondEngine {
         format!("unix://{folder}/{}/docker.sock", self.name)
     }
 
-    /// Its port, reached over the cable.
+    /// TCP address of the engine, unreachable after [`Self::cut`].
     #[must_use]
     pub fn tcp(&self) -> String {
         format!("tcp://{}:2375", self.address)
     }
 
-    /// A connection to it over its socket.
+    /// Connects to the engine over its socket.
     pub async fn engine(&self) -> Result<Engine> {
         Engine::at(&self.socket()).await
     }
 
-    /// Stops it as a service manager does; its containers stop with it.
+    /// Stops the engine as a service manager does. Its containers stop with it.
     pub async fn stop(&self) -> Result<()> {
         self.run("stop", &[]).await.map(drop)
     }
 
-    /// Kills it; its containers go on.
+    /// Kills the engine. Its containers keep running.
     pub async fn kill(&self) -> Result<()> {
         self.run("kill", &[]).await.map(drop)
     }
 
-    /// Starts it again.
+    /// Restarts the engine.
     pub async fn start(&self) -> Result<()> {
         self.run("start", &[]).await.map(drop)
     }
 
-    /// Starts it again as one that has much to start: it takes calls for so many seconds before it can answer any.
+    /// Restarts the engine slowly: for this many seconds it accepts calls without answering them.
     pub async fn start_slowly(&self, seconds: u32) -> Result<()> {
         self.run_with("start", &[], &[("HOLD", seconds.to_string())])
             .await
             .map(drop)
     }
 
-    /// Starts another engine at its address, with an identity and data of its own.
+    /// Starts another engine with its own identity and data at the same address.
     pub async fn start_another(&self) -> Result<()> {
         self.run("start", &["another"]).await.map(drop)
     }
 
-    /// Pulls its cable.
+    /// Disconnects the engine's network cable.
     pub async fn cut(&self) -> Result<()> {
         self.run("cut", &[]).await.map(drop)
     }
 
-    /// Plugs its cable in again.
+    /// Reconnects the engine's network cable.
     pub async fn heal(&self) -> Result<()> {
         self.run("heal", &[]).await.map(drop)
     }
@@ -106,17 +107,17 @@ impl SecondEngine {
         command
             .env("OWNER", std::process::id().to_string())
             .envs(variables.iter().cloned());
-        let done = command
+        let output = command
             .output()
             .await
-            .with_context(|| format!("{SCRIPT} cannot be run"))?;
+            .with_context(|| format!("cannot run {SCRIPT}"))?;
         ensure!(
-            done.status.success(),
+            output.status.success(),
             "docker.sh {verb} {}: {}",
             self.name,
-            String::from_utf8_lossy(&done.stderr)
+            String::from_utf8_lossy(&output.stderr)
         );
-        Ok(String::from_utf8(done.stdout)?.trim().to_owned())
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 }
 
@@ -128,7 +129,7 @@ impl Drop for SecondEngine {
             .output();
         match done {
             Ok(done) if done.status.success() => {}
-            failed => eprintln!("engine {} could not be removed: {failed:?}", self.name),
+            failed => eprintln!("cannot remove engine {}: {failed:?}", self.name),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Platforms that span machines, brought up by the scripts of `testbeds/`, or named by the environment.
+//! Platforms of several machines, started by the scripts in `testbeds/` or named by the environment.
 
 use crate::engine::{Engine, IMAGE};
 use anyhow::{Context, Result, bail, ensure};
@@ -10,44 +10,44 @@ use serde_json::{Value, json};
 use std::{net::Ipv4Addr, process::Stdio, sync::Arc};
 use tokio::process::Command;
 
-/// The image that places files on other machines.
+/// Image that places files on other machines.
 pub const TOOLS: &str = concat!("chainpool/tools:", env!("CARGO_PKG_VERSION"));
 
-/// A platform to register as a host.
+/// Platform to register as a host.
 pub struct TestBed {
     platform: Arc<dyn Platform>,
     address: String,
     kubeconfig: Option<String>,
-    /// Made by a script of ours, so that its machines may be broken.
-    ours: bool,
+    /// Started by our script, so tests may break its machines.
+    owned: bool,
 }
 
 impl TestBed {
-    /// Three engines in one swarm.
+    /// Starts or finds a swarm of three engines.
     pub async fn swarm() -> Result<Self> {
-        let said = script("swarm.sh", &["up"]).await?;
-        let address = said
+        let output = script("swarm.sh", &["up"]).await?;
+        let address = output
             .lines()
             .last()
             .context("swarm.sh prints the address")?
             .to_owned();
-        let ours = std::env::var_os("CHAINPOOL_TEST_SWARM").is_none();
-        if ours {
+        let owned = std::env::var_os("CHAINPOOL_TEST_SWARM").is_none();
+        if owned {
             script("swarm.sh", &["load", IMAGE, TOOLS]).await?;
         }
         Ok(Self {
             platform: Arc::new(SwarmPlatform),
             address,
             kubeconfig: None,
-            ours,
+            owned,
         })
     }
 
-    /// A Kubernetes cluster of one machine.
+    /// Starts or finds a Kubernetes cluster of one machine.
     pub async fn kubernetes() -> Result<Self> {
         let path = script("kubernetes.sh", &["up"]).await?;
-        let ours = std::env::var_os("CHAINPOOL_TEST_KUBECONFIG").is_none();
-        if ours {
+        let owned = std::env::var_os("CHAINPOOL_TEST_KUBECONFIG").is_none();
+        if owned {
             script("kubernetes.sh", &["load", IMAGE, TOOLS]).await?;
         }
         let kubeconfig = std::fs::read_to_string(&path).with_context(|| path.clone())?;
@@ -60,53 +60,53 @@ impl TestBed {
             platform: Arc::new(KubernetesPlatform),
             address,
             kubeconfig: Some(kubeconfig),
-            ours,
+            owned,
         })
     }
 
-    /// Brings more images there, from the machine's own engine. Somebody's own platform must have them.
+    /// Loads images from the machine's own engine. An external platform must already have them.
     pub async fn load(&self, images: &[&str]) -> Result<()> {
         let bed = if self.kubeconfig.is_some() {
             "kubernetes.sh"
         } else {
             "swarm.sh"
         };
-        if self.ours {
+        if self.owned {
             script(bed, &[&["load"][..], images].concat()).await.map(drop)
         } else {
             Ok(())
         }
     }
 
-    /// Fails when its machines are somebody's: they are not broken for a test.
-    pub fn must_be_ours(&self) -> Result<()> {
+    /// Fails on an external platform, whose machines tests must not break.
+    pub fn require_owned(&self) -> Result<()> {
         ensure!(
-            self.ours,
-            "the machines of {} are their owner's: leave the tests out that break them (-- --skip loses)",
+            self.owned,
+            "the platform at {} is external; skip the tests that break its machines (-- --skip loses)",
             self.address
         );
         Ok(())
     }
 
-    /// `cut`, `heal`, `stop` or `start`: a machine of the swarm, by its name.
+    /// Runs `cut`, `heal`, `stop` or `start` on a machine of the swarm, by its name.
     pub async fn machine(&self, verb: &str, name: &str) -> Result<()> {
         let number = name
             .strip_prefix("machine-")
-            .with_context(|| format!("{name} is no machine of the bed"))?;
+            .with_context(|| format!("the test bed has no machine {name}"))?;
         script("swarm.sh", &[verb, number]).await.map(drop)
     }
 
-    /// `stop` or `start`: the API server of the Kubernetes cluster.
-    pub async fn server(&self, verb: &str) -> Result<()> {
+    /// Runs `stop` or `start` on the API server of the Kubernetes cluster.
+    pub async fn api_server(&self, verb: &str) -> Result<()> {
         script("kubernetes.sh", &[verb, "kube-apiserver"]).await.map(drop)
     }
 
-    /// What its administrator does by hand; what that printed.
+    /// Runs kubectl as the cluster's administrator; returns its output.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         script("kubernetes.sh", &[&["kubectl"], arguments].concat()).await
     }
 
-    /// Kills a node without a word to Chainpool.
+    /// Kills a node directly on the platform.
     pub async fn kill(&self, cluster: &Cluster, node: &str) -> Result<()> {
         if self.kubeconfig.is_some() {
             let pod = format!("{node}-0");
@@ -134,25 +134,25 @@ impl TestBed {
             }
         }
         bail!(
-            "no machine of {} has node {node} of {}",
+            "no machine of {} runs node {node} of {}",
             self.address,
             cluster.name
         )
     }
 
-    /// The addresses of a swarm's managers.
+    /// Returns the addresses of the swarm's managers.
     #[must_use]
     pub fn managers(&self) -> Vec<String> {
         self.address.split(',').map(str::to_owned).collect()
     }
 
-    /// The kubeconfig of a Kubernetes cluster.
+    /// Returns the kubeconfig of a Kubernetes cluster.
     #[must_use]
     pub fn kubeconfig(&self) -> Option<&str> {
         self.kubeconfig.as_deref()
     }
 
-    /// The body that registers it, with room for so many ledgers of four validators.
+    /// Request body that registers the platform with this capacity and four validators per cluster.
     #[must_use]
     pub fn host_body(&self, capacity: u32) -> Value {
         json!({
@@ -162,7 +162,7 @@ impl TestBed {
         })
     }
 
-    /// Hands of an installation there, to look and to break.
+    /// Connects an agent of an installation, to inspect and to break objects.
     pub fn agent(&self, instance: InstanceId) -> Result<Arc<dyn Agent>> {
         Ok(self.platform.connect(&Connection {
             instance,
@@ -178,7 +178,8 @@ impl TestBed {
     }
 }
 
-/// Runs a script of a bed; what it printed. Whether the bed can be had here is asked before the tests (scripts/test-platforms.sh).
+/// Runs a script of a test bed; returns its output. scripts/test-platforms.sh checks beforehand that the bed
+/// is available.
 async fn script(name: &str, arguments: &[&str]) -> Result<String> {
     let path = format!("{}/testbeds/{name}", env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(path)
@@ -186,12 +187,12 @@ async fn script(name: &str, arguments: &[&str]) -> Result<String> {
         .stdin(Stdio::null())
         .output()
         .await?;
-    let why = String::from_utf8_lossy(&output.stderr);
+    let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
-        "{name} {arguments:?} ended with {}: {}",
+        "{name} {arguments:?} failed with {}: {}",
         output.status,
-        why.trim()
+        errors.trim()
     );
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -1,38 +1,40 @@
-//! Waiting for a condition with a deadline, never for a time.
+//! Waits for a condition with a deadline, never for a fixed time.
 
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
-/// Asks until the answer is there; the last reason is in the error.
+/// Polls until the condition holds. The error names the last reason.
 pub async fn within<T>(
     limit: Duration,
     what: &str,
-    mut ask: impl AsyncFnMut() -> Result<Result<T, String>>,
+    mut poll: impl AsyncFnMut() -> Result<Result<T, String>>,
 ) -> Result<T> {
     let until = Instant::now() + limit;
     loop {
-        match ask().await? {
+        match poll().await? {
             Ok(answer) => return Ok(answer),
-            Err(why) if Instant::now() >= until => bail!("{what} did not come about within {limit:?}: {why}"),
+            Err(why) if Instant::now() >= until => {
+                bail!("timed out after {limit:?} waiting for {what}: {why}")
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-/// Asks until the answer is there; the deadline counts from the last time that the number of what is done grew.
-pub(crate) async fn while_moving<T>(
+/// Polls until the condition holds. The deadline restarts whenever the progress count grows.
+pub(crate) async fn while_progressing<T>(
     limit: Duration,
     what: &str,
-    mut ask: impl AsyncFnMut() -> Result<Result<T, (u32, String)>>,
+    mut poll: impl AsyncFnMut() -> Result<Result<T, (u32, String)>>,
 ) -> Result<T> {
     let mut until = Instant::now() + limit;
     let mut most = 0;
     loop {
-        match ask().await? {
+        match poll().await? {
             Ok(answer) => return Ok(answer),
             Err((done, _)) if done > most => (until, most) = (Instant::now() + limit, done),
             Err((_, why)) if Instant::now() >= until => {
-                bail!("{what}: nothing moved within {limit:?}: {why}")
+                bail!("no progress for {limit:?} waiting for {what}: {why}")
             }
             Err(_) => {}
         }
@@ -40,10 +42,14 @@ pub(crate) async fn while_moving<T>(
     }
 }
 
-/// The same where asking itself may fail for a while.
-pub async fn within_ok<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+/// Polls until the call succeeds.
+pub async fn within_ok<T>(
+    limit: Duration,
+    what: &str,
+    mut poll: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
     within(limit, what, async || {
-        Ok(ask().await.map_err(|e| format!("{e:#}")))
+        Ok(poll().await.map_err(|e| format!("{e:#}")))
     })
     .await
 }

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Docker engines beside the machine's own, for tests that stop, kill, cut off or replace an engine. Each is a real one in a
-# network namespace of its own with one cable (a veth pair) to this machine; several at once, told apart by NAME.
+# Separate Docker engines for tests that stop, kill, disconnect or replace an engine. Each runs in its own
+# network namespace, with one cable (a veth pair) to this machine, and is identified by NAME.
 #
-#   docker.sh up NAME           a new engine; prints its address, 10.78.x.11. Engines whose owner (OWNER=pid) is gone go first
+#   docker.sh up NAME           start an engine and print its address; remove those of dead owners (OWNER=pid)
 #   docker.sh load NAME IMAGE…  copy images from the machine's engine
-#   docker.sh stop NAME         stop the engine as a service manager does (SIGTERM); its containers stop with it
-#   docker.sh kill NAME         kill the engine (SIGKILL); its containers go on without it
-#   docker.sh start NAME [WHO]  start it again; with WHO, another engine (its own identity and data) at the same address. With
-#                               HOLD=seconds it takes calls for so long before it goes on, as one with much to start does
-#   docker.sh cut NAME          pull the cable; heal NAME plugs it in
-#   docker.sh down NAME         stop it and remove every trace
+#   docker.sh stop NAME         stop the engine like a service manager (SIGTERM); its containers stop too
+#   docker.sh kill NAME         kill the engine (SIGKILL); its containers keep running
+#   docker.sh start NAME [ID]   start it again, or with ID another engine (own identity, data) at its address.
+#                               HOLD=seconds pauses it after opening its socket, like a slow start
+#   docker.sh cut NAME          disconnect the cable; heal NAME reconnects it
+#   docker.sh down NAME         stop it and remove all its data
 #
-# Needs root and Debian's docker.io, iproute2 and iptables. Result: unix://$T/NAME/docker.sock, which a cut cable does not
-# touch, and tcp://10.78.x.11:2375, which only this machine can reach.
+# Needs root and Debian's docker.io, iproute2 and iptables. Addresses: unix://$T/NAME/docker.sock, which a cut
+# cable does not affect, and tcp://10.78.x.11:2375, which only this machine can reach.
 set -euo pipefail
 T=${T:-${TMPDIR:-/tmp}/cp-docker}
 usage() { sed -n '2,13p' "$0" >&2; exit 2; }
@@ -25,17 +25,18 @@ answers() { dk "$1" version > /dev/null 2>&1; }
 alive() { [ -e "$1" ] && kill -0 "$(cat "$1")" 2> /dev/null; }
 wait_gone() { local _; for _ in $(seq "$2"); do kill -0 "$1" 2> /dev/null || return 0; sleep 0.1; done; return 1; }
 
-engine() { # NAME [WHO]: nsenter, not "ip netns exec", which remounts /sys and hides the cgroups
-  local n=$1 who=${2:-first} d=$T/$1 _; mkdir -p "$d/$who"
-  if alive "$d/dockerd.pid"; then echo "engine $n runs already" >&2; return 1; fi
-  echo "$who" > "$d/who"; rm -f "$d/dockerd.pid" "$d/docker.sock"
-  # Up to Docker 24 the engine's identity is a key outside its data: without one of its own it would be the machine's engine.
+engine() { # NAME [ID]: uses nsenter, because "ip netns exec" remounts /sys and hides the cgroups
+  local n=$1 id=${2:-first} d=$T/$1 _; mkdir -p "$d/$id"
+  if alive "$d/dockerd.pid"; then echo "engine $n is already running" >&2; return 1; fi
+  echo "$id" > "$d/id"; rm -f "$d/dockerd.pid" "$d/docker.sock"
+  # Up to Docker 24 the engine's identity is a key outside its data: without its own key it would have that of
+  # the machine's engine.
   local config='{}' version; version=$(dockerd --version | grep -oE '[0-9]+' | head -n 1)
-  [ "$version" -gt 24 ] || config="{\"deprecated-key-path\": \"$d/$who/key.json\"}"
-  echo "$config" > "$d/$who/daemon.json"
+  [ "$version" -gt 24 ] || config="{\"deprecated-key-path\": \"$d/$id/key.json\"}"
+  echo "$config" > "$d/$id/daemon.json"
   setsid nohup nsenter --net="/var/run/netns/$(ns "$n")" unshare --uts sh -c 'hostname "$0"; exec "$@"' "$n" dockerd \
-    --data-root "$d/$who/data" --exec-root "$d/$who/exec" --pidfile "$d/dockerd.pid" --config-file "$d/$who/daemon.json" \
-    --containerd-namespace "$(ns "$n")-$who" --containerd-plugins-namespace "$(ns "$n")-$who-p" \
+    --data-root "$d/$id/data" --exec-root "$d/$id/exec" --pidfile "$d/dockerd.pid" --config-file "$d/$id/daemon.json" \
+    --containerd-namespace "$(ns "$n")-$id" --containerd-plugins-namespace "$(ns "$n")-$id-p" \
     -H "unix://$d/docker.sock" -H "tcp://$(net "$n").11:2375" --tls=false >> "$d/dockerd.log" 2>&1 < /dev/null 9>&- &
   local child=$!
   if [ -n "${HOLD:-}" ]; then
@@ -46,13 +47,13 @@ engine() { # NAME [WHO]: nsenter, not "ip netns exec", which remounts /sys and h
   echo "engine $n did not start:" >&2; tail -n 20 "$d/dockerd.log" >&2; return 1
 }
 
-free_net() { # the first 10.78.x that no engine of ours has; under the lock
+free_net() { # prints the first unused 10.78.x; call it under the lock
   local x f used
   for x in $(seq 1 250); do
     used=; for f in "$T"/*/net; do [ -e "$f" ] && [ "$(cat "$f")" = "10.78.$x" ] && used=1; done
     [ -n "$used" ] || ip link show "cpdk-$x" > /dev/null 2>&1 || { echo "10.78.$x"; return; }
   done
-  echo "no 10.78.x is free" >&2; return 1
+  echo "no free network 10.78.x; remove unused engines with down" >&2; return 1
 }
 
 up() {
@@ -84,20 +85,20 @@ kill_engine() {
   local p; p=$(cat "$T/$1/dockerd.pid"); kill -9 "$p"; wait_gone "$p" 100; rm -f "$T/$1/dockerd.pid"
 }
 
-shims() { # what runs containers in the containerd namespaces of this engine
+shims() { # prints the containerd shims of this engine's namespaces
   local p; for p in /proc/[0-9]*; do
     if tr '\0' ' ' 2> /dev/null < "$p/cmdline" | grep -q "^[^ ]*containerd-shim.* -namespace $(ns "$1")-[a-z]* "; then echo "${p#/proc/}"; fi
   done
 }
 
-down() { # also after a run that was killed at any moment
-  local n=$1 d=$T/$1 who m p _
+down() { # also after a killed run
+  local n=$1 d=$T/$1 id m p _
   [ -e "$d" ] || return 0
-  for who in "$d"/*/data; do # each engine that ever ran here removes its own containers
-    [ -e "$who" ] && [ -e "/var/run/netns/$(ns "$n")" ] || continue
-    who=$(basename "$(dirname "$who")")
-    if ! answers "$n" || [ "$(cat "$d/who")" != "$who" ]; then stop "$n"; engine "$n" "$who" || true; fi
-    # One that is being removed already is refused, and gone at the next look.
+  for id in "$d"/*/data; do # each engine that ran here removes its own containers
+    [ -e "$id" ] && [ -e "/var/run/netns/$(ns "$n")" ] || continue
+    id=$(basename "$(dirname "$id")")
+    if ! answers "$n" || [ "$(cat "$d/id")" != "$id" ]; then stop "$n"; engine "$n" "$id" || true; fi
+    # Removing a container that is being removed fails; retry.
     for _ in $(seq 50); do
       answers "$n" && [ -n "$(dk "$n" ps -aq)" ] || break
       dk "$n" ps -aq | xargs -r docker -H "unix://$d/docker.sock" rm -fv > /dev/null 2>&1 || sleep 0.1
@@ -111,7 +112,7 @@ down() { # also after a run that was killed at any moment
   rm -rf "$d"
 }
 
-cable() { # down at the engine's end: with this end down the route would go, and packets for 10.78.x take the default route
+cable() { # down at the engine's end: this end keeps its route, so that packets for 10.78.x do not take the default route
   ip -n "$(ns "$1")" link set eth0 "$2"
   [ "$2" = down ] || ip -n "$(ns "$1")" route replace default via "$(net "$1").1"
 }

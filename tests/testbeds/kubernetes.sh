@@ -1,17 +1,22 @@
 #!/usr/bin/env bash
-# kubernetes.sh VERB: a real Kubernetes cluster of one machine, as plain processes of this machine, for tests.
+# kubernetes.sh VERB: a real single-machine Kubernetes cluster for tests, as processes of this machine.
 #
-#   build             make the programs, once a version, outside the checkout (Go, a C compiler and a module proxy; about 5 min)
-#   up                start what does not run, wait until the machine is Ready and names resolve; prints the kubeconfig's path
+#   build             build the programs of a version outside the checkout, in about 5 minutes (needs Go, a C
+#                     compiler and a module proxy)
+#   up                start stopped components, wait for machine and DNS, print the path of the kubeconfig
 #   load IMAGE…       copy images from the local Docker engine into the cluster
-#   stop COMPONENT… / start COMPONENT…   containerd etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy provisioner
-#   status            say what runs; ends with 1 when the cluster is not up
-#   down              stop everything and leave no trace but the programs
-#   kubectl …         kubectl as the cluster's administrator
+#   stop COMPONENT…   stop components: containerd etcd kube-apiserver kube-controller-manager kube-scheduler
+#                     kubelet kube-proxy provisioner
+#   start COMPONENT…  start components
+#   status            show components; exit with status 1 if the cluster is not up
+#   down              stop all components and remove all data except the programs
+#   kubectl …         run kubectl as the cluster's administrator
 #
-# CHAINPOOL_TEST_KUBECONFIG names a cluster that is there already: up prints it, load, stop and start end with 3.
-# Exit status: 0 done; 2 wrong arguments; 3 it cannot be had on this machine, with the reason on stderr: skip what needs it.
-# Needs root, runc, containerd, iptables, openssl, the CNI plugins (Debian: docker.io containernetworking-plugins iptables openssl).
+# CHAINPOOL_TEST_KUBECONFIG names an existing cluster: up prints it, load, stop and start exit with status 3.
+# Exit status: 0 success; 2 invalid arguments; 3 unavailable on this machine, with the reason on stderr: skip
+# dependent tests.
+# Needs root, runc, containerd, iptables, openssl and the CNI plugins (Debian: docker.io
+# containernetworking-plugins iptables openssl).
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE/../.."
@@ -20,7 +25,7 @@ cd "$HERE/../.."
 SOURCES=$HERE/kubernetes
 VERSION=$(sed -n 's/^\tk8s.io\/kubernetes v//p' "$SOURCES/src/go.mod")
 BIN=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/chainpool/testbed-kubernetes/$VERSION-$(find "$SOURCES/src" -type f -print0 | sort -z | xargs -0 cat | sha256sum | cut -c1-8)
-T=${CHAINPOOL_TESTBED_KUBERNETES:-/tmp/chainpool-kube}   # short: paths of sockets must stay below 108 characters
+T=${CHAINPOOL_TESTBED_KUBERNETES:-/tmp/chainpool-kube}   # short, because socket paths have at most 107 characters
 KUBECONFIG_ADMIN=$T/admin.kubeconfig
 NODE=node-1 BRIDGE=cpkube0
 POD_CIDR=10.244.0.0/24 GATEWAY=10.244.0.1 SERVICE_CIDR=10.96.0.0/16 API_SERVICE=10.96.0.1 DNS_SERVICE=10.96.0.10
@@ -29,8 +34,8 @@ COMPONENTS=(containerd etcd kube-apiserver kube-controller-manager kube-schedule
 PATH=$BIN:$PATH:/usr/sbin:/sbin
 
 say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
-# cannot WHY: the bed cannot be had here.
-cannot() { echo "kubernetes.sh: no Kubernetes here: $*" >&2; exit 3; }
+# cannot REASON: reports that the test bed is unavailable here.
+cannot() { echo "kubernetes.sh: unavailable on this machine: $*" >&2; exit 3; }
 kc() { "$BIN/kubectl" --kubeconfig "${CHAINPOOL_TEST_KUBECONFIG:-$KUBECONFIG_ADMIN}" "$@"; }
 ctrk() { ctr -a "$SOCKET" -n k8s.io "$@"; }
 own_address() {
@@ -43,13 +48,13 @@ own_address() {
 
 build() {
   [ ! -e "$BIN/done" ] || return 0
-  command -v go > /dev/null || cannot "Go is missing, which makes its programs: scripts/setup.sh go"
+  command -v go > /dev/null || cannot "Go is missing, which builds its programs: scripts/setup.sh go"
   command -v gcc > /dev/null || cannot "gcc is missing: apt-get install gcc libc6-dev"
   local made version=k8s.io/component-base/version flags
   mkdir -p "$(dirname "$BIN")"
   made=$(mktemp -d "$BIN.XXXXXX")
-  say "making Kubernetes $VERSION in $BIN"
-  # Without a version the API server calls itself v0.0.0-master and its checks of compatibility are off.
+  say "building Kubernetes $VERSION in $BIN"
+  # Without a version the API server reports v0.0.0-master and disables its compatibility checks.
   flags="-s -w -X $version.gitVersion=v$VERSION -X $version.gitMajor=${VERSION%%.*} -X $version.gitMinor=$(cut -d. -f2 <<< "$VERSION")"
   flags+=" -X $version.gitTreeState=clean -X $version.gitCommit=none -X $version.buildDate=1970-01-01T00:00:00Z"
   (
@@ -58,15 +63,15 @@ build() {
     go build -ldflags "$flags" -o "$made/kube" ./kube
     go build -ldflags "-s -w" -o "$made/coredns" ./coredns
     gcc -Os -static -s -o "$made/pause" pause.c
-  ) || { rm -rf "$made"; cannot "its programs could not be made (see above)"; }
+  ) || { rm -rf "$made"; cannot "build of its programs failed (see above)"; }
   local name
   for name in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy provisioner kubectl; do ln -s kube "$made/$name"; done
   touch "$made/done"
-  # Two builds at once: the first one stays.
+  # Of concurrent builds, keep the first.
   mv -T "$made" "$BIN" 2> /dev/null || rm -rf "$made"
 }
 
-# image NAME FILE: a docker archive of one program on an empty root, made without an engine.
+# image NAME FILE: prints a docker archive of one program in an empty root file system.
 image() {
   local dir sum
   dir=$(mktemp -d "$T/image.XXXXXX")
@@ -135,7 +140,7 @@ Y
   chmod 600 "$2"
 }
 
-# render FILE: a template with its places filled.
+# render FILE: prints a template with its placeholders replaced.
 render() {
   sed -e "s#@T@#$T#g" -e "s#@IP@#$IP#g" -e "s#@NODE@#$NODE#g" -e "s#@POD_CIDR@#$POD_CIDR#g" -e "s#@GATEWAY@#$GATEWAY#g" \
     -e "s#@DNS_SERVICE@#$DNS_SERVICE#g" -e "s#@BRIDGE@#$BRIDGE#g" "$1"
@@ -152,7 +157,8 @@ command_of() {
     etcd) COMMAND=(etcd --name default --data-dir "$T/var/etcd" --unsafe-no-fsync --log-level warn
       --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379
       --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 --initial-cluster default=http://127.0.0.1:2380) ;;
-    # The front proxy's authority is one of its own: with the clients' the server would trust names that any client may send.
+    # The front proxy needs a separate authority: with that of clients, the server would trust names sent by
+    # any client.
     kube-apiserver) COMMAND=(kube-apiserver --etcd-servers=http://127.0.0.1:2379 --advertise-address="$IP" --secure-port=6443
       --client-ca-file="$p/ca.crt" --tls-cert-file="$p/apiserver.crt" --tls-private-key-file="$p/apiserver.key"
       --kubelet-certificate-authority="$p/ca.crt" --kubelet-client-certificate="$p/apiserver-kubelet-client.crt"
@@ -170,24 +176,24 @@ command_of() {
       --cert-dir="$T/var/kubelet/pki" --hostname-override="$NODE" --node-ip="$IP") ;;
     kube-proxy) COMMAND=(kube-proxy --config="$T/etc/kube-proxy.yaml") ;;
     provisioner) COMMAND=(provisioner --kubeconfig "$KUBECONFIG_ADMIN" --node "$NODE" --dir "$T/var/volumes") ;;
-    *) echo "kubernetes.sh: no component $1: ${COMPONENTS[*]}" >&2; exit 2 ;;
+    *) echo "kubernetes.sh: no component $1: use one of ${COMPONENTS[*]}" >&2; exit 2 ;;
   esac
 }
 
-# alive COMPONENT: prints its process id, when that process still is the program.
+# alive COMPONENT: prints its process id, if that process is still the component.
 alive() {
   local pid
   pid=$(cat "$T/run/$1.pid" 2> /dev/null) || return 1
   [ "$(tr '\0' '\n' < "/proc/$pid/cmdline" 2> /dev/null | head -1)" = "$1" ] && echo "$pid"
 }
-# launch COMPONENT: a process in a session of its own, unless it runs.
+# launch COMPONENT: starts it in its own session, unless it runs.
 launch() {
   command_of "$1"
   alive "$1" > /dev/null && return
   setsid nohup "${COMMAND[@]}" >> "$T/log/$1.log" 2>&1 < /dev/null 9>&- &
   echo $! > "$T/run/$1.pid"
 }
-# halt COMPONENT…: TERM to all, KILL after 5 s; only by their process ids.
+# halt COMPONENT…: sends TERM to all process ids, and KILL after 5 s.
 halt() {
   local name pid end=$((SECONDS + 5))
   for name in "$@"; do pid=$(alive "$name") && kill "$pid" 2> /dev/null || true; done
@@ -199,15 +205,16 @@ halt() {
     rm -f "$T/run/$name.pid"
   done
 }
-# until_so SECONDS COMPONENT WHAT COMMAND…: waits for a condition; else shows the end of the component's log.
-until_so() {
+# wait_for SECONDS COMPONENT DESCRIPTION COMMAND…: waits for a condition; on a timeout shows the end of the
+# component's log.
+wait_for() {
   local end=$((SECONDS + $1)) component=$2 what=$3
   shift 3
   until "$@" > /dev/null 2>&1; do
     if [ $SECONDS -ge $end ] || ! alive "$component" > /dev/null; then
       tail -n 15 "$T/log/$component.log" >&2 || true
       take_down
-      cannot "$what did not come ($component, its last words are above)"
+      cannot "timeout waiting for $what ($component, see the end of its log above)"
     fi
     sleep 0.2
   done
@@ -224,7 +231,7 @@ able() {
   done
   [ -x /usr/lib/cni/bridge ] || cannot "the CNI plugins are missing: apt-get install containernetworking-plugins"
   IP=$(own_address)
-  [ -n "$IP" ] || cannot "this machine has no default route, so no address for it"
+  [ -n "$IP" ] || cannot "this machine has no default route to derive its address from"
 }
 
 up() {
@@ -233,11 +240,11 @@ up() {
   mkdir -p "$T"
   exec 9> "$T/lock"
   flock 9
-  # One of which nothing runs any more was killed with the tests on it: it begins anew, without their objects.
+  # A bed without running components was killed with its tests: recreate it, without their objects.
   if [ -e "$T/up" ] && [ "$(cat "$T/up")" = "$(here)" ] && lives; then
     local name
     for name in "${COMPONENTS[@]}"; do launch "$name"; done
-    until_so 60 kube-apiserver "the API server" kc get --raw /readyz
+    wait_for 60 kube-apiserver "the API server" kc get --raw /readyz
     return
   fi
   take_down
@@ -246,28 +253,28 @@ up() {
   launch containerd
   launch etcd
   launch kube-apiserver
-  until_so 60 containerd containerd ctr -a "$SOCKET" version
+  wait_for 60 containerd containerd ctr -a "$SOCKET" version
   image local/pause:1 "$BIN/pause" | ctrk images import - > /dev/null
   image local/coredns:1 "$BIN/coredns" | ctrk images import - > /dev/null
-  until_so 120 kube-apiserver "the API server" kc get --raw /readyz
+  wait_for 120 kube-apiserver "the API server" kc get --raw /readyz
   local name
   for name in "${COMPONENTS[@]}"; do launch "$name"; done
   for name in "$SOURCES"/manifests/*.yaml; do render "$name" | kc apply -f - > /dev/null; done
-  until_so 120 kubelet "the machine" kc wait --for=condition=Ready "node/$NODE" --timeout=1s
-  until_so 120 kube-controller-manager "the name service" kc -n kube-system wait --for=condition=Available deploy/coredns --timeout=1s
-  until_so 60 kube-controller-manager "the default service account" kc -n default get serviceaccount default
+  wait_for 120 kubelet "the machine" kc wait --for=condition=Ready "node/$NODE" --timeout=1s
+  wait_for 120 kube-controller-manager "DNS" kc -n kube-system wait --for=condition=Available deploy/coredns --timeout=1s
+  wait_for 60 kube-controller-manager "the default service account" kc -n default get serviceaccount default
   here > "$T/up"
 }
 
 lives() { local name; for name in "${COMPONENTS[@]}"; do ! alive "$name" > /dev/null || return 0; done; return 1; }
 
-# here: the machine's address and start. After another start the rules and cgroups of an earlier one are gone.
+# here: prints the machine's address and boot id. A reboot removes the rules and cgroups of a previous bed.
 here() { echo "$IP $(cat /proc/sys/kernel/random/boot_id)"; }
 
 ports_free() {
   local port
   for port in 2379 2380 6443 10250; do
-    [ -z "$(ss -Hltn "sport = :$port")" ] || cannot "port $port is in use by another program"
+    [ -z "$(ss -Hltn "sport = :$port")" ] || cannot "port $port is used by another program"
   done
 }
 
@@ -277,7 +284,7 @@ prepare() {
   local file key group
   for file in "$SOURCES"/conf/*; do render "$file" > "$T/etc/$(basename "$file")"; done
   mv "$T/etc/cni.conflist" "$T/etc/cni/10-bridge.conflist"
-  # The kubelet wants the root of its cgroups to be there; a new cpuset of version 1 starts empty.
+  # The kubelet needs the root of its cgroups; a new cpuset of version 1 is empty.
   for group in cpu cpuacct cpuset memory pids devices freezer blkio systemd hugetlb; do
     [ ! -d "/sys/fs/cgroup/$group" ] || mkdir -p "/sys/fs/cgroup/$group/chainpool-kube"
   done
@@ -286,7 +293,7 @@ prepare() {
   elif [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     mkdir -p /sys/fs/cgroup/chainpool-kube
   fi
-  # The kubelet and kube-proxy set these; down sets them back.
+  # The kubelet and kube-proxy change these; down restores them.
   for key in vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes \
     net.ipv4.conf.all.route_localnet net.ipv4.ip_forward; do
     echo "$key=$(sysctl -n "$key" 2> /dev/null)"
@@ -300,7 +307,7 @@ prepare() {
 
 # ---- down
 
-# unchain: removes the chains of kube-proxy, of the kubelet and of the port mapper, and touches nothing else.
+# unchain: removes only the chains of kube-proxy, the kubelet and the port mapper.
 unchain() {
   local tables table chain rule
   for tables in iptables ip6tables; do
@@ -330,7 +337,7 @@ take_down() {
   halt provisioner kubelet kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd
   empty_containerd
   halt containerd
-  # Shims of this containerd, if any are left: known by their socket's path.
+  # Remaining shims of this containerd, identified by the path of its socket.
   for pid in $(pgrep -f "containerd-shim-runc-v2 .*-address $SOCKET" || true); do kill -9 "$pid" 2> /dev/null || true; done
   for mount in $(awk -v t="$T/" 'index($2, t) == 1 { print $2 }' /proc/mounts | sort -r); do umount -l "$(printf '%b' "$mount")" 2> /dev/null || true; done
   ip link del $BRIDGE 2> /dev/null || true
@@ -357,13 +364,13 @@ status() {
   local name pid
   echo "kubeconfig $KUBECONFIG_ADMIN"
   for name in "${COMPONENTS[@]}"; do
-    if pid=$(alive "$name"); then printf '%-24s runs, process %s, %d MiB\n' "$name" "$pid" $(($(awk '/^VmRSS/ { print $2 }' "/proc/$pid/status") / 1024))
+    if pid=$(alive "$name"); then printf '%-24s running, process %s, %d MiB\n' "$name" "$pid" $(($(awk '/^VmRSS/ { print $2 }' "/proc/$pid/status") / 1024))
     else printf '%-24s stopped\n' "$name"; fi
   done
   [ -e "$T/up" ] && lives
 }
 
-ours() { [ -z "${CHAINPOOL_TEST_KUBECONFIG:-}" ] || cannot "CHAINPOOL_TEST_KUBECONFIG names a cluster that is not this script's"; }
+ours() { [ -z "${CHAINPOOL_TEST_KUBECONFIG:-}" ] || cannot "CHAINPOOL_TEST_KUBECONFIG names a cluster that this script does not manage"; }
 running() { [ -e "$T/up" ] || cannot "the cluster is not up: tests/testbeds/kubernetes.sh up"; read -r IP _ < "$T/up"; }
 
 verb=${1:-}
@@ -380,5 +387,5 @@ case $verb in
   status) status ;;
   down) down ;;
   kubectl) build; kc "$@" ;;
-  *) sed -n '2,14p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  *) sed -n '2,19p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# swarm.sh: several real Docker engines on this machine, each in a network namespace of its own, joined in one real swarm, for tests.
+# swarm.sh: a real swarm of Docker engines on this machine, each in its own network namespace, for tests.
 #
-#   up [N]       N engines (3 by default, 9 at most), all of them managers; what runs already is used. Prints their addresses.
-#   load IMAGE…  copies images from the machine's own engine ($DOCKER_HOST) into every engine
-#   stop K       kills the K-th engine without a word; its containers go on      start K   starts it again
-#   cut K        pulls the K-th machine's cable                                  heal K    puts it back
-#   status       one line a machine; ends with 1 when it is down                 down      ends it all and removes every trace
+#   up [N]       start N managers (default 3, at most 9) unless they run; print their addresses
+#   load IMAGE…  copy images from the machine's own engine ($DOCKER_HOST) into every engine
+#   stop K       kill the K-th engine; its containers keep running
+#   start K      start it again
+#   cut K        disconnect the cable of the K-th machine
+#   heal K       reconnect it
+#   status       show one line for each machine; exit with status 1 if it is down
+#   down         stop the swarm and remove all data
 #
-# Needs root, Linux, and Debian's docker.io, iproute2, iptables, util-linux and curl. A bed that cannot start says why and ends with 3: skipped.
-# CHAINPOOL_TEST_SWARM names the managers of an existing swarm, with commas between: `up` prints that, and nothing is started.
-# The engines listen on unix sockets and on tcp://10.77.0.1K:2375, which only this machine can reach; published ports are at 10.77.0.1K.
+# Needs root, Linux, and Debian's docker.io, iproute2, iptables, util-linux and curl. Exits with status 3 and
+# the reason if unavailable.
+# CHAINPOOL_TEST_SWARM lists managers of an existing swarm, separated by commas: `up` prints it, starts nothing.
+# The engines listen on unix sockets and on tcp://10.77.0.1K:2375, which only this machine can reach.
+# Published ports are at 10.77.0.1K.
 set -euo pipefail
 . "$(dirname "$0")/../../scripts/engine-api.sh"
 own_engine=$(engine_address)
@@ -24,18 +29,19 @@ say() { echo "swarm test bed: $*" >&2; }
 machines() { seq "$(cat "$bed/machines" 2>/dev/null || echo 0)"; }
 address() { echo "$net.1$1"; }
 
-# on K PATH [curl's arguments]: one call to the K-th engine.
+# on K PATH [CURL_ARGUMENT…]: one call to the K-th engine.
 on() { local k=$1; shift; DOCKER_HOST=unix://$bed/$k/docker.sock engine_curl "$@"; }
 do_on() { local k=$1; shift; DOCKER_HOST=unix://$bed/$k/docker.sock engine_do "$@"; }
 answers() { DOCKER_HOST=unix://$bed/$1/docker.sock engine_answers; }
 
-# runs PID NAME: whether that process lives. One that has died and that nobody has buried yet does not.
+# runs PID NAME: succeeds if the process runs. A zombie does not.
 runs() {
   local stat
   { read -r stat <"/proc/$1/stat"; } 2>/dev/null && [[ $stat == "$1 ($2) "[!ZX]* ]]
 }
 
-# The K-th dockerd's process id while it lives, and its containerd's; another process may have got the number since.
+# Print the process ids of the K-th dockerd and its containerd if they run. An id may have been reused by
+# another process.
 dockerd_of() { process_of dockerd "$bed/$1/dockerd.pid"; }
 containerd_of() { process_of containerd "$bed/$1/exec/containerd/containerd.pid"; }
 process_of() {
@@ -43,7 +49,7 @@ process_of() {
   pid=$(cat "$2" 2>/dev/null) && runs "$pid" "$1" && echo "$pid"
 }
 
-# within SECONDS CHECK…: waits until the check holds.
+# within SECONDS CHECK…: waits until the check succeeds.
 within() {
   local until=$((SECONDS + $1))
   shift
@@ -53,7 +59,7 @@ within() {
   done
 }
 
-machine() { case ${1:-} in [1-9]) [ -d "$bed/$1" ] && return ;; esac; say "there is no machine ${1:-}"; exit 2; }
+machine() { case ${1:-} in [1-9]) [ -d "$bed/$1" ] && return ;; esac; say "no machine ${1:-}: use a number of status"; exit 2; }
 
 check() {
   [ "$(uname)" = Linux ] || skip "network namespaces need Linux"
@@ -63,16 +69,17 @@ check() {
     command -v "$program" >/dev/null || skip "$program is missing: apt-get install --no-install-recommends docker.io iproute2 iptables util-linux curl"
   done
   [ -e "$bed/machines" ] && return
-  if ip link show "$bridge" >/dev/null 2>&1; then skip "a link $bridge is there already: another bed, or ip link del $bridge"; fi
+  if ip link show "$bridge" >/dev/null 2>&1; then skip "the link $bridge already exists: stop the other test bed, or run ip link del $bridge"; fi
   if [ -n "$(ip route show "$net.0/24")" ]; then skip "$net.0/24 is in use on this machine"; fi
 }
 
-# Starts an engine by nsenter, not by `ip netns exec`, which mounts /sys anew and hides the cgroups.
+# Starts an engine with nsenter, because `ip netns exec` remounts /sys and hides the cgroups.
 engine_launch() {
   local k=$1 d=$bed/$1
   dockerd_of "$k" >/dev/null && return
   mkdir -p "$d"
-  # A dockerd that was killed takes its containerd with it. The next one believes in that while the number is in use, so it may not read it.
+  # A killed dockerd takes its containerd with it. Delete the pid file: the next dockerd trusts it even if the
+  # id was reused.
   within "$patience" not_running "$k"
   rm -f "$d/dockerd.pid" "$d/exec/containerd/containerd.pid"
   setsid nohup nsenter --net="/var/run/netns/cpsw-$k" unshare --uts sh -c 'hostname "$0"; exec "$@"' "machine-$k" \
@@ -106,11 +113,11 @@ switch_make() {
     ip addr add "$net.1/24" dev "$bridge"
   fi
   ip link set "$bridge" up
-  # Docker's FORWARD policy is DROP, and bridged frames may pass there.
+  # Docker sets the FORWARD policy to DROP, which may apply to bridged frames.
   iptables -w -C FORWARD -i "$bridge" -o "$bridge" -j ACCEPT 2>/dev/null || iptables -w -I FORWARD -i "$bridge" -o "$bridge" -j ACCEPT
 }
 
-# Prints a text field of a JSON object: the first of that name.
+# field NAME: prints the first string field of that name in a JSON object.
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" | head -n 1; }
 is_member() { [ "$(on "$1" /info --max-time 10 | field LocalNodeState)" = active ]; }
 is_in_charge() { on "$1" /swarm --max-time 10 >/dev/null 2>&1; }
@@ -118,7 +125,7 @@ is_in_charge() { on "$1" /swarm --max-time 10 >/dev/null 2>&1; }
 swarm_join() {
   local k token json='Content-Type: application/json'
   if ! is_member 1; then
-    # The pool lies beside what tests choose for their networks.
+    # The address pool does not overlap with networks of tests.
     on 1 /swarm/init -X POST -H "$json" --max-time 60 \
       -d "{\"ListenAddr\":\"0.0.0.0:2377\",\"AdvertiseAddr\":\"$(address 1)\",\"DefaultAddrPool\":[\"10.88.0.0/16\"],\"SubnetSize\":24}" >/dev/null
   fi
@@ -127,7 +134,7 @@ swarm_join() {
   for k in $(machines); do
     is_member "$k" || on "$k" /swarm/join -X POST -H "$json" --max-time 60 -d "{\"ListenAddr\":\"0.0.0.0:2377\",\"AdvertiseAddr\":\"$(address "$k")\",\"RemoteAddrs\":[\"$(address 1):2377\"],\"JoinToken\":\"$token\"}" >/dev/null
   done
-  # After an election the new leader takes every machine for down until it has heard of it.
+  # After an election the new leader considers all machines down until they report.
   for k in $(machines); do within "$patience" sees_all "$k" || return 1; done
 }
 sees_all() { [ "$(on "$1" /nodes --max-time 10 2>/dev/null | grep -o '"State":"ready"' | wc -l)" = "$(machines | wc -l)" ]; }
@@ -138,22 +145,22 @@ addresses() {
   echo "${list#,}"
 }
 
-# All of it, or nothing: what cannot start is taken away again.
+# up [N]: starts the complete swarm; removes it again on a failure.
 up() {
   local n=${1:-3} k failed=''
-  case $n in [1-9]) ;; *) say "from 1 to 9 machines, not $n"; exit 2 ;; esac
+  case $n in [1-9]) ;; *) say "use 1 to 9 machines, not $n"; exit 2 ;; esac
   check
-  # One of which nothing runs any more was killed with the tests on it: it begins anew, without their objects.
+  # A bed without running engines was killed with its tests: recreate it, without their objects.
   if [ -e "$bed/machines" ] && ! lives; then down; fi
   mkdir -p "$bed"
   [ -e "$bed/machines" ] || echo "$n" >"$bed/machines"
-  switch_make || failed="the bridge $bridge cannot be made"
-  [ -n "$failed" ] || for k in $(machines); do cable_make "$k" || failed="the network of machine $k cannot be made"; done
+  switch_make || failed="cannot create the bridge $bridge"
+  [ -n "$failed" ] || for k in $(machines); do cable_make "$k" || failed="cannot create the network of machine $k"; done
   if [ -z "$failed" ]; then
     for k in $(machines); do engine_launch "$k"; done
-    for k in $(machines); do engine_wait "$k" || failed="engine $k does not answer"; done
+    for k in $(machines); do engine_wait "$k" || failed="engine $k does not respond"; done
   fi
-  [ -n "$failed" ] || swarm_join || failed="the engines cannot be joined in a swarm"
+  [ -n "$failed" ] || swarm_join || failed="cannot join the engines in a swarm"
   if [ -n "$failed" ]; then down; skip "$failed"; fi
   addresses
 }
@@ -163,7 +170,7 @@ lives() { local k; for k in $(machines); do ! dockerd_of "$k" >/dev/null || retu
 load() {
   local k file query='' image
   file=$(mktemp)
-  # shellcheck disable=SC2064 # the name of now
+  # shellcheck disable=SC2064 # expand now
   trap "rm -f '$file'" EXIT
   for image in "$@"; do query+="&names=$(engine_quote "$image")"; done
   DOCKER_HOST=$own_engine engine_curl "/images/get?${query#&}" --output "$file"
@@ -178,7 +185,7 @@ stop() {
 }
 not_running() { ! dockerd_of "$1" >/dev/null && ! containerd_of "$1" >/dev/null; }
 
-# Takes a machine away: its containers by its own engine, then its processes, each by its id, its mounts and its network.
+# machine_remove K: removes containers through the engine, then processes by id, mounts and network.
 machine_remove() {
   local k=$1 id pid mount
   if [ -e "/var/run/netns/cpsw-$k" ]; then
@@ -194,7 +201,7 @@ machine_remove() {
       within "$patience" not_running "$k" || kill -9 "$pid"
     fi
     for pid in $(ip netns pids "cpsw-$k"); do kill -9 "$pid" 2>/dev/null || true; done
-    within "$patience" netns_empty "$k" || say "machine $k: processes $(ip netns pids "cpsw-$k" | tr '\n' ' ')do not end"
+    within "$patience" netns_empty "$k" || say "machine $k: processes $(ip netns pids "cpsw-$k" | tr '\n' ' ')do not stop"
   fi
   awk -v d="$bed/$k/" 'index($2, d) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mount; do umount -l "$mount" || true; done
   ip link del "cpsw-$k" 2>/dev/null || true
@@ -227,11 +234,11 @@ status() {
 if [ -n "${CHAINPOOL_TEST_SWARM:-}" ]; then
   case ${1:-} in
     up) echo "$CHAINPOOL_TEST_SWARM"; exit ;;
-    down | status) say "CHAINPOOL_TEST_SWARM names an existing swarm: it is its owner's"; exit ;;
-    *) say "CHAINPOOL_TEST_SWARM names an existing swarm: nothing is done to its machines"; exit 3 ;;
+    down | status) say "CHAINPOOL_TEST_SWARM names an existing swarm, which this script does not manage"; exit ;;
+    *) say "CHAINPOOL_TEST_SWARM names an existing swarm, whose machines this script does not manage"; exit 3 ;;
   esac
 fi
-# One call at a time: several test programs may want the bed at once.
+# Serialize calls: several test programs may use the bed.
 if [ "$(id -u)" = 0 ]; then
   exec 9>"$bed.lock"
   command -v flock >/dev/null && flock 9
@@ -245,5 +252,5 @@ case ${1:-} in
   heal) machine "${2:-}"; ip link set "cpsw-$2" up ;;
   status) status ;;
   down) down; rm -f "$bed.lock" ;;
-  *) sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//'; exit 2 ;;
+  *) sed -n '2,17p' "$0" | sed 's/^# \{0,1\}//'; exit 2 ;;
 esac

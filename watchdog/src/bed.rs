@@ -1,4 +1,4 @@
-//! A façade with two hosts in memory, for unit tests: no job runs but those that a test runs.
+//! An orchestrator with two in-memory hosts for unit tests; only jobs started by a test run.
 
 use chainpool_agent_memory::{MemoryPlatform, World, ledger};
 use chainpool_api::{Fill, HostCreate, OperationState, Status};
@@ -7,12 +7,12 @@ use chainpool_orchestrator::{Caller, Config, Orchestrator};
 use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
 
-/// Longer than anything here takes on a busy machine.
+/// A deadline that only a hang reaches.
 const LONG: Duration = Duration::from_mins(2);
 
 pub(crate) struct Bed {
     pub(crate) orchestrator: Orchestrator,
-    /// Those of the hosts `h1` and `h2`.
+    /// The worlds of the hosts `h1` and `h2`.
     pub(crate) worlds: [Arc<World>; 2],
     admin: Caller,
     _folder: TempDir,
@@ -61,7 +61,7 @@ impl Bed {
         self.orchestrator.status(&self.admin).await.unwrap()
     }
 
-    /// What the status says of parts of the watchdog that crashed.
+    /// The crashed parts of the watchdog in the status.
     pub(crate) async fn crashes(&self) -> Vec<String> {
         self.status()
             .await
@@ -82,7 +82,7 @@ impl Bed {
             .unwrap_or_else(|_| panic!("{what}: not within {LONG:?}"));
     }
 
-    /// Makes a host's cluster; its name.
+    /// Fills a host and returns the name of its cluster.
     pub(crate) async fn filled(&self, host: &str) -> String {
         let fillup = self.orchestrator.host_fillup(&self.admin, host).await.unwrap();
         let state = async || {

@@ -1,4 +1,4 @@
-//! The jobs and when they run.
+//! The jobs and their schedule.
 
 use chainpool_orchestrator::{Orchestrator, Result, Watched};
 use futures::{FutureExt, StreamExt, stream};
@@ -12,88 +12,88 @@ use tokio::sync::Mutex;
 use tokio_cron_scheduler::{Job, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
-/// Ledgers probed in a second at most; beyond it the worst and the longest unseen first.
+/// The maximum number of ledgers probed per second. Beyond it, unhealthy and least recently probed ledgers
+/// come first.
 const PROBES_A_SECOND: usize = 200;
-/// How often each ledger is probed.
+/// The probe period of a ledger.
 const PROBE_PERIOD: Duration = Duration::from_secs(2);
-/// Ledgers probed at once.
+/// The number of concurrent probes.
 const PROBES_AT_ONCE: usize = 32;
-/// Hosts judged at once: one that is slow to answer holds up no other of its pass.
+/// The number of hosts assessed concurrently: a slow host does not delay the others of a pass.
 const HOSTS_AT_ONCE: usize = 32;
 
 type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
-/// One job: its name, its schedule, its work.
-struct Duty {
+/// A job with its name, schedule and work.
+struct ScheduledJob {
     name: &'static str,
     schedule: &'static str,
     work: fn(Orchestrator) -> Work,
 }
 
-const DUTIES: [Duty; 8] = [
-    Duty {
+const JOBS: [ScheduledJob; 8] = [
+    ScheduledJob {
         name: "probe_pass",
         schedule: "*/2 * * * * *",
         work: |o| Box::pin(probe_pass(o)),
     },
-    Duty {
+    ScheduledJob {
         name: "full_pass",
         schedule: "*/30 * * * * *",
         work: |o| Box::pin(full_pass(o)),
     },
-    Duty {
+    ScheduledJob {
         name: "lease_expiry",
         schedule: "* * * * * *",
         work: |o| Box::pin(async move { o.expire_leases().await }),
     },
-    Duty {
+    ScheduledJob {
         name: "autofill",
         schedule: "* * * * * *",
         work: |o| Box::pin(async move { o.autofill().await }),
     },
-    Duty {
+    ScheduledJob {
         name: "evidence_note",
         schedule: "*/10 * * * * *",
         work: |o| Box::pin(async move { o.note_checked().await }),
     },
-    Duty {
+    ScheduledJob {
         name: "database_check",
         schedule: "17 */10 * * * *",
         work: |o| Box::pin(async move { o.database_check().map(Ok).await }),
     },
-    Duty {
+    ScheduledJob {
         name: "write_check",
         schedule: "*/30 * * * * *",
         work: |o| Box::pin(async move { o.database_write_check().map(Ok).await }),
     },
-    Duty {
+    ScheduledJob {
         name: "retention",
         schedule: "29 7 * * * *",
-        work: |o| Box::pin(async move { o.forget_old().await }),
+        work: |o| Box::pin(async move { o.prune_history().await }),
     },
 ];
 
-/// Held by a job while it runs.
+/// Locked by a job while it runs.
 pub(crate) type Busy = Arc<Mutex<()>>;
 
-/// All jobs, ready for the scheduler. A run that finds the one before it still at work leaves it alone;
-/// none begins after the stop.
+/// All jobs, ready for the scheduler. A run is skipped while the previous run continues; none starts after
+/// the stop.
 pub(crate) fn all(
     orchestrator: &Orchestrator,
     stop: &CancellationToken,
 ) -> std::result::Result<Vec<(Job, Busy)>, JobSchedulerError> {
-    DUTIES
-        .iter()
-        .map(|duty| {
+    JOBS.iter()
+        .map(|scheduled| {
             let held = Busy::default();
             let (name, work, orchestrator, busy, stop) = (
-                duty.name,
-                duty.work,
+                scheduled.name,
+                scheduled.work,
                 orchestrator.clone(),
                 Arc::clone(&held),
                 stop.clone(),
             );
-            let job = Job::new_async(duty.schedule, move |_, _| {
+            let job = Job::new_async(scheduled.schedule, move |_, _| {
                 let (orchestrator, busy, stop) = (orchestrator.clone(), Arc::clone(&busy), stop.clone());
                 Box::pin(async move {
                     let Ok(_alone) = busy.try_lock() else { return };
@@ -114,15 +114,15 @@ async fn once(orchestrator: &Orchestrator, name: &'static str, work: fn(Orchestr
         .isolated(Watched::Job(name), work(orchestrator.clone()))
         .await
     {
-        tracing::error!(job = name, %error, cause = ?error, "a job of the watchdog failed; its next run tries again");
+        tracing::error!(job = name, %error, cause = ?error, "a watchdog job failed; its next run retries");
     }
 }
 
-/// Probes every ledger that is due, within the budget.
+/// Probes every due ledger, within the budget.
 async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
-    let began = Instant::now();
+    let started = Instant::now();
     let budget = PROBES_A_SECOND * usize::try_from(PROBE_PERIOD.as_secs()).unwrap_or(1);
-    let due = orchestrator.clusters_to_judge().await?;
+    let due = orchestrator.clusters_to_assess().await?;
     let probes = stream::iter(due.into_iter().take(budget)).map(|cluster| {
         let orchestrator = orchestrator.clone();
         async move {
@@ -131,7 +131,7 @@ async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
                 orchestrator
                     .isolated(
                         Watched::Cluster(cluster),
-                        orchestrator.cluster_judge(cluster, false),
+                        orchestrator.cluster_assess(cluster, false),
                     )
                     .await,
             )
@@ -140,28 +140,28 @@ async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
     let mut probes = probes.buffer_unordered(PROBES_AT_ONCE);
     while let Some((cluster, outcome)) = probes.next().await {
         if let Some(Err(error)) = outcome {
-            tracing::error!(%cluster, %error, cause = ?error, "a cluster could not be judged");
+            tracing::error!(%cluster, %error, cause = ?error, "a cluster could not be assessed");
         }
     }
-    orchestrator.note_lag(began.elapsed().saturating_sub(PROBE_PERIOD));
+    orchestrator.note_lag(started.elapsed().saturating_sub(PROBE_PERIOD));
     Ok(())
 }
 
-/// Judges every host: reach, resources, and everything there that is ours.
+/// Assesses every host: reachability, resources, and all our objects there.
 async fn full_pass(orchestrator: Orchestrator) -> Result<()> {
-    let began = Instant::now();
+    let started = Instant::now();
     let hosts = stream::iter(orchestrator.hosts_to_watch().await?);
     hosts
         .for_each_concurrent(HOSTS_AT_ONCE, async |host| {
             if let Some(Err(error)) = orchestrator
-                .isolated(Watched::Host(host), orchestrator.host_judge(host))
+                .isolated(Watched::Host(host), orchestrator.host_assess(host))
                 .await
             {
-                tracing::error!(%host, %error, cause = ?error, "a host could not be judged");
+                tracing::error!(%host, %error, cause = ?error, "a host could not be assessed");
             }
         })
         .await;
-    orchestrator.note_pass(began.elapsed());
+    orchestrator.note_pass(started.elapsed());
     Ok(())
 }
 
@@ -172,10 +172,10 @@ mod tests {
     use chainpool_agent_memory::{Fault, Verb};
 
     #[tokio::test]
-    async fn a_host_whose_check_panics_holds_up_no_other_and_is_named_in_the_status() {
+    async fn a_panic_in_a_host_check_is_reported_and_does_not_block_other_hosts() {
         let bed = Bed::start().await;
         let [first, second] = &bed.worlds;
-        let (pass, looked) = (
+        let (pass, observed) = (
             bed.status().await.watchdog.last_pass_at,
             second.calls(Verb::Observe),
         );
@@ -184,41 +184,42 @@ mod tests {
         full_pass(bed.orchestrator.clone()).await.unwrap();
         assert_eq!(
             second.calls(Verb::Observe),
-            looked + 1,
-            "the other host was looked through"
+            observed + 1,
+            "the other host was checked"
         );
         assert!(
             bed.status().await.watchdog.last_pass_at.is_some(),
-            "the pass came to its end"
+            "the pass completed"
         );
-        let said = bed.crashes().await;
+        let problems = bed.crashes().await;
         assert!(
-            said.len() == 1 && said[0].starts_with("the check of host h1 crashed at"),
-            "{said:?}"
+            problems.len() == 1 && problems[0].starts_with("the check of host h1 crashed at"),
+            "{problems:?}"
         );
         first.always(Verb::Observe, None);
         full_pass(bed.orchestrator.clone()).await.unwrap();
-        assert!(bed.crashes().await.is_empty(), "it ended well");
+        assert!(bed.crashes().await.is_empty(), "the next run succeeded");
         bed.orchestrator.stop().await;
     }
 
     #[tokio::test]
-    async fn a_cluster_whose_check_panics_holds_up_no_other_and_is_named_in_the_status() {
+    async fn a_panic_in_a_cluster_check_is_reported_and_does_not_block_other_clusters() {
         let bed = Bed::start().await;
         let [name, _] = [bed.filled("h1").await, bed.filled("h2").await];
         let [first, second] = &bed.worlds;
-        let asked = second.calls(Verb::Dial);
+        let dialed = second.calls(Verb::Dial);
         first.always(Verb::Dial, Some(Fault::Panic));
         probe_pass(bed.orchestrator.clone()).await.unwrap();
-        assert!(second.calls(Verb::Dial) > asked, "the other cluster was asked");
-        let said = bed.crashes().await;
+        assert!(second.calls(Verb::Dial) > dialed, "the other cluster was probed");
+        let problems = bed.crashes().await;
         assert!(
-            said.len() == 1 && said[0].starts_with(&format!("the check of cluster {name} crashed at")),
-            "{said:?}"
+            problems.len() == 1
+                && problems[0].starts_with(&format!("the check of cluster {name} crashed at")),
+            "{problems:?}"
         );
         first.always(Verb::Dial, None);
         probe_pass(bed.orchestrator.clone()).await.unwrap();
-        assert!(bed.crashes().await.is_empty(), "it ended well");
+        assert!(bed.crashes().await.is_empty(), "the next run succeeded");
         bed.orchestrator.stop().await;
     }
 
@@ -230,16 +231,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_that_panics_is_named_in_the_status_and_runs_again() {
+    async fn a_panicking_job_is_reported_and_runs_again() {
         let bed = Bed::start().await;
         once(&bed.orchestrator, "autofill", with_defect).await;
-        let said = bed.crashes().await;
+        let problems = bed.crashes().await;
         assert!(
-            said.len() == 1 && said[0].starts_with("the job autofill of the watchdog crashed at"),
-            "{said:?}"
+            problems.len() == 1 && problems[0].starts_with("the job autofill of the watchdog crashed at"),
+            "{problems:?}"
         );
         once(&bed.orchestrator, "autofill", |_| Box::pin(async { Ok(()) })).await;
-        assert!(bed.crashes().await.is_empty(), "it ended well");
+        assert!(bed.crashes().await.is_empty(), "the next run succeeded");
         bed.orchestrator.stop().await;
     }
 }

@@ -1,7 +1,7 @@
-//! Jobs that take no input, their schedule, and the ear at each platform.
+//! Scheduled jobs, and the event watcher of each platform.
 //!
-//! A job may run at any time and any number of times; a full pass can repair anything. None retries itself: the next
-//! run does. The platforms' event streams only say when to look sooner.
+//! A job takes no input and may run at any time and any number of times; a full pass can repair anything.
+//! Jobs do not retry: the next run does. The platforms' event streams only trigger earlier checks.
 
 #[cfg(test)]
 mod bed;
@@ -12,15 +12,15 @@ use chainpool_orchestrator::Orchestrator;
 use tokio_cron_scheduler::{JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
-/// Why the watchdog could not begin.
+/// The watchdog could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchdogError {
-    /// The schedule was refused.
+    /// The schedule was rejected.
     #[error("the watchdog's schedule could not be set up")]
     Schedule(#[from] JobSchedulerError),
 }
 
-/// Watches until it is told to stop.
+/// Runs the watchdog until it is stopped.
 pub async fn run(orchestrator: Orchestrator, stop: CancellationToken) -> Result<(), WatchdogError> {
     let mut scheduler = JobScheduler::new().await?;
     let mut busy = Vec::new();
@@ -29,10 +29,10 @@ pub async fn run(orchestrator: Orchestrator, stop: CancellationToken) -> Result<
         busy.push(held);
     }
     scheduler.start().await?;
-    // Its next turn may be ten minutes away, and until then nobody would know.
+    // The next scheduled check may be ten minutes away; check at the start.
     tokio::join!(watch::hosts(&orchestrator, &stop), orchestrator.database_check());
     scheduler.shutdown().await?;
-    // What is still at work ends first: the store closes after this.
+    // Wait for running jobs: the store closes after this.
     for held in busy {
         drop(held.lock().await);
     }

@@ -1,7 +1,7 @@
-//! The ear at each platform: a change there is looked at within milliseconds.
+//! The event watcher of each platform: a change triggers a check within milliseconds.
 
 use chainpool_agent::Wake;
-use chainpool_orchestrator::{Looks, Orchestrator, Result, Watched};
+use chainpool_orchestrator::{Orchestrator, Result, SingleFlight, Watched};
 use futures::StreamExt;
 use std::{
     collections::{HashMap, HashSet},
@@ -12,32 +12,33 @@ use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-/// How long to wait before a lost stream is opened again, and how often the set of hosts is read.
+/// The delay before a lost stream is reopened, and the interval at which the hosts are read.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Listens to all hosts, those that come and not those that go, until told to stop.
+/// Watches all hosts, including new ones and excluding deleted ones, until stopped.
 pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken) {
-    let mut ears: HashMap<Uuid, CancellationToken> = HashMap::new();
+    let mut watchers: HashMap<Uuid, CancellationToken> = HashMap::new();
     let tasks = TaskTracker::new();
     loop {
         match orchestrator.hosts_to_watch().await {
             Ok(hosts) => {
                 let hosts: HashSet<Uuid> = hosts.into_iter().collect();
-                ears.retain(|host, ear| {
+                watchers.retain(|host, watcher| {
                     hosts.contains(host) || {
-                        ear.cancel();
+                        watcher.cancel();
                         false
                     }
                 });
                 for host in hosts {
-                    ears.entry(host).or_insert_with(|| {
+                    watchers.entry(host).or_insert_with(|| {
                         let token = stop.child_token();
-                        let (judges, ear) = (
-                            Judges::new(orchestrator.clone(), tasks.clone(), token.clone()),
+                        let (assessor, watcher) = (
+                            ClusterAssessor::new(orchestrator.clone(), tasks.clone(), token.clone()),
                             token.clone(),
                         );
-                        tasks
-                            .spawn(async move { ear.run_until_cancelled(listen_always(judges, host)).await });
+                        tasks.spawn(async move {
+                            watcher.run_until_cancelled(watch_always(assessor, host)).await
+                        });
                         token
                     });
                 }
@@ -53,11 +54,11 @@ pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken)
     tasks.wait().await;
 }
 
-/// Listens on after a panic: until the next full pass nobody else would look at the host.
-async fn listen_always(judges: Judges, host: Uuid) {
-    let orchestrator = judges.orchestrator.clone();
+/// Continues watching after a panic: otherwise the host would be unwatched until the next full pass.
+async fn watch_always(assessor: ClusterAssessor, host: Uuid) {
+    let orchestrator = assessor.orchestrator.clone();
     while orchestrator
-        .isolated(Watched::Events(host), listen(judges.clone(), host))
+        .isolated(Watched::Events(host), watch(assessor.clone(), host))
         .await
         .is_none()
     {
@@ -65,18 +66,18 @@ async fn listen_always(judges: Judges, host: Uuid) {
     }
 }
 
-/// Listens to one host for as long as it exists; a lost stream is opened again.
-async fn listen(judges: Judges, host: Uuid) {
-    let orchestrator = judges.orchestrator.clone();
+/// Watches one host while it exists; reopens a lost stream.
+async fn watch(assessor: ClusterAssessor, host: Uuid) {
+    let orchestrator = assessor.orchestrator.clone();
     loop {
         match orchestrator.host_watch(host).await {
             Ok(None) => return,
             Ok(Some(mut wakes)) => {
                 let mut open = false;
                 while let Some(wake) = wakes.next().await {
-                    // Where a stream is never opened, nothing is known to have been missed.
+                    // If the stream never opened, no event is known to be missed.
                     open |= !matches!(wake, Wake::Lost(_));
-                    hear(&orchestrator, &judges, host, wake, open).await;
+                    handle(&orchestrator, &assessor, host, wake, open).await;
                 }
             }
             Err(error) => report(&Err(error), "a host could not be watched"),
@@ -85,40 +86,40 @@ async fn listen(judges: Judges, host: Uuid) {
     }
 }
 
-/// Acts on what a host's platform told over a stream that is, or was, open.
-async fn hear(orchestrator: &Orchestrator, judges: &Judges, host: Uuid, wake: Wake, open: bool) {
+/// Handles an event of a host's platform. `open`: the stream is open, or was.
+async fn handle(orchestrator: &Orchestrator, assessor: &ClusterAssessor, host: Uuid, wake: Wake, open: bool) {
     match wake {
-        // It judges every cluster there: what the platform tells meanwhile must not wait to be heard.
+        // This assesses every cluster on the host; events received meanwhile must not wait for it.
         Wake::Connected => {
-            let (orchestrator, ear) = (orchestrator.clone(), judges.ear.clone());
-            let looked = async move {
+            let (orchestrator, watcher) = (orchestrator.clone(), assessor.watcher.clone());
+            let assessment = async move {
                 report(
-                    &orchestrator.host_unheard(host).await,
-                    "a host could not be judged",
-                )
+                    &orchestrator.host_events_interrupted(host).await,
+                    "a host could not be assessed",
+                );
             };
-            judges
+            assessor
                 .tasks
-                .spawn(async move { ear.run_until_cancelled(looked).await });
+                .spawn(async move { watcher.run_until_cancelled(assessment).await });
         }
-        Wake::Changed(cluster) => judges.look(cluster.0),
+        Wake::Changed(cluster) => assessor.assess(cluster.0),
         Wake::Died { cluster, node, code } => {
             let orchestrator = orchestrator.clone();
-            judges.tasks.spawn(async move {
+            assessor.tasks.spawn(async move {
                 report(
                     &orchestrator.node_died(cluster, &node, code).await,
-                    "a cluster could not be judged",
-                )
+                    "a cluster could not be assessed",
+                );
             });
         }
         Wake::Lost(reason) => {
-            tracing::debug!(%host, reason, "a host stopped telling of changes");
+            tracing::debug!(%host, reason, "the event stream of a host ended");
             let outcome = if open {
-                orchestrator.host_unheard(host).await
+                orchestrator.host_events_interrupted(host).await
             } else {
-                orchestrator.host_judge(host).await
+                orchestrator.host_assess(host).await
             };
-            report(&outcome, "a host could not be judged");
+            report(&outcome, "a host could not be assessed");
         }
     }
 }
@@ -129,39 +130,39 @@ fn report(outcome: &Result<()>, what: &str) {
     }
 }
 
-/// Judges clusters that changed; a burst of changes costs one look more, not one each.
+/// Assesses changed clusters; a burst of changes costs one more assessment, not one for each change.
 #[derive(Clone)]
-struct Judges {
+struct ClusterAssessor {
     orchestrator: Orchestrator,
-    /// Judgements under way; they end before the watchdog does.
+    /// Running assessments; they end before the watchdog does.
     tasks: TaskTracker,
-    /// Cancelled when nobody listens to the host any more.
-    ear: CancellationToken,
-    looks: Arc<Looks>,
+    /// Cancelled when the host is no longer watched.
+    watcher: CancellationToken,
+    flights: Arc<SingleFlight>,
 }
 
-impl Judges {
-    fn new(orchestrator: Orchestrator, tasks: TaskTracker, ear: CancellationToken) -> Self {
+impl ClusterAssessor {
+    fn new(orchestrator: Orchestrator, tasks: TaskTracker, watcher: CancellationToken) -> Self {
         Self {
             orchestrator,
             tasks,
-            ear,
-            looks: Arc::default(),
+            watcher,
+            flights: Arc::default(),
         }
     }
 
-    fn look(&self, cluster: Uuid) {
+    fn assess(&self, cluster: Uuid) {
         let this = self.clone();
         self.tasks.spawn(async move {
-            let Some(mut looking) = this.looks.begin(cluster) else {
+            let Some(mut flight) = this.flights.begin(cluster) else {
                 return;
             };
             loop {
                 report(
-                    &this.orchestrator.cluster_judge(cluster, true).await,
-                    "a cluster could not be judged",
+                    &this.orchestrator.cluster_assess(cluster, true).await,
+                    "a cluster could not be assessed",
                 );
-                if looking.end() {
+                if flight.end() {
                     return;
                 }
             }
@@ -176,26 +177,26 @@ mod tests {
     use chainpool_agent_memory::{Fault, Verb};
 
     #[tokio::test]
-    async fn a_host_is_listened_to_again_after_a_panic_and_the_others_all_along() {
+    async fn a_host_is_watched_again_after_a_panic_and_the_others_without_interruption() {
         let bed = Bed::start().await;
         let [first, second] = &bed.worlds;
         first.next(Verb::Watch, Fault::Panic);
         let stop = CancellationToken::new();
-        let listening = tokio::spawn({
+        let watching = tokio::spawn({
             let (orchestrator, stop) = (bed.orchestrator.clone(), stop.clone());
             async move { hosts(&orchestrator, &stop).await }
         });
-        bed.until("both are listened to", async || {
+        bed.until("both are watched", async || {
             first.calls(Verb::Watch) == 2 && second.calls(Verb::Watch) == 1
         })
         .await;
-        let said = bed.crashes().await;
+        let problems = bed.crashes().await;
         assert!(
-            said.len() == 1 && said[0].starts_with("listening to the events of host h1 crashed at"),
-            "{said:?}"
+            problems.len() == 1 && problems[0].starts_with("watching the events of host h1 crashed at"),
+            "{problems:?}"
         );
         stop.cancel();
-        listening.await.unwrap();
+        watching.await.unwrap();
         bed.orchestrator.stop().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Accounts, tokens, sessions.
+//! Accounts, API tokens, sessions.
 
 use crate::{Timestamp, text_enum::text_enum};
 use serde::{Deserialize, Serialize};
@@ -6,136 +6,136 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 text_enum! {
-    /// What an account may do.
+    /// Permissions of an account.
     Role {
-        /// Applies, and works with what it holds.
+        /// Leases clusters and works with the clusters it holds.
         User = "user",
-        /// Also works with hosts and all clusters.
+        /// Also manages hosts and all clusters.
         Operator = "operator",
-        /// Also works with accounts, backup and restore.
+        /// Also manages accounts, backup and restore.
         Admin = "admin",
     }
 }
 
-/// Somebody, or some program, who may ask.
+/// A person or program with access to Chainpool.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Account {
-    /// Its identity.
+    /// Unique identifier.
     pub id: Uuid,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// What it may do.
+    /// Permissions.
     pub role: Role,
-    /// Whether it has set a password.
+    /// `true` if a password is set.
     pub has_password: bool,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
 }
 
-/// Makes an account; it sets its password through a one-time link.
+/// A new account. Its password is set through a one-time link.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountCreate {
-    /// Its name.
+    /// Name.
     #[schema(max_length = 40, pattern = "^[a-z]([a-z0-9-]*[a-z0-9])?$")]
     pub name: String,
-    /// What it may do.
+    /// Permissions.
     pub role: Role,
 }
 
-/// Signs in.
+/// Credentials of an account.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
-    /// The account's name.
+    /// Account name.
     #[schema(max_length = 40)]
     pub account: String,
-    /// Its password.
+    /// Password.
     #[schema(max_length = 1024)]
     pub password: String,
 }
 
-/// Sets a password by a one-time link.
+/// A new password and the one-time link that authorizes it.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordSet {
-    /// The secret part of the link.
+    /// Secret part of the link.
     pub link: String,
-    /// The new password, 12 to 1024 characters.
+    /// New password, 12 to 1024 characters.
     #[schema(min_length = 12, max_length = 1024)]
     pub password: String,
 }
 
-/// A one-time link that sets a password. Shown once; lives 1 h and works once.
+/// A one-time link to set a password. Shown once, expires after 1 hour.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct ResetLink {
-    /// The secret part of the link: what `PasswordSet` takes as `link`.
+    /// Secret part of the link, for the field `link` of `PasswordSet`.
     pub link: String,
 }
 
 /// A signed-in session. The secret is shown once.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct Session {
-    /// Send as `Authorization: Bearer …`.
+    /// Secret for the header `Authorization: Bearer …`.
     pub token: String,
-    /// Until when.
+    /// Expiry.
     pub expires_at: Timestamp,
 }
 
-/// Makes a token for a program.
+/// A new API token.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenCreate {
-    /// What it is for, without control characters.
+    /// Purpose, 1 to 80 characters, no control characters.
     #[schema(min_length = 1, max_length = 80)]
     pub name: String,
-    /// Allows applying for named holders, stored as `<account>/<holder>`; reaches every lease that the token's own account
-    /// applied for, and no other.
+    /// Permission to lease for named holders, stored as `<account>/<holder>`, and access to all leases of the
+    /// token's account, but no others (admins only).
     #[serde(default)]
     pub lease_any: bool,
-    /// For this account (admins only); the caller's own when absent.
+    /// Account of the token (admins only); default: the caller's.
     #[serde(default)]
     pub account: Option<String>,
-    /// Seconds until it expires, 10 years at most; absent: never.
+    /// Lifetime in seconds, at most 10 years; absent: no expiry.
     #[schema(minimum = 1, maximum = 315_360_000)]
     #[serde(default)]
     pub ttl_seconds: Option<u64>,
 }
 
-/// A token without its secret.
+/// An API token without its secret.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Token {
-    /// Its identity.
+    /// Unique identifier.
     pub id: Uuid,
-    /// What it is for.
+    /// Purpose.
     pub name: String,
-    /// Whose it is.
+    /// Account of the token.
     pub account: String,
-    /// Whether it may apply for named holders and reaches every lease that its account applied for.
+    /// `true` if the token may lease for named holders and access all leases of its account.
     pub lease_any: bool,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// Until when.
+    /// Expiry; absent: no expiry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
 
-/// A new token. The secret is shown once.
+/// A new API token. The secret is shown once.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct TokenMade {
-    /// The token.
+    /// Token.
     pub token: Token,
-    /// Send as `Authorization: Bearer …`.
+    /// Secret for the header `Authorization: Bearer …`.
     pub secret: String,
 }
 
-/// Who the caller is.
+/// The caller's account and permissions.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct WhoAmI {
-    /// The account's name.
+    /// Account name.
     pub account: String,
-    /// What it may do.
+    /// Permissions.
     pub role: Role,
-    /// Whether it may apply for named holders and reaches every lease that its account applied for.
+    /// `true` if the token may lease for named holders and access all leases of its account.
     pub lease_any: bool,
 }

@@ -1,4 +1,4 @@
-//! Bounds that several nouns share, each as the check at the edge, as its place in the description, or as both.
+//! Shared limits of fields: deserialization checks, OpenAPI schemas, or both.
 
 use serde::{Deserialize, Deserializer, de::Error};
 use utoipa::openapi::{
@@ -6,39 +6,39 @@ use utoipa::openapi::{
     schema::{AdditionalProperties, ArrayBuilder, Schema, SchemaType, Type},
 };
 
-/// The most items of a page.
+/// Maximum number of items of a page.
 const PAGE: u32 = 500;
 
-/// Reads how many items a page may have. A number that would be cut is refused, because whoever asks for it would take the page for
-/// the whole.
+/// Parses the page size. A larger number is rejected and not capped: the caller would take the page for the
+/// whole list.
 pub(crate) fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     match Option::<u32>::deserialize(deserializer)? {
         Some(limit) if !(1..=PAGE).contains(&limit) => Err(D::Error::custom(format_args!(
-            "{limit} is not between 1 and {PAGE}; use next of a page as after for more"
+            "{limit} is not between 1 and {PAGE}; for more items pass the page's `next` as `after`"
         ))),
         limit => Ok(limit),
     }
 }
 
-/// Labels. The check is the façade's.
+/// Schema of labels. The façade validates them.
 pub(crate) fn labels() -> RefOr<Schema> {
-    let word = || {
+    let text = || {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .pattern(Some("^[a-zA-Z0-9._/-]{1,63}$"))
     };
     ObjectBuilder::new()
         .schema_type(Type::Object)
-        .property_names(Some(Schema::from(word().build())))
-        .additional_properties(Some(AdditionalProperties::RefOr(word().into())))
+        .property_names(Some(Schema::from(text().build())))
+        .additional_properties(Some(AdditionalProperties::RefOr(text().into())))
         .max_properties(Some(64))
         .description(Some(
-            "Labels: at most 64, keys and values of 1 to 63 of a-z, A-Z, 0-9, -, _, . and /.",
+            "Labels: at most 64; keys and values of 1 to 63 characters from a-z, A-Z, 0-9, -, _, . and /.",
         ))
         .into()
 }
 
-/// A range of ports that may be left out. The check is the façade's.
+/// Schema of an optional port range. The façade validates it.
 pub(crate) fn ports() -> RefOr<Schema> {
     let port = || {
         Schema::from(
@@ -52,7 +52,7 @@ pub(crate) fn ports() -> RefOr<Schema> {
     ArrayBuilder::new()
         .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
         .prefix_items([port(), port()])
-        .description(Some("The range for published ports: first and last."))
+        .description(Some("Range of published ports: first and last."))
         .build()
         .into()
 }

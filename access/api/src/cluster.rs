@@ -7,195 +7,195 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 text_enum! {
-    /// What is being done with a cluster.
+    /// Lifecycle state of a cluster.
     ClusterState {
-        /// Being made for the first time.
+        /// First creation in progress.
         Creating = "creating",
-        /// Made and proven.
+        /// Created and verified by a committed transaction.
         Ready = "ready",
-        /// Stopped on purpose; its data is kept.
+        /// Stopped on request; the data is kept.
         Stopped = "stopped",
-        /// Being made again with new keys.
+        /// Reset in progress: new keys, empty ledger.
         Resetting = "resetting",
-        /// Making it failed; delete or reset it.
+        /// Creation failed; delete or reset the cluster.
         Failed = "failed",
-        /// Being removed.
+        /// Deletion in progress.
         Deleting = "deleting",
     }
 }
 
 text_enum! {
-    /// What the ledger's own evidence says.
+    /// Health of a cluster, from its ledger.
     HealthState {
-        /// Too young to judge.
+        /// Recently started; not assessed yet.
         Starting = "starting",
-        /// All nodes take part and blocks are made.
+        /// All nodes participate and blocks are produced.
         Healthy = "healthy",
-        /// It still commits, but something is missing.
+        /// Transactions commit, but something is missing.
         Degraded = "degraded",
-        /// It does not commit.
+        /// Transactions do not commit.
         Broken = "broken",
-        /// Nothing can be known: the host does not answer.
+        /// Not observable: the host is unreachable.
         Unknown = "unknown",
-        /// Stopped on purpose.
+        /// Stopped on request.
         Stopped = "stopped",
     }
 }
 
-/// A verdict on a ledger, with its reason and its age.
+/// Health of a cluster, with reason and times.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
-    /// The verdict.
+    /// Health state.
     pub state: HealthState,
-    /// Why, in words.
+    /// Human-readable reason.
     pub reason: String,
-    /// Since when the verdict stands.
+    /// Time of the last change of state.
     pub since: Timestamp,
-    /// When the evidence was last gathered.
+    /// Time of the last probe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<Timestamp>,
 }
 
-/// What was seen of a ledger at one moment.
+/// Observations of a ledger at one point in time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Evidence {
-    /// What was seen of each node, by name.
+    /// Observations of each node, by node name.
     pub nodes: BTreeMap<String, NodeEvidence>,
-    /// The highest block that any node has.
+    /// Highest block of any node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u64>,
-    /// Whether all nodes asked have the same block at the same height; absent when it was not compared.
+    /// `true` if all probed nodes have the same block at the same height; absent if not compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agree: Option<bool>,
-    /// Voting power that takes part, and all of it, where the ledger has such a thing.
+    /// Participating and total voting power, on ledgers with voting power.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<(u64, u64)>,
-    /// What was seen of each channel, by name, where the ledger has channels.
+    /// Observations of each channel, by channel name, on ledgers with channels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub channels: BTreeMap<String, ChannelEvidence>,
-    /// When the first of its certificates ends, where it has any.
+    /// Earliest certificate expiry, on ledgers with certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_ends: Option<Timestamp>,
 }
 
-/// What was seen of one channel.
+/// Observations of one channel.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChannelEvidence {
-    /// How many blocks it has at the node that has most.
+    /// Number of blocks on the node that has the most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u64>,
-    /// Whether all nodes asked have the same block at the same height; absent when it was not compared.
+    /// `true` if all probed nodes have the same block at the same height; absent if not compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agree: Option<bool>,
-    /// The node that says that it leads.
+    /// Node that reports itself as leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<String>,
-    /// How many nodes the leader hears, itself among them; 0 until it has counted them.
+    /// Number of nodes in contact with the leader, including the leader; 0 until counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<u32>,
-    /// Whether each of its chaincodes is committed, by name; empty when nobody could be asked.
+    /// Commit status of each chaincode, by name; empty if no node responded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub chaincodes: BTreeMap<String, bool>,
 }
 
-/// What was seen of one node.
+/// Observations of one node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NodeEvidence {
-    /// The platform's word on its process: `running`, `paused`, `exited 137`, `absent` …
+    /// Process state as the platform reports it: `running`, `paused`, `exited 137`, `absent` …
     pub process: String,
-    /// Whether it answered for itself, and not as one that stands still.
+    /// `true` if the node responded and is not stalled.
     pub answers: bool,
-    /// Why not.
+    /// Reason, if `answers` is `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent: Option<String>,
-    /// What it lacks, so that it takes no part although it answers.
+    /// Missing precondition that keeps a responding node from participating.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unable: Option<String>,
-    /// Why its port for users does not answer, although it takes part: for example because clients have used up its connections.
+    /// Reason that the client port of a participating node is unresponsive, such as all connections in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_to_users: Option<String>,
-    /// Whether it stands still, or may be what the others wait for: if that lasts, only a new start helps.
+    /// `true` if the node is stalled or may block the others. If this persists, it needs a restart.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stuck: bool,
-    /// Its newest block.
+    /// Newest block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u64>,
-    /// The hash of the block that was compared.
+    /// Hash of the compared block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
-    /// The time of its newest block.
+    /// Time of the newest block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_at: Option<Timestamp>,
-    /// Nodes that it is connected to.
+    /// Number of connected nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<u32>,
-    /// Whether it is still catching up with the others.
+    /// `true` while the node catches up with the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catching_up: Option<bool>,
-    /// Its voting power, where the ledger votes; 0: it no longer votes.
+    /// Voting power, on ledgers with voting; 0: no longer a voter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<u64>,
-    /// What it does, where nodes differ in that: `orderer`, `peer`, `chaincode`, `ca`, `database`.
+    /// Role, on ledgers with several: `orderer`, `peer`, `chaincode`, `ca`, `database`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// Its organisation, where the ledger has organisations.
+    /// Organisation, on ledgers with organisations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organisation: Option<String>,
-    /// How many blocks it has of each channel that it has joined, by the channel's name.
+    /// Number of blocks of each joined channel, by channel name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub channels: BTreeMap<String, u64>,
-    /// When the certificate ends that it shows to others.
+    /// Expiry of the node's own certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_ends: Option<Timestamp>,
 }
 
-/// A verdict that stood for a while.
+/// One change of a cluster's health.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HealthChange {
-    /// The verdict.
+    /// Health state.
     pub state: HealthState,
-    /// Why, in words.
+    /// Human-readable reason.
     pub reason: String,
-    /// From when.
+    /// Time of the change.
     pub at: Timestamp,
-    /// What was seen.
+    /// Observations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
 }
 
-/// A transaction of ours that was committed and read back.
+/// A test transaction that was committed and read back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Proof {
-    /// The transaction's hash.
+    /// Hash of the transaction.
     pub transaction: String,
-    /// The block that holds it.
+    /// Height of its block.
     pub height: u64,
-    /// What was written.
+    /// Key written.
     pub key: String,
-    /// The value written there.
+    /// Value written.
     pub value: String,
-    /// The node that took it.
+    /// Node that accepted the transaction.
     pub written_to: String,
-    /// The node that answered with it; the same where there is only one.
+    /// Node that returned the value; the same in a cluster of one.
     pub read_from: String,
-    /// When.
+    /// Time of the proof.
     pub at: Timestamp,
 }
 
 /// A node of a cluster.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Node {
-    /// Its name in the cluster.
+    /// Name in the cluster.
     pub name: String,
-    /// The machine that it is on, by its name, where its host spans several and Chainpool chose one.
+    /// Machine name, on hosts with several machines if Chainpool chose one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
-    /// The image that it runs.
+    /// Image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Where it can be reached.
+    /// Addresses.
     pub endpoints: Vec<Endpoint>,
-    /// What was last seen of it.
+    /// Last observations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<NodeEvidence>,
 }
@@ -203,150 +203,150 @@ pub struct Node {
 /// An address of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Endpoint {
-    /// What it is for: `rpc` …
+    /// Purpose: `rpc` …
     pub name: String,
-    /// The address, `host:port`.
+    /// Address, `host:port`.
     pub address: String,
 }
 
-/// One blockchain network.
+/// A blockchain network.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Cluster {
-    /// Its identity.
+    /// Unique identifier.
     pub id: Uuid,
-    /// Its name, unique among the living.
+    /// Name, unique among existing clusters.
     pub name: String,
-    /// Its host.
+    /// Host id.
     pub host_id: Uuid,
-    /// Its host's name.
+    /// Host name.
     pub host: String,
-    /// Its network type.
+    /// Network type.
     pub network_type: String,
-    /// The preset that it was made from.
+    /// Preset it was created from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
-    /// The ledger software's version line.
+    /// Version line of the ledger software.
     pub version: String,
-    /// How its nodes agree: `bft` …
+    /// Consensus protocol: `bft` …
     pub consensus: String,
-    /// How many nodes it has.
+    /// Number of nodes.
     pub size: u32,
-    /// All parameters, defaults filled in.
+    /// All parameters, defaults included.
     #[schema(value_type = Object)]
     pub parameters: serde_json::Value,
-    /// Labels for filters.
+    /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// What is being done with it.
+    /// Lifecycle state.
     pub state: ClusterState,
-    /// How often it was made anew.
+    /// Generation; increases with each reset.
     pub generation: u32,
-    /// The ledger's own name.
+    /// Chain id of the ledger.
     pub chain_id: String,
-    /// What the ledger's evidence says.
+    /// Health, from the ledger.
     pub health: Health,
-    /// Whether it can be applied for now.
+    /// `true` if available for lease.
     pub offered: bool,
-    /// Who holds it.
+    /// Current holder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
-    /// The lease under which it is held.
+    /// Current lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_id: Option<Uuid>,
-    /// The operation under way.
+    /// Operation in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation_id: Option<Uuid>,
-    /// The newest height seen.
+    /// Highest block observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u64>,
-    /// The transaction that proved it.
+    /// Last proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
-    /// Until when repair waits.
+    /// End of the suspension of automatic repair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance_until: Option<Timestamp>,
-    /// When it was first made.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it last became ready.
+    /// Time it last became ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Timestamp>,
-    /// Its nodes; lists leave them out.
+    /// Nodes; empty in lists.
     #[serde(default)]
     pub nodes: Vec<Node>,
-    /// What was last seen; lists leave it out.
+    /// Last observations; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
 }
 
-/// Asks for a cluster.
+/// A new cluster.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterCreate {
-    /// Its name; made up when absent.
+    /// Name; default: generated.
     #[schema(min_length = 1, max_length = 40, pattern = "^[a-z]([a-z0-9-]*[a-z0-9])?$")]
     pub name: Option<String>,
-    /// Its host (name or id); placed when absent.
+    /// Host (name or id); default: chosen by placement.
     pub host: Option<String>,
-    /// Its network type; `cometbft` when absent. `type` is another name for it.
+    /// Network type; default: `cometbft`. Alias: `type`.
     #[serde(alias = "type")]
     pub network_type: Option<String>,
-    /// The preset to begin with; `default` when absent.
+    /// Preset; default: `default`.
     pub preset: Option<String>,
-    /// Parameters on top of the preset.
+    /// Parameters that override the preset.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub parameters: serde_json::Map<String, serde_json::Value>,
-    /// Labels for filters: at most 64, keys and values of 1 to 63 of a-z, A-Z, 0-9, -, _, . and /.
+    /// Labels: at most 64; keys and values of 1 to 63 characters from a-z, A-Z, 0-9, -, _, . and /.
     #[serde(default)]
     #[schema(schema_with = crate::bounds::labels)]
     pub labels: BTreeMap<String, String>,
 }
 
-/// Changes a cluster's settings.
+/// New settings of a cluster.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterUpdate {
-    /// Seconds for which repair shall wait, 365 days at most; 0 ends it.
+    /// Seconds to suspend automatic repair, at most 365 days; 0 resumes it.
     #[schema(maximum = 31_536_000)]
     pub maintenance_seconds: Option<u32>,
 }
 
-/// Changes a cluster while it runs.
+/// Changes to a running cluster.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterAmend {
-    /// Parameters that are to be others; what may change while it runs is up to its network type.
+    /// New parameter values; the network type defines which parameters a running cluster can change.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub parameters: serde_json::Map<String, serde_json::Value>,
-    /// Whether all certificates are issued anew, node after node.
+    /// `true` to reissue all certificates, node by node.
     #[serde(default)]
     pub renew_certificates: bool,
 }
 
-/// Which clusters to list.
+/// Filter for clusters.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ClusterFilter {
-    /// On this host (name or id).
+    /// Host (name or id).
     pub host: Option<String>,
-    /// In this state.
+    /// Lifecycle state.
     pub state: Option<ClusterState>,
-    /// With this verdict.
+    /// Health state.
     pub health: Option<HealthState>,
-    /// Of this network type. `type` is another name for it.
+    /// Network type. Alias: `type`.
     #[serde(alias = "type")]
     pub network_type: Option<String>,
-    /// Only those that can be applied for now.
+    /// Availability for lease.
     pub offered: Option<bool>,
-    /// Held by this holder.
+    /// Holder.
     pub holder: Option<String>,
-    /// Whose name contains this.
+    /// Part of the name.
     #[param(max_length = 200)]
     pub search: Option<String>,
-    /// Go on after this place.
+    /// Cursor: `next` of the previous page.
     pub after: Option<String>,
-    /// At most this many, 1 to 500; 100 when absent.
+    /// Maximum number of items, 1 to 500; default 100.
     #[serde(default, deserialize_with = "crate::bounds::limit")]
     #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,

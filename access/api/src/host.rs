@@ -7,19 +7,19 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 text_enum! {
-    /// Whether a host can be worked with.
+    /// Availability of a host.
     HostState {
-        /// It answers.
+        /// Reachable.
         Active = "active",
-        /// It does not answer.
+        /// Unreachable.
         Unreachable = "unreachable",
-        /// Nothing is done there until somebody looks at it; the reason says why.
+        /// No changes until an operator resumes it; see `reason`.
         Paused = "paused",
     }
 }
 
 text_enum! {
-    /// What kind of platform a host is.
+    /// Platform of a host.
     Platform {
         /// One Docker engine.
         Docker = "docker",
@@ -31,9 +31,9 @@ text_enum! {
 }
 
 text_enum! {
-    /// Where nodes' output goes.
+    /// Destination of node logs.
     LogType {
-        /// Kept by the platform, limited in size.
+        /// Kept by the platform, up to a size limit.
         Local = "local",
         /// Sent to a syslog server.
         Syslog = "syslog",
@@ -41,29 +41,29 @@ text_enum! {
 }
 
 text_enum! {
-    /// How much nodes tell.
+    /// Verbosity of node logs.
     LogLevel {
-        /// Everything.
+        /// All messages.
         Debug = "debug",
-        /// What changes.
+        /// Changes of state and above.
         Info = "info",
-        /// What is odd.
+        /// Anomalies and above.
         Warning = "warning",
-        /// What fails.
+        /// Failures only.
         Error = "error",
     }
 }
 
-/// Logging of the nodes on a host; applies to nodes made from then on.
+/// Logging of the nodes on a host. Changes apply to new nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostLog {
-    /// Where it goes.
+    /// Destination.
     #[serde(rename = "type")]
     pub kind: LogType,
-    /// How much.
+    /// Verbosity.
     pub level: LogLevel,
-    /// The syslog server, such as `udp://10.0.0.9:514`; only with type `syslog`.
+    /// Syslog server, such as `udp://10.0.0.9:514`; only with type `syslog`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
 }
@@ -82,17 +82,17 @@ impl Default for HostLog {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fill {
-    /// The network type to make.
+    /// Network type.
     #[serde(rename = "type")]
     pub network_type: String,
-    /// The preset to make it from; `default` when absent.
+    /// Preset; default: `default`.
     #[serde(default = "default_preset")]
     pub preset: String,
-    /// Its share of the capacity beside the other entries', 1 to 10000.
+    /// Share of the capacity, relative to the other entries, 1 to 10000.
     #[serde(default = "one")]
     #[schema(format = Int64, minimum = 1, maximum = 10_000)]
     pub share: u32,
-    /// Parameters on top of the preset.
+    /// Parameters that override the preset.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     #[schema(value_type = Object)]
     pub parameters: serde_json::Map<String, serde_json::Value>,
@@ -106,15 +106,15 @@ fn one() -> u32 {
     1
 }
 
-/// Certificates for mutual TLS with an engine, as PEM texts. The key is sealed in the store and never shown again.
+/// PEM certificates and key for mutual TLS with an engine. The key is encrypted at rest and never returned.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostTls {
-    /// The authority that signed the engine's certificate.
+    /// CA certificate of the engine.
     pub ca: String,
-    /// Chainpool's certificate.
+    /// Client certificate.
     pub cert: String,
-    /// Its key.
+    /// Client key.
     pub key: String,
 }
 
@@ -124,16 +124,17 @@ impl std::fmt::Debug for HostTls {
     }
 }
 
-/// A login for an image registry. The password is sealed in the store and never shown again.
+/// Credentials for an image registry. The password is encrypted at rest and never returned.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostRegistry {
-    /// The registry, `host[:port]` or `docker.io`; the mirror's when absent. No other registry gets the login.
+    /// Registry, `host[:port]` or `docker.io`; default: the mirror's. No other registry receives the
+    /// credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// The user; empty: the stored login is removed.
+    /// User; empty removes the stored credentials.
     pub user: String,
-    /// The password.
+    /// Password.
     pub password: String,
 }
 
@@ -143,133 +144,133 @@ impl std::fmt::Debug for HostRegistry {
     }
 }
 
-/// What the platform said of itself when it was last asked.
+/// Facts reported by the platform at the last check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HostPlatform {
-    /// Its version.
+    /// Version.
     pub version: String,
-    /// The API version spoken with it.
+    /// API version in use.
     pub api_version: String,
-    /// How it stores layers.
+    /// Storage driver.
     pub storage_driver: String,
     /// `amd64`, `arm64` …
     pub architecture: String,
-    /// Processors.
+    /// Number of CPUs.
     pub cpus: u32,
     /// Memory in bytes.
     pub memory_bytes: u64,
-    /// Free bytes where it keeps containers; absent: not checked.
+    /// Free bytes on the disk of the containers; absent: not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_free_bytes: Option<u64>,
-    /// All bytes there; absent: not checked.
+    /// Total bytes of that disk; absent: not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_total_bytes: Option<u64>,
-    /// Its clock minus ours in milliseconds; absent: not checked.
+    /// Clock skew in milliseconds, host minus server; absent: not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skew_ms: Option<i64>,
-    /// The machines that it spans; empty where there is but one.
+    /// Machines of the platform; empty if there is only one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub machines: Vec<HostMachine>,
-    /// When it was asked.
+    /// Time of the check.
     pub checked_at: Timestamp,
 }
 
-/// One machine of a platform that spans several.
+/// One machine of a platform with several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HostMachine {
-    /// The platform's lasting id of it.
+    /// Permanent id assigned by the platform.
     pub id: String,
-    /// Its host name.
+    /// Host name.
     pub name: String,
-    /// Where its published ports are reached.
+    /// Address of its published ports.
     pub address: String,
-    /// Processors.
+    /// Number of CPUs.
     pub cpus: u32,
     /// Memory in bytes.
     pub memory_bytes: u64,
-    /// Why no new node may go there; absent when it may.
+    /// Reason that it accepts no new nodes; absent if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
 }
 
-/// A machine, or several, that clusters run on.
+/// One or several machines that run clusters.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Host {
-    /// Its identity.
+    /// Unique identifier.
     pub id: Uuid,
-    /// Its name, unique.
+    /// Unique name.
     pub name: String,
-    /// Its kind.
+    /// Platform.
     #[serde(rename = "type")]
     pub platform: Platform,
-    /// Where its API is reached.
+    /// Address of its API.
     pub address: String,
-    /// The platform's own identity.
+    /// Identity reported by the platform.
     pub engine_id: String,
-    /// Whether it can be worked with.
+    /// Availability.
     pub state: HostState,
-    /// Why it is in that state, when it is not active.
+    /// Reason for the state, if not active.
     pub reason: String,
-    /// Since when.
+    /// Time of the last change of state.
     pub since: Timestamp,
-    /// Whether new clusters may be placed and free ones be offered there.
+    /// `true` if the host accepts new clusters and offers its free ones.
     pub schedulable: bool,
-    /// Whether it is kept filled.
+    /// `true` to keep the host filled to its capacity.
     pub autofill: bool,
-    /// How many clusters it may have.
+    /// Maximum number of clusters.
     pub capacity: u32,
-    /// How much of its memory the sum of node limits may reach.
+    /// Maximum sum of node memory limits, as a factor of the host's memory.
     pub memory_factor: f64,
-    /// Percent of the disk that must stay free for new clusters.
+    /// Minimum free disk space for new clusters, in percent.
     pub disk_floor: u32,
-    /// What it is filled with.
+    /// Fill policy.
     pub fill: Vec<Fill>,
-    /// Why which fill entry is paused, by its place in `fill`.
+    /// Paused fill entries: index in `fill` to reason.
     pub fill_paused: BTreeMap<String, String>,
-    /// The address that users reach its clusters at.
+    /// Public address of its clusters.
     pub public_address: String,
-    /// Where published ports are bound.
+    /// Bind address of published ports.
     pub bind: String,
-    /// The range for published ports, first and last.
+    /// Range of published ports: first and last.
     pub ports: (u16, u16),
-    /// The range for the clusters' networks.
+    /// IPv4 range of the cluster networks, in CIDR notation.
     pub subnets: String,
-    /// Logging of its nodes.
+    /// Logging of nodes.
     pub log: HostLog,
-    /// Put before image names.
+    /// Registry mirror prefix for image references.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<String>,
-    /// Image references by role, instead of the network type's own.
+    /// Image references by role, overriding the network type's.
     pub images: BTreeMap<String, Vec<String>>,
-    /// Plain tcp beyond loopback was asked for.
+    /// `true` if plain TCP beyond loopback is allowed.
     pub insecure: bool,
-    /// Kubernetes: the storage class of volumes.
+    /// Kubernetes: storage class of volumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
-    /// Until when repair and autofill wait.
+    /// End of the suspension of automatic repair and autofill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance_until: Option<Timestamp>,
-    /// What the platform last said of itself.
+    /// Facts last reported by the platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub info: Option<HostPlatform>,
-    /// Clusters there without a tombstone.
+    /// Number of existing clusters.
     pub clusters: u32,
-    /// Of these, how many can be applied for now.
+    /// Number of clusters available for lease.
     pub offered: u32,
-    /// Of these, how many are held.
+    /// Number of leased clusters.
     pub leased: u32,
-    /// The operation under way on the host itself.
+    /// Operation in progress on the host itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation_id: Option<Uuid>,
-    /// When it was registered.
+    /// Registration time.
     pub created_at: Timestamp,
 }
 
-/// Registers a host. It is probed first; nothing is stored when that fails.
+/// A new host. The server probes it first and stores nothing if the probe fails.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HostCreate {
-    /// Its name.
+    /// Name.
     #[schema(
         required = true,
         min_length = 1,
@@ -277,55 +278,58 @@ pub struct HostCreate {
         pattern = "^[a-z]([a-z0-9-]*[a-z0-9])?$"
     )]
     pub name: String,
-    /// Its kind; found out when absent, and compared when given.
+    /// Platform; default: detected. A given value must match the detected one.
     #[serde(rename = "type")]
     pub platform: Option<Platform>,
-    /// `unix:///var/run/docker.sock`, `tcp://host:port` (of a swarm: its managers, with commas), `https://host:6443` or `in-cluster`.
+    /// Address of its API: `unix:///var/run/docker.sock`, `tcp://host:port` (swarm: all managers, separated
+    /// by commas), `https://host:6443` or `in-cluster`.
     #[schema(required = true, pattern = "^((unix|tcp|https)://.+|in-cluster)$")]
     pub address: String,
     /// Certificates for mutual TLS.
     pub tls: Option<HostTls>,
-    /// Allows plain tcp beyond loopback.
+    /// `true` to allow plain TCP beyond loopback.
     pub insecure: bool,
-    /// Default true.
+    /// `true` to accept new clusters and offer free ones; default true.
     pub schedulable: Option<bool>,
-    /// Default false.
+    /// `true` to keep the host filled to its capacity; default false.
     pub autofill: Option<bool>,
-    /// Default 3.
+    /// Maximum number of clusters; default 3.
     #[schema(maximum = 10_000)]
     pub capacity: Option<u32>,
-    /// Default 1.0.
+    /// Maximum sum of node memory limits, as a factor of the host's memory; default 1.0.
     #[schema(minimum = 0.1, maximum = 100.0)]
     pub memory_factor: Option<f64>,
-    /// Default 10 (percent).
+    /// Minimum free disk space for new clusters, in percent; default 10.
     #[schema(maximum = 90)]
     pub disk_floor: Option<u32>,
-    /// Default one entry: `cometbft`, preset `default`.
+    /// Fill policy; default: one entry, type `cometbft`, preset `default`.
     #[schema(min_items = 1)]
     pub fill: Option<Vec<Fill>>,
-    /// A host name or an IP address, without port. Default: from the address; of a swarm or Kubernetes the address of its first machine.
+    /// Public address of its clusters: host name or IP address, no port; default: from `address`, for Swarm
+    /// and Kubernetes the address of the first machine.
     pub public_address: Option<String>,
-    /// Default `0.0.0.0`.
+    /// Bind address of published ports; default `0.0.0.0`.
     pub bind: Option<String>,
-    /// Default 20000 to 29999, on Kubernetes 30000 to 32767.
+    /// Range of published ports; default 20000 to 29999, on Kubernetes 30000 to 32767.
     #[schema(schema_with = crate::bounds::ports)]
     pub ports: Option<(u16, u16)>,
-    /// Default `10.213.0.0/16`.
+    /// IPv4 range of the cluster networks, in CIDR notation; default `10.213.0.0/16`.
     #[schema(
         pattern = "^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])/([0-9]|1[0-9]|2[0-6])$"
     )]
     pub subnets: Option<String>,
-    /// Default: local, info.
+    /// Logging of nodes; default: local, info.
     pub log: Option<HostLog>,
-    /// Default: none.
+    /// Registry mirror prefix for image references; default: none.
     pub mirror: Option<String>,
-    /// Default: the network type's own.
+    /// Image references by role; default: the network type's.
     pub images: Option<BTreeMap<String, Vec<String>>>,
-    /// Default: none.
+    /// Credentials for the image registry; default: none.
     pub registry: Option<HostRegistry>,
-    /// Kubernetes: the text of a kubeconfig that says who we are there; kept sealed. Not with the address `in-cluster`.
+    /// Kubernetes: content of a kubeconfig with Chainpool's credentials; encrypted at rest. Not with the
+    /// address `in-cluster`.
     pub kubeconfig: Option<String>,
-    /// Kubernetes: the storage class of volumes. Default: the cluster's own.
+    /// Kubernetes: storage class of volumes; default: the cluster's default class.
     #[schema(
         max_length = 253,
         pattern = "^([a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$"
@@ -333,120 +337,121 @@ pub struct HostCreate {
     pub storage_class: Option<String>,
 }
 
-/// Changes a host; what is absent stays.
+/// New settings of a host. Absent fields keep their value.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HostUpdate {
-    /// Its name.
+    /// Name.
     #[schema(min_length = 1, max_length = 40, pattern = "^[a-z]([a-z0-9-]*[a-z0-9])?$")]
     pub name: Option<String>,
-    /// Where its API is reached; must be the same engine.
+    /// Address of its API; must lead to the same engine.
     #[schema(pattern = "^((unix|tcp|https)://.+|in-cluster)$")]
     pub address: Option<String>,
     /// Certificates for mutual TLS.
     pub tls: Option<HostTls>,
-    /// Allows plain tcp beyond loopback.
+    /// `true` to allow plain TCP beyond loopback.
     pub insecure: Option<bool>,
-    /// Whether new clusters may be placed and free ones be offered there.
+    /// `true` to accept new clusters and offer free ones.
     pub schedulable: Option<bool>,
-    /// Whether it is kept filled.
+    /// `true` to keep the host filled to its capacity.
     pub autofill: Option<bool>,
-    /// How many clusters it may have. Below what exists, free clusters are deleted, and leased ones when they are released.
+    /// Maximum number of clusters. If more exist, free clusters are deleted, leased clusters after their
+    /// release.
     #[schema(maximum = 10_000)]
     pub capacity: Option<u32>,
-    /// How much of its memory the sum of node limits may reach.
+    /// Maximum sum of node memory limits, as a factor of the host's memory.
     #[schema(minimum = 0.1, maximum = 100.0)]
     pub memory_factor: Option<f64>,
-    /// Percent of the disk that must stay free for new clusters.
+    /// Minimum free disk space for new clusters, in percent.
     #[schema(maximum = 90)]
     pub disk_floor: Option<u32>,
-    /// What it is filled with; ends every pause of an entry.
+    /// Fill policy; resumes all paused entries.
     #[schema(min_items = 1)]
     pub fill: Option<Vec<Fill>>,
-    /// A host name or an IP address, without port. Only while it has no clusters.
+    /// Public address of its clusters: host name or IP address, no port. Requires a host without clusters.
     pub public_address: Option<String>,
-    /// Only while it has no clusters.
+    /// Bind address of published ports. Requires a host without clusters.
     pub bind: Option<String>,
-    /// Only while it has no clusters.
+    /// Range of published ports. Requires a host without clusters.
     #[schema(schema_with = crate::bounds::ports)]
     pub ports: Option<(u16, u16)>,
-    /// Only while it has no clusters.
+    /// IPv4 range of the cluster networks, in CIDR notation. Requires a host without clusters.
     #[schema(
         pattern = "^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])/([0-9]|1[0-9]|2[0-6])$"
     )]
     pub subnets: Option<String>,
-    /// For nodes made from then on.
+    /// Logging of new nodes.
     pub log: Option<HostLog>,
-    /// Put before image names; empty: none.
+    /// Registry mirror prefix for image references; empty disables it.
     pub mirror: Option<String>,
     /// Image references by role.
     pub images: Option<BTreeMap<String, Vec<String>>>,
-    /// A login for the image registry.
+    /// Credentials for the image registry.
     pub registry: Option<HostRegistry>,
-    /// Kubernetes: the text of a kubeconfig that says who we are there; kept sealed.
+    /// Kubernetes: content of a kubeconfig with Chainpool's credentials; encrypted at rest.
     pub kubeconfig: Option<String>,
-    /// Kubernetes: the storage class of volumes made from then on; empty: the cluster's own.
+    /// Kubernetes: storage class of new volumes; empty: the cluster's default class.
     #[schema(
         max_length = 253,
         pattern = "^([a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$"
     )]
     pub storage_class: Option<String>,
-    /// Seconds for which repair and autofill shall wait, 365 days at most; 0 ends it.
+    /// Seconds to suspend automatic repair and autofill, at most 365 days; 0 resumes them.
     #[schema(maximum = 31_536_000)]
     pub maintenance_seconds: Option<u32>,
-    /// `false` ends a pause, after somebody has looked.
+    /// `true` to pause all changes on the host; `false` to resume after inspection.
     pub paused: Option<bool>,
 }
 
-/// Which hosts to list.
+/// Filter for hosts.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct HostFilter {
-    /// In this state.
+    /// Availability.
     pub state: Option<HostState>,
-    /// Of this kind.
+    /// Platform.
     #[serde(rename = "type")]
     pub platform: Option<Platform>,
-    /// Whose name contains this.
+    /// Part of the name.
     #[param(max_length = 200)]
     pub search: Option<String>,
-    /// Go on after this place.
+    /// Cursor: `next` of the previous page.
     pub after: Option<String>,
-    /// At most this many, 1 to 500; 100 when absent.
+    /// Maximum number of items, 1 to 500; default 100.
     #[serde(default, deserialize_with = "crate::bounds::limit")]
     #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
 }
 
-/// How a host that never returns is forgotten.
+/// Confirmation to forget a permanently lost host.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct HostForget {
-    /// The host's name, typed again: forgets an unreachable host with all its clusters and leases.
+    /// Name of the host, as confirmation: forgets an unreachable host with all its clusters and leases.
     pub forget: Option<String>,
 }
 
-/// Names unclaimed clusters to take over, in order to remove them.
+/// Unclaimed clusters to adopt for deletion.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostAdopt {
-    /// The ids in the objects' labels.
+    /// Cluster ids from the objects' labels.
     #[schema(min_items = 1)]
     pub clusters: Vec<Uuid>,
 }
 
-/// Objects with this instance's label whose cluster or generation the database does not know. They are never touched
-/// until somebody adopts them or resets the host.
+/// Objects with this instance's label whose cluster or generation is not in the database. Chainpool leaves
+/// them untouched until an operator adopts them or resets the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Unclaimed {
-    /// The host that has them.
+    /// Host name.
     pub host: String,
-    /// The cluster id in their labels.
+    /// Cluster id from the labels.
     pub cluster_id: Uuid,
-    /// The newest generation in their labels.
+    /// Newest generation from the labels.
     pub generation: u32,
-    /// Their names.
+    /// Object names.
     pub objects: Vec<String>,
 }

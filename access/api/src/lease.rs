@@ -1,4 +1,4 @@
-//! Leases: who holds which cluster until when.
+//! Leases of clusters.
 
 use crate::{Endpoint, Timestamp, text_enum::text_enum};
 use serde::{Deserialize, Serialize};
@@ -7,153 +7,153 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 text_enum! {
-    /// How far a lease is.
+    /// State of a lease.
     LeaseState {
-        /// The cluster is held.
+        /// In force.
         Active = "active",
-        /// Its holder gave it back.
+        /// Released by its holder.
         Released = "released",
-        /// Its time ran out.
+        /// Past its expiry.
         Expired = "expired",
-        /// An operator took it back.
+        /// Revoked by an operator.
         Revoked = "revoked",
-        /// Its host never returned.
+        /// Ended because its host was permanently lost.
         HostLost = "host_lost",
     }
 }
 
-/// Takes a free cluster. What is absent matches everything.
+/// Request for a free cluster. Absent criteria match every cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Apply {
-    /// The holder; the caller's account when absent. Another one needs a token with `lease_any` and is stored and returned as
-    /// `<account>/<holder>` with the token's account; requests may leave the account out.
+    /// Holder; default: the caller's account. Another holder requires a token with `lease_any` and is stored
+    /// and returned as `<account>/<holder>` with the token's account; requests may omit the account.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 128)]
     pub holder: Option<String>,
-    /// Of this network type.
+    /// Network type.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub network_type: Option<String>,
-    /// Made from this preset.
+    /// Preset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
-    /// Of this version line.
+    /// Version line of the ledger software.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// With this many nodes.
+    /// Number of nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = Int64, maximum = 4_294_967_295_u32)]
     pub size: Option<u32>,
-    /// Whose nodes agree in this way.
+    /// Consensus protocol.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consensus: Option<String>,
-    /// On this host (name or id).
+    /// Host (name or id).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// With all these labels, at most 64.
+    /// Labels, all of which must match; at most 64.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(schema_with = crate::bounds::labels)]
     pub labels: BTreeMap<String, String>,
-    /// Made with these parameters, at most 32.
+    /// Parameters, all of which must match; at most 32.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     #[schema(value_type = Object)]
     pub parameters: serde_json::Map<String, serde_json::Value>,
-    /// Seconds until it expires; 86400 when absent, 30 days at most, 0 = never (operators only).
+    /// Lifetime in seconds; default 86400, at most 30 days, 0: no expiry (operators only).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 2_592_000)]
     pub ttl_seconds: Option<u64>,
-    /// Take another one although the holder has one by the same filter.
+    /// `true` to lease another cluster if the holder already has one from the same request.
     pub allow_multiple: bool,
 }
 
-/// Renews a lease, counted from now.
+/// New lifetime of a lease, counted from the request.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Renew {
-    /// Seconds until it expires; 86400 when absent, 30 days at most, 0 = never (operators only).
+    /// Lifetime in seconds; default 86400, at most 30 days, 0: no expiry (operators only).
     #[schema(maximum = 2_592_000)]
     pub ttl_seconds: Option<u64>,
 }
 
-/// Who holds which cluster until when.
+/// A lease of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Lease {
-    /// Its identity.
+    /// Unique identifier.
     pub id: Uuid,
-    /// The cluster.
+    /// Cluster id.
     pub cluster_id: Uuid,
-    /// The cluster's name.
+    /// Cluster name.
     pub cluster: String,
-    /// The cluster's host.
+    /// Host name.
     pub host: String,
-    /// The cluster's network type.
+    /// Network type.
     pub network_type: String,
-    /// Who holds it.
+    /// Holder.
     pub holder: String,
-    /// How far it is.
+    /// State.
     pub state: LeaseState,
-    /// From when.
+    /// Start time.
     pub created_at: Timestamp,
-    /// Until when; absent: without end.
+    /// Expiry; absent: no expiry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// The operation that wipes the cluster after its end.
+    /// Operation that resets the cluster after the lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation_id: Option<Uuid>,
 }
 
-/// Which leases to list.
+/// Filter for leases.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LeaseFilter {
-    /// In this state.
+    /// State.
     pub state: Option<LeaseState>,
-    /// Of this holder.
+    /// Holder.
     pub holder: Option<String>,
-    /// Of this cluster (name or id).
+    /// Cluster (name or id).
     pub cluster: Option<String>,
-    /// Go on after this place.
+    /// Cursor: `next` of the previous page.
     pub after: Option<String>,
-    /// At most this many, 1 to 500; 100 when absent.
+    /// Maximum number of items, 1 to 500; default 100.
     #[serde(default, deserialize_with = "crate::bounds::limit")]
     #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
 }
 
-/// Everything that a holder needs to connect.
+/// Connection details for the holder of a lease.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Bundle {
-    /// The lease.
+    /// Lease id.
     pub lease_id: Uuid,
-    /// The cluster's name.
+    /// Cluster name.
     pub cluster: String,
-    /// Its network type.
+    /// Network type.
     pub network_type: String,
-    /// The ledger's own name.
+    /// Chain id of the ledger.
     pub chain_id: String,
-    /// Its nodes.
+    /// Nodes.
     pub nodes: Vec<BundleNode>,
-    /// One command that commits a transaction.
+    /// Shell command that commits a transaction.
     pub write: String,
-    /// One command that reads it back elsewhere.
+    /// Shell command that reads it back from another node.
     pub read: String,
-    /// Files by name, as texts (`genesis.json` …).
+    /// Content of files by name (`genesis.json` …).
     pub files: BTreeMap<String, String>,
-    /// What to know besides, such as that the addresses work on one machine only.
+    /// Notes, for example that the addresses work on one machine only.
     pub notes: Vec<String>,
 }
 
-/// A node as its user sees it.
+/// A node of a leased cluster.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BundleNode {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its public identities by name (`node_id`, `validator_address` …).
+    /// Public identities by name (`node_id`, `validator_address` …).
     pub identities: BTreeMap<String, String>,
-    /// Where it can be reached.
+    /// Addresses.
     pub endpoints: Vec<Endpoint>,
 }

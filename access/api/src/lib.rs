@@ -1,7 +1,7 @@
-//! The nouns of Chainpool as the outside sees them: what REST, CLI, dashboard and façade exchange.
+//! Types of Chainpool's public API, shared by REST, CLI, dashboard and façade.
 //!
-//! A leaf: serde and utoipa, nothing of ours. The orchestrator's façade speaks these types too, so there is no
-//! second set of the same nouns and no mapping between the two that could drift.
+//! A leaf crate: serde and utoipa, no other crate of Chainpool. The orchestrator's façade uses these types
+//! too, which avoids a second set of types and a mapping that could drift.
 
 mod account;
 mod bounds;
@@ -32,41 +32,41 @@ pub use network::{NetworkType, Parameter, ParameterKind, Preset};
 pub use operation::{Operation, OperationFilter, OperationKind, OperationState, Step, StepState};
 pub use problem::Problem;
 pub use status::{Counts, DatabaseStatus, HostStatus, Status, WatchdogStatus};
-pub use text_enum::UnknownWord;
+pub use text_enum::UnknownValue;
 pub use time::Timestamp;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// One page of a list; `next` names the place to go on from.
+/// One page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
-    /// The items, newest first unless the route says otherwise.
+    /// Items, newest first unless the route says otherwise.
     pub items: Vec<T>,
-    /// Pass as `after` for the next page; absent on the last.
+    /// Cursor of the next page, for the parameter `after`; absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
 text_enum::text_enum! {
-    /// What an event is about.
+    /// Kind of resource that changed.
     Noun {
-        /// A host changed.
+        /// A host.
         Host = "host",
-        /// A cluster changed: its state, health, lease or height.
+        /// A cluster: its state, health, lease or height.
         Cluster = "cluster",
-        /// A lease began, was renewed or ended.
+        /// A lease: start, renewal or end.
         Lease = "lease",
-        /// An operation or one of its steps changed.
+        /// An operation or one of its steps.
         Operation = "operation",
     }
 }
 
-/// Tells that something changed: a wake-up, never the truth. Whoever hears it reads the noun again.
+/// Notification of a change, without the new state. The receiver reads the resource again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
-    /// What changed.
+    /// Kind of resource.
     pub noun: Noun,
-    /// Its identity.
+    /// Id of the resource.
     pub id: uuid::Uuid,
 }

@@ -1,4 +1,4 @@
-//! Network types: what can be made, and with which parameters.
+//! Network types, their parameters and presets.
 
 use crate::text_enum::text_enum;
 use serde::{Deserialize, Serialize};
@@ -6,40 +6,40 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 text_enum! {
-    /// What a parameter's value is.
+    /// Type of a parameter.
     ParameterKind {
         /// A whole number.
         Integer = "integer",
-        /// Yes or no.
+        /// `true` or `false`.
         Boolean = "boolean",
-        /// A text.
+        /// A string.
         Text = "text",
-        /// A list of texts.
+        /// A list of strings.
         List = "list",
     }
 }
 
-/// One parameter of a network type: the form, the CLI's help and the checks come from it.
+/// One parameter of a network type; source of the dashboard's form, the CLI's help and the validation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Parameter {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// What it is for, with its unit.
+    /// Description, with the unit.
     pub about: String,
-    /// What its value is.
+    /// Type.
     pub kind: ParameterKind,
-    /// Its value when absent.
+    /// Default value.
     pub default: serde_json::Value,
-    /// The least value of a number; the least length of a list.
+    /// Minimum value of a number; minimum length of a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<i64>,
-    /// The greatest value of a number; the greatest length of a list.
+    /// Maximum value of a number; maximum length of a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<i64>,
-    /// The words of which a text is one; empty where any will do.
+    /// Allowed strings; empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub one_of: Vec<String>,
-    /// Whether it may change while a network runs.
+    /// `true` if a running cluster can change it.
     #[serde(default)]
     pub amendable: bool,
 }
@@ -47,11 +47,11 @@ pub struct Parameter {
 /// A named set of parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Preset {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// What it is good for.
+    /// Description.
     pub about: String,
-    /// Its parameters.
+    /// Parameters.
     #[schema(value_type = Object)]
     pub parameters: serde_json::Value,
 }
@@ -59,21 +59,21 @@ pub struct Preset {
 /// A kind of blockchain network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NetworkType {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// What it is.
+    /// Description.
     pub about: String,
-    /// The ledger software's version line.
+    /// Version line of the ledger software.
     pub version: String,
-    /// How its nodes agree.
+    /// Consensus protocol.
     pub consensus: String,
-    /// Its parameters.
+    /// Parameters.
     pub parameters: Vec<Parameter>,
-    /// Its presets.
+    /// Presets.
     pub presets: Vec<Preset>,
-    /// Whether it has certificates, which can be renewed while a network runs.
+    /// `true` if it has certificates, which a running cluster can renew.
     #[serde(default)]
     pub certificates: bool,
-    /// The images that it runs, in order of preference, by role. A role's name is like no other type's.
+    /// Images by role, in order of preference. Role names are unique across types.
     pub images: BTreeMap<String, Vec<String>>,
 }

@@ -1,4 +1,4 @@
-//! Operations: what was accepted, how far it is, how it ended.
+//! Operations: accepted work, its progress and its result.
 
 use crate::{Timestamp, text_enum::text_enum};
 use serde::{Deserialize, Serialize};
@@ -6,163 +6,163 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 text_enum! {
-    /// What an operation does: its noun and its verb.
+    /// Kind of an operation: resource and verb.
     OperationKind {
-        /// Makes what is missing up to the host's capacity.
+        /// Create clusters up to the host's capacity.
         HostFillup = "host_fillup",
-        /// Deletes the host's free clusters.
+        /// Delete the host's free clusters.
         HostClean = "host_clean",
-        /// Drops everything of this instance on the host.
+        /// Delete all objects of this instance on the host.
         HostReset = "host_reset",
-        /// Takes unclaimed objects over, in order to remove them.
+        /// Adopt unclaimed objects for deletion.
         HostAdopt = "host_adopt",
-        /// Makes a cluster.
+        /// Create a cluster.
         ClusterCreate = "cluster_create",
-        /// Starts a stopped cluster.
+        /// Start a stopped cluster or one of its nodes.
         ClusterStart = "cluster_start",
-        /// Stops a cluster; its data stays.
+        /// Stop a cluster or one of its nodes, and keep the data.
         ClusterStop = "cluster_stop",
-        /// Restarts a cluster or one node of it.
+        /// Restart a cluster or one of its nodes.
         ClusterRestart = "cluster_restart",
-        /// Changes a cluster while it runs.
+        /// Change a running cluster.
         ClusterAmend = "cluster_amend",
-        /// Wipes a cluster and makes it again with new keys.
+        /// Wipe a cluster and recreate it with new keys.
         ClusterReset = "cluster_reset",
-        /// Removes a cluster for good.
+        /// Delete a cluster permanently.
         ClusterDelete = "cluster_delete",
-        /// Mends a cluster in place.
+        /// Repair a cluster and keep its data.
         ClusterRepair = "cluster_repair",
-        /// Commits a transaction and reads it back.
+        /// Commit a transaction and read it back.
         ClusterProve = "cluster_prove",
-        /// Gives a free cluster to a holder.
+        /// Lease a free cluster to a holder.
         LeaseApply = "lease_apply",
     }
 }
 
 text_enum! {
-    /// How far an operation is.
+    /// State of an operation.
     OperationState {
-        /// Accepted, not begun.
+        /// Accepted, not started.
         Queued = "queued",
-        /// Under way.
+        /// In progress.
         Running = "running",
         /// Done.
         Succeeded = "succeeded",
-        /// Given up; `error` says why.
+        /// Failed; see `error`.
         Failed = "failed",
-        /// Another operation took its place.
+        /// Replaced by another operation.
         Superseded = "superseded",
     }
 }
 
 impl OperationState {
-    /// Whether it has ended.
+    /// `true` if the operation has ended.
     pub fn is_over(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Superseded)
     }
 }
 
 text_enum! {
-    /// How far a step is.
+    /// State of a step.
     StepState {
-        /// Not begun.
+        /// Not started.
         Pending = "pending",
-        /// Begun: it may have happened.
+        /// Started; the outcome is unknown.
         Started = "started",
-        /// Seen done.
+        /// Verified as done.
         Done = "done",
-        /// Given up.
+        /// Failed.
         Failed = "failed",
     }
 }
 
-/// Work that was accepted.
+/// Accepted work.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Operation {
-    /// Its identity.
+    /// Unique identifier.
     pub id: Uuid,
-    /// What it does.
+    /// Kind.
     pub kind: OperationKind,
-    /// How far it is.
+    /// State.
     pub state: OperationState,
-    /// Its host.
+    /// Host id.
     pub host_id: Uuid,
-    /// Its host's name.
+    /// Host name.
     pub host: String,
-    /// Its cluster, where it has one.
+    /// Cluster id, if the operation has a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<Uuid>,
-    /// Its cluster's name.
+    /// Cluster name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The operation that it is a part of.
+    /// Parent operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<Uuid>,
-    /// Who asked: an account's name, or `chainpool` for the watchdog's own.
+    /// Initiator: account name, or `chainpool` for the watchdog.
     pub by: String,
-    /// Why, in words.
+    /// Human-readable reason.
     pub reason: String,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub created_at: Timestamp,
-    /// When it was begun.
+    /// Start time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// Steps (or child operations) done.
+    /// Number of completed steps (or child operations).
     pub done: u32,
-    /// Steps (or child operations) in all; 0 until it is planned.
+    /// Total number of steps (or child operations); 0 until planned.
     pub total: u32,
-    /// Its steps; lists leave them out.
+    /// Steps; empty in lists.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// What came of it.
+    /// Result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<serde_json::Value>,
-    /// Why it failed and what to do.
+    /// Reason for a failure, and the remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// One journaled step of an operation.
+/// One step of an operation.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Step {
-    /// Its place in the operation, from 0.
+    /// Index in the operation, from 0.
     pub seq: u32,
-    /// What it does, in words.
+    /// Human-readable title.
     pub title: String,
-    /// How far it is.
+    /// State.
     pub state: StepState,
-    /// When it was begun.
+    /// Start time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// What it waits for, or what went wrong.
+    /// Condition it waits for, or the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// Which operations to list.
+/// Filter for operations.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct OperationFilter {
-    /// Of this host (name or id).
+    /// Host (name or id).
     pub host: Option<String>,
-    /// Of this cluster (name or id).
+    /// Cluster (name or id).
     pub cluster: Option<String>,
-    /// Parts of this operation.
+    /// Parent operation.
     pub parent: Option<Uuid>,
-    /// In this state.
+    /// State.
     pub state: Option<OperationState>,
-    /// Of this kind.
+    /// Kind.
     pub kind: Option<OperationKind>,
-    /// Go on after this place.
+    /// Cursor: `next` of the previous page.
     pub after: Option<String>,
-    /// At most this many, 1 to 500; 100 when absent.
+    /// Maximum number of items, 1 to 500; default 100.
     #[serde(default, deserialize_with = "crate::bounds::limit")]
     #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,

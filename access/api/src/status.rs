@@ -1,53 +1,54 @@
-//! The state of the whole: what `chainpool status` and the first page say.
+//! Overall status, as shown by `chainpool status` and the dashboard's first page.
 
 use crate::{HostState, Operation, Timestamp, Unclaimed};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// The state of the whole.
+/// Overall status.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Status {
-    /// Whether nothing is wrong; `chainpool status` ends with 1 otherwise.
+    /// `true` if there are no problems; otherwise `chainpool status` exits with status 1.
     pub ok: bool,
-    /// What is wrong, in words; empty when nothing is.
+    /// Human-readable problems; empty if healthy.
     pub problems: Vec<String>,
-    /// The version that runs.
+    /// Version of the server.
     pub version: String,
-    /// This installation.
+    /// Instance id of the installation.
     pub instance: String,
-    /// Paused after a restore: nothing is deleted or filled until an administrator resumes.
+    /// `true` while paused after a restore: the server deletes and fills nothing until an administrator
+    /// resumes it.
     pub paused: bool,
-    /// Since when this process serves.
+    /// Start time of the server process.
     pub started_at: Timestamp,
-    /// The pool in numbers.
+    /// Cluster counts of the pool.
     pub pool: Counts,
-    /// The pool in numbers by network type.
+    /// Cluster counts by network type.
     pub by_type: BTreeMap<String, Counts>,
-    /// The hosts.
+    /// Hosts.
     pub hosts: Vec<HostStatus>,
-    /// The database.
+    /// Database.
     pub database: DatabaseStatus,
-    /// The watchdog itself.
+    /// Watchdog.
     pub watchdog: WatchdogStatus,
-    /// Objects with our label that the database does not know.
+    /// Objects with this instance's label that are not in the database.
     pub unclaimed: Vec<Unclaimed>,
-    /// What is being done now.
+    /// Operations in progress.
     pub running: Vec<Operation>,
 }
 
-/// A pool in numbers.
+/// Cluster counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Counts {
-    /// How many clusters there may be.
+    /// Maximum number of clusters.
     pub capacity: u32,
-    /// How many there are.
+    /// Existing clusters.
     pub clusters: u32,
-    /// Can be applied for now.
+    /// Available for lease.
     pub offered: u32,
-    /// Are held.
+    /// Leased.
     pub leased: u32,
-    /// Are being made or made again.
+    /// Creation or reset in progress.
     pub making: u32,
     /// Failed.
     pub failed: u32,
@@ -63,47 +64,47 @@ pub struct Counts {
     pub stopped: u32,
 }
 
-/// A host in the state of the whole.
+/// Status of a host.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HostStatus {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Whether it can be worked with.
+    /// Availability.
     pub state: HostState,
-    /// What is wrong there: reach, disk, clock, fill entries that are paused or find no room.
+    /// Problems: reachability, disk, clock, fill entries that are paused or lack capacity.
     pub problems: Vec<String>,
-    /// The host in numbers.
+    /// Cluster counts of the host.
     pub counts: Counts,
-    /// When it was last seen.
+    /// Time of the last successful check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<Timestamp>,
 }
 
-/// The database.
+/// Status of the database.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DatabaseStatus {
-    /// Whether its last check of itself found nothing wrong.
+    /// `true` if the last integrity check passed.
     pub ok: bool,
-    /// What the check said.
+    /// Result of the check.
     pub message: String,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size_bytes: u64,
-    /// Free bytes where it lies.
+    /// Free bytes on its disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_free_bytes: Option<u64>,
-    /// When it was checked.
+    /// Time of the check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<Timestamp>,
 }
 
-/// The watchdog itself.
+/// Status of the watchdog.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct WatchdogStatus {
-    /// When its last full pass ended.
+    /// End of the last full pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_pass_at: Option<Timestamp>,
-    /// How long that pass took, in milliseconds.
+    /// Duration of that pass in milliseconds.
     pub last_pass_ms: u64,
-    /// How far the probes of ledgers are behind their period, in milliseconds.
+    /// Delay of the ledger probes beyond their period, in milliseconds.
     pub lag_ms: u64,
 }

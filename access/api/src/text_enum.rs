@@ -1,17 +1,17 @@
-//! Enums that are words in JSON, in the database, in addresses and on the command line: one spelling for all.
+//! Enums with one spelling in JSON, the database, URLs and the command line.
 
 use utoipa::openapi::{
     ObjectBuilder, RefOr,
     schema::{Schema, Type},
 };
 
-/// A word that is none of the allowed ones.
+/// A value outside the allowed set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{word:?} is not known; use one of: {allowed}")]
-pub struct UnknownWord {
-    /// What was given.
-    pub word: String,
-    /// What would do.
+#[error("{value:?} is not known; use one of: {allowed}")]
+pub struct UnknownValue {
+    /// The given value.
+    pub value: String,
+    /// The allowed values, separated by commas.
     pub allowed: String,
 }
 
@@ -21,7 +21,8 @@ macro_rules! text_enum {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name { $($(#[doc = $vdoc])* #[serde(rename = $word)] $variant),+ }
 
-        // By hand: utoipa's derive does not see a `rename` whose word comes from a macro, and describes `Variant` for `"word"`.
+        // utoipa's derive does not see a `rename` with a literal from a macro and would emit `Variant` for
+        // `"word"`.
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
                 $crate::text_enum::schema(concat!($($doc),*), &[$(($word, concat!($($vdoc),*))),+])
@@ -34,7 +35,7 @@ macro_rules! text_enum {
             /// Every value.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The word for it.
+            /// Spelling of this value.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
@@ -47,11 +48,11 @@ macro_rules! text_enum {
         }
 
         impl std::str::FromStr for $name {
-            type Err = crate::UnknownWord;
+            type Err = crate::UnknownValue;
             fn from_str(word: &str) -> Result<Self, Self::Err> {
                 match word {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err(crate::UnknownWord { word: word.to_owned(), allowed: [$($word),+].join(", ") }),
+                    _ => Err(crate::UnknownValue { value: word.to_owned(), allowed: [$($word),+].join(", ") }),
                 }
             }
         }
@@ -60,7 +61,7 @@ macro_rules! text_enum {
 
 pub(crate) use text_enum;
 
-/// The description of an enum: its words, and in the text what each stands for.
+/// Schema of an enum: values, and in the description the meaning of each.
 pub(crate) fn schema(about: &str, words: &[(&str, &str)]) -> RefOr<Schema> {
     let lines = words
         .iter()
@@ -81,8 +82,8 @@ mod tests {
     use std::{fmt::Debug, str::FromStr};
     use utoipa::ToSchema;
 
-    /// The described words are those that are written, read and parsed.
-    fn holds<T>(name: &str, all: &[T])
+    /// Asserts that serde, `Display` and `FromStr` use the words of the schema.
+    fn assert_words<T>(name: &str, all: &[T])
     where
         T: ToSchema + Serialize + DeserializeOwned + FromStr<Err: Debug> + ToString + PartialEq + Debug,
     {
@@ -114,13 +115,13 @@ mod tests {
         }
     }
 
-    macro_rules! holds {
-        ($($name:ident),+) => { $(holds(stringify!($name), crate::$name::ALL);)+ };
+    macro_rules! assert_words {
+        ($($name:ident),+) => { $(assert_words(stringify!($name), crate::$name::ALL);)+ };
     }
 
     #[test]
-    fn every_enum_is_described_by_the_words_that_it_speaks() {
-        holds!(
+    fn every_enum_is_described_by_its_serialized_words() {
+        assert_words!(
             ClusterState,
             HealthState,
             HostState,
@@ -129,7 +130,7 @@ mod tests {
             LogType,
             Noun
         );
-        holds!(
+        assert_words!(
             OperationKind,
             OperationState,
             ParameterKind,

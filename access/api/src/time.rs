@@ -1,36 +1,36 @@
-//! One kind of time: milliseconds since 1970 inside, RFC 3339 in UTC outside.
+//! Timestamps: milliseconds since 1970 internally, RFC 3339 in UTC externally.
 
 use ::time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{fmt, str::FromStr};
 
-/// A moment, to the millisecond.
+/// A point in time, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Now, by the wall clock.
+    /// Current wall-clock time.
     pub fn now() -> Self {
         let since = OffsetDateTime::now_utc() - OffsetDateTime::UNIX_EPOCH;
         Self(i64::try_from(since.whole_milliseconds()).expect("the year is below 290 million"))
     }
 
-    /// This moment and so many seconds.
+    /// This time plus `seconds`.
     #[must_use]
     pub fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(1000)))
     }
 
-    /// Milliseconds from `earlier` to this moment.
+    /// Milliseconds from `earlier` to this time.
     pub fn millis_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// The first and the last millisecond that RFC 3339 can write: of the years 0001 and 9999.
+/// First and last millisecond representable in RFC 3339: of the years 0001 and 9999.
 const WRITABLE: (i64, i64) = (-62_135_596_800_000, 253_402_300_799_999);
 
-/// A moment beyond the years 0001 to 9999 is written as the nearest one in them: one bad row must not break a list.
+/// Clamps to the years 0001 to 9999: one bad row must not break a list.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let format =
@@ -41,7 +41,7 @@ impl fmt::Display for Timestamp {
         f.write_str(
             &moment
                 .format(&format)
-                .expect("the format has only what a moment has"),
+                .expect("the format uses only date and time"),
         )
     }
 }
@@ -89,14 +89,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_reads_back_as_written() {
+    fn a_timestamp_round_trips_through_text() {
         let moment = Timestamp(1_795_000_123_045);
         assert_eq!(&moment.to_string()[19..], ".045Z");
         assert_eq!(moment.to_string().parse(), Ok(moment));
     }
 
     #[test]
-    fn every_moment_can_be_written_and_read() {
+    fn every_timestamp_formats_and_parses() {
         for (millis, text) in [
             (i64::MIN, "0001-01-01T00:00:00.000Z"),
             (WRITABLE.0 - 1, "0001-01-01T00:00:00.000Z"),

@@ -1,7 +1,7 @@
 //! `chainpool account …`.
 
 use crate::{
-    args::{YesArgs, word},
+    args::{YesArgs, enum_parser},
     client::Client,
     confirm,
     exit::Result,
@@ -11,79 +11,79 @@ use chainpool_api::{Account, AccountCreate, ResetLink, Role};
 use clap::Subcommand;
 use url::Url;
 
-/// What can be done with accounts.
+/// Verbs of accounts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Lists the accounts
+    /// List accounts
     List,
-    /// Makes an account and prints the one-time link that sets its password
+    /// Create an account and print the one-time link to set its password
     Create {
-        /// Its name
+        /// Account name
         account: String,
-        /// What it may do
-        #[arg(long, value_parser = word!(Role), default_value = "user")]
+        /// Role of the account
+        #[arg(long, value_parser = enum_parser!(Role), default_value = "user")]
         role: Role,
     },
-    /// Removes an account that holds nothing
+    /// Delete an account without leases
     Delete {
-        /// Its name
+        /// Account name
         account: String,
         #[command(flatten)]
         yes: YesArgs,
     },
-    /// Prints a one-time link that sets a password; it lives 1 hour
+    /// Print a one-time link to set a password; it expires after 1 hour
     ResetLink {
-        /// The account's name
+        /// Account name
         account: String,
     },
 }
 
-/// Does a verb.
+/// Runs a verb.
 pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
     match verb {
         Verb::List => {
-            let answer = client.account_list().await?;
+            let response = client.account_list().await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(table(&answer.value.items))
+                output::line(table(&response.value.items))
             }
         }
         Verb::Create { account, role } => {
-            let answer = client
+            let response = client
                 .account_create(&AccountCreate { name: account, role })
                 .await?;
             if json {
-                return output::json(&answer.json);
+                return output::json(&response.json);
             }
-            let account = answer.value.name;
+            let account = response.value.name;
             output::note(format_args!(
-                "account {account} is made; who opens this link within 1 hour sets its password:"
+                "account {account} created; set its password through this link within 1 hour:"
             ));
-            output::line(full(
+            output::line(link_url(
                 client.public(),
                 &client.account_reset_link(&account).await?.value,
             ))
         }
         Verb::Delete { account, yes } => {
-            confirm::ask(&yes, &format!("This removes account {account}.")).await?;
+            confirm::ask(&yes, &format!("This deletes account {account}.")).await?;
             client.account_delete(&account).await?;
-            output::note(format_args!("account {account} is removed"));
+            output::note(format_args!("account {account} deleted"));
             Ok(())
         }
         Verb::ResetLink { account } => {
-            let answer = client.account_reset_link(&account).await?;
+            let response = client.account_reset_link(&account).await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(full(client.public(), &answer.value))
+                output::line(link_url(client.public(), &response.value))
             }
         }
     }
 }
 
-/// The address to open: the server gives the secret part, and its dashboard takes it at `/welcome/…`.
-fn full(server: &Url, link: &ResetLink) -> Url {
+/// URL of a one-time link: the dashboard's `/welcome/…` with the secret part from the server.
+fn link_url(server: &Url, link: &ResetLink) -> Url {
     let mut url = server.clone();
     url.path_segments_mut()
         .expect("an http address has a path")
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_link_is_whole() {
+    fn the_link_contains_the_server_address_and_path() {
         let link = ResetLink {
             link: "s3cret".into(),
         };
@@ -128,7 +128,7 @@ mod tests {
                 "https://example.org/pool/welcome/s3cret",
             ),
         ] {
-            assert_eq!(full(&server.parse().unwrap(), &link).as_str(), expected);
+            assert_eq!(link_url(&server.parse().unwrap(), &link).as_str(), expected);
         }
     }
 }

@@ -1,10 +1,12 @@
-//! The command line: which nouns there are, and what all of their verbs share.
+//! The command line: resources and the options that all verbs share.
 
-use crate::{account, backup, cluster, exit, host, lease, network, operation, serve, span, status, token};
+use crate::{
+    account, backup, cluster, duration, exit, host, lease, network, operation, serve, status, token,
+};
 use clap::{Arg, Args, Command as Page, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
-/// Keeps a pool of ready blockchain networks on machines you own.
+/// Manage a pool of ready-to-use blockchain networks on your own machines
 #[derive(Debug, Parser)]
 #[command(name = "chainpool", version, after_help = exit::HELP, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -14,111 +16,107 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What every client verb takes.
+/// Options of every client verb.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Server and output")]
 pub(crate) struct Global {
-    /// Prints the API's answer as one JSON document
+    /// Print the API response as one JSON document
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    #[arg(
-        help = "The server's address, such as https://pool.example.org; otherwise that of the local server"
-    )]
+    #[arg(help = "Server address, such as https://pool.example.org; default: the local server")]
     #[arg(long, global = true, env = "CHAINPOOL_SERVER", hide_env_values = true, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) server: Option<String>,
-    #[arg(
-        help = "A file that holds a token and nothing else; otherwise CHAINPOOL_TOKEN, or the local administrator's"
-    )]
+    #[arg(help = "File with an API token; default: CHAINPOOL_TOKEN, or the local administrator's token")]
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
-    /// The authority of the server's certificate, in PEM, where it is not a public one
+    /// CA certificate of the server, in PEM; default: the system's CAs
     #[arg(long, global = true, env = "CHAINPOOL_SERVER_CA", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) server_ca: Option<PathBuf>,
-    /// The data folder of the local server
+    /// Data folder of the local server
     #[arg(long, global = true, env = "CHAINPOOL_DATA", hide_env_values = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) data: Option<PathBuf>,
 }
 
-/// The nouns, and the few verbs that concern the whole.
+/// Resources, and the verbs of the whole installation.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs the server
+    /// Run the server
     Serve(serve::ServeArgs),
-    /// The machines that clusters run on
+    /// Manage hosts
     #[command(subcommand)]
     Host(host::Verb),
-    /// The blockchain networks
+    /// Manage clusters (blockchain networks)
     #[command(subcommand)]
     Cluster(cluster::Verb),
-    /// Who holds which cluster until when
+    /// Manage leases
     #[command(subcommand)]
     Lease(lease::Verb),
-    /// What is being done, was done, and how it ended
+    /// Inspect operations
     #[command(subcommand)]
     Operation(operation::Verb),
-    /// What can be made, and with which parameters
+    /// Inspect network types, their parameters and presets
     #[command(subcommand)]
     NetworkType(network::Verb),
-    /// Who may sign in
+    /// Manage accounts
     #[command(subcommand)]
     Account(account::Verb),
-    /// What programs sign in with
+    /// Manage API tokens
     #[command(subcommand)]
     Token(token::Verb),
-    /// Says how the whole is; ends with 1 when anything is wrong
+    /// Show overall health; exit with status 1 if there are problems
     Status,
-    /// Ends the pause after a restore; the free clusters are made again
+    /// Resume after a restore; resets all free clusters
     Resume(status::ResumeArgs),
-    /// Writes a consistent copy of the server's database to a file; the master key is not in it
+    /// Write a consistent backup of the server's database to a file, without the master key
     Backup(backup::BackupArgs),
-    /// Puts a backup into the data folder of a server that is stopped
+    /// Restore a backup into the data folder of a stopped server
     Restore(backup::RestoreArgs),
-    #[command(about = "Prints the description of the REST API (OpenAPI 3.1)")]
+    #[command(about = "Print the OpenAPI 3.1 document of the REST API")]
     Openapi,
-    /// Prints a shell's completions
+    /// Print shell completions
     Completions {
-        /// The shell
+        /// Shell
         shell: clap_complete::Shell,
     },
 }
 
-/// How many items a list may have.
+/// Size of a list.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ListArgs {
-    /// At most so many
+    /// Maximum number of items
     #[arg(long, default_value_t = 1000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
 }
 
-/// Whether to wait for an operation.
+/// Options to wait for an operation.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WaitArgs {
-    /// Waits until it is over and shows its steps as they happen
+    /// Wait for the operation to end and show its steps
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Waits no longer than this; the operation goes on
-    #[arg(long, requires = "wait", value_name = "TIME", value_parser = span::seconds)]
+    /// Maximum time to wait; the operation continues afterwards
+    #[arg(long, requires = "wait", value_name = "TIME", value_parser = duration::seconds)]
     pub(crate) timeout: Option<u64>,
 }
 
-/// A question that can be answered beforehand.
+/// Option to skip a confirmation.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct YesArgs {
-    /// Does not ask; needed where there is no terminal to ask on
+    /// Skip the confirmation; required without a terminal
     #[arg(long, short)]
     pub(crate) yes: bool,
 }
 
-/// Reads `key=value`.
+/// Parses `key=value`.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write it as KEY=VALUE".to_owned()),
+        _ => Err("use the form KEY=VALUE".to_owned()),
     }
 }
 
-/// Reads `name=value` for a parameter of a network type: numbers, true/false and lists of texts are such,
-/// all else is text.
+/// Parses `name=value` for a parameter of a network type. Numbers, booleans and lists of strings keep their
+/// JSON type; everything else is a string.
 pub(crate) fn parameter(text: &str) -> Result<(String, serde_json::Value), String> {
     let (name, value) = pair(text)?;
     let value = match serde_json::from_str(&value) {
@@ -129,27 +127,27 @@ pub(crate) fn parameter(text: &str) -> Result<(String, serde_json::Value), Strin
     Ok((name, value))
 }
 
-/// One of the words of an enum of the API, with the words in help and completions.
-macro_rules! word {
+/// A value parser for an enum of the API, which lists the values in help and completions.
+macro_rules! enum_parser {
     ($name:ty) => {{
         use clap::builder::TypedValueParser as _;
         clap::builder::PossibleValuesParser::new(<$name>::ALL.iter().map(|value| value.as_str()))
             .try_map(|word| word.parse::<$name>())
     }};
 }
-pub(crate) use word;
+pub(crate) use enum_parser;
 
-/// The whole command line. What speaks to no server does not offer to choose one.
-pub(crate) fn page() -> Page {
+/// The whole command line. Hides the server options of verbs without a server.
+pub(crate) fn command_line() -> Page {
     let page = Cli::command();
-    let useless = |names: &[&str]| -> Vec<Arg> {
+    let hidden_args = |names: &[&str]| -> Vec<Arg> {
         page.get_arguments()
             .filter(|arg| names.contains(&arg.get_id().as_str()))
             .map(|arg| arg.clone().hide(true))
             .collect()
     };
-    let local = useless(&["json", "server", "token_file", "server_ca"]);
-    let pure = useless(&["json", "server", "token_file", "server_ca", "data"]);
+    let local = hidden_args(&["json", "server", "token_file", "server_ca"]);
+    let pure = hidden_args(&["json", "server", "token_file", "server_ca", "data"]);
     [
         ("serve", &local),
         ("restore", &local),
@@ -162,9 +160,9 @@ pub(crate) fn page() -> Page {
     })
 }
 
-/// Reads the command line, or ends with help (0) or with what is wrong with it (2).
+/// Parses the command line, or exits with help (status 0) or a usage error (status 2).
 pub(crate) fn parse() -> Cli {
-    let matches = page().get_matches();
+    let matches = command_line().get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
@@ -172,7 +170,7 @@ pub(crate) fn parse() -> Cli {
 mod tests {
     use super::*;
 
-    /// Every page of the help, each with the words that lead to it.
+    /// Collects every help page with its subcommand path.
     fn pages(mut page: Page, words: &[String], found: &mut Vec<(Vec<String>, String)>) {
         page = page.term_width(100);
         let subs: Vec<Page> = page
@@ -188,8 +186,8 @@ mod tests {
     }
 
     #[test]
-    fn every_page_of_the_help_is_as_it_was() {
-        let mut page = page();
+    fn help_pages_match_their_snapshots() {
+        let mut page = command_line();
         page.build();
         page.clone().debug_assert();
         let mut found = Vec::new();
@@ -204,8 +202,8 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_no_argument() {
-        let mut page = page();
+    fn secrets_are_not_passed_as_arguments() {
+        let mut page = command_line();
         page.build();
         let mut found = Vec::new();
         pages(page, &[], &mut found);
@@ -217,13 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn options_of_the_way_stand_before_and_after_the_noun() {
+    fn global_options_are_accepted_at_every_position() {
         for line in [
             "chainpool --json --server http://a host list",
             "chainpool host --json list --server http://a",
             "chainpool host list --server http://a --json",
         ] {
-            let matches = page().get_matches_from(line.split(' '));
+            let matches = command_line().get_matches_from(line.split(' '));
             let Cli { global, .. } = Cli::from_arg_matches(&matches).unwrap();
             assert!(
                 global.json && global.server.as_deref() == Some("http://a"),
@@ -233,9 +231,9 @@ mod tests {
     }
 
     #[test]
-    fn the_data_folder_of_serve_stands_before_and_after_it() {
+    fn the_data_folder_of_serve_is_accepted_at_every_position() {
         for line in ["chainpool serve --data /d", "chainpool --data /d serve"] {
-            let matches = page().get_matches_from(line.split(' '));
+            let matches = command_line().get_matches_from(line.split(' '));
             match Cli::from_arg_matches(&matches).unwrap().command {
                 Command::Serve(args) => assert_eq!(args.data, Some("/d".into()), "{line}"),
                 other => panic!("{other:?}"),
@@ -244,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_line_ends_with_two() {
+    fn usage_errors_exit_with_status_two() {
         for line in [
             "chainpool",
             "chainpool host",
@@ -262,13 +260,13 @@ mod tests {
             "chainpool host create h1 --address unix:///x --registry-user u",
             "chainpool serve --tls-cert x",
         ] {
-            let error = page().try_get_matches_from(line.split(' ')).unwrap_err();
+            let error = command_line().try_get_matches_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}: {error}");
         }
     }
 
     #[test]
-    fn parameters_are_numbers_truths_lists_or_texts() {
+    fn parameters_are_numbers_booleans_lists_or_strings() {
         use serde_json::json;
         for (text, value) in [
             ("a=7", json!(7)),

@@ -1,4 +1,4 @@
-//! `chainpool backup` and the arguments of `chainpool restore`.
+//! `chainpool backup`, and the arguments of `chainpool restore`.
 
 use crate::{
     args::YesArgs,
@@ -19,42 +19,42 @@ use std::{
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// A server that sends nothing for so long sends no more.
-const SILENT: Duration = Duration::from_mins(1);
+/// Maximum time without data before the stream counts as dead.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Where a backup goes.
+/// Arguments of `backup`.
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
-    /// The file to write, readable by you alone
+    /// Output file, readable by you only
     #[arg(value_hint = ValueHint::FilePath)]
     file: PathBuf,
-    /// Overwrites a file that is there
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
 }
 
-/// Where a backup comes from.
+/// Arguments of `restore`.
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// The file that `chainpool backup` wrote
+    /// Backup file written by `chainpool backup`
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
-    /// The data folder [default: /var/lib/chainpool as root, else the XDG data folder]
+    /// Data folder [default: /var/lib/chainpool as root, else the XDG data folder]
     #[arg(long, env = "CHAINPOOL_DATA", hide_env_values = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) yes: YesArgs,
 }
 
-/// A file that is not whole yet. It goes when the command ends early.
-struct Part {
+/// An incomplete file, removed if the command ends early.
+struct PartialFile {
     path: PathBuf,
-    whole: bool,
+    complete: bool,
 }
 
-impl Drop for Part {
+impl Drop for PartialFile {
     fn drop(&mut self) {
-        if !self.whole
+        if !self.complete
             && let Err(error) = fs::remove_file(&self.path)
         {
             output::note(format_args!("cannot remove {}: {error}", self.path.display()));
@@ -62,7 +62,7 @@ impl Drop for Part {
     }
 }
 
-/// Streams the server's database to a file. The file is there whole or not at all.
+/// Streams the server's database to a file. The file appears complete or not at all.
 pub(crate) async fn run(client: &Client, args: &BackupArgs) -> Result<()> {
     let BackupArgs { file, force } = args;
     if !force && file.symlink_metadata().is_ok() {
@@ -70,8 +70,8 @@ pub(crate) async fn run(client: &Client, args: &BackupArgs) -> Result<()> {
     }
     let mut stream = client.backup().await?;
     let cannot =
-        |error: io::Error| Failure::new(Exit::Wrong, format!("cannot write {}: {error}", file.display()));
-    let (mut part, mut out) = begin(file).map_err(cannot)?;
+        |error: io::Error| Failure::new(Exit::Error, format!("cannot write {}: {error}", file.display()));
+    let (mut part, mut out) = create_partial(file).map_err(cannot)?;
     let bytes = copy(client, &mut stream, &mut out).await?.map_err(cannot)?;
     out.sync_all().map_err(cannot)?;
     match publish(&mut part, file, *force) {
@@ -79,7 +79,7 @@ pub(crate) async fn run(client: &Client, args: &BackupArgs) -> Result<()> {
         other => other.map_err(cannot)?,
     }
     output::note(format_args!(
-        "{}: {}; the master key is not in it, keep a copy of that apart",
+        "{}: {}; excludes the master key: back it up separately",
         file.display(),
         output::size(bytes)
     ));
@@ -90,18 +90,18 @@ fn exists(file: &Path) -> Failure {
     Failure::new(
         Exit::Conflict,
         format!(
-            "{} is there already; choose another name or overwrite it with --force",
+            "{} exists; choose another name or overwrite it with --force",
             file.display()
         ),
     )
 }
 
-/// A part in the same folder, so that its last step is a rename.
-fn begin(file: &Path) -> io::Result<(Part, File)> {
+/// Creates the partial file in the folder of the target, which allows a rename at the end.
+fn create_partial(file: &Path) -> io::Result<(PartialFile, File)> {
     let mut name = OsString::from(".");
     name.push(
         file.file_name()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no name for a file"))?,
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?,
     );
     name.push(format!(".{}.part", Uuid::new_v4().simple()));
     let path = file.with_file_name(name);
@@ -110,14 +110,20 @@ fn begin(file: &Path) -> io::Result<(Part, File)> {
         .create_new(true)
         .mode(0o600)
         .open(&path)?;
-    Ok((Part { path, whole: false }, out))
+    Ok((
+        PartialFile {
+            path,
+            complete: false,
+        },
+        out,
+    ))
 }
 
-/// Copies the stream. The outer failure is the server's, the inner one the disk's.
+/// Copies the stream. The outer error is the server's, the inner error the disk's.
 async fn copy(client: &Client, stream: &mut Response, out: &mut File) -> Result<io::Result<u64>> {
     let mut bytes = 0;
     loop {
-        let piece = timeout(SILENT, stream.chunk())
+        let piece = timeout(IDLE_TIMEOUT, stream.chunk())
             .await
             .map_err(|_| Failure::new(Exit::Unreachable, "the server stopped sending the backup"))?;
         let Some(piece) = piece.map_err(|error| client.lost(&error))? else {
@@ -130,11 +136,12 @@ async fn copy(client: &Client, stream: &mut Response, out: &mut File) -> Result<
     }
 }
 
-/// Gives the part its name. Without force a file that came meanwhile is not overwritten: a link, unlike a rename, refuses.
-fn publish(part: &mut Part, file: &Path, force: bool) -> io::Result<()> {
+/// Moves the partial file to its name. Without `force`, a hard link instead of a rename protects a file
+/// created meanwhile.
+fn publish(part: &mut PartialFile, file: &Path, force: bool) -> io::Result<()> {
     if force {
         fs::rename(&part.path, file)?;
-        part.whole = true;
+        part.complete = true;
     } else {
         fs::hard_link(&part.path, file)?;
     }
@@ -151,7 +158,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_backup_is_there_whole_or_not_at_all() {
+    fn a_backup_file_appears_complete_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.db");
         let names = || {
@@ -162,10 +169,10 @@ mod tests {
             names.sort();
             names
         };
-        drop(begin(&file).unwrap());
+        drop(create_partial(&file).unwrap());
         assert!(names().is_empty(), "an interrupted backup leaves nothing");
         for (force, done) in [(false, true), (false, false), (true, true)] {
-            let (mut part, mut out) = begin(&file).unwrap();
+            let (mut part, mut out) = create_partial(&file).unwrap();
             out.write_all(format!("{force}").as_bytes()).unwrap();
             assert_eq!(publish(&mut part, &file, force).is_ok(), done);
             drop(part);

@@ -1,7 +1,7 @@
-//! The bundle of a lease: printed, or written as files.
+//! Output of a lease's bundle, as text or files.
 
 use crate::{
-    client::Answer,
+    client::ApiResponse,
     exit::{Exit, Failure, Result},
     output::{self, NONE, clean},
 };
@@ -16,10 +16,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// The whole answer, beside the files that are in it.
+/// Name of the file with the whole response.
 const DOCUMENT: &str = "bundle.json";
 
-/// The two commands that show that the ledger works, and what to know of them.
+/// The write and read commands, with notes.
 pub(crate) fn commands(bundle: &Bundle) -> String {
     let mut text = format!(
         "commit a transaction:\n  {}\nread it back:\n  {}",
@@ -32,7 +32,7 @@ pub(crate) fn commands(bundle: &Bundle) -> String {
     text
 }
 
-/// All but the files' content.
+/// The bundle as text, without file contents.
 pub(crate) fn text(bundle: &Bundle) -> String {
     let rows = bundle.nodes.iter().map(
         |BundleNode {
@@ -72,31 +72,31 @@ pub(crate) fn text(bundle: &Bundle) -> String {
     )
 }
 
-/// Writes the files and the document to a folder that only its owner can read: there may be keys in it. With `force` it
-/// takes the place of the bundle that was there, of which nothing stays; what no bundle wrote is left alone.
-pub(crate) fn write(answer: &Answer<Bundle>, folder: &Path, force: bool) -> Result<()> {
-    let document = format!("{:#}\n", answer.json);
+/// Writes the files and the document to a folder that only its owner can read, as it may contain keys. With
+/// `force` it replaces a previous bundle completely and keeps all other files.
+pub(crate) fn write(response: &ApiResponse<Bundle>, folder: &Path, force: bool) -> Result<()> {
+    let document = format!("{:#}\n", response.json);
     let mut files = Vec::new();
-    for (name, content) in &answer.value.files {
-        files.push((place(folder, name)?, content.as_str()));
+    for (name, content) in &response.value.files {
+        files.push((target_path(folder, name)?, content.as_str()));
     }
-    // The document comes last: until then that of before names what is still to be removed, should this break off.
+    // The document is written last: after an abort the previous one still lists the files to remove.
     files.push((folder.join(DOCUMENT), &document));
     if let Some((path, _)) = files.iter().find(|(path, _)| !force && path.exists()) {
         return Err(Failure::new(
             Exit::Conflict,
             format!(
-                "{} is there already; choose another folder or overwrite with --force",
+                "{} exists; choose another folder or overwrite it with --force",
                 path.display()
             ),
         ));
     }
     if force {
-        remove_former(folder, &answer.value.files)?;
+        remove_previous(folder, &response.value.files)?;
     }
     for (path, content) in &files {
         write_file(path, content, force).map_err(|error| {
-            Failure::new(Exit::Wrong, format!("cannot write {}: {error}", path.display()))
+            Failure::new(Exit::Error, format!("cannot write {}: {error}", path.display()))
         })?;
     }
     files.rotate_right(1);
@@ -105,31 +105,33 @@ pub(crate) fn write(answer: &Answer<Bundle>, folder: &Path, force: bool) -> Resu
         .try_for_each(|(path, _)| output::line(path.display()))
 }
 
-/// Removes the files of the bundle that is there, by its document, but for those that are written anew. One that was
-/// changed since is its owner's; it stays, and is named.
-fn remove_former(folder: &Path, new: &BTreeMap<String, String>) -> Result<()> {
+/// Removes the files of the previous bundle, as listed in its document, except those in `new`. Keeps and
+/// reports files that were changed since.
+fn remove_previous(folder: &Path, new: &BTreeMap<String, String>) -> Result<()> {
     let text = match fs::read_to_string(folder.join(DOCUMENT)) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => {
             return Err(Failure::new(
-                Exit::Wrong,
+                Exit::Error,
                 format!("cannot read {}: {error}", folder.join(DOCUMENT).display()),
             ));
         }
     };
-    // Another document by this name tells of no files of ours.
-    let Ok(former) = serde_json::from_str::<Former>(&text) else {
+    // A document of another kind lists no files of a bundle.
+    let Ok(previous) = serde_json::from_str::<PreviousBundle>(&text) else {
         return Ok(());
     };
-    for (name, content) in former.files.iter().filter(|(name, _)| !new.contains_key(*name)) {
-        // Only names that we would have written, and by no link out of the folder.
-        let Ok(path) = place(folder, name) else { continue };
+    for (name, content) in previous.files.iter().filter(|(name, _)| !new.contains_key(*name)) {
+        // Only valid bundle names, and no links out of the folder.
+        let Ok(path) = target_path(folder, name) else {
+            continue;
+        };
         if is_linked(folder, name) {
             continue;
         }
         let wrong = |error: io::Error| {
-            Failure::new(Exit::Wrong, format!("cannot remove {}: {error}", path.display()))
+            Failure::new(Exit::Error, format!("cannot remove {}: {error}", path.display()))
         };
         match fs::read(&path) {
             Ok(found) if found == content.as_bytes() => {
@@ -137,7 +139,7 @@ fn remove_former(folder: &Path, new: &BTreeMap<String, String>) -> Result<()> {
                 remove_empty(folder, name).map_err(wrong)?;
             }
             Ok(_) => output::note(format_args!(
-                "{} is of the bundle before and was changed since: it stays",
+                "keeping {}: changed since the previous bundle",
                 path.display()
             )),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (),
@@ -147,13 +149,13 @@ fn remove_former(folder: &Path, new: &BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-/// What a bundle's document says of its files.
+/// The files of a bundle, from its document.
 #[derive(Deserialize)]
-struct Former {
+struct PreviousBundle {
     files: BTreeMap<String, String>,
 }
 
-/// Whether any part of a name below the folder is a link.
+/// `true` if any part of a path below the folder is a link.
 fn is_linked(folder: &Path, name: &str) -> bool {
     let mut path = folder.to_owned();
     Path::new(name).components().any(|part| {
@@ -162,7 +164,7 @@ fn is_linked(folder: &Path, name: &str) -> bool {
     })
 }
 
-/// Removes the folders of a name that have nothing left in them.
+/// Removes the empty parent folders of a name.
 fn remove_empty(folder: &Path, name: &str) -> io::Result<()> {
     for parent in Path::new(name)
         .ancestors()
@@ -177,15 +179,15 @@ fn remove_empty(folder: &Path, name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Where a file of the bundle goes: never outside the folder, whatever its name says.
-fn place(folder: &Path, name: &str) -> Result<PathBuf> {
+/// Target path of a file; rejects names that lead outside the folder.
+fn target_path(folder: &Path, name: &str) -> Result<PathBuf> {
     let path = Path::new(name);
     let plain = path.components().all(|part| matches!(part, Component::Normal(_)))
         && name == output::visible(name, |_| false);
     if !plain || name.is_empty() || name == DOCUMENT {
         return Err(Failure::new(
-            Exit::Wrong,
-            format!("the server names a file {name:?}, which is no name for a file in a bundle"),
+            Exit::Error,
+            format!("invalid file name {name:?} in the server's bundle"),
         ));
     }
     Ok(folder.join(path))
@@ -214,11 +216,11 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    fn answer(file: &str) -> Answer<Bundle> {
+    fn response(file: &str) -> ApiResponse<Bundle> {
         bundle(&[(file, "{}")])
     }
 
-    fn bundle(files: &[(&str, &str)]) -> Answer<Bundle> {
+    fn bundle(files: &[(&str, &str)]) -> ApiResponse<Bundle> {
         let value = Bundle {
             lease_id: uuid::Uuid::from_u128(1),
             cluster: "alpha".into(),
@@ -233,17 +235,17 @@ mod tests {
                 .collect(),
             notes: vec![],
         };
-        Answer {
+        ApiResponse {
             json: serde_json::to_value(&value).unwrap(),
             value,
         }
     }
 
     #[test]
-    fn files_are_their_owners_alone_and_never_overwritten_unasked() {
+    fn files_are_private_and_overwritten_only_with_force() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("new");
-        write(&answer("genesis.json"), &out, false).unwrap();
+        write(&response("genesis.json"), &out, false).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(
             (
@@ -255,11 +257,11 @@ mod tests {
         );
         fs::write(out.join("genesis.json"), "mine").unwrap();
         assert_eq!(
-            write(&answer("genesis.json"), &out, false).unwrap_err().exit,
+            write(&response("genesis.json"), &out, false).unwrap_err().exit,
             Exit::Conflict
         );
         assert_eq!(fs::read_to_string(out.join("genesis.json")).unwrap(), "mine");
-        write(&answer("genesis.json"), &out, true).unwrap();
+        write(&response("genesis.json"), &out, true).unwrap();
         assert_eq!(fs::read_to_string(out.join("genesis.json")).unwrap(), "{}");
     }
 
@@ -276,12 +278,12 @@ mod tests {
             "a\u{1b}[2J",
             "a\nb",
         ] {
-            assert!(write(&answer(name), folder.path(), true).is_err(), "{name}");
+            assert!(write(&response(name), folder.path(), true).is_err(), "{name}");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{name}");
         }
     }
 
-    /// All files below a folder, by their names in it.
+    /// Names of all files below a folder, relative to it.
     fn names(folder: &Path) -> Vec<String> {
         let mut found = Vec::new();
         let mut open = vec![folder.to_owned()];
@@ -300,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_takes_the_place_of_the_one_before_and_of_nothing_else() {
+    fn a_bundle_replaces_the_previous_one_and_keeps_other_files() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("b");
         let standard = bundle(&[
@@ -314,7 +316,10 @@ mod tests {
         fs::write(out.join("org1/mine.txt"), "mine").unwrap();
         let tiny = bundle(&[("org1/ca.pem", "new 1"), ("genesis.json", "{}")]);
         assert_eq!(write(&tiny, &out, false).unwrap_err().exit, Exit::Conflict);
-        assert!(out.join("org2/ca.pem").exists(), "nothing is removed unasked");
+        assert!(
+            out.join("org2/ca.pem").exists(),
+            "nothing is removed without force"
+        );
         write(&tiny, &out, true).unwrap();
         assert_eq!(
             names(&out),
@@ -327,7 +332,7 @@ mod tests {
             ]
         );
         assert_eq!(fs::read_to_string(out.join("org1/ca.pem")).unwrap(), "new 1");
-        assert!(!out.join("org1/alice").exists(), "an empty folder stays");
+        assert!(!out.join("org1/alice").exists(), "empty folders are removed");
         write(&bundle(&[("genesis.json", "{}")]), &out, true).unwrap();
         assert_eq!(
             names(&out),
@@ -336,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_another_kind_and_links_lead_to_nothing_that_is_removed() {
+    fn links_and_foreign_documents_never_cause_removal() {
         let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(outside.path().join("ca.pem"), "x").unwrap();
         symlink(outside.path(), folder.path().join("org1")).unwrap();
@@ -344,10 +349,10 @@ mod tests {
         let evil = format!("{}/evil", outside.path().display());
         let document = serde_json::json!({ "files": { "org1/ca.pem": "x", evil: "x", "../evil": "x" } });
         fs::write(folder.path().join(DOCUMENT), document.to_string()).unwrap();
-        write(&answer("genesis.json"), folder.path(), true).unwrap();
+        write(&response("genesis.json"), folder.path(), true).unwrap();
         assert_eq!(names(outside.path()), ["ca.pem", "evil"]);
         fs::write(folder.path().join(DOCUMENT), "mine").unwrap();
-        write(&answer("other.json"), folder.path(), true).unwrap();
+        write(&response("other.json"), folder.path(), true).unwrap();
         assert!(folder.path().join("genesis.json").exists());
     }
 }

@@ -1,4 +1,4 @@
-//! The way to the server: its address, the token, and what each failure of the way means. The calls are in `calls.rs`.
+//! Connection to the server: address, token and transport errors. The calls are in `api_client.rs`.
 
 use crate::{
     args::Global,
@@ -30,21 +30,21 @@ use uuid::Uuid;
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 const CONNECT: Duration = Duration::from_secs(5);
-/// A host that is probed may take its own 30 s to answer or not.
+/// Call timeout: the probe of a host can take 30 s on the server.
 const CALL: Duration = Duration::from_secs(90);
-/// The server's own bound for the items of a page.
+/// The server's maximum page size.
 const PAGE: u32 = 500;
 
-/// An answer: the document as it came, and what it means.
+/// A response: the raw document and the parsed value.
 #[derive(Debug, Clone)]
-pub(crate) struct Answer<T> {
-    /// As it came: also what a newer server says and this client does not know.
+pub(crate) struct ApiResponse<T> {
+    /// Raw document, including fields of a newer server that this client does not know.
     pub(crate) json: Value,
-    /// What it means.
+    /// Parsed value.
     pub(crate) value: T,
 }
 
-/// The way to one server.
+/// A client of one server.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -54,7 +54,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Finds the server and the token: options first, then the environment, then the local administrator's file.
+    /// Determines server and token from options, environment and the local administrator's file, in this
+    /// order.
     pub(crate) fn open(global: &Global) -> Result<Self> {
         let given = match &global.token_file {
             Some(path) => Some(read_token(path)?),
@@ -72,19 +73,19 @@ impl Client {
             .clone()
             .or_else(|| context.as_ref().map(|context| context.server.clone()));
         let base = parse_server(address.as_deref().unwrap_or(DEFAULT_SERVER))?;
-        // The local administrator's token is for the local server: no other may ever see it.
+        // The local administrator's token is sent to the local server only.
         let local =
             context.filter(|context| parse_server(&context.server).is_ok_and(|server| server == base));
         let trust = match (&global.server_ca, &local) {
-            _ if base.scheme() == "http" => Trust::Nobody,
-            (Some(path), _) => Trust::Authority(path),
+            _ if base.scheme() == "http" => Trust::NoTls,
+            (Some(path), _) => Trust::CaFile(path),
             (
                 None,
                 Some(Context {
                     certificate: Some(pem),
                     ..
                 }),
-            ) => Trust::Exactly(pem),
+            ) => Trust::Pinned(pem),
             _ => Trust::System,
         };
         let token = given
@@ -98,21 +99,21 @@ impl Client {
         Self::new(base, public, token, &trust)
     }
 
-    /// Whether the caller named a server or brought a token: then no other will do.
-    pub(crate) fn is_directed(global: &Global) -> bool {
+    /// `true` if the caller chose a server or token explicitly.
+    pub(crate) fn has_explicit_target(global: &Global) -> bool {
         global.server.is_some()
             || global.token_file.is_some()
             || std::env::var_os("CHAINPOOL_TOKEN").is_some_and(|token| !token.is_empty())
     }
 
-    /// The way to a server of this process that stands in for the local one.
+    /// A client of a server in this process that replaces the local one.
     pub(crate) fn local(address: SocketAddr, of: &Context, token: &str) -> Result<Self> {
         let public = parse_server(of.public_url.as_deref().unwrap_or(&of.server))?;
         Self::new(
             parse_server(&format!("http://{address}"))?,
             Some(public),
             Some(token),
-            &Trust::Nobody,
+            &Trust::NoTls,
         )
     }
 
@@ -125,11 +126,11 @@ impl Client {
             http = http.no_proxy();
         } else if base.scheme() == "http" && token.is_some() {
             output::note(format_args!(
-                "warning: the token goes to {base} unencrypted; https would keep it secret"
+                "warning: sending the token to {base} unencrypted; use https"
             ));
         }
-        let http = trust.tell(http)?.build().map_err(|error| {
-            let advice = "install the system's ca-certificates, or name an authority with --server-ca";
+        let http = trust.configure(http)?.build().map_err(|error| {
+            let advice = "install the system's ca-certificates, or set a CA with --server-ca";
             Failure::new(
                 Exit::Unreachable,
                 format!("cannot set up TLS: {}; {advice}", cause(&error)),
@@ -144,20 +145,23 @@ impl Client {
         })
     }
 
-    /// The server's address as it was given.
+    /// The server's address as given.
     pub(crate) fn server(&self) -> &Url {
         &self.base
     }
 
-    /// The address that people open: behind a proxy the local server has another one for them.
+    /// The public address, which differs from the local one behind a proxy.
     pub(crate) fn public(&self) -> &Url {
         &self.public
     }
 
-    /// A request to a place below `/api/v1`. Names are quoted, so that none can lead to another place.
+    /// A request to a path below `/api/v1`. Path segments are percent-encoded.
     pub(crate) fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder> {
         if let Some(odd) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
-            return Err(Failure::new(Exit::Invalid, format!("{odd:?} is not a name")));
+            return Err(Failure::new(
+                Exit::Invalid,
+                format!("{odd:?} is not a valid name or id"),
+            ));
         }
         let mut url = self.base.clone();
         url.path_segments_mut()
@@ -168,7 +172,7 @@ impl Client {
         let keyed = method == Method::POST;
         let mut request = self.http.request(method, url);
         if keyed {
-            // Should the connection break, the same request is sent again and is the same operation.
+            // Makes the retry after a broken connection safe.
             request = request.header("idempotency-key", Uuid::new_v4().to_string());
         }
         Ok(match &self.authorization {
@@ -177,7 +181,7 @@ impl Client {
         })
     }
 
-    /// Sends a request; gives the answer when it is no refusal. Whoever reads a stream sets no limit of time.
+    /// Sends a request and returns a successful response. Streams have no time limit.
     pub(crate) async fn send(&self, request: RequestBuilder, limit: Option<Duration>) -> Result<Response> {
         let request = match limit {
             Some(limit) => request.timeout(limit),
@@ -198,51 +202,54 @@ impl Client {
         let status = response.status().as_u16();
         let body = response.bytes().await.map_err(|error| self.lost(&error))?;
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => Err(Failure::refused(status, &problem)),
+            Ok(problem) => Err(Failure::from_problem(status, &problem)),
             Err(_) if (500..600).contains(&status) => Err(Failure::new(
                 Exit::of_status(status),
-                format!("{} answers with HTTP status {status}", self.base),
+                format!("{} responds with HTTP status {status}", self.base),
             )),
-            Err(_) => Err(self.stranger(&format!("it answers with HTTP status {status}"))),
+            Err(_) => Err(self.not_chainpool(&format!("HTTP status {status}"))),
         }
     }
 
-    /// Asks for a document.
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Answer<T>> {
+    /// Gets a document.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<ApiResponse<T>> {
         self.document(self.request(Method::GET, path)?).await
     }
 
-    /// Sends a document, gets a document.
+    /// Posts a document and returns the response document.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &[&str],
         body: &(impl Serialize + Sync),
-    ) -> Result<Answer<T>> {
+    ) -> Result<ApiResponse<T>> {
         self.document(self.request(Method::POST, path)?.json(body)).await
     }
 
-    /// Sends a request and reads the document of its answer.
-    pub(crate) async fn document<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>> {
+    /// Sends a request and parses the response document.
+    pub(crate) async fn document<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<ApiResponse<T>> {
         let response = self.send(request, Some(CALL)).await?;
         let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
         let json: Value =
-            serde_json::from_slice(&bytes).map_err(|error| self.stranger(&error.to_string()))?;
-        let value = T::deserialize(&json).map_err(|error| self.stranger(&error.to_string()))?;
-        Ok(Answer { json, value })
+            serde_json::from_slice(&bytes).map_err(|error| self.not_chainpool(&error.to_string()))?;
+        let value = T::deserialize(&json).map_err(|error| self.not_chainpool(&error.to_string()))?;
+        Ok(ApiResponse { json, value })
     }
 
-    /// Sends a request whose answer has no body.
+    /// Sends a request with an empty response.
     pub(crate) async fn done(&self, request: RequestBuilder) -> Result<()> {
         self.send(request, Some(CALL)).await.map(|_| ())
     }
 
-    /// Follows the pages of a list until there are no more or enough. What is left out keeps its `next`.
+    /// Reads pages of a list up to `limit` items. `next` remains if there are more.
     pub(crate) async fn pages<T: DeserializeOwned>(
         &self,
         path: &[&str],
         filter: &(impl Serialize + Sync),
         limit: u32,
-    ) -> Result<Answer<Page<T>>> {
+    ) -> Result<ApiResponse<Page<T>>> {
         let mut documents = Vec::new();
         let mut items = Vec::new();
         let mut next: Option<String> = None;
@@ -250,16 +257,16 @@ impl Client {
             let wanted = limit
                 .saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX))
                 .min(PAGE);
-            let place = [("limit", Some(wanted.to_string())), ("after", next.clone())];
-            let mut answer: Answer<Page<T>> = self
-                .document(self.request(Method::GET, path)?.query(filter).query(&place))
+            let page = [("limit", Some(wanted.to_string())), ("after", next.clone())];
+            let mut response: ApiResponse<Page<T>> = self
+                .document(self.request(Method::GET, path)?.query(filter).query(&page))
                 .await?;
-            let count = answer.value.items.len();
-            items.append(&mut answer.value.items);
-            if let Some(Value::Array(page)) = answer.json.get_mut("items").map(Value::take) {
+            let count = response.value.items.len();
+            items.append(&mut response.value.items);
+            if let Some(Value::Array(page)) = response.json.get_mut("items").map(Value::take) {
                 documents.extend(page);
             }
-            next = answer.value.next;
+            next = response.value.next;
             if next.is_none() || count == 0 || items.len() >= limit as usize {
                 break;
             }
@@ -268,59 +275,60 @@ impl Client {
         if let Some(next) = &next {
             json["next"] = Value::String(next.clone());
             output::note(format_args!(
-                "there are more than these {}; choose with filters or raise --limit",
+                "there are more than these {}; use filters or raise --limit",
                 items.len()
             ));
         }
-        Ok(Answer {
+        Ok(ApiResponse {
             json,
             value: Page { items, next },
         })
     }
 
-    /// The way was lost. What was asked may have been done.
+    /// Failure for a transport error. The server may have executed the request.
     pub(crate) fn lost(&self, error: &reqwest::Error) -> Failure {
         let server = &self.base;
         let why = cause(error);
         let message = if error.is_connect() && why.contains("certificate") {
             format!(
-                "the certificate of {server} is not trusted ({why}); name its authority with --server-ca or CHAINPOOL_SERVER_CA"
+                "the certificate of {server} is not trusted ({why}); set its CA with --server-ca or CHAINPOOL_SERVER_CA"
             )
         } else if error.is_connect() {
             format!(
-                "no Chainpool server answers at {server} ({why})\nstart one with `chainpool serve`, or name another with --server or CHAINPOOL_SERVER"
+                "no Chainpool server at {server} ({why})\nstart one with `chainpool serve`, or set another with --server or CHAINPOOL_SERVER"
             )
         } else if error.is_timeout() {
             format!(
-                "{server} took the request but did not answer in time; it may still do it: see `chainpool operation list`"
+                "{server} did not respond in time and may still execute the request; check `chainpool operation list`"
             )
         } else {
             format!(
-                "the connection to {server} broke ({why}); what was asked may be done all the same: see `chainpool operation list`"
+                "connection to {server} lost ({why}); the server may still execute the request; check `chainpool operation list`"
             )
         };
         Failure::new(Exit::Unreachable, message)
     }
 
-    fn stranger(&self, why: &str) -> Failure {
+    /// Failure for a response that is not from a Chainpool server.
+    fn not_chainpool(&self, why: &str) -> Failure {
         Failure::new(
             Exit::Unreachable,
             format!(
-                "what answers at {} is no Chainpool server of this version: {why}",
+                "no Chainpool server of a compatible version at {}: {why}",
                 self.base
             ),
         )
     }
 }
 
-/// The last cause: the first ones only say that something was tried.
+/// The root cause; the outer errors only name the attempt.
 fn cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
     if error.source().is_none() {
-        "the address or the TLS set-up is wrong".to_owned()
+        "invalid address or TLS configuration".to_owned()
     } else {
         cause.to_string()
     }
@@ -330,7 +338,8 @@ fn parse_server(text: &str) -> Result<Url> {
     http_url(text).map_err(|why| Failure::new(Exit::Usage, why))
 }
 
-/// Whether what is sent stays on this machine. A server that listens everywhere writes down the unspecified address.
+/// `true` if requests stay on this machine. A server that listens on all addresses records the unspecified
+/// one.
 fn is_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -351,7 +360,7 @@ fn read_token(path: &Path) -> Result<String> {
     let metadata = file.metadata().map_err(|error| wrong(&error))?;
     if metadata.is_file() && metadata.mode() & 0o004 != 0 {
         output::note(format_args!(
-            "warning: everybody on this machine can read the token in {0}: chmod 600 {0}",
+            "warning: all users of this machine can read the token in {0}; run chmod 600 {0}",
             path.display()
         ));
     }
@@ -360,7 +369,7 @@ fn read_token(path: &Path) -> Result<String> {
     match text.trim() {
         "" => Err(Failure::new(
             Exit::Usage,
-            format!("{} holds no token", path.display()),
+            format!("{} contains no token", path.display()),
         )),
         token => Ok(token.to_owned()),
     }
@@ -368,7 +377,7 @@ fn read_token(path: &Path) -> Result<String> {
 
 fn bearer(token: &str) -> Result<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| Failure::new(Exit::Usage, "the token has characters that no token has"))?;
+        .map_err(|_| Failure::new(Exit::Usage, "the token contains invalid characters"))?;
     value.set_sensitive(true);
     Ok(value)
 }

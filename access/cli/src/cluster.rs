@@ -1,12 +1,12 @@
-//! `chainpool cluster …`: the verbs. What they print is in `cluster_view.rs`.
+//! `chainpool cluster …`: verbs. Their output is in `cluster_view.rs`.
 
 use crate::{
-    args::{ListArgs, WaitArgs, YesArgs, pair, parameter, word},
-    calls::LogQuery,
+    api_client::LogQuery,
+    args::{ListArgs, WaitArgs, YesArgs, enum_parser, pair, parameter},
     client::Client,
-    cluster_view as view, confirm,
+    cluster_view as view, confirm, duration,
     exit::{Exit, Failure, Result},
-    output, span, wait,
+    output, wait,
 };
 use chainpool_api::{
     ClusterAmend, ClusterCreate, ClusterFilter, ClusterState, ClusterUpdate, HealthState, Timestamp,
@@ -14,109 +14,109 @@ use chainpool_api::{
 use clap::{Args, Subcommand};
 use std::collections::BTreeMap;
 
-/// What can be done with clusters.
+/// Verbs of clusters.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a cluster; places it where no host is named
+    /// Create a cluster; placement chooses the host by default
     Create(CreateArgs),
-    /// Lists the clusters
+    /// List clusters
     List(FilterArgs),
-    /// Shows a cluster with its nodes, its health and the evidence for it
+    /// Show a cluster with its nodes, health and evidence
     Show {
-        /// Its name or id
+        /// Cluster name or id
         cluster: String,
-        /// Shows the history of its health instead, the newest first
+        /// Show its health history instead, newest first
         #[arg(long)]
         history: bool,
     },
-    /// Starts a stopped cluster, or one node
+    /// Start a stopped cluster or one of its nodes
     Start(PowerArgs),
-    /// Stops a cluster, or one node; its data stays
+    /// Stop a cluster or one of its nodes, and keep the data
     Stop(PowerArgs),
-    /// Restarts a cluster, or one node
+    /// Restart a cluster or one of its nodes
     Restart(PowerArgs),
-    /// Changes a cluster while it runs: more organisations, peers or channels, another chaincode, new certificates
+    /// Change a running cluster: more organisations, peers or channels, another chaincode, new certificates
     Amend(AmendArgs),
-    /// Wipes a cluster and makes it again with the same name, size and ports, and with new keys
+    /// Wipe a cluster and recreate it with the same name, size and ports, and new keys
     Reset(WipeArgs),
-    /// Removes a cluster for good
+    /// Delete a cluster permanently
     Delete(WipeArgs),
-    /// Prints a node's log
+    /// Print the log of a node
     Logs(LogArgs),
-    /// Commits a transaction on one node and reads it back from another
+    /// Commit a transaction on one node and read it back from another
     Prove(ProveArgs),
-    /// Changes a cluster's settings
+    /// Change settings of a cluster
     Update(UpdateArgs),
 }
 
-/// What to make.
+/// Arguments of `cluster create`.
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// Its name; made up when absent
+    /// Cluster name; default: generated
     name: Option<String>,
-    /// Its host (name or id); placed when absent
+    /// Host (name or id); default: chosen by placement
     #[arg(long)]
     host: Option<String>,
-    /// Its network type, as `chainpool network-type list` has them; cometbft when absent
+    /// Network type, from `chainpool network-type list` [default: cometbft]
     #[arg(long = "type", value_name = "TYPE")]
     network_type: Option<String>,
-    /// The preset to begin with; default when absent
+    /// Preset of the network type [default: default]
     #[arg(long)]
     preset: Option<String>,
-    /// A parameter on top of the preset, such as validators=7; once for each
+    /// Parameter that overrides the preset, such as validators=7; repeatable
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, serde_json::Value)>,
-    /// A label for filters; once for each
+    /// Label for filters; repeatable
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
     #[command(flatten)]
     wait: WaitArgs,
 }
 
-/// Which clusters to list.
+/// Filters for `cluster list`.
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
-    /// On this host (name or id)
+    /// Filter by host (name or id)
     #[arg(long)]
     host: Option<String>,
-    /// In this state
-    #[arg(long, value_parser = word!(ClusterState))]
+    /// Filter by state
+    #[arg(long, value_parser = enum_parser!(ClusterState))]
     state: Option<ClusterState>,
-    /// With this verdict
-    #[arg(long, value_parser = word!(HealthState))]
+    /// Filter by health
+    #[arg(long, value_parser = enum_parser!(HealthState))]
     health: Option<HealthState>,
-    /// Of this network type
+    /// Filter by network type
     #[arg(long = "type", value_name = "TYPE")]
     network_type: Option<String>,
-    /// Only those that can be applied for now, or only the others
+    /// Filter by availability for lease
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
     offered: Option<bool>,
-    /// Held by this holder
+    /// Filter by holder
     #[arg(long)]
     holder: Option<String>,
-    /// Whose name contains this
+    /// Filter by part of the name
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
     #[command(flatten)]
     list: ListArgs,
 }
 
-/// What to start, stop or restart.
+/// Arguments of `cluster start`, `stop` and `restart`.
 #[derive(Debug, Args)]
 pub(crate) struct PowerArgs {
-    /// The cluster's name or id
+    /// Cluster name or id
     cluster: String,
-    /// One node of it; otherwise the whole
+    /// Node name; default: all nodes
     #[arg(long)]
     node: Option<String>,
     #[command(flatten)]
     wait: WaitArgs,
 }
 
-/// How to change a running cluster.
+/// Arguments of `cluster amend`.
 #[derive(Debug, Args)]
 pub(crate) struct AmendArgs {
-    /// The cluster's name or id
+    /// Cluster name or id
     cluster: String,
     #[command(flatten)]
     amendment: AmendmentArgs,
@@ -124,24 +124,24 @@ pub(crate) struct AmendArgs {
     wait: WaitArgs,
 }
 
-/// What shall be another.
+/// Changes to a running cluster.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true, id = "amendment")]
 pub(crate) struct AmendmentArgs {
-    /// A parameter that shall be another, such as organisations=3; once for each
+    /// New value of a parameter, such as organisations=3; repeatable
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, serde_json::Value)>,
-    /// Issues all certificates anew, node after node
+    /// Reissue all certificates, node by node
     #[arg(long)]
     renew_certificates: bool,
 }
 
-/// What to wipe.
+/// Arguments of `cluster reset` and `cluster delete`.
 #[derive(Debug, Args)]
 pub(crate) struct WipeArgs {
-    /// The cluster's name or id
+    /// Cluster name or id
     cluster: String,
-    /// Also when somebody holds it; ends the lease
+    /// Proceed even if the cluster is leased; ends the lease
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -150,52 +150,52 @@ pub(crate) struct WipeArgs {
     yes: YesArgs,
 }
 
-/// Which lines to print.
+/// Arguments of `cluster logs`.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
-    /// The cluster's name or id
+    /// Cluster name or id
     cluster: String,
-    /// The node's name
+    /// Node name
     node: String,
-    /// Goes on as lines are written
+    /// Print new lines as they are written
     #[arg(long, short)]
     follow: bool,
-    /// At most so many of the newest
+    /// Number of most recent lines to print; default: all
     #[arg(long, value_name = "LINES")]
     tail: Option<u32>,
-    /// Only what was written in the last so much time
-    #[arg(long, value_name = "TIME", value_parser = span::short_seconds)]
+    /// Only log lines newer than this, for example 10m
+    #[arg(long, value_name = "TIME", value_parser = duration::short_seconds)]
     since: Option<u32>,
 }
 
-/// What to prove.
+/// Arguments of `cluster prove`.
 #[derive(Debug, Args)]
 pub(crate) struct ProveArgs {
-    /// The cluster's name or id
+    /// Cluster name or id
     cluster: String,
     #[command(flatten)]
     wait: WaitArgs,
 }
 
-/// What to change.
+/// Settings of a cluster.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true, id = "change")]
 pub(crate) struct ChangeArgs {
-    /// For so long repair waits; 0 ends it
-    #[arg(long, value_name = "TIME", value_parser = span::short_seconds)]
+    /// Suspend automatic repair for this long; 0 resumes it
+    #[arg(long, value_name = "TIME", value_parser = duration::short_seconds)]
     maintenance: Option<u32>,
 }
 
-/// Which cluster to change.
+/// Arguments of `cluster update`.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
-    /// Its name or id
+    /// Cluster name or id
     cluster: String,
     #[command(flatten)]
     change: ChangeArgs,
 }
 
-/// Does a verb.
+/// Runs a verb.
 pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
     match verb {
         Verb::Create(args) => create(client, json, args).await,
@@ -204,22 +204,22 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
             cluster,
             history: false,
         } => {
-            let answer = client.cluster_show(&cluster).await?;
+            let response = client.cluster_show(&cluster).await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(view::details(&answer.value))
+                output::line(view::details(&response.value))
             }
         }
         Verb::Show {
             cluster,
             history: true,
         } => {
-            let answer = client.cluster_health(&cluster).await?;
+            let response = client.cluster_health(&cluster).await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(view::history(&answer.value.items))
+                output::line(view::history(&response.value.items))
             }
         }
         Verb::Start(args) => power(client, json, args, "start").await,
@@ -238,8 +238,8 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
                 parameters: parameters.into_iter().collect(),
                 renew_certificates,
             };
-            let answer = client.cluster_amend(&cluster, &amend).await?;
-            wait::finish(client, json, answer, &wait).await
+            let response = client.cluster_amend(&cluster, &amend).await?;
+            wait::finish(client, json, response, &wait).await
         }
         Verb::Reset(WipeArgs {
             cluster,
@@ -249,11 +249,11 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
         }) => {
             confirm::ask(
                 &yes,
-                &format!("This wipes cluster {cluster}{}.", lease_too(force)),
+                &format!("This wipes cluster {cluster}{}.", lease_warning(force)),
             )
             .await?;
-            let answer = client.cluster_reset(&cluster, force).await?;
-            wait::finish(client, json, answer, &wait).await
+            let response = client.cluster_reset(&cluster, force).await?;
+            wait::finish(client, json, response, &wait).await
         }
         Verb::Delete(WipeArgs {
             cluster,
@@ -263,22 +263,25 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
         }) => {
             confirm::ask(
                 &yes,
-                &format!("This removes cluster {cluster} and its data{}.", lease_too(force)),
+                &format!(
+                    "This deletes cluster {cluster} and its data{}.",
+                    lease_warning(force)
+                ),
             )
             .await?;
-            let answer = client.cluster_delete(&cluster, force).await?;
-            wait::finish(client, json, answer, &wait).await
+            let response = client.cluster_delete(&cluster, force).await?;
+            wait::finish(client, json, response, &wait).await
         }
         Verb::Logs(args) => logs(client, json, args).await,
         Verb::Prove(ProveArgs { cluster, wait }) => {
-            let answer = client.cluster_prove(&cluster).await?;
-            wait::finish(client, json, answer, &wait).await
+            let response = client.cluster_prove(&cluster).await?;
+            wait::finish(client, json, response, &wait).await
         }
         Verb::Update(UpdateArgs {
             cluster,
             change: ChangeArgs { maintenance },
         }) => {
-            let answer = client
+            let response = client
                 .cluster_update(
                     &cluster,
                     &ClusterUpdate {
@@ -287,20 +290,16 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
                 )
                 .await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(view::details(&answer.value))
+                output::line(view::details(&response.value))
             }
         }
     }
 }
 
-fn lease_too(force: bool) -> &'static str {
-    if force {
-        ", and ends the lease of whoever holds it"
-    } else {
-        ""
-    }
+fn lease_warning(force: bool) -> &'static str {
+    if force { " and ends its lease" } else { "" }
 }
 
 async fn create(client: &Client, json: bool, args: CreateArgs) -> Result<()> {
@@ -322,8 +321,8 @@ async fn create(client: &Client, json: bool, args: CreateArgs) -> Result<()> {
         parameters: parameters.into_iter().collect(),
         labels,
     };
-    let answer = client.cluster_create(&new).await?;
-    wait::finish(client, json, answer, &wait).await
+    let response = client.cluster_create(&new).await?;
+    wait::finish(client, json, response, &wait).await
 }
 
 async fn list(client: &Client, json: bool, args: FilterArgs) -> Result<()> {
@@ -348,27 +347,24 @@ async fn list(client: &Client, json: bool, args: FilterArgs) -> Result<()> {
         after: None,
         limit: None,
     };
-    let answer = client.cluster_list(&filter, list.limit).await?;
+    let response = client.cluster_list(&filter, list.limit).await?;
     if json {
-        output::json(&answer.json)
+        output::json(&response.json)
     } else {
-        output::line(view::table(&answer.value.items))
+        output::line(view::table(&response.value.items))
     }
 }
 
 async fn power(client: &Client, json: bool, args: PowerArgs, verb: &str) -> Result<()> {
     let PowerArgs { cluster, node, wait } = args;
-    let answer = client.cluster_power(&cluster, verb, node.as_deref()).await?;
-    wait::finish(client, json, answer, &wait).await
+    let response = client.cluster_power(&cluster, verb, node.as_deref()).await?;
+    wait::finish(client, json, response, &wait).await
 }
 
-/// Prints lines as they come. A log is text as its node wrote it, so there is no JSON for it.
+/// Streams log lines. Logs are unstructured text and have no JSON form.
 async fn logs(client: &Client, json: bool, args: LogArgs) -> Result<()> {
     if json {
-        return Err(Failure::new(
-            Exit::Usage,
-            "a log is text as the node wrote it; leave --json out",
-        ));
+        return Err(Failure::new(Exit::Usage, "node logs are plain text; omit --json"));
     }
     let LogArgs {
         cluster,
@@ -388,7 +384,7 @@ async fn logs(client: &Client, json: bool, args: LogArgs) -> Result<()> {
     text.end()?;
     if follow {
         output::note(format_args!(
-            "the log of {node} ends here: it does not run any more, or the server stopped"
+            "end of the log of {node}: the node or the server stopped"
         ));
     }
     Ok(())

@@ -1,10 +1,10 @@
-//! How clusters are printed.
+//! Text form of clusters.
 
 use crate::output::{self, NONE, clean, maybe, maybe_when, when, yes};
 use chainpool_api::{ChannelEvidence, Cluster, Endpoint, Evidence, HealthChange, Node, NodeEvidence, Proof};
 use std::fmt::Write as _;
 
-/// Clusters, a line each.
+/// Clusters, one per line.
 pub(crate) fn table(clusters: &[Cluster]) -> String {
     let rows = clusters.iter().map(|cluster| {
         vec![
@@ -33,7 +33,7 @@ pub(crate) fn table(clusters: &[Cluster]) -> String {
     output::table(&head, rows.collect())
 }
 
-/// A cluster with all that is known of it.
+/// A cluster in full detail.
 pub(crate) fn details(cluster: &Cluster) -> String {
     let labels: Vec<String> = cluster
         .labels
@@ -85,10 +85,10 @@ pub(crate) fn details(cluster: &Cluster) -> String {
             "maintenance",
             cluster
                 .maintenance_until
-                .map_or_else(|| "no".to_owned(), |until| format!("ends {}", when(until))),
+                .map_or_else(|| "no".to_owned(), |until| format!("until {}", when(until))),
         ),
         (
-            "made",
+            "created",
             format!("{} (generation {})", when(cluster.created_at), cluster.generation),
         ),
         ("ready", maybe_when(cluster.ready_at)),
@@ -104,7 +104,7 @@ pub(crate) fn details(cluster: &Cluster) -> String {
         let head = [
             "NODE",
             "PROCESS",
-            "ANSWERS",
+            "RESPONDS",
             "HEIGHT",
             "BLOCK",
             "PEERS",
@@ -161,7 +161,7 @@ fn evidence_rows(evidence: &Evidence) -> Vec<(&'static str, String)> {
             ),
         )
     }));
-    rows.extend(certificate_ends.map(|end| ("certificates", format!("the first ends {}", when(end)))));
+    rows.extend(certificate_ends.map(|end| ("certificates", format!("first expiry {}", when(end)))));
     rows
 }
 
@@ -176,12 +176,12 @@ fn proof_rows(proof: &Proof) -> [(&'static str, String); 3] {
         at,
     } = proof;
     let read = if written_to == read_from {
-        format!("{read_from}, the only one asked")
+        format!("{read_from}, the only node")
     } else {
         read_from.clone()
     };
     [
-        ("proven", format!("{} in block {height}", when(*at))),
+        ("proof", format!("{} in block {height}", when(*at))),
         ("transaction", transaction.clone()),
         (
             "wrote",
@@ -198,8 +198,8 @@ fn node_row(node: &Node) -> Vec<String> {
         endpoints,
         evidence,
     } = node;
-    let unseen = NodeEvidence {
-        process: "not seen".into(),
+    let unobserved = NodeEvidence {
+        process: "unknown".into(),
         ..NodeEvidence::default()
     };
     let NodeEvidence {
@@ -219,13 +219,13 @@ fn node_row(node: &Node) -> Vec<String> {
         organisation: _,
         channels: _,
         certificate_ends: _,
-    } = evidence.as_ref().unwrap_or(&unseen);
+    } = evidence.as_ref().unwrap_or(&unobserved);
     let answers = match (silent, unable) {
         (Some(why), _) => format!("no: {why}"),
         (None, Some(why)) => format!("{}, but {why}", yes(*answers)),
         (None, None) if *catching_up == Some(true) => format!("{}, catching up", yes(*answers)),
         (None, None) => match closed_to_users {
-            Some(why) => format!("{}, but not on the port for users: {why}", yes(*answers)),
+            Some(why) => format!("{}, but not on the client port: {why}", yes(*answers)),
             None => yes(*answers),
         },
     };
@@ -252,7 +252,7 @@ fn node_row(node: &Node) -> Vec<String> {
     ]
 }
 
-/// The history of verdicts, a line each.
+/// The health history, one change per line.
 pub(crate) fn history(changes: &[HealthChange]) -> String {
     let rows = changes.iter().map(
         |HealthChange {
@@ -270,7 +270,7 @@ pub(crate) fn history(changes: &[HealthChange]) -> String {
             ]
         },
     );
-    output::table(&["FROM", "HEALTH", "HEIGHT", "REASON"], rows.collect())
+    output::table(&["SINCE", "HEALTH", "HEIGHT", "REASON"], rows.collect())
 }
 
 #[cfg(test)]
@@ -290,7 +290,7 @@ mod tests {
         serde_json::from_value(document).expect("a cluster")
     }
 
-    /// The cell of a table's only row under a heading: cells are two blanks apart at least.
+    /// The cell under a heading in a table of one row; cells are at least two spaces apart.
     fn cell(table: &str, heading: &str) -> String {
         let split = |line: &str| {
             line.split("  ")
@@ -307,22 +307,22 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_answers_and_not_its_users_says_so() {
+    fn a_node_with_an_unresponsive_client_port_is_reported() {
         let mut node = cluster().nodes.remove(0);
         assert_eq!(node_row(&node)[2], "yes");
-        let evidence = node.evidence.as_mut().expect("it was seen");
+        let evidence = node.evidence.as_mut().expect("it has evidence");
         evidence.closed_to_users = Some("no answer within 2 s".into());
         assert_eq!(
             node_row(&node)[2],
-            "yes, but not on the port for users: no answer within 2 s"
+            "yes, but not on the client port: no answer within 2 s"
         );
-        let evidence = node.evidence.as_mut().expect("it was seen");
+        let evidence = node.evidence.as_mut().expect("it has evidence");
         (evidence.answers, evidence.silent) = (false, Some("connection refused".into()));
         assert_eq!(node_row(&node)[2], "no: connection refused");
     }
 
     #[test]
-    fn a_list_says_when_each_cluster_was_looked_at() {
+    fn lists_and_details_show_the_time_of_the_last_check() {
         let mut cluster = cluster();
         assert_eq!(cell(&table(std::slice::from_ref(&cluster)), "CHECKED"), NONE);
         let at = Timestamp::now().plus_seconds(-2 * 86_400);

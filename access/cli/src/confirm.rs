@@ -1,4 +1,4 @@
-//! Questions before what cannot be undone.
+//! Confirmation prompts before destructive actions.
 
 use crate::{
     args::YesArgs,
@@ -6,7 +6,7 @@ use crate::{
 };
 use std::io::{self, IsTerminal, Write};
 
-/// Asks whether to go on. Without a terminal nobody can be asked: then `--yes` must have been given.
+/// Asks for confirmation. Without a terminal it requires `--yes`.
 pub(crate) async fn ask(yes: &YesArgs, what: &str) -> Result<()> {
     if yes.yes {
         return Ok(());
@@ -14,22 +14,22 @@ pub(crate) async fn ask(yes: &YesArgs, what: &str) -> Result<()> {
     if !on_terminal() {
         return Err(Failure::new(
             Exit::Usage,
-            format!("{what} This cannot be undone, and there is no terminal to ask on: add --yes"),
+            format!("{what} This cannot be undone. No terminal for a confirmation: add --yes"),
         ));
     }
-    let answer = read(format!("{what} This cannot be undone. Go on? [y/N] ")).await?;
+    let answer = read(format!("{what} This cannot be undone. Continue? [y/N] ")).await?;
     match answer.to_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Failure::new(Exit::Usage, "nothing was done")),
+        _ => Err(Failure::new(Exit::Usage, "cancelled")),
     }
 }
 
-/// Asks for a name to be typed.
-pub(crate) async fn typed(what: &str, option: &str) -> Result<String> {
+/// Asks for a name.
+pub(crate) async fn ask_name(what: &str, option: &str) -> Result<String> {
     if !on_terminal() {
         return Err(Failure::new(
             Exit::Usage,
-            format!("{what} There is no terminal to ask on: add {option}"),
+            format!("{what} No terminal for a confirmation: add {option}"),
         ));
     }
     read(format!("{what} Type its name: ")).await
@@ -39,7 +39,7 @@ fn on_terminal() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Reads a line on a thread of its own, so that an interrupt ends the command meanwhile.
+/// Reads a line on a separate thread, which allows an interrupt meanwhile.
 async fn read(prompt: String) -> Result<String> {
     let read = tokio::task::spawn_blocking(move || {
         let mut errors = io::stderr().lock();
@@ -52,5 +52,5 @@ async fn read(prompt: String) -> Result<String> {
     read.await
         .map_err(io::Error::other)
         .and_then(|read| read)
-        .map_err(|error| Failure::new(Exit::Usage, format!("cannot read an answer: {error}")))
+        .map_err(|error| Failure::new(Exit::Usage, format!("cannot read the answer: {error}")))
 }

@@ -1,4 +1,4 @@
-//! The data folder, and the local administrator's file in it.
+//! The data folder, and the local administrator's context file in it.
 
 use crate::exit::{Exit, Failure, Result};
 use serde::{Deserialize, Serialize};
@@ -7,20 +7,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The local administrator's file.
+/// Name of the local administrator's context file.
 pub(crate) const CONTEXT: &str = "admin.context";
 
-/// Where the local server listens and what it lets in: written by `serve` with mode 0600, read by the client verbs.
+/// Address and token of the local server: written by `serve` with mode 0600, read by the client verbs.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Context {
-    /// Such as `http://127.0.0.1:8080`.
+    /// URL, such as `http://127.0.0.1:8080`.
     pub(crate) server: String,
     /// The local administrator's token.
     pub(crate) token: String,
-    /// The address that people open, where a proxy stands in between.
+    /// Public URL, behind a proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) public_url: Option<String>,
-    /// The server's own certificate as PEM, where it does TLS itself: exactly this one is trusted there.
+    /// The server's certificate in PEM, if it terminates TLS; the client trusts only this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) certificate: Option<String>,
 }
@@ -35,34 +35,31 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
-    /// Reads the file of a data folder; absent where there is none.
+    /// Reads the file of a data folder; `None` if it does not exist.
     pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(CONTEXT);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
-                let advice = "run this as the one who runs the server, or give --server and --token-file";
+                let advice = "run this as the server's user, or use --server and --token-file";
                 return Err(Failure::new(
                     Exit::Usage,
                     format!("cannot read {}: {error}; {advice}", path.display()),
                 ));
             }
         };
-        // The parser's own message would quote the line, and the line may hold the token.
+        // The parser's error quotes the line, which may contain the token.
         toml::from_str(&text).map(Some).map_err(|_| {
             Failure::new(
                 Exit::Usage,
-                format!(
-                    "{} is damaged; start the server again, it writes the file anew",
-                    path.display()
-                ),
+                format!("{} is damaged; restart the server to rewrite it", path.display()),
             )
         })
     }
 }
 
-/// The data folder: the one given, `/var/lib/chainpool` as root, else the XDG data folder.
+/// The data folder: the given one, else `/var/lib/chainpool` as root, else the XDG data folder.
 pub(crate) fn folder(given: Option<&Path>) -> Result<PathBuf> {
     match given {
         Some(folder) => Ok(folder.to_owned()),
@@ -74,13 +71,13 @@ pub(crate) fn folder(given: Option<&Path>) -> Result<PathBuf> {
         .ok_or_else(|| {
             Failure::new(
                 Exit::Usage,
-                "there is no home folder; name the data folder with --data or CHAINPOOL_DATA",
+                "no home directory; set the data folder with --data or CHAINPOOL_DATA",
             )
         }),
     }
 }
 
-/// The XDG base directory specification: a relative `XDG_DATA_HOME` is ignored.
+/// XDG base directory specification: a relative `XDG_DATA_HOME` is ignored.
 fn xdg(data_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
     let base = data_home.filter(|path| path.is_absolute()).or_else(|| {
         home.filter(|path| path.is_absolute())
@@ -94,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_folder_follows_the_xdg_rules() {
+    fn the_data_folder_follows_the_xdg_specification() {
         let path = |text: &str| Some(PathBuf::from(text));
         assert_eq!(xdg(path("/x"), path("/home/a")), path("/x/chainpool"));
         assert_eq!(
@@ -105,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_context_is_read_and_a_damaged_one_never_quoted() {
+    fn a_damaged_context_file_is_never_quoted_in_errors() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Context::read(folder.path()).unwrap(), None);
         let file = folder.path().join(CONTEXT);

@@ -1,4 +1,4 @@
-//! How a command ends: one number for scripts, one message for people.
+//! Result of a command: an exit status for scripts, a message for people.
 
 use chainpool_api::Problem;
 use std::fmt::{self, Write as _};
@@ -6,21 +6,21 @@ use std::fmt::{self, Write as _};
 /// The end of `chainpool --help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
-    0  done
-    1  something is wrong: the status is not ok, or an operation failed
-    2  the command line is wrong, or a confirmation is missing
-    3  there is no such thing
-    4  a conflict: nothing is free, the thing is in use, or it exists already
-    5  not signed in, or not allowed
-    6  the server or a host cannot be reached
-    7  a value is not valid
-  130  interrupted; what was accepted goes on";
+    0  success
+    1  error: the status has problems, or an operation failed
+    2  invalid command line, or missing confirmation
+    3  not found
+    4  conflict: none free, in use, or already exists
+    5  not signed in, or permission denied
+    6  server or host unreachable
+    7  invalid value
+  130  interrupted; accepted operations continue on the server";
 
-/// The numbers that scripts can rely on.
+/// Exit status, stable for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Done,
-    Wrong,
+    Success,
+    Error,
     Usage,
     NotFound,
     Conflict,
@@ -31,7 +31,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The number that says the same as an HTTP status of a refusal.
+    /// Exit status for the HTTP status of an error response.
     pub(crate) fn of_status(status: u16) -> Self {
         match status {
             400 | 413 | 415 | 422 | 428 => Self::Invalid,
@@ -39,15 +39,15 @@ impl Exit {
             404 => Self::NotFound,
             409 | 412 => Self::Conflict,
             502..=504 => Self::Unreachable,
-            _ => Self::Wrong,
+            _ => Self::Error,
         }
     }
 
-    /// The number itself.
+    /// Numeric exit status.
     pub(crate) fn code(self) -> u8 {
         match self {
-            Self::Done => 0,
-            Self::Wrong => 1,
+            Self::Success => 0,
+            Self::Error => 1,
             Self::Usage => 2,
             Self::NotFound => 3,
             Self::Conflict => 4,
@@ -59,12 +59,12 @@ impl Exit {
     }
 }
 
-/// Why a command did not do what it was asked. An empty message was said already.
+/// Failure of a command. An empty message means that the output already shows it.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// The number to end with.
+    /// Exit status.
     pub(crate) exit: Exit,
-    /// What is wrong and what to do next.
+    /// Error and remedy.
     pub(crate) message: String,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Failure {
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
-    /// Ends with a number and a message.
+    /// Failure with an exit status and a message.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
@@ -80,8 +80,8 @@ impl Failure {
         }
     }
 
-    /// A refusal of the server, with every field that it named.
-    pub(crate) fn refused(status: u16, problem: &Problem) -> Self {
+    /// Failure for an error response of the server, with all its fields.
+    pub(crate) fn from_problem(status: u16, problem: &Problem) -> Self {
         let mut message = problem.message.clone();
         for (field, why) in problem
             .fields
@@ -91,7 +91,9 @@ impl Failure {
             let _infallible = write!(message, "\n  {field}: {why}");
         }
         if status == 401 {
-            message.push_str("\ngive a token with --token-file or CHAINPOOL_TOKEN, or run this as the one who runs the server");
+            message.push_str(
+                "\nprovide a token with --token-file or CHAINPOOL_TOKEN, or run this as the server's user",
+            );
         }
         if let (500, Some(id)) = (status, &problem.request_id) {
             let _infallible = write!(message, "\n  request {id}");
@@ -114,7 +116,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn every_refusal_has_its_number() {
+    fn every_http_status_has_its_exit_status() {
         let cases = [
             (400, 7),
             (422, 7),
@@ -134,11 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn the_help_names_every_number() {
-        use Exit::{Conflict, Done, Forbidden, Interrupted, Invalid, NotFound, Unreachable, Usage, Wrong};
+    fn the_help_lists_every_exit_status() {
+        use Exit::{Conflict, Error, Forbidden, Interrupted, Invalid, NotFound, Success, Unreachable, Usage};
         for exit in [
-            Done,
-            Wrong,
+            Success,
+            Error,
             Usage,
             NotFound,
             Conflict,
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_named_once() {
+    fn a_field_error_is_printed_once() {
         let fields = BTreeMap::from([("capacity".to_owned(), "must be 1 at least".to_owned())]);
         let mut problem = Problem {
             code: "invalid".into(),
@@ -165,12 +167,12 @@ mod tests {
             request_id: None,
         };
         assert_eq!(
-            Failure::refused(400, &problem).message,
+            Failure::from_problem(400, &problem).message,
             "capacity: must be 1 at least"
         );
         problem.message = "the host is not valid".into();
         assert_eq!(
-            Failure::refused(400, &problem).message,
+            Failure::from_problem(400, &problem).message,
             "the host is not valid\n  capacity: must be 1 at least"
         );
     }

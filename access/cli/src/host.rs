@@ -1,7 +1,7 @@
-//! `chainpool host …`: the verbs. Their settings are in `host_settings.rs`.
+//! `chainpool host …`: verbs. Settings are in `host_settings.rs`.
 
 use crate::{
-    args::{ListArgs, WaitArgs, YesArgs, word},
+    args::{ListArgs, WaitArgs, YesArgs, enum_parser},
     client::Client,
     confirm,
     exit::Result,
@@ -14,70 +14,70 @@ use clap::{Args, Subcommand};
 use std::fmt::Write as _;
 use uuid::Uuid;
 
-/// What can be done with hosts.
+/// Verbs of hosts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Probes a host and registers it; nothing is stored when the probe fails
+    /// Probe and register a host; stores nothing if the probe fails
     Create(Box<CreateArgs>),
-    /// Lists the hosts
+    /// List hosts
     List(FilterArgs),
-    /// Shows a host with all its settings
+    /// Show a host with all its settings
     Show {
-        /// Its name or id
+        /// Host name or id
         host: String,
     },
-    /// Changes a host's settings; what is not given stays
+    /// Change settings of a host; omitted settings keep their value
     Update(Box<UpdateArgs>),
-    /// Removes a host that has no clusters, or forgets one that never returns
+    /// Delete a host without clusters, or forget a lost host
     Delete(DeleteArgs),
-    /// Takes unclaimed clusters over, in order to remove them
+    /// Adopt unclaimed clusters and delete them
     Adopt(AdoptArgs),
-    /// Makes clusters up to the host's capacity, by its fill policy
+    /// Create clusters up to the host's capacity, according to its fill policy
     Fillup(FillupArgs),
-    /// Switches autofill off and deletes the free clusters; held ones are never touched
+    /// Disable autofill and delete the free clusters; keeps leased clusters
     Clean(WipeArgs),
-    /// Autofill off, drops everything of this installation there; refused while clusters are held
+    /// Disable autofill and delete all objects of this instance; fails while clusters are leased
     Reset(WipeArgs),
 }
 
-/// Which hosts to list.
+/// Filters for `host list`.
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
-    /// In this state
-    #[arg(long, value_parser = word!(HostState))]
+    /// Filter by state
+    #[arg(long, value_parser = enum_parser!(HostState))]
     state: Option<HostState>,
-    /// Of this kind
-    #[arg(long = "type", value_parser = word!(Platform))]
+    /// Filter by platform
+    #[arg(long = "type", value_parser = enum_parser!(Platform))]
     platform: Option<Platform>,
-    /// Whose name contains this
+    /// Filter by part of the name
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
     #[command(flatten)]
     list: ListArgs,
 }
 
-/// Which host to remove, and how.
+/// Arguments of `host delete`.
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// Its name or id
+    /// Host name or id
     host: String,
-    /// Forgets an unreachable host with all its clusters and leases; its name is typed again, here or when asked
+    /// Forget an unreachable host with all its clusters and leases; requires its name, here or at the prompt
     #[arg(long, num_args = 0..=1, value_name = "NAME")]
     #[expect(
         clippy::option_option,
-        reason = "clap's own way to tell: absent, given, given with a name"
+        reason = "clap's encoding of: absent, given, given with a name"
     )]
     forget: Option<Option<String>>,
     #[command(flatten)]
     yes: YesArgs,
 }
 
-/// What to take over.
+/// Arguments of `host adopt`.
 #[derive(Debug, Args)]
 pub(crate) struct AdoptArgs {
-    /// The host's name or id
+    /// Host name or id
     host: String,
-    /// The ids of the unclaimed clusters, as `chainpool status` lists them
+    /// Ids of unclaimed clusters, from `chainpool status`
     #[arg(required = true, value_name = "CLUSTER")]
     clusters: Vec<Uuid>,
     #[command(flatten)]
@@ -86,19 +86,19 @@ pub(crate) struct AdoptArgs {
     yes: YesArgs,
 }
 
-/// Which host to fill.
+/// Arguments of `host fillup`.
 #[derive(Debug, Args)]
 pub(crate) struct FillupArgs {
-    /// Its name or id
+    /// Host name or id
     host: String,
     #[command(flatten)]
     wait: WaitArgs,
 }
 
-/// Which host to wipe.
+/// Arguments of `host clean` and `host reset`.
 #[derive(Debug, Args)]
 pub(crate) struct WipeArgs {
-    /// Its name or id
+    /// Host name or id
     host: String,
     #[command(flatten)]
     wait: WaitArgs,
@@ -106,15 +106,15 @@ pub(crate) struct WipeArgs {
     yes: YesArgs,
 }
 
-/// Does a verb.
+/// Runs a verb.
 pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
     match verb {
         Verb::Create(args) => {
-            let answer = client.host_create(&args.build()?).await?;
+            let response = client.host_create(&args.build()?).await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(details(&answer.value))
+                output::line(details(&response.value))
             }
         }
         Verb::List(FilterArgs {
@@ -130,19 +130,19 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
                 after: None,
                 limit: None,
             };
-            let answer = client.host_list(&filter, list.limit).await?;
+            let response = client.host_list(&filter, list.limit).await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(table(&answer.value.items))
+                output::line(table(&response.value.items))
             }
         }
         Verb::Show { host } => {
-            let answer = client.host_show(&host).await?;
+            let response = client.host_show(&host).await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(details(&answer.value))
+                output::line(details(&response.value))
             }
         }
         Verb::Update(args) => update(client, json, *args).await,
@@ -156,17 +156,17 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
             confirm::ask(
                 &yes,
                 &format!(
-                    "This removes {} unclaimed cluster(s) from host {host}.",
+                    "This deletes {} unclaimed cluster(s) from host {host}.",
                     clusters.len()
                 ),
             )
             .await?;
-            let answer = client.host_adopt(&host, &HostAdopt { clusters }).await?;
-            wait::finish(client, json, answer, &wait).await
+            let response = client.host_adopt(&host, &HostAdopt { clusters }).await?;
+            wait::finish(client, json, response, &wait).await
         }
         Verb::Fillup(FillupArgs { host, wait }) => {
-            let answer = client.host_do(&host, "fillup").await?;
-            wait::finish(client, json, answer, &wait).await
+            let response = client.host_do(&host, "fillup").await?;
+            wait::finish(client, json, response, &wait).await
         }
         Verb::Clean(args) => wipe(client, json, args, "clean", "deletes all free clusters of").await,
         Verb::Reset(args) => {
@@ -175,7 +175,7 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
                 json,
                 args,
                 "reset",
-                "drops everything of this installation on",
+                "deletes all objects of this instance on",
             )
             .await
         }
@@ -185,23 +185,23 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
 async fn wipe(client: &Client, json: bool, args: WipeArgs, verb: &str, what: &str) -> Result<()> {
     let WipeArgs { host, wait, yes } = args;
     confirm::ask(&yes, &format!("This {what} host {host}.")).await?;
-    let answer = client.host_do(&host, verb).await?;
-    wait::finish(client, json, answer, &wait).await
+    let response = client.host_do(&host, verb).await?;
+    wait::finish(client, json, response, &wait).await
 }
 
 async fn update(client: &Client, json: bool, args: UpdateArgs) -> Result<()> {
-    // The API takes logging as one value: what is not given is what it is now.
+    // The API takes logging as one value, so omitted options keep their current value here.
     let log = if args.changes_log() {
         Some(client.host_show(&args.host).await?.value.log)
     } else {
         None
     };
     let host = args.host.clone();
-    let answer = client.host_update(&host, &args.build(log)?).await?;
+    let response = client.host_update(&host, &args.build(log)?).await?;
     if json {
-        output::json(&answer.json)
+        output::json(&response.json)
     } else {
-        output::line(details(&answer.value))
+        output::line(details(&response.value))
     }
 }
 
@@ -209,23 +209,23 @@ async fn delete(client: &Client, args: DeleteArgs) -> Result<()> {
     let DeleteArgs { host, forget, yes } = args;
     let forget = match forget {
         None => {
-            confirm::ask(&yes, &format!("This removes host {host}.")).await?;
+            confirm::ask(&yes, &format!("This deletes host {host}.")).await?;
             None
         }
         Some(Some(name)) => Some(name),
         Some(None) => {
             let what = format!(
-                "This forgets host {host} with all its clusters, and ends their leases. It cannot be undone."
+                "This forgets host {host} with all its clusters and ends their leases. This cannot be undone."
             );
-            Some(confirm::typed(&what, "its name: --forget NAME").await?)
+            Some(confirm::ask_name(&what, "its name: --forget NAME").await?)
         }
     };
     client.host_delete(&host, &HostForget { forget }).await?;
-    output::note(format_args!("host {host} is removed"));
+    output::note(format_args!("host {host} deleted"));
     Ok(())
 }
 
-/// Hosts, a line each.
+/// Hosts, one per line.
 fn table(hosts: &[Host]) -> String {
     let rows = hosts.iter().map(|host| {
         vec![
@@ -253,7 +253,7 @@ fn table(hosts: &[Host]) -> String {
         "CAPACITY",
         "CLUSTERS",
         "FREE",
-        "HELD",
+        "LEASED",
         "SCHEDULABLE",
         "AUTOFILL",
         "ADDRESS",
@@ -285,7 +285,7 @@ fn details(host: &Host) -> String {
         (
             "clusters",
             format!(
-                "{} of {}: {} free, {} held",
+                "{} of {}: {} free, {} leased",
                 host.clusters, host.capacity, host.offered, host.leased
             ),
         ),
@@ -294,7 +294,7 @@ fn details(host: &Host) -> String {
         (
             "maintenance",
             host.maintenance_until
-                .map_or_else(|| "no".to_owned(), |until| format!("ends {}", when(until))),
+                .map_or_else(|| "no".to_owned(), |until| format!("until {}", when(until))),
         ),
         ("memory factor", host.memory_factor.to_string()),
         ("disk floor", format!("{} %", host.disk_floor)),
@@ -339,7 +339,7 @@ fn details(host: &Host) -> String {
                 (
                     "machine",
                     format!(
-                        "{} processors, {} memory, disk {disk}, clock skew {skew}",
+                        "{} CPUs, {} memory, disk {disk}, clock skew {skew}",
                         info.cpus,
                         size(info.memory_bytes)
                     )
@@ -371,7 +371,7 @@ fn details(host: &Host) -> String {
             text,
             "\n\n{}",
             output::table(
-                &["MACHINE", "ADDRESS", "PROCESSORS", "MEMORY", "CLOSED"],
+                &["MACHINE", "ADDRESS", "CPUS", "MEMORY", "UNSCHEDULABLE"],
                 machines
             )
         );

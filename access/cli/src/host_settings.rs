@@ -1,9 +1,9 @@
-//! The settings of a host on the command line: every field of `HostCreate` and `HostUpdate`.
+//! Settings of a host on the command line: every field of `HostCreate` and `HostUpdate`.
 
 use crate::{
-    args::{pair, word},
+    args::{enum_parser, pair},
+    duration,
     exit::{Exit, Failure, Result},
-    span,
 };
 use chainpool_api::{
     Fill, HostCreate, HostLog, HostRegistry, HostTls, HostUpdate, LogLevel, LogType, Platform,
@@ -15,76 +15,76 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What `create` and `update` share.
+/// Options of both `create` and `update`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct SettingArgs {
-    /// The authority that signed the engine's certificate, in PEM
+    /// CA certificate of the engine, in PEM
     #[arg(long, requires = "tls_cert", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Engine")]
     tls_ca: Option<PathBuf>,
-    /// Chainpool's certificate for the engine, in PEM
+    /// Client certificate for the engine, in PEM
     #[arg(long, requires = "tls_key", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Engine")]
     tls_cert: Option<PathBuf>,
-    /// Its key, in PEM
+    /// Client key for the engine, in PEM
     #[arg(long, requires = "tls_ca", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Engine")]
     tls_key: Option<PathBuf>,
-    /// A kubeconfig that says who we are at a Kubernetes cluster
+    /// Kubeconfig with credentials for a Kubernetes cluster
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Engine")]
     kubeconfig: Option<PathBuf>,
-    /// The storage class of volumes on Kubernetes; empty: the cluster's own
+    /// Storage class of volumes on Kubernetes; empty: the cluster's default
     #[arg(long, value_name = "NAME", help_heading = "Engine")]
     storage_class: Option<String>,
-    /// Allows plain tcp beyond loopback
+    /// Allow plain TCP beyond loopback
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", help_heading = "Engine")]
     insecure: Option<bool>,
-    /// Places new clusters there and offers its free ones
+    /// Place new clusters on the host and offer its free clusters
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", help_heading = "Pool")]
     schedulable: Option<bool>,
-    /// Keeps it filled
+    /// Keep the host filled to its capacity
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", help_heading = "Pool")]
     autofill: Option<bool>,
-    /// How many clusters it may have
+    /// Maximum number of clusters
     #[arg(long, value_name = "NUMBER", help_heading = "Pool")]
     capacity: Option<u32>,
-    /// What it is filled with, such as type=cometbft,preset=default,share=1; once for each entry
+    /// Entry of the fill policy, such as type=cometbft,preset=default,share=1; repeatable
     #[arg(long, value_name = "ENTRY", value_parser = fill, help_heading = "Pool")]
     fill: Vec<Fill>,
-    /// The same as a JSON list, which can hold parameters
+    /// Fill policy as a JSON list, which can include parameters
     #[arg(long, value_name = "JSON", value_parser = fill_json, conflicts_with = "fill", help_heading = "Pool")]
     fill_json: Option<FillList>,
-    /// How much of its memory the sum of node limits may reach
+    /// Maximum sum of node memory limits, as a factor of the host's memory
     #[arg(long, value_name = "FACTOR", help_heading = "Pool")]
     memory_factor: Option<f64>,
-    /// Percent of the disk that must stay free for new clusters
+    /// Minimum free disk space for new clusters, in percent
     #[arg(long, value_name = "PERCENT", help_heading = "Pool")]
     disk_floor: Option<u32>,
-    /// The address that users reach its clusters at
+    /// Public address of its clusters
     #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
     public_address: Option<String>,
-    /// Where published ports are bound
+    /// Bind address of published ports
     #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
     bind: Option<String>,
-    /// The range for published ports
+    /// Range of published ports
     #[arg(long, value_name = "FIRST-LAST", value_parser = ports, help_heading = "Network")]
     ports: Option<(u16, u16)>,
-    /// The range for the clusters' networks
+    /// IPv4 range of the cluster networks
     #[arg(long, value_name = "CIDR", help_heading = "Network")]
     subnets: Option<String>,
-    /// Where the output of new nodes goes
-    #[arg(long, value_parser = word!(LogType), value_name = "TYPE", help_heading = "Logs")]
+    /// Log destination of new nodes
+    #[arg(long, value_parser = enum_parser!(LogType), value_name = "TYPE", help_heading = "Logs")]
     log_type: Option<LogType>,
-    /// How much new nodes tell
-    #[arg(long, value_parser = word!(LogLevel), value_name = "LEVEL", help_heading = "Logs")]
+    /// Log level of new nodes
+    #[arg(long, value_parser = enum_parser!(LogLevel), value_name = "LEVEL", help_heading = "Logs")]
     log_level: Option<LogLevel>,
-    #[arg(help = "The syslog server, such as udp://10.0.0.9:514; with type syslog")]
+    #[arg(help = "Syslog server, such as udp://10.0.0.9:514; with type syslog")]
     #[arg(long, value_name = "URL", help_heading = "Logs")]
     log_server: Option<String>,
-    /// Put before image names; empty: none
+    /// Registry mirror prefix for image references; empty disables it
     #[arg(long, value_name = "PREFIX", help_heading = "Images")]
     mirror: Option<String>,
-    /// An image for a role, instead of the network type's own; in order of preference, once for each
+    /// Image for a role, overriding the network type's; repeatable, in order of preference
     #[arg(long, value_name = "ROLE=REFERENCE", value_parser = pair, help_heading = "Images")]
     image: Vec<(String, String)>,
-    /// The registry that the login is for, host[:port] or docker.io; the mirror's when absent
+    /// Registry that receives the credentials, host[:port] or docker.io; default: the mirror's registry
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -92,7 +92,7 @@ pub(crate) struct SettingArgs {
         help_heading = "Images"
     )]
     registry_address: Option<String>,
-    /// The user at the image registry
+    /// User name for the image registry
     #[arg(
         long,
         value_name = "USER",
@@ -100,60 +100,60 @@ pub(crate) struct SettingArgs {
         help_heading = "Images"
     )]
     registry_user: Option<String>,
-    /// A file that holds the password for the image registry
+    /// File with the password for the image registry
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "registry_user", help_heading = "Images")]
     registry_password_file: Option<PathBuf>,
 }
 
-/// What a new host has when nothing else is given.
-const DEFAULTS: &str = "Defaults: schedulable, no autofill, capacity 3, filled with cometbft (preset default), memory factor 1.0, \
-    disk floor 10 %, the public address from its address or machines, bound to 0.0.0.0, ports 20000-29999 (30000-32767 on Kubernetes), subnets 10.213.0.0/16, \
-    local logs at level info, no mirror, the network type's own images.";
+/// Default settings of a new host.
+const DEFAULTS: &str = "Defaults: schedulable, no autofill, capacity 3, fill type=cometbft,preset=default, memory factor 1.0, \
+    disk floor 10 %, public address from the address or the machines, bind 0.0.0.0, ports 20000-29999 \
+    (30000-32767 on Kubernetes), subnets 10.213.0.0/16, local logs at level info, no mirror, the network type's images.";
 
-/// Registers a host.
+/// Arguments of `host create`.
 #[derive(Debug, Args)]
 #[command(after_help = DEFAULTS)]
 pub(crate) struct CreateArgs {
-    /// Its name
+    /// Host name
     name: String,
     #[arg(
-        help = "Where its API is: unix:///var/run/docker.sock, tcp://host:port (of a swarm: its managers, with commas), https://host:6443 or in-cluster"
+        help = "Address of its API: unix:///var/run/docker.sock, tcp://host:port (swarm: all managers, separated by commas), https://host:6443 or in-cluster"
     )]
     #[arg(long, value_name = "URL")]
     address: String,
-    /// Its kind; found out when absent, and compared when given
-    #[arg(long = "type", value_parser = word!(Platform), value_name = "TYPE")]
+    /// Platform; default: detected. A given value must match the detected one
+    #[arg(long = "type", value_parser = enum_parser!(Platform), value_name = "TYPE")]
     platform: Option<Platform>,
     #[command(flatten)]
     settings: SettingArgs,
 }
 
-/// Changes a host.
+/// Arguments of `host update`.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
-    /// Its name or id
+    /// Host name or id
     pub(crate) host: String,
-    /// Its new name
+    /// New name
     #[arg(long)]
     name: Option<String>,
-    /// The engine's address; must be the same engine
+    /// New address of its API; must lead to the same engine
     #[arg(long, value_name = "URL")]
     address: Option<String>,
-    /// For so long repair and autofill wait; 0 ends it
-    #[arg(long, value_name = "TIME", value_parser = span::short_seconds)]
+    /// Suspend automatic repair and autofill for this long; 0 resumes them
+    #[arg(long, value_name = "TIME", value_parser = duration::short_seconds)]
     maintenance: Option<u32>,
-    /// Pauses it: nothing is done there; `false` ends that, after you have looked
+    /// Pause all changes on the host; `false` resumes after your inspection
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
     paused: Option<bool>,
     #[command(flatten)]
     settings: SettingArgs,
 }
 
-/// The entries of a fill policy: one value of the command line.
+/// A fill policy in one value of the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct FillList(Vec<Fill>);
 
-/// What the shared options say.
+/// Parsed shared options.
 struct Settings {
     tls: Option<HostTls>,
     fill: Option<Vec<Fill>>,
@@ -223,12 +223,12 @@ impl CreateArgs {
 }
 
 impl UpdateArgs {
-    /// Whether anything of logging is given: then the rest of it must be known.
+    /// `true` if a logging option is given, which requires the current values of the others.
     pub(crate) fn changes_log(&self) -> bool {
         self.settings.changes_log()
     }
 
-    /// The request, given what logging is now.
+    /// The request, given the current logging.
     pub(crate) fn build(self, log: Option<HostLog>) -> Result<HostUpdate> {
         let Self {
             host: _,
@@ -293,7 +293,7 @@ impl SettingArgs {
         self.log_type.is_some() || self.log_level.is_some() || self.log_server.is_some()
     }
 
-    /// Takes the options that are more than a value, and reads their files.
+    /// Takes the compound options and reads their files.
     fn read(&mut self, log: Option<HostLog>) -> Result<Settings> {
         let tls = match (&self.tls_ca, &self.tls_cert, &self.tls_key) {
             (Some(ca), Some(cert), Some(key)) => Some(HostTls {
@@ -329,7 +329,7 @@ impl SettingArgs {
         let log = self.changes_log().then(|| {
             let now = log.unwrap_or_default();
             let kind = self.log_type.unwrap_or(now.kind);
-            // A server that was set for syslog goes with it.
+            // The syslog server is dropped with the type `syslog`.
             let kept = if kind == now.kind { now.server } else { None };
             HostLog {
                 kind,
@@ -353,12 +353,12 @@ fn text(path: &Path) -> Result<String> {
         .map_err(|error| Failure::new(Exit::Invalid, format!("cannot read {}: {error}", path.display())))
 }
 
-/// Reads `type=cometbft,preset=default,share=1`.
+/// Parses `type=cometbft,preset=default,share=1`.
 fn fill(entry: &str) -> Result<Fill, String> {
     let mut object = serde_json::Map::new();
     for part in entry.split(',') {
         let (key, value) = pair(part).map_err(|_| {
-            format!("{part:?} is not KEY=VALUE; write an entry like type=cometbft,preset=default,share=1")
+            format!("{part:?} is not KEY=VALUE; use the form type=cometbft,preset=default,share=1")
         })?;
         let value = match key.as_str() {
             "type" | "preset" => serde_json::Value::from(value),
@@ -368,12 +368,12 @@ fn fill(entry: &str) -> Result<Fill, String> {
                 .map_err(|_| format!("the share {value:?} is not a whole number"))?,
             _ => {
                 return Err(format!(
-                    "there is no {key:?} in an entry: type, preset and share are; parameters go with --fill-json"
+                    "unknown key {key:?}; use type, preset and share, or --fill-json for parameters"
                 ));
             }
         };
         if object.insert(key.clone(), value).is_some() {
-            return Err(format!("{key} is there twice"));
+            return Err(format!("{key} is given twice"));
         }
     }
     serde_json::from_value(object.into()).map_err(|error| error.to_string())
@@ -381,12 +381,12 @@ fn fill(entry: &str) -> Result<Fill, String> {
 
 fn fill_json(text: &str) -> Result<FillList, String> {
     serde_json::from_str(text).map(FillList).map_err(|error| {
-        format!("{error}; write it like [{{\"type\":\"cometbft\",\"preset\":\"default\",\"share\":1}}]")
+        format!("{error}; use the form [{{\"type\":\"cometbft\",\"preset\":\"default\",\"share\":1}}]")
     })
 }
 
 fn ports(text: &str) -> Result<(u16, u16), String> {
-    let wrong = || "write it like 20000-29999".to_owned();
+    let wrong = || "use the form 20000-29999".to_owned();
     let (first, last) = text.split_once('-').ok_or_else(wrong)?;
     let (first, last) = (
         first.parse().map_err(|_| wrong())?,
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_given_is_left_to_the_server() {
+    fn omitted_options_are_left_to_the_server() {
         let value = serde_json::to_value(create(&[])).unwrap();
         let given: Vec<_> = value
             .as_object()
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_can_be_given() {
+    fn every_field_has_an_option() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| {
             fs::write(folder.path().join(name), format!("{name}\n")).unwrap();
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn logging_keeps_what_is_not_given() {
+    fn a_logging_option_keeps_the_other_logging_settings() {
         let now = HostLog {
             kind: LogType::Syslog,
             level: LogLevel::Error,
@@ -572,8 +572,8 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_are_refused_with_what_would_do() {
-        for (option, value, says) in [
+    fn invalid_values_are_rejected_with_a_hint() {
+        for (option, value, hint) in [
             ("--fill", "cometbft", "type=cometbft"),
             ("--fill", "preset=default", "type"),
             ("--fill", "type=a,type=b", "twice"),
@@ -595,7 +595,7 @@ mod tests {
             ];
             let error = Cli::try_parse_from(line).unwrap_err();
             assert!(
-                error.to_string().contains(says) && error.exit_code() == 2,
+                error.to_string().contains(hint) && error.exit_code() == 2,
                 "{option} {value}: {error}"
             );
         }

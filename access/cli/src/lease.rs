@@ -1,108 +1,109 @@
 //! `chainpool lease …`.
 
 use crate::{
-    args::{ListArgs, WaitArgs, pair, parameter, word},
+    args::{ListArgs, WaitArgs, enum_parser, pair, parameter},
     bundle,
-    client::{Answer, Client},
+    client::{ApiResponse, Client},
+    duration,
     exit::{Exit, Failure, Result},
     output::{self, maybe, maybe_when, when},
-    span, wait,
+    wait,
 };
 use chainpool_api::{Apply, Lease, LeaseFilter, LeaseState, Renew};
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
 use uuid::Uuid;
 
-/// What can be done with leases.
+/// Verbs of leases.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Takes a free cluster; asking again gives the same one
+    /// Lease a free cluster; repeating the request returns the same lease
     Apply(ApplyArgs),
-    /// Lists leases, the newest first; a user sees its own
+    /// List leases, newest first; users see their own
     List(FilterArgs),
-    /// Counts a lease's time anew from now
+    /// Renew a lease
     Renew {
-        /// The lease's id, or the cluster's name
+        /// Lease id or cluster name
         lease: String,
-        /// Until it expires, such as 24h or 7d; never: without end, for operators [default: 24h]
-        #[arg(long, value_name = "TIME", value_parser = span::lease_seconds)]
+        /// Lifetime from now, such as 24h or 7d; never: no expiry (operators only) [default: 24h]
+        #[arg(long, value_name = "TIME", value_parser = duration::lease_seconds)]
         ttl: Option<u64>,
     },
-    /// Gives a cluster back; it is wiped and made again with new keys
+    /// Release a lease; resets the cluster with new keys
     Release {
-        /// The lease's id, or the cluster's name
+        /// Lease id or cluster name
         lease: String,
         #[command(flatten)]
         wait: WaitArgs,
     },
-    /// Prints what is needed to connect, or writes it as files
+    /// Print the connection details of a lease, or write them to files
     Bundle {
-        /// The lease's id, or the cluster's name
+        /// Lease id or cluster name
         lease: String,
-        /// Writes the files to this folder, readable by you alone
+        /// Output folder, readable by you only
         #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
         out: Option<PathBuf>,
-        /// Overwrites files that are there
+        /// Overwrite existing files
         #[arg(long, requires = "out")]
         force: bool,
     },
 }
 
-/// What to take. What is not given matches everything.
+/// Arguments of `lease apply`. Omitted criteria match every cluster.
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
-    /// Who shall hold it; you when absent. Another needs a token that may apply for others
+    /// Holder of the lease; default: you. Other holders require a token with --lease-any
     #[arg(long)]
     holder: Option<String>,
-    /// Of this network type
+    /// Filter by network type
     #[arg(long = "type", value_name = "TYPE")]
     network_type: Option<String>,
-    /// Made from this preset
+    /// Filter by preset
     #[arg(long)]
     preset: Option<String>,
-    /// Of this version line
+    /// Filter by version line of the ledger software
     #[arg(long)]
     version: Option<String>,
-    /// With this many nodes
+    /// Filter by number of nodes
     #[arg(long, value_name = "NODES")]
     size: Option<u32>,
-    /// Whose nodes agree in this way
+    /// Filter by consensus protocol
     #[arg(long)]
     consensus: Option<String>,
-    /// On this host (name or id)
+    /// Filter by host (name or id)
     #[arg(long)]
     host: Option<String>,
-    /// With this label; once for each
+    /// Filter by label; repeatable
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
-    /// Made with this parameter, such as validators=7; once for each
+    /// Filter by parameter, such as validators=7; repeatable
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, serde_json::Value)>,
-    /// Until it expires, such as 24h or 7d; never: without end, for operators [default: 24h]
-    #[arg(long, value_name = "TIME", value_parser = span::lease_seconds)]
+    /// Lifetime from now, such as 24h or 7d; never: no expiry (operators only) [default: 24h]
+    #[arg(long, value_name = "TIME", value_parser = duration::lease_seconds)]
     ttl: Option<u64>,
-    /// Takes another one although you have one by the same filter
+    /// Lease another cluster even if you have one with the same filters
     #[arg(long)]
     allow_multiple: bool,
 }
 
-/// Which leases to list.
+/// Filters for `lease list`.
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
-    /// In this state
-    #[arg(long, value_parser = word!(LeaseState))]
+    /// Filter by state
+    #[arg(long, value_parser = enum_parser!(LeaseState))]
     state: Option<LeaseState>,
-    /// Of this holder
+    /// Filter by holder
     #[arg(long)]
     holder: Option<String>,
-    /// Of this cluster (name or id)
+    /// Filter by cluster (name or id)
     #[arg(long)]
     cluster: Option<String>,
     #[command(flatten)]
     list: ListArgs,
 }
 
-/// Does a verb.
+/// Runs a verb.
 pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
     match verb {
         Verb::Apply(args) => apply(client, json, args).await,
@@ -119,29 +120,29 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
                 after: None,
                 limit: None,
             };
-            let answer = client.lease_list(&filter, list.limit).await?;
+            let response = client.lease_list(&filter, list.limit).await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(table(&answer.value.items))
+                output::line(table(&response.value.items))
             }
         }
         Verb::Renew { lease, ttl } => {
             let id = find(client, &lease).await?;
-            let answer = client.lease_renew(id, &Renew { ttl_seconds: ttl }).await?;
+            let response = client.lease_renew(id, &Renew { ttl_seconds: ttl }).await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(details(&answer.value))
+                output::line(details(&response.value))
             }
         }
         Verb::Release { lease, wait } => release(client, json, &lease, &wait).await,
         Verb::Bundle { lease, out, force } => {
-            let answer = client.lease_bundle(find(client, &lease).await?).await?;
+            let response = client.lease_bundle(find(client, &lease).await?).await?;
             match out {
-                Some(folder) => bundle::write(&answer, &folder, force),
-                None if json => output::json(&answer.json),
-                None => output::line(bundle::text(&answer.value)),
+                Some(folder) => bundle::write(&response, &folder, force),
+                None if json => output::json(&response.json),
+                None => output::line(bundle::text(&response.value)),
             }
         }
     }
@@ -175,22 +176,22 @@ async fn apply(client: &Client, json: bool, args: ApplyArgs) -> Result<()> {
         ttl_seconds: ttl,
         allow_multiple,
     };
-    let answer = client.lease_apply(&apply).await?;
+    let response = client.lease_apply(&apply).await?;
     if json {
-        return output::json(&answer.json);
+        return output::json(&response.json);
     }
-    // The lease is said first: it is taken, whatever becomes of the bundle.
-    output::line(details(&answer.value))?;
-    let bundle = client.lease_bundle(answer.value.id).await?.value;
+    // Print the lease first: it exists even if the request for the bundle fails.
+    output::line(details(&response.value))?;
+    let bundle = client.lease_bundle(response.value.id).await?.value;
     output::line(format_args!("\n{}", bundle::commands(&bundle)))
 }
 
 async fn release(client: &Client, json: bool, lease: &str, args: &WaitArgs) -> Result<()> {
-    let answer = client.lease_release(find(client, lease).await?).await?;
-    let Answer {
+    let response = client.lease_release(find(client, lease).await?).await?;
+    let ApiResponse {
         json: document,
         value,
-    } = answer;
+    } = response;
     if json {
         output::json(&document)?;
     } else {
@@ -199,7 +200,7 @@ async fn release(client: &Client, json: bool, lease: &str, args: &WaitArgs) -> R
     match value.operation_id {
         Some(operation) if args.wait => {
             let ended = wait::follow(client, operation, args.timeout).await?.value;
-            wait::verdict(&ended)?;
+            wait::check_success(&ended)?;
             output::note(crate::operation::ended(&ended));
             Ok(())
         }
@@ -226,15 +227,13 @@ async fn find(client: &Client, lease: &str) -> Result<Uuid> {
     let none = || {
         Failure::new(
             Exit::NotFound,
-            format!(
-                "there is no lease {lease:?}, and nobody holds a cluster of that name; see `chainpool lease list`"
-            ),
+            format!("no lease {lease:?} and no leased cluster of that name; see `chainpool lease list`"),
         )
     };
     found.first().map(|lease| lease.id).ok_or_else(none)
 }
 
-/// Leases, a line each.
+/// Leases, one per line.
 fn table(leases: &[Lease]) -> String {
     let rows = leases.iter().map(|lease| {
         let Lease {
@@ -268,7 +267,7 @@ fn table(leases: &[Lease]) -> String {
     });
     output::table(
         &[
-            "ID", "CLUSTER", "TYPE", "HOST", "HOLDER", "STATE", "BEGUN", "EXPIRES",
+            "ID", "CLUSTER", "TYPE", "HOST", "HOLDER", "STATE", "STARTED", "EXPIRES",
         ],
         rows.collect(),
     )
@@ -293,7 +292,7 @@ fn details(lease: &Lease) -> String {
         ("cluster", format!("{cluster} ({network_type} on {host})")),
         ("holder", holder.clone()),
         ("state", state.to_string()),
-        ("begun", when(*created_at)),
+        ("started", when(*created_at)),
     ];
     match state {
         LeaseState::Active => rows.push(("expires", expires_at.map_or_else(|| "never".to_owned(), when))),

@@ -1,8 +1,7 @@
-//! The server's log: one line an event, whatever stands in the values.
+//! The server's log: one line per event, for any values.
 //!
-//! Names, addresses and messages come from clients, engines and ledgers. Were their line ends written as they are, anybody
-//! could write lines that nobody ever logged; so control characters are written as escapes at the one place where all values
-//! are written.
+//! Names, addresses and messages come from clients, engines and ledgers. Raw line ends would allow log
+//! injection, so control characters are escaped in the one place that formats all values.
 
 use crate::output::visible;
 use std::{
@@ -16,10 +15,11 @@ use tracing_subscriber::{
     fmt::format::{DefaultFields, FormatFields, Writer},
 };
 
-/// Begins to log to the error output, and sends panics there in the same way.
-pub(crate) fn begin(json: bool) {
+/// Starts logging to standard error, panics included.
+pub(crate) fn init(json: bool) {
     let filter = filter(std::env::var("CHAINPOOL_LOG").ok().as_deref());
-    // A line that cannot be written, on a full disk say, would be reported to the same place by a macro that panics.
+    // With internal errors on, a failed write (full disk) would be reported to the same place by a panicking
+    // macro.
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -38,15 +38,15 @@ pub(crate) fn begin(json: bool) {
         } else {
             String::new()
         };
-        // Nobody is left to tell where this fails.
-        let _unheard = io::stderr()
+        // A failed write cannot be reported anywhere.
+        let _ignored = io::stderr()
             .lock()
             .write_all(format!("{}{trace}\n", line(&panic.to_string())).as_bytes());
     }));
 }
 
-/// What is logged. The clients of platforms would log bodies of requests and answers, which hold secrets: a level for
-/// everything does not mean them.
+/// The log filter. Platform clients log request and response bodies, which contain secrets, so a global level
+/// does not apply to them.
 fn filter(asked: Option<&str>) -> EnvFilter {
     let usual = || EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn");
     let filter = asked
@@ -60,11 +60,12 @@ fn filter(asked: Option<&str>) -> EnvFilter {
         "sqlx::query=warn",
     ];
     never.iter().fold(filter, |filter, rule| {
-        filter.add_directive(rule.parse().expect("a rule of ours"))
+        filter.add_directive(rule.parse().expect("a constant rule"))
     })
 }
 
-/// Writes the values of an event as the subscriber does, on one line. Its own colours come later, from elsewhere.
+/// Formats the values of an event like the default formatter, on one line. The subscriber adds colours
+/// separately.
 struct Visible;
 
 impl<'w> FormatFields<'w> for Visible {
@@ -75,7 +76,7 @@ impl<'w> FormatFields<'w> for Visible {
     }
 }
 
-/// A text on one line.
+/// Escapes a text to one line.
 fn line(text: &str) -> String {
     visible(text, |_| false)
 }
@@ -86,7 +87,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     #[test]
-    fn no_level_for_everything_logs_what_platforms_are_sent() {
+    fn a_global_level_never_logs_platform_traffic() {
         for asked in [
             None,
             Some("trace"),
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_line_whatever_its_values_hold() {
+    fn an_event_is_one_line_for_any_values() {
         for colours in [false, true] {
             let text = logged(colours);
             let lines: Vec<&str> = text.split_inclusive('\n').collect();

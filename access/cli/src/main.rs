@@ -1,15 +1,16 @@
-//! `chainpool`: the server, and the verbs that ask one.
+//! `chainpool`: the server and its command-line client.
 
 mod account;
+mod api_client;
 mod args;
 mod backup;
 mod bundle;
-mod calls;
 mod client;
 mod cluster;
 mod cluster_view;
 mod confirm;
 mod data;
+mod duration;
 mod exit;
 mod files;
 mod host;
@@ -22,7 +23,6 @@ mod operation;
 mod output;
 mod progress;
 mod serve;
-mod span;
 mod sse;
 mod status;
 mod token;
@@ -39,54 +39,55 @@ use tokio::signal::unix::{SignalKind, signal};
 fn main() -> ExitCode {
     rustls::crypto::ring::default_provider()
         .install_default()
-        .expect("nothing else has installed one before the first line");
+        .expect("no other provider is installed before main");
     let Cli { global, command } = args::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return end(Err(Failure::new(Exit::Wrong, format!("cannot start: {error}")))),
+        Err(error) => return exit_code(Err(Failure::new(Exit::Error, format!("cannot start: {error}")))),
     };
     let result = runtime.block_on(run(global, command));
-    // A question that nobody answered may still wait on a thread; it must not hold the end up.
+    // An unanswered prompt may still block a thread; it must not delay the exit.
     runtime.shutdown_background();
-    end(result)
+    exit_code(result)
 }
 
 async fn run(global: Global, command: Command) -> Result<()> {
     match command {
-        Command::Serve(args) => serve::run(args).await.map_err(wrong),
+        Command::Serve(args) => serve::run(args).await.map_err(failure),
         Command::Restore(args) => {
             let folder = data::folder(args.data.as_deref())?;
             confirm::ask(
                 &args.yes,
                 &format!(
-                    "This replaces the database in {} by {}.",
+                    "This replaces the database in {} with {}.",
                     folder.display(),
                     args.file.display()
                 ),
             )
             .await?;
-            serve::restore(args).await.map_err(wrong)
+            serve::restore(args).await.map_err(failure)
         }
         Command::Openapi => output::bytes(chainpool_server::openapi_json().as_bytes()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut args::page(), "chainpool", &mut script);
+            clap_complete::generate(shell, &mut args::command_line(), "chainpool", &mut script);
             output::bytes(&script)
         }
-        verb => ask(global, verb).await,
+        verb => run_client(global, verb).await,
     }
 }
 
-/// Asks the server. An interrupt ends the asking; what was accepted goes on.
-async fn ask(global: Global, command: Command) -> Result<()> {
+/// Runs a client verb. An interrupt ends it; accepted operations continue on the server.
+async fn run_client(global: Global, command: Command) -> Result<()> {
     let (offline, client) = match Offline::start(&global, &command).await? {
         Some((offline, client)) => (Some(offline), client),
         None => (None, Client::open(&global)?),
     };
     let json = global.json;
-    // Heard from here on: a select would begin to listen only when it is first polled, and the verb may be first.
+    // Registered here: select polls in random order and may otherwise start the verb before the signal
+    // handler.
     let mut interrupt = signal(SignalKind::interrupt())
-        .map_err(|error| Failure::new(Exit::Wrong, format!("cannot listen for an interrupt: {error}")))?;
+        .map_err(|error| Failure::new(Exit::Error, format!("cannot handle interrupts: {error}")))?;
     let verb = async {
         match command {
             Command::Host(verb) => host::run(&client, json, verb).await,
@@ -106,7 +107,10 @@ async fn ask(global: Global, command: Command) -> Result<()> {
     };
     let result = tokio::select! {
         result = verb => result,
-        _ = interrupt.recv() => Err(Failure::new(Exit::Interrupted, "interrupted; what was accepted goes on")),
+        _ = interrupt.recv() => Err(Failure::new(
+            Exit::Interrupted,
+            "interrupted; accepted operations continue on the server",
+        )),
     };
     match offline {
         Some(offline) => result.and(offline.end().await),
@@ -114,14 +118,14 @@ async fn ask(global: Global, command: Command) -> Result<()> {
     }
 }
 
-fn wrong(error: anyhow::Error) -> Failure {
+fn failure(error: anyhow::Error) -> Failure {
     error
         .downcast()
-        .unwrap_or_else(|error| Failure::new(Exit::Wrong, format!("{error:#}")))
+        .unwrap_or_else(|error| Failure::new(Exit::Error, format!("{error:#}")))
 }
 
-/// Says what is wrong, once, and ends with its number.
-fn end(result: Result<()>) -> ExitCode {
+/// Prints the error, if any, and returns the exit code.
+fn exit_code(result: Result<()>) -> ExitCode {
     let Err(Failure { exit, message }) = result else {
         return ExitCode::SUCCESS;
     };

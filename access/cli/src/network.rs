@@ -8,39 +8,39 @@ use crate::{
 use chainpool_api::{NetworkType, Parameter, Preset};
 use clap::Subcommand;
 
-/// What can be asked of network types.
+/// Verbs of network types.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Lists the network types
+    /// List network types
     List,
-    /// Shows one with its parameters and presets
+    /// Show a network type with its parameters and presets
     Show {
-        /// Its name
+        /// Network type name
         network_type: String,
     },
 }
 
-/// Does a verb.
+/// Runs a verb.
 pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
-    let answer = client.network_type_list().await?;
+    let response = client.network_type_list().await?;
     match verb {
-        Verb::List if json => output::json(&answer.json),
-        Verb::List => output::line(table(&answer.value.items)),
+        Verb::List if json => output::json(&response.json),
+        Verb::List => output::line(table(&response.value.items)),
         Verb::Show { network_type } => {
-            // The API has the whole list only, and it is short.
-            let types = &answer.value.items;
+            // The API has only a list route, and the list is short.
+            let types = &response.value.items;
             let Some(place) = types.iter().position(|known| known.name == network_type) else {
                 let known: Vec<&str> = types.iter().map(|known| known.name.as_str()).collect();
                 return Err(Failure::new(
                     Exit::NotFound,
                     format!(
-                        "there is no network type {network_type:?}; there are: {}",
+                        "no network type {network_type:?}; use one of: {}",
                         known.join(", ")
                     ),
                 ));
             };
             if json {
-                output::json(&answer.json["items"][place])
+                output::json(&response.json["items"][place])
             } else {
                 output::line(details(&types[place]))
             }
@@ -91,7 +91,7 @@ fn details(network_type: &NetworkType) -> String {
         ("version", version.clone()),
         ("consensus", consensus.clone()),
         (
-            "renews certificates",
+            "certificate renewal",
             if *certificates { "yes" } else { "no" }.to_owned(),
         ),
         (
@@ -157,7 +157,7 @@ mod tests {
     use serde_json::{from_value, json};
 
     #[test]
-    fn what_a_parameter_may_be_is_told() {
+    fn details_show_the_allowed_values_of_a_parameter() {
         let network_type: NetworkType = from_value(json!({
             "name": "odd", "about": "", "version": "1", "consensus": "none", "presets": [], "images": {},
             "parameters": [

@@ -1,5 +1,5 @@
-//! What can be done without a running server: accounts, tokens, a backup. The same way as ever, to a server of this
-//! process alone that listens on loopback, works on nothing, and ends with the verb.
+//! Verbs without a running server: accounts, tokens, backup. They use a temporary server in this process that
+//! listens on loopback, runs no operations and ends with the verb.
 
 use crate::{
     args::{Command, Global},
@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// A server of this process alone. It holds the lock of the data folder.
+/// A temporary server in this process. It holds the lock of the data folder.
 pub(crate) struct Offline {
     orchestrator: Orchestrator,
     stop: CancellationToken,
@@ -22,28 +22,28 @@ pub(crate) struct Offline {
 }
 
 impl Offline {
-    /// Begins, when the verb needs no running server and the data folder has none; also gives the way there.
+    /// Starts a server and its client if the verb needs no running server and the data folder has none.
     pub(crate) async fn start(global: &Global, command: &Command) -> Result<Option<(Self, Client)>> {
-        let fits = matches!(
+        let supported = matches!(
             command,
             Command::Account(_) | Command::Token(_) | Command::Backup(_)
         );
-        if !fits || Client::is_directed(global) {
+        if !supported || Client::has_explicit_target(global) {
             return Ok(None);
         }
         let folder = data::folder(global.data.as_deref())?;
-        // Whoever may not read the local administrator's file learns that from there.
+        // Fails here if the user cannot read the local administrator's file.
         let Some(context) = Context::read(&folder)?.filter(|_| folder.join(DATABASE).exists()) else {
             return Ok(None);
         };
         let wrong = |error: &dyn std::fmt::Display| {
             Failure::new(
-                Exit::Wrong,
+                Exit::Error,
                 format!("cannot use the data folder {}: {error}", folder.display()),
             )
         };
         let orchestrator = match Orchestrator::start(Config {
-            works: false,
+            run_operations: false,
             ..Config::new(folder.clone(), Vec::new())
         })
         .await
@@ -53,21 +53,21 @@ impl Offline {
             Err(error) => return Err(wrong(&error)),
         };
         output::note(format_args!(
-            "no server runs on {}; this is done on its database",
+            "no server runs on {}; working on its database directly",
             folder.display()
         ));
         let (_, token, _) = orchestrator.local_admin().await.map_err(|error| wrong(&error))?;
         let stop = CancellationToken::new();
         let (bound, address) = oneshot::channel();
         let config = ServeConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        let (served, told) = (orchestrator.clone(), stop.clone());
+        let (served, stopped) = (orchestrator.clone(), stop.clone());
         let serving = tokio::spawn(async move {
-            let serving = chainpool_server::serve(served, config, told, |at| {
+            let serving = chainpool_server::serve(served, config, stopped, |at| {
                 bound.send(at).ok();
             });
-            serving
-                .await
-                .map_err(|error| Failure::new(Exit::Wrong, format!("cannot serve for this verb: {error}")))
+            serving.await.map_err(|error| {
+                Failure::new(Exit::Error, format!("cannot start a temporary server: {error}"))
+            })
         });
         let this = Self {
             orchestrator,
@@ -80,15 +80,15 @@ impl Offline {
                 .end()
                 .await
                 .err()
-                .unwrap_or_else(|| Failure::new(Exit::Wrong, "cannot serve for this verb"))),
+                .unwrap_or_else(|| Failure::new(Exit::Error, "cannot start a temporary server"))),
         }
     }
 
-    /// Ends, and lets the lock go.
+    /// Stops the server and releases the lock.
     pub(crate) async fn end(self) -> Result<()> {
         self.stop.cancel();
         let served = self.serving.await;
         self.orchestrator.stop().await;
-        served.map_err(|error| Failure::new(Exit::Wrong, error.to_string()))?
+        served.map_err(|error| Failure::new(Exit::Error, error.to_string()))?
     }
 }

@@ -1,11 +1,12 @@
-//! `chainpool operation …`, and how operations are said everywhere.
+//! `chainpool operation …`, and the text form of operations for all verbs.
 
 use crate::{
-    args::{ListArgs, word},
+    args::{ListArgs, enum_parser},
     client::Client,
+    duration,
     exit::Result,
     output::{self, NONE, maybe, maybe_when, when},
-    span, wait,
+    wait,
 };
 use chainpool_api::{Operation, OperationFilter, OperationKind, OperationState};
 use clap::{Args, Subcommand};
@@ -13,49 +14,49 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use uuid::Uuid;
 
-/// What can be done with operations.
+/// Verbs of operations.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Lists operations, the newest first
+    /// List operations, newest first
     List(FilterArgs),
-    /// Shows one with its steps
+    /// Show an operation with its steps
     Show {
-        /// Its id
+        /// Operation id
         operation: Uuid,
     },
-    /// Waits until one is over and shows its steps as they happen; ends with 1 when it failed
+    /// Wait for an operation to end and show its steps; exit with status 1 if it failed
     Wait {
-        /// Its id
+        /// Operation id
         operation: Uuid,
-        /// Waits no longer than this; the operation goes on
-        #[arg(long, value_name = "TIME", value_parser = span::seconds)]
+        /// Maximum time to wait; the operation continues afterwards
+        #[arg(long, value_name = "TIME", value_parser = duration::seconds)]
         timeout: Option<u64>,
     },
 }
 
-/// Which operations to list.
+/// Filters for `operation list`.
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
-    /// Of this host (name or id)
+    /// Filter by host (name or id)
     #[arg(long)]
     host: Option<String>,
-    /// Of this cluster (name or id)
+    /// Filter by cluster (name or id)
     #[arg(long)]
     cluster: Option<String>,
-    /// Parts of this operation
+    /// Filter by parent operation
     #[arg(long, value_name = "OPERATION")]
     parent: Option<Uuid>,
-    /// In this state
-    #[arg(long, value_parser = word!(OperationState))]
+    /// Filter by state
+    #[arg(long, value_parser = enum_parser!(OperationState))]
     state: Option<OperationState>,
-    /// Of this kind
-    #[arg(long, value_parser = word!(OperationKind))]
+    /// Filter by kind
+    #[arg(long, value_parser = enum_parser!(OperationKind))]
     kind: Option<OperationKind>,
     #[command(flatten)]
     list: ListArgs,
 }
 
-/// Does a verb.
+/// Runs a verb.
 pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
     match verb {
         Verb::List(args) => {
@@ -76,34 +77,34 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
                 after: None,
                 limit: None,
             };
-            let answer = client.operation_list(&filter, list.limit).await?;
+            let response = client.operation_list(&filter, list.limit).await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(table(&answer.value.items))
+                output::line(table(&response.value.items))
             }
         }
         Verb::Show { operation } => {
-            let answer = client.operation_show(operation).await?;
+            let response = client.operation_show(operation).await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(details(&answer.value))
+                output::line(details(&response.value))
             }
         }
         Verb::Wait { operation, timeout } => {
-            let answer = wait::follow(client, operation, timeout).await?;
+            let response = wait::follow(client, operation, timeout).await?;
             if json {
-                output::json(&answer.json)?;
-            } else if answer.value.state == OperationState::Succeeded {
-                output::line(ended(&answer.value))?;
+                output::json(&response.json)?;
+            } else if response.value.state == OperationState::Succeeded {
+                output::line(ended(&response.value))?;
             }
-            wait::verdict(&answer.value)
+            wait::check_success(&response.value)
         }
     }
 }
 
-/// What an operation does with what: `cluster_create alpha on h1`.
+/// Kind and resource of an operation: `cluster_create alpha on h1`.
 pub(crate) fn subject(operation: &Operation) -> String {
     match &operation.cluster {
         Some(cluster) => format!("{} {cluster} on {}", operation.kind, operation.host),
@@ -111,20 +112,20 @@ pub(crate) fn subject(operation: &Operation) -> String {
     }
 }
 
-/// Says that an operation was accepted, and how to see its end.
+/// Message for an accepted operation, with the command to wait for it.
 pub(crate) fn accepted(operation: &Operation) -> String {
     format!(
-        "{}: accepted\nsee it done with `chainpool operation wait {}`",
+        "{}: accepted\nwait for it with `chainpool operation wait {}`",
         subject(operation),
         operation.id
     )
 }
 
-/// Says how an operation ended.
+/// Message for an ended operation: state, duration, error and result.
 pub(crate) fn ended(operation: &Operation) -> String {
     let mut text = format!("{}: {}", subject(operation), operation.state);
     if let (Some(start), Some(end)) = (operation.started_at, operation.ended_at) {
-        let _infallible = write!(text, " in {}", span::took(end.millis_since(start)));
+        let _infallible = write!(text, " in {}", duration::elapsed(end.millis_since(start)));
     }
     if let Some(error) = &operation.error {
         let _infallible = write!(text, "\n  {}", output::clean(error));
@@ -135,7 +136,7 @@ pub(crate) fn ended(operation: &Operation) -> String {
     text
 }
 
-/// What came of it, a line a value.
+/// The result of an operation, one value per line.
 fn result_lines(result: &Value) -> String {
     match result {
         Value::Null => String::new(),
@@ -155,7 +156,7 @@ fn plain(value: &Value) -> String {
     )
 }
 
-/// Operations, a line each.
+/// Operations, one per line.
 pub(crate) fn table(operations: &[Operation]) -> String {
     let rows = operations.iter().map(|operation| {
         let Operation {
@@ -200,11 +201,11 @@ fn details(operation: &Operation) -> String {
         ("state", operation.state.to_string()),
         ("host", operation.host.clone()),
         ("cluster", maybe(operation.cluster.as_ref())),
-        ("part of", maybe(operation.parent_id.as_ref())),
+        ("parent", maybe(operation.parent_id.as_ref())),
         ("by", operation.by.clone()),
         ("reason", operation.reason.clone()),
         ("accepted", when(operation.created_at)),
-        ("begun", maybe_when(operation.started_at)),
+        ("started", maybe_when(operation.started_at)),
         ("ended", maybe_when(operation.ended_at)),
         ("done", format!("{} of {}", operation.done, operation.total)),
     ];
@@ -218,7 +219,7 @@ fn details(operation: &Operation) -> String {
             let took = step
                 .started_at
                 .zip(step.ended_at)
-                .map(|(start, end)| span::took(end.millis_since(start)));
+                .map(|(start, end)| duration::elapsed(end.millis_since(start)));
             let note = step.note.clone().unwrap_or_else(|| NONE.to_owned());
             vec![
                 (step.seq + 1).to_string(),
@@ -231,7 +232,7 @@ fn details(operation: &Operation) -> String {
         let _infallible = write!(
             text,
             "\n\n{}",
-            output::table(&["STEP", "WHAT", "STATE", "TOOK", "NOTE"], steps.collect())
+            output::table(&["STEP", "TITLE", "STATE", "DURATION", "NOTE"], steps.collect())
         );
     }
     text
@@ -243,7 +244,7 @@ pub(crate) mod tests {
     use chainpool_api::{Step, StepState, Timestamp};
     use serde_json::json;
 
-    /// An operation of two steps: one done, one under way.
+    /// An operation of two steps: one done, one in progress.
     pub(crate) fn example() -> Operation {
         let step = |seq, title: &str, state, end: Option<i64>| Step {
             seq,
@@ -279,7 +280,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_end_says_what_came_of_it() {
+    fn an_ended_operation_shows_its_result_or_error() {
         let mut operation = example();
         operation.state = OperationState::Succeeded;
         operation.ended_at = Some(Timestamp(3_950));
@@ -295,11 +296,11 @@ pub(crate) mod tests {
             ended(&operation),
             "cluster_create alpha on h1: failed in 2.9s\n  the image is missing"
         );
-        assert_eq!(wait::verdict(&operation).unwrap_err().exit.code(), 1);
+        assert_eq!(wait::check_success(&operation).unwrap_err().exit.code(), 1);
     }
 
     #[test]
-    fn the_steps_are_shown() {
+    fn details_list_the_steps() {
         let text = details(&example());
         let steps: Vec<&str> = text
             .lines()

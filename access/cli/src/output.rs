@@ -1,6 +1,6 @@
-//! What is printed: tables and fields for people, one JSON document for programs, notes on the side.
+//! Output: tables and fields for people, one JSON document for programs, notes on standard error.
 //!
-//! Standard output carries the answer alone; everything else goes to the error output, so that pipes stay clean.
+//! Standard output carries only the result; everything else goes to standard error, which keeps pipes clean.
 
 use crate::exit::{Exit, Failure, Result};
 use chainpool_api::Timestamp;
@@ -10,38 +10,39 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-/// A log's line above this many bytes is shown before its end has come.
+/// A log line above this many bytes is printed before its end arrives.
 const LONG_LINE: usize = 64 * 1024;
 
-/// Shown where there is nothing.
+/// Placeholder for an absent value.
 pub(crate) const NONE: &str = "-";
 
-/// Writes bytes of the answer. A reader that has gone away (`| head`) is no failure, but there is no more to do.
+/// Writes bytes of the result. A closed pipe (`| head`) ends the command successfully.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)
         .and_then(|()| out.flush())
         .map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::new(Exit::Done, ""),
-            _ => Failure::new(Exit::Wrong, format!("cannot write the answer: {error}")),
+            io::ErrorKind::BrokenPipe => Failure::new(Exit::Success, ""),
+            _ => Failure::new(Exit::Error, format!("cannot write the output: {error}")),
         })
 }
 
-/// Writes a line of the answer, for people.
+/// Writes a line of the result, for people.
 pub(crate) fn line(text: impl Display) -> Result<()> {
     bytes(format!("{}\n", visible(&text.to_string(), |c| c == '\n')).as_bytes())
 }
 
-/// Writes the answer as one JSON document.
+/// Writes the result as one JSON document.
 pub(crate) fn json(document: &serde_json::Value) -> Result<()> {
     bytes(format!("{}\n", json_text(document)).as_bytes())
 }
 
-/// The document, with JSON's own escapes for what could steer a terminal; below the blank it has them already.
+/// The document, with JSON escapes for terminal control characters; serde already escapes those below the
+/// space.
 fn json_text(document: &serde_json::Value) -> String {
     let mut out = String::new();
     for c in format!("{document:#}").chars() {
-        if steers(c) && c != '\n' {
+        if is_control(c) && c != '\n' {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
                 let _infallible = write!(out, "\\u{unit:04x}");
@@ -53,17 +54,17 @@ fn json_text(document: &serde_json::Value) -> String {
     out
 }
 
-/// Says something beside the answer. Nothing is lost when nobody can hear it. Texts of servers and names of files may be in
-/// it, so nothing in it steers a terminal.
+/// Prints a message to standard error and ignores write errors. It may contain server texts and file names,
+/// so terminal control characters are escaped.
 pub(crate) fn note(text: impl Display) {
-    let _unheard = writeln!(
+    let _ignored = writeln!(
         io::stderr().lock(),
         "{}",
         visible(&text.to_string(), |c| c == '\n')
     );
 }
 
-/// Writes bytes of a node's log: as they are into a file or a pipe, and to a terminal as text that cannot steer it.
+/// Writes bytes of a node's log: unchanged to a file or pipe, with control characters escaped to a terminal.
 pub(crate) fn log(log: &mut LogText, piece: &[u8]) -> Result<()> {
     if io::stdout().is_terminal() {
         bytes(log.take(piece).as_bytes())
@@ -72,37 +73,37 @@ pub(crate) fn log(log: &mut LogText, piece: &[u8]) -> Result<()> {
     }
 }
 
-/// A log that comes in pieces, as text for a terminal: colours are left out, other control characters are escaped.
+/// Converts a log stream to text for a terminal: removes colours and escapes other control characters.
 #[derive(Debug, Default)]
 pub(crate) struct LogText {
-    /// The beginning of a character or of a colour, whose rest has not come.
+    /// The incomplete last line.
     rest: Vec<u8>,
 }
 
 impl LogText {
-    /// The next piece, as far as it is whole.
+    /// Adds a piece and returns the complete lines.
     fn take(&mut self, piece: &[u8]) -> String {
         self.rest.extend_from_slice(piece);
-        // A line is taken whole; one that is very long in parts.
-        let whole = match self.rest.iter().rposition(|byte| *byte == b'\n') {
+        // Complete lines only, except for very long ones.
+        let complete = match self.rest.iter().rposition(|byte| *byte == b'\n') {
             Some(at) => at + 1,
             None if self.rest.len() > LONG_LINE => self.rest.len(),
             None => 0,
         };
-        let lines: Vec<u8> = self.rest.drain(..whole).collect();
+        let lines: Vec<u8> = self.rest.drain(..complete).collect();
         visible(&without_colours(&String::from_utf8_lossy(&lines)), |c| {
             c == '\n' || c == '\t'
         })
     }
 
-    /// What is left at the end.
+    /// Prints the rest at the end.
     pub(crate) fn end(&mut self) -> Result<()> {
         let rest = std::mem::take(&mut self.rest);
         bytes(visible(&without_colours(&String::from_utf8_lossy(&rest)), |c| c == '\t').as_bytes())
     }
 }
 
-/// Takes colours out: `ESC [ … m`.
+/// Removes colour sequences: `ESC [ … m`.
 fn without_colours(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -118,31 +119,31 @@ fn without_colours(text: &str) -> String {
     out
 }
 
-/// A text with what could steer a terminal, end a line or turn the direction of writing as escapes, but for what is kept.
+/// Escapes control characters, line separators and bidirectional controls, except those that `keep` accepts.
 pub(crate) fn visible(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if steers(c) && !keep(c) {
-            out.extend(c.escape_default())
+        if is_control(c) && !keep(c) {
+            out.extend(c.escape_default());
         } else {
-            out.push(c)
+            out.push(c);
         }
     }
     out
 }
 
-/// Says a part of a line, such as a sign that steers the terminal.
+/// Prints a part of a line to standard error, such as a terminal control sequence.
 pub(crate) fn note_part(text: &str) {
     let mut errors = io::stderr().lock();
-    let _unheard = errors.write_all(text.as_bytes()).and_then(|()| errors.flush());
+    let _ignored = errors.write_all(text.as_bytes()).and_then(|()| errors.flush());
 }
 
-/// Control characters, separators of lines, and what turns the direction of writing.
-fn steers(c: char) -> bool {
+/// `true` for control characters, line separators and bidirectional controls.
+fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A table in plain style: one line an item, columns wide enough, never wrapped. Numbers stand right.
+/// A plain table: one line per item, never wrapped, numbers aligned right.
 pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table
@@ -175,7 +176,7 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
         .join("\n")
 }
 
-/// Names and values below each other.
+/// Names and values, one pair per line.
 pub(crate) fn fields(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
     let lines: Vec<String> = rows
@@ -185,24 +186,24 @@ pub(crate) fn fields(rows: &[(&str, String)]) -> String {
     lines.join("\n")
 }
 
-/// Takes out what could steer a terminal: texts come from hosts and nodes.
+/// Replaces control characters by spaces: texts come from hosts and nodes.
 pub(crate) fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
 }
 
-/// A value, or the sign that there is none.
+/// A value, or the placeholder.
 pub(crate) fn maybe<T: Display>(value: Option<&T>) -> String {
     value.map_or_else(|| NONE.to_owned(), ToString::to_string)
 }
 
-/// When something was or will be, from now.
+/// A time, relative to now.
 pub(crate) fn when(moment: Timestamp) -> String {
-    crate::span::relative(moment, Timestamp::now())
+    crate::duration::relative(moment, Timestamp::now())
 }
 
-/// When something was or will be, where it is known.
+/// A time relative to now, or the placeholder.
 pub(crate) fn maybe_when(moment: Option<Timestamp>) -> String {
     moment.map_or_else(|| NONE.to_owned(), when)
 }
@@ -229,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_never_wraps_and_leaves_no_blank_at_the_end() {
+    fn tables_never_wrap_and_have_no_trailing_spaces() {
         let id = "0198a3f0-1111-7222-8333-444455556666";
         let text = table(
             &["ID", "SIZE", "REASON"],
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_others_wrote_steers_a_terminal() {
+    fn control_characters_never_reach_a_terminal() {
         let hostile = "no\u{1b}]0;title\u{7} host\r\n\u{9b}31m\u{202e}x";
         assert_eq!(
             visible(hostile, |c| c == '\n'),
@@ -256,7 +257,7 @@ mod tests {
         assert_eq!(visible("plain ü 名", |_| false), "plain ü 名");
         let document = serde_json::json!({ "name": hostile });
         let text = json_text(&document);
-        assert!(!text.chars().any(|c| steers(c) && c != '\n'), "{text:?}");
+        assert!(!text.chars().any(|c| is_control(c) && c != '\n'), "{text:?}");
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&text).unwrap(),
             document
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_on_a_terminal_has_no_colours_and_no_escapes_also_in_pieces() {
+    fn a_chunked_log_reaches_a_terminal_without_colours_and_control_characters() {
         let log =
             "\u{1b}[90m12:04\u{1b}[0m \u{1b}[1;32mINF\u{1b}[m ü\tdone\n\u{1b}]0;x\u{7}\u{1b}[2J\nend\u{1b}[";
         let expected = "12:04 INF ü\tdone\n\\u{1b}]0;x\\u{7}\\u{1b}[2J\n";
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_stand_below_each_other() {
+    fn fields_are_aligned_one_per_line() {
         assert_eq!(
             fields(&[("name", "h1".into()), ("capacity", "3".into())]),
             "name      h1\ncapacity  3"
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_by_people() {
+    fn sizes_are_human_readable() {
         for (bytes, text) in [
             (0, "0 B"),
             (10_239, "10239 B"),

@@ -1,7 +1,7 @@
-//! The progress of an operation on the error output: on a terminal a few lines that are drawn again at every change, else
-//! a line a change.
+//! Progress of an operation on standard error: a few redrawn lines on a terminal, otherwise one line per
+//! change.
 
-use crate::{operation::subject, output, span};
+use crate::{duration, operation::subject, output};
 use chainpool_api::{Operation, OperationState, Step, StepState};
 use std::{
     collections::BTreeMap,
@@ -9,22 +9,22 @@ use std::{
     io::{self, IsTerminal},
 };
 
-/// Steps under way that are shown on a terminal; more are counted.
-const SHOWN: usize = 6;
-/// Longer lines would wrap, and a wrapped line cannot be drawn again.
+/// Maximum number of running steps shown on a terminal; the rest is only counted.
+const MAX_STEPS: usize = 6;
+/// Maximum line width: a wrapped line cannot be redrawn.
 const WIDTH: usize = 79;
 
-/// What was shown so far.
+/// Progress shown so far.
 pub(crate) struct Progress {
     terminal: bool,
-    /// Lines that are on the terminal now.
+    /// Number of lines on the terminal.
     drawn: usize,
     state: Option<OperationState>,
     steps: BTreeMap<u32, (StepState, Option<String>)>,
 }
 
 impl Progress {
-    /// Nothing was shown.
+    /// Empty progress.
     pub(crate) fn new() -> Self {
         Self {
             terminal: io::stderr().is_terminal(),
@@ -34,10 +34,10 @@ impl Progress {
         }
     }
 
-    /// Shows what is new.
+    /// Shows the changes.
     pub(crate) fn show(&mut self, operation: &Operation) {
         if self.terminal {
-            self.draw(&live(operation));
+            self.draw(&live_lines(operation));
         } else {
             for line in self.changes(operation) {
                 output::note(line);
@@ -45,13 +45,13 @@ impl Progress {
         }
     }
 
-    /// Says something in between.
-    pub(crate) fn say(&mut self, text: &str) {
+    /// Prints a message in between.
+    pub(crate) fn note(&mut self, text: &str) {
         self.draw(&[]);
         output::note(text);
     }
 
-    /// Takes the live lines away: the end is said elsewhere.
+    /// Clears the live lines; the caller prints the result.
     pub(crate) fn end(&mut self) {
         self.draw(&[]);
     }
@@ -59,7 +59,7 @@ impl Progress {
     fn draw(&mut self, lines: &[String]) {
         let mut text = String::new();
         if self.drawn > 0 {
-            // Up to the first line drawn, and clear from there on (ECMA-48: CPL, ED).
+            // Move to the first drawn line and clear from there (ECMA-48: CPL, ED).
             let _infallible = write!(text, "\x1b[{}F\x1b[J", self.drawn);
         }
         text.push_str(&lines.join("\n"));
@@ -71,7 +71,7 @@ impl Progress {
         }
     }
 
-    /// One line for each thing that changed since the last time.
+    /// One line per change since the last call.
     fn changes(&mut self, operation: &Operation) -> Vec<String> {
         let mut lines = Vec::new();
         if self.state != Some(operation.state) && !operation.state.is_over() {
@@ -85,7 +85,7 @@ impl Progress {
                     "  [{}/{}] {}",
                     step.seq + 1,
                     operation.total.max(step.seq + 1),
-                    step_words(step)
+                    step_text(step)
                 ));
                 self.steps.insert(step.seq, news);
             }
@@ -94,8 +94,8 @@ impl Progress {
     }
 }
 
-/// The head, and the steps under way.
-fn live(operation: &Operation) -> Vec<String> {
+/// The operation and its running steps.
+fn live_lines(operation: &Operation) -> Vec<String> {
     let mut lines = vec![format!(
         "{}: {} {}/{}",
         subject(operation),
@@ -111,28 +111,28 @@ fn live(operation: &Operation) -> Vec<String> {
     lines.extend(
         moving
             .iter()
-            .take(SHOWN)
-            .map(|step| format!("  {}", step_words(step))),
+            .take(MAX_STEPS)
+            .map(|step| format!("  {}", step_text(step))),
     );
-    if moving.len() > SHOWN {
-        lines.push(format!("  and {} more", moving.len() - SHOWN));
+    if moving.len() > MAX_STEPS {
+        lines.push(format!("  and {} more", moving.len() - MAX_STEPS));
     }
-    // What is drawn goes to the terminal as it is.
+    // Drawn lines bypass the escaping of `note`.
     lines
         .iter()
         .map(|line| output::clean(line).chars().take(WIDTH).collect())
         .collect()
 }
 
-fn step_words(step: &Step) -> String {
-    let mut words = format!("{}: {}", step.title, step.state);
+fn step_text(step: &Step) -> String {
+    let mut text = format!("{}: {}", step.title, step.state);
     if let (Some(start), Some(end)) = (step.started_at, step.ended_at) {
-        let _infallible = write!(words, " in {}", span::took(end.millis_since(start)));
+        let _infallible = write!(text, " in {}", duration::elapsed(end.millis_since(start)));
     }
     if let Some(note) = &step.note {
-        let _infallible = write!(words, " ({note})");
+        let _infallible = write!(text, " ({note})");
     }
-    output::clean(&words)
+    output::clean(&text)
 }
 
 #[cfg(test)]
@@ -161,13 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn on_a_terminal_no_line_wraps_and_many_steps_stay_few_lines() {
+    fn terminal_lines_never_wrap_and_are_limited_in_number() {
         let mut operation = example();
         let mut step = operation.steps[1].clone();
         step.title = "é".repeat(200);
         operation.steps = vec![step; 40];
-        let lines = live(&operation);
-        assert_eq!(lines.len(), SHOWN + 2);
+        let lines = live_lines(&operation);
+        assert_eq!(lines.len(), MAX_STEPS + 2);
         assert!(
             lines.iter().all(|line| line.chars().count() <= WIDTH),
             "{lines:?}"

@@ -1,4 +1,4 @@
-//! `chainpool serve`: the composition root, the only place that names a concrete agent.
+//! `chainpool serve`: the composition root, the only place that selects concrete agents.
 
 use crate::{
     backup::RestoreArgs,
@@ -24,13 +24,13 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// How the server runs.
+/// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// The data folder [default: /var/lib/chainpool as root, else the XDG data folder]
+    /// Data folder [default: /var/lib/chainpool as root, else the XDG data folder]
     #[arg(long, env = "CHAINPOOL_DATA", hide_env_values = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) data: Option<PathBuf>,
-    /// Where to listen; beyond loopback only with TLS or --behind-proxy
+    /// Listen address; beyond loopback only with TLS or --behind-proxy
     #[arg(
         long,
         env = "CHAINPOOL_LISTEN",
@@ -39,9 +39,7 @@ pub(crate) struct ServeArgs {
         value_name = "ADDRESS:PORT"
     )]
     pub(crate) listen: SocketAddr,
-    #[arg(
-        help = "The address that users reach it at, such as https://tools.example.org/pool, where a proxy does TLS"
-    )]
+    #[arg(help = "Public URL, such as https://tools.example.org/pool, if a proxy terminates TLS")]
     #[arg(long, env = "CHAINPOOL_PUBLIC_URL", hide_env_values = true, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) public_url: Option<PublicUrl>,
     /// Address or network of a trusted reverse proxy, for X-Forwarded-For; repeatable
@@ -53,16 +51,16 @@ pub(crate) struct ServeArgs {
         value_name = "CIDR"
     )]
     pub(crate) behind_proxy: Vec<ProxyNetwork>,
-    /// The server's certificates, in PEM
+    /// Certificate chain of the server, in PEM
     #[arg(long, env = "CHAINPOOL_TLS_CERT", hide_env_values = true, requires = "tls_key", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) tls_cert: Option<PathBuf>,
-    /// Their key, in PEM
+    /// Private key of the certificate, in PEM
     #[arg(long, env = "CHAINPOOL_TLS_KEY", hide_env_values = true, requires = "tls_cert", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Registers the local Docker engine as a host and fills it, when there is no host yet
+    /// Register the local Docker engine as a host and fill it, if there is no host yet
     #[arg(long)]
     pub(crate) init_local_host: bool,
-    /// How many clusters that host may have
+    /// Maximum number of clusters on the local host
     #[arg(
         long,
         requires = "init_local_host",
@@ -70,7 +68,7 @@ pub(crate) struct ServeArgs {
         value_name = "NUMBER"
     )]
     pub(crate) capacity: u32,
-    /// Requests that a token may make in a second; 0: without limit
+    /// Maximum requests per second for each token; 0: no limit
     #[arg(
         long,
         env = "CHAINPOOL_RATE_LIMIT",
@@ -79,20 +77,20 @@ pub(crate) struct ServeArgs {
         value_name = "NUMBER"
     )]
     pub(crate) rate_limit: u32,
-    /// Active leases that an account of role user may have; 0: without limit
+    /// Maximum active leases for each account of role user; 0: no limit
     #[arg(long, env = "CHAINPOOL_LEASES_PER_ACCOUNT", hide_env_values = true, default_value_t = DEFAULT_LEASES_PER_ACCOUNT, value_name = "NUMBER")]
     pub(crate) leases_per_account: u32,
-    /// Writes the log as JSON, a line an event
+    /// Write the log as JSON, one line per event
     #[arg(long, env = "CHAINPOOL_LOG_JSON", hide_env_values = true)]
     pub(crate) log_json: bool,
 }
 
-/// Serves until it is told to stop.
+/// Serves until a stop signal.
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
-    log::begin(args.log_json);
+    log::init(args.log_json);
     let limits = Limits::for_files(files::raise_limit());
     let folder = data::folder(args.data.as_deref())?;
-    files::close_to_others(&folder, |text| tracing::warn!("{text}"))?;
+    files::restrict_permissions(&folder, |text| tracing::warn!("{text}"))?;
     let platforms: Vec<Arc<dyn Platform>> = vec![
         Arc::new(DockerPlatform),
         Arc::new(SwarmPlatform),
@@ -110,7 +108,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let watchdog = tokio::spawn(chainpool_watchdog::run(orchestrator.clone(), stop.clone()));
     let early = tokio::select! {
         ended = &mut server => Some(ended),
-        told = told_to_stop() => { told?; None }
+        signal = stop_signal() => { signal?; None }
     };
     stop.cancel();
     let outcome = match early {
@@ -122,21 +120,21 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     outcome?
 }
 
-/// Puts a backup into the data folder of a server that is stopped.
+/// Restores a backup into the data folder of a stopped server.
 pub(crate) async fn restore(args: RestoreArgs) -> Result<()> {
     let folder = data::folder(args.data.as_deref())?;
-    files::close_to_others(&folder, crate::output::note)?;
+    files::restrict_permissions(&folder, crate::output::note)?;
     let restored = chainpool_orchestrator::restore(&folder, &args.file)
         .await
         .with_context(|| format!("cannot restore {}", args.file.display()))?;
     if let Some(kept) = restored.kept {
         println!(
-            "The previous database is kept as {}; delete it when you no longer need it.",
+            "The previous database is kept as {}. Delete it when no longer needed.",
             kept.display()
         );
     }
     println!(
-        "Restored. The server starts paused: nothing is deleted or filled until you have looked at `chainpool status` and said `chainpool resume`."
+        "Restored. The server starts paused and deletes or fills nothing. Inspect `chainpool status`, then run `chainpool resume`."
     );
     Ok(())
 }
@@ -159,11 +157,11 @@ async fn serve(
     let (admin, token, link) = orchestrator.local_admin().await?;
     let (bound, address) = tokio::sync::oneshot::channel();
     let serving = chainpool_server::serve(orchestrator.clone(), config, stop, |at| {
-        // Nobody waits for the address when the server could not begin.
+        // The receiver is gone if startup failed.
         bound.send(at).ok();
     });
     let welcome = async {
-        // The server's own error tells why it is not bound.
+        // The error of `serving` has the reason.
         let Ok(address) = address.await else { return Ok(()) };
         welcome(&args, &folder, address, token, link)?;
         if args.init_local_host {
@@ -173,11 +171,11 @@ async fn serve(
         }
     };
     let serving = async { serving.await.context("cannot serve") };
-    // Whoever asked for the local host learns by the exit code that it could not be had.
+    // A failure to register the local host ends the server with an error.
     tokio::try_join!(serving, welcome).map(drop)
 }
 
-/// Writes the local administrator's file and says where to look.
+/// Writes the local administrator's context file and prints the dashboard's address.
 fn welcome(
     args: &ServeArgs,
     folder: &Path,
@@ -204,7 +202,7 @@ fn welcome(
     Ok(())
 }
 
-/// Writes a file that only its owner may read, whole or not at all.
+/// Atomically writes a file that only its owner can read.
 fn write_private(path: &Path, text: &str) -> Result<()> {
     let fresh = path.with_extension("tmp");
     let mut file = fs::OpenOptions::new()
@@ -218,11 +216,11 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
     Ok(fs::rename(&fresh, path)?)
 }
 
-/// Registers this machine's engine where there is no host yet; autofill does the rest.
+/// Registers this machine's engine if there is no host yet; autofill creates the clusters.
 async fn local_host(orchestrator: &Orchestrator, admin: &Caller, capacity: u32) -> Result<()> {
     let known = orchestrator.host_list(admin, &api::HostFilter::default()).await?;
     if let Some(host) = known.items.first() {
-        println!("Host {} is registered already; nothing was changed.", host.name);
+        println!("Host {} is already registered; nothing changed.", host.name);
         return Ok(());
     }
     let address = std::env::var("DOCKER_HOST")
@@ -240,15 +238,15 @@ async fn local_host(orchestrator: &Orchestrator, admin: &Caller, capacity: u32) 
     let host = orchestrator
         .host_create(admin, new)
         .await
-        .context("the local engine could not be registered as a host")?;
+        .context("cannot register the local engine as a host")?;
     println!(
-        "Host {} ({}) is registered and is being filled with {} networks: chainpool cluster list",
+        "Host {} ({}) is registered and is being filled with {} clusters: chainpool cluster list",
         host.name, host.address, host.capacity
     );
     Ok(())
 }
 
-async fn told_to_stop() -> Result<()> {
+async fn stop_signal() -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => {}

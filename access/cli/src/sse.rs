@@ -1,9 +1,9 @@
-//! Server-sent events out of a stream of bytes (WHATWG HTML, "Server-sent events").
+//! Decoder for server-sent events (WHATWG HTML, "Server-sent events").
 
-/// Puts events together from pieces that end anywhere.
+/// Assembles events from arbitrary chunks.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// What came after the last line end.
+    /// Incomplete last line.
     rest: Vec<u8>,
     name: String,
     data: Vec<String>,
@@ -12,14 +12,14 @@ pub(crate) struct Decoder {
 /// One event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// What it is; `message` when the server did not say.
+    /// Event type; default `message`.
     pub(crate) name: String,
-    /// Its lines.
+    /// Data lines.
     pub(crate) data: String,
 }
 
 impl Decoder {
-    /// Takes a piece; gives the events that it completes. Comments, ids and retry hints are of no use here.
+    /// Adds a chunk and returns the completed events. Ignores comments, ids and retry hints.
     pub(crate) fn push(&mut self, piece: &[u8]) -> Vec<Event> {
         self.rest.extend_from_slice(piece);
         let mut events = Vec::new();
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_the_same_wherever_the_stream_is_cut() {
+    fn events_do_not_depend_on_chunk_boundaries() {
         let stream =
             ": hello\n\nevent: operation\ndata: {\"a\":\ndata: 1}\nid: 7\n\ndata:x\r\n\r\nevent: empty\n\ndata: é\n\ndata: unfinished"
                 .as_bytes();

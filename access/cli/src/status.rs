@@ -3,44 +3,43 @@
 use crate::{
     args::YesArgs,
     client::Client,
-    confirm,
+    confirm, duration,
     exit::{Exit, Failure, Result},
     operation,
     output::{self, NONE, clean, maybe_when, size, when, yes},
-    span,
 };
 use chainpool_api::{Counts, DatabaseStatus, HostStatus, Status, Unclaimed, WatchdogStatus};
 use clap::Args;
 use std::fmt::Write as _;
 
-/// Ends the pause after a restore.
+/// Arguments of `resume`.
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
     yes: YesArgs,
 }
 
-/// Says how the whole is. Something wrong is exit code 1.
+/// Shows overall health; exit status 1 if there are problems.
 pub(crate) async fn run(client: &Client, json: bool) -> Result<()> {
-    let answer = client.status().await?;
+    let response = client.status().await?;
     if json {
-        output::json(&answer.json)?;
+        output::json(&response.json)?;
     } else {
-        output::line(text(&answer.value))?;
+        output::line(text(&response.value))?;
     }
-    if answer.value.ok {
+    if response.value.ok {
         Ok(())
     } else {
-        Err(Failure::new(Exit::Wrong, ""))
+        Err(Failure::new(Exit::Error, ""))
     }
 }
 
-/// Ends the pause. Free clusters are made again, since they may have been used after the backup.
+/// Resumes after a restore. Free clusters are reset, because they may have been used since the backup.
 pub(crate) async fn resume(client: &Client, args: &ResumeArgs) -> Result<()> {
-    let what = "All free clusters are wiped and made again, and the watchdog deletes and fills by the restored database; `chainpool status` lists what it does not know.";
+    let what = "This resets all free clusters. The watchdog then deletes and creates clusters according to the restored database; `chainpool status` lists the objects that are not in it.";
     confirm::ask(&args.yes, what).await?;
     client.resume().await?;
-    output::note("the pause is over");
+    output::note("resumed");
     Ok(())
 }
 
@@ -61,15 +60,15 @@ fn text(status: &Status) -> String {
         running,
     } = status;
     let mut text = if *ok {
-        "nothing is wrong".to_owned()
+        "no problems".to_owned()
     } else {
-        "something is wrong:".to_owned()
+        "problems:".to_owned()
     };
     for problem in problems {
         let _infallible = write!(text, "\n  {}", clean(problem));
     }
     if *paused {
-        text.push_str("\npaused after a restore: look at what is unclaimed, then `chainpool resume`");
+        text.push_str("\npaused after a restore: inspect the unclaimed objects, then run `chainpool resume`");
     }
     let DatabaseStatus {
         ok: database_ok,
@@ -104,7 +103,7 @@ fn text(status: &Status) -> String {
                 format!(
                     "last pass {} in {}, {lag_ms} ms behind",
                     maybe_when(*last_pass_at),
-                    span::took(i64::try_from(*last_pass_ms).unwrap_or(i64::MAX))
+                    duration::elapsed(i64::try_from(*last_pass_ms).unwrap_or(i64::MAX))
                 )
             ),
         ])
@@ -116,8 +115,8 @@ fn text(status: &Status) -> String {
             .map(|(network_type, counts)| count_row(network_type, counts)),
     );
     let head = [
-        "POOL", "CAPACITY", "CLUSTERS", "FREE", "HELD", "MAKING", "FAILED", "HEALTHY", "DEGRADED", "BROKEN",
-        "UNKNOWN", "STOPPED",
+        "POOL", "CAPACITY", "CLUSTERS", "FREE", "LEASED", "CREATING", "FAILED", "HEALTHY", "DEGRADED",
+        "BROKEN", "UNKNOWN", "STOPPED",
     ];
     let _infallible = write!(text, "\n\n{}", output::table(&head, rows));
     let rows = hosts.iter().map(
@@ -155,7 +154,9 @@ fn text(status: &Status) -> String {
         text,
         "\n\n{}",
         output::table(
-            &["HOST", "STATE", "CLUSTERS", "FREE", "HELD", "SEEN", "PROBLEMS"],
+            &[
+                "HOST", "STATE", "CLUSTERS", "FREE", "LEASED", "CHECKED", "PROBLEMS"
+            ],
             rows.collect()
         )
     );
@@ -182,7 +183,7 @@ fn text(status: &Status) -> String {
         );
     }
     if !running.is_empty() {
-        let _infallible = write!(text, "\n\nunder way:\n{}", operation::table(running));
+        let _infallible = write!(text, "\n\noperations in progress:\n{}", operation::table(running));
     }
     text
 }

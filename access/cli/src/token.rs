@@ -3,48 +3,47 @@
 use crate::{
     args::YesArgs,
     client::Client,
-    confirm,
+    confirm, duration,
     exit::Result,
     output::{self, when, yes},
-    span,
 };
 use chainpool_api::{Token, TokenCreate};
 use clap::Subcommand;
 use uuid::Uuid;
 
-/// What can be done with tokens.
+/// Verbs of API tokens.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a token and prints its secret, which is shown this once
+    /// Create a token and print its secret, which is shown once
     Create {
-        /// What it is for
+        /// Purpose of the token
         name: String,
-        /// Allow applying for named holders, stored as ACCOUNT/HOLDER
+        /// Allow leases for named holders, stored as ACCOUNT/HOLDER (admins only)
         ///
-        /// The token reads, renews and releases every lease that its own account applied for, reads the bundles with
-        /// their private keys, and works with the clusters under those leases. It reaches no lease of another account. A
-        /// local account that has the name of a holder gets none of these leases.
+        /// The token can read, renew and release every lease of its own account, read the bundles with their
+        /// private keys, and work with the clusters of those leases. It cannot access leases of other
+        /// accounts. A local account with the name of a holder gets no access to these leases.
         #[arg(long)]
         lease_any: bool,
-        /// For this account, which only admins may say; you when absent
+        /// Account of the token (admins only); default: yours
         #[arg(long)]
         account: Option<String>,
-        /// Until it expires, such as 30d; without end when absent
-        #[arg(long, value_name = "TIME", value_parser = span::seconds)]
+        /// Lifetime, such as 30d; default: no expiry
+        #[arg(long, value_name = "TIME", value_parser = duration::seconds)]
         ttl: Option<u64>,
     },
-    /// Lists your tokens; an admin's list has all
+    /// List your tokens; admins see all tokens
     List,
-    /// Ends a token
+    /// Revoke a token
     Delete {
-        /// Its id
+        /// Token id
         token: Uuid,
         #[command(flatten)]
         yes: YesArgs,
     },
 }
 
-/// Does a verb.
+/// Runs a verb.
 pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
     match verb {
         Verb::Create {
@@ -53,7 +52,7 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
             account,
             ttl,
         } => {
-            let answer = client
+            let response = client
                 .token_create(&TokenCreate {
                     name,
                     lease_any,
@@ -62,30 +61,30 @@ pub(crate) async fn run(client: &Client, json: bool, verb: Verb) -> Result<()> {
                 })
                 .await?;
             if json {
-                return output::json(&answer.json);
+                return output::json(&response.json);
             }
-            let Token { id, account, .. } = &answer.value.token;
+            let Token { id, account, .. } = &response.value.token;
             output::note(format_args!(
-                "token {id} of account {account}; its secret, shown this once:"
+                "token {id} of account {account} created; its secret, shown only once:"
             ));
-            output::line(&answer.value.secret)
+            output::line(&response.value.secret)
         }
         Verb::List => {
-            let answer = client.token_list().await?;
+            let response = client.token_list().await?;
             if json {
-                output::json(&answer.json)
+                output::json(&response.json)
             } else {
-                output::line(table(&answer.value.items))
+                output::line(table(&response.value.items))
             }
         }
         Verb::Delete { token, yes } => {
             confirm::ask(
                 &yes,
-                &format!("This ends token {token}: what uses it is not let in any more."),
+                &format!("This revokes token {token}: programs that use it lose access."),
             )
             .await?;
             client.token_delete(token).await?;
-            output::note(format_args!("token {token} is ended"));
+            output::note(format_args!("token {token} revoked"));
             Ok(())
         }
     }

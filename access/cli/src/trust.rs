@@ -1,4 +1,4 @@
-//! Whom the client trusts to be the server.
+//! Trust in the server's certificate.
 
 use crate::exit::{Exit, Failure, Result};
 use reqwest::{Certificate, ClientBuilder};
@@ -10,52 +10,49 @@ use rustls::{
 };
 use std::{fs, path::Path, sync::Arc};
 
-/// Whom to trust.
+/// Trusted certificates.
 pub(crate) enum Trust<'a> {
-    /// The authorities of the system.
+    /// The system's CAs.
     System,
-    /// The authorities in a file, and no others.
-    Authority(&'a Path),
-    /// Exactly this certificate, whatever names are in it: the local server's own, as it wrote it down.
-    Exactly(&'a str),
-    /// Nobody: without TLS nobody is asked, and a machine without authorities must be able to do that.
-    Nobody,
+    /// Only the CAs in a file.
+    CaFile(&'a Path),
+    /// Only this certificate, for any name: the local server's, from its context file.
+    Pinned(&'a str),
+    /// None: plain HTTP, which must also work on a machine without CAs.
+    NoTls,
 }
 
 impl Trust<'_> {
-    /// Tells a client.
-    pub(crate) fn tell(&self, http: ClientBuilder) -> Result<ClientBuilder> {
+    /// Applies the trust to a client.
+    pub(crate) fn configure(&self, http: ClientBuilder) -> Result<ClientBuilder> {
         Ok(match self {
             Self::System => http,
-            Self::Authority(path) => http.tls_certs_only(read_authorities(path)?),
-            Self::Exactly(pem) => http.tls_backend_preconfigured(exactly(pem)?),
-            Self::Nobody => http.tls_certs_only([]),
+            Self::CaFile(path) => http.tls_certs_only(read_ca_file(path)?),
+            Self::Pinned(pem) => http.tls_backend_preconfigured(pinned(pem)?),
+            Self::NoTls => http.tls_certs_only([]),
         })
     }
 }
 
-fn read_authorities(path: &Path) -> Result<Vec<Certificate>> {
+fn read_ca_file(path: &Path) -> Result<Vec<Certificate>> {
     let wrong = |why: String| {
         Failure::new(
             Exit::Usage,
-            format!(
-                "cannot take the server's authority from {}: {why}",
-                path.display()
-            ),
+            format!("cannot read the server's CA from {}: {why}", path.display()),
         )
     };
     let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;
     match Certificate::from_pem_bundle(&pem) {
-        Ok(found) if found.is_empty() => Err(wrong("there is no certificate in it".to_owned())),
+        Ok(found) if found.is_empty() => Err(wrong("no certificate in the file".to_owned())),
         found => found.map_err(|error| wrong(error.to_string())),
     }
 }
 
-fn exactly(pem: &str) -> Result<ClientConfig> {
+fn pinned(pem: &str) -> Result<ClientConfig> {
     let wrong = |why: String| {
         Failure::new(
             Exit::Usage,
-            format!("the local server's certificate in its context file is not one: {why}"),
+            format!("invalid certificate of the local server in its context file: {why}"),
         )
     };
     let certificate =
@@ -66,21 +63,21 @@ fn exactly(pem: &str) -> Result<ClientConfig> {
     let builder = builder.map_err(|error| wrong(error.to_string()))?;
     Ok(builder
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Exactly {
+        .with_custom_certificate_verifier(Arc::new(PinnedCertificate {
             certificate,
             provider,
         }))
         .with_no_client_auth())
 }
 
-/// Trusts one certificate. The server's signatures are checked as ever, so only who has its key can be it.
+/// Trusts one certificate. TLS signatures are still verified, which proves possession of its key.
 #[derive(Debug)]
-struct Exactly {
+struct PinnedCertificate {
     certificate: CertificateDer<'static>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Exactly {
+impl ServerCertVerifier for PinnedCertificate {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

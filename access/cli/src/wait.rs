@@ -1,9 +1,9 @@
-//! Waits for an operation and shows its steps as they happen. A server that restarts meanwhile is found again: the
-//! operation is in its journal, and so is everything that was missed.
+//! Waits for an operation and shows its steps. Reconnects to a server that restarts meanwhile: the operation
+//! and all missed steps are in its journal.
 
 use crate::{
     args::WaitArgs,
-    client::{Answer, Client},
+    client::{ApiResponse, Client},
     exit::{Exit, Failure, Result},
     operation, output,
     progress::Progress,
@@ -16,70 +16,70 @@ use std::{future::Future, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-/// How long a server may be away before the wait for it ends.
-const AWAY: Duration = Duration::from_mins(1);
-/// A stream that is silent for so long may be dead: it is asked for again, which shows the truth either way.
-const SILENT: Duration = Duration::from_secs(30);
-/// Between two tries to reach a server that is away.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Maximum time to reconnect to an unreachable server.
+const RECONNECT_TIMEOUT: Duration = Duration::from_mins(1);
+/// Maximum time without data before the stream is requested again.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time between attempts to reconnect.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What is done with an accepted operation: it is said, or waited for and its end said.
+/// Prints an accepted operation, or waits for its end and prints that.
 pub(crate) async fn finish(
     client: &Client,
     json: bool,
-    answer: Answer<Operation>,
+    response: ApiResponse<Operation>,
     args: &WaitArgs,
 ) -> Result<()> {
     if !args.wait {
         return if json {
-            output::json(&answer.json)
+            output::json(&response.json)
         } else {
-            output::line(operation::accepted(&answer.value))
+            output::line(operation::accepted(&response.value))
         };
     }
-    let ended = follow(client, answer.value.id, args.timeout).await?;
+    let ended = follow(client, response.value.id, args.timeout).await?;
     if json {
         output::json(&ended.json)?;
     } else if ended.value.state == OperationState::Succeeded {
         output::line(operation::ended(&ended.value))?;
     }
-    verdict(&ended.value)
+    check_success(&ended.value)
 }
 
 /// Follows an operation to its end.
-pub(crate) async fn follow(client: &Client, id: Uuid, limit: Option<u64>) -> Result<Answer<Operation>> {
-    let mut interrupted = Interrupted { id, over: false };
+pub(crate) async fn follow(client: &Client, id: Uuid, limit: Option<u64>) -> Result<ApiResponse<Operation>> {
+    let mut hint = InterruptHint { id, ended: false };
     let mut progress = Progress::new();
-    let work = to_the_end(client, id, &mut progress);
+    let work = follow_to_end(client, id, &mut progress);
     let result = within(limit, id, work).await;
     progress.end();
-    interrupted.over = true;
+    hint.ended = true;
     result
 }
 
-/// A wait that is dropped before it is over was interrupted: says how to take it up again.
-struct Interrupted {
+/// Prints how to resume a wait if dropped before its end.
+struct InterruptHint {
     id: Uuid,
-    over: bool,
+    ended: bool,
 }
 
-impl Drop for Interrupted {
+impl Drop for InterruptHint {
     fn drop(&mut self) {
-        if !self.over {
-            output::note(goes_on(self.id));
+        if !self.ended {
+            output::note(resume_hint(self.id));
         }
     }
 }
 
-fn goes_on(id: Uuid) -> String {
-    format!("the operation goes on: wait again with `chainpool operation wait {id}`")
+fn resume_hint(id: Uuid) -> String {
+    format!("the operation continues; resume waiting with `chainpool operation wait {id}`")
 }
 
-/// A failed operation is a failed command. An end by another's delete or reset is no success either.
-pub(crate) fn verdict(operation: &Operation) -> Result<()> {
+/// Fails for a failed operation, and for one superseded by a delete or reset.
+pub(crate) fn check_success(operation: &Operation) -> Result<()> {
     match operation.state {
         OperationState::Failed | OperationState::Superseded => {
-            Err(Failure::new(Exit::Wrong, operation::ended(operation)))
+            Err(Failure::new(Exit::Error, operation::ended(operation)))
         }
         _ => Ok(()),
     }
@@ -89,8 +89,8 @@ async fn within<T>(limit: Option<u64>, id: Uuid, work: impl Future<Output = Resu
     let Some(seconds) = limit else { return work.await };
     let late = |_| {
         Err(Failure::new(
-            Exit::Wrong,
-            format!("it is not over in time; {}", goes_on(id)),
+            Exit::Error,
+            format!("timed out; {}", resume_hint(id)),
         ))
     };
     timeout(Duration::from_secs(seconds), work)
@@ -98,11 +98,11 @@ async fn within<T>(limit: Option<u64>, id: Uuid, work: impl Future<Output = Resu
         .unwrap_or_else(late)
 }
 
-async fn to_the_end(client: &Client, id: Uuid, progress: &mut Progress) -> Result<Answer<Operation>> {
-    let mut away: Option<Instant> = None;
+async fn follow_to_end(client: &Client, id: Uuid, progress: &mut Progress) -> Result<ApiResponse<Operation>> {
+    let mut unreachable_since: Option<Instant> = None;
     loop {
-        let failure = match timeout(SILENT, client.operation_events(id)).await {
-            Ok(Ok(mut stream)) => match read(&mut stream, progress, &mut away).await {
+        let failure = match timeout(IDLE_TIMEOUT, client.operation_events(id)).await {
+            Ok(Ok(mut stream)) => match read(&mut stream, progress, &mut unreachable_since).await {
                 Ok(Some(ended)) => return Ok(ended),
                 Ok(None) => None,
                 Err(error) => Some(client.lost(&error)),
@@ -111,34 +111,34 @@ async fn to_the_end(client: &Client, id: Uuid, progress: &mut Progress) -> Resul
             Ok(Err(failure)) => return Err(failure),
             Err(_) => Some(Failure::new(
                 Exit::Unreachable,
-                format!("{} does not answer", client.server()),
+                format!("{} does not respond", client.server()),
             )),
         };
         if let Some(failure) = failure {
-            let since = *away.get_or_insert_with(|| {
-                progress.say("the server is away; looking for it again");
+            let since = *unreachable_since.get_or_insert_with(|| {
+                progress.note("server unreachable; reconnecting");
                 Instant::now()
             });
-            if since.elapsed() > AWAY {
+            if since.elapsed() > RECONNECT_TIMEOUT {
                 return Err(Failure::new(
                     Exit::Unreachable,
-                    format!("{failure}\nlater, wait again with `chainpool operation wait {id}`"),
+                    format!("{failure}\nresume waiting later with `chainpool operation wait {id}`"),
                 ));
             }
         }
-        sleep(PAUSE).await;
+        sleep(RETRY_INTERVAL).await;
     }
 }
 
-/// Reads one stream: the ended operation, or nothing when the stream ends or falls silent before it.
+/// Reads one stream. Returns the ended operation, or `None` if the stream ends or stalls first.
 async fn read(
     stream: &mut Response,
     progress: &mut Progress,
-    away: &mut Option<Instant>,
-) -> reqwest::Result<Option<Answer<Operation>>> {
+    unreachable_since: &mut Option<Instant>,
+) -> reqwest::Result<Option<ApiResponse<Operation>>> {
     let mut decoder = sse::Decoder::default();
     loop {
-        let Ok(piece) = timeout(SILENT, stream.chunk()).await else {
+        let Ok(piece) = timeout(IDLE_TIMEOUT, stream.chunk()).await else {
             return Ok(None);
         };
         let Some(piece) = piece? else { return Ok(None) };
@@ -147,17 +147,17 @@ async fn read(
             .into_iter()
             .filter(|event| event.name == "operation")
         {
-            // What cannot be read is of a newer server; the stream goes on, and the silence bound ends it.
+            // Skip events of a newer server that this client cannot parse; the idle timeout still applies.
             let Ok(json) = serde_json::from_str(&event.data) else {
                 continue;
             };
             let Ok(value) = Operation::deserialize(&json) else {
                 continue;
             };
-            *away = None;
+            *unreachable_since = None;
             progress.show(&value);
             if value.state.is_over() {
-                return Ok(Some(Answer { json, value }));
+                return Ok(Some(ApiResponse { json, value }));
             }
         }
     }

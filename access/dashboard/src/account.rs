@@ -1,12 +1,12 @@
-//! Getting in and out, and one's own account: sign-in, first password, tokens, theme.
+//! Sign-in and sign-out, and the caller's own account: password, tokens, theme.
 
 use crate::{
+    action_preview::ActionPreview,
     confirm::{self, Confirm},
-    error::{Outcome, Refused},
+    error::{PageResult, Rejection},
     form::Form,
     page::{self, Frame, see_other},
-    plan::Plan,
-    session::{self, Manner, Visit},
+    session::{self, AuthedRequest, RequestInfo},
     state::App,
 };
 use askama::Template;
@@ -27,45 +27,43 @@ struct SignInPage {
 }
 
 /// The sign-in form.
-pub(crate) async fn sign_in_page(manner: Manner) -> Outcome {
-    let form = Form::filled([("next", manner.query("next").unwrap_or_default())]);
+pub(crate) async fn sign_in_page(info: RequestInfo) -> PageResult {
+    let form = Form::filled([("next", info.query("next").unwrap_or_default())]);
     page::html(&SignInPage {
-        frame: Frame::guest(&manner, "Sign in"),
+        frame: Frame::guest(&info, "Sign in"),
         form,
     })
 }
 
-/// Signs in and goes on to where one wanted to be.
-pub(crate) async fn sign_in(State(app): State<App>, manner: Manner, form: Form) -> Outcome {
+/// Signs in and redirects to the page that was requested first.
+pub(crate) async fn sign_in(State(app): State<App>, info: RequestInfo, form: Form) -> PageResult {
     let sign_in = api::SignIn {
         account: form.text("account").unwrap_or_default(),
         password: form.get("password").to_owned(),
     };
-    match app.orchestrator.sign_in(sign_in, &manner.from).await {
+    match app.orchestrator.sign_in(sign_in, &info.client_address).await {
         Ok(session) => {
             let next = form.text("next");
-            Ok(session::begin(
-                see_other(session::local(next.as_deref())),
+            Ok(session::start(
+                see_other(session::safe_redirect(next.as_deref())),
                 &session,
-                &manner,
+                &info,
             ))
         }
         Err(error) => {
             let error = match error {
-                Error::Unauthenticated => {
-                    Error::field("password", "account and password do not belong together")
-                }
+                Error::Unauthenticated => Error::field("password", "incorrect account or password"),
                 other => other,
             };
-            let form = form.refused(error, &manner)?;
+            let form = form.rejected(error, &info)?;
             let status = form
                 .problem
                 .as_ref()
-                .map_or(StatusCode::UNAUTHORIZED, |refused| refused.status);
+                .map_or(StatusCode::UNAUTHORIZED, |rejection| rejection.status);
             Ok((
                 status,
                 page::html(&SignInPage {
-                    frame: Frame::guest(&manner, "Sign in"),
+                    frame: Frame::guest(&info, "Sign in"),
                     form,
                 })?,
             )
@@ -74,21 +72,21 @@ pub(crate) async fn sign_in(State(app): State<App>, manner: Manner, form: Form) 
     }
 }
 
-/// Asks before signing out, for those who come here by an address.
-pub(crate) async fn sign_out_plan(State(app): State<App>, visit: Visit) -> Outcome {
+/// Asks for confirmation, for callers who open the address directly.
+pub(crate) async fn sign_out_preview(State(app): State<App>, request: AuthedRequest) -> PageResult {
     let confirm = Confirm {
         heading: "Sign out".into(),
         verb: "Sign out".into(),
-        plan: Plan {
+        preview: ActionPreview {
             keeps: vec!["your leases and tokens".into()],
-            ..Plan::default()
+            ..ActionPreview::default()
         },
         action: "/sign-out".into(),
         back: "/status".into(),
         ..Confirm::default()
     };
     confirm::ask(
-        Frame::new(&app, &visit, "", "Sign out")
+        Frame::new(&app, &request, "", "Sign out")
             .await
             .crumb("Sign out", ""),
         confirm,
@@ -97,11 +95,11 @@ pub(crate) async fn sign_out_plan(State(app): State<App>, visit: Visit) -> Outco
 }
 
 /// Ends the session.
-pub(crate) async fn sign_out(State(app): State<App>, visit: Visit) -> Outcome {
-    if let Some(secret) = &visit.manner.secret {
+pub(crate) async fn sign_out(State(app): State<App>, request: AuthedRequest) -> PageResult {
+    if let Some(secret) = &request.info.secret {
         app.orchestrator.sign_out(secret).await?;
     }
-    Ok(session::end(see_other("/sign-in?done=signed_out"), &visit.manner))
+    Ok(session::end(see_other("/sign-in?done=signed_out"), &request.info))
 }
 
 #[derive(Template)]
@@ -109,62 +107,65 @@ pub(crate) async fn sign_out(State(app): State<App>, visit: Visit) -> Outcome {
 struct WelcomePage {
     frame: Frame,
     form: Form,
-    /// Whose password is set, when the link is known already.
+    /// The account whose password is set; empty while the link is unknown.
     account: String,
 }
 
-/// The page of a one-time link whose secret is in the query, or in the part of the address that browsers keep for
-/// themselves; the script takes it from there.
-pub(crate) async fn welcome(State(app): State<App>, manner: Manner) -> Outcome {
-    let link = manner.query("link").unwrap_or_default();
-    draw_welcome(&app, &manner, Form::filled([("link", link)])).await
+/// The page of a one-time link whose secret is in the query or in the URL fragment. The script reads the
+/// fragment, which browsers do not send.
+pub(crate) async fn welcome(State(app): State<App>, info: RequestInfo) -> PageResult {
+    let link = info.query("link").unwrap_or_default();
+    render_welcome(&app, &info, Form::filled([("link", link)])).await
 }
 
 /// The page of a one-time link whose secret is in the path.
 pub(crate) async fn welcome_path(
     State(app): State<App>,
-    manner: Manner,
+    info: RequestInfo,
     Path(link): Path<String>,
-) -> Outcome {
-    draw_welcome(&app, &manner, Form::filled([("link", link)])).await
+) -> PageResult {
+    render_welcome(&app, &info, Form::filled([("link", link)])).await
 }
 
-async fn draw_welcome(app: &App, manner: &Manner, mut form: Form) -> Outcome {
+async fn render_welcome(app: &App, info: &RequestInfo, mut form: Form) -> PageResult {
     let mut account = String::new();
     if let Some(link) = form.text("link") {
         match app.orchestrator.link_account(&link).await {
             Ok(name) => account = name,
-            Err(error) if form.problem.is_none() => form = form.refused(error, manner)?,
+            Err(error) if form.problem.is_none() => form = form.rejected(error, info)?,
             Err(_) => {}
         }
     }
     let status = form
         .problem
         .as_ref()
-        .map_or(StatusCode::OK, |refused| refused.status);
-    let frame = Frame::guest(manner, "Set a password");
+        .map_or(StatusCode::OK, |rejection| rejection.status);
+    let frame = Frame::guest(info, "Set a password");
     Ok((status, page::html(&WelcomePage { frame, form, account })?).into_response())
 }
 
 /// Sets the password and signs in.
-pub(crate) async fn password_set(State(app): State<App>, manner: Manner, form: Form) -> Outcome {
+pub(crate) async fn password_set(State(app): State<App>, info: RequestInfo, form: Form) -> PageResult {
     let password = form.get("password").to_owned();
     let set = if password == form.get("password_again") {
         let link = form.text("link").unwrap_or_default();
         app.orchestrator
-            .password_set(api::PasswordSet { link, password }, &manner.from)
+            .password_set(api::PasswordSet { link, password }, &info.client_address)
             .await
     } else {
-        Err(Error::field("password_again", "is not the same as the first"))
+        Err(Error::field(
+            "password_again",
+            "does not match the first password",
+        ))
     };
     match set {
-        Ok(session) => Ok(session::begin(see_other("/status"), &session, &manner)),
-        Err(error) => draw_welcome(&app, &manner, form.refused(error, &manner)?).await,
+        Ok(session) => Ok(session::start(see_other("/status"), &session, &info)),
+        Err(error) => render_welcome(&app, &info, form.rejected(error, &info)?).await,
     }
 }
 
-/// Remembers light, dark, or as the system has it.
-pub(crate) async fn theme(manner: Manner, form: Form) -> Outcome {
+/// Stores the theme: light, dark or auto.
+pub(crate) async fn theme(info: RequestInfo, form: Form) -> PageResult {
     let theme = match form.get("theme") {
         "light" => "light",
         "dark" => "dark",
@@ -172,9 +173,9 @@ pub(crate) async fn theme(manner: Manner, form: Form) -> Outcome {
     };
     let back = form.text("back");
     Ok(session::remember_theme(
-        see_other(session::local(back.as_deref())),
+        see_other(session::safe_redirect(back.as_deref())),
         theme,
-        &manner,
+        &info,
     ))
 }
 
@@ -183,27 +184,32 @@ pub(crate) async fn theme(manner: Manner, form: Form) -> Outcome {
 struct AccountPage {
     frame: Frame,
     form: Form,
-    visit: Visit,
+    request: AuthedRequest,
     tokens: Vec<api::Token>,
-    made: Option<api::TokenMade>,
+    created: Option<api::TokenMade>,
 }
 
-/// One's own account.
-pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
-    draw(&app, visit, Form::default(), None).await
+/// The caller's own account.
+pub(crate) async fn show(State(app): State<App>, request: AuthedRequest) -> PageResult {
+    render(&app, request, Form::default(), None).await
 }
 
-async fn draw(app: &App, visit: Visit, form: Form, made: Option<api::TokenMade>) -> Outcome {
-    let all = app.orchestrator.token_list(&visit.caller).await?;
+async fn render(
+    app: &App,
+    request: AuthedRequest,
+    form: Form,
+    created: Option<api::TokenMade>,
+) -> PageResult {
+    let all = app.orchestrator.token_list(&request.caller).await?;
     let tokens = all
         .into_iter()
-        .filter(|token| token.account == visit.caller.account)
+        .filter(|token| token.account == request.caller.account)
         .collect();
     let status = form
         .problem
         .as_ref()
-        .map_or(StatusCode::OK, |refused| refused.status);
-    let frame = Frame::new(app, &visit, "", "Account")
+        .map_or(StatusCode::OK, |rejection| rejection.status);
+    let frame = Frame::new(app, &request, "", "Account")
         .await
         .crumb("Account", "/account");
     Ok((
@@ -211,27 +217,31 @@ async fn draw(app: &App, visit: Visit, form: Form, made: Option<api::TokenMade>)
         page::html(&AccountPage {
             frame,
             form,
-            visit,
+            request,
             tokens,
-            made,
+            created,
         })?,
     )
         .into_response())
 }
 
-/// Makes a token and shows its secret, once.
-pub(crate) async fn token_create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
-    match make_token(&app, &visit, &form).await {
-        Ok(made) => draw(&app, visit, Form::default(), Some(made)).await,
+/// Creates a token and shows its secret once.
+pub(crate) async fn token_create(State(app): State<App>, request: AuthedRequest, form: Form) -> PageResult {
+    match create_token(&app, &request, &form).await {
+        Ok(created) => render(&app, request, Form::default(), Some(created)).await,
         Err(error) => {
-            let form = form.refused(error, &visit.manner)?;
-            draw(&app, visit, form, None).await
+            let form = form.rejected(error, &request.info)?;
+            render(&app, request, form, None).await
         }
     }
 }
 
-/// Makes the token that a form asks for.
-pub(crate) async fn make_token(app: &App, visit: &Visit, form: &Form) -> Result<api::TokenMade, Error> {
+/// Creates the token that a form describes.
+pub(crate) async fn create_token(
+    app: &App,
+    request: &AuthedRequest,
+    form: &Form,
+) -> Result<api::TokenMade, Error> {
     let mut reader = form.reader();
     let days = reader.number::<u64>("days");
     let new = reader.finish(api::TokenCreate {
@@ -241,54 +251,54 @@ pub(crate) async fn make_token(app: &App, visit: &Visit, form: &Form) -> Result<
         ttl_seconds: days.map(|days| days.saturating_mul(86_400)),
     })?;
     app.orchestrator
-        .token_create(&form.caller(visit), new)
+        .token_create(&form.caller(request), new)
         .await
         .map_err(at_fields)
 }
 
-/// What is wrong with a token, at the fields of its form: the page with accounts has a field `name` already.
+/// Moves field errors of a token to the fields of its form. The admin page already has a field `name`.
 fn at_fields(error: Error) -> Error {
     let Error::Invalid(mut problem) = error else {
         return error;
     };
-    for (theirs, ours) in [("name", "token_name"), ("ttl_seconds", "days")] {
-        if let Some(why) = problem.fields.remove(theirs) {
-            problem.fields.insert(ours.to_owned(), why);
+    for (api_field, form_field) in [("name", "token_name"), ("ttl_seconds", "days")] {
+        if let Some(why) = problem.fields.remove(api_field) {
+            problem.fields.insert(form_field.to_owned(), why);
         }
     }
     Error::Invalid(problem)
 }
 
-/// Asks before a token is removed.
-pub(crate) async fn token_delete_plan(
+/// Asks for confirmation before a token is deleted.
+pub(crate) async fn token_delete_preview(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(token): Path<Uuid>,
-) -> Outcome {
-    ask_token_delete(&app, &visit, token, Form::default()).await
+) -> PageResult {
+    ask_token_delete(&app, &request, token, Form::default()).await
 }
 
-async fn ask_token_delete(app: &App, visit: &Visit, token: Uuid, form: Form) -> Outcome {
-    let token = find_token(app, visit, token).await?;
+async fn ask_token_delete(app: &App, request: &AuthedRequest, token: Uuid, form: Form) -> PageResult {
+    let token = find_token(app, request, token).await?;
     let confirm = Confirm {
         heading: format!("Delete token {}", token.name),
         verb: "Delete".into(),
-        plan: Plan {
+        preview: ActionPreview {
             deletes: vec![format!(
-                "the token {} of {}: programs that use it are refused from then on",
+                "token {} of {}; programs that use it lose access",
                 token.name, token.account
             )],
-            keeps: vec!["all leases that were made with it".into()],
-            ..Plan::default()
+            keeps: vec!["all leases created with it".into()],
+            ..ActionPreview::default()
         },
         typed: token.name.clone(),
         danger: true,
-        action: confirm::same_address(visit),
-        back: home_of_tokens(visit, &token).to_owned(),
+        action: confirm::same_address(request),
+        back: tokens_page(request, &token).to_owned(),
         ..Confirm::default()
     };
     confirm::ask(
-        Frame::new(app, visit, "", "Delete token")
+        Frame::new(app, request, "", "Delete token")
             .await
             .crumb("Token", ""),
         confirm,
@@ -296,39 +306,45 @@ async fn ask_token_delete(app: &App, visit: &Visit, token: Uuid, form: Form) -> 
     )
 }
 
-/// Removes a token.
+/// Deletes a token.
 pub(crate) async fn token_delete(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(token): Path<Uuid>,
     form: Form,
-) -> Outcome {
-    let found = find_token(&app, &visit, token).await?;
+) -> PageResult {
+    let found = find_token(&app, &request, token).await?;
     let deleted = match confirm::typed(&form, &found.name) {
-        Ok(()) => app.orchestrator.token_delete(&form.caller(&visit), token).await,
+        Ok(()) => app.orchestrator.token_delete(&form.caller(&request), token).await,
         Err(error) => Err(error),
     };
     match deleted {
         Ok(()) => Ok(see_other(&format!(
             "{}?done=token_deleted",
-            home_of_tokens(&visit, &found)
+            tokens_page(&request, &found)
         ))),
         Err(error) => {
-            ask_token_delete(&app, &visit, token, confirm::refused(form, error, &visit.manner)?).await
+            ask_token_delete(
+                &app,
+                &request,
+                token,
+                confirm::rejected(form, error, &request.info)?,
+            )
+            .await
         }
     }
 }
 
-fn home_of_tokens(visit: &Visit, token: &api::Token) -> &'static str {
-    if token.account == visit.caller.account {
+fn tokens_page(request: &AuthedRequest, token: &api::Token) -> &'static str {
+    if token.account == request.caller.account {
         "/account"
     } else {
         "/admin"
     }
 }
 
-async fn find_token(app: &App, visit: &Visit, id: Uuid) -> Result<api::Token, Refused> {
-    let all = app.orchestrator.token_list(&visit.caller).await?;
+async fn find_token(app: &App, request: &AuthedRequest, id: Uuid) -> Result<api::Token, Rejection> {
+    let all = app.orchestrator.token_list(&request.caller).await?;
     all.into_iter()
         .find(|token| token.id == id)
         .ok_or_else(|| Error::not_found("token", id.to_string()).into())

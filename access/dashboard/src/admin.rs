@@ -1,14 +1,14 @@
-//! What administrators do: accounts, tokens, backup, the end of the pause after a restore.
+//! Administration: accounts, tokens, backup, resume after a restore.
 
 use crate::{
-    account::make_token,
+    account::create_token,
+    action_preview::ActionPreview,
     confirm::{self, Confirm},
-    error::Outcome,
+    error::PageResult,
     form::Form,
     format,
     page::{self, Frame, see_other},
-    plan::Plan,
-    session::Visit,
+    session::AuthedRequest,
     state::App,
 };
 use askama::Template;
@@ -22,10 +22,10 @@ use chainpool_orchestrator::Error;
 use http::{StatusCode, header};
 use tokio_util::io::ReaderStream;
 
-/// What was just made and is shown once.
-enum Made {
-    Nothing,
-    /// A one-time link: whose, and its secret.
+/// A new secret, shown once.
+enum NewSecret {
+    None,
+    /// A one-time link: the account and the secret.
     Link(String, String),
     Token(api::TokenMade),
 }
@@ -37,7 +37,7 @@ struct AdminPage {
     form: Form,
     accounts: Vec<api::Account>,
     tokens: Vec<api::Token>,
-    made: Made,
+    new_secret: NewSecret,
     paused: bool,
     database: api::DatabaseStatus,
     version: String,
@@ -46,88 +46,105 @@ struct AdminPage {
 }
 
 /// The page.
-pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
-    draw(&app, &visit, Form::default(), Made::Nothing).await
+pub(crate) async fn show(State(app): State<App>, request: AuthedRequest) -> PageResult {
+    render(&app, &request, Form::default(), NewSecret::None).await
 }
 
-async fn draw(app: &App, visit: &Visit, form: Form, made: Made) -> Outcome {
-    let accounts = app.orchestrator.account_list(&visit.caller).await?;
-    let status = app.orchestrator.status(&visit.caller).await?;
-    let frame = Frame::of_status(visit, "admin", "Admin", &status).crumb("Admin", "/admin");
+async fn render(app: &App, request: &AuthedRequest, form: Form, new_secret: NewSecret) -> PageResult {
+    let accounts = app.orchestrator.account_list(&request.caller).await?;
+    let status = app.orchestrator.status(&request.caller).await?;
+    let frame = Frame::of_status(request, "admin", "Admin", &status).crumb("Admin", "/admin");
     let code = form
         .problem
         .as_ref()
-        .map_or(StatusCode::OK, |refused| refused.status);
+        .map_or(StatusCode::OK, |rejection| rejection.status);
     let page = AdminPage {
         frame,
         form,
         accounts,
-        tokens: app.orchestrator.token_list(&visit.caller).await?,
-        made,
+        tokens: app.orchestrator.token_list(&request.caller).await?,
+        new_secret,
         paused: status.paused,
         database: status.database,
         version: status.version,
         instance: status.instance,
-        me: visit.caller.account.clone(),
+        me: request.caller.account.clone(),
     };
     Ok((code, page::html(&page)?).into_response())
 }
 
-async fn refused(app: &App, visit: &Visit, form: Form, error: Error) -> Outcome {
-    draw(app, visit, form.refused(error, &visit.manner)?, Made::Nothing).await
+async fn render_rejected(app: &App, request: &AuthedRequest, form: Form, error: Error) -> PageResult {
+    render(
+        app,
+        request,
+        form.rejected(error, &request.info)?,
+        NewSecret::None,
+    )
+    .await
 }
 
-/// Makes an account and the link by which it sets its password.
-pub(crate) async fn account_create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
-    match make_account(&app, &visit, &form).await {
-        Ok((account, link)) => draw(&app, &visit, Form::default(), Made::Link(account, link)).await,
-        Err(error) => refused(&app, &visit, form, error).await,
+/// Creates an account and the one-time link that sets its password.
+pub(crate) async fn account_create(State(app): State<App>, request: AuthedRequest, form: Form) -> PageResult {
+    match create_account(&app, &request, &form).await {
+        Ok((account, link)) => render(&app, &request, Form::default(), NewSecret::Link(account, link)).await,
+        Err(error) => render_rejected(&app, &request, form, error).await,
     }
 }
 
-async fn make_account(app: &App, visit: &Visit, form: &Form) -> Result<(String, String), Error> {
+async fn create_account(app: &App, request: &AuthedRequest, form: &Form) -> Result<(String, String), Error> {
     let mut reader = form.reader();
-    let role = reader.word("role").unwrap_or(api::Role::User);
+    let role = reader.choice("role").unwrap_or(api::Role::User);
     let new = reader.finish(api::AccountCreate {
         name: form.text("name").unwrap_or_default(),
         role,
     })?;
-    let account = app.orchestrator.account_create(&form.caller(visit), new).await?;
+    let account = app
+        .orchestrator
+        .account_create(&form.caller(request), new)
+        .await?;
     let link = app
         .orchestrator
-        .account_reset_link(&visit.caller, &account.name)
+        .account_reset_link(&request.caller, &account.name)
         .await?;
     Ok((account.name, link))
 }
 
-/// Makes a one-time link for an account.
-pub(crate) async fn reset_link(State(app): State<App>, visit: Visit, Path(account): Path<String>) -> Outcome {
-    match app.orchestrator.account_reset_link(&visit.caller, &account).await {
-        Ok(link) => draw(&app, &visit, Form::default(), Made::Link(account, link)).await,
-        Err(error) => refused(&app, &visit, Form::default(), error).await,
+/// Creates a one-time link for an account.
+pub(crate) async fn reset_link(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(account): Path<String>,
+) -> PageResult {
+    match app
+        .orchestrator
+        .account_reset_link(&request.caller, &account)
+        .await
+    {
+        Ok(link) => render(&app, &request, Form::default(), NewSecret::Link(account, link)).await,
+        Err(error) => render_rejected(&app, &request, Form::default(), error).await,
     }
 }
 
-/// Asks before an account is removed.
-pub(crate) async fn account_delete_plan(
+/// Asks for confirmation before an account is deleted.
+pub(crate) async fn account_delete_preview(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(account): Path<String>,
-) -> Outcome {
-    ask_delete(&app, &visit, &account, Form::default()).await
+) -> PageResult {
+    ask_delete(&app, &request, &account, Form::default()).await
 }
 
-/// Removes an account.
+/// Deletes an account.
 pub(crate) async fn account_delete(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(account): Path<String>,
     form: Form,
-) -> Outcome {
+) -> PageResult {
     let deleted = match confirm::typed(&form, &account) {
         Ok(()) => {
             app.orchestrator
-                .account_delete(&form.caller(&visit), &account)
+                .account_delete(&form.caller(&request), &account)
                 .await
         }
         Err(error) => Err(error),
@@ -137,63 +154,63 @@ pub(crate) async fn account_delete(
         Err(error) => {
             ask_delete(
                 &app,
-                &visit,
+                &request,
                 &account,
-                confirm::refused(form, error, &visit.manner)?,
+                confirm::rejected(form, error, &request.info)?,
             )
             .await
         }
     }
 }
 
-async fn ask_delete(app: &App, visit: &Visit, account: &str, form: Form) -> Outcome {
+async fn ask_delete(app: &App, request: &AuthedRequest, account: &str, form: Form) -> PageResult {
     if !app
         .orchestrator
-        .account_list(&visit.caller)
+        .account_list(&request.caller)
         .await?
         .iter()
         .any(|known| known.name == account)
     {
         return Err(Error::not_found("account", account).into());
     }
-    let own = account == visit.caller.account;
+    let own = account == request.caller.account;
     let confirm = Confirm {
         heading: format!("Delete account {account}"),
         verb: "Delete".into(),
-        plan: Plan {
-            deletes: vec![format!("the account {account} with its sessions and tokens")],
-            keeps: vec!["its part in the audit and in the history of leases".into()],
+        preview: ActionPreview {
+            deletes: vec![format!("account {account} with its sessions and tokens")],
+            keeps: vec!["its entries in the audit log and the lease history".into()],
             blocked: if own {
-                "you are signed in with it".into()
+                "you are signed in with this account".into()
             } else {
                 String::new()
             },
-            ..Plan::default()
+            ..ActionPreview::default()
         },
         typed: account.to_owned(),
         danger: true,
-        action: confirm::same_address(visit),
+        action: confirm::same_address(request),
         back: "/admin".into(),
         ..Confirm::default()
     };
-    let frame = Frame::new(app, visit, "admin", "Delete account")
+    let frame = Frame::new(app, request, "admin", "Delete account")
         .await
         .crumb("Admin", "/admin")
         .crumb(account, "");
     confirm::ask(frame, confirm, form)
 }
 
-/// Makes a token for any account.
-pub(crate) async fn token_create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
-    match make_token(&app, &visit, &form).await {
-        Ok(made) => draw(&app, &visit, Form::default(), Made::Token(made)).await,
-        Err(error) => refused(&app, &visit, form, error).await,
+/// Creates a token for any account.
+pub(crate) async fn token_create(State(app): State<App>, request: AuthedRequest, form: Form) -> PageResult {
+    match create_token(&app, &request, &form).await {
+        Ok(new_secret) => render(&app, &request, Form::default(), NewSecret::Token(new_secret)).await,
+        Err(error) => render_rejected(&app, &request, form, error).await,
     }
 }
 
-/// The database as a file; a POST, since it is written to the audit and costs something.
-pub(crate) async fn backup(State(app): State<App>, visit: Visit) -> Outcome {
-    let file = app.orchestrator.backup(&visit.caller).await?;
+/// Downloads the database. A POST, because it is audited and expensive.
+pub(crate) async fn backup(State(app): State<App>, request: AuthedRequest) -> PageResult {
+    let file = app.orchestrator.backup(&request.caller).await?;
     let stamp: String = api::Timestamp::now()
         .to_string()
         .chars()
@@ -211,13 +228,13 @@ pub(crate) async fn backup(State(app): State<App>, visit: Visit) -> Outcome {
     Ok((headers, body).into_response())
 }
 
-/// Asks before the pause after a restore ends.
-pub(crate) async fn resume_plan(State(app): State<App>, visit: Visit) -> Outcome {
-    ask_resume(&app, &visit, Form::default()).await
+/// Asks for confirmation before resuming after a restore.
+pub(crate) async fn resume_preview(State(app): State<App>, request: AuthedRequest) -> PageResult {
+    ask_resume(&app, &request, Form::default()).await
 }
 
-async fn ask_resume(app: &App, visit: &Visit, form: Form) -> Outcome {
-    let status = app.orchestrator.resume_preview(&visit.caller).await?;
+async fn ask_resume(app: &App, request: &AuthedRequest, form: Form) -> PageResult {
+    let status = app.orchestrator.resume_preview(&request.caller).await?;
     let unclaimed = status.unclaimed.iter().map(|each| {
         format!(
             "unclaimed on {}: cluster {}, {} objects",
@@ -229,38 +246,38 @@ async fn ask_resume(app: &App, visit: &Visit, form: Form) -> Outcome {
     let free = status.pool.clusters.saturating_sub(status.pool.leased);
     let wiped = || {
         format!(
-            "the data of {}: made again, since they may have been used after the backup",
+            "the data of {}: reset, because they may have been used after the backup",
             format::counted(&free, "free cluster")
         )
     };
     let confirm = Confirm {
         heading: "Resume after restore".into(),
         verb: "Resume".into(),
-        plan: Plan {
-            makes: vec!["repair, autofill and deletion go on by what the restored database knows".into()],
+        preview: ActionPreview {
+            creates: vec!["repair, autofill and deletion resume from the restored database".into()],
             deletes: if free > 0 { vec![wiped()] } else { vec![] },
             keeps: unclaimed.collect(),
             blocked: if status.paused {
                 String::new()
             } else {
-                "it is not paused".into()
+                "Chainpool is not paused".into()
             },
-            ..Plan::default()
+            ..ActionPreview::default()
         },
         action: "/admin/resume".into(),
         back: "/admin".into(),
         ..Confirm::default()
     };
-    let frame = Frame::of_status(visit, "admin", "Resume", &status)
+    let frame = Frame::of_status(request, "admin", "Resume", &status)
         .crumb("Admin", "/admin")
         .crumb("Resume", "");
     confirm::ask(frame, confirm, form)
 }
 
-/// Ends the pause after a restore.
-pub(crate) async fn resume(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
-    match app.orchestrator.resume(&form.caller(&visit)).await {
+/// Resumes after a restore.
+pub(crate) async fn resume(State(app): State<App>, request: AuthedRequest, form: Form) -> PageResult {
+    match app.orchestrator.resume(&form.caller(&request)).await {
         Ok(()) => Ok(see_other("/status?done=resumed")),
-        Err(error) => ask_resume(&app, &visit, confirm::refused(form, error, &visit.manner)?).await,
+        Err(error) => ask_resume(&app, &request, confirm::rejected(form, error, &request.info)?).await,
     }
 }

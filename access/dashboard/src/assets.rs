@@ -1,4 +1,5 @@
-//! The stylesheet, the script and the icons: part of the binary, named by their content, kept by browsers for a year.
+//! Stylesheet, script and icons: embedded in the binary, named by content hash, cached by browsers for a
+//! year.
 
 use axum::{
     extract::Path,
@@ -44,7 +45,7 @@ static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
 });
 static SPRITE: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("icons", "svg", SVG, include_str!("../static/icons.svg")));
-static TABS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
+static TAB_ICONS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     vec![
         Asset::new(
             "tab-healthy",
@@ -92,24 +93,24 @@ pub(crate) fn script() -> String {
     format!("/static/{}", SCRIPT.name)
 }
 
-/// The address of the icons and marks.
+/// The address of the icon sprite.
 pub(crate) fn sprite() -> String {
     format!("/static/{}", SPRITE.name)
 }
 
-/// The address of the tab's icon for a mark's class.
+/// The address of the tab icon for an indicator's class.
 pub(crate) fn tab_icon(class: &str) -> String {
     let wanted = format!("tab-{class}.");
-    let name = TABS
+    let name = TAB_ICONS
         .iter()
         .find(|asset| asset.name.starts_with(&wanted))
         .map_or("", |asset| asset.name.as_str());
     format!("/static/{name}")
 }
 
-/// Serves an embedded file. The content's hash is in its name, so it never changes under that name.
+/// Serves an embedded file. Its name contains the content hash, so it is immutable.
 pub(crate) async fn serve(Path(file): Path<String>) -> Response {
-    let mut all = [&*STYLE, &*SCRIPT, &*SPRITE].into_iter().chain(TABS.iter());
+    let mut all = [&*STYLE, &*SCRIPT, &*SPRITE].into_iter().chain(TAB_ICONS.iter());
     match all.find(|asset| asset.name == file) {
         Some(asset) => {
             let headers = [
@@ -119,6 +120,6 @@ pub(crate) async fn serve(Path(file): Path<String>) -> Response {
             ];
             (headers, asset.content).into_response()
         }
-        None => (StatusCode::NOT_FOUND, "there is no such file; reload the page").into_response(),
+        None => (StatusCode::NOT_FOUND, "file not found; reload the page").into_response(),
     }
 }

@@ -1,8 +1,8 @@
-//! Pages below a path: templates name addresses from the root, and the path is put before all of them here, so that no
-//! page can forget it.
+//! Base path: templates use addresses from the root; this layer prefixes all of them, so no page can miss
+//! one.
 //!
-//! What is filled into a template has its quotation marks escaped, so these beginnings of attributes are always a
-//! template's own.
+//! Values in templates have their quotation marks escaped, so a matched attribute always comes from a
+//! template.
 
 use crate::site::Site;
 use axum::{
@@ -14,11 +14,11 @@ use axum::{
 use http::{StatusCode, header};
 use std::sync::Arc;
 
-/// The attributes that hold addresses. The script puts the path before those that it makes, by `data-base`.
+/// Attributes that hold addresses. The script prefixes the addresses it builds with `data-base`.
 const ATTRIBUTES: [&str; 5] = ["href", "action", "src", "data-stream", "data-base"];
 
-/// Puts the path before all addresses in a page.
-pub(crate) async fn addresses(request: Request, next: Next) -> Response {
+/// Prefixes all addresses in a page with the base path.
+pub(crate) async fn prefix_addresses(request: Request, next: Next) -> Response {
     let site = request.extensions().get::<Arc<Site>>().cloned();
     let response = next.run(request).await;
     let kind = response.headers().get(header::CONTENT_TYPE);
@@ -27,15 +27,15 @@ pub(crate) async fn addresses(request: Request, next: Next) -> Response {
             if !site.base.is_empty()
                 && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) =>
         {
-            below(&site.base, response).await
+            prefix_page(&site.base, response).await
         }
         _ => response,
     }
 }
 
-async fn below(base: &str, response: Response) -> Response {
+async fn prefix_page(base: &str, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    // A page is rendered whole before it is sent, so this neither waits nor takes more than it has.
+    // A page is rendered completely before it is sent, so this reads from memory.
     let Ok(page) = to_bytes(body, usize::MAX).await else {
         parts.status = StatusCode::INTERNAL_SERVER_ERROR;
         return Response::from_parts(parts, Body::empty());
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use std::{fs, path::Path};
 
-    /// Attributes that begin like addresses and are none: forms send them back, and the script knows what to do.
+    /// Attributes that start like addresses but are not: form values, and texts that the script prefixes.
     const TEXTS: [&str; 2] = ["value", "data-copy"];
 
     fn templates(folder: &Path) -> Vec<String> {
@@ -91,17 +91,14 @@ mod tests {
                 ATTRIBUTES.contains(&name) || TEXTS.contains(&name),
                 "{name}: add it to ATTRIBUTES"
             );
-            assert!(
-                before.ends_with(&format!(" {name}")),
-                "{name} stands after a blank"
-            );
+            assert!(before.ends_with(&format!(" {name}")), "{name} follows a space");
             seen += 1;
         }
         assert!(seen > 50, "{seen}");
     }
 
     #[test]
-    fn addresses_get_the_path_and_what_people_wrote_does_not() {
+    fn addresses_get_the_base_path_and_user_input_does_not() {
         let page = r##"<html data-base="/"><a href="/hosts" title=" href=&#34;/x&#34;">/hosts</a><a href="#main"></a><input value="/hosts">"##;
         let below = r##"<html data-base="/pool/"><a href="/pool/hosts" title=" href=&#34;/x&#34;">/hosts</a><a href="#main"></a><input value="/hosts">"##;
         assert_eq!(with_base("/pool", page), below);

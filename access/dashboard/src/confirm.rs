@@ -1,40 +1,41 @@
-//! The page between a button and what cannot be taken back: it shows the plan and wants the name typed.
+//! The confirmation page of an action: it shows the preview and, if the action is destructive, asks for the
+//! name.
 
 use crate::{
-    error::{Outcome, Refused},
+    action_preview::ActionPreview,
+    error::{PageResult, Rejection},
     form::Form,
     page::{self, Frame},
-    plan::Plan,
-    session::{Manner, Visit},
+    session::{AuthedRequest, RequestInfo},
 };
 use askama::Template;
 use axum::response::IntoResponse;
 use chainpool_orchestrator::Error;
 use http::StatusCode;
 
-/// The field into which the name is typed.
+/// The field for the typed name.
 pub(crate) const TYPED: &str = "typed";
 
-/// What is asked.
+/// A confirmation.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Confirm {
-    /// The question, as the page's heading.
+    /// The page heading.
     pub(crate) heading: String,
-    /// The words on the button.
+    /// The button label.
     pub(crate) verb: String,
-    /// What will be done.
-    pub(crate) plan: Plan,
-    /// The name that must be typed; empty: none.
+    /// The effects of the action.
+    pub(crate) preview: ActionPreview,
+    /// The name that must be typed; empty if none.
     pub(crate) typed: String,
-    /// What cannot be taken back is red.
+    /// Destructive: the button is red.
     pub(crate) danger: bool,
-    /// Where the form goes.
+    /// The address that the form posts to.
     pub(crate) action: String,
-    /// The way back.
+    /// The address of the cancel button.
     pub(crate) back: String,
-    /// What the form carries along.
+    /// Hidden form fields.
     pub(crate) hidden: Vec<(String, String)>,
-    /// The words beside a box that must be ticked to force it; empty: no box.
+    /// The label of the checkbox that forces the action; empty if there is none.
     pub(crate) force: String,
 }
 
@@ -43,23 +44,23 @@ pub(crate) struct Confirm {
 pub(crate) struct ConfirmPage {
     /// The frame.
     pub(crate) frame: Frame,
-    /// What is asked.
+    /// The confirmation.
     pub(crate) confirm: Confirm,
-    /// What was filled in before.
+    /// The submitted form, if it was rejected.
     pub(crate) form: Form,
 }
 
-/// The page that asks.
-pub(crate) fn ask(frame: Frame, confirm: Confirm, form: Form) -> Outcome {
+/// Renders the confirmation page.
+pub(crate) fn ask(frame: Frame, confirm: Confirm, form: Form) -> PageResult {
     let status = form
         .problem
         .as_ref()
-        .map_or(StatusCode::OK, |refused| refused.status);
+        .map_or(StatusCode::OK, |rejection| rejection.status);
     let page = page::html(&ConfirmPage { frame, confirm, form })?;
     Ok((status, page).into_response())
 }
 
-/// Whether the name was typed as it is.
+/// Checks the typed name.
 pub(crate) fn typed(form: &Form, name: &str) -> Result<(), Error> {
     if form.get(TYPED).trim() == name {
         Ok(())
@@ -68,12 +69,12 @@ pub(crate) fn typed(form: &Form, name: &str) -> Result<(), Error> {
     }
 }
 
-/// The form, refused for this reason.
-pub(crate) fn refused(form: Form, error: Error, manner: &Manner) -> Result<Form, Refused> {
-    form.refused(error, manner)
+/// The form, rejected with this error.
+pub(crate) fn rejected(form: Form, error: Error, info: &RequestInfo) -> Result<Form, Rejection> {
+    form.rejected(error, info)
 }
 
-/// Where the confirmed form goes: this page's own address without its query.
-pub(crate) fn same_address(visit: &Visit) -> String {
-    visit.manner.path.split('?').next().unwrap_or_default().to_owned()
+/// The address that the confirmed form posts to: this page without its query.
+pub(crate) fn same_address(request: &AuthedRequest) -> String {
+    request.info.path.split('?').next().unwrap_or_default().to_owned()
 }

@@ -1,8 +1,8 @@
-//! What was refused, as a page: what to do next, and the request's id.
+//! Error pages: what to do next, and the request ID.
 
 use crate::{
     page::{self, Frame},
-    session::{Manner, Visit},
+    session::{AuthedRequest, RequestInfo},
     state::App,
 };
 use askama::Template;
@@ -11,24 +11,24 @@ use chainpool_api::Problem;
 use chainpool_orchestrator::Error;
 use http::StatusCode;
 
-/// What a handler answers.
-pub(crate) type Outcome = Result<Response, Refused>;
+/// The result of a page handler.
+pub(crate) type PageResult = Result<Response, Rejection>;
 
-/// Why a request was refused. The layer around the handlers draws the page, since it knows who asks.
+/// A rejected request. The layer around the handlers renders the error page, because it knows the caller.
 #[derive(Debug, Clone)]
-pub(crate) struct Refused {
-    /// The HTTP status that says the same.
+pub(crate) struct Rejection {
+    /// The HTTP status.
     pub(crate) status: StatusCode,
-    /// What is said.
+    /// The error body.
     pub(crate) problem: Problem,
 }
 
-impl From<Error> for Refused {
+impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         if let Error::Internal(cause) = &error {
             tracing::error!(
                 error = cause.as_ref() as &(dyn std::error::Error + 'static),
-                "a page could not be answered"
+                "a dashboard request failed"
             );
         }
         Self {
@@ -38,13 +38,13 @@ impl From<Error> for Refused {
     }
 }
 
-impl From<askama::Error> for Refused {
+impl From<askama::Error> for Rejection {
     fn from(error: askama::Error) -> Self {
         Error::Internal(Box::new(error)).into()
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
@@ -60,32 +60,30 @@ struct ErrorPage {
     problem: Problem,
 }
 
-/// Draws the page for a response that was refused; passes others on.
-pub(crate) async fn refused_page(
+/// Renders the error page for a rejected response; passes other responses through.
+pub(crate) async fn render_rejection(
     app: &App,
-    visit: Option<&Visit>,
-    manner: &Manner,
+    request: Option<&AuthedRequest>,
+    info: &RequestInfo,
     mut response: Response,
 ) -> Response {
-    let Some(Refused { status, mut problem }) = response.extensions_mut().remove::<Refused>() else {
+    let Some(Rejection { status, mut problem }) = response.extensions_mut().remove::<Rejection>() else {
         return response;
     };
-    problem
-        .request_id
-        .get_or_insert_with(|| manner.request_id.clone());
+    problem.request_id.get_or_insert_with(|| info.request_id.clone());
     let heading = match status.as_u16() {
-        400 | 422 => "That cannot be done as it was asked",
-        403 => "Not allowed",
+        400 | 422 => "Invalid request",
+        403 => "Permission denied",
         404 => "Not found",
-        409 => "Not now",
-        429 => "Too many tries",
-        503 => "Something that is needed does not answer",
-        507 => "The server's disk is full",
-        _ => "Something went wrong",
+        409 => "Conflict",
+        429 => "Too many requests",
+        503 => "Service unavailable",
+        507 => "Server disk full",
+        _ => "Internal error",
     };
-    let frame = match visit {
-        Some(visit) => Frame::new(app, visit, "", heading).await,
-        None => Frame::guest(manner, heading),
+    let frame = match request {
+        Some(request) => Frame::new(app, request, "", heading).await,
+        None => Frame::guest(info, heading),
     };
     match page::html(&ErrorPage {
         frame,
@@ -97,7 +95,7 @@ pub(crate) async fn refused_page(
     }
 }
 
-/// The answer for an address that is no page.
-pub(crate) async fn no_such_page(visit: Visit) -> Outcome {
-    Err(Error::not_found("page", visit.manner.path).into())
+/// The response for an unknown address.
+pub(crate) async fn not_found(request: AuthedRequest) -> PageResult {
+    Err(Error::not_found("page", request.info.path).into())
 }

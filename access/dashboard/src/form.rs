@@ -1,34 +1,34 @@
-//! A submitted form: its input, which is kept when it is refused, and what was wrong with which field.
+//! A submitted form: its input, which is kept on rejection, and its field errors.
 
 use crate::{
-    error::Refused,
-    session::{Manner, Visit},
+    error::Rejection,
+    session::{AuthedRequest, RequestInfo},
 };
 use axum::extract::{FromRequest, Request};
-use chainpool_api::{Problem, UnknownWord};
+use chainpool_api::{Problem, UnknownValue};
 use chainpool_orchestrator::{Caller, Error, RequestKey};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, str::FromStr};
 use uuid::Uuid;
 
-/// The field that makes a form sent twice one request.
+/// The idempotency key: a form that is submitted twice is one request.
 const KEY: &str = "request_key";
 
-/// A form as it was filled in.
+/// A submitted form.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Form {
     values: Vec<(String, String)>,
-    /// Why it was refused.
-    pub(crate) problem: Option<Refused>,
+    /// The rejection, if any.
+    pub(crate) problem: Option<Rejection>,
 }
 
 impl<S: Send + Sync> FromRequest<S> for Form {
-    type Rejection = Refused;
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
+    type Rejection = Rejection;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
         let read = axum::extract::Form::<Vec<(String, String)>>::from_request(request, state).await;
         let values = read
-            .map_err(|rejection| Refused::from(Error::field("form", rejection.body_text())))?
+            .map_err(|rejection| Rejection::from(Error::field("form", rejection.body_text())))?
             .0;
         Ok(Self {
             values,
@@ -54,7 +54,7 @@ impl Form {
         self.values.push((name.into(), value.into()));
     }
 
-    /// A field's input; empty when it was left empty.
+    /// A field's input; empty if the field is absent.
     pub(crate) fn get(&self, name: &str) -> &str {
         self.values
             .iter()
@@ -62,7 +62,7 @@ impl Form {
             .map_or("", |(_, value)| value.as_str())
     }
 
-    /// All inputs of a field that comes several times.
+    /// All inputs of a repeated field.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.values
             .iter()
@@ -70,48 +70,48 @@ impl Form {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Whether a box was ticked.
+    /// True if a checkbox is set.
     pub(crate) fn ticked(&self, name: &str) -> bool {
         !self.get(name).is_empty()
     }
 
-    /// A field's input without blanks around it, when there is any.
+    /// A field's trimmed input; `None` if empty.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         let text = self.get(name).trim();
         (!text.is_empty()).then(|| text.to_owned())
     }
 
-    /// What is wrong with a field.
+    /// The error of a field; empty if none.
     pub(crate) fn error(&self, name: &str) -> &str {
         self.problem
             .as_ref()
-            .and_then(|refused| refused.problem.fields.get(name))
+            .and_then(|rejection| rejection.problem.fields.get(name))
             .map_or("", String::as_str)
     }
 
-    /// Why the form was refused.
+    /// The error body of the rejection.
     pub(crate) fn problem(&self) -> Option<&Problem> {
-        self.problem.as_ref().map(|refused| &refused.problem)
+        self.problem.as_ref().map(|rejection| &rejection.problem)
     }
 
-    /// The same form, refused. A signed-out caller and our own faults are not the form's matter.
-    pub(crate) fn refused(mut self, error: Error, manner: &Manner) -> Result<Self, Refused> {
+    /// The same form, rejected. Internal errors are returned instead.
+    pub(crate) fn rejected(mut self, error: Error, info: &RequestInfo) -> Result<Self, Rejection> {
         let internal = matches!(error, Error::Internal(_));
-        let mut refused = Refused::from(error);
-        refused
+        let mut rejection = Rejection::from(error);
+        rejection
             .problem
             .request_id
-            .get_or_insert_with(|| manner.request_id.clone());
+            .get_or_insert_with(|| info.request_id.clone());
         if internal {
-            return Err(refused);
+            return Err(rejection);
         }
         self.values
             .retain(|(name, _)| name != KEY && !name.contains("password"));
-        self.problem = Some(refused);
+        self.problem = Some(rejection);
         Ok(self)
     }
 
-    /// A fresh value for the field that makes a form sent twice one request.
+    /// The idempotency key of the form; generated if absent.
     pub(crate) fn key(&self) -> String {
         match self.get(KEY) {
             "" => Uuid::now_v7().to_string(),
@@ -119,9 +119,9 @@ impl Form {
         }
     }
 
-    /// The caller, tied to this form: sent twice, it is done once.
-    pub(crate) fn caller(&self, visit: &Visit) -> Caller {
-        let mut caller = visit.caller.clone();
+    /// The caller with the idempotency key of this form: a repeated submission runs once.
+    pub(crate) fn caller(&self, request: &AuthedRequest) -> Caller {
+        let mut caller = request.caller.clone();
         let key = self.get(KEY);
         if !key.is_empty() {
             let mut hash = Sha256::new();
@@ -131,7 +131,7 @@ impl Form {
                     hash.update(part.as_bytes());
                 }
             }
-            let path = visit.manner.path.split('?').next().unwrap_or_default();
+            let path = request.info.path.split('?').next().unwrap_or_default();
             caller.key = Some(RequestKey {
                 route: format!("POST {path}"),
                 key: key.to_owned(),
@@ -141,7 +141,7 @@ impl Form {
         caller
     }
 
-    /// Begins reading fields into typed values.
+    /// A reader of typed field values.
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader {
             form: self,
@@ -150,7 +150,7 @@ impl Form {
     }
 }
 
-/// Reads fields into typed values and gathers what is wrong with all of them.
+/// Parses fields into typed values and collects all field errors.
 pub(crate) struct Reader<'a> {
     /// The form.
     pub(crate) form: &'a Form,
@@ -158,18 +158,18 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A number; absent when the field is empty.
+    /// A number; `None` if the field is empty.
     pub(crate) fn number<T: FromStr>(&mut self, name: &str) -> Option<T> {
         let text = self.form.text(name)?;
         let number = text.parse().ok();
         if number.is_none() {
-            self.wrong(name, format!("{text:?} is not a number that fits here"));
+            self.wrong(name, format!("{text:?} is not a number in the valid range"));
         }
         number
     }
 
-    /// One of several words; absent when the field is empty.
-    pub(crate) fn word<T: FromStr<Err = UnknownWord>>(&mut self, name: &str) -> Option<T> {
+    /// An enum value; `None` if the field is empty.
+    pub(crate) fn choice<T: FromStr<Err = UnknownValue>>(&mut self, name: &str) -> Option<T> {
         match self.form.text(name)?.parse() {
             Ok(word) => Some(word),
             Err(unknown) => {
@@ -179,7 +179,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Labels: `name=value`, with blanks, commas or line ends between.
+    /// Labels: `key=value`, separated by spaces, commas or line breaks.
     pub(crate) fn labels(&mut self, name: &str) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::new();
         for part in self
@@ -192,7 +192,7 @@ impl Reader<'_> {
                 Some((key, value)) if !key.is_empty() => {
                     labels.insert(key.to_owned(), value.to_owned());
                 }
-                _ => self.wrong(name, format!("{part:?} is not a label; write name=value")),
+                _ => self.wrong(name, format!("{part:?} is not a label; write key=value")),
             }
         }
         labels
@@ -212,12 +212,12 @@ impl Reader<'_> {
         parameters
     }
 
-    /// Notes what is wrong with a field.
+    /// Records a field error.
     pub(crate) fn wrong(&mut self, name: &str, why: impl Into<String>) {
         self.errors.entry(name.to_owned()).or_insert_with(|| why.into());
     }
 
-    /// The value, when nothing was wrong.
+    /// The value, or all field errors.
     pub(crate) fn finish<T>(self, value: T) -> Result<T, Error> {
         if self.errors.is_empty() {
             Ok(value)
@@ -227,7 +227,7 @@ impl Reader<'_> {
     }
 }
 
-/// A text as the number or the yes or no that it is.
+/// A text as a number or boolean if it is one, otherwise as a string.
 pub(crate) fn typed(text: &str) -> Value {
     if let Ok(number) = text.parse::<i64>() {
         return Value::from(number);
@@ -239,16 +239,16 @@ pub(crate) fn typed(text: &str) -> Value {
     }
 }
 
-/// A word of a filter in the address; absent when empty.
-pub(crate) fn filter_word<T: FromStr<Err = UnknownWord>>(
-    visit: &Visit,
+/// An enum filter in the address; `None` if empty.
+pub(crate) fn filter_word<T: FromStr<Err = UnknownValue>>(
+    request: &AuthedRequest,
     name: &str,
-) -> Result<Option<T>, Refused> {
-    visit
+) -> Result<Option<T>, Rejection> {
+    request
         .query(name)
         .map(|word| word.parse())
         .transpose()
-        .map_err(|unknown: UnknownWord| Error::field(name, unknown.to_string()).into())
+        .map_err(|unknown: UnknownValue| Error::field(name, unknown.to_string()).into())
 }
 
 #[cfg(test)]
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_wrong_field_is_told_at_once() {
+    fn all_field_errors_are_reported_together() {
         let form = Form::filled([
             ("capacity", "many".to_owned()),
             ("labels", "team".to_owned()),
@@ -282,22 +282,22 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_form_keeps_its_input_but_no_password() {
+    fn a_rejected_form_keeps_its_input_but_no_password() {
         let form = Form::filled([
             ("name", "h1".to_owned()),
             ("registry_password", "hush".to_owned()),
         ]);
-        let manner = Manner {
+        let info = RequestInfo {
             path: "/".into(),
             theme: "auto",
             https: false,
             fragment: false,
             request_id: "r-1".into(),
-            from: String::new(),
+            client_address: String::new(),
             secret: None,
             site: std::sync::Arc::default(),
         };
-        let form = form.refused(Error::field("name", "is taken"), &manner).unwrap();
+        let form = form.rejected(Error::field("name", "is taken"), &info).unwrap();
         assert_eq!(
             (
                 form.get("name"),

@@ -1,8 +1,8 @@
-//! Times, sizes and ids as people read them. The script says times in the same words.
+//! Human-readable times, sizes and IDs. The script formats times in the same way.
 
 #![expect(
     clippy::trivially_copy_pass_by_ref,
-    reason = "templates hand over every value by reference"
+    reason = "templates pass every value by reference"
 )]
 
 use chainpool_api::{Cluster, Counts, Evidence, OperationKind, Parameter, ParameterKind, Timestamp};
@@ -10,8 +10,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// A length of time: `41 s`, `3 min`, `2 h 10 min`, `2 d`.
-pub(crate) fn length(seconds: i64) -> String {
+/// A duration: `41 s`, `3 min`, `2 h 10 min`, `2 d`.
+pub(crate) fn duration(seconds: i64) -> String {
     let seconds = seconds.max(0);
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -22,23 +22,23 @@ pub(crate) fn length(seconds: i64) -> String {
     }
 }
 
-/// A moment seen from now: `41 s ago`, `in 3 h`.
+/// A time relative to now: `41 s ago`, `in 3 h`.
 pub(crate) fn relative(at: &Timestamp) -> String {
     let seconds = Timestamp::now().millis_since(*at).div_euclid(1000);
     match seconds {
-        ..-60 => format!("in {}", length(59 - seconds)), // what has a day to live has no 23 hours
-        -60..-1 => format!("in {}", length(-seconds)),
+        ..-60 => format!("in {}", duration(59 - seconds)), // rounds up: one day is "in 24 h"
+        -60..-1 => format!("in {}", duration(-seconds)),
         -1..1 => "now".to_owned(),
-        _ => format!("{} ago", length(seconds)),
+        _ => format!("{} ago", duration(seconds)),
     }
 }
 
-/// How long something has lasted: `41 s`.
-pub(crate) fn lasting(since: &Timestamp) -> String {
-    length(Timestamp::now().millis_since(*since).div_euclid(1000))
+/// Elapsed time: `41 s`.
+pub(crate) fn elapsed(since: &Timestamp) -> String {
+    duration(Timestamp::now().millis_since(*since).div_euclid(1000))
 }
 
-/// A moment to the second: `2026-03-01 12:04:11 UTC`.
+/// A time to the second: `2026-03-01 12:04:11 UTC`.
 pub(crate) fn exact(at: &Timestamp) -> String {
     let text = at.to_string();
     match (text.get(..10), text.get(11..19)) {
@@ -47,13 +47,13 @@ pub(crate) fn exact(at: &Timestamp) -> String {
     }
 }
 
-/// How long a thing took, or takes: `1.24 s`, `3 min`.
+/// The time between two moments: `1.24 s`, `3 min`.
 pub(crate) fn took(from: &Timestamp, to: &Timestamp) -> String {
     let millis = to.millis_since(*from).max(0);
     match millis {
         0..1000 => format!("{millis} ms"),
         1000..60_000 => format!("{}.{:02} s", millis / 1000, millis % 1000 / 10),
-        _ => length(millis / 1000),
+        _ => duration(millis / 1000),
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn bytes(bytes: &u64) -> String {
     }
 }
 
-/// A whole number in groups of three, with narrow spaces that never break.
+/// An integer in groups of three digits, with narrow no-break spaces.
 pub(crate) fn number(number: &u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + 6);
@@ -90,16 +90,18 @@ pub(crate) fn number(number: &u64) -> String {
     text
 }
 
-/// How old what was seen may be without its age beside it, in milliseconds.
+/// Age up to which an observation is shown without its age, in milliseconds.
 const RECENT_MS: i64 = 30_000;
 
-/// When something was seen, if that is so long ago that it has to be said: after a start, what a list shows is what was known before.
-pub(crate) fn old(seen: Option<&Timestamp>) -> Option<Timestamp> {
-    seen.copied()
+/// The time of an observation if it is stale. After a server start, lists show observations from before the
+/// start.
+pub(crate) fn stale_at(observed: Option<&Timestamp>) -> Option<Timestamp> {
+    observed
+        .copied()
         .filter(|at| Timestamp::now().millis_since(*at) > RECENT_MS)
 }
 
-/// An id or a hash, shortened in the middle.
+/// An ID or a hash, with its middle elided.
 pub(crate) fn short(text: &str) -> String {
     let length = text.chars().count();
     if length <= 24 {
@@ -110,7 +112,7 @@ pub(crate) fn short(text: &str) -> String {
     format!("{head}…{tail}")
 }
 
-/// An id, shortened: the end, where `UUIDv7` differs, says more.
+/// A shortened ID. It keeps the end, where `UUIDv7` values differ.
 pub(crate) fn short_id(id: &Uuid) -> String {
     short(&id.to_string())
 }
@@ -124,12 +126,12 @@ pub(crate) fn counted(count: &u32, noun: &str) -> String {
     }
 }
 
-/// What an operation does, in words: `cluster create`.
+/// The kind of an operation as text: `cluster create`.
 pub(crate) fn kind(kind: &OperationKind) -> String {
     kind.as_str().replace('_', " ")
 }
 
-/// A parameter's or label's value without quotes.
+/// The value of a parameter or label, without quotes.
 pub(crate) fn value(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -142,7 +144,7 @@ pub(crate) fn value(value: &Value) -> String {
     }
 }
 
-/// The entries of a result as `name` and `value`, in words; those of an object in it follow one by one.
+/// The entries of a result as name and value. Nested objects are flattened.
 pub(crate) fn entries(object: &Value) -> Vec<(String, String)> {
     let Value::Object(map) = object else {
         return Vec::new();
@@ -154,7 +156,7 @@ pub(crate) fn entries(object: &Value) -> Vec<(String, String)> {
     map.iter().flat_map(entry).collect()
 }
 
-/// Settled parameters as names and values.
+/// Resolved parameters as names and values.
 pub(crate) fn settings(parameters: &Value) -> Vec<(String, String)> {
     parameters
         .as_object()
@@ -164,7 +166,7 @@ pub(crate) fn settings(parameters: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Those of a preset's settings that are not the defaults.
+/// The settings of a preset that differ from the defaults.
 pub(crate) fn changed(preset: &Value, parameters: &[Parameter]) -> Vec<(String, String)> {
     let is_default = |name: &str, text: &str| {
         parameters
@@ -195,12 +197,12 @@ pub(crate) fn labels(labels: &BTreeMap<String, String>) -> String {
         .join(" ")
 }
 
-/// What a parameter may be: `1 to 16`, `raft or bft`.
+/// The valid values of a parameter: `1 to 16`, `raft or bft`.
 pub(crate) fn range(parameter: &Parameter) -> String {
     match (parameter.min, parameter.max) {
         (None, None) => parameter.one_of.join(" or "),
         (Some(min), Some(max)) if parameter.kind == ParameterKind::List => {
-            format!("{min} to {max}, with commas between")
+            format!("{min} to {max}, comma-separated")
         }
         (Some(min), Some(max)) => format!("{min} to {max}"),
         (Some(min), None) => format!("{min} or more"),
@@ -208,40 +210,40 @@ pub(crate) fn range(parameter: &Parameter) -> String {
     }
 }
 
-/// A part of a whole in thousandths, for the width of a bar.
+/// A fraction in thousandths, for the width of a bar.
 pub(crate) fn share(part: &u32, whole: &u32) -> u64 {
     u64::from(*part) * 1000 / u64::from((*whole).max(1))
 }
 
-/// The whole of a pool's bar: its capacity, or what there is where the pool has no capacity of its own.
-pub(crate) fn whole(counts: &Counts) -> u32 {
+/// The total of a pool's bar: its capacity, or the number of clusters if that is larger.
+pub(crate) fn bar_total(counts: &Counts) -> u32 {
     counts.capacity.max(counts.clusters).max(1)
 }
 
-/// A clock's difference from ours, in words.
+/// The clock skew relative to the server.
 pub(crate) fn skew(millis: &i64) -> String {
     match *millis {
-        -999..=999 => "right to the second".to_owned(),
-        ahead @ 1000.. => format!("{} ahead of ours", length(ahead / 1000)),
-        behind => format!("{} behind ours", length(-behind / 1000)),
+        -999..=999 => "in sync".to_owned(),
+        ahead @ 1000.. => format!("{} ahead", duration(ahead / 1000)),
+        behind => format!("{} behind", duration(-behind / 1000)),
     }
 }
 
-/// What of a pool is held by nobody, made by nobody and not offered: failed, broken, stopped …
+/// Clusters that are neither offered, leased nor being created: failed, broken, stopped.
 pub(crate) fn other(counts: &Counts) -> u32 {
     counts
         .clusters
         .saturating_sub(counts.offered + counts.leased + counts.making)
 }
 
-/// The worth of the evidence in a few words: `4 of 4 power · heights agree`.
+/// A summary of the evidence: `voting power 4 of 4 · 4 of 4 nodes respond · blocks agree`.
 pub(crate) fn evidence(evidence: &Evidence) -> String {
     let mut parts = Vec::new();
     if let Some((present, all)) = evidence.power {
         parts.push(format!("voting power {present} of {all}"));
     }
-    let answering = evidence.nodes.values().filter(|node| node.answers).count();
-    parts.push(format!("{answering} of {} nodes answer", evidence.nodes.len()));
+    let responding = evidence.nodes.values().filter(|node| node.answers).count();
+    parts.push(format!("{responding} of {} nodes respond", evidence.nodes.len()));
     match evidence.agree {
         Some(true) => parts.push("blocks agree".to_owned()),
         Some(false) => parts.push("blocks differ".to_owned()),
@@ -250,7 +252,7 @@ pub(crate) fn evidence(evidence: &Evidence) -> String {
     parts.join(" · ")
 }
 
-/// The moment of the newest block that any node has.
+/// The time of the newest block on any node.
 pub(crate) fn last_block(cluster: &Cluster) -> Option<Timestamp> {
     cluster
         .evidence
@@ -266,28 +268,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_said_as_people_say_them() {
-        assert_eq!(length(41), "41 s");
-        assert_eq!(length(190), "3 min");
-        assert_eq!(length(7800), "2 h 10 min");
-        assert_eq!(length(200_000), "2 d");
+    fn times_are_human_readable() {
+        assert_eq!(duration(41), "41 s");
+        assert_eq!(duration(190), "3 min");
+        assert_eq!(duration(7800), "2 h 10 min");
+        assert_eq!(duration(200_000), "2 d");
         assert_eq!(took(&Timestamp(0), &Timestamp(1_240)), "1.24 s");
         assert_eq!(relative(&Timestamp::now().plus_seconds(86_400)), "in 24 h");
         assert_eq!(relative(&Timestamp::now().plus_seconds(-41)), "41 s ago");
-        assert_eq!(skew(&-165), "right to the second");
-        assert_eq!(skew(&-61_000), "1 min behind ours");
+        assert_eq!(skew(&-165), "in sync");
+        assert_eq!(skew(&-61_000), "1 min behind");
         assert_eq!(exact(&Timestamp(1_795_000_123_045)), "2026-11-18 11:08:43 UTC");
     }
 
     #[test]
-    fn the_age_of_what_was_just_seen_is_not_said() {
+    fn a_recent_observation_has_no_age() {
         let now = Timestamp::now();
-        // Half of the limit and twice it: how long this test takes is nothing to it.
+        // Half the limit and twice the limit: the duration of this test does not matter.
         let [fresh, aged] = [RECENT_MS / 2, RECENT_MS * 2].map(|ms| now.plus_seconds(-ms / 1000));
         for recent in [None, Some(&now), Some(&fresh), Some(&now.plus_seconds(60))] {
-            assert_eq!(old(recent), None, "{recent:?}");
+            assert_eq!(stale_at(recent), None, "{recent:?}");
         }
-        assert_eq!(old(Some(&aged)), Some(aged));
+        assert_eq!(stale_at(Some(&aged)), Some(aged));
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Leases: what is held, by whom and until when; the bundle by which its holder connects.
+//! Leases: the list with the lease form, and one lease with its connection bundle.
 
 use crate::{
+    action_preview::ActionPreview,
     confirm::{self, Confirm},
-    error::Outcome,
+    error::PageResult,
     form::{Form, filter_word},
     listing::Listing,
     page::{self, Frame, see_other},
-    plan::Plan,
-    session::Visit,
+    session::AuthedRequest,
     state::App,
 };
 use askama::Template;
@@ -33,7 +33,7 @@ struct LeasesPage {
 }
 
 impl LeasesPage {
-    /// Whether the further filters are in use.
+    /// True if any of the additional filters is in use.
     fn filters_open(&self) -> bool {
         [
             "preset",
@@ -49,31 +49,31 @@ impl LeasesPage {
         .any(|name| self.form.ticked(name))
     }
 
-    /// Whether the caller may apply for somebody else.
+    /// True if the caller may lease for another holder.
     fn may_name_holder(&self) -> bool {
         self.frame.caller.as_ref().is_some_and(|caller| caller.lease_any)
     }
 }
 
-/// The list, and the form by which one applies.
-pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
+/// The list and the lease form.
+pub(crate) async fn list(State(app): State<App>, request: AuthedRequest) -> PageResult {
     let mut form = Form::default();
-    if let Some(network_type) = visit.query("apply") {
+    if let Some(network_type) = request.query("apply") {
         form.fill("type", network_type);
     }
-    draw(&app, &visit, form).await
+    render(&app, &request, form).await
 }
 
-async fn draw(app: &App, visit: &Visit, form: Form) -> Outcome {
-    let listing = Listing::new(visit, "/leases", &["state", "holder", "cluster"]);
+async fn render(app: &App, request: &AuthedRequest, form: Form) -> PageResult {
+    let listing = Listing::new(request, "/leases", &["state", "holder", "cluster"]);
     let filter = api::LeaseFilter {
-        state: filter_word(visit, "state")?,
-        holder: visit.query("holder"),
-        cluster: visit.query("cluster"),
-        after: visit.query("after"),
+        state: filter_word(request, "state")?,
+        holder: request.query("holder"),
+        cluster: request.query("cluster"),
+        after: request.query("after"),
         limit: None,
     };
-    let found = app.orchestrator.lease_list(&visit.caller, &filter).await?;
+    let found = app.orchestrator.lease_list(&request.caller, &filter).await?;
     let mut leases = found.items;
     listing.sort(&mut leases, |lease, column| match column {
         "state" => Some((0, lease.state.to_string())),
@@ -83,8 +83,8 @@ async fn draw(app: &App, visit: &Visit, form: Form) -> Outcome {
         "until" => Some((lease.expires_at.map_or(i64::MAX, |at| at.0), String::new())),
         _ => None,
     });
-    let status = app.orchestrator.overview(&visit.caller).await?;
-    let mut frame = Frame::new(app, visit, "leases", "Leases")
+    let status = app.orchestrator.overview(&request.caller).await?;
+    let mut frame = Frame::new(app, request, "leases", "Leases")
         .await
         .crumb("Leases", "/leases");
     if form.problem.is_none() {
@@ -93,31 +93,35 @@ async fn draw(app: &App, visit: &Visit, form: Form) -> Outcome {
     let code = form
         .problem
         .as_ref()
-        .map_or(StatusCode::OK, |refused| refused.status);
+        .map_or(StatusCode::OK, |rejection| rejection.status);
     let page = LeasesPage {
         frame,
-        listing: listing.going_on(found.next),
+        listing: listing.with_next(found.next),
         leases,
         form,
         pool: status.pool,
         by_type: status.by_type.into_iter().collect(),
-        types: app.orchestrator.network_types(&visit.caller),
+        types: app.orchestrator.network_types(&request.caller),
     };
     Ok((code, page::html(&page)?).into_response())
 }
 
-/// Applies.
-pub(crate) async fn apply(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
+/// Leases a cluster.
+pub(crate) async fn apply(State(app): State<App>, request: AuthedRequest, form: Form) -> PageResult {
     let applied = match read_apply(&form) {
-        Ok(wanted) => app.orchestrator.lease_apply(&form.caller(&visit), wanted).await,
+        Ok(wanted) => app.orchestrator.lease_apply(&form.caller(&request), wanted).await,
         Err(error) => Err(error),
     };
     match applied {
         Ok(applied) => {
-            let word = if applied.made { "applied" } else { "applied_again" };
+            let word = if applied.created {
+                "applied"
+            } else {
+                "applied_again"
+            };
             Ok(see_other(&format!("/leases/{}?done={word}", applied.lease.id)))
         }
-        Err(error) => draw(&app, &visit, form.refused(error, &visit.manner)?).await,
+        Err(error) => render(&app, &request, form.rejected(error, &request.info)?).await,
     }
 }
 
@@ -151,18 +155,22 @@ struct LeasePage {
 }
 
 /// One lease with its bundle.
-pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
-    draw_one(&app, &visit, lease, Form::default()).await
+pub(crate) async fn show(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(lease): Path<Uuid>,
+) -> PageResult {
+    render_one(&app, &request, lease, Form::default()).await
 }
 
-async fn draw_one(app: &App, visit: &Visit, lease: Uuid, form: Form) -> Outcome {
-    let lease = app.orchestrator.lease_show(&visit.caller, lease).await?;
+async fn render_one(app: &App, request: &AuthedRequest, lease: Uuid, form: Form) -> PageResult {
+    let lease = app.orchestrator.lease_show(&request.caller, lease).await?;
     let active = lease.state == api::LeaseState::Active;
     let (mut bundle, mut why_no_bundle, mut cluster) = (None, String::new(), None);
     if active {
         match app
             .orchestrator
-            .lease_bundle_outline(&visit.caller, lease.id)
+            .lease_bundle_outline(&request.caller, lease.id)
             .await
         {
             Ok(found) => bundle = Some(found),
@@ -171,12 +179,12 @@ async fn draw_one(app: &App, visit: &Visit, lease: Uuid, form: Form) -> Outcome 
         }
         cluster = app
             .orchestrator
-            .cluster_show(&visit.caller, &lease.cluster_id.to_string())
+            .cluster_show(&request.caller, &lease.cluster_id.to_string())
             .await
             .ok();
     }
     let title = format!("Lease of {}", lease.cluster);
-    let mut frame = Frame::new(app, visit, "leases", title)
+    let mut frame = Frame::new(app, request, "leases", title)
         .await
         .crumb("Leases", "/leases")
         .crumb(&lease.cluster, "");
@@ -186,7 +194,7 @@ async fn draw_one(app: &App, visit: &Visit, lease: Uuid, form: Form) -> Outcome 
     let code = form
         .problem
         .as_ref()
-        .map_or(StatusCode::OK, |refused| refused.status);
+        .map_or(StatusCode::OK, |rejection| rejection.status);
     Ok((
         code,
         page::html(&LeasePage {
@@ -201,27 +209,35 @@ async fn draw_one(app: &App, visit: &Visit, lease: Uuid, form: Form) -> Outcome 
         .into_response())
 }
 
-/// The names of the files that lie in no folder: the others are had all at once.
+/// The names of the files outside folders. Files in folders are only in the archive.
 fn top_files(bundle: &api::Bundle) -> Vec<&String> {
     bundle.files.keys().filter(|name| !name.contains('/')).collect()
 }
 
-/// A bundle as one document.
-pub(crate) async fn bundle_json(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
-    let bundle = app.orchestrator.lease_bundle(&visit.caller, lease).await?;
+/// The bundle as JSON.
+pub(crate) async fn bundle_json(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(lease): Path<Uuid>,
+) -> PageResult {
+    let bundle = app.orchestrator.lease_bundle(&request.caller, lease).await?;
     let json = serde_json::to_string_pretty(&bundle).map_err(|error| Error::Internal(Box::new(error)))?;
-    Ok(download(
+    Ok(attachment(
         &format!("{}-bundle.json", bundle.cluster),
         "application/json",
         json,
     ))
 }
 
-/// All files of a bundle in one folder, to be unpacked and used; its keys are readable by their owner alone.
-pub(crate) async fn bundle_tar(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
-    let bundle = app.orchestrator.lease_bundle(&visit.caller, lease).await?;
+/// The bundle as a tar archive with one folder. Only the owner can read its files.
+pub(crate) async fn bundle_tar(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(lease): Path<Uuid>,
+) -> PageResult {
+    let bundle = app.orchestrator.lease_bundle(&request.caller, lease).await?;
     let packed = packed(&bundle).map_err(|error| Error::Internal(Box::new(error)))?;
-    Ok(download(
+    Ok(attachment(
         &format!("{}-bundle.tar", bundle.cluster),
         "application/x-tar",
         packed,
@@ -243,19 +259,19 @@ fn packed(bundle: &api::Bundle) -> std::io::Result<Vec<u8>> {
 /// One file of a bundle.
 pub(crate) async fn file(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path((lease, file)): Path<(Uuid, String)>,
-) -> Outcome {
-    let mut bundle = app.orchestrator.lease_bundle(&visit.caller, lease).await?;
+) -> PageResult {
+    let mut bundle = app.orchestrator.lease_bundle(&request.caller, lease).await?;
     let content = bundle
         .files
         .remove(&file)
         .ok_or_else(|| Error::not_found("file", &file))?;
-    Ok(download(&file, "text/plain; charset=utf-8", content))
+    Ok(attachment(&file, "text/plain; charset=utf-8", content))
 }
 
-/// Something as a file to be kept.
-pub(crate) fn download(name: &str, kind: &'static str, content: impl IntoResponse) -> Response {
+/// A response that browsers save as a file.
+pub(crate) fn attachment(name: &str, kind: &'static str, content: impl IntoResponse) -> Response {
     let safe: String = name
         .chars()
         .map(|c| {
@@ -280,81 +296,94 @@ pub(crate) fn download(name: &str, kind: &'static str, content: impl IntoRespons
 /// Renews a lease.
 pub(crate) async fn renew(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(lease): Path<Uuid>,
     form: Form,
-) -> Outcome {
+) -> PageResult {
     let mut reader = form.reader();
     let ttl_seconds = reader.number("ttl_seconds");
     let renewed = match reader.finish(api::Renew { ttl_seconds }) {
         Ok(renew) => {
             app.orchestrator
-                .lease_renew(&form.caller(&visit), lease, renew)
+                .lease_renew(&form.caller(&request), lease, renew)
                 .await
         }
         Err(error) => Err(error),
     };
     match renewed {
         Ok(lease) => Ok(see_other(&format!("/leases/{}?done=renewed", lease.id))),
-        Err(error) => draw_one(&app, &visit, lease, form.refused(error, &visit.manner)?).await,
+        Err(error) => render_one(&app, &request, lease, form.rejected(error, &request.info)?).await,
     }
 }
 
-/// Asks before a release.
-pub(crate) async fn release_plan(State(app): State<App>, visit: Visit, Path(lease): Path<Uuid>) -> Outcome {
-    ask_release(&app, &visit, lease, Form::default()).await
+/// Asks for confirmation before a release.
+pub(crate) async fn release_preview(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(lease): Path<Uuid>,
+) -> PageResult {
+    ask_release(&app, &request, lease, Form::default()).await
 }
 
 /// Releases a lease.
 pub(crate) async fn release(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(lease): Path<Uuid>,
     form: Form,
-) -> Outcome {
-    let held = app.orchestrator.lease_show(&visit.caller, lease).await?;
-    let released = match confirm::typed(&form, &held.cluster) {
-        Ok(()) => app.orchestrator.lease_release(&form.caller(&visit), lease).await,
+) -> PageResult {
+    let current = app.orchestrator.lease_show(&request.caller, lease).await?;
+    let released = match confirm::typed(&form, &current.cluster) {
+        Ok(()) => {
+            app.orchestrator
+                .lease_release(&form.caller(&request), lease)
+                .await
+        }
         Err(error) => Err(error),
     };
     match released {
         Ok(lease) => Ok(see_other(&format!("/leases/{}?done=released", lease.id))),
-        Err(error) => ask_release(&app, &visit, lease, confirm::refused(form, error, &visit.manner)?).await,
+        Err(error) => {
+            ask_release(
+                &app,
+                &request,
+                lease,
+                confirm::rejected(form, error, &request.info)?,
+            )
+            .await
+        }
     }
 }
 
-async fn ask_release(app: &App, visit: &Visit, lease: Uuid, form: Form) -> Outcome {
-    let lease = app.orchestrator.lease_show(&visit.caller, lease).await?;
+async fn ask_release(app: &App, request: &AuthedRequest, lease: Uuid, form: Form) -> PageResult {
+    let lease = app.orchestrator.lease_show(&request.caller, lease).await?;
     let back = format!("/leases/{}", lease.id);
     let blocked = if lease.state == api::LeaseState::Active {
         String::new()
     } else {
-        format!("the lease has ended already: {}", lease.state)
+        format!("the lease is already {}", lease.state)
     };
     let confirm = Confirm {
         heading: format!("Release {}", lease.cluster),
         verb: "Release".into(),
-        plan: Plan {
+        preview: ActionPreview {
             deletes: vec![
                 format!("the lease of {}", lease.holder),
-                format!(
-                    "the ledger of {} with all that was written to it, and its keys",
-                    lease.cluster
-                ),
+                format!("the ledger of {} with all its data and keys", lease.cluster),
             ],
-            makes: vec!["a fresh cluster in its place, for whoever applies next".into()],
+            creates: vec!["a new cluster in its place, free for the next lease".into()],
             keeps: vec!["the record of this lease".into()],
             blocked,
-            ..Plan::default()
+            ..ActionPreview::default()
         },
         typed: lease.cluster.clone(),
         danger: true,
-        action: confirm::same_address(visit),
+        action: confirm::same_address(request),
         back: back.clone(),
         ..Confirm::default()
     };
     let title = format!("Release {}", lease.cluster);
-    let frame = Frame::new(app, visit, "leases", title)
+    let frame = Frame::new(app, request, "leases", title)
         .await
         .crumb("Leases", "/leases")
         .crumb(&lease.cluster, back)

@@ -1,8 +1,9 @@
-//! A list's address: filters, order and place live there, so that a page can be shared and reloaded.
+//! The address of a list. It contains filters, sort order and cursor, so that a page can be shared and
+//! reloaded.
 
-use crate::session::{Visit, encoded};
+use crate::session::{AuthedRequest, encoded};
 
-/// Where a list is and how to go on from there.
+/// The state of a list page.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Listing {
     path: &'static str,
@@ -12,10 +13,10 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// The list at this address.
-    pub(crate) fn new(visit: &Visit, path: &'static str, filters: &[&str]) -> Self {
+    pub(crate) fn new(request: &AuthedRequest, path: &'static str, filters: &[&str]) -> Self {
         let mut query = Vec::new();
         for name in filters.iter().chain(&["sort", "after"]) {
-            if let Some(value) = visit.query(name) {
+            if let Some(value) = request.query(name) {
                 query.push(((*name).to_owned(), value));
             }
         }
@@ -26,13 +27,13 @@ impl Listing {
         }
     }
 
-    /// Notes where the next page begins.
-    pub(crate) fn going_on(mut self, next: Option<String>) -> Self {
+    /// Sets the cursor of the next page.
+    pub(crate) fn with_next(mut self, next: Option<String>) -> Self {
         self.next = next;
         self
     }
 
-    /// A filter's value; empty when it is not set.
+    /// The value of a query parameter; empty if not set.
     pub(crate) fn get(&self, name: &str) -> &str {
         self.query
             .iter()
@@ -40,26 +41,26 @@ impl Listing {
             .map_or("", |(_, value)| value.as_str())
     }
 
-    /// Whether any filter is set.
+    /// True if any filter is set.
     pub(crate) fn filtered(&self) -> bool {
         self.query
             .iter()
             .any(|(name, _)| name != "sort" && name != "after")
     }
 
-    /// Whether this is not the first page.
-    pub(crate) fn is_later(&self) -> bool {
+    /// True if this is not the first page.
+    pub(crate) fn past_first_page(&self) -> bool {
         !self.get("after").is_empty()
     }
 
-    /// The column by which it is ordered, and whether downwards.
+    /// The sort column, and true if descending.
     pub(crate) fn order(&self) -> (&str, bool) {
         let sort = self.get("sort");
         sort.strip_prefix('-')
             .map_or((sort, false), |column| (column, true))
     }
 
-    /// Orders a page's items by the wanted column; `key` gives a column's sort key.
+    /// Sorts the items of a page by the selected column; `key` returns the sort key of a column.
     pub(crate) fn sort<T, K: Ord>(&self, items: &mut [T], key: impl Fn(&T, &str) -> Option<K>) {
         let (column, down) = self.order();
         if column.is_empty() {
@@ -71,8 +72,8 @@ impl Listing {
         }
     }
 
-    /// What `aria-sort` says of a column.
-    pub(crate) fn sorted(&self, column: &str) -> &'static str {
+    /// The `aria-sort` value of a column.
+    pub(crate) fn aria_sort(&self, column: &str) -> &'static str {
         match self.order() {
             (by, false) if by == column => "ascending",
             (by, true) if by == column => "descending",
@@ -80,9 +81,9 @@ impl Listing {
         }
     }
 
-    /// The address that orders by a column; a second time the other way round.
+    /// The address that sorts by a column; the second click reverses the order.
     pub(crate) fn sort_link(&self, column: &str) -> String {
-        let value = if self.sorted(column) == "ascending" {
+        let value = if self.aria_sort(column) == "ascending" {
             format!("-{column}")
         } else {
             column.to_owned()
@@ -132,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn a_column_is_ordered_the_other_way_the_second_time() {
+    fn the_second_click_on_a_column_reverses_the_order() {
         assert_eq!(
             listing(&[("state", "ready"), ("after", "x")]).sort_link("name"),
             "/clusters?state=ready&sort=name"
         );
         let ordered = listing(&[("sort", "name")]);
         assert_eq!(
-            (ordered.sort_link("name").as_str(), ordered.sorted("name")),
+            (ordered.sort_link("name").as_str(), ordered.aria_sort("name")),
             ("/clusters?sort=-name", "ascending")
         );
         let mut items = vec![2, 3, 1];
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_next_page_keeps_the_filters() {
-        let listing = listing(&[("holder", "a b")]).going_on(Some("k+1".into()));
+        let listing = listing(&[("holder", "a b")]).with_next(Some("k+1".into()));
         assert_eq!(
             listing.next_link().as_deref(),
             Some("/clusters?holder=a%20b&after=k%2B1")

@@ -1,11 +1,11 @@
-//! A node's log: a page, a download, and a stream that follows.
+//! The log of a node: a page, a download, and a stream that follows.
 
 use crate::{
     clusters::Head,
-    error::{Outcome, Refused},
-    leases::download as as_file,
+    error::{PageResult, Rejection},
+    leases::attachment,
     page::{self, Frame},
-    session::Visit,
+    session::AuthedRequest,
     state::App,
 };
 use askama::Template;
@@ -17,16 +17,16 @@ use axum::{
     },
 };
 use chainpool_api::Timestamp;
-use chainpool_orchestrator::{ClusterLog, Error, LogQuery, LogStream, StreamOf};
+use chainpool_orchestrator::{ClusterLog, Error, LogQuery, LogStream, StreamScope};
 use futures::StreamExt;
 use std::{convert::Infallible, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
-/// A log that is shown ends after this long, even when the platform goes on telling.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The most that a page shows.
+/// Time limit for reading a log, even if the platform is still sending.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum size of a log on a page.
 const PAGE_BYTES: usize = 512 * 1024;
-/// The most that a download holds.
+/// Maximum size of a download.
 const FILE_BYTES: usize = 32 * 1024 * 1024;
 
 #[derive(Template)]
@@ -43,38 +43,41 @@ struct LogsPage {
 }
 
 impl LogsPage {
-    /// The choices of how many lines, and whether each is the chosen one.
+    /// The choices for the number of lines; true for the selected one.
     fn tails(&self) -> [(u32, bool); 4] {
         [50, 200, 1000, 5000].map(|count| (count, count == self.tail))
     }
 }
 
-/// A line as it is shown.
+/// A displayed line.
 struct Line {
     stderr: bool,
     text: String,
 }
 
-/// Which part of which log the address asks for.
-struct Wanted {
+/// The node and the range of its log that the address requests.
+struct LogRequest {
     node: String,
     tail: u32,
     minutes: String,
     search: String,
 }
 
-impl Wanted {
-    fn of(visit: &Visit, head: &Head) -> Result<Self, Error> {
+impl LogRequest {
+    fn of(request: &AuthedRequest, head: &Head) -> Result<Self, Error> {
         let first = head.cluster.nodes.first().map(|node| node.name.clone());
-        let node = visit.query("node").or(first).ok_or_else(|| {
-            Error::conflict("no_nodes", "the cluster has no nodes yet; wait until it is made")
+        let node = request.query("node").or(first).ok_or_else(|| {
+            Error::conflict(
+                "no_nodes",
+                "the cluster has no nodes yet; wait until it is created",
+            )
         })?;
-        let tail = visit
+        let tail = request
             .query("tail")
             .and_then(|tail| tail.parse().ok())
             .unwrap_or(200)
             .clamp(1, 5000);
-        let minutes = visit
+        let minutes = request
             .query("minutes")
             .filter(|minutes| minutes.parse::<u32>().is_ok())
             .unwrap_or_default();
@@ -82,7 +85,7 @@ impl Wanted {
             node,
             tail,
             minutes,
-            search: visit.query("search").unwrap_or_default(),
+            search: request.query("search").unwrap_or_default(),
         })
     }
 
@@ -101,31 +104,35 @@ impl Wanted {
     }
 }
 
-/// The newest lines of a node's log.
-pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
-    let head = Head::read(&app, &visit, &cluster, "logs").await?;
-    let wanted = Wanted::of(&visit, &head)?;
+/// The most recent lines of a node's log.
+pub(crate) async fn show(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(cluster): Path<String>,
+) -> PageResult {
+    let head = Head::read(&app, &request, &cluster, "logs").await?;
+    let log_request = LogRequest::of(&request, &head)?;
     let id = head.cluster.id.to_string();
     let (mut lines, note) = match app
         .orchestrator
-        .cluster_logs(&visit.caller, &id, &wanted.node, wanted.query(false))
+        .cluster_logs(&request.caller, &id, &log_request.node, log_request.query(false))
         .await
     {
-        Ok(log) => gather(log.lines, PAGE_BYTES).await,
+        Ok(log) => read_lines(log.lines, PAGE_BYTES).await,
         Err(error @ (Error::Unavailable(_) | Error::Conflict(_))) => (Vec::new(), error.problem().message),
         Err(error) => return Err(error.into()),
     };
-    if !wanted.search.is_empty() {
-        let search = wanted.search.to_lowercase();
+    if !log_request.search.is_empty() {
+        let search = log_request.search.to_lowercase();
         lines.retain(|line| line.text.to_lowercase().contains(&search));
     }
-    let frame = head.frame(&app, &visit).await.crumb("Logs", "");
-    let Wanted {
+    let frame = head.frame(&app, &request).await.crumb("Logs", "");
+    let LogRequest {
         node,
         tail,
         minutes,
         search,
-    } = wanted;
+    } = log_request;
     page::html(&LogsPage {
         frame,
         head,
@@ -138,9 +145,9 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(cluster): Pa
     })
 }
 
-/// Reads a log to its end, or to the limits of size and patience; says which.
-async fn gather(mut stream: LogStream, most: usize) -> (Vec<Line>, String) {
-    let end = Instant::now() + PATIENCE;
+/// Reads a log to its end or to a limit of size or time. Returns a note if it is incomplete.
+async fn read_lines(mut stream: LogStream, most: usize) -> (Vec<Line>, String) {
+    let end = Instant::now() + READ_TIMEOUT;
     let (mut lines, mut size) = (Vec::new(), 0);
     loop {
         match timeout_at(end, stream.next()).await {
@@ -156,14 +163,14 @@ async fn gather(mut stream: LogStream, most: usize) -> (Vec<Line>, String) {
             Err(_) => {
                 return (
                     lines,
-                    "the platform is slow; these are the lines that came in 10 s".into(),
+                    "the platform is slow; showing the lines received in 10 s".into(),
                 );
             }
         }
         if size > most {
             return (
                 lines,
-                "the log is longer than what is shown; ask for fewer lines, or download it".into(),
+                "the log is truncated; select fewer lines or download it".into(),
             );
         }
     }
@@ -171,11 +178,11 @@ async fn gather(mut stream: LogStream, most: usize) -> (Vec<Line>, String) {
 
 fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    without_colours(text.trim_end_matches(['\n', '\r']))
+    strip_colours(text.trim_end_matches(['\n', '\r']))
 }
 
-/// Takes terminal colours out: `ESC [ … letter`.
-fn without_colours(text: &str) -> String {
+/// Removes terminal colour sequences: `ESC [ … letter`.
+fn strip_colours(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
@@ -189,9 +196,13 @@ fn without_colours(text: &str) -> String {
 }
 
 /// The log as a file.
-pub(crate) async fn download(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
-    let head = Head::read(&app, &visit, &cluster, "logs").await?;
-    let wanted = Wanted::of(&visit, &head)?;
+pub(crate) async fn download(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(cluster): Path<String>,
+) -> PageResult {
+    let head = Head::read(&app, &request, &cluster, "logs").await?;
+    let log_request = LogRequest::of(&request, &head)?;
     let query = LogQuery {
         tail: None,
         since: 0,
@@ -199,28 +210,33 @@ pub(crate) async fn download(State(app): State<App>, visit: Visit, Path(cluster)
     };
     let log = app
         .orchestrator
-        .cluster_logs(&visit.caller, &head.cluster.id.to_string(), &wanted.node, query)
+        .cluster_logs(
+            &request.caller,
+            &head.cluster.id.to_string(),
+            &log_request.node,
+            query,
+        )
         .await?;
-    let (lines, note) = gather(log.lines, FILE_BYTES).await;
+    let (lines, note) = read_lines(log.lines, FILE_BYTES).await;
     let mut content: String = lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect();
     if !note.is_empty() {
         content.extend(["-- ", note.as_str(), "\n"]);
     }
-    Ok(as_file(
-        &format!("{}-{}.log", head.cluster.name, wanted.node),
+    Ok(attachment(
+        &format!("{}-{}.log", head.cluster.name, log_request.node),
         "text/plain; charset=utf-8",
         content,
     ))
 }
 
-/// New lines as they are written, for as long as the visitor is signed in and holds the cluster.
+/// New lines as they are written, while the caller is signed in and has access to the cluster.
 pub(crate) async fn stream(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(cluster): Path<String>,
-) -> Result<impl IntoResponse, Refused> {
-    let head = Head::read(&app, &visit, &cluster, "logs").await?;
-    let wanted = Wanted::of(&visit, &head)?;
+) -> Result<impl IntoResponse, Rejection> {
+    let head = Head::read(&app, &request, &cluster, "logs").await?;
+    let log_request = LogRequest::of(&request, &head)?;
     let query = LogQuery {
         tail: Some(0),
         since: 0,
@@ -228,7 +244,12 @@ pub(crate) async fn stream(
     };
     let log = app
         .orchestrator
-        .cluster_logs(&visit.caller, &head.cluster.id.to_string(), &wanted.node, query)
+        .cluster_logs(
+            &request.caller,
+            &head.cluster.id.to_string(),
+            &log_request.node,
+            query,
+        )
         .await?;
     let ClusterLog { cluster, lines } = log;
     let events = lines.map(|line| {
@@ -241,7 +262,7 @@ pub(crate) async fn stream(
                 .data(error.to_string().replace(['\n', '\r'], " ")),
         })
     });
-    let end = visit.stream_end(&app, StreamOf::Cluster(cluster))?;
+    let end = request.stream_end(&app, StreamScope::Cluster(cluster))?;
     Ok(Sse::new(events.take_until(Box::pin(end))).keep_alive(KeepAlive::default()))
 }
 
@@ -250,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_taken_out() {
+    fn terminal_colours_are_removed() {
         assert_eq!(
             text(b"\x1b[90m12:04\x1b[0m \x1b[32mINF\x1b[0m committed <1>\r\n"),
             "12:04 INF committed <1>"

@@ -1,9 +1,9 @@
-//! Network types: what can be made, and with which parameters.
+//! Network types with their parameters and presets.
 
 use crate::{
-    error::Outcome,
+    error::PageResult,
     page::{self, Frame},
-    session::Visit,
+    session::AuthedRequest,
     state::App,
 };
 use askama::Template;
@@ -17,13 +17,13 @@ struct TypesPage {
     types: Vec<api::NetworkType>,
 }
 
-/// All of them.
-pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
-    let frame = Frame::new(&app, &visit, "network-types", "Network types")
+/// The list.
+pub(crate) async fn list(State(app): State<App>, request: AuthedRequest) -> PageResult {
+    let frame = Frame::new(&app, &request, "network-types", "Network types")
         .await
         .crumb("Network types", "/network-types");
     page::html(&TypesPage {
         frame,
-        types: app.orchestrator.network_types(&visit.caller),
+        types: app.orchestrator.network_types(&request.caller),
     })
 }

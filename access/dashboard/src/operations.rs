@@ -1,12 +1,12 @@
-//! Operations: what was accepted, step by step.
+//! Operations: the list, and one operation with its steps.
 
 use crate::{
-    error::Outcome,
+    error::PageResult,
     form::filter_word,
     format,
     listing::Listing,
     page::{self, Frame},
-    session::Visit,
+    session::AuthedRequest,
     state::App,
 };
 use askama::Template;
@@ -23,18 +23,18 @@ struct OperationsPage {
 }
 
 /// The list.
-pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
-    let listing = Listing::new(&visit, "/operations", &["state", "kind", "host", "cluster"]);
+pub(crate) async fn list(State(app): State<App>, request: AuthedRequest) -> PageResult {
+    let listing = Listing::new(&request, "/operations", &["state", "kind", "host", "cluster"]);
     let filter = api::OperationFilter {
-        host: visit.query("host"),
-        cluster: visit.query("cluster"),
+        host: request.query("host"),
+        cluster: request.query("cluster"),
         parent: None,
-        state: filter_word(&visit, "state")?,
-        kind: filter_word(&visit, "kind")?,
-        after: visit.query("after"),
+        state: filter_word(&request, "state")?,
+        kind: filter_word(&request, "kind")?,
+        after: request.query("after"),
         limit: None,
     };
-    let found = app.orchestrator.operation_list(&visit.caller, &filter).await?;
+    let found = app.orchestrator.operation_list(&request.caller, &filter).await?;
     let mut operations = found.items;
     listing.sort(&mut operations, |operation, column| match column {
         "state" => Some((0, operation.state.to_string())),
@@ -45,13 +45,13 @@ pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
         "begun" => Some((operation.created_at.0, String::new())),
         _ => None,
     });
-    let frame = Frame::new(&app, &visit, "operations", "Operations")
+    let frame = Frame::new(&app, &request, "operations", "Operations")
         .await
         .crumb("Operations", "/operations")
         .live("operation");
     page::html(&OperationsPage {
         frame,
-        listing: listing.going_on(found.next),
+        listing: listing.with_next(found.next),
         operations,
     })
 }
@@ -66,16 +66,23 @@ struct OperationPage {
 }
 
 /// One operation.
-pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(operation): Path<Uuid>) -> Outcome {
-    let operation = app.orchestrator.operation_show(&visit.caller, operation).await?;
-    let parts = api::OperationFilter {
+pub(crate) async fn show(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(operation): Path<Uuid>,
+) -> PageResult {
+    let operation = app
+        .orchestrator
+        .operation_show(&request.caller, operation)
+        .await?;
+    let children_of = api::OperationFilter {
         parent: Some(operation.id),
         limit: Some(200),
         ..api::OperationFilter::default()
     };
     let children = if operation.cluster_id.is_none() {
         app.orchestrator
-            .operation_list(&visit.caller, &parts)
+            .operation_list(&request.caller, &children_of)
             .await?
             .items
     } else {
@@ -85,7 +92,7 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(operation): 
         Some(cluster) => format!("{} {cluster}", format::kind(&operation.kind)),
         None => format!("{} {}", format::kind(&operation.kind), operation.host),
     };
-    let frame = Frame::new(&app, &visit, "operations", &title)
+    let frame = Frame::new(&app, &request, "operations", &title)
         .await
         .crumb("Operations", "/operations")
         .crumb(title, "")

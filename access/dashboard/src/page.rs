@@ -1,10 +1,10 @@
-//! The frame around every page: where you are, what is worst, who you are.
+//! The frame around every page: navigation, worst state, account.
 
 use crate::{
-    error::Refused,
-    marks::{self, Mark, Marked},
-    session::{self, Manner, Visit},
+    error::Rejection,
+    session::{self, AuthedRequest, RequestInfo},
     state::App,
+    status_badge::{self, Indicator, StatusBadge},
 };
 use askama::Template;
 use axum::{
@@ -19,25 +19,25 @@ use http::{HeaderValue, header};
 /// The frame around a page.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
-    /// The page's own name, for the tab.
+    /// The page title, for the tab.
     pub(crate) title: String,
-    /// Which entry of the rail is the present one: its address without the slash.
+    /// The current navigation entry: its address without the slash.
     pub(crate) section: &'static str,
-    /// The way here: names and addresses.
+    /// Breadcrumbs: names and addresses.
     pub(crate) crumbs: Vec<(String, String)>,
-    /// Who asks; nobody on the pages by which one gets in.
+    /// The caller; `None` on the sign-in pages.
     pub(crate) caller: Option<Caller>,
-    /// The worst state there is.
-    pub(crate) worst: Marked,
+    /// The worst current state.
+    pub(crate) worst: StatusBadge,
     /// `light`, `dark` or `auto`.
     pub(crate) theme: &'static str,
     /// Path and query of this page.
     pub(crate) path: String,
-    /// The nouns whose changes this page shows; empty: it does not change by itself.
+    /// The nouns whose changes update this page; empty for a static page.
     pub(crate) live: &'static str,
-    /// Only the changing part was asked for.
+    /// True if only the content was requested, without the frame.
     pub(crate) fragment: bool,
-    /// What was just done.
+    /// The result of the last form.
     pub(crate) message: &'static str,
 }
 
@@ -45,178 +45,181 @@ impl Frame {
     /// The frame of a signed-in page.
     pub(crate) async fn new(
         app: &App,
-        visit: &Visit,
+        request: &AuthedRequest,
         section: &'static str,
         title: impl Into<String>,
     ) -> Self {
-        let worst = worst(app, visit).await.unwrap_or_else(|_| Marked {
-            mark: Mark::Unknown,
-            word: "state unknown".into(),
+        let worst = worst(app, request).await.unwrap_or_else(|_| StatusBadge {
+            indicator: Indicator::Unknown,
+            label: "state unknown".into(),
         });
-        Self::with(visit, section, title, worst)
+        Self::with(request, section, title, worst)
     }
 
-    /// The frame of a signed-in page that has read the state already.
+    /// The frame of a signed-in page that has already read the status.
     pub(crate) fn of_status(
-        visit: &Visit,
+        request: &AuthedRequest,
         section: &'static str,
         title: impl Into<String>,
         status: &Status,
     ) -> Self {
-        Self::with(visit, section, title, worst_of(status))
+        Self::with(request, section, title, worst_of(status))
     }
 
-    /// The frame of a signed-in page with this as the worst state.
+    /// The frame of a signed-in page with this worst state.
     pub(crate) fn with(
-        visit: &Visit,
+        request: &AuthedRequest,
         section: &'static str,
         title: impl Into<String>,
-        worst: Marked,
+        worst: StatusBadge,
     ) -> Self {
         Self {
-            caller: Some(visit.caller.clone()),
+            caller: Some(request.caller.clone()),
             worst,
             section,
-            ..Self::guest(&visit.manner, title)
+            ..Self::guest(&request.info, title)
         }
     }
 
-    /// The frame of a page for somebody who is not signed in.
-    pub(crate) fn guest(manner: &Manner, title: impl Into<String>) -> Self {
+    /// The frame of a page without sign-in.
+    pub(crate) fn guest(info: &RequestInfo, title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
             section: "",
             crumbs: Vec::new(),
             caller: None,
-            worst: Marked {
-                mark: Mark::Stopped,
-                word: String::new(),
+            worst: StatusBadge {
+                indicator: Indicator::Stopped,
+                label: String::new(),
             },
-            theme: manner.theme,
-            path: manner.path.clone(),
+            theme: info.theme,
+            path: info.path.clone(),
             live: "",
-            fragment: manner.fragment,
-            message: manner.query("done").map_or("", |word| message(&word)),
+            fragment: info.fragment,
+            message: info.query("done").map_or("", |word| message(&word)),
         }
     }
 
-    /// Adds a place on the way here.
+    /// Adds a breadcrumb.
     pub(crate) fn crumb(mut self, name: impl Into<String>, address: impl Into<String>) -> Self {
         self.crumbs.push((name.into(), address.into()));
         self
     }
 
-    /// Names the nouns whose changes this page shows.
+    /// Sets the nouns whose changes update this page.
     pub(crate) fn live(mut self, nouns: &'static str) -> Self {
         self.live = nouns;
         self
     }
 
-    /// The tab's title: the worst state first.
+    /// The tab title, with the worst state first.
     pub(crate) fn tab(&self) -> String {
-        if self.worst.word.is_empty() {
+        if self.worst.label.is_empty() {
             return format!("{} · Chainpool", self.title);
         }
         format!(
             "{} {} · {} · Chainpool",
-            self.worst.mark.glyph(),
-            self.worst.word,
+            self.worst.indicator.glyph(),
+            self.worst.label,
             self.title
         )
     }
 
-    /// Whether the caller works with hosts and all clusters.
+    /// True if the caller may manage hosts and all clusters.
     pub(crate) fn operates(&self) -> bool {
         self.caller.as_ref().is_some_and(Caller::operates)
     }
 
-    /// Whether the caller works with accounts.
+    /// True if the caller may manage accounts.
     pub(crate) fn administers(&self) -> bool {
         self.caller.as_ref().is_some_and(Caller::administers)
     }
 }
 
-async fn worst(app: &App, visit: &Visit) -> Result<Marked> {
-    if visit.caller.operates() {
-        return Ok(worst_of(&app.orchestrator.status(&visit.caller).await?));
+async fn worst(app: &App, request: &AuthedRequest) -> Result<StatusBadge> {
+    if request.caller.operates() {
+        return Ok(worst_of(&app.orchestrator.status(&request.caller).await?));
     }
     let mut counts = Counts::default();
     for cluster in app
         .orchestrator
-        .cluster_list(&visit.caller, &ClusterFilter::default())
+        .cluster_list(&request.caller, &ClusterFilter::default())
         .await?
         .items
     {
-        match marks::cluster(&cluster).mark {
-            Mark::Healthy => counts.healthy += 1,
-            Mark::Degraded => counts.degraded += 1,
-            Mark::Broken => counts.broken += 1,
-            Mark::Stopped => counts.stopped += 1,
-            Mark::Unknown => counts.unknown += 1,
-            Mark::Working => counts.making += 1,
+        match status_badge::cluster(&cluster).indicator {
+            Indicator::Healthy => counts.healthy += 1,
+            Indicator::Degraded => counts.degraded += 1,
+            Indicator::Broken => counts.broken += 1,
+            Indicator::Stopped => counts.stopped += 1,
+            Indicator::Unknown => counts.unknown += 1,
+            Indicator::Working => counts.making += 1,
         }
     }
-    Ok(marks::pool(&counts))
+    Ok(status_badge::pool(&counts))
 }
 
-/// The worst of everything that an operator answers for.
-pub(crate) fn worst_of(status: &Status) -> Marked {
-    let away = status
+/// The worst state of hosts, clusters and problems.
+pub(crate) fn worst_of(status: &Status) -> StatusBadge {
+    let unreachable = status
         .hosts
         .iter()
         .filter(|host| host.state == chainpool_api::HostState::Unreachable)
         .count();
-    let pool = marks::pool(&status.pool);
-    if status.pool.broken == 0 && away > 0 {
-        return Marked {
-            mark: Mark::Broken,
-            word: format!("{away} {} away", if away == 1 { "host" } else { "hosts" }),
+    let pool = status_badge::pool(&status.pool);
+    if status.pool.broken == 0 && unreachable > 0 {
+        return StatusBadge {
+            indicator: Indicator::Broken,
+            label: format!(
+                "{unreachable} {} unreachable",
+                if unreachable == 1 { "host" } else { "hosts" }
+            ),
         };
     }
-    if pool.mark != Mark::Broken && !status.ok {
-        let word = match status.problems.len() {
+    if pool.indicator != Indicator::Broken && !status.ok {
+        let label = match status.problems.len() {
             1 => "1 problem".to_owned(),
             count => format!("{count} problems"),
         };
-        return Marked {
-            mark: Mark::Degraded,
-            word,
+        return StatusBadge {
+            indicator: Indicator::Degraded,
+            label,
         };
     }
     pool
 }
 
-/// What was done, by the word that the address carries after a form.
-fn message(word: &str) -> &'static str {
-    match word {
-        "host_created" => "The host was probed and registered.",
-        "host_updated" => "The host's settings were saved.",
-        "host_deleted" => "The host was removed.",
-        "host_forgotten" => "The host was forgotten; its leases have ended.",
-        "maintenance" => "Maintenance was set.",
-        "resumed" => "The pause has ended.",
-        "applied" => "The cluster is yours. The bundle below has everything to connect.",
-        "applied_again" => "You have a cluster by this filter already: this one.",
-        "renewed" => "The lease counts anew from now.",
-        "released" => "The lease has ended. The cluster is wiped and made again with new keys.",
-        "account_deleted" => "The account was removed.",
-        "token_deleted" => "The token was removed.",
-        "signed_out" => "You are signed out.",
+/// The message for the `done` parameter that a form redirects with.
+fn message(done: &str) -> &'static str {
+    match done {
+        "host_created" => "Host added.",
+        "host_updated" => "Host settings saved.",
+        "host_deleted" => "Host deleted.",
+        "host_forgotten" => "Host forgotten. Its leases have ended.",
+        "maintenance" => "Maintenance updated.",
+        "resumed" => "Resumed.",
+        "applied" => "Cluster leased. The bundle below has everything needed to connect.",
+        "applied_again" => "You already hold this lease, which matches the filters.",
+        "renewed" => "Lease renewed.",
+        "released" => "Lease released. The cluster is reset with new keys.",
+        "account_deleted" => "Account deleted.",
+        "token_deleted" => "Token deleted.",
+        "signed_out" => "Signed out.",
         _ => "",
     }
 }
 
 /// A page as a response.
-pub(crate) fn html<T: Template>(template: &T) -> Result<Response, Refused> {
+pub(crate) fn html<T: Template>(template: &T) -> Result<Response, Rejection> {
     Ok(Html(template.render()?).into_response())
 }
 
-/// The way to a page after a form: 303, so that a reload sends nothing twice.
+/// Redirects after a form with 303, so that a reload does not submit it again.
 pub(crate) fn see_other(address: &str) -> Response {
     Redirect::to(&session::visible(address)).into_response()
 }
 
-/// Nothing of another site, nothing inline, no frame around us, nothing kept.
+/// Security headers: no foreign content, no inline code, no framing, no caching.
 pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

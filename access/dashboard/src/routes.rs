@@ -1,4 +1,4 @@
-//! The table of the pages: what each asks of its visitor at least, and its handler.
+//! The route table: minimum access and handler of each page.
 
 use crate::{
     account, admin, assets, clusters, error, events, hosts, leases, logs, network_types, operations, search,
@@ -47,16 +47,16 @@ fn post<H: Handler<T, App>, T: 'static>(access: Access, path: &'static str, hand
     }
 }
 
-/// THE table.
+/// The route table.
 fn table() -> Vec<Route> {
-    let mut all = own();
+    let mut all = account_and_admin();
     all.extend(hosts_and_clusters());
     all.extend(leases_and_operations());
     all
 }
 
-/// The way in, the first page, one's own account, administration.
-fn own() -> Vec<Route> {
+/// Sign-in, status, own account, administration.
+fn account_and_admin() -> Vec<Route> {
     vec![
         get(ANYONE, "/sign-in", account::sign_in_page),
         post(ANYONE, "/sign-in", account::sign_in),
@@ -72,9 +72,13 @@ fn own() -> Vec<Route> {
         get(USER, "/events/stream", events::stream),
         get(USER, "/account", account::show),
         post(USER, "/account/tokens", account::token_create),
-        get(USER, "/account/tokens/{token}/delete", account::token_delete_plan),
+        get(
+            USER,
+            "/account/tokens/{token}/delete",
+            account::token_delete_preview,
+        ),
         post(USER, "/account/tokens/{token}/delete", account::token_delete),
-        get(USER, "/sign-out", account::sign_out_plan),
+        get(USER, "/sign-out", account::sign_out_preview),
         post(USER, "/sign-out", account::sign_out),
         get(ADMIN, "/admin", admin::show),
         post(ADMIN, "/admin/accounts", admin::account_create),
@@ -82,12 +86,12 @@ fn own() -> Vec<Route> {
         get(
             ADMIN,
             "/admin/accounts/{account}/delete",
-            admin::account_delete_plan,
+            admin::account_delete_preview,
         ),
         post(ADMIN, "/admin/accounts/{account}/delete", admin::account_delete),
         post(ADMIN, "/admin/tokens", admin::token_create),
         post(ADMIN, "/admin/backup", admin::backup),
-        get(ADMIN, "/admin/resume", admin::resume_plan),
+        get(ADMIN, "/admin/resume", admin::resume_preview),
         post(ADMIN, "/admin/resume", admin::resume),
     ]
 }
@@ -102,9 +106,9 @@ fn hosts_and_clusters() -> Vec<Route> {
         post(OPERATOR, "/hosts/{host}/edit", hosts::form::update),
         post(OPERATOR, "/hosts/{host}/maintenance", hosts::form::maintenance),
         post(OPERATOR, "/hosts/{host}/resume", hosts::form::resume),
-        get(OPERATOR, "/hosts/{host}/adopt", hosts::action::adopt_plan),
+        get(OPERATOR, "/hosts/{host}/adopt", hosts::action::adopt_preview),
         post(OPERATOR, "/hosts/{host}/adopt", hosts::action::adopt),
-        get(OPERATOR, "/hosts/{host}/{action}", hosts::action::plan),
+        get(OPERATOR, "/hosts/{host}/{action}", hosts::action::preview),
         post(OPERATOR, "/hosts/{host}/{action}", hosts::action::run),
         get(USER, "/clusters", clusters::list),
         post(OPERATOR, "/clusters", clusters::form::create),
@@ -122,7 +126,7 @@ fn hosts_and_clusters() -> Vec<Route> {
             "/clusters/{cluster}/maintenance",
             clusters::action::maintenance,
         ),
-        get(USER, "/clusters/{cluster}/{action}", clusters::action::plan),
+        get(USER, "/clusters/{cluster}/{action}", clusters::action::preview),
         post(USER, "/clusters/{cluster}/{action}", clusters::action::run),
     ]
 }
@@ -137,15 +141,15 @@ fn leases_and_operations() -> Vec<Route> {
         get(USER, "/leases/{lease}/bundle.tar", leases::bundle_tar),
         get(USER, "/leases/{lease}/files/{file}", leases::file),
         post(USER, "/leases/{lease}/renew", leases::renew),
-        get(USER, "/leases/{lease}/release", leases::release_plan),
+        get(USER, "/leases/{lease}/release", leases::release_preview),
         post(USER, "/leases/{lease}/release", leases::release),
         get(OPERATOR, "/operations", operations::list),
         get(USER, "/operations/{operation}", operations::show),
     ]
 }
 
-/// Every route of the dashboard, from the table that the router is made of: method, path, and what it asks of its visitor
-/// at least.
+/// Every route of the dashboard, from the table that the router is built from: method, path and minimum
+/// access.
 pub fn routes() -> Vec<(Method, &'static str, Access)> {
     table()
         .into_iter()
@@ -157,9 +161,9 @@ pub fn routes() -> Vec<(Method, &'static str, Access)> {
         .collect()
 }
 
-/// The table as a router: what is open, and what is for the signed-in whose role is enough.
+/// The table as a router: public routes, and signed-in routes with a role check.
 pub(crate) fn router(app: &App) -> Router<App> {
-    let (mut open, mut signed_in) = (Router::new(), Router::new());
+    let (mut public, mut signed_in) = (Router::new(), Router::new());
     for Route {
         method: _,
         path,
@@ -168,21 +172,25 @@ pub(crate) fn router(app: &App) -> Router<App> {
     } in table()
     {
         match access {
-            Access::Anyone => open = open.route(path, handler),
+            Access::Anyone => public = public.route(path, handler),
             Access::AtLeast(_) => {
-                let permit =
-                    middleware::from_fn(move |visit: session::Visit, request: Request, next: Next| {
-                        session::permit(access, visit, request, next)
-                    });
+                let permit = middleware::from_fn(
+                    move |authed: session::AuthedRequest, request: Request, next: Next| {
+                        session::permit(access, authed, request, next)
+                    },
+                );
                 signed_in = signed_in.route(path, handler.route_layer(permit));
             }
         }
     }
     let signed_in = signed_in
-        .fallback(error::no_such_page)
-        .layer(middleware::from_fn_with_state(app.clone(), session::require));
-    let open = open
+        .fallback(error::not_found)
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            session::require_sign_in,
+        ));
+    let public = public
         .layer(DefaultBodyLimit::max(ANONYMOUS_BODY_LIMIT))
-        .layer(middleware::from_fn_with_state(app.clone(), session::anyone));
-    open.merge(signed_in)
+        .layer(middleware::from_fn_with_state(app.clone(), session::allow_anyone));
+    public.merge(signed_in)
 }

@@ -10,7 +10,7 @@ fn of<T: DeserializeOwned>(value: Value) -> T {
 
 const AT: &str = "2026-11-18T11:08:43.045Z";
 
-/// A host with three of four places taken.
+/// A host with three of four clusters.
 pub(crate) fn host(name: &str) -> api::Host {
     of(json!({
         "id": "0199a000-0000-7000-8000-0000000000a1", "name": name, "type": "docker", "address": "unix:///var/run/docker.sock",
@@ -22,7 +22,7 @@ pub(crate) fn host(name: &str) -> api::Host {
     }))
 }
 
-/// A cluster of four, the last of which exited.
+/// A cluster of four nodes, the last of which exited.
 pub(crate) fn cluster(name: &str, health: api::HealthState) -> api::Cluster {
     let node = |name: &str, alive: bool| {
         let seen = if alive {
@@ -36,7 +36,7 @@ pub(crate) fn cluster(name: &str, health: api::HealthState) -> api::Cluster {
         "id": "0199a000-0000-7000-8000-0000000000c1", "name": name, "host_id": "0199a000-0000-7000-8000-0000000000a1", "host": "host-a",
         "network_type": "cometbft", "preset": "default", "version": "0.38", "consensus": "bft", "size": 4, "parameters": {"validators": 4},
         "labels": {}, "state": "ready", "generation": 1, "chain_id": "cp-0000000000c1-1",
-        "health": {"state": health, "reason": "3 of 4 validators answer", "since": AT, "checked_at": AT}, "offered": false, "holder": "alice",
+        "health": {"state": health, "reason": "3 of 4 validators respond", "since": AT, "checked_at": AT}, "offered": false, "holder": "alice",
         "lease_id": "0199a000-0000-7000-8000-0000000000d1", "height": 1200,
         "proof": {"transaction": "F00D", "height": 3, "key": "k", "value": "v", "written_to": "node0", "read_from": "node0", "at": AT},
         "created_at": AT, "nodes": [node("node0", true), node("node1", true), node("node2", true), node("node3", false)]
@@ -47,8 +47,8 @@ pub(crate) fn cluster(name: &str, health: api::HealthState) -> api::Cluster {
 pub(crate) fn network_type() -> api::NetworkType {
     of(json!({
         "name": "cometbft", "about": "A BFT ledger.", "version": "0.38", "consensus": "bft",
-        "parameters": [{"name": "validators", "about": "How many validators.", "kind": "integer", "default": 4, "min": 1, "max": 16},
-                       {"name": "empty_blocks", "about": "Whether blocks are made when idle.", "kind": "boolean", "default": true}],
+        "parameters": [{"name": "validators", "about": "Number of validators.", "kind": "integer", "default": 4, "min": 1, "max": 16},
+                       {"name": "empty_blocks", "about": "Create blocks when idle.", "kind": "boolean", "default": true}],
         "presets": [{"name": "default", "about": "Four validators.", "parameters": {}}], "images": {"cometbft": ["chainpool/cometbft:0.38.21"]}
     }))
 }

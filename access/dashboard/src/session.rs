@@ -1,7 +1,7 @@
-//! Who asks: the cookie, the way to the sign-in page, and the refusal of posts from other sites.
+//! Sessions: the cookie, the redirect to the sign-in page, and the rejection of cross-site forms.
 
 use crate::{
-    error::{Refused, refused_page},
+    error::{Rejection, render_rejection},
     site::Site,
     state::App,
 };
@@ -11,64 +11,64 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use chainpool_api::{Session, Timestamp};
-use chainpool_orchestrator::{Access, Caller, Error, StreamOf};
+use chainpool_orchestrator::{Access, Caller, Error, StreamScope};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 use uuid::Uuid;
 
 const THEME: &str = "chainpool_theme";
 
-/// Until who was refused for too many forms at once tries again, in seconds.
-const FORMS_WAIT: u64 = 5;
+/// `Retry-After` for too many concurrent forms, in seconds.
+const FORMS_RETRY_AFTER: u64 = 5;
 
-/// How a request came.
+/// Properties of a request that do not depend on sign-in.
 #[derive(Debug, Clone)]
-pub(crate) struct Manner {
-    /// Path and query, for the way back.
+pub(crate) struct RequestInfo {
+    /// Path and query.
     pub(crate) path: String,
     /// `light`, `dark` or `auto`.
     pub(crate) theme: &'static str,
-    /// By https: the cookie may travel that way only.
+    /// True for HTTPS: the cookie is then marked `Secure`.
     pub(crate) https: bool,
-    /// The script asks again for what it shows: without the frame.
+    /// True if the script requests the content only, without the frame.
     pub(crate) fragment: bool,
-    /// Names the request in logs and in the audit.
+    /// The request ID, for logs and the audit log.
     pub(crate) request_id: String,
     /// The client's address, for the sign-in limit.
-    pub(crate) from: String,
-    /// The secret of the cookie.
+    pub(crate) client_address: String,
+    /// The session secret from the cookie.
     pub(crate) secret: Option<String>,
-    /// Where the pages stand.
+    /// How browsers reach the dashboard.
     pub(crate) site: Arc<Site>,
 }
 
 /// A signed-in request.
 #[derive(Debug, Clone)]
-pub(crate) struct Visit {
-    /// Who asks.
+pub(crate) struct AuthedRequest {
+    /// The caller.
     pub(crate) caller: Caller,
-    /// How.
-    pub(crate) manner: Manner,
+    /// Properties of the request.
+    pub(crate) info: RequestInfo,
 }
 
-impl Visit {
-    /// Resolves when a stream of this visit must end: the visitor is signed out, or may not read any more what is shown.
+impl AuthedRequest {
+    /// Resolves when a stream of this request must end: the caller is signed out or loses access.
     pub(crate) fn stream_end(
         &self,
         app: &App,
-        of: StreamOf,
-    ) -> Result<impl Future<Output = ()> + Send + use<>, Refused> {
-        let secret = self.manner.secret.as_ref().ok_or(Error::Unauthenticated)?;
-        Ok(app.orchestrator.stream_end(&self.caller, secret, of))
+        scope: StreamScope,
+    ) -> Result<impl Future<Output = ()> + Send + use<>, Rejection> {
+        let secret = self.info.secret.as_ref().ok_or(Error::Unauthenticated)?;
+        Ok(app.orchestrator.stream_end(&self.caller, secret, scope))
     }
 
-    /// The value of one part of the query.
+    /// The value of a query parameter; `None` if empty.
     pub(crate) fn query(&self, name: &str) -> Option<String> {
-        self.manner.query(name)
+        self.info.query(name)
     }
 }
 
-impl Manner {
+impl RequestInfo {
     fn of(request: &Request) -> Self {
         let headers = request.headers();
         let uri = request.uri();
@@ -86,7 +86,7 @@ impl Manner {
             .get("x-request-id")
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         Self {
             path: uri
                 .path_and_query()
@@ -96,13 +96,13 @@ impl Manner {
             https: site.is_https(headers),
             fragment: headers.contains_key("x-fragment"),
             request_id: id.unwrap_or_else(|| Uuid::now_v7().to_string()),
-            from: from.map_or_else(|| "unknown".to_owned(), |info| info.0.ip().to_string()),
+            client_address: peer.map_or_else(|| "unknown".to_owned(), |info| info.0.ip().to_string()),
             secret: site.session(request),
             site,
         }
     }
 
-    /// The value of one part of the query.
+    /// The value of a query parameter; `None` if empty.
     pub(crate) fn query(&self, name: &str) -> Option<String> {
         let (_, query) = self.path.split_once('?')?;
         let query = query.split('#').next().unwrap_or_default();
@@ -118,9 +118,9 @@ impl Manner {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Visit {
-    type Rejection = Refused;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+impl<S: Sync> FromRequestParts<S> for AuthedRequest {
+    type Rejection = Rejection;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         parts
             .extensions
             .get::<Self>()
@@ -129,75 +129,75 @@ impl<S: Sync> FromRequestParts<S> for Visit {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Manner {
+impl<S: Sync> FromRequestParts<S> for RequestInfo {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(parts
             .extensions
             .get::<Self>()
             .cloned()
-            .expect("every page's route has a layer that puts it there"))
+            .expect("every route has a layer that inserts it"))
     }
 }
 
-/// Lets the signed-in through, sends others to the sign-in page, and draws what was refused as a page.
-pub(crate) async fn require(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let manner = Manner::of(&request);
-    let found = match &manner.secret {
+/// Requires sign-in: redirects other requests to the sign-in page, and renders rejections as pages.
+pub(crate) async fn require_sign_in(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let info = RequestInfo::of(&request);
+    let found = match &info.secret {
         Some(secret) => app.orchestrator.authenticate(secret).await,
         None => Err(Error::Unauthenticated),
     };
     match found {
         Ok(mut caller) => {
-            caller.request_id = Some(manner.request_id.clone());
-            let visit = Visit {
+            caller.request_id = Some(info.request_id.clone());
+            let authed = AuthedRequest {
                 caller,
-                manner: manner.clone(),
+                info: info.clone(),
             };
-            request.extensions_mut().insert(manner);
-            request.extensions_mut().insert(visit.clone());
+            request.extensions_mut().insert(info);
+            request.extensions_mut().insert(authed.clone());
             let response = next.run(request).await;
-            refused_page(&app, Some(&visit), &visit.manner, response).await
+            render_rejection(&app, Some(&authed), &authed.info, response).await
         }
-        Err(Error::Unauthenticated) => sign_in_first(&request, &manner),
-        Err(error) => refused_page(&app, None, &manner, Refused::from(error).into_response()).await,
+        Err(Error::Unauthenticated) => redirect_to_sign_in(&request, &info),
+        Err(error) => render_rejection(&app, None, &info, Rejection::from(error).into_response()).await,
     }
 }
 
-/// Lets through whom the façade's policy gives what a route asks for. It is the façade that refuses in each method, too; here
-/// it does so before a form is read or a page without any data is drawn.
-pub(crate) async fn permit(access: Access, visit: Visit, request: Request, next: Next) -> Response {
-    match access.check(&visit.caller) {
+/// Checks the access that a route requires. The façade checks again in each method; this check runs before a
+/// form is read or a page without data is rendered.
+pub(crate) async fn permit(access: Access, authed: AuthedRequest, request: Request, next: Next) -> Response {
+    match access.check(&authed.caller) {
         Ok(()) => next.run(request).await,
-        Err(error) => Refused::from(error).into_response(),
+        Err(error) => Rejection::from(error).into_response(),
     }
 }
 
-/// Lets everybody through: for the pages by which one gets in.
-pub(crate) async fn anyone(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let manner = Manner::of(&request);
-    request.extensions_mut().insert(manner.clone());
-    // A form is read and answered before anybody knows who sends it: not too many of them at once.
+/// Allows requests without sign-in, for the sign-in pages.
+pub(crate) async fn allow_anyone(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let info = RequestInfo::of(&request);
+    request.extensions_mut().insert(info.clone());
+    // Forms on these routes are read before the caller is known, so their concurrency is limited.
     let address = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map(|info| info.0.ip());
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let share = if reads {
+    let permit = if reads {
         None
     } else {
-        manner.site.anonymous.take(address)
+        info.site.anonymous.acquire(address)
     };
-    let response = if reads || share.is_some() {
+    let response = if reads || permit.is_some() {
         next.run(request).await
     } else {
-        Refused::from(Error::TooMany(FORMS_WAIT)).into_response()
+        Rejection::from(Error::TooMany(FORMS_RETRY_AFTER)).into_response()
     };
-    drop(share);
-    refused_page(&app, None, &manner, response).await
+    drop(permit);
+    render_rejection(&app, None, &info, response).await
 }
 
-fn sign_in_first(request: &Request, manner: &Manner) -> Response {
+fn redirect_to_sign_in(request: &Request, info: &RequestInfo) -> Response {
     let accepts = request
         .headers()
         .get(header::ACCEPT)
@@ -206,17 +206,17 @@ fn sign_in_first(request: &Request, manner: &Manner) -> Response {
     if accepts.starts_with("text/event-stream") {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let home = manner.path == "/" || request.method() != Method::GET;
+    let home = info.path == "/" || request.method() != Method::GET;
     let target = if home {
         "/sign-in".to_owned()
     } else {
-        format!("/sign-in?next={}", encoded(&manner.path))
+        format!("/sign-in?next={}", encoded(&info.path))
     };
     Redirect::to(&target).into_response()
 }
 
-/// A path on this site to go on to, or the first page: never another site.
-pub(crate) fn local(next: Option<&str>) -> &str {
+/// A redirect target on this site; the status page for anything else.
+pub(crate) fn safe_redirect(next: Option<&str>) -> &str {
     let is_local = |path: &&str| {
         path.starts_with('/')
             && !path.starts_with("//")
@@ -226,19 +226,19 @@ pub(crate) fn local(next: Option<&str>) -> &str {
     next.filter(is_local).unwrap_or("/status")
 }
 
-/// A text as one part of an address.
+/// A percent-encoded query value.
 pub(crate) fn encoded(text: &str) -> String {
-    quoted(text, |byte| {
+    percent_encode(text, |byte| {
         byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte)
     })
 }
 
-/// An address as it may stand in a header: whatever is not visible ASCII is quoted.
+/// An address for a header: everything but visible ASCII is percent-encoded.
 pub(crate) fn visible(address: &str) -> String {
-    quoted(address, |byte| byte.is_ascii_graphic())
+    percent_encode(address, |byte| byte.is_ascii_graphic())
 }
 
-fn quoted(text: &str, plain: impl Fn(u8) -> bool) -> String {
+fn percent_encode(text: &str, plain: impl Fn(u8) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if plain(byte) {
@@ -251,43 +251,50 @@ fn quoted(text: &str, plain: impl Fn(u8) -> bool) -> String {
     out
 }
 
-/// Adds a session's cookie to a response.
-pub(crate) fn begin(mut response: Response, session: &Session, manner: &Manner) -> Response {
+/// Adds the session cookie to a response.
+pub(crate) fn start(mut response: Response, session: &Session, info: &RequestInfo) -> Response {
     let seconds = session.expires_at.millis_since(Timestamp::now()) / 1000;
     add_cookie(
         &mut response,
-        &manner.site.session_cookie(manner.https),
+        &info.site.session_cookie(info.https),
         &session.token,
         seconds.max(0),
-        manner,
+        info,
         true,
     );
     response
 }
 
-/// Takes the session's cookie away.
-pub(crate) fn end(mut response: Response, manner: &Manner) -> Response {
+/// Removes the session cookie.
+pub(crate) fn end(mut response: Response, info: &RequestInfo) -> Response {
     add_cookie(
         &mut response,
-        &manner.site.session_cookie(manner.https),
+        &info.site.session_cookie(info.https),
         "",
         0,
-        manner,
+        info,
         true,
     );
     response
 }
 
-/// Remembers the theme for a year.
-pub(crate) fn remember_theme(mut response: Response, theme: &str, manner: &Manner) -> Response {
-    add_cookie(&mut response, THEME, theme, 31_536_000, manner, false);
+/// Stores the theme for a year.
+pub(crate) fn remember_theme(mut response: Response, theme: &str, info: &RequestInfo) -> Response {
+    add_cookie(&mut response, THEME, theme, 31_536_000, info, false);
     response
 }
 
-fn add_cookie(response: &mut Response, name: &str, value: &str, seconds: i64, manner: &Manner, strict: bool) {
+fn add_cookie(
+    response: &mut Response,
+    name: &str,
+    value: &str,
+    seconds: i64,
+    info: &RequestInfo,
+    strict: bool,
+) {
     let same_site = if strict { "Strict" } else { "Lax" };
-    let secure = if manner.https { "; Secure" } else { "" };
-    let path = manner.site.cookie_path();
+    let secure = if info.https { "; Secure" } else { "" };
+    let path = info.site.cookie_path();
     let cookie =
         format!("{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite={same_site}{secure}");
     let cookie = HeaderValue::try_from(cookie).expect("names, tokens and paths are visible ASCII");
@@ -309,20 +316,20 @@ pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
         .filter(|value| !value.is_empty())
 }
 
-/// Refuses what would change something when it comes from another site. The cookie's `SameSite` says the same; this holds
-/// where a browser does not know it. A request without either header comes from no page at all.
-pub(crate) async fn same_site_posts(request: Request, next: Next) -> Response {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) && is_foreign(request.headers()) {
+/// Rejects state-changing requests from other sites. The cookie's `SameSite` does the same; this covers
+/// browsers without support for it. A request without either header does not come from a page.
+pub(crate) async fn reject_cross_site(request: Request, next: Next) -> Response {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) && is_cross_site(request.headers()) {
         return (
             StatusCode::FORBIDDEN,
-            "this form was sent from another site; open the dashboard and try again there",
+            "the form was submitted from another site; open the dashboard and try again",
         )
             .into_response();
     }
     next.run(request).await
 }
 
-fn is_foreign(headers: &HeaderMap) -> bool {
+fn is_cross_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {
         return !matches!(site, "same-origin" | "none");
@@ -333,8 +340,8 @@ fn is_foreign(headers: &HeaderMap) -> bool {
     let Some((_, authority)) = origin.split_once("://") else {
         return true;
     };
-    let reached = [text("x-forwarded-host"), text("host")];
-    !reached
+    let own_hosts = [text("x-forwarded-host"), text("host")];
+    !own_hosts
         .into_iter()
         .flatten()
         .any(|host| host.eq_ignore_ascii_case(authority))
@@ -345,8 +352,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_back_never_leaves_the_site() {
-        assert_eq!(local(Some("/hosts?state=active")), "/hosts?state=active");
+    fn a_redirect_never_leaves_the_site() {
+        assert_eq!(safe_redirect(Some("/hosts?state=active")), "/hosts?state=active");
         for bad in [
             "//evil.example",
             "https://evil.example",
@@ -357,7 +364,7 @@ mod tests {
             "/\u{7f}",
             "/\u{85}",
         ] {
-            assert_eq!(local(Some(bad)), "/status", "{bad}");
+            assert_eq!(safe_redirect(Some(bad)), "/status", "{bad}");
         }
     }
 
@@ -370,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn posts_of_other_sites_are_foreign() {
+    fn posts_from_other_sites_are_cross_site() {
         let headers = |pairs: &[(&'static str, &'static str)]| {
             pairs
                 .iter()
@@ -382,25 +389,25 @@ mod tests {
                 })
                 .collect::<HeaderMap>()
         };
-        assert!(is_foreign(&headers(&[("sec-fetch-site", "cross-site")])));
-        assert!(is_foreign(&headers(&[("sec-fetch-site", "same-site")])));
-        assert!(is_foreign(&headers(&[
+        assert!(is_cross_site(&headers(&[("sec-fetch-site", "cross-site")])));
+        assert!(is_cross_site(&headers(&[("sec-fetch-site", "same-site")])));
+        assert!(is_cross_site(&headers(&[
             ("origin", "http://evil.example"),
             ("host", "127.0.0.1:8080")
         ])));
-        assert!(is_foreign(&headers(&[
+        assert!(is_cross_site(&headers(&[
             ("origin", "null"),
             ("host", "127.0.0.1:8080")
         ])));
-        assert!(!is_foreign(&headers(&[
+        assert!(!is_cross_site(&headers(&[
             ("origin", "http://127.0.0.1:8080"),
             ("host", "127.0.0.1:8080")
         ])));
-        assert!(!is_foreign(&headers(&[
+        assert!(!is_cross_site(&headers(&[
             ("sec-fetch-site", "same-origin"),
             ("origin", "null")
         ])));
-        assert!(!is_foreign(&headers(&[])));
+        assert!(!is_cross_site(&headers(&[])));
     }
 
     #[test]

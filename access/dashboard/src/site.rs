@@ -1,4 +1,4 @@
-//! What the server around the pages knows: how browsers reach them, and what people who are not signed in may cost.
+//! Settings from the server: how browsers reach the dashboard, and the limits for requests without sign-in.
 
 use crate::session::cookie;
 use axum::extract::Request;
@@ -9,29 +9,30 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The largest body of somebody who is not signed in.
+/// Maximum body size without sign-in.
 pub const ANONYMOUS_BODY_LIMIT: usize = 8 * 1024;
 
-/// How browsers reach the pages. The server puts it into each request's extensions, as an `Arc`.
+/// How browsers reach the dashboard. The server adds it to the extensions of each request, as an `Arc`.
 #[derive(Debug, Default)]
 pub struct Site {
-    /// By https, to us or to a proxy in front.
+    /// HTTPS, at the server or at a proxy.
     pub https: bool,
-    /// The path below which everything stands, such as `/pool`; empty at the root. Requests come without it.
+    /// Base path, such as `/pool`; empty at the root. Requests arrive without it.
     pub base: String,
-    /// This installation's identity. Browsers send a host's cookies to all of its ports, so each needs a name of its own.
+    /// Instance ID. Browsers send a host's cookies to all its ports, so each instance needs its own cookie
+    /// name.
     pub instance: String,
-    /// Bodies of people who are not signed in.
-    pub anonymous: Shares,
+    /// Limit of concurrent forms without sign-in.
+    pub anonymous: PerAddressLimit,
 }
 
 impl Site {
-    /// Whether a request came by https; a proxy may say so.
+    /// True if a request came over HTTPS, also as reported by a proxy.
     pub(crate) fn is_https(&self, headers: &HeaderMap) -> bool {
         self.https
             || headers
                 .get("x-forwarded-proto")
-                .is_some_and(|said| said.as_bytes() == b"https")
+                .is_some_and(|proto| proto.as_bytes() == b"https")
     }
 
     /// The secret in a request's session cookie.
@@ -40,10 +41,10 @@ impl Site {
         cookie(headers, &self.session_cookie(self.is_https(headers)))
     }
 
-    /// The session cookie's name. By https it begins with a word that browsers take from this host alone (RFC 6265bis,
-    /// cookie name prefixes), so nobody at another port or at a name beside ours can set it.
+    /// The name of the session cookie. Over HTTPS it has a prefix that browsers accept only from this host
+    /// (RFC 6265bis, cookie name prefixes), so other ports and sibling domains cannot set it.
     pub(crate) fn session_cookie(&self, https: bool) -> String {
-        let guard = match (https, self.base.is_empty()) {
+        let prefix = match (https, self.base.is_empty()) {
             (false, _) => "",
             (true, true) => "__Host-",
             (true, false) => "__Secure-",
@@ -55,88 +56,88 @@ impl Site {
             .collect();
         let instance = &instance[instance.len().saturating_sub(12)..];
         if instance.is_empty() {
-            format!("{guard}chainpool_session")
+            format!("{prefix}chainpool_session")
         } else {
-            format!("{guard}chainpool_session_{instance}")
+            format!("{prefix}chainpool_session_{instance}")
         }
     }
 
-    /// The path that cookies are for.
+    /// The path of the cookies.
     pub(crate) fn cookie_path(&self) -> &str {
         if self.base.is_empty() { "/" } else { &self.base }
     }
 }
 
-/// So many of something at once, and so many of each address.
+/// A concurrency limit, in total and per client address.
 #[derive(Debug, Clone)]
-pub struct Shares(Arc<Bound>);
+pub struct PerAddressLimit(Arc<Limits>);
 
 #[derive(Debug)]
-struct Bound {
-    all: usize,
-    each: usize,
-    taken: Mutex<HashMap<IpAddr, usize>>,
+struct Limits {
+    total: usize,
+    per_address: usize,
+    in_use: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// One of the [`Shares`], given back when it is dropped.
+/// A permit of a [`PerAddressLimit`], returned on drop.
 #[derive(Debug)]
-#[must_use = "it is given back when it is dropped"]
-pub struct Share {
-    bound: Arc<Bound>,
-    holder: IpAddr,
+#[must_use = "the permit is returned on drop"]
+pub struct Permit {
+    limits: Arc<Limits>,
+    network: IpAddr,
 }
 
-impl Shares {
-    /// So many in all, so many of each address.
-    pub fn new(all: usize, each: usize) -> Self {
-        Self(Arc::new(Bound {
-            all,
-            each,
-            taken: Mutex::default(),
+impl PerAddressLimit {
+    /// A limit of `total` permits, and of `per_address` for each client network.
+    pub fn new(total: usize, per_address: usize) -> Self {
+        Self(Arc::new(Limits {
+            total,
+            per_address,
+            in_use: Mutex::default(),
         }))
     }
 
-    /// Takes one for an address; `None`: it has too many already, or all of them together have.
-    pub fn take(&self, address: Option<IpAddr>) -> Option<Share> {
-        let holder = address.map_or(Ipv4Addr::UNSPECIFIED.into(), holder);
-        let mut taken = self.0.taken();
-        let own = taken.get(&holder).copied().unwrap_or_default();
-        if own >= self.0.each || taken.values().sum::<usize>() >= self.0.all {
+    /// Acquires a permit for an address; `None` if a limit is reached.
+    pub fn acquire(&self, address: Option<IpAddr>) -> Option<Permit> {
+        let network = address.map_or(Ipv4Addr::UNSPECIFIED.into(), client_network);
+        let mut in_use = self.0.in_use();
+        let own = in_use.get(&network).copied().unwrap_or_default();
+        if own >= self.0.per_address || in_use.values().sum::<usize>() >= self.0.total {
             return None;
         }
-        taken.insert(holder, own + 1);
-        Some(Share {
-            bound: Arc::clone(&self.0),
-            holder,
+        in_use.insert(network, own + 1);
+        Some(Permit {
+            limits: Arc::clone(&self.0),
+            network,
         })
     }
 }
 
-impl Default for Shares {
+impl Default for PerAddressLimit {
     fn default() -> Self {
         Self::new(usize::MAX, usize::MAX)
     }
 }
 
-impl Bound {
-    fn taken(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // Each change is one step, so a poisoned lock is as good as any.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+impl Limits {
+    fn in_use(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        // Every change is atomic, so the data behind a poisoned lock is consistent.
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Share {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut taken = self.bound.taken();
-        match taken.get_mut(&self.holder) {
+        let mut in_use = self.limits.in_use();
+        match in_use.get_mut(&self.network) {
             Some(count) if *count > 1 => *count -= 1,
-            _ => drop(taken.remove(&self.holder)),
+            _ => drop(in_use.remove(&self.network)),
         }
     }
 }
 
-/// Whom an address belongs to: with IPv6 a whole /64 is one customer's.
-pub fn holder(address: IpAddr) -> IpAddr {
+/// The network that counts as one client: the address for IPv4, the /64 for IPv6.
+pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -151,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cookie_is_of_one_installation_and_guarded_where_browsers_can() {
+    fn the_cookie_name_has_the_instance_and_a_prefix_over_https() {
         let site = |base: &str| Site {
             base: base.into(),
             instance: "0199a3f2-7c41-7d10-9a55-0123456789ab".into(),
@@ -173,22 +174,22 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_bounded_for_each_and_for_all_and_come_back() {
+    fn permits_are_limited_in_total_and_per_address_and_returned_on_drop() {
         let ip = |text: &str| Some(text.parse().unwrap());
-        let shares = Shares::new(3, 2);
+        let limit = PerAddressLimit::new(3, 2);
         let (one, two) = (
-            shares.take(ip("203.0.113.1")),
-            shares.take(ip("::ffff:203.0.113.1")),
+            limit.acquire(ip("203.0.113.1")),
+            limit.acquire(ip("::ffff:203.0.113.1")),
         );
-        assert!(one.is_some() && two.is_some() && shares.take(ip("203.0.113.1")).is_none());
-        let other = shares.take(ip("2001:db8::1"));
+        assert!(one.is_some() && two.is_some() && limit.acquire(ip("203.0.113.1")).is_none());
+        let other = limit.acquire(ip("2001:db8::1"));
         assert!(
-            other.is_some() && shares.take(ip("2001:db8::2")).is_none(),
-            "all are taken"
+            other.is_some() && limit.acquire(ip("2001:db8::2")).is_none(),
+            "the total is reached"
         );
         drop(one);
-        assert!(shares.take(ip("2001:db8::2")).is_some());
+        assert!(limit.acquire(ip("2001:db8::2")).is_some());
         drop((two, other));
-        assert!(shares.0.taken().is_empty());
+        assert!(limit.0.in_use().is_empty());
     }
 }

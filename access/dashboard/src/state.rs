@@ -1,10 +1,10 @@
-//! What every handler shares.
+//! State shared by all handlers.
 
 use chainpool_orchestrator::Orchestrator;
 
-/// The façade, as the handlers' state.
+/// The handlers' state.
 #[derive(Clone)]
 pub(crate) struct App {
-    /// The middle.
+    /// The orchestrator façade.
     pub(crate) orchestrator: Orchestrator,
 }

@@ -1,11 +1,11 @@
-//! The first page: what is wrong, what is being done, what the pool has.
+//! The status page: problems, operations in progress, pool.
 
 use crate::{
-    error::Outcome,
-    marks::{self, Marked},
+    error::PageResult,
     page::{self, Frame},
-    session::Visit,
+    session::AuthedRequest,
     state::App,
+    status_badge::{self, StatusBadge},
 };
 use askama::Template;
 use axum::extract::State;
@@ -16,69 +16,69 @@ use chainpool_api as api;
 struct StatusPage {
     frame: Frame,
     status: api::Status,
-    /// Clusters that are not well, the worst first.
-    ill: Vec<api::Cluster>,
-    /// What is wrong beside the clusters.
+    /// Unhealthy clusters, the worst first.
+    unhealthy: Vec<api::Cluster>,
+    /// Problems not shown with a host or cluster.
     problems: Vec<String>,
-    /// What the caller holds.
+    /// The caller's leases.
     leases: Vec<api::Lease>,
 }
 
 impl StatusPage {
-    /// Whether an operation's cluster has a row of its own, which shows the operation too.
-    fn is_said(&self, operation: &api::Operation) -> bool {
+    /// True if the operation is already shown with its unhealthy cluster.
+    fn is_listed(&self, operation: &api::Operation) -> bool {
         operation
             .cluster_id
-            .is_some_and(|id| self.ill.iter().any(|each| each.id == id))
+            .is_some_and(|id| self.unhealthy.iter().any(|each| each.id == id))
     }
 
-    /// The verdicts that are not nought: mark, count, word, and the list that it counts.
-    fn verdicts(&self) -> Vec<(Marked, &'static str)> {
+    /// The non-zero health counts as badges, each with the address of the filtered cluster list.
+    fn health_counts(&self) -> Vec<(StatusBadge, &'static str)> {
         let pool = &self.status.pool;
         let all = [
             (
                 pool.broken,
-                marks::Mark::Broken,
+                status_badge::Indicator::Broken,
                 "broken",
                 "/clusters?health=broken",
             ),
             (
                 pool.failed,
-                marks::Mark::Broken,
+                status_badge::Indicator::Broken,
                 "failed",
                 "/clusters?state=failed",
             ),
             (
                 pool.degraded,
-                marks::Mark::Degraded,
+                status_badge::Indicator::Degraded,
                 "degraded",
                 "/clusters?health=degraded",
             ),
             (
                 pool.unknown,
-                marks::Mark::Unknown,
+                status_badge::Indicator::Unknown,
                 "unknown",
                 "/clusters?health=unknown",
             ),
             (
                 pool.stopped,
-                marks::Mark::Stopped,
+                status_badge::Indicator::Stopped,
                 "stopped",
                 "/clusters?state=stopped",
             ),
             (
                 pool.healthy,
-                marks::Mark::Healthy,
+                status_badge::Indicator::Healthy,
                 "healthy",
                 "/clusters?health=healthy",
             ),
         ];
         let some = all.into_iter().filter(|(count, ..)| *count > 0);
-        some.map(|(count, mark, word, link)| {
+        some.map(|(count, indicator, label, link)| {
             (
-                Marked {
-                    mark,
-                    word: format!("{count} {word}"),
+                StatusBadge {
+                    indicator,
+                    label: format!("{count} {label}"),
                 },
                 link,
             )
@@ -87,15 +87,15 @@ impl StatusPage {
     }
 }
 
-/// Whether an operation is this cluster's.
-fn works_on(operation: &api::Operation, cluster: &api::Cluster) -> bool {
+/// True if the operation targets this cluster.
+fn targets(operation: &api::Operation, cluster: &api::Cluster) -> bool {
     operation.cluster_id == Some(cluster.id)
 }
 
-/// The first page.
-pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
-    let status = app.orchestrator.overview(&visit.caller).await?;
-    let mut ill = Vec::new();
+/// The status page.
+pub(crate) async fn show(State(app): State<App>, request: AuthedRequest) -> PageResult {
+    let status = app.orchestrator.overview(&request.caller).await?;
+    let mut unhealthy = Vec::new();
     for (health, state) in [
         (Some(api::HealthState::Broken), None),
         (None, Some(api::ClusterState::Failed)),
@@ -108,47 +108,54 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Outcome {
             limit: Some(10),
             ..api::ClusterFilter::default()
         };
-        for cluster in app.orchestrator.cluster_list(&visit.caller, &filter).await?.items {
-            if !ill.iter().any(|known: &api::Cluster| known.id == cluster.id)
-                && marks::cluster(&cluster).mark != marks::Mark::Working
+        for cluster in app
+            .orchestrator
+            .cluster_list(&request.caller, &filter)
+            .await?
+            .items
+        {
+            if !unhealthy
+                .iter()
+                .any(|known: &api::Cluster| known.id == cluster.id)
+                && status_badge::cluster(&cluster).indicator != status_badge::Indicator::Working
             {
-                ill.push(cluster);
+                unhealthy.push(cluster);
             }
         }
     }
     let mine = api::LeaseFilter {
         state: Some(api::LeaseState::Active),
-        holder: Some(visit.caller.account.clone()),
+        holder: Some(request.caller.account.clone()),
         limit: Some(20),
         ..api::LeaseFilter::default()
     };
-    let leases = app.orchestrator.lease_list(&visit.caller, &mine).await?.items;
-    let frame = if visit.caller.operates() {
-        Frame::of_status(&visit, "status", "Status", &status)
+    let leases = app.orchestrator.lease_list(&request.caller, &mine).await?.items;
+    let frame = if request.caller.operates() {
+        Frame::of_status(&request, "status", "Status", &status)
     } else {
-        Frame::new(&app, &visit, "status", "Status").await
+        Frame::new(&app, &request, "status", "Status").await
     };
-    let problems = beside(&status, &ill);
+    let problems = other_problems(&status, &unhealthy);
     let frame = frame
         .crumb("Status", "/status")
         .live("host cluster lease operation");
     page::html(&StatusPage {
         frame,
         status,
-        ill,
+        unhealthy,
         problems,
         leases,
     })
 }
 
-/// Problems that no host's and no ill cluster's row says already.
-fn beside(status: &api::Status, ill: &[api::Cluster]) -> Vec<String> {
-    let said = |problem: &&String| {
+/// Problems that are not already shown with a host or an unhealthy cluster.
+fn other_problems(status: &api::Status, unhealthy: &[api::Cluster]) -> Vec<String> {
+    let is_shown = |problem: &&String| {
         status
             .hosts
             .iter()
             .any(|host| host.problems.iter().any(|each| problem.contains(each.as_str())))
-            || ill.iter().any(|cluster| problem.contains(&cluster.name))
+            || unhealthy.iter().any(|cluster| problem.contains(&cluster.name))
             || status
                 .unclaimed
                 .iter()
@@ -158,7 +165,7 @@ fn beside(status: &api::Status, ill: &[api::Cluster]) -> Vec<String> {
     status
         .problems
         .iter()
-        .filter(|problem| !said(problem))
+        .filter(|problem| !is_shown(problem))
         .cloned()
         .collect()
 }

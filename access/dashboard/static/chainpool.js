@@ -1,14 +1,14 @@
-// Chainpool's one script: keeps pages live, times true, and keys short. Every page works without it.
+// The dashboard script: live updates, relative times, keyboard shortcuts. Every page works without it.
 "use strict";
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-// The path below which the dashboard stands; empty at the root.
+// Base path of the dashboard; empty at the root.
 const base = (document.documentElement.dataset.base ?? "/").replace(/\/$/, "");
 
-// --- Times, in the words of format.rs ------------------------------------------------------------------------------
-const length = (seconds) => {
+// --- Times, in the format of format.rs ---------------------------------------------------------------------
+const duration = (seconds) => {
   const s = Math.max(0, Math.floor(seconds));
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min`;
@@ -16,24 +16,24 @@ const length = (seconds) => {
   if (s < 172800) return `${Math.floor(s / 3600)} h`;
   return `${Math.floor(s / 86400)} d`;
 };
-const relative = (seconds) => (seconds < -60 ? `in ${length(59 - seconds)}` : seconds < -1 ? `in ${length(-seconds)}` : seconds < 1 ? "now" : `${length(seconds)} ago`);
+const relative = (seconds) => (seconds < -60 ? `in ${duration(59 - seconds)}` : seconds < -1 ? `in ${duration(-seconds)}` : seconds < 1 ? "now" : `${duration(seconds)} ago`);
 
-// The server's clock counts: the difference is learnt from each answer.
+// Times are relative to the server's clock; each response updates the skew.
 let skew = 0;
-const learn = (response) => {
-  const said = Date.parse(response.headers.get("date") ?? "");
-  if (!Number.isNaN(said) && Math.abs(said + 500 - Date.now()) > 2000) skew = said + 500 - Date.now();
+const updateSkew = (response) => {
+  const date = Date.parse(response.headers.get("date") ?? "");
+  if (!Number.isNaN(date) && Math.abs(date + 500 - Date.now()) > 2000) skew = date + 500 - Date.now();
 };
 const tick = () => {
   const now = Date.now() + skew;
   for (const span of $$("[data-ago], [data-lasting]")) {
     const seconds = Math.floor((now - Date.parse(span.parentElement.dateTime)) / 1000);
-    const text = "ago" in span.dataset ? relative(seconds) : length(seconds);
+    const text = "ago" in span.dataset ? relative(seconds) : duration(seconds);
     if (span.textContent !== text) span.textContent = text;
   }
 };
 
-// --- Showing what changed, in place --------------------------------------------------------------------------------
+// --- Updating the page in place ----------------------------------------------------------------------------
 const keyOf = (node) => node.dataset?.key ?? node.id ?? "";
 
 function morph(old, fresh) {
@@ -80,7 +80,7 @@ function morphChildren(old, fresh) {
   }
 }
 
-// Rows of a table stay where they are: known ones change in place, those that went are dimmed, new ones wait behind a button.
+// Table rows keep their position: existing rows are updated, removed rows are dimmed, new rows wait behind a button.
 function hold(old, fresh) {
   const rows = new Map([...old.children].map((row) => [row.dataset.key, row]));
   const kept = new Set();
@@ -97,8 +97,8 @@ function hold(old, fresh) {
   for (const [key, row] of rows) row.classList.toggle("gone", !kept.has(key));
   const table = old.closest(".scroll");
   let button = table.previousElementSibling?.matches(".waiting") ? table.previousElementSibling : null;
-  const went = rows.size - [...rows.keys()].filter((key) => kept.has(key)).length;
-  if (waiting + went === 0) return button?.remove();
+  const removed = rows.size - [...rows.keys()].filter((key) => kept.has(key)).length;
+  if (waiting + removed === 0) return button?.remove();
   if (!button) {
     button = document.createElement("button");
     button.type = "button";
@@ -111,39 +111,39 @@ function hold(old, fresh) {
     });
     table.before(button);
   }
-  button.textContent = [waiting && `${waiting} new`, went && `${went} gone`].filter(Boolean).join(", ");
+  button.textContent = [waiting && `${waiting} new`, removed && `${removed} removed`].filter(Boolean).join(", ");
 }
 
-// --- Being told, and asking again ----------------------------------------------------------------------------------
+// --- Events and refresh ------------------------------------------------------------------------------------
 const main = $("main");
 const nouns = new Set((main?.dataset.live ?? "").split(" ").filter(Boolean));
-let asking = false;
-let again = false;
-let waitingFor = 0;
+let refreshing = false;
+let refreshAgain = false;
+let refreshTimer = 0;
 let took = 0;
-let asked = Date.now();
+let lastRefresh = Date.now();
 
 async function refresh() {
-  if (asking) {
-    again = true;
+  if (refreshing) {
+    refreshAgain = true;
     return;
   }
-  asking = true;
-  const begun = performance.now();
-  asked = Date.now();
+  refreshing = true;
+  const start = performance.now();
+  lastRefresh = Date.now();
   try {
     const response = await fetch(location.href, { headers: { "x-fragment": "1" } });
-    learn(response);
+    updateSkew(response);
     if (response.redirected && new URL(response.url).pathname === `${base}/sign-in`) return location.reload();
     if (response.ok) show(new DOMParser().parseFromString(await response.text(), "text/html"));
     else if (response.status === 404) location.reload();
   } catch {
     stale();
   } finally {
-    asking = false;
-    took = performance.now() - begun;
-    if (again) {
-      again = false;
+    refreshing = false;
+    took = performance.now() - start;
+    if (refreshAgain) {
+      refreshAgain = false;
       soon();
     }
   }
@@ -154,45 +154,45 @@ function show(page) {
   const icon = $("#tab-icon", page);
   if (icon && $("#tab-icon").href !== icon.href) $("#tab-icon").href = icon.href;
   const verdict = $("#verdict");
-  const said = $("#verdict", page)?.textContent ?? "";
-  if (verdict && verdict.textContent !== said) verdict.textContent = said;
+  const text = $("#verdict", page)?.textContent ?? "";
+  if (verdict && verdict.textContent !== text) verdict.textContent = text;
   const fresh = $("main", page);
   if (fresh) morphChildren(main, fresh);
   tick();
 }
 
-// At most one question in 300 ms, and fewer where the answer takes long.
+// At most one request every 300 ms, fewer if responses are slow.
 function soon() {
-  if (waitingFor) return;
-  waitingFor = setTimeout(() => {
-    waitingFor = 0;
+  if (refreshTimer) return;
+  refreshTimer = setTimeout(() => {
+    refreshTimer = 0;
     refresh();
   }, Math.max(300, took * 2));
 }
 
-const mark = $("#live");
+const indicator = $("#live");
 let stream = null;
-let heard = Date.now();
+let lastEvent = Date.now();
 let retry = 0;
-let away = 0;
+let hiddenTimer = 0;
 
 function stale() {
-  if (!mark) return;
-  const seconds = Math.floor((Date.now() - heard) / 1000);
+  if (!indicator) return;
+  const seconds = Math.floor((Date.now() - lastEvent) / 1000);
   const late = seconds > 12 || (stream?.readyState ?? EventSource.CLOSED) !== EventSource.OPEN;
-  const text = late && seconds > 1 ? `stale since ${length(seconds)}` : "connected";
-  mark.hidden = false;
-  mark.classList.toggle("stale", text !== "connected");
-  mark.title = text === "connected" ? "this page shows changes as they happen" : "this page shows what was known then";
-  if (mark.textContent !== text) mark.textContent = text;
+  const text = late && seconds > 1 ? `stale for ${duration(seconds)}` : "connected";
+  indicator.hidden = false;
+  indicator.classList.toggle("stale", text !== "connected");
+  indicator.title = text === "connected" ? "live updates" : "no live updates; the page may be outdated";
+  if (indicator.textContent !== text) indicator.textContent = text;
 }
 
 function connect() {
-  if (!mark || document.hidden) return;
+  if (!indicator || document.hidden) return;
   stream?.close();
   stream = new EventSource(`${base}/events/stream`);
   const alive = () => {
-    heard = Date.now();
+    lastEvent = Date.now();
     retry = 0;
     stale();
   };
@@ -220,11 +220,11 @@ function connect() {
   });
 }
 
-// A hidden tab gives its stream back after a minute (browsers allow six a site) and then asks now and then, for its title.
+// A hidden tab closes its stream after a minute (browsers allow six per site) and then polls once a minute for its title.
 document.addEventListener("visibilitychange", () => {
-  clearInterval(away);
+  clearInterval(hiddenTimer);
   if (document.hidden) {
-    away = setInterval(() => {
+    hiddenTimer = setInterval(() => {
       stream?.close();
       if (nouns.size) refresh();
     }, 60000);
@@ -234,7 +234,7 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 
-// --- Keys, copying, dialogs ----------------------------------------------------------------------------------------
+// --- Keys, copying, dialogs --------------------------------------------------------------------------------
 const places = { s: "/status", h: "/hosts", c: "/clusters", l: "/leases", o: "/operations", t: "/network-types", a: "/admin" };
 let going = 0;
 document.addEventListener("keydown", (event) => {
@@ -274,22 +274,22 @@ document.addEventListener("click", (event) => {
   const ask = event.target.closest("a[data-ask]");
   if (ask && $("#ask") && !event.ctrlKey && !event.metaKey && !event.shiftKey && event.button === 0) {
     event.preventDefault();
-    question(ask.href);
+    confirmInDialog(ask.href);
   }
 });
 
-// The page that shows the plan, as a dialog over this one. Whatever is odd about it is shown as a page.
-async function question(address) {
+// Shows a confirmation page as a dialog. Any other response is opened as a page.
+async function confirmInDialog(address) {
   try {
     const response = await fetch(address, { headers: { "x-fragment": "1" } });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    const plan = $(".confirm", page);
-    if (!response.ok || response.redirected || !plan) return location.assign(address);
-    const heading = $("h1", plan);
+    const confirmation = $(".confirm", page);
+    if (!response.ok || response.redirected || !confirmation) return location.assign(address);
+    const heading = $("h1", confirmation);
     const title = document.createElement("h2");
     title.textContent = heading.textContent;
     heading.replaceWith(title);
-    $("#ask").replaceChildren(document.importNode(plan, true));
+    $("#ask").replaceChildren(document.importNode(confirmation, true));
     guard($("#ask"));
     $("#ask").showModal();
     $("#ask [data-typed], #ask .button")?.focus();
@@ -298,7 +298,7 @@ async function question(address) {
   }
 }
 
-// The button stays shut until the name is typed as it is.
+// The button is disabled until the name is typed exactly.
 function guard(root) {
   for (const field of $$("[data-typed]", root)) {
     const button = $("button.button", field.form);
@@ -309,14 +309,14 @@ function guard(root) {
   }
 }
 
-// --- One page's own ------------------------------------------------------------------------------------------------
-function begin() {
+// --- Page setup --------------------------------------------------------------------------------------------
+function init() {
   tick();
   setInterval(() => {
     tick();
     stale();
-    // Evidence grows old on the page although nothing changes: ask now and then.
-    if (nouns.size && !document.hidden && Date.now() - asked > 10000) soon();
+    // Evidence ages even without changes: refresh every 10 s.
+    if (nouns.size && !document.hidden && Date.now() - lastRefresh > 10000) soon();
   }, 1000);
   guard(document);
   $("[data-focus]")?.focus();
@@ -330,7 +330,7 @@ function begin() {
   }
   const follow = $("#follow");
   if (follow) followLog(follow);
-  if (mark) connect();
+  if (indicator) connect();
 }
 
 function followLog(box) {
@@ -359,4 +359,4 @@ function followLog(box) {
   });
 }
 
-begin();
+init();

@@ -1,10 +1,10 @@
-//! The pages on a façade of their own, without any platform: the way in, who may see what, and what a refused form keeps.
+//! The pages with a real façade but no platform: sign-in, access by role, rejected forms.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests panics as a test does")]
+#![allow(clippy::unwrap_used, reason = "test helpers panic like tests")]
 
 use axum::{Router, body::Body};
 use chainpool_api::{AccountCreate, PasswordSet, Role};
-use chainpool_dashboard::{ANONYMOUS_BODY_LIMIT, Shares, Site, router};
+use chainpool_dashboard::{ANONYMOUS_BODY_LIMIT, PerAddressLimit, Site, router};
 use chainpool_orchestrator::{Config, Orchestrator};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -152,7 +152,7 @@ async fn the_one_time_link_sets_the_password_and_signs_in_once() {
         )
         .await;
     assert!(
-        short.status == StatusCode::BAD_REQUEST && short.body.contains("use 12 characters at least"),
+        short.status == StatusCode::BAD_REQUEST && short.body.contains("use at least 12 characters"),
         "{}",
         short.body
     );
@@ -160,14 +160,14 @@ async fn the_one_time_link_sets_the_password_and_signs_in_once() {
     assert_eq!(app.get("/status", &cookie).await.status, StatusCode::OK);
     let again = app.get(&format!("/welcome/{}", app.link), "").await;
     assert!(
-        again.status == StatusCode::BAD_REQUEST && again.body.contains("make another"),
+        again.status == StatusCode::BAD_REQUEST && again.body.contains("create another one"),
         "{}",
         again.body
     );
 }
 
 #[tokio::test]
-async fn signing_in_leads_to_where_one_wanted_to_be_and_never_to_another_site() {
+async fn sign_in_redirects_to_the_requested_page_and_never_to_another_site() {
     let app = App::start().await;
     app.sign_in_admin().await;
     assert_eq!(app.get("/", "").await.location(), "/sign-in");
@@ -192,7 +192,7 @@ async fn signing_in_leads_to_where_one_wanted_to_be_and_never_to_another_site() 
     let wrong = app.post("/sign-in", "", "account=admin&password=wrong").await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
     assert!(
-        wrong.body.contains("do not belong together") && wrong.body.contains("value=\"admin\""),
+        wrong.body.contains("incorrect account or password") && wrong.body.contains("value=\"admin\""),
         "the account is kept\n{}",
         wrong.body
     );
@@ -201,7 +201,7 @@ async fn signing_in_leads_to_where_one_wanted_to_be_and_never_to_another_site() 
     assert_eq!(
         app.get("/status", &cookie).await.status,
         StatusCode::OK,
-        "nothing changes by GET"
+        "GET changes nothing"
     );
     assert!(
         app.post("/sign-out", &cookie, "")
@@ -212,7 +212,7 @@ async fn signing_in_leads_to_where_one_wanted_to_be_and_never_to_another_site() 
     assert_eq!(app.get("/status", &cookie).await.status, StatusCode::SEE_OTHER);
 }
 
-/// The same request as it comes to a site like this.
+/// The request with this site in its extensions.
 fn at(mut request: Request<Body>, site: &Arc<Site>) -> Request<Body> {
     request.extensions_mut().insert(Arc::clone(site));
     request
@@ -223,7 +223,7 @@ fn site(https: bool, base: &str, instance: &str) -> Arc<Site> {
         https,
         base: base.into(),
         instance: instance.into(),
-        anonymous: Shares::default(),
+        anonymous: PerAddressLimit::default(),
     })
 }
 
@@ -249,7 +249,7 @@ async fn the_cookie_is_strict_and_secure_behind_https() {
 }
 
 #[tokio::test]
-async fn two_installations_on_one_host_name_have_each_its_session() {
+async fn two_installations_on_one_host_name_have_separate_sessions() {
     let (one, other) = (App::start().await, App::start().await);
     let (site_of_one, site_of_other) = (site(false, "", "one"), site(false, "", "other"));
     let mut cookies = Vec::new();
@@ -258,7 +258,7 @@ async fn two_installations_on_one_host_name_have_each_its_session() {
             format!("link={}&password={PASSWORD}&password_again={PASSWORD}", app.link).replace(' ', "+");
         cookies.push(app.send(at(post("/welcome", "", &form), site)).await.cookie());
     }
-    // A browser sends both to both, because ports do not part cookies.
+    // A browser sends both cookies to both, because cookies are not separated by port.
     let jar = cookies.join("; ");
     for (app, site) in [(&one, &site_of_one), (&other, &site_of_other)] {
         let request = Request::get("/account")
@@ -275,7 +275,7 @@ async fn two_installations_on_one_host_name_have_each_its_session() {
 }
 
 #[tokio::test]
-async fn the_way_back_from_the_theme_is_an_address_or_the_first_page() {
+async fn the_theme_redirects_to_a_valid_address_or_the_status_page() {
     let app = App::start().await;
     for (back, location) in [
         ("/%0B/x", "/status"),
@@ -313,14 +313,14 @@ async fn anonymous_forms_are_small_and_limited() {
         .await;
     assert!(
         reply.body.contains("token_name-wrong"),
-        "the signed-in may send more: {}",
+        "signed-in callers may send more: {}",
         reply.body
     );
     let full = Arc::new(Site {
-        anonymous: Shares::new(1, 1),
+        anonymous: PerAddressLimit::new(1, 1),
         ..Site::default()
     });
-    let taken = full.anonymous.take(None);
+    let permit = full.anonymous.acquire(None);
     assert_eq!(
         app.send(at(post("/theme", "", "theme=dark"), &full)).await.status,
         StatusCode::TOO_MANY_REQUESTS
@@ -331,7 +331,7 @@ async fn anonymous_forms_are_small_and_limited() {
             .status,
         StatusCode::OK
     );
-    drop(taken);
+    drop(permit);
     assert_eq!(
         app.send(at(post("/theme", "", "theme=dark"), &full)).await.status,
         StatusCode::SEE_OTHER
@@ -339,7 +339,7 @@ async fn anonymous_forms_are_small_and_limited() {
 }
 
 #[tokio::test]
-async fn forms_of_other_sites_are_refused() {
+async fn forms_from_other_sites_are_rejected() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
     let mut request = post("/admin/accounts", &cookie, "name=mallory&role=admin");
@@ -351,7 +351,7 @@ async fn forms_of_other_sites_are_refused() {
 }
 
 #[tokio::test]
-async fn every_page_keeps_to_the_policy() {
+async fn every_page_follows_the_content_policy() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
     let pages = [
@@ -404,7 +404,7 @@ async fn every_page_keeps_to_the_policy() {
 }
 
 #[tokio::test]
-async fn a_refused_form_keeps_its_input_and_says_why_at_the_field() {
+async fn a_rejected_form_keeps_its_input_and_shows_the_error_at_the_field() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
     let reply = app
@@ -415,7 +415,7 @@ async fn a_refused_form_keeps_its_input_and_says_why_at_the_field() {
         )
         .await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
-    for said in [
+    for text in [
         "value=\"my-host\"",
         "value=\"many\"",
         "id=\"capacity-wrong\"",
@@ -423,10 +423,10 @@ async fn a_refused_form_keeps_its_input_and_says_why_at_the_field() {
         "Nothing was changed",
         "request",
     ] {
-        assert!(reply.body.contains(said), "{said} in\n{}", reply.body);
+        assert!(reply.body.contains(text), "{text} in\n{}", reply.body);
     }
-    assert!(!reply.body.contains("hush"), "a password never comes back");
-    assert!(app.get("/hosts", &cookie).await.body.contains("No host yet"));
+    assert!(!reply.body.contains("hush"), "a password is never returned");
+    assert!(app.get("/hosts", &cookie).await.body.contains("No hosts yet"));
     let reply = app.post("/leases", &cookie, "type=cometbft&size=4").await;
     assert!(
         reply.status == StatusCode::CONFLICT && reply.body.contains("role=\"alert\""),
@@ -436,7 +436,7 @@ async fn a_refused_form_keeps_its_input_and_says_why_at_the_field() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_is_one_of_some_words_is_chosen_from_them() {
+async fn an_enum_parameter_is_a_select() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
     let form = app.get("/clusters/new?type=fabric", &cookie).await.body;
@@ -446,7 +446,7 @@ async fn a_parameter_that_is_one_of_some_words_is_chosen_from_them() {
             .unwrap();
         let (choice, _) = rest.split_once("</select>").unwrap();
         assert!(
-            choice.contains("as the preset has it")
+            choice.contains("preset value")
                 && words
                     .iter()
                     .all(|word| choice.contains(&format!("<option>{word}</option>")))
@@ -469,18 +469,18 @@ async fn a_parameter_that_is_one_of_some_words_is_chosen_from_them() {
 }
 
 #[tokio::test]
-async fn accounts_and_tokens_are_made_shown_once_and_removed_with_their_name_typed() {
+async fn account_and_token_secrets_are_shown_once_and_deletion_requires_the_name() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
-    let made = app
+    let created = app
         .post("/admin/accounts", &cookie, "name=bob&role=operator")
         .await;
     assert!(
-        made.status == StatusCode::OK
-            && made.body.contains("One-time link for bob")
-            && made.body.contains("/welcome#cpl_"),
+        created.status == StatusCode::OK
+            && created.body.contains("One-time link for bob")
+            && created.body.contains("/welcome#cpl_"),
         "{}",
-        made.body
+        created.body
     );
     let listed = app.get("/admin", &cookie).await;
     assert!(listed.body.contains(">bob<") && !listed.body.contains("cpl_"));
@@ -498,11 +498,11 @@ async fn accounts_and_tokens_are_made_shown_once_and_removed_with_their_name_typ
         "{}",
         empty.body
     );
-    let unsure = app.post("/admin/accounts/bob/delete", &cookie, "typed=bo").await;
+    let mistyped = app.post("/admin/accounts/bob/delete", &cookie, "typed=bo").await;
     assert!(
-        unsure.status == StatusCode::BAD_REQUEST && unsure.body.contains("type bob to confirm"),
+        mistyped.status == StatusCode::BAD_REQUEST && mistyped.body.contains("type bob to confirm"),
         "{}",
-        unsure.body
+        mistyped.body
     );
     assert_eq!(
         app.post("/admin/accounts/bob/delete", &cookie, "typed=bob")
@@ -513,9 +513,10 @@ async fn accounts_and_tokens_are_made_shown_once_and_removed_with_their_name_typ
     assert!(!app.get("/admin", &cookie).await.body.contains(">bob<"));
 }
 
-/// Days are stored as seconds: so many that these do not fit are refused at the field, and the pages that list tokens stay whole.
+/// Days are stored as seconds. Values that overflow are rejected at the field, and the token lists still
+/// work.
 #[tokio::test]
-async fn a_token_that_would_live_too_long_is_refused_at_its_days() {
+async fn a_token_lifetime_out_of_range_is_rejected_at_the_field() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
     for path in ["/account/tokens", "/admin/tokens"] {
@@ -555,7 +556,7 @@ async fn a_token_that_would_live_too_long_is_refused_at_its_days() {
 }
 
 #[tokio::test]
-async fn roles_see_what_is_theirs() {
+async fn each_role_has_access_to_its_pages_only() {
     let app = App::start().await;
     let user = app.sign_in_as("carol", Role::User).await;
     for path in ["/status", "/clusters", "/leases", "/network-types", "/account"] {
@@ -588,7 +589,7 @@ async fn roles_see_what_is_theirs() {
 }
 
 #[tokio::test]
-async fn what_is_embedded_is_kept_for_ever_under_its_content() {
+async fn embedded_files_are_cached_as_immutable() {
     let app = App::start().await;
     let page = app.get("/sign-in", "").await;
     for attribute in [
@@ -611,7 +612,7 @@ async fn what_is_embedded_is_kept_for_ever_under_its_content() {
 }
 
 #[tokio::test]
-async fn the_theme_is_remembered_and_fragments_leave_the_frame_out() {
+async fn the_theme_is_stored_and_fragments_omit_the_frame() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
     let reply = app.post("/theme", &cookie, "theme=dark&back=/hosts").await;
@@ -632,7 +633,7 @@ async fn the_theme_is_remembered_and_fragments_leave_the_frame_out() {
 }
 
 #[tokio::test]
-async fn the_stream_of_events_beats_and_is_for_the_signed_in() {
+async fn the_event_stream_sends_heartbeats_and_requires_sign_in() {
     let app = App::start().await;
     let cookie = app.sign_in_admin().await;
     let ask = |cookie: &str| {

@@ -1,13 +1,13 @@
-//! Who asks: the bearer token of a session or of a program, and nothing else. Cookies are not looked at, so no page
-//! elsewhere can make a browser ask in its user's name.
+//! Authentication by bearer token, of a session or a program. Cookies are ignored, which prevents cross-site
+//! request forgery.
 
 use crate::{
-    error::{Answer, Refusal},
+    error::{ApiError, ApiResult},
     request::request_id,
     state::Server,
 };
 use axum::extract::{ConnectInfo, FromRequestParts};
-use chainpool_orchestrator::{Caller, Error, RequestKey, StreamOf};
+use chainpool_orchestrator::{Caller, Error, RequestKey, StreamScope};
 use http::{Extensions, HeaderMap, HeaderName, Method, header, request::Parts};
 use sha2::{Digest, Sha256};
 use std::{
@@ -15,40 +15,40 @@ use std::{
     time::Instant,
 };
 
-/// Makes a repeated request the same one.
+/// Header that makes repeated requests idempotent.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Who asks, on a route that takes no body. The anonymous gets no further than this.
+/// The authenticated caller, on routes without a body.
 pub(crate) struct Auth(pub(crate) Caller);
 
 impl FromRequestParts<Server> for Auth {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, server: &Server) -> Answer<Self> {
+    async fn from_request_parts(parts: &mut Parts, server: &Server) -> ApiResult<Self> {
         let mut caller = caller(parts, server).await?;
         caller.key = request_key(parts, &[])?;
         Ok(Self(caller))
     }
 }
 
-/// The secret that was sent, for the few routes that act on it.
+/// The secret of the request, for the few routes that need it.
 pub(crate) struct Bearer(pub(crate) String);
 
 impl FromRequestParts<Server> for Bearer {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Server) -> Answer<Self> {
+    async fn from_request_parts(parts: &mut Parts, _: &Server) -> ApiResult<Self> {
         Ok(Self(bearer(&parts.headers)?.to_owned()))
     }
 }
 
-/// Where the request comes from, for the limit on sign-ins.
-pub(crate) struct From(pub(crate) String);
+/// The client's address, for the limit on sign-in attempts.
+pub(crate) struct ClientAddress(pub(crate) String);
 
-impl FromRequestParts<Server> for From {
-    type Rejection = Refusal;
+impl FromRequestParts<Server> for ClientAddress {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Server) -> Answer<Self> {
+    async fn from_request_parts(parts: &mut Parts, _: &Server) -> ApiResult<Self> {
         Ok(Self(client(&parts.extensions).map_or_else(
             || "unknown".to_owned(),
             |address| address.to_string(),
@@ -56,20 +56,20 @@ impl FromRequestParts<Server> for From {
     }
 }
 
-/// The client's address, as the listener found it.
+/// The client's address, as determined by the listener.
 pub(crate) fn client(extensions: &Extensions) -> Option<IpAddr> {
     extensions
         .get::<ConnectInfo<SocketAddr>>()
         .map(|ConnectInfo(address)| address.ip())
 }
 
-/// Finds out who asks. The limit comes first, because a token over it shall cost nothing more.
-pub(crate) async fn caller(parts: &Parts, server: &Server) -> Answer<Caller> {
+/// Authenticates the caller. The rate limit comes first, so rejected requests stay cheap.
+pub(crate) async fn caller(parts: &Parts, server: &Server) -> ApiResult<Caller> {
     let secret = bearer(&parts.headers)?;
     if let Some(limiter) = &server.limiter
         && !limiter.take(secret, Instant::now())
     {
-        return Err(Refusal::too_many(1));
+        return Err(ApiError::too_many(1));
     }
     let mut caller = server.orchestrator.authenticate(secret).await?;
     caller.request_id = request_id(&parts.headers);
@@ -77,7 +77,7 @@ pub(crate) async fn caller(parts: &Parts, server: &Server) -> Answer<Caller> {
 }
 
 /// The token in `Authorization: Bearer …`.
-fn bearer(headers: &HeaderMap) -> Answer<&str> {
+fn bearer(headers: &HeaderMap) -> ApiResult<&str> {
     let value = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -90,9 +90,9 @@ fn bearer(headers: &HeaderMap) -> Answer<&str> {
     }
 }
 
-/// What makes this request and another the same; absent without the header. The query counts as part of the body,
-/// because `?force=true` asks for something else.
-pub(crate) fn request_key(parts: &Parts, body: &[u8]) -> Answer<Option<RequestKey>> {
+/// The idempotency key of the request; `None` without the header. The query counts as part of the body,
+/// because `?force=true` is a different request.
+pub(crate) fn request_key(parts: &Parts, body: &[u8]) -> ApiResult<Option<RequestKey>> {
     let Some(value) = parts.headers.get(IDEMPOTENCY_KEY) else {
         return Ok(None);
     };
@@ -105,7 +105,7 @@ pub(crate) fn request_key(parts: &Parts, body: &[u8]) -> Answer<Option<RequestKe
         .ok()
         .filter(|key| visible && (1..=128).contains(&key.len()));
     let key = key.ok_or_else(|| {
-        Refusal::field(
+        ApiError::field(
             "Idempotency-Key",
             "must be 1 to 128 visible ASCII characters without spaces",
         )
@@ -124,8 +124,8 @@ pub(crate) fn request_key(parts: &Parts, body: &[u8]) -> Answer<Option<RequestKe
     }))
 }
 
-/// Ends when a stream must: at shutdown, or when its caller may not go on.
-pub(crate) async fn stream_end(server: Server, caller: Caller, secret: String, of: StreamOf) {
+/// Completes when a stream must end: at shutdown, or when its caller loses access.
+pub(crate) async fn stream_end(server: Server, caller: Caller, secret: String, of: StreamScope) {
     tokio::select! {
         () = server.orchestrator.stream_end(&caller, &secret, of) => (),
         () = server.shutdown.cancelled() => (),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_bearer_token_counts() {
+    fn only_bearer_tokens_authenticate() {
         let token = |value: &str| {
             bearer(&parts("GET", "/", &[("authorization", value)]).headers)
                 .ok()
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_covers_route_query_and_body() {
+    fn an_idempotency_key_covers_route_query_and_body() {
         let key = |uri: &str, body: &[u8]| {
             request_key(&parts("POST", uri, &[("idempotency-key", "k1")]), body)
                 .unwrap()
@@ -179,11 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_key_is_refused_by_name() {
+    fn an_invalid_idempotency_key_is_rejected_by_header_name() {
         for bad in ["", "a b", "a\tb", &"k".repeat(129)] {
-            let refusal = request_key(&parts("POST", "/a", &[("idempotency-key", bad)]), b"").unwrap_err();
+            let error = request_key(&parts("POST", "/a", &[("idempotency-key", bad)]), b"").unwrap_err();
             assert!(
-                refusal.problem("r").fields.contains_key("Idempotency-Key"),
+                error.problem("r").fields.contains_key("Idempotency-Key"),
                 "{bad:?}"
             );
         }

@@ -1,15 +1,15 @@
-//! Everything below a path, such as `/pool`, where the public URL has one.
+//! Base path of the public URL, such as `/pool`.
 //!
-//! A proxy may pass the path on or take it away: requests below it and at the root mean the same. Inside, no path has it;
-//! it is taken off here and put before addresses that leave: `Location` here, those in pages and cookies by the dashboard.
+//! A proxy may keep or strip the base path, so requests below it and at the root are equivalent. This module
+//! strips it from requests and adds it to `Location`; the dashboard adds it to pages and cookies.
 
 use axum::{Router, extract::Request, response::Response};
 use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
 use std::{convert::Infallible, sync::Arc};
 use tower::{Service as _, service_fn};
 
-/// Serves a router below a path, too; an empty one changes nothing.
-pub(crate) fn below(base: &str, app: Router) -> Router {
+/// Serves a router also below a base path; an empty one changes nothing.
+pub(crate) fn with_base_path(base: &str, app: Router) -> Router {
     if base.is_empty() {
         return app;
     }
@@ -17,19 +17,19 @@ pub(crate) fn below(base: &str, app: Router) -> Router {
     let app = app.with_state(());
     Router::new().fallback_service(service_fn(move |mut request: Request| {
         let (base, mut app) = (Arc::clone(&base), app.clone());
-        if let Some(inside) = inside(request.uri(), &base) {
-            *request.uri_mut() = inside;
+        if let Some(stripped) = strip_base(request.uri(), &base) {
+            *request.uri_mut() = stripped;
         }
         async move {
             let mut response: Response = app.call(request).await?;
-            put_before(response.headers_mut(), &base);
+            prefix_location(response.headers_mut(), &base);
             Ok::<_, Infallible>(response)
         }
     }))
 }
 
-/// The address without the path; `None`: it is not below it.
-fn inside(uri: &Uri, base: &str) -> Option<Uri> {
+/// The URI without the base path; `None` if it is not below it.
+fn strip_base(uri: &Uri, base: &str) -> Option<Uri> {
     let rest = uri.path().strip_prefix(base)?;
     let path = match rest {
         "" => "/",
@@ -44,15 +44,15 @@ fn inside(uri: &Uri, base: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Puts the path before the address that an answer leads to, when it is one of this server.
-fn put_before(headers: &mut HeaderMap, base: &str) {
-    let Some(place) = headers.get(header::LOCATION).map(HeaderValue::as_bytes) else {
+/// Adds the base path to a local `Location`.
+fn prefix_location(headers: &mut HeaderMap, base: &str) {
+    let Some(location) = headers.get(header::LOCATION).map(HeaderValue::as_bytes) else {
         return;
     };
-    if place.starts_with(b"/") && !place.starts_with(b"//") {
-        let whole = HeaderValue::from_bytes(&[base.as_bytes(), place].concat())
-            .expect("a header's value after plain characters");
-        headers.insert(header::LOCATION, whole);
+    if location.starts_with(b"/") && !location.starts_with(b"//") {
+        let prefixed = HeaderValue::from_bytes(&[base.as_bytes(), location].concat())
+            .expect("a header value after unreserved characters");
+        headers.insert(header::LOCATION, prefixed);
     }
 }
 
@@ -61,8 +61,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_below_the_path_loses_it() {
-        for (outside, inside_is) in [
+    fn only_paths_below_the_base_path_are_stripped() {
+        for (uri, stripped) in [
             ("/pool", Some("/")),
             ("/pool/", Some("/")),
             ("/pool/hosts?state=active", Some("/hosts?state=active")),
@@ -74,25 +74,25 @@ mod tests {
             ("/", None),
         ] {
             assert_eq!(
-                inside(&outside.parse().unwrap(), "/pool")
+                strip_base(&uri.parse().unwrap(), "/pool")
                     .map(|uri| uri.to_string())
                     .as_deref(),
-                inside_is,
-                "{outside}"
+                stripped,
+                "{uri}"
             );
         }
     }
 
     #[test]
-    fn an_address_of_this_server_gets_the_path() {
-        for (place, whole) in [
+    fn only_local_locations_get_the_base_path() {
+        for (location, prefixed) in [
             ("/status", "/pool/status"),
             ("//evil", "//evil"),
             ("https://a/", "https://a/"),
         ] {
-            let mut headers = HeaderMap::from_iter([(header::LOCATION, place.parse().unwrap())]);
-            put_before(&mut headers, "/pool");
-            assert_eq!(headers[header::LOCATION], whole);
+            let mut headers = HeaderMap::from_iter([(header::LOCATION, location.parse().unwrap())]);
+            prefix_location(&mut headers, "/pool");
+            assert_eq!(headers[header::LOCATION], prefixed);
         }
     }
 }

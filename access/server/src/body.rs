@@ -1,9 +1,9 @@
-//! Bodies: JSON, of a bounded size, with exactly the fields that the route knows. What is wrong is named field by
-//! field, and nothing has happened yet when it is.
+//! JSON bodies: limited in size, with exactly the fields of the route. Errors name the field, before any
+//! effect.
 
 use crate::{
     auth::{caller, client, request_key},
-    error::{Answer, Refusal},
+    error::{ApiError, ApiResult},
     state::Server,
 };
 use axum::{
@@ -18,24 +18,24 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category};
 
-/// The largest body.
+/// Maximum body size in bytes.
 pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
 
-/// Until who was refused for too many bodies at once tries again, in seconds.
-const BODIES_WAIT: u64 = 5;
+/// Seconds in `Retry-After` after too many concurrent anonymous bodies.
+const ANONYMOUS_RETRY_AFTER: u64 = 5;
 
-/// Who asks and what for. The anonymous is refused before the body is read.
-pub(crate) struct Asked<T> {
-    /// Who asks, with the key of the request.
+/// The authenticated caller and the JSON body. Unauthenticated requests are rejected before the body is read.
+pub(crate) struct AuthedJson<T> {
+    /// The caller, with the idempotency key of the request.
     pub(crate) caller: Caller,
-    /// What for.
+    /// The parsed body.
     pub(crate) body: T,
 }
 
-impl<T: DeserializeOwned> FromRequest<Server> for Asked<T> {
-    type Rejection = Refusal;
+impl<T: DeserializeOwned> FromRequest<Server> for AuthedJson<T> {
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, server: &Server) -> Answer<Self> {
+    async fn from_request(request: Request, server: &Server) -> ApiResult<Self> {
         let (parts, body) = request.into_parts();
         let mut caller = caller(&parts, server).await?;
         let bytes = read(&parts.headers, body, BODY_LIMIT).await?;
@@ -47,64 +47,65 @@ impl<T: DeserializeOwned> FromRequest<Server> for Asked<T> {
     }
 }
 
-/// A body on the few routes that are open to anybody: a small one, and not too many of them at once, because nobody knows
-/// yet whether the rest of it will come.
-pub(crate) struct Open<T>(pub(crate) T);
+/// The JSON body of a public route. Size and concurrency are limited, because an anonymous client may never
+/// send the rest.
+pub(crate) struct PublicJson<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<Server> for Open<T> {
-    type Rejection = Refusal;
+impl<T: DeserializeOwned> FromRequest<Server> for PublicJson<T> {
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, server: &Server) -> Answer<Self> {
+    async fn from_request(request: Request, server: &Server) -> ApiResult<Self> {
         let (parts, body) = request.into_parts();
-        let _share = server
+        let _permit = server
             .site
             .anonymous
-            .take(client(&parts.extensions))
-            .ok_or_else(|| Refusal::too_many(BODIES_WAIT))?;
+            .acquire(client(&parts.extensions))
+            .ok_or_else(|| ApiError::too_many(ANONYMOUS_RETRY_AFTER))?;
         let bytes = read(&parts.headers, body, ANONYMOUS_BODY_LIMIT).await?;
         Ok(Self(parse(&parts.headers, &bytes)?))
     }
 }
 
-/// Reads a body up to the limit. One that says beforehand that it is larger is not read at all.
-async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Answer<Bytes> {
-    let said = headers
+/// Reads a body up to the limit. A larger `Content-Length` is rejected without reading.
+async fn read(headers: &HeaderMap, body: Body, limit: usize) -> ApiResult<Bytes> {
+    let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.parse::<u64>().ok());
-    if said.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
-        return Err(Refusal::too_large(limit));
+    if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
+        return Err(ApiError::too_large(limit));
     }
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::too_large(limit)),
-        Err(_) => Err(Refusal::new(
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(limit)),
+        Err(_) => Err(ApiError::new(
             StatusCode::BAD_REQUEST,
             "body_incomplete",
-            "the body ended before its end; send it again",
+            "the body is incomplete; send it again",
         )),
     }
 }
 
 /// Parses a body. An empty one counts as `{}`, so a route whose fields are all optional needs none.
-fn parse<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Answer<T> {
+fn parse<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> ApiResult<T> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
     if bytes != b"{}" && !is_json(headers) {
-        return Err(Refusal::field(
+        return Err(ApiError::field(
             "Content-Type",
             "must be application/json; send the body as JSON",
         ));
     }
-    // A list would also do for serde: its items would be taken as fields in their order.
+    // Serde would accept a list and take its items as fields in order.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        return Err(not_json("it is a list where an object belongs"));
+        return Err(not_json("expected an object, got a list"));
     }
-    // The plain way first; the way that keeps track of the field only when there is something to tell.
+    // Tries the fast parser first and tracks field paths only after an error.
     serde_json::from_slice(bytes)
         .or_else(|error| with_whole_numbers(bytes, &error).ok_or_else(|| explain::<T>(bytes, &error)))
 }
 
-/// The same body where whole numbers have a fraction of 0, as some clients write them all: for JSON `640.0` is a whole number, too.
+/// Parses a body in which some clients write integers with a zero fraction: in JSON, `640.0` is an integer,
+/// too.
 fn with_whole_numbers<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Option<T> {
     if !error.to_string().contains("invalid type: floating point") {
         return None;
@@ -115,13 +116,13 @@ fn with_whole_numbers<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Err
 }
 
 fn make_whole(value: &mut Value) {
-    /// Up to here each whole number is exact in a JSON number with a fraction.
+    /// Maximum integer up to which a double is exact.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) if number.is_f64() => {
             let float = number.as_f64().unwrap_or(f64::NAN);
             if float.fract() == 0.0 && float.abs() <= EXACT {
-                // Written without its fraction it is read as what it is.
+                // Without the fraction it parses as an integer.
                 if let Ok(whole) = serde_json::from_str(&format!("{float:.0}")) {
                     *value = whole;
                 }
@@ -147,31 +148,33 @@ fn is_json(headers: &HeaderMap) -> bool {
             && kind[kind.len() - 5..].eq_ignore_ascii_case("+json"))
 }
 
-fn not_json(why: &str) -> Refusal {
-    Refusal::new(
+fn not_json(why: &str) -> ApiError {
+    ApiError::new(
         StatusCode::BAD_REQUEST,
         "not_json",
         format!("the body is not a JSON object: {why}"),
     )
 }
 
-/// Says what is wrong with a body that could not be parsed.
-fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Refusal {
+/// The error of a body that cannot be parsed.
+fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> ApiError {
     if error.classify() != Category::Data {
         return not_json(&error.to_string());
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
         Ok(_) => not_json(&error.to_string()),
-        Err(traced) => wrong_field(&traced.path().to_string(), &traced.inner().to_string()),
+        Err(traced) => field_error(&traced.path().to_string(), &traced.inner().to_string()),
     }
 }
 
-/// Turns serde's words about a field into ours. `path` is `.` where serde knew none, and then the name stands in the
-/// words.
-pub(crate) fn wrong_field(path: &str, said: &str) -> Refusal {
-    let said = said.rsplit_once(" at line ").map_or(said, |(before, _)| before);
-    let named = |start: &str| said.strip_prefix(start).and_then(|rest| rest.split_once('`'));
+/// Converts serde's error about a field. `path` is `.` if serde knew none; the message then contains the
+/// name.
+pub(crate) fn field_error(path: &str, message: &str) -> ApiError {
+    let message = message
+        .rsplit_once(" at line ")
+        .map_or(message, |(before, _)| before);
+    let named = |start: &str| message.strip_prefix(start).and_then(|rest| rest.split_once('`'));
     let (name, why) = if let Some((name, _)) = named("missing field `") {
         (Some(name), "is required".to_owned())
     } else if let Some((name, rest)) = named("unknown field `") {
@@ -180,9 +183,9 @@ pub(crate) fn wrong_field(path: &str, said: &str) -> Refusal {
             format!("is not known{}", rest.replacen(", expected", "; use", 1)),
         )
     } else if let Some((name, _)) = named("duplicate field `") {
-        (Some(name), "stands there twice; send it once".to_owned())
+        (Some(name), "is given twice; send it once".to_owned())
     } else {
-        (None, said.to_owned())
+        (None, message.to_owned())
     };
     let field = match (path, name) {
         ("." | "", None) => return not_json(&why),
@@ -192,7 +195,7 @@ pub(crate) fn wrong_field(path: &str, said: &str) -> Refusal {
         }
         (path, _) => path.to_owned(),
     };
-    Refusal::field(&field, why)
+    ApiError::field(&field, why)
 }
 
 #[cfg(test)]
@@ -208,10 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_number_may_have_a_fraction_of_nothing() {
+    fn an_integer_may_have_a_zero_fraction() {
         let parsed = |body: &str| parse::<Apply>(&json_headers(), body.as_bytes());
         let Ok(apply) = parsed(r#"{"size": 4.0, "ttl_seconds": 67162.0}"#) else {
-            panic!("it was refused")
+            panic!("rejected")
         };
         assert_eq!((apply.size, apply.ttl_seconds), (Some(4), Some(67162)));
         for bad in [
@@ -222,25 +225,25 @@ mod tests {
         ] {
             assert!(parsed(bad).is_err(), "{bad}");
         }
-        let problem = refused::<Apply>(r#"{"size": 4.5}"#);
+        let problem = rejected::<Apply>(r#"{"size": 4.5}"#);
         assert!(
             problem.fields["size"].contains("floating point `4.5`"),
             "{problem:?}"
         );
     }
 
-    fn refused<T: DeserializeOwned>(body: &str) -> Problem {
+    fn rejected<T: DeserializeOwned>(body: &str) -> Problem {
         match parse::<T>(&json_headers(), body.as_bytes()) {
-            Ok(_) => panic!("{body} was taken"),
-            Err(refusal) => {
-                assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
-                refusal.problem("r")
+            Ok(_) => panic!("{body} was accepted"),
+            Err(error) => {
+                assert_eq!(error.status(), StatusCode::BAD_REQUEST);
+                error.problem("r")
             }
         }
     }
 
     #[test]
-    fn a_bad_body_names_the_field_and_what_would_do() {
+    fn a_body_error_names_the_field_and_the_valid_values() {
         let host = r#"{"name":"h1","address":"unix:///x","#;
         for (body, field, why) in [
             (
@@ -281,7 +284,7 @@ mod tests {
                 "expected a tuple of size 2",
             ),
         ] {
-            let problem = refused::<HostCreate>(&body);
+            let problem = rejected::<HostCreate>(&body);
             assert_eq!(problem.code, "invalid");
             assert!(
                 problem.fields.get(field).is_some_and(|said| said.contains(why)),
@@ -295,14 +298,14 @@ mod tests {
             );
         }
         assert_eq!(
-            refused::<AccountCreate>(r#"{"name":"ann"}"#).fields["role"],
+            rejected::<AccountCreate>(r#"{"name":"ann"}"#).fields["role"],
             "is required"
         );
-        assert_eq!(refused::<AccountCreate>("").fields["name"], "is required");
+        assert_eq!(rejected::<AccountCreate>("").fields["name"], "is required");
     }
 
     #[test]
-    fn what_is_no_json_object_is_refused() {
+    fn a_body_that_is_not_a_json_object_is_rejected() {
         for body in [
             "{",
             "{}}",
@@ -314,13 +317,13 @@ mod tests {
             r#""x""#,
             "\u{1}",
         ] {
-            let problem = refused::<Apply>(body);
+            let problem = rejected::<Apply>(body);
             assert_eq!(problem.code, "not_json", "{body}: {}", problem.message);
         }
         assert!(parse::<Apply>(&json_headers(), b"\xff\xfe").is_err());
-        assert_eq!(refused::<Apply>(&"[".repeat(100_000)).code, "not_json");
+        assert_eq!(rejected::<Apply>(&"[".repeat(100_000)).code, "not_json");
         assert_eq!(
-            refused::<Apply>(&format!(r#"{{"labels":{}"#, "[".repeat(100_000))).code,
+            rejected::<Apply>(&format!(r#"{{"labels":{}"#, "[".repeat(100_000))).code,
             "invalid"
         );
     }
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn another_content_type_is_refused() {
+    fn another_content_type_is_rejected() {
         let body = br#"{"size":4}"#;
         for kind in [
             None,
@@ -360,15 +363,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_too_large_is_refused_whether_it_says_so_or_not() {
+    async fn a_large_body_is_rejected_with_and_without_content_length() {
         for limit in [ANONYMOUS_BODY_LIMIT, BODY_LIMIT] {
             let headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, (limit + 1).into())]);
-            let refusal = read(&headers, Body::empty(), limit).await.unwrap_err();
-            assert_eq!(refusal.status(), StatusCode::PAYLOAD_TOO_LARGE);
-            let refusal = read(&HeaderMap::new(), Body::from(vec![b' '; limit + 1]), limit)
+            let error = read(&headers, Body::empty(), limit).await.unwrap_err();
+            assert_eq!(error.status(), StatusCode::PAYLOAD_TOO_LARGE);
+            let error = read(&HeaderMap::new(), Body::from(vec![b' '; limit + 1]), limit)
                 .await
                 .unwrap_err();
-            assert_eq!(refusal.status(), StatusCode::PAYLOAD_TOO_LARGE);
+            assert_eq!(error.status(), StatusCode::PAYLOAD_TOO_LARGE);
             assert_eq!(
                 read(&HeaderMap::new(), Body::from(vec![b' '; limit]), limit)
                     .await

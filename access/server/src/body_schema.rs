@@ -1,4 +1,4 @@
-//! Descriptions of bodies that are no JSON: event streams, whose schema in `OpenAPI` 3.1 is that of one event, and bytes.
+//! Schemas of non-JSON bodies: bytes and event streams, whose schema in `OpenAPI` 3.1 is that of one event.
 
 use chainpool_api as api;
 use utoipa::{
@@ -9,7 +9,7 @@ use utoipa::{
     },
 };
 
-/// Bytes as they are.
+/// Raw bytes.
 pub(crate) enum Bytes {}
 
 impl ToSchema for Bytes {}
@@ -24,7 +24,7 @@ impl PartialSchema for Bytes {
     }
 }
 
-/// One event of an operation that is followed.
+/// One event of an operation's stream.
 pub(crate) enum OperationEvent {}
 
 impl ToSchema for OperationEvent {}
@@ -33,8 +33,8 @@ impl PartialSchema for OperationEvent {
     fn schema() -> RefOr<Schema> {
         event(
             "operation",
-            "The operation as it is now.",
-            noun::<api::Operation>(),
+            "Current state of the operation.",
+            reference::<api::Operation>(),
         )
         .into()
     }
@@ -56,23 +56,23 @@ impl PartialSchema for ChangeEvent {
         OneOfBuilder::new()
             .item(event(
                 "change",
-                "The noun that changed; read it again.",
-                noun::<api::Event>(),
+                "Changed resource, to be read again.",
+                reference::<api::Event>(),
             ))
             .item(event(
                 "lagged",
-                "How many changes were lost; read everything again.",
+                "Number of lost changes; everything must be read again.",
                 missed.into(),
             ))
             .into()
     }
 }
 
-fn noun<T: ToSchema>() -> RefOr<Schema> {
+fn reference<T: ToSchema>() -> RefOr<Schema> {
     Ref::from_schema_name(T::name()).into()
 }
 
-/// An event: its name, and its data as JSON in a text.
+/// Schema of an event: its name, and its data as JSON in a string.
 fn event(name: &str, about: &str, data: RefOr<Schema>) -> ObjectBuilder {
     let name = ObjectBuilder::new()
         .schema_type(Type::String)

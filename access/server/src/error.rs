@@ -1,7 +1,7 @@
-//! Refusals: from the façade's error, or from our own checks, to a status and a problem body.
+//! Error responses: a status and a problem body, from errors of the façade or of this crate.
 //!
-//! A handler only says *why*. The frame around every request (`request.rs`) adds the request id, logs it once and
-//! writes the body, so no refusal is logged twice or leaves without its id.
+//! A handler only returns the error. The request middleware (`request.rs`) adds the request id, logs the
+//! error once and writes the body.
 
 use axum::response::{IntoResponse, Response};
 use chainpool_api::Problem;
@@ -9,25 +9,25 @@ use chainpool_orchestrator::Error;
 use http::{HeaderValue, StatusCode, header};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Why a request was refused.
+/// An error response.
 #[derive(Debug, Clone)]
-pub(crate) struct Refusal(Box<Why>);
+pub(crate) struct ApiError(Box<Details>);
 
 #[derive(Debug, Clone)]
-struct Why {
+struct Details {
     status: StatusCode,
     problem: Problem,
-    /// Seconds after which it may work.
+    /// Seconds until a retry may succeed.
     wait: Option<u64>,
-    /// What really happened; for the log only.
+    /// Internal cause, for the log only.
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What a handler answers.
-pub(crate) type Answer<T> = Result<T, Refusal>;
+/// Result of a handler.
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
-impl Refusal {
-    /// A refusal with a code for programs and a message for people.
+impl ApiError {
+    /// An error with a machine-readable code and a human-readable message.
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let problem = Problem {
             code: code.into(),
@@ -35,7 +35,7 @@ impl Refusal {
             fields: BTreeMap::new(),
             request_id: None,
         };
-        Self(Box::new(Why {
+        Self(Box::new(Details {
             status,
             problem,
             wait: None,
@@ -43,12 +43,12 @@ impl Refusal {
         }))
     }
 
-    /// One field is wrong.
+    /// One invalid field.
     pub(crate) fn field(field: &str, why: impl Into<String>) -> Self {
         Error::field(field, why).into()
     }
 
-    /// The body is larger than what is taken.
+    /// Body above the size limit.
     pub(crate) fn too_large(limit: usize) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -57,47 +57,47 @@ impl Refusal {
         )
     }
 
-    /// There is no such route.
+    /// Unknown route.
     pub(crate) fn no_route() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
             "route_not_found",
-            "there is no such route; GET /api/v1/openapi.json lists them all",
+            "no such route; GET /api/v1/openapi.json lists all routes",
         )
     }
 
-    /// There is such a route, but not with this method.
+    /// Known route, wrong method.
     pub(crate) fn no_method() -> Self {
-        let message = "this route does not take this method; the header Allow names those that it takes";
+        let message = "method not allowed for this route; the header Allow lists the allowed methods";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
-    /// The time for an answer is over.
+    /// Request timeout.
     pub(crate) fn timed_out(seconds: u64) -> Self {
         let message =
-            format!("no answer within {seconds} s; it may have happened, so look before trying again");
+            format!("timed out after {seconds} s; the request may have been executed, check before a retry");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", message)
     }
 
-    /// Too many requests.
+    /// Rate limit exceeded.
     pub(crate) fn too_many(wait: u64) -> Self {
         Error::TooMany(wait).into()
     }
 
-    /// Its status.
+    /// HTTP status.
     pub(crate) fn status(&self) -> StatusCode {
         self.0.status
     }
 
-    /// Its body, with the name of the request.
+    /// Response body, with the request id.
     pub(crate) fn problem(mut self, request_id: &str) -> Problem {
         self.0.problem.request_id = Some(request_id.to_owned());
         self.0.problem
     }
 
-    /// Logs it. Only what somebody must look into is loud; what the caller can mend is not ours to shout about.
+    /// Logs the error: server faults as error or warning, client errors at debug level.
     pub(crate) fn log(&self, request_id: &str, method: &http::Method, path: &str) {
-        let Why {
+        let Details {
             status,
             problem,
             cause,
@@ -110,14 +110,14 @@ impl Refusal {
                 tracing::error!(request_id, %method, path, code, cause, "request failed");
             }
             501.. => {
-                tracing::warn!(request_id, %method, path, code, message = problem.message, "request not answered")
+                tracing::warn!(request_id, %method, path, code, message = problem.message, "request not served");
             }
-            _ => tracing::debug!(request_id, %method, path, status, code, "request refused"),
+            _ => tracing::debug!(request_id, %method, path, status, code, "request rejected"),
         }
     }
 }
 
-/// A path as it may be logged: what follows `/welcome/` lets its holder set a password.
+/// A path for the log, without the secret after `/welcome/`, which can set a password.
 fn without_secret(path: &str) -> &str {
     const WELCOME: &str = "/welcome/";
     if path.starts_with(WELCOME) { WELCOME } else { path }
@@ -135,7 +135,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = StatusCode::from_u16(error.status()).expect("the façade's statuses are valid");
         let problem = error.problem();
@@ -149,7 +149,7 @@ impl From<Error> for Refusal {
         } else {
             None
         };
-        Self(Box::new(Why {
+        Self(Box::new(Details {
             status,
             problem,
             wait,
@@ -158,7 +158,7 @@ impl From<Error> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.0.status.into_response();
         if let Some(wait) = self.0.wait {
@@ -181,11 +181,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_internal_error_keeps_its_cause_for_the_log_and_tells_nobody_else() {
-        let refusal = Refusal::from(Error::Internal("disk full on /secret".into()));
-        assert_eq!(refusal.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    fn the_cause_of_an_internal_error_is_logged_but_not_returned() {
+        let error = ApiError::from(Error::Internal("disk full on /secret".into()));
+        assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert!(
-            refusal
+            error
                 .0
                 .cause
                 .as_deref()
@@ -194,21 +194,21 @@ mod tests {
                 .contains("disk full")
         );
         assert!(
-            !serde_json::to_string(&refusal.problem("r1"))
+            !serde_json::to_string(&error.problem("r1"))
                 .unwrap()
                 .contains("disk full")
         );
     }
 
     #[test]
-    fn a_welcome_link_is_not_logged() {
+    fn the_secret_of_a_welcome_link_is_not_logged() {
         assert_eq!(without_secret("/welcome/s3cret"), "/welcome/");
         assert_eq!(without_secret("/api/v1/hosts"), "/api/v1/hosts");
     }
 
     #[test]
-    fn too_many_says_when_to_try_again() {
-        let response = Refusal::too_many(0).into_response();
+    fn a_rate_limit_error_has_a_retry_after_header() {
+        let response = ApiError::too_many(0).into_response();
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
     }
 }

@@ -1,7 +1,8 @@
-//! REST over the façade: parses what comes in, names who asks, and says what came of it. Decides nothing itself.
+//! REST API over the façade: parses requests, authenticates callers and formats responses. It makes no
+//! decisions.
 //!
-//! A request goes through one frame (`request.rs`: id, time limit, refusals), then into a handler whose extractors
-//! refuse the anonymous (`auth.rs`) and whatever is not exactly what the route takes (`body.rs`, `query.rs`).
+//! Every request passes one middleware (`request.rs`: id, time limit, errors), then a handler whose
+//! extractors reject unauthenticated callers (`auth.rs`) and invalid input (`body.rs`, `query.rs`).
 
 mod auth;
 mod base_path;
@@ -9,11 +10,11 @@ mod body;
 mod body_schema;
 mod error;
 mod events;
-mod limit;
 mod openapi;
 mod proxy;
 mod public_url;
 mod query;
+mod rate_limit;
 mod request;
 mod routes;
 mod serve;

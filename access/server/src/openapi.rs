@@ -1,4 +1,4 @@
-//! What the API says of itself: from the handlers, and what holds for all of them added in one place.
+//! The OpenAPI document: generated from the handlers, completed with the parts common to all routes.
 
 use crate::routes;
 use chainpool_api::{
@@ -15,18 +15,18 @@ use utoipa::{
     },
 };
 
-/// The frame of the description. The enums are those that stand only in queries or in event streams, where utoipa does
-/// not look for them.
+/// Base of the document. It lists the schemas used only in queries or event streams, which utoipa does not
+/// collect.
 #[derive(utoipa::OpenApi)]
 #[openapi(
-    info(title = "Chainpool", description = "A pool of ready blockchain networks on machines you own."),
+    info(title = "Chainpool", description = "Pool of ready-to-use blockchain networks on your own machines."),
     tags(
-        (name = "hosts", description = "The machines that clusters run on."),
-        (name = "clusters", description = "One blockchain network each."),
-        (name = "leases", description = "Who holds which cluster until when."),
-        (name = "operations", description = "What was accepted, how far it is, how it ended; and what changes."),
-        (name = "accounts", description = "Accounts, sessions, tokens."),
-        (name = "status", description = "The state of the whole, and what can be made."),
+        (name = "hosts", description = "Machines that run clusters."),
+        (name = "clusters", description = "Blockchain networks."),
+        (name = "leases", description = "Leases of clusters."),
+        (name = "operations", description = "Accepted work with its progress and result, and event streams."),
+        (name = "accounts", description = "Accounts, sessions, API tokens."),
+        (name = "status", description = "Overall status, network types, backup."),
     ),
     components(schemas(
         ClusterState, Event, HealthState, HostState, LeaseState, Noun, Operation, OperationKind, OperationState, Platform, Problem
@@ -34,92 +34,84 @@ use utoipa::{
 )]
 struct Base;
 
-/// The description before any route is added.
+/// The document without routes.
 pub(crate) fn base() -> OpenApi {
     Base::openapi()
 }
 
-/// The refusals that follow from how a route is made, as they are named in the components.
-const REFUSALS: [(&str, &str, &str); 9] = [
-    (
-        "400",
-        "Invalid",
-        "Something in the request is wrong; `fields` names it.",
-    ),
+/// Error responses common to many routes: status, component name, description.
+const COMMON_ERRORS: [(&str, &str, &str); 9] = [
+    ("400", "Invalid", "Invalid request; `fields` has the errors."),
     (
         "401",
         "Unauthenticated",
-        "Nobody knows who asks: send `Authorization: Bearer …`.",
+        "Missing or invalid credentials; `Authorization: Bearer …` required.",
     ),
     (
         "404",
         "NotFound",
-        "There is no such thing, or it is not the caller's.",
+        "Resource does not exist or is not visible to the caller.",
     ),
     (
         "413",
         "TooLarge",
-        "The body is larger than 1 MiB, or than 8 KiB where nobody needs to be signed in.",
+        "Body above 1 MiB, or above 8 KiB on public routes.",
     ),
     (
         "422",
         "KeyReused",
-        "The idempotency key was used for another request.",
+        "Idempotency key already used for another request.",
     ),
     (
         "429",
         "TooMany",
-        "Too many requests; `Retry-After` says when to try again.",
+        "Too many requests; `Retry-After` has the delay in seconds.",
     ),
     (
         "500",
         "Internal",
-        "Our fault; the server's log has the cause under `request_id`.",
+        "Internal error; the server's log has the cause under `request_id`.",
     ),
     (
         "503",
         "Unavailable",
-        "A platform that is needed does not answer, or the answer took too long.",
+        "Platform unreachable, or request timed out.",
     ),
-    (
-        "507",
-        "StorageFull",
-        "The server's disk is full; nothing was changed.",
-    ),
+    ("507", "StorageFull", "Server disk full; nothing changed."),
 ];
 
-/// The description as JSON.
+/// The OpenAPI document as JSON.
 ///
 /// # Panics
-/// Never: the description is built from texts alone.
+/// Never: the document consists of strings only.
 pub fn openapi_json() -> String {
     openapi_json_at("")
 }
 
-/// The description as JSON, of an API whose paths begin below a path.
+/// The OpenAPI document as JSON, for an API below a base path.
 pub(crate) fn openapi_json_at(base: &str) -> String {
     let mut openapi = routes::all().into_openapi();
-    finish(&mut openapi);
+    add_common_parts(&mut openapi);
     if !base.is_empty() {
         openapi.servers = Some(vec![Server::new(base)]);
     }
     let mut text = openapi
         .to_pretty_json()
-        .expect("the description has text keys only");
+        .expect("the document has string keys only");
     text.push('\n');
     text
 }
 
-/// Adds what holds for all routes.
-fn finish(openapi: &mut OpenApi) {
+/// Adds the parts common to all routes.
+fn add_common_parts(openapi: &mut OpenApi) {
     openapi.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
     let components = openapi.components.get_or_insert_default();
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("The token of a session or of a program."))
+        .description(Some("Session token or API token."))
         .build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    for (_, name, about) in REFUSALS {
+    for (_, name, about) in COMMON_ERRORS {
         let content = Content::new(Some(RefOr::<Schema>::Ref(Ref::from_schema_name("Problem"))));
         let response = ResponseBuilder::new()
             .description(about)
@@ -137,18 +129,18 @@ fn finish(openapi: &mut OpenApi) {
         } = item;
         for (route, writes) in [(get, false), (post, true), (patch, true), (delete, true)] {
             if let Some(route) = route {
-                complete(path, route, writes);
+                add_common_errors(path, route, writes);
             }
         }
     }
-    items_by_name(openapi);
-    pairs(openapi);
-    other_names(openapi);
-    optional_bodies(openapi);
+    reference_page_items(openapi);
+    describe_pairs_as_arrays(openapi);
+    add_aliases(openapi);
+    mark_optional_bodies(openapi);
 }
 
-/// Says which bodies may be left out: those whose fields may all be.
-fn optional_bodies(openapi: &mut OpenApi) {
+/// Marks bodies as optional if all their fields are.
+fn mark_optional_bodies(openapi: &mut OpenApi) {
     let schemas = openapi
         .components
         .iter()
@@ -180,8 +172,8 @@ fn optional_bodies(openapi: &mut OpenApi) {
     }
 }
 
-/// Describes pairs as lists of two. Generators stumble over `prefixItems`, which only tells more where the two differ.
-fn pairs(openapi: &mut OpenApi) {
+/// Describes pairs as arrays of two equal items. Client generators often fail on `prefixItems`.
+fn describe_pairs_as_arrays(openapi: &mut OpenApi) {
     let Some(components) = openapi.components.as_mut() else {
         return;
     };
@@ -202,8 +194,9 @@ fn pairs(openapi: &mut OpenApi) {
     }
 }
 
-/// Has pages name what they hold. utoipa writes it out there once more, and a generated client would have each noun twice.
-fn items_by_name(openapi: &mut OpenApi) {
+/// Replaces inline page items by references. utoipa inlines them, which duplicates every type in generated
+/// clients.
+fn reference_page_items(openapi: &mut OpenApi) {
     let Some(components) = openapi.components.as_mut() else {
         return;
     };
@@ -219,9 +212,9 @@ fn items_by_name(openapi: &mut OpenApi) {
     }
 }
 
-/// Adds `type` where `network_type` has it as another name, which utoipa does not tell.
-fn other_names(openapi: &mut OpenApi) {
-    let about = "Another name for `network_type`; give one of the two.";
+/// Adds `type` as an alias of `network_type`, which utoipa omits.
+fn add_aliases(openapi: &mut OpenApi) {
+    let about = "Alias of `network_type`; use one of the two.";
     let text = || ObjectBuilder::new().schema_type(Type::String);
     if let Some(RefOr::T(Schema::Object(create))) = openapi
         .components
@@ -248,18 +241,18 @@ fn other_names(openapi: &mut OpenApi) {
     }
 }
 
-/// Adds the refusals that follow from how a route is made, and the key that makes a repeated request the same.
-fn complete(path: &str, route: &mut Route, writes: bool) {
+/// Adds the common error responses of a route, and the idempotency key.
+fn add_common_errors(path: &str, route: &mut Route, writes: bool) {
     if path == "/healthz" {
         return;
     }
-    let open = route.security.is_some();
-    // The façade remembers the requests that begin something; the others change nothing when they come twice.
-    let begins = route
+    let public = route.security.is_some();
+    // The façade stores keys of requests that start something; the others are idempotent.
+    let starts = route
         .operation_id
         .as_deref()
         .is_some_and(|id| ["host_create", "lease_apply", "lease_release"].contains(&id));
-    let keyed = begins || route.responses.responses.contains_key("202");
+    let keyed = starts || route.responses.responses.contains_key("202");
     if keyed {
         route
             .parameters
@@ -270,19 +263,19 @@ fn complete(path: &str, route: &mut Route, writes: bool) {
     let parameters = route.parameters.iter().flatten();
     let asks =
         parameters.filter(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in != ParameterIn::Path)).count() > 0;
-    for (status, name, _) in REFUSALS {
-        let may = match status {
-            // Whatever writes also reads the idempotency key, and refuses one that is none.
-            "400" => takes_body || asks || (writes && !open),
-            "401" => !open,
+    for (status, name, _) in COMMON_ERRORS {
+        let applies = match status {
+            // Writing routes also reject an invalid idempotency key.
+            "400" => takes_body || asks || (writes && !public),
+            "401" => !public,
             "404" => path.contains('{'),
             "413" => takes_body,
             "422" => keyed,
-            "429" => !open || takes_body,
+            "429" => !public || takes_body,
             "507" => writes,
             _ => true,
         };
-        if may {
+        if applies {
             route
                 .responses
                 .responses
@@ -298,7 +291,7 @@ fn idempotency_key() -> utoipa::openapi::path::Parameter {
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(
-            "Makes a repeated request the same one, for 24 hours: 1 to 128 visible ASCII characters.",
+            "Key of an idempotent request, valid for 24 hours: 1 to 128 visible ASCII characters.",
         ))
         .schema(Some(
             ObjectBuilder::new()

@@ -1,4 +1,4 @@
-//! Proxies in front of us: which of them may say who the client is and how it came.
+//! Trusted reverse proxies, whose forwarding headers determine the client's address.
 
 use http::{HeaderMap, header::HeaderName};
 use ipnet::IpNet;
@@ -8,16 +8,16 @@ use std::{
     str::FromStr,
 };
 
-/// Says for whom a proxy asks; each proxy adds the address that it saw.
+/// Client address; each proxy appends the address of its peer.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// What else a proxy may say of the client's request.
+/// Scheme and host of the client's request.
 const FORWARDED: [HeaderName; 2] = [
     HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static("x-forwarded-host"),
 ];
 
-/// A proxy's address, or the network that proxies are in.
+/// Address or network of trusted proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProxyNetwork(IpNet);
 
@@ -29,7 +29,7 @@ impl FromStr for ProxyNetwork {
             .parse::<IpNet>()
             .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         network.map(|network| Self(network.trunc())).map_err(|_| {
-            format!("{text:?} is neither an address nor a network; write it like 10.0.0.5 or 10.0.0.0/24")
+            format!("{text:?} is not an address or network; use the form 10.0.0.5 or 10.0.0.0/24")
         })
     }
 }
@@ -40,16 +40,17 @@ impl fmt::Display for ProxyNetwork {
     }
 }
 
-/// The proxies whose word counts.
+/// Trusted proxies.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Proxies {
     networks: Vec<IpNet>,
-    /// A proxy on this machine: it had to be named by nothing but an https public URL before there was a list.
+    /// Trust loopback: with an https public URL, a proxy on this machine needs no entry (older
+    /// configurations).
     loopback: bool,
 }
 
 impl Proxies {
-    /// The stated ones, and with `loopback` this machine's.
+    /// The given networks, and with `loopback` this machine.
     pub(crate) fn new(networks: &[ProxyNetwork], loopback: bool) -> Self {
         Self {
             networks: networks.iter().map(|network| network.0).collect(),
@@ -57,15 +58,15 @@ impl Proxies {
         }
     }
 
-    /// Whether somebody at this address is a proxy of ours.
+    /// `true` if the address belongs to a trusted proxy.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         (self.loopback && address.is_loopback())
             || self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// The client's address: the peer, or what trusted proxies say, read from the last word back to the first that is not
-    /// a trusted proxy's. What stands before that is hearsay.
+    /// The client's address: the peer, or the last address in the header that is not a trusted proxy's.
+    /// Earlier entries are untrusted.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let lines: Vec<&str> = headers
@@ -73,19 +74,19 @@ impl Proxies {
             .iter()
             .filter_map(|line| line.to_str().ok())
             .collect();
-        let mut words = lines.iter().rev().flat_map(|line| line.rsplit(','));
+        let mut entries = lines.iter().rev().flat_map(|line| line.rsplit(','));
         while self.trusts(client) {
-            let Some(said) = words.next().and_then(address) else {
+            let Some(forwarded) = entries.next().and_then(address) else {
                 break;
             };
-            client = said.to_canonical();
+            client = forwarded.to_canonical();
         }
         client
     }
 
-    /// Takes away what somebody says of the way here who has no say in it. A peer on this machine keeps the say on scheme
-    /// and host, which concern its own session alone.
-    pub(crate) fn forget_hearsay(&self, peer: IpAddr, headers: &mut HeaderMap) {
+    /// Removes forwarding headers of untrusted peers. A peer on this machine may set scheme and host, which
+    /// affect only its own session.
+    pub(crate) fn strip_untrusted_headers(&self, peer: IpAddr, headers: &mut HeaderMap) {
         if !self.trusts(peer) && !peer.to_canonical().is_loopback() {
             for name in FORWARDED {
                 headers.remove(name);
@@ -94,16 +95,16 @@ impl Proxies {
     }
 }
 
-/// One word of the header: an address, with a port in some proxies' words.
-fn address(word: &str) -> Option<IpAddr> {
-    let word = word.trim();
-    let bare = word
+/// Parses one entry of the header: an address, with a port from some proxies.
+fn address(entry: &str) -> Option<IpAddr> {
+    let entry = entry.trim();
+    let bare = entry
         .strip_prefix('[')
-        .and_then(|word| word.strip_suffix(']'))
-        .unwrap_or(word);
+        .and_then(|entry| entry.strip_suffix(']'))
+        .unwrap_or(entry);
     bare.parse()
         .ok()
-        .or_else(|| word.parse::<SocketAddr>().ok().map(|address| address.ip()))
+        .or_else(|| entry.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 #[cfg(test)]
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_address_from_the_end_that_is_no_proxy_counts() {
+    fn the_last_untrusted_address_is_the_client() {
         let proxies = Proxies::new(
             &["10.0.0.0/24".parse().unwrap(), "fd00::5".parse().unwrap()],
             false,
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_proxy_says_how_a_client_came() {
+    fn forwarding_headers_of_untrusted_peers_are_removed() {
         let proxies = Proxies::new(&["10.0.0.5".parse().unwrap()], false);
         for (peer, kept) in [
             ("10.0.0.5", true),
@@ -169,13 +170,13 @@ mod tests {
                 .into_iter()
                 .map(|name| (name, "https".parse().unwrap()))
                 .collect();
-            proxies.forget_hearsay(ip(peer), &mut headers);
+            proxies.strip_untrusted_headers(ip(peer), &mut headers);
             assert_eq!(headers.len() == 2, kept, "{peer}");
         }
     }
 
     #[test]
-    fn a_network_is_an_address_or_a_range() {
+    fn a_proxy_is_an_address_or_a_network() {
         assert_eq!(
             "10.0.0.5".parse::<ProxyNetwork>().unwrap().to_string(),
             "10.0.0.5/32"

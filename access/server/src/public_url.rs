@@ -1,11 +1,11 @@
-//! Addresses of servers as people write them: the public URL of this one, and what the command line calls `--server`.
+//! Server URLs from user input: this server's public URL, and `--server` of the command line.
 
 use std::{fmt, str::FromStr};
 use url::Url;
 
-/// First segments of our own paths. A proxy may pass the base path on or take it away; a base path that begins like one
-/// of ours could not be told from it.
-const OWN: [&str; 17] = [
+/// First segments of Chainpool's own paths. A proxy may keep or strip the base path, so a base path must not
+/// start with one of them.
+const RESERVED: [&str; 17] = [
     "account",
     "admin",
     "api",
@@ -25,8 +25,8 @@ const OWN: [&str; 17] = [
     "welcome",
 ];
 
-/// An `http` or `https` address with a host, and nothing after the path. The error says what is wrong with it, never the
-/// address itself where it may hold a secret.
+/// Parses an `http` or `https` URL with a host and nothing after the path. The error never quotes a URL that
+/// may contain a secret.
 pub fn http_url(text: &str) -> Result<Url, String> {
     let shown = if text.contains('@') {
         "this".to_owned()
@@ -35,29 +35,27 @@ pub fn http_url(text: &str) -> Result<Url, String> {
     };
     let wrong = |why: &str| {
         format!(
-            "{shown} is not a server's address: {why}; write it like https://pool.example.org or http://127.0.0.1:8080"
+            "{shown} is not a server URL: {why}; use the form https://pool.example.org or http://127.0.0.1:8080"
         )
     };
-    // The parser drops some white space and would take the rest as another address.
+    // The parser drops some white space and would accept a different URL.
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(wrong("it contains white space"));
+        return Err(wrong("contains white space"));
     }
     let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(wrong("it must begin with http:// or https://"));
+        return Err(wrong("must begin with http:// or https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(
-            "a server's address holds no user and no password; programs sign in with a token".to_owned(),
-        );
+        return Err("a server URL must contain no user and no password; use an API token".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("it ends with the path"));
+        return Err(wrong("must end with the path"));
     }
     Ok(url)
 }
 
-/// The address that users reach this server at, with the path below which all of it stands.
+/// Public URL of this server, with its base path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl {
     url: String,
@@ -66,12 +64,12 @@ pub struct PublicUrl {
 }
 
 impl PublicUrl {
-    /// Whether it is https.
+    /// `true` for https.
     pub fn is_https(&self) -> bool {
         self.https
     }
 
-    /// The path below which everything stands, such as `/pool`; empty at the root.
+    /// Base path, such as `/pool`; empty at the root.
     pub fn base(&self) -> &str {
         &self.base
     }
@@ -84,19 +82,19 @@ impl FromStr for PublicUrl {
         let url = http_url(text)?;
         let base = url.path().trim_end_matches('/').to_owned();
         let mut segments = base.split('/').skip(1);
-        // Plain segments: they stand in cookies and in pages as they are.
+        // Unreserved characters only: segments are used unescaped in cookies and pages.
         if !segments
             .clone()
             .all(|segment| !segment.is_empty() && segment.bytes().all(is_plain))
         {
             return Err(format!(
-                "the path {:?} is not usable; use letters, digits, - . _ and ~ between single slashes",
+                "unsupported path {:?}; use letters, digits, - . _ and ~ between single slashes",
                 url.path()
             ));
         }
-        if let Some(first) = segments.next().filter(|first| OWN.contains(first)) {
+        if let Some(first) = segments.next().filter(|first| RESERVED.contains(first)) {
             return Err(format!(
-                "the path must not begin with /{first}, which is one of Chainpool's own; use another, such as /chainpool"
+                "the path must not begin with /{first}, which is reserved; use another, such as /chainpool"
             ));
         }
         let https = url.scheme() == "https";
@@ -124,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_public_url_keeps_its_path_and_loses_its_last_slash() {
+    fn a_public_url_keeps_its_path_without_trailing_slash() {
         for (text, url, base) in [
             ("https://pool.example.org", "https://pool.example.org", ""),
             ("https://pool.example.org/", "https://pool.example.org", ""),
@@ -157,29 +155,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_public_url_is_refused_with_the_reason() {
+    fn an_invalid_public_url_is_rejected_with_the_reason() {
         for (text, why) in [
-            ("", "not a server's address"),
-            ("nonsense", "not a server's address"),
+            ("", "not a server URL"),
+            ("nonsense", "not a server URL"),
             ("ftp://pool.example.org", "http:// or https://"),
             ("file:///etc/passwd", "http:// or https://"),
             ("https://a b", "white space"),
             (" https://a", "white space"),
             ("https://a\n", "white space"),
-            ("https://", "not a server's address"),
+            ("https://", "not a server URL"),
             ("https://u@pool.example.org", "no user"),
             ("https://u:s3cret@pool.example.org", "no user"),
-            ("https://u:s3cret@", "not a server's address"),
-            ("https://pool.example.org?x=1", "ends with the path"),
-            ("https://pool.example.org/#x", "ends with the path"),
-            ("https://pool.example.org/a;b", "not usable"),
-            ("https://pool.example.org/a%20b", "not usable"),
-            ("https://pool.example.org/a//b", "not usable"),
+            ("https://u:s3cret@", "not a server URL"),
+            ("https://pool.example.org?x=1", "end with the path"),
+            ("https://pool.example.org/#x", "end with the path"),
+            ("https://pool.example.org/a;b", "unsupported path"),
+            ("https://pool.example.org/a%20b", "unsupported path"),
+            ("https://pool.example.org/a//b", "unsupported path"),
             ("https://pool.example.org/api/x", "/api"),
             ("https://pool.example.org/hosts", "/hosts"),
         ] {
-            let said = text.parse::<PublicUrl>().unwrap_err();
-            assert!(said.contains(why) && !said.contains("s3cret"), "{text:?}: {said}");
+            let error = text.parse::<PublicUrl>().unwrap_err();
+            assert!(
+                error.contains(why) && !error.contains("s3cret"),
+                "{text:?}: {error}"
+            );
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What stands in the address: its query and its path, as strict as a body.
+//! Query and path of the URL, parsed as strictly as bodies.
 
 use crate::{
-    body::wrong_field,
-    error::{Answer, Refusal},
+    body::field_error,
+    error::{ApiError, ApiResult},
 };
 use axum::extract::{FromRequestParts, path::Path as AxumPath};
 use chainpool_orchestrator::Error;
@@ -10,35 +10,35 @@ use http::{StatusCode, request::Parts};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-/// The query, with nothing in it that the route does not know.
+/// The query, without unknown parameters.
 pub(crate) struct Query<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
             Ok(axum::extract::Query(query)) => Ok(Self(query)),
             Err(rejection) => {
                 let text = std::error::Error::source(&rejection)
                     .map_or_else(|| rejection.body_text(), ToString::to_string);
                 let (path, why) = text.split_once(": ").unwrap_or((".", text.as_str()));
-                Err(wrong_field(path, why))
+                Err(field_error(path, why))
             }
         }
     }
 }
 
-/// The variable parts of the path.
+/// The path parameters.
 pub(crate) struct Path<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match AxumPath::<T>::from_request_parts(parts, state).await {
             Ok(AxumPath(path)) => Ok(Self(path)),
-            Err(rejection) => Err(Refusal::new(
+            Err(rejection) => Err(ApiError::new(
                 StatusCode::NOT_FOUND,
                 "route_not_found",
                 rejection.body_text(),
@@ -47,8 +47,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     }
 }
 
-/// The id of a noun that is named by nothing else; what is no id names nothing.
-pub(crate) fn id(noun: &'static str, text: &str) -> Answer<Uuid> {
+/// Parses an id; an invalid id is reported as not found.
+pub(crate) fn id(noun: &'static str, text: &str) -> ApiResult<Uuid> {
     text.parse().map_err(|_| Error::not_found(noun, text).into())
 }
 
@@ -61,15 +61,15 @@ mod tests {
         let (mut parts, ()) = http::Request::builder().uri(uri).body(()).unwrap().into_parts();
         match Query::<T>::from_request_parts(&mut parts, &()).await {
             Ok(Query(value)) => Ok(value),
-            Err(refusal) => {
-                assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
-                Err(refusal.problem("r"))
+            Err(error) => {
+                assert_eq!(error.status(), StatusCode::BAD_REQUEST);
+                Err(error.problem("r"))
             }
         }
     }
 
     #[tokio::test]
-    async fn a_query_is_read_as_the_route_knows_it() {
+    async fn a_query_is_parsed_into_the_filter() {
         let filter: ClusterFilter = query("/c?offered=true&limit=7&state=ready&search=a%20b")
             .await
             .unwrap();
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bad_query_names_the_field_and_what_would_do() {
+    async fn a_query_error_names_the_field_and_the_valid_values() {
         for (uri, field, why) in [
             ("/c?limit=many", "limit", "invalid digit"),
             ("/c?limit=0", "limit", "not between 1 and 500"),
@@ -95,7 +95,10 @@ mod tests {
         ] {
             let problem = query::<ClusterFilter>(uri).await.unwrap_err();
             assert!(
-                problem.fields.get(field).is_some_and(|said| said.contains(why)),
+                problem
+                    .fields
+                    .get(field)
+                    .is_some_and(|message| message.contains(why)),
                 "{uri}: {:?}",
                 problem.fields
             );
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_names_nothing() {
+    fn an_invalid_id_is_not_found() {
         let problem = id("lease", "nope").unwrap_err().problem("r");
         assert_eq!(problem.code, "lease_not_found");
     }

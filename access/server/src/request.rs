@@ -1,6 +1,6 @@
-//! The frame around every request: its id, its time limit, what happens when it panics, and how a refusal is written.
+//! The middleware of every request: request id, time limit, panics, error responses.
 
-use crate::error::Refusal;
+use crate::error::ApiError;
 use axum::{
     Json,
     body::{Body, Bytes, HttpBody},
@@ -24,28 +24,28 @@ use std::{
 };
 use uuid::Uuid;
 
-/// The header that names a request, in and out.
+/// Header of the request id, in requests and responses.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Until an answer begins. What streams begins at once and may then last.
+/// Time limit for the start of a response. Streams start at once and may then last.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// The route whose answer begins only after the whole database was copied.
+/// Route of the backup, whose response starts only after the whole database was copied.
 pub(crate) const BACKUP: &str = "/api/v1/backup";
 
-/// Until a backup begins.
+/// Time limit for the start of a backup.
 const BACKUP_TIME_LIMIT: Duration = Duration::from_mins(10);
 
-/// Names a request in the log, in the audit and in the answer.
+/// Id of a request in the log, the audit and the response.
 #[derive(Debug, Clone)]
 struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The client's own when it is harmless in a log, else a new one.
+    /// The client's id if it is safe to log, otherwise a new one.
     fn of(headers: &HeaderMap) -> Self {
-        let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        let safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
         match headers.get(REQUEST_ID) {
-            Some(value) if (1..=64).contains(&value.len()) && value.as_bytes().iter().all(harmless) => {
+            Some(value) if (1..=64).contains(&value.len()) && value.as_bytes().iter().all(safe) => {
                 Self(value.clone())
             }
             _ => {
@@ -58,11 +58,11 @@ impl RequestId {
     }
 
     fn as_str(&self) -> &str {
-        self.0.to_str().expect("checked when it was made")
+        self.0.to_str().expect("checked at creation")
     }
 }
 
-/// The id of a request inside the frame, where the header holds the one that counts.
+/// The request id inside the middleware, which has set the header.
 pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
     headers
         .get(REQUEST_ID)
@@ -70,15 +70,15 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The frame. Written as one middleware because each layer costs every request.
-pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
+/// The request middleware. One layer instead of several, because each layer adds cost to every request.
+pub(crate) async fn handle(mut request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     let (method, uri) = (request.method().clone(), request.uri().clone());
     request.headers_mut().insert(REQUEST_ID, id.0.clone());
     let read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
     let version = request.version();
     let request = request.map(|body| {
-        Body::new(Noted {
+        Body::new(TrackedBody {
             body,
             read: Arc::clone(&read),
         })
@@ -88,12 +88,12 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
     } else {
         TIME_LIMIT
     };
-    let mut response = within(limit, next.run(request)).await;
-    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        response = refused(&response, refusal, &id, &method, &uri);
+    let mut response = with_deadline(limit, next.run(request)).await;
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        response = error_response(&response, error, &id, &method, &uri);
     }
-    finish(response.headers_mut(), id, &uri);
-    // The connection ends with an answer that came before the end of the body: a client must not use it for its next request.
+    add_headers(response.headers_mut(), id, &uri);
+    // After a response before the end of the body, the connection cannot be reused.
     if version <= Version::HTTP_11 && !read.load(Ordering::Relaxed) {
         response
             .headers_mut()
@@ -102,13 +102,13 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// A request's body that notes whether it was read to its end.
-struct Noted {
+/// A request body that records whether it was read to its end.
+struct TrackedBody {
     body: Body,
     read: Arc<AtomicBool>,
 }
 
-impl HttpBody for Noted {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -132,19 +132,25 @@ impl HttpBody for Noted {
     }
 }
 
-/// An answer that comes in time and does not panic, or the refusal that says so.
-async fn within(limit: Duration, answer: impl Future<Output = Response>) -> Response {
-    match tokio::time::timeout(limit, AssertUnwindSafe(answer).catch_unwind()).await {
+/// The response, or an error after a timeout or panic.
+async fn with_deadline(limit: Duration, response: impl Future<Output = Response>) -> Response {
+    match tokio::time::timeout(limit, AssertUnwindSafe(response).catch_unwind()).await {
         Ok(Ok(response)) => response,
-        Ok(Err(panic)) => Refusal::from(Error::Internal(panic_message(&*panic).into())).into_response(),
-        Err(_) => Refusal::timed_out(limit.as_secs()).into_response(),
+        Ok(Err(panic)) => ApiError::from(Error::Internal(panic_message(&*panic).into())).into_response(),
+        Err(_) => ApiError::timed_out(limit.as_secs()).into_response(),
     }
 }
 
-/// Logs the refusal and writes its body; headers that stand already, such as `Allow`, stay.
-fn refused(response: &Response, refusal: Refusal, id: &RequestId, method: &Method, uri: &Uri) -> Response {
-    refusal.log(id.as_str(), method, uri.path());
-    let mut written = (refusal.status(), Json(refusal.problem(id.as_str()))).into_response();
+/// Logs the error and writes its body. Keeps existing headers such as `Allow`.
+fn error_response(
+    response: &Response,
+    error: ApiError,
+    id: &RequestId,
+    method: &Method,
+    uri: &Uri,
+) -> Response {
+    error.log(id.as_str(), method, uri.path());
+    let mut written = (error.status(), Json(error.problem(id.as_str()))).into_response();
     for (name, value) in response.headers() {
         if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
             written.headers_mut().insert(name, value.clone());
@@ -153,8 +159,9 @@ fn refused(response: &Response, refusal: Refusal, id: &RequestId, method: &Metho
     written
 }
 
-/// What every answer carries. Answers of the API hold secrets and moments, so nobody keeps them.
-fn finish(headers: &mut HeaderMap, id: RequestId, uri: &Uri) {
+/// Adds the headers of every response. API responses contain secrets and current state and must not be
+/// cached.
+fn add_headers(headers: &mut HeaderMap, id: RequestId, uri: &Uri) {
     headers.insert(REQUEST_ID, id.0);
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
@@ -167,13 +174,13 @@ fn finish(headers: &mut HeaderMap, id: RequestId, uri: &Uri) {
     }
 }
 
-/// What a panic said.
+/// Message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let said = panic
+    let message = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panic: {}", said.unwrap_or("without a message"))
+    format!("panic: {}", message.unwrap_or("without a message"))
 }
 
 #[cfg(test)]
@@ -194,11 +201,11 @@ mod tests {
             )
             .route(
                 "/api/hangs",
-                get(async || within(Duration::ZERO, std::future::pending()).await),
+                get(async || with_deadline(Duration::ZERO, std::future::pending()).await),
             )
-            .route("/api/full", get(async || Refusal::too_many(7)))
-            .method_not_allowed_fallback(async || Refusal::no_method())
-            .layer(middleware::from_fn(frame));
+            .route("/api/full", get(async || ApiError::too_many(7)))
+            .method_not_allowed_fallback(async || ApiError::no_method())
+            .layer(middleware::from_fn(handle));
         let mut request = Request::builder().uri(path.trim_start_matches("POST "));
         if path.starts_with("POST ") {
             request = request.method(Method::POST);
@@ -216,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_answer_carries_an_id_and_the_security_headers() {
+    async fn every_response_has_an_id_and_security_headers() {
         let (status, headers, _) = ask("/api/ok", Some("from-the-client.1")).await;
         assert_eq!(
             (status, headers[REQUEST_ID].to_str().unwrap()),
@@ -234,13 +241,13 @@ mod tests {
             let (_, headers, _) = ask("/api/ok", Some(bad)).await;
             assert!(
                 headers[REQUEST_ID].to_str().unwrap().parse::<Uuid>().is_ok(),
-                "{bad:?} was taken over"
+                "{bad:?} was accepted"
             );
         }
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_problem_that_names_the_request_and_not_the_panic() {
+    async fn a_panic_becomes_an_internal_error_without_its_message() {
         let (status, headers, body) = ask("/api/panics", None).await;
         let problem: Problem = serde_json::from_slice(&body).unwrap();
         assert_eq!((status.as_u16(), problem.code.as_str()), (500, "internal"));
@@ -249,14 +256,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_does_not_come_is_given_up() {
+    async fn a_hanging_handler_times_out() {
         let (status, _, body) = ask("/api/hangs", None).await;
         let problem: Problem = serde_json::from_slice(&body).unwrap();
         assert_eq!((status.as_u16(), problem.code.as_str()), (503, "timed_out"));
     }
 
     #[tokio::test]
-    async fn a_refusal_keeps_its_headers() {
+    async fn an_error_response_keeps_its_headers() {
         let (status, headers, _) = ask("/api/full", None).await;
         assert_eq!(
             (status.as_u16(), headers["retry-after"].to_str().unwrap()),

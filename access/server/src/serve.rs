@@ -1,4 +1,4 @@
-//! Listens, serves, and stops when told.
+//! HTTP server: listener, router and graceful shutdown.
 
 mod connections;
 mod limits;
@@ -9,11 +9,10 @@ pub use limits::Limits;
 use crate::{
     auth, base_path,
     body::BODY_LIMIT,
-    error::Refusal,
+    error::ApiError,
     proxy::{Proxies, ProxyNetwork},
     public_url::PublicUrl,
-    request::frame,
-    routes,
+    request, routes,
     state::Server,
 };
 use axum::{
@@ -40,31 +39,31 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::{CompressionLayer, predicate::Predicate};
 
-/// Texts above this many bytes are compressed.
+/// Minimum size in bytes of a compressed response.
 const COMPRESS_ABOVE: u64 = 1024;
 
-/// For so long browsers come back by https alone. Not for names below this one, which are others' machines.
+/// HSTS for 180 days, without subdomains, which may belong to others.
 const HSTS: &str = "max-age=15552000";
 
-/// How the server listens.
+/// Configuration of the HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServeConfig {
-    /// The address to listen on.
+    /// Listen address.
     pub listen: SocketAddr,
-    /// The PEM files of a certificate chain and of its key: with them the server speaks TLS itself.
+    /// PEM files of the certificate chain and the key; enables TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// The address that clients use, when a proxy stands in between or everything stands below a path.
+    /// Public URL, for a server behind a proxy or below a base path.
     pub public_url: Option<PublicUrl>,
-    /// Proxies whose word counts on who the client is.
+    /// Trusted reverse proxies.
     pub behind_proxy: Vec<ProxyNetwork>,
-    /// Requests a second that each token, and each session of the dashboard, may make; 0: without limit.
+    /// Maximum requests per second of each token and each dashboard session; 0: no limit.
     pub rate_limit_per_second: u32,
-    /// Bounds on connections.
+    /// Limits on connections.
     pub limits: Limits,
 }
 
 impl ServeConfig {
-    /// Plain HTTP at this address, without a proxy and without a limit of requests.
+    /// Plain HTTP at this address, without proxy and rate limit.
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
@@ -76,7 +75,7 @@ impl ServeConfig {
         }
     }
 
-    /// Whether clients come by https: to us, or to the proxy in front.
+    /// `true` if clients use https, to this server or to a proxy.
     pub(crate) fn is_https(&self) -> bool {
         self.tls.is_some() || self.has_https_url()
     }
@@ -85,88 +84,89 @@ impl ServeConfig {
         self.public_url.as_ref().is_some_and(PublicUrl::is_https)
     }
 
-    /// The path below which everything stands; empty at the root.
+    /// Base path; empty at the root.
     pub(crate) fn base(&self) -> &str {
         self.public_url.as_ref().map_or("", PublicUrl::base)
     }
 
-    /// The stated proxies, and one on this machine where a public URL says that it does TLS.
+    /// The configured proxies, and loopback if an https public URL implies a local TLS proxy.
     fn proxies(&self) -> Proxies {
         Proxies::new(&self.behind_proxy, self.tls.is_none() && self.has_https_url())
     }
 }
 
-/// Why the server does not serve.
+/// Startup error of the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Passwords and tokens would cross the network in the clear.
+    /// Listening beyond loopback without TLS.
     #[error(
-        "listening on {0} without TLS would send passwords and tokens in the clear; give a certificate and its key \
-         (--tls-cert, --tls-key), or listen on 127.0.0.1, or put a proxy with TLS in front and name its address or network \
-         with --behind-proxy"
+        "listening on {0} without TLS would expose passwords and tokens; set a certificate and key (--tls-cert, \
+         --tls-key), listen on 127.0.0.1, or use a TLS proxy and set its address or network with --behind-proxy"
     )]
     Exposed(SocketAddr),
-    /// The address cannot be listened on.
-    #[error("cannot listen on {address}; is another program there, or is the address not this machine's?")]
+    /// Failure to bind the listen address.
+    #[error(
+        "cannot listen on {address}; check for another program on this port, and that the address is local"
+    )]
     Bind {
-        /// The address.
+        /// Listen address.
         address: SocketAddr,
-        /// Why not.
+        /// Cause.
         source: io::Error,
     },
-    /// A file for TLS cannot be used.
+    /// Invalid TLS file.
     #[error("{path}: {why}")]
     Tls {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         why: String,
     },
 }
 
-/// Serves REST and dashboard until `shutdown`; then ends the streams and gives requests under way 5 s.
-/// `on_bound` hears the address, which matters when the port was 0.
+/// Serves REST API and dashboard until `shutdown`, then ends streams and allows running requests 5 s to
+/// complete. `on_bound` receives the bound address, for port 0.
 pub async fn serve(
     orchestrator: Orchestrator,
     config: ServeConfig,
     shutdown: CancellationToken,
     on_bound: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
-    let app = compose(orchestrator, &config, shutdown.clone());
+    let app = build_router(orchestrator, &config, shutdown.clone());
     listen(app, &config, shutdown, on_bound).await
 }
 
-/// REST and dashboard as one router, without a listener.
+/// REST API and dashboard as one router, without a listener.
 pub fn router(orchestrator: Orchestrator, config: &ServeConfig) -> Router {
-    compose(orchestrator, config, CancellationToken::new())
+    build_router(orchestrator, config, CancellationToken::new())
 }
 
-/// Puts all together.
-fn compose(orchestrator: Orchestrator, config: &ServeConfig, shutdown: CancellationToken) -> Router {
+/// Assembles the router.
+fn build_router(orchestrator: Orchestrator, config: &ServeConfig, shutdown: CancellationToken) -> Router {
     let server = Server::new(orchestrator.clone(), config, shutdown);
     let dashboard = chainpool_dashboard::router(orchestrator)
-        .layer(middleware::from_fn_with_state(server.clone(), surround))
+        .layer(middleware::from_fn_with_state(server.clone(), around_dashboard))
         .layer(DefaultBodyLimit::max(BODY_LIMIT));
     let (api, _) = routes::all().split_for_parts();
     let api = api
-        .route("/api", any(async || Refusal::no_route()))
-        .route("/api/", any(async || Refusal::no_route()))
-        .route("/api/{*rest}", any(async || Refusal::no_route()))
-        .method_not_allowed_fallback(async || Refusal::no_method())
+        .route("/api", any(async || ApiError::no_route()))
+        .route("/api/", any(async || ApiError::no_route()))
+        .route("/api/{*rest}", any(async || ApiError::no_route()))
+        .method_not_allowed_fallback(async || ApiError::no_method())
         .with_state(server);
     let mut app = api
         .merge(dashboard)
         .layer(CompressionLayer::new().compress_when(Compressible))
-        .layer(middleware::from_fn(frame));
+        .layer(middleware::from_fn(request::handle));
     if config.is_https() {
-        app = app.layer(middleware::map_response(only_by_https));
+        app = app.layer(middleware::map_response(add_hsts));
     }
-    base_path::below(config.base(), app)
+    base_path::with_base_path(config.base(), app)
 }
 
-/// What the dashboard needs from the server around it: what is known of the way here; a limit of requests, as tokens have
-/// one; and an end of its event streams at shutdown, because they never end by themselves.
-async fn surround(State(server): State<Server>, mut request: Request, next: Next) -> Response {
+/// The server's middleware of the dashboard: adds [`chainpool_dashboard::Site`], limits the request rate, and
+/// ends event streams at shutdown.
+async fn around_dashboard(State(server): State<Server>, mut request: Request, next: Next) -> Response {
     if let Some(limiter) = &server.limiter
         && !request.uri().path().starts_with("/static/")
         && let Some(key) = server.site.session(&request).or_else(|| client(&request))
@@ -175,7 +175,7 @@ async fn surround(State(server): State<Server>, mut request: Request, next: Next
         return (
             StatusCode::TOO_MANY_REQUESTS,
             [(header::RETRY_AFTER, "1")],
-            "too many requests; try again in a second",
+            "too many requests; retry in a second",
         )
             .into_response();
     }
@@ -189,20 +189,20 @@ async fn surround(State(server): State<Server>, mut request: Request, next: Next
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(shutdown))))
 }
 
-/// The client's address, for who is not signed in.
+/// The client's network, as rate-limit key of anonymous requests.
 fn client(request: &Request) -> Option<String> {
-    auth::client(request.extensions()).map(|address| chainpool_dashboard::holder(address).to_string())
+    auth::client(request.extensions()).map(|address| chainpool_dashboard::client_network(address).to_string())
 }
 
-/// Tells browsers to come by https alone from now on; they heed it only where they came so.
-async fn only_by_https(mut response: Response) -> Response {
+/// Adds the HSTS header; browsers ignore it on plain HTTP.
+async fn add_hsts(mut response: Response) -> Response {
     response
         .headers_mut()
         .insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
     response
 }
 
-/// Texts that are known to be large. What streams is left alone, because a compressor would hold lines back.
+/// Compresses large texts, but no streams, because a compressor delays lines.
 #[derive(Clone, Copy)]
 struct Compressible;
 
@@ -230,7 +230,7 @@ async fn listen(
     shutdown: CancellationToken,
     on_bound: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
-    refuse_exposed(config)?;
+    reject_exposed(config)?;
     let tls = config
         .tls
         .as_ref()
@@ -254,8 +254,8 @@ async fn listen(
     Ok(())
 }
 
-/// Beyond loopback only with TLS of our own, or behind proxies that were named.
-fn refuse_exposed(config: &ServeConfig) -> Result<(), ServeError> {
+/// Allows listening beyond loopback only with TLS or behind configured proxies.
+fn reject_exposed(config: &ServeConfig) -> Result<(), ServeError> {
     if config.listen.ip().to_canonical().is_loopback()
         || config.tls.is_some()
         || !config.behind_proxy.is_empty()
@@ -265,7 +265,7 @@ fn refuse_exposed(config: &ServeConfig) -> Result<(), ServeError> {
     Err(ServeError::Exposed(config.listen))
 }
 
-/// Reads a certificate chain and its key. The provider is named, so that it does not matter what the process installed.
+/// Loads a certificate chain and its key. Uses an explicit provider, independent of the process default.
 fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
     let bad = |path: &Path, why: String| ServeError::Tls {
         path: path.to_owned(),
@@ -277,7 +277,7 @@ fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
     if chain.is_empty() {
         return Err(bad(
             cert,
-            "holds no certificate; give the PEM file of the certificate chain".into(),
+            "contains no certificate; set the PEM file of the certificate chain".into(),
         ));
     }
     let secret = PrivateKeyDer::from_pem_file(key)
@@ -285,13 +285,13 @@ fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .expect("ring speaks the default versions")
+        .expect("ring supports the default versions")
         .with_no_client_auth()
         .with_single_cert(chain, secret)
         .map_err(|error| {
             bad(
                 key,
-                format!("does not fit the certificate in {}: {error}", cert.display()),
+                format!("does not match the certificate in {}: {error}", cert.display()),
             )
         })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

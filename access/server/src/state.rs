@@ -1,8 +1,8 @@
-//! What every handler needs.
+//! Shared state of all handlers.
 
-use crate::{limit::Limiter, serve::ServeConfig};
+use crate::{rate_limit::Limiter, serve::ServeConfig};
 use bytes::Bytes;
-use chainpool_dashboard::{Shares, Site};
+use chainpool_dashboard::{PerAddressLimit, Site};
 use chainpool_orchestrator::Orchestrator;
 use std::{
     ops::Deref,
@@ -10,33 +10,33 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// What every handler needs. Cheap to clone, because each request does it.
+/// Shared state of all handlers. Cheap to clone: every request clones it.
 #[derive(Clone)]
 pub(crate) struct Server(Arc<Shared>);
 
-/// The inside of [`Server`].
+/// Contents of [`Server`].
 pub(crate) struct Shared {
-    /// The façade.
+    /// Façade.
     pub(crate) orchestrator: Orchestrator,
-    /// Requests a second of each token; absent: without limit.
+    /// Rate limit per token; absent: no limit.
     pub(crate) limiter: Option<Limiter>,
-    /// What the dashboard, too, must know of the way here.
+    /// Public URL and limits, shared with the dashboard.
     pub(crate) site: Arc<Site>,
-    /// The description of the API at this place.
+    /// OpenAPI document for this base path.
     pub(crate) openapi: OnceLock<Bytes>,
-    /// Ends the streams, so that a shutdown need not wait for them.
+    /// Ends open streams at shutdown.
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Server {
-    /// Makes it once for the life of the router.
+    /// Creates the state, once per router.
     pub(crate) fn new(orchestrator: Orchestrator, config: &ServeConfig, shutdown: CancellationToken) -> Self {
         let limiter = (config.rate_limit_per_second > 0).then(|| Limiter::new(config.rate_limit_per_second));
         let site = Arc::new(Site {
             https: config.is_https(),
             base: config.base().to_owned(),
             instance: orchestrator.instance(),
-            anonymous: Shares::new(
+            anonymous: PerAddressLimit::new(
                 config.limits.anonymous_bodies,
                 config.limits.anonymous_bodies_per_address,
             ),

@@ -1,4 +1,4 @@
-//! The trait that a platform implements, and what its verbs take and give.
+//! The trait that a platform implements, and the types of its verbs.
 
 use crate::{
     ClusterId, ClusterKey, Generation, ImageRef, Incarnation, InstanceId, NetworkSpec, NodeName, NodeSpec,
@@ -11,34 +11,35 @@ use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, sync::Arc};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Makes platforms match what the planner wants.
+/// Makes a platform match the planner's desired state.
 ///
 /// Every verb may be called twice, may be cancelled at any await, and may have happened although it failed.
-/// `ensure_*` converges: absent → make; ours and right → adopt; ours and stale → replace; not ours →
-/// [`Error::Foreign`](crate::Error::Foreign) and nothing touched. `drop_*` takes absent for success. Waiting for
-/// ledgers, retries, port choice and health policy live above.
+/// `ensure_*` converges: absent → create; ours and current → adopt; ours and stale → replace; not ours →
+/// [`Error::Foreign`](crate::Error::Foreign), untouched. `drop_*` treats absent as success. Waiting for
+/// ledgers, retries, port choice and health policy are the caller's.
 #[async_trait]
 pub trait Agent: Send + Sync {
-    /// What this platform can do, for the planner to read.
+    /// The capabilities of this platform, for the planner.
     fn capabilities(&self) -> Capabilities;
 
-    /// Looks at the platform through its own API alone and changes nothing.
+    /// Inspects the platform, through its own API only, and changes nothing.
     async fn probe(&self) -> Result<Probe>;
 
-    /// Lists what carries this instance's label, in one label-filtered listing a kind of object.
+    /// Lists the objects with this instance's label, in one label-filtered listing per kind.
     async fn observe(&self, scope: Scope) -> Result<Observation>;
 
-    /// Tells that something changed, as it happens: a wake-up, never the truth. The stream ends with
-    /// [`Wake::Lost`] when the platform stops telling; the caller opens another.
+    /// Streams wake-ups as changes happen; a wake-up is a hint, not state. The stream ends with
+    /// [`Wake::Lost`] when the platform's event stream breaks; the caller opens another.
     fn watch(&self) -> WakeStream;
 
-    /// Finds the first of these images that is present, else pulls the first that can be pulled; the error names them all.
+    /// Finds the first of these images that is present, else pulls the first that can be pulled. The error
+    /// names them all.
     async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef>;
 
-    /// Makes the network of one generation of a cluster.
+    /// Creates the network of one generation of a cluster.
     async fn ensure_network(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()>;
 
-    /// Makes, adopts or replaces a node, places its files before its first start, and brings it to `power`.
+    /// Creates, adopts or replaces a node, places its files before its first start, and brings it to `power`.
     async fn ensure_node(
         &self,
         key: &ClusterKey,
@@ -47,73 +48,75 @@ pub trait Agent: Send + Sync {
         power: &Power,
     ) -> Result<()>;
 
-    /// Runs a job to its end, once for its name and hash. Absent → made with its files and run; running → waited for; ended with 0 →
-    /// done, now and for as long as its cluster is there, and not run again; of another hash → replaced; ended otherwise while it is
-    /// waited for → [`Error::Refused`](crate::Error::Refused) with its code and last words; found ended so → run anew. Waits as long as
-    /// the other verbs let the platform settle, then says [`Error::Busy`](crate::Error::Busy), and the job goes on.
+    /// Runs a job to completion, once per name and hash. Absent → created with its files and run. Running →
+    /// waited for. Succeeded → done for the life of the cluster, never run again. Other hash → replaced.
+    /// Failed while waited for → [`Error::Refused`](crate::Error::Refused) with its exit code and last
+    /// output. Found failed → run again. Waits as long as the other verbs let the platform settle, then
+    /// returns [`Error::Busy`](crate::Error::Busy) while the job continues.
     async fn ensure_job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()>;
 
-    /// The present life of a node's process; `None` when it does not run.
+    /// The current incarnation of a node's process; `None` when it does not run.
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>>;
 
-    /// Removes one node, or one job and the record of its success; its volumes stay or go.
+    /// Removes one node, or one job and the record of its success; keeps or purges its volumes.
     async fn drop_node(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()>;
 
-    /// Removes everything of a cluster up to and including one generation, and sees it gone: nodes, jobs, volumes, network.
+    /// Removes everything of a cluster up to and including one generation (nodes, jobs, volumes, network) and
+    /// waits until it is gone.
     async fn drop_cluster(&self, cluster: ClusterId, through: Generation) -> Result<()>;
 
     /// The log lines of a node or job, oldest first.
     async fn logs(&self, key: &ClusterKey, node: &NodeName, query: LogQuery) -> Result<LogStream>;
 
-    /// A byte stream to a node's port: the only way in which boot, probe and proof reach a node.
+    /// A byte stream to a node's port: the only access of boot, probe and proof to a node.
     async fn dial(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream>;
 }
 
-/// What a platform can do. Data for the planner; nobody above switches on the platform's type.
+/// Capabilities of a platform. Data for the planner; no caller branches on the platform's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Networks take a subnet of our choice.
+    /// Networks take a chosen subnet.
     pub subnets: bool,
-    /// Nodes go to machines of our choice, named in [`NodeSpec::machine`]; the probe lists them.
+    /// Nodes run on chosen machines, named in [`NodeSpec::machine`]; the probe lists them.
     pub machines: bool,
-    /// Published ports of a host whose owner names none, first and last.
+    /// The default range of published ports of a host, first and last.
     pub ports: (u16, u16),
-    /// How many calls it carries well at once.
+    /// The number of concurrent calls that it handles well.
     pub concurrency: usize,
-    /// It starts processes in its own time, so that calls mostly wait. Elsewhere two calls a processor are enough: beyond
-    /// that no more containers start in the same time.
+    /// It queues the start of processes, so calls mostly wait. Elsewhere two calls per processor are enough:
+    /// more start no more containers in the same time.
     pub queues: bool,
 }
 
-/// What a node's process shall do.
+/// The desired state of a node's process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Power {
-    /// Run. With `after`, run in another life than that one: this is a restart that cannot happen twice.
+    /// Run. With `after`, run in another incarnation than that one: a restart that cannot happen twice.
     On {
-        /// The life that must have ended.
+        /// The incarnation that must have ended.
         after: Option<Incarnation>,
     },
-    /// Be made but not run.
+    /// Exist but not run.
     Off,
 }
 
-/// What happens to the volumes of a node that is removed.
+/// Treatment of the volumes of a removed node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Volumes {
-    /// They stay for the node's next making.
+    /// Keep them for the next creation of the node.
     Keep,
-    /// They go.
+    /// Remove them.
     Purge,
 }
 
-/// Tells that something changed.
+/// A notice that something changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wake {
-    /// The platform tells from here on: whatever happened before must be looked up.
+    /// The watch is established. Earlier changes must be observed.
     Connected,
-    /// Something about this cluster changed.
+    /// An object of this cluster changed.
     Changed(ClusterId),
-    /// A node's process ended; a job's end is a change.
+    /// A node's process exited. The exit of a job is a change.
     Died {
         /// Its cluster.
         cluster: ClusterId,
@@ -122,28 +125,28 @@ pub enum Wake {
         /// The exit code.
         code: i64,
     },
-    /// The platform stopped telling, for this reason.
+    /// The watch broke, for this reason.
     Lost(String),
 }
 
 /// A stream of wake-ups.
 pub type WakeStream = BoxStream<'static, Wake>;
 
-/// Which log lines are wanted.
+/// Selects log lines.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LogQuery {
-    /// At most this many of the newest; `None`: all.
+    /// Maximum number of lines, the newest; `None`: all.
     pub tail: Option<u32>,
-    /// Not before this second (Unix time); 0: all.
+    /// Lines from this second on (Unix time); 0: all.
     pub since: i64,
-    /// Go on as lines are written.
+    /// Continue as lines are written.
     pub follow: bool,
 }
 
 /// One line of a node's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// Whether it went to the error output.
+    /// It was written to standard error.
     pub stderr: bool,
     /// Its bytes, without a time stamp, with its line end.
     pub bytes: Bytes,
@@ -159,34 +162,34 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A boxed connection to a node.
 pub type ByteStream = Box<dyn Stream>;
 
-/// How to reach a host, and what its agent must know of it.
+/// Connection settings of a host.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    /// The instance whose objects are ours.
+    /// Our instance.
     pub instance: InstanceId,
-    /// `unix:///var/run/docker.sock`, `tcp://10.0.0.5:2376`, `https://10.0.0.7:6443`, `in-cluster` …; several managers of
-    /// a swarm with commas between.
+    /// `unix:///var/run/docker.sock`, `tcp://10.0.0.5:2376`, `https://10.0.0.7:6443`, `in-cluster` …; several
+    /// managers of a swarm with commas between.
     pub address: String,
-    /// Who we are at a Kubernetes cluster: the text of a kubeconfig. Where the cluster is, the address says.
+    /// The credentials for a Kubernetes cluster: the text of a kubeconfig. The address names the cluster.
     pub kubeconfig: Option<Secret<String>>,
-    /// The storage class of volumes, where the platform has such; `None`: its default.
+    /// The storage class of volumes, where the platform has storage classes; `None`: its default.
     pub storage_class: Option<String>,
     /// Certificates for mutual TLS.
     pub tls: Option<Tls>,
-    /// Plain tcp beyond loopback was asked for by name.
+    /// Plain TCP beyond loopback is allowed explicitly.
     pub insecure: bool,
-    /// Where published ports are bound.
+    /// The bind address of published ports.
     pub bind: IpAddr,
-    /// Put before every image name that names no registry of its own.
+    /// Registry mirror prefix for image names without a registry.
     pub mirror: Option<String>,
     /// The login for an image registry.
     pub registry: Option<RegistryLogin>,
 }
 
-/// A login for one image registry; no other registry may learn it.
+/// A login for one image registry, never sent to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryLogin {
-    /// The registry, as image names begin with it: `host[:port]`, or `docker.io`.
+    /// The registry as in image names: `host[:port]`, or `docker.io`.
     pub address: String,
     /// The user.
     pub user: String,
@@ -194,11 +197,11 @@ pub struct RegistryLogin {
     pub password: Secret<String>,
 }
 
-/// Where images without a registry in their name come from, and its other names.
+/// The default registry, and its aliases.
 const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
 impl RegistryLogin {
-    /// Whether an image of this name is pulled from the login's registry.
+    /// Returns true if an image of this name comes from the login's registry.
     pub fn is_for(&self, image: &str) -> bool {
         let registry = match image.split_once('/') {
             Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
@@ -208,7 +211,7 @@ impl RegistryLogin {
             || (is_docker_hub(registry) && is_docker_hub(&self.address))
     }
 
-    /// The registry as engines and machines name it in their own records.
+    /// The registry's key in the credential files of engines and machines.
     pub fn server(&self) -> &str {
         if is_docker_hub(&self.address) {
             "https://index.docker.io/v1/"
@@ -225,9 +228,9 @@ fn is_docker_hub(registry: &str) -> bool {
 /// PEM texts for mutual TLS.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Tls {
-    /// The authority that signed the engine's certificate.
+    /// The CA certificate for the engine's certificate.
     pub ca: String,
-    /// Our certificate.
+    /// Our client certificate.
     pub cert: String,
     /// Its key.
     pub key: Secret<String>,
@@ -239,10 +242,10 @@ pub trait Platform: Send + Sync {
     /// The kind it makes agents for.
     fn kind(&self) -> PlatformKind;
 
-    /// Whether an address has the form of one of this kind, so that a host's kind may be left out.
-    fn speaks(&self, address: &str) -> bool;
+    /// Returns true if an address has this kind's form, so a host's kind may be omitted.
+    fn accepts_address(&self, address: &str) -> bool;
 
-    /// Checks the address and makes an agent. Does not need the platform to answer.
+    /// Checks the address and makes an agent, without contacting the platform.
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>>;
 }
 
@@ -251,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_is_for_one_registry_alone() {
+    fn a_login_applies_to_its_registry_only() {
         let login = |address: &str| RegistryLogin {
             address: address.into(),
             user: "u".into(),

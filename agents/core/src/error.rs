@@ -1,55 +1,55 @@
-//! What went wrong at a platform, as far as the executor must know.
+//! Errors of platforms, as the executor distinguishes them.
 
 use ipnet::Ipv4Net;
 
-/// Says what the executor may do next; every variant is one branch there.
+/// An error of a platform. Each variant is one branch of the executor.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The platform does not answer. What was asked may have happened: look again later.
-    #[error("the platform does not answer: {0}")]
+    /// The platform is unresponsive. The call may have happened: observe again later.
+    #[error("the platform is unresponsive: {0}")]
     Unreachable(String),
-    /// The platform answered that it cannot do it now; worth another try.
+    /// The platform cannot do it now; retry.
     #[error("the platform is busy: {0}")]
     Busy(String),
-    /// Something that the platform itself stands on is down or full: a log server, a registry, its disk. The same will go through once that is
-    /// put right, and not before: making the thing anew would meet it again.
+    /// A dependency of the platform is down or full: a log server, a registry, its disk. The same call
+    /// succeeds once the dependency recovers; recreating the object does not help.
     #[error("{0}")]
     Dependency(String),
-    /// The name is taken by something that is not ours. It was not touched.
+    /// A foreign object has the name. It was not touched.
     #[error("{0} exists and is not Chainpool's: remove or rename it, then try again")]
     Foreign(String),
-    /// An address of our choice is in use by something that is not ours: another choice may do.
-    #[error("{words}")]
+    /// A chosen address is in use by a foreign object: another choice may work.
+    #[error("{reason}")]
     Occupied {
-        /// What is in use.
+        /// The address in use.
         place: Place,
-        /// By what, and what to do about it.
-        words: String,
+        /// By what, and the remedy.
+        reason: String,
     },
-    /// One setting of a connection cannot be used.
+    /// A setting of a connection is invalid.
     #[error("{field}: {why}")]
     Setting {
-        /// Its name, as `HostCreate` has it.
+        /// Its name in `HostCreate`.
         field: &'static str,
-        /// Why, and what to give instead.
+        /// Why, and the remedy.
         why: String,
     },
-    /// The platform will not do it, now or later, as asked.
+    /// The platform rejects the request permanently.
     #[error("{0}")]
     Refused(String),
-    /// This kind of platform cannot do it at all.
+    /// This kind of platform does not support it.
     #[error("this platform cannot {0}")]
     Unsupported(String),
 }
 
 impl Error {
-    /// Whether the same call may go through later.
+    /// Returns true if the same call may succeed later.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Busy(_) | Self::Dependency(_))
     }
 }
 
-/// What the planner chooses for a cluster and others on the platform may use already.
+/// An address that the planner chooses for a cluster and that others on the platform may use already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The addresses of its network.

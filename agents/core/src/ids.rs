@@ -12,7 +12,7 @@ macro_rules! uuid_id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new identity (`UUIDv7`: sorts by the time it was made).
+            /// A new identity (`UUIDv7`: sorts by creation time).
             #[must_use]
             #[expect(clippy::new_without_default, reason = "a default that differs each time would surprise")]
             pub fn new() -> Self {
@@ -36,7 +36,7 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// One Chainpool installation. Keeps two control planes on one engine from reaping each other.
+    /// One Chainpool installation. Keeps two control planes on one engine from deleting each other's objects.
     InstanceId
 );
 uuid_id!(
@@ -44,10 +44,10 @@ uuid_id!(
     ClusterId
 );
 
-/// How often a cluster was made anew: create is 1, each reset adds 1.
+/// The generation of a cluster: create is 1, each reset adds 1.
 pub type Generation = u32;
 
-/// One making of one cluster: what every object of a network belongs to.
+/// One generation of one cluster, to which every platform object belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClusterKey {
     /// The cluster.
@@ -62,13 +62,13 @@ pub struct ClusterKey {
 #[serde(try_from = "String", into = "String")]
 pub struct NodeName(String);
 
-/// A text that is no node name.
+/// An invalid node name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a node name: use 1 to 20 of a-z, 0-9 and -, starting with a letter, not ending with -")]
 pub struct NodeNameError(String);
 
 impl NodeName {
-    /// Reads a node name.
+    /// Parses a node name.
     pub fn parse(text: &str) -> Result<Self, NodeNameError> {
         let fits = (1..=20).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_lowercase())

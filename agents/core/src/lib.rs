@@ -1,8 +1,8 @@
 //! The contract between Chainpool and a platform.
 //!
-//! Everything above this crate (planner, executor, network types) sees platforms only through [`Agent`] and the
-//! values here; everything below (Docker, Swarm, Kubernetes) sees Chainpool only through them. The crate knows
-//! neither bollard nor kube, so nothing of theirs can leak upwards.
+//! The planner, the executor and the network types see platforms only through [`Agent`] and the values here;
+//! the agents (Docker, Swarm, Kubernetes) see Chainpool only through them. The crate depends on neither
+//! bollard nor kube.
 
 mod agent;
 mod error;
@@ -25,8 +25,8 @@ pub use names::{
     node_object_name, volume_name,
 };
 pub use observed::{
-    Incarnation, Machine, NodeState, Object, ObjectKind, Observation, PlatformKind, Probe, Scope, SwarmRole,
-    Taken,
+    Incarnation, Machine, NodeState, Object, ObjectKind, Observation, PlatformKind, Probe, ResourcesInUse,
+    Scope, SwarmRole,
 };
 pub use secret::Secret;
 pub use spec::{

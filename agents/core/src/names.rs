@@ -1,19 +1,19 @@
-//! Names and labels of platform objects: one function each, so that no two parts can disagree.
+//! Names and labels of platform objects, one function each.
 
 use crate::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, SpecHash};
 use std::collections::HashMap;
 
-/// Label: the Chainpool installation that made the object.
+/// Label: the Chainpool installation that created the object.
 pub const LABEL_INSTANCE: &str = "chainpool.instance";
-/// Label: the cluster that the object belongs to.
+/// Label: the object's cluster.
 pub const LABEL_CLUSTER: &str = "chainpool.cluster";
 /// Label: the generation of that cluster.
 pub const LABEL_GENERATION: &str = "chainpool.generation";
-/// Label: the node or job of that cluster, on objects of one of them.
+/// Label: the node or job of that cluster, on objects of one node or job.
 pub const LABEL_NODE: &str = "chainpool.node";
 /// Label: the hash of the node's spec, on the node's main object.
 pub const LABEL_HASH: &str = "chainpool.hash";
-/// Label: on a job's main object, beside the label of its name. Its value says nothing.
+/// Label: marks a job's main object. Its value has no meaning.
 pub const LABEL_JOB: &str = "chainpool.job";
 
 /// The name of the network of one generation of a cluster: `cp-<last 12 hex digits>-<generation>`.
@@ -32,7 +32,7 @@ pub fn volume_name(key: &ClusterKey, node: &NodeName, volume: &str) -> String {
     format!("{}-{volume}", node_object_name(key, node))
 }
 
-/// The labels of an object of ours, made or read back.
+/// The labels of one of our objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels {
     /// The installation.
@@ -48,7 +48,7 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Labels for an object of a whole cluster.
+    /// Labels of an object of a whole cluster.
     pub fn of_cluster(instance: InstanceId, key: &ClusterKey) -> Self {
         Self {
             instance,
@@ -59,21 +59,21 @@ impl Labels {
         }
     }
 
-    /// The same for an object of one node.
+    /// Adds the node, for an object of one node.
     #[must_use]
     pub fn node(mut self, node: &NodeName) -> Self {
         self.node = Some(node.clone());
         self
     }
 
-    /// The same for a node's main object.
+    /// Adds the hash, for a node's main object.
     #[must_use]
     pub fn hash(mut self, hash: &SpecHash) -> Self {
         self.hash = Some(hash.clone());
         self
     }
 
-    /// As the platform stores them.
+    /// The labels as the platform stores them.
     pub fn to_map(&self) -> HashMap<String, String> {
         let Self {
             instance,
@@ -96,14 +96,14 @@ impl Labels {
         map
     }
 
-    /// The same on a job's main object.
+    /// The labels of a job's main object.
     pub fn to_job_map(&self) -> HashMap<String, String> {
         let mut map = self.to_map();
         map.insert(LABEL_JOB.to_owned(), "true".to_owned());
         map
     }
 
-    /// Reads them back; `None` when the object is not of Chainpool, or its labels were tampered with.
+    /// Parses labels; `None` when the object is not Chainpool's, or its labels were tampered with.
     pub fn from_map(map: &HashMap<String, String>) -> Option<Self> {
         Some(Self {
             instance: map.get(LABEL_INSTANCE)?.parse().ok()?,
@@ -122,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn labels_survive_the_platform(generation in 1u32.., with_node: bool) {
+        fn labels_survive_a_round_trip(generation in 1u32.., with_node: bool) {
             let key = ClusterKey { cluster: ClusterId::new(), generation };
             let mut labels = Labels::of_cluster(InstanceId::new(), &key);
             if with_node {

@@ -1,11 +1,11 @@
-//! What a platform says of itself and of our objects.
+//! Observed state of a platform and of our objects.
 
 use crate::{ClusterId, Generation, NodeName, SpecHash};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt};
 
-/// The kinds of platform. Data for people and for the host's type field; nobody above an agent branches on it.
+/// The kinds of platform. For display and for the host's type field; no caller branches on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlatformKind {
@@ -27,11 +27,11 @@ impl fmt::Display for PlatformKind {
     }
 }
 
-/// The part that an engine plays in a swarm.
+/// The role of an engine in a swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SwarmRole {
-    /// In no swarm.
+    /// Not in a swarm.
     None,
     /// A manager.
     Manager,
@@ -39,64 +39,65 @@ pub enum SwarmRole {
     Worker,
 }
 
-/// What a look at the platform's own API found. Changes nothing there.
+/// The result of a read-only probe of the platform's API.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
-    /// What answered.
+    /// The kind of platform that answered.
     pub kind: PlatformKind,
-    /// Its own lasting identity (Docker: `ID` of `/info`).
+    /// Its own stable id (Docker: `ID` of `/info`).
     pub engine_id: String,
-    /// Its name for itself.
+    /// Its own name.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// The API version spoken with it.
+    /// The API version in use.
     pub api_version: String,
-    /// How it stores layers (Docker: `overlay2`).
+    /// Its storage driver (Docker: `overlay2`).
     pub storage_driver: String,
     /// `amd64`, `arm64` …
     pub architecture: String,
-    /// Its part in a swarm.
+    /// Its role in a swarm.
     pub swarm: SwarmRole,
     /// Processors.
     pub cpus: u32,
     /// Memory in bytes.
     pub memory_bytes: u64,
-    /// Free and total bytes where it keeps containers; `None` where its API does not tell and its disk is not ours to read.
+    /// Free and total bytes of the container storage; `None` where the API does not report it and the disk is
+    /// not readable.
     pub disk: Option<(u64, u64)>,
-    /// Its clock minus ours, in milliseconds; `None` where it does not tell.
+    /// Its clock minus ours, in milliseconds; `None` where it does not report the time.
     pub skew_ms: Option<i64>,
-    /// The machines that it spans; empty where there is but one and it goes without saying.
+    /// The machines that it spans; empty for a single machine.
     pub machines: Vec<Machine>,
 }
 
 /// One machine of a platform that spans several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// The platform's lasting id of it; what [`NodeSpec::machine`](crate::NodeSpec::machine) names.
+    /// The platform's stable id of it, used in [`NodeSpec::machine`](crate::NodeSpec::machine).
     pub id: String,
     /// Its host name.
     pub name: String,
-    /// Where its published ports are reached.
+    /// The address of its published ports.
     pub address: String,
     /// Processors.
     pub cpus: u32,
     /// Memory in bytes.
     pub memory_bytes: u64,
-    /// Why no new node may go there (drained, down, not ready); `None` when it may.
+    /// The reason why it accepts no new node (drained, down, not ready); `None`: schedulable.
     pub closed: Option<String>,
 }
 
-/// How far to look.
+/// The scope of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// All objects of this instance on the host.
     Host,
-    /// Those of one cluster, all generations.
+    /// All objects of one cluster, all generations.
     Cluster(ClusterId),
 }
 
-/// What an object is.
+/// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ObjectKind {
@@ -108,14 +109,14 @@ pub enum ObjectKind {
     Network,
     /// A volume or claim.
     Volume,
-    /// A config or secret that holds files of a node, or whatever else serves a node's making.
+    /// A config or secret with files of a node, or another auxiliary object of a node.
     Part,
 }
 
-/// One object of ours as the platform has it.
+/// One of our objects on the platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
-    /// What it is.
+    /// Its kind.
     pub kind: ObjectKind,
     /// Its name on the platform.
     pub name: String,
@@ -133,41 +134,41 @@ pub struct Object {
     pub state: Option<NodeState>,
 }
 
-/// The state of a node's process, by the platform's word. Says nothing about the ledger.
+/// The state of a node's process as the platform reports it. Independent of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is", content = "with")]
 pub enum NodeState {
-    /// Made, not started yet.
+    /// Created, not started yet.
     Created,
     /// Its process runs.
     Running,
     /// Its process is frozen.
     Paused,
-    /// Its process ended with this code, or was killed (137).
+    /// Its process exited with this code, or was killed (137).
     Exited(i64),
-    /// The platform is between two states; or the process runs and lacks something that a node must have, such as its place in the network, so
-    /// that it does not do its work. Says what; `ensure_node` puts it right.
+    /// In transition, or running without something that it needs, such as its network. The text names it;
+    /// `ensure_node` repairs it.
     Changing(String),
-    /// There is no such object.
+    /// The object does not exist.
     Absent,
 }
 
-/// One listing of what is ours, made at one moment.
+/// One listing of our objects at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Observation {
     /// All objects in scope.
     pub objects: Vec<Object>,
-    /// What is not ours and in our way. Told of a whole host, empty for one cluster.
-    pub taken: Taken,
+    /// Resources in use by others. Reported for a whole host, empty for one cluster.
+    pub resources_in_use: ResourcesInUse,
 }
 
-/// What is in use on a host and not this instance's.
+/// Resources of a host that are in use by others than this instance.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Taken {
-    /// Other networks of the platform, and the machine's own routes where they can be read. A cluster's network must
+pub struct ResourcesInUse {
+    /// Other networks of the platform, and the machine's routes where readable. A cluster's network must
     /// overlap none of them.
     pub networks: Vec<Ipv4Net>,
-    /// Published by others, and listened on by the machine's own programs where that can be read.
+    /// Ports published by others, and ports that the machine's own programs listen on, where readable.
     pub ports: BTreeSet<u16>,
 }
 
@@ -179,7 +180,7 @@ impl Observation {
         })
     }
 
-    /// The node's state in one generation, `Absent` when it is not there.
+    /// The node's state in one generation, `Absent` when it does not exist.
     pub fn node_state(&self, generation: Generation, node: &NodeName) -> NodeState {
         self.node(generation, node)
             .and_then(|o| o.state.clone())
@@ -187,8 +188,8 @@ impl Observation {
     }
 }
 
-/// One life of a node's process, opaque and by the platform's own word (Docker: container id and start time).
-/// Two equal values are the same life; a restart has happened when the value differs.
+/// One run of a node's process, as an opaque value of the platform (Docker: container id and start time). The
+/// value changes with each restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(pub String);

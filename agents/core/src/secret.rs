@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use zeroize::Zeroize;
 
-/// Holds a value that logs, errors and debug output must never show: it prints `***` and is wiped when dropped.
+/// A value that logs, errors and debug output must never show. It prints `***` and is wiped when dropped.
 ///
-/// It serialises in the clear, because sealed storage needs its bytes; whoever serialises one seals the result
+/// It serialises in the clear, because sealed storage needs its bytes; the caller must seal the result
 /// (see [`ClusterSpec::seal`](crate::ClusterSpec::seal)).
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -18,7 +18,7 @@ impl<T: Zeroize> Secret<T> {
         Self(value)
     }
 
-    /// The value itself, named so that each use stands out.
+    /// The value. The name makes each use stand out.
     pub fn expose(&self) -> &T {
         &self.0
     }

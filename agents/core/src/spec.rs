@@ -1,4 +1,4 @@
-//! What a network shall be, free of any platform.
+//! The desired state of a network, independent of any platform.
 
 use crate::{NodeName, Secret};
 use ipnet::Ipv4Net;
@@ -11,16 +11,17 @@ use std::{collections::BTreeMap, fmt};
 pub struct ClusterSpec {
     /// Its nodes.
     pub nodes: Vec<NodeSpec>,
-    /// Programs that are run to their end while it comes up; see [`Boot::Job`]. No two of nodes and jobs share a name.
+    /// Programs that run to completion during boot; see [`Boot::Job`]. Names are unique among nodes and jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<NodeSpec>,
-    /// In which order they come up.
+    /// The boot order.
     pub boot: Vec<Boot>,
     /// Its network.
     pub network: NetworkSpec,
     /// Public facts that probes, proofs and the bundle need (chain id, node ids …), by name.
     pub facts: serde_json::Value,
-    /// Secrets that no node holds and boot, probe, proof and the bundle need (an administrator's key …), by name.
+    /// Secrets that no node holds and boot, probe, proof and the bundle need (an administrator's key …), by
+    /// name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub keys: BTreeMap<String, Secret<Vec<u8>>>,
 }
@@ -28,21 +29,22 @@ pub struct ClusterSpec {
 /// The network of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSpec {
-    /// Its addresses, where the platform takes our choice.
+    /// Its addresses, where the platform takes a chosen subnet.
     pub subnet: Option<Ipv4Net>,
 }
 
-/// One phase of coming up. Phases run one after the other, what is in one phase at once.
+/// One boot phase. Phases run in order, the members of a phase at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Boot {
-    /// Make and start these nodes.
+    /// Create and start these nodes.
     Start(Vec<NodeName>),
-    /// Wait until each of these answers for itself.
+    /// Wait until each of these nodes is ready.
     Ready(Vec<NodeName>),
-    /// An action of the network's type over the nodes' own ports, by the name that the type gave it.
+    /// Run an action of the network type over the nodes' own ports, by the type's name for it.
     Init(String),
-    /// Run this job to its end, once for its name and hash in a generation. It has all that a node has, but nobody reaches its ports.
+    /// Run this job to completion, once per name and hash in a generation. It is specified like a node, but
+    /// its ports are not reachable.
     Job(NodeName),
 }
 
@@ -51,7 +53,7 @@ pub enum Boot {
 pub struct NodeSpec {
     /// Its name in the cluster; also its host name there.
     pub name: NodeName,
-    /// Images that will do, in order of preference.
+    /// Acceptable images, in order of preference.
     pub images: Vec<String>,
     /// The program and its arguments.
     pub command: Vec<String>,
@@ -63,22 +65,22 @@ pub struct NodeSpec {
     pub files: Vec<File>,
     /// Its volumes.
     pub volumes: Vec<Volume>,
-    /// Every port on which others reach it, from inside the cluster's network or from outside.
+    /// Its ports, reachable from inside the cluster's network or from outside.
     pub ports: Vec<Port>,
-    /// What it may use.
+    /// Its resource limits.
     pub limits: Limits,
-    /// Whether its root file system is read-only; every file then lies below a volume.
+    /// Its root file system is read-only; every file then lies below a volume.
     pub read_only_root: bool,
     /// The machine that it runs on, by [`Machine::id`](crate::Machine::id); `None`: the platform chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
-    /// Where its output goes.
+    /// The destination of its output.
     pub log: LogConfig,
-    /// The signal that ends it.
+    /// The signal that stops it.
     pub stop_signal: String,
-    /// Seconds that it gets to end.
+    /// Grace period of a stop, in seconds.
     pub stop_timeout: u32,
-    /// Made once at render by [`ClusterSpec::with_hashes`]; compared, never computed again.
+    /// Computed once at render by [`ClusterSpec::with_hashes`]; afterwards only compared.
     pub hash: SpecHash,
 }
 
@@ -86,9 +88,9 @@ pub struct NodeSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Variable {
-    /// Anybody may see it.
+    /// Not secret.
     Plain(String),
-    /// Nobody may.
+    /// Secret: sealed in the store, never shown.
     Secret(Secret<String>),
 }
 
@@ -103,9 +105,9 @@ pub struct File {
     pub mode: u32,
     /// Its owner, `(uid, gid)`.
     pub owner: (u32, u32),
-    /// Whether its content is secret: sealed in the store, never shown.
+    /// Its content is secret: sealed in the store, never shown.
     pub secret: bool,
-    /// Written only while it is absent: the node owns it from then on (a validator's state).
+    /// Written only when absent; the node owns it from then on (a validator's state).
     pub once: bool,
 }
 
@@ -114,20 +116,20 @@ pub struct File {
 pub struct Volume {
     /// Its name in the node.
     pub name: String,
-    /// Where it is mounted.
+    /// Its mount path.
     pub path: String,
 }
 
 /// A port of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
-    /// What it is for: `rpc`, `p2p` …
+    /// Its purpose: `rpc`, `p2p` …
     pub name: String,
     /// The port inside.
     pub inside: u16,
     /// Its transport.
     pub protocol: Protocol,
-    /// Who may reach it.
+    /// Its audience.
     pub audience: Audience,
     /// The port on the host; `None`: not published.
     pub published: Option<u16>,
@@ -143,19 +145,19 @@ pub enum Protocol {
     Udp,
 }
 
-/// Who may reach a port.
+/// The audience of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Audience {
-    /// The holder of the lease: it is in the bundle.
+    /// The holder of the lease; the port is in the bundle.
     User,
-    /// Chainpool alone.
+    /// Chainpool only.
     Control,
-    /// The other nodes of the cluster alone.
+    /// The other nodes of the cluster only.
     Peers,
 }
 
-/// What a node may use.
+/// Resource limits of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Memory in bytes.
@@ -164,26 +166,26 @@ pub struct Limits {
     pub processes: u32,
 }
 
-/// Where a node's output goes.
+/// The destination of a node's output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfig {
-    /// Kept by the platform, or sent away.
+    /// The type of destination.
     pub kind: LogType,
-    /// The server, when sent away: `udp://10.0.0.9:514`.
+    /// The syslog server: `udp://10.0.0.9:514`.
     pub server: Option<String>,
     /// The largest size of one log file in bytes.
     pub max_bytes: u64,
-    /// How many log files are kept.
+    /// Maximum number of log files.
     pub max_files: u32,
 }
 
-/// A way to keep logs.
+/// A type of log destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogType {
-    /// In files of limited size at the platform.
+    /// Files of limited size on the platform.
     Local,
-    /// To a syslog server.
+    /// A syslog server.
     Syslog,
 }
 
@@ -198,16 +200,16 @@ impl Default for LogConfig {
     }
 }
 
-/// An image as a platform will run it: pinned by digest when pulled, by id when local.
+/// A resolved image: pinned by digest when pulled, by id when local.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRef {
-    /// The candidate that was found, as people know it.
+    /// The candidate that was found, for display.
     pub name: String,
     /// The exact content.
     pub pinned: String,
 }
 
-/// Tells two renderings of a node apart.
+/// Identifies one rendering of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SpecHash(pub String);
@@ -218,7 +220,7 @@ impl fmt::Display for SpecHash {
     }
 }
 
-/// A spec whose secret contents were taken out, and those contents in the order in which they stood.
+/// A spec without its secret contents, and those contents in order.
 #[derive(Debug, Clone)]
 pub struct SealedSpec {
     /// The spec; secret contents are empty.
@@ -228,8 +230,8 @@ pub struct SealedSpec {
 }
 
 impl ClusterSpec {
-    /// Computes the hash of every node and job that has none yet. Called at the end of a render, and of a change, which leaves the hashes
-    /// of untouched nodes as they are.
+    /// Computes the hash of every node and job without one. Called at the end of a render, and of a change,
+    /// which keeps the hashes of untouched nodes.
     #[must_use]
     pub fn with_hashes(mut self) -> Self {
         for node in self.processes_mut().filter(|node| node.hash.0.is_empty()) {
@@ -239,7 +241,7 @@ impl ClusterSpec {
         self
     }
 
-    /// Names the machine of each node and job. Part of making a spec: the hash of a node that gets another one is made again.
+    /// Sets the machine of each node and job, and recomputes the hash where the machine changes.
     #[must_use]
     pub fn placed(mut self, machines: &BTreeMap<NodeName, String>) -> Self {
         for node in self.processes_mut() {
@@ -261,7 +263,7 @@ impl ClusterSpec {
         self.jobs.iter().find(|job| &job.name == name)
     }
 
-    /// All that needs an image and a machine: its nodes, then its jobs.
+    /// Its nodes, then its jobs: all that need an image and a machine.
     pub fn processes(&self) -> impl Iterator<Item = &NodeSpec> {
         self.nodes.iter().chain(&self.jobs)
     }
@@ -270,7 +272,7 @@ impl ClusterSpec {
         self.nodes.iter_mut().chain(&mut self.jobs)
     }
 
-    /// Takes the secret contents out, so that the rest may be stored in the clear.
+    /// Separates the secret contents; the rest may be stored in the clear.
     #[must_use]
     pub fn seal(mut self) -> SealedSpec {
         let mut secrets = Vec::new();
@@ -302,7 +304,7 @@ impl ClusterSpec {
 }
 
 impl SealedSpec {
-    /// Puts the secret contents back. `None` when their number does not fit the spec.
+    /// Restores the secret contents. `None` when their number does not match the spec.
     pub fn open(self) -> Option<ClusterSpec> {
         let Self { mut public, secrets } = self;
         let mut rest = secrets.into_iter();
@@ -363,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_spec_holds_no_secret_and_opens_to_the_same() {
+    fn a_sealed_spec_holds_no_secret_and_opens_to_the_original() {
         let spec = spec();
         let sealed = spec.clone().seal();
         let stored = serde_json::to_string(&sealed.public).expect("json");
@@ -387,12 +389,12 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_hashed_placed_and_sealed_as_a_node_is() {
+    fn a_job_is_hashed_placed_and_sealed_like_a_node() {
         let mut spec = spec();
         let before = serde_json::to_string(&spec).expect("json");
         assert!(
             !before.contains("jobs"),
-            "a spec without jobs is stored as it always was"
+            "a spec without jobs is stored without the field"
         );
         let job = NodeSpec {
             name: NodeName::parse("setup").expect("a name"),
@@ -427,14 +429,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_changes_with_any_field_of_its_node_alone() {
+    fn a_hash_depends_on_every_field_of_its_node_only() {
         let a = spec();
         let mut b = a.clone();
         b.nodes[0].stop_timeout = 2;
         assert_eq!(
             a.nodes[0].hash,
             b.clone().with_hashes().nodes[0].hash,
-            "a hash is made once"
+            "a hash is computed once"
         );
         b.nodes[0].hash = SpecHash(String::new());
         assert_ne!(a.nodes[0].hash, b.with_hashes().nodes[0].hash);

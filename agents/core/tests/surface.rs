@@ -1,7 +1,7 @@
-//! The contract's public surface, as a text: whoever changes it says so in `docs/agents.md`.
+//! The contract's public surface as a text. Changes are recorded in `docs/agents.md`.
 //!
-//! The text is made of the sources, which the formatter keeps in one shape: public items without their comments and
-//! bodies. `CHAINPOOL_SURFACE=write` renews `surface.txt`.
+//! The text comes from the formatted sources: public items without comments and bodies.
+//! `CHAINPOOL_SURFACE=write` rewrites `surface.txt`.
 
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
@@ -14,7 +14,7 @@ const FILES: [&str; 9] = [
     "observed",
     "secret",
     "spec",
-    "kit/ground",
+    "kit/test_platform",
     "kit/outcome",
 ];
 
@@ -36,12 +36,12 @@ fn surface(source: &str) -> String {
             attributes
                 .iter()
                 .chain(lines)
-                .for_each(|line| text.extend([*line, "\n"]))
+                .for_each(|line| text.extend([*line, "\n"]));
         };
-        let type_of_its_own = ["pub struct ", "pub enum ", "pub trait ", "uuid_id!("]
+        let block_type = ["pub struct ", "pub enum ", "pub trait ", "uuid_id!("]
             .iter()
             .any(|start| line.starts_with(start));
-        if type_of_its_own && !line.ends_with([';', '}']) {
+        if block_type && !line.ends_with([';', '}']) {
             keep(&[line]);
             for line in lines.by_ref() {
                 text.extend([line, "\n"]);
@@ -52,7 +52,7 @@ fn surface(source: &str) -> String {
         } else if line.starts_with("pub ") {
             keep(&[line]);
         } else if line.starts_with("impl") && !line.ends_with('}') {
-            // Of an implementation: its head, and the heads of its public functions.
+            // An implementation: its head, and the heads of its public functions.
             keep(&[line]);
             for line in lines.by_ref() {
                 if line.starts_with("    pub ") {
@@ -70,7 +70,7 @@ fn surface(source: &str) -> String {
 }
 
 #[test]
-fn a_change_of_the_public_surface_is_told_in_the_page() {
+fn a_change_of_the_public_surface_is_recorded_in_the_docs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read =
         |path: &str| fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -85,18 +85,18 @@ fn a_change_of_the_public_surface_is_told_in_the_page() {
     }
     assert!(
         read("tests/surface.txt") == now,
-        "the contract's public surface has changed: CHAINPOOL_SURFACE=write cargo test -p chainpool-agent --test surface, then tell the change in docs/agents.md"
+        "the contract's public surface has changed: CHAINPOOL_SURFACE=write cargo test -p chainpool-agent --test surface, then record the change in docs/agents.md"
     );
     assert!(
         read("../../docs/agents.md")
             .lines()
             .any(|line| line.starts_with('|') && line.contains(&format!("`{digest}`"))),
-        "docs/agents.md has no line about the surface `{digest}`: add one to its table of changes"
+        "docs/agents.md has no line for the surface `{digest}`: add one to its table of changes"
     );
 }
 
 #[test]
-fn bodies_comments_and_tests_are_no_surface() {
+fn bodies_comments_and_tests_are_not_surface() {
     let source = "//! About.\n#[derive(Debug)]\npub struct A {\n    /// Why.\n    pub a: u8,\n}\n\nimpl A {\n    /// What.\n    pub fn a(&self) -> u8 {\n        1\n    }\n\n    fn b() {}\n}\nfn c() {}\n#[cfg(test)]\nmod tests {\npub fn d() {}\n}\n";
     assert_eq!(
         surface(source),

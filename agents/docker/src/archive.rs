@@ -1,11 +1,11 @@
-//! A node's files: one tar, placed by the engine's archive API before the node's first start.
+//! A node's files: one tar, uploaded through the engine's archive API before the node's first start.
 //!
-//! Bind mounts would need files on the engine's machine, which may be another one. Two rules shape the tar:
-//! - A `once` file belongs to the node from its first writing on. Where the volume is not new, its path is looked up
-//!   first. It appears under its name by a hard link, after its whole content is there, so that an upload cut off
-//!   in the middle never leaves half a validator state that later looks like the node's own.
-//! - Directories are written only below volumes, where nothing but the node has a say; elsewhere the engine makes what
-//!   is missing as root's, and `/etc` stays what the image made it.
+//! Bind mounts would need files on the engine's machine, which may be remote. Two rules shape the tar:
+//! - A `once` file belongs to the node after its first write. If the volume is not new, its path is looked up
+//!   first. The file gets its name by a hard link after its content is complete, so an interrupted upload
+//!   never leaves a partial validator state under the final name.
+//! - Directories are written only below volumes. Elsewhere the engine creates missing ones as root's, and
+//!   `/etc` stays as in the image.
 
 use crate::{
     DockerAgent,
@@ -26,15 +26,15 @@ use std::{
 };
 use tar::{Builder, EntryType, Header};
 
-/// What is new, and so needs no look before it is written.
+/// New objects, which need no lookup before they are written.
 pub(crate) struct Fresh {
-    /// The container itself was made by this call.
+    /// This call created the container.
     pub(crate) container: bool,
-    /// Mount points of volumes that were made by this call.
+    /// Mount points of the volumes that this call created.
     pub(crate) volumes: BTreeSet<String>,
 }
 
-/// One thing to place.
+/// One tar entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry<'a> {
     path: String,
@@ -45,13 +45,13 @@ struct Entry<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind<'a> {
-    /// A volume's own directory: always there, its mode is the node's affair once it has run.
+    /// A volume's own directory: always exists. Its mode belongs to the node after its first run.
     Mount,
-    /// A directory: made while it is absent.
+    /// A directory: created if absent.
     Directory,
-    /// A file: written each time.
+    /// A file: always written.
     File(&'a [u8]),
-    /// A file: written while it is absent.
+    /// A file: written if absent.
     Once(&'a [u8]),
 }
 
@@ -81,7 +81,7 @@ impl DockerAgent {
         Ok(())
     }
 
-    /// Leaves away what is there already and not ours to write again.
+    /// Omits existing entries that belong to the node.
     async fn without_present<'a>(
         &self,
         container: &str,
@@ -107,10 +107,10 @@ impl DockerAgent {
         Ok(try_join_all(kept).await?.into_iter().flatten().collect())
     }
 
-    /// The permission bits of what is at this path; `None` when nothing is.
+    /// The permission bits of the file at this path; `None` if absent.
     ///
-    /// An answer to HEAD has no body, so a bare 404 may also come from an engine that is starting and has no routes yet. It
-    /// counts as absence only when the engine was seen to know the container in between.
+    /// A HEAD response has no body, so a 404 may also come from a starting engine without routes. It counts
+    /// as absence only if the engine knows the container in between.
     async fn file_mode(&self, container: &str, path: &str) -> Result<Option<u32>> {
         if let Some(mode) = self.file_mode_once(container, path).await? {
             return Ok(Some(mode));
@@ -120,7 +120,7 @@ impl DockerAgent {
             .engine
             .call(CALL, docker.inspect_container(container, None))
             .await;
-        known.map_err(|fault| fault.into_error(&format!("look at {container}")))?;
+        known.map_err(|fault| fault.into_error(&format!("inspect {container}")))?;
         self.file_mode_once(container, path).await
     }
 
@@ -135,30 +135,31 @@ impl DockerAgent {
             }
         };
         match self.engine.call(CALL, asked).await {
-            // The engine's reason is lost with the body: its status must do.
+            // The response has no body: only its status is known.
             Err(fault @ Fault::Answer { .. }) => Err(Error::Busy(
-                fault.into_error(&format!("look at {path}")).to_string(),
+                fault.into_error(&format!("inspect {path}")).to_string(),
             )),
-            other => other.map_err(|fault| fault.into_error(&format!("look at {path}"))),
+            other => other.map_err(|fault| fault.into_error(&format!("inspect {path}"))),
         }
     }
 }
 
-/// A node's files as two tars, for where a program of ours places them.
+/// A node's files as two tars, for platforms where our own program unpacks them.
 pub(crate) struct Tars {
-    /// What is written each time, and the owners of volumes.
+    /// Files that are always written, and the owners of volumes.
     pub(crate) always: Option<Bytes>,
-    /// What is written while it is absent.
+    /// Files that are written if absent.
     pub(crate) once: Option<Bytes>,
 }
 
-/// Packs a node's files, all of which must lie below a volume. Directories need no entry: the program makes them.
+/// Packs a node's files, all of which must be below a volume. The program creates directories without an
+/// entry.
 pub(crate) fn tars(node: &NodeSpec) -> Result<Tars> {
     let (mut always, mut once) = (Vec::new(), Vec::new());
     for mut entry in entries(node)? {
         if mount_of(node, &entry.path).is_none() {
             return Err(Error::Refused(format!(
-                "node {}: {} lies below none of its volumes, and on this platform files are placed in volumes alone",
+                "node {}: {} is outside its volumes, but this platform places files only in volumes",
                 node.name, entry.path
             )));
         }
@@ -181,7 +182,7 @@ pub(crate) fn tars(node: &NodeSpec) -> Result<Tars> {
     })
 }
 
-/// Lists what a node needs, parents before children.
+/// Lists a node's entries, parents before children.
 fn entries(node: &NodeSpec) -> Result<Vec<Entry<'_>>> {
     let mut directories = BTreeMap::new();
     if let Some(owner) = node.user.as_deref().and_then(numeric_owner) {
@@ -235,22 +236,22 @@ fn entries(node: &NodeSpec) -> Result<Vec<Entry<'_>>> {
     Ok(directories.chain(files).collect())
 }
 
-/// Groups entries by the path at which their tar is unpacked. An engine takes no upload to `/` of a container whose
-/// root is read-only; there each volume gets a tar of its own.
+/// Groups entries by the path where their tar is unpacked. Engines reject uploads to `/` of a container with
+/// a read-only root; in that case each volume gets its own tar.
 fn by_root<'a>(node: &NodeSpec, entries: Vec<Entry<'a>>) -> Result<BTreeMap<String, Vec<Entry<'a>>>> {
     let mut groups = BTreeMap::<String, Vec<Entry<'a>>>::new();
     for entry in entries {
         let root = if node.read_only_root {
             mount_of(node, &entry.path).ok_or_else(|| {
                 Error::Refused(format!(
-                    "node {}: {} must lie below a volume, because the root is read-only",
+                    "node {}: {} must be below a volume, because the root is read-only",
                     node.name, entry.path
                 ))
             })?
         } else {
             "/"
         };
-        // At its own root a volume's directory cannot be written: it keeps the owner that the image gave it.
+        // A tar cannot contain its own root: the volume's directory keeps the image's owner.
         if root != entry.path {
             groups.entry(root.to_owned()).or_default().push(entry);
         }
@@ -284,10 +285,10 @@ fn pack(root: &str, entries: &[Entry<'_>]) -> io::Result<Bytes> {
         };
         match kind {
             Kind::Mount | Kind::Directory => {
-                tar.append_data(&mut header(EntryType::Directory, 0), name, io::empty())?
+                tar.append_data(&mut header(EntryType::Directory, 0), name, io::empty())?;
             }
             Kind::File(content) => {
-                tar.append_data(&mut header(EntryType::Regular, content.len()), name, *content)?
+                tar.append_data(&mut header(EntryType::Regular, content.len()), name, *content)?;
             }
             Kind::Once(content) => {
                 let (folder, file) = name
@@ -303,7 +304,7 @@ fn pack(root: &str, entries: &[Entry<'_>]) -> io::Result<Bytes> {
     tar.into_inner().map(Bytes::from)
 }
 
-/// The mount point of the innermost volume that holds this path.
+/// The mount point of the innermost volume with this path.
 fn mount_of<'a>(node: &'a NodeSpec, path: &str) -> Option<&'a str> {
     node.volumes
         .iter()
@@ -312,7 +313,7 @@ fn mount_of<'a>(node: &'a NodeSpec, path: &str) -> Option<&'a str> {
         .max_by_key(|mount| mount.len())
 }
 
-/// Whether a path is this directory or lies below it.
+/// Returns true if a path is this directory or below it.
 fn is_below(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory.trim_end_matches('/'))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -383,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_written_below_volumes_alone() {
+    fn directories_are_written_only_below_volumes() {
         let node = node(&[("/data/config/a", false), ("/etc/b", false)], &["/data"], false);
         let groups = by_root(&node, entries(&node).expect("entries")).expect("groups");
         assert_eq!(
@@ -393,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_once_file_takes_its_name_only_when_it_is_whole() {
+    fn a_once_file_gets_its_name_only_when_complete() {
         let node = node(&[("/data/state", true)], &["/data"], false);
         let bytes = pack("/", &entries(&node).expect("entries")).expect("a tar");
         let mut archive = tar::Archive::new(&bytes[..]);
@@ -423,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_only_root_takes_files_below_volumes_alone() {
+    fn a_read_only_root_accepts_files_only_below_volumes() {
         let good = node(
             &[("/data/x/a", false), ("/more/b", false)],
             &["/data", "/more"],
@@ -436,11 +437,11 @@ mod tests {
         let error = by_root(&bad, entries(&bad).expect("entries"))
             .expect_err("refused")
             .to_string();
-        assert!(error.contains("/etc/a must lie below a volume"), "{error}");
+        assert!(error.contains("/etc/a must be below a volume"), "{error}");
     }
 
     #[test]
-    fn paths_that_lead_elsewhere_are_refused() {
+    fn invalid_paths_are_refused() {
         for path in ["data/a", "/data/../a", "/data//a", "/data/", "/"] {
             assert!(entries(&node(&[(path, false)], &[], false)).is_err(), "{path}");
         }

@@ -1,4 +1,4 @@
-//! Where an engine is: the address as people write it, checked once.
+//! Engine addresses, validated once.
 
 use chainpool_agent::{Connection, Error, Result, Tls};
 use hyper::http::uri::Authority;
@@ -8,12 +8,12 @@ use rustls::{
 };
 use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc};
 
-/// Where an engine listens, and how to speak with it there.
+/// The address of an engine, with its transport security.
 #[derive(Clone)]
 pub(crate) enum Address {
     /// A socket on this machine.
     Unix(PathBuf),
-    /// A machine's port.
+    /// A TCP port of a machine.
     Tcp {
         /// Its name or address, without brackets.
         host: String,
@@ -24,7 +24,7 @@ pub(crate) enum Address {
     },
 }
 
-/// Our side of mutual TLS.
+/// The client side of mutual TLS.
 pub(crate) struct TlsClient {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) server: ServerName<'static>,
@@ -41,7 +41,7 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// Checks a connection's address, certificates and bind address. Sends nothing.
+    /// Validates a connection's address, certificates and bind address, without contacting the engine.
     pub(crate) fn parse(connection: &Connection) -> Result<Self> {
         let text = connection.address.as_str();
         if let Some(path) = text.strip_prefix("unix://") {
@@ -52,14 +52,14 @@ impl Address {
             }
             if connection.tls.is_some() {
                 return refused(
-                    "certificates are for tcp:// addresses: leave them away with a unix socket".to_owned(),
+                    "certificates apply to tcp:// addresses only: omit them with a unix socket".to_owned(),
                 );
             }
             return Ok(Self::Unix(PathBuf::from(path)));
         }
         let Some(rest) = text.strip_prefix("tcp://") else {
             return refused(format!(
-                "{text:?} is no engine address: write unix:///var/run/docker.sock or tcp://host:2376"
+                "{text:?} is not an engine address: write unix:///var/run/docker.sock or tcp://host:2376"
             ));
         };
         let address = Self::parse_tcp(text, rest.trim_end_matches('/'), connection)?;
@@ -79,12 +79,12 @@ impl Address {
             .filter(|a| !a.as_str().contains('@') && !a.host().is_empty());
         let (Some(authority), true) = (authority.as_ref(), !rest.contains('/')) else {
             return refused(format!(
-                "{text:?} is no engine address: write tcp://host:2376, with a port and nothing after it"
+                "{text:?} is not an engine address: write tcp://host:2376, with a port and nothing after it"
             ));
         };
         let Some(port) = authority.port_u16() else {
             return refused(format!(
-                "{text:?} names no port: engines listen on 2376 with TLS and on 2375 without"
+                "{text:?} has no port: engines listen on 2376 with TLS, on 2375 without"
             ));
         };
         let host = authority
@@ -100,13 +100,13 @@ impl Address {
             .map(Arc::new);
         if tls.is_none() && !is_loopback(&host) && !connection.insecure {
             return refused(format!(
-                "{text} without certificates lets anybody on the way take over that machine: give ca, cert and key for mutual TLS, or say insecure"
+                "{text} without certificates lets anyone on the network path take over that machine: set ca, cert and key for mutual TLS, or set insecure"
             ));
         }
         Ok(Self::Tcp { host, port, tls })
     }
 
-    /// Whether the engine is, as far as its address tells, on this machine.
+    /// Returns true if the address is on this machine.
     pub(crate) fn is_local(&self) -> bool {
         match self {
             Self::Unix(_) => true,
@@ -114,7 +114,7 @@ impl Address {
         }
     }
 
-    /// The host on which ports bound to every address are reached.
+    /// The host of ports that are bound to every address.
     pub(crate) fn host(&self) -> &str {
         match self {
             Self::Unix(_) => "127.0.0.1",
@@ -124,8 +124,8 @@ impl Address {
 }
 
 impl TlsClient {
-    /// Reads the PEM texts. Only the given authority is trusted, never the machine's public ones: whoever could get
-    /// a public certificate for the engine's name would else be the engine.
+    /// Parses the PEM texts. Trusts only the given authority, never the machine's public ones: otherwise
+    /// anyone with a public certificate for the engine's name could impersonate it.
     fn new(tls: &Tls, host: &str) -> Result<Self> {
         let roots = certificates(&tls.ca, "authority's certificate (ca)")?;
         let chain = certificates(&tls.cert, "client certificate (cert)")?;
@@ -136,20 +136,16 @@ impl TlsClient {
         })?;
         let mut store = RootCertStore::empty();
         for root in roots {
-            store.add(root).map_err(|e| {
-                Error::Refused(format!("the authority's certificate (ca) cannot be used: {e}"))
-            })?;
+            store
+                .add(root)
+                .map_err(|e| Error::Refused(format!("the authority's certificate (ca) is invalid: {e}")))?;
         }
         let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|e| Error::Refused(format!("TLS cannot be set up: {e}")))?
             .with_root_certificates(store)
             .with_client_auth_cert(chain, key)
-            .map_err(|e| {
-                Error::Refused(format!(
-                    "the client certificate and its key do not go together: {e}"
-                ))
-            })?;
+            .map_err(|e| Error::Refused(format!("the client certificate and its key do not match: {e}")))?;
         let server = ServerName::try_from(host.to_owned())
             .map_err(|_| Error::Refused(format!("{host:?} is neither a host name nor an address")))?;
         Ok(Self {
@@ -163,7 +159,7 @@ fn certificates(pem: &str, what: &str) -> Result<Vec<CertificateDer<'static>>> {
     let found = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
     match found {
         Ok(list) if !list.is_empty() => Ok(list),
-        Ok(_) => refused(format!("the {what} holds no certificate: give it as PEM text")),
+        Ok(_) => refused(format!("the {what} contains no certificate: give it as PEM text")),
         Err(e) => refused(format!("the {what} cannot be read: {e}. Give it as PEM text")),
     }
 }
@@ -200,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn good_addresses_are_taken_as_they_are() {
+    fn valid_addresses_are_accepted_unchanged() {
         for address in [
             "unix:///var/run/docker.sock",
             "tcp://127.0.0.1:2375",
@@ -212,25 +208,25 @@ mod tests {
     }
 
     #[test]
-    fn bad_addresses_are_refused_with_what_to_write() {
-        for (address, says) in [
+    fn invalid_addresses_are_refused_with_the_remedy() {
+        for (address, hint) in [
             ("/var/run/docker.sock", "unix:///var/run/docker.sock"),
             ("unix://docker.sock", "absolute path"),
             ("http://h:1", "tcp://host:2376"),
             ("tcp://", "tcp://host:2376"),
-            ("tcp://localhost", "names no port"),
+            ("tcp://localhost", "has no port"),
             ("tcp://localhost:99999", "no port"),
             ("tcp://me@localhost:1", "tcp://host:2376"),
             ("tcp://localhost:1/x", "nothing after it"),
             ("tcp://10.0.0.5:2375", "insecure"),
         ] {
             let error = parse(address).expect_err(address).to_string();
-            assert!(error.contains(says), "{address}: {error}");
+            assert!(error.contains(hint), "{address}: {error}");
         }
     }
 
     #[test]
-    fn plain_tcp_beyond_loopback_needs_to_be_asked_for() {
+    fn plain_tcp_beyond_loopback_requires_insecure() {
         let insecure = Connection {
             insecure: true,
             ..connection("tcp://10.0.0.5:2375")
@@ -245,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_that_are_none_are_refused_by_name() {
+    fn invalid_certificates_are_refused_by_field() {
         let tls = Tls {
             ca: "nonsense".into(),
             cert: String::new(),

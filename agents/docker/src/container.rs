@@ -1,4 +1,4 @@
-//! A node as the engine is told of it: from spec to request, without a call.
+//! Renders a spec into an engine request. Pure.
 
 use bollard::models::{
     ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
@@ -13,7 +13,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-/// Renders the request that makes a node's container.
+/// Renders the create request of a node's container.
 pub(crate) fn container_body(
     instance: InstanceId,
     bind: IpAddr,
@@ -26,7 +26,7 @@ pub(crate) fn container_body(
         aliases: Some(vec![node.name.to_string()]),
         ..EndpointSettings::default()
     };
-    // The program is the spec's alone: an image's own entry point would be put before it.
+    // The spec's program replaces the image's entry point.
     let (entrypoint, cmd) = match node.command.split_first() {
         Some((program, arguments)) => (Some(vec![program.clone()]), Some(arguments.to_vec())),
         None => (None, None),
@@ -60,7 +60,7 @@ pub(crate) fn container_body(
     })
 }
 
-/// Renders the request that makes a job's container: a node's, which nobody reaches and nothing starts again.
+/// Renders the create request of a job's container: like a node's, without ports and restarts.
 pub(crate) fn job_body(
     instance: InstanceId,
     key: &ClusterKey,
@@ -91,7 +91,7 @@ fn host_config(bind: IpAddr, key: &ClusterKey, node: &NodeSpec) -> Result<HostCo
     } = node.limits;
     let memory = i64::try_from(memory_bytes).map_err(|_| {
         Error::Refused(format!(
-            "node {}: {memory_bytes} bytes of memory are more than an engine can count",
+            "node {}: {memory_bytes} bytes of memory exceed the engine's maximum",
             node.name
         ))
     })?;
@@ -103,7 +103,7 @@ fn host_config(bind: IpAddr, key: &ClusterKey, node: &NodeSpec) -> Result<HostCo
     });
     Ok(HostConfig {
         memory: Some(memory),
-        memory_swap: Some(memory), // the same: memory and swap together, so none of it is swap
+        memory_swap: Some(memory), // the same value for memory plus swap disables swap
         pids_limit: Some(i64::from(processes)),
         log_config: Some(log_config(&node.log, &node_object_name(key, &node.name))),
         network_mode: Some(network_name(key)),

@@ -5,7 +5,7 @@ use chainpool_agent::{ByteStream, Error, NodeName, Port, Protocol, Result};
 use std::{net::IpAddr, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 
-/// How long a connection to a node may take.
+/// Time limit of a connection to a node.
 const DIAL: Duration = Duration::from_secs(1);
 
 impl DockerAgent {
@@ -19,13 +19,13 @@ impl DockerAgent {
         } = port;
         let (Some(published), Protocol::Tcp) = (published, protocol) else {
             return Err(Error::Unsupported(format!(
-                "reach port {name} ({inside}) of node {node}: only published TCP ports are reached"
+                "reach port {name} ({inside}) of node {node}: only published TCP ports are reachable"
             )));
         };
         connect(&self.dial_host(), *published, name, node).await
     }
 
-    /// Where published ports are: at the address they are bound to, or at the engine's when that is every address.
+    /// The host of published ports: their bind address, or the engine's if they are bound to every address.
     fn dial_host(&self) -> String {
         match self.bind {
             IpAddr::V4(ip) if ip.is_unspecified() => self.engine.address().host().to_owned(),

@@ -1,4 +1,4 @@
-//! Calls to the engine: their time limits, the version they are made in, and what their errors mean.
+//! Calls to the engine: time limits, API version and error mapping.
 
 use crate::{
     connect::Address,
@@ -14,24 +14,24 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How long one call may take.
+/// Time limit of one call.
 pub(crate) const CALL: Duration = Duration::from_secs(30);
-/// How long an image may take to come.
+/// Time limit of an image pull.
 pub(crate) const PULL: Duration = Duration::from_mins(10);
-/// How long we wait for the engine to settle what it has begun (a removal, a name it has just given away).
+/// Time limit for the engine to settle (a removal, a name just released).
 pub(crate) const SETTLE: Duration = Duration::from_mins(1);
-/// How often we look meanwhile.
-const LOOK: Duration = Duration::from_millis(50);
-/// How many characters of its words are taken: of an engine, and of what may be none.
+/// Poll interval meanwhile.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Maximum characters of an error message: of a known engine, and of an unknown peer.
 const ENGINE: usize = 4000;
-const STRANGER: usize = 200;
-/// The oldest engine API that has all we use: Docker 20.10.
+const UNKNOWN_PEER: usize = 200;
+/// The minimum engine API version: Docker 20.10.
 const OLDEST: ClientVersion = ClientVersion {
     major_version: 1,
     minor_version: 41,
 };
 
-/// One engine, and the version agreed with it.
+/// One engine, and the negotiated API version.
 pub(crate) struct Engine {
     transport: Transport,
     agreed: Mutex<Option<Docker>>,
@@ -49,8 +49,8 @@ impl Engine {
         self.transport.address()
     }
 
-    /// A client in the version that both sides speak. Agreed at the first call, because an agent is made without the
-    /// engine; a failure is forgotten, so that the next call tries again.
+    /// A client in the negotiated version. Negotiated at the first call, because an agent is made without
+    /// contacting the engine; after a failure the next call negotiates again.
     pub(crate) async fn docker(&self) -> Result<Docker> {
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(docker) = agreed {
@@ -60,10 +60,10 @@ impl Engine {
         let docker = self
             .call(CALL, docker.negotiate_version())
             .await
-            .map_err(|f| f.into_error("tell its version"))?;
+            .map_err(|f| f.into_error("report its version"))?;
         if docker.client_version() < OLDEST {
             return Err(Error::Refused(format!(
-                "the engine at {} speaks API {}: Chainpool needs {OLDEST}, which is Docker 20.10 or newer",
+                "the engine at {} has API version {}: Chainpool needs {OLDEST} (Docker 20.10) or newer",
                 self.address(),
                 docker.client_version()
             )));
@@ -72,14 +72,14 @@ impl Engine {
         Ok(docker)
     }
 
-    /// The same, for one stream, whose items go through the flow.
+    /// The same for one stream, whose items pass through the flow.
     pub(crate) async fn docker_streaming(&self) -> Result<(Docker, Arc<Flow>)> {
         let version = self.docker().await?.client_version();
         let flow = Arc::new(Flow::new());
         Ok((self.transport.client(&version, Some(flow.clone()))?, flow))
     }
 
-    /// Waits for a call, but not longer than `limit`.
+    /// Waits for a call, up to `limit`.
     pub(crate) async fn call<T>(
         &self,
         limit: Duration,
@@ -89,43 +89,43 @@ impl Engine {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(e)) => Err(self.fault(e)),
             Err(_) => Err(Fault::Error(Error::Unreachable(format!(
-                "{}: no answer within {} s",
+                "{}: no response within {} s",
                 self.address(),
                 limit.as_secs()
             )))),
         }
     }
 
-    /// What an error of bollard's means.
+    /// Maps an error of bollard.
     pub(crate) fn fault(&self, error: Bollard) -> Fault {
         match error {
             Bollard::DockerResponseServerError { status_code, message } => {
                 if status_code == 400 && (message.contains("is too new") || message.contains("is too old")) {
-                    // The engine was replaced by one of another version: agree again at the next call.
+                    // The engine was replaced by another version: negotiate again at the next call.
                     *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = None;
                     return Fault::Error(Error::Busy(format!("the engine's version changed ({message})")));
                 }
                 if status_code == 404 && message.trim().is_empty() {
-                    // An engine always says what it does not find. A gateway that answers in its place knows nothing of what
-                    // there is, and its 404 must not count as "absent".
+                    // An engine always names what it does not find. A gateway's 404 must not count as
+                    // "absent".
                     return Fault::Error(Error::Unreachable(format!(
-                        "{}: no engine answers there (status 404 without a word)",
+                        "{}: no Docker engine responds at this address (status 404 without a message)",
                         self.address()
                     )));
                 }
                 Fault::Answer {
                     status: status_code,
-                    message: self.shown(message.trim()),
+                    message: self.sanitized(message.trim()),
                 }
             }
-            // What a pull or an import says in the middle of its stream.
+            // An error within a pull's or import's stream.
             Bollard::DockerStreamError { error } => Fault::Answer {
                 status: 400,
-                message: self.shown(&error),
+                message: self.sanitized(&error),
             },
-            // Its words hold parts of what answered, which nobody may be meant to see.
+            // The error quotes the response, which may be confidential.
             Bollard::JsonDataError { .. } => Fault::Error(Error::Refused(format!(
-                "{}: what answers there is no engine we understand",
+                "{}: not a compatible Docker engine; correct the address",
                 self.address()
             ))),
             other => Fault::Error(Error::Unreachable(format!(
@@ -136,24 +136,24 @@ impl Engine {
         }
     }
 
-    /// An engine's words as people get to see them: not longer than they may be, on one line. What has not been seen to be an engine says less.
-    pub(crate) fn shown(&self, words: &str) -> String {
+    /// An engine's message for display: truncated, on one line. An unknown peer's message is cut shorter.
+    pub(crate) fn sanitized(&self, message: &str) -> String {
         let is_known = self
             .agreed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_some();
-        let most = if is_known { ENGINE } else { STRANGER };
+        let most = if is_known { ENGINE } else { UNKNOWN_PEER };
         let mut shown = String::new();
-        for (count, character) in words.chars().enumerate() {
+        for (count, character) in message.chars().enumerate() {
             if count == most {
                 shown.push('…');
                 break;
             }
             if character.is_control() {
-                shown.extend(character.escape_default())
+                shown.extend(character.escape_default());
             } else {
-                shown.push(character)
+                shown.push(character);
             }
         }
         shown
@@ -171,7 +171,7 @@ impl Engine {
         }
         if text.contains("received fatal alert") {
             return format!(
-                "{text}: check that the engine's authority signed our certificate, and that it has not ended"
+                "{text}: check that the engine's authority signed the client certificate, and that it has not expired"
             );
         }
         let Bollard::IOError { err } = error else {
@@ -184,7 +184,7 @@ impl Engine {
                 "run Chainpool as root or as a member of the group docker"
             }
             (std::io::ErrorKind::InvalidData, Address::Tcp { tls: Some(_), .. }) => {
-                "check that the engine's certificate is signed by the given authority, names this host and has not ended"
+                "check that the engine's certificate is signed by the given authority, names this host and has not expired"
             }
             _ => return text,
         };
@@ -192,26 +192,26 @@ impl Engine {
     }
 }
 
-/// Waits a moment before a condition is looked at again; false once the deadline has passed.
-pub(crate) async fn look_again(deadline: Instant) -> bool {
+/// Waits one poll interval; false after the deadline.
+pub(crate) async fn poll_again(deadline: Instant) -> bool {
     if Instant::now() >= deadline {
         return false;
     }
-    tokio::time::sleep(LOOK).await;
+    tokio::time::sleep(POLL_INTERVAL).await;
     true
 }
 
-/// What went wrong in one call. Keeps the engine's own words as long as a verb may still branch on them.
+/// The error of one call. Keeps the engine's own message while a verb may branch on it.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// The engine answered so.
+    /// An error response of the engine.
     Answer {
         /// The HTTP status.
         status: u16,
-        /// Its words.
+        /// Its message.
         message: String,
     },
-    /// Anything else, already understood.
+    /// Any other error, already mapped.
     Error(Error),
 }
 
@@ -221,10 +221,10 @@ impl From<Error> for Fault {
     }
 }
 
-/// Words in an answer 500 about what the engine itself stands on: they are the same until somebody puts that right.
+/// Messages of status 500 about a failed dependency of the engine; they last until the dependency recovers.
 const DEPENDENCIES: [&str; 2] = ["no space left on device", "failed to initialize logging driver"];
 
-/// Words in an answer 500 that will be the same at the next try.
+/// Messages of status 500 about permanent errors.
 pub(crate) const LASTING: [&str; 7] = [
     "port is already allocated",
     "address already in use",
@@ -235,36 +235,36 @@ pub(crate) const LASTING: [&str; 7] = [
     "invalid",
 ];
 
-/// The error that words are which tell of what the platform itself stands on; `None`: they tell of something else.
+/// The error of a message about a failed dependency; `None` for any other message.
 pub(crate) fn dependency(text: &str) -> Option<Error> {
-    let about = DEPENDENCIES.iter().find(|words| text.contains(*words))?;
+    let about = DEPENDENCIES.iter().find(|known| text.contains(*known))?;
     let advice = if about.starts_with("no space") {
-        "Free disk space on that machine; it is tried again until then"
+        "Free disk space on that machine; Chainpool retries until then"
     } else {
-        "Start the log server again, or give the host another; it is tried again until then"
+        "Restart the log server, or set another for the host; Chainpool retries until then"
     };
     Some(Error::Dependency(format!("{text}. {advice}")))
 }
 
 impl Fault {
-    /// Whether the engine answered with this status.
+    /// Returns true if the engine answered with this status.
     pub(crate) fn is(&self, status: u16) -> bool {
         matches!(self, Self::Answer { status: s, .. } if *s == status)
     }
 
-    /// Whether the engine's words contain this.
-    pub(crate) fn says(&self, words: &str) -> bool {
-        matches!(self, Self::Answer { message, .. } if message.contains(words))
+    /// Returns true if the engine's message contains this text.
+    pub(crate) fn mentions(&self, text: &str) -> bool {
+        matches!(self, Self::Answer { message, .. } if message.contains(text))
     }
 
-    /// Whether the engine is already removing the thing.
-    pub(crate) fn is_going(&self) -> bool {
-        self.is(409) && (self.says("already in progress") || self.says("marked for removal"))
+    /// Returns true if the engine is already removing the object.
+    pub(crate) fn is_being_removed(&self) -> bool {
+        self.is(409) && (self.mentions("already in progress") || self.mentions("marked for removal"))
     }
 
-    /// What the executor may do about it. `doing` completes "the engine would not …".
+    /// The error for the executor. `doing` completes "the engine failed to …".
     pub(crate) fn into_error(self, doing: &str) -> Error {
-        let going = self.is_going();
+        let going = self.is_being_removed();
         let (status, message) = match self {
             Self::Error(error) => return error,
             Self::Answer { status, message } => (status, message),
@@ -274,14 +274,14 @@ impl Fault {
         } else {
             message
         };
-        let text = format!("the engine would not {doing}: {message}");
+        let text = format!("the engine failed to {doing}: {message}");
         if let Some(error) = dependency(&text) {
             return error;
         }
         let passing = match status {
             408 | 429 | 502..=504 => true,
             409 => going,
-            500.. => !LASTING.iter().any(|words| message.contains(words)),
+            500.. => !LASTING.iter().any(|text| message.contains(text)),
             _ => false,
         };
         if passing {
@@ -292,7 +292,7 @@ impl Fault {
     }
 }
 
-/// Absent is what a removal wants.
+/// Treats absent as success, for removals.
 pub(crate) fn absent_is_fine(result: Result<(), Fault>) -> Result<(), Fault> {
     match result {
         Err(fault) if fault.is(404) => Ok(()),
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_404_without_a_word_is_no_engine_and_not_an_absence() {
+    fn a_404_without_a_message_is_not_an_absence() {
         let engine = Engine::new(Address::Unix("/nowhere".into()));
         let fault = |message: &str| {
             engine.fault(Bollard::DockerResponseServerError {
@@ -328,21 +328,21 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engine_stands_on_passes_when_it_is_put_right() {
-        for words in [
+    fn a_failed_dependency_is_transient() {
+        for message in [
             "write /var/lib/docker/x: no space left on device",
             "failed to initialize logging driver: dial tcp 10.0.0.9:514: connect: connection refused",
         ] {
-            let error = error(500, words);
+            let error = error(500, message);
             assert!(
-                matches!(&error, Error::Dependency(text) if text.contains(words)) && error.is_transient(),
+                matches!(&error, Error::Dependency(text) if text.contains(message)) && error.is_transient(),
                 "{error}"
             );
         }
     }
 
     #[test]
-    fn an_answer_is_cut_and_shows_no_control_characters() {
+    fn a_message_is_truncated_and_has_no_control_characters() {
         let engine = Engine::new(Address::Unix("/nowhere".into()));
         let message = format!("\u{1b}[31mred\nERROR forged {}", "x".repeat(5000));
         let Fault::Answer { message, .. } = engine.fault(Bollard::DockerResponseServerError {
@@ -352,14 +352,14 @@ mod tests {
             panic!("an answer")
         };
         assert!(
-            message.chars().count() < STRANGER + 10 && !message.chars().any(char::is_control),
+            message.chars().count() < UNKNOWN_PEER + 10 && !message.chars().any(char::is_control),
             "{message}"
         );
         assert!(message.starts_with("\\u{1b}[31mred\\nERROR forged"), "{message}");
     }
 
     #[test]
-    fn an_answer_that_may_pass_is_busy_and_any_other_is_refused() {
+    fn transient_answers_are_busy_and_others_are_refused() {
         assert!(error(503, "").is_transient());
         assert!(error(500, "context deadline exceeded").is_transient());
         assert!(error(409, "removal of container x is already in progress").is_transient());

@@ -6,7 +6,7 @@ use chainpool_agent::{InstanceId, LABEL_JOB, Labels, Wake, WakeStream};
 use futures::{Stream, StreamExt, future, stream};
 use std::{collections::VecDeque, sync::Arc};
 
-/// What happens to a container that anybody may want to know. A `health_status` or `exec` is no change of ours.
+/// Container events that count as changes; `health_status` and `exec` do not.
 const ACTIONS: [&str; 8] = [
     "start", "die", "stop", "kill", "pause", "unpause", "oom", "destroy",
 ];
@@ -40,11 +40,11 @@ async fn open(engine: Arc<Engine>, instance: InstanceId) -> WakeStream {
     .boxed()
 }
 
-/// An event stream that is being read.
+/// An open event stream.
 struct Watch<S> {
     engine: Arc<Engine>,
     events: S,
-    /// Tells when the engine has opened the stream; `None` once that was passed on.
+    /// Notified when the engine opens the stream; `None` after Connected was sent.
     opening: Option<Arc<Flow>>,
     queue: VecDeque<Wake>,
     over: bool,
@@ -86,7 +86,7 @@ impl<S: Stream<Item = Result<EventMessage, Bollard>> + Unpin> Watch<S> {
                 &self
                     .engine
                     .fault(e)
-                    .into_error("go on telling what happens")
+                    .into_error("continue its event stream")
                     .to_string(),
             ),
             None => self.lose(&format!("{} closed its event stream", self.engine.address())),
@@ -99,7 +99,7 @@ impl<S: Stream<Item = Result<EventMessage, Bollard>> + Unpin> Watch<S> {
     }
 }
 
-/// What one event wakes. An event of an object whose labels cannot be read wakes nobody: the full pass sees it.
+/// The wakes of one event. An event without readable labels has none: the full listing covers it.
 fn wakes(event: EventMessage) -> Vec<Wake> {
     let attributes = event.actor.and_then(|a| a.attributes).unwrap_or_default();
     let Some(Labels { cluster, node, .. }) = Labels::from_map(&attributes) else {

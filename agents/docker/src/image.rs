@@ -1,4 +1,4 @@
-//! A node's image: found, or pulled, and pinned.
+//! Images: found or pulled, and pinned.
 
 use crate::{
     DockerAgent,
@@ -9,11 +9,11 @@ use chainpool_agent::{Error, ImageRef, Result};
 use futures::TryStreamExt;
 use std::{pin::pin, time::Duration};
 
-/// How long a pull may show no progress. An engine without a network gives up by itself sooner.
+/// Time limit of a pull without progress. An engine without a network gives up sooner.
 const STALL: Duration = Duration::from_mins(2);
 
-/// How an engine says that a registry cannot be asked now, as opposed to that it has no such image.
-const REGISTRY_AWAY: [&str; 8] = [
+/// Engine messages about an unreachable registry, as opposed to a missing image.
+const REGISTRY_UNREACHABLE: [&str; 8] = [
     "connection refused",
     "no such host",
     "no route to host",
@@ -25,8 +25,9 @@ const REGISTRY_AWAY: [&str; 8] = [
 ];
 
 impl DockerAgent {
-    /// Finds the first candidate that is present, else pulls the first that can be had. With a mirror, a name without
-    /// a registry of its own is pulled through the mirror alone, but one that is present under its bare name will do.
+    /// Finds the first candidate that is present, else pulls the first available one. With a mirror, a name
+    /// without a registry is pulled only through the mirror, but an image present under its bare name is
+    /// accepted.
     pub(crate) async fn image_ensure(&self, candidates: &[String]) -> Result<ImageRef> {
         for candidate in candidates {
             let mirrored = self.mirrored(candidate);
@@ -42,7 +43,7 @@ impl DockerAgent {
         self.image_pull_first(candidates).await
     }
 
-    /// Pulls the first candidate that can be had.
+    /// Pulls the first available candidate.
     pub(crate) async fn image_pull_first(&self, candidates: &[String]) -> Result<ImageRef> {
         let mut reasons = Vec::new();
         for candidate in candidates {
@@ -50,7 +51,7 @@ impl DockerAgent {
             match self.image_pull(&name).await {
                 Ok(()) => match self.image_inspect(&name).await? {
                     Some(image) => return pinned(name, image),
-                    None => reasons.push(format!("{name}: pulled, but gone again")),
+                    None => reasons.push(format!("{name}: pulled, but removed again")),
                 },
                 Err(Fault::Error(error)) => return Err(error),
                 Err(Fault::Answer { message, .. }) => reasons.push(format!("{name}: {message}")),
@@ -64,13 +65,13 @@ impl DockerAgent {
         match self.engine.call(CALL, docker.inspect_image(name)).await {
             Ok(image) => Ok(Some(image)),
             Err(fault) if fault.is(404) => Ok(None),
-            Err(fault) => Err(fault.into_error(&format!("show the image {name}"))),
+            Err(fault) => Err(fault.into_error(&format!("inspect the image {name}"))),
         }
     }
 
     async fn image_pull(&self, name: &str) -> Result<(), Fault> {
         let (docker, flow) = self.engine.docker_streaming().await?;
-        // A name alone would pull every tag there is.
+        // A name without a tag would pull every tag.
         let reference = if has_tag(name) {
             name.to_owned()
         } else {
@@ -96,13 +97,13 @@ impl DockerAgent {
         }
     }
 
-    /// The name on the mirror; `None` without a mirror, or when the name has a registry of its own.
+    /// The name on the mirror; `None` without a mirror, or if the name has a registry.
     pub(crate) fn mirrored(&self, name: &str) -> Option<String> {
         let mirror = self.mirror.as_deref()?.trim_end_matches('/');
         (!has_registry(name)).then(|| format!("{mirror}/{name}"))
     }
 
-    /// The login, for an image of its own registry. Others must not learn it.
+    /// The login, only for an image of its own registry.
     pub(crate) fn login(&self, name: &str) -> Option<DockerCredentials> {
         let login = self.registry.as_ref().filter(|login| login.is_for(name))?;
         Some(DockerCredentials {
@@ -114,12 +115,12 @@ impl DockerAgent {
     }
 }
 
-/// A pull that takes too long is one candidate's failure, not the engine's.
+/// A late pull is a failure of the candidate, not of the engine.
 fn late(message: String) -> Fault {
     Fault::Answer { status: 504, message }
 }
 
-/// Pins what was pulled: by the digest under its own name, else by its id.
+/// Pins a pulled image by the digest under its own name, else by its id.
 fn pinned(name: String, image: ImageInspect) -> Result<ImageRef> {
     let repository = repository_of(&name);
     let digests = image.repo_digests.unwrap_or_default();
@@ -130,14 +131,14 @@ fn pinned(name: String, image: ImageInspect) -> Result<ImageRef> {
     match digest.cloned().or(image.id) {
         Some(pinned) => Ok(ImageRef { name, pinned }),
         None => Err(Error::Refused(format!(
-            "the engine tells neither digest nor id of the image {name}"
+            "the engine reports neither digest nor id of the image {name}: pull it again"
         ))),
     }
 }
 
 fn missing(candidates: &[String], reasons: &[String]) -> Error {
     if candidates.is_empty() {
-        return Error::Refused("no image was named".to_owned());
+        return Error::Refused("no image given: name at least one".to_owned());
     }
     let make = candidates.iter().find_map(|c| {
         let name = repository_of(c).rsplit('/').next()?;
@@ -150,15 +151,15 @@ fn missing(candidates: &[String], reasons: &[String]) -> Error {
         "none of the images is on the engine, and none can be pulled ({}): {make}check the engine's network, or set a mirror",
         reasons.join("; ")
     );
-    let is_away = |reason: &String| REGISTRY_AWAY.iter().any(|words| reason.contains(words));
-    if reasons.iter().any(is_away) {
+    let is_unreachable = |reason: &String| REGISTRY_UNREACHABLE.iter().any(|text| reason.contains(text));
+    if reasons.iter().any(is_unreachable) {
         Error::Dependency(text)
     } else {
         Error::Refused(text)
     }
 }
 
-/// The first part of a name, when it is a registry: it has a dot or a port, or is `localhost`.
+/// The registry of a name, if any: its first part with a dot or a port, or `localhost`.
 fn registry_of(name: &str) -> Option<&str> {
     let (first, _) = name.split_once('/')?;
     (first.contains(['.', ':']) || first == "localhost").then_some(first)
@@ -216,9 +217,9 @@ mod tests {
         assert_eq!(agent.mirrored("localhost/x"), None);
     }
 
-    /// Whatever mirror or image somebody sets later.
+    /// Holds for any mirror and image.
     #[test]
-    fn a_login_is_shown_to_its_own_registry_alone() {
+    fn a_login_is_sent_only_to_its_own_registry() {
         for mirror in [
             None,
             Some("m.example:5000"),
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_taken_apart() {
+    fn names_are_parsed() {
         for (name, repository, tag) in [
             ("a", "a", false),
             ("a:1", "a", true),
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_image_says_how_to_get_it() {
+    fn a_missing_image_error_names_the_remedy() {
         let error = missing(
             &["chainpool-cometbft:1".into()],
             &["chainpool-cometbft:1: denied".into()],
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_that_is_away_is_told_from_one_without_the_image() {
+    fn an_unreachable_registry_differs_from_a_missing_image() {
         let of = |reason: &str| missing(&["a:1".into()], &[format!("a:1: {reason}")]);
         assert!(matches!(of("manifest unknown"), Error::Refused(_)));
         assert!(matches!(

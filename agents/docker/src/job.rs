@@ -1,10 +1,10 @@
-//! One job: its container, from absent to its end. The container stays when it has ended: it is the record.
+//! One job: its container, from absent to completed. The exited container stays as the record.
 
 use crate::{
     DockerAgent,
     archive::Fresh,
     container::job_body,
-    engine::{SETTLE, look_again},
+    engine::{SETTLE, poll_again},
     logs,
 };
 use bollard::{
@@ -16,15 +16,15 @@ use futures::{StreamExt, TryStreamExt};
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How many lines of a job that ended badly are told.
+/// Number of last lines of a failed job in its error.
 pub(crate) const LAST_LINES: usize = 5;
-/// How long they may take to come.
-pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
-/// How much of each is told, in bytes.
+/// Time limit of reading them.
+pub(crate) const LAST_OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum bytes of each line.
 const LINE: usize = 4 << 10;
 
 impl DockerAgent {
-    /// Runs a job to its end, unless it has ended well before.
+    /// Runs a job to completion, unless it has completed before.
     pub(crate) async fn job_ensure(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
         let name = node_object_name(key, &job.name);
         let deadline = Instant::now() + SETTLE;
@@ -32,10 +32,10 @@ impl DockerAgent {
             match self.container_usable(key, job, None).await? {
                 Some(found) => match found.status {
                     Status::EXITED if found.code == 0 => return Ok(()),
-                    // It ended badly when nobody waited for it, or was told so before.
+                    // It failed while no call waited for it, or its failure was reported before.
                     Status::EXITED => self.container_discard(&found.id, &name).await?,
                     Status::CREATED => {
-                        // Never started: whoever made it may have been cut off before its files were there.
+                        // Never started: a previous call may have been cut off before it placed the files.
                         let volumes = self.volumes_ensure(key, job).await?;
                         return self
                             .job_run(
@@ -72,8 +72,8 @@ impl DockerAgent {
                     }
                 }
             }
-            if !look_again(deadline).await {
-                return Err(Error::Busy(format!("{name} does not settle on the engine")));
+            if !poll_again(deadline).await {
+                return Err(Error::Busy(format!("{name} is still changing on the engine")));
             }
         }
     }
@@ -84,12 +84,12 @@ impl DockerAgent {
         self.job_wait(id, job, deadline).await
     }
 
-    /// Waits for the end of a job that was started.
+    /// Waits for a started job to exit.
     async fn job_wait(&self, id: &str, job: &NodeSpec, deadline: Instant) -> Result<()> {
         let name = &job.name;
         loop {
             let docker = self.engine.docker().await?;
-            // What it answers is looked up: it knows no more, and is over early when the engine goes down.
+            // The result is inspected afterwards: the wait also ends when the engine stops.
             let mut end = docker.wait_container(id, None::<WaitContainerOptions>);
             let ended = timeout_at(deadline, end.next()).await.is_ok();
             let Some(found) = self.container_inspect(id).await? else {
@@ -98,20 +98,20 @@ impl DockerAgent {
             match found.status {
                 Status::EXITED | Status::DEAD if found.code == 0 => return Ok(()),
                 Status::EXITED | Status::DEAD => {
-                    let said = self.last_words(id).await;
+                    let output = self.last_output(id).await;
                     return Err(Error::Refused(format!(
-                        "job {name} ended with {}{said}",
+                        "job {name} exited with {}{output}",
                         found.code
                     )));
                 }
-                _ if ended && look_again(deadline).await => {}
-                _ => return Err(Error::Busy(format!("job {name} still runs"))),
+                _ if ended && poll_again(deadline).await => {}
+                _ => return Err(Error::Busy(format!("job {name} is still running"))),
             }
         }
     }
 
-    /// What a container wrote last, if the engine tells.
-    async fn last_words(&self, id: &str) -> String {
+    /// The last output of a container, if available.
+    async fn last_output(&self, id: &str) -> String {
         let Ok((docker, flow)) = self.engine.docker_streaming().await else {
             return String::new();
         };
@@ -121,15 +121,15 @@ impl DockerAgent {
             .tail(&LAST_LINES.to_string())
             .build();
         let lines = logs::lines(self.engine.clone(), flow, docker.logs(id, Some(options)), false);
-        told(
-            timeout(LAST_WORDS, last_lines(lines))
+        suffix(
+            timeout(LAST_OUTPUT_TIMEOUT, last_lines(lines))
                 .await
                 .map_or_else(|_| VecDeque::new(), Result::unwrap_or_default),
         )
     }
 }
 
-/// The last lines of a log, of which an engine may send more than it was asked for.
+/// The last lines of a log. Engines may send more lines than requested.
 pub(crate) async fn last_lines(lines: LogStream) -> Result<VecDeque<LogLine>> {
     let keep = async |mut last: VecDeque<LogLine>, mut line: LogLine| {
         if last.len() == LAST_LINES {
@@ -142,8 +142,8 @@ pub(crate) async fn last_lines(lines: LogStream) -> Result<VecDeque<LogLine>> {
     lines.try_fold(VecDeque::new(), keep).await
 }
 
-/// Lines as the end of a sentence; the words before them must do when there are none.
-pub(crate) fn told(lines: VecDeque<LogLine>) -> String {
+/// Lines as the suffix of an error message; empty without lines.
+pub(crate) fn suffix(lines: VecDeque<LogLine>) -> String {
     let bytes: Vec<u8> = lines.into_iter().flat_map(|line| line.bytes).collect();
     let text = String::from_utf8_lossy(&bytes);
     if text.trim().is_empty() {

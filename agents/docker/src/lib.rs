@@ -1,10 +1,10 @@
-//! The hands on Docker engines: one alone, or several in a swarm.
+//! Agents for Docker engines, single or in a swarm.
 //!
-//! [`DockerPlatform`] makes a [`DockerAgent`] from an address; the agent does what [`chainpool_agent::Agent`] promises,
-//! through the engine's API alone (Docker 20.10 or newer). Whatever it makes carries this instance's labels, and only
-//! what carries them is ever changed. It keeps no state: everything is read from the engine when it is needed, so
-//! every verb may be called again, by another process too. [`SwarmPlatform`] and [`SwarmAgent`] do the same through the
-//! managers of a swarm, each of which is one such engine.
+//! [`DockerPlatform`] makes a [`DockerAgent`] from an address. The agent implements
+//! [`chainpool_agent::Agent`] through the engine's API only (Docker 20.10 or newer). It labels its objects
+//! with this instance and changes only objects with that label. It is stateless: everything is read from the
+//! engine, so any process may repeat any verb. [`SwarmPlatform`] and [`SwarmAgent`] do the same through the
+//! managers of a swarm.
 
 mod archive;
 mod connect;
@@ -20,9 +20,9 @@ mod node;
 mod observe;
 mod probe;
 mod remove;
+mod resources_in_use;
 mod shape;
 mod swarm;
-mod taken;
 mod transport;
 mod volume;
 
@@ -47,7 +47,7 @@ impl Platform for DockerPlatform {
         PlatformKind::Docker
     }
 
-    fn speaks(&self, address: &str) -> bool {
+    fn accepts_address(&self, address: &str) -> bool {
         !address.contains(',') && (address.starts_with("unix://") || address.starts_with("tcp://"))
     }
 
@@ -56,7 +56,7 @@ impl Platform for DockerPlatform {
     }
 }
 
-/// The hands on one Docker engine.
+/// The agent of one Docker engine.
 pub struct DockerAgent {
     engine: Arc<Engine>,
     instance: InstanceId,
@@ -66,7 +66,7 @@ pub struct DockerAgent {
 }
 
 impl DockerAgent {
-    /// Checks the address and makes an agent. Sends nothing: the engine may be down.
+    /// Checks the address and makes an agent, without contacting the engine.
     pub fn connect(connection: &Connection) -> Result<Self> {
         let Connection {
             instance,
@@ -89,7 +89,8 @@ impl DockerAgent {
 #[async_trait]
 impl Agent for DockerAgent {
     fn capabilities(&self) -> Capabilities {
-        // An engine serialises much inside; MEASURED: no gain beyond two starts a core, no harm up to here.
+        // An engine serialises much of its work. Measured: no gain beyond two starts per core, no harm up to
+        // this number.
         Capabilities {
             subnets: true,
             machines: false,

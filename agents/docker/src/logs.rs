@@ -10,7 +10,7 @@ use chainpool_agent::{ClusterKey, Error, LogLine, LogQuery, LogStream, NodeName,
 use futures::{Stream, StreamExt, stream};
 use std::{sync::Arc, time::Duration};
 
-/// The kind of a frame with an engine's own words, and the length of a frame's header.
+/// The kind of a frame with an engine error, and the length of a frame header.
 const SYSTEM_ERROR: u8 = 3;
 const HEADER: usize = 8;
 
@@ -22,10 +22,10 @@ impl DockerAgent {
         query: &LogQuery,
     ) -> Result<LogStream> {
         let LogQuery { tail, since, follow } = query;
-        // Looked at first, so that an absent node is an error here and a foreign one's output is never read.
+        // Looked up first: an absent node is an error, and foreign output is never read.
         let Some(container) = self.container_find(key, node).await? else {
             return Err(Error::Refused(format!(
-                "node {node} has no container {}: it was not made, or is gone",
+                "node {node} has no container {}: it was not created, or was removed",
                 node_object_name(key, node)
             )));
         };
@@ -60,18 +60,18 @@ where
     .boxed()
 }
 
-/// A log's first second, as an engine takes it.
+/// A log's first second, as an engine parameter.
 pub(crate) fn since(second: i64) -> i32 {
     i32::try_from(second).unwrap_or(if second < 0 { 0 } else { i32::MAX })
 }
 
-/// How many of the newest lines, as an engine takes it.
+/// The number of newest lines, as an engine parameter.
 pub(crate) fn tail(lines: Option<u32>) -> String {
     lines.map_or_else(|| "all".to_owned(), |lines| lines.to_string())
 }
 
-/// The engine's frames as lines. Without `follow` each must come within the limit of a call; a followed node may be
-/// silent for as long as it likes.
+/// The engine's frames as lines. Without `follow`, each must arrive within the time limit of a call; a
+/// followed log has no time limit.
 struct Frames<S> {
     engine: Arc<Engine>,
     source: S,
@@ -90,7 +90,7 @@ impl<S: Stream<Item = Result<LogOutput, Bollard>> + Unpin> Frames<S> {
                 let Ok(frame) = tokio::time::timeout(limit, self.source.next()).await else {
                     self.over = true;
                     return Some(Err(Error::Unreachable(format!(
-                        "{}: the log stopped in the middle",
+                        "{}: the log stream stalled; retry",
                         self.engine.address()
                     ))));
                 };
@@ -98,13 +98,14 @@ impl<S: Stream<Item = Result<LogOutput, Bollard>> + Unpin> Frames<S> {
             }
         };
         Some(match frame {
-            // A frame of the engine's own, which bollard takes for a terminal's: a swarm that cannot fetch the log says so in it.
+            // An engine error, which bollard parses as console output: a swarm that cannot fetch the log
+            // reports it here.
             Ok(LogOutput::Console { message }) if message.first() == Some(&SYSTEM_ERROR) => {
                 self.over = true;
-                let words = self
+                let message = self
                     .engine
-                    .shown(String::from_utf8_lossy(message.get(HEADER..).unwrap_or_default()).trim());
-                Err(Error::Busy(format!("{}: {words}", self.engine.address())))
+                    .sanitized(String::from_utf8_lossy(message.get(HEADER..).unwrap_or_default()).trim());
+                Err(Error::Busy(format!("{}: {message}", self.engine.address())))
             }
             Ok(LogOutput::StdErr { message }) => Ok(LogLine {
                 stderr: true,
@@ -116,7 +117,7 @@ impl<S: Stream<Item = Result<LogOutput, Bollard>> + Unpin> Frames<S> {
             }),
             Err(e) => {
                 self.over = true;
-                Err(self.engine.fault(e).into_error("show the log"))
+                Err(self.engine.fault(e).into_error("read the log"))
             }
         })
     }

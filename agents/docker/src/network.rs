@@ -2,7 +2,7 @@
 
 use crate::{
     DockerAgent,
-    engine::{CALL, Fault, absent_is_fine, look_again},
+    engine::{CALL, Fault, absent_is_fine, poll_again},
 };
 use bollard::{
     models::{Ipam, IpamConfig, Network, NetworkCreateRequest},
@@ -13,11 +13,12 @@ use ipnet::Ipv4Net;
 use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
-/// How long a network made by somebody else at the same moment may take to be seen.
+/// Time limit until a network from a concurrent call is visible.
 const TWIN: Duration = Duration::from_secs(10);
 
 impl DockerAgent {
-    /// Makes the network, or adopts it. Engines allow two networks of one name, so the name is looked up first.
+    /// Creates the network, or adopts it. Engines allow two networks of one name, so the name is looked up
+    /// first.
     pub(crate) async fn network_ensure(&self, key: &ClusterKey, spec: &NetworkSpec) -> Result<()> {
         let name = network_name(key);
         let deadline = Instant::now() + TWIN;
@@ -26,21 +27,22 @@ impl DockerAgent {
                 return Ok(());
             }
             match self.network_create(key, spec, &name).await {
-                // With a subnet the engine itself lets only one of two through; without one, look who else made it.
+                // With a subnet, the engine admits only one of two. Without one, check for a concurrent twin.
                 Ok(()) if spec.subnet.is_some() => return Ok(()),
                 Ok(()) => {}
-                Err(fault) if fault.says("overlap") => {
+                Err(fault) if fault.mentions("overlap") => {
                     let refused = self.overlap(spec, &name, fault).await?;
-                    if !look_again(deadline).await {
+                    if !poll_again(deadline).await {
                         return Err(refused);
                     }
                 }
-                Err(fault) => return Err(fault.into_error(&format!("make the network {name}"))),
+                Err(fault) => return Err(fault.into_error(&format!("create the network {name}"))),
             }
         }
     }
 
-    /// Whether exactly one right network of this name is there. Removes wrong and surplus ones of ours on the way.
+    /// Returns true if exactly one matching network of this name exists. Removes wrong and surplus ones of
+    /// ours.
     async fn network_settled(&self, key: &ClusterKey, spec: &NetworkSpec, name: &str) -> Result<bool> {
         let found = self.networks_named(name).await?;
         let ours = Labels::of_cluster(self.instance, key);
@@ -51,16 +53,14 @@ impl DockerAgent {
             return Err(Error::Foreign(format!("network {name}")));
         }
         let (mut right, mut surplus): (Vec<_>, Vec<_>) = found.into_iter().partition(|n| fits(n, spec));
-        // The oldest stays: whoever made it may have gone on already.
+        // Keep the oldest: its creator may use it already.
         right.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
         surplus.extend(right.drain(1.min(right.len())..));
         for network in surplus {
             self.network_remove(network.id.as_deref().unwrap_or(name))
                 .await
                 .map_err(|f| {
-                    f.into_error(&format!(
-                        "remove the network {name}, whose addresses are not the wanted ones"
-                    ))
+                    f.into_error(&format!("remove the network {name}, which has the wrong subnet"))
                 })?;
         }
         Ok(!right.is_empty())
@@ -96,7 +96,7 @@ impl DockerAgent {
         let mut list = self
             .networks(&HashMap::from([("name", vec![name.to_owned()])]))
             .await?;
-        list.retain(|n| n.name.as_deref() == Some(name)); // the engine's filter also takes parts of names
+        list.retain(|n| n.name.as_deref() == Some(name)); // the engine's filter also matches parts of names
         Ok(list)
     }
 
@@ -109,21 +109,22 @@ impl DockerAgent {
             .map_err(|f| f.into_error("list its networks"))
     }
 
-    /// A subnet that is taken by another network is an error at once. By a twin of ours, made at the same moment, it is
-    /// fine; then, and while nobody is seen who holds it, the returned error is only for the end of patience.
+    /// Fails at once if another network has the subnet. A concurrent twin of ours is fine; in that case, and
+    /// while no holder is visible, returns the error for use after the deadline.
     async fn overlap(&self, spec: &NetworkSpec, name: &str, fault: Fault) -> Result<Error> {
         let Some(subnet) = spec.subnet.map(|s| s.trunc()) else {
-            return Err(fault.into_error(&format!("make the network {name}")));
+            return Err(fault.into_error(&format!("create the network {name}")));
         };
         let refused = |holder: &str| Error::Occupied {
             place: Place::Subnet(subnet),
-            words: format!(
-                "the subnet {subnet} overlaps {holder} on this engine: remove that, or give the host other subnets"
+            reason: format!(
+                "the subnet {subnet} overlaps {holder} on this engine: remove that network, or give the host other subnets"
             ),
         };
         let all = self.networks(&HashMap::new()).await?;
-        let taken = |n: &&Network| subnets(n).any(|other| other.contains(&subnet) || subnet.contains(&other));
-        match all.iter().find(taken).and_then(|n| n.name.as_deref()) {
+        let overlaps =
+            |n: &&Network| subnets(n).any(|other| other.contains(&subnet) || subnet.contains(&other));
+        match all.iter().find(overlaps).and_then(|n| n.name.as_deref()) {
             Some(holder) if holder != name => Err(refused(&format!("the network {holder}"))),
             _ => Ok(refused("another network")),
         }

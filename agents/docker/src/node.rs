@@ -1,12 +1,12 @@
-//! One node: its container, from absent to the wanted power, whatever is found on the way.
+//! One node: converges its container from any state to the desired power.
 //!
-//! A container is the node's by its labels. Its name is a convenience: one that was renamed is found all the same.
+//! Labels identify a node's container. Its name is a convenience: a renamed container is still found.
 
 use crate::{
     DockerAgent,
     archive::Fresh,
     container::container_body,
-    engine::{CALL, Fault, SETTLE, absent_is_fine, look_again},
+    engine::{CALL, Fault, SETTLE, absent_is_fine, poll_again},
     observe::Filter,
     shape::Shape,
 };
@@ -28,26 +28,26 @@ use futures::future::try_join_all;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A node's container as the engine has it.
+/// A node's container on the engine.
 pub(crate) struct Container {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) labels: Option<Labels>,
     pub(crate) shape: Shape,
     pub(crate) status: Status,
-    /// The code of its end, of a process that has ended.
+    /// The exit code of an exited process.
     pub(crate) code: i64,
     started_at: String,
 }
 
 impl Container {
-    /// The present life of its process; a paused process lives, one between two restarts does not.
+    /// The incarnation of its process. A paused process has one, a process between two restarts has none.
     pub(crate) fn incarnation(&self) -> Option<Incarnation> {
-        self.lives()
+        self.is_alive()
             .then(|| Incarnation(format!("{}@{}", self.id, self.started_at)))
     }
 
-    pub(crate) fn lives(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         matches!(self.status, Status::RUNNING | Status::PAUSED)
     }
 }
@@ -73,8 +73,8 @@ impl From<ContainerInspectResponse> for Container {
 }
 
 impl DockerAgent {
-    /// Brings a node to `power`. What uses none of its volumes yet is made without a look: a new network's nodes are the
-    /// case that people wait for.
+    /// Brings a node to `power`. A node whose volumes are all new is created without a lookup, to start new
+    /// networks fast.
     pub(crate) async fn node_ensure(
         &self,
         key: &ClusterKey,
@@ -85,14 +85,14 @@ impl DockerAgent {
         let deadline = Instant::now() + SETTLE;
         loop {
             let volumes = self.volumes_ensure(key, node).await?;
-            // A volume cannot go while a container has it, whatever that is called.
+            // A volume cannot be removed while a container uses it, whatever its name.
             let is_first = !node.volumes.is_empty() && volumes.len() == node.volumes.len();
             let mut fresh = Fresh {
                 container: true,
                 volumes,
             };
             let body = container_body(self.instance, self.bind, key, node, image)?;
-            // What is only to rest may be as it is.
+            // A node to be stopped may have other attributes.
             let wanted = (*power != Power::Off).then_some(&body);
             let found = if is_first {
                 None
@@ -101,7 +101,7 @@ impl DockerAgent {
             };
             if let Some(found) = found {
                 fresh.container = false;
-                // Never started: whoever made it may have been cut off before its files were there.
+                // Never started: a previous call may have been cut off before it placed the files.
                 if found.status == Status::CREATED {
                     self.files_place(&found.id, node, &fresh).await?;
                 }
@@ -116,16 +116,17 @@ impl DockerAgent {
                     self.container_start(&id, node).await
                 };
             }
-            if !look_again(deadline).await {
+            if !poll_again(deadline).await {
                 return Err(Error::Busy(format!(
-                    "{} does not settle on the engine",
+                    "{} is still changing on the engine",
                     node_object_name(key, &node.name)
                 )));
             }
         }
     }
 
-    /// Makes the container; `None` when its name is taken by one of ours, or when its image is gone but it may be there still.
+    /// Creates the container. `None` when one of ours has its name, or when the image is gone but the
+    /// container may exist.
     pub(crate) async fn container_create(
         &self,
         key: &ClusterKey,
@@ -141,22 +142,22 @@ impl DockerAgent {
             .call(CALL, docker.create_container(Some(options), body))
             .await
         {
-            Ok(made) => Ok(Some(made.id)),
-            Err(fault) if fault.is(409) && fault.says("already in use") => {
+            Ok(created) => Ok(Some(created.id)),
+            Err(fault) if fault.is(409) && fault.mentions("already in use") => {
                 self.name_free(key, node).await.map(|()| None)
             }
             Err(fault) if fault.is(404) => match self.container_inspect(&name).await? {
                 Some(_) => Ok(None),
                 None => Err(Error::Refused(format!(
-                    "the image {} ({}) is not on the engine any more: build or pull it again, then try again",
+                    "the image {} ({}) is no longer on the engine: build or pull it, then try again",
                     image.name, image.pinned
                 ))),
             },
-            Err(fault) => Err(fault.into_error(&format!("make the container {name}"))),
+            Err(fault) => Err(fault.into_error(&format!("create the container {name}"))),
         }
     }
 
-    /// Somebody has a node's name: another of our nodes is given its own back, what is not ours is an error.
+    /// Frees a node's name: restores the name of another of our nodes; a foreign container is an error.
     async fn name_free(&self, key: &ClusterKey, node: &NodeName) -> Result<()> {
         let name = node_object_name(key, node);
         let Some(found) = self.container_inspect(&name).await? else {
@@ -182,17 +183,17 @@ impl DockerAgent {
         if of == *key && owner == node {
             Ok(())
         } else {
-            self.name_give_back(&found, &of, owner).await
+            self.name_restore(&found, &of, owner).await
         }
     }
 
-    /// Gives a container its name; where another has that, it goes on under the one that it has.
-    async fn name_give_back(&self, found: &Container, key: &ClusterKey, node: &NodeName) -> Result<()> {
+    /// Restores a container's name, unless another container has it.
+    async fn name_restore(&self, found: &Container, key: &ClusterKey, node: &NodeName) -> Result<()> {
         let name = node_object_name(key, node);
         if found.name == name {
             return Ok(());
         }
-        tracing::warn!(%name, found = %found.name, "a container was renamed: it is given its name back");
+        tracing::warn!(%name, found = %found.name, "container was renamed; restoring its name");
         let docker = self.engine.docker().await?;
         let options = RenameContainerOptionsBuilder::default().name(&name).build();
         match self
@@ -201,13 +202,14 @@ impl DockerAgent {
             .await
         {
             Err(fault) if fault.is(409) || fault.is(404) => Ok(()),
-            other => other.map_err(|f| {
-                f.into_error(&format!("give the container {} its name {name} back", found.name))
-            }),
+            other => {
+                other.map_err(|f| f.into_error(&format!("rename the container {} to {name}", found.name)))
+            }
         }
     }
 
-    /// The containers with a node's labels, whatever their names; first the one that lives, else the one with the node's name.
+    /// The containers with a node's labels, whatever their names: a running one first, then the one with the
+    /// node's name.
     async fn containers_of(&self, key: &ClusterKey, node: &NodeName) -> Result<Vec<Container>> {
         let filter = Filter::cluster(self.instance, key.cluster)
             .and(LABEL_GENERATION, &key.generation)
@@ -219,13 +221,13 @@ impl DockerAgent {
             .map(async |id| self.container_inspect(&id).await);
         let mut found: Vec<Container> = try_join_all(found).await?.into_iter().flatten().collect();
         let name = node_object_name(key, node);
-        found.sort_by_key(|container| (!container.lives(), container.name != name));
+        found.sort_by_key(|container| (!container.is_alive(), container.name != name));
         Ok(found)
     }
 
-    /// The node's container when it is right. What of ours is stale or one too many is removed, keeping its volumes: one key and one
-    /// volume are for one process. `None` means that there is, or soon will be, none. With `wanted`, one that lacks something
-    /// of what it would be made with is stale, too.
+    /// The node's container if it is current. Removes stale and surplus ones of ours but keeps the volumes: a
+    /// key and a volume serve one process. `None`: there is none, or soon will be none. With `wanted`, a
+    /// container with other attributes is stale, too.
     pub(crate) async fn container_usable(
         &self,
         key: &ClusterKey,
@@ -240,37 +242,38 @@ impl DockerAgent {
             let stale = match (found.status, &found.labels) {
                 (Status::REMOVING, _) => continue,
                 (Status::DEAD, _) => Some("it is dead".to_owned()),
-                _ if usable.is_some() => Some("there is another one of this node".to_owned()),
+                _ if usable.is_some() => Some("the node has another container".to_owned()),
                 (_, Some(labels)) if *labels == ours => {
                     wanted.and_then(|wanted| found.shape.difference(wanted))
                 }
-                _ => Some("its spec is another".to_owned()),
+                _ => Some("its spec has changed".to_owned()),
             };
             match stale {
                 None => usable = Some(found),
                 Some(why) => {
-                    tracing::info!(container = %found.name, why, "a container of a node is removed, its volumes stay");
+                    tracing::info!(container = %found.name, why, "removing a stale container of a node; its volumes stay");
                     self.container_stop(&found, node).await?;
                     self.container_discard(&found.id, &found.name).await?;
                 }
             }
         }
         if let Some(found) = &usable {
-            self.name_give_back(found, key, &node.name).await?;
+            self.name_restore(found, key, &node.name).await?;
         }
         Ok(usable)
     }
 
-    /// Connects a container to the network of its cluster, under the node's name, where it is not. False: look at it again.
+    /// Connects a container to its cluster's network under the node's name, if it is not connected. False:
+    /// inspect it again.
     async fn endpoint_ensure(&self, found: &Container, key: &ClusterKey, node: &NodeName) -> Result<bool> {
-        if found.shape.is_found(key, node) {
+        if found.shape.is_resolvable(key, node) {
             return Ok(true);
         }
         let network = network_name(key);
         if found.shape.is_connected(key) {
             self.endpoint_remove(&network, &found.id).await?;
         }
-        tracing::warn!(container = %found.name, network, "a node has no place in its network: it is connected again");
+        tracing::warn!(container = %found.name, network, "node is not connected to its network; reconnecting");
         let endpoint = EndpointSettings {
             aliases: Some(vec![node.to_string()]),
             ..EndpointSettings::default()
@@ -286,13 +289,13 @@ impl DockerAgent {
             .await
         {
             Ok(()) => Ok(true),
-            // What is left of an endpoint that the container does not know of.
-            Err(fault) if fault.says("already exists in network") => {
+            // A leftover endpoint that the container does not list.
+            Err(fault) if fault.mentions("already exists in network") => {
                 self.endpoint_remove(&network, &found.name).await?;
                 Ok(false)
             }
-            // It was bound to its network by the network's id, which is gone: a start tells, and it is made anew.
-            Err(fault) if fault.is(404) && !found.lives() => Ok(true),
+            // It refers to a network id that no longer exists: its start fails, and it is recreated.
+            Err(fault) if fault.is(404) && !found.is_alive() => Ok(true),
             Err(fault) => Err(fault.into_error(&format!("connect node {node} to its network"))),
         }
     }
@@ -312,7 +315,7 @@ impl DockerAgent {
 
     pub(crate) async fn container_discard(&self, id: &str, name: &str) -> Result<()> {
         match self.container_remove(id).await {
-            Err(fault) if fault.is_going() => Ok(()),
+            Err(fault) if fault.is_being_removed() => Ok(()),
             other => other.map_err(|f| f.into_error(&format!("remove the container {name}"))),
         }
     }
@@ -336,11 +339,12 @@ impl DockerAgent {
         match self.engine.call(CALL, docker.inspect_container(name, None)).await {
             Ok(found) => Ok(Some(found.into())),
             Err(fault) if fault.is(404) => Ok(None),
-            Err(fault) => Err(fault.into_error(&format!("show the container {name}"))),
+            Err(fault) => Err(fault.into_error(&format!("inspect the container {name}"))),
         }
     }
 
-    /// The node's container, if it is there. Where none has the node's labels, one of its name that is not ours is an error.
+    /// The node's container, if it exists. If none has the node's labels, a foreign container of its name is
+    /// an error.
     pub(crate) async fn container_find(
         &self,
         key: &ClusterKey,
@@ -363,7 +367,7 @@ impl DockerAgent {
         }
     }
 
-    /// `false`: the container is to be looked at again, or could not be started any more and is gone.
+    /// `false`: inspect the container again; or it could no longer start and was removed.
     async fn power_set(
         &self,
         found: &Container,
@@ -376,27 +380,27 @@ impl DockerAgent {
         }
         match power {
             Power::Off => self.container_stop(found, node).await?,
-            Power::On { after } if found.lives() && after.is_some() && *after == found.incarnation() => {
+            Power::On { after } if found.is_alive() && after.is_some() && *after == found.incarnation() => {
                 self.container_unpause(found).await?;
                 self.container_restart(found, node).await?;
             }
             Power::On { .. } => match found.status {
                 Status::PAUSED => self.container_unpause(found).await?,
-                // The engine itself is about to start it again.
+                // The engine itself restarts it.
                 Status::RUNNING | Status::RESTARTING => {}
-                _ => return self.container_start_again(&found.id, key, node).await,
+                _ => return self.container_start_existing(&found.id, key, node).await,
             },
         }
         Ok(true)
     }
 
-    /// Starts a container of before. It is bound to its network by the network's id: when that is gone, another of the same name does
-    /// not help, and the container is removed; its volumes stay.
-    async fn container_start_again(&self, id: &str, key: &ClusterKey, node: &NodeSpec) -> Result<bool> {
+    /// Starts an existing container. It refers to its network by id: if that network is gone, another of the
+    /// same name does not help, so the container is removed. Its volumes stay.
+    async fn container_start_existing(&self, id: &str, key: &ClusterKey, node: &NodeSpec) -> Result<bool> {
         let docker = self.engine.docker().await?;
         match self.engine.call(CALL, docker.start_container(id, None)).await {
             Ok(()) => Ok(true),
-            Err(fault) if fault.is(404) && fault.says("network") && fault.says("not found") => self
+            Err(fault) if fault.is(404) && fault.mentions("network") && fault.mentions("not found") => self
                 .container_discard(id, &node_object_name(key, &node.name))
                 .await
                 .map(|()| false),
@@ -437,14 +441,14 @@ impl DockerAgent {
             .map_err(|f| f.into_error(&format!("stop node {}", node.name)))
     }
 
-    /// Unpauses a paused one: an engine stops and restarts none that is frozen.
+    /// Unpauses a paused container: engines neither stop nor restart a paused one.
     pub(crate) async fn container_unpause(&self, found: &Container) -> Result<()> {
         if found.status != Status::PAUSED {
             return Ok(());
         }
         let docker = self.engine.docker().await?;
         match self.engine.call(CALL, docker.unpause_container(&found.id)).await {
-            Err(fault) if fault.says("is not paused") => Ok(()),
+            Err(fault) if fault.mentions("is not paused") => Ok(()),
             other => other.map_err(|f| f.into_error(&format!("unpause {}", found.id))),
         }
     }
@@ -454,31 +458,32 @@ fn seconds(node: &NodeSpec) -> i32 {
     i32::try_from(node.stop_timeout).unwrap_or(i32::MAX)
 }
 
-/// A stop answers only when the node has ended, so it may take the node's own time more.
+/// Time limit of a stop, which answers only after the node has exited.
 fn stop_limit(node: &NodeSpec) -> Duration {
     CALL + Duration::from_secs(node.stop_timeout.into())
 }
 
 fn start_error(fault: Fault, node: &NodeSpec) -> Error {
-    if fault.is(404) && fault.says("No such container") {
+    if fault.is(404) && fault.mentions("No such container") {
         return Error::Busy(format!(
             "node {} was removed while it was being started",
             node.name
         ));
     }
-    if fault.says("port is already allocated") || fault.says("address already in use") {
-        let mut taken = node.ports.iter().filter_map(|p| p.published);
-        let named = taken.find(|port| fault.says(&format!(":{port}:")) || fault.says(&format!(":{port} ")));
-        let taken = named.map_or_else(|| "a published port".to_owned(), |port| format!("port {port}"));
+    if fault.mentions("port is already allocated") || fault.mentions("address already in use") {
+        let mut published = node.ports.iter().filter_map(|p| p.published);
+        let named = published
+            .find(|port| fault.mentions(&format!(":{port}:")) || fault.mentions(&format!(":{port} ")));
+        let port_text = named.map_or_else(|| "a published port".to_owned(), |port| format!("port {port}"));
         let answer = fault.into_error(&format!("start node {}", node.name));
-        let words = format!(
-            "{taken} of the host is taken by another program: free it or give the host other ports ({answer})"
+        let reason = format!(
+            "{port_text} of the host is in use by another program: free it or give the host other ports ({answer})"
         );
         return named.map_or_else(
-            || Error::Refused(words.clone()),
+            || Error::Refused(reason.clone()),
             |port| Error::Occupied {
                 place: Place::Port(port),
-                words: words.clone(),
+                reason: reason.clone(),
             },
         );
     }

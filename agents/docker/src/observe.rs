@@ -1,4 +1,4 @@
-//! What is ours on the engine: one label-filtered listing a kind of object.
+//! Our objects on the engine: one label-filtered listing per kind.
 
 use crate::{DockerAgent, engine::CALL};
 use bollard::{
@@ -11,10 +11,10 @@ use chainpool_agent::{
 };
 use std::collections::HashMap;
 
-/// What is said of a node whose process runs and that nobody reaches, because it was disconnected by hand.
-const CUT_OFF: &str = "running without its network";
+/// The state of a running node that was disconnected by hand.
+const DISCONNECTED: &str = "running without its network";
 
-/// Labels that a listing asks for.
+/// Label filters of a listing.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter(Vec<String>);
 
@@ -53,7 +53,7 @@ impl DockerAgent {
         }
     }
 
-    /// Lists what is there once, ours and others'.
+    /// Lists all objects once, ours and others'.
     async fn host_observe(&self) -> Result<Observation> {
         let all = HashMap::new();
         let filter = Filter::instance(self.instance);
@@ -62,7 +62,7 @@ impl DockerAgent {
             self.networks(&all),
             self.volumes_list(&filter)
         )?;
-        let taken = self.taken(&containers, &networks).await;
+        let resources_in_use = self.resources_in_use(&containers, &networks).await;
         let containers = containers.into_iter().filter(|c| self.owns(c.labels.as_ref()));
         let networks = networks.into_iter().filter(|n| self.owns(n.labels.as_ref()));
         let objects = containers
@@ -70,7 +70,10 @@ impl DockerAgent {
             .chain(networks.filter_map(network_object))
             .chain(volumes)
             .collect();
-        Ok(Observation { objects, taken })
+        Ok(Observation {
+            objects,
+            resources_in_use,
+        })
     }
 
     /// Lists containers, networks and volumes at once.
@@ -129,7 +132,7 @@ impl DockerAgent {
             .call(CALL, docker.list_volumes(Some(options)))
             .await
             .map_err(|f| f.into_error("list its volumes"))?;
-        // A volume has no id of its own: its name is one.
+        // A volume's name is its id.
         let objects = list
             .volumes
             .unwrap_or_default()
@@ -147,8 +150,8 @@ fn container_object(container: ContainerSummary) -> Option<Object> {
         ObjectKind::Node
     };
     let mut state = Some(state(&container));
-    if kind == ObjectKind::Node && state == Some(NodeState::Running) && is_cut_off(&container, &labels) {
-        state = Some(NodeState::Changing(CUT_OFF.to_owned()));
+    if kind == ObjectKind::Node && state == Some(NodeState::Running) && is_disconnected(&container, &labels) {
+        state = Some(NodeState::Changing(DISCONNECTED.to_owned()));
     }
     let name = container
         .names
@@ -183,7 +186,7 @@ pub(crate) fn object(
     state: Option<NodeState>,
 ) -> Option<Object> {
     let Some(labels) = Labels::from_map(labels) else {
-        tracing::warn!(%name, ?kind, "an object with this instance's label has no readable cluster labels: it is left alone");
+        tracing::warn!(%name, ?kind, "ignoring an object with this instance's label but without readable cluster labels");
         return None;
     };
     let Labels {
@@ -205,8 +208,9 @@ pub(crate) fn object(
     })
 }
 
-/// Whether a container that runs has no endpoint on the network of its cluster. A listing that tells no networks at all tells nothing.
-fn is_cut_off(container: &ContainerSummary, labels: &HashMap<String, String>) -> bool {
+/// Returns true if a container lacks an endpoint on its cluster's network. False if the listing contains no
+/// networks.
+fn is_disconnected(container: &ContainerSummary, labels: &HashMap<String, String>) -> bool {
     let Some(networks) = container
         .network_settings
         .as_ref()
@@ -223,7 +227,7 @@ fn is_cut_off(container: &ContainerSummary, labels: &HashMap<String, String>) ->
     network.is_some_and(|network| !networks.contains_key(&network))
 }
 
-/// A node's state by the words of a listing, which spares an inspect a container.
+/// A node's state from a listing, which saves an inspect call per container.
 fn state(container: &ContainerSummary) -> NodeState {
     let status = container.status.as_deref().unwrap_or_default();
     match container.state {
@@ -258,14 +262,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_between_two_states_is_changing() {
-        for (word, name) in [
+    fn intermediate_states_are_changing() {
+        for (reported, name) in [
             (State::RESTARTING, "restarting"),
             (State::DEAD, "dead"),
             (State::REMOVING, "removing"),
         ] {
             let container = ContainerSummary {
-                state: Some(word),
+                state: Some(reported),
                 ..ContainerSummary::default()
             };
             assert_eq!(state(&container), NodeState::Changing(name.to_owned()));

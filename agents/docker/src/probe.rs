@@ -1,4 +1,4 @@
-//! What the engine says of itself.
+//! Probe of the engine.
 
 use crate::{DockerAgent, engine::CALL};
 use bollard::models::{LocalNodeState, SwarmInfo, SystemInfo};
@@ -13,18 +13,18 @@ impl DockerAgent {
             .engine
             .call(CALL, docker.version())
             .await
-            .map_err(|f| f.into_error("tell its version"))?;
+            .map_err(|f| f.into_error("report its version"))?;
         let asked = OffsetDateTime::from(SystemTime::now());
         let info = self
             .engine
             .call(CALL, docker.info())
             .await
-            .map_err(|f| f.into_error("tell of itself"))?;
+            .map_err(|f| f.into_error("report its state"))?;
         let answered = OffsetDateTime::from(SystemTime::now());
         let (kind, swarm) = role(info.swarm.as_ref());
         let Some(engine_id) = info.id.clone().filter(|id| !id.is_empty()) else {
             return Err(Error::Refused(format!(
-                "the engine at {} has no ID: Chainpool needs one to tell engines apart",
+                "the engine at {} has no ID: Chainpool needs one to identify engines",
                 self.engine.address()
             )));
         };
@@ -51,14 +51,14 @@ impl DockerAgent {
         })
     }
 
-    /// Free and total bytes where the engine keeps its data; known when that disk is this machine's.
+    /// Free and total bytes of the engine's data directory; known if the engine is local.
     async fn disk(&self, info: &SystemInfo) -> Option<(u64, u64)> {
         let path = info
             .docker_root_dir
             .as_deref()
             .filter(|_| self.engine.address().is_local())
             .map(PathBuf::from)?;
-        // A file system may be a network's and hang: it must not hold up a thread that others need.
+        // A network file system may hang: do not block a worker thread.
         let reading = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&path));
         let stat = tokio::time::timeout(CALL, reading).await.ok()?.ok()?.ok()?;
         Some((
@@ -68,7 +68,7 @@ impl DockerAgent {
     }
 }
 
-/// A manager speaks for a swarm; everything else is one engine.
+/// A manager represents a swarm; anything else is a single engine.
 fn role(swarm: Option<&SwarmInfo>) -> (PlatformKind, SwarmRole) {
     let member = |s: &SwarmInfo| {
         !matches!(
@@ -83,7 +83,7 @@ fn role(swarm: Option<&SwarmInfo>) -> (PlatformKind, SwarmRole) {
     }
 }
 
-/// The engine's clock minus ours, taking its answer to stem from half-way between question and answer.
+/// The engine's clock minus ours, assuming its time is from half-way between request and response.
 fn skew(info: &SystemInfo, asked: OffsetDateTime, answered: OffsetDateTime) -> Option<i64> {
     let theirs = OffsetDateTime::parse(info.system_time.as_deref()?, &Rfc3339).ok()?;
     let ours: OffsetDateTime = asked + (answered - asked) / 2;
@@ -101,7 +101,7 @@ mod tests {
     use time::macros::datetime;
 
     #[test]
-    fn skew_allows_for_the_way_of_the_answer() {
+    fn skew_allows_for_the_round_trip() {
         let info = SystemInfo {
             system_time: Some("2026-01-01T00:00:05.5+00:00".into()),
             ..SystemInfo::default()

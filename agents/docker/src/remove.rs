@@ -1,8 +1,8 @@
-//! Removal: by label and id, until a listing shows that nothing is left.
+//! Removal by label and id, until a listing shows that nothing is left.
 
 use crate::{
     DockerAgent,
-    engine::{CALL, Fault, SETTLE, look_again},
+    engine::{CALL, Fault, SETTLE, poll_again},
     observe::Filter,
 };
 use bollard::models::NetworkDisconnectRequest;
@@ -13,13 +13,13 @@ use chainpool_agent::{
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
-/// How many removals run at once.
-const AT_ONCE: usize = 8;
+/// Number of concurrent removals.
+const CONCURRENCY: usize = 8;
 
-/// What shall go.
-struct Doomed {
+/// The scope of a removal.
+struct Removal {
     filter: Filter,
-    /// Not what is of a later generation.
+    /// Up to this generation.
     through: Generation,
     volumes: bool,
     networks: bool,
@@ -29,7 +29,7 @@ impl DockerAgent {
     /// Removes everything of a cluster up to and including one generation.
     pub(crate) async fn cluster_remove(&self, cluster: ClusterId, through: Generation) -> Result<()> {
         let filter = Filter::cluster(self.instance, cluster);
-        self.remove_until_gone(&Doomed {
+        self.remove_until_gone(&Removal {
             filter,
             through,
             volumes: true,
@@ -49,7 +49,7 @@ impl DockerAgent {
             .and(LABEL_GENERATION, &key.generation)
             .and(LABEL_NODE, node);
         let volumes = volumes == Volumes::Purge;
-        self.remove_until_gone(&Doomed {
+        self.remove_until_gone(&Removal {
             filter,
             through: key.generation,
             volumes,
@@ -58,13 +58,13 @@ impl DockerAgent {
         .await
     }
 
-    /// Removes what the listing shows, containers first, until it shows nothing. What the engine cannot do yet is
-    /// tried again until the deadline; what it will never do ends it at once.
-    async fn remove_until_gone(&self, doomed: &Doomed) -> Result<()> {
+    /// Removes listed objects, containers first, until the listing is empty. Retries transient errors until
+    /// the deadline; a permanent error ends it.
+    async fn remove_until_gone(&self, removal: &Removal) -> Result<()> {
         let deadline = Instant::now() + SETTLE;
         let mut first = true;
         loop {
-            let left = self.doomed_list(doomed).await?;
+            let left = self.objects_left(removal).await?;
             if left.is_empty() {
                 return Ok(());
             }
@@ -72,27 +72,27 @@ impl DockerAgent {
             let (containers, rest): (Vec<_>, Vec<_>) = left
                 .into_iter()
                 .partition(|object| matches!(object.kind, ObjectKind::Node | ObjectKind::Job));
-            let mut trouble = self.remove_all(containers).await?;
-            trouble.extend(self.remove_all(rest).await?);
-            // Without trouble the next listing proves it at once; else the engine needs a moment.
-            let at_once = std::mem::take(&mut first) && trouble.is_empty();
-            if !at_once && !look_again(deadline).await {
+            let mut failures = self.remove_all(containers).await?;
+            failures.extend(self.remove_all(rest).await?);
+            // Without failures the next listing confirms the removal at once; otherwise wait for the engine.
+            let at_once = std::mem::take(&mut first) && failures.is_empty();
+            if !at_once && !poll_again(deadline).await {
                 return Err(Error::Busy(format!(
-                    "not all of {} could be removed: {}",
+                    "some of {} could not be removed: {}",
                     names.join(", "),
-                    trouble.join("; ")
+                    failures.join("; ")
                 )));
             }
         }
     }
 
-    async fn doomed_list(&self, doomed: &Doomed) -> Result<Vec<Object>> {
-        let Doomed {
+    async fn objects_left(&self, removal: &Removal) -> Result<Vec<Object>> {
+        let Removal {
             filter,
             through,
             volumes,
             networks,
-        } = doomed;
+        } = removal;
         let mut left = match (volumes, networks) {
             (true, true) => self.objects_list(filter).await?,
             (true, false) => {
@@ -107,47 +107,49 @@ impl DockerAgent {
         Ok(left)
     }
 
-    /// Removes these, several at once; returns what hinders now and may pass. What one of them will never do keeps no other
-    /// from going.
+    /// Removes these objects concurrently and returns transient failures. A permanent failure of one does not
+    /// stop the others.
     pub(crate) async fn remove_all(&self, objects: Vec<Object>) -> Result<Vec<String>> {
         let mut results = stream::iter(objects)
             .map(|object| self.remove_one(object))
-            .buffer_unordered(AT_ONCE);
-        let (mut trouble, mut refused) = (Vec::new(), None);
+            .buffer_unordered(CONCURRENCY);
+        let (mut failures, mut refused) = (Vec::new(), None);
         while let Some(result) = results.next().await {
             match result {
                 Ok(None) => {}
-                Ok(Some(text)) | Err(Error::Busy(text)) => trouble.push(text),
+                Ok(Some(text)) | Err(Error::Busy(text)) => failures.push(text),
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
         match refused {
             Some(error) => Err(error),
-            None => Ok(trouble),
+            None => Ok(failures),
         }
     }
 
-    /// `None`: gone. A text: what hinders now and may pass.
+    /// `None`: removed. A text: a transient failure.
     pub(crate) async fn remove_one(&self, object: Object) -> Result<Option<String>> {
         let Object { kind, name, id, .. } = &object;
         let result = match kind {
             ObjectKind::Node | ObjectKind::Job => self.container_remove(id).await,
             ObjectKind::Network => self.network_remove(id).await,
             ObjectKind::Volume => self.volume_remove(name).await,
-            // An engine alone has none.
+            // A single engine has none.
             ObjectKind::Part => Ok(()),
         };
         match result {
             Ok(()) => Ok(None),
-            Err(fault) if fault.is_going() => Ok(Some(format!("{name} is being removed"))),
-            Err(fault) if fault.says("active endpoints") => self.network_free(&object).await.map(Some),
-            Err(fault) if fault.says("volume is in use") => self.volume_user(&object, fault).await.map(Some),
+            Err(fault) if fault.is_being_removed() => Ok(Some(format!("{name} is being removed"))),
+            Err(fault) if fault.mentions("active endpoints") => self.network_free(&object).await.map(Some),
+            Err(fault) if fault.mentions("volume is in use") => {
+                self.volume_in_use(&object, fault).await.map(Some)
+            }
             Err(fault) => Err(fault.into_error(&format!("remove {name}"))),
         }
     }
 
-    /// Something hangs on our network. What is left of containers that are gone is cut off; a container that is not
-    /// ours is not touched, and named.
+    /// Our network has endpoints. Disconnects leftovers of removed containers; a foreign container is named
+    /// and not touched.
     async fn network_free(&self, network: &Object) -> Result<String> {
         let docker = self.engine.docker().await?;
         let found = match self
@@ -157,13 +159,14 @@ impl DockerAgent {
         {
             Ok(found) => found,
             Err(fault) if fault.is(404) => return Ok(format!("{} was just removed", network.name)),
-            Err(fault) => return Err(fault.into_error(&format!("show the network {}", network.name))),
+            Err(fault) => return Err(fault.into_error(&format!("inspect the network {}", network.name))),
         };
         let endpoints = found.containers.unwrap_or_default();
         if endpoints.is_empty() {
-            // Seen on 20.10: after many starts and removals at once its count can stay above the truth until it starts again.
+            // Docker 20.10: after many concurrent starts and removals its count may stay too high until it
+            // restarts.
             return Ok(format!(
-                "the engine counts endpoints on {}, but shows none: if this lasts, restart the engine",
+                "the engine reports endpoints on {} but lists none: if this persists, restart the engine",
                 network.name
             ));
         }
@@ -180,7 +183,7 @@ impl DockerAgent {
                         .call(CALL, docker.disconnect_network(&network.id, request))
                         .await
                     {
-                        // It may have gone by itself meanwhile, which engines tell in several ways: look again.
+                        // It may be gone already, which engines report in several ways: list again.
                         Ok(()) | Err(Fault::Answer { .. }) => {}
                         Err(Fault::Error(error)) => return Err(error),
                     }
@@ -188,7 +191,7 @@ impl DockerAgent {
                 Owner::Ours => {}
                 Owner::Foreign => {
                     return Err(Error::Refused(format!(
-                        "the container {name}, which is not Chainpool's, is connected to our network {}: disconnect it, then try again",
+                        "the container {name}, which is not Chainpool's, is connected to Chainpool's network {}: disconnect it, then try again",
                         network.name
                     )));
                 }
@@ -197,8 +200,8 @@ impl DockerAgent {
         Ok(format!("{} still has endpoints", network.name))
     }
 
-    /// Something uses our volume. Ours are being removed; any other container is not touched, and named.
-    async fn volume_user(&self, volume: &Object, fault: Fault) -> Result<String> {
+    /// Our volume is in use. Our containers are being removed; a foreign container is named and not touched.
+    async fn volume_in_use(&self, volume: &Object, fault: Fault) -> Result<String> {
         let Fault::Answer { message, .. } = &fault else {
             return Err(fault.into_error(&format!("remove {}", volume.name)));
         };
@@ -210,7 +213,7 @@ impl DockerAgent {
         for id in users.split([',', ' ']).filter(|id| !id.is_empty()) {
             if matches!(self.container_owner(id).await?, Owner::Foreign) {
                 return Err(Error::Refused(format!(
-                    "the container {id}, which is not Chainpool's, uses our volume {}: remove it, then try again",
+                    "the container {id}, which is not Chainpool's, uses Chainpool's volume {}: remove it, then try again",
                     volume.name
                 )));
             }
@@ -227,12 +230,12 @@ impl DockerAgent {
                 Ok(if ours { Owner::Ours } else { Owner::Foreign })
             }
             Err(fault) if fault.is(404) => Ok(Owner::Gone),
-            Err(fault) => Err(fault.into_error(&format!("show the container {id}"))),
+            Err(fault) => Err(fault.into_error(&format!("inspect the container {id}"))),
         }
     }
 }
 
-/// Whose a container is.
+/// The owner of a container.
 enum Owner {
     Ours,
     Foreign,

@@ -1,4 +1,4 @@
-//! What a container has of what its spec asks for, beside its labels: whoever works on the engine by hand changes it. Pure.
+//! Actual attributes of a container, which manual changes on the engine may alter. Pure.
 
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, EndpointSettings, HostConfig, PortMap, RestartPolicy,
@@ -7,12 +7,12 @@ use bollard::models::{
 use chainpool_agent::{ClusterKey, NodeName, network_name};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The attributes of a container that a node must have.
+/// The attributes of a node's container.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Shape {
-    /// The names by which others find it, by network.
+    /// Its DNS names, by network.
     endpoints: BTreeMap<String, Vec<String>>,
-    /// The volumes that are mounted, each with its place.
+    /// Mounted volumes with their paths.
     mounts: BTreeSet<(String, String)>,
     ports: PortMap,
     memory: i64,
@@ -21,7 +21,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Of a container that is there.
+    /// The attributes of an inspected container.
     pub(crate) fn of(found: &ContainerInspectResponse) -> Self {
         let networks = found
             .network_settings
@@ -47,19 +47,19 @@ impl Shape {
         }
     }
 
-    /// Whether it has an endpoint on the network of its cluster.
+    /// Returns true if it has an endpoint on its cluster's network.
     pub(crate) fn is_connected(&self, key: &ClusterKey) -> bool {
         self.endpoints.contains_key(&network_name(key))
     }
 
-    /// Whether the nodes of its cluster find it by its name.
-    pub(crate) fn is_found(&self, key: &ClusterKey, node: &NodeName) -> bool {
+    /// Returns true if the nodes of its cluster resolve its name.
+    pub(crate) fn is_resolvable(&self, key: &ClusterKey, node: &NodeName) -> bool {
         self.endpoints
             .get(&network_name(key))
             .is_some_and(|names| names.iter().any(|name| name == node.as_str()))
     }
 
-    /// What differs from the request that makes it and takes another container to put right; `None`: nothing.
+    /// A difference from the create request that requires another container; `None` if there is none.
     pub(crate) fn difference(&self, wanted: &ContainerCreateBody) -> Option<String> {
         let HostConfig {
             mounts,
@@ -80,26 +80,27 @@ impl Shape {
             .as_ref()
             .is_some_and(|wanted| !same_ports(wanted, &self.ports))
         {
-            return Some("its published ports are not the wanted ones".to_owned());
+            return Some("its published ports differ from the spec".to_owned());
         }
-        // An engine whose kernel cannot limit something stores 0 for it: another container would have no other limit.
-        let is_other =
+        // An engine stores 0 for a limit that its kernel does not support: another container would get the
+        // same.
+        let differs =
             |found: i64, wanted: &Option<i64>| found != 0 && wanted.is_some_and(|wanted| wanted != found);
-        if is_other(self.memory, memory) {
+        if differs(self.memory, memory) {
             return Some(format!("its memory is limited to {} bytes", self.memory));
         }
-        if is_other(self.processes, pids_limit) {
+        if differs(self.processes, pids_limit) {
             return Some(format!("its processes are limited to {}", self.processes));
         }
         let policy = restart_policy
             .as_ref()
             .and_then(|RestartPolicy { name, .. }| *name);
         (policy.is_some() && policy != self.restart)
-            .then(|| "the engine does not restart it as it should".to_owned())
+            .then(|| "its restart policy differs from the spec".to_owned())
     }
 }
 
-/// Engines of before 26 put a container's own names among its aliases, later ones list all names apart.
+/// Engines before 26 list a container's own names among its aliases, later ones list all names separately.
 fn names(endpoint: &EndpointSettings) -> Vec<String> {
     [&endpoint.aliases, &endpoint.dns_names]
         .into_iter()
@@ -113,7 +114,7 @@ fn same_ports(wanted: &PortMap, found: &PortMap) -> bool {
     bound(wanted) == bound(found)
 }
 
-/// Each port inside, with the address and port that it is bound to. One that is bound nowhere may be listed or not.
+/// Each port with its bind address and host port. Unbound ports may or may not be listed.
 fn bound(ports: &PortMap) -> BTreeSet<(&str, Option<&str>, Option<&str>)> {
     let bindings = ports
         .iter()
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_is_right_when_it_has_all_that_it_must() {
+    fn a_difference_is_found_in_every_attribute() {
         assert_eq!(host(|_| {}), None);
         assert_eq!(
             host(|h| h
@@ -214,12 +215,12 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_the_kernel_cannot_set_is_no_difference() {
+    fn a_limit_without_kernel_support_is_no_difference() {
         assert_eq!(host(|h| (h.memory, h.pids_limit) = (Some(0), None)), None);
     }
 
     #[test]
-    fn a_node_is_found_by_its_name_on_the_network_of_its_cluster() {
+    fn a_node_is_resolved_by_name_on_its_clusters_network() {
         let (key, node) = (key(), NodeName::parse("v0").expect("a node name"));
         let on = |networks: &[(&str, EndpointSettings)]| {
             let networks = networks
@@ -230,7 +231,7 @@ mod tests {
                 f.network_settings = Some(NetworkSettings {
                     networks: Some(networks),
                     ..NetworkSettings::default()
-                })
+                });
             })
         };
         let named = EndpointSettings {
@@ -251,7 +252,7 @@ mod tests {
         ] {
             let shape = on(&networks);
             assert_eq!(
-                (shape.is_connected(&key), shape.is_found(&key, &node)),
+                (shape.is_connected(&key), shape.is_resolvable(&key, &node)),
                 (connected, known),
                 "{networks:?}"
             );

@@ -1,8 +1,8 @@
-//! The way to the engine: one connection a request, over a unix socket, TCP or mutual TLS.
+//! Connections to the engine: one per request, over a unix socket, TCP or mutual TLS.
 //!
-//! bollard's own ways want certificate files and an existing socket, trust every public authority, and do not limit
-//! the time of a connect. Ours is lazy (an engine may be down when its agent is made), keeps keys in memory, and
-//! notices a peer that vanished without a word.
+//! bollard's own transports need certificate files and an existing socket, trust every public authority, and
+//! have no connect timeout. Ours connects lazily (an engine may be down when its agent is made), keeps keys
+//! in memory, and detects a vanished peer.
 
 use crate::connect::Address;
 use bollard::{BollardRequest, ClientVersion, Docker, errors::Error as Bollard};
@@ -35,18 +35,18 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// How long a connection to an engine may take, TLS included.
+/// Time limit of a connection to an engine, TLS included.
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
-/// The most that one answer may be, in bytes: a listing of a crowded engine is some MiB.
+/// Maximum bytes of one response. A listing of a crowded engine has several MiB.
 const ANSWER: u64 = 64 << 20;
-/// The same for words about what went wrong.
-const WORDS: usize = 64 << 10;
-/// The most that may come of a stream between two of its items, in bytes: an event or a frame of a log has at most 256 KiB, and hyper reads
-/// 1 MiB ahead.
+/// Maximum bytes of an error response.
+const ERROR_BODY: usize = 64 << 10;
+/// Maximum bytes between two items of a stream. An event or log frame has at most 256 KiB, and hyper reads 1
+/// MiB ahead.
 const ITEM: u64 = 2 << 20;
-/// What a server says that wants TLS, to whoever comes without.
+/// The answer of a TLS server to a plain request.
 const WANTS_TLS: &str = "HTTP request to an HTTPS server";
-/// What bollard is given as its own limit, in seconds: more than any of ours, so that ours decide.
+/// bollard's own time limit in seconds: longer than all of ours, so ours apply.
 const BEYOND: u64 = 3600;
 
 /// Opens connections to one engine.
@@ -66,7 +66,7 @@ impl Transport {
         &self.address
     }
 
-    /// A client that speaks this version; with a flow, one for a single stream.
+    /// A client for this API version; with a flow, for a single stream.
     pub(crate) fn client(&self, version: &ClientVersion, flow: Option<Arc<Flow>>) -> Result<Docker> {
         let transport = self.clone();
         let send = move |request: BollardRequest| {
@@ -96,7 +96,8 @@ impl Transport {
             )
         })??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(Bounded { stream, flow })).await?;
-        // Ends with the request: hyper closes the connection when its sender and its response body are gone.
+        // Ends with the request: hyper closes the connection when its sender and its response body are
+        // dropped.
         let connection = tokio::spawn(connection);
         let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
         *request.uri_mut() = path.parse::<Uri>()?;
@@ -110,7 +111,8 @@ impl Transport {
             Ok(response) => Err(refusal(response).await),
             Err(e) => {
                 drop(sender);
-                // The connection knows why (a certificate that was refused, say), the request only that it failed.
+                // The connection has the cause (such as a rejected certificate), the request only the
+                // failure.
                 Err(match connection.await {
                     Ok(Err(cause)) => cause.into(),
                     _ => e.into(),
@@ -126,7 +128,7 @@ impl Transport {
         };
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
-        // An engine whose machine lost power says nothing: without this, event and log streams would wait for ever.
+        // Detects an engine that lost power: otherwise event and log streams would hang.
         sockopt::set_socket_keepalive(&stream, true)?;
         sockopt::set_tcp_keepidle(&stream, Duration::from_secs(10))?;
         sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(5))?;
@@ -142,36 +144,40 @@ impl Transport {
     }
 }
 
-/// Whether bollard goes on with an answer of this status.
+/// Returns true if bollard accepts a response of this status.
 fn is_good(status: StatusCode) -> bool {
     status.is_success() || status == StatusCode::NOT_MODIFIED || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// What an answer that is none says. Of a body that has not the form of an engine's words nothing is told: whatever answers at an address may be
-/// another service, and what it says nobody's affair.
+/// Maps an error response. A body that is not an engine's error message is not quoted: the peer may be
+/// another service with confidential responses.
 async fn refusal(response: Response<Incoming>) -> Bollard {
     let status_code = response.status().as_u16();
-    let body = match Limited::new(response.into_body(), WORDS).collect().await {
+    let body = match Limited::new(response.into_body(), ERROR_BODY).collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => bytes::Bytes::new(),
     };
-    let words: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-    let message = match words.as_ref().and_then(|words| words.get("message")?.as_str()) {
+    let error: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+    let message = match error.as_ref().and_then(|error| error.get("message")?.as_str()) {
         Some(message) => message.to_owned(),
-        None if String::from_utf8_lossy(&body).contains(WANTS_TLS) => format!("it wants TLS ({WANTS_TLS})"),
+        None if String::from_utf8_lossy(&body).contains(WANTS_TLS) => {
+            format!("it requires TLS ({WANTS_TLS})")
+        }
         None => String::new(),
     };
     Bollard::DockerResponseServerError { status_code, message }
 }
 
-/// One answer as its connection sees it. A stream lasts for as long as one listens, so only what comes of it between two of its items is
-/// bounded. Lines and frames are not looked for in the bytes: bollard joins the lines of an unfinished JSON, and chunks have lines of their own.
+/// Bounds one response. A stream is unlimited, so only the bytes between two of its items are bounded. The
+/// bound does not parse lines and frames: bollard joins the lines of an unfinished JSON, and chunks have
+/// lines of their own.
 pub(crate) struct Flow {
-    /// Told when the engine has accepted the request, which is the only way to know that a stream is open before its first item.
+    /// Notified when the engine has accepted the request: the only sign that a stream is open before its
+    /// first item.
     pub(crate) opened: Notify,
-    /// How many bytes may come until the next item, or the end of an answer that is no stream.
+    /// Bytes left until the next item, or until the end of a response that is not a stream.
     left: AtomicU64,
-    /// Whether more came.
+    /// The bound was exceeded.
     overrun: AtomicBool,
 }
 
@@ -189,7 +195,7 @@ impl Flow {
         }
     }
 
-    /// The items of its stream, each of which makes room for another.
+    /// The items of its stream. Each resets the bound.
     pub(crate) fn through<T>(
         self: Arc<Self>,
         items: impl Stream<Item = Result<T, Bollard>> + Send,
@@ -199,9 +205,9 @@ impl Flow {
                 self.left.store(ITEM, Ordering::Relaxed);
                 Ok(item)
             }
-            // bollard keeps of the connection's error only that there was one.
+            // bollard drops the connection's error.
             Err(_) if self.overrun.load(Ordering::Relaxed) => Err(io::Error::other(format!(
-                "more than {} MiB came of one event or line, which no engine sends",
+                "one event or line exceeds {} MiB, more than any engine sends",
                 ITEM >> 20
             ))
             .into()),
@@ -220,7 +226,7 @@ impl Flow {
             Err(_) => {
                 self.overrun.store(true, Ordering::Relaxed);
                 Err(io::Error::other(format!(
-                    "its answer is longer than {} MiB, which no engine's is",
+                    "the response exceeds {} MiB, more than any engine sends",
                     ANSWER >> 20
                 )))
             }
@@ -228,7 +234,7 @@ impl Flow {
     }
 }
 
-/// A connection of which no more than so much is read: what answers may never end.
+/// A connection with bounded reads: a peer may send endlessly.
 struct Bounded {
     stream: ByteStream,
     flow: Arc<Flow>,
@@ -264,8 +270,8 @@ impl AsyncWrite for Bounded {
     }
 }
 
-/// Engines read a login as URL-safe base64 and silently take what they cannot read for none; bollard 0.21 sends the
-/// other alphabet.
+/// Engines decode a login as URL-safe base64 and ignore an invalid one; bollard 0.21 sends the standard
+/// alphabet.
 fn url_safe_login(request: &mut BollardRequest) {
     if let Some(login) = request.headers_mut().get_mut("x-registry-auth") {
         let safe: Vec<u8> = login

@@ -9,14 +9,14 @@ use chainpool_agent::{ClusterKey, Error, Labels, NodeSpec, Result, Volume, volum
 use futures::future::try_join_all;
 use std::collections::BTreeSet;
 
-/// Tells the call that made a volume from the calls that found it there: engines answer both alike.
-const LABEL_MAKING: &str = "chainpool.making";
+/// Identifies the call that created a volume: engines answer alike to the calls that found it.
+const LABEL_CREATION: &str = "chainpool.making";
 
 impl DockerAgent {
-    /// Makes the node's volumes and returns the mount points of those that are new. They are made by themselves,
-    /// because an engine that makes them along with a container gives them no labels.
+    /// Creates the node's volumes and returns the mount points of new ones. They are created explicitly,
+    /// because engines do not label volumes that they create with a container.
     pub(crate) async fn volumes_ensure(&self, key: &ClusterKey, node: &NodeSpec) -> Result<BTreeSet<String>> {
-        let made = try_join_all(
+        let created = try_join_all(
             node.volumes
                 .iter()
                 .map(|volume| self.volume_ensure(key, node, volume)),
@@ -25,7 +25,7 @@ impl DockerAgent {
         Ok(node
             .volumes
             .iter()
-            .zip(made)
+            .zip(created)
             .filter(|(_, new)| *new)
             .map(|(volume, _)| volume.path.clone())
             .collect())
@@ -35,9 +35,9 @@ impl DockerAgent {
         let docker = self.engine.docker().await?;
         let name = volume_name(key, &node.name, &volume.name);
         let ours = Labels::of_cluster(self.instance, key).node(&node.name);
-        let making = uuid::Uuid::new_v4().to_string();
+        let creation = uuid::Uuid::new_v4().to_string();
         let mut labels = ours.to_map();
-        labels.insert(LABEL_MAKING.to_owned(), making.clone());
+        labels.insert(LABEL_CREATION.to_owned(), creation.clone());
         let request = VolumeCreateRequest {
             name: Some(name.clone()),
             labels: Some(labels),
@@ -45,23 +45,23 @@ impl DockerAgent {
         };
         match self.engine.call(CALL, docker.create_volume(request)).await {
             Ok(volume) if Labels::from_map(&volume.labels).as_ref() == Some(&ours) => {
-                Ok(volume.labels.get(LABEL_MAKING) == Some(&making))
+                Ok(volume.labels.get(LABEL_CREATION) == Some(&creation))
             }
-            // An engine that was restarted answers without labels until it has looked at the volume.
+            // A restarted engine answers without labels until the volume is inspected.
             Ok(_) if self.volume_labels(&name).await?.as_ref() == Some(&ours) => Ok(false),
             Ok(_) => Err(Error::Foreign(format!("volume {name}"))),
             Err(fault) if fault.is(409) => Err(Error::Foreign(format!("volume {name}"))),
-            Err(fault) => Err(fault.into_error(&format!("make the volume {name}"))),
+            Err(fault) => Err(fault.into_error(&format!("create the volume {name}"))),
         }
     }
 
-    /// What a volume's labels say; `None` when they are not ours to read, or it is gone.
+    /// The labels of a volume; `None` if foreign or absent.
     async fn volume_labels(&self, name: &str) -> Result<Option<Labels>> {
         let docker = self.engine.docker().await?;
         match self.engine.call(CALL, docker.inspect_volume(name)).await {
             Ok(volume) => Ok(Labels::from_map(&volume.labels)),
             Err(fault) if fault.is(404) => Ok(None),
-            Err(fault) => Err(fault.into_error(&format!("show the volume {name}"))),
+            Err(fault) => Err(fault.into_error(&format!("inspect the volume {name}"))),
         }
     }
 

@@ -1,8 +1,8 @@
-//! An example of a Chainpool agent, for a platform that is only a table in memory.
+//! An example of a Chainpool agent, for a platform that is a table in memory.
 //!
-//! [`World`] is the platform: what is on it, whoever made it. [`MemoryAgent`] is the hands of one instance on it. A real
-//! agent has an API client where this one has the world; the rules that it follows are the same, and `docs/agents.md`
-//! says them. The kit's nodes tell their programs as data, so the world can do them without a shell.
+//! [`World`] is the platform with its objects, ours and foreign. [`MemoryAgent`] is the agent of one instance
+//! on it. A real agent has an API client in place of the world and follows the same rules; see
+//! `docs/agents.md`. The kit's nodes carry their programs as data, so the world runs them without a shell.
 
 mod program;
 mod world;
@@ -11,9 +11,10 @@ pub use world::World;
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation, InstanceId, Labels, LogLine,
-    LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind, Observation, PlatformKind, Port, Power, Probe, Result,
-    Scope, SwarmRole, Volumes, Wake, WakeStream, network_name, node_object_name, volume_name,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation,
+    InstanceId, Labels, LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind,
+    Observation, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes, Wake, WakeStream,
+    network_name, node_object_name, volume_name,
 };
 use futures::{FutureExt, StreamExt, stream};
 use std::{sync::Arc, time::Duration};
@@ -21,13 +22,13 @@ use tokio::{
     task::yield_now,
     time::{Instant, timeout_at},
 };
-use world::{Body, Process, Thing, Watcher};
+use world::{Body, Entity, Process, Watcher};
 
-/// How long a job is waited for.
+/// Time limit of waiting for a job.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// The hands of one instance on a world. It keeps no state of its own: everything is read from the platform, so that
-/// every verb may be called again, by another process too.
+/// The agent of one instance on a world. It is stateless: everything is read from the platform, so any
+/// process may repeat any verb.
 pub struct MemoryAgent {
     world: Arc<World>,
     instance: InstanceId,
@@ -39,42 +40,72 @@ impl MemoryAgent {
         Self { world, instance }
     }
 
-    /// Finds the node's process; one of its name that is not ours is an error.
-    fn find<T>(&self, key: &ClusterKey, node: &NodeName, look: impl FnOnce(&str, &Process) -> T) -> Result<Option<T>> {
+    /// Finds the node's process by name; a foreign one is an error.
+    fn find<T>(
+        &self,
+        key: &ClusterKey,
+        node: &NodeName,
+        read: impl FnOnce(&str, &Process) -> T,
+    ) -> Result<Option<T>> {
         let name = node_object_name(key, node);
         let state = self.world.state();
-        let Some(thing) = state.things.get(&(ObjectKind::Node, name.clone())) else { return Ok(None) };
+        let Some(entity) = state.entities.get(&(ObjectKind::Node, name.clone())) else {
+            return Ok(None);
+        };
         let ours = Labels::of_cluster(self.instance, key).node(node);
-        match (&thing.labels, &thing.body) {
-            (Some(labels), Body::Node(process)) if (Labels { hash: None, ..labels.clone() }) == ours => Ok(Some(look(&thing.id, process))),
+        match (&entity.labels, &entity.body) {
+            (Some(labels), Body::Node(process))
+                if (Labels {
+                    hash: None,
+                    ..labels.clone()
+                }) == ours =>
+            {
+                Ok(Some(read(&entity.id, process)))
+            }
             _ => Err(Error::Foreign(format!("node {name}"))),
         }
     }
 
-    /// Makes the node's volumes; those that are there and ours stay as they are.
+    /// Creates the node's volumes; existing ones of ours stay as they are.
     fn ensure_volumes(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
         let ours = Labels::of_cluster(self.instance, key).node(&node.name);
         for volume in &node.volumes {
             let name = volume_name(key, &node.name, &volume.name);
-            self.world.adopt_or_make(ObjectKind::Volume, &name, &ours, || Body::Volume(Default::default()))?;
+            self.world.adopt_or_create(ObjectKind::Volume, &name, &ours, || {
+                Body::Volume(Default::default())
+            })?;
         }
         Ok(())
     }
 
-    /// Adopts the process of a node or job, or replaces one of another hash.
-    fn ensure_process(&self, key: &ClusterKey, node: &NodeSpec, make: fn(&ClusterKey, &NodeSpec) -> Process) -> Result<()> {
+    /// Creates the process of a node or job, adopts it, or replaces one of another hash.
+    fn ensure_process(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        create: fn(&ClusterKey, &NodeSpec) -> Process,
+    ) -> Result<()> {
         let name = node_object_name(key, &node.name);
-        let ours = Labels::of_cluster(self.instance, key).node(&node.name).hash(&node.hash);
-        let stale = self.find(key, &node.name, |_, _| ())?.is_some() && !self.world.carries(ObjectKind::Node, &name, &ours);
+        let ours = Labels::of_cluster(self.instance, key)
+            .node(&node.name)
+            .hash(&node.hash);
+        let stale = self.find(key, &node.name, |_, _| ())?.is_some()
+            && !self.world.has_labels(ObjectKind::Node, &name, &ours);
         if stale {
             self.world.remove(ObjectKind::Node, &name);
         }
-        self.world.adopt_or_make(ObjectKind::Node, &name, &ours, || Body::Node(Box::new(make(key, node))))
+        self.world.adopt_or_create(ObjectKind::Node, &name, &ours, || {
+            Body::Node(Box::new(create(key, node)))
+        })
     }
 
     fn drop_where(&self, doomed: impl Fn(ObjectKind, &Labels) -> bool) {
         let instance = self.instance;
-        let names: Vec<_> = self.world.list(|labels| labels.instance == instance).into_iter().collect();
+        let names: Vec<_> = self
+            .world
+            .list(|labels| labels.instance == instance)
+            .into_iter()
+            .collect();
         for (kind, name, labels) in names {
             if doomed(kind, &labels) {
                 self.world.remove(kind, &name);
@@ -86,7 +117,13 @@ impl MemoryAgent {
 #[async_trait]
 impl Agent for MemoryAgent {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { subnets: true, machines: false, ports: (20_000, 29_999), concurrency: 8, queues: false }
+        Capabilities {
+            subnets: true,
+            machines: false,
+            ports: (20_000, 29_999),
+            concurrency: 8,
+            queues: false,
+        }
     }
 
     async fn probe(&self) -> Result<Probe> {
@@ -112,28 +149,47 @@ impl Agent for MemoryAgent {
             Scope::Host => true,
             Scope::Cluster(only) => only == cluster,
         });
-        let objects = self.world.objects(|labels| labels.instance == instance && wanted(labels.cluster));
-        Ok(Observation { objects, ..Observation::default() })
+        let objects = self
+            .world
+            .objects(|labels| labels.instance == instance && wanted(labels.cluster));
+        Ok(Observation {
+            objects,
+            ..Observation::default()
+        })
     }
 
     fn watch(&self) -> WakeStream {
         let (world, instance) = (self.world.clone(), self.instance);
-        // Opened at its first poll, and connected from then on.
+        // Opened at its first poll.
         stream::once(async move {
             let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
             world.state().watchers.push(Watcher { instance, sender });
-            let told = stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|wake| (wake, receiver)));
+            let wakes = stream::unfold(receiver, async |mut receiver| {
+                receiver.recv().await.map(|wake| (wake, receiver))
+            });
             let lost = stream::once(async { Wake::Lost("the world was restarted".into()) });
-            stream::once(async { Wake::Connected }).chain(told).chain(lost)
+            stream::once(async { Wake::Connected }).chain(wakes).chain(lost)
         })
         .flatten()
         .boxed()
     }
 
     async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
-        let found = candidates.iter().find(|candidate| self.world.images().contains(&candidate.as_str()));
-        let missing = || Error::Refused(format!("none of the images {} is here, and nothing is pulled", candidates.join(", ")));
-        found.map(|name| ImageRef { name: name.clone(), pinned: format!("memory:{name}") }).ok_or_else(missing)
+        let found = candidates
+            .iter()
+            .find(|candidate| self.world.images().contains(&candidate.as_str()));
+        let missing = || {
+            Error::Refused(format!(
+                "none of the images {} is present, and this platform pulls none",
+                candidates.join(", ")
+            ))
+        };
+        found
+            .map(|name| ImageRef {
+                name: name.clone(),
+                pinned: format!("memory:{name}"),
+            })
+            .ok_or_else(missing)
     }
 
     async fn ensure_network(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()> {
@@ -142,9 +198,15 @@ impl Agent for MemoryAgent {
         self.world.ensure_network(&name, &ours, network.subnet)
     }
 
-    async fn ensure_node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
-        is_here(image)?;
-        // Between two steps the call may be cut off: each leaves what the next call takes up.
+    async fn ensure_node(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        image: &ImageRef,
+        power: &Power,
+    ) -> Result<()> {
+        check_image(image)?;
+        // The call may be cut off between two steps; the next call continues from there.
         self.ensure_volumes(key, node)?;
         yield_now().await;
         self.ensure_process(key, node, Process::new)?;
@@ -155,8 +217,8 @@ impl Agent for MemoryAgent {
         match power {
             Power::Off => self.world.stop(&name),
             Power::On { after } => {
-                let life = self.incarnation(key, &node.name).await?;
-                if after.is_some() && life == *after {
+                let current = self.incarnation(key, &node.name).await?;
+                if after.is_some() && current == *after {
                     self.world.stop(&name);
                     yield_now().await;
                 }
@@ -167,13 +229,15 @@ impl Agent for MemoryAgent {
     }
 
     async fn ensure_job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
-        is_here(image)?;
+        check_image(image)?;
         let (name, deadline) = (node_object_name(key, &job.name), Instant::now() + SETTLE);
-        let ours = Labels::of_cluster(self.instance, key).node(&job.name).hash(&job.hash);
+        let ours = Labels::of_cluster(self.instance, key)
+            .node(&job.name)
+            .hash(&job.hash);
         let state = || self.find(key, &job.name, |_, process| process.state.clone());
-        match state()?.filter(|_| self.world.carries(ObjectKind::Node, &name, &ours)) {
+        match state()?.filter(|_| self.world.has_labels(ObjectKind::Node, &name, &ours)) {
             Some(NodeState::Exited(0)) => return Ok(()),
-            // It ended badly when nobody waited for it, or was told so before.
+            // It failed while no call waited for it, or its failure was reported before.
             Some(NodeState::Exited(_)) => self.world.remove(ObjectKind::Node, &name),
             _ => {}
         }
@@ -189,26 +253,37 @@ impl Agent for MemoryAgent {
         let mut changes = self.world.changes();
         loop {
             changes.borrow_and_update();
-            match self.find(key, &job.name, |_, process| (process.state.clone(), process.last_words()))? {
+            match self.find(key, &job.name, |_, process| {
+                (process.state.clone(), process.last_output())
+            })? {
                 Some((NodeState::Exited(0), _)) => return Ok(()),
-                Some((NodeState::Exited(code), words)) => {
-                    return Err(Error::Refused(format!("job {} ended with {code}: {words}", job.name)));
+                Some((NodeState::Exited(code), output)) => {
+                    return Err(Error::Refused(format!(
+                        "job {} exited with {code}: {output}",
+                        job.name
+                    )));
                 }
                 Some(_) if timeout_at(deadline, changes.changed()).await.is_ok() => {}
-                Some(_) => return Err(Error::Busy(format!("job {} still runs", job.name))),
+                Some(_) => return Err(Error::Busy(format!("job {} is still running", job.name))),
                 None => return Err(Error::Busy(format!("job {} was removed while it ran", job.name))),
             }
         }
     }
 
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
-        let life = self.find(key, node, |id, process| process.life().map(|life| Incarnation(format!("{id}@{life}"))))?;
-        Ok(life.flatten())
+        let incarnation = self.find(key, node, |id, process| {
+            process
+                .incarnation()
+                .map(|number| Incarnation(format!("{id}@{number}")))
+        })?;
+        Ok(incarnation.flatten())
     }
 
     async fn drop_node(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()> {
         self.drop_where(|kind, labels| {
-            let its = labels.cluster == key.cluster && labels.generation == key.generation && labels.node.as_ref() == Some(node);
+            let its = labels.cluster == key.cluster
+                && labels.generation == key.generation
+                && labels.node.as_ref() == Some(node);
             its && (kind == ObjectKind::Node || volumes == Volumes::Purge)
         });
         Ok(())
@@ -221,69 +296,114 @@ impl Agent for MemoryAgent {
 
     async fn logs(&self, key: &ClusterKey, node: &NodeName, query: LogQuery) -> Result<LogStream> {
         let LogQuery { tail, since, follow } = query;
-        let absent = || Error::Refused(format!("node {node} is not there"));
+        let absent = || Error::Refused(format!("node {node} does not exist"));
         let (id, first, lines) = self
             .find(key, node, |id, process| {
                 let lines: Vec<_> = process.lines().filter(|line| line.at >= since).cloned().collect();
-                let skip = tail.map_or(0, |tail| lines.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
-                (id.to_owned(), process.written(), lines.into_iter().skip(skip).collect::<Vec<_>>())
+                let skip = tail.map_or(0, |tail| {
+                    lines
+                        .len()
+                        .saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX))
+                });
+                (
+                    id.to_owned(),
+                    process.written(),
+                    lines.into_iter().skip(skip).collect::<Vec<_>>(),
+                )
             })?
             .ok_or_else(absent)?;
-        let said = stream::iter(lines).map(|line| Ok(LogLine { stderr: line.stderr, bytes: line.bytes }));
+        let lines_so_far = stream::iter(lines).map(|line| {
+            Ok(LogLine {
+                stderr: line.stderr,
+                bytes: line.bytes,
+            })
+        });
         if !follow {
-            return Ok(said.boxed());
+            return Ok(lines_so_far.boxed());
         }
         let name = node_object_name(key, node);
         let changes = self.world.changes();
-        let more = stream::unfold((self.world.clone(), changes, first), move |(world, mut changes, mut next)| {
-            let (name, id) = (name.clone(), id.clone());
-            async move {
-                loop {
-                    changes.borrow_and_update();
-                    match world.line(&name, &id, next) {
-                        // It is gone, or another one has its name.
-                        None => return None,
-                        Some(Some(line)) => {
-                            next += 1;
-                            return Some((Ok(LogLine { stderr: line.stderr, bytes: line.bytes }), (world, changes, next)));
+        let more = stream::unfold(
+            (self.world.clone(), changes, first),
+            move |(world, mut changes, mut next)| {
+                let (name, id) = (name.clone(), id.clone());
+                async move {
+                    loop {
+                        changes.borrow_and_update();
+                        match world.line(&name, &id, next) {
+                            // It was removed or replaced.
+                            None => return None,
+                            Some(Some(line)) => {
+                                next += 1;
+                                return Some((
+                                    Ok(LogLine {
+                                        stderr: line.stderr,
+                                        bytes: line.bytes,
+                                    }),
+                                    (world, changes, next),
+                                ));
+                            }
+                            Some(None) => changes.changed().await.ok()?,
                         }
-                        Some(None) => changes.changed().await.ok()?,
                     }
                 }
-            }
-        });
-        Ok(said.chain(more).boxed())
+            },
+        );
+        Ok(lines_so_far.chain(more).boxed())
     }
 
     async fn dial(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
-        let echoes = self.find(key, node, |_, process| process.state == NodeState::Running && process.echoes.contains(&port.inside))?;
+        let echoes = self.find(key, node, |_, process| {
+            process.state == NodeState::Running && process.echoes.contains(&port.inside)
+        })?;
         if echoes != Some(true) {
-            return Err(Error::Unreachable(format!("nothing listens at port {} of node {node}", port.name)));
+            return Err(Error::Unreachable(format!(
+                "nothing listens on port {} of node {node}",
+                port.name
+            )));
         }
         let (ours, theirs) = tokio::io::duplex(4096);
         let (mut reader, mut writer) = tokio::io::split(theirs);
-        // Ends when the caller's end is gone.
+        // Ends when the caller closes its end.
         tokio::spawn(async move { tokio::io::copy(&mut reader, &mut writer).await }.map(drop));
         Ok(Box::new(ours))
     }
 }
 
-fn is_here(image: &ImageRef) -> Result<()> {
+fn check_image(image: &ImageRef) -> Result<()> {
     if image.pinned == format!("memory:{}", image.name) {
         return Ok(());
     }
-    Err(Error::Refused(format!("the image {} is not here any more", image.name)))
+    Err(Error::Refused(format!(
+        "the image {} is no longer present",
+        image.name
+    )))
 }
 
-impl Thing {
-    /// What an observation tells of it.
+impl Entity {
+    /// The object as an observation lists it.
     fn object(&self, kind: ObjectKind, name: &str) -> Option<chainpool_agent::Object> {
-        let Labels { instance: _, cluster, generation, node, hash } = self.labels.clone()?;
+        let Labels {
+            instance: _,
+            cluster,
+            generation,
+            node,
+            hash,
+        } = self.labels.clone()?;
         let (kind, state) = match &self.body {
             Body::Node(process) if process.job => (ObjectKind::Job, Some(process.state.clone())),
             Body::Node(process) => (kind, Some(process.state.clone())),
             _ => (kind, None),
         };
-        Some(chainpool_agent::Object { kind, name: name.to_owned(), id: self.id.clone(), cluster, generation, node, hash, state })
+        Some(chainpool_agent::Object {
+            kind,
+            name: name.to_owned(),
+            id: self.id.clone(),
+            cluster,
+            generation,
+            node,
+            hash,
+            state,
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! Does what a node's command says: the kit's steps, which a real platform's shell would do.
+//! Runs a node's command: the kit's steps, in place of a real platform's shell.
 
 use crate::{
     World,
@@ -12,39 +12,41 @@ use chainpool_agent::{
 use sha2::{Digest, Sha256};
 use std::{sync::Arc, time::Duration};
 
-/// How often a `tick` comes.
+/// Interval of `tick`.
 const TICK: Duration = Duration::from_millis(200);
 
-/// One life of a node, from its first step to its last.
-struct Life {
+/// One run of a node, from first to last step.
+struct Run {
     world: Arc<World>,
     name: String,
     number: u64,
 }
 
-/// Runs a node's command until it ends; whoever stops the node aborts this.
+/// Runs a node's command to the end. Stopping the node aborts this.
 pub(crate) async fn run(world: Arc<World>, name: String, number: u64, command: Vec<String>) {
-    let life = Life { world, name, number };
+    let run = Run { world, name, number };
     let Some(steps) = steps(&command) else {
-        life.say(true, &format!("not found: {command:?}"));
-        return life.world.end(&life.name, 127);
+        run.say(true, &format!("not found: {command:?}"));
+        return run.world.end(&run.name, 127);
     };
     for step in &steps {
-        if let Some(code) = life.step(step).await {
-            return life.world.end(&life.name, code);
+        if let Some(code) = run.step(step).await {
+            return run.world.end(&run.name, code);
         }
-        life.world.tell_change();
+        run.world.notify();
     }
-    life.world.end(&life.name, 0);
+    run.world.end(&run.name, 0);
 }
 
-impl Life {
-    /// Does one step; a code ends the life.
+impl Run {
+    /// Runs one step; a code ends the run.
     async fn step(&self, step: &Step) -> Option<i64> {
         match step {
             Step::Exit(code) => return Some((*code).into()),
             Step::Expect(path, text) => {
-                let content = self.read(path).map(|entry| String::from_utf8_lossy(&entry.content).trim_end().to_owned());
+                let content = self
+                    .read(path)
+                    .map(|entry| String::from_utf8_lossy(&entry.content).trim_end().to_owned());
                 if content.as_ref() != Some(text) {
                     self.say(false, &format!("{path} is not what it shall be"));
                     return Some(1);
@@ -54,7 +56,7 @@ impl Life {
             Step::Tick => {
                 for number in 1_u64.. {
                     self.say(false, &format!("tick {number}"));
-                    self.world.tell_change();
+                    self.world.notify();
                     tokio::time::sleep(TICK).await;
                 }
             }
@@ -72,7 +74,10 @@ impl Life {
             Step::Addresses => {
                 let key = self.with(|process, _| process.key)?;
                 let address = self.world.subnet(&key).and_then(|subnet| subnet.hosts().nth(1));
-                self.say(false, &format!("addresses {}", address.map(|a| a.to_string()).unwrap_or_default()));
+                self.say(
+                    false,
+                    &format!("addresses {}", address.map(|a| a.to_string()).unwrap_or_default()),
+                );
             }
             other => {
                 if let Some(text) = self.simple(other) {
@@ -83,21 +88,31 @@ impl Life {
         None
     }
 
-    /// Steps that take no time: what they say, if anything.
+    /// Runs a step that takes no time; returns its line of output.
     fn simple(&self, step: &Step) -> Option<String> {
         let absent = |path: &str| format!("cat: can't open '{path}': No such file or directory");
         Some(match step {
             Step::Say(text) => text.clone(),
             Step::Show(path) => {
-                let content = self.read(path).map_or_else(|| absent(path), |entry| String::from_utf8_lossy(&entry.content).into_owned());
+                let content = self.read(path).map_or_else(
+                    || absent(path),
+                    |entry| String::from_utf8_lossy(&entry.content).into_owned(),
+                );
                 format!("show {path}={}", content.trim_end())
             }
             Step::Digest(path) => {
-                let digest = self.read(path).map_or_else(|| absent(path), |entry| hex::encode(Sha256::digest(entry.content)));
+                let digest = self.read(path).map_or_else(
+                    || absent(path),
+                    |entry| hex::encode(Sha256::digest(entry.content)),
+                );
                 format!("digest {path}={digest}")
             }
             Step::Stat(path) => match self.read(path) {
-                Some(Entry { mode, owner: (user, group), .. }) => format!("stat {path}={mode:o} {user} {group}"),
+                Some(Entry {
+                    mode,
+                    owner: (user, group),
+                    ..
+                }) => format!("stat {path}={mode:o} {user} {group}"),
                 None => format!("stat {path}={}", absent(path)),
             },
             Step::Variable(name) => {
@@ -115,13 +130,22 @@ impl Life {
             Step::Count(path) => {
                 let mut content = self.read(path).map(|entry| entry.content).unwrap_or_default();
                 content.push(b'\n');
-                let lives = content.len();
+                let starts = content.len();
                 self.write(path, content);
-                format!("life {lives}")
+                format!("life {starts}")
             }
-            Step::Root => format!("root {}", held(self.with(|process, _| process.spec.read_only_root)?)),
-            Step::Memory(bytes) => format!("memory {}", held(self.with(|process, _| *bytes > process.spec.limits.memory_bytes)?)),
-            Step::Processes(count) => format!("processes {}", held(self.with(|process, _| *count > process.spec.limits.processes)?)),
+            Step::Root => format!(
+                "root {}",
+                held(self.with(|process, _| process.spec.read_only_root)?)
+            ),
+            Step::Memory(bytes) => format!(
+                "memory {}",
+                held(self.with(|process, _| *bytes > process.spec.limits.memory_bytes)?)
+            ),
+            Step::Processes(count) => format!(
+                "processes {}",
+                held(self.with(|process, _| *count > process.spec.limits.processes)?)
+            ),
             Step::Echo(port) => {
                 self.with(|process, _| process.echoes.insert(*port))?;
                 return None;
@@ -130,24 +154,28 @@ impl Life {
         })
     }
 
-    /// Waits until the other node of this cluster listens.
+    /// Waits until another node of this cluster listens.
     async fn reach(&self, node: &str, port: u16) {
-        let (Some(key), Ok(node)) = (self.with(|process, _| process.key), NodeName::parse(node)) else { return };
+        let (Some(key), Ok(node)) = (self.with(|process, _| process.key), NodeName::parse(node)) else {
+            return;
+        };
         let mut changes = self.world.changes();
         let listens = || {
             let mut state = self.world.state();
             let other = state.process(&node_object_name(&key, &node));
             other.is_some_and(|process| process.state == NodeState::Running && process.echoes.contains(&port))
         };
-        // The world outlives its nodes: the end of its changes is the end of this one too.
+        // The world outlives its nodes: when its changes end, so does this node.
         while !listens() && changes.changed().await.is_ok() {}
     }
 
-    /// Looks at this life's process; `None` when it is over.
-    fn with<T>(&self, look: impl FnOnce(&mut Process, &str) -> T) -> Option<T> {
+    /// Accesses this run's process; `None` when the run is over.
+    fn with<T>(&self, read: impl FnOnce(&mut Process, &str) -> T) -> Option<T> {
         let mut state = self.world.state();
-        let process = state.process(&self.name).filter(|process| process.life() == Some(self.number))?;
-        Some(look(process, &self.name))
+        let process = state
+            .process(&self.name)
+            .filter(|process| process.incarnation() == Some(self.number))?;
+        Some(read(process, &self.name))
     }
 
     fn say(&self, stderr: bool, text: &str) {
@@ -161,7 +189,14 @@ impl Life {
     fn write(&self, path: &str, content: Vec<u8>) {
         let mut state: std::sync::MutexGuard<'_, State> = self.world.state();
         if let Some(files) = state.files(&self.name, path) {
-            files.entry(path.to_owned()).or_insert(Entry { content: Vec::new(), mode: 0o644, owner: (1000, 1001) }).content = content;
+            files
+                .entry(path.to_owned())
+                .or_insert(Entry {
+                    content: Vec::new(),
+                    mode: 0o644,
+                    owner: (1000, 1001),
+                })
+                .content = content;
         }
     }
 }

@@ -1,13 +1,15 @@
-//! The conformance kit on the example. Arguments choose promises by parts of their names.
+//! The conformance kit on the example. Arguments select promises by parts of their names.
 
-mod ground;
+mod test_platform;
 
 use chainpool_agent::kit;
-use ground::MemoryGround;
 use std::{process::ExitCode, sync::Arc};
+use test_platform::MemoryTestPlatform;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let ground = MemoryGround::new(|agent| Arc::new(agent));
-    kit::run(&ground, &kit::asked_for(std::env::args().skip(1))).await.finish()
+    let platform = MemoryTestPlatform::new(|agent| Arc::new(agent));
+    kit::run(&platform, &kit::selected(std::env::args().skip(1)))
+        .await
+        .finish()
 }

@@ -1,6 +1,6 @@
-//! Making objects what they shall be: server-side apply under one name, and never on what is not ours.
+//! Server-side apply under one field manager, on objects of this instance only.
 
-use crate::server::{CALL, Fault, Server};
+use crate::server::{CALL, CallError, Server};
 use chainpool_agent::{Error, Labels, Result};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
@@ -10,11 +10,11 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::HashMap, fmt::Debug};
 
-/// Under this name the server keeps which fields are ours.
-pub(crate) const MANAGER: &str = "chainpool";
+/// The field manager under which the API server tracks our fields.
+pub(crate) const FIELD_MANAGER: &str = "chainpool";
 
-/// An object of Kubernetes that lies in a namespace.
-pub(crate) trait Part:
+/// A namespaced Kubernetes object.
+pub(crate) trait NamespacedObject:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()>
     + Clone
     + Debug
@@ -25,7 +25,7 @@ pub(crate) trait Part:
     + 'static
 {
 }
-impl<K> Part for K where
+impl<K> NamespacedObject for K where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Clone
         + Debug
@@ -37,13 +37,13 @@ impl<K> Part for K where
 {
 }
 
-/// The labels of an object, when they are Chainpool's.
+/// The Chainpool labels of an object, if it has them.
 pub(crate) fn labels_of(object: &impl ResourceExt) -> Option<Labels> {
     let map: HashMap<String, String> = object.labels().clone().into_iter().collect();
     Labels::from_map(&map)
 }
 
-/// How people find an object: `service cp-1-2/v0`.
+/// The display name of an object: `service cp-1-2/v0`.
 pub(crate) fn title<K: Resource<DynamicType = ()>>(object: &K) -> String {
     let meta = object.meta();
     let (namespace, name) = (
@@ -58,14 +58,14 @@ pub(crate) fn title<K: Resource<DynamicType = ()>>(object: &K) -> String {
 }
 
 impl Server {
-    /// The object of that name, if it is there; one that does not carry the wanted object's labels, but for the hash, is
-    /// an error.
-    pub(crate) async fn find<K: Part>(&self, wanted: &K) -> Result<Option<K>> {
+    /// Returns the object of that name, if it exists. Labels that differ from the wanted ones, except the
+    /// hash, make it [`Error::Foreign`].
+    pub(crate) async fn find<K: NamespacedObject>(&self, wanted: &K) -> Result<Option<K>> {
         let api: Api<K> = self.within(&wanted.namespace().unwrap_or_default())?;
         let found = self
             .call(CALL, api.get_opt(&wanted.name_any()))
             .await
-            .map_err(|f| f.into_error(&format!("show {}", title(wanted))))?;
+            .map_err(|f| f.into_error(&format!("get {}", title(wanted))))?;
         let plain = |object: &K| labels_of(object).map(|labels| Labels { hash: None, ..labels });
         match found {
             Some(found) if plain(&found) != plain(wanted) => Err(Error::Foreign(title(wanted))),
@@ -73,30 +73,34 @@ impl Server {
         }
     }
 
-    /// Makes an object, or makes ours what it shall be.
-    pub(crate) async fn apply<K: Part>(&self, wanted: &K) -> Result<()> {
+    /// Creates or updates an object.
+    pub(crate) async fn apply<K: NamespacedObject>(&self, wanted: &K) -> Result<()> {
         let found = self.find(wanted).await?;
         self.apply_over(wanted, found.as_ref())
             .await
-            .map_err(|f| f.into_error(&format!("make {}", title(wanted))))
+            .map_err(|f| f.into_error(&format!("apply {}", title(wanted))))
     }
 
-    /// Makes an object where none is; one of ours is taken as it is.
-    pub(crate) async fn adopt<K: Part>(&self, wanted: &K) -> Result<()> {
+    /// Creates an object if it is absent. An existing one of ours is left unchanged.
+    pub(crate) async fn adopt<K: NamespacedObject>(&self, wanted: &K) -> Result<()> {
         match self.find(wanted).await? {
             Some(_) => Ok(()),
             None => self
                 .apply_over(wanted, None)
                 .await
-                .map_err(|f| f.into_error(&format!("make {}", title(wanted)))),
+                .map_err(|f| f.into_error(&format!("apply {}", title(wanted)))),
         }
     }
 
-    /// Applies, given what was found. With an object the server is told its identity: another that came in its place is
-    /// not touched. Without one our fields are not forced on whatever came meanwhile.
-    pub(crate) async fn apply_over<K: Part>(&self, wanted: &K, found: Option<&K>) -> Result<(), Fault> {
+    /// Applies over the object that was found. Its uid goes into the patch, so that a replacement of it is
+    /// not touched. If none was found, fields are not forced: an object created meanwhile causes a conflict.
+    pub(crate) async fn apply_over<K: NamespacedObject>(
+        &self,
+        wanted: &K,
+        found: Option<&K>,
+    ) -> Result<(), CallError> {
         let mut wanted = wanted.clone();
-        let mut params = PatchParams::apply(MANAGER);
+        let mut params = PatchParams::apply(FIELD_MANAGER);
         if let Some(found) = found {
             wanted.meta_mut().uid = found.uid();
             params = params.force();
@@ -104,15 +108,16 @@ impl Server {
         self.patch(&wanted, &params).await
     }
 
-    /// Applies without a look: for secrets, which Chainpool may write but not read, under names made from their content.
-    pub(crate) async fn apply_blindly<K: Part>(&self, wanted: &K) -> Result<()> {
-        self.patch(wanted, &PatchParams::apply(MANAGER).force())
+    /// Applies without reading first: for secrets, which Chainpool may write but not read. Their names derive
+    /// from their content.
+    pub(crate) async fn apply_unchecked<K: NamespacedObject>(&self, wanted: &K) -> Result<()> {
+        self.patch(wanted, &PatchParams::apply(FIELD_MANAGER).force())
             .await
-            .map_err(|f| f.into_error(&format!("make {}", title(wanted))))
+            .map_err(|f| f.into_error(&format!("apply {}", title(wanted))))
     }
 
-    /// Asks for metadata back, so that no content comes over the wire again.
-    async fn patch<K: Part>(&self, wanted: &K, params: &PatchParams) -> Result<(), Fault> {
+    /// Requests only metadata in the response, so that the content is not sent back.
+    async fn patch<K: NamespacedObject>(&self, wanted: &K, params: &PatchParams) -> Result<(), CallError> {
         let api: Api<K> = self.within(&wanted.namespace().unwrap_or_default())?;
         self.call(
             CALL,

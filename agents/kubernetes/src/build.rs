@@ -1,4 +1,4 @@
-//! What a node is made of on Kubernetes: from spec to objects, without a call.
+//! Kubernetes objects of a node: from spec to objects, without API calls.
 
 use crate::{
     files::{Files, digest},
@@ -29,12 +29,12 @@ use k8s_openapi::{
 use kube::ResourceExt;
 use std::collections::BTreeMap;
 
-/// What follows a node's name in the name of the service that publishes its ports; longer than any node name.
+/// Suffix of the service that publishes a node's ports. It is longer than any node name.
 const PUBLISHED: &str = "published-by-chainpool";
-/// The size that each claim asks for. A spec names none; what it is worth depends on the storage class.
+/// The size of each claim: a spec gives none. The storage class may or may not enforce it.
 const CLAIM_BYTES: u64 = 2 << 30;
 
-/// Labels as Kubernetes takes them.
+/// Labels in the form of Kubernetes.
 pub(crate) fn label_map(labels: &Labels) -> BTreeMap<String, String> {
     labels.to_map().into_iter().collect()
 }
@@ -48,7 +48,7 @@ pub(crate) fn metadata(key: &ClusterKey, name: impl Into<String>, labels: &Label
     }
 }
 
-/// What tells the objects of a job from those of a node.
+/// The label that distinguishes objects of a job from those of a node.
 pub(crate) fn job_label() -> [(String, String); 1] {
     [(LABEL_JOB.to_owned(), "true".to_owned())]
 }
@@ -60,38 +60,38 @@ pub(crate) fn selector(labels: &BTreeMap<String, String>) -> LabelSelector {
     }
 }
 
-/// What a node is made from.
-pub(crate) struct Making<'a> {
+/// The inputs for the objects of a node or job.
+pub(crate) struct NodeBuilder<'a> {
     pub(crate) instance: InstanceId,
     pub(crate) key: &'a ClusterKey,
     pub(crate) node: &'a NodeSpec,
     pub(crate) image: &'a ImageRef,
-    /// The image that places files, where there are any.
+    /// The image that places files, if there are any.
     pub(crate) tools: Option<&'a ImageRef>,
     pub(crate) storage_class: Option<&'a str>,
-    /// The secret with which its image is pulled.
+    /// The pull secret of the image.
     pub(crate) login: Option<&'a str>,
 }
 
-/// The objects of one node, in the order in which they are made.
+/// The objects of one node, in order of creation.
 pub(crate) struct NodeObjects {
-    pub(crate) names: Option<Service>,
-    pub(crate) published: Option<Service>,
+    pub(crate) peer_service: Option<Service>,
+    pub(crate) published_service: Option<Service>,
     pub(crate) policy: Option<NetworkPolicy>,
     pub(crate) secrets: Vec<Secret>,
     pub(crate) claims: Vec<PersistentVolumeClaim>,
     pub(crate) set: StatefulSet,
 }
 
-/// The objects of one job, in the order in which they are made.
+/// The objects of one job, in order of creation.
 pub(crate) struct JobObjects {
     pub(crate) secrets: Vec<Secret>,
     pub(crate) claims: Vec<PersistentVolumeClaim>,
     pub(crate) job: Job,
 }
 
-impl Making<'_> {
-    /// Renders a job's objects; refuses what cannot be had without privileges. Nobody reaches its ports.
+impl NodeBuilder<'_> {
+    /// Renders a job's objects, without ports. Refuses a spec that needs privileges.
     pub(crate) fn job_objects(&self) -> Result<JobObjects> {
         let (files, template) = self.pod()?;
         let mut job = Job {
@@ -100,10 +100,10 @@ impl Making<'_> {
                 self.node.name.as_str(),
                 &self.labels().hash(&self.node.hash),
             ),
-            // It is tried once: whether it is tried again is decided above.
+            // One attempt: the caller decides on another.
             spec: Some(JobSpec {
                 backoff_limit: Some(0),
-                template: pod::of_job(template),
+                template: pod::job_template(template),
                 ..JobSpec::default()
             }),
             status: None,
@@ -116,7 +116,7 @@ impl Making<'_> {
         })
     }
 
-    /// Renders a node's objects; refuses what cannot be had without privileges.
+    /// Renders a node's objects. Refuses a spec that needs privileges.
     pub(crate) fn objects(&self, replicas: i32) -> Result<NodeObjects> {
         let (files, template) = self.pod()?;
         let set = StatefulSet {
@@ -129,9 +129,10 @@ impl Making<'_> {
                 replicas: Some(replicas),
                 service_name: Some(self.node.name.to_string()),
                 selector: selector(&self.node_selector()),
-                // One pod knows no order; with the default a pod that never got ready would hold up its own replacement.
+                // With the default (OrderedReady) a pod that never became ready would block its own
+                // replacement.
                 pod_management_policy: Some("Parallel".to_owned()),
-                // Nothing restarts but by a verb of ours.
+                // Only an explicit call restarts the pod.
                 update_strategy: Some(StatefulSetUpdateStrategy {
                     type_: Some("OnDelete".to_owned()),
                     rolling_update: None,
@@ -144,8 +145,8 @@ impl Making<'_> {
         };
         let secrets = self.secrets(&files);
         Ok(NodeObjects {
-            names: self.names(),
-            published: self.published(),
+            peer_service: self.peer_service(),
+            published_service: self.published_service(),
             policy: self.policy(),
             secrets,
             claims: self.claims(),
@@ -153,13 +154,13 @@ impl Making<'_> {
         })
     }
 
-    /// Its files, and the pod that has them.
+    /// The files and the pod template that mounts them.
     fn pod(&self) -> Result<(Files, PodTemplateSpec)> {
         let user = User::of(self.node)?;
         if self.node.log.kind == LogType::Syslog {
             return Err(Error::Unsupported(format!(
-                "send the output of node {} to a syslog server: the machines keep it; have the cluster's own log collector send it on, and \
-                 give the host logs of type local",
+                "send the output of node {} to a syslog server, because the machines store container logs: set the host's log type to \
+                 local and forward the logs with the cluster's own collector",
                 self.node.name
             )));
         }
@@ -178,14 +179,14 @@ impl Making<'_> {
         Labels::of_cluster(self.instance, self.key).node(&self.node.name)
     }
 
-    /// What finds a node's pod.
+    /// The labels that select the node's pod.
     fn node_selector(&self) -> BTreeMap<String, String> {
         label_map(&self.labels())
     }
 
-    /// The service under whose name and address the others find this one. The address outlives the pod's: ledgers look their
-    /// peers' names up once, at their start, and nodes that start together would find addresses of pods that are gone.
-    fn names(&self) -> Option<Service> {
+    /// The service through which peers reach this node. Its address outlives the pod: ledgers resolve their
+    /// peers once, at startup, and nodes that start together would resolve addresses of deleted pods.
+    fn peer_service(&self) -> Option<Service> {
         let ports: Vec<_> = self.node.ports.iter().map(service_port).collect();
         let spec = ServiceSpec {
             selector: Some(self.node_selector()),
@@ -199,8 +200,8 @@ impl Making<'_> {
         })
     }
 
-    /// The service that publishes the ports of users. Those of Chainpool itself are reached through the API server.
-    fn published(&self) -> Option<Service> {
+    /// The service that publishes client ports. Chainpool reaches its own ports through the API server.
+    fn published_service(&self) -> Option<Service> {
         let ports: Vec<_> = self
             .user_ports()
             .map(|(port, published)| ServicePort {
@@ -221,7 +222,7 @@ impl Making<'_> {
         })
     }
 
-    /// Opens the published ports in the closed namespace.
+    /// The network policy that opens the published ports in the isolated namespace.
     fn policy(&self) -> Option<NetworkPolicy> {
         let ports: Vec<_> = self
             .user_ports()
@@ -270,7 +271,7 @@ impl Making<'_> {
             .collect()
     }
 
-    /// The values of secret variables, which must not stand in the pod.
+    /// The secret with the values of secret variables, which must not appear in the pod spec.
     fn variable_secret(&self) -> Option<Secret> {
         let data: BTreeMap<_, _> = self
             .node
@@ -324,8 +325,8 @@ pub(crate) fn published_name(node: &NodeName) -> String {
     format!("{node}-{PUBLISHED}")
 }
 
-/// The secret of a node's secret variables. Its name changes with the spec, so that a node still running is not given
-/// the next one's values.
+/// The secret with a node's secret variables. Its name changes with the spec, so that a running node does not
+/// get the values of the next spec.
 pub(crate) fn variables_name(node: &NodeSpec) -> String {
     format!("{}-variables-{}", node.name, digest(node.hash.0.as_bytes()))
 }
@@ -423,7 +424,7 @@ mod tests {
         )
     }
 
-    fn making<T>(node: &NodeSpec, make: impl FnOnce(&Making<'_>) -> T) -> T {
+    fn with_builder<T>(node: &NodeSpec, build: impl FnOnce(&NodeBuilder<'_>) -> T) -> T {
         let (instance, key) = ids();
         let image = ImageRef {
             name: "a/node:1".into(),
@@ -433,7 +434,7 @@ mod tests {
             name: "chainpool/tools:1".into(),
             pinned: "chainpool/tools:1".into(),
         };
-        make(&Making {
+        build(&NodeBuilder {
             instance,
             key: &key,
             node,
@@ -445,15 +446,15 @@ mod tests {
     }
 
     fn objects(node: &NodeSpec, replicas: i32) -> Result<NodeObjects> {
-        making(node, |making| making.objects(replicas))
+        with_builder(node, |builder| builder.objects(replicas))
     }
 
     #[test]
     #[expect(
         clippy::redundant_closure_for_method_calls,
-        reason = "the method itself is one of a single lifetime"
+        reason = "the method itself has a single lifetime"
     )]
-    fn a_job_is_the_pod_of_a_node_tried_once_and_reached_by_nobody() {
+    fn a_job_runs_a_node_pod_once_without_ports() {
         let of_node = objects(&node(), 1)
             .expect("objects")
             .set
@@ -462,7 +463,7 @@ mod tests {
             .spec
             .expect("a pod");
         let JobObjects { secrets, claims, job } =
-            making(&node(), |making| making.job_objects()).expect("objects");
+            with_builder(&node(), |builder| builder.job_objects()).expect("objects");
         assert_eq!((secrets.len(), claims.len()), (3, 1));
         let JobSpec {
             backoff_limit,
@@ -491,25 +492,25 @@ mod tests {
             (None, true)
         );
         container.ports.clone_from(&of_node.containers[0].ports);
-        assert_eq!(pod, of_node, "it differs in nothing else");
+        assert_eq!(pod, of_node, "there are no other differences");
     }
 
     #[test]
-    fn a_node_is_a_set_of_one_pod_without_privileges() {
+    fn a_node_is_an_unprivileged_stateful_set_of_one_pod() {
         let NodeObjects {
-            names,
-            published,
+            peer_service,
+            published_service,
             policy,
             secrets,
             claims,
             set,
         } = objects(&node(), 1).expect("objects");
-        insta::assert_json_snapshot!("names", names);
-        insta::assert_json_snapshot!("published", published);
+        insta::assert_json_snapshot!("peer_service", peer_service);
+        insta::assert_json_snapshot!("published_service", published_service);
         insta::assert_json_snapshot!("policy", policy);
         insta::assert_json_snapshot!("claims", claims);
         insta::assert_json_snapshot!("set", set);
-        // Their content changes with the tar crate; what the pod refers to is there.
+        // The content changes with the tar crate; compare only the names that the pod references.
         let text = serde_json::to_string(&set).expect("json");
         assert!(
             secrets.len() == 3
@@ -521,15 +522,15 @@ mod tests {
     }
 
     #[test]
-    fn no_port_but_a_users_is_published() {
+    fn only_user_ports_are_published() {
         let mut node = node();
         node.ports.remove(0);
-        let made = objects(&node, 0).expect("objects");
-        assert!(made.published.is_none() && made.policy.is_none());
+        let objects = objects(&node, 0).expect("objects");
+        assert!(objects.published_service.is_none() && objects.policy.is_none());
     }
 
     #[test]
-    fn what_needs_root_or_a_syslog_server_is_refused() {
+    fn root_and_syslog_are_refused() {
         let with = |change: fn(&mut NodeSpec)| {
             let mut node = node();
             change(&mut node);

@@ -1,4 +1,4 @@
-//! Where a cluster is and who we are there: address and kubeconfig as people give them, checked once.
+//! Client configuration from the address and kubeconfig of a connection, validated once.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chainpool_agent::{Connection, Error, Result, Secret};
@@ -10,12 +10,12 @@ use kube::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::time::Duration;
 
-/// The address that stands for "the cluster that this program runs in".
+/// The address of the cluster that runs this process.
 const IN_CLUSTER: &str = "in-cluster";
-/// How long a connection may take to come up.
+/// Time limit for opening a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Checks a connection and renders the client's configuration. Sends nothing.
+/// Validates a connection and returns the client configuration. Sends no request.
 pub(crate) fn config(connection: &Connection) -> Result<Config> {
     let Connection {
         address,
@@ -27,19 +27,19 @@ pub(crate) fn config(connection: &Connection) -> Result<Config> {
     if tls.is_some() {
         return wrong(
             "tls",
-            "certificates are for engines: a Kubernetes cluster takes them in the kubeconfig",
+            "not used for Kubernetes: put certificates into the kubeconfig",
         );
     }
     let mut config = if address == IN_CLUSTER {
         if kubeconfig.is_some() {
             return wrong(
                 "kubeconfig",
-                "in-cluster uses the service account of this pod: leave the kubeconfig away, or give the address as https://host:6443",
+                "in-cluster uses the service account of this pod: omit the kubeconfig, or set the address to https://host:6443",
             );
         }
         Config::incluster().map_err(|e| {
             Error::Refused(format!(
-                "{IN_CLUSTER}: this program runs in no pod with a service account ({e})"
+                "{IN_CLUSTER}: not running in a pod with a service account ({e}): set the address to https://host:6443"
             ))
         })?
     } else {
@@ -47,13 +47,13 @@ pub(crate) fn config(connection: &Connection) -> Result<Config> {
         let Some(text) = kubeconfig else {
             return wrong(
                 "kubeconfig",
-                format!("{address} needs a kubeconfig that says who we are: give its text"),
+                format!("required for {address}: provide the kubeconfig text"),
             );
         };
         from_kubeconfig(url, text.expose(), *insecure)?
     };
     config.connect_timeout = Some(CONNECT);
-    // Another try is the executor's to decide.
+    // The executor decides on retries.
     config.default_retry = false;
     Ok(config)
 }
@@ -61,11 +61,11 @@ pub(crate) fn config(connection: &Connection) -> Result<Config> {
 fn url(address: &str) -> Result<Uri> {
     let wrong = || {
         Error::Refused(format!(
-            "{address:?} is no address of a Kubernetes API server: write https://host:6443, or {IN_CLUSTER}"
+            "{address:?} is not the address of a Kubernetes API server: use https://host:6443 or {IN_CLUSTER}"
         ))
     };
     let url: Uri = address.trim_end_matches('/').parse().map_err(|_| wrong())?;
-    // A server that serves several clusters has each below a path. `Uri` gives a fragment away without a word.
+    // A server of several clusters has each one under a path. `Uri` drops a fragment silently.
     let is_path = |path: &str| {
         path.split('/')
             .skip(1)
@@ -82,11 +82,11 @@ fn url(address: &str) -> Result<Uri> {
     }
 }
 
-/// Takes who we are and whom we trust from the current context. What would run a program or read a file of this
-/// machine is refused: the text may stem from somebody who may add a host but not command this machine.
+/// Takes credentials and trusted authority from the current context. Refuses settings that run a program or
+/// read a file of this machine: a user who may add a host may not control this machine.
 fn from_kubeconfig(url: Uri, text: &str, insecure: bool) -> Result<Config> {
     let file = Kubeconfig::from_yaml(text)
-        .map_err(|_| setting("the kubeconfig cannot be read: give its text as YAML or JSON"))?;
+        .map_err(|_| setting("the kubeconfig is invalid: provide its text as YAML or JSON"))?;
     let (cluster, user) = current(file)?;
     let mut config = Config::new(url);
     if cluster.certificate_authority.is_some() {
@@ -95,14 +95,14 @@ fn from_kubeconfig(url: Uri, text: &str, insecure: bool) -> Result<Config> {
     if cluster.insecure_skip_tls_verify == Some(true) {
         if !insecure {
             return refused(
-                "the kubeconfig skips the check of the server's certificate (insecure-skip-tls-verify): give its authority, or say insecure",
+                "the kubeconfig disables certificate verification (insecure-skip-tls-verify): set certificate-authority-data, or add the host as insecure",
             );
         }
         config.accept_invalid_certs = true;
     }
     if cluster.proxy_url.is_some() {
         return refused(
-            "the kubeconfig names a proxy, which is not supported: give an address that is reached without",
+            "the kubeconfig sets proxy-url, which is not supported: use an address that is reachable without a proxy",
         );
     }
     config.root_cert = cluster
@@ -111,25 +111,25 @@ fn from_kubeconfig(url: Uri, text: &str, insecure: bool) -> Result<Config> {
         .map(authority)
         .transpose()?;
     config.tls_server_name = cluster.tls_server_name;
-    for (there, field) in [
+    for (is_set, field) in [
         (user.exec.is_some(), "exec"),
         (user.auth_provider.is_some(), "auth-provider"),
         (user.token_file.is_some(), "tokenFile"),
         (user.client_certificate.is_some(), "client-certificate"),
         (user.client_key.is_some(), "client-key"),
     ] {
-        if there {
+        if is_set {
             return refused(embed(field));
         }
     }
     if user.client_certificate_data.is_some() != user.client_key_data.is_some() {
         return refused(
-            "the kubeconfig has a client certificate without its key, or a key without its certificate",
+            "the kubeconfig has only one of client-certificate-data and client-key-data: set both",
         );
     }
     if user.client_certificate_data.is_none() && user.token.is_none() && user.username.is_none() {
         return refused(
-            "the kubeconfig's current user has neither a client certificate nor a token: nobody could tell who we are",
+            "the kubeconfig's current user has neither a client certificate nor a token: add one of them",
         );
     }
     check_headers(&user)?;
@@ -137,7 +137,7 @@ fn from_kubeconfig(url: Uri, text: &str, insecure: bool) -> Result<Config> {
     Ok(config)
 }
 
-/// What goes into a header is text of one line; the client takes it for granted.
+/// Checks that values for HTTP headers are valid there. The client does not check them.
 fn check_headers(user: &AuthInfo) -> Result<()> {
     let fits = |text: &str| HeaderValue::from_str(text).is_ok();
     let AuthInfo {
@@ -146,23 +146,25 @@ fn check_headers(user: &AuthInfo) -> Result<()> {
         impersonate_groups,
         ..
     } = user;
-    // The client's own type shows the token to a serialiser alone.
-    let shown = serde_json::to_value(user)
-        .map_err(|e| setting(format!("the kubeconfig's user cannot be read: {e}")))?;
-    let bearer = shown["token"]
+    // The client's type exposes the token only to a serializer.
+    let serialized =
+        serde_json::to_value(user).map_err(|e| setting(format!("the kubeconfig's user is invalid: {e}")))?;
+    let bearer = serialized["token"]
         .as_str()
         .map(|token| Secret::new(format!("Bearer {token}")));
     if bearer.is_some_and(|bearer| !fits(bearer.expose())) {
         return refused(
-            "the kubeconfig's token holds characters that no HTTP header may hold: give the token alone, on one line",
+            "the kubeconfig's token contains characters that are invalid in an HTTP header: provide the token alone, on one line",
         );
     }
-    let who = impersonate
+    let mut identities = impersonate
         .iter()
         .chain(impersonate_uid)
         .chain(impersonate_groups.iter().flatten());
-    if !who.into_iter().all(|text| fits(text)) {
-        return refused("the kubeconfig's impersonation holds characters that no HTTP header may hold");
+    if !identities.all(|text| fits(text)) {
+        return refused(
+            "the kubeconfig's impersonation contains characters that are invalid in an HTTP header: remove them",
+        );
     }
     Ok(())
 }
@@ -176,7 +178,7 @@ fn current(file: Kubeconfig) -> Result<(Cluster, AuthInfo)> {
         ..
     } = file;
     let Some(name) = current_context else {
-        return refused("the kubeconfig has no current-context: name one");
+        return refused("the kubeconfig has no current-context: set one");
     };
     let context = contexts
         .into_iter()
@@ -184,7 +186,7 @@ fn current(file: Kubeconfig) -> Result<(Cluster, AuthInfo)> {
         .and_then(|c| c.context);
     let Some(context) = context else {
         return refused(format!(
-            "the kubeconfig has no context {name:?}, which is its current one"
+            "the kubeconfig's current-context {name:?} does not exist: add it or choose another"
         ));
     };
     let cluster = clusters
@@ -198,25 +200,25 @@ fn current(file: Kubeconfig) -> Result<(Cluster, AuthInfo)> {
     match (cluster, user) {
         (Some(cluster), Some(user)) => Ok((cluster, user)),
         (None, _) => refused(format!(
-            "the kubeconfig has no cluster {:?}, which its current context names",
+            "the kubeconfig has no cluster {:?} of its current context: add it",
             context.cluster
         )),
         (_, None) => refused(format!(
-            "the kubeconfig has no user for its current context {name:?}"
+            "the kubeconfig has no user for its current context {name:?}: add it"
         )),
     }
 }
 
 fn embed(field: &str) -> String {
     format!(
-        "the kubeconfig's {field} would run a program or read a file of the machine that Chainpool runs on: embed certificates and token \
-         (`kubectl config view --minify --flatten --raw`), or use a service account's token"
+        "the kubeconfig's {field} runs a program or reads a file on Chainpool's machine: embed certificates and token \
+         (`kubectl config view --minify --flatten --raw`), or use a service account token"
     )
 }
 
 fn authority(base64: &str) -> Result<Vec<Vec<u8>>> {
     let unreadable =
-        || setting("the kubeconfig's certificate-authority-data cannot be read: it is base64 of PEM text");
+        || setting("the kubeconfig's certificate-authority-data is invalid: provide base64 of PEM text");
     let pem = STANDARD.decode(base64.trim()).map_err(|_| unreadable())?;
     let found = CertificateDer::pem_slice_iter(&pem)
         .map(|c| c.map(|c| c.to_vec()))
@@ -229,7 +231,7 @@ fn authority(base64: &str) -> Result<Vec<Vec<u8>>> {
     }
 }
 
-/// The kubeconfig cannot be used.
+/// The error for an unusable kubeconfig.
 fn setting(why: impl Into<String>) -> Error {
     Error::Setting {
         field: "kubeconfig",
@@ -277,14 +279,14 @@ current-context: x
     }
 
     #[test]
-    fn the_address_says_where_and_the_kubeconfig_says_who() {
+    fn the_address_gives_the_server_and_the_kubeconfig_the_credentials() {
         let config = config(&connection("https://10.0.0.7:6443", Some(GOOD))).expect("a configuration");
         assert_eq!(config.cluster_url.to_string(), "https://10.0.0.7:6443/");
         assert!(config.auth_info.token.is_some());
     }
 
     #[test]
-    fn a_server_of_several_clusters_has_each_below_a_path() {
+    fn addresses_with_a_path_are_accepted() {
         let config = config(&connection(
             "https://rancher.example/k8s/clusters/c-m-7xk2/",
             Some(GOOD),
@@ -297,7 +299,7 @@ current-context: x
     }
 
     #[test]
-    fn bad_addresses_are_refused_with_what_to_write() {
+    fn invalid_addresses_are_refused_with_an_example() {
         for address in [
             "10.0.0.7",
             "http://h:6443",
@@ -322,8 +324,8 @@ current-context: x
     }
 
     #[test]
-    fn a_kubeconfig_that_runs_programs_or_reads_files_is_refused() {
-        for (from, to, says) in [
+    fn unsafe_or_incomplete_kubeconfigs_are_refused() {
+        for (from, to, message) in [
             (
                 "{token: t0ps3cret}",
                 "{exec: {command: /bin/true, apiVersion: client.authentication.k8s.io/v1}}",
@@ -354,21 +356,25 @@ current-context: x
             (
                 "{token: t0ps3cret}",
                 "{token: \"t0ps3cret\\nb\"}",
-                "token holds characters",
+                "token contains characters",
             ),
             (
                 "{token: t0ps3cret}",
                 "{token: \"t0ps3cret\\u0000\"}",
-                "token holds characters",
+                "token contains characters",
             ),
             (
                 "{token: t0ps3cret}",
                 "{token: t0ps3cret, as: \"a\\nb\"}",
                 "impersonation",
             ),
-            ("current-context: x", "current-context: y", "no context \"y\""),
+            (
+                "current-context: x",
+                "current-context: y",
+                "current-context \"y\"",
+            ),
             ("current-context: x", "", "no current-context"),
-            ("kind: Config", "kind: [", "cannot be read"),
+            ("kind: Config", "kind: [", "the kubeconfig is invalid"),
         ] {
             let text = GOOD.replace(from, to);
             assert_ne!(text, GOOD);
@@ -385,7 +391,7 @@ current-context: x
             );
             let error = error.to_string();
             assert!(
-                error.contains(says) && !error.contains("t0ps3cret"),
+                error.contains(message) && !error.contains("t0ps3cret"),
                 "{to}: {error}"
             );
         }

@@ -1,9 +1,9 @@
-//! A byte stream to a node's port, through the API server: published or not, and from wherever Chainpool runs.
+//! Port-forward to a node's port through the API server, whether the port is published or not.
 
 use crate::{
     KubernetesAgent,
     build::pod_name,
-    server::{Fault, SERVER, shown, words},
+    server::{CallError, MESSAGE_LIMIT, sanitized, status_message},
 };
 use chainpool_agent::{ByteStream, ClusterKey, Error, NodeName, Port, Protocol, Result, network_name};
 use futures::FutureExt;
@@ -18,7 +18,7 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-/// How long a connection to a node may take: it goes by API server and machine.
+/// Time limit for connecting to a node, through the API server and the machine.
 const DIAL: Duration = Duration::from_secs(5);
 
 impl KubernetesAgent {
@@ -37,13 +37,16 @@ impl KubernetesAgent {
         } = port;
         if *protocol != Protocol::Tcp {
             return Err(Error::Unsupported(format!(
-                "reach port {name} ({inside}) of node {node}: only TCP ports are forwarded"
+                "forward port {name} ({inside}) of node {node}: only TCP ports are forwarded"
             )));
         }
-        let what = || format!("port {name} ({inside}) of node {node}");
-        // Looked at first, so that no foreign pod is ever spoken to.
+        let target = || format!("port {name} ({inside}) of node {node}");
+        // Check ownership first, so that a foreign pod is never contacted.
         if self.pod_find(key, node).await?.is_none() {
-            return Err(Error::Unreachable(format!("{}: the node has no pod", what())));
+            return Err(Error::Unreachable(format!(
+                "{}: the node has no pod; start the node",
+                target()
+            )));
         }
         let api: Api<Pod> = self.server.within(&network_name(key))?;
         let forward = self
@@ -52,20 +55,20 @@ impl KubernetesAgent {
             .await;
         let mut forward = match forward {
             Ok(forward) => forward,
-            Err(Fault::Answer { status, most }) if !matches!(status.code, 401 | 403) => {
+            Err(CallError::Status { status, max_chars }) if !matches!(status.code, 401 | 403) => {
                 return Err(Error::Unreachable(format!(
                     "{}: {}",
-                    what(),
-                    words(&status, most)
+                    target(),
+                    status_message(&status, max_chars)
                 )));
             }
-            Err(fault) => return Err(fault.into_error(&format!("forward {}", what()))),
+            Err(error) => return Err(error.into_error(&format!("forward {}", target()))),
         };
         let (Some(stream), Some(refusal)) = (forward.take_stream(*inside), forward.take_error(*inside))
         else {
             return Err(Error::Unreachable(format!(
-                "{}: the cluster forwards it no more",
-                what()
+                "{}: the port-forward was closed; retry",
+                target()
             )));
         };
         Ok(Box::new(Forwarded {
@@ -76,7 +79,7 @@ impl KubernetesAgent {
     }
 }
 
-/// A forwarded connection. That nothing listens is known only after it was opened; it then fails at the first read.
+/// A forwarded connection. A closed port is reported only after opening; the first read then fails.
 struct Forwarded {
     stream: DuplexStream,
     refusal: Option<Pin<Box<dyn Future<Output = Option<String>> + Send>>>,
@@ -89,7 +92,12 @@ impl Forwarded {
             return None;
         };
         self.refusal = None;
-        refusal.map(|words| io::Error::new(io::ErrorKind::ConnectionRefused, shown(&words, SERVER)))
+        refusal.map(|message| {
+            io::Error::new(
+                io::ErrorKind::ConnectionRefused,
+                sanitized(&message, MESSAGE_LIMIT),
+            )
+        })
     }
 }
 

@@ -1,23 +1,26 @@
-//! A node's files on their way: tars in parts that fit into secrets, which an init container places before each start.
+//! A node's files as tars, split into parts that fit into secrets. An init container places them before each
+//! start.
 
 use crate::user::User;
 use chainpool_agent::{Error, File, NodeSpec, Result, Secret};
 use sha2::{Digest, Sha256};
 
-/// The largest part. A secret holds 1 MiB at most, and the server takes 1.5 MiB a request, in which it is a third longer.
+/// Maximum part size. A secret holds at most 1 MiB, and a request at most 1.5 MiB, in which base64 adds a
+/// third.
 const PART: usize = 900 << 10;
-/// Where the parts are in the init container.
+/// The directory of the parts in the init container.
 pub(crate) const PARTS: &str = "/chainpool/parts";
-/// Where the volumes are in the init container: apart, so that none can hide its program.
+/// The directory of the volumes in the init container, separate so that no volume hides its program.
 pub(crate) const ROOT: &str = "/chainpool/root";
-/// Below that root: what lies in no volume, each file mounted into the node by itself.
+/// The directory under [`ROOT`] for files outside all volumes. Each of them is mounted into the node
+/// separately.
 pub(crate) const OUTSIDE: &str = "chainpool-outside";
 
-/// One secret's worth of a tar.
+/// A part of a tar, stored in one secret.
 pub(crate) struct Part {
-    /// The secret's name; it changes with what the node's files hold.
+    /// The secret's name, which changes with the content of the files.
     pub(crate) secret: String,
-    /// The file's name below [`PARTS`].
+    /// The file name under [`PARTS`].
     pub(crate) name: String,
     pub(crate) bytes: Secret<Vec<u8>>,
 }
@@ -26,18 +29,18 @@ pub(crate) struct Part {
 pub(crate) struct Files {
     always: Vec<Part>,
     once: Vec<Part>,
-    /// Absolute paths of files that lie in no volume.
+    /// Absolute paths of files outside all volumes.
     pub(crate) outside: Vec<String>,
 }
 
 impl Files {
-    /// Sorts a node's files into what is written at every start and what is written but once. All become the node's user's:
-    /// without root nobody can give a file away.
+    /// Splits a node's files into those written at every start and those written once. All are owned by the
+    /// node's user: changing the owner of a file needs root.
     pub(crate) fn of(node: &NodeSpec, user: User) -> Result<Self> {
-        let outside = |file: &&File| !node.volumes.iter().any(|v| is_below(&file.path, &v.path));
+        let outside = |file: &&File| !node.volumes.iter().any(|v| is_inside(&file.path, &v.path));
         if let Some(file) = node.files.iter().filter(outside).find(|_| node.read_only_root) {
             return Err(Error::Refused(format!(
-                "node {}: {} lies in no volume, and the rest of the disk is read-only",
+                "node {}: {} is outside all volumes and the root file system is read-only: move it into a volume",
                 node.name, file.path
             )));
         }
@@ -47,7 +50,7 @@ impl Files {
             .find(|f| !f.path.starts_with('/') || f.path.split('/').any(|part| part == ".."))
         {
             return Err(Error::Refused(format!(
-                "node {}: {:?} is no absolute path",
+                "node {}: {:?} is not an absolute path: use one without ..",
                 node.name, file.path
             )));
         }
@@ -89,7 +92,7 @@ impl Files {
         self.always.iter().chain(&self.once).collect()
     }
 
-    /// The arguments with which the init container places them.
+    /// The arguments of the init container that places them.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["--root".to_owned(), ROOT.to_owned()];
         for (list, parts) in [("--always", &self.always), ("--once", &self.once)] {
@@ -102,7 +105,7 @@ impl Files {
     }
 }
 
-/// One tar of these files; empty when there are none.
+/// A tar of these files; empty if there are none.
 fn tar<'a>(
     files: impl Iterator<Item = &'a File>,
     outside: impl Fn(&File) -> bool,
@@ -132,23 +135,23 @@ fn tar<'a>(
         header.set_uid(user.uid.into());
         header.set_gid(user.gid.into());
         tar.append_data(&mut header, &path, content.expose().as_slice())
-            .map_err(|e| Error::Refused(format!("file /{path} cannot be placed: {e}")))?;
+            .map_err(|e| Error::Refused(format!("cannot pack file /{path}: {e}")))?;
     }
     if !any {
         return Ok(Secret::default());
     }
     tar.into_inner()
         .map(Secret::new)
-        .map_err(|e| Error::Refused(format!("the files cannot be packed: {e}")))
+        .map_err(|e| Error::Refused(format!("cannot pack the files: {e}")))
 }
 
-/// Whether a path lies below a folder.
-fn is_below(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder.trim_end_matches('/'))
+/// Returns true if a path is inside a directory.
+fn is_inside(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory.trim_end_matches('/'))
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// A short name for a content.
+/// A short hash for names that depend on content.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     hex::encode(&Sha256::digest(bytes)[..5])
 }

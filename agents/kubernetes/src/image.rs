@@ -1,11 +1,10 @@
-//! A node's image: found on the machines, or pulled by one of them, and pinned.
+//! A node's image: found on the machines or pulled by one of them, then pinned.
 
 use crate::{
-    KubernetesAgent,
+    KubernetesAgent, namespace_objects,
     pod::{resources, security},
     reference::{full, registry_of, repository_of},
-    server::{CALL, SETTLE, absent_is_fine, look_again},
-    whole,
+    server::{CALL, SETTLE, absent_is_fine, wait_for_retry},
 };
 use chainpool_agent::{Error, ImageRef, Result};
 use futures::StreamExt;
@@ -32,31 +31,33 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How long an image may take to come.
+/// Time limit for pulling an image.
 const PULL: Duration = Duration::from_mins(10);
-/// Label: the instance that pulls. No cluster is behind it, so the labels of clusters' objects do not fit.
+/// Label with the pulling instance. Pulls belong to no cluster, so the labels of cluster objects do not
+/// apply.
 const LABEL_PULL: &str = "chainpool.pull";
-/// What a pulling pod would run; no image has it, so that nothing of the image ever runs.
-const NOTHING: &str = "/chainpool-only-pulls";
+/// The command of a pulling pod. No image contains it, so nothing of the image ever runs.
+const MISSING_COMMAND: &str = "/chainpool-only-pulls";
 
 impl KubernetesAgent {
-    /// Finds the first candidate that every open machine has, else pulls the first that can be had. With a mirror, a name
-    /// without a registry of its own is pulled through the mirror alone, but one that is present under its bare name will do.
+    /// Returns the first candidate that is present on all schedulable machines, else pulls the first
+    /// available one. With a mirror, a name without a registry is pulled only through the mirror, but an
+    /// image present under its plain name is used.
     pub(crate) async fn image_ensure(&self, candidates: &[String]) -> Result<ImageRef> {
         if candidates.is_empty() {
-            return Err(Error::Refused("no image was named".to_owned()));
+            return Err(Error::Refused("no image given: name at least one".to_owned()));
         }
         let nodes = self.server.all::<Node>()?;
         let nodes = self
             .server
             .call(CALL, nodes.list(&ListParams::default()))
             .await
-            .map_err(|f| f.into_error("list its machines"))?
+            .map_err(|f| f.into_error("list nodes"))?
             .items;
         for candidate in candidates {
             let mirrored = self.mirrored(candidate);
             for name in mirrored.iter().chain([candidate]) {
-                if let Some(pinned) = present(&nodes, name) {
+                if let Some(pinned) = pinned_on_all_machines(&nodes, name) {
                     return Ok(ImageRef {
                         name: name.clone(),
                         pinned,
@@ -64,16 +65,16 @@ impl KubernetesAgent {
                 }
             }
         }
-        let pull = self.pulling_start().await?;
+        let pull = self.pull_namespace_create().await?;
         let found = self.pull_first(&pull.namespace, candidates).await;
         drop(pull);
-        let ended = self.pulling_end().await;
+        let removed = self.pull_namespace_delete().await;
         let found = found?;
-        ended?;
-        found.map_err(|reasons| missing(candidates, &reasons))
+        removed?;
+        found.map_err(|reasons| images_unavailable(candidates, &reasons))
     }
 
-    /// Pulls the first candidate that can be had; where none can, why not.
+    /// Pulls the first available candidate. Returns the reasons if none is available.
     async fn pull_first(
         &self,
         namespace: &str,
@@ -84,14 +85,14 @@ impl KubernetesAgent {
             let name = self.mirrored(candidate).unwrap_or_else(|| candidate.clone());
             match self.image_pull(namespace, &name).await {
                 Ok(pinned) => return Ok(Ok(ImageRef { name, pinned })),
-                Err(Error::Refused(words)) => reasons.push(format!("{name}: {words}")),
+                Err(Error::Refused(reason)) => reasons.push(format!("{name}: {reason}")),
                 Err(error) => return Err(error),
             }
         }
         Ok(Err(reasons))
     }
 
-    /// The image that places files. Looked for once: it changes with Chainpool's version alone.
+    /// The image that places files. Searched once: it changes only with Chainpool's version.
     pub(crate) async fn tools(&self) -> Result<ImageRef> {
         if let Some(tools) = self.tools.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(tools);
@@ -103,13 +104,14 @@ impl KubernetesAgent {
         Ok(tools)
     }
 
-    /// The name on the mirror; `None` without a mirror, or when the name has a registry of its own.
+    /// The name on the mirror; `None` without a mirror, or if the name has a registry.
     fn mirrored(&self, name: &str) -> Option<String> {
         let mirror = self.mirror.as_deref()?.trim_end_matches('/');
         registry_of(name).is_none().then(|| format!("{mirror}/{name}"))
     }
 
-    /// The secret with which a machine pulls this image, where it is of the login's registry. Others must not learn it.
+    /// The pull secret for this image, if it is in the registry of the credentials. Other registries must not
+    /// get them.
     pub(crate) fn login(
         &self,
         image: &str,
@@ -117,7 +119,7 @@ impl KubernetesAgent {
         labels: BTreeMap<String, String>,
     ) -> Option<Secret> {
         let login = self.registry.as_ref().filter(|login| login.is_for(image))?;
-        Some(whole::login(
+        Some(namespace_objects::login(
             namespace,
             labels,
             login.server(),
@@ -126,17 +128,17 @@ impl KubernetesAgent {
         ))
     }
 
-    /// The namespace for pulling, which lives as long as something is pulled.
-    async fn pulling_start(&self) -> Result<Pull<'_>> {
+    /// Creates the namespace for pulls, which exists only while images are pulled.
+    async fn pull_namespace_create(&self) -> Result<Pull<'_>> {
         let pull = Pull::begin(&self.pulls, self.pull_namespace());
         let mut labels = self.pull_labels();
-        labels.extend(whole::restricted());
+        labels.extend(namespace_objects::restricted());
         let metadata = ObjectMeta {
             name: Some(pull.namespace.clone()),
             labels: Some(labels),
             ..ObjectMeta::default()
         };
-        self.namespace_make(&Namespace {
+        self.namespace_create(&Namespace {
             metadata,
             ..Namespace::default()
         })
@@ -152,8 +154,8 @@ impl KubernetesAgent {
         BTreeMap::from([(LABEL_PULL.to_owned(), self.instance.to_string())])
     }
 
-    /// Removes the namespace when nothing is pulled, with what a process left there that was killed.
-    pub(crate) async fn pulling_end(&self) -> Result<()> {
+    /// Deletes the namespace when no pull is in progress, including leftovers of a killed process.
+    pub(crate) async fn pull_namespace_delete(&self) -> Result<()> {
         if self.pulls.load(Ordering::SeqCst) > 0 {
             return Ok(());
         }
@@ -163,7 +165,7 @@ impl KubernetesAgent {
             .server
             .call(CALL, api.get_opt(namespace))
             .await
-            .map_err(|f| f.into_error(&format!("show the namespace {namespace}")))?;
+            .map_err(|f| f.into_error(&format!("get the namespace {namespace}")))?;
         let is_ours = |found: &Namespace| found.labels().get(LABEL_PULL) == Some(&self.instance.to_string());
         let Some(found) = found.filter(is_ours) else {
             return Ok(());
@@ -176,42 +178,42 @@ impl KubernetesAgent {
             ..DeleteParams::default()
         };
         match self.server.call(CALL, api.delete(namespace, &params)).await {
-            Err(fault) if fault.is(409) => Ok(()),
+            Err(error) if error.has_code(409) => Ok(()),
             other => {
-                absent_is_fine(other).map_err(|f| f.into_error(&format!("remove the namespace {namespace}")))
+                absent_is_fine(other).map_err(|f| f.into_error(&format!("delete the namespace {namespace}")))
             }
         }
     }
 
-    /// Has a machine pull an image, by a pod that cannot run; says how the image is pinned.
+    /// Pulls an image on a machine by a pod that cannot run. Returns the pinned reference.
     async fn image_pull(&self, namespace: &str, image: &str) -> Result<String> {
         let login = self.login(image, namespace, self.pull_labels());
         if let Some(login) = &login {
-            self.server.apply_blindly(login).await?;
+            self.server.apply_unchecked(login).await?;
         }
         let pods: Api<Pod> = self.server.within(namespace)?;
         let name = self
-            .pulling_pod(
+            .pull_pod_create(
                 &pods,
                 &pull_pod(image, login.as_ref().and_then(|l| l.metadata.name.as_deref())),
             )
             .await?;
         let outcome = tokio::time::timeout(PULL, self.pull_watch(pods.clone(), &name, image)).await;
-        let gone = self
+        let deleted = self
             .server
             .call(CALL, pods.delete(&name, &DeleteParams::default().grace_period(0)))
             .await;
-        absent_is_fine(gone).map_err(|f| f.into_error(&format!("remove the pod {namespace}/{name}")))?;
+        absent_is_fine(deleted).map_err(|f| f.into_error(&format!("delete the pod {namespace}/{name}")))?;
         outcome.unwrap_or_else(|_| {
             Err(Error::Refused(format!(
-                "not pulled within {} min",
+                "pull timed out after {} min",
                 PULL.as_secs() / 60
             )))
         })
     }
 
-    /// Makes the pod. A new namespace has no account for pods in its first moments.
-    async fn pulling_pod(&self, pods: &Api<Pod>, pod: &Pod) -> Result<String> {
+    /// Creates the pod. A new namespace has no service account at first.
+    async fn pull_pod_create(&self, pods: &Api<Pod>, pod: &Pod) -> Result<String> {
         let deadline = Instant::now() + SETTLE;
         loop {
             match self
@@ -219,63 +221,63 @@ impl KubernetesAgent {
                 .call(CALL, pods.create(&PostParams::default(), pod))
                 .await
             {
-                Ok(made) => return Ok(made.name_any()),
-                Err(fault)
-                    if fault.says("serviceaccount")
-                        && fault.says("not found")
-                        && look_again(deadline).await => {}
-                Err(fault) => return Err(fault.into_error("make a pod that pulls")),
+                Ok(pod) => return Ok(pod.name_any()),
+                Err(error)
+                    if error.message_contains("serviceaccount")
+                        && error.message_contains("not found")
+                        && wait_for_retry(deadline).await => {}
+                Err(error) => return Err(error.into_error("create a pod to pull an image")),
             }
         }
     }
 
     async fn pull_watch(&self, pods: Api<Pod>, name: &str, image: &str) -> Result<String> {
-        let mut told = pin!(watch_object(pods, name));
+        let mut events = pin!(watch_object(pods, name));
         loop {
-            match told.next().await {
-                Some(Ok(Some(pod))) => match pulled(&pod, image) {
+            match events.next().await {
+                Some(Ok(Some(pod))) => match pull_outcome(&pod, image) {
                     Some(Ok(pinned)) => return Ok(pinned),
-                    Some(Err(words)) => return Err(Error::Refused(words)),
+                    Some(Err(reason)) => return Err(Error::Refused(reason)),
                     None => {}
                 },
                 Some(Ok(None)) | None => {
-                    return Err(Error::Busy(format!("the pod that pulls {image} was removed")));
+                    return Err(Error::Busy(format!("the pod that pulls {image} was deleted")));
                 }
-                Some(Err(e)) => return Err(self.server.watch_fault(e).into_error("tell of its pods")),
+                Some(Err(e)) => return Err(self.server.watch_error(e).into_error("watch pods")),
             }
         }
     }
 }
 
-/// One pull under way, by this process.
+/// A pull in progress in this process.
 struct Pull<'a> {
     namespace: String,
-    all: &'a AtomicUsize,
+    count: &'a AtomicUsize,
 }
 
 impl<'a> Pull<'a> {
-    fn begin(all: &'a AtomicUsize, namespace: String) -> Self {
-        all.fetch_add(1, Ordering::SeqCst);
-        Self { namespace, all }
+    fn begin(count: &'a AtomicUsize, namespace: String) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self { namespace, count }
     }
 }
 
 impl Drop for Pull<'_> {
     fn drop(&mut self) {
-        self.all.fetch_sub(1, Ordering::SeqCst);
+        self.count.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-/// How the image is pinned, when every machine that takes pods has it.
-fn present(nodes: &[Node], name: &str) -> Option<String> {
+/// The pinned reference of an image that is present on all schedulable machines.
+fn pinned_on_all_machines(nodes: &[Node], name: &str) -> Option<String> {
     let wanted = full(name);
     let repository = format!("{}@", repository_of(&wanted));
-    let open = nodes
+    let schedulable = nodes
         .iter()
         .filter(|n| n.spec.as_ref().and_then(|s| s.unschedulable) != Some(true));
     let mut digests: Option<BTreeSet<&String>> = None;
     let mut any = false;
-    for node in open {
+    for node in schedulable {
         any = true;
         let mut images = node
             .status
@@ -286,7 +288,7 @@ fn present(nodes: &[Node], name: &str) -> Option<String> {
         let here: BTreeSet<_> = names.iter().filter(|n| n.starts_with(&repository)).collect();
         digests = Some(digests.map_or(here.clone(), |all| all.intersection(&here).copied().collect()));
     }
-    // Without a digest that all machines agree on, its name must do.
+    // Without a common digest, use the name.
     any.then(|| {
         digests
             .and_then(|d| d.into_iter().next().cloned())
@@ -294,8 +296,9 @@ fn present(nodes: &[Node], name: &str) -> Option<String> {
     })
 }
 
-/// What a pulling pod tells: the pinned image, why there is none, or nothing yet.
-fn pulled(pod: &Pod, image: &str) -> Option<Result<String, String>> {
+/// The outcome of a pull by the pod's status: the pinned image or the reason of failure; `None` while
+/// pulling.
+fn pull_outcome(pod: &Pod, image: &str) -> Option<Result<String, String>> {
     let status = pod.status.as_ref()?;
     let ContainerStatus { image_id, state, .. } = status.container_statuses.as_ref()?.first()?;
     if !image_id.is_empty() {
@@ -316,7 +319,7 @@ fn pulled(pod: &Pod, image: &str) -> Option<Result<String, String>> {
                 .filter(|m| !m.is_empty())
                 .unwrap_or_else(|| reason.to_owned())))
         }
-        // It came as far as starting what is not in the image.
+        // The pull succeeded; only the missing command failed to start.
         _ => Some(Ok(image.to_owned())),
     }
 }
@@ -332,7 +335,7 @@ fn pull_pod(image: &str, login: Option<&str>) -> Pod {
                 name: "pull".to_owned(),
                 image: Some(image.to_owned()),
                 image_pull_policy: Some("IfNotPresent".to_owned()),
-                command: Some(vec![NOTHING.to_owned()]),
+                command: Some(vec![MISSING_COMMAND.to_owned()]),
                 resources: Some(resources("16Mi")),
                 security_context: Some(security(true)),
                 ..Container::default()
@@ -361,16 +364,16 @@ fn pull_pod(image: &str, login: Option<&str>) -> Pod {
     }
 }
 
-fn missing(candidates: &[String], reasons: &[String]) -> Error {
-    let make = candidates
+fn images_unavailable(candidates: &[String], reasons: &[String]) -> Error {
+    let build = candidates
         .iter()
         .find_map(|c| repository_of(c).rsplit('/').next())
         .map(|name| name.strip_prefix("chainpool-").unwrap_or(name));
-    let make = make.map_or_else(String::new, |name| {
-        format!("build it with `make docker-{name}` and load it into the machines' runtime, ")
+    let build = build.map_or_else(String::new, |name| {
+        format!("build one with `make docker-{name}` and load it into the machines' runtime, ")
     });
     Error::Refused(format!(
-        "none of the images is on every machine of the cluster, and none can be pulled ({}): {make}push it to a registry, or set a mirror",
+        "no image is present on all machines of the cluster, and none can be pulled ({}): {build}push it to a registry, or set a mirror",
         reasons.join("; ")
     ))
 }
@@ -389,19 +392,19 @@ mod tests {
     fn an_image_is_present_when_every_machine_has_it() {
         let with = node(&["docker.io/a/b:1", "docker.io/a/b@sha256:0"]);
         assert_eq!(
-            present(std::slice::from_ref(&with), "a/b:1").as_deref(),
+            pinned_on_all_machines(std::slice::from_ref(&with), "a/b:1").as_deref(),
             Some("docker.io/a/b@sha256:0")
         );
         assert_eq!(
-            present(&[with.clone(), node(&["docker.io/a/b:1"])], "a/b:1").as_deref(),
+            pinned_on_all_machines(&[with.clone(), node(&["docker.io/a/b:1"])], "a/b:1").as_deref(),
             Some("a/b:1")
         );
-        assert_eq!(present(&[with, node(&[])], "a/b:1"), None);
-        assert_eq!(present(&[], "a/b:1"), None);
+        assert_eq!(pinned_on_all_machines(&[with, node(&[])], "a/b:1"), None);
+        assert_eq!(pinned_on_all_machines(&[], "a/b:1"), None);
     }
 
     #[test]
-    fn a_login_is_shown_to_its_own_registry_alone() {
+    fn registry_credentials_are_used_for_their_registry_only() {
         let agent = |mirror: Option<&str>| {
             KubernetesAgent::connect(&Connection {
                 instance: InstanceId::new(),
@@ -422,34 +425,34 @@ mod tests {
             })
             .expect("an agent")
         };
-        let shown = |mirror, image| agent(mirror).login(image, "n", BTreeMap::new()).is_some();
-        assert!(shown(Some("m.example:5000"), "m.example:5000/a"));
-        assert!(!shown(Some("m.example:5000"), "m.example:5000.evil.example/a"));
-        assert!(!shown(Some("m.example:5000"), "ghcr.io/x/y:1"));
-        assert!(!shown(None, "ghcr.io/x/y:1") && shown(None, "m.example:5000/a"));
-        assert!(!shown(Some("evil.example"), "evil.example/a"));
+        let used = |mirror, image| agent(mirror).login(image, "n", BTreeMap::new()).is_some();
+        assert!(used(Some("m.example:5000"), "m.example:5000/a"));
+        assert!(!used(Some("m.example:5000"), "m.example:5000.evil.example/a"));
+        assert!(!used(Some("m.example:5000"), "ghcr.io/x/y:1"));
+        assert!(!used(None, "ghcr.io/x/y:1") && used(None, "m.example:5000/a"));
+        assert!(!used(Some("evil.example"), "evil.example/a"));
     }
 
     #[test]
-    fn a_pulling_pod_tells_how_it_went() {
+    fn the_pull_outcome_is_read_from_the_pod_status() {
         let pod = |id: &str, reason: &str| -> Pod {
             let state = json!({ "waiting": { "reason": reason, "message": "no such host" } });
             let status = json!({ "name": "pull", "image": "a", "imageID": id, "ready": false, "restartCount": 0, "state": state });
             serde_json::from_value(json!({ "status": { "containerStatuses": [status] } })).expect("a pod")
         };
-        assert_eq!(pulled(&pod("", "ContainerCreating"), "a:1"), None);
+        assert_eq!(pull_outcome(&pod("", "ContainerCreating"), "a:1"), None);
         assert_eq!(
-            pulled(&pod("", "ErrImagePull"), "a:1"),
+            pull_outcome(&pod("", "ErrImagePull"), "a:1"),
             Some(Err("no such host".into()))
         );
         assert_eq!(
-            pulled(&pod("", "RunContainerError"), "a:1"),
+            pull_outcome(&pod("", "RunContainerError"), "a:1"),
             Some(Ok("a:1".into()))
         );
         assert_eq!(
-            pulled(&pod("docker.io/a@sha256:0", "x"), "a:1"),
+            pull_outcome(&pod("docker.io/a@sha256:0", "x"), "a:1"),
             Some(Ok("docker.io/a@sha256:0".into()))
         );
-        assert_eq!(pulled(&pod("sha256:0", "x"), "a:1"), Some(Ok("a:1".into())));
+        assert_eq!(pull_outcome(&pod("sha256:0", "x"), "a:1"), Some(Ok("a:1".into())));
     }
 }

@@ -1,12 +1,12 @@
-//! One job: a batch job of one pod, from absent to its end. It stays when it has ended: it is the record.
+//! One job: a batch job of one pod. It is kept after it ends, as the record of its result.
 
 use crate::{
     KubernetesAgent,
     apply::{labels_of, title},
     build::JobObjects,
-    life::{Hindrance, Life},
     observe::Filter,
-    server::{CALL, SETTLE, absent_is_fine, look_again},
+    pod_status::{PodStatus, StartFailure},
+    server::{CALL, SETTLE, absent_is_fine, wait_for_retry},
 };
 use chainpool_agent::{
     ClusterKey, Error, ImageRef, LABEL_GENERATION, LABEL_HASH, LABEL_JOB, LABEL_NODE, Labels, NodeName,
@@ -25,164 +25,174 @@ use kube::{
 use std::pin::pin;
 use tokio::time::{Instant, timeout_at};
 
-/// How many lines of a job that ended badly are told.
+/// The number of log lines in the error of a failed job.
 const LAST_LINES: usize = 5;
 
-/// How a job ended, by the cluster's word.
+/// The result of a job by its conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
-    Well,
-    /// And why.
-    Badly(String),
+pub(crate) enum JobResult {
+    Complete,
+    /// With the reason.
+    Failed(String),
 }
 
-/// How a job ended; `None` while it has not.
-pub(crate) fn end(job: &Job) -> Option<End> {
+/// The result of a job; `None` while it runs.
+pub(crate) fn job_result(job: &Job) -> Option<JobResult> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     let is = |kind: &str| conditions.iter().find(|c| c.type_ == kind && c.status == "True");
     match is("Failed") {
-        Some(failed) => Some(End::Badly(failed.message.clone().unwrap_or_default())),
-        None => is("Complete").map(|_| End::Well),
+        Some(failed) => Some(JobResult::Failed(failed.message.clone().unwrap_or_default())),
+        None => is("Complete").map(|_| JobResult::Complete),
     }
 }
 
 impl KubernetesAgent {
-    /// Runs a job to its end, unless it has ended well before.
+    /// Runs a job to its end, unless it has already succeeded.
     pub(crate) async fn job_ensure(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
-        let stuff = self.stuff(key, job, image).await?;
-        let objects = self.making(key, job, image, &stuff).job_objects()?;
+        let dependencies = self.node_dependencies(key, job, image).await?;
+        let objects = self.node_builder(key, job, image, &dependencies).job_objects()?;
         let deadline = Instant::now() + SETTLE;
         loop {
             match self.server.find(&objects.job).await? {
                 Some(found) if found.metadata.deletion_timestamp.is_some() => {}
-                Some(found) if found.labels().get(LABEL_HASH) == Some(&job.hash.0) => match end(&found) {
-                    Some(End::Well) => return self.job_secrets_remove(key, &job.name).await,
-                    // It ended badly when nobody waited for it, or was told so before.
-                    Some(End::Badly(_)) => self.job_delete(&found).await?,
-                    // What is found stuck gets one fresh start.
-                    None if matches!(
-                        self.job_hindrance(key, &job.name).await?,
-                        Some(Hindrance::Lasting(_))
-                    ) =>
-                    {
-                        self.job_delete(&found).await?;
+                Some(found) if found.labels().get(LABEL_HASH) == Some(&job.hash.0) => {
+                    match job_result(&found) {
+                        Some(JobResult::Complete) => return self.job_secrets_remove(key, &job.name).await,
+                        // This failure was reported by a previous call, or no call waited for it: run again.
+                        Some(JobResult::Failed(_)) => self.job_delete(&found).await?,
+                        // Restart a stuck job once.
+                        None if matches!(
+                            self.job_start_failure(key, &job.name).await?,
+                            Some(StartFailure::Permanent(_))
+                        ) =>
+                        {
+                            self.job_delete(&found).await?;
+                        }
+                        None => return self.job_wait(key, job, deadline).await,
                     }
-                    None => return self.job_wait(key, job, deadline).await,
-                },
+                }
                 Some(stale) => self.job_delete(&stale).await?,
                 None => {
-                    if let Some(login) = &stuff.login {
-                        self.server.apply_blindly(login).await?;
+                    if let Some(login) = &dependencies.login {
+                        self.server.apply_unchecked(login).await?;
                     }
-                    self.job_make(&objects).await?;
-                    self.secrets_tidy(key, job).await?;
+                    self.job_create(&objects).await?;
+                    self.stale_secrets_delete(key, job).await?;
                     return self.job_wait(key, job, deadline).await;
                 }
             }
-            if !look_again(deadline).await {
+            if !wait_for_retry(deadline).await {
                 return Err(Error::Busy(format!(
-                    "{} does not settle in the cluster",
+                    "{} is still changing in the cluster",
                     title(&objects.job)
                 )));
             }
         }
     }
 
-    async fn job_make(&self, objects: &JobObjects) -> Result<()> {
+    async fn job_create(&self, objects: &JobObjects) -> Result<()> {
         let JobObjects { secrets, claims, job } = objects;
         let secrets =
-            futures::future::try_join_all(secrets.iter().map(|secret| self.server.apply_blindly(secret)));
+            futures::future::try_join_all(secrets.iter().map(|secret| self.server.apply_unchecked(secret)));
         let claims = futures::future::try_join_all(claims.iter().map(|claim| self.server.adopt(claim)));
         tokio::try_join!(secrets, claims)?;
         self.server
             .apply_over(job, None)
             .await
-            .map_err(|f| f.into_error(&format!("make {}", title(job))))
+            .map_err(|f| f.into_error(&format!("apply {}", title(job))))
     }
 
-    /// Waits for the end of a job, and looks at it whenever it or its pod changes.
+    /// Waits for the end of a job, and checks it whenever it or its pod changes.
     async fn job_wait(&self, key: &ClusterKey, job: &NodeSpec, deadline: Instant) -> Result<()> {
         let (namespace, name) = (network_name(key), &job.name);
         let (jobs, pods): (Api<Job>, Api<Pod>) =
             (self.server.within(&namespace)?, self.server.within(&namespace)?);
-        let of_job = watch_object(jobs.clone(), name.as_str()).map(|told| told.map(drop));
-        let of_pods = watcher(
+        let job_events = watch_object(jobs.clone(), name.as_str()).map(|event| event.map(drop));
+        let pod_events = watcher(
             pods,
             watcher::Config::default().labels(self.job_filter(key, name).as_str()),
         )
-        .map(|told| told.map(drop));
-        let mut told = pin!(stream::select(of_job, of_pods));
-        let mut hindrance = None;
+        .map(|event| event.map(drop));
+        let mut events = pin!(stream::select(job_events, pod_events));
+        let mut failure = None;
         loop {
-            match timeout_at(deadline, told.next()).await {
+            match timeout_at(deadline, events.next()).await {
                 Ok(Some(Ok(()))) => {}
-                Ok(Some(Err(e))) => return Err(self.server.watch_fault(e).into_error("tell of its jobs")),
+                Ok(Some(Err(e))) => return Err(self.server.watch_error(e).into_error("watch jobs")),
                 Ok(None) | Err(_) => {
-                    let words = hindrance.map_or_else(
+                    let state = failure.map_or_else(
                         || "has not ended yet".to_owned(),
-                        |words| format!("does not start: {words}"),
+                        |reason| format!("does not start: {reason}"),
                     );
-                    return Err(Error::Busy(format!("job {name} {words}")));
+                    return Err(Error::Busy(format!("job {name} {state}")));
                 }
             }
             let found = self
                 .server
                 .call(CALL, jobs.get_opt(name.as_str()))
                 .await
-                .map_err(|f| f.into_error(&format!("show job {name}")))?;
-            match found.as_ref().map(end) {
-                None => return Err(Error::Busy(format!("job {name} was removed while it ran"))),
-                Some(Some(End::Well)) => return self.job_secrets_remove(key, name).await,
-                Some(Some(End::Badly(why))) => return Err(self.job_failed(key, name, &why).await),
+                .map_err(|f| f.into_error(&format!("get job {name}")))?;
+            match found.as_ref().map(job_result) {
+                None => return Err(Error::Busy(format!("job {name} was deleted while it ran"))),
+                Some(Some(JobResult::Complete)) => return self.job_secrets_remove(key, name).await,
+                Some(Some(JobResult::Failed(reason))) => {
+                    return Err(self.job_failed(key, name, &reason).await);
+                }
                 Some(None) => {}
             }
-            hindrance = match self.job_hindrance(key, name).await? {
-                Some(Hindrance::Lasting(words)) => {
-                    return Err(Error::Refused(format!("job {name} does not start: {words}")));
+            failure = match self.job_start_failure(key, name).await? {
+                Some(StartFailure::Permanent(reason)) => {
+                    return Err(Error::Refused(format!("job {name} does not start: {reason}")));
                 }
-                Some(Hindrance::Passing(words)) => Some(words),
+                Some(StartFailure::Transient(reason)) => Some(reason),
                 None => None,
             };
         }
     }
 
-    /// The error that a job's failure is. Where its program did not end by itself (its pod was taken away), it is run anew.
-    async fn job_failed(&self, key: &ClusterKey, name: &NodeName, why: &str) -> Error {
+    /// The error for a failed job. If its program did not exit by itself, because its pod was disrupted, the
+    /// job can be repeated.
+    async fn job_failed(&self, key: &ClusterKey, name: &NodeName, reason: &str) -> Error {
         let pod = match self.job_pod(key, name).await {
             Ok(pod) => pod,
             Err(error) => return error,
         };
-        let taken = || Error::Busy(format!("job {name} lost its pod and is run anew: {why}"));
-        let Some(pod) = pod else { return taken() };
-        let life = Life::of(&pod);
-        if life.is_taken_away() {
-            return taken();
+        let lost = || Error::Busy(format!("job {name} lost its pod and is repeated: {reason}"));
+        let Some(pod) = pod else { return lost() };
+        let status = PodStatus::of(&pod);
+        if status.is_disrupted() {
+            return lost();
         }
-        match (life.hindrance(), life.ended()) {
-            (Some(Hindrance::Lasting(words)), _) => {
-                Error::Refused(format!("job {name} does not start: {words}"))
+        match (status.start_failure(), status.termination()) {
+            (Some(StartFailure::Permanent(reason)), _) => {
+                Error::Refused(format!("job {name} does not start: {reason}"))
             }
-            (_, Some(ended)) => {
-                let lines: Vec<&str> = ended.message.as_deref().unwrap_or_default().lines().collect();
-                let said = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
-                let said = if said.is_empty() {
-                    said
+            (_, Some(terminated)) => {
+                let lines: Vec<&str> = terminated
+                    .message
+                    .as_deref()
+                    .unwrap_or_default()
+                    .lines()
+                    .collect();
+                let output = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
+                let output = if output.is_empty() {
+                    output
                 } else {
-                    format!(": {said}")
+                    format!(": {output}")
                 };
-                Error::Refused(format!("job {name} ended with {}{said}", ended.exit_code))
+                Error::Refused(format!("job {name} exited with {}{output}", terminated.exit_code))
             }
-            _ => taken(),
+            _ => lost(),
         }
     }
 
-    async fn job_hindrance(&self, key: &ClusterKey, name: &NodeName) -> Result<Option<Hindrance>> {
+    async fn job_start_failure(&self, key: &ClusterKey, name: &NodeName) -> Result<Option<StartFailure>> {
         let pod = self.job_pod(key, name).await?;
         Ok(pod
             .as_ref()
-            .map(Life::of)
-            .filter(|life| !life.is_taken_away())
-            .and_then(|life| life.hindrance()))
+            .map(PodStatus::of)
+            .filter(|status| !status.is_disrupted())
+            .and_then(|status| status.start_failure()))
     }
 
     fn job_filter(&self, key: &ClusterKey, name: &NodeName) -> Filter {
@@ -190,7 +200,7 @@ impl KubernetesAgent {
         filter.and(LABEL_NODE, name).and(LABEL_JOB, &true)
     }
 
-    /// The job's pod: the one that is not going, where there are two.
+    /// The job's pod. Of two pods, returns the pod that is not being deleted.
     pub(crate) async fn job_pod(&self, key: &ClusterKey, name: &NodeName) -> Result<Option<Pod>> {
         let api: Api<Pod> = self.server.within(&network_name(key))?;
         let list = self
@@ -207,7 +217,8 @@ impl KubernetesAgent {
             .max_by_key(|pod| pod.metadata.deletion_timestamp.is_none()))
     }
 
-    /// Asks for the removal of exactly this job. It is there until its pod is gone, so that no two run at once.
+    /// Requests deletion of exactly this job. It exists until its pod is deleted, so that no two pods run at
+    /// once.
     async fn job_delete(&self, job: &Job) -> Result<()> {
         let api: Api<Job> = self.server.within(&job.namespace().unwrap_or_default())?;
         let preconditions = Some(Preconditions {
@@ -219,22 +230,22 @@ impl KubernetesAgent {
             ..DeleteParams::foreground()
         };
         match self.server.call(CALL, api.delete(&job.name_any(), &params)).await {
-            // Another has its name already.
-            Err(fault) if fault.is(409) => Ok(()),
-            other => absent_is_fine(other).map_err(|f| f.into_error(&format!("remove {}", title(job)))),
+            // Another job already has its name.
+            Err(error) if error.has_code(409) => Ok(()),
+            other => absent_is_fine(other).map_err(|f| f.into_error(&format!("delete {}", title(job)))),
         }
     }
 
-    /// Nothing secret is kept for a job that has ended well.
+    /// Deletes the secrets of a job that has succeeded.
     async fn job_secrets_remove(&self, key: &ClusterKey, name: &NodeName) -> Result<()> {
         let api: Api<Secret> = self.server.within(&network_name(key))?;
-        let its = ListParams::default().labels(&format!("{LABEL_NODE}={name}"));
-        let removed = self
+        let of_job = ListParams::default().labels(&format!("{LABEL_NODE}={name}"));
+        let deleted = self
             .server
-            .call(CALL, api.delete_collection(&DeleteParams::default(), &its))
+            .call(CALL, api.delete_collection(&DeleteParams::default(), &of_job))
             .await;
-        removed
+        deleted
             .map(drop)
-            .map_err(|f| f.into_error(&format!("remove the secrets of job {name}")))
+            .map_err(|f| f.into_error(&format!("delete the secrets of job {name}")))
     }
 }

@@ -1,36 +1,38 @@
-//! The hands on a Kubernetes cluster.
+//! Agent for Kubernetes clusters.
 //!
-//! [`KubernetesPlatform`] makes a [`KubernetesAgent`] from an address and a kubeconfig; the agent does what
-//! [`chainpool_agent::Agent`] promises, through the API server alone (server-side apply, watches, port-forward; nothing is
-//! executed in a container). A generation of a cluster is a namespace of its own under restricted Pod Security, a node a
-//! stateful set of one pod, a job a batch job. Whatever it makes carries this instance's labels, and only what carries them is ever
-//! changed. It keeps no state: everything is read from the cluster when it is needed, so every verb may be called again,
-//! by another process too.
+//! [`KubernetesPlatform`] creates a [`KubernetesAgent`] from an address and a kubeconfig. The agent
+//! implements [`chainpool_agent::Agent`] through the API server alone: server-side apply, watches and
+//! port-forward. It executes nothing in a container.
+//!
+//! Each generation of a cluster is a namespace under restricted Pod Security, each node a stateful set of one
+//! pod, each job a batch job. All objects carry the labels of this instance, and the agent changes only
+//! objects with these labels. It keeps no state: it reads the cluster when needed, so every call can be
+//! repeated, also by another process.
 
 mod apply;
-mod bounds;
 mod build;
 mod connect;
 mod dial;
+#[cfg(test)]
+mod fake_server;
 mod files;
 mod image;
 mod job;
-mod life;
 mod logs;
 mod namespace;
+mod namespace_objects;
 mod node;
 mod observe;
 mod pod;
+mod pod_status;
 mod probe;
 mod reference;
 mod remove;
+mod response_limit;
 mod server;
 mod storage;
-#[cfg(test)]
-mod stranger;
 mod user;
 mod watch;
-mod whole;
 
 use async_trait::async_trait;
 use chainpool_agent::{
@@ -38,11 +40,11 @@ use chainpool_agent::{
     InstanceId, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind,
     Port, Power, Probe, RegistryLogin, Result, Scope, Volumes, WakeStream,
 };
-use life::Life;
+use pod_status::PodStatus;
 use server::Server;
 use std::sync::{Arc, Mutex, atomic::AtomicUsize};
 
-/// Makes agents for Kubernetes clusters.
+/// Creates agents for Kubernetes clusters.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KubernetesPlatform;
 
@@ -51,7 +53,7 @@ impl Platform for KubernetesPlatform {
         PlatformKind::Kubernetes
     }
 
-    fn speaks(&self, address: &str) -> bool {
+    fn accepts_address(&self, address: &str) -> bool {
         address == "in-cluster" || address.starts_with("https://")
     }
 
@@ -60,21 +62,21 @@ impl Platform for KubernetesPlatform {
     }
 }
 
-/// The hands on one Kubernetes cluster.
+/// Agent for one Kubernetes cluster.
 pub struct KubernetesAgent {
     server: Arc<Server>,
     instance: InstanceId,
     storage_class: Option<String>,
     mirror: Option<String>,
     registry: Option<RegistryLogin>,
-    /// The image that places files, once it was found.
+    /// The image that places files, once found.
     tools: Mutex<Option<ImageRef>>,
-    /// How many images are being pulled.
+    /// The number of image pulls in progress.
     pulls: AtomicUsize,
 }
 
 impl KubernetesAgent {
-    /// Checks address and kubeconfig and makes an agent. Sends nothing: the API server may be down.
+    /// Validates address and kubeconfig. Sends no request: the API server may be down.
     pub fn connect(connection: &Connection) -> Result<Self> {
         let Connection {
             instance,
@@ -98,7 +100,7 @@ impl KubernetesAgent {
 #[async_trait]
 impl Agent for KubernetesAgent {
     fn capabilities(&self) -> Capabilities {
-        // The ports are those that a cluster has for services unless its owner says otherwise.
+        // The ports are the default node port range of Kubernetes.
         Capabilities {
             subnets: false,
             machines: false,
@@ -146,7 +148,7 @@ impl Agent for KubernetesAgent {
         Ok(self
             .pod_find(key, node)
             .await?
-            .and_then(|pod| Life::of(&pod).incarnation()))
+            .and_then(|pod| PodStatus::of(&pod).incarnation()))
     }
 
     async fn drop_node(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()> {

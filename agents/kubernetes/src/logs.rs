@@ -1,4 +1,4 @@
-//! A node's output. The machines keep it as one stream, so what went to the error output is not told apart.
+//! A node's log. Kubernetes stores standard output and standard error as one stream.
 
 use crate::{
     KubernetesAgent,
@@ -13,7 +13,7 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{Api, ResourceExt, api::LogParams};
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-/// The most that is held of one line, in bytes. A longer one comes in pieces.
+/// Maximum bytes of a buffered line. Longer lines are split.
 const LINE: u64 = 1 << 20;
 
 impl KubernetesAgent {
@@ -24,14 +24,14 @@ impl KubernetesAgent {
         query: &LogQuery,
     ) -> Result<LogStream> {
         let LogQuery { tail, since, follow } = query;
-        // Looked at first, so that an absent node is an error here and a foreign one's output is never read.
+        // Check first: an absent node is an error, and a foreign node's log is never read.
         let pod = match self.pod_find(key, node).await? {
             None => self.job_pod(key, node).await?,
             pod => pod,
         };
         let Some(pod) = pod else {
             return Err(Error::Refused(format!(
-                "node {node} has no pod {}/{}: it was not made, is stopped, or is gone",
+                "node {node} has no pod {}/{}: it was not created, is stopped or was deleted",
                 network_name(key),
                 pod_name(node)
             )));
@@ -48,23 +48,25 @@ impl KubernetesAgent {
             .server
             .call(CALL, api.log_stream(&pod.name_any(), &params))
             .await
-            .map_err(|fault| {
-                if fault.says("is waiting to start") {
+            .map_err(|error| {
+                if error.message_contains("is waiting to start") {
                     return Error::Busy(format!(
-                        "node {node} has said nothing yet: its container has not started"
+                        "node {node} has no log yet: its container has not started"
                     ));
                 }
-                if fault.says("could not find the requested resource") {
-                    // The pod is there: this is its machine's word, which has just started and knows none yet.
-                    return Error::Busy(format!("node {node}'s machine does not know its log yet"));
+                if error.message_contains("could not find the requested resource") {
+                    // The pod exists: its kubelet has just started and does not know the container yet.
+                    return Error::Busy(format!(
+                        "the log of node {node} is not available yet on its machine"
+                    ));
                 }
-                fault.into_error(&format!("show the log of node {node}"))
+                error.into_error(&format!("read the log of node {node}"))
             })?;
         let lines = Lines {
             server: self.server.clone(),
             reader: Box::pin(reader),
             limit: (!follow).then_some(CALL),
-            over: false,
+            failed: false,
         };
         Ok(stream::unfold(lines, async |mut lines| {
             lines.next().await.map(|line| (line, lines))
@@ -73,18 +75,18 @@ impl KubernetesAgent {
     }
 }
 
-/// The server's bytes as lines. Without `follow` each must come within the limit of a call; a followed node may be
-/// silent for as long as it likes.
+/// The response as lines. Without `follow` each line has the time limit of a call; with it, there is no
+/// limit.
 struct Lines {
     server: Arc<Server>,
     reader: Pin<Box<dyn AsyncBufRead + Send>>,
     limit: Option<Duration>,
-    over: bool,
+    failed: bool,
 }
 
 impl Lines {
     async fn next(&mut self) -> Option<Result<LogLine>> {
-        if self.over {
+        if self.failed {
             return None;
         }
         let mut line = Vec::new();
@@ -94,7 +96,7 @@ impl Lines {
             None => read.await,
             Some(limit) => match tokio::time::timeout(limit, read).await {
                 Ok(read) => read,
-                Err(_) => return Some(self.end("the log stopped in the middle")),
+                Err(_) => return Some(self.fail("timed out while reading the log")),
             },
         };
         match read {
@@ -103,13 +105,13 @@ impl Lines {
                 stderr: false,
                 bytes: Bytes::from(line),
             })),
-            Err(e) => Some(self.end(&e.to_string())),
+            Err(e) => Some(self.fail(&e.to_string())),
         }
     }
 
-    fn end(&mut self, why: &str) -> Result<LogLine> {
-        self.over = true;
-        Err(Error::Unreachable(format!("{}: {why}", self.server.address())))
+    fn fail(&mut self, reason: &str) -> Result<LogLine> {
+        self.failed = true;
+        Err(Error::Unreachable(format!("{}: {reason}", self.server.address())))
     }
 }
 
@@ -127,7 +129,7 @@ mod tests {
             server,
             reader: Box::pin(reader),
             limit: Some(CALL),
-            over: false,
+            failed: false,
         }
     }
 
@@ -140,24 +142,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_without_end_comes_in_pieces() {
+    async fn an_endless_line_is_split() {
         let mut endless = lines(BufReader::new(repeat(b'x')));
         for _ in 0..3 {
-            let piece = endless.next().await.expect("it goes on").expect("a piece");
+            let piece = endless.next().await.expect("another piece").expect("a piece");
             assert_eq!(u64::try_from(piece.bytes.len()), Ok(LINE));
         }
     }
 
     #[tokio::test]
-    async fn a_log_is_read_line_by_line_to_its_last() {
+    async fn a_log_is_read_line_by_line() {
         assert_eq!(
             all(lines(Cursor::new("one\n\nlast"))).await,
             ["one\n", "\n", "last"]
         );
-        let most = "x".repeat(usize::try_from(LINE).expect("a length"));
+        let longest = "x".repeat(usize::try_from(LINE).expect("a length"));
         assert_eq!(
-            all(lines(Cursor::new(format!("{most}\nlast\n")))).await,
-            [most.as_str(), "\n", "last\n"]
+            all(lines(Cursor::new(format!("{longest}\nlast\n")))).await,
+            [longest.as_str(), "\n", "last\n"]
         );
     }
 }

@@ -1,11 +1,11 @@
-//! One node: its stateful set and what belongs to it, from absent to the wanted power, whatever is found on the way.
+//! One node: reconciles its stateful set and dependent objects to the wanted power, from any state.
 
 use crate::{
     KubernetesAgent,
-    apply::{MANAGER, Part, labels_of, title},
-    build::{Making, NodeObjects, label_map, pod_name, published_name},
-    life::{Hindrance, Life},
-    server::{CALL, Fault, SETTLE, absent_is_fine, look_again},
+    apply::{FIELD_MANAGER, NamespacedObject, labels_of, title},
+    build::{NodeBuilder, NodeObjects, label_map, pod_name, published_name},
+    pod_status::{PodStatus, StartFailure},
+    server::{CALL, CallError, SETTLE, absent_is_fine, wait_for_retry},
 };
 use chainpool_agent::{
     ClusterKey, Error, ImageRef, Incarnation, LABEL_HASH, LABEL_NODE, Labels, NodeName, NodeSpec, Place,
@@ -25,21 +25,22 @@ use serde_json::json;
 use std::{pin::pin, time::Duration};
 use tokio::time::Instant;
 
-/// What a node or job is made with, beside its spec.
-pub(crate) struct Stuff {
-    /// The image that places files, where there are any.
+/// Cluster objects and settings that a node or job needs beside its spec.
+pub(crate) struct NodeDependencies {
+    /// The image that places files, if there are any.
     tools: Option<ImageRef>,
-    /// The storage class of volumes, where there are any.
+    /// The storage class of volumes, if there are any.
     class: Option<String>,
-    /// The secret with which its image is pulled.
+    /// The pull secret of the image.
     pub(crate) login: Option<Secret>,
 }
 
-/// How long what hinders a pod may stay before it is told.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a transient start failure may last before it is reported.
+const START_FAILURE_GRACE: Duration = Duration::from_secs(20);
 
 impl KubernetesAgent {
-    /// Brings a node to `power`. Its stateful set is made last: one with the right hash shows that all else was made.
+    /// Brings a node to `power`. The stateful set is applied last: if it has the right hash, all other
+    /// objects exist.
     pub(crate) async fn node_ensure(
         &self,
         key: &ClusterKey,
@@ -48,44 +49,51 @@ impl KubernetesAgent {
         power: &Power,
     ) -> Result<()> {
         let replicas = i32::from(*power != Power::Off);
-        let stuff = self.stuff(key, node, image).await?;
-        let objects = self.making(key, node, image, &stuff).objects(replicas)?;
+        let dependencies = self.node_dependencies(key, node, image).await?;
+        let objects = self
+            .node_builder(key, node, image, &dependencies)
+            .objects(replicas)?;
         let found = self.set_settled(&objects.set).await?;
-        let right = found
+        let is_current = found
             .as_ref()
             .is_some_and(|set| set.labels().get(LABEL_HASH) == Some(&node.hash.0));
-        if right {
-            Box::pin(self.parts_adopt(&objects)).await?;
+        if is_current {
+            Box::pin(self.objects_adopt(&objects)).await?;
             self.set_scale(&objects.set, found.as_ref(), replicas).await?;
         } else {
-            if let Some(login) = &stuff.login {
-                self.server.apply_blindly(login).await?;
+            if let Some(login) = &dependencies.login {
+                self.server.apply_unchecked(login).await?;
             }
-            Box::pin(self.parts_apply(&objects, node)).await?;
-            let made = self.server.apply_over(&objects.set, found.as_ref()).await;
-            made.map_err(|f| f.into_error(&format!("make {}", title(&objects.set))))?;
+            Box::pin(self.objects_apply(&objects, node)).await?;
+            let applied = self.server.apply_over(&objects.set, found.as_ref()).await;
+            applied.map_err(|e| e.into_error(&format!("apply {}", title(&objects.set))))?;
         }
         match power {
-            Power::Off => Box::pin(self.pod_gone(key, node)).await?,
-            Power::On { after } => Box::pin(self.pod_runs(key, node, after.as_ref())).await?,
+            Power::Off => Box::pin(self.pod_wait_deleted(key, node)).await?,
+            Power::On { after } => Box::pin(self.pod_wait_running(key, node, after.as_ref())).await?,
         }
-        if found.is_some() && !right {
-            self.secrets_tidy(key, node).await
+        if found.is_some() && !is_current {
+            self.stale_secrets_delete(key, node).await
         } else {
             Ok(())
         }
     }
 
-    /// Finds what a node or job is made with.
-    pub(crate) async fn stuff(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef) -> Result<Stuff> {
+    /// Finds the dependencies of a node or job.
+    pub(crate) async fn node_dependencies(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        image: &ImageRef,
+    ) -> Result<NodeDependencies> {
         let namespace = network_name(key);
         if !self.namespace_find(key).await? {
             return Err(Error::Refused(format!(
-                "node {} has no namespace {namespace}: its network was not made, or is gone",
+                "node {} has no namespace {namespace}: its network was not created or was deleted",
                 node.name
             )));
         }
-        Ok(Stuff {
+        Ok(NodeDependencies {
             tools: if node.files.is_empty() {
                 None
             } else {
@@ -104,28 +112,28 @@ impl KubernetesAgent {
         })
     }
 
-    pub(crate) fn making<'a>(
+    pub(crate) fn node_builder<'a>(
         &self,
         key: &'a ClusterKey,
         node: &'a NodeSpec,
         image: &'a ImageRef,
-        stuff: &'a Stuff,
-    ) -> Making<'a> {
-        Making {
+        dependencies: &'a NodeDependencies,
+    ) -> NodeBuilder<'a> {
+        NodeBuilder {
             instance: self.instance,
             key,
             node,
             image,
-            tools: stuff.tools.as_ref(),
-            storage_class: stuff.class.as_deref(),
-            login: stuff
+            tools: dependencies.tools.as_ref(),
+            storage_class: dependencies.class.as_deref(),
+            login: dependencies
                 .login
                 .as_ref()
                 .and_then(|secret| secret.metadata.name.as_deref()),
         }
     }
 
-    /// The node's stateful set, if it is there; one that is going is waited for.
+    /// The node's stateful set, if it exists. Waits while an old one is being deleted.
     async fn set_settled(&self, wanted: &StatefulSet) -> Result<Option<StatefulSet>> {
         let deadline = Instant::now() + SETTLE;
         loop {
@@ -136,78 +144,90 @@ impl KubernetesAgent {
             {
                 return Ok(found);
             }
-            if !look_again(deadline).await {
-                return Err(Error::Busy(format!("{} is still being removed", title(wanted))));
+            if !wait_for_retry(deadline).await {
+                return Err(Error::Busy(format!("{} is still being deleted", title(wanted))));
             }
         }
     }
 
-    /// What a right stateful set stands on is put back where somebody took it away.
-    async fn parts_adopt(&self, objects: &NodeObjects) -> Result<()> {
+    /// Recreates missing objects that a current stateful set depends on.
+    async fn objects_adopt(&self, objects: &NodeObjects) -> Result<()> {
         let NodeObjects {
-            names,
-            published,
+            peer_service,
+            published_service,
             policy,
             secrets: _,
             claims,
             set: _,
         } = objects;
-        let published = async {
-            match published {
+        let published_service = async {
+            match published_service {
                 Some(service) if self.server.find(service).await?.is_none() => {
                     self.service_publish(service).await
                 }
                 _ => Ok(()),
             }
         };
-        let (names, policy) = (self.part_adopt(names.as_ref()), self.part_adopt(policy.as_ref()));
+        let (peer_service, policy) = (
+            self.object_adopt(peer_service.as_ref()),
+            self.object_adopt(policy.as_ref()),
+        );
         let claims = futures::future::try_join_all(claims.iter().map(|claim| self.server.adopt(claim)));
-        tokio::try_join!(names, published, policy, claims)?;
+        tokio::try_join!(peer_service, published_service, policy, claims)?;
         Ok(())
     }
 
-    /// Makes all but the stateful set. Claims keep what they hold and were made with.
-    async fn parts_apply(&self, objects: &NodeObjects, node: &NodeSpec) -> Result<()> {
+    /// Applies all objects except the stateful set. Existing claims keep their data and settings.
+    async fn objects_apply(&self, objects: &NodeObjects, node: &NodeSpec) -> Result<()> {
         let NodeObjects {
-            names,
-            published,
+            peer_service,
+            published_service,
             policy,
             secrets,
             claims,
             set,
         } = objects;
         let namespace = set.namespace().unwrap_or_default();
-        let published = async {
-            match published {
+        let published_service = async {
+            match published_service {
                 Some(service) => self.service_publish(service).await,
                 None => {
                     self.server
-                        .drop_ours::<Service>(&namespace, &published_name(&node.name), &node.name)
+                        .delete_owned::<Service>(&namespace, &published_name(&node.name), &node.name)
                         .await
                 }
             }
         };
-        let names = self.part_apply(names.as_ref(), &namespace, &node.name);
-        let policy = self.part_apply(policy.as_ref(), &namespace, &node.name);
+        let peer_service = self.object_apply(peer_service.as_ref(), &namespace, &node.name);
+        let policy = self.object_apply(policy.as_ref(), &namespace, &node.name);
         let secrets =
-            futures::future::try_join_all(secrets.iter().map(|secret| self.server.apply_blindly(secret)));
+            futures::future::try_join_all(secrets.iter().map(|secret| self.server.apply_unchecked(secret)));
         let claims = futures::future::try_join_all(claims.iter().map(|claim| self.server.adopt(claim)));
-        tokio::try_join!(names, published, policy, secrets, claims)?;
+        tokio::try_join!(peer_service, published_service, policy, secrets, claims)?;
         Ok(())
     }
 
-    async fn part_adopt<K: Part>(&self, part: Option<&K>) -> Result<()> {
-        match part {
-            Some(part) => self.server.adopt(part).await,
+    async fn object_adopt<K: NamespacedObject>(&self, object: Option<&K>) -> Result<()> {
+        match object {
+            Some(object) => self.server.adopt(object).await,
             None => Ok(()),
         }
     }
 
-    /// Makes the part that has the node's name, or removes it where the node has none any more.
-    async fn part_apply<K: Part>(&self, part: Option<&K>, namespace: &str, node: &NodeName) -> Result<()> {
-        match part {
-            Some(part) => self.server.apply(part).await,
-            None => self.server.drop_ours::<K>(namespace, node.as_str(), node).await,
+    /// Applies the object with the node's name, or deletes it if the spec has none.
+    async fn object_apply<K: NamespacedObject>(
+        &self,
+        object: Option<&K>,
+        namespace: &str,
+        node: &NodeName,
+    ) -> Result<()> {
+        match object {
+            Some(object) => self.server.apply(object).await,
+            None => {
+                self.server
+                    .delete_owned::<K>(namespace, node.as_str(), node)
+                    .await
+            }
         }
     }
 
@@ -216,10 +236,10 @@ impl KubernetesAgent {
         self.server
             .apply_over(service, found.as_ref())
             .await
-            .map_err(|fault| publish_error(fault, service))
+            .map_err(|error| publish_error(error, service))
     }
 
-    /// A change of power alone: the rest of the set is left as it was made, by whichever version of Chainpool.
+    /// Changes only the replicas: the rest of the set stays as its version of Chainpool created it.
     async fn set_scale(
         &self,
         wanted: &StatefulSet,
@@ -233,7 +253,7 @@ impl KubernetesAgent {
         let patch =
             Patch::Merge(json!({ "metadata": { "uid": found.uid() }, "spec": { "replicas": replicas } }));
         let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
+            field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
         let name = wanted.name_any();
@@ -244,8 +264,8 @@ impl KubernetesAgent {
             .map_err(|f| f.into_error(&format!("scale {}", title(wanted))))
     }
 
-    /// Waits until no pod of the node is left.
-    async fn pod_gone(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
+    /// Waits until the node has no pod.
+    async fn pod_wait_deleted(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
         let deadline = Instant::now() + SETTLE + Duration::from_secs(node.stop_timeout.into());
         let api: Api<Pod> = self.server.within(&network_name(key))?;
         let mut pods = pin!(watch_object(api, &pod_name(&node.name)));
@@ -253,38 +273,43 @@ impl KubernetesAgent {
             match tokio::time::timeout_at(deadline, pods.next()).await {
                 Ok(Some(Ok(None)) | None) => return Ok(()),
                 Ok(Some(Ok(Some(_)))) => {}
-                Ok(Some(Err(e))) => return Err(self.server.watch_fault(e).into_error("tell of its pods")),
+                Ok(Some(Err(e))) => return Err(self.server.watch_error(e).into_error("watch pods")),
                 Err(_) => return Err(Error::Busy(format!("node {} does not stop", node.name))),
             }
         }
     }
 
-    /// Waits until the node's process runs, or has run, in a life of this spec that is not `after`.
-    async fn pod_runs(&self, key: &ClusterKey, node: &NodeSpec, after: Option<&Incarnation>) -> Result<()> {
+    /// Waits until the node's process runs, or has run, in an incarnation of this spec other than `after`.
+    async fn pod_wait_running(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        after: Option<&Incarnation>,
+    ) -> Result<()> {
         let deadline = Instant::now() + SETTLE + Duration::from_secs(node.stop_timeout.into());
         let api: Api<Pod> = self.server.within(&network_name(key))?;
         let mut pods = pin!(watch_object(api, &pod_name(&node.name)));
-        let mut wait = Wait {
+        let mut wait = StartWait {
             node,
             after,
             first: true,
-            hindrance: None,
+            failure: None,
         };
         loop {
             let until = wait
-                .hindrance
+                .failure
                 .as_ref()
-                .map_or(deadline, |(since, _)| deadline.min(*since + PATIENCE));
+                .map_or(deadline, |(since, _)| deadline.min(*since + START_FAILURE_GRACE));
             match tokio::time::timeout_at(until, pods.next()).await {
                 Ok(Some(Ok(pod))) => match wait.step(pod.as_ref())? {
                     Step::Done => return Ok(()),
                     Step::Wait => {}
-                    Step::Renew(uid) => self.pod_delete(key, node, uid).await?,
+                    Step::Replace(uid) => self.pod_delete(key, node, uid).await?,
                 },
-                Ok(Some(Err(e))) => return Err(self.server.watch_fault(e).into_error("tell of its pods")),
+                Ok(Some(Err(e))) => return Err(self.server.watch_error(e).into_error("watch pods")),
                 Ok(None) | Err(_) => {
                     return Err(self
-                        .stuck(key, node, wait.hindrance.map(|(_, words)| words))
+                        .start_timeout(key, node, wait.failure.map(|(_, reason)| reason))
                         .await);
                 }
             }
@@ -305,14 +330,14 @@ impl KubernetesAgent {
             .call(CALL, api.delete(&pod_name(&node.name), &params))
             .await
         {
-            // Another life has come already.
-            Err(fault) if fault.is(409) => Ok(()),
+            // The pod has already been replaced.
+            Err(error) if error.has_code(409) => Ok(()),
             other => absent_is_fine(other).map_err(|f| f.into_error(&format!("restart node {}", node.name))),
         }
     }
 
-    /// Why there is no running pod: what the pod says, else what the stateful set's events say.
-    async fn stuck(&self, key: &ClusterKey, node: &NodeSpec, hindrance: Option<String>) -> Error {
+    /// The error for a missing or failing pod, with the reason of the pod, else of the stateful set's events.
+    async fn start_timeout(&self, key: &ClusterKey, node: &NodeSpec, failure: Option<String>) -> Error {
         let events = async {
             let api: Api<Event> = self.server.within(&network_name(key)).ok()?;
             let params =
@@ -320,15 +345,15 @@ impl KubernetesAgent {
             let list = self.server.call(CALL, api.list(&params)).await.ok()?;
             list.items.into_iter().next_back()?.message
         };
-        let words = match hindrance {
-            Some(words) if words != NO_POD => words,
+        let reason = match failure {
+            Some(reason) if reason != NO_POD => reason,
             _ => events.await.unwrap_or_else(|| NO_POD.to_owned()),
         };
-        Error::Busy(format!("node {} does not start: {words}", node.name))
+        Error::Busy(format!("node {} does not start: {reason}", node.name))
     }
 
-    /// Removes the secrets of the node's earlier specs.
-    pub(crate) async fn secrets_tidy(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
+    /// Deletes the secrets of the node's previous specs.
+    pub(crate) async fn stale_secrets_delete(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
         let api: Api<Secret> = self.server.within(&network_name(key))?;
         let stale =
             ListParams::default().labels(&format!("{LABEL_NODE}={},{LABEL_HASH}!={}", node.name, node.hash));
@@ -337,10 +362,10 @@ impl KubernetesAgent {
             .call(CALL, api.delete_collection(&params, &stale))
             .await
             .map(drop)
-            .map_err(|f| f.into_error(&format!("remove old secrets of node {}", node.name)))
+            .map_err(|f| f.into_error(&format!("delete old secrets of node {}", node.name)))
     }
 
-    /// The node's pod, if there is one; of a stateful set that is not ours it is an error.
+    /// The node's pod, if it exists. A foreign pod or stateful set of that name is an error.
     pub(crate) async fn pod_find(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Pod>> {
         let namespace = network_name(key);
         let api: Api<Pod> = self.server.within(&namespace)?;
@@ -348,9 +373,9 @@ impl KubernetesAgent {
             .server
             .call(CALL, api.get_opt(&pod_name(node)))
             .await
-            .map_err(|f| f.into_error(&format!("show the pod of node {node}")))?;
+            .map_err(|f| f.into_error(&format!("get the pod of node {node}")))?;
         let Some(pod) = found else {
-            self.set_not_foreign(key, node).await?;
+            self.check_set_not_foreign(key, node).await?;
             return Ok(None);
         };
         let ours = Labels::of_cluster(self.instance, key).node(node);
@@ -360,8 +385,8 @@ impl KubernetesAgent {
         Ok(Some(pod))
     }
 
-    /// There is no pod, but the namespace or a resting stateful set may be somebody's.
-    async fn set_not_foreign(&self, key: &ClusterKey, node: &NodeName) -> Result<()> {
+    /// Refuses a foreign namespace or stateful set, which may exist without a pod.
+    async fn check_set_not_foreign(&self, key: &ClusterKey, node: &NodeName) -> Result<()> {
         if !self.namespace_find(key).await? {
             return Ok(());
         }
@@ -370,7 +395,7 @@ impl KubernetesAgent {
             .server
             .call(CALL, api.get_opt(node.as_str()))
             .await
-            .map_err(|f| f.into_error(&format!("show the set of node {node}")))?;
+            .map_err(|f| f.into_error(&format!("get the stateful set of node {node}")))?;
         let ours = Labels::of_cluster(self.instance, key).node(node);
         match set {
             Some(set) if labels_of(&set).map(|labels| Labels { hash: None, ..labels }) != Some(ours) => {
@@ -381,91 +406,92 @@ impl KubernetesAgent {
     }
 }
 
-const NO_POD: &str = "the cluster makes no pod for it";
+const NO_POD: &str = "the cluster creates no pod for it";
 
-/// What comes next for a pod that shall run.
+/// The next step for a pod that must run.
 enum Step {
     Done,
     Wait,
-    /// It must make room for another; its uid.
-    Renew(Option<String>),
+    /// Delete the pod with this uid, so that another replaces it.
+    Replace(Option<String>),
 }
 
-/// The wait for a node's process.
-struct Wait<'a> {
+/// State of waiting for a node's process.
+struct StartWait<'a> {
     node: &'a NodeSpec,
     after: Option<&'a Incarnation>,
-    /// Whether no pod was looked at yet.
+    /// True until a pod was checked.
     first: bool,
-    /// Since when what hinders it.
-    hindrance: Option<(Instant, String)>,
+    /// The current start failure and the time of its beginning.
+    failure: Option<(Instant, String)>,
 }
 
-impl Wait<'_> {
+impl StartWait<'_> {
     fn step(&mut self, pod: Option<&Pod>) -> Result<Step> {
         let Some(pod) = pod else {
             self.first = false;
-            self.hinder(Some(NO_POD.to_owned()));
+            self.note_failure(Some(NO_POD.to_owned()));
             return Ok(Step::Wait);
         };
-        let (life, first) = (Life::of(pod), std::mem::take(&mut self.first));
-        if life.is_ending() {
-            self.hinder(None);
+        let (status, first) = (PodStatus::of(pod), std::mem::take(&mut self.first));
+        if status.is_terminating() {
+            self.note_failure(None);
             return Ok(Step::Wait);
         }
-        let renew = Ok(Step::Renew(pod.uid()));
+        let replace = Ok(Step::Replace(pod.uid()));
         if pod.labels().get(LABEL_HASH) != Some(&self.node.hash.0) {
-            return renew;
+            return replace;
         }
-        if let Some(incarnation) = life.incarnation() {
+        if let Some(incarnation) = status.incarnation() {
             return if self.after == Some(&incarnation) {
-                renew
+                replace
             } else {
                 Ok(Step::Done)
             };
         }
-        let hindrance = life.hindrance();
-        let ended = life.ended().map(|ended| {
+        let failure = status.start_failure();
+        let terminated = status.termination().map(|terminated| {
             Incarnation(format!(
                 "{}/{}",
                 pod.uid().unwrap_or_default(),
-                ended.container_id.as_deref().unwrap_or_default()
+                terminated.container_id.as_deref().unwrap_or_default()
             ))
         });
-        // What was found dead or stuck gets one fresh start: the cluster itself would wait ever longer before its next try.
-        if (first && (ended.is_some() || matches!(hindrance, Some(Hindrance::Lasting(_)))))
-            || (ended.is_some() && ended.as_ref() == self.after)
+        // Replace a dead or stuck pod once: the cluster itself backs off longer before each retry.
+        if (first && (terminated.is_some() || matches!(failure, Some(StartFailure::Permanent(_)))))
+            || (terminated.is_some() && terminated.as_ref() == self.after)
         {
-            return renew;
+            return replace;
         }
-        match hindrance {
-            Some(Hindrance::Lasting(words)) => Err(Error::Refused(format!(
-                "node {} does not start: {words}",
+        match failure {
+            Some(StartFailure::Permanent(reason)) => Err(Error::Refused(format!(
+                "node {} does not start: {reason}",
                 self.node.name
             ))),
-            Some(Hindrance::Passing(words)) => {
-                self.hinder(Some(words));
+            Some(StartFailure::Transient(reason)) => {
+                self.note_failure(Some(reason));
                 Ok(Step::Wait)
             }
-            None if ended.is_some() => Ok(Step::Done),
+            None if terminated.is_some() => Ok(Step::Done),
             None => {
-                self.hinder(None);
+                self.note_failure(None);
                 Ok(Step::Wait)
             }
         }
     }
 
-    fn hinder(&mut self, words: Option<String>) {
+    fn note_failure(&mut self, reason: Option<String>) {
         let since = self
-            .hindrance
+            .failure
             .as_ref()
             .map_or_else(Instant::now, |(since, _)| *since);
-        self.hindrance = words.map(|words| (since, words));
+        self.failure = reason.map(|reason| (since, reason));
     }
 }
 
-/// A port that somebody has is told as such, so that the planner can choose another.
-fn publish_error(fault: Fault, service: &Service) -> Error {
+/// The error of a failed publish. An occupied port is [`Error::Occupied`], so that the planner chooses
+/// another.
+fn publish_error(error: CallError, service: &Service) -> Error {
     let ports = || {
         service
             .spec
@@ -474,24 +500,24 @@ fn publish_error(fault: Fault, service: &Service) -> Error {
             .filter_map(|p| p.node_port)
             .filter_map(|p| u16::try_from(p).ok())
     };
-    if fault.says("already allocated") {
-        let named = ports().find(|port| fault.says(&format!("Invalid value: {port}:")));
+    if error.message_contains("already allocated") {
+        let named = ports().find(|port| error.message_contains(&format!("Invalid value: {port}:")));
         if let Some(port) = named {
-            let words = format!(
-                "port {port} of the cluster's machines is taken by another service: free it or give the host other ports"
+            let reason = format!(
+                "port {port} of the cluster's machines is used by another service: free it or set another port range for the host"
             );
             return Error::Occupied {
                 place: Place::Port(port),
-                words,
+                reason,
             };
         }
     }
-    if fault.says("not in the valid range") {
+    if error.message_contains("not in the valid range") {
         let all = ports().map(|p| p.to_string()).collect::<Vec<_>>().join(", ");
         return Error::Refused(format!(
-            "{}. Give the host ports in the range that the cluster has for them, not {all}",
-            fault.into_error("publish them")
+            "{}. Set the host's ports to the cluster's node port range; {all} is outside of it",
+            error.into_error("publish ports")
         ));
     }
-    fault.into_error(&format!("make {}", title(service)))
+    error.into_error(&format!("apply {}", title(service)))
 }

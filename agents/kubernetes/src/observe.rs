@@ -1,15 +1,15 @@
-//! What is ours on the cluster: one label-filtered listing a kind of object, over all namespaces.
+//! Our objects on the cluster: one list by label for each kind, over all namespaces.
 
 use crate::{
     KubernetesAgent,
-    apply::{Part, labels_of},
-    job::{End, end},
-    life::Life,
+    apply::{NamespacedObject, labels_of},
+    job::{JobResult, job_result},
+    pod_status::PodStatus,
     server::CALL,
 };
 use chainpool_agent::{
     ClusterId, Generation, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, Labels, NodeName, NodeState, Object,
-    ObjectKind, Observation, Result, Scope, Taken,
+    ObjectKind, Observation, ResourcesInUse, Result, Scope,
 };
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
@@ -22,7 +22,7 @@ use kube::{Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 use std::{collections::HashMap, fmt::Debug};
 
-/// Labels that a listing asks for.
+/// A label selector for lists.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter(String);
 
@@ -48,19 +48,20 @@ impl Filter {
     }
 }
 
-/// What finds a node's pod in a listing.
+/// The key of a node's pod.
 type NodeKey = (ClusterId, Generation, NodeName);
 
 impl KubernetesAgent {
-    /// Secrets are not listed: who may list them may read every secret of the cluster. They go with their namespace.
+    /// Secrets are not listed, because permission to list them is permission to read all secrets of the
+    /// cluster. They are deleted with their namespace.
     pub(crate) async fn objects_observe(&self, scope: Scope) -> Result<Observation> {
         let filter = match scope {
             Scope::Host => Filter::instance(self.instance),
             Scope::Cluster(cluster) => Filter::cluster(self.instance, cluster),
         };
-        // Of a whole host, services are listed without a filter: the ports of others' are in the way of ours.
+        // For a host, services are listed without a filter: ports of other services are unavailable to us.
         let ours = filter.params();
-        let asked = match scope {
+        let service_params = match scope {
             Scope::Host => ListParams::default(),
             Scope::Cluster(_) => filter.params(),
         };
@@ -70,7 +71,7 @@ impl KubernetesAgent {
             self.list::<Job>(&ours),
             self.list::<Pod>(&ours),
             self.metadata_list::<PersistentVolumeClaim>(&filter, ObjectKind::Volume),
-            self.list::<Service>(&asked),
+            self.list::<Service>(&service_params),
             self.metadata_list::<NetworkPolicy>(&filter, ObjectKind::Part),
             self.metadata_list::<PodDisruptionBudget>(&filter, ObjectKind::Part),
         )?;
@@ -78,7 +79,7 @@ impl KubernetesAgent {
         let (services, others): (Vec<_>, Vec<_>) = services
             .into_iter()
             .partition(|s| s.labels().get(LABEL_INSTANCE) == Some(&instance));
-        // A job that was replaced may have two pods: the one that is not going counts.
+        // A replaced job may have two pods: use the pod that is not being deleted.
         pods.sort_by_key(|pod| pod.metadata.deletion_timestamp.is_none());
         let pods: HashMap<NodeKey, Pod> = pods
             .into_iter()
@@ -109,12 +110,12 @@ impl KubernetesAgent {
                 .iter()
                 .filter_map(|service| object(ObjectKind::Part, service, None)),
         );
-        for parts in [claims, policies, budgets] {
-            objects.extend(parts);
+        for listed in [claims, policies, budgets] {
+            objects.extend(listed);
         }
         Ok(Observation {
             objects,
-            taken: Taken {
+            resources_in_use: ResourcesInUse {
                 networks: Vec::new(),
                 ports: others.into_iter().flat_map(node_ports).collect(),
             },
@@ -125,14 +126,18 @@ impl KubernetesAgent {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
-        let call = self.server.all::<K>()?;
-        let list = self.server.call(CALL, call.list(params)).await;
+        let api = self.server.all::<K>()?;
+        let list = self.server.call(CALL, api.list(params)).await;
         Ok(list
             .map_err(|f| f.into_error(&format!("list {}", K::plural(&()))))?
             .items)
     }
 
-    async fn metadata_list<K: Part>(&self, filter: &Filter, kind: ObjectKind) -> Result<Vec<Object>> {
+    async fn metadata_list<K: NamespacedObject>(
+        &self,
+        filter: &Filter,
+        kind: ObjectKind,
+    ) -> Result<Vec<Object>> {
         let api = self.server.all::<K>()?;
         let list = self.server.call(CALL, api.list_metadata(&filter.params())).await;
         let list = list.map_err(|f| f.into_error(&format!("list {}", K::plural(&()))))?;
@@ -144,7 +149,7 @@ impl KubernetesAgent {
     }
 }
 
-/// The ports that a service has on every machine.
+/// The node ports of a service.
 fn node_ports(service: Service) -> Vec<u16> {
     let Some(spec) = service.spec else {
         return Vec::new();
@@ -171,7 +176,7 @@ fn object(kind: ObjectKind, object: &impl ResourceExt, state: Option<NodeState>)
         |namespace| format!("{namespace}/{}", object.name_any()),
     );
     let Some(labels) = labels_of(object) else {
-        tracing::warn!(%name, ?kind, "an object with this instance's label has no readable cluster labels: it is left alone");
+        tracing::warn!(%name, ?kind, "an object with this instance's label has invalid cluster labels: ignoring it");
         return None;
     };
     let Labels {
@@ -193,35 +198,35 @@ fn object(kind: ObjectKind, object: &impl ResourceExt, state: Option<NodeState>)
     })
 }
 
-/// A node's state by its set and its pod.
+/// The state of a node by its stateful set and pod.
 fn set_state(set: &StatefulSet, pod: Option<&Pod>) -> NodeState {
     if set.metadata.deletion_timestamp.is_some() {
-        return NodeState::Changing("removing".to_owned());
+        return NodeState::Changing("deleting".to_owned());
     }
     let wanted = set.spec.replicas.unwrap_or(1);
     match (pod, wanted) {
-        (Some(pod), 1..) => Life::of(pod).node_state(),
+        (Some(pod), 1..) => PodStatus::of(pod).node_state(),
         (Some(_), _) => NodeState::Changing("stopping".to_owned()),
-        (None, 1..) => NodeState::Changing("it has no pod yet".to_owned()),
-        // Never changed since it was made with no pod. A code of 0 else: the one it ended with went with its pod.
+        (None, 1..) => NodeState::Changing("no pod yet".to_owned()),
+        // Unchanged since its creation without a pod. Else exit code 0: the real one was lost with the pod.
         (None, _) if set.metadata.generation == Some(1) => NodeState::Created,
         (None, _) => NodeState::Exited(0),
     }
 }
 
-/// A job's state by itself and its pod. Ended is what the cluster says has ended, for it alone does not run it again.
+/// The state of a job by its conditions and pod. Only the job's condition means that it will not run again.
 fn job_state(job: &Job, pod: Option<&Pod>) -> NodeState {
     if job.metadata.deletion_timestamp.is_some() {
-        return NodeState::Changing("removing".to_owned());
+        return NodeState::Changing("deleting".to_owned());
     }
     let code = || {
-        pod.and_then(|pod| Life::of(pod).ended())
-            .map_or(1, |ended| ended.exit_code.into())
+        pod.and_then(|pod| PodStatus::of(pod).termination())
+            .map_or(1, |terminated| terminated.exit_code.into())
     };
-    match (end(job), pod.map(|pod| Life::of(pod).node_state())) {
-        (Some(End::Well), _) => NodeState::Exited(0),
-        (Some(End::Badly(_)), _) => NodeState::Exited(code()),
-        (None, None) => NodeState::Changing("it has no pod yet".to_owned()),
+    match (job_result(job), pod.map(|pod| PodStatus::of(pod).node_state())) {
+        (Some(JobResult::Complete), _) => NodeState::Exited(0),
+        (Some(JobResult::Failed(_)), _) => NodeState::Exited(code()),
+        (None, None) => NodeState::Changing("no pod yet".to_owned()),
         (None, Some(NodeState::Exited(_))) => NodeState::Changing("ending".to_owned()),
         (None, Some(state)) => state,
     }
@@ -233,7 +238,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_job_has_ended_when_the_cluster_says_so() {
+    fn a_job_ends_with_its_condition() {
         let job = |condition: &str| -> Job {
             let conditions = json!([{ "type": condition, "status": "True" }]);
             serde_json::from_value(json!({ "metadata": {}, "status": { "conditions": conditions } }))
@@ -260,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_without_a_pod_tells_whether_it_ever_ran() {
+    fn a_set_without_a_pod_is_created_or_exited() {
         assert_eq!(set_state(&set(0, 1), None), NodeState::Created);
         assert_eq!(set_state(&set(0, 2), None), NodeState::Exited(0));
         assert!(matches!(set_state(&set(1, 1), None), NodeState::Changing(_)));

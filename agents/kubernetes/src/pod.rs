@@ -1,7 +1,7 @@
-//! A node's pod, without a privilege.
+//! The unprivileged pod of a node.
 
 use crate::{
-    build::{Making, job_label, label_map, protocol, selector, variables_name},
+    build::{NodeBuilder, job_label, label_map, protocol, selector, variables_name},
     files::{Files, OUTSIDE, PARTS, ROOT},
     user::User,
 };
@@ -19,54 +19,54 @@ use k8s_openapi::{
 };
 use std::collections::BTreeMap;
 
-/// The container that is the node.
+/// The container of the node.
 pub(crate) const NODE: &str = "node";
-/// The container that places its files.
+/// The init container that places its files.
 pub(crate) const PLACE: &str = "place-files";
-/// What a node is promised of a processor: little, because free ledgers idle.
+/// The CPU request of a node: small, because free clusters are idle.
 const CPU: &str = "20m";
-/// What placing files may use, beside three times their size: they are read as one.
+/// Memory for placing files, in addition to three times their size, because they are read at once.
 const PLACE_MEMORY: usize = 64 << 20;
 
 /// Renders a node's pod.
-pub(crate) fn template(making: &Making<'_>, files: &Files, user: User) -> Result<PodTemplateSpec> {
-    let node = making.node;
-    let place = match (files.is_empty(), making.tools) {
+pub(crate) fn template(builder: &NodeBuilder<'_>, files: &Files, user: User) -> Result<PodTemplateSpec> {
+    let node = builder.node;
+    let place = match (files.is_empty(), builder.tools) {
         (true, _) => None,
-        (false, Some(tools)) => Some(vec![place(making, files, &tools.pinned)]),
+        (false, Some(tools)) => Some(vec![place(builder, files, &tools.pinned)]),
         (false, None) => {
             return Err(Error::Refused(format!(
-                "node {}: no image was found that places its files",
+                "node {}: no image found to place its files",
                 node.name
             )));
         }
     };
     Ok(PodTemplateSpec {
         metadata: Some(ObjectMeta {
-            labels: Some(label_map(&making.labels().hash(&node.hash))),
+            labels: Some(label_map(&builder.labels().hash(&node.hash))),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
             init_containers: place,
-            containers: vec![container(making, files)?],
-            volumes: Some(volumes(making, files)).filter(|v| !v.is_empty()),
-            security_context: Some(pod_security(making, user)),
+            containers: vec![container(builder, files)?],
+            volumes: Some(volumes(builder, files)).filter(|v| !v.is_empty()),
+            security_context: Some(pod_security(builder, user)),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
-            image_pull_secrets: making.login.map(|name| {
+            image_pull_secrets: builder.login.map(|name| {
                 vec![LocalObjectReference {
                     name: name.to_owned(),
                 }]
             }),
             termination_grace_period_seconds: Some(node.stop_timeout.into()),
-            affinity: Some(affinity(making)),
+            affinity: Some(affinity(builder)),
             ..PodSpec::default()
         }),
     })
 }
 
-/// The same as a job's: run once, and its last words are in the pod's status.
-pub(crate) fn of_job(mut template: PodTemplateSpec) -> PodTemplateSpec {
+/// Turns the template into that of a job: run once, with the end of the log in the pod's status.
+pub(crate) fn job_template(mut template: PodTemplateSpec) -> PodTemplateSpec {
     template
         .metadata
         .get_or_insert_default()
@@ -82,8 +82,8 @@ pub(crate) fn of_job(mut template: PodTemplateSpec) -> PodTemplateSpec {
     template
 }
 
-fn container(making: &Making<'_>, files: &Files) -> Result<Container> {
-    let node = making.node;
+fn container(builder: &NodeBuilder<'_>, files: &Files) -> Result<Container> {
+    let node = builder.node;
     let ports = node.ports.iter().map(|port| ContainerPort {
         container_port: port.inside.into(),
         protocol: Some(protocol(port).to_owned()),
@@ -100,20 +100,20 @@ fn container(making: &Making<'_>, files: &Files) -> Result<Container> {
     }));
     let memory = i64::try_from(node.limits.memory_bytes).map_err(|_| {
         Error::Refused(format!(
-            "node {}: {} bytes of memory are more than a cluster can count",
+            "node {}: {} bytes of memory exceed the maximum of Kubernetes",
             node.name, node.limits.memory_bytes
         ))
     })?;
     Ok(Container {
         name: NODE.to_owned(),
-        image: Some(making.image.pinned.clone()),
+        image: Some(builder.image.pinned.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(node.command.iter().map(|word| literal(word)).collect())
             .filter(|c: &Vec<_>| !c.is_empty()),
         env: Some(
             node.env
                 .iter()
-                .map(|(name, value)| variable(making, name, value))
+                .map(|(name, value)| variable(builder, name, value))
                 .collect(),
         )
         .filter(|e: &Vec<_>| !e.is_empty()),
@@ -125,14 +125,14 @@ fn container(making: &Making<'_>, files: &Files) -> Result<Container> {
     })
 }
 
-/// The container that places the node's files, as the node's user, before each start of the node.
-fn place(making: &Making<'_>, files: &Files, image: &str) -> Container {
+/// The init container that places the files as the node's user before each start.
+fn place(builder: &NodeBuilder<'_>, files: &Files, image: &str) -> Container {
     let mut mounts = vec![VolumeMount {
         read_only: Some(true),
         ..mount("chainpool-parts", PARTS)
     }];
     mounts.extend(
-        making
+        builder
             .node
             .volumes
             .iter()
@@ -149,22 +149,22 @@ fn place(making: &Making<'_>, files: &Files, image: &str) -> Container {
         command: Some([vec!["/usr/bin/chainpool-place".to_owned()], files.arguments()].concat()),
         resources: Some(resources(&(PLACE_MEMORY + 3 * size).to_string())),
         security_context: Some(security(true)),
-        // What it says is then in the pod's status.
+        // Puts its output into the pod's status.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: Some(mounts),
         ..Container::default()
     }
 }
 
-fn volumes(making: &Making<'_>, files: &Files) -> Vec<Volume> {
-    let mut volumes: Vec<_> = making
+fn volumes(builder: &NodeBuilder<'_>, files: &Files) -> Vec<Volume> {
+    let mut volumes: Vec<_> = builder
         .node
         .volumes
         .iter()
         .map(|v| Volume {
             name: volume_id(&v.name),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: volume_name(making.key, &making.node.name, &v.name),
+                claim_name: volume_name(builder.key, &builder.node.name, &v.name),
                 read_only: None,
             }),
             ..Volume::default()
@@ -203,9 +203,9 @@ fn volumes(making: &Making<'_>, files: &Files) -> Vec<Volume> {
     volumes
 }
 
-fn pod_security(making: &Making<'_>, user: User) -> PodSecurityContext {
-    // Kubernetes counts this one among the safe ones: it holds for the pod's own network alone.
-    let low = making.node.ports.iter().any(|p| p.inside < 1024);
+fn pod_security(builder: &NodeBuilder<'_>, user: User) -> PodSecurityContext {
+    // A safe sysctl by Kubernetes' definition: it applies only to the pod's network namespace.
+    let low = builder.node.ports.iter().any(|p| p.inside < 1024);
     let unprivileged = Sysctl {
         name: "net.ipv4.ip_unprivileged_port_start".to_owned(),
         value: "0".to_owned(),
@@ -215,7 +215,7 @@ fn pod_security(making: &Making<'_>, user: User) -> PodSecurityContext {
         run_as_user: Some(user.uid.into()),
         run_as_group: Some(user.gid.into()),
         fs_group: Some(user.gid.into()),
-        // Always would give every file of the node to its group at each start, keys too.
+        // Always would make all files, including keys, accessible to the group at each start.
         fs_group_change_policy: Some("OnRootMismatch".to_owned()),
         seccomp_profile: Some(SeccompProfile {
             type_: "RuntimeDefault".to_owned(),
@@ -251,9 +251,9 @@ pub(crate) fn resources(memory: &str) -> ResourceRequirements {
     }
 }
 
-/// Spreads a cluster over the machines where it can be, and goes to the named machine where one is named.
-fn affinity(making: &Making<'_>) -> Affinity {
-    let labels = Labels::of_cluster(making.instance, making.key);
+/// Spreads the nodes of a cluster over machines if possible. A node with a named machine runs there.
+fn affinity(builder: &NodeBuilder<'_>) -> Affinity {
+    let labels = Labels::of_cluster(builder.instance, builder.key);
     let cluster = label_map(&labels)
         .into_iter()
         .filter(|(name, _)| name == LABEL_CLUSTER)
@@ -263,7 +263,7 @@ fn affinity(making: &Making<'_>) -> Affinity {
         topology_key: "kubernetes.io/hostname".to_owned(),
         ..PodAffinityTerm::default()
     };
-    let machine = making.node.machine.as_ref().map(|machine| NodeAffinity {
+    let machine = builder.node.machine.as_ref().map(|machine| NodeAffinity {
         required_during_scheduling_ignored_during_execution: Some(NodeSelector {
             node_selector_terms: vec![NodeSelectorTerm {
                 match_fields: Some(vec![NodeSelectorRequirement {
@@ -289,7 +289,7 @@ fn affinity(making: &Making<'_>) -> Affinity {
     }
 }
 
-fn variable(making: &Making<'_>, name: &str, value: &Variable) -> EnvVar {
+fn variable(builder: &NodeBuilder<'_>, name: &str, value: &Variable) -> EnvVar {
     match value {
         Variable::Plain(text) => EnvVar {
             name: name.to_owned(),
@@ -301,7 +301,7 @@ fn variable(making: &Making<'_>, name: &str, value: &Variable) -> EnvVar {
             value: None,
             value_from: Some(EnvVarSource {
                 secret_key_ref: Some(SecretKeySelector {
-                    name: variables_name(making.node),
+                    name: variables_name(builder.node),
                     key: name.to_owned(),
                     optional: None,
                 }),
@@ -311,7 +311,7 @@ fn variable(making: &Making<'_>, name: &str, value: &Variable) -> EnvVar {
     }
 }
 
-/// Kubernetes replaces `$(NAME)` and `$$` in commands and variables; doubled, a dollar stays one.
+/// Escapes dollars: Kubernetes expands `$(NAME)` and `$$` in commands and variables.
 fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
@@ -324,7 +324,7 @@ fn mount(volume: &str, path: &str) -> VolumeMount {
     }
 }
 
-/// A volume's name in the pod; its own might be one of ours.
+/// A volume's name in the pod, prefixed so that it does not conflict with ours.
 fn volume_id(name: &str) -> String {
     format!("volume-{name}")
 }

@@ -1,4 +1,4 @@
-//! What the cluster says of itself.
+//! The probe of a cluster.
 
 use crate::{KubernetesAgent, server::CALL};
 use chainpool_agent::{Error, Machine, PlatformKind, Probe, Result, SwarmRole};
@@ -12,7 +12,7 @@ use kube::{ResourceExt, api::ListParams, client::Body};
 use std::time::SystemTime;
 use time::{OffsetDateTime, PrimitiveDateTime, macros::format_description};
 
-/// Its uid is the cluster's lasting identity: nobody can make this namespace anew.
+/// Its uid is the permanent identity of the cluster: this namespace cannot be recreated.
 const SYSTEM: &str = "kube-system";
 
 impl KubernetesAgent {
@@ -26,15 +26,15 @@ impl KubernetesAgent {
             self.server.call(CALL, nodes.list(&all))
         );
         let system = system
-            .map_err(|f| f.into_error("show the namespace kube-system, whose uid tells clusters apart"))?;
-        let nodes = nodes.map_err(|f| f.into_error("list its machines"))?.items;
+            .map_err(|f| f.into_error("get the namespace kube-system, whose uid identifies the cluster"))?;
+        let nodes = nodes.map_err(|f| f.into_error("list nodes"))?.items;
         let Some(engine_id) = system.uid() else {
             return Err(Error::Refused(format!(
-                "{}: the namespace kube-system has no uid, which tells clusters apart",
+                "{}: the namespace kube-system has no uid to identify the cluster",
                 self.server.address()
             )));
         };
-        self.server.know();
+        self.server.mark_verified();
         let machines: Vec<_> = nodes.iter().map(machine).collect();
         let info = nodes
             .first()
@@ -61,35 +61,35 @@ impl KubernetesAgent {
         })
     }
 
-    /// The server's version, and its clock minus ours by the date of its answer.
+    /// The server's version, and its clock skew by the date of the response.
     async fn version(&self) -> Result<(Info, Option<i64>)> {
         let client = self.server.client()?;
         let request = Request::get("/version")
             .body(Body::empty())
             .map_err(|e| Error::Refused(format!("{}: {e}", self.server.address())))?;
-        let asked = OffsetDateTime::from(SystemTime::now());
-        let answer = self
+        let sent = OffsetDateTime::from(SystemTime::now());
+        let response = self
             .server
             .call(CALL, client.send(request))
             .await
-            .map_err(|f| f.into_error("tell its version"))?;
-        let answered = OffsetDateTime::from(SystemTime::now());
-        let skew = skew(answer.headers(), asked, answered);
-        let status = answer.status();
+            .map_err(|f| f.into_error("get the version"))?;
+        let received = OffsetDateTime::from(SystemTime::now());
+        let skew = skew(response.headers(), sent, received);
+        let status = response.status();
         let body = self
             .server
-            .call(CALL, async { answer.into_body().collect().await })
+            .call(CALL, async { response.into_body().collect().await })
             .await
-            .map_err(|f| f.into_error("tell its version"))?;
+            .map_err(|f| f.into_error("get the version"))?;
         if !status.is_success() {
             return Err(self
                 .server
-                .wordless(status.as_u16())
-                .into_error("tell its version"));
+                .status_only_error(status.as_u16())
+                .into_error("get the version"));
         }
         let version = serde_json::from_slice(&body.to_bytes()).map_err(|_| {
             Error::Refused(format!(
-                "{}: what answers there is no API server we understand",
+                "{}: not a supported API server; check the address",
                 self.server.address()
             ))
         })?;
@@ -106,9 +106,10 @@ fn machine(node: &Node) -> Machine {
             .find(|a| a.type_ == kind)
             .map(|a| a.address.clone())
     };
-    let room = status.and_then(|s| s.allocatable.as_ref().or(s.capacity.as_ref()));
+    let allocatable = status.and_then(|s| s.allocatable.as_ref().or(s.capacity.as_ref()));
     let amount = |name: &str| {
-        room.and_then(|r| r.get(name))
+        allocatable
+            .and_then(|r| r.get(name))
             .and_then(quantity)
             .unwrap_or_default()
     };
@@ -124,7 +125,7 @@ fn machine(node: &Node) -> Machine {
     }
 }
 
-/// Why no new pod goes to a machine.
+/// The reason why a machine accepts no new pods.
 fn closed(node: &Node) -> Option<String> {
     let spec = node.spec.as_ref();
     if spec.and_then(|s| s.unschedulable) == Some(true) {
@@ -155,7 +156,7 @@ fn closed(node: &Node) -> Option<String> {
     taint.map(|t| format!("tainted {}", t.key))
 }
 
-/// A quantity in thousandths, the smallest unit that clusters use for these.
+/// A quantity in thousandths, the smallest unit used for CPU and memory.
 fn quantity(quantity: &Quantity) -> Option<u128> {
     let text = quantity.0.as_str();
     let digits = text
@@ -181,9 +182,9 @@ fn quantity(quantity: &Quantity) -> Option<u128> {
     }
 }
 
-/// The server's clock minus ours. Its date has whole seconds, so half a second is added; the answer is taken to stem
-/// from half-way between question and answer.
-fn skew(headers: &HeaderMap, asked: OffsetDateTime, answered: OffsetDateTime) -> Option<i64> {
+/// The server's clock minus ours. Its date has whole seconds, so half a second is added. The response is
+/// assumed to be created half-way between request and receipt.
+fn skew(headers: &HeaderMap, sent: OffsetDateTime, received: OffsetDateTime) -> Option<i64> {
     let format = format_description!(
         "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
     );
@@ -191,7 +192,7 @@ fn skew(headers: &HeaderMap, asked: OffsetDateTime, answered: OffsetDateTime) ->
         .ok()?
         .assume_utc()
         + time::Duration::milliseconds(500);
-    let ours: OffsetDateTime = asked + (answered - asked) / 2;
+    let ours: OffsetDateTime = sent + (received - sent) / 2;
     i64::try_from((theirs - ours).whole_milliseconds()).ok()
 }
 
@@ -202,7 +203,7 @@ mod tests {
     use time::macros::datetime;
 
     #[test]
-    fn quantities_are_read_in_every_unit_that_machines_use() {
+    fn quantities_are_parsed_in_all_units() {
         for (text, thousandths) in [
             ("2", 2000),
             ("1900m", 1900),
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn skew_is_read_from_the_date_of_the_answer() {
+    fn clock_skew_is_computed_from_the_date_header() {
         let headers =
             HeaderMap::from_iter([(DATE, HeaderValue::from_static("Thu, 01 Jan 2026 00:00:05 GMT"))]);
         assert_eq!(
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_says_why_it_takes_no_pod() {
+    fn unschedulable_machines_report_the_reason() {
         let node = |spec, ready: &str| -> Node {
             let condition = serde_json::json!([{ "type": "Ready", "status": ready, "message": "" }]);
             serde_json::from_value(serde_json::json!({ "spec": spec, "status": { "conditions": condition } }))

@@ -1,12 +1,12 @@
-//! Names of images, taken apart.
+//! Parts of image names.
 
-/// The first part of a name, when it is a registry: it has a dot or a port, or is `localhost`.
+/// The registry of a name: its first part, if it has a dot or a port or is `localhost`.
 pub(crate) fn registry_of(name: &str) -> Option<&str> {
     let (first, _) = name.split_once('/')?;
     (first.contains(['.', ':']) || first == "localhost").then_some(first)
 }
 
-/// A name without tag and digest.
+/// The name without tag and digest.
 pub(crate) fn repository_of(name: &str) -> &str {
     let name = name.split_once('@').map_or(name, |(name, _)| name);
     match name.rsplit_once(':') {
@@ -15,7 +15,7 @@ pub(crate) fn repository_of(name: &str) -> &str {
     }
 }
 
-/// A name in full, as machines list it: with its registry, and with the tag that stands for none.
+/// The full name as machines list it, with the default registry and tag.
 pub(crate) fn full(name: &str) -> String {
     let mut full = match (registry_of(name), name.contains('/')) {
         (Some(_), _) => name.to_owned(),
@@ -33,8 +33,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_taken_apart() {
-        for (name, repository, whole) in [
+    fn image_names_are_parsed() {
+        for (name, repository, full_name) in [
             ("a", "a", "docker.io/library/a:latest"),
             ("a/b:1", "a/b", "docker.io/a/b:1"),
             ("h:5/a", "h:5/a", "h:5/a:latest"),
@@ -44,7 +44,7 @@ mod tests {
         ] {
             assert_eq!(
                 (repository_of(name), full(name).as_str()),
-                (repository, whole),
+                (repository, full_name),
                 "{name}"
             );
         }

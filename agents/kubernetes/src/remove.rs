@@ -1,10 +1,10 @@
-//! Removal: by label and uid, until a listing shows that nothing is left.
+//! Deletion by label and uid, until a list shows that nothing is left.
 
 use crate::{
     KubernetesAgent,
-    apply::{Part, labels_of},
+    apply::{NamespacedObject, labels_of},
     observe::Filter,
-    server::{CALL, SETTLE, Server, absent_is_fine, look_again},
+    server::{CALL, SETTLE, Server, absent_is_fine, wait_for_retry},
 };
 use chainpool_agent::{
     ClusterId, ClusterKey, Error, Generation, LABEL_GENERATION, LABEL_NODE, NodeName, Result, Volumes,
@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 
 impl KubernetesAgent {
-    /// Removes one node.
+    /// Deletes one node.
     pub(crate) async fn node_remove(
         &self,
         key: &ClusterKey,
@@ -37,13 +37,14 @@ impl KubernetesAgent {
         let filter = Filter::cluster(self.instance, key.cluster)
             .and(LABEL_GENERATION, &key.generation)
             .and(LABEL_NODE, node);
-        self.empty(&network_name(key), &filter, volumes == Volumes::Purge)
+        self.namespace_empty(&network_name(key), &filter, volumes == Volumes::Purge)
             .await
     }
 
-    /// Removes everything of a cluster up to and including one generation. Its namespaces are emptied first: the cluster
-    /// takes 10 s and more over the deletion of one that still holds pods. An empty one that a broken API of the cluster keeps is not
-    /// waited for: no later generation has its name, and it goes when that API is mended or removed.
+    /// Deletes a cluster up to and including one generation. Namespaces are emptied first: deletion of a
+    /// namespace with pods takes 10 s or more. An empty namespace that an unavailable API blocks is not
+    /// waited for: no later generation has its name, and Kubernetes deletes it once that API is repaired or
+    /// removed.
     pub(crate) async fn cluster_remove(&self, cluster: ClusterId, through: Generation) -> Result<()> {
         let filter = Filter::cluster(self.instance, cluster);
         let deadline = Instant::now() + SETTLE;
@@ -54,60 +55,60 @@ impl KubernetesAgent {
                 .server
                 .call(CALL, api.list(&filter.params()))
                 .await
-                .map_err(|f| f.into_error("list its namespaces"))?;
-            let doomed: Vec<_> = list
+                .map_err(|f| f.into_error("list namespaces"))?;
+            let namespaces: Vec<_> = list
                 .items
                 .into_iter()
                 .filter(|ns| labels_of(ns).is_some_and(|labels| labels.generation <= through))
                 .collect();
-            if doomed.is_empty() {
-                // Whoever pulled its image may have been cut off.
-                self.pulling_end().await?;
-                return self.volumes_gone(&removed, cluster, through).await;
+            if namespaces.is_empty() {
+                // A pull of its image may have been interrupted.
+                self.pull_namespace_delete().await?;
+                return self.volumes_wait_deleted(&removed, cluster, through).await;
             }
-            for namespace in doomed
+            for namespace in namespaces
                 .iter()
                 .filter(|ns| ns.metadata.deletion_timestamp.is_none())
             {
                 let name = namespace.name_any();
-                self.empty(&name, &filter, true).await?;
-                self.only_ours(&name).await?;
+                self.namespace_empty(&name, &filter, true).await?;
+                self.check_no_foreign_objects(&name).await?;
                 delete(&self.server, &api, &name, namespace.uid()).await?;
             }
-            removed.extend(doomed.iter().map(ResourceExt::name_any));
-            if doomed.iter().all(is_kept_by_an_api) {
-                for namespace in &doomed {
-                    self.empty(&namespace.name_any(), &filter, true).await?;
-                    tracing::warn!(namespace = %namespace.name_any(), why = why_it_stays(namespace), "an empty namespace stays for now");
+            removed.extend(namespaces.iter().map(ResourceExt::name_any));
+            if namespaces.iter().all(is_blocked_by_unavailable_api) {
+                for namespace in &namespaces {
+                    self.namespace_empty(&namespace.name_any(), &filter, true).await?;
+                    tracing::warn!(namespace = %namespace.name_any(), reason = deletion_blocker_text(namespace), "deletion of an empty namespace is blocked; not waiting for it");
                 }
-                return self.volumes_gone(&removed, cluster, through).await;
+                return self.volumes_wait_deleted(&removed, cluster, through).await;
             }
-            if !look_again(deadline).await {
+            if !wait_for_retry(deadline).await {
                 let name = |ns: &Namespace| {
                     format!(
-                        "the namespace {} is still being removed{}",
+                        "the namespace {} is still being deleted{}",
                         ns.name_any(),
-                        why_it_stays(ns)
+                        deletion_blocker_text(ns)
                     )
                 };
                 return Err(Error::Busy(
-                    doomed.iter().map(name).collect::<Vec<_>>().join("; "),
+                    namespaces.iter().map(name).collect::<Vec<_>>().join("; "),
                 ));
             }
         }
     }
 
-    /// Sees that an emptied namespace holds nothing of anybody else, which would go with it.
-    async fn only_ours(&self, namespace: &str) -> Result<()> {
+    /// Refuses to delete an emptied namespace with foreign objects, which would be deleted with it.
+    async fn check_no_foreign_objects(&self, namespace: &str) -> Result<()> {
         let server = &self.server;
         let (sets, jobs, pods, services, policies, budgets, claims) = tokio::try_join!(
-            server.names::<StatefulSet>(namespace),
-            server.names::<Job>(namespace),
-            server.names::<Pod>(namespace),
-            server.names::<Service>(namespace),
-            server.names::<NetworkPolicy>(namespace),
-            server.names::<PodDisruptionBudget>(namespace),
-            server.names::<PersistentVolumeClaim>(namespace),
+            server.list_names::<StatefulSet>(namespace),
+            server.list_names::<Job>(namespace),
+            server.list_names::<Pod>(namespace),
+            server.list_names::<Service>(namespace),
+            server.list_names::<NetworkPolicy>(namespace),
+            server.list_names::<PodDisruptionBudget>(namespace),
+            server.list_names::<PersistentVolumeClaim>(namespace),
         )?;
         let others = [sets, jobs, pods, services, policies, budgets, claims].concat();
         if others.is_empty() {
@@ -120,25 +121,27 @@ impl KubernetesAgent {
         }
     }
 
-    /// Removes what carries these labels in a namespace until nothing does; stateful sets and jobs first, else they make their
-    /// pods anew.
-    async fn empty(&self, namespace: &str, filter: &Filter, volumes: bool) -> Result<()> {
+    /// Deletes all objects with these labels in a namespace and waits until none is left. Stateful sets and
+    /// jobs go first, because they would recreate their pods.
+    async fn namespace_empty(&self, namespace: &str, filter: &Filter, volumes: bool) -> Result<()> {
         let deadline = Instant::now() + SETTLE;
         let server = &self.server;
         loop {
             let (sets, jobs) = tokio::try_join!(
-                server.sweep::<StatefulSet>(namespace, filter),
-                server.sweep::<Job>(namespace, filter)
+                server.delete_matching::<StatefulSet>(namespace, filter),
+                server.delete_matching::<Job>(namespace, filter)
             )?;
             let (pods, services, policies, budgets, ()) = tokio::try_join!(
-                server.sweep::<Pod>(namespace, filter),
-                server.sweep::<Service>(namespace, filter),
-                server.sweep::<NetworkPolicy>(namespace, filter),
-                server.sweep::<PodDisruptionBudget>(namespace, filter),
-                self.secrets_remove(namespace, filter),
+                server.delete_matching::<Pod>(namespace, filter),
+                server.delete_matching::<Service>(namespace, filter),
+                server.delete_matching::<NetworkPolicy>(namespace, filter),
+                server.delete_matching::<PodDisruptionBudget>(namespace, filter),
+                self.secrets_delete(namespace, filter),
             )?;
             let claims = if volumes {
-                server.sweep::<PersistentVolumeClaim>(namespace, filter).await?
+                server
+                    .delete_matching::<PersistentVolumeClaim>(namespace, filter)
+                    .await?
             } else {
                 Vec::new()
             };
@@ -146,30 +149,30 @@ impl KubernetesAgent {
             if left.is_empty() {
                 return Ok(());
             }
-            if !look_again(deadline).await {
+            if !wait_for_retry(deadline).await {
                 return Err(Error::Busy(format!(
-                    "not all of {} in {namespace} could be removed",
+                    "still being deleted in {namespace}: {}",
                     left.join(", ")
                 )));
             }
         }
     }
 
-    /// Secrets are removed without being listed: Chainpool may not read them.
-    async fn secrets_remove(&self, namespace: &str, filter: &Filter) -> Result<()> {
+    /// Deletes secrets without listing them: Chainpool may not read them.
+    async fn secrets_delete(&self, namespace: &str, filter: &Filter) -> Result<()> {
         let api: Api<Secret> = self.server.within(namespace)?;
-        let (params, ours) = (DeleteParams::default(), filter.params());
+        let (params, matching) = (DeleteParams::default(), filter.params());
         absent_is_fine(
             self.server
-                .call(CALL, api.delete_collection(&params, &ours))
+                .call(CALL, api.delete_collection(&params, &matching))
                 .await,
         )
-        .map_err(|f| f.into_error(&format!("remove the secrets of {namespace}")))
+        .map_err(|f| f.into_error(&format!("delete the secrets in {namespace}")))
     }
 
-    /// Waits until the disks behind the claims are gone too: only then is nothing left of what a holder wrote. Those of the
-    /// namespaces just removed are waited for; of earlier calls, those that are known to have lost their claim.
-    async fn volumes_gone(
+    /// Waits until the volumes of the claims are deleted too, and with them all data of the lease holder.
+    /// Waits for the volumes of namespaces deleted now, and for released volumes of previous calls.
+    async fn volumes_wait_deleted(
         &self,
         removed: &BTreeSet<String>,
         cluster: ClusterId,
@@ -185,15 +188,15 @@ impl KubernetesAgent {
                 .and_then(|c| c.namespace.as_deref())
                 .unwrap_or_default();
             let phase = volume.status.as_ref().and_then(|s| s.phase.as_deref());
-            let old = || generation_of(namespace, cluster).is_some_and(|generation| generation <= through);
-            removed.contains(namespace) || (matches!(phase, Some("Released" | "Failed")) && old())
+            let is_old = || generation_of(namespace, cluster).is_some_and(|generation| generation <= through);
+            removed.contains(namespace) || (matches!(phase, Some("Released" | "Failed")) && is_old())
         };
         loop {
             let list = self
                 .server
                 .call(CALL, api.list(&ListParams::default()))
                 .await
-                .map_err(|f| f.into_error("list its volumes"))?;
+                .map_err(|f| f.into_error("list persistent volumes"))?;
             let left: Vec<_> = list.items.into_iter().filter(waits_for).collect();
             let Some(volume) = left.first() else { return Ok(()) };
             if let Some(kept) = left.iter().find(|v| {
@@ -203,18 +206,18 @@ impl KubernetesAgent {
                     != Some("Delete")
             }) {
                 return Err(Error::Refused(format!(
-                    "the volume {} keeps its data (its reclaim policy is not Delete): remove it by hand",
+                    "the persistent volume {} keeps its data (its reclaim policy is not Delete): delete it manually",
                     kept.name_any()
                 )));
             }
-            if !look_again(deadline).await {
-                let words = volume
+            if !wait_for_retry(deadline).await {
+                let reason = volume
                     .status
                     .as_ref()
                     .and_then(|s| s.message.clone())
-                    .unwrap_or_else(|| "its provisioner has not removed it yet".to_owned());
+                    .unwrap_or_else(|| "its provisioner has not deleted it yet".to_owned());
                 return Err(Error::Busy(format!(
-                    "the volume {} is still there: {words}",
+                    "the persistent volume {} still exists: {reason}",
                     volume.name_any()
                 )));
             }
@@ -222,9 +225,9 @@ impl KubernetesAgent {
     }
 }
 
-/// Conditions of a namespace that is being removed, the innermost cause first (Kubernetes: `NamespaceConditionType`). The first two say
-/// that the API server cannot list everything there, because an aggregated API does not answer.
-const STAYS: [&str; 5] = [
+/// Conditions of a terminating namespace, the root cause first (Kubernetes: `NamespaceConditionType`). The
+/// first two mean that the API server cannot list all objects, because an aggregated API is unavailable.
+const DELETION_CONDITIONS: [&str; 5] = [
     "NamespaceDeletionDiscoveryFailure",
     "NamespaceDeletionGroupVersionParsingFailure",
     "NamespaceDeletionContentFailure",
@@ -232,19 +235,19 @@ const STAYS: [&str; 5] = [
     "NamespaceFinalizersRemaining",
 ];
 
-/// The condition that holds and is the nearest to the cause.
-fn cause_of_stay(namespace: &Namespace) -> Option<&NamespaceCondition> {
+/// The active condition that is nearest to the cause.
+fn deletion_blocker(namespace: &Namespace) -> Option<&NamespaceCondition> {
     let conditions = namespace.status.as_ref()?.conditions.as_ref()?;
-    STAYS.iter().find_map(|kind| {
+    DELETION_CONDITIONS.iter().find_map(|kind| {
         conditions
             .iter()
             .find(|condition| condition.type_ == *kind && condition.status == "True")
     })
 }
 
-/// Why a namespace is still there, as the end of a sentence; empty when the cluster gives no reason.
-pub(crate) fn why_it_stays(namespace: &Namespace) -> String {
-    cause_of_stay(namespace).map_or_else(String::new, |condition| {
+/// The reason why a namespace still exists, as the end of a sentence; empty if Kubernetes reports none.
+pub(crate) fn deletion_blocker_text(namespace: &Namespace) -> String {
+    deletion_blocker(namespace).map_or_else(String::new, |condition| {
         let reason = condition.reason.as_deref().unwrap_or(&condition.type_);
         format!(
             ": {}",
@@ -257,21 +260,26 @@ pub(crate) fn why_it_stays(namespace: &Namespace) -> String {
     })
 }
 
-/// Whether a namespace is being removed and stays only because an API of the cluster does not answer.
-fn is_kept_by_an_api(namespace: &Namespace) -> bool {
+/// Returns true if only an unavailable API blocks the deletion of a namespace.
+fn is_blocked_by_unavailable_api(namespace: &Namespace) -> bool {
     namespace.metadata.deletion_timestamp.is_some()
-        && cause_of_stay(namespace).is_some_and(|cause| STAYS[..2].contains(&cause.type_.as_str()))
+        && deletion_blocker(namespace)
+            .is_some_and(|cause| DELETION_CONDITIONS[..2].contains(&cause.type_.as_str()))
 }
 
-/// The generation of a cluster whose namespace has this name.
+/// The generation of this cluster in the name of a namespace.
 fn generation_of(namespace: &str, cluster: ClusterId) -> Option<Generation> {
     let generation = namespace.rsplit_once('-')?.1.parse().ok()?;
     (network_name(&ClusterKey { cluster, generation }) == namespace).then_some(generation)
 }
 
 impl Server {
-    /// Asks for the removal of what carries these labels; returns the names of what the listing before it showed.
-    async fn sweep<K: Part>(&self, namespace: &str, filter: &Filter) -> Result<Vec<String>> {
+    /// Requests deletion of all objects with these labels. Returns the names of those listed before.
+    async fn delete_matching<K: NamespacedObject>(
+        &self,
+        namespace: &str,
+        filter: &Filter,
+    ) -> Result<Vec<String>> {
         let api: Api<K> = self.within(namespace)?;
         let kind = K::plural(&());
         let list = self
@@ -292,7 +300,7 @@ impl Server {
             .collect())
     }
 
-    async fn names<K: Part>(&self, namespace: &str) -> Result<Vec<String>> {
+    async fn list_names<K: NamespacedObject>(&self, namespace: &str) -> Result<Vec<String>> {
         let api: Api<K> = self.within(namespace)?;
         let kind = K::plural(&());
         let list = self
@@ -306,8 +314,8 @@ impl Server {
             .collect())
     }
 
-    /// Removes an object of a node that the node's present spec has no more; one that is not the node's stays.
-    pub(crate) async fn drop_ours<K: Part>(
+    /// Deletes an object that the node's current spec no longer has, if it belongs to the node.
+    pub(crate) async fn delete_owned<K: NamespacedObject>(
         &self,
         namespace: &str,
         name: &str,
@@ -317,7 +325,7 @@ impl Server {
         let found = self
             .call(CALL, api.get_metadata_opt(name))
             .await
-            .map_err(|f| f.into_error(&format!("show {name}")))?;
+            .map_err(|f| f.into_error(&format!("get {name}")))?;
         match found {
             Some(found) if labels_of(&found).is_some_and(|labels| labels.node.as_ref() == Some(node)) => {
                 delete(self, &api, name, found.uid()).await
@@ -327,7 +335,7 @@ impl Server {
     }
 }
 
-/// Removes exactly the object that was seen; one that is gone, or another in its place, is no error.
+/// Deletes the object with this uid. Its absence or replacement is not an error.
 async fn delete<K>(server: &Server, api: &Api<K>, name: &str, uid: Option<String>) -> Result<()>
 where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
@@ -340,8 +348,8 @@ where
         ..DeleteParams::background()
     };
     match server.call(CALL, api.delete(name, &params)).await {
-        Err(fault) if fault.is(409) => Ok(()),
-        other => absent_is_fine(other).map_err(|f| f.into_error(&format!("remove {name}"))),
+        Err(error) if error.has_code(409) => Ok(()),
+        other => absent_is_fine(other).map_err(|f| f.into_error(&format!("delete {name}"))),
     }
 }
 
@@ -367,8 +375,8 @@ mod tests {
     );
 
     #[test]
-    fn a_namespace_that_a_broken_api_keeps_is_known_with_its_cause() {
-        let kept = namespace(&[
+    fn a_namespace_blocked_by_an_unavailable_api_is_recognized() {
+        let blocked = namespace(&[
             (
                 "NamespaceContentRemaining",
                 "True",
@@ -376,21 +384,21 @@ mod tests {
             ),
             BROKEN,
         ]);
-        assert!(is_kept_by_an_api(&kept));
+        assert!(is_blocked_by_unavailable_api(&blocked));
         assert_eq!(
-            why_it_stays(&kept),
+            deletion_blocker_text(&blocked),
             ": Discovery failed for some groups, 1 failing: v1beta1.metrics.k8s.io: stale"
         );
-        let mut alive = kept;
+        let mut alive = blocked;
         alive.metadata.deletion_timestamp = None;
-        assert!(!is_kept_by_an_api(&alive));
+        assert!(!is_blocked_by_unavailable_api(&alive));
     }
 
     #[test]
-    fn one_that_still_holds_something_is_waited_for() {
-        let ended = (BROKEN.0, "False", "All resources successfully discovered");
-        let holds = namespace(&[
-            ended,
+    fn remaining_content_is_not_blocked_by_an_api() {
+        let resolved = (BROKEN.0, "False", "All resources successfully discovered");
+        let with_content = namespace(&[
+            resolved,
             (
                 "NamespaceFinalizersRemaining",
                 "True",
@@ -402,15 +410,15 @@ mod tests {
                 "widgets.example.org has 1 resource instances",
             ),
         ]);
-        assert!(!is_kept_by_an_api(&holds));
+        assert!(!is_blocked_by_unavailable_api(&with_content));
         assert_eq!(
-            why_it_stays(&holds),
+            deletion_blocker_text(&with_content),
             ": widgets.example.org has 1 resource instances"
         );
         assert_eq!(
             (
-                why_it_stays(&namespace(&[ended])),
-                is_kept_by_an_api(&namespace(&[]))
+                deletion_blocker_text(&namespace(&[resolved])),
+                is_blocked_by_unavailable_api(&namespace(&[]))
             ),
             (String::new(), false)
         );

@@ -1,6 +1,6 @@
-//! Calls to the API server: their time limits, and what their errors mean.
+//! Calls to the API server, with time limits and error mapping.
 
-use crate::bounds;
+use crate::response_limit;
 use chainpool_agent::{Error, Result};
 use kube::{Api, Client, Config, Resource, client::ClientBuilder, core::Status, runtime::watcher};
 use std::{
@@ -14,24 +14,25 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How long one call may take.
+/// Time limit of one call.
 pub(crate) const CALL: Duration = Duration::from_secs(30);
-/// How long we wait for the cluster to settle what it has begun (a pod, a deletion).
+/// Time limit for changes in progress on the cluster, such as a pod start or a deletion.
 pub(crate) const SETTLE: Duration = Duration::from_mins(2);
-/// How often we look at a deletion meanwhile.
-const LOOK: Duration = Duration::from_millis(200);
-/// How many characters of its words are shown: of an API server, and of what may be none.
-pub(crate) const SERVER: usize = 4000;
-const STRANGER: usize = 200;
-/// How kube says that an error's body is no Status; it takes the body for the message.
+/// Interval between checks of such a change.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Maximum characters of an API server's message in our errors.
+pub(crate) const MESSAGE_LIMIT: usize = 4000;
+/// The same before the server was verified as an API server.
+const UNVERIFIED_MESSAGE_LIMIT: usize = 200;
+/// The reason that kube sets if an error body is not a Status. It then uses the body as message.
 const NO_STATUS: &str = "Failed to parse error data";
 
 /// One API server.
 pub(crate) struct Server {
     config: Config,
     client: Mutex<Option<Client>>,
-    /// Whether it was seen to be an API server.
-    known: AtomicBool,
+    /// True once it was verified as an API server.
+    verified: AtomicBool,
 }
 
 impl Server {
@@ -39,11 +40,11 @@ impl Server {
         Self {
             config,
             client: Mutex::new(None),
-            known: AtomicBool::new(false),
+            verified: AtomicBool::new(false),
         }
     }
 
-    /// Where it is.
+    /// Its address.
     pub(crate) fn address(&self) -> String {
         self.config
             .cluster_url
@@ -52,7 +53,8 @@ impl Server {
             .to_owned()
     }
 
-    /// The client. Made at the first call, because it needs a runtime and an agent is made without one.
+    /// The client. Created at the first call, because it needs a runtime and the creation of an agent does
+    /// not.
     pub(crate) fn client(&self) -> Result<Client> {
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = client.as_ref() {
@@ -60,22 +62,22 @@ impl Server {
         }
         let builder = ClientBuilder::try_from(self.config.clone()).map_err(|e| {
             Error::Refused(format!(
-                "{}: certificate, key or token of the kubeconfig cannot be used: {}",
+                "{}: invalid certificate, key or token in the kubeconfig: {}",
                 self.address(),
-                chain(&e)
+                error_chain(&e)
             ))
         })?;
         Ok(client
-            .insert(builder.with_layer(&bounds::layer()).build())
+            .insert(builder.with_layer(&response_limit::layer()).build())
             .clone())
     }
 
-    /// From here on it counts as an API server.
-    pub(crate) fn know(&self) {
-        self.known.store(true, Ordering::Relaxed);
+    /// Marks the server as a verified API server.
+    pub(crate) fn mark_verified(&self) {
+        self.verified.store(true, Ordering::Relaxed);
     }
 
-    /// The objects of a kind in all namespaces, or of a kind that has none.
+    /// The API of a kind in all namespaces, or of a cluster-scoped kind.
     pub(crate) fn all<K: Resource>(&self) -> Result<Api<K>>
     where
         K::DynamicType: Default,
@@ -83,7 +85,7 @@ impl Server {
         Ok(Api::all(self.client()?))
     }
 
-    /// The objects of a kind in one namespace.
+    /// The API of a kind in one namespace.
     pub(crate) fn within<K: Resource<Scope = k8s_openapi::NamespaceResourceScope>>(
         &self,
         namespace: &str,
@@ -94,12 +96,12 @@ impl Server {
         Ok(Api::namespaced(self.client()?, namespace))
     }
 
-    /// Waits for a call, but not longer than `limit`. Boxed: several calls at once would else make large futures.
+    /// Runs a call with a time limit. The call is boxed to keep futures of concurrent calls small.
     pub(crate) fn call<'a, T>(
         &'a self,
         limit: Duration,
         call: impl Future<Output = Result<T, kube::Error>> + Send + 'a,
-    ) -> impl Future<Output = Result<T, Fault>> + Send + 'a
+    ) -> impl Future<Output = Result<T, CallError>> + Send + 'a
     where
         T: 'a,
     {
@@ -107,9 +109,9 @@ impl Server {
         async move {
             match tokio::time::timeout(limit, call).await {
                 Ok(Ok(value)) => Ok(value),
-                Ok(Err(e)) => Err(self.fault(e)),
-                Err(_) => Err(Fault::Error(Error::Unreachable(format!(
-                    "{}: no answer within {} s",
+                Ok(Err(e)) => Err(self.call_error(e)),
+                Err(_) => Err(CallError::Other(Error::Unreachable(format!(
+                    "{}: no response within {} s",
                     self.address(),
                     limit.as_secs()
                 )))),
@@ -117,79 +119,81 @@ impl Server {
         }
     }
 
-    /// What an error of kube's means.
-    pub(crate) fn fault(&self, error: kube::Error) -> Fault {
+    /// Maps an error of kube.
+    pub(crate) fn call_error(&self, error: kube::Error) -> CallError {
         match error {
-            kube::Error::Api(status) => self.answer(*status),
-            // Its words hold parts of what answered, which nobody may be meant to see.
-            kube::Error::SerdeError(_) => Fault::Error(Error::Refused(format!(
-                "{}: what answers there is no API server we understand",
+            kube::Error::Api(status) => self.status_error(*status),
+            // Its message quotes the response, which may be confidential.
+            kube::Error::SerdeError(_) => CallError::Other(Error::Refused(format!(
+                "{}: not a supported API server; check the address",
                 self.address()
             ))),
-            other => Fault::Error(Error::Unreachable(self.explain(&other))),
+            other => CallError::Other(Error::Unreachable(self.with_hint(&other))),
         }
     }
 
-    /// What an error of a watch means.
-    pub(crate) fn watch_fault(&self, error: watcher::Error) -> Fault {
+    /// Maps an error of a watch.
+    pub(crate) fn watch_error(&self, error: watcher::Error) -> CallError {
         match error {
             watcher::Error::InitialListFailed(e)
             | watcher::Error::WatchStartFailed(e)
-            | watcher::Error::WatchFailed(e) => self.fault(e),
-            watcher::Error::WatchError(status) => self.answer(*status),
-            watcher::Error::NoResourceVersion => Fault::Error(Error::Refused(format!(
-                "{}: what answers there lists without a version",
+            | watcher::Error::WatchFailed(e) => self.call_error(e),
+            watcher::Error::WatchError(status) => self.status_error(*status),
+            watcher::Error::NoResourceVersion => CallError::Other(Error::Refused(format!(
+                "{}: not a supported API server (a list has no resourceVersion); check the address",
                 self.address()
             ))),
         }
     }
 
-    fn answer(&self, status: Status) -> Fault {
-        // Every field of a Status has a default, so kube takes any JSON object for one. A server's says that it is a failure, with its code.
+    fn status_error(&self, status: Status) -> CallError {
+        // All fields of a Status have defaults, so kube accepts any JSON object. A real one is a failure with
+        // a code.
         if status.is_failure() && status.code != 0 && status.reason != NO_STATUS {
-            let most = if self.known.load(Ordering::Relaxed) {
-                SERVER
+            let max_chars = if self.verified.load(Ordering::Relaxed) {
+                MESSAGE_LIMIT
             } else {
-                STRANGER
+                UNVERIFIED_MESSAGE_LIMIT
             };
-            return Fault::Answer {
+            return CallError::Status {
                 status: Box::new(status),
-                most,
+                max_chars,
             };
         }
-        self.wordless(status.code)
+        self.status_only_error(status.code)
     }
 
-    /// What an error means that is told by its number alone, because nobody may be meant to see the words of another service.
-    pub(crate) fn wordless(&self, code: u16) -> Fault {
+    /// The error for a status code without message, because messages of another service may be confidential.
+    pub(crate) fn status_only_error(&self, code: u16) -> CallError {
         match code {
-            0 => Fault::Error(Error::Unreachable(format!(
-                "{}: no API server answers there",
+            0 => CallError::Other(Error::Unreachable(format!(
+                "{}: no API server responds there",
                 self.address()
             ))),
-            // A gateway answers in the server's place, and its 404 must not count as "absent".
-            404 | 502..=504 => Fault::Error(Error::Unreachable(format!(
-                "{}: no API server answers there (status {code})",
+            // A gateway responds instead of the server; its 404 must not mean "absent".
+            404 | 502..=504 => CallError::Other(Error::Unreachable(format!(
+                "{}: no API server responds there (status {code})",
                 self.address()
             ))),
-            _ => Fault::Answer {
+            _ => CallError::Status {
                 status: Box::new(Status {
                     code,
                     ..Status::default()
                 }),
-                most: STRANGER,
+                max_chars: UNVERIFIED_MESSAGE_LIMIT,
             },
         }
     }
 
-    fn explain(&self, error: &kube::Error) -> String {
-        let text = format!("{}: {}", self.address(), chain(error));
+    /// The text of a connection error, with advice for common causes.
+    fn with_hint(&self, error: &kube::Error) -> String {
+        let text = format!("{}: {}", self.address(), error_chain(error));
         let hint = if text.contains("UnknownIssuer") || text.contains("BadSignature") {
-            "the kubeconfig's authority did not sign the server's certificate: take the cluster's own (certificate-authority-data)"
+            "the kubeconfig's authority did not sign the server's certificate: use the cluster's own certificate-authority-data"
         } else if text.contains("NotValidForName") {
-            "the server's certificate does not name this address: use one that it names, or set tls-server-name in the kubeconfig"
+            "the server's certificate is not valid for this address: use an address in the certificate, or set tls-server-name in the kubeconfig"
         } else if text.contains("Expired") {
-            "a certificate has ended: check the cluster's and our clock"
+            "a certificate has expired: renew it, and check the clocks of the cluster and of this machine"
         } else if text.contains("Connection refused") {
             "start the API server there, or correct the address"
         } else {
@@ -199,103 +203,103 @@ impl Server {
     }
 }
 
-/// An error and its causes, each said once.
-fn chain(error: &kube::Error) -> String {
+/// An error and its causes, without repetition.
+fn error_chain(error: &kube::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            let _ = write!(text, ": {words}");
+        let message = cause.to_string();
+        if !text.contains(&message) {
+            let _ = write!(text, ": {message}");
         }
         source = cause.source();
     }
     text
 }
 
-/// Waits a moment before a condition is looked at again; false once the deadline has passed.
-pub(crate) async fn look_again(deadline: Instant) -> bool {
+/// Waits before a condition is checked again; false if the deadline has passed.
+pub(crate) async fn wait_for_retry(deadline: Instant) -> bool {
     if Instant::now() >= deadline {
         return false;
     }
-    tokio::time::sleep(LOOK).await;
+    tokio::time::sleep(POLL_INTERVAL).await;
     true
 }
 
-/// Another's words as people get to see them: not longer than they may be, on one line.
-pub(crate) fn shown(words: &str, most: usize) -> String {
-    let mut shown = String::new();
-    for (count, character) in words.trim().chars().enumerate() {
-        if count == most {
-            shown.push('…');
+/// Truncates a message to `max_chars` and escapes control characters, so that it fits one line.
+pub(crate) fn sanitized(message: &str, max_chars: usize) -> String {
+    let mut text = String::new();
+    for (count, character) in message.trim().chars().enumerate() {
+        if count == max_chars {
+            text.push('…');
             break;
         }
         if character.is_control() {
-            shown.extend(character.escape_default())
+            text.extend(character.escape_default());
         } else {
-            shown.push(character)
+            text.push(character);
         }
     }
-    shown
+    text
 }
 
-/// What went wrong in one call. Keeps the server's own words as long as a verb may still branch on them.
+/// The error of one call. Keeps the server's status, because callers branch on it.
 #[derive(Debug)]
-pub(crate) enum Fault {
-    /// The server answered so.
-    Answer {
-        /// Its words, whole.
+pub(crate) enum CallError {
+    /// The server responded with an error status.
+    Status {
+        /// The complete status.
         status: Box<Status>,
-        /// How many characters of them are shown.
-        most: usize,
+        /// Maximum characters of its message in our error.
+        max_chars: usize,
     },
-    /// Anything else, already understood.
-    Error(Error),
+    /// Any other error, already mapped.
+    Other(Error),
 }
 
-impl From<Error> for Fault {
+impl From<Error> for CallError {
     fn from(error: Error) -> Self {
-        Self::Error(error)
+        Self::Other(error)
     }
 }
 
-impl Fault {
-    /// Whether the server answered with this status.
-    pub(crate) fn is(&self, code: u16) -> bool {
-        matches!(self, Self::Answer { status, .. } if status.code == code)
+impl CallError {
+    /// Returns true if the server responded with this status code.
+    pub(crate) fn has_code(&self, code: u16) -> bool {
+        matches!(self, Self::Status { status, .. } if status.code == code)
     }
 
-    /// Whether the server's words contain this.
-    pub(crate) fn says(&self, words: &str) -> bool {
-        matches!(self, Self::Answer { status, .. } if status.message.contains(words))
+    /// Returns true if the server's message contains this text.
+    pub(crate) fn message_contains(&self, text: &str) -> bool {
+        matches!(self, Self::Status { status, .. } if status.message.contains(text))
     }
 
-    /// Whether the thing, or the namespace it is in, is being removed just now.
-    pub(crate) fn is_going(&self) -> bool {
-        self.says("being terminated") || self.says("is being deleted")
+    /// Returns true if the object or its namespace is being deleted.
+    pub(crate) fn is_terminating(&self) -> bool {
+        self.message_contains("being terminated") || self.message_contains("is being deleted")
     }
 
-    /// Whether a name is taken.
-    pub(crate) fn is_taken(&self) -> bool {
-        matches!(self, Self::Answer { status, .. } if status.reason == "AlreadyExists")
+    /// Returns true if an object of that name already exists.
+    pub(crate) fn already_exists(&self) -> bool {
+        matches!(self, Self::Status { status, .. } if status.reason == "AlreadyExists")
     }
 
-    /// What the executor may do about it. `doing` completes "the cluster would not …".
-    pub(crate) fn into_error(self, doing: &str) -> Error {
-        let (going, over_quota) = (self.is_going(), self.says("exceeded quota"));
-        let (code, words) = match self {
-            Self::Error(error) => return error,
-            Self::Answer { status, most } => (status.code, words(&status, most)),
+    /// Maps to an error for the executor. `action` completes "the API server failed to …".
+    pub(crate) fn into_error(self, action: &str) -> Error {
+        let (terminating, over_quota) = (self.is_terminating(), self.message_contains("exceeded quota"));
+        let (code, message) = match self {
+            Self::Other(error) => return error,
+            Self::Status { status, max_chars } => (status.code, status_message(&status, max_chars)),
         };
-        let text = format!("the cluster would not {doing}: {words}");
+        let text = format!("the API server failed to {action}: {message}");
         match code {
-            _ if going => Error::Busy(text),
+            _ if terminating => Error::Busy(text),
             401 => Error::Refused(format!(
-                "{text}. The token or certificate of the kubeconfig is not, or no longer, good there"
+                "{text}. The token or certificate of the kubeconfig is invalid or expired: replace it"
             )),
             403 if over_quota => Error::Busy(text),
             403 => Error::Refused(format!(
-                "{text}. Compare its rights with agents/kubernetes/rbac.yaml"
+                "{text}. Grant the permissions of agents/kubernetes/rbac.yaml"
             )),
             408 | 409 | 410 | 429 | 500.. => Error::Busy(text),
             _ => Error::Refused(text),
@@ -303,19 +307,19 @@ impl Fault {
     }
 }
 
-/// A server's words, else the number that it gave instead.
-pub(crate) fn words(status: &Status, most: usize) -> String {
+/// The server's message, or its status code if there is none.
+pub(crate) fn status_message(status: &Status, max_chars: usize) -> String {
     if status.message.is_empty() {
         format!("status {}", status.code)
     } else {
-        shown(&status.message, most)
+        sanitized(&status.message, max_chars)
     }
 }
 
-/// Absent is what a removal wants.
-pub(crate) fn absent_is_fine<T>(result: Result<T, Fault>) -> Result<(), Fault> {
+/// Treats absence as success, for deletions.
+pub(crate) fn absent_is_fine<T>(result: Result<T, CallError>) -> Result<(), CallError> {
     match result {
-        Err(fault) if fault.is(404) => Ok(()),
+        Err(error) if error.has_code(404) => Ok(()),
         other => other.map(drop),
     }
 }
@@ -323,7 +327,7 @@ pub(crate) fn absent_is_fine<T>(result: Result<T, Fault>) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stranger::{agent, answer, stranger};
+    use crate::fake_server::{agent, fake_server, response};
     use chainpool_agent::Agent;
     use k8s_openapi::api::core::v1::Namespace;
     use kube::api::ListParams;
@@ -331,14 +335,14 @@ mod tests {
     fn error(code: u16, reason: &str, message: &str) -> Error {
         let server = Server::new(Config::new("https://h:6443".parse().expect("an address")));
         server
-            .fault(kube::Error::Api(
+            .call_error(kube::Error::Api(
                 Status::failure(message, reason).with_code(code).boxed(),
             ))
             .into_error("do it")
     }
 
     #[test]
-    fn an_answer_that_may_pass_is_busy_and_any_other_is_refused() {
+    fn transient_statuses_are_busy_and_others_are_refused() {
         for (code, message) in [
             (429, "slow"),
             (500, "etcd"),
@@ -364,44 +368,44 @@ mod tests {
     }
 
     #[test]
-    fn a_gateways_404_is_no_absence() {
+    fn a_gateway_404_is_unreachable_and_not_absent() {
         assert!(matches!(error(404, NO_STATUS, "<html>"), Error::Unreachable(_)));
     }
 
     #[tokio::test]
-    async fn what_another_service_answers_is_not_told() {
+    async fn responses_of_other_services_are_not_disclosed() {
         let secret = "db_password=hunter2";
         let status = |message: &str| {
             format!(r#"{{"kind":"Status","status":"Failure","code":500,"message":"{message}"}}"#)
         };
         let (json, text) = ("application/json", "text/plain");
-        for (code, kind, body, shown) in [
+        for (code, kind, body, expected) in [
             ("401 Unauthorized", text, secret.to_owned(), "status 401"),
             ("403 Forbidden", text, secret.to_owned(), "status 403"),
             (
                 "404 Not Found",
                 text,
                 secret.to_owned(),
-                "no API server answers there (status 404)",
+                "no API server responds there (status 404)",
             ),
             ("500 Internal Server Error", text, secret.to_owned(), "status 500"),
             (
                 "503 Service Unavailable",
                 text,
                 secret.to_owned(),
-                "no API server answers there (status 503)",
+                "no API server responds there (status 503)",
             ),
             (
                 "403 Forbidden",
                 json,
                 format!(r#"{{"error":"{secret}"}}"#),
-                "no API server answers there",
+                "no API server responds there",
             ),
             (
                 "403 Forbidden",
                 json,
                 format!(r#"{{"message":"{secret}"}}"#),
-                "no API server answers there",
+                "no API server responds there",
             ),
             (
                 "403 Forbidden",
@@ -414,15 +418,15 @@ mod tests {
                 "200 OK",
                 json,
                 format!(r#""{secret}""#),
-                "no API server we understand",
+                "not a supported API server",
             ),
             (
                 "200 OK",
                 json,
                 format!(r#"{{"items":"{secret}"}}"#),
-                "no API server we understand",
+                "not a supported API server",
             ),
-            ("200 OK", text, secret.to_owned(), "no API server we understand"),
+            ("200 OK", text, secret.to_owned(), "not a supported API server"),
             (
                 "500 Internal Server Error",
                 json,
@@ -430,8 +434,8 @@ mod tests {
                 r"\u{1b}[31mforged\nline xxx",
             ),
         ] {
-            let given = answer(code, kind, &body);
-            let server = stranger(move |_| given.clone()).await;
+            let canned = response(code, kind, &body);
+            let server = fake_server(move |_| canned.clone()).await;
             let list = server
                 .call(
                     CALL,
@@ -444,9 +448,9 @@ mod tests {
             let list = list
                 .map(drop)
                 .expect_err("no API server")
-                .into_error("list its machines")
+                .into_error("list nodes")
                 .to_string();
-            assert!(list.contains(shown), "{code} {body}: {list}");
+            assert!(list.contains(expected), "{code} {body}: {list}");
             let probe = agent(server)
                 .probe()
                 .await
@@ -463,22 +467,22 @@ mod tests {
     }
 
     #[test]
-    fn a_known_servers_words_are_told_at_length() {
+    fn messages_of_a_verified_server_are_longer() {
         let server = Server::new(Config::new("https://h:6443".parse().expect("an address")));
-        let told = || {
+        let length = || {
             let status = Status::failure(&format!("denied: {}", "x".repeat(10_000)), "Forbidden")
                 .with_code(403)
                 .boxed();
             server
-                .fault(kube::Error::Api(status))
+                .call_error(kube::Error::Api(status))
                 .into_error("do it")
                 .to_string()
                 .chars()
                 .filter(|c| *c == 'x')
                 .count()
         };
-        assert!((100..STRANGER).contains(&told()));
-        server.know();
-        assert!((3000..SERVER).contains(&told()));
+        assert!((100..UNVERIFIED_MESSAGE_LIMIT).contains(&length()));
+        server.mark_verified();
+        assert!((3000..MESSAGE_LIMIT).contains(&length()));
     }
 }

@@ -5,20 +5,22 @@ use chainpool_agent::{Error, Result};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::{ResourceExt, api::ListParams};
 
-/// Says which class is the cluster's default.
+/// Annotation of the default class.
 const DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
 
 impl KubernetesAgent {
-    /// The class that volumes are made in: the connection's, else the cluster's default. One that keeps data after the
-    /// claim is gone is refused: what a holder wrote would outlive the release.
+    /// The class of volumes: the connection's, else the cluster's default. Refuses a class that keeps data
+    /// after deletion of the claim, because data of a lease holder must not outlive the release.
     pub(crate) async fn storage_class(&self) -> Result<String> {
         let Some(class) = self.storage_class_find().await? else {
             return Err(Error::Refused(match &self.storage_class {
                 Some(name) => {
-                    format!("the cluster has no storage class {name:?}: make it, or give the host another")
+                    format!(
+                        "the cluster has no storage class {name:?}: create it, or set another for the host"
+                    )
                 }
                 None => {
-                    "the cluster has no default storage class: give the host one of its classes".to_owned()
+                    "the cluster has no default storage class: set one of its classes for the host".to_owned()
                 }
             }));
         };
@@ -28,7 +30,7 @@ impl KubernetesAgent {
             .is_some_and(|policy| policy != "Delete")
         {
             return Err(Error::Refused(format!(
-                "the storage class {} keeps data after its volume is removed (reclaim policy {}): give the host a class that deletes it",
+                "the storage class {} keeps data after deletion of the claim (reclaim policy {}): set a class with reclaim policy Delete for the host",
                 class.name_any(),
                 class.reclaim_policy.unwrap_or_default()
             )));
@@ -42,7 +44,7 @@ impl KubernetesAgent {
             .server
             .call(CALL, api.list(&ListParams::default()))
             .await
-            .map_err(|f| f.into_error("list its storage classes"))?;
+            .map_err(|f| f.into_error("list storage classes"))?;
         Ok(list.items.into_iter().find(|class| match &self.storage_class {
             Some(name) => class.name_any() == *name,
             None => class

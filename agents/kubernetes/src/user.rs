@@ -1,10 +1,10 @@
-//! As whom a node runs: never as root.
+//! The user of a node, which is never root.
 
 use chainpool_agent::{Error, NodeSpec, Result};
 use std::collections::BTreeSet;
 
-/// Who runs a node whose spec names nobody, or root.
-const NOBODY: User = User {
+/// The user of a node whose spec has no user, or root.
+const DEFAULT_USER: User = User {
     uid: 10_001,
     gid: 10_001,
 };
@@ -17,18 +17,18 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// The spec's user when it is a number and not root; else the one owner of the node's files; else a fixed one.
-    /// Restricted Pod Security forbids root, and a name could be root's in the image.
+    /// The spec's user if it is numeric and not root, else the single owner of the node's files, else a fixed
+    /// user. Restricted Pod Security forbids root, and a user name may be an alias of root in the image.
     pub(crate) fn of(node: &NodeSpec) -> Result<Self> {
-        let refused = |why: String| {
+        let refused = |reason: String| {
             Err(Error::Refused(format!(
-                "node {}: {why}: name a user that is not root as numbers, such as 1000:1000",
+                "node {}: {reason}: set a numeric user other than root, such as 1000:1000",
                 node.name
             )))
         };
         if let Some(file) = node.files.iter().find(|f| f.mode & 0o6000 != 0) {
             return refused(format!(
-                "{} changes its user when it is run (mode {:o}), which no node may on Kubernetes",
+                "{} has a setuid or setgid bit (mode {:o}), which is not allowed on Kubernetes",
                 file.path, file.mode
             ));
         }
@@ -46,7 +46,7 @@ impl User {
             (Some(uid), Some(gid)) => return Ok(Self { uid, gid }),
             _ => {
                 return refused(format!(
-                    "its user {text:?} is a name, and no pod may start before it is known not to be root"
+                    "its user {text:?} is a name, which may be an alias of root"
                 ));
             }
         }
@@ -57,10 +57,10 @@ impl User {
             .filter(|(uid, _)| *uid != 0)
             .collect();
         match owners.iter().collect::<Vec<_>>().as_slice() {
-            [] => Ok(NOBODY),
+            [] => Ok(DEFAULT_USER),
             [(uid, gid)] => Ok(Self { uid: *uid, gid: *gid }),
             _ => refused(
-                "it runs as root and its files have several owners, which without root can only be one"
+                "it runs as root and its files have several owners, which is impossible without root"
                     .to_owned(),
             ),
         }

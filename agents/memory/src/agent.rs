@@ -1,4 +1,4 @@
-//! The agent of one instance on a world. It keeps no state of its own: all is read from the platform.
+//! The agent of one instance on a world. It is stateless: everything is read from the platform.
 
 use crate::{
     World,
@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-/// How long a job is waited for.
+/// Time limit of waiting for a job.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// The agent of one instance.
@@ -36,7 +36,7 @@ impl MemoryAgent {
         Self { world, instance }
     }
 
-    /// Lets a call meet its scripted fault. Between two awaits of its work it may be cut off, as on any platform.
+    /// Runs a call with its scripted fault. It may be cut off at any await, as on any platform.
     async fn call<T>(&self, verb: Verb, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let fault = self.world.state().script.call(verb);
         match &fault {
@@ -44,32 +44,34 @@ impl MemoryAgent {
             Some(Fault::Unreachable) => return Err(Error::Unreachable("unreachable on purpose".to_owned())),
             Some(Fault::Busy) => return Err(Error::Busy("busy on purpose".to_owned())),
             Some(Fault::Refused(why)) => return Err(Error::Refused(why.clone())),
-            Some(Fault::Hang) => self.lifted(verb).await,
+            Some(Fault::Hang) => self.wait_until_lifted(verb).await,
             Some(Fault::Slow(time)) => sleep(*time).await,
             Some(Fault::Panic) => panic!("a defect of {verb:?}, on purpose"),
         }
         self.world.state().answers()?;
         yield_now().await;
-        let answer = work.await;
+        let response = work.await;
         self.world.state().answers()?;
         match fault {
-            Some(Fault::AnswerLost) => Err(Error::Unreachable("the answer was lost on purpose".to_owned())),
-            _ => answer,
+            Some(Fault::AnswerLost) => Err(Error::Unreachable(
+                "the response was dropped on purpose".to_owned(),
+            )),
+            _ => response,
         }
     }
 
-    /// Waits until calls of this verb hang no more.
-    async fn lifted(&self, verb: Verb) {
+    /// Waits until calls of this verb no longer hang.
+    async fn wait_until_lifted(&self, verb: Verb) {
         let mut changes = self.world.changes();
         while self.world.state().script.hangs(verb) && changes.changed().await.is_ok() {}
     }
 
-    /// Finds a node's process by its name; one that is not ours is an error.
+    /// Finds a node's process by name; a foreign one is an error.
     fn find<T>(
         &self,
         key: &ClusterKey,
         node: &NodeName,
-        look: impl FnOnce(&str, &Process) -> T,
+        read: impl FnOnce(&str, &Process) -> T,
     ) -> Result<Option<T>> {
         let name = node_object_name(key, node);
         let state = self.world.state();
@@ -84,35 +86,35 @@ impl MemoryAgent {
                     ..labels.clone()
                 }) == ours =>
             {
-                Ok(Some(look(&entity.id, process)))
+                Ok(Some(read(&entity.id, process)))
             }
             _ => Err(Error::Foreign(format!("node {name}"))),
         }
     }
 
-    /// Whether the node or job of this name has the hash that is wanted.
+    /// Compares the hash of the node or job of this name; `None` when absent.
     fn has_hash(&self, key: &ClusterKey, node: &NodeSpec) -> Result<Option<bool>> {
         self.find(key, &node.name, |_, process| process.spec.hash == node.hash)
     }
 
-    /// Makes the node's volumes; those that are there and ours stay as they are.
+    /// Creates the node's volumes; existing ones of ours stay as they are.
     fn ensure_volumes(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
         let ours = Labels::of_cluster(self.instance, key).node(&node.name);
         for volume in &node.volumes {
             let name = volume_name(key, &node.name, &volume.name);
-            self.world.adopt_or_make(ObjectKind::Volume, &name, &ours, || {
+            self.world.adopt_or_create(ObjectKind::Volume, &name, &ours, || {
                 Body::Volume(crate::world::Volume::default())
             })?;
         }
         Ok(())
     }
 
-    /// Adopts the process of a node or job, or replaces one of another hash.
+    /// Creates the process of a node or job, adopts it, or replaces one of another hash.
     fn ensure_process(
         &self,
         key: &ClusterKey,
         node: &NodeSpec,
-        make: fn(&ClusterKey, &NodeSpec) -> Process,
+        create: fn(&ClusterKey, &NodeSpec) -> Process,
     ) -> Result<()> {
         let name = node_object_name(key, &node.name);
         if self.has_hash(key, node)? == Some(false) {
@@ -121,12 +123,12 @@ impl MemoryAgent {
         let ours = Labels::of_cluster(self.instance, key)
             .node(&node.name)
             .hash(&node.hash);
-        self.world.adopt_or_make(ObjectKind::Node, &name, &ours, || {
-            Body::Node(Box::new(make(key, node)))
+        self.world.adopt_or_create(ObjectKind::Node, &name, &ours, || {
+            Body::Node(Box::new(create(key, node)))
         })
     }
 
-    /// Writes the files of a node that was never started: a call may have been cut off before they were there.
+    /// Writes the files of a node that was never started. A previous call may have been cut off before.
     fn place_files(&self, key: &ClusterKey, node: &NodeSpec) {
         let name = node_object_name(key, &node.name);
         let mut state = self.world.state();
@@ -151,7 +153,7 @@ impl MemoryAgent {
         }
     }
 
-    /// Removes the objects of this instance for which this holds.
+    /// Removes the matching objects of this instance.
     fn drop_where(&self, doomed: impl Fn(ObjectKind, &Labels) -> bool) {
         let instance = self.instance;
         let of_ours = |labels: &&Labels| labels.instance == instance;
@@ -171,9 +173,9 @@ impl MemoryAgent {
 
     async fn node(&self, key: &ClusterKey, node: &NodeSpec, image: &ImageRef, power: &Power) -> Result<()> {
         if self.has_hash(key, node)? != Some(true) {
-            self.is_here(image)?;
+            self.check_image(image)?;
         }
-        // Between two steps the call may be cut off: each leaves what the next call takes up.
+        // The call may be cut off between two steps; the next call continues from there.
         self.ensure_volumes(key, node)?;
         yield_now().await;
         self.ensure_process(key, node, Process::of_node)?;
@@ -184,7 +186,7 @@ impl MemoryAgent {
         match power {
             Power::Off => self.world.end(&name, 0),
             Power::On { after } => {
-                if after.is_some() && self.life(key, &node.name)? == *after {
+                if after.is_some() && self.current_incarnation(key, &node.name)? == *after {
                     self.world.end(&name, 0);
                     yield_now().await;
                 }
@@ -195,13 +197,13 @@ impl MemoryAgent {
     }
 
     async fn job(&self, key: &ClusterKey, job: &NodeSpec, image: &ImageRef) -> Result<()> {
-        self.is_here(image)?;
+        self.check_image(image)?;
         let (name, deadline) = (node_object_name(key, &job.name), Instant::now() + SETTLE);
         let state = || self.find(key, &job.name, |_, process| process.state.clone());
         if self.has_hash(key, job)? == Some(true) {
             match state()? {
                 Some(NodeState::Exited(0)) => return Ok(()),
-                // It ended badly while no call waited for it, or its end was reported before.
+                // It failed while no call waited for it, or its failure was reported before.
                 Some(NodeState::Exited(_)) => self.world.remove(ObjectKind::Node, &name),
                 _ => {}
             }
@@ -219,27 +221,29 @@ impl MemoryAgent {
         loop {
             changes.borrow_and_update();
             match self.find(key, &job.name, |_, process| {
-                (process.state.clone(), process.last_words())
+                (process.state.clone(), process.last_output())
             })? {
                 Some((NodeState::Exited(0), _)) => return Ok(()),
-                Some((NodeState::Exited(code), words)) => {
+                Some((NodeState::Exited(code), output)) => {
                     return Err(Error::Refused(format!(
-                        "job {} ended with {code}: {words}",
+                        "job {} exited with {code}: {output}",
                         job.name
                     )));
                 }
                 Some(_) if timeout_at(deadline, changes.changed()).await.is_ok() => {}
-                Some(_) => return Err(Error::Busy(format!("job {} still runs", job.name))),
+                Some(_) => return Err(Error::Busy(format!("job {} is still running", job.name))),
                 None => return Err(Error::Busy(format!("job {} was removed while it ran", job.name))),
             }
         }
     }
 
-    fn life(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
-        let life = self.find(key, node, |id, process| {
-            process.life().map(|life| Incarnation(format!("{id}@{life}")))
+    fn current_incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
+        let incarnation = self.find(key, node, |id, process| {
+            process
+                .incarnation()
+                .map(|number| Incarnation(format!("{id}@{number}")))
         })?;
-        Ok(life.flatten())
+        Ok(incarnation.flatten())
     }
 
     fn log(&self, key: &ClusterKey, node: &NodeName, query: &LogQuery) -> Result<LogStream> {
@@ -257,15 +261,16 @@ impl MemoryAgent {
                 lines.into_iter().skip(skip).collect::<Vec<_>>(),
             )
         })?;
-        let (id, first, lines) = found.ok_or_else(|| Error::Refused(format!("node {node} is not there")))?;
-        let said = stream::iter(lines).map(|line| {
+        let (id, first, lines) =
+            found.ok_or_else(|| Error::Refused(format!("node {node} does not exist")))?;
+        let lines_so_far = stream::iter(lines).map(|line| {
             Ok(LogLine {
                 stderr: line.stderr,
                 bytes: line.bytes,
             })
         });
         if !follow {
-            return Ok(said.boxed());
+            return Ok(lines_so_far.boxed());
         }
         let from = (Arc::clone(&self.world), self.world.changes(), first);
         let name = (ObjectKind::Node, node_object_name(key, node));
@@ -279,7 +284,7 @@ impl MemoryAgent {
                             Body::Node(process) => process.line(next).cloned(),
                             Body::Network(_) | Body::Volume(_) => return None,
                         },
-                        // It is gone, or another one has its name.
+                        // It was removed or replaced.
                         _ => return None,
                     };
                     if let Some(line) = line {
@@ -295,7 +300,7 @@ impl MemoryAgent {
                 }
             }
         });
-        Ok(said.chain(more).boxed())
+        Ok(lines_so_far.chain(more).boxed())
     }
 
     fn connection(&self, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<ByteStream> {
@@ -307,23 +312,23 @@ impl MemoryAgent {
         }
         if echoes != Some(true) {
             return Err(Error::Unreachable(format!(
-                "nothing listens at port {} of node {node}",
+                "nothing listens on port {} of node {node}",
                 port.name
             )));
         }
         let (ours, theirs) = tokio::io::duplex(4096);
         let (mut reader, mut writer) = tokio::io::split(theirs);
-        // Ends when the caller's end is gone.
+        // Ends when the caller closes its end.
         tokio::spawn(async move { drop(tokio::io::copy(&mut reader, &mut writer).await) });
         Ok(Box::new(ours))
     }
 
-    fn is_here(&self, image: &ImageRef) -> Result<()> {
+    fn check_image(&self, image: &ImageRef) -> Result<()> {
         if self.world.state().has_image(&image.name) && image.pinned == pinned(&image.name) {
             return Ok(());
         }
         Err(Error::Refused(format!(
-            "the image {} is not here any more",
+            "the image {} is no longer present",
             image.name
         )))
     }
@@ -372,14 +377,14 @@ impl Agent for MemoryAgent {
             let state = self.world.state();
             let wanted =
                 |labels: &Labels| labels.instance == instance && matches_scope(scope, labels.cluster);
-            let taken = if scope == Scope::Host {
-                state.taken(instance)
+            let resources_in_use = if scope == Scope::Host {
+                state.resources_in_use(instance)
             } else {
-                chainpool_agent::Taken::default()
+                chainpool_agent::ResourcesInUse::default()
             };
             Ok(Observation {
                 objects: state.observed(wanted),
-                taken,
+                resources_in_use,
             })
         };
         self.call(Verb::Observe, observe).await
@@ -387,7 +392,7 @@ impl Agent for MemoryAgent {
 
     fn watch(&self) -> WakeStream {
         let (world, instance) = (Arc::clone(&self.world), self.instance);
-        // Opened at its first poll, and connected from then on.
+        // Opened at its first poll.
         stream::once(async move {
             let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
             let fault = {
@@ -410,7 +415,7 @@ impl Agent for MemoryAgent {
                 receiver.recv().await.map(|wake| (wake, receiver))
             });
             let lost = stream::iter([Wake::Lost(
-                fault.unwrap_or_else(|| "the platform hung up".to_owned()),
+                fault.unwrap_or_else(|| "the platform closed the connection".to_owned()),
             )]);
             connected.chain(wakes).chain(lost)
         })
@@ -424,7 +429,7 @@ impl Agent for MemoryAgent {
             let found = candidates.iter().find(|candidate| state.has_image(candidate));
             let missing = || {
                 Error::Refused(format!(
-                    "none of the images {} is here, and nothing is pulled",
+                    "none of the images {} is present, and this platform pulls none",
                     candidates.join(", ")
                 ))
             };
@@ -463,7 +468,8 @@ impl Agent for MemoryAgent {
     }
 
     async fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
-        self.call(Verb::Incarnation, async { self.life(key, node) }).await
+        self.call(Verb::Incarnation, async { self.current_incarnation(key, node) })
+            .await
     }
 
     async fn drop_node(&self, key: &ClusterKey, node: &NodeName, volumes: Volumes) -> Result<()> {
@@ -481,7 +487,7 @@ impl Agent for MemoryAgent {
 
     async fn drop_cluster(&self, cluster: ClusterId, through: Generation) -> Result<()> {
         let drop = async {
-            // Nodes go before what they use; a cut between two kinds leaves the rest to the next call.
+            // Nodes go before what they use. A call that is cut off leaves the rest to the next call.
             for doomed in [ObjectKind::Node, ObjectKind::Volume, ObjectKind::Network] {
                 self.drop_where(|kind, labels| {
                     kind == doomed && labels.cluster == cluster && labels.generation <= through

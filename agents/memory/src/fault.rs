@@ -1,11 +1,11 @@
-//! Scripted faults: what becomes of a call.
+//! Scripted faults of calls.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
-/// The verbs of an agent, as calls are counted and faults are scripted.
+/// The verbs of an agent, for call counts and scripted faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "each is the verb of that name")]
 pub enum Verb {
@@ -23,37 +23,37 @@ pub enum Verb {
     Dial,
 }
 
-/// What becomes of a call.
+/// A fault of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// It never reaches the platform.
     Unreachable,
-    /// It happens, and its answer is lost.
+    /// It happens, and its response is lost.
     AnswerLost,
-    /// The platform answers that it cannot do it now.
+    /// The platform is busy.
     Busy,
     /// The platform refuses, with this reason.
     Refused(String),
-    /// It has no answer before the fault is lifted; then it happens.
+    /// It hangs until the fault is cleared; then it happens.
     Hang,
     /// It happens after this time.
     Slow(Duration),
-    /// The agent has a defect: the call never comes back to its caller.
+    /// The agent has a defect: the call panics.
     Panic,
 }
 
-/// The faults that are scripted, and the calls that came.
+/// Scripted faults, and call counts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Script {
-    /// Each for one call, in this order.
+    /// One-shot faults, in order.
     next: BTreeMap<Verb, VecDeque<Fault>>,
-    /// For every call until it is lifted.
+    /// Faults of every call until cleared.
     standing: BTreeMap<Verb, Fault>,
     calls: BTreeMap<Verb, u64>,
 }
 
 impl Script {
-    /// Counts a call and tells what becomes of it.
+    /// Counts a call and returns its fault.
     pub(crate) fn call(&mut self, verb: Verb) -> Option<Fault> {
         *self.calls.entry(verb).or_default() += 1;
         let once = self.next.get_mut(&verb).and_then(VecDeque::pop_front);
@@ -64,14 +64,14 @@ impl Script {
         self.next.entry(verb).or_default().push_back(fault);
     }
 
-    pub(crate) fn stand(&mut self, verb: Verb, fault: Option<Fault>) {
+    pub(crate) fn set_standing(&mut self, verb: Verb, fault: Option<Fault>) {
         match fault {
             Some(fault) => drop(self.standing.insert(verb, fault)),
             None => drop(self.standing.remove(&verb)),
         }
     }
 
-    pub(crate) fn forget(&mut self, verb: Verb) {
+    pub(crate) fn clear(&mut self, verb: Verb) {
         self.next.remove(&verb);
         self.standing.remove(&verb);
     }

@@ -1,18 +1,19 @@
-//! A platform in memory, for tests and the bench alone; the binary never links it.
+//! An in-memory platform for tests and the bench. The binary never links it.
 //!
-//! [`World`] is the platform: all objects on it, their processes, and the faults that a test scripts. [`MemoryAgent`] is
-//! the agent of one instance on it. Nodes run one of two programs: the steps of the conformance kit, or the scripted
-//! ledger of [`ledger::Ledger`], a network type that tests register beside the real ones. Its nodes are reached through
-//! `Agent::dial` like any other's, so probe and proof take the product's own way.
+//! [`World`] is the platform: its objects, their processes, and the faults that a test scripts.
+//! [`MemoryAgent`] is the agent of one instance on it. Nodes run one of two programs: the steps of the
+//! conformance kit, or the scripted ledger of [`ledger::Ledger`], a network type that tests register beside
+//! the real ones. Its nodes are reached through `Agent::dial` like any other, so probe and proof take the
+//! production path.
 //!
-//! A ledger needs no task: its height follows from the time that passed (`ledger/chain.rs`), so a world of ledgers can
-//! be copied with [`World::snapshot`] and outlives the runtime that its agents ran in.
+//! A ledger needs no task: its height follows from elapsed time (`ledger/chain.rs`). So [`World::snapshot`]
+//! can copy a world of ledgers, and a world outlives the runtime of its agents.
 //!
-//! All waiting is on tokio's clock, which a test may pause.
+//! All waiting uses tokio's clock, which a test may pause.
 
 mod agent;
+mod control;
 mod fault;
-mod hand;
 pub mod ledger;
 mod process;
 mod program;
@@ -29,22 +30,22 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Makes agents for worlds, each by its address. It counts as Docker, because the product knows no further kind.
+/// Makes agents for worlds by address. Its kind is Docker, because the product has no kind for it.
 #[derive(Default)]
 pub struct MemoryPlatform {
     worlds: Mutex<BTreeMap<String, Arc<World>>>,
 }
 
 impl MemoryPlatform {
-    /// A platform with one world, and the address of that.
+    /// A platform with one world, and that world's address.
     pub fn of(world: &Arc<World>) -> (Arc<Self>, String) {
         let platform = Arc::new(Self::default());
         let address = platform.serve("world", world);
         (platform, address)
     }
 
-    /// Has a world answer under a name; returns its address. Under the same name another world may answer later, as
-    /// another engine may at one address.
+    /// Serves a world under a name and returns its address. A later call may serve another world under the
+    /// same name, like a new engine at an old address.
     pub fn serve(&self, name: &str, world: &Arc<World>) -> String {
         let address = format!("unix:///memory/{name}.sock");
         self.worlds
@@ -61,7 +62,7 @@ impl Platform for MemoryPlatform {
         PlatformKind::Docker
     }
 
-    fn speaks(&self, address: &str) -> bool {
+    fn accepts_address(&self, address: &str) -> bool {
         address.starts_with("unix://")
     }
 
@@ -72,7 +73,7 @@ impl Platform for MemoryPlatform {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&connection.address)
             .cloned();
-        let world = found.unwrap_or_else(|| World::nowhere(&connection.address));
+        let world = found.unwrap_or_else(|| World::unreachable(&connection.address));
         Ok(Arc::new(MemoryAgent::connect(world, connection.instance)))
     }
 }

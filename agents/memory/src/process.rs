@@ -1,7 +1,7 @@
 //! A node's process, running or not, with its log.
 
 use crate::{
-    ledger::{Conduct, Genesis},
+    ledger::{Genesis, NodeBehavior},
     world::Files,
 };
 use bytes::Bytes;
@@ -9,16 +9,16 @@ use chainpool_agent::{ClusterKey, NodeSpec, NodeState, kit::program};
 use std::collections::{BTreeSet, VecDeque};
 use tokio::task::AbortHandle;
 
-/// What a node's command means here.
+/// The program of a node's command.
 #[derive(Clone)]
 pub(crate) enum Program {
-    /// The steps of the conformance kit, done by a task.
+    /// Steps of the conformance kit, run by a task.
     Steps(Vec<program::Step>),
     /// A node of the scripted ledger.
     Ledger(Genesis),
-    /// The ledger's job: it ends with this code at once.
+    /// The ledger's job: exits with this code at once.
     Setup(i64),
-    /// A command that no image here has.
+    /// An unknown command.
     Absent,
 }
 
@@ -37,23 +37,23 @@ impl Program {
     }
 }
 
-/// A node's process. A copy is without the task that does its steps.
+/// A node's process. A clone has no task.
 pub(crate) struct Process {
     pub(crate) key: ClusterKey,
     pub(crate) spec: NodeSpec,
-    /// Whether it is a job: it is run to its end, and never started again by the world itself.
+    /// A job: it runs to completion, and the world never restarts it.
     pub(crate) job: bool,
     pub(crate) program: Program,
     pub(crate) state: NodeState,
     /// Files outside every volume.
     pub(crate) root: Files,
-    /// Ports at which it sends back all that comes.
+    /// Ports with an echo server.
     pub(crate) echoes: BTreeSet<u16>,
-    /// How it behaves as a node of a ledger; a new start ends that.
-    pub(crate) conduct: Conduct,
+    /// Its behavior as a ledger node, until its next start.
+    pub(crate) behavior: NodeBehavior,
     pub(crate) task: Option<AbortHandle>,
-    /// How often it was started.
-    pub(crate) lives: u64,
+    /// Number of starts.
+    pub(crate) starts: u64,
     log: Log,
 }
 
@@ -67,9 +67,9 @@ impl Clone for Process {
             state,
             root,
             echoes,
-            conduct,
+            behavior,
             task: _,
-            lives,
+            starts,
             log,
         } = self;
         Self {
@@ -80,20 +80,20 @@ impl Clone for Process {
             state: state.clone(),
             root: root.clone(),
             echoes: echoes.clone(),
-            conduct: conduct.clone(),
+            behavior: behavior.clone(),
             task: None,
-            lives: *lives,
+            starts: *starts,
             log: log.clone(),
         }
     }
 }
 
-/// The lines that a process wrote, the oldest of which are forgotten.
+/// The newest lines of a process.
 #[derive(Clone, Default)]
 struct Log {
     lines: VecDeque<Line>,
     bytes: usize,
-    /// How many lines were ever written.
+    /// Number of lines ever written.
     written: usize,
 }
 
@@ -116,14 +116,14 @@ impl Process {
             state: NodeState::Created,
             root: Files::new(),
             echoes: BTreeSet::new(),
-            conduct: Conduct::default(),
+            behavior: NodeBehavior::default(),
             task: None,
-            lives: 0,
+            starts: 0,
             log: Log::default(),
         }
     }
 
-    /// The process of a job, whose ports are not reached.
+    /// The process of a job. Its ports are unreachable.
     pub(crate) fn of_job(key: &ClusterKey, spec: &NodeSpec) -> Self {
         let mut process = Self {
             job: true,
@@ -137,33 +137,33 @@ impl Process {
         self.state == NodeState::Running
     }
 
-    /// Whether it has a process at all, frozen or not.
-    pub(crate) fn lives_now(&self) -> bool {
+    /// Running or paused.
+    pub(crate) fn is_alive(&self) -> bool {
         matches!(self.state, NodeState::Running | NodeState::Paused)
     }
 
-    /// The number of its present life.
-    pub(crate) fn life(&self) -> Option<u64> {
-        self.lives_now().then_some(self.lives)
+    /// The number of its current incarnation.
+    pub(crate) fn incarnation(&self) -> Option<u64> {
+        self.is_alive().then_some(self.starts)
     }
 
     pub(crate) fn lines(&self) -> impl Iterator<Item = &Line> {
         self.log.lines.iter()
     }
 
-    /// How many lines were ever written.
+    /// Number of lines ever written.
     pub(crate) fn written(&self) -> usize {
         self.log.written
     }
 
-    /// A line by its number; a forgotten one is the oldest that is kept.
+    /// A line by its number, or the oldest line when that one is dropped.
     pub(crate) fn line(&self, number: usize) -> Option<&Line> {
         let oldest = self.log.written - self.log.lines.len();
         self.log.lines.get(number.saturating_sub(oldest))
     }
 
     /// The newest lines.
-    pub(crate) fn last_words(&self) -> String {
+    pub(crate) fn last_output(&self) -> String {
         let skip = self.log.lines.len().saturating_sub(5);
         let lines: Vec<_> = self
             .lines()
@@ -173,7 +173,7 @@ impl Process {
         lines.concat().trim().to_owned()
     }
 
-    /// Writes a line, and forgets the oldest beyond the limits.
+    /// Writes a line, and drops the oldest beyond the limits.
     pub(crate) fn say(&mut self, at: i64, stderr: bool, text: &str) {
         let bytes = Bytes::from(format!("{text}\n"));
         self.log.bytes += bytes.len();

@@ -1,4 +1,4 @@
-//! Does the steps of the conformance kit, for which a real platform has a shell.
+//! Runs the steps of the conformance kit, in place of a real platform's shell.
 
 use crate::{
     World,
@@ -11,30 +11,30 @@ use chainpool_agent::{
 use sha2::{Digest, Sha256};
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-/// How often a `tick` comes.
+/// Interval of `tick`.
 const TICK: Duration = Duration::from_millis(200);
 
-/// One life of a process, from its first step to its last.
-struct Life {
+/// One run of a process, from first to last step.
+struct Run {
     world: Arc<World>,
     name: String,
     number: u64,
 }
 
-/// Does steps until they end; whoever stops the process aborts this.
+/// Runs steps to the end. Stopping the process aborts this.
 pub(crate) async fn run(world: Arc<World>, name: String, number: u64, steps: Vec<Step>) {
-    let life = Life { world, name, number };
+    let run = Run { world, name, number };
     for step in &steps {
-        if let Some(code) = life.perform(step).await {
-            return life.world.end(&life.name, code);
+        if let Some(code) = run.perform(step).await {
+            return run.world.end(&run.name, code);
         }
-        life.world.notify();
+        run.world.notify();
     }
-    life.world.end(&life.name, 0);
+    run.world.end(&run.name, 0);
 }
 
-impl Life {
-    /// Does one step; a code ends the life.
+impl Run {
+    /// Runs one step; a code ends the run.
     async fn perform(&self, step: &Step) -> Option<i64> {
         match step {
             Step::Exit(code) => return Some((*code).into()),
@@ -74,7 +74,7 @@ impl Life {
         None
     }
 
-    /// Does a step that takes no time; returns the line that it says.
+    /// Runs a step that takes no time; returns its line of output.
     fn perform_at_once(&self, step: &Step) -> Option<String> {
         let text_of = |path: &str| match self.read(path) {
             Some(file) => String::from_utf8_lossy(&file.content).trim_end().to_owned(),
@@ -112,9 +112,9 @@ impl Life {
             Step::Count(path) => {
                 let mut content = self.read(path).map(|file| file.content).unwrap_or_default();
                 content.push(b'\n');
-                let lives = content.len();
+                let starts = content.len();
                 self.write(path, content);
-                format!("life {lives}")
+                format!("life {starts}")
             }
             Step::Root => format!("root {}", held(self.with(|process| process.spec.read_only_root)?)),
             Step::Memory(bytes) => format!(
@@ -142,7 +142,7 @@ impl Life {
         })
     }
 
-    /// Waits until the other node of this cluster listens.
+    /// Waits until another node of this cluster listens.
     async fn reach(&self, node: &str, port: u16) {
         let (Some(key), Ok(node)) = (self.with(|process| process.key), NodeName::parse(node)) else {
             return;
@@ -155,7 +155,7 @@ impl Life {
                 .process(&other)
                 .is_some_and(|process| process.runs() && process.echoes.contains(&port))
         };
-        // The world outlives its nodes: the end of its changes is the end of this one too.
+        // The world outlives its nodes: when its changes end, so does this node.
         while !listens() && changes.changed().await.is_ok() {}
     }
 
@@ -173,13 +173,13 @@ impl Life {
         }
     }
 
-    /// Looks at this life's process; `None` when it is over.
-    fn with<T>(&self, look: impl FnOnce(&mut Process) -> T) -> Option<T> {
+    /// Accesses this run's process; `None` when the run is over.
+    fn with<T>(&self, read: impl FnOnce(&mut Process) -> T) -> Option<T> {
         let mut state = self.world.state();
         let process = state
             .process_mut(&self.name)
-            .filter(|process| process.life() == Some(self.number))?;
-        Some(look(process))
+            .filter(|process| process.incarnation() == Some(self.number))?;
+        Some(read(process))
     }
 
     fn say(&self, stderr: bool, text: &str) {

@@ -1,14 +1,14 @@
-//! The platform: all objects on it by kind and name, whoever made them, and what a test does to it by hand.
+//! The platform: all objects by kind and name, ours and foreign.
 
 use crate::{
     fault::Script,
-    ledger::{Conduct, Copy},
+    ledger::{Copy, NodeBehavior},
     process::{Process, Program},
     program,
 };
 use chainpool_agent::{
-    ClusterKey, Error, InstanceId, Labels, NodeState, Object, ObjectKind, Place, Result, Taken, Wake,
-    volume_name,
+    ClusterKey, Error, InstanceId, Labels, NodeState, Object, ObjectKind, Place, ResourcesInUse, Result,
+    Wake, volume_name,
 };
 use ipnet::Ipv4Net;
 use std::{
@@ -21,7 +21,7 @@ use tokio::{
     time::Instant,
 };
 
-/// The images that every world has at first.
+/// The initial images of every world.
 pub(crate) const IMAGES: [&str; 2] = ["memory/busybox:1", "memory/ledger:1"];
 
 /// A platform in memory.
@@ -37,19 +37,19 @@ pub(crate) struct State {
     pub(crate) objects: BTreeMap<Name, Entity>,
     pub(crate) watchers: Vec<Watcher>,
     pub(crate) script: Script,
-    /// Up to when the blocks of each ledger are counted.
+    /// The time up to which the blocks of each ledger are counted.
     pub(crate) chains: BTreeMap<ClusterKey, Instant>,
     pub(crate) images: BTreeSet<String>,
-    /// Why it does not answer, while it does not.
-    pub(crate) away: Option<String>,
-    /// The objects that listings show, while they are stale.
+    /// The reason while it is unreachable.
+    pub(crate) unreachable: Option<String>,
+    /// The frozen objects of stale listings.
     pub(crate) stale: Option<BTreeMap<Name, Entity>>,
     /// Ports that programs of the machine listen on.
     pub(crate) ports: BTreeSet<u16>,
-    /// How much later it is for its ledgers than by the clock.
+    /// How far its ledgers are ahead of the clock.
     pub(crate) ahead: Duration,
     count: u64,
-    /// One moment by the wall clock (since 1970) and by tokio's.
+    /// The start by the wall clock (since 1970) and by tokio's clock.
     epoch: (Duration, Instant),
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Watcher {
 #[derive(Clone)]
 pub(crate) struct Entity {
     pub(crate) id: String,
-    /// `None`: it is not Chainpool's.
+    /// `None`: foreign.
     pub(crate) labels: Option<Labels>,
     pub(crate) body: Body,
 }
@@ -76,7 +76,7 @@ pub(crate) enum Body {
     Node(Box<Process>),
 }
 
-/// What a volume holds: files, and a node's copy of its ledger.
+/// The content of a volume: files, and a node's copy of its ledger.
 #[derive(Clone, Default)]
 pub(crate) struct Volume {
     pub(crate) files: Files,
@@ -93,7 +93,7 @@ pub(crate) struct FileEntry {
     pub(crate) owner: (u32, u32),
 }
 
-/// Nodes and jobs have one namespace.
+/// The namespace of a kind: nodes and jobs share one.
 pub(crate) fn place(kind: ObjectKind) -> ObjectKind {
     if kind == ObjectKind::Job {
         ObjectKind::Node
@@ -140,7 +140,7 @@ impl State {
             script: Script::default(),
             chains: BTreeMap::new(),
             images: IMAGES.map(str::to_owned).into(),
-            away: None,
+            unreachable: None,
             stale: None,
             ports: BTreeSet::new(),
             ahead: Duration::ZERO,
@@ -155,9 +155,9 @@ impl State {
         i64::try_from((wall + instant.elapsed()).as_secs()).unwrap_or(i64::MAX)
     }
 
-    /// An error while the platform is away.
+    /// Fails while the platform is unreachable.
     pub(crate) fn answers(&self) -> Result<()> {
-        self.away
+        self.unreachable
             .as_ref()
             .map_or(Ok(()), |why| Err(Error::Unreachable(why.clone())))
     }
@@ -192,7 +192,7 @@ impl State {
         }
     }
 
-    /// The files among which this path of a node lies, of a volume or of its root.
+    /// The files that contain this path of a node: those of a volume, or of its root.
     pub(crate) fn files(&mut self, node: &str, path: &str) -> Option<&mut Files> {
         let process = self.process(node)?;
         let volume = process
@@ -213,7 +213,7 @@ impl State {
             .clone()
     }
 
-    /// Wakes the watchers of an instance; `died` is the exit code of a node's process that ended.
+    /// Wakes the watchers of an instance; `died` is the exit code of a node's process.
     pub(crate) fn wake(&mut self, labels: Option<&Labels>, died: Option<i64>) {
         let Some(Labels {
             instance,
@@ -235,12 +235,12 @@ impl State {
         });
     }
 
-    /// The objects as a listing shows them.
+    /// The objects as listed.
     fn listed(&self) -> &BTreeMap<Name, Entity> {
         self.stale.as_ref().unwrap_or(&self.objects)
     }
 
-    /// The objects of ours for which this holds, as a listing shows them.
+    /// Our matching objects, as listed.
     pub(crate) fn observed(&self, wanted: impl Fn(&Labels) -> bool) -> Vec<Object> {
         let ours = self
             .listed()
@@ -250,9 +250,9 @@ impl State {
             .collect()
     }
 
-    /// What others than this instance use.
-    pub(crate) fn taken(&self, instance: InstanceId) -> Taken {
-        let mut taken = Taken {
+    /// Resources in use by others than this instance.
+    pub(crate) fn resources_in_use(&self, instance: InstanceId) -> ResourcesInUse {
+        let mut in_use = ResourcesInUse {
             networks: Vec::new(),
             ports: self.ports.clone(),
         };
@@ -263,19 +263,19 @@ impl State {
                 .is_none_or(|labels| labels.instance != instance)
         }) {
             match &entity.body {
-                Body::Network(subnet) => taken.networks.extend(subnet),
-                Body::Node(process) if process.lives_now() => {
-                    taken
+                Body::Network(subnet) => in_use.networks.extend(subnet),
+                Body::Node(process) if process.is_alive() => {
+                    in_use
                         .ports
                         .extend(process.spec.ports.iter().filter_map(|port| port.published));
                 }
                 Body::Node(_) | Body::Volume(_) => {}
             }
         }
-        taken
+        in_use
     }
 
-    /// The holder of one of a process's published ports, where another has it.
+    /// A published port of a process that is in use by another, with its holder.
     fn port_conflict(&self, name: &str) -> Option<(u16, String)> {
         let wanted: BTreeSet<u16> = self
             .process(name)?
@@ -289,7 +289,7 @@ impl State {
             .next()
             .map(|port| (*port, "a program of the machine".to_owned()));
         let held = |((kind, other), entity): (&Name, &Entity)| match &entity.body {
-            Body::Node(process) if *kind == ObjectKind::Node && other != name && process.lives_now() => {
+            Body::Node(process) if *kind == ObjectKind::Node && other != name && process.is_alive() => {
                 process
                     .spec
                     .ports
@@ -305,7 +305,7 @@ impl State {
 }
 
 impl World {
-    /// A platform with nothing on it.
+    /// An empty platform.
     pub fn new() -> Arc<Self> {
         Self::with(State::new(format!("world-{}", InstanceId::new())))
     }
@@ -318,17 +318,17 @@ impl World {
         })
     }
 
-    /// A platform that no address leads to.
-    pub(crate) fn nowhere(address: &str) -> Arc<Self> {
+    /// A platform that never answers.
+    pub(crate) fn unreachable(address: &str) -> Arc<Self> {
         let state = State {
-            away: Some(format!("nothing answers at {address}")),
+            unreachable: Some(format!("nothing answers at {address}")),
             ..State::new(String::new())
         };
         Self::with(state)
     }
 
-    /// The same platform as it is now, going its own way from here on, with the faults that stand. Ledgers go
-    /// on in it, steps of the conformance kit that run do not.
+    /// An independent copy of the platform in its current state, with its scripted faults. Ledgers continue
+    /// in it; running steps of the conformance kit do not.
     pub fn snapshot(&self) -> Arc<Self> {
         let state = self.state();
         let copy = State {
@@ -357,13 +357,13 @@ impl World {
         self.changed.send_replace(());
     }
 
-    /// Makes an object that is absent; one with these labels stays; any other is foreign.
-    pub(crate) fn adopt_or_make(
+    /// Creates an absent object. One with these labels stays; any other is foreign.
+    pub(crate) fn adopt_or_create(
         &self,
         kind: ObjectKind,
         name: &str,
         ours: &Labels,
-        make: impl FnOnce() -> Body,
+        create: impl FnOnce() -> Body,
     ) -> Result<()> {
         let mut state = self.state();
         match state.objects.get(&(kind, name.to_owned())) {
@@ -371,23 +371,23 @@ impl World {
             Some(_) => Err(Error::Foreign(format!("{kind:?} {name}"))),
             None => {
                 let id = state.next_id();
-                state.settle_all();
+                state.catch_up_all();
                 state.objects.insert(
                     (kind, name.to_owned()),
                     Entity {
                         id,
                         labels: Some(ours.clone()),
-                        body: make(),
+                        body: create(),
                     },
                 );
-                state.settle_all();
+                state.catch_up_all();
                 state.wake(Some(ours), None);
                 Ok(())
             }
         }
     }
 
-    /// The same for a network; one of ours with other addresses is replaced.
+    /// The same for a network. One of ours with another subnet is replaced.
     pub(crate) fn ensure_network(&self, name: &str, ours: &Labels, subnet: Option<Ipv4Net>) -> Result<()> {
         let mut state = self.state();
         let own = (ObjectKind::Network, name.to_owned());
@@ -402,23 +402,23 @@ impl World {
             .objects
             .iter()
             .find(|(other, entity)| match (&entity.body, &subnet) {
-                (Body::Network(Some(taken)), Some(wanted)) => **other != own && overlaps(taken, wanted),
+                (Body::Network(Some(used)), Some(wanted)) => **other != own && overlaps(used, wanted),
                 _ => false,
             });
         if let (Some(((_, holder), _)), Some(subnet)) = (holder, subnet) {
-            let words = format!(
+            let reason = format!(
                 "the subnet {subnet} overlaps the network {holder}: remove that, or give the host other subnets"
             );
             return Err(Error::Occupied {
                 place: Place::Subnet(subnet),
-                words,
+                reason,
             });
         }
         drop(state);
-        self.adopt_or_make(ObjectKind::Network, name, ours, || Body::Network(subnet))
+        self.adopt_or_create(ObjectKind::Network, name, ours, || Body::Network(subnet))
     }
 
-    /// Starts a node that does not run; its published ports must be free.
+    /// Starts a stopped node. Its published ports must be free.
     pub(crate) fn start(&self, name: &str) -> Result<()> {
         let mut state = self.state();
         let (key, was) = match state.process(name) {
@@ -429,24 +429,24 @@ impl World {
             return Ok(());
         }
         if let Some((port, holder)) = state.port_conflict(name) {
-            let words = format!("port {port} is in use by {holder}: free it or give the host other ports");
+            let reason = format!("port {port} is in use by {holder}: free it or give the host other ports");
             return Err(Error::Occupied {
                 place: Place::Port(port),
-                words,
+                reason,
             });
         }
         let (labels, at) = (state.labels(name), state.second());
-        let world = self.me.upgrade().expect("it is being used");
-        state.settle(key);
+        let world = self.me.upgrade().expect("the caller holds it");
+        state.catch_up(key);
         if let Some(process) = state.process_mut(name) {
             process.state = NodeState::Running;
             if was != NodeState::Paused {
-                process.lives += 1;
-                process.conduct = Conduct::default();
+                process.starts += 1;
+                process.behavior = NodeBehavior::default();
                 match process.program.clone() {
                     Program::Steps(steps) => {
                         process.task = Some(
-                            tokio::spawn(program::run(world, name.to_owned(), process.lives, steps))
+                            tokio::spawn(program::run(world, name.to_owned(), process.starts, steps))
                                 .abort_handle(),
                         );
                     }
@@ -463,7 +463,7 @@ impl World {
                 }
             }
         }
-        state.settle(key);
+        state.catch_up(key);
         let ended = match state.process(name) {
             Some(Process {
                 state: NodeState::Exited(code),
@@ -478,18 +478,18 @@ impl World {
         Ok(())
     }
 
-    /// A node's process ends with this code.
+    /// Ends a node's process with this code.
     pub(crate) fn end(&self, name: &str, code: i64) {
         let mut state = self.state();
         let labels = state.labels(name);
         let Some(key) = state
             .process(name)
-            .filter(|process| process.lives_now())
+            .filter(|process| process.is_alive())
             .map(|process| process.key)
         else {
             return;
         };
-        state.settle(key);
+        state.catch_up(key);
         let mut died = None;
         if let Some(process) = state.process_mut(name) {
             process.state = NodeState::Exited(code);
@@ -499,7 +499,7 @@ impl World {
                 task.abort();
             }
         }
-        state.settle(key);
+        state.catch_up(key);
         state.wake(labels.as_ref(), died);
         drop(state);
         self.notify();

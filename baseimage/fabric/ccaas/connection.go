@@ -8,9 +8,9 @@ import (
 	"text/template"
 )
 
-// fill replaces `{{.name}}` in each text of a connection by the value of that name, which must be there.
+// fill replaces `{{.name}}` in each string of a connection by the value of that name, which must exist.
 //
-// Empty texts are left out, because the peer takes no empty duration; so is what concerns TLS, unless TLS is asked for.
+// It omits empty strings, because the peer accepts no empty duration, and TLS fields unless TLS is required.
 func fill(connection []byte, values string) ([]byte, error) {
 	var fields, given map[string]any
 	if err := json.Unmarshal(connection, &fields); err != nil {
@@ -42,7 +42,7 @@ func fill(connection []byte, values string) ([]byte, error) {
 		fields[name] = filled
 	}
 	if _, isText := fields["address"].(string); !isText {
-		return nil, errors.New("there is no address")
+		return nil, errors.New("no address: set it in the package")
 	}
 	return json.Marshal(fields)
 }

@@ -1,7 +1,9 @@
-// The peer's external builder for chaincode as a service. It is a program and not three scripts, because the image has no shell.
+// The peer's external builder for chaincode as a service. It is one program instead of three scripts, because
+// the image has no shell.
 //
-// The peer calls it by the names and with the folders that Fabric's contract for external builders gives: `detect SOURCE METADATA`,
-// `build SOURCE METADATA OUTPUT`, `release OUTPUT RELEASE`. There is no `run`: the service runs already, and the peer dials it.
+// The peer calls it as defined for Fabric's external builders: `detect SOURCE METADATA`, `build SOURCE
+// METADATA OUTPUT`, `release OUTPUT RELEASE`. It has no `run`: the service already runs, and the peer
+// connects to it.
 package main
 
 import (
@@ -10,7 +12,8 @@ import (
 	"path/filepath"
 )
 
-// valuesVariable names the variable with the values, a JSON object, that stand in for `{{.name}}` in a package's connection.json.
+// valuesVariable is the environment variable with a JSON object of values for `{{.name}}` in a package's
+// connection.json.
 const valuesVariable = "CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG"
 
 func main() {
@@ -21,14 +24,14 @@ func main() {
 	}
 }
 
-func run(name string, folders []string, values string) error {
+func run(name string, directories []string, values string) error {
 	switch {
-	case name == "detect" && len(folders) == 2:
-		return detect(folders[1])
-	case name == "build" && len(folders) == 3:
-		return build(folders[0], folders[1], folders[2], values)
-	case name == "release" && len(folders) == 2:
-		return release(folders[0], folders[1])
+	case name == "detect" && len(directories) == 2:
+		return detect(directories[1])
+	case name == "build" && len(directories) == 3:
+		return build(directories[0], directories[1], directories[2], values)
+	case name == "release" && len(directories) == 2:
+		return release(directories[0], directories[1])
 	}
-	return fmt.Errorf("detect SOURCE METADATA, build SOURCE METADATA OUTPUT or release OUTPUT RELEASE; not %s with %d folders", name, len(folders))
+	return fmt.Errorf("use detect SOURCE METADATA, build SOURCE METADATA OUTPUT or release OUTPUT RELEASE; not %s with %d directories", name, len(directories))
 }

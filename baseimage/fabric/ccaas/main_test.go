@@ -9,15 +9,15 @@ import (
 	"testing"
 )
 
-// folders is what a peer hands over: an unpacked package and empty folders for what is made of it.
-type folders struct{ source, metadata, output, release string }
+// directories are the arguments of a peer: an unpacked package and empty directories for the results.
+type directories struct{ source, metadata, output, release string }
 
-func unpacked(t *testing.T, kind, connection string) folders {
+func unpacked(t *testing.T, kind, connection string) directories {
 	t.Helper()
 	root := t.TempDir()
-	f := folders{filepath.Join(root, "src"), filepath.Join(root, "metadata"), filepath.Join(root, "bld"), filepath.Join(root, "release")}
-	for _, folder := range []string{f.source, f.metadata, f.output, f.release} {
-		if err := os.Mkdir(folder, 0o700); err != nil {
+	f := directories{filepath.Join(root, "src"), filepath.Join(root, "metadata"), filepath.Join(root, "bld"), filepath.Join(root, "release")}
+	for _, directory := range []string{f.source, f.metadata, f.output, f.release} {
+		if err := os.Mkdir(directory, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -47,14 +47,14 @@ func read(t *testing.T, path string) string {
 	return string(content)
 }
 
-func (f folders) detect() error { return run("detect", []string{f.source, f.metadata}, "") }
-func (f folders) build(values string) error {
+func (f directories) detect() error { return run("detect", []string{f.source, f.metadata}, "") }
+func (f directories) build(values string) error {
 	return run("build", []string{f.source, f.metadata, f.output}, values)
 }
-func (f folders) releaseIt() error { return run("release", []string{f.output, f.release}, "") }
+func (f directories) releaseIt() error { return run("release", []string{f.output, f.release}, "") }
 
-// released runs all three steps and returns the connection that the peer will read.
-func released(t *testing.T, f folders, values string) map[string]any {
+// released runs all three steps and returns the connection for the peer.
+func released(t *testing.T, f directories, values string) map[string]any {
 	t.Helper()
 	for _, failed := range []error{f.detect(), f.build(values), f.releaseIt()} {
 		if failed != nil {
@@ -75,7 +75,7 @@ func fails(t *testing.T, err error, part string) {
 	}
 }
 
-func TestAServiceIsDetectedHoweverItsTypeIsWritten(t *testing.T) {
+func TestDetectionIgnoresTheCaseOfTheType(t *testing.T) {
 	for _, kind := range []string{"ccaas", "CCAAS"} {
 		if err := unpacked(t, kind, "").detect(); err != nil {
 			t.Fatal(err)
@@ -83,7 +83,7 @@ func TestAServiceIsDetectedHoweverItsTypeIsWritten(t *testing.T) {
 	}
 }
 
-func TestOtherPackagesAreLeftToOtherBuilders(t *testing.T) {
+func TestOtherPackageTypesAreRefused(t *testing.T) {
 	f := unpacked(t, "golang", `{"address":"kv:9999"}`)
 	fails(t, f.detect(), `the type is "golang"`)
 	fails(t, f.build(""), `the type is "golang"`)
@@ -115,27 +115,27 @@ func TestValuesOfThePeerAreFilledIn(t *testing.T) {
 	}
 }
 
-func TestAValueThatIsMissingIsAnError(t *testing.T) {
+func TestAMissingValueIsAnError(t *testing.T) {
 	for values, part := range map[string]string{`{"other":"x"}`: "address", "": "address", "{": valuesVariable} {
 		fails(t, unpacked(t, "ccaas", `{"address":"{{.peername}}:9999"}`).build(values), part)
 	}
 }
 
-func TestWithoutTlsNothingOfItIsKept(t *testing.T) {
+func TestTlsFieldsAreOmittedWithoutTls(t *testing.T) {
 	f := unpacked(t, "ccaas", `{"address":"kv:9999","client_auth_required":true,"client_key":"{{.none}}","client_cert":"c","root_cert":"r"}`)
 	if got := released(t, f, ""); !reflect.DeepEqual(got, map[string]any{"address": "kv:9999"}) {
 		t.Fatalf("%v", got)
 	}
 }
 
-func TestAnEmptyDurationIsLeftToThePeersDefault(t *testing.T) {
+func TestAnEmptyDurationIsOmitted(t *testing.T) {
 	f := unpacked(t, "ccaas", `{"address":"kv:9999","dial_timeout":""}`)
 	if got := released(t, f, ""); !reflect.DeepEqual(got, map[string]any{"address": "kv:9999"}) {
 		t.Fatalf("%v", got)
 	}
 }
 
-func TestAConnectionMustBeThereWithAnAddress(t *testing.T) {
+func TestAConnectionWithAnAddressIsRequired(t *testing.T) {
 	fails(t, unpacked(t, "ccaas", "").build(""), "no such file")
 	fails(t, unpacked(t, "ccaas", `{"address":""}`).build(""), "no address")
 	fails(t, unpacked(t, "ccaas", `null`).build(""), "no address")
@@ -153,7 +153,7 @@ func TestIndexesOfTheStateDatabaseAreReleased(t *testing.T) {
 	}
 }
 
-func TestOtherNamesAndFoldersAreRefused(t *testing.T) {
-	fails(t, run("run", []string{"a", "b"}, ""), "not run with 2 folders")
-	fails(t, run("build", []string{"a"}, ""), "not build with 1 folders")
+func TestOtherNamesAndArgumentsAreRefused(t *testing.T) {
+	fails(t, run("run", []string{"a", "b"}, ""), "not run with 2 directories")
+	fails(t, run("build", []string{"a"}, ""), "not build with 1 directories")
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// detect says whether a package is meant for this builder: its type is ccaas.
+// detect succeeds if a package is for this builder: its type is ccaas.
 func detect(metadata string) error {
 	path := filepath.Join(metadata, "metadata.json")
 	content, err := os.ReadFile(path)
@@ -29,7 +29,8 @@ func detect(metadata string) error {
 	return nil
 }
 
-// build takes over what release needs: the metadata, the indexes below META-INF, and the connection with its values filled in.
+// build copies the inputs of release: the metadata, the indexes under META-INF, and the connection with its
+// values.
 func build(source, metadata, output, values string) error {
 	if err := detect(metadata); err != nil {
 		return err
@@ -37,7 +38,7 @@ func build(source, metadata, output, values string) error {
 	if err := os.CopyFS(output, os.DirFS(metadata)); err != nil {
 		return err
 	}
-	if err := copyIfThere(filepath.Join(source, "META-INF"), filepath.Join(output, "META-INF")); err != nil {
+	if err := copyIfPresent(filepath.Join(source, "META-INF"), filepath.Join(output, "META-INF")); err != nil {
 		return err
 	}
 	path := filepath.Join(source, "connection.json")
@@ -52,9 +53,9 @@ func build(source, metadata, output, values string) error {
 	return writeConnection(output, filled)
 }
 
-// release puts the connection and the indexes where the peer looks for them.
+// release puts the connection and the indexes where the peer reads them.
 func release(output, release string) error {
-	if err := copyIfThere(filepath.Join(output, "META-INF", "statedb"), filepath.Join(release, "statedb")); err != nil {
+	if err := copyIfPresent(filepath.Join(output, "META-INF", "statedb"), filepath.Join(release, "statedb")); err != nil {
 		return err
 	}
 	content, err := os.ReadFile(filepath.Join(output, "connection.json"))
@@ -68,12 +69,12 @@ func release(output, release string) error {
 	return writeConnection(server, content)
 }
 
-// writeConnection writes for the peer alone: the connection may hold a private key.
-func writeConnection(folder string, content []byte) error {
-	return os.WriteFile(filepath.Join(folder, "connection.json"), content, 0o600)
+// writeConnection writes a file that only the peer can read: the connection may contain a private key.
+func writeConnection(directory string, content []byte) error {
+	return os.WriteFile(filepath.Join(directory, "connection.json"), content, 0o600)
 }
 
-func copyIfThere(from, to string) error {
+func copyIfPresent(from, to string) error {
 	if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -7,13 +7,14 @@ import (
 	"github.com/hyperledger/fabric-protos-go/peer"
 )
 
-// ledger keeps texts under keys.
+// ledger is a key-value store of strings.
 type ledger struct{}
 
-// Init has nothing to prepare.
+// Init does nothing.
 func (ledger) Init(shim.ChaincodeStubInterface) peer.Response { return shim.Success(nil) }
 
-// Invoke is `put KEY VALUE`, which answers nothing, or `get KEY`, which answers the value and fails where there is none.
+// Invoke handles `put KEY VALUE`, which returns nothing, and `get KEY`, which returns the value or fails
+// without one.
 func (ledger) Invoke(stub shim.ChaincodeStubInterface) peer.Response {
 	function, arguments := stub.GetFunctionAndParameters()
 	switch {
@@ -28,9 +29,9 @@ func (ledger) Invoke(stub shim.ChaincodeStubInterface) peer.Response {
 			return shim.Error(err.Error())
 		}
 		if value == nil {
-			return shim.Error(fmt.Sprintf("there is no value under %q", arguments[0]))
+			return shim.Error(fmt.Sprintf("no value under %q", arguments[0]))
 		}
 		return shim.Success(value)
 	}
-	return shim.Error(fmt.Sprintf("put KEY VALUE or get KEY; not %q with %d arguments", function, len(arguments)))
+	return shim.Error(fmt.Sprintf("use put KEY VALUE or get KEY; not %q with %d arguments", function, len(arguments)))
 }

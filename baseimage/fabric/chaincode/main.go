@@ -1,4 +1,4 @@
-// A key-value ledger as a chaincode that runs as a service: for tests and first tries.
+// A key-value chaincode that runs as a service, for tests and experiments.
 package main
 
 import (
@@ -17,7 +17,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// Without a handler the first process of a container takes no SIGTERM.
+	// Without a handler, process 1 of a container ignores SIGTERM.
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
 	failed := make(chan error, 1)
@@ -30,15 +30,15 @@ func main() {
 	}
 }
 
-// serverFrom reads the settings: CHAINCODE_ID, CHAINCODE_SERVER_ADDRESS, and for TLS the paths CHAINCODE_TLS_KEY, CHAINCODE_TLS_CERT and,
-// where peers must show a certificate, CHAINCODE_TLS_CLIENT_CA.
+// serverFrom reads the settings: CHAINCODE_ID, CHAINCODE_SERVER_ADDRESS, and for TLS the paths
+// CHAINCODE_TLS_KEY, CHAINCODE_TLS_CERT and, if peers need a certificate, CHAINCODE_TLS_CLIENT_CA.
 func serverFrom(variable func(string) string, file func(string) ([]byte, error)) (*shim.ChaincodeServer, error) {
 	server := &shim.ChaincodeServer{CCID: variable("CHAINCODE_ID"), Address: variable("CHAINCODE_SERVER_ADDRESS"), CC: ledger{}}
 	if server.CCID == "" {
-		return nil, errors.New("CHAINCODE_ID must be the package id that the peer gave at the installation")
+		return nil, errors.New("set CHAINCODE_ID to the package id that the peer returned at installation")
 	}
 	if server.Address == "" {
-		return nil, errors.New("CHAINCODE_SERVER_ADDRESS must be the address to listen on, such as 0.0.0.0:9999")
+		return nil, errors.New("set CHAINCODE_SERVER_ADDRESS to the listen address, such as 0.0.0.0:9999")
 	}
 	tls := &server.TLSProps
 	for name, content := range map[string]*[]byte{
@@ -56,7 +56,7 @@ func serverFrom(variable func(string) string, file func(string) ([]byte, error))
 	}
 	tls.Disabled = tls.Key == nil && tls.Cert == nil
 	if !tls.Disabled && (tls.Key == nil || tls.Cert == nil) {
-		return nil, errors.New("CHAINCODE_TLS_KEY and CHAINCODE_TLS_CERT go together")
+		return nil, errors.New("set both CHAINCODE_TLS_KEY and CHAINCODE_TLS_CERT, or neither")
 	}
 	if tls.Disabled && tls.ClientCACerts != nil {
 		return nil, errors.New("CHAINCODE_TLS_CLIENT_CA needs CHAINCODE_TLS_KEY and CHAINCODE_TLS_CERT")

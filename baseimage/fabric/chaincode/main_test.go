@@ -20,32 +20,32 @@ func invoke(stub *shimtest.MockStub, arguments ...string) peer.Response {
 
 func TestAValueIsReadBack(t *testing.T) {
 	stub := shimtest.NewMockStub("kv", ledger{})
-	if answer := stub.MockInit("tx", nil); answer.Status != shim.OK {
-		t.Fatal(answer.Message)
+	if response := stub.MockInit("tx", nil); response.Status != shim.OK {
+		t.Fatal(response.Message)
 	}
-	if answer := invoke(stub, "put", "name", "satoshi"); answer.Status != shim.OK {
-		t.Fatal(answer.Message)
+	if response := invoke(stub, "put", "name", "satoshi"); response.Status != shim.OK {
+		t.Fatal(response.Message)
 	}
-	if answer := invoke(stub, "get", "name"); answer.Status != shim.OK || string(answer.Payload) != "satoshi" {
-		t.Fatalf("%d %s", answer.Status, answer.Payload)
+	if response := invoke(stub, "get", "name"); response.Status != shim.OK || string(response.Payload) != "satoshi" {
+		t.Fatalf("%d %s", response.Status, response.Payload)
 	}
 }
 
-func TestWhatCannotBeDoneSaysWhy(t *testing.T) {
+func TestInvalidInvocationsReportTheReason(t *testing.T) {
 	stub := shimtest.NewMockStub("kv", ledger{})
 	for _, c := range []struct{ arguments, message string }{
 		{"get name", `no value under "name"`},
 		{"put name", `not "put" with 1 arguments`},
 		{"drop name", `not "drop" with 1 arguments`},
 	} {
-		answer := invoke(stub, strings.Fields(c.arguments)...)
-		if answer.Status == shim.OK || !strings.Contains(answer.Message, c.message) {
-			t.Fatalf("%s: %d %s", c.arguments, answer.Status, answer.Message)
+		response := invoke(stub, strings.Fields(c.arguments)...)
+		if response.Status == shim.OK || !strings.Contains(response.Message, c.message) {
+			t.Fatalf("%s: %d %s", c.arguments, response.Status, response.Message)
 		}
 	}
 }
 
-// settings gives variables from a map, and files whose content is their path.
+// settings reads variables from a map, and files that contain their own path.
 func settings(variables map[string]string) (*shim.ChaincodeServer, error) {
 	return serverFrom(func(name string) string { return variables[name] }, func(path string) ([]byte, error) {
 		if path == "/absent" {
@@ -55,14 +55,14 @@ func settings(variables map[string]string) (*shim.ChaincodeServer, error) {
 	})
 }
 
-func TestWithoutPathsThereIsNoTls(t *testing.T) {
+func TestTlsIsOffWithoutPaths(t *testing.T) {
 	server, err := settings(map[string]string{"CHAINCODE_ID": "kv:1", "CHAINCODE_SERVER_ADDRESS": "0.0.0.0:9999"})
 	if err != nil || !server.TLSProps.Disabled || server.CCID != "kv:1" || server.Address != "0.0.0.0:9999" {
 		t.Fatalf("%+v %v", server, err)
 	}
 }
 
-func TestThePathsOfKeysTurnTlsOn(t *testing.T) {
+func TestPathsOfKeysEnableTls(t *testing.T) {
 	server, err := settings(map[string]string{
 		"CHAINCODE_ID": "kv:1", "CHAINCODE_SERVER_ADDRESS": ":1",
 		"CHAINCODE_TLS_KEY": "/key", "CHAINCODE_TLS_CERT": "/cert", "CHAINCODE_TLS_CLIENT_CA": "/ca",
@@ -76,11 +76,11 @@ func TestThePathsOfKeysTurnTlsOn(t *testing.T) {
 	}
 }
 
-func TestSettingsThatDoNotFitAreRefused(t *testing.T) {
+func TestInconsistentSettingsAreRefused(t *testing.T) {
 	for part, variables := range map[string]map[string]string{
 		"CHAINCODE_ID":             {"CHAINCODE_SERVER_ADDRESS": ":1"},
 		"CHAINCODE_SERVER_ADDRESS": {"CHAINCODE_ID": "kv:1"},
-		"go together":              {"CHAINCODE_ID": "kv:1", "CHAINCODE_SERVER_ADDRESS": ":1", "CHAINCODE_TLS_KEY": "/key"},
+		"or neither":               {"CHAINCODE_ID": "kv:1", "CHAINCODE_SERVER_ADDRESS": ":1", "CHAINCODE_TLS_KEY": "/key"},
 		"needs CHAINCODE_TLS_KEY":  {"CHAINCODE_ID": "kv:1", "CHAINCODE_SERVER_ADDRESS": ":1", "CHAINCODE_TLS_CLIENT_CA": "/ca"},
 		"CHAINCODE_TLS_CERT":       {"CHAINCODE_ID": "kv:1", "CHAINCODE_SERVER_ADDRESS": ":1", "CHAINCODE_TLS_CERT": "/absent"},
 	} {

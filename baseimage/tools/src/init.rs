@@ -1,5 +1,5 @@
-//! The first process of a container. The kernel ignores signals that it has no handler for and leaves every orphan to it;
-//! a server that is process 1 itself neither stops on SIGTERM unless it arranges for that, nor reaps what its children leave.
+//! Process 1 of a container. The kernel does not deliver it signals without a handler, and makes it the
+//! parent of all orphans. A server as process 1 would ignore SIGTERM by default and would not reap orphans.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,14 +7,14 @@ use std::process::Command;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, set_child_subreaper, wait};
-use tokio::signal::unix::{Signal as Arrivals, SignalKind, signal};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
-/// The exit code when the program is not there, as shells have it.
+/// Exit code if the program does not exist, as in shells.
 pub const NOT_FOUND: u8 = 127;
-/// The exit code when the program cannot be started for another reason.
+/// Exit code if the program cannot be started for another reason.
 pub const NOT_STARTED: u8 = 126;
 
-/// What is handed on to the program.
+/// Signals forwarded to the program.
 const FORWARDED: [Signal; 7] = [
     Signal::TERM,
     Signal::INT,
@@ -25,15 +25,15 @@ const FORWARDED: [Signal; 7] = [
     Signal::WINCH,
 ];
 
-/// Runs the program until it ends and answers its exit code; 128 + the number when a signal ended it.
-/// Meanwhile every signal is handed on and every orphan is reaped.
+/// Runs the program and returns its exit code, or 128 plus the signal number if a signal killed it. Forwards
+/// signals and reaps orphans meanwhile.
 pub async fn run(program: &OsString, arguments: &[OsString]) -> io::Result<u8> {
-    // Handlers come first: a signal that arrives while the program starts must not be lost.
-    let mut ended = signal(SignalKind::child())?;
-    let mut arrivals = Forwarded::listen()?;
+    // Install handlers first: a signal during the start of the program must not be lost.
+    let mut child_exits = signal(SignalKind::child())?;
+    let mut signals = Forwarded::listen()?;
     let me = rustix::process::getpid();
     if !me.is_init() {
-        // Not process 1 (an engine's own init, a shared process namespace): orphans come to us all the same.
+        // Not process 1, for example under an engine's own init: become the parent of orphans anyway.
         set_child_subreaper(Some(me))?;
     }
     let child = Command::new(program).args(arguments).spawn()?;
@@ -43,12 +43,12 @@ pub async fn run(program: &OsString, arguments: &[OsString]) -> io::Result<u8> {
         .ok_or(io::ErrorKind::InvalidData)?;
     loop {
         tokio::select! {
-            _ = ended.recv() => {
+            _ = child_exits.recv() => {
                 if let Some(code) = reap(child)? {
                     return Ok(code);
                 }
             }
-            arrived = arrivals.next() => match kill_process(child, arrived) {
+            received = signals.next() => match kill_process(child, received) {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(error) => return Err(error.into()),
             },
@@ -56,7 +56,7 @@ pub async fn run(program: &OsString, arguments: &[OsString]) -> io::Result<u8> {
     }
 }
 
-/// Reaps all that have ended; answers the exit code when the program itself is among them.
+/// Reaps all exited processes. Returns the exit code of the program if it is one of them.
 fn reap(child: Pid) -> io::Result<Option<u8>> {
     let mut code = None;
     loop {
@@ -78,8 +78,8 @@ fn exit_code(status: WaitStatus) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-/// The arrivals of all signals that are handed on.
-struct Forwarded(Vec<(Signal, Arrivals)>);
+/// The streams of all forwarded signals.
+struct Forwarded(Vec<(Signal, SignalStream)>);
 
 impl Forwarded {
     fn listen() -> io::Result<Self> {
@@ -93,8 +93,8 @@ impl Forwarded {
     /// The next signal of any kind.
     async fn next(&mut self) -> Signal {
         std::future::poll_fn(|context| {
-            for (kind, arrivals) in &mut self.0 {
-                if arrivals.poll_recv(context).is_ready() {
+            for (kind, stream) in &mut self.0 {
+                if stream.poll_recv(context).is_ready() {
                     return std::task::Poll::Ready(*kind);
                 }
             }

@@ -1,6 +1,6 @@
-//! What the small programs of our images are made of: [`init`] runs a program as the first process of a container, [`probe`] tells
-//! whether a service answers, [`place`] puts files into volumes and [`wipe`] empties them. They are static programs, so that they
-//! work in an image without a C library.
+//! Library of the programs in our images: [`init`] runs a program under process 1 of a container, [`probe`]
+//! checks that a service responds, [`place`] puts files into volumes and [`wipe`] empties them. The programs
+//! are static, so that they work in an image without a C library.
 
 pub mod init;
 pub mod place;

@@ -1,8 +1,9 @@
-//! Places files in a folder, for platforms whose own means of handing over files know no owner, no `once` and no large file.
+//! Places files in a directory, for platforms whose file mechanisms have no owner, no `once` and no large
+//! files.
 //!
-//! Nothing is ever seen half: a file appears under its name when its whole content is on the disk, a directory when it has its
-//! owner. So a placing that was cut off is simply done again. The folder may hold what a node wrote; a link of its making is
-//! not followed, else it could have us write wherever it likes.
+//! Placing is atomic: a file appears under its name once its content is on the disk, a directory once it has
+//! its owner. An interrupted run can be repeated. The directory may contain data of a node: symbolic links
+//! are not followed, because a node could make us write anywhere.
 
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, fchmod, flock, linkat, mkdirat, openat, renameat, statat, unlinkat,
@@ -15,23 +16,23 @@ use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Component, Path, PathBuf};
 use tar::{Archive, EntryType, Header};
 
-/// What happens where something is already.
+/// The rule for paths that already exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// A file is written anew; a directory gets its owner and keeps its mode.
+    /// Overwrite a file; set the owner of a directory and keep its mode.
     Always,
-    /// It stays as it is.
+    /// Keep it unchanged.
     Once,
 }
 
-/// The name under which a file or directory is made ready, in the folder where it will be.
+/// The temporary name of a file or directory, next to its final path.
 const DRAFT: &str = ".chainpool-place.new";
-/// What a directory has that no entry describes.
-const FOLDER_MODE: u32 = 0o755;
-/// What ends every tar. Its absence shows that the last part is missing.
+/// The mode of a directory without an entry.
+const DEFAULT_DIRECTORY_MODE: u32 = 0o755;
+/// The end marker of a tar. Without it, the last part is missing.
 const END: [u8; 1024] = [0; 1024];
 
-/// Owner and mode, as an entry's header has them.
+/// Owner and mode of an entry's header.
 #[derive(Clone, Copy)]
 struct Rights {
     uid: u32,
@@ -39,28 +40,29 @@ struct Rights {
     mode: u32,
 }
 
-/// Reads parts of a tar and places its entries below `root`. Returns one message a failure; what can be placed is placed.
+/// Reads parts of a tar and places its entries under `root`. Returns one message for each failure and
+/// continues with other entries.
 pub fn place(root: &Path, parts: &[PathBuf], rule: Rule) -> Vec<String> {
     let bytes = match join(parts) {
         Ok(bytes) => bytes,
         Err(failure) => return vec![failure],
     };
     let root = match File::open(root) {
-        Ok(folder) => folder,
+        Ok(directory) => directory,
         Err(error) => return vec![format!("{}: {error}", root.display())],
     };
     let mut archive = Archive::new(bytes.as_slice());
     let entries = match archive.entries() {
         Ok(entries) => entries,
-        Err(error) => return vec![format!("the tar cannot be read: {error}")],
+        Err(error) => return vec![format!("invalid tar: {error}")],
     };
     let mut failures = Vec::new();
     for entry in entries {
-        // After a broken header there is no next entry to be found.
+        // No further entry can be found after an invalid header.
         let mut entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                failures.push(format!("the tar cannot be read: {error}"));
+                failures.push(format!("invalid tar: {error}"));
                 return failures;
             }
         };
@@ -72,7 +74,7 @@ pub fn place(root: &Path, parts: &[PathBuf], rule: Rule) -> Vec<String> {
     failures
 }
 
-/// The whole tar.
+/// Concatenates the parts of a tar.
 fn join(parts: &[PathBuf]) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     for part in parts {
@@ -83,7 +85,7 @@ fn join(parts: &[PathBuf]) -> Result<Vec<u8>, String> {
     if bytes.ends_with(&END) {
         Ok(bytes)
     } else {
-        Err("the tar has no end: is a part missing?".to_owned())
+        Err("the tar has no end marker: a part is missing".to_owned())
     }
 }
 
@@ -92,26 +94,26 @@ fn place_entry(root: &File, entry: &mut tar::Entry<'_, &[u8]>, rule: Rule) -> io
     let rights = Rights::read(entry.header())?;
     let kind = entry.header().entry_type();
     let Some(name) = path.file_name() else {
-        // The root itself: it is there.
+        // The root itself exists.
         return if kind == EntryType::Directory {
             Ok(())
         } else {
-            Err(other("a file cannot have this name"))
+            Err(other("invalid file name"))
         };
     };
-    let folder = folder_of(root, &path, rights)?;
+    let parent = parent_of(root, &path, rights)?;
     match kind {
-        EntryType::Directory => place_directory(&folder, name, rights, rule),
+        EntryType::Directory => place_directory(&parent, name, rights, rule),
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-            place_file(&folder, name, rights, rule, entry)
+            place_file(&parent, name, rights, rule, entry)
         }
         kind => Err(other(&format!(
-            "only files and directories are placed, not {kind:?}"
+            "unsupported entry type {kind:?}: use only files and directories"
         ))),
     }
 }
 
-/// The path without what stands for the root; one that leads upwards is refused.
+/// The path without its root. A path with `..` is refused.
 fn relative(path: &Path) -> io::Result<PathBuf> {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -119,118 +121,118 @@ fn relative(path: &Path) -> io::Result<PathBuf> {
             Component::Normal(name) => plain.push(name),
             Component::RootDir | Component::CurDir => {}
             Component::ParentDir | Component::Prefix(_) => {
-                return Err(other("the path leads out of the root"));
+                return Err(other("the path is outside the root"));
             }
         }
     }
     Ok(plain)
 }
 
-/// Opens the folder that an entry lies in. What is missing on the way is made with the entry's owner.
-fn folder_of(root: &File, path: &Path, rights: Rights) -> io::Result<File> {
-    let mut folder = root.try_clone()?;
+/// Opens the parent directory of an entry. Missing ancestors are created with the entry's owner.
+fn parent_of(root: &File, path: &Path, rights: Rights) -> io::Result<File> {
+    let mut directory = root.try_clone()?;
     for name in path.parent().into_iter().flat_map(Path::components) {
-        folder = match open_folder(&folder, name.as_os_str()) {
+        directory = match open_directory(&directory, name.as_os_str()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_directory(
-                    &folder,
+                create_directory(
+                    &directory,
                     name.as_os_str(),
                     Rights {
-                        mode: FOLDER_MODE,
+                        mode: DEFAULT_DIRECTORY_MODE,
                         ..rights
                     },
                 )?;
-                open_folder(&folder, name.as_os_str())?
+                open_directory(&directory, name.as_os_str())?
             }
             other => other?,
         };
     }
-    Ok(folder)
+    Ok(directory)
 }
 
-fn open_folder(parent: &File, name: &OsStr) -> io::Result<File> {
+fn open_directory(parent: &File, name: &OsStr) -> io::Result<File> {
     match openat(
         parent,
         name,
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::empty(),
     ) {
-        Ok(folder) => Ok(folder.into()),
+        Ok(directory) => Ok(directory.into()),
         Err(Errno::NOTDIR | Errno::LOOP) => Err(other(&format!(
-            "{} on its way is no directory; links are not followed",
+            "{} in the path is not a directory; symbolic links are not followed",
             name.display()
         ))),
         Err(error) => Err(error.into()),
     }
 }
 
-fn place_directory(folder: &File, name: &OsStr, rights: Rights, rule: Rule) -> io::Result<()> {
-    match (is_there(folder, name)?, rule) {
-        (false, _) => make_directory(folder, name, rights),
+fn place_directory(parent: &File, name: &OsStr, rights: Rights, rule: Rule) -> io::Result<()> {
+    match (exists(parent, name)?, rule) {
+        (false, _) => create_directory(parent, name, rights),
         (true, Rule::Once) => Ok(()),
-        (true, Rule::Always) => rights.own(&open_folder(folder, name)?),
+        (true, Rule::Always) => rights.set_owner(&open_directory(parent, name)?),
     }
 }
 
-fn make_directory(folder: &File, name: &OsStr, rights: Rights) -> io::Result<()> {
-    let _held = hold(folder)?;
-    discard(folder)?;
-    mkdirat(folder, DRAFT, Mode::RWXU)?;
-    let draft = open_folder(folder, OsStr::new(DRAFT))?;
-    rights.give(&draft)?;
+fn create_directory(parent: &File, name: &OsStr, rights: Rights) -> io::Result<()> {
+    let _lock = lock(parent)?;
+    remove_draft(parent)?;
+    mkdirat(parent, DRAFT, Mode::RWXU)?;
+    let draft = open_directory(parent, OsStr::new(DRAFT))?;
+    rights.apply(&draft)?;
     draft.sync_all()?;
-    renameat(folder, DRAFT, folder, name)?;
-    folder.sync_all()
+    renameat(parent, DRAFT, parent, name)?;
+    parent.sync_all()
 }
 
 fn place_file(
-    folder: &File,
+    parent: &File,
     name: &OsStr,
     rights: Rights,
     rule: Rule,
     content: &mut impl Read,
 ) -> io::Result<()> {
-    let _held = hold(folder)?;
-    discard(folder)?;
-    if rule == Rule::Once && is_there(folder, name)? {
+    let _lock = lock(parent)?;
+    remove_draft(parent)?;
+    if rule == Rule::Once && exists(parent, name)? {
         return Ok(());
     }
-    let placed = draft_file(folder, rights, content).and_then(|()| match rule {
-        Rule::Always => renameat(folder, DRAFT, folder, name).map_err(Into::into),
-        // Unlike a rename, a link never takes the place of what somebody else just put there.
-        Rule::Once => match linkat(folder, DRAFT, folder, name, AtFlags::empty()) {
+    let placed = write_draft(parent, rights, content).and_then(|()| match rule {
+        Rule::Always => renameat(parent, DRAFT, parent, name).map_err(Into::into),
+        // Unlike a rename, a link never replaces a file that another process just created.
+        Rule::Once => match linkat(parent, DRAFT, parent, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error.into()),
         },
     });
-    // A draft that came to nothing may hold a secret.
-    placed.and(discard(folder))?;
-    folder.sync_all()
+    // The draft of a failed placement may contain a secret.
+    placed.and(remove_draft(parent))?;
+    parent.sync_all()
 }
 
-/// Writes the whole file under its first name.
-fn draft_file(folder: &File, rights: Rights, content: &mut impl Read) -> io::Result<()> {
+/// Writes the complete file under its temporary name.
+fn write_draft(parent: &File, rights: Rights, content: &mut impl Read) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut draft = File::from(openat(folder, DRAFT, flags, Mode::RUSR | Mode::WUSR)?);
+    let mut draft = File::from(openat(parent, DRAFT, flags, Mode::RUSR | Mode::WUSR)?);
     io::copy(content, &mut draft)?;
-    rights.give(&draft)?;
+    rights.apply(&draft)?;
     draft.sync_all()
 }
 
-/// Keeps another placer, in whatever container, from using the same draft; until the value is dropped.
-fn hold(folder: &File) -> io::Result<File> {
-    let held = open_folder(folder, OsStr::new("."))?;
-    match flock(&held, FlockOperation::LockExclusive) {
-        // A file system without locks has nobody to wait for.
-        Ok(()) | Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK) => Ok(held),
+/// Locks the directory against concurrent runs, also in other containers, until the value is dropped.
+fn lock(directory: &File) -> io::Result<File> {
+    let locked = open_directory(directory, OsStr::new("."))?;
+    match flock(&locked, FlockOperation::LockExclusive) {
+        // File systems without locks have no concurrent runs.
+        Ok(()) | Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK) => Ok(locked),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Removes what a placing that was cut off left.
-fn discard(folder: &File) -> io::Result<()> {
+/// Removes the draft of an interrupted run.
+fn remove_draft(directory: &File) -> io::Result<()> {
     for flags in [AtFlags::empty(), AtFlags::REMOVEDIR] {
-        match unlinkat(folder, DRAFT, flags) {
+        match unlinkat(directory, DRAFT, flags) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             Err(Errno::ISDIR | Errno::PERM) if flags.is_empty() => {}
             Err(error) => return Err(error.into()),
@@ -239,9 +241,9 @@ fn discard(folder: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether there is anything of this name, be it a link that leads nowhere.
-fn is_there(folder: &File, name: &OsStr) -> io::Result<bool> {
-    match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+/// Returns true if the name exists, also as a dangling link.
+fn exists(directory: &File, name: &OsStr) -> io::Result<bool> {
+    match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
@@ -250,7 +252,7 @@ fn is_there(folder: &File, name: &OsStr) -> io::Result<bool> {
 
 impl Rights {
     fn read(header: &Header) -> io::Result<Self> {
-        let id = |id: u64| u32::try_from(id).map_err(|_| other("the owner's number is too large"));
+        let id = |id: u64| u32::try_from(id).map_err(|_| other("the owner's id is too large"));
         Ok(Self {
             uid: id(header.uid()?)?,
             gid: id(header.gid()?)?,
@@ -258,27 +260,27 @@ impl Rights {
         })
     }
 
-    /// Gives owner and mode. The owner comes first: a change of it takes some bits of the mode away.
-    fn give(self, made: &File) -> io::Result<()> {
-        self.own(made)?;
-        fchmod(made, Mode::from_raw_mode(self.mode)).map_err(Into::into)
+    /// Sets owner and mode. The owner comes first, because changing it clears some bits of the mode.
+    fn apply(self, file: &File) -> io::Result<()> {
+        self.set_owner(file)?;
+        fchmod(file, Mode::from_raw_mode(self.mode)).map_err(Into::into)
     }
 
-    /// Gives the owner, where it is another: who is no administrator may keep one, but not give one.
-    fn own(self, made: &File) -> io::Result<()> {
+    /// Sets the owner if it differs: only root may change it.
+    fn set_owner(self, file: &File) -> io::Result<()> {
         let Self { uid, gid, mode: _ } = self;
-        let found = made.metadata()?;
+        let found = file.metadata()?;
         if (found.uid(), found.gid()) == (uid, gid) {
             return Ok(());
         }
         fchown(
-            made,
+            file,
             (found.uid() != uid).then_some(uid),
             (found.gid() != gid).then_some(gid),
         )
         .map_err(|error| {
             other(&format!(
-                "the owner {uid}:{gid} cannot be set (it is {}:{}): {error}",
+                "cannot change the owner from {}:{} to {uid}:{gid}: {error}",
                 found.uid(),
                 found.gid()
             ))

@@ -1,19 +1,19 @@
-//! Tells whether a service answers, for the HEALTHCHECK of an image that has neither a shell nor curl.
+//! Checks that a service responds, for the HEALTHCHECK of an image without shell and curl.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// The longest status line that is read; a real one is far shorter.
+/// Maximum length of a status line; real ones are far shorter.
 const STATUS_LINE: usize = 1024;
 
-/// What to ask.
+/// The service to check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A TCP connection to `host:port` opens.
+    /// A TCP connection to `host:port` succeeds.
     Tcp(String),
-    /// `GET` of a path at `host:port` answers with a status from 200 to 399.
+    /// `GET` of a path at `host:port` returns a status from 200 to 399.
     Http {
         /// `host:port`.
         authority: String,
@@ -28,19 +28,19 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text
             .split_once("://")
-            .ok_or_else(|| format!("{text}: give http://HOST[:PORT][/PATH] or tcp://HOST:PORT"))?;
+            .ok_or_else(|| format!("{text}: use http://HOST[:PORT][/PATH] or tcp://HOST:PORT"))?;
         if rest.chars().any(|c| c.is_ascii_control() || c == ' ') {
             return Err(format!(
-                "{text:?}: spaces and control characters do not belong into an address"
+                "{text:?}: remove spaces and control characters from the address"
             ));
         }
         match scheme {
             "tcp" if has_port(rest) && !rest.contains('/') => Ok(Self::Tcp(rest.to_owned())),
-            "tcp" => Err(format!("{text}: give tcp://HOST:PORT")),
+            "tcp" => Err(format!("{text}: use tcp://HOST:PORT")),
             "http" => {
                 let (authority, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
                 if authority.is_empty() {
-                    return Err(format!("{text}: the host is missing"));
+                    return Err(format!("{text}: missing host"));
                 }
                 let authority = if has_port(authority) {
                     authority.to_owned()
@@ -52,20 +52,20 @@ impl FromStr for Target {
                     path: path.to_owned(),
                 })
             }
-            _ => Err(format!("{text}: only http:// and tcp:// can be asked")),
+            _ => Err(format!("{text}: use http:// or tcp://")),
         }
     }
 }
 
-/// Whether `host:port` names a port; an IPv6 address stands in brackets.
+/// Returns true if `host:port` has a port. An IPv6 address is in brackets.
 fn has_port(authority: &str) -> bool {
     authority
         .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
-/// Asks once. All of it, from connect to the status line, must be done within `limit`.
-pub fn ask(target: &Target, limit: Duration) -> Result<(), String> {
+/// Checks once, with a time limit from connection to status line.
+pub fn check(target: &Target, limit: Duration) -> Result<(), String> {
     let deadline = Instant::now() + limit;
     match target {
         Target::Tcp(authority) => connect(authority, deadline).map(drop),
@@ -82,19 +82,19 @@ pub fn ask(target: &Target, limit: Duration) -> Result<(), String> {
     }
 }
 
-/// The first address of the host that accepts a connection.
+/// Connects to the first address of the host that accepts.
 fn connect(authority: &str, deadline: Instant) -> Result<TcpStream, String> {
     let addresses = authority
         .to_socket_addrs()
         .map_err(|error| format!("{authority}: {error}"))?;
-    let mut refusal = format!("{authority}: no address");
+    let mut failure = format!("{authority}: no address");
     for address in addresses {
         match remaining(deadline).and_then(|left| TcpStream::connect_timeout(&address, left)) {
             Ok(stream) => return Ok(stream),
-            Err(error) => refusal = format!("{address}: {error}"),
+            Err(error) => failure = format!("{address}: {error}"),
         }
     }
-    Err(refusal)
+    Err(failure)
 }
 
 fn http_status(mut stream: TcpStream, authority: &str, path: &str, deadline: Instant) -> io::Result<u16> {
@@ -112,7 +112,7 @@ fn http_status(mut stream: TcpStream, authority: &str, path: &str, deadline: Ins
             count => line.extend_from_slice(&block[..count]),
         }
     }
-    parse_status(&line).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+    parse_status(&line).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the response is not HTTP"))
 }
 
 /// The code in `HTTP/1.1 200 OK`.
@@ -123,12 +123,12 @@ fn parse_status(line: &[u8]) -> Option<u16> {
     words.next()?.parse().ok()
 }
 
-/// The time that is left; an error when none is.
+/// The remaining time; an error if there is none.
 fn remaining(deadline: Instant) -> io::Result<Duration> {
     deadline
         .checked_duration_since(Instant::now())
         .filter(|left| !left.is_zero())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "timed out"))
 }
 
 #[cfg(test)]
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_or_refused_with_what_to_give() {
+    fn addresses_are_parsed_or_refused() {
         let http = |authority: &str, path: &str| {
             Ok(Target::Http {
                 authority: authority.into(),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_line_is_read() {
+    fn the_status_line_is_parsed() {
         assert_eq!(parse_status(b"HTTP/1.1 204 No Content\r\nA: b"), Some(204));
         assert_eq!(parse_status(b"HTTP/1.0 503\n"), Some(503));
         for wrong in ["", "SSH-2.0-x 200\n", "HTTP/1.1\n", "HTTP/1.1 ok\n"] {

@@ -1,35 +1,37 @@
-//! Empties folders, where a volume cannot be removed because nobody can speak to the machine that it is on.
+//! Empties directories, for volumes that cannot be deleted because the engine of their machine is not
+//! accessible.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Removes all that is in these folders, not the folders themselves. Returns one message a failure; what can go goes.
-pub fn wipe(folders: &[PathBuf]) -> Vec<String> {
+/// Deletes the contents of these directories, not the directories. Returns one message for each failure and
+/// continues.
+pub fn wipe(directories: &[PathBuf]) -> Vec<String> {
     let mut failures = Vec::new();
-    for folder in folders {
-        for path in listed(folder, &mut failures) {
-            // Neither follows a link; both take absent for an error, which it is: nobody else may be at work here.
-            let gone = match fs::symlink_metadata(&path) {
+    for directory in directories {
+        for path in list_or_fail(directory, &mut failures) {
+            // Neither follows links. Absence is an error for both: no other process may write here.
+            let deleted = match fs::symlink_metadata(&path) {
                 Ok(found) if found.is_dir() => fs::remove_dir_all(&path),
                 Ok(_) => fs::remove_file(&path),
                 Err(error) => Err(error),
             };
-            failures.extend(gone.err().map(|error| format!("{}: {error}", path.display())));
+            failures.extend(deleted.err().map(|error| format!("{}: {error}", path.display())));
         }
     }
     failures
 }
 
-/// All that is in these folders now: after a wipe, nothing.
-pub fn left(folders: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+/// The contents of these directories: nothing after a wipe.
+pub fn remaining(directories: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let mut failures = Vec::new();
     let mut found = Vec::new();
-    let mut open = folders.to_vec();
-    while let Some(folder) = open.pop() {
-        for path in listed(&folder, &mut failures) {
+    let mut pending = directories.to_vec();
+    while let Some(directory) = pending.pop() {
+        for path in list_or_fail(&directory, &mut failures) {
             if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
-                open.push(path.clone());
+                pending.push(path.clone());
             }
             found.push(path);
         }
@@ -41,21 +43,24 @@ pub fn left(folders: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     }
 }
 
-fn listed(folder: &Path, failures: &mut Vec<String>) -> Vec<PathBuf> {
-    match list(folder) {
+/// Lists a directory. A failure is added to `failures`.
+fn list_or_fail(directory: &Path, failures: &mut Vec<String>) -> Vec<PathBuf> {
+    match list(directory) {
         Ok(paths) => paths,
         Err(error) => {
-            failures.push(format!("{}: {error}", folder.display()));
+            failures.push(format!("{}: {error}", directory.display()));
             Vec::new()
         }
     }
 }
 
-fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    if !fs::symlink_metadata(folder)?.is_dir() {
-        return Err(io::Error::other("not a directory; links are not followed"));
+fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    if !fs::symlink_metadata(directory)?.is_dir() {
+        return Err(io::Error::other(
+            "not a directory; symbolic links are not followed",
+        ));
     }
-    fs::read_dir(folder)?
+    fs::read_dir(directory)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect()
 }

@@ -1,20 +1,21 @@
 //! Network types: one module each, and their registry.
 //!
-//! A type is data and a few small parts. `describe`, `settle`, `layout`, `render`, `verdict` and `bundle` are pure:
-//! the same values in, the same values out. Only `probe` and `prove` speak to nodes, through [`Nodes`] and nothing else.
+//! A type is data and a few small parts. `describe`, `validate`, `requirements`, `render`, `verdict` and
+//! `bundle` are pure functions. Only `init`, `probe` and `prove` connect to nodes, and only through
+//! [`Nodes`].
 
 mod cometbft;
 mod fabric;
 mod nodes;
 mod parameters;
-mod process;
+mod process_state;
 mod registry;
 mod shell;
-mod stuck;
+mod stall_tracker;
 
 pub use nodes::{Nodes, NodesError};
-pub use registry::{Registry, TypeUnknown};
-pub use stuck::Stuck;
+pub use registry::{Registry, UnknownNetworkType};
+pub use stall_tracker::StallTracker;
 
 use async_trait::async_trait;
 use chainpool_agent::{
@@ -26,10 +27,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A kind of blockchain network.
 #[async_trait]
 pub trait NetworkType: Send + Sync {
-    /// What people see of it: parameters, presets, images.
+    /// Public description: parameters, presets, images.
     fn describe(&self) -> api::NetworkType;
 
-    /// The preset that a name means: `default` is the type's first where none of its own is called so.
+    /// Resolves a preset name: `default` is the type's first preset unless a preset has that name.
     fn preset(&self, name: &str) -> String {
         let presets = self.describe().presets;
         let first = presets
@@ -38,31 +39,33 @@ pub trait NetworkType: Send + Sync {
         first.map_or_else(|| name.to_owned(), |preset| preset.name.clone())
     }
 
-    /// Checks parameters and fills in the preset's and the defaults; the result holds every parameter.
-    fn settle(
+    /// Validates parameters and fills in the preset's values and the defaults. The result holds every
+    /// parameter.
+    fn validate(
         &self,
         preset: &str,
         given: &serde_json::Map<String, serde_json::Value>,
     ) -> Result<serde_json::Value, ParameterErrors>;
 
-    /// The version line and the consensus of a network of these settled parameters, where a type has more than one.
-    fn line(&self, _parameters: &serde_json::Value) -> Line {
+    /// Version line and consensus protocol of a network with these validated parameters.
+    fn software_line(&self, _parameters: &serde_json::Value) -> SoftwareLine {
         let api::NetworkType {
             version, consensus, ..
         } = self.describe();
-        Line { version, consensus }
+        SoftwareLine { version, consensus }
     }
 
-    /// What these settled parameters need of a host.
-    fn layout(&self, parameters: &serde_json::Value) -> Layout;
+    /// Host resources that a network with these validated parameters needs.
+    fn requirements(&self, parameters: &serde_json::Value) -> Requirements;
 
-    /// Makes the whole spec of one generation. All keys come from the seed, so that the same input gives the same bytes.
-    fn render(&self, order: &Order, seed: &Seed) -> ClusterSpec;
+    /// Renders the spec of one generation. All keys derive from the seed: the same input gives the same
+    /// bytes.
+    fn render(&self, request: &RenderRequest, seed: &Seed) -> ClusterSpec;
 
-    /// Changes the spec of a network that runs, by its [amendable](api::Parameter::amendable) parameters alone. Pure. Nodes that the
-    /// change does not touch stay as they are to the byte; the phases of [`ClusterSpec::boot`] lead from the old spec to the new one,
-    /// and may be gone through again. New keys come from the seed. A value that cannot be reached from the present one is refused by
-    /// the parameter's name.
+    /// Changes the [amendable](api::Parameter::amendable) parameters of a running network. Pure. Nodes that
+    /// the change does not affect stay byte-identical. The phases of [`ClusterSpec::boot`] lead from the old
+    /// spec to the new one and are idempotent. New keys derive from the seed. A value that the network cannot
+    /// change to is an error under the parameter's name.
     fn amend(
         &self,
         _spec: &ClusterSpec,
@@ -70,30 +73,30 @@ pub trait NetworkType: Send + Sync {
         _seed: &Seed,
     ) -> Result<ClusterSpec, ParameterErrors> {
         let why = format!(
-            "nothing of a {} network can be changed while it runs; make another",
+            "a running {} network cannot be changed; create another cluster",
             self.describe().name
         );
         Err(ParameterErrors(BTreeMap::from([("parameters".to_owned(), why)])))
     }
 
-    /// Performs the action of [`Boot::Init`](chainpool_agent::Boot::Init) of this name once, as far as the nodes let it by now.
-    /// What is done already counts as done.
+    /// Performs the named action of [`Boot::Init`](chainpool_agent::Boot::Init) once, as far as the nodes
+    /// allow. Idempotent.
     async fn init(&self, nodes: &Nodes, action: &str) -> Result<(), InitError>;
 
-    /// Asks the nodes for what they know. Evidence, never a verdict; a node that does not answer is evidence too.
+    /// Probes the nodes. The result is evidence without a verdict; an unresponsive node is evidence too.
     async fn probe(&self, nodes: &Nodes, observed: &Observation) -> api::Evidence;
 
-    /// Judges evidence.
+    /// Assesses evidence.
     fn verdict(
         &self,
         parameters: &serde_json::Value,
         evidence: &api::Evidence,
-        past: &Past,
+        history: &History,
         now: api::Timestamp,
     ) -> Verdict;
 
-    /// Whether the ledger would begin again from nothing if these nodes were started without what they had in their volumes. Pure. Those
-    /// that keep theirs give the others what they lack; by default, as long as there is one.
+    /// Returns true if the ledger would restart from nothing when these nodes start with empty volumes. Pure.
+    /// By default one node that keeps its volumes is enough to restore the others.
     fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {
         let mut with_volumes = spec
             .nodes
@@ -103,52 +106,54 @@ pub trait NetworkType: Send + Sync {
         with_volumes.peek().is_some() && with_volumes.all(|node| lost.contains(&node.name))
     }
 
-    /// Why this evidence is of a ledger that has begun again: enough of it answers to know its newest block, and that is below one that was
-    /// seen before. Pure; `None`, by default, where that cannot be told. What is found stands until the next generation.
-    fn began_again(
+    /// Human-readable reason if the ledger lost committed blocks: enough nodes answer to know its newest
+    /// block, and that block is below one seen earlier. Pure. `None` if this cannot be determined, which is
+    /// the default. The finding is permanent until the next generation.
+    fn ledger_regression(
         &self,
         _parameters: &serde_json::Value,
         _evidence: &api::Evidence,
-        _past: &Past,
+        _history: &History,
     ) -> Option<String> {
         None
     }
 
-    /// Commits a transaction and reads it back through another node.
+    /// Commits a transaction and reads it back from another node.
     async fn prove(&self, nodes: &Nodes) -> Result<api::Proof, ProveError>;
 
-    /// What a user needs to connect.
-    fn bundle(&self, spec: &ClusterSpec, reach: &Reach) -> BundleParts;
+    /// Connection bundle for users.
+    fn bundle(&self, spec: &ClusterSpec, public_endpoints: &PublicEndpoints) -> BundleParts;
 }
 
-/// 32 fresh random bytes from which one generation's keys are derived; dropped after the render.
+/// 32 fresh random bytes from which one generation's keys derive; dropped after the render.
 pub type Seed = Secret<[u8; 32]>;
 
-/// What is wrong with which parameter.
+/// Errors by parameter name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join("; "))]
 pub struct ParameterErrors(pub BTreeMap<String, String>);
 
-/// What a network runs.
+/// Software version line and consensus protocol of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct SoftwareLine {
     /// The ledger software's version line.
     pub version: String,
-    /// How its nodes agree.
+    /// The consensus protocol.
     pub consensus: String,
 }
 
-/// What a network needs of a host.
+/// Host resources that a network needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    /// How many nodes it has.
+pub struct Requirements {
+    /// Number of nodes.
     pub size: u32,
     /// The ports to publish.
     pub ports: Vec<PortNeed>,
     /// The sum of its nodes' memory limits in bytes.
     pub memory_bytes: u64,
-    /// Nodes that go where another one goes, by their names: a database to whom it serves. Where one of the two is lost, so is what both do.
-    pub together: BTreeMap<NodeName, NodeName>,
+    /// Nodes placed on the machine of another node, by name: a database goes where its peer goes. Both are
+    /// useless if either is lost.
+    pub colocated: BTreeMap<NodeName, NodeName>,
 }
 
 /// A port to publish.
@@ -160,98 +165,98 @@ pub struct PortNeed {
     pub port: String,
 }
 
-/// Everything that a render needs beside the seed.
+/// Input of a render beside the seed.
 #[derive(Debug, Clone)]
-pub struct Order {
-    /// The settled parameters.
+pub struct RenderRequest {
+    /// Validated parameters.
     pub parameters: serde_json::Value,
-    /// The ledger's own name; unique for ever.
+    /// The ledger's id; never reused.
     pub chain_id: String,
-    /// When the ledger begins.
+    /// Genesis time.
     pub genesis_at: api::Timestamp,
     /// The network.
     pub network: NetworkSpec,
-    /// The ports that were given to it, one for each need of the layout.
+    /// Allocated ports, one for each of [`Requirements::ports`].
     pub ports: BTreeMap<PortNeed, u16>,
-    /// Where users will reach the nodes: certificates name these addresses.
-    pub reach: Reach,
-    /// Image references by role, instead of the type's own.
+    /// Public addresses of the nodes; certificates name them.
+    pub public_endpoints: PublicEndpoints,
+    /// Image references by role; they replace the type's defaults.
     pub images: BTreeMap<String, Vec<String>>,
-    /// How nodes log.
+    /// Log configuration of the nodes.
     pub log: LogConfig,
-    /// How much nodes tell.
+    /// Log level of the nodes.
     pub log_level: api::LogLevel,
 }
 
-/// How a network that runs is to be changed.
+/// A change of a running network.
 #[derive(Debug, Clone)]
 pub struct Amendment {
-    /// As for a new network of the changed parameters; its chain id and its network are the running one's.
-    pub order: Order,
-    /// Whether all certificates are to be issued anew.
+    /// As for a new network with the changed parameters; chain id and network are those of the running one.
+    pub request: RenderRequest,
+    /// Renew all certificates.
     pub renew_certificates: bool,
-    /// What became of the change before.
-    pub before: Before,
+    /// Outcome of the previous change.
+    pub previous: PreviousChange,
 }
 
-/// What became of a change.
+/// Outcome of the previous change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Before {
-    /// It came to its end, or there was none.
+pub enum PreviousChange {
+    /// It completed, or there was none.
     #[default]
-    Ended,
-    /// It did not come to its end.
+    Completed,
+    /// It did not complete.
     Unfinished,
-    /// It is under way, and the same goes on elsewhere: a port turned out to be in use.
-    UnderWay,
+    /// It is in progress and continues on other ports, because a port turned out to be in use.
+    InProgress,
 }
 
-/// What was known before this evidence.
+/// State known before this evidence.
 #[derive(Debug, Clone, Default)]
-pub struct Past {
-    /// The highest block seen before.
+pub struct History {
+    /// The highest block seen.
     pub height: Option<u64>,
     /// When that height was first seen.
     pub height_since: Option<api::Timestamp>,
     /// The last verdict was neither healthy nor starting: recovery needs progress.
     pub recovering: bool,
-    /// When the nodes were last started by us; a height is not stalled before it had time to move.
+    /// When Chainpool last started the nodes. A height is stalled only after it had time to grow.
     pub started_at: Option<api::Timestamp>,
-    /// When a node last began to answer that had not answered before, by whoever's doing (an engine that came back, an
-    /// unpaused node). A height is not stalled before it had time to move again.
-    pub returned_at: Option<api::Timestamp>,
-    /// When a node last ceased to answer that had answered before: the others may have to elect another leader.
-    pub left_at: Option<api::Timestamp>,
+    /// When an unresponsive node last became responsive, for any reason (restarted engine, unpaused node). A
+    /// height is stalled only after it had time to grow again.
+    pub reconnected_at: Option<api::Timestamp>,
+    /// When a responsive node last became unresponsive: the others may have to elect another leader.
+    pub disconnected_at: Option<api::Timestamp>,
 }
 
-/// What evidence says, with the reason in words.
+/// Health assessment with a human-readable reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// `Healthy`, `Degraded`, `Broken` or `Unknown`.
     pub state: api::HealthState,
-    /// Why.
+    /// Human-readable reason.
     pub reason: String,
 }
 
-/// The words for a ledger whose newest block is below one that was seen before.
-fn began_again_text(height: u64) -> String {
+/// Reason for a ledger whose newest block is below one seen earlier.
+fn ledger_regression_reason(height: u64) -> String {
     format!(
-        "its newest block is below block {height}, which was seen before: the ledger has begun again, and what was committed before is lost; release or reset the cluster"
+        "newest block is below previously seen block {height}: the ledger was replaced or restarted and committed data is lost; release or reset the cluster"
     )
 }
 
-/// Why an action did not come about yet; worth another try until the operation's deadline.
+/// An action that is not done yet; retry until the operation's deadline.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{why}")]
 pub struct InitError {
-    /// What is missing.
+    /// Human-readable reason.
     pub why: String,
-    /// Nodes that stand still and have to be started anew before that try.
+    /// Stalled nodes to restart before the retry.
     pub restart: Vec<NodeName>,
 }
 
 impl InitError {
-    /// One that only needs time.
+    /// An error without nodes to restart.
     pub fn new(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),
@@ -260,24 +265,24 @@ impl InitError {
     }
 }
 
-/// Why a proof did not come about; worth another try until the operation's deadline.
+/// A failed proof; retry until the operation's deadline.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct ProveError(pub String);
 
-/// Where users reach the nodes.
+/// Public addresses of a cluster's nodes.
 #[derive(Debug, Clone)]
-pub struct Reach {
+pub struct PublicEndpoints {
     /// The host's public address.
     pub address: String,
-    /// Whether that works on the host's own machine only.
+    /// The address works only on the host itself.
     pub loopback: bool,
-    /// The addresses of the host's machines, where its nodes are on machines of our choice.
+    /// Addresses of the host's machines by name, if Chainpool places nodes on machines.
     pub machines: BTreeMap<String, String>,
 }
 
-impl Reach {
-    /// Every address at which a node may be reached from outside.
+impl PublicEndpoints {
+    /// All addresses at which a node may be reachable from outside.
     pub fn addresses(&self) -> BTreeSet<&str> {
         self.machines
             .values()
@@ -286,9 +291,9 @@ impl Reach {
             .collect()
     }
 
-    /// The addresses of a node that its user may know.
+    /// User-facing endpoints of a node.
     pub fn endpoints(&self, node: &chainpool_agent::NodeSpec) -> Vec<api::Endpoint> {
-        let of_user =
+        let is_for_users =
             |port: &&chainpool_agent::Port| port.audience == Audience::User && port.protocol == Protocol::Tcp;
         let address = node
             .machine
@@ -302,7 +307,7 @@ impl Reach {
         };
         node.ports
             .iter()
-            .filter(of_user)
+            .filter(is_for_users)
             .filter_map(|port| {
                 Some(api::Endpoint {
                     name: port.name.clone(),
@@ -318,9 +323,9 @@ impl Reach {
 pub struct BundleParts {
     /// The nodes.
     pub nodes: Vec<api::BundleNode>,
-    /// One command that commits a transaction.
+    /// A command that commits a transaction.
     pub write: String,
-    /// One command that reads it back elsewhere.
+    /// A command that reads it back from another node.
     pub read: String,
     /// Files by name.
     pub files: BTreeMap<String, String>,

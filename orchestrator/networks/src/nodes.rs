@@ -1,37 +1,37 @@
-//! The only way from a network type to its nodes.
+//! Access to nodes; network types use nothing else.
 
 use chainpool_agent::{Agent, ByteStream, ClusterKey, ClusterSpec, NodeName};
 use std::sync::Arc;
 
-/// One generation of a running network, and the agent that reaches it.
+/// One generation of a running network and its agent.
 #[derive(Clone)]
 pub struct Nodes {
     /// The platform's agent.
     pub agent: Arc<dyn Agent>,
-    /// Which generation.
+    /// The generation.
     pub key: ClusterKey,
-    /// Its spec with its keys; the nodes' secret contents may be left out.
+    /// The spec with its keys; it may lack the nodes' secret contents.
     pub spec: Arc<ClusterSpec>,
 }
 
-/// Why a node could not be reached.
+/// Errors of a connection to a node.
 #[derive(Debug, thiserror::Error)]
 pub enum NodesError {
     /// The spec has no such node or port.
     #[error("the network has no port {port} on node {node}")]
     Absent {
-        /// The node asked for.
+        /// The requested node.
         node: NodeName,
-        /// The port asked for.
+        /// The requested port.
         port: String,
     },
-    /// The platform did not connect us.
+    /// The platform could not connect.
     #[error(transparent)]
     Agent(#[from] chainpool_agent::Error),
 }
 
 impl Nodes {
-    /// A connection to a node's port by the port's name.
+    /// Connects to a node's port by name.
     pub async fn dial(&self, node: &NodeName, port: &str) -> Result<ByteStream, NodesError> {
         let absent = || NodesError::Absent {
             node: node.clone(),

@@ -1,11 +1,11 @@
-//! Parameters of any type: how they are described, and how a preset and what was given become settled values.
+//! Parameters of any network type: descriptions and validation.
 
 use crate::ParameterErrors;
 use chainpool_api::{Parameter, ParameterKind, Preset};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// A parameter that is a whole number.
+/// An integer parameter.
 pub(crate) fn number(name: &str, about: &str, default: u32, min: i64, max: i64) -> Parameter {
     parameter(
         name,
@@ -16,12 +16,12 @@ pub(crate) fn number(name: &str, about: &str, default: u32, min: i64, max: i64) 
     )
 }
 
-/// A parameter that is a list of texts.
+/// A parameter with a list of strings.
 pub(crate) fn list(name: &str, about: &str, default: &[String], min: i64, max: i64) -> Parameter {
     parameter(name, about, ParameterKind::List, json!(default), Some((min, max)))
 }
 
-/// A parameter that is one of these words.
+/// A parameter with a choice of values.
 pub(crate) fn word(name: &str, about: &str, default: &str, words: &[&str]) -> Parameter {
     let one_of = words.iter().map(|word| (*word).to_owned()).collect();
     Parameter {
@@ -30,7 +30,7 @@ pub(crate) fn word(name: &str, about: &str, default: &str, words: &[&str]) -> Pa
     }
 }
 
-/// A parameter that is yes or no.
+/// A boolean parameter.
 pub(crate) fn boolean(name: &str, about: &str, default: bool) -> Parameter {
     parameter(name, about, ParameterKind::Boolean, json!(default), None)
 }
@@ -55,7 +55,7 @@ fn parameter(
     }
 }
 
-/// The same parameter, which may change while a network runs.
+/// Makes a parameter amendable in a running network.
 pub(crate) fn amendable(parameter: Parameter) -> Parameter {
     Parameter {
         amendable: true,
@@ -63,43 +63,44 @@ pub(crate) fn amendable(parameter: Parameter) -> Parameter {
     }
 }
 
-/// Puts what was given on top of the preset and checks it, all fields at once; what neither of them names has its default. `rule` says what else the type asks of a value
-/// whose kind and range are right; `together` says, by parameter, which of them do not fit each other.
-pub(crate) fn settle(
+/// Merges the given parameters into the preset and the defaults and validates all of them. `rule` checks the
+/// type's rules for a value of valid kind and range. `compatibility` returns errors of combinations by
+/// parameter.
+pub(crate) fn validate(
     network_type: &str,
     parameters: &[Parameter],
     presets: &[Preset],
     preset: &str,
     given: &Map<String, Value>,
     rule: impl Fn(&str, &Value) -> Result<(), String>,
-    together: impl Fn(&Value) -> BTreeMap<String, String>,
+    compatibility: impl Fn(&Value) -> BTreeMap<String, String>,
 ) -> Result<Value, ParameterErrors> {
     let mut errors = BTreeMap::new();
     let found = presets.iter().find(|p| p.name == preset);
-    let mut settled = found.map_or_else(|| json!({}), |preset| preset.parameters.clone());
+    let mut validated = found.map_or_else(|| json!({}), |preset| preset.parameters.clone());
     if found.is_none() {
         let known = listed(presets.iter().map(|p| &p.name));
         errors.insert(
             "preset".to_owned(),
-            format!("{preset:?} is not known; use one of: {known}"),
+            format!("unknown preset {preset:?}; use one of: {known}"),
         );
     }
     for (name, value) in given {
         let unknown = || {
             format!(
-                "is not a parameter of {network_type}; there are: {}",
+                "is not a parameter of {network_type}; use one of: {}",
                 listed(parameters.iter().map(|p| &p.name))
             )
         };
         let parameter = parameters.iter().find(|p| &p.name == name).ok_or_else(unknown);
         let checked = parameter.and_then(|parameter| {
-            let value = meant(parameter, value);
+            let value = coerced(parameter, value);
             check(parameter, &value)
                 .and_then(|()| rule(name, &value))
                 .map(|()| value)
         });
         match checked {
-            Ok(value) => settled[name] = value,
+            Ok(value) => validated[name] = value,
             Err(why) => {
                 errors.insert(name.clone(), why);
             }
@@ -108,24 +109,24 @@ pub(crate) fn settle(
     if found.is_some() {
         let unnamed: Vec<&Parameter> = parameters
             .iter()
-            .filter(|parameter| settled.get(&parameter.name).is_none())
+            .filter(|parameter| validated.get(&parameter.name).is_none())
             .collect();
         for parameter in unnamed {
-            settled[&parameter.name] = parameter.default.clone();
+            validated[&parameter.name] = parameter.default.clone();
         }
     }
-    for (name, why) in together(&settled) {
+    for (name, why) in compatibility(&validated) {
         errors.entry(name).or_insert(why);
     }
     if errors.is_empty() {
-        Ok(settled)
+        Ok(validated)
     } else {
         Err(ParameterErrors(errors))
     }
 }
 
-/// A text that looks like a number comes as one from a command line: `version=3.1`.
-fn meant(parameter: &Parameter, value: &Value) -> Value {
+/// Accepts a number for a string parameter: command lines send `version=3.1` as a number.
+fn coerced(parameter: &Parameter, value: &Value) -> Value {
     match (parameter.kind, value) {
         (ParameterKind::Text, Value::Number(number)) => Value::String(number.to_string()),
         _ => value.clone(),
@@ -136,9 +137,9 @@ fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
     names.map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// Says what is wrong with a value, and what would do.
+/// Checks kind and range of a value.
 pub(crate) fn check(parameter: &Parameter, value: &Value) -> Result<(), String> {
-    let (fits, wanted) = match (parameter.kind, parameter.min, parameter.max) {
+    let (fits, expected) = match (parameter.kind, parameter.min, parameter.max) {
         (ParameterKind::Integer, Some(min), Some(max)) => (
             value.as_i64().is_some_and(|n| (min..=max).contains(&n)),
             format!("a whole number from {min} to {max}"),
@@ -150,7 +151,7 @@ pub(crate) fn check(parameter: &Parameter, value: &Value) -> Result<(), String> 
             };
             (
                 value.as_array().is_some_and(fits),
-                format!("a list of {min} to {max} texts"),
+                format!("a list of {min} to {max} strings"),
             )
         }
         (ParameterKind::Boolean, ..) => (value.is_boolean(), "true or false".to_owned()),
@@ -158,10 +159,12 @@ pub(crate) fn check(parameter: &Parameter, value: &Value) -> Result<(), String> 
             value
                 .as_array()
                 .is_some_and(|list| list.iter().all(Value::is_string)),
-            "a list of texts".to_owned(),
+            "a list of strings".to_owned(),
         ),
         (ParameterKind::Integer, ..) => (value.as_i64().is_some(), "a whole number".to_owned()),
-        (ParameterKind::Text, ..) if parameter.one_of.is_empty() => (value.is_string(), "a text".to_owned()),
+        (ParameterKind::Text, ..) if parameter.one_of.is_empty() => {
+            (value.is_string(), "a string".to_owned())
+        }
         (ParameterKind::Text, ..) => (
             value
                 .as_str()
@@ -172,6 +175,6 @@ pub(crate) fn check(parameter: &Parameter, value: &Value) -> Result<(), String> 
     if fits {
         Ok(())
     } else {
-        Err(format!("must be {wanted}, not {value}"))
+        Err(format!("must be {expected}, not {value}"))
     }
 }

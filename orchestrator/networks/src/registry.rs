@@ -1,4 +1,4 @@
-//! Which network types there are.
+//! Registry of network types.
 
 use crate::{NetworkType, cometbft::CometBft, fabric::Fabric};
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Registry(Vec<(&'static str, Arc<dyn NetworkType>)>);
 
-/// A name that is no network type.
+/// A name without a network type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("network type {name:?} is not known; use one of: {known}")]
-pub struct TypeUnknown {
-    /// What was asked for.
+#[error("unknown network type {name:?}; use one of: {known}")]
+pub struct UnknownNetworkType {
+    /// The requested name.
     pub name: String,
-    /// What there is.
+    /// Known names, comma-separated.
     pub known: String,
 }
 
@@ -27,7 +27,7 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// The same with another type under this name.
+    /// Adds or replaces a type.
     #[must_use]
     pub fn with(mut self, name: &'static str, network: Arc<dyn NetworkType>) -> Self {
         self.0.retain(|(known, _)| *known != name);
@@ -35,13 +35,13 @@ impl Registry {
         self
     }
 
-    /// The type of this name.
-    pub fn get(&self, name: &str) -> Result<Arc<dyn NetworkType>, TypeUnknown> {
+    /// Returns a type by name.
+    pub fn get(&self, name: &str) -> Result<Arc<dyn NetworkType>, UnknownNetworkType> {
         self.0
             .iter()
             .find(|(known, _)| *known == name)
             .map(|(_, network)| Arc::clone(network))
-            .ok_or_else(|| TypeUnknown {
+            .ok_or_else(|| UnknownNetworkType {
                 name: name.to_owned(),
                 known: self
                     .0
@@ -52,13 +52,13 @@ impl Registry {
             })
     }
 
-    /// The preset that a name means to a type; the name itself where there is no such type.
+    /// Resolves a preset name of a type; an unknown type leaves the name unchanged.
     pub fn preset(&self, network_type: &str, name: &str) -> String {
         self.get(network_type)
             .map_or_else(|_| name.to_owned(), |network| network.preset(name))
     }
 
-    /// All types, as people see them.
+    /// Public descriptions of all types.
     pub fn describe(&self) -> Vec<chainpool_api::NetworkType> {
         self.0.iter().map(|(_, network)| network.describe()).collect()
     }

@@ -1,11 +1,11 @@
-//! Texts that a POSIX shell reads.
+//! Text for POSIX shells.
 
-/// One word of a shell, whatever it holds: nothing in it is expanded or run.
+/// Quotes a text as one shell word: the shell expands and runs nothing in it.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// A file of variables, read by `.`.
+/// A file of variables for the shell's `.` command.
 pub(crate) fn exports<const N: usize>(variables: [(&str, Exported); N]) -> String {
     let line = |(variable, value)| match value {
         Exported::Text(text) => format!("export {variable}={}\n", quoted(&text)),
@@ -16,9 +16,9 @@ pub(crate) fn exports<const N: usize>(variables: [(&str, Exported); N]) -> Strin
 
 /// The value of a variable.
 pub(crate) enum Exported {
-    /// Taken as it is.
+    /// A literal text.
     Text(String),
-    /// A path below the folder in which the file is read.
+    /// A path relative to the folder in which the file is read.
     Here(String),
 }
 
@@ -28,7 +28,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn a_shell_reads_back_what_was_quoted() {
+    fn a_shell_reads_back_the_quoted_text() {
         for text in [
             "",
             "192.0.2.7:20000",

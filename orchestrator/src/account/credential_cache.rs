@@ -1,8 +1,8 @@
-//! Callers by the digest of their secret, so that a request costs one look-up in memory.
+//! Cache of callers by the digest of their secret, so that a request needs only an in-memory look-up.
 //!
-//! A revoked credential must not come back into the cache. Each revocation counts a revision up; an answer of the
-//! database enters only when no revocation happened since before it was asked for. Entries also live for
-//! [`LIFE`] only: a net for a revocation whose request was cancelled while its commit was under way.
+//! A revoked credential must not reappear in the cache. Each revocation increments a revision; a database
+//! result is cached only if no revocation happened since the query began. Entries also expire after
+//! [`LIFETIME`], in case a revocation's request was cancelled during its commit.
 
 use crate::Caller;
 use chainpool_api::Timestamp;
@@ -12,13 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long an entry answers before the database is asked again.
-const LIFE: Duration = Duration::from_secs(10);
+/// The lifetime of an entry.
+const LIFETIME: Duration = Duration::from_secs(10);
 
-/// How many entries there are at most.
-const MOST: usize = 10_000;
+/// The maximum number of entries.
+const MAX_ENTRIES: usize = 10_000;
 
-/// The cache. This process is the only writer of the database, so it learns of every revocation.
+/// The cache. This process is the only writer of the database, so it sees every revocation.
 #[derive(Default)]
 pub(super) struct CredentialCache(Mutex<Entries>);
 
@@ -31,25 +31,25 @@ struct Entries {
 struct Entry {
     caller: Caller,
     expires_at: Option<Timestamp>,
-    /// When the database was asked.
+    /// When the database was queried.
     read_at: Instant,
 }
 
-/// The answer of the cache.
+/// The result of a look-up.
 pub(super) enum Lookup {
     /// The caller of this secret.
     Hit(Caller),
-    /// Ask the database, and say that the question is of this revision.
+    /// Query the database and store the result with this revision.
     Miss(Revision),
 }
 
-/// The number of revocations before a question to the database.
+/// The number of revocations before a database query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Revision(u64);
 
-/// A revocation under way. Empties the cache when it ends in any way: an error, or a request that was cancelled, may
-/// have changed the database all the same.
-#[must_use = "it empties the cache when it is dropped, which must be after the commit"]
+/// A revocation in progress. Dropping it always empties the cache: a failed or cancelled request may have
+/// changed the database.
+#[must_use = "dropping it empties the cache, which must happen after the commit"]
 pub(super) struct Revocation<'a>(&'a CredentialCache);
 
 impl Drop for Revocation<'_> {
@@ -62,36 +62,36 @@ impl Drop for Revocation<'_> {
 
 impl CredentialCache {
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        // A panic inside leaves at worst one entry fewer.
+        // A panic while locked loses at most one entry.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn get(&self, digest: &[u8; 32], now: Timestamp, at: Instant) -> Lookup {
         let entries = self.lock();
-        let lives = |entry: &&Entry| {
+        let is_valid = |entry: &&Entry| {
             entry.expires_at.is_none_or(|expires| now < expires)
-                && at.saturating_duration_since(entry.read_at) < LIFE
+                && at.saturating_duration_since(entry.read_at) < LIFETIME
         };
-        match entries.by_digest.get(digest).filter(lives) {
+        match entries.by_digest.get(digest).filter(is_valid) {
             Some(entry) => Lookup::Hit(entry.caller.clone()),
             None => Lookup::Miss(Revision(entries.revision)),
         }
     }
 
-    /// Keeps an answer of the database, unless something was revoked since `asked`.
+    /// Caches a database result unless a revocation happened since `queried`.
     pub(super) fn put(
         &self,
-        asked: Revision,
+        queried: Revision,
         digest: [u8; 32],
         caller: Caller,
         expires_at: Option<Timestamp>,
         read_at: Instant,
     ) {
         let mut entries = self.lock();
-        if entries.revision != asked.0 {
+        if entries.revision != queried.0 {
             return;
         }
-        if entries.by_digest.len() >= MOST {
+        if entries.by_digest.len() >= MAX_ENTRIES {
             entries.by_digest.clear();
         }
         entries.by_digest.insert(
@@ -122,7 +122,7 @@ mod tests {
         Caller::new(Uuid::nil(), "ann", Role::User)
     }
 
-    fn asked(cache: &CredentialCache, at: Instant) -> Revision {
+    fn queried(cache: &CredentialCache, at: Instant) -> Revision {
         match cache.get(&[1; 32], NOW, at) {
             Lookup::Miss(revision) => revision,
             Lookup::Hit(_) => panic!("it is in the cache"),
@@ -134,36 +134,36 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_from_before_a_revocation_is_not_kept() {
+    fn a_result_from_before_a_revocation_is_not_cached() {
         let (cache, at) = (CredentialCache::default(), Instant::now());
-        let before = asked(&cache, at);
+        let before = queried(&cache, at);
         drop(cache.revocation());
         cache.put(before, [1; 32], ann(), None, at);
         assert!(!hits(&cache, NOW, at));
-        cache.put(asked(&cache, at), [1; 32], ann(), None, at);
+        cache.put(queried(&cache, at), [1; 32], ann(), None, at);
         assert!(hits(&cache, NOW, at));
         drop(cache.revocation());
         assert!(!hits(&cache, NOW, at), "a revocation empties the cache");
     }
 
     #[test]
-    fn an_entry_ends_with_its_credential_and_after_its_life() {
+    fn an_entry_expires_with_its_credential_and_after_its_lifetime() {
         let (cache, at) = (CredentialCache::default(), Instant::now());
-        cache.put(asked(&cache, at), [1; 32], ann(), Some(NOW.plus_seconds(5)), at);
+        cache.put(queried(&cache, at), [1; 32], ann(), Some(NOW.plus_seconds(5)), at);
         assert!(hits(&cache, NOW.plus_seconds(4), at));
         assert!(!hits(&cache, NOW.plus_seconds(5), at));
-        assert!(!hits(&cache, NOW, at + LIFE));
+        assert!(!hits(&cache, NOW, at + LIFETIME));
     }
 
     #[test]
     fn the_cache_is_bounded() {
         let (cache, at) = (CredentialCache::default(), Instant::now());
-        let revision = asked(&cache, at);
-        for n in 0..=MOST {
+        let revision = queried(&cache, at);
+        for n in 0..=MAX_ENTRIES {
             let mut digest = [0; 32];
             digest[..8].copy_from_slice(&n.to_be_bytes());
             cache.put(revision, digest, ann(), None, at);
         }
-        assert!(cache.lock().by_digest.len() <= MOST);
+        assert!(cache.lock().by_digest.len() <= MAX_ENTRIES);
     }
 }

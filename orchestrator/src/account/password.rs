@@ -1,49 +1,49 @@
-//! Password hashes. One costs 19 MiB and a core for some 50 ms, and anybody may ask for one by a sign-in, so only a few
-//! run at once and few wait.
+//! Password hashing. A hash costs 19 MiB and about 50 ms of a core, and anybody can trigger one by a sign-in,
+//! so only a few run concurrently and few wait.
 
 use crate::{Error, Result};
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier, password_hash::phc::PasswordHash};
 use std::{sync::Arc, thread::available_parallelism};
 use tokio::sync::Semaphore;
 
-/// How many hashes run at once at most, however many cores there are.
-const MOST_AT_ONCE: usize = 8;
+/// The maximum number of concurrent hashes, regardless of the cores.
+const MAX_CONCURRENT: usize = 8;
 
-/// How many requests wait for each that runs; the others are refused.
-const WAITING_EACH: usize = 8;
+/// The number of requests that may wait per running hash; others are refused.
+const WAITING_PER_RUNNING: usize = 8;
 
-/// The least and the largest number of characters of a password.
+/// The minimum and maximum length of a password, in characters.
 pub(super) const PASSWORD_LENGTH: (usize, usize) = (12, 1024);
 
-/// Computes hashes of passwords, one a core.
+/// Computes password hashes, one per core.
 pub(super) struct PasswordHasher {
-    /// One permit for each request that runs or waits.
+    /// One permit per running or waiting request.
     admitted: Arc<Semaphore>,
-    /// One permit for each that runs.
+    /// One permit per running request.
     running: Arc<Semaphore>,
 }
 
 impl Default for PasswordHasher {
     fn default() -> Self {
-        Self::new(available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE))
+        Self::new(available_parallelism().map_or(1, usize::from).min(MAX_CONCURRENT))
     }
 }
 
 impl PasswordHasher {
     fn new(at_once: usize) -> Self {
-        let admitted = at_once * (1 + WAITING_EACH);
+        let admitted = at_once * (1 + WAITING_PER_RUNNING);
         Self {
             admitted: Arc::new(Semaphore::new(admitted)),
             running: Arc::new(Semaphore::new(at_once)),
         }
     }
 
-    /// Whether a password fits what is stored. An unknown account costs the same time as a wrong password.
+    /// Verifies a password against the stored hash. An unknown account takes as long as a wrong password.
     pub(super) async fn verify(&self, stored: Option<String>, password: String) -> Result<bool> {
         self.run(move || verify(stored.as_deref(), &password)).await
     }
 
-    /// The hash of a new password, as it is stored.
+    /// Hashes a new password.
     pub(super) async fn hash(&self, password: String) -> Result<String> {
         let hash = self.run(move || {
             Argon2::default()
@@ -53,8 +53,8 @@ impl PasswordHasher {
         hash.await?.map_err(|error| Error::internal(error.to_string()))
     }
 
-    /// Does the work on a thread of its own when it is its turn. The permits go with the work: a request that is
-    /// cancelled frees none while its hash goes on.
+    /// Runs the work on its own thread when it is its turn. The permits stay with the work: a cancelled
+    /// request frees none while its hash still runs.
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let admitted = Arc::clone(&self.admitted)
             .try_acquire_owned()
@@ -72,10 +72,10 @@ impl PasswordHasher {
 }
 
 fn verify(stored: Option<&str>, password: &str) -> bool {
-    // The hash of a password that nobody knows.
-    const NOBODY: &str =
+    // The hash of an unknown password.
+    const UNKNOWN: &str =
         "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$V8z6a7tgnL9QhZkpHWtj9zYB0d0M9zNlqPXZ8oYgKjM";
-    let parsed = PasswordHash::new(stored.unwrap_or(NOBODY));
+    let parsed = PasswordHash::new(stored.unwrap_or(UNKNOWN));
     let right = parsed.is_ok_and(|hash| {
         Argon2::default()
             .verify_password(password.as_bytes(), &hash)
@@ -90,7 +90,7 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn only_the_right_password_fits_and_nobodys_never_does() {
+    fn only_the_right_password_of_an_existing_account_is_accepted() {
         let hash = Argon2::default()
             .hash_password(b"correct horse battery")
             .expect("a hash")
@@ -101,12 +101,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn few_hashes_run_at_once_few_wait_and_the_others_are_refused() {
+    async fn hashes_beyond_the_running_and_waiting_limits_are_refused() {
         let hasher = PasswordHasher::new(2);
         let (began, starts) = mpsc::channel();
-        // Each work waits here until its sender is dropped.
+        // Each work item blocks until its sender is dropped.
         let mut gates = Vec::new();
-        let mut works: Vec<_> = (0..2 * (1 + WAITING_EACH))
+        let mut works: Vec<_> = (0..2 * (1 + WAITING_PER_RUNNING))
             .map(|_| {
                 let (gate, opened) = mpsc::channel::<()>();
                 gates.push(gate);
@@ -125,11 +125,11 @@ mod tests {
         }
         assert!(
             matches!(hasher.run(|| ()).await, Err(Error::TooMany(1))),
-            "one more is neither run nor kept waiting"
+            "one more neither runs nor waits"
         );
         assert_eq!(hasher.running.available_permits(), 0);
         assert!(starts.try_recv().is_err(), "a third one runs");
-        // A request that is cancelled frees its place in the queue, but not the thread that works for it.
+        // A cancelled request frees its place in the queue, but not the thread that works for it.
         drop(works.swap_remove(0));
         assert_eq!(
             (

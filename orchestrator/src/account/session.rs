@@ -1,4 +1,4 @@
-//! Sessions: signing in and out, first and lost passwords, and the way from a secret to its caller.
+//! Sessions: sign-in and sign-out, setting passwords, and authentication of secrets.
 
 use super::{
     audit, credential_cache::Lookup, digest, password::PASSWORD_LENGTH, secret, sign_in_failures::Failure,
@@ -10,10 +10,10 @@ use chainpool_store::{AccountRow, TokenRow, Tx};
 use std::{future::Future, time::Instant};
 use uuid::Uuid;
 
-/// How long a session lives.
+/// The lifetime of a session.
 const SESSION_SECONDS: i64 = 12 * 60 * 60;
 
-/// The longest name of an account, in characters.
+/// The maximum length of an account name, in characters.
 const NAME_LENGTH: usize = 40;
 
 /// A token or session with its account.
@@ -29,20 +29,20 @@ fn caller_of((token, account): &Credential) -> Caller {
 }
 
 impl Orchestrator {
-    /// Signs an account in; `from` is the client's address, for the limits.
+    /// Signs in to an account; `from` is the client's address, for the rate limits.
     pub async fn sign_in(&self, sign_in: api::SignIn, from: &str) -> Result<api::Session> {
         let api::SignIn { account, password } = sign_in;
-        // Before anything is kept or computed for it.
+        // Checked before anything is stored or computed.
         if account.chars().count() > NAME_LENGTH {
             return Err(Error::field(
                 "account",
-                format!("no account has a name of more than {NAME_LENGTH} characters"),
+                format!("account names have at most {NAME_LENGTH} characters"),
             ));
         }
         if password.chars().count() > PASSWORD_LENGTH.1 {
             return Err(Error::field(
                 "password",
-                format!("no password has more than {} characters", PASSWORD_LENGTH.1),
+                format!("passwords have at most {} characters", PASSWORD_LENGTH.1),
             ));
         }
         let (source, authentication) = (Source::of(from), &self.inner.authentication);
@@ -72,7 +72,7 @@ impl Orchestrator {
         session
     }
 
-    /// Makes a session of an account whose password was right; refused when it is another one by now.
+    /// Creates a session after the password was verified; refused if the password has changed since.
     pub(super) async fn session_create(&self, verified: &AccountRow, source: Source) -> Result<api::Session> {
         let mut tx = self.store().begin().await?;
         let unchanged = |row: &AccountRow| row.password == verified.password;
@@ -106,14 +106,14 @@ impl Orchestrator {
         Ok(tx.commit("session ended").await?)
     }
 
-    /// Whose session or token this is.
+    /// Returns the caller of a session or token.
     pub async fn authenticate(&self, secret: &str) -> Result<Caller> {
         let digest = digest(secret);
         self.authenticate_by(digest, async { Ok(self.store().read().token_of(&digest).await?) })
             .await
     }
 
-    /// The same, by a given way to ask the database; it begins when the cache does not know.
+    /// Like [`Self::authenticate`] with a given database query, which runs on a cache miss.
     pub(super) async fn authenticate_by(
         &self,
         digest: [u8; 32],
@@ -124,7 +124,7 @@ impl Orchestrator {
             Instant::now(),
             &self.inner.authentication.credentials,
         );
-        let asked = match credentials.get(&digest, now, at) {
+        let revision = match credentials.get(&digest, now, at) {
             Lookup::Hit(caller) => return Ok(caller),
             Lookup::Miss(revision) => revision,
         };
@@ -134,24 +134,22 @@ impl Orchestrator {
             return Err(Error::Unauthenticated);
         }
         let caller = caller_of(&found);
-        credentials.put(asked, digest, caller.clone(), expires_at, at);
+        credentials.put(revision, digest, caller.clone(), expires_at, at);
         Ok(caller)
     }
 
-    /// Sets a password by a one-time link and signs in; `from` is the client's address. All that signed in by the
-    /// former password ends with it: sessions, and tokens, because whoever had it may have made some.
+    /// Sets a password with a one-time link and signs in; `from` is the client's address. Revokes all
+    /// sessions and tokens of the account except the server's own token: a holder of the previous password
+    /// may have created some.
     pub async fn password_set(&self, set: api::PasswordSet, from: &str) -> Result<api::Session> {
         let api::PasswordSet { link, password } = set;
-        let (least, most) = PASSWORD_LENGTH;
+        let (min, max) = PASSWORD_LENGTH;
         match password.chars().count() {
-            count if count < least => {
-                return Err(Error::field(
-                    "password",
-                    format!("use {least} characters at least"),
-                ));
+            count if count < min => {
+                return Err(Error::field("password", format!("use at least {min} characters")));
             }
-            count if count > most => {
-                return Err(Error::field("password", format!("use {most} characters at most")));
+            count if count > max => {
+                return Err(Error::field("password", format!("use at most {max} characters")));
             }
             _ => {}
         }
@@ -163,12 +161,12 @@ impl Orchestrator {
         let mut row = tx
             .account_of_link(&digest(&link))
             .await?
-            .filter(|row| link_lives(row, now))
-            .ok_or_else(link_over)?;
+            .filter(|row| link_is_valid(row, now))
+            .ok_or_else(invalid_link)?;
         row.password = Some(hashed);
         row.link = None;
         row.link_expires_at = None;
-        let (sessions, tokens) = tx.tokens_end(row.id, LOCAL_TOKEN).await?;
+        let (sessions, tokens) = tx.tokens_revoke(row.id, LOCAL_TOKEN).await?;
         let detail = format!("from {source}; ended {sessions} sessions and {tokens} tokens");
         audit(&mut tx, &row.name, "password_set", row.id, detail, now).await?;
         tx.account_save(row.clone()).await?;
@@ -181,23 +179,23 @@ impl Orchestrator {
         Ok(session)
     }
 
-    /// The account that a one-time link is for; refused when it is used up or too old.
+    /// Returns the account of a one-time link; refused if the link was used or has expired.
     pub async fn link_account(&self, link: &str) -> Result<String> {
         let row = self.store().read().account_of_link(&digest(link)).await?;
-        row.filter(|row| link_lives(row, Timestamp::now()))
+        row.filter(|row| link_is_valid(row, Timestamp::now()))
             .map(|row| row.name)
-            .ok_or_else(link_over)
+            .ok_or_else(invalid_link)
     }
 }
 
-fn link_lives(row: &AccountRow, now: Timestamp) -> bool {
+fn link_is_valid(row: &AccountRow, now: Timestamp) -> bool {
     row.link_expires_at.is_some_and(|at| now < at.0)
 }
 
-fn link_over() -> Error {
+fn invalid_link() -> Error {
     Error::field(
         "link",
-        "the link was used, is too old, or never was one; make another on the server: chainpool account reset-link admin",
+        "the link is invalid, expired or already used; create another one on the server: chainpool account reset-link admin",
     )
 }
 

@@ -1,5 +1,5 @@
-//! Failed sign-ins in the log and in the audit. Anybody can cause them, so in a minute there are a few rows of their own
-//! and one that sums up the others.
+//! Failed sign-ins in the log and the audit log. Anybody can cause them, so each minute has at most a few
+//! separate entries and one summary of the others.
 
 use super::{audit, sign_in_limit::Source};
 use crate::{Error, Orchestrator, Result, caller::WATCHDOG};
@@ -15,10 +15,10 @@ use uuid::Uuid;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Failures that get a row of their own in a minute.
-const ROWS: u32 = 5;
+/// The number of separate entries per minute.
+const ENTRIES: u32 = 5;
 
-/// Names and addresses in a sum at most.
+/// The maximum number of names and addresses in a summary.
 const NAMED: usize = 5;
 
 /// Counts the failures of a minute.
@@ -27,37 +27,37 @@ pub(super) struct SignInFailures(Mutex<Minute>);
 
 #[derive(Default)]
 struct Minute {
-    began: Option<Instant>,
-    rows: u32,
-    rest: Option<Rest>,
+    started_at: Option<Instant>,
+    entries: u32,
+    summarised: Option<Summarised>,
 }
 
-/// Failures without a row of their own.
+/// Failures without a separate entry.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Rest {
+struct Summarised {
     wrong: u64,
     limited: u64,
     accounts: BTreeSet<String>,
     sources: BTreeSet<Source>,
 }
 
-/// Why a sign-in failed.
+/// The reason of a failed sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The account or the password is wrong.
+    /// Wrong account or password.
     Wrong,
-    /// A limit refused it before anything was looked at.
+    /// Refused by a limit before any check.
     Limited,
 }
 
-/// What to do with a failure.
+/// The handling of a failure.
 #[derive(Debug, PartialEq, Eq)]
 enum Note {
-    /// It gets a row.
-    Row,
-    /// It is the first of a sum, which is due after this time.
-    Sum(Duration),
-    /// It was added to the sum.
+    /// A separate entry.
+    Entry,
+    /// The first one of a summary, which is due after this time.
+    Summary(Duration),
+    /// Added to the summary.
     Added,
 }
 
@@ -65,45 +65,45 @@ impl SignInFailures {
     fn note(&self, failure: Failure, account: Option<&str>, source: Source, now: Instant) -> Note {
         let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let over = minute
-            .began
-            .is_none_or(|began| now.saturating_duration_since(began) >= MINUTE);
-        if over && minute.rest.is_none() {
+            .started_at
+            .is_none_or(|started_at| now.saturating_duration_since(started_at) >= MINUTE);
+        if over && minute.summarised.is_none() {
             *minute = Minute {
-                began: Some(now),
+                started_at: Some(now),
                 ..Minute::default()
             };
         }
-        if failure == Failure::Wrong && minute.rows < ROWS {
-            minute.rows += 1;
-            return Note::Row;
+        if failure == Failure::Wrong && minute.entries < ENTRIES {
+            minute.entries += 1;
+            return Note::Entry;
         }
-        let began = minute.began.unwrap_or(now);
-        let first = minute.rest.is_none();
-        let rest = minute.rest.get_or_insert_default();
+        let started_at = minute.started_at.unwrap_or(now);
+        let first = minute.summarised.is_none();
+        let summarised = minute.summarised.get_or_insert_default();
         match failure {
-            Failure::Wrong => rest.wrong += 1,
-            Failure::Limited => rest.limited += 1,
+            Failure::Wrong => summarised.wrong += 1,
+            Failure::Limited => summarised.limited += 1,
         }
-        if rest.sources.len() < NAMED {
-            rest.sources.insert(source);
+        if summarised.sources.len() < NAMED {
+            summarised.sources.insert(source);
         }
-        if let Some(account) = account.filter(|_| rest.accounts.len() < NAMED) {
-            rest.accounts.insert(account.to_owned());
+        if let Some(account) = account.filter(|_| summarised.accounts.len() < NAMED) {
+            summarised.accounts.insert(account.to_owned());
         }
         if first {
-            Note::Sum((began + MINUTE).saturating_duration_since(now))
+            Note::Summary((started_at + MINUTE).saturating_duration_since(now))
         } else {
             Note::Added
         }
     }
 
-    /// Ends the minute; its sum, if there is one.
-    fn take(&self) -> Option<Rest> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).rest
+    /// Ends the minute and returns its summary, if any.
+    fn take(&self) -> Option<Summarised> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).summarised
     }
 }
 
-impl Rest {
+impl Summarised {
     fn text(&self) -> String {
         let Self {
             wrong,
@@ -127,8 +127,8 @@ impl Rest {
 }
 
 impl Orchestrator {
-    /// Notes a failed sign-in. The name that was tried is told only where there is such an account: people type
-    /// passwords into the wrong field.
+    /// Records a failed sign-in. The name is recorded only if the account exists: people type passwords into
+    /// the wrong field.
     pub(super) async fn sign_in_failed(
         &self,
         failure: Failure,
@@ -142,23 +142,23 @@ impl Orchestrator {
             .sign_in_failures
             .note(failure, name, source, Instant::now())
         {
-            Note::Row => {
+            Note::Entry => {
                 tracing::warn!(account = name.unwrap_or("unknown"), from = %source, "a sign-in failed");
                 let text = match name {
                     Some(name) => format!("wrong password for {name} from {source}"),
-                    None => format!("an account that does not exist, from {source}"),
+                    None => format!("unknown account, from {source}"),
                 };
-                self.sign_in_failure_row(account.map_or(Uuid::nil(), |row| row.id), text)
+                self.sign_in_failure_entry(account.map_or(Uuid::nil(), |row| row.id), text)
                     .await
             }
-            Note::Sum(due) => {
+            Note::Summary(due) => {
                 let this = self.clone();
-                // With the executor's tasks, so that the database closes after it.
+                // Run as a task of the executor, so that the database closes after it.
                 self.inner.executor.spawn(async move {
-                    // Before a stop it is written sooner.
+                    // A stop writes it early.
                     drop(tokio::time::timeout(due, this.inner.stop.cancelled()).await);
-                    if let Err(error) = this.sign_in_failures_sum().await {
-                        tracing::error!(%error, cause = ?error, "failed sign-ins could not be written to the audit");
+                    if let Err(error) = this.sign_in_failures_summary().await {
+                        tracing::error!(%error, cause = ?error, "failed sign-ins could not be written to the audit log");
                     }
                 });
                 Ok(())
@@ -167,17 +167,17 @@ impl Orchestrator {
         }
     }
 
-    /// Writes the sum of the failures without a row of their own.
-    pub(super) async fn sign_in_failures_sum(&self) -> Result<()> {
-        let Some(rest) = self.inner.authentication.sign_in_failures.take() else {
+    /// Writes the summary of the failures without a separate entry.
+    pub(super) async fn sign_in_failures_summary(&self) -> Result<()> {
+        let Some(summarised) = self.inner.authentication.sign_in_failures.take() else {
             return Ok(());
         };
-        let text = rest.text();
+        let text = summarised.text();
         tracing::warn!("{text}");
-        self.sign_in_failure_row(Uuid::nil(), text).await
+        self.sign_in_failure_entry(Uuid::nil(), text).await
     }
 
-    async fn sign_in_failure_row(&self, account: Uuid, detail: String) -> Result<(), Error> {
+    async fn sign_in_failure_entry(&self, account: Uuid, detail: String) -> Result<(), Error> {
         let mut tx = self.store().begin().await?;
         audit(
             &mut tx,
@@ -188,7 +188,7 @@ impl Orchestrator {
             Timestamp::now(),
         )
         .await?;
-        Ok(tx.commit("failed sign-in noted").await?)
+        Ok(tx.commit("failed sign-in recorded").await?)
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_failures_is_a_few_notes_and_a_sum_in_each_minute() {
+    fn a_flood_of_failures_makes_a_few_entries_and_a_summary_per_minute() {
         let (failures, now) = (SignInFailures::default(), Instant::now());
         let from = |n: u32| Source::of(&std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).to_string());
         for minute in 0..3u32 {
@@ -205,23 +205,35 @@ mod tests {
             let notes: Vec<Note> = (0..1000)
                 .map(|n| failures.note(Failure::Wrong, Some(&format!("a{n}")), from(n), now))
                 .collect();
-            assert_eq!(notes.iter().filter(|note| **note == Note::Row).count(), 5);
-            assert_eq!(notes.iter().filter(|note| **note == Note::Sum(MINUTE)).count(), 1);
+            assert_eq!(notes.iter().filter(|note| **note == Note::Entry).count(), 5);
+            assert_eq!(
+                notes
+                    .iter()
+                    .filter(|note| **note == Note::Summary(MINUTE))
+                    .count(),
+                1
+            );
             assert_eq!(
                 failures.note(Failure::Limited, None, from(1), now + MINUTE * 2),
                 Note::Added,
-                "the sum is not written yet"
+                "the summary is not written yet"
             );
-            let rest = failures.take().unwrap();
+            let summarised = failures.take().unwrap();
             assert_eq!(
-                (rest.wrong, rest.limited, rest.accounts.len(), rest.sources.len()),
+                (
+                    summarised.wrong,
+                    summarised.limited,
+                    summarised.accounts.len(),
+                    summarised.sources.len()
+                ),
                 (995, 1, NAMED, NAMED)
             );
             assert!(
-                rest.text()
+                summarised
+                    .text()
                     .starts_with("996 more failed sign-ins in a minute, 1 of them"),
                 "{}",
-                rest.text()
+                summarised.text()
             );
         }
         assert_eq!(failures.take(), None);

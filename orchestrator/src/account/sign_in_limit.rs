@@ -1,11 +1,12 @@
-//! Limits on sign-ins, in memory and bounded.
+//! Rate limits for sign-ins, in memory and bounded.
 //!
-//! - an address and an account: 5 in a minute;
-//! - an address: 30 in a minute, whatever the accounts;
-//! - an account: 100 in 10 minutes over all addresses, against guesses from many. A stranger must not lock an account
-//!   out by it: loopback, and addresses from which the account has signed in, neither count nor are counted there.
+//! - per address and account: 5 per minute;
+//! - per address: 30 per minute over all accounts;
+//! - per account: 100 in 10 minutes over all addresses, against distributed guessing. Others must not be able
+//!   to lock an account out this way: loopback, and addresses from which the account has signed in, are
+//!   neither limited nor counted here.
 //!
-//! An IPv6 address stands for its /64, because that is what one machine gets.
+//! An IPv6 address counts as its /64, because one machine usually gets a whole /64.
 
 use crate::{Error, Result};
 use std::{
@@ -18,32 +19,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Tries of an address for one account, and of an address for all, in a minute.
-const EACH: usize = 5;
+/// Attempts per address and account, and per address, in a minute.
+const ADDRESS_AND_ACCOUNT: usize = 5;
 const ADDRESS: usize = 30;
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Tries for an account from all addresses that it does not know.
+/// Attempts per account from all unknown addresses.
 const ACCOUNT: usize = 100;
-const ACCOUNT_SPAN: Duration = Duration::from_mins(10);
+const ACCOUNT_WINDOW: Duration = Duration::from_mins(10);
 
-/// How long an address is known to an account after a sign-in.
-const KNOWN_SPAN: Duration = Duration::from_hours(30 * 24);
+/// How long an address stays known to an account after a sign-in.
+const KNOWN_WINDOW: Duration = Duration::from_hours(30 * 24);
 
-/// How many keys each of the tables has at most.
-const MOST: usize = 10_000;
+/// The maximum number of keys per table.
+const MAX_KEYS: usize = 10_000;
 
-/// Where a sign-in comes from.
+/// The source of a sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Source(Option<IpAddr>);
 
 impl Source {
-    /// The source that an address names; text that is none is one source, so that it cannot fill a table.
+    /// Parses an address; all invalid texts are one source, so that they cannot fill a table.
     pub(super) fn of(address: &str) -> Self {
         Self(address.parse().ok().map(|address: IpAddr| address.to_canonical()))
     }
 
-    /// The source as the tables know it.
+    /// The source as counted in the tables.
     fn network(self) -> Self {
         match self.0 {
             Some(IpAddr::V6(address)) if !address.is_loopback() => Self(Some(
@@ -67,62 +68,62 @@ impl fmt::Display for Source {
     }
 }
 
-/// Tries by key within a sliding span.
+/// Attempts by key within a sliding window.
 struct Window<K> {
-    most: usize,
-    span: Duration,
-    tries: HashMap<K, VecDeque<Instant>>,
+    limit: usize,
+    length: Duration,
+    attempts: HashMap<K, VecDeque<Instant>>,
 }
 
 impl<K: Hash + Eq + Clone> Window<K> {
-    fn new(most: usize, span: Duration) -> Self {
+    fn new(limit: usize, length: Duration) -> Self {
         Self {
-            most,
-            span,
-            tries: HashMap::new(),
+            limit,
+            length,
+            attempts: HashMap::new(),
         }
     }
 
-    /// How long until one more is allowed; `None`: at once.
+    /// The time until the next attempt is allowed; `None`: now.
     fn wait(&mut self, key: &K, now: Instant) -> Option<Duration> {
-        let times = self.tries.get_mut(key)?;
+        let times = self.attempts.get_mut(key)?;
         while times
             .front()
-            .is_some_and(|at| now.saturating_duration_since(*at) >= self.span)
+            .is_some_and(|at| now.saturating_duration_since(*at) >= self.length)
         {
             times.pop_front();
         }
-        let first = times.front().filter(|_| times.len() >= self.most)?;
-        Some(self.span.saturating_sub(now.saturating_duration_since(*first)))
+        let first = times.front().filter(|_| times.len() >= self.limit)?;
+        Some(self.length.saturating_sub(now.saturating_duration_since(*first)))
     }
 
     fn add(&mut self, key: K, now: Instant) {
-        if self.tries.len() >= MOST && !self.tries.contains_key(&key) {
+        if self.attempts.len() >= MAX_KEYS && !self.attempts.contains_key(&key) {
             self.shrink(now);
         }
-        self.tries.entry(key).or_default().push_back(now);
+        self.attempts.entry(key).or_default().push_back(now);
     }
 
-    /// Makes room: first what is over, then the quarter with the fewest tries, so that a flood of new keys does not
-    /// push out the one that is under attack.
+    /// Evicts expired keys, then the quarter with the fewest attempts, so that a flood of new keys does not
+    /// evict the key under attack.
     fn shrink(&mut self, now: Instant) {
-        let span = self.span;
-        self.tries.retain(|_, times| {
+        let window = self.length;
+        self.attempts.retain(|_, times| {
             times
                 .back()
-                .is_some_and(|at| now.saturating_duration_since(*at) < span)
+                .is_some_and(|at| now.saturating_duration_since(*at) < window)
         });
-        if self.tries.len() < MOST {
+        if self.attempts.len() < MAX_KEYS {
             return;
         }
         let mut keys: Vec<_> = self
-            .tries
+            .attempts
             .iter()
             .map(|(key, times)| (times.len(), times.back().copied(), key.clone()))
             .collect();
         keys.sort_unstable_by_key(|(count, last, _)| (*count, *last));
-        for (_, _, key) in keys.into_iter().take(MOST / 4) {
-            self.tries.remove(&key);
+        for (_, _, key) in keys.into_iter().take(MAX_KEYS / 4) {
+            self.attempts.remove(&key);
         }
     }
 }
@@ -131,26 +132,26 @@ impl<K: Hash + Eq + Clone> Window<K> {
 pub(super) struct SignInLimit(Mutex<Tables>);
 
 struct Tables {
-    each: Window<(Source, String)>,
+    address_accounts: Window<(Source, String)>,
     addresses: Window<Source>,
     accounts: Window<String>,
-    /// Addresses from which an account has signed in, and when last.
+    /// Addresses from which an account has signed in, with the latest time.
     known: HashMap<(Source, String), Instant>,
 }
 
 impl Default for SignInLimit {
     fn default() -> Self {
         Self(Mutex::new(Tables {
-            each: Window::new(EACH, MINUTE),
+            address_accounts: Window::new(ADDRESS_AND_ACCOUNT, MINUTE),
             addresses: Window::new(ADDRESS, MINUTE),
-            accounts: Window::new(ACCOUNT, ACCOUNT_SPAN),
+            accounts: Window::new(ACCOUNT, ACCOUNT_WINDOW),
             known: HashMap::new(),
         }))
     }
 }
 
 impl SignInLimit {
-    /// Counts a try, or refuses it with the time to wait. The caller bounds the length of `account`.
+    /// Counts an attempt, or refuses it with the time to wait. The caller bounds the length of `account`.
     pub(super) fn admit(&self, source: Source, account: &str, now: Instant) -> Result<()> {
         let source = source.network();
         let key = (source, account.to_owned());
@@ -158,9 +159,12 @@ impl SignInLimit {
         let known = tables
             .known
             .get(&key)
-            .is_some_and(|at| now.saturating_duration_since(*at) < KNOWN_SPAN);
+            .is_some_and(|at| now.saturating_duration_since(*at) < KNOWN_WINDOW);
         let trusted = known || source.is_loopback();
-        let mut waits = vec![tables.each.wait(&key, now), tables.addresses.wait(&source, now)];
+        let mut waits = vec![
+            tables.address_accounts.wait(&key, now),
+            tables.addresses.wait(&source, now),
+        ];
         if !trusted {
             waits.push(tables.accounts.wait(&key.1, now));
         }
@@ -171,34 +175,34 @@ impl SignInLimit {
             tables.accounts.add(key.1.clone(), now);
         }
         tables.addresses.add(source, now);
-        tables.each.add(key, now);
+        tables.address_accounts.add(key, now);
         Ok(())
     }
 
-    /// Notes that an account has signed in from there.
+    /// Records a successful sign-in from this source.
     pub(super) fn succeeded(&self, source: Source, account: &str, now: Instant) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if tables.known.len() >= MOST {
+        if tables.known.len() >= MAX_KEYS {
             let mut keys: Vec<_> = tables
                 .known
                 .iter()
                 .map(|(key, at)| (Reverse(*at), key.clone()))
                 .collect();
             keys.sort_unstable_by_key(|(at, _)| *at);
-            for (_, key) in keys.into_iter().skip(MOST - MOST / 4) {
+            for (_, key) in keys.into_iter().skip(MAX_KEYS - MAX_KEYS / 4) {
                 tables.known.remove(&key);
             }
         }
         tables.known.insert((source.network(), account.to_owned()), now);
     }
 
-    /// How many keys the tables have together.
+    /// The total number of keys in the tables.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.each.tries.len()
-            + tables.addresses.tries.len()
-            + tables.accounts.tries.len()
+        tables.address_accounts.attempts.len()
+            + tables.addresses.attempts.len()
+            + tables.accounts.attempts.len()
             + tables.known.len()
     }
 }
@@ -207,28 +211,35 @@ impl SignInLimit {
 mod tests {
     use super::*;
 
-    fn tries(limit: &SignInLimit, from: &str, account: &str, count: usize, now: Instant) -> usize {
+    fn attempts(limit: &SignInLimit, from: &str, account: &str, count: usize, now: Instant) -> usize {
         (0..count)
             .filter(|_| limit.admit(Source::of(from), account, now).is_ok())
             .count()
     }
 
-    /// So many addresses of as many machines.
-    fn strangers(count: u32) -> impl Iterator<Item = String> {
+    /// This many distinct addresses.
+    fn distinct_addresses(count: u32) -> impl Iterator<Item = String> {
         (0..count).map(|n| std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).to_string())
     }
 
     #[test]
-    fn the_sixth_try_in_a_minute_is_refused() {
+    fn the_sixth_attempt_in_a_minute_is_refused() {
         let (limit, now) = (SignInLimit::default(), Instant::now());
-        assert_eq!(tries(&limit, "10.0.0.1", "admin", 9, now), EACH);
+        assert_eq!(attempts(&limit, "10.0.0.1", "admin", 9, now), ADDRESS_AND_ACCOUNT);
         assert!(matches!(
             limit.admit(Source::of("10.0.0.1"), "admin", now),
             Err(Error::TooMany(61))
         ));
-        assert_eq!(tries(&limit, "10.0.0.2", "admin", 1, now), 1, "another address");
-        assert_eq!(tries(&limit, "10.0.0.1", "ann", 1, now), 1, "another account");
-        assert_eq!(tries(&limit, "10.0.0.1", "admin", 9, now + MINUTE), EACH);
+        assert_eq!(
+            attempts(&limit, "10.0.0.2", "admin", 1, now),
+            1,
+            "another address"
+        );
+        assert_eq!(attempts(&limit, "10.0.0.1", "ann", 1, now), 1, "another account");
+        assert_eq!(
+            attempts(&limit, "10.0.0.1", "admin", 9, now + MINUTE),
+            ADDRESS_AND_ACCOUNT
+        );
     }
 
     #[test]
@@ -238,75 +249,83 @@ mod tests {
             .filter(|n| limit.admit(Source::of("10.0.0.1"), &format!("a{n}"), now).is_ok())
             .count();
         assert_eq!(admitted, ADDRESS);
-        assert_eq!(tries(&limit, "10.0.0.2", "a1", 1, now), 1);
+        assert_eq!(attempts(&limit, "10.0.0.2", "a1", 1, now), 1);
     }
 
     #[test]
-    fn one_machine_is_one_source_whatever_it_writes() {
+    fn one_machine_counts_as_one_source() {
         let (limit, now) = (SignInLimit::default(), Instant::now());
         let addresses = (0..9).map(|n| format!("2001:db8:0:1::{n}"));
         assert_eq!(
             addresses
-                .filter(|from| tries(&limit, from, "admin", 1, now) == 1)
+                .filter(|from| attempts(&limit, from, "admin", 1, now) == 1)
                 .count(),
-            EACH
+            ADDRESS_AND_ACCOUNT
         );
         assert_eq!(
-            tries(&limit, "2001:db8:0:2::1", "admin", 1, now),
+            attempts(&limit, "2001:db8:0:2::1", "admin", 1, now),
             1,
             "another network"
         );
         assert_eq!(
-            tries(&limit, "::ffff:10.0.0.1", "admin", 3, now) + tries(&limit, "10.0.0.1", "admin", 9, now),
-            EACH
+            attempts(&limit, "::ffff:10.0.0.1", "admin", 3, now)
+                + attempts(&limit, "10.0.0.1", "admin", 9, now),
+            ADDRESS_AND_ACCOUNT
         );
         assert_eq!(
             (0..9)
-                .filter(|n| tries(&limit, &format!("no address {n}"), "admin", 1, now) == 1)
+                .filter(|n| attempts(&limit, &format!("no address {n}"), "admin", 1, now) == 1)
                 .count(),
-            EACH
+            ADDRESS_AND_ACCOUNT
         );
     }
 
     #[test]
-    fn an_account_has_a_limit_over_all_addresses_that_strangers_cannot_turn_against_it() {
+    fn the_account_limit_does_not_lock_out_known_addresses() {
         let (limit, now) = (SignInLimit::default(), Instant::now());
         limit.succeeded(Source::of("192.0.2.7"), "admin", now);
-        let admitted = strangers(300)
-            .filter(|from| tries(&limit, from, "admin", 1, now) == 1)
+        let admitted = distinct_addresses(300)
+            .filter(|from| attempts(&limit, from, "admin", 1, now) == 1)
             .count();
         assert_eq!(admitted, ACCOUNT);
         assert_eq!(
-            tries(&limit, "192.0.2.7", "admin", 9, now),
-            EACH,
-            "from an address that it knows"
+            attempts(&limit, "192.0.2.7", "admin", 9, now),
+            ADDRESS_AND_ACCOUNT,
+            "from a known address"
         );
         assert_eq!(
-            tries(&limit, "127.0.0.1", "admin", 9, now),
-            EACH,
+            attempts(&limit, "127.0.0.1", "admin", 9, now),
+            ADDRESS_AND_ACCOUNT,
             "from this machine"
         );
-        assert_eq!(tries(&limit, "::1", "admin", 9, now), EACH, "from this machine");
-        assert_eq!(tries(&limit, "192.0.2.7", "ann", 1, now), 1, "another account");
-        assert_eq!(tries(&limit, "192.0.2.8", "admin", 1, now), 0);
-        assert_eq!(tries(&limit, "192.0.2.8", "admin", 1, now + ACCOUNT_SPAN), 1);
-        assert_eq!(tries(&limit, "192.0.2.7", "admin", 9, now + KNOWN_SPAN), EACH);
+        assert_eq!(
+            attempts(&limit, "::1", "admin", 9, now),
+            ADDRESS_AND_ACCOUNT,
+            "from this machine"
+        );
+        assert_eq!(attempts(&limit, "192.0.2.7", "ann", 1, now), 1, "another account");
+        assert_eq!(attempts(&limit, "192.0.2.8", "admin", 1, now), 0);
+        assert_eq!(attempts(&limit, "192.0.2.8", "admin", 1, now + ACCOUNT_WINDOW), 1);
+        assert_eq!(
+            attempts(&limit, "192.0.2.7", "admin", 9, now + KNOWN_WINDOW),
+            ADDRESS_AND_ACCOUNT
+        );
     }
 
     #[test]
-    fn a_flood_of_names_and_addresses_is_bounded_and_does_not_push_out_the_account_under_attack() {
+    fn a_flood_of_names_and_addresses_is_bounded_and_keeps_the_account_under_attack() {
         let (limit, now) = (SignInLimit::default(), Instant::now());
         assert_eq!(
-            strangers(300)
-                .filter(|from| tries(&limit, from, "admin", 1, now) == 1)
+            distinct_addresses(300)
+                .filter(|from| attempts(&limit, from, "admin", 1, now) == 1)
                 .count(),
             ACCOUNT
         );
-        for (n, from) in strangers(u32::try_from(2 * MOST).unwrap()).enumerate() {
+        for (n, from) in distinct_addresses(u32::try_from(2 * MAX_KEYS).unwrap()).enumerate() {
             drop(limit.admit(Source::of(&from), &format!("a{n}"), now));
             limit.succeeded(Source::of(&from), "ann", now);
         }
-        assert!(limit.len() <= 4 * MOST, "{}", limit.len());
-        assert_eq!(tries(&limit, "192.0.2.8", "admin", 1, now), 0);
+        assert!(limit.len() <= 4 * MAX_KEYS, "{}", limit.len());
+        assert_eq!(attempts(&limit, "192.0.2.8", "admin", 1, now), 0);
     }
 }

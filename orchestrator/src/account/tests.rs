@@ -1,7 +1,7 @@
 use super::{
     sign_in_failures::Failure,
     sign_in_limit::Source,
-    token::{LOCAL_TOKEN, MOST_TOKENS},
+    token::{LOCAL_TOKEN, MAX_TOKENS},
     *,
 };
 use crate::Config;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 const PASSWORD: &str = "correct horse battery";
 const HERE: &str = "192.0.2.7";
 
-/// A façade of its own with an administrator, who is this process.
+/// An orchestrator with an administrator, which is this process.
 struct Bed {
     orchestrator: Orchestrator,
     admin: Caller,
@@ -25,7 +25,7 @@ impl Bed {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = Config {
-            works: false,
+            run_operations: false,
             ..Config::new(folder.path().to_owned(), Vec::new())
         };
         let orchestrator = Orchestrator::start(config).await.unwrap();
@@ -38,7 +38,7 @@ impl Bed {
         }
     }
 
-    /// An account with a password and its session.
+    /// Creates an account with a password and returns its session.
     async fn account(&self, name: &str, role: Role) -> String {
         self.orchestrator
             .account_create(
@@ -100,7 +100,7 @@ impl Bed {
             .await
     }
 
-    /// Admits a request, and lets something happen between the answer of the database and its way into the cache.
+    /// Authenticates a request, with a change between the database result and its caching.
     async fn authenticate_while(&self, secret: &str, change: impl Future<Output = ()>) {
         let digest = digest(secret);
         let query = async {
@@ -140,7 +140,7 @@ fn fields<T>(result: Result<T>) -> Vec<String> {
     match result {
         Err(Error::Invalid(problem)) => problem.fields.into_keys().collect(),
         Err(other) => panic!("{other}"),
-        Ok(_) => panic!("it was taken"),
+        Ok(_) => panic!("it was accepted"),
     }
 }
 
@@ -149,14 +149,14 @@ fn is_unauthenticated<T>(result: &Result<T>) -> bool {
 }
 
 #[tokio::test]
-async fn a_credential_that_is_revoked_while_it_is_read_does_not_come_back() {
+async fn a_credential_revoked_while_it_is_read_is_not_cached() {
     let bed = Bed::start().await;
     let session = bed.account("ann", Role::Admin).await;
     let ann = bed.caller(&session).await;
     for way in ["token", "password", "sign-out", "account"] {
-        let made = bed.token(&bed.admin, None).await.unwrap();
+        let created = bed.token(&bed.admin, None).await.unwrap();
         let secret = if way == "token" {
-            made.secret.clone()
+            created.secret.clone()
         } else {
             bed.set_password("ann").await
         };
@@ -164,7 +164,7 @@ async fn a_credential_that_is_revoked_while_it_is_read_does_not_come_back() {
             match way {
                 "token" => bed
                     .orchestrator
-                    .token_delete(&bed.admin, made.token.id)
+                    .token_delete(&bed.admin, created.token.id)
                     .await
                     .unwrap(),
                 "password" => drop(bed.set_password("ann").await),
@@ -179,10 +179,10 @@ async fn a_credential_that_is_revoked_while_it_is_read_does_not_come_back() {
 }
 
 #[tokio::test]
-async fn a_sign_in_is_refused_when_its_password_or_account_changed_after_it_was_compared() {
+async fn a_sign_in_is_refused_if_the_password_or_account_changed_after_verification() {
     let bed = Bed::start().await;
     bed.account("ann", Role::User).await;
-    let compared = bed
+    let verified = bed
         .orchestrator
         .store()
         .read()
@@ -191,12 +191,12 @@ async fn a_sign_in_is_refused_when_its_password_or_account_changed_after_it_was_
         .unwrap()
         .unwrap();
     let source = Source::of(HERE);
-    assert!(bed.orchestrator.session_create(&compared, source).await.is_ok());
+    assert!(bed.orchestrator.session_create(&verified, source).await.is_ok());
     bed.set_password("ann").await;
     assert!(is_unauthenticated(
-        &bed.orchestrator.session_create(&compared, source).await
+        &bed.orchestrator.session_create(&verified, source).await
     ));
-    let compared = bed
+    let verified = bed
         .orchestrator
         .store()
         .read()
@@ -206,24 +206,24 @@ async fn a_sign_in_is_refused_when_its_password_or_account_changed_after_it_was_
         .unwrap();
     bed.orchestrator.account_delete(&bed.admin, "ann").await.unwrap();
     assert!(is_unauthenticated(
-        &bed.orchestrator.session_create(&compared, source).await
+        &bed.orchestrator.session_create(&verified, source).await
     ));
 }
 
 #[tokio::test]
-async fn a_caller_that_was_revoked_after_its_admission_changes_no_credential() {
+async fn a_caller_revoked_after_admission_changes_no_credential() {
     let bed = Bed::start().await;
     let session = bed.account("eve", Role::Admin).await;
-    let made = bed.token(&bed.caller(&session).await, None).await.unwrap();
+    let created = bed.token(&bed.caller(&session).await, None).await.unwrap();
     let other = bed.token(&bed.admin, None).await.unwrap();
     for way in ["token", "account"] {
         let eve = bed
-            .caller(if way == "token" { &made.secret } else { &session })
+            .caller(if way == "token" { &created.secret } else { &session })
             .await;
         match way {
             "token" => bed
                 .orchestrator
-                .token_delete(&bed.admin, made.token.id)
+                .token_delete(&bed.admin, created.token.id)
                 .await
                 .unwrap(),
             _ => bed.orchestrator.account_delete(&bed.admin, "eve").await.unwrap(),
@@ -254,7 +254,7 @@ async fn a_caller_that_was_revoked_after_its_admission_changes_no_credential() {
 }
 
 #[tokio::test]
-async fn a_token_lives_within_bounds_and_one_that_is_refused_is_not_stored() {
+async fn token_lifetimes_are_bounded_and_refused_tokens_are_not_stored() {
     let bed = Bed::start().await;
     let before = bed.orchestrator.token_list(&bed.admin).await.unwrap().len();
     for ttl in [0, 315_360_001, u64::try_from(i64::MAX).unwrap(), u64::MAX] {
@@ -288,7 +288,7 @@ async fn a_token_lives_within_bounds_and_one_that_is_refused_is_not_stored() {
 }
 
 #[tokio::test]
-async fn a_stored_expiry_that_no_calendar_has_is_listed() {
+async fn an_expiry_outside_the_calendar_range_is_listed() {
     let bed = Bed::start().await;
     let now = Timestamp::now();
     let mut tx = bed.orchestrator.store().begin().await.unwrap();
@@ -314,7 +314,7 @@ async fn a_stored_expiry_that_no_calendar_has_is_listed() {
 }
 
 #[tokio::test]
-async fn a_new_password_ends_sessions_and_tokens_but_for_the_servers_own() {
+async fn a_new_password_revokes_sessions_and_tokens_except_the_servers_own() {
     let bed = Bed::start().await;
     let first = bed.set_password("admin").await;
     let admin = bed.caller(&first).await;
@@ -345,11 +345,11 @@ async fn a_new_password_ends_sessions_and_tokens_but_for_the_servers_own() {
 }
 
 #[tokio::test]
-async fn a_token_makes_none_beyond_itself() {
+async fn a_token_cannot_create_a_more_powerful_token() {
     let bed = Bed::start().await;
     let admin = bed.caller(&bed.set_password("admin").await).await;
-    let made = bed.token(&admin, Some(3600)).await.unwrap();
-    let short = bed.caller(&made.secret).await;
+    let created = bed.token(&admin, Some(3600)).await.unwrap();
+    let short = bed.caller(&created.secret).await;
     for ttl in [None, Some(4000)] {
         assert_eq!(fields(bed.token(&short, ttl).await), ["ttl_seconds"], "{ttl:?}");
     }
@@ -364,33 +364,33 @@ async fn a_token_makes_none_beyond_itself() {
     ));
     assert!(bed.token(&short, Some(60)).await.is_ok());
     let row = bed.audit("token_create").await.remove(0);
-    assert_eq!(row.detail, format!("ci for admin, by token {}", made.token.id));
+    assert_eq!(row.detail, format!("ci for admin, by token {}", created.token.id));
     assert!(
         bed.orchestrator.token_create(&admin, wide.clone()).await.is_ok(),
-        "a session may make any"
+        "a session may create any"
     );
     assert!(
         bed.orchestrator
             .token_create(&bed.caller(&bed.local).await, wide)
             .await
             .is_ok(),
-        "it has the scope and no end"
+        "it has the scope and no expiry"
     );
 }
 
 #[tokio::test]
-async fn an_account_has_so_many_tokens_and_the_server_starts_all_the_same() {
+async fn tokens_per_account_are_limited_and_the_server_still_starts() {
     let bed = Bed::start().await;
     let session = bed.account("ann", Role::User).await;
     let ann = bed.caller(&session).await;
-    for _ in 0..MOST_TOKENS {
+    for _ in 0..MAX_TOKENS {
         bed.token(&ann, None).await.unwrap();
         bed.token(&bed.admin, None).await.ok();
     }
     for caller in [&ann, &bed.admin] {
         match bed.token(caller, None).await {
             Err(Error::Conflict(problem)) => assert_eq!(problem.code, "too_many_tokens"),
-            other => panic!("{other:?}", other = other.map(|made| made.token)),
+            other => panic!("{other:?}", other = other.map(|created| created.token)),
         }
     }
     let (.., link) = bed.orchestrator.local_admin().await.unwrap();
@@ -401,7 +401,7 @@ async fn an_account_has_so_many_tokens_and_the_server_starts_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_name_or_password_that_is_too_long_is_refused_before_anything_is_kept() {
+async fn a_too_long_name_or_password_is_refused_before_anything_is_stored() {
     let bed = Bed::start().await;
     assert_eq!(
         fields(bed.sign_in(&"a".repeat(41), PASSWORD, HERE).await),
@@ -442,7 +442,7 @@ async fn a_name_or_password_that_is_too_long_is_refused_before_anything_is_kept(
 }
 
 #[tokio::test]
-async fn failed_sign_ins_are_in_the_audit_without_what_an_unknown_name_may_give_away() {
+async fn failed_sign_ins_are_audited_without_unknown_names() {
     let bed = Bed::start().await;
     bed.account("ann", Role::User).await;
     assert!(is_unauthenticated(&bed.sign_in("ann", "wrong", HERE).await));
@@ -456,14 +456,14 @@ async fn failed_sign_ins_are_in_the_audit_without_what_an_unknown_name_may_give_
     assert_eq!(
         details,
         [
-            "an account that does not exist, from 192.0.2.7",
+            "unknown account, from 192.0.2.7",
             "wrong password for ann from 192.0.2.7"
         ]
     );
 }
 
 #[tokio::test]
-async fn a_flood_of_failed_sign_ins_is_a_few_rows() {
+async fn a_flood_of_failed_sign_ins_makes_a_few_entries() {
     let bed = Bed::start().await;
     for _ in 0..200 {
         bed.orchestrator
@@ -475,9 +475,9 @@ async fn a_flood_of_failed_sign_ins_is_a_few_rows() {
             .await
             .unwrap();
     }
-    // At the stop the sum is not waited for.
+    // The stop does not wait for the summary.
     let store = bed.orchestrator.store().clone();
-    bed.orchestrator.sign_in_failures_sum().await.unwrap();
+    bed.orchestrator.sign_in_failures_summary().await.unwrap();
     let rows = store
         .read()
         .audit(1000)

@@ -1,4 +1,4 @@
-//! Tokens: credentials of programs.
+//! API tokens.
 
 use super::{audit, digest, recheck, secret};
 use crate::{Caller, Error, Orchestrator, Result, policy};
@@ -7,15 +7,15 @@ use chainpool_store::{AccountRow, TokenRow, Tx};
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// The name of the local administrator's token. Nobody else may use it: a new password does not end that token, because
-/// whoever reads the data folder has more than it gives.
+/// The reserved name of the local administrator's token. A new password does not revoke that token, because
+/// access to the data folder grants more than the token does.
 pub(super) const LOCAL_TOKEN: &str = "this machine";
 
-/// How many tokens an account may have.
-pub(super) const MOST_TOKENS: u64 = 100;
+/// The maximum number of tokens of an account.
+pub(super) const MAX_TOKENS: u64 = 100;
 
-/// The longest life of a token: 10 years.
-const MOST_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
+/// The maximum lifetime of a token: 10 years.
+const MAX_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
 
 fn view(row: TokenRow, account: String) -> api::Token {
     api::Token {
@@ -28,7 +28,7 @@ fn view(row: TokenRow, account: String) -> api::Token {
     }
 }
 
-/// A new token and its secret.
+/// Creates a token and its secret.
 fn new_token(
     account: Uuid,
     name: String,
@@ -50,7 +50,7 @@ fn new_token(
     (row, secret)
 }
 
-/// Puts a fresh token of the local administrator in the place of the previous one; its secret.
+/// Replaces the token of the local administrator and returns its secret.
 pub(super) async fn replace_local(tx: &mut Tx, account: &AccountRow, now: Timestamp) -> Result<String> {
     for old in tx
         .tokens(Some(account.id))
@@ -78,13 +78,13 @@ fn check_token_name(name: &str) -> Result<()> {
     if name.is_empty() || name.chars().count() > 80 || name.chars().any(char::is_control) {
         return Err(Error::field(
             "name",
-            "use 1 to 80 characters that say what the token is for",
+            "use 1 to 80 characters without control characters",
         ));
     }
     if name == LOCAL_TOKEN {
         return Err(Error::field(
             "name",
-            format!("{name:?} is the name of the server's own token; choose another"),
+            format!("{name:?} is reserved for the server's own token; choose another name"),
         ));
     }
     Ok(())
@@ -92,10 +92,8 @@ fn check_token_name(name: &str) -> Result<()> {
 
 fn expiry(ttl_seconds: Option<u64>, now: Timestamp) -> Result<Option<Timestamp>> {
     let Some(ttl) = ttl_seconds else { return Ok(None) };
-    if !(1..=MOST_SECONDS).contains(&ttl) {
-        let text = format!(
-            "a token lives 1 second at least and {MOST_SECONDS} seconds (10 years) at most; leave it out for no expiry"
-        );
+    if !(1..=MAX_SECONDS).contains(&ttl) {
+        let text = format!("use 1 to {MAX_SECONDS} seconds (10 years), or omit it for no expiry");
         return Err(Error::field("ttl_seconds", text));
     }
     Ok(Some(
@@ -103,21 +101,22 @@ fn expiry(ttl_seconds: Option<u64>, now: Timestamp) -> Result<Option<Timestamp>>
     ))
 }
 
-/// Refuses what a token would make beyond itself: a longer life or more scope. A session may make any.
-fn check_maker(maker: &TokenRow, new: &TokenRow) -> Result<()> {
-    if maker.session {
+/// Refuses a token with a longer lifetime or more scope than the token that creates it. A session may create
+/// any.
+fn check_creator(creator: &TokenRow, new: &TokenRow) -> Result<()> {
+    if creator.session {
         return Ok(());
     }
-    if new.lease_any && !maker.lease_any {
+    if new.lease_any && !creator.lease_any {
         return Err(Error::Forbidden(
-            "a token without the scope lease:any makes none that has it; sign in to make one, or leave lease_any out".into(),
+            "a token without the scope lease:any cannot create a token with it; sign in to create it, or omit lease_any".into(),
         ));
     }
-    if let Some(ends) = maker.expires_at
+    if let Some(ends) = creator.expires_at
         && new.expires_at.is_none_or(|expires| expires > ends)
     {
         let text = format!(
-            "a token makes none that outlives it, and this one expires at {}; ask for less, or sign in",
+            "a token cannot create a token that outlives it, and this one expires at {}; use a shorter time, or sign in",
             ends.0
         );
         return Err(Error::field("ttl_seconds", text));
@@ -126,7 +125,7 @@ fn check_maker(maker: &TokenRow, new: &TokenRow) -> Result<()> {
 }
 
 impl Orchestrator {
-    /// The caller's tokens; an admin's list holds all.
+    /// Lists the caller's tokens; for admins all tokens.
     pub async fn token_list(&self, caller: &Caller) -> Result<Vec<api::Token>> {
         let names: HashMap<Uuid, String> = self
             .store()
@@ -145,7 +144,7 @@ impl Orchestrator {
             .collect())
     }
 
-    /// Makes a token.
+    /// Creates a token.
     pub async fn token_create(&self, caller: &Caller, new: api::TokenCreate) -> Result<api::TokenMade> {
         let api::TokenCreate {
             name,
@@ -161,23 +160,23 @@ impl Orchestrator {
             policy::must_administer(caller)?;
         }
         let mut tx = self.store().begin().await?;
-        let maker = recheck(&tx, caller, now).await?;
+        let creator = recheck(&tx, caller, now).await?;
         let owner = tx
             .account_named(&account)
             .await?
-            .ok_or_else(|| Error::field("account", format!("there is no account {account:?}")))?;
-        if tx.tokens_count(owner.id, now).await? >= MOST_TOKENS {
+            .ok_or_else(|| Error::field("account", format!("account {account:?} does not exist")))?;
+        if tx.tokens_count(owner.id, now).await? >= MAX_TOKENS {
             let text = format!(
-                "account {account} has {MOST_TOKENS} tokens, which is the limit; delete some: chainpool token list"
+                "account {account} has the maximum of {MAX_TOKENS} tokens; delete some: chainpool token list"
             );
             return Err(Error::conflict("too_many_tokens", text));
         }
         let (token, secret) = new_token(owner.id, name, lease_any, now, expires_at);
         let mut detail = format!("{} for {account}", token.name);
-        if let Some(maker) = maker {
-            check_maker(&maker, &token)?;
-            let kind = if maker.session { "session" } else { "token" };
-            detail = format!("{detail}, by {kind} {}", maker.id);
+        if let Some(creator) = creator {
+            check_creator(&creator, &token)?;
+            let kind = if creator.session { "session" } else { "token" };
+            detail = format!("{detail}, by {kind} {}", creator.id);
         }
         audit(&mut tx, &caller.account, "token_create", token.id, detail, now).await?;
         tx.token_insert(token.clone()).await?;
@@ -188,7 +187,7 @@ impl Orchestrator {
         })
     }
 
-    /// Ends a token.
+    /// Revokes a token.
     pub async fn token_delete(&self, caller: &Caller, token: Uuid) -> Result<()> {
         let now = Timestamp::now();
         let _revocation = self.inner.authentication.credentials.revocation();

@@ -1,12 +1,12 @@
 use super::*;
-use crate::{Config, idle::Idle};
+use crate::{Config, idle_platform::IdlePlatform};
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, Observation, PlatformKind};
 use chainpool_networks::{
-    BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach,
-    Seed, Verdict,
+    BundleParts, History, InitError, NetworkType, Nodes, ParameterErrors, ProveError, PublicEndpoints,
+    RenderRequest, Requirements, Seed, Verdict,
 };
-use chainpool_store::{Word, testing};
+use chainpool_store::{EnumColumn, testing};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -37,7 +37,7 @@ fn recipe(interval: u32) -> Recipe {
 }
 
 #[test]
-fn a_cluster_of_before_a_parameter_has_its_default() {
+fn a_cluster_that_predates_a_parameter_has_its_default() {
     let network = chainpool_networks::Registry::default()
         .get("cometbft")
         .expect("it is there");
@@ -53,12 +53,12 @@ fn a_cluster_of_before_a_parameter_has_its_default() {
         ..recipe(0)
     };
     let old = cluster(serde_json::json!({}), true);
-    assert!(wanted(default).made(&old));
-    assert!(!wanted(serde_json::json!(7)).made(&old));
+    assert!(wanted(default).matches(&old));
+    assert!(!wanted(serde_json::json!(7)).matches(&old));
 }
 
 #[test]
-fn what_somebody_keeps_is_not_idle() {
+fn clusters_in_maintenance_stopped_or_leased_are_not_idle() {
     let free = cluster(serde_json::json!({}), true);
     assert!(is_idle(&free));
     let later = Timestamp::now().plus_seconds(60).into();
@@ -67,37 +67,37 @@ fn what_somebody_keeps_is_not_idle() {
         ..free.clone()
     }));
     assert!(!is_idle(&ClusterRow {
-        state: Word(ClusterState::Stopped),
+        state: EnumColumn(ClusterState::Stopped),
         ..free.clone()
     }));
     assert!(!is_idle(&ClusterRow { leased: true, ..free }));
 }
 
 #[test]
-fn entries_that_differ_in_parameters_alone_are_two() {
+fn entries_that_differ_only_in_parameters_are_distinct() {
     let recipes = Recipes(vec![Some(recipe(500)), Some(recipe(2000))]);
     let of =
         |interval: u32| recipes.place(&cluster(serde_json::json!({"block_interval_ms": interval}), true));
     assert_eq!((of(500), of(2000), of(300)), (Some(0), Some(1), None));
     let amended = ClusterRow {
-        made_with: Some(Json(serde_json::json!({"block_interval_ms": 2000}))),
+        created_with: Some(Json(serde_json::json!({"block_interval_ms": 2000}))),
         ..cluster(serde_json::json!({"block_interval_ms": 7}), true)
     };
     assert_eq!(
         recipes.place(&amended),
         Some(1),
-        "its next generation is as it was made"
+        "its next generation has the original parameters"
     );
 }
 
 #[test]
-fn a_recipe_is_outdated_when_no_entry_makes_it_any_more() {
+fn a_cluster_is_outdated_when_no_entry_matches_it() {
     let recipes = Recipes(vec![Some(recipe(300))]);
     let old = serde_json::json!({"block_interval_ms": 500});
     assert!(recipes.is_outdated(&cluster(old.clone(), true)));
     assert!(
         !recipes.is_outdated(&cluster(old.clone(), false)),
-        "it was asked for by itself"
+        "it was created on request"
     );
     let present = cluster(serde_json::json!({"block_interval_ms": 300}), true);
     assert!(!recipes.is_outdated(&present));
@@ -117,12 +117,12 @@ fn a_recipe_is_outdated_when_no_entry_makes_it_any_more() {
     );
     assert!(
         !Recipes(vec![Some(recipe(300)), None]).is_outdated(&cluster(old, true)),
-        "an entry that nobody understands may be its own"
+        "it may belong to the entry that is not understood"
     );
 }
 
 #[test]
-fn an_entry_is_named_in_words() {
+fn an_entry_has_a_human_readable_name() {
     let mut entry = api::Fill {
         network_type: "cometbft".into(),
         preset: "single".into(),
@@ -138,7 +138,7 @@ fn an_entry_is_named_in_words() {
     );
 }
 
-/// A network type whose parameters cannot be settled: as long as its defect is there it panics, then it refuses them.
+/// A network type whose parameters cannot be validated: it panics while its defect lasts, then refuses them.
 struct Defect(AtomicBool);
 
 #[async_trait]
@@ -150,7 +150,7 @@ impl NetworkType for Defect {
             .describe()
     }
 
-    fn settle(
+    fn validate(
         &self,
         _: &str,
         _: &serde_json::Map<String, serde_json::Value>,
@@ -162,44 +162,45 @@ impl NetworkType for Defect {
         )])))
     }
 
-    fn layout(&self, _: &serde_json::Value) -> Layout {
-        unreachable!("nothing is settled")
+    fn requirements(&self, _: &serde_json::Value) -> Requirements {
+        unreachable!("no parameters are valid")
     }
 
-    fn render(&self, _: &Order, _: &Seed) -> ClusterSpec {
-        unreachable!("nothing is settled")
+    fn render(&self, _: &RenderRequest, _: &Seed) -> ClusterSpec {
+        unreachable!("no parameters are valid")
     }
 
     async fn init(&self, _: &Nodes, _: &str) -> Result<(), InitError> {
-        unreachable!("nothing is settled")
+        unreachable!("no parameters are valid")
     }
 
     async fn probe(&self, _: &Nodes, _: &Observation) -> api::Evidence {
-        unreachable!("nothing is settled")
+        unreachable!("no parameters are valid")
     }
 
-    fn verdict(&self, _: &serde_json::Value, _: &api::Evidence, _: &Past, _: Timestamp) -> Verdict {
-        unreachable!("nothing is settled")
+    fn verdict(&self, _: &serde_json::Value, _: &api::Evidence, _: &History, _: Timestamp) -> Verdict {
+        unreachable!("no parameters are valid")
     }
 
     async fn prove(&self, _: &Nodes) -> Result<api::Proof, ProveError> {
-        unreachable!("nothing is settled")
+        unreachable!("no parameters are valid")
     }
 
-    fn bundle(&self, _: &ClusterSpec, _: &Reach) -> BundleParts {
-        unreachable!("nothing is settled")
+    fn bundle(&self, _: &ClusterSpec, _: &PublicEndpoints) -> BundleParts {
+        unreachable!("no parameters are valid")
     }
 }
 
 #[tokio::test]
-async fn a_host_that_cannot_be_filled_for_a_defect_holds_up_no_other_and_is_named_in_the_status() {
+async fn a_defect_in_filling_a_host_is_reported_and_does_not_block_other_hosts() {
     let folder = tempfile::tempdir().unwrap();
     let defect = Arc::new(Defect(AtomicBool::new(true)));
     let registry =
         chainpool_networks::Registry::default().with("defect", Arc::clone(&defect) as Arc<dyn NetworkType>);
-    let platforms: Vec<Arc<dyn chainpool_agent::Platform>> = vec![Arc::new(Idle::of(PlatformKind::Docker))];
+    let platforms: Vec<Arc<dyn chainpool_agent::Platform>> =
+        vec![Arc::new(IdlePlatform::of(PlatformKind::Docker))];
     let config = Config {
-        works: false,
+        run_operations: false,
         registry,
         ..Config::new(folder.path().to_owned(), platforms)
     };
@@ -207,7 +208,7 @@ async fn a_host_that_cannot_be_filled_for_a_defect_holds_up_no_other_and_is_name
     let admin = orchestrator.local_admin().await.unwrap().0;
     let mut tx = orchestrator.store().begin().await.unwrap();
     let mut hosts = Vec::new();
-    // One on each side of the defect, whichever comes first.
+    // One host on each side of the defective one.
     for (name, network_type) in [("h1", "cometbft"), ("h2", "defect"), ("h3", "cometbft")] {
         let mut host = HostRow {
             name: name.into(),
@@ -228,9 +229,9 @@ async fn a_host_that_cannot_be_filled_for_a_defect_holds_up_no_other_and_is_name
     tx.commit("test").await.unwrap();
 
     orchestrator.autofill().await.unwrap();
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for host in &hosts {
-        made.push(
+        created.push(
             orchestrator
                 .store()
                 .read()
@@ -240,7 +241,7 @@ async fn a_host_that_cannot_be_filled_for_a_defect_holds_up_no_other_and_is_name
                 .len(),
         );
     }
-    assert_eq!(made, [1, 0, 1]);
+    assert_eq!(created, [1, 0, 1]);
     defect.0.store(false, Ordering::Relaxed);
     let crashed = async || {
         let problems = orchestrator.status(&admin).await.unwrap().problems;
@@ -249,12 +250,12 @@ async fn a_host_that_cannot_be_filled_for_a_defect_holds_up_no_other_and_is_name
             .filter(|problem| problem.contains("crashed"))
             .collect::<Vec<_>>()
     };
-    let said = crashed().await;
+    let problems = crashed().await;
     assert!(
-        said.len() == 1 && said[0].starts_with("filling host h2 crashed at"),
-        "{said:?}"
+        problems.len() == 1 && problems[0].starts_with("filling host h2 crashed at"),
+        "{problems:?}"
     );
     orchestrator.autofill().await.unwrap();
-    assert!(crashed().await.is_empty(), "it ended well");
+    assert!(crashed().await.is_empty(), "the next run succeeded");
     orchestrator.stop().await;
 }

@@ -1,7 +1,7 @@
 //! A host for unit tests.
 
 use chainpool_api::{self as api, HostState, Platform, Timestamp};
-use chainpool_store::{HostRow, HostSettings, Json, Word};
+use chainpool_store::{EnumColumn, HostRow, HostSettings, Json};
 use std::collections::BTreeMap;
 
 pub(crate) fn row() -> HostRow {
@@ -23,10 +23,10 @@ pub(crate) fn row() -> HostRow {
     HostRow {
         id: uuid::Uuid::now_v7(),
         name: "h1".into(),
-        platform: Word(Platform::Kubernetes),
+        platform: EnumColumn(Platform::Kubernetes),
         address: "https://good.example:6443".into(),
         engine_id: "e".into(),
-        state: Word(HostState::Active),
+        state: EnumColumn(HostState::Active),
         reason: String::new(),
         since: now.into(),
         schedulable: true,

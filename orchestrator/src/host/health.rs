@@ -1,17 +1,20 @@
-//! Judging hosts: reach, identity, disk, memory, clock; and what there carries our label without being known.
+//! Health assessment of hosts: reachability, identity, disk, memory, clock, and unknown objects with our
+//! label.
 
-use crate::{Error, Orchestrator, Result, accept::offers, agents::HostAgent, host::info, view::number};
+use crate::{
+    Error, Orchestrator, Result, admission::offers, agents::HostAgent, host::info, presenter::number,
+};
 use chainpool_agent::{ClusterId, Observation, Scope, WakeStream};
 use chainpool_api::{self as api, HostState, Timestamp};
-use chainpool_store::{ClusterRow, HostRow, Json, Word};
+use chainpool_store::{ClusterRow, EnumColumn, HostRow, Json};
 use std::collections::{BTreeMap, HashSet};
 use uuid::Uuid;
 
-/// How long a host may answer without telling its state before it counts as unreachable, in milliseconds.
+/// How long a host may respond without reporting its state before it counts as unreachable, in milliseconds.
 const BUSY_MS: i64 = 90_000;
 
 impl Orchestrator {
-    /// The hosts to watch.
+    /// Lists the hosts to watch.
     pub async fn hosts_to_watch(&self) -> Result<Vec<Uuid>> {
         Ok(self
             .store()
@@ -23,7 +26,7 @@ impl Orchestrator {
             .collect())
     }
 
-    /// The platform's stream of changes on a host; `None` when the host is gone.
+    /// Opens the platform's event stream of a host; `None` if the host does not exist.
     pub async fn host_watch(&self, host: Uuid) -> Result<Option<WakeStream>> {
         match self.store().read().host(host).await? {
             Some(row) => Ok(Some(self.inner.agents.of(&row)?.agent.watch())),
@@ -31,28 +34,28 @@ impl Orchestrator {
         }
     }
 
-    /// Looks at a host that was not heard for a while: whatever runs there may have been started anew meanwhile.
-    pub async fn host_unheard(&self, host: Uuid) -> Result<()> {
-        self.inner.live.host_unheard(host);
-        self.host_judge(host).await
+    /// Assesses a host whose event stream was interrupted: anything there may have restarted meanwhile.
+    pub async fn host_events_interrupted(&self, host: Uuid) -> Result<()> {
+        self.inner.runtime_cache.host_events_interrupted(host);
+        self.host_assess(host).await
     }
 
-    /// Looks at a host: probes it, lists what is ours there, drops what is known to be gone, judges its clusters when
-    /// its reach changed.
-    pub async fn host_judge(&self, host: Uuid) -> Result<()> {
+    /// Assesses a host: probes it, lists our objects, removes objects of deleted clusters, and assesses its
+    /// clusters if its reachability changed.
+    pub async fn host_assess(&self, host: Uuid) -> Result<()> {
         let Some(row) = self.store().read().host(host).await? else {
             return Ok(());
         };
         let agent = self.inner.agents.of(&row)?;
         let before = row.state.0;
-        let answer = agent.agent.probe().await;
-        // An engine that is coming up takes the question at once and answers when it is up.
+        let probed = agent.agent.probe().await;
+        // A starting engine accepts the request at once and responds when it is up.
         let now = Timestamp::now();
-        let (state, reason, probe) = match answer {
+        let (state, reason, probe) = match probed {
             Ok(probe) if probe.engine_id != row.engine_id => (
                 HostState::Paused,
                 format!(
-                    "another engine answers at {} ({}): nothing is done there until it is the right one again and the pause is ended (chainpool host update {} --paused=false)",
+                    "another engine responds at {} ({}): nothing is changed there; restore the right engine, then end the pause (chainpool host update {} --paused=false)",
                     row.address, probe.name, row.name
                 ),
                 None,
@@ -61,11 +64,11 @@ impl Orchestrator {
                 HostState::Paused => (HostState::Paused, row.reason.clone(), Some(probe)),
                 _ => (HostState::Active, String::new(), Some(probe)),
             },
-            // It answers, and will tell soon: what runs there goes on.
+            // It responds and will report its state soon; its clusters continue.
             Err(chainpool_agent::Error::Busy(reason))
-                if before == HostState::Active && told_lately(&row, now) =>
+                if before == HostState::Active && probed_recently(&row, now) =>
             {
-                tracing::debug!(host = %row.name, reason, "a host cannot tell its state now");
+                tracing::debug!(host = %row.name, reason, "a host cannot report its state now");
                 return Ok(());
             }
             Err(error) => (
@@ -78,35 +81,38 @@ impl Orchestrator {
                 None,
             ),
         };
-        // What came of a question that was overtaken by a newer one is old.
+        // Ignore a result that a newer assessment has overtaken.
         if self
             .host_store(&row, state, reason, probe.as_ref().map(|p| info(p, now)))
             .await?
         {
             match state {
-                HostState::Active => self.inner.live.host_answers(row.id, now),
-                HostState::Unreachable | HostState::Paused => self.inner.live.host_away(row.id),
+                HostState::Active => self.inner.runtime_cache.host_reachable(row.id, now),
+                HostState::Unreachable | HostState::Paused => {
+                    self.inner.runtime_cache.host_unreachable(row.id);
+                }
             }
         }
         if state != before {
             for cluster in self.store().read().clusters_of(host).await? {
-                Box::pin(self.cluster_judge(cluster.id, true)).await?;
+                Box::pin(self.cluster_assess(cluster.id, true)).await?;
             }
         }
         if probe.is_none() || state != HostState::Active {
             return Ok(());
         }
-        match self.host_sweep(&row, &agent).await {
-            // It answered a moment ago. The next probe tells what became of it.
+        match self.host_inventory(&row, &agent).await {
+            // It responded a moment ago. The next probe determines its state.
             Err(Error::Unavailable(why)) => {
-                tracing::debug!(host = %row.name, why, "a host went away while it was looked through")
+                tracing::debug!(host = %row.name, why, "a host became unreachable during its inventory");
             }
             done => done?,
         }
         Ok(())
     }
 
-    /// Stores a judgement, unless the host is gone or was judged otherwise meanwhile; tells whether it stands.
+    /// Stores an assessment unless the host was deleted or assessed differently meanwhile; returns `true` if
+    /// it was stored.
     async fn host_store(
         &self,
         before: &HostRow,
@@ -127,26 +133,26 @@ impl Orchestrator {
             tracing::warn!(host = %row.name, from = %row.state.0, to = %state, %reason, "a host's state changed");
         }
         let changed = row.state.0 != state;
-        row.state = Word(state);
+        row.state = EnumColumn(state);
         row.reason = reason;
         row.info = info.map(Json).or(row.info);
         if changed {
             tx.clusters_schedulable(row.id, offers(&row)).await?;
         }
         tx.host_save(row).await?;
-        tx.commit("host judged").await?;
+        tx.commit("host assessed").await?;
         Ok(true)
     }
 
-    /// Lists what is ours on a host, refreshes what is known of each cluster, and drops what is known to be gone:
-    /// objects of a tombstone or of an older generation. What is unknown is counted and never touched.
-    async fn host_sweep(&self, row: &HostRow, agent: &HostAgent) -> Result<()> {
+    /// Lists our objects on a host, refreshes the state of each cluster, and removes objects of deleted
+    /// clusters and previous generations. Unknown objects are counted and never touched.
+    async fn host_inventory(&self, row: &HostRow, agent: &HostAgent) -> Result<()> {
         let listed_at = Timestamp::now();
         let observed = agent.agent.observe(Scope::Host).await?;
-        self.inner.status.taken_put(row.id, observed.taken);
+        self.inner.status.in_use_put(row.id, observed.resources_in_use);
         let read = self.store().read();
         if read.host(row.id).await?.is_none() {
-            // Forgotten while it was asked: what stands there is no longer ours to drop.
+            // The host was forgotten meanwhile: its objects are no longer ours to remove.
             return Ok(());
         }
         let mut by_cluster: BTreeMap<Uuid, Observation> = BTreeMap::new();
@@ -160,9 +166,9 @@ impl Orchestrator {
         for cluster in read.clusters_of(row.id).await? {
             let listed = by_cluster.get(&cluster.id).cloned().unwrap_or_default();
             self.inner
-                .live
-                .note(cluster.id, number(cluster.generation), |seen| {
-                    seen.observed = Some(listed)
+                .runtime_cache
+                .update(cluster.id, number(cluster.generation), |runtime| {
+                    runtime.observed = Some(listed);
                 });
         }
         let mut unclaimed = Vec::new();
@@ -172,15 +178,15 @@ impl Orchestrator {
             let oldest = listed.objects.iter().map(|o| o.generation).min().unwrap_or(0);
             match read.cluster(id).await? {
                 Some(cluster) if newest > number(cluster.generation) || cluster.host_id != row.id => {
-                    unclaimed.push(claim(row, id, &listed));
+                    unclaimed.push(unclaimed_objects(row, id, &listed));
                 }
                 Some(cluster)
                     if paused || cluster.operation_id.is_some() || cluster.created_at.0 > listed_at => {}
-                Some(cluster) if cluster.gone_at.is_some() => {
+                Some(cluster) if cluster.deleted_at.is_some() => {
                     agent
                         .agent
                         .drop_cluster(ClusterId(id), number(cluster.generation))
-                        .await?
+                        .await?;
                 }
                 Some(cluster) if oldest < number(cluster.generation) => {
                     agent
@@ -189,78 +195,79 @@ impl Orchestrator {
                         .await?;
                 }
                 Some(_) => {}
-                // An adopt under way is removing it.
+                // An adopt operation is removing it.
                 None if read.operation_of_host(row.id).await?.is_some() => {}
-                None => unclaimed.push(claim(row, id, &listed)),
+                None => unclaimed.push(unclaimed_objects(row, id, &listed)),
             }
         }
         self.inner.status.unclaimed_put(row.id, unclaimed);
         Ok(())
     }
 
-    /// What is unclaimed on a host right now.
+    /// Lists the unclaimed objects on a host now.
     pub(crate) async fn unclaimed_now(&self, row: &HostRow) -> Result<Vec<api::Unclaimed>> {
         let agent = self.inner.agents.of(row)?;
         if row.state.0 == HostState::Unreachable {
             return Err(Error::Unavailable(format!(
-                "host {} does not answer: {}",
+                "host {} is unreachable: {}",
                 row.name, row.reason
             )));
         }
-        self.host_sweep(row, &agent).await?;
+        self.host_inventory(row, &agent).await?;
         Ok(self.inner.status.unclaimed(row.id))
     }
 
-    /// Writes down for all clusters that were probed lately when that was, so that apply can tell fresh from stale.
+    /// Stores the time of the latest evidence of all recently probed clusters, so that apply can distinguish
+    /// fresh from stale.
     pub async fn note_checked(&self) -> Result<()> {
         let now = Timestamp::now();
-        let ids: Vec<Uuid> = self.inner.live.checked_since(now.plus_seconds(-10));
+        let ids: Vec<Uuid> = self.inner.runtime_cache.checked_since(now.plus_seconds(-10));
         if ids.is_empty() {
             return Ok(());
         }
         let known: HashSet<&Uuid> = ids.iter().collect();
-        let held = self
+        let leased = self
             .store()
             .read()
             .clusters()
             .await?
             .into_iter()
             .filter(|row| row.leased && known.contains(&row.id));
-        let grown: Vec<(ClusterRow, i64)> = held
+        let heights: Vec<(ClusterRow, i64)> = leased
             .filter_map(|row| {
                 self.height_seen(&row)
-                    .filter(|seen| Some(*seen) > row.height)
-                    .map(|seen| (row, seen))
+                    .filter(|height| Some(*height) > row.height)
+                    .map(|height| (row, height))
             })
             .collect();
         let mut tx = self.store().begin().await?;
         for part in ids.chunks(500) {
             tx.clusters_checked(part, now).await?;
         }
-        // Of what somebody holds, how far it was is known after a restart of this process, too.
-        for (row, height) in grown {
+        // The height of a leased cluster is stored so that it is known after a restart.
+        for (row, height) in heights {
             tx.cluster_height(row.id, row.generation, height).await?;
         }
-        tx.commit("evidence noted").await?;
+        tx.commit("evidence recorded").await?;
         Ok(())
     }
 
-    /// What is wrong with a host, in words.
+    /// Lists the problems of a host.
     pub(crate) fn host_problems(row: &HostRow, now: Timestamp) -> Vec<String> {
         let mut problems = Vec::new();
         if row.state.0 != HostState::Active {
             problems.push(format!(
-                "host {} is {} since {}: {}",
+                "host {} has been {} since {}: {}",
                 row.name, row.state.0, row.since.0, row.reason
             ));
         }
         if let Some(info) = row.info.as_ref().map(|i| &i.0) {
             if let Some(why) = crate::fill::no_room(row, &[], 0) {
-                problems.push(format!("{why}: filling waits"));
+                problems.push(format!("{why}; filling is suspended"));
             }
             if let Some(skew) = info.skew_ms.filter(|s| s.abs() > 5_000) {
                 problems.push(format!(
-                    "the clock of host {} differs from ours by {} s; set it right (NTP)",
+                    "the clock of host {} differs from the server's by {} s; synchronise the clocks (NTP)",
                     row.name,
                     skew / 1000
                 ));
@@ -273,7 +280,7 @@ impl Orchestrator {
             };
             let wait = pause.next_at.millis_since(now).max(0) / 1000;
             problems.push(format!(
-                "host {}: filling with {} failed {} times, next try in {wait} s: {}",
+                "host {}: filling with {} failed {} times, next attempt in {wait} s: {}",
                 row.name,
                 crate::fill::entry_name(entry),
                 pause.failures,
@@ -284,14 +291,14 @@ impl Orchestrator {
     }
 }
 
-/// Whether a host could tell its state within the time that its managers may need to agree on a leader.
-fn told_lately(row: &HostRow, now: Timestamp) -> bool {
+/// Returns `true` if a host reported its state within the time that its managers may need to elect a leader.
+fn probed_recently(row: &HostRow, now: Timestamp) -> bool {
     row.info
         .as_ref()
         .is_some_and(|info| now.millis_since(info.0.checked_at) < BUSY_MS)
 }
 
-fn claim(row: &HostRow, id: Uuid, listed: &Observation) -> api::Unclaimed {
+fn unclaimed_objects(row: &HostRow, id: Uuid, listed: &Observation) -> api::Unclaimed {
     api::Unclaimed {
         host: row.name.clone(),
         cluster_id: id,

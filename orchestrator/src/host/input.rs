@@ -1,9 +1,9 @@
-//! The texts of a host's settings: each is parsed once, or refused with what to write instead.
+//! Parsing of a host's text settings. Errors say what to write instead.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-/// The longest name of a host (RFC 1123), and the longest other text of a setting.
-const LONGEST: usize = 255;
+/// The maximum length of a text setting.
+const MAX_LENGTH: usize = 255;
 
 /// A host name (RFC 1123) or an IP address, without scheme, port, path or brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) enum PublicAddress {
     Name(String),
 }
 
-/// Why a text is no such value; the end of a sentence that begins with the text.
+/// The reason why a text is invalid; the end of a sentence that starts with the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Malformed(&'static str);
@@ -22,13 +22,13 @@ impl FromStr for PublicAddress {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         match text.parse::<IpAddr>() {
-            Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
-                Err(Malformed("is an address that no client can connect to"))
-            }
+            Ok(ip) if ip.is_unspecified() || ip.is_multicast() => Err(Malformed(
+                "is an address that clients cannot connect to; use an address of the host",
+            )),
             Ok(ip) => Ok(Self::Ip(ip)),
             Err(_) if is_host_name(text) => Ok(Self::Name(text.to_owned())),
             Err(_) => Err(Malformed(
-                "is no address: use a host name or an IP address, without scheme, port, path or brackets",
+                "is not an address; use a host name or an IP address without scheme, port, path or brackets",
             )),
         }
     }
@@ -44,7 +44,7 @@ impl fmt::Display for PublicAddress {
 }
 
 impl PublicAddress {
-    /// Whether only this machine reaches it.
+    /// Returns `true` for an address of this machine only.
     pub(super) fn is_loopback(&self) -> bool {
         match self {
             Self::Ip(ip) => ip.is_loopback(),
@@ -53,8 +53,8 @@ impl PublicAddress {
     }
 }
 
-/// RFC 1123: labels of letters, digits and inner hyphens; 253 characters at most. The last label is not a number, or it
-/// would be a mistyped IPv4 address.
+/// RFC 1123: labels of letters, digits and inner hyphens; at most 253 characters. The last label is not
+/// numeric, otherwise it would be a mistyped IPv4 address.
 fn is_host_name(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -66,7 +66,7 @@ fn is_host_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// `host`, `host:port` or `[v6]:port`, split; a port is 1 to 65535.
+/// Splits `host`, `host:port` or `[v6]:port`; a port is 1 to 65535.
 fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -94,38 +94,39 @@ fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
     is_host.then_some((host, port))
 }
 
-/// Whether the first part of an image's name is a registry and no folder: it has a dot or a port, or is `localhost`.
+/// Returns `true` if the first part of an image name is a registry and not a path: it has a dot or a port, or
+/// is `localhost`.
 fn is_registry(text: &str) -> bool {
     (text.contains(['.', ':']) || text == "localhost") && host_and_port(text).is_some()
 }
 
-/// The registry of a mirror, `host[:port][/path]`.
+/// Parses a mirror, `host[:port][/path]`, and returns its registry.
 pub(super) fn registry_of_mirror(mirror: &str) -> Result<&str, Malformed> {
     let trimmed = mirror.strip_suffix('/').unwrap_or(mirror);
     let (registry, path) = trimmed
         .split_once('/')
         .map_or((trimmed, None), |(registry, path)| (registry, Some(path)));
-    if mirror.len() <= LONGEST && is_registry(registry) && path.is_none_or(is_repository) {
+    if mirror.len() <= MAX_LENGTH && is_registry(registry) && path.is_none_or(is_repository) {
         Ok(registry)
     } else {
         Err(Malformed(
-            "is no registry: write host[:port][/path], such as registry.example:5000, without scheme and spaces",
+            "is not a registry; use host[:port][/path], such as registry.example:5000, without scheme and spaces",
         ))
     }
 }
 
-/// Checks the registry of a login, `host[:port]`.
+/// Validates the registry of a login, `host[:port]`.
 pub(super) fn check_registry(registry: &str) -> Result<(), Malformed> {
-    if registry.len() <= LONGEST && is_registry(registry) {
+    if registry.len() <= MAX_LENGTH && is_registry(registry) {
         Ok(())
     } else {
         Err(Malformed(
-            "is no registry: write host[:port], such as registry.example:5000, or docker.io",
+            "is not a registry; use host[:port], such as registry.example:5000, or docker.io",
         ))
     }
 }
 
-/// Checks an image reference: `[registry/]name[:tag][@digest]`.
+/// Validates an image reference: `[registry/]name[:tag][@digest]`.
 pub(super) fn check_image(reference: &str) -> Result<(), Malformed> {
     let (rest, digest) = reference
         .split_once('@')
@@ -157,7 +158,7 @@ pub(super) fn check_image(reference: &str) -> Result<(), Malformed> {
                 && hex.bytes().all(|b| b.is_ascii_hexdigit())
         })
     };
-    if reference.len() <= LONGEST
+    if reference.len() <= MAX_LENGTH
         && repository.is_some_and(is_repository)
         && tag.is_none_or(is_tag)
         && digest.is_none_or(is_digest)
@@ -165,12 +166,12 @@ pub(super) fn check_image(reference: &str) -> Result<(), Malformed> {
         Ok(())
     } else {
         Err(Malformed(
-            "is no image reference of at most 255 characters: write it like registry.example/name:tag",
+            "is not an image reference of at most 255 characters; use a form such as registry.example/name:tag",
         ))
     }
 }
 
-/// Parts of lower-case letters and digits with single separators inside, slashes between.
+/// Lower-case letters and digits with single separators inside, in parts separated by slashes.
 fn is_repository(text: &str) -> bool {
     text.split('/').all(|part| {
         !part.is_empty()
@@ -183,12 +184,12 @@ fn is_repository(text: &str) -> bool {
     })
 }
 
-/// Checks a syslog server.
+/// Validates a syslog server.
 pub(super) fn check_syslog_server(server: &str) -> Result<(), Malformed> {
     let rest = ["udp://", "tcp://", "tcp+tls://"]
         .iter()
         .find_map(|scheme| server.strip_prefix(scheme));
-    if server.len() <= LONGEST
+    if server.len() <= MAX_LENGTH
         && rest
             .and_then(host_and_port)
             .is_some_and(|(_, port)| port.is_some())
@@ -196,12 +197,12 @@ pub(super) fn check_syslog_server(server: &str) -> Result<(), Malformed> {
         Ok(())
     } else {
         Err(Malformed(
-            "is no syslog server: write udp://10.0.0.9:514, or tcp:// or tcp+tls:// with host and port",
+            "is not a syslog server; use udp://10.0.0.9:514, or tcp:// or tcp+tls:// with host and port",
         ))
     }
 }
 
-/// Checks a name of Kubernetes (RFC 1123 subdomain).
+/// Validates a Kubernetes name (RFC 1123 subdomain).
 pub(super) fn check_storage_class(name: &str) -> Result<(), Malformed> {
     let part = |part: &str| {
         !part.is_empty()
@@ -215,7 +216,7 @@ pub(super) fn check_storage_class(name: &str) -> Result<(), Malformed> {
         Ok(())
     } else {
         Err(Malformed(
-            "is no name of a storage class: use at most 253 of a-z, 0-9, - and .",
+            "is not a storage class name; use at most 253 of a-z, 0-9, - and .",
         ))
     }
 }
@@ -225,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_public_address_is_a_name_or_an_ip_address_and_nothing_else() {
+    fn a_public_address_is_a_host_name_or_an_ip_address() {
         for good in [
             "pool.example.org",
             "a",
@@ -317,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_reference_is_one_that_engines_accept() {
+    fn an_image_reference_has_the_form_that_engines_accept() {
         let digest = format!("a@sha256:{}", "0".repeat(64));
         for good in [
             "a",
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storage_class_has_a_name_of_kubernetes() {
+    fn a_storage_class_has_a_kubernetes_name() {
         assert!(check_storage_class("fast").is_ok() && check_storage_class("csi.ssd-1").is_ok());
         for bad in ["", "Fast", "a b", "a_b", "-a", "a."] {
             assert!(check_storage_class(bad).is_err(), "{bad:?}");

@@ -1,4 +1,4 @@
-//! A host's sealed secrets: each is for one server, and goes to no other.
+//! A host's sealed secrets. Each is for one server and is sent to no other.
 
 use super::{input, settings::shortened};
 use crate::{Error, Orchestrator, Result};
@@ -7,14 +7,14 @@ use chainpool_api as api;
 use chainpool_store::{HostRow, HostSecrets};
 use std::collections::BTreeMap;
 
-/// How long a password may be, a certificate or key, and a kubeconfig, in bytes.
+/// The maximum lengths of a password, a certificate or key, and a kubeconfig, in bytes.
 const PASSWORD: usize = 4 * 1024;
 const PEM: usize = 64 * 1024;
 const KUBECONFIG: usize = 512 * 1024;
 
 impl Orchestrator {
-    /// Seals what a change gives. What is sealed goes to the server that it was given for and to no other: a change that would send it
-    /// elsewhere gives it again.
+    /// Seals the secrets of a change. A sealed secret is sent only to the server that it was given for: a
+    /// change that would send it elsewhere must provide it again.
     pub(super) fn change_secrets(
         &self,
         before: &HostRow,
@@ -30,7 +30,7 @@ impl Orchestrator {
             mirror,
         )?;
         check_secrets_stay(&known, before, row, change)?;
-        // A socket of this machine needs no certificates; what was stored for another way would be refused there.
+        // A local socket needs no certificates; stored ones would be refused there.
         let to_socket = change
             .address
             .as_ref()
@@ -47,7 +47,7 @@ impl Orchestrator {
     }
 }
 
-/// Refuses a change that would send a sealed secret to a server that it was not given for.
+/// Refuses a change that would send a sealed secret to another server.
 fn check_secrets_stay(
     known: &HostSecrets,
     before: &HostRow,
@@ -65,7 +65,7 @@ fn check_secrets_stay(
     let mut wrong = BTreeMap::new();
     if known.kubeconfig.is_some() && change.kubeconfig.is_none() && !changes.is_empty() {
         let why = format!(
-            "the stored one is kept for the server at {}, and {} changes: give it again",
+            "the stored kubeconfig is for the server at {}, but {} would change; provide it again",
             before.address,
             changes.join(" and ")
         );
@@ -94,7 +94,7 @@ fn check_secrets_stay(
         .filter(|_| change.registry.is_none() && !changes.is_empty())
     {
         let why = format!(
-            "the stored login is for {} and reaches it through {}, and {} changes: give the login again, or an empty user to remove it",
+            "the stored credentials are for {} through {}, but {} would change; provide them again, or an empty user to remove them",
             login.address,
             before.address,
             changes.join(" and ")
@@ -108,7 +108,7 @@ fn check_secrets_stay(
     }
 }
 
-/// What a request gives to be sealed. A login is for one registry: the mirror's where it names none.
+/// Reads the secrets of a request. A login is for one registry, by default that of the mirror.
 pub(super) fn secrets(
     tls: Option<api::HostTls>,
     registry: Option<api::HostRegistry>,
@@ -149,13 +149,13 @@ fn read_login(login: api::HostRegistry, mirror: Option<&str>) -> Result<Registry
     if user.len() > 255 || user.contains(|c: char| c.is_control() || c == ':') {
         return Err(Error::field(
             "registry.user",
-            "use at most 255 characters, without colon and control characters",
+            "use at most 255 characters without colon and control characters",
         ));
     }
     if !(1..=PASSWORD).contains(&password.len()) || password.contains(char::is_control) {
         return Err(Error::field(
             "registry.password",
-            format!("use 1 to {PASSWORD} bytes, without control characters"),
+            format!("use 1 to {PASSWORD} bytes without control characters"),
         ));
     }
     let address = address.filter(|address| !address.is_empty());
@@ -171,7 +171,7 @@ fn read_login(login: api::HostRegistry, mirror: Option<&str>) -> Result<Registry
     let address = address.or_else(of_mirror).ok_or_else(|| {
         Error::field(
             "registry.address",
-            "name the registry that the login is for, such as registry.example:5000 or docker.io; no other gets it",
+            "set the registry of the credentials, such as registry.example:5000 or docker.io",
         )
     })?;
     Ok(RegistryLogin {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_for_the_registry_that_it_names_or_else_the_mirrors() {
+    fn a_login_is_for_its_registry_or_that_of_the_mirror() {
         let address = |given, mirror| {
             secrets(None, Some(login(given)), None, mirror).map(|s| s.registry.expect("a login").address)
         };
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_have_bounds() {
+    fn secrets_are_bounded() {
         let with = |password: String| {
             secrets(
                 None,
@@ -262,9 +262,10 @@ mod tests {
 
     type Change = fn(&mut HostRow, &mut api::HostUpdate);
 
-    /// An operator may change where a host is and where its images come from, but learns nothing that an administrator has stored.
+    /// An operator may change the address and mirror of a host but must not learn secrets stored by an
+    /// administrator.
     #[test]
-    fn sealed_secrets_travel_nowhere_else() {
+    fn sealed_secrets_are_sent_to_no_other_server() {
         let sealed = secrets(
             None,
             Some(login(None)),
@@ -305,7 +306,7 @@ mod tests {
                         ca: "c".into(),
                         cert: "c".into(),
                         key: "k".into(),
-                    })
+                    });
                 },
                 &["registry"],
             ),
@@ -318,7 +319,7 @@ mod tests {
             |_, _| {},
             |row, _| row.settings.0.mirror = Some("Registry.good.example/team/".into()),
             |row, _| {
-                row.settings.0.images = BTreeMap::from([("cometbft".to_owned(), vec!["x/y:1".to_owned()])])
+                row.settings.0.images = BTreeMap::from([("cometbft".to_owned(), vec!["x/y:1".to_owned()])]);
             },
         ];
         for change in harmless {

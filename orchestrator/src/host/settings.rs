@@ -1,32 +1,32 @@
-//! A host's settings: what may be asked for, on its own and together.
+//! Validation of a host's settings, alone and in combination.
 
 use super::input::{self, Malformed, PublicAddress};
 use crate::{
     Error, Orchestrator, Result,
-    accept::{check_name, maintenance_until},
+    admission::{check_name, maintenance_until},
 };
 use chainpool_api::{self as api, HostState, Timestamp};
-use chainpool_store::{HostRow, HostSettings, Word};
+use chainpool_store::{EnumColumn, HostRow, HostSettings};
 use ipnet::Ipv4Net;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
 };
 
-/// How many clusters a host may have when nothing else is said.
+/// The default capacity of a host.
 pub(super) const CAPACITY: u32 = 3;
-/// How many entries a fill policy may have, and image references the list of one role.
+/// The maximum number of entries of a fill policy, and of image references of one role.
 const ENTRIES: usize = 64;
-/// The largest share of a fill entry.
+/// The maximum share of a fill entry.
 const SHARE: u32 = 10_000;
-/// How long an address may be: several managers of a swarm are in one.
+/// The maximum length of an address, which may list several swarm managers.
 const ADDRESS: usize = 1024;
-/// Where the networks of a host's clusters lie when nothing else is said.
+/// The default range for the networks of a host's clusters.
 const SUBNETS: &str = "10.213.0.0/16";
 
 impl Orchestrator {
-    /// Checks the settings of a new host, or those that a change of `before` leads to. A text that was stored by an earlier version and
-    /// is not changed now stands: it may be one that cannot be changed at the moment.
+    /// Validates the settings of a new host, or those resulting from a change of `before`. Unchanged texts
+    /// stored by a previous version are accepted: it may be impossible to change them now.
     pub(super) fn check_settings(
         &self,
         settings: &HostSettings,
@@ -40,26 +40,26 @@ impl Orchestrator {
             .into_iter()
             .flat_map(|network| network.images.into_keys())
             .collect();
-        let mut wrong = wrong_settings(settings, capacity, &roles);
+        let mut errors = setting_errors(settings, capacity, &roles);
         if let Some(before) = before {
-            wrong.retain(|field, _| is_changed(field, before, settings));
+            errors.retain(|field, _| is_changed(field, before, settings));
         }
-        if !wrong.is_empty() {
-            return Err(Error::fields(wrong));
+        if !errors.is_empty() {
+            return Err(Error::fields(errors));
         }
-        // A policy that was stored by an earlier version stands, too, until it is changed.
+        // An unchanged fill policy stored by a previous version is accepted too.
         if before.is_some_and(|before| before.fill == settings.fill && before.ports == settings.ports) {
             return Ok(());
         }
         let (first, last) = settings.ports;
         for (place, entry) in settings.fill.iter().enumerate() {
             let new = self.new_of_entry(entry, place)?;
-            let needed = new.network.layout(&new.parameters).ports.len();
+            let needed = new.network.requirements(&new.parameters).ports.len();
             if usize::from(last - first) + 1 < needed {
                 return Err(Error::field(
                     "ports",
                     format!(
-                        "{first}-{last} has fewer than the {needed} ports that one {} cluster of fill[{place}] publishes",
+                        "{first}-{last} has fewer than the {needed} ports required by one {} cluster of fill[{place}]",
                         entry.network_type
                     ),
                 ));
@@ -153,13 +153,14 @@ impl Orchestrator {
         match paused {
             Some(true) => {
                 (row.state, row.reason, row.since) = (
-                    Word(HostState::Paused),
+                    EnumColumn(HostState::Paused),
                     "paused by an operator".to_owned(),
                     now.into(),
-                )
+                );
             }
             Some(false) if row.state.0 == HostState::Paused => {
-                (row.state, row.reason, row.since) = (Word(HostState::Active), String::new(), now.into());
+                (row.state, row.reason, row.since) =
+                    (EnumColumn(HostState::Active), String::new(), now.into());
             }
             _ => {}
         }
@@ -167,8 +168,8 @@ impl Orchestrator {
     }
 }
 
-/// Each setting on its own: what is wrong, by its field.
-fn wrong_settings(
+/// Validates each setting alone; returns the errors by field.
+fn setting_errors(
     settings: &HostSettings,
     capacity: u32,
     roles: &BTreeSet<String>,
@@ -187,61 +188,63 @@ fn wrong_settings(
         insecure: _,
         storage_class,
     } = settings;
-    let mut wrong = BTreeMap::new();
-    let mut say = |field: &str, why: String| drop(wrong.insert(field.to_owned(), why));
+    let mut errors = BTreeMap::new();
+    let mut add = |field: &str, why: String| drop(errors.insert(field.to_owned(), why));
     let malformed = |text: &str, why: &Malformed| format!("{:?} {why}", shortened(text));
     if !(0.1..=100.0).contains(memory_factor) {
-        say(
+        add(
             "memory_factor",
             format!("{memory_factor} is not between 0.1 and 100"),
         );
     }
     if *disk_floor > 90 {
-        say(
+        add(
             "disk_floor",
             format!("{disk_floor} is not between 0 and 90 percent"),
         );
     }
     if capacity > 10_000 {
-        say("capacity", format!("{capacity} is above 10000"));
+        add("capacity", format!("{capacity} is above 10000"));
     }
     if let Err(why) = public_address.parse::<PublicAddress>() {
-        say("public_address", malformed(public_address, &why));
+        add("public_address", malformed(public_address, &why));
     }
     let (first, last) = *ports;
     if first < 1024 || last < first {
-        say(
+        add(
             "ports",
-            format!("{first}-{last} is no range; use first ≥ 1024 and last ≥ first"),
+            format!("{first}-{last} is not a valid range; use first ≥ 1024 and last ≥ first"),
         );
     }
     if subnets.prefix_len() > 26 {
-        say(
+        add(
             "subnets",
-            format!("{subnets} holds no network of a cluster, which is a /26; use a larger one"),
+            format!("{subnets} is too small for the /26 network of a cluster; use a larger range"),
         );
     }
     match (log.kind, &log.server) {
-        (api::LogType::Syslog, None) => say(
+        (api::LogType::Syslog, None) => add(
             "log.server",
-            "type syslog needs a server such as udp://10.0.0.9:514".to_owned(),
+            "type syslog requires a server such as udp://10.0.0.9:514".to_owned(),
         ),
         (api::LogType::Syslog, Some(server)) => {
             if let Err(why) = input::check_syslog_server(server) {
-                say("log.server", malformed(server, &why));
+                add("log.server", malformed(server, &why));
             }
         }
-        (api::LogType::Local, Some(_)) => say(
-            "log.server",
-            "only type syslog has a server; leave it out".to_owned(),
-        ),
+        (api::LogType::Local, Some(_)) => {
+            add(
+                "log.server",
+                "only type syslog takes a server; omit it".to_owned(),
+            );
+        }
         (api::LogType::Local, None) => {}
     }
     if let Some(Err(why)) = mirror.as_deref().map(input::registry_of_mirror) {
-        say("mirror", malformed(mirror.as_deref().unwrap_or_default(), &why));
+        add("mirror", malformed(mirror.as_deref().unwrap_or_default(), &why));
     }
     if let Some(Err(why)) = storage_class.as_deref().map(input::check_storage_class) {
-        say(
+        add(
             "storage_class",
             malformed(storage_class.as_deref().unwrap_or_default(), &why),
         );
@@ -250,12 +253,12 @@ fn wrong_settings(
         let field = format!("images.{}", shortened(role));
         if !roles.contains(role) {
             let known = roles.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            say(
+            add(
                 &field,
-                format!("no network type has such a role; the roles are: {known}"),
+                format!("no network type has this role; valid roles: {known}"),
             );
         } else if !(1..=ENTRIES).contains(&candidates.len()) {
-            say(
+            add(
                 &field,
                 format!("give 1 to {ENTRIES} image references, such as registry.example/name:tag"),
             );
@@ -263,24 +266,24 @@ fn wrong_settings(
             .iter()
             .find_map(|image| Some((image, input::check_image(image).err()?)))
         {
-            say(&field, malformed(image, &why));
+            add(&field, malformed(image, &why));
         }
     }
     if !(1..=ENTRIES).contains(&fill.len()) {
-        say("fill", format!("give 1 to {ENTRIES} entries"));
+        add("fill", format!("give 1 to {ENTRIES} entries"));
     } else if let Some(place) = fill.iter().position(|entry| !(1..=SHARE).contains(&entry.share)) {
-        say(
+        add(
             &format!("fill[{place}].share"),
             format!(
-                "{} is not between 1 and {SHARE}; leave out entries that are not wanted",
+                "{} is not between 1 and {SHARE}; omit unwanted entries",
                 fill[place].share
             ),
         );
     }
-    wrong
+    errors
 }
 
-/// Whether what is wrong stems from a change.
+/// Returns `true` if a wrong field was changed.
 fn is_changed(field: &str, before: &HostSettings, after: &HostSettings) -> bool {
     match field.split(['.', '[']).next() {
         Some("public_address") => before.public_address != after.public_address,
@@ -293,7 +296,7 @@ fn is_changed(field: &str, before: &HostSettings, after: &HostSettings) -> bool 
     }
 }
 
-/// Kubernetes alone has these.
+/// Refuses settings that only Kubernetes supports on other platforms.
 pub(super) fn check_platform(
     platform: api::Platform,
     kubeconfig: bool,
@@ -312,17 +315,18 @@ pub(super) fn check_platform(
     match given.iter().find(|(_, given)| *given) {
         Some((field, _)) => Err(Error::field(
             field,
-            format!("a {platform} host has none; leave it out"),
+            format!("a {platform} host does not support it; omit it"),
         )),
         None => Ok(()),
     }
 }
 
-/// An address is shown in lists and logs, whatever it is: one line, not too long. Its form is for the agent to check.
+/// Validates that an address is one line of limited length, since it appears in lists and logs. The agent
+/// validates its form.
 pub(super) fn check_address(address: &str) -> Result<()> {
     if address.len() > ADDRESS || address.contains(|c: char| c.is_control() || c.is_whitespace()) {
         let why = format!(
-            "{:?} is no address: use at most {ADDRESS} characters, without spaces and control characters",
+            "{:?} is not a valid address; use at most {ADDRESS} characters without spaces and control characters",
             shortened(address)
         );
         return Err(Error::field("address", why));
@@ -330,8 +334,8 @@ pub(super) fn check_address(address: &str) -> Result<()> {
     Ok(())
 }
 
-/// The settings of a new host, each on its own; what it leaves out gets its default.
-pub(super) fn of_new(new: &api::HostCreate) -> Result<HostSettings> {
+/// Reads the settings of a new host, with defaults for omitted ones.
+pub(super) fn of_new_host(new: &api::HostCreate) -> Result<HostSettings> {
     check_name("name", &new.name)?;
     check_address(&new.address)?;
     let bind = new
@@ -365,7 +369,8 @@ pub(super) fn of_new(new: &api::HostCreate) -> Result<HostSettings> {
     })
 }
 
-/// A public address that was asked for beside this bind address: what is bound to loopback is reached on this machine alone.
+/// Validates a public address with a bind address: ports bound to loopback are reachable only on the host
+/// itself.
 fn public_of_bind(given: String, bind: IpAddr) -> Result<String> {
     let parsed = given
         .parse::<PublicAddress>()
@@ -374,7 +379,7 @@ fn public_of_bind(given: String, bind: IpAddr) -> Result<String> {
         (true, false) => Err(Error::field(
             "public_address",
             format!(
-                "ports are bound to {bind}, so clusters are reached on that machine alone: leave {given} out, or bind to 0.0.0.0"
+                "ports are bound to {bind}, so clusters are reachable only on that machine; omit {given} or bind to 0.0.0.0"
             ),
         )),
         (true, true) => Ok("127.0.0.1".to_owned()),
@@ -382,7 +387,7 @@ fn public_of_bind(given: String, bind: IpAddr) -> Result<String> {
     }
 }
 
-/// The beginning of a text that may be of any length, for a message about it.
+/// Shortens a text of any length for a message.
 pub(super) fn shortened(text: &str) -> String {
     const SHOWN: usize = 80;
     if text.chars().count() <= SHOWN {
@@ -396,7 +401,7 @@ fn read_bind(bind: &str) -> Result<IpAddr> {
     bind.parse().map_err(|_| {
         Error::field(
             "bind",
-            format!("{bind:?} is no IP address; use 0.0.0.0 or one of the host's"),
+            format!("{bind:?} is not an IP address; use 0.0.0.0 or an address of the host"),
         )
     })
 }
@@ -405,12 +410,13 @@ fn read_subnets(subnets: &str) -> Result<Ipv4Net> {
     subnets.parse().map_err(|_| {
         Error::field(
             "subnets",
-            format!("{subnets:?} is no IPv4 network such as {SUBNETS}"),
+            format!("{subnets:?} is not an IPv4 network; use one such as {SUBNETS}"),
         )
     })
 }
 
-/// The address at which users reach a host's clusters: the host part of its first network address, or this machine's own.
+/// The address at which users reach a host's clusters: the host part of its first network address, or the
+/// server's own.
 fn public_address_of(address: &str) -> String {
     let first = address.split(',').next().unwrap_or(address);
     if let Some(rest) = first
@@ -424,7 +430,7 @@ fn public_address_of(address: &str) -> String {
     own_address().unwrap_or_else(|| "127.0.0.1".to_owned())
 }
 
-/// The address of the default route: the one that the system would send from. Nothing is sent.
+/// The source address of the default route. Nothing is sent.
 fn own_address() -> Option<String> {
     let socket = std::net::UdpSocket::bind(("0.0.0.0", 0)).ok()?;
     socket.connect(("192.0.2.1", 9)).ok()?;
@@ -436,7 +442,7 @@ mod tests {
     use super::*;
 
     fn settings() -> HostSettings {
-        of_new(&api::HostCreate {
+        of_new_host(&api::HostCreate {
             name: "h1".into(),
             address: "tcp://10.0.0.1:2376".into(),
             ..api::HostCreate::default()
@@ -444,10 +450,10 @@ mod tests {
         .expect("defaults")
     }
 
-    fn wrong(change: impl FnOnce(&mut HostSettings)) -> Vec<String> {
+    fn errors(change: impl FnOnce(&mut HostSettings)) -> Vec<String> {
         let mut settings = settings();
         change(&mut settings);
-        wrong_settings(&settings, 3, &BTreeSet::from(["cometbft".to_owned()]))
+        setting_errors(&settings, 3, &BTreeSet::from(["cometbft".to_owned()]))
             .into_keys()
             .collect()
     }
@@ -462,50 +468,53 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_has_bounds() {
-        assert!(wrong(|_| {}).is_empty(), "the defaults");
-        assert!(wrong(|s| s.fill = vec![entry(10_000); 64]).is_empty());
-        assert_eq!(wrong(|s| s.fill = vec![entry(1); 65]), ["fill"]);
-        assert_eq!(wrong(|s| s.fill = vec![]), ["fill"]);
+    fn every_setting_is_bounded() {
+        assert!(errors(|_| {}).is_empty(), "the defaults");
+        assert!(errors(|s| s.fill = vec![entry(10_000); 64]).is_empty());
+        assert_eq!(errors(|s| s.fill = vec![entry(1); 65]), ["fill"]);
+        assert_eq!(errors(|s| s.fill = vec![]), ["fill"]);
         for share in [0, 10_001, u32::MAX] {
             assert_eq!(
-                wrong(|s| s.fill = vec![entry(1), entry(share)]),
+                errors(|s| s.fill = vec![entry(1), entry(share)]),
                 ["fill[1].share"]
             );
         }
         let images = |images: Vec<String>| {
             move |s: &mut HostSettings| s.images = BTreeMap::from([("cometbft".to_owned(), images)])
         };
-        assert!(wrong(images(vec!["a:1".to_owned(); 64])).is_empty());
+        assert!(errors(images(vec!["a:1".to_owned(); 64])).is_empty());
         for bad in [
             vec!["a:1".to_owned(); 65],
             vec!["a".repeat(256)],
             vec!["a b".to_owned()],
             vec![],
         ] {
-            assert_eq!(wrong(images(bad)), ["images.cometbft"]);
+            assert_eq!(errors(images(bad)), ["images.cometbft"]);
         }
-        assert_eq!(wrong(|s| s.mirror = Some("m.example/\"a b".into())), ["mirror"]);
+        assert_eq!(errors(|s| s.mirror = Some("m.example/\"a b".into())), ["mirror"]);
         assert_eq!(
-            wrong(|s| s.mirror = Some(format!("m.example/{}", "a".repeat(100_000)))),
+            errors(|s| s.mirror = Some(format!("m.example/{}", "a".repeat(100_000)))),
             ["mirror"]
         );
-        assert_eq!(wrong(|s| s.storage_class = Some("a b".into())), ["storage_class"]);
+        assert_eq!(
+            errors(|s| s.storage_class = Some("a b".into())),
+            ["storage_class"]
+        );
         let server = |server: &str| api::HostLog {
             kind: api::LogType::Syslog,
             level: api::LogLevel::Info,
             server: Some(server.to_owned()),
         };
-        assert_eq!(wrong(|s| s.log = server("udp://a\nb:1")), ["log.server"]);
+        assert_eq!(errors(|s| s.log = server("udp://a\nb:1")), ["log.server"]);
         assert_eq!(
-            wrong(|s| s.public_address = "$(id>pwn)".into()),
+            errors(|s| s.public_address = "$(id>pwn)".into()),
             ["public_address"]
         );
     }
 
     #[test]
     fn a_message_shows_only_the_beginning_of_a_long_text() {
-        let long = wrong_settings(
+        let long = setting_errors(
             &HostSettings {
                 mirror: Some("x ".repeat(50_000)),
                 ..settings()
@@ -516,9 +525,10 @@ mod tests {
         assert!(long["mirror"].len() < 300, "{}", long["mirror"].len());
     }
 
-    /// A public address cannot change under clusters: a bad one of an earlier version must not stand in the way of other changes.
+    /// The public address cannot change while there are clusters: an invalid one stored by a previous version
+    /// must not block other changes.
     #[test]
-    fn what_an_earlier_version_stored_stands_until_it_is_changed() {
+    fn invalid_stored_settings_are_accepted_until_changed() {
         let stored = HostSettings {
             public_address: "pool_1.example:443".into(),
             ..settings()
@@ -551,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_beside_a_loopback_bind_is_refused_not_dropped() {
+    fn a_public_address_with_a_loopback_bind_is_refused() {
         let new = |public: Option<&str>, bind: &str| {
             let public_address = public.map(str::to_owned);
             let new = api::HostCreate {
@@ -560,7 +570,7 @@ mod tests {
                 name: "h1".into(),
                 ..api::HostCreate::default()
             };
-            of_new(&api::HostCreate {
+            of_new_host(&api::HostCreate {
                 address: "tcp://10.0.0.1:2376".into(),
                 ..new
             })
@@ -571,7 +581,10 @@ mod tests {
             new(Some("127.0.0.1"), "127.0.0.1").expect("the same"),
             "127.0.0.1"
         );
-        assert_eq!(new(None, "0.0.0.0").expect("of its address"), "10.0.0.1");
+        assert_eq!(
+            new(None, "0.0.0.0").expect("derived from its address"),
+            "10.0.0.1"
+        );
         assert_eq!(
             new(Some("pool.example.org"), "0.0.0.0").expect("given"),
             "pool.example.org"
@@ -582,7 +595,7 @@ mod tests {
             ("", "0.0.0.0"),
         ] {
             let Err(Error::Invalid(problem)) = new(Some(public), bind) else {
-                panic!("{public} was taken")
+                panic!("{public} was accepted")
             };
             assert!(problem.fields.contains_key("public_address"), "{problem:?}");
         }
@@ -600,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn only_kubernetes_has_a_kubeconfig_and_a_storage_class() {
+    fn only_kubernetes_supports_a_kubeconfig_and_a_storage_class() {
         for platform in [api::Platform::Docker, api::Platform::Swarm] {
             assert!(
                 check_platform(platform, true, None).is_err()

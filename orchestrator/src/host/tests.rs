@@ -1,24 +1,24 @@
 use super::*;
-use crate::{Config, host::fixture, idle::Idle};
+use crate::{Config, host::fixture, idle_platform::IdlePlatform};
 use chainpool_agent::{PlatformKind, Secret};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// A façade of its own with a Kubernetes cluster as host `h1`, whose engine is `e`.
+/// An orchestrator with a Kubernetes cluster as host `h1`, whose engine is `e`.
 struct Bed {
     orchestrator: Orchestrator,
     admin: Caller,
-    platform: Idle,
+    platform: IdlePlatform,
     _folder: TempDir,
 }
 
 impl Bed {
-    /// With a kubeconfig that is stored, or without.
+    /// Starts with or without a stored kubeconfig.
     async fn start(kubeconfig: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let platform = Idle::of(PlatformKind::Kubernetes);
+        let platform = IdlePlatform::of(PlatformKind::Kubernetes);
         let config = Config {
-            works: false,
+            run_operations: false,
             ..Config::new(folder.path().to_owned(), vec![Arc::new(platform.clone())])
         };
         let orchestrator = Orchestrator::start(config).await.unwrap();
@@ -42,7 +42,7 @@ impl Bed {
         }
     }
 
-    /// As it is stored.
+    /// Reads the stored host.
     async fn stored(&self) -> HostRow {
         self.orchestrator.host_row("h1").await.unwrap()
     }
@@ -84,16 +84,17 @@ fn address(address: &str) -> api::HostUpdate {
     }
 }
 
-/// Stored without a look, a way that leads nowhere would take the host away, and one to another engine would have its clusters looked for there.
+/// Without a probe, a wrong connection would make the host unreachable, and another engine would be searched
+/// for its clusters.
 #[tokio::test]
-async fn another_way_to_a_host_is_probed_before_it_is_stored() {
+async fn a_changed_connection_is_probed_before_it_is_stored() {
     let bed = Bed::start(None).await;
     let tls = api::HostTls {
         ca: "c".into(),
         cert: "c".into(),
         key: "k".into(),
     };
-    let ways = [
+    let changes = [
         address("https://other.example:6443"),
         insecure(true),
         insecure(false),
@@ -104,44 +105,40 @@ async fn another_way_to_a_host_is_probed_before_it_is_stored() {
         kubeconfig("one"),
         kubeconfig("another"),
     ];
-    for way in ways {
+    for change in changes {
         let before = bed.stored().await;
         bed.platform.answer(None);
         assert_eq!(
-            bed.update(&way).await.unwrap_err().status(),
+            bed.update(&change).await.unwrap_err().status(),
             503,
-            "{way:?}: nobody answers there"
+            "{change:?}: no engine responds"
         );
         bed.platform.answer(Some("other"));
         assert_eq!(
-            fields(bed.update(&way).await),
+            fields(bed.update(&change).await),
             ["address"],
-            "{way:?}: another engine answers there"
+            "{change:?}: another engine responds"
         );
-        assert_eq!(
-            bed.stored().await,
-            before,
-            "{way:?} was stored although it was refused"
-        );
-        assert_eq!(bed.platform.probed().len(), 2, "{way:?}");
+        assert_eq!(bed.stored().await, before, "{change:?} was refused but stored");
+        assert_eq!(bed.platform.probed().len(), 2, "{change:?}");
 
         bed.platform.answer(Some("e"));
-        bed.update(&way).await.unwrap();
+        bed.update(&change).await.unwrap();
         let probed = bed.platform.probed();
-        assert_eq!(probed.len(), 1, "{way:?}");
+        assert_eq!(probed.len(), 1, "{change:?}");
         let stored = bed.stored().await;
         let secrets = HostSecrets::open(bed.orchestrator.store().master(), &stored).unwrap();
         assert_eq!(
             (&probed[0].address, probed[0].insecure),
             (&stored.address, stored.settings.0.insecure),
-            "{way:?}"
+            "{change:?}"
         );
         assert_eq!(
             (&probed[0].kubeconfig, probed[0].tls.is_some()),
             (&secrets.kubeconfig, secrets.tls.is_some()),
-            "{way:?}"
+            "{change:?}"
         );
-        if let Some(given) = &way.kubeconfig {
+        if let Some(given) = &change.kubeconfig {
             assert_eq!(
                 secrets.kubeconfig.map(|text| text.expose().clone()).as_ref(),
                 Some(given)
@@ -154,12 +151,12 @@ async fn another_way_to_a_host_is_probed_before_it_is_stored() {
     })
     .await
     .unwrap();
-    assert!(bed.platform.probed().is_empty(), "the way is the same");
+    assert!(bed.platform.probed().is_empty(), "the connection is unchanged");
 }
 
-/// Whoever may change a host must not have its kubeconfig sent to a server of their own.
+/// A caller that may change a host must not get its kubeconfig sent to another server.
 #[tokio::test]
-async fn a_stored_kubeconfig_is_given_again_for_another_server() {
+async fn a_stored_kubeconfig_must_be_given_again_for_another_server() {
     let bed = Bed::start(Some("stored")).await;
     bed.platform.answer(Some("e"));
     let before = bed.stored().await;
@@ -181,8 +178,8 @@ async fn a_stored_kubeconfig_is_given_again_for_another_server() {
         known.len() == 2
             && known
                 .iter()
-                .all(|way| way.kubeconfig == Some(Secret::new("stored".to_owned()))),
-        "the server is the same"
+                .all(|change| change.kubeconfig == Some(Secret::new("stored".to_owned()))),
+        "the server is unchanged"
     );
 
     for change in [address("https://other.example:6443"), insecure(true)] {

@@ -1,23 +1,23 @@
-//! What is done to a whole host: fillup, clean, reset, adopt; and what each of them would meet there.
+//! Actions on a whole host: fillup, clean, reset, adopt; and their preview.
 
-use crate::{Caller, Error, Orchestrator, Result, accept::Cause, plan::Arguments, policy};
+use crate::{Caller, Error, Orchestrator, Result, admission::Cause, plan::Arguments, policy};
 use chainpool_api::{self as api, ClusterState, OperationKind};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-/// What an action on a whole host would meet there.
+/// The state of a host that an action would affect.
 #[derive(Debug, Clone)]
 pub struct HostPreview {
     /// The host.
     pub host: api::Host,
-    /// Its clusters with their holders, newest first; 500 at most.
+    /// Its clusters with their holders, newest first; at most 500.
     pub clusters: Vec<api::Cluster>,
-    /// What the last full pass found there that carries our label and is unknown.
+    /// Unknown objects with our label found by the last full pass.
     pub unclaimed: Vec<api::Unclaimed>,
 }
 
 impl Orchestrator {
-    /// Shows what fillup, clean, reset, delete, forget and adopt would meet on a host. Changes nothing.
+    /// Shows the state that fillup, clean, reset, delete, forget and adopt would affect. Changes nothing.
     pub async fn host_preview(&self, caller: &Caller, host: &str) -> Result<HostPreview> {
         let host = self.host_show(caller, host).await?;
         let filter = api::ClusterFilter {
@@ -34,7 +34,7 @@ impl Orchestrator {
         })
     }
 
-    /// Makes what is missing up to the capacity.
+    /// Creates missing clusters up to the capacity.
     pub async fn host_fillup(&self, caller: &Caller, host: &str) -> Result<api::Operation> {
         policy::must_operate(caller)?;
         let (_turn, known) = self.remembered(caller).await?;
@@ -45,21 +45,21 @@ impl Orchestrator {
         let operation = self
             .accept_fillup(
                 row.id,
-                &Cause::of(caller, "fillup was asked for"),
+                &Cause::of(caller, "fillup requested"),
                 false,
                 Some(caller),
             )
             .await?;
-        let operation = operation.ok_or_else(|| Error::internal("a fillup by hand is always accepted"))?;
-        self.view_operation(operation, true).await
+        let operation = operation.ok_or_else(|| Error::internal("a requested fillup is always accepted"))?;
+        self.present_operation(operation, true).await
     }
 
-    /// Switches autofill off and deletes the free clusters.
+    /// Disables autofill and deletes the free clusters.
     pub async fn host_clean(&self, caller: &Caller, host: &str) -> Result<api::Operation> {
         self.host_empty(caller, host, OperationKind::HostClean).await
     }
 
-    /// Drops everything of this instance there; refused while clusters are applied.
+    /// Removes all objects of this instance on the host; refused while clusters are leased.
     pub async fn host_reset(&self, caller: &Caller, host: &str) -> Result<api::Operation> {
         self.host_empty(caller, host, OperationKind::HostReset).await
     }
@@ -71,7 +71,7 @@ impl Orchestrator {
             return self.operation_show(caller, id).await;
         }
         let id = self.host_row(host).await?.id;
-        let cause = Cause::of(caller, format!("{kind} was asked for"));
+        let cause = Cause::of(caller, format!("{kind} requested"));
         let mut tx = self.store().begin().await?;
         let mut row = tx.host(id).await?.ok_or_else(|| Error::not_found("host", host))?;
         let (leased, free): (Vec<_>, Vec<_>) = tx
@@ -82,7 +82,7 @@ impl Orchestrator {
         if kind == OperationKind::HostReset && !leased.is_empty() {
             let names: Vec<&str> = leased.iter().map(|cluster| cluster.name.as_str()).collect();
             let message = format!(
-                "host {} has applied clusters ({}); release them first",
+                "host {} has leased clusters ({}); release them first",
                 row.name,
                 names.join(", ")
             );
@@ -106,10 +106,10 @@ impl Orchestrator {
         }
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, &superseded).await?;
-        self.view_operation(operation, true).await
+        self.present_operation(operation, true).await
     }
 
-    /// Takes unclaimed objects over, in order to remove them.
+    /// Adopts unclaimed objects in order to remove them.
     pub async fn host_adopt(
         &self,
         caller: &Caller,
@@ -131,14 +131,14 @@ impl Orchestrator {
         if adopt.clusters.is_empty() {
             return Err(Error::field(
                 "clusters",
-                "name at least one unclaimed cluster id; chainpool status lists them",
+                "specify at least one unclaimed cluster id; chainpool status lists them",
             ));
         }
         if let Some(unknown) = adopt.clusters.iter().find(|id| !unclaimed.contains(id)) {
             return Err(Error::field(
                 "clusters",
                 format!(
-                    "{unknown} is not unclaimed on host {}; chainpool status lists what is",
+                    "{unknown} is not an unclaimed cluster on host {}; chainpool status lists them",
                     row.name
                 ),
             ));
@@ -154,11 +154,11 @@ impl Orchestrator {
                 &row,
                 OperationKind::HostAdopt,
                 arguments,
-                &Cause::of(caller, "adopt was asked for"),
+                &Cause::of(caller, "adopt requested"),
             )
             .await?;
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, &[]).await?;
-        self.view_operation(operation, true).await
+        self.present_operation(operation, true).await
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Config, idle::Idle};
+use crate::{Config, idle_platform::IdlePlatform};
 use chainpool_agent::PlatformKind;
 use chainpool_api::{Apply, Role};
 use chainpool_store::{ClusterRow, testing};
@@ -7,7 +7,7 @@ use futures::future::join_all;
 use std::collections::BTreeSet;
 use tempfile::TempDir;
 
-/// A façade of its own with free clusters.
+/// An orchestrator with free clusters.
 struct Bed {
     orchestrator: Orchestrator,
     admin: Caller,
@@ -18,11 +18,11 @@ impl Bed {
     async fn start(free: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = Config {
-            works: false,
+            run_operations: false,
             leases_per_account: 1,
             ..Config::new(
                 folder.path().to_owned(),
-                vec![Arc::new(Idle::of(PlatformKind::Docker))],
+                vec![Arc::new(IdlePlatform::of(PlatformKind::Docker))],
             )
         };
         let orchestrator = Orchestrator::start(config).await.unwrap();
@@ -31,7 +31,7 @@ impl Bed {
         let host = testing::host(now);
         let network = orchestrator.inner.registry.get("cometbft").unwrap();
         let preset = network.preset("single");
-        let parameters = network.settle(&preset, &serde_json::Map::new()).unwrap();
+        let parameters = network.validate(&preset, &serde_json::Map::new()).unwrap();
         let mut tx = orchestrator.store().begin().await.unwrap();
         for n in 0..free {
             let single = ClusterRow {
@@ -56,7 +56,7 @@ impl Bed {
         }
     }
 
-    /// The administrator with a key on a route.
+    /// The administrator with an idempotency key on a route.
     fn keyed(&self, route: &str, key: &str) -> Caller {
         let key = RequestKey {
             route: route.into(),
@@ -70,7 +70,7 @@ impl Bed {
     }
 }
 
-/// The one id that all answers have.
+/// Asserts that all responses have the same id and returns it.
 fn same(ids: Vec<Result<Uuid>>) -> Uuid {
     let ids: BTreeSet<Uuid> = ids.into_iter().map(Result::unwrap).collect();
     assert_eq!(ids.len(), 1, "{ids:?}");
@@ -85,7 +85,7 @@ fn apply() -> Apply {
 }
 
 #[tokio::test]
-async fn twins_in_parallel_get_one_answer() {
+async fn concurrent_duplicates_get_one_response() {
     let bed = Bed::start(1).await;
     let orchestrator = &bed.orchestrator;
     let caller = bed.keyed("POST /leases", "k1");
@@ -117,12 +117,12 @@ async fn twins_in_parallel_get_one_answer() {
     assert_eq!(
         orchestrator.inner.idempotency.len(),
         0,
-        "nothing is kept of requests that are over"
+        "no state remains of completed requests"
     );
 }
 
 #[tokio::test]
-async fn each_change_of_a_pool_has_twins() {
+async fn every_change_of_a_pool_is_idempotent() {
     let bed = Bed::start(2).await;
     let orchestrator = &bed.orchestrator;
     let caller = bed.keyed("POST /clusters", "k1");
@@ -159,7 +159,7 @@ async fn each_change_of_a_pool_has_twins() {
 }
 
 #[tokio::test]
-async fn a_twin_takes_over_from_one_that_was_cancelled_or_refused() {
+async fn a_duplicate_takes_over_from_a_cancelled_or_refused_request() {
     let bed = Bed::start(0).await;
     let caller = bed.keyed("POST /leases", "k1");
     let mut first = Box::pin(bed.orchestrator.remembered(&caller));
@@ -181,7 +181,7 @@ async fn a_twin_takes_over_from_one_that_was_cancelled_or_refused() {
 }
 
 #[tokio::test]
-async fn another_request_under_a_key_that_is_under_way_is_refused() {
+async fn a_different_request_under_a_key_in_progress_is_refused() {
     let bed = Bed::start(2).await;
     let first = bed.keyed("POST /leases", "k1");
     let mut other = first.clone();
@@ -206,7 +206,7 @@ async fn another_request_under_a_key_that_is_under_way_is_refused() {
 }
 
 #[tokio::test]
-async fn the_answer_to_an_apply_that_made_nothing_is_remembered_too() {
+async fn the_response_to_an_apply_that_created_nothing_is_stored_too() {
     let bed = Bed::start(2).await;
     let lease = bed
         .orchestrator
@@ -238,7 +238,7 @@ async fn the_answer_to_an_apply_that_made_nothing_is_remembered_too() {
 }
 
 #[tokio::test]
-async fn a_key_may_be_used_again_after_a_day() {
+async fn a_key_can_be_reused_after_a_day() {
     let bed = Bed::start(1).await;
     let caller = bed.keyed("POST /prove", "k1");
     let mut tx = bed.orchestrator.store().begin().await.unwrap();
@@ -248,7 +248,7 @@ async fn a_key_may_be_used_again_after_a_day() {
         name: "k1".into(),
         body: vec![7; 32],
         answer: Json(serde_json::json!({ "id": Uuid::nil() })),
-        created_at: Timestamp::now().plus_seconds(-KEPT_SECONDS - 1).into(),
+        created_at: Timestamp::now().plus_seconds(-RETENTION_SECONDS - 1).into(),
     };
     tx.answer_insert(row).await.unwrap();
     tx.commit("test").await.unwrap();
@@ -260,7 +260,7 @@ async fn a_key_may_be_used_again_after_a_day() {
 }
 
 #[tokio::test]
-async fn a_read_of_a_bundle_is_in_the_audit_and_a_look_at_its_outline_is_not() {
+async fn reading_a_bundle_is_audited_and_reading_its_outline_is_not() {
     let bed = Bed::start(1).await;
     let lease = bed
         .orchestrator
@@ -301,7 +301,7 @@ async fn a_read_of_a_bundle_is_in_the_audit_and_a_look_at_its_outline_is_not() {
 }
 
 #[tokio::test]
-async fn an_account_that_has_its_leases_is_told_so() {
+async fn an_account_at_its_lease_limit_gets_the_reason() {
     let bed = Bed::start(2).await;
     let ann = Caller {
         role: Role::User,
@@ -319,6 +319,6 @@ async fn an_account_that_has_its_leases_is_told_so() {
             && problem.message.contains("--leases-per-account"),
         "{problem:?}"
     );
-    // Who works with the pool may have any number.
+    // Operators have no limit.
     bed.orchestrator.lease_apply(&bed.admin, apply()).await.unwrap();
 }

@@ -1,13 +1,13 @@
 use super::*;
 use chainpool_api::{LeaseState, OperationKind, OperationState, Timestamp};
-use chainpool_store::{Json, Word};
+use chainpool_store::{EnumColumn, Json};
 use uuid::Uuid;
 
 fn user(name: &str) -> Caller {
     Caller::new(Uuid::now_v7(), name, Role::User)
 }
 
-/// A program of an account, with a token for other holders.
+/// A caller with a token for other holders.
 fn program(name: &str) -> Caller {
     Caller {
         lease_any: true,
@@ -23,7 +23,7 @@ fn lease(holder: &str, applied_by: &str) -> LeaseRow {
         applied_by: applied_by.into(),
         filter: "[]".into(),
         single: true,
-        state: Word(LeaseState::Active),
+        state: EnumColumn(LeaseState::Active),
         created_at: Timestamp(1000).into(),
         expires_at: None,
         ended_at: None,
@@ -34,8 +34,8 @@ fn lease(holder: &str, applied_by: &str) -> LeaseRow {
 fn operation(author: &str, at: i64) -> OperationRow {
     OperationRow {
         id: Uuid::now_v7(),
-        kind: Word(OperationKind::ClusterRestart),
-        state: Word(OperationState::Running),
+        kind: EnumColumn(OperationKind::ClusterRestart),
+        state: EnumColumn(OperationState::Running),
         host_id: Uuid::from_u128(1),
         cluster_id: Some(Uuid::from_u128(7)),
         generation: 1,
@@ -54,7 +54,7 @@ fn operation(author: &str, at: i64) -> OperationRow {
 }
 
 #[test]
-fn roles_are_a_ladder() {
+fn each_role_includes_the_lower_roles() {
     for (role, operate, administer) in [
         (Role::User, false, false),
         (Role::Operator, true, false),
@@ -76,7 +76,7 @@ fn roles_are_a_ladder() {
 }
 
 #[test]
-fn a_lease_is_its_holders_together_with_the_account_that_applied() {
+fn a_lease_belongs_to_its_holder_and_the_applying_account() {
     let own = lease("ann", "ann");
     assert!(may_use_lease(&user("ann"), &own) && may_use_lease(&program("ann"), &own));
     assert!(!may_use_lease(&user("bob"), &own) && !may_use_lease(&program("portal"), &own));
@@ -85,11 +85,11 @@ fn a_lease_is_its_holders_together_with_the_account_that_applied() {
         assert!(may_use_lease(&program("portal"), &of_customer));
         assert!(
             !may_use_lease(&user("dave"), &of_customer),
-            "the local account dave was given {stored}"
+            "the local account dave may use {stored}"
         );
         assert!(
             !may_use_lease(&user("portal"), &of_customer),
-            "a session of portal is no token for its holders"
+            "a session of portal may use leases of its holders"
         );
         assert!(
             !may_use_lease(&program("dave"), &of_customer) && !may_use_lease(&program("shop"), &of_customer)
@@ -101,7 +101,7 @@ fn a_lease_is_its_holders_together_with_the_account_that_applied() {
     }
 }
 
-/// Whether a list that is made by [`visible_leases`] has this lease.
+/// Returns `true` if a list filtered with [`visible_leases`] contains this lease.
 fn listed(caller: &Caller, holder: Option<&str>, lease: &LeaseRow) -> bool {
     let VisibleLeases { holders, applied_by } = visible_leases(caller, holder);
     holders.is_none_or(|holders| holders.contains(&lease.holder))
@@ -109,7 +109,7 @@ fn listed(caller: &Caller, holder: Option<&str>, lease: &LeaseRow) -> bool {
 }
 
 #[test]
-fn lists_hold_what_may_be_used_and_nothing_else() {
+fn lists_contain_exactly_the_usable_leases() {
     let callers = [
         user("ann"),
         program("ann"),
@@ -145,7 +145,7 @@ fn lists_hold_what_may_be_used_and_nothing_else() {
 }
 
 #[test]
-fn a_named_holder_stands_under_the_account_of_its_token() {
+fn a_named_holder_is_prefixed_with_the_account_of_its_token() {
     let named = |caller: &Caller, name: &str| {
         holder(caller, Some(name.to_owned())).map(|holder| (holder.stored, holder.former))
     };
@@ -157,7 +157,7 @@ fn a_named_holder_stands_under_the_account_of_its_token() {
         );
     }
     assert_eq!(named(&portal, "shop/dave").unwrap().0, "portal/shop/dave");
-    // A customer of the account's own name is not the account.
+    // A holder with the account's own name is not the account.
     assert_eq!(
         named(&portal, "portal").unwrap(),
         ("portal/portal".to_owned(), None)
@@ -177,7 +177,7 @@ fn a_named_holder_stands_under_the_account_of_its_token() {
 }
 
 #[test]
-fn an_operation_is_its_authors_and_of_the_holder_since_it_holds() {
+fn an_operation_is_readable_by_its_author_and_by_the_holder_since_the_lease() {
     let held = lease("ann", "ann");
     assert!(may_read_operation(
         &user("ann"),
@@ -186,7 +186,7 @@ fn an_operation_is_its_authors_and_of_the_holder_since_it_holds() {
     ));
     assert!(
         !may_read_operation(&user("ann"), &operation("bob", 999), Some(&held)),
-        "what the holder before her did is his"
+        "operations before her lease"
     );
     assert!(may_read_operation(
         &user("bob"),
@@ -209,7 +209,8 @@ fn an_operation_is_its_authors_and_of_the_holder_since_it_holds() {
     ));
 }
 
-/// Methods of the façade that make a caller, or end one; and what the process around asks for itself, before anybody calls.
+/// Façade methods that create or end a caller, and methods that the process itself calls before any caller
+/// exists.
 const MAKE_CALLERS: &[&str] = &[
     "start",
     "stop",
@@ -222,17 +223,17 @@ const MAKE_CALLERS: &[&str] = &[
     "instance",
 ];
 
-/// Jobs of the watchdog: they take no input, and what they ask for has [`Caller::watchdog`] as its author.
+/// Watchdog jobs: they take no input, and their operations have [`Caller::watchdog`] as the author.
 const OF_WATCHDOG: &[&str] = &[
     "autofill",
-    "cluster_judge",
-    "clusters_to_judge",
+    "cluster_assess",
+    "clusters_to_assess",
     "database_check",
     "database_write_check",
     "expire_leases",
-    "forget_old",
-    "host_judge",
-    "host_unheard",
+    "prune_history",
+    "host_assess",
+    "host_events_interrupted",
     "host_watch",
     "hosts_to_watch",
     "isolated",
@@ -242,7 +243,7 @@ const OF_WATCHDOG: &[&str] = &[
     "note_pass",
 ];
 
-/// The public methods of the façade in a file: name and whole head.
+/// The public façade methods in a file: name and signature.
 fn methods(source: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let (mut inside, mut lines) = (false, source.lines());
@@ -277,7 +278,7 @@ fn sources(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
 }
 
 #[test]
-fn each_method_of_the_facade_takes_its_caller() {
+fn every_facade_method_takes_its_caller() {
     let mut found = Vec::new();
     sources(
         &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
@@ -291,15 +292,19 @@ fn each_method_of_the_facade_takes_its_caller() {
     may.sort_unstable();
     assert_eq!(
         takes_none, may,
-        "a new method of the façade takes its caller and asks the policy"
+        "a new façade method must take its caller and ask the policy"
     );
 }
 
 #[test]
-fn a_user_alone_has_a_limit_of_leases() {
+fn only_users_have_a_lease_limit() {
     assert_eq!(lease_limit(&user("ann"), 20), Some(20));
     assert_eq!(lease_limit(&user("ann"), 0), None, "no limit");
-    assert_eq!(lease_limit(&program("portal"), 20), None, "it applies for others");
+    assert_eq!(
+        lease_limit(&program("portal"), 20),
+        None,
+        "it applies for other holders"
+    );
     for role in [Role::Operator, Role::Admin] {
         assert_eq!(
             lease_limit(&Caller::new(Uuid::nil(), "ann", role), 20),

@@ -1,13 +1,14 @@
-//! Apply, the hot path: one writer task, and waiting applies share one set-based transaction.
+//! Apply, the hot path: one writer task; concurrent applies share one set-based transaction.
 //!
-//! A batch costs one look at existing leases, one guarded UPDATE for each distinct filter, and three inserts, whatever
-//! its size; where the number of an account's leases is limited, they are counted first. The database's unique indexes (one active lease a cluster; one active single lease a holder and filter)
-//! would refuse a double grant even if this code were wrong. A holder is one only together with the account that applies
-//! for it: two accounts that name the same holder mean two.
+//! A batch costs one read of existing leases, one guarded UPDATE per distinct filter, and three inserts,
+//! whatever its size. If an account has a lease limit, its leases are counted first. The unique indexes of
+//! the database (one active lease per cluster; one active single lease per holder and filter) would refuse a
+//! double grant even if this code were wrong. A holder is identified together with the account that applies
+//! for it: two accounts that name the same holder mean two holders.
 
 use crate::{
-    Error, Json, LeaseRow, Moment, OperationRow, Result, Store, Word,
-    datastore::Labels,
+    EnumColumn, Error, Json, LeaseRow, Moment, OperationRow, Result, Store,
+    datastore::{Labels, OFFERED, fresh_since},
     entity::{audit, idempotency, lease, operation},
     write::{WriteTransaction, Writer},
 };
@@ -17,59 +18,57 @@ use std::collections::{BTreeMap, HashMap};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use uuid::Uuid;
 
-/// How many applies share a transaction at most.
+/// The largest number of applies in one transaction.
 const BATCH: usize = 256;
-/// How old evidence may be for a cluster to be offered.
-const FRESH_MS: i64 = 60_000;
 
-/// What somebody applies for.
+/// A request for a free cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct ApplyOrder {
-    /// Who shall hold it.
+pub struct ApplyRequest {
+    /// The future holder.
     pub holder: String,
-    /// The name under which the same holder's leases were stored before holders had their account's name in front.
+    /// The holder's name in leases stored before names were prefixed with the account.
     pub former_holder: Option<String>,
-    /// The account that asks, which the lease belongs to.
+    /// The account that applies and owns the lease.
     pub author: String,
-    /// Of this network type.
+    /// Filter by network type.
     pub network_type: Option<String>,
-    /// Made from this preset.
+    /// Filter by preset.
     pub preset: Option<String>,
-    /// Of this version line.
+    /// Filter by version line.
     pub version: Option<String>,
-    /// With this many nodes.
+    /// Filter by number of nodes.
     pub size: Option<u32>,
-    /// Whose nodes agree in this way.
+    /// Filter by consensus protocol.
     pub consensus: Option<String>,
-    /// On this host.
+    /// Filter by host.
     pub host: Option<Uuid>,
-    /// With all these labels.
+    /// Filter by labels; all must match.
     pub labels: BTreeMap<String, String>,
-    /// Made with these parameters: names of `a-z`, `0-9` and `_`, values as JSON texts.
+    /// Filter by parameters: names of `a-z`, `0-9` and `_`, values as JSON text.
     pub parameters: BTreeMap<String, String>,
-    /// The holder may have one of this filter only.
+    /// Allow the holder only one lease with this filter.
     pub single: bool,
-    /// Seconds until it expires; `None`: never.
+    /// Seconds until expiry; `None`: no expiry.
     pub ttl_seconds: Option<i64>,
-    /// How many active leases the account may hold itself, this one included; `None`: any number.
+    /// Limit of active leases that the account holds itself, including this one; `None`: no limit.
     pub lease_limit: Option<u32>,
-    /// What ties a repeated request to this one: account, route, key, SHA-256 of the body.
+    /// The idempotency key: account, route, key, SHA-256 of the body.
     pub key: Option<(Uuid, String, String, [u8; 32])>,
 }
 
-/// What an apply got.
+/// The result of an apply.
 #[derive(Debug, Clone)]
 pub struct ApplyOutcome {
     /// The lease.
     pub lease: LeaseRow,
-    /// Whether it was made now.
-    pub made: bool,
-    /// The names around a lease that was made now.
+    /// Set if this apply created the lease.
+    pub created: bool,
+    /// The names related to a created lease.
     pub names: Option<LeaseNames>,
 }
 
-/// What people call the things around a lease. Read by the statement that takes the cluster, so that an answer needs no
-/// look-up of its own.
+/// The names of the resources related to a lease. The statement that takes the cluster returns them, so that
+/// a response needs no further query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseNames {
     /// The cluster's name.
@@ -82,21 +81,26 @@ pub struct LeaseNames {
 
 type Reply = oneshot::Sender<Result<Option<ApplyOutcome>>>;
 
-/// The one task that grants leases.
-pub(crate) struct Grants(mpsc::Sender<(ApplyOrder, Reply)>);
+/// The task that grants all leases.
+pub(crate) struct Grants(mpsc::Sender<(ApplyRequest, Reply)>);
 
 impl Store {
-    /// Takes a free cluster; `None` when nothing free matches. Asking again returns the same lease.
-    pub async fn apply(&self, order: ApplyOrder) -> Result<Option<ApplyOutcome>> {
-        let (reply, answer) = oneshot::channel();
-        let gone = || Error::Database(sea_orm::DbErr::Custom("the apply writer has ended".to_owned()));
-        self.grants().0.send((order, reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+    /// Leases a free cluster; `None` if no free cluster matches. Repeating the request returns the same
+    /// lease.
+    pub async fn apply(&self, request: ApplyRequest) -> Result<Option<ApplyOutcome>> {
+        let (reply, response) = oneshot::channel();
+        let stopped = || Error::Database(sea_orm::DbErr::Custom("the apply writer has stopped".to_owned()));
+        self.grants()
+            .0
+            .send((request, reply))
+            .await
+            .map_err(|_| stopped())?;
+        response.await.map_err(|_| stopped())?
     }
 }
 
-impl ApplyOrder {
-    /// The filter in one canonical text: equal texts are equal filters.
+impl ApplyRequest {
+    /// The filter in canonical form: equal texts are equal filters.
     fn filter(&self) -> String {
         let Self {
             network_type,
@@ -115,7 +119,7 @@ impl ApplyOrder {
             lease_limit: _,
             key: _,
         } = self;
-        // Leases from before there were parameters in a filter keep theirs.
+        // Without parameters the text equals that of leases stored before filters had parameters.
         let filter = serde_json::json!([network_type, preset, version, size, consensus, host, labels]);
         if parameters.is_empty() {
             filter.to_string()
@@ -172,13 +176,17 @@ impl ApplyOrder {
 
 impl Grants {
     pub(crate) fn start(writer: Writer, events: broadcast::Sender<Event>) -> Self {
-        let (sender, mut receiver) = mpsc::channel::<(ApplyOrder, Reply)>(4 * BATCH);
+        let (sender, mut receiver) = mpsc::channel::<(ApplyRequest, Reply)>(4 * BATCH);
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(BATCH);
             while receiver.recv_many(&mut batch, BATCH).await > 0 {
-                let (orders, replies): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-                for (outcome, reply) in settle(&writer, &events, &orders).await.into_iter().zip(replies) {
-                    // A caller that has gone asks again and gets the same lease.
+                let (requests, replies): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+                for (outcome, reply) in grant_or_split(&writer, &events, &requests)
+                    .await
+                    .into_iter()
+                    .zip(replies)
+                {
+                    // A caller that gave up repeats the request and gets the same lease.
                     drop(reply.send(outcome));
                 }
             }
@@ -187,23 +195,23 @@ impl Grants {
     }
 }
 
-/// Grants a batch; when that fails, each alone, so that one bad member does not fail the others.
-async fn settle(
+/// Grants a batch. If that fails, grants each apply alone, so that one bad request does not fail the others.
+async fn grant_or_split(
     writer: &Writer,
     events: &broadcast::Sender<Event>,
-    orders: &[ApplyOrder],
+    requests: &[ApplyRequest],
 ) -> Vec<Result<Option<ApplyOutcome>>> {
-    match grant(writer, events, orders).await {
+    match grant(writer, events, requests).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
-        Err(error) if orders.len() == 1 => vec![Err(error)],
-        // It is nobody's fault, and none of them would fare better alone.
-        Err(Error::StorageFull) => orders.iter().map(|_| Err(Error::StorageFull)).collect(),
+        Err(error) if requests.len() == 1 => vec![Err(error)],
+        // No apply caused this, and none would succeed alone.
+        Err(Error::StorageFull) => requests.iter().map(|_| Err(Error::StorageFull)).collect(),
         Err(error) => {
-            tracing::warn!(%error, applies = orders.len(), "a batch of applies failed; each is tried alone");
-            let mut outcomes = Vec::with_capacity(orders.len());
-            for order in orders {
+            tracing::warn!(%error, applies = requests.len(), "a batch of applies failed; retrying each alone");
+            let mut outcomes = Vec::with_capacity(requests.len());
+            for request in requests {
                 outcomes.push(
-                    grant(writer, events, std::slice::from_ref(order))
+                    grant(writer, events, std::slice::from_ref(request))
                         .await
                         .map(|mut one| one.pop().flatten()),
                 );
@@ -216,69 +224,71 @@ async fn settle(
 async fn grant(
     writer: &Writer,
     events: &broadcast::Sender<Event>,
-    orders: &[ApplyOrder],
+    requests: &[ApplyRequest],
 ) -> Result<Vec<Option<ApplyOutcome>>> {
     let transaction = writer.begin().await?;
     let now = Timestamp::now();
-    let filters: Vec<String> = orders.iter().map(ApplyOrder::filter).collect();
-    let mut held = held(&transaction, orders).await?;
-    let mut active = ActiveLeases::of(&transaction, orders).await?;
+    let filters: Vec<String> = requests.iter().map(ApplyRequest::filter).collect();
+    let mut held = held(&transaction, requests).await?;
+    let mut active = ActiveLeases::of(&transaction, requests).await?;
 
-    // One place in the queue for each lease that must be made; repeated single applies share one.
+    // One entry for each lease to create; repeated single applies share one.
     let mut wanted: HashMap<&str, Vec<usize>> = HashMap::new();
     let mut first_of: HashMap<(&str, &str, &str), usize> = HashMap::new();
-    for (place, order) in orders.iter().enumerate() {
+    for (place, request) in requests.iter().enumerate() {
         let key = (
-            order.author.as_str(),
-            order.holder.as_str(),
+            request.author.as_str(),
+            request.holder.as_str(),
             filters[place].as_str(),
         );
-        if order.single && (had(&held, order, &filters[place]).is_some() || first_of.contains_key(&key)) {
+        if request.single
+            && (existing_lease(&held, request, &filters[place]).is_some() || first_of.contains_key(&key))
+        {
             continue;
         }
-        if order.single {
+        if request.single {
             first_of.insert(key, place);
         }
         wanted.entry(&filters[place]).or_default().push(place);
     }
 
-    let mut made: HashMap<usize, LeaseRow> = HashMap::new();
+    let mut created: HashMap<usize, LeaseRow> = HashMap::new();
     let mut names: HashMap<usize, LeaseNames> = HashMap::new();
     let mut operations = Vec::new();
-    let mut answers = Vec::new();
+    let mut idempotency_rows = Vec::new();
     for (filter, mut places) in wanted {
-        places.retain(|place| active.admits(&orders[*place]));
+        places.retain(|place| active.reserve(&requests[*place]));
         let Some(first) = places.first() else { continue };
-        let taken = take(&transaction, &orders[*first], places.len(), now).await?;
+        let taken = take(&transaction, &requests[*first], places.len(), now).await?;
         for place in places.iter().skip(taken.len()) {
-            active.gives_back(&orders[*place]);
+            active.release(&requests[*place]);
         }
         for (taken, place) in taken.into_iter().zip(places) {
-            let (lease, operation) = rows(&orders[place], filter, &taken, now);
-            answers.extend(answer(&orders[place], &lease));
-            made.insert(place, lease);
+            let (lease, operation) = rows(&requests[place], filter, &taken, now);
+            idempotency_rows.extend(idempotency_row(&requests[place], &lease));
+            created.insert(place, lease);
             names.insert(place, taken.names);
             operations.push(operation);
         }
     }
-    if !made.is_empty() {
-        insert(&transaction, made.values(), operations).await?;
+    if !created.is_empty() {
+        insert(&transaction, created.values(), operations).await?;
     }
-    if !answers.is_empty() {
-        idempotency::Entity::insert_many(answers)
+    if !idempotency_rows.is_empty() {
+        idempotency::Entity::insert_many(idempotency_rows)
             .exec_without_returning(&transaction)
             .await?;
     }
     transaction.commit().await?;
 
-    for lease in made.values() {
+    for lease in created.values() {
         for (noun, id) in [(Noun::Lease, lease.id), (Noun::Cluster, lease.cluster_id)] {
-            // Nobody listening is no failure: events are wake-ups, the rows are the truth.
+            // Having no listeners is no error: events are only hints, the rows are authoritative.
             drop(events.send(Event { noun, id }));
         }
     }
-    let single_made: Vec<LeaseRow> = made.values().filter(|lease| lease.single).cloned().collect();
-    for lease in single_made {
+    let single_created: Vec<LeaseRow> = created.values().filter(|lease| lease.single).cloned().collect();
+    for lease in single_created {
         held.insert(
             (
                 lease.applied_by.clone(),
@@ -288,19 +298,19 @@ async fn grant(
             lease,
         );
     }
-    let outcomes = orders
+    let outcomes = requests
         .iter()
         .zip(filters)
         .enumerate()
-        .map(|(place, (order, filter))| match made.remove(&place) {
+        .map(|(place, (request, filter))| match created.remove(&place) {
             Some(lease) => Some(ApplyOutcome {
                 lease,
-                made: true,
+                created: true,
                 names: names.remove(&place),
             }),
-            None if order.single => had(&held, order, &filter).map(|lease| ApplyOutcome {
+            None if request.single => existing_lease(&held, request, &filter).map(|lease| ApplyOutcome {
                 lease: lease.clone(),
-                made: false,
+                created: false,
                 names: None,
             }),
             None => None,
@@ -311,23 +321,23 @@ async fn grant(
 /// Active single leases by account, holder and filter.
 type Held = HashMap<(String, String, String), LeaseRow>;
 
-/// The lease that the holder of an order has already.
-fn had<'a>(held: &'a Held, order: &ApplyOrder, filter: &str) -> Option<&'a LeaseRow> {
-    let mut names = [Some(&order.holder), order.former_holder.as_ref()]
+/// Returns the lease that the holder already has.
+fn existing_lease<'a>(held: &'a Held, request: &ApplyRequest, filter: &str) -> Option<&'a LeaseRow> {
+    let mut names = [Some(&request.holder), request.former_holder.as_ref()]
         .into_iter()
         .flatten();
-    names.find_map(|holder| held.get(&(order.author.clone(), holder.clone(), filter.to_owned())))
+    names.find_map(|holder| held.get(&(request.author.clone(), holder.clone(), filter.to_owned())))
 }
 
-/// The active single leases that these holders have.
-async fn held(transaction: &WriteTransaction, orders: &[ApplyOrder]) -> Result<Held> {
-    let names = |order: &ApplyOrder| {
-        [Some(order.holder.clone()), order.former_holder.clone()]
+/// Reads the active single leases of these holders.
+async fn held(transaction: &WriteTransaction, requests: &[ApplyRequest]) -> Result<Held> {
+    let names = |request: &ApplyRequest| {
+        [Some(request.holder.clone()), request.former_holder.clone()]
             .into_iter()
             .flatten()
     };
     let holders: std::collections::BTreeSet<String> =
-        orders.iter().filter(|o| o.single).flat_map(names).collect();
+        requests.iter().filter(|o| o.single).flat_map(names).collect();
     if holders.is_empty() {
         return Ok(HashMap::new());
     }
@@ -348,14 +358,14 @@ async fn held(transaction: &WriteTransaction, orders: &[ApplyOrder]) -> Result<H
         .collect())
 }
 
-/// How many active leases of their own the accounts have whose number is limited.
+/// The number of own active leases of each account with a limit.
 struct ActiveLeases<'a>(HashMap<&'a str, u32>);
 
 impl<'a> ActiveLeases<'a> {
-    async fn of(transaction: &WriteTransaction, orders: &'a [ApplyOrder]) -> Result<Self> {
-        let limited = orders
+    async fn of(transaction: &WriteTransaction, requests: &'a [ApplyRequest]) -> Result<Self> {
+        let limited = requests
             .iter()
-            .filter_map(|order| Some((order.author.as_str(), order.lease_limit?)));
+            .filter_map(|request| Some((request.author.as_str(), request.lease_limit?)));
         let mut active = HashMap::new();
         for (author, limit) in limited {
             if !active.contains_key(author) {
@@ -365,28 +375,28 @@ impl<'a> ActiveLeases<'a> {
         Ok(Self(active))
     }
 
-    /// Whether an order may have one more, which is counted.
-    fn admits(&mut self, order: &'a ApplyOrder) -> bool {
-        let Some(limit) = order.lease_limit else {
+    /// Reserves one lease within the account's limit; `false`: the limit is reached.
+    fn reserve(&mut self, request: &'a ApplyRequest) -> bool {
+        let Some(limit) = request.lease_limit else {
             return true;
         };
-        let active = self.0.entry(&order.author).or_default();
-        let admits = *active < limit;
-        *active += u32::from(admits);
-        admits
+        let active = self.0.entry(&request.author).or_default();
+        let is_within_limit = *active < limit;
+        *active += u32::from(is_within_limit);
+        is_within_limit
     }
 
-    /// An order that was admitted got nothing.
-    fn gives_back(&mut self, order: &'a ApplyOrder) {
-        if order.lease_limit.is_some() {
-            *self.0.entry(&order.author).or_default() -= 1;
+    /// Returns a reservation that led to no lease.
+    fn release(&mut self, request: &'a ApplyRequest) {
+        if request.lease_limit.is_some() {
+            *self.0.entry(&request.author).or_default() -= 1;
         }
     }
 }
 
-/// How many active leases an account holds itself, counted up to `most`.
+/// Counts the active leases that an account holds itself, up to `most`.
 pub(crate) async fn own_leases(connection: &impl ConnectionTrait, account: &str, most: u32) -> Result<u32> {
-    // The state as a word of the statement: by that the index of active leases is found.
+    // The state is a literal, so that SQLite uses the partial index of active leases.
     let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM lease WHERE state = 'active' AND applied_by = ? AND holder = ? LIMIT ?)";
     let values = [account.into(), account.into(), most.into()];
     let row = connection
@@ -403,29 +413,28 @@ pub(crate) async fn own_leases(connection: &impl ConnectionTrait, account: &str,
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-/// A cluster that was just taken.
-struct Taken {
+/// A cluster taken by this apply.
+struct TakenCluster {
     cluster: Uuid,
     host: Uuid,
     generation: i64,
     names: LeaseNames,
 }
 
-/// ONE guarded UPDATE takes up to `count` free, healthy clusters that match, longest ready first.
+/// Takes up to `count` free, healthy, matching clusters in ONE guarded UPDATE, longest ready first.
 async fn take(
     transaction: &WriteTransaction,
-    order: &ApplyOrder,
+    request: &ApplyRequest,
     count: usize,
     now: Timestamp,
-) -> Result<Vec<Taken>> {
-    let (conditions, filter_values) = order.conditions();
+) -> Result<Vec<TakenCluster>> {
+    let (conditions, filter_values) = request.conditions();
     let sql = format!(
         "UPDATE cluster SET leased = TRUE WHERE id IN (\
-           SELECT id FROM cluster WHERE state = 'ready' AND health = 'healthy' AND NOT leased AND schedulable \
-           AND ledger_fault IS NULL AND operation_id IS NULL AND gone_at IS NULL AND checked_at >= ?{conditions} ORDER BY ready_at LIMIT ?) \
+           SELECT id FROM cluster WHERE {OFFERED}{conditions} ORDER BY ready_at LIMIT ?) \
          RETURNING id, host_id, generation, name, network_type, (SELECT host.name FROM host WHERE host.id = host_id)"
     );
-    let mut values: Vec<Value> = vec![(now.0 - FRESH_MS).into()];
+    let mut values: Vec<Value> = vec![fresh_since(now).into()];
     values.extend(filter_values);
     values.push(i64::try_from(count).expect("a batch is small").into());
     let rows = transaction
@@ -435,13 +444,13 @@ async fn take(
             values,
         ))
         .await?;
-    let read = |row: sea_orm::QueryResult| -> Result<Taken, sea_orm::DbErr> {
+    let read = |row: sea_orm::QueryResult| -> Result<TakenCluster, sea_orm::DbErr> {
         let names = LeaseNames {
             cluster: row.try_get_by_index(3)?,
             network_type: row.try_get_by_index(4)?,
             host: row.try_get_by_index(5)?,
         };
-        Ok(Taken {
+        Ok(TakenCluster {
             cluster: row.try_get_by_index(0)?,
             host: row.try_get_by_index(1)?,
             generation: row.try_get_by_index(2)?,
@@ -451,30 +460,35 @@ async fn take(
     Ok(rows.into_iter().map(read).collect::<Result<_, _>>()?)
 }
 
-fn rows(order: &ApplyOrder, filter: &str, taken: &Taken, now: Timestamp) -> (LeaseRow, OperationRow) {
+fn rows(
+    request: &ApplyRequest,
+    filter: &str,
+    taken: &TakenCluster,
+    now: Timestamp,
+) -> (LeaseRow, OperationRow) {
     let lease = LeaseRow {
         id: Uuid::now_v7(),
         cluster_id: taken.cluster,
-        holder: order.holder.clone(),
-        applied_by: order.author.clone(),
+        holder: request.holder.clone(),
+        applied_by: request.author.clone(),
         filter: filter.to_owned(),
-        single: order.single,
-        state: Word(LeaseState::Active),
+        single: request.single,
+        state: EnumColumn(LeaseState::Active),
         created_at: Moment(now),
-        expires_at: order.ttl_seconds.map(|ttl| Moment(now.plus_seconds(ttl))),
+        expires_at: request.ttl_seconds.map(|ttl| Moment(now.plus_seconds(ttl))),
         ended_at: None,
         operation_id: None,
     };
     let operation = OperationRow {
         id: Uuid::now_v7(),
-        kind: Word(OperationKind::LeaseApply),
-        state: Word(OperationState::Succeeded),
+        kind: EnumColumn(OperationKind::LeaseApply),
+        state: EnumColumn(OperationState::Succeeded),
         host_id: taken.host,
         cluster_id: Some(taken.cluster),
         generation: taken.generation,
         parent_id: None,
-        author: order.author.clone(),
-        reason: format!("{} applied", order.holder),
+        author: request.author.clone(),
+        reason: format!("{} applied", request.holder),
         arguments: Json(serde_json::Value::Null),
         result: Some(Json(serde_json::json!({ "lease": lease.id }))),
         error: None,
@@ -487,8 +501,8 @@ fn rows(order: &ApplyOrder, filter: &str, taken: &Taken, now: Timestamp) -> (Lea
     (lease, operation)
 }
 
-fn answer(order: &ApplyOrder, lease: &LeaseRow) -> Option<idempotency::ActiveModel> {
-    let (account_id, route, name, body) = order.key.clone()?;
+fn idempotency_row(request: &ApplyRequest, lease: &LeaseRow) -> Option<idempotency::ActiveModel> {
+    let (account_id, route, name, body) = request.key.clone()?;
     let answer = Json(serde_json::json!({ "id": lease.id }));
     let row = idempotency::Model {
         account_id,

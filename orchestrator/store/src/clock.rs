@@ -1,4 +1,4 @@
-//! The wall clock, guarded by the monotonic one, so that a jump does not end leases.
+//! The wall clock, checked against the monotonic clock, so that a jump does not expire leases.
 
 use chainpool_api::Timestamp;
 use std::{
@@ -9,7 +9,7 @@ use std::{
 const JUMP: Duration = Duration::from_secs(5);
 const HOLD: Duration = Duration::from_mins(1);
 
-/// Tells the time, and whether it may be trusted to end something.
+/// Detects jumps of the wall clock.
 #[derive(Debug)]
 pub struct Clock(Mutex<State>);
 
@@ -29,8 +29,8 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Compares both clocks. `false` for a minute after the wall clock jumped forward by more than 5 s: nothing may
-    /// expire meanwhile, because the jump may be undone.
+    /// Compares both clocks. Returns `false` for a minute after the wall clock jumped forward by more than 5
+    /// s: nothing expires meanwhile, because the jump may be undone.
     pub fn may_expire(&self) -> bool {
         self.check(Instant::now(), Timestamp::now())
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jump_forward_ends_nothing_for_a_minute() {
+    fn a_forward_jump_expires_nothing_for_a_minute() {
         let clock = Clock::default();
         let (instant, wall) = clock.0.lock().map(|s| s.base).expect("no panic before");
         assert!(clock.check(instant + Duration::from_secs(1), wall.plus_seconds(1)));

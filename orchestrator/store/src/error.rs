@@ -1,18 +1,18 @@
-//! What went wrong in the store.
+//! Errors of the store.
 
 use sea_orm::{DbErr, RuntimeErr};
 
-/// What a caller may branch on.
+/// An error that a caller may branch on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A unique index refused the row: somebody else was first.
-    #[error("{0} exists already")]
-    Taken(String),
-    /// Another process works with this data folder.
-    #[error("another chainpool works with {0}; stop it first")]
+    /// A unique index rejected the row: a concurrent request was first.
+    #[error("{0} already exists")]
+    AlreadyExists(String),
+    /// Another process uses this data folder.
+    #[error("another chainpool process uses {0}; stop it first")]
     Locked(String),
-    /// The schema is newer than this program.
-    #[error("the database was written by a newer chainpool ({0}); use that one")]
+    /// The schema is newer than this version.
+    #[error("the database was written by a newer chainpool ({0}); use that version")]
     TooNew(String),
     /// A key is missing or wrong.
     #[error("{0}")]
@@ -23,27 +23,27 @@ pub enum Error {
     /// The backup cannot be restored.
     #[error("{0}")]
     Backup(String),
-    /// The disk is full. Nothing was changed.
+    /// The disk is full; nothing was changed.
     #[error(
-        "the server's disk is full, nothing was changed; free space on the file system of its data folder, then try again"
+        "the server's disk is full and nothing was changed; free space on the file system of its data folder, then retry"
     )]
     StorageFull,
-    /// The database said no.
-    #[error("the database failed")]
+    /// The database returned an error.
+    #[error("database error")]
     Database(#[source] DbErr),
     /// A file could not be read or written.
-    #[error("a file of the data folder could not be read or written")]
+    #[error("cannot read or write a file in the data folder")]
     File(#[source] std::io::Error),
 }
 
-/// The result of a call to the store.
+/// The result of a store call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// `SQLite`'s result codes that say that there is no room: `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE` where the shared memory
+/// `SQLite`'s result codes for a full disk: `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE` where the shared memory
 /// file beside the database cannot grow.
 const FULL: [&str; 2] = ["13", "4874"];
 
-/// `SQLite`'s result code of a database error.
+/// Returns `SQLite`'s result code of a database error.
 fn code(error: &DbErr) -> Option<String> {
     let (DbErr::Exec(RuntimeErr::SqlxError(cause))
     | DbErr::Query(RuntimeErr::SqlxError(cause))
@@ -60,7 +60,7 @@ fn code(error: &DbErr) -> Option<String> {
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         match error.sql_err() {
-            Some(sea_orm::SqlErr::UniqueConstraintViolation(what)) => Self::Taken(what),
+            Some(sea_orm::SqlErr::UniqueConstraintViolation(constraint)) => Self::AlreadyExists(constraint),
             _ if code(&error).is_some_and(|code| FULL.contains(&code.as_str())) => Self::StorageFull,
             _ => Self::Database(error),
         }

@@ -1,4 +1,4 @@
-//! Files beside the database.
+//! Files in the data folder.
 
 use crate::Result;
 use rustix::fs::{Mode, OFlags};
@@ -8,8 +8,8 @@ use std::{
     path::Path,
 };
 
-/// Opens a file that somebody else may have put there. Anything but a regular file is refused unopened: opening a FIFO waits
-/// for its writer, and opening a device may do something.
+/// Opens a file that another program may have put there. Refuses anything but a regular file without opening
+/// it: opening a FIFO waits for its writer, and opening a device can have side effects.
 pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
     let other = || {
         Error::new(
@@ -20,7 +20,7 @@ pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
     if !fs::metadata(path)?.is_file() {
         return Err(other());
     }
-    // It may have become another since: then this does not wait either.
+    // The file may have been replaced since; this does not block either.
     let file = File::from(rustix::fs::open(
         path,
         OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
@@ -33,7 +33,7 @@ pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
     }
 }
 
-/// Removes a file; an absent one is fine.
+/// Removes a file; a missing file is no error.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),

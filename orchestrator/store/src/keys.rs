@@ -1,7 +1,8 @@
-//! Sealing: the master key wraps one data key a cluster generation; the data key seals that generation's secrets.
+//! Sealing: the master key wraps one data key per cluster generation; the data key seals that generation's
+//! secrets.
 //!
-//! The master key lies beside the database with mode 0600 and is never part of a backup. Destroying a generation's
-//! secrets means deleting its wrapped data key.
+//! The master key is stored beside the database with mode 0600 and is never part of a backup. Deleting a
+//! generation's wrapped data key destroys its secrets.
 
 use crate::{
     Error, Result,
@@ -21,43 +22,43 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Bytes of a key.
+/// The length of a key in bytes.
 const KEY: u64 = 32;
 const NONCE: usize = 24;
 
-/// Takes a file's rights from everybody but its owner.
-fn close_to_others(file: &fs::File, path: &Path) -> Result<()> {
-    let mut rights = file.metadata()?.permissions();
-    if rights.mode() & 0o077 != 0 {
-        tracing::warn!(file = %path.display(), mode = format!("{:o}", rights.mode() & 0o7777), "the key could be read by others; its mode is set to 0600");
-        rights.set_mode(0o600);
-        file.set_permissions(rights)?;
+/// Restricts a file's permissions to its owner.
+fn restrict_to_owner(file: &fs::File, path: &Path) -> Result<()> {
+    let mut permissions = file.metadata()?.permissions();
+    if permissions.mode() & 0o077 != 0 {
+        tracing::warn!(file = %path.display(), mode = format!("{:o}", permissions.mode() & 0o7777), "the key was readable by other users; its mode is now 0600");
+        permissions.set_mode(0o600);
+        file.set_permissions(permissions)?;
     }
     Ok(())
 }
 
-/// A 32-byte key that seals.
+/// A 32-byte sealing key.
 #[derive(Clone)]
 pub struct Key(Secret<[u8; 32]>);
 
 impl Key {
-    /// A new random key.
+    /// Generates a random key.
     pub fn random() -> Result<Self> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)
-            .map_err(|e| Error::Key(format!("the system gave no random bytes: {e}")))?;
+            .map_err(|e| Error::Key(format!("the operating system returned no random bytes: {e}")))?;
         Ok(Self(Secret::new(bytes)))
     }
 
-    /// Reads the key file; `None` where there is none.
+    /// Reads the key file; `None` if it does not exist.
     pub fn load(path: &Path) -> Result<Option<Self>> {
         let file = match open_regular(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        close_to_others(&file, path)?;
-        // One byte more than a key has: a longer file is none.
+        restrict_to_owner(&file, path)?;
+        // Read one byte more than a key has, to detect a longer file.
         let mut bytes = Zeroizing::new(Vec::with_capacity(64));
         file.take(KEY + 1).read_to_end(&mut bytes)?;
         Self::from_bytes(&bytes)
@@ -65,13 +66,13 @@ impl Key {
             .ok_or_else(|| Error::Key(format!("{} is not a 32-byte key", path.display())))
     }
 
-    /// Reads the key file, or makes it (0600) where there is none yet.
-    pub fn load_or_make(path: &Path) -> Result<Self> {
+    /// Reads the key file, or creates it (0600) if it does not exist.
+    pub fn load_or_create(path: &Path) -> Result<Self> {
         if let Some(key) = Self::load(path)? {
             return Ok(key);
         }
         let key = Self::random()?;
-        // Whole or not at all: half a key would be refused for ever.
+        // Written atomically: half a key would be refused permanently.
         let fresh = path.with_extension("key.tmp");
         remove(&fresh)?;
         if let Err(error) = key.write(&fresh).and_then(|()| fs::rename(&fresh, path)) {
@@ -96,7 +97,7 @@ impl Key {
         bytes.try_into().ok().map(|bytes| Self(Secret::new(bytes)))
     }
 
-    /// Names the key without telling it.
+    /// Returns an identifier that does not reveal the key.
     pub fn id(&self) -> String {
         hex::encode(
             &Sha256::new()
@@ -106,11 +107,11 @@ impl Key {
         )
     }
 
-    /// Seals bytes for one purpose; they open with the same purpose only.
+    /// Seals bytes for one purpose; only the same purpose opens them.
     pub fn seal(&self, purpose: &str, clear: &[u8]) -> Result<Vec<u8>> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce)
-            .map_err(|e| Error::Key(format!("the system gave no random bytes: {e}")))?;
+            .map_err(|e| Error::Key(format!("the operating system returned no random bytes: {e}")))?;
         let sealed = self
             .cipher()
             .encrypt(
@@ -124,11 +125,11 @@ impl Key {
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
-    /// Opens what was sealed for the same purpose.
+    /// Opens bytes sealed for the same purpose.
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Secret<Vec<u8>>> {
         let broken = || {
             Error::Key(format!(
-                "what was sealed as {purpose:?} does not open with this master key: restore the master.key that belongs to this database"
+                "cannot unseal {purpose:?} with this master key; restore the master.key that belongs to this database"
             ))
         };
         let (nonce, rest) = sealed.split_at_checked(NONCE).ok_or_else(broken)?;
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sealed_opens_with_its_key_and_purpose_alone() -> Result<()> {
+    fn sealed_bytes_open_only_with_their_key_and_purpose() -> Result<()> {
         let (key, other) = (Key::random()?, Key::random()?);
         let sealed = key.seal("a", b"secret")?;
         assert_eq!(key.open("a", &sealed)?.expose(), b"secret");

@@ -1,7 +1,7 @@
-//! The only place that knows SQL.
+//! Persistence: the only crate that knows SQL.
 //!
-//! Reads go through [`Store::read`], writes through [`Store::begin`]: a [`Tx`] is one immediate transaction, and what
-//! it changed is told to listeners only after it was committed. The hot path, apply, has a writer of its own.
+//! Reads go through [`Store::read`], writes through [`Store::begin`]. A [`Tx`] is one immediate transaction;
+//! listeners are notified of its changes after the commit. The hot path, apply, has its own writer.
 
 mod apply;
 mod clock;
@@ -18,7 +18,7 @@ pub mod testing;
 mod value;
 mod write;
 
-pub use apply::{ApplyOrder, ApplyOutcome, LeaseNames};
+pub use apply::{ApplyOutcome, ApplyRequest, LeaseNames};
 pub use clock::Clock;
 pub use datastore::{
     Audit, ClusterQuery, FillPause, HostSecrets, HostSettings, Labels, LeaseQuery, NewOperation,
@@ -34,5 +34,5 @@ pub use error::{Error, Result};
 pub use keys::Key;
 pub use restore::{Restored, restore};
 pub use store::{CommitHook, Conn, DATABASE, Reader, Store, Tx};
-pub use value::{Json, Moment, Word};
+pub use value::{EnumColumn, Json, Moment};
 pub use write::WriteTransaction;

@@ -1,8 +1,9 @@
-//! Putting a backup back. The platform may hold more than the backup knows, so nothing may go on by itself afterwards:
-//! the installation starts paused, and what was under way when the backup was made counts as failed.
+//! Restore of a backup. The platform may hold objects that the backup does not know, so nothing may run
+//! automatically afterwards: the installation starts paused, and operations that were unfinished at the time
+//! of the backup count as failed.
 //!
-//! The backup is a foreign file. All checks run on a copy, the schema's before anything is written to it, and the copy
-//! takes the database's place only when all of them passed. The previous database is kept beside it.
+//! The backup is untrusted. All checks run on a copy; the schema is checked before anything is written to it.
+//! The copy replaces the database only after all checks passed. The previous database is kept beside it.
 
 use crate::{
     Conn, DATABASE, Error, Key, Result,
@@ -21,9 +22,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The copy that is checked and then takes the database's place.
+/// The copy that is checked and then replaces the database.
 const FRESH: &str = "restore.tmp";
-/// The database that was replaced, beside the new one.
+/// The replaced database, beside the new one.
 const KEPT: &str = "chainpool.db.before-restore";
 
 /// The result of a restore.
@@ -33,13 +34,14 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
 }
 
-/// Replaces the database of a stopped installation by a backup. Checks the backup first; until then nothing changes.
-/// The master key of the folder must be the one that the backup was sealed with. Sessions and one-time links end.
+/// Replaces the database of a stopped installation with a backup. Nothing changes until the backup has passed
+/// all checks. The folder must contain the master key that sealed the backup. Sessions and one-time links are
+/// revoked.
 pub async fn restore(folder: &Path, backup: &Path) -> Result<Restored> {
     let _lock = take_lock(folder)?;
     let missing = || {
         Error::Key(
-            "there is no master.key in the data folder; put the one that belongs to this backup there first"
+            "there is no master.key in the data folder; first copy the master.key of this backup there"
                 .to_owned(),
         )
     };
@@ -80,38 +82,38 @@ async fn prepare(key: &Key, backup: &Path, fresh: &Path) -> Result<()> {
     io::copy(&mut from, &mut to)?;
     to.sync_all()?;
 
-    // Functions that the file's own schema calls are off until the schema is known to be ours.
-    let wary = SqliteConnectOptions::new()
+    // Functions called by the file's schema stay disabled until the schema is verified.
+    let restricted = SqliteConnectOptions::new()
         .filename(std::path::absolute(fresh)?)
         .foreign_keys(false)
         .pragma("trusted_schema", "OFF")
         .pragma("cell_size_check", "ON")
         .disable_statement_logging();
-    let connection = pool(wary, 1).await.map_err(damaged)?;
+    let connection = pool(restricted, 1).await.map_err(damaged)?;
     let checked = check(key, &connection).await;
     connection.close().await?;
     checked?;
 
     let connection = pool(options(fresh)?, 1).await?;
-    let settled = settle(&connection).await;
+    let finalized = finalize(&connection).await;
     connection.close().await?;
-    settled?;
+    finalized?;
     Ok(fs::File::open(fresh)?.sync_all()?)
 }
 
-/// Reports a database error as damage of the backup; other errors stay as they are.
+/// Reports a database error as a damaged backup; passes other errors on.
 fn damaged(error: impl Into<Error>) -> Error {
     match error.into() {
         Error::Database(cause) => Error::Backup(format!(
-            "the backup is damaged, or is no backup of Chainpool: {cause}"
+            "the backup is damaged or not a Chainpool backup: {cause}"
         )),
         other => other,
     }
 }
 
-/// Refuses a backup that is damaged, newer, or not ours. Only reads.
+/// Refuses a backup that is damaged, newer, or not from this installation. Reads only.
 async fn check(key: &Key, connection: &DatabaseConnection) -> Result<()> {
-    let rows = ask(connection, "PRAGMA integrity_check(1)")
+    let rows = query(connection, "PRAGMA integrity_check(1)")
         .await
         .map_err(damaged)?;
     match rows
@@ -124,17 +126,17 @@ async fn check(key: &Key, connection: &DatabaseConnection) -> Result<()> {
         found => {
             return Err(Error::Backup(format!(
                 "the backup is damaged: {}",
-                found.unwrap_or("the check gave no answer")
+                found.unwrap_or("the check returned no result")
             )));
         }
     }
-    if !ask(connection, "PRAGMA foreign_key_check")
+    if !query(connection, "PRAGMA foreign_key_check")
         .await
         .map_err(damaged)?
         .is_empty()
     {
         return Err(Error::Backup(
-            "the backup is damaged: rows of it refer to others that are not there".to_owned(),
+            "the backup is damaged: it has dangling references".to_owned(),
         ));
     }
     let applied = applied(connection).await?;
@@ -153,27 +155,27 @@ async fn check(key: &Key, connection: &DatabaseConnection) -> Result<()> {
     reference.close().await?;
     if let Some((kind, name, _)) = found.symmetric_difference(&ours).next() {
         return Err(Error::Backup(format!(
-            "the backup is no database of this Chainpool: its {kind} {name} is not as it should be"
+            "the backup is not a database of this version: its {kind} {name} differs"
         )));
     }
     if Conn(connection.clone()).setting("master_key_id").await? != Some(key.id()) {
         return Err(Error::Key(
-            "master.key does not belong to this backup; put the right one into the data folder first"
+            "master.key does not belong to this backup; first copy the right one into the data folder"
                 .to_owned(),
         ));
     }
     Ok(())
 }
 
-async fn ask(connection: &DatabaseConnection, sql: &str) -> Result<Vec<QueryResult>, sea_orm::DbErr> {
+async fn query(connection: &DatabaseConnection, sql: &str) -> Result<Vec<QueryResult>, sea_orm::DbErr> {
     connection
         .query_all_raw(Statement::from_string(connection.get_database_backend(), sql))
         .await
 }
 
-/// The number of migrations that the backup has. They must be the first of ours.
+/// The number of migrations in the backup, which must be a prefix of ours.
 async fn applied(connection: &DatabaseConnection) -> Result<u32> {
-    let rows = ask(
+    let rows = query(
         connection,
         "SELECT version FROM seaql_migrations ORDER BY version",
     )
@@ -193,18 +195,18 @@ async fn applied(connection: &DatabaseConnection) -> Result<u32> {
     }
     if versions.is_empty() || !known.starts_with(&versions) {
         return Err(Error::Backup(
-            "the backup is no database of Chainpool: changes of its schema are missing".to_owned(),
+            "the backup is not a Chainpool database: schema migrations are missing".to_owned(),
         ));
     }
     u32::try_from(versions.len())
-        .map_err(|_| Error::Backup("the backup has too many changes of its schema".to_owned()))
+        .map_err(|_| Error::Backup("the backup has too many schema migrations".to_owned()))
 }
 
-/// Kind, name and definition of everything in the schema but `SQLite`'s own indexes and statistics.
+/// Kind, name and definition of every schema object except `SQLite`'s own indexes and statistics.
 async fn schema(
     connection: &DatabaseConnection,
 ) -> Result<BTreeSet<(String, String, String)>, sea_orm::DbErr> {
-    let rows = ask(
+    let rows = query(
         connection,
         "SELECT type, name, coalesce(sql, '') FROM sqlite_schema",
     )
@@ -221,7 +223,7 @@ async fn schema(
         if own_index || statistics {
             continue;
         }
-        // The table of migrations is a library's, which may word it anew.
+        // A library defines the migrations table and may change its definition.
         let sql = if name == "seaql_migrations" {
             String::new()
         } else {
@@ -232,16 +234,16 @@ async fn schema(
     Ok(schema)
 }
 
-/// Migrates the copy, reads its rows, and ends operations, sessions and links that cannot go on.
-async fn settle(connection: &DatabaseConnection) -> Result<()> {
+/// Migrates the copy, reads its rows, fails unfinished operations, and revokes sessions and links.
+async fn finalize(connection: &DatabaseConnection) -> Result<()> {
     migrate(connection).await?;
     let conn = Conn(connection.clone());
     readable(&conn).await.map_err(damaged)?;
     let now = Timestamp::now().0;
     for sql in [
         "UPDATE operation SET state = 'failed', error = 'a backup was restored', ended_at = ? WHERE state IN ('queued', 'running')",
-        "UPDATE cluster SET state = 'failed', health = 'unknown', health_reason = 'a backup was restored while it was being made or removed', \
-         health_since = ? WHERE gone_at IS NULL AND state IN ('creating', 'resetting', 'deleting')",
+        "UPDATE cluster SET state = 'failed', health = 'unknown', health_reason = 'a backup was restored while it was being created or deleted', \
+         health_since = ? WHERE deleted_at IS NULL AND state IN ('creating', 'resetting', 'deleting')",
     ] {
         connection
             .execute_raw(Statement::from_sql_and_values(
@@ -253,7 +255,7 @@ async fn settle(connection: &DatabaseConnection) -> Result<()> {
     }
     for sql in [
         "UPDATE cluster SET operation_id = NULL",
-        // A sign-out since the backup, or a link that was used since, must not be undone.
+        // The restore must not undo a sign-out or the use of a link since the backup.
         "DELETE FROM token WHERE session",
         "UPDATE account SET link = NULL, link_expires_at = NULL",
     ] {
@@ -266,7 +268,7 @@ async fn settle(connection: &DatabaseConnection) -> Result<()> {
     Ok(())
 }
 
-/// Reads every row that the server lists, so that an unreadable one is found before the restore.
+/// Reads every row that the server lists, to find unreadable rows before the restore.
 async fn readable(conn: &Conn<DatabaseConnection>) -> Result<()> {
     drop(conn.hosts().await?);
     drop(conn.clusters().await?);
@@ -277,7 +279,7 @@ async fn readable(conn: &Conn<DatabaseConnection>) -> Result<()> {
     Ok(())
 }
 
-/// Gives the checked copy the database's name, which is present at every moment.
+/// Renames the checked copy to the database's name, which exists at every moment.
 async fn replace(folder: &Path, fresh: &Path) -> Result<Restored> {
     let database = folder.join(DATABASE);
     let kept = if database.try_exists()? {
@@ -293,15 +295,15 @@ async fn replace(folder: &Path, fresh: &Path) -> Result<Restored> {
     Ok(Restored { kept })
 }
 
-/// Gives the previous database a second name that is not in use yet.
+/// Gives the previous database a second, unused name.
 async fn keep(folder: &Path, database: &Path) -> Result<PathBuf> {
-    // The WAL of a killed server is merged first. A damaged database is kept unmerged, with its WAL beside it.
+    // Merge the WAL of a killed server first. A damaged database is kept unmerged, with its WAL beside it.
     if let Ok(connection) = pool(options(database)?, 1).await {
         if let Err(error) = connection
             .execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)")
             .await
         {
-            tracing::warn!(%error, "the WAL of the previous database cannot be merged; both are kept as they are");
+            tracing::warn!(%error, "the WAL of the previous database cannot be merged; keeping both files");
         }
         connection.close().await?;
     }
@@ -327,7 +329,7 @@ async fn keep(folder: &Path, database: &Path) -> Result<PathBuf> {
     }
 }
 
-/// A link, where the file system has such; a copy else. Never over another file.
+/// Creates a hard link, or a copy if the file system has no links. Never overwrites a file.
 fn second_name(file: &Path, name: &Path) -> io::Result<()> {
     match fs::hard_link(file, name) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

@@ -31,7 +31,7 @@ const READERS: u32 = 4;
 /// The name of the database file in the data folder.
 pub const DATABASE: &str = "chainpool.db";
 
-/// The store. Cheap to clone; all clones are one.
+/// The store. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -52,17 +52,18 @@ struct Inner {
     lock: Mutex<Option<File>>,
 }
 
-/// Told right before and right after each commit, by the journal point's name. Crash tests stop the process there.
+/// Called right before and right after each commit with the name of the journal point. Crash tests stop the
+/// process there.
 pub type CommitHook = Arc<dyn Fn(&'static str, bool) + Send + Sync>;
 
 /// A connection to read from, or a transaction.
 pub struct Conn<C>(pub(crate) C);
 
-/// Reads what is committed.
+/// A reader of committed data.
 pub type Reader = Conn<DatabaseConnection>;
 
-/// One immediate write transaction. Dropping it changes nothing. After a failed statement every other one is refused, and so
-/// is the commit.
+/// One immediate write transaction. Dropping it rolls it back. After a failed statement, all further
+/// statements and the commit are refused.
 pub struct Tx {
     conn: Conn<WriteTransaction>,
     changed: BTreeSet<(Noun, Uuid)>,
@@ -77,13 +78,13 @@ impl std::ops::Deref for Tx {
 }
 
 impl Store {
-    /// Opens the data folder, making it (0700) where there is none, takes its lock, and brings the schema up to date.
+    /// Opens the data folder, creating it (0700) if missing, takes its lock, and updates the schema.
     pub async fn open(folder: &Path, hook: Option<CommitHook>) -> Result<Self> {
         let options = options(&folder.join(DATABASE))?;
         Self::open_by(folder, hook, options).await
     }
 
-    /// The same with other options for every connection.
+    /// Like [`Self::open`], with other options for every connection.
     pub(crate) async fn open_by(
         folder: &Path,
         hook: Option<CommitHook>,
@@ -93,10 +94,10 @@ impl Store {
         let lock = take_lock(folder)?;
         let mode = fs::metadata(folder)?.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {
-            tracing::warn!(folder = %folder.display(), mode = format!("{mode:o}"), "other users can look into the data folder; chmod 0700 it");
+            tracing::warn!(folder = %folder.display(), mode = format!("{mode:o}"), "other users can read the data folder; run chmod 0700 on it");
         }
-        sweep(folder)?;
-        let master = Key::load_or_make(&folder.join("master.key"))?;
+        remove_leftovers(folder)?;
+        let master = Key::load_or_create(&folder.join("master.key"))?;
         let first = pool(options.clone().create_if_missing(true), 1).await?;
         fs::set_permissions(folder.join(DATABASE), fs::Permissions::from_mode(0o600))?;
         let migrated = migrate(&first).await;
@@ -126,12 +127,12 @@ impl Store {
         })
     }
 
-    /// Reads what is committed.
+    /// Returns a reader of committed data.
     pub fn read(&self) -> Reader {
         Conn(self.inner.read.clone())
     }
 
-    /// Begins to write. There is one writer at a time; the others wait here.
+    /// Begins a write transaction. There is one writer at a time; the others wait here.
     pub async fn begin(&self) -> Result<Tx> {
         let transaction = self.inner.writer.begin().await?;
         Ok(Tx {
@@ -141,7 +142,7 @@ impl Store {
         })
     }
 
-    /// What changes from now on.
+    /// Subscribes to changes.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.inner.events.subscribe()
     }
@@ -151,7 +152,8 @@ impl Store {
         self.inner.instance
     }
 
-    /// How often this database was opened: every write of an executor names it, so that a deposed one changes nothing.
+    /// The number of times this database was opened. Every write of an executor carries it, so that a
+    /// superseded executor changes nothing.
     pub fn epoch(&self) -> i64 {
         self.inner.epoch
     }
@@ -161,7 +163,7 @@ impl Store {
         &self.inner.master
     }
 
-    /// The guarded clock.
+    /// The jump-checked clock.
     pub fn clock(&self) -> &Clock {
         &self.inner.clock
     }
@@ -180,7 +182,7 @@ impl Store {
         &self.inner.apply
     }
 
-    /// Ends all work on the database and gives the data folder free, whoever still holds a clone.
+    /// Closes the database and releases the lock of the data folder, even if clones exist.
     pub async fn close(&self) -> Result<()> {
         self.inner.read.close_by_ref().await?;
         self.inner.writer.close().await?;
@@ -194,16 +196,16 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a consistent copy of the database to a new file, whole or not at all.
+    /// Writes a consistent copy of the database to a new file, all or nothing.
     pub async fn copy_to(&self, path: &Path) -> Result<()> {
-        // SQLite reads a name that begins with `file:` as an address.
+        // SQLite parses a name that starts with `file:` as a URL.
         let name = utf8(&std::path::absolute(path)?)?;
-        // A long copy takes no reader away, and a failed one leaves no connection behind.
-        let apart = pool(self.inner.options.clone(), 1).await?;
+        // A separate connection: a long copy blocks no reader, and a failed one leaves no connection behind.
+        let separate = pool(self.inner.options.clone(), 1).await?;
         let statement =
-            Statement::from_sql_and_values(apart.get_database_backend(), "VACUUM INTO ?", [name.into()]);
-        let copied = apart.execute_raw(statement).await;
-        apart.close().await?;
+            Statement::from_sql_and_values(separate.get_database_backend(), "VACUUM INTO ?", [name.into()]);
+        let copied = separate.execute_raw(statement).await;
+        separate.close().await?;
         if let Err(error) = copied {
             remove(path)?;
             return Err(error.into());
@@ -212,7 +214,7 @@ impl Store {
         Ok(())
     }
 
-    /// Lets the database check itself: `ok`, or what it found.
+    /// Runs the database's integrity check. Returns `ok` or the problem.
     pub async fn check(&self) -> Result<String> {
         let row = self
             .inner
@@ -225,7 +227,7 @@ impl Store {
         Ok(row
             .map(|row| row.try_get_by_index(0))
             .transpose()?
-            .unwrap_or_else(|| "the check gave no answer".to_owned()))
+            .unwrap_or_else(|| "the check returned no result".to_owned()))
     }
 
     /// Writes a row and reads it back on another connection: a confirmed write must be visible.
@@ -234,22 +236,21 @@ impl Store {
         let conn = Conn(self.inner.writer.begin().await?);
         conn.setting_put("write_check", &written).await?;
         conn.0.commit().await?;
-        // Another check may have written meanwhile; ids grow.
+        // A concurrent check may have written a newer value; ids are ordered by time.
         match self.read().setting("write_check").await? {
             Some(read) if read >= written => Ok(()),
-            _ => Err(DbErr::Custom(
-                "a confirmed write is not seen by readers: restart the server".to_owned(),
-            )
-            .into()),
+            _ => Err(
+                DbErr::Custom("readers do not see a confirmed write; restart the server".to_owned()).into(),
+            ),
         }
     }
 
-    /// The reason why the newest write failed, until one succeeds.
+    /// The reason of the latest write failure; cleared by a successful write.
     pub fn write_failure(&self) -> Option<String> {
         self.inner.writer.failure()
     }
 
-    /// The database's size in bytes, with what is not merged yet.
+    /// The size of the database in bytes, including the WAL.
     pub fn size_bytes(&self) -> u64 {
         let size = |name: &str| fs::metadata(self.inner.folder.join(name)).map_or(0, |meta| meta.len());
         size(DATABASE) + size(&format!("{DATABASE}-wal"))
@@ -257,12 +258,12 @@ impl Store {
 }
 
 impl Tx {
-    /// Notes that something changed, to be told after the commit.
+    /// Records a change; listeners are notified after the commit.
     pub fn changed(&mut self, noun: Noun, id: Uuid) {
         self.changed.insert((noun, id));
     }
 
-    /// Makes all of it true at once. `point` names the place in the journal.
+    /// Commits the transaction. `point` names the place in the journal.
     pub async fn commit(self, point: &'static str) -> Result<()> {
         let Self { conn, changed, store } = self;
         if let Some(hook) = &store.inner.hook {
@@ -270,7 +271,7 @@ impl Tx {
         }
         conn.0.commit().await?;
         for (noun, id) in changed {
-            // Nobody listening is no failure: events are wake-ups, the rows are the truth.
+            // Having no listeners is no error: events are only hints, the rows are authoritative.
             drop(store.inner.events.send(Event { noun, id }));
         }
         if let Some(hook) = &store.inner.hook {
@@ -299,9 +300,10 @@ pub(crate) fn take_lock(folder: &Path) -> Result<File> {
     }
 }
 
-/// How a database file is opened. By its name, never as an address: any character may be in it.
+/// The options for opening a database file. The path is never parsed as a URL, so it may contain any
+/// character.
 pub(crate) fn options(file: &Path) -> Result<SqliteConnectOptions> {
-    // SQLite reads a name that begins with `file:` as an address.
+    // SQLite parses a name that starts with `file:` as a URL.
     let file = std::path::absolute(file)?;
     utf8(&file)?;
     Ok(SqliteConnectOptions::new()
@@ -314,7 +316,7 @@ pub(crate) fn options(file: &Path) -> Result<SqliteConnectOptions> {
         .disable_statement_logging())
 }
 
-/// Connections that are opened at once and stay.
+/// A pool of connections that are opened at once and kept.
 pub(crate) async fn pool(options: SqliteConnectOptions, connections: u32) -> Result<DatabaseConnection> {
     let pool = SqlitePoolOptions::new()
         .min_connections(connections)
@@ -330,15 +332,15 @@ pub(crate) async fn pool(options: SqliteConnectOptions, connections: u32) -> Res
 fn utf8(path: &Path) -> Result<String> {
     let named = || {
         Error::Folder(format!(
-            "{} is not valid UTF-8; choose a path that is",
+            "{} is not valid UTF-8; choose another path",
             path.display()
         ))
     };
     path.to_str().map(ToOwned::to_owned).ok_or_else(named)
 }
 
-/// Removes files that a killed backup or restore left here.
-fn sweep(folder: &Path) -> Result<()> {
+/// Removes leftover files of an interrupted backup or restore.
+fn remove_leftovers(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -368,13 +370,14 @@ pub(crate) async fn migrate(connection: &DatabaseConnection) -> Result<()> {
     Ok(())
 }
 
-/// Reads or makes the instance id, checks that the master key is this database's, and counts the epoch up.
+/// Reads or creates the instance id, checks that the master key belongs to this database, and increments the
+/// epoch.
 async fn begin_epoch(writer: &Writer, master: &Key) -> Result<(InstanceId, i64)> {
     let conn = Conn(writer.begin().await?);
     let instance = match conn.setting("instance").await? {
         Some(text) => text
             .parse()
-            .map_err(|_| Error::Key("the database names no instance".to_owned()))?,
+            .map_err(|_| Error::Key("the database has no valid instance id".to_owned()))?,
         None => {
             let instance = InstanceId::new();
             conn.setting_put("instance", &instance.to_string()).await?;
@@ -385,7 +388,7 @@ async fn begin_epoch(writer: &Writer, master: &Key) -> Result<(InstanceId, i64)>
         Some(id) if id == master.id() => {}
         Some(_) => {
             return Err(Error::Key(
-                "master.key does not belong to this database; put the right one back".to_owned(),
+                "master.key does not belong to this database; restore the right one".to_owned(),
             ));
         }
         None => conn.setting_put("master_key_id", &master.id()).await?,

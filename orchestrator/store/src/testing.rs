@@ -1,6 +1,6 @@
-//! Rows and a small disk, for the tests of this crate and of those above it.
+//! Test fixtures: rows and a small disk, for this crate and the crates above it.
 
-use crate::{ClusterRow, HostRow, HostSettings, Json, Store, Word};
+use crate::{ClusterRow, EnumColumn, HostRow, HostSettings, Json, Store};
 use chainpool_api::{ClusterState, HealthState, HostLog, HostState, Platform, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// A host that nobody reaches, with room for ten clusters.
+/// An unreachable host with room for ten clusters.
 pub fn host(now: Timestamp) -> HostRow {
     let settings = HostSettings {
         memory_factor: 1.0,
@@ -32,10 +32,10 @@ pub fn host(now: Timestamp) -> HostRow {
     HostRow {
         id: Uuid::now_v7(),
         name: "h1".into(),
-        platform: Word(Platform::Docker),
+        platform: EnumColumn(Platform::Docker),
         address: "unix:///none".into(),
         engine_id: "e".into(),
-        state: Word(HostState::Active),
+        state: EnumColumn(HostState::Active),
         reason: String::new(),
         since: now.into(),
         schedulable: true,
@@ -50,7 +50,7 @@ pub fn host(now: Timestamp) -> HostRow {
     }
 }
 
-/// A free healthy cluster of it.
+/// A free healthy cluster on it.
 pub fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
     ClusterRow {
         id: Uuid::now_v7(),
@@ -62,12 +62,12 @@ pub fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
         consensus: "bft".into(),
         size: 4,
         parameters: Json(serde_json::Value::Null),
-        made_with: None,
+        created_with: None,
         labels: "{}".into(),
-        state: Word(ClusterState::Ready),
+        state: EnumColumn(ClusterState::Ready),
         generation: 1,
         chain_id: name.into(),
-        health: Word(HealthState::Healthy),
+        health: EnumColumn(HealthState::Healthy),
         health_reason: String::new(),
         health_since: now.into(),
         checked_at: now.into(),
@@ -83,10 +83,10 @@ pub fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
         fill_key: None,
         stopped_nodes: Json(BTreeSet::new()),
         maintenance_until: None,
-        power_at: now.into(),
+        last_started_at: now.into(),
         created_at: now.into(),
         ready_at: Some(now.into()),
-        gone_at: None,
+        deleted_at: None,
     }
 }
 
@@ -94,7 +94,7 @@ pub fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
 ///
 /// # Panics
 ///
-/// When the store fails.
+/// If the store fails.
 pub async fn free_clusters(store: &Store, names: &[&str]) -> Vec<ClusterRow> {
     let now = Timestamp::now();
     let host = host(now);
@@ -110,29 +110,30 @@ pub async fn free_clusters(store: &Store, names: &[&str]) -> Vec<ClusterRow> {
     free
 }
 
-/// Runs the named test, the caller, once more as a process in a mount name space of its own, where a folder is a file system of so many
-/// MiB. That run gets the folder; here it is over. The file system goes with that process, however it ends. Where nobody may mount one the
-/// test is skipped, and says so; with `CI` or `CHAINPOOL_CI` set it fails.
+/// Runs the named test (the caller) again in a child process with its own mount namespace, where a folder is
+/// a file system of this many MiB. The child gets the folder; the parent gets `None` when the child has
+/// exited. The file system disappears with the child. If mounting is not permitted, the test is skipped with
+/// a message; with `CI` or `CHAINPOOL_CI` set it fails.
 ///
 /// # Panics
 ///
-/// When that run fails.
+/// If the child fails.
 pub fn small_disk(test: &str, mebibytes: u32) -> Option<PathBuf> {
     const FOLDER: &str = "CHAINPOOL_TEST_SMALL_DISK";
     if let Some(folder) = env::var_os(FOLDER) {
         return Some(folder.into());
     }
     let folder = TempDir::new().expect("a folder");
-    let spaces = if rustix::process::geteuid().is_root() {
+    let namespaces = if rustix::process::geteuid().is_root() {
         "-m"
     } else {
         "-Urm"
     };
-    let apart = |script: &str| {
+    let in_namespace = |script: &str| {
         let mut command = Command::new("unshare");
         command
             .args([
-                spaces,
+                namespaces,
                 "sh",
                 "-c",
                 &format!("mount -t tmpfs -o size={mebibytes}m tmpfs \"$0\"{script}"),
@@ -140,27 +141,24 @@ pub fn small_disk(test: &str, mebibytes: u32) -> Option<PathBuf> {
             .arg(folder.path());
         command
     };
-    if !apart("").status().is_ok_and(|status| status.success()) {
+    if !in_namespace("").status().is_ok_and(|status| status.success()) {
         let why = format!(
-            "!!! SKIPPED, not passed: {test}, because this machine lets nobody here mount a file system (unshare {spaces})"
+            "!!! SKIPPED, not passed: {test}, because mounting a file system is not permitted here (unshare {namespaces})"
         );
         let must_run = ["CI", "CHAINPOOL_CI"]
             .iter()
             .any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
-        assert!(
-            !must_run,
-            "{why}; CI and CHAINPOOL_CI, when they are empty, let it be skipped"
-        );
-        // The macros that print are silent in a test that passes.
+        assert!(!must_run, "{why}; to allow skipping, unset CI and CHAINPOOL_CI");
+        // The print macros are captured in a passing test.
         drop(writeln!(std::io::stderr(), "{why}"));
         return None;
     }
-    let mut again = apart(" && exec \"$@\"");
-    again
-        .arg(env::current_exe().expect("it runs"))
+    let mut child = in_namespace(" && exec \"$@\"");
+    child
+        .arg(env::current_exe().expect("the path of this test"))
         .args(["--exact", test, "--nocapture"])
         .env(FOLDER, folder.path());
-    let ended = again.status().expect("it runs");
-    assert!(ended.success(), "{test} on a small disk: {ended}");
+    let status = child.status().expect("unshare ran before");
+    assert!(status.success(), "{test} on a small disk: {status}");
     None
 }

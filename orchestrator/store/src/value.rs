@@ -1,4 +1,4 @@
-//! Typed columns: words, JSON documents and moments, parsed at the edge of the database.
+//! Typed columns: enums, JSON documents and timestamps, parsed when a row is read.
 
 use chainpool_api::Timestamp;
 use sea_orm::{ColIdx, DbErr, QueryResult, TryGetError, TryGetable, Value, sea_query};
@@ -6,15 +6,15 @@ use sea_query::{ArrayType, ColumnType, Nullable, ValueType, ValueTypeErr};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt::Display, str::FromStr};
 
-/// A column that holds one of an enum's words.
+/// A column that holds the name of an enum variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Word<T>(pub T);
+pub struct EnumColumn<T>(pub T);
 
 /// A column that holds a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Json<T>(pub T);
 
-/// A column that holds a moment.
+/// A column that holds a timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub Timestamp);
 
@@ -26,7 +26,7 @@ impl From<Timestamp> for Moment {
 
 fn foreign(error: impl Display) -> TryGetError {
     TryGetError::DbErr(DbErr::Type(format!(
-        "the database holds a value that this program did not write: {error}"
+        "the database holds a value that this version cannot read: {error}"
     )))
 }
 
@@ -75,9 +75,12 @@ macro_rules! text_column {
     };
 }
 
-text_column!(Word, [Display + FromStr<Err: Display>], T::to_string, |text| text
-    .parse()
-    .map_err(foreign));
+text_column!(
+    EnumColumn,
+    [Display + FromStr<Err: Display>],
+    T::to_string,
+    |text| text.parse().map_err(foreign)
+);
 text_column!(
     Json,
     [Serialize + DeserializeOwned],

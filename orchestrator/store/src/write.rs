@@ -1,11 +1,11 @@
-//! The one writer. A confirmed write is durable, or it is not confirmed.
+//! The single writer. A write is confirmed only once it is durable.
 //!
-//! After some failures, a full disk among them, `SQLite` ends a transaction by itself. Statements that follow on such a
-//! connection would each be a transaction of its own, and a library that counts transactions would go on inside one that
-//! is never committed. Therefore a connection is handed out for one transaction, and is used again only when `SQLite`
-//! confirmed its `COMMIT` or `ROLLBACK`. After a failed or cancelled statement it is closed, which
-//! rolls back, and the next transaction opens a fresh one. `BEGIN IMMEDIATE` checks the state before each use:
-//! `SQLite` refuses it inside a transaction.
+//! After some failures, such as a full disk, `SQLite` ends a transaction on its own. Further statements on
+//! that connection would each be their own transaction, and a library that counts transactions would continue
+//! inside a transaction that is never committed. Therefore a connection is handed out for one transaction and reused
+//! only after `SQLite` confirmed its `COMMIT` or `ROLLBACK`. After a failed or cancelled statement the
+//! connection is closed, which rolls back, and the next transaction opens a new one. `BEGIN IMMEDIATE` checks
+//! the state before each use: `SQLite` refuses it inside a transaction.
 
 use crate::{Error, Result};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
@@ -27,10 +27,10 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a transaction waits for the one before it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a transaction waits for the previous one.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The one writer. Cheap to clone; all clones are one.
+/// The single writer. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub(crate) struct Writer {
     options: Arc<SqliteConnectOptions>,
@@ -38,27 +38,28 @@ pub(crate) struct Writer {
     failure: Arc<Lock<Option<String>>>,
 }
 
-/// The connection that is kept for the next transaction.
+/// The connection kept for the next transaction.
 enum Slot {
-    /// A connection that is outside a transaction, if there is one.
+    /// An idle connection outside a transaction, if any.
     Idle(Option<SqliteConnection>),
     /// The store was closed.
     Closed,
 }
 
-/// One immediate write transaction. After a failed or cancelled statement it refuses every other, and cannot be committed.
+/// One immediate write transaction. After a failed or cancelled statement it refuses all further statements
+/// and the commit.
 pub struct WriteTransaction {
-    /// Absent while a statement runs, and for good once one failed or was cancelled.
+    /// Absent while a statement runs, and permanently after one failed or was cancelled.
     connection: Mutex<Option<SqliteConnection>>,
-    /// The writer's turn; the next transaction begins when it is dropped.
+    /// The exclusive use of the writer; dropping it lets the next transaction begin.
     turn: Option<OwnedMutexGuard<Slot>>,
-    /// Whether a row was changed: a commit of nothing does not show that the disk takes writes.
+    /// Set once a row changed: an empty commit does not show that the disk accepts writes.
     wrote: AtomicBool,
     writer: Writer,
 }
 
 impl Writer {
-    /// A writer that opens its connections in this way.
+    /// Creates a writer that opens connections with these options.
     pub(crate) fn new(options: SqliteConnectOptions) -> Self {
         Self {
             options: Arc::new(options),
@@ -67,17 +68,20 @@ impl Writer {
         }
     }
 
-    /// Begins to write. There is one transaction at a time; the others wait here.
+    /// Begins a write transaction. There is one at a time; the others wait here.
     pub(crate) async fn begin(&self) -> Result<WriteTransaction> {
-        let waited = timeout(PATIENCE, Arc::clone(&self.slot).lock_owned()).await;
-        let mut turn =
-            waited.map_err(|_| DbErr::Custom(format!("the writer was busy for {} s", PATIENCE.as_secs())))?;
-        let Slot::Idle(kept) = &mut *turn else {
+        let waited = timeout(BEGIN_TIMEOUT, Arc::clone(&self.slot).lock_owned()).await;
+        let mut turn = waited
+            .map_err(|_| DbErr::Custom(format!("the writer was busy for {} s", BEGIN_TIMEOUT.as_secs())))?;
+        let Slot::Idle(idle) = &mut *turn else {
             return Err(DbErr::Custom("the database is closed".to_owned()).into());
         };
-        // From here on it is ours alone: should this future be dropped, it is closed.
-        let kept = kept.take();
-        let connection = self.begin_on(kept).await.map_err(|error| self.failed(error))?;
+        // The connection is now owned by this future: if the future is dropped, the connection is closed.
+        let idle = idle.take();
+        let connection = self
+            .begin_on(idle)
+            .await
+            .map_err(|error| self.record_failure(error))?;
         Ok(WriteTransaction {
             connection: Mutex::new(Some(connection)),
             turn: Some(turn),
@@ -86,12 +90,12 @@ impl Writer {
         })
     }
 
-    async fn begin_on(&self, kept: Option<SqliteConnection>) -> Result<SqliteConnection, DbErr> {
-        if let Some(mut kept) = kept {
-            match command("BEGIN IMMEDIATE").execute(&mut kept).await {
-                Ok(_) => return Ok(kept),
+    async fn begin_on(&self, idle: Option<SqliteConnection>) -> Result<SqliteConnection, DbErr> {
+        if let Some(mut idle) = idle {
+            match command("BEGIN IMMEDIATE").execute(&mut idle).await {
+                Ok(_) => return Ok(idle),
                 Err(error) => {
-                    tracing::warn!(%error, "the writer's connection cannot begin a transaction; it is replaced")
+                    tracing::warn!(%error, "the writer's connection cannot begin a transaction; replacing it");
                 }
             }
         }
@@ -107,7 +111,7 @@ impl Writer {
         Ok(fresh)
     }
 
-    /// The newest failure, until a commit succeeds.
+    /// The latest failure; cleared by a successful commit.
     pub(crate) fn failure(&self) -> Option<String> {
         self.failure
             .lock()
@@ -115,29 +119,29 @@ impl Writer {
             .clone()
     }
 
-    fn note(&self, failure: Option<String>) {
+    fn set_failure(&self, failure: Option<String>) {
         let before = std::mem::replace(
             &mut *self.failure.lock().unwrap_or_else(PoisonError::into_inner),
             failure.clone(),
         );
         match (before, failure) {
-            (None, Some(why)) => tracing::error!(why, "the database takes no writes"),
-            (Some(_), None) => tracing::info!("the database takes writes again"),
+            (None, Some(why)) => tracing::error!(why, "the database rejects writes"),
+            (Some(_), None) => tracing::info!("the database accepts writes again"),
             _ => {}
         }
     }
 
-    /// Notes a failure that is the database's, not the statement's.
-    fn failed(&self, error: DbErr) -> DbErr {
+    /// Records a failure of the database, not of the statement.
+    fn record_failure(&self, error: DbErr) -> DbErr {
         match Error::from(error.clone()) {
-            Error::Taken(_) => {}
-            full @ Error::StorageFull => self.note(Some(full.to_string())),
-            _ => self.note(Some(format!("a write failed: {error}"))),
+            Error::AlreadyExists(_) => {}
+            full @ Error::StorageFull => self.set_failure(Some(full.to_string())),
+            _ => self.set_failure(Some(format!("a write failed: {error}"))),
         }
         error
     }
 
-    /// Waits for the transaction under way and ends all writing.
+    /// Waits for the current transaction and stops all writing.
     pub(crate) async fn close(&self) -> Result<(), DbErr> {
         let slot = std::mem::replace(&mut *self.slot.lock().await, Slot::Closed);
         match slot {
@@ -151,17 +155,17 @@ impl Writer {
 }
 
 impl WriteTransaction {
-    /// Makes all of it durable. After an error nothing of it was confirmed.
+    /// Commits durably. After an error nothing was confirmed.
     pub(crate) async fn commit(mut self) -> Result<(), DbErr> {
-        let mut connection = self.connection.get_mut().take().ok_or_else(ended)?;
+        let mut connection = self.connection.get_mut().take().ok_or_else(transaction_ended)?;
         if let Err(error) = command("COMMIT").execute(&mut connection).await {
-            return Err(self.writer.failed(DbErr::Exec(cause(error))));
+            return Err(self.writer.record_failure(DbErr::Exec(cause(error))));
         }
         if let Some(turn) = &mut self.turn {
             keep(turn, connection);
         }
         if *self.wrote.get_mut() {
-            self.writer.note(None);
+            self.writer.set_failure(None);
         }
         Ok(())
     }
@@ -174,12 +178,12 @@ impl WriteTransaction {
 
     async fn hold(&self) -> Result<Hold<'_>, DbErr> {
         let mut place = self.connection.lock().await;
-        let connection = place.take().ok_or_else(ended)?;
+        let connection = place.take().ok_or_else(transaction_ended)?;
         Ok(Hold { place, connection })
     }
 }
 
-/// Rolls back at once. Without a runtime closing the connection does it.
+/// Rolls back immediately. Without a runtime, closing the connection rolls back.
 impl Drop for WriteTransaction {
     fn drop(&mut self) {
         let (Some(mut connection), Some(mut turn)) = (self.connection.get_mut().take(), self.turn.take())
@@ -191,7 +195,7 @@ impl Drop for WriteTransaction {
                 match command("ROLLBACK").execute(&mut connection).await {
                     Ok(_) => keep(&mut turn, connection),
                     Err(error) => {
-                        tracing::warn!(%error, "a transaction was not rolled back; its connection is closed")
+                        tracing::warn!(%error, "a transaction could not be rolled back; closing its connection");
                     }
                 }
             });
@@ -199,7 +203,8 @@ impl Drop for WriteTransaction {
     }
 }
 
-/// A connection while a statement runs on it. Dropped before the statement succeeded, it takes the connection along.
+/// A connection while a statement runs on it. If it is dropped before the statement succeeded, the connection
+/// is closed.
 struct Hold<'a> {
     place: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,
@@ -220,7 +225,7 @@ impl ConnectionTrait for WriteTransaction {
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let mut hold = self.hold().await?;
         let done = query(&statement).execute(&mut hold.connection).await;
-        let done = done.map_err(|error| self.writer.failed(DbErr::Exec(cause(error))))?;
+        let done = done.map_err(|error| self.writer.record_failure(DbErr::Exec(cause(error))))?;
         hold.release();
         self.note_rows(done.rows_affected() > 0);
         Ok(done.into())
@@ -229,7 +234,7 @@ impl ConnectionTrait for WriteTransaction {
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         let mut hold = self.hold().await?;
         let done = hold.connection.execute(AssertSqlSafe(sql.to_owned())).await;
-        let done = done.map_err(|error| self.writer.failed(DbErr::Exec(cause(error))))?;
+        let done = done.map_err(|error| self.writer.record_failure(DbErr::Exec(cause(error))))?;
         hold.release();
         Ok(done.into())
     }
@@ -237,7 +242,7 @@ impl ConnectionTrait for WriteTransaction {
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         let mut hold = self.hold().await?;
         let row = query(&statement).fetch_optional(&mut hold.connection).await;
-        let row = row.map_err(|error| self.writer.failed(DbErr::Query(cause(error))))?;
+        let row = row.map_err(|error| self.writer.record_failure(DbErr::Query(cause(error))))?;
         hold.release();
         self.note_rows(row.is_some() && changes(&statement));
         Ok(row.map(Into::into))
@@ -246,7 +251,7 @@ impl ConnectionTrait for WriteTransaction {
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let mut hold = self.hold().await?;
         let rows = query(&statement).fetch_all(&mut hold.connection).await;
-        let rows = rows.map_err(|error| self.writer.failed(DbErr::Query(cause(error))))?;
+        let rows = rows.map_err(|error| self.writer.record_failure(DbErr::Query(cause(error))))?;
         hold.release();
         self.note_rows(!rows.is_empty() && changes(&statement));
         Ok(rows.into_iter().map(Into::into).collect())
@@ -254,12 +259,12 @@ impl ConnectionTrait for WriteTransaction {
 }
 
 fn keep(turn: &mut Slot, connection: SqliteConnection) {
-    if let Slot::Idle(kept) = turn {
-        *kept = Some(connection);
+    if let Slot::Idle(idle) = turn {
+        *idle = Some(connection);
     }
 }
 
-/// Whether a statement that answers rows changed them.
+/// Returns `true` if a statement that returns rows changed them.
 fn changes(statement: &Statement) -> bool {
     !statement.sql.starts_with("SELECT")
 }
@@ -280,8 +285,8 @@ fn cause(error: sqlx::Error) -> RuntimeErr {
     RuntimeErr::SqlxError(Arc::new(error))
 }
 
-fn ended() -> DbErr {
-    DbErr::Custom("the transaction has ended: a statement of it failed or was cancelled before".to_owned())
+fn transaction_ended() -> DbErr {
+    DbErr::Custom("the transaction has ended: a previous statement failed or was cancelled".to_owned())
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! A Chainpool that kills itself at one point of its journal: `crash-child FOLDER SCENARIO POINT when`.
+//! Chainpool that kills itself at one commit of its journal: `crash-child FOLDER SCENARIO POINT
+//! before|after`.
 //!
-//! POINT counts the commits from the moment the change is asked for; `when` is `before` or `after` that commit. When
-//! the change comes to its end first, it prints how many points there were and ends with 0.
+//! POINT counts the commits from the moment the change is requested. If the change ends first, the program
+//! prints the number of commits and exits with status 0.
 
 use anyhow::{Context, Result, bail};
 use chainpool_api as api;
@@ -31,7 +32,7 @@ async fn main() -> Result<()> {
         next()?.parse::<usize>()?,
         next()?,
     );
-    // Nothing else has installed one before.
+    // No other code has installed a provider.
     drop(rustls::crypto::ring::default_provider().install_default());
     let after = when == "after";
     let hook: CommitHook = Arc::new(move |name, committed| {
@@ -148,7 +149,7 @@ async fn change(orchestrator: &Orchestrator, caller: &Caller, scenario: &str) ->
                 .lease_release(caller, lease)
                 .await?
                 .operation_id
-                .context("a release wipes")?
+                .context("a release starts a reset")?
         }
         "fillup" => {
             arm();
@@ -158,6 +159,6 @@ async fn change(orchestrator: &Orchestrator, caller: &Caller, scenario: &str) ->
             arm();
             orchestrator.cluster_delete(caller, "one", false).await?.id
         }
-        other => bail!("no scenario {other:?}"),
+        other => bail!("unknown scenario {other:?}"),
     })
 }

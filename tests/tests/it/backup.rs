@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
+async fn restore_lists_unknown_clusters_and_deletes_nothing() -> Result<()> {
     let options = Options {
         capacity: 3,
         validators: 1,
@@ -15,7 +15,7 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
     };
     let bed = Bed::start(options.clone()).await?;
     let old: Operation = bed.api.post("/clusters", json!({"name": "old"})).await?;
-    bed.done(&old).await?;
+    bed.wait_succeeded(&old).await?;
     let admin = bed.orchestrator.local_admin().await?.0;
     let backup = bed.folder.with_extension("backup");
     let mut copy = bed.orchestrator.backup(&admin).await?;
@@ -36,14 +36,14 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
     })
     .await?;
     let instance = bed.orchestrator.status(&admin).await?.instance;
-    let before = bed.engine.ours(&instance).await?;
+    let before = bed.engine.objects_of(&instance).await?;
     let new_id = new.cluster_id.expect("a create names its cluster");
     let folder = bed.folder.clone();
-    let ground = bed.stop().await?;
+    let resources = bed.stop().await?;
 
     chainpool_orchestrator::restore(&folder, &backup).await?;
     let bed = Bed::open(
-        ground,
+        resources,
         Options {
             host: false,
             ..options
@@ -67,7 +67,7 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
         status.paused && !status.ok && !status.unclaimed[0].objects.is_empty(),
         "{status:?}"
     );
-    let after = bed.engine.ours(&instance).await?;
+    let after = bed.engine.objects_of(&instance).await?;
     let deleted: Vec<_> = before.iter().filter(|name| !after.contains(name)).collect();
     ensure!(deleted.is_empty(), "deleted while paused: {deleted:?}");
     let refused = bed.api.refused(Method::POST, "/leases", Some(json!({}))).await?;
@@ -86,13 +86,13 @@ async fn what_a_backup_does_not_know_is_listed_and_not_deleted() -> Result<()> {
         .api
         .post("/hosts/h1/adopt", json!({"clusters": [new_id]}))
         .await?;
-    bed.done(&adopt).await?;
-    let _: Value = bed.api.ask("/resume").await?;
+    bed.wait_succeeded(&adopt).await?;
+    let _: Value = bed.api.post_empty("/resume").await?;
     let left: Status = bed.api.get("/status").await?;
     ensure!(!left.paused, "{left:?}");
-    // It may have been applied since the backup: only a clean one is offered.
+    // The cluster may have been leased since the backup, so it is reset before it is offered.
     let old = bed.cluster("old").await?;
-    bed.cluster_when(old.id, "the clean cluster", |c| c.generation == 2 && c.offered)
+    bed.wait_for_cluster(old.id, "the reset cluster", |c| c.generation == 2 && c.offered)
         .await?;
     bed.end().await?;
     Ok(())

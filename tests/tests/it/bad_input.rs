@@ -1,4 +1,4 @@
-//! Bad input names the field and what to do, and changes nothing.
+//! Invalid input is rejected with the field's name and changes nothing.
 
 use anyhow::{Result, ensure};
 use chainpool_api::{Host, Operation, Page, Platform};
@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_host_names_its_field_and_is_not_stored() -> Result<()> {
+async fn an_invalid_host_is_rejected_with_its_field_and_not_stored() -> Result<()> {
     let bed = Bed::start(Options {
         host: false,
         ..Options::default()
@@ -110,7 +110,7 @@ async fn a_bad_host_names_its_field_and_is_not_stored() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_change_of_a_host_names_its_field_and_changes_nothing() -> Result<()> {
+async fn an_invalid_host_change_is_rejected_with_its_field_and_changes_nothing() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         watchdog: false,
         ..MemoryOptions::default()
@@ -128,7 +128,7 @@ async fn a_bad_change_of_a_host_names_its_field_and_changes_nothing() -> Result<
         ("storage_class", json!({"storage_class": "fast"})),
         ("address", json!({"address": "unix:///x\n2026-01-01 ERROR"})),
         ("fill", json!({"fill": []})),
-        // One that is right does not carry along one that is not.
+        // A valid field in the same request is not applied either.
         ("kubeconfig", json!({"capacity": 7, "kubeconfig": "garbage"})),
         ("storage_class", json!({"capacity": 7, "storage_class": "fast"})),
     ] {
@@ -149,7 +149,7 @@ async fn a_bad_change_of_a_host_names_its_field_and_changes_nothing() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_cluster_names_its_field_and_is_not_stored() -> Result<()> {
+async fn an_invalid_cluster_is_rejected_with_its_field_and_not_stored() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions::default()).await?;
     for (field, body) in [
         ("name", json!({"name": "-"})),
@@ -178,14 +178,14 @@ async fn a_bad_cluster_names_its_field_and_is_not_stored() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_amendment_names_its_field_and_changes_nothing() -> Result<()> {
+async fn an_invalid_amendment_is_rejected_with_its_field_and_changes_nothing() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         validators: 1,
         ..Options::default()
     })
     .await?;
-    let before = bed.filled().await?.remove(0);
+    let before = bed.fill().await?.remove(0);
     let address = format!("/clusters/{}/amend", before.id);
     for (field, body) in [
         ("parameters", json!({})),
@@ -210,6 +210,7 @@ async fn a_bad_amendment_names_its_field_and_changes_nothing() -> Result<()> {
     );
     let amends: Page<Operation> = bed.api.get("/operations?kind=cluster_amend").await?;
     ensure!(amends.items.is_empty(), "{amends:?}");
-    bed.cluster_when(before.id, "offered", |now| now.offered).await?;
+    bed.wait_for_cluster(before.id, "offered", |now| now.offered)
+        .await?;
     bed.end().await
 }

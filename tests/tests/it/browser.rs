@@ -1,4 +1,4 @@
-//! The dashboard in a real browser: what a person does, at the width of a desk and of a hand.
+//! The dashboard in a real browser, at desktop and phone width.
 
 use anyhow::{Context, Result, ensure};
 use chainpool_api::{Lease, LeaseState, Page, ResetLink};
@@ -8,28 +8,30 @@ use std::time::Duration;
 
 const WIDTHS: [(u32, u32); 2] = [(1280, 900), (390, 844)];
 
-/// A browser in which the administrator has signed in by a one-time link.
+/// Opens a browser and signs the administrator in by a one-time link.
 async fn signed_in(bed: &Bed) -> Result<Browser> {
-    let link: ResetLink = bed.api.ask("/accounts/admin/reset-link").await?;
+    let link: ResetLink = bed.api.post_empty("/accounts/admin/reset-link").await?;
     let browser = Browser::open().await?;
-    browser.size(1280, 900).await?;
-    browser.go(&format!("{}/welcome/{}", bed.base, link.link)).await?;
+    browser.resize(1280, 900).await?;
+    browser
+        .goto(&format!("{}/welcome/{}", bed.base, link.link))
+        .await?;
     browser.fill("#password", "correct horse battery").await?;
     browser.fill("#password_again", "correct horse battery").await?;
     browser.click("main button.primary").await?;
-    browser.says("Nothing needs you").await?;
+    browser.wait_for_text("No problems.").await?;
     Ok(browser)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_page_fits_its_window_and_writes_nothing_to_the_console() -> Result<()> {
+async fn every_page_fits_its_window_and_logs_nothing_to_the_console() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         validators: 1,
         ..Options::default()
     })
     .await?;
-    let cluster = bed.filled().await?.remove(0);
+    let cluster = bed.fill().await?.remove(0);
     let operations: Value = bed.api.get("/operations?limit=1").await?;
     let operation = operations["items"][0]["id"]
         .as_str()
@@ -58,11 +60,11 @@ async fn every_page_fits_its_window_and_writes_nothing_to_the_console() -> Resul
         format!("/search?q={}", cluster.name),
     ];
     for (width, height) in WIDTHS {
-        browser.size(width, height).await?;
+        browser.resize(width, height).await?;
         for page in &pages {
-            browser.go(&format!("{}{page}", bed.base)).await?;
+            browser.goto(&format!("{}{page}", bed.base)).await?;
             browser
-                .is_sound()
+                .check_page()
                 .await
                 .with_context(|| format!("{page} at {width} px"))?;
         }
@@ -72,21 +74,23 @@ async fn every_page_fits_its_window_and_writes_nothing_to_the_console() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_applies_connects_and_releases_and_sees_the_pool_heal_without_reloading() -> Result<()> {
+async fn a_user_leases_connects_and_releases_and_the_page_updates_without_a_reload() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         validators: 1,
         ..Options::default()
     })
     .await?;
-    let cluster = bed.filled().await?.remove(0);
+    let cluster = bed.fill().await?.remove(0);
     let browser = signed_in(&bed).await?;
 
-    let cluster = bed.cluster_when(cluster.id, "offered", |now| now.offered).await?;
-    browser.go(&format!("{}/leases", bed.base)).await?;
+    let cluster = bed
+        .wait_for_cluster(cluster.id, "offered", |now| now.offered)
+        .await?;
+    browser.goto(&format!("{}/leases", bed.base)).await?;
     browser.click("#apply button.primary").await?;
-    browser.says("Commit a transaction").await?;
-    browser.says(&cluster.chain_id).await?;
+    browser.wait_for_text("Commit a transaction").await?;
+    browser.wait_for_text(&cluster.chain_id).await?;
     let leases: Page<Lease> = bed.api.get("/leases?state=active").await?;
     ensure!(
         leases.items.len() == 1 && browser.url().await?.contains(&leases.items[0].id.to_string()),
@@ -94,25 +98,25 @@ async fn a_person_applies_connects_and_releases_and_sees_the_pool_heal_without_r
     );
 
     let watching = Browser::open().await?;
-    watching.go(&format!("{}/sign-in", bed.base)).await?;
+    watching.goto(&format!("{}/sign-in", bed.base)).await?;
     watching.fill("#account", "admin").await?;
     watching.fill("#password", "correct horse battery").await?;
     watching.click("main button.primary").await?;
-    watching.says("Pool by type").await?;
+    watching.wait_for_text("Pool by type").await?;
     watching
-        .go(&format!("{}/clusters/{}", bed.base, cluster.name))
+        .goto(&format!("{}/clusters/{}", bed.base, cluster.name))
         .await?;
-    watching.says("healthy").await?;
+    watching.wait_for_text("healthy").await?;
     watching.run("window.sameDocument = true").await?;
 
     browser.click("a[href$='/release'][data-ask]").await?;
-    browser.says("Deletes for good").await?;
+    browser.wait_for_text("Deletes permanently").await?;
     ensure!(
         browser
             .run("return document.querySelector('dialog[open] button.danger').disabled")
             .await?
             == true,
-        "nothing was typed yet"
+        "the button is enabled before the name is typed"
     );
     browser.fill("dialog[open] #typed", &cluster.name).await?;
     browser.click("dialog[open] button.danger").await?;
@@ -125,22 +129,22 @@ async fn a_person_applies_connects_and_releases_and_sees_the_pool_heal_without_r
         })
     })
     .await?;
-    browser.says("Apply for another").await?;
+    browser.wait_for_text("Lease another cluster").await?;
 
     let next = format!(
         "{}-2",
         cluster
             .chain_id
             .strip_suffix("-1")
-            .context("it is the first generation")?
+            .context("the chain id does not end with generation 1")?
     );
-    watching.says(&next).await?;
-    watching.says("healthy").await?;
+    watching.wait_for_text(&next).await?;
+    watching.wait_for_text("healthy").await?;
     ensure!(
         watching.run("return window.sameDocument").await? == true,
-        "the page was loaded again"
+        "the page was reloaded"
     );
-    watching.is_sound().await?;
+    watching.check_page().await?;
     drop((browser, watching));
     bed.end().await
 }

@@ -1,4 +1,4 @@
-//! The operations of a cluster.
+//! Operations of a cluster.
 
 use crate::support::{applied, commit, read_back};
 use anyhow::{Result, ensure};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_is_made_stopped_started_restarted_reset_and_deleted() -> Result<()> {
+async fn a_cluster_is_created_stopped_started_restarted_reset_and_deleted() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
@@ -23,7 +23,7 @@ async fn a_cluster_is_made_stopped_started_restarted_reset_and_deleted() -> Resu
             json!({"name": "one", "parameters": {"validators": 4}, "labels": {"team": "a"}}),
         )
         .await?;
-    let create = bed.done(&create).await?;
+    let create = bed.wait_succeeded(&create).await?;
     ensure!(
         create.done == create.total
             && create
@@ -32,18 +32,18 @@ async fn a_cluster_is_made_stopped_started_restarted_reset_and_deleted() -> Resu
                 .any(|s: &Step| s.title.contains("commit a transaction")),
         "{create:?}"
     );
-    let made = bed.cluster("one").await?;
+    let created = bed.cluster("one").await?;
     ensure!(
-        made.state == ClusterState::Ready
-            && made.size == 4
-            && made.nodes.len() == 4
-            && made.health.state == HealthState::Healthy,
-        "{made:?}"
+        created.state == ClusterState::Ready
+            && created.size == 4
+            && created.nodes.len() == 4
+            && created.health.state == HealthState::Healthy,
+        "{created:?}"
     );
-    ensure!(made.labels["team"] == "a");
+    ensure!(created.labels["team"] == "a");
 
-    let stop: Operation = bed.api.ask("/clusters/one/stop").await?;
-    bed.done(&stop).await?;
+    let stop: Operation = bed.api.post_empty("/clusters/one/stop").await?;
+    bed.wait_succeeded(&stop).await?;
     let stopped = bed.cluster("one").await?;
     ensure!(
         stopped.state == ClusterState::Stopped
@@ -51,31 +51,31 @@ async fn a_cluster_is_made_stopped_started_restarted_reset_and_deleted() -> Resu
             && !stopped.offered,
         "{stopped:?}"
     );
-    let start: Operation = bed.api.ask("/clusters/one/start").await?;
-    bed.done(&start).await?;
+    let start: Operation = bed.api.post_empty("/clusters/one/start").await?;
+    bed.wait_succeeded(&start).await?;
     let started = bed
-        .cluster_when(made.id, "health after the start", |c| {
+        .wait_for_cluster(created.id, "health after the start", |c| {
             c.health.state == HealthState::Healthy
         })
         .await?;
-    ensure!(started.generation == 1 && started.chain_id == made.chain_id);
+    ensure!(started.generation == 1 && started.chain_id == created.chain_id);
 
-    let before = bed.engine.life(&Engine::container(&made, "v2")).await?;
-    let other = bed.engine.life(&Engine::container(&made, "v1")).await?;
-    let restart: Operation = bed.api.ask("/clusters/one/restart?node=v2").await?;
-    bed.done(&restart).await?;
-    let after = bed.engine.life(&Engine::container(&made, "v2")).await?;
+    let before = bed.engine.incarnation(&Engine::container(&created, "v2")).await?;
+    let other = bed.engine.incarnation(&Engine::container(&created, "v1")).await?;
+    let restart: Operation = bed.api.post_empty("/clusters/one/restart?node=v2").await?;
+    bed.wait_succeeded(&restart).await?;
+    let after = bed.engine.incarnation(&Engine::container(&created, "v2")).await?;
     ensure!(
         before.0 == after.0 && before.1 != after.1,
         "the node was not restarted in place: {before:?} {after:?}"
     );
     ensure!(
-        bed.engine.life(&Engine::container(&made, "v1")).await? == other,
+        bed.engine.incarnation(&Engine::container(&created, "v1")).await? == other,
         "another node was touched"
     );
 
-    let prove: Operation = bed.api.ask("/clusters/one/prove").await?;
-    let prove = bed.done(&prove).await?;
+    let prove: Operation = bed.api.post_empty("/clusters/one/prove").await?;
+    let prove = bed.wait_succeeded(&prove).await?;
     ensure!(
         prove
             .result
@@ -90,11 +90,11 @@ async fn a_cluster_is_made_stopped_started_restarted_reset_and_deleted() -> Resu
         .1;
     ensure!(log.lines().count() == 5, "{log}");
 
-    let reset: Operation = bed.api.ask("/clusters/one/reset").await?;
-    bed.done(&reset).await?;
+    let reset: Operation = bed.api.post_empty("/clusters/one/reset").await?;
+    bed.wait_succeeded(&reset).await?;
     let fresh = bed.cluster("one").await?;
     ensure!(
-        fresh.generation == 2 && fresh.chain_id != made.chain_id && fresh.state == ClusterState::Ready,
+        fresh.generation == 2 && fresh.chain_id != created.chain_id && fresh.state == ClusterState::Ready,
         "{fresh:?}"
     );
     let ports = |c: &chainpool_api::Cluster| {
@@ -104,69 +104,76 @@ async fn a_cluster_is_made_stopped_started_restarted_reset_and_deleted() -> Resu
             .map(|e| e.address)
             .collect::<Vec<_>>()
     };
-    ensure!(ports(&fresh) == ports(&made), "a reset keeps the ports");
+    ensure!(ports(&fresh) == ports(&created), "a reset keeps the ports");
 
     let delete: Operation = bed.api.delete("/clusters/one").await?;
-    bed.done(&delete).await?;
+    bed.wait_succeeded(&delete).await?;
     bed.api.refused(Method::GET, "/clusters/one", None).await?;
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_node_can_be_stopped_and_is_left_alone_until_it_is_started() -> Result<()> {
+async fn a_stopped_node_stays_stopped_until_it_is_started() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         ..MemoryOptions::default()
     })
     .await?;
-    let cluster = bed.filled().await?.remove(0);
+    let cluster = bed.fill().await?.remove(0);
     let _: Value = bed.api.post("/leases", json!({})).await?;
     let stop: Operation = bed
         .api
-        .ask(&format!("/clusters/{}/stop?node=v3", cluster.id))
+        .post_empty(&format!("/clusters/{}/stop?node=v3", cluster.id))
         .await?;
-    bed.done(&stop).await?;
-    bed.judged(cluster.id, HealthState::Degraded, &["v3"]).await?;
+    bed.wait_succeeded(&stop).await?;
+    bed.wait_for_health(cluster.id, HealthState::Degraded, &["v3"])
+        .await?;
     let start: Operation = bed
         .api
-        .ask(&format!("/clusters/{}/start?node=v3", cluster.id))
+        .post_empty(&format!("/clusters/{}/start?node=v3", cluster.id))
         .await?;
-    bed.done(&start).await?;
-    bed.cluster_when(cluster.id, "healthy again", |c| {
+    bed.wait_succeeded(&start).await?;
+    bed.wait_for_cluster(cluster.id, "healthy again", |c| {
         c.health.state == HealthState::Healthy
     })
     .await?;
     bed.end().await
 }
 
-/// `docker system prune` removes what is stopped and the networks that nothing running is on. The ledger's data are in volumes.
+/// `docker system prune` removes stopped containers and unused networks. The ledger's data is in volumes.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_cluster_starts_again_on_an_engine_that_was_tidied_up() -> Result<()> {
+async fn a_stopped_cluster_starts_after_docker_system_prune() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
     })
     .await?;
-    let made = bed.filled().await?.remove(0);
+    let created = bed.fill().await?.remove(0);
     let (_, bundle) = applied(&bed).await?;
     commit(&bundle, 0, "kept", "through").await?;
     for with_containers in [false, true] {
-        let stop: Operation = bed.api.ask(&format!("/clusters/{}/stop", made.id)).await?;
-        bed.done(&stop).await?;
+        let stop: Operation = bed
+            .api
+            .post_empty(&format!("/clusters/{}/stop", created.id))
+            .await?;
+        bed.wait_succeeded(&stop).await?;
         if with_containers {
-            for (container, _) in bed.engine.containers_of(made.id).await? {
+            for (container, _) in bed.engine.containers_of(created.id).await? {
                 bed.engine.remove(&container).await?;
             }
         }
-        // The engine may tell of the last end before it has let go of the network.
-        let network = Engine::network(&made);
-        within_ok(Duration::from_mins(1), "the network away", async || {
+        // The engine may report the last exit before it detaches the container from the network.
+        let network = Engine::network(&created);
+        within_ok(Duration::from_mins(1), "the removal of the network", async || {
             Ok(bed.engine.docker().remove_network(&network).await?)
         })
         .await?;
-        let start: Operation = bed.api.ask(&format!("/clusters/{}/start", made.id)).await?;
-        bed.done(&start).await?;
-        bed.cluster_when(made.id, "health after the start", |c| {
+        let start: Operation = bed
+            .api
+            .post_empty(&format!("/clusters/{}/start", created.id))
+            .await?;
+        bed.wait_succeeded(&start).await?;
+        bed.wait_for_cluster(created.id, "health after the start", |c| {
             c.health.state == HealthState::Healthy
         })
         .await?;
@@ -176,7 +183,7 @@ async fn a_stopped_cluster_starts_again_on_an_engine_that_was_tidied_up() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delete_supersedes_and_nothing_supersedes_a_delete() -> Result<()> {
+async fn a_delete_supersedes_other_operations_and_is_never_superseded() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         ..MemoryOptions::default()
@@ -192,14 +199,14 @@ async fn a_delete_supersedes_and_nothing_supersedes_a_delete() -> Result<()> {
     let refused = bed.api.refused(Method::POST, "/clusters/one/stop", None).await?;
     ensure!(refused.problem.code == "wrong_state", "{refused:?}");
     let delete: Operation = bed.api.delete("/clusters/one").await?;
-    let create = bed.ended(&create).await?;
+    let create = bed.wait_ended(&create).await?;
     ensure!(
         create.state == chainpool_api::OperationState::Superseded,
         "{create:?}"
     );
     let refused = bed.api.refused(Method::POST, "/clusters/one/reset", None).await?;
     ensure!(refused.problem.code == "operation_running", "{refused:?}");
-    bed.world.forget_faults(Verb::DropCluster);
-    bed.done(&delete).await?;
+    bed.world.clear_faults(Verb::DropCluster);
+    bed.wait_succeeded(&delete).await?;
     bed.end().await
 }

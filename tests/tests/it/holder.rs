@@ -1,4 +1,4 @@
-//! The holder of a Fabric network: the files of the bundle in a folder, and the bundle's Go client.
+//! Holder of a Fabric network: the bundle's files in a folder, and the bundle's Go client.
 
 use anyhow::{Context, Result, ensure};
 use chainpool_api::{Bundle, Lease};
@@ -14,13 +14,13 @@ use std::{
 use tempfile::TempDir;
 use tokio::{process::Command, sync::OnceCell};
 
-/// Longer than a peer needs to find another orderer.
+/// Deadline for a peer to find another orderer and catch up.
 const SOON: Duration = Duration::from_secs(30);
 
-/// The compiled client: every bundle has the same sources.
+/// Compiled client, shared because all bundles have the same sources.
 static CLIENT: OnceCell<PathBuf> = OnceCell::const_new();
 
-/// A holder's folder with the bundle, and the client from it.
+/// Folder with a lease's bundle and the client compiled from it.
 pub(crate) struct Holder {
     pub(crate) lease: Lease,
     pub(crate) bundle: Bundle,
@@ -34,7 +34,7 @@ impl Holder {
         Self::with(bed, lease).await
     }
 
-    /// The holder of a lease with the bundle as it is now.
+    /// Fetches the current bundle of a lease.
     pub(crate) async fn with(bed: &Bed, lease: Lease) -> Result<Self> {
         let bundle: Bundle = bed.api.get(&format!("/leases/{}/bundle", lease.id)).await?;
         let folder = TempDir::new()?;
@@ -44,7 +44,7 @@ impl Holder {
             fs::write(path, text)?;
         }
         let client = CLIENT
-            .get_or_try_init(async || compiled(&bundle).await)
+            .get_or_try_init(async || compile(&bundle).await)
             .await?
             .clone();
         Ok(Self {
@@ -59,7 +59,7 @@ impl Holder {
         self.folder.path().join("gateway/go")
     }
 
-    /// Runs the bundle's client, as its README says; what it printed.
+    /// Runs the bundle's client as its README describes; returns its output.
     pub(crate) async fn transact(&self, arguments: &[&str]) -> Result<String> {
         run(Command::new(&self.client)
             .args(arguments)
@@ -67,17 +67,17 @@ impl Holder {
         .await
     }
 
-    /// The same as somebody who was enrolled.
-    pub(crate) async fn transact_as(&self, who: &str, arguments: &[&str]) -> Result<String> {
+    /// Runs the bundle's client with an enrolled identity.
+    pub(crate) async fn transact_as(&self, identity: &str, arguments: &[&str]) -> Result<String> {
         let mut client = Command::new(&self.client);
         run(client
             .args(arguments)
-            .env("IDENTITY", who)
+            .env("IDENTITY", identity)
             .current_dir(self.home()))
         .await
     }
 
-    /// Registers and enrols somebody, as the bundle's README says; whom his certificate names.
+    /// Registers and enrols an identity as the bundle's README describes; returns its certificate's subject.
     pub(crate) async fn enrol(&self, organisation: &str, name: &str, kind: &str) -> Result<String> {
         let folder = self.folder.path();
         run(Command::new("bash")
@@ -100,19 +100,19 @@ impl Holder {
             .map(drop)
     }
 
-    /// What one organisation's peer has committed another's has a moment later.
+    /// Waits until an organisation's peer has this value.
     pub(crate) async fn must_have(&self, organisation: &str, value: &str) -> Result<()> {
         within_ok(SOON, &format!("{value:?} at {organisation}"), async || {
-            let said = self.transact(&[organisation, "evaluate", "get", "name"]).await?;
-            ensure!(said.trim().ends_with(value), "{organisation} has {said:?}");
+            let output = self.transact(&[organisation, "evaluate", "get", "name"]).await?;
+            ensure!(output.trim().ends_with(value), "{organisation} has {output:?}");
             Ok(())
         })
         .await
     }
 }
 
-/// Compiles the bundle's client, unless a test before has compiled the same sources.
-async fn compiled(bundle: &Bundle) -> Result<PathBuf> {
+/// Compiles the bundle's client, unless an earlier test compiled the same sources.
+async fn compile(bundle: &Bundle) -> Result<PathBuf> {
     let sources: Vec<_> = bundle
         .files
         .iter()
@@ -142,7 +142,7 @@ async fn compiled(bundle: &Bundle) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Runs a program; what it printed.
+/// Runs a program; returns its output.
 pub(crate) async fn run(command: &mut Command) -> Result<String> {
     let output = command
         .env("GOFLAGS", "")
@@ -150,14 +150,14 @@ pub(crate) async fn run(command: &mut Command) -> Result<String> {
         .stdin(Stdio::null())
         .output()
         .await?;
-    let (said, why) = (
+    let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
     ensure!(
         output.status.success(),
-        "{command:?} ended with {}: {said}{why}",
+        "{command:?} failed with {}: {stdout}{stderr}",
         output.status
     );
-    Ok(said.into_owned())
+    Ok(stdout.into_owned())
 }

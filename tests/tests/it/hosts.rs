@@ -1,4 +1,4 @@
-//! The seven operations of a host.
+//! Operations and settings of a host.
 
 use anyhow::{Result, ensure};
 use chainpool_api::{ClusterState, Host, Lease, Operation, OperationState, Page};
@@ -15,12 +15,14 @@ async fn a_host_is_filled_cleaned_and_reset() -> Result<()> {
         ..MemoryOptions::default()
     })
     .await?;
-    let clusters = bed.filled().await?;
+    let clusters = bed.fill().await?;
     ensure!(
         clusters.len() == 3 && clusters.iter().all(|c| c.offered),
         "{clusters:?}"
     );
-    let again: Operation = bed.done(&bed.api.ask("/hosts/h1/fillup").await?).await?;
+    let again: Operation = bed
+        .wait_succeeded(&bed.api.post_empty("/hosts/h1/fillup").await?)
+        .await?;
     ensure!(again.result.as_ref().is_some_and(|r| r["made"] == 0), "{again:?}");
 
     let lease: Lease = bed.api.post("/leases", json!({})).await?;
@@ -33,7 +35,9 @@ async fn a_host_is_filled_cleaned_and_reset() -> Result<()> {
     ensure!(refused.problem.code == "host_not_empty", "{refused:?}");
 
     let _: Value = bed.api.patch("/hosts/h1", json!({"autofill": true})).await?;
-    let clean: Operation = bed.done(&bed.api.ask("/hosts/h1/clean").await?).await?;
+    let clean: Operation = bed
+        .wait_succeeded(&bed.api.post_empty("/hosts/h1/clean").await?)
+        .await?;
     ensure!(
         clean.result.as_ref().is_some_and(|r| r["deleted"] == 2),
         "{clean:?}"
@@ -52,7 +56,7 @@ async fn a_host_is_filled_cleaned_and_reset() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn autofill_replaces_what_is_deleted() -> Result<()> {
+async fn autofill_replaces_a_deleted_cluster() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         nodes: 1,
@@ -74,8 +78,8 @@ async fn autofill_replaces_what_is_deleted() -> Result<()> {
     )
     .await?;
     let delete: Operation = bed.api.delete(&format!("/clusters/{}", first.id)).await?;
-    bed.done(&delete).await?;
-    chainpool_tests::within(std::time::Duration::from_mins(1), "its successor", async || {
+    bed.wait_succeeded(&delete).await?;
+    chainpool_tests::within(std::time::Duration::from_mins(1), "a replacement", async || {
         Ok(bed
             .clusters()
             .await?
@@ -122,7 +126,7 @@ async fn every_setting_of_a_host_can_be_changed() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stored_login_stays_with_its_registry() -> Result<()> {
+async fn stored_credentials_cannot_move_to_another_registry() -> Result<()> {
     let bed = Bed::start(Options {
         host: false,
         ..Options::default()
@@ -167,14 +171,14 @@ async fn a_stored_login_stays_with_its_registry() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_that_clusters_depend_on_cannot_change_under_them() -> Result<()> {
+async fn settings_that_existing_clusters_depend_on_cannot_change() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         nodes: 1,
         ..MemoryOptions::default()
     })
     .await?;
-    bed.filled().await?;
+    bed.fill().await?;
     for (field, value) in [
         ("ports", json!([21000, 21100])),
         ("subnets", json!("10.214.0.0/16")),
@@ -194,7 +198,7 @@ async fn settings_that_clusters_depend_on_cannot_change_under_them() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fill_entry_that_keeps_failing_is_paused_with_its_reason() -> Result<()> {
+async fn a_failing_fill_entry_fails_the_fillup_with_its_reason() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         nodes: 1,
@@ -205,7 +209,9 @@ async fn a_fill_entry_that_keeps_failing_is_paused_with_its_reason() -> Result<(
         .api
         .patch("/hosts/h1", json!({"images": {"ledger": ["127.0.0.1:1/none:1"]}}))
         .await?;
-    let fillup = bed.ended(&bed.api.ask("/hosts/h1/fillup").await?).await?;
+    let fillup = bed
+        .wait_ended(&bed.api.post_empty("/hosts/h1/fillup").await?)
+        .await?;
     ensure!(
         fillup.state == OperationState::Failed && fillup.result.as_ref().is_some_and(|r| r["failed"] == 1),
         "{fillup:?}"

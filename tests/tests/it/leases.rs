@@ -1,4 +1,4 @@
-//! Applying, renewing, releasing.
+//! Applying for, renewing and releasing leases.
 
 use crate::support::{applied, commit, read, read_back};
 use anyhow::{Result, ensure};
@@ -7,7 +7,7 @@ use chainpool_api::{
     Bundle, ClusterState, HealthChange, Lease, LeaseState, Operation, Page, Renew, Role, Timestamp,
 };
 use chainpool_orchestrator::{Caller, CommitHook};
-use chainpool_tests::{Api, Bed, MemoryBed, MemoryOptions, Options, Refused, within};
+use chainpool_tests::{Api, ApiError, Bed, MemoryBed, MemoryOptions, Options, within};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::{
@@ -21,13 +21,13 @@ use std::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_applied_cluster_commits_and_a_released_one_comes_back_new() -> Result<()> {
+async fn a_leased_cluster_commits_and_a_released_cluster_is_reset() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
     })
     .await?;
-    let clusters = bed.filled().await?;
+    let clusters = bed.fill().await?;
     ensure!(clusters.len() == 1 && clusters[0].offered, "{clusters:?}");
     let proof = clusters[0].proof.clone().expect("a ready cluster has a proof");
     ensure!(proof.written_to != proof.read_from, "{proof:?}");
@@ -36,18 +36,18 @@ async fn an_applied_cluster_commits_and_a_released_one_comes_back_new() -> Resul
     commit(&old, 0, "tenant", "first").await?;
     read_back(&old, 1, "tenant", "first").await?;
 
-    let released = bed.released(&lease).await?;
+    let released = bed.release(&lease).await?;
     ensure!(released.state == LeaseState::Released, "{released:?}");
 
     let (_, new) = applied(&bed).await?;
     ensure!(
         read(&new, 0, "tenant").await?.is_none(),
-        "the new chain knows the old tenant's key"
+        "the new chain has the previous tenant's key"
     );
-    ensure!(new.chain_id != old.chain_id, "the chain id came twice");
+    ensure!(new.chain_id != old.chain_id, "the chain id was reused");
     ensure!(
         new.files["genesis.json"] != old.files["genesis.json"],
-        "the genesis came twice"
+        "the genesis was reused"
     );
     let identities = |bundle: &Bundle| {
         bundle
@@ -58,27 +58,27 @@ async fn an_applied_cluster_commits_and_a_released_one_comes_back_new() -> Resul
     };
     ensure!(
         identities(&new).is_disjoint(&identities(&old)),
-        "an identity came twice"
+        "an identity was reused"
     );
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn applying_again_names_the_same_lease_unless_more_are_asked_for() -> Result<()> {
+async fn repeating_an_apply_returns_the_same_lease_unless_multiple_are_allowed() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 2,
         nodes: 1,
         ..MemoryOptions::default()
     })
     .await?;
-    bed.filled().await?;
+    bed.fill().await?;
     let first: Lease = bed.api.post("/leases", json!({})).await?;
     let again: Lease = bed.api.post("/leases", json!({})).await?;
-    ensure!(first.id == again.id, "a repeated apply took another cluster");
+    ensure!(first.id == again.id, "a repeated apply leased another cluster");
     let second: Lease = bed.api.post("/leases", json!({"allow_multiple": true})).await?;
     ensure!(
         second.cluster_id != first.cluster_id,
-        "one cluster was given twice"
+        "one cluster was leased twice"
     );
     let refused = bed
         .api
@@ -88,7 +88,7 @@ async fn applying_again_names_the_same_lease_unless_more_are_asked_for() -> Resu
         refused.status == StatusCode::CONFLICT && refused.problem.code == "nothing_free",
         "{refused:?}"
     );
-    ensure!(refused.problem.message.contains("2 applied"), "{refused:?}");
+    ensure!(refused.problem.message.contains("2 leased"), "{refused:?}");
     let other = bed
         .api
         .refused(Method::POST, "/leases", Some(json!({"size": 9})))
@@ -101,14 +101,14 @@ async fn applying_again_names_the_same_lease_unless_more_are_asked_for() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_matches_by_every_subset_of_its_fields() -> Result<()> {
+async fn every_combination_of_filter_fields_matches() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         nodes: 1,
         ..MemoryOptions::default()
     })
     .await?;
-    bed.filled().await?;
+    bed.fill().await?;
     let fields = [
         ("type", json!(ledger::TYPE)),
         ("preset", json!("default")),
@@ -137,21 +137,21 @@ async fn a_filter_matches_by_every_subset_of_its_fields() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_expires_into_release_and_can_be_renewed() -> Result<()> {
+async fn a_lease_can_be_renewed_and_its_expiry_resets_the_cluster() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         nodes: 1,
         ..MemoryOptions::default()
     })
     .await?;
-    bed.filled().await?;
+    bed.fill().await?;
     let lease: Lease = bed.api.post("/leases", json!({"ttl_seconds": 3600})).await?;
     let renewed: Lease = bed
         .api
         .post(&format!("/leases/{}/renew", lease.id), json!({"ttl_seconds": 1}))
         .await?;
     ensure!(renewed.expires_at < lease.expires_at);
-    let ended = within(Duration::from_secs(20), "the end of the lease", async || {
+    let ended = within(Duration::from_secs(20), "the expiry of the lease", async || {
         let now: Lease = bed.api.get(&format!("/leases/{}", lease.id)).await?;
         Ok(if now.state == LeaseState::Active {
             Err("still active".to_owned())
@@ -161,16 +161,17 @@ async fn a_lease_expires_into_release_and_can_be_renewed() -> Result<()> {
     })
     .await?;
     ensure!(ended.state == LeaseState::Expired, "{ended:?}");
-    bed.cluster_when(lease.cluster_id, "the fresh cluster", |c| {
+    bed.wait_for_cluster(lease.cluster_id, "the reset cluster", |c| {
         c.state == ClusterState::Ready && c.generation == 2 && c.offered
     })
     .await?;
     bed.end().await
 }
 
-/// Two leases are found due; while the first of them ends both are renewed: who is answered that it is renewed keeps it.
+/// Two leases are due. Both are renewed while the first one is being expired: a lease whose renewal succeeded
+/// stays active.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_that_is_renewed_after_it_was_found_due_goes_on() -> Result<()> {
+async fn a_lease_renewed_after_the_expiry_scan_stays_active() -> Result<()> {
     let (armed, (reached, at_gate), (open, gate)) =
         (Arc::new(AtomicBool::new(false)), mpsc::channel(), mpsc::channel());
     let (arm, ends) = (Arc::clone(&armed), (Mutex::new(reached), Mutex::new(gate)));
@@ -184,7 +185,7 @@ async fn a_lease_that_is_renewed_after_it_was_found_due_goes_on() -> Result<()> 
                 reached
                     .send(())
                     .and_then(|()| gate.recv().map_err(|_| mpsc::SendError(())))
-                    .expect("a gate")
+                    .expect("a gate");
             });
         }
     });
@@ -196,7 +197,7 @@ async fn a_lease_that_is_renewed_after_it_was_found_due_goes_on() -> Result<()> 
         ..MemoryOptions::default()
     })
     .await?;
-    bed.filled().await?;
+    bed.fill().await?;
     let mut leases = Vec::new();
     for _ in 0..2 {
         let lease: Lease = bed
@@ -209,7 +210,7 @@ async fn a_lease_that_is_renewed_after_it_was_found_due_goes_on() -> Result<()> 
                 .await?,
         );
     }
-    within(Duration::from_secs(20), "both due", async || {
+    within(Duration::from_secs(20), "both leases to be due", async || {
         Ok(
             if leases
                 .iter()
@@ -246,11 +247,11 @@ async fn a_lease_that_is_renewed_after_it_was_found_due_goes_on() -> Result<()> 
         )
     };
     let mut renewals: Vec<_> = leases.iter().map(|lease| Box::pin(renew(lease))).collect();
-    // From here on they wait for the database, before the end of the second lease.
+    // The renewals now wait for the database, before the second lease is expired.
     for renewal in &mut renewals {
         ensure!(
             futures::poll!(renewal.as_mut()).is_pending(),
-            "a lease is renewed while another one ends"
+            "a lease was renewed while another one was being expired"
         );
     }
     open.send(())?;
@@ -274,14 +275,14 @@ async fn a_lease_that_is_renewed_after_it_was_found_due_goes_on() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_holder_may_release_and_a_stranger_sees_nothing() -> Result<()> {
+async fn only_the_holder_can_release_and_other_users_see_nothing() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         nodes: 1,
         ..MemoryOptions::default()
     })
     .await?;
-    let cluster = bed.filled().await?.remove(0);
+    let cluster = bed.fill().await?.remove(0);
     let (ann, bob) = (bed.user("ann", "user").await?, bed.user("bob", "user").await?);
     let lease: Lease = ann.post("/leases", json!({})).await?;
     for (method, path) in [
@@ -300,8 +301,10 @@ async fn only_the_holder_may_release_and_a_stranger_sees_nothing() -> Result<()>
         .refused(Method::POST, "/leases", Some(json!({"holder": "ann"})))
         .await?;
     ensure!(refused.status == StatusCode::FORBIDDEN, "{refused:?}");
-    let restart: Operation = ann.ask(&format!("/clusters/{}/restart", cluster.id)).await?;
-    bed.done(&restart).await?;
+    let restart: Operation = ann
+        .post_empty(&format!("/clusters/{}/restart", cluster.id))
+        .await?;
+    bed.wait_succeeded(&restart).await?;
     let history = async |api: &Api| {
         let page: Page<HealthChange> = api.get(&format!("/clusters/{}/health", cluster.id)).await?;
         anyhow::Ok(
@@ -314,23 +317,23 @@ async fn only_the_holder_may_release_and_a_stranger_sees_nothing() -> Result<()>
     let restarted = |reasons: &[String]| reasons.iter().any(|reason| reason.contains("cluster_restart"));
     ensure!(restarted(&history(&ann).await?), "{:?}", history(&ann).await?);
     let _: Lease = ann.delete(&format!("/leases/{}", lease.id)).await?;
-    // What became of it while ann had it is nothing to the next one.
-    bed.cluster_when(cluster.id, "the fresh cluster", |c| {
+    // The next holder does not see the health history of ann's lease.
+    bed.wait_for_cluster(cluster.id, "the reset cluster", |c| {
         c.state == ClusterState::Ready && c.generation == 2 && c.offered
     })
     .await?;
     let _: Lease = bob.post("/leases", json!({})).await?;
-    let (seen, whole) = (history(&bob).await?, history(&bed.api).await?);
+    let (visible, full) = (history(&bob).await?, history(&bed.api).await?);
     ensure!(
-        !seen.is_empty() && !restarted(&seen) && restarted(&whole),
-        "{seen:?} of {whole:?}"
+        !visible.is_empty() && !restarted(&visible) && restarted(&full),
+        "{visible:?} of {full:?}"
     );
     bed.end().await
 }
 
-/// 1,000 applies by 200 users, all at once, for 50 clusters: checked from the answers alone.
+/// 1,000 concurrent applies by 200 users for 50 clusters, checked by the responses alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<()> {
+async fn a_thousand_concurrent_applies_give_each_cluster_to_one_holder() -> Result<()> {
     const CLUSTERS: usize = 50;
     const USERS: usize = 200;
     let bed = MemoryBed::start(MemoryOptions {
@@ -339,7 +342,7 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
         ..MemoryOptions::default()
     })
     .await?;
-    bed.filled().await?;
+    bed.fill().await?;
     let admin: Value = bed
         .api
         .post("/tokens", json!({"name": "many", "lease_any": true}))
@@ -354,14 +357,14 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
                 holder,
                 api.post::<Lease>("/leases", body)
                     .await
-                    .map_err(anyhow::Error::downcast::<Refused>),
+                    .map_err(anyhow::Error::downcast::<ApiError>),
             )
         })
     };
     let (mut by_holder, mut refused): (BTreeMap<String, BTreeSet<(uuid::Uuid, uuid::Uuid)>>, usize) =
         (BTreeMap::new(), 0);
     let mut answers = Vec::new();
-    // All users at once, each five times: more at once would wait longer for a busy machine than a request may take.
+    // All users at once, five times. More concurrent requests would time out on a busy machine.
     for _ in 0..5 {
         answers.extend(futures::future::join_all((0..USERS).map(apply)).await);
     }
@@ -370,7 +373,7 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
             (holder, Ok(lease)) => {
                 ensure!(
                     lease.holder == format!("admin/{holder}"),
-                    "{holder} was answered with the lease of {}",
+                    "{holder} got the lease of {}",
                     lease.holder
                 );
                 by_holder
@@ -387,7 +390,7 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
     }
     ensure!(
         by_holder.values().all(|leases| leases.len() == 1),
-        "a repeated apply named another lease"
+        "a repeated apply returned another lease"
     );
     let leases: BTreeSet<_> = by_holder.values().flatten().map(|(lease, _)| lease).collect();
     let clusters: BTreeSet<_> = by_holder.values().flatten().map(|(_, cluster)| cluster).collect();
@@ -397,14 +400,17 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
         leases.len(),
         clusters.len()
     );
-    ensure!(refused >= (USERS - CLUSTERS) * 5 - 5, "{refused} were refused");
+    ensure!(
+        refused >= (USERS - CLUSTERS) * 5 - 5,
+        "{refused} applies were refused"
+    );
     for lease in leases {
         let _: Operation = {
             let released: Lease = bed.api.delete(&format!("/leases/{lease}")).await?;
             bed.api
                 .get(&format!(
                     "/operations/{}",
-                    released.operation_id.expect("a release wipes")
+                    released.operation_id.expect("a release starts a reset")
                 ))
                 .await?
         };
@@ -413,14 +419,14 @@ async fn a_thousand_applies_at_once_give_each_cluster_to_one_holder() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_key_is_the_same_lease_and_another_body_is_refused() -> Result<()> {
+async fn a_repeated_idempotency_key_returns_the_same_lease_and_rejects_another_body() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 2,
         nodes: 1,
         ..MemoryOptions::default()
     })
     .await?;
-    bed.filled().await?;
+    bed.fill().await?;
     let key = [("idempotency-key", "k1")];
     let body = json!({"allow_multiple": true});
     let (_, first) = bed
@@ -429,13 +435,13 @@ async fn a_repeated_key_is_the_same_lease_and_another_body_is_refused() -> Resul
         .await?;
     let (_, again) = bed.api.raw(Method::POST, "/leases", Some(body), &key).await?;
     let id = |text: &str| serde_json::from_str::<Lease>(text).map(|l| l.id);
-    ensure!(id(&first)? == id(&again)?, "the same key took two clusters");
+    ensure!(id(&first)? == id(&again)?, "the same key leased two clusters");
     let other = bed
         .api
         .raw(Method::POST, "/leases", Some(json!({})), &key)
         .await
         .expect_err("another body")
-        .downcast::<Refused>()?;
+        .downcast::<ApiError>()?;
     ensure!(other.status == StatusCode::UNPROCESSABLE_ENTITY, "{other:?}");
     bed.end().await
 }

@@ -1,7 +1,7 @@
-//! Promises to users, tested on a real engine with real ledgers, or on the platform in memory where no engine has a part in
-//! them. Every test ends in a census.
+//! Integration tests of user-visible behavior, on a real engine with real ledgers, or on the platform in
+//! memory where no engine is involved. Every test ends with a leak check.
 //!
-//! `make test` leaves out what is in `full`; `make test-full` runs it.
+//! `make test` skips the module `full`; `make test-full` runs it.
 
 mod backup;
 mod bad_input;

@@ -1,6 +1,7 @@
-//! kill -9 at every point of the journal of create and reset: the next start ends every operation and leaves no orphan.
+//! kill -9 at every commit of create and reset. The next start completes every operation and leaves no
+//! orphans.
 
-use crate::sweep::{deleted, one, sweep};
+use crate::sweep::{delete_all, ensure_one, sweep};
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{Agent, ClusterId, ObjectKind, Scope};
 use chainpool_api::{Cluster, Host};
@@ -8,23 +9,23 @@ use chainpool_tests::{Bed, Options, Points, TestBed};
 use futures::future::try_join_all;
 use std::sync::Arc;
 
-/// How many Chainpools share the points of one change.
+/// Number of Chainpools that share the crash points of one change.
 const LANES: usize = 2;
 
-/// All side by side, each by a Chainpool of its own: they wait more than they work.
-pub(crate) async fn kills(place: &TestBed) -> Result<()> {
-    let creates = (1..=LANES).map(|first| swept(place, "create", first, deleted, 0..=1));
-    let resets = (1..=LANES).map(|first| swept(place, "reset", first, one, 1..=1));
+/// Runs all lanes concurrently, each with its own Chainpool, because they mostly wait.
+pub(crate) async fn kill_at_every_point(testbed: &TestBed) -> Result<()> {
+    let creates = (1..=LANES).map(|first| sweep_lane(testbed, "create", first, delete_all, 0..=1));
+    let resets = (1..=LANES).map(|first| sweep_lane(testbed, "reset", first, ensure_one, 1..=1));
     tokio::try_join!(try_join_all(creates), try_join_all(resets)).map(drop)
 }
 
-/// Sweeps over one lane's points of a change.
-async fn swept(
-    place: &TestBed,
+/// Sweeps over one lane's crash points of a change.
+async fn sweep_lane(
+    testbed: &TestBed,
     scenario: &str,
     first: usize,
     prepare: impl AsyncFnMut(&Bed) -> Result<()>,
-    left: std::ops::RangeInclusive<usize>,
+    expected: std::ops::RangeInclusive<usize>,
 ) -> Result<()> {
     let options = Options {
         host: false,
@@ -32,8 +33,8 @@ async fn swept(
         ..Options::default()
     };
     let bed = Bed::start(options.clone()).await?;
-    let _: Host = bed.api.post("/hosts", place.host_body(1)).await?;
-    let agent = place.agent(
+    let _: Host = bed.api.post("/hosts", testbed.host_body(1)).await?;
+    let agent = testbed.agent(
         bed.instance()
             .await?
             .parse()
@@ -47,16 +48,16 @@ async fn swept(
         &options,
         prepare,
         async |_, clusters| {
-            ensure!(left.contains(&clusters.len()), "{clusters:?}");
-            counted(&agent, clusters).await
+            ensure!(expected.contains(&clusters.len()), "{clusters:?}");
+            check_objects(&agent, clusters).await
         },
     )
     .await?;
-    counted(&agent, &[]).await
+    check_objects(&agent, &[]).await
 }
 
-/// Compares the platform with the database: each node once, and nothing of another cluster or an old generation.
-async fn counted(agent: &Arc<dyn Agent>, clusters: &[Cluster]) -> Result<()> {
+/// Compares the platform with the database: each node once, no objects of other clusters or old generations.
+async fn check_objects(agent: &Arc<dyn Agent>, clusters: &[Cluster]) -> Result<()> {
     let found = agent.observe(Scope::Host).await?.objects;
     let of = |object: &chainpool_agent::Object| {
         clusters

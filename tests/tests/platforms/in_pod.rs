@@ -1,67 +1,67 @@
-//! Chainpool as a pod of the cluster that it manages, with the rights of its service account and no more.
+//! Chainpool as a pod of the cluster that it manages, with only the rights of its service account.
 
 use anyhow::{Context, Result, ensure};
 use chainpool_tests::{TOOLS, TestBed, within};
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 
-/// What its owner applies: the rights, and the program as a stateful set.
-const RIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../agents/kubernetes/rbac.yaml");
-const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../agents/kubernetes/chainpool.yaml");
-/// Where the program of this build is in its pod.
+/// Manifests that an administrator applies: the RBAC rules and the stateful set.
+const RBAC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../agents/kubernetes/rbac.yaml");
+const STATEFUL_SET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../agents/kubernetes/chainpool.yaml");
+/// Path of this build's program in the pod.
 const PATH: &str = "/program/chainpool";
-/// Longer than a pod takes to come or go on a busy machine.
+/// Longer than a pod takes to start or stop on a busy machine.
 const SOON: Duration = Duration::from_mins(2);
 
-/// The program in a pod registers the cluster around it, without address and kubeconfig, and lives a pool's life there; its pod is killed
-/// meanwhile.
-pub(crate) async fn life(place: &TestBed) -> Result<()> {
-    let changed = changed()?.to_string();
-    let applied = place
+/// The program registers the cluster it runs in, without address and kubeconfig, and runs through the
+/// lifecycle of a pool. Its pod is killed in between.
+pub(crate) async fn lifecycle(testbed: &TestBed) -> Result<()> {
+    let patch = patch()?.to_string();
+    let manifest = testbed
         .kubectl(&[
             "patch",
             "--local",
             "--filename",
-            PROGRAM,
+            STATEFUL_SET,
             "--patch",
-            &changed,
+            &patch,
             "--output",
             "json",
         ])
         .await?;
     let file = tempfile::NamedTempFile::new()?;
-    std::fs::write(file.path(), applied)?;
-    place
+    std::fs::write(file.path(), manifest)?;
+    testbed
         .kubectl(&[
             "apply",
             "--filename",
-            RIGHTS,
+            RBAC,
             "--filename",
             &file.path().to_string_lossy(),
         ])
         .await?;
-    let before = namespaces(place).await?;
-    let lived = live(place, &before).await;
-    // Without the server's own words nobody could tell why it failed.
-    let log = match &lived {
+    let before = namespaces(testbed).await?;
+    let outcome = use_pool(testbed, &before).await;
+    // The server's log explains a failure.
+    let log = match &outcome {
         Ok(()) => String::new(),
-        Err(_) => within_its(place, &["logs", "chainpool-0"])
+        Err(_) => kubectl(testbed, &["logs", "chainpool-0"])
             .await
             .unwrap_or_else(|error| format!("no log: {error:#}")),
     };
-    within_its(place, &["delete", "statefulset", "chainpool"]).await?;
-    within_its(
-        place,
+    kubectl(testbed, &["delete", "statefulset", "chainpool"]).await?;
+    kubectl(
+        testbed,
         &["delete", "persistentvolumeclaim", "--selector", "app=chainpool"],
     )
     .await?;
-    lived.with_context(|| log)
+    outcome.with_context(|| log)
 }
 
-async fn live(place: &TestBed, before: &str) -> Result<()> {
-    served(place).await?;
+async fn use_pool(testbed: &TestBed, before: &str) -> Result<()> {
+    wait_for_server(testbed).await?;
     run(
-        place,
+        testbed,
         &[
             "host",
             "create",
@@ -75,40 +75,40 @@ async fn live(place: &TestBed, before: &str) -> Result<()> {
         ],
     )
     .await?;
-    let hosts: Value = serde_json::from_str(&run(place, &["host", "list", "--json"]).await?)?;
+    let hosts: Value = serde_json::from_str(&run(testbed, &["host", "list", "--json"]).await?)?;
     ensure!(
         hosts["items"][0]["type"] == "kubernetes" && hosts["items"][0]["state"] == "active",
         "{hosts}"
     );
-    run(place, &["cluster", "create", "one", "--wait"]).await?;
-    run(place, &["lease", "apply"]).await?;
-    within_its(
-        place,
+    run(testbed, &["cluster", "create", "one", "--wait"]).await?;
+    run(testbed, &["lease", "apply"]).await?;
+    kubectl(
+        testbed,
         &["delete", "pod", "chainpool-0", "--grace-period=0", "--force"],
     )
     .await?;
-    served(place).await?;
-    run(place, &["cluster", "prove", "one", "--wait"]).await?;
-    run(place, &["lease", "release", "one", "--wait"]).await?;
-    run(place, &["cluster", "delete", "one", "--yes", "--wait"]).await?;
-    run(place, &["host", "delete", "here", "--yes"]).await?;
-    let left = namespaces(place).await?;
+    wait_for_server(testbed).await?;
+    run(testbed, &["cluster", "prove", "one", "--wait"]).await?;
+    run(testbed, &["lease", "release", "one", "--wait"]).await?;
+    run(testbed, &["cluster", "delete", "one", "--yes", "--wait"]).await?;
+    run(testbed, &["host", "delete", "here", "--yes"]).await?;
+    let left = namespaces(testbed).await?;
     let left: Vec<&str> = left
         .lines()
         .filter(|name| !before.lines().any(|known| known == *name))
         .collect();
-    ensure!(left.is_empty(), "the census found namespaces: {left:?}");
+    ensure!(left.is_empty(), "the leak check found namespaces: {left:?}");
     Ok(())
 }
 
-async fn namespaces(place: &TestBed) -> Result<String> {
-    place.kubectl(&["get", "namespaces", "--output", "name"]).await
+async fn namespaces(testbed: &TestBed) -> Result<String> {
+    testbed.kubectl(&["get", "namespaces", "--output", "name"]).await
 }
 
-/// Waits until the server in the pod answers.
-async fn served(place: &TestBed) -> Result<()> {
+/// Waits until the server in the pod responds.
+async fn wait_for_server(testbed: &TestBed) -> Result<()> {
     within(SOON, "a server in the pod", async || {
-        Ok(run(place, &["host", "list"])
+        Ok(run(testbed, &["host", "list"])
             .await
             .map(drop)
             .map_err(|error| format!("{error:#}")))
@@ -116,27 +116,31 @@ async fn served(place: &TestBed) -> Result<()> {
     .await
 }
 
-/// The program's command line, in the pod, as its local administrator.
-async fn run(place: &TestBed, words: &[&str]) -> Result<String> {
-    within_its(place, &[&["exec", "chainpool-0", "--", PATH][..], words].concat()).await
+/// Runs the command line in the pod, as the local administrator.
+async fn run(testbed: &TestBed, arguments: &[&str]) -> Result<String> {
+    kubectl(
+        testbed,
+        &[&["exec", "chainpool-0", "--", PATH][..], arguments].concat(),
+    )
+    .await
 }
 
-/// The administrator's hand in the program's namespace.
-async fn within_its(place: &TestBed, words: &[&str]) -> Result<String> {
-    place
-        .kubectl(&[&["--namespace", "chainpool"][..], words].concat())
+/// Runs kubectl in the program's namespace.
+async fn kubectl(testbed: &TestBed, arguments: &[&str]) -> Result<String> {
+    testbed
+        .kubectl(&[&["--namespace", "chainpool"][..], arguments].concat())
         .await
 }
 
-/// What differs from what its owner applies: the program of this build and the libraries of this machine, on which the cluster runs, in
-/// the place of an image that has both, and its init and probe. So the image's own command and readiness are not what is tested here.
-fn changed() -> Result<Value> {
+/// Patch of the stateful set: this build's program and this machine's libraries replace the image, which also
+/// contains an init and a probe. The image's own command and readiness probe are not tested here.
+fn patch() -> Result<Value> {
     let built = Path::new(env!("CARGO_BIN_EXE_crash-child"))
         .parent()
-        .context("a program is in a folder")?;
+        .context("the program has no folder")?;
     ensure!(
         built.join("chainpool").exists(),
-        "{} is missing: cargo build --bin chainpool",
+        "{} is missing; run `cargo build --bin chainpool`",
         built.join("chainpool").display()
     );
     let mut mounts = vec![json!({"name": "program", "mountPath": "/program", "readOnly": true})];

@@ -1,14 +1,14 @@
-//! A pool at rest on Kubernetes: its API server counts who lists what.
+//! An idle pool on Kubernetes, observed by the API server's request metrics.
 
-use crate::{passes::passed, sweep::one};
+use crate::{passes::wait_for_passes, sweep::ensure_one};
 use anyhow::{Context, Result, ensure};
 use chainpool_api::Host;
 use chainpool_tests::{Bed, Options, TestBed};
 use std::collections::BTreeMap;
 
-/// How many full passes are watched.
+/// Number of observed full passes.
 const PASSES: u32 = 2;
-/// What Chainpool lists there.
+/// Kinds of objects that Chainpool lists.
 const KINDS: [&str; 9] = [
     "namespaces",
     "statefulsets",
@@ -21,23 +21,23 @@ const KINDS: [&str; 9] = [
     "nodes",
 ];
 
-/// Each kind of object is listed once in a full pass; watches tell of everything between.
-pub(crate) async fn rest(place: &TestBed) -> Result<()> {
+/// Each kind of object is listed once per full pass; watches report changes in between.
+pub(crate) async fn idle_pool(testbed: &TestBed) -> Result<()> {
     let bed = Bed::start(Options {
         host: false,
         ..Options::default()
     })
     .await?;
-    let _: Host = bed.api.post("/hosts", place.host_body(1)).await?;
-    one(&bed).await?;
-    // What the create has stirred up has settled after one pass.
-    passed(&bed, 1).await?;
-    let before = listings(place).await?;
-    passed(&bed, PASSES).await?;
-    let after = listings(place).await?;
+    let _: Host = bed.api.post("/hosts", testbed.host_body(1)).await?;
+    ensure_one(&bed).await?;
+    // After one pass the effects of the create have settled.
+    wait_for_passes(&bed, 1).await?;
+    let before = listings(testbed).await?;
+    wait_for_passes(&bed, PASSES).await?;
+    let after = listings(testbed).await?;
     for kind in KINDS {
         let listed = after.get(kind).copied().unwrap_or(0) - before.get(kind).copied().unwrap_or(0);
-        // The API server lists services itself, each three minutes, to mend what it knows of their addresses.
+        // The API server itself lists services every three minutes to repair its allocation of addresses.
         let most = PASSES + u32::from(kind == "services");
         ensure!(
             (PASSES..=most).contains(&listed),
@@ -47,9 +47,9 @@ pub(crate) async fn rest(place: &TestBed) -> Result<()> {
     bed.end().await
 }
 
-/// How often each kind was listed, by whomever, since the API server began.
-async fn listings(place: &TestBed) -> Result<BTreeMap<String, u32>> {
-    let metrics = place.kubectl(&["get", "--raw", "/metrics"]).await?;
+/// Returns the number of list requests per kind, from all clients, since the API server started.
+async fn listings(testbed: &TestBed) -> Result<BTreeMap<String, u32>> {
+    let metrics = testbed.kubectl(&["get", "--raw", "/metrics"]).await?;
     let mut counts = BTreeMap::new();
     for line in metrics
         .lines()
@@ -57,7 +57,7 @@ async fn listings(place: &TestBed) -> Result<BTreeMap<String, u32>> {
     {
         let (_, rest) = line
             .split_once("resource=\"")
-            .context("a request is for a resource")?;
+            .context("the metric names no resource")?;
         let kind = rest.split('"').next().unwrap_or_default().to_owned();
         let count: u32 = line
             .rsplit(' ')

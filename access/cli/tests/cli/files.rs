@@ -1,6 +1,6 @@
-//! Files that the client writes: backups and bundles; and pipes that close early.
+//! Files written by the client: backups and bundles; and closed pipes.
 
-use crate::server::{Fake, Home, answer_json, bundle, lease, words};
+use crate::server::{FakeServer, Home, bundle, json_response, lease, split_args};
 use axum::{body::Body, response::Response};
 use futures::stream;
 use std::{fs, io, os::unix::fs::PermissionsExt, process::Stdio};
@@ -16,8 +16,8 @@ fn names(home: &Home) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_backup_is_its_owners_alone_and_never_overwrites_unasked() {
-    let server = Fake::start(|_| Response::new(Body::from(vec![7_u8; 3_000_000]))).await;
+async fn a_backup_is_private_and_overwrites_only_with_force() {
+    let server = FakeServer::start(|_| Response::new(Body::from(vec![7_u8; 3_000_000]))).await;
     let home = Home::new();
     let url = server.url();
     let environment = [("CHAINPOOL_SERVER", url.as_str())];
@@ -28,7 +28,7 @@ async fn a_backup_is_its_owners_alone_and_never_overwrites_unasked() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     fs::write(&file, "mine").unwrap();
     let again = home.run(&environment, &["backup", "copy.db"]).await;
-    assert_eq!((again.code, server.seen().len()), (Some(4), 1), "{again:?}");
+    assert_eq!((again.code, server.requests().len()), (Some(4), 1), "{again:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
     assert_eq!(
         home.run(&environment, &["backup", "copy.db", "--force"])
@@ -43,9 +43,9 @@ async fn a_backup_is_its_owners_alone_and_never_overwrites_unasked() {
 }
 
 #[tokio::test]
-async fn a_backup_that_breaks_off_leaves_nothing() {
-    let server = Fake::start(|_| {
-        let pieces = [Ok("SQLite"), Err(io::Error::other("the disk is gone"))];
+async fn an_interrupted_backup_leaves_no_file() {
+    let server = FakeServer::start(|_| {
+        let pieces = [Ok("SQLite"), Err(io::Error::other("disk error"))];
         Response::new(Body::from_stream(stream::iter(pieces)))
     })
     .await;
@@ -58,12 +58,12 @@ async fn a_backup_that_breaks_off_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_bundle_is_written_as_files() {
-    let server = Fake::start(|seen| {
+async fn a_bundle_is_written_to_files() {
+    let server = FakeServer::start(|seen| {
         if seen.path.ends_with("/bundle") {
-            answer_json(200, &bundle())
+            json_response(200, &bundle())
         } else {
-            answer_json(200, &serde_json::json!({ "items": [lease("active")] }))
+            json_response(200, &serde_json::json!({ "items": [lease("active")] }))
         }
     })
     .await;
@@ -71,7 +71,7 @@ async fn a_bundle_is_written_as_files() {
     let ran = home
         .run(
             &[("CHAINPOOL_SERVER", &server.url())],
-            &words("lease bundle alpha --out b"),
+            &split_args("lease bundle alpha --out b"),
         )
         .await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -82,8 +82,8 @@ async fn a_bundle_is_written_as_files() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_is_no_failure() {
-    let server = Fake::start(|_| {
+async fn a_closed_pipe_is_not_an_error() {
+    let server = FakeServer::start(|_| {
         Response::new(Body::from_stream(stream::repeat_with(|| {
             Ok::<_, io::Error>("a line\n".repeat(1000))
         })))
@@ -93,7 +93,7 @@ async fn a_reader_that_goes_away_is_no_failure() {
     let mut child = home
         .command(
             &[("CHAINPOOL_SERVER", &server.url())],
-            &words("cluster logs alpha node0 -f"),
+            &split_args("cluster logs alpha node0 -f"),
         )
         .stderr(Stdio::piped())
         .spawn()

@@ -1,8 +1,8 @@
-//! A server whose disk is full, on a small file system of its own.
+//! A server on a full disk, on its own small file system.
 
 use crate::{
-    offline::{serve, serve_by, stop},
-    server::{Home, Ran, words},
+    offline::{serve, serve_with, stop},
+    server::{Home, RunOutput, split_args},
 };
 use chainpool_store::testing::small_disk;
 use std::{fs::File, io::Write, path::Path};
@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Writes into a file until the disk is full.
+/// Writes to a file until the disk is full.
 fn fill(file: &Path) {
     let mut file = File::create(file).expect("a file");
     for size in [65_536, 4_096, 1] {
@@ -19,10 +19,9 @@ fn fill(file: &Path) {
     }
 }
 
-/// Asks for an account by REST; the whole answer.
+/// Requests an account by REST and returns the whole response.
 async fn ask(home: &Home, address: &str, name: &str) -> String {
-    let context =
-        std::fs::read_to_string(home.folder.path().join("admin.context")).expect("the server wrote it");
+    let context = std::fs::read_to_string(home.folder.path().join("admin.context")).expect("a context file");
     let token = context
         .lines()
         .find_map(|line| line.strip_prefix("token = "))
@@ -42,12 +41,12 @@ async fn ask(home: &Home, address: &str, name: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-async fn create(home: &Home, name: &str) -> Ran {
+async fn create(home: &Home, name: &str) -> RunOutput {
     home.run(&[], &["account", "create", name]).await
 }
 
 async fn accounts(home: &Home) -> Vec<String> {
-    let listed = home.run(&[], &words("account list --json")).await;
+    let listed = home.run(&[], &split_args("account list --json")).await;
     let items = listed.json()["items"]
         .as_array()
         .cloned()
@@ -59,9 +58,9 @@ async fn accounts(home: &Home) -> Vec<String> {
 }
 
 #[test]
-fn a_full_disk_is_said_confirms_nothing_and_needs_no_restart() {
+fn a_full_disk_is_reported_loses_no_confirmed_write_and_needs_no_restart() {
     let Some(disk) = small_disk(
-        "full_disk::a_full_disk_is_said_confirms_nothing_and_needs_no_restart",
+        "full_disk::a_full_disk_is_reported_loses_no_confirmed_write_and_needs_no_restart",
         16,
     ) else {
         return;
@@ -71,13 +70,13 @@ fn a_full_disk_is_said_confirms_nothing_and_needs_no_restart() {
         let home = Home {
             folder: tempfile::tempdir_in(&disk).expect("a folder"),
         };
-        let stuff = disk.join("stuff");
-        // As `make run` does in the background: its log is on the same disk.
+        let filler = disk.join("filler");
+        // As with `make run` in the background, the log is on the same disk.
         let log = File::create(disk.join("log")).expect("a file");
-        let (server, address) = serve_by(&home, |command| command.stderr(log)).await;
+        let (server, address) = serve_with(&home, |command| command.stderr(log)).await;
         let mut confirmed = vec!["admin".to_owned()];
-        fill(&stuff);
-        let mut refused = 0;
+        fill(&filler);
+        let mut rejected = 0;
         for number in 0..20 {
             let name = format!("x{number}");
             let ran = create(&home, &name).await;
@@ -90,27 +89,27 @@ fn a_full_disk_is_said_confirms_nothing_and_needs_no_restart() {
                             && ran.errors.contains("free space"),
                         "{ran:?}"
                     );
-                    refused += 1;
+                    rejected += 1;
                 }
             }
         }
-        assert!(refused > 10, "{refused}");
+        assert!(rejected > 10, "{rejected}");
         let answer = ask(&home, &address, "by-rest").await;
         assert!(
             answer.starts_with("HTTP/1.1 507 ") && answer.contains("\"storage_full\""),
             "{answer}"
         );
-        let status = home.run(&[], &words("status")).await;
+        let status = home.run(&[], &split_args("status")).await;
         assert!(
             status.code == Some(1) && status.out.contains("database: the server's disk is full"),
             "{status:?}"
         );
 
-        std::fs::remove_file(&stuff).expect("it is there");
-        let room = create(&home, "y").await;
-        assert_eq!(room.code, Some(0), "there is room again: {room:?}");
+        std::fs::remove_file(&filler).expect("it exists");
+        let space = create(&home, "y").await;
+        assert_eq!(space.code, Some(0), "there is free space again: {space:?}");
         confirmed.push("y".to_owned());
-        let status = home.run(&[], &words("status")).await;
+        let status = home.run(&[], &split_args("status")).await;
         assert!(!status.out.contains("disk is full"), "{status:?}");
         let known = accounts(&home).await;
         assert!(
@@ -119,7 +118,7 @@ fn a_full_disk_is_said_confirms_nothing_and_needs_no_restart() {
         );
         stop(server).await;
         let (server, _) = serve(&home).await;
-        assert_eq!(accounts(&home).await, known, "a restart lost what was confirmed");
+        assert_eq!(accounts(&home).await, known, "a restart lost a confirmed account");
         stop(server).await;
     });
 }

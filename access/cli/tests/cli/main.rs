@@ -1,12 +1,13 @@
-//! The binary as scripts use it, against a server in the test's process that says what it was asked.
+//! Tests of the binary as scripts use it, mostly against a fake server in the test process that records
+//! requests.
 
+mod connection;
 mod files;
-mod first_minute;
 mod full_disk;
 mod offline;
 mod profiles;
 mod server;
+mod startup;
 mod tls;
 mod verbs;
 mod wait;
-mod way;

@@ -1,6 +1,6 @@
-//! Accounts and backups while no server runs, on the data folder of one that ran.
+//! Accounts and backups without a running server, on an existing data folder.
 
-use crate::server::{Home, Ran, words};
+use crate::server::{Home, RunOutput, split_args};
 use std::time::{Duration, Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -8,19 +8,19 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// A real server of a home's own data folder, and its address.
+/// Starts a real server on a home's data folder and returns its address.
 pub(crate) async fn serve(home: &Home) -> (Child, String) {
-    serve_by(home, |command| command).await
+    serve_with(home, |command| command).await
 }
 
-/// The same, started in another way.
-pub(crate) async fn serve_by(
+/// The same, with a changed command.
+pub(crate) async fn serve_with(
     home: &Home,
     change: impl FnOnce(&mut Command) -> &mut Command,
 ) -> (Child, String) {
     let context = home.folder.path().join("admin.context");
-    drop(std::fs::remove_file(&context)); // the one of a server before
-    let mut command = home.command(&[], &words("serve --listen 127.0.0.1:0"));
+    drop(std::fs::remove_file(&context)); // from a previous server
+    let mut command = home.command(&[], &split_args("serve --listen 127.0.0.1:0"));
     let server = change(&mut command).spawn().expect("the binary runs");
     let until = Instant::now() + Duration::from_mins(1);
     loop {
@@ -38,7 +38,7 @@ pub(crate) async fn serve_by(
                     .to_owned(),
             );
         }
-        assert!(Instant::now() < until, "the server did not begin");
+        assert!(Instant::now() < until, "the server did not start");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -64,48 +64,47 @@ async fn status_of(address: &str, path: &str) -> String {
         .to_owned()
 }
 
-fn done(ran: &Ran) -> bool {
+fn done(ran: &RunOutput) -> bool {
     ran.code == Some(0)
 }
 
 #[tokio::test]
 async fn accounts_and_backups_need_no_running_server() {
     let home = Home::new();
-    let early = home.run(&[], &words("account list")).await;
-    assert_eq!(
-        early.code,
-        Some(6),
-        "there is neither a server nor a database: {early:?}"
-    );
+    let early = home.run(&[], &split_args("account list")).await;
+    assert_eq!(early.code, Some(6), "no server and no database: {early:?}");
 
     let (server, _) = serve(&home).await;
-    let running = home.run(&[], &words("account create ann")).await;
+    let running = home.run(&[], &split_args("account create ann")).await;
     assert!(
         done(&running) && !running.errors.contains("no server runs"),
         "{running:?}"
     );
     stop(server).await;
 
-    let link = home.run(&[], &words("account reset-link ann")).await;
+    let link = home.run(&[], &split_args("account reset-link ann")).await;
     assert!(done(&link) && link.errors.contains("no server runs"), "{link:?}");
-    let backup = home.run(&[], &words("backup copy.db")).await;
+    let backup = home.run(&[], &split_args("backup copy.db")).await;
     assert!(done(&backup), "{backup:?}");
     assert!(
         std::fs::read(home.folder.path().join("copy.db"))
             .unwrap()
             .starts_with(b"SQLite format 3")
     );
-    let pool = home.run(&[], &words("cluster list")).await;
-    assert_eq!(pool.code, Some(6), "a pool needs its server: {pool:?}");
+    let pool = home.run(&[], &split_args("cluster list")).await;
+    assert_eq!(pool.code, Some(6), "clusters require a server: {pool:?}");
 
     let (server, address) = serve(&home).await;
     let (_, path) = link.out.trim().split_once("/welcome/").expect("a link");
     let welcome = status_of(&address, &format!("/welcome/{path}")).await;
-    assert!(welcome.contains("200"), "the link of then works now: {welcome}");
+    assert!(
+        welcome.contains("200"),
+        "the link created offline works: {welcome}"
+    );
     stop(server).await;
 }
 
-/// Where a path is taken for an address, such a name is another folder, or none.
+/// A data folder path must not be parsed as a URL.
 #[tokio::test]
 async fn a_data_folder_may_have_any_name() {
     let home = Home {
@@ -115,21 +114,21 @@ async fn a_data_folder_may_have_any_name() {
             .expect("a folder"),
     };
     let (server, _) = serve(&home).await;
-    let made = home.run(&[], &words("account create ann")).await;
+    let made = home.run(&[], &split_args("account create ann")).await;
     assert!(done(&made), "{made:?}");
     stop(server).await;
     assert!(home.folder.path().join("chainpool.db").is_file());
-    let backup = home.run(&[], &words("backup a%2Fcopy?.db")).await;
+    let backup = home.run(&[], &split_args("backup a%2Fcopy?.db")).await;
     assert!(done(&backup), "{backup:?}");
-    let late = home.run(&[], &words("account create late")).await;
+    let late = home.run(&[], &split_args("account create late")).await;
     assert!(done(&late), "{late:?}");
 
-    let restored = home.run(&[], &words("restore a%2Fcopy?.db --yes")).await;
+    let restored = home.run(&[], &split_args("restore a%2Fcopy?.db --yes")).await;
     assert!(
         done(&restored) && restored.out.contains("chainpool.db.before-restore"),
         "{restored:?}"
     );
-    let accounts = home.run(&[], &words("account list")).await;
+    let accounts = home.run(&[], &split_args("account list")).await;
     assert!(
         done(&accounts) && accounts.out.contains("ann") && !accounts.out.contains("late"),
         "{accounts:?}"
@@ -137,7 +136,7 @@ async fn a_data_folder_may_have_any_name() {
 }
 
 #[tokio::test]
-async fn a_restore_of_no_backup_is_refused_at_once() {
+async fn a_restore_of_an_invalid_file_fails_immediately() {
     let home = Home::new();
     let (server, _) = serve(&home).await;
     stop(server).await;
@@ -151,31 +150,31 @@ async fn a_restore_of_no_backup_is_refused_at_once() {
     for name in ["fifo", ".", "absent"] {
         let ran = tokio::time::timeout(Duration::from_mins(1), home.run(&[], &["restore", name, "--yes"]))
             .await
-            .expect("it hangs");
+            .expect("the restore hangs");
         assert!(
             ran.code == Some(1) && ran.errors.contains("cannot be read"),
             "{name}: {ran:?}"
         );
     }
     std::fs::remove_file(home.folder.path().join("master.key")).expect("it is there");
-    let ran = home.run(&[], &words("restore chainpool.db --yes")).await;
+    let ran = home.run(&[], &split_args("restore chainpool.db --yes")).await;
     assert!(
         ran.code == Some(1) && ran.errors.contains("master.key"),
         "{ran:?}"
     );
     assert!(
         !home.folder.path().join("master.key").exists(),
-        "a restore makes no key"
+        "a restore creates no key"
     );
 }
 
 #[tokio::test]
-async fn the_database_is_checked_soon_after_the_start() {
+async fn the_database_is_checked_after_startup() {
     let home = Home::new();
     let (server, _) = serve(&home).await;
     let until = Instant::now() + Duration::from_mins(2);
     loop {
-        let status = home.run(&[], &words("status --json")).await;
+        let status = home.run(&[], &split_args("status --json")).await;
         let database = &status.json()["database"];
         if database["message"] == "ok" && database["checked_at"].is_string() {
             break;

@@ -1,8 +1,8 @@
-//! What the manifest says of the builds that are shipped.
+//! Build profiles of releases in the manifest.
 
 use toml::{Table, Value};
 
-/// A part of a table; an empty one where it is not there.
+/// A nested table, or an empty one.
 fn part(table: &Table, name: &str) -> Table {
     table
         .get(name)
@@ -11,9 +11,10 @@ fn part(table: &Table, name: &str) -> Table {
         .unwrap_or_default()
 }
 
-/// An overflow is an error of one request. Without the checks it is a wrong number for everybody, which no test of a debug build shows.
+/// With overflow checks an overflow fails one request. Without them it is a wrong number that no debug test
+/// detects.
 #[test]
-fn builds_that_are_shipped_check_for_overflows() {
+fn release_builds_check_for_overflows() {
     let manifest = include_str!("../../../../Cargo.toml")
         .parse::<Table>()
         .expect("a manifest");
@@ -28,7 +29,7 @@ fn builds_that_are_shipped_check_for_overflows() {
         Some(&Value::from("release")),
         "profile.dist"
     );
-    // Neither another profile that is made of this one, nor the settings of a crate, may take them away.
+    // Neither derived profiles nor settings of crates may disable them.
     for (name, profile) in profiles
         .iter()
         .filter_map(|(name, profile)| Some((name, profile.as_table()?)))

@@ -1,4 +1,4 @@
-//! A server that answers by script and remembers what it was asked; and the binary, run with nothing of the environment.
+//! A scripted fake server that records requests; and the binary, run with a clean environment.
 
 use axum::{
     Router,
@@ -20,9 +20,9 @@ use tokio::{
     runtime::{Builder, Runtime},
 };
 
-/// One request.
+/// A recorded request.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct RecordedRequest {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: Option<String>,
@@ -31,7 +31,7 @@ pub(crate) struct Seen {
     pub(crate) body: Vec<u8>,
 }
 
-impl Seen {
+impl RecordedRequest {
     /// The request in one line: method, path, query, body.
     pub(crate) fn line(&self) -> String {
         let query = self
@@ -46,26 +46,26 @@ impl Seen {
     }
 }
 
-type Script = Arc<dyn Fn(&Seen) -> Response + Send + Sync>;
+type Script = Arc<dyn Fn(&RecordedRequest) -> Response + Send + Sync>;
 
-/// A server on a port of its own.
-pub(crate) struct Fake {
+/// A fake server on its own port.
+pub(crate) struct FakeServer {
     pub(crate) address: SocketAddr,
-    seen: Arc<Mutex<Vec<Seen>>>,
-    /// A runtime of its own, so that its end takes the connections with it.
+    seen: Arc<Mutex<Vec<RecordedRequest>>>,
+    /// Its own runtime, whose shutdown closes all connections.
     runtime: Option<Runtime>,
 }
 
-impl Fake {
-    /// Answers every request by a script.
-    pub(crate) async fn start(script: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
+impl FakeServer {
+    /// Starts a server that responds by a script.
+    pub(crate) async fn start(script: impl Fn(&RecordedRequest) -> Response + Send + Sync + 'static) -> Self {
         Self::start_at("127.0.0.1:0".parse().expect("an address"), script).await
     }
 
-    /// The same at a known address.
+    /// The same at a given address.
     pub(crate) async fn start_at(
         address: SocketAddr,
-        script: impl Fn(&Seen) -> Response + Send + Sync + 'static,
+        script: impl Fn(&RecordedRequest) -> Response + Send + Sync + 'static,
     ) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -91,17 +91,17 @@ impl Fake {
         }
     }
 
-    /// The requests so far.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    /// The recorded requests.
+    pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
         self.seen.lock().expect("nobody panicked").clone()
     }
 
-    /// Its address as `--server` takes it.
+    /// Its URL for `--server`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Ends it like `kill -9`: every connection breaks, and nothing listens any more.
+    /// Stops it like `kill -9`: closes the listener and all connections.
     pub(crate) async fn kill(mut self) {
         if let Some(runtime) = self.runtime.take() {
             tokio::task::spawn_blocking(move || drop(runtime))
@@ -110,18 +110,18 @@ impl Fake {
         }
     }
 
-    /// Runs the binary against it, with the token `t0ken`.
-    pub(crate) async fn run(&self, line: &str) -> Ran {
+    /// Runs the binary against it with the token `t0ken`.
+    pub(crate) async fn run(&self, line: &str) -> RunOutput {
         let home = Home::new();
         home.run(
             &[("CHAINPOOL_SERVER", &self.url()), ("CHAINPOOL_TOKEN", "t0ken")],
-            &words(line),
+            &split_args(line),
         )
         .await
     }
 }
 
-impl Drop for Fake {
+impl Drop for FakeServer {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -130,7 +130,7 @@ impl Drop for Fake {
 }
 
 async fn answer(
-    State((seen, script)): State<(Arc<Mutex<Vec<Seen>>>, Script)>,
+    State((seen, script)): State<(Arc<Mutex<Vec<RecordedRequest>>>, Script)>,
     method: Method,
     uri: Uri,
     headers: axum::http::HeaderMap,
@@ -142,7 +142,7 @@ async fn answer(
             .and_then(|value| value.to_str().ok())
             .map(ToOwned::to_owned)
     };
-    let request = Seen {
+    let request = RecordedRequest {
         method,
         path: uri.path().to_owned(),
         query: uri.query().map(ToOwned::to_owned),
@@ -155,8 +155,8 @@ async fn answer(
     response
 }
 
-/// A JSON answer.
-pub(crate) fn answer_json(status: u16, body: &Value) -> Response {
+/// A JSON response.
+pub(crate) fn json_response(status: u16, body: &Value) -> Response {
     Response::builder()
         .status(StatusCode::from_u16(status).expect("a status"))
         .header(header::CONTENT_TYPE, "application/json")
@@ -164,17 +164,17 @@ pub(crate) fn answer_json(status: u16, body: &Value) -> Response {
         .expect("a response")
 }
 
-/// A refusal.
-pub(crate) fn refusal(status: u16, code: &str, message: &str) -> Response {
-    answer_json(status, &json!({ "code": code, "message": message, "fields": {} }))
+/// An error response.
+pub(crate) fn problem_response(status: u16, code: &str, message: &str) -> Response {
+    json_response(status, &json!({ "code": code, "message": message, "fields": {} }))
 }
 
-/// Words of a command line; none of ours has blanks.
-pub(crate) fn words(line: &str) -> Vec<&str> {
+/// Splits a command line into arguments; none of them has spaces.
+pub(crate) fn split_args(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()
 }
 
-/// A home folder with nothing in it, in which the binary runs.
+/// An empty home folder for the binary.
 pub(crate) struct Home {
     pub(crate) folder: TempDir,
 }
@@ -186,7 +186,7 @@ impl Home {
         }
     }
 
-    /// The binary with this folder as home, data and working folder, and no terminal.
+    /// The binary with this folder as home, data and working folder, without a terminal.
     pub(crate) fn command(&self, environment: &[(&str, &str)], words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chainpool"));
         command
@@ -203,9 +203,9 @@ impl Home {
         command
     }
 
-    /// Runs it to its end.
-    pub(crate) async fn run(&self, environment: &[(&str, &str)], words: &[&str]) -> Ran {
-        Ran::of(
+    /// Runs the binary to its end.
+    pub(crate) async fn run(&self, environment: &[(&str, &str)], words: &[&str]) -> RunOutput {
+        RunOutput::of(
             self.command(environment, words)
                 .output()
                 .await
@@ -213,21 +213,21 @@ impl Home {
         )
     }
 
-    /// Starts it.
+    /// Starts the binary.
     pub(crate) fn spawn(&self, environment: &[(&str, &str)], words: &[&str]) -> Child {
         self.command(environment, words).spawn().expect("the binary runs")
     }
 }
 
-/// How a run ended.
+/// Exit status and output of a run.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct RunOutput {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) errors: String,
 }
 
-impl Ran {
+impl RunOutput {
     pub(crate) fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints UTF-8");
         Self {
@@ -237,13 +237,13 @@ impl Ran {
         }
     }
 
-    /// What it printed as JSON.
+    /// Standard output as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).expect("it prints one JSON document")
     }
 }
 
-/// An operation as the API tells it.
+/// An operation of the API.
 pub(crate) fn operation(state: &str, steps: &[(&str, &str)]) -> Value {
     let steps: Vec<Value> = steps
         .iter()
@@ -259,7 +259,7 @@ pub(crate) fn operation(state: &str, steps: &[(&str, &str)]) -> Value {
 pub(crate) const ID: &str = "01990000-0000-7000-8000-000000000001";
 pub(crate) const OPERATION: &str = "01990000-0000-7000-8000-000000000002";
 
-/// A host as the API tells it.
+/// A host of the API.
 pub(crate) fn host() -> Value {
     json!({
         "id": ID, "name": "h1", "type": "docker", "address": "unix:///run/docker.sock", "engine_id": "E", "state": "active", "reason": "",
@@ -270,7 +270,7 @@ pub(crate) fn host() -> Value {
     })
 }
 
-/// A cluster as the API tells it.
+/// A cluster of the API.
 pub(crate) fn cluster() -> Value {
     json!({
         "id": ID, "name": "alpha", "host_id": ID, "host": "h1", "network_type": "cometbft", "preset": "default", "version": "0.38",
@@ -280,7 +280,7 @@ pub(crate) fn cluster() -> Value {
     })
 }
 
-/// A lease as the API tells it.
+/// A lease of the API.
 pub(crate) fn lease(state: &str) -> Value {
     json!({
         "id": ID, "cluster_id": ID, "cluster": "alpha", "host": "h1", "network_type": "cometbft", "holder": "ann", "state": state,
@@ -288,7 +288,7 @@ pub(crate) fn lease(state: &str) -> Value {
     })
 }
 
-/// A bundle as the API tells it.
+/// A bundle of the API.
 pub(crate) fn bundle() -> Value {
     json!({
         "lease_id": ID, "cluster": "alpha", "network_type": "cometbft", "chain_id": "cp-1", "nodes": [], "write": "curl write", "read": "curl read",
@@ -296,7 +296,7 @@ pub(crate) fn bundle() -> Value {
     })
 }
 
-/// The state of the whole as the API tells it.
+/// The overall status of the API.
 pub(crate) fn status(ok: bool) -> Value {
     let problems = if ok {
         vec![]

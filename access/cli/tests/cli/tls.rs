@@ -1,6 +1,6 @@
-//! Servers with certificates of a private authority.
+//! Servers with certificates of a private CA.
 
-use crate::server::{Home, Ran};
+use crate::server::{Home, RunOutput};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
@@ -14,14 +14,14 @@ use std::{
     thread,
 };
 
-/// An authority, its name apart.
+/// A CA.
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate")
 }
 
-/// A server for one connection, with a certificate for a name. Gives its address and the certificate.
+/// A server for one connection, with a certificate for a name. Returns its address and the certificate.
 fn serve(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, String) {
     let key = KeyPair::generate().expect("a key");
     let certificate = CertificateParams::new([name.to_owned()])
@@ -30,7 +30,7 @@ fn serve(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, 
         .expect("a certificate");
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .expect("ring has them")
+        .expect("ring supports them")
         .with_no_client_auth()
         .with_single_cert(
             vec![certificate.der().clone()],
@@ -40,7 +40,7 @@ fn serve(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, 
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("https://{}", listener.local_addr().expect("it is bound"));
     thread::spawn(move || {
-        let (tcp, _) = listener.accept().expect("somebody connects");
+        let (tcp, _) = listener.accept().expect("a client connects");
         let mut stream = StreamOwned::new(
             ServerConnection::new(Arc::new(config)).expect("a connection"),
             tcp,
@@ -64,13 +64,13 @@ fn serve(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, 
 }
 
 #[tokio::test]
-async fn only_the_named_authority_is_trusted() {
+async fn only_the_given_ca_is_trusted() {
     let (ours, other) = (authority(), authority());
     let home = Home::new();
     for (name, authority) in [("ours.pem", &ours), ("other.pem", &other)] {
         fs::write(home.folder.path().join(name), authority.pem()).unwrap();
     }
-    let list = async |authority: &str| -> Ran {
+    let list = async |authority: &str| -> RunOutput {
         home.run(
             &[
                 ("CHAINPOOL_TOKEN", "t0ken"),
@@ -91,7 +91,7 @@ async fn only_the_named_authority_is_trusted() {
 }
 
 #[tokio::test]
-async fn the_local_server_is_known_by_its_certificate_whatever_its_name() {
+async fn the_local_server_is_trusted_by_its_pinned_certificate_for_any_name() {
     let authority = authority();
     let (address, certificate) = serve(&authority, "pool.example.org");
     let (_, another) = serve(&authority, "pool.example.org");

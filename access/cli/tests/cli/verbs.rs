@@ -1,12 +1,13 @@
-//! Each verb asks what the REST API has, and prints what it answers.
+//! Every verb sends the right REST requests and prints the responses.
 
 use crate::server::{
-    Fake, ID, OPERATION, Seen, answer_json, bundle, cluster, host, lease, operation, status,
+    FakeServer, ID, OPERATION, RecordedRequest, bundle, cluster, host, json_response, lease, operation,
+    status,
 };
 use axum::{body::Body, http::Method, response::Response};
 use serde_json::{Value, json};
 
-/// Every verb, and the requests that it makes.
+/// Every verb, with its expected requests.
 const VERBS: &[(&str, &[&str])] = &[
     (
         "host create h1 --address unix:///x --capacity 7",
@@ -147,62 +148,62 @@ const VERBS: &[(&str, &[&str])] = &[
     ("network-type show cometbft", &["GET /api/v1/network-types"]),
 ];
 
-/// A server at which everything goes well.
-fn well(seen: &Seen) -> Response {
+/// A server on which everything succeeds.
+fn success(seen: &RecordedRequest) -> Response {
     let account = json!({ "id": ID, "name": "ann", "role": "user", "has_password": false, "created_at": "2026-01-01T00:00:00.000Z" });
     let token = json!({ "id": ID, "name": "ci", "account": "ann", "lease_any": false, "created_at": "2026-01-01T00:00:00.000Z" });
     let kind = json!({ "name": "cometbft", "about": "a", "version": "0.38", "consensus": "bft", "parameters": [], "presets": [], "images": {} });
     let parts: Vec<&str> = seen.path.trim_start_matches("/api/v1/").split('/').collect();
-    let page = |item: Value| answer_json(200, &json!({ "items": [item] }));
-    let accepted = || answer_json(202, &operation("queued", &[]));
+    let page = |item: Value| json_response(200, &json!({ "items": [item] }));
+    let accepted = || json_response(202, &operation("queued", &[]));
     match (seen.method.clone(), parts.as_slice()) {
         (Method::DELETE, ["hosts" | "accounts" | "tokens", _]) | (_, ["resume"]) => Response::builder()
             .status(204)
             .body(Body::empty())
             .expect("a response"),
         (Method::GET, ["hosts"]) => page(host()),
-        (_, ["hosts"] | ["hosts", _]) => answer_json(200, &host()),
+        (_, ["hosts"] | ["hosts", _]) => json_response(200, &host()),
         (Method::GET, ["clusters"]) => page(cluster()),
-        (Method::GET | Method::PATCH, ["clusters", _]) => answer_json(200, &cluster()),
+        (Method::GET | Method::PATCH, ["clusters", _]) => json_response(200, &cluster()),
         (_, ["clusters", _, "health"]) => {
             page(json!({ "state": "healthy", "reason": "r", "at": "2026-01-01T00:00:00.000Z" }))
         }
         (_, ["clusters", _, "nodes", _, "logs"]) => Response::new(Body::from("line 1\nline 2\n")),
         (_, ["hosts" | "clusters", ..]) => accepted(),
         (Method::GET, ["leases"]) => page(lease("active")),
-        (_, ["leases", _, "bundle"]) => answer_json(200, &bundle()),
-        (Method::DELETE, ["leases", _]) => answer_json(200, &lease("released")),
-        (_, ["leases", ..]) => answer_json(200, &lease("active")),
+        (_, ["leases", _, "bundle"]) => json_response(200, &bundle()),
+        (Method::DELETE, ["leases", _]) => json_response(200, &lease("released")),
+        (_, ["leases", ..]) => json_response(200, &lease("active")),
         (_, ["operations"]) => page(operation("running", &[])),
         (_, ["operations", _, "events"]) => Response::new(Body::from(format!(
             "event: operation\ndata: {}\n\n",
             operation("succeeded", &[])
         ))),
-        (_, ["operations", _]) => answer_json(200, &operation("running", &[("network", "done")])),
-        (_, ["accounts", _, "reset-link"]) => answer_json(201, &json!({ "link": "s3cret" })),
+        (_, ["operations", _]) => json_response(200, &operation("running", &[("network", "done")])),
+        (_, ["accounts", _, "reset-link"]) => json_response(201, &json!({ "link": "s3cret" })),
         (Method::GET, ["accounts"]) => page(account),
-        (_, ["accounts"]) => answer_json(201, &account),
+        (_, ["accounts"]) => json_response(201, &account),
         (Method::GET, ["tokens"]) => page(token),
-        (_, ["tokens"]) => answer_json(201, &json!({ "token": token, "secret": "cp_abc" })),
+        (_, ["tokens"]) => json_response(201, &json!({ "token": token, "secret": "cp_abc" })),
         (_, ["network-types"]) => page(kind),
-        (_, ["status"]) => answer_json(200, &status(true)),
+        (_, ["status"]) => json_response(200, &status(true)),
         (_, ["backup"]) => Response::new(Body::from("SQLite")),
         other => panic!("{other:?}"),
     }
 }
 
-fn shape(seen: &Seen) -> String {
+fn shape(seen: &RecordedRequest) -> String {
     let line = seen.line();
     line.split_once(" {")
         .map_or(line.clone(), |(head, _)| format!("{head} {{…}}"))
 }
 
 #[tokio::test]
-async fn every_verb_asks_what_it_should() {
+async fn every_verb_sends_its_requests() {
     for (line, requests) in VERBS {
-        let server = Fake::start(well).await;
+        let server = FakeServer::start(success).await;
         let ran = server.run(line).await;
-        let seen = server.seen();
+        let seen = server.requests();
         assert_eq!(
             seen.iter().map(shape).collect::<Vec<_>>(),
             *requests,
@@ -219,40 +220,43 @@ async fn every_verb_asks_what_it_should() {
                 .all(|seen| seen.key.is_some() == (seen.method == Method::POST)),
             "{line}: posts carry a key"
         );
-        assert!(!format!("{ran:?}").contains("t0ken"), "{line}: the token shows");
+        assert!(
+            !format!("{ran:?}").contains("t0ken"),
+            "{line}: the token is printed"
+        );
     }
 }
 
 #[tokio::test]
-async fn the_answer_is_one_document_with_json() {
+async fn json_output_is_one_document() {
     for (line, _) in VERBS
         .iter()
         .filter(|(line, _)| !line.starts_with("cluster logs") && !line.starts_with("account create"))
     {
-        let server = Fake::start(well).await;
+        let server = FakeServer::start(success).await;
         let ran = server.run(&format!("{line} --json")).await;
         assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
         if !ran.out.is_empty() {
             ran.json();
         }
     }
-    let server = Fake::start(well).await;
+    let server = FakeServer::start(success).await;
     assert_eq!(
         server.run("host show h1 --json").await.json(),
         host(),
-        "also what this client does not know"
+        "unknown fields are kept"
     );
     assert_eq!(server.run("cluster logs alpha node0 --json").await.code, Some(2));
 }
 
 #[tokio::test]
-async fn bodies_are_what_was_given() {
+async fn request_bodies_contain_the_options() {
     let body = async |line: &str| {
-        let server = Fake::start(well).await;
+        let server = FakeServer::start(success).await;
         let ran = server.run(line).await;
         assert_eq!(ran.code, Some(0), "{ran:?}");
         let with_body = server
-            .seen()
+            .requests()
             .into_iter()
             .find(|seen| !seen.body.is_empty())
             .expect("a body");
@@ -292,8 +296,8 @@ async fn bodies_are_what_was_given() {
 }
 
 #[tokio::test]
-async fn people_read_what_they_need() {
-    let server = Fake::start(well).await;
+async fn text_output_contains_the_important_facts() {
+    let server = FakeServer::start(success).await;
     let apply = server.run("lease apply").await.out;
     for part in [ID, "alpha", "curl write", "curl read", "this machine only"] {
         assert!(apply.contains(part), "{part}: {apply}");
@@ -318,8 +322,8 @@ async fn people_read_what_they_need() {
 }
 
 #[tokio::test]
-async fn lists_follow_their_pages_up_to_the_limit() {
-    let server = Fake::start(|seen| {
+async fn lists_read_all_pages_up_to_the_limit() {
+    let server = FakeServer::start(|seen| {
         let query = seen.query.clone().unwrap_or_default();
         let number = |name: &str| {
             query
@@ -330,7 +334,7 @@ async fn lists_follow_their_pages_up_to_the_limit() {
         let (after, limit) = (number("after"), number("limit"));
         let end = (after + limit).min(1200);
         let items: Vec<Value> = (after..end).map(|_| lease("active")).collect();
-        answer_json(
+        json_response(
             200,
             &if end < 1200 {
                 json!({ "items": items, "next": end.to_string() })
@@ -351,7 +355,7 @@ async fn lists_follow_their_pages_up_to_the_limit() {
     assert_eq!(part.json()["items"].as_array().map(Vec::len), Some(700));
     assert_eq!(part.json()["next"], "700");
     assert!(part.errors.contains("--limit"), "{}", part.errors);
-    let lines: Vec<String> = server.seen().iter().map(Seen::line).collect();
+    let lines: Vec<String> = server.requests().iter().map(RecordedRequest::line).collect();
     assert_eq!(
         lines[..3],
         [
@@ -364,8 +368,8 @@ async fn lists_follow_their_pages_up_to_the_limit() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_undone_needs_a_yes() {
-    let server = Fake::start(well).await;
+async fn destructive_verbs_require_a_confirmation() {
+    let server = FakeServer::start(success).await;
     for line in [
         "host delete h1",
         "host delete h1 --forget",
@@ -383,12 +387,12 @@ async fn what_cannot_be_undone_needs_a_yes() {
         assert_eq!(ran.code, Some(2), "{line}: {ran:?}");
         assert!(ran.errors.contains("add "), "{line}: {ran:?}");
     }
-    assert!(server.seen().is_empty(), "{:?}", server.seen());
+    assert!(server.requests().is_empty(), "{:?}", server.requests());
 }
 
 #[tokio::test]
-async fn status_ends_with_one_when_something_is_wrong() {
-    let server = Fake::start(|_| answer_json(200, &status(false))).await;
+async fn status_exits_with_one_if_there_are_problems() {
+    let server = FakeServer::start(|_| json_response(200, &status(false))).await;
     let ran = server.run("status").await;
     assert_eq!(ran.code, Some(1));
     assert!(
@@ -399,8 +403,8 @@ async fn status_ends_with_one_when_something_is_wrong() {
 }
 
 #[tokio::test]
-async fn what_needs_no_server_asks_none() {
-    let server = Fake::start(well).await;
+async fn offline_verbs_send_no_requests() {
+    let server = FakeServer::start(success).await;
     for line in [
         "completions bash",
         "completions zsh",
@@ -414,12 +418,12 @@ async fn what_needs_no_server_asks_none() {
         assert!(ran.code == Some(0) && !ran.out.is_empty(), "{line}: {ran:?}");
     }
     assert!(server.run("completions bash").await.out.contains("network-type"));
-    assert!(server.seen().is_empty());
+    assert!(server.requests().is_empty());
 }
 
-/// The real server's own description must have every request that the verbs make.
+/// The OpenAPI document of the real server contains every request of the verbs.
 #[tokio::test]
-async fn every_request_is_in_the_api() {
+async fn every_request_matches_the_openapi_document() {
     let api: Value = serde_json::from_str(&chainpool_server::openapi_json()).unwrap();
     let paths = api["paths"].as_object().unwrap();
     let fits = |template: &str, path: &str| {
@@ -439,7 +443,7 @@ async fn every_request_is_in_the_api() {
         let route = paths
             .iter()
             .find(|(template, item)| fits(template, path) && item.get(&method).is_some());
-        let (_, item) = route.unwrap_or_else(|| panic!("{request}: there is no such route"));
+        let (_, item) = route.unwrap_or_else(|| panic!("{request}: no such route"));
         let known: Vec<&str> = item[&method]["parameters"]
             .as_array()
             .into_iter()
@@ -451,7 +455,7 @@ async fn every_request_is_in_the_api() {
             .filter_map(|pair| pair.split_once('='))
             .map(|(name, _)| name)
         {
-            assert!(known.contains(&name), "{request}: the route takes {known:?}");
+            assert!(known.contains(&name), "{request}: the route accepts {known:?}");
         }
     }
 }

@@ -1,6 +1,8 @@
-//! Waiting for operations: steps as they happen, servers that restart, ends of all kinds.
+//! Waiting for operations: progress, server restarts, and every kind of end.
 
-use crate::server::{Fake, Home, OPERATION, Ran, Seen, answer_json, lease, operation};
+use crate::server::{
+    FakeServer, Home, OPERATION, RecordedRequest, RunOutput, json_response, lease, operation,
+};
 use axum::{body::Body, response::Response};
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -31,21 +33,21 @@ data: {operation}
     events.concat()
 }
 
-/// A stream that says something and then neither goes on nor ends.
+/// A stream that sends a text and then hangs.
 fn hanging(text: String) -> Response {
     let first = stream::once(async move { Ok::<_, Infallible>(text) });
     Response::new(Body::from_stream(first.chain(stream::pending())))
 }
 
-fn is_stream(seen: &Seen) -> bool {
+fn is_stream(seen: &RecordedRequest) -> bool {
     seen.path.ends_with("/events")
 }
 
 #[tokio::test]
-async fn steps_are_shown_as_they_happen_and_the_end_is_printed() {
-    let server = Fake::start(|seen| {
+async fn progress_goes_to_standard_error_and_the_result_to_standard_output() {
+    let server = FakeServer::start(|seen| {
         if !is_stream(seen) {
-            return answer_json(202, &operation("queued", &[]));
+            return json_response(202, &operation("queued", &[]));
         }
         let mut end = operation("succeeded", &[("network", "done"), ("node node0", "done")]);
         end["result"] = json!({ "height": 3 });
@@ -80,9 +82,9 @@ async fn steps_are_shown_as_they_happen_and_the_end_is_printed() {
 }
 
 #[tokio::test]
-async fn a_failed_operation_ends_with_one_and_its_reason() {
+async fn a_failed_operation_exits_with_one_and_the_reason() {
     for state in ["failed", "superseded"] {
-        let server = Fake::start(move |_| {
+        let server = FakeServer::start(move |_| {
             let mut end = operation(state, &[("image", "failed")]);
             end["error"] = json!("the image is missing: build it with make images");
             Response::new(Body::from(events(&[end])))
@@ -98,27 +100,27 @@ async fn a_failed_operation_ends_with_one_and_its_reason() {
 }
 
 #[tokio::test]
-async fn a_release_waits_for_the_fresh_ledger() {
-    let server = Fake::start(|seen| {
+async fn a_release_waits_for_the_reset() {
+    let server = FakeServer::start(|seen| {
         if is_stream(seen) {
             Response::new(Body::from(events(&[operation("succeeded", &[])])))
         } else {
-            answer_json(200, &lease("released"))
+            json_response(200, &lease("released"))
         }
     })
     .await;
     let ran = server.run(&format!("lease release {OPERATION} --wait")).await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(
-        server.seen().iter().any(is_stream) && ran.out.contains("released"),
+        server.requests().iter().any(is_stream) && ran.out.contains("released"),
         "{ran:?}"
     );
 }
 
 #[tokio::test]
-async fn a_stream_that_ends_early_is_taken_up_again() {
+async fn a_stream_that_ends_early_is_reopened() {
     let turns = AtomicUsize::new(0);
-    let server = Fake::start(move |_| {
+    let server = FakeServer::start(move |_| {
         let state = if turns.fetch_add(1, Ordering::SeqCst) == 0 {
             "running"
         } else {
@@ -128,12 +130,13 @@ async fn a_stream_that_ends_early_is_taken_up_again() {
     })
     .await;
     let ran = server.run(&format!("operation wait {OPERATION}")).await;
-    assert_eq!((ran.code, server.seen().len()), (Some(0), 2), "{ran:?}");
+    assert_eq!((ran.code, server.requests().len()), (Some(0), 2), "{ran:?}");
 }
 
 #[tokio::test]
-async fn a_server_that_restarts_is_found_again() {
-    let first = Fake::start(|_| hanging(events(&[operation("running", &[("network", "started")])]))).await;
+async fn a_wait_survives_a_server_restart() {
+    let first =
+        FakeServer::start(|_| hanging(events(&[operation("running", &[("network", "started")])]))).await;
     let (address, url) = (first.address, first.url());
     let home = Home::new();
     let mut child = home.spawn(
@@ -151,16 +154,16 @@ async fn a_server_that_restarts_is_found_again() {
                 return;
             }
         }
-        panic!("it ended before it said {part:?}");
+        panic!("it ended before it printed {part:?}");
     };
     until("network: started").await;
     first.kill().await;
-    until("the server is away").await;
-    let _second = Fake::start_at(address, |_| {
+    until("server unreachable; reconnecting").await;
+    let _second = FakeServer::start_at(address, |_| {
         Response::new(Body::from(events(&[operation("succeeded", &[])])))
     })
     .await;
-    let ran = Ran::of(
+    let ran = RunOutput::of(
         timeout(Duration::from_secs(20), child.wait_with_output())
             .await
             .unwrap()
@@ -171,8 +174,8 @@ async fn a_server_that_restarts_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_wait_ends_in_time_and_says_how_to_go_on() {
-    let server = Fake::start(|_| hanging(events(&[operation("running", &[])]))).await;
+async fn a_wait_that_times_out_prints_how_to_resume() {
+    let server = FakeServer::start(|_| hanging(events(&[operation("running", &[])]))).await;
     let ran = server
         .run(&format!("operation wait {OPERATION} --timeout 1s"))
         .await;
@@ -185,8 +188,8 @@ async fn a_wait_ends_in_time_and_says_how_to_go_on() {
 }
 
 #[tokio::test]
-async fn an_interrupt_ends_with_130_and_says_how_to_go_on() {
-    let server = Fake::start(|_| hanging(events(&[operation("running", &[])]))).await;
+async fn an_interrupt_exits_with_130_and_prints_how_to_resume() {
+    let server = FakeServer::start(|_| hanging(events(&[operation("running", &[])]))).await;
     let home = Home::new();
     let mut child = home.spawn(
         &[("CHAINPOOL_SERVER", &server.url())],
@@ -215,12 +218,14 @@ async fn an_interrupt_ends_with_130_and_says_how_to_go_on() {
 }
 
 #[tokio::test]
-async fn an_operation_that_is_not_there_ends_with_three() {
-    let server =
-        Fake::start(|_| crate::server::refusal(404, "operation_not_found", "there is no operation")).await;
+async fn an_unknown_operation_exits_with_three() {
+    let server = FakeServer::start(|_| {
+        crate::server::problem_response(404, "operation_not_found", "no such operation")
+    })
+    .await;
     assert_eq!(
         server.run(&format!("operation wait {OPERATION}")).await.code,
         Some(3)
     );
-    assert_eq!(server.seen().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }

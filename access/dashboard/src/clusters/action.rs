@@ -1,12 +1,12 @@
-//! What is done with a cluster: its plan first, then the deed.
+//! Cluster actions: preview, then run.
 
 use crate::{
+    action_preview::ClusterAction,
     confirm::{self, Confirm},
-    error::Outcome,
+    error::PageResult,
     form::Form,
     page::{Frame, see_other},
-    plan::ClusterAction,
-    session::Visit,
+    session::AuthedRequest,
     state::App,
 };
 use axum::{
@@ -16,52 +16,52 @@ use axum::{
 use chainpool_api as api;
 use chainpool_orchestrator::Error;
 
-/// Shows what an action will do.
-pub(crate) async fn plan(
+/// Shows the preview of an action.
+pub(crate) async fn preview(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path((cluster, action)): Path<(String, String)>,
-) -> Outcome {
+) -> PageResult {
     let action = parse(&action)?;
-    let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
+    let cluster = app.orchestrator.cluster_show(&request.caller, &cluster).await?;
     let mut form = Form::default();
-    if let Some(node) = visit.query("node") {
+    if let Some(node) = request.query("node") {
         form.fill("node", node);
     }
-    ask(&app, &visit, &cluster, action, form).await
+    ask(&app, &request, &cluster, action, form).await
 }
 
-/// Does it.
+/// Runs the action.
 pub(crate) async fn run(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path((cluster, action)): Path<(String, String)>,
     form: Form,
-) -> Outcome {
+) -> PageResult {
     let action = parse(&action)?;
-    let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
-    match perform(&app, &visit, &cluster, action, &form).await {
+    let cluster = app.orchestrator.cluster_show(&request.caller, &cluster).await?;
+    match perform(&app, &request, &cluster, action, &form).await {
         Ok(response) => Ok(response),
         Err(error) => {
             ask(
                 &app,
-                &visit,
+                &request,
                 &cluster,
                 action,
-                confirm::refused(form, error, &visit.manner)?,
+                confirm::rejected(form, error, &request.info)?,
             )
             .await
         }
     }
 }
 
-/// Sets or ends maintenance.
+/// Starts or ends maintenance.
 pub(crate) async fn maintenance(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(cluster): Path<String>,
     form: Form,
-) -> Outcome {
+) -> PageResult {
     let mut reader = form.reader();
     let minutes = reader.number::<u32>("minutes").unwrap_or_default();
     let minutes = reader.finish(minutes)?;
@@ -70,7 +70,7 @@ pub(crate) async fn maintenance(
     };
     let cluster = app
         .orchestrator
-        .cluster_update(&form.caller(&visit), &cluster, change)
+        .cluster_update(&form.caller(&request), &cluster, change)
         .await?;
     Ok(see_other(&format!("/clusters/{}?done=maintenance", cluster.name)))
 }
@@ -81,7 +81,7 @@ fn parse(word: &str) -> Result<ClusterAction, Error> {
 
 async fn perform(
     app: &App,
-    visit: &Visit,
+    request: &AuthedRequest,
     cluster: &api::Cluster,
     action: ClusterAction,
     form: &Form,
@@ -89,23 +89,29 @@ async fn perform(
     if action.is_destructive() {
         confirm::typed(form, &cluster.name)?;
     }
-    let caller = form.caller(visit);
+    let caller = form.caller(request);
     let id = cluster.id.to_string();
     let node = form.text("node");
     let force = form.ticked("force");
-    let middle = &app.orchestrator;
+    let orchestrator = &app.orchestrator;
     let operation = match action {
-        ClusterAction::Start => middle.cluster_start(&caller, &id, node.as_deref()).await,
-        ClusterAction::Stop => middle.cluster_stop(&caller, &id, node.as_deref()).await,
-        ClusterAction::Restart => middle.cluster_restart(&caller, &id, node.as_deref()).await,
-        ClusterAction::Prove => middle.cluster_prove(&caller, &id).await,
-        ClusterAction::Reset => middle.cluster_reset(&caller, &id, force).await,
-        ClusterAction::Delete => middle.cluster_delete(&caller, &id, force).await,
+        ClusterAction::Start => orchestrator.cluster_start(&caller, &id, node.as_deref()).await,
+        ClusterAction::Stop => orchestrator.cluster_stop(&caller, &id, node.as_deref()).await,
+        ClusterAction::Restart => orchestrator.cluster_restart(&caller, &id, node.as_deref()).await,
+        ClusterAction::Prove => orchestrator.cluster_prove(&caller, &id).await,
+        ClusterAction::Reset => orchestrator.cluster_reset(&caller, &id, force).await,
+        ClusterAction::Delete => orchestrator.cluster_delete(&caller, &id, force).await,
     }?;
     Ok(see_other(&format!("/operations/{}", operation.id)))
 }
 
-async fn ask(app: &App, visit: &Visit, cluster: &api::Cluster, action: ClusterAction, form: Form) -> Outcome {
+async fn ask(
+    app: &App,
+    request: &AuthedRequest,
+    cluster: &api::Cluster,
+    action: ClusterAction,
+    form: Form,
+) -> PageResult {
     let back = format!("/clusters/{}", cluster.name);
     let node = form.text("node").filter(|_| action.takes_node());
     let heading = match &node {
@@ -113,25 +119,27 @@ async fn ask(app: &App, visit: &Visit, cluster: &api::Cluster, action: ClusterAc
         None => format!("{} {}", action.label(), cluster.name),
     };
     let force = match &cluster.holder {
-        Some(holder) if action.is_destructive() => format!("{holder} holds it: take it back all the same"),
+        Some(holder) if action.is_destructive() => {
+            format!("Leased by {holder}: revoke the lease and continue")
+        }
         _ => String::new(),
     };
     let confirm = Confirm {
         heading: heading.clone(),
         verb: action.label().to_owned(),
-        plan: action.plan(cluster, node.as_deref()),
+        preview: action.preview(cluster, node.as_deref()),
         typed: if action.is_destructive() {
             cluster.name.clone()
         } else {
             String::new()
         },
         danger: action.is_destructive(),
-        action: confirm::same_address(visit),
+        action: confirm::same_address(request),
         back: back.clone(),
         hidden: node.map(|node| ("node".to_owned(), node)).into_iter().collect(),
         force,
     };
-    let frame = Frame::new(app, visit, "clusters", heading)
+    let frame = Frame::new(app, request, "clusters", heading)
         .await
         .crumb("Clusters", "/clusters")
         .crumb(&cluster.name, back)

@@ -1,12 +1,13 @@
-//! The form by which a running cluster is changed: what its network type lets change, as it is now.
+//! The form that amends a running cluster: the amendable parameters of its network type with their current
+//! values.
 
 use super::form::parameters;
 use crate::{
-    error::Outcome,
+    error::PageResult,
     form::Form,
     format,
     page::{self, Frame, see_other},
-    session::Visit,
+    session::AuthedRequest,
     state::App,
 };
 use askama::Template;
@@ -19,7 +20,7 @@ use chainpool_orchestrator::Error;
 use http::StatusCode;
 use serde_json::{Map, Value};
 
-/// The tick that asks for new certificates.
+/// The checkbox that requests new certificates.
 const RENEW: &str = "renew_certificates";
 
 #[derive(Template)]
@@ -32,50 +33,54 @@ struct AmendForm {
     certificates: bool,
 }
 
-/// The form with the present values.
-pub(crate) async fn edit(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
-    let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
+/// The form with the current values.
+pub(crate) async fn edit(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(cluster): Path<String>,
+) -> PageResult {
+    let cluster = app.orchestrator.cluster_show(&request.caller, &cluster).await?;
     let mut form = Form::default();
-    for parameter in amendable(&kind(&app, &visit, &cluster)?) {
+    for parameter in amendable(&kind(&app, &request, &cluster)?) {
         form.fill(
             format!("parameters.{}", parameter.name),
-            format::value(present(&cluster, &parameter)),
+            format::value(current(&cluster, &parameter)),
         );
     }
-    draw(&app, &visit, cluster, form).await
+    render(&app, &request, cluster, form).await
 }
 
-/// Asks for the change.
+/// Requests the amendment.
 pub(crate) async fn amend(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(cluster): Path<String>,
     form: Form,
-) -> Outcome {
-    let cluster = app.orchestrator.cluster_show(&visit.caller, &cluster).await?;
-    let asked = match read(&form, &cluster, &kind(&app, &visit, &cluster)?) {
+) -> PageResult {
+    let cluster = app.orchestrator.cluster_show(&request.caller, &cluster).await?;
+    let amended = match read(&form, &cluster, &kind(&app, &request, &cluster)?) {
         Ok(amend) => {
             app.orchestrator
-                .cluster_amend(&form.caller(&visit), &cluster.id.to_string(), amend)
+                .cluster_amend(&form.caller(&request), &cluster.id.to_string(), amend)
                 .await
         }
         Err(error) => Err(error),
     };
-    match asked {
+    match amended {
         Ok(operation) => Ok(see_other(&format!("/operations/{}", operation.id))),
-        Err(error) => draw(&app, &visit, cluster, form.refused(error, &visit.manner)?).await,
+        Err(error) => render(&app, &request, cluster, form.rejected(error, &request.info)?).await,
     }
 }
 
-fn kind(app: &App, visit: &Visit, cluster: &api::Cluster) -> Result<api::NetworkType, Error> {
-    let types = app.orchestrator.network_types(&visit.caller);
+fn kind(app: &App, request: &AuthedRequest, cluster: &api::Cluster) -> Result<api::NetworkType, Error> {
+    let types = app.orchestrator.network_types(&request.caller);
     types
         .into_iter()
         .find(|kind| kind.name == cluster.network_type)
         .ok_or_else(|| Error::not_found("network type", &cluster.network_type))
 }
 
-/// What of a type may change while a network runs.
+/// The amendable parameters of a network type.
 pub(super) fn amendable(kind: &api::NetworkType) -> Vec<api::Parameter> {
     kind.parameters
         .iter()
@@ -84,28 +89,29 @@ pub(super) fn amendable(kind: &api::NetworkType) -> Vec<api::Parameter> {
         .collect()
 }
 
-/// A parameter's present value; its default in a cluster of before there was such a parameter.
-fn present<'a>(cluster: &'a api::Cluster, parameter: &'a api::Parameter) -> &'a Value {
+/// A parameter's current value; its default if the cluster is older than the parameter.
+fn current<'a>(cluster: &'a api::Cluster, parameter: &'a api::Parameter) -> &'a Value {
     cluster
         .parameters
         .get(&parameter.name)
         .unwrap_or(&parameter.default)
 }
 
-/// What differs from the present values. Where nothing does, all of them, which goes on with an earlier try.
+/// The parameters that differ from the current values. If none differ, all of them, which retries a previous
+/// amendment.
 fn read(form: &Form, cluster: &api::Cluster, kind: &api::NetworkType) -> Result<api::ClusterAmend, Error> {
     let mut reader = form.reader();
     let given = parameters(&mut reader, &amendable(kind));
     let renew_certificates = form.ticked(RENEW);
-    let is_present = |name: &str, value: &Value| {
+    let is_current = |name: &str, value: &Value| {
         kind.parameters
             .iter()
-            .any(|p| p.name == name && present(cluster, p) == value)
+            .any(|p| p.name == name && current(cluster, p) == value)
     };
     let changed: Map<_, _> = given
         .clone()
         .into_iter()
-        .filter(|(name, value)| !is_present(name, value))
+        .filter(|(name, value)| !is_current(name, value))
         .collect();
     let parameters = if changed.is_empty() && !renew_certificates {
         given
@@ -118,14 +124,14 @@ fn read(form: &Form, cluster: &api::Cluster, kind: &api::NetworkType) -> Result<
     })
 }
 
-async fn draw(app: &App, visit: &Visit, cluster: api::Cluster, form: Form) -> Outcome {
-    let kind = kind(app, visit, &cluster)?;
+async fn render(app: &App, request: &AuthedRequest, cluster: api::Cluster, form: Form) -> PageResult {
+    let kind = kind(app, request, &cluster)?;
     let status = form
         .problem
         .as_ref()
-        .map_or(StatusCode::OK, |refused| refused.status);
+        .map_or(StatusCode::OK, |rejection| rejection.status);
     let back = format!("/clusters/{}", cluster.name);
-    let frame = Frame::new(app, visit, "clusters", format!("Amend {}", cluster.name))
+    let frame = Frame::new(app, request, "clusters", format!("Amend {}", cluster.name))
         .await
         .crumb("Clusters", "/clusters")
         .crumb(&cluster.name, back)
@@ -143,11 +149,11 @@ async fn draw(app: &App, visit: &Visit, cluster: api::Cluster, form: Form) -> Ou
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rendered::{frame, keeps_the_rules};
+    use crate::template_tests::{assert_page_policy, frame};
     use chainpool_api::HealthState;
 
     #[test]
-    fn only_what_differs_is_asked_for_and_all_of_it_when_nothing_does() {
+    fn the_form_sends_changed_parameters_or_all_when_none_changed() {
         let mut kind = crate::samples::network_type();
         kind.parameters[0].amendable = true;
         let cluster = crate::samples::cluster("amber", HealthState::Healthy);
@@ -174,7 +180,7 @@ mod tests {
             amend(&kind, "4", false).unwrap(),
             (serde_json::json!({"validators": 4}), false)
         );
-        // The sample was made before there was a choice of empty blocks.
+        // The sample is older than the parameter `empty_blocks`.
         kind.parameters[1].amendable = true;
         kind.parameters[1].default = false.into();
         assert_eq!(
@@ -185,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_begins_with_what_is_and_says_who_holds_it() {
+    fn the_form_shows_current_values_and_the_holder() {
         let parameters = crate::samples::network_type().parameters;
         let cluster = crate::samples::cluster("amber", HealthState::Healthy);
         let form = Form::filled([("parameters.validators", "4".to_owned())]);
@@ -197,17 +203,17 @@ mod tests {
             certificates,
         };
         let html = page(true, parameters).render().unwrap();
-        keeps_the_rules(&html);
+        assert_page_policy(&html);
         assert!(
             html.contains(r#"name="parameters.validators" value="4""#) && html.contains("renew_certificates"),
             "{html}"
         );
-        assert!(html.contains("alice holds it"), "{html}");
+        assert!(html.contains("alice holds the lease"), "{html}");
         assert!(
             page(false, vec![])
                 .render()
                 .unwrap()
-                .contains("cannot be changed while it runs")
+                .contains("cannot be amended")
         );
     }
 }

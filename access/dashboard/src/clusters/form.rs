@@ -1,10 +1,10 @@
-//! The form by which a cluster is asked for; its parameters come from the network type.
+//! The form that creates a cluster. Its parameters come from the network type.
 
 use crate::{
-    error::Outcome,
+    error::PageResult,
     form::{Form, Reader, typed},
     page::{self, Frame, see_other},
-    session::Visit,
+    session::AuthedRequest,
     state::App,
 };
 use askama::Template;
@@ -32,32 +32,32 @@ impl ClusterForm {
     }
 }
 
-/// An empty form for the network type that the address names, else the first.
-pub(crate) async fn new(State(app): State<App>, visit: Visit) -> Outcome {
+/// An empty form for the network type in the address, or for the first network type.
+pub(crate) async fn new(State(app): State<App>, request: AuthedRequest) -> PageResult {
     let mut form = Form::default();
     for name in ["type", "host", "preset"] {
-        if let Some(value) = visit.query(name) {
+        if let Some(value) = request.query(name) {
             form.fill(name, value);
         }
     }
-    draw(&app, &visit, form).await
+    render(&app, &request, form).await
 }
 
-/// Asks for a cluster.
-pub(crate) async fn create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
-    let types = app.orchestrator.network_types(&visit.caller);
-    let made = match read(&form, &types) {
-        Ok(new) => app.orchestrator.cluster_create(&form.caller(&visit), new).await,
+/// Creates a cluster.
+pub(crate) async fn create(State(app): State<App>, request: AuthedRequest, form: Form) -> PageResult {
+    let types = app.orchestrator.network_types(&request.caller);
+    let created = match read(&form, &types) {
+        Ok(new) => app.orchestrator.cluster_create(&form.caller(&request), new).await,
         Err(error) => Err(error),
     };
-    match made {
+    match created {
         Ok(operation) => Ok(see_other(&format!("/operations/{}", operation.id))),
-        Err(error) => draw(&app, &visit, form.refused(error, &visit.manner)?).await,
+        Err(error) => render(&app, &request, form.rejected(error, &request.info)?).await,
     }
 }
 
-async fn draw(app: &App, visit: &Visit, form: Form) -> Outcome {
-    let types = app.orchestrator.network_types(&visit.caller);
+async fn render(app: &App, request: &AuthedRequest, form: Form) -> PageResult {
+    let types = app.orchestrator.network_types(&request.caller);
     let chosen = types
         .iter()
         .find(|each| each.name == form.get("type"))
@@ -65,17 +65,17 @@ async fn draw(app: &App, visit: &Visit, form: Form) -> Outcome {
         .cloned();
     let hosts = app
         .orchestrator
-        .host_list(&visit.caller, &api::HostFilter::default())
+        .host_list(&request.caller, &api::HostFilter::default())
         .await?
         .items;
     let status = form
         .problem
         .as_ref()
-        .map_or(StatusCode::OK, |refused| refused.status);
-    let frame = Frame::new(app, visit, "clusters", "Make a cluster")
+        .map_or(StatusCode::OK, |rejection| rejection.status);
+    let frame = Frame::new(app, request, "clusters", "Create a cluster")
         .await
         .crumb("Clusters", "/clusters")
-        .crumb("Make", "");
+        .crumb("Create", "");
     Ok((
         status,
         page::html(&ClusterForm {
@@ -107,7 +107,7 @@ fn read(form: &Form, types: &[api::NetworkType]) -> Result<api::ClusterCreate, E
     })
 }
 
-/// The parameters that the form has a value for, read by their kind.
+/// The parameters that have a value in the form, parsed by their kind.
 pub(super) fn parameters(reader: &mut Reader, known: &[api::Parameter]) -> Map<String, Value> {
     let mut parameters = Map::new();
     for parameter in known {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_read_by_their_kind() {
+    fn parameters_are_parsed_by_their_kind() {
         let mut form = Form::default();
         form.fill("type", "cometbft");
         form.fill("parameters.validators", "7");
@@ -153,11 +153,7 @@ mod tests {
             (new.parameters["validators"].clone(), new.labels["team"].as_str()),
             (serde_json::json!(7), "blue")
         );
-        assert_eq!(
-            new.parameters.len(),
-            1,
-            "what is left empty comes from the preset"
-        );
+        assert_eq!(new.parameters.len(), 1, "empty fields come from the preset");
         form = Form::default();
         form.fill("type", "cometbft");
         form.fill("parameters.validators", "some");

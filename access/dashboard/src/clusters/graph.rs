@@ -1,9 +1,10 @@
-//! Pictures of a cluster: its nodes in a ring, its verdicts along time. Pure: values in, coordinates out.
+//! Drawings of a cluster: its nodes in a ring and its health timeline. Pure functions from values to
+//! coordinates.
 
-use crate::marks::{self, Mark};
+use crate::status_badge::{self, Indicator};
 use chainpool_api as api;
 
-/// The nodes in a ring; a line joins two that both answer.
+/// The nodes in a ring. A line connects two healthy nodes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Graph {
     /// The nodes.
@@ -12,37 +13,37 @@ pub(crate) struct Graph {
     pub(crate) lines: Vec<(Place, Place)>,
 }
 
-/// A place in the picture.
+/// A position in the drawing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Place {
-    /// To the right.
+    /// Distance from the left.
     pub(crate) x: i32,
-    /// Downwards.
+    /// Distance from the top.
     pub(crate) y: i32,
 }
 
-/// A node in the picture.
+/// A node in the drawing.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Point {
     /// Its name.
     pub(crate) name: String,
-    /// What was last seen of it.
-    pub(crate) mark: Mark,
-    /// Where it stands.
+    /// Its last observed state.
+    pub(crate) indicator: Indicator,
+    /// Its position.
     pub(crate) at: Place,
-    /// Where its name stands.
+    /// The position of its name.
     pub(crate) label: Place,
-    /// How its name is set: `start`, `middle` or `end`.
+    /// Text anchor of its name: `start`, `middle` or `end`.
     pub(crate) anchor: &'static str,
 }
 
-/// Sine of the angles of a ring of sixteen, in thousandths: enough for a drawing and free of floats.
+/// Sine of sixteen angles, in thousandths: precise enough for a drawing, without floats.
 const SINE: [i32; 16] = [
     0, 383, 707, 924, 1000, 924, 707, 383, 0, -383, -707, -924, -1000, -924, -707, -383,
 ];
 
 impl Graph {
-    /// The picture of a cluster; none for one node or more than sixteen.
+    /// The graph of a cluster; `None` for a single node or more than sixteen.
     pub(crate) fn of(cluster: &api::Cluster) -> Option<Self> {
         let count = cluster.nodes.len();
         if !(2..=16).contains(&count) {
@@ -59,7 +60,7 @@ impl Graph {
             let others = points.iter().skip(place + 1);
             lines.extend(
                 others
-                    .filter(|other| joins(one.mark, other.mark))
+                    .filter(|other| connected(one.indicator, other.indicator))
                     .map(|other| (one.at, other.at)),
             );
         }
@@ -67,8 +68,8 @@ impl Graph {
     }
 }
 
-fn joins(one: Mark, other: Mark) -> bool {
-    one == Mark::Healthy && other == Mark::Healthy
+fn connected(one: Indicator, other: Indicator) -> bool {
+    one == Indicator::Healthy && other == Indicator::Healthy
 }
 
 fn point(node: &api::Node, angle: usize) -> Point {
@@ -80,10 +81,9 @@ fn point(node: &api::Node, angle: usize) -> Point {
     let label = place(66);
     Point {
         name: node.name.clone(),
-        mark: node
-            .evidence
-            .as_ref()
-            .map_or(Mark::Unknown, |evidence| marks::node(evidence).mark),
+        indicator: node.evidence.as_ref().map_or(Indicator::Unknown, |evidence| {
+            status_badge::node(evidence).indicator
+        }),
         at: place(48),
         label: Place {
             y: label.y + 4,
@@ -97,50 +97,50 @@ fn point(node: &api::Node, angle: usize) -> Point {
     }
 }
 
-/// Verdicts along time, as a strip of a thousand units.
+/// Health over time, as a bar of a thousand units.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Strip {
-    /// When it begins.
+pub(crate) struct Timeline {
+    /// Start time.
     pub(crate) from: api::Timestamp,
-    /// Its parts: where, how wide, which verdict and why.
-    pub(crate) parts: Vec<Part>,
+    /// Its segments, oldest first.
+    pub(crate) segments: Vec<Segment>,
 }
 
-/// A verdict that stood for a while.
+/// A period with one health state.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Part {
-    /// Where it begins.
+pub(crate) struct Segment {
+    /// Start, in units.
     pub(crate) x: i64,
-    /// How wide it is.
+    /// Width, in units.
     pub(crate) width: i64,
-    /// The verdict.
-    pub(crate) mark: Mark,
-    /// The verdict and its reason.
-    pub(crate) words: String,
+    /// The health state.
+    pub(crate) indicator: Indicator,
+    /// The health state and its reason.
+    pub(crate) title: String,
 }
 
-/// At most this long ago: a day.
+/// Length of the timeline, in milliseconds: one day.
 const WINDOW: i64 = 86_400_000;
 
-impl Strip {
-    /// The strip of a history, newest first, as it is known now.
+impl Timeline {
+    /// The timeline of a health history that is sorted newest first.
     pub(crate) fn of(changes: &[api::HealthChange], now: api::Timestamp) -> Option<Self> {
         let oldest = changes.last()?.at;
         let from = oldest.max(api::Timestamp(now.0 - WINDOW));
         let span = now.millis_since(from).max(1);
         let mut until = now;
-        let mut parts = Vec::new();
+        let mut segments = Vec::new();
         for change in changes {
-            let begin = change.at.max(from);
-            if until > begin {
-                let x = begin.millis_since(from) * 1000 / span;
+            let start = change.at.max(from);
+            if until > start {
+                let x = start.millis_since(from) * 1000 / span;
                 let end = until.millis_since(from) * 1000 / span;
-                let words = format!("{}: {}", change.state, change.reason);
-                parts.push(Part {
+                let title = format!("{}: {}", change.state, change.reason);
+                segments.push(Segment {
                     x,
                     width: (end - x).max(2),
-                    mark: marks::health(&change.state).mark,
-                    words,
+                    indicator: status_badge::health(&change.state).indicator,
+                    title,
                 });
             }
             until = change.at;
@@ -148,8 +148,8 @@ impl Strip {
                 break;
             }
         }
-        parts.reverse();
-        Some(Self { from, parts })
+        segments.reverse();
+        Some(Self { from, segments })
     }
 }
 
@@ -167,50 +167,50 @@ mod tests {
     }
 
     #[test]
-    fn a_strip_covers_the_time_from_the_first_verdict_until_now() {
+    fn a_timeline_reaches_from_the_first_change_until_now() {
         let changes = [
             change(api::HealthState::Healthy, 9_000),
             change(api::HealthState::Broken, 5_000),
             change(api::HealthState::Healthy, 0),
         ];
-        let strip = Strip::of(&changes, api::Timestamp(10_000)).unwrap();
-        let parts: Vec<_> = strip
-            .parts
+        let timeline = Timeline::of(&changes, api::Timestamp(10_000)).unwrap();
+        let segments: Vec<_> = timeline
+            .segments
             .iter()
-            .map(|part| (part.x, part.width, part.mark))
+            .map(|segment| (segment.x, segment.width, segment.indicator))
             .collect();
         assert_eq!(
-            parts,
+            segments,
             [
-                (0, 500, Mark::Healthy),
-                (500, 400, Mark::Broken),
-                (900, 100, Mark::Healthy)
+                (0, 500, Indicator::Healthy),
+                (500, 400, Indicator::Broken),
+                (900, 100, Indicator::Healthy)
             ]
         );
-        assert_eq!(Strip::of(&[], api::Timestamp(0)), None);
+        assert_eq!(Timeline::of(&[], api::Timestamp(0)), None);
     }
 
     #[test]
-    fn a_strip_is_a_day_at_most() {
-        let strip = Strip::of(
+    fn a_timeline_covers_at_most_one_day() {
+        let timeline = Timeline::of(
             &[change(api::HealthState::Healthy, 0)],
             api::Timestamp(3 * WINDOW),
         )
         .unwrap();
         assert_eq!(
-            (strip.from, strip.parts[0].x, strip.parts[0].width),
+            (timeline.from, timeline.segments[0].x, timeline.segments[0].width),
             (api::Timestamp(2 * WINDOW), 0, 1000)
         );
     }
 
     #[test]
-    fn lines_join_only_those_that_answer() {
+    fn lines_connect_only_healthy_nodes() {
         let cluster = crate::samples::cluster("a", api::HealthState::Degraded);
         let graph = Graph::of(&cluster).unwrap();
         assert_eq!(
             (graph.points.len(), graph.lines.len()),
             (4, 3),
-            "three of four answer"
+            "three of four are healthy"
         );
     }
 }

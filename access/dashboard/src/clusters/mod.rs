@@ -1,4 +1,4 @@
-//! Clusters: the list, and one cluster with its evidence.
+//! Clusters: the list, and one cluster with its health evidence.
 
 pub(crate) mod action;
 pub(crate) mod amend;
@@ -6,19 +6,19 @@ pub(crate) mod form;
 mod graph;
 
 use crate::{
-    error::Outcome,
+    action_preview::ClusterAction,
+    error::PageResult,
     form::filter_word,
     listing::Listing,
-    marks,
     page::{self, Frame},
-    plan::ClusterAction,
-    session::Visit,
+    session::AuthedRequest,
     state::App,
+    status_badge,
 };
 use askama::Template;
 use axum::extract::{Path, State};
 use chainpool_api as api;
-use graph::{Graph, Strip};
+use graph::{Graph, Timeline};
 
 #[derive(Template)]
 #[template(path = "clusters/list.html")]
@@ -30,27 +30,27 @@ struct ClustersPage {
 }
 
 /// The list.
-pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
+pub(crate) async fn list(State(app): State<App>, request: AuthedRequest) -> PageResult {
     let listing = Listing::new(
-        &visit,
+        &request,
         "/clusters",
         &["state", "health", "type", "host", "offered", "holder", "search"],
     );
     let filter = api::ClusterFilter {
-        host: visit.query("host"),
-        state: filter_word(&visit, "state")?,
-        health: filter_word(&visit, "health")?,
-        network_type: visit.query("type"),
-        offered: visit.query("offered").map(|word| word == "true"),
-        holder: visit.query("holder"),
-        search: visit.query("search"),
-        after: visit.query("after"),
+        host: request.query("host"),
+        state: filter_word(&request, "state")?,
+        health: filter_word(&request, "health")?,
+        network_type: request.query("type"),
+        offered: request.query("offered").map(|word| word == "true"),
+        holder: request.query("holder"),
+        search: request.query("search"),
+        after: request.query("after"),
         limit: None,
     };
-    let found = app.orchestrator.cluster_list(&visit.caller, &filter).await?;
+    let found = app.orchestrator.cluster_list(&request.caller, &filter).await?;
     let mut clusters = found.items;
     listing.sort(&mut clusters, |cluster, column| match column {
-        "state" => Some((0, marks::cluster(cluster).word)),
+        "state" => Some((0, status_badge::cluster(cluster).label)),
         "name" => Some((0, cluster.name.clone())),
         "type" => Some((
             0,
@@ -65,78 +65,79 @@ pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
         "height" => Some((cluster.height.unwrap_or_default(), cluster.name.clone())),
         _ => None,
     });
-    let frame = Frame::new(&app, &visit, "clusters", "Clusters")
+    let frame = Frame::new(&app, &request, "clusters", "Clusters")
         .await
         .crumb("Clusters", "/clusters")
         .live("cluster operation lease");
     let types = app
         .orchestrator
-        .network_types(&visit.caller)
+        .network_types(&request.caller)
         .into_iter()
         .map(|each| each.name)
         .collect();
     page::html(&ClustersPage {
         frame,
-        listing: listing.going_on(found.next),
+        listing: listing.with_next(found.next),
         clusters,
         types,
     })
 }
 
-/// What every page of one cluster shows above its own part.
+/// The header shared by all pages of a cluster.
 pub(crate) struct Head {
     /// The cluster.
     pub(crate) cluster: api::Cluster,
-    /// Which part is shown.
-    pub(crate) part: &'static str,
+    /// The selected tab.
+    pub(crate) tab: &'static str,
     operates: bool,
     amendable: bool,
 }
 
 impl Head {
-    /// Reads the cluster; refused when it is not the caller's.
+    /// Reads the cluster; fails if the caller may not see it.
     pub(crate) async fn read(
         app: &App,
-        visit: &Visit,
+        request: &AuthedRequest,
         cluster: &str,
-        part: &'static str,
+        tab: &'static str,
     ) -> Result<Self, chainpool_orchestrator::Error> {
-        let cluster = app.orchestrator.cluster_show(&visit.caller, cluster).await?;
-        let types = app.orchestrator.network_types(&visit.caller);
+        let cluster = app.orchestrator.cluster_show(&request.caller, cluster).await?;
+        let types = app.orchestrator.network_types(&request.caller);
         let kind = types.iter().find(|kind| kind.name == cluster.network_type);
-        let operates = visit.caller.operates();
+        let operates = request.caller.operates();
         let amendable =
             operates && kind.is_some_and(|kind| kind.certificates || !amend::amendable(kind).is_empty());
         Ok(Self {
             cluster,
-            part,
+            tab,
             operates,
             amendable,
         })
     }
 
     /// The frame of a page of this cluster.
-    pub(crate) async fn frame(&self, app: &App, visit: &Visit) -> Frame {
+    pub(crate) async fn frame(&self, app: &App, request: &AuthedRequest) -> Frame {
         let name = &self.cluster.name;
-        Frame::new(app, visit, "clusters", name)
+        Frame::new(app, request, "clusters", name)
             .await
             .crumb("Clusters", "/clusters")
             .crumb(name, format!("/clusters/{name}"))
     }
 
-    /// The lease whose bundle the caller may take: who may read a cluster may use the lease on it.
+    /// The lease whose bundle the caller may read: access to a cluster includes access to its lease.
     pub(crate) fn bundle(&self) -> Option<uuid::Uuid> {
         self.cluster.lease_id
     }
 
-    /// Why it cannot be amended now, empty when it can; absent where its type or the caller's role does not allow it at all.
+    /// Why amending is blocked, empty if it is not; `None` if the network type or the caller's role does not
+    /// allow it.
     pub(crate) fn amend(&self) -> Option<String> {
-        // It needs what a proof needs: a network that is ready and left alone.
+        // Amending has the same preconditions as a proof: ready, and no operation in progress.
         self.amendable
             .then(|| ClusterAction::Prove.blocked(&self.cluster))
     }
 
-    /// The buttons that the caller's role has: action and why it cannot be used now.
+    /// The actions available to the caller's role, each with the reason if it is blocked.
     pub(crate) fn actions(&self) -> Vec<(ClusterAction, String)> {
         use ClusterAction as A;
         let all: &[A] = if self.operates {
@@ -166,24 +167,32 @@ struct ClusterPage {
     operation: Option<api::Operation>,
     recent: Vec<api::Operation>,
     graph: Option<Graph>,
-    strip: Option<Strip>,
+    timeline: Option<Timeline>,
     changes: Vec<api::HealthChange>,
     lease: Option<api::Lease>,
 }
 
-/// Whether a node's process runs, as far as was seen.
+/// True if a node's process was running when last observed.
 fn runs(node: &api::Node) -> bool {
     node.evidence
         .as_ref()
-        .is_some_and(|seen| matches!(seen.process.as_str(), "running" | "restarting" | "paused"))
+        .is_some_and(|evidence| matches!(evidence.process.as_str(), "running" | "restarting" | "paused"))
 }
 
 /// One cluster.
-pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
-    let head = Head::read(&app, &visit, &cluster, "nodes").await?;
+pub(crate) async fn show(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(cluster): Path<String>,
+) -> PageResult {
+    let head = Head::read(&app, &request, &cluster, "nodes").await?;
     let id = head.cluster.id.to_string();
     let operation = match head.cluster.operation_id {
-        Some(operation) => Some(app.orchestrator.operation_show(&visit.caller, operation).await?),
+        Some(operation) => Some(
+            app.orchestrator
+                .operation_show(&request.caller, operation)
+                .await?,
+        ),
         None => None,
     };
     let filter = api::OperationFilter {
@@ -193,17 +202,17 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(cluster): Pa
     };
     let recent = app
         .orchestrator
-        .operation_list(&visit.caller, &filter)
+        .operation_list(&request.caller, &filter)
         .await?
         .items;
-    let mut changes = app.orchestrator.cluster_health(&visit.caller, &id).await?;
-    let strip = Strip::of(&changes, api::Timestamp::now());
+    let mut changes = app.orchestrator.cluster_health(&request.caller, &id).await?;
+    let timeline = Timeline::of(&changes, api::Timestamp::now());
     changes.truncate(5);
     let lease = match head.bundle() {
-        Some(lease) => app.orchestrator.lease_show(&visit.caller, lease).await.ok(),
+        Some(lease) => app.orchestrator.lease_show(&request.caller, lease).await.ok(),
         None => None,
     };
-    let frame = head.frame(&app, &visit).await.live("cluster operation lease");
+    let frame = head.frame(&app, &request).await.live("cluster operation lease");
     let graph = Graph::of(&head.cluster);
     page::html(&ClusterPage {
         frame,
@@ -211,7 +220,7 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(cluster): Pa
         operation,
         recent,
         graph,
-        strip,
+        timeline,
         changes,
         lease,
     })
@@ -226,16 +235,20 @@ struct ClusterOperationsPage {
     more: bool,
 }
 
-/// What was done with one cluster.
-pub(crate) async fn operations(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
-    let head = Head::read(&app, &visit, &cluster, "operations").await?;
+/// The operations of one cluster.
+pub(crate) async fn operations(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(cluster): Path<String>,
+) -> PageResult {
+    let head = Head::read(&app, &request, &cluster, "operations").await?;
     let filter = api::OperationFilter {
         cluster: Some(head.cluster.id.to_string()),
         ..api::OperationFilter::default()
     };
-    let found = app.orchestrator.operation_list(&visit.caller, &filter).await?;
+    let found = app.orchestrator.operation_list(&request.caller, &filter).await?;
     let frame = head
-        .frame(&app, &visit)
+        .frame(&app, &request)
         .await
         .crumb("Operations", "")
         .live("cluster operation");
@@ -252,27 +265,31 @@ pub(crate) async fn operations(State(app): State<App>, visit: Visit, Path(cluste
 struct ClusterHealthPage {
     frame: Frame,
     head: Head,
-    strip: Option<Strip>,
+    timeline: Option<Timeline>,
     changes: Vec<api::HealthChange>,
 }
 
-/// The history of one cluster's health.
-pub(crate) async fn health(State(app): State<App>, visit: Visit, Path(cluster): Path<String>) -> Outcome {
-    let head = Head::read(&app, &visit, &cluster, "health").await?;
+/// The health history of one cluster.
+pub(crate) async fn health(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(cluster): Path<String>,
+) -> PageResult {
+    let head = Head::read(&app, &request, &cluster, "health").await?;
     let changes = app
         .orchestrator
-        .cluster_health(&visit.caller, &head.cluster.id.to_string())
+        .cluster_health(&request.caller, &head.cluster.id.to_string())
         .await?;
     let frame = head
-        .frame(&app, &visit)
+        .frame(&app, &request)
         .await
         .crumb("Health history", "")
         .live("cluster");
-    let strip = Strip::of(&changes, api::Timestamp::now());
+    let timeline = Timeline::of(&changes, api::Timestamp::now());
     page::html(&ClusterHealthPage {
         frame,
         head,
-        strip,
+        timeline,
         changes,
     })
 }
@@ -280,12 +297,12 @@ pub(crate) async fn health(State(app): State<App>, visit: Visit, Path(cluster): 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rendered::{frame, keeps_the_rules, visit};
+    use crate::template_tests::{assert_page_policy, frame, request};
 
     fn page(cluster: api::Cluster) -> String {
         let head = Head {
             cluster,
-            part: "nodes",
+            tab: "nodes",
             operates: true,
             amendable: true,
         };
@@ -297,7 +314,7 @@ mod tests {
             operation: None,
             recent: Vec::new(),
             graph,
-            strip: None,
+            timeline: None,
             changes: Vec::new(),
             lease: None,
         }
@@ -306,36 +323,36 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_shows_its_evidence_node_by_node() {
+    fn a_cluster_shows_the_evidence_of_each_node() {
         let html = page(crate::samples::cluster("amber", api::HealthState::Degraded));
-        keeps_the_rules(&html);
-        for said in [
+        assert_page_policy(&html);
+        for text in [
             "degraded",
-            "3 of 4 validators answer",
+            "3 of 4 validators respond",
             "exited 137",
             "no: connection refused",
             "AB12CD34EF56AB78CD90",
             "127.0.0.1:20001",
         ] {
-            assert!(html.contains(said), "{said} in\n{html}");
+            assert!(html.contains(text), "{text} in\n{html}");
         }
         assert_eq!(
             html.matches("<line ").count(),
             3,
-            "the three that answer are joined"
+            "the three healthy nodes are connected"
         );
     }
 
     #[test]
-    fn a_node_that_answers_and_not_its_users_says_so() {
+    fn a_node_with_an_unreachable_public_endpoint_is_reported() {
         let mut cluster = crate::samples::cluster("amber", api::HealthState::Degraded);
         let before = page(cluster.clone());
-        assert!(!before.contains("not on the port for users"), "{before}");
+        assert!(!before.contains("not on the client port"), "{before}");
         cluster.nodes[0].evidence.as_mut().unwrap().closed_to_users = Some("no answer within 2 s".into());
         let html = page(cluster);
         assert!(
             html.contains(
-                "yes, <span class=\"wrong\">but not on the port for users: no answer within 2 s</span>"
+                "yes, <span class=\"wrong\">but not on the client port: no answer within 2 s</span>"
             ),
             "{html}"
         );
@@ -343,16 +360,16 @@ mod tests {
         assert_eq!(
             healthy(&html) + 1,
             healthy(&before),
-            "its mark is no healthy one\n{html}"
+            "its badge is not healthy\n{html}"
         );
     }
 
     #[test]
-    fn a_height_that_was_seen_long_ago_has_its_age_beside_it() {
+    fn a_stale_height_shows_its_age() {
         let list = |checked_at: api::Timestamp| {
             let mut cluster = crate::samples::cluster("amber", api::HealthState::Healthy);
             cluster.health.checked_at = Some(checked_at);
-            let listing = Listing::new(&visit(api::Role::Operator, "/clusters"), "/clusters", &[]);
+            let listing = Listing::new(&request(api::Role::Operator, "/clusters"), "/clusters", &[]);
             ClustersPage {
                 frame: frame(api::Role::Operator),
                 listing,
@@ -372,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn the_proof_says_through_which_node_it_was_read() {
+    fn the_proof_names_the_node_it_was_read_from() {
         let mut cluster = crate::samples::cluster("amber", api::HealthState::Healthy);
         assert!(page(cluster.clone()).contains("<b>the same node</b>"));
         let proof = cluster.proof.as_mut().unwrap();

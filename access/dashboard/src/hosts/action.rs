@@ -1,12 +1,12 @@
-//! What is done with a host: its plan first, then the deed.
+//! Host actions: preview, then run.
 
 use crate::{
+    action_preview::{ActionPreview, HostAction},
     confirm::{self, Confirm},
-    error::Outcome,
+    error::PageResult,
     form::Form,
     page::{Frame, see_other},
-    plan::{HostAction, Plan},
-    session::Visit,
+    session::AuthedRequest,
     state::App,
 };
 use axum::{
@@ -16,35 +16,35 @@ use axum::{
 use chainpool_api as api;
 use chainpool_orchestrator::{Error, HostPreview};
 
-/// Shows what an action will do.
-pub(crate) async fn plan(
+/// Shows the preview of an action.
+pub(crate) async fn preview(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path((host, action)): Path<(String, String)>,
-) -> Outcome {
+) -> PageResult {
     let action = parse(&action)?;
-    let preview = app.orchestrator.host_preview(&visit.caller, &host).await?;
-    ask(&app, &visit, preview, action, Form::default()).await
+    let preview = app.orchestrator.host_preview(&request.caller, &host).await?;
+    ask(&app, &request, preview, action, Form::default()).await
 }
 
-/// Does it.
+/// Runs the action.
 pub(crate) async fn run(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path((host, action)): Path<(String, String)>,
     form: Form,
-) -> Outcome {
+) -> PageResult {
     let action = parse(&action)?;
-    let preview = app.orchestrator.host_preview(&visit.caller, &host).await?;
-    match perform(&app, &visit, &preview.host, action, &form).await {
+    let preview = app.orchestrator.host_preview(&request.caller, &host).await?;
+    match perform(&app, &request, &preview.host, action, &form).await {
         Ok(response) => Ok(response),
         Err(error) => {
             ask(
                 &app,
-                &visit,
+                &request,
                 preview,
                 action,
-                confirm::refused(form, error, &visit.manner)?,
+                confirm::rejected(form, error, &request.info)?,
             )
             .await
         }
@@ -57,7 +57,7 @@ fn parse(word: &str) -> Result<HostAction, Error> {
 
 async fn perform(
     app: &App,
-    visit: &Visit,
+    request: &AuthedRequest,
     host: &api::Host,
     action: HostAction,
     form: &Form,
@@ -65,7 +65,7 @@ async fn perform(
     if action.is_destructive() {
         confirm::typed(form, &host.name)?;
     }
-    let caller = form.caller(visit);
+    let caller = form.caller(request);
     let id = host.id.to_string();
     let operation = match action {
         HostAction::Fillup => app.orchestrator.host_fillup(&caller, &id).await?,
@@ -85,7 +85,13 @@ async fn perform(
     Ok(see_other(&format!("/operations/{}", operation.id)))
 }
 
-async fn ask(app: &App, visit: &Visit, preview: HostPreview, action: HostAction, form: Form) -> Outcome {
+async fn ask(
+    app: &App,
+    request: &AuthedRequest,
+    preview: HostPreview,
+    action: HostAction,
+    form: Form,
+) -> PageResult {
     let HostPreview { host, clusters, .. } = preview;
     let back = format!("/hosts/{}", host.name);
     let heading = match action {
@@ -97,19 +103,19 @@ async fn ask(app: &App, visit: &Visit, preview: HostPreview, action: HostAction,
     };
     let confirm = Confirm {
         verb: action.label().to_owned(),
-        plan: action.plan(&host, &clusters),
+        preview: action.preview(&host, &clusters),
         typed: if action.is_destructive() {
             host.name.clone()
         } else {
             String::new()
         },
         danger: action.is_destructive(),
-        action: confirm::same_address(visit),
+        action: confirm::same_address(request),
         back: back.clone(),
         heading: heading.clone(),
         ..Confirm::default()
     };
-    let frame = Frame::new(app, visit, "hosts", heading)
+    let frame = Frame::new(app, request, "hosts", heading)
         .await
         .crumb("Hosts", "/hosts")
         .crumb(&host.name, back)
@@ -117,46 +123,55 @@ async fn ask(app: &App, visit: &Visit, preview: HostPreview, action: HostAction,
     confirm::ask(frame, confirm, form)
 }
 
-/// Shows which unclaimed objects would be taken over and removed.
-pub(crate) async fn adopt_plan(State(app): State<App>, visit: Visit, Path(host): Path<String>) -> Outcome {
-    let preview = app.orchestrator.host_preview(&visit.caller, &host).await?;
+/// Shows the unclaimed objects that would be adopted and removed.
+pub(crate) async fn adopt_preview(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(host): Path<String>,
+) -> PageResult {
+    let preview = app.orchestrator.host_preview(&request.caller, &host).await?;
     let mut form = Form::default();
-    if let Some(cluster) = visit.query("cluster") {
+    if let Some(cluster) = request.query("cluster") {
         form.fill("cluster", cluster);
     }
-    ask_adopt(&app, &visit, preview, form).await
+    ask_adopt(&app, &request, preview, form).await
 }
 
-/// Takes them over.
+/// Adopts and removes them.
 pub(crate) async fn adopt(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(host): Path<String>,
     form: Form,
-) -> Outcome {
-    let preview = app.orchestrator.host_preview(&visit.caller, &host).await?;
-    match perform_adopt(&app, &visit, &preview.host, &form).await {
+) -> PageResult {
+    let preview = app.orchestrator.host_preview(&request.caller, &host).await?;
+    match perform_adopt(&app, &request, &preview.host, &form).await {
         Ok(response) => Ok(response),
         Err(error) => {
             ask_adopt(
                 &app,
-                &visit,
+                &request,
                 preview,
-                confirm::refused(form, error, &visit.manner)?,
+                confirm::rejected(form, error, &request.info)?,
             )
             .await
         }
     }
 }
 
-async fn perform_adopt(app: &App, visit: &Visit, host: &api::Host, form: &Form) -> Result<Response, Error> {
+async fn perform_adopt(
+    app: &App,
+    request: &AuthedRequest,
+    host: &api::Host,
+    form: &Form,
+) -> Result<Response, Error> {
     confirm::typed(form, &host.name)?;
     let parsed: Result<Vec<uuid::Uuid>, _> = form.all("cluster").map(str::parse).collect();
-    let clusters = parsed.map_err(|_| Error::field("clusters", "is not a cluster's id"))?;
+    let clusters = parsed.map_err(|_| Error::field("clusters", "is not a cluster ID"))?;
     let operation = app
         .orchestrator
         .host_adopt(
-            &form.caller(visit),
+            &form.caller(request),
             &host.id.to_string(),
             api::HostAdopt { clusters },
         )
@@ -164,13 +179,13 @@ async fn perform_adopt(app: &App, visit: &Visit, host: &api::Host, form: &Form) 
     Ok(see_other(&format!("/operations/{}", operation.id)))
 }
 
-async fn ask_adopt(app: &App, visit: &Visit, preview: HostPreview, form: Form) -> Outcome {
+async fn ask_adopt(app: &App, request: &AuthedRequest, preview: HostPreview, form: Form) -> PageResult {
     let HostPreview { host, unclaimed, .. } = preview;
-    let wanted: Vec<String> = form.all("cluster").map(str::to_owned).collect();
-    let is_wanted =
-        |each: &&api::Unclaimed| wanted.is_empty() || wanted.contains(&each.cluster_id.to_string());
-    let chosen: Vec<&api::Unclaimed> = unclaimed.iter().filter(is_wanted).collect();
-    let plan = Plan {
+    let selected: Vec<String> = form.all("cluster").map(str::to_owned).collect();
+    let is_selected =
+        |each: &&api::Unclaimed| selected.is_empty() || selected.contains(&each.cluster_id.to_string());
+    let chosen: Vec<&api::Unclaimed> = unclaimed.iter().filter(is_selected).collect();
+    let action_preview = ActionPreview {
         deletes: chosen
             .iter()
             .map(|each| {
@@ -182,22 +197,22 @@ async fn ask_adopt(app: &App, visit: &Visit, preview: HostPreview, form: Form) -
                 )
             })
             .collect(),
-        keeps: vec!["all known clusters, and everything that Chainpool did not make".into()],
+        keeps: vec!["all known clusters, and everything that Chainpool did not create".into()],
         blocked: if chosen.is_empty() {
-            "there are no such unclaimed objects any more".into()
+            "these unclaimed objects no longer exist".into()
         } else {
             String::new()
         },
-        ..Plan::default()
+        ..ActionPreview::default()
     };
     let back = format!("/hosts/{}", host.name);
     let confirm = Confirm {
-        heading: format!("Adopt and remove unclaimed objects on {}", host.name),
-        verb: "Adopt and remove".into(),
-        plan,
+        heading: format!("Adopt and delete unclaimed objects on {}", host.name),
+        verb: "Adopt and delete".into(),
+        preview: action_preview,
         typed: host.name.clone(),
         danger: true,
-        action: confirm::same_address(visit),
+        action: confirm::same_address(request),
         back: back.clone(),
         hidden: chosen
             .iter()
@@ -205,7 +220,7 @@ async fn ask_adopt(app: &App, visit: &Visit, preview: HostPreview, form: Form) -
             .collect(),
         force: String::new(),
     };
-    let frame = Frame::new(app, visit, "hosts", "Adopt")
+    let frame = Frame::new(app, request, "hosts", "Adopt")
         .await
         .crumb("Hosts", "/hosts")
         .crumb(&host.name, back)

@@ -1,11 +1,11 @@
-//! The form by which a host is registered and changed.
+//! The form that adds or updates a host.
 
 use crate::{
-    error::Outcome,
+    error::PageResult,
     form::{Form, Reader},
     format,
     page::{self, Frame, see_other},
-    session::Visit,
+    session::AuthedRequest,
     state::App,
 };
 use askama::Template;
@@ -18,7 +18,7 @@ use chainpool_orchestrator::Error;
 use http::StatusCode;
 use std::collections::BTreeMap;
 
-/// The most lines of a fill policy that the form takes; it offers one more than there are.
+/// Maximum number of fill policy entries in the form. It shows one empty line after the last entry.
 const LINES: usize = 64;
 
 #[derive(Template)]
@@ -26,14 +26,14 @@ const LINES: usize = 64;
 struct HostForm {
     frame: Frame,
     form: Form,
-    /// The host that is changed; absent: a new one.
+    /// The host to update; `None` for a new host.
     host: Option<api::Host>,
     types: Vec<api::NetworkType>,
     fill_lines: Vec<usize>,
 }
 
 impl HostForm {
-    /// Whether the part with the certificates is in use.
+    /// True if the section with the certificates is in use.
     fn tls_open(&self) -> bool {
         ["tls.ca", "tls.cert", "tls.key", "insecure"]
             .iter()
@@ -43,7 +43,7 @@ impl HostForm {
 }
 
 /// An empty form.
-pub(crate) async fn new(State(app): State<App>, visit: Visit) -> Outcome {
+pub(crate) async fn new(State(app): State<App>, request: AuthedRequest) -> PageResult {
     let mut form = Form::filled([
         ("address", "unix:///var/run/docker.sock".to_owned()),
         ("schedulable", "yes".to_owned()),
@@ -51,59 +51,63 @@ pub(crate) async fn new(State(app): State<App>, visit: Visit) -> Outcome {
         ("log.type", "local".to_owned()),
         ("log.level", "info".to_owned()),
     ]);
-    if let Some(first) = app.orchestrator.network_types(&visit.caller).first() {
+    if let Some(first) = app.orchestrator.network_types(&request.caller).first() {
         form.fill("fill.0.type", &first.name);
     }
-    draw(&app, &visit, form, None).await
+    render(&app, &request, form, None).await
 }
 
-/// Registers a host.
-pub(crate) async fn create(State(app): State<App>, visit: Visit, form: Form) -> Outcome {
-    let made = match read_create(&form) {
-        Ok(new) => app.orchestrator.host_create(&form.caller(&visit), new).await,
+/// Adds a host.
+pub(crate) async fn create(State(app): State<App>, request: AuthedRequest, form: Form) -> PageResult {
+    let created = match read_create(&form) {
+        Ok(new) => app.orchestrator.host_create(&form.caller(&request), new).await,
         Err(error) => Err(error),
     };
-    match made {
+    match created {
         Ok(host) => Ok(see_other(&format!("/hosts/{}?done=host_created", host.name))),
-        Err(error) => draw(&app, &visit, form.refused(error, &visit.manner)?, None).await,
+        Err(error) => render(&app, &request, form.rejected(error, &request.info)?, None).await,
     }
 }
 
-/// A form with the host's settings.
-pub(crate) async fn edit(State(app): State<App>, visit: Visit, Path(host): Path<String>) -> Outcome {
-    let host = app.orchestrator.host_show(&visit.caller, &host).await?;
-    draw(&app, &visit, filled(&host), Some(host)).await
+/// The form with the host's settings.
+pub(crate) async fn edit(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(host): Path<String>,
+) -> PageResult {
+    let host = app.orchestrator.host_show(&request.caller, &host).await?;
+    render(&app, &request, filled(&host), Some(host)).await
 }
 
-/// Changes the host.
+/// Updates the host.
 pub(crate) async fn update(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(host): Path<String>,
     form: Form,
-) -> Outcome {
-    let host = app.orchestrator.host_show(&visit.caller, &host).await?;
+) -> PageResult {
+    let host = app.orchestrator.host_show(&request.caller, &host).await?;
     let changed = match read_update(&form, &host) {
         Ok(change) => {
             app.orchestrator
-                .host_update(&form.caller(&visit), &host.id.to_string(), change)
+                .host_update(&form.caller(&request), &host.id.to_string(), change)
                 .await
         }
         Err(error) => Err(error),
     };
     match changed {
         Ok(host) => Ok(see_other(&format!("/hosts/{}?done=host_updated", host.name))),
-        Err(error) => draw(&app, &visit, form.refused(error, &visit.manner)?, Some(host)).await,
+        Err(error) => render(&app, &request, form.rejected(error, &request.info)?, Some(host)).await,
     }
 }
 
-/// Sets or ends maintenance.
+/// Starts or ends maintenance.
 pub(crate) async fn maintenance(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(host): Path<String>,
     form: Form,
-) -> Outcome {
+) -> PageResult {
     let mut reader = form.reader();
     let minutes = reader.number::<u32>("minutes").unwrap_or_default();
     let minutes = reader.finish(minutes)?;
@@ -113,35 +117,35 @@ pub(crate) async fn maintenance(
     };
     let host = app
         .orchestrator
-        .host_update(&form.caller(&visit), &host, change)
+        .host_update(&form.caller(&request), &host, change)
         .await?;
     Ok(see_other(&format!("/hosts/{}?done=maintenance", host.name)))
 }
 
-/// Ends a pause, after somebody has looked.
+/// Resumes a paused host.
 pub(crate) async fn resume(
     State(app): State<App>,
-    visit: Visit,
+    request: AuthedRequest,
     Path(host): Path<String>,
     form: Form,
-) -> Outcome {
+) -> PageResult {
     let change = api::HostUpdate {
         paused: Some(false),
         ..api::HostUpdate::default()
     };
     let host = app
         .orchestrator
-        .host_update(&form.caller(&visit), &host, change)
+        .host_update(&form.caller(&request), &host, change)
         .await?;
     Ok(see_other(&format!("/hosts/{}?done=resumed", host.name)))
 }
 
-async fn draw(app: &App, visit: &Visit, form: Form, host: Option<api::Host>) -> Outcome {
+async fn render(app: &App, request: &AuthedRequest, form: Form, host: Option<api::Host>) -> PageResult {
     let title = host.as_ref().map_or_else(
         || "Add a host".to_owned(),
         |host| format!("Settings of {}", host.name),
     );
-    let mut frame = Frame::new(app, visit, "hosts", title)
+    let mut frame = Frame::new(app, request, "hosts", title)
         .await
         .crumb("Hosts", "/hosts");
     frame = match &host {
@@ -153,7 +157,7 @@ async fn draw(app: &App, visit: &Visit, form: Form, host: Option<api::Host>) -> 
     let status = form
         .problem
         .as_ref()
-        .map_or(StatusCode::OK, |refused| refused.status);
+        .map_or(StatusCode::OK, |rejection| rejection.status);
     let lines = (0..LINES)
         .take_while(|line| !form.get(&format!("fill.{line}.type")).is_empty())
         .count();
@@ -161,13 +165,13 @@ async fn draw(app: &App, visit: &Visit, form: Form, host: Option<api::Host>) -> 
         frame,
         form,
         host,
-        types: app.orchestrator.network_types(&visit.caller),
+        types: app.orchestrator.network_types(&request.caller),
         fill_lines: (0..=lines).collect(),
     };
     Ok((status, page::html(&page)?).into_response())
 }
 
-/// The form's input from a host's settings.
+/// The form filled with a host's settings.
 fn filled(host: &api::Host) -> Form {
     let yes = |flag: bool| if flag { "yes".to_owned() } else { String::new() };
     let images = host
@@ -206,7 +210,7 @@ fn filled(host: &api::Host) -> Form {
     form
 }
 
-/// Everything that both the new and the changed host have.
+/// The settings that are read for both a new and an updated host.
 struct Settings {
     tls: Option<api::HostTls>,
     capacity: Option<u32>,
@@ -223,8 +227,8 @@ struct Settings {
 fn read(form: &Form) -> Result<Settings, Error> {
     let mut reader = form.reader();
     let ports = (reader.number("ports.first"), reader.number("ports.last"));
-    let kind = reader.word("log.type");
-    let level = reader.word("log.level");
+    let kind = reader.choice("log.type");
+    let level = reader.choice("log.level");
     let fill = read_fill(&mut reader);
     let settings = Settings {
         tls: read_tls(&mut reader),
@@ -236,7 +240,7 @@ fn read(form: &Form) -> Result<Settings, Error> {
             &mut reader,
             "ports",
             ports,
-            "give both, the first and the last port",
+            "specify both the first and the last port",
         ),
         log: kind.zip(level).map(|(kind, level)| api::HostLog {
             kind,
@@ -250,7 +254,7 @@ fn read(form: &Form) -> Result<Settings, Error> {
                 &mut reader,
                 "registry",
                 login,
-                "give both, the user and the password",
+                "specify both the user and the password",
             );
             login.map(|(user, password)| api::HostRegistry {
                 address: form.text("registry.address"),
@@ -258,12 +262,12 @@ fn read(form: &Form) -> Result<Settings, Error> {
                 password,
             })
         },
-        platform: reader.word("type"),
+        platform: reader.choice("type"),
     };
     reader.finish(settings)
 }
 
-/// Two values that make sense only together.
+/// Two values that are only valid together.
 fn both<A, B>(
     reader: &mut Reader<'_>,
     name: &str,
@@ -291,7 +295,7 @@ fn read_tls(reader: &mut Reader<'_>) -> Option<api::HostTls> {
     if given && tls.is_none() {
         reader.wrong(
             "tls",
-            "give all three: the authority, the certificate and its key",
+            "specify all three: CA certificate, client certificate and client key",
         );
     }
     tls
@@ -338,7 +342,7 @@ fn read_images(reader: &mut Reader<'_>) -> BTreeMap<String, Vec<String>> {
             }
             None => reader.wrong(
                 "images",
-                format!("{line:?} is no role with its images; write role = image, image"),
+                format!("{line:?} is not a valid entry; write role = image, image"),
             ),
         }
     }
@@ -383,8 +387,8 @@ fn read_create(form: &Form) -> Result<api::HostCreate, Error> {
     })
 }
 
-/// Only what differs: several settings may not even be named while clusters exist, and a fill policy that is named ends
-/// every pause of an entry.
+/// Only the changed settings: some settings must be absent while the host has clusters, and a fill policy in
+/// the request resumes all paused entries.
 fn read_update(form: &Form, host: &api::Host) -> Result<api::HostUpdate, Error> {
     let Settings {
         tls,
@@ -433,7 +437,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_form_that_was_not_changed_changes_nothing() {
+    fn an_unchanged_form_changes_nothing() {
         let host = crate::samples::host("host-a");
         let change = read_update(&filled(&host), &host).unwrap();
         assert_eq!(
@@ -443,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_pair_is_told_at_its_field() {
+    fn an_incomplete_pair_is_reported_at_its_field() {
         let form = Form::filled([
             ("tls.ca", "pem".to_owned()),
             ("ports.first", "20000".to_owned()),
@@ -454,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fill_policy_is_read_line_by_line() {
+    fn the_fill_policy_is_parsed_line_by_line() {
         let mut form = Form::default();
         form.fill("fill.0.type", "cometbft");
         form.fill("fill.0.parameters", "validators=7");

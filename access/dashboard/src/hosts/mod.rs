@@ -1,15 +1,15 @@
-//! Hosts: the list and one host.
+//! Hosts: the list, and one host.
 
 pub(crate) mod action;
 pub(crate) mod form;
 
 use crate::{
-    error::Outcome,
+    action_preview::HostAction,
+    error::PageResult,
     form::filter_word,
     listing::Listing,
     page::{self, Frame},
-    plan::HostAction,
-    session::Visit,
+    session::AuthedRequest,
     state::App,
 };
 use askama::Template;
@@ -25,16 +25,16 @@ struct HostsPage {
 }
 
 /// The list.
-pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
+pub(crate) async fn list(State(app): State<App>, request: AuthedRequest) -> PageResult {
     let filter = api::HostFilter {
-        state: filter_word(&visit, "state")?,
-        platform: filter_word(&visit, "type")?,
-        search: visit.query("search"),
-        after: visit.query("after"),
+        state: filter_word(&request, "state")?,
+        platform: filter_word(&request, "type")?,
+        search: request.query("search"),
+        after: request.query("after"),
         limit: None,
     };
-    let listing = Listing::new(&visit, "/hosts", &["state", "type", "search"]);
-    let found = app.orchestrator.host_list(&visit.caller, &filter).await?;
+    let listing = Listing::new(&request, "/hosts", &["state", "type", "search"]);
+    let found = app.orchestrator.host_list(&request.caller, &filter).await?;
     let mut hosts = found.items;
     listing.sort(&mut hosts, |host, column| match column {
         "name" => Some((0, host.name.clone())),
@@ -43,13 +43,13 @@ pub(crate) async fn list(State(app): State<App>, visit: Visit) -> Outcome {
         "free" => Some((host.offered, host.name.clone())),
         _ => None,
     });
-    let frame = Frame::new(&app, &visit, "hosts", "Hosts")
+    let frame = Frame::new(&app, &request, "hosts", "Hosts")
         .await
         .crumb("Hosts", "/hosts")
         .live("host cluster operation");
     page::html(&HostsPage {
         frame,
-        listing: listing.going_on(found.next),
+        listing: listing.with_next(found.next),
         hosts,
     })
 }
@@ -68,7 +68,7 @@ struct HostPage {
 }
 
 impl HostPage {
-    /// The buttons: action and why it cannot be used now.
+    /// The actions, each with the reason if it is blocked.
     fn actions(&self) -> Vec<(HostAction, String)> {
         use HostAction as A;
         let last = if self.host.state == api::HostState::Unreachable {
@@ -81,20 +81,24 @@ impl HostPage {
             .into()
     }
 
-    fn may_fill(&self) -> bool {
+    fn can_fill(&self) -> bool {
         HostAction::Fillup.blocked(&self.host).is_empty()
     }
 }
 
 /// One host.
-pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(host): Path<String>) -> Outcome {
-    let host = app.orchestrator.host_show(&visit.caller, &host).await?;
-    let status = app.orchestrator.status(&visit.caller).await?;
+pub(crate) async fn show(
+    State(app): State<App>,
+    request: AuthedRequest,
+    Path(host): Path<String>,
+) -> PageResult {
+    let host = app.orchestrator.host_show(&request.caller, &host).await?;
+    let status = app.orchestrator.status(&request.caller).await?;
     let of_host = api::ClusterFilter {
         host: Some(host.name.clone()),
         ..api::ClusterFilter::default()
     };
-    let clusters = app.orchestrator.cluster_list(&visit.caller, &of_host).await?;
+    let clusters = app.orchestrator.cluster_list(&request.caller, &of_host).await?;
     let recent = api::OperationFilter {
         host: Some(host.name.clone()),
         limit: Some(8),
@@ -102,15 +106,16 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit, Path(host): Path<
     };
     let operations = app
         .orchestrator
-        .operation_list(&visit.caller, &recent)
+        .operation_list(&request.caller, &recent)
         .await?
         .items;
-    let frame = Frame::of_status(&visit, "hosts", &host.name, &status)
+    let frame = Frame::of_status(&request, "hosts", &host.name, &status)
         .crumb("Hosts", "/hosts")
         .crumb(&host.name, format!("/hosts/{}", host.name))
         .live("host cluster operation");
-    let of_it = status.hosts.into_iter().find(|each| each.name == host.name);
-    let (mut problems, counts) = of_it.map_or((Vec::new(), None), |each| (each.problems, Some(each.counts)));
+    let host_status = status.hosts.into_iter().find(|each| each.name == host.name);
+    let (mut problems, counts) =
+        host_status.map_or((Vec::new(), None), |each| (each.problems, Some(each.counts)));
     problems.retain(|problem| host.reason.is_empty() || !problem.contains(&host.reason));
     let unclaimed = status
         .unclaimed

@@ -1,10 +1,10 @@
-//! Clusters.
+//! Routes of clusters.
 
 use super::accepted;
 use crate::{
     auth::{Auth, Bearer, stream_end},
-    body::Asked,
-    error::{Answer, Refusal, chain},
+    body::AuthedJson,
+    error::{ApiError, ApiResult, chain},
     query::{Path, Query},
     state::Server,
 };
@@ -13,114 +13,115 @@ use chainpool_api::{
     Cluster, ClusterAmend, ClusterCreate, ClusterFilter, ClusterUpdate, HealthChange, Operation, Page,
     Problem, Timestamp,
 };
-use chainpool_orchestrator::{ClusterLog, LogQuery, StreamOf};
+use chainpool_orchestrator::{ClusterLog, LogQuery, StreamScope};
 use futures::StreamExt;
 use http::{HeaderValue, header};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-/// Which node is meant.
+/// Selection of a node.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct NodeQuery {
-    /// This node alone; the whole cluster when absent.
+    /// Node name; default: all nodes.
     node: Option<String>,
 }
 
-/// Whether an applied cluster may be taken from its holder.
+/// Permission to end the lease of a cluster.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ForceQuery {
-    /// Also when the cluster is applied; ends its lease.
+    /// `true` to proceed even if the cluster is leased; ends the lease.
     #[serde(default)]
     force: bool,
 }
 
-/// Which lines of a log.
+/// Selection of log lines.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct LogsQuery {
-    /// At most this many of the newest lines; all when absent.
+    /// Number of most recent lines; default: all.
     #[param(format = Int64, maximum = 4_294_967_295_u32)]
     tail: Option<u32>,
-    /// Not before this moment: RFC 3339, or seconds since 1970.
+    /// Earliest time: RFC 3339, or seconds since 1970.
     #[param(pattern = "^([0-9]{1,18}|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+)$")]
     since: Option<String>,
-    /// Go on as lines are written.
+    /// `true` to stream new lines as they are written.
     #[serde(default)]
     follow: bool,
 }
 
-/// Lists clusters.
+/// List clusters.
 ///
-/// Users see those that they hold; a token with the scope `lease:any` those that its account applied for.
+/// Users see the clusters they hold; a token with the scope `lease:any` sees the clusters leased by its
+/// account.
 #[utoipa::path(
     get, path = "/api/v1/clusters", tag = "clusters", params(ClusterFilter),
     responses(
-        (status = 200, description = "The clusters, without nodes and evidence.", body = Page<Cluster>),
-        (status = 404, description = "There is no host of the name in `host`.", body = Problem),
+        (status = 200, description = "Page of clusters, without nodes and evidence.", body = Page<Cluster>),
+        (status = 404, description = "Unknown host in `host`.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_list(
     State(server): State<Server>,
     Auth(caller): Auth,
     Query(filter): Query<ClusterFilter>,
-) -> Answer<Json<Page<Cluster>>> {
+) -> ApiResult<Json<Page<Cluster>>> {
     Ok(Json(server.orchestrator.cluster_list(&caller, &filter).await?))
 }
 
-/// Makes a cluster.
+/// Create a cluster.
 ///
-/// A host is found for it when none is named.
+/// Placement chooses the host if `host` is absent.
 #[utoipa::path(
     post, path = "/api/v1/clusters", tag = "clusters", request_body = ClusterCreate,
     responses(
-        (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 403, description = "Only operators and admins make clusters.", body = Problem),
-        (status = 409, description = "The name is taken, or no host has room.", body = Problem),
+        (status = 202, description = "Accepted operation, with its `Location`.", body = Operation),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
+        (status = 409, description = "Name already in use, or no host with free capacity.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_create(
     State(server): State<Server>,
-    Asked { caller, body }: Asked<ClusterCreate>,
-) -> Answer<Response> {
+    AuthedJson { caller, body }: AuthedJson<ClusterCreate>,
+) -> ApiResult<Response> {
     Ok(accepted(
         &server.orchestrator.cluster_create(&caller, body).await?,
     ))
 }
 
-/// Shows a cluster.
+/// Show a cluster.
 ///
-/// With its nodes and the evidence of its health.
+/// Includes its nodes and the evidence of its health.
 #[utoipa::path(
-    get, path = "/api/v1/clusters/{cluster}", tag = "clusters", params(("cluster" = String, Path, description = "Its name or id.")),
-    responses((status = 200, description = "The cluster.", body = Cluster))
+    get, path = "/api/v1/clusters/{cluster}", tag = "clusters", params(("cluster" = String, Path, description = "Cluster name or id.")),
+    responses((status = 200, description = "Cluster.", body = Cluster))
 )]
 pub(crate) async fn cluster_show(
     State(server): State<Server>,
     Auth(caller): Auth,
     Path(cluster): Path<String>,
-) -> Answer<Json<Cluster>> {
+) -> ApiResult<Json<Cluster>> {
     Ok(Json(server.orchestrator.cluster_show(&caller, &cluster).await?))
 }
 
-/// Changes a cluster's settings.
+/// Update a cluster's settings.
 #[utoipa::path(
     patch, path = "/api/v1/clusters/{cluster}", tag = "clusters", request_body = ClusterUpdate,
-    params(("cluster" = String, Path, description = "Its name or id.")),
+    params(("cluster" = String, Path, description = "Cluster name or id.")),
     responses(
-        (status = 200, description = "The cluster as it is now.", body = Cluster),
-        (status = 403, description = "Only operators and admins change clusters.", body = Problem),
+        (status = 200, description = "Updated cluster.", body = Cluster),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_update(
     State(server): State<Server>,
     Path(cluster): Path<String>,
-    Asked { caller, body }: Asked<ClusterUpdate>,
-) -> Answer<Json<Cluster>> {
+    AuthedJson { caller, body }: AuthedJson<ClusterUpdate>,
+) -> ApiResult<Json<Cluster>> {
     Ok(Json(
         server
             .orchestrator
@@ -129,16 +130,16 @@ pub(crate) async fn cluster_update(
     ))
 }
 
-/// Removes a cluster.
+/// Delete a cluster.
 ///
-/// With everything that it has. An applied one only with `force`, which ends its lease.
+/// Deletes the cluster with all its data. A leased cluster requires `force`, which ends the lease.
 #[utoipa::path(
     delete, path = "/api/v1/clusters/{cluster}", tag = "clusters",
-    params(("cluster" = String, Path, description = "Its name or id."), ForceQuery),
+    params(("cluster" = String, Path, description = "Cluster name or id."), ForceQuery),
     responses(
-        (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 403, description = "Only operators and admins remove clusters.", body = Problem),
-        (status = 409, description = "It is applied and `force` was not given.", body = Problem),
+        (status = 202, description = "Accepted operation, with its `Location`.", body = Operation),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
+        (status = 409, description = "Cluster is leased, and `force` is not set.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_delete(
@@ -146,7 +147,7 @@ pub(crate) async fn cluster_delete(
     Auth(caller): Auth,
     Path(cluster): Path<String>,
     Query(query): Query<ForceQuery>,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     Ok(accepted(
         &server
             .orchestrator
@@ -155,15 +156,15 @@ pub(crate) async fn cluster_delete(
     ))
 }
 
-/// Starts a cluster.
+/// Start a cluster.
 ///
-/// Or one node of it.
+/// Starts all nodes, or one with `node`.
 #[utoipa::path(
     post, path = "/api/v1/clusters/{cluster}/start", tag = "clusters",
-    params(("cluster" = String, Path, description = "Its name or id."), NodeQuery),
+    params(("cluster" = String, Path, description = "Cluster name or id."), NodeQuery),
     responses(
-        (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 409, description = "Another operation is under way, or its state does not allow it.", body = Problem),
+        (status = 202, description = "Accepted operation, with its `Location`.", body = Operation),
+        (status = 409, description = "Another operation in progress, or not allowed in the cluster's state.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_start(
@@ -171,7 +172,7 @@ pub(crate) async fn cluster_start(
     Auth(caller): Auth,
     Path(cluster): Path<String>,
     Query(query): Query<NodeQuery>,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     Ok(accepted(
         &server
             .orchestrator
@@ -180,15 +181,15 @@ pub(crate) async fn cluster_start(
     ))
 }
 
-/// Stops a cluster.
+/// Stop a cluster.
 ///
-/// Or one node of it. Its data stays.
+/// Stops all nodes, or one with `node`. Keeps the data.
 #[utoipa::path(
     post, path = "/api/v1/clusters/{cluster}/stop", tag = "clusters",
-    params(("cluster" = String, Path, description = "Its name or id."), NodeQuery),
+    params(("cluster" = String, Path, description = "Cluster name or id."), NodeQuery),
     responses(
-        (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 409, description = "Another operation is under way, or its state does not allow it.", body = Problem),
+        (status = 202, description = "Accepted operation, with its `Location`.", body = Operation),
+        (status = 409, description = "Another operation in progress, or not allowed in the cluster's state.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_stop(
@@ -196,7 +197,7 @@ pub(crate) async fn cluster_stop(
     Auth(caller): Auth,
     Path(cluster): Path<String>,
     Query(query): Query<NodeQuery>,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     Ok(accepted(
         &server
             .orchestrator
@@ -205,15 +206,15 @@ pub(crate) async fn cluster_stop(
     ))
 }
 
-/// Restarts a cluster.
+/// Restart a cluster.
 ///
-/// Or one node of it.
+/// Restarts all nodes, or one with `node`.
 #[utoipa::path(
     post, path = "/api/v1/clusters/{cluster}/restart", tag = "clusters",
-    params(("cluster" = String, Path, description = "Its name or id."), NodeQuery),
+    params(("cluster" = String, Path, description = "Cluster name or id."), NodeQuery),
     responses(
-        (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 409, description = "Another operation is under way, or its state does not allow it.", body = Problem),
+        (status = 202, description = "Accepted operation, with its `Location`.", body = Operation),
+        (status = 409, description = "Another operation in progress, or not allowed in the cluster's state.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_restart(
@@ -221,7 +222,7 @@ pub(crate) async fn cluster_restart(
     Auth(caller): Auth,
     Path(cluster): Path<String>,
     Query(query): Query<NodeQuery>,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     Ok(accepted(
         &server
             .orchestrator
@@ -230,16 +231,16 @@ pub(crate) async fn cluster_restart(
     ))
 }
 
-/// Makes a cluster again.
+/// Reset a cluster.
 ///
-/// Wipes it and boots it with new keys. An applied one only with `force`, which ends its lease.
+/// Wipes the cluster and recreates it with new keys. A leased cluster requires `force`, which ends the lease.
 #[utoipa::path(
     post, path = "/api/v1/clusters/{cluster}/reset", tag = "clusters",
-    params(("cluster" = String, Path, description = "Its name or id."), ForceQuery),
+    params(("cluster" = String, Path, description = "Cluster name or id."), ForceQuery),
     responses(
-        (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 403, description = "Only operators and admins reset clusters.", body = Problem),
-        (status = 409, description = "It is applied and `force` was not given, or it is being removed.", body = Problem),
+        (status = 202, description = "Accepted operation, with its `Location`.", body = Operation),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
+        (status = 409, description = "Cluster is leased and `force` is not set, or deletion in progress.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_reset(
@@ -247,7 +248,7 @@ pub(crate) async fn cluster_reset(
     Auth(caller): Auth,
     Path(cluster): Path<String>,
     Query(query): Query<ForceQuery>,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     Ok(accepted(
         &server
             .orchestrator
@@ -256,75 +257,75 @@ pub(crate) async fn cluster_reset(
     ))
 }
 
-/// Amends a cluster.
+/// Amend a cluster.
 ///
-/// Changes it while it runs and commits: what its network type lets grow, or all certificates. Asked for again, it goes on with what
-/// an earlier try did not bring to its end.
+/// Changes a running cluster: parameters that its network type allows to grow, or all certificates. A
+/// repeated request completes a previous incomplete change.
 #[utoipa::path(
     post, path = "/api/v1/clusters/{cluster}/amend", tag = "clusters", request_body = ClusterAmend,
-    params(("cluster" = String, Path, description = "Its name or id.")),
+    params(("cluster" = String, Path, description = "Cluster name or id.")),
     responses(
-        (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 400, description = "Its type does not let these parameters change while it runs.", body = Problem),
-        (status = 403, description = "Only operators and admins amend clusters.", body = Problem),
-        (status = 409, description = "Another operation is under way, its state does not allow it, or the host has no room.", body = Problem),
+        (status = 202, description = "Accepted operation, with its `Location`.", body = Operation),
+        (status = 400, description = "Parameters that a running cluster of this type cannot change.", body = Problem),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
+        (status = 409, description = "Another operation in progress, not allowed in the cluster's state, or no free capacity on the host.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_amend(
     State(server): State<Server>,
     Path(cluster): Path<String>,
-    Asked { caller, body }: Asked<ClusterAmend>,
-) -> Answer<Response> {
+    AuthedJson { caller, body }: AuthedJson<ClusterAmend>,
+) -> ApiResult<Response> {
     Ok(accepted(
         &server.orchestrator.cluster_amend(&caller, &cluster, body).await?,
     ))
 }
 
-/// Proves a cluster.
+/// Prove a cluster.
 ///
-/// Commits a transaction and reads it back elsewhere; the operation's result holds the proof.
+/// Commits a transaction and reads it back from another node. The operation's result contains the proof.
 #[utoipa::path(
-    post, path = "/api/v1/clusters/{cluster}/prove", tag = "clusters", params(("cluster" = String, Path, description = "Its name or id.")),
+    post, path = "/api/v1/clusters/{cluster}/prove", tag = "clusters", params(("cluster" = String, Path, description = "Cluster name or id.")),
     responses(
-        (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 409, description = "Another operation is under way, or its state does not allow it.", body = Problem),
+        (status = 202, description = "Accepted operation, with its `Location`.", body = Operation),
+        (status = 409, description = "Another operation in progress, or not allowed in the cluster's state.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_prove(
     State(server): State<Server>,
     Auth(caller): Auth,
     Path(cluster): Path<String>,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     Ok(accepted(
         &server.orchestrator.cluster_prove(&caller, &cluster).await?,
     ))
 }
 
-/// Shows the history of a cluster's health.
+/// Show the health history of a cluster.
 ///
-/// Newest first; to its holder since it was last made anew.
+/// Newest first. Holders see the history since the last reset.
 #[utoipa::path(
-    get, path = "/api/v1/clusters/{cluster}/health", tag = "clusters", params(("cluster" = String, Path, description = "Its name or id.")),
-    responses((status = 200, description = "The verdicts with their evidence.", body = Page<HealthChange>))
+    get, path = "/api/v1/clusters/{cluster}/health", tag = "clusters", params(("cluster" = String, Path, description = "Cluster name or id.")),
+    responses((status = 200, description = "Health changes, with their evidence.", body = Page<HealthChange>))
 )]
 pub(crate) async fn cluster_health(
     State(server): State<Server>,
     Auth(caller): Auth,
     Path(cluster): Path<String>,
-) -> Answer<Json<Page<HealthChange>>> {
+) -> ApiResult<Json<Page<HealthChange>>> {
     let items = server.orchestrator.cluster_health(&caller, &cluster).await?;
     Ok(Json(Page { items, next: None }))
 }
 
-/// Shows a node's log.
+/// Stream a node's log.
 ///
-/// As a stream of text; both of its outputs as they were written.
+/// Standard output and standard error of the node, as text.
 #[utoipa::path(
     get, path = "/api/v1/clusters/{cluster}/nodes/{node}/logs", tag = "clusters",
-    params(("cluster" = String, Path, description = "Its name or id."), ("node" = String, Path, description = "The node's name."), LogsQuery),
+    params(("cluster" = String, Path, description = "Cluster name or id."), ("node" = String, Path, description = "Node name."), LogsQuery),
     responses(
-        (status = 200, description = "The lines.", content_type = "text/plain", body = String),
-        (status = 409, description = "The platform has no log of it.", body = Problem),
+        (status = 200, description = "Log lines.", content_type = "text/plain", body = String),
+        (status = 409, description = "The platform has no log of the node.", body = Problem),
     )
 )]
 pub(crate) async fn cluster_logs(
@@ -333,7 +334,7 @@ pub(crate) async fn cluster_logs(
     Bearer(secret): Bearer,
     Path((cluster, node)): Path<(String, String)>,
     Query(query): Query<LogsQuery>,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     let since = query.since.as_deref().map_or(Ok(0), since)?;
     let query = LogQuery {
         tail: query.tail,
@@ -346,10 +347,10 @@ pub(crate) async fn cluster_logs(
         .await?;
     let bytes = lines.map(move |line| {
         line.map(|line| line.bytes).inspect_err(|error| {
-            tracing::warn!(cluster, node, cause = chain(error), "a log broke off");
+            tracing::warn!(cluster, node, cause = chain(error), "log stream interrupted");
         })
     });
-    let end = stream_end(server, caller, secret, StreamOf::Cluster(id));
+    let end = stream_end(server, caller, secret, StreamScope::Cluster(id));
     let mut response = Response::new(Body::from_stream(bytes.take_until(Box::pin(end))));
     let headers = response.headers_mut();
     headers.insert(
@@ -360,8 +361,8 @@ pub(crate) async fn cluster_logs(
     Ok(response)
 }
 
-/// A moment as RFC 3339 or as seconds since 1970, in seconds.
-fn since(text: &str) -> Answer<i64> {
+/// Parses RFC 3339 or seconds since 1970, as seconds.
+fn since(text: &str) -> ApiResult<i64> {
     if let Ok(seconds) = text.parse::<i64>()
         && seconds >= 0
     {
@@ -369,9 +370,9 @@ fn since(text: &str) -> Answer<i64> {
     }
     match text.parse::<Timestamp>() {
         Ok(moment) if moment.0 >= 0 => Ok(moment.0 / 1000),
-        _ => Err(Refusal::field(
+        _ => Err(ApiError::field(
             "since",
-            "must be a moment such as 2026-01-31T12:00:00Z, or seconds since 1970",
+            "must be a time such as 2026-01-31T12:00:00Z, or seconds since 1970",
         )),
     }
 }
@@ -381,7 +382,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_begins_at_a_moment_or_a_second() {
+    fn since_accepts_rfc_3339_and_unix_seconds() {
         assert_eq!(since("1700000000").unwrap(), 1_700_000_000);
         assert_eq!(since("2023-11-14T22:13:20.900Z").unwrap(), 1_700_000_000);
         for bad in ["", "-5", "yesterday", "10m"] {

@@ -1,10 +1,10 @@
-//! Hosts.
+//! Routes of hosts.
 
 use super::{accepted, located};
 use crate::{
     auth::Auth,
-    body::Asked,
-    error::Answer,
+    body::AuthedJson,
+    error::ApiResult,
     query::{Path, Query},
     state::Server,
 };
@@ -14,86 +14,86 @@ use chainpool_api::{
 };
 use http::StatusCode;
 
-/// Lists hosts.
+/// List hosts.
 #[utoipa::path(
     get, path = "/api/v1/hosts", tag = "hosts", params(HostFilter),
     responses(
-        (status = 200, description = "The hosts.", body = Page<Host>),
-        (status = 403, description = "Only operators and admins see hosts.", body = Problem),
+        (status = 200, description = "Page of hosts.", body = Page<Host>),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
     )
 )]
 pub(crate) async fn host_list(
     State(server): State<Server>,
     Auth(caller): Auth,
     Query(filter): Query<HostFilter>,
-) -> Answer<Json<Page<Host>>> {
+) -> ApiResult<Json<Page<Host>>> {
     Ok(Json(server.orchestrator.host_list(&caller, &filter).await?))
 }
 
-/// Registers a host.
+/// Register a host.
 ///
-/// It is probed first; nothing is stored when that fails.
+/// The server probes the host first and stores nothing if the probe fails.
 #[utoipa::path(
     post, path = "/api/v1/hosts", tag = "hosts", request_body = HostCreate,
     responses(
-        (status = 201, description = "The host. `Location` names it.", body = Host),
-        (status = 403, description = "Only operators and admins register hosts.", body = Problem),
-        (status = 409, description = "The name or the engine is registered already.", body = Problem),
+        (status = 201, description = "New host, with its `Location`.", body = Host),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
+        (status = 409, description = "Name or engine already registered.", body = Problem),
     )
 )]
 pub(crate) async fn host_create(
     State(server): State<Server>,
-    Asked { caller, body }: Asked<HostCreate>,
-) -> Answer<Response> {
+    AuthedJson { caller, body }: AuthedJson<HostCreate>,
+) -> ApiResult<Response> {
     let host = server.orchestrator.host_create(&caller, body).await?;
     Ok(located(StatusCode::CREATED, "hosts", host.id, &host))
 }
 
-/// Shows a host.
+/// Show a host.
 #[utoipa::path(
-    get, path = "/api/v1/hosts/{host}", tag = "hosts", params(("host" = String, Path, description = "Its name or id.")),
+    get, path = "/api/v1/hosts/{host}", tag = "hosts", params(("host" = String, Path, description = "Host name or id.")),
     responses(
-        (status = 200, description = "The host.", body = Host),
-        (status = 403, description = "Only operators and admins see hosts.", body = Problem),
+        (status = 200, description = "Host.", body = Host),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
     )
 )]
 pub(crate) async fn host_show(
     State(server): State<Server>,
     Auth(caller): Auth,
     Path(host): Path<String>,
-) -> Answer<Json<Host>> {
+) -> ApiResult<Json<Host>> {
     Ok(Json(server.orchestrator.host_show(&caller, &host).await?))
 }
 
-/// Changes a host.
+/// Update a host.
 ///
-/// What is absent stays.
+/// Absent fields keep their value.
 #[utoipa::path(
     patch, path = "/api/v1/hosts/{host}", tag = "hosts", request_body = HostUpdate,
-    params(("host" = String, Path, description = "Its name or id.")),
+    params(("host" = String, Path, description = "Host name or id.")),
     responses(
-        (status = 200, description = "The host as it is now.", body = Host),
-        (status = 403, description = "Only operators and admins change hosts.", body = Problem),
-        (status = 409, description = "The name is taken.", body = Problem),
+        (status = 200, description = "Updated host.", body = Host),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
+        (status = 409, description = "Name already in use.", body = Problem),
     )
 )]
 pub(crate) async fn host_update(
     State(server): State<Server>,
     Path(host): Path<String>,
-    Asked { caller, body }: Asked<HostUpdate>,
-) -> Answer<Json<Host>> {
+    AuthedJson { caller, body }: AuthedJson<HostUpdate>,
+) -> ApiResult<Json<Host>> {
     Ok(Json(server.orchestrator.host_update(&caller, &host, body).await?))
 }
 
-/// Removes a host.
+/// Delete a host.
 ///
-/// Refused while clusters exist, except that `forget` drops one that never returns.
+/// Requires a host without clusters, or `forget` for a permanently lost host.
 #[utoipa::path(
-    delete, path = "/api/v1/hosts/{host}", tag = "hosts", params(("host" = String, Path, description = "Its name or id."), HostForget),
+    delete, path = "/api/v1/hosts/{host}", tag = "hosts", params(("host" = String, Path, description = "Host name or id."), HostForget),
     responses(
-        (status = 204, description = "It is gone."),
-        (status = 403, description = "Only operators and admins remove hosts.", body = Problem),
-        (status = 409, description = "Clusters exist there, or a host to be forgotten still answers.", body = Problem),
+        (status = 204, description = "Host deleted."),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
+        (status = 409, description = "Host has clusters, or `forget` names a reachable host.", body = Problem),
     )
 )]
 pub(crate) async fn host_delete(
@@ -101,7 +101,7 @@ pub(crate) async fn host_delete(
     Auth(caller): Auth,
     Path(host): Path<String>,
     Query(query): Query<HostForget>,
-) -> Answer<StatusCode> {
+) -> ApiResult<StatusCode> {
     server
         .orchestrator
         .host_delete(&caller, &host, query.forget.as_deref())
@@ -109,80 +109,81 @@ pub(crate) async fn host_delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Fills a host up.
+/// Fill a host.
 ///
-/// Makes what is missing up to its capacity.
+/// Creates clusters up to the host's capacity, according to its fill policy.
 #[utoipa::path(
-    post, path = "/api/v1/hosts/{host}/fillup", tag = "hosts", params(("host" = String, Path, description = "Its name or id.")),
+    post, path = "/api/v1/hosts/{host}/fillup", tag = "hosts", params(("host" = String, Path, description = "Host name or id.")),
     responses(
-        (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 403, description = "Only operators and admins fill hosts.", body = Problem),
-        (status = 409, description = "Another operation on the host is under way, or it cannot be worked with.", body = Problem),
+        (status = 202, description = "Accepted operation, with its `Location`.", body = Operation),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
+        (status = 409, description = "Another operation in progress on the host, or host unavailable.", body = Problem),
     )
 )]
 pub(crate) async fn host_fillup(
     State(server): State<Server>,
     Auth(caller): Auth,
     Path(host): Path<String>,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     Ok(accepted(&server.orchestrator.host_fillup(&caller, &host).await?))
 }
 
-/// Cleans a host.
+/// Clean a host.
 ///
-/// Switches autofill off and deletes the free clusters; applied ones stay.
+/// Disables autofill and deletes the free clusters. Leased clusters stay.
 #[utoipa::path(
-    post, path = "/api/v1/hosts/{host}/clean", tag = "hosts", params(("host" = String, Path, description = "Its name or id.")),
+    post, path = "/api/v1/hosts/{host}/clean", tag = "hosts", params(("host" = String, Path, description = "Host name or id.")),
     responses(
-        (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 403, description = "Only operators and admins clean hosts.", body = Problem),
-        (status = 409, description = "Another operation on the host is under way.", body = Problem),
+        (status = 202, description = "Accepted operation, with its `Location`.", body = Operation),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
+        (status = 409, description = "Another operation in progress on the host.", body = Problem),
     )
 )]
 pub(crate) async fn host_clean(
     State(server): State<Server>,
     Auth(caller): Auth,
     Path(host): Path<String>,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     Ok(accepted(&server.orchestrator.host_clean(&caller, &host).await?))
 }
 
-/// Resets a host.
+/// Reset a host.
 ///
-/// Switches autofill off and drops everything of this instance there, and nothing else. Refused while clusters are applied.
+/// Disables autofill and deletes all objects of this instance, and nothing else. Requires a host without
+/// leased clusters.
 #[utoipa::path(
-    post, path = "/api/v1/hosts/{host}/reset", tag = "hosts", params(("host" = String, Path, description = "Its name or id.")),
+    post, path = "/api/v1/hosts/{host}/reset", tag = "hosts", params(("host" = String, Path, description = "Host name or id.")),
     responses(
-        (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 403, description = "Only operators and admins reset hosts.", body = Problem),
-        (status = 409, description = "Clusters are applied there.", body = Problem),
+        (status = 202, description = "Accepted operation, with its `Location`.", body = Operation),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
+        (status = 409, description = "Host has leased clusters.", body = Problem),
     )
 )]
 pub(crate) async fn host_reset(
     State(server): State<Server>,
     Auth(caller): Auth,
     Path(host): Path<String>,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     Ok(accepted(&server.orchestrator.host_reset(&caller, &host).await?))
 }
 
-/// Adopts unclaimed objects.
+/// Adopt unclaimed objects.
 ///
-/// Takes over what carries our label and is unknown, in order to remove it.
+/// Adopts objects with this instance's label that are not in the database, and deletes them.
 #[utoipa::path(
     post, path = "/api/v1/hosts/{host}/adopt", tag = "hosts", request_body = HostAdopt,
-    params(("host" = String, Path, description = "Its name or id.")),
+    params(("host" = String, Path, description = "Host name or id.")),
     responses(
-        (status = 202, description = "The operation. `Location` names it.", body = Operation),
-        (status = 403, description = "Only operators and admins adopt objects.", body = Problem),
-        (status = 409, description = "Another operation on the host is under way.", body = Problem),
+        (status = 202, description = "Accepted operation, with its `Location`.", body = Operation),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
+        (status = 409, description = "Another operation in progress on the host.", body = Problem),
     )
 )]
 pub(crate) async fn host_adopt(
     State(server): State<Server>,
     Path(host): Path<String>,
-    Asked { caller, body }: Asked<HostAdopt>,
-) -> Answer<Response> {
+    AuthedJson { caller, body }: AuthedJson<HostAdopt>,
+) -> ApiResult<Response> {
     Ok(accepted(
         &server.orchestrator.host_adopt(&caller, &host, body).await?,
     ))

@@ -1,10 +1,10 @@
-//! Leases: who holds which cluster until when.
+//! Routes of leases.
 
 use super::located;
 use crate::{
     auth::Auth,
-    body::Asked,
-    error::Answer,
+    body::AuthedJson,
+    error::ApiResult,
     query::{Path, Query, id},
     state::Server,
 };
@@ -12,39 +12,40 @@ use axum::{Json, extract::State, response::Response};
 use chainpool_api::{Apply, Bundle, Lease, LeaseFilter, Page, Problem, Renew};
 use http::StatusCode;
 
-/// Lists leases.
+/// List leases.
 ///
-/// Users see their own.
+/// Users see their own leases.
 #[utoipa::path(
     get, path = "/api/v1/leases", tag = "leases", params(LeaseFilter),
-    responses((status = 200, description = "The leases, ended ones too.", body = Page<Lease>))
+    responses((status = 200, description = "Page of leases, including ended ones.", body = Page<Lease>))
 )]
 pub(crate) async fn lease_list(
     State(server): State<Server>,
     Auth(caller): Auth,
     Query(filter): Query<LeaseFilter>,
-) -> Answer<Json<Page<Lease>>> {
+) -> ApiResult<Json<Page<Lease>>> {
     Ok(Json(server.orchestrator.lease_list(&caller, &filter).await?))
 }
 
-/// Applies for a cluster.
+/// Lease a cluster.
 ///
-/// Takes a free, healthy one that matches. Asking again gives the same one, unless `allow_multiple`.
+/// Leases a free, healthy cluster that matches. Repeating the request returns the same lease, unless
+/// `allow_multiple` is `true`.
 #[utoipa::path(
     post, path = "/api/v1/leases", tag = "leases", request_body = Apply,
     responses(
-        (status = 200, description = "The lease that the holder has already. `Location` names it.", body = Lease),
-        (status = 201, description = "The lease. `Location` names it.", body = Lease),
-        (status = 403, description = "For another holder, or without end, and the caller may not.", body = Problem),
-        (status = 409, description = "Nothing that matches is free; the message says what would match.", body = Problem),
+        (status = 200, description = "Existing lease of the holder, with its `Location`.", body = Lease),
+        (status = 201, description = "New lease, with its `Location`.", body = Lease),
+        (status = 403, description = "No permission for another holder or for a lease without expiry.", body = Problem),
+        (status = 409, description = "No matching free cluster; the message has the reason.", body = Problem),
     )
 )]
 pub(crate) async fn lease_apply(
     State(server): State<Server>,
-    Asked { caller, body }: Asked<Apply>,
-) -> Answer<Response> {
+    AuthedJson { caller, body }: AuthedJson<Apply>,
+) -> ApiResult<Response> {
     let applied = server.orchestrator.lease_apply(&caller, body).await?;
-    let status = if applied.made {
+    let status = if applied.created {
         StatusCode::CREATED
     } else {
         StatusCode::OK
@@ -52,16 +53,16 @@ pub(crate) async fn lease_apply(
     Ok(located(status, "leases", applied.lease.id, &applied.lease))
 }
 
-/// Shows a lease.
+/// Show a lease.
 #[utoipa::path(
-    get, path = "/api/v1/leases/{lease}", tag = "leases", params(("lease" = Uuid, Path, description = "Its id.")),
-    responses((status = 200, description = "The lease.", body = Lease))
+    get, path = "/api/v1/leases/{lease}", tag = "leases", params(("lease" = Uuid, Path, description = "Lease id.")),
+    responses((status = 200, description = "Lease.", body = Lease))
 )]
 pub(crate) async fn lease_show(
     State(server): State<Server>,
     Auth(caller): Auth,
     Path(lease): Path<String>,
-) -> Answer<Json<Lease>> {
+) -> ApiResult<Json<Lease>> {
     Ok(Json(
         server
             .orchestrator
@@ -70,23 +71,23 @@ pub(crate) async fn lease_show(
     ))
 }
 
-/// Renews a lease.
+/// Renew a lease.
 ///
-/// Its time is counted anew from now.
+/// The new lifetime counts from the request.
 #[utoipa::path(
     post, path = "/api/v1/leases/{lease}/renew", tag = "leases", request_body = Renew,
-    params(("lease" = Uuid, Path, description = "Its id.")),
+    params(("lease" = Uuid, Path, description = "Lease id.")),
     responses(
-        (status = 200, description = "The lease as it is now.", body = Lease),
-        (status = 403, description = "Without end, and the caller may not.", body = Problem),
-        (status = 409, description = "It has ended.", body = Problem),
+        (status = 200, description = "Renewed lease.", body = Lease),
+        (status = 403, description = "No permission for a lease without expiry.", body = Problem),
+        (status = 409, description = "Lease has ended.", body = Problem),
     )
 )]
 pub(crate) async fn lease_renew(
     State(server): State<Server>,
     Path(lease): Path<String>,
-    Asked { caller, body }: Asked<Renew>,
-) -> Answer<Json<Lease>> {
+    AuthedJson { caller, body }: AuthedJson<Renew>,
+) -> ApiResult<Json<Lease>> {
     Ok(Json(
         server
             .orchestrator
@@ -95,21 +96,21 @@ pub(crate) async fn lease_renew(
     ))
 }
 
-/// Releases a lease.
+/// Release a lease.
 ///
-/// It ends at once; `operation_id` names the operation that wipes the cluster and makes it again with new keys.
+/// The lease ends immediately; `operation_id` is the operation that resets the cluster with new keys.
 #[utoipa::path(
-    delete, path = "/api/v1/leases/{lease}", tag = "leases", params(("lease" = Uuid, Path, description = "Its id.")),
+    delete, path = "/api/v1/leases/{lease}", tag = "leases", params(("lease" = Uuid, Path, description = "Lease id.")),
     responses(
-        (status = 200, description = "The lease, ended.", body = Lease),
-        (status = 409, description = "It has ended already.", body = Problem),
+        (status = 200, description = "Ended lease.", body = Lease),
+        (status = 409, description = "Lease has already ended.", body = Problem),
     )
 )]
 pub(crate) async fn lease_release(
     State(server): State<Server>,
     Auth(caller): Auth,
     Path(lease): Path<String>,
-) -> Answer<Json<Lease>> {
+) -> ApiResult<Json<Lease>> {
     Ok(Json(
         server
             .orchestrator
@@ -118,21 +119,21 @@ pub(crate) async fn lease_release(
     ))
 }
 
-/// Gives the bundle of a lease.
+/// Show the bundle of a lease.
 ///
-/// Everything that its holder needs to connect.
+/// Connection details for its holder.
 #[utoipa::path(
-    get, path = "/api/v1/leases/{lease}/bundle", tag = "leases", params(("lease" = Uuid, Path, description = "Its id.")),
+    get, path = "/api/v1/leases/{lease}/bundle", tag = "leases", params(("lease" = Uuid, Path, description = "Lease id.")),
     responses(
-        (status = 200, description = "The bundle.", body = Bundle),
-        (status = 409, description = "The lease has ended.", body = Problem),
+        (status = 200, description = "Bundle.", body = Bundle),
+        (status = 409, description = "Lease has ended.", body = Problem),
     )
 )]
 pub(crate) async fn lease_bundle(
     State(server): State<Server>,
     Auth(caller): Auth,
     Path(lease): Path<String>,
-) -> Answer<Json<Bundle>> {
+) -> ApiResult<Json<Bundle>> {
     Ok(Json(
         server
             .orchestrator

@@ -1,4 +1,4 @@
-//! The routes, by noun. Each names its path in full, so that a search for the path finds its handler.
+//! Routes, by resource. Every handler states its full path, which makes paths searchable.
 
 mod accounts;
 mod clusters;
@@ -27,8 +27,8 @@ const USER: Access = Access::AtLeast(Role::User);
 const OPERATOR: Access = Access::AtLeast(Role::Operator);
 const ADMIN: Access = Access::AtLeast(Role::Admin);
 
-/// THE table of routes: what each asks of its caller at least, and its handler, whose attribute names method and path.
-/// The façade decides; this says what it decides, and the matrix test holds it to that.
+/// The table of routes: minimum role and handler, whose attribute states method and path. The façade enforces
+/// the roles; the matrix test checks that this table agrees.
 fn table() -> Vec<(Access, UtoipaMethodRouter<Server>)> {
     vec![
         (OPERATOR, routes!(hosts::host_list)),
@@ -83,7 +83,7 @@ fn table() -> Vec<(Access, UtoipaMethodRouter<Server>)> {
     ]
 }
 
-/// All routes with what they say of themselves.
+/// All routes with their OpenAPI descriptions.
 pub(crate) fn all() -> OpenApiRouter<Server> {
     let router = OpenApiRouter::with_openapi(openapi::base());
     table()
@@ -91,7 +91,7 @@ pub(crate) fn all() -> OpenApiRouter<Server> {
         .fold(router, |router, (_, route)| router.routes(route))
 }
 
-/// Every route of the API, from the table that the router is made of: method, path, and what it asks of its caller at least.
+/// Every route of the API: method, path and minimum role.
 pub fn routes() -> Vec<(Method, String, Access)> {
     let mut routes = Vec::new();
     for (access, (_, paths, _)) in table() {
@@ -116,13 +116,14 @@ pub fn routes() -> Vec<(Method, String, Access)> {
     routes
 }
 
-/// 202: the operation was accepted, and where to see how far it is.
+/// Response 202 with the accepted operation and its `Location`.
 fn accepted(operation: &Operation) -> Response {
     located(StatusCode::ACCEPTED, "operations", operation.id, operation)
 }
 
-/// An answer that says where its noun can be found from now on.
-fn located(status: StatusCode, nouns: &str, id: impl Display, body: &impl serde::Serialize) -> Response {
-    let place = HeaderValue::try_from(format!("/api/v1/{nouns}/{id}")).expect("ids are visible ASCII");
-    (status, [(header::LOCATION, place)], Json(body)).into_response()
+/// A response with the `Location` of its resource.
+fn located(status: StatusCode, collection: &str, id: impl Display, body: &impl serde::Serialize) -> Response {
+    let location =
+        HeaderValue::try_from(format!("/api/v1/{collection}/{id}")).expect("ids are visible ASCII");
+    (status, [(header::LOCATION, location)], Json(body)).into_response()
 }

@@ -1,9 +1,9 @@
-//! The state of the whole, and what is the same for everybody.
+//! Routes of the whole installation: status, network types, resume, backup, health and OpenAPI document.
 
 use crate::{
     auth::Auth,
     body_schema,
-    error::{Answer, Refusal},
+    error::{ApiError, ApiResult},
     openapi::openapi_json_at,
     state::Server,
 };
@@ -20,24 +20,24 @@ use std::io::SeekFrom;
 use tokio::io::AsyncSeekExt;
 use tokio_util::io::ReaderStream;
 
-/// Shows the state of the whole.
+/// Show overall status.
 #[utoipa::path(
     get, path = "/api/v1/status", tag = "status",
     responses(
-        (status = 200, description = "The pool, the hosts, the database, the watchdog, and what is wrong.", body = Status),
-        (status = 403, description = "Only operators and admins see it.", body = Problem),
+        (status = 200, description = "Pool, hosts, database, watchdog, and problems.", body = Status),
+        (status = 403, description = "Role operator or admin required.", body = Problem),
     )
 )]
-pub(crate) async fn status_show(State(server): State<Server>, Auth(caller): Auth) -> Answer<Json<Status>> {
+pub(crate) async fn status_show(State(server): State<Server>, Auth(caller): Auth) -> ApiResult<Json<Status>> {
     Ok(Json(server.orchestrator.status(&caller).await?))
 }
 
-/// Lists network types.
+/// List network types.
 ///
-/// What can be made, and with which parameters.
+/// Includes their parameters and presets.
 #[utoipa::path(
     get, path = "/api/v1/network-types", tag = "status",
-    responses((status = 200, description = "All of them.", body = Page<NetworkType>))
+    responses((status = 200, description = "All network types.", body = Page<NetworkType>))
 )]
 pub(crate) async fn network_type_list(
     State(server): State<Server>,
@@ -49,37 +49,37 @@ pub(crate) async fn network_type_list(
     })
 }
 
-/// Ends the pause after a restore.
+/// Resume after a restore.
 ///
-/// Somebody has looked at what is unclaimed; from now on Chainpool fills and deletes again. Free clusters are made
-/// again, since they may have been used after the backup.
+/// Call this after inspecting the unclaimed objects: the server resumes filling and deleting. Free clusters
+/// are reset, because they may have been used since the backup.
 #[utoipa::path(
     post, path = "/api/v1/resume", tag = "status",
     responses(
-        (status = 204, description = "It goes on."),
-        (status = 403, description = "Only admins end it.", body = Problem),
+        (status = 204, description = "Resumed."),
+        (status = 403, description = "Role admin required.", body = Problem),
     )
 )]
-pub(crate) async fn resume(State(server): State<Server>, Auth(caller): Auth) -> Answer<StatusCode> {
+pub(crate) async fn resume(State(server): State<Server>, Auth(caller): Auth) -> ApiResult<StatusCode> {
     server.orchestrator.resume(&caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes a backup.
+/// Create a backup.
 ///
-/// A consistent copy of the database, never with the master key.
+/// Consistent copy of the database, without the master key.
 #[utoipa::path(
     post, path = "/api/v1/backup", tag = "status",
     responses(
-        (status = 200, description = "The copy.", content_type = "application/vnd.sqlite3", body = inline(body_schema::Bytes)),
-        (status = 403, description = "Only admins take backups.", body = Problem),
+        (status = 200, description = "SQLite database.", content_type = "application/vnd.sqlite3", body = inline(body_schema::Bytes)),
+        (status = 403, description = "Role admin required.", body = Problem),
     )
 )]
-pub(crate) async fn backup(State(server): State<Server>, Auth(caller): Auth) -> Answer<Response> {
+pub(crate) async fn backup(State(server): State<Server>, Auth(caller): Auth) -> ApiResult<Response> {
     let file = tokio::fs::File::from_std(server.orchestrator.backup(&caller).await?);
     let (file, length) = rewound(file)
         .await
-        .map_err(|error| Refusal::from(Error::Internal(error.into())))?;
+        .map_err(|error| ApiError::from(Error::Internal(error.into())))?;
     let mut response = Response::new(Body::from_stream(ReaderStream::new(file)));
     let day = Timestamp::now().to_string();
     let name = format!("attachment; filename=\"chainpool-{}.db\"", &day[..10]);
@@ -91,21 +91,21 @@ pub(crate) async fn backup(State(server): State<Server>, Auth(caller): Auth) -> 
     );
     headers.insert(
         header::CONTENT_DISPOSITION,
-        HeaderValue::try_from(name).expect("a day is visible ASCII"),
+        HeaderValue::try_from(name).expect("a date is visible ASCII"),
     );
     Ok(response)
 }
 
-/// The file from its beginning, with its length, so that the client sees when the end is missing.
+/// Rewinds the file and returns its length, which lets the client detect a truncated download.
 async fn rewound(mut file: tokio::fs::File) -> std::io::Result<(tokio::fs::File, u64)> {
     file.seek(SeekFrom::Start(0)).await?;
     let length = file.metadata().await?.len();
     Ok((file, length))
 }
 
-/// Says that the process serves.
+/// Check liveness.
 ///
-/// Open, because what looks after processes has no account; it tells nothing else.
+/// Public, for supervisors without an account. `ok` while the server runs.
 #[utoipa::path(
     get, path = "/healthz", tag = "status", security(()),
     responses((status = 200, description = "`ok`", content_type = "text/plain", body = String))
@@ -114,12 +114,12 @@ pub(crate) async fn health() -> &'static str {
     "ok"
 }
 
-/// Describes this API.
+/// Show the OpenAPI document.
 ///
-/// Open, because it is the same for everybody and tells nothing about this installation.
+/// Public; contains nothing specific to the installation.
 #[utoipa::path(
     get, path = "/api/v1/openapi.json", tag = "status", security(()),
-    responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/json", body = Object))
+    responses((status = 200, description = "OpenAPI 3.1 document.", content_type = "application/json", body = Object))
 )]
 pub(crate) async fn openapi(State(server): State<Server>) -> impl IntoResponse {
     let text = server

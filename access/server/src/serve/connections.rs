@@ -1,12 +1,12 @@
-//! Who is connected: how many in all and from one address, and for how long without a request.
+//! Open connections: their number in total and per address, and their idle time.
 //!
-//! A connection costs a file and memory before anybody has said who it is. So each has a time by which its first request
-//! must have come, and one that it may be idle after that; and where there are too many, those that ask for nothing make
-//! room, oldest first. Only where all of them are at work a new one is turned away.
+//! A connection costs a file and memory before authentication. So its first request has a time limit, and so
+//! has its idle time. At the maximum number of connections, idle ones are closed, oldest first. A new
+//! connection is rejected only if all others are busy.
 
 use super::limits::Limits;
 use crate::proxy::Proxies;
-use chainpool_dashboard::holder;
+use chainpool_dashboard::client_network;
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often a full house is logged at most.
+/// Minimum time between two log lines about too many connections.
 const LOG_PERIOD: Duration = Duration::from_mins(1);
 
 /// All connections of a listener.
@@ -34,23 +34,23 @@ struct Table {
     next: u64,
     open: HashMap<u64, Arc<Connection>>,
     by_address: HashMap<IpAddr, usize>,
-    log: Log,
+    log: PressureLog,
 }
 
-/// What happened since it was last logged.
+/// Events since the last log line.
 #[derive(Default)]
-struct Log {
+struct PressureLog {
     closed: usize,
-    refused: usize,
+    rejected: usize,
     at: Option<Instant>,
 }
 
 /// One connection.
 pub(super) struct Connection {
-    /// Counted for this address; absent for those that no bound by address holds for.
+    /// Address for the limit per address; absent if exempt.
     address: Option<IpAddr>,
     requests: watch::Sender<Requests>,
-    /// It must make room for another.
+    /// Cancelled when the connection must close.
     pub(super) close: CancellationToken,
 }
 
@@ -59,12 +59,12 @@ pub(super) struct Connection {
 struct Requests {
     running: usize,
     any: bool,
-    /// Since when none is running.
+    /// Start of the idle time.
     since: Instant,
 }
 
-/// A connection's place among those that are open; given back when it goes.
-pub(super) struct Place {
+/// The slot of an open connection, released on drop.
+pub(super) struct Slot {
     id: u64,
     connections: Arc<Connections>,
     /// The connection.
@@ -72,7 +72,7 @@ pub(super) struct Place {
 }
 
 impl Connections {
-    /// None yet.
+    /// An empty table.
     pub(super) fn new(limits: Limits, proxies: Arc<Proxies>) -> Arc<Self> {
         Arc::new(Self {
             limits,
@@ -81,23 +81,23 @@ impl Connections {
         })
     }
 
-    /// Takes a connection in; `None`: there is no room, and nobody who asks for nothing could make some.
-    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        // Proxies and programs of this machine bring the connections of many.
-        let bounded = !self.proxies.trusts(peer) && !peer.to_canonical().is_loopback();
-        let address = bounded.then(|| holder(peer));
+    /// Admits a connection; `None` at the limit without an idle connection to close.
+    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Slot> {
+        // Proxies and local programs carry connections of many clients.
+        let limited = !self.proxies.trusts(peer) && !peer.to_canonical().is_loopback();
+        let address = limited.then(|| client_network(peer));
         let mut table = self.table();
         let of_address = address
             .and_then(|address| table.by_address.get(&address))
             .copied()
             .unwrap_or_default();
-        let crowded = of_address >= self.limits.connections_per_address;
-        let room = (!crowded || table.make_room(of_address, |other| other.address == address))
+        let at_limit = of_address >= self.limits.connections_per_address;
+        let admitted = (!at_limit || table.close_idle(of_address, |other| other.address == address))
             && (table.open.len() < self.limits.connections
-                || table.make_room(self.limits.connections, |_| true));
-        table.tell();
-        if !room {
-            table.log.refused += 1;
+                || table.close_idle(self.limits.connections, |_| true));
+        table.log_pressure();
+        if !admitted {
+            table.log.rejected += 1;
             return None;
         }
         let requests = watch::Sender::new(Requests {
@@ -116,31 +116,31 @@ impl Connections {
         if let Some(address) = address {
             *table.by_address.entry(address).or_default() += 1;
         }
-        Some(Place {
+        Some(Slot {
             id,
             connections: Arc::clone(self),
             connection,
         })
     }
 
-    /// Closes some that ask for nothing: the process has no file left for another.
-    pub(super) fn spare_some(&self) {
+    /// Closes some idle connections, because the process is out of file descriptors.
+    pub(super) fn close_some_idle(&self) {
         let mut table = self.table();
         let open = table.open.len();
-        table.make_room(open, |_| true);
-        table.tell();
+        table.close_idle(open, |_| true);
+        table.log_pressure();
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // A panic inside leaves at worst a count that is off by one, so a poisoned lock is as good as any.
+        // A panic leaves at worst a count that is off by one, so a poisoned lock is usable.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Table {
-    /// Closes a sixteenth of `count` connections, or one, of those that ask for nothing: first the ones that never asked,
-    /// then by age. More than one, so that a flood does not make us look through all of them each time.
-    fn make_room(&mut self, count: usize, fits: impl Fn(&Connection) -> bool) -> bool {
+    /// Closes up to a sixteenth of `count` connections (at least one) among the idle ones: first those
+    /// without any request, then by age. A batch avoids a full scan for each connection of a flood.
+    fn close_idle(&mut self, count: usize, fits: impl Fn(&Connection) -> bool) -> bool {
         let mut idle: Vec<(bool, Instant, u64)> = Vec::new();
         for (id, connection) in &self.open {
             let Requests { running, any, since } = *connection.requests.borrow();
@@ -152,12 +152,12 @@ impl Table {
         idle.truncate((count / 16).max(1));
         self.log.closed += idle.len();
         for (_, _, id) in &idle {
-            self.leave(*id);
+            self.remove(*id);
         }
         !idle.is_empty()
     }
 
-    fn leave(&mut self, id: u64) {
+    fn remove(&mut self, id: u64) {
         let Some(connection) = self.open.remove(&id) else {
             return;
         };
@@ -172,45 +172,45 @@ impl Table {
         }
     }
 
-    /// Logs that there is no room, once in a while.
-    fn tell(&mut self) {
+    /// Logs too many connections, at most once per period.
+    fn log_pressure(&mut self) {
         let now = Instant::now();
-        let Log { closed, refused, at } = self.log;
-        if closed + refused == 0 || at.is_some_and(|at| now - at < LOG_PERIOD) {
+        let PressureLog { closed, rejected, at } = self.log;
+        if closed + rejected == 0 || at.is_some_and(|at| now - at < LOG_PERIOD) {
             return;
         }
         tracing::warn!(
             open = self.open.len(),
             closed,
-            refused,
-            "too many connections: idle ones are closed, others refused"
+            rejected,
+            "too many connections: closing idle ones, rejecting new ones"
         );
-        self.log = Log {
+        self.log = PressureLog {
             closed: 0,
-            refused: 0,
+            rejected: 0,
             at: Some(now),
         };
     }
 }
 
 impl Connection {
-    /// Notes that a request runs, until what is given is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> Running {
+    /// Counts a request as running until the guard is dropped.
+    pub(super) fn begin_request(self: &Arc<Self>) -> RequestGuard {
         self.requests.send_modify(|requests| {
             requests.running += 1;
             requests.any = true;
         });
-        Running(Arc::clone(self))
+        RequestGuard(Arc::clone(self))
     }
 
-    /// Ends when no request came in time: the first after `first`, another after `idle`.
+    /// Completes when no request arrived in time: the first within `first`, another within `idle`.
     pub(super) async fn overdue(&self, first: Duration, idle: Duration) {
         let mut requests = self.requests.subscribe();
         loop {
             let Requests { running, any, since } = *requests.borrow_and_update();
             let changed = requests.changed();
             if running > 0 {
-                // The sender is our own, so there will be a change or we are dropped.
+                // This connection owns the sender, so a change will come.
                 drop(changed.await);
             } else if timeout_at(since + if any { idle } else { first }, changed)
                 .await
@@ -222,10 +222,10 @@ impl Connection {
     }
 }
 
-/// A request that runs until its answer was sent or given up.
-pub(super) struct Running(Arc<Connection>);
+/// A running request, until its response is sent or aborted.
+pub(super) struct RequestGuard(Arc<Connection>);
 
-impl Drop for Running {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.requests.send_modify(|requests| {
             requests.running -= 1;
@@ -234,9 +234,9 @@ impl Drop for Running {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.connections.table().leave(self.id);
+        self.connections.table().remove(self.id);
     }
 }
 
@@ -260,21 +260,21 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn is_closed(place: &Place) -> bool {
-        place.connection.close.is_cancelled()
+    fn is_closed(slot: &Slot) -> bool {
+        slot.connection.close.is_cancelled()
     }
 
     #[tokio::test]
-    async fn idle_connections_make_room_silent_ones_first() {
+    async fn idle_connections_are_closed_first_those_without_any_request() {
         let all = connections(3, 100);
         let idle = all.admit(ip("203.0.113.1")).unwrap();
-        drop(idle.connection.begin());
+        drop(idle.connection.begin_request());
         let working = all.admit(ip("203.0.113.2")).unwrap();
-        let running = working.connection.begin();
-        let silent = all.admit(ip("203.0.113.3")).unwrap();
+        let running = working.connection.begin_request();
+        let unused = all.admit(ip("203.0.113.3")).unwrap();
         let _next = all.admit(ip("203.0.113.4")).unwrap();
         assert_eq!(
-            (is_closed(&silent), is_closed(&idle), is_closed(&working)),
+            (is_closed(&unused), is_closed(&idle), is_closed(&working)),
             (true, false, false)
         );
         let _last = all.admit(ip("203.0.113.5")).unwrap();
@@ -284,22 +284,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn new_connections_are_refused_where_all_are_busy() {
+    async fn new_connections_are_rejected_if_all_are_busy() {
         let all = connections(2, 100);
-        let places = [
+        let slots = [
             all.admit(ip("203.0.113.1")).unwrap(),
             all.admit(ip("127.0.0.1")).unwrap(),
         ];
-        let running = places.each_ref().map(|place| place.connection.begin());
+        let running = slots.each_ref().map(|slot| slot.connection.begin_request());
         assert!(all.admit(ip("203.0.113.9")).is_none());
         drop(running);
-        drop(places);
+        drop(slots);
         assert!(all.table().open.is_empty() && all.table().by_address.is_empty());
         assert!(all.admit(ip("203.0.113.9")).is_some());
     }
 
     #[tokio::test]
-    async fn an_address_over_its_cap_evicts_only_its_own_connections() {
+    async fn an_address_over_its_limit_closes_only_its_own_connections() {
         let all = connections(100, 2);
         let other = all.admit(ip("203.0.113.1")).unwrap();
         let own: Vec<_> = (0..2)
@@ -307,22 +307,22 @@ mod tests {
             .collect();
         let third = all.admit(ip("2001:db8::ffff")).unwrap();
         assert!(
-            !is_closed(&other) && own.iter().filter(|place| is_closed(place)).count() == 1,
+            !is_closed(&other) && own.iter().filter(|slot| is_closed(slot)).count() == 1,
             "a /64 is one address"
         );
         let busy: Vec<_> = own
             .iter()
             .chain([&third])
-            .map(|place| place.connection.begin())
+            .map(|slot| slot.connection.begin_request())
             .collect();
         assert!(all.admit(ip("2001:db8::4")).is_none());
         assert!(all.admit(ip("2001:db8:0:1::4")).is_some());
         drop(busy);
         for many in ["10.0.0.5", "127.0.0.1"] {
-            let places: Vec<_> = (0..10).map(|_| all.admit(ip(many)).unwrap()).collect();
+            let slots: Vec<_> = (0..10).map(|_| all.admit(ip(many)).unwrap()).collect();
             assert!(
-                !places.iter().any(is_closed),
-                "{many} brings the connections of many"
+                !slots.iter().any(is_closed),
+                "{many} carries connections of many clients"
             );
         }
     }
@@ -330,10 +330,10 @@ mod tests {
     #[tokio::test]
     async fn first_request_and_idle_limits_spare_running_requests() {
         let all = connections(10, 10);
-        let place = all.admit(ip("127.0.0.1")).unwrap();
+        let slot = all.admit(ip("127.0.0.1")).unwrap();
         let (now, never, hang) = (Duration::ZERO, Duration::from_hours(1), Duration::from_mins(1));
         let overdue = |first, idle, limit| {
-            let connection = Arc::clone(&place.connection);
+            let connection = Arc::clone(&slot.connection);
             async move {
                 tokio::time::timeout(limit, connection.overdue(first, idle))
                     .await
@@ -343,15 +343,18 @@ mod tests {
         let a_moment = Duration::from_millis(50);
         assert!(
             overdue(now, never, hang).await && !overdue(never, now, a_moment).await,
-            "the first has not come"
+            "the first request is missing"
         );
-        let running = place.connection.begin();
-        assert!(!overdue(now, now, a_moment).await, "a request may last");
+        let running = slot.connection.begin_request();
+        assert!(
+            !overdue(now, now, a_moment).await,
+            "a running request is never overdue"
+        );
         let ending = overdue(never, now, hang);
         drop(running);
         assert!(
             ending.await && !overdue(now, never, a_moment).await,
-            "another has not come"
+            "another request is missing"
         );
     }
 }

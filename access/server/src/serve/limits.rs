@@ -1,25 +1,25 @@
-//! What one listener bears.
+//! Limits of a listener.
 
 use std::time::Duration;
 
-/// Bounds on connections, so that those who ask for nothing keep nobody out.
+/// Limits on connections, which keep idle clients from blocking others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all.
+    /// Maximum number of connections.
     pub connections: usize,
-    /// Connections of one address, or of one IPv6 /64. Trusted proxies and this machine are not bounded by it.
+    /// Maximum number of connections per address or IPv6 /64. Trusted proxies and this machine are exempt.
     pub connections_per_address: usize,
-    /// Until a TLS handshake must be over.
+    /// Time limit of a TLS handshake.
     pub handshake: Duration,
-    /// Until the head of the first request must have come, whatever the protocol.
+    /// Time limit for the head of the first request, in any protocol.
     pub first_request: Duration,
-    /// How long a connection may be without a request after that.
+    /// Maximum idle time after the first request.
     pub idle: Duration,
-    /// How often an HTTP/2 client is asked whether it is there, and how long it has for its answer.
+    /// Interval and timeout of HTTP/2 pings.
     pub ping: Duration,
-    /// Requests with a body of people who are not signed in, at once.
+    /// Maximum number of concurrent anonymous requests with a body.
     pub anonymous_bodies: usize,
-    /// The same of one address.
+    /// The same per address.
     pub anonymous_bodies_per_address: usize,
 }
 
@@ -39,7 +39,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// As many connections as a process with so many files may have: the other half is for the hosts and the database.
+    /// Default limits with half of `files` for connections; the other half is for hosts and database.
     #[must_use]
     pub fn for_files(files: u64) -> Self {
         let default = Self::default();
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_of_the_files_are_for_connections() {
+    fn connections_use_half_of_the_open_files() {
         for (files, connections) in [
             (0, 16),
             (256, 128),

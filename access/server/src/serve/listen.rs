@@ -1,7 +1,7 @@
-//! The loop that takes connections in, and what happens on each of them.
+//! The accept loop, and the handling of each connection.
 
 use super::{
-    connections::{Connection, Connections, Place, Running},
+    connections::{Connection, Connections, RequestGuard, Slot},
     limits::Limits,
 };
 use crate::proxy::Proxies;
@@ -37,17 +37,17 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-/// What requests under way get when the server stops, and a connection that was told to go.
-const GRACE: Duration = Duration::from_secs(5);
+/// Time for running requests at shutdown, and for a connection asked to close.
+const GRACE_PERIOD: Duration = Duration::from_secs(5);
 
-/// The largest head of a request. Nobody knows yet who sends it, and each connection may hold one.
-const HEAD_BYTES: usize = 64 * 1024;
+/// Maximum size of a request head. It is read before authentication, one per connection.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// How long accepting rests after the system refused; and how often that is logged at most.
-const REST: Duration = Duration::from_millis(100);
+/// Delay after a failed `accept`, and minimum time between two log lines about it.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 const LOG_PERIOD: Duration = Duration::from_mins(1);
 
-/// One listener.
+/// The settings of one listener.
 pub(super) struct Listen {
     pub(super) app: Router,
     pub(super) tls: Option<TlsAcceptor>,
@@ -56,27 +56,27 @@ pub(super) struct Listen {
     pub(super) shutdown: CancellationToken,
 }
 
-/// What each connection needs.
+/// Shared state of all connections.
 #[derive(Clone)]
 struct Shared {
     listen: Arc<Listen>,
-    /// Ends what did not end by itself.
-    over: CancellationToken,
+    /// Aborts connections after the grace period.
+    abort: CancellationToken,
 }
 
 impl Listen {
-    /// Serves until the shutdown; then requests under way get their time.
+    /// Serves until shutdown, then allows running requests the grace period.
     pub(super) async fn run(mut self, listener: TcpListener) {
-        // Puts the routes together once, not for each connection.
+        // Builds the routes once instead of for each connection.
         self.app = self.app.with_state(());
         let connections = Connections::new(self.limits, Arc::clone(&self.proxies));
         let shared = Shared {
             listen: Arc::new(self),
-            over: CancellationToken::new(),
+            abort: CancellationToken::new(),
         };
         let tasks = TaskTracker::new();
         let shutdown = shared.listen.shutdown.clone();
-        let mut complained = None;
+        let mut last_logged = None;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -84,33 +84,33 @@ impl Listen {
             };
             match accepted {
                 Ok((stream, peer)) => match connections.admit(peer.ip()) {
-                    Some(place) => {
-                        tasks.spawn(shared.clone().attend(stream, peer, place));
+                    Some(slot) => {
+                        tasks.spawn(shared.clone().handle(stream, peer, slot));
                     }
-                    None => turn_away(stream, shared.listen.tls.is_some()),
+                    None => reject(stream, shared.listen.tls.is_some()),
                 },
-                Err(error) if is_of_the_peer(&error) => (),
+                Err(error) if is_peer_error(&error) => (),
                 Err(error) => {
-                    connections.spare_some();
-                    if complained.is_none_or(|at: Instant| at.elapsed() >= LOG_PERIOD) {
-                        tracing::warn!(%error, "no connection can be taken in; raise the limit of open files where that is the cause");
-                        complained = Some(Instant::now());
+                    connections.close_some_idle();
+                    if last_logged.is_none_or(|at: Instant| at.elapsed() >= LOG_PERIOD) {
+                        tracing::warn!(%error, "cannot accept connections; if out of file descriptors, raise the limit of open files");
+                        last_logged = Some(Instant::now());
                     }
-                    sleep(REST).await;
+                    sleep(ACCEPT_BACKOFF).await;
                 }
             }
         }
         drop(listener);
         tasks.close();
-        if timeout(GRACE, tasks.wait()).await.is_err() {
-            shared.over.cancel();
+        if timeout(GRACE_PERIOD, tasks.wait()).await.is_err() {
+            shared.abort.cancel();
             tasks.wait().await;
         }
     }
 }
 
-/// Failures of `accept` that are about the one connection alone.
-fn is_of_the_peer(error: &io::Error) -> bool {
+/// `true` for failures of `accept` that concern only one connection.
+fn is_peer_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(
         error.kind(),
@@ -118,23 +118,24 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     )
 }
 
-/// Says that there is no room. Within TLS nothing can be said before a handshake, which would cost what is to be saved.
-fn turn_away(stream: TcpStream, tls: bool) {
+/// Rejects a connection with status 503. With TLS it closes without a response, to avoid the cost of a
+/// handshake.
+fn reject(stream: TcpStream, tls: bool) {
     if tls {
         return;
     }
-    // It fits into the empty send buffer, or the peer has gone: nobody waits for it.
-    let said = stream
+    // Does not block: the response fits into the empty send buffer.
+    let written = stream
         .into_std()
-        .and_then(|mut stream| stream.write_all(full().as_bytes()));
-    if let Err(error) = said {
-        tracing::debug!(%error, "a connection that was turned away could not be told");
+        .and_then(|mut stream| stream.write_all(overload_response().as_bytes()));
+    if let Err(error) = written {
+        tracing::debug!(%error, "cannot send a rejection");
     }
 }
 
-/// The answer where there is no room: a refusal like any other, but for the request's id.
-fn full() -> String {
-    let body = r#"{"code":"too_many_connections","message":"too many connections are open; close some, or try again in 10 s","fields":{}}"#;
+/// The response at the connection limit: an error without a request id.
+fn overload_response() -> String {
+    let body = r#"{"code":"too_many_connections","message":"too many open connections; close some or retry in 10 s","fields":{}}"#;
     format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 10\r\n\
          connection: close\r\n\r\n{body}",
@@ -143,34 +144,34 @@ fn full() -> String {
 }
 
 impl Shared {
-    /// One connection to its end.
-    async fn attend(self, stream: TcpStream, peer: SocketAddr, place: Place) {
+    /// Handles one connection to its end.
+    async fn handle(self, stream: TcpStream, peer: SocketAddr, slot: Slot) {
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "answers on a connection may be held back");
+            tracing::debug!(%error, "cannot set TCP_NODELAY; responses may be delayed");
         }
-        let over = self.over.clone();
-        let close = place.connection.close.clone();
-        let attended = async {
+        let abort = self.abort.clone();
+        let close = slot.connection.close.clone();
+        let handled = async {
             let Some(tls) = &self.listen.tls else {
-                return self.serve(stream, peer, &place.connection).await;
+                return self.serve(stream, peer, &slot.connection).await;
             };
-            let shaken = tokio::select! {
-                shaken = timeout(self.listen.limits.handshake, tls.accept(stream)) => shaken,
+            let handshake = tokio::select! {
+                handshake = timeout(self.listen.limits.handshake, tls.accept(stream)) => handshake,
                 () = close.cancelled() => return,
             };
-            match shaken {
-                Ok(Ok(stream)) => self.serve(stream, peer, &place.connection).await,
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
-                Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+            match handshake {
+                Ok(Ok(stream)) => self.serve(stream, peer, &slot.connection).await,
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
             }
         };
         tokio::select! {
-            () = attended => (),
-            () = over.cancelled() => (),
+            () = handled => (),
+            () = abort.cancelled() => (),
         }
     }
 
-    /// HTTP on a stream, until the client goes, is overdue, must make room, or the server stops.
+    /// Serves HTTP on a stream until the client closes it or is overdue, or the server closes it or stops.
     async fn serve(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -188,7 +189,7 @@ impl Shared {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(idle)
-            .max_buf_size(HEAD_BYTES);
+            .max_buf_size(MAX_HEAD_BYTES);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -209,14 +210,14 @@ impl Shared {
         };
         serving.as_mut().graceful_shutdown();
         if stopping {
-            // The time is bounded for all connections together.
+            // The accept loop limits the time for all connections together.
             return log_end(peer, serving.await);
         }
-        // Who says nothing does not agree to an end either.
-        let patience = GRACE.min(idle);
+        // An unresponsive client does not complete a graceful shutdown.
+        let grace = GRACE_PERIOD.min(idle);
         let late = async {
-            sleep(patience).await;
-            connection.overdue(patience, patience).await;
+            sleep(grace).await;
+            connection.overdue(grace, grace).await;
         };
         tokio::select! {
             ended = &mut serving => log_end(peer, ended),
@@ -225,10 +226,10 @@ impl Shared {
     }
 }
 
-/// How a connection ended is the client's matter.
+/// Logs the end of a connection at debug level: clients may break it at any time.
 fn log_end(peer: SocketAddr, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection broke");
+        tracing::debug!(%peer, %error, "connection error");
     }
 }
 
@@ -240,24 +241,24 @@ struct Requests {
 }
 
 impl Service<Request<Incoming>> for Requests {
-    type Response = Response<Sent>;
+    type Response = Response<GuardedBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let running = self.connection.begin();
+        let running = self.connection.begin_request();
         let mut request = request.map(Body::new);
         let (proxies, peer) = (&self.listen.proxies, self.peer.ip());
-        // From here on the client's address is the one that counts, and nobody looks at the header again.
+        // Handlers use this address and never the header.
         let client = proxies.client(peer, request.headers());
-        proxies.forget_hearsay(peer, request.headers_mut());
+        proxies.strip_untrusted_headers(peer, request.headers_mut());
         request
             .extensions_mut()
             .insert(ConnectInfo(SocketAddr::new(client, self.peer.port())));
-        let answer = self.listen.app.clone().call(request);
+        let response = self.listen.app.clone().call(request);
         Box::pin(async move {
-            answer.await.map(|response| {
-                response.map(|body| Sent {
+            response.await.map(|response| {
+                response.map(|body| GuardedBody {
                     body,
                     _running: running,
                 })
@@ -266,13 +267,13 @@ impl Service<Request<Incoming>> for Requests {
     }
 }
 
-/// The body of an answer; until it was sent the request runs.
-struct Sent {
+/// A response body; its request counts as running until it is sent.
+struct GuardedBody {
     body: Body,
-    _running: Running,
+    _running: RequestGuard,
 }
 
-impl HttpBody for Sent {
+impl HttpBody for GuardedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

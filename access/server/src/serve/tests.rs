@@ -1,4 +1,4 @@
-//! The listener, without a façade behind it.
+//! Tests of the listener, without a façade.
 
 use super::*;
 use axum::{response::Html, routing::get};
@@ -17,7 +17,7 @@ fn config(listen: &str) -> ServeConfig {
     ServeConfig::new(listen.parse().unwrap())
 }
 
-/// Serves a router on a port of the system's choice.
+/// Serves a router on a free port.
 async fn start(
     app: Router,
     config: ServeConfig,
@@ -26,58 +26,55 @@ async fn start(
     let (bound, address) = oneshot::channel();
     let serving = tokio::spawn(async move {
         listen(app, &config, shutdown, move |address| {
-            bound.send(address).expect("the test waits for it")
+            bound.send(address).expect("the test waits for it");
         })
         .await
     });
     (address.await.unwrap(), serving)
 }
 
-/// One request over a connection of its own; the answer whole.
+/// Sends one request on a new connection and returns the whole response.
 async fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.unwrap();
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 #[test]
-fn beyond_loopback_only_with_tls_or_behind_a_named_proxy() {
+fn listening_beyond_loopback_requires_tls_or_a_configured_proxy() {
     for safe in ["127.0.0.1:0", "[::1]:0", "127.9.9.9:80", "[::ffff:127.0.0.1]:80"] {
-        assert!(refuse_exposed(&config(safe)).is_ok(), "{safe}");
+        assert!(reject_exposed(&config(safe)).is_ok(), "{safe}");
     }
     for exposed in ["0.0.0.0:0", "[::]:0", "10.0.0.1:80", "[::ffff:10.0.0.1]:80"] {
-        let said = refuse_exposed(&config(exposed)).unwrap_err().to_string();
+        let error = reject_exposed(&config(exposed)).unwrap_err().to_string();
         assert!(
-            said.contains("TLS") && said.contains("127.0.0.1") && said.contains("--behind-proxy"),
-            "{said}"
+            error.contains("TLS") && error.contains("127.0.0.1") && error.contains("--behind-proxy"),
+            "{error}"
         );
         for url in ["http://pool.example", "https://pool.example"] {
             let beside = ServeConfig {
                 public_url: Some(url.parse().unwrap()),
                 ..config(exposed)
             };
-            assert!(
-                refuse_exposed(&beside).is_err(),
-                "anybody could come beside the proxy"
-            );
+            assert!(reject_exposed(&beside).is_err(), "clients could bypass the proxy");
         }
         let behind = ServeConfig {
             behind_proxy: vec!["10.0.0.0/24".parse().unwrap()],
             ..config(exposed)
         };
-        assert!(refuse_exposed(&behind).is_ok());
+        assert!(reject_exposed(&behind).is_ok());
         let tls = ServeConfig {
             tls: Some(("cert.pem".into(), "key.pem".into())),
             ..config(exposed)
         };
-        assert!(refuse_exposed(&tls).is_ok());
+        assert!(reject_exposed(&tls).is_ok());
     }
 }
 
-/// What a client is taken for that says it comes from elsewhere.
-async fn taken_for(config: ServeConfig) -> String {
+/// The client address that the server determines from forged forwarding headers.
+async fn client_address(config: ServeConfig) -> String {
     let who = get(
         async |client: axum::extract::ConnectInfo<SocketAddr>, headers: http::HeaderMap| {
             format!("{} {}", client.0.ip(), headers.contains_key("x-forwarded-proto"))
@@ -94,53 +91,53 @@ async fn taken_for(config: ServeConfig) -> String {
 
 #[tokio::test]
 async fn only_a_trusted_proxy_sets_the_client_address() {
-    assert_eq!(taken_for(config("127.0.0.1:0")).await, "127.0.0.1 true");
+    assert_eq!(client_address(config("127.0.0.1:0")).await, "127.0.0.1 true");
     let http = ServeConfig {
         public_url: Some("http://pool.example".parse().unwrap()),
         ..config("127.0.0.1:0")
     };
-    assert_eq!(taken_for(http).await, "127.0.0.1 true");
+    assert_eq!(client_address(http).await, "127.0.0.1 true");
     let https = ServeConfig {
         public_url: Some("https://pool.example".parse().unwrap()),
         ..config("127.0.0.1:0")
     };
     assert_eq!(
-        taken_for(https).await,
+        client_address(https).await,
         "203.0.113.9 true",
-        "as it was before proxies could be named"
+        "as in older configurations without a proxy list"
     );
     let named = ServeConfig {
         behind_proxy: vec!["127.0.0.0/8".parse().unwrap()],
         ..config("127.0.0.1:0")
     };
-    assert_eq!(taken_for(named).await, "203.0.113.9 true");
+    assert_eq!(client_address(named).await, "203.0.113.9 true");
 }
 
-/// Limits within which a test sees who is closed.
-fn short() -> Limits {
-    let a_moment = Duration::from_millis(100);
+/// Limits short enough for a test.
+fn short_limits() -> Limits {
+    let short = Duration::from_millis(100);
     Limits {
-        handshake: a_moment,
-        first_request: a_moment,
-        idle: a_moment,
-        ping: a_moment,
+        handshake: short,
+        first_request: short,
+        idle: short,
+        ping: short,
         ..Limits::default()
     }
 }
 
-/// Waits until the server closes a connection, whatever it sends before; only one that never does fails.
+/// Waits until the server closes a connection, whatever it sends before.
 async fn closed(mut stream: TcpStream) {
     let mut rest = Vec::new();
-    // A reset is an end, too.
+    // A reset also counts as closed.
     drop(
         tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut rest))
             .await
-            .expect("it stays open"),
+            .expect("the connection stays open"),
     );
 }
 
 #[tokio::test]
-async fn idle_connections_are_closed_whatever_the_protocol() {
+async fn idle_connections_are_closed_in_every_protocol() {
     let (_folder, files, _) = certificate();
     let app = Router::new().route("/healthz", get(async || "ok"));
     for tls in [None, Some(files)] {
@@ -148,7 +145,7 @@ async fn idle_connections_are_closed_whatever_the_protocol() {
         let shutdown = CancellationToken::new();
         let config = ServeConfig {
             tls,
-            limits: short(),
+            limits: short_limits(),
             ..config("127.0.0.1:0")
         };
         let (address, serving) = start(app.clone(), config, shutdown.clone()).await;
@@ -159,7 +156,7 @@ async fn idle_connections_are_closed_whatever_the_protocol() {
                 b"",
                 b"PRI * HT",
                 b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-                // Whole settings, and then nothing.
+                // Complete settings, then nothing.
                 b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
                 b"GET /healthz HTTP/1.1\r\nhost: x\r\n",
                 b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
@@ -176,14 +173,14 @@ async fn idle_connections_are_closed_whatever_the_protocol() {
 }
 
 #[tokio::test]
-async fn a_silent_tls_connection_is_closed_after_its_handshake() {
+async fn an_idle_tls_connection_is_closed_after_its_handshake() {
     let (_folder, files, root) = certificate();
     let shutdown = CancellationToken::new();
     let config = ServeConfig {
         tls: Some(files),
         limits: Limits {
             handshake: Duration::from_mins(1),
-            ..short()
+            ..short_limits()
         },
         ..config("127.0.0.1:0")
     };
@@ -209,7 +206,7 @@ async fn a_silent_tls_connection_is_closed_after_its_handshake() {
         drop(
             tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut rest))
                 .await
-                .expect("it stays open"),
+                .expect("the connection stays open"),
         );
     }
     shutdown.cancel();
@@ -217,7 +214,7 @@ async fn a_silent_tls_connection_is_closed_after_its_handshake() {
 }
 
 #[tokio::test]
-async fn three_hundred_silent_connections_over_the_cap_do_not_stop_healthz() {
+async fn idle_connections_over_the_limit_do_not_block_healthz() {
     let app = Router::new().route("/healthz", get(async || "ok"));
     let shutdown = CancellationToken::new();
     let limits = Limits {
@@ -233,23 +230,23 @@ async fn three_hundred_silent_connections_over_the_cap_do_not_stop_healthz() {
         shutdown.clone(),
     )
     .await;
-    let mut silent = Vec::new();
+    let mut idle = Vec::new();
     for _ in 0..300 {
-        silent.push(TcpStream::connect(address).await.unwrap());
+        idle.push(TcpStream::connect(address).await.unwrap());
     }
     let request = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let answer = tokio::time::timeout(Duration::from_mins(1), ask(address, request))
         .await
-        .expect("it hangs");
+        .expect("the server hangs");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    // They are still held: none was closed by its own time, which has not come.
-    drop(silent);
+    // Keeps them open until here, before their idle limit.
+    drop(idle);
     shutdown.cancel();
     serving.await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_head_has_a_bound() {
+async fn a_large_request_head_is_rejected() {
     let shutdown = CancellationToken::new();
     let app = Router::new().route("/", get(async || "ok"));
     let (address, serving) = start(app, config("127.0.0.1:0"), shutdown.clone()).await;
@@ -269,13 +266,13 @@ async fn a_head_has_a_bound() {
 }
 
 #[tokio::test]
-async fn a_full_server_refuses_new_connections_with_503_and_finishes_its_requests() {
-    let (begun, go_on) = (Arc::new(tokio::sync::Semaphore::new(0)), CancellationToken::new());
-    let (tell, wait) = (begun.clone(), go_on.clone());
+async fn a_full_server_rejects_new_connections_with_503_and_finishes_its_requests() {
+    let (started, proceed) = (Arc::new(tokio::sync::Semaphore::new(0)), CancellationToken::new());
+    let (signal, wait) = (started.clone(), proceed.clone());
     let app = Router::new().route(
         "/",
         get(async move || {
-            tell.add_permits(1);
+            signal.add_permits(1);
             wait.cancelled().await;
             "done"
         }),
@@ -296,10 +293,10 @@ async fn a_full_server_refuses_new_connections_with_503_and_finishes_its_request
     .await;
     let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let asking = [(); 2].map(|()| tokio::spawn(async move { ask(address, request).await }));
-    drop(begun.acquire_many(2).await.unwrap());
-    let mut refused = TcpStream::connect(address).await.unwrap();
+    drop(started.acquire_many(2).await.unwrap());
+    let mut rejected = TcpStream::connect(address).await.unwrap();
     let mut answer = String::new();
-    refused.read_to_string(&mut answer).await.unwrap();
+    rejected.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(
         head.starts_with("HTTP/1.1 503")
@@ -309,7 +306,7 @@ async fn a_full_server_refuses_new_connections_with_503_and_finishes_its_request
     );
     let problem: chainpool_api::Problem = serde_json::from_str(body).unwrap();
     assert_eq!(problem.code, "too_many_connections");
-    go_on.cancel();
+    proceed.cancel();
     for asking in asking {
         assert!(asking.await.unwrap().ends_with("done"));
     }
@@ -318,7 +315,7 @@ async fn a_full_server_refuses_new_connections_with_503_and_finishes_its_request
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named() {
+async fn a_bind_error_names_the_address() {
     let taken = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0))
         .await
         .unwrap();
@@ -328,7 +325,7 @@ async fn a_port_that_is_taken_is_named() {
         ..config("127.0.0.1:0")
     };
     let error = listen(Router::new(), &config, CancellationToken::new(), |_| {
-        panic!("it was bound")
+        panic!("bound")
     })
     .await
     .unwrap_err();
@@ -339,16 +336,16 @@ async fn a_port_that_is_taken_is_named() {
 }
 
 #[tokio::test]
-async fn a_shutdown_lets_a_request_end_and_takes_no_other() {
-    let (begun, go_on) = (
+async fn a_shutdown_finishes_running_requests_and_accepts_no_others() {
+    let (started, proceed) = (
         Arc::new(tokio::sync::Notify::new()),
         Arc::new(tokio::sync::Notify::new()),
     );
-    let (tell, wait) = (begun.clone(), go_on.clone());
+    let (signal, wait) = (started.clone(), proceed.clone());
     let app = Router::new().route(
         "/",
         get(async move || {
-            tell.notify_one();
+            signal.notify_one();
             wait.notified().await;
             "done"
         }),
@@ -356,9 +353,9 @@ async fn a_shutdown_lets_a_request_end_and_takes_no_other() {
     let shutdown = CancellationToken::new();
     let (address, serving) = start(app, config("127.0.0.1:0"), shutdown.clone()).await;
     let asking = tokio::spawn(async move { ask(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await });
-    begun.notified().await;
+    started.notified().await;
     shutdown.cancel();
-    go_on.notify_one();
+    proceed.notify_one();
     let answer = asking.await.unwrap();
     assert!(
         answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"),
@@ -369,7 +366,7 @@ async fn a_shutdown_lets_a_request_end_and_takes_no_other() {
 }
 
 #[tokio::test]
-async fn texts_are_compressed_when_large_and_streams_never() {
+async fn large_texts_are_compressed_but_streams_are_not() {
     let app = Router::new()
         .route("/small", get(async || Html("small")))
         .route("/large", get(async || Html("x".repeat(5000))))
@@ -398,24 +395,24 @@ async fn texts_are_compressed_when_large_and_streams_never() {
 }
 
 #[test]
-fn files_that_are_no_certificate_are_named() {
+fn invalid_certificate_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    let said = |cert: &Path, key: &Path| match tls(cert, key) {
-        Ok(_) => panic!("it was taken"),
+    let error = |cert: &Path, key: &Path| match tls(cert, key) {
+        Ok(_) => panic!("accepted"),
         Err(error) => error.to_string(),
     };
-    assert!(said(&cert, &key).contains("cert.pem"));
+    assert!(error(&cert, &key).contains("cert.pem"));
     std::fs::write(&cert, "not a certificate").unwrap();
-    assert!(said(&cert, &key).contains("no certificate"));
+    assert!(error(&cert, &key).contains("no certificate"));
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(&cert, made.cert.pem()).unwrap();
-    assert!(said(&cert, &key).contains("key.pem"));
+    assert!(error(&cert, &key).contains("key.pem"));
     std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
     assert!(
-        said(&cert, &key).contains("does not fit"),
+        error(&cert, &key).contains("does not match"),
         "{}",
-        said(&cert, &key)
+        error(&cert, &key)
     );
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     assert!(tls(&cert, &key).is_ok());
@@ -432,7 +429,7 @@ fn certificate() -> (tempfile::TempDir, (PathBuf, PathBuf), String) {
 }
 
 #[tokio::test]
-async fn it_speaks_tls_itself() {
+async fn the_server_terminates_tls() {
     let (_folder, files, root) = certificate();
     let shutdown = CancellationToken::new();
     let tls = ServeConfig {
@@ -442,7 +439,7 @@ async fn it_speaks_tls_itself() {
     let app = Router::new().route("/", get(async || "by TLS"));
     let (address, serving) = start(app, tls, shutdown.clone()).await;
     let provider = rustls::crypto::ring::default_provider();
-    // The process may have a provider already; either is ring.
+    // The process may already have a provider; both are ring.
     let _ = provider.install_default();
     let root = reqwest::Certificate::from_pem(root.as_bytes()).unwrap();
     let client = reqwest::Client::builder()
@@ -463,7 +460,7 @@ async fn it_speaks_tls_itself() {
         .get(format!("http://{address}/"))
         .send()
         .await;
-    assert!(plain.is_err(), "it answered without TLS");
+    assert!(plain.is_err(), "accepted without TLS");
     shutdown.cancel();
     serving.await.unwrap().unwrap();
 }

@@ -1,6 +1,6 @@
-//! The router on a façade of its own, and a platform that answers but makes nothing.
+//! The router on its own façade, with a reachable platform that creates nothing.
 
-use crate::description;
+use crate::schema_validator;
 use async_trait::async_trait;
 use axum::{Router, body::Body, response::Response};
 use chainpool_agent::{
@@ -27,15 +27,15 @@ use tower::ServiceExt as _;
 pub(crate) struct App {
     /// The administrator's token.
     pub(crate) admin: String,
-    /// The middle, for what the watchdog does.
+    /// The orchestrator, for the watchdog's actions.
     pub(crate) orchestrator: Orchestrator,
-    /// What the barren platform was asked for, and what it has made.
-    pub(crate) asked: Arc<Mutex<Vec<&'static str>>>,
+    /// Calls recorded by the empty platform.
+    pub(crate) calls: Arc<Mutex<Vec<&'static str>>>,
     router: Router,
     folder: TempDir,
 }
 
-/// What came back.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -49,7 +49,7 @@ impl App {
         Self::start_with(0).await
     }
 
-    /// A server that takes so many requests a second from each token.
+    /// A server with a rate limit per second and token.
     pub(crate) async fn start_with(rate_limit_per_second: u32) -> Self {
         Self::start_as(ServeConfig {
             rate_limit_per_second,
@@ -58,19 +58,19 @@ impl App {
         .await
     }
 
-    /// A server that serves like this.
+    /// A server with this configuration.
     pub(crate) async fn start_as(serve: ServeConfig) -> Self {
         Self::open(tempfile::tempdir().unwrap(), true, serve).await
     }
 
-    /// A server on a data folder that may have a history; one that does not work only keeps what it accepts.
-    pub(crate) async fn open(folder: TempDir, works: bool, serve: ServeConfig) -> Self {
-        let asked = Arc::default();
-        let platform = Arc::new(Barren {
-            asked: Arc::clone(&asked),
+    /// A server on an existing data folder. With `runs_operations` false it only records accepted operations.
+    pub(crate) async fn open(folder: TempDir, runs_operations: bool, serve: ServeConfig) -> Self {
+        let calls = Arc::default();
+        let platform = Arc::new(EmptyPlatform {
+            calls: Arc::clone(&calls),
         });
         let config = Config {
-            works,
+            run_operations: runs_operations,
             ..Config::new(folder.path().to_owned(), vec![platform])
         };
         let orchestrator = Orchestrator::start(config).await.unwrap();
@@ -79,24 +79,24 @@ impl App {
         Self {
             admin,
             orchestrator,
-            asked,
+            calls,
             router,
             folder,
         }
     }
 
-    /// Ends the server; its data folder stays.
+    /// Stops the server and returns its data folder.
     pub(crate) async fn end(self) -> TempDir {
         self.orchestrator.stop().await;
         self.folder
     }
 
-    /// Sends a request as it is; the answer's body may still stream.
+    /// Sends a request; the response body may still stream.
     pub(crate) async fn send(&self, request: Request<Body>) -> Response {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
-    /// Sends a request and reads the whole answer, which must be one that the description has.
+    /// Sends a request, reads the whole response and validates it against the OpenAPI document.
     pub(crate) async fn ask(&self, request: Request<Body>) -> Reply {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let (parts, body) = self.send(request).await.into_parts();
@@ -106,26 +106,26 @@ impl App {
             headers: parts.headers,
             body,
         };
-        description::check(&method, &path, &reply);
+        schema_validator::check(&method, &path, &reply);
         reply
     }
 
-    /// Asks as somebody.
+    /// Sends a request with a token.
     pub(crate) async fn call(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> Reply {
         self.ask(request(Some(token), method, path, body)).await
     }
 
-    /// Asks as somebody, without a body.
+    /// Sends a GET request with a token.
     pub(crate) async fn get(&self, token: &str, path: &str) -> Reply {
         self.call(token, Method::GET, path, None).await
     }
 
-    /// Sends a document as somebody.
+    /// Posts a document with a token.
     pub(crate) async fn post(&self, token: &str, path: &str, body: Value) -> Reply {
         self.call(token, Method::POST, path, Some(body)).await
     }
 
-    /// Makes an account and a token for it.
+    /// Creates an account and a token for it.
     pub(crate) async fn account(&self, name: &str, role: Role) -> String {
         let made = self
             .post(
@@ -138,7 +138,7 @@ impl App {
         self.token(name).await
     }
 
-    /// Makes a token with the scope for named holders for an account.
+    /// Creates a token with the scope `lease:any` for an account.
     pub(crate) async fn program(&self, account: &str) -> String {
         let new = json!({ "name": "program", "account": account, "lease_any": true });
         self.post(&self.admin, "/api/v1/tokens", new)
@@ -147,7 +147,7 @@ impl App {
             .secret
     }
 
-    /// Makes a token for an account.
+    /// Creates a token for an account.
     pub(crate) async fn token(&self, account: &str) -> String {
         let made = self
             .post(
@@ -159,7 +159,7 @@ impl App {
         made.read::<TokenMade>(StatusCode::CREATED).secret
     }
 
-    /// Lets an account set a password through a one-time link, and signs it in by that.
+    /// Sets a password of an account through a one-time link, and returns the session.
     pub(crate) async fn password(&self, account: &str, password: &str) -> Session {
         let link = self
             .post(
@@ -178,19 +178,20 @@ impl App {
         self.ask(set).await.read(StatusCode::OK)
     }
 
-    /// The session cookie with this secret, by plain HTTP; its name ends with the end of the installation's id.
+    /// The session cookie with this secret, for plain HTTP. Its name ends with the last 12 characters of the
+    /// instance id.
     pub(crate) fn cookie(&self, secret: &str) -> String {
         let instance = self.orchestrator.instance().replace('-', "");
         format!("chainpool_session_{}={secret}", &instance[instance.len() - 12..])
     }
 
-    /// Registers the barren host.
+    /// Registers a host on the empty platform.
     pub(crate) async fn host(&self) -> Host {
         let made = self
             .post(
                 &self.admin,
                 "/api/v1/hosts",
-                json!({ "name": "h1", "address": "unix:///barren.sock" }),
+                json!({ "name": "h1", "address": "unix:///empty.sock" }),
             )
             .await;
         made.read(StatusCode::CREATED)
@@ -198,14 +199,14 @@ impl App {
 }
 
 impl Reply {
-    /// The document, if the status is as expected.
+    /// Parses the document and checks the status.
     pub(crate) fn read<T: DeserializeOwned>(&self, status: StatusCode) -> T {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
-    /// The problem, if the status and the code are as expected. It names the request as the header does.
+    /// Parses the problem and checks status, code and request id.
     pub(crate) fn problem(&self, status: u16, code: &str) -> Problem {
         let problem: Problem = self.read(StatusCode::from_u16(status).unwrap());
         assert_eq!(problem.code, code, "{problem:?}");
@@ -218,7 +219,7 @@ impl Reply {
     }
 }
 
-/// A request, with a token and a JSON body where there is one.
+/// A request with an optional token and JSON body.
 pub(crate) fn request(token: Option<&str>, method: Method, path: &str, body: Option<Value>) -> Request<Body> {
     let mut request = Request::builder().method(method).uri(path);
     if let Some(token) = token {
@@ -233,28 +234,28 @@ pub(crate) fn request(token: Option<&str>, method: Method, path: &str, body: Opt
     }
 }
 
-/// A platform that can be registered and has no image of anything.
+/// A platform that can be registered but has no images.
 #[derive(Clone)]
-struct Barren {
-    asked: Arc<Mutex<Vec<&'static str>>>,
+struct EmptyPlatform {
+    calls: Arc<Mutex<Vec<&'static str>>>,
 }
 
-/// Waits until the barren platform was asked for something that it notes.
-pub(crate) async fn asked_for(asked: &Mutex<Vec<&'static str>>) {
-    while asked.lock().unwrap().is_empty() {
+/// Waits until the empty platform has recorded a call.
+pub(crate) async fn first_call(calls: &Mutex<Vec<&'static str>>) {
+    while calls.lock().unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-impl Barren {
-    fn note(&self, what: &'static str) {
-        self.asked.lock().unwrap().push(what);
+impl EmptyPlatform {
+    fn record(&self, call: &'static str) {
+        self.calls.lock().unwrap().push(call);
     }
 }
 
 #[async_trait]
-impl Platform for Barren {
-    fn speaks(&self, address: &str) -> bool {
+impl Platform for EmptyPlatform {
+    fn accepts_address(&self, address: &str) -> bool {
         address.starts_with("unix://") || address.starts_with("tcp://")
     }
 
@@ -268,7 +269,7 @@ impl Platform for Barren {
 }
 
 #[async_trait]
-impl Agent for Barren {
+impl Agent for EmptyPlatform {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             subnets: true,
@@ -282,8 +283,8 @@ impl Agent for Barren {
     async fn probe(&self) -> Result<Probe> {
         Ok(Probe {
             kind: PlatformKind::Docker,
-            engine_id: "barren".into(),
-            name: "barren".into(),
+            engine_id: "empty".into(),
+            name: "empty".into(),
             version: "1".into(),
             api_version: "1.41".into(),
             storage_driver: "overlay2".into(),
@@ -305,24 +306,21 @@ impl Agent for Barren {
         Box::pin(futures::stream::pending())
     }
 
-    /// Looks for a silent image for ever, and for a late one until something else was asked for.
+    /// Hangs for the image `hanging`, and until the first recorded call for the image `late`.
     async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
         match candidates {
-            [only] if only == "silent" => std::future::pending().await,
-            [only] if only == "late" => asked_for(&self.asked).await,
+            [only] if only == "hanging" => std::future::pending().await,
+            [only] if only == "late" => first_call(&self.calls).await,
             _ => {}
         }
-        Err(Error::Refused(format!(
-            "there is none of {}",
-            candidates.join(", ")
-        )))
+        Err(Error::Refused(format!("no image of {}", candidates.join(", "))))
     }
 
-    /// Slower than the refusal of an image.
+    /// Slower than the failure of an image.
     async fn ensure_network(&self, _: &ClusterKey, _: &NetworkSpec) -> Result<()> {
-        self.note("network asked for");
+        self.record("network requested");
         tokio::time::sleep(Duration::from_millis(200)).await;
-        self.note("network made");
+        self.record("network created");
         Ok(())
     }
 
@@ -343,11 +341,11 @@ impl Agent for Barren {
     }
 
     async fn drop_cluster(&self, _: ClusterId, _: Generation) -> Result<()> {
-        self.note("cluster dropped");
+        self.record("cluster deleted");
         Ok(())
     }
 
-    /// One line; again and again for ever where it is followed.
+    /// One line; repeated endlessly with `follow`.
     async fn logs(&self, _: &ClusterKey, _: &NodeName, query: LogQuery) -> Result<LogStream> {
         let line = async || {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,4 +1,5 @@
-//! Who may ask what. The list of routes is the router's own, so that a new route is judged too.
+//! Authentication and roles of every route. The routes come from the OpenAPI document, so new ones are
+//! included.
 
 use crate::app::{App, request};
 use axum::body::Body;
@@ -7,15 +8,15 @@ use http::{Method, Request};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _};
 
-/// The routes that anybody may call, each for the reason that its own description gives.
-const OPEN: [&str; 4] = [
+/// The public routes; their descriptions give the reasons.
+const PUBLIC: [&str; 4] = [
     "POST /api/v1/session",
     "POST /api/v1/password",
     "GET /healthz",
     "GET /api/v1/openapi.json",
 ];
 
-/// Every route with names of nothing in its path, and whether it takes a body.
+/// Every route: method, path, and `true` if it takes a body.
 fn routes() -> Vec<(Method, String, bool)> {
     let document: Value = serde_json::from_str(&chainpool_server::openapi_json()).unwrap();
     let mut routes = Vec::new();
@@ -29,7 +30,7 @@ fn routes() -> Vec<(Method, String, bool)> {
     routes
 }
 
-/// The path of a route with a name or an id of nothing in it.
+/// The path of a route, filled with names and ids that do not exist.
 fn concrete(path: &str) -> String {
     let parts = path.split('/').map(|part| match part {
         "{lease}" | "{operation}" | "{token}" => "01890000-0000-7000-8000-000000000000",
@@ -40,7 +41,7 @@ fn concrete(path: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_route_but_the_named_ones_refuses_the_anonymous() {
+async fn every_route_except_the_public_ones_requires_credentials() {
     let app = App::start().await;
     let credentials = [
         None,
@@ -57,15 +58,15 @@ async fn every_route_but_the_named_ones_refuses_the_anonymous() {
     ];
     for (method, path, _) in routes() {
         let name = format!("{method} {path}");
-        let open = OPEN.contains(&name.as_str());
+        let public = PUBLIC.contains(&name.as_str());
         for credential in &credentials {
             let mut request = Request::builder().method(method.clone()).uri(concrete(&path));
             if let Some((header, value)) = credential {
                 request = request.header(*header, value);
             }
             let reply = app.ask(request.body(Body::empty()).unwrap()).await;
-            if open {
-                assert_ne!(reply.status, 401, "{name} is open");
+            if public {
+                assert_ne!(reply.status, 401, "{name} is public");
             } else {
                 reply.problem(401, "unauthenticated");
                 assert_eq!(reply.headers["www-authenticate"], "Bearer", "{name}");
@@ -74,7 +75,7 @@ async fn every_route_but_the_named_ones_refuses_the_anonymous() {
     }
 }
 
-/// The least body that a route takes, so that it is the role that decides.
+/// A minimal valid body of a route, which leaves the decision to the role.
 fn body(path: &str) -> Value {
     match path {
         "/api/v1/accounts" => json!({ "name": "dora", "role": "user" }),
@@ -84,10 +85,10 @@ fn body(path: &str) -> Value {
     }
 }
 
-/// Status by route and role, where nothing is there: 403 not yours to ask, 404 and 409 asked but nothing there, 400 asked
-/// with too little, 2xx done.
+/// Status by route and role on an empty pool: 403 denied; 404, 409 and 400 allowed but without a resource or
+/// valid body; 2xx done.
 #[tokio::test]
-async fn each_role_may_what_it_shall_and_no_more() {
+async fn each_role_has_its_permissions_and_no_more() {
     let app = App::start().await;
     let mut table = BTreeMap::new();
     for (name, role) in [
@@ -117,7 +118,7 @@ async fn each_role_may_what_it_shall_and_no_more() {
             "{method} {path}: {statuses:?}"
         );
         let [user, operator, admin] = statuses[..] else {
-            panic!("three roles asked")
+            panic!("expected three roles")
         };
         writeln!(text, "{method:<6} {path:<52} {user:<4} {operator:<8} {admin}").unwrap();
     }
@@ -125,15 +126,15 @@ async fn each_role_may_what_it_shall_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_token_gets_its_rate_and_others_are_not_slowed_by_it() {
+async fn the_rate_limit_of_a_token_does_not_affect_others() {
     let app = App::start_with(20).await;
     let since = std::time::Instant::now();
     let replies = futures::future::join_all((0..100).map(|_| app.get("never-made", "/api/v1/session"))).await;
     let limited: Vec<_> = replies.iter().filter(|reply| reply.status == 429).collect();
-    let (let_through, allowed) = (100 - limited.len(), 21 + since.elapsed().as_millis() / 50);
+    let (passed, allowed) = (100 - limited.len(), 21 + since.elapsed().as_millis() / 50);
     assert!(
-        !limited.is_empty() && let_through as u128 <= allowed,
-        "{let_through} of 100 were let through, {allowed} may be"
+        !limited.is_empty() && passed as u128 <= allowed,
+        "{passed} of 100 requests passed, {allowed} allowed"
     );
     for reply in limited {
         reply.problem(429, "too_many");

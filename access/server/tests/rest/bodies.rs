@@ -1,4 +1,4 @@
-//! Bad input gets a problem that names the field and what to do, and changes nothing.
+//! Invalid input returns a problem that names the field and the remedy, and changes nothing.
 
 use crate::app::{App, request};
 use axum::body::Body;
@@ -19,7 +19,7 @@ fn raw(app: &App, path: &str, kind: &str, body: impl Into<Body>) -> Request<Body
 }
 
 #[tokio::test]
-async fn a_bad_body_names_the_field_and_changes_nothing() {
+async fn an_invalid_body_names_the_field_and_changes_nothing() {
     let app = App::start().await;
     let before: Page<Account> = app.get(&app.admin, "/api/v1/accounts").await.read(StatusCode::OK);
     for (body, field) in [
@@ -57,7 +57,7 @@ async fn a_bad_body_names_the_field_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_body_too_large_is_refused() {
+async fn a_large_body_is_rejected() {
     let app = App::start().await;
     let problem = app
         .ask(raw(
@@ -75,13 +75,13 @@ async fn a_body_too_large_is_refused() {
     let reply = app
         .ask(raw(&app, "/api/v1/leases", "application/json", stream))
         .await;
-    // The rest of the body is not read, so the client must not send its next request after it.
+    // The rest of the body is not read, so the connection cannot be reused.
     assert_eq!(reply.headers["connection"], "close");
     reply.problem(413, "body_too_large");
 }
 
 #[tokio::test]
-async fn a_connection_goes_on_after_a_body_that_was_read_and_ends_after_one_that_was_not() {
+async fn a_connection_stays_open_only_after_a_completely_read_body() {
     let app = App::start().await;
     let reply = app
         .ask(raw(&app, "/api/v1/accounts", "application/json", "{}"))
@@ -97,11 +97,11 @@ async fn a_connection_goes_on_after_a_body_that_was_read_and_ends_after_one_that
             .get("connection"),
         None
     );
-    let nobody = Request::post("/api/v1/accounts")
+    let anonymous = Request::post("/api/v1/accounts")
         .header("content-type", "application/json")
         .body("{}".into())
         .unwrap();
-    let reply = app.ask(nobody).await;
+    let reply = app.ask(anonymous).await;
     assert_eq!(
         (reply.status, &reply.headers["connection"]),
         (StatusCode::UNAUTHORIZED, &"close".parse().unwrap())
@@ -119,7 +119,7 @@ async fn anonymous_bodies_are_small_and_limited_per_address() {
         ..ServeConfig::new("127.0.0.1:0".parse().unwrap())
     })
     .await;
-    let open = |path: &str, body: Body| {
+    let anonymous = |path: &str, body: Body| {
         Request::post(path)
             .header("content-type", "application/json")
             .body(body)
@@ -127,23 +127,23 @@ async fn anonymous_bodies_are_small_and_limited_per_address() {
     };
     for path in ["/api/v1/session", "/api/v1/password"] {
         let problem = app
-            .ask(open(path, vec![b' '; 9000].into()))
+            .ask(anonymous(path, vec![b' '; 9000].into()))
             .await
             .problem(413, "body_too_large");
         assert!(problem.message.contains("8192"), "{}", problem.message);
-        // Held back: the first keeps its place until its body is whole or given up.
-        let held = app.send(open(
+        // The first request keeps its permit until its body is complete or aborted.
+        let pending = app.send(anonymous(
             path,
             Body::from_stream(futures::stream::pending::<std::io::Result<Vec<u8>>>()),
         ));
-        tokio::pin!(held);
-        let a_moment = std::time::Duration::from_millis(50);
-        assert!(tokio::time::timeout(a_moment, &mut held).await.is_err());
-        let refused = app.ask(open(path, "{}".into())).await;
-        refused.problem(429, "too_many");
-        assert!(refused.headers.contains_key("retry-after"));
+        tokio::pin!(pending);
+        let short = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(short, &mut pending).await.is_err());
+        let rejected = app.ask(anonymous(path, "{}".into())).await;
+        rejected.problem(429, "too_many");
+        assert!(rejected.headers.contains_key("retry-after"));
     }
-    app.ask(open("/api/v1/session", "{}".into()))
+    app.ask(anonymous("/api/v1/session", "{}".into()))
         .await
         .problem(400, "invalid");
     assert_eq!(
@@ -153,7 +153,7 @@ async fn anonymous_bodies_are_small_and_limited_per_address() {
 }
 
 #[tokio::test]
-async fn a_bad_query_is_refused_by_name() {
+async fn an_invalid_query_is_rejected_by_name() {
     let app = App::start().await;
     for (path, field) in [
         ("/api/v1/clusters?state=fine", "state"),
@@ -176,7 +176,7 @@ async fn a_bad_query_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_bad_idempotency_key_is_refused_by_name() {
+async fn an_invalid_idempotency_key_is_rejected_by_name() {
     let app = App::start().await;
     let mut request = request(Some(&app.admin), Method::POST, "/api/v1/leases", Some(json!({})));
     request
@@ -192,7 +192,7 @@ async fn a_bad_idempotency_key_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn what_is_no_route_is_a_problem_too() {
+async fn unknown_routes_return_a_problem() {
     let app = App::start().await;
     for path in [
         "/api",
@@ -217,7 +217,7 @@ async fn what_is_no_route_is_a_problem_too() {
 }
 
 #[tokio::test]
-async fn what_is_no_id_names_nothing() {
+async fn an_invalid_id_is_not_found() {
     let app = App::start().await;
     for (path, code) in [
         ("/api/v1/leases/nope", "lease_not_found"),
@@ -229,7 +229,7 @@ async fn what_is_no_id_names_nothing() {
 }
 
 #[tokio::test]
-async fn an_apply_with_nothing_free_says_what_there_is() {
+async fn a_lease_request_without_a_free_cluster_lists_what_is_available() {
     let app = App::start().await;
     let reply = app
         .ask(request(Some(&app.admin), Method::POST, "/api/v1/leases", None))

@@ -1,4 +1,4 @@
-//! The dashboard inside the server: below a path, by https, and with a bound on requests.
+//! The dashboard inside the server: base path, https, rate limit.
 
 use crate::app::{App, Reply, request};
 use axum::body::Body;
@@ -19,7 +19,7 @@ async fn start(public_url: &str, rate_limit_per_second: u32) -> App {
     .await
 }
 
-/// Signs the administrator in through a one-time link; gives the answer and the cookie.
+/// Signs the administrator in through a one-time link and returns the response and the cookie.
 async fn sign_in(app: &App, base: &str) -> (Reply, String) {
     let (admin, ..) = app.orchestrator.local_admin().await.unwrap();
     let link = app
@@ -57,7 +57,7 @@ async fn page(app: &App, path: &str, cookie: &str) -> Reply {
     .await
 }
 
-/// The addresses in a page: of every attribute that begins like one, but for what forms send back and what is copied.
+/// The local addresses in a page's attributes, except form values and texts to copy.
 fn addresses(html: &str) -> Vec<String> {
     let attributes = html.match_indices("=\"/").map(|(at, _)| {
         let name = html[..at].rsplit(char::is_whitespace).next().unwrap();
@@ -71,15 +71,15 @@ fn addresses(html: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_page_below_a_path_leads_to_pages_below_it() {
+async fn every_page_below_a_base_path_links_only_below_it() {
     let app = start("https://tools.example/pool/", 0).await;
     app.host().await;
     let (reply, cookie) = sign_in(&app, "/pool").await;
     assert_eq!(reply.headers["location"], "/pool/status");
-    let said = reply.headers["set-cookie"].to_str().unwrap();
+    let cookies = reply.headers["set-cookie"].to_str().unwrap();
     assert!(
-        said.contains("Path=/pool;") && said.starts_with("__Secure-"),
-        "{said}"
+        cookies.contains("Path=/pool;") && cookies.starts_with("__Secure-"),
+        "{cookies}"
     );
 
     let mut open: Vec<String> = [
@@ -97,14 +97,14 @@ async fn every_page_below_a_path_leads_to_pages_below_it() {
         if !seen.insert(plain.clone()) || plain.ends_with("/stream") {
             continue;
         }
-        assert!(seen.len() < 500, "the walk has no end: {seen:?}");
+        assert!(seen.len() < 500, "endless links: {seen:?}");
         let reply = page(&app, &plain, &cookie).await;
         assert!(!reply.status.is_server_error(), "{plain}: {}", reply.status);
-        let place = reply
+        let location = reply
             .headers
             .get("location")
-            .map(|place| place.to_str().unwrap().to_owned());
-        // Behind a proxy that takes the path away it comes at the root, and means the same.
+            .map(|location| location.to_str().unwrap().to_owned());
+        // A proxy may strip the base path; the request at the root is equivalent.
         let root = plain
             .strip_prefix("/pool")
             .filter(|rest| rest.starts_with('/'))
@@ -124,7 +124,7 @@ async fn every_page_below_a_path_leads_to_pages_below_it() {
         } else {
             Vec::new()
         };
-        for address in found.into_iter().chain(place) {
+        for address in found.into_iter().chain(location) {
             assert!(
                 address == "/pool" || address.starts_with("/pool/"),
                 "{plain} leads to {address}"
@@ -140,7 +140,7 @@ async fn every_page_below_a_path_leads_to_pages_below_it() {
         "/pool/leases",
         "/pool/account",
     ] {
-        assert!(seen.contains(part), "{part} was not found: {seen:?}");
+        assert!(seen.contains(part), "{part} is not linked: {seen:?}");
     }
     assert!(
         seen.iter().any(|path| path.starts_with("/pool/static/")),
@@ -149,7 +149,7 @@ async fn every_page_below_a_path_leads_to_pages_below_it() {
 }
 
 #[tokio::test]
-async fn the_api_below_a_path_says_where_it_is() {
+async fn the_api_below_a_base_path_returns_its_address() {
     let app = start("https://tools.example/pool", 0).await;
     for path in ["/pool/api/v1/openapi.json", "/api/v1/openapi.json"] {
         let about: Value = app.get("", path).await.read(StatusCode::OK);
@@ -159,13 +159,13 @@ async fn the_api_below_a_path_says_where_it_is() {
         .post(
             &app.admin,
             "/pool/api/v1/hosts",
-            serde_json::json!({ "name": "h1", "address": "unix:///barren.sock" }),
+            serde_json::json!({ "name": "h1", "address": "unix:///empty.sock" }),
         )
         .await;
     assert_eq!(made.status, StatusCode::CREATED);
-    let place = made.headers["location"].to_str().unwrap();
-    assert!(place.starts_with("/pool/api/v1/hosts/"), "{place}");
-    assert_eq!(app.get(&app.admin, place).await.status, StatusCode::OK);
+    let location = made.headers["location"].to_str().unwrap();
+    assert!(location.starts_with("/pool/api/v1/hosts/"), "{location}");
+    assert_eq!(app.get(&app.admin, location).await.status, StatusCode::OK);
     assert_eq!(app.get("", "/pool/healthz").await.status, StatusCode::OK);
     app.get(&app.admin, "/poolside/api/v1/hosts")
         .await
@@ -178,7 +178,7 @@ async fn the_api_below_a_path_says_where_it_is() {
 }
 
 #[tokio::test]
-async fn browsers_are_told_to_come_by_https_where_it_is_spoken() {
+async fn hsts_is_sent_only_with_https() {
     for (public_url, https) in [
         ("https://pool.example.org", true),
         ("http://pool.example.org", false),
@@ -198,19 +198,22 @@ async fn browsers_are_told_to_come_by_https_where_it_is_spoken() {
 }
 
 #[tokio::test]
-async fn a_session_has_as_many_requests_a_second_as_a_token() {
+async fn sessions_have_the_same_rate_limit_as_tokens() {
     let app = start("http://pool.example.org", 1).await;
     let (_, cookie) = sign_in(&app, "").await;
-    let mut refused = None;
-    // One bucket holds one request, so two of many in a row must meet an empty one.
+    let mut rejected = None;
+    // A bucket holds one request, so a burst must exceed it.
     for _ in 0..100 {
         let reply = page(&app, "/account", &cookie).await;
         if reply.status == StatusCode::TOO_MANY_REQUESTS {
-            refused = Some(reply);
+            rejected = Some(reply);
             break;
         }
     }
-    assert_eq!(refused.expect("there is no limit").headers["retry-after"], "1");
+    assert_eq!(
+        rejected.expect("no request was rejected").headers["retry-after"],
+        "1"
+    );
     let style = page(&app, "/sign-in", "").await;
     let style = addresses(std::str::from_utf8(&style.body).unwrap())
         .into_iter()
@@ -219,6 +222,6 @@ async fn a_session_has_as_many_requests_a_second_as_a_token() {
     assert_eq!(
         page(&app, &style, &cookie).await.status,
         StatusCode::OK,
-        "a page's parts are not counted"
+        "static files are not counted"
     );
 }

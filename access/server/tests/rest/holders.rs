@@ -1,11 +1,11 @@
-//! Holders that a token names: whose they are, and who reaches what they hold.
+//! Named holders of a token: their account, and access to their leases.
 
-use crate::{app::App, world::World};
+use crate::{app::App, fixture::Fixture};
 use chainpool_api::{Cluster, Lease, Page};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-/// What somebody lists at a path.
+/// Number of items listed at a path.
 async fn count<T: serde::de::DeserializeOwned>(app: &App, token: &str, path: &str) -> usize {
     app.get(token, path)
         .await
@@ -15,10 +15,11 @@ async fn count<T: serde::de::DeserializeOwned>(app: &App, token: &str, path: &st
 }
 
 #[tokio::test]
-async fn a_token_reaches_the_holders_that_its_own_account_named_and_no_others() {
-    let world = World::new().await;
-    let app = world.open().await;
-    let [portal, shop] = ["program of portal", "program of shop"].map(|who| world.token(who).unwrap());
+async fn a_token_accesses_only_the_holders_of_its_own_account() {
+    let fixture = Fixture::new().await;
+    let app = fixture.open().await;
+    let [portal, shop] =
+        ["program of portal", "program of shop"].map(|caller| fixture.token(caller).unwrap());
     for name in ["dave", "portal/dave"] {
         let again: Lease = app
             .post(portal, "/api/v1/leases", json!({ "holder": name }))
@@ -27,7 +28,7 @@ async fn a_token_reaches_the_holders_that_its_own_account_named_and_no_others() 
         assert_eq!(
             (again.holder.as_str(), again.cluster.as_str()),
             ("portal/dave", "topaz"),
-            "asked for {name}"
+            "requested for {name}"
         );
         for (token, expected) in [(portal, 1), (shop, 0)] {
             assert_eq!(
@@ -43,9 +44,9 @@ async fn a_token_reaches_the_holders_that_its_own_account_named_and_no_others() 
     assert_eq!(
         count::<Lease>(&app, portal, "/api/v1/leases").await,
         1,
-        "annabel's is not portal's"
+        "portal must not see annabel's lease"
     );
-    // The same name by another account is another holder.
+    // The same name from another account is another holder.
     let other: Lease = app
         .post(shop, "/api/v1/leases", json!({ "holder": "dave" }))
         .await
@@ -54,14 +55,14 @@ async fn a_token_reaches_the_holders_that_its_own_account_named_and_no_others() 
         (other.holder.as_str(), other.cluster.as_str()),
         ("shop/dave", "spare")
     );
-    let place = format!("/api/v1/leases/{}", other.id);
-    app.get(portal, &format!("{place}/bundle"))
+    let path = format!("/api/v1/leases/{}", other.id);
+    app.get(portal, &format!("{path}/bundle"))
         .await
         .problem(404, "lease_not_found");
-    app.post(portal, &format!("{place}/renew"), json!({ "ttl_seconds": 1 }))
+    app.post(portal, &format!("{path}/renew"), json!({ "ttl_seconds": 1 }))
         .await
         .problem(404, "lease_not_found");
-    app.call(portal, Method::DELETE, &place, None)
+    app.call(portal, Method::DELETE, &path, None)
         .await
         .problem(404, "lease_not_found");
     let kept = app
@@ -71,10 +72,10 @@ async fn a_token_reaches_the_holders_that_its_own_account_named_and_no_others() 
 }
 
 #[tokio::test]
-async fn a_local_account_gets_nothing_of_a_holder_that_has_its_name() {
-    let world = World::new().await;
-    let app = world.open().await;
-    let dave = world.token("dave").unwrap();
+async fn a_local_account_cannot_access_leases_of_a_holder_with_its_name() {
+    let fixture = Fixture::new().await;
+    let app = fixture.open().await;
+    let dave = fixture.token("dave").unwrap();
     assert_eq!(count::<Lease>(&app, dave, "/api/v1/leases").await, 0);
     let own: Lease = app
         .post(dave, "/api/v1/leases", json!({}))
@@ -83,7 +84,7 @@ async fn a_local_account_gets_nothing_of_a_holder_that_has_its_name() {
     assert_eq!(
         (own.holder.as_str(), own.cluster.as_str()),
         ("dave", "spare"),
-        "dave was given what portal applied for"
+        "dave got the cluster leased by portal"
     );
     for name in ["portal/dave", "annabel"] {
         app.post(dave, "/api/v1/leases", json!({ "holder": name }))
@@ -94,7 +95,7 @@ async fn a_local_account_gets_nothing_of_a_holder_that_has_its_name() {
             0
         );
     }
-    let portal = world.token("program of portal").unwrap();
+    let portal = fixture.token("program of portal").unwrap();
     app.get(portal, &format!("/api/v1/leases/{}", own.id))
         .await
         .problem(404, "lease_not_found");

@@ -1,20 +1,20 @@
-//! The REST API as a client meets it: the real router on the real façade and store, without a network in between.
+//! Tests of the REST API: the real router on the real façade and store, without a network.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
+#![expect(clippy::unwrap_used, reason = "a test must stop at the first error")]
 
 mod app;
 mod auth;
 mod bodies;
+mod conformance;
 mod dashboard;
-mod described;
-mod description;
+mod fixture;
 mod holders;
 mod matrix;
 mod openapi;
 mod operations;
 mod pages;
+mod schema_validator;
 mod searches;
 mod sessions;
 mod status;
 mod streams;
-mod world;

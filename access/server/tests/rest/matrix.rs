@@ -1,21 +1,21 @@
-//! Who may call which route of the API on whose things: method × route × caller × own or another's. The routes are the
-//! table that the router is made of, so a new route without a rule here fails.
+//! Access matrix of the API: method × route × caller × own or foreign resource. The routes come from the
+//! router's table, so a new route without a rule fails.
 
 use crate::{
     app::{App, request},
-    world::{Actor, Held, Rule, SECRETS, Tie, World},
+    fixture::{Actor, Fixture, LeasedCluster, Relation, Rule, SECRETS},
 };
 use http::Method;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Every route with its rule. What a route takes beside its path is in [`asked`].
+/// Every route with its rule. Query and body of a route are in [`input`].
 const RULES: &[(&str, Rule)] = &[
-    ("GET /healthz", Rule::Everybody),
-    ("GET /api/v1/openapi.json", Rule::Everybody),
-    ("POST /api/v1/session", Rule::Everybody),
-    ("POST /api/v1/password", Rule::Everybody),
+    ("GET /healthz", Rule::Public),
+    ("GET /api/v1/openapi.json", Rule::Public),
+    ("POST /api/v1/session", Rule::Public),
+    ("POST /api/v1/password", Rule::Public),
     ("GET /api/v1/session", Rule::SignedIn),
     ("DELETE /api/v1/session", Rule::SignedIn),
     ("GET /api/v1/events", Rule::SignedIn),
@@ -69,11 +69,10 @@ const RULES: &[(&str, Rule)] = &[
     ("POST /api/v1/backup", Rule::Admins),
 ];
 
-/// What is asked on a route beside its path: a query, and a body where it takes one. So little that it is the caller that
-/// decides.
-fn asked(name: &str) -> (&'static str, Option<Value>) {
+/// Minimal query and body of a route, which leave the decision to the caller's permissions.
+fn input(name: &str) -> (&'static str, Option<Value>) {
     match name {
-        // All operations are operators' alone; those of a cluster are its holder's, too.
+        // Only operators see all operations; holders see those of their cluster.
         "GET /api/v1/operations" => ("?cluster=%CLUSTER%", None),
         "POST /api/v1/accounts" => ("", Some(json!({ "name": "dora", "role": "user" }))),
         "POST /api/v1/tokens" => ("", Some(json!({ "name": "another" }))),
@@ -89,31 +88,39 @@ fn asked(name: &str) -> (&'static str, Option<Value>) {
     }
 }
 
-/// Asks, and says how it was refused; `None`: it was let through. What a stranger is told holds no secret.
+/// Sends a request and returns the status of a rejection; `None`: allowed. Responses to foreign callers must
+/// not contain a secret.
 async fn ask(
     app: &App,
-    world: &World,
-    held: &Held,
-    (who, tie): Actor,
+    fixture: &Fixture,
+    cluster: &LeasedCluster,
+    (caller, relation): Actor,
     (method, path): (&Method, &str),
 ) -> Option<u16> {
     let name = format!("{method} {path}");
-    let (query, body) = asked(&name);
+    let (query, body) = input(&name);
     let request = request(
-        world.token(who),
+        fixture.token(caller),
         method.clone(),
-        &held.path(&format!("{path}{query}")),
+        &cluster.path(&format!("{path}{query}")),
         body,
     );
     let (parts, body) = app.send(request).await.into_parts();
-    assert!(parts.status.as_u16() < 500, "{name} by {who}: {}", parts.status);
-    // A stream has no end; what it tells has tests of its own.
+    assert!(
+        parts.status.as_u16() < 500,
+        "{name} by {caller}: {}",
+        parts.status
+    );
+    // Streams do not end; `streams.rs` tests their content.
     let streams = parts.headers.get("x-accel-buffering").is_some();
-    if tie == Tie::Foreign && !streams && !["annabel", "portal"].contains(&who) {
+    if relation == Relation::Foreign && !streams && !["annabel", "portal"].contains(&caller) {
         let body = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8_lossy(&body);
         for secret in SECRETS {
-            assert!(!text.contains(secret), "{name} tells {who} of {secret}: {text}");
+            assert!(
+                !text.contains(secret),
+                "{name} reveals {secret} to {caller}: {text}"
+            );
         }
     }
     Some(parts.status.as_u16()).filter(|status| [401, 403, 404].contains(status))
@@ -123,46 +130,40 @@ async fn ask(
 fn rule(name: &str) -> Rule {
     let found = RULES.iter().find(|(known, _)| *known == name);
     found
-        .unwrap_or_else(|| {
-            panic!("{name} stands in the table of routes and has no rule in this matrix: say who may call it")
-        })
+        .unwrap_or_else(|| panic!("{name} is in the table of routes but has no rule in this matrix; add one"))
         .1
 }
 
 #[tokio::test]
-async fn each_route_is_for_those_whom_the_matrix_names_and_for_nobody_else() {
-    let world = World::new().await;
-    let shared = world.open().await;
+async fn each_route_allows_exactly_the_callers_of_its_rule() {
+    let fixture = Fixture::new().await;
+    let shared = fixture.open().await;
     let mut wrong = Vec::new();
     for (method, path, access) in chainpool_server::routes() {
         let name = format!("{method} {path}");
         let rule = rule(&name);
-        assert_eq!(
-            rule.access(),
-            access,
-            "the table of routes says otherwise of {name}"
-        );
-        for (held, actors) in world.subjects(rule) {
+        assert_eq!(rule.access(), access, "the table of routes differs for {name}");
+        for (cluster, actors) in fixture.subjects(rule) {
             for actor in actors {
-                let refuses = rule.refuses(actor.1);
-                // Whoever is let through changes things: on a pool of its own.
-                let fresh = if refuses.is_none() && method != Method::GET {
-                    Some(world.open().await)
+                let expected = rule.rejection(actor.1);
+                // Allowed requests change the pool, so they get a fresh one.
+                let fresh = if expected.is_none() && method != Method::GET {
+                    Some(fixture.open().await)
                 } else {
                     None
                 };
-                let answer = ask(
+                let rejection = ask(
                     fresh.as_ref().unwrap_or(&shared),
-                    &world,
-                    held,
+                    &fixture,
+                    cluster,
                     *actor,
                     (&method, &path),
                 )
                 .await;
-                if answer != refuses {
+                if rejection != expected {
                     wrong.push(format!(
-                        "{name} of {} by {}: {answer:?}, not {refuses:?}",
-                        held.name(),
+                        "{name} of {} by {}: {rejection:?}, not {expected:?}",
+                        cluster.name(),
                         actor.0
                     ));
                 }
@@ -173,7 +174,7 @@ async fn each_route_is_for_those_whom_the_matrix_names_and_for_nobody_else() {
 }
 
 #[test]
-fn the_table_is_the_router_and_the_matrix_has_no_rule_too_many() {
+fn routes_openapi_paths_and_rules_are_the_same_set() {
     let routes: BTreeSet<String> = chainpool_server::routes()
         .into_iter()
         .map(|(method, path, _)| format!("{method} {path}"))
@@ -188,10 +189,13 @@ fn the_table_is_the_router_and_the_matrix_has_no_rule_too_many() {
                 .map(|method| format!("{} {path}", method.to_uppercase())),
         );
     }
-    assert_eq!(routes, served, "the description is made of the same table");
+    assert_eq!(
+        routes, served,
+        "the OpenAPI document differs from the table of routes"
+    );
     let rules: BTreeMap<&str, Rule> = RULES.iter().copied().collect();
     assert_eq!(rules.len(), RULES.len(), "a route has two rules");
     for name in rules.keys() {
-        assert!(routes.contains(*name), "there is no route {name} any more");
+        assert!(routes.contains(*name), "route {name} no longer exists");
     }
 }

@@ -1,10 +1,10 @@
-//! What the API says of itself: complete, and the same until somebody means to change it.
+//! The OpenAPI document is complete and changes only on purpose.
 
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-/// The routes that anybody may call. Each says why in its own words.
-const OPEN: [&str; 4] = [
+/// The public routes; their descriptions give the reasons.
+const PUBLIC: [&str; 4] = [
     "post /api/v1/session",
     "post /api/v1/password",
     "get /healthz",
@@ -15,7 +15,7 @@ fn document() -> Value {
     serde_json::from_str(&chainpool_server::openapi_json()).unwrap()
 }
 
-/// Every route as `method path` with what it says of itself.
+/// Every route as `method path`, with its document.
 fn routes(document: &Value) -> Vec<(String, Map<String, Value>)> {
     let paths = document["paths"].as_object().unwrap().iter();
     let routes = paths.flat_map(|(path, item)| {
@@ -30,26 +30,26 @@ fn routes(document: &Value) -> Vec<(String, Map<String, Value>)> {
 }
 
 #[test]
-fn the_document_is_the_one_that_was_agreed() {
+fn the_openapi_document_matches_its_snapshot() {
     let mut document = document();
     document["info"]["version"] = "any".into();
     insta::assert_json_snapshot!("openapi", document);
 }
 
 #[test]
-fn only_the_named_routes_are_open() {
+fn only_the_listed_routes_are_public() {
     let document = document();
     assert_eq!(document["security"], serde_json::json!([{ "bearer": [] }]));
-    let open: BTreeSet<_> = routes(&document)
+    let public: BTreeSet<_> = routes(&document)
         .into_iter()
         .filter(|(_, route)| route.contains_key("security"))
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(open, BTreeSet::from(OPEN.map(str::to_owned)));
+    assert_eq!(public, BTreeSet::from(PUBLIC.map(str::to_owned)));
     assert!(
         routes(&document)
             .iter()
-            .filter(|(name, _)| open.contains(name))
+            .filter(|(name, _)| public.contains(name))
             .all(|(_, route)| route["security"] == serde_json::json!([{}]))
     );
 }
@@ -62,7 +62,7 @@ fn every_route_documents_its_error_codes() {
         }
         let responses = route["responses"].as_object().unwrap();
         let mut expected = vec!["500", "503"];
-        if !OPEN.contains(&name.as_str()) {
+        if !PUBLIC.contains(&name.as_str()) {
             expected.extend(["401", "429"]);
         }
         if name.contains('{') {
@@ -90,26 +90,26 @@ fn every_route_documents_its_error_codes() {
         }
         assert!(
             responses.keys().any(|code| code.starts_with('2')),
-            "{name} does not say how it succeeds"
+            "{name} does not document a success"
         );
         for (code, response) in responses.iter().filter(|(code, _)| !code.starts_with('2')) {
             let problem =
                 response["content"]["application/json"]["schema"]["$ref"] == "#/components/schemas/Problem";
             assert!(
                 problem || response["$ref"].is_string(),
-                "{name} answers {code} with something else than a problem"
+                "{name} documents {code} without a Problem"
             );
         }
     }
 }
 
 #[test]
-fn every_route_has_a_name_a_noun_and_a_summary() {
+fn every_route_has_an_operation_id_a_tag_and_a_summary() {
     let mut names = BTreeSet::new();
     for (name, route) in routes(&document()) {
         assert!(
             names.insert(route["operationId"].as_str().unwrap().to_owned()),
-            "{name} shares its name"
+            "{name} shares its operation id"
         );
         assert_eq!(route["tags"].as_array().unwrap().len(), 1, "{name}");
         let summary = route["summary"].as_str().unwrap_or_default();
@@ -121,7 +121,7 @@ fn every_route_has_a_name_a_noun_and_a_summary() {
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn every_reference_resolves() {
     fn references(value: &Value, found: &mut BTreeSet<String>) {
         match value {
             Value::Object(map) => {
@@ -142,7 +142,7 @@ fn every_reference_leads_somewhere() {
     for target in found {
         assert!(
             document.pointer(target.trim_start_matches('#')).is_some(),
-            "{target} leads nowhere"
+            "{target} does not resolve"
         );
     }
 }

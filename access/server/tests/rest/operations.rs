@@ -1,6 +1,6 @@
-//! Long work: accepted, followed to its end, and the same when asked for twice.
+//! Operations: acceptance, event streams, idempotency.
 
-use crate::app::{App, asked_for, request};
+use crate::app::{App, first_call, request};
 use axum::body::Body;
 use chainpool_api::{Cluster, Operation, OperationState, Page, StepState};
 use futures::{Stream, StreamExt};
@@ -33,29 +33,29 @@ fn events(body: Body) -> Pin<Box<dyn Stream<Item = (String, Value)>>> {
     }))
 }
 
-/// What comes within a time in which anything must have come.
+/// Awaits a future with a generous time limit.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future)
         .await
-        .expect("nothing came in 30 s")
+        .expect("timed out after 30 s")
 }
 
 /// Follows an operation to its end.
 async fn ended(app: &App, operation: &Operation) -> Operation {
-    let place = format!("/api/v1/operations/{}", operation.id);
+    let path = format!("/api/v1/operations/{}", operation.id);
     let response = app
         .send(request(
             Some(&app.admin),
             Method::GET,
-            &format!("{place}/events"),
+            &format!("{path}/events"),
             None,
         ))
         .await;
     assert!(soon(events(response.into_body()).count()).await > 0);
-    app.get(&app.admin, &place).await.read(StatusCode::OK)
+    app.get(&app.admin, &path).await.read(StatusCode::OK)
 }
 
-/// Asks for a cluster on the barren host.
+/// A request for a cluster on the empty platform.
 fn create(app: &App, key: &str, name: &str) -> http::Request<Body> {
     let mut request = request(
         Some(&app.admin),
@@ -69,7 +69,7 @@ fn create(app: &App, key: &str, name: &str) -> http::Request<Body> {
     request
 }
 
-/// Has new clusters use this image alone.
+/// Sets the only image of new clusters.
 async fn images(app: &App, only: &str) {
     let patched = app
         .call(
@@ -88,13 +88,13 @@ async fn an_operation_is_followed_to_its_end() {
     app.host().await;
     let accepted = app.ask(create(&app, "k1", "c1")).await;
     let operation: Operation = accepted.read(StatusCode::ACCEPTED);
-    let place = format!("/api/v1/operations/{}", operation.id);
-    assert_eq!(accepted.headers["location"].to_str().unwrap(), place);
+    let path = format!("/api/v1/operations/{}", operation.id);
+    assert_eq!(accepted.headers["location"].to_str().unwrap(), path);
     let response = app
         .send(request(
             Some(&app.admin),
             Method::GET,
-            &format!("{place}/events"),
+            &format!("{path}/events"),
             None,
         ))
         .await;
@@ -105,34 +105,31 @@ async fn an_operation_is_followed_to_its_end() {
         .into_iter()
         .map(|(_, data)| serde_json::from_value(data).unwrap())
         .collect();
-    let (last, before) = seen.split_last().unwrap();
+    let (last, earlier) = seen.split_last().unwrap();
     assert_eq!((last.id, last.state), (operation.id, OperationState::Failed));
     assert!(
-        last.error
-            .as_deref()
-            .unwrap_or_default()
-            .contains("there is none of"),
+        last.error.as_deref().unwrap_or_default().contains("no image of"),
         "{:?}",
         last.error
     );
-    assert!(before.iter().all(|operation| !operation.state.is_over()));
+    assert!(earlier.iter().all(|operation| !operation.state.is_over()));
     let response = app
         .send(request(
             Some(&app.admin),
             Method::GET,
-            &format!("{place}/events"),
+            &format!("{path}/events"),
             None,
         ))
         .await;
     assert_eq!(
         soon(events(response.into_body()).count()).await,
         1,
-        "one that is over is told once"
+        "an ended operation sends one event"
     );
 }
 
 #[tokio::test]
-async fn an_operation_that_fails_ends_after_what_the_platform_was_asked_to_make() {
+async fn a_failed_operation_ends_after_its_pending_platform_calls() {
     let app = App::start().await;
     app.host().await;
     images(&app, "late").await;
@@ -141,24 +138,24 @@ async fn an_operation_that_fails_ends_after_what_the_platform_was_asked_to_make(
     let network = ended
         .steps
         .iter()
-        .find(|step| step.title == "make the network")
+        .find(|step| step.title == "create the network")
         .unwrap();
     assert_eq!(
         (ended.state, network.state),
         (OperationState::Failed, StepState::Done),
-        "the network came after the end: {ended:?}"
+        "the network was created after the end: {ended:?}"
     );
 }
 
 #[tokio::test]
-async fn a_delete_begins_after_what_the_platform_was_asked_to_make() {
+async fn a_delete_starts_after_pending_platform_calls() {
     let app = App::start().await;
     app.host().await;
-    images(&app, "silent").await;
+    images(&app, "hanging").await;
     app.ask(create(&app, "k1", "c1"))
         .await
         .read::<Operation>(StatusCode::ACCEPTED);
-    soon(asked_for(&app.asked)).await;
+    soon(first_call(&app.calls)).await;
     let accepted: Operation = app
         .call(&app.admin, Method::DELETE, "/api/v1/clusters/c1", None)
         .await
@@ -166,8 +163,8 @@ async fn a_delete_begins_after_what_the_platform_was_asked_to_make() {
     let ended = ended(&app, &accepted).await;
     assert_eq!(ended.state, OperationState::Succeeded, "{ended:?}");
     assert_eq!(
-        *app.asked.lock().unwrap(),
-        ["network asked for", "network made", "cluster dropped"]
+        *app.calls.lock().unwrap(),
+        ["network requested", "network created", "cluster deleted"]
     );
 }
 
@@ -191,7 +188,7 @@ async fn a_repeated_request_is_the_same_operation() {
 }
 
 #[tokio::test]
-async fn changes_are_told_as_they_happen() {
+async fn changes_are_streamed_as_they_happen() {
     let app = App::start().await;
     let mut all = events(
         app.send(request(Some(&app.admin), Method::GET, "/api/v1/events", None))
@@ -199,9 +196,9 @@ async fn changes_are_told_as_they_happen() {
             .into_body(),
     );
     let host = app.host().await;
-    let told = soon(all.next()).await.unwrap();
+    let event = soon(all.next()).await.unwrap();
     assert_eq!(
-        told,
+        event,
         ("change".to_owned(), json!({ "noun": "host", "id": host.id }))
     );
     let first: Operation = app.ask(create(&app, "k1", "c1")).await.read(StatusCode::ACCEPTED);
@@ -214,18 +211,18 @@ async fn changes_are_told_as_they_happen() {
 }
 
 #[tokio::test]
-async fn a_host_is_made_shown_changed_and_removed() {
+async fn a_host_is_created_shown_updated_and_deleted() {
     let app = App::start().await;
     let made = app
         .post(
             &app.admin,
             "/api/v1/hosts",
-            json!({ "name": "h1", "address": "unix:///barren.sock" }),
+            json!({ "name": "h1", "address": "unix:///empty.sock" }),
         )
         .await;
     let host: chainpool_api::Host = made.read(StatusCode::CREATED);
-    let place = made.headers["location"].to_str().unwrap();
-    let shown: chainpool_api::Host = app.get(&app.admin, place).await.read(StatusCode::OK);
+    let path = made.headers["location"].to_str().unwrap();
+    let shown: chainpool_api::Host = app.get(&app.admin, path).await.read(StatusCode::OK);
     assert_eq!((shown.id, shown.name.as_str()), (host.id, "h1"));
     app.post(
         &app.admin,
@@ -255,7 +252,7 @@ async fn a_host_is_made_shown_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn a_cluster_is_of_the_line_that_its_parameters_name() {
+async fn a_cluster_has_the_version_line_of_its_preset() {
     let app = App::start().await;
     app.host().await;
     for (name, preset, version, consensus) in [("b", "bft", "3.1", "bft"), ("r", "raft", "2.5", "raft")] {

@@ -1,24 +1,24 @@
-//! Who may open which page and send which form of the dashboard on whose things. The routes are the table that the
-//! dashboard's router is made of, so a new one without a rule here fails.
+//! Access matrix of the dashboard's pages and forms. The routes come from the dashboard router's table, so a
+//! new route without a rule fails.
 
 use crate::{
     app::App,
-    world::{Actor, Held, Rule, SECRETS, Tie, World},
+    fixture::{Actor, Fixture, LeasedCluster, Relation, Rule, SECRETS},
 };
 use axum::body::Body;
 use http::{Method, Request, header};
 use http_body_util::BodyExt as _;
 use std::collections::BTreeSet;
 
-/// Every route with its rule. A part of the path that names an action stands here for each action.
+/// Every route with its rule. `{action}` stands for all actions.
 const RULES: &[(&str, Rule)] = &[
-    ("GET /sign-in", Rule::Everybody),
-    ("POST /sign-in", Rule::Everybody),
-    ("GET /welcome", Rule::Everybody),
-    ("POST /welcome", Rule::Everybody),
-    ("GET /welcome/{link}", Rule::Everybody),
-    ("POST /theme", Rule::Everybody),
-    ("GET /static/{file}", Rule::Everybody),
+    ("GET /sign-in", Rule::Public),
+    ("POST /sign-in", Rule::Public),
+    ("GET /welcome", Rule::Public),
+    ("POST /welcome", Rule::Public),
+    ("GET /welcome/{link}", Rule::Public),
+    ("POST /theme", Rule::Public),
+    ("GET /static/{file}", Rule::Public),
     ("GET /", Rule::SignedIn),
     ("GET /status", Rule::SignedIn),
     ("GET /search", Rule::SignedIn),
@@ -79,7 +79,7 @@ const RULES: &[(&str, Rule)] = &[
     ("GET /operations/{operation}", Rule::HolderOrOperator),
 ];
 
-/// The addresses that a route is asked at: more than one where a part of the path is an action.
+/// The addresses to test of a route: several if the path contains an action.
 fn addresses(path: &str, style: &str) -> Vec<String> {
     let path = path
         .replace("/static/{file}", style)
@@ -104,14 +104,13 @@ fn addresses(path: &str, style: &str) -> Vec<String> {
     }
 }
 
-/// The rule at an address: to wipe or delete a cluster is its holder's page, and an operator's deed.
+/// The rule of an address. Holders see the pages to reset or delete a cluster, but only operators can submit
+/// them.
 fn rule(method: &Method, path: &str, address: &str) -> Rule {
     let name = format!("{method} {path}");
     let found = RULES.iter().find(|(known, _)| *known == name);
     let rule = found
-        .unwrap_or_else(|| {
-            panic!("{name} stands in the table of routes and has no rule in this matrix: say who may call it")
-        })
+        .unwrap_or_else(|| panic!("{name} is in the table of routes but has no rule in this matrix; add one"))
         .1;
     let wipes = path == "/clusters/{cluster}/{action}"
         && (address.ends_with("/reset") || address.ends_with("/delete"));
@@ -122,34 +121,36 @@ fn rule(method: &Method, path: &str, address: &str) -> Rule {
     }
 }
 
-/// What is filled into every form: all names that are to be typed, so that it is not the form that refuses.
-fn form(held: &Held, address: &str) -> String {
+/// Form fields for all routes, including typed confirmations, which leave the decision to the caller's
+/// permissions.
+fn form(cluster: &LeasedCluster, address: &str) -> String {
     let typed = match address {
         _ if address.starts_with("/hosts/") => "h1",
         _ if address.starts_with("/admin/accounts/") => "zoe",
         _ if address.starts_with("/account/tokens/") => "test",
-        _ => held.name(),
+        _ => cluster.name(),
     };
     format!("typed={typed}&minutes=1&name=dora&role=user&token_name=another&renew_certificates=yes")
 }
 
-/// Asks, and says how it was refused; `None`: it was let through. What a stranger is shown holds no secret.
+/// Sends a request and returns the status of a rejection; `None`: allowed. Pages for foreign callers must not
+/// contain a secret.
 async fn ask(
     app: &App,
-    world: &World,
-    held: &Held,
-    (who, tie): Actor,
+    fixture: &Fixture,
+    cluster: &LeasedCluster,
+    (caller, relation): Actor,
     (method, address): (&Method, &str),
 ) -> Option<u16> {
-    let cookie = world
-        .token(who)
+    let cookie = fixture
+        .token(caller)
         .map_or_else(String::new, |token| app.cookie(token));
     let request = Request::builder()
         .method(method)
-        .uri(held.path(address))
+        .uri(cluster.path(address))
         .header(header::COOKIE, cookie);
     let body = if method == Method::POST {
-        form(held, address)
+        form(cluster, address)
     } else {
         String::new()
     };
@@ -159,7 +160,11 @@ async fn ask(
         .unwrap();
     let (parts, body) = app.send(request).await.into_parts();
     let name = format!("{method} {address}");
-    assert!(parts.status.as_u16() < 500, "{name} by {who}: {}", parts.status);
+    assert!(
+        parts.status.as_u16() < 500,
+        "{name} by {caller}: {}",
+        parts.status
+    );
     let location = parts
         .headers
         .get(header::LOCATION)
@@ -169,16 +174,19 @@ async fn ask(
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     let fixed = address.starts_with("/static/");
-    if tie == Tie::Foreign && !streams && !fixed && !["annabel", "portal"].contains(&who) {
+    if relation == Relation::Foreign && !streams && !fixed && !["annabel", "portal"].contains(&caller) {
         let body = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8_lossy(&body);
         for secret in SECRETS {
-            assert!(!text.contains(secret), "{name} shows {who} of {secret}: {text}");
+            assert!(
+                !text.contains(secret),
+                "{name} reveals {secret} to {caller}: {text}"
+            );
         }
         let leads = ["/clusters/", "/operations/", "/hosts/"]
             .iter()
             .any(|section| location.starts_with(section));
-        assert!(!leads, "{name} leads {who} to {location}");
+        assert!(!leads, "{name} redirects {caller} to {location}");
     }
     if location == "/sign-in" || location.starts_with("/sign-in?next=") {
         return Some(401);
@@ -186,7 +194,7 @@ async fn ask(
     Some(parts.status.as_u16()).filter(|status| [401, 403, 404].contains(status))
 }
 
-/// The address of the stylesheet, which the sign-in page names.
+/// The address of the stylesheet, from the sign-in page.
 async fn style(app: &App) -> String {
     let page = app
         .ask(Request::get("/sign-in").body(Body::empty()).unwrap())
@@ -197,9 +205,9 @@ async fn style(app: &App) -> String {
 }
 
 #[tokio::test]
-async fn each_page_is_for_those_whom_the_matrix_names_and_for_nobody_else() {
-    let world = World::new().await;
-    let shared = world.open().await;
+async fn each_page_allows_exactly_the_callers_of_its_rule() {
+    let fixture = Fixture::new().await;
+    let shared = fixture.open().await;
     let style = style(&shared).await;
     let (mut wrong, mut known) = (Vec::new(), BTreeSet::new());
     for (method, path, access) in chainpool_dashboard::routes() {
@@ -209,29 +217,29 @@ async fn each_page_is_for_those_whom_the_matrix_names_and_for_nobody_else() {
             assert_eq!(
                 rule.access(),
                 access,
-                "the table of routes says otherwise of {method} {path}"
+                "the table of routes differs for {method} {path}"
             );
-            for (held, actors) in world.subjects(rule) {
+            for (cluster, actors) in fixture.subjects(rule) {
                 for actor in actors {
-                    let refuses = rule.refuses(actor.1);
-                    // Whoever is let through changes things: in a pool of its own.
-                    let fresh = if refuses.is_none() && method != Method::GET {
-                        Some(world.open().await)
+                    let expected = rule.rejection(actor.1);
+                    // Allowed requests change the pool, so they get a fresh one.
+                    let fresh = if expected.is_none() && method != Method::GET {
+                        Some(fixture.open().await)
                     } else {
                         None
                     };
-                    let answer = ask(
+                    let rejection = ask(
                         fresh.as_ref().unwrap_or(&shared),
-                        &world,
-                        held,
+                        &fixture,
+                        cluster,
                         *actor,
                         (&method, &address),
                     )
                     .await;
-                    if answer != refuses {
+                    if rejection != expected {
                         wrong.push(format!(
-                            "{method} {address} of {} by {}: {answer:?}, not {refuses:?}",
-                            held.name(),
+                            "{method} {address} of {} by {}: {rejection:?}, not {expected:?}",
+                            cluster.name(),
                             actor.0
                         ));
                     }
@@ -241,6 +249,6 @@ async fn each_page_is_for_those_whom_the_matrix_names_and_for_nobody_else() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for (name, _) in RULES {
-        assert!(known.contains(*name), "there is no route {name} any more");
+        assert!(known.contains(*name), "route {name} no longer exists");
     }
 }

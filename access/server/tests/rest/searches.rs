@@ -1,4 +1,4 @@
-//! What is searched and filtered for has a bound, and is taken letter by letter.
+//! Search and filter values are limited in size and matched literally.
 
 use crate::app::App;
 use chainpool_api::{Cluster, Host, Page};
@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 #[tokio::test]
-async fn a_search_that_is_too_long_is_refused_by_its_field() {
+async fn a_long_search_text_is_rejected_by_its_field() {
     let app = App::start().await;
     for path in ["/api/v1/clusters", "/api/v1/hosts"] {
         for letters in [201, 20_000] {
@@ -24,7 +24,7 @@ async fn a_search_that_is_too_long_is_refused_by_its_field() {
 }
 
 #[tokio::test]
-async fn a_search_finds_its_own_letters_alone() {
+async fn a_search_text_is_matched_literally() {
     let app = App::start().await;
     app.host().await;
     for (search, hosts) in [("h1", 1), ("H", 1), ("_", 0), ("%25", 0), ("h%25", 0)] {
@@ -41,7 +41,7 @@ async fn a_search_finds_its_own_letters_alone() {
 }
 
 #[tokio::test]
-async fn an_apply_has_a_bound_on_its_labels() {
+async fn a_lease_request_has_a_maximum_number_of_labels() {
     let app = App::start().await;
     let labels = |count: usize| -> Map<String, Value> {
         (0..count)

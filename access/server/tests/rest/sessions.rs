@@ -1,4 +1,4 @@
-//! Signing in and out, links, tokens.
+//! Sign-in, sign-out, one-time links, API tokens.
 
 use crate::app::{App, request};
 use chainpool_api::{Page, ResetLink, Role, Session, Token, TokenMade, WhoAmI};
@@ -40,7 +40,7 @@ async fn an_account_signs_in_and_out() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_refused_and_tries_are_limited() {
+async fn a_wrong_password_is_rejected_and_attempts_are_limited() {
     let app = App::start().await;
     app.account("ann", Role::User).await;
     app.password("ann", PASSWORD).await;
@@ -66,7 +66,7 @@ async fn a_wrong_password_is_refused_and_tries_are_limited() {
 }
 
 #[tokio::test]
-async fn a_sign_in_that_can_be_none_names_the_field() {
+async fn an_invalid_sign_in_names_the_field() {
     let app = App::start().await;
     for (account, password, field) in [
         ("a".repeat(41), PASSWORD.to_owned(), "account"),
@@ -81,7 +81,7 @@ async fn a_sign_in_that_can_be_none_names_the_field() {
 }
 
 #[tokio::test]
-async fn one_request_for_a_token_breaks_no_list() {
+async fn extreme_token_lifetimes_never_break_lists() {
     let app = App::start().await;
     let ann = app.account("ann", Role::User).await;
     for ttl in [json!(0), json!(i64::MAX), json!(u64::MAX), json!(315_360_001)] {
@@ -108,7 +108,7 @@ async fn one_request_for_a_token_breaks_no_list() {
 }
 
 #[tokio::test]
-async fn a_new_password_ends_tokens() {
+async fn a_new_password_revokes_tokens() {
     let app = App::start().await;
     let token = app.account("ann", Role::User).await;
     app.get(&token, "/api/v1/session")
@@ -121,7 +121,7 @@ async fn a_new_password_ends_tokens() {
 }
 
 #[tokio::test]
-async fn a_link_works_once() {
+async fn a_one_time_link_works_once() {
     let app = App::start().await;
     app.account("ann", Role::User).await;
     let made = app
@@ -154,7 +154,7 @@ async fn a_link_works_once() {
 }
 
 #[tokio::test]
-async fn a_token_is_shown_once_and_can_be_ended() {
+async fn a_token_secret_is_shown_once_and_can_be_revoked() {
     let app = App::start().await;
     let ann = app.account("ann", Role::User).await;
     let made: TokenMade = app

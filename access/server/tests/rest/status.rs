@@ -1,4 +1,4 @@
-//! What is the same for everybody, the state of the whole, and the backup.
+//! Public routes, overall status and backup.
 
 use crate::app::{App, request};
 use chainpool_api::{Host, NetworkType, Page, Status};
@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 #[tokio::test]
-async fn anybody_may_know_that_it_serves_and_what_the_api_is() {
+async fn health_and_openapi_document_are_public() {
     let app = App::start().await;
     let health = app.ask(request(None, Method::GET, "/healthz", None)).await;
     assert_eq!(
@@ -24,7 +24,7 @@ async fn anybody_may_know_that_it_serves_and_what_the_api_is() {
 }
 
 #[tokio::test]
-async fn the_state_of_the_whole_and_what_can_be_made() {
+async fn status_and_network_types_are_returned() {
     let app = App::start().await;
     let status: Status = app.get(&app.admin, "/api/v1/status").await.read(StatusCode::OK);
     assert!(!status.paused && status.hosts.is_empty());
@@ -36,7 +36,7 @@ async fn the_state_of_the_whole_and_what_can_be_made() {
 }
 
 #[tokio::test]
-async fn a_backup_is_the_whole_database() {
+async fn a_backup_is_the_complete_database() {
     let app = App::start().await;
     let backup = app.call(&app.admin, Method::POST, "/api/v1/backup", None).await;
     assert_eq!(
@@ -60,25 +60,25 @@ async fn a_backup_is_the_whole_database() {
 }
 
 #[tokio::test]
-async fn a_host_without_room_is_not_filled_and_the_state_says_why() {
+async fn a_full_host_is_not_filled_and_the_status_gives_the_reason() {
     let app = App::start().await;
-    // The platform of these tests has 80 % of its disk free.
-    let host = json!({ "name": "h1", "address": "unix:///barren.sock", "autofill": true, "disk_floor": 90 });
+    // The empty platform reports 80 % free disk space.
+    let host = json!({ "name": "h1", "address": "unix:///empty.sock", "autofill": true, "disk_floor": 90 });
     let _: Host = app
         .post(&app.admin, "/api/v1/hosts", host)
         .await
         .read(StatusCode::CREATED);
     app.orchestrator.autofill().await.unwrap();
     let status: Status = app.get(&app.admin, "/api/v1/status").await.read(StatusCode::OK);
-    let said = serde_json::to_string(&status).unwrap();
+    let text = serde_json::to_string(&status).unwrap();
     assert!(
-        !status.ok && said.contains("host h1 is not filled") && said.contains("below its floor of 90 %"),
-        "{said}"
+        !status.ok && text.contains("host h1 cannot be filled") && text.contains("below its minimum of 90 %"),
+        "{text}"
     );
 }
 
 #[tokio::test]
-async fn a_check_of_the_database_is_dated() {
+async fn a_database_check_has_a_time() {
     let app = App::start().await;
     let status = async || -> Status { app.get(&app.admin, "/api/v1/status").await.read(StatusCode::OK) };
     assert_eq!(status().await.database.checked_at, None);

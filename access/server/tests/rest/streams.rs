@@ -1,9 +1,9 @@
-//! What streams tell to whom, and when they end.
+//! Content, visibility and end of streams.
 
 use crate::{
     app::{App, request},
+    fixture::Fixture,
     operations::soon,
-    world::World,
 };
 use axum::body::Body;
 use chainpool_api::{Lease, Operation};
@@ -12,10 +12,10 @@ use http::{Method, Request, StatusCode, header};
 use serde_json::json;
 use std::pin::Pin;
 
-type Told = Pin<Box<dyn Stream<Item = String>>>;
+type Messages = Pin<Box<dyn Stream<Item = String>>>;
 
-/// A stream's pieces: events as `name data`, lines of a log as they are; what only says that the stream lives is left out.
-fn told(body: Body) -> Told {
+/// The messages of a stream: events as `name data`, log lines unchanged; without keep-alives.
+fn messages(body: Body) -> Messages {
     let pieces = stream::unfold(body.into_data_stream(), async |mut body| {
         body.next().await.map(|piece| (piece.unwrap(), body))
     });
@@ -31,22 +31,22 @@ fn told(body: Body) -> Told {
 }
 
 /// Opens a stream of the API.
-async fn api(app: &App, token: &str, path: &str) -> Told {
+async fn api(app: &App, token: &str, path: &str) -> Messages {
     let response = app.send(request(Some(token), Method::GET, path, None)).await;
     assert_eq!(response.status(), StatusCode::OK, "{path}");
-    told(response.into_body())
+    messages(response.into_body())
 }
 
 /// Opens a stream of the dashboard.
-async fn page(app: &App, token: &str, path: &str) -> Told {
+async fn page(app: &App, token: &str, path: &str) -> Messages {
     let request = Request::get(path).header(header::COOKIE, app.cookie(token));
     let response = app.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!(response.status(), StatusCode::OK, "{path}");
-    told(response.into_body())
+    messages(response.into_body())
 }
 
-/// Both logs of the cluster beryl, which write a line every moment.
-async fn logs(app: &App, token: &str) -> Vec<Told> {
+/// Both log streams of the cluster beryl, which continuously write lines.
+async fn logs(app: &App, token: &str) -> Vec<Messages> {
     let path = "/api/v1/clusters/beryl/nodes/v0/logs?follow=true";
     vec![
         api(app, token, path).await,
@@ -54,24 +54,24 @@ async fn logs(app: &App, token: &str) -> Vec<Told> {
     ]
 }
 
-/// All streams that somebody may open who holds the cluster beryl, or sees all; each has been seen to go on.
-async fn all(app: &App, world: &World, token: &str) -> Vec<Told> {
+/// All streams of a caller who holds the cluster beryl or sees all clusters; each has delivered messages.
+async fn all(app: &App, fixture: &Fixture, token: &str) -> Vec<Messages> {
     let mut events = [
         api(app, token, "/api/v1/events").await,
         page(app, token, "/events/stream").await,
     ];
     let mut logs = logs(app, token).await;
-    go_on(&mut logs).await;
+    assert_continues(&mut logs).await;
     let proved = app
         .post(
-            world.token("otto").unwrap(),
+            fixture.token("otto").unwrap(),
             "/api/v1/clusters/beryl/prove",
             json!({}),
         )
         .await;
     let operation: Operation = proved.read(StatusCode::ACCEPTED);
-    for told in &mut events {
-        while !soon(told.next())
+    for messages in &mut events {
+        while !soon(messages.next())
             .await
             .unwrap()
             .contains(&operation.id.to_string())
@@ -81,14 +81,14 @@ async fn all(app: &App, world: &World, token: &str) -> Vec<Told> {
     logs
 }
 
-/// Reads logs for longer than it takes to ask whether they may go on.
-async fn go_on(logs: &mut [Told]) {
+/// Reads logs for longer than the interval of the access check.
+async fn assert_continues(logs: &mut [Messages]) {
     for log in logs {
         for _ in 0..10 {
             assert!(
                 soon(log.next())
                     .await
-                    .expect("the log goes on")
+                    .expect("the log continues")
                     .contains("a line")
             );
         }
@@ -96,11 +96,11 @@ async fn go_on(logs: &mut [Told]) {
 }
 
 #[tokio::test]
-async fn an_operation_is_told_to_those_who_may_read_it_and_to_nobody_else() {
-    let world = World::new().await;
-    let app = world.open().await;
-    let [bob, annabel, otto] = ["bob", "annabel", "otto"].map(|who| world.token(who).unwrap());
-    let mut strangers = [
+async fn operation_events_reach_only_callers_with_access() {
+    let fixture = Fixture::new().await;
+    let app = fixture.open().await;
+    let [bob, annabel, otto] = ["bob", "annabel", "otto"].map(|caller| fixture.token(caller).unwrap());
+    let mut foreign = [
         api(&app, bob, "/api/v1/events").await,
         page(&app, bob, "/events/stream").await,
     ];
@@ -115,32 +115,32 @@ async fn an_operation_is_told_to_those_who_may_read_it_and_to_nobody_else() {
     let restarted = app.post(otto, "/api/v1/clusters/beryl/restart", json!({})).await;
     let operation: Operation = restarted.read(StatusCode::ACCEPTED);
     let id = operation.id.to_string();
-    for told in holders.iter_mut().chain(&mut operators) {
-        while !soon(told.next()).await.unwrap().contains(&id) {}
+    for messages in holders.iter_mut().chain(&mut operators) {
+        while !soon(messages.next()).await.unwrap().contains(&id) {}
     }
     let lease: Lease = app
         .post(bob, "/api/v1/leases", json!({}))
         .await
         .read(StatusCode::CREATED);
-    for told in &mut strangers {
-        let first = soon(told.next()).await.unwrap();
+    for messages in &mut foreign {
+        let first = soon(messages.next()).await.unwrap();
         assert!(
             first.contains("lease") && first.contains(&lease.id.to_string()),
-            "bob was told of {first}"
+            "bob received {first}"
         );
     }
-    let place = format!("/api/v1/operations/{id}");
-    app.get(annabel, &place).await.read::<Operation>(StatusCode::OK);
-    for path in [place.clone(), format!("{place}/events")] {
+    let path = format!("/api/v1/operations/{id}");
+    app.get(annabel, &path).await.read::<Operation>(StatusCode::OK);
+    for path in [path.clone(), format!("{path}/events")] {
         app.get(bob, &path).await.problem(404, "operation_not_found");
     }
 }
 
 #[tokio::test]
-async fn a_holder_reads_what_was_done_since_it_holds_and_not_what_was_done_for_others() {
-    let world = World::new().await;
-    let app = world.open().await;
-    let [bob, annabel] = ["bob", "annabel"].map(|who| world.token(who).unwrap());
+async fn a_holder_sees_only_operations_since_the_start_of_its_lease() {
+    let fixture = Fixture::new().await;
+    let app = fixture.open().await;
+    let [bob, annabel] = ["bob", "annabel"].map(|caller| fixture.token(caller).unwrap());
     let listed = async |token: &str, cluster: &str| {
         app.get(token, &format!("/api/v1/operations?cluster={cluster}"))
             .await
@@ -155,7 +155,7 @@ async fn a_holder_reads_what_was_done_since_it_holds_and_not_what_was_done_for_o
     );
     assert!(
         !page.items.iter().any(|operation| operation.by == "admin"),
-        "she did not hold it when it was created: {page:?}"
+        "annabel sees an operation from before her lease: {page:?}"
     );
     listed(bob, "beryl").await.problem(404, "cluster_not_found");
     app.get(annabel, "/api/v1/operations")
@@ -164,44 +164,44 @@ async fn a_holder_reads_what_was_done_since_it_holds_and_not_what_was_done_for_o
 }
 
 #[tokio::test]
-async fn all_streams_end_with_their_token() {
-    let world = World::new().await;
-    let app = world.open().await;
+async fn streams_end_when_their_token_is_revoked() {
+    let fixture = Fixture::new().await;
+    let app = fixture.open().await;
     let token = app.token("annabel").await;
-    let streams = all(&app, &world, &token).await;
+    let streams = all(&app, &fixture, &token).await;
     let out = app.call(&token, Method::DELETE, "/api/v1/session", None).await;
     assert_eq!(out.status, StatusCode::NO_CONTENT);
-    for told in streams {
-        soon(told.count()).await;
+    for messages in streams {
+        soon(messages.count()).await;
     }
 }
 
 #[tokio::test]
-async fn all_streams_of_an_operator_end_with_its_account() {
-    let world = World::new().await;
-    let app = world.open().await;
-    let streams = all(&app, &world, world.token("otto").unwrap()).await;
+async fn streams_of_an_operator_end_when_its_account_is_deleted() {
+    let fixture = Fixture::new().await;
+    let app = fixture.open().await;
+    let streams = all(&app, &fixture, fixture.token("otto").unwrap()).await;
     let gone = app
         .call(
-            world.token("eve").unwrap(),
+            fixture.token("eve").unwrap(),
             Method::DELETE,
             "/api/v1/accounts/otto",
             None,
         )
         .await;
     assert_eq!(gone.status, StatusCode::NO_CONTENT);
-    for told in streams {
-        soon(told.count()).await;
+    for messages in streams {
+        soon(messages.count()).await;
     }
 }
 
 #[tokio::test]
-async fn a_log_ends_for_its_holder_when_the_cluster_is_released_and_goes_on_for_operators() {
-    let world = World::new().await;
-    let app = world.open().await;
-    let [annabel, otto] = ["annabel", "otto"].map(|who| world.token(who).unwrap());
-    let (mut held, mut seen) = (logs(&app, annabel).await, logs(&app, otto).await);
-    go_on(&mut held).await;
+async fn a_release_ends_log_streams_of_the_holder_but_not_of_operators() {
+    let fixture = Fixture::new().await;
+    let app = fixture.open().await;
+    let [annabel, otto] = ["annabel", "otto"].map(|caller| fixture.token(caller).unwrap());
+    let (mut holder_logs, mut operator_logs) = (logs(&app, annabel).await, logs(&app, otto).await);
+    assert_continues(&mut holder_logs).await;
     let page: chainpool_api::Page<Lease> = app.get(annabel, "/api/v1/leases").await.read(StatusCode::OK);
     let released = app
         .call(
@@ -212,8 +212,8 @@ async fn a_log_ends_for_its_holder_when_the_cluster_is_released_and_goes_on_for_
         )
         .await;
     assert_eq!(released.status, StatusCode::OK);
-    for told in held {
-        soon(told.count()).await;
+    for messages in holder_logs {
+        soon(messages.count()).await;
     }
-    go_on(&mut seen).await;
+    assert_continues(&mut operator_logs).await;
 }

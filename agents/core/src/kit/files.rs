@@ -1,10 +1,10 @@
-//! Files are in a node before its first start, as its spec says.
+//! Files are in place before a node's first start, as specified.
 
 use super::{
-    Kept, Promise, Stand,
+    Fixture, Promise, TestResult, check,
+    fixture::{hashed, values},
     program::Step,
-    promise, promised,
-    stand::{hashed, values},
+    promise,
 };
 use crate::{File, NodeSpec, Secret};
 use sha2::{Digest, Sha256};
@@ -13,23 +13,23 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "files",
         files,
-        "files and secrets arrive below a volume with their content, mode and owner, under a read-only root too"
+        "files and secrets below a volume have their content, mode and owner, also with a read-only root"
     ),
     promise!(
         "file-outside-volumes",
         outside,
-        "a file outside every volume arrives with its content"
+        "a file outside every volume has its content"
     ),
-    promise!("file-large", large, "files of some MiB arrive whole"),
+    promise!("file-large", large, "files of several MiB arrive complete"),
     promise!(
         "file-changed",
         changed,
-        "a replaced node has its new files, and no less of the old volume"
+        "a replaced node has its new files and all of the old volume"
     ),
     promise!(
         "file-once",
         once,
-        "a once file is as the node left it after a replacement"
+        "after a replacement, a once file is as the node left it"
     ),
 ];
 
@@ -49,15 +49,15 @@ fn with_files(mut node: NodeSpec, files: Vec<File>) -> NodeSpec {
     hashed(node)
 }
 
-fn told(steps: &[Step]) -> Vec<Step> {
+fn with_end(steps: &[Step]) -> Vec<Step> {
     steps
         .iter()
         .cloned()
-        .chain([Step::Say("told".into()), Step::Stay])
+        .chain([Step::Say("done".into()), Step::Stay])
         .collect()
 }
 
-async fn files(stand: &Stand<'_>) -> Kept {
+async fn files(fixture: &Fixture<'_>) -> TestResult {
     let every_byte: Vec<u8> = (0..=255).collect();
     let list = vec![
         File {
@@ -82,11 +82,11 @@ async fn files(stand: &Stand<'_>) -> Kept {
         .iter()
         .flat_map(|f| [Step::Stat(f.path.clone()), Step::Digest(f.path.clone())])
         .collect();
-    let mut node = stand.node("v0", &told(&steps));
+    let mut node = fixture.node("v0", &with_end(&steps));
     node.read_only_root = true;
     let node = with_files(node, list);
-    let key = stand.up(&node).await?;
-    let said = stand.says(&key, &node, "told").await?;
+    let key = fixture.start_cluster(&node).await?;
+    let output = fixture.wait_for_output(&key, &node, "done").await?;
     for File {
         path,
         content,
@@ -96,32 +96,32 @@ async fn files(stand: &Stand<'_>) -> Kept {
     } in &node.files
     {
         let stat = format!("{mode:o} {user} {group}");
-        promised!(
-            values(&said, &format!("stat {path}")) == [stat.as_str()],
-            "{path} is not {stat}: {said}"
+        check!(
+            values(&output, &format!("stat {path}")) == [stat.as_str()],
+            "{path} is not {stat}: {output}"
         );
         let digest = hex::encode(Sha256::digest(content.expose()));
-        promised!(
-            values(&said, &format!("digest {path}")) == [digest.as_str()],
-            "{path} has another content"
+        check!(
+            values(&output, &format!("digest {path}")) == [digest.as_str()],
+            "{path} has different content"
         );
     }
     Ok(())
 }
 
-async fn outside(stand: &Stand<'_>) -> Kept {
+async fn outside(fixture: &Fixture<'_>) -> TestResult {
     let node = with_files(
-        stand.node("v0", &told(&[Step::Show("/etc/node/file".into())])),
+        fixture.node("v0", &with_end(&[Step::Show("/etc/node/file".into())])),
         vec![file("/etc/node/file", "content")],
     );
-    let key = stand.up(&node).await?;
-    let said = stand.says(&key, &node, "told").await?;
-    promised!(values(&said, "show /etc/node/file") == ["content"], "{said}");
+    let key = fixture.start_cluster(&node).await?;
+    let output = fixture.wait_for_output(&key, &node, "done").await?;
+    check!(values(&output, "show /etc/node/file") == ["content"], "{output}");
     Ok(())
 }
 
-async fn large(stand: &Stand<'_>) -> Kept {
-    // Bytes that no compression makes small.
+async fn large(fixture: &Fixture<'_>) -> TestResult {
+    // Incompressible bytes.
     let mut state = 1_u32;
     let content: Vec<u8> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -131,49 +131,52 @@ async fn large(stand: &Stand<'_>) -> Kept {
     .collect();
     let digest = hex::encode(Sha256::digest(&content));
     let node = with_files(
-        stand.node("v0", &told(&[Step::Digest("/data/large".into())])),
+        fixture.node("v0", &with_end(&[Step::Digest("/data/large".into())])),
         vec![file("/data/large", content)],
     );
-    let key = stand.up(&node).await?;
-    let said = stand.says(&key, &node, "told").await?;
-    promised!(values(&said, "digest /data/large") == [digest.as_str()], "{said}");
+    let key = fixture.start_cluster(&node).await?;
+    let output = fixture.wait_for_output(&key, &node, "done").await?;
+    check!(
+        values(&output, "digest /data/large") == [digest.as_str()],
+        "{output}"
+    );
     Ok(())
 }
 
-async fn changed(stand: &Stand<'_>) -> Kept {
+async fn changed(fixture: &Fixture<'_>) -> TestResult {
     let show = |path: &str| Step::Show(path.into());
     let first = with_files(
-        stand.node(
+        fixture.node(
             "v0",
-            &told(&[show("/data/app"), Step::Write("/data/own".into(), "own".into())]),
+            &with_end(&[show("/data/app"), Step::Write("/data/own".into(), "own".into())]),
         ),
         vec![file("/data/app", "app-1")],
     );
-    let key = stand.up(&first).await?;
-    let said = stand.says(&key, &first, "told").await?;
-    promised!(values(&said, "show /data/app") == ["app-1"], "{said}");
-    let steps = told(&[
+    let key = fixture.start_cluster(&first).await?;
+    let output = fixture.wait_for_output(&key, &first, "done").await?;
+    check!(values(&output, "show /data/app") == ["app-1"], "{output}");
+    let steps = with_end(&[
         Step::Say("second".into()),
         show("/data/app"),
         show("/data/new"),
         show("/data/own"),
     ]);
     let second = with_files(
-        stand.node("v0", &steps),
+        fixture.node("v0", &steps),
         vec![file("/data/app", "app-2"), file("/data/new", "new")],
     );
-    stand.start(&key, &second).await?;
-    let said = stand.says(&key, &second, "show /data/own").await?;
-    let last = |path: &str| values(&said, path).last().copied();
-    promised!(last("show /data/app") == Some("app-2"), "{said}");
-    promised!(
+    fixture.start(&key, &second).await?;
+    let output = fixture.wait_for_output(&key, &second, "show /data/own").await?;
+    let last = |path: &str| values(&output, path).last().copied();
+    check!(last("show /data/app") == Some("app-2"), "{output}");
+    check!(
         last("show /data/new") == Some("new") && last("show /data/own") == Some("own"),
-        "{said}"
+        "{output}"
     );
     Ok(())
 }
 
-async fn once(stand: &Stand<'_>) -> Kept {
+async fn once(fixture: &Fixture<'_>) -> TestResult {
     let steps = [
         Step::Show("/data/state".into()),
         Step::Write("/data/state".into(), "height-9".into()),
@@ -184,10 +187,10 @@ async fn once(stand: &Stand<'_>) -> Kept {
             ..file("/data/state", "height-0")
         }]
     };
-    let first = with_files(stand.node("v0", &told(&steps)), state());
-    let key = stand.up(&first).await?;
-    let said = stand.says(&key, &first, "told").await?;
-    promised!(values(&said, "show /data/state") == ["height-0"], "{said}");
+    let first = with_files(fixture.node("v0", &with_end(&steps)), state());
+    let key = fixture.start_cluster(&first).await?;
+    let output = fixture.wait_for_output(&key, &first, "done").await?;
+    check!(values(&output, "show /data/state") == ["height-0"], "{output}");
     let mut changed = state();
     changed[0].content = Secret::new(b"height-1".to_vec());
     changed.push(File {
@@ -199,12 +202,14 @@ async fn once(stand: &Stand<'_>) -> Kept {
         Step::Show("/data/state".into()),
         Step::Show("/data/more".into()),
     ];
-    let second = with_files(stand.node("v0", &told(&steps)), changed);
-    stand.start(&key, &second).await?;
-    let said = stand.says(&key, &second, "show /data/more=more").await?;
-    promised!(
-        values(&said, "show /data/state").last() == Some(&"height-9"),
-        "the node's own state is gone: {said}"
+    let second = with_files(fixture.node("v0", &with_end(&steps)), changed);
+    fixture.start(&key, &second).await?;
+    let output = fixture
+        .wait_for_output(&key, &second, "show /data/more=more")
+        .await?;
+    check!(
+        values(&output, "show /data/state").last() == Some(&"height-9"),
+        "the node's own state is lost: {output}"
     );
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! What is not ours is not touched, whatever its name.
+//! Foreign objects are not touched, whatever their name.
 
 use super::{
-    Kept, Promise, Stand,
+    Fixture, Promise, TestResult, check,
+    fixture::{RUN, is_foreign},
     outcome::Stop,
     program::Step,
-    promise, promised,
-    stand::{RUN, is_foreign},
+    promise,
 };
 use crate::{Error, LogQuery, ObjectKind, Power, Volumes};
 
@@ -13,83 +13,96 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "foreign-network",
         network,
-        "a foreign network of that name is told as Foreign and not touched"
+        "a foreign network of that name is reported as Foreign and not touched"
     ),
     promise!(
         "foreign-node",
         node,
-        "a foreign node of that name is told as Foreign and not touched"
+        "a foreign node of that name is reported as Foreign and not touched"
     ),
     promise!(
         "foreign-job",
         job,
-        "a foreign job of that name is told as Foreign and not touched"
+        "a foreign job of that name is reported as Foreign and not touched"
     ),
     promise!(
         "foreign-volume",
         volume,
-        "a foreign volume of that name is told as Foreign and not touched"
+        "a foreign volume of that name is reported as Foreign and not touched"
     ),
     promise!(
         "foreign-part",
         part,
-        "a foreign part of that name is told as Foreign and not touched"
+        "a foreign part of that name is reported as Foreign and not touched"
     ),
 ];
 
-async fn network(stand: &Stand<'_>) -> Kept {
-    let (key, node) = (stand.key(), stand.node("v0", &[Step::Stay]));
-    let foreign = stand
-        .ground
-        .foreign_make(ObjectKind::Network, &key, &node)
+async fn network(fixture: &Fixture<'_>) -> TestResult {
+    let (key, node) = (fixture.key(), fixture.node("v0", &[Step::Stay]));
+    let foreign = fixture
+        .platform
+        .foreign_create(ObjectKind::Network, &key, &node)
         .await?;
-    stand.guard(foreign.ok_or_else(nothing)?).await?;
+    fixture.guard_foreign(foreign.ok_or_else(no_such_object)?).await?;
     for _ in 0..2 {
-        let made = stand.agent.ensure_network(&key, &stand.ground.network()).await;
-        promised!(
-            matches!(made, Err(Error::Foreign(_))),
-            "ensure_network said {made:?}"
+        let created = fixture
+            .agent
+            .ensure_network(&key, &fixture.platform.network())
+            .await;
+        check!(
+            matches!(created, Err(Error::Foreign(_))),
+            "ensure_network returned {created:?}"
         );
     }
-    go(stand, &key, &node).await
+    drop_ours(fixture, &key, &node).await
 }
 
-async fn node(stand: &Stand<'_>) -> Kept {
-    let (key, node) = beside(stand, ObjectKind::Node).await?;
-    promised!(
-        is_foreign(&stand.agent.incarnation(&key, &node.name).await),
-        "incarnation does not say Foreign"
+async fn node(fixture: &Fixture<'_>) -> TestResult {
+    let (key, node) = conflict(fixture, ObjectKind::Node).await?;
+    check!(
+        is_foreign(&fixture.agent.incarnation(&key, &node.name).await),
+        "incarnation does not return Foreign"
     );
-    promised!(
-        is_foreign(&stand.agent.logs(&key, &node.name, LogQuery::default()).await),
-        "logs does not say Foreign"
+    check!(
+        is_foreign(&fixture.agent.logs(&key, &node.name, LogQuery::default()).await),
+        "logs does not return Foreign"
     );
     Ok(())
 }
 
-async fn job(stand: &Stand<'_>) -> Kept {
-    let (key, job) = (stand.key(), stand.node("setup", &[Step::Exit(0)]));
-    stand.network(&key).await?;
-    let foreign = stand.ground.foreign_make(ObjectKind::Job, &key, &job).await?;
-    stand.guard(foreign.ok_or_else(nothing)?).await?;
+async fn job(fixture: &Fixture<'_>) -> TestResult {
+    let (key, job) = (fixture.key(), fixture.node("setup", &[Step::Exit(0)]));
+    fixture.network(&key).await?;
+    let foreign = fixture
+        .platform
+        .foreign_create(ObjectKind::Job, &key, &job)
+        .await?;
+    fixture.guard_foreign(foreign.ok_or_else(no_such_object)?).await?;
     for _ in 0..2 {
-        let made = stand.agent.ensure_job(&key, &job, &stand.image).await;
-        promised!(matches!(made, Err(Error::Foreign(_))), "ensure_job said {made:?}");
+        let created = fixture.agent.ensure_job(&key, &job, &fixture.image).await;
+        check!(
+            matches!(created, Err(Error::Foreign(_))),
+            "ensure_job returned {created:?}"
+        );
     }
-    go(stand, &key, &job).await
+    drop_ours(fixture, &key, &job).await
 }
 
-async fn volume(stand: &Stand<'_>) -> Kept {
-    beside(stand, ObjectKind::Volume).await.map(drop)
+async fn volume(fixture: &Fixture<'_>) -> TestResult {
+    conflict(fixture, ObjectKind::Volume).await.map(drop)
 }
 
-async fn part(stand: &Stand<'_>) -> Kept {
-    beside(stand, ObjectKind::Part).await.map(drop)
+async fn part(fixture: &Fixture<'_>) -> TestResult {
+    conflict(fixture, ObjectKind::Part).await.map(drop)
 }
 
-/// Makes a foreign object in the way of a node with all that a node may have, and sees the node refused.
-async fn beside(stand: &Stand<'_>, kind: ObjectKind) -> Kept<(crate::ClusterKey, crate::NodeSpec)> {
-    let mut node = stand.node("v0", &[Step::Echo(7000), Step::Stay]);
+/// Creates a foreign object in the way of a node that has every kind of part, and checks that the node is
+/// refused.
+async fn conflict(
+    fixture: &Fixture<'_>,
+    kind: ObjectKind,
+) -> TestResult<(crate::ClusterKey, crate::NodeSpec)> {
+    let mut node = fixture.node("v0", &[Step::Echo(7000), Step::Stay]);
     let file = |path: &str, secret| crate::File {
         path: path.into(),
         content: crate::Secret::new(b"content".to_vec()),
@@ -99,39 +112,39 @@ async fn beside(stand: &Stand<'_>, kind: ObjectKind) -> Kept<(crate::ClusterKey,
         once: false,
     };
     node.files = vec![file("/data/open", false), file("/data/secret", true)];
-    let (key, node) = (stand.key(), super::stand::hashed(node));
-    stand.network(&key).await?;
-    let foreign = stand.ground.foreign_make(kind, &key, &node).await?;
-    stand.guard(foreign.ok_or_else(nothing)?).await?;
+    let (key, node) = (fixture.key(), super::fixture::hashed(node));
+    fixture.network(&key).await?;
+    let foreign = fixture.platform.foreign_create(kind, &key, &node).await?;
+    fixture.guard_foreign(foreign.ok_or_else(no_such_object)?).await?;
     for power in [RUN, Power::Off] {
-        let made = stand.ensure(&key, &node, &power).await;
-        promised!(
-            matches!(made, Err(Error::Foreign(_))),
-            "ensure_node said {made:?}"
+        let created = fixture.ensure(&key, &node, &power).await;
+        check!(
+            matches!(created, Err(Error::Foreign(_))),
+            "ensure_node returned {created:?}"
         );
     }
-    go(stand, &key, &node).await?;
+    drop_ours(fixture, &key, &node).await?;
     Ok((key, node))
 }
 
-/// Drops what there is of ours; what hangs on the foreign object may be refused, with words.
-async fn go(stand: &Stand<'_>, key: &crate::ClusterKey, node: &crate::NodeSpec) -> Kept {
+/// Drops our objects. Those that depend on the foreign object may be refused with a reason.
+async fn drop_ours(fixture: &Fixture<'_>, key: &crate::ClusterKey, node: &crate::NodeSpec) -> TestResult {
     let dropped = [
-        stand.agent.drop_node(key, &node.name, Volumes::Purge).await,
-        stand.agent.drop_cluster(key.cluster, 1).await,
+        fixture.agent.drop_node(key, &node.name, Volumes::Purge).await,
+        fixture.agent.drop_cluster(key.cluster, 1).await,
     ];
     for result in dropped {
-        promised!(
+        check!(
             matches!(
                 result,
                 Ok(()) | Err(Error::Foreign(_) | Error::Refused(_) | Error::Busy(_))
             ),
-            "a removal said {result:?}"
+            "a removal returned {result:?}"
         );
     }
     Ok(())
 }
 
-fn nothing() -> Stop {
-    Stop::NotEnforced("the platform has no object of this kind that could be in the way".into())
+fn no_such_object() -> Stop {
+    Stop::NotEnforced("the platform has no object of this kind that could conflict".into())
 }

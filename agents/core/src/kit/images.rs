@@ -1,49 +1,49 @@
 //! Images are found, or their absence is explained.
 
-use super::{Kept, Promise, Stand, outcome::Stop, promise, promised};
+use super::{Fixture, Promise, TestResult, check, outcome::Stop, promise};
 
 pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "image-found",
         found,
-        "the first candidate that is present is found, and pinned the same each time"
+        "the first candidate that is present is found, with the same pin each time"
     ),
     promise!(
         "image-absent",
         absent,
-        "when no candidate can be had, the error names them all"
+        "when no candidate is available, the error names them all"
     ),
 ];
 
-async fn found(stand: &Stand<'_>) -> Kept {
-    let mut candidates = stand.ground.absent_images();
+async fn found(fixture: &Fixture<'_>) -> TestResult {
+    let mut candidates = fixture.platform.absent_images();
     candidates.truncate(1);
-    candidates.extend(stand.ground.images());
+    candidates.extend(fixture.platform.images());
     for _ in 0..2 {
-        let image = stand.agent.ensure_image(&candidates).await?;
-        promised!(
-            image == stand.image,
+        let image = fixture.agent.ensure_image(&candidates).await?;
+        check!(
+            image == fixture.image,
             "{image:?} was found, {:?} before",
-            stand.image
+            fixture.image
         );
     }
     Ok(())
 }
 
-async fn absent(stand: &Stand<'_>) -> Kept {
-    let candidates = stand.ground.absent_images();
-    let Err(error) = stand.agent.ensure_image(&candidates).await else {
+async fn absent(fixture: &Fixture<'_>) -> TestResult {
+    let candidates = fixture.platform.absent_images();
+    let Err(error) = fixture.agent.ensure_image(&candidates).await else {
         return Err(Stop::Failed(format!("an image was found among {candidates:?}")));
     };
-    let words = error.to_string();
+    let message = error.to_string();
     let unnamed: Vec<_> = candidates
         .iter()
-        .filter(|candidate| !words.contains(*candidate))
+        .filter(|candidate| !message.contains(*candidate))
         .collect();
-    promised!(unnamed.is_empty(), "{unnamed:?} are not named in: {words}");
-    promised!(
-        stand.agent.ensure_image(&[]).await.is_err(),
-        "an image was found among none"
+    check!(unnamed.is_empty(), "{unnamed:?} are not named in: {message}");
+    check!(
+        fixture.agent.ensure_image(&[]).await.is_err(),
+        "an image was found without candidates"
     );
     Ok(())
 }

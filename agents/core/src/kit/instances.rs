@@ -1,10 +1,10 @@
-//! Two control planes share a platform.
+//! Two control planes on one platform.
 
 use super::{
-    Kept, Promise, Stand,
+    Fixture, Promise, TestResult, check,
+    fixture::{RUN, is_foreign},
     program::Step,
-    promise, promised,
-    stand::{RUN, is_foreign},
+    promise,
 };
 use crate::{InstanceId, LogQuery, Power, Scope, Volumes};
 
@@ -12,77 +12,77 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "instances-apart",
         apart,
-        "two control planes on one platform neither see nor reap each other"
+        "two control planes on one platform neither see nor delete each other's objects"
     ),
     promise!(
-        "instance-again",
-        again,
-        "an agent made anew finds all that the one before it made"
+        "agent-reconnected",
+        reconnected,
+        "a new agent finds all objects that its predecessor created"
     ),
 ];
 
-async fn apart(stand: &Stand<'_>) -> Kept {
-    let node = stand.node("v0", &[Step::Stay]);
-    let key = stand.up(&node).await?;
-    let life = stand.life(&key, &node).await?;
-    let before = stand.objects(Scope::Host).await?;
+async fn apart(fixture: &Fixture<'_>) -> TestResult {
+    let node = fixture.node("v0", &[Step::Stay]);
+    let key = fixture.start_cluster(&node).await?;
+    let incarnation = fixture.incarnation(&key, &node).await?;
+    let before = fixture.objects(Scope::Host).await?;
     let instance = InstanceId::new();
-    let other = stand.ground.connect(instance)?;
+    let other = fixture.platform.connect(instance)?;
     for scope in [Scope::Host, Scope::Cluster(key.cluster)] {
         let seen = other.observe(scope).await?;
-        promised!(seen.objects.is_empty(), "the other sees {seen:?}");
+        check!(seen.objects.is_empty(), "the other instance sees {seen:?}");
     }
-    promised!(
-        is_foreign(&other.ensure_network(&key, &stand.ground.network()).await),
-        "ensure_network does not say Foreign"
+    check!(
+        is_foreign(&other.ensure_network(&key, &fixture.platform.network()).await),
+        "ensure_network does not return Foreign"
     );
     for power in [
         RUN,
         Power::Off,
         Power::On {
-            after: Some(life.clone()),
+            after: Some(incarnation.clone()),
         },
     ] {
-        promised!(
-            is_foreign(&other.ensure_node(&key, &node, &stand.image, &power).await),
-            "ensure_node does not say Foreign"
+        check!(
+            is_foreign(&other.ensure_node(&key, &node, &fixture.image, &power).await),
+            "ensure_node does not return Foreign"
         );
     }
-    promised!(
+    check!(
         is_foreign(&other.incarnation(&key, &node.name).await),
-        "incarnation does not say Foreign"
+        "incarnation does not return Foreign"
     );
-    promised!(
+    check!(
         is_foreign(&other.logs(&key, &node.name, LogQuery::default()).await),
-        "logs does not say Foreign"
+        "logs does not return Foreign"
     );
     other.drop_node(&key, &node.name, Volumes::Purge).await?;
     other.drop_cluster(key.cluster, u32::MAX).await?;
-    let theirs = stand.key_of(instance);
-    other.ensure_network(&theirs, &stand.ground.network()).await?;
-    other.ensure_node(&theirs, &node, &stand.image, &RUN).await?;
-    let now = stand.objects(Scope::Host).await?;
-    promised!(
-        now == before && stand.life(&key, &node).await? == life,
+    let theirs = fixture.key_of(instance);
+    other.ensure_network(&theirs, &fixture.platform.network()).await?;
+    other.ensure_node(&theirs, &node, &fixture.image, &RUN).await?;
+    let now = fixture.objects(Scope::Host).await?;
+    check!(
+        now == before && fixture.incarnation(&key, &node).await? == incarnation,
         "{before:?} became {now:?}"
     );
     other.drop_cluster(theirs.cluster, u32::MAX).await?;
-    stand.running(&key, &node).await
+    fixture.wait_until_running(&key, &node).await
 }
 
-async fn again(stand: &Stand<'_>) -> Kept {
-    let node = stand.node("v0", &[Step::Stay]);
-    let key = stand.up(&node).await?;
-    let life = stand.life(&key, &node).await?;
-    let anew = stand.ground.connect(stand.instance)?;
-    let mut seen = anew.observe(Scope::Host).await?.objects;
+async fn reconnected(fixture: &Fixture<'_>) -> TestResult {
+    let node = fixture.node("v0", &[Step::Stay]);
+    let key = fixture.start_cluster(&node).await?;
+    let incarnation = fixture.incarnation(&key, &node).await?;
+    let new_agent = fixture.platform.connect(fixture.instance)?;
+    let mut seen = new_agent.observe(Scope::Host).await?.objects;
     seen.sort_by(|a, b| (a.kind, &a.name, &a.id).cmp(&(b.kind, &b.name, &b.id)));
-    let before = stand.objects(Scope::Host).await?;
-    promised!(seen == before, "{before:?} is seen as {seen:?}");
-    anew.ensure_node(&key, &node, &stand.image, &RUN).await?;
-    promised!(
-        anew.incarnation(&key, &node.name).await? == Some(life),
-        "it has another life"
+    let before = fixture.objects(Scope::Host).await?;
+    check!(seen == before, "{before:?} is observed as {seen:?}");
+    new_agent.ensure_node(&key, &node, &fixture.image, &RUN).await?;
+    check!(
+        new_agent.incarnation(&key, &node.name).await? == Some(incarnation),
+        "it has another incarnation"
     );
     Ok(())
 }

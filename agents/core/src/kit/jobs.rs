@@ -1,11 +1,11 @@
-//! A job runs to its end, and no more often than it must.
+//! A job runs to completion, and no more often than it must.
 //!
-//! Of a job that ended well a platform may keep nothing but that. So jobs count their runs in their volume, and another job of the
-//! same name, which ends badly on purpose, tells the count with its last words.
+//! A platform may keep only the success of a completed job. So jobs count their runs in their volume, and
+//! another job of the same name, which fails on purpose, reports the count in its last output.
 
 use super::{
-    Kept, Promise, Stand, outcome::Stop, program::Step, promise, promised, repeat::transient_at_most,
-    stand::hashed,
+    Fixture, Promise, TestResult, check, fixture::hashed, outcome::Stop, program::Step, promise,
+    repeat::transient_at_most,
 };
 use crate::{
     Agent, ClusterKey, Error, File, NodeSpec, NodeState, ObjectKind, Scope, Secret, Variable, Volumes,
@@ -18,65 +18,73 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "job",
         once,
-        "a job runs to its end with its files, secrets and variables; asked for again, it has run once"
+        "a job completes with its files, secrets and variables; requested again, it does not run again"
     ),
     promise!(
         "job-waited-for",
         waited_for,
-        "a job that runs is waited for and not begun again, when the call that began it was cut off"
+        "a running job is waited for, not run twice, when the call that started it was cut off"
     ),
     promise!(
         "job-failed",
         failed,
-        "a job that ends badly is refused with its code and last words; asked for again, it runs anew"
+        "a failed job is refused with its exit code and last output; requested again, it runs again"
     ),
     promise!(
         "job-replaced",
         replaced,
-        "a job whose hash is another runs again, on the volumes of the one before"
+        "a job with another hash runs again, on the volumes of its predecessor"
     ),
     promise!(
         "job-cut-off",
         cut_off,
-        "a job cut off at random points and repeated ends well, and runs no more often than it was asked for"
+        "a job cut off at random points and repeated completes, and runs no more often than it was requested"
     ),
 ];
 
 const NAME: &str = "setup";
-/// Where a job counts its runs.
+/// The file in which a job counts its runs.
 const RUNS: &str = "/data/runs";
 
-fn job(stand: &Stand<'_>, steps: &[Step]) -> NodeSpec {
-    stand.node(NAME, &[&[Step::Count(RUNS.into())], steps].concat())
+fn job(fixture: &Fixture<'_>, steps: &[Step]) -> NodeSpec {
+    fixture.node(NAME, &[&[Step::Count(RUNS.into())], steps].concat())
 }
 
-/// Asks for a job until it has ended well.
-pub(super) async fn done(stand: &Stand<'_>, agent: &dyn Agent, key: &ClusterKey, job: &NodeSpec) -> Kept {
-    stand
-        .insist("the job ends", async || {
-            agent.ensure_job(key, job, &stand.image).await
+/// Ensures a job until it has completed.
+pub(super) async fn ensure_completed(
+    fixture: &Fixture<'_>,
+    agent: &dyn Agent,
+    key: &ClusterKey,
+    job: &NodeSpec,
+) -> TestResult {
+    fixture
+        .retry("the job completes", async || {
+            agent.ensure_job(key, job, &fixture.image).await
         })
         .await
 }
 
-/// Asks for a job that ends badly; returns what it is refused with.
-async fn refused(stand: &Stand<'_>, key: &ClusterKey, job: &NodeSpec) -> Kept<String> {
-    let ask = async || match stand.agent.ensure_job(key, job, &stand.image).await {
+/// Ensures a job that fails; returns the reason of the refusal.
+async fn ensure_failed(fixture: &Fixture<'_>, key: &ClusterKey, job: &NodeSpec) -> TestResult<String> {
+    let request = async || match fixture.agent.ensure_job(key, job, &fixture.image).await {
         Err(error) if error.is_transient() => Err(error),
         end => Ok(Ok(end)),
     };
-    match stand.until("the job ends", ask).await? {
-        Err(Error::Refused(words)) => Ok(words),
-        other => Err(Stop::Failed(format!(
-            "a job that ends badly is told as {other:?}"
-        ))),
+    match fixture.wait_until("the job fails", request).await? {
+        Err(Error::Refused(reason)) => Ok(reason),
+        other => Err(Stop::Failed(format!("a failed job is reported as {other:?}"))),
     }
 }
 
-/// Waits until this is the one job of the cluster, in this state.
-pub(super) async fn seen(stand: &Stand<'_>, key: &ClusterKey, job: &NodeSpec, state: &NodeState) -> Kept {
-    let look = async || {
-        let mut jobs = stand.agent.observe(Scope::Cluster(key.cluster)).await?.objects;
+/// Waits until this is the only job of the cluster, in this state.
+pub(super) async fn wait_for_job_state(
+    fixture: &Fixture<'_>,
+    key: &ClusterKey,
+    job: &NodeSpec,
+    state: &NodeState,
+) -> TestResult {
+    let poll = async || {
+        let mut jobs = fixture.agent.observe(Scope::Cluster(key.cluster)).await?.objects;
         jobs.retain(|object| {
             object.kind == ObjectKind::Job
                 || (object.kind == ObjectKind::Node && object.node.as_ref() == Some(&job.name))
@@ -98,17 +106,19 @@ pub(super) async fn seen(stand: &Stand<'_>, key: &ClusterKey, job: &NodeSpec, st
             .then_some(())
             .ok_or_else(|| format!("the jobs are {jobs:?}")))
     };
-    stand.until(&format!("the job is seen {state:?}"), look).await
+    fixture
+        .wait_until(&format!("the job is observed as {state:?}"), poll)
+        .await
 }
 
-/// How often jobs ran on the volume of this cluster's job, by what another one finds there.
-async fn runs(stand: &Stand<'_>, key: &ClusterKey) -> Kept<u32> {
-    let words = refused(stand, key, &job(stand, &[Step::Exit(9)])).await?;
-    Ok(counted(&words)? - 1)
+/// The number of runs on the volume of this cluster's job, counted by another job.
+async fn runs(fixture: &Fixture<'_>, key: &ClusterKey) -> TestResult<u32> {
+    let reason = ensure_failed(fixture, key, &job(fixture, &[Step::Exit(9)])).await?;
+    Ok(counted(&reason)? - 1)
 }
 
-/// The count among a job's last words.
-fn counted(words: &str) -> Kept<u32> {
+/// The count in a job's last output.
+fn counted(reason: &str) -> TestResult<u32> {
     let digits = |rest: &str| {
         rest.chars()
             .take_while(char::is_ascii_digit)
@@ -116,16 +126,16 @@ fn counted(words: &str) -> Kept<u32> {
             .parse()
             .ok()
     };
-    let counts = words
+    let counts = reason
         .match_indices("life ")
-        .filter_map(|(at, found)| digits(&words[at + found.len()..]));
+        .filter_map(|(at, found)| digits(&reason[at + found.len()..]));
     counts
         .filter(|count| *count > 0)
         .max()
-        .ok_or_else(|| Stop::Failed(format!("its last words are not told: {words}")))
+        .ok_or_else(|| Stop::Failed(format!("the refusal lacks its last output: {reason}")))
 }
 
-async fn once(stand: &Stand<'_>) -> Kept {
+async fn once(fixture: &Fixture<'_>) -> TestResult {
     let file = |path: &str, content: &str, secret| File {
         path: path.into(),
         content: Secret::new(content.into()),
@@ -135,7 +145,7 @@ async fn once(stand: &Stand<'_>) -> Kept {
         once: false,
     };
     let with_all = |steps: &[Step]| {
-        let mut job = job(stand, steps);
+        let mut job = job(fixture, steps);
         job.files = vec![
             file("/data/config/open", "open text", false),
             file("/data/config/secret", "hidden text", true),
@@ -150,135 +160,139 @@ async fn once(stand: &Stand<'_>) -> Kept {
         expect("/data/config/open", "open text"),
         expect("/data/config/secret", "hidden text"),
     ];
-    let (key, job) = (stand.key(), with_all(&[&files[..], &[Step::Exit(0)]].concat()));
-    stand.network(&key).await?;
+    let (key, job) = (fixture.key(), with_all(&[&files[..], &[Step::Exit(0)]].concat()));
+    fixture.network(&key).await?;
     for _ in 0..2 {
-        done(stand, &*stand.agent, &key, &job).await?;
-        seen(stand, &key, &job, &NodeState::Exited(0)).await?;
+        ensure_completed(fixture, &*fixture.agent, &key, &job).await?;
+        wait_for_job_state(fixture, &key, &job, &NodeState::Exited(0)).await?;
     }
-    done(stand, &*stand.ground.connect(stand.instance)?, &key, &job).await?;
-    let life = stand.agent.incarnation(&key, &job.name).await?;
-    promised!(life.is_none(), "a job that has ended lives: {life:?}");
+    ensure_completed(fixture, &*fixture.platform.connect(fixture.instance)?, &key, &job).await?;
+    let incarnation = fixture.agent.incarnation(&key, &job.name).await?;
+    check!(
+        incarnation.is_none(),
+        "a completed job has an incarnation: {incarnation:?}"
+    );
     let variables = [
         Step::Variable("OPEN".into()),
         Step::Variable("HIDDEN".into()),
         Step::Exit(9),
     ];
-    let words = refused(stand, &key, &with_all(&variables)).await?;
-    promised!(counted(&words)? == 2, "it ran more than once: {words}");
-    let told = ["variable OPEN=plain", "variable HIDDEN=two words"]
+    let reason = ensure_failed(fixture, &key, &with_all(&variables)).await?;
+    check!(counted(&reason)? == 2, "it ran more than once: {reason}");
+    let variables_set = ["variable OPEN=plain", "variable HIDDEN=two words"]
         .iter()
-        .all(|line| words.contains(line));
-    promised!(told, "its variables are not what they shall be: {words}");
+        .all(|line| reason.contains(line));
+    check!(variables_set, "its variables are wrong: {reason}");
     for _ in 0..2 {
-        stand.agent.drop_node(&key, &job.name, Volumes::Purge).await?;
-        let left = stand.objects(Scope::Host).await?;
-        promised!(
+        fixture.agent.drop_node(&key, &job.name, Volumes::Purge).await?;
+        let left = fixture.objects(Scope::Host).await?;
+        check!(
             left.iter().all(|object| object.node.is_none()),
             "{left:?} is left"
         );
     }
-    done(stand, &*stand.agent, &key, &job).await?;
-    promised!(
-        runs(stand, &key).await? == 1,
-        "a job that was dropped did not run afresh"
+    ensure_completed(fixture, &*fixture.agent, &key, &job).await?;
+    check!(runs(fixture, &key).await? == 1, "a dropped job did not run again");
+    Ok(())
+}
+
+async fn waited_for(fixture: &Fixture<'_>) -> TestResult {
+    let (key, peer) = (
+        fixture.key(),
+        fixture.node("peer", &[Step::Echo(7000), Step::Stay]),
     );
-    Ok(())
-}
-
-async fn waited_for(stand: &Stand<'_>) -> Kept {
-    let (key, peer) = (stand.key(), stand.node("peer", &[Step::Echo(7000), Step::Stay]));
-    let job = job(stand, &[Step::Reach("peer".into(), 7000), Step::Exit(0)]);
-    stand.network(&key).await?;
+    let job = job(fixture, &[Step::Reach("peer".into(), 7000), Step::Exit(0)]);
+    fixture.network(&key).await?;
     tokio::select! {
-        end = stand.agent.ensure_job(&key, &job, &stand.image) => {
-            return Err(Stop::Failed(format!("a job that waits for a node is told as {end:?}")));
+        end = fixture.agent.ensure_job(&key, &job, &fixture.image) => {
+            return Err(Stop::Failed(format!("a job that waits for a node is reported as {end:?}")));
         }
-        runs = seen(stand, &key, &job, &NodeState::Running) => runs?,
+        runs = wait_for_job_state(fixture, &key, &job, &NodeState::Running) => runs?,
     }
-    stand.start(&key, &peer).await?;
-    done(stand, &*stand.agent, &key, &job).await?;
-    seen(stand, &key, &job, &NodeState::Exited(0)).await?;
-    let runs = runs(stand, &key).await?;
-    promised!(runs == 1, "it ran {runs} times");
+    fixture.start(&key, &peer).await?;
+    ensure_completed(fixture, &*fixture.agent, &key, &job).await?;
+    wait_for_job_state(fixture, &key, &job, &NodeState::Exited(0)).await?;
+    let runs = runs(fixture, &key).await?;
+    check!(runs == 1, "it ran {runs} times");
     Ok(())
 }
 
-async fn failed(stand: &Stand<'_>) -> Kept {
+async fn failed(fixture: &Fixture<'_>) -> TestResult {
     let reason = "the reason is this";
     let (key, job) = (
-        stand.key(),
-        job(stand, &[Step::Complain(reason.into()), Step::Exit(77)]),
+        fixture.key(),
+        job(fixture, &[Step::Complain(reason.into()), Step::Exit(77)]),
     );
-    stand.network(&key).await?;
+    fixture.network(&key).await?;
     for time in 1..=2 {
-        let words = refused(stand, &key, &job).await?;
-        promised!(
-            words.contains("77") && words.contains(reason),
-            "its code and last words are not told: {words}"
+        let refusal = ensure_failed(fixture, &key, &job).await?;
+        check!(
+            refusal.contains("77") && refusal.contains(reason),
+            "the refusal lacks its code or last output: {refusal}"
         );
-        promised!(counted(&words)? == time, "asked for {time} times: {words}");
-        seen(stand, &key, &job, &NodeState::Exited(77)).await?;
-        stand.says(&key, &job, reason).await?;
+        check!(counted(&refusal)? == time, "requested {time} times: {refusal}");
+        wait_for_job_state(fixture, &key, &job, &NodeState::Exited(77)).await?;
+        fixture.wait_for_output(&key, &job, reason).await?;
     }
     Ok(())
 }
 
-async fn replaced(stand: &Stand<'_>) -> Kept {
+async fn replaced(fixture: &Fixture<'_>) -> TestResult {
     let first = job(
-        stand,
+        fixture,
         &[
             Step::Write("/data/left".into(), "by the first".into()),
             Step::Exit(0),
         ],
     );
     let second = job(
-        stand,
+        fixture,
         &[
             Step::Expect("/data/left".into(), "by the first".into()),
             Step::Exit(0),
         ],
     );
-    let key = stand.key();
-    stand.network(&key).await?;
+    let key = fixture.key();
+    fixture.network(&key).await?;
     for job in [&first, &second] {
-        done(stand, &*stand.agent, &key, job).await?;
-        seen(stand, &key, job, &NodeState::Exited(0)).await?;
+        ensure_completed(fixture, &*fixture.agent, &key, job).await?;
+        wait_for_job_state(fixture, &key, job, &NodeState::Exited(0)).await?;
     }
-    let runs = runs(stand, &key).await?;
-    promised!(runs == 2, "two jobs ran {runs} times");
+    let runs = runs(fixture, &key).await?;
+    check!(runs == 2, "two jobs ran {runs} times");
     Ok(())
 }
 
-async fn cut_off(stand: &Stand<'_>) -> Kept {
-    let mut random = StdRng::seed_from_u64(stand.seed);
-    let job = job(stand, &[Step::Exit(0)]);
-    let key = stand.key();
-    stand.network(&key).await?;
-    // How long a run takes here, so that the cuts lie within.
+async fn cut_off(fixture: &Fixture<'_>) -> TestResult {
+    let mut random = StdRng::seed_from_u64(fixture.seed);
+    let job = job(fixture, &[Step::Exit(0)]);
+    let key = fixture.key();
+    fixture.network(&key).await?;
+    // The duration of a run here, so that the cuts fall within it.
     let start = Instant::now();
-    done(stand, &*stand.agent, &key, &job).await?;
+    ensure_completed(fixture, &*fixture.agent, &key, &job).await?;
     let longest = u64::try_from(start.elapsed().as_micros())
         .unwrap_or(u64::MAX)
         .max(1000);
     for _ in 0..3 {
-        let key = stand.key();
-        stand.network(&key).await?;
+        let key = fixture.key();
+        fixture.network(&key).await?;
         for _ in 0..2 {
             let cut = Duration::from_micros(random.random_range(0..=longest));
-            if let Ok(done) = timeout(cut, stand.agent.ensure_job(&key, &job, &stand.image)).await {
+            if let Ok(done) = timeout(cut, fixture.agent.ensure_job(&key, &job, &fixture.image)).await {
                 transient_at_most(done)?;
             }
         }
-        // Each call that was cut off may have begun it, and so may the first of these; the others find it ended.
+        // Each call that was cut off may have started it, and so may the first of these. The others find it
+        // completed.
         for _ in 0..4 {
-            done(stand, &*stand.agent, &key, &job).await?;
+            ensure_completed(fixture, &*fixture.agent, &key, &job).await?;
         }
-        seen(stand, &key, &job, &NodeState::Exited(0)).await?;
-        let runs = runs(stand, &key).await?;
-        promised!(
+        wait_for_job_state(fixture, &key, &job, &NodeState::Exited(0)).await?;
+        let runs = runs(fixture, &key).await?;
+        check!(
             (1..=3).contains(&runs),
-            "asked for 3 times until it had ended, it ran {runs} times"
+            "requested 3 times before it completed, it ran {runs} times"
         );
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! A node uses no more than its spec says.
+//! A node uses no more than its limits.
 
-use super::{Kept, Promise, Stand, program::Step, promise, promised};
+use super::{Fixture, Promise, TestResult, check, program::Step, promise};
 
 pub(super) const PROMISES: &[Promise] = &[
     promise!(
@@ -15,44 +15,44 @@ pub(super) const PROMISES: &[Promise] = &[
     ),
 ];
 
-async fn memory(stand: &Stand<'_>) -> Kept {
-    let limit = stand.node("v0", &[]).limits.memory_bytes;
-    let greedy = stand.node("v0", &[Step::Memory(limit * 2), Step::Stay]);
-    let modest = stand.node("v1", &[Step::Memory(limit / 4), Step::Stay]);
-    let key = stand.key();
-    stand.network(&key).await?;
-    stand.ensure(&key, &greedy, &super::stand::RUN).await?;
-    stand.start(&key, &modest).await?;
-    let said = stand.says(&key, &greedy, "memory ").await?;
-    promised!(
-        said.contains("memory held") && !said.contains("memory open"),
-        "twice the limit was had: {said}"
+async fn memory(fixture: &Fixture<'_>) -> TestResult {
+    let limit = fixture.node("v0", &[]).limits.memory_bytes;
+    let greedy = fixture.node("v0", &[Step::Memory(limit * 2), Step::Stay]);
+    let modest = fixture.node("v1", &[Step::Memory(limit / 4), Step::Stay]);
+    let key = fixture.key();
+    fixture.network(&key).await?;
+    fixture.ensure(&key, &greedy, &super::fixture::RUN).await?;
+    fixture.start(&key, &modest).await?;
+    let output = fixture.wait_for_output(&key, &greedy, "memory ").await?;
+    check!(
+        output.contains("memory held") && !output.contains("memory open"),
+        "it got twice the limit: {output}"
     );
-    let said = stand.says(&key, &modest, "memory ").await?;
-    promised!(
-        said.contains("memory open"),
-        "a quarter of the limit was not had: {said}"
+    let output = fixture.wait_for_output(&key, &modest, "memory ").await?;
+    check!(
+        output.contains("memory open"),
+        "it did not get a quarter of the limit: {output}"
     );
     Ok(())
 }
 
-async fn processes(stand: &Stand<'_>) -> Kept {
-    let limit = stand.node("v0", &[]).limits.processes;
-    let greedy = stand.node("v0", &[Step::Processes(limit * 2), Step::Stay]);
-    let modest = stand.node("v1", &[Step::Processes(limit / 4), Step::Stay]);
-    let key = stand.key();
-    stand.network(&key).await?;
-    stand.ensure(&key, &greedy, &super::stand::RUN).await?;
-    stand.start(&key, &modest).await?;
-    let said = stand.says(&key, &greedy, "processes ").await?;
-    promised!(
-        said.contains("processes held") && !said.contains("processes open"),
-        "twice the limit was had: {said}"
+async fn processes(fixture: &Fixture<'_>) -> TestResult {
+    let limit = fixture.node("v0", &[]).limits.processes;
+    let greedy = fixture.node("v0", &[Step::Processes(limit * 2), Step::Stay]);
+    let modest = fixture.node("v1", &[Step::Processes(limit / 4), Step::Stay]);
+    let key = fixture.key();
+    fixture.network(&key).await?;
+    fixture.ensure(&key, &greedy, &super::fixture::RUN).await?;
+    fixture.start(&key, &modest).await?;
+    let output = fixture.wait_for_output(&key, &greedy, "processes ").await?;
+    check!(
+        output.contains("processes held") && !output.contains("processes open"),
+        "it got twice the limit: {output}"
     );
-    let said = stand.says(&key, &modest, "processes ").await?;
-    promised!(
-        said.contains("processes open"),
-        "a quarter of the limit was not had: {said}"
+    let output = fixture.wait_for_output(&key, &modest, "processes ").await?;
+    check!(
+        output.contains("processes open"),
+        "it did not get a quarter of the limit: {output}"
     );
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! What a node says can be read.
+//! Reading a node's output.
 
-use super::{Kept, Promise, Stand, outcome::Stop, program::Step, promise, promised, stand::hashed};
+use super::{Fixture, Promise, TestResult, check, fixture::hashed, outcome::Stop, program::Step, promise};
 use crate::{LogQuery, NodeName};
 use futures::{StreamExt, TryStreamExt};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,55 +12,51 @@ pub(super) const PROMISES: &[Promise] = &[
         order,
         "a log has all lines with their line ends, oldest first"
     ),
-    promise!(
-        "log-tail",
-        tail,
-        "a tail is the newest lines, so many and no more"
-    ),
+    promise!("log-tail", tail, "a tail is exactly this number of newest lines"),
     promise!(
         "log-since",
         since,
-        "a log since a time has what was said after it alone"
+        "a log since a time has only the lines after it"
     ),
     promise!(
         "log-follow",
         follow,
-        "a followed log goes on as lines are written"
+        "a followed log continues as lines are written"
     ),
-    promise!("log-streams", streams, "the error output is told apart"),
+    promise!("log-streams", streams, "standard error is marked"),
     promise!(
         "log-limit",
         limit,
-        "a log grows no larger than its limits, and keeps the newest"
+        "a log stays within its limits, and keeps the newest lines"
     ),
     promise!(
-        "log-of-nobody",
-        nobody,
-        "the log of a node that is not there is an error that names it"
+        "log-absent-node",
+        absent_node,
+        "the log of an absent node is an error that names it"
     ),
 ];
 
-async fn order(stand: &Stand<'_>) -> Kept {
+async fn order(fixture: &Fixture<'_>) -> TestResult {
     let words = ["one", "two", "three"];
     let steps: Vec<_> = words
         .iter()
         .map(|word| Step::Say((*word).into()))
         .chain([Step::Stay])
         .collect();
-    let node = stand.node("v0", &steps);
-    let key = stand.up(&node).await?;
-    let said = stand.says(&key, &node, "three\n").await?;
-    promised!(said == "one\ntwo\nthree\n", "{said:?}");
+    let node = fixture.node("v0", &steps);
+    let key = fixture.start_cluster(&node).await?;
+    let output = fixture.wait_for_output(&key, &node, "three\n").await?;
+    check!(output == "one\ntwo\nthree\n", "{output:?}");
     Ok(())
 }
 
-async fn tail(stand: &Stand<'_>) -> Kept {
-    let node = stand.node("v0", &[Step::Flood(50), Step::Stay]);
-    let key = stand.up(&node).await?;
-    stand.says(&key, &node, "flooded").await?;
+async fn tail(fixture: &Fixture<'_>) -> TestResult {
+    let node = fixture.node("v0", &[Step::Flood(50), Step::Stay]);
+    let key = fixture.start_cluster(&node).await?;
+    fixture.wait_for_output(&key, &node, "flooded").await?;
     for (wanted, first) in [(1, "flooded"), (3, "flood 49 ")] {
-        let said = stand
-            .said(
+        let output = fixture
+            .output(
                 &key,
                 &node,
                 LogQuery {
@@ -69,14 +65,14 @@ async fn tail(stand: &Stand<'_>) -> Kept {
                 },
             )
             .await?;
-        let lines = said.lines().count();
-        promised!(
-            said.starts_with(first) && said.ends_with("flooded\n") && lines == wanted as usize,
-            "tail {wanted}: {said}"
+        let lines = output.lines().count();
+        check!(
+            output.starts_with(first) && output.ends_with("flooded\n") && lines == wanted as usize,
+            "tail {wanted}: {output}"
         );
     }
-    let said = stand
-        .said(
+    let output = fixture
+        .output(
             &key,
             &node,
             LogQuery {
@@ -85,29 +81,29 @@ async fn tail(stand: &Stand<'_>) -> Kept {
             },
         )
         .await?;
-    promised!(said.is_empty(), "tail 0: {said}");
+    check!(output.is_empty(), "tail 0: {output}");
     Ok(())
 }
 
-async fn since(stand: &Stand<'_>) -> Kept {
-    let node = stand.node("v0", &[Step::Tick]);
-    let key = stand.up(&node).await?;
-    stand.says(&key, &node, "tick 1\n").await?;
-    let began = now()?;
-    // Three seconds on, by the clock that `since` is given in.
-    stand
-        .until("three seconds pass", async || {
+async fn since(fixture: &Fixture<'_>) -> TestResult {
+    let node = fixture.node("v0", &[Step::Tick]);
+    let key = fixture.start_cluster(&node).await?;
+    fixture.wait_for_output(&key, &node, "tick 1\n").await?;
+    let start = now()?;
+    // Three seconds later, by the clock of `since`.
+    fixture
+        .wait_until("three seconds pass", async || {
             Ok(now()
-                .is_ok_and(|now| now > began + 3)
+                .is_ok_and(|now| now > start + 3)
                 .then_some(())
                 .ok_or_else(String::new))
         })
         .await?;
     let since = now()? - 1;
-    let whole = stand.said(&key, &node, LogQuery::default()).await?;
+    let whole = fixture.output(&key, &node, LogQuery::default()).await?;
     let newest = whole.lines().last().unwrap_or_default().to_owned();
-    let late = stand
-        .said(
+    let late = fixture
+        .output(
             &key,
             &node,
             LogQuery {
@@ -116,29 +112,29 @@ async fn since(stand: &Stand<'_>) -> Kept {
             },
         )
         .await?;
-    promised!(
+    check!(
         whole.contains("tick 1\n") && !late.contains("tick 1\n"),
-        "it has what was said before: {late}"
+        "it has older lines: {late}"
     );
-    promised!(
+    check!(
         late.lines().any(|line| line == newest),
         "it lacks {newest:?}: {late}"
     );
     Ok(())
 }
 
-fn now() -> Kept<i64> {
+fn now() -> TestResult<i64> {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_err(|error| Stop::Failed(error.to_string()))?;
     i64::try_from(since.as_secs()).map_err(|error| Stop::Failed(error.to_string()))
 }
 
-async fn follow(stand: &Stand<'_>) -> Kept {
-    let node = stand.node("v0", &[Step::Tick]);
-    let key = stand.up(&node).await?;
-    stand.says(&key, &node, "tick 3\n").await?;
-    let mut log = stand
+async fn follow(fixture: &Fixture<'_>) -> TestResult {
+    let node = fixture.node("v0", &[Step::Tick]);
+    let key = fixture.start_cluster(&node).await?;
+    fixture.wait_for_output(&key, &node, "tick 3\n").await?;
+    let mut log = fixture
         .agent
         .logs(
             &key,
@@ -152,9 +148,9 @@ async fn follow(stand: &Stand<'_>) -> Kept {
         .await?;
     let mut numbers = Vec::new();
     while numbers.len() < 4 {
-        let line = timeout(stand.ground.patience(), log.next())
+        let line = timeout(fixture.platform.step_timeout(), log.next())
             .await
-            .map_err(|_| Stop::Failed(format!("silence after {numbers:?}")))?;
+            .map_err(|_| Stop::Failed(format!("no line after {numbers:?}")))?;
         let line = line.ok_or_else(|| Stop::Failed(format!("it ended after {numbers:?}")))??;
         let text = String::from_utf8_lossy(&line.bytes).into_owned();
         numbers.extend(
@@ -162,22 +158,22 @@ async fn follow(stand: &Stand<'_>) -> Kept {
                 .filter_map(|line| line.strip_prefix("tick ")?.parse::<u32>().ok()),
         );
     }
-    promised!(
+    check!(
         numbers[0] >= 3 && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1),
         "{numbers:?}"
     );
     Ok(())
 }
 
-async fn streams(stand: &Stand<'_>) -> Kept {
-    let node = stand.node(
+async fn streams(fixture: &Fixture<'_>) -> TestResult {
+    let node = fixture.node(
         "v0",
         &[Step::Say("out".into()), Step::Complain("err".into()), Step::Stay],
     );
-    let key = stand.up(&node).await?;
-    stand.says(&key, &node, "out").await?;
-    stand.says(&key, &node, "err").await?;
-    let lines: Vec<_> = stand
+    let key = fixture.start_cluster(&node).await?;
+    fixture.wait_for_output(&key, &node, "out").await?;
+    fixture.wait_for_output(&key, &node, "err").await?;
+    let lines: Vec<_> = fixture
         .agent
         .logs(&key, &node.name, LogQuery::default())
         .await?
@@ -191,31 +187,31 @@ async fn streams(stand: &Stand<'_>) -> Kept {
             .collect::<Vec<_>>()
             .concat()
     };
-    promised!(of(false) == b"out\n" && of(true) == b"err\n", "{lines:?}");
+    check!(of(false) == b"out\n" && of(true) == b"err\n", "{lines:?}");
     Ok(())
 }
 
-async fn limit(stand: &Stand<'_>) -> Kept {
-    let mut node = stand.node("v0", &[Step::Flood(20_000), Step::Stay]);
+async fn limit(fixture: &Fixture<'_>) -> TestResult {
+    let mut node = fixture.node("v0", &[Step::Flood(20_000), Step::Stay]);
     (node.log.max_bytes, node.log.max_files) = (100_000, 2);
     let node = hashed(node);
-    let key = stand.up(&node).await?;
-    let said = stand.says(&key, &node, "flooded").await?;
-    // Twice the limit leaves room for what a platform keeps beside a line; all would be ten times the limit.
-    promised!(said.len() <= 400_000, "{} bytes are kept", said.len());
-    promised!(said.contains("flood 20000 "), "the newest is not there");
+    let key = fixture.start_cluster(&node).await?;
+    let output = fixture.wait_for_output(&key, &node, "flooded").await?;
+    // Twice the limit leaves room for a platform's overhead a line; the whole output is ten times the limit.
+    check!(output.len() <= 400_000, "{} bytes are kept", output.len());
+    check!(output.contains("flood 20000 "), "the newest line is missing");
     Ok(())
 }
 
-async fn nobody(stand: &Stand<'_>) -> Kept {
+async fn absent_node(fixture: &Fixture<'_>) -> TestResult {
     let (key, name) = (
-        stand.key(),
+        fixture.key(),
         NodeName::parse("v7").map_err(|error| Stop::Failed(error.to_string()))?,
     );
-    stand.network(&key).await?;
-    let told = match timeout(
-        stand.ground.patience(),
-        stand.agent.logs(&key, &name, LogQuery::default()),
+    fixture.network(&key).await?;
+    let result = match timeout(
+        fixture.platform.step_timeout(),
+        fixture.agent.logs(&key, &name, LogQuery::default()),
     )
     .await
     {
@@ -223,9 +219,11 @@ async fn nobody(stand: &Stand<'_>) -> Kept {
         Ok(Err(error)) => Err(error),
         Err(_) => return Err(Stop::Failed("no answer".into())),
     };
-    promised!(
-        told.as_ref().is_err_and(|error| error.to_string().contains("v7")),
-        "{told:?}"
+    check!(
+        result
+            .as_ref()
+            .is_err_and(|error| error.to_string().contains("v7")),
+        "{result:?}"
     );
     Ok(())
 }

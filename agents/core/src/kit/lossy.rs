@@ -1,4 +1,4 @@
-//! An agent whose first answers are lost on the way.
+//! An agent whose responses can be lost.
 
 use crate::{
     Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation,
@@ -11,15 +11,15 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// Does what its inner agent does; each time after [`lose`](Lossy::lose) the answer to the next call is lost: what was
-/// asked has happened, or has failed, and the caller hears [`Error::Unreachable`].
+/// Passes calls to its inner agent. After [`lose`](Lossy::lose) the response to the next call is lost: the
+/// call has happened, or has failed, and the caller gets [`Error::Unreachable`].
 pub struct Lossy {
     inner: Arc<dyn Agent>,
     armed: AtomicBool,
 }
 
 impl Lossy {
-    /// Stands before this agent.
+    /// Wraps this agent.
     pub fn new(inner: Arc<dyn Agent>) -> Self {
         Self {
             inner,
@@ -27,16 +27,16 @@ impl Lossy {
         }
     }
 
-    /// Loses the answer to the next call.
+    /// Loses the response to the next call.
     pub fn lose(&self) {
         self.armed.store(true, Ordering::SeqCst);
     }
 
-    fn pass<T>(&self, answer: Result<T>) -> Result<T> {
+    fn pass<T>(&self, response: Result<T>) -> Result<T> {
         if self.armed.swap(false, Ordering::SeqCst) {
-            return Err(Error::Unreachable("the answer was lost on purpose".into()));
+            return Err(Error::Unreachable("the response was dropped on purpose".into()));
         }
-        answer
+        response
     }
 }
 

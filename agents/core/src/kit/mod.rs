@@ -1,15 +1,16 @@
-//! The conformance kit: the promises of [`Agent`](crate::Agent), each as a test that any agent can be put to.
+//! The conformance kit: the promises of [`Agent`](crate::Agent), each as a test for any agent.
 //!
-//! An agent is judged by what its nodes see and say, so the kit needs little of a platform beside the agent: a
-//! [`Ground`]. Nodes run small programs ([`program::Step`]) in busybox's shell and tell what they find through `logs` or a
-//! port; what a platform cannot do comes through its [`Capabilities`](crate::Capabilities) or [`Ground::exempt`], never
-//! by its kind. Each promise has an instance of its own, so several run at once; each ends by dropping its clusters and
-//! with a census that finds nothing of ours left and nothing foreign touched.
+//! The kit judges an agent by what its nodes observe and print, so beside the agent it needs little of a
+//! platform: a [`TestPlatform`]. Nodes run small programs ([`program::Step`]) in busybox's shell and report
+//! through `logs` or a port. What a platform cannot do comes from its [`Capabilities`](crate::Capabilities)
+//! or [`TestPlatform::exempt`], never by its kind. Each promise has its own instance, so several run at once.
+//! Each ends by dropping its clusters and with a leak check: nothing of ours is left, no foreign object was
+//! touched.
 //!
 //! ```no_run
-//! # async fn test(ground: &dyn chainpool_agent::kit::Ground) -> std::process::ExitCode {
+//! # async fn test(platform: &dyn chainpool_agent::kit::TestPlatform) -> std::process::ExitCode {
 //! use chainpool_agent::kit;
-//! let report = kit::run(ground, &kit::promises()).await;
+//! let report = kit::run(platform, &kit::promises()).await;
 //! report.finish()
 //! # }
 //! ```
@@ -17,8 +18,8 @@
 mod capabilities;
 mod drift;
 mod files;
+mod fixture;
 mod foreign;
-mod ground;
 mod images;
 mod instances;
 mod jobs;
@@ -34,57 +35,57 @@ mod power;
 pub mod program;
 mod repeat;
 mod run;
-mod stand;
 pub mod table;
+mod test_platform;
 mod volumes;
 mod watch;
 
-pub use ground::{Foreign, Ground, GroundError, GroundResult, Meddling};
 pub use lossy::Lossy;
 pub use outcome::{Outcome, Report};
-pub use run::{asked_for, run};
+pub use run::{run, selected};
+pub use test_platform::{Foreign, Interference, TestPlatform, TestPlatformError, TestPlatformResult};
 
+use fixture::Fixture;
 use futures::future::LocalBoxFuture;
 use outcome::Stop;
-use stand::Stand;
 
-/// What an agent promises, and how to find out.
+/// A promise of an agent, and its test.
 #[derive(Debug, Clone, Copy)]
 pub struct Promise {
-    /// Its short name, by which it is asked for.
+    /// Its short name, which selects it.
     pub name: &'static str,
-    /// What is promised, in one sentence.
-    pub says: &'static str,
-    /// Whether the platform is restarted meanwhile, so that nothing else can run beside it.
+    /// The promise in one sentence.
+    pub description: &'static str,
+    /// The test restarts the platform, so it runs alone.
     pub restarts: bool,
     test: Test,
 }
 
-type Kept<T = ()> = Result<T, Stop>;
-type Test = for<'a> fn(&'a Stand<'a>) -> LocalBoxFuture<'a, Kept>;
+type TestResult<T = ()> = Result<T, Stop>;
+type Test = for<'a> fn(&'a Fixture<'a>) -> LocalBoxFuture<'a, TestResult>;
 
 /// Names a promise and its test.
 macro_rules! promise {
-    ($name:literal, $test:path, $says:literal) => {
+    ($name:literal, $test:path, $description:literal) => {
         $crate::kit::Promise {
             name: $name,
-            says: $says,
+            description: $description,
             restarts: false,
-            test: |stand| Box::pin($test(stand)),
+            test: |fixture| Box::pin($test(fixture)),
         }
     };
 }
 pub(crate) use promise;
 
-/// Ends a test as failed, with these words, unless the condition holds.
-macro_rules! promised {
-    ($condition:expr, $($words:tt)+) => {
+/// Fails a test with this message unless the condition holds.
+macro_rules! check {
+    ($condition:expr, $($message:tt)+) => {
         if !$condition {
-            return Err($crate::kit::outcome::Stop::Failed(format!($($words)+)));
+            return Err($crate::kit::outcome::Stop::Failed(format!($($message)+)));
         }
     };
 }
-pub(crate) use promised;
+pub(crate) use check;
 
 /// All promises, in the order of the table.
 pub fn promises() -> Vec<Promise> {

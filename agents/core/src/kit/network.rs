@@ -1,6 +1,6 @@
-//! The nodes of a cluster find each other, at addresses of its own.
+//! The nodes of a cluster resolve each other, in their own network.
 
-use super::{Kept, Promise, Stand, outcome::Stop, program::Step, promise, promised};
+use super::{Fixture, Promise, TestResult, check, outcome::Stop, program::Step, promise};
 use crate::{Error, NetworkSpec, NodeSpec, ObjectKind, Place, Scope};
 use futures::future::join_all;
 use ipnet::Ipv4Net;
@@ -15,52 +15,54 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "names-apart",
         names_apart,
-        "nodes of the same name in two clusters are not mixed up"
+        "nodes of the same name in two clusters are kept apart"
     ),
     promise!(
-        "network-at-once",
-        at_once,
-        "a network made by several calls at once is one"
+        "concurrent-network",
+        concurrent_create,
+        "several concurrent calls create one network"
     ),
     promise!(
         "subnet",
         subnet,
-        "nodes have addresses in the subnet of our choice; another choice replaces the network"
+        "nodes have addresses in the chosen subnet; another choice replaces the network"
     ),
     promise!(
         "subnet-occupied",
         occupied,
-        "a subnet that is in use is told as Occupied, with its place"
+        "a subnet in use is reported as Occupied, with its place"
     ),
 ];
 
 const PORT: u16 = 7000;
 
-async fn names(stand: &Stand<'_>) -> Kept {
-    let key = stand.key();
-    stand.network(&key).await?;
+async fn names(fixture: &Fixture<'_>) -> TestResult {
+    let key = fixture.key();
+    fixture.network(&key).await?;
     let mut pair = Vec::new();
     for (at, (own, other)) in [("v0", "v1"), ("v1", "v0")].into_iter().enumerate() {
-        let mut node = stand.node(
+        let mut node = fixture.node(
             own,
             &[Step::Echo(PORT), Step::Reach(other.into(), PORT), Step::Stay],
         );
-        node.machine = stand.machines.get(at % stand.machines.len().max(1)).cloned();
-        let node = super::stand::hashed(node);
-        stand.start(&key, &node).await?;
+        node.machine = fixture.machines.get(at % fixture.machines.len().max(1)).cloned();
+        let node = super::fixture::hashed(node);
+        fixture.start(&key, &node).await?;
         pair.push((node, other));
     }
     for (node, other) in pair {
-        stand.says(&key, &node, &format!("reached {other}")).await?;
+        fixture
+            .wait_for_output(&key, &node, &format!("reached {other}"))
+            .await?;
     }
     Ok(())
 }
 
-async fn names_apart(stand: &Stand<'_>) -> Kept {
-    // Only one cluster has an echo: in the other the same name must lead to nobody.
-    let with = stand.node("v0", &[Step::Echo(PORT), Step::Stay]);
-    let without = stand.node("v0", &[Step::Stay]);
-    let seeker = stand.node(
+async fn names_apart(fixture: &Fixture<'_>) -> TestResult {
+    // Only one cluster has an echo server: in the other, the same name must lead nowhere.
+    let with = fixture.node("v0", &[Step::Echo(PORT), Step::Stay]);
+    let without = fixture.node("v0", &[Step::Stay]);
+    let seeker = fixture.node(
         "v1",
         &[
             Step::Say("seeking".into()),
@@ -68,97 +70,105 @@ async fn names_apart(stand: &Stand<'_>) -> Kept {
             Step::Stay,
         ],
     );
-    let (one, other) = (stand.up(&with).await?, stand.up(&without).await?);
-    stand.start(&other, &seeker).await?;
-    stand.start(&one, &seeker).await?;
-    stand.says(&other, &seeker, "seeking").await?;
-    stand.says(&one, &seeker, "reached v0").await?;
-    let said = stand.says(&other, &seeker, "seeking").await?;
-    promised!(
-        !said.contains("reached"),
-        "it reached another cluster's node: {said}"
+    let (one, other) = (
+        fixture.start_cluster(&with).await?,
+        fixture.start_cluster(&without).await?,
+    );
+    fixture.start(&other, &seeker).await?;
+    fixture.start(&one, &seeker).await?;
+    fixture.wait_for_output(&other, &seeker, "seeking").await?;
+    fixture.wait_for_output(&one, &seeker, "reached v0").await?;
+    let output = fixture.wait_for_output(&other, &seeker, "seeking").await?;
+    check!(
+        !output.contains("reached"),
+        "it reached another cluster's node: {output}"
     );
     Ok(())
 }
 
-async fn at_once(stand: &Stand<'_>) -> Kept {
-    let (key, network) = (stand.key(), stand.ground.network());
-    let ensure = async || stand.agent.ensure_network(&key, &network).await;
-    for result in join_all((0..4).map(|_| stand.insist("one of four", ensure))).await {
+async fn concurrent_create(fixture: &Fixture<'_>) -> TestResult {
+    let (key, network) = (fixture.key(), fixture.platform.network());
+    let ensure = async || fixture.agent.ensure_network(&key, &network).await;
+    for result in join_all((0..4).map(|_| fixture.retry("one of four calls", ensure))).await {
         result?;
     }
-    let seen = stand.objects(Scope::Cluster(key.cluster)).await?;
+    let seen = fixture.objects(Scope::Cluster(key.cluster)).await?;
     let networks = seen
         .iter()
         .filter(|object| object.kind == ObjectKind::Network)
         .count();
-    promised!(
+    check!(
         networks == 1
             && seen
                 .iter()
                 .all(|object| matches!(object.kind, ObjectKind::Network | ObjectKind::Part)),
         "{seen:?}"
     );
-    stand.start(&key, &stand.node("v0", &[Step::Stay])).await
+    fixture.start(&key, &fixture.node("v0", &[Step::Stay])).await
 }
 
-/// The ground's network, for a platform that takes subnets.
-fn chosen(stand: &Stand<'_>) -> Kept<(NetworkSpec, Ipv4Net)> {
-    let spec = stand.ground.network();
-    let can = stand.agent.capabilities().subnets;
-    promised!(
+/// A network of the platform, if it takes subnets.
+fn chosen(fixture: &Fixture<'_>) -> TestResult<(NetworkSpec, Ipv4Net)> {
+    let spec = fixture.platform.network();
+    let can = fixture.agent.capabilities().subnets;
+    check!(
         can == spec.subnet.is_some(),
-        "the capabilities say subnets: {can}, the ground's network has {:?}",
+        "capability subnets is {can}, the platform's network has {:?}",
         spec.subnet
     );
     let subnet = spec.subnet.ok_or_else(|| {
-        Stop::NotEnforced("the platform takes no subnet of our choice (capability subnets)".into())
+        Stop::NotEnforced("the platform chooses subnets itself (capability subnets)".into())
     })?;
     Ok((spec, subnet))
 }
 
-async fn subnet(stand: &Stand<'_>) -> Kept {
-    let ((first, a), (second, b)) = (chosen(stand)?, chosen(stand)?);
-    let node = stand.node("v0", &[Step::Addresses, Step::Stay]);
-    let (key, changed) = (stand.key(), stand.key());
-    stand.agent.ensure_network(&key, &first).await?;
-    lies_in(stand, &key, &node, a).await?;
-    // As the planner does when the first choice was in use.
-    for spec in [&chosen(stand)?.0, &second] {
-        stand.agent.ensure_network(&changed, spec).await?;
+async fn subnet(fixture: &Fixture<'_>) -> TestResult {
+    let ((first, a), (second, b)) = (chosen(fixture)?, chosen(fixture)?);
+    let node = fixture.node("v0", &[Step::Addresses, Step::Stay]);
+    let (key, changed) = (fixture.key(), fixture.key());
+    fixture.agent.ensure_network(&key, &first).await?;
+    lies_in(fixture, &key, &node, a).await?;
+    // As the planner does when its first choice is in use.
+    for spec in [&chosen(fixture)?.0, &second] {
+        fixture.agent.ensure_network(&changed, spec).await?;
     }
-    lies_in(stand, &changed, &node, b).await
+    lies_in(fixture, &changed, &node, b).await
 }
 
-async fn lies_in(stand: &Stand<'_>, key: &crate::ClusterKey, node: &NodeSpec, subnet: Ipv4Net) -> Kept {
-    stand.start(key, node).await?;
-    let said = stand.says(key, node, "addresses").await?;
-    let line = said
+async fn lies_in(
+    fixture: &Fixture<'_>,
+    key: &crate::ClusterKey,
+    node: &NodeSpec,
+    subnet: Ipv4Net,
+) -> TestResult {
+    fixture.start(key, node).await?;
+    let output = fixture.wait_for_output(key, node, "addresses").await?;
+    let line = output
         .lines()
         .find_map(|line| line.strip_prefix("addresses"))
         .unwrap_or_default();
     let mut addresses = line
         .split_whitespace()
         .filter_map(|text| text.parse::<Ipv4Addr>().ok());
-    promised!(
+    check!(
         addresses.any(|address| subnet.contains(&address)),
         "none of {line} lies in {subnet}"
     );
     Ok(())
 }
 
-async fn occupied(stand: &Stand<'_>) -> Kept {
-    let (spec, subnet) = chosen(stand)?;
-    let (one, other) = (stand.key(), stand.key());
-    let node = stand.node("v0", &[Step::Stay]);
-    stand.agent.ensure_network(&one, &spec).await?;
-    stand.start(&one, &node).await?;
-    // Some platforms give addresses out only when a node comes.
-    let made = async {
-        stand.agent.ensure_network(&other, &spec).await?;
-        stand.ensure(&other, &node, &super::stand::RUN).await
+async fn occupied(fixture: &Fixture<'_>) -> TestResult {
+    let (spec, subnet) = chosen(fixture)?;
+    let (one, other) = (fixture.key(), fixture.key());
+    let node = fixture.node("v0", &[Step::Stay]);
+    fixture.agent.ensure_network(&one, &spec).await?;
+    fixture.start(&one, &node).await?;
+    // Some platforms assign addresses only when a node starts.
+    let created = async {
+        fixture.agent.ensure_network(&other, &spec).await?;
+        fixture.ensure(&other, &node, &super::fixture::RUN).await
     };
-    match made.await {
+    match created.await {
         Err(Error::Occupied {
             place: Place::Subnet(place),
             ..

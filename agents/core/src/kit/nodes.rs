@@ -1,10 +1,10 @@
-//! A node comes to be what its spec says.
+//! A node converges to its spec.
 
 use super::{
-    Kept, Promise, Stand,
+    Fixture, Promise, TestResult, check,
+    fixture::{RUN, hashed, values},
     program::Step,
-    promise, promised,
-    stand::{RUN, hashed, values},
+    promise,
 };
 use crate::{NodeState, ObjectKind, Scope, Secret, SpecHash, Variable};
 
@@ -12,22 +12,22 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "create",
         create,
-        "a node is made, runs its command and is seen running with its hash"
+        "a node is created, runs its command and is observed running with its hash"
     ),
     promise!(
         "adopt",
         adopt,
-        "a node that is right is adopted: same objects, same life"
+        "a matching node is adopted: same objects, same incarnation"
     ),
     promise!(
         "replace",
         replace,
-        "a node whose hash is another is replaced, and another one's neighbour is not"
+        "a node with another hash is replaced, and its neighbour is not"
     ),
     promise!(
-        "made-at-once",
-        made_at_once,
-        "the same node made by two calls at once is one"
+        "concurrent-create",
+        concurrent_create,
+        "two concurrent calls for the same node create one"
     ),
     promise!(
         "variables",
@@ -37,107 +37,119 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "read-only-root",
         read_only_root,
-        "a read-only root takes no write"
+        "a read-only root rejects writes"
     ),
 ];
 
-async fn create(stand: &Stand<'_>) -> Kept {
-    let node = stand.node("v0", &[Step::Say("hello".into()), Step::Stay]);
-    let key = stand.up(&node).await?;
-    stand.says(&key, &node, "hello").await?;
-    let seen = stand.agent.observe(Scope::Cluster(key.cluster)).await?;
+async fn create(fixture: &Fixture<'_>) -> TestResult {
+    let node = fixture.node("v0", &[Step::Say("hello".into()), Step::Stay]);
+    let key = fixture.start_cluster(&node).await?;
+    fixture.wait_for_output(&key, &node, "hello").await?;
+    let seen = fixture.agent.observe(Scope::Cluster(key.cluster)).await?;
     let found = seen.node(1, &node.name);
     let right = found.is_some_and(|o| {
         o.hash.as_ref() == Some(&node.hash) && o.cluster == key.cluster && o.generation == 1
     });
-    promised!(
+    check!(
         right && seen.node_state(1, &node.name) == NodeState::Running,
         "{found:?}"
     );
     Ok(())
 }
 
-async fn adopt(stand: &Stand<'_>) -> Kept {
+async fn adopt(fixture: &Fixture<'_>) -> TestResult {
     let (key, node, network) = (
-        stand.key(),
-        stand.node("v0", &[Step::Count("/data/lives".into()), Step::Stay]),
-        stand.ground.network(),
+        fixture.key(),
+        fixture.node("v0", &[Step::Count("/data/starts".into()), Step::Stay]),
+        fixture.platform.network(),
     );
-    stand.agent.ensure_network(&key, &network).await?;
-    stand.start(&key, &node).await?;
-    let (objects, life) = (stand.objects(Scope::Host).await?, stand.life(&key, &node).await?);
-    stand.agent.ensure_network(&key, &network).await?;
-    stand.start(&key, &node).await?;
-    promised!(stand.life(&key, &node).await? == life, "it has another life");
-    let now = stand.objects(Scope::Host).await?;
-    promised!(now == objects, "{objects:?} became {now:?}");
-    let said = stand.says(&key, &node, "life 1").await?;
-    promised!(!said.contains("life 2"), "it was started twice: {said}");
+    fixture.agent.ensure_network(&key, &network).await?;
+    fixture.start(&key, &node).await?;
+    let (objects, incarnation) = (
+        fixture.objects(Scope::Host).await?,
+        fixture.incarnation(&key, &node).await?,
+    );
+    fixture.agent.ensure_network(&key, &network).await?;
+    fixture.start(&key, &node).await?;
+    check!(
+        fixture.incarnation(&key, &node).await? == incarnation,
+        "it has a new incarnation"
+    );
+    let now = fixture.objects(Scope::Host).await?;
+    check!(now == objects, "{objects:?} became {now:?}");
+    let output = fixture.wait_for_output(&key, &node, "life 1").await?;
+    check!(!output.contains("life 2"), "it was started twice: {output}");
     Ok(())
 }
 
-async fn replace(stand: &Stand<'_>) -> Kept {
-    let first = stand.node("v0", &[Step::Say("first".into()), Step::Stay]);
-    let beside = stand.node("v1", &[Step::Stay]);
-    let key = stand.up(&first).await?;
-    stand.start(&key, &beside).await?;
-    let (life, untouched) = (stand.life(&key, &first).await?, stand.life(&key, &beside).await?);
-    let second = stand.node("v0", &[Step::Say("second".into()), Step::Stay]);
-    stand.start(&key, &second).await?;
-    stand.says(&key, &second, "second").await?;
-    promised!(stand.life(&key, &second).await? != life, "it has the same life");
-    promised!(
-        stand.life(&key, &beside).await? == untouched,
-        "its neighbour has another life"
+async fn replace(fixture: &Fixture<'_>) -> TestResult {
+    let first = fixture.node("v0", &[Step::Say("first".into()), Step::Stay]);
+    let beside = fixture.node("v1", &[Step::Stay]);
+    let key = fixture.start_cluster(&first).await?;
+    fixture.start(&key, &beside).await?;
+    let (incarnation, untouched) = (
+        fixture.incarnation(&key, &first).await?,
+        fixture.incarnation(&key, &beside).await?,
     );
-    let nodes: Vec<_> = stand
+    let second = fixture.node("v0", &[Step::Say("second".into()), Step::Stay]);
+    fixture.start(&key, &second).await?;
+    fixture.wait_for_output(&key, &second, "second").await?;
+    check!(
+        fixture.incarnation(&key, &second).await? != incarnation,
+        "it has the same incarnation"
+    );
+    check!(
+        fixture.incarnation(&key, &beside).await? == untouched,
+        "its neighbour has a new incarnation"
+    );
+    let nodes: Vec<_> = fixture
         .objects(Scope::Host)
         .await?
         .into_iter()
         .filter(|o| o.kind == ObjectKind::Node)
         .collect();
-    promised!(nodes.len() == 2, "{nodes:?}");
-    // The hash decides, whatever else is the same.
+    check!(nodes.len() == 2, "{nodes:?}");
+    // The hash alone decides.
     let mut third = second.clone();
     third.hash = SpecHash("0123456789abcdef0123456789abcdef".into());
-    stand.start(&key, &third).await?;
-    let seen = stand.agent.observe(Scope::Cluster(key.cluster)).await?;
-    promised!(
+    fixture.start(&key, &third).await?;
+    let seen = fixture.agent.observe(Scope::Cluster(key.cluster)).await?;
+    check!(
         seen.node(1, &third.name)
             .is_some_and(|o| o.hash.as_ref() == Some(&third.hash)),
-        "its hash is not the wanted one"
+        "its hash is not the expected one"
     );
     Ok(())
 }
 
-async fn made_at_once(stand: &Stand<'_>) -> Kept {
-    let (key, node) = (stand.key(), stand.node("v0", &[Step::Stay]));
-    stand.network(&key).await?;
-    let ensure = async || stand.ensure(&key, &node, &RUN).await;
+async fn concurrent_create(fixture: &Fixture<'_>) -> TestResult {
+    let (key, node) = (fixture.key(), fixture.node("v0", &[Step::Stay]));
+    fixture.network(&key).await?;
+    let ensure = async || fixture.ensure(&key, &node, &RUN).await;
     let (a, b) = tokio::join!(
-        stand.insist("one of two", ensure),
-        stand.insist("the other of two", ensure)
+        fixture.retry("first of two calls", ensure),
+        fixture.retry("second of two calls", ensure)
     );
     a?;
     b?;
-    stand.running(&key, &node).await?;
-    let nodes = stand
+    fixture.wait_until_running(&key, &node).await?;
+    let nodes = fixture
         .objects(Scope::Host)
         .await?
         .into_iter()
         .filter(|o| o.kind == ObjectKind::Node)
         .count();
-    promised!(nodes == 1, "there are {nodes}");
+    check!(nodes == 1, "{nodes} nodes exist");
     Ok(())
 }
 
-async fn variables(stand: &Stand<'_>) -> Kept {
-    let mut node = stand.node(
+async fn variables(fixture: &Fixture<'_>) -> TestResult {
+    let mut node = fixture.node(
         "v0",
         &[
             Step::Variable("OPEN".into()),
             Step::Variable("HIDDEN".into()),
-            Step::Say("told".into()),
+            Step::Say("done".into()),
             Step::Stay,
         ],
     );
@@ -146,25 +158,25 @@ async fn variables(stand: &Stand<'_>) -> Kept {
     node.env
         .insert("HIDDEN".into(), Variable::Secret(Secret::new(hidden.into())));
     let node = hashed(node);
-    let key = stand.up(&node).await?;
-    let said = stand.says(&key, &node, "told").await?;
-    promised!(
-        values(&said, "variable OPEN") == ["plain"] && values(&said, "variable HIDDEN") == [hidden],
-        "{said}"
+    let key = fixture.start_cluster(&node).await?;
+    let output = fixture.wait_for_output(&key, &node, "done").await?;
+    check!(
+        values(&output, "variable OPEN") == ["plain"] && values(&output, "variable HIDDEN") == [hidden],
+        "{output}"
     );
     Ok(())
 }
 
-async fn read_only_root(stand: &Stand<'_>) -> Kept {
+async fn read_only_root(fixture: &Fixture<'_>) -> TestResult {
     let node = hashed(crate::NodeSpec {
         read_only_root: true,
-        ..stand.node("v0", &[Step::Root, Step::Stay])
+        ..fixture.node("v0", &[Step::Root, Step::Stay])
     });
-    let key = stand.up(&node).await?;
-    let said = stand.says(&key, &node, "root ").await?;
-    promised!(said.contains("root held"), "{said}");
-    let open = stand.node("v1", &[Step::Root, Step::Stay]);
-    stand.start(&key, &open).await?;
-    stand.says(&key, &open, "root open").await?;
+    let key = fixture.start_cluster(&node).await?;
+    let output = fixture.wait_for_output(&key, &node, "root ").await?;
+    check!(output.contains("root held"), "{output}");
+    let open = fixture.node("v1", &[Step::Root, Step::Stay]);
+    fixture.start(&key, &open).await?;
+    fixture.wait_for_output(&key, &open, "root open").await?;
     Ok(())
 }

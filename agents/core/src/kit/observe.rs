@@ -1,6 +1,6 @@
-//! What is ours is listed, and goes as asked.
+//! Listing and dropping of our objects.
 
-use super::{Kept, Promise, Stand, program::Step, promise, promised};
+use super::{Fixture, Promise, TestResult, check, program::Step, promise};
 use crate::{ClusterKey, Object, ObjectKind, Scope};
 
 pub(super) const PROMISES: &[Promise] = &[
@@ -12,36 +12,42 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "drop-generation",
         drop_generation,
-        "a cluster is dropped up to its generation; later ones and other clusters stay"
+        "a cluster is dropped up to a generation; later generations and other clusters stay"
     ),
     promise!(
         "drop-cluster",
         drop_cluster,
-        "a cluster that is dropped leaves nothing, running or not; absent is success"
+        "a dropped cluster leaves nothing, running or not; absent is success"
     ),
 ];
 
-async fn observe(stand: &Stand<'_>) -> Kept {
-    let pair = [stand.node("v0", &[Step::Stay]), stand.node("v1", &[Step::Stay])];
-    let (one, other) = (stand.up(&pair[0]).await?, stand.up(&pair[0]).await?);
-    stand.start(&one, &pair[1]).await?;
-    let host = stand.objects(Scope::Host).await?;
+async fn observe(fixture: &Fixture<'_>) -> TestResult {
+    let pair = [
+        fixture.node("v0", &[Step::Stay]),
+        fixture.node("v1", &[Step::Stay]),
+    ];
+    let (one, other) = (
+        fixture.start_cluster(&pair[0]).await?,
+        fixture.start_cluster(&pair[0]).await?,
+    );
+    fixture.start(&one, &pair[1]).await?;
+    let host = fixture.objects(Scope::Host).await?;
     let (ours, theirs) = (
-        stand.objects(Scope::Cluster(one.cluster)).await?,
-        stand.objects(Scope::Cluster(other.cluster)).await?,
+        fixture.objects(Scope::Cluster(one.cluster)).await?,
+        fixture.objects(Scope::Cluster(other.cluster)).await?,
     );
     let of = |objects: &[Object], kind| objects.iter().filter(|o| o.kind == kind).count();
     let counts = [ObjectKind::Network, ObjectKind::Node].map(|kind| [of(&ours, kind), of(&theirs, kind)]);
-    promised!(
+    check!(
         counts == [[1, 1], [2, 1]],
         "networks and nodes {counts:?} of {host:?}"
     );
-    promised!(of(&ours, ObjectKind::Volume) == 2, "volumes of {ours:?}");
-    promised!(
+    check!(of(&ours, ObjectKind::Volume) == 2, "volumes of {ours:?}");
+    check!(
         host.len() == ours.len() + theirs.len(),
-        "{host:?} is not both {ours:?} and {theirs:?}"
+        "{host:?} is not the sum of {ours:?} and {theirs:?}"
     );
-    promised!(
+    check!(
         ours.iter().all(|o| o.cluster == one.cluster && o.generation == 1),
         "{ours:?}"
     );
@@ -56,7 +62,7 @@ async fn observe(stand: &Stand<'_>) -> Kept {
             ObjectKind::Volume => node.is_some() && object.state.is_none(),
             ObjectKind::Part => object.state.is_none(),
         };
-        promised!(
+        check!(
             named && !object.name.is_empty() && !object.id.is_empty(),
             "{object:?}"
         );
@@ -64,47 +70,50 @@ async fn observe(stand: &Stand<'_>) -> Kept {
     Ok(())
 }
 
-async fn drop_generation(stand: &Stand<'_>) -> Kept {
-    let node = stand.node("v0", &[Step::Stay]);
-    let (old, beside) = (stand.up(&node).await?, stand.up(&node).await?);
+async fn drop_generation(fixture: &Fixture<'_>) -> TestResult {
+    let node = fixture.node("v0", &[Step::Stay]);
+    let (old, beside) = (
+        fixture.start_cluster(&node).await?,
+        fixture.start_cluster(&node).await?,
+    );
     let new = ClusterKey { generation: 2, ..old };
-    stand.network(&new).await?;
-    stand.start(&new, &node).await?;
-    let before = stand.objects(Scope::Host).await?;
+    fixture.network(&new).await?;
+    fixture.start(&new, &node).await?;
+    let before = fixture.objects(Scope::Host).await?;
     let kept: Vec<_> = before
         .into_iter()
         .filter(|o| o.cluster == beside.cluster || o.generation == 2)
         .collect();
     for _ in 0..2 {
-        stand.agent.drop_cluster(old.cluster, 1).await?;
-        let now = stand.objects(Scope::Host).await?;
-        promised!(now == kept, "{now:?} is left, not {kept:?}");
+        fixture.agent.drop_cluster(old.cluster, 1).await?;
+        let now = fixture.objects(Scope::Host).await?;
+        check!(now == kept, "{now:?} is left, not {kept:?}");
     }
-    let left = stand.ground.leftovers(stand.instance).await?;
-    promised!(left.len() >= kept.len(), "the ground sees only {left:?}");
+    let left = fixture.platform.leftovers(fixture.instance).await?;
+    check!(left.len() >= kept.len(), "the platform sees only {left:?}");
     Ok(())
 }
 
-async fn drop_cluster(stand: &Stand<'_>) -> Kept {
+async fn drop_cluster(fixture: &Fixture<'_>) -> TestResult {
     let [running, resting, ending] = [Step::Stay, Step::Stay, Step::Exit(1)];
-    let key = stand.up(&stand.node("v0", &[running])).await?;
-    stand
-        .ensure(&key, &stand.node("v1", &[resting]), &crate::Power::Off)
+    let key = fixture.start_cluster(&fixture.node("v0", &[running])).await?;
+    fixture
+        .ensure(&key, &fixture.node("v1", &[resting]), &crate::Power::Off)
         .await?;
-    stand
-        .ensure(&key, &stand.node("v2", &[ending]), &super::stand::RUN)
+    fixture
+        .ensure(&key, &fixture.node("v2", &[ending]), &super::fixture::RUN)
         .await?;
     for _ in 0..2 {
-        stand
-            .insist("drop_cluster", async || {
-                stand.agent.drop_cluster(key.cluster, 1).await
+        fixture
+            .retry("drop_cluster", async || {
+                fixture.agent.drop_cluster(key.cluster, 1).await
             })
             .await?;
         let left = (
-            stand.objects(Scope::Host).await?,
-            stand.ground.leftovers(stand.instance).await?,
+            fixture.objects(Scope::Host).await?,
+            fixture.platform.leftovers(fixture.instance).await?,
         );
-        promised!(left.0.is_empty() && left.1.is_empty(), "{left:?} is left");
+        check!(left.0.is_empty() && left.1.is_empty(), "{left:?} is left");
     }
     Ok(())
 }

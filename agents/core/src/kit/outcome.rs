@@ -1,19 +1,19 @@
-//! What came of each promise.
+//! Outcomes of promises.
 
-use super::{GroundError, table};
+use super::{TestPlatformError, table};
 use crate::Error;
 use std::{fmt, path::Path, process::ExitCode, time::Duration};
 
-/// What came of one promise.
+/// The outcome of one promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It was kept.
     Passed,
     /// It was broken, and how.
     Failed(String),
-    /// The platform has nothing to enforce it with, and why.
+    /// The platform cannot enforce it, and why.
     NotEnforced(String),
-    /// It could not be tried on this machine, and why.
+    /// It could not be tested on this machine, and why.
     Skipped(String),
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Why a test ended before its end.
+/// The reason why a test stopped early.
 #[derive(Debug)]
 pub(super) enum Stop {
     Failed(String),
@@ -38,13 +38,13 @@ pub(super) enum Stop {
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        Self::Failed(format!("the agent said: {error}"))
+        Self::Failed(format!("the agent returned: {error}"))
     }
 }
 
-impl From<GroundError> for Stop {
-    fn from(error: GroundError) -> Self {
-        Self::Failed(format!("the ground said: {error}"))
+impl From<TestPlatformError> for Stop {
+    fn from(error: TestPlatformError) -> Self {
+        Self::Failed(format!("the test platform returned: {error}"))
     }
 }
 
@@ -59,19 +59,19 @@ impl From<Result<(), Stop>> for Outcome {
     }
 }
 
-/// What came of a run.
+/// The outcomes of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The column of the table.
-    pub ground: String,
-    /// By what the random points of this run are found again.
+    pub platform: String,
+    /// Reproduces the random points of this run.
     pub seed: u64,
-    /// Each promise that was tried, by name, with what came of it and how long it took.
+    /// Each tested promise: name, outcome, time taken.
     pub rows: Vec<(&'static str, Outcome, Duration)>,
 }
 
 impl Report {
-    /// What came of one promise; `None` when it was not tried.
+    /// The outcome of one promise; `None` when it was not tested.
     pub fn outcome(&self, promise: &str) -> Option<&Outcome> {
         self.rows
             .iter()
@@ -88,15 +88,15 @@ impl Report {
             .collect()
     }
 
-    /// Adds what came of other promises on the same platform, tried on another bed.
+    /// Adds the outcomes of other promises on the same platform, tested on another bed.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.rows.extend(other.rows);
         self
     }
 
-    /// Ends a test binary: prints what came of all, loudly what was skipped, and puts this column into the table of the
-    /// page that `CHAINPOOL_KIT_TABLE` names.
+    /// Ends a test binary: prints all outcomes, skipped ones in capitals, and writes this column into the
+    /// table of the page that `CHAINPOOL_KIT_TABLE` names.
     pub fn finish(&self) -> ExitCode {
         print!("{self}");
         let mut fine = self.failed().is_empty();
@@ -116,7 +116,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ground, seed, rows } = self;
+        let Self { platform, seed, rows } = self;
         let of = |wanted: fn(&Outcome) -> bool| {
             rows.iter()
                 .filter(|(_, outcome, _)| wanted(outcome))
@@ -127,11 +127,11 @@ impl fmt::Display for Report {
         let exempt = of(|o| matches!(o, Outcome::NotEnforced(_)));
         let passed = rows.len() - failed.len() - skipped.len() - exempt.len();
         for (name, outcome, _) in exempt.iter().chain(&skipped).chain(&failed) {
-            writeln!(f, "{ground}: {name}: {outcome}")?;
+            writeln!(f, "{platform}: {name}: {outcome}")?;
         }
         writeln!(
             f,
-            "{ground}: {passed} promises passed, {} failed, {} not enforced here, {} SKIPPED (CHAINPOOL_KIT_SEED={seed})",
+            "{platform}: {passed} promises passed, {} failed, {} not enforced here, {} SKIPPED (CHAINPOOL_KIT_SEED={seed})",
             failed.len(),
             exempt.len(),
             skipped.len()

@@ -1,11 +1,11 @@
-//! Ports are reached by `dial`, where they are published too.
+//! Ports are reachable through `dial`, published or not.
 
 use super::{
-    Kept, Promise, Stand,
+    Fixture, Promise, TestResult, check,
+    fixture::{RUN, hashed},
     outcome::Stop,
     program::Step,
-    promise, promised,
-    stand::{RUN, hashed},
+    promise,
 };
 use crate::{Audience, ClusterKey, Error, NodeSpec, Place, Port, Protocol, Result, Volumes};
 use std::time::Duration;
@@ -18,29 +18,29 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "port-published",
         published,
-        "a published port is reached by dial, and carries bytes both ways"
+        "a published port is reachable through dial, in both directions"
     ),
     promise!(
         "port-unpublished",
         unpublished,
-        "a port that is not published is reached by dial, or told as Unsupported"
+        "an unpublished port is reachable through dial, or reported as Unsupported"
     ),
     promise!(
         "port-after-replacement",
         after_replacement,
-        "a replaced node has its published port again"
+        "a replaced node keeps its published port"
     ),
     promise!(
         "port-occupied",
         occupied,
-        "a published port that is in use is told as Occupied, with its place, and serves once it is free"
+        "a published port in use is reported as Occupied, with its place, and works once it is free"
     ),
 ];
 
 const INSIDE: u16 = 7000;
 
-fn with_port(stand: &Stand<'_>, name: &str, published: Option<u16>) -> (NodeSpec, Port) {
-    let mut node = stand.node(name, &[Step::Echo(INSIDE), Step::Stay]);
+fn with_port(fixture: &Fixture<'_>, name: &str, published: Option<u16>) -> (NodeSpec, Port) {
+    let mut node = fixture.node(name, &[Step::Echo(INSIDE), Step::Stay]);
     let audience = if published.is_some() {
         Audience::User
     } else {
@@ -57,14 +57,15 @@ fn with_port(stand: &Stand<'_>, name: &str, published: Option<u16>) -> (NodeSpec
     (hashed(node), port)
 }
 
-/// Whether what is sent comes back. A platform's proxy may take a connection before the node does: only the echo proves it.
+/// Sends bytes and expects them back. A platform's proxy may accept a connection before the node does: only
+/// an echo proves the port.
 async fn echoes(
-    stand: &Stand<'_>,
+    fixture: &Fixture<'_>,
     key: &ClusterKey,
     node: &NodeSpec,
     port: &Port,
 ) -> Result<std::result::Result<(), String>> {
-    let mut stream = stand.agent.dial(key, &node.name, port).await?;
+    let mut stream = fixture.agent.dial(key, &node.name, port).await?;
     let exchange = async {
         stream.write_all(b"ping").await?;
         stream.flush().await?;
@@ -74,84 +75,87 @@ async fn echoes(
     };
     Ok(match timeout(Duration::from_secs(2), exchange).await {
         Ok(Ok(echo)) if &echo == b"ping" => Ok(()),
-        Ok(Ok(echo)) => Err(format!("{echo:?} came back")),
+        Ok(Ok(echo)) => Err(format!("the echo is {echo:?}")),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("nothing came back within 2 s".into()),
+        Err(_) => Err("no echo within 2 s".into()),
     })
 }
 
-async fn reached(stand: &Stand<'_>, key: &ClusterKey, node: &NodeSpec, port: &Port) -> Kept {
-    stand
-        .until("an echo", async || echoes(stand, key, node, port).await)
+async fn wait_for_echo(fixture: &Fixture<'_>, key: &ClusterKey, node: &NodeSpec, port: &Port) -> TestResult {
+    fixture
+        .wait_until("an echo", async || echoes(fixture, key, node, port).await)
         .await
 }
 
-async fn published(stand: &Stand<'_>) -> Kept {
-    let (node, port) = with_port(stand, "v0", Some(stand.ground.port()));
-    let key = stand.up(&node).await?;
-    reached(stand, &key, &node, &port).await?;
+async fn published(fixture: &Fixture<'_>) -> TestResult {
+    let (node, port) = with_port(fixture, "v0", Some(fixture.platform.port()));
+    let key = fixture.start_cluster(&node).await?;
+    wait_for_echo(fixture, &key, &node, &port).await?;
     let (two, one) = tokio::join!(
-        reached(stand, &key, &node, &port),
-        reached(stand, &key, &node, &port)
+        wait_for_echo(fixture, &key, &node, &port),
+        wait_for_echo(fixture, &key, &node, &port)
     );
     two.and(one)
 }
 
-async fn unpublished(stand: &Stand<'_>) -> Kept {
-    let (node, port) = with_port(stand, "v0", None);
-    let key = stand.up(&node).await?;
-    match stand.agent.dial(&key, &node.name, &port).await.err() {
+async fn unpublished(fixture: &Fixture<'_>) -> TestResult {
+    let (node, port) = with_port(fixture, "v0", None);
+    let key = fixture.start_cluster(&node).await?;
+    match fixture.agent.dial(&key, &node.name, &port).await.err() {
         Some(Error::Unsupported(_)) => Ok(()),
         Some(error) if !error.is_transient() => Err(error.into()),
-        _ => reached(stand, &key, &node, &port).await,
+        _ => wait_for_echo(fixture, &key, &node, &port).await,
     }
 }
 
-async fn after_replacement(stand: &Stand<'_>) -> Kept {
-    let (node, port) = with_port(stand, "v0", Some(stand.ground.port()));
-    let key = stand.up(&node).await?;
-    reached(stand, &key, &node, &port).await?;
+async fn after_replacement(fixture: &Fixture<'_>) -> TestResult {
+    let (node, port) = with_port(fixture, "v0", Some(fixture.platform.port()));
+    let key = fixture.start_cluster(&node).await?;
+    wait_for_echo(fixture, &key, &node, &port).await?;
     let mut second = node.clone();
     second.stop_timeout += 1;
     let second = hashed(second);
-    stand.start(&key, &second).await?;
-    reached(stand, &key, &second, &port).await
+    fixture.start(&key, &second).await?;
+    wait_for_echo(fixture, &key, &second, &port).await
 }
 
-async fn occupied(stand: &Stand<'_>) -> Kept {
-    let taken = stand.ground.port();
+async fn occupied(fixture: &Fixture<'_>) -> TestResult {
+    let occupied_port = fixture.platform.port();
     let ((holder, port), (late, _)) = (
-        with_port(stand, "v0", Some(taken)),
-        with_port(stand, "v0", Some(taken)),
+        with_port(fixture, "v0", Some(occupied_port)),
+        with_port(fixture, "v0", Some(occupied_port)),
     );
-    let one = stand.up(&holder).await?;
-    reached(stand, &one, &holder, &port).await?;
-    let other = stand.key();
-    stand.network(&other).await?;
-    match stand.ensure(&other, &late, &RUN).await {
+    let one = fixture.start_cluster(&holder).await?;
+    wait_for_echo(fixture, &one, &holder, &port).await?;
+    let other = fixture.key();
+    fixture.network(&other).await?;
+    match fixture.ensure(&other, &late, &RUN).await {
         Err(Error::Occupied {
             place: Place::Port(place),
             ..
-        }) if place == taken => {}
+        }) if place == occupied_port => {}
         Err(error) => return Err(Stop::Failed(format!("the error is {error:?}"))),
         Ok(()) => return Err(Stop::Failed("two nodes have the same port".into())),
     }
-    reached(stand, &one, &holder, &port).await?;
-    stand.agent.drop_node(&one, &holder.name, Volumes::Purge).await?;
-    stand
-        .insist("the port is free", async || {
-            match stand.ensure(&other, &late, &RUN).await {
-                // It was freed this very moment.
-                Err(Error::Occupied { words, .. }) => Err(Error::Busy(words)),
+    wait_for_echo(fixture, &one, &holder, &port).await?;
+    fixture
+        .agent
+        .drop_node(&one, &holder.name, Volumes::Purge)
+        .await?;
+    fixture
+        .retry("the port is free", async || {
+            match fixture.ensure(&other, &late, &RUN).await {
+                // The platform may not have released it yet.
+                Err(Error::Occupied { reason, .. }) => Err(Error::Busy(reason)),
                 other => other,
             }
         })
         .await?;
-    stand.running(&other, &late).await?;
-    reached(stand, &other, &late, &port).await?;
-    promised!(
-        stand.agent.incarnation(&one, &holder.name).await?.is_none(),
-        "the holder lives on"
+    fixture.wait_until_running(&other, &late).await?;
+    wait_for_echo(fixture, &other, &late, &port).await?;
+    check!(
+        fixture.agent.incarnation(&one, &holder.name).await?.is_none(),
+        "the dropped holder still runs"
     );
     Ok(())
 }

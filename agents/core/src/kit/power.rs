@@ -1,116 +1,125 @@
-//! A node runs, rests and starts again as asked, and no more often.
+//! A node starts, stops and restarts as requested, and no more often.
 
 use super::{
-    Kept, Promise, Stand,
+    Fixture, Promise, TestResult, check,
+    fixture::{RUN, values},
     program::Step,
-    promise, promised,
-    stand::{RUN, values},
+    promise,
 };
 use crate::{NodeSpec, Power};
 
 pub(super) const PROMISES: &[Promise] = &[
     promise!(
-        "made-but-off",
-        made_but_off,
-        "a node made with power off does not run until it is asked to"
+        "created-off",
+        created_off,
+        "a node created with power off does not run until started"
     ),
     promise!(
         "off-and-on",
         off_and_on,
-        "a node is stopped and started, and keeps what it had"
+        "a node is stopped and started, and keeps its data"
     ),
     promise!(
         "restart-once",
         restart_once,
-        "a restart that is asked for twice happens once"
+        "a restart requested twice happens once"
     ),
     promise!(
-        "restart-of-the-ended",
-        restart_of_the_ended,
-        "a restart of a life that ended already is a start"
+        "restart-after-exit",
+        restart_after_exit,
+        "a restart of an incarnation that has exited is a start"
     ),
 ];
 
-fn counter(stand: &Stand<'_>) -> NodeSpec {
-    stand.node("v0", &[Step::Count("/data/lives".into()), Step::Stay])
+fn counter(fixture: &Fixture<'_>) -> NodeSpec {
+    fixture.node("v0", &[Step::Count("/data/starts".into()), Step::Stay])
 }
 
-/// How often a node said that it began.
-fn lives(said: &str) -> u32 {
-    said.lines()
+/// The number of starts in a node's output.
+fn starts(output: &str) -> u32 {
+    output
+        .lines()
         .filter_map(|line| line.strip_prefix("life ")?.trim().parse().ok())
         .max()
         .unwrap_or(0)
 }
 
-async fn made_but_off(stand: &Stand<'_>) -> Kept {
-    let (key, node) = (stand.key(), counter(stand));
-    stand.network(&key).await?;
+async fn created_off(fixture: &Fixture<'_>) -> TestResult {
+    let (key, node) = (fixture.key(), counter(fixture));
+    fixture.network(&key).await?;
     for _ in 0..2 {
-        stand.ensure(&key, &node, &Power::Off).await?;
-        stand.resting(&key, &node).await?;
+        fixture.ensure(&key, &node, &Power::Off).await?;
+        fixture.wait_until_stopped(&key, &node).await?;
     }
-    stand.start(&key, &node).await?;
-    let said = stand.says(&key, &node, "life 1").await?;
-    promised!(lives(&said) == 1, "it ran before it was asked to: {said}");
+    fixture.start(&key, &node).await?;
+    let output = fixture.wait_for_output(&key, &node, "life 1").await?;
+    check!(starts(&output) == 1, "it ran before it was started: {output}");
     Ok(())
 }
 
-async fn off_and_on(stand: &Stand<'_>) -> Kept {
-    let node = stand.node(
+async fn off_and_on(fixture: &Fixture<'_>) -> TestResult {
+    let node = fixture.node(
         "v0",
         &[
             Step::Show("/data/left".into()),
             Step::Write("/data/left".into(), "here".into()),
-            Step::Say("told".into()),
+            Step::Say("done".into()),
             Step::Stay,
         ],
     );
-    let key = stand.up(&node).await?;
-    stand.says(&key, &node, "told").await?;
-    let life = stand.life(&key, &node).await?;
+    let key = fixture.start_cluster(&node).await?;
+    fixture.wait_for_output(&key, &node, "done").await?;
+    let incarnation = fixture.incarnation(&key, &node).await?;
     for _ in 0..2 {
-        stand.ensure(&key, &node, &Power::Off).await?;
-        stand.resting(&key, &node).await?;
+        fixture.ensure(&key, &node, &Power::Off).await?;
+        fixture.wait_until_stopped(&key, &node).await?;
     }
-    stand.start(&key, &node).await?;
-    promised!(
-        stand.life(&key, &node).await? != life,
-        "it has the life that ended"
+    fixture.start(&key, &node).await?;
+    check!(
+        fixture.incarnation(&key, &node).await? != incarnation,
+        "it has the incarnation that exited"
     );
-    let said = stand.says(&key, &node, "show /data/left=here").await?;
-    promised!(values(&said, "show /data/left").last() == Some(&"here"), "{said}");
+    let output = fixture
+        .wait_for_output(&key, &node, "show /data/left=here")
+        .await?;
+    check!(
+        values(&output, "show /data/left").last() == Some(&"here"),
+        "{output}"
+    );
     Ok(())
 }
 
-async fn restart_once(stand: &Stand<'_>) -> Kept {
-    let node = counter(stand);
-    let key = stand.up(&node).await?;
-    stand.says(&key, &node, "life 1").await?;
-    let first = stand.life(&key, &node).await?;
+async fn restart_once(fixture: &Fixture<'_>) -> TestResult {
+    let node = counter(fixture);
+    let key = fixture.start_cluster(&node).await?;
+    fixture.wait_for_output(&key, &node, "life 1").await?;
+    let first = fixture.incarnation(&key, &node).await?;
     let again = Power::On {
         after: Some(first.clone()),
     };
-    stand.ensure(&key, &node, &again).await?;
-    let second = stand.another_life(&key, &node, &first).await?;
-    stand.says(&key, &node, "life 2").await?;
+    fixture.ensure(&key, &node, &again).await?;
+    let second = fixture.next_incarnation(&key, &node, &first).await?;
+    fixture.wait_for_output(&key, &node, "life 2").await?;
     for power in [&again, &RUN] {
-        stand.ensure(&key, &node, power).await?;
-        promised!(stand.life(&key, &node).await? == second, "it was started again");
+        fixture.ensure(&key, &node, power).await?;
+        check!(
+            fixture.incarnation(&key, &node).await? == second,
+            "it was restarted again"
+        );
     }
-    let said = stand.says(&key, &node, "life 2").await?;
-    promised!(lives(&said) == 2, "it had {} lives", lives(&said));
+    let output = fixture.wait_for_output(&key, &node, "life 2").await?;
+    check!(starts(&output) == 2, "it was started {} times", starts(&output));
     Ok(())
 }
 
-async fn restart_of_the_ended(stand: &Stand<'_>) -> Kept {
-    let node = counter(stand);
-    let key = stand.up(&node).await?;
-    stand.says(&key, &node, "life 1").await?;
-    let first = stand.life(&key, &node).await?;
-    stand.ensure(&key, &node, &Power::Off).await?;
-    stand.resting(&key, &node).await?;
-    stand
+async fn restart_after_exit(fixture: &Fixture<'_>) -> TestResult {
+    let node = counter(fixture);
+    let key = fixture.start_cluster(&node).await?;
+    fixture.wait_for_output(&key, &node, "life 1").await?;
+    let first = fixture.incarnation(&key, &node).await?;
+    fixture.ensure(&key, &node, &Power::Off).await?;
+    fixture.wait_until_stopped(&key, &node).await?;
+    fixture
         .ensure(
             &key,
             &node,
@@ -119,8 +128,8 @@ async fn restart_of_the_ended(stand: &Stand<'_>) -> Kept {
             },
         )
         .await?;
-    stand.another_life(&key, &node, &first).await?;
-    let said = stand.says(&key, &node, "life 2").await?;
-    promised!(lives(&said) == 2, "it had {} lives", lives(&said));
+    fixture.next_incarnation(&key, &node, &first).await?;
+    let output = fixture.wait_for_output(&key, &node, "life 2").await?;
+    check!(starts(&output) == 2, "it was started {} times", starts(&output));
     Ok(())
 }

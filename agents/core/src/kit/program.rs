@@ -1,58 +1,59 @@
-//! What the kit's nodes run: a few steps, as a shell script and as data.
+//! Programs of the kit's nodes: a few steps, as a shell script and as data.
 //!
-//! A real platform runs the script. The same steps stand behind it as JSON, an argument that the script never reads,
-//! so that an agent that runs no shell (one in memory) can do them too.
+//! A real platform runs the script. The same steps follow as JSON, an argument that the script never reads,
+//! for an agent without a shell (in memory).
 
 use serde::{Deserialize, Serialize};
 
-/// The one program that the kit needs in an image.
+/// The only program that the kit needs in an image.
 const BUSYBOX: &str = "/bin/busybox";
 
-/// One thing that a node does. What it says is one line a step.
+/// One step of a node's program. Prints at most one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Says this.
+    /// Print this.
     Say(String),
-    /// Says this on the error output.
+    /// Print this to standard error.
     Complain(String),
-    /// Says `show PATH=` and the file's content.
+    /// Print `show PATH=` and the file's content.
     Show(String),
-    /// Ends with 1 unless this file has this content.
+    /// Exit with status 1 unless this file has this content.
     Expect(String, String),
-    /// Says `digest PATH=` and the SHA-256 of the file's content.
+    /// Print `digest PATH=` and the SHA-256 of the file's content.
     Digest(String),
-    /// Says `stat PATH=` and the file's mode (octal), user and group.
+    /// Print `stat PATH=` and the file's mode (octal), user and group.
     Stat(String),
-    /// Says `variable NAME=` and the value of this variable.
+    /// Print `variable NAME=` and the variable's value.
     Variable(String),
-    /// Writes this text to this path.
+    /// Write this text to this path.
     Write(String, String),
-    /// Counts its lives in this file and says `life` and their number.
+    /// Count starts in this file and print `life` and their number.
     Count(String),
-    /// Tries to write a file outside every volume; says `root held` or `root open`.
+    /// Try to write a file outside every volume; print `root held` or `root open`.
     Root,
-    /// Tries to use so many bytes of memory at once; says `memory held` or `memory open`. Needs a volume at `/data`.
+    /// Try to use this much memory (bytes) at once; print `memory held` or `memory open`. Needs a volume at
+    /// `/data`.
     Memory(u64),
-    /// Tries to have so many processes at once; says `processes held` or `processes open`.
+    /// Try to run this number of processes at once; print `processes held` or `processes open`.
     Processes(u32),
-    /// Says `addresses` and its IPv4 addresses.
+    /// Print `addresses` and the node's IPv4 addresses.
     Addresses,
-    /// Gives back what comes to this TCP port, from now on.
+    /// Start an echo server on this TCP port.
     Echo(u16),
-    /// Sends something to another node's echo until it comes back, then says `reached` and the node's name.
+    /// Ping another node's echo server until it responds, then print `reached` and the node's name.
     Reach(String, u16),
-    /// Says so many numbered lines of about a hundred bytes, then `flooded`.
+    /// Print this number of numbered lines of about 100 bytes, then `flooded`.
     Flood(u32),
-    /// Says `tick` and a number from 1 on, five times a second, until it is stopped.
+    /// Print `tick` and a number from 1, five times a second, until stopped.
     Tick,
-    /// Ends with this code.
+    /// Exit with this code.
     Exit(u8),
-    /// Stays until it is told to stop.
+    /// Run until stopped.
     Stay,
 }
 
-/// The command of a node that does these steps.
+/// The command of a node that runs these steps.
 pub fn command(steps: &[Step]) -> Vec<String> {
     let mut script = format!("b={BUSYBOX}; trap 'exit 0' TERM\n");
     for step in steps {
@@ -70,7 +71,7 @@ pub fn command(steps: &[Step]) -> Vec<String> {
     ]
 }
 
-/// The steps of a command that [`command`] made; `None` when it was made otherwise.
+/// The steps of a command from [`command`]; `None` for any other command.
 pub fn steps(command: &[String]) -> Option<Vec<Step>> {
     serde_json::from_str(command.get(5)?).ok()
 }
@@ -97,12 +98,12 @@ impl Step {
             Self::Root => {
                 "if (echo > /tmp/kit) 2> /dev/null; then echo 'root open'; else echo 'root held'; fi".into()
             }
-            // Some platforms end the one process that wants too much, others all of the node, which then starts again.
+            // Some platforms kill only the greedy process, others the whole node, which then restarts.
             Self::Memory(bytes) => format!(
                 "if [ -e /data/tried ]; then echo 'memory held'; else echo > /data/tried; \
                  if $b dd if=/dev/zero of=/dev/null bs={bytes} count=1 2> /dev/null; then echo 'memory open'; else echo 'memory held'; fi; fi"
             ),
-            // The shell itself gives up when it cannot fork.
+            // The shell exits when it cannot fork.
             Self::Processes(count) => format!(
                 "if (i=0; while [ $i -lt {count} ]; do $b sleep 30 & i=$((i+1)); done) 2> /dev/null; \
                  then echo 'processes open'; else echo 'processes held'; fi"

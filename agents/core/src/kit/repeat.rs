@@ -1,14 +1,15 @@
-//! Every verb may be called twice, cut off anywhere, lose its answer, or find the platform restarted.
+//! Every verb may be called twice, cut off anywhere, lose its response, or find the platform restarted.
 //!
-//! One life of a node, from its image to its removal, and of a job beside it, is written down as a list of calls. Each promise here walks it,
-//! and treats each call in its own bad way; after each the same must hold.
+//! The lifecycle of a node, from image to removal, and of a job beside it, is a list of calls. Each promise
+//! walks the list and disturbs each call in its own way; after each call the same must hold.
 
 use super::{
-    Kept, Lossy, Promise, Stand, jobs,
+    Fixture, Lossy, Promise, TestResult, check,
+    fixture::{RUN, hashed, values},
+    jobs,
     outcome::Stop,
     program::Step,
-    promise, promised,
-    stand::{RUN, hashed, values},
+    promise,
 };
 use crate::{
     Agent, ClusterKey, File, Incarnation, LogQuery, NetworkSpec, NodeSpec, NodeState, ObjectKind, Power,
@@ -23,87 +24,87 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "every-verb-twice",
         twice,
-        "every verb called twice does what it does once"
+        "every verb called twice has the effect of one call"
     ),
     promise!(
         "every-verb-cut-off",
         cut_off,
-        "every verb cut off at a random point and repeated does what it does once"
+        "every verb cut off at a random point and repeated has the effect of one call"
     ),
     promise!(
         "every-answer-lost",
         lost,
-        "every verb whose answer is lost and which is repeated does what it does once"
+        "every verb repeated after a lost response has the effect of one call"
     ),
     Promise {
         name: "platform-restarted",
-        says: "the platform may be restarted between any two calls",
+        description: "the platform may be restarted between any two calls",
         restarts: true,
-        test: |stand| Box::pin(restarted(stand)),
+        test: |fixture| Box::pin(restarted(fixture)),
     },
 ];
 
-/// One call in a node's life.
+/// One call in a node's lifecycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
     Image,
     Network,
-    MakeOff,
+    CreateOff,
     Start,
     Logs,
     Restart,
     Replace,
     Stop,
     DropKept,
-    MakeAgain,
+    Recreate,
     DropPurged,
-    MakeAfresh,
+    CreateFresh,
     Job,
     JobAgain,
     DropCluster,
 }
 
-const LIFE: [Call; 15] = [
+const LIFECYCLE: [Call; 15] = [
     Call::Image,
     Call::Network,
-    Call::MakeOff,
+    Call::CreateOff,
     Call::Start,
     Call::Logs,
     Call::Restart,
     Call::Replace,
     Call::Stop,
     Call::DropKept,
-    Call::MakeAgain,
+    Call::Recreate,
     Call::DropPurged,
-    Call::MakeAfresh,
+    Call::CreateFresh,
     Call::Job,
     Call::JobAgain,
     Call::DropCluster,
 ];
 
-/// A node's life while it is lived.
-struct Journey<'s> {
-    stand: &'s Stand<'s>,
+/// One walk through the lifecycle.
+struct Lifecycle<'s> {
+    fixture: &'s Fixture<'s>,
     key: ClusterKey,
     network: NetworkSpec,
-    /// The node as it is first, and as it is from its replacement on.
+    /// The node before and after its replacement.
     first: NodeSpec,
     second: NodeSpec,
     job: NodeSpec,
-    /// The life that a restart shall end, written down before the call as the executor does.
-    before: Option<Incarnation>,
+    /// The incarnation that a restart ends, recorded before the call as the executor does.
+    previous: Option<Incarnation>,
 }
 
-impl<'s> Journey<'s> {
-    fn new(stand: &'s Stand<'s>) -> Self {
-        let node = |says: &str| {
-            let mut node = stand.node(
+impl<'s> Lifecycle<'s> {
+    fn new(fixture: &'s Fixture<'s>) -> Self {
+        let node = |mark: &str| {
+            let mut node = fixture.node(
                 "v0",
                 &[
-                    Step::Say(says.into()),
+                    Step::Say(mark.into()),
                     Step::Show("/data/state".into()),
                     Step::Write("/data/state".into(), "left".into()),
-                    Step::Count("/data/lives".into()),
+                    Step::Count("/data/starts".into()),
                     Step::Stay,
                 ],
             );
@@ -119,7 +120,7 @@ impl<'s> Journey<'s> {
             hashed(node)
         };
         let (first, second) = (node("first"), node("second"));
-        // It can end well but once: the second time it finds what it left.
+        // It succeeds only once: a second run finds its own mark.
         let state = "/data/state".to_owned();
         let steps = [
             Step::Expect(state.clone(), "fresh".into()),
@@ -128,49 +129,53 @@ impl<'s> Journey<'s> {
         ];
         let job = hashed(NodeSpec {
             files: first.files.clone(),
-            ..stand.node("setup", &steps)
+            ..fixture.node("setup", &steps)
         });
         Self {
-            stand,
-            key: stand.key(),
-            network: stand.ground.network(),
+            fixture,
+            key: fixture.key(),
+            network: fixture.platform.network(),
             first,
             second,
             job,
-            before: None,
+            previous: None,
         }
     }
 
-    /// The same with a job that may run more than once, because whoever cuts a call off cannot know what it began.
-    fn with_patient_job(stand: &'s Stand<'s>) -> Self {
+    /// The same with a job that may run more than once: a call that is cut off may or may not have started
+    /// it.
+    fn with_repeatable_job(fixture: &'s Fixture<'s>) -> Self {
         Self {
-            job: stand.node("setup", &[Step::Exit(0)]),
-            ..Self::new(stand)
+            job: fixture.node("setup", &[Step::Exit(0)]),
+            ..Self::new(fixture)
         }
     }
 
     fn node(&self, call: Call) -> &NodeSpec {
         match call {
-            Call::Replace | Call::Stop | Call::DropKept | Call::MakeAgain => &self.second,
+            Call::Replace | Call::Stop | Call::DropKept | Call::Recreate => &self.second,
             _ => &self.first,
         }
     }
 
-    /// What is written down before a call.
-    async fn prepare(&mut self, call: Call) -> Kept {
+    /// Records what a call needs.
+    async fn prepare(&mut self, call: Call) -> TestResult {
         if call == Call::Restart {
-            self.before = Some(self.stand.life(&self.key, &self.first).await?);
+            self.previous = Some(self.fixture.incarnation(&self.key, &self.first).await?);
         }
         Ok(())
     }
 
     async fn call(&self, agent: &dyn Agent, call: Call) -> Result<()> {
-        let (key, node, image) = (&self.key, self.node(call), &self.stand.image);
+        let (key, node, image) = (&self.key, self.node(call), &self.fixture.image);
         match call {
-            Call::Image => agent.ensure_image(&self.stand.ground.images()).await.map(drop),
+            Call::Image => agent
+                .ensure_image(&self.fixture.platform.images())
+                .await
+                .map(drop),
             Call::Network => agent.ensure_network(key, &self.network).await,
-            Call::MakeOff | Call::Stop => agent.ensure_node(key, node, image, &Power::Off).await,
-            Call::Start | Call::Replace | Call::MakeAgain | Call::MakeAfresh => {
+            Call::CreateOff | Call::Stop => agent.ensure_node(key, node, image, &Power::Off).await,
+            Call::Start | Call::Replace | Call::Recreate | Call::CreateFresh => {
                 agent.ensure_node(key, node, image, &RUN).await
             }
             Call::Restart => {
@@ -180,7 +185,7 @@ impl<'s> Journey<'s> {
                         node,
                         image,
                         &Power::On {
-                            after: self.before.clone(),
+                            after: self.previous.clone(),
                         },
                     )
                     .await
@@ -198,37 +203,39 @@ impl<'s> Journey<'s> {
         }
     }
 
-    /// What must hold after a call. `lives`: also that the node was started exactly as often as asked.
-    async fn holds(&self, call: Call, lives: bool) -> Kept {
-        let (stand, key, node) = (self.stand, &self.key, self.node(call));
+    /// Checks the state after a call. `exact`: also that the node was started exactly as often as requested.
+    async fn verify(&self, call: Call, exact: bool) -> TestResult {
+        let (fixture, key, node) = (self.fixture, &self.key, self.node(call));
         let kept = match call {
             Call::Image => Ok(()),
-            Call::Network | Call::DropPurged => self.counts(0, 0, 0).await,
-            Call::MakeOff | Call::Stop => {
-                stand.resting(key, node).await?;
-                self.counts(1, 0, 1).await
+            Call::Network | Call::DropPurged => self.check_counts(0, 0, 0).await,
+            Call::CreateOff | Call::Stop => {
+                fixture.wait_until_stopped(key, node).await?;
+                self.check_counts(1, 0, 1).await
             }
-            Call::Start | Call::Logs | Call::MakeAfresh => self.runs(call, "fresh", lives.then_some(1)).await,
+            Call::Start | Call::Logs | Call::CreateFresh => {
+                self.check_running(call, "fresh", exact.then_some(1)).await
+            }
             Call::Restart => {
-                stand
-                    .another_life(
+                fixture
+                    .next_incarnation(
                         key,
                         node,
-                        self.before.as_ref().expect("it was written down before"),
+                        self.previous.as_ref().expect("recorded before the call"),
                     )
                     .await?;
-                self.runs(call, "left", lives.then_some(2)).await
+                self.check_running(call, "left", exact.then_some(2)).await
             }
-            Call::Replace => self.runs(call, "left", lives.then_some(3)).await,
-            Call::DropKept => self.counts(0, 0, 1).await,
-            Call::MakeAgain => self.runs(call, "left", lives.then_some(4)).await,
+            Call::Replace => self.check_running(call, "left", exact.then_some(3)).await,
+            Call::DropKept => self.check_counts(0, 0, 1).await,
+            Call::Recreate => self.check_running(call, "left", exact.then_some(4)).await,
             Call::Job | Call::JobAgain => {
-                jobs::seen(stand, key, &self.job, &NodeState::Exited(0)).await?;
-                self.counts(1, 1, 2).await
+                jobs::wait_for_job_state(fixture, key, &self.job, &NodeState::Exited(0)).await?;
+                self.check_counts(1, 1, 2).await
             }
             Call::DropCluster => {
-                let left = stand.objects(Scope::Cluster(key.cluster)).await?;
-                promised!(left.is_empty(), "{left:?} is left");
+                let left = fixture.objects(Scope::Cluster(key.cluster)).await?;
+                check!(left.is_empty(), "{left:?} is left");
                 Ok(())
             }
         };
@@ -238,32 +245,32 @@ impl<'s> Journey<'s> {
         })
     }
 
-    /// It runs as it shall be, with its state as it was, and the wanted number of lives.
-    async fn runs(&self, call: Call, state: &str, lives: Option<u32>) -> Kept {
-        let (stand, key, node) = (self.stand, &self.key, self.node(call));
-        stand.running(key, node).await?;
-        self.counts(1, 0, 1).await?;
-        let says = if *node == self.second { "second" } else { "first" };
-        let wanted = lives.map_or_else(|| "life ".to_owned(), |lives| format!("life {lives}\n"));
-        let said = stand.says(key, node, &wanted).await?;
-        promised!(said.contains(says), "{says:?} is not in {said}");
-        let shown = values(&said, "show /data/state");
-        // Without an exact count it may have been started more than once, and have left its own state already.
+    /// Checks that the node runs as specified, with its state, and was started this number of times.
+    async fn check_running(&self, call: Call, state: &str, starts: Option<u32>) -> TestResult {
+        let (fixture, key, node) = (self.fixture, &self.key, self.node(call));
+        fixture.wait_until_running(key, node).await?;
+        self.check_counts(1, 0, 1).await?;
+        let mark = if *node == self.second { "second" } else { "first" };
+        let wanted = starts.map_or_else(|| "life ".to_owned(), |starts| format!("life {starts}\n"));
+        let output = fixture.wait_for_output(key, node, &wanted).await?;
+        check!(output.contains(mark), "{mark:?} is not in {output}");
+        let shown = values(&output, "show /data/state");
+        // Without an exact count it may have restarted, and have left its own state already.
         let right = shown.iter().all(|shown| matches!(*shown, "fresh" | "left"))
-            && (lives.is_none() || shown.last() == Some(&state));
-        promised!(right, "its state was {shown:?}, not {state}");
-        if let Some(lives) = lives {
-            promised!(
-                !said.contains(&format!("life {}\n", lives + 1)),
-                "it was started too often: {said}"
+            && (starts.is_none() || shown.last() == Some(&state));
+        check!(right, "its state was {shown:?}, not {state}");
+        if let Some(starts) = starts {
+            check!(
+                !output.contains(&format!("life {}\n", starts + 1)),
+                "it was started too often: {output}"
             );
         }
         Ok(())
     }
 
-    /// Counts what there is of the node's objects beside the network.
-    async fn counts(&self, nodes: usize, jobs: usize, volumes: usize) -> Kept {
-        let objects = self.stand.objects(Scope::Cluster(self.key.cluster)).await?;
+    /// Checks the number of the node's objects beside the network.
+    async fn check_counts(&self, nodes: usize, jobs: usize, volumes: usize) -> TestResult {
+        let objects = self.fixture.objects(Scope::Cluster(self.key.cluster)).await?;
         let of = |kind| {
             objects
                 .iter()
@@ -277,7 +284,7 @@ impl<'s> Journey<'s> {
             of(ObjectKind::Volume),
         );
         let wanted = (1, nodes, jobs, volumes);
-        promised!(
+        check!(
             found == wanted,
             "networks, nodes, jobs and volumes are {found:?}, not {wanted:?}"
         );
@@ -285,95 +292,95 @@ impl<'s> Journey<'s> {
     }
 }
 
-async fn twice(stand: &Stand<'_>) -> Kept {
-    let mut journey = Journey::new(stand);
-    for call in LIFE {
-        journey.prepare(call).await?;
+async fn twice(fixture: &Fixture<'_>) -> TestResult {
+    let mut lifecycle = Lifecycle::new(fixture);
+    for call in LIFECYCLE {
+        lifecycle.prepare(call).await?;
         for _ in 0..2 {
-            journey.call(&*stand.agent, call).await?;
-            journey.holds(call, true).await?;
+            lifecycle.call(&*fixture.agent, call).await?;
+            lifecycle.verify(call, true).await?;
         }
     }
     Ok(())
 }
 
-async fn cut_off(stand: &Stand<'_>) -> Kept {
-    let mut random = StdRng::seed_from_u64(stand.seed);
-    // How long each call takes here, so that the cuts lie within.
+async fn cut_off(fixture: &Fixture<'_>) -> TestResult {
+    let mut random = StdRng::seed_from_u64(fixture.seed);
+    // The duration of each call here, so that the cuts fall within it.
     let mut took = Vec::new();
-    let mut journey = Journey::with_patient_job(stand);
-    for call in LIFE {
-        journey.prepare(call).await?;
+    let mut lifecycle = Lifecycle::with_repeatable_job(fixture);
+    for call in LIFECYCLE {
+        lifecycle.prepare(call).await?;
         let start = Instant::now();
-        journey.call(&*stand.agent, call).await?;
+        lifecycle.call(&*fixture.agent, call).await?;
         took.push(start.elapsed());
-        journey.holds(call, true).await?;
+        lifecycle.verify(call, true).await?;
     }
     for _ in 0..3 {
-        let mut journey = Journey::with_patient_job(stand);
-        for (call, took) in LIFE.into_iter().zip(&took) {
-            journey.prepare(call).await?;
+        let mut lifecycle = Lifecycle::with_repeatable_job(fixture);
+        for (call, took) in LIFECYCLE.into_iter().zip(&took) {
+            lifecycle.prepare(call).await?;
             let longest = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1000);
             for _ in 0..random.random_range(1..=2) {
                 let cut = Duration::from_micros(random.random_range(0..=longest));
-                if let Ok(done) = timeout(cut, journey.call(&*stand.agent, call)).await {
+                if let Ok(done) = timeout(cut, lifecycle.call(&*fixture.agent, call)).await {
                     transient_at_most(done)?;
                 }
             }
-            stand
-                .insist(&format!("{call:?}"), async || {
-                    journey.call(&*stand.agent, call).await
+            fixture
+                .retry(&format!("{call:?}"), async || {
+                    lifecycle.call(&*fixture.agent, call).await
                 })
                 .await?;
-            // What was cut off may still land at the platform beside its repetition: only the state is sure.
-            journey.holds(call, false).await?;
+            // A call that was cut off may still arrive beside its repetition: only the state is certain.
+            lifecycle.verify(call, false).await?;
         }
     }
     Ok(())
 }
 
-/// A call that was not cut off in time may have found what one that was cut off left going on.
-pub(super) fn transient_at_most(done: Result<()>) -> Kept {
+/// Accepts success and transient errors: a call may find the previous, cut-off one still in progress.
+pub(super) fn transient_at_most(done: Result<()>) -> TestResult {
     match done {
         Err(error) if !error.is_transient() => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-async fn lost(stand: &Stand<'_>) -> Kept {
-    let lossy = Lossy::new(Arc::clone(&stand.agent));
-    let mut journey = Journey::new(stand);
-    for call in LIFE {
-        journey.prepare(call).await?;
+async fn lost(fixture: &Fixture<'_>) -> TestResult {
+    let lossy = Lossy::new(Arc::clone(&fixture.agent));
+    let mut lifecycle = Lifecycle::new(fixture);
+    for call in LIFECYCLE {
+        lifecycle.prepare(call).await?;
         for _ in 0..2 {
             lossy.lose();
-            let answer = journey.call(&lossy, call).await;
-            promised!(
-                answer.as_ref().is_err_and(crate::Error::is_transient),
-                "{call:?} said {answer:?}"
+            let response = lifecycle.call(&lossy, call).await;
+            check!(
+                response.as_ref().is_err_and(crate::Error::is_transient),
+                "{call:?} returned {response:?}"
             );
         }
-        journey.call(&lossy, call).await?;
-        journey.holds(call, true).await?;
+        lifecycle.call(&lossy, call).await?;
+        lifecycle.verify(call, true).await?;
     }
     Ok(())
 }
 
-async fn restarted(stand: &Stand<'_>) -> Kept {
-    let mut journey = Journey::new(stand);
-    for call in LIFE {
-        if !stand.ground.restart().await? {
+async fn restarted(fixture: &Fixture<'_>) -> TestResult {
+    let mut lifecycle = Lifecycle::new(fixture);
+    for call in LIFECYCLE {
+        if !fixture.platform.restart().await? {
             return Err(Stop::Skipped(
                 "this platform cannot be restarted by a test".into(),
             ));
         }
-        journey.prepare(call).await?;
-        stand
-            .insist(&format!("{call:?}"), async || {
-                journey.call(&*stand.agent, call).await
+        lifecycle.prepare(call).await?;
+        fixture
+            .retry(&format!("{call:?}"), async || {
+                lifecycle.call(&*fixture.agent, call).await
             })
             .await?;
-        journey.holds(call, false).await?;
+        lifecycle.verify(call, false).await?;
     }
     Ok(())
 }

@@ -1,46 +1,47 @@
-//! Puts an agent to the promises.
+//! Tests an agent against the promises.
 
-use super::{Ground, Kept, Outcome, Promise, Report, outcome::Stop, stand::Stand};
+use super::{Outcome, Promise, Report, TestPlatform, TestResult, fixture::Fixture, outcome::Stop};
 use futures::{FutureExt, StreamExt, stream};
 use std::{any::Any, panic::AssertUnwindSafe};
 use tokio::time::{Instant, timeout};
 
-/// How many times the ground's patience one promise may take.
+/// Time limit of one promise, in step time limits of the platform.
 const STEPS: u32 = 15;
 
-/// Tries these promises, several at once; those that restart the platform come last, each alone. Random points follow
-/// from `CHAINPOOL_KIT_SEED`, or from a new seed, which the report names.
-pub async fn run(ground: &dyn Ground, promises: &[Promise]) -> Report {
+/// Tests these promises, several at once; those that restart the platform come last, each alone. Random
+/// points follow from `CHAINPOOL_KIT_SEED`, or from a new seed, which the report names.
+pub async fn run(platform: &dyn TestPlatform, promises: &[Promise]) -> Report {
     let seed = std::env::var("CHAINPOOL_KIT_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(rand::random);
     println!(
         "{}: {} promises, CHAINPOOL_KIT_SEED={seed}",
-        ground.name(),
+        platform.name(),
         promises.len()
     );
     let (alone, beside): (Vec<_>, Vec<_>) = promises.iter().partition(|promise| promise.restarts);
     let mut rows: Vec<_> = stream::iter(beside)
-        .map(|promise| one(ground, seed, promise))
-        .buffer_unordered(ground.at_once())
+        .map(|promise| one(platform, seed, promise))
+        .buffer_unordered(platform.concurrency())
         .collect()
         .await;
     for promise in alone {
-        rows.push(one(ground, seed, promise).await);
+        rows.push(one(platform, seed, promise).await);
     }
     let order = |name: &str| promises.iter().position(|promise| promise.name == name);
     rows.sort_by_key(|(name, ..)| order(name));
     Report {
-        ground: ground.name().to_owned(),
+        platform: platform.name().to_owned(),
         seed,
         rows,
     }
 }
 
-/// The promises that a test binary's arguments ask for, by parts of their names; all when they ask for none. `--skip PART` leaves some out, as
-/// in Rust's own test runner; other options are passed over, because cargo hands the same ones to every test binary.
-pub fn asked_for(arguments: impl IntoIterator<Item = String>) -> Vec<Promise> {
+/// The promises that a test binary's arguments select by parts of their names; all without arguments. `--skip
+/// PART` excludes some, as in Rust's own test runner. Other options are ignored: cargo passes the same ones
+/// to every test binary.
+pub fn selected(arguments: impl IntoIterator<Item = String>) -> Vec<Promise> {
     let (mut parts, mut skipped) = (Vec::new(), Vec::new());
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
@@ -57,59 +58,59 @@ pub fn asked_for(arguments: impl IntoIterator<Item = String>) -> Vec<Promise> {
 }
 
 async fn one(
-    ground: &dyn Ground,
+    platform: &dyn TestPlatform,
     seed: u64,
     promise: &Promise,
 ) -> (&'static str, Outcome, std::time::Duration) {
     let start = Instant::now();
-    let outcome = match ground.exempt(promise.name) {
+    let outcome = match platform.exempt(promise.name) {
         Some(why) => Outcome::NotEnforced(why),
-        None => tried(ground, seed, promise).await.into(),
+        None => test_one(platform, seed, promise).await.into(),
     };
     println!(
         "{}: {:<28} {:5.1} s  {outcome}",
-        ground.name(),
+        platform.name(),
         promise.name,
         start.elapsed().as_secs_f32()
     );
     (promise.name, outcome, start.elapsed())
 }
 
-async fn tried(ground: &dyn Ground, seed: u64, promise: &Promise) -> Kept {
-    let stand = Stand::open(ground, seed).await?;
-    let limit = ground.patience() * STEPS;
-    let kept = match timeout(limit, AssertUnwindSafe((promise.test)(&stand)).catch_unwind()).await {
-        Ok(Ok(kept)) => kept,
-        Ok(Err(panic)) => Err(Stop::Failed(format!("panic: {}", words(&*panic)))),
-        Err(_) => Err(Stop::Failed(format!("no end within {} s", limit.as_secs()))),
+async fn test_one(platform: &dyn TestPlatform, seed: u64, promise: &Promise) -> TestResult {
+    let fixture = Fixture::open(platform, seed).await?;
+    let limit = platform.step_timeout() * STEPS;
+    let result = match timeout(limit, AssertUnwindSafe((promise.test)(&fixture)).catch_unwind()).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(Stop::Failed(format!("panic: {}", panic_message(&*panic)))),
+        Err(_) => Err(Stop::Failed(format!("not finished within {} s", limit.as_secs()))),
     };
-    // The census counts whatever came before, but a first trouble is told first.
-    let census = stand.close().await;
-    kept.and(census)
+    // The leak check always runs; an earlier failure takes precedence.
+    let leak_check = fixture.close().await;
+    result.and(leak_check)
 }
 
-fn words(panic: &(dyn Any + Send)) -> &str {
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("without words")
+        .unwrap_or("no message")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn asked(arguments: &[&str]) -> Vec<&'static str> {
-        asked_for(arguments.iter().map(ToString::to_string))
+    fn selected_names(arguments: &[&str]) -> Vec<&'static str> {
+        selected(arguments.iter().map(ToString::to_string))
             .iter()
             .map(|promise| promise.name)
             .collect()
     }
 
     #[test]
-    fn arguments_choose_promises_and_options_of_other_test_binaries_choose_none() {
-        let all = asked(&[]);
-        assert_eq!(asked(&["--skip", "full::"]), all);
-        assert_eq!(asked(&["--nocapture", "--skip", all[0]]), all[1..]);
-        assert_eq!(asked(&[all[0]])[0], all[0]);
+    fn arguments_select_promises_and_options_of_other_test_binaries_are_ignored() {
+        let all = selected_names(&[]);
+        assert_eq!(selected_names(&["--skip", "full::"]), all);
+        assert_eq!(selected_names(&["--nocapture", "--skip", all[0]]), all[1..]);
+        assert_eq!(selected_names(&[all[0]])[0], all[0]);
     }
 }

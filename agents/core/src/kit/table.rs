@@ -1,4 +1,4 @@
-//! The table of promises and platforms, between two markers of a page.
+//! The table of promises and platforms between two markers of a page.
 
 use super::{Outcome, Report, promises};
 use std::{
@@ -9,10 +9,11 @@ use std::{
 
 const BEGIN: &str = "<!-- kit: begin -->";
 const END: &str = "<!-- kit: end -->";
-/// What a cell says until its platform was put to its promise.
+/// The cell of a promise that was not tested on this platform yet.
 pub const NOT_RUN: &str = "not run yet";
 
-/// Replaces the report's column in the page of this path; other columns stay, and rows follow the list of promises.
+/// Replaces the report's column in the page of this path; other columns stay, rows follow the list of
+/// promises.
 pub fn write(page: &Path, report: &Report) -> io::Result<()> {
     // Another platform's kit may run beside this one.
     let folder = fs::File::open(
@@ -22,10 +23,10 @@ pub fn write(page: &Path, report: &Report) -> io::Result<()> {
     )?;
     folder.lock()?;
     let text = fs::read_to_string(page)?;
-    let merged =
-        merge(&text, report).ok_or_else(|| io::Error::other(format!("{BEGIN} and {END} are not there")))?;
+    let merged = merge(&text, report)
+        .ok_or_else(|| io::Error::other(format!("markers {BEGIN} and {END} are missing")))?;
     if merged != text {
-        // Whole or not at all: somebody may read it meanwhile.
+        // Atomic: others may read the page meanwhile.
         let mut beside = PathBuf::from(page).into_os_string();
         beside.push(".new");
         fs::write(&beside, merged)?;
@@ -53,11 +54,11 @@ pub fn merge(page: &str, report: &Report) -> Option<String> {
             known.insert((promise.to_owned(), column.clone()), cell.clone());
         }
     }
-    if !columns.contains(&report.ground) {
-        columns.push(report.ground.clone());
+    if !columns.contains(&report.platform) {
+        columns.push(report.platform.clone());
     }
     for (promise, outcome, _) in &report.rows {
-        known.insert(((*promise).to_owned(), report.ground.clone()), cell(outcome));
+        known.insert(((*promise).to_owned(), report.platform.clone()), cell(outcome));
     }
     let mut table = format!(
         "| promise | {} |\n|---|{}\n",
@@ -75,7 +76,7 @@ pub fn merge(page: &str, report: &Report) -> Option<String> {
             "| `",
             promise.name,
             "`: ",
-            promise.says,
+            promise.description,
             " | ",
             &cells.join(" | "),
             " |\n",
@@ -90,7 +91,7 @@ fn cells(line: &str) -> Option<Vec<String>> {
     (!inner.starts_with("---")).then(|| inner.split('|').map(|cell| cell.trim().to_owned()).collect())
 }
 
-/// An outcome in one cell. What failed is told by the run: its words differ each time.
+/// An outcome as a cell, without a failure's message: that differs at each run.
 fn cell(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Passed => "passed".into(),
@@ -112,13 +113,13 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn report(ground: &str, rows: &[(&'static str, Outcome)]) -> Report {
+    fn report(platform: &str, rows: &[(&'static str, Outcome)]) -> Report {
         let rows = rows
             .iter()
             .map(|(name, outcome)| (*name, outcome.clone(), Duration::ZERO))
             .collect();
         Report {
-            ground: ground.into(),
+            platform: platform.into(),
             seed: 1,
             rows,
         }

@@ -1,24 +1,24 @@
-//! A node's volumes stay or go as asked.
+//! Keeping and purging a node's volumes.
 
-use super::{Kept, Promise, Stand, program::Step, promise, promised, stand::values};
+use super::{Fixture, Promise, TestResult, check, fixture::values, program::Step, promise};
 use crate::{NodeSpec, NodeState, ObjectKind, Scope, Volumes};
 
 pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "volumes-kept",
         kept,
-        "a node that is dropped with its volumes kept finds them again"
+        "a node dropped with Keep finds its volumes again"
     ),
     promise!(
         "volumes-purged",
         purged,
-        "a node that is dropped with its volumes purged starts afresh, and no other one's go"
+        "a node dropped with Purge starts with empty volumes; other nodes' volumes stay"
     ),
 ];
 
-/// Shows what the one before left, each under a name of its own.
-fn heir(stand: &Stand<'_>, own: &str) -> NodeSpec {
-    stand.node(
+/// A node that shows what its predecessor left, then leaves its own mark.
+fn marked_node(fixture: &Fixture<'_>, own: &str) -> NodeSpec {
+    fixture.node(
         "v0",
         &[
             Step::Show("/data/left".into()),
@@ -29,58 +29,62 @@ fn heir(stand: &Stand<'_>, own: &str) -> NodeSpec {
     )
 }
 
-async fn kept(stand: &Stand<'_>) -> Kept {
-    let (first, second) = (heir(stand, "first"), heir(stand, "second"));
-    let key = stand.up(&first).await?;
-    stand.says(&key, &first, "first").await?;
+async fn kept(fixture: &Fixture<'_>) -> TestResult {
+    let (first, second) = (marked_node(fixture, "first"), marked_node(fixture, "second"));
+    let key = fixture.start_cluster(&first).await?;
+    fixture.wait_for_output(&key, &first, "first").await?;
     for _ in 0..2 {
-        stand.agent.drop_node(&key, &first.name, Volumes::Keep).await?;
-        let state = stand.agent.observe(Scope::Host).await?.node_state(1, &first.name);
-        promised!(state == NodeState::Absent, "it is {state:?}");
+        fixture.agent.drop_node(&key, &first.name, Volumes::Keep).await?;
+        let state = fixture
+            .agent
+            .observe(Scope::Host)
+            .await?
+            .node_state(1, &first.name);
+        check!(state == NodeState::Absent, "it is {state:?}");
     }
-    stand.start(&key, &second).await?;
-    let said = stand.says(&key, &second, "second").await?;
-    promised!(
-        values(&said, "show /data/left").last() == Some(&"first"),
-        "{said}"
+    fixture.start(&key, &second).await?;
+    let output = fixture.wait_for_output(&key, &second, "second").await?;
+    check!(
+        values(&output, "show /data/left").last() == Some(&"first"),
+        "{output}"
     );
     Ok(())
 }
 
-async fn purged(stand: &Stand<'_>) -> Kept {
-    let (first, second) = (heir(stand, "first"), heir(stand, "second"));
-    let beside = stand.node("v1", &[Step::Stay]);
-    let key = stand.up(&first).await?;
-    stand.start(&key, &beside).await?;
-    let life = stand.life(&key, &beside).await?;
-    stand.says(&key, &first, "first").await?;
+async fn purged(fixture: &Fixture<'_>) -> TestResult {
+    let (first, second) = (marked_node(fixture, "first"), marked_node(fixture, "second"));
+    let beside = fixture.node("v1", &[Step::Stay]);
+    let key = fixture.start_cluster(&first).await?;
+    fixture.start(&key, &beside).await?;
+    let incarnation = fixture.incarnation(&key, &beside).await?;
+    fixture.wait_for_output(&key, &first, "first").await?;
     for _ in 0..2 {
-        stand.agent.drop_node(&key, &first.name, Volumes::Purge).await?;
-        let left: Vec<_> = stand
+        fixture.agent.drop_node(&key, &first.name, Volumes::Purge).await?;
+        let left: Vec<_> = fixture
             .objects(Scope::Host)
             .await?
             .into_iter()
             .filter(|o| o.node.as_ref() == Some(&first.name))
             .collect();
-        promised!(left.is_empty(), "{left:?} is left");
+        check!(left.is_empty(), "{left:?} is left");
     }
-    let volumes = stand
+    let volumes = fixture
         .objects(Scope::Host)
         .await?
         .into_iter()
         .filter(|o| o.kind == ObjectKind::Volume)
         .count();
-    promised!(
-        volumes == 1 && stand.life(&key, &beside).await? == life,
+    check!(
+        volumes == 1 && fixture.incarnation(&key, &beside).await? == incarnation,
         "its neighbour was touched: {volumes} volumes"
     );
-    stand.start(&key, &second).await?;
-    let said = stand.says(&key, &second, "second").await?;
-    promised!(
-        values(&said, "show /data/left")
+    fixture.start(&key, &second).await?;
+    let output = fixture.wait_for_output(&key, &second, "second").await?;
+    check!(
+        values(&output, "show /data/left")
             .last()
             .is_some_and(|found| *found != "first"),
-        "{said}"
+        "{output}"
     );
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! What happens is told.
+//! Watches report changes.
 
-use super::{Kept, Promise, Stand, outcome::Stop, program::Step, promise, promised};
+use super::{Fixture, Promise, TestResult, check, outcome::Stop, program::Step, promise};
 use crate::{InstanceId, Power, Wake, WakeStream};
 use futures::{FutureExt, StreamExt};
 use tokio::time::timeout;
@@ -9,75 +9,75 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(
         "watch-changed",
         changed,
-        "a watch is connected first, then tells each change of a cluster"
+        "a watch first reports Connected, then each change of a cluster"
     ),
     promise!(
         "watch-died",
         died,
-        "a node's process that ends is told with its exit code"
+        "the exit of a node's process is reported with its code"
     ),
-    promise!("watch-own", own, "a watch tells of this instance alone"),
+    promise!("watch-own", own, "a watch reports this instance's changes only"),
 ];
 
-async fn connected(stand: &Stand<'_>, wakes: &mut WakeStream) -> Kept {
-    let first = timeout(stand.ground.patience(), wakes.next()).await;
-    promised!(
+async fn connected(fixture: &Fixture<'_>, wakes: &mut WakeStream) -> TestResult {
+    let first = timeout(fixture.platform.step_timeout(), wakes.next()).await;
+    check!(
         matches!(first, Ok(Some(Wake::Connected))),
-        "first of all it said {first:?}"
+        "the first wake is {first:?}"
     );
     Ok(())
 }
 
-async fn until(stand: &Stand<'_>, wakes: &mut WakeStream, wanted: &Wake) -> Kept {
-    let mut heard = Vec::new();
+async fn until(fixture: &Fixture<'_>, wakes: &mut WakeStream, wanted: &Wake) -> TestResult {
+    let mut received = Vec::new();
     let listen = async {
         while let Some(wake) = wakes.next().await {
             if wake == *wanted {
                 return true;
             }
-            heard.push(wake);
+            received.push(wake);
         }
         false
     };
-    let found = timeout(stand.ground.patience(), listen).await;
+    let found = timeout(fixture.platform.step_timeout(), listen).await;
     match found {
         Ok(true) => Ok(()),
         Ok(false) => Err(Stop::Failed(format!(
-            "{wanted:?} was not told before the end: {heard:?}"
+            "the stream ended before {wanted:?}: {received:?}"
         ))),
-        Err(_) => Err(Stop::Failed(format!("{wanted:?} was not told, but {heard:?}"))),
+        Err(_) => Err(Stop::Failed(format!("no {wanted:?}, but {received:?}"))),
     }
 }
 
-/// Takes what was told up to now.
+/// Discards the wakes so far.
 fn drain(wakes: &mut WakeStream) {
     while let Some(Some(_)) = wakes.next().now_or_never() {}
 }
 
-async fn changed(stand: &Stand<'_>) -> Kept {
-    let mut wakes = stand.agent.watch();
-    connected(stand, &mut wakes).await?;
-    let node = stand.node("v0", &[Step::Stay]);
-    let key = stand.up(&node).await?;
-    let told = Wake::Changed(key.cluster);
-    until(stand, &mut wakes, &told).await?;
+async fn changed(fixture: &Fixture<'_>) -> TestResult {
+    let mut wakes = fixture.agent.watch();
+    connected(fixture, &mut wakes).await?;
+    let node = fixture.node("v0", &[Step::Stay]);
+    let key = fixture.start_cluster(&node).await?;
+    let changed = Wake::Changed(key.cluster);
+    until(fixture, &mut wakes, &changed).await?;
     drain(&mut wakes);
-    stand.ensure(&key, &node, &Power::Off).await?;
-    stand.resting(&key, &node).await?;
-    until(stand, &mut wakes, &told).await?;
+    fixture.ensure(&key, &node, &Power::Off).await?;
+    fixture.wait_until_stopped(&key, &node).await?;
+    until(fixture, &mut wakes, &changed).await?;
     drain(&mut wakes);
-    stand.agent.drop_cluster(key.cluster, 1).await?;
-    until(stand, &mut wakes, &told).await
+    fixture.agent.drop_cluster(key.cluster, 1).await?;
+    until(fixture, &mut wakes, &changed).await
 }
 
-async fn died(stand: &Stand<'_>) -> Kept {
-    let mut wakes = stand.agent.watch();
-    connected(stand, &mut wakes).await?;
-    let (key, node) = (stand.key(), stand.node("v0", &[Step::Exit(3)]));
-    stand.network(&key).await?;
-    stand.ensure(&key, &node, &super::stand::RUN).await?;
+async fn died(fixture: &Fixture<'_>) -> TestResult {
+    let mut wakes = fixture.agent.watch();
+    connected(fixture, &mut wakes).await?;
+    let (key, node) = (fixture.key(), fixture.node("v0", &[Step::Exit(3)]));
+    fixture.network(&key).await?;
+    fixture.ensure(&key, &node, &super::fixture::RUN).await?;
     until(
-        stand,
+        fixture,
         &mut wakes,
         &Wake::Died {
             cluster: key.cluster,
@@ -88,16 +88,16 @@ async fn died(stand: &Stand<'_>) -> Kept {
     .await
 }
 
-async fn own(stand: &Stand<'_>) -> Kept {
-    let other = stand.ground.connect(InstanceId::new())?;
-    let (mut ours, mut theirs) = (stand.agent.watch(), other.watch());
-    connected(stand, &mut ours).await?;
-    connected(stand, &mut theirs).await?;
-    let key = stand.up(&stand.node("v0", &[Step::Stay])).await?;
-    until(stand, &mut ours, &Wake::Changed(key.cluster)).await?;
-    stand.agent.drop_cluster(key.cluster, 1).await?;
-    until(stand, &mut ours, &Wake::Changed(key.cluster)).await?;
+async fn own(fixture: &Fixture<'_>) -> TestResult {
+    let other = fixture.platform.connect(InstanceId::new())?;
+    let (mut ours, mut theirs) = (fixture.agent.watch(), other.watch());
+    connected(fixture, &mut ours).await?;
+    connected(fixture, &mut theirs).await?;
+    let key = fixture.start_cluster(&fixture.node("v0", &[Step::Stay])).await?;
+    until(fixture, &mut ours, &Wake::Changed(key.cluster)).await?;
+    fixture.agent.drop_cluster(key.cluster, 1).await?;
+    until(fixture, &mut ours, &Wake::Changed(key.cluster)).await?;
     let woken = theirs.next().now_or_never();
-    promised!(woken.is_none(), "another instance heard {woken:?}");
+    check!(woken.is_none(), "another instance received {woken:?}");
     Ok(())
 }

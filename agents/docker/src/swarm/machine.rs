@@ -5,61 +5,64 @@ use bollard::models::{Node, NodeSpecAvailabilityEnum as Availability, NodeState}
 use chainpool_agent::{Error, Machine, Result};
 use std::net::IpAddr;
 
-/// A machine as the swarm sees it now.
+/// A machine and its current state in the swarm.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(super) struct MachineState {
     pub(super) machine: Machine,
-    /// Why nothing that is there can be reached or changed.
-    pub(super) away: Option<String>,
+    /// The reason why the machine is unreachable.
+    pub(super) unreachable: Option<String>,
 }
 
 impl Manager<'_> {
-    pub(super) async fn machines(&self) -> Result<Vec<Seen>> {
+    pub(super) async fn machines(&self) -> Result<Vec<MachineState>> {
         let docker = self.docker().await?;
         let nodes = self
             .call(docker.list_nodes(None::<bollard::query_parameters::ListNodesOptions>))
             .await
             .map_err(|f| f.into_error("list its machines"))?;
-        let mut seen: Vec<_> = nodes.into_iter().map(Seen::from).collect();
-        seen.sort_by(|a, b| (&a.machine.name, &a.machine.id).cmp(&(&b.machine.name, &b.machine.id)));
-        Ok(seen)
+        let mut machines: Vec<_> = nodes.into_iter().map(MachineState::from).collect();
+        machines.sort_by(|a, b| (&a.machine.name, &a.machine.id).cmp(&(&b.machine.name, &b.machine.id)));
+        Ok(machines)
     }
 
-    /// The machine of a node: the one that its spec names; else always the same one, as long as the swarm has the same machines.
-    pub(super) async fn machine_of(&self, wanted: Option<&str>, object: &str) -> Result<Seen> {
+    /// The machine of a node: the one in its spec, else a stable choice while the swarm has the same
+    /// machines.
+    pub(super) async fn machine_of(&self, wanted: Option<&str>, object: &str) -> Result<MachineState> {
         let all = self.machines().await?;
         let found = match wanted {
-            Some(id) => all.into_iter().find(|seen| seen.machine.id == id),
+            Some(id) => all.into_iter().find(|state| state.machine.id == id),
             None => all
                 .into_iter()
-                .filter(Seen::takes_nodes)
-                .max_by_key(|seen| weight(object, &seen.machine.id)),
+                .filter(MachineState::is_schedulable)
+                .max_by_key(|state| weight(object, &state.machine.id)),
         };
         found.ok_or_else(|| match wanted {
             Some(id) => Error::Refused(format!(
-                "{object}: the swarm has no machine {id} any more: reset the cluster, to make it elsewhere"
+                "{object}: machine {id} is no longer in the swarm: reset the cluster to create it elsewhere"
             )),
-            None => Error::Busy("no machine of the swarm takes nodes: all are drained or paused".to_owned()),
+            None => Error::Busy(
+                "no schedulable machine in the swarm: all are drained or paused; activate one".to_owned(),
+            ),
         })
     }
 }
 
-impl Seen {
-    /// Whether the swarm would put a service there, were the machine up.
-    fn takes_nodes(&self) -> bool {
-        self.machine.closed.is_none() || self.away.is_some()
+impl MachineState {
+    /// Returns true if the swarm would schedule services there when the machine is up.
+    fn is_schedulable(&self) -> bool {
+        self.machine.closed.is_none() || self.unreachable.is_some()
     }
 
-    /// An error that says why nothing can be done there now.
-    pub(super) fn must_be_here(&self, doing: &str) -> Result<()> {
-        match &self.away {
+    /// Fails with the reason if the machine is unreachable.
+    pub(super) fn require_reachable(&self, doing: &str) -> Result<()> {
+        match &self.unreachable {
             Some(why) => Err(Error::Busy(format!("{doing}: {why}"))),
             None => Ok(()),
         }
     }
 }
 
-impl From<Node> for Seen {
+impl From<Node> for MachineState {
     fn from(node: Node) -> Self {
         let (spec, description, status) = (
             node.spec.unwrap_or_default(),
@@ -68,17 +71,17 @@ impl From<Node> for Seen {
         );
         let resources = description.resources.unwrap_or_default();
         let name = description.hostname.unwrap_or_default();
-        let away = match status.state {
+        let unreachable = match status.state {
             Some(NodeState::READY) => None,
             Some(NodeState::DOWN | NodeState::DISCONNECTED) => Some(format!("machine {name} is down")),
-            _ => Some(format!("the swarm does not know how machine {name} is")),
+            _ => Some(format!("the state of machine {name} is unknown to the swarm")),
         };
         let closed = match spec.availability {
             Some(Availability::DRAIN) => Some("drained".to_owned()),
             Some(Availability::PAUSE) => Some("paused".to_owned()),
-            _ => away.as_ref().map(|_| "down".to_owned()),
+            _ => unreachable.as_ref().map(|_| "down".to_owned()),
         };
-        // A leader may know itself by no address but the one that other managers use.
+        // A leader may know only its manager address.
         let manager = node
             .manager_status
             .and_then(|m| m.addr)
@@ -102,11 +105,11 @@ impl From<Node> for Seen {
                 .unwrap_or_default(),
             closed,
         };
-        Self { machine, away }
+        Self { machine, unreachable }
     }
 }
 
-/// Spreads nodes over machines, and gives each the same one at every call (FNV-1a: stable over versions of everything).
+/// Spreads nodes over machines, with a stable choice per node (FNV-1a, stable across versions).
 fn weight(object: &str, machine: &str) -> u64 {
     let bytes = object.bytes().chain([0]).chain(machine.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -119,8 +122,8 @@ mod tests {
     use super::*;
     use bollard::models::{ManagerStatus, NodeSpec, NodeStatus};
 
-    fn seen(state: NodeState, availability: Availability, addr: &str) -> Seen {
-        Seen::from(Node {
+    fn machine(state: NodeState, availability: Availability, addr: &str) -> MachineState {
+        MachineState::from(Node {
             spec: Some(NodeSpec {
                 availability: Some(availability),
                 ..NodeSpec::default()
@@ -139,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_is_closed_when_it_is_down_or_its_owner_says_so() {
-        let closed = |state, availability| seen(state, availability, "10.0.0.5").machine.closed;
+    fn a_machine_is_closed_when_down_or_drained() {
+        let closed = |state, availability| machine(state, availability, "10.0.0.5").machine.closed;
         assert_eq!(closed(NodeState::READY, Availability::ACTIVE), None);
         assert_eq!(
             closed(NodeState::READY, Availability::DRAIN).as_deref(),
@@ -151,22 +154,22 @@ mod tests {
             Some("down")
         );
         assert!(
-            seen(NodeState::DOWN, Availability::ACTIVE, "")
-                .must_be_here("x")
+            machine(NodeState::DOWN, Availability::ACTIVE, "")
+                .require_reachable("x")
                 .is_err()
         );
     }
 
     #[test]
-    fn an_address_that_is_none_is_replaced_by_the_managers() {
+    fn an_unspecified_address_is_replaced_by_the_managers() {
         assert_eq!(
-            seen(NodeState::READY, Availability::ACTIVE, "0.0.0.0")
+            machine(NodeState::READY, Availability::ACTIVE, "0.0.0.0")
                 .machine
                 .address,
             "10.0.0.7"
         );
         assert_eq!(
-            seen(NodeState::READY, Availability::ACTIVE, "10.0.0.5")
+            machine(NodeState::READY, Availability::ACTIVE, "10.0.0.5")
                 .machine
                 .address,
             "10.0.0.5"
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_spread_and_stay() {
+    fn nodes_are_spread_with_a_stable_choice() {
         let first = |n: u32| (0..3).max_by_key(|m| weight(&format!("cp-1-1-v{n}"), &format!("m{m}")));
         assert_eq!(
             (0..9).map(first).collect::<Vec<_>>(),

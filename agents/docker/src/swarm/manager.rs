@@ -1,4 +1,4 @@
-//! The managers of one swarm, and the way from one to the next.
+//! The managers of one swarm, and failover between them.
 
 use crate::{
     DockerAgent,
@@ -15,23 +15,23 @@ use std::{
 };
 use tokio::time::{Instant, timeout};
 
-/// How long an engine that can be spoken to has to say which machine it is.
-const AT_ONCE: Duration = Duration::from_secs(2);
+/// Time limit of finding the engine of a machine.
+const INFO: Duration = Duration::from_secs(2);
 
 /// One swarm, by its managers.
 pub(crate) struct Swarm {
     members: Vec<DockerAgent>,
     chosen: Mutex<Chosen>,
-    /// Where nodes were last known to be, by the names of their services, for connections to their ports.
-    pub(super) places: Mutex<HashMap<String, (Instant, String)>>,
+    /// Last known addresses of nodes by service name, for connections to their ports.
+    pub(super) locations: Mutex<HashMap<String, (Instant, String)>>,
 }
 
-/// Which manager is spoken to.
+/// The manager in use.
 #[derive(Default)]
 struct Chosen {
-    /// The one that worked last.
+    /// The last working member.
     member: usize,
-    /// The one that was last seen to speak for the swarm.
+    /// The member last verified as a manager of the swarm.
     checked: Option<usize>,
     /// The swarm's id, once known.
     swarm: Option<String>,
@@ -41,12 +41,12 @@ struct Chosen {
 #[derive(Clone, Copy)]
 pub(super) struct Manager<'x> {
     pub(super) swarm: &'x Swarm,
-    /// The engine that it is.
-    pub(super) hands: &'x DockerAgent,
+    /// The agent of its engine.
+    pub(super) agent: &'x DockerAgent,
 }
 
-/// What managers say that are none at the moment, or cannot reach the others. Another one may do.
-const POWERLESS: [&str; 5] = [
+/// Errors of an engine that is no manager now or has lost the quorum. Another manager may work.
+const NO_QUORUM: [&str; 5] = [
     "does not have a leader",
     "not a swarm manager",
     "not part of a swarm",
@@ -59,11 +59,11 @@ impl Swarm {
         Self {
             members,
             chosen: Mutex::default(),
-            places: Mutex::default(),
+            locations: Mutex::default(),
         }
     }
 
-    /// Every engine that can be spoken to directly.
+    /// All engines with direct access.
     pub(super) fn members(&self) -> &[DockerAgent] {
         &self.members
     }
@@ -73,13 +73,13 @@ impl Swarm {
         self.chosen.lock().unwrap_or_else(PoisonError::into_inner).member
     }
 
-    /// Does a verb with the manager that worked last, and with the next ones while it is silent.
+    /// Runs a verb with the manager that worked last, and with the next ones while managers are unresponsive.
     pub(super) async fn through<'x, T, F: Future<Output = Result<T>>>(
         &'x self,
         verb: impl Fn(Manager<'x>) -> F,
     ) -> Result<T> {
         let first = self.member();
-        let mut silent = Vec::new();
+        let mut unresponsive = Vec::new();
         for turn in 0..self.members.len() {
             let member = (first + turn) % self.members.len();
             let result = match self.manager(member).await {
@@ -87,15 +87,15 @@ impl Swarm {
                 Err(error) => Err(error),
             };
             match result {
-                Err(Error::Unreachable(text)) => silent.push(text),
+                Err(Error::Unreachable(text)) => unresponsive.push(text),
                 result => {
                     self.chosen.lock().unwrap_or_else(PoisonError::into_inner).member = member;
                     return result;
                 }
             }
         }
-        let why = silent.join("; ");
-        // Engines that answer but speak for no swarm now are choosing a leader, or wait for the other managers.
+        let why = unresponsive.join("; ");
+        // Engines that answer but have no swarm are electing a leader, or wait for the other managers.
         Err(if self.answers().await {
             Error::Busy(why)
         } else {
@@ -103,12 +103,12 @@ impl Swarm {
         })
     }
 
-    /// Whether any of the engines answers.
+    /// Returns true if any engine answers.
     async fn answers(&self) -> bool {
         pin!(self.infos()).next().await.is_some()
     }
 
-    /// What the engines of the address list say of themselves, those that answer, as they answer.
+    /// The swarm info of the engines in the address list, in the order of their answers.
     fn infos(&self) -> impl Stream<Item = (SwarmInfo, &DockerAgent)> {
         let asked = self
             .members
@@ -119,31 +119,31 @@ impl Swarm {
             .filter_map(std::future::ready)
     }
 
-    /// A manager that is known to speak for this swarm: after each change it is asked.
+    /// A verified manager of this swarm. Verified again after each change of the manager.
     async fn manager(&self, member: usize) -> Result<Manager<'_>> {
         let manager = Manager {
             swarm: self,
-            hands: &self.members[member],
+            agent: &self.members[member],
         };
         if self.chosen.lock().unwrap_or_else(PoisonError::into_inner).checked == Some(member) {
             return Ok(manager);
         }
-        let address = manager.hands.engine.address();
-        let info = info(manager.hands).await?;
-        // A manager that has just started, or has lost the others, names no swarm.
+        let address = manager.agent.engine.address();
+        let info = info(manager.agent).await?;
+        // A manager that has just started, or has lost the quorum, reports no swarm.
         let id = info
             .cluster
             .filter(|_| info.control_available == Some(true))
             .and_then(|cluster| cluster.id);
         let Some(id) = id.filter(|id| !id.is_empty()) else {
             return Err(Error::Unreachable(format!(
-                "{address} speaks for no swarm at present: name the managers in the host's address"
+                "{address} is not a manager of a swarm at present: put managers into the host's address"
             )));
         };
         let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         match &chosen.swarm {
             Some(known) if *known != id => Err(Error::Refused(format!(
-                "{address} is a manager of another swarm ({id}) than the one worked with before ({known}): correct the host's address"
+                "{address} is a manager of another swarm ({id}), not of {known}: correct the host's address"
             ))),
             _ => {
                 chosen.swarm = Some(id);
@@ -156,10 +156,10 @@ impl Swarm {
 
 impl Manager<'_> {
     pub(super) async fn docker(&self) -> Result<Docker> {
-        self.hands.engine.docker().await
+        self.agent.engine.docker().await
     }
 
-    /// Waits for a call to this manager, within the limit of a call.
+    /// Waits for a call to this manager, up to the time limit of a call.
     pub(super) async fn call<T>(&self, call: impl Future<Output = Result<T, Bollard>>) -> Result<T, Fault> {
         self.call_within(CALL, call).await
     }
@@ -169,32 +169,32 @@ impl Manager<'_> {
         limit: Duration,
         call: impl Future<Output = Result<T, Bollard>>,
     ) -> Result<T, Fault> {
-        self.hands
+        self.agent
             .engine
             .call(limit, call)
             .await
             .map_err(|fault| match fault {
-                Fault::Answer { message, .. } if POWERLESS.iter().any(|words| message.contains(words)) => {
+                Fault::Answer { message, .. } if NO_QUORUM.iter().any(|text| message.contains(text)) => {
                     Fault::Error(Error::Unreachable(format!(
                         "{}: {message}",
-                        self.hands.engine.address()
+                        self.agent.engine.address()
                     )))
                 }
                 fault => fault,
             })
     }
 
-    /// The engine of a machine, if the address list has it and it answers at once.
+    /// The engine of a machine, if it is in the address list and answers in time.
     pub(super) async fn engine_of(&self, machine: &str) -> Option<&DockerAgent> {
-        let is_there = |(info, member): (SwarmInfo, _)| {
+        let is_machine = |(info, member): (SwarmInfo, _)| {
             std::future::ready((info.node_id.as_deref() == Some(machine)).then_some(member))
         };
-        let mut found = pin!(self.swarm.infos().filter_map(is_there));
-        timeout(AT_ONCE, found.next()).await.ok().flatten()
+        let mut found = pin!(self.swarm.infos().filter_map(is_machine));
+        timeout(INFO, found.next()).await.ok().flatten()
     }
 
     /// The engines of the address list that answer, by the swarm's id of their machine.
-    pub(super) async fn reached(&self) -> HashMap<String, &DockerAgent> {
+    pub(super) async fn reachable_engines(&self) -> HashMap<String, &DockerAgent> {
         self.swarm
             .infos()
             .filter_map(async |(info, member)| Some((info.node_id?, member)))
@@ -203,13 +203,13 @@ impl Manager<'_> {
     }
 }
 
-/// What an engine says of its part in a swarm.
+/// The swarm info of an engine.
 async fn info(member: &DockerAgent) -> Result<SwarmInfo> {
     let docker = member.engine.docker().await?;
     let info = member
         .engine
         .call(CALL, docker.info())
         .await
-        .map_err(|f| f.into_error("tell of itself"))?;
+        .map_err(|f| f.into_error("report its state"))?;
     Ok(info.swarm.unwrap_or_default())
 }

@@ -1,25 +1,29 @@
-//! The hands on a Docker Swarm: services on machines of the planner's choice, through whichever manager answers.
+//! The agent of a Docker Swarm: services on machines of the planner's choice, through any manager that
+//! answers.
 //!
-//! - **Managers.** An address may name several. A verb goes to the one that worked last; when that is silent the whole verb is
-//!   done with the next, which is safe because every verb may be done twice. All must speak for the same swarm.
-//! - **A node** is a service with one replica, pinned to its machine, on an overlay network. Its ports are published by the
-//!   machine itself (`mode=host`) and its name is answered with its own address (`dnsrr`): both work on every kernel, and with
-//!   one replica a virtual IP, which needs IPVS, would be worth nothing.
-//! - **Files** cannot be uploaded to a machine that we cannot speak to. A one-shot service of our own program (an errand) places them in the
-//!   node's volumes before the node's service is made; they travel as secrets, which are removed again. So a service that is
-//!   there with the right hash has had its files placed.
-//! - **A job** is a service that is not started again. What a task did is forgotten, so a job's success is a config too: see [`job`].
-//! - **Volumes** are unknown to a swarm. A config without content records which node has which, and where: see [`record`].
+//! - **Managers.** An address may name several. A verb goes to the last working one. If that one is
+//!   unresponsive, the whole verb is repeated with the next, which is safe because verbs are idempotent. All
+//!   must belong to the same swarm.
+//! - **A node** is a service with one replica, pinned to its machine, on an overlay network. The machine
+//!   itself publishes its ports (`mode=host`), and its name resolves to its own address (`dnsrr`). Both work
+//!   on every kernel; a virtual IP needs IPVS and has no use with one replica.
+//! - **Files** cannot be uploaded to a machine without direct access. A one-shot service of our own program
+//!   (a helper task) places them in the node's volumes before the node's service is created. They travel as
+//!   secrets, which are removed afterwards. So an existing service with the right hash has its files.
+//! - **A job** is a service without restarts. A swarm forgets finished tasks, so a job's success is a config,
+//!   too: see [`job`].
+//! - **Volumes** are unknown to a swarm. An empty config records which node has which volumes on which
+//!   machine: see [`record`].
 
 mod dial;
-mod errand;
+mod files;
+mod helper_task;
 mod job;
 mod machine;
 mod manager;
 mod network;
 mod node;
 mod observe;
-mod place;
 mod probe;
 mod record;
 mod remove;
@@ -46,7 +50,7 @@ impl Platform for SwarmPlatform {
         PlatformKind::Swarm
     }
 
-    fn speaks(&self, address: &str) -> bool {
+    fn accepts_address(&self, address: &str) -> bool {
         address
             .split(',')
             .all(|manager| manager.starts_with("unix://") || manager.starts_with("tcp://"))
@@ -57,15 +61,15 @@ impl Platform for SwarmPlatform {
     }
 }
 
-/// The hands on one Docker Swarm.
+/// The agent of one Docker Swarm.
 pub struct SwarmAgent(Arc<Swarm>);
 
 impl SwarmAgent {
-    /// Checks the addresses and makes an agent. Sends nothing: the managers may be down.
+    /// Checks the addresses and makes an agent, without contacting the managers.
     pub fn connect(connection: &Connection) -> Result<Self> {
         if !connection.bind.is_unspecified() {
             return Err(Error::Refused(format!(
-                "a swarm publishes ports on every address of its machines, not on {} alone: set bind to 0.0.0.0",
+                "a swarm publishes ports on every address of its machines, not only on {}: set bind to 0.0.0.0",
                 connection.bind
             )));
         }
@@ -88,7 +92,7 @@ impl SwarmAgent {
 #[async_trait]
 impl Agent for SwarmAgent {
     fn capabilities(&self) -> Capabilities {
-        // Ports lie below those that Linux gives to outgoing connections, as on one engine.
+        // Ports below Linux's ephemeral range, as on a single engine.
         Capabilities {
             subnets: true,
             machines: true,

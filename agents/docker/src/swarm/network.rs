@@ -1,11 +1,11 @@
 //! The network of one generation of a cluster, over all machines.
 //!
-//! A swarm takes a network whose addresses others have without a word, and then never gives it any. So others are looked at
-//! first, and a new one is seen to have got its addresses.
+//! A swarm accepts a network with an overlapping subnet without an error, but never allocates it. So overlaps
+//! are checked first, and a new network is checked for its allocation.
 
 use super::manager::Manager;
 use crate::{
-    engine::{Fault, look_again},
+    engine::{Fault, poll_again},
     network::subnets,
 };
 use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest};
@@ -14,17 +14,17 @@ use ipnet::Ipv4Net;
 use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
-/// How long a swarm may take to give a network its addresses. It does so at once, or never.
+/// Time limit of a network's address allocation, which happens at once or never.
 const ADDRESSES: Duration = Duration::from_secs(10);
 
 impl Manager<'_> {
-    /// Makes the network, or adopts it. Names of networks are unique in a swarm.
+    /// Creates the network, or adopts it. Network names are unique in a swarm.
     pub(super) async fn network_ensure(&self, key: &ClusterKey, spec: &NetworkSpec) -> Result<()> {
         let name = network_name(key);
-        let ours = Labels::of_cluster(self.hands.instance, key);
+        let ours = Labels::of_cluster(self.agent.instance, key);
         let deadline = Instant::now() + ADDRESSES;
         loop {
-            let all = self.hands.networks(&HashMap::new()).await?;
+            let all = self.agent.networks(&HashMap::new()).await?;
             let (named, others): (Vec<_>, Vec<_>) =
                 all.into_iter().partition(|n| n.name.as_deref() == Some(&name));
             if named
@@ -36,7 +36,7 @@ impl Manager<'_> {
             match named.first() {
                 Some(network) if fits(network, spec) => return Ok(()),
                 Some(network) if has_addresses(network) => self.network_discard(network, &name).await?,
-                // It waits for its addresses, and would for ever if others have them.
+                // Its allocation is pending, permanently if the subnet overlaps.
                 Some(network) => {
                     if let Some(error) = occupied(spec, &others) {
                         self.network_discard(network, &name).await?;
@@ -49,14 +49,14 @@ impl Manager<'_> {
                     }
                     match self.network_create(spec, &name, &ours).await {
                         Ok(()) => continue,
-                        Err(fault) if fault.is(409) || fault.says("already exists") => {}
-                        Err(fault) => return Err(fault.into_error(&format!("make the network {name}"))),
+                        Err(fault) if fault.is(409) || fault.mentions("already exists") => {}
+                        Err(fault) => return Err(fault.into_error(&format!("create the network {name}"))),
                     }
                 }
             }
-            if !look_again(deadline).await {
+            if !poll_again(deadline).await {
                 return Err(Error::Busy(format!(
-                    "the swarm gives the network {name} no addresses"
+                    "the swarm has not allocated addresses to the network {name}"
                 )));
             }
         }
@@ -82,14 +82,10 @@ impl Manager<'_> {
 
     async fn network_discard(&self, network: &Network, name: &str) -> Result<()> {
         let removed = self
-            .hands
+            .agent
             .network_remove(network.id.as_deref().unwrap_or(name))
             .await;
-        removed.map_err(|f| {
-            f.into_error(&format!(
-                "remove the network {name}, whose addresses are not the wanted ones"
-            ))
-        })
+        removed.map_err(|f| f.into_error(&format!("remove the network {name}, which has the wrong subnet")))
     }
 }
 
@@ -104,15 +100,15 @@ fn fits(network: &Network, spec: &NetworkSpec) -> bool {
             .is_none_or(|subnet| subnets(network).eq([subnet.trunc()]))
 }
 
-/// The error that another network with these addresses is.
+/// The error if another network overlaps the subnet.
 fn occupied(spec: &NetworkSpec, others: &[Network]) -> Option<Error> {
     let subnet = spec.subnet?.trunc();
     let overlaps = |other: Ipv4Net| other.contains(&subnet) || subnet.contains(&other);
     let holder = others.iter().find(|n| subnets(n).any(overlaps))?;
     Some(Error::Occupied {
         place: Place::Subnet(subnet),
-        words: format!(
-            "the subnet {subnet} overlaps the network {} in this swarm: remove that, or give the host other subnets",
+        reason: format!(
+            "the subnet {subnet} overlaps the network {} in this swarm: remove that network, or give the host other subnets",
             holder.name.as_deref().unwrap_or("another one")
         ),
     })

@@ -1,14 +1,14 @@
-//! One node: its service, from absent to the wanted power, whatever is found on the way.
+//! One node: converges its service from any state to the desired power.
 
 use super::{
-    errand::{Outcome, PATIENCE},
-    machine::Seen,
+    helper_task::{Outcome, PLACEMENT},
+    machine::MachineState,
     manager::Manager,
     service::{node_service, replicas},
-    task::{Course, Task, newest},
+    task::{Progress, Task, newest},
 };
 use crate::{
-    engine::{PULL, SETTLE, dependency, look_again},
+    engine::{PULL, SETTLE, dependency, poll_again},
     logs,
     observe::Filter,
 };
@@ -27,7 +27,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// A service as the swarm has it.
+/// A service in the swarm.
 pub(super) struct Found {
     pub(super) id: String,
     pub(super) labels: Option<Labels>,
@@ -60,7 +60,7 @@ impl Found {
             .unwrap_or_default()
     }
 
-    /// The machine that it is pinned to.
+    /// The machine in its placement constraint.
     pub(super) fn machine(&self) -> Option<&str> {
         let constraints = self
             .spec
@@ -76,41 +76,42 @@ impl Found {
 
 impl Manager<'_> {
     pub(super) fn node_filter(&self, key: &ClusterKey, node: &NodeName) -> Filter {
-        Filter::cluster(self.hands.instance, key.cluster)
+        Filter::cluster(self.agent.instance, key.cluster)
             .and(LABEL_GENERATION, &key.generation)
             .and(LABEL_NODE, node)
     }
 
     pub(super) fn node_filter_of(&self, labels: &Labels) -> Filter {
         let filter =
-            Filter::cluster(self.hands.instance, labels.cluster).and(LABEL_GENERATION, &labels.generation);
+            Filter::cluster(self.agent.instance, labels.cluster).and(LABEL_GENERATION, &labels.generation);
         labels
             .node
             .iter()
             .fold(filter, |filter, node| filter.and(LABEL_NODE, node))
     }
 
-    /// The tasks of the node itself.
+    /// The tasks of the node itself, without helper tasks.
     pub(super) async fn node_tasks(&self, key: &ClusterKey, node: &NodeName) -> Result<Vec<Task>> {
         let mut tasks = self.tasks(&self.node_filter(key, node)).await?;
         tasks.retain(|task| !task.part);
         Ok(tasks)
     }
 
-    /// The node's service, if it is there; one of that name that is not ours is an error.
+    /// The node's service, if it exists; a foreign one of that name is an error.
     pub(super) async fn node_service(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Found>> {
         let name = node_object_name(key, node);
         let Some(found) = self.service_inspect(&name).await? else {
             return Ok(None);
         };
-        let ours = Labels::of_cluster(self.hands.instance, key).node(node);
+        let ours = Labels::of_cluster(self.agent.instance, key).node(node);
         if found.labels.clone().map(|labels| Labels { hash: None, ..labels }) != Some(ours) {
             return Err(Error::Foreign(format!("service {name}")));
         }
         Ok(Some(found))
     }
 
-    /// Brings a node to `power`. Its files are placed before its service is made, so one that is there has them.
+    /// Brings a node to `power`. Its files are placed before its service is created, so an existing service
+    /// has them.
     pub(super) async fn node_ensure(
         &self,
         key: &ClusterKey,
@@ -124,38 +125,43 @@ impl Manager<'_> {
                 Some(found) if found.labels.as_ref().and_then(|l| l.hash.as_ref()) == Some(&node.hash) => {
                     return self.power_set(key, node, found, power).await;
                 }
-                Some(stale) => self.node_retire(key, node, &stale).await?,
+                Some(stale) => self.node_remove_stale(key, node, &stale).await?,
                 None => {}
             }
             if self.node_create(key, node, image, power).await? {
                 return match power {
-                    Power::On { .. } => self.node_started(key, node, &BTreeSet::new()).await,
+                    Power::On { .. } => self.node_wait_started(key, node, &BTreeSet::new()).await,
                     Power::Off => Ok(()),
                 };
             }
-            if !look_again(deadline).await {
+            if !poll_again(deadline).await {
                 return Err(Error::Busy(format!(
-                    "{} does not settle in the swarm",
+                    "{} is still changing in the swarm",
                     node_object_name(key, &node.name)
                 )));
             }
         }
     }
 
-    /// Removes a stale service and sees its process end: its volumes are about to be written.
-    pub(super) async fn node_retire(&self, key: &ClusterKey, node: &NodeSpec, stale: &Found) -> Result<()> {
+    /// Removes a stale service and waits for its process to end, before its volumes are written.
+    pub(super) async fn node_remove_stale(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        stale: &Found,
+    ) -> Result<()> {
         if let Some(machine) = stale.machine() {
             let object = node_object_name(key, &node.name);
             self.machine_of(Some(machine), &object)
                 .await?
-                .must_be_here(&format!("node {} cannot be replaced", node.name))?;
+                .require_reachable(&format!("node {} cannot be replaced", node.name))?;
         }
         self.service_remove(&stale.id, &node_object_name(key, &node.name))
             .await?;
-        self.node_over(key, node).await
+        self.node_wait_stopped(key, node).await
     }
 
-    /// Makes the node's service. False: somebody else was faster; look at theirs.
+    /// Creates the node's service. False: a concurrent call was faster; inspect its service.
     async fn node_create(
         &self,
         key: &ClusterKey,
@@ -163,37 +169,44 @@ impl Manager<'_> {
         image: &ImageRef,
         power: &Power,
     ) -> Result<bool> {
-        let seen = self.node_machine(key, node).await?;
+        let target = self.node_machine(key, node).await?;
         let network = self.network_id(key).await?;
-        let mut spec = node_service(self.hands.instance, key, node, image, &seen.machine.id, &network)?;
-        if !self.node_prepare(key, node, &seen.machine.id).await? {
+        let mut spec = node_service(
+            self.agent.instance,
+            key,
+            node,
+            image,
+            &target.machine.id,
+            &network,
+        )?;
+        if !self.node_prepare(key, node, &target.machine.id).await? {
             return Ok(false);
         }
         if *power != Power::Off {
             spec.mode = Some(replicas(1));
         }
-        let made = self.service_create(spec, &image.name).await?.is_some();
-        if made {
+        let created = self.service_create(spec, &image.name).await?.is_some();
+        if created {
             self.swarm
-                .place_note(&node_object_name(key, &node.name), &seen.machine.address);
+                .location_note(&node_object_name(key, &node.name), &target.machine.address);
         }
-        Ok(made)
+        Ok(created)
     }
 
-    /// The machine on which a node or job is to be made.
-    pub(super) async fn node_machine(&self, key: &ClusterKey, node: &NodeSpec) -> Result<Seen> {
+    /// The machine for a node or job.
+    pub(super) async fn node_machine(&self, key: &ClusterKey, node: &NodeSpec) -> Result<MachineState> {
         let known = match &node.machine {
             Some(machine) => Some(machine.clone()),
             None => self.record_machine(key, &node.name).await?,
         };
-        let seen = self
+        let target = self
             .machine_of(known.as_deref(), &node_object_name(key, &node.name))
             .await?;
-        seen.must_be_here(&format!("node {} cannot be made", node.name))?;
-        Ok(seen)
+        target.require_reachable(&format!("node {} cannot be created", node.name))?;
+        Ok(target)
     }
 
-    /// Makes what the service of a node or job stands on: its volumes, and its files in them. False: somebody else was faster.
+    /// Prepares the volumes and files of a node or job. False: a concurrent call was faster.
     pub(super) async fn node_prepare(
         &self,
         key: &ClusterKey,
@@ -201,28 +214,29 @@ impl Manager<'_> {
         machine: &str,
     ) -> Result<bool> {
         self.record_ensure(key, node, machine).await?;
-        if let Some(hands) = self.reached().await.get(machine) {
-            // Where the engine can be asked, a volume of that name that is not ours is seen before anything is written to it.
-            hands.volumes_ensure(key, node).await?;
+        if let Some(agent) = self.reachable_engines().await.get(machine) {
+            // With direct access, a foreign volume of that name is detected before anything is written to it.
+            agent.volumes_ensure(key, node).await?;
         }
         Ok(self.files_place(key, node, machine).await? == Outcome::Done)
     }
 
-    /// Makes a service and returns its id; `None` when its name is taken. `image` is what its machine may have to pull.
+    /// Creates a service and returns its id; `None` if the name is in use. `image` selects the registry login
+    /// for the pull.
     pub(super) async fn service_create(&self, spec: Box<ServiceSpec>, image: &str) -> Result<Option<String>> {
         let name = spec.name.clone().unwrap_or_default();
         let docker = self.docker().await?;
         match self
-            .call(Box::pin(docker.create_service(*spec, self.hands.login(image))))
+            .call(Box::pin(docker.create_service(*spec, self.agent.login(image))))
             .await
         {
-            Ok(made) => Ok(Some(made.id.unwrap_or_default())),
+            Ok(created) => Ok(Some(created.id.unwrap_or_default())),
             Err(fault) if fault.is(409) => Ok(None),
-            Err(fault) => Err(fault.into_error(&format!("make the service {name}"))),
+            Err(fault) => Err(fault.into_error(&format!("create the service {name}"))),
         }
     }
 
-    /// Changes a service; false when another change came first.
+    /// Updates a service; false after a concurrent update.
     async fn service_update(&self, found: &Found, spec: Box<ServiceSpec>, image: &str) -> Result<bool> {
         let docker = self.docker().await?;
         let options = UpdateServiceOptionsBuilder::default()
@@ -233,41 +247,41 @@ impl Manager<'_> {
                 &found.id,
                 *spec,
                 options,
-                self.hands.login(image),
+                self.agent.login(image),
             )))
             .await
         {
             Ok(_) => Ok(true),
-            Err(fault) if fault.says("out of sequence") => Ok(false),
-            Err(fault) => Err(fault.into_error(&format!("change the service {}", found.id))),
+            Err(fault) if fault.mentions("out of sequence") => Ok(false),
+            Err(fault) => Err(fault.into_error(&format!("update the service {}", found.id))),
         }
     }
 
     async fn power_set(&self, key: &ClusterKey, node: &NodeSpec, found: Found, power: &Power) -> Result<()> {
         let object = node_object_name(key, &node.name);
         let (mut found, deadline) = (found, Instant::now() + SETTLE);
-        let seen = self.machine_of(found.machine(), &object).await?;
-        self.swarm.place_note(&object, &seen.machine.address);
+        let target = self.machine_of(found.machine(), &object).await?;
+        self.swarm.location_note(&object, &target.machine.address);
         loop {
             let tasks = self.node_tasks(key, &node.name).await?;
-            let lives = newest(&tasks).filter(|t| t.course() == Course::Runs && !t.ending);
+            let running = newest(&tasks).filter(|t| t.progress() == Progress::Running && !t.stopping);
             let mut spec = found.spec.clone();
             let mut before: BTreeSet<String> = tasks.iter().map(|t| t.id.clone()).collect();
             let change = match power {
                 Power::Off => found.replicas() != 0,
                 Power::On { .. } if found.replicas() == 0 => true,
-                Power::On { after: Some(after) } if lives.is_some_and(|t| t.incarnation() == *after) => {
+                Power::On { after: Some(after) } if running.is_some_and(|t| t.incarnation() == *after) => {
                     let template = spec.task_template.get_or_insert_default();
                     template.force_update = Some(template.force_update.unwrap_or_default() + 1);
                     true
                 }
-                Power::On { .. } if lives.is_some() => {
-                    return seen.must_be_here(&format!("whether node {} runs is not known", node.name));
+                Power::On { .. } if running.is_some() => {
+                    return target.require_reachable(&format!("the state of node {} is unknown", node.name));
                 }
                 Power::On { .. } => {
                     before = tasks
                         .iter()
-                        .filter(|t| t.is_over())
+                        .filter(|t| t.is_finished())
                         .map(|t| t.id.clone())
                         .collect();
                     false
@@ -275,68 +289,77 @@ impl Manager<'_> {
             };
             spec.mode = Some(replicas(i64::from(*power != Power::Off)));
             if !change || self.service_update(&found, spec, "").await? {
-                seen.must_be_here(&format!("node {} does not change", node.name))?;
+                target.require_reachable(&format!("node {} cannot change", node.name))?;
                 return match power {
-                    Power::Off => self.node_over(key, node).await,
-                    Power::On { .. } => self.node_started(key, node, &before).await,
+                    Power::Off => self.node_wait_stopped(key, node).await,
+                    Power::On { .. } => self.node_wait_started(key, node, &before).await,
                 };
             }
             match self.node_service(key, &node.name).await? {
-                Some(again) if look_again(deadline).await => found = again,
-                _ => return Err(Error::Busy(format!("{object} was changed or removed meanwhile"))),
+                Some(again) if poll_again(deadline).await => found = again,
+                _ => {
+                    return Err(Error::Busy(format!(
+                        "{object} was changed or removed by a concurrent call"
+                    )));
+                }
             }
         }
     }
 
-    /// Waits until no process of the node is left.
-    async fn node_over(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
+    /// Waits until all processes of the node have ended.
+    async fn node_wait_stopped(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
         let deadline = Instant::now() + SETTLE + Duration::from_secs(node.stop_timeout.into());
         loop {
             let tasks = self.node_tasks(key, &node.name).await?;
-            let Some(left) = tasks.iter().find(|t| !t.is_over()) else {
+            let Some(left) = tasks.iter().find(|t| !t.is_finished()) else {
                 return Ok(());
             };
-            if !look_again(deadline).await {
+            if !poll_again(deadline).await {
                 return Err(Error::Busy(format!(
-                    "node {} does not end: {}",
-                    node.name, left.words
+                    "node {} does not stop: {}",
+                    node.name, left.message
                 )));
             }
         }
     }
 
-    /// Waits until a task that is not one of these has come to run.
-    async fn node_started(&self, key: &ClusterKey, node: &NodeSpec, before: &BTreeSet<String>) -> Result<()> {
+    /// Waits until a new task, not one of these, has started.
+    async fn node_wait_started(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        before: &BTreeSet<String>,
+    ) -> Result<()> {
         let start = Instant::now();
         loop {
             let tasks = self.node_tasks(key, &node.name).await?;
             let fresh = || tasks.iter().filter(|t| !before.contains(&t.id));
-            if fresh().any(|t| matches!(t.course(), Course::Runs | Course::Ended(_))) {
+            if fresh().any(|t| matches!(t.progress(), Progress::Running | Progress::Exited(_))) {
                 return Ok(());
             }
-            if let Some(failed) = fresh().find(|t| t.fails_for_good()) {
+            if let Some(failed) = fresh().find(|t| t.is_permanent_failure()) {
                 return Err(self.node_failed(key, node, failed).await);
             }
             let task = newest(fresh());
-            let homeless =
-                task.filter(|t| t.state == TaskState::PENDING && t.words.contains("no suitable node"));
+            let unplaced =
+                task.filter(|t| t.state == TaskState::PENDING && t.message.contains("no suitable node"));
             let limit = match task {
-                _ if homeless.is_some() => PATIENCE,
+                _ if unplaced.is_some() => PLACEMENT,
                 Some(task) if task.state == TaskState::PREPARING => PULL,
                 _ => SETTLE,
             };
-            if !look_again(start + limit).await {
-                if let Some(task) = homeless.filter(|t| t.words.contains("port already in use")) {
+            if !poll_again(start + limit).await {
+                if let Some(task) = unplaced.filter(|t| t.message.contains("port already in use")) {
                     return Err(self.node_failed(key, node, task).await);
                 }
-                let words = task.map_or("the swarm has not begun to start it", |t| t.words.as_str());
-                let text = format!("node {} does not start: {words}", node.name);
+                let message = task.map_or("the swarm has not started it yet", |t| t.message.as_str());
+                let text = format!("node {} does not start: {message}", node.name);
                 return Err(dependency(&text).unwrap_or(Error::Busy(text)));
             }
         }
     }
 
-    /// The error that a task's failure is. The swarm would try for ever: it is told to stop that.
+    /// The error of a failed task. Scales the service to 0, because the swarm would retry without limit.
     async fn node_failed(&self, key: &ClusterKey, node: &NodeSpec, task: &Task) -> Error {
         match self.node_service(key, &node.name).await {
             Ok(Some(found)) => {
@@ -349,43 +372,49 @@ impl Manager<'_> {
             Ok(None) => {}
             Err(error) => return error,
         }
-        let words = &task.words;
-        if words.contains("No such image") {
+        let message = &task.message;
+        if message.contains("No such image") {
             let machine = task.machine.as_deref().unwrap_or("its machine");
             return Error::Refused(format!(
-                "node {}: {words} on machine {machine}: load or pull it there, then try again",
+                "node {}: {message} on machine {machine}: load or pull it there, then try again",
                 node.name
             ));
         }
-        let taken = ["already in use", "port is already allocated"]
+        let port_conflict = ["already in use", "port is already allocated"]
             .iter()
-            .any(|said| words.contains(said));
-        match if taken {
-            self.port_taken(key, node, words).await
+            .any(|text| message.contains(text));
+        match if port_conflict {
+            self.conflicting_port(key, node, message).await
         } else {
             Ok(None)
         } {
             Ok(Some(port)) => Error::Occupied {
                 place: Place::Port(port),
-                words: format!(
-                    "port {port} of node {}'s machine is taken by another program: free it or give the host other ports ({words})",
+                reason: format!(
+                    "port {port} of node {}'s machine is in use by another program: free it or give the host other ports ({message})",
                     node.name
                 ),
             },
-            // The scheduler knows of services' ports alone, and no service has this one: a task that held it is just ending.
-            Ok(None) if taken && words.contains("no suitable node") => {
-                Error::Busy(format!("node {} does not start yet: {words}", node.name))
+            // The scheduler knows only ports of services, and no service has this one: a task that held it is
+            // still stopping.
+            Ok(None) if port_conflict && message.contains("no suitable node") => {
+                Error::Busy(format!("node {} does not start yet: {message}", node.name))
             }
-            Ok(None) => Error::Refused(format!("the swarm would not start node {}: {words}", node.name)),
+            Ok(None) => Error::Refused(format!("the swarm failed to start node {}: {message}", node.name)),
             Err(error) => error,
         }
     }
 
-    /// The port that the words are about: they name it, or another service publishes it.
-    async fn port_taken(&self, key: &ClusterKey, node: &NodeSpec, words: &str) -> Result<Option<u16>> {
+    /// The port of the error: named in the message, or published by another service.
+    async fn conflicting_port(
+        &self,
+        key: &ClusterKey,
+        node: &NodeSpec,
+        message: &str,
+    ) -> Result<Option<u16>> {
         let published: Vec<u16> = node.ports.iter().filter_map(|p| p.published).collect();
         let named =
-            |port: &&u16| words.contains(&format!(":{port}:")) || words.contains(&format!(":{port} "));
+            |port: &&u16| message.contains(&format!(":{port}:")) || message.contains(&format!(":{port} "));
         if let Some(port) = published.iter().find(named) {
             return Ok(Some(*port));
         }
@@ -416,7 +445,12 @@ impl Manager<'_> {
     ) -> Result<Option<Incarnation>> {
         self.node_service(key, node).await?;
         let tasks = self.node_tasks(key, node).await?;
-        Ok(newest(tasks.iter().filter(|t| t.course() == Course::Runs && !t.ending)).map(Task::incarnation))
+        Ok(newest(
+            tasks
+                .iter()
+                .filter(|t| t.progress() == Progress::Running && !t.stopping),
+        )
+        .map(Task::incarnation))
     }
 
     pub(super) async fn node_logs(
@@ -429,13 +463,13 @@ impl Manager<'_> {
         let object = node_object_name(key, node);
         if self.node_service(key, node).await?.is_none() {
             return Err(Error::Refused(format!(
-                "node {node} has no service {object}: it was not made, is gone, or was a job that ended well, whose log a swarm removes"
+                "node {node} has no service {object}: it was not created, was removed, or was a completed job, whose log the swarm removes"
             )));
         }
         let tasks = self.node_tasks(key, node).await?;
         let Some(task) = newest(tasks.iter().filter(|t| t.container.is_some())) else {
             return Err(Error::Refused(format!(
-                "node {node} has no log: it was not started, and a swarm removes the log of a node that is stopped"
+                "node {node} has no log: it was not started, or was stopped, which removes its log"
             )));
         };
         let options = LogsOptionsBuilder::default()
@@ -448,8 +482,8 @@ impl Manager<'_> {
         self.task_log(task, options, *follow).await
     }
 
-    /// A task's log. From the machine itself where we can speak to it: a swarm whose leader was cut off has been seen without a way to
-    /// some machines' logs for minutes.
+    /// A task's log, from the machine itself with direct access: after the loss of its leader, a swarm may
+    /// fail to read some machines' logs for minutes.
     pub(super) async fn task_log(
         &self,
         task: &Task,
@@ -460,7 +494,7 @@ impl Manager<'_> {
             Some(machine) => self.engine_of(machine).await.zip(task.container.as_ref()),
             None => None,
         };
-        let engine = near.map_or(&self.hands.engine, |(hands, _)| &hands.engine);
+        let engine = near.map_or(&self.agent.engine, |(agent, _)| &agent.engine);
         let (docker, flow) = engine.docker_streaming().await?;
         let source = match near {
             Some((_, container)) => docker.logs(container, Some(options)).boxed(),
@@ -469,17 +503,17 @@ impl Manager<'_> {
         Ok(logs::lines(engine.clone(), flow, source, follow))
     }
 
-    /// The network's id: its name may be another network's on some machine.
+    /// The network's id. On some machine another network may have its name.
     pub(super) async fn network_id(&self, key: &ClusterKey) -> Result<String> {
         let name = network_name(key);
-        let ours = Labels::of_cluster(self.hands.instance, key);
-        let found = self.hands.networks_named(&name).await?;
+        let ours = Labels::of_cluster(self.agent.instance, key);
+        let found = self.agent.networks_named(&name).await?;
         let mine = found
             .into_iter()
             .find(|n| n.labels.as_ref().and_then(Labels::from_map).as_ref() == Some(&ours));
         mine.and_then(|n| n.id).ok_or_else(|| {
             Error::Refused(format!(
-                "the network {name} is not there: make it before its nodes"
+                "the network {name} does not exist: create it before its nodes"
             ))
         })
     }

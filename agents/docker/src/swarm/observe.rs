@@ -1,74 +1,56 @@
-//! What is ours in the swarm: one label-filtered listing a kind of object, and one of the machines.
+//! Our objects in the swarm: one label-filtered listing per kind, and one of the machines.
 
 use super::{
-    machine::Seen,
+    machine::MachineState,
     manager::Manager,
     node::ports_of,
     record::Success,
     service::LABEL_PART,
-    task::{Course, Task, newest},
+    task::{Progress, Task, newest},
 };
 use crate::observe::{Filter, network_object, object};
 use bollard::models::{Network, Service};
-use chainpool_agent::{LABEL_JOB, Labels, NodeState, Object, ObjectKind, Observation, Result, Scope, Taken};
+use chainpool_agent::{
+    LABEL_JOB, Labels, NodeState, Object, ObjectKind, Observation, ResourcesInUse, Result, Scope,
+};
 use std::collections::{BTreeSet, HashMap};
 
 impl Manager<'_> {
     pub(super) async fn objects_observe(&self, scope: Scope) -> Result<Observation> {
-        let hands = self.hands;
-        // Of a whole host, services and networks are listed without a filter: others' are in the way of ours.
+        let agent = self.agent;
+        // For a whole host, list services and networks without a filter: others' may conflict with ours.
         let (filter, asked) = match scope {
-            Scope::Host => (Filter::instance(hands.instance), HashMap::new()),
+            Scope::Host => (Filter::instance(agent.instance), HashMap::new()),
             Scope::Cluster(cluster) => (
-                Filter::cluster(hands.instance, cluster),
-                Filter::cluster(hands.instance, cluster).as_map(),
+                Filter::cluster(agent.instance, cluster),
+                Filter::cluster(agent.instance, cluster).as_map(),
             ),
         };
         let (services, tasks, machines, networks, records, secrets) = tokio::try_join!(
             self.services(&asked),
             self.tasks(&filter),
             self.machines(),
-            hands.networks(&asked),
+            agent.networks(&asked),
             self.records(&filter),
             self.secrets(&filter),
         )?;
-        let taken = match scope {
-            Scope::Host => self.taken(&services, &networks).await?,
-            Scope::Cluster(_) => Taken::default(),
+        let resources_in_use = match scope {
+            Scope::Host => self.resources_in_use(&services, &networks).await?,
+            Scope::Cluster(_) => ResourcesInUse::default(),
         };
         let networks = networks
             .into_iter()
-            .filter(|network| hands.owns(network.labels.as_ref()));
-        let services = services.into_iter().filter(|service| hands.owns(labels(service)));
-        let away: HashMap<String, String> = machines
+            .filter(|network| agent.owns(network.labels.as_ref()));
+        let services = services.into_iter().filter(|service| agent.owns(labels(service)));
+        let unreachable: HashMap<String, String> = machines
             .into_iter()
-            .filter_map(|Seen { machine, away }| Some((machine.id, away?)))
+            .filter_map(|MachineState { machine, unreachable }| Some((machine.id, unreachable?)))
             .collect();
         let mut objects: Vec<Object> = services
-            .filter_map(|service| service_object(service, &tasks, &away))
+            .filter_map(|service| service_object(service, &tasks, &unreachable))
             .collect();
-        let success = |success: Success| {
-            let Labels {
-                instance: _,
-                cluster,
-                generation,
-                node,
-                hash,
-            } = success.labels;
-            let state = Some(NodeState::Exited(0));
-            Object {
-                kind: ObjectKind::Job,
-                name: success.name,
-                id: success.id,
-                cluster,
-                generation,
-                node,
-                hash,
-                state,
-            }
-        };
-        let successes: Vec<Object> = records.successes.into_iter().map(success).collect();
-        // Until a job that ended well is removed, its service is no more than a part of it.
+        let successes: Vec<Object> = records.successes.into_iter().map(completed_job_object).collect();
+        // Until the service of a completed job is removed, it is only a part of it.
         for object in objects.iter_mut().filter(|object| object.kind == ObjectKind::Job) {
             let is_its = |s: &Object| {
                 (s.cluster, s.generation, &s.node, &s.hash)
@@ -99,18 +81,18 @@ impl Manager<'_> {
                 state: None,
             }));
         }
-        objects.extend(secrets.into_iter().map(|piece| {
+        objects.extend(secrets.into_iter().map(|secret| {
             let Labels {
                 instance: _,
                 cluster,
                 generation,
                 node,
                 hash,
-            } = piece.labels;
+            } = secret.labels;
             Object {
                 kind: ObjectKind::Part,
-                name: piece.name,
-                id: piece.id,
+                name: secret.name,
+                id: secret.id,
                 cluster,
                 generation,
                 node,
@@ -118,18 +100,21 @@ impl Manager<'_> {
                 state: None,
             }
         }));
-        Ok(Observation { objects, taken })
+        Ok(Observation {
+            objects,
+            resources_in_use,
+        })
     }
 
-    /// What is in the way of ours: on the manager's own machine, and ports that services of others publish.
-    async fn taken(&self, services: &[Service], networks: &[Network]) -> Result<Taken> {
-        let mut taken = self
-            .hands
-            .taken(&self.hands.containers(&HashMap::new()).await?, networks)
+    /// Resources in use by others: on the manager's machine, and ports of others' services.
+    async fn resources_in_use(&self, services: &[Service], networks: &[Network]) -> Result<ResourcesInUse> {
+        let mut resources = self
+            .agent
+            .resources_in_use(&self.agent.containers(&HashMap::new()).await?, networks)
             .await;
         let (ours, others): (Vec<_>, Vec<_>) = services
             .iter()
-            .partition(|service| self.hands.owns(labels(service)));
+            .partition(|service| self.agent.owns(labels(service)));
         let published = |services: Vec<&Service>| {
             services
                 .into_iter()
@@ -138,13 +123,34 @@ impl Manager<'_> {
                 .collect()
         };
         let ours: BTreeSet<u16> = published(ours);
-        taken.ports = taken
+        resources.ports = resources
             .ports
             .difference(&ours)
             .copied()
             .chain(published(others))
             .collect();
-        Ok(taken)
+        Ok(resources)
+    }
+}
+
+/// A completed job, whose service may be gone.
+fn completed_job_object(success: Success) -> Object {
+    let Labels {
+        instance: _,
+        cluster,
+        generation,
+        node,
+        hash,
+    } = success.labels;
+    Object {
+        kind: ObjectKind::Job,
+        name: success.name,
+        id: success.id,
+        cluster,
+        generation,
+        node,
+        hash,
+        state: Some(NodeState::Exited(0)),
     }
 }
 
@@ -152,7 +158,7 @@ fn labels(service: &Service) -> Option<&HashMap<String, String>> {
     service.spec.as_ref()?.labels.as_ref()
 }
 
-fn service_object(service: Service, tasks: &[Task], away: &HashMap<String, String>) -> Option<Object> {
+fn service_object(service: Service, tasks: &[Task], unreachable: &HashMap<String, String>) -> Option<Object> {
     let spec = service.spec?;
     let labels = spec.labels.unwrap_or_default();
     let part = labels.contains_key(LABEL_PART);
@@ -162,7 +168,7 @@ fn service_object(service: Service, tasks: &[Task], away: &HashMap<String, Strin
         .and_then(|m| m.replicated)
         .and_then(|r| r.replicas)
         .unwrap_or_default();
-    let state = state(wanted, tasks.iter().filter(|t| t.service == id), away);
+    let state = state(wanted, tasks.iter().filter(|t| t.service == id), unreachable);
     let kind = match part {
         true => ObjectKind::Part,
         false if labels.contains_key(LABEL_JOB) => ObjectKind::Job,
@@ -177,28 +183,30 @@ fn service_object(service: Service, tasks: &[Task], away: &HashMap<String, Strin
     )
 }
 
-/// A node's state by its tasks. What a machine that is away did last is no state: nobody knows.
+/// A node's state from its tasks. On an unreachable machine the state is unknown.
 fn state<'a>(
     wanted: i64,
     tasks: impl Iterator<Item = &'a Task>,
-    away: &HashMap<String, String>,
+    unreachable: &HashMap<String, String>,
 ) -> NodeState {
     let tasks: Vec<_> = tasks.collect();
-    let machine = |task: &Task| task.machine.as_ref().and_then(|id| away.get(id)).cloned();
-    if let Some(why) = tasks.iter().filter(|t| !t.is_over()).find_map(|t| machine(t)) {
+    let machine = |task: &Task| task.machine.as_ref().and_then(|id| unreachable.get(id)).cloned();
+    if let Some(why) = tasks.iter().filter(|t| !t.is_finished()).find_map(|t| machine(t)) {
         return NodeState::Changing(why);
     }
     let Some(task) = newest(tasks.iter().copied()) else {
         return if wanted == 0 {
             NodeState::Created
         } else {
-            NodeState::Changing("the swarm has not begun to start it".to_owned())
+            NodeState::Changing("the swarm has not started it yet".to_owned())
         };
     };
-    match task.course() {
-        Course::Runs if task.ending => NodeState::Changing("stopping".to_owned()),
-        Course::Runs => NodeState::Running,
-        Course::Ended(code) => NodeState::Exited(code),
-        Course::Before | Course::Failed => NodeState::Changing(format!("{}: {}", task.state, task.words)),
+    match task.progress() {
+        Progress::Running if task.stopping => NodeState::Changing("stopping".to_owned()),
+        Progress::Running => NodeState::Running,
+        Progress::Exited(code) => NodeState::Exited(code),
+        Progress::Pending | Progress::Failed => {
+            NodeState::Changing(format!("{}: {}", task.state, task.message))
+        }
     }
 }

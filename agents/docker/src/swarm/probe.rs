@@ -1,19 +1,19 @@
-//! What the swarm says of itself, and where its images are.
+//! Probe of the swarm, and its images.
 
 use super::manager::Manager;
 use chainpool_agent::{Error, ImageRef, Machine, PlatformKind, Probe, Result};
 
 impl Manager<'_> {
     pub(super) async fn swarm_probe(&self) -> Result<Probe> {
-        let probe = self.hands.engine_probe().await?;
+        let probe = self.agent.engine_probe().await?;
         let docker = self.docker().await?;
         let swarm = self
             .call(docker.inspect_swarm())
             .await
-            .map_err(|f| f.into_error("tell of its swarm"))?;
+            .map_err(|f| f.into_error("report its swarm"))?;
         let Some(engine_id) = swarm.id.filter(|id| !id.is_empty()) else {
             return Err(Error::Refused(format!(
-                "the swarm of {} has no ID: Chainpool needs one to tell swarms apart",
+                "the swarm of {} has no ID: Chainpool needs one to identify swarms",
                 probe.name
             )));
         };
@@ -21,26 +21,26 @@ impl Manager<'_> {
             .machines()
             .await?
             .into_iter()
-            .map(|seen| seen.machine)
+            .map(|state| state.machine)
             .collect();
         Ok(Probe {
             kind: PlatformKind::Swarm,
             engine_id,
             cpus: machines.iter().map(|m| m.cpus).sum(),
             memory_bytes: machines.iter().map(|m| m.memory_bytes).sum(),
-            // One manager's disk says nothing of the others'.
+            // One manager's disk does not represent the others.
             disk: None,
             machines,
             ..probe
         })
     }
 
-    /// Finds the first candidate that every engine which we can speak to has, the same content under the same name; else
-    /// pulls the first that can be had. What was pulled is pinned by digest, and other machines pull it by themselves.
+    /// Finds the first candidate that all engines with direct access have with the same content; else pulls
+    /// the first available one. A pulled image is pinned by digest, and other machines pull it themselves.
     pub(super) async fn image_ensure(&self, candidates: &[String]) -> Result<ImageRef> {
         let mut missing = Vec::new();
         for candidate in candidates {
-            let mirrored = self.hands.mirrored(candidate);
+            let mirrored = self.agent.mirrored(candidate);
             for name in mirrored.iter().chain([candidate]) {
                 match self.image_everywhere(name).await? {
                     Ok(Some(id)) => {
@@ -55,13 +55,14 @@ impl Manager<'_> {
             }
         }
         if missing.is_empty() {
-            self.hands.image_ensure(candidates).await
+            self.agent.image_ensure(candidates).await
         } else {
             self.image_pulled(candidates, &missing).await
         }
     }
 
-    /// The id of an image that all have alike; `None` when none has it; an error in words when some lack it.
+    /// The id of an image that all have with the same content; `None` if none has it; a message if some lack
+    /// it.
     async fn image_everywhere(&self, name: &str) -> Result<Result<Option<String>, String>> {
         let mut ids = Vec::new();
         for member in self.swarm.members() {
@@ -70,7 +71,7 @@ impl Manager<'_> {
                     member.engine.address().to_string(),
                     image.and_then(|image| image.id),
                 )),
-                // A machine that is away is asked again when it is back, by the task that it gets.
+                // An unreachable machine pulls the image with its next task.
                 Err(Error::Unreachable(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -86,13 +87,13 @@ impl Manager<'_> {
         Ok(if others.is_empty() {
             Ok(Some(first))
         } else {
-            Err(format!("{name} is not on {}, or another one", others.join(", ")))
+            Err(format!("{name} is missing or different on {}", others.join(", ")))
         })
     }
 
-    /// Some machines have an image and some do not: a registry may help all.
+    /// Pulls an image that only some machines have.
     async fn image_pulled(&self, candidates: &[String], missing: &[String]) -> Result<ImageRef> {
-        let image = self.hands.image_pull_first(candidates).await;
+        let image = self.agent.image_pull_first(candidates).await;
         image.map_err(|error| match error {
             Error::Refused(text) => Error::Refused(format!("{}: load it there; {text}", missing.join("; "))),
             error => error,

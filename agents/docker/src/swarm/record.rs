@@ -1,10 +1,10 @@
-//! What a swarm itself does not keep, in configs without content: which volumes a node has, and on which machine; and which jobs
-//! have ended well.
+//! Records that a swarm does not keep, as empty configs: the volumes of a node with their machine, and the
+//! success of jobs.
 //!
-//! A swarm does not know the volumes of its machines, and a machine that we cannot speak to does not tell. Yet what was placed
-//! there must be found again after the node's service is gone: to scrub it, and to make the node again on the same machine. So
-//! each node with volumes has a config in the swarm, without content, whose labels say this. It is made before the first
-//! volume and removed after the last.
+//! A swarm does not know the volumes of its machines, and a machine without direct access cannot be asked.
+//! Yet the volumes must be found after the node's service is gone: to empty them, and to recreate the node on
+//! the same machine. So each node with volumes has an empty config whose labels record them. It is created
+//! before the first volume and removed after the last.
 
 use super::{manager::Manager, service::LABEL_PART};
 use crate::{engine::absent_is_fine, observe::Filter};
@@ -17,14 +17,14 @@ use std::collections::{BTreeSet, HashMap};
 
 /// The value of [`LABEL_PART`] on the record of a job's success.
 const SUCCESS: &str = "success";
-/// The same on a record of volumes.
+/// The value of [`LABEL_PART`] on a record of volumes.
 const PART: &str = "volumes";
-/// The machine that the volumes are on.
+/// Label: the machine of the volumes.
 const LABEL_MACHINE: &str = "chainpool.machine";
-/// The names of the volumes in their node, with commas between.
+/// Label: the node's names of the volumes, comma-separated.
 const LABEL_VOLUMES: &str = "chainpool.volumes";
 
-/// What is known of a node's volumes.
+/// The record of a node's volumes.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
     pub(super) id: String,
@@ -35,7 +35,7 @@ pub(super) struct Record {
     version: i64,
 }
 
-/// A job of this name and hash has ended well.
+/// The record of a successful job of this name and hash.
 #[derive(Debug, Clone)]
 pub(super) struct Success {
     pub(super) id: String,
@@ -43,7 +43,7 @@ pub(super) struct Success {
     pub(super) labels: Labels,
 }
 
-/// All that is on record.
+/// All records.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     pub(super) volumes: Vec<Record>,
@@ -91,7 +91,7 @@ impl Record {
         self.labels.node.as_ref()
     }
 
-    /// The volumes as a platform names them, and as the node does.
+    /// The volumes by platform name and by node name.
     pub(super) fn volumes(&self) -> Vec<(String, String)> {
         let key = ClusterKey {
             cluster: self.labels.cluster,
@@ -118,14 +118,14 @@ impl Manager<'_> {
             .await
             .map_err(|f| f.into_error("list its configs"))?;
         let mut records = Records::default();
-        // One that cannot be read is left alone.
+        // Unreadable configs are ignored.
         for config in configs {
             records.take(config);
         }
         Ok(records)
     }
 
-    /// Where the node's volumes are known to be.
+    /// The recorded machine of the node's volumes.
     pub(super) async fn record_machine(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<String>> {
         Ok(self
             .records(&self.node_filter(key, node))
@@ -136,16 +136,16 @@ impl Manager<'_> {
             .map(|record| record.machine))
     }
 
-    /// Sees to it that the node's volumes are on record, before they come to be.
+    /// Records the node's volumes before they are created.
     pub(super) async fn record_ensure(&self, key: &ClusterKey, node: &NodeSpec, machine: &str) -> Result<()> {
         if node.volumes.is_empty() {
             return Ok(());
         }
         let name = format!("{}-volumes", node_object_name(key, &node.name));
         let wanted: BTreeSet<String> = node.volumes.iter().map(|v| v.name.clone()).collect();
-        let ours = Labels::of_cluster(self.hands.instance, key).node(&node.name);
+        let ours = Labels::of_cluster(self.agent.instance, key).node(&node.name);
         let docker = self.docker().await?;
-        // The second time for a record that was made by another at this moment.
+        // The second pass finds a record from a concurrent call.
         for _ in 0..2 {
             if let Some(record) = self
                 .records(&self.node_filter(key, &node.name))
@@ -156,7 +156,7 @@ impl Manager<'_> {
             {
                 if record.machine != machine {
                     return Err(Error::Refused(format!(
-                        "node {} has volumes on machine {}, and cannot move to {machine}: reset the cluster, to make it elsewhere",
+                        "node {} has volumes on machine {} and cannot move to {machine}: reset the cluster to create it elsewhere",
                         node.name, record.machine
                     )));
                 }
@@ -183,7 +183,7 @@ impl Manager<'_> {
             {
                 Ok(_) => return Ok(()),
                 Err(fault) if fault.is(409) => {}
-                Err(fault) => return Err(fault.into_error(&format!("make the config {name}"))),
+                Err(fault) => return Err(fault.into_error(&format!("create the config {name}"))),
             }
         }
         Err(Error::Foreign(format!("config {name}")))
@@ -193,10 +193,10 @@ impl Manager<'_> {
         self.config_remove(&record.id, &record.name).await
     }
 
-    /// Writes down that a job has ended well.
-    pub(super) async fn success_note(&self, key: &ClusterKey, job: &NodeSpec) -> Result<()> {
+    /// Records the success of a job.
+    pub(super) async fn success_record(&self, key: &ClusterKey, job: &NodeSpec) -> Result<()> {
         let name = format!("{}-success", node_object_name(key, &job.name));
-        let ours = Labels::of_cluster(self.hands.instance, key)
+        let ours = Labels::of_cluster(self.agent.instance, key)
             .node(&job.name)
             .hash(&job.hash);
         let docker = self.docker().await?;
@@ -209,18 +209,18 @@ impl Manager<'_> {
                 let found = self.records(&self.node_filter(key, &job.name)).await?.successes;
                 match found.first() {
                     Some(success) if success.labels == ours => Ok(()),
-                    // Another call of ours has run it with another hash meanwhile.
+                    // A concurrent call has run it with another hash.
                     Some(success) => {
                         self.success_remove(success).await?;
                         Err(Error::Busy(format!(
-                            "job {} was run as another one meanwhile",
+                            "job {} was run with another spec by a concurrent call",
                             job.name
                         )))
                     }
                     None => Err(Error::Foreign(format!("config {name}"))),
                 }
             }
-            Err(fault) => Err(fault.into_error(&format!("make the config {name}"))),
+            Err(fault) => Err(fault.into_error(&format!("create the config {name}"))),
         }
     }
 
@@ -247,7 +247,7 @@ fn record_spec(name: String, ours: &Labels, machine: &str, volumes: &BTreeSet<St
 
 fn empty(name: String, mut labels: HashMap<String, String>, part: &str) -> ConfigSpec {
     labels.insert(LABEL_PART.to_owned(), part.to_owned());
-    // A config must have some content: `-`.
+    // A config cannot be empty: `-`.
     ConfigSpec {
         name: Some(name),
         labels: Some(labels),

@@ -1,19 +1,20 @@
-//! Removal: by label and id, until listings show that nothing is left, on the machines that we can speak to and in the swarm.
+//! Removal by label and id, until listings of the reachable machines and of the swarm show that nothing is
+//! left.
 //!
-//! Volumes are removed by the engine of their machine where our address list has it. On another machine an errand of ours empties
-//! them; the empty volume stays, because no manager can remove it. A machine that is down can do neither: that is told, and
-//! the record of what is there stays until it was done.
+//! The engine of a machine removes its volumes if our address list has it. On another machine a helper task
+//! empties them; the empty volumes stay, because a manager cannot remove them. If a machine is down, the
+//! removal fails with that reason, and the record of its volumes stays until it is done.
 
 use super::{
-    errand::Outcome,
+    helper_task::Outcome,
     manager::Manager,
     record::Record,
-    service::{Errand, LABEL_PART, volume_mount},
+    service::{HelperTask, LABEL_PART, volume_mount},
     task::Task,
 };
 use crate::{
     DockerAgent,
-    engine::{SETTLE, look_again},
+    engine::{SETTLE, poll_again},
     observe::Filter,
 };
 use chainpool_agent::{
@@ -21,10 +22,10 @@ use chainpool_agent::{
 };
 use tokio::time::Instant;
 
-/// What shall go.
-struct Doomed {
+/// The scope of a removal.
+struct Removal {
     filter: Filter,
-    /// Not what is of a later generation.
+    /// Up to this generation.
     through: Generation,
     volumes: bool,
     networks: bool,
@@ -33,8 +34,8 @@ struct Doomed {
 impl Manager<'_> {
     /// Removes everything of a cluster up to and including one generation.
     pub(super) async fn cluster_remove(&self, cluster: ClusterId, through: Generation) -> Result<()> {
-        let filter = Filter::cluster(self.hands.instance, cluster);
-        self.remove_until_gone(&Doomed {
+        let filter = Filter::cluster(self.agent.instance, cluster);
+        self.remove_until_gone(&Removal {
             filter,
             through,
             volumes: true,
@@ -52,7 +53,7 @@ impl Manager<'_> {
     ) -> Result<()> {
         let filter = self.node_filter(key, node);
         let volumes = volumes == Volumes::Purge;
-        self.remove_until_gone(&Doomed {
+        self.remove_until_gone(&Removal {
             filter,
             through: key.generation,
             volumes,
@@ -61,39 +62,39 @@ impl Manager<'_> {
         .await
     }
 
-    async fn remove_until_gone(&self, doomed: &Doomed) -> Result<()> {
+    async fn remove_until_gone(&self, removal: &Removal) -> Result<()> {
         let deadline = Instant::now() + SETTLE;
         loop {
-            let left = self.remove_round(doomed).await?;
+            let left = self.remove_round(removal).await?;
             if left.is_empty() {
                 return Ok(());
             }
-            if !look_again(deadline).await {
+            if !poll_again(deadline).await {
                 return Err(Error::Busy(format!(
-                    "not all could be removed: {}",
+                    "some objects could not be removed: {}",
                     left.join("; ")
                 )));
             }
         }
     }
 
-    /// Removes what can be removed now, and returns what is still there, in words.
-    async fn remove_round(&self, doomed: &Doomed) -> Result<Vec<String>> {
-        let mut left = self.services_remove(doomed).await?;
-        left.extend(self.tasks_left(doomed).await?);
-        for piece in self
-            .secrets(&doomed.filter)
+    /// Removes what it can, and returns the names of what is left.
+    async fn remove_round(&self, removal: &Removal) -> Result<Vec<String>> {
+        let mut left = self.services_remove(removal).await?;
+        left.extend(self.tasks_left(removal).await?);
+        for secret in self
+            .secrets(&removal.filter)
             .await?
             .into_iter()
-            .filter(|p| p.labels.generation <= doomed.through)
+            .filter(|p| p.labels.generation <= removal.through)
         {
-            self.secret_remove(&piece).await?;
-            left.push(piece.name);
+            self.secret_remove(&secret).await?;
+            left.push(secret.name);
         }
-        let mut records = self.records(&doomed.filter).await?;
+        let mut records = self.records(&removal.filter).await?;
         records
             .successes
-            .retain(|success| success.labels.generation <= doomed.through);
+            .retain(|success| success.labels.generation <= removal.through);
         for success in records.successes {
             self.success_remove(&success).await?;
             left.push(success.name);
@@ -101,37 +102,37 @@ impl Manager<'_> {
         if !left.is_empty() {
             return Ok(left);
         }
-        let reached = self.reached().await;
-        let tasks = self.tasks(&doomed.filter).await?;
-        for hands in reached.values() {
-            left.extend(self.engine_left(hands, doomed, &tasks).await?);
+        let reachable = self.reachable_engines().await;
+        let tasks = self.tasks(&removal.filter).await?;
+        for agent in reachable.values() {
+            left.extend(self.engine_left(agent, removal, &tasks).await?);
         }
-        if doomed.volumes && left.is_empty() {
+        if removal.volumes && left.is_empty() {
             for record in records
                 .volumes
                 .into_iter()
-                .filter(|r| r.labels.generation <= doomed.through)
+                .filter(|r| r.labels.generation <= removal.through)
             {
-                if !reached.contains_key(&record.machine) {
+                if !reachable.contains_key(&record.machine) {
                     self.volumes_wipe(&record).await?;
                 }
                 self.record_remove(&record).await?;
             }
         }
-        if doomed.networks {
-            left.extend(self.networks_remove(doomed).await?);
+        if removal.networks {
+            left.extend(self.networks_remove(removal).await?);
         }
         Ok(left)
     }
 
-    async fn services_remove(&self, doomed: &Doomed) -> Result<Vec<String>> {
+    async fn services_remove(&self, removal: &Removal) -> Result<Vec<String>> {
         let mut left = Vec::new();
-        for service in self.services(&doomed.filter.as_map()).await? {
+        for service in self.services(&removal.filter.as_map()).await? {
             let Some(spec) = service.spec else { continue };
             let Some(labels) = spec.labels.as_ref().and_then(Labels::from_map) else {
                 continue;
             };
-            if labels.generation > doomed.through {
+            if labels.generation > removal.through {
                 continue;
             }
             let name = spec.name.unwrap_or_default();
@@ -142,12 +143,12 @@ impl Manager<'_> {
         Ok(left)
     }
 
-    /// What still runs. What runs on a machine that is away cannot be ended, however long one waits.
-    async fn tasks_left(&self, doomed: &Doomed) -> Result<Vec<String>> {
-        let tasks = self.tasks(&doomed.filter).await?;
+    /// The tasks that still run. Fails if one runs on an unreachable machine, which cannot stop it.
+    async fn tasks_left(&self, removal: &Removal) -> Result<Vec<String>> {
+        let tasks = self.tasks(&removal.filter).await?;
         let left: Vec<&Task> = tasks
             .iter()
-            .filter(|t| t.labels.generation <= doomed.through && !t.is_over())
+            .filter(|t| t.labels.generation <= removal.through && !t.is_finished())
             .collect();
         if left.is_empty() {
             return Ok(Vec::new());
@@ -160,26 +161,32 @@ impl Manager<'_> {
         };
         let machines = self.machines().await?;
         for task in &left {
-            if let Some(seen) = machines
+            if let Some(state) = machines
                 .iter()
-                .find(|seen| Some(&seen.machine.id) == task.machine.as_ref())
+                .find(|state| Some(&state.machine.id) == task.machine.as_ref())
             {
-                seen.must_be_here(&format!("{} cannot be ended", name(task)))?;
+                state.require_reachable(&format!("{} cannot be stopped", name(task)))?;
             }
         }
         Ok(left
             .into_iter()
-            .map(|task| format!("{} ends ({})", name(task), task.words))
+            .map(|task| format!("{} is stopping ({})", name(task), task.message))
             .collect())
     }
 
-    /// Removes what is left on one engine when the swarm has ended all tasks: the volumes, once no container is left. A container
-    /// is the swarm's to remove while it knows the task; one of no task may have been forgotten, because the engine died.
-    async fn engine_left(&self, hands: &DockerAgent, doomed: &Doomed, tasks: &[Task]) -> Result<Vec<String>> {
-        let doomed_of = |objects: Result<Vec<Object>>| -> Result<Vec<Object>> {
-            Ok(silent_is_busy(objects)?
+    /// Removes leftovers on one engine after all tasks ended: forgotten containers, then volumes. The swarm
+    /// removes the containers of tasks that it knows. A container without a task was forgotten when the
+    /// engine crashed.
+    async fn engine_left(
+        &self,
+        agent: &DockerAgent,
+        removal: &Removal,
+        tasks: &[Task],
+    ) -> Result<Vec<String>> {
+        let in_scope = |objects: Result<Vec<Object>>| -> Result<Vec<Object>> {
+            Ok(unreachable_is_busy(objects)?
                 .into_iter()
-                .filter(|object| object.generation <= doomed.through)
+                .filter(|object| object.generation <= removal.through)
                 .collect())
         };
         let is_known = |container: &Object| {
@@ -187,22 +194,22 @@ impl Manager<'_> {
                 .iter()
                 .any(|task| container.name.ends_with(&format!(".{}", task.id)))
         };
-        let (known, forgotten): (Vec<Object>, _) = doomed_of(hands.containers_list(&doomed.filter).await)?
+        let (known, forgotten): (Vec<Object>, _) = in_scope(agent.containers_list(&removal.filter).await)?
             .into_iter()
             .partition(is_known);
-        let mut left = silent_is_busy(hands.remove_all(forgotten).await)?;
+        let mut left = unreachable_is_busy(agent.remove_all(forgotten).await)?;
         left.extend(known.into_iter().map(|container| container.name));
-        if doomed.volumes && left.is_empty() {
-            left = silent_is_busy(
-                hands
-                    .remove_all(doomed_of(hands.volumes_list(&doomed.filter).await)?)
+        if removal.volumes && left.is_empty() {
+            left = unreachable_is_busy(
+                agent
+                    .remove_all(in_scope(agent.volumes_list(&removal.filter).await)?)
                     .await,
             )?;
         }
         Ok(left)
     }
 
-    /// Has an errand empty a node's volumes on a machine whose engine we cannot speak to.
+    /// Empties a node's volumes with a helper task, on a machine without direct access.
     async fn volumes_wipe(&self, record: &Record) -> Result<()> {
         let Some(node) = record.node() else { return Ok(()) };
         let key = ClusterKey {
@@ -210,21 +217,21 @@ impl Manager<'_> {
             generation: record.labels.generation,
         };
         let object = node_object_name(&key, node);
-        let doing = format!("the volumes of node {node} cannot be scrubbed");
+        let doing = format!("the volumes of node {node} cannot be emptied");
         match self
             .machines()
             .await?
             .into_iter()
-            .find(|seen| seen.machine.id == record.machine)
+            .find(|state| state.machine.id == record.machine)
         {
-            Some(seen) => seen.must_be_here(&doing)?,
-            // Whoever took the machine out of the swarm has its disks.
+            Some(state) => state.require_reachable(&doing)?,
+            // The machine's owner has its disks.
             None => {
-                tracing::warn!(node = %object, machine = %record.machine, "the machine has left the swarm: the volumes there are no longer ours to scrub");
+                tracing::warn!(node = %object, machine = %record.machine, "machine has left the swarm; leaving its volumes as they are");
                 return Ok(());
             }
         }
-        let instance = self.hands.instance;
+        let instance = self.agent.instance;
         let mut labels = record.labels.to_map();
         labels.insert(LABEL_PART.to_owned(), "wipe".to_owned());
         let folders: Vec<(String, String)> = record
@@ -233,7 +240,7 @@ impl Manager<'_> {
             .enumerate()
             .map(|(at, (_, volume))| (volume, format!("/wipe/{at}")))
             .collect();
-        let errand = Errand {
+        let helper = HelperTask {
             name: format!("{object}-wipe"),
             labels,
             image: self.tools_image().await?.pinned,
@@ -249,24 +256,24 @@ impl Manager<'_> {
                 .collect(),
             secrets: Vec::new(),
         };
-        match self.errand_run(errand).await? {
+        match self.helper_task_run(helper).await? {
             Outcome::Done => Ok(()),
-            Outcome::Removed => Err(Error::Busy(format!("{doing}: the errand was removed"))),
+            Outcome::Removed => Err(Error::Busy(format!("{doing}: the helper task was removed"))),
         }
     }
 
-    async fn networks_remove(&self, doomed: &Doomed) -> Result<Vec<String>> {
+    async fn networks_remove(&self, removal: &Removal) -> Result<Vec<String>> {
         let mut left = Vec::new();
         for network in self
-            .hands
-            .networks_list(&doomed.filter)
+            .agent
+            .networks_list(&removal.filter)
             .await?
             .into_iter()
-            .filter(|n| n.generation <= doomed.through)
+            .filter(|n| n.generation <= removal.through)
         {
-            match self.hands.network_remove(&network.id).await {
+            match self.agent.network_remove(&network.id).await {
                 Ok(()) => left.push(network.name),
-                Err(fault) if fault.says("in use by") || fault.says("active endpoints") => {
+                Err(fault) if fault.mentions("in use by") || fault.mentions("active endpoints") => {
                     left.push(format!("{} is still in use", network.name));
                 }
                 Err(fault) => return Err(fault.into_error(&format!("remove {}", network.name))),
@@ -276,8 +283,8 @@ impl Manager<'_> {
     }
 }
 
-/// A machine of several that is silent is no reason to ask another manager.
-fn silent_is_busy<T>(result: Result<T>) -> Result<T> {
+/// Maps Unreachable to Busy: one unresponsive machine is no reason to try another manager.
+fn unreachable_is_busy<T>(result: Result<T>) -> Result<T> {
     result.map_err(|error| match error {
         Error::Unreachable(text) => Error::Busy(text),
         error => error,

@@ -1,4 +1,4 @@
-//! Services as a swarm is told of them: from spec to request, without a call.
+//! Renders specs into swarm service requests. Pure.
 
 use crate::container::{log_config, variable};
 use bollard::models::{
@@ -15,21 +15,21 @@ use chainpool_agent::{
 };
 use std::collections::HashMap;
 
-/// Tells what serves a node's making from the node itself: its value says what it is.
+/// Label: marks an auxiliary object of a node, with its purpose as value.
 pub(super) const LABEL_PART: &str = "chainpool.part";
-/// How long the swarm waits before it starts a node again that ended, in nanoseconds.
+/// Delay before the swarm restarts an exited node, in nanoseconds.
 const RESTART_DELAY: i64 = 1_000_000_000;
 const NANOS: i64 = 1_000_000_000;
 
-/// What an errand of ours is: one run of our small program on one machine.
-pub(super) struct Errand {
+/// A helper task: one run of our tools image on one machine.
+pub(super) struct HelperTask {
     pub(super) name: String,
     pub(super) labels: HashMap<String, String>,
     pub(super) image: String,
     pub(super) machine: String,
     pub(super) command: Vec<String>,
     pub(super) mounts: Vec<Mount>,
-    /// Ids and names of secrets, and the names that their files get.
+    /// Ids, names and file names of secrets.
     pub(super) secrets: Vec<(String, String, String)>,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn node_service(
         .node(&node.name)
         .hash(&node.hash)
         .to_map();
-    // The program is the spec's alone: an image's own entry point would be put before it.
+    // The spec's program replaces the image's entry point.
     let (command, args) = match node.command.split_first() {
         Some((program, arguments)) => (Some(vec![program.clone()]), Some(arguments.to_vec())),
         None => (None, None),
@@ -107,7 +107,7 @@ pub(super) fn node_service(
     }))
 }
 
-/// Renders the service of a job: a node's, which nobody reaches and the swarm never starts again.
+/// Renders the service of a job: like a node's, without ports and restarts.
 pub(super) fn job_service(
     instance: InstanceId,
     key: &ClusterKey,
@@ -130,9 +130,9 @@ pub(super) fn job_service(
     Ok(spec)
 }
 
-/// Renders the service of an errand.
-pub(super) fn errand_service(errand: Errand) -> Box<ServiceSpec> {
-    let Errand {
+/// Renders the service of an helper.
+pub(super) fn helper_task_service(helper: HelperTask) -> Box<ServiceSpec> {
+    let HelperTask {
         name,
         labels,
         image,
@@ -140,7 +140,7 @@ pub(super) fn errand_service(errand: Errand) -> Box<ServiceSpec> {
         command,
         mounts,
         secrets,
-    } = errand;
+    } = helper;
     let secrets = secrets
         .into_iter()
         .map(|(id, name, file)| TaskSpecContainerSpecSecrets {
@@ -162,7 +162,7 @@ pub(super) fn errand_service(errand: Errand) -> Box<ServiceSpec> {
         read_only: Some(true),
         mounts: Some(mounts),
         secrets: Some(secrets.collect()),
-        // What placing and emptying need, whoever owns what is there.
+        // Capabilities for placing and emptying files of any owner.
         capability_drop: Some(vec!["ALL".to_owned()]),
         capability_add: Some(
             ["CHOWN", "DAC_OVERRIDE", "FOWNER"]
@@ -180,7 +180,7 @@ pub(super) fn errand_service(errand: Errand) -> Box<ServiceSpec> {
             placement: Some(pinned_to(&machine)),
             ..TaskSpec::default()
         }),
-        // Not a replicated job: engines of 20.10 never remove the task and container of a job that was done.
+        // Not a replicated job: Docker 20.10 never removes the task and container of a completed job.
         mode: Some(replicas(1)),
         ..ServiceSpec::default()
     })
@@ -193,7 +193,7 @@ fn once() -> TaskSpecRestartPolicy {
     }
 }
 
-/// How many tasks a service shall have.
+/// The mode of a service with this number of tasks.
 pub(super) fn replicas(count: i64) -> ServiceSpecMode {
     ServiceSpecMode {
         replicated: Some(ServiceSpecModeReplicated {
@@ -203,7 +203,7 @@ pub(super) fn replicas(count: i64) -> ServiceSpecMode {
     }
 }
 
-/// The node's volumes at their places. The engine there makes those that are absent, with these labels.
+/// The node's volume mounts. The engine there creates absent ones with these labels.
 pub(super) fn node_mounts(instance: InstanceId, key: &ClusterKey, node: &NodeSpec) -> Vec<Mount> {
     let volume = |volume: &chainpool_agent::Volume| {
         volume_mount(instance, key, &node.name, &volume.name, &volume.path)
@@ -231,7 +231,7 @@ pub(super) fn volume_mount(
 }
 
 fn no_new_privileges() -> TaskSpecContainerSpecPrivileges {
-    // Engines before 28 do not know it and pass it over.
+    // Engines before 28 ignore it.
     TaskSpecContainerSpecPrivileges {
         no_new_privileges: Some(true),
         ..TaskSpecContainerSpecPrivileges::default()
@@ -241,7 +241,7 @@ fn no_new_privileges() -> TaskSpecContainerSpecPrivileges {
 fn resources(node: &NodeSpec) -> Result<TaskSpecResources> {
     let memory = i64::try_from(node.limits.memory_bytes).map_err(|_| {
         Error::Refused(format!(
-            "node {}: {} bytes of memory are more than a swarm can count",
+            "node {}: {} bytes of memory exceed the swarm's maximum",
             node.name, node.limits.memory_bytes
         ))
     })?;

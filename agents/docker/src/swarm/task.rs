@@ -1,4 +1,4 @@
-//! Tasks: what a swarm makes of a service, one a life of its process.
+//! Tasks of services, one per incarnation of the process.
 
 use super::{manager::Manager, service::LABEL_PART};
 use crate::{engine::LASTING, observe::Filter};
@@ -9,37 +9,37 @@ use bollard::{
 use chainpool_agent::{Incarnation, LABEL_JOB, Labels, Result};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// One life of a service's process.
+/// One incarnation of a service's process.
 #[derive(Debug, Clone)]
 pub(super) struct Task {
     pub(super) id: String,
     pub(super) service: String,
     pub(super) labels: Labels,
-    /// Whether it serves a node's making.
+    /// A helper task of a node.
     pub(super) part: bool,
-    /// Whether it is a job's.
+    /// A job's task.
     pub(super) job: bool,
     pub(super) machine: Option<String>,
     pub(super) container: Option<String>,
     pub(super) state: TaskState,
-    /// Whether the swarm wants it to end.
-    pub(super) ending: bool,
-    /// The swarm's own words about it.
-    pub(super) words: String,
+    /// The swarm is stopping it.
+    pub(super) stopping: bool,
+    /// The swarm's message about it.
+    pub(super) message: String,
     code: Option<i64>,
     created: OffsetDateTime,
 }
 
-/// How far a task has come.
+/// The progress of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Course {
-    /// Its process is not there yet.
-    Before,
+pub(super) enum Progress {
+    /// Its process has not started yet.
+    Pending,
     /// Its process runs.
-    Runs,
-    /// Its process ran and ended, with this code.
-    Ended(i64),
-    /// Its process could not be started.
+    Running,
+    /// Its process exited with this code.
+    Exited(i64),
+    /// Its process failed to start.
     Failed,
 }
 
@@ -49,10 +49,10 @@ impl Task {
         let labels = spec.labels.unwrap_or_default();
         let status = task.status.unwrap_or_default();
         let container = status.container_status.unwrap_or_default();
-        let said = [status.err, status.message]
+        let message = [status.err, status.message]
             .into_iter()
             .flatten()
-            .find(|words| !words.is_empty());
+            .find(|text| !text.is_empty());
         Some(Self {
             id: task.id?,
             service: task.service_id.unwrap_or_default(),
@@ -62,11 +62,11 @@ impl Task {
             machine: task.node_id.filter(|id| !id.is_empty()),
             container: container.container_id.filter(|id| !id.is_empty()),
             state: status.state.unwrap_or(TaskState::NEW),
-            ending: matches!(
+            stopping: matches!(
                 task.desired_state,
                 Some(TaskState::SHUTDOWN | TaskState::REMOVE | TaskState::COMPLETE)
             ),
-            words: said.unwrap_or_default(),
+            message: message.unwrap_or_default(),
             code: container.exit_code,
             created: task
                 .created_at
@@ -75,8 +75,8 @@ impl Task {
         })
     }
 
-    /// Whether its process is gone, or never came to be.
-    pub(super) fn is_over(&self) -> bool {
+    /// Returns true if its process has ended or will never start.
+    pub(super) fn is_finished(&self) -> bool {
         matches!(
             self.state,
             TaskState::COMPLETE
@@ -88,28 +88,28 @@ impl Task {
         )
     }
 
-    pub(super) fn course(&self) -> Course {
+    pub(super) fn progress(&self) -> Progress {
         match self.state {
-            TaskState::RUNNING => Course::Runs,
-            TaskState::COMPLETE | TaskState::SHUTDOWN => Course::Ended(self.code.unwrap_or_default()),
-            TaskState::FAILED if self.words.starts_with("task: non-zero exit") => {
-                Course::Ended(self.code.unwrap_or_default())
+            TaskState::RUNNING => Progress::Running,
+            TaskState::COMPLETE | TaskState::SHUTDOWN => Progress::Exited(self.code.unwrap_or_default()),
+            TaskState::FAILED if self.message.starts_with("task: non-zero exit") => {
+                Progress::Exited(self.code.unwrap_or_default())
             }
             TaskState::FAILED | TaskState::REJECTED | TaskState::ORPHANED | TaskState::REMOVE => {
-                Course::Failed
+                Progress::Failed
             }
-            _ => Course::Before,
+            _ => Progress::Pending,
         }
     }
 
-    /// Whether trying again would end the same way.
-    pub(super) fn fails_for_good(&self) -> bool {
-        self.course() == Course::Failed
-            && (self.words.contains("No such image")
-                || LASTING.iter().any(|words| self.words.contains(words)))
+    /// Returns true if a retry would fail again.
+    pub(super) fn is_permanent_failure(&self) -> bool {
+        self.progress() == Progress::Failed
+            && (self.message.contains("No such image")
+                || LASTING.iter().any(|text| self.message.contains(text)))
     }
 
-    /// The life that it is.
+    /// Its incarnation.
     pub(super) fn incarnation(&self) -> Incarnation {
         Incarnation(format!(
             "{}@{}",
@@ -119,7 +119,7 @@ impl Task {
     }
 }
 
-/// The youngest of these.
+/// The newest of these tasks.
 pub(super) fn newest<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> Option<&'a Task> {
     tasks
         .into_iter()
@@ -127,7 +127,7 @@ pub(super) fn newest<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> Option<&'
 }
 
 impl Manager<'_> {
-    /// The tasks of services with these labels; those of services that are gone, too, until they have ended.
+    /// The tasks of services with these labels, and of removed services until their tasks end.
     pub(super) async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>> {
         let docker = self.docker().await?;
         let options = ListTasksOptionsBuilder::default()
@@ -175,24 +175,24 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_ran_is_told_from_one_that_never_did() {
-        let course = |state, err| task("a", "", state, err).course();
+    fn an_exited_task_differs_from_a_failed_start() {
+        let course = |state, err| task("a", "", state, err).progress();
         assert_eq!(
             course(TaskState::FAILED, "task: non-zero exit (2)"),
-            Course::Ended(0)
+            Progress::Exited(0)
         );
         assert_eq!(
             course(TaskState::FAILED, "starting container failed: no"),
-            Course::Failed
+            Progress::Failed
         );
-        assert_eq!(course(TaskState::COMPLETE, ""), Course::Ended(0));
-        assert_eq!(course(TaskState::PREPARING, ""), Course::Before);
-        assert!(task("a", "", TaskState::REJECTED, "No such image: x").fails_for_good());
-        assert!(!task("a", "", TaskState::REJECTED, "network not there yet").fails_for_good());
+        assert_eq!(course(TaskState::COMPLETE, ""), Progress::Exited(0));
+        assert_eq!(course(TaskState::PREPARING, ""), Progress::Pending);
+        assert!(task("a", "", TaskState::REJECTED, "No such image: x").is_permanent_failure());
+        assert!(!task("a", "", TaskState::REJECTED, "network not there yet").is_permanent_failure());
     }
 
     #[test]
-    fn the_newest_is_told_by_time_and_not_by_text() {
+    fn the_newest_is_chosen_by_time() {
         let old = task("b", "2026-01-01T00:00:00.5Z", TaskState::RUNNING, "");
         let new = task("a", "2026-01-01T00:00:00.51Z", TaskState::RUNNING, "");
         assert_eq!(newest([&old, &new]).map(|t| t.id.as_str()), Some("a"));

@@ -1,11 +1,12 @@
-//! What happens in the swarm, as wake-ups.
+//! Changes in the swarm, as wake-ups.
 //!
-//! A swarm's event stream carries no tasks, and of containers only those of the manager's own machine. So beside that stream
-//! the list of tasks is read each second and compared. When the manager changes, the stream ends and is opened anew.
+//! A swarm's event stream has no tasks, and only the containers of the manager's own machine. So the task
+//! list is polled each second, too, and compared. When the manager changes, the stream ends and the caller
+//! opens another.
 
 use super::{
     manager::Swarm,
-    task::{Course, Task},
+    task::{Progress, Task},
 };
 use crate::{events, observe::Filter};
 use bollard::models::TaskState;
@@ -18,7 +19,7 @@ use std::{
 };
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// How often the tasks are looked at.
+/// Poll interval of the tasks.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Opens the stream at its first poll.
@@ -27,13 +28,13 @@ pub(super) fn watch(swarm: Arc<Swarm>) -> WakeStream {
 }
 
 async fn open(swarm: Arc<Swarm>) -> WakeStream {
-    let seen = match look(&swarm).await {
-        Ok(seen) => seen,
+    let tasks = match list_tasks(&swarm).await {
+        Ok(tasks) => tasks,
         Err(error) => return stream::once(future::ready(Wake::Lost(error.to_string()))).boxed(),
     };
     let member = swarm.member();
-    let hands = &swarm.members()[member];
-    let events = events::watch(hands.engine.clone(), hands.instance);
+    let agent = &swarm.members()[member];
+    let events = events::watch(agent.engine.clone(), agent.instance);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watch = Watch {
@@ -41,10 +42,10 @@ async fn open(swarm: Arc<Swarm>) -> WakeStream {
         member,
         events,
         ticks,
-        seen,
-        told: BTreeSet::new(),
+        tasks,
+        reported: BTreeSet::new(),
         queue: VecDeque::new(),
-        over: false,
+        ended: false,
     };
     stream::unfold(watch, |mut watch| {
         async move { watch.next().await.map(|wake| (wake, watch)) }.boxed()
@@ -52,12 +53,12 @@ async fn open(swarm: Arc<Swarm>) -> WakeStream {
     .boxed()
 }
 
-/// All tasks of ours, by id.
+/// Our tasks by id.
 type Tasks = HashMap<String, Task>;
 
-async fn look(swarm: &Swarm) -> Result<Tasks, Error> {
+async fn list_tasks(swarm: &Swarm) -> Result<Tasks, Error> {
     let tasks = swarm
-        .through(|manager| async move { manager.tasks(&Filter::instance(manager.hands.instance)).await })
+        .through(|manager| async move { manager.tasks(&Filter::instance(manager.agent.instance)).await })
         .await?;
     Ok(tasks
         .into_iter()
@@ -72,11 +73,11 @@ struct Watch {
     member: usize,
     events: WakeStream,
     ticks: Interval,
-    seen: Tasks,
-    /// Clusters that the event stream has told of a death in, since the last look at the tasks.
-    told: BTreeSet<ClusterId>,
+    tasks: Tasks,
+    /// Clusters with an exit reported by the event stream since the last poll.
+    reported: BTreeSet<ClusterId>,
     queue: VecDeque<Wake>,
-    over: bool,
+    ended: bool,
 }
 
 impl Watch {
@@ -85,7 +86,7 @@ impl Watch {
             if let Some(wake) = self.queue.pop_front() {
                 return Some(wake);
             }
-            if self.over {
+            if self.ended {
                 return None;
             }
             tokio::select! {
@@ -100,52 +101,52 @@ impl Watch {
         match wake {
             Some(wake) => {
                 if let Wake::Died { cluster, .. } = &wake {
-                    self.told.insert(*cluster);
+                    self.reported.insert(*cluster);
                 }
-                self.over = matches!(wake, Wake::Lost(_));
+                self.ended = matches!(wake, Wake::Lost(_));
                 self.queue.push_back(wake);
             }
-            None => self.over = true,
+            None => self.ended = true,
         }
     }
 
     async fn compare(&mut self) {
-        let now = match look(&self.swarm).await {
+        let now = match list_tasks(&self.swarm).await {
             Ok(now) => now,
             Err(error) => return self.lose(error.to_string()),
         };
-        let told = std::mem::take(&mut self.told);
-        self.queue.extend(wakes(&self.seen, &now, &told));
-        self.seen = now;
+        let reported = std::mem::take(&mut self.reported);
+        self.queue.extend(wakes(&self.tasks, &now, &reported));
+        self.tasks = now;
         if self.swarm.member() != self.member {
             let address = self.swarm.members()[self.member].engine.address().to_string();
-            self.lose(format!(
-                "{address} fell silent: another manager is used from here on"
-            ));
+            self.lose(format!("{address} is unresponsive: switched to another manager"));
         }
     }
 
     fn lose(&mut self, reason: String) {
-        self.over = true;
+        self.ended = true;
         self.queue.push_back(Wake::Lost(reason));
     }
 }
 
-/// What became of the tasks between two looks.
-fn wakes(before: &Tasks, now: &Tasks, told: &BTreeSet<ClusterId>) -> Vec<Wake> {
+/// The changes of tasks between two polls.
+fn wakes(before: &Tasks, now: &Tasks, reported: &BTreeSet<ClusterId>) -> Vec<Wake> {
     let mut wakes = Vec::new();
     let mut changed = BTreeSet::new();
     for (id, task) in now {
         let was = before.get(id);
-        if was.is_some_and(|was| was.state == task.state && was.ending == task.ending) {
+        if was.is_some_and(|was| was.state == task.state && was.stopping == task.stopping) {
             continue;
         }
         let cluster = task.labels.cluster;
         changed.insert(cluster);
         let ran = !task.job && was.is_some_and(|was| was.state == TaskState::RUNNING);
-        if let (true, Course::Ended(code), Some(node)) =
-            (ran && !told.contains(&cluster), task.course(), &task.labels.node)
-        {
+        if let (true, Progress::Exited(code), Some(node)) = (
+            ran && !reported.contains(&cluster),
+            task.progress(),
+            &task.labels.node,
+        ) {
             wakes.push(Wake::Died {
                 cluster,
                 node: node.clone(),

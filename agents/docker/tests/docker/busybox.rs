@@ -1,14 +1,14 @@
-//! An image for tests: nothing can be pulled, so it is made of the one program that they need.
+//! An image for tests: nothing can be pulled, so it is built from a single program.
 
 use anyhow::{Context, Result, ensure};
 use bollard::{Docker, body_full, query_parameters::CreateImageOptionsBuilder};
 use chainpool_agent::{ImageRef, InstanceId};
 use futures::StreamExt;
 
-/// A statically linked set of small programs, all that the test image holds.
+/// A statically linked set of small programs, the only content of the test image.
 const BUSYBOX: &str = "/bin/busybox";
 
-/// Makes an image with nothing in it but busybox.
+/// Builds an image that contains only busybox.
 pub(crate) async fn import(docker: &Docker, instance: InstanceId) -> Result<ImageRef> {
     let program =
         std::fs::read(BUSYBOX).context("/bin/busybox is missing: apt-get install -y busybox-static")?;

@@ -1,6 +1,6 @@
-//! The ways to an engine: TCP, mutual TLS, and an engine that is not there yet.
+//! Connections to an engine: TCP, mutual TLS, and an engine that is down.
 
-use crate::yard::{connection, engine_address, key, node, yard};
+use crate::fixture::{connection, engine_address, key, node, with_fixture};
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{Agent, Connection, Error, LogQuery, Platform, Scope, Secret, Tls, Wake};
 use chainpool_agent_docker::{DockerAgent, DockerPlatform};
@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// An authority, as an administrator of an engine makes one.
+/// A certificate authority, as set up by an engine's administrator.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -37,7 +37,7 @@ impl Authority {
         ))
     }
 
-    /// What a client is given.
+    /// The TLS settings of a client.
     fn client(&self) -> Result<Tls> {
         let (cert, key) = self.issue("client")?;
         Ok(Tls {
@@ -47,7 +47,7 @@ impl Authority {
         })
     }
 
-    /// How the engine's side asks for such clients.
+    /// The TLS acceptor of the engine's side, which verifies clients.
     fn acceptor(&self, name: &str) -> Result<TlsAcceptor> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
@@ -64,7 +64,7 @@ impl Authority {
     }
 }
 
-/// Passes what comes to this listener on to the engine, until it is aborted; what it carries then is cut off.
+/// Forwards connections of this listener to the engine, until aborted; open connections are cut off.
 fn pass_on(listener: TcpListener, tls: Option<TlsAcceptor>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut passing = JoinSet::new();
@@ -80,7 +80,7 @@ fn pass_on(listener: TcpListener, tls: Option<TlsAcceptor>) -> JoinHandle<()> {
     })
 }
 
-/// Passes on what was read already, and what comes. An end with an error is the other side's affair.
+/// Forwards a connection, starting with bytes already read. Errors are left to the peer.
 async fn pass(mut stream: impl AsyncRead + AsyncWrite + Unpin, read: Vec<u8>) -> Result<()> {
     let address = engine_address();
     let path = address
@@ -92,32 +92,32 @@ async fn pass(mut stream: impl AsyncRead + AsyncWrite + Unpin, read: Vec<u8>) ->
     Ok(())
 }
 
-fn at(yard: &crate::yard::Yard, listener: &TcpListener, tls: Option<Tls>) -> Result<Connection> {
+fn at(fixture: &crate::fixture::Fixture, listener: &TcpListener, tls: Option<Tls>) -> Result<Connection> {
     let address = format!("tcp://{}", listener.local_addr()?);
     Ok(Connection {
         address,
         tls,
         insecure: false,
-        ..connection(yard.instance)
+        ..connection(fixture.instance)
     })
 }
 
 #[test]
-fn an_engine_is_reached_by_mutual_tls() {
-    yard(async |yard| {
+fn an_engine_is_reachable_through_mutual_tls() {
+    with_fixture(async |fixture| {
         let authority = Authority::new()?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let agent = DockerAgent::connect(&at(yard, &listener, Some(authority.client()?))?)?;
+        let agent = DockerAgent::connect(&at(fixture, &listener, Some(authority.client()?))?)?;
         let passing = pass_on(listener, Some(authority.acceptor("127.0.0.1")?));
-        ensure!(agent.probe().await?.engine_id == yard.agent.probe().await?.engine_id);
-        let (key, node) = (key(), node("v0", crate::yard::STAY));
-        agent.ensure_network(&key, &crate::yard::network()).await?;
+        ensure!(agent.probe().await?.engine_id == fixture.agent.probe().await?.engine_id);
+        let (key, node) = (key(), node("v0", crate::fixture::STAY));
+        agent.ensure_network(&key, &crate::fixture::network()).await?;
         agent
-            .ensure_node(&key, &node, &yard.image, &crate::yard::RUN)
+            .ensure_node(&key, &node, &fixture.image, &crate::fixture::RUN)
             .await?;
         ensure!(
             agent.observe(Scope::Cluster(key.cluster)).await?
-                == yard.agent.observe(Scope::Cluster(key.cluster)).await?
+                == fixture.agent.observe(Scope::Cluster(key.cluster)).await?
         );
         agent.drop_cluster(key.cluster, 1).await?;
         passing.abort();
@@ -126,23 +126,23 @@ fn an_engine_is_reached_by_mutual_tls() {
 }
 
 #[test]
-fn a_wrong_certificate_on_either_side_is_told_so() {
-    yard(async |yard| {
+fn a_wrong_certificate_on_either_side_is_reported() {
+    with_fixture(async |fixture| {
         let (ours, theirs) = (Authority::new()?, Authority::new()?);
         let mut mixed = ours.client()?;
         mixed.ca = theirs.client()?.ca;
-        for (tls, name, says) in [
+        for (tls, name, hint) in [
             (ours.client()?, "127.0.0.1", "signed by the given authority"), // the engine's is of another authority
             (theirs.client()?, "other.example", "names this host"), // the engine's is for another host
-            (mixed, "127.0.0.1", "signed our certificate"),         // ours is of another authority
+            (mixed, "127.0.0.1", "signed the client certificate"),  // ours is of another authority
         ] {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
-            let agent = DockerAgent::connect(&at(yard, &listener, Some(tls))?)?;
+            let agent = DockerAgent::connect(&at(fixture, &listener, Some(tls))?)?;
             let passing = pass_on(listener, Some(theirs.acceptor(name)?));
-            let error = agent.probe().await.expect_err(says);
+            let error = agent.probe().await.expect_err(hint);
             ensure!(
-                matches!(&error, Error::Unreachable(text) if text.contains(says)),
-                "{says}: {error}"
+                matches!(&error, Error::Unreachable(text) if text.contains(hint)),
+                "{hint}: {error}"
             );
             passing.abort();
         }
@@ -152,15 +152,15 @@ fn a_wrong_certificate_on_either_side_is_told_so() {
 
 #[test]
 fn an_engine_may_come_up_after_its_agent() {
-    yard(async |yard| {
-        // Bound, so that nobody else listens there before we do.
+    with_fixture(async |fixture| {
+        // Bound now, to reserve the port.
         let socket = TcpSocket::new_v4()?;
         socket.bind(([127, 0, 0, 1], 0).into())?;
         let address = format!("tcp://{}", socket.local_addr()?);
         let agent = DockerPlatform.connect(&Connection {
             address,
             insecure: false,
-            ..connection(yard.instance)
+            ..connection(fixture.instance)
         })?;
         let error = agent.probe().await.expect_err("nobody listens");
         ensure!(
@@ -175,16 +175,19 @@ fn an_engine_may_come_up_after_its_agent() {
 }
 
 #[test]
-fn what_is_no_engine_is_told_so() {
-    yard(async |yard| {
+fn a_peer_that_is_not_an_engine_is_reported() {
+    with_fixture(async |fixture| {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let agent = DockerAgent::connect(&at(yard, &listener, None)?)?;
+        let agent = DockerAgent::connect(&at(fixture, &listener, None)?)?;
         let closing = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 drop(stream);
             }
         });
-        let error = agent.observe(Scope::Host).await.expect_err("it hangs up");
+        let error = agent
+            .observe(Scope::Host)
+            .await
+            .expect_err("the peer closes the connection");
         ensure!(matches!(error, Error::Unreachable(_)), "{error}");
         closing.abort();
         Ok(())
@@ -192,10 +195,10 @@ fn what_is_no_engine_is_told_so() {
 }
 
 #[test]
-fn a_watch_whose_engine_goes_away_ends_with_lost() {
-    yard(async |yard| {
+fn a_watch_of_a_lost_engine_ends_with_lost() {
+    with_fixture(async |fixture| {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let agent = DockerAgent::connect(&at(yard, &listener, None)?)?;
+        let agent = DockerAgent::connect(&at(fixture, &listener, None)?)?;
         let passing = pass_on(listener, None);
         let mut wakes = agent.watch();
         ensure!(wakes.next().await == Some(Wake::Connected));
@@ -206,7 +209,7 @@ fn a_watch_whose_engine_goes_away_ends_with_lost() {
     });
 }
 
-/// Answers each request on this listener with these bytes, and then with more for as long as somebody reads, where more is wanted.
+/// Answers each request on this listener with these bytes, then repeats `more` while the peer reads.
 fn answering(listener: TcpListener, answer: String, more: Option<Vec<u8>>) -> JoinHandle<()> {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -225,8 +228,8 @@ fn answering(listener: TcpListener, answer: String, more: Option<Vec<u8>>) -> Jo
 }
 
 #[test]
-fn what_another_service_answers_is_not_told() {
-    yard(async |yard| {
+fn another_services_response_is_not_quoted() {
+    with_fixture(async |fixture| {
         let secret = "db_password=hunter2";
         let body = |kind: &str, status: &str, body: &str| {
             format!(
@@ -263,7 +266,7 @@ fn what_another_service_answers_is_not_told() {
             ),
         ] {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
-            let agent = DockerAgent::connect(&at(yard, &listener, None)?)?;
+            let agent = DockerAgent::connect(&at(fixture, &listener, None)?)?;
             let answering = answering(listener, answer.clone(), None);
             let error = agent.probe().await.expect_err("no engine").to_string();
             ensure!(!error.contains("hunter2"), "{answer}: {error}");
@@ -279,20 +282,20 @@ fn what_another_service_answers_is_not_told() {
 }
 
 #[test]
-fn an_answer_without_end_is_given_up() {
-    yard(async |yard| {
+fn an_endless_response_is_aborted() {
+    with_fixture(async |fixture| {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let agent = DockerAgent::connect(&at(yard, &listener, None)?)?;
+        let agent = DockerAgent::connect(&at(fixture, &listener, None)?)?;
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"Version\":\"";
         let answering = answering(listener, head.to_owned(), Some(vec![b'x'; 1 << 20]));
-        let error = agent.probe().await.expect_err("no end");
-        ensure!(error.to_string().contains("longer than 64 MiB"), "{error}");
+        let error = agent.probe().await.expect_err("an endless response");
+        ensure!(error.to_string().contains("exceeds 64 MiB"), "{error}");
         answering.abort();
         Ok(())
     });
 }
 
-/// Answers requests to paths with this end without end, and passes others on to the engine.
+/// Answers requests to paths with this suffix endlessly, and forwards others to the engine.
 fn endless(listener: TcpListener, end: &'static str, begin: Vec<u8>, more: Vec<u8>) -> JoinHandle<()> {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -319,16 +322,16 @@ fn endless(listener: TcpListener, end: &'static str, begin: Vec<u8>, more: Vec<u
     })
 }
 
-/// A body in chunks, whose bounds have line ends of their own.
+/// A chunk of a chunked body. Its delimiters contain line ends.
 fn chunk(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
 #[test]
-fn a_stream_without_an_item_is_given_up() {
-    yard(async |yard| {
-        let (key, node) = (key(), node("v0", crate::yard::STAY));
-        yard.start(&key, &node).await?;
+fn a_stream_without_items_is_aborted() {
+    with_fixture(async |fixture| {
+        let (key, node) = (key(), node("v0", crate::fixture::STAY));
+        fixture.start(&key, &node).await?;
         let plain = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n";
         let chunked =
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -341,7 +344,7 @@ fn a_stream_without_an_item_is_given_up() {
             ("/images/create", [&plain[..], b"\""].concat(), a_line),
         ] {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
-            let agent = DockerAgent::connect(&at(yard, &listener, None)?)?;
+            let agent = DockerAgent::connect(&at(fixture, &listener, None)?)?;
             let answering = endless(listener, end, begin, more);
             let why = match end {
                 "/events" => match agent.watch().collect::<Vec<_>>().await.pop() {
@@ -361,16 +364,13 @@ fn a_stream_without_an_item_is_given_up() {
                 _ => agent
                     .ensure_image(&["chainpool-test/absent:1".to_owned()])
                     .await
-                    .expect_err("no end")
+                    .expect_err("an endless response")
                     .to_string(),
             };
-            ensure!(
-                why.contains("more than 2 MiB came of one event or line"),
-                "{end}: {why}"
-            );
+            ensure!(why.contains("one event or line exceeds 2 MiB"), "{end}: {why}");
             answering.abort();
         }
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }

@@ -1,6 +1,6 @@
-//! A port that cannot be reached says why not.
+//! Errors of unreachable ports.
 
-use crate::yard::{free_port, key, name, yard};
+use crate::fixture::{free_port, key, name, with_fixture};
 use anyhow::ensure;
 use chainpool_agent::{Agent, Audience, Error, Port, Protocol};
 
@@ -15,14 +15,14 @@ fn port(published: Option<u16>, protocol: Protocol) -> Port {
 }
 
 #[test]
-fn a_port_that_cannot_be_reached_says_why() {
-    yard(async |yard| {
+fn an_unreachable_port_is_an_error_with_the_reason() {
+    with_fixture(async |fixture| {
         let (key, v0) = (key(), name("v0"));
         for port in [port(None, Protocol::Tcp), port(Some(9), Protocol::Udp)] {
-            let error = yard.agent.dial(&key, &v0, &port).await.err();
+            let error = fixture.agent.dial(&key, &v0, &port).await.err();
             ensure!(matches!(error, Some(Error::Unsupported(_))), "{error:?}");
         }
-        let error = yard
+        let error = fixture
             .agent
             .dial(&key, &v0, &port(Some(free_port()), Protocol::Tcp))
             .await

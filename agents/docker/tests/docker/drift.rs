@@ -1,6 +1,7 @@
-//! What somebody did to a container by hand is found and put right, in an engine's own way; what holds on every platform is in the kit.
+//! Manual changes to containers are detected and repaired: engine-specific tests. The kit tests what holds on
+//! every platform.
 
-use crate::yard::{RUN, STAY, eventually, free_port, key, network, node, yard};
+use crate::fixture::{RUN, STAY, eventually, free_port, key, network, node, with_fixture};
 use anyhow::{Context, Result, ensure};
 use bollard::{
     models::{
@@ -14,17 +15,17 @@ use chainpool_agent::{
 };
 use tokio::io::AsyncReadExt;
 
-async fn rename(yard: &crate::yard::Yard, from: &str, to: &str) -> Result<()> {
+async fn rename(fixture: &crate::fixture::Fixture, from: &str, to: &str) -> Result<()> {
     let options = RenameContainerOptionsBuilder::default().name(to).build();
-    Ok(yard.docker.rename_container(from, options).await?)
+    Ok(fixture.docker.rename_container(from, options).await?)
 }
 
-fn by_hand(yard: &crate::yard::Yard) -> String {
-    format!("by-hand-{}", yard.instance.0.simple())
+fn by_hand(fixture: &crate::fixture::Fixture) -> String {
+    format!("by-hand-{}", fixture.instance.0.simple())
 }
 
-async fn nodes(yard: &crate::yard::Yard, key: &ClusterKey) -> Result<Vec<String>> {
-    let seen = yard.agent.observe(Scope::Cluster(key.cluster)).await?;
+async fn nodes(fixture: &crate::fixture::Fixture, key: &ClusterKey) -> Result<Vec<String>> {
+    let seen = fixture.agent.observe(Scope::Cluster(key.cluster)).await?;
     Ok(seen
         .objects
         .into_iter()
@@ -33,7 +34,7 @@ async fn nodes(yard: &crate::yard::Yard, key: &ClusterKey) -> Result<Vec<String>
         .collect())
 }
 
-/// A node that says hello on a published port.
+/// A node that sends hello on a published port.
 fn greeter() -> (NodeSpec, Port) {
     let port = Port {
         name: "hello".into(),
@@ -53,91 +54,98 @@ fn greeter() -> (NodeSpec, Port) {
     )
 }
 
-async fn greets(yard: &crate::yard::Yard, key: &ClusterKey, node: &NodeName, port: &Port) -> Result<bool> {
-    let Ok(mut stream) = yard.agent.dial(key, node, port).await else {
+async fn greets(
+    fixture: &crate::fixture::Fixture,
+    key: &ClusterKey,
+    node: &NodeName,
+    port: &Port,
+) -> Result<bool> {
+    let Ok(mut stream) = fixture.agent.dial(key, node, port).await else {
         return Ok(false);
     };
-    let mut said = String::new();
-    Ok(stream.read_to_string(&mut said).await.is_ok() && said.contains("hello"))
+    let mut output = String::new();
+    Ok(stream.read_to_string(&mut output).await.is_ok() && output.contains("hello"))
 }
 
 #[test]
-fn a_renamed_container_gets_its_name_back_and_is_stopped_by_any_name() {
-    yard(async |yard| {
+fn a_renamed_container_gets_its_name_back_and_is_stopped_under_any_name() {
+    with_fixture(async |fixture| {
         let (key, node) = (key(), node("v0", STAY));
-        yard.start(&key, &node).await?;
-        let (own, other) = (node_object_name(&key, &node.name), by_hand(yard));
-        let id = yard.inspect(&key, &node).await?.id;
-        rename(yard, &own, &other).await?;
-        yard.ensure(&key, &node, &Power::Off).await?;
+        fixture.start(&key, &node).await?;
+        let (own, other) = (node_object_name(&key, &node.name), by_hand(fixture));
+        let id = fixture.inspect(&key, &node).await?.id;
+        rename(fixture, &own, &other).await?;
+        fixture.ensure(&key, &node, &Power::Off).await?;
         ensure!(
-            yard.state(&key, &node).await? == NodeState::Exited(0),
+            fixture.state(&key, &node).await? == NodeState::Exited(0),
             "it was not stopped"
         );
         ensure!(
-            yard.inspect(&key, &node).await?.id == id,
-            "it has not its name back"
+            fixture.inspect(&key, &node).await?.id == id,
+            "its name is not restored"
         );
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
-fn a_renamed_container_whose_name_is_anothers_goes_on_by_its_labels() {
-    yard(async |yard| {
+fn a_renamed_container_whose_name_is_in_use_is_found_by_its_labels() {
+    with_fixture(async |fixture| {
         let (key, v0, v1) = (key(), node("v0", STAY), node("v1", STAY));
-        yard.start(&key, &v0).await?;
-        let (own, other) = (node_object_name(&key, &v0.name), by_hand(yard));
-        rename(yard, &own, &other).await?;
-        let foreign = yard
+        fixture.start(&key, &v0).await?;
+        let (own, other) = (node_object_name(&key, &v0.name), by_hand(fixture));
+        rename(fixture, &own, &other).await?;
+        let foreign = fixture
             .foreign_container(&own, ContainerCreateBody::default())
             .await?;
-        let life = yard
+        let incarnation = fixture
             .agent
             .incarnation(&key, &v0.name)
             .await?
-            .context("it lives")?;
-        yard.ensure(&key, &v0, &RUN).await?;
+            .context("it runs")?;
+        fixture.ensure(&key, &v0, &RUN).await?;
         ensure!(
-            yard.agent.incarnation(&key, &v0.name).await? == Some(life),
-            "it has another life"
+            fixture.agent.incarnation(&key, &v0.name).await? == Some(incarnation),
+            "it has another incarnation"
         );
-        ensure!(nodes(yard, &key).await?.len() == 1, "it was made twice");
-        yard.ensure(&key, &v0, &Power::Off).await?;
-        ensure!(yard.state(&key, &v0).await? == NodeState::Exited(0));
-        yard.agent.drop_node(&key, &v0.name, Volumes::Keep).await?;
-        // Without a container of its own its name is foreign, as ever.
-        let error = yard.ensure(&key, &v0, &RUN).await.expect_err("a foreign name");
+        ensure!(nodes(fixture, &key).await?.len() == 1, "it was created twice");
+        fixture.ensure(&key, &v0, &Power::Off).await?;
+        ensure!(fixture.state(&key, &v0).await? == NodeState::Exited(0));
+        fixture.agent.drop_node(&key, &v0.name, Volumes::Keep).await?;
+        // Without its own container, the name is foreign.
+        let error = fixture.ensure(&key, &v0, &RUN).await.expect_err("a foreign name");
         ensure!(matches!(error, Error::Foreign(_)), "{error}");
-        yard.release(&foreign).await?;
+        fixture.release(&foreign).await?;
 
-        // Another node of ours has its name: it is given its own back.
-        yard.ensure(&key, &v1, &RUN).await?;
-        rename(yard, &node_object_name(&key, &v1.name), &own).await?;
-        yard.ensure(&key, &v0, &RUN).await?;
-        ensure!(nodes(yard, &key).await?.len() == 2 && yard.state(&key, &v0).await? == NodeState::Running);
+        // Another of our nodes has its name: that node's name is restored.
+        fixture.ensure(&key, &v1, &RUN).await?;
+        rename(fixture, &node_object_name(&key, &v1.name), &own).await?;
+        fixture.ensure(&key, &v0, &RUN).await?;
         ensure!(
-            yard.inspect(&key, &v1).await?.name == Some(format!("/{}", node_object_name(&key, &v1.name)))
+            nodes(fixture, &key).await?.len() == 2 && fixture.state(&key, &v0).await? == NodeState::Running
         );
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        ensure!(
+            fixture.inspect(&key, &v1).await?.name == Some(format!("/{}", node_object_name(&key, &v1.name)))
+        );
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
-fn of_two_containers_with_one_volume_the_one_that_runs_stays() {
-    yard(async |yard| {
+fn of_two_containers_with_one_volume_the_running_one_stays() {
+    with_fixture(async |fixture| {
         let (key, node) = (key(), node("v0", STAY));
-        yard.start(&key, &node).await?;
+        fixture.start(&key, &node).await?;
         let own = node_object_name(&key, &node.name);
-        let found = yard.inspect(&key, &node).await?;
-        rename(yard, &own, &by_hand(yard)).await?;
+        let found = fixture.inspect(&key, &node).await?;
+        rename(fixture, &own, &by_hand(fixture)).await?;
         let body = ContainerCreateBody {
-            image: Some(yard.image.pinned.clone()),
+            image: Some(fixture.image.pinned.clone()),
             cmd: Some(vec!["/bin/busybox".into(), "sleep".into(), "100".into()]),
             labels: Some(
-                Labels::of_cluster(yard.instance, &key)
+                Labels::of_cluster(fixture.instance, &key)
                     .node(&node.name)
                     .hash(&node.hash)
                     .to_map(),
@@ -146,59 +154,65 @@ fn of_two_containers_with_one_volume_the_one_that_runs_stays() {
             ..ContainerCreateBody::default()
         };
         let options = CreateContainerOptionsBuilder::default().name(&own).build();
-        yard.docker.create_container(Some(options), body).await?;
-        yard.ensure(&key, &node, &RUN).await?;
+        fixture.docker.create_container(Some(options), body).await?;
+        fixture.ensure(&key, &node, &RUN).await?;
         ensure!(
-            nodes(yard, &key).await? == found.id.clone().into_iter().collect::<Vec<_>>(),
+            nodes(fixture, &key).await? == found.id.clone().into_iter().collect::<Vec<_>>(),
             "the other one stayed"
         );
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
-fn a_node_that_was_disconnected_is_reached_again_in_the_same_life() {
-    yard(async |yard| {
+fn a_disconnected_node_is_reconnected_without_a_restart() {
+    with_fixture(async |fixture| {
         let (key, (node, port)) = (key(), greeter());
-        yard.start(&key, &node).await?;
-        eventually("it greets", async || greets(yard, &key, &node.name, &port).await).await?;
-        let life = yard
+        fixture.start(&key, &node).await?;
+        eventually("it greets", async || {
+            greets(fixture, &key, &node.name, &port).await
+        })
+        .await?;
+        let incarnation = fixture
             .agent
             .incarnation(&key, &node.name)
             .await?
-            .context("it lives")?;
+            .context("it runs")?;
         let (network, container) = (network_name(&key), node_object_name(&key, &node.name));
         let request = NetworkDisconnectRequest {
             container: container.clone(),
             force: Some(true),
         };
-        yard.docker.disconnect_network(&network, request.clone()).await?;
-        let state = yard.state(&key, &node).await?;
+        fixture
+            .docker
+            .disconnect_network(&network, request.clone())
+            .await?;
+        let state = fixture.state(&key, &node).await?;
         ensure!(
-            matches!(&state, NodeState::Changing(words) if words.contains("network")),
+            matches!(&state, NodeState::Changing(why) if why.contains("network")),
             "{state:?}"
         );
-        yard.ensure(&key, &node, &RUN).await?;
-        ensure!(yard.state(&key, &node).await? == NodeState::Running);
+        fixture.ensure(&key, &node, &RUN).await?;
+        ensure!(fixture.state(&key, &node).await? == NodeState::Running);
         eventually("it greets again", async || {
-            greets(yard, &key, &node.name, &port).await
+            greets(fixture, &key, &node.name, &port).await
         })
         .await?;
         ensure!(
-            yard.agent.incarnation(&key, &node.name).await? == Some(life),
-            "it was started anew"
+            fixture.agent.incarnation(&key, &node.name).await? == Some(incarnation),
+            "it was restarted"
         );
 
-        // Connected again by hand, but not under its name.
-        yard.docker.disconnect_network(&network, request).await?;
+        // Reconnected by hand, but not under its name.
+        fixture.docker.disconnect_network(&network, request).await?;
         let request = NetworkConnectRequest {
             container,
             endpoint_config: None,
         };
-        yard.docker.connect_network(&network, request).await?;
-        yard.ensure(&key, &node, &RUN).await?;
-        let networks = yard
+        fixture.docker.connect_network(&network, request).await?;
+        fixture.ensure(&key, &node, &RUN).await?;
+        let networks = fixture
             .inspect(&key, &node)
             .await?
             .network_settings
@@ -211,51 +225,51 @@ fn a_node_that_was_disconnected_is_reached_again_in_the_same_life() {
                 .is_some_and(|a| a.contains(&"v0".to_owned())),
             "{networks:?}"
         );
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
 fn a_container_with_other_limits_or_mounts_is_replaced_and_its_volume_stays() {
-    yard(async |yard| {
+    with_fixture(async |fixture| {
         let (key, mut node) = (
             key(),
             node(
                 "v0",
-                &format!("busybox touch /data/life$(busybox ls /data | busybox wc -l); {STAY}"),
+                &format!("busybox touch /data/run$(busybox ls /data | busybox wc -l); {STAY}"),
             ),
         );
         node.limits.processes = 64;
-        yard.start(&key, &node).await?;
-        let id = yard.inspect(&key, &node).await?.id.context("an id")?;
+        fixture.start(&key, &node).await?;
+        let id = fixture.inspect(&key, &node).await?.id.context("an id")?;
         let update = ContainerUpdateBody {
             memory: Some(16 << 20),
             memory_swap: Some(16 << 20),
             ..ContainerUpdateBody::default()
         };
-        yard.docker.update_container(&id, update).await?;
-        // What is only to rest is left as it is.
-        yard.ensure(&key, &node, &Power::Off).await?;
+        fixture.docker.update_container(&id, update).await?;
+        // A node to be stopped keeps its container.
+        fixture.ensure(&key, &node, &Power::Off).await?;
         ensure!(
-            yard.inspect(&key, &node).await?.id.as_ref() == Some(&id),
-            "it was replaced to rest"
+            fixture.inspect(&key, &node).await?.id.as_ref() == Some(&id),
+            "it was replaced for a stop"
         );
-        yard.ensure(&key, &node, &RUN).await?;
-        let found = yard.inspect(&key, &node).await?;
+        fixture.ensure(&key, &node, &RUN).await?;
+        let found = fixture.inspect(&key, &node).await?;
         ensure!(
             found.host_config.and_then(|h| h.memory) == Some(32 << 20),
-            "its limit is not the wanted one"
+            "its limit is wrong"
         );
         ensure!(found.id.as_ref() != Some(&id));
 
-        // Made by hand from the same labels, without the volume.
-        yard.agent.drop_node(&key, &node.name, Volumes::Keep).await?;
+        // Created by hand with the same labels, without the volume.
+        fixture.agent.drop_node(&key, &node.name, Volumes::Keep).await?;
         let body = ContainerCreateBody {
-            image: Some(yard.image.pinned.clone()),
+            image: Some(fixture.image.pinned.clone()),
             cmd: Some(vec!["/bin/busybox".into(), "sleep".into(), "100".into()]),
             labels: Some(
-                Labels::of_cluster(yard.instance, &key)
+                Labels::of_cluster(fixture.instance, &key)
                     .node(&node.name)
                     .hash(&node.hash)
                     .to_map(),
@@ -266,52 +280,55 @@ fn a_container_with_other_limits_or_mounts_is_replaced_and_its_volume_stays() {
         let options = CreateContainerOptionsBuilder::default()
             .name(&node_object_name(&key, &node.name))
             .build();
-        yard.docker.create_container(Some(options), body).await?;
-        yard.ensure(&key, &node, &RUN).await?;
-        let mounts = yard.inspect(&key, &node).await?.mounts.unwrap_or_default();
+        fixture.docker.create_container(Some(options), body).await?;
+        fixture.ensure(&key, &node, &RUN).await?;
+        let mounts = fixture.inspect(&key, &node).await?.mounts.unwrap_or_default();
         ensure!(
             mounts
                 .iter()
                 .any(|mount| mount.destination.as_deref() == Some("/data")),
             "{mounts:?}"
         );
-        let said = async || -> Result<bool> {
+        let third_run = async || -> Result<bool> {
             let options = bollard::query_parameters::ContainerArchiveInfoOptionsBuilder::default()
-                .path("/data/life2")
+                .path("/data/run2")
                 .build();
-            Ok(yard
+            Ok(fixture
                 .docker
                 .get_container_archive_info(&node_object_name(&key, &node.name), Some(options))
                 .await
                 .is_ok())
         };
-        eventually("its third life finds what two left", said).await?;
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        eventually("its third run finds the marks of two runs", third_run).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
-fn a_log_server_that_is_away_is_a_dependency_and_no_refusal() {
-    yard(async |yard| {
+fn an_unreachable_log_server_is_a_transient_dependency_error() {
+    with_fixture(async |fixture| {
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address = server.local_addr()?;
         drop(server);
         let (key, mut node) = (key(), node("v0", STAY));
         node.log.kind = chainpool_agent::LogType::Syslog;
         node.log.server = Some(format!("tcp://{address}"));
-        yard.agent.ensure_network(&key, &network()).await?;
-        let error = yard.ensure(&key, &node, &RUN).await.expect_err("nobody listens");
+        fixture.agent.ensure_network(&key, &network()).await?;
+        let error = fixture
+            .ensure(&key, &node, &RUN)
+            .await
+            .expect_err("nobody listens");
         ensure!(
             matches!(&error, Error::Dependency(text) if text.contains("logging driver"))
                 && error.is_transient(),
             "{error}"
         );
         let server = tokio::net::TcpListener::bind(address).await?;
-        yard.ensure(&key, &node, &RUN).await?;
-        ensure!(yard.state(&key, &node).await? == NodeState::Running);
+        fixture.ensure(&key, &node, &RUN).await?;
+        ensure!(fixture.state(&key, &node).await? == NodeState::Running);
         drop(server);
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }

@@ -1,6 +1,6 @@
 //! An image is found, or pulled and pinned, or its absence is explained.
 
-use crate::yard::{connection, yard};
+use crate::fixture::{connection, with_fixture};
 use anyhow::{Context, Result, ensure};
 use bollard::query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilder};
 use chainpool_agent::{Agent, Error, RegistryLogin, Secret};
@@ -14,13 +14,13 @@ use tokio::{
 
 #[test]
 fn missing_images_are_all_named_with_their_reasons() {
-    yard(async |yard| {
+    with_fixture(async |fixture| {
         let registry = Registry::start(HashMap::new(), None).await?;
         let candidates = [
             format!("{}/chainpool-ledger:1", registry.address),
             format!("{}/other/ledger", registry.address),
         ];
-        let error = yard
+        let error = fixture
             .agent
             .ensure_image(&candidates)
             .await
@@ -31,9 +31,9 @@ fn missing_images_are_all_named_with_their_reasons() {
             error.contains("`make docker-ledger`") && error.contains("mirror"),
             "{error}"
         );
-        // A registry that nobody runs.
+        // A registry that is down.
         drop(registry);
-        let error = yard
+        let error = fixture
             .agent
             .ensure_image(&candidates[..1])
             .await
@@ -43,18 +43,18 @@ fn missing_images_are_all_named_with_their_reasons() {
             error.contains(&candidates[0]) && error.contains("refused"),
             "{error}"
         );
-        ensure!(yard.agent.ensure_image(&[]).await.is_err());
+        ensure!(fixture.agent.ensure_image(&[]).await.is_err());
         Ok(())
     });
 }
 
 #[test]
 fn an_image_is_pulled_through_the_mirror_with_its_login_and_pinned_by_digest() {
-    yard(async |yard| {
+    with_fixture(async |fixture| {
         // A password whose base64 differs between the two alphabets.
         let login = ("me".to_owned(), Secret::new("p?~>?~>?~>".to_owned()));
-        let registry = Registry::of_image(&yard.docker, &yard.image.pinned, "me:p?~>?~>?~>").await?;
-        let mut mirrored = connection(yard.instance);
+        let registry = Registry::of_image(&fixture.docker, &fixture.image.pinned, "me:p?~>?~>?~>").await?;
+        let mut mirrored = connection(fixture.instance);
         mirrored.mirror = Some(registry.address.clone());
         mirrored.registry = Some(RegistryLogin {
             address: registry.address.clone(),
@@ -62,13 +62,14 @@ fn an_image_is_pulled_through_the_mirror_with_its_login_and_pinned_by_digest() {
             password: login.1,
         });
         let agent = DockerAgent::connect(&mirrored)?;
-        let candidate = format!("chainpool-test/pulled-{}:9", yard.instance.0.simple());
+        let candidate = format!("chainpool-test/pulled-{}:9", fixture.instance.0.simple());
         let name = format!("{}/{candidate}", registry.address);
 
         let image = agent.ensure_image(std::slice::from_ref(&candidate)).await?;
-        let found = yard.docker.inspect_image(&image.pinned).await?;
+        let found = fixture.docker.inspect_image(&image.pinned).await?;
         let remove = RemoveImageOptionsBuilder::default().force(false).build();
-        yard.docker
+        fixture
+            .docker
             .remove_image(&name, Some(remove.clone()), None)
             .await?;
         ensure!(
@@ -77,8 +78,8 @@ fn an_image_is_pulled_through_the_mirror_with_its_login_and_pinned_by_digest() {
             "{image:?}"
         );
         ensure!(
-            found.id.as_ref() == Some(&yard.image.pinned),
-            "it is the same content"
+            found.id.as_ref() == Some(&fixture.image.pinned),
+            "the content differs"
         );
 
         // A bare name that is present is not pulled again.
@@ -86,17 +87,20 @@ fn an_image_is_pulled_through_the_mirror_with_its_login_and_pinned_by_digest() {
             .repo(candidate.trim_end_matches(":9"))
             .tag("9")
             .build();
-        yard.docker.tag_image(&yard.image.pinned, Some(tag)).await?;
+        fixture.docker.tag_image(&fixture.image.pinned, Some(tag)).await?;
         let image = agent.ensure_image(std::slice::from_ref(&candidate)).await;
-        yard.docker.remove_image(&candidate, Some(remove), None).await?;
+        fixture
+            .docker
+            .remove_image(&candidate, Some(remove), None)
+            .await?;
         ensure!(
             image
                 .as_ref()
-                .is_ok_and(|i| i.name == candidate && i.pinned == yard.image.pinned),
+                .is_ok_and(|i| i.name == candidate && i.pinned == fixture.image.pinned),
             "{image:?}"
         );
 
-        // Without the login nothing is to be had.
+        // Without the login the pull is refused.
         mirrored.registry = None;
         let error = DockerAgent::connect(&mirrored)?
             .ensure_image(&[candidate])
@@ -110,7 +114,7 @@ fn an_image_is_pulled_through_the_mirror_with_its_login_and_pinned_by_digest() {
     });
 }
 
-/// As much of an image registry as a pull needs (OCI distribution: manifests and blobs), with an optional login.
+/// A minimal image registry for pulls (OCI distribution: manifests and blobs), with an optional login.
 struct Registry {
     address: String,
     digest: String,
@@ -196,8 +200,8 @@ async fn serve(stream: TcpStream, answers: &Answers, login: Option<&str>) -> Opt
     let mut lines = BufReader::new(reader).lines();
     loop {
         let request = lines.next_line().await.ok()??;
-        let (mut given, mut words) = (None, request.split(' '));
-        let (method, path) = (words.next()?, words.next()?);
+        let (mut given, mut parts) = (None, request.split(' '));
+        let (method, path) = (parts.next()?, parts.next()?);
         loop {
             let line = lines.next_line().await.ok()??;
             if line.is_empty() {

@@ -1,58 +1,58 @@
-//! A generation has one network, with its own addresses.
+//! A generation has one network, with its own subnet.
 
-use crate::yard::{STAY, key, network, node, yard};
+use crate::fixture::{STAY, key, network, node, with_fixture};
 use anyhow::{Context, ensure};
 use bollard::models::{ContainerCreateBody, NetworkConnectRequest};
 use chainpool_agent::{Agent, Error, NetworkSpec, ObjectKind, Scope, network_name};
 use futures::future::join_all;
 
 #[test]
-fn a_network_without_addresses_of_our_choice_made_many_times_at_once_is_one() {
-    yard(async |yard| {
+fn concurrent_calls_create_one_network_without_a_subnet() {
+    with_fixture(async |fixture| {
         let (key, spec) = (key(), NetworkSpec { subnet: None });
-        for result in join_all((0..4).map(|_| yard.agent.ensure_network(&key, &spec))).await {
+        for result in join_all((0..4).map(|_| fixture.agent.ensure_network(&key, &spec))).await {
             result?;
         }
-        let seen = yard.agent.observe(Scope::Cluster(key.cluster)).await?;
+        let seen = fixture.agent.observe(Scope::Cluster(key.cluster)).await?;
         ensure!(
             seen.objects.len() == 1 && seen.objects[0].kind == ObjectKind::Network,
             "{seen:?}"
         );
-        yard.agent.ensure_network(&key, &spec).await?;
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.ensure_network(&key, &spec).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
-fn a_subnet_that_is_taken_is_named_with_its_holder() {
-    yard(async |yard| {
+fn an_occupied_subnet_is_named_with_its_holder() {
+    with_fixture(async |fixture| {
         let (one, other, spec) = (key(), key(), network());
-        yard.agent.ensure_network(&one, &spec).await?;
-        let error = yard
+        fixture.agent.ensure_network(&one, &spec).await?;
+        let error = fixture
             .agent
             .ensure_network(&other, &spec)
             .await
             .expect_err("an overlap");
         let subnet = spec.subnet.context("a subnet")?.to_string();
         ensure!(
-            matches!(&error, Error::Occupied { words, .. } if words.contains(&subnet) && words.contains(&network_name(&one))),
+            matches!(&error, Error::Occupied { reason, .. } if reason.contains(&subnet) && reason.contains(&network_name(&one))),
             "{error}"
         );
-        yard.agent.drop_cluster(one.cluster, 1).await?;
-        yard.agent.drop_cluster(other.cluster, 1).await?;
+        fixture.agent.drop_cluster(one.cluster, 1).await?;
+        fixture.agent.drop_cluster(other.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
 fn a_foreign_container_on_our_network_is_named_and_not_touched() {
-    yard(async |yard| {
+    with_fixture(async |fixture| {
         let key = key();
-        yard.start(&key, &node("v0", STAY)).await?;
-        let id = yard
+        fixture.start(&key, &node("v0", STAY)).await?;
+        let id = fixture
             .foreign_container(
-                &format!("guest-{}", yard.instance.0.simple()),
+                &format!("guest-{}", fixture.instance.0.simple()),
                 ContainerCreateBody::default(),
             )
             .await?;
@@ -60,9 +60,12 @@ fn a_foreign_container_on_our_network_is_named_and_not_touched() {
             container: id.clone(),
             endpoint_config: None,
         };
-        yard.docker.connect_network(&network_name(&key), request).await?;
-        yard.docker.start_container(&id, None).await?;
-        let error = yard
+        fixture
+            .docker
+            .connect_network(&network_name(&key), request)
+            .await?;
+        fixture.docker.start_container(&id, None).await?;
+        let error = fixture
             .agent
             .drop_cluster(key.cluster, 1)
             .await
@@ -72,7 +75,8 @@ fn a_foreign_container_on_our_network_is_named_and_not_touched() {
             "{error}"
         );
         ensure!(
-            yard.docker
+            fixture
+                .docker
                 .inspect_container(&id, None)
                 .await?
                 .state
@@ -83,10 +87,11 @@ fn a_foreign_container_on_our_network_is_named_and_not_touched() {
             container: id,
             force: None,
         };
-        yard.docker
+        fixture
+            .docker
             .disconnect_network(&network_name(&key), request)
             .await?;
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }

@@ -1,6 +1,6 @@
-//! A node comes to be what its spec says, in an engine's own way; what holds on every platform is in the kit.
+//! A node converges to its spec: engine-specific tests. The kit tests what holds on every platform.
 
-use crate::yard::{RUN, STAY, file, key, network, node, yard};
+use crate::fixture::{RUN, STAY, file, key, network, node, with_fixture};
 use anyhow::{Context, ensure};
 use chainpool_agent::{
     Agent, Error, File, ImageRef, Labels, LogType, NodeSpec, NodeState, Power, SpecHash, Variable, Volumes,
@@ -8,10 +8,10 @@ use chainpool_agent::{
 };
 use std::time::Duration;
 
-/// Says what is on its disk, then stays.
-fn teller(name: &str) -> NodeSpec {
+/// Prints the files on its disk, then keeps running.
+fn lister(name: &str) -> NodeSpec {
     let list =
-        "busybox find /data /etc/node -exec busybox stat -c '%n %a %u %g %s' {} +; busybox id; echo told; ";
+        "busybox find /data /etc/node -exec busybox stat -c '%n %a %u %g %s' {} +; busybox id; echo done; ";
     node(name, &format!("{list}{STAY}"))
 }
 
@@ -24,18 +24,18 @@ fn once(path: &str, content: &str) -> File {
 
 #[test]
 fn a_nodes_files_have_their_modes_and_owners() {
-    yard(async |yard| {
+    with_fixture(async |fixture| {
         let key = key();
-        let mut node = teller("v0");
+        let mut node = lister("v0");
         node.files = vec![
             file("/data/config/genesis.json", "12345"),
             once("/data/state", "0"),
             file("/etc/node/more", "x"),
         ];
         node.files[0].mode = 0o400;
-        yard.start(&key, &node).await?;
-        yard.eventually_says(&key, &node, "told").await?;
-        let said = yard.said(&key, &node).await?;
+        fixture.start(&key, &node).await?;
+        fixture.wait_for_output(&key, &node, "done").await?;
+        let output = fixture.output(&key, &node).await?;
         for line in [
             "/data 755 1000 1001",
             "/data/config 755 1000 1001",
@@ -45,21 +45,21 @@ fn a_nodes_files_have_their_modes_and_owners() {
             "/etc/node/more 640 1000 1001 1",
             "uid=1000 gid=1001",
         ] {
-            ensure!(said.contains(line), "{line:?} is not in\n{said}");
+            ensure!(output.contains(line), "{line:?} is not in\n{output}");
         }
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
-fn a_container_is_limited_and_labelled_as_asked() {
-    yard(async |yard| {
+fn a_container_has_its_limits_and_labels() {
+    with_fixture(async |fixture| {
         let key = key();
         let mut node = node("v0", STAY);
         node.env.insert("A".into(), Variable::Plain("b".into()));
-        yard.start(&key, &node).await?;
-        let found = yard.inspect(&key, &node).await?;
+        fixture.start(&key, &node).await?;
+        let found = fixture.inspect(&key, &node).await?;
         let host = found.host_config.context("host config")?;
         ensure!(
             host.memory == Some(32 << 20) && host.memory_swap == host.memory && host.pids_limit == Some(64),
@@ -85,7 +85,7 @@ fn a_container_is_limited_and_labelled_as_asked() {
         let labels = Labels::from_map(&config.labels.context("labels")?).context("our labels")?;
         ensure!(
             labels
-                == Labels::of_cluster(yard.instance, &key)
+                == Labels::of_cluster(fixture.instance, &key)
                     .node(&node.name)
                     .hash(&node.hash)
         );
@@ -101,20 +101,20 @@ fn a_container_is_limited_and_labelled_as_asked() {
                 .is_some_and(|a| a.contains(&"v0".to_owned())),
             "{endpoint:?}"
         );
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
-fn a_syslog_node_sends_its_output_away() {
-    yard(async |yard| {
+fn a_syslog_node_sends_its_output_to_the_server() {
+    with_fixture(async |fixture| {
         let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await?;
         let key = key();
         let mut node = node("v0", &format!("echo hello from here; {STAY}"));
         node.log.kind = LogType::Syslog;
         node.log.server = Some(format!("udp://{}", server.local_addr()?));
-        yard.start(&key, &node).await?;
+        fixture.start(&key, &node).await?;
         let mut buffer = [0; 2048];
         let length = tokio::time::timeout(Duration::from_secs(30), server.recv(&mut buffer)).await??;
         let text = String::from_utf8_lossy(&buffer[..length]);
@@ -122,78 +122,78 @@ fn a_syslog_node_sends_its_output_away() {
             text.contains("hello from here") && text.contains(&node_object_name(&key, &node.name)),
             "{text}"
         );
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
 fn a_node_that_was_never_started_gets_its_files_again() {
-    yard(async |yard| {
+    with_fixture(async |fixture| {
         let key = key();
-        let mut bare = node("v0", &format!("busybox cat /data/a; echo told; {STAY}"));
-        yard.agent.ensure_network(&key, &network()).await?;
-        // As a crash between making and placing leaves it: the container is there, its files are not.
-        yard.ensure(&key, &bare, &Power::Off).await?;
-        ensure!(yard.state(&key, &bare).await? == NodeState::Created);
-        let made = yard.inspect(&key, &bare).await?.id;
+        let mut bare = node("v0", &format!("busybox cat /data/a; echo done; {STAY}"));
+        fixture.agent.ensure_network(&key, &network()).await?;
+        // The state after a crash between create and upload: the container exists, its files do not.
+        fixture.ensure(&key, &bare, &Power::Off).await?;
+        ensure!(fixture.state(&key, &bare).await? == NodeState::Created);
+        let id = fixture.inspect(&key, &bare).await?.id;
         bare.files = vec![file("/data/a", "here it is\n")];
-        yard.ensure(&key, &bare, &RUN).await?;
-        ensure!(yard.inspect(&key, &bare).await?.id == made, "it was made anew");
-        yard.eventually_says(&key, &bare, "told").await?;
-        ensure!(yard.said(&key, &bare).await?.starts_with("here it is\n"));
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.ensure(&key, &bare, &RUN).await?;
+        ensure!(fixture.inspect(&key, &bare).await?.id == id, "it was recreated");
+        fixture.wait_for_output(&key, &bare, "done").await?;
+        ensure!(fixture.output(&key, &bare).await?.starts_with("here it is\n"));
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
 fn a_node_cut_off_anywhere_converges() {
-    yard(async |yard| {
+    with_fixture(async |fixture| {
         let key = key();
         let mut node = node(
             "v0",
-            &format!("busybox cat /data/state /data/config/app; echo told; {STAY}"),
+            &format!("busybox cat /data/state /data/config/app; echo done; {STAY}"),
         );
         node.files = vec![
             once("/data/state", "whole\n"),
             file("/data/config/app", &"app\n".repeat(20_000)),
         ];
-        yard.agent.ensure_network(&key, &network()).await?;
+        fixture.agent.ensure_network(&key, &network()).await?;
         for _ in 0..12 {
             for _ in 0..rand::random_range(1..4) {
                 let cut = Duration::from_micros(rand::random_range(0..400_000));
-                if let Ok(done) = tokio::time::timeout(cut, yard.ensure(&key, &node, &RUN)).await {
+                if let Ok(done) = tokio::time::timeout(cut, fixture.ensure(&key, &node, &RUN)).await {
                     done?;
                 }
             }
-            yard.ensure(&key, &node, &RUN).await?;
-            ensure!(yard.state(&key, &node).await? == NodeState::Running);
-            yard.eventually_says(&key, &node, "told").await?;
-            let said = yard.said(&key, &node).await?;
+            fixture.ensure(&key, &node, &RUN).await?;
+            ensure!(fixture.state(&key, &node).await? == NodeState::Running);
+            fixture.wait_for_output(&key, &node, "done").await?;
+            let output = fixture.output(&key, &node).await?;
             ensure!(
-                said.starts_with("whole\napp\n") && said.lines().count() >= 20_002,
-                "{} lines: {said:.40}",
-                said.lines().count()
+                output.starts_with("whole\napp\n") && output.lines().count() >= 20_002,
+                "{} lines: {output:.40}",
+                output.lines().count()
             );
-            let (containers, networks, volumes) = yard.ours().await?;
+            let (containers, networks, volumes) = fixture.ours().await?;
             ensure!((containers.len(), networks.len(), volumes.len()) == (1, 1, 1));
-            yard.agent.drop_node(&key, &node.name, Volumes::Purge).await?;
+            fixture.agent.drop_node(&key, &node.name, Volumes::Purge).await?;
         }
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
-fn a_node_whose_image_went_away_says_so() {
-    yard(async |yard| {
+fn a_removed_image_is_named() {
+    with_fixture(async |fixture| {
         let (key, node) = (key(), node("v0", STAY));
         let gone = ImageRef {
             name: "chainpool-test/gone:1".into(),
             pinned: format!("sha256:{}", "0".repeat(64)),
         };
-        let error = yard
+        let error = fixture
             .agent
             .ensure_node(&key, &node, &gone, &RUN)
             .await
@@ -202,27 +202,27 @@ fn a_node_whose_image_went_away_says_so() {
             matches!(&error, Error::Refused(text) if text.contains("chainpool-test/gone:1")),
             "{error}"
         );
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
-fn a_wrong_program_is_refused_with_the_engines_words() {
-    yard(async |yard| {
+fn a_wrong_program_is_refused_with_the_engines_message() {
+    with_fixture(async |fixture| {
         let (key, mut node) = (key(), node("v0", STAY));
         node.command = vec!["/no/such/program".into()];
-        let error = yard.start(&key, &node).await.expect_err("no program");
+        let error = fixture.start(&key, &node).await.expect_err("no program");
         let error = error.downcast::<Error>()?;
         ensure!(
             matches!(&error, Error::Refused(text) if text.contains("/no/such/program")),
             "{error}"
         );
-        // Put right, it replaces the one that never ran.
+        // Corrected, it replaces the container that never ran.
         node.command = vec!["/bin/busybox".into(), "sleep".into(), "100".into()];
         node.hash = SpecHash("second".into());
-        yard.ensure(&key, &node, &RUN).await?;
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.ensure(&key, &node, &RUN).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }

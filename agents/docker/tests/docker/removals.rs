@@ -1,28 +1,29 @@
-//! What goes is gone, and nothing else is.
+//! Removals are complete, and touch nothing else.
 
-use crate::yard::{STAY, key, node, yard};
+use crate::fixture::{STAY, key, node, with_fixture};
 use anyhow::ensure;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use chainpool_agent::{Agent, Error, ObjectKind, Scope, volume_name};
 
 #[test]
 fn a_paused_node_is_dropped() {
-    yard(async |yard| {
+    with_fixture(async |fixture| {
         let (key, node) = (key(), node("v0", STAY));
-        yard.start(&key, &node).await?;
-        yard.docker
+        fixture.start(&key, &node).await?;
+        fixture
+            .docker
             .pause_container(&chainpool_agent::node_object_name(&key, &node.name))
             .await?;
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
 fn a_foreign_container_on_our_volume_is_named_and_not_touched() {
-    yard(async |yard| {
+    with_fixture(async |fixture| {
         let (key, node) = (key(), node("v0", STAY));
-        yard.start(&key, &node).await?;
+        fixture.start(&key, &node).await?;
         let bind = format!("{}:/theirs", volume_name(&key, &node.name, "data"));
         let body = ContainerCreateBody {
             host_config: Some(HostConfig {
@@ -31,10 +32,10 @@ fn a_foreign_container_on_our_volume_is_named_and_not_touched() {
             }),
             ..ContainerCreateBody::default()
         };
-        let id = yard
-            .foreign_container(&format!("borrower-{}", yard.instance.0.simple()), body)
+        let id = fixture
+            .foreign_container(&format!("borrower-{}", fixture.instance.0.simple()), body)
             .await?;
-        let error = yard
+        let error = fixture
             .agent
             .drop_cluster(key.cluster, 1)
             .await
@@ -43,13 +44,13 @@ fn a_foreign_container_on_our_volume_is_named_and_not_touched() {
             matches!(&error, Error::Refused(text) if text.contains(&id)),
             "{error}"
         );
-        let left = yard.agent.observe(Scope::Host).await?;
+        let left = fixture.agent.observe(Scope::Host).await?;
         ensure!(
             left.objects.iter().all(|o| o.kind == ObjectKind::Volume),
             "{left:?}"
         );
-        yard.release(&id).await?;
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.release(&id).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }

@@ -1,6 +1,6 @@
-//! What happens is told, seen and read.
+//! Watches, observations and logs.
 
-use crate::yard::{RUN, STAY, connection, eventually, key, node, yard};
+use crate::fixture::{RUN, STAY, connection, eventually, key, node, with_fixture};
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{
     Agent, LogQuery, NodeState, PlatformKind, SwarmRole, Wake, WakeStream, node_object_name,
@@ -25,18 +25,19 @@ async fn until(stream: &mut WakeStream, wanted: &Wake) -> Result<()> {
 }
 
 #[test]
-fn a_killed_node_is_told_and_seen() {
-    yard(async |yard| {
+fn a_killed_node_is_reported_and_observed() {
+    with_fixture(async |fixture| {
         let (key, node) = (key(), node("v0", STAY));
-        let mut wakes = yard.agent.watch();
+        let mut wakes = fixture.agent.watch();
         ensure!(
             timeout(SOON, wakes.next()).await? == Some(Wake::Connected),
-            "first of all it is connected"
+            "the first wake is not Connected"
         );
-        yard.start(&key, &node).await?;
+        fixture.start(&key, &node).await?;
         until(&mut wakes, &Wake::Changed(key.cluster)).await?;
-        // By hand, so that the engine does not start it again.
-        yard.docker
+        // By hand, so the engine does not restart it.
+        fixture
+            .docker
             .kill_container(&node_object_name(&key, &node.name), None)
             .await?;
         until(
@@ -49,15 +50,17 @@ fn a_killed_node_is_told_and_seen() {
         )
         .await?;
         until(&mut wakes, &Wake::Changed(key.cluster)).await?;
-        yard.eventually_is(&key, &node, NodeState::Exited(137)).await?;
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture
+            .wait_for_state(&key, &node, NodeState::Exited(137))
+            .await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
-fn a_lost_engine_is_told_with_its_reason() {
-    yard(async |_| {
+fn a_lost_engine_is_reported_with_the_reason() {
+    with_fixture(async |_| {
         let mut nowhere = connection(chainpool_agent::InstanceId::new());
         nowhere.address = "unix:///nowhere/docker.sock".into();
         let wakes: Vec<_> = DockerAgent::connect(&nowhere)?.watch().collect().await;
@@ -71,35 +74,38 @@ fn a_lost_engine_is_told_with_its_reason() {
 
 #[test]
 fn a_followed_log_ends_with_its_node() {
-    yard(async |yard| {
+    with_fixture(async |fixture| {
         let wait = "while [ ! -e /data/go ]; do busybox usleep 10000; done; echo go";
         let (key, node) = (key(), node("v0", &format!("{wait}; {STAY}")));
-        yard.start(&key, &node).await?;
+        fixture.start(&key, &node).await?;
         let follow = LogQuery {
             tail: Some(0),
             follow: true,
             ..LogQuery::default()
         };
-        let mut follow = yard.agent.logs(&key, &node.name, follow).await?;
+        let mut follow = fixture.agent.logs(&key, &node.name, follow).await?;
         ensure!(
             timeout(Duration::from_millis(100), follow.next()).await.is_err(),
-            "nothing is written yet"
+            "a line before any output"
         );
-        yard.put(&key, &node, "go").await?;
+        fixture.put(&key, &node, "go").await?;
         let line = timeout(SOON, follow.next()).await?.context("a line")??;
         ensure!(&line.bytes[..] == b"go\n", "{line:?}");
-        yard.ensure(&key, &node, &chainpool_agent::Power::Off).await?;
-        ensure!(timeout(SOON, follow.next()).await?.is_none(), "it goes on");
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.ensure(&key, &node, &chainpool_agent::Power::Off).await?;
+        ensure!(
+            timeout(SOON, follow.next()).await?.is_none(),
+            "the log does not end"
+        );
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }
 
 #[test]
-fn a_probe_tells_the_engine_as_it_is() {
-    yard(async |yard| {
-        let probe = yard.agent.probe().await?;
-        let info = yard.docker.info().await?;
+fn a_probe_reports_the_engine() {
+    with_fixture(async |fixture| {
+        let probe = fixture.agent.probe().await?;
+        let info = fixture.docker.info().await?;
         ensure!(
             Some(&probe.engine_id) == info.id.as_ref() && Some(&probe.name) == info.name.as_ref(),
             "{probe:?}"
@@ -116,7 +122,7 @@ fn a_probe_tells_the_engine_as_it_is() {
         ensure!(
             (probe.kind == PlatformKind::Swarm) == manager && (probe.swarm == SwarmRole::Manager) == manager
         );
-        if crate::yard::engine_address().starts_with("unix:") {
+        if crate::fixture::engine_address().starts_with("unix:") {
             ensure!(
                 probe.disk.is_some_and(|(free, total)| free > 0 && free <= total),
                 "{probe:?}"
@@ -128,23 +134,24 @@ fn a_probe_tells_the_engine_as_it_is() {
 }
 
 #[test]
-fn a_paused_node_is_seen_and_told() {
-    yard(async |yard| {
+fn a_paused_node_is_observed_and_reported() {
+    with_fixture(async |fixture| {
         let (key, node) = (key(), node("v0", STAY));
-        yard.start(&key, &node).await?;
-        let mut wakes = yard.agent.watch();
+        fixture.start(&key, &node).await?;
+        let mut wakes = fixture.agent.watch();
         ensure!(timeout(SOON, wakes.next()).await? == Some(Wake::Connected));
-        yard.docker
+        fixture
+            .docker
             .pause_container(&node_object_name(&key, &node.name))
             .await?;
         until(&mut wakes, &Wake::Changed(key.cluster)).await?;
         eventually("paused", async || {
-            Ok(yard.state(&key, &node).await? == NodeState::Paused)
+            Ok(fixture.state(&key, &node).await? == NodeState::Paused)
         })
         .await?;
-        yard.ensure(&key, &node, &RUN).await?;
+        fixture.ensure(&key, &node, &RUN).await?;
         until(&mut wakes, &Wake::Changed(key.cluster)).await?;
-        yard.agent.drop_cluster(key.cluster, 1).await?;
+        fixture.agent.drop_cluster(key.cluster, 1).await?;
         Ok(())
     });
 }

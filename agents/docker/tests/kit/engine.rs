@@ -1,4 +1,4 @@
-//! An engine of the kit's own, to restart: `tests/testbeds/docker.sh` with a guard around it.
+//! The kit's own engine, for restarts: `tests/testbeds/docker.sh` with a drop guard.
 
 use anyhow::{Context, Result, ensure};
 use std::process::{Command, Stdio};
@@ -8,19 +8,19 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/testbeds/
 /// Dropping it removes every trace.
 pub(crate) struct OwnEngine {
     name: String,
-    /// Where its containers' ports are published.
+    /// The address of its containers' published ports.
     pub(crate) address: String,
 }
 
 impl OwnEngine {
     pub(crate) async fn up() -> Result<Self> {
-        // Made before the engine, so that half an engine is removed too.
-        let mut made = Self {
+        // The guard comes first, to remove a partially started engine, too.
+        let mut engine = Self {
             name: format!("kit{}", std::process::id()),
             address: String::new(),
         };
-        made.address = made.run("up").await?;
-        Ok(made)
+        engine.address = engine.run("up").await?;
+        Ok(engine)
     }
 
     pub(crate) fn socket(&self) -> String {
@@ -29,7 +29,7 @@ impl OwnEngine {
         format!("unix://{folder}/{}/docker.sock", self.name)
     }
 
-    /// Stops it as a service manager does, and starts it again.
+    /// Restarts it, as a service manager does.
     pub(crate) async fn restart(&self) -> Result<()> {
         self.run("stop").await?;
         self.run("start").await.map(drop)

@@ -1,16 +1,16 @@
-//! The conformance kit on a real swarm: see `bed.rs`. Arguments choose promises by parts of their names. A swarm that cannot
-//! be made here is told loudly, and each of its cells is `skipped`.
+//! The conformance kit on a real swarm: see `bed.rs`. Arguments select promises by parts of their names.
+//! Without a swarm, each cell is `skipped`.
 
 #[path = "../swarm/bed.rs"]
 mod bed;
 #[path = "../docker/busybox.rs"]
 mod busybox;
-mod ground;
+mod test_platform;
 
 use bed::{Bed, Skipped};
 use chainpool_agent::kit::{self, Outcome, Report};
-use ground::SwarmGround;
 use std::{process::ExitCode, time::Duration};
+use test_platform::SwarmTestPlatform;
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let promises = kit::asked_for(std::env::args().skip(1));
+        let promises = kit::selected(std::env::args().skip(1));
         let bed = match Bed::up().await.expect("the bed starts, or says why not") {
             Ok(bed) => bed,
             Err(Skipped(why)) => {
@@ -28,21 +28,21 @@ fn main() -> ExitCode {
                     .map(|p| (p.name, Outcome::Skipped(why.clone()), Duration::ZERO))
                     .collect();
                 return Report {
-                    ground: ground::NAME.to_owned(),
+                    platform: test_platform::NAME.to_owned(),
                     seed: 0,
                     rows,
                 }
                 .finish();
             }
         };
-        let ground = SwarmGround::new(bed);
-        // What restarts a machine runs when nothing else is there.
+        let platform = SwarmTestPlatform::new(bed);
+        // Promises that restart a machine run alone.
         let (alone, beside): (Vec<_>, Vec<_>) = promises.into_iter().partition(|promise| promise.restarts);
-        let mut report = kit::run(&ground, &beside).await;
+        let mut report = kit::run(&platform, &beside).await;
         if !alone.is_empty() {
-            report = report.and(kit::run(&ground, &alone).await);
+            report = report.and(kit::run(&platform, &alone).await);
         }
-        ground.close().await.expect("the ground is cleared");
+        platform.close().await.expect("the platform is cleaned up");
         report.finish()
     })
 }

@@ -1,4 +1,5 @@
-//! A real swarm: three engines on this machine by `tests/testbeds/swarm.sh`, or the one that `CHAINPOOL_TEST_SWARM` names.
+//! A real swarm: three engines on this machine from `tests/testbeds/swarm.sh`, or the swarm in
+//! `CHAINPOOL_TEST_SWARM`.
 
 use crate::busybox;
 use anyhow::{Context, Result, bail, ensure};
@@ -21,33 +22,33 @@ use std::{
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/testbeds/swarm.sh");
 
-/// The swarm, and an image of small programs on each of its machines.
+/// The swarm, with the test image on each machine.
 pub(crate) struct Bed {
     pub(crate) address: String,
-    /// One client a manager, in the order of the address.
+    /// One client per manager, in the order of the address.
     pub(crate) machines: Vec<Docker>,
     pub(crate) image: ImageRef,
-    /// Started by our script, so that its machines may be broken.
+    /// Started by our script, so tests may break its machines.
     pub(crate) ours: bool,
 }
 
-/// Why there is no swarm here.
+/// The reason for a missing swarm.
 pub(crate) struct Skipped(pub(crate) String);
 
-/// What there is of one instance, by kind, on all machines.
+/// All objects of one instance, on all machines.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Census(pub(crate) Vec<String>);
+pub(crate) struct Leftovers(pub(crate) Vec<String>);
 
 impl Bed {
-    /// Starts the bed, or finds it running, and gives it the images. A bed that cannot start is no failure.
+    /// Starts the bed, or finds it running, and loads the images. A bed that cannot start is not a failure.
     pub(crate) async fn up() -> Result<Result<Self, Skipped>> {
-        let (code, said, why) = run(&["up"])?;
+        let (code, output, why) = run(&["up"])?;
         match code {
             Some(0) => {}
             Some(3) => return Ok(Err(Skipped(why))),
-            code => bail!("swarm.sh up ended with {code:?}: {why}"),
+            code => bail!("swarm.sh up exited with {code:?}: {why}"),
         }
-        let address = said
+        let address = output
             .lines()
             .last()
             .context("swarm.sh prints the address")?
@@ -133,8 +134,8 @@ impl Bed {
         }
     }
 
-    /// All that carries this instance's label, by the listings of the swarm and of every machine.
-    pub(crate) async fn census(&self, instance: InstanceId) -> Result<Census> {
+    /// All objects with this instance's label, from the listings of the swarm and of every machine.
+    pub(crate) async fn leak_check(&self, instance: InstanceId) -> Result<Leftovers> {
         let filters = HashMap::from([("label", vec![format!("{LABEL_INSTANCE}={instance}")])]);
         let manager = &self.machines[0];
         let mut found = Vec::new();
@@ -200,16 +201,16 @@ impl Bed {
                     .map(|v| format!("volume {} on {}", v.name, at + 1)),
             );
         }
-        Ok(Census(found))
+        Ok(Leftovers(found))
     }
 }
 
-/// Does something to the machines: `stop 1`, `cut 3` …
+/// Changes the machines: `stop 1`, `cut 3` …
 pub(crate) fn change(arguments: &[&str]) -> Result<()> {
     let (code, _, why) = run(arguments)?;
     ensure!(
         code == Some(0),
-        "swarm.sh {arguments:?} ended with {code:?}: {why}"
+        "swarm.sh {arguments:?} exited with {code:?}: {why}"
     );
     Ok(())
 }

@@ -1,50 +1,50 @@
-//! The Swarm agent on a real swarm of three machines: what the kit, which any agent must pass, cannot ask. One test after
-//! the other, because some take a machine away. A swarm that cannot be made here is told loudly; nothing then passes.
+//! The Swarm agent on a real swarm of three machines: tests beyond the kit. They run in sequence, because
+//! some stop a machine. Without a swarm all are skipped.
 
 mod bed;
 #[path = "../docker/busybox.rs"]
 mod busybox;
-mod lives;
+mod fixture;
 mod machines;
-mod yard;
+mod nodes;
 
 use bed::{Bed, Skipped};
+use fixture::Fixture;
 use futures::{FutureExt, future::LocalBoxFuture};
 use std::{panic::AssertUnwindSafe, process::ExitCode, time::Instant};
-use yard::Yard;
 
-/// One promise.
+/// One test.
 struct Test {
     name: &'static str,
-    run: for<'y> fn(&'y Yard<'y>) -> LocalBoxFuture<'y, anyhow::Result<()>>,
-    /// It breaks machines, so they must be ours.
+    run: for<'y> fn(&'y Fixture<'y>) -> LocalBoxFuture<'y, anyhow::Result<()>>,
+    /// It breaks machines, so the bed must be ours.
     breaks: bool,
 }
 
 const TESTS: &[Test] = &[
     Test {
-        name: "a_cluster_lives_on_two_machines_and_leaves_nothing",
-        run: |yard| lives::on_two_machines(yard).boxed_local(),
+        name: "a_cluster_runs_on_two_machines_and_leaves_nothing",
+        run: |fixture| nodes::on_two_machines(fixture).boxed_local(),
         breaks: false,
     },
     Test {
-        name: "files_reach_a_machine_that_we_cannot_speak_to_and_are_wiped_there",
-        run: |yard| lives::beyond_reach(yard).boxed_local(),
+        name: "files_are_placed_and_wiped_on_a_machine_without_direct_access",
+        run: |fixture| nodes::beyond_reach(fixture).boxed_local(),
         breaks: false,
     },
     Test {
-        name: "a_service_and_a_network_of_others_are_not_touched",
-        run: |yard| lives::beside_others(yard).boxed_local(),
+        name: "a_foreign_service_and_network_are_not_touched",
+        run: |fixture| nodes::beside_others(fixture).boxed_local(),
         breaks: false,
     },
     Test {
-        name: "a_manager_that_dies_is_followed_by_the_next",
-        run: |yard| machines::manager_dies(yard).boxed_local(),
+        name: "a_killed_manager_fails_over_to_the_next",
+        run: |fixture| machines::manager_dies(fixture).boxed_local(),
         breaks: true,
     },
     Test {
-        name: "a_machine_that_is_cut_off_is_known_to_be",
-        run: |yard| machines::machine_cut(yard).boxed_local(),
+        name: "a_disconnected_machine_is_reported_as_down",
+        run: |fixture| machines::machine_cut(fixture).boxed_local(),
         breaks: true,
     },
 ];
@@ -73,22 +73,20 @@ fn main() -> ExitCode {
         let mut failed = 0;
         for Test { name, run, breaks } in chosen {
             if *breaks && !bed.ours {
-                println!(
-                    "test {name} … SKIPPED, not passed: the machines of this swarm are not ours to break"
-                );
+                println!("test {name} … SKIPPED, not passed: the machines of this swarm must not be broken");
                 continue;
             }
-            let (start, yard) = (Instant::now(), Yard::open(&bed));
-            let outcome = AssertUnwindSafe(run(&yard)).catch_unwind().await;
+            let (start, fixture) = (Instant::now(), Fixture::open(&bed));
+            let outcome = AssertUnwindSafe(run(&fixture)).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")));
-            let outcome = yard.close().await.and(outcome);
+            let outcome = fixture.close().await.and(outcome);
             let verdict = outcome
                 .as_ref()
                 .map_or_else(|error| format!("FAILED: {error:#}"), |()| "ok".to_owned());
             println!("test {name} … {verdict} ({:.1} s)", start.elapsed().as_secs_f32());
             failed += u32::from(outcome.is_err());
         }
-        bed.close().await.expect("the bed is cleared");
+        bed.close().await.expect("the bed is cleaned up");
         ExitCode::from(u8::from(failed > 0))
     })
 }

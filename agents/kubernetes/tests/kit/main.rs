@@ -1,14 +1,14 @@
-//! The conformance kit on a real cluster, under the rights of `rbac.yaml` alone: `CHAINPOOL_TEST_KUBECONFIG`, or the test
-//! bed. Arguments choose promises by parts of their names.
+//! The conformance kit on a real cluster (`CHAINPOOL_TEST_KUBECONFIG` or the test bed), with only the
+//! permissions of `rbac.yaml`. Arguments select promises by parts of their names.
 
 #[path = "../kubernetes/bed.rs"]
 mod bed;
-mod ground;
+mod test_platform;
 
 use bed::{Bed, Found};
 use chainpool_agent::kit::{self, Outcome, Report};
-use ground::{KubernetesGround, NAME};
 use std::{process::ExitCode, time::Duration};
+use test_platform::{KubernetesTestPlatform, NAME};
 
 fn main() -> ExitCode {
     rustls::crypto::ring::default_provider()
@@ -20,12 +20,12 @@ fn main() -> ExitCode {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let promises = kit::asked_for(std::env::args().skip(1));
+        let promises = kit::selected(std::env::args().skip(1));
         match Bed::open().await.expect("the cluster is prepared") {
             Found::Bed(bed) => {
-                let ground = KubernetesGround::new(*bed);
-                let report = kit::run(&ground, &promises).await;
-                ground.close().expect("the cluster is taken down");
+                let platform = KubernetesTestPlatform::new(*bed);
+                let report = kit::run(&platform, &promises).await;
+                platform.close().expect("the cluster is stopped");
                 report.finish()
             }
             Found::Skip(why) => {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
                     .map(|promise| (promise.name, Outcome::Skipped(why.clone()), Duration::ZERO))
                     .collect();
                 Report {
-                    ground: NAME.to_owned(),
+                    platform: NAME.to_owned(),
                     seed: 0,
                     rows,
                 }

@@ -1,4 +1,4 @@
-//! The cluster that the tests run on: the one that `CHAINPOOL_TEST_KUBECONFIG` names, else the test bed of this checkout.
+//! The cluster of the tests: `CHAINPOOL_TEST_KUBECONFIG`, else the test bed of this checkout.
 
 use anyhow::{Context, Result, bail, ensure};
 use bollard::{
@@ -12,27 +12,27 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// A statically linked set of small programs, all that the test image holds.
+/// The statically linked busybox, the only content of the test image.
 const BUSYBOX: &str = "/bin/busybox";
-/// What the script ends with when the cluster cannot be had on this machine.
+/// Exit status of the script if the cluster is unavailable on this machine.
 const SKIP: i32 = 3;
 
 /// A cluster for tests.
 pub(crate) struct Bed {
-    /// Its administrator, past the agent.
+    /// A client with administrator permissions, independent of the agent.
     pub(crate) admin: Client,
-    /// Where it is.
+    /// Its address.
     pub(crate) address: String,
-    /// Who the agent is there: a service account that has the rights of `rbac.yaml` and no more.
+    /// The agent's credentials: a service account with only the permissions of `rbac.yaml`.
     pub(crate) kubeconfig: String,
     /// An image with busybox.
     pub(crate) image: String,
-    /// Whether components of it can be stopped.
+    /// True if tests may stop its components.
     pub(crate) ours: bool,
     started: bool,
 }
 
-/// A cluster, or why there is none here.
+/// A cluster, or the reason why none is available.
 pub(crate) enum Found {
     Bed(Box<Bed>),
     Skip(String),
@@ -42,7 +42,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Runs the bed's script; `Err(Some(why))` when the cluster cannot be had.
+/// Runs the script of the test bed; `Ok(Err(reason))` if the cluster is unavailable.
 pub(crate) fn script(arguments: &[&str]) -> Result<Result<String, String>> {
     let output = Command::new(root().join("tests/testbeds/kubernetes.sh"))
         .args(arguments)
@@ -55,23 +55,26 @@ pub(crate) fn script(arguments: &[&str]) -> Result<Result<String, String>> {
     match output.status.code() {
         Some(0) => Ok(Ok(out)),
         Some(SKIP) => Ok(Err(err)),
-        code => bail!("kubernetes.sh {} ended with {code:?}: {err}", arguments.join(" ")),
+        code => bail!(
+            "kubernetes.sh {} exited with {code:?}: {err}",
+            arguments.join(" ")
+        ),
     }
 }
 
-/// The same, for what must go through.
-pub(crate) fn done(arguments: &[&str]) -> Result<String> {
+/// Runs the script of the test bed; an unavailable cluster is an error.
+pub(crate) fn run_script(arguments: &[&str]) -> Result<String> {
     script(arguments)?.map_err(anyhow::Error::msg)
 }
 
 impl Bed {
-    /// Finds or starts the cluster, and gives the agent its account and the image.
+    /// Finds or starts the cluster, creates the agent's service account and loads the image.
     pub(crate) async fn open() -> Result<Found> {
         let ours = std::env::var_os("CHAINPOOL_TEST_KUBECONFIG").is_none();
         let started = ours && script(&["status"]).is_err();
         let path = match script(&["up"])? {
             Ok(path) => path,
-            Err(why) => return Ok(Found::Skip(why)),
+            Err(reason) => return Ok(Found::Skip(reason)),
         };
         let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
         let kubeconfig = Kubeconfig::from_yaml(&text)?;
@@ -80,8 +83,8 @@ impl Bed {
         let address = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let authority = authority(&text)?;
         let rbac = root().join("agents/kubernetes/rbac.yaml");
-        done(&["kubectl", "apply", "-f", &rbac.to_string_lossy()])?;
-        let token = done(&[
+        run_script(&["kubectl", "apply", "-f", &rbac.to_string_lossy()])?;
+        let token = run_script(&[
             "kubectl",
             "-n",
             "chainpool",
@@ -100,7 +103,8 @@ impl Bed {
         let image = if ours {
             load().await?
         } else {
-            std::env::var("CHAINPOOL_TEST_KUBERNETES_IMAGE").context("it names an image with /bin/busybox")?
+            std::env::var("CHAINPOOL_TEST_KUBERNETES_IMAGE")
+                .context("set it to an image with /bin/busybox")?
         };
         let admin = Client::try_from(config)?;
         Ok(Found::Bed(Box::new(Self {
@@ -113,16 +117,16 @@ impl Bed {
         })))
     }
 
-    /// Takes the cluster down, if it was started here.
+    /// Stops the cluster if it was started here.
     pub(crate) fn close(self) -> Result<()> {
         if self.started {
-            done(&["down"])?;
+            run_script(&["down"])?;
         }
         Ok(())
     }
 }
 
-/// The authority's certificate, as the kubeconfig has it.
+/// The certificate-authority-data of the kubeconfig.
 fn authority(text: &str) -> Result<String> {
     let cluster = Kubeconfig::from_yaml(text)?
         .clusters
@@ -135,7 +139,7 @@ fn authority(text: &str) -> Result<String> {
         .context("the kubeconfig embeds its authority")
 }
 
-/// Makes an image of busybox on the local engine, copies it and the one that places files into the cluster, and says its
+/// Builds a busybox image on the local engine and loads it and the tools image into the cluster. Returns its
 /// name.
 async fn load() -> Result<String> {
     let program =
@@ -174,8 +178,8 @@ async fn load() -> Result<String> {
     while progress.next().await.transpose()?.is_some() {}
     let image = format!("{name}:1");
     let tools = concat!("chainpool/tools:", env!("CARGO_PKG_VERSION"));
-    let loaded = done(&["load", &image])
-        .and_then(|_| done(&["load", tools]).context("make it first: make docker-tools"));
+    let loaded = run_script(&["load", &image])
+        .and_then(|_| run_script(&["load", tools]).context("build it first: make docker-tools"));
     docker
         .remove_image(
             &image,

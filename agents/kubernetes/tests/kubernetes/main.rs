@@ -1,65 +1,67 @@
-//! The agent against a real cluster, under the rights of `rbac.yaml` alone: `CHAINPOOL_TEST_KUBECONFIG`, or the test bed.
+//! The agent on a real cluster (`CHAINPOOL_TEST_KUBECONFIG` or the test bed), with only the permissions of
+//! `rbac.yaml`.
 //!
-//! Arguments are parts of names of tests. Several run at once; those that break the cluster come last, each alone.
+//! Arguments are parts of test names. Tests run concurrently; those that disrupt the cluster run last, one by
+//! one.
 
 mod bed;
 mod files;
+mod fixture;
+mod lifecycle;
 mod nodes;
 mod outages;
 mod rights;
-mod whole;
-mod yard;
 
 use anyhow::Result;
 use bed::{Bed, Found};
+use fixture::Fixture;
 use futures::{FutureExt, StreamExt, future::LocalBoxFuture, stream};
 use std::{panic::AssertUnwindSafe, process::ExitCode, time::Duration};
 use tokio::time::{Instant, timeout};
-use yard::Yard;
 
-/// How many tests run at once.
-const AT_ONCE: usize = 3;
-/// How long one may take.
+/// The number of concurrent tests.
+const CONCURRENCY: usize = 3;
+/// Time limit of one test.
 const LIMIT: Duration = Duration::from_mins(5);
 
-type Run = for<'a> fn(&'a Yard<'a>) -> LocalBoxFuture<'a, Result<()>>;
+type Run = for<'a> fn(&'a Fixture<'a>) -> LocalBoxFuture<'a, Result<()>>;
 
-/// A test, and whether it breaks the cluster for others meanwhile.
+/// A test. An exclusive one disrupts the cluster for others.
 struct Test {
     name: &'static str,
-    alone: bool,
+    exclusive: bool,
     run: Run,
 }
 
 macro_rules! tests {
-    ($alone:literal: $($module:ident :: $name:ident),+ $(,)?) => {
-        [$(Test { name: stringify!($name), alone: $alone, run: |yard| Box::pin($module::$name(yard)) }),+]
+    ($exclusive:literal: $($module:ident :: $name:ident),+ $(,)?) => {
+        [$(Test { name: stringify!($name), exclusive: $exclusive, run: |fixture| Box::pin($module::$name(fixture)) }),+]
     };
 }
 
 fn all() -> Vec<Test> {
     let mut tests = Vec::from(tests![false:
-        whole::two_nodes_live_and_leave_nothing,
-        whole::a_probe_tells_the_cluster_as_it_is,
-        whole::images_are_found_or_their_absence_is_told,
-        whole::what_happens_is_told,
+        lifecycle::two_nodes_run_and_are_removed_completely,
+        lifecycle::the_probe_reports_the_cluster,
+        lifecycle::images_are_found_or_reported_missing,
+        lifecycle::node_exits_are_reported_as_events,
         files::files_have_their_modes_and_owners,
-        files::a_once_file_is_as_the_node_left_it,
-        files::a_file_of_some_megabytes_arrives_whole,
-        files::secret_variables_reach_the_node_and_not_its_pod,
-        nodes::a_node_that_cannot_start_says_why,
-        nodes::a_node_that_fits_on_no_machine_says_why,
-        nodes::root_becomes_somebody_else,
-        nodes::a_taken_port_is_told_as_such,
+        files::a_once_file_is_not_overwritten,
+        files::a_large_file_is_placed_completely,
+        files::secret_variables_are_absent_from_the_pod_spec,
+        nodes::a_start_failure_reports_its_reason,
+        nodes::an_unschedulable_node_reports_its_reason,
+        nodes::root_is_replaced_by_an_unprivileged_user,
+        nodes::an_occupied_port_is_reported,
         nodes::a_foreign_namespace_is_not_touched,
-        nodes::a_foreign_object_keeps_its_namespace,
-        nodes::a_namespace_deleted_by_hand_is_made_again,
-        rights::what_rbac_does_not_give_is_denied,
-        rights::the_namespace_refuses_privileges,
+        nodes::a_foreign_object_blocks_namespace_deletion,
+        nodes::a_manually_deleted_namespace_is_recreated,
+        rights::permissions_outside_rbac_yaml_are_denied,
+        rights::the_namespace_rejects_privileged_pods,
     ]);
     tests.extend(tests![true:
-        outages::a_broken_api_does_not_hold_up_the_next_generation,
-        outages::the_api_server_goes_away_and_comes_back,
+        outages::an_unavailable_api_does_not_block_the_next_generation,
+        outages::nodes_survive_an_api_server_outage,
     ]);
     tests
 }
@@ -92,7 +94,7 @@ fn main() -> ExitCode {
             Ok(Found::Bed(bed)) => {
                 let failed = run(&bed, &tests).await;
                 if let Err(error) = bed.close() {
-                    println!("the cluster could not be taken down: {error:#}");
+                    println!("cannot stop the cluster: {error:#}");
                     return ExitCode::FAILURE;
                 }
                 if failed == 0 {
@@ -102,7 +104,7 @@ fn main() -> ExitCode {
                 }
             }
             Err(error) => {
-                println!("the cluster could not be prepared: {error:#}");
+                println!("cannot prepare the cluster: {error:#}");
                 ExitCode::FAILURE
             }
         }
@@ -110,19 +112,19 @@ fn main() -> ExitCode {
 }
 
 async fn run(bed: &Bed, tests: &[Test]) -> usize {
-    let (alone, beside): (Vec<_>, Vec<_>) = tests.iter().partition(|test| test.alone);
-    let mut failed: usize = stream::iter(beside)
-        .map(|test| one(bed, test))
-        .buffer_unordered(AT_ONCE)
+    let (exclusive, concurrent): (Vec<_>, Vec<_>) = tests.iter().partition(|test| test.exclusive);
+    let mut failed: usize = stream::iter(concurrent)
+        .map(|test| run_one(bed, test))
+        .buffer_unordered(CONCURRENCY)
         .filter(|ok| std::future::ready(!ok))
         .count()
         .await;
-    for test in alone {
+    for test in exclusive {
         if bed.ours {
-            failed += usize::from(!one(bed, test).await);
+            failed += usize::from(!run_one(bed, test).await);
         } else {
             println!(
-                "{:<50} SKIPPED: no component of this cluster is ours to stop",
+                "{:<50} SKIPPED: components of this cluster cannot be stopped",
                 test.name
             );
         }
@@ -131,24 +133,24 @@ async fn run(bed: &Bed, tests: &[Test]) -> usize {
     failed
 }
 
-/// Runs one test in a yard of its own. Whatever happens, nothing of it stays.
-async fn one(bed: &Bed, test: &Test) -> bool {
+/// Runs one test in its own fixture, and cleans up in any case.
+async fn run_one(bed: &Bed, test: &Test) -> bool {
     let start = Instant::now();
     let outcome = async {
-        let yard = Yard::open(bed).await?;
-        let ran = timeout(LIMIT, AssertUnwindSafe((test.run)(&yard)).catch_unwind()).await;
+        let fixture = Fixture::open(bed).await?;
+        let ran = timeout(LIMIT, AssertUnwindSafe((test.run)(&fixture)).catch_unwind()).await;
         let outcome = match ran {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(anyhow::anyhow!("it panicked (see above)")),
-            Err(_) => Err(anyhow::anyhow!("no end within {} s", LIMIT.as_secs())),
+            Ok(Err(_)) => Err(anyhow::anyhow!("panicked (see above)")),
+            Err(_) => Err(anyhow::anyhow!("timed out after {} s", LIMIT.as_secs())),
         };
-        let census = if outcome.is_ok() {
-            yard.census().await
+        let leak_check = if outcome.is_ok() {
+            fixture.leak_check().await
         } else {
             Ok(())
         };
-        yard.clear().await?;
-        outcome.and(census)
+        fixture.clean_up().await?;
+        outcome.and(leak_check)
     }
     .await;
     let verdict = outcome

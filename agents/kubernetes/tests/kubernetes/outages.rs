@@ -1,8 +1,8 @@
-//! The cluster goes away between calls, or a part of it is broken, and nothing is lost.
+//! Outages of the API server and of aggregated APIs.
 
 use crate::{
-    bed::done,
-    yard::{ANY, RUN, STAY, Yard, eventually, eventually_within, key, node},
+    bed::run_script,
+    fixture::{ANY, Fixture, RUN, STAY, eventually, eventually_within, key, node},
 };
 use anyhow::{Result, ensure};
 use chainpool_agent::{Agent, ClusterKey, Error, NodeState, Scope, Wake, network_name};
@@ -12,19 +12,19 @@ use kube::{Api, api::ListParams};
 use std::time::Duration;
 use tokio::time::timeout;
 
-pub(crate) async fn the_api_server_goes_away_and_comes_back(yard: &Yard<'_>) -> Result<()> {
+pub(crate) async fn nodes_survive_an_api_server_outage(fixture: &Fixture<'_>) -> Result<()> {
     let (key, node) = (key(), node("v0", STAY));
-    yard.start(&key, &node).await?;
-    let life = yard.agent.incarnation(&key, &node.name).await?;
-    let mut wakes = yard.agent.watch();
+    fixture.start(&key, &node).await?;
+    let incarnation = fixture.agent.incarnation(&key, &node.name).await?;
+    let mut wakes = fixture.agent.watch();
     ensure!(timeout(Duration::from_secs(20), wakes.next()).await? == Some(Wake::Connected));
-    done(&["stop", "kube-apiserver"])?;
+    run_script(&["stop", "kube-apiserver"])?;
     for error in [
-        yard.agent.observe(Scope::Host).await.err(),
-        yard.agent.probe().await.err(),
-        yard.agent.ensure_network(&key, &ANY).await.err(),
-        yard.ensure(&key, &node, &RUN).await.err(),
-        yard.agent.drop_cluster(key.cluster, 1).await.err(),
+        fixture.agent.observe(Scope::Host).await.err(),
+        fixture.agent.probe().await.err(),
+        fixture.agent.ensure_network(&key, &ANY).await.err(),
+        fixture.ensure(&key, &node, &RUN).await.err(),
+        fixture.agent.drop_cluster(key.cluster, 1).await.err(),
     ] {
         ensure!(matches!(error, Some(Error::Unreachable(_))), "{error:?}");
     }
@@ -32,65 +32,70 @@ pub(crate) async fn the_api_server_goes_away_and_comes_back(yard: &Yard<'_>) -> 
         match timeout(Duration::from_secs(20), wakes.next()).await? {
             Some(Wake::Lost(_)) => break,
             Some(_) => {}
-            None => anyhow::bail!("the watch ended without a word"),
+            None => anyhow::bail!("the watch ended without Wake::Lost"),
         }
     }
-    done(&["start", "kube-apiserver"])?;
-    eventually("the cluster answers", async || {
-        match yard.agent.observe(Scope::Host).await {
-            Ok(seen) => Ok(seen.node_state(1, &node.name) == NodeState::Running),
-            // In its first moments it knows nobody's rights yet.
+    run_script(&["start", "kube-apiserver"])?;
+    eventually("the cluster responds", async || {
+        match fixture.agent.observe(Scope::Host).await {
+            Ok(observation) => Ok(observation.node_state(1, &node.name) == NodeState::Running),
+            // At first it has not loaded the RBAC rules.
             Err(_) => Ok(false),
         }
     })
     .await?;
     ensure!(
-        yard.agent.incarnation(&key, &node.name).await? == life,
+        fixture.agent.incarnation(&key, &node.name).await? == incarnation,
         "the node was restarted"
     );
-    yard.ensure(&key, &node, &RUN).await?;
+    fixture.ensure(&key, &node, &RUN).await?;
     ensure!(
-        yard.agent.incarnation(&key, &node.name).await? == life,
+        fixture.agent.incarnation(&key, &node.name).await? == incarnation,
         "the node was restarted"
     );
-    yard.agent.drop_cluster(key.cluster, 1).await?;
+    fixture.agent.drop_cluster(key.cluster, 1).await?;
     Ok(())
 }
 
-/// An API whose service is gone keeps every namespace that is deleted, because the cluster cannot list what that API has in it.
-pub(crate) async fn a_broken_api_does_not_hold_up_the_next_generation(yard: &Yard<'_>) -> Result<()> {
+/// An API without service blocks the deletion of every namespace, because its objects cannot be listed.
+pub(crate) async fn an_unavailable_api_does_not_block_the_next_generation(
+    fixture: &Fixture<'_>,
+) -> Result<()> {
     let (old, node) = (key(), node("v0", STAY));
     let next = ClusterKey { generation: 2, ..old };
-    yard.start(&old, &node).await?;
-    let broken = yard.broken_api().await?;
+    fixture.start(&old, &node).await?;
+    let broken = fixture.broken_api().await?;
     for _ in 0..2 {
-        yard.agent.drop_cluster(old.cluster, 1).await?;
+        fixture.agent.drop_cluster(old.cluster, 1).await?;
     }
-    let namespaces: Api<Namespace> = Api::all(yard.bed.admin.clone());
-    let stays = namespaces.get(&network_name(&old)).await?;
-    ensure!(stays.metadata.deletion_timestamp.is_some(), "{stays:?}");
+    let namespaces: Api<Namespace> = Api::all(fixture.bed.admin.clone());
+    let blocked = namespaces.get(&network_name(&old)).await?;
+    ensure!(blocked.metadata.deletion_timestamp.is_some(), "{blocked:?}");
     let all = ListParams::default();
     ensure!(
-        yard.api::<Pod>(&old).list(&all).await?.items.is_empty(),
+        fixture.api::<Pod>(&old).list(&all).await?.items.is_empty(),
         "a pod is left"
     );
     ensure!(
-        yard.api::<PersistentVolumeClaim>(&old)
+        fixture
+            .api::<PersistentVolumeClaim>(&old)
             .list(&all)
             .await?
             .items
             .is_empty(),
         "a claim is left"
     );
-    yard.start(&next, &node).await?;
-    yard.eventually_is(&next, &node, NodeState::Running).await?;
-    yard.remove_api(&broken).await?;
-    // The cluster looks at such a namespace again after a pause, which grows to a minute.
-    eventually_within(Duration::from_mins(3), "the old namespace goes", async || {
-        Ok(namespaces.get_opt(&network_name(&old)).await?.is_none())
-    })
+    fixture.start(&next, &node).await?;
+    fixture.eventually_is(&next, &node, NodeState::Running).await?;
+    fixture.delete_api(&broken).await?;
+    // Kubernetes retries the deletion with a backoff of up to a minute.
+    eventually_within(
+        Duration::from_mins(3),
+        "the old namespace is deleted",
+        async || Ok(namespaces.get_opt(&network_name(&old)).await?.is_none()),
+    )
     .await?;
-    ensure!(yard.state(&next, &node).await? == NodeState::Running);
-    yard.agent.drop_cluster(next.cluster, 2).await?;
+    ensure!(fixture.state(&next, &node).await? == NodeState::Running);
+    fixture.agent.drop_cluster(next.cluster, 2).await?;
     Ok(())
 }

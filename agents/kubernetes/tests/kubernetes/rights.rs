@@ -1,6 +1,6 @@
-//! What the agent may, and what its nodes may.
+//! Permissions of the agent and of its nodes.
 
-use crate::yard::{ANY, Yard, key};
+use crate::fixture::{ANY, Fixture, key};
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{Agent, network_name};
 use k8s_openapi::api::{
@@ -18,19 +18,19 @@ fn denied<T>(result: Result<T, kube::Error>) -> bool {
     matches!(result, Err(kube::Error::Api(status)) if status.code == 403)
 }
 
-/// The rights under which all these tests run reach no further than they must.
-pub(crate) async fn what_rbac_does_not_give_is_denied(yard: &Yard<'_>) -> Result<()> {
+/// The service account of all these tests has only the required permissions.
+pub(crate) async fn permissions_outside_rbac_yaml_are_denied(fixture: &Fixture<'_>) -> Result<()> {
     let mut config = Config::from_custom_kubeconfig(
-        Kubeconfig::from_yaml(&yard.bed.kubeconfig)?,
+        Kubeconfig::from_yaml(&fixture.bed.kubeconfig)?,
         &KubeConfigOptions::default(),
     )
     .await?;
-    config.cluster_url = yard.bed.address.parse()?;
+    config.cluster_url = fixture.bed.address.parse()?;
     let ours = Client::try_from(config)?;
     let all = ListParams::default();
     ensure!(
         Api::<Namespace>::all(ours.clone()).list(&all).await.is_ok(),
-        "the account is not the agent's"
+        "not the agent's service account"
     );
     ensure!(
         denied(Api::<Secret>::all(ours.clone()).list(&all).await),
@@ -59,20 +59,20 @@ pub(crate) async fn what_rbac_does_not_give_is_denied(yard: &Yard<'_>) -> Result
                 .create(&PostParams::default(), &role)
                 .await
         ),
-        "it may make roles"
+        "it may create roles"
     );
-    let exec = Api::<Pod>::namespaced(ours, "kube-system")
+    let deletion = Api::<Pod>::namespaced(ours, "kube-system")
         .delete_collection(&DeleteParams::default(), &all)
         .await;
-    ensure!(denied(exec), "it may remove all pods at once");
+    ensure!(denied(deletion), "it may delete pod collections");
     Ok(())
 }
 
-/// Restricted Pod Security is the server's word, not only ours.
-pub(crate) async fn the_namespace_refuses_privileges(yard: &Yard<'_>) -> Result<()> {
+/// The API server enforces restricted Pod Security.
+pub(crate) async fn the_namespace_rejects_privileged_pods(fixture: &Fixture<'_>) -> Result<()> {
     let key = key();
-    yard.agent.ensure_network(&key, &ANY).await?;
-    let namespace = Api::<Namespace>::all(yard.bed.admin.clone())
+    fixture.agent.ensure_network(&key, &ANY).await?;
+    let namespace = Api::<Namespace>::all(fixture.bed.admin.clone())
         .get(&network_name(&key))
         .await?;
     let labels = namespace.metadata.labels.context("labels")?;
@@ -82,15 +82,15 @@ pub(crate) async fn the_namespace_refuses_privileges(yard: &Yard<'_>) -> Result<
             .is_some_and(|level| level == "restricted"),
         "{labels:?}"
     );
-    let pod = json!({ "metadata": { "name": "root" }, "spec": { "containers": [{ "name": "c", "image": yard.image.name }] } });
-    let made = yard
+    let pod = json!({ "metadata": { "name": "root" }, "spec": { "containers": [{ "name": "c", "image": fixture.image.name }] } });
+    let created = fixture
         .api::<Pod>(&key)
         .create(&PostParams::default(), &serde_json::from_value(pod)?)
         .await;
     ensure!(
-        matches!(&made, Err(kube::Error::Api(status)) if status.message.contains("restricted")),
-        "{made:?}"
+        matches!(&created, Err(kube::Error::Api(status)) if status.message.contains("restricted")),
+        "{created:?}"
     );
-    yard.agent.drop_cluster(key.cluster, 1).await?;
+    fixture.agent.drop_cluster(key.cluster, 1).await?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! How a ledger's blocks come: by the time that passed while enough members took part. No task runs for it; whoever
-//! changes a node or asks one settles the ledger first.
+//! Block production by elapsed time: blocks follow while enough members take part. No task runs for it; each
+//! change of a node and each request first brings the ledger up to date.
 
 use super::protocol::{Answer, Request};
 use crate::{
@@ -15,14 +15,14 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How a ledger begins, as each node's command says.
+/// The genesis of a ledger, part of each node's command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Genesis {
     /// The ledger's own name.
     pub(crate) chain_id: String,
-    /// The first members.
+    /// The initial members.
     pub(crate) members: BTreeSet<NodeName>,
-    /// Milliseconds from one block to the next.
+    /// Milliseconds between blocks.
     pub(crate) interval_ms: u64,
 }
 
@@ -42,27 +42,27 @@ pub(crate) struct Copy {
     entries: BTreeMap<String, (String, u64)>,
 }
 
-/// How a node of a ledger behaves against the rules. A new start ends it.
+/// Faulty behavior of a ledger node, until its next start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Conduct {
-    /// It runs and takes no connection.
-    pub silent: bool,
-    /// It answers and takes no part: its height stays.
+pub struct NodeBehavior {
+    /// It runs and accepts no connection.
+    pub unresponsive: bool,
+    /// It answers but takes no part: its height stays.
     pub stalled: bool,
-    /// Its blocks are others than the other nodes'.
+    /// Its blocks differ from the other nodes' blocks.
     pub forked: bool,
-    /// It takes transactions and never commits them.
-    pub deaf: bool,
-    /// Each answer takes this long.
+    /// It refuses all transactions.
+    pub refuses_writes: bool,
+    /// The delay of each answer.
     pub delay: Duration,
 }
 
-/// Whether a part of all can commit.
+/// Returns true if this part of all members can commit.
 pub(super) fn is_quorum(part: usize, all: usize) -> bool {
     all > 0 && 3 * part > 2 * all
 }
 
-/// The hash of a block. Nodes of one ledger have the same at one height, unless one is forked.
+/// The hash of a block. All nodes of a ledger have the same hash at a height, except forked ones.
 fn block_hash(chain_id: &str, height: u64, fork: Option<&NodeName>) -> String {
     let fork = fork.map(NodeName::as_str).unwrap_or_default();
     hex::encode(&Sha256::digest(format!("{chain_id}/{height}/{fork}"))[..16])
@@ -77,7 +77,7 @@ struct Peer {
 }
 
 impl State {
-    /// The nodes of a ledger that take part now.
+    /// The nodes of a ledger that take part.
     fn participants(&self, key: ClusterKey) -> Vec<Peer> {
         if !self
             .objects
@@ -86,7 +86,7 @@ impl State {
             return Vec::new();
         }
         let peer = |process: &Process| match &process.program {
-            Program::Ledger(genesis) if process.key == key && process.runs() && !process.conduct.stalled => {
+            Program::Ledger(genesis) if process.key == key && process.runs() && !process.behavior.stalled => {
                 Some(Peer {
                     name: process.spec.name.clone(),
                     genesis: genesis.clone(),
@@ -112,9 +112,9 @@ impl State {
         }
     }
 
-    /// Counts the blocks that came since the last time, and gives every participant the longest copy among them. To be
-    /// called before and after each change of a node.
-    pub(crate) fn settle(&mut self, key: ClusterKey) {
+    /// Adds the blocks since the last call, and gives every participant the longest copy. Call it before and
+    /// after each change of a node.
+    pub(crate) fn catch_up(&mut self, key: ClusterKey) {
         let now = Instant::now() + self.ahead;
         let since = self.chains.insert(key, now).unwrap_or(now);
         let peers = self.participants(key);
@@ -144,10 +144,10 @@ impl State {
         self.spread(&peers, &longest);
     }
 
-    /// The same for all ledgers.
-    pub(crate) fn settle_all(&mut self) {
+    /// Brings all ledgers up to date.
+    pub(crate) fn catch_up_all(&mut self) {
         let keys: Vec<_> = self.chains.keys().copied().collect();
-        keys.into_iter().for_each(|key| self.settle(key));
+        keys.into_iter().for_each(|key| self.catch_up(key));
     }
 
     fn spread(&mut self, peers: &[Peer], copy: &Copy) {
@@ -158,7 +158,7 @@ impl State {
         }
     }
 
-    /// Answers a request as the node of this object does; `None` when it does not run.
+    /// Answers a request as this node; `None` when it does not run.
     pub(crate) fn ask(&mut self, name: &str, request: &Request) -> Option<Answer> {
         let process = self
             .process(name)
@@ -166,9 +166,9 @@ impl State {
         let Program::Ledger(genesis) = process.program.clone() else {
             return None;
         };
-        let (key, node, conduct) = (process.key, process.spec.name.clone(), process.conduct.clone());
+        let (key, node, behavior) = (process.key, process.spec.name.clone(), process.behavior.clone());
         let volume = volume_name(&key, &node, &process.spec.volumes.first()?.name);
-        self.settle(key);
+        self.catch_up(key);
         let peers = self.participants(key);
         let own = self.copy(&volume).cloned().unwrap_or(Copy {
             height: 0,
@@ -188,7 +188,7 @@ impl State {
                 power: (voting, own.members.len()),
             },
             Request::Block { height } if *height <= own.height => Answer::Block {
-                hash: block_hash(&genesis.chain_id, *height, conduct.forked.then_some(&node)),
+                hash: block_hash(&genesis.chain_id, *height, behavior.forked.then_some(&node)),
             },
             Request::Block { height } => Answer::Refused {
                 why: format!("there is no block {height} yet"),
@@ -203,7 +203,7 @@ impl State {
                 },
             },
             Request::Put { .. } | Request::Admit { .. }
-                if !part || conduct.deaf || !is_quorum(voting, own.members.len()) =>
+                if !part || behavior.refuses_writes || !is_quorum(voting, own.members.len()) =>
             {
                 Answer::Refused {
                     why: "it cannot commit now".to_owned(),

@@ -1,7 +1,7 @@
-//! The scripted ledger: a network type for tests alone, registered through `Config::registry`.
+//! The scripted ledger: a network type for tests, registered through `Config::registry`.
 //!
-//! Its nodes agree by votes of more than two thirds of the members. Blocks come by themselves, in intervals that a
-//! parameter sets, while enough members take part. A member's copy of the ledger lies in its volume and goes with it.
+//! Its nodes commit with votes of more than two thirds of the members. While enough members take part, blocks
+//! follow at the interval of a parameter. A member's copy of the ledger is in its volume and is lost with it.
 
 mod chain;
 mod network;
@@ -11,19 +11,19 @@ mod prove;
 mod render;
 mod verdict;
 
-pub use chain::Conduct;
+pub use chain::NodeBehavior;
 pub(crate) use chain::{Copy, Genesis};
 pub use network::Ledger;
 pub(crate) use protocol::serve;
 pub use protocol::{Answer, Request};
 
-/// The name of the type, as tests register it.
+/// The name of the type.
 pub const TYPE: &str = "scripted";
 /// The role of its images.
 pub const ROLE: &str = "ledger";
-/// The name of the port that users, probe and proof speak to.
+/// The name of the port for users, probe and proof.
 pub const RPC: &str = "rpc";
-/// That port inside.
+/// The number of that port inside.
 pub(crate) const RPC_PORT: u16 = 7700;
 
 #[cfg(test)]

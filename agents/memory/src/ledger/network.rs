@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, NodeName, Observation};
 use chainpool_api as api;
 use chainpool_networks::{
-    Amendment, BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError,
-    Reach, Seed, Verdict,
+    Amendment, BundleParts, History, InitError, NetworkType, Nodes, ParameterErrors, ProveError,
+    PublicEndpoints, RenderRequest, Requirements, Seed, Verdict,
 };
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -28,16 +28,16 @@ impl NetworkType for Ledger {
         render::describe()
     }
 
-    fn settle(&self, preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
-        render::settle(preset, given)
+    fn validate(&self, preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
+        render::validate(preset, given)
     }
 
-    fn layout(&self, parameters: &Value) -> Layout {
-        render::layout(&Parameters::read(parameters))
+    fn requirements(&self, parameters: &Value) -> Requirements {
+        render::requirements(&Parameters::read(parameters))
     }
 
-    fn render(&self, order: &Order, seed: &Seed) -> ClusterSpec {
-        render::render(order, seed)
+    fn render(&self, request: &RenderRequest, seed: &Seed) -> ClusterSpec {
+        render::render(request, seed)
     }
 
     fn amend(
@@ -99,7 +99,7 @@ impl NetworkType for Ledger {
         &self,
         parameters: &Value,
         evidence: &api::Evidence,
-        past: &Past,
+        past: &History,
         now: api::Timestamp,
     ) -> Verdict {
         verdict::verdict(&Parameters::read(parameters), evidence, past, now)
@@ -109,7 +109,7 @@ impl NetworkType for Ledger {
         prove::prove(nodes).await
     }
 
-    fn bundle(&self, spec: &ClusterSpec, reach: &Reach) -> BundleParts {
+    fn bundle(&self, spec: &ClusterSpec, reach: &PublicEndpoints) -> BundleParts {
         let facts = Facts::read(spec);
         let node = |node: &chainpool_agent::NodeSpec| api::BundleNode {
             name: node.name.to_string(),

@@ -1,4 +1,4 @@
-//! Asks all nodes at once for what they know, over their ports.
+//! Probes all nodes at once, over their ports.
 
 use super::{
     RPC,
@@ -18,19 +18,19 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit of an answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks one node; an answer that is none is an error with its reason.
+/// Sends a request to one node. A refusal is an error with its reason.
 pub(super) async fn ask(nodes: &Nodes, node: &NodeName, request: &Request) -> Result<Answer, String> {
     let exchange = async {
         let stream = nodes.dial(node, RPC).await.map_err(|error| error.to_string())?;
         answer(stream, request).await.map_err(|error| error.to_string())
     };
-    match timeout(PATIENCE, exchange).await {
+    match timeout(TIMEOUT, exchange).await {
         Ok(Ok(Answer::Refused { why })) => Err(why),
         Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
     }
 }
 
@@ -44,14 +44,14 @@ async fn answer(stream: ByteStream, request: &Request) -> std::io::Result<Answer
     if line.is_empty() {
         return Err(std::io::Error::new(
             std::io::ErrorKind::UnexpectedEof,
-            "it hung up",
+            "it closed the connection",
         ));
     }
     Ok(serde_json::from_str(&line)?)
 }
 
-/// The platform's word on a process.
-fn word(state: &NodeState) -> String {
+/// A process state as text.
+fn state_text(state: &NodeState) -> String {
     match state {
         NodeState::Created => "created".to_owned(),
         NodeState::Running => "running".to_owned(),
@@ -62,7 +62,7 @@ fn word(state: &NodeState) -> String {
     }
 }
 
-/// Asks the nodes. Those that do not run are not dialled.
+/// Probes the running nodes.
 pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     let facts = Facts::read(&nodes.spec);
     let asked = join_all(nodes.spec.nodes.iter().map(async |spec| {
@@ -73,7 +73,7 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
         } else {
             None
         };
-        (spec.name.clone(), word(&state), answer)
+        (spec.name.clone(), state_text(&state), answer)
     }));
     let mut evidence = Evidence::default();
     let mut heights: BTreeMap<NodeName, u64> = BTreeMap::new();
@@ -96,7 +96,7 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
                 heights.insert(name.clone(), height);
                 powers.insert(height, power);
             }
-            Some(Ok(other)) => node.silent = Some(format!("another ledger answers in its place: {other:?}")),
+            Some(Ok(other)) => node.silent = Some(format!("another ledger answers on its port: {other:?}")),
             Some(Err(why)) => node.silent = Some(why),
             None => {}
         }
@@ -111,7 +111,7 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     evidence
 }
 
-/// Asks all nodes that have blocks for the newest one that each of them has; `None`: there was nothing to compare.
+/// Compares the newest block that all nodes with blocks have; `None`: nothing to compare.
 async fn compare(
     nodes: &Nodes,
     evidence: &mut BTreeMap<String, NodeEvidence>,

@@ -1,4 +1,4 @@
-//! What a node is asked and answers: one line of JSON each.
+//! The protocol of a node: requests and answers, one line of JSON each.
 
 use super::RPC_PORT;
 use crate::{World, process::Program};
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
-/// A question to a node.
+/// A request to a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "ask")]
 pub enum Request {
-    /// How far it is, and who takes part.
+    /// Get its height and the participants.
     Status,
-    /// The hash of the block at this height.
+    /// Get the hash of the block at this height.
     Block {
         /// The height.
         height: u64,
@@ -25,12 +25,12 @@ pub enum Request {
         /// The value.
         value: String,
     },
-    /// The value under this key.
+    /// Get the value under this key.
     Get {
         /// The key.
         key: String,
     },
-    /// Make this node a member; one that is a member stays one.
+    /// Make this node a member, if it is not one.
     Admit {
         /// The node.
         node: NodeName,
@@ -49,7 +49,7 @@ pub enum Answer {
         height: u64,
         /// The nodes that it is connected to.
         peers: usize,
-        /// The members that take part, and all members.
+        /// The number of members that take part, and of all members.
         power: (usize, usize),
     },
     /// To `block`.
@@ -71,14 +71,14 @@ pub enum Answer {
         /// The block that holds it.
         height: u64,
     },
-    /// No.
+    /// A refusal.
     Refused {
         /// The reason.
         why: String,
     },
 }
 
-/// Connects to a port of a ledger's node; `None`: the node is none of a ledger.
+/// Connects to a port of a ledger node; `None`: not a ledger node.
 pub(crate) fn serve(
     world: &Arc<World>,
     key: &ClusterKey,
@@ -90,30 +90,30 @@ pub(crate) fn serve(
     let process = state
         .process(&name)
         .filter(|process| matches!(process.program, Program::Ledger(_)))?;
-    if !process.lives_now() || process.conduct.silent || port.inside != RPC_PORT {
+    if !process.is_alive() || process.behavior.unresponsive || port.inside != RPC_PORT {
         return Some(Err(Error::Unreachable(format!(
-            "nothing listens at port {} of node {node}",
+            "nothing listens on port {} of node {node}",
             port.name
         ))));
     }
-    let life = process.lives;
+    let incarnation = process.starts;
     drop(state);
     let (ours, theirs) = tokio::io::duplex(4096);
-    tokio::spawn(converse(Arc::clone(world), name, life, theirs));
+    tokio::spawn(converse(Arc::clone(world), name, incarnation, theirs));
     Some(Ok(Box::new(ours)))
 }
 
-/// Answers line by line until the caller hangs up or the node's life ends. A frozen node answers nothing.
-async fn converse(world: Arc<World>, name: String, life: u64, stream: DuplexStream) {
+/// Answers line by line until the caller disconnects or the node stops. A paused node does not answer.
+async fn converse(world: Arc<World>, name: String, incarnation: u64, stream: DuplexStream) {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut lines = BufReader::new(reader).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let delay = match world
             .state()
             .process(&name)
-            .filter(|process| process.life() == Some(life))
+            .filter(|process| process.incarnation() == Some(incarnation))
         {
-            Some(process) => process.conduct.delay,
+            Some(process) => process.behavior.delay,
             None => return,
         };
         if !delay.is_zero() {
@@ -128,7 +128,7 @@ async fn converse(world: Arc<World>, name: String, life: u64, stream: DuplexStre
             if world
                 .state()
                 .process(&name)
-                .is_none_or(|process| process.life() != Some(life))
+                .is_none_or(|process| process.incarnation() != Some(incarnation))
             {
                 return;
             }
@@ -148,7 +148,7 @@ async fn converse(world: Arc<World>, name: String, life: u64, stream: DuplexStre
 }
 
 impl World {
-    /// Asks a node as its user does, past every fault of the platform; `None` when it does not run.
+    /// Sends a request as a user of the node, regardless of platform faults; `None` when it does not run.
     pub fn ask(&self, key: &ClusterKey, node: &NodeName, request: &Request) -> Option<Answer> {
         self.state().ask(&node_object_name(key, node), request)
     }

@@ -9,10 +9,10 @@ use chainpool_api::{Proof, Timestamp};
 use chainpool_networks::{Nodes, ProveError};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Tells the transactions of one process apart.
+/// Makes the transactions of one process distinct.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// Proves that the ledger commits. Tried again by the caller, however often.
+/// Proves that the ledger commits. The caller retries.
 pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let (key, value) = (
@@ -53,7 +53,7 @@ pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
                 }
             }
             Ok(other) => last = format!("{writer} answers {other:?}"),
-            Err(why) => last = format!("{writer} did not take the transaction: {why}"),
+            Err(why) => last = format!("{writer} rejected the transaction: {why}"),
         }
     }
     Err(ProveError(last))

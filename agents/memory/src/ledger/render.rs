@@ -1,4 +1,4 @@
-//! Parameters, and the spec that follows from them. Pure.
+//! Parameters, and the spec rendered from them. Pure.
 
 use super::{ROLE, RPC, RPC_PORT, TYPE, chain::Genesis};
 use crate::world::IMAGES;
@@ -7,7 +7,7 @@ use chainpool_agent::{
     Variable, Volume,
 };
 use chainpool_api::{self as api, Parameter, ParameterKind, Preset};
-use chainpool_networks::{Amendment, Layout, Order, ParameterErrors, PortNeed, Seed};
+use chainpool_networks::{Amendment, ParameterErrors, PortNeed, RenderRequest, Requirements, Seed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 
 const MEMORY_BYTES: u64 = 16 << 20;
 const OWNER: (u32, u32) = (1000, 1000);
-/// The action that makes the later nodes members.
+/// The action that admits the later nodes.
 pub(super) const ADMIT: &str = "admit";
 /// The action that commits the ledger's first entry.
 pub(super) const FOUND: &str = "found";
 
-/// The settled choices. Every field is a parameter of the same name.
+/// The validated parameters. Every field is a parameter of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Parameters {
@@ -42,12 +42,12 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    pub(super) fn read(settled: &Value) -> Self {
-        Self::deserialize(settled).expect("they were settled")
+    pub(super) fn read(parameters: &Value) -> Self {
+        Self::deserialize(parameters).expect("validated")
     }
 }
 
-/// What probe, proof and bundle need.
+/// Facts for probe, proof and bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Facts {
     pub(super) chain_id: String,
@@ -56,11 +56,11 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn read(spec: &ClusterSpec) -> Self {
-        Self::deserialize(&spec.facts).expect("render has written these facts")
+        Self::deserialize(&spec.facts).expect("written by render")
     }
 }
 
-/// The type as people see it.
+/// The description of the type.
 pub(super) fn describe() -> api::NetworkType {
     let parameter = |name: &str, about: &str, kind, default: Value, range: Option<(i64, i64)>| Parameter {
         name: name.to_owned(),
@@ -95,7 +95,7 @@ pub(super) fn describe() -> api::NetworkType {
         parameters: vec![
             parameter(
                 "nodes",
-                "How many nodes.",
+                "Number of nodes.",
                 ParameterKind::Integer,
                 json!(nodes),
                 Some((1, 16)),
@@ -132,21 +132,21 @@ pub(super) fn describe() -> api::NetworkType {
     }
 }
 
-/// Puts what was given on top of the preset and checks it, all fields at once.
-pub(super) fn settle(preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
+/// Merges the given parameters into the preset and validates all fields at once.
+pub(super) fn validate(preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
     let described = describe();
     let mut errors = BTreeMap::new();
     let found = described.presets.iter().find(|known| known.name == preset);
     if found.is_none() {
         errors.insert(
             "preset".to_owned(),
-            format!("{preset:?} is not known; use one of: default, single, staged"),
+            format!("{preset:?} is unknown; use one of: default, single, staged"),
         );
     }
-    let mut settled = found.map_or_else(|| json!({}), |preset| preset.parameters.clone());
+    let mut parameters = found.map_or_else(|| json!({}), |preset| preset.parameters.clone());
     for (name, value) in given {
         match described.parameters.iter().find(|known| known.name == *name) {
-            Some(parameter) if fits(parameter, value) => settled[name] = value.clone(),
+            Some(parameter) if fits(parameter, value) => parameters[name] = value.clone(),
             Some(parameter) => drop(errors.insert(
                 name.clone(),
                 format!("must be {} in its range, not {value}", parameter.kind),
@@ -155,7 +155,7 @@ pub(super) fn settle(preset: &str, given: &Map<String, Value>) -> Result<Value, 
         }
     }
     if errors.is_empty() {
-        Ok(settled)
+        Ok(parameters)
     } else {
         Err(ParameterErrors(errors))
     }
@@ -176,13 +176,13 @@ fn names(parameters: &Parameters) -> Vec<NodeName> {
         .collect()
 }
 
-/// What a network of these parameters needs of a host.
-pub(super) fn layout(parameters: &Parameters) -> Layout {
-    Layout {
+/// The requirements of a network on its host.
+pub(super) fn requirements(parameters: &Parameters) -> Requirements {
+    Requirements {
         size: parameters.nodes.into(),
         ports: names(parameters).into_iter().map(need).collect(),
         memory_bytes: MEMORY_BYTES * u64::from(parameters.nodes),
-        together: BTreeMap::new(),
+        colocated: BTreeMap::new(),
     }
 }
 
@@ -193,24 +193,24 @@ fn need(node: NodeName) -> PortNeed {
     }
 }
 
-/// Makes the spec of one generation. Staged, the first node begins alone and admits the others.
-pub(super) fn render(order: &Order, seed: &Seed) -> ClusterSpec {
-    let parameters = Parameters::read(&order.parameters);
+/// Renders the spec of one generation. If staged, the first node starts alone and admits the others.
+pub(super) fn render(request: &RenderRequest, seed: &Seed) -> ClusterSpec {
+    let parameters = Parameters::read(&request.parameters);
     let names = names(&parameters);
-    let (first, rest) = names.split_first().expect("there is one node at least");
+    let (first, rest) = names.split_first().expect("at least one node");
     let members = if parameters.staged {
         [first.clone()].into()
     } else {
         names.iter().cloned().collect()
     };
     let genesis = Genesis {
-        chain_id: order.chain_id.clone(),
+        chain_id: request.chain_id.clone(),
         members,
         interval_ms: parameters.interval_ms,
     };
     let nodes: Vec<NodeSpec> = names
         .iter()
-        .map(|name| node(order, name, &genesis, seed))
+        .map(|name| node(request, name, &genesis, seed))
         .collect();
     let (jobs, boot) = if parameters.staged {
         let setup = NodeName::parse("setup").expect("a node name");
@@ -237,14 +237,14 @@ pub(super) fn render(order: &Order, seed: &Seed) -> ClusterSpec {
         .map(|name| (name.clone(), identity_of(seed, name)))
         .collect();
     let facts = Facts {
-        chain_id: order.chain_id.clone(),
+        chain_id: request.chain_id.clone(),
         identities,
     };
     ClusterSpec {
         nodes,
         jobs,
         boot,
-        network: order.network.clone(),
+        network: request.network.clone(),
         facts: json!(facts),
         keys: BTreeMap::new(),
     }
@@ -262,26 +262,25 @@ fn joining(nodes: Vec<NodeName>) -> Vec<Boot> {
     ]
 }
 
-/// Adds nodes. The others stay as they are.
+/// Adds nodes and leaves the others as they are.
 pub(super) fn amend(
     spec: &ClusterSpec,
     change: &Amendment,
     seed: &Seed,
 ) -> Result<ClusterSpec, ParameterErrors> {
-    let wanted = names(&Parameters::read(&change.order.parameters));
+    let wanted = names(&Parameters::read(&change.request.parameters));
     if wanted.len() < spec.nodes.len() {
         let why = format!("a ledger only grows; it has {} nodes", spec.nodes.len());
         return Err(ParameterErrors(BTreeMap::from([("nodes".to_owned(), why)])));
     }
     let mut after = spec.clone();
     let mut facts = Facts::read(spec);
-    let genesis: Genesis =
-        serde_json::from_str(&spec.nodes[0].command[1]).expect("render has written this command");
+    let genesis: Genesis = serde_json::from_str(&spec.nodes[0].command[1]).expect("written by render");
     for name in wanted.iter().filter(|name| spec.node(name).is_none()) {
-        after.nodes.push(node(&change.order, name, &genesis, seed));
+        after.nodes.push(node(&change.request, name, &genesis, seed));
         facts.identities.insert(name.clone(), identity_of(seed, name));
     }
-    // A change that did not come to its end has made nodes of which none may be a member.
+    // An unfinished change may have left nodes that are not members yet.
     let rest = wanted
         .into_iter()
         .filter(|name| !genesis.members.contains(name))
@@ -297,12 +296,12 @@ fn key_of(seed: &Seed, name: &NodeName) -> String {
     ))
 }
 
-/// What is public of a node's key.
+/// The public part of a node's key.
 fn identity_of(seed: &Seed, name: &NodeName) -> String {
     hex::encode(Sha256::digest(key_of(seed, name)))
 }
 
-fn node(order: &Order, name: &NodeName, genesis: &Genesis, seed: &Seed) -> NodeSpec {
+fn node(request: &RenderRequest, name: &NodeName, genesis: &Genesis, seed: &Seed) -> NodeSpec {
     let genesis = serde_json::to_string(genesis).expect("a genesis has string keys");
     let file = |path: &str, content: Vec<u8>| File {
         path: path.to_owned(),
@@ -314,14 +313,14 @@ fn node(order: &Order, name: &NodeName, genesis: &Genesis, seed: &Seed) -> NodeS
     };
     NodeSpec {
         name: name.clone(),
-        images: order
+        images: request
             .images
             .get(ROLE)
             .cloned()
             .unwrap_or_else(|| vec![IMAGES[1].to_owned()]),
         command: vec![Genesis::PROGRAM.to_owned(), genesis.clone()],
         user: Some(format!("{}:{}", OWNER.0, OWNER.1)),
-        env: BTreeMap::from([("LEDGER".to_owned(), Variable::Plain(order.chain_id.clone()))]),
+        env: BTreeMap::from([("LEDGER".to_owned(), Variable::Plain(request.chain_id.clone()))]),
         files: vec![
             file("/data/genesis.json", genesis.into_bytes()),
             File {
@@ -342,7 +341,7 @@ fn node(order: &Order, name: &NodeName, genesis: &Genesis, seed: &Seed) -> NodeS
             inside: RPC_PORT,
             protocol: Protocol::Tcp,
             audience: Audience::User,
-            published: order.ports.get(&need(name.clone())).copied(),
+            published: request.ports.get(&need(name.clone())).copied(),
         }],
         limits: Limits {
             memory_bytes: MEMORY_BYTES,
@@ -350,7 +349,7 @@ fn node(order: &Order, name: &NodeName, genesis: &Genesis, seed: &Seed) -> NodeS
         },
         read_only_root: true,
         machine: None,
-        log: order.log.clone(),
+        log: request.log.clone(),
         stop_signal: "SIGTERM".to_owned(),
         stop_timeout: 1,
         hash: SpecHash(String::new()),

@@ -1,32 +1,34 @@
-//! The ledger's rules, on nodes that an agent made. Blocks take a minute, which only the test lets pass.
+//! The ledger's rules, on nodes of an agent. A block takes a minute of virtual time.
 
-use super::{Answer, Conduct, Ledger, Request, probe::probe, render::Parameters, verdict::verdict};
+use super::{Answer, Ledger, NodeBehavior, Request, probe::probe, render::Parameters, verdict::verdict};
 use crate::{Fault, MemoryAgent, Verb, World};
 use chainpool_agent::{
     Agent, Boot, ClusterId, ClusterKey, Error, ImageRef, InstanceId, LogConfig, NetworkSpec, NodeName,
     ObjectKind, Power, Scope, Secret, network_name, node_object_name, volume_name,
 };
 use chainpool_api::{HealthState, LogLevel, Timestamp};
-use chainpool_networks::{Amendment, Before, NetworkType, Nodes, Order, Past, Reach};
+use chainpool_networks::{
+    Amendment, History, NetworkType, Nodes, PreviousChange, PublicEndpoints, RenderRequest,
+};
 use serde_json::json;
 use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
-/// A network that was made, and all that reaches it.
-struct Made {
+/// A running network, with its world and agent.
+struct TestNetwork {
     world: Arc<World>,
     agent: Arc<MemoryAgent>,
     nodes: Nodes,
     image: ImageRef,
 }
 
-fn order(parameters: serde_json::Value) -> Order {
-    Order {
+fn request(parameters: serde_json::Value) -> RenderRequest {
+    RenderRequest {
         parameters,
         chain_id: "chain".to_owned(),
         genesis_at: Timestamp(0),
         network: NetworkSpec { subnet: None },
         ports: BTreeMap::new(),
-        reach: Reach {
+        public_endpoints: PublicEndpoints {
             address: "127.0.0.1".to_owned(),
             loopback: true,
             machines: BTreeMap::new(),
@@ -46,12 +48,12 @@ fn parameters(nodes: u16, staged: bool) -> serde_json::Value {
     })
 }
 
-impl Made {
-    /// All nodes of a network of these parameters, running.
+impl TestNetwork {
+    /// Starts a network with these parameters.
     async fn new(parameters: serde_json::Value) -> Self {
         let world = World::new();
         let agent = Arc::new(MemoryAgent::connect(Arc::clone(&world), InstanceId::new()));
-        let spec = Ledger.render(&order(parameters), &Secret::new([7; 32]));
+        let spec = Ledger.render(&request(parameters), &Secret::new([7; 32]));
         let key = ClusterKey {
             cluster: ClusterId::new(),
             generation: 1,
@@ -62,18 +64,19 @@ impl Made {
             key,
             spec: Arc::new(spec),
         };
-        let made = Self {
+        let network = Self {
             world,
             agent,
             nodes,
             image,
         };
-        made.agent
+        network
+            .agent
             .ensure_network(&key, &NetworkSpec { subnet: None })
             .await
             .unwrap();
-        made.start_all().await;
-        made
+        network.start_all().await;
+        network
     }
 
     async fn start_all(&self) {
@@ -116,14 +119,19 @@ impl Made {
         self.world.ask(&self.nodes.key, &name(node), &request).unwrap()
     }
 
-    async fn judged(&self) -> (HealthState, String) {
+    async fn assess(&self) -> (HealthState, String) {
         let observed = self
             .agent
             .observe(Scope::Cluster(self.nodes.key.cluster))
             .await
             .unwrap();
         let evidence = probe(&self.nodes, &observed).await;
-        let verdict = verdict(&Parameters::default(), &evidence, &Past::default(), Timestamp(0));
+        let verdict = verdict(
+            &Parameters::default(),
+            &evidence,
+            &History::default(),
+            Timestamp(0),
+        );
         (verdict.state, verdict.reason)
     }
 }
@@ -132,155 +140,159 @@ fn name(node: &str) -> NodeName {
     NodeName::parse(node).unwrap()
 }
 
-/// As long as ten blocks take.
+/// The time of ten blocks.
 const BLOCKS: Duration = Duration::from_mins(10);
 
 #[tokio::test]
 async fn blocks_come_with_time_while_enough_members_take_part() {
-    let made = Made::new(parameters(4, false)).await;
-    made.world.advance(BLOCKS);
-    let (height, power) = made.status("v0");
+    let network = TestNetwork::new(parameters(4, false)).await;
+    network.world.advance(BLOCKS);
+    let (height, power) = network.status("v0");
     assert_eq!(power, (4, 4));
     assert!(height >= 10, "{height}");
-    made.world.kill(&made.nodes.key, &name("v3"), 137);
-    made.world.advance(BLOCKS);
-    let (with_three, power) = made.status("v0");
+    network.world.kill(&network.nodes.key, &name("v3"), 137);
+    network.world.advance(BLOCKS);
+    let (with_three, power) = network.status("v0");
     assert_eq!(power, (3, 4));
     assert!(with_three >= height + 10, "{with_three} after {height}");
-    made.world.set_paused(&made.nodes.key, &name("v2"), true);
-    let (stopped, _) = made.status("v0");
-    made.world.advance(BLOCKS);
+    network.world.set_paused(&network.nodes.key, &name("v2"), true);
+    let (stopped, _) = network.status("v0");
+    network.world.advance(BLOCKS);
     assert_eq!(
-        made.status("v0"),
+        network.status("v0"),
         (stopped, (2, 4)),
-        "it goes on without enough members"
+        "it commits without enough members"
     );
-    assert!(matches!(made.put("v0"), Answer::Refused { .. }));
-    made.world.set_paused(&made.nodes.key, &name("v2"), false);
-    made.world.advance(BLOCKS);
-    assert!(made.status("v0").0 > stopped);
+    assert!(matches!(network.put("v0"), Answer::Refused { .. }));
+    network.world.set_paused(&network.nodes.key, &name("v2"), false);
+    network.world.advance(BLOCKS);
+    assert!(network.status("v0").0 > stopped);
 }
 
 #[tokio::test]
-async fn a_copy_lies_in_its_volume_and_goes_with_it() {
-    let made = Made::new(parameters(4, false)).await;
-    let key = made.nodes.key;
-    assert!(matches!(made.put("v0"), Answer::Committed { .. }));
-    assert_eq!(made.get("v3").as_deref(), Some("b"), "it was not spread");
-    made.world
+async fn a_copy_is_in_its_volume_and_is_lost_with_it() {
+    let network = TestNetwork::new(parameters(4, false)).await;
+    let key = network.nodes.key;
+    assert!(matches!(network.put("v0"), Answer::Committed { .. }));
+    assert_eq!(network.get("v3").as_deref(), Some("b"), "it was not replicated");
+    network
+        .world
         .remove(ObjectKind::Node, &node_object_name(&key, &name("v3")));
-    made.world
+    network
+        .world
         .remove(ObjectKind::Volume, &volume_name(&key, &name("v3"), "data"));
-    made.start(&name("v3")).await;
-    assert_eq!(made.get("v3").as_deref(), Some("b"), "it did not catch up");
-    made.world.advance(BLOCKS);
+    network.start(&name("v3")).await;
+    assert_eq!(network.get("v3").as_deref(), Some("b"), "it did not catch up");
+    network.world.advance(BLOCKS);
     for node in ["v0", "v1", "v2", "v3"] {
-        made.world
+        network
+            .world
             .remove(ObjectKind::Node, &node_object_name(&key, &name(node)));
-        made.world
+        network
+            .world
             .remove(ObjectKind::Volume, &volume_name(&key, &name(node), "data"));
     }
-    made.start_all().await;
+    network.start_all().await;
     assert_eq!(
-        (made.status("v0").0, made.get("v0")),
+        (network.status("v0").0, network.get("v0")),
         (0, None),
-        "a ledger without any copy begins again from nothing"
+        "a ledger without any copy starts from nothing"
     );
 }
 
 #[tokio::test]
-async fn the_verdict_follows_the_conduct_of_the_nodes() {
-    let made = Made::new(parameters(4, false)).await;
-    let key = made.nodes.key;
-    made.world.advance(BLOCKS);
-    assert_eq!(made.judged().await.0, HealthState::Healthy);
-    let set = |node: &str, conduct: Conduct| made.world.set_conduct(&key, &name(node), conduct);
+async fn the_verdict_follows_the_behavior_of_the_nodes() {
+    let network = TestNetwork::new(parameters(4, false)).await;
+    let key = network.nodes.key;
+    network.world.advance(BLOCKS);
+    assert_eq!(network.assess().await.0, HealthState::Healthy);
+    let set = |node: &str, behavior: NodeBehavior| network.world.set_behavior(&key, &name(node), behavior);
     set(
         "v1",
-        Conduct {
-            silent: true,
-            ..Conduct::default()
+        NodeBehavior {
+            unresponsive: true,
+            ..NodeBehavior::default()
         },
     );
-    let (state, reason) = made.judged().await;
+    let (state, reason) = network.assess().await;
     assert!(
         state == HealthState::Degraded && reason.contains("v1 runs and does not answer"),
         "{reason}"
     );
     set(
         "v1",
-        Conduct {
+        NodeBehavior {
             delay: Duration::from_secs(5),
-            ..Conduct::default()
+            ..NodeBehavior::default()
         },
     );
     assert_eq!(
-        made.judged().await.0,
+        network.assess().await.0,
         HealthState::Degraded,
-        "a slow answer is none"
+        "a late answer is accepted"
     );
     set(
         "v1",
-        Conduct {
+        NodeBehavior {
             forked: true,
-            ..Conduct::default()
+            ..NodeBehavior::default()
         },
     );
-    let (state, reason) = made.judged().await;
+    let (state, reason) = network.assess().await;
     assert!(
         state == HealthState::Broken && reason.contains("different blocks"),
         "{reason}"
     );
     set(
         "v1",
-        Conduct {
+        NodeBehavior {
             stalled: true,
-            ..Conduct::default()
+            ..NodeBehavior::default()
         },
     );
-    let height = made.status("v1").0;
-    made.world.advance(BLOCKS);
-    assert_eq!(made.status("v1").0, height, "a stalled node goes on");
-    assert!(made.status("v0").0 > height);
+    let height = network.status("v1").0;
+    network.world.advance(BLOCKS);
+    assert_eq!(network.status("v1").0, height, "a stalled node continues");
+    assert!(network.status("v0").0 > height);
     set(
         "v0",
-        Conduct {
+        NodeBehavior {
             stalled: true,
-            ..Conduct::default()
+            ..NodeBehavior::default()
         },
     );
-    let (state, reason) = made.judged().await;
+    let (state, reason) = network.assess().await;
     assert!(state == HealthState::Broken && reason.contains("2/3"), "{reason}");
-    // A new start ends all of it.
+    // A new start resets the behavior.
     for node in ["v0", "v1"] {
-        made.world.kill(&key, &name(node), 1);
-        made.start(&name(node)).await;
+        network.world.kill(&key, &name(node), 1);
+        network.start(&name(node)).await;
     }
-    made.world.advance(BLOCKS);
-    assert_eq!(made.judged().await.0, HealthState::Healthy);
-    made.world.remove(ObjectKind::Network, &network_name(&key));
+    network.world.advance(BLOCKS);
+    assert_eq!(network.assess().await.0, HealthState::Healthy);
+    network.world.remove(ObjectKind::Network, &network_name(&key));
     assert_eq!(
-        made.judged().await.0,
+        network.assess().await.0,
         HealthState::Broken,
         "nodes without a network take part"
     );
 }
 
 #[tokio::test]
-async fn a_staged_ledger_admits_its_nodes_and_an_amended_one_the_new_ones() {
-    let mut made = Made::new(parameters(2, true)).await;
-    made.world.advance(BLOCKS);
-    assert_eq!(made.status("v0").1, (1, 1));
+async fn a_staged_ledger_admits_its_nodes_and_an_amended_ledger_the_new_ones() {
+    let mut network = TestNetwork::new(parameters(2, true)).await;
+    network.world.advance(BLOCKS);
+    assert_eq!(network.status("v0").1, (1, 1));
     for action in ["found", "admit", "admit"] {
-        Ledger.init(&made.nodes, action).await.unwrap();
+        Ledger.init(&network.nodes, action).await.unwrap();
     }
-    assert_eq!(made.status("v1").1, (2, 2));
-    assert!(Ledger.init(&made.nodes, "nonsense").await.is_err());
-    let before = made.nodes.spec.clone();
+    assert_eq!(network.status("v1").1, (2, 2));
+    assert!(Ledger.init(&network.nodes, "nonsense").await.is_err());
+    let before = network.nodes.spec.clone();
     let change = |nodes| Amendment {
-        order: order(parameters(nodes, true)),
+        request: request(parameters(nodes, true)),
         renew_certificates: false,
-        before: Before::Ended,
+        previous: PreviousChange::Completed,
     };
     let after = Ledger.amend(&before, &change(4), &Secret::new([8; 32])).unwrap();
     assert_eq!(after.nodes[..2], before.nodes[..], "untouched nodes changed");
@@ -290,78 +302,104 @@ async fn a_staged_ledger_admits_its_nodes_and_an_amended_one_the_new_ones() {
         after.boot
     );
     assert!(Ledger.amend(&before, &change(1), &Secret::new([8; 32])).is_err());
-    made.nodes.spec = Arc::new(after);
-    made.start_all().await;
-    Ledger.init(&made.nodes, "admit").await.unwrap();
-    assert_eq!(made.status("v3").1, (4, 4));
-    let proof = Ledger.prove(&made.nodes).await.unwrap();
+    network.nodes.spec = Arc::new(after);
+    network.start_all().await;
+    Ledger.init(&network.nodes, "admit").await.unwrap();
+    assert_eq!(network.status("v3").1, (4, 4));
+    let proof = Ledger.prove(&network.nodes).await.unwrap();
     assert_ne!(proof.written_to, proof.read_from);
 }
 
 #[tokio::test]
-async fn faults_meet_the_calls_that_they_are_scripted_for() {
-    let made = Made::new(parameters(1, false)).await;
-    let look = async || made.agent.observe(Scope::Host).await;
-    let before = look().await.unwrap();
+async fn faults_apply_to_their_scripted_calls_only() {
+    let network = TestNetwork::new(parameters(1, false)).await;
+    let observe = async || network.agent.observe(Scope::Host).await;
+    let before = observe().await.unwrap();
     for (fault, error) in [
         (Fault::Unreachable, "Unreachable"),
         (Fault::Busy, "Busy"),
         (Fault::Refused("no".to_owned()), "Refused"),
         (Fault::AnswerLost, "Unreachable"),
     ] {
-        made.world.next(Verb::Observe, fault.clone());
-        let answer = look().await;
+        network.world.next(Verb::Observe, fault.clone());
+        let answer = observe().await;
         assert!(
             answer
                 .as_ref()
-                .is_err_and(|said| format!("{said:?}").starts_with(error)),
+                .is_err_and(|found| format!("{found:?}").starts_with(error)),
             "{fault:?}: {answer:?}"
         );
-        assert_eq!(look().await.unwrap(), before, "{fault:?} met a second call");
+        assert_eq!(
+            observe().await.unwrap(),
+            before,
+            "{fault:?} applied to a second call"
+        );
     }
-    made.world.always(Verb::Observe, Some(Fault::Hang));
-    let mut hanging = pin!(look());
+    network.world.always(Verb::Observe, Some(Fault::Hang));
+    let mut hanging = pin!(observe());
     for _ in 0..10 {
         assert!(futures::poll!(hanging.as_mut()).is_pending(), "it does not hang");
         tokio::task::yield_now().await;
     }
-    made.world.always(Verb::Observe, None);
+    network.world.always(Verb::Observe, None);
     assert_eq!(
         hanging.await.unwrap(),
         before,
-        "a call that hung does not happen when the fault is lifted"
+        "a hanging call does not happen when the fault is cleared"
     );
-    made.world.set_stale(true);
-    made.agent.drop_cluster(made.nodes.key.cluster, 1).await.unwrap();
-    assert_eq!(look().await.unwrap(), before, "the listing is fresh");
-    made.world.set_stale(false);
-    assert!(look().await.unwrap().objects.is_empty());
-    made.world.set_reachable(false);
-    assert!(matches!(look().await, Err(Error::Unreachable(_))));
-    assert_eq!(made.world.calls(Verb::Observe), 13);
+    network.world.set_stale(true);
+    network
+        .agent
+        .drop_cluster(network.nodes.key.cluster, 1)
+        .await
+        .unwrap();
+    assert_eq!(observe().await.unwrap(), before, "the listing is fresh");
+    network.world.set_stale(false);
+    assert!(observe().await.unwrap().objects.is_empty());
+    network.world.set_reachable(false);
+    assert!(matches!(observe().await, Err(Error::Unreachable(_))));
+    assert_eq!(network.world.calls(Verb::Observe), 13);
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_comes_after_the_deed() {
-    let made = Made::new(parameters(1, false)).await;
-    made.world.next(Verb::DropCluster, Fault::AnswerLost);
-    assert!(made.agent.drop_cluster(made.nodes.key.cluster, 1).await.is_err());
-    assert!(made.agent.observe(Scope::Host).await.unwrap().objects.is_empty());
+async fn a_call_with_a_lost_answer_has_happened() {
+    let network = TestNetwork::new(parameters(1, false)).await;
+    network.world.next(Verb::DropCluster, Fault::AnswerLost);
+    assert!(
+        network
+            .agent
+            .drop_cluster(network.nodes.key.cluster, 1)
+            .await
+            .is_err()
+    );
+    assert!(
+        network
+            .agent
+            .observe(Scope::Host)
+            .await
+            .unwrap()
+            .objects
+            .is_empty()
+    );
 }
 
 #[tokio::test]
-async fn a_snapshot_goes_its_own_way() {
-    let made = Made::new(parameters(4, false)).await;
-    assert!(matches!(made.put("v0"), Answer::Committed { .. }));
-    let copy = made.world.snapshot();
-    made.agent.drop_cluster(made.nodes.key.cluster, 1).await.unwrap();
+async fn a_snapshot_is_independent() {
+    let network = TestNetwork::new(parameters(4, false)).await;
+    assert!(matches!(network.put("v0"), Answer::Committed { .. }));
+    let copy = network.world.snapshot();
+    network
+        .agent
+        .drop_cluster(network.nodes.key.cluster, 1)
+        .await
+        .unwrap();
     let agent = MemoryAgent::connect(Arc::clone(&copy), InstanceId::new());
     assert_eq!(
         agent.probe().await.unwrap().engine_id,
-        made.agent.probe().await.unwrap().engine_id
+        network.agent.probe().await.unwrap().engine_id
     );
     copy.advance(BLOCKS);
-    let asked = copy.ask(&made.nodes.key, &name("v2"), &Request::Status);
+    let asked = copy.ask(&network.nodes.key, &name("v2"), &Request::Status);
     assert!(
         matches!(asked, Some(Answer::Status { height, power: (4, 4), .. }) if height >= 10),
         "{asked:?}"

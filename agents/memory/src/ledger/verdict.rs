@@ -1,23 +1,33 @@
-//! Judges evidence. Pure. Reasons name no figure that changes from one probe to the next.
+//! Health verdicts from evidence. Pure. Reasons contain no figure that changes between probes.
 
 use super::{chain::is_quorum, render::Parameters};
 use chainpool_api::{Evidence, HealthState, Timestamp};
-use chainpool_networks::{Past, Verdict};
+use chainpool_networks::{History, Verdict};
 
-/// The least time after which a height is stalled.
+/// Minimum time until an unchanged height counts as a stall.
 const STALLED_MS: i64 = 10_000;
 
-/// Judges what was seen now in the light of what was seen before. The gravest finding decides.
-pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past, now: Timestamp) -> Verdict {
-    let (state, reason) = judge(parameters, evidence, past, now);
+/// Assesses the evidence in the light of the history. The gravest finding decides.
+pub(super) fn verdict(
+    parameters: &Parameters,
+    evidence: &Evidence,
+    past: &History,
+    now: Timestamp,
+) -> Verdict {
+    let (state, reason) = assess(parameters, evidence, past, now);
     Verdict { state, reason }
 }
 
-fn judge(parameters: &Parameters, evidence: &Evidence, past: &Past, now: Timestamp) -> (HealthState, String) {
+fn assess(
+    parameters: &Parameters,
+    evidence: &Evidence,
+    past: &History,
+    now: Timestamp,
+) -> (HealthState, String) {
     let total = evidence.nodes.len();
     let missing: Vec<_> = evidence.nodes.iter().filter(|(_, node)| !node.answers).collect();
     if total == 0 {
-        return (HealthState::Unknown, "its nodes are not known".to_owned());
+        return (HealthState::Unknown, "its nodes are unknown".to_owned());
     }
     if evidence.agree == Some(false) {
         return (
@@ -25,14 +35,14 @@ fn judge(parameters: &Parameters, evidence: &Evidence, past: &Past, now: Timesta
             "nodes have different blocks at the same height".to_owned(),
         );
     }
-    let who = missing.iter().map(|(name, node)| match node.process.as_str() {
+    let absent = missing.iter().map(|(name, node)| match node.process.as_str() {
         "running" => format!("{name} runs and does not answer"),
         process => format!("{name} {process}"),
     });
-    let who = format!(
+    let absent = format!(
         "{} of {total} nodes do not take part ({})",
         missing.len(),
-        who.collect::<Vec<_>>().join(", ")
+        absent.collect::<Vec<_>>().join(", ")
     );
     let (voting, all) = evidence
         .power
@@ -42,19 +52,20 @@ fn judge(parameters: &Parameters, evidence: &Evidence, past: &Past, now: Timesta
     if !is_quorum(voting, all) {
         return (
             HealthState::Broken,
-            format!("{who}; more than 2/3 of the members are needed to commit"),
+            format!("{absent}; more than 2/3 of the members are needed to commit"),
         );
     }
     let limit = STALLED_MS.max(i64::try_from(parameters.interval_ms.saturating_mul(5)).unwrap_or(i64::MAX));
-    let rests = past.height_since.max(past.started_at).max(past.returned_at);
-    if evidence.height <= past.height && rests.is_some_and(|since| now.millis_since(since) > limit) {
+    let unchanged_since = past.height_since.max(past.started_at).max(past.reconnected_at);
+    if evidence.height <= past.height && unchanged_since.is_some_and(|since| now.millis_since(since) > limit)
+    {
         return (
             HealthState::Broken,
             "no block follows, although enough members answer".to_owned(),
         );
     }
     if !missing.is_empty() {
-        return (HealthState::Degraded, format!("{who}; it still commits"));
+        return (HealthState::Degraded, format!("{absent}; it still commits"));
     }
     if voting < all {
         return (

@@ -1,4 +1,4 @@
-//! `chainpool-init` as a process: what it hands on, what it reaps, what it answers.
+//! `chainpool-init` as a process: signals, orphans and exit codes.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -14,11 +14,11 @@ fn init(arguments: &[&str]) -> Child {
 }
 
 fn code(mut child: Child) -> Option<i32> {
-    child.wait().expect("it can be waited for").code()
+    child.wait().expect("waiting succeeds").code()
 }
 
 #[test]
-fn the_exit_code_is_that_of_the_program() {
+fn the_exit_code_is_the_programs() {
     assert_eq!(code(init(&["sh", "-c", "exit 0"])), Some(0));
     assert_eq!(code(init(&["sh", "-c", "exit 7"])), Some(7));
     assert_eq!(code(init(&["sh", "-c", "kill -KILL $$"])), Some(128 + 9));
@@ -28,7 +28,7 @@ fn the_exit_code_is_that_of_the_program() {
 }
 
 #[test]
-fn a_signal_is_handed_on_to_the_program() {
+fn signals_are_forwarded_to_the_program() {
     for (name, signal) in [
         ("TERM", Signal::TERM),
         ("HUP", Signal::HUP),
@@ -39,16 +39,16 @@ fn a_signal_is_handed_on_to_the_program() {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("it is a pipe"))
             .read_line(&mut line)
-            .expect("the program says that it is up");
+            .expect("the program prints that it is up");
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("ids are small")).expect("ids are positive");
         kill_process(pid, signal).expect("the signal can be sent");
         assert_eq!(code(child), Some(42), "{name}");
     }
 }
 
-/// The orphan of a dead parent comes to init and is reaped there; without that it would stay a zombie.
+/// Init adopts and reaps orphans, which would stay zombies otherwise.
 #[test]
-fn an_orphan_is_reaped() {
+fn orphans_are_reaped() {
     let script = "orphan=$(sh -c 'sleep 0.2 >/dev/null & echo $!'); while [ -e /proc/$orphan ]; do sleep 0.05; done; exit 5";
     assert_eq!(code(init(&["timeout", "20", "sh", "-c", script])), Some(5));
 }

@@ -1,4 +1,4 @@
-//! The small programs of our images, run as they are.
+//! Tests of the programs of our images as processes.
 
 mod init;
 mod place;

@@ -1,4 +1,4 @@
-//! `chainpool-place` as a process on real folders.
+//! `chainpool-place` as a process on real directories.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -8,20 +8,20 @@ use std::process::{Command, Output};
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 
-/// A folder to place into, one to keep tars in, and this process's owner.
-struct Yard {
+/// A target directory, a directory for tars, and the owner of this process.
+struct Fixture {
     root: TempDir,
     parts: TempDir,
     owner: (u32, u32),
 }
 
-impl Yard {
+impl Fixture {
     fn new() -> Self {
         let (root, parts) = (
-            TempDir::new().expect("a folder"),
-            TempDir::new().expect("a folder"),
+            TempDir::new().expect("a directory"),
+            TempDir::new().expect("a directory"),
         );
-        let found = fs::metadata(root.path()).expect("the folder is there");
+        let found = fs::metadata(root.path()).expect("the directory exists");
         Self {
             owner: (found.uid(), found.gid()),
             root,
@@ -76,20 +76,20 @@ impl Yard {
     }
 
     fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.path(path)).expect("the file is there")
+        fs::read_to_string(self.path(path)).expect("the file exists")
     }
 
     fn mode(&self, path: &str) -> u32 {
         fs::metadata(self.path(path))
-            .expect("it is there")
+            .expect("it exists")
             .permissions()
             .mode()
             & 0o7777
     }
 
-    /// Nothing that was only on the way is left.
+    /// The names in a directory, sorted.
     fn names(&self, path: &str) -> Vec<String> {
-        let list = fs::read_dir(self.path(path)).expect("a folder");
+        let list = fs::read_dir(self.path(path)).expect("a directory");
         let mut names: Vec<_> = list
             .map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned())
             .collect();
@@ -98,30 +98,31 @@ impl Yard {
     }
 }
 
-const WHOLE: usize = usize::MAX;
+/// The part size for a tar in one part.
+const ONE_PART: usize = usize::MAX;
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn fails_with(output: &Output, words: &str) {
-    assert_eq!(output.status.code(), Some(1), "{}", said(output));
-    assert!(said(output).contains(words), "{}", said(output));
+fn fails_with(output: &Output, message: &str) {
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(output));
+    assert!(stderr(output).contains(message), "{}", stderr(output));
 }
 
-fn wipe(folders: &[&Path]) -> Output {
+fn wipe(directories: &[&Path]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_chainpool-place"))
         .arg("--wipe")
-        .args(folders)
+        .args(directories)
         .output()
         .expect("chainpool-place starts")
 }
 
 #[test]
 fn files_are_placed_from_parts_with_their_modes() {
-    let yard = Yard::new();
+    let fixture = Fixture::new();
     let large = vec![b'x'; 100_000];
-    let always = yard.tar(
+    let always = fixture.tar(
         "a",
         &[
             ("config/app.toml", b"one", 0o640),
@@ -130,193 +131,204 @@ fn files_are_placed_from_parts_with_their_modes() {
         1000,
     );
     assert!(always.len() > 90);
-    let once = yard.tar("o", &[("data/state", b"0", 0o600)], 700);
-    let output = yard.place(&always, &once);
-    assert!(output.status.success(), "{}", said(&output));
+    let once = fixture.tar("o", &[("data/state", b"0", 0o600)], 700);
+    let output = fixture.place(&always, &once);
+    assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(
-        (yard.read("config/app.toml"), yard.mode("config/app.toml")),
+        (fixture.read("config/app.toml"), fixture.mode("config/app.toml")),
         ("one".into(), 0o640)
     );
     assert_eq!(
         (
-            fs::read(yard.path("config/large")).expect("a file"),
-            yard.mode("config/large")
+            fs::read(fixture.path("config/large")).expect("a file"),
+            fixture.mode("config/large")
         ),
         (large, 0o400)
     );
     assert_eq!(
         (
-            yard.read("data/state"),
-            yard.mode("data/state"),
-            yard.mode("data")
+            fixture.read("data/state"),
+            fixture.mode("data/state"),
+            fixture.mode("data")
         ),
         ("0".into(), 0o600, 0o755)
     );
     assert_eq!(
-        (yard.names("config"), yard.names("data")),
+        (fixture.names("config"), fixture.names("data")),
         (vec!["app.toml".into(), "large".into()], vec!["state".to_owned()])
     );
 }
 
 #[test]
-fn the_second_time_one_list_is_written_again_and_the_other_is_not() {
-    let yard = Yard::new();
+fn a_second_run_overwrites_only_the_always_list() {
+    let fixture = Fixture::new();
     for (text, state) in [("one", "one"), ("two", "one")] {
-        let always = yard.tar("a", &[("file", text.as_bytes(), 0o600)], WHOLE);
-        let once = yard.tar("o", &[("state", text.as_bytes(), 0o600)], WHOLE);
-        assert!(yard.place(&always, &once).status.success());
+        let always = fixture.tar("a", &[("file", text.as_bytes(), 0o600)], ONE_PART);
+        let once = fixture.tar("o", &[("state", text.as_bytes(), 0o600)], ONE_PART);
+        assert!(fixture.place(&always, &once).status.success());
         assert_eq!(
-            (yard.read("file"), yard.read("state")),
+            (fixture.read("file"), fixture.read("state")),
             (text.into(), state.into())
         );
     }
-    // A link that leads nowhere is something, too.
-    symlink("nowhere", yard.path("link")).expect("a link");
+    // A dangling link counts as existing.
+    symlink("nowhere", fixture.path("link")).expect("a link");
     assert!(
-        yard.place(&[], &yard.tar("o", &[("link", b"x", 0o600)], WHOLE))
+        fixture
+            .place(&[], &fixture.tar("o", &[("link", b"x", 0o600)], ONE_PART))
             .status
             .success()
     );
-    assert!(!yard.path("nowhere").exists());
+    assert!(!fixture.path("nowhere").exists());
 }
 
 #[test]
-fn what_an_earlier_placing_left_half_is_no_hindrance() {
+fn drafts_of_an_interrupted_run_are_replaced() {
     for directory in [false, true] {
-        let yard = Yard::new();
-        let draft = yard.path(".chainpool-place.new");
+        let fixture = Fixture::new();
+        let draft = fixture.path(".chainpool-place.new");
         if directory {
-            fs::create_dir(draft).expect("a folder");
+            fs::create_dir(draft).expect("a directory");
         } else {
-            fs::write(draft, "half").expect("a file");
+            fs::write(draft, "partial").expect("a file");
         }
         assert!(
-            yard.place(&[], &yard.tar("o", &[("deep/state", b"whole", 0o600)], WHOLE))
+            fixture
+                .place(
+                    &[],
+                    &fixture.tar("o", &[("deep/state", b"complete", 0o600)], ONE_PART)
+                )
                 .status
                 .success()
         );
         assert_eq!(
-            (yard.read("deep/state"), yard.names("")),
-            ("whole".into(), vec!["deep".to_owned()])
+            (fixture.read("deep/state"), fixture.names("")),
+            ("complete".into(), vec!["deep".to_owned()])
         );
     }
 }
 
 #[test]
-fn links_and_paths_that_lead_elsewhere_are_refused_and_the_rest_is_placed() {
-    let (yard, elsewhere) = (Yard::new(), TempDir::new().expect("a folder"));
-    symlink(elsewhere.path(), yard.path("out")).expect("a link");
-    symlink(elsewhere.path().join("target"), yard.path("file")).expect("a link");
+fn links_and_paths_out_of_the_root_are_refused_and_other_files_are_placed() {
+    let (fixture, elsewhere) = (Fixture::new(), TempDir::new().expect("a directory"));
+    symlink(elsewhere.path(), fixture.path("out")).expect("a link");
+    symlink(elsewhere.path().join("target"), fixture.path("file")).expect("a link");
     let files: &[(&str, &[u8], u32)] = &[
         ("out/stolen", b"x", 0o600),
         ("file", b"mine", 0o600),
         ("good", b"good", 0o600),
     ];
-    let output = yard.place(&yard.tar("a", files, WHOLE), &[]);
+    let output = fixture.place(&fixture.tar("a", files, ONE_PART), &[]);
     fails_with(&output, "out/stolen");
-    assert_eq!(fs::read_dir(elsewhere.path()).expect("a folder").count(), 0);
+    assert_eq!(fs::read_dir(elsewhere.path()).expect("a directory").count(), 0);
     assert_eq!(
-        (yard.read("file"), yard.read("good")),
+        (fixture.read("file"), fixture.read("good")),
         ("mine".into(), "good".into())
     );
 
-    let mut header = yard.header(EntryType::Regular, 0o600);
+    let mut header = fixture.header(EntryType::Regular, 0o600);
     header.as_gnu_mut().expect("gnu").name[..8].copy_from_slice(b"../sneak");
     header.set_cksum();
     let mut tar = Builder::new(Vec::new());
     tar.append(&header, std::io::empty()).expect("an entry");
-    let mut link = yard.header(EntryType::Symlink, 0o777);
+    let mut link = fixture.header(EntryType::Symlink, 0o777);
     tar.append_link(&mut link, "l", "/etc").expect("an entry");
-    let output = yard.place(&yard.split("x", &tar.into_inner().expect("a tar"), WHOLE), &[]);
-    fails_with(&output, "../sneak: the path leads out of the root");
+    let output = fixture.place(
+        &fixture.split("x", &tar.into_inner().expect("a tar"), ONE_PART),
+        &[],
+    );
+    fails_with(&output, "../sneak: the path is outside the root");
     assert!(
-        said(&output).contains("l: only files and directories"),
+        stderr(&output).contains("l: unsupported entry type"),
         "{}",
-        said(&output)
+        stderr(&output)
     );
 }
 
 #[test]
-fn a_missing_part_is_told_and_nothing_is_placed() {
-    let yard = Yard::new();
-    let mut parts = yard.tar("a", &[("one", b"1", 0o600), ("two", b"2", 0o600)], 1024);
+fn a_missing_part_is_an_error_and_nothing_is_placed() {
+    let fixture = Fixture::new();
+    let mut parts = fixture.tar("a", &[("one", b"1", 0o600), ("two", b"2", 0o600)], 1024);
     parts.pop();
-    fails_with(&yard.place(&parts, &[]), "no end");
-    fails_with(&yard.place(&[yard.parts.path().join("absent")], &[]), "absent");
-    assert!(yard.names("").is_empty());
+    fails_with(&fixture.place(&parts, &[]), "no end");
+    fails_with(
+        &fixture.place(&[fixture.parts.path().join("absent")], &[]),
+        "absent",
+    );
+    assert!(fixture.names("").is_empty());
 }
 
 #[test]
-fn a_directory_entry_gives_an_owner_and_keeps_the_mode() {
-    let yard = Yard::new();
-    fs::create_dir(yard.path("mount")).expect("a folder");
-    fs::set_permissions(yard.path("mount"), fs::Permissions::from_mode(0o2750)).expect("a mode");
+fn an_existing_directory_keeps_its_mode() {
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.path("mount")).expect("a directory");
+    fs::set_permissions(fixture.path("mount"), fs::Permissions::from_mode(0o2750)).expect("a mode");
     let mut tar = Builder::new(Vec::new());
     for name in ["mount", "made"] {
         tar.append_data(
-            &mut yard.header(EntryType::Directory, 0o711),
+            &mut fixture.header(EntryType::Directory, 0o711),
             name,
             std::io::empty(),
         )
         .expect("an entry");
     }
-    let parts = yard.split("d", &tar.into_inner().expect("a tar"), WHOLE);
-    assert!(yard.place(&parts, &[]).status.success());
-    assert!(yard.place(&parts, &parts).status.success());
-    assert_eq!((yard.mode("mount"), yard.mode("made")), (0o2750, 0o711));
+    let parts = fixture.split("d", &tar.into_inner().expect("a tar"), ONE_PART);
+    assert!(fixture.place(&parts, &[]).status.success());
+    assert!(fixture.place(&parts, &parts).status.success());
+    assert_eq!((fixture.mode("mount"), fixture.mode("made")), (0o2750, 0o711));
 }
 
 #[test]
-fn owners_are_given_by_root_and_else_told_by_file() {
-    let mut yard = Yard::new();
-    let root = yard.owner.0 == 0;
-    yard.owner = (4711, 4712);
-    let output = yard.place(&yard.tar("a", &[("deep/file", b"x", 0o640)], WHOLE), &[]);
+fn only_root_can_change_owners() {
+    let mut fixture = Fixture::new();
+    let root = fixture.owner.0 == 0;
+    fixture.owner = (4711, 4712);
+    let output = fixture.place(&fixture.tar("a", &[("deep/file", b"x", 0o640)], ONE_PART), &[]);
     if root {
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", stderr(&output));
         for path in ["deep", "deep/file"] {
-            let found = fs::metadata(yard.path(path)).expect("it is there");
+            let found = fs::metadata(fixture.path(path)).expect("it exists");
             assert_eq!((found.uid(), found.gid()), (4711, 4712), "{path}");
         }
     } else {
-        fails_with(&output, "deep/file: the owner 4711:4712 cannot be set");
-        assert!(yard.names("").is_empty());
+        fails_with(&output, "deep/file: cannot change the owner from");
+        assert!(fixture.names("").is_empty());
     }
 }
 
 #[test]
-fn a_wipe_leaves_the_folders_and_nothing_in_them() {
-    let (yard, elsewhere) = (Yard::new(), TempDir::new().expect("a folder"));
+fn a_wipe_keeps_only_the_empty_directories() {
+    let (fixture, elsewhere) = (Fixture::new(), TempDir::new().expect("a directory"));
     fs::write(elsewhere.path().join("kept"), "x").expect("a file");
     for path in ["one/deep/er", "two"] {
-        fs::create_dir_all(yard.path(path)).expect("folders");
+        fs::create_dir_all(fixture.path(path)).expect("directories");
     }
-    fs::write(yard.path("one/deep/er/.hidden"), "secret").expect("a file");
-    symlink(elsewhere.path(), yard.path("two/link")).expect("a link");
-    if yard.owner.0 == 0 {
-        chown(yard.path("one/deep"), Some(4711), Some(4711)).expect("an owner");
+    fs::write(fixture.path("one/deep/er/.hidden"), "secret").expect("a file");
+    symlink(elsewhere.path(), fixture.path("two/link")).expect("a link");
+    if fixture.owner.0 == 0 {
+        chown(fixture.path("one/deep"), Some(4711), Some(4711)).expect("an owner");
     }
-    let (one, two) = (yard.path("one"), yard.path("two"));
+    let (one, two) = (fixture.path("one"), fixture.path("two"));
     let output = wipe(&[&one, &two]);
     assert!(
         output.status.success() && output.stdout.is_empty(),
         "{}",
-        said(&output)
+        stderr(&output)
     );
     assert!(
-        yard.names("one").is_empty()
-            && yard.names("two").is_empty()
+        fixture.names("one").is_empty()
+            && fixture.names("two").is_empty()
             && elsewhere.path().join("kept").exists()
     );
 
-    fails_with(&wipe(&[&yard.path("absent")]), "absent");
-    symlink(elsewhere.path(), yard.path("way")).expect("a link");
-    fails_with(&wipe(&[&yard.path("way")]), "links are not followed");
+    fails_with(&wipe(&[&fixture.path("absent")]), "absent");
+    symlink(elsewhere.path(), fixture.path("link")).expect("a link");
+    fails_with(&wipe(&[&fixture.path("link")]), "links are not followed");
     assert!(elsewhere.path().join("kept").exists());
 }
 
 #[test]
-fn wrong_arguments_are_told_with_the_usage() {
+fn invalid_arguments_print_the_usage() {
     for arguments in [
         &[][..],
         &["--help"],
@@ -330,6 +342,6 @@ fn wrong_arguments_are_told_with_the_usage() {
             .output()
             .expect("chainpool-place starts");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(said(&output).contains("usage:"), "{arguments:?}");
+        assert!(stderr(&output).contains("usage:"), "{arguments:?}");
     }
 }

@@ -1,25 +1,25 @@
-//! What a user needs to connect. Pure.
+//! Connection bundle for users. Pure.
 
-use super::{facts::Facts, render::RPC};
-use crate::{BundleParts, Reach, shell::quoted};
+use super::{network_model::NetworkModel, render::RPC};
+use crate::{BundleParts, PublicEndpoints, shell::quoted};
 use chainpool_agent::ClusterSpec;
 use chainpool_api::BundleNode;
 use std::collections::BTreeMap;
 
-/// The nodes, one command that writes through the first of them and one that reads through the second.
-pub(super) fn bundle(spec: &ClusterSpec, reach: &Reach) -> BundleParts {
-    let facts = Facts::read(spec).expect("render has written these facts");
+/// Nodes, and commands that write through the first node and read through the second.
+pub(super) fn bundle(spec: &ClusterSpec, public_endpoints: &PublicEndpoints) -> BundleParts {
+    let model = NetworkModel::read(spec).expect("render wrote this model");
     let nodes: Vec<BundleNode> = spec
         .nodes
         .iter()
         .map(|node| BundleNode {
             name: node.name.to_string(),
-            identities: facts
+            identities: model
                 .validators
                 .get(&node.name)
                 .map(super::keys::Identity::names)
                 .unwrap_or_default(),
-            endpoints: reach.endpoints(node),
+            endpoints: public_endpoints.endpoints(node),
         })
         .collect();
     let addresses: Vec<&str> = nodes
@@ -41,7 +41,7 @@ pub(super) fn bundle(spec: &ClusterSpec, reach: &Reach) -> BundleParts {
             "curl -s {}",
             quoted(&format!(r#"http://{reader}/abci_query?data="name""#))
         ),
-        files: BTreeMap::from([("genesis.json".to_owned(), facts.genesis)]),
+        files: BTreeMap::from([("genesis.json".to_owned(), model.genesis)]),
         nodes,
     }
 }

@@ -1,31 +1,33 @@
-//! The text of a validator's `config.toml`. What is not named there has the program's default.
+//! `config.toml` of a validator. Other settings keep the program's defaults.
 
 use super::{keys::Identity, parameters::Parameters};
 use chainpool_agent::NodeName;
 use chainpool_api::LogLevel;
 use std::collections::BTreeMap;
 
-/// The ports inside a node. The program counts the connections of each address of `laddr` for itself (`node.go`, `startRPC`), so clients
-/// that use up one leave the other alone.
+/// Ports inside a node. The program limits connections per address of `laddr` (`node.go`, `startRPC`), so
+/// clients that exhaust one port do not affect the other.
 pub(super) const RPC_PORT: u16 = 26657;
 pub(super) const HEALTH_PORT: u16 = 26659;
 pub(super) const P2P_PORT: u16 = 26656;
 
-/// All other validators, by node name, several times each.
+/// All other validators by node name, each several times.
 ///
-/// `Switch.dialPeersAsync` waits a random time of up to 3 s before each dial and tries a name again only after 5 to 8 s;
-/// there is no setting for either. It takes each entry of the list for itself and skips those that are connected already, so a
-/// peer that is named often is dialled soon, and again when it was not listening yet. Earlier validators are named
-/// more often than later ones, so that two seldom dial each other at once, where one connection must be given up.
-/// Other ways are closed: a written address book is dialled at once but holds no names, and `seeds` without an address end the node.
+/// `Switch.dialPeersAsync` waits a random time of up to 3 s before each dial and retries a name only after 5
+/// to 8 s; neither is configurable. It handles each list entry separately and skips connected ones, so
+/// repeated entries make the first dial and retries earlier. Earlier validators are repeated more often than
+/// later ones, so two rarely dial each other at once, which would cost one connection. There is no
+/// alternative: an address book is dialled at once but holds no names, and `seeds` without an address make
+/// the node exit.
 ///
-/// Measured with four processes on two shared cores, started 0.15 s apart, ten rounds each, without the settings of the Go
-/// runtime, from the first start to a transaction read on another node, median (worst): defaults 1.93 s (2.60), with the
-/// timings of [`config`] 1.60 (2.00), with names repeated too 1.45 (1.55). Whether later ones are named 1, 5 or 20 times made
-/// less difference (1.46, 1.45, 1.54) than the noise lets us tell. 1 s of it is the program's own wait before it votes
-/// (`switchToConsensusIntervalSeconds`). As rendered, in containers of one Docker 20.10 on the same busy machine, five rounds:
-/// 2.2 to 2.4 s after the first start, about 1.1 s after the last. Names that have no address yet cost nothing there (30 in 10 ms,
-/// also with a dead name server), and the validator that starts later finds the earlier one.
+/// Measured with four processes on two shared cores, started 0.15 s apart, ten rounds each, without the
+/// settings of the Go runtime, from the first start to a transaction read on another node, median (worst):
+/// defaults 1.93 s (2.60), with the timings of [`config`] 1.60 (2.00), with repeated names too 1.45 (1.55).
+/// Repeating later ones 1, 5 or 20 times makes no significant difference (1.46, 1.45, 1.54). 1 s of it is the
+/// program's own wait before it votes (`switchToConsensusIntervalSeconds`). As rendered, in containers of one
+/// Docker 20.10 on the same busy machine, five rounds: 2.2 to 2.4 s after the first start, about 1.1 s after
+/// the last. Names without an address yet cost nothing there (30 in 10 ms, also with a dead name server), and
+/// the validator that starts later finds the earlier one.
 pub(super) fn peers(of: &NodeName, names: &[NodeName], validators: &BTreeMap<NodeName, Identity>) -> String {
     let mine = names.iter().position(|name| name == of).unwrap_or_default();
     let times = (60 / names.len().max(2).saturating_sub(1)).clamp(1, 20);
@@ -40,7 +42,7 @@ pub(super) fn peers(of: &NodeName, names: &[NodeName], validators: &BTreeMap<Nod
     entries.collect::<Vec<_>>().join(",")
 }
 
-/// The whole text.
+/// Renders the file.
 pub(super) fn config(parameters: &Parameters, level: LogLevel, name: &NodeName, peers: &str) -> String {
     let Parameters {
         validators: _,

@@ -1,6 +1,6 @@
-//! A node's keys, made from the seed of its generation.
+//! Keys of a node, derived from the seed of its generation.
 //!
-//! Formats by `CometBFT` 0.38: `p2p/key.go`, `privval/file.go`, `crypto/ed25519`.
+//! Formats of `CometBFT` 0.38: `p2p/key.go`, `privval/file.go`, `crypto/ed25519`.
 
 use crate::Seed;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
-/// What a key is for. Its label keeps the keys of one node apart.
+/// Purpose of a key. Its label makes the keys of a node different.
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
-    /// It signs votes.
+    /// Signs votes.
     Validator,
-    /// It names the node to its peers.
+    /// Identifies the node to its peers.
     Node,
 }
 
@@ -29,19 +29,19 @@ impl Purpose {
     }
 }
 
-/// The public names of a node.
+/// Public identifiers of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
-    /// By which its peers know it: 40 lower-case hex digits.
+    /// P2P id: 40 lower-case hex digits.
     pub(super) node_id: String,
-    /// By which the ledger knows its validator: 40 upper-case hex digits.
+    /// Validator address: 40 upper-case hex digits.
     pub(super) address: String,
-    /// Its validator's public key: ed25519 in base64.
+    /// Public key of the validator: ed25519 in base64.
     pub(super) public_key: String,
 }
 
 impl Identity {
-    /// By the names that users see.
+    /// The identifiers by their public names.
     pub(super) fn names(&self) -> BTreeMap<String, String> {
         let Self {
             node_id,
@@ -65,7 +65,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Derives them. The seed belongs to one generation of one cluster, so no key ever comes twice.
+    /// Derives the keys. The seed belongs to one generation of one cluster, so keys never repeat.
     pub(super) fn derive(seed: &Seed, node: &NodeName) -> Self {
         Self {
             validator: derive(seed, node, Purpose::Validator),
@@ -73,7 +73,7 @@ impl Keys {
         }
     }
 
-    /// What may be known of them.
+    /// The public part.
     pub(super) fn identity(&self) -> Identity {
         Identity {
             node_id: hex::encode(short_hash(&self.node)),
@@ -111,7 +111,7 @@ impl Keys {
     }
 }
 
-/// One key: SHA-256 over the seed, which has a fixed length, and a label of its own.
+/// Derives a key: SHA-256 of the seed, which has a fixed length, and a unique label.
 fn derive(seed: &Seed, node: &NodeName, purpose: Purpose) -> SigningKey {
     let mut hash = Sha256::new();
     hash.update(seed.expose());
@@ -132,7 +132,7 @@ fn address(key: &SigningKey) -> String {
     hex::encode_upper(short_hash(key))
 }
 
-/// Base64 of the private half followed by the public one.
+/// Base64 of the private key followed by the public one.
 fn private(key: &SigningKey) -> Zeroizing<String> {
     let pair = Zeroizing::new(key.to_keypair_bytes());
     Zeroizing::new(BASE64.encode(*pair))
@@ -173,17 +173,20 @@ mod tests {
         for seed in &seeds {
             for node in ["v0", "v1", "v10"] {
                 let keys = Keys::derive(seed, &name(node));
-                assert!(seen.insert(keys.node.to_bytes()), "node key of {node} came twice");
+                assert!(
+                    seen.insert(keys.node.to_bytes()),
+                    "node key of {node} is not unique"
+                );
                 assert!(
                     seen.insert(keys.validator.to_bytes()),
-                    "validator key of {node} came twice"
+                    "validator key of {node} is not unique"
                 );
             }
         }
     }
 
     #[test]
-    fn names_are_the_first_20_bytes_of_the_public_keys_hash() {
+    fn identifiers_are_the_first_20_bytes_of_the_public_keys_hash() {
         let keys = Keys::derive(&Secret::new([3; 32]), &name("v0"));
         let identity = keys.identity();
         let public = BASE64.decode(&identity.public_key).expect("base64");

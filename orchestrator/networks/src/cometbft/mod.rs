@@ -1,9 +1,10 @@
-//! `CometBFT` 0.38 with its built-in key-value application: the smallest real Byzantine-fault-tolerant ledger.
+//! `CometBFT` 0.38 with its built-in key-value application: the smallest real Byzantine-fault-tolerant
+//! ledger.
 
 mod bundle;
 mod config;
-mod facts;
 mod keys;
+mod network_model;
 mod parameters;
 mod probe;
 mod prove;
@@ -12,8 +13,8 @@ mod rpc;
 mod verdict;
 
 use crate::{
-    BundleParts, InitError, Layout, NetworkType, Nodes, Order, ParameterErrors, Past, ProveError, Reach,
-    Seed, Verdict,
+    BundleParts, History, InitError, NetworkType, Nodes, ParameterErrors, ProveError, PublicEndpoints,
+    RenderRequest, Requirements, Seed, Verdict,
 };
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, NodeName, Observation};
@@ -30,7 +31,7 @@ impl NetworkType for CometBft {
     fn describe(&self) -> api::NetworkType {
         api::NetworkType {
             name: "cometbft".to_owned(),
-            about: "CometBFT with its built-in key-value ledger: validators that agree by Byzantine-fault-tolerant voting.".to_owned(),
+            about: "CometBFT with its built-in key-value ledger: validators with Byzantine-fault-tolerant consensus.".to_owned(),
             version: "0.38".to_owned(),
             consensus: "bft".to_owned(),
             parameters: parameters::parameters(),
@@ -40,16 +41,16 @@ impl NetworkType for CometBft {
         }
     }
 
-    fn settle(&self, preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
-        parameters::settle(preset, given)
+    fn validate(&self, preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
+        parameters::validate(preset, given)
     }
 
-    fn layout(&self, parameters: &Value) -> Layout {
-        render::layout(&settled(parameters))
+    fn requirements(&self, parameters: &Value) -> Requirements {
+        render::requirements(&validated(parameters))
     }
 
-    fn render(&self, order: &Order, seed: &Seed) -> ClusterSpec {
-        render::render(&settled(&order.parameters), order, seed)
+    fn render(&self, request: &RenderRequest, seed: &Seed) -> ClusterSpec {
+        render::render(&validated(&request.parameters), request, seed)
     }
 
     async fn init(&self, _: &Nodes, action: &str) -> Result<(), InitError> {
@@ -64,30 +65,30 @@ impl NetworkType for CometBft {
         &self,
         parameters: &Value,
         evidence: &api::Evidence,
-        past: &Past,
+        history: &History,
         now: api::Timestamp,
     ) -> Verdict {
-        verdict::verdict(&settled(parameters), evidence, past, now)
+        verdict::verdict(&validated(parameters), evidence, history, now)
     }
 
     fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {
         verdict::loses_ledger(spec.nodes.len(), lost.len())
     }
 
-    fn began_again(&self, _: &Value, evidence: &api::Evidence, past: &Past) -> Option<String> {
-        verdict::began_again(evidence, past)
+    fn ledger_regression(&self, _: &Value, evidence: &api::Evidence, history: &History) -> Option<String> {
+        verdict::ledger_regression(evidence, history)
     }
 
     async fn prove(&self, nodes: &Nodes) -> Result<api::Proof, ProveError> {
         prove::prove(nodes).await
     }
 
-    fn bundle(&self, spec: &ClusterSpec, reach: &Reach) -> BundleParts {
-        bundle::bundle(spec, reach)
+    fn bundle(&self, spec: &ClusterSpec, public_endpoints: &PublicEndpoints) -> BundleParts {
+        bundle::bundle(spec, public_endpoints)
     }
 }
 
-/// Settled parameters as values.
-fn settled(parameters: &Value) -> Parameters {
-    Parameters::read(parameters).expect("settle has made these parameters")
+/// Parses validated parameters.
+fn validated(parameters: &Value) -> Parameters {
+    Parameters::read(parameters).expect("validate produced these parameters")
 }

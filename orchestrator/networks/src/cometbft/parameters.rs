@@ -1,4 +1,4 @@
-//! What a user may choose of a `CometBFT` network.
+//! Parameters of `CometBFT` networks.
 
 use crate::{
     ParameterErrors,
@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
-/// The settled choices. Every field is a parameter of the same name.
+/// Validated parameters. Every field is a parameter of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Parameters {
-    /// How many validators.
+    /// Number of validators.
     pub(super) validators: u16,
-    /// Milliseconds that a validator waits after a block before the next one.
+    /// Milliseconds between a block and the next one.
     pub(super) block_interval_ms: u32,
-    /// Whether blocks are made while no transaction waits.
+    /// Produce blocks without transactions.
     pub(super) empty_blocks: bool,
     /// Seconds between two empty blocks.
     pub(super) empty_block_interval_s: u32,
 }
 
-/// Four validators carry on without one of them. An idle ledger makes a block each ten seconds: few enough for a pool
-/// of many, and enough for its height to be evidence.
+/// Four validators tolerate the failure of one. An idle ledger produces a block every ten seconds: few enough
+/// for a large pool, and enough for its height to be evidence.
 impl Default for Parameters {
     fn default() -> Self {
         Self {
@@ -37,18 +37,18 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// Reads settled parameters back.
-    pub(super) fn read(settled: &Value) -> Result<Self, serde_json::Error> {
-        Self::deserialize(settled)
+    /// Parses validated parameters.
+    pub(super) fn read(validated: &Value) -> Result<Self, serde_json::Error> {
+        Self::deserialize(validated)
     }
 
-    /// The time after a block before the next one.
+    /// Time between a block and the next one.
     pub(super) fn block_interval(&self) -> Duration {
         Duration::from_millis(u64::from(self.block_interval_ms))
     }
 }
 
-/// The parameters as people see them; also the bounds that [`settle`] checks.
+/// Public descriptions of the parameters with the bounds that [`validate`] checks.
 pub(super) fn parameters() -> Vec<Parameter> {
     let Parameters {
         validators,
@@ -59,26 +59,26 @@ pub(super) fn parameters() -> Vec<Parameter> {
     vec![
         number(
             "validators",
-            "How many validators; it commits while more than two thirds take part.",
+            "Number of validators; the ledger commits while more than two thirds participate.",
             validators.into(),
             1,
             16,
         ),
         number(
             "block_interval_ms",
-            "Milliseconds from one block to the next while transactions wait.",
+            "Milliseconds between blocks while transactions are pending.",
             block_interval_ms,
             100,
             60_000,
         ),
         boolean(
             "empty_blocks",
-            "Make blocks while no transaction waits; without them a resting height is no evidence.",
+            "Produce blocks without transactions; if disabled, a constant height is no evidence of a stall.",
             empty_blocks,
         ),
         number(
             "empty_block_interval_s",
-            "Seconds from one empty block to the next, on top of the block interval; 0: no longer than other blocks.",
+            "Seconds between empty blocks, on top of the block interval; 0 adds none.",
             empty_block_interval_s,
             0,
             3600,
@@ -86,7 +86,7 @@ pub(super) fn parameters() -> Vec<Parameter> {
     ]
 }
 
-/// Named sets of parameters. Each differs from the defaults in what it says.
+/// Presets.
 pub(super) fn presets() -> Vec<Preset> {
     let preset = |name: &str, about: &str, validators: u16| {
         let parameters = Parameters {
@@ -100,19 +100,19 @@ pub(super) fn presets() -> Vec<Preset> {
         }
     };
     vec![
-        preset("default", "Four validators: commits without one of them.", 4),
+        preset("default", "Four validators: tolerates the failure of one.", 4),
         preset(
             "single",
-            "One validator: the smallest ledger, for a first try.",
+            "One validator: the smallest ledger, for first experiments.",
             1,
         ),
-        preset("large", "Seven validators: commits without two of them.", 7),
+        preset("large", "Seven validators: tolerates the failure of two.", 7),
     ]
 }
 
-/// Puts what was given on top of the preset and checks it, all fields at once.
-pub(super) fn settle(preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
-    parameters::settle(
+/// Merges the given parameters into the preset and validates all of them.
+pub(super) fn validate(preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
+    parameters::validate(
         "cometbft",
         &parameters(),
         &presets(),
@@ -135,18 +135,23 @@ mod tests {
     }
 
     #[test]
-    fn every_preset_settles_to_all_parameters() {
+    fn every_preset_validates_to_all_parameters() {
         for preset in presets() {
-            let settled = settle(&preset.name, &Map::new()).expect("a preset is valid");
-            let names: Vec<_> = settled.as_object().expect("an object").keys().cloned().collect();
+            let validated = validate(&preset.name, &Map::new()).expect("a preset is valid");
+            let names: Vec<_> = validated
+                .as_object()
+                .expect("an object")
+                .keys()
+                .cloned()
+                .collect();
             let mut known: Vec<_> = parameters().into_iter().map(|p| p.name).collect();
             known.sort();
             let mut sorted = names.clone();
             sorted.sort();
             assert_eq!(sorted, known);
-            assert!(Parameters::read(&settled).is_ok());
+            assert!(Parameters::read(&validated).is_ok());
             for parameter in parameters() {
-                check(&parameter, &settled[&parameter.name]).expect("a preset's value is valid");
+                check(&parameter, &validated[&parameter.name]).expect("a preset's value is valid");
             }
         }
     }
@@ -154,14 +159,14 @@ mod tests {
     #[test]
     fn the_default_preset_is_the_default() {
         assert_eq!(
-            settle("default", &Map::new()).expect("valid"),
+            validate("default", &Map::new()).expect("valid"),
             json!(Parameters::default())
         );
     }
 
     #[test]
-    fn what_was_given_wins_over_the_preset() {
-        let settled = settle(
+    fn given_parameters_override_the_preset() {
+        let validated = validate(
             "single",
             &given(&json!({"block_interval_ms": 100, "empty_blocks": false})),
         )
@@ -172,11 +177,11 @@ mod tests {
             empty_blocks: false,
             ..Parameters::default()
         };
-        assert_eq!(Parameters::read(&settled).expect("readable"), expected);
+        assert_eq!(Parameters::read(&validated).expect("readable"), expected);
     }
 
     #[test]
-    fn each_wrong_value_is_named_with_what_would_do() {
+    fn each_invalid_value_is_an_error_with_the_allowed_values() {
         let cases = [
             (
                 json!({"validators": 0}),
@@ -226,40 +231,40 @@ mod tests {
             (
                 json!({"validatorz": 4}),
                 "validatorz",
-                "is not a parameter of cometbft; there are: validators, block_interval_ms, empty_blocks, empty_block_interval_s",
+                "is not a parameter of cometbft; use one of: validators, block_interval_ms, empty_blocks, empty_block_interval_s",
             ),
         ];
         for (value, field, why) in cases {
-            let errors = settle("default", &given(&value)).expect_err("must be refused");
+            let errors = validate("default", &given(&value)).expect_err("must be refused");
             assert_eq!(errors.0, BTreeMap::from([(field.to_owned(), why.to_owned())]));
         }
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once() {
-        let errors =
-            settle("huge", &given(&json!({"validators": 0, "colour": "red"}))).expect_err("must be refused");
+    fn all_errors_are_reported_at_once() {
+        let errors = validate("huge", &given(&json!({"validators": 0, "colour": "red"})))
+            .expect_err("must be refused");
         assert_eq!(
             errors.0.keys().collect::<Vec<_>>(),
             ["colour", "preset", "validators"]
         );
         assert_eq!(
             errors.0["preset"],
-            "\"huge\" is not known; use one of: default, single, large"
+            "unknown preset \"huge\"; use one of: default, single, large"
         );
     }
 
     proptest! {
         #[test]
-        fn what_settles_can_be_read(validators in -2i64..20, interval in 0i64..70_000, empty: bool, every in -1i64..4000) {
+        fn validated_parameters_can_be_parsed(validators in -2i64..20, interval in 0i64..70_000, empty: bool, every in -1i64..4000) {
             let asked = given(&json!({
                 "validators": validators, "block_interval_ms": interval, "empty_blocks": empty, "empty_block_interval_s": every,
             }));
             let fits = (1..=16).contains(&validators) && (100..=60_000).contains(&interval) && (0..=3600).contains(&every);
-            let settled = settle("default", &asked);
-            prop_assert_eq!(settled.is_ok(), fits);
-            if let Ok(settled) = settled {
-                prop_assert!(Parameters::read(&settled).is_ok());
+            let validated = validate("default", &asked);
+            prop_assert_eq!(validated.is_ok(), fits);
+            if let Ok(validated) = validated {
+                prop_assert!(Parameters::read(&validated).is_ok());
             }
         }
     }

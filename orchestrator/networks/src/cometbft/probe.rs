@@ -1,15 +1,15 @@
-//! Asks all nodes at once for what they know.
+//! Probes all nodes concurrently.
 //!
-//! `/health` proves nothing: it says OK with the quorum lost. So every node is asked for its newest block and its peers,
-//! and then all that answered for one and the same block.
+//! `/health` is no evidence: it is OK even with the quorum lost. So every node is queried for its newest
+//! block and its peers, and then all responsive nodes for the same block.
 
 use super::{
-    facts::Facts,
     keys::Identity,
+    network_model::NetworkModel,
     render::{HEALTH, RPC},
     rpc::{Blockchain, NetInfo, Rpc, RpcError, Status, Validator, Validators},
 };
-use crate::{Nodes, process::word};
+use crate::{Nodes, process_state};
 use chainpool_agent::{NodeName, NodeState, Observation};
 use chainpool_api::{Evidence, NodeEvidence};
 use futures::future::{Either, join_all, select};
@@ -19,29 +19,30 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// How long the port for users may be silent before the other one is asked as well, and how long the answer there may take.
+/// Time until an unresponsive client port makes the probe try the health port too, and time limit of the
+/// latter.
 const HEAD_START: Duration = Duration::from_millis(500);
 const FALLBACK_ANSWER: Duration = Duration::from_millis(1_500);
 
-/// The most validators on a page of the list, and the most pages that are read.
+/// Maximum number of validators per page and of pages.
 const PAGE: usize = 100;
 const MAX_PAGES: usize = 10;
 
-/// A node that answered, with the connection for further questions.
+/// Answer of a node, with the connection for further queries.
 struct Answer {
     rpc: Rpc,
     status: Status,
     net: NetInfo,
-    /// Why the port for users did not.
+    /// Reason if the client port did not answer.
     closed: Option<String>,
 }
 
-/// Asks the nodes. Those that do not run are not dialled.
+/// Probes all running nodes.
 pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
-    let facts = match Facts::read(&nodes.spec) {
-        Ok(facts) => facts,
+    let model = match NetworkModel::read(&nodes.spec) {
+        Ok(model) => model,
         Err(e) => {
-            tracing::error!(cluster = %nodes.key.cluster, "the stored spec has no facts of a cometbft network: {e}");
+            tracing::error!(cluster = %nodes.key.cluster, "the stored spec is not a CometBFT spec: {e}");
             return Evidence::default();
         }
     };
@@ -51,13 +52,13 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
         .iter()
         .map(|node| (&node.name, observed.node_state(nodes.key.generation, &node.name)));
     let asked = join_all(states.map(|(name, state)| {
-        let facts = &facts;
+        let model = &model;
         async move {
             let answer = match state {
-                NodeState::Running => Some(ask(nodes, facts, name).await),
+                NodeState::Running => Some(ask(nodes, model, name).await),
                 _ => None,
             };
-            (name, word(&state), answer)
+            (name, process_state::text(&state), answer)
         }
     }))
     .await;
@@ -81,47 +82,53 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     }
     evidence.height = evidence.nodes.values().filter_map(|node| node.height).max();
     evidence.agree = compare(&mut evidence.nodes, &mut answers).await;
-    evidence.power = power(&facts, &mut evidence.nodes, &mut answers).await;
+    evidence.power = power(&model, &mut evidence.nodes, &mut answers).await;
     evidence
 }
 
-/// The first questions to one node, at the port for users. Where that takes connections and answers none, because clients have used up what the
-/// program serves, the other port tells whether the node takes part.
-async fn ask(nodes: &Nodes, facts: &Facts, node: &NodeName) -> Result<Answer, RpcError> {
-    let mut of_users = Box::pin(ask_at(nodes, facts, node, RPC));
-    if let Ok(known) = timeout(HEAD_START, &mut of_users).await {
+/// First queries to a node at its client port. If clients have exhausted its connections, the health port
+/// shows whether the node participates.
+async fn ask(nodes: &Nodes, model: &NetworkModel, node: &NodeName) -> Result<Answer, RpcError> {
+    let mut user_port = Box::pin(ask_at(nodes, model, node, RPC));
+    if let Ok(known) = timeout(HEAD_START, &mut user_port).await {
         return known;
     }
-    let of_health = Box::pin(timeout(FALLBACK_ANSWER, ask_at(nodes, facts, node, HEALTH)));
-    let (late, of_health) = match select(of_users, of_health).await {
-        Either::Left((Err(RpcError::Late(late)), of_health)) => (late, of_health.await),
+    let health_port = Box::pin(timeout(FALLBACK_ANSWER, ask_at(nodes, model, node, HEALTH)));
+    let (late, health_port) = match select(user_port, health_port).await {
+        Either::Left((Err(RpcError::TimedOut(late)), health_port)) => (late, health_port.await),
         Either::Left((known, _)) => return known,
-        Either::Right((of_health, of_users)) => match of_users.await {
-            Err(RpcError::Late(late)) => (late, of_health),
+        Either::Right((health_port, user_port)) => match user_port.await {
+            Err(RpcError::TimedOut(late)) => (late, health_port),
             known => return known,
         },
     };
-    match of_health {
+    match health_port {
         Ok(Ok(answer)) => Ok(Answer {
             closed: Some(late),
             ..answer
         }),
-        Ok(Err(_)) | Err(_) => Err(RpcError::Late(late)),
+        Ok(Err(_)) | Err(_) => Err(RpcError::TimedOut(late)),
     }
 }
 
-/// The first questions at one port. An answer from another ledger or node is none: ports may have been taken over.
-async fn ask_at(nodes: &Nodes, facts: &Facts, node: &NodeName, port: &str) -> Result<Answer, RpcError> {
+/// First queries at one port. A response of another ledger or node is an error: the port may belong to
+/// another process.
+async fn ask_at(
+    nodes: &Nodes,
+    model: &NetworkModel,
+    node: &NodeName,
+    port: &str,
+) -> Result<Answer, RpcError> {
     let mut rpc = Rpc::connect(nodes, node, port).await?;
     let status: Status = rpc.get("/status").await?;
     let (id, network) = (&status.node_info.id, &status.node_info.network);
-    let expected = facts
+    let expected = model
         .validators
         .get(node)
         .map_or("", |identity| &identity.node_id);
-    if *network != facts.chain_id || id != expected {
-        return Err(RpcError::Silent(format!(
-            "node {id} of ledger {network} answers in its place"
+    if *network != model.chain_id || id != expected {
+        return Err(RpcError::Unavailable(format!(
+            "the port belongs to node {id} of ledger {network}"
         )));
     }
     let net = rpc.get("/net_info").await?;
@@ -135,16 +142,16 @@ async fn ask_at(nodes: &Nodes, facts: &Facts, node: &NodeName, port: &str) -> Re
 
 fn describe(node: &mut NodeEvidence, answer: &Answer) {
     let sync = &answer.status.sync_info;
-    let begun = sync.latest_block_height > 0;
+    let has_blocks = sync.latest_block_height > 0;
     node.answers = true;
-    node.height = begun.then_some(sync.latest_block_height);
-    node.block_at = begun.then_some(sync.latest_block_time);
+    node.height = has_blocks.then_some(sync.latest_block_height);
+    node.block_at = has_blocks.then_some(sync.latest_block_time);
     node.peers = Some(answer.net.n_peers);
     node.catching_up = Some(sync.catching_up);
     node.closed_to_users.clone_from(&answer.closed);
 }
 
-/// Asks all nodes that have blocks for the newest one that each of them has. `None`: there was nothing to compare.
+/// Compares the newest common block of all nodes that have blocks. `None`: there was nothing to compare.
 async fn compare(
     nodes: &mut BTreeMap<String, NodeEvidence>,
     answers: &mut BTreeMap<NodeName, Answer>,
@@ -179,10 +186,10 @@ async fn compare(
             failed => {
                 let why = failed
                     .err()
-                    .map_or_else(|| "it has no such block".to_owned(), |e| e.to_string());
+                    .map_or_else(|| "the node has no such block".to_owned(), |e| e.to_string());
                 *node = NodeEvidence {
                     process: std::mem::take(&mut node.process),
-                    silent: Some(format!("asked for block {height}: {why}")),
+                    silent: Some(format!("query of block {height} failed: {why}")),
                     ..NodeEvidence::default()
                 };
                 answers.remove(&name);
@@ -192,11 +199,12 @@ async fn compare(
     (compared > 1).then_some(seen.len() == 1)
 }
 
-/// The power of the largest group of nodes that answer and are connected with each other, and the power of all validators.
+/// Voting power of the largest connected group of responsive nodes, and of all validators.
 ///
-/// The ledger's own list of validators counts, because users can change it by transactions: a node that is not on it has no power.
+/// The ledger's own validator list counts, because transactions can change it: a node that is not on it has
+/// no power.
 async fn power(
-    facts: &Facts,
+    model: &NetworkModel,
     nodes: &mut BTreeMap<String, NodeEvidence>,
     answers: &mut BTreeMap<NodeName, Answer>,
 ) -> Option<(u64, u64)> {
@@ -210,19 +218,19 @@ async fn power(
         .collect();
     let total = powers.values().sum();
     let of = |name: &NodeName| {
-        facts
+        model
             .validators
             .get(name)
             .map(|v| powers.get(v.address.as_str()).copied().unwrap_or_default())
     };
-    for name in facts.validators.keys() {
+    for name in model.validators.keys() {
         if let Some(node) = nodes.get_mut(name.as_str()) {
             node.power = of(name);
         }
     }
     let links = answers
         .iter()
-        .map(|(name, answer)| (name, peers(facts, answer)))
+        .map(|(name, answer)| (name, peers(model, answer)))
         .collect();
     let group = groups(&links)
         .into_iter()
@@ -245,15 +253,15 @@ async fn validators(rpc: &mut Rpc) -> Result<Vec<Validator>, RpcError> {
     Ok(all)
 }
 
-/// The nodes of this network that a node is connected to.
-fn peers<'a>(facts: &'a Facts, answer: &Answer) -> BTreeSet<&'a NodeName> {
+/// Connected nodes of this network.
+fn peers<'a>(model: &'a NetworkModel, answer: &Answer) -> BTreeSet<&'a NodeName> {
     let ids: BTreeSet<&str> = answer
         .net
         .peers
         .iter()
         .map(|peer| peer.node_info.id.as_str())
         .collect();
-    facts
+    model
         .validators
         .iter()
         .filter(|(_, Identity { node_id, .. })| ids.contains(node_id.as_str()))
@@ -261,7 +269,7 @@ fn peers<'a>(facts: &'a Facts, answer: &Answer) -> BTreeSet<&'a NodeName> {
         .collect()
 }
 
-/// Splits nodes into groups within which each reaches each other, over others too. A connection counts when both sides tell of it.
+/// Splits nodes into connected groups. A connection counts if both sides report it.
 fn groups<'a>(links: &BTreeMap<&'a NodeName, BTreeSet<&'a NodeName>>) -> Vec<BTreeSet<&'a NodeName>> {
     let mutual = |a: &NodeName, b: &NodeName| {
         links.get(a).is_some_and(|l| l.contains(b)) && links.get(b).is_some_and(|l| l.contains(a))

@@ -1,10 +1,10 @@
-//! Commits a transaction through one node and reads it back through another.
+//! Commits a transaction through one node and reads it back from another.
 //!
-//! It is called right at boot, before the first block. `broadcast_tx_commit` would wait there for 10 s on a lost cause and hold
-//! a subscription; so the transaction is handed over as soon as a node takes it, and another node is asked until it has it.
+//! It runs right at boot, before the first block, where `broadcast_tx_commit` would time out after 10 s and
+//! hold a subscription. So it submits the transaction as soon as a node accepts it, and polls another node.
 
 use super::{
-    facts::Facts,
+    network_model::NetworkModel,
     render::RPC,
     rpc::{Broadcast, Committed, Query, Rpc, RpcError},
 };
@@ -16,16 +16,16 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a node is given to pass a transaction on into a block, beside the block interval.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// How long the whole may take, beside two block intervals; then the caller decides.
+/// Time for an accepted transaction to be in a block, beyond the block interval.
+const READ_BACK_LIMIT: Duration = Duration::from_secs(3);
+/// Time limit of an attempt, beyond two block intervals; the caller retries.
 const DEADLINE: Duration = Duration::from_secs(12);
-/// The time between two questions.
-const PERIOD: Duration = Duration::from_millis(25);
-/// The same where answers take long.
-const LONGEST_PERIOD: Duration = Duration::from_millis(300);
+/// Time between two queries.
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
+/// Time between two queries of slow nodes.
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(300);
 
-/// A transaction of ours.
+/// A transaction of the proof.
 struct Probe {
     key: String,
     value: String,
@@ -33,7 +33,7 @@ struct Probe {
 }
 
 impl Probe {
-    /// A transaction that never was. The application takes `key=value` with exactly one `=`.
+    /// A unique transaction. The application accepts `key=value` with exactly one `=`.
     fn new() -> Self {
         let key = format!("chainpool-{:016x}", rand::random::<u64>());
         let value = format!("{:016x}", rand::random::<u64>());
@@ -44,37 +44,47 @@ impl Probe {
 
 /// Proves that the ledger commits.
 pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
-    let facts = Facts::read(&nodes.spec)
-        .map_err(|e| ProveError(format!("the stored spec has no facts of a cometbft network: {e}")))?;
-    let interval = facts.parameters.block_interval();
+    let model = NetworkModel::read(&nodes.spec).map_err(|e| {
+        ProveError(format!(
+            "the stored spec is not a CometBFT spec: {e}; reset or delete the cluster"
+        ))
+    })?;
+    let interval = model.parameters.block_interval();
     let deadline = Instant::now() + DEADLINE + 2 * interval;
     let probe = Probe::new();
-    let mut last = "no node was asked".to_owned();
+    let mut last = "the network has no node".to_owned();
     while Instant::now() < deadline {
-        for writer in writers(&facts) {
-            let taken = timeout_at(deadline, write(nodes, writer, &probe)).await;
-            if let Err(e) = taken.unwrap_or_else(|_| Err(RpcError::Late("no time was left".to_owned()))) {
-                last = format!("{writer} did not take the transaction: {e}");
+        for writer in writers(&model) {
+            let accepted = timeout_at(deadline, write(nodes, writer, &probe)).await;
+            if let Err(e) = accepted
+                .unwrap_or_else(|_| Err(RpcError::TimedOut("no response before the deadline".to_owned())))
+            {
+                last = format!("{writer} did not accept the transaction: {e}");
                 continue;
             }
-            let patience = deadline.min(Instant::now() + PATIENCE + interval);
+            let read_deadline = deadline.min(Instant::now() + READ_BACK_LIMIT + interval);
             let mut why = String::new();
-            match timeout_at(patience, read(nodes, readers(&facts, writer), &probe, &mut why)).await {
+            match timeout_at(
+                read_deadline,
+                read(nodes, readers(&model, writer), &probe, &mut why),
+            )
+            .await
+            {
                 Ok((reader, height)) => return Ok(proof(probe, height, writer, reader)),
                 Err(_) => {
-                    last = format!("{writer} took the transaction, but it was not found elsewhere: {why}")
+                    last = format!("{writer} accepted the transaction, but no other node has it: {why}");
                 }
             }
         }
-        tokio::time::sleep(PERIOD).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     Err(ProveError(last))
 }
 
-/// All validators, the proposer of the first block in front: what it holds already comes into that block. Among equal powers
-/// it is the one with the least address (`types/validator.go`, `CompareProposerPriority`).
-fn writers(facts: &Facts) -> Vec<&NodeName> {
-    let mut by_address: Vec<_> = facts
+/// All validators, starting with the proposer of the first block, so that the block includes the transaction.
+/// With equal powers it is the one with the lowest address (`types/validator.go`, `CompareProposerPriority`).
+fn writers(model: &NetworkModel) -> Vec<&NodeName> {
+    let mut by_address: Vec<_> = model
         .validators
         .iter()
         .map(|(name, identity)| (&identity.address, name))
@@ -83,13 +93,13 @@ fn writers(facts: &Facts) -> Vec<&NodeName> {
     by_address.into_iter().map(|(_, name)| name).collect()
 }
 
-/// All but the writer; the writer itself where there is no other.
-fn readers<'a>(facts: &'a Facts, writer: &'a NodeName) -> Vec<&'a NodeName> {
-    let others: Vec<_> = facts.validators.keys().filter(|name| *name != writer).collect();
+/// All validators but the writer, or the writer if it is the only one.
+fn readers<'a>(model: &'a NetworkModel, writer: &'a NodeName) -> Vec<&'a NodeName> {
+    let others: Vec<_> = model.validators.keys().filter(|name| *name != writer).collect();
     if others.is_empty() { vec![writer] } else { others }
 }
 
-/// Hands the transaction to a node. One that has it already has taken it.
+/// Submits the transaction to a node. Idempotent.
 async fn write(nodes: &Nodes, writer: &NodeName, probe: &Probe) -> Result<(), RpcError> {
     let Probe { key, value, hash: _ } = probe;
     let mut rpc = Rpc::connect(nodes, writer, RPC).await?;
@@ -104,8 +114,8 @@ async fn write(nodes: &Nodes, writer: &NodeName, probe: &Probe) -> Result<(), Rp
     }
 }
 
-/// Asks the readers in turn until one of them has the transaction in a block and its value in the application. Runs without
-/// end: the caller sets the limit, and finds in `why` what came last.
+/// Polls the readers until one of them has the transaction in a block and its value in the application. It
+/// never gives up: the caller sets a time limit, and `why` holds the last error.
 async fn read<'a>(
     nodes: &Nodes,
     readers: Vec<&'a NodeName>,
@@ -120,13 +130,13 @@ async fn read<'a>(
                 Ok(height) => return (name, height),
                 Err(e) => *why = format!("{name}: {e}"),
             }
-            // On a busy machine answers take long: questions must not take the time that the ledger needs.
-            tokio::time::sleep(PERIOD.max(asked.elapsed() * 3).min(LONGEST_PERIOD)).await;
+            // Slow answers indicate a busy machine; polling must not take the time that the ledger needs.
+            tokio::time::sleep(POLL_INTERVAL.max(asked.elapsed() * 3).min(MAX_POLL_INTERVAL)).await;
         }
     }
 }
 
-/// Asks one reader. A connection that works stays open for the next time.
+/// Queries one reader. A working connection stays open.
 async fn read_once(
     nodes: &Nodes,
     reader: &NodeName,
@@ -137,19 +147,19 @@ async fn read_once(
         Some(rpc) => rpc,
         None => Rpc::connect(nodes, reader, RPC).await?,
     };
-    let found = look(&mut rpc, probe).await;
-    if !matches!(found, Err(RpcError::Silent(_) | RpcError::Late(_))) {
+    let found = query(&mut rpc, probe).await;
+    if !matches!(found, Err(RpcError::Unavailable(_) | RpcError::TimedOut(_))) {
         *open = Some(rpc);
     }
     found
 }
 
-/// The height of the transaction's block, where the application has its value too.
-async fn look(rpc: &mut Rpc, probe: &Probe) -> Result<u64, RpcError> {
+/// Height of the transaction's block, if the application has its value too.
+async fn query(rpc: &mut Rpc, probe: &Probe) -> Result<u64, RpcError> {
     let Committed { height, tx_result } = rpc.get(&format!("/tx?hash=0x{}", probe.hash)).await?;
     if tx_result.code != 0 {
         return Err(RpcError::Refused(format!(
-            "the application refused it with code {} {}",
+            "the application rejected it with code {} {}",
             tx_result.code, tx_result.log
         )));
     }

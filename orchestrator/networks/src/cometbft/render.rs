@@ -1,14 +1,14 @@
-//! From an order to the whole spec: files, ports and limits of every validator. Pure.
+//! Renders a request to a spec: files, ports and limits of every validator. Pure.
 //!
-//! Formats by `CometBFT` 0.38: `config/toml.go`, `types/genesis.go`, `privval/file.go`.
+//! Formats of `CometBFT` 0.38: `config/toml.go`, `types/genesis.go`, `privval/file.go`.
 
 use super::{
     config::{HEALTH_PORT, P2P_PORT, RPC_PORT, config, peers},
-    facts::Facts,
     keys::{Identity, Keys},
+    network_model::NetworkModel,
     parameters::Parameters,
 };
-use crate::{Layout, Order, PortNeed, Seed};
+use crate::{PortNeed, RenderRequest, Requirements, Seed};
 use chainpool_agent::{
     Audience, Boot, ClusterSpec, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash,
     Variable, Volume,
@@ -17,39 +17,39 @@ use chainpool_api::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The port that users, probes and proofs speak to.
+/// Port for users, probes and proofs.
 pub(super) const RPC: &str = "rpc";
 
-/// The port that probes speak to when users leave them no connection at the other: it offers the same, and is in no bundle. Nodes that were
-/// made before there was such a port have none.
+/// Port for probes if users have exhausted the connections of the other. It serves the same and is in no
+/// bundle. Nodes of older specs lack it.
 pub(super) const HEALTH: &str = "health";
 
-/// The role whose images an order may replace.
+/// Role in image overrides.
 pub(super) const ROLE: &str = "cometbft";
 
-/// Where the program lies in the official image and in ours.
+/// Path of the program in the official image and in ours.
 const PROGRAM: &str = "/usr/bin/cometbft";
 
-/// Owns the node's files and runs its process. Neither image needs a user of its own for it.
+/// Owner of the node's files and user of its process. Neither image needs a user of its own for it.
 const USER: (u32, u32) = (1000, 1000);
 
-/// The mount point of the node's volume. A new volume's top folder belongs to root, so everything lies one folder below,
-/// in folders that the upload makes for the user.
+/// Mount point of the node's volume. A new volume's top folder belongs to root, so everything is one folder
+/// below, in folders that the upload creates for the user.
 const MOUNT: &str = "/cometbft";
 const HOME: &str = "/cometbft/home";
 
-/// The voting power of each validator in the genesis.
+/// Voting power of each validator at genesis.
 pub(super) const POWER: u64 = 1;
 
-/// An idle validator takes about 45 MiB; the rest is for its mempool and for answers.
+/// An idle validator uses about 45 MiB; the rest is for its mempool and for responses.
 const MEMORY_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Settings of the Go runtime. One processor each: the program wakes 10,000 times a second even when idle
-/// (`updateRoundStateRoutine`), and with two, four idle validators took 135 ms of processor time a second instead of 70.
-/// The memory limit makes it collect before the platform kills it.
+/// Settings of the Go runtime. One processor each: the program wakes up 10,000 times a second even when idle
+/// (`updateRoundStateRoutine`), and with two processors four idle validators used 135 ms of CPU time a second
+/// instead of 70. The memory limit triggers garbage collection before the platform kills the process.
 const ENVIRONMENT: [(&str, &str); 2] = [("GOMAXPROCS", "1"), ("GOMEMLIMIT", "200MiB")];
 
-/// The images that will do: the official one, then the one that `baseimage/` makes.
+/// Suitable images: the official one, then the one built by `baseimage/`.
 pub(super) fn images() -> Vec<String> {
     vec![
         "cometbft/cometbft:v0.38.21".to_owned(),
@@ -57,22 +57,22 @@ pub(super) fn images() -> Vec<String> {
     ]
 }
 
-/// What a network of these parameters needs of a host.
-pub(super) fn layout(parameters: &Parameters) -> Layout {
+/// Host resources that a network with these parameters needs.
+pub(super) fn requirements(parameters: &Parameters) -> Requirements {
     let nodes = names(parameters);
-    Layout {
+    Requirements {
         size: u32::from(parameters.validators),
         memory_bytes: MEMORY_BYTES * u64::from(parameters.validators),
         ports: nodes
             .iter()
             .flat_map(|node| [need(node, RPC), need(node, HEALTH)])
             .collect(),
-        together: BTreeMap::new(),
+        colocated: BTreeMap::new(),
     }
 }
 
-/// Makes the spec of one generation.
-pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> ClusterSpec {
+/// Renders the spec of one generation.
+pub(super) fn render(parameters: &Parameters, request: &RenderRequest, seed: &Seed) -> ClusterSpec {
     let names = names(parameters);
     let keys: Vec<(NodeName, Keys)> = names
         .iter()
@@ -82,21 +82,21 @@ pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> Clu
         .iter()
         .map(|(name, keys)| (name.clone(), keys.identity()))
         .collect();
-    let genesis = genesis(&order.chain_id, order.genesis_at, &names, &validators);
+    let genesis = genesis(&request.chain_id, request.genesis_at, &names, &validators);
     let nodes = keys
         .iter()
         .map(|(name, keys)| {
             let config = config(
                 parameters,
-                order.log_level,
+                request.log_level,
                 name,
                 &peers(name, &names, &validators),
             );
-            node(order, name, files(&config, &genesis, keys))
+            node(request, name, files(&config, &genesis, keys))
         })
         .collect();
-    let facts = Facts {
-        chain_id: order.chain_id.clone(),
+    let model = NetworkModel {
+        chain_id: request.chain_id.clone(),
         parameters: parameters.clone(),
         genesis,
         validators,
@@ -106,8 +106,8 @@ pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> Clu
         nodes,
         jobs: vec![],
         boot,
-        network: order.network.clone(),
-        facts: facts.write(),
+        network: request.network.clone(),
+        facts: model.write(),
         keys: BTreeMap::new(),
     }
     .with_hashes()
@@ -127,10 +127,10 @@ fn need(node: &NodeName, port: &str) -> PortNeed {
     }
 }
 
-fn node(order: &Order, name: &NodeName, files: Vec<File>) -> NodeSpec {
+fn node(request: &RenderRequest, name: &NodeName, files: Vec<File>) -> NodeSpec {
     NodeSpec {
         name: name.clone(),
-        images: order.images.get(ROLE).cloned().unwrap_or_else(images),
+        images: request.images.get(ROLE).cloned().unwrap_or_else(images),
         command: [PROGRAM, "node", "--home", HOME].map(str::to_owned).to_vec(),
         user: Some(format!("{}:{}", USER.0, USER.1)),
         env: ENVIRONMENT
@@ -151,7 +151,7 @@ fn node(order: &Order, name: &NodeName, files: Vec<File>) -> NodeSpec {
             inside,
             protocol: Protocol::Tcp,
             audience,
-            published: order.ports.get(&need(name, port)).copied(),
+            published: request.ports.get(&need(name, port)).copied(),
         })
         .to_vec(),
         limits: Limits {
@@ -159,7 +159,7 @@ fn node(order: &Order, name: &NodeName, files: Vec<File>) -> NodeSpec {
             processes: 512,
         },
         read_only_root: true,
-        log: order.log.clone(),
+        log: request.log.clone(),
         stop_signal: "SIGTERM".to_owned(),
         stop_timeout: 10,
         machine: None,
@@ -167,8 +167,8 @@ fn node(order: &Order, name: &NodeName, files: Vec<File>) -> NodeSpec {
     }
 }
 
-/// The files of a home folder. The validator's state is the node's own from its first start on: with it, a validator never
-/// signs two blocks of one height.
+/// Files of a home folder. The validator's state belongs to the node from its first start on: it prevents a
+/// validator from signing two blocks of one height.
 fn files(config: &str, genesis: &str, keys: &Keys) -> Vec<File> {
     let file = |path: &str, content: Secret<Vec<u8>>, mode: u32| File {
         path: format!("{HOME}/{path}"),
@@ -198,7 +198,7 @@ fn files(config: &str, genesis: &str, keys: &Keys) -> Vec<File> {
     ]
 }
 
-/// The first block, as every validator must know it. It begins a minute before it was ordered, because a validator whose
+/// The genesis file, equal for all validators. Its time is a minute in the past, because a validator whose
 /// clock is behind waits for it.
 fn genesis(
     chain_id: &str,

@@ -1,23 +1,23 @@
-//! What is rendered, byte by byte, and what must hold of it.
+//! Rendered specs, byte by byte, and their invariants.
 
 use super::*;
-use crate::{NetworkType, Reach, cometbft::CometBft};
+use crate::{NetworkType, PublicEndpoints, cometbft::CometBft};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use chainpool_agent::{LogConfig, NetworkSpec};
 use chainpool_api::LogLevel;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, fmt::Write};
 
-fn order(parameters: &Parameters) -> Order {
-    Order {
+fn request(parameters: &Parameters) -> RenderRequest {
+    RenderRequest {
         parameters: json!(parameters),
         chain_id: "cp-0123456789ab-1".to_owned(),
         genesis_at: Timestamp(1_795_000_000_123),
         network: NetworkSpec {
             subnet: Some("10.213.0.64/26".parse().expect("a subnet")),
         },
-        ports: layout(parameters).ports.into_iter().zip(20000..).collect(),
-        reach: Reach {
+        ports: requirements(parameters).ports.into_iter().zip(20000..).collect(),
+        public_endpoints: PublicEndpoints {
             address: "192.0.2.7".to_owned(),
             loopback: false,
             machines: BTreeMap::new(),
@@ -33,7 +33,7 @@ fn rendered(validators: u16, seed: u8) -> ClusterSpec {
         validators,
         ..Parameters::default()
     };
-    render(&parameters, &order(&parameters), &Seed::new([seed; 32]))
+    render(&parameters, &request(&parameters), &Seed::new([seed; 32]))
 }
 
 fn text(spec: &ClusterSpec, node: &str, path: &str) -> String {
@@ -51,7 +51,7 @@ fn text(spec: &ClusterSpec, node: &str, path: &str) -> String {
 }
 
 #[test]
-fn a_render_stays_as_it_was() {
+fn rendered_bytes_do_not_change() {
     let spec = rendered(3, 7).seal().public;
     let mut seen = String::new();
     for node in &spec.nodes {
@@ -95,13 +95,13 @@ fn the_same_seed_gives_the_same_bytes_and_another_shares_no_secret() {
 }
 
 #[test]
-fn nothing_secret_is_left_in_the_open_part() {
+fn the_public_part_contains_no_secret() {
     let sealed = rendered(2, 9).seal();
     let open = serde_json::to_string(&sealed.public).expect("json") + &render_texts(&sealed.public);
     for secret in &sealed.secrets {
         let file: Value = serde_json::from_slice(secret.expose()).expect("json");
         let private = file["priv_key"]["value"].as_str().expect("a key");
-        assert!(!open.contains(private), "a private key stands in the open");
+        assert!(!open.contains(private), "a private key is public");
     }
 }
 
@@ -114,7 +114,7 @@ fn render_texts(spec: &ClusterSpec) -> String {
 }
 
 #[test]
-fn every_file_lies_below_the_volume_and_belongs_to_the_user() {
+fn every_file_is_below_the_volume_and_belongs_to_the_user() {
     for node in &rendered(4, 1).nodes {
         let [volume] = &node.volumes[..] else {
             panic!("one volume")
@@ -142,8 +142,8 @@ fn every_file_lies_below_the_volume_and_belongs_to_the_user() {
 #[test]
 fn node_ids_are_those_of_the_keys() {
     let spec = rendered(4, 5);
-    let facts = Facts::read(&spec).expect("facts");
-    for (name, identity) in &facts.validators {
+    let model = NetworkModel::read(&spec).expect("model");
+    for (name, identity) in &model.validators {
         let key: Value = serde_json::from_str(&text(&spec, name.as_str(), "node_key.json")).expect("json");
         let pair = BASE64
             .decode(key["priv_key"]["value"].as_str().expect("text"))
@@ -157,10 +157,10 @@ fn node_ids_are_those_of_the_keys() {
 }
 
 #[test]
-fn everybody_knows_everybody_else_by_name_and_nobody_himself() {
+fn every_validator_has_all_others_as_peers() {
     for validators in [1, 2, 4, 7, 16] {
         let spec = rendered(validators, 3);
-        let facts = Facts::read(&spec).expect("facts");
+        let model = NetworkModel::read(&spec).expect("model");
         for node in &spec.nodes {
             let config = text(&spec, node.name.as_str(), "config.toml");
             let line = config
@@ -172,7 +172,7 @@ fn everybody_knows_everybody_else_by_name_and_nobody_himself() {
                 .split(',')
                 .filter(|entry| !entry.is_empty())
                 .collect();
-            let others = facts.validators.iter().filter(|(name, _)| **name != node.name);
+            let others = model.validators.iter().filter(|(name, _)| **name != node.name);
             let expected: Vec<String> = others
                 .map(|(name, identity)| format!("{}@{name}:26656", identity.node_id))
                 .collect();
@@ -182,15 +182,15 @@ fn everybody_knows_everybody_else_by_name_and_nobody_himself() {
 }
 
 #[test]
-fn what_was_ordered_is_in_the_spec() {
+fn the_spec_reflects_the_request() {
     let parameters = Parameters {
         validators: 1,
         block_interval_ms: 250,
         empty_blocks: false,
         empty_block_interval_s: 0,
     };
-    let mut order = order(&parameters);
-    order.images = BTreeMap::from([(
+    let mut request = request(&parameters);
+    request.images = BTreeMap::from([(
         "cometbft".to_owned(),
         vec!["registry.example/cometbft:1".to_owned()],
     )]);
@@ -201,11 +201,11 @@ fn what_was_ordered_is_in_the_spec() {
         (LogLevel::Warning, "error"),
         (LogLevel::Error, "error"),
     ] {
-        order.log_level = level;
-        let spec = CometBft.render(&order, &seed);
+        request.log_level = level;
+        let spec = CometBft.render(&request, &seed);
         assert!(text(&spec, "v0", "config.toml").contains(&format!("log_level = \"{word}\"\n")));
     }
-    let spec = CometBft.render(&order, &seed);
+    let spec = CometBft.render(&request, &seed);
     let config = text(&spec, "v0", "config.toml");
     assert!(
         config.contains(
@@ -217,25 +217,29 @@ fn what_was_ordered_is_in_the_spec() {
 }
 
 #[test]
-fn the_layout_names_two_ports_a_validator() {
-    let layout = CometBft.layout(&json!(Parameters {
+fn every_validator_needs_two_ports() {
+    let requirements = CometBft.requirements(&json!(Parameters {
         validators: 7,
         ..Parameters::default()
     }));
     assert_eq!(
-        (layout.size, layout.ports.len(), layout.memory_bytes),
+        (
+            requirements.size,
+            requirements.ports.len(),
+            requirements.memory_bytes
+        ),
         (7, 14, 7 * 256 * 1024 * 1024)
     );
 }
 
 #[test]
 fn the_bundle_writes_through_one_node_and_reads_through_another() {
-    let reach = |address: &str| Reach {
+    let public_endpoints = |address: &str| PublicEndpoints {
         address: address.to_owned(),
         loopback: false,
         machines: BTreeMap::new(),
     };
-    let parts = CometBft.bundle(&rendered(4, 1).seal().public, &reach("10.0.0.5"));
+    let parts = CometBft.bundle(&rendered(4, 1).seal().public, &public_endpoints("10.0.0.5"));
     assert_eq!(
         parts.write,
         r#"curl -s 'http://10.0.0.5:20000/broadcast_tx_commit?tx="name=satoshi"'"#
@@ -261,7 +265,7 @@ fn the_bundle_writes_through_one_node_and_reads_through_another() {
     let genesis: Value = serde_json::from_str(&parts.files["genesis.json"]).expect("json");
     assert_eq!(genesis["chain_id"], "cp-0123456789ab-1");
 
-    let alone = CometBft.bundle(&rendered(1, 1), &reach("fd00::5"));
+    let alone = CometBft.bundle(&rendered(1, 1), &public_endpoints("fd00::5"));
     assert_eq!(
         alone.read,
         r#"curl -s 'http://[fd00::5]:20000/abci_query?data="name"'"#

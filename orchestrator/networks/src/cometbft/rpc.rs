@@ -1,6 +1,6 @@
-//! One HTTP/1.1 connection to a port of a node's RPC, and the answers that we read there.
+//! RPC of a node over one HTTP/1.1 connection.
 //!
-//! Formats by `CometBFT` 0.38: `rpc/core`, `rpc/jsonrpc/types`. Whole numbers of 64 bits come as texts.
+//! Formats of `CometBFT` 0.38: `rpc/core`, `rpc/jsonrpc/types`. 64-bit integers are strings.
 
 use crate::Nodes;
 use bytes::Bytes;
@@ -12,28 +12,28 @@ use serde::{Deserialize, de::DeserializeOwned};
 use std::time::Duration;
 use tokio::{task::AbortHandle, time::timeout};
 
-/// How long a connection may take.
+/// Time limit of a connection.
 const CONNECT: Duration = Duration::from_secs(1);
-/// How long an answer may take.
+/// Time limit of a response.
 const ANSWER: Duration = Duration::from_secs(2);
-/// The largest answer that is read; users decide what stands in a ledger.
+/// Largest accepted response; users determine the ledger's content.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
-/// Why there is no answer of use.
+/// A failed call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RpcError {
-    /// No connection or no answer came in time.
+    /// No connection or response in time.
     #[error("{0}")]
-    Late(String),
-    /// The node did not answer, or not as itself.
+    TimedOut(String),
+    /// The node is unreachable, or another process answers.
     #[error("{0}")]
-    Silent(String),
-    /// The node answered that it will not do it.
+    Unavailable(String),
+    /// The node refused the call.
     #[error("{0}")]
     Refused(String),
 }
 
-/// A connection to one node. Ends when dropped.
+/// A connection to one node. Dropping it closes the connection.
 pub(super) struct Rpc {
     sender: SendRequest<Empty<Bytes>>,
     host: String,
@@ -53,15 +53,15 @@ impl Rpc {
             let stream = nodes
                 .dial(node, port)
                 .await
-                .map_err(|e| RpcError::Silent(e.to_string()))?;
+                .map_err(|e| RpcError::Unavailable(e.to_string()))?;
             http1::handshake(TokioIo::new(stream))
                 .await
-                .map_err(|e| silent(&e))
+                .map_err(|e| unavailable(&e))
         };
         let (sender, connection) = timeout(CONNECT, connect)
             .await
-            .map_err(|_| late("no connection", CONNECT))??;
-        // What ends the connection also ends the request that waits on it, and is told there.
+            .map_err(|_| timed_out("no connection", CONNECT))??;
+        // A connection error also fails the pending request, which reports it.
         let driver = tokio::spawn(async move { drop(connection.await) }).abort_handle();
         Ok(Self {
             sender,
@@ -70,11 +70,11 @@ impl Rpc {
         })
     }
 
-    /// Asks for a path with its query, such as `/status`.
+    /// Sends a GET request for a path with its query, such as `/status`.
     pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, RpcError> {
         let answer = timeout(ANSWER, self.fetch(path))
             .await
-            .map_err(|_| late("no answer", ANSWER))??;
+            .map_err(|_| timed_out("no response", ANSWER))??;
         read(&answer)
     }
 
@@ -83,30 +83,34 @@ impl Rpc {
             .header(http::header::HOST, &self.host)
             .body(Empty::new());
         let request = request.map_err(|e| RpcError::Refused(format!("{path}: {e}")))?;
-        self.sender.ready().await.map_err(|e| silent(&e))?;
-        let response = self.sender.send_request(request).await.map_err(|e| silent(&e))?;
+        self.sender.ready().await.map_err(|e| unavailable(&e))?;
+        let response = self
+            .sender
+            .send_request(request)
+            .await
+            .map_err(|e| unavailable(&e))?;
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
             .collect()
             .await;
         Ok(body
-            .map_err(|e| RpcError::Silent(format!("the answer broke off: {e}")))?
+            .map_err(|e| RpcError::Unavailable(format!("the response was cut off: {e}")))?
             .to_bytes())
     }
 }
 
-fn late(what: &str, limit: Duration) -> RpcError {
-    RpcError::Late(format!("{what} within {} s", limit.as_secs()))
+fn timed_out(what: &str, limit: Duration) -> RpcError {
+    RpcError::TimedOut(format!("{what} within {} s", limit.as_secs()))
 }
 
-/// An error of the connection with its cause: hyper's own text alone often says nothing.
-fn silent(error: &hyper::Error) -> RpcError {
+/// A connection error with its cause; hyper's own text alone is often not informative.
+fn unavailable(error: &hyper::Error) -> RpcError {
     let cause = std::error::Error::source(error)
         .map(|cause| format!(": {cause}"))
         .unwrap_or_default();
-    RpcError::Silent(format!("{error}{cause}"))
+    RpcError::Unavailable(format!("{error}{cause}"))
 }
 
-/// Either a result or an error; which of them is decided by what is there.
+/// A result or an error.
 #[derive(Deserialize)]
 struct Envelope<T> {
     result: Option<T>,
@@ -120,16 +124,16 @@ struct Refusal {
     data: String,
 }
 
-/// Reads an answer.
+/// Parses a response.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RpcError> {
     let envelope: Envelope<T> = serde_json::from_slice(body)
-        .map_err(|e| RpcError::Silent(format!("not an answer of CometBFT: {e}")))?;
+        .map_err(|e| RpcError::Unavailable(format!("not a CometBFT response: {e}")))?;
     match (envelope.error, envelope.result) {
         (Some(Refusal { message, data }), _) if data.is_empty() => Err(RpcError::Refused(message)),
         (Some(Refusal { message, data }), _) => Err(RpcError::Refused(format!("{message}: {data}"))),
         (None, Some(result)) => Ok(result),
-        (None, None) => Err(RpcError::Silent(
-            "not an answer of CometBFT: neither result nor error".to_owned(),
+        (None, None) => Err(RpcError::Unavailable(
+            "not a CometBFT response: neither result nor error".to_owned(),
         )),
     }
 }
@@ -141,14 +145,14 @@ pub(super) struct Status {
     pub(super) sync_info: SyncInfo,
 }
 
-/// Who a node says it is.
+/// Identity of a node.
 #[derive(Debug, Deserialize)]
 pub(super) struct NodeInfo {
     pub(super) id: String,
     pub(super) network: String,
 }
 
-/// How far a node is.
+/// Sync status of a node.
 #[derive(Debug, Deserialize)]
 pub(super) struct SyncInfo {
     #[serde(deserialize_with = "number")]
@@ -175,7 +179,7 @@ pub(super) struct Peer {
 #[derive(Debug, Deserialize)]
 pub(super) struct Validators {
     pub(super) validators: Vec<Validator>,
-    /// How many there are on all pages.
+    /// Number on all pages.
     #[serde(deserialize_with = "number")]
     pub(super) total: usize,
 }
@@ -194,20 +198,20 @@ pub(super) struct Blockchain {
     pub(super) block_metas: Vec<BlockMeta>,
 }
 
-/// What stands above a block's transactions.
+/// Metadata of a block.
 #[derive(Debug, Deserialize)]
 pub(super) struct BlockMeta {
     pub(super) block_id: BlockId,
     pub(super) header: Header,
 }
 
-/// A block's name.
+/// Id of a block.
 #[derive(Debug, Deserialize)]
 pub(super) struct BlockId {
     pub(super) hash: String,
 }
 
-/// The part of a block's header that tells the application's state.
+/// The application hash of a block's header.
 #[derive(Debug, Deserialize)]
 pub(super) struct Header {
     pub(super) app_hash: String,
@@ -228,7 +232,7 @@ pub(super) struct Committed {
     pub(super) tx_result: TxResult,
 }
 
-/// What the application made of a transaction.
+/// The application's result of a transaction.
 #[derive(Debug, Deserialize)]
 pub(super) struct TxResult {
     pub(super) code: u32,
@@ -244,17 +248,17 @@ pub(super) struct Query {
 /// The application's answer to a query.
 #[derive(Debug, Deserialize)]
 pub(super) struct QueryResponse {
-    /// The value in base64; absent while there is none.
+    /// The value in base64; absent if there is none.
     pub(super) value: Option<String>,
 }
 
-/// A number that is written as a text.
+/// Deserializes a number from a string.
 fn number<'de, D: serde::Deserializer<'de>, T: std::str::FromStr<Err: std::fmt::Display>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
     text.parse()
-        .map_err(|e| serde::de::Error::custom(format!("{text:?} is no number: {e}")))
+        .map_err(|e| serde::de::Error::custom(format!("{text:?} is not a number: {e}")))
 }
 
 #[cfg(test)]

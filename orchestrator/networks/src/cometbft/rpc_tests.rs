@@ -1,4 +1,4 @@
-//! Reads answers that a real network of four gave (`CometBFT` 0.38.21).
+//! Parses recorded responses of a real network with four validators (`CometBFT` 0.38.21).
 
 use super::*;
 
@@ -9,7 +9,7 @@ macro_rules! recorded {
 }
 
 #[test]
-fn a_status_tells_who_answers_and_how_far_it_is() {
+fn a_status_has_identity_and_sync_state() {
     let status: Status = recorded!("status").expect("readable");
     assert_eq!(status.node_info.id.len(), 40);
     assert!(status.node_info.network.starts_with('c'));
@@ -21,7 +21,7 @@ fn a_status_tells_who_answers_and_how_far_it_is() {
 }
 
 #[test]
-fn a_status_before_the_first_block_can_be_read() {
+fn a_status_before_the_first_block_is_parsed() {
     let status: Status = recorded!("status_before_the_first_block").expect("readable");
     assert_eq!(
         (status.sync_info.latest_block_height, status.sync_info.catching_up),
@@ -51,7 +51,7 @@ fn validators_have_power() {
 fn a_block_has_two_hashes_to_compare() {
     let chain: Blockchain = recorded!("blockchain").expect("readable");
     let [block] = &chain.block_metas[..] else {
-        panic!("one height was asked for")
+        panic!("one height was requested")
     };
     assert_eq!(
         (block.block_id.hash.len(), block.header.app_hash.as_str()),
@@ -60,14 +60,14 @@ fn a_block_has_two_hashes_to_compare() {
 }
 
 #[test]
-fn a_height_that_is_not_there_is_refused_with_the_reason() {
+fn a_missing_height_is_refused_with_the_reason() {
     let refused: Result<Blockchain, _> = recorded!("blockchain_too_high");
     let why = "Internal error: min height 999 can't be greater than max height 3";
     assert_eq!(refused.expect_err("refused"), RpcError::Refused(why.to_owned()));
 }
 
 #[test]
-fn a_transaction_is_taken_or_refused() {
+fn a_transaction_is_accepted_or_refused() {
     assert_eq!(recorded!("broadcast").map(|b: Broadcast| b.code), Ok(0));
     assert_eq!(recorded!("broadcast_refused").map(|b: Broadcast| b.code), Ok(2));
     let again: Result<Broadcast, _> = recorded!("broadcast_again");
@@ -78,7 +78,7 @@ fn a_transaction_is_taken_or_refused() {
 }
 
 #[test]
-fn a_committed_transaction_tells_its_block() {
+fn a_committed_transaction_has_its_height() {
     let committed: Committed = recorded!("tx").expect("readable");
     assert_eq!((committed.height, committed.tx_result.code), (2, 0));
     let missing: Result<Committed, _> = recorded!("tx_not_found");
@@ -86,7 +86,7 @@ fn a_committed_transaction_tells_its_block() {
 }
 
 #[test]
-fn a_value_is_there_or_not() {
+fn a_value_may_be_absent() {
     assert_eq!(
         recorded!("abci_query").map(|q: Query| q.response.value),
         Ok(Some("c2F0b3NoaQ==".to_owned()))
@@ -98,7 +98,7 @@ fn a_value_is_there_or_not() {
 }
 
 #[test]
-fn what_is_no_answer_is_silence() {
+fn invalid_responses_count_as_unavailable() {
     for body in [
         "",
         "404 page not found",
@@ -107,13 +107,16 @@ fn what_is_no_answer_is_silence() {
         r#"{"result":null}"#,
     ] {
         let answer: Result<NetInfo, _> = read(body.as_bytes());
-        assert!(matches!(answer, Err(RpcError::Silent(_))), "{body}: {answer:?}");
+        assert!(
+            matches!(answer, Err(RpcError::Unavailable(_))),
+            "{body}: {answer:?}"
+        );
     }
 }
 
 proptest::proptest! {
     #[test]
-    fn no_bytes_of_a_node_make_us_panic(body: Vec<u8>) {
+    fn no_response_causes_a_panic(body: Vec<u8>) {
         proptest::prop_assert!(read::<Status>(&body).is_err());
     }
 }

@@ -1,19 +1,24 @@
-//! Judges evidence. Pure.
+//! Assesses evidence. Pure.
 //!
-//! Reasons name no figure that changes from one look to the next, so that one verdict stays one verdict.
+//! Reasons contain no value that changes between probes, so a verdict stays the same.
 
 use super::parameters::Parameters;
-use crate::{Past, Verdict, began_again_text};
+use crate::{History, Verdict, ledger_regression_reason};
 use chainpool_api::{Evidence, HealthState, NodeEvidence, Timestamp};
 
-/// The least time after which a height is stalled.
+/// Minimum time after which a constant height is stalled.
 const STALLED_MS: i64 = 10_000;
 
-/// Judges what was seen now in the light of what was seen before. The gravest finding decides.
-pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past, now: Timestamp) -> Verdict {
+/// Assesses evidence together with the history. The most severe finding decides.
+pub(super) fn verdict(
+    parameters: &Parameters,
+    evidence: &Evidence,
+    history: &History,
+    now: Timestamp,
+) -> Verdict {
     let found = Findings::of(evidence);
     if evidence.nodes.is_empty() {
-        return verdict_of(HealthState::Unknown, "nothing is known of its validators");
+        return verdict_of(HealthState::Unknown, "no information about the validators");
     }
     if evidence.agree == Some(false) {
         return broken(format!(
@@ -21,28 +26,28 @@ pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past,
             hashes(evidence)
         ));
     }
-    // Validators that have just begun connect within seconds. When they do not, the height stalls.
+    // Newly started validators connect within seconds. If they do not, the height stalls.
     let may_connect = found.voter_behind && is_quorum(found.answering, found.total);
     if !found.connected && !may_connect {
         return broken(found.lost_text());
     }
     let enough_vote = !found.decides || is_quorum(found.voting, found.total);
-    if is_stalled(parameters, evidence, past, now, enough_vote) {
-        let although = if found.decides {
-            "although enough validators answer"
+    if is_stalled(parameters, evidence, history, now, enough_vote) {
+        let cause = if found.decides {
+            " although enough validators are responsive"
         } else {
-            "and validators outside this cluster decide"
+            ": validators outside this cluster decide"
         };
-        return broken(match evidence.height.max(past.height) {
-            None => format!("it makes no block, {although}"),
-            Some(height) => format!("no block follows height {height}, {although}"),
+        return broken(match evidence.height.max(history.height) {
+            None => format!("no block produced{cause}"),
+            Some(height) => format!("no new block after height {height}{cause}"),
         });
     }
     if !found.connected {
         return degraded(found.behind_text());
     }
     if !found.missing.is_empty() {
-        return degraded(format!("{}; it still commits", found.missing_text()));
+        return degraded(format!("{}; still committing", found.missing_text()));
     }
     if !found.behind.is_empty() {
         return degraded(found.behind_text());
@@ -56,12 +61,12 @@ pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past,
     }
     if let Some((part, all)) = evidence.power.filter(|(part, all)| part < all) {
         return degraded(format!(
-            "{part} of {all} of the voting power is connected; it still commits"
+            "{part} of {all} of the voting power connected; still committing"
         ));
     }
     if !found.non_validators_missing.is_empty() {
         return degraded(format!(
-            "{}; it still commits",
+            "{}; still committing",
             found.non_validators_missing_text()
         ));
     }
@@ -69,59 +74,61 @@ pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past,
         return degraded(found.closed_text());
     }
     match evidence.height {
-        None => degraded("its validators are up; it has made no block yet".to_owned()),
-        Some(height) if !has_recovered(parameters, height, past) => {
-            degraded("all validators take part again; a new block has yet to follow".to_owned())
+        None => degraded("the validators are up; no block produced yet".to_owned()),
+        Some(height) if !has_recovered(parameters, height, history) => {
+            degraded("all validators available again; waiting for a new block".to_owned())
         }
         Some(_) => verdict_of(HealthState::Healthy, &found.healthy_text()),
     }
 }
 
-/// Whether so many validators of so many could commit on their own without their blocks: they would agree on other ones.
+/// Returns true if the validators without blocks form a quorum: they would commit different blocks.
 pub(super) fn loses_ledger(total: usize, lost: usize) -> bool {
     let of = |count| u64::try_from(count).unwrap_or(u64::MAX);
     is_quorum(of(lost), of(total))
 }
 
-/// Whether the ledger has begun again. Of a block that was seen, a quorum has the one before; so when a quorum votes and all that
-/// answer are further below, blocks are lost.
-pub(super) fn began_again(evidence: &Evidence, past: &Past) -> Option<String> {
+/// Reason if the ledger lost blocks. A quorum has the block before any block seen; so if a quorum votes and
+/// all responsive nodes are below that, blocks are lost.
+pub(super) fn ledger_regression(evidence: &Evidence, history: &History) -> Option<String> {
     let found = Findings::of(evidence);
-    let seen = past
+    let seen = history
         .height
         .filter(|seen| evidence.height.is_some_and(|height| height + 1 < *seen))?;
-    (found.connected && is_quorum(found.voting, found.total)).then(|| began_again_text(seen))
+    (found.connected && is_quorum(found.voting, found.total)).then(|| ledger_regression_reason(seen))
 }
 
-/// Who takes part, by the evidence. Powers are those that the ledger told; before it has told any, each node counts as one.
+/// Findings from the evidence. Powers are those that the ledger reports; without a report each node counts as
+/// one.
 struct Findings<'a> {
-    /// The power of all validators.
+    /// Voting power of all validators.
     total: u64,
-    /// The power of its nodes.
+    /// Voting power of the cluster's nodes.
     own: u64,
-    /// Whether its nodes have enough power to commit. Where users gave it to validators elsewhere, only blocks tell.
+    /// The cluster's nodes can form a quorum. If users moved power to validators elsewhere, only blocks are
+    /// evidence.
     decides: bool,
-    /// The power of those that answer.
+    /// Voting power of responsive nodes.
     answering: u64,
-    /// The power of those that answer and vote.
+    /// Voting power of responsive nodes that vote.
     voting: u64,
-    /// How many nodes are validators.
+    /// Number of nodes that are validators.
     validators: usize,
-    /// Validators that do not run or do not answer.
+    /// Unavailable validators.
     missing: Vec<(&'a str, &'a NodeEvidence)>,
-    /// Nodes that answer and do not vote yet: they have just begun and look for the others, or fetch blocks.
+    /// Responsive nodes that do not vote yet: they are connecting or catching up.
     behind: Vec<&'a str>,
-    /// Whether one of them is a validator.
+    /// One of `behind` is a validator.
     voter_behind: bool,
-    /// Nodes that are validators no more, because a transaction of a user took their power.
+    /// Nodes that are no longer validators, because a transaction removed their power.
     non_validators: Vec<&'a str>,
-    /// Those of them that do not run or do not answer.
+    /// Unavailable ones of `non_validators`.
     non_validators_missing: Vec<(&'a str, &'a NodeEvidence)>,
-    /// Nodes that take part and whose port for users does not answer.
+    /// Participating nodes with an unresponsive client port.
     closed: Vec<&'a str>,
-    /// Whether more than 2/3 of the power is connected; by the number of nodes where the ledger did not tell its powers.
+    /// More than 2/3 of the power is connected; of the nodes if the ledger does not report powers.
     connected: bool,
-    /// The power that is connected, and all, where the ledger told it.
+    /// Connected and total power, if the ledger reports it.
     power: Option<(u64, u64)>,
 }
 
@@ -175,12 +182,12 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// Why it cannot commit.
+    /// Reason why the ledger cannot commit.
     fn lost_text(&self) -> String {
-        let needed = "more than 2/3 of the power is needed to commit";
+        let needed = "more than 2/3 of the voting power required to commit";
         match (self.missing.is_empty(), self.power) {
             (true, Some((part, all))) => {
-                format!("{part} of {all} of the voting power is connected; {needed}")
+                format!("{part} of {all} of the voting power connected; {needed}")
             }
             _ => format!("{}; {needed}", self.missing_text()),
         }
@@ -188,74 +195,73 @@ impl<'a> Findings<'a> {
 
     fn healthy_text(&self) -> String {
         let all = match self.validators {
-            1 => "its validator answers and makes blocks".to_owned(),
-            validators => format!("all {validators} validators take part and agree"),
+            1 => "the validator is responsive and produces blocks".to_owned(),
+            validators => format!("all {validators} validators participate and agree"),
         };
         match self.non_validators.as_slice() {
             [] => all,
-            [one] => format!("{all}; {one} is no longer a validator, a transaction removed its voting power"),
+            [one] => format!("{all}; {one} is no longer a validator: a transaction removed its voting power"),
             many => format!(
-                "{all}; {} are no longer validators, transactions removed their voting power",
+                "{all}; {} are no longer validators: transactions removed their voting power",
                 many.join(", ")
             ),
         }
     }
 
-    /// Who does not vote yet.
+    /// Nodes that do not vote yet.
     fn behind_text(&self) -> String {
-        format!("catching up with the others: {}", self.behind.join(", "))
+        format!("catching up: {}", self.behind.join(", "))
     }
 
-    /// Who is missing, and what is known of them.
+    /// Unavailable validators with their process states.
     fn missing_text(&self) -> String {
-        let who = told(&self.missing);
+        let who = node_list(&self.missing);
         match (self.missing.len(), self.validators) {
-            (1, 1) => format!("its only validator does not take part ({who})"),
-            (1, total) => format!("1 of {total} validators does not take part ({who})"),
-            (missing, total) => format!("{missing} of {total} validators do not take part ({who})"),
+            (1, 1) => format!("the only validator is unavailable ({who})"),
+            (missing, total) => format!("{missing} of {total} validators unavailable ({who})"),
         }
     }
 
     fn non_validators_missing_text(&self) -> String {
-        let who = told(&self.non_validators_missing);
+        let who = node_list(&self.non_validators_missing);
         match self.non_validators_missing.len() {
-            1 => format!("1 node without voting power does not take part ({who})"),
-            missing => format!("{missing} nodes without voting power do not take part ({who})"),
+            1 => format!("1 node without voting power unavailable ({who})"),
+            missing => format!("{missing} nodes without voting power unavailable ({who})"),
         }
     }
 
     fn closed_text(&self) -> String {
         format!(
-            "it commits, but the port for users does not answer at {}: clients may have used up its connections",
+            "committing, but the client port is unresponsive at {}: clients may have exhausted its connections",
             self.closed.join(", ")
         )
     }
 }
 
-/// Nodes and what is known of them.
-fn told(nodes: &[(&str, &NodeEvidence)]) -> String {
+/// Unavailable nodes with their process states.
+fn node_list(nodes: &[(&str, &NodeEvidence)]) -> String {
     let of = |(name, node): &(&str, &NodeEvidence)| match node.process.as_str() {
-        "running" => format!("{name} runs and does not answer"),
+        "running" => format!("{name} is running but unresponsive"),
         process => format!("{name} {process}"),
     };
     nodes.iter().map(of).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether a part can commit.
+/// Returns true if this part of the voting power can commit.
 fn is_quorum(part: u64, all: u64) -> bool {
     3 * u128::from(part) > 2 * u128::from(all)
 }
 
-/// Whether a block is overdue. An idle ledger without empty blocks may rest for ever, so there a resting height counts only
-/// together with a second sign: too few validators vote.
+/// Returns true if a block is overdue. An idle ledger without empty blocks keeps its height indefinitely, so
+/// there a constant height counts only if too few validators vote as well.
 fn is_stalled(
     parameters: &Parameters,
     evidence: &Evidence,
-    past: &Past,
+    history: &History,
     now: Timestamp,
     enough_vote: bool,
 ) -> bool {
-    if evidence.height > past.height || (!parameters.empty_blocks && enough_vote) {
+    if evidence.height > history.height || (!parameters.empty_blocks && enough_vote) {
         return false;
     }
     let idle_ms = if parameters.empty_blocks {
@@ -264,15 +270,19 @@ fn is_stalled(
         0
     };
     let limit_ms = STALLED_MS.max(5 * i64::from(parameters.block_interval_ms)) + idle_ms;
-    let rests_since = past.height_since.max(past.started_at).max(past.returned_at);
-    rests_since.is_some_and(|since| now.millis_since(since) > limit_ms)
+    let unchanged_since = history
+        .height_since
+        .max(history.started_at)
+        .max(history.reconnected_at);
+    unchanged_since.is_some_and(|since| now.millis_since(since) > limit_ms)
 }
 
-/// Whether a ledger that was not healthy has shown that it is again: a new block, or, where blocks come only with
-/// transactions or seldom without, that all of it is connected, which the caller has found.
-fn has_recovered(parameters: &Parameters, height: u64, past: &Past) -> bool {
-    let seldom = !parameters.empty_blocks || i64::from(parameters.empty_block_interval_s) * 1000 > STALLED_MS;
-    !past.recovering || Some(height) > past.height || seldom
+/// Returns true if the recovery is confirmed: by a new block, or, if blocks without transactions are disabled
+/// or rare, by the connected voting power, which the caller has checked.
+fn has_recovered(parameters: &Parameters, height: u64, history: &History) -> bool {
+    let blocks_are_rare =
+        !parameters.empty_blocks || i64::from(parameters.empty_block_interval_s) * 1000 > STALLED_MS;
+    !history.recovering || Some(height) > history.height || blocks_are_rare
 }
 
 fn hashes(evidence: &Evidence) -> String {

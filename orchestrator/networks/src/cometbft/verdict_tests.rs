@@ -1,4 +1,4 @@
-//! The table of verdicts.
+//! Verdicts by evidence and history.
 
 use super::*;
 use HealthState::{Broken, Degraded, Healthy, Unknown};
@@ -6,22 +6,22 @@ use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
 
-#[expect(clippy::unnecessary_wraps, reason = "every moment of the past is optional")]
+#[expect(clippy::unnecessary_wraps, reason = "all times of the history are optional")]
 fn ago(seconds: i64) -> Option<Timestamp> {
     Some(NOW.plus_seconds(-seconds))
 }
 
-/// A node by one word: `ok`, `behind`, `silent`, `alone`, or the platform's word.
+/// A node by its state: `ok`, `behind`, `unresponsive`, `alone`, or a process state.
 fn node(word: &str) -> NodeEvidence {
     let answers = matches!(word, "ok" | "behind" | "alone");
     NodeEvidence {
-        process: if answers || word == "silent" {
+        process: if answers || word == "unresponsive" {
             "running".to_owned()
         } else {
             word.to_owned()
         },
         answers,
-        silent: (word == "silent").then(|| "no answer within 2 s".to_owned()),
+        silent: (word == "unresponsive").then(|| "no answer within 2 s".to_owned()),
         height: answers.then_some(7),
         hash: answers.then(|| "AAAAAAAAAAAA".to_owned()),
         block_at: None,
@@ -31,7 +31,7 @@ fn node(word: &str) -> NodeEvidence {
     }
 }
 
-/// Evidence at height 7 in which all that answer are connected.
+/// Evidence at height 7 in which all responsive nodes are connected.
 fn seen(words: &[&str]) -> Evidence {
     let nodes: std::collections::BTreeMap<_, _> = words
         .iter()
@@ -53,102 +53,100 @@ fn count(these: impl Iterator) -> u64 {
     these.fold(0, |count, _| count + 1)
 }
 
-fn judge(evidence: &Evidence, past: &Past) -> (HealthState, String) {
-    let Verdict { state, reason } = verdict(&Parameters::default(), evidence, past, NOW);
+fn assess(evidence: &Evidence, history: &History) -> (HealthState, String) {
+    let Verdict { state, reason } = verdict(&Parameters::default(), evidence, history, NOW);
     (state, reason)
 }
 
-/// What was seen before: this height, first seen so many seconds ago.
-fn at(height: u64, seconds: i64) -> Past {
-    Past {
+/// History with this height, first seen this many seconds ago.
+fn at(height: u64, seconds: i64) -> History {
+    History {
         height: Some(height),
         height_since: ago(seconds),
-        ..Past::default()
+        ..History::default()
     }
 }
 
 #[test]
-fn who_takes_part_decides_at_once() {
-    let lost = "more than 2/3 of the power is needed to commit";
+fn available_validators_determine_the_verdict() {
+    let lost = "more than 2/3 of the voting power required to commit";
     let table: &[(&[&str], HealthState, String)] = &[
         (
             &["ok", "ok", "ok", "ok"],
             Healthy,
-            "all 4 validators take part and agree".into(),
+            "all 4 validators participate and agree".into(),
         ),
         (
             &["ok", "ok", "paused", "ok"],
             Degraded,
-            "1 of 4 validators does not take part (v2 paused); it still commits".into(),
+            "1 of 4 validators unavailable (v2 paused); still committing".into(),
         ),
         (
-            &["ok", "silent", "ok", "ok"],
+            &["ok", "unresponsive", "ok", "ok"],
             Degraded,
-            "1 of 4 validators does not take part (v1 runs and does not answer); it still commits".into(),
+            "1 of 4 validators unavailable (v1 is running but unresponsive); still committing".into(),
         ),
         (
             &["ok", "ok", "paused", "exited 137"],
             Broken,
-            format!("2 of 4 validators do not take part (v2 paused, v3 exited 137); {lost}"),
+            format!("2 of 4 validators unavailable (v2 paused, v3 exited 137); {lost}"),
         ),
         (
             &["absent", "absent", "absent", "absent"],
             Broken,
-            format!(
-                "4 of 4 validators do not take part (v0 absent, v1 absent, v2 absent, v3 absent); {lost}"
-            ),
+            format!("4 of 4 validators unavailable (v0 absent, v1 absent, v2 absent, v3 absent); {lost}"),
         ),
         (
-            &["silent", "silent", "created", "ok"],
+            &["unresponsive", "unresponsive", "created", "ok"],
             Broken,
             format!(
-                "3 of 4 validators do not take part (v0 runs and does not answer, v1 runs and does not answer, v2 created); {lost}"
+                "3 of 4 validators unavailable (v0 is running but unresponsive, v1 is running but unresponsive, v2 created); {lost}"
             ),
         ),
-        // Three of three are needed: two are not more than two thirds.
+        // Three of three are required: two are not more than two thirds.
         (
             &["ok", "ok", "exited 0"],
             Broken,
-            format!("1 of 3 validators does not take part (v2 exited 0); {lost}"),
+            format!("1 of 3 validators unavailable (v2 exited 0); {lost}"),
         ),
         (
             &["ok", "exited 0"],
             Broken,
-            format!("1 of 2 validators does not take part (v1 exited 0); {lost}"),
+            format!("1 of 2 validators unavailable (v1 exited 0); {lost}"),
         ),
-        (&["ok"], Healthy, "its validator answers and makes blocks".into()),
+        (
+            &["ok"],
+            Healthy,
+            "the validator is responsive and produces blocks".into(),
+        ),
         (
             &["exited 1"],
             Broken,
-            format!("its only validator does not take part (v0 exited 1); {lost}"),
+            format!("the only validator is unavailable (v0 exited 1); {lost}"),
         ),
         (
             &["ok", "ok", "ok", "ok", "ok", "paused", "paused"],
             Degraded,
-            "2 of 7 validators do not take part (v5 paused, v6 paused); it still commits".into(),
+            "2 of 7 validators unavailable (v5 paused, v6 paused); still committing".into(),
         ),
-        // All answer, not all are connected.
+        // All are responsive, not all are connected.
         (
             &["ok", "ok", "ok", "alone"],
             Degraded,
-            "3 of 4 of the voting power is connected; it still commits".into(),
+            "3 of 4 of the voting power connected; still committing".into(),
         ),
         (
             &["ok", "ok", "alone", "alone"],
             Broken,
-            format!("2 of 4 of the voting power is connected; {lost}"),
+            format!("2 of 4 of the voting power connected; {lost}"),
         ),
-        // One has just been started again: it fetches blocks and does not vote yet.
-        (
-            &["ok", "ok", "ok", "behind"],
-            Degraded,
-            "catching up with the others: v3".into(),
-        ),
-        (&[], Unknown, "nothing is known of its validators".into()),
+        // A restarted node is catching up and does not vote yet.
+        (&["ok", "ok", "ok", "behind"], Degraded, "catching up: v3".into()),
+        (&[], Unknown, "no information about the validators".into()),
     ];
     for (words, state, reason) in table {
         assert_eq!(
-            judge(&seen(words), &Past::default()),
+            assess(&seen(words), &History::default()),
             (*state, reason.clone()),
             "{words:?}"
         );
@@ -156,55 +154,55 @@ fn who_takes_part_decides_at_once() {
 }
 
 #[test]
-fn powers_decide_where_the_ledger_told_them() {
+fn reported_voting_powers_determine_the_verdict() {
     let with = |words: &[&str], powers: &[u64], connected: u64, all: u64| {
         let mut evidence = seen(words);
         for (node, power) in evidence.nodes.values_mut().zip(powers) {
             node.power = Some(*power);
         }
         evidence.power = Some((connected, all));
-        judge(&evidence, &Past::default())
+        assess(&evidence, &History::default())
     };
-    let lost = "more than 2/3 of the power is needed to commit";
-    let three = "all 3 validators take part and agree; v3 is no longer a validator, a transaction removed its voting power";
+    let lost = "more than 2/3 of the voting power required to commit";
+    let three = "all 3 validators participate and agree; v3 is no longer a validator: a transaction removed its voting power";
     assert_eq!(
         with(&["ok", "ok", "ok", "ok"], &[1, 1, 1, 0], 3, 3),
         (Healthy, three.to_owned())
     );
-    let gone = "1 node without voting power does not take part (v3 exited 137); it still commits";
+    let gone = "1 node without voting power unavailable (v3 exited 137); still committing";
     assert_eq!(
         with(&["ok", "ok", "ok", "exited 137"], &[1, 1, 1, 0], 3, 3),
         (Degraded, gone.to_owned())
     );
-    let heavy = format!("1 of 4 validators does not take part (v0 exited 137); {lost}");
+    let heavy = format!("1 of 4 validators unavailable (v0 exited 137); {lost}");
     assert_eq!(
         with(&["exited 137", "ok", "ok", "ok"], &[10, 1, 1, 1], 3, 13),
         (Broken, heavy)
     );
-    let light = "3 of 4 validators do not take part (v1 paused, v2 paused, v3 paused); it still commits";
+    let light = "3 of 4 validators unavailable (v1 paused, v2 paused, v3 paused); still committing";
     assert_eq!(
         with(&["ok", "paused", "paused", "paused"], &[10, 1, 1, 1], 10, 13),
         (Degraded, light.to_owned())
     );
     let elsewhere = "5 of 5 of the voting power belongs to validators outside this cluster";
     assert_eq!(with(&["ok"], &[0], 0, 5), (Degraded, elsewhere.to_owned()));
-    // One without power that catches up does not excuse validators that are cut off.
+    // A node without power that is catching up does not excuse disconnected validators.
     assert_eq!(with(&["ok", "ok", "ok", "behind"], &[1, 1, 1, 0], 1, 3).0, Broken);
     let one = with(&["ok", "ok"], &[0, 1], 1, 1);
     assert_eq!(
         one,
-        (Healthy, "its validator answers and makes blocks; v0 is no longer a validator, a transaction removed its voting power".to_owned())
+        (Healthy, "the validator is responsive and produces blocks; v0 is no longer a validator: a transaction removed its voting power".to_owned())
     );
 }
 
 #[test]
-fn only_blocks_tell_of_a_ledger_whose_validators_are_elsewhere() {
+fn blocks_are_the_evidence_if_validators_are_outside_the_cluster() {
     let mut evidence = seen(&["ok"]);
     evidence.nodes.get_mut("v0").unwrap().power = Some(1);
     evidence.power = Some((1, 5));
-    let stopped = "no block follows height 7, and validators outside this cluster decide";
-    assert_eq!(judge(&evidence, &at(7, 600)), (Broken, stopped.to_owned()));
-    assert_eq!(judge(&evidence, &at(7, 1)).0, Degraded);
+    let stopped = "no new block after height 7: validators outside this cluster decide";
+    assert_eq!(assess(&evidence, &at(7, 600)), (Broken, stopped.to_owned()));
+    assert_eq!(assess(&evidence, &at(7, 1)).0, Degraded);
     let idle = Parameters {
         empty_blocks: false,
         ..Parameters::default()
@@ -212,23 +210,26 @@ fn only_blocks_tell_of_a_ledger_whose_validators_are_elsewhere() {
     assert_eq!(
         verdict(&idle, &evidence, &at(7, 600), NOW).state,
         Degraded,
-        "it may rest for ever"
+        "its height may stay constant"
     );
 }
 
 #[test]
-fn a_ledger_that_commits_is_not_broken_because_users_take_all_connections() {
+fn a_committing_ledger_with_exhausted_user_ports_is_degraded() {
     let mut evidence = seen(&["ok", "ok", "ok", "ok"]);
     for name in ["v1", "v3"] {
         evidence.nodes.get_mut(name).unwrap().closed_to_users = Some("no answer within 2 s".to_owned());
     }
-    let reason = "it commits, but the port for users does not answer at v1, v3: clients may have used up its connections";
-    assert_eq!(judge(&evidence, &Past::default()), (Degraded, reason.to_owned()));
-    assert_eq!(judge(&evidence, &at(7, 600)).0, Broken, "no block follows");
+    let reason = "committing, but the client port is unresponsive at v1, v3: clients may have exhausted its connections";
+    assert_eq!(
+        assess(&evidence, &History::default()),
+        (Degraded, reason.to_owned())
+    );
+    assert_eq!(assess(&evidence, &at(7, 600)).0, Broken, "no new block");
 }
 
 #[test]
-fn different_blocks_at_one_height_are_the_gravest_finding() {
+fn different_blocks_at_one_height_are_the_most_severe_finding() {
     let mut evidence = seen(&["ok", "ok", "ok", "paused"]);
     evidence.agree = Some(false);
     let Some(node) = evidence.nodes.get_mut("v1") else {
@@ -236,32 +237,35 @@ fn different_blocks_at_one_height_are_the_gravest_finding() {
     };
     node.hash = Some("BBBBBBBBBBBB".into());
     let reason = "validators have different blocks at the same height: v0 AAAAAAAA, v1 BBBBBBBB, v2 AAAAAAAA";
-    assert_eq!(judge(&evidence, &Past::default()), (Broken, reason.to_owned()));
+    assert_eq!(
+        assess(&evidence, &History::default()),
+        (Broken, reason.to_owned())
+    );
 }
 
 #[test]
-fn an_engine_that_comes_back_is_given_time_to_connect() {
+fn a_reconnected_engine_gets_time_for_its_nodes_to_connect() {
     let mut evidence = seen(&["behind", "behind", "behind", "behind"]);
     evidence.power = Some((1, 4));
-    let reason = "catching up with the others: v0, v1, v2, v3";
-    let past = Past {
-        returned_at: ago(1),
+    let reason = "catching up: v0, v1, v2, v3";
+    let history = History {
+        reconnected_at: ago(1),
         ..at(7, 600)
     };
-    assert_eq!(judge(&evidence, &past), (Degraded, reason.to_owned()));
-    let past = Past {
-        returned_at: ago(25),
+    assert_eq!(assess(&evidence, &history), (Degraded, reason.to_owned()));
+    let history = History {
+        reconnected_at: ago(25),
         ..at(7, 600)
     };
-    assert_eq!(judge(&evidence, &past).0, Broken);
-    // Too few of them run: no time helps.
+    assert_eq!(assess(&evidence, &history).0, Broken);
+    // Too few are running: waiting does not help.
     let mut evidence = seen(&["behind", "behind", "exited 1", "exited 1"]);
     evidence.power = Some((1, 4));
     assert_eq!(
-        judge(
+        assess(
             &evidence,
-            &Past {
-                returned_at: ago(1),
+            &History {
+                reconnected_at: ago(1),
                 ..at(7, 600)
             }
         )
@@ -271,22 +275,22 @@ fn an_engine_that_comes_back_is_given_time_to_connect() {
 }
 
 #[test]
-fn a_height_that_rests_too_long_is_broken() {
+fn a_stalled_height_is_broken() {
     let all = seen(&["ok", "ok", "ok", "ok"]);
     let stalled = (
         Broken,
-        "no block follows height 7, although enough validators answer".to_owned(),
+        "no new block after height 7 although enough validators are responsive".to_owned(),
     );
-    // 10 s and the 10 s in which an idle ledger makes no block.
-    assert_eq!(judge(&all, &at(7, 20)).0, Healthy);
-    assert_eq!(judge(&all, &at(7, 21)), stalled);
-    assert_eq!(judge(&all, &at(6, 3600)).0, Healthy);
-    assert_eq!(judge(&seen(&["ok", "ok", "ok", "paused"]), &at(7, 21)), stalled);
-    // Nodes that we started, or that came back, have the same time again.
+    // 10 s plus the empty-block interval of 10 s.
+    assert_eq!(assess(&all, &at(7, 20)).0, Healthy);
+    assert_eq!(assess(&all, &at(7, 21)), stalled);
+    assert_eq!(assess(&all, &at(6, 3600)).0, Healthy);
+    assert_eq!(assess(&seen(&["ok", "ok", "ok", "paused"]), &at(7, 21)), stalled);
+    // Started or reconnected nodes get the full time again.
     assert_eq!(
-        judge(
+        assess(
             &all,
-            &Past {
+            &History {
                 started_at: ago(5),
                 ..at(7, 3600)
             }
@@ -295,10 +299,10 @@ fn a_height_that_rests_too_long_is_broken() {
         Healthy
     );
     assert_eq!(
-        judge(
+        assess(
             &all,
-            &Past {
-                returned_at: ago(5),
+            &History {
+                reconnected_at: ago(5),
                 ..at(7, 3600)
             }
         )
@@ -306,24 +310,24 @@ fn a_height_that_rests_too_long_is_broken() {
         Healthy
     );
     assert_eq!(
-        judge(
+        assess(
             &all,
-            &Past {
+            &History {
                 started_at: ago(30),
-                returned_at: ago(40),
+                reconnected_at: ago(40),
                 ..at(7, 3600)
             }
         ),
         stalled
     );
-    // Only a node that is far behind answers: the height has not moved either.
+    // Only a node that is far behind is responsive: the height has not grown either.
     let mut fewer = all.clone();
     fewer.height = Some(3);
-    assert_eq!(judge(&fewer, &at(7, 21)), stalled);
+    assert_eq!(assess(&fewer, &at(7, 21)), stalled);
 }
 
 #[test]
-fn slow_blocks_are_given_their_time() {
+fn slow_blocks_extend_the_time_limit() {
     let slow = Parameters {
         block_interval_ms: 60_000,
         ..Parameters::default()
@@ -333,22 +337,22 @@ fn slow_blocks_are_given_their_time() {
 }
 
 #[test]
-fn without_empty_blocks_a_resting_height_alone_is_no_failure() {
+fn without_empty_blocks_a_constant_height_alone_is_no_failure() {
     let resting = Parameters {
         empty_blocks: false,
         ..Parameters::default()
     };
-    let of = |words: &[&str], past: &Past| verdict(&resting, &seen(words), past, NOW).state;
+    let of = |words: &[&str], history: &History| verdict(&resting, &seen(words), history, NOW).state;
     assert_eq!(of(&["ok"; 4], &at(7, 86_400)), Healthy);
     assert_eq!(of(&["ok", "ok", "ok", "paused"], &at(7, 86_400)), Degraded);
-    // The second sign: too few of them vote.
+    // Too few of them vote as well.
     assert_eq!(of(&["ok", "ok", "behind", "behind"], &at(7, 11)), Broken);
     assert_eq!(of(&["ok", "ok", "behind", "behind"], &at(7, 9)), Degraded);
     // Recovery: more than two thirds connected.
     assert_eq!(
         of(
             &["ok"; 4],
-            &Past {
+            &History {
                 recovering: true,
                 ..at(7, 86_400)
             }
@@ -360,36 +364,36 @@ fn without_empty_blocks_a_resting_height_alone_is_no_failure() {
 #[test]
 fn recovery_needs_a_new_block() {
     let all = seen(&["ok", "ok", "ok", "ok"]);
-    let past = |height, seconds| Past {
+    let history = |height, seconds| History {
         recovering: true,
         ..at(height, seconds)
     };
     assert_eq!(
-        judge(&all, &past(7, 3)),
+        assess(&all, &history(7, 3)),
         (
             Degraded,
-            "all validators take part again; a new block has yet to follow".to_owned()
+            "all validators available again; waiting for a new block".to_owned()
         )
     );
-    assert_eq!(judge(&all, &past(6, 3)).0, Healthy);
-    assert_eq!(judge(&all, &past(6, 3600)).0, Healthy);
+    assert_eq!(assess(&all, &history(6, 3)).0, Healthy);
+    assert_eq!(assess(&all, &history(6, 3600)).0, Healthy);
     assert_eq!(
-        judge(
+        assess(
             &all,
-            &Past {
+            &History {
                 recovering: true,
-                ..Past::default()
+                ..History::default()
             }
         )
         .0,
         Healthy
     );
-    // Nobody shall wait an hour for an empty block.
+    // Recovery must not wait an hour for an empty block.
     let seldom = Parameters {
         empty_block_interval_s: 3600,
         ..Parameters::default()
     };
-    assert_eq!(verdict(&seldom, &all, &past(7, 3), NOW).state, Healthy);
+    assert_eq!(verdict(&seldom, &all, &history(7, 3), NOW).state, Healthy);
 }
 
 #[test]
@@ -397,43 +401,43 @@ fn a_ledger_without_a_block_is_not_healthy() {
     let mut evidence = seen(&["ok", "ok", "ok", "ok"]);
     evidence.height = None;
     evidence.agree = None;
-    let since = |seconds| Past {
+    let since = |seconds| History {
         started_at: ago(seconds),
-        ..Past::default()
+        ..History::default()
     };
     assert_eq!(
-        judge(&evidence, &since(3)),
+        assess(&evidence, &since(3)),
         (
             Degraded,
-            "its validators are up; it has made no block yet".to_owned()
+            "the validators are up; no block produced yet".to_owned()
         )
     );
     assert_eq!(
-        judge(&evidence, &since(21)),
+        assess(&evidence, &since(21)),
         (
             Broken,
-            "it makes no block, although enough validators answer".to_owned()
+            "no block produced although enough validators are responsive".to_owned()
         )
     );
 }
 
 #[test]
-fn powers_that_users_changed_count_as_the_ledger_tells_them() {
-    // v2 and v3 were voted out: the other two are all of the power.
+fn voting_powers_changed_by_users_count() {
+    // v2 and v3 have no power: the other two have all of it.
     let mut evidence = seen(&["ok", "ok", "paused", "paused"]);
     evidence.power = Some((2, 2));
-    assert_eq!(judge(&evidence, &Past::default()).0, Degraded);
-    // v3 was given most of the power and is gone.
+    assert_eq!(assess(&evidence, &History::default()).0, Degraded);
+    // v3 has most of the power and is unavailable.
     let mut evidence = seen(&["ok", "ok", "ok", "exited 1"]);
     evidence.power = Some((3, 13));
-    assert_eq!(judge(&evidence, &Past::default()).0, Broken);
+    assert_eq!(assess(&evidence, &History::default()).0, Broken);
 }
 
 proptest! {
     #[test]
-    fn healthy_is_only_what_is_whole(words in prop::collection::vec(prop::sample::select(vec!["ok", "behind", "silent", "alone", "paused", "absent"]), 1..17), rest in 0i64..100, recovering: bool) {
-        let past = Past { recovering, ..at(7, rest) };
-        let (state, reason) = judge(&seen(&words), &past);
+    fn only_a_complete_network_is_healthy(words in prop::collection::vec(prop::sample::select(vec!["ok", "behind", "unresponsive", "alone", "paused", "absent"]), 1..17), rest in 0i64..100, recovering: bool) {
+        let history = History { recovering, ..at(7, rest) };
+        let (state, reason) = assess(&seen(&words), &history);
         if state == Healthy {
             prop_assert!(words.len() == 1 || words.iter().all(|word| *word == "ok"), "{:?}", words);
             prop_assert!(!recovering && rest <= 20);
@@ -446,27 +450,27 @@ proptest! {
 }
 
 #[test]
-fn a_ledger_that_has_begun_again_is_found_when_enough_of_it_votes() {
+fn a_ledger_regression_is_detected_when_a_quorum_votes() {
     let table: [(&[&str], u64, bool); 6] = [
         (&["ok"; 4], 7, false),
-        // One may be a block ahead of all others, and be silent now.
+        // A node that is unresponsive now may have been one block ahead.
         (&["ok"; 4], 8, false),
         (&["ok"; 4], 9, true),
         (&["ok", "ok", "ok", "exited 137"], 9, true),
-        // Who fetches blocks has yet to get there, and too few may be those that were never further.
+        // Nodes may still be catching up, and a minority may never have had more blocks.
         (&["behind"; 4], 9, false),
-        (&["ok", "ok", "silent", "silent"], 9, false),
+        (&["ok", "ok", "unresponsive", "unresponsive"], 9, false),
     ];
     for (words, before, found) in table {
-        let again = began_again(&seen(words), &at(before, 1));
-        assert_eq!(again.is_some(), found, "{words:?} after {before}");
-        assert!(again.is_none_or(|why| why.contains("block 9") && why.contains("release or reset")));
+        let regression = ledger_regression(&seen(words), &at(before, 1));
+        assert_eq!(regression.is_some(), found, "{words:?} after {before}");
+        assert!(regression.is_none_or(|why| why.contains("block 9") && why.contains("release or reset")));
     }
-    assert_eq!(began_again(&seen(&["ok"; 4]), &Past::default()), None);
+    assert_eq!(ledger_regression(&seen(&["ok"; 4]), &History::default()), None);
 }
 
 #[test]
-fn validators_without_blocks_are_a_loss_once_they_could_commit_alone() {
+fn the_ledger_is_lost_when_validators_without_blocks_form_a_quorum() {
     for (total, lost, is_loss) in [
         (1, 0, false),
         (1, 1, true),

@@ -1,10 +1,10 @@
-//! All that it takes to speak to the nodes of one network: what is known of them, and the keys that they obey.
+//! Access to the nodes of one network: its model and the administrators' keys.
 
 use super::{
     connect::CallError,
     consensus::Consensus,
-    facts::{CONTROL_KEY, Facts, Organisation},
     identity::Identity,
+    network_model::{CONTROL_KEY, NetworkModel, Organisation},
     parameters::Parameters,
     tls::Trust,
 };
@@ -12,34 +12,34 @@ use crate::Nodes;
 use chainpool_agent::NodeName;
 use std::{collections::BTreeMap, time::Duration};
 
-/// A network, ready to be spoken to.
+/// A network with the credentials to call its nodes.
 pub(super) struct Access {
     pub(super) nodes: Nodes,
-    pub(super) facts: Facts,
-    /// How an organisation's nodes are recognised, by the organisation's name.
+    pub(super) model: NetworkModel,
+    /// TLS trust in an organisation's nodes, by organisation name.
     trust: BTreeMap<String, Trust>,
 }
 
 impl Access {
-    /// Reads facts and keys. Fails only on a spec that this type did not render.
+    /// Reads model and keys. Fails only on a spec that this type did not render.
     pub(super) fn new(nodes: &Nodes) -> Result<Self, CallError> {
-        let facts = Facts::read(&nodes.spec).map_err(|e| stored(&e))?;
+        let model = NetworkModel::read(&nodes.spec).map_err(|e| stored(&e))?;
         let key = key(nodes, CONTROL_KEY)?;
-        let trust = facts
+        let trust = model
             .organisations
             .iter()
-            .chain([&facts.ordering])
+            .chain([&model.ordering])
             .map(|organisation| {
                 Ok((
                     organisation.name.clone(),
-                    Trust::new(&organisation.tls_ca, &facts.control, &key)?,
+                    Trust::new(&organisation.tls_ca, &model.control, &key)?,
                 ))
             })
             .collect::<Result<_, rustls::Error>>()
             .map_err(|e| stored(&e))?;
         Ok(Self {
             nodes: nodes.clone(),
-            facts,
+            model,
             trust,
         })
     }
@@ -52,33 +52,34 @@ impl Access {
 
     /// The organisation of a node that has one.
     pub(super) fn organisation(&self, node: &NodeName) -> Option<&Organisation> {
-        self.facts.duty(node).1
+        self.model.kind(node).1
     }
 
-    /// How a node is recognised.
+    /// TLS trust in a node.
     pub(super) fn trust(&self, node: &NodeName) -> Result<&Trust, CallError> {
         let trust = self
             .organisation(node)
             .and_then(|organisation| self.trust.get(&organisation.name));
-        trust.ok_or_else(|| CallError::Refused(format!("{node} is of no organisation")))
+        trust.ok_or_else(|| CallError::Refused(format!("{node} belongs to no organisation")))
     }
 
     /// All peers, each with its organisation.
     pub(super) fn peers(&self) -> impl Iterator<Item = (&Organisation, &NodeName)> {
-        self.facts
+        self.model
             .organisations
             .iter()
             .flat_map(|organisation| organisation.nodes.iter().map(move |node| (organisation, node)))
     }
 
-    /// How long an update of a channel's configuration may wait for its block. By Raft it gets one at once, by BFT it waits for others
-    /// like any transaction (`RequestBatchMaxInterval` of the library `SmartBFT`, which Fabric sets to the batch timeout).
-    pub(super) fn cut_after(&self) -> Duration {
+    /// How long an update of a channel's configuration may wait for its block. Raft cuts one at once. BFT
+    /// batches it like any transaction (`RequestBatchMaxInterval` of `SmartBFT`, which Fabric sets to the
+    /// batch timeout).
+    pub(super) fn config_update_delay(&self) -> Duration {
         let Parameters {
             consensus,
             batch_timeout_ms,
             ..
-        } = &self.facts.parameters;
+        } = &self.model.parameters;
         match consensus {
             Consensus::Raft => Duration::ZERO,
             Consensus::Bft => Duration::from_millis((*batch_timeout_ms).into()),
@@ -87,7 +88,7 @@ impl Access {
 
     /// All orderers.
     pub(super) fn orderers(&self) -> &[NodeName] {
-        &self.facts.ordering.nodes
+        &self.model.ordering.nodes
     }
 }
 
@@ -98,9 +99,11 @@ fn key(nodes: &Nodes, name: &str) -> Result<String, CallError> {
         .keys
         .get(name)
         .ok_or_else(|| stored(&format!("no key {name}")))?;
-    String::from_utf8(bytes.expose().clone()).map_err(|_| stored(&format!("key {name} is no PEM")))
+    String::from_utf8(bytes.expose().clone()).map_err(|_| stored(&format!("key {name} is not PEM")))
 }
 
 fn stored(why: &dyn std::fmt::Display) -> CallError {
-    CallError::Refused(format!("the stored spec is not that of a Fabric network: {why}"))
+    CallError::Refused(format!(
+        "the stored spec is not a Fabric spec: {why}; reset or delete the cluster"
+    ))
 }

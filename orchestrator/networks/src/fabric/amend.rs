@@ -1,25 +1,26 @@
-//! From the spec of a network that runs to a changed one, and the way there. Pure.
+//! Changes the spec of a running network and plans the boot phases. Pure.
 //!
-//! What the change does not touch stays as it is to the byte: a node of the same hash goes on running. Channels take new members in
-//! by updates of their configuration, which the boot's actions send; first blocks never change.
+//! Nodes that the change does not affect stay byte-identical: a node with the same hash keeps running.
+//! Channels add members by configuration updates, which the boot's actions submit; genesis blocks never
+//! change.
 
 use super::{
     ca::{self, Server},
-    certificates::Office,
+    certificates::CertificateIssuer,
     consensus::Consensus,
     database,
-    facts::{self, Facts},
+    network_model::{self, NetworkModel},
     organisation::{Member, Organisations},
     parameters::{Chaincode, Parameters},
     render::{self, COMMIT, DEPLOY, JOIN, MEMBERS},
     tls,
 };
-use crate::{Amendment, Before, ParameterErrors, Seed};
+use crate::{Amendment, ParameterErrors, PreviousChange, Seed};
 use chainpool_agent::{Boot, ClusterSpec, NodeName, NodeSpec, SpecHash};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is left to those who want something else.
-const ANOTHER: &str = "make another network";
+/// The way out for changes that a running network does not support.
+const RECREATE: &str = "create another cluster";
 
 /// Changes a spec.
 pub(super) fn amend(
@@ -29,70 +30,72 @@ pub(super) fn amend(
     seed: &Seed,
 ) -> Result<ClusterSpec, ParameterErrors> {
     let Amendment {
-        order,
+        request,
         renew_certificates: renew,
-        before,
+        previous,
     } = change;
     let foreign =
-        |why: &str| ParameterErrors([("parameters".to_owned(), format!("{why}: {ANOTHER}"))].into());
-    let old = Facts::read(spec).map_err(|e| foreign(&format!("its stored spec cannot be read ({e})")))?;
-    check(&old.parameters, parameters, *renew)?;
-    if *before == Before::Unfinished {
-        finishes(spec, *renew)?;
+        |why: &str| ParameterErrors([("parameters".to_owned(), format!("{why}: {RECREATE}"))].into());
+    let old = NetworkModel::read(spec).map_err(|e| foreign(&format!("cannot read the stored spec ({e})")))?;
+    check_changes(&old.parameters, parameters, *renew)?;
+    if *previous == PreviousChange::Unfinished {
+        check_unfinished(spec, *renew)?;
     }
-    let loaded = Organisations::load(spec, &old, &order.chain_id);
-    let mut organisations =
-        loaded.ok_or_else(|| foreign("the keys of its authorities were not kept when it was made"))?;
-    let office = Office::new(seed, order.genesis_at, parameters.certificate_days);
+    let loaded = Organisations::load(spec, &old, &request.chain_id);
+    let mut organisations = loaded.ok_or_else(|| {
+        foreign("the keys of its certificate authorities were not kept when it was created")
+    })?;
+    let issuer = CertificateIssuer::new(seed, request.genesis_at, parameters.certificate_days);
     if *renew {
-        organisations = organisations.renewed(&office, &order.chain_id, &order.reach);
+        organisations = organisations.renewed(&issuer, &request.chain_id, &request.public_endpoints);
     }
-    let organisations = organisations.grown(&office, parameters, &order.chain_id, &order.reach);
+    let organisations =
+        organisations.extended(&issuer, parameters, &request.chain_id, &request.public_endpoints);
     let (chaincode_nodes, chaincodes) = chaincodes(spec, &old, parameters, change);
     let mut nodes = member_nodes(spec, &organisations, parameters, change);
     nodes.extend(chaincode_nodes);
     let channels = parameters.channels.iter().map(|name| {
         let present = old.channels.iter().find(|channel| &channel.name == name).cloned();
-        present.unwrap_or_else(|| render::channel(name, parameters, order, seed, &organisations))
+        present.unwrap_or_else(|| render::channel(name, parameters, request, seed, &organisations))
     });
-    let facts = render::facts(parameters, channels.collect(), chaincodes, &organisations);
+    let model = render::model(parameters, channels.collect(), chaincodes, &organisations);
     let mut keys = spec.keys.clone();
     keys.extend(organisations.keys());
-    let network = order.network.clone();
+    let network = request.network.clone();
     let amended = ClusterSpec {
         nodes,
         jobs: vec![],
         boot: vec![],
         network,
-        facts: facts.write(),
+        facts: model.write(),
         keys,
     }
     .with_hashes();
-    // Then nobody speaks to anybody any more, and there is nothing to keep going.
-    let have_ended = tls::pem_ends(&old.control).is_some_and(|end| end <= order.genesis_at);
-    let had_ended = *before == Before::Unfinished && matches!(spec.boot[..], [Boot::Start(_)]);
+    // With expired certificates no node talks to another, so a rolling restart has no use.
+    let have_expired = tls::pem_expiry(&old.control).is_some_and(|end| end <= request.genesis_at);
+    let had_expired = *previous == PreviousChange::Unfinished && matches!(spec.boot[..], [Boot::Start(_)]);
     let boot = if !renew {
-        growth(&amended, !facts.chaincodes.is_empty())
-    } else if have_ended || had_ended {
+        growth_phases(&amended, !model.chaincodes.is_empty())
+    } else if have_expired || had_expired {
         vec![Boot::Start(names(&spec.nodes))]
     } else {
-        rotation(spec, &organisations, parameters.consensus)
+        renewal_phases(spec, &organisations, parameters.consensus)
     };
     Ok(ClusterSpec { boot, ..amended })
 }
 
-/// Whether a change goes on with one that did not come to its end. Half-way between the two kinds there is nothing that either could
-/// stand on: certificates go node by node through members that all take part, and new members need all certificates.
-fn finishes(spec: &ClusterSpec, renew: bool) -> Result<(), ParameterErrors> {
+/// Checks that a change continues an unfinished one of the same kind. A renewal needs members that all
+/// participate, and new members need all certificates, so neither can continue the other.
+fn check_unfinished(spec: &ClusterSpec, renew: bool) -> Result<(), ParameterErrors> {
     let has = |wanted: &str| {
         spec.boot
             .iter()
             .any(|phase| matches!(phase, Boot::Init(action) if action == wanted))
     };
     let why = if renew && has(MEMBERS) {
-        "the change before it did not come to its end: ask for that once more first"
+        "the previous change did not complete: repeat that change first"
     } else if !renew && has(COMMIT) {
-        "the renewal before did not come to its end: ask for that once more, alone, first"
+        "the previous certificate renewal did not complete: repeat it alone first"
     } else {
         return Ok(());
     };
@@ -101,8 +104,8 @@ fn finishes(spec: &ClusterSpec, renew: bool) -> Result<(), ParameterErrors> {
     ))
 }
 
-/// Whether the parameters that may change at all can change so, by name.
-fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), ParameterErrors> {
+/// Checks the change of each parameter.
+fn check_changes(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), ParameterErrors> {
     let Parameters {
         version,
         consensus,
@@ -115,15 +118,13 @@ fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), Paramete
         state_database,
         ..
     } = old;
-    let kept = |is_kept: bool| (!is_kept).then(|| format!("cannot change while the network runs; {ANOTHER}"));
+    let kept = |is_kept: bool| (!is_kept).then(|| format!("cannot change in a running network; {RECREATE}"));
     let grows = |old: u16, new: u16| {
-        (new < old).then(|| {
-            format!("cannot go from {old} to {new} while the network runs, only up; for fewer {ANOTHER}")
-        })
+        (new < old).then(|| format!("cannot decrease from {old} to {new} in a running network; {RECREATE}"))
     };
     let renewed = (new.certificate_days != *certificate_days && !renew).then(|| {
         format!(
-            "cannot go from {certificate_days} to {} for certificates that are there: renew them too",
+            "cannot change from {certificate_days} to {} for existing certificates; renew the certificates too",
             new.certificate_days
         )
     });
@@ -139,7 +140,7 @@ fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), Paramete
         ("certificate_days", renewed),
         (
             "certificate_authorities",
-            (*certificate_authorities && !new.certificate_authorities).then(|| unlost("Fabric CAs")),
+            (*certificate_authorities && !new.certificate_authorities).then(|| cannot_remove("Fabric CAs")),
         ),
     ];
     let mut errors: BTreeMap<String, String> = found
@@ -154,7 +155,7 @@ fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), Paramete
                 ..old.clone()
             })
     {
-        let why = "goes node by node through a network that else stays as it is: first the one change, then the other";
+        let why = "cannot be combined with another change; do one after the other";
         errors.insert("renew_certificates".to_owned(), why.to_owned());
     }
     if errors.is_empty() {
@@ -164,14 +165,14 @@ fn check(old: &Parameters, new: &Parameters, renew: bool) -> Result<(), Paramete
     }
 }
 
-fn unlost(what: &str) -> String {
-    format!("cannot lose its {what} while the network runs; without them {ANOTHER}")
+fn cannot_remove(what: &str) -> String {
+    format!("cannot remove the {what} of a running network; {RECREATE}")
 }
 
 fn channels_kept(old: &[String], new: &[String]) -> Option<String> {
     (!new.starts_with(old)).then(|| {
         let present = old.join(", ");
-        format!("must begin with the channels that are there ({present}): new ones are added behind them, none can be removed; {ANOTHER}")
+        format!("must start with the existing channels ({present}): append new ones; to remove a channel {RECREATE}")
     })
 }
 
@@ -189,13 +190,13 @@ fn chaincodes_kept(old: &Parameters, new: &Parameters) -> Option<String> {
         .collect();
     (!gone.is_empty()).then(|| {
         format!(
-            "cannot lose {}: a channel keeps a chaincode's definition for ever; {ANOTHER}",
+            "cannot remove {}: chaincode definitions are permanent; {RECREATE}",
             gone.join(", ")
         )
     })
 }
 
-/// The nodes of orderers, peers, their databases and Fabric CAs: as they are, with new certificates, or new.
+/// Orderers, peers, their databases and Fabric CAs: unchanged, with new certificates, or new.
 fn member_nodes(
     spec: &ClusterSpec,
     organisations: &Organisations,
@@ -203,7 +204,7 @@ fn member_nodes(
     change: &Amendment,
 ) -> Vec<NodeSpec> {
     let Amendment {
-        order,
+        request,
         renew_certificates: renew,
         ..
     } = change;
@@ -212,18 +213,18 @@ fn member_nodes(
         .flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
     let control_ca = &organisations.control_ca.certificate;
     let node = |(keyed, member): (_, &Member)| match spec.node(&member.name) {
-        None => render::node(parameters, order, keyed, member, control_ca),
-        Some(node) if *renew => render::recertified(&render::published(node, order), member),
-        Some(node) => render::published(node, order),
+        None => render::node(parameters, request, keyed, member, control_ca),
+        Some(node) if *renew => render::recertified(&render::published(node, request), member),
+        Some(node) => render::published(node, request),
     };
     let server = |(keyed, server): (_, &Server)| match spec.node(&server.name) {
-        None => ca::node(parameters, order, keyed, server),
-        Some(node) if *renew => ca::recertified(&render::published(node, order), parameters, server),
-        Some(node) => render::published(node, order),
+        None => ca::node(parameters, request, keyed, server),
+        Some(node) if *renew => ca::recertified(&render::published(node, request), parameters, server),
+        Some(node) => render::published(node, request),
     };
     let new: BTreeMap<NodeName, NodeSpec> = organisations
         .databases()
-        .map(|(member, password)| database::node(order, member, password))
+        .map(|(member, password)| database::node(request, member, password))
         .map(|node| (node.name.clone(), node))
         .collect();
     let databases = database::names(parameters)
@@ -237,16 +238,16 @@ fn member_nodes(
         .collect()
 }
 
-/// The nodes of the chaincodes and what is known of them. Another version or image is the same package: it tells where the chaincode
-/// listens, which does not change.
+/// Chaincode nodes and their models. Another version or image keeps the package, which holds only the
+/// chaincode's address.
 fn chaincodes(
     spec: &ClusterSpec,
-    old: &Facts,
+    old: &NetworkModel,
     parameters: &Parameters,
     change: &Amendment,
-) -> (Vec<NodeSpec>, Vec<facts::Chaincode>) {
-    let order = &change.order;
-    let is_over = change.before == Before::Ended;
+) -> (Vec<NodeSpec>, Vec<network_model::Chaincode>) {
+    let request = &change.request;
+    let is_completed = change.previous == PreviousChange::Completed;
     let present = old.parameters.chaincodes();
     let one = |chaincode: Chaincode| {
         let before = present.iter().find(|before| before.name == chaincode.name);
@@ -257,7 +258,7 @@ fn chaincodes(
             .cloned();
         let known = known.map_or_else(
             || render::packaged(&chaincode),
-            |known| known.in_version(&chaincode.version, is_over),
+            |known| known.in_version(&chaincode.version, is_completed),
         );
         let node = match spec.node(&known.node) {
             Some(node) if before.is_some_and(|before| before.image == chaincode.image) => node.clone(),
@@ -266,16 +267,16 @@ fn chaincodes(
                 hash: SpecHash(String::new()),
                 ..node.clone()
             },
-            None => render::chaincode_node(order, &chaincode, &known),
+            None => render::chaincode_node(request, &chaincode, &known),
         };
         (node, known)
     };
     parameters.chaincodes().into_iter().map(one).unzip()
 }
 
-/// The way to the new spec: all nodes, of which those that are there are left alone, then what makes them part of the network. What an
-/// earlier change left undone is done with it.
-fn growth(new: &ClusterSpec, has_chaincodes: bool) -> Vec<Boot> {
+/// Boot phases of a growing network: start all nodes, which leaves existing ones alone, then add them to the
+/// network. This also completes an unfinished change.
+fn growth_phases(new: &ClusterSpec, has_chaincodes: bool) -> Vec<Boot> {
     let start = Boot::Start(names(&new.nodes));
     let actions = [JOIN, MEMBERS]
         .into_iter()
@@ -289,11 +290,11 @@ fn names(nodes: &[NodeSpec]) -> Vec<NodeName> {
     nodes.iter().map(|node| node.name.clone()).collect()
 }
 
-/// The same for new certificates: one node of before after the other, orderers before peers. Fabric CAs go first, because nothing waits
-/// for them. Each comes back and is seen to take part in
-/// what is committed before the next one goes. By BFT the last orderer goes first: the first one leads until it goes, and then the next
-/// one, and to give up a leader takes ten seconds.
-fn rotation(before: &ClusterSpec, organisations: &Organisations, consensus: Consensus) -> Vec<Boot> {
+/// Boot phases of a certificate renewal: a rolling restart of the existing nodes, Fabric CAs first, because
+/// nothing waits for them, then orderers, then peers. Each must participate in a commit before the next one
+/// restarts. With BFT the orderers restart in reverse order: the first one leads until it stops, and each
+/// change of leader takes ten seconds.
+fn renewal_phases(before: &ClusterSpec, organisations: &Organisations, consensus: Consensus) -> Vec<Boot> {
     let mut orderers: Vec<&Member> = organisations.ordering.members.iter().collect();
     if consensus == Consensus::Bft {
         orderers.reverse();

@@ -1,8 +1,8 @@
-//! What a change touches, and what it must not.
+//! Amended specs and their boot phases.
 
 use super::*;
 use crate::fabric::{
-    fixture::{self, NOW, changed, changed_after, order_at},
+    fixture::{self, NOW, changed, changed_after, request_at},
     proto::common::Block,
     version::Version,
 };
@@ -37,8 +37,8 @@ fn large() -> Parameters {
     }
 }
 
-fn facts(spec: &ClusterSpec) -> Facts {
-    Facts::read(spec).expect("facts")
+fn model(spec: &ClusterSpec) -> NetworkModel {
+    NetworkModel::read(spec).expect("model")
 }
 
 fn node<'a>(spec: &'a ClusterSpec, name: &str) -> &'a NodeSpec {
@@ -56,7 +56,7 @@ fn init(action: &str) -> Boot {
     Boot::Init(action.to_owned())
 }
 
-/// Runs `openssl` in a folder; returns what it said.
+/// Runs `openssl` in a folder; returns its output.
 fn openssl(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new("openssl")
         .args(arguments)
@@ -87,8 +87,8 @@ fn verify(folder: &Path, authority: &str, certificate: &str) {
     );
 }
 
-/// What a certificate says of itself under one option of `openssl x509`.
-fn told(folder: &Path, certificate: &str, what: &str) -> String {
+/// Output of `openssl x509` for one option.
+fn certificate_field(folder: &Path, certificate: &str, what: &str) -> String {
     fs::write(folder.join("leaf.pem"), certificate).unwrap();
     openssl(folder, &["x509", "-in", "leaf.pem", "-noout", what])
 }
@@ -100,7 +100,7 @@ fn certificates(spec: &ClusterSpec, name: &str) -> [String; 2] {
 }
 
 #[test]
-fn what_is_new_is_added_and_the_rest_stays_to_the_byte() {
+fn new_nodes_are_added_and_existing_ones_stay_byte_identical() {
     let old = rendered(&small());
     let new = changed(&old, &large(), false).unwrap();
     for before in &old.nodes {
@@ -120,7 +120,7 @@ fn what_is_new_is_added_and_the_rest_stays_to_the_byte() {
     assert_eq!(
         names(started),
         names(new.nodes.iter().map(|node| &node.name)),
-        "what is there is left alone"
+        "existing nodes are not restarted"
     );
     assert_eq!(
         new.boot[1..],
@@ -137,13 +137,13 @@ fn what_is_new_is_added_and_the_rest_stays_to_the_byte() {
         assert_eq!(node(&new, name).ports, node(&whole, name).ports, "{name}");
     }
 
-    let (before, after) = (facts(&old), facts(&new));
+    let (before, after) = (model(&old), model(&new));
     assert_eq!(after.parameters, large());
     assert_eq!(after.channels[0], before.channels[0]);
     let block = Block::decode(&BASE64.decode(&after.channels[1].genesis).unwrap()[..]).unwrap();
     let text = String::from_utf8_lossy(&block.data.unwrap().data[0]).into_owned();
     for name in ["orderer0", "orderer2", "Org1MSP", "Org2MSP"] {
-        assert!(text.contains(name), "the new channel does not know {name}");
+        assert!(text.contains(name), "the new channel lacks {name}");
     }
     assert_eq!(names(&after.organisations[0].nodes), ["peer0-org1", "peer1-org1"]);
     assert_eq!(
@@ -161,11 +161,11 @@ fn what_is_new_is_added_and_the_rest_stays_to_the_byte() {
 }
 
 #[test]
-fn members_that_join_later_hold_against_the_authorities_of_before() {
+fn new_members_have_certificates_of_the_existing_authorities() {
     let folder = tempfile::tempdir().unwrap();
     let old = rendered(&small());
     let new = changed(&old, &large(), false).unwrap();
-    let (before, after) = (facts(&old), facts(&new));
+    let (before, after) = (model(&old), model(&new));
     let of = [
         ("orderer2", &before.ordering),
         ("peer1-org1", &before.organisations[0]),
@@ -185,7 +185,7 @@ fn members_that_join_later_hold_against_the_authorities_of_before() {
 }
 
 #[test]
-fn the_same_change_once_more_does_what_was_left_undone() {
+fn repeating_a_change_completes_it() {
     let new = changed(&rendered(&small()), &large(), false).unwrap();
     let again = changed(&new, &large(), false).unwrap();
     assert_eq!(
@@ -196,13 +196,13 @@ fn the_same_change_once_more_does_what_was_left_undone() {
 }
 
 #[test]
-fn a_node_whose_port_was_taken_is_made_on_another() {
+fn a_node_whose_port_is_in_use_moves_to_another_port() {
     let old = rendered(&small());
-    // As for a new network: here that is another port for each node behind the first.
+    // Ports as of a new network: they differ for every node but the first.
     let change = Amendment {
-        order: order_at(&large(), NOW),
+        request: request_at(&large(), NOW),
         renew_certificates: false,
-        before: Before::Ended,
+        previous: PreviousChange::Completed,
     };
     let new = amend(&old, &change, &large(), &Seed::new([2; 32])).unwrap();
     let (before, after) = (node(&old, "peer0-org1"), node(&new, "peer0-org1"));
@@ -225,7 +225,7 @@ fn a_chaincode_is_upgraded_on_its_node() {
         chaincodes: vec![text.to_owned()],
         ..small()
     };
-    let known = |spec: &ClusterSpec| facts(spec).chaincodes[0].clone();
+    let known = |spec: &ClusterSpec| model(spec).chaincodes[0].clone();
     let image = changed(&old, &with("basic:1.0=example/basic:2"), false).unwrap();
     assert_eq!(
         (known(&image), node(&image, "cc-basic").images.join(" ")),
@@ -235,25 +235,25 @@ fn a_chaincode_is_upgraded_on_its_node() {
     assert_eq!(node(&image, "cc-basic").env, node(&old, "cc-basic").env);
 
     let version = changed(&old, &with("basic:2.0=example/basic:1"), false).unwrap();
-    let second = || super::facts::Chaincode {
+    let second = || super::network_model::Chaincode {
         version: "2.0".to_owned(),
         earlier: vec!["1.0".to_owned()],
         ..known(&old)
     };
     assert_eq!(
         known(&version),
-        super::facts::Chaincode {
+        super::network_model::Chaincode {
             overrides: true,
             ..second()
         }
     );
     assert_eq!(node(&version, "cc-basic"), node(&old, "cc-basic"));
-    // Only the change that names a version puts it over what the network's users defined.
+    // Only the change that requests a version overrides a definition by the users.
     let more = Parameters {
         peers: 2,
         ..with("basic:2.0=example/basic:1")
     };
-    for before in [Before::Unfinished, Before::UnderWay] {
+    for before in [PreviousChange::Unfinished, PreviousChange::InProgress] {
         assert_eq!(
             known(&changed_after(&version, &more, false, before).unwrap()),
             known(&version)
@@ -265,12 +265,12 @@ fn a_chaincode_is_upgraded_on_its_node() {
         (back.version.as_str(), back.earlier),
         ("1.0", vec!["2.0".to_owned()])
     );
-    let own = |version: &str| second().is_users_own(version);
+    let own = |version: &str| second().is_user_defined(version);
     assert_eq!([own("1.0"), own("2.0"), own("2.0-mine")], [false, false, true]);
 }
 
 #[test]
-fn renewed_certificates_are_for_the_same_keys() {
+fn renewed_certificates_keep_the_keys() {
     let folder = tempfile::tempdir().unwrap();
     let old = rendered(&Parameters {
         orderers: 3,
@@ -309,7 +309,7 @@ fn renewed_certificates_are_for_the_same_keys() {
     );
     assert_eq!(node(&new, "cc-basic"), node(&old, "cc-basic"));
     assert_eq!(new.keys, old.keys);
-    let (before, after) = (facts(&old), facts(&new));
+    let (before, after) = (model(&old), model(&new));
     assert_eq!(
         (&after.channels, &after.chaincodes, &after.control_ca),
         (&before.channels, &before.chaincodes, &before.control_ca)
@@ -342,13 +342,13 @@ fn renewed_certificates_are_for_the_same_keys() {
         verify(folder.path(), &authority, &after);
         for what in ["-pubkey", "-subject", "-issuer"] {
             assert_eq!(
-                told(folder.path(), &before, what),
-                told(folder.path(), &after, what)
+                certificate_field(folder.path(), &before, what),
+                certificate_field(folder.path(), &after, what)
             );
         }
         assert_ne!(
-            told(folder.path(), &before, "-serial"),
-            told(folder.path(), &after, "-serial")
+            certificate_field(folder.path(), &before, "-serial"),
+            certificate_field(folder.path(), &after, "-serial")
         );
         fs::write(folder.path().join("leaf.pem"), &after).unwrap();
         let ends = (NOW + 30 * 86_400 + 1).to_string();
@@ -358,9 +358,9 @@ fn renewed_certificates_are_for_the_same_keys() {
             .current_dir(folder.path())
             .output()
             .unwrap();
-        assert!(!late.status.success(), "it lives longer than asked for");
+        assert!(!late.status.success(), "it is valid for too long");
     }
-    // Of a node nothing else changes.
+    // Nothing else of a node changes.
     for (before, after) in old
         .nodes
         .iter()
@@ -385,11 +385,11 @@ fn renewed_certificates_are_for_the_same_keys() {
 }
 
 #[test]
-fn a_change_that_did_not_end_is_gone_on_with_before_one_of_another_kind() {
+fn an_unfinished_change_must_complete_before_one_of_another_kind() {
     let old = rendered(&small());
     let more = Parameters { peers: 2, ..small() };
     let why = |spec: &ClusterSpec, parameters: &Parameters, renew: bool| {
-        changed_after(spec, parameters, renew, Before::Unfinished)
+        changed_after(spec, parameters, renew, PreviousChange::Unfinished)
             .expect_err("must be refused")
             .0["renew_certificates"]
             .clone()
@@ -397,10 +397,10 @@ fn a_change_that_did_not_end_is_gone_on_with_before_one_of_another_kind() {
     let renewed = changed(&old, &small(), true).unwrap();
     assert_eq!(
         why(&renewed, &more, false),
-        "the renewal before did not come to its end: ask for that once more, alone, first"
+        "the previous certificate renewal did not complete: repeat it alone first"
     );
     assert_eq!(
-        changed_after(&renewed, &small(), true, Before::Unfinished)
+        changed_after(&renewed, &small(), true, PreviousChange::Unfinished)
             .unwrap()
             .boot,
         renewed.boot
@@ -408,24 +408,24 @@ fn a_change_that_did_not_end_is_gone_on_with_before_one_of_another_kind() {
     let grown = changed(&old, &more, false).unwrap();
     assert_eq!(
         why(&grown, &more, true),
-        "the change before it did not come to its end: ask for that once more first"
+        "the previous change did not complete: repeat that change first"
     );
     let most = Parameters { peers: 3, ..small() };
     assert_eq!(
-        changed_after(&grown, &most, false, Before::Unfinished)
+        changed_after(&grown, &most, false, PreviousChange::Unfinished)
             .unwrap()
             .boot[1..],
         grown.boot[1..]
     );
-    // Nothing was changed before, as far as is known.
+    // Without a known previous change both are allowed.
     assert!(
-        changed_after(&old, &small(), true, Before::Unfinished).is_ok()
-            && changed_after(&old, &more, false, Before::Unfinished).is_ok()
+        changed_after(&old, &small(), true, PreviousChange::Unfinished).is_ok()
+            && changed_after(&old, &more, false, PreviousChange::Unfinished).is_ok()
     );
 }
 
 #[test]
-fn certificates_that_have_ended_are_renewed_on_all_nodes_at_once() {
+fn expired_certificates_are_renewed_on_all_nodes_at_once() {
     let old = rendered(&Parameters {
         orderers: 3,
         ..small()
@@ -435,21 +435,21 @@ fn certificates_that_have_ended_are_renewed_on_all_nodes_at_once() {
         ..small()
     };
     let renewed_at = |at: i64| {
-        let mut order = order_at(&parameters, NOW);
-        order.genesis_at = chainpool_api::Timestamp(at);
+        let mut request = request_at(&parameters, NOW);
+        request.genesis_at = chainpool_api::Timestamp(at);
         amend(
             &old,
             &Amendment {
-                order,
+                request,
                 renew_certificates: true,
-                before: Before::Ended,
+                previous: PreviousChange::Completed,
             },
             &parameters,
             &Seed::new([2; 32]),
         )
         .unwrap()
     };
-    let end = tls::pem_ends(&facts(&old).control).expect("it ends");
+    let end = tls::pem_expiry(&model(&old).control).expect("it ends");
     assert!(renewed_at(end.0 - 1).boot.len() > 1);
     let late = renewed_at(end.0);
     assert_eq!(
@@ -458,15 +458,15 @@ fn certificates_that_have_ended_are_renewed_on_all_nodes_at_once() {
             old.nodes.iter().map(|node| node.name.clone()).collect()
         )]
     );
-    // As long as it has not come to its end some nodes may still have those of before.
+    // Until it has completed, some nodes may still have the expired certificates.
     assert_eq!(
-        changed_after(&late, &parameters, true, Before::Unfinished)
+        changed_after(&late, &parameters, true, PreviousChange::Unfinished)
             .unwrap()
             .boot,
         late.boot
     );
     assert!(
-        changed_after(&late, &parameters, true, Before::Ended)
+        changed_after(&late, &parameters, true, PreviousChange::Completed)
             .unwrap()
             .boot
             .len()
@@ -475,15 +475,15 @@ fn certificates_that_have_ended_are_renewed_on_all_nodes_at_once() {
 }
 
 #[test]
-fn renewed_certificates_name_the_addresses_of_now() {
+fn renewed_certificates_name_the_current_addresses() {
     let folder = tempfile::tempdir().unwrap();
     let old = rendered(&small());
-    let mut order = order_at(&small(), NOW);
-    order.reach.address = "198.51.100.9".to_owned();
+    let mut request = request_at(&small(), NOW);
+    request.public_endpoints.address = "198.51.100.9".to_owned();
     let change = Amendment {
-        order,
+        request,
         renew_certificates: true,
-        before: Before::Ended,
+        previous: PreviousChange::Completed,
     };
     let new = amend(&old, &change, &small(), &Seed::new([2; 32])).unwrap();
     let [_, tls] = certificates(&new, "peer0-org1");
@@ -499,7 +499,7 @@ fn renewed_certificates_name_the_addresses_of_now() {
 }
 
 #[test]
-fn what_cannot_change_is_refused_by_its_name() {
+fn unsupported_changes_are_refused_by_parameter_name() {
     let old = rendered(&large());
     let cases: [(Parameters, bool, &str, &str); 9] = [
         (
@@ -509,13 +509,13 @@ fn what_cannot_change_is_refused_by_its_name() {
             },
             false,
             "organisations",
-            "cannot go from 2 to 1 while the network runs, only up; for fewer make another network",
+            "cannot decrease from 2 to 1 in a running network; create another cluster",
         ),
         (
             Parameters { peers: 1, ..large() },
             false,
             "peers",
-            "cannot go from 2 to 1 while the network runs, only up; for fewer make another network",
+            "cannot decrease from 2 to 1 in a running network; create another cluster",
         ),
         (
             Parameters {
@@ -524,7 +524,7 @@ fn what_cannot_change_is_refused_by_its_name() {
             },
             false,
             "orderers",
-            "cannot go from 3 to 1 while the network runs, only up; for fewer make another network",
+            "cannot decrease from 3 to 1 in a running network; create another cluster",
         ),
         (
             Parameters {
@@ -533,7 +533,7 @@ fn what_cannot_change_is_refused_by_its_name() {
             },
             false,
             "channels",
-            "must begin with the channels that are there (main, two): new ones are added behind them, none can be removed; make another network",
+            "must start with the existing channels (main, two): append new ones; to remove a channel create another cluster",
         ),
         (
             Parameters {
@@ -542,7 +542,7 @@ fn what_cannot_change_is_refused_by_its_name() {
             },
             false,
             "channels",
-            "must begin with the channels that are there (main, two): new ones are added behind them, none can be removed; make another network",
+            "must start with the existing channels (main, two): append new ones; to remove a channel create another cluster",
         ),
         (
             Parameters {
@@ -551,7 +551,7 @@ fn what_cannot_change_is_refused_by_its_name() {
             },
             false,
             "chaincodes",
-            "cannot lose other: a channel keeps a chaincode's definition for ever; make another network",
+            "cannot remove other: chaincode definitions are permanent; create another cluster",
         ),
         (
             Parameters {
@@ -560,13 +560,13 @@ fn what_cannot_change_is_refused_by_its_name() {
             },
             false,
             "certificate_days",
-            "cannot go from 365 to 90 for certificates that are there: renew them too",
+            "cannot change from 365 to 90 for existing certificates; renew the certificates too",
         ),
         (
             Parameters { peers: 3, ..large() },
             true,
             "renew_certificates",
-            "goes node by node through a network that else stays as it is: first the one change, then the other",
+            "cannot be combined with another change; do one after the other",
         ),
         (
             Parameters {
@@ -576,7 +576,7 @@ fn what_cannot_change_is_refused_by_its_name() {
             },
             true,
             "peers",
-            "cannot go from 2 to 1 while the network runs, only up; for fewer make another network",
+            "cannot decrease from 2 to 1 in a running network; create another cluster",
         ),
     ];
     for (parameters, renew, name, why) in cases {
@@ -599,7 +599,7 @@ fn a_bft_network_grows_and_keeps_version_and_consensus() {
     let old = rendered(&bft());
     let refused = |parameters: &Parameters| changed(&old, parameters, false).expect_err("must be refused").0;
     let only = |name: &str, why: &str| BTreeMap::from([(name.to_owned(), why.to_owned())]);
-    let why = "cannot change while the network runs; make another network";
+    let why = "cannot change in a running network; create another cluster";
     assert_eq!(
         refused(&Parameters {
             version: Version::V2_5,
@@ -650,13 +650,13 @@ fn a_bft_network_grows_and_keeps_version_and_consensus() {
             "peer0-org1",
             "peer0-org2"
         ],
-        "the leader goes last"
+        "the leader restarts last"
     );
-    assert_eq!(facts(&renewed).channels, facts(&old).channels);
+    assert_eq!(model(&renewed).channels, model(&old).channels);
 }
 
 #[test]
-fn a_network_of_before_there_was_a_choice_grows_as_it_was() {
+fn a_stored_network_without_version_and_consensus_grows_as_raft_2_5() {
     let mut old = rendered(&small());
     let stored = old.facts["parameters"].as_object_mut().expect("an object");
     assert!(stored.remove("version").is_some() && stored.remove("consensus").is_some());
@@ -666,12 +666,12 @@ fn a_network_of_before_there_was_a_choice_grows_as_it_was() {
 }
 
 #[test]
-fn without_the_keys_of_its_authorities_a_network_stays_as_it_is() {
+fn a_network_without_the_keys_of_its_authorities_cannot_change() {
     let mut old = rendered(&small());
     old.keys.remove("org1/ca");
     let errors = changed(&old, &large(), false).expect_err("must be refused");
     assert_eq!(
         errors.0["parameters"],
-        "the keys of its authorities were not kept when it was made: make another network"
+        "the keys of its certificate authorities were not kept when it was created: create another cluster"
     );
 }

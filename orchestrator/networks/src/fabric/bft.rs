@@ -1,13 +1,14 @@
-//! What a channel that is ordered by BFT has in its first block. Pure.
+//! BFT part of a channel's genesis block. Pure.
 //!
-//! By Fabric 3.1: `internal/configtxgen/encoder/encoder.go`, `NewOrdererGroup`; `common/policies/bft.go`; `sampleconfig/configtx.yaml`,
-//! `SampleAppChannelSmartBft`. At every change of the configuration orderers compute the policy of blocks anew from the consenters
-//! and want the very bytes (`orderer/consensus/smartbft/configverifier.go`, `checkConsentersMatchPolicy`).
+//! Fabric 3.1: `internal/configtxgen/encoder/encoder.go`, `NewOrdererGroup`; `common/policies/bft.go`;
+//! `sampleconfig/configtx.yaml`, `SampleAppChannelSmartBft`. At every configuration change orderers recompute
+//! the block validation policy from the consenters and compare it byte by byte
+//! (`orderer/consensus/smartbft/configverifier.go`, `checkConsentersMatchPolicy`).
 
 use super::{
     consensus::Consensus,
     genesis::signatures,
-    organisation::{Keyed, Member},
+    organisation::{Member, OrganisationKeys},
     proto::{
         configtx::{ConfigPolicy, Consenter, Orderers},
         msp::{Classification, MspPrincipal, SerializedIdentity},
@@ -18,19 +19,20 @@ use super::{
 use chainpool_agent::NodeName;
 use prost::Message;
 
-/// The name in the configuration of who takes part.
+/// Name of the consenter mapping in the configuration.
 pub(super) const ORDERERS: &str = "Orderers";
 
-/// How long the leader may leave a request lying that it could order, beside the time that a block may wait to be filled.
-const LYING_S: u32 = 8;
+/// How long the leader may delay a request beyond the batch timeout.
+const REQUEST_TIMEOUT_S: u32 = 8;
 
-/// BFT with the options of Fabric's own sample, but for times. How long a block may wait to be filled counts here, and not in `BatchTimeout`;
-/// how large it may be is taken from `BatchSize` (`orderer/consensus/smartbft/util.go`, `createSmartBftConfig`). Leaders must not rotate in
-/// this version.
+/// BFT with the options of Fabric's sample except for times. The batch timeout counts here and not in
+/// `BatchTimeout`; the block size comes from `BatchSize` (`orderer/consensus/smartbft/util.go`,
+/// `createSmartBftConfig`). Leader rotation must be off in this version.
 ///
-/// A leader that falls silent is given up after ten seconds, where the sample has a minute; it tells of itself ten times as often. An
-/// orderer that came back hears by that what it lacks, and fetches it ten seconds later (`SmartBFT`'s `heartbeatmonitor.go`). To fetch
-/// it at the start (`SyncOnStart`) makes a new channel wait five seconds for nothing.
+/// Orderers replace an unresponsive leader after ten seconds, where the sample has a minute; the leader sends
+/// ten heartbeats in that time. A reconnected orderer learns from them which blocks it lacks and fetches them
+/// ten seconds later (`SmartBFT`'s `heartbeatmonitor.go`). Fetching at the start (`SyncOnStart`) would delay
+/// a new channel by five seconds.
 pub(super) fn consensus(batch_timeout_ms: u32) -> ConsensusType {
     let text = str::to_owned;
     let options = BftOptions {
@@ -38,7 +40,7 @@ pub(super) fn consensus(batch_timeout_ms: u32) -> ConsensusType {
         incoming_message_buffer_size: 200,
         request_pool_size: 100_000,
         request_forward_timeout: text("1s"),
-        request_complain_timeout: format!("{}ms", LYING_S * 1000 + batch_timeout_ms),
+        request_complain_timeout: format!("{}ms", REQUEST_TIMEOUT_S * 1000 + batch_timeout_ms),
         request_auto_remove_timeout: text("3m0s"),
         view_change_resend_interval: text("2s"),
         view_change_timeout: text("10s"),
@@ -55,9 +57,10 @@ pub(super) fn consensus(batch_timeout_ms: u32) -> ConsensusType {
     }
 }
 
-/// Who takes part. Each has a number, from 1, in the order of the facts' nodes: metrics tell the leader by it. Others know it by the
-/// keys in its certificates (3.1.5: `CompareCertPublicKeys`, `detectSelfID`), so new ones for the same keys need no update.
-pub(super) fn orderers(ordering: &Keyed) -> Orderers {
+/// The consenters. Each has an id, from 1, in the order of the model's nodes; metrics report the leader by
+/// it. Orderers identify each other by the keys in the certificates (3.1.5: `CompareCertPublicKeys`,
+/// `detectSelfID`), so new certificates for the same keys need no update.
+pub(super) fn orderers(ordering: &OrganisationKeys) -> Orderers {
     let one =
         |(member, id): (&Member, u32)| consenter(id, &member.name, &member.certificates(), &ordering.msp);
     Orderers {
@@ -65,7 +68,7 @@ pub(super) fn orderers(ordering: &Keyed) -> Orderers {
     }
 }
 
-/// One of them.
+/// A consenter.
 pub(super) fn consenter(id: u32, node: &NodeName, certificates: &Certificates, msp: &str) -> Consenter {
     let Certificates { enrolment, tls } = certificates;
     Consenter {
@@ -79,7 +82,7 @@ pub(super) fn consenter(id: u32, node: &NodeName, certificates: &Certificates, m
     }
 }
 
-/// A block counts that a quorum of the orderers has signed, each by its own identity.
+/// The block validation policy: signatures of a quorum of the orderers, each by its own identity.
 pub(super) fn block_validation(orderers: &Orderers) -> ConfigPolicy {
     let identity = |consenter: &Consenter| MspPrincipal {
         principal_classification: Classification::Identity.into(),

@@ -1,14 +1,13 @@
-//! What a user needs to connect. Pure.
+//! Connection bundle for users. Pure.
 
 use super::{
-    ca,
-    facts::{Duty, Facts, Organisation},
-    msp,
+    ca, msp,
+    network_model::{NetworkModel, NodeKind, Organisation},
     render::GRPC,
     yaml::yaml,
 };
 use crate::{
-    BundleParts, Reach,
+    BundleParts, PublicEndpoints,
     shell::{Exported, exports},
 };
 use chainpool_agent::{ClusterSpec, NodeName};
@@ -16,10 +15,10 @@ use chainpool_api::BundleNode;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// What the `peer` program reads before its environment.
+/// `core.yaml` of the `peer` program; its environment overrides it.
 const CLI_CONFIG: &str = "peer:\n  BCCSP:\n    Default: SW\n    SW:\n      Hash: SHA2\n      Security: 256\n  client:\n    connTimeout: 3s\n";
 
-/// One program in three languages, by its path in a bundle.
+/// The example client in three languages, by path in the bundle.
 const GATEWAY: [(&str, &str); 6] = [
     ("gateway/node/transact.mjs", include_str!("gateway/transact.mjs")),
     ("gateway/node/package.json", include_str!("gateway/package.json")),
@@ -32,13 +31,13 @@ const GATEWAY: [(&str, &str); 6] = [
     ("gateway/java/pom.xml", include_str!("gateway/pom.xml")),
 ];
 
-/// Registers and enrols somebody at a Fabric CA.
+/// Script that registers and enrols an identity at a Fabric CA.
 const ENROL: &str = include_str!("gateway/enrol.sh");
 
-/// The nodes, the files by which programs reach them, and the two commands, to be run in the bundle's folder.
-pub(super) fn bundle(spec: &ClusterSpec, reach: &Reach) -> BundleParts {
-    let facts = Facts::read(spec).expect("render has written these facts");
-    let nodes = nodes(&facts, spec, reach);
+/// Nodes, files for clients, and the two commands, which run in the bundle's folder.
+pub(super) fn bundle(spec: &ClusterSpec, public_endpoints: &PublicEndpoints) -> BundleParts {
+    let model = NetworkModel::read(spec).expect("render wrote this model");
+    let nodes = nodes(&model, spec, public_endpoints);
     let addresses: Addresses = nodes
         .iter()
         .filter_map(|node| Some((node.name.as_str(), address(node)?)))
@@ -47,24 +46,24 @@ pub(super) fn bundle(spec: &ClusterSpec, reach: &Reach) -> BundleParts {
         .map(|(path, text)| (path.to_owned(), text.to_owned()))
         .into();
     files.insert("config/core.yaml".to_owned(), CLI_CONFIG.to_owned());
-    files.insert("network.json".to_owned(), written(&network(&facts)));
-    for organisation in &facts.organisations {
-        let profile = profile(&facts, organisation, &addresses);
+    files.insert("network.json".to_owned(), pretty_json(&network(&model)));
+    for organisation in &model.organisations {
+        let profile = profile(&model, organisation, &addresses);
         let name = &organisation.name;
         files.insert(format!("{name}/connection.yaml"), yaml(&profile));
-        files.insert(format!("{name}/connection.json"), written(&profile));
-        files.insert(format!("{name}/env"), env(&facts, organisation, &addresses));
+        files.insert(format!("{name}/connection.json"), pretty_json(&profile));
+        files.insert(format!("{name}/env"), env(&model, organisation, &addresses));
     }
-    for (organisation, server) in servers(&facts) {
+    for (organisation, server) in servers(&model) {
         files.insert(
             format!("{}/ca-env", organisation.name),
             ca_env(spec, organisation, server, &addresses),
         );
     }
-    if servers(&facts).next().is_some() {
+    if servers(&model).next().is_some() {
         files.insert("enrol.sh".to_owned(), ENROL.to_owned());
     }
-    for organisation in facts.organisations.iter().chain([&facts.ordering]) {
+    for organisation in model.organisations.iter().chain([&model.ordering]) {
         files.extend(identity(
             spec,
             organisation,
@@ -84,8 +83,8 @@ pub(super) fn bundle(spec: &ClusterSpec, reach: &Reach) -> BundleParts {
             organisation.tls_ca.clone(),
         );
     }
-    let (write, read) = commands(&facts);
-    files.insert("README.md".to_owned(), readme(&facts, &write, &read));
+    let (write, read) = commands(&model);
+    files.insert("README.md".to_owned(), readme(&model, &write, &read));
     BundleParts {
         nodes,
         write,
@@ -94,7 +93,7 @@ pub(super) fn bundle(spec: &ClusterSpec, reach: &Reach) -> BundleParts {
     }
 }
 
-/// The published address of each node's port for users: a Fabric CA's, or for gRPC.
+/// Published address of each node's client port: gRPC, or HTTPS of a Fabric CA.
 type Addresses<'a> = BTreeMap<&'a str, &'a str>;
 
 fn address(node: &BundleNode) -> Option<&str> {
@@ -105,24 +104,24 @@ fn address(node: &BundleNode) -> Option<&str> {
 }
 
 /// The Fabric CAs, each with its organisation.
-fn servers(facts: &Facts) -> impl Iterator<Item = (&Organisation, &NodeName)> {
-    facts
+fn servers(model: &NetworkModel) -> impl Iterator<Item = (&Organisation, &NodeName)> {
+    model
         .organisations
         .iter()
         .filter_map(|organisation| Some((organisation, organisation.ca_node.as_ref()?)))
 }
 
-fn of<'a>(addresses: &Addresses<'a>, node: &NodeName) -> &'a str {
+fn address_of<'a>(addresses: &Addresses<'a>, node: &NodeName) -> &'a str {
     addresses.get(node.as_str()).copied().unwrap_or_default()
 }
 
-fn nodes(facts: &Facts, spec: &ClusterSpec, reach: &Reach) -> Vec<BundleNode> {
-    let msp = |name: &NodeName| match facts.duty(name) {
-        (Duty::Database, _) => None,
+fn nodes(model: &NetworkModel, spec: &ClusterSpec, public_endpoints: &PublicEndpoints) -> Vec<BundleNode> {
+    let msp = |name: &NodeName| match model.kind(name) {
+        (NodeKind::Database, _) => None,
         (_, organisation) => organisation.map(|organisation| organisation.msp.clone()),
     };
     let package = |name: &NodeName| {
-        facts
+        model
             .chaincodes
             .iter()
             .find(|c| &c.node == name)
@@ -136,38 +135,38 @@ fn nodes(facts: &Facts, spec: &ClusterSpec, reach: &Reach) -> Vec<BundleNode> {
                 .into_iter()
                 .filter_map(|(name, value)| Some((name.to_owned(), value?)))
                 .collect(),
-            endpoints: reach.endpoints(node),
+            endpoints: public_endpoints.endpoints(node),
         })
         .collect()
 }
 
-/// How long the examples wait for a commit, beside the time that a block may wait to be filled.
+/// How long the examples wait for a commit beyond the batch timeout.
 const COMMIT_SECONDS: u32 = 15;
 
-/// What the examples read: the first channel and chaincode, and the organisations.
-fn network(facts: &Facts) -> Value {
+/// `network.json` of the examples: the first channel and chaincode, and the organisations.
+fn network(model: &NetworkModel) -> Value {
     json!({
-        "channel": first_channel(facts),
-        "chaincode": facts.chaincodes.first().map(|chaincode| &chaincode.name),
-        "organisations": facts.organisations.iter().map(|organisation| &organisation.name).collect::<Vec<_>>(),
-        "channels": facts.channels.iter().map(|channel| &channel.name).collect::<Vec<_>>(),
-        "chaincodes": facts.chaincodes.iter().map(|chaincode| &chaincode.name).collect::<Vec<_>>(),
-        "commitSeconds": COMMIT_SECONDS + facts.parameters.batch_timeout_ms.div_ceil(1000),
+        "channel": first_channel(model),
+        "chaincode": model.chaincodes.first().map(|chaincode| &chaincode.name),
+        "organisations": model.organisations.iter().map(|organisation| &organisation.name).collect::<Vec<_>>(),
+        "channels": model.channels.iter().map(|channel| &channel.name).collect::<Vec<_>>(),
+        "chaincodes": model.chaincodes.iter().map(|chaincode| &chaincode.name).collect::<Vec<_>>(),
+        "commitSeconds": COMMIT_SECONDS + model.parameters.batch_timeout_ms.div_ceil(1000),
     })
 }
 
-fn first_channel(facts: &Facts) -> &str {
-    facts.channels.first().map_or("", |channel| &channel.name)
+fn first_channel(model: &NetworkModel) -> &str {
+    model.channels.first().map_or("", |channel| &channel.name)
 }
 
 /// The connection profile of an organisation's clients.
-fn profile(facts: &Facts, client: &Organisation, addresses: &Addresses) -> Value {
+fn profile(model: &NetworkModel, client: &Organisation, addresses: &Addresses) -> Value {
     let member = |organisation: &Organisation| {
         organisation
             .nodes
             .iter()
             .map(|node| {
-                let url = format!("grpcs://{}", of(addresses, node));
+                let url = format!("grpcs://{}", address_of(addresses, node));
                 (
                     node.to_string(),
                     json!({"url": url, "tlsCACerts": {"pem": organisation.tls_ca}}),
@@ -175,11 +174,11 @@ fn profile(facts: &Facts, client: &Organisation, addresses: &Addresses) -> Value
             })
             .collect::<Vec<_>>()
     };
-    let peers: Map<_, _> = facts.organisations.iter().flat_map(&member).collect();
+    let peers: Map<_, _> = model.organisations.iter().flat_map(&member).collect();
     let role =
         json!({"endorsingPeer": true, "chaincodeQuery": true, "ledgerQuery": true, "eventSource": true});
     let channel = json!({
-        "orderers": facts.ordering.nodes,
+        "orderers": model.ordering.nodes,
         "peers": peers.keys().map(|name| (name.clone(), role.clone())).collect::<Map<_, _>>(),
     });
     let organisation = |o: &Organisation| {
@@ -190,21 +189,21 @@ fn profile(facts: &Facts, client: &Organisation, addresses: &Addresses) -> Value
         (o.name.clone(), entry)
     };
     let authority = |(o, server): (&Organisation, &NodeName)| {
-        let url = format!("https://{}", of(addresses, server));
+        let url = format!("https://{}", address_of(addresses, server));
         (
             server.to_string(),
             json!({"url": url, "caName": server, "tlsCACerts": {"pem": [o.tls_ca]}, "httpOptions": {"verify": true}}),
         )
     };
-    let authorities: Map<_, _> = servers(facts).map(authority).collect();
+    let authorities: Map<_, _> = servers(model).map(authority).collect();
     let mut profile = json!({
-        "name": format!("{}-{}", first_channel(facts), client.name),
+        "name": format!("{}-{}", first_channel(model), client.name),
         "version": "1.0.0",
         "client": {"organization": client.name, "connection": {"timeout": {"peer": {"endorser": "300"}, "orderer": "300"}}},
-        "organizations": facts.organisations.iter().map(organisation).collect::<Map<_, _>>(),
-        "orderers": member(&facts.ordering).into_iter().collect::<Map<_, _>>(),
+        "organizations": model.organisations.iter().map(organisation).collect::<Map<_, _>>(),
+        "orderers": member(&model.ordering).into_iter().collect::<Map<_, _>>(),
         "peers": peers,
-        "channels": facts.channels.iter().map(|c| (c.name.clone(), channel.clone())).collect::<Map<_, _>>(),
+        "channels": model.channels.iter().map(|c| (c.name.clone(), channel.clone())).collect::<Map<_, _>>(),
     });
     if !authorities.is_empty() {
         profile["certificateAuthorities"] = authorities.into();
@@ -212,15 +211,16 @@ fn profile(facts: &Facts, client: &Organisation, addresses: &Addresses) -> Value
     profile
 }
 
-/// The environment of the `peer` program as an organisation's administrator; read by `.` in the bundle's folder. The last two are
-/// for its options `-o` and `--cafile`: it looks for a relative path below its configuration's folder.
-fn env(facts: &Facts, organisation: &Organisation, addresses: &Addresses) -> String {
+/// Environment of the `peer` program as an organisation's administrator, for the shell's `.` command in the
+/// bundle's folder. The last two are for its options `-o` and `--cafile`: it resolves relative paths below
+/// its configuration's folder.
+fn env(model: &NetworkModel, organisation: &Organisation, addresses: &Addresses) -> String {
     let Organisation { name, msp, nodes, .. } = organisation;
     let first = |nodes: &[NodeName]| {
         Exported::Text(
             nodes
                 .first()
-                .map(|node| of(addresses, node))
+                .map(|node| address_of(addresses, node))
                 .unwrap_or_default()
                 .to_owned(),
         )
@@ -238,15 +238,16 @@ fn env(facts: &Facts, organisation: &Organisation, addresses: &Addresses) -> Str
             "CORE_PEER_MSPCONFIGPATH",
             Exported::Here(format!("{name}/admin/msp")),
         ),
-        ("ORDERER_ADDRESS", first(&facts.ordering.nodes)),
+        ("ORDERER_ADDRESS", first(&model.ordering.nodes)),
         (
             "ORDERER_CA",
-            Exported::Here(format!("{}/tlsca.pem", facts.ordering.name)),
+            Exported::Here(format!("{}/tlsca.pem", model.ordering.name)),
         ),
     ])
 }
 
-/// Where an organisation's Fabric CA is, and who registers others there; read by `.`, and as secret as a key.
+/// Address and registrar credentials of an organisation's Fabric CA, for the shell's `.` command; as secret
+/// as a key.
 fn ca_env(
     spec: &ClusterSpec,
     organisation: &Organisation,
@@ -259,17 +260,20 @@ fn ca_env(
         .map(|password| String::from_utf8_lossy(password.expose()).into_owned());
     exports([
         ("CA_NAME", Exported::Text(server.to_string())),
-        ("CA_ADDRESS", Exported::Text(of(addresses, server).to_owned())),
+        (
+            "CA_ADDRESS",
+            Exported::Text(address_of(addresses, server).to_owned()),
+        ),
         (
             "CA_URL",
-            Exported::Text(format!("https://{}", of(addresses, server))),
+            Exported::Text(format!("https://{}", address_of(addresses, server))),
         ),
         ("CA_REGISTRAR", Exported::Text(ca::REGISTRAR.to_owned())),
         ("CA_SECRET", Exported::Text(password.unwrap_or_default())),
     ])
 }
 
-/// The MSP folder of somebody who signs.
+/// MSP folder of a signing identity.
 fn identity(
     spec: &ClusterSpec,
     organisation: &Organisation,
@@ -288,14 +292,15 @@ fn identity(
     files.chain(key).collect()
 }
 
-/// With a chaincode, one organisation's gateway writes and another's reads. Without, an administrator approves a chaincode that
-/// nobody runs, which is a transaction as well, and another organisation's peer tells the height.
-fn commands(facts: &Facts) -> (String, String) {
-    let (Some(writer), Some(reader)) = (facts.organisations.first(), facts.organisations.last()) else {
+/// Commands that write and read. With a chaincode they use the gateways of two organisations. Without one, an
+/// administrator approves a chaincode definition, which is a transaction too, and another organisation's peer
+/// reports the height.
+fn commands(model: &NetworkModel) -> (String, String) {
+    let (Some(writer), Some(reader)) = (model.organisations.first(), model.organisations.last()) else {
         return Default::default();
     };
     let (writer, reader) = (&writer.name, &reader.name);
-    if !facts.chaincodes.is_empty() {
+    if !model.chaincodes.is_empty() {
         let run = "node gateway/node/transact.mjs";
         let ready = "npm install --silent --prefix gateway/node";
         return (
@@ -303,7 +308,7 @@ fn commands(facts: &Facts) -> (String, String) {
             format!("{run} {reader} evaluate get name"),
         );
     }
-    let channel = first_channel(facts);
+    let channel = first_channel(model);
     let approve = format!(
         "-C {channel} -n nothing -v $(date +%s) --sequence 1 -o $ORDERER_ADDRESS --tls --cafile $ORDERER_CA"
     );
@@ -313,7 +318,7 @@ fn commands(facts: &Facts) -> (String, String) {
     )
 }
 
-fn readme(facts: &Facts, write: &str, read: &str) -> String {
+fn readme(model: &NetworkModel, write: &str, read: &str) -> String {
     let listed = |names: Vec<&String>| {
         names
             .into_iter()
@@ -321,42 +326,42 @@ fn readme(facts: &Facts, write: &str, read: &str) -> String {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let chaincodes = listed(facts.chaincodes.iter().map(|c| &c.name).collect());
+    let chaincodes = listed(model.chaincodes.iter().map(|c| &c.name).collect());
     format!(
         r"# A Fabric network
 
 Channels: {channels}. Organisations: {organisations}. Chaincodes: {chaincodes}.
 
-Run everything in this folder. Keep it: its keys are nowhere else to be had but in a new bundle.
+Run all commands in this folder. Keep it: only a new bundle contains these keys.
 
-Commit a transaction, read it back:
+Commit a transaction and read it back:
 
     {write}
     {read}
 
-| what | where |
+| item | location |
 |---|---|
 | connection profile of an organisation | `ORG/connection.json`, `ORG/connection.yaml` |
-| its administrator, a user of it | `ORG/admin/msp`, `ORG/user/msp` |
-| the TLS root of its nodes | `ORG/tlsca.pem` |
-| environment of the `peer` program ({version}) as its administrator | `. ORG/env`; with `-o $ORDERER_ADDRESS --tls --cafile $ORDERER_CA` where it orders |
+| administrator and user of an organisation | `ORG/admin/msp`, `ORG/user/msp` |
+| TLS root certificate of an organisation's nodes | `ORG/tlsca.pem` |
+| environment of the `peer` program ({version}) as the administrator | `. ORG/env`; for ordering add `-o $ORDERER_ADDRESS --tls --cafile $ORDERER_CA` |
 
-The same client in three languages. Without arguments each runs `put name satoshi` through the first organisation and `get name`
-through the last; another chaincode wants its own function: `ORG submit|evaluate FUNCTION [ARGUMENT…]`.
+The same client in three languages. Without arguments, it runs `put name satoshi` through the first organisation and
+`get name` through the last one. For other functions: `ORG submit|evaluate FUNCTION [ARGUMENT…]`.
 
     npm install --prefix gateway/node && node gateway/node/transact.mjs
     (cd gateway/go && go mod tidy && go run .)
     (cd gateway/java && mvn -q compile exec:java)
 {identities}",
-        version = facts.parameters.version.as_str(),
-        channels = listed(facts.channels.iter().map(|c| &c.name).collect()),
-        organisations = listed(facts.organisations.iter().map(|o| &o.name).collect()),
+        version = model.parameters.version.as_str(),
+        channels = listed(model.channels.iter().map(|c| &c.name).collect()),
+        organisations = listed(model.organisations.iter().map(|o| &o.name).collect()),
         chaincodes = if chaincodes.is_empty() {
             "none"
         } else {
             &chaincodes
         },
-        identities = if servers(facts).next().is_some() {
+        identities = if servers(model).next().is_some() {
             IDENTITIES
         } else {
             ""
@@ -364,17 +369,17 @@ through the last; another chaincode wants its own function: `ORG submit|evaluate
     )
 }
 
-/// What the page says where there are Fabric CAs.
+/// README section on Fabric CAs.
 const IDENTITIES: &str = r"
 ## Further identities
 
-Every organisation has a Fabric CA. `ORG/ca-env` has its address and its registrar's password, which is as secret as a key. With `curl` and
-`openssl` alone; the type is `client` where none is named, else `peer`, `admin` or `orderer`:
+Every organisation has a Fabric CA. `ORG/ca-env` holds its address and the password of its registrar; keep it as secret
+as a key. To enrol an identity with `curl` and `openssl` (types: `client`, the default, `peer`, `admin`, `orderer`):
 
     bash enrol.sh org1 alice client
     IDENTITY=alice node gateway/node/transact.mjs org1 submit put name alice
 
-With Fabric's own client, for the `peer` program (`CORE_PEER_MSPCONFIGPATH=$PWD/org1/bob/msp`):
+To enrol an identity with Fabric's client, for the `peer` program (`CORE_PEER_MSPCONFIGPATH=$PWD/org1/bob/msp`):
 
     . org1/ca-env; export FABRIC_CA_CLIENT_HOME=$PWD/org1/registrar FABRIC_CA_CLIENT_TLS_CERTFILES=$PWD/org1/tlsca.pem
     fabric-ca-client enroll -u https://$CA_REGISTRAR:$CA_SECRET@$CA_ADDRESS
@@ -382,10 +387,10 @@ With Fabric's own client, for the `peer` program (`CORE_PEER_MSPCONFIGPATH=$PWD/
     fabric-ca-client enroll -u https://bob:SECRET@$CA_ADDRESS -M $PWD/org1/bob/msp
     cp -r org1/user/msp/cacerts org1/user/msp/config.yaml org1/bob/msp/
 
-What it issues are identities. TLS certificates of nodes are not among them: those the network's own TLS authorities issue.
+The CA issues identities only. TLS certificates of nodes are issued by the network's TLS authorities.
 ";
 
-fn written(value: &Value) -> String {
+fn pretty_json(value: &Value) -> String {
     format!("{value:#}\n")
 }
 

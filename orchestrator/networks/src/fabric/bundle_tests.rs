@@ -1,14 +1,14 @@
-//! What a user is given.
+//! Connection bundles.
 
 use super::*;
 use crate::{
-    Order, Seed,
+    RenderRequest, Seed,
     fabric::{fixture, parameters::Parameters, render::render},
 };
 use std::{fs, process::Command};
 
-fn reach(address: &str) -> Reach {
-    Reach {
+fn public_endpoints(address: &str) -> PublicEndpoints {
+    PublicEndpoints {
         address: address.to_owned(),
         loopback: false,
         machines: BTreeMap::new(),
@@ -16,11 +16,14 @@ fn reach(address: &str) -> Reach {
 }
 
 fn bundled(parameters: &Parameters, address: &str) -> BundleParts {
-    let order = Order {
-        reach: reach(address),
-        ..fixture::order(parameters)
+    let request = RenderRequest {
+        public_endpoints: public_endpoints(address),
+        ..fixture::request(parameters)
     };
-    bundle(&render(parameters, &order, &Seed::new([7; 32])), &reach(address))
+    bundle(
+        &render(parameters, &request, &Seed::new([7; 32])),
+        &public_endpoints(address),
+    )
 }
 
 fn with_chaincode() -> Parameters {
@@ -31,7 +34,7 @@ fn with_chaincode() -> Parameters {
 }
 
 #[test]
-fn a_bundle_stays_as_it_was() {
+fn bundle_bytes_do_not_change() {
     let parts = bundled(&with_chaincode(), "192.0.2.7");
     let files = parts
         .files
@@ -101,7 +104,7 @@ fn a_profile_names_published_addresses() {
     assert_eq!(profile["orderers"]["orderer0"]["url"], "grpcs://[fd00::5]:20000");
 }
 
-/// Nobody but Chainpool is let at the control ports, and nobody learns the authorities' keys.
+/// Only Chainpool has access to control ports, and the authorities' keys stay secret.
 #[test]
 fn the_keys_of_authorities_and_of_chainpool_are_in_no_bundle() {
     let parts = bundled(&Parameters::default(), "192.0.2.7");
@@ -129,7 +132,7 @@ fn the_keys_of_authorities_and_of_chainpool_are_in_no_bundle() {
 }
 
 #[test]
-fn the_environment_is_one_that_a_shell_reads() {
+fn a_shell_reads_the_environment() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(
         folder.path().join("env"),
@@ -149,9 +152,9 @@ fn the_environment_is_one_that_a_shell_reads() {
     );
 }
 
-/// What a platform or an operator says of itself may be anything: a holder's shell runs none of it.
+/// Names and addresses from platforms and operators are arbitrary; a user's shell must not execute them.
 #[test]
-fn sourcing_the_environment_runs_nothing_of_what_it_holds() {
+fn sourcing_the_environment_executes_none_of_its_values() {
     const HOSTILE: [&str; 5] = [
         "$(touch pwn)",
         "`touch pwn`",
@@ -159,18 +162,18 @@ fn sourcing_the_environment_runs_nothing_of_what_it_holds() {
         "\"; touch pwn; \"",
         "a\ntouch pwn #",
     ];
-    let order = Order {
-        reach: reach("192.0.2.7"),
-        ..fixture::order(&with_ca())
+    let request = RenderRequest {
+        public_endpoints: public_endpoints("192.0.2.7"),
+        ..fixture::request(&with_ca())
     };
-    let mut spec = render(&with_ca(), &order, &Seed::new([7; 32]));
-    let mut facts = Facts::read(&spec).unwrap();
+    let mut spec = render(&with_ca(), &request, &Seed::new([7; 32]));
+    let mut model = NetworkModel::read(&spec).unwrap();
     for hostile in HOSTILE {
-        let organisation = &mut facts.organisations[0];
+        let organisation = &mut model.organisations[0];
         (organisation.name, organisation.msp) = (hostile.to_owned(), hostile.to_owned());
         let server = organisation.ca_node.clone().unwrap();
-        facts.ordering.name = hostile.to_owned();
-        let organisation = &facts.organisations[0];
+        model.ordering.name = hostile.to_owned();
+        let organisation = &model.organisations[0];
         spec.keys.insert(
             organisation.registrar_key(),
             chainpool_agent::Secret::new(hostile.as_bytes().to_vec()),
@@ -178,12 +181,12 @@ fn sourcing_the_environment_runs_nothing_of_what_it_holds() {
         let nodes = organisation
             .nodes
             .iter()
-            .chain(&facts.ordering.nodes)
+            .chain(&model.ordering.nodes)
             .chain([&server]);
         let addresses: Addresses = nodes.map(|node| (node.as_str(), hostile)).collect();
 
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("env"), env(&facts, organisation, &addresses)).unwrap();
+        fs::write(folder.path().join("env"), env(&model, organisation, &addresses)).unwrap();
         fs::write(
             folder.path().join("ca-env"),
             ca_env(&spec, organisation, &server, &addresses),
@@ -221,9 +224,9 @@ fn sourcing_the_environment_runs_nothing_of_what_it_holds() {
     }
 }
 
-/// An address of a machine is what its platform says.
+/// The platform reports the address of a machine.
 #[test]
-fn an_address_is_text_in_every_file() {
+fn an_address_is_escaped_in_every_file() {
     let hostile = "x\"]}\n  a: b '$(id)'";
     let parts = bundled(&with_ca(), hostile);
     let profile: Value = serde_json::from_str(&parts.files["org1/connection.json"]).expect("json");
@@ -232,7 +235,7 @@ fn an_address_is_text_in_every_file() {
         .expect("an address")
         .to_owned();
     assert!(url.starts_with(&format!("grpcs://[{hostile}]:")), "{url}");
-    // YAML reads a JSON text as JSON does.
+    // A JSON string is a valid YAML string.
     let yaml = &parts.files["org1/connection.yaml"];
     assert!(
         yaml.contains(&format!("\"url\": {}\n", Value::from(url))),
@@ -279,7 +282,7 @@ fn fabric_cas_are_in_the_profiles_and_their_registrars_beside_them() {
     );
     assert!(parts.files["README.md"].contains("bash enrol.sh org1 alice client"));
 
-    // As a shell reads it; and nobody who only has the profile learns the password.
+    // A shell reads it; the profiles do not contain the password.
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("ca-env"), &parts.files["org1/ca-env"]).unwrap();
     let shell = Command::new("sh")

@@ -1,42 +1,44 @@
-//! The Fabric CA of an organisation, which is optional: a server that registers and enrols further identities. It signs with the
-//! organisation's own enrolment authority, so whom it enrols is a member of every channel that the organisation is on.
+//! The optional Fabric CA of an organisation: a server that registers and enrols identities. It signs with
+//! the organisation's enrolment authority, so its identities are members of every channel of the
+//! organisation.
 //!
-//! Settings by Fabric CA 1.5: `cmd/fabric-ca-server/config.go`, `lib/ca.go`, `images/fabric-ca/Dockerfile`.
+//! Settings of Fabric CA 1.5: `cmd/fabric-ca-server/config.go`, `lib/ca.go`, `images/fabric-ca/Dockerfile`.
 
 use super::{
     certificates::Issued,
     keys::Key,
-    organisation::Keyed,
+    organisation::OrganisationKeys,
     parameters::Parameters,
     render::{self, TLS, TLS_KEY, USER},
 };
-use crate::Order;
+use crate::RenderRequest;
 use chainpool_agent::{
     Audience, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash, Variable, Volume,
 };
 use chainpool_api::LogLevel;
 use std::collections::BTreeMap;
 
-/// What it is called for a host's own images, and in evidence.
+/// Its role in image overrides and evidence.
 pub(super) const ROLE: &str = "ca";
 /// Its port, for its users.
 pub(super) const HTTPS: &str = "https";
 const PORT: u16 = 7054;
 
-/// Who registers others there.
+/// Name of the registrar.
 pub(super) const REGISTRAR: &str = "admin";
 
-/// The mount point of its volume: the home of the official image. Everything lies one folder below, as in other nodes.
+/// Mount point of its volume: the home of the official image. Everything is one folder below, as in other
+/// nodes.
 const MOUNT: &str = "/etc/hyperledger/fabric-ca-server";
 pub(super) const HOME: &str = "/etc/hyperledger/fabric-ca-server/node";
 const CONFIG: &str = "fabric-ca-server-config.yaml";
 const CA: &str = "ca/cert.pem";
 const CA_KEY: &str = "ca/key.pem";
 
-/// Idle it takes 25 MB; the rest is for enrolments under way, and for what the system caches of its database.
+/// It uses 25 MB when idle; the rest is for enrolments and the page cache of its database.
 pub(super) const MEMORY: u64 = 192 * render::MIB;
 
-/// A server of an organisation.
+/// An organisation's Fabric CA server.
 pub(super) struct Server {
     pub(super) name: NodeName,
     pub(super) tls: Issued,
@@ -49,7 +51,7 @@ pub(super) fn name(organisation: &str) -> NodeName {
     NodeName::parse(&format!("ca-{organisation}")).expect("organisations have short names")
 }
 
-/// The images that will do: the official one, then the one that `baseimage/` makes.
+/// Suitable images: the official one, then the one built by `baseimage/`.
 pub(super) fn images() -> Vec<String> {
     ["hyperledger/fabric-ca:1.5.21", "chainpool/fabric-ca:1.5.6"]
         .map(str::to_owned)
@@ -57,13 +59,18 @@ pub(super) fn images() -> Vec<String> {
 }
 
 /// Its node.
-pub(super) fn node(parameters: &Parameters, order: &Order, keyed: &Keyed, server: &Server) -> NodeSpec {
+pub(super) fn node(
+    parameters: &Parameters,
+    request: &RenderRequest,
+    keyed: &OrganisationKeys,
+    server: &Server,
+) -> NodeSpec {
     NodeSpec {
         name: server.name.clone(),
-        images: order.images.get(ROLE).cloned().unwrap_or_else(images),
+        images: request.images.get(ROLE).cloned().unwrap_or_else(images),
         command: ["fabric-ca-server", "start"].map(str::to_owned).to_vec(),
         user: Some(format!("{}:{}", USER.0, USER.1)),
-        env: environment(order.log_level),
+        env: environment(request.log_level),
         files: files(parameters, keyed, server),
         volumes: vec![Volume {
             name: "home".to_owned(),
@@ -74,14 +81,14 @@ pub(super) fn node(parameters: &Parameters, order: &Order, keyed: &Keyed, server
             inside: PORT,
             protocol: Protocol::Tcp,
             audience: Audience::User,
-            published: order.ports.get(&render::need(&server.name, HTTPS)).copied(),
+            published: request.ports.get(&render::need(&server.name, HTTPS)).copied(),
         }],
         limits: Limits {
             memory_bytes: MEMORY,
             processes: 512,
         },
         read_only_root: true,
-        log: order.log.clone(),
+        log: request.log.clone(),
         stop_signal: "SIGTERM".to_owned(),
         stop_timeout: 10,
         machine: None,
@@ -98,7 +105,7 @@ fn environment(level: LogLevel) -> BTreeMap<String, Variable> {
     ])
 }
 
-fn files(parameters: &Parameters, keyed: &Keyed, server: &Server) -> Vec<File> {
+fn files(parameters: &Parameters, keyed: &OrganisationKeys, server: &Server) -> Vec<File> {
     let open =
         |path: &str, text: &str| render::file(HOME, path, Secret::new(text.as_bytes().to_vec()), false);
     vec![
@@ -111,9 +118,10 @@ fn files(parameters: &Parameters, keyed: &Keyed, server: &Server) -> Vec<File> {
     ]
 }
 
-/// Its configuration, which holds the registrar's password. The version is the oldest of its line, because a server takes no
-/// configuration that is newer than itself. What it issues says by its organisational unit which type it was registered as: `client`,
-/// `peer`, `admin` or `orderer`, as the channels' membership wants it. It issues no authorities: no channel would know them.
+/// Its configuration with the registrar's password. The version is the oldest of its line, because a server
+/// rejects a configuration newer than itself. The organisational unit of a certificate is the registered
+/// type, `client`, `peer`, `admin` or `orderer`, as the channels' MSP expects. It issues no intermediate
+/// authorities: no channel would know them.
 fn config(parameters: &Parameters, server: &Server) -> Secret<Vec<u8>> {
     let password = String::from_utf8_lossy(server.password.expose());
     let (name, hours) = (&server.name, u64::from(parameters.certificate_days) * 24);
@@ -172,7 +180,7 @@ metrics:
     Secret::new(text.into_bytes())
 }
 
-/// The server that runs in a node, by its files. `None`: they are not those of a render, or were taken out.
+/// Reads a server from its node's files. `None`: a render did not write them, or they were removed.
 pub(super) fn load(node: &NodeSpec, password: Secret<Vec<u8>>) -> Option<Server> {
     let key = Key::read(&render::find(node, HOME, TLS_KEY)?.content)?;
     let certificate = render::text(node, HOME, TLS)?;
@@ -183,7 +191,7 @@ pub(super) fn load(node: &NodeSpec, password: Secret<Vec<u8>>) -> Option<Server>
     })
 }
 
-/// The same node with the certificate of now; what it issues lives as long as that.
+/// The node with its current certificate; certificates that it issues are valid as long.
 pub(super) fn recertified(node: &NodeSpec, parameters: &Parameters, server: &Server) -> NodeSpec {
     let certificate = Secret::new(server.tls.certificate.as_bytes().to_vec());
     render::with_files(

@@ -1,9 +1,9 @@
-//! The node of a Fabric CA, byte by byte, and what must hold of it.
+//! Fabric CA nodes, byte by byte, and their invariants.
 
 use super::*;
 use crate::fabric::{
-    facts::Facts,
     fixture::{NOW, THEN, changed, rendered},
+    network_model::NetworkModel,
 };
 use chainpool_agent::{Boot, ClusterSpec};
 use std::{fs, path::Path, process::Command};
@@ -21,8 +21,8 @@ fn of<'a>(spec: &'a ClusterSpec, organisation: &str) -> &'a NodeSpec {
 
 /// Checks a certificate of a node against its organisation's TLS authority.
 fn verify(folder: &Path, spec: &ClusterSpec, at: i64, check: [&str; 2]) -> bool {
-    let facts = Facts::read(spec).expect("facts");
-    fs::write(folder.join("ca.pem"), &facts.organisations[0].tls_ca).unwrap();
+    let model = NetworkModel::read(spec).expect("model");
+    fs::write(folder.join("ca.pem"), &model.organisations[0].tls_ca).unwrap();
     fs::write(
         folder.join("leaf.pem"),
         render::text(of(spec, "org1"), HOME, TLS).expect("a certificate"),
@@ -53,7 +53,7 @@ fn verify(folder: &Path, spec: &ClusterSpec, at: i64, check: [&str; 2]) -> bool 
 }
 
 #[test]
-fn a_node_stays_as_it_was() {
+fn rendered_bytes_do_not_change() {
     let mut node = of(&rendered(&with_ca(), 7), "org1").clone();
     let config = render::text(&node, HOME, CONFIG).expect("a configuration");
     insta::assert_snapshot!("config", config);
@@ -62,18 +62,18 @@ fn a_node_stays_as_it_was() {
 }
 
 #[test]
-fn networks_have_them_only_where_they_are_asked_for_and_are_else_the_same() {
+fn fabric_cas_are_optional_and_change_nothing_else() {
     let (without, with) = (rendered(&Parameters::default(), 1), rendered(&with_ca(), 1));
     assert_eq!(with.nodes.len(), without.nodes.len() + 2);
     for node in &without.nodes {
         assert_eq!(with.node(&node.name), Some(node));
     }
-    let [before, after] = [&without, &with].map(|spec| Facts::read(spec).expect("facts"));
-    assert_eq!(before.channels, after.channels, "a channel knows nothing of them");
-    let layout = render::layout(&with_ca());
-    assert_eq!(usize::try_from(layout.size).unwrap(), with.nodes.len());
+    let [before, after] = [&without, &with].map(|spec| NetworkModel::read(spec).expect("model"));
+    assert_eq!(before.channels, after.channels, "channels do not depend on them");
+    let requirements = render::requirements(&with_ca());
+    assert_eq!(usize::try_from(requirements.size).unwrap(), with.nodes.len());
     assert_eq!(
-        layout.memory_bytes,
+        requirements.memory_bytes,
         with.nodes
             .iter()
             .map(|node| node.limits.memory_bytes)
@@ -85,17 +85,17 @@ fn networks_have_them_only_where_they_are_asked_for_and_are_else_the_same() {
             .filter(|p| p.published.is_some())
             .map(|p| render::need(&n.name, &p.name))
     });
-    let (mut published, mut needed) = (published.collect::<Vec<_>>(), layout.ports);
+    let (mut published, mut needed) = (published.collect::<Vec<_>>(), requirements.ports);
     published.sort();
     needed.sort();
     assert_eq!(published, needed);
 }
 
 #[test]
-fn it_signs_with_its_organisations_authority_and_its_secrets_are_sealed() {
+fn a_fabric_ca_signs_with_its_organisations_authority_and_its_secrets_are_sealed() {
     let spec = rendered(&with_ca(), 1);
-    let facts = Facts::read(&spec).expect("facts");
-    for organisation in &facts.organisations {
+    let model = NetworkModel::read(&spec).expect("model");
+    for organisation in &model.organisations {
         let node = of(&spec, &organisation.name);
         assert_eq!(render::text(node, HOME, CA).as_ref(), Some(&organisation.ca));
         assert_eq!(
@@ -141,7 +141,7 @@ fn it_signs_with_its_organisations_authority_and_its_secrets_are_sealed() {
 }
 
 #[test]
-fn it_serves_under_every_name_of_its() {
+fn the_tls_certificate_names_all_addresses() {
     let folder = tempfile::tempdir().unwrap();
     let spec = rendered(&with_ca(), 1);
     for check in [
@@ -156,7 +156,7 @@ fn it_serves_under_every_name_of_its() {
 }
 
 #[test]
-fn new_organisations_get_one_and_a_network_that_runs_may_get_them() {
+fn fabric_cas_can_be_added_to_new_and_existing_organisations() {
     let old = rendered(
         &Parameters {
             organisations: 1,
@@ -168,10 +168,10 @@ fn new_organisations_get_one_and_a_network_that_runs_may_get_them() {
     for before in &old.nodes {
         assert_eq!(new.node(&before.name), Some(before), "{}", before.name);
     }
-    let facts = Facts::read(&new).expect("facts");
+    let model = NetworkModel::read(&new).expect("model");
     assert_eq!(
         render::text(of(&new, "org2"), HOME, CA).as_ref(),
-        Some(&facts.organisations[1].ca)
+        Some(&model.organisations[1].ca)
     );
     assert_eq!(old.keys["org1/registrar"], new.keys["org1/registrar"]);
     assert!(new.keys.contains_key("org2/registrar"));
@@ -188,12 +188,12 @@ fn new_organisations_get_one_and_a_network_that_runs_may_get_them() {
     let errors = changed(&served, &Parameters::default(), false).expect_err("must be refused");
     assert_eq!(
         errors.0["certificate_authorities"],
-        "cannot lose its Fabric CAs while the network runs; without them make another network"
+        "cannot remove the Fabric CAs of a running network; create another cluster"
     );
 }
 
 #[test]
-fn a_renewed_certificate_is_for_the_same_key_and_what_is_issued_lives_as_long() {
+fn a_renewed_certificate_keeps_the_key_and_sets_the_validity_of_issued_ones() {
     let folder = tempfile::tempdir().unwrap();
     let old = rendered(&with_ca(), 1);
     let parameters = Parameters {
@@ -225,7 +225,7 @@ fn a_renewed_certificate_is_for_the_same_key_and_what_is_issued_lives_as_long() 
     let config = render::text(after, HOME, CONFIG).expect("a configuration");
     assert!(config.contains("expiry: 17520h"), "{config}");
     assert_eq!(old.keys["org1/registrar"], new.keys["org1/registrar"]);
-    // One after the other, before those that commit.
+    // One at a time, before orderers and peers.
     let again = |name: &str| {
         [
             Boot::Start(vec![super::name(name)]),

@@ -1,4 +1,4 @@
-//! Certificates with the profile that Fabric's own `cryptogen` gives them.
+//! Certificates with the profile of Fabric's `cryptogen`.
 
 use super::keys::{Key, bytes};
 use crate::Seed;
@@ -11,20 +11,20 @@ use rcgen::{
 use std::{collections::BTreeSet, net::IpAddr};
 use time::{Duration, OffsetDateTime};
 
-/// How long an authority lives: longer than any certificate that it issues, so that leaves are renewed without a new root.
+/// Validity of an authority: longer than any certificate that it issues, so leaf renewal needs no new root.
 const AUTHORITY_DAYS: i64 = 7300;
 
-/// A node whose clock is behind by less than this takes a new certificate.
+/// Allowed clock skew: certificates are valid from this long before the present.
 const BACKDATED: Duration = Duration::HOUR;
 
-/// Makes all certificates of one generation.
-pub(super) struct Office<'a> {
+/// Issues all certificates of one generation.
+pub(super) struct CertificateIssuer<'a> {
     seed: &'a Seed,
     from: OffsetDateTime,
     leaf_days: u32,
 }
 
-/// An authority.
+/// A certificate authority.
 pub(super) struct Authority {
     params: CertificateParams,
     key: Key,
@@ -45,7 +45,7 @@ impl Authority {
         self.key.pem()
     }
 
-    /// One that was made before under these names: it issues as it did then.
+    /// Restores an authority created under these names.
     pub(super) fn load(organisation: &str, name: &str, certificate: &str, key: Key) -> Self {
         Self {
             params: authority_params(&key, organisation, name),
@@ -55,20 +55,20 @@ impl Authority {
     }
 }
 
-/// Whom a certificate names, and the key that he proves it with.
+/// Holder of a certificate with its key.
 pub(super) struct Holder {
-    /// Tells his serial from all others of the same seed.
+    /// Makes the serial number unique within a seed.
     pub(super) label: String,
     /// The common name.
     pub(super) name: String,
     pub(super) key: Key,
 }
 
-impl<'a> Office<'a> {
-    /// Certificates of this generation begin an hour before it does.
+impl<'a> CertificateIssuer<'a> {
+    /// An issuer whose certificates are valid from an hour before this time.
     pub(super) fn new(seed: &'a Seed, at: Timestamp, leaf_days: u32) -> Self {
         let at = OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000))
-            .expect("a moment of now has a year of four digits");
+            .expect("the present year has four digits");
         Self {
             seed,
             from: at - BACKDATED,
@@ -76,8 +76,8 @@ impl<'a> Office<'a> {
         }
     }
 
-    /// Somebody new. The label tells his key from all others.
-    pub(super) fn newcomer(&self, label: String, name: String) -> Holder {
+    /// A new holder. The label makes its key unique.
+    pub(super) fn new_holder(&self, label: String, name: String) -> Holder {
         Holder {
             key: Key::derive(self.seed, &label),
             label,
@@ -85,15 +85,15 @@ impl<'a> Office<'a> {
         }
     }
 
-    /// A password of this generation. The label tells it from all others.
+    /// A password of this generation. The label makes it unique.
     pub(super) fn password(&self, label: &str) -> Secret<Vec<u8>> {
         Secret::new(hex::encode(&bytes(self.seed, &format!("password {label}"))[..16]).into_bytes())
     }
 
-    /// An authority that signs itself. The label tells its key and serial from all others.
+    /// A self-signed authority. The label makes its key and serial number unique.
     pub(super) fn authority(&self, label: &str, organisation: &str, name: &str) -> Authority {
         let key = Key::derive(self.seed, label);
-        let params = self.valid(authority_params(&key, organisation, name), label, AUTHORITY_DAYS);
+        let params = self.with_validity(authority_params(&key, organisation, name), label, AUTHORITY_DAYS);
         let certificate = params
             .self_signed(&key)
             .expect("our key signs, and every field is set")
@@ -105,17 +105,17 @@ impl<'a> Office<'a> {
         }
     }
 
-    /// A member of an organisation, by its role there: `peer`, `orderer`, `admin`, `client`.
+    /// Enrols a member of an organisation with its role: `peer`, `orderer`, `admin`, `client`.
     pub(super) fn enrol(&self, authority: &Authority, holder: Holder, role: &str) -> Issued {
         let mut subject = DistinguishedName::new();
         subject.push(DnType::OrganizationalUnitName, role);
         subject.push(DnType::CommonName, &holder.name);
         self.issue(authority, holder, subject, |params| {
-            params.key_usages = vec![KeyUsagePurpose::DigitalSignature]
+            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         })
     }
 
-    /// A node that serves and calls by TLS under these names and addresses.
+    /// A TLS certificate for a node as server and client under these names and addresses.
     pub(super) fn tls(&self, authority: &Authority, holder: Holder, names: &BTreeSet<&str>) -> Issued {
         let subject = common_name(&holder.name);
         self.issue(authority, holder, subject, |params| {
@@ -127,11 +127,11 @@ impl<'a> Office<'a> {
                 ExtendedKeyUsagePurpose::ServerAuth,
                 ExtendedKeyUsagePurpose::ClientAuth,
             ];
-            params.subject_alt_names = names.iter().filter_map(|name| alternative(name)).collect();
+            params.subject_alt_names = names.iter().filter_map(|name| alternative_name(name)).collect();
         })
     }
 
-    /// Somebody who only calls by TLS.
+    /// A TLS certificate for a client.
     pub(super) fn client(&self, authority: &Authority, holder: Holder) -> Issued {
         let subject = common_name(&holder.name);
         self.issue(authority, holder, subject, |params| {
@@ -147,7 +147,7 @@ impl<'a> Office<'a> {
         subject: DistinguishedName,
         profile: impl FnOnce(&mut CertificateParams),
     ) -> Issued {
-        let mut params = self.valid(params(&key, subject), &label, self.leaf_days.into());
+        let mut params = self.with_validity(params(&key, subject), &label, self.leaf_days.into());
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         profile(&mut params);
@@ -159,15 +159,15 @@ impl<'a> Office<'a> {
         Issued { certificate, key }
     }
 
-    /// From when and how long, and under which serial.
-    fn valid(&self, mut params: CertificateParams, label: &str, days: i64) -> CertificateParams {
+    /// Sets validity and serial number.
+    fn with_validity(&self, mut params: CertificateParams, label: &str, days: i64) -> CertificateParams {
         params.not_before = self.from;
         params.not_after = self.from + BACKDATED + Duration::days(days);
         params.serial_number = Some(self.serial(label));
         params
     }
 
-    /// 20 bytes, the greatest size that RFC 5280 allows. The first bits are 01: positive, and of full length.
+    /// 20 bytes, the maximum of RFC 5280. The first bits are 01: positive and of full length.
     fn serial(&self, label: &str) -> SerialNumber {
         let mut serial = bytes(self.seed, &format!("serial {label}"))[..20].to_vec();
         serial[0] = serial[0] & 0x3f | 0x40;
@@ -207,9 +207,9 @@ fn common_name(name: &str) -> DistinguishedName {
     subject
 }
 
-/// A host's address as a certificate names it: an address by its bytes, all else by name. A name that is not ASCII cannot be
-/// written and is left out: nobody can connect by it either, because TLS names a host in ASCII alone.
-fn alternative(name: &str) -> Option<SanType> {
+/// Subject alternative name of a host: IP addresses by their bytes, all else as DNS names. A name that is not
+/// ASCII is omitted; TLS could not use it either.
+fn alternative_name(name: &str) -> Option<SanType> {
     match name.parse::<IpAddr>() {
         Ok(address) => Some(SanType::IpAddress(address)),
         Err(_) => name.to_owned().try_into().ok().map(SanType::DnsName),

@@ -1,10 +1,10 @@
-//! Certificates, read by OpenSSL.
+//! Certificates, verified with OpenSSL.
 
 use super::*;
 use crate::{
-    Reach,
+    PublicEndpoints,
     fabric::{
-        organisation::{Keyed, Organisations},
+        organisation::{OrganisationKeys, Organisations},
         parameters::Parameters,
     },
 };
@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 const AT: i64 = 1_795_000_000;
 
 fn made(seed: u8, parameters: &Parameters) -> Organisations {
-    let reach = Reach {
+    let public_endpoints = PublicEndpoints {
         address: "fabric.example.org".to_owned(),
         loopback: false,
         machines: BTreeMap::from([
@@ -22,15 +22,15 @@ fn made(seed: u8, parameters: &Parameters) -> Organisations {
         ]),
     };
     let seed = Seed::new([seed; 32]);
-    Organisations::make(
-        &Office::new(&seed, Timestamp(AT * 1000), parameters.certificate_days),
+    Organisations::create(
+        &CertificateIssuer::new(&seed, Timestamp(AT * 1000), parameters.certificate_days),
         parameters,
         "cp-0123456789ab-1",
-        &reach,
+        &public_endpoints,
     )
 }
 
-/// Runs `openssl` in a folder. Says whether it was content, and what it said.
+/// Runs `openssl` in a folder; returns success and output.
 fn openssl(folder: &Path, arguments: &[&str]) -> (bool, String) {
     let output = Command::new("openssl")
         .args(arguments)
@@ -43,7 +43,7 @@ fn openssl(folder: &Path, arguments: &[&str]) -> (bool, String) {
     )
 }
 
-/// Whether a certificate holds at a moment against an authority.
+/// Verifies a certificate against an authority at a time.
 fn holds(folder: &Path, authority: &str, certificate: &str, at: i64, more: &[&str]) -> (bool, String) {
     fs::write(folder.join("ca.pem"), authority).expect("written");
     fs::write(folder.join("leaf.pem"), certificate).expect("written");
@@ -57,7 +57,7 @@ fn holds(folder: &Path, authority: &str, certificate: &str, at: i64, more: &[&st
     openssl(folder, &arguments)
 }
 
-/// The text of a certificate, from this heading to the end of the next line.
+/// Text of a certificate from this heading to the end of the next line.
 fn field(folder: &Path, certificate: &str, extension: &str) -> String {
     fs::write(folder.join("leaf.pem"), certificate).expect("written");
     let (fine, text) = openssl(folder, &["x509", "-in", "leaf.pem", "-noout", "-ext", extension]);
@@ -65,7 +65,7 @@ fn field(folder: &Path, certificate: &str, extension: &str) -> String {
     text.trim().to_owned()
 }
 
-fn enrolments(keyed: &Keyed) -> Vec<(&Issued, String, &str)> {
+fn enrolments(keyed: &OrganisationKeys) -> Vec<(&Issued, String, &str)> {
     let node = |(at, role): (usize, &'static str)| {
         let member = &keyed.members[at];
         (
@@ -84,7 +84,7 @@ fn enrolments(keyed: &Keyed) -> Vec<(&Issued, String, &str)> {
 }
 
 #[test]
-fn enrolments_hold_against_their_own_authority_alone() {
+fn enrolments_are_valid_only_for_their_own_authority() {
     let folder = tempfile::tempdir().unwrap();
     let made = made(
         1,
@@ -135,7 +135,7 @@ fn enrolments_hold_against_their_own_authority_alone() {
 }
 
 #[test]
-fn nodes_serve_and_call_under_every_name_of_theirs() {
+fn tls_certificates_are_valid_for_every_name_of_a_node() {
     let folder = tempfile::tempdir().unwrap();
     let made = made(
         1,
@@ -190,7 +190,7 @@ fn nodes_serve_and_call_under_every_name_of_theirs() {
 }
 
 #[test]
-fn only_chainpool_is_let_at_the_control_ports() {
+fn only_chainpool_has_access_to_control_ports() {
     let folder = tempfile::tempdir().unwrap();
     let made = made(1, &Parameters::default());
     let ca = &made.control_ca.certificate;
@@ -227,7 +227,7 @@ fn only_chainpool_is_let_at_the_control_ports() {
 }
 
 #[test]
-fn leaves_end_after_their_days_and_authorities_later() {
+fn leaves_expire_after_their_days_and_authorities_later() {
     const DAY: i64 = 86_400;
     let folder = tempfile::tempdir().unwrap();
     for days in [30, 3650] {
@@ -276,7 +276,7 @@ fn leaves_end_after_their_days_and_authorities_later() {
 }
 
 #[test]
-fn a_key_fits_its_certificate_and_its_identifier_is_fabrics() {
+fn keys_match_certificates_and_identifiers_match_fabric() {
     let folder = tempfile::tempdir().unwrap();
     let made = made(1, &Parameters::default());
     for keyed in made.all() {
@@ -304,7 +304,7 @@ fn a_key_fits_its_certificate_and_its_identifier_is_fabrics() {
 }
 
 #[test]
-fn serials_are_positive_and_never_come_twice() {
+fn serials_are_positive_and_unique() {
     let folder = tempfile::tempdir().unwrap();
     let mut seen = BTreeSet::new();
     let mut count = 0;
@@ -347,7 +347,7 @@ fn serials_are_positive_and_never_come_twice() {
 }
 
 #[test]
-fn a_name_that_no_certificate_can_hold_is_left_out() {
-    assert_eq!(alternative("bücher.example"), None);
-    assert!(matches!(alternative("::1"), Some(SanType::IpAddress(_))));
+fn names_that_are_not_ascii_are_omitted() {
+    assert_eq!(alternative_name("bücher.example"), None);
+    assert!(matches!(alternative_name("::1"), Some(SanType::IpAddress(_))));
 }

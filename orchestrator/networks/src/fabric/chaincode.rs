@@ -1,6 +1,7 @@
-//! The package of a chaincode that runs as a service: it tells the peers where the chaincode listens.
+//! Package of a chaincode that runs as a service; it holds the chaincode's address.
 //!
-//! Format by Fabric 2.5: `core/chaincode/persistence/chaincode_package.go`, `ccaas_builder/cmd/build/main.go`.
+//! Format of Fabric 2.5: `core/chaincode/persistence/chaincode_package.go`,
+//! `ccaas_builder/cmd/build/main.go`.
 
 use flate2::{Compression, GzBuilder};
 use serde_json::json;
@@ -8,9 +9,10 @@ use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 use tar::{Builder, EntryType, Header};
 
-/// Makes the package and the id by which peers know it: `label:hash`. The address is one at which peers reach the chaincode. The label,
-/// which may be any, is the name alone: a node that serves one version keeps its id when it serves the next. With another id a peer
-/// would call the present version on a node that says it is the next, and wait for its start; meanwhile it commits no block.
+/// Returns the package id, `label:hash`, and the package. Peers connect to the chaincode at the address. The
+/// label is the name without the version, so a node keeps its id across versions. With a new id a peer would
+/// call the current version on a node that identifies as the next one and wait for its start, and commit no
+/// block meanwhile.
 pub(super) fn package(name: &str, address: &str) -> (String, Vec<u8>) {
     let connection = json!({"address": address, "dial_timeout": "10s", "tls_required": false}).to_string();
     let metadata = json!({"path": "", "type": "ccaas", "label": name}).to_string();
@@ -54,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_tells_where_the_chaincode_listens() {
+    fn a_package_holds_the_address_of_the_chaincode() {
         let (id, bytes) = package("basic", "cc-basic:9999");
         assert_eq!(id, format!("basic:{}", hex::encode(Sha256::digest(&bytes))));
         let outer = unpacked(&bytes);

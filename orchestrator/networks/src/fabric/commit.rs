@@ -1,9 +1,8 @@
-//! Whether a network carries on: it commits, and every node that answers takes part in that. So one node after the other can be
-//! started anew, and there are always enough of them.
+//! Check between the steps of a rolling restart: the network commits and every responsive node participates.
 
 use super::{
-    access::Access, connect::CallError, endorser::Peer, init::all, members::take_part, orderer::configured,
-    patience::until, prove::prove,
+    access::Access, channel_membership::check_participation, connect::CallError, endorser::Peer, init::all,
+    orderer::newest_config, prove::prove, retry::until,
 };
 use crate::InitError;
 use chainpool_agent::NodeName;
@@ -11,13 +10,13 @@ use futures::future::{join_all, try_join_all};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a node that has just started is given to have what the others have.
+/// How long a restarted node may take to catch up.
 const CATCH_UP: Duration = Duration::from_secs(20);
 
-/// Proves it. A node that does not answer at all is not waited for: it was lost before, or has its turn later.
+/// Runs the check. It ignores unresponsive nodes: they failed earlier, or restart later.
 pub(super) async fn commit(access: &Access) -> Result<(), InitError> {
-    // A proof that meets an election may be lost, and is waited for in vain.
-    let names = || access.facts.channels.iter().map(|channel| channel.name.as_str());
+    // A proof during an election may be lost.
+    let names = || access.model.channels.iter().map(|channel| channel.name.as_str());
     let ordered = names().map(|name| async move {
         orderers(access, name)
             .await
@@ -33,18 +32,21 @@ pub(super) async fn commit(access: &Access) -> Result<(), InitError> {
     all(join_all(spread).await)
 }
 
-/// Waits until every orderer that answers takes part and has the newest block of now.
+/// Waits until every responsive orderer participates and has the block that is newest now.
 async fn orderers(access: &Access, channel: &str) -> Result<(), CallError> {
     let deadline = Instant::now() + CATCH_UP;
-    let height = until(deadline, || configured(access, channel)).await?.newest + 1;
+    let height = until(deadline, || newest_config(access, channel)).await?.newest + 1;
     let orderers: Vec<&NodeName> = access.orderers().iter().collect();
-    until(deadline, || take_part(access, channel, &orderers, height)).await
+    until(deadline, || {
+        check_participation(access, channel, &orderers, height)
+    })
+    .await
 }
 
-/// Waits until every peer that answers has the newest block of now.
+/// Waits until every responsive peer has the block that is newest now.
 async fn peers(access: &Access, channel: &str) -> Result<(), CallError> {
     let deadline = Instant::now() + CATCH_UP;
-    let height = until(deadline, || configured(access, channel)).await?.newest + 1;
+    let height = until(deadline, || newest_config(access, channel)).await?.newest + 1;
     let peers = access
         .peers()
         .map(|(_, node)| has(access, node, channel, height, deadline));
@@ -60,7 +62,7 @@ async fn has(
 ) -> Result<(), CallError> {
     let peer = match Peer::connect(access, node).await {
         Ok(peer) => peer,
-        Err(CallError::Silent(_)) => return Ok(()),
+        Err(CallError::Unavailable(_)) => return Ok(()),
         Err(e) => return Err(e.of(node)),
     };
     until(deadline, || peer.has(channel, height))

@@ -1,7 +1,8 @@
-//! The difference between two configurations of a channel, in the form in which orderers take it.
+//! Configuration update: the difference between two channel configurations, as orderers expect it.
 //!
-//! A read set tells the versions that the change was made for, a write set holds what changes, one version higher. A group whose
-//! members change names all of them in both; any other group names only what changes within (`configtxlator/update`).
+//! The read set holds the versions that the change is based on. The write set holds the changed elements, one
+//! version higher. A group whose members change lists all of them in both sets; any other group lists only
+//! the changes within it (`configtxlator/update`).
 
 use super::{
     envelope::{Stamp, seal},
@@ -16,7 +17,7 @@ use super::{
 use prost::Message;
 use std::collections::BTreeMap;
 
-/// The update that makes `after` of `before`. `None`: they are the same.
+/// The update from `before` to `after`. `None`: they are the same.
 pub(super) fn update(channel: &str, before: &ConfigGroup, after: &ConfigGroup) -> Option<ConfigUpdate> {
     let Change { read, write, differs } = group(before, after);
     differs.then(|| ConfigUpdate {
@@ -26,7 +27,7 @@ pub(super) fn update(channel: &str, before: &ConfigGroup, after: &ConfigGroup) -
     })
 }
 
-/// An update signed by those whose consent it needs, handed over by the first of them.
+/// An update signed by all signers and submitted by the first.
 pub(super) fn signed(update: &ConfigUpdate, signers: &[&Identity]) -> Option<Envelope> {
     let config_update = update.encode_to_vec();
     let sign = |identity: &&Identity| {
@@ -51,21 +52,21 @@ pub(super) fn signed(update: &ConfigUpdate, signers: &[&Identity]) -> Option<Env
     ))
 }
 
-/// What a change of one group reads and writes. Without a change both hold its version alone.
+/// Read and write sets of one group. Without a change both hold only its version.
 struct Change {
     read: ConfigGroup,
     write: ConfigGroup,
     differs: bool,
 }
 
-/// Members of a group that have the same form: values or policies.
+/// A value or policy of a group.
 trait Member: Clone {
-    /// The version alone.
+    /// The version without content.
     fn unchanged(&self) -> Self;
-    /// The content at a version.
+    /// The content with this version.
     fn at(&self, version: u64) -> Self;
     fn version(&self) -> u64;
-    /// Whether the content is the same, whatever the version.
+    /// Compares the content without the version.
     fn is_same(&self, other: &Self) -> bool;
 }
 
@@ -117,21 +118,21 @@ impl Member for ConfigPolicy {
     }
 }
 
-/// The members of a group, sorted by what becomes of them.
+/// The members of a group by kind of change.
 struct Members<T> {
-    /// They stay as they are; versions alone.
+    /// Unchanged: versions without content.
     same: BTreeMap<String, T>,
-    /// What a change of them reads.
+    /// Read set of changed members.
     read: BTreeMap<String, T>,
-    /// They change or are new.
+    /// Write set of changed and new members.
     write: BTreeMap<String, T>,
-    /// Whether one is new or gone.
+    /// A member is added or removed.
     differ: bool,
 }
 
 impl<T> Members<T> {
-    /// The sets of a group whose members change: what stays is named in both.
-    fn whole(self) -> (BTreeMap<String, T>, BTreeMap<String, T>)
+    /// Read and write sets of a group with added or removed members: both list unchanged members.
+    fn into_sets(self) -> (BTreeMap<String, T>, BTreeMap<String, T>)
     where
         T: Clone,
     {
@@ -219,8 +220,8 @@ fn group(before: &ConfigGroup, after: &ConfigGroup) -> Change {
         mod_policy: String::new(),
     };
     if policies.differ || values.differ || groups.differ || *mod_policy != after.mod_policy {
-        let ((read_policies, policies), (read_values, values)) = (policies.whole(), values.whole());
-        let (read_groups, groups) = groups.whole();
+        let ((read_policies, policies), (read_values, values)) = (policies.into_sets(), values.into_sets());
+        let (read_groups, groups) = groups.into_sets();
         let read = sets(*version, (read_groups, read_values, read_policies));
         let write = ConfigGroup {
             mod_policy: after.mod_policy.clone(),

@@ -1,8 +1,8 @@
-//! What an update reads and writes.
+//! Read and write sets of configuration updates.
 
 use super::*;
 use crate::fabric::{
-    envelope::tests::somebody,
+    envelope::tests::test_identity,
     proto::common::{ChannelHeader, Payload, Policy, SignatureHeader},
 };
 use p256::ecdsa::{Signature, signature::Verifier};
@@ -26,7 +26,7 @@ fn policy(version: u64) -> ConfigPolicy {
     }
 }
 
-/// A channel with two groups, at versions that tell them apart.
+/// A channel with two groups at different versions.
 fn channel() -> ConfigGroup {
     let group = |version, values: &[(&str, ConfigValue)]| ConfigGroup {
         version,
@@ -63,12 +63,12 @@ fn sets(after: &ConfigGroup) -> (ConfigGroup, ConfigGroup) {
 }
 
 #[test]
-fn the_same_configuration_is_no_change() {
+fn equal_configurations_have_no_update() {
     assert_eq!(update("ch1", &channel(), &channel()), None);
 }
 
 #[test]
-fn a_value_that_changes_is_all_that_is_written() {
+fn only_the_changed_value_is_written() {
     let mut after = channel();
     let orderer = after.groups.get_mut("Orderer").expect("it is there");
     orderer.values.insert("BatchTimeout".into(), value(5, "2001ms"));
@@ -98,7 +98,7 @@ fn a_value_that_changes_is_all_that_is_written() {
 }
 
 #[test]
-fn a_group_with_a_new_member_names_all_of_them() {
+fn a_group_with_a_new_member_lists_all_members() {
     let mut after = channel();
     let new = ConfigGroup {
         values: [("MSP".to_owned(), value(9, "org3"))].into(),
@@ -131,7 +131,7 @@ fn a_group_with_a_new_member_names_all_of_them() {
             ..ConfigPolicy::default()
         }
     );
-    // What is new begins at version 0.
+    // New elements have version 0.
     assert_eq!(
         (write.groups["org3"].version, &write.groups["org3"].values["MSP"]),
         (0, &value(0, "org3"))
@@ -140,7 +140,7 @@ fn a_group_with_a_new_member_names_all_of_them() {
 }
 
 #[test]
-fn a_member_that_is_gone_is_not_written() {
+fn a_removed_member_is_not_written() {
     let mut after = channel();
     after
         .groups
@@ -156,12 +156,12 @@ fn a_member_that_is_gone_is_not_written() {
 }
 
 #[test]
-fn who_consents_signs_the_header_and_the_update() {
-    let (identity, key) = somebody();
+fn signatures_cover_the_header_and_the_update() {
+    let (identity, key) = test_identity();
     let mut after = channel();
     after.values.insert("Capabilities".into(), value(0, "V3_0"));
     let update = update("ch1", &channel(), &after).expect("a change");
-    let envelope = signed(&update, &[&identity]).expect("somebody sends it");
+    let envelope = signed(&update, &[&identity]).expect("it has a sender");
     let payload = Payload::decode(&envelope.payload[..]).expect("a payload");
     let header = ChannelHeader::decode(&payload.header.expect("a header").channel_header[..])
         .expect("a channel header");

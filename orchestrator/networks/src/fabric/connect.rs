@@ -1,4 +1,4 @@
-//! Connections to nodes: TLS over what the platform dials, and on it HTTP/1.1 or gRPC.
+//! Connections to nodes: HTTP/1.1 or gRPC over TLS over the platform's byte stream.
 
 use super::{access::Access, render::GRPC, tls};
 use bytes::Bytes;
@@ -19,93 +19,93 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-/// How long a connection may take.
+/// Time limit of a connection.
 const CONNECT: Duration = Duration::from_secs(1);
-/// How long the answer to a question may take.
+/// Time limit of a query.
 pub(super) const ANSWER: Duration = Duration::from_secs(2);
-/// How long something that a node shall do may take.
+/// Time limit of an action on a node.
 pub(super) const ACTION: Duration = Duration::from_secs(30);
-/// The largest answer that is read; Fabric's own limit for a message.
+/// Largest accepted answer; Fabric's own message limit.
 const MAX_ANSWER_BYTES: usize = 100 * 1024 * 1024;
 
-/// Why there is no answer of use.
+/// A failed call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CallError {
-    /// The node did not answer, or not as itself.
+    /// The node is unreachable or not yet ready; retry.
     #[error("{0}")]
-    Silent(String),
-    /// The node answered that it will not do it.
+    Unavailable(String),
+    /// The node refused the call.
     #[error("{0}")]
     Refused(String),
 }
 
 impl CallError {
-    /// The one of two that tells more: what a node says more than a node's silence.
+    /// The more informative of two errors: a refusal over an unavailable node.
     pub(super) fn or(self, other: Self) -> Self {
-        if matches!((&self, &other), (Self::Refused(_), Self::Silent(_))) {
+        if matches!((&self, &other), (Self::Refused(_), Self::Unavailable(_))) {
             self
         } else {
             other
         }
     }
 
-    /// The same error, told of somebody.
+    /// Prefixes the error with its subject.
     pub(super) fn of(self, who: &dyn std::fmt::Display) -> Self {
         match self {
-            Self::Silent(why) => Self::Silent(format!("{who}: {why}")),
+            Self::Unavailable(why) => Self::Unavailable(format!("{who}: {why}")),
             Self::Refused(why) => Self::Refused(format!("{who}: {why}")),
         }
     }
 }
 
-/// The result, or silence after so long.
+/// Applies a time limit.
 pub(super) async fn within<T>(
     limit: Duration,
     what: impl Future<Output = Result<T, CallError>>,
 ) -> Result<T, CallError> {
     timeout(limit, what).await.unwrap_or_else(|_| {
-        Err(CallError::Silent(format!(
-            "no answer within {} s",
+        Err(CallError::Unavailable(format!(
+            "no response within {} s",
             limit.as_secs()
         )))
     })
 }
 
-/// An error with its causes: the text of a transport error alone says nothing.
-fn silent(error: &dyn Error) -> CallError {
+/// A transport error with its causes; its own text alone is not informative.
+fn unavailable(error: &dyn Error) -> CallError {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    CallError::Silent(text)
+    CallError::Unavailable(text)
 }
 
-/// A TLS stream to a node, and when the certificate ends that it showed.
+/// A TLS stream to a node and the expiry of the node's certificate.
 struct Secure {
     stream: TlsStream<ByteStream>,
-    ends: Option<Timestamp>,
+    certificate_expiry: Option<Timestamp>,
 }
 
-/// Dials a node's port and makes sure that it is this node.
+/// Connects to a node's port and authenticates the node.
 async fn secure(access: &Access, node: &NodeName, port: &str) -> Result<Secure, CallError> {
     let trust = access.trust(node)?;
     let config = if port == GRPC { &trust.grpc } else { &trust.control };
     let name = ServerName::try_from(node.to_string())
-        .map_err(|e| CallError::Refused(format!("{node} is no name for TLS: {e}")))?;
+        .map_err(|e| CallError::Refused(format!("{node} is not a valid TLS server name: {e}")))?;
     let connect = async {
         let stream = access
             .nodes
             .dial(node, port)
             .await
-            .map_err(|e| CallError::Silent(e.to_string()))?;
+            .map_err(|e| CallError::Unavailable(e.to_string()))?;
         TlsConnector::from(std::sync::Arc::clone(config))
             .connect(name, stream)
             .await
-            .map_err(|e| silent(&e))
+            .map_err(|e| unavailable(&e))
     };
-    let late = || CallError::Silent(format!("no connection within {} s", CONNECT.as_secs()));
+    let late = || CallError::Unavailable(format!("no connection within {} s", CONNECT.as_secs()));
     let stream = timeout(CONNECT, Box::pin(connect)).await.map_err(|_| late())??;
     let shown = stream
         .get_ref()
@@ -113,18 +113,18 @@ async fn secure(access: &Access, node: &NodeName, port: &str) -> Result<Secure, 
         .peer_certificates()
         .and_then(|chain| chain.first());
     Ok(Secure {
-        ends: shown.and_then(|certificate| tls::ends(certificate)),
+        certificate_expiry: shown.and_then(|certificate| tls::expiry(certificate)),
         stream,
     })
 }
 
-/// An HTTP/1.1 connection to one of a node's control ports. Ends when dropped.
+/// An HTTP/1.1 connection to a control port of a node. Dropping it closes the connection.
 pub(super) struct Http {
     sender: SendRequest<Full<Bytes>>,
     host: String,
     driver: AbortHandle,
-    /// When the node's TLS certificate ends.
-    pub(super) ends: Option<Timestamp>,
+    /// Expiry of the node's TLS certificate.
+    pub(super) certificate_expiry: Option<Timestamp>,
 }
 
 impl Drop for Http {
@@ -136,28 +136,31 @@ impl Drop for Http {
 impl Http {
     /// Connects to a node.
     pub(super) async fn connect(access: &Access, node: &NodeName, port: &str) -> Result<Self, CallError> {
-        let Secure { stream, ends } = secure(access, node, port).await?;
+        let Secure {
+            stream,
+            certificate_expiry,
+        } = secure(access, node, port).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|e| silent(&e))?;
-        // What ends the connection also ends the request that waits on it, and is told there.
+            .map_err(|e| unavailable(&e))?;
+        // A connection error also fails the pending request, which reports it.
         let driver = tokio::spawn(async move { drop(connection.await) }).abort_handle();
         Ok(Self {
             sender,
             host: node.to_string(),
             driver,
-            ends,
+            certificate_expiry,
         })
     }
 
-    /// Asks for a path.
+    /// Sends a GET request.
     pub(super) async fn get(&mut self, path: &str) -> Result<(http::StatusCode, Bytes), CallError> {
-        // Participation answers 406 to a client that does not name JSON; metrics answer in their own form whatever is accepted.
+        // The participation API answers 406 to clients that do not accept JSON; metrics ignore the header.
         let request = http::Request::get(path).header(http::header::ACCEPT, "application/json, text/plain");
         within(ANSWER, self.send(request, Bytes::new())).await
     }
 
-    /// Hands something over.
+    /// Sends a POST request.
     pub(super) async fn post(
         &mut self,
         path: &str,
@@ -177,33 +180,40 @@ impl Http {
             .header(http::header::HOST, &self.host)
             .body(Full::new(body));
         let request = request.map_err(|e| CallError::Refused(e.to_string()))?;
-        self.sender.ready().await.map_err(|e| silent(&e))?;
-        let response = self.sender.send_request(request).await.map_err(|e| silent(&e))?;
+        self.sender.ready().await.map_err(|e| unavailable(&e))?;
+        let response = self
+            .sender
+            .send_request(request)
+            .await
+            .map_err(|e| unavailable(&e))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
             .collect()
             .await;
         Ok((
             status,
-            body.map_err(|e| CallError::Silent(format!("the answer broke off: {e}")))?
+            body.map_err(|e| CallError::Unavailable(format!("the response was cut off: {e}")))?
                 .to_bytes(),
         ))
     }
 }
 
-/// A gRPC connection to a node. Ends when the last of its copies is dropped, and is not made again.
+/// A gRPC connection to a node. Dropping the last clone closes it; it does not reconnect.
 #[derive(Clone)]
 pub(super) struct Grpc {
     channel: Channel,
-    /// When the node's TLS certificate ends.
-    pub(super) ends: Option<Timestamp>,
+    /// Expiry of the node's TLS certificate.
+    pub(super) certificate_expiry: Option<Timestamp>,
 }
 
 impl Grpc {
     /// Connects to a node.
     pub(super) async fn connect(access: &Access, node: &NodeName) -> Result<Self, CallError> {
-        let Secure { stream, ends } = secure(access, node, GRPC).await?;
-        // TLS is ours: to tonic this is a plain stream.
+        let Secure {
+            stream,
+            certificate_expiry,
+        } = secure(access, node, GRPC).await?;
+        // TLS is terminated here; tonic gets a plain stream.
         let endpoint =
             Endpoint::from_shared(format!("http://{node}")).map_err(|e| CallError::Refused(e.to_string()))?;
         let mut stream = Some(TokioIo::new(stream));
@@ -217,15 +227,15 @@ impl Grpc {
             endpoint
                 .connect_with_connector(connector)
                 .await
-                .map_err(|e| silent(&e))
+                .map_err(|e| unavailable(&e))
         };
         Ok(Self {
             channel: within(CONNECT, Box::pin(connect)).await?,
-            ends,
+            certificate_expiry,
         })
     }
 
-    /// One question, one answer.
+    /// A unary call.
     pub(super) async fn unary<Q, A>(
         &self,
         path: &'static str,
@@ -246,12 +256,12 @@ impl Grpc {
                     codec,
                 )
                 .await;
-            Ok(answer.map_err(|status| told(&status))?.into_inner())
+            Ok(answer.map_err(|status| from_status(&status))?.into_inner())
         })
         .await
     }
 
-    /// One question, many answers. It waits for the first answer as long as the node does: the caller sets the limit.
+    /// A streaming call. The wait for the first message is unlimited; the caller sets a time limit.
     pub(super) async fn stream<Q, A>(&self, path: &'static str, question: Q) -> Result<Answers<A>, CallError>
     where
         Q: Message + 'static,
@@ -266,34 +276,36 @@ impl Grpc {
                 ProstCodec::<Q, A>::default(),
             )
             .await;
-        Ok(Answers(answers.map_err(|status| told(&status))?.into_inner()))
+        Ok(Answers(
+            answers.map_err(|status| from_status(&status))?.into_inner(),
+        ))
     }
 
     async fn client(&self) -> Result<tonic::client::Grpc<Channel>, CallError> {
         let mut client =
             tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES);
-        client.ready().await.map_err(|e| silent(&e))?;
+        client.ready().await.map_err(|e| unavailable(&e))?;
         Ok(client)
     }
 }
 
-/// Answers as they come.
+/// A stream of responses.
 pub(super) struct Answers<A>(Streaming<A>);
 
 impl<A> Answers<A> {
-    /// The next one. That there is none is an error: we read only what we asked for.
+    /// The next response. The end of the stream is an error.
     pub(super) async fn next(&mut self) -> Result<A, CallError> {
-        let next = self.0.message().await.map_err(|status| told(&status))?;
-        next.ok_or_else(|| CallError::Silent("it ended the answers".to_owned()))
+        let next = self.0.message().await.map_err(|status| from_status(&status))?;
+        next.ok_or_else(|| CallError::Unavailable("the node closed the stream".to_owned()))
     }
 }
 
-/// What a gRPC status means: whether the node said no, or there was no node.
-fn told(status: &Status) -> CallError {
+/// Classifies a gRPC status as refusal or unavailable node.
+fn from_status(status: &Status) -> CallError {
     match status.code() {
-        Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded => silent(status),
-        _ if status.source().is_some() => silent(status),
-        Code::Unimplemented => CallError::Refused("it does not know this call".to_owned()),
+        Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded => unavailable(status),
+        _ if status.source().is_some() => unavailable(status),
+        Code::Unimplemented => CallError::Refused("the node does not implement this call".to_owned()),
         _ => CallError::Refused(status.message().to_owned()),
     }
 }

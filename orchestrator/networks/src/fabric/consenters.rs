@@ -1,7 +1,7 @@
-//! Who orders a channel, as its configuration tells, and one more beside them. Pure.
+//! Consenters in a channel's configuration, and adding one. Pure.
 //!
-//! By BFT who takes part and the policy by which blocks count change together, and one orderer at a time: Fabric 3.1,
-//! `orderer/consensus/smartbft/configverifier.go` and `common/channelconfig`.
+//! With BFT the consenter mapping and the block validation policy change together, one orderer at a time:
+//! Fabric 3.1, `orderer/consensus/smartbft/configverifier.go` and `common/channelconfig`.
 
 use super::{
     bft::{self, ORDERERS},
@@ -16,7 +16,7 @@ use super::{
 use chainpool_agent::NodeName;
 use prost::Message;
 
-/// The orderers of a channel, in the order in which they came.
+/// The orderers of a channel in the order in which they joined.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Consenters {
     Raft(RaftMetadata),
@@ -24,7 +24,7 @@ pub(super) enum Consenters {
 }
 
 impl Consenters {
-    /// Reads them from a channel's configuration.
+    /// Reads the consenters of a channel's configuration.
     pub(super) fn read(root: &ConfigGroup) -> Result<Self, CallError> {
         let orderer = root.groups.get(ORDERER).ok_or_else(|| unreadable(ORDERER))?;
         let consensus: ConsensusType = decode(orderer, CONSENSUS)?;
@@ -36,7 +36,7 @@ impl Consenters {
         decode(orderer, ORDERERS).map(Self::Bft)
     }
 
-    /// The same by their names.
+    /// Host names of the consenters.
     pub(super) fn hosts(&self) -> Vec<&str> {
         match self {
             Self::Raft(raft) => raft
@@ -56,8 +56,8 @@ impl Consenters {
         self.hosts().contains(&node.as_str())
     }
 
-    /// Takes one more in, of the organisation of this MSP. By BFT it has the next number: metrics tell the leader by it.
-    pub(super) fn take_in(&mut self, node: &NodeName, certificates: &Certificates, msp: &str) {
+    /// Adds an orderer of this MSP. With BFT it gets the next id, by which metrics report the leader.
+    pub(super) fn add(&mut self, node: &NodeName, certificates: &Certificates, msp: &str) {
         match self {
             Self::Raft(raft) => raft.consenters.push(genesis::consenter(node, &certificates.tls)),
             Self::Bft(Orderers { consenter_mapping }) => {
@@ -72,7 +72,7 @@ impl Consenters {
         }
     }
 
-    /// Makes them those of a channel.
+    /// Writes the consenters to a channel's configuration.
     pub(super) fn write(&self, orderer: &mut ConfigGroup) -> Result<(), CallError> {
         match self {
             Self::Raft(raft) => {
@@ -104,7 +104,7 @@ fn decode<M: Message + Default>(orderer: &ConfigGroup, name: &str) -> Result<M, 
     M::decode(&value.value[..]).map_err(|_| unreadable(name))
 }
 
-/// Gives a value of a group another content under the same rules.
+/// Replaces the content of a group's value; version and policy stay.
 pub(super) fn set(group: &mut ConfigGroup, name: &str, new: &ConfigValue) -> Result<(), CallError> {
     group
         .values
@@ -116,5 +116,5 @@ pub(super) fn set(group: &mut ConfigGroup, name: &str, new: &ConfigValue) -> Res
 }
 
 pub(super) fn unreadable(what: &str) -> CallError {
-    CallError::Refused(format!("its configuration has no {what} that can be read"))
+    CallError::Refused(format!("the channel configuration has no readable {what}"))
 }

@@ -1,50 +1,51 @@
-//! Where peers keep the state: inside, or in a `CouchDB` beside each of them, which can be asked for more than keys.
+//! State databases of peers: embedded, or a `CouchDB` node beside each peer, which supports rich queries.
 //!
-//! Settings by Fabric 2.5: `sampleconfig/core.yaml`, `internal/peer/node/config.go`; by `CouchDB` 3.4: its image's `docker-entrypoint.sh`.
+//! Settings of Fabric 2.5: `sampleconfig/core.yaml`, `internal/peer/node/config.go`; of `CouchDB` 3.4: its
+//! image's `docker-entrypoint.sh`.
 
 use super::{
     organisation::{Member, Role, peers},
     parameters::Parameters,
     render,
 };
-use crate::Order;
+use crate::RenderRequest;
 use chainpool_agent::{
     Audience, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash, Variable, Volume,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What a `CouchDB` is called for a host's own images.
+/// Role of a `CouchDB` in image overrides.
 pub(super) const ROLE: &str = "couchdb";
-/// Its port, for its peer alone: it speaks no TLS.
+/// Its port, for its peer only: it has no TLS.
 pub(super) const HTTP: &str = "http";
 const PORT: u16 = 5984;
 
-/// Whom its image runs it as, and where that keeps its data.
+/// User and data folder of its image.
 const USER: &str = "5984:5984";
 const DATA: &str = "/opt/couchdb/data";
 
-/// By which a peer signs in.
+/// Account of the peer.
 const ACCOUNT: &str = "peer";
 
-/// Idle it takes about 60 MB; the rest is for queries and views under way, and for what the system caches of its files.
+/// It uses about 60 MB when idle; the rest is for queries, views and the page cache.
 pub(super) const MEMORY: u64 = 512 * render::MIB;
 
-/// A place for the state. Specs of before there was a choice mean the one inside.
+/// A state database. Specs without one are `LevelDb`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum StateDatabase {
-    /// Inside the peer.
+    /// Embedded in the peer.
     #[default]
     LevelDb,
-    /// A node beside it.
+    /// A node beside the peer.
     CouchDb,
 }
 
 impl StateDatabase {
     pub(super) const ALL: [Self; 2] = [Self::LevelDb, Self::CouchDb];
 
-    /// As parameters write it.
+    /// Parameter value.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::LevelDb => "leveldb",
@@ -52,14 +53,14 @@ impl StateDatabase {
         }
     }
 
-    /// Whether it is what is meant where nothing is said.
+    /// Default values are not stored.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// The image that will do. There is none of ours: `CouchDB` is in no registry of packages.
+/// Suitable images. Chainpool builds none: `CouchDB` is in no package registry.
 pub(super) fn images() -> Vec<String> {
     vec!["couchdb:3.4.2".to_owned()]
 }
@@ -73,7 +74,7 @@ pub(super) fn name(peer: &NodeName) -> NodeName {
     NodeName::parse(&format!("db{rest}")).expect("it is shorter than the peer's")
 }
 
-/// All databases of a network, each with its peer.
+/// All databases of a network with their peers.
 pub(super) fn names(parameters: &Parameters) -> Vec<(NodeName, NodeName)> {
     match parameters.state_database {
         StateDatabase::LevelDb => vec![],
@@ -84,8 +85,8 @@ pub(super) fn names(parameters: &Parameters) -> Vec<(NodeName, NodeName)> {
     }
 }
 
-/// What a peer is told on top of the rest. It tries eleven times in two minutes to reach its database while it starts, and four times in
-/// a second for a block; then it ends, and is started anew.
+/// Further settings of a peer with a database. It tries to connect eleven times in two minutes at its start,
+/// and four times in a second for a block. Then it exits and the platform restarts it.
 pub(super) fn peer_settings(peer: &NodeName, password: &Secret<Vec<u8>>) -> BTreeMap<String, Variable> {
     let settings = [
         ("CORE_LEDGER_STATE_STATEDATABASE", "CouchDB".to_owned()),
@@ -124,12 +125,13 @@ pub(super) fn peer_settings(peer: &NodeName, password: &Secret<Vec<u8>>) -> BTre
         .collect()
 }
 
-/// The node of a member's database. Its image writes the account into its own folder at the start, so its root can be written.
-pub(super) fn node(order: &Order, member: &Member, password: &Secret<Vec<u8>>) -> NodeSpec {
+/// The node of a member's database. Its root is writable: the image writes the account to its own folder at
+/// the start.
+pub(super) fn node(request: &RenderRequest, member: &Member, password: &Secret<Vec<u8>>) -> NodeSpec {
     let account = render::environment([("COUCHDB_USER", ACCOUNT.to_owned())]);
     NodeSpec {
         name: name(&member.name),
-        images: order.images.get(ROLE).cloned().unwrap_or_else(images),
+        images: request.images.get(ROLE).cloned().unwrap_or_else(images),
         command: vec![],
         user: Some(USER.to_owned()),
         env: account
@@ -153,7 +155,7 @@ pub(super) fn node(order: &Order, member: &Member, password: &Secret<Vec<u8>>) -
             processes: 512,
         },
         read_only_root: false,
-        log: order.log.clone(),
+        log: request.log.clone(),
         stop_signal: "SIGTERM".to_owned(),
         stop_timeout: 10,
         machine: None,

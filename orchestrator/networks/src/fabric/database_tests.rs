@@ -1,11 +1,11 @@
-//! The node of a state database, and what its peer knows of it.
+//! State database nodes and the settings of their peers.
 
 use super::*;
 use crate::{
     NetworkType,
     fabric::{
         Fabric,
-        fixture::{changed, order, rendered},
+        fixture::{changed, rendered, request},
     },
 };
 use chainpool_agent::ClusterSpec;
@@ -25,14 +25,14 @@ fn of<'a>(spec: &'a ClusterSpec, node: &str) -> &'a NodeSpec {
 fn password<'a>(node: &'a NodeSpec, variable: &str) -> &'a str {
     match &node.env[variable] {
         Variable::Secret(text) => text.expose(),
-        Variable::Plain(_) => panic!("{variable} is for all to see"),
+        Variable::Plain(_) => panic!("{variable} is not secret"),
     }
 }
 
 const OF_PEER: &str = "CORE_LEDGER_STATE_COUCHDBCONFIG_PASSWORD";
 
 #[test]
-fn a_peer_and_its_database_stay_as_they_were() {
+fn rendered_bytes_do_not_change() {
     let spec = rendered(&with_databases(), 7).seal().public;
     let (without, mut peer) = (
         rendered(&Parameters::default(), 7),
@@ -44,7 +44,7 @@ fn a_peer_and_its_database_stay_as_they_were() {
 }
 
 #[test]
-fn every_peer_has_one_whose_password_it_alone_knows() {
+fn only_the_peer_knows_the_password_of_its_database() {
     let parameters = Parameters {
         peers: 2,
         certificate_authorities: true,
@@ -72,23 +72,23 @@ fn every_peer_has_one_whose_password_it_alone_knows() {
     let open = serde_json::to_string(&spec.clone().seal().public).unwrap();
     assert!(passwords.iter().all(|password| !open.contains(password)));
 
-    let layout = render::layout(&parameters);
-    assert_eq!(usize::try_from(layout.size).unwrap(), spec.nodes.len());
+    let requirements = render::requirements(&parameters);
+    assert_eq!(usize::try_from(requirements.size).unwrap(), spec.nodes.len());
     assert_eq!(
-        layout.memory_bytes,
+        requirements.memory_bytes,
         spec.nodes
             .iter()
             .map(|node| node.limits.memory_bytes)
             .sum::<u64>()
     );
     assert!(
-        layout
+        requirements
             .ports
             .iter()
             .all(|need| !need.node.as_str().starts_with("db")),
         "a database is published"
     );
-    let bundle = Fabric.bundle(&spec, &order(&parameters).reach);
+    let bundle = Fabric.bundle(&spec, &request(&parameters).public_endpoints);
     assert!(
         bundle
             .nodes
@@ -99,12 +99,12 @@ fn every_peer_has_one_whose_password_it_alone_knows() {
     let told: String = bundle.files.values().map(String::as_str).collect();
     assert!(
         passwords.iter().all(|password| !told.contains(password)),
-        "nobody but the peer needs it"
+        "only the peer needs it"
     );
 }
 
 #[test]
-fn only_peers_differ_from_a_network_without() {
+fn only_peers_differ_from_a_network_without_databases() {
     let (without, with) = (
         rendered(&Parameters::default(), 1),
         rendered(&with_databases(), 1),
@@ -121,7 +121,7 @@ fn only_peers_differ_from_a_network_without() {
 }
 
 #[test]
-fn new_peers_bring_theirs_and_what_is_there_keeps_its_own() {
+fn new_peers_get_databases_and_existing_ones_keep_theirs() {
     let small = Parameters {
         organisations: 1,
         ..with_databases()
@@ -175,6 +175,6 @@ fn new_peers_bring_theirs_and_what_is_there_keeps_its_own() {
     .expect_err("must be refused");
     assert_eq!(
         errors.0["state_database"],
-        "cannot change while the network runs; make another network"
+        "cannot change in a running network; create another cluster"
     );
 }

@@ -1,4 +1,4 @@
-//! Blocks of a channel as orderers and peers deliver them, each from a number on as soon as it is there.
+//! Deliver services of orderers and peers: the blocks of a channel from a number on.
 
 use super::{
     connect::{Answers, CallError, Grpc},
@@ -14,25 +14,25 @@ use super::{
 };
 use prost::Message;
 
-/// Which blocks.
+/// The requested blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seek {
-    /// The newest one; no other.
+    /// The newest block.
     Newest,
-    /// The one of this number; no other. It is an error that it is not there.
+    /// The block of this number; a missing block is an error.
     Number(u64),
-    /// All from this number on, without end.
+    /// All blocks from this number on, also future ones.
     From(u64),
 }
 
-/// Who delivers, and in which form.
+/// A deliver service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Service {
     /// An orderer.
     Orderer,
     /// A peer.
     Peer,
-    /// A peer; only ids and validity of what is in the blocks.
+    /// A peer; only transaction ids and validation codes.
     Filtered,
 }
 
@@ -46,11 +46,11 @@ impl Service {
     }
 }
 
-/// Blocks as they come. Waits without end: the caller sets the limit.
+/// A stream of blocks. Waits are unlimited; the caller sets a time limit.
 pub(super) struct Blocks(Answers<DeliverResponse>);
 
 impl Blocks {
-    /// Asks for blocks.
+    /// Opens the stream.
     pub(super) async fn open(
         grpc: &Grpc,
         service: Service,
@@ -64,7 +64,7 @@ impl Blocks {
         ))
     }
 
-    /// The next whole block.
+    /// The next block.
     pub(super) async fn block(&mut self) -> Result<Block, CallError> {
         match self.0.next().await?.r#type {
             Some(Delivered::Block(block)) => Ok(block),
@@ -81,7 +81,7 @@ impl Blocks {
     }
 }
 
-/// What a node is asked for blocks with.
+/// The signed seek request.
 fn question(identity: &Identity, channel: &str, seek: Seek) -> Envelope {
     let at = |number| Position::Specified(SeekSpecified { number });
     let newest = Position::Newest(SeekNewest {});
@@ -107,16 +107,18 @@ fn question(identity: &Identity, channel: &str, seek: Seek) -> Envelope {
 fn refused(answer: Option<&Delivered>) -> CallError {
     CallError::Refused(match answer {
         Some(Delivered::Status(code)) => status(*code),
-        _ => "it delivers something that was not asked for".to_owned(),
+        _ => "the node delivered an unexpected message".to_owned(),
     })
 }
 
-/// A status in words.
+/// Human-readable status.
 pub(super) fn status(code: i32) -> String {
     match Status::try_from(code) {
-        Ok(Status::NotFound) => "it does not know the channel or the block (NOT_FOUND)".to_owned(),
-        Ok(Status::Forbidden) => "it forbids it (FORBIDDEN)".to_owned(),
-        Ok(Status::ServiceUnavailable) => "it has no part in ordering now (SERVICE_UNAVAILABLE)".to_owned(),
+        Ok(Status::NotFound) => "unknown channel or block (NOT_FOUND)".to_owned(),
+        Ok(Status::Forbidden) => "access denied (FORBIDDEN)".to_owned(),
+        Ok(Status::ServiceUnavailable) => {
+            "the node does not participate in ordering at present (SERVICE_UNAVAILABLE)".to_owned()
+        }
         Ok(other) => format!("status {code} ({other:?})"),
         Err(_) => format!("status {code}"),
     }

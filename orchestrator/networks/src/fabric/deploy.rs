@@ -1,14 +1,14 @@
-//! Chaincodes: every peer installs the package, every organisation approves the definition, the channel commits it. Another
-//! version is the next definition of the same package.
+//! Deploys chaincodes: every peer installs the package, every organisation approves the definition, the
+//! channel commits it. Another version is the next definition of the same package.
 
 use super::{
     access::Access,
     connect::CallError,
     endorser::Peer,
-    facts::{Chaincode, Organisation},
     init::all,
-    orderer::configured,
-    patience::{until, until_it_answers},
+    network_model::{Chaincode, Organisation},
+    orderer::newest_config,
+    retry::{until, until_responsive},
     transaction::submit,
 };
 use crate::InitError;
@@ -21,10 +21,10 @@ use futures::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a peer is given to answer, and what it has to reach the others.
-const SPREAD: Duration = Duration::from_secs(10);
+/// Time for a peer to respond, and for its data to propagate to the others.
+const PROPAGATION_LIMIT: Duration = Duration::from_secs(10);
 
-/// Deploys every chaincode on every channel. What is done already is skipped.
+/// Deploys every chaincode on every channel. Idempotent.
 pub(super) async fn chaincodes(access: &Access) -> Result<(), InitError> {
     let installs = access
         .peers()
@@ -32,10 +32,10 @@ pub(super) async fn chaincodes(access: &Access) -> Result<(), InitError> {
         .collect::<Vec<_>>();
     all(join_all(installs).await)?;
     let pairs = access
-        .facts
+        .model
         .channels
         .iter()
-        .flat_map(|channel| access.facts.chaincodes.iter().map(move |code| (channel, code)));
+        .flat_map(|channel| access.model.chaincodes.iter().map(move |code| (channel, code)));
     let definitions = pairs.map(|(channel, chaincode)| -> BoxFuture<'_, Result<(), CallError>> {
         async move {
             let of = format!("chaincode {} on {}", chaincode.name, channel.name);
@@ -48,37 +48,37 @@ pub(super) async fn chaincodes(access: &Access) -> Result<(), InitError> {
     all(join_all(definitions.collect::<Vec<_>>()).await)
 }
 
-/// A peer installs the packages that it lacks.
+/// Installs missing packages on a peer.
 fn install_all<'a>(access: &'a Access, node: &'a NodeName) -> BoxFuture<'a, Result<(), CallError>> {
-    let deadline = Instant::now() + SPREAD;
+    let deadline = Instant::now() + PROPAGATION_LIMIT;
     let attempt = move || async move {
         let peer = Peer::connect(access, node).await?;
         let installed = peer.installed().await?;
         for chaincode in access
-            .facts
+            .model
             .chaincodes
             .iter()
             .filter(|code| !installed.contains(&code.package_id))
         {
             let package = BASE64
                 .decode(&chaincode.package)
-                .map_err(|e| CallError::Refused(format!("the stored package: {e}")))?;
+                .map_err(|e| CallError::Refused(format!("cannot read the stored package: {e}")))?;
             peer.install(chaincode, package)
                 .await
                 .map_err(|e| e.of(&chaincode.name))?;
         }
         Ok(())
     };
-    async move { until_it_answers(deadline, attempt).await.map_err(|e| e.of(node)) }.boxed()
+    async move { until_responsive(deadline, attempt).await.map_err(|e| e.of(node)) }.boxed()
 }
 
-/// Has a chaincode approved by each organisation and committed. Another version than the present one is the next definition. Who came
-/// later approves what is committed, without which its peers do not endorse. What the network's users defined themselves stays,
-/// unless another version was asked for.
+/// Has each organisation approve a chaincode, and commits it. A version other than the current one is the
+/// next definition. Organisations that joined later approve the committed definition, or their peers do not
+/// endorse. A definition by the network's users stays unless another version was requested.
 async fn define(access: &Access, channel: &str, chaincode: &Chaincode) -> Result<(), CallError> {
     let endorsers = try_join_all(
         access
-            .facts
+            .model
             .organisations
             .iter()
             .map(|organisation| endorser(access, organisation)),
@@ -87,9 +87,9 @@ async fn define(access: &Access, channel: &str, chaincode: &Chaincode) -> Result
     let Some(first) = endorsers.first() else {
         return Ok(());
     };
-    let deadline = Instant::now() + SPREAD;
-    let height = until(deadline, || configured(access, channel)).await?.newest + 1;
-    // One that has just come knows neither definitions nor its own organisation before.
+    let deadline = Instant::now() + PROPAGATION_LIMIT;
+    let height = until(deadline, || newest_config(access, channel)).await?.newest + 1;
+    // A new peer knows neither definitions nor its own organisation before it has caught up.
     let caught_up = |peer: &'_ Peer| {
         let peer = peer.clone();
         async move {
@@ -104,23 +104,23 @@ async fn define(access: &Access, channel: &str, chaincode: &Chaincode) -> Result
         .await
         .map_err(|e| e.of(&first.node))?;
     let sequence = match present {
-        // Their organisations approved it, in a way that is not ours to know; who comes later is theirs to ask.
-        Some(present) if chaincode.is_users_own(&present.version) && !chaincode.overrides => return Ok(()),
+        // The users manage approvals of their own definitions, also for organisations that join later.
+        Some(present) if chaincode.is_user_defined(&present.version) && !chaincode.overrides => return Ok(()),
         Some(present) if present.version == chaincode.version => present.sequence,
         present => {
             let next = present.map_or(1, |present| present.sequence + 1);
-            let stage = Stage {
+            let pending = PendingDefinition {
                 access,
                 channel,
                 chaincode,
                 sequence: next,
             };
-            try_join_all(endorsers.iter().map(|peer| stage.approve(peer))).await?;
-            let deadline = Instant::now() + SPREAD;
+            try_join_all(endorsers.iter().map(|peer| pending.approve(peer))).await?;
+            let deadline = Instant::now() + PROPAGATION_LIMIT;
             try_join_all(
                 endorsers
                     .iter()
-                    .map(|peer| until(deadline, move || stage.approved_by_all(peer))),
+                    .map(|peer| until(deadline, move || pending.approved_by_all(peer))),
             )
             .await?;
             submit(
@@ -133,20 +133,20 @@ async fn define(access: &Access, channel: &str, chaincode: &Chaincode) -> Result
             next
         }
     };
-    let stage = Stage {
+    let pending = PendingDefinition {
         access,
         channel,
         chaincode,
         sequence,
     };
-    try_join_all(endorsers.iter().map(|peer| stage.follow(peer)))
+    try_join_all(endorsers.iter().map(|peer| pending.approve_committed(peer)))
         .await
         .map(drop)
 }
 
-/// The first peer of an organisation that answers.
+/// The first responsive peer of an organisation.
 async fn endorser(access: &Access, organisation: &Organisation) -> Result<Peer, CallError> {
-    let mut last = CallError::Silent(format!("{} has no peer", organisation.name));
+    let mut last = CallError::Unavailable(format!("{} has no peer", organisation.name));
     for node in &organisation.nodes {
         match Peer::connect(access, node).await {
             Ok(peer) => return Ok(peer),
@@ -156,17 +156,17 @@ async fn endorser(access: &Access, organisation: &Organisation) -> Result<Peer, 
     Err(last)
 }
 
-/// One definition on its way.
+/// A definition that is not committed yet.
 #[derive(Clone, Copy)]
-struct Stage<'a> {
+struct PendingDefinition<'a> {
     access: &'a Access,
     channel: &'a str,
     chaincode: &'a Chaincode,
     sequence: i64,
 }
 
-impl Stage<'_> {
-    /// An organisation approves what shall be committed, unless it has.
+impl PendingDefinition<'_> {
+    /// Has an organisation approve the definition if it has not.
     async fn approve(self, peer: &Peer) -> Result<(), CallError> {
         let approvals = peer
             .approvals(self.channel, self.chaincode, self.sequence)
@@ -184,7 +184,8 @@ impl Stage<'_> {
         .await
     }
 
-    /// Whether a peer knows that all have approved: only then does its endorsement of the commit fit that of the others.
+    /// Checks that a peer knows all approvals. Otherwise its endorsement of the commit differs from the
+    /// others.
     async fn approved_by_all(self, peer: &Peer) -> Result<(), CallError> {
         let approvals = peer
             .approvals(self.channel, self.chaincode, self.sequence)
@@ -192,23 +193,24 @@ impl Stage<'_> {
             .map_err(|e| e.of(&peer.node))?;
         let has_not =
             |organisation: &&Organisation| !approvals.get(&organisation.msp).copied().unwrap_or_default();
-        match self.access.facts.organisations.iter().find(has_not) {
+        match self.access.model.organisations.iter().find(has_not) {
             None => Ok(()),
             Some(organisation) => Err(CallError::Refused(format!(
-                "{} does not know the approval of {}",
+                "{} has not received the approval of {}",
                 peer.node, organisation.name
             ))),
         }
     }
 
-    /// Waits until a peer knows what was committed, and has its organisation approve that, unless it has.
-    async fn follow(self, peer: &Peer) -> Result<(), CallError> {
-        let known = until(Instant::now() + SPREAD, || async {
+    /// Waits until a peer has the committed definition, and has its organisation approve it if it has not.
+    async fn approve_committed(self, peer: &Peer) -> Result<(), CallError> {
+        let known = until(Instant::now() + PROPAGATION_LIMIT, || async {
             let known = peer
                 .definition(self.channel, self.chaincode)
                 .await
                 .map_err(|e| e.of(&peer.node))?;
-            let late = || CallError::Silent(format!("{} does not know it yet", peer.node));
+            let late =
+                || CallError::Unavailable(format!("{} has not received the definition yet", peer.node));
             known
                 .filter(|known| known.sequence >= self.sequence)
                 .ok_or_else(late)

@@ -1,15 +1,15 @@
-//! Whether clients can have transactions endorsed: each peer's gateway asks the peer who could, and a peer that has not heard
-//! of the other organisations' peers yet knows nobody.
+//! Service discovery: a peer's gateway can endorse only after the peer has discovered the other
+//! organisations' peers.
 
 use super::{
     access::Access,
     connect::CallError,
     endorser::Peer,
-    patience::until,
     proto::discovery::{
         AuthInfo, ChaincodeCall, ChaincodeInterest, ChaincodeQuery, Found, Query, Request, Response,
         SignedRequest,
     },
+    retry::until,
 };
 use chainpool_agent::NodeName;
 use futures::future::try_join_all;
@@ -17,20 +17,24 @@ use prost::Message;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long one answer may take.
+/// Time limit of a query.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Waits until every peer knows enough endorsers for every chaincode on every channel.
-pub(super) async fn endorsable(access: &Access, deadline: Instant) -> Result<(), CallError> {
+pub(super) async fn wait_until_endorsable(access: &Access, deadline: Instant) -> Result<(), CallError> {
     let peers = access
         .peers()
-        .map(|(_, node)| endorsable_at(access, node, deadline));
+        .map(|(_, node)| wait_until_endorsable_at(access, node, deadline));
     try_join_all(peers).await.map(drop)
 }
 
-async fn endorsable_at(access: &Access, node: &NodeName, deadline: Instant) -> Result<(), CallError> {
-    for channel in &access.facts.channels {
-        for chaincode in &access.facts.chaincodes {
+async fn wait_until_endorsable_at(
+    access: &Access,
+    node: &NodeName,
+    deadline: Instant,
+) -> Result<(), CallError> {
+    for channel in &access.model.channels {
+        for chaincode in &access.model.chaincodes {
             let knows = async || {
                 let peer = Peer::connect(access, node).await?;
                 knows_endorsers(&peer, &channel.name, &chaincode.name).await
@@ -41,7 +45,7 @@ async fn endorsable_at(access: &Access, node: &NodeName, deadline: Instant) -> R
     Ok(())
 }
 
-/// Asks a peer for the endorsers of a chaincode. That it knows too few is an error.
+/// Queries a peer for the endorsers of a chaincode. Too few endorsers are an error.
 async fn knows_endorsers(peer: &Peer, channel: &str, chaincode: &str) -> Result<(), CallError> {
     let payload = request(&peer.identity.creator(), channel, chaincode).encode_to_vec();
     let signed = SignedRequest {
@@ -54,7 +58,7 @@ async fn knows_endorsers(peer: &Peer, channel: &str, chaincode: &str) -> Result<
         .await?;
     let nobody = || {
         CallError::Refused(format!(
-            "it does not know who could endorse {chaincode} on {channel}"
+            "no endorsers discovered yet for {chaincode} on {channel}"
         ))
     };
     match answer.results.into_iter().next().and_then(|result| result.found) {
@@ -91,7 +95,8 @@ mod tests {
     #[test]
     fn a_request_asks_for_one_chaincode_of_one_channel() {
         let bytes = request(b"me", "ch1", "basic").encode_to_vec();
-        // Field numbers by discovery/protocol.proto: authentication 1 {client_identity 1}, queries 2 {channel 1, cc_query 4 {interests 1 {chaincodes 1 {name 1}}}}.
+        // Field numbers by discovery/protocol.proto: authentication 1 {client_identity 1}, queries 2 {channel
+        // 1, cc_query 4 {interests 1 {chaincodes 1 {name 1}}}}.
         let expected = b"\x0a\x04\x0a\x02me\x12\x12\x0a\x03ch1\x22\x0b\x0a\x09\x0a\x07\x0a\x05basic";
         assert_eq!(bytes, expected);
     }

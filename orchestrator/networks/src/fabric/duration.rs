@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Nanoseconds of each unit; the longer name first where one begins with another.
+/// Nanoseconds of each unit; a longer name precedes its prefixes.
 const UNITS: [(&str, u64); 8] = [
     ("ns", 1),
     ("us", 1_000),
@@ -14,7 +14,7 @@ const UNITS: [(&str, u64); 8] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// Reads a duration. `None`: it is none, or below zero.
+/// Parses a duration. `None`: it is invalid or negative.
 pub(super) fn read(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut nanos = 0u64;
@@ -34,7 +34,7 @@ pub(super) fn read(text: &str) -> Option<Duration> {
     (!text.is_empty()).then_some(Duration::from_nanos(nanos))
 }
 
-/// Writes one, in milliseconds where that is exact.
+/// Formats a duration, in milliseconds where that is exact.
 pub(super) fn write(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     if nanos.is_multiple_of(1_000_000) {

@@ -1,4 +1,4 @@
-//! Proposals, and the peers that answer them.
+//! Proposals and endorsing peers.
 
 use super::{
     access::Access,
@@ -17,10 +17,10 @@ use chainpool_agent::NodeName;
 use prost::Message;
 use std::time::Duration;
 
-/// The least status of a response that is an error.
+/// Responses with this status or above are errors.
 const ERROR: i32 = 400;
 
-/// A call of a chaincode, signed. Peers that shall endorse the same transaction are all given the same one.
+/// A signed chaincode call. All endorsers of a transaction get the same proposal.
 pub(super) struct Proposal {
     /// The transaction's id.
     pub(super) transaction: String,
@@ -32,7 +32,7 @@ pub(super) struct Proposal {
 }
 
 impl Proposal {
-    /// Calls a function of a chaincode; the channel `""` is the peer itself.
+    /// Calls a function of a chaincode. The channel `""` addresses the peer itself.
     pub(super) fn new(
         identity: &Identity,
         channel: &str,
@@ -99,13 +99,13 @@ impl Proposal {
     }
 }
 
-/// A connection to a peer, for somebody of its organisation.
+/// A connection to a peer with an identity of its organisation.
 #[derive(Clone)]
 pub(super) struct Peer {
-    /// Its name.
+    /// The peer's name.
     pub(super) node: NodeName,
     pub(super) grpc: Grpc,
-    /// Who asks.
+    /// The caller.
     pub(super) identity: Identity,
 }
 
@@ -114,7 +114,7 @@ impl Peer {
     pub(super) async fn connect(access: &Access, node: &NodeName) -> Result<Self, CallError> {
         let organisation = access
             .organisation(node)
-            .ok_or_else(|| CallError::Refused(format!("{node} is of no organisation")))?;
+            .ok_or_else(|| CallError::Refused(format!("{node} belongs to no organisation")))?;
         let identity = access.admin(organisation)?;
         Ok(Self {
             node: node.clone(),
@@ -123,7 +123,7 @@ impl Peer {
         })
     }
 
-    /// Has a proposal carried out, on trial. An answer that is no success is an error.
+    /// Has a proposal endorsed. A response without success is an error.
     pub(super) async fn endorse(
         &self,
         proposal: &Proposal,
@@ -136,12 +136,12 @@ impl Peer {
         match &answer.response {
             Some(response) if response.status < ERROR => Ok(answer),
             Some(response) => Err(CallError::Refused(response.message.clone())),
-            None => Err(CallError::Refused("its answer is empty".to_owned())),
+            None => Err(CallError::Refused("the peer sent an empty response".to_owned())),
         }
     }
 
-    /// Calls a function and reads what it returns; nothing is ordered.
-    pub(super) async fn ask<A: Message + Default>(
+    /// Calls a function and decodes its result; nothing is ordered.
+    pub(super) async fn query<A: Message + Default>(
         &self,
         (channel, chaincode): (&str, &str),
         function: &str,
@@ -151,7 +151,7 @@ impl Peer {
         let proposal = Proposal::new(&self.identity, channel, chaincode, function, arguments);
         let answer = self.endorse(&proposal, limit).await?.response.unwrap_or_default();
         A::decode(&answer.payload[..])
-            .map_err(|e| CallError::Refused(format!("its answer to {function} cannot be read: {e}")))
+            .map_err(|e| CallError::Refused(format!("cannot decode the response to {function}: {e}")))
     }
 }
 
@@ -159,13 +159,13 @@ impl Peer {
 mod tests {
     use super::*;
     use crate::fabric::{
-        envelope::tests::somebody,
+        envelope::tests::test_identity,
         proto::common::{ChannelHeader, Header},
     };
 
     #[test]
     fn a_proposal_names_chaincode_function_and_arguments() {
-        let (identity, _) = somebody();
+        let (identity, _) = test_identity();
         let stamp = Stamp::at(&identity, [2; 24], chainpool_api::Timestamp(1));
         let proposal = Proposal::stamped(&identity, &stamp, "ch1", "qscc", "GetChainInfo", &[b"ch1"]);
         let inner = peer::Proposal::decode(&proposal.signed.proposal_bytes[..]).expect("a proposal");

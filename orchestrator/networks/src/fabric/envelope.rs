@@ -1,4 +1,4 @@
-//! Headers and signed envelopes: the form of everything that is handed to a node.
+//! Headers and signed envelopes of messages to nodes.
 
 use super::{
     identity::Identity,
@@ -7,11 +7,11 @@ use super::{
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-/// Who says something, when, and with which number used once.
+/// Creator, nonce and time of a message.
 pub(super) struct Stamp {
-    /// The identity and the nonce.
+    /// The creator and the nonce.
     pub(super) signature_header: SignatureHeader,
-    /// When.
+    /// Time of creation.
     pub(super) timestamp: Timestamp,
 }
 
@@ -21,7 +21,7 @@ impl Stamp {
         Self::at(identity, rand::random(), chainpool_api::Timestamp::now())
     }
 
-    /// At this moment, with this nonce.
+    /// At this time, with this nonce.
     pub(super) fn at(identity: &Identity, nonce: [u8; 24], now: chainpool_api::Timestamp) -> Self {
         let nanos = i32::try_from(now.0.rem_euclid(1000) * 1_000_000).expect("below a second");
         Self {
@@ -36,13 +36,13 @@ impl Stamp {
         }
     }
 
-    /// The transaction's id: a nonce and who used it.
+    /// The transaction id: the hash of nonce and creator.
     pub(super) fn transaction(&self) -> String {
         let SignatureHeader { creator, nonce } = &self.signature_header;
         hex::encode(Sha256::new().chain_update(nonce).chain_update(creator).finalize())
     }
 
-    /// The header of something on a channel; `""` is none.
+    /// The header of a message on a channel; `""` is no channel.
     pub(super) fn header(&self, kind: HeaderType, channel: &str, extension: Vec<u8>) -> Header {
         let channel_header = ChannelHeader {
             r#type: kind.into(),
@@ -59,7 +59,7 @@ impl Stamp {
     }
 }
 
-/// Signs a payload of this header.
+/// Signs data with this header.
 pub(super) fn seal(identity: &Identity, header: Header, data: Vec<u8>) -> Envelope {
     let payload = Payload {
         header: Some(header),
@@ -80,8 +80,8 @@ pub(super) mod tests {
         pkcs8::{EncodePrivateKey, LineEnding},
     };
 
-    /// Somebody with a key that is the same each time.
-    pub(in super::super) fn somebody() -> (Identity, VerifyingKey) {
+    /// An identity with a fixed key.
+    pub(in super::super) fn test_identity() -> (Identity, VerifyingKey) {
         let key = SigningKey::from_slice(&[7; 32]).expect("a key");
         let pem = key.to_pkcs8_pem(LineEnding::LF).expect("PEM");
         (
@@ -92,7 +92,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_transactions_id_is_the_hash_of_nonce_and_creator() {
-        let (identity, _) = somebody();
+        let (identity, _) = test_identity();
         let stamp = Stamp::at(&identity, [1; 24], chainpool_api::Timestamp(1_795_000_000_123));
         let expected = Sha256::digest([&[1; 24][..], &identity.creator()].concat());
         assert_eq!(stamp.transaction(), hex::encode(expected));
@@ -121,8 +121,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_envelope_is_signed_with_the_lower_s() {
-        let (identity, key) = somebody();
+    fn envelope_signatures_have_a_low_s() {
+        let (identity, key) = test_identity();
         for n in 0u8..32 {
             let envelope = seal(&identity, Header::default(), vec![n]);
             let signature = Signature::from_der(&envelope.signature).expect("DER");

@@ -1,34 +1,34 @@
-//! Networks as tests order, render and change them.
+//! Rendered and changed networks for tests.
 
 use super::{amend::amend, parameters::Parameters, render};
-use crate::{Amendment, Before, Order, ParameterErrors, Reach, Seed};
+use crate::{Amendment, ParameterErrors, PreviousChange, PublicEndpoints, RenderRequest, Seed};
 use chainpool_agent::{ClusterSpec, LogConfig, NetworkSpec};
 use chainpool_api::{LogLevel, Timestamp};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// When networks are ordered, and when they are changed, in seconds.
+/// Times of the first render and of changes, in seconds.
 pub(super) const THEN: i64 = 1_795_000_000;
 pub(super) const NOW: i64 = THEN + 100 * 86_400;
 
-/// The order of a network.
-pub(super) fn order(parameters: &Parameters) -> Order {
-    order_at(parameters, THEN)
+/// A render request.
+pub(super) fn request(parameters: &Parameters) -> RenderRequest {
+    request_at(parameters, THEN)
 }
 
-/// The same at another time.
-pub(super) fn order_at(parameters: &Parameters, seconds: i64) -> Order {
-    Order {
+/// A render request at another time.
+pub(super) fn request_at(parameters: &Parameters, seconds: i64) -> RenderRequest {
+    RenderRequest {
         parameters: json!(parameters),
         chain_id: "cp-0123456789ab-1".to_owned(),
         genesis_at: Timestamp(seconds * 1000 + 123),
         network: NetworkSpec { subnet: None },
-        ports: render::layout(parameters)
+        ports: render::requirements(parameters)
             .ports
             .into_iter()
             .zip(20000..)
             .collect(),
-        reach: Reach {
+        public_endpoints: PublicEndpoints {
             address: "192.0.2.7".to_owned(),
             loopback: false,
             machines: BTreeMap::new(),
@@ -39,29 +39,29 @@ pub(super) fn order_at(parameters: &Parameters, seconds: i64) -> Order {
     }
 }
 
-/// A network of a seed.
+/// A network rendered with a seed.
 pub(super) fn rendered(parameters: &Parameters, seed: u8) -> ClusterSpec {
-    render::render(parameters, &order(parameters), &Seed::new([seed; 32]))
+    render::render(parameters, &request(parameters), &Seed::new([seed; 32]))
 }
 
-/// The same with other parameters, or new certificates. Nodes keep the ports that they have.
+/// Changes parameters or renews certificates. Nodes keep their ports.
 pub(super) fn changed(
     spec: &ClusterSpec,
     parameters: &Parameters,
     renew: bool,
 ) -> Result<ClusterSpec, ParameterErrors> {
-    changed_after(spec, parameters, renew, Before::Ended)
+    changed_after(spec, parameters, renew, PreviousChange::Completed)
 }
 
-/// The same after another change.
+/// Changes a network after a previous change.
 pub(super) fn changed_after(
     spec: &ClusterSpec,
     parameters: &Parameters,
     renew: bool,
-    before: Before,
+    previous: PreviousChange,
 ) -> Result<ClusterSpec, ParameterErrors> {
-    let mut order = order_at(parameters, NOW);
-    for (need, port) in &mut order.ports {
+    let mut request = request_at(parameters, NOW);
+    for (need, port) in &mut request.ports {
         let has = spec
             .node(&need.node)
             .and_then(|node| node.ports.iter().find(|port| port.name == need.port));
@@ -70,9 +70,9 @@ pub(super) fn changed_after(
     amend(
         spec,
         &Amendment {
-            order,
+            request,
             renew_certificates: renew,
-            before,
+            previous,
         },
         parameters,
         &Seed::new([2; 32]),

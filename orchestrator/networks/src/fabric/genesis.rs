@@ -1,13 +1,14 @@
-//! The first block of a channel. Pure: the same organisations give the same bytes, which every node must have.
+//! Genesis block of a channel. Pure: the same organisations give the same bytes, which all nodes must share.
 //!
-//! Structure by Fabric 2.5: `internal/configtxgen/encoder/encoder.go`, `protoutil/blockutils.go`; what BFT needs is in `bft`.
+//! Structure of Fabric 2.5: `internal/configtxgen/encoder/encoder.go`, `protoutil/blockutils.go`; the BFT
+//! part is in `bft`.
 
 use super::{
     bft,
     consensus::Consensus,
-    facts::Organisation,
     msp,
-    organisation::{Keyed, Organisations},
+    network_model::Organisation,
+    organisation::{OrganisationKeys, Organisations},
     parameters::Parameters,
     proto::{
         common::{
@@ -33,39 +34,39 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// Who may change what has no other policy.
+/// Policy for changes of elements without another policy.
 const ADMINS: &str = "Admins";
 
-/// Where in the configuration the orderers stand, and the organisations of the peers.
+/// Names of the configuration groups of the orderers and of the peers' organisations.
 pub(super) const ORDERER: &str = "Orderer";
 pub(super) const APPLICATION: &str = "Application";
-/// When a block is cut.
+/// Values that control when a block is cut.
 pub(super) const BATCH_SIZE: &str = "BatchSize";
 pub(super) const BATCH_TIMEOUT: &str = "BatchTimeout";
-/// How orderers agree; by Raft also which ones take part.
+/// Name of the consensus value; with Raft it also holds the consenters.
 pub(super) const CONSENSUS: &str = "ConsensusType";
-/// The name in the configuration of the policy by which blocks count.
+/// Name of the block validation policy.
 pub(super) const BLOCK_VALIDATION: &str = "BlockValidation";
-/// What Raft is called there.
+/// Fabric's name of Raft.
 pub(super) const RAFT: &str = "etcdraft";
-/// Where an organisation's orderers are found.
+/// Name of the value with the addresses of an organisation's orderers.
 pub(super) const ENDPOINTS: &str = "Endpoints";
 
-/// What a block and what a transaction's part of it may grow to: as in Fabric's own sample.
+/// Size limits of a block: as in Fabric's sample.
 pub(super) const BLOCK_MAX_BYTES: u32 = 10 * 1024 * 1024;
 pub(super) const BLOCK_PREFERRED_BYTES: u32 = 2 * 1024 * 1024;
 
-/// What tells one channel's first block from another's.
+/// Distinguishes the genesis blocks of channels.
 pub(super) struct Origin<'a> {
     /// The channel's id.
     pub(super) channel: &'a str,
-    /// When the ledger begins.
+    /// Genesis time.
     pub(super) at: chainpool_api::Timestamp,
-    /// 24 bytes that no other block has.
+    /// 24 unique bytes.
     pub(super) nonce: &'a [u8],
 }
 
-/// The block.
+/// Builds the genesis block.
 pub(super) fn block(origin: &Origin, parameters: &Parameters, organisations: &Organisations) -> Block {
     let data = envelope(origin, channel_group(parameters, organisations)).encode_to_vec();
     Block {
@@ -79,8 +80,8 @@ pub(super) fn block(origin: &Origin, parameters: &Parameters, organisations: &Or
     }
 }
 
-/// Signatures, last configuration, transactions' validity, orderer's own, commit hash. The first block was written by nobody and is
-/// itself the last configuration.
+/// Signatures, last configuration, validation codes, orderer metadata, commit hash. The genesis block is
+/// unsigned and is itself the last configuration.
 fn metadata() -> Vec<Vec<u8>> {
     let last_config = Some(LastConfig { index: 0 });
     let of_orderer = OrdererBlockMetadata {
@@ -104,7 +105,7 @@ fn metadata() -> Vec<Vec<u8>> {
     ]
 }
 
-/// The only transaction, signed by nobody.
+/// The only transaction, unsigned.
 fn envelope(origin: &Origin, channel_group: ConfigGroup) -> Envelope {
     let Origin { channel, at, nonce } = origin;
     let creator = [];
@@ -214,14 +215,14 @@ fn orderer_group(parameters: &Parameters, organisations: &Organisations) -> Conf
         ("Capabilities", capability("V2_0")),
     ];
     ConfigGroup {
-        groups: named([(ordering.name.as_str(), ordering_group(&ordering.facts()))]),
+        groups: named([(ordering.name.as_str(), ordering_group(&ordering.model()))]),
         values: named(common.into_iter().chain(own)),
         policies,
         ..group()
     }
 }
 
-/// After so many transactions, or so many bytes of them, a block is cut.
+/// Numbers of transactions and of bytes after which a block is cut.
 pub(super) fn batch_size(messages: u32, preferred_max_bytes: u32) -> ConfigValue {
     value(&BatchSize {
         max_message_count: messages,
@@ -230,7 +231,7 @@ pub(super) fn batch_size(messages: u32, preferred_max_bytes: u32) -> ConfigValue
     })
 }
 
-/// After so many milliseconds a block is cut that is not full.
+/// Time after which an incomplete block is cut.
 pub(super) fn batch_timeout(milliseconds: u32) -> ConfigValue {
     value(&BatchTimeout {
         timeout: format!("{milliseconds}ms"),
@@ -247,7 +248,7 @@ fn application_group(organisations: &Organisations) -> ConfigGroup {
             organisations
                 .peers
                 .iter()
-                .map(|keyed| (keyed.name.as_str(), organisation_group(&keyed.facts()))),
+                .map(|keyed| (keyed.name.as_str(), organisation_group(&keyed.model()))),
         ),
         values: named([("Capabilities", capability("V2_5"))]),
         policies,
@@ -255,7 +256,7 @@ fn application_group(organisations: &Organisations) -> ConfigGroup {
     }
 }
 
-/// An organisation of peers: who belongs to it, which peer others find first, and who of it may do what.
+/// An organisation of peers: MSP, anchor peer and policies.
 pub(super) fn organisation_group(organisation: &Organisation) -> ConfigGroup {
     use MspRoleType::{Admin, Client, Peer};
     let anchor = |node: &NodeName| AnchorPeer {
@@ -307,7 +308,7 @@ fn membership(organisation: &Organisation) -> ConfigValue {
     ))
 }
 
-/// Where the orderers are found.
+/// Addresses of the orderers.
 pub(super) fn endpoints(orderers: &[NodeName]) -> ConfigValue {
     value(&OrdererAddresses {
         addresses: orderers
@@ -317,7 +318,7 @@ pub(super) fn endpoints(orderers: &[NodeName]) -> ConfigValue {
     })
 }
 
-/// An orderer as the others know it: by its TLS certificate's key.
+/// A Raft consenter; the others identify it by the key of its TLS certificate.
 pub(super) fn consenter(node: &NodeName, certificate: &str) -> RaftConsenter {
     RaftConsenter {
         host: node.to_string(),
@@ -327,10 +328,11 @@ pub(super) fn consenter(node: &NodeName, certificate: &str) -> RaftConsenter {
     }
 }
 
-/// Every orderer takes part. A new channel's first election begins two ticks after its start (`orderer/consensus/etcdraft/node.go`,
-/// `campaignTicker`), seen to the millisecond: with the 500 ms of Fabric's own sample that is a second in which nothing commits.
-/// An election without a leader begins after two to four seconds, where the sample has five to ten: a host may be busy.
-fn raft(ordering: &Keyed) -> RaftMetadata {
+/// All orderers are consenters. A new channel's first election begins two ticks after its start
+/// (`orderer/consensus/etcdraft/node.go`, `campaignTicker`; measured): with the sample's tick of 500 ms
+/// nothing would commit for a second. Without a leader an election begins after two to four seconds, where
+/// the sample has five to ten; the margin is for busy hosts.
+fn raft(ordering: &OrganisationKeys) -> RaftMetadata {
     RaftMetadata {
         consenters: ordering
             .members
@@ -347,7 +349,7 @@ fn raft(ordering: &Keyed) -> RaftMetadata {
     }
 }
 
-/// What all groups have in common.
+/// A group with the default policy.
 fn group() -> ConfigGroup {
     ConfigGroup {
         mod_policy: ADMINS.to_owned(),
@@ -376,7 +378,7 @@ fn capability(name: &str) -> ConfigValue {
     })
 }
 
-/// Any organisation's reader reads, any one's writer writes, and most administrators together change.
+/// Default policies: any organisation's readers and writers, and a majority of the administrators.
 fn ruling() -> BTreeMap<String, ConfigPolicy> {
     named([
         ("Readers", implicit(Rule::Any, "Readers")),
@@ -385,7 +387,7 @@ fn ruling() -> BTreeMap<String, ConfigPolicy> {
     ])
 }
 
-/// So many of the groups below must agree.
+/// A policy over the subgroups' policies of this name.
 fn implicit(rule: Rule, sub_policy: &str) -> ConfigPolicy {
     policy(
         PolicyType::ImplicitMeta,
@@ -396,7 +398,7 @@ fn implicit(rule: Rule, sub_policy: &str) -> ConfigPolicy {
     )
 }
 
-/// One signature by somebody of any of these roles.
+/// One signature by a member with one of these roles.
 fn signature(msp: &str, roles: &[MspRoleType]) -> ConfigPolicy {
     let principal = |role: &MspRoleType| MspPrincipal {
         principal_classification: Classification::Role.into(),
@@ -409,7 +411,7 @@ fn signature(msp: &str, roles: &[MspRoleType]) -> ConfigPolicy {
     signatures(1, roles.iter().map(principal).collect())
 }
 
-/// So many signatures, each by another one of these.
+/// Signatures of `n` of these identities.
 pub(super) fn signatures(n: usize, identities: Vec<MspPrincipal>) -> ConfigPolicy {
     let number = |n: usize| i32::try_from(n).expect("a few roles or orderers");
     let signed_by = |n: usize| SignaturePolicy {

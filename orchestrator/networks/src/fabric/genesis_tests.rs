@@ -1,10 +1,10 @@
-//! A first block, taken apart again.
+//! Genesis blocks, decoded.
 
 use super::*;
 use crate::{
-    Reach, Seed,
+    PublicEndpoints, Seed,
     fabric::{
-        certificates::Office,
+        certificates::CertificateIssuer,
         proto::{
             configtx::{Consenter, Orderers},
             msp::{FabricMspConfig, MspConfig, SerializedIdentity},
@@ -30,16 +30,16 @@ fn parameters() -> Parameters {
 
 fn organisations(parameters: &Parameters) -> Organisations {
     let seed = Seed::new([7; 32]);
-    let reach = Reach {
+    let public_endpoints = PublicEndpoints {
         address: "192.0.2.7".to_owned(),
         loopback: false,
         machines: BTreeMap::new(),
     };
-    Organisations::make(
-        &Office::new(&seed, AT, 365),
+    Organisations::create(
+        &CertificateIssuer::new(&seed, AT, 365),
         parameters,
         "cp-0123456789ab-1",
-        &reach,
+        &public_endpoints,
     )
 }
 
@@ -55,7 +55,7 @@ fn made(parameters: &Parameters) -> Block {
     )
 }
 
-/// The only transaction's payload and its configuration.
+/// Payload and configuration of the only transaction.
 fn opened(block: &Block) -> (Payload, Config) {
     let data = &block.data.as_ref().expect("data").data;
     assert_eq!(data.len(), 1);
@@ -67,7 +67,7 @@ fn opened(block: &Block) -> (Payload, Config) {
     (payload, envelope.config.expect("a configuration"))
 }
 
-/// A group as people read it: each value by its own message.
+/// A group as readable JSON.
 fn shown(group: &ConfigGroup) -> Value {
     let ConfigGroup {
         version,
@@ -164,7 +164,7 @@ fn shown_value(name: &str, bytes: &[u8]) -> Result<Value, DecodeError> {
                 .collect()
         }
         "MSP" => shown_msp(&MspConfig::decode(bytes)?)?,
-        other => panic!("a value {other:?} that Fabric has not"),
+        other => panic!("Fabric has no value {other:?}"),
     })
 }
 
@@ -251,7 +251,7 @@ fn shown_policy(policy: &Policy) -> Result<Value, DecodeError> {
     )
 }
 
-/// Tells certificates apart.
+/// Short hash of a certificate.
 fn mark(pem: &[u8]) -> String {
     assert!(
         pem.starts_with(b"-----BEGIN CERTIFICATE-----\n") && pem.ends_with(b"-----END CERTIFICATE-----\n")
@@ -260,7 +260,7 @@ fn mark(pem: &[u8]) -> String {
 }
 
 #[test]
-fn a_configuration_stays_as_it_was() {
+fn the_configuration_does_not_change() {
     let (_, config) = opened(&made(&parameters()));
     assert_eq!(config.sequence, 0);
     insta::assert_json_snapshot!("configuration", shown(&config.channel_group.expect("a group")));
@@ -280,7 +280,7 @@ fn root(parameters: &Parameters) -> ConfigGroup {
 }
 
 #[test]
-fn by_bft_only_what_is_about_orderers_and_the_capability_differ() {
+fn bft_and_raft_differ_only_in_the_orderer_group_and_the_capability() {
     let raft = root(&Parameters {
         consensus: Consensus::Raft,
         ..bft(4)
@@ -297,7 +297,7 @@ fn by_bft_only_what_is_about_orderers_and_the_capability_differ() {
     assert_eq!(shown(&bft)["values"]["Capabilities"]["value"], json!(["V3_0"]));
     assert!(!bft.values.contains_key("OrdererAddresses"), "V3_0 refuses it");
     let orderer = bft.groups.get_mut(ORDERER).expect("orderer");
-    orderer.values.remove("Orderers").expect("who takes part");
+    orderer.values.remove("Orderers").expect("the consenter mapping");
     orderer.values.insert(
         CONSENSUS.to_owned(),
         raft.groups[ORDERER].values[CONSENSUS].clone(),
@@ -310,7 +310,7 @@ fn by_bft_only_what_is_about_orderers_and_the_capability_differ() {
 }
 
 #[test]
-fn by_bft_every_orderer_has_a_number_and_a_quorum_of_them_signs_blocks() {
+fn bft_orderers_have_ids_and_a_quorum_of_them_signs_blocks() {
     for (count, quorum) in [(4, 3), (5, 4), (6, 4), (7, 5)] {
         let parameters = bft(count);
         assert_eq!(
@@ -355,8 +355,9 @@ fn by_bft_every_orderer_has_a_number_and_a_quorum_of_them_signs_blocks() {
     }
 }
 
-/// What Fabric computes itself and compares byte by byte, written without our messages: `{rule 2 {n_out_of 2 {n 1, rules 2 {signed_by 1}}},
-/// identities 3 {classification 1: 2, principal 2 {mspid 1, id_bytes 2}}}`. That the first signer is number 0 is written, too.
+/// The policy that Fabric computes and compares byte by byte, encoded by hand: `{rule 2 {n_out_of 2 {n 1,
+/// rules 2 {signed_by 1}}}, identities 3 {classification 1: 2, principal 2 {mspid 1, id_bytes 2}}}`. The 0 of
+/// the first signer is encoded, too.
 fn block_validation_bytes(quorum: u8, consenters: &[Consenter]) -> Vec<u8> {
     fn field(tag: u8, content: &[u8]) -> Vec<u8> {
         let mut bytes = vec![tag << 3 | 2];
@@ -378,7 +379,7 @@ fn block_validation_bytes(quorum: u8, consenters: &[Consenter]) -> Vec<u8> {
 }
 
 #[test]
-fn by_bft_a_block_waits_as_long_as_the_parameter_says() {
+fn bft_uses_the_batch_timeout_parameter() {
     let orderer = root(&Parameters {
         batch_timeout_ms: 750,
         batch_messages: 7,
@@ -395,7 +396,7 @@ fn by_bft_a_block_waits_as_long_as_the_parameter_says() {
     assert_eq!((r#type.as_str(), state), ("BFT", 0));
     let options = BftOptions::decode(&metadata[..]).expect("options");
     assert_eq!(options.request_batch_max_interval, "750ms");
-    // Fabric takes both from BatchSize.
+    // Fabric reads both from BatchSize.
     assert_eq!(
         (options.request_batch_max_count, options.request_batch_max_bytes),
         (0, 0)
@@ -406,7 +407,7 @@ fn by_bft_a_block_waits_as_long_as_the_parameter_says() {
             .max_message_count,
         7
     );
-    // What SmartBFT refuses: `pkg/types/config.go`, `Validate`.
+    // Rules of SmartBFT: `pkg/types/config.go`, `Validate`.
     let time = |text: &str| crate::fabric::duration::read(text).expect("a duration");
     assert!(time(&options.request_forward_timeout) <= time(&options.request_complain_timeout));
     assert!(time(&options.request_complain_timeout) <= time(&options.request_auto_remove_timeout));
@@ -418,7 +419,7 @@ fn by_bft_a_block_waits_as_long_as_the_parameter_says() {
 }
 
 #[test]
-fn a_block_is_the_first_and_its_hash_is_that_of_its_data() {
+fn a_genesis_block_has_number_0_and_the_hash_of_its_data() {
     let block = made(&parameters());
     let data = block.data.clone().expect("data").data;
     let BlockHeader {
@@ -460,7 +461,7 @@ fn a_header_names_the_channel_and_the_transaction() {
 }
 
 #[test]
-fn every_size_of_network_is_in_its_block() {
+fn blocks_fit_networks_of_every_size() {
     let largest = made(&Parameters {
         organisations: 8,
         peers: 4,
@@ -468,7 +469,7 @@ fn every_size_of_network_is_in_its_block() {
     });
     assert!(
         largest.encoded_len() < 1024 * 1024,
-        "an orderer takes a first block of 1 MB at most"
+        "an orderer accepts a genesis block of at most 1 MB"
     );
     for (organisations, peers, orderers) in [(1, 1, 1), (2, 1, 3), (8, 4, 5)] {
         let parameters = Parameters {
@@ -480,7 +481,7 @@ fn every_size_of_network_is_in_its_block() {
         let block = made(&parameters);
         assert!(
             block.encoded_len() < 1024 * 1024,
-            "an orderer takes a first block of 1 MB at most"
+            "an orderer accepts a genesis block of at most 1 MB"
         );
         let root = opened(&block).1.channel_group.expect("a group");
         let (orderer, application) = (&root.groups["Orderer"], &root.groups["Application"]);
@@ -498,7 +499,7 @@ fn every_size_of_network_is_in_its_block() {
         assert_eq!(
             certificates.len(),
             consenters.len(),
-            "Fabric refuses a certificate that comes twice"
+            "Fabric rejects duplicate certificates"
         );
     }
 }
@@ -507,9 +508,9 @@ fn every_size_of_network_is_in_its_block() {
 mod full {
     use super::*;
 
-    /// Fabric's own reading of the block. `FABRIC_TOOLS` is the folder that `scripts/fabric-tools.sh` prints.
+    /// Needs `FABRIC_TOOLS`, the folder that `scripts/fabric-tools.sh` prints.
     #[test]
-    fn fabrics_own_tool_reads_the_block() {
+    fn configtxgen_reads_the_block() {
         let tools = std::env::var("FABRIC_TOOLS")
             .expect("FABRIC_TOOLS names the folder that scripts/fabric-tools.sh prints");
         let folder = tempfile::tempdir().unwrap();

@@ -1,20 +1,23 @@
-//! Whether a peer that answers can do its part: its own operations endpoint says whether it reaches what it needs.
+//! Health of a responsive peer: its operations endpoint reports failed dependencies.
 //!
-//! Fabric 2.5: `core/ledger/kvledger/txmgmt/privacyenabledstate/db.go` registers the check `couchdb`; `fabric-lib-go/healthz` answers.
+//! Fabric 2.5: `core/ledger/kvledger/txmgmt/privacyenabledstate/db.go` registers the check `couchdb`;
+//! `fabric-lib-go/healthz` serves it.
 
-use super::{access::Access, connect::Http, render::METRICS, words::UNTOLD};
+use super::{access::Access, connect::Http, messages::HEALTH_UNKNOWN, render::METRICS};
 use chainpool_agent::NodeName;
 use http::StatusCode;
 use serde::Deserialize;
 
-/// Why a peer can do nothing. `None`: it can.
+/// Human-readable reason if a peer is not functional. `None`: it is.
 pub(super) async fn unable(access: &Access, node: &NodeName) -> Option<String> {
     let asked = async { Http::connect(access, node, METRICS).await?.get("/healthz").await };
     match asked.await {
         Ok((StatusCode::OK, _)) => None,
-        Ok((status, body)) => Some(failed(&body).unwrap_or_else(|| format!("{UNTOLD}: it answers {status}"))),
-        // The check waits for the database for longer than we do for the check.
-        Err(why) => Some(format!("{UNTOLD}: {why}")),
+        Ok((status, body)) => Some(
+            failed(&body).unwrap_or_else(|| format!("{HEALTH_UNKNOWN}: the peer returned status {status}")),
+        ),
+        // The peer's own check waits longer for the database than this call waits for the peer.
+        Err(why) => Some(format!("{HEALTH_UNKNOWN}: {why}")),
     }
 }
 
@@ -29,7 +32,7 @@ struct Check {
     reason: String,
 }
 
-/// What failed, in the peer's own words.
+/// The failed checks as the peer reports them.
 fn failed(body: &[u8]) -> Option<String> {
     let health: Health = serde_json::from_slice(body).ok()?;
     let checks: Vec<String> = health
@@ -45,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_failed_is_told_in_the_peers_words() {
+    fn failed_checks_are_reported_as_the_peer_words_them() {
         let body = r#"{"status":"Service Unavailable","time":"2026-11-27T11:00:00Z","failed_checks":[{"component":"couchdb","reason":"failed to connect"}]}"#;
         assert_eq!(
             failed(body.as_bytes()).as_deref(),

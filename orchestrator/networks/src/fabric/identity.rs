@@ -1,4 +1,4 @@
-//! Somebody of an organisation who signs.
+//! Signing identities of an organisation.
 
 use super::proto::msp::SerializedIdentity;
 use p256::{
@@ -27,7 +27,7 @@ impl Identity {
         })
     }
 
-    /// As it stands in the headers of what it signs.
+    /// The serialized identity for message headers.
     pub(super) fn creator(&self) -> Vec<u8> {
         SerializedIdentity {
             mspid: self.msp.clone(),
@@ -36,7 +36,8 @@ impl Identity {
         .encode_to_vec()
     }
 
-    /// Signs by ECDSA with SHA-256, in DER. Fabric takes only signatures with the lower of the two possible S (`bccsp/utils/ecdsa.go`).
+    /// Signs with ECDSA and SHA-256, in DER. Fabric accepts only signatures with a low S
+    /// (`bccsp/utils/ecdsa.go`).
     pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let signature: Signature = self.key.sign(message);
         signature

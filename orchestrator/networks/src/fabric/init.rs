@@ -1,15 +1,15 @@
-//! What makes a network of nodes that run: they join the channels, become members of them, and chaincodes are defined there.
+//! Boot actions that turn running nodes into a network: nodes join channels, channels add members, chaincodes
+//! deploy.
 
 use super::{
     access::Access,
-    commit,
+    channel_membership, commit,
     connect::CallError,
     deploy,
     endorser::Peer,
-    members,
     participation::Participation,
-    patience::until_it_answers,
     render::{COMMIT, DEPLOY, JOIN, MEMBERS},
+    retry::until_responsive,
 };
 use crate::{InitError, Nodes};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -21,33 +21,37 @@ use futures::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a node is given to answer at all.
+/// Time for a node to become responsive.
 const START: Duration = Duration::from_secs(10);
 
-/// A channel's name and its first block.
+/// A channel's name and its genesis block.
 type FirstBlock = (String, Vec<u8>);
 
-/// Performs an action. What is done already counts as done.
+/// Performs an action. Idempotent.
 pub(super) async fn init(nodes: &Nodes, action: &str) -> Result<(), InitError> {
     let access = Access::new(nodes).map_err(|e| InitError::new(e.to_string()))?;
     match action {
         JOIN => channels(&access).await,
-        MEMBERS => members::members(&access).await,
+        MEMBERS => channel_membership::add_members(&access).await,
         DEPLOY => deploy::chaincodes(&access).await,
         COMMIT => commit::commit(&access).await,
         other => Err(InitError::new(format!("fabric has no action {other:?}"))),
     }
 }
 
-/// Every node joins every channel, each as soon as it answers: none waits for another.
+/// Joins every node to every channel. Each joins as soon as it responds, independent of the others.
 async fn channels(access: &Access) -> Result<(), InitError> {
     let blocks: Vec<FirstBlock> = access
-        .facts
+        .model
         .channels
         .iter()
         .map(|channel| Ok((channel.name.clone(), BASE64.decode(&channel.genesis)?)))
         .collect::<Result<_, base64::DecodeError>>()
-        .map_err(|e| InitError::new(format!("the stored spec is not that of a Fabric network: {e}")))?;
+        .map_err(|e| {
+            InitError::new(format!(
+                "the stored spec is not a Fabric spec: {e}; reset or delete the cluster"
+            ))
+        })?;
     let deadline = Instant::now() + START;
     let blocks = &blocks;
     let orderers = access.orderers().iter().map(|node| {
@@ -61,12 +65,12 @@ async fn channels(access: &Access) -> Result<(), InitError> {
     all(join_all(orderers.chain(peers).collect::<Vec<_>>()).await)
 }
 
-/// Has a node join, once it answers.
+/// Joins a node once it responds.
 fn join<'a, F>(node: &'a NodeName, deadline: Instant, attempt: F) -> BoxFuture<'a, Result<(), CallError>>
 where
     F: FnMut() -> BoxFuture<'a, Result<(), CallError>> + Send + 'a,
 {
-    async move { until_it_answers(deadline, attempt).await.map_err(|e| e.of(node)) }.boxed()
+    async move { until_responsive(deadline, attempt).await.map_err(|e| e.of(node)) }.boxed()
 }
 
 async fn orderer_joins(access: &Access, node: &NodeName, blocks: &[FirstBlock]) -> Result<(), CallError> {
@@ -92,7 +96,7 @@ async fn peer_joins(access: &Access, node: &NodeName, blocks: &[FirstBlock]) -> 
     Ok(())
 }
 
-/// Success, or every error.
+/// Collects all errors.
 pub(super) fn all(done: impl IntoIterator<Item = Result<(), CallError>>) -> Result<(), InitError> {
     let errors: Vec<String> = done
         .into_iter()

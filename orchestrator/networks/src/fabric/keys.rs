@@ -1,4 +1,4 @@
-//! Keys on the curve P-256, made from the seed of their generation.
+//! P-256 keys, derived from the seed of their generation.
 
 use crate::Seed;
 use chainpool_agent::Secret;
@@ -17,7 +17,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Derives it. The seed belongs to one generation of one cluster, so no key ever comes twice.
+    /// Derives a key. The seed belongs to one generation of one cluster, so keys never repeat.
     pub(super) fn derive(seed: &Seed, label: &str) -> Self {
         let private = (0u32..)
             .find_map(|count| SigningKey::from_slice(&*bytes(seed, &format!("key {label} {count}"))).ok())
@@ -25,7 +25,7 @@ impl Key {
         Self::of(private)
     }
 
-    /// Reads one back from PKCS#8 in PEM. `None`: it is none.
+    /// Reads a key in PKCS#8 PEM. `None`: it is invalid.
     pub(super) fn read(pem: &Secret<Vec<u8>>) -> Option<Self> {
         let text = std::str::from_utf8(pem.expose()).ok()?;
         SigningKey::from_pkcs8_pem(text).ok().map(Self::of)
@@ -40,7 +40,7 @@ impl Key {
         Self { private, public }
     }
 
-    /// By which Fabric knows a public key: SHA-256 of the uncompressed point.
+    /// Fabric's identifier of a public key: SHA-256 of the uncompressed point.
     pub(super) fn identifier(&self) -> Vec<u8> {
         Sha256::digest(&self.public).to_vec()
     }
@@ -65,8 +65,8 @@ impl rcgen::PublicKeyData for Key {
     }
 }
 
-/// Signs with no random number (RFC 6979), so that the same seed gives the same certificates, and with the lower S, as Fabric
-/// writes its own.
+/// Signs deterministically (RFC 6979), so the same seed gives the same certificates, and with a low S as
+/// Fabric does.
 impl rcgen::SigningKey for Key {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         let signature: Signature = self.private.sign(message);
@@ -79,7 +79,7 @@ impl rcgen::SigningKey for Key {
     }
 }
 
-/// 32 bytes that depend on the seed, which has a fixed length, and on this label alone.
+/// Derives 32 bytes from the seed, which has a fixed length, and the label.
 pub(super) fn bytes(seed: &Seed, label: &str) -> Zeroizing<[u8; 32]> {
     let mut hash = Sha256::new();
     hash.update(seed.expose());
@@ -102,7 +102,7 @@ mod tests {
                 assert_eq!(key.pem(), Key::derive(&seed, label).pem());
                 assert!(
                     known.insert(key.pem().expose().clone()),
-                    "the key of {label} came twice"
+                    "the key of {label} is not unique"
                 );
             }
         }

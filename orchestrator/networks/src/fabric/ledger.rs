@@ -1,4 +1,4 @@
-//! The system chaincodes `cscc` and `qscc` of a peer: which channels it has joined, and how far each is.
+//! System chaincodes `cscc` and `qscc` of a peer: joined channels and their heights.
 
 use super::{
     connect::{ACTION, ANSWER, CallError},
@@ -10,15 +10,15 @@ use super::{
 };
 use sha2::{Digest, Sha256};
 
-/// The peer itself, asked for its channels.
+/// System chaincode for channels, without a channel.
 const CHANNELS: (&str, &str) = ("", "cscc");
-/// The peer itself, asked for its ledgers.
+/// System chaincode for ledgers, without a channel.
 const LEDGERS: (&str, &str) = ("", "qscc");
 
 impl Peer {
-    /// The channels that it has joined.
+    /// Joined channels.
     pub(super) async fn channels(&self) -> Result<Vec<String>, CallError> {
-        let list: ChannelQueryResponse = self.ask(CHANNELS, "GetChannels", &[], ANSWER).await?;
+        let list: ChannelQueryResponse = self.query(CHANNELS, "GetChannels", &[], ANSWER).await?;
         Ok(list
             .channels
             .into_iter()
@@ -26,7 +26,7 @@ impl Peer {
             .collect())
     }
 
-    /// Joins a channel by its first block. A channel that it has joined already is joined.
+    /// Joins a channel by its genesis block. Idempotent.
     pub(super) async fn join(&self, block: &[u8]) -> Result<(), CallError> {
         let proposal = Proposal::new(&self.identity, CHANNELS.0, CHANNELS.1, "JoinChain", &[block]);
         match self.endorse(&proposal, ACTION).await {
@@ -36,23 +36,23 @@ impl Peer {
         }
     }
 
-    /// How many blocks it has of a channel, and the newest one's hash.
+    /// Height of a channel and hash of its newest block.
     pub(super) async fn info(&self, channel: &str) -> Result<BlockchainInfo, CallError> {
-        self.ask(LEDGERS, "GetChainInfo", &[channel.as_bytes()], ANSWER)
+        self.query(LEDGERS, "GetChainInfo", &[channel.as_bytes()], ANSWER)
             .await
     }
 
-    /// Whether it has so many blocks of a channel; that it has fewer is an error.
+    /// Checks that the peer has this many blocks of a channel.
     pub(super) async fn has(&self, channel: &str, height: u64) -> Result<(), CallError> {
         let own = self.info(channel).await?.height;
-        let behind = || CallError::Silent(format!("it has {own} blocks of {height}"));
+        let behind = || CallError::Unavailable(format!("{own} of {height} blocks received"));
         (own >= height).then_some(()).ok_or_else(behind)
     }
 
-    /// The hash of the block of a number.
+    /// Hash of the block with this number.
     pub(super) async fn hash(&self, channel: &str, number: u64) -> Result<Vec<u8>, CallError> {
         let block: Block = self
-            .ask(
+            .query(
                 LEDGERS,
                 "GetBlockByNumber",
                 &[channel.as_bytes(), number.to_string().as_bytes()],
@@ -63,7 +63,7 @@ impl Peer {
     }
 }
 
-/// A block's hash: SHA-256 of the DER form of its header (`protoutil/blockutils.go`).
+/// Hash of a block: SHA-256 of its DER-encoded header (`protoutil/blockutils.go`).
 pub(super) fn hash(header: &BlockHeader) -> Vec<u8> {
     let BlockHeader {
         number,
@@ -74,7 +74,7 @@ pub(super) fn hash(header: &BlockHeader) -> Vec<u8> {
     Sha256::digest(tagged(0x30, &content)).to_vec()
 }
 
-/// A whole number: as few bytes as hold it, the sign bit free.
+/// A non-negative integer in as few bytes as possible.
 fn integer(number: u64) -> Vec<u8> {
     let bytes = [&[0][..], &number.to_be_bytes()].concat();
     let first = (0..8)
@@ -122,7 +122,7 @@ mod tests {
         };
         let der = [&[0x30, 71, 2, 1, 1, 4, 32][..], &[1; 32], &[4, 32], &[2; 32]].concat();
         assert_eq!(hash(&header), Sha256::digest(der).to_vec());
-        // The first block has no previous one.
+        // The genesis block has no previous hash.
         let header = BlockHeader {
             number: 0,
             previous_hash: vec![],

@@ -1,9 +1,9 @@
-//! The system chaincode `_lifecycle` of a peer: packages and definitions of chaincodes.
+//! System chaincode `_lifecycle` of a peer: chaincode packages and definitions.
 
 use super::{
     connect::{ACTION, ANSWER, CallError},
     endorser::{Peer, Proposal},
-    facts::Chaincode,
+    network_model::Chaincode,
     proto::lifecycle::{
         ApproveChaincodeDefinitionForMyOrgArgs, ChaincodeSource, CheckCommitReadinessResult,
         CommitChaincodeDefinitionArgs, InstallChaincodeArgs, InstallChaincodeResult, LocalPackage,
@@ -16,22 +16,22 @@ use std::collections::BTreeMap;
 
 const LIFECYCLE: &str = "_lifecycle";
 
-/// What a channel has committed of a chaincode, as a peer knows it.
+/// A committed chaincode definition as a peer knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Definition {
-    /// Counts the definitions of this chaincode, from 1.
+    /// Number of this definition, from 1.
     pub(super) sequence: i64,
     pub(super) version: String,
-    /// Whether it has approved this definition, by MSP id. The peers of who has not do not endorse.
+    /// Approvals by MSP id. Peers of organisations without approval do not endorse.
     pub(super) approvals: BTreeMap<String, bool>,
 }
 
 impl Peer {
-    /// The ids of the packages that it has.
+    /// Ids of the installed packages.
     pub(super) async fn installed(&self) -> Result<Vec<String>, CallError> {
         let question = QueryInstalledChaincodesArgs {}.encode_to_vec();
         let found: QueryInstalledChaincodesResult = self
-            .ask(("", LIFECYCLE), "QueryInstalledChaincodes", &[&question], ANSWER)
+            .query(("", LIFECYCLE), "QueryInstalledChaincodes", &[&question], ANSWER)
             .await?;
         Ok(found
             .installed_chaincodes
@@ -40,19 +40,19 @@ impl Peer {
             .collect())
     }
 
-    /// Installs a package; returns its id. A package that it has already is installed.
+    /// Installs a package. Idempotent.
     pub(super) async fn install(&self, chaincode: &Chaincode, package: Vec<u8>) -> Result<(), CallError> {
         let arguments = InstallChaincodeArgs {
             chaincode_install_package: package,
         }
         .encode_to_vec();
         let installed: Result<InstallChaincodeResult, _> = self
-            .ask(("", LIFECYCLE), "InstallChaincode", &[&arguments], ACTION)
+            .query(("", LIFECYCLE), "InstallChaincode", &[&arguments], ACTION)
             .await;
         match installed {
             Ok(installed) if installed.package_id == chaincode.package_id => Ok(()),
             Ok(other) => Err(CallError::Refused(format!(
-                "it calls the package {}, not {}",
+                "the peer computed package id {}, expected {}",
                 other.package_id, chaincode.package_id
             ))),
             Err(CallError::Refused(why)) if why.contains("already successfully installed") => Ok(()),
@@ -60,7 +60,7 @@ impl Peer {
         }
     }
 
-    /// Who has approved what shall be committed as the next definition, by MSP id.
+    /// Approvals of the next definition, by MSP id.
     pub(super) async fn approvals(
         &self,
         channel: &str,
@@ -69,12 +69,12 @@ impl Peer {
     ) -> Result<BTreeMap<String, bool>, CallError> {
         let question = definition(chaincode, sequence);
         let answer: CheckCommitReadinessResult = self
-            .ask((channel, LIFECYCLE), "CheckCommitReadiness", &[&question], ANSWER)
+            .query((channel, LIFECYCLE), "CheckCommitReadiness", &[&question], ANSWER)
             .await?;
         Ok(answer.approvals)
     }
 
-    /// The present definition. `None`: there is none yet.
+    /// The current definition. `None`: there is none yet.
     pub(super) async fn definition(
         &self,
         channel: &str,
@@ -85,7 +85,7 @@ impl Peer {
         }
         .encode_to_vec();
         let answer: Result<QueryChaincodeDefinitionResult, _> = self
-            .ask(
+            .query(
                 (channel, LIFECYCLE),
                 "QueryChaincodeDefinition",
                 &[&question],
@@ -107,7 +107,7 @@ impl Peer {
         }
     }
 
-    /// The approval of a definition by this peer's organisation, to be endorsed.
+    /// Proposal to approve a definition for this peer's organisation.
     pub(super) fn approval(&self, channel: &str, chaincode: &Chaincode, sequence: i64) -> Proposal {
         let package = LocalPackage {
             package_id: chaincode.package_id.clone(),
@@ -129,7 +129,7 @@ impl Peer {
         )
     }
 
-    /// The commit of a definition, to be endorsed by a majority of the organisations.
+    /// Proposal to commit a definition; needs endorsements of a majority of the organisations.
     pub(super) fn commit(&self, channel: &str, chaincode: &Chaincode, sequence: i64) -> Proposal {
         Proposal::new(
             &self.identity,
@@ -141,7 +141,7 @@ impl Peer {
     }
 }
 
-/// A definition, as it is asked for and committed.
+/// A definition as argument of readiness checks and commits.
 fn definition(chaincode: &Chaincode, sequence: i64) -> Vec<u8> {
     let Chaincode { name, version, .. } = chaincode;
     CommitChaincodeDefinitionArgs {

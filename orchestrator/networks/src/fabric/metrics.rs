@@ -1,9 +1,11 @@
-//! What an orderer's metrics tell of the channels that it orders. Nothing else tells the truth with the quorum lost.
+//! Status of an orderer's channels from its metrics, the only reliable source while the quorum is lost.
 //!
-//! Names by Fabric 2.5: `orderer/consensus/etcdraft/metrics.go`; by Fabric 3.1: `orderer/consensus/smartbft/metrics.go`, and the leader
-//! of the view that an orderer is in by `SmartBFT`'s own `pkg/api/metrics.go`. `consensus_BFT_leader_id` is not asked: it is set with each
-//! block, so that it names the leader of before where nobody writes. Nor is `consensus_BFT_committed_block_number`, which does not count blocks
-//! that an orderer fetched from the others, as one does that comes back; its ledger's own height does (`common/ledger/blkstorage`).
+//! Names of Fabric 2.5: `orderer/consensus/etcdraft/metrics.go`; of Fabric 3.1:
+//! `orderer/consensus/smartbft/metrics.go`, and the leader of an orderer's view from `SmartBFT`'s
+//! `pkg/api/metrics.go`. Two metrics are not used. `consensus_BFT_leader_id` changes only with a block, so it
+//! names the previous leader on an idle channel. `consensus_BFT_committed_block_number` does not count blocks
+//! that a reconnected orderer fetched from the others; the height of its ledger does
+//! (`common/ledger/blkstorage`).
 
 use super::{
     access::Access,
@@ -15,48 +17,56 @@ use chainpool_api::Timestamp;
 use http::StatusCode;
 use std::collections::BTreeMap;
 
-/// An orderer's part in one channel.
+/// Status of an orderer on one channel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Part {
-    /// Whether it says that it leads. A leader that hears no quorum stops leading after the time of an election.
-    pub(super) leads: bool,
-    /// Whether it has heard of a leader since it was started, or has led itself.
-    pub(super) heard: bool,
-    /// How many orderers it hears as the leader, itself among them; 0 for some seconds after it began to lead, and always where it
-    /// is the only one. By BFT it counts nobody: [`leader`] does.
+pub(super) struct OrdererStatus {
+    /// It reports to be the leader. A leader without a quorum steps down after an election timeout.
+    pub(super) is_leader: bool,
+    /// It has known a leader since its start, possibly itself.
+    pub(super) knows_leader: bool,
+    /// Number of active orderers that it counts as the Raft leader, including itself. 0 for some seconds
+    /// after its election, and always if it is the only orderer. With BFT [`leader`] counts them.
     pub(super) active: u32,
-    /// The number of the leader that it follows by BFT, which may be itself; 0: none, and always by Raft.
-    pub(super) follows: u64,
-    /// How many blocks it has.
+    /// Id of the BFT leader that it follows, possibly itself. 0: none, and always with Raft.
+    pub(super) leader_id: u64,
+    /// Number of blocks.
     pub(super) height: u64,
-    /// How often its Raft has moved, which every heartbeat of a leader makes it do.
-    pub(super) turns: u64,
+    /// Number of Raft persist operations; every heartbeat of a leader adds one.
+    pub(super) persist_count: u64,
 }
 
-/// Who leads, of what orderers say of one channel, and how many are with it. One that was cut off says for a while that it leads; it has
-/// fewer blocks, or fewer with it.
-pub(super) fn leader<N: Copy>(parts: &[(N, Part)]) -> Option<(N, Part)> {
-    let active = |part: &Part| match part.follows {
-        0 => part.active,
-        number => u32::try_from(parts.iter().filter(|(_, other)| other.follows == number).count())
-            .unwrap_or(u32::MAX),
-    };
-    let leaders = parts.iter().filter(|(_, part)| part.leads).map(|(node, part)| {
-        (
-            *node,
-            Part {
-                active: active(part),
-                ..*part
-            },
+/// The leader of a channel with its number of followers. A disconnected leader reports to be the leader for a
+/// while; it has fewer blocks or fewer followers.
+pub(super) fn leader<N: Copy>(statuses: &[(N, OrdererStatus)]) -> Option<(N, OrdererStatus)> {
+    let active = |status: &OrdererStatus| match status.leader_id {
+        0 => status.active,
+        number => u32::try_from(
+            statuses
+                .iter()
+                .filter(|(_, other)| other.leader_id == number)
+                .count(),
         )
-    });
-    leaders.max_by_key(|(_, part)| (part.height, part.active))
+        .unwrap_or(u32::MAX),
+    };
+    let leaders = statuses
+        .iter()
+        .filter(|(_, status)| status.is_leader)
+        .map(|(node, status)| {
+            (
+                *node,
+                OrdererStatus {
+                    active: active(status),
+                    ..*status
+                },
+            )
+        });
+    leaders.max_by_key(|(_, status)| (status.height, status.active))
 }
 
 /// A connection to an orderer's metrics.
 pub(super) struct Metrics {
     http: Http,
-    /// The orderer's own number among those of BFT.
+    /// The orderer's own BFT id.
     number: u64,
 }
 
@@ -75,58 +85,61 @@ impl Metrics {
         })
     }
 
-    /// Its part in each channel that it has joined.
-    pub(super) async fn parts(&mut self) -> Result<BTreeMap<String, Part>, CallError> {
+    /// Its status on each joined channel.
+    pub(super) async fn statuses(&mut self) -> Result<BTreeMap<String, OrdererStatus>, CallError> {
         match self.http.get("/metrics").await? {
             (StatusCode::OK, body) => Ok(read(&String::from_utf8_lossy(&body), self.number)),
-            (status, _) => Err(CallError::Refused(format!("its metrics answer {status}"))),
+            (status, _) => Err(CallError::Refused(format!(
+                "the metrics endpoint returned status {status}"
+            ))),
         }
     }
 
-    /// When the certificate ends that it showed.
-    pub(super) fn ends(&self) -> Option<Timestamp> {
-        self.http.ends
+    /// Expiry of its TLS certificate.
+    pub(super) fn certificate_expiry(&self) -> Option<Timestamp> {
+        self.http.certificate_expiry
     }
 }
 
-/// Reads the few lines that count, of the orderer of this number.
-fn read(text: &str, number: u64) -> BTreeMap<String, Part> {
-    let mut parts: BTreeMap<String, Part> = BTreeMap::new();
-    // Of every channel, also of those that it only follows.
+/// Parses the metrics of the orderer with this id.
+fn read(text: &str, number: u64) -> BTreeMap<String, OrdererStatus> {
+    let mut statuses: BTreeMap<String, OrdererStatus> = BTreeMap::new();
+    // Heights of all channels, also of those that it only follows.
     let mut heights = BTreeMap::new();
     for (name, channel, value) in text.lines().filter_map(line) {
         if name == LEDGER_HEIGHT {
             heights.insert(channel, value);
             continue;
         }
-        let part = parts.entry(channel.to_owned()).or_default();
+        let status = statuses.entry(channel.to_owned()).or_default();
         match name {
-            IS_LEADER => part.leads = value == 1,
-            LEADER_CHANGES => part.heard = value > 0,
-            TURNS => part.turns = value,
-            ACTIVE => part.active = u32::try_from(value).unwrap_or(u32::MAX),
+            IS_LEADER => status.is_leader = value == 1,
+            LEADER_CHANGES => status.knows_leader = value > 0,
+            PERSIST_COUNT => status.persist_count = value,
+            ACTIVE => status.active = u32::try_from(value).unwrap_or(u32::MAX),
             BFT_LEADER => {
-                (part.leads, part.heard, part.follows) = (value > 0 && value == number, value > 0, value);
+                (status.is_leader, status.knows_leader, status.leader_id) =
+                    (value > 0 && value == number, value > 0, value);
             }
-            // The first block has the number 0.
-            _ => part.height = value.saturating_add(1),
+            // Block numbers start at 0.
+            _ => status.height = value.saturating_add(1),
         }
     }
-    for (channel, part) in parts.iter_mut().filter(|(_, part)| part.height == 0) {
-        part.height = heights.get(channel.as_str()).copied().unwrap_or_default();
+    for (channel, status) in statuses.iter_mut().filter(|(_, status)| status.height == 0) {
+        status.height = heights.get(channel.as_str()).copied().unwrap_or_default();
     }
-    parts
+    statuses
 }
 
 const IS_LEADER: &str = "consensus_etcdraft_is_leader";
 const LEADER_CHANGES: &str = "consensus_etcdraft_leader_changes";
 const ACTIVE: &str = "consensus_etcdraft_active_nodes";
-const TURNS: &str = "consensus_etcdraft_data_persist_duration_count";
+const PERSIST_COUNT: &str = "consensus_etcdraft_data_persist_duration_count";
 const HEIGHT: &str = "consensus_etcdraft_committed_block_number";
 const BFT_LEADER: &str = "consensus_smartbft_view_leader_id";
 const LEDGER_HEIGHT: &str = "ledger_blockchain_height";
 
-/// `<name>{channel="<channel>"} <value>`; `None`: a line about something else.
+/// Parses `<name>{channel="<channel>"} <value>`. `None`: another line.
 fn line(line: &str) -> Option<(&str, &str, u64)> {
     let (name, rest) = line.split_once("{channel=\"")?;
     let (channel, value) = rest.split_once("\"} ")?;
@@ -134,7 +147,7 @@ fn line(line: &str) -> Option<(&str, &str, u64)> {
         IS_LEADER,
         LEADER_CHANGES,
         ACTIVE,
-        TURNS,
+        PERSIST_COUNT,
         HEIGHT,
         BFT_LEADER,
         LEDGER_HEIGHT,
@@ -144,7 +157,7 @@ fn line(line: &str) -> Option<(&str, &str, u64)> {
     Some((name, channel, number(value)?))
 }
 
-/// Gauges are whole numbers here; large ones come as `1.234567e+06`.
+/// Parses a gauge: an integer, written as `1.234567e+06` if large.
 fn number(text: &str) -> Option<u64> {
     let Some((mantissa, exponent)) = text.split_once("e+") else {
         return text.parse().ok();
@@ -181,24 +194,24 @@ participation_status{channel="ch1"} 1
 "#;
 
     #[test]
-    fn an_orderers_part_is_read_for_each_channel() {
+    fn an_orderers_status_is_read_for_each_channel() {
         let expected = [
             (
                 "ch1".to_owned(),
-                Part {
-                    leads: true,
-                    heard: true,
+                OrdererStatus {
+                    is_leader: true,
+                    knows_leader: true,
                     active: 3,
                     height: 1_234_568,
-                    turns: 42,
-                    follows: 0,
+                    persist_count: 42,
+                    leader_id: 0,
                 },
             ),
             (
                 "ch2".to_owned(),
-                Part {
+                OrdererStatus {
                     height: 1,
-                    ..Part::default()
+                    ..OrdererStatus::default()
                 },
             ),
         ];
@@ -206,7 +219,7 @@ participation_status{channel="ch1"} 1
         assert_eq!(read("", 1), BTreeMap::new());
     }
 
-    /// As an orderer of 3.1.5 told them that had fetched what it lacked.
+    /// Metrics of an orderer of 3.1.5 that had fetched missing blocks.
     const BFT: &str = r#"
 consensus_BFT_cluster_size{channel="ch1"} 4
 consensus_BFT_committed_block_number{channel="ch1"} 3
@@ -222,16 +235,16 @@ ledger_blockchain_height{channel="followed"} 5
 "#;
 
     #[test]
-    fn by_bft_an_orderer_leads_that_is_the_leader_of_its_own_view() {
-        let follower = Part {
-            heard: true,
+    fn a_bft_orderer_leads_if_it_is_the_leader_of_its_own_view() {
+        let follower = OrdererStatus {
+            knows_leader: true,
             height: 8,
-            follows: 2,
-            ..Part::default()
+            leader_id: 2,
+            ..OrdererStatus::default()
         };
-        let outside = Part {
+        let outside = OrdererStatus {
             height: 1,
-            ..Part::default()
+            ..OrdererStatus::default()
         };
         assert_eq!(
             read(BFT, 1),
@@ -239,60 +252,60 @@ ledger_blockchain_height{channel="followed"} 5
         );
         assert_eq!(
             read(BFT, 2)["ch1"],
-            Part {
-                leads: true,
+            OrdererStatus {
+                is_leader: true,
                 ..follower
             }
         );
-        assert!(!read(BFT, 0)["ch2"].leads);
+        assert!(!read(BFT, 0)["ch2"].is_leader);
     }
 
     #[test]
-    fn a_leader_has_those_with_it_that_it_hears_or_that_follow_it() {
-        let raft = |leads, active, height| Part {
-            leads,
-            heard: true,
+    fn a_leaders_followers_are_counted() {
+        let raft = |is_leader, active, height| OrdererStatus {
+            is_leader,
+            knows_leader: true,
             active,
             height,
-            ..Part::default()
+            ..OrdererStatus::default()
         };
         assert_eq!(
             leader(&[(0, raft(true, 2, 7)), (1, raft(false, 0, 7))]),
             Some((0, raft(true, 2, 7)))
         );
-        // The first was cut off from the others.
+        // The first is disconnected from the others.
         assert_eq!(
             leader(&[(0, raft(true, 3, 6)), (1, raft(true, 2, 7))]),
             Some((1, raft(true, 2, 7)))
         );
         assert_eq!(leader(&[(0, raft(false, 0, 7))]), None);
 
-        let bft = |number, follows| Part {
-            leads: number == follows,
-            heard: true,
+        let bft = |number, leader_id| OrdererStatus {
+            is_leader: number == leader_id,
+            knows_leader: true,
             height: 7,
-            follows,
-            ..Part::default()
+            leader_id,
+            ..OrdererStatus::default()
         };
-        let counted = |active, follows| Part {
+        let counted = |active, leader_id| OrdererStatus {
             active,
-            ..bft(follows, follows)
+            ..bft(leader_id, leader_id)
         };
-        let orderers = |follows: &[u64]| {
-            follows
+        let orderers = |leader_id: &[u64]| {
+            leader_id
                 .iter()
                 .zip(1u64..)
-                .map(|(follows, number)| (number, bft(number, *follows)))
+                .map(|(leader_id, number)| (number, bft(number, *leader_id)))
                 .collect::<Vec<_>>()
         };
         assert_eq!(leader(&orderers(&[1, 1, 1, 1])), Some((1, counted(4, 1))));
         assert_eq!(leader(&orderers(&[1, 2, 2, 2])), Some((2, counted(3, 2))));
-        // The leader of the others is away.
+        // The leader of the others is unreachable.
         assert_eq!(leader(&orderers(&[4, 4, 4])), None);
     }
 
     #[test]
-    fn numbers_are_whole_or_none() {
+    fn numbers_are_integers_or_none() {
         for (text, value) in [
             ("0", Some(0)),
             ("1e+06", Some(1_000_000)),
@@ -306,7 +319,7 @@ ledger_blockchain_height{channel="followed"} 5
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_us_panic(text: String) {
+        fn no_text_causes_a_panic(text: String) {
             read(&format!("consensus_etcdraft_{text}\nconsensus_etcdraft_is_leader{{channel=\"c\"}} {text}"), 1);
         }
     }

@@ -1,4 +1,4 @@
-//! Hyperledger Fabric: organisations with peers, ordered by Raft or BFT.
+//! Hyperledger Fabric: organisations with peers; ordering by Raft or BFT.
 
 mod access;
 mod amend;
@@ -7,6 +7,7 @@ mod bundle;
 mod ca;
 mod certificates;
 mod chaincode;
+mod channel_membership;
 mod commit;
 mod configupdate;
 mod connect;
@@ -19,7 +20,6 @@ mod discovery;
 mod duration;
 mod endorser;
 mod envelope;
-mod facts;
 #[cfg(test)]
 mod fixture;
 mod genesis;
@@ -29,29 +29,29 @@ mod init;
 mod keys;
 mod ledger;
 mod lifecycle;
-mod members;
+mod messages;
 mod metrics;
 mod msp;
+mod network_model;
 mod orderer;
 mod organisation;
 mod parameters;
 mod participation;
-mod patience;
 mod probe;
 mod proto;
 mod prove;
 mod render;
-mod standstill;
+mod retry;
+mod stall;
 mod tls;
 mod transaction;
 mod verdict;
 mod version;
-mod words;
 mod yaml;
 
 use crate::{
-    Amendment, BundleParts, InitError, Layout, Line, NetworkType, Nodes, Order, ParameterErrors, Past,
-    ProveError, Reach, Seed, Verdict,
+    Amendment, BundleParts, History, InitError, NetworkType, Nodes, ParameterErrors, ProveError,
+    PublicEndpoints, RenderRequest, Requirements, Seed, SoftwareLine, Verdict,
 };
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, NodeName, Observation};
@@ -68,7 +68,7 @@ impl NetworkType for Fabric {
     fn describe(&self) -> api::NetworkType {
         api::NetworkType {
             name: "fabric".to_owned(),
-            about: "Hyperledger Fabric: organisations with peers that endorse, channels, and orderers that agree by Raft, or by BFT."
+            about: "Hyperledger Fabric: organisations with endorsing peers, channels, and orderers with Raft or BFT consensus."
                 .to_owned(),
             version: "2.5".to_owned(),
             consensus: "raft".to_owned(),
@@ -79,26 +79,26 @@ impl NetworkType for Fabric {
         }
     }
 
-    fn settle(&self, preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
-        parameters::settle(preset, given)
+    fn validate(&self, preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
+        parameters::validate(preset, given)
     }
 
-    fn line(&self, parameters: &Value) -> Line {
+    fn software_line(&self, parameters: &Value) -> SoftwareLine {
         let Parameters {
             version, consensus, ..
-        } = settled(parameters);
-        Line {
+        } = validated(parameters);
+        SoftwareLine {
             version: version.as_str().to_owned(),
             consensus: consensus.as_str().to_owned(),
         }
     }
 
-    fn layout(&self, parameters: &Value) -> Layout {
-        render::layout(&settled(parameters))
+    fn requirements(&self, parameters: &Value) -> Requirements {
+        render::requirements(&validated(parameters))
     }
 
-    fn render(&self, order: &Order, seed: &Seed) -> ClusterSpec {
-        render::render(&settled(&order.parameters), order, seed)
+    fn render(&self, request: &RenderRequest, seed: &Seed) -> ClusterSpec {
+        render::render(&validated(&request.parameters), request, seed)
     }
 
     fn amend(
@@ -107,7 +107,7 @@ impl NetworkType for Fabric {
         change: &Amendment,
         seed: &Seed,
     ) -> Result<ClusterSpec, ParameterErrors> {
-        amend::amend(spec, change, &settled(&change.order.parameters), seed)
+        amend::amend(spec, change, &validated(&change.request.parameters), seed)
     }
 
     async fn init(&self, nodes: &Nodes, action: &str) -> Result<(), InitError> {
@@ -122,34 +122,34 @@ impl NetworkType for Fabric {
         &self,
         parameters: &Value,
         evidence: &api::Evidence,
-        past: &Past,
+        history: &History,
         now: api::Timestamp,
     ) -> Verdict {
-        verdict::verdict(&settled(parameters), evidence, past, now)
+        verdict::verdict(&validated(parameters), evidence, history, now)
     }
 
     fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {
-        // Orderers that are left have the blocks. Those that an amendment brings have none yet.
-        let orderers = facts::Facts::read(spec)
-            .map(|facts| facts.ordering.nodes)
+        // Remaining orderers have the blocks. Orderers that an amendment adds have none yet.
+        let orderers = network_model::NetworkModel::read(spec)
+            .map(|model| model.ordering.nodes)
             .unwrap_or_default();
         !orderers.is_empty() && orderers.iter().all(|node| lost.contains(node))
     }
 
-    fn began_again(&self, _: &Value, evidence: &api::Evidence, past: &Past) -> Option<String> {
-        verdict::began_again(evidence, past)
+    fn ledger_regression(&self, _: &Value, evidence: &api::Evidence, history: &History) -> Option<String> {
+        verdict::ledger_regression(evidence, history)
     }
 
     async fn prove(&self, nodes: &Nodes) -> Result<api::Proof, ProveError> {
         prove::prove(nodes).await
     }
 
-    fn bundle(&self, spec: &ClusterSpec, reach: &Reach) -> BundleParts {
-        bundle::bundle(spec, reach)
+    fn bundle(&self, spec: &ClusterSpec, public_endpoints: &PublicEndpoints) -> BundleParts {
+        bundle::bundle(spec, public_endpoints)
     }
 }
 
-/// Settled parameters as values.
-fn settled(parameters: &Value) -> Parameters {
-    Parameters::read(parameters).expect("settle has made these parameters")
+/// Parses validated parameters.
+fn validated(parameters: &Value) -> Parameters {
+    Parameters::read(parameters).expect("validate produced these parameters")
 }

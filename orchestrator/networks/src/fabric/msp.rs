@@ -1,17 +1,17 @@
-//! Membership: who belongs to an organisation, as a folder of files and as a part of a channel's configuration.
+//! MSP of an organisation, as a folder of files and as part of a channel's configuration.
 //!
-//! Formats by Fabric 2.5: `msp/configbuilder.go`, `msp/mspimplsetup.go`.
+//! Formats of Fabric 2.5: `msp/configbuilder.go`, `msp/mspimplsetup.go`.
 
 use super::proto::msp::{FabricCryptoConfig, FabricMspConfig, FabricNodeOus, FabricOuIdentifier, MspConfig};
 use prost::Message;
 
-/// Where an organisation's enrolment authority lies in its MSP folder.
+/// Path of the enrolment authority's certificate in an MSP folder.
 const CA: &str = "cacerts/ca.pem";
 
-/// The roles that a certificate's organisational unit tells.
+/// The roles that a certificate's organisational unit may name.
 const ROLES: [&str; 4] = ["client", "peer", "admin", "orderer"];
 
-/// The content of `config.yaml`: a certificate's organisational unit tells the role of whom it names.
+/// Content of `config.yaml`: a certificate's organisational unit is the holder's role.
 pub(super) fn config_yaml() -> String {
     let unit = |role: &str| {
         let (first, rest) = role.split_at(1);
@@ -21,7 +21,7 @@ pub(super) fn config_yaml() -> String {
     format!("NodeOUs:\n  Enable: true\n{}", ROLES.map(unit).concat())
 }
 
-/// The public files of somebody's MSP folder, by their path in it. His key belongs at [`KEY`].
+/// Public files of an identity's MSP folder, by path. The key goes to [`KEY`].
 pub(super) fn files(ca: &str, tls_ca: &str, certificate: &str) -> Vec<(&'static str, String)> {
     vec![
         (CA, ca.to_owned()),
@@ -31,13 +31,13 @@ pub(super) fn files(ca: &str, tls_ca: &str, certificate: &str) -> Vec<(&'static 
     ]
 }
 
-/// Where somebody's own certificate lies in his MSP folder.
+/// Path of the identity's certificate in an MSP folder.
 pub(super) const CERTIFICATE: &str = "signcerts/cert.pem";
 
-/// Where the key lies in an MSP folder. Its name is free: a node looks for the key of its certificate.
+/// Path of the key in an MSP folder. The file name is arbitrary: a node searches the key of its certificate.
 pub(super) const KEY: &str = "keystore/key.pem";
 
-/// An organisation's membership in a channel's configuration.
+/// An organisation's MSP for a channel's configuration.
 pub(super) fn config(msp: &str, ca: &str, tls_ca: &str) -> MspConfig {
     let unit = |role: &str| {
         Some(FabricOuIdentifier {

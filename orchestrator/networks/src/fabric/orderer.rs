@@ -1,16 +1,16 @@
-//! Orderers: they take envelopes and know a channel's newest configuration.
+//! Orderers: broadcasting envelopes and reading a channel's newest configuration.
 
 use super::{
     access::Access,
     connect::{ANSWER, CallError, Grpc, within},
     deliver::{Blocks, Seek, Service, status},
     identity::Identity,
-    patience::until,
     proto::{
         common::{Block, Envelope, Metadata, OrdererBlockMetadata, Payload, Status},
         configtx::{Config, ConfigEnvelope},
         deliver::BroadcastResponse,
     },
+    retry::until,
 };
 use chainpool_agent::NodeName;
 use futures::future::join_all;
@@ -18,7 +18,7 @@ use prost::Message;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long orderers are given to elect a leader.
+/// Time for orderers to elect a leader.
 const ELECTION: Duration = Duration::from_secs(12);
 
 /// A connection to an orderer.
@@ -28,8 +28,8 @@ pub(super) struct Orderer {
     grpc: Grpc,
 }
 
-/// A channel's configuration, and the number of the newest block then.
-pub(super) struct Configured {
+/// A channel's configuration and the number of its newest block.
+pub(super) struct ChannelConfig {
     pub(super) config: Config,
     pub(super) newest: u64,
 }
@@ -43,7 +43,7 @@ impl Orderer {
         })
     }
 
-    /// Hands an envelope over. That it was taken does not yet mean that it was ordered.
+    /// Broadcasts an envelope. Acceptance does not mean that it is ordered.
     pub(super) async fn broadcast(&self, envelope: &Envelope) -> Result<(), CallError> {
         let answer = within(ANSWER, async {
             let mut answers = self
@@ -55,23 +55,32 @@ impl Orderer {
         let BroadcastResponse { status: code, info } = answer.await?;
         match Status::try_from(code) {
             Ok(Status::Success) => Ok(()),
-            // It waits for its turn there. Fabric 3.1's gateway reads the same words: `internal/pkg/gateway/submit.go`.
+            // It is queued already. Fabric 3.1's gateway checks the same text:
+            // `internal/pkg/gateway/submit.go`.
             _ if info.ends_with("request already exists") => Ok(()),
             _ => Err(CallError::Refused(format!("{}: {info}", status(code)))),
         }
     }
 
-    /// The same where more than one must have it: all get it.
-    pub(super) async fn hand_over(&self, access: &Access, envelope: &Envelope) -> Result<(), CallError> {
+    /// Broadcasts an envelope, to all orderers if a quorum must accept it.
+    pub(super) async fn broadcast_with_quorum(
+        &self,
+        access: &Access,
+        envelope: &Envelope,
+    ) -> Result<(), CallError> {
         let orderers = access.orderers();
-        match access.facts.parameters.consensus.takers(orderers.len()) {
+        match access.model.parameters.consensus.required_acks(orderers.len()) {
             1 => self.broadcast(envelope).await,
-            _ => offer(access, orderers, envelope).await,
+            _ => broadcast_to(access, orderers, envelope).await,
         }
     }
 
-    /// A channel's configuration as it is now.
-    pub(super) async fn config(&self, identity: &Identity, channel: &str) -> Result<Configured, CallError> {
+    /// A channel's current configuration.
+    pub(super) async fn config(
+        &self,
+        identity: &Identity,
+        channel: &str,
+    ) -> Result<ChannelConfig, CallError> {
         let newest = self.block(identity, channel, Seek::Newest).await?;
         let number = newest.header.as_ref().map_or(0, |header| header.number);
         let last = last_config(&newest)?;
@@ -82,8 +91,8 @@ impl Orderer {
         };
         let config = configuration(&block).and_then(|envelope| envelope.config);
         let config =
-            config.ok_or_else(|| CallError::Refused(format!("its block {last} holds no configuration")))?;
-        Ok(Configured {
+            config.ok_or_else(|| CallError::Refused(format!("block {last} holds no configuration")))?;
+        Ok(ChannelConfig {
             config,
             newest: number,
         })
@@ -100,17 +109,18 @@ impl Orderer {
     }
 }
 
-/// Hands an envelope to the first orderer that takes it. While there is no leader none does: they are tried again for a while.
-/// An envelope that is ordered twice counts once.
+/// Broadcasts an envelope with retries, because orderers accept none without a leader. Duplicates are
+/// harmless.
 pub(super) async fn broadcast(access: &Access, envelope: &Envelope) -> Result<(), CallError> {
     until(Instant::now() + ELECTION, || {
-        offer(access, access.orderers(), envelope)
+        broadcast_to(access, access.orderers(), envelope)
     })
     .await
 }
 
-/// Hands an envelope to the first of these orderers that takes it; where more than one must have it, to all of them at once.
-pub(super) async fn offer(
+/// Broadcasts an envelope to the first of these orderers that accepts it, or to all of them if a quorum must
+/// accept it.
+pub(super) async fn broadcast_to(
     access: &Access,
     orderers: &[NodeName],
     envelope: &Envelope,
@@ -119,11 +129,11 @@ pub(super) async fn offer(
         let taken = async { Orderer::connect(access, node).await?.broadcast(envelope).await };
         taken.await.map_err(|e| e.of(node))
     };
-    let needed = access.facts.parameters.consensus.takers(orderers.len());
+    let needed = access.model.parameters.consensus.required_acks(orderers.len());
     if needed > 1 {
-        return enough(join_all(orderers.iter().map(give)).await, needed);
+        return check_acks(join_all(orderers.iter().map(give)).await, needed);
     }
-    let mut last = CallError::Silent("there is no orderer".to_owned());
+    let mut last = CallError::Unavailable("the network has no orderer".to_owned());
     for node in orderers {
         match give(node).await {
             Ok(()) => return Ok(()),
@@ -133,13 +143,13 @@ pub(super) async fn offer(
     Err(last)
 }
 
-/// Whether so many have taken it; else why one of the others has not.
-fn enough(answers: Vec<Result<(), CallError>>, needed: usize) -> Result<(), CallError> {
+/// Checks the number of acknowledgements; otherwise returns one of the errors.
+fn check_acks(answers: Vec<Result<(), CallError>>, needed: usize) -> Result<(), CallError> {
     if answers.iter().filter(|answer| answer.is_ok()).count() >= needed {
         return Ok(());
     }
-    let none = CallError::Silent(format!(
-        "{needed} orderers must take it, and there are {}",
+    let none = CallError::Unavailable(format!(
+        "{needed} orderers must accept it but only {} exist",
         answers.len()
     ));
     Err(answers
@@ -149,9 +159,9 @@ fn enough(answers: Vec<Result<(), CallError>>, needed: usize) -> Result<(), Call
         .unwrap_or(none))
 }
 
-/// A channel's configuration as the furthest orderer that answers knows it.
-pub(super) async fn configured(access: &Access, channel: &str) -> Result<Configured, CallError> {
-    let admin = &access.admin(&access.facts.ordering)?;
+/// A channel's configuration from the responsive orderer with the most blocks.
+pub(super) async fn newest_config(access: &Access, channel: &str) -> Result<ChannelConfig, CallError> {
+    let admin = &access.admin(&access.model.ordering)?;
     let ask = |node| async move {
         Orderer::connect(access, node)
             .await?
@@ -159,7 +169,8 @@ pub(super) async fn configured(access: &Access, channel: &str) -> Result<Configu
             .await
             .map_err(|e| e.of(node))
     };
-    let mut best: Result<Configured, CallError> = Err(CallError::Silent("there is no orderer".to_owned()));
+    let mut best: Result<ChannelConfig, CallError> =
+        Err(CallError::Unavailable("the network has no orderer".to_owned()));
     for answer in join_all(access.orderers().iter().map(ask)).await {
         best = match (best, answer) {
             (Ok(one), Ok(other)) => Ok(if other.newest > one.newest { other } else { one }),
@@ -170,10 +181,11 @@ pub(super) async fn configured(access: &Access, channel: &str) -> Result<Configu
     best
 }
 
-/// The number of the newest configuration's block, by what the orderers signed below a block.
+/// Number of the last configuration block, from a block's signed metadata.
 fn last_config(block: &Block) -> Result<u64, CallError> {
-    let unreadable =
-        || CallError::Refused("its newest block does not tell where the configuration is".to_owned());
+    let unreadable = || {
+        CallError::Refused("the newest block has no readable reference to the last configuration".to_owned())
+    };
     let signatures = block
         .metadata
         .as_ref()
@@ -184,7 +196,7 @@ fn last_config(block: &Block) -> Result<u64, CallError> {
     Ok(orderer.last_config.ok_or_else(unreadable)?.index)
 }
 
-/// The configuration that a block holds. `None`: it holds transactions.
+/// The configuration in a block. `None`: it holds transactions.
 pub(super) fn configuration(block: &Block) -> Option<ConfigEnvelope> {
     let [only] = &block.data.as_ref()?.data[..] else {
         return None;
@@ -201,12 +213,12 @@ pub(super) fn configuration(block: &Block) -> Option<ConfigEnvelope> {
 mod tests {
     use super::*;
     use crate::fabric::{
-        envelope::{Stamp, seal, tests::somebody},
+        envelope::{Stamp, seal, tests::test_identity},
         proto::common::{BlockData, BlockMetadata, HeaderType, LastConfig},
     };
 
     fn block_of(kind: HeaderType) -> Block {
-        let (identity, _) = somebody();
+        let (identity, _) = test_identity();
         let config = Config {
             sequence: 3,
             channel_group: None,
@@ -239,24 +251,30 @@ mod tests {
     }
 
     #[test]
-    fn what_more_than_one_must_have_is_handed_over_when_enough_have_it() {
-        let silent = |node: &str| Err(CallError::Silent(format!("{node}: no answer")));
+    fn a_broadcast_succeeds_with_enough_acknowledgements() {
+        let unavailable = |node: &str| Err(CallError::Unavailable(format!("{node}: no response")));
         assert_eq!(
-            enough(vec![Ok(()), silent("orderer1"), Ok(()), Ok(())], 3),
+            check_acks(vec![Ok(()), unavailable("orderer1"), Ok(()), Ok(())], 3),
             Ok(())
         );
-        assert!(enough(vec![Ok(()), silent("orderer1"), Ok(()), silent("orderer3")], 3).is_err());
-        assert!(enough(vec![Ok(())], 2).is_err());
+        assert!(
+            check_acks(
+                vec![Ok(()), unavailable("orderer1"), Ok(()), unavailable("orderer3")],
+                3
+            )
+            .is_err()
+        );
+        assert!(check_acks(vec![Ok(())], 2).is_err());
     }
 
     #[test]
-    fn a_block_tells_where_the_newest_configuration_is() {
+    fn a_block_refers_to_the_last_configuration() {
         assert_eq!(last_config(&block_of(HeaderType::Config)), Ok(7));
         assert!(last_config(&Block::default()).is_err());
     }
 
     #[test]
-    fn a_configuration_is_told_from_transactions() {
+    fn configuration_blocks_differ_from_transaction_blocks() {
         let found = configuration(&block_of(HeaderType::Config)).and_then(|envelope| envelope.config);
         assert_eq!(found.map(|config| config.sequence), Some(3));
         assert_eq!(configuration(&block_of(HeaderType::EndorserTransaction)), None);

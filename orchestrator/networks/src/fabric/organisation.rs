@@ -1,22 +1,22 @@
-//! The organisations of a network with all their keys and certificates.
+//! Organisations of a network with all their keys and certificates.
 
 use super::{
     ca::{self, Server},
-    certificates::{Authority, Holder, Issued, Office},
+    certificates::{Authority, CertificateIssuer, Holder, Issued},
     database::StateDatabase,
-    facts::{CONTROL_CA_KEY, CONTROL_KEY, Facts, Organisation},
     keys::Key,
+    network_model::{CONTROL_CA_KEY, CONTROL_KEY, NetworkModel, Organisation},
     parameters::Parameters,
     render::{self, Certificates},
 };
-use crate::Reach;
+use crate::PublicEndpoints;
 use chainpool_agent::{ClusterSpec, NodeName, Secret};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What every node certificate is valid for beside the node's name and outside addresses: who runs a tool in the node itself.
+/// Names in every node certificate beside the node's name and public addresses, for tools inside the node.
 const LOCAL: [&str; 2] = ["localhost", "127.0.0.1"];
 
-/// What an organisation's nodes do.
+/// Role of an organisation's nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Orderer,
@@ -24,7 +24,7 @@ pub(super) enum Role {
 }
 
 impl Role {
-    /// As it stands in the organisational unit of their certificates; also the name of their images.
+    /// Organisational unit of their certificates and name of their images.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Orderer => "orderer",
@@ -38,12 +38,12 @@ pub(super) struct Member {
     pub(super) name: NodeName,
     pub(super) enrolment: Issued,
     pub(super) tls: Issued,
-    /// The password of its state database, where it is new and has one beside it. What is there already keeps its own.
+    /// Password of its state database, if both are new. Existing databases keep theirs.
     pub(super) database: Option<Secret<Vec<u8>>>,
 }
 
 impl Member {
-    /// What others know it by.
+    /// Its public certificates.
     pub(super) fn certificates(&self) -> Certificates {
         Certificates {
             enrolment: self.enrolment.certificate.clone(),
@@ -52,8 +52,8 @@ impl Member {
     }
 }
 
-/// An organisation.
-pub(super) struct Keyed {
+/// An organisation with its keys.
+pub(super) struct OrganisationKeys {
     pub(super) role: Role,
     pub(super) name: String,
     pub(super) msp: String,
@@ -67,13 +67,13 @@ pub(super) struct Keyed {
     pub(super) server: Option<Server>,
 }
 
-/// All that signs in one generation.
+/// All identities of one generation.
 pub(super) struct Organisations {
-    pub(super) ordering: Keyed,
-    pub(super) peers: Vec<Keyed>,
-    /// The one authority whose clients nodes let at their admin and metrics ports.
+    pub(super) ordering: OrganisationKeys,
+    pub(super) peers: Vec<OrganisationKeys>,
+    /// Authority for clients of the nodes' admin and metrics ports.
     pub(super) control_ca: Authority,
-    /// Chainpool itself, as such a client.
+    /// Chainpool's client certificate for these ports.
     pub(super) control: Issued,
 }
 
@@ -97,73 +97,93 @@ pub(super) fn organisation_name(number: u16) -> String {
 }
 
 fn name(text: &str) -> NodeName {
-    NodeName::parse(text).expect("settled counts are small")
+    NodeName::parse(text).expect("validated counts are small")
 }
 
 impl Organisations {
-    /// Derives them all. Domains hold the ledger's own name, so that certificates of two networks differ in every name.
-    pub(super) fn make(office: &Office, parameters: &Parameters, chain_id: &str, reach: &Reach) -> Self {
-        let control_ca = office.authority(CONTROL_CA_KEY, chain_id, &control_domain(chain_id));
-        let control = office.newcomer(CONTROL_KEY.to_owned(), control_name(chain_id));
+    /// Derives all identities. Domains contain the chain id, so certificates of two networks differ in every
+    /// name.
+    pub(super) fn create(
+        issuer: &CertificateIssuer,
+        parameters: &Parameters,
+        chain_id: &str,
+        public_endpoints: &PublicEndpoints,
+    ) -> Self {
+        let control_ca = issuer.authority(CONTROL_CA_KEY, chain_id, &control_domain(chain_id));
+        let control = issuer.new_holder(CONTROL_KEY.to_owned(), control_name(chain_id));
         let none = Self {
-            ordering: Keyed::found(office, Role::Orderer, "orderers", "OrderersMSP", chain_id),
+            ordering: OrganisationKeys::create(issuer, Role::Orderer, "orderers", "OrderersMSP", chain_id),
             peers: vec![],
-            control: office.client(&control_ca, control),
+            control: issuer.client(&control_ca, control),
             control_ca,
         };
-        none.grown(office, parameters, chain_id, reach)
+        none.extended(issuer, parameters, chain_id, public_endpoints)
     }
 
-    /// Those of a spec with all its keys. `None`: it does not hold them all.
-    pub(super) fn load(spec: &ClusterSpec, facts: &Facts, chain_id: &str) -> Option<Self> {
+    /// Loads the organisations of a spec. `None`: the spec lacks keys.
+    pub(super) fn load(spec: &ClusterSpec, model: &NetworkModel, chain_id: &str) -> Option<Self> {
         let control_ca =
-            Key::read(spec.keys.get(CONTROL_CA_KEY)?).filter(|_| !facts.control_ca.is_empty())?;
+            Key::read(spec.keys.get(CONTROL_CA_KEY)?).filter(|_| !model.control_ca.is_empty())?;
         Some(Self {
-            ordering: Keyed::load(spec, &facts.ordering, Role::Orderer)?,
-            peers: facts
+            ordering: OrganisationKeys::load(spec, &model.ordering, Role::Orderer)?,
+            peers: model
                 .organisations
                 .iter()
-                .map(|organisation| Keyed::load(spec, organisation, Role::Peer))
+                .map(|organisation| OrganisationKeys::load(spec, organisation, Role::Peer))
                 .collect::<Option<_>>()?,
-            control_ca: Authority::load(chain_id, &control_domain(chain_id), &facts.control_ca, control_ca),
+            control_ca: Authority::load(chain_id, &control_domain(chain_id), &model.control_ca, control_ca),
             control: Issued {
-                certificate: facts.control.clone(),
+                certificate: model.control.clone(),
                 key: Key::read(spec.keys.get(CONTROL_KEY)?)?,
             },
         })
     }
 
-    /// With the organisations and nodes of these parameters that are not there yet.
-    pub(super) fn grown(
+    /// Adds the missing organisations and nodes of these parameters.
+    pub(super) fn extended(
         mut self,
-        office: &Office,
+        issuer: &CertificateIssuer,
         parameters: &Parameters,
         chain_id: &str,
-        reach: &Reach,
+        public_endpoints: &PublicEndpoints,
     ) -> Self {
         for n in (1..=parameters.organisations).skip(self.peers.len()) {
-            self.peers.push(Keyed::found(
-                office,
+            self.peers.push(OrganisationKeys::create(
+                issuer,
                 Role::Peer,
                 &organisation_name(n),
                 &format!("Org{n}MSP"),
                 chain_id,
             ));
         }
-        self.ordering
-            .admit(office, orderers(parameters), StateDatabase::LevelDb, reach);
+        self.ordering.add_nodes(
+            issuer,
+            orderers(parameters),
+            StateDatabase::LevelDb,
+            public_endpoints,
+        );
         for (keyed, n) in self.peers.iter_mut().zip(1..) {
-            keyed.admit(office, peers(parameters, n), parameters.state_database, reach);
+            keyed.add_nodes(
+                issuer,
+                peers(parameters, n),
+                parameters.state_database,
+                public_endpoints,
+            );
             if parameters.certificate_authorities && keyed.server.is_none() {
-                keyed.server = Some(keyed.serve(office, reach));
+                keyed.server = Some(keyed.create_ca_server(issuer, public_endpoints));
             }
         }
         self
     }
 
-    /// With new certificates for everybody, for the keys that they have: no channel's configuration has to change, because orderers
-    /// know each other by the key in the certificate.
-    pub(super) fn renewed(self, office: &Office, chain_id: &str, reach: &Reach) -> Self {
+    /// Renews all certificates and keeps the keys. No channel configuration changes, because orderers
+    /// identify each other by the keys in the certificates.
+    pub(super) fn renewed(
+        self,
+        issuer: &CertificateIssuer,
+        chain_id: &str,
+        public_endpoints: &PublicEndpoints,
+    ) -> Self {
         let Self {
             ordering,
             peers,
@@ -176,22 +196,22 @@ impl Organisations {
             key: control.key,
         };
         Self {
-            ordering: ordering.renewed(office, reach),
+            ordering: ordering.renewed(issuer, public_endpoints),
             peers: peers
                 .into_iter()
-                .map(|keyed| keyed.renewed(office, reach))
+                .map(|keyed| keyed.renewed(issuer, public_endpoints))
                 .collect(),
-            control: office.client(&control_ca, control),
+            control: issuer.client(&control_ca, control),
             control_ca,
         }
     }
 
-    /// The ordering one, then those of the peers.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Keyed> {
+    /// The orderers' organisation, then those of the peers.
+    pub(super) fn all(&self) -> impl Iterator<Item = &OrganisationKeys> {
         std::iter::once(&self.ordering).chain(&self.peers)
     }
 
-    /// The new peers that have a database beside them, with its password.
+    /// New peers with a database node, and its password.
     pub(super) fn databases(&self) -> impl Iterator<Item = (&Member, &Secret<Vec<u8>>)> {
         self.peers
             .iter()
@@ -200,30 +220,30 @@ impl Organisations {
     }
 
     /// The Fabric CAs, each with its organisation.
-    pub(super) fn servers(&self) -> impl Iterator<Item = (&Keyed, &Server)> {
+    pub(super) fn servers(&self) -> impl Iterator<Item = (&OrganisationKeys, &Server)> {
         self.peers
             .iter()
             .filter_map(|keyed| Some((keyed, keyed.server.as_ref()?)))
     }
 
-    /// The keys that no node holds, and the passwords that users need.
+    /// Keys that no node holds, and passwords for users.
     pub(super) fn keys(&self) -> BTreeMap<String, Secret<Vec<u8>>> {
         let control = [
             (CONTROL_KEY.to_owned(), self.control.key.pem()),
             (CONTROL_CA_KEY.to_owned(), self.control_ca.key()),
         ];
-        let of = |keyed: &Keyed| {
-            let facts = keyed.facts();
+        let of = |keyed: &OrganisationKeys| {
+            let model = keyed.model();
             [
-                (facts.admin_key(), keyed.admin.key.pem()),
-                (facts.user_key(), keyed.user.key.pem()),
-                (facts.ca_key(), keyed.ca.key()),
-                (facts.tls_ca_key(), keyed.tls_ca.key()),
+                (model.admin_key(), keyed.admin.key.pem()),
+                (model.user_key(), keyed.user.key.pem()),
+                (model.ca_key(), keyed.ca.key()),
+                (model.tls_ca_key(), keyed.tls_ca.key()),
             ]
         };
-        let registrar = |keyed: &Keyed| {
+        let registrar = |keyed: &OrganisationKeys| {
             Some((
-                keyed.facts().registrar_key(),
+                keyed.model().registrar_key(),
                 keyed.server.as_ref()?.password.clone(),
             ))
         };
@@ -243,17 +263,25 @@ fn control_name(chain_id: &str) -> String {
     format!("chainpool.{chain_id}")
 }
 
-impl Keyed {
-    /// One without nodes.
-    fn found(office: &Office, role: Role, name: &str, msp: &str, chain_id: &str) -> Self {
+impl OrganisationKeys {
+    /// A new organisation without nodes.
+    fn create(issuer: &CertificateIssuer, role: Role, name: &str, msp: &str, chain_id: &str) -> Self {
         let domain = format!("{name}.{chain_id}");
         let label = |what: &str| format!("{name}/{what}");
-        let ca = office.authority(&label("ca"), &domain, &ca_name(&domain));
+        let ca = issuer.authority(&label("ca"), &domain, &ca_name(&domain));
         Self {
             role,
-            tls_ca: office.authority(&label("tlsca"), &domain, &tls_ca_name(&domain)),
-            admin: office.enrol(&ca, office.newcomer(label("admin"), admin_name(&domain)), "admin"),
-            user: office.enrol(&ca, office.newcomer(label("user"), user_name(&domain)), "client"),
+            tls_ca: issuer.authority(&label("tlsca"), &domain, &tls_ca_name(&domain)),
+            admin: issuer.enrol(
+                &ca,
+                issuer.new_holder(label("admin"), admin_name(&domain)),
+                "admin",
+            ),
+            user: issuer.enrol(
+                &ca,
+                issuer.new_holder(label("user"), user_name(&domain)),
+                "client",
+            ),
             members: vec![],
             server: None,
             name: name.to_owned(),
@@ -263,7 +291,7 @@ impl Keyed {
         }
     }
 
-    fn load(spec: &ClusterSpec, facts: &Organisation, role: Role) -> Option<Self> {
+    fn load(spec: &ClusterSpec, model: &Organisation, role: Role) -> Option<Self> {
         let key = |name: String| Key::read(spec.keys.get(&name)?);
         let Organisation {
             name,
@@ -275,25 +303,25 @@ impl Keyed {
             user,
             nodes,
             ca_node,
-        } = facts;
+        } = model;
         let server = match ca_node {
             Some(node) => Some(ca::load(
                 spec.node(node)?,
-                spec.keys.get(&facts.registrar_key())?.clone(),
+                spec.keys.get(&model.registrar_key())?.clone(),
             )?),
             None => None,
         };
         Some(Self {
             role,
-            ca: Authority::load(domain, &ca_name(domain), ca, key(facts.ca_key())?),
-            tls_ca: Authority::load(domain, &tls_ca_name(domain), tls_ca, key(facts.tls_ca_key())?),
+            ca: Authority::load(domain, &ca_name(domain), ca, key(model.ca_key())?),
+            tls_ca: Authority::load(domain, &tls_ca_name(domain), tls_ca, key(model.tls_ca_key())?),
             admin: Issued {
                 certificate: admin.clone(),
-                key: key(facts.admin_key())?,
+                key: key(model.admin_key())?,
             },
             user: Issued {
                 certificate: user.clone(),
-                key: key(facts.user_key())?,
+                key: key(model.user_key())?,
             },
             members: nodes
                 .iter()
@@ -306,23 +334,30 @@ impl Keyed {
         })
     }
 
-    /// Takes those in that it has not yet.
-    fn admit(&mut self, office: &Office, nodes: Vec<NodeName>, database: StateDatabase, reach: &Reach) {
+    /// Adds missing nodes.
+    fn add_nodes(
+        &mut self,
+        issuer: &CertificateIssuer,
+        nodes: Vec<NodeName>,
+        database: StateDatabase,
+        public_endpoints: &PublicEndpoints,
+    ) {
         for node in nodes {
             if self.members.iter().all(|member| member.name != node) {
-                let newcomer = |what: &str| office.newcomer(self.label(&node, what), self.full_name(&node));
-                let (enrolment, tls) = (newcomer("enrolment"), newcomer("tls"));
+                let new_holder =
+                    |what: &str| issuer.new_holder(self.label(&node, what), self.full_name(&node));
+                let (enrolment, tls) = (new_holder("enrolment"), new_holder("tls"));
                 let password = (database == StateDatabase::CouchDb)
-                    .then(|| office.password(&self.label(&node, "database")));
+                    .then(|| issuer.password(&self.label(&node, "database")));
                 self.members.push(Member {
                     database: password,
-                    ..self.certify(office, node, enrolment, tls, reach)
+                    ..self.certify(issuer, node, enrolment, tls, public_endpoints)
                 });
             }
         }
     }
 
-    fn renewed(mut self, office: &Office, reach: &Reach) -> Self {
+    fn renewed(mut self, issuer: &CertificateIssuer, public_endpoints: &PublicEndpoints) -> Self {
         for Member {
             name,
             enrolment,
@@ -337,7 +372,7 @@ impl Keyed {
             };
             let (enrolment, tls) = (holder("enrolment", enrolment.key), holder("tls", tls.key));
             self.members
-                .push(self.certify(office, name, enrolment, tls, reach));
+                .push(self.certify(issuer, name, enrolment, tls, public_endpoints));
         }
         if let Some(Server { name, tls, password }) = self.server.take() {
             let holder = Holder {
@@ -346,7 +381,7 @@ impl Keyed {
                 key: tls.key,
             };
             self.server = Some(Server {
-                tls: self.serving(office, &name, holder, reach),
+                tls: self.tls_certificate(issuer, &name, holder, public_endpoints),
                 name,
                 password,
             });
@@ -359,47 +394,53 @@ impl Keyed {
         let admin = holder("admin", admin_name(&self.domain), self.admin.key);
         let user = holder("user", user_name(&self.domain), self.user.key);
         Self {
-            admin: office.enrol(&self.ca, admin, "admin"),
-            user: office.enrol(&self.ca, user, "client"),
+            admin: issuer.enrol(&self.ca, admin, "admin"),
+            user: issuer.enrol(&self.ca, user, "client"),
             ..self
         }
     }
 
     fn certify(
         &self,
-        office: &Office,
+        issuer: &CertificateIssuer,
         node: NodeName,
         enrolment: Holder,
         tls: Holder,
-        reach: &Reach,
+        public_endpoints: &PublicEndpoints,
     ) -> Member {
-        let enrolment = office.enrol(&self.ca, enrolment, self.role.as_str());
+        let enrolment = issuer.enrol(&self.ca, enrolment, self.role.as_str());
         Member {
             enrolment,
-            tls: self.serving(office, &node, tls, reach),
+            tls: self.tls_certificate(issuer, &node, tls, public_endpoints),
             name: node,
             database: None,
         }
     }
 
-    /// A node's TLS certificate, for all names and addresses of its.
-    fn serving(&self, office: &Office, node: &NodeName, holder: Holder, reach: &Reach) -> Issued {
-        let names: BTreeSet<&str> = reach
+    /// TLS certificate of a node for all its names and addresses.
+    fn tls_certificate(
+        &self,
+        issuer: &CertificateIssuer,
+        node: &NodeName,
+        holder: Holder,
+        public_endpoints: &PublicEndpoints,
+    ) -> Issued {
+        let names: BTreeSet<&str> = public_endpoints
             .addresses()
             .into_iter()
             .chain(LOCAL)
             .chain([node.as_str()])
             .collect();
-        office.tls(&self.tls_ca, holder, &names)
+        issuer.tls(&self.tls_ca, holder, &names)
     }
 
-    /// A new Fabric CA of its.
-    fn serve(&self, office: &Office, reach: &Reach) -> Server {
+    /// Creates its Fabric CA.
+    fn create_ca_server(&self, issuer: &CertificateIssuer, public_endpoints: &PublicEndpoints) -> Server {
         let name = ca::name(&self.name);
-        let holder = office.newcomer(self.label(&name, "tls"), self.full_name(&name));
+        let holder = issuer.new_holder(self.label(&name, "tls"), self.full_name(&name));
         Server {
-            tls: self.serving(office, &name, holder, reach),
-            password: office.password(&self.facts().registrar_key()),
+            tls: self.tls_certificate(issuer, &name, holder, public_endpoints),
+            password: issuer.password(&self.model().registrar_key()),
             name,
         }
     }
@@ -412,8 +453,8 @@ impl Keyed {
         format!("{node}.{}", self.domain)
     }
 
-    /// What may be known of it.
-    pub(super) fn facts(&self) -> Organisation {
+    /// Its public model.
+    pub(super) fn model(&self) -> Organisation {
         let Self {
             role: _,
             name,

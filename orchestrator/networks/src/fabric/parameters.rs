@@ -1,4 +1,4 @@
-//! What a user may choose of a Fabric network.
+//! Parameters of Fabric networks.
 
 use super::{consensus::Consensus, database::StateDatabase, version::Version};
 use crate::{
@@ -15,48 +15,48 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Fabric 2.5: `common/configtx/validator.go`, `MaxLength`.
 const CHANNEL_MAX: usize = 249;
 
-/// A peer keeps a package in a file named after label and hash; names longer than this would make too long a file name.
+/// A peer names a package's file after label and hash; this keeps the file name short enough.
 const CHAINCODE_MAX: usize = 64;
 
 /// Fabric 2.5: `core/chaincode/lifecycle/scc.go`, `systemChaincodeNames`.
 const SYSTEM_CHAINCODES: [&str; 5] = ["cscc", "escc", "lscc", "qscc", "vscc"];
 
-/// The settled choices. Every field is a parameter of the same name.
+/// Validated parameters. Every field is a parameter of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Parameters {
     /// The version line of orderers and peers.
     #[serde(default)]
     pub(super) version: Version,
-    /// How orderers agree.
+    /// Consensus protocol of the orderers.
     #[serde(default)]
     pub(super) consensus: Consensus,
-    /// How many organisations have peers.
+    /// Number of organisations with peers.
     pub(super) organisations: u16,
-    /// How many peers each of them has.
+    /// Number of peers per organisation.
     pub(super) peers: u16,
-    /// How many orderers: 1, 3 or 5 by Raft, 4 to 7 by BFT.
+    /// Number of orderers: 1, 3 or 5 with Raft, 4 to 7 with BFT.
     pub(super) orderers: u16,
     /// The channels' ids.
     pub(super) channels: Vec<String>,
     /// Chaincodes as a service: `name:version=image`.
     pub(super) chaincodes: Vec<String>,
-    /// Milliseconds after which a block is cut that is not full.
+    /// Milliseconds after which an incomplete block is cut.
     pub(super) batch_timeout_ms: u32,
     /// Transactions after which a block is cut.
     pub(super) batch_messages: u32,
-    /// Days for which certificates are valid.
+    /// Validity of certificates in days.
     pub(super) certificate_days: u32,
-    /// Whether each organisation with peers has a Fabric CA.
+    /// Run a Fabric CA for each organisation with peers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) certificate_authorities: bool,
-    /// Where peers keep the state.
+    /// State database of the peers.
     #[serde(default, skip_serializing_if = "StateDatabase::is_default")]
     pub(super) state_database: StateDatabase,
 }
 
-/// Two organisations, because one alone needs no ledger. A transaction waits a fifth of a second for company: Fabric's
-/// sample waits two seconds, which is what a first user then takes for the time that a commit needs.
+/// Two organisations, because a single one needs no ledger. The batch timeout is 200 ms: with the two seconds
+/// of Fabric's sample commits appear slow.
 impl Default for Parameters {
     fn default() -> Self {
         Self {
@@ -77,16 +77,16 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// Reads settled parameters back.
-    pub(super) fn read(settled: &Value) -> Result<Self, serde_json::Error> {
-        Self::deserialize(settled)
+    /// Parses validated parameters.
+    pub(super) fn read(validated: &Value) -> Result<Self, serde_json::Error> {
+        Self::deserialize(validated)
     }
 
-    /// The chaincodes, taken apart.
+    /// The parsed chaincodes.
     pub(super) fn chaincodes(&self) -> Vec<Chaincode> {
         self.chaincodes
             .iter()
-            .map(|text| Chaincode::parse(text).expect("settle has checked it"))
+            .map(|text| Chaincode::parse(text).expect("validated"))
             .collect()
     }
 }
@@ -100,7 +100,7 @@ pub(super) struct Chaincode {
 }
 
 impl Chaincode {
-    /// Reads `name:version=image`; else says what Fabric would refuse.
+    /// Parses `name:version=image` by Fabric's rules.
     fn parse(text: &str) -> Result<Self, String> {
         let parts = text
             .split_once('=')
@@ -113,12 +113,12 @@ impl Chaincode {
             .all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric()));
         if !is_name {
             return Err(format!(
-                "{name:?} is no name of a chaincode: Fabric takes letters and digits with single - or _ between them"
+                "{name:?} is not a valid chaincode name: use letters and digits with single - or _ between them"
             ));
         }
         if SYSTEM_CHAINCODES.contains(&name) {
             return Err(format!(
-                "{name:?} is the name of a chaincode that Fabric brings itself"
+                "{name:?} is a system chaincode of Fabric; choose another name"
             ));
         }
         if version.is_empty()
@@ -127,7 +127,7 @@ impl Chaincode {
                 .all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c))
         {
             return Err(format!(
-                "{version:?} is no version of a chaincode: Fabric takes letters, digits, _ . + and -"
+                "{version:?} is not a valid chaincode version: use letters, digits, _ . + and -"
             ));
         }
         if let Some(long) = [name, version]
@@ -135,7 +135,7 @@ impl Chaincode {
             .find(|part| part.len() > CHAINCODE_MAX)
         {
             return Err(format!(
-                "{long:?} has more than {CHAINCODE_MAX} characters: a peer names the package's file after it"
+                "{long:?} is too long: at most {CHAINCODE_MAX} characters"
             ));
         }
         if image.is_empty()
@@ -143,7 +143,7 @@ impl Chaincode {
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c))
         {
-            return Err(format!("{image:?} is no reference of an image"));
+            return Err(format!("{image:?} is not a valid image reference"));
         }
         Ok(Self {
             name: name.to_owned(),
@@ -152,7 +152,7 @@ impl Chaincode {
         })
     }
 
-    /// The node that runs it: `cc-<name>`; where that is no name of a node, with a part of its hash instead.
+    /// Its node: `cc-<name>`, or with a part of the name's hash if that is not a valid node name.
     pub(super) fn node(&self) -> NodeName {
         NodeName::parse(&format!("cc-{}", self.name)).unwrap_or_else(|_| {
             let plain: String = self
@@ -168,7 +168,7 @@ impl Chaincode {
     }
 }
 
-/// The parameters as people see them; also the bounds that [`settle`] checks.
+/// Public descriptions of the parameters with the bounds that [`validate`] checks.
 pub(super) fn parameters() -> Vec<Parameter> {
     let Parameters {
         version,
@@ -187,54 +187,54 @@ pub(super) fn parameters() -> Vec<Parameter> {
     vec![
         word(
             "version",
-            "The version line of orderers and peers.",
+            "Version line of orderers and peers.",
             version.as_str(),
             &Version::ALL.map(Version::as_str),
         ),
         word(
             "consensus",
-            "How orderers agree; bft needs version 3.1 and 4 to 7 orderers.",
+            "Consensus protocol of the orderers; bft needs version 3.1 and 4 to 7 orderers.",
             consensus.as_str(),
             &Consensus::ALL.map(Consensus::as_str),
         ),
         amendable(number(
             "organisations",
-            "How many organisations have peers.",
+            "Number of organisations with peers.",
             organisations.into(),
             1,
             8,
         )),
         amendable(number(
             "peers",
-            "How many peers each organisation has.",
+            "Number of peers per organisation.",
             peers.into(),
             1,
             4,
         )),
         amendable(number(
             "orderers",
-            "How many orderers: 1, 3 or 5 by Raft, which goes on while more than half of them live; 4 to 7 by BFT, which bears one that lies, or two of seven.",
+            "Number of orderers: 1, 3 or 5 with Raft, which needs a majority; 4 to 7 with BFT, which tolerates one Byzantine orderer, or two of seven.",
             orderers.into(),
             1,
             7,
         )),
         amendable(list(
             "channels",
-            "The channels' ids; every node is on each channel.",
+            "Channel ids; every node joins every channel.",
             &channels,
             1,
             8,
         )),
         amendable(list(
             "chaincodes",
-            "Chaincodes that run as services, on every channel: name:version=image.",
+            "Chaincodes as services on every channel: name:version=image.",
             &chaincodes,
             0,
             8,
         )),
         number(
             "batch_timeout_ms",
-            "Milliseconds after which a block is cut that is not full.",
+            "Milliseconds after which an incomplete block is cut.",
             batch_timeout_ms,
             10,
             60_000,
@@ -248,26 +248,26 @@ pub(super) fn parameters() -> Vec<Parameter> {
         ),
         amendable(number(
             "certificate_days",
-            "Days for which the certificates of nodes and users are valid.",
+            "Validity of the certificates of nodes and users in days.",
             certificate_days,
             30,
             3650,
         )),
         amendable(boolean(
             "certificate_authorities",
-            "Whether each organisation with peers has a Fabric CA, which enrols further identities.",
+            "Run a Fabric CA for each organisation with peers, which enrols further identities.",
             certificate_authorities,
         )),
         word(
             "state_database",
-            "Where peers keep the state: leveldb is inside them, couchdb a database beside each, which answers queries by content.",
+            "State database of the peers: leveldb is embedded; couchdb is a node beside each peer and supports rich queries.",
             state_database.as_str(),
             &StateDatabase::ALL.map(StateDatabase::as_str),
         ),
     ]
 }
 
-/// Named sets of parameters; the first is meant when none is named.
+/// Presets; the first is the default.
 pub(super) fn presets() -> Vec<Preset> {
     let of = |name: &str, about: &str, parameters: Parameters| Preset {
         name: name.to_owned(),
@@ -300,30 +300,38 @@ pub(super) fn presets() -> Vec<Preset> {
         ),
         preset(
             "tiny",
-            "One organisation with one peer, one orderer: the smallest network, for a first try.",
+            "One organisation with one peer, one orderer: the smallest network, for first experiments.",
             1,
             1,
         ),
         preset(
             "raft",
-            "Two organisations with one peer each, three orderers: commits without one of the orderers.",
+            "Two organisations with one peer each, three orderers: tolerates the failure of one orderer.",
             2,
             3,
         ),
         of(
             "bft",
-            "Two organisations with one peer each, four orderers of Fabric 3.1: commits though one of the orderers lies.",
+            "Two organisations with one peer each, four orderers of Fabric 3.1: tolerates one Byzantine orderer.",
             bft,
         ),
     ]
 }
 
-/// Puts what was given on top of the preset and checks it, all fields at once.
-pub(super) fn settle(preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
-    parameters::settle("fabric", &parameters(), &presets(), preset, given, rule, together)
+/// Merges the given parameters into the preset and validates all of them.
+pub(super) fn validate(preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
+    parameters::validate(
+        "fabric",
+        &parameters(),
+        &presets(),
+        preset,
+        given,
+        rule,
+        compatibility,
+    )
 }
 
-/// What Fabric asks of a value beyond its kind and range.
+/// Fabric's rules for a value beyond its type and range.
 fn rule(name: &str, value: &Value) -> Result<(), String> {
     let texts = || value.as_array().into_iter().flatten().filter_map(Value::as_str);
     match name {
@@ -342,18 +350,18 @@ fn rule(name: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-/// What Fabric asks of values that each are right.
-fn together(settled: &Value) -> BTreeMap<String, String> {
+/// Fabric's rules for combinations of valid values.
+fn compatibility(validated: &Value) -> BTreeMap<String, String> {
     let (version, consensus) = (
-        field::<Version>(settled, "version"),
-        field::<Consensus>(settled, "consensus"),
+        field::<Version>(validated, "version"),
+        field::<Consensus>(validated, "consensus"),
     );
-    let orderers = settled
+    let orderers = validated
         .get("orderers")
         .and_then(Value::as_u64)
-        .map_or(Ok(()), |orderers| consensus.of_orderers(orderers));
+        .map_or(Ok(()), |orderers| consensus.check_orderer_count(orderers));
     let found = [
-        ("consensus", consensus.of_version(version)),
+        ("consensus", consensus.check_version(version)),
         ("orderers", orderers),
     ];
     found
@@ -362,9 +370,9 @@ fn together(settled: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A value by its name. Where there is none, because there is no such preset, the default.
-fn field<T: DeserializeOwned + Default>(settled: &Value, name: &str) -> T {
-    settled
+/// A value by name; the default if it is missing because the preset is unknown.
+fn field<T: DeserializeOwned + Default>(validated: &Value, name: &str) -> T {
+    validated
         .get(name)
         .and_then(|value| serde_json::from_value(value.clone()).ok())
         .unwrap_or_default()
@@ -375,12 +383,12 @@ fn channel_rule(id: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-';
     if !id.starts_with(|c: char| c.is_ascii_lowercase()) || !id.chars().all(fits) {
         return Err(format!(
-            "{id:?} is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first"
+            "{id:?} is not a valid channel id: use a-z, 0-9, . and -, starting with a letter"
         ));
     }
     if id.len() > CHANNEL_MAX {
         return Err(format!(
-            "an id of {} characters is too long: Fabric takes {CHANNEL_MAX} at most",
+            "an id of {} characters is too long: at most {CHANNEL_MAX}",
             id.len()
         ));
     }
@@ -390,7 +398,7 @@ fn channel_rule(id: &str) -> Result<(), String> {
 fn each_once<'a>(mut names: impl Iterator<Item = &'a str>, what: &str) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     match names.find(|name| !seen.insert(*name)) {
-        Some(twice) => Err(format!("{twice:?} stands there twice: {what} is its own")),
+        Some(twice) => Err(format!("{twice:?} is given twice: {what} must be unique")),
         None => Ok(()),
     }
 }
@@ -405,19 +413,24 @@ mod tests {
     }
 
     #[test]
-    fn every_preset_settles_to_all_parameters() {
+    fn every_preset_validates_to_all_parameters() {
         for preset in presets() {
-            let settled = settle(&preset.name, &Map::new()).expect("a preset is valid");
-            let names: BTreeSet<_> = settled.as_object().expect("an object").keys().cloned().collect();
+            let validated = validate(&preset.name, &Map::new()).expect("a preset is valid");
+            let names: BTreeSet<_> = validated
+                .as_object()
+                .expect("an object")
+                .keys()
+                .cloned()
+                .collect();
             assert_eq!(names, parameters().into_iter().map(|p| p.name).collect());
-            assert!(Parameters::read(&settled).is_ok());
+            assert!(Parameters::read(&validated).is_ok());
             for parameter in parameters() {
-                let value = &settled[&parameter.name];
+                let value = &validated[&parameter.name];
                 check(&parameter, value)
                     .and_then(|()| rule(&parameter.name, value))
                     .expect("a preset's value is valid");
             }
-            assert_eq!(together(&settled), BTreeMap::new());
+            assert_eq!(compatibility(&validated), BTreeMap::new());
         }
     }
 
@@ -425,18 +438,18 @@ mod tests {
     fn the_first_preset_is_the_default() {
         let meant = crate::NetworkType::preset(&crate::fabric::Fabric, "default");
         assert_eq!(meant, "standard");
-        let settled = settle(&meant, &Map::new()).expect("valid");
+        let validated = validate(&meant, &Map::new()).expect("valid");
         assert_eq!(
-            Parameters::read(&settled).expect("readable"),
+            Parameters::read(&validated).expect("readable"),
             Parameters::default()
         );
     }
 
     #[test]
-    fn what_was_given_wins_over_the_preset() {
+    fn given_parameters_override_the_preset() {
         let asked = json!({"peers": 2, "channels": ["a", "b.c-1"], "chaincodes": ["basic:1.0=registry.example:5000/basic@sha256:ab"]});
-        let settled = settle("raft", &given(&asked)).expect("valid");
-        let read = Parameters::read(&settled).expect("readable");
+        let validated = validate("raft", &given(&asked)).expect("valid");
+        let read = Parameters::read(&validated).expect("readable");
         assert_eq!((read.organisations, read.peers, read.orderers), (2, 2, 3));
         assert_eq!(read.channels, ["a", "b.c-1"]);
         let [Chaincode { name, version, image }] = &read.chaincodes()[..] else {
@@ -449,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_value_is_named_with_what_fabric_would_take() {
+    fn each_invalid_value_is_an_error_with_the_rule() {
         let long = "c".repeat(250);
         let cases = [
             (
@@ -463,7 +476,7 @@ mod tests {
             ),
             (
                 json!({"orderers": 7}),
-                "must be 1, 3 or 5, not 7: more orderers make Raft slower; only BFT is offered with them",
+                "must be 1, 3 or 5, not 7: more orderers slow Raft down; use BFT for more",
             ),
             (json!({"version": "2.4"}), "must be 2.5 or 3.1, not \"2.4\""),
             (json!({"version": true}), "must be 2.5 or 3.1, not true"),
@@ -473,36 +486,39 @@ mod tests {
             ),
             (
                 json!({"orderers": 4}),
-                "must be 1, 3 or 5, not 4: Raft orders while more than half of the orderers live, so 4 bear no more losses than 3",
+                "must be 1, 3 or 5, not 4: Raft needs a majority of the orderers, so 4 tolerate no more failures than 3",
             ),
-            (json!({"channels": []}), "must be a list of 1 to 8 texts, not []"),
+            (
+                json!({"channels": []}),
+                "must be a list of 1 to 8 strings, not []",
+            ),
             (
                 json!({"channels": "main"}),
-                "must be a list of 1 to 8 texts, not \"main\"",
+                "must be a list of 1 to 8 strings, not \"main\"",
             ),
             (
                 json!({"channels": ["a", 1]}),
-                "must be a list of 1 to 8 texts, not [\"a\",1]",
+                "must be a list of 1 to 8 strings, not [\"a\",1]",
             ),
             (
                 json!({"channels": ["1a"]}),
-                "\"1a\" is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first",
+                "\"1a\" is not a valid channel id: use a-z, 0-9, . and -, starting with a letter",
             ),
             (
                 json!({"channels": ["Main"]}),
-                "\"Main\" is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first",
+                "\"Main\" is not a valid channel id: use a-z, 0-9, . and -, starting with a letter",
             ),
             (
                 json!({"channels": [""]}),
-                "\"\" is no id of a channel: Fabric takes a-z, 0-9, . and -, and a letter first",
+                "\"\" is not a valid channel id: use a-z, 0-9, . and -, starting with a letter",
             ),
             (
                 json!({"channels": [long]}),
-                "an id of 250 characters is too long: Fabric takes 249 at most",
+                "an id of 250 characters is too long: at most 249",
             ),
             (
                 json!({"channels": ["a", "b", "a"]}),
-                "\"a\" stands there twice: a channel's id is its own",
+                "\"a\" is given twice: a channel's id must be unique",
             ),
             (
                 json!({"chaincodes": ["basic"]}),
@@ -514,27 +530,27 @@ mod tests {
             ),
             (
                 json!({"chaincodes": ["a--b:1=x"]}),
-                "\"a--b\" is no name of a chaincode: Fabric takes letters and digits with single - or _ between them",
+                "\"a--b\" is not a valid chaincode name: use letters and digits with single - or _ between them",
             ),
             (
                 json!({"chaincodes": ["qscc:1=x"]}),
-                "\"qscc\" is the name of a chaincode that Fabric brings itself",
+                "\"qscc\" is a system chaincode of Fabric; choose another name",
             ),
             (
                 json!({"chaincodes": ["a:1 0=x"]}),
-                "\"1 0\" is no version of a chaincode: Fabric takes letters, digits, _ . + and -",
+                "\"1 0\" is not a valid chaincode version: use letters, digits, _ . + and -",
             ),
             (
                 json!({"chaincodes": ["a:=x"]}),
-                "\"\" is no version of a chaincode: Fabric takes letters, digits, _ . + and -",
+                "\"\" is not a valid chaincode version: use letters, digits, _ . + and -",
             ),
             (
                 json!({"chaincodes": ["a:1="]}),
-                "\"\" is no reference of an image",
+                "\"\" is not a valid image reference",
             ),
             (
                 json!({"chaincodes": ["a:1=x", "a:2=x"]}),
-                "\"a\" stands there twice: a chaincode's name is its own",
+                "\"a\" is given twice: a chaincode's name must be unique",
             ),
             (
                 json!({"batch_timeout_ms": 9}),
@@ -560,42 +576,41 @@ mod tests {
         for (value, why) in cases {
             let asked = given(&value);
             let field = asked.keys().next().expect("one field").clone();
-            let errors = settle("tiny", &asked).expect_err("must be refused");
+            let errors = validate("tiny", &asked).expect_err("must be refused");
             assert_eq!(errors.0, BTreeMap::from([(field, why.to_owned())]));
         }
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once() {
+    fn all_errors_are_reported_at_once() {
         let errors =
-            settle("solo", &given(&json!({"orderers": 2, "colour": "red"}))).expect_err("must be refused");
+            validate("solo", &given(&json!({"orderers": 2, "colour": "red"}))).expect_err("must be refused");
         assert_eq!(
             errors.0.keys().collect::<Vec<_>>(),
             ["colour", "orderers", "preset"]
         );
         assert_eq!(
             errors.0["preset"],
-            "\"solo\" is not known; use one of: standard, tiny, raft, bft"
+            "unknown preset \"solo\"; use one of: standard, tiny, raft, bft"
         );
     }
 
     #[test]
-    fn version_consensus_and_orderers_must_fit_each_other() {
-        let old =
-            "Fabric 2.5 knows no BFT, its orderers agree by Raft; set version to 3.1, or consensus to raft";
+    fn version_consensus_and_orderers_must_be_compatible() {
+        let old = "Fabric 2.5 does not support BFT; set version to 3.1 or consensus to raft";
         let bft = |count: u64| {
             format!(
-                "must be 4 to 7, not {count}: of 3f+1 orderers BFT bears f that fail or lie, which is none of fewer than 4, 1 of 4 and 2 of 7"
+                "must be 4 to 7, not {count}: BFT needs 3f+1 orderers to tolerate f Byzantine ones: 4 for one, 7 for two"
             )
         };
         let raft = |count: u64| {
             format!(
-                "must be 1, 3 or 5, not {count}: Raft orders while more than half of the orderers live, so {count} bear no more losses than {}",
+                "must be 1, 3 or 5, not {count}: Raft needs a majority of the orderers, so {count} tolerate no more failures than {}",
                 count - 1
             )
         };
         let refused =
-            |preset: &str, asked: Value| settle(preset, &given(&asked)).expect_err("must be refused").0;
+            |preset: &str, asked: Value| validate(preset, &given(&asked)).expect_err("must be refused").0;
         let expected = |errors: &[(&str, &str)]| {
             errors
                 .iter()
@@ -634,35 +649,38 @@ mod tests {
             ),
             ("bft", json!({"orderers": 6})),
         ] {
-            settle(preset, &given(&asked)).expect("it fits");
+            validate(preset, &given(&asked)).expect("it fits");
         }
     }
 
     #[test]
-    fn a_version_that_a_command_line_took_for_a_number_is_meant() {
-        let settled = settle("bft", &given(&json!({"version": 3.1}))).expect("valid");
-        assert_eq!(settled["version"], "3.1");
-        let errors = settle("bft", &given(&json!({"version": 3}))).expect_err("must be refused");
+    fn a_version_may_be_given_as_a_number() {
+        let validated = validate("bft", &given(&json!({"version": 3.1}))).expect("valid");
+        assert_eq!(validated["version"], "3.1");
+        let errors = validate("bft", &given(&json!({"version": 3}))).expect_err("must be refused");
         assert_eq!(errors.0["version"], "must be 2.5 or 3.1, not \"3\"");
     }
 
     #[test]
-    fn what_is_optional_is_told_only_where_there_is_some() {
+    fn default_values_of_later_parameters_are_not_stored() {
         let stored = json!(Parameters::default());
         let optional = ["certificate_authorities", "state_database"];
         assert!(
             optional.iter().all(|name| stored.get(name).is_none()),
-            "a spec of before would change"
+            "an existing spec would change"
         );
-        let settled = settle("tiny", &given(&json!({"certificate_authorities": true}))).expect("valid");
+        let validated = validate("tiny", &given(&json!({"certificate_authorities": true}))).expect("valid");
         assert!(
-            Parameters::read(&settled)
+            Parameters::read(&validated)
                 .expect("readable")
                 .certificate_authorities
         );
-        let settled = settle("tiny", &Map::new()).expect("valid");
+        let validated = validate("tiny", &Map::new()).expect("valid");
         assert_eq!(
-            (&settled["certificate_authorities"], &settled["state_database"]),
+            (
+                &validated["certificate_authorities"],
+                &validated["state_database"]
+            ),
             (&json!(false), &json!("leveldb"))
         );
         for database in StateDatabase::ALL {
@@ -671,7 +689,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stored_before_there_was_a_choice_is_still_read() {
+    fn stored_parameters_without_version_and_consensus_are_valid() {
         let mut stored = json!(Parameters {
             orderers: 3,
             ..Parameters::default()
@@ -686,7 +704,7 @@ mod tests {
     }
 
     #[test]
-    fn every_chaincode_has_a_node_of_its_own() {
+    fn every_chaincode_has_its_own_node() {
         let long = "A".repeat(64);
         let names = [
             "basic",

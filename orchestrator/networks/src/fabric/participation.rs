@@ -1,6 +1,6 @@
-//! An orderer's part in channels: `/participation/v1` on its admin port.
+//! Channel participation API of orderers: `/participation/v1` on the admin port.
 //!
-//! What it says of a channel's state is not used: it says "active" with the quorum lost.
+//! Its channel status is not used: it is "active" even with the quorum lost.
 
 use super::{
     access::Access,
@@ -19,7 +19,7 @@ pub(super) struct Participation(Http);
 
 #[derive(Deserialize)]
 struct List {
-    /// Absent or null while there is none.
+    /// Absent or null if there is none.
     channels: Option<Vec<Name>>,
 }
 
@@ -49,7 +49,7 @@ impl Participation {
         match self.0.get(CHANNELS).await? {
             (StatusCode::OK, body) => {
                 let list: List = serde_json::from_slice(&body)
-                    .map_err(|e| CallError::Refused(format!("its list of channels: {e}")))?;
+                    .map_err(|e| CallError::Refused(format!("cannot read the list of channels: {e}")))?;
                 Ok(list
                     .channels
                     .unwrap_or_default()
@@ -61,19 +61,19 @@ impl Participation {
         }
     }
 
-    /// How many blocks of a channel the orderer has; also of one that it only follows, of which its metrics tell nothing.
+    /// Height of a channel; also of channels that it only follows, which its metrics lack.
     pub(super) async fn height(&mut self, channel: &str) -> Result<u64, CallError> {
         match self.0.get(&format!("{CHANNELS}/{channel}")).await? {
             (StatusCode::OK, body) => {
                 let info: Info = serde_json::from_slice(&body)
-                    .map_err(|e| CallError::Refused(format!("its height of {channel}: {e}")))?;
+                    .map_err(|e| CallError::Refused(format!("cannot read the height of {channel}: {e}")))?;
                 Ok(info.height)
             }
             (status, body) => Err(refused(status, &body)),
         }
     }
 
-    /// Joins a channel by its first block. A channel that it has joined already is joined.
+    /// Joins a channel by its genesis block. Idempotent.
     pub(super) async fn join(&mut self, block: &[u8]) -> Result<(), CallError> {
         let boundary = format!("chainpool-{:032x}", rand::random::<u128>());
         let kind = format!("multipart/form-data; boundary={boundary}");
@@ -85,7 +85,7 @@ impl Participation {
     }
 }
 
-/// The one part that a join takes.
+/// The multipart form of a join request.
 fn form(boundary: &str, block: &[u8]) -> Bytes {
     let head = format!(
         "--{boundary}\r\nContent-Disposition: form-data; name=\"config-block\"; filename=\"config.block\"\r\nContent-Type: application/octet-stream\r\n\r\n"
@@ -119,27 +119,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn joining_twice_is_joined_and_nothing_else_is() {
-        let told = |text: &str| format!(r#"{{"error":"{text}"}}"#).into_bytes();
+    fn only_a_repeated_join_counts_as_joined() {
+        let refusal = |text: &str| format!(r#"{{"error":"{text}"}}"#).into_bytes();
         let not_allowed = StatusCode::METHOD_NOT_ALLOWED;
         assert!(is_joined_already(
             not_allowed,
-            &told("cannot join: channel already exists")
+            &refusal("cannot join: channel already exists")
         ));
         assert!(!is_joined_already(
             not_allowed,
-            &told("cannot join: system channel exists")
+            &refusal("cannot join: system channel exists")
         ));
         assert!(!is_joined_already(
             StatusCode::BAD_REQUEST,
-            &told("cannot join: channel already exists")
+            &refusal("cannot join: channel already exists")
         ));
-        let refused = refused(StatusCode::BAD_REQUEST, &told("invalid join block"));
+        let refused = refused(StatusCode::BAD_REQUEST, &refusal("invalid join block"));
         assert_eq!(refused, CallError::Refused("400 invalid join block".to_owned()));
     }
 
     #[test]
-    fn a_block_is_one_part_of_a_form() {
+    fn the_form_has_one_part() {
         let form = form("b", &[0, 255]);
         assert!(form.starts_with(b"--b\r\nContent-Disposition: form-data; name=\"config-block\";"));
         assert!(form.ends_with(b"\r\n\r\n\x00\xff\r\n--b--\r\n"));

@@ -1,7 +1,7 @@
-//! Asks all nodes at once for what they know.
+//! Probes all nodes concurrently.
 //!
-//! Orderers tell by their metrics who leads, peers tell by signed questions how far they are. Somebody who has not heard of the
-//! newest block yet, or of the leader, is asked again for a moment: only what stays away then is evidence.
+//! Metrics of orderers give the leaders, signed queries to peers give the heights. Nodes that lack the newest
+//! block or a leader are probed again for a moment: only a lasting lag is evidence.
 
 use super::{
     access::Access,
@@ -10,17 +10,17 @@ use super::{
     consensus::Consensus,
     database::{self, StateDatabase},
     endorser::Peer,
-    facts::{Chaincode, Duty},
     health,
     lifecycle::Definition,
-    metrics::{Metrics, Part, leader},
-    patience::Pause,
+    metrics::{Metrics, OrdererStatus, leader},
+    network_model::{Chaincode, NodeKind},
     proto::peer::BlockchainInfo,
     render::CHAINCODE,
-    standstill::{Still, still},
+    retry::Pause,
+    stall::{Stall, stalled_orderers},
     tls,
 };
-use crate::{Nodes, NodesError, process::word};
+use crate::{Nodes, NodesError, process_state};
 use chainpool_agent::{ByteStream, NodeName, NodeState, Observation};
 use chainpool_api::{ChannelEvidence, Evidence, NodeEvidence, Timestamp};
 use futures::future::join_all;
@@ -34,33 +34,33 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// How long those are asked again that have not heard of something yet.
-const SPREAD: Duration = Duration::from_secs(1);
-/// How long a stream to a port where nobody listens may take to end.
-const ENDS: Duration = Duration::from_millis(300);
-/// How long a chaincode's port may take to open.
+/// How long lagging nodes are probed again.
+const RETRY_LIMIT: Duration = Duration::from_secs(1);
+/// Time in which a stream to a closed port ends.
+const CLOSE_LIMIT: Duration = Duration::from_millis(300);
+/// Time limit of a connection to a chaincode.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// A node that answered, with the connection for further questions.
+/// Answer of a node, with the connection for further queries.
 enum Answer {
-    Orderer(Metrics, BTreeMap<String, Part>),
-    /// With what it cannot do its part without, where it lacks it.
+    Orderer(Metrics, BTreeMap<String, OrdererStatus>),
+    /// With a reason if the peer is not functional.
     Peer(Peer, BTreeMap<String, BlockchainInfo>, Option<String>),
-    /// A Fabric CA, with the end of the certificate that it showed.
+    /// A Fabric CA, with the expiry of its certificate.
     Ca(Option<Timestamp>),
-    /// A chaincode or a database: somebody listens there.
+    /// A chaincode or a database: its port is open.
     Listens,
 }
 
-/// Who answered, by node.
+/// Answers by node.
 type Answers = BTreeMap<NodeName, Answer>;
 
-/// Asks the nodes. Those that do not run are not dialled.
+/// Probes all running nodes.
 pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     let access = match Access::new(nodes) {
         Ok(access) => access,
         Err(e) => {
-            tracing::error!(cluster = %nodes.key.cluster, "its nodes cannot be asked: {e}");
+            tracing::error!(cluster = %nodes.key.cluster, "cannot probe the nodes: {e}");
             return Evidence::default();
         }
     };
@@ -75,7 +75,7 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
             NodeState::Running => Some(ask(access, name).await),
             _ => None,
         };
-        (name, word(&state), answer)
+        (name, process_state::text(&state), answer)
     }))
     .await;
 
@@ -84,7 +84,7 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     for (name, process, answer) in asked {
         let mut node = NodeEvidence {
             process,
-            ..of_role(access, name)
+            ..initial_evidence(access, name)
         };
         match answer {
             Some(Ok(answer)) => drop(answers.insert(name.clone(), answer)),
@@ -93,75 +93,77 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
         }
         evidence.nodes.insert(name.to_string(), node);
     }
-    let newest = hear_out(access, &mut answers).await;
+    let newest = refresh_lagging(access, &mut answers).await;
     for (name, node) in &mut evidence.nodes {
         if let Some(answer) = answers
             .iter()
             .find(|(known, _)| known.as_str() == name)
             .map(|(_, answer)| answer)
         {
-            describe(node, answer, &newest, access.facts.parameters.consensus);
+            describe(node, answer, &newest, access.model.parameters.consensus);
         }
     }
     for (channel, height) in &newest {
-        note_still(access, channel, *height, &answers, &mut evidence.nodes);
+        mark_stalled(access, channel, *height, &answers, &mut evidence.nodes);
     }
-    miss_databases(access, &mut evidence.nodes);
-    for channel in &access.facts.channels {
+    mark_missing_databases(access, &mut evidence.nodes);
+    for channel in &access.model.channels {
         let seen = channel_evidence(access, &channel.name, &answers, &mut evidence.nodes).await;
         evidence.channels.insert(channel.name.clone(), seen);
     }
-    sum_up(access, &mut evidence);
+    summarize(access, &mut evidence);
     evidence
 }
 
-/// What a node is by the facts, before anything is asked.
-fn of_role(access: &Access, name: &NodeName) -> NodeEvidence {
-    let (duty, organisation) = access.facts.duty(name);
+/// Evidence of a node from the model alone.
+fn initial_evidence(access: &Access, name: &NodeName) -> NodeEvidence {
+    let (kind, organisation) = access.model.kind(name);
     let organisation = organisation.map(|organisation| organisation.name.clone());
     NodeEvidence {
-        role: Some(duty.as_str().to_owned()),
+        role: Some(kind.as_str().to_owned()),
         organisation,
         ..NodeEvidence::default()
     }
 }
 
-/// The first questions to one node. TLS has made sure that it is this node.
+/// First queries to a node; TLS authenticates it.
 async fn ask(access: &Access, name: &NodeName) -> Result<Answer, CallError> {
-    match access.facts.duty(name).0 {
-        duty @ (Duty::Chaincode | Duty::Database) => {
-            // A chaincode has no question that all of them understand, and whether a database answers its peer says; that it listens is
-            // what there is to know. Its port knows no mutual TLS and so is not published: where the platform reaches published ports
-            // alone, that it runs must do.
-            let port = if duty == Duty::Chaincode {
+    match access.model.kind(name).0 {
+        kind @ (NodeKind::Chaincode | NodeKind::Database) => {
+            // Chaincodes share no query, and a database's health is reported by its peer, so an open port is
+            // the only evidence. The port has no mutual TLS and is not published: if the platform reaches
+            // only published ports, a running process must do.
+            let port = if kind == NodeKind::Chaincode {
                 CHAINCODE
             } else {
                 database::HTTP
             };
             let dial = timeout(CONNECT, access.nodes.dial(name, port)).await;
-            let late = |_| CallError::Silent(format!("no connection within {} s", CONNECT.as_secs()));
+            let late = |_| CallError::Unavailable(format!("no connection within {} s", CONNECT.as_secs()));
             match dial.map_err(late)? {
                 Ok(mut stream) => listens(&mut stream).await,
                 Err(NodesError::Agent(chainpool_agent::Error::Unsupported(_))) => Ok(Answer::Listens),
-                Err(error) => Err(CallError::Silent(error.to_string())),
+                Err(error) => Err(CallError::Unavailable(error.to_string())),
             }
         }
-        Duty::Orderer => {
+        NodeKind::Orderer => {
             let mut metrics = Metrics::connect(access, name).await?;
-            let parts = metrics.parts().await?;
-            Ok(Answer::Orderer(metrics, parts))
+            let statuses = metrics.statuses().await?;
+            Ok(Answer::Orderer(metrics, statuses))
         }
-        Duty::Ca => {
+        NodeKind::Ca => {
             let mut server = Http::connect(access, name, ca::HTTPS).await?;
             match server.get("/cainfo").await? {
-                (StatusCode::OK, _) => Ok(Answer::Ca(server.ends)),
-                (status, _) => Err(CallError::Silent(format!("it answers {status}"))),
+                (StatusCode::OK, _) => Ok(Answer::Ca(server.certificate_expiry)),
+                (status, _) => Err(CallError::Unavailable(format!(
+                    "the node returned status {status}"
+                ))),
             }
         }
-        Duty::Peer => {
+        NodeKind::Peer => {
             let peer = Peer::connect(access, name).await?;
             let asked = async {
-                match access.facts.parameters.state_database {
+                match access.model.parameters.state_database {
                     StateDatabase::LevelDb => None,
                     StateDatabase::CouchDb => health::unable(access, name).await,
                 }
@@ -172,17 +174,17 @@ async fn ask(access: &Access, name: &NodeName) -> Result<Answer, CallError> {
     }
 }
 
-/// Whether somebody listens at the other end of a stream. Some platforms open it in any case and end it when nobody does; a
-/// chaincode says nothing before it is spoken to.
+/// Checks that a port is open. Some platforms accept the stream in any case and close it if the port is
+/// closed; a chaincode does not send anything first.
 async fn listens(stream: &mut ByteStream) -> Result<Answer, CallError> {
-    match timeout(ENDS, stream.read(&mut [0])).await {
+    match timeout(CLOSE_LIMIT, stream.read(&mut [0])).await {
         Err(_) | Ok(Ok(1..)) => Ok(Answer::Listens),
-        Ok(Ok(0)) => Err(CallError::Silent("nobody listens on its port".to_owned())),
-        Ok(Err(e)) => Err(CallError::Silent(e.to_string())),
+        Ok(Ok(0)) => Err(CallError::Unavailable("its port is closed".to_owned())),
+        Ok(Err(e)) => Err(CallError::Unavailable(e.to_string())),
     }
 }
 
-/// How far a peer is on each channel that it has joined.
+/// Heights of a peer on its joined channels.
 async fn infos(peer: &Peer) -> Result<BTreeMap<String, BlockchainInfo>, CallError> {
     let channels = peer.channels().await?;
     let infos = channels
@@ -196,16 +198,16 @@ async fn infos(peer: &Peer) -> Result<BTreeMap<String, BlockchainInfo>, CallErro
 impl Answer {
     fn height(&self, channel: &str) -> Option<u64> {
         match self {
-            Self::Orderer(_, parts) => parts.get(channel).map(|part| part.height),
+            Self::Orderer(_, statuses) => statuses.get(channel).map(|status| status.height),
             Self::Peer(_, infos, _) => infos.get(channel).map(|info| info.height),
             Self::Ca(_) | Self::Listens => None,
         }
     }
 
-    /// Whether it has joined a channel and lacks blocks of it; this many are there.
+    /// Returns true if the node has joined a channel and lacks blocks of the `newest` known.
     fn lacks(&self, channel: &str, newest: u64, consensus: Consensus) -> bool {
         let spare = if matches!(self, Self::Orderer(..)) {
-            consensus.may_lack()
+            consensus.tolerated_lag()
         } else {
             0
         };
@@ -213,19 +215,19 @@ impl Answer {
             .is_some_and(|own| own.saturating_add(spare) < newest)
     }
 
-    fn part(&self, channel: &str) -> Option<&Part> {
+    fn status(&self, channel: &str) -> Option<&OrdererStatus> {
         match self {
-            Self::Orderer(_, parts) => parts.get(channel),
+            Self::Orderer(_, statuses) => statuses.get(channel),
             _ => None,
         }
     }
 
-    /// Asks once more. A node that does not answer now keeps what it said: it answered.
-    async fn again(&mut self, access: &Access) {
+    /// Probes again. On a failure the previous answer stays valid.
+    async fn refresh(&mut self, access: &Access) {
         match self {
-            Self::Orderer(metrics, parts) => {
-                if let Ok(now) = metrics.parts().await {
-                    *parts = now;
+            Self::Orderer(metrics, statuses) => {
+                if let Ok(now) = metrics.statuses().await {
+                    *statuses = now;
                 }
             }
             Self::Peer(peer, known, unable) => {
@@ -247,16 +249,17 @@ impl Answer {
     }
 }
 
-/// Asks those again who have not heard of the newest block or of a leader, until they have or the time is over. Returns the heights
-/// that they were asked for: blocks that come meanwhile do not count, else a busy channel would never come to rest.
-async fn hear_out(access: &Access, answers: &mut Answers) -> BTreeMap<String, u64> {
+/// Probes nodes that lack the newest block or a leader again until they have caught up or the time is over.
+/// Returns the heights of the start: blocks that follow meanwhile do not count, or a busy channel would never
+/// be in sync.
+async fn refresh_lagging(access: &Access, answers: &mut Answers) -> BTreeMap<String, u64> {
     let height = |name: &String| answers.values().filter_map(|answer| answer.height(name)).max();
-    let channels = access.facts.channels.iter().map(|channel| &channel.name);
+    let channels = access.model.channels.iter().map(|channel| &channel.name);
     let newest: BTreeMap<String, u64> = channels
         .filter_map(|channel| Some((channel.clone(), height(channel)?)))
         .collect();
-    let consensus = access.facts.parameters.consensus;
-    let deadline = Instant::now() + SPREAD;
+    let consensus = access.model.parameters.consensus;
+    let deadline = Instant::now() + RETRY_LIMIT;
     let mut pause = Pause::new();
     loop {
         let leaderless: BTreeSet<&String> = newest
@@ -272,8 +275,8 @@ async fn hear_out(access: &Access, answers: &mut Answers) -> BTreeMap<String, u6
                 || is_unable
                 || newest.keys().any(|channel| {
                     answer
-                        .part(channel)
-                        .is_some_and(|part| !part.heard || leaderless.contains(channel))
+                        .status(channel)
+                        .is_some_and(|status| !status.knows_leader || leaderless.contains(channel))
                 })
         };
         let late: Vec<&mut Answer> = answers.values_mut().filter(|answer| late(answer)).collect();
@@ -281,61 +284,61 @@ async fn hear_out(access: &Access, answers: &mut Answers) -> BTreeMap<String, u6
             return newest;
         }
         pause.wait().await;
-        join_all(late.into_iter().map(|answer| answer.again(access))).await;
+        join_all(late.into_iter().map(|answer| answer.refresh(access))).await;
     }
 }
 
-/// Whether somebody leads, or nobody can: too few take part.
+/// Returns true if there is a leader, or too few orderers for one.
 fn is_led(access: &Access, channel: &str, answers: &Answers) -> bool {
-    let parts: Vec<&Part> = answers
+    let statuses: Vec<&OrdererStatus> = answers
         .values()
-        .filter_map(|answer| answer.part(channel))
+        .filter_map(|answer| answer.status(channel))
         .collect();
-    let quorum = access.facts.parameters.consensus.quorum(access.orderers().len());
-    parts.iter().any(|part| part.leads) || parts.len() < quorum
+    let quorum = access.model.parameters.consensus.quorum(access.orderers().len());
+    statuses.iter().any(|status| status.is_leader) || statuses.len() < quorum
 }
 
-/// Notes the orderers that stand still. One that is only suspected answers, and counts.
-fn note_still(
+/// Marks stalled orderers. Suspected ones still count as responsive.
+fn mark_stalled(
     access: &Access,
     channel: &str,
     newest: u64,
     answers: &Answers,
     nodes: &mut BTreeMap<String, NodeEvidence>,
 ) {
-    for (name, still) in still(
-        access.facts.parameters.consensus,
+    for (name, stall) in stalled_orderers(
+        access.model.parameters.consensus,
         access.orderers().len(),
         newest,
-        &parts(channel, answers),
+        &statuses(channel, answers),
     ) {
         let Some(node) = nodes.get_mut(name.as_str()) else {
             continue;
         };
         node.stuck = true;
-        if still == Still::Apart && node.answers {
+        if stall == Stall::NotParticipating && node.answers {
             node.answers = false;
             node.silent = Some(format!(
-                "it takes no part in ordering channel {channel}, although there is a leader"
+                "it does not participate in ordering channel {channel} although there is a leader"
             ));
         }
     }
 }
 
-/// The orderers' parts in a channel.
-fn parts<'a>(channel: &str, answers: &'a Answers) -> Vec<(&'a NodeName, Part)> {
+/// Statuses of the orderers on a channel.
+fn statuses<'a>(channel: &str, answers: &'a Answers) -> Vec<(&'a NodeName, OrdererStatus)> {
     answers
         .iter()
-        .filter_map(|(name, answer)| Some((name, *answer.part(channel)?)))
+        .filter_map(|(name, answer)| Some((name, *answer.status(channel)?)))
         .collect()
 }
 
 fn describe(node: &mut NodeEvidence, answer: &Answer, newest: &BTreeMap<String, u64>, consensus: Consensus) {
     node.answers = true;
     node.certificate_ends = match answer {
-        Answer::Orderer(metrics, _) => metrics.ends(),
-        Answer::Peer(peer, ..) => peer.grpc.ends,
-        Answer::Ca(ends) => *ends,
+        Answer::Orderer(metrics, _) => metrics.certificate_expiry(),
+        Answer::Peer(peer, ..) => peer.grpc.certificate_expiry,
+        Answer::Ca(expiry) => *expiry,
         Answer::Listens => None,
     };
     if matches!(answer, Answer::Ca(_) | Answer::Listens) {
@@ -356,8 +359,8 @@ fn describe(node: &mut NodeEvidence, answer: &Answer, newest: &BTreeMap<String, 
     );
 }
 
-/// A peer whose database does not run lacks it, whether it has noticed or not.
-fn miss_databases(access: &Access, nodes: &mut BTreeMap<String, NodeEvidence>) {
+/// Marks peers whose database is not running, even if they have not noticed.
+fn mark_missing_databases(access: &Access, nodes: &mut BTreeMap<String, NodeEvidence>) {
     for (_, peer) in access.peers() {
         let name = database::name(peer);
         let ended = nodes
@@ -375,14 +378,14 @@ fn miss_databases(access: &Access, nodes: &mut BTreeMap<String, NodeEvidence>) {
     }
 }
 
-/// What is known of one channel, and the hashes of the newest block that all its peers have.
+/// Evidence of one channel; also sets the hashes of the newest common block.
 async fn channel_evidence(
     access: &Access,
     channel: &str,
     answers: &Answers,
     nodes: &mut BTreeMap<String, NodeEvidence>,
 ) -> ChannelEvidence {
-    let leader = leader(&parts(channel, answers));
+    let leader = leader(&statuses(channel, answers));
     let peers: Vec<(&Peer, &BlockchainInfo)> = answers
         .values()
         .filter_map(|answer| joined(answer, channel))
@@ -390,9 +393,9 @@ async fn channel_evidence(
     ChannelEvidence {
         height: answers.values().filter_map(|answer| answer.height(channel)).max(),
         leader: leader.map(|(name, _)| name.to_string()),
-        active: leader.map(|(_, part)| part.active),
+        active: leader.map(|(_, status)| status.active),
         agree: compare(channel, &peers, nodes).await,
-        chaincodes: committed(channel, &peers, &access.facts.chaincodes).await,
+        chaincodes: committed(channel, &peers, &access.model.chaincodes).await,
     }
 }
 
@@ -403,7 +406,7 @@ fn joined<'a>(answer: &'a Answer, channel: &str) -> Option<(&'a Peer, &'a Blockc
     }
 }
 
-/// Whether all peers have the same newest common block. `None`: there was nothing to compare.
+/// Compares the newest common block of all peers. `None`: there was nothing to compare.
 async fn compare(
     channel: &str,
     peers: &[(&Peer, &BlockchainInfo)],
@@ -426,13 +429,13 @@ async fn compare(
     for (name, hash) in join_all(asked).await {
         match hash {
             Ok(hash) => drop(hashes.insert(name.as_str(), hex::encode(hash))),
-            // It answers, and what it did not tell is not compared.
-            Err(why) => tracing::debug!(node = %name, channel, %why, "a peer did not tell a block's hash"),
+            // It is responsive; a missing hash is not compared.
+            Err(why) => tracing::debug!(node = %name, channel, %why, "cannot get a block hash from a peer"),
         }
     }
     let differ = hashes.values().collect::<BTreeSet<_>>().len() > 1;
     for (name, hash) in &hashes {
-        // Of several channels the first one's hash is shown, unless they differ on another.
+        // Shows the hash of the first channel, or of one on which the peers differ.
         if let Some(node) = nodes.get_mut(*name).filter(|node| differ || node.hash.is_none()) {
             node.hash = Some(hash.clone());
         }
@@ -440,8 +443,8 @@ async fn compare(
     (hashes.len() > 1).then_some(!differ)
 }
 
-/// Whether each chaincode is committed in its version, or in one of its users' own, as the peer that is furthest knows it. Empty where
-/// nobody answered.
+/// Commit status of each chaincode by the peer with the most blocks: its version or a version of the users
+/// counts. Empty without a responsive peer.
 async fn committed(
     channel: &str,
     peers: &[(&Peer, &BlockchainInfo)],
@@ -454,8 +457,9 @@ async fn committed(
         .iter()
         .map(|chaincode| async move { (chaincode, peer.definition(channel, chaincode).await) });
     let is_current = |chaincode: &Chaincode, found: Option<Definition>| {
-        found
-            .is_some_and(|found| found.version == chaincode.version || chaincode.is_users_own(&found.version))
+        found.is_some_and(|found| {
+            found.version == chaincode.version || chaincode.is_user_defined(&found.version)
+        })
     };
     let answers = join_all(asked).await.into_iter();
     answers
@@ -463,8 +467,8 @@ async fn committed(
         .collect()
 }
 
-/// What follows for the whole from its channels and nodes.
-fn sum_up(access: &Access, evidence: &mut Evidence) {
+/// Aggregates the evidence of channels and nodes.
+fn summarize(access: &Access, evidence: &mut Evidence) {
     evidence.height = evidence
         .channels
         .values()
@@ -487,13 +491,13 @@ fn sum_up(access: &Access, evidence: &mut Evidence) {
         count(orderers().filter(|node| node.answers).count()),
         count(orderers().count()),
     ));
-    let organisations = access.facts.organisations.iter().chain([&access.facts.ordering]);
+    let organisations = access.model.organisations.iter().chain([&access.model.ordering]);
     let stored = organisations
         .flat_map(|o| [&o.ca, &o.tls_ca, &o.admin, &o.user])
-        .chain([&access.facts.control]);
+        .chain([&access.model.control]);
     let shown = evidence.nodes.values().filter_map(|node| node.certificate_ends);
     evidence.certificate_ends = stored
-        .filter_map(|certificate| tls::pem_ends(certificate))
+        .filter_map(|certificate| tls::pem_expiry(certificate))
         .chain(shown)
         .min();
 }

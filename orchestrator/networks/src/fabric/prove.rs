@@ -1,7 +1,8 @@
-//! Proves that every channel commits: a change of its configuration is ordered and read back on a peer of each organisation.
+//! Proves that every channel commits: a configuration change is ordered and read back from a peer of each
+//! organisation.
 //!
-//! The change is as small as there is one: 1 ms more until a block is cut that is not full. No chaincode is needed for it;
-//! where there are some, all peers must know by then who could endorse for them.
+//! The change is minimal: 1 ms more batch timeout. It needs no chaincode. If there are chaincodes, all peers
+//! must have discovered their endorsers by then.
 
 use super::{
     access::Access,
@@ -10,15 +11,15 @@ use super::{
     deliver::{Blocks, Seek, Service},
     discovery, duration,
     endorser::Peer,
-    facts::Organisation,
     genesis::{BATCH_TIMEOUT, ORDERER},
-    orderer::{Configured, Orderer, configuration},
-    patience::Pause,
+    network_model::Organisation,
+    orderer::{ChannelConfig, Orderer, configuration},
     proto::{
         common::{ChannelHeader, Envelope, Payload},
         configtx::{Config, ConfigEnvelope, ConfigGroup, ConfigValue},
         orderer::BatchTimeout,
     },
+    retry::Pause,
 };
 use crate::{Nodes, ProveError};
 use chainpool_agent::NodeName;
@@ -28,25 +29,25 @@ use prost::Message;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long the peers are given to have what an orderer took, beside the time after which a block is cut for it.
-const PATIENCE: Duration = Duration::from_secs(4);
-/// How long the whole may take, beside the same; then the caller decides.
+/// Time for peers to receive the change, beyond the batch timeout.
+const READ_BACK_LIMIT: Duration = Duration::from_secs(4);
+/// Time limit of an attempt, beyond the batch timeout; the caller retries.
 const DEADLINE: Duration = Duration::from_secs(12);
 const STEP: Duration = Duration::from_millis(1);
 
-/// Proves that the network commits; the first channel's transaction stands for it.
+/// Proves that the network commits; returns the proof of the first channel.
 pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
     let access = Access::new(nodes).map_err(|e| ProveError(e.to_string()))?;
-    let deadline = Instant::now() + DEADLINE + access.cut_after();
+    let deadline = Instant::now() + DEADLINE + access.config_update_delay();
     let channels = access
-        .facts
+        .model
         .channels
         .iter()
         .map(|channel| prove_channel(&access, &channel.name, deadline));
     let proofs = try_join_all(channels)
         .await
         .map_err(|e| ProveError(e.to_string()))?;
-    discovery::endorsable(&access, deadline)
+    discovery::wait_until_endorsable(&access, deadline)
         .await
         .map_err(|e| ProveError(e.to_string()))?;
     proofs
@@ -57,7 +58,7 @@ pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
 
 async fn prove_channel(access: &Access, channel: &str, deadline: Instant) -> Result<Proof, CallError> {
     let mut pause = Pause::new();
-    let mut last = CallError::Silent(format!("{channel}: nobody answered in time"));
+    let mut last = CallError::Unavailable(format!("{channel}: no orderer responded in time"));
     loop {
         for orderer in access.orderers() {
             match timeout_at(deadline, attempt(access, channel, orderer)).await {
@@ -75,7 +76,7 @@ async fn prove_channel(access: &Access, channel: &str, deadline: Instant) -> Res
 
 /// One change through one orderer.
 async fn attempt(access: &Access, channel: &str, node: &NodeName) -> Result<Proof, CallError> {
-    let admin = access.admin(&access.facts.ordering)?;
+    let admin = access.admin(&access.model.ordering)?;
     let through = async {
         let orderer = Orderer::connect(access, node).await?;
         let configured = orderer.config(&admin, channel).await?;
@@ -83,14 +84,14 @@ async fn attempt(access: &Access, channel: &str, node: &NodeName) -> Result<Proo
         let before = configured.config.channel_group.clone().unwrap_or_default();
         let envelope = configupdate::update(channel, &before, &after)
             .and_then(|update| configupdate::signed(&update, &[&admin]));
-        let envelope =
-            envelope.ok_or_else(|| CallError::Refused("its configuration cannot be changed".to_owned()))?;
-        orderer.hand_over(access, &envelope).await?;
+        let envelope = envelope
+            .ok_or_else(|| CallError::Refused("the channel configuration cannot be changed".to_owned()))?;
+        orderer.broadcast_with_quorum(access, &envelope).await?;
         Ok((configured, envelope, value, orderer.node.clone()))
     };
-    let (Configured { newest, .. }, envelope, value, writer) =
+    let (ChannelConfig { newest, .. }, envelope, value, writer) =
         through.await.map_err(|e: CallError| e.of(node))?;
-    let organisations = access.facts.organisations.iter();
+    let organisations = access.model.organisations.iter();
     let change = Change {
         channel,
         envelope: &envelope,
@@ -115,11 +116,11 @@ async fn attempt(access: &Access, channel: &str, node: &NodeName) -> Result<Proo
     })
 }
 
-/// The same configuration with the value 1 ms higher, and that value.
+/// Raises the batch timeout by 1 ms; returns the configuration and the new value.
 fn raised(config: &Config) -> Result<(ConfigGroup, String), CallError> {
     let unreadable = || {
         CallError::Refused(format!(
-            "its configuration has no {BATCH_TIMEOUT} that can be read"
+            "the channel configuration has no readable {BATCH_TIMEOUT}"
         ))
     };
     let mut group = config.channel_group.clone().ok_or_else(unreadable)?;
@@ -146,18 +147,18 @@ fn timeout(entry: &ConfigValue) -> Option<String> {
     Some(BatchTimeout::decode(&entry.value[..]).ok()?.timeout)
 }
 
-/// A change that an orderer took.
+/// A change that an orderer accepted.
 struct Change<'a> {
     channel: &'a str,
     envelope: &'a Envelope,
-    /// What it sets.
+    /// The new batch timeout.
     value: &'a str,
-    /// The least number of its block.
+    /// Minimum number of its block.
     from: u64,
 }
 
 impl Change<'_> {
-    /// Whether a configuration is the one that this change makes.
+    /// Returns true if a configuration block results from this change.
     fn is_in(&self, block: &ConfigEnvelope) -> Result<bool, CallError> {
         if block
             .last_update
@@ -166,14 +167,16 @@ impl Change<'_> {
         {
             return Ok(true);
         }
-        // Two of one moment change the same version of the value, and the second counts no more.
+        // Of two concurrent changes of the same version of the value, the second is invalid.
         let root = block
             .config
             .as_ref()
             .and_then(|config| config.channel_group.as_ref());
         let entry = root.and_then(|root| root.groups.get(ORDERER)?.values.get(BATCH_TIMEOUT));
         if entry.and_then(timeout).as_deref() == Some(self.value) {
-            return Err(CallError::Refused("somebody else's proof came first".to_owned()));
+            return Err(CallError::Refused(
+                "a concurrent proof was committed first; retry".to_owned(),
+            ));
         }
         Ok(false)
     }
@@ -185,11 +188,11 @@ async fn read_back<'a>(
     organisation: &'a Organisation,
     change: &Change<'_>,
 ) -> Result<(&'a NodeName, u64), CallError> {
-    let mut last = CallError::Silent(format!("{} has no peer", organisation.name));
+    let mut last = CallError::Unavailable(format!("{} has no peer", organisation.name));
     for node in &organisation.nodes {
         let found = async {
             let peer = Peer::connect(access, node).await?;
-            // A peer that is behind would refuse to wait for a block that is not its next one.
+            // A peer that is behind waits only for its next block.
             let next = change.from.min(peer.info(change.channel).await?.height);
             let mut blocks = Blocks::open(
                 &peer.grpc,
@@ -210,7 +213,7 @@ async fn read_back<'a>(
                 }
             }
         };
-        match within(PATIENCE + access.cut_after(), found).await {
+        match within(READ_BACK_LIMIT + access.config_update_delay(), found).await {
             Ok(found) => return Ok(found),
             Err(e) => last = e.of(node),
         }
@@ -218,7 +221,7 @@ async fn read_back<'a>(
     Err(last)
 }
 
-/// The id in an envelope of ours.
+/// The transaction id of an envelope.
 fn transaction(envelope: &Envelope) -> String {
     let header = Payload::decode(&envelope.payload[..])
         .ok()
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_value_is_raised_by_one_millisecond_and_nothing_else_changes() {
+    fn only_the_batch_timeout_is_raised_by_one_millisecond() {
         let before = config("2s");
         let (after, value) = raised(&before).expect("it can be read");
         assert_eq!(value, "2001ms");
@@ -269,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_that_another_one_overtook_is_told() {
+    fn a_concurrent_proof_is_an_error() {
         let envelope = |text: &str| Envelope {
             payload: text.as_bytes().to_vec(),
             signature: vec![],
@@ -286,7 +289,7 @@ mod tests {
             last_update: Some(envelope(update)),
         };
         assert_eq!(change.is_in(&block("2001ms", "ours")), Ok(true));
-        // Somebody took a member in meanwhile: ours may still come.
+        // A member was added meanwhile: this change may still follow.
         assert_eq!(change.is_in(&block("2s", "a member")), Ok(false));
         assert!(matches!(
             change.is_in(&block("2001ms", "another proof")),

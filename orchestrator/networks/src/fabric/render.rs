@@ -1,23 +1,23 @@
-//! From an order to the whole spec: files, ports and limits of every node. Pure.
+//! Renders a request to a spec: files, ports and limits of every node. Pure.
 //!
-//! Settings by Fabric 2.5: `sampleconfig/orderer.yaml`, `sampleconfig/core.yaml`, `core/peer/config.go`; 3.1 has the same, and what it
-//! has beside them may keep its default.
+//! Settings of Fabric 2.5: `sampleconfig/orderer.yaml`, `sampleconfig/core.yaml`, `core/peer/config.go`; 3.1
+//! has the same, and its additional settings keep their defaults.
 
 use super::{
     ca,
-    certificates::{Issued, Office},
+    certificates::{CertificateIssuer, Issued},
     chaincode,
     consensus::Consensus,
     database,
-    facts::{self, Channel, Facts},
     genesis::{self, Origin},
     keys::{Key, bytes},
     msp,
-    organisation::{Keyed, Member, Organisations, Role, orderers, organisation_name, peers},
+    network_model::{self, Channel, NetworkModel},
+    organisation::{Member, OrganisationKeys, Organisations, Role, orderers, organisation_name, peers},
     parameters::{Chaincode, Parameters},
     version::Version,
 };
-use crate::{Layout, Order, PortNeed, Seed};
+use crate::{PortNeed, RenderRequest, Requirements, Seed};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use chainpool_agent::{
     Audience, Boot, ClusterSpec, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash,
@@ -27,54 +27,56 @@ use chainpool_api::LogLevel;
 use prost::Message;
 use std::collections::BTreeMap;
 
-/// The port that users speak to: endorsing and the gateway on a peer, broadcast and deliver on an orderer.
+/// User port: endorsing and the gateway on a peer, broadcast and deliver on an orderer.
 pub(super) const GRPC: &str = "grpc";
 /// Channel participation on an orderer.
 pub(super) const ADMIN: &str = "admin";
 /// Metrics and health.
 pub(super) const METRICS: &str = "metrics";
-/// Where a chaincode listens.
+/// Port of a chaincode.
 pub(super) const CHAINCODE: &str = "chaincode";
 
-/// The ports inside.
+/// Ports inside the nodes.
 pub(super) const ORDERER_PORT: u16 = 7050;
 pub(super) const PEER_PORT: u16 = 7051;
 const ADMIN_PORT: u16 = 7053;
 const METRICS_PORT: u16 = 9443;
 const CHAINCODE_PORT: u16 = 9999;
 
-/// The boot actions.
+/// Boot actions.
 pub(super) const JOIN: &str = "channels";
 pub(super) const MEMBERS: &str = "members";
 pub(super) const DEPLOY: &str = "chaincodes";
 pub(super) const COMMIT: &str = "commit";
 
-/// A node's certificate and key for TLS, in its files.
+/// Paths of a node's TLS certificate and key.
 pub(super) const TLS: &str = "tls/server.crt";
 pub(super) const TLS_KEY: &str = "tls/server.key";
 
-/// Owns a node's files and runs its process. Neither image needs a user of its own for it.
+/// Owner of a node's files and user of its process. Neither image needs a user of its own for it.
 pub(super) const USER: (u32, u32) = (1000, 1000);
 
-/// The mount point of a node's volume: where the official images declare one, which would else be nameless. A new volume's top
-/// folder belongs to root, so everything lies one folder below, in folders that the upload makes for the user.
+/// Mount point of a node's volume: where the official images declare one, which would otherwise be anonymous.
+/// A new volume's top folder belongs to root, so everything is one folder below, in folders that the upload
+/// creates for the user.
 const MOUNT: &str = "/var/hyperledger";
 const HOME: &str = "/var/hyperledger/node";
 
-/// Where the official orderer image has its `orderer.yaml`, and ours too.
+/// Folder of `orderer.yaml` in the official orderer image and in ours.
 const ORDERER_CONFIG: &str = "/etc/hyperledger/fabric";
 
-/// The settings of a peer. A file of our own, because an image's `core.yaml` names a Docker engine, which cannot be unset by a variable.
+/// Settings of a peer. The images' `core.yaml` names a Docker engine, which environment variables cannot
+/// unset.
 const CORE_YAML: &str = include_str!("core.yaml");
 
-/// Idle, an orderer takes about 35 MB, a peer 65 MB, a chaincode by a JVM twice that. The rest is for blocks under way, and for what
-/// the system caches of their files.
+/// When idle, an orderer uses about 35 MB, a peer 65 MB, a JVM chaincode twice that. The rest is for blocks
+/// in progress and the page cache.
 const ORDERER_MEMORY: u64 = 256 * MIB;
 const PEER_MEMORY: u64 = 384 * MIB;
 const CHAINCODE_MEMORY: u64 = 384 * MIB;
 pub(super) const MIB: u64 = 1024 * 1024;
 
-/// The images that will do, by what they are called for a host.
+/// Suitable images by role.
 pub(super) fn images() -> BTreeMap<String, Vec<String>> {
     let of =
         |version: Version| [Role::Orderer, Role::Peer].map(|role| (version.role(role), version.images(role)));
@@ -88,8 +90,8 @@ pub(super) fn images() -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
-/// What a network of these parameters needs of a host.
-pub(super) fn layout(parameters: &Parameters) -> Layout {
+/// Host resources that a network with these parameters needs.
+pub(super) fn requirements(parameters: &Parameters) -> Requirements {
     let of = |names: Vec<NodeName>, role: Role| names.into_iter().map(move |name| (name, role));
     let peers = (1..=parameters.organisations).flat_map(|n| of(peers(parameters, n), Role::Peer));
     let nodes: Vec<(NodeName, Role)> = of(orderers(parameters), Role::Orderer).chain(peers).collect();
@@ -112,14 +114,14 @@ pub(super) fn layout(parameters: &Parameters) -> Layout {
     let member_ports = nodes
         .iter()
         .flat_map(|(name, role)| ports(*role).map(move |(port, ..)| need(name, port)));
-    Layout {
+    Requirements {
         size: u32::try_from(nodes.len() + others.iter().map(|(count, _)| count).sum::<usize>())
             .expect("a few"),
         memory_bytes: nodes.iter().map(|(_, role)| memory(*role)).sum::<u64>() + other_memory,
         ports: member_ports
             .chain(servers.iter().map(|name| need(name, ca::HTTPS)))
             .collect(),
-        together: databases.into_iter().collect(),
+        colocated: databases.into_iter().collect(),
     }
 }
 
@@ -137,8 +139,8 @@ fn memory(role: Role) -> u64 {
     }
 }
 
-/// A role's ports with their numbers inside and who may use them. Raft speaks over `grpc` too. What is for Chainpool alone is
-/// published as well, because on some platforms there is no other way in; it lets nobody in but our own certificate.
+/// A role's ports with inside numbers and audiences. Raft uses `grpc` too. Control ports are published as
+/// well, because some platforms have no other access; they accept only Chainpool's certificate.
 fn ports(role: Role) -> impl Iterator<Item = (&'static str, u16, Audience)> {
     let metrics = (METRICS, METRICS_PORT, Audience::Control);
     let ports = match role {
@@ -152,28 +154,29 @@ fn ports(role: Role) -> impl Iterator<Item = (&'static str, u16, Audience)> {
     ports.into_iter()
 }
 
-/// Makes the spec of one generation.
-pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> ClusterSpec {
-    let office = Office::new(seed, order.genesis_at, parameters.certificate_days);
-    let organisations = Organisations::make(&office, parameters, &order.chain_id, &order.reach);
+/// Renders the spec of one generation.
+pub(super) fn render(parameters: &Parameters, request: &RenderRequest, seed: &Seed) -> ClusterSpec {
+    let issuer = CertificateIssuer::new(seed, request.genesis_at, parameters.certificate_days);
+    let organisations =
+        Organisations::create(&issuer, parameters, &request.chain_id, &request.public_endpoints);
     let control_ca = &organisations.control_ca.certificate;
     let members = organisations
         .all()
         .flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
     let mut nodes: Vec<NodeSpec> = members
-        .map(|(keyed, member)| node(parameters, order, keyed, member, control_ca))
+        .map(|(keyed, member)| node(parameters, request, keyed, member, control_ca))
         .collect();
     nodes.extend(
         organisations
             .databases()
-            .map(|(member, password)| database::node(order, member, password)),
+            .map(|(member, password)| database::node(request, member, password)),
     );
     nodes.extend(
         organisations
             .servers()
-            .map(|(keyed, server)| ca::node(parameters, order, keyed, server)),
+            .map(|(keyed, server)| ca::node(parameters, request, keyed, server)),
     );
-    let chaincodes: Vec<(Chaincode, facts::Chaincode)> = parameters
+    let chaincodes: Vec<(Chaincode, network_model::Chaincode)> = parameters
         .chaincodes()
         .into_iter()
         .map(|c| (c.clone(), packaged(&c)))
@@ -181,60 +184,60 @@ pub(super) fn render(parameters: &Parameters, order: &Order, seed: &Seed) -> Clu
     nodes.extend(
         chaincodes
             .iter()
-            .map(|(chaincode, facts)| chaincode_node(order, chaincode, facts)),
+            .map(|(chaincode, model)| chaincode_node(request, chaincode, model)),
     );
     let channels = parameters
         .channels
         .iter()
-        .map(|name| channel(name, parameters, order, seed, &organisations))
+        .map(|name| channel(name, parameters, request, seed, &organisations))
         .collect();
-    let facts = facts(
+    let model = model(
         parameters,
         channels,
-        chaincodes.into_iter().map(|(_, facts)| facts).collect(),
+        chaincodes.into_iter().map(|(_, model)| model).collect(),
         &organisations,
     );
     let mut boot = vec![
         Boot::Start(nodes.iter().map(|node| node.name.clone()).collect()),
         Boot::Init(JOIN.to_owned()),
     ];
-    if !facts.chaincodes.is_empty() {
+    if !model.chaincodes.is_empty() {
         boot.push(Boot::Init(DEPLOY.to_owned()));
     }
     ClusterSpec {
         nodes,
         jobs: vec![],
         boot,
-        network: order.network.clone(),
-        facts: facts.write(),
+        network: request.network.clone(),
+        facts: model.write(),
         keys: organisations.keys(),
     }
     .with_hashes()
 }
 
-/// What is known of a network of these parts.
-pub(super) fn facts(
+/// Builds the model of a network.
+pub(super) fn model(
     parameters: &Parameters,
     channels: Vec<Channel>,
-    chaincodes: Vec<facts::Chaincode>,
+    chaincodes: Vec<network_model::Chaincode>,
     organisations: &Organisations,
-) -> Facts {
-    Facts {
+) -> NetworkModel {
+    NetworkModel {
         parameters: parameters.clone(),
         channels,
-        ordering: organisations.ordering.facts(),
-        organisations: organisations.peers.iter().map(Keyed::facts).collect(),
+        ordering: organisations.ordering.model(),
+        organisations: organisations.peers.iter().map(OrganisationKeys::model).collect(),
         control: organisations.control.certificate.clone(),
         control_ca: organisations.control_ca.certificate.clone(),
         chaincodes,
     }
 }
 
-/// A channel of all these organisations and orderers.
+/// Builds a channel of all organisations and orderers.
 pub(super) fn channel(
     name: &str,
     parameters: &Parameters,
-    order: &Order,
+    request: &RenderRequest,
     seed: &Seed,
     organisations: &Organisations,
 ) -> Channel {
@@ -242,7 +245,7 @@ pub(super) fn channel(
     let block = genesis::block(
         &Origin {
             channel: name,
-            at: order.genesis_at,
+            at: request.genesis_at,
             nonce: &nonce[..24],
         },
         parameters,
@@ -254,8 +257,8 @@ pub(super) fn channel(
     }
 }
 
-/// What is known of a chaincode: its package and its node.
-pub(super) fn packaged(chaincode: &Chaincode) -> facts::Chaincode {
+/// Builds the model of a chaincode: its package and its node.
+pub(super) fn packaged(chaincode: &Chaincode) -> network_model::Chaincode {
     let Chaincode {
         name,
         version,
@@ -264,7 +267,7 @@ pub(super) fn packaged(chaincode: &Chaincode) -> facts::Chaincode {
     let node = chaincode.node();
     let (package_id, package) = chaincode::package(name, &format!("{node}:{CHAINCODE_PORT}"));
     let package = BASE64.encode(package);
-    facts::Chaincode {
+    network_model::Chaincode {
         name: name.clone(),
         version: version.clone(),
         package_id,
@@ -275,11 +278,11 @@ pub(super) fn packaged(chaincode: &Chaincode) -> facts::Chaincode {
     }
 }
 
-/// An orderer's or a peer's node.
+/// Renders an orderer or a peer.
 pub(super) fn node(
     parameters: &Parameters,
-    order: &Order,
-    keyed: &Keyed,
+    request: &RenderRequest,
+    keyed: &OrganisationKeys,
     member: &Member,
     control_ca: &str,
 ) -> NodeSpec {
@@ -298,21 +301,25 @@ pub(super) fn node(
         inside,
         protocol: Protocol::Tcp,
         audience,
-        published: order.ports.get(&need(&member.name, name)).copied(),
+        published: request.ports.get(&need(&member.name, name)).copied(),
     };
     NodeSpec {
         name: member.name.clone(),
-        images: order
+        images: request
             .images
             .get(&version.role(role))
             .cloned()
             .unwrap_or_else(|| version.images(role)),
         command: command.into_iter().map(str::to_owned).collect(),
         user: Some(format!("{}:{}", USER.0, USER.1)),
-        env: environment(settings.into_iter().chain(common_settings(role, order.log_level)))
-            .into_iter()
-            .chain(state)
-            .collect(),
+        env: environment(
+            settings
+                .into_iter()
+                .chain(common_settings(role, request.log_level)),
+        )
+        .into_iter()
+        .chain(state)
+        .collect(),
         files: files(keyed, member, control_ca),
         volumes: vec![Volume {
             name: "home".to_owned(),
@@ -324,7 +331,7 @@ pub(super) fn node(
             processes: 512,
         },
         read_only_root: true,
-        log: order.log.clone(),
+        log: request.log.clone(),
         stop_signal: "SIGTERM".to_owned(),
         stop_timeout: 10,
         machine: None,
@@ -332,18 +339,23 @@ pub(super) fn node(
     }
 }
 
-/// A chaincode's node: the user's own image with its own program. The shims and samples for Go and Node read the first name of its
-/// id and of whether it speaks TLS, those for Java the second. Its root can be written, because we do not know the program.
-pub(super) fn chaincode_node(order: &Order, chaincode: &Chaincode, facts: &facts::Chaincode) -> NodeSpec {
+/// Renders a chaincode node: the user's image with its own program. Shims and samples for Go and Node read
+/// the first of the two variables for the id and for TLS, those for Java the second. Its root is writable,
+/// because the program is unknown.
+pub(super) fn chaincode_node(
+    request: &RenderRequest,
+    chaincode: &Chaincode,
+    model: &network_model::Chaincode,
+) -> NodeSpec {
     let settings = [
-        ("CHAINCODE_ID", facts.package_id.clone()),
-        ("CORE_CHAINCODE_ID_NAME", facts.package_id.clone()),
+        ("CHAINCODE_ID", model.package_id.clone()),
+        ("CORE_CHAINCODE_ID_NAME", model.package_id.clone()),
         ("CHAINCODE_SERVER_ADDRESS", format!("0.0.0.0:{CHAINCODE_PORT}")),
         ("CHAINCODE_TLS_DISABLED", "true".to_owned()),
         ("CORE_PEER_TLS_ENABLED", "false".to_owned()),
     ];
     NodeSpec {
-        name: facts.node.clone(),
+        name: model.node.clone(),
         images: vec![chaincode.image.clone()],
         command: vec![],
         user: None,
@@ -362,7 +374,7 @@ pub(super) fn chaincode_node(order: &Order, chaincode: &Chaincode, facts: &facts
             processes: 512,
         },
         read_only_root: false,
-        log: order.log.clone(),
+        log: request.log.clone(),
         stop_signal: "SIGTERM".to_owned(),
         stop_timeout: 10,
         machine: None,
@@ -379,7 +391,8 @@ pub(super) fn environment<'a>(
         .collect()
 }
 
-/// What orderers and peers have in common. The memory limit of the Go runtime makes it collect before the platform kills it.
+/// Common settings of orderers and peers. The memory limit of the Go runtime triggers garbage collection
+/// before the platform kills the process.
 fn common_settings(role: Role, log_level: LogLevel) -> Vec<(&'static str, String)> {
     vec![
         ("FABRIC_LOGGING_SPEC", level(log_level).to_owned()),
@@ -393,7 +406,7 @@ fn common_settings(role: Role, log_level: LogLevel) -> Vec<(&'static str, String
     ]
 }
 
-/// How Fabric's programs call it.
+/// Fabric's name of a log level.
 pub(super) fn level(level: LogLevel) -> &'static str {
     match level {
         LogLevel::Debug => "debug",
@@ -403,13 +416,14 @@ pub(super) fn level(level: LogLevel) -> &'static str {
     }
 }
 
-/// On top of the image's `orderer.yaml`. A follower waits for an answer of a leader that was killed as long as calls between
-/// orderers may take: 7 s by default, longer than it takes to elect another. One that follows a channel and fails to fetch a block tries
-/// again after 5 s by default: the second of two orderers, without whom nothing is ordered, must not pause that long.
+/// Overrides of the image's `orderer.yaml`. A follower waits for a killed leader as long as calls between
+/// orderers may take: 7 s by default, longer than an election. A channel follower retries a failed fetch
+/// after 5 s by default: too long for the second of two orderers, which is needed for ordering.
 ///
-/// 3.1 reads all of them too: orderers of BFT speak to each other on the port and by the certificate of all others, where nothing
-/// else is set, and keep no snapshots (`orderer/common/server/main.go`, `orderer/consensus/smartbft/consenter.go`).
-fn orderer_settings(keyed: &Keyed, consensus: Consensus) -> Vec<(&'static str, String)> {
+/// 3.1 reads all of them too: BFT orderers use the general port and certificate for each other if nothing
+/// else is set, and keep no snapshots (`orderer/common/server/main.go`,
+/// `orderer/consensus/smartbft/consenter.go`).
+fn orderer_settings(keyed: &OrganisationKeys, consensus: Consensus) -> Vec<(&'static str, String)> {
     let text = str::to_owned;
     let own = match consensus {
         Consensus::Raft => "etcdraft",
@@ -457,8 +471,9 @@ fn orderer_settings(keyed: &Keyed, consensus: Consensus) -> Vec<(&'static str, S
     ]
 }
 
-/// On top of [`CORE_YAML`]. A peer begins with all others of its organisation; alone, with itself.
-fn peer_settings(keyed: &Keyed, name: &NodeName) -> Vec<(&'static str, String)> {
+/// Overrides of [`CORE_YAML`]. A peer's gossip starts with all others of its organisation, or with itself if
+/// it is alone.
+fn peer_settings(keyed: &OrganisationKeys, name: &NodeName) -> Vec<(&'static str, String)> {
     let address = |name: &NodeName| format!("{name}:{PEER_PORT}");
     let others: Vec<String> = keyed
         .members
@@ -487,8 +502,8 @@ fn peer_settings(keyed: &Keyed, name: &NodeName) -> Vec<(&'static str, String)> 
     ]
 }
 
-/// A node's keys and certificates, and what else it reads. `tmp` needs a file, because nothing else makes the folder.
-fn files(keyed: &Keyed, member: &Member, control_ca: &str) -> Vec<File> {
+/// Keys, certificates and other files of a node. The file in `tmp` creates the folder.
+fn files(keyed: &OrganisationKeys, member: &Member, control_ca: &str) -> Vec<File> {
     let file = |path: &str, content, secret| file(HOME, path, content, secret);
     let open = |path: &str, text: &str| file(path, Secret::new(text.as_bytes().to_vec()), false);
     let membership = msp::files(
@@ -514,7 +529,7 @@ fn files(keyed: &Keyed, member: &Member, control_ca: &str) -> Vec<File> {
     files
 }
 
-/// A file of a node's user in his home.
+/// A file in a node's home.
 pub(super) fn file(home: &str, path: &str, content: Secret<Vec<u8>>, secret: bool) -> File {
     let mode = if secret { 0o400 } else { 0o444 };
     File {
@@ -527,11 +542,11 @@ pub(super) fn file(home: &str, path: &str, content: Secret<Vec<u8>>, secret: boo
     }
 }
 
-/// The same node on the ports of the order; one that was never made may have got others.
-pub(super) fn published(node: &NodeSpec, order: &Order) -> NodeSpec {
+/// The node on the ports of the request; a node that was never created may have been allocated others.
+pub(super) fn published(node: &NodeSpec, request: &RenderRequest) -> NodeSpec {
     let mut ports = node.ports.clone();
     for port in ports.iter_mut().filter(|port| port.published.is_some()) {
-        port.published = order.ports.get(&need(&node.name, &port.name)).copied();
+        port.published = request.ports.get(&need(&node.name, &port.name)).copied();
     }
     let hash = if ports == node.ports {
         node.hash.clone()
@@ -545,7 +560,7 @@ pub(super) fn published(node: &NodeSpec, order: &Order) -> NodeSpec {
     }
 }
 
-/// The same node with its member's certificates of now.
+/// The node with its member's current certificates.
 pub(super) fn recertified(node: &NodeSpec, member: &Member) -> NodeSpec {
     let enrolment = format!("msp/{}", msp::CERTIFICATE);
     let certificates = [
@@ -559,7 +574,7 @@ pub(super) fn recertified(node: &NodeSpec, member: &Member) -> NodeSpec {
     )
 }
 
-/// The same node with other contents of some of its files.
+/// The node with new contents of some files.
 pub(super) fn with_files<const N: usize>(
     node: &NodeSpec,
     home: &str,
@@ -577,7 +592,7 @@ pub(super) fn with_files<const N: usize>(
     node
 }
 
-/// Who runs in a node, by its files. `None`: they are not those of a render, or were taken out.
+/// Reads a member from its node's files. `None`: a render did not write them, or they were removed.
 pub(super) fn member(node: &NodeSpec) -> Option<Member> {
     let key = |path: &str| Key::read(&find(node, HOME, path)?.content);
     let Certificates { enrolment, tls } = certificates(node)?;
@@ -597,13 +612,13 @@ pub(super) fn member(node: &NodeSpec) -> Option<Member> {
     })
 }
 
-/// What others know a node by, in PEM.
+/// Public certificates of a node in PEM.
 pub(super) struct Certificates {
     pub(super) enrolment: String,
     pub(super) tls: String,
 }
 
-/// The same by its files. `None`: they are not those of a render.
+/// Reads the certificates from a node's files. `None`: a render did not write them.
 pub(super) fn certificates(node: &NodeSpec) -> Option<Certificates> {
     Some(Certificates {
         enrolment: text(node, HOME, &format!("msp/{}", msp::CERTIFICATE))?,
@@ -616,7 +631,7 @@ pub(super) fn text(node: &NodeSpec, home: &str, path: &str) -> Option<String> {
     String::from_utf8(find(node, home, path)?.content.expose().clone()).ok()
 }
 
-/// A file in a node's home.
+/// Finds a file in a node's home.
 pub(super) fn find<'a>(node: &'a NodeSpec, home: &str, path: &str) -> Option<&'a File> {
     node.files.iter().find(|file| is_at(file, home, path))
 }

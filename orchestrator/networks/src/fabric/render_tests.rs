@@ -1,4 +1,4 @@
-//! What is rendered, byte by byte, and what must hold of it.
+//! Rendered specs, byte by byte, and their invariants.
 
 use super::*;
 use crate::fabric::{fixture, proto::common::Block};
@@ -6,18 +6,18 @@ use chainpool_agent::NetworkSpec;
 use serde_json::json;
 use std::{collections::BTreeSet, fmt::Write};
 
-fn order(parameters: &Parameters) -> Order {
+fn request(parameters: &Parameters) -> RenderRequest {
     let network = NetworkSpec {
         subnet: Some("10.213.0.64/26".parse().expect("a subnet")),
     };
-    Order {
+    RenderRequest {
         network,
-        ..fixture::order(parameters)
+        ..fixture::request(parameters)
     }
 }
 
 fn rendered(parameters: &Parameters, seed: u8) -> ClusterSpec {
-    render(parameters, &order(parameters), &Seed::new([seed; 32]))
+    render(parameters, &request(parameters), &Seed::new([seed; 32]))
 }
 
 fn with_chaincode() -> Parameters {
@@ -71,7 +71,7 @@ fn setting<'a>(spec: &'a ClusterSpec, node: &str, name: &str) -> &'a str {
 }
 
 #[test]
-fn a_render_stays_as_it_was() {
+fn rendered_bytes_do_not_change() {
     let mut spec = rendered(&with_chaincode(), 7).seal().public;
     let mut seen = String::new();
     for node in &spec.nodes {
@@ -91,7 +91,7 @@ fn a_render_stays_as_it_was() {
         }
     }
     insta::assert_snapshot!("files", seen);
-    // Blocks and packages have tests of their own; a package's bytes, and by them its id, are the compressor's.
+    // Blocks and packages have their own tests; a package's bytes and so its id depend on the compressor.
     for node in &mut spec.nodes {
         node.files.clear();
         if node.name.as_str().starts_with("cc-") {
@@ -120,32 +120,33 @@ fn the_same_seed_gives_the_same_bytes_and_another_shares_no_secret() {
             .collect::<BTreeSet<_>>()
     };
     let (one, two) = (secrets(1), secrets(2));
-    // Two keys for each of seven nodes, four for each of three organisations, and the control authority's with its client's.
+    // Two keys for each of seven nodes, four for each of three organisations, and two for the control
+    // authority and client.
     assert_eq!((one.len(), two.len()), (7 * 2 + 3 * 4 + 2, 7 * 2 + 3 * 4 + 2));
     assert!(one.is_disjoint(&two));
 }
 
 #[test]
 fn another_seed_shares_no_certificate_and_no_block() {
-    let facts = |seed| Facts::read(&rendered(&raft(), seed)).expect("facts");
-    let public = |facts: &Facts| {
-        let of = facts
+    let model = |seed| NetworkModel::read(&rendered(&raft(), seed)).expect("model");
+    let public = |model: &NetworkModel| {
+        let of = model
             .organisations
             .iter()
-            .chain([&facts.ordering])
+            .chain([&model.ordering])
             .flat_map(|o| [&o.ca, &o.tls_ca, &o.admin, &o.user]);
-        of.chain([&facts.control, &facts.control_ca])
-            .chain(facts.channels.iter().map(|c| &c.genesis))
+        of.chain([&model.control, &model.control_ca])
+            .chain(model.channels.iter().map(|c| &c.genesis))
             .cloned()
             .collect::<BTreeSet<_>>()
     };
-    let (one, two) = (public(&facts(1)), public(&facts(2)));
+    let (one, two) = (public(&model(1)), public(&model(2)));
     assert_eq!(one.len(), 3 * 4 + 2 + 1);
     assert!(one.is_disjoint(&two));
 }
 
 #[test]
-fn nothing_secret_is_left_in_the_open_part() {
+fn the_public_part_contains_no_secret() {
     let sealed = rendered(&with_chaincode(), 9).seal();
     let files: String = sealed
         .public
@@ -164,12 +165,12 @@ fn nothing_secret_is_left_in_the_open_part() {
             .lines()
             .next()
             .expect("a line");
-        assert!(!open.contains(line), "a private key stands in the open");
+        assert!(!open.contains(line), "a private key is public");
     }
 }
 
 #[test]
-fn every_file_lies_below_the_volume_and_belongs_to_the_user() {
+fn every_file_is_below_the_volume_and_belongs_to_the_user() {
     for node in &rendered(&raft(), 1).nodes {
         let [volume] = &node.volumes[..] else {
             panic!("one volume")
@@ -196,9 +197,9 @@ fn every_file_lies_below_the_volume_and_belongs_to_the_user() {
     }
 }
 
-/// Every path that a node's settings name is one of its files, or lies in a folder that it makes itself.
+/// Every path in a node's settings is one of its files or is in a folder that the node creates.
 #[test]
-fn every_path_in_the_settings_is_there() {
+fn every_path_in_the_settings_exists() {
     let spec = rendered(&raft(), 1);
     for node in &spec.nodes {
         let files: BTreeSet<&str> = node.files.iter().map(|f| f.path.as_str()).collect();
@@ -240,12 +241,12 @@ fn every_path_in_the_settings_is_there() {
 }
 
 #[test]
-fn each_channel_has_a_block_of_its_own() {
+fn each_channel_has_its_own_genesis_block() {
     let parameters = Parameters {
         channels: vec!["one".to_owned(), "two".to_owned()],
         ..Parameters::default()
     };
-    let facts = Facts::read(&rendered(&parameters, 1)).expect("facts");
+    let model = NetworkModel::read(&rendered(&parameters, 1)).expect("model");
     let hash = |channel: &Channel| {
         let bytes = BASE64.decode(&channel.genesis).expect("base64");
         Block::decode(&bytes[..])
@@ -254,7 +255,7 @@ fn each_channel_has_a_block_of_its_own() {
             .expect("a header")
             .data_hash
     };
-    let [one, two] = &facts.channels[..] else {
+    let [one, two] = &model.channels[..] else {
         panic!("two channels")
     };
     assert_eq!((one.name.as_str(), two.name.as_str()), ("one", "two"));
@@ -262,7 +263,7 @@ fn each_channel_has_a_block_of_its_own() {
 }
 
 #[test]
-fn peers_of_an_organisation_begin_with_each_other() {
+fn gossip_starts_with_the_other_peers_of_the_organisation() {
     let spec = rendered(&raft(), 1);
     assert_eq!(
         setting(&spec, "peer0-org2", "CORE_PEER_GOSSIP_BOOTSTRAP"),
@@ -277,7 +278,7 @@ fn peers_of_an_organisation_begin_with_each_other() {
 }
 
 #[test]
-fn chaincodes_are_deployed_only_where_there_are_any() {
+fn the_deploy_phase_exists_only_with_chaincodes() {
     assert_eq!(
         rendered(&Parameters::default(), 1).boot[1..],
         [Boot::Init("channels".to_owned())]
@@ -297,21 +298,21 @@ fn chaincodes_are_deployed_only_where_there_are_any() {
         started.iter().collect::<Vec<_>>(),
         spec.nodes.iter().map(|n| &n.name).collect::<Vec<_>>()
     );
-    let facts = Facts::read(&spec).expect("facts");
+    let model = NetworkModel::read(&spec).expect("model");
     assert_eq!(
         setting(&spec, "cc-basic", "CHAINCODE_ID"),
-        facts.chaincodes[0].package_id
+        model.chaincodes[0].package_id
     );
-    assert_eq!(facts.chaincodes[0].node.as_str(), "cc-basic");
+    assert_eq!(model.chaincodes[0].node.as_str(), "cc-basic");
 }
 
 #[test]
-fn what_was_ordered_is_in_the_spec() {
+fn the_spec_reflects_the_request() {
     let parameters = Parameters::default();
-    let mut order = order(&parameters);
-    order.images = BTreeMap::from([("peer".to_owned(), vec!["registry.example/peer:1".to_owned()])]);
-    order.log_level = LogLevel::Warning;
-    let spec = render(&parameters, &order, &Seed::new([1; 32]));
+    let mut request = request(&parameters);
+    request.images = BTreeMap::from([("peer".to_owned(), vec!["registry.example/peer:1".to_owned()])]);
+    request.log_level = LogLevel::Warning;
+    let spec = render(&parameters, &request, &Seed::new([1; 32]));
     assert_eq!(
         spec.node(&spec.nodes[1].name).expect("a peer").images,
         ["registry.example/peer:1"]
@@ -327,7 +328,7 @@ fn what_was_ordered_is_in_the_spec() {
 }
 
 #[test]
-fn a_version_line_has_its_own_images_and_else_the_same_nodes() {
+fn version_lines_differ_only_in_images() {
     let (old, new) = (
         rendered(&raft(), 1),
         rendered(
@@ -351,11 +352,11 @@ fn a_version_line_has_its_own_images_and_else_the_same_nodes() {
         );
     }
     let parameters = bft();
-    let mut order = order(&parameters);
-    order.images = [("orderer", "of-2.5:1"), ("orderer-3.1", "of-3.1:1")]
+    let mut request = request(&parameters);
+    request.images = [("orderer", "of-2.5:1"), ("orderer-3.1", "of-3.1:1")]
         .map(|(role, image)| (role.to_owned(), vec![image.to_owned()]))
         .into();
-    let spec = render(&parameters, &order, &Seed::new([1; 32]));
+    let spec = render(&parameters, &request, &Seed::new([1; 32]));
     assert_eq!(spec.nodes[0].images, ["of-3.1:1"]);
     assert_eq!(
         setting(&spec, "orderer3", "ORDERER_CONSENSUS_WALDIR"),
@@ -368,7 +369,7 @@ fn a_version_line_has_its_own_images_and_else_the_same_nodes() {
 }
 
 #[test]
-fn the_layout_is_that_of_the_spec() {
+fn requirements_match_the_spec() {
     for parameters in [
         Parameters::default(),
         raft(),
@@ -381,11 +382,14 @@ fn the_layout_is_that_of_the_spec() {
             ..raft()
         },
     ] {
-        let layout = layout(&parameters);
+        let requirements = requirements(&parameters);
         let spec = rendered(&parameters, 1);
-        assert_eq!(usize::try_from(layout.size).expect("small"), spec.nodes.len());
         assert_eq!(
-            layout.memory_bytes,
+            usize::try_from(requirements.size).expect("small"),
+            spec.nodes.len()
+        );
+        assert_eq!(
+            requirements.memory_bytes,
             spec.nodes
                 .iter()
                 .map(|node| node.limits.memory_bytes)
@@ -397,7 +401,7 @@ fn the_layout_is_that_of_the_spec() {
                 .filter(|p| p.published.is_some())
                 .map(|p| need(&n.name, &p.name))
         });
-        assert_eq!(published.collect::<Vec<_>>(), layout.ports);
+        assert_eq!(published.collect::<Vec<_>>(), requirements.ports);
         let closed = spec
             .nodes
             .iter()

@@ -1,4 +1,4 @@
-//! TLS to nodes. A node is recognised by its organisation's own TLS authority and its own name, and by nothing else.
+//! TLS to nodes. A node is authenticated only by its organisation's TLS authority and its name.
 
 use chainpool_api::Timestamp;
 use rustls::{
@@ -8,18 +8,19 @@ use rustls::{
 use std::sync::Arc;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-/// How the nodes of one organisation are recognised, and how we show ourselves to them.
+/// TLS configurations for the nodes of one organisation.
 pub(super) struct Trust {
-    /// For gRPC, where our messages are signed one by one.
+    /// For gRPC, where messages are signed individually.
     pub(super) grpc: Arc<ClientConfig>,
-    /// For the ports that are ours alone: with the control certificate.
+    /// For control ports: with the control certificate.
     pub(super) control: Arc<ClientConfig>,
 }
 
 impl Trust {
-    /// From the authority's certificate, the control certificate and its key, all in PEM.
+    /// Builds the configurations from the authority's certificate, the control certificate and its key, all
+    /// in PEM.
     pub(super) fn new(authority: &str, certificate: &str, key: &str) -> Result<Self, rustls::Error> {
-        let unreadable = |what: &str| rustls::Error::General(format!("{what} is no PEM"));
+        let unreadable = |what: &str| rustls::Error::General(format!("{what} is not PEM"));
         let mut roots = RootCertStore::empty();
         roots.add(
             CertificateDer::from_pem_slice(authority.as_bytes())
@@ -45,17 +46,17 @@ impl Trust {
     }
 }
 
-/// When a certificate ends. `None`: it cannot be read.
-pub(super) fn ends(certificate: &[u8]) -> Option<Timestamp> {
+/// Expiry of a certificate. `None`: it is unreadable.
+pub(super) fn expiry(certificate: &[u8]) -> Option<Timestamp> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(Timestamp(
         certificate.validity().not_after.timestamp().checked_mul(1000)?,
     ))
 }
 
-/// The same of a certificate in PEM.
-pub(super) fn pem_ends(certificate: &str) -> Option<Timestamp> {
-    ends(&CertificateDer::from_pem_slice(certificate.as_bytes()).ok()?)
+/// Expiry of a certificate in PEM.
+pub(super) fn pem_expiry(certificate: &str) -> Option<Timestamp> {
+    expiry(&CertificateDer::from_pem_slice(certificate.as_bytes()).ok()?)
 }
 
 #[cfg(test)]
@@ -63,17 +64,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_tells_when_it_ends() {
+    fn the_expiry_of_a_certificate_is_read() {
         let mut parameters = rcgen::CertificateParams::new(vec!["orderer1".to_owned()]).expect("a name");
         parameters.not_after = rcgen::date_time_ymd(2031, 2, 3);
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = parameters.self_signed(&key).expect("a certificate");
         let expected = "2031-02-03T00:00:00Z".parse().ok();
         assert_eq!(
-            (ends(certificate.der()), pem_ends(&certificate.pem())),
+            (expiry(certificate.der()), pem_expiry(&certificate.pem())),
             (expected, expected)
         );
-        assert_eq!((ends(b"nothing"), pem_ends("nothing")), (None, None));
+        assert_eq!((expiry(b"nothing"), pem_expiry("nothing")), (None, None));
         Trust::new(&certificate.pem(), &certificate.pem(), &key.serialize_pem()).expect("readable");
         assert!(Trust::new("nothing", &certificate.pem(), &key.serialize_pem()).is_err());
     }

@@ -1,4 +1,4 @@
-//! Transactions: endorsed by peers, ordered, and seen as valid in a block of the peers that endorsed them.
+//! Transactions: endorsed by peers, ordered, and valid in a block of the endorsing peers.
 
 use super::{
     access::Access,
@@ -19,10 +19,11 @@ use futures::future::try_join_all;
 use prost::Message;
 use std::time::Duration;
 
-/// How long a transaction may take to be in a block, beside the time after which a block is cut.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time for a transaction to be in a block, beyond the batch timeout.
+const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Has a proposal endorsed by all these peers and ordered, and waits until each of them has it in a block.
+/// Has all these peers endorse a proposal, submits the transaction, and waits until each of them has it in a
+/// block.
 pub(super) async fn submit(
     access: &Access,
     channel: &str,
@@ -31,8 +32,8 @@ pub(super) async fn submit(
 ) -> Result<(), CallError> {
     let first = peers
         .first()
-        .ok_or_else(|| CallError::Silent("no peer answers".to_owned()))?;
-    // What is committed from now on stands in a block of at least this number.
+        .ok_or_else(|| CallError::Unavailable("no peer is responsive".to_owned()))?;
+    // The transaction will be in a block of at least this number.
     let heights = try_join_all(
         peers
             .iter()
@@ -46,7 +47,7 @@ pub(super) async fn submit(
     let responses = try_join_all(peers.iter().map(endorse)).await?;
     let envelope = assemble(&first.identity, proposal, &responses)?;
     orderer::broadcast(access, &envelope).await?;
-    let limit = PATIENCE + Duration::from_millis(access.facts.parameters.batch_timeout_ms.into());
+    let limit = COMMIT_LIMIT + Duration::from_millis(access.model.parameters.batch_timeout_ms.into());
     let seen = peers.iter().zip(&heights).map(|(peer, info)| async move {
         let committed = within(
             limit,
@@ -77,7 +78,7 @@ async fn committed(peer: &Peer, channel: &str, transaction: &str, from: u64) -> 
             return match found.tx_validation_code {
                 0 => Ok(()),
                 code => Err(CallError::Refused(format!(
-                    "the transaction is not valid: code {code} in block {}",
+                    "the transaction is invalid: code {code} in block {}",
                     block.number
                 ))),
             };
@@ -85,7 +86,7 @@ async fn committed(peer: &Peer, channel: &str, transaction: &str, from: u64) -> 
     }
 }
 
-/// The transaction of a proposal and the answers to it, which must all be the same.
+/// Builds the transaction from a proposal and its responses, which must all be equal.
 fn assemble(
     identity: &Identity,
     proposal: &Proposal,
@@ -97,7 +98,7 @@ fn assemble(
         .unwrap_or_default();
     if payload.is_empty() || responses.iter().any(|response| response.payload != payload) {
         return Err(CallError::Refused(
-            "the peers' answers differ: one of them is behind".to_owned(),
+            "the peers' endorsements differ: one of them is behind".to_owned(),
         ));
     }
     let endorsements = responses
@@ -129,7 +130,7 @@ fn assemble(
 mod tests {
     use super::*;
     use crate::fabric::{
-        envelope::tests::somebody,
+        envelope::tests::test_identity,
         proto::{common::Payload, peer::Endorsement},
     };
 
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_transaction_holds_the_proposal_and_every_endorsement() {
-        let (identity, _) = somebody();
+        let (identity, _) = test_identity();
         let proposal = Proposal::new(&identity, "ch1", "basic", "put", &[b"a"]);
         let envelope =
             assemble(&identity, &proposal, &[answer(b"same", 1), answer(b"same", 2)]).expect("it fits");
@@ -168,8 +169,8 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_differ_make_no_transaction() {
-        let (identity, _) = somebody();
+    fn differing_responses_are_refused() {
+        let (identity, _) = test_identity();
         let proposal = Proposal::new(&identity, "ch1", "basic", "put", &[]);
         for answers in [
             &[answer(b"one", 1), answer(b"other", 2)][..],

@@ -1,83 +1,93 @@
-//! Judges evidence. Pure.
+//! Assesses evidence. Pure.
 //!
-//! Reasons name no figure that changes from one look to the next, so that one verdict stays one verdict. A channel makes no block
-//! while nobody writes, so a height that rests says nothing; what counts is who leads, and who is there to order and to endorse.
+//! Reasons contain no value that changes between probes, so a verdict stays the same. An idle channel has no
+//! blocks, so a constant height is no evidence; leaders, available orderers and endorsers are.
 
-use super::{consensus::Consensus, facts::Duty, parameters::Parameters, words};
-use crate::{Past, Verdict, began_again_text};
+use super::{consensus::Consensus, messages, network_model::NodeKind, parameters::Parameters};
+use crate::{History, Verdict, ledger_regression_reason};
 use chainpool_api::{ChannelEvidence, Evidence, HealthState, NodeEvidence, Timestamp};
 use std::collections::BTreeMap;
 
-/// What nodes are called.
+/// Singular and plural names of nodes.
 const ORDERERS: (&str, &str) = ("orderer", "orderers");
 const PEERS: (&str, &str) = ("peer", "peers");
 const CHAINCODES: (&str, &str) = ("chaincode", "chaincodes");
 const DATABASES: (&str, &str) = ("state database", "state databases");
 const SERVERS: (&str, &str) = ("Fabric CA", "Fabric CAs");
 
-/// How long nodes that have just begun are given.
+/// Time for nodes to start.
 const START_MS: i64 = 12_000;
-/// How long before its end a certificate is worth a word, and which part of its time that is at most.
+/// A certificate expires soon from this many days before its expiry, but from at most this fraction of its
+/// validity.
 const WARNING_DAYS: i64 = 30;
 const WARNING_PART: i64 = 3;
 const DAY_S: i64 = 86_400;
 
-/// Judges what was seen now in the light of what was seen before. The gravest finding decides.
-pub(super) fn verdict(parameters: &Parameters, evidence: &Evidence, past: &Past, now: Timestamp) -> Verdict {
+/// Assesses evidence together with the history. The most severe finding decides.
+pub(super) fn verdict(
+    parameters: &Parameters,
+    evidence: &Evidence,
+    history: &History,
+    now: Timestamp,
+) -> Verdict {
     let found = Findings::of(parameters.consensus, evidence);
     if found.orderers.total() == 0 {
-        return of(HealthState::Unknown, "nothing is known of its nodes".to_owned());
+        return of(HealthState::Unknown, "no information about the nodes".to_owned());
     }
     let broken = found
         .forked()
-        .or_else(|| found.unordered(past, now))
-        .or_else(|| found.leaderless(past, now))
-        .or_else(|| found.unendorsed(past, now));
+        .or_else(|| found.without_quorum(history, now))
+        .or_else(|| found.leaderless(history, now))
+        .or_else(|| found.without_endorsers(history, now));
     if let Some(verdict) = broken {
         return verdict;
     }
-    let unheard = found.unheard_text(past, now);
-    let heard = if unheard.is_some() {
-        found.heard()
+    let not_following = found.not_following_text(history, now);
+    let following = if not_following.is_some() {
+        found.following()
     } else {
         found.orderers.present()
     };
-    let margin = words::margin(found.consensus, heard, found.orderers.total());
+    let margin = messages::margin(found.consensus, following, found.orderers.total());
     let degraded = [
         found.missing_text(),
-        unheard,
+        not_following,
         found.behind_text(),
-        found.undefined_text(),
-        ending_text(parameters, evidence, now),
+        found.missing_definitions_text(),
+        expiry_text(parameters, evidence, now),
     ];
     let degraded: Vec<String> = degraded.into_iter().flatten().collect();
     if degraded.is_empty() {
-        return found
-            .unproven(past)
-            .unwrap_or_else(|| of(HealthState::Healthy, format!("{}; {margin}", found.whole_text())));
+        return found.unconfirmed_recovery(history).unwrap_or_else(|| {
+            of(
+                HealthState::Healthy,
+                format!("{}; {margin}", found.healthy_text()),
+            )
+        });
     }
     of(
         HealthState::Degraded,
-        format!("{}; it still commits, {margin}", degraded.join("; ")),
+        format!("{}; still committing, {margin}", degraded.join("; ")),
     )
 }
 
-/// Whether the ledger has begun again: all orderers and peers answer and lack nothing of each other's, and none has the block before one that
-/// was seen. The newest one may have been seen at a node a moment before it was lost with its machine.
-pub(super) fn began_again(evidence: &Evidence, past: &Past) -> Option<String> {
-    let seen = past
+/// Reason if the ledger lost blocks: all orderers and peers are responsive and in sync, and none has the
+/// block before one seen earlier. One block of tolerance, because the newest block may have existed only on a
+/// node that was lost.
+pub(super) fn ledger_regression(evidence: &Evidence, history: &History) -> Option<String> {
+    let seen = history
         .height
         .filter(|seen| evidence.height.is_some_and(|height| height + 1 < *seen))?;
     let mut members = evidence
         .nodes
         .values()
         .filter(|node| matches!(node.role.as_deref(), Some("orderer" | "peer")));
-    let is_whole = evidence.channels.values().all(|channel| channel.height.is_some());
-    (is_whole && members.all(|node| node.answers && node.catching_up == Some(false)))
-        .then(|| began_again_text(seen))
+    let is_complete = evidence.channels.values().all(|channel| channel.height.is_some());
+    (is_complete && members.all(|node| node.answers && node.catching_up == Some(false)))
+        .then(|| ledger_regression_reason(seen))
 }
 
-/// A node, and why it takes no part.
+/// A node, and the reason if it is unavailable.
 struct Node<'a> {
     name: &'a str,
     evidence: &'a NodeEvidence,
@@ -89,26 +99,26 @@ struct Node<'a> {
 struct Nodes<'a>(Vec<Node<'a>>);
 
 impl<'a> Nodes<'a> {
-    /// The nodes that do this. One that has blocks and has not joined every channel takes no part.
-    fn of(duty: Duty, evidence: &'a Evidence) -> Self {
+    /// The nodes of a kind. Orderers and peers that have not joined every channel are unavailable.
+    fn of(kind: NodeKind, evidence: &'a Evidence) -> Self {
         let outside = |node: &NodeEvidence| {
-            made(evidence)
+            joined_channels(evidence)
                 .map(|(name, _)| name)
                 .find(|channel| !node.channels.contains_key(*channel))
         };
         let nodes = evidence
             .nodes
             .iter()
-            .filter(|(_, node)| node.role.as_deref() == Some(duty.as_str()));
+            .filter(|(_, node)| node.role.as_deref() == Some(kind.as_str()));
         let with_reason = nodes.map(|(name, evidence)| Node {
             name,
             evidence,
             absent: match (evidence.answers, outside(evidence)) {
-                (false, _) => Some(words::node(name, evidence)),
+                (false, _) => Some(messages::node(name, evidence)),
                 (true, _) if evidence.unable.is_some() => {
-                    evidence.unable.as_deref().map(|why| words::unable(name, why))
+                    evidence.unable.as_deref().map(|why| messages::unable(name, why))
                 }
-                (true, Some(channel)) if matches!(duty, Duty::Orderer | Duty::Peer) => {
+                (true, Some(channel)) if matches!(kind, NodeKind::Orderer | NodeKind::Peer) => {
                     Some(format!("{name} has not joined channel {channel}"))
                 }
                 (true, _) => None,
@@ -121,26 +131,26 @@ impl<'a> Nodes<'a> {
         self.0.len()
     }
 
-    /// How many take part.
+    /// Number of available nodes.
     fn present(&self) -> usize {
         self.0.iter().filter(|node| node.absent.is_none()).count()
     }
 
-    /// Who is missing, and what is known of them. The words are for one of them and for several.
+    /// The unavailable nodes with their reasons, if any.
     fn missing_text(&self, (one, several): (&str, &str)) -> Option<String> {
         let who: Vec<&str> = self.0.iter().filter_map(|node| node.absent.as_deref()).collect();
         let (missing, total, who) = (who.len(), self.total(), who.join(", "));
         match (missing, total) {
             (0, _) => None,
-            (1, 1) => Some(format!("its only {one} does not take part ({who})")),
-            (1, total) => Some(format!("1 of {total} {several} does not take part ({who})")),
-            (missing, total) => Some(format!("{missing} of {total} {several} do not take part ({who})")),
+            (1, 1) => Some(format!("the only {one} is unavailable ({who})")),
+            (missing, total) => Some(format!("{missing} of {total} {several} unavailable ({who})")),
         }
     }
 }
 
-/// The channels that somebody has joined. Where nobody has joined any, all of them: then they are not new, but lost.
-fn made(evidence: &Evidence) -> impl Iterator<Item = (&String, &ChannelEvidence)> {
+/// The channels that a node has joined; all channels if no node has joined any, because then they are lost,
+/// not new.
+fn joined_channels(evidence: &Evidence) -> impl Iterator<Item = (&String, &ChannelEvidence)> {
     let none = evidence.channels.values().all(|seen| seen.height.is_none());
     evidence
         .channels
@@ -148,7 +158,7 @@ fn made(evidence: &Evidence) -> impl Iterator<Item = (&String, &ChannelEvidence)
         .filter(move |(_, seen)| none || seen.height.is_some())
 }
 
-/// Who takes part, by the evidence.
+/// Findings from the evidence.
 struct Findings<'a> {
     consensus: Consensus,
     evidence: &'a Evidence,
@@ -162,9 +172,10 @@ struct Findings<'a> {
 
 impl<'a> Findings<'a> {
     fn of(consensus: Consensus, evidence: &'a Evidence) -> Self {
-        let of = |duty| Nodes::of(duty, evidence);
-        let (orderers, peers) = (of(Duty::Orderer), of(Duty::Peer));
-        let (chaincodes, servers, databases) = (of(Duty::Chaincode), of(Duty::Ca), of(Duty::Database));
+        let of = |kind| Nodes::of(kind, evidence);
+        let (orderers, peers) = (of(NodeKind::Orderer), of(NodeKind::Peer));
+        let (chaincodes, servers, databases) =
+            (of(NodeKind::Chaincode), of(NodeKind::Ca), of(NodeKind::Database));
         Self {
             consensus,
             evidence,
@@ -180,28 +191,32 @@ impl<'a> Findings<'a> {
         self.consensus.quorum(self.orderers.total())
     }
 
-    /// Whether orderers began, came back or left so short a time ago that they may have to elect a leader.
-    fn may_elect(&self, past: &Past, now: Timestamp) -> bool {
+    /// Orderers started, reconnected or disconnected so recently that an election may be in progress.
+    fn may_elect(&self, history: &History, now: Timestamp) -> bool {
         is_recent(
-            past.started_at.max(past.returned_at).max(past.left_at),
+            history
+                .started_at
+                .max(history.reconnected_at)
+                .max(history.disconnected_at),
             now,
             self.consensus.election_ms(),
         )
     }
 
     fn channels(&self) -> impl Iterator<Item = (&'a String, &'a ChannelEvidence)> {
-        made(self.evidence)
+        joined_channels(self.evidence)
     }
 
-    /// Whether orderers are missing that a change brings: none of them was seen to have ended, and all channels are led without them,
-    /// or nodes were started so short a time ago that a channel may be new. They count only when the channels have taken them in. By BFT
-    /// that a channel is led says nothing: its leader does not notice that it has lost the others.
-    fn grows(&self, past: &Past, now: Timestamp) -> bool {
+    /// The missing orderers may be new ones of an amendment, which count only after they have joined the
+    /// channels: none has exited, and all channels have a leader without them, or nodes started so recently
+    /// that a channel may be new. A BFT leader is no evidence, because it does not step down without
+    /// followers.
+    fn is_growing(&self, history: &History, now: Timestamp) -> bool {
         let ended =
             |node: &Node| node.evidence.process.starts_with("exited") || node.evidence.process == "paused";
         let is_led =
             self.consensus.leader_steps_down() && self.channels().all(|(_, seen)| seen.leader.is_some());
-        (is_led || is_recent(past.started_at, now, START_MS))
+        (is_led || is_recent(history.started_at, now, START_MS))
             && !self
                 .orderers
                 .0
@@ -232,57 +247,58 @@ impl<'a> Findings<'a> {
         )))
     }
 
-    /// Too few orderers take part.
-    fn unordered(&self, past: &Past, now: Timestamp) -> Option<Verdict> {
-        if self.orderers.present() >= self.quorum() || self.grows(past, now) {
+    /// Too few orderers are available.
+    fn without_quorum(&self, history: &History, now: Timestamp) -> Option<Verdict> {
+        if self.orderers.present() >= self.quorum() || self.is_growing(history, now) {
             return None;
         }
         let missing = self.orderers.missing_text(ORDERERS)?;
         let needed = match self.orderers.total() {
             1 => String::new(),
-            _ => format!("; {} are needed to order", self.quorum()),
+            _ => format!("; {} required for quorum", self.quorum()),
         };
         Some(broken(format!(
             "{}: {missing}{needed}",
-            words::unordered(self.consensus)
+            messages::quorum_lost(self.consensus)
         )))
     }
 
-    /// Enough orderers take part, and nobody leads, or the leader hears too few of them.
-    fn leaderless(&self, past: &Past, now: Timestamp) -> Option<Verdict> {
+    /// Enough orderers are available, but there is no leader, or too few follow it.
+    fn leaderless(&self, history: &History, now: Timestamp) -> Option<Verdict> {
         let quorum = u32::try_from(self.quorum()).unwrap_or(u32::MAX);
         if let Some((channel, _)) = self.channels().find(|(_, seen)| seen.leader.is_none()) {
-            return Some(if self.may_elect(past, now) {
+            return Some(if self.may_elect(history, now) {
                 of(
                     HealthState::Degraded,
-                    format!("the orderers of channel {channel} elect a leader"),
+                    format!("channel {channel}: leader election in progress"),
                 )
             } else {
                 broken(format!(
-                    "no {} leader on channel {channel}, although enough orderers answer",
+                    "no {} leader on channel {channel} although enough orderers are responsive",
                     self.consensus.title()
                 ))
             });
         }
-        let unheard = |(_, seen): &(&String, &ChannelEvidence)| {
+        let not_following = |(_, seen): &(&String, &ChannelEvidence)| {
             seen.active.is_some_and(|active| active > 0 && active < quorum)
         };
-        let (channel, seen) = self.channels().find(unheard)?;
+        let (channel, seen) = self.channels().find(not_following)?;
         let leader = seen.leader.as_deref().unwrap_or_default();
-        if is_recent(past.started_at, now, self.consensus.election_ms()) {
+        if is_recent(history.started_at, now, self.consensus.election_ms()) {
             return Some(of(
                 HealthState::Degraded,
-                format!("{leader} leads channel {channel} and waits for the orderers that were just started"),
+                format!("{leader} leads channel {channel} and is waiting for newly started orderers"),
             ));
         }
         Some(broken(format!(
-            "{}: {quorum} are needed to order",
-            words::unheard(self.consensus, leader, channel)
+            "{}: {quorum} required for quorum",
+            messages::not_following(self.consensus, leader, channel)
         )))
     }
 
-    /// How many orderers are heard on every channel. A leader that has counted nobody yet says 0.
-    fn heard(&self) -> usize {
+    /// The smallest number of orderers that follow a channel's leader. 0 means that the leader has not
+    /// counted yet.
+    fn following(&self) -> usize {
         let active = self
             .channels()
             .filter_map(|(_, seen)| seen.active)
@@ -294,20 +310,20 @@ impl<'a> Findings<'a> {
             .unwrap_or_default()
     }
 
-    /// Orderers that answer us and that the leader does not hear. Orderers that were just started are given their time.
-    fn unheard_text(&self, past: &Past, now: Timestamp) -> Option<String> {
-        let (heard, present) = (self.heard(), self.orderers.present());
-        let is_told = heard < present && !self.may_elect(past, now);
-        is_told.then(|| {
-            words::heard(
+    /// Responsive orderers that do not follow the leader, except during an election.
+    fn not_following_text(&self, history: &History, now: Timestamp) -> Option<String> {
+        let (following, present) = (self.following(), self.orderers.present());
+        let is_reported = following < present && !self.may_elect(history, now);
+        is_reported.then(|| {
+            messages::following(
                 self.consensus,
-                heard,
-                &format!("the {present} orderers that answer"),
+                following,
+                &format!("{present} responsive orderers"),
             )
         })
     }
 
-    /// The organisations that have peers, and whether one of them takes part.
+    /// Organisations with peers, and whether one of their peers is available.
     fn organisations(&self) -> BTreeMap<&'a str, bool> {
         let mut organisations = BTreeMap::new();
         for node in &self.peers.0 {
@@ -318,50 +334,50 @@ impl<'a> Findings<'a> {
         organisations
     }
 
-    /// Too few organisations have a peer that takes part: transactions are ordered and all found invalid. Peers that were just started,
-    /// perhaps those of an organisation that is new, are given their time.
-    fn unendorsed(&self, past: &Past, now: Timestamp) -> Option<Verdict> {
-        if is_recent(past.started_at, now, START_MS) {
+    /// Too few organisations have an available peer: transactions are ordered but invalid. Newly started
+    /// peers, which may belong to a new organisation, get time to start.
+    fn without_endorsers(&self, history: &History, now: Timestamp) -> Option<Verdict> {
+        if is_recent(history.started_at, now, START_MS) {
             return None;
         }
         let organisations = self.organisations();
-        let silent: Vec<&str> = organisations
+        let unable: Vec<&str> = organisations
             .iter()
             .filter(|(_, endorses)| !**endorses)
             .map(|(name, _)| *name)
             .collect();
         let (total, needed) = (organisations.len(), organisations.len() / 2 + 1);
-        if total - silent.len() >= needed {
+        if total - unable.len() >= needed {
             return None;
         }
         let missing = self.peers.missing_text(PEERS)?;
         Some(broken(match total {
-            1 => format!("{missing}: nobody can endorse"),
+            1 => format!("{missing}: no endorser available"),
             _ => format!(
-                "{missing}: {} cannot endorse, and {needed} of {total} organisations must",
-                silent.join(", ")
+                "{missing}: {} cannot endorse; {needed} of {total} organisations required",
+                unable.join(", ")
             ),
         }))
     }
 
-    /// Nodes that are not needed for every commit.
+    /// Unavailable nodes that commits do not require.
     fn missing_text(&self) -> Option<String> {
         let organisations = self.organisations().into_iter().filter(|(_, endorses)| !endorses);
-        let silent = organisations.map(|(name, _)| format!("{name} cannot endorse"));
+        let unable = organisations.map(|(name, _)| format!("{name} cannot endorse"));
         let texts = [
             self.orderers.missing_text(ORDERERS),
             self.peers.missing_text(PEERS),
             self.databases.missing_text(DATABASES),
             self.chaincodes.missing_text(CHAINCODES),
-            self.closed_text(),
+            self.ca_text(),
         ];
-        words::list(texts.into_iter().flatten().chain(silent))
+        messages::list(texts.into_iter().flatten().chain(unable))
     }
 
-    /// Organisations whose Fabric CA is away: who is enrolled goes on, and nobody is enrolled.
-    fn closed_text(&self) -> Option<String> {
-        let away = self.servers.0.iter().filter(|node| node.absent.is_some());
-        let of: Vec<&str> = away
+    /// Organisations whose Fabric CA is unavailable: existing identities work, new ones cannot enrol.
+    fn ca_text(&self) -> Option<String> {
+        let unavailable = self.servers.0.iter().filter(|node| node.absent.is_some());
+        let of: Vec<&str> = unavailable
             .filter_map(|node| node.evidence.organisation.as_deref())
             .collect();
         Some(format!(
@@ -371,71 +387,76 @@ impl<'a> Findings<'a> {
         ))
     }
 
-    /// Nodes that answer and lack blocks.
+    /// Responsive nodes that lack blocks.
     fn behind_text(&self) -> Option<String> {
         let nodes = self.orderers.0.iter().chain(&self.peers.0);
         let behind: Vec<&str> = nodes
             .filter(|node| node.evidence.catching_up == Some(true))
             .map(|node| node.name)
             .collect();
-        (!behind.is_empty()).then(|| format!("catching up with the others: {}", behind.join(", ")))
+        (!behind.is_empty()).then(|| format!("catching up: {}", behind.join(", ")))
     }
 
-    /// Channels that nobody has joined, and chaincodes that were not committed.
-    fn undefined_text(&self) -> Option<String> {
-        let unmade = self
+    /// Channels that no node has joined, and chaincodes that are not committed.
+    fn missing_definitions_text(&self) -> Option<String> {
+        let not_joined = self
             .evidence
             .channels
             .keys()
-            .filter(|name| self.channels().all(|(made, _)| made != *name));
-        let unmade = unmade.map(|channel| format!("nobody has joined channel {channel} yet"));
+            .filter(|name| self.channels().all(|(joined, _)| joined != *name));
+        let not_joined = not_joined.map(|channel| format!("no node has joined channel {channel} yet"));
         let undefined = self.channels().flat_map(|(channel, seen)| {
             let missing = seen.chaincodes.iter().filter(|(_, is_committed)| !**is_committed);
             missing.map(move |(name, _)| format!("chaincode {name} is not committed on channel {channel}"))
         });
-        words::list(unmade.chain(undefined))
+        messages::list(not_joined.chain(undefined))
     }
 
-    /// A ledger that was not healthy has to show that it is again: by a new block, or by a leader that has counted a quorum. An
-    /// only orderer counts nobody; that it leads is all that there is to show.
-    fn unproven(&self, past: &Past) -> Option<Verdict> {
-        let progressed = self.evidence.height.is_some() && self.evidence.height > past.height;
+    /// Recovery needs confirmation: a new block, or a leader that has counted a quorum. A single orderer
+    /// counts no followers; leading is enough.
+    fn unconfirmed_recovery(&self, history: &History) -> Option<Verdict> {
+        let progressed = self.evidence.height.is_some() && self.evidence.height > history.height;
         let quorum = u32::try_from(self.quorum()).unwrap_or(u32::MAX);
         let counts =
             |seen: &ChannelEvidence| seen.leader.is_some() && (quorum == 1 || seen.active >= Some(quorum));
-        let is_shown = !past.recovering || progressed || self.channels().all(|(_, seen)| counts(seen));
-        (!is_shown).then(|| of(HealthState::Degraded, words::uncounted(self.consensus).to_owned()))
+        let is_shown = !history.recovering || progressed || self.channels().all(|(_, seen)| counts(seen));
+        (!is_shown).then(|| {
+            of(
+                HealthState::Degraded,
+                messages::recovery_unconfirmed(self.consensus).to_owned(),
+            )
+        })
     }
 
-    fn whole_text(&self) -> String {
+    fn healthy_text(&self) -> String {
         let orderers = match self.orderers.total() {
-            1 => "its orderer leads".to_owned(),
-            total => format!("all {total} orderers take part"),
+            1 => "the orderer leads".to_owned(),
+            total => format!("all {total} orderers participate"),
         };
         let peers = match self.peers.total() {
-            1 => "its peer answers".to_owned(),
+            1 => "the peer is responsive".to_owned(),
             total => format!("all {total} peers agree"),
         };
         format!("{orderers}, {peers}")
     }
 }
 
-/// Certificates that end soon. One of short life is told later.
-fn ending_text(parameters: &Parameters, evidence: &Evidence, now: Timestamp) -> Option<String> {
+/// Certificates that expire soon; short-lived ones are reported later.
+fn expiry_text(parameters: &Parameters, evidence: &Evidence, now: Timestamp) -> Option<String> {
     let warning = WARNING_DAYS.min(i64::from(parameters.certificate_days) / WARNING_PART);
-    let ends = evidence
+    let expiry = evidence
         .certificate_ends
-        .filter(|ends| *ends < now.plus_seconds(warning * DAY_S))?;
-    let day = ends.to_string();
+        .filter(|expiry| *expiry < now.plus_seconds(warning * DAY_S))?;
+    let day = expiry.to_string();
     let day = day.get(..10).unwrap_or(&day);
-    let shows = |node: &NodeEvidence| node.certificate_ends.is_some_and(|of_node| of_node <= ends);
+    let shows = |node: &NodeEvidence| node.certificate_ends.is_some_and(|of_node| of_node <= expiry);
     Some(match evidence.nodes.iter().find(|(_, node)| shows(node)) {
-        Some((name, _)) => format!("the certificate of {name} ends on {day}"),
-        None => format!("one of its certificates ends on {day}"),
+        Some((name, _)) => format!("the certificate of {name} expires on {day}"),
+        None => format!("a certificate of the network expires on {day}"),
     })
 }
 
-/// Whether it was so short a time ago that nodes may still be busy with it.
+/// Returns true if the event is within the time limit.
 fn is_recent(since: Option<Timestamp>, now: Timestamp, limit_ms: i64) -> bool {
     since.is_some_and(|since| now.millis_since(since) <= limit_ms)
 }

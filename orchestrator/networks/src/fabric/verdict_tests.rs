@@ -1,4 +1,4 @@
-//! The table of verdicts.
+//! Verdicts by evidence and history.
 
 use super::*;
 use HealthState::{Broken, Degraded, Healthy, Unknown};
@@ -6,23 +6,23 @@ use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
 
-#[expect(clippy::unnecessary_wraps, reason = "every moment of the past is optional")]
+#[expect(clippy::unnecessary_wraps, reason = "all times of the history are optional")]
 fn ago(seconds: i64) -> Option<Timestamp> {
     Some(NOW.plus_seconds(-seconds))
 }
 
-/// A node by one word: `ok`, `behind`, `outside`, `silent`, `stuck`, or the platform's word.
+/// A node by its state: `ok`, `behind`, `outside`, `unresponsive`, `stalled`, or a process state.
 fn node(role: &str, organisation: Option<&str>, word: &str) -> NodeEvidence {
     let answers = matches!(word, "ok" | "behind" | "outside");
     NodeEvidence {
-        process: if answers || matches!(word, "silent" | "stuck") {
+        process: if answers || matches!(word, "unresponsive" | "stalled") {
             "running".to_owned()
         } else {
             word.to_owned()
         },
         answers,
-        stuck: word == "stuck",
-        silent: (word == "silent").then(|| "no answer within 2 s".to_owned()),
+        stuck: word == "stalled",
+        silent: (word == "unresponsive").then(|| "no answer within 2 s".to_owned()),
         height: answers.then_some(7),
         hash: (answers && role == "peer").then(|| "aaaaaaaaaaaa".to_owned()),
         catching_up: answers.then_some(word == "behind"),
@@ -38,7 +38,7 @@ fn node(role: &str, organisation: Option<&str>, word: &str) -> NodeEvidence {
     }
 }
 
-/// Orderers, and one list of peers for each organisation. The first orderer that takes part leads, where enough do.
+/// Evidence of orderers, and of peers by organisation. With a quorum the first available orderer leads.
 fn seen(orderers: &[&str], organisations: &[&[&str]]) -> Evidence {
     seen_by(Consensus::Raft, orderers, organisations)
 }
@@ -85,25 +85,25 @@ fn channel(evidence: &mut Evidence) -> &mut ChannelEvidence {
     evidence.channels.get_mut("main").expect("it is there")
 }
 
-fn judge(evidence: &Evidence, past: &Past) -> (HealthState, String) {
-    judge_by(Consensus::Raft, evidence, past)
+fn assess(evidence: &Evidence, history: &History) -> (HealthState, String) {
+    assess_by(Consensus::Raft, evidence, history)
 }
 
-fn judge_by(consensus: Consensus, evidence: &Evidence, past: &Past) -> (HealthState, String) {
+fn assess_by(consensus: Consensus, evidence: &Evidence, history: &History) -> (HealthState, String) {
     let Verdict { state, reason } = verdict(
         &Parameters {
             consensus,
             ..Parameters::default()
         },
         evidence,
-        past,
+        history,
         NOW,
     );
     (state, reason)
 }
 
 #[test]
-fn who_takes_part_decides_at_once() {
+fn available_nodes_determine_the_verdict() {
     type Case<'a> = (&'a [&'a str], &'a [&'a [&'a str]], HealthState, &'a str);
     let two: &[&[&str]] = &[&["ok"], &["ok"]];
     let table: &[Case] = &[
@@ -111,104 +111,104 @@ fn who_takes_part_decides_at_once() {
             &["ok"],
             &[&["ok"]],
             Healthy,
-            "its orderer leads, its peer answers; its only orderer must not be lost",
+            "the orderer leads, the peer is responsive; no orderer failure tolerated",
         ),
         (
             &["ok"; 3],
             two,
             Healthy,
-            "all 3 orderers take part, all 2 peers agree; can lose 1 more orderer",
+            "all 3 orderers participate, all 2 peers agree; 1 further orderer failure tolerated",
         ),
         (
             &["ok"; 5],
             two,
             Healthy,
-            "all 5 orderers take part, all 2 peers agree; can lose 2 more orderers",
+            "all 5 orderers participate, all 2 peers agree; 2 further orderer failures tolerated",
         ),
         (
             &["ok", "exited 137", "ok"],
             two,
             Degraded,
-            "1 of 3 orderers does not take part (orderer1 exited 137); it still commits, can lose no more orderer",
+            "1 of 3 orderers unavailable (orderer1 exited 137); still committing, no further orderer failure tolerated",
         ),
         (
-            &["ok", "stuck", "ok"],
+            &["ok", "stalled", "ok"],
             two,
             Degraded,
-            "1 of 3 orderers does not take part (orderer1 runs and stands still); it still commits, can lose no more orderer",
+            "1 of 3 orderers unavailable (orderer1 is running but stalled); still committing, no further orderer failure tolerated",
         ),
         (
-            &["ok", "ok", "silent", "ok", "ok"],
+            &["ok", "ok", "unresponsive", "ok", "ok"],
             two,
             Degraded,
-            "1 of 5 orderers does not take part (orderer2 runs and does not answer); it still commits, can lose 1 more orderer",
+            "1 of 5 orderers unavailable (orderer2 is running but unresponsive); still committing, 1 further orderer failure tolerated",
         ),
         (
             &["ok", "exited 137", "paused"],
             two,
             Broken,
-            "no Raft leader: 2 of 3 orderers do not take part (orderer1 exited 137, orderer2 paused); 2 are needed to order",
+            "no Raft leader: 2 of 3 orderers unavailable (orderer1 exited 137, orderer2 paused); 2 required for quorum",
         ),
         (
             &["exited 1"],
             two,
             Broken,
-            "no Raft leader: its only orderer does not take part (orderer0 exited 1)",
+            "no Raft leader: the only orderer is unavailable (orderer0 exited 1)",
         ),
         (
             &["outside"],
             &[&["outside"]],
             Broken,
-            "no Raft leader: its only orderer does not take part (orderer0 has not joined channel main)",
+            "no Raft leader: the only orderer is unavailable (orderer0 has not joined channel main)",
         ),
         (
             &["ok"],
             &[&["ok"], &["exited 1"]],
             Broken,
-            "1 of 2 peers does not take part (peer0-org1 exited 1): org1 cannot endorse, and 2 of 2 organisations must",
+            "1 of 2 peers unavailable (peer0-org1 exited 1): org1 cannot endorse; 2 of 2 organisations required",
         ),
         (
             &["ok"],
             &[&["ok"], &["ok"], &["exited 1"]],
             Degraded,
-            "1 of 3 peers does not take part (peer0-org2 exited 1); org2 cannot endorse; it still commits, its only orderer must not be lost",
+            "1 of 3 peers unavailable (peer0-org2 exited 1); org2 cannot endorse; still committing, no orderer failure tolerated",
         ),
         (
             &["ok"],
             &[&["ok"], &["ok", "exited 1"]],
             Degraded,
-            "1 of 3 peers does not take part (peer1-org1 exited 1); it still commits, its only orderer must not be lost",
+            "1 of 3 peers unavailable (peer1-org1 exited 1); still committing, no orderer failure tolerated",
         ),
         (
             &["ok"],
             &[&["absent"]],
             Broken,
-            "its only peer does not take part (peer0-org0 absent): nobody can endorse",
+            "the only peer is unavailable (peer0-org0 absent): no endorser available",
         ),
         (
             &["ok"],
             &[&["ok", "outside"]],
             Degraded,
-            "1 of 2 peers does not take part (peer1-org0 has not joined channel main); it still commits, its only orderer must not be lost",
+            "1 of 2 peers unavailable (peer1-org0 has not joined channel main); still committing, no orderer failure tolerated",
         ),
         (
             &["ok", "behind", "ok"],
             &[&["behind"]],
             Degraded,
-            "catching up with the others: orderer1, peer0-org0; it still commits, can lose 1 more orderer",
+            "catching up: orderer1, peer0-org0; still committing, 1 further orderer failure tolerated",
         ),
         (
             &["ok", "exited 1", "ok"],
             &[&["ok", "paused"]],
             Degraded,
-            "1 of 3 orderers does not take part (orderer1 exited 1); 1 of 2 peers does not take part (peer1-org0 paused); it still commits, can lose no more orderer",
+            "1 of 3 orderers unavailable (orderer1 exited 1); 1 of 2 peers unavailable (peer1-org0 paused); still committing, no further orderer failure tolerated",
         ),
-        (&[], &[], Unknown, "nothing is known of its nodes"),
+        (&[], &[], Unknown, "no information about the nodes"),
     ];
     for (orderers, organisations, state, reason) in table {
         let evidence = seen(orderers, organisations);
         assert_eq!(
-            judge(&evidence, &Past::default()),
+            assess(&evidence, &History::default()),
             (*state, (*reason).to_owned()),
             "{orderers:?} {organisations:?}"
         );
@@ -216,16 +216,19 @@ fn who_takes_part_decides_at_once() {
 }
 
 #[test]
-fn different_blocks_at_one_height_are_the_gravest_finding() {
+fn different_blocks_at_one_height_are_the_most_severe_finding() {
     let mut evidence = seen(&["exited 1"], &[&["ok"], &["ok"]]);
     channel(&mut evidence).agree = Some(false);
     evidence.nodes.get_mut("peer0-org1").expect("it is there").hash = Some("bbbbbbbbbbbb".to_owned());
     let reason = "peers have different blocks at the same height of channel main: peer0-org0 aaaaaaaa, peer0-org1 bbbbbbbb";
-    assert_eq!(judge(&evidence, &Past::default()), (Broken, reason.to_owned()));
+    assert_eq!(
+        assess(&evidence, &History::default()),
+        (Broken, reason.to_owned())
+    );
 }
 
 #[test]
-fn without_a_leader_nothing_is_ordered() {
+fn a_channel_without_a_leader_is_broken_after_an_election() {
     let mut evidence = seen(&["ok"; 3], &[&["ok"]]);
     *channel(&mut evidence) = ChannelEvidence {
         height: Some(7),
@@ -233,39 +236,39 @@ fn without_a_leader_nothing_is_ordered() {
     };
     let broken = (
         Broken,
-        "no Raft leader on channel main, although enough orderers answer".to_owned(),
+        "no Raft leader on channel main although enough orderers are responsive".to_owned(),
     );
-    assert_eq!(judge(&evidence, &Past::default()), broken);
-    // Those that have just begun, or come back, are given the time of an election.
-    let elects = (Degraded, "the orderers of channel main elect a leader".to_owned());
+    assert_eq!(assess(&evidence, &History::default()), broken);
+    // Started or reconnected orderers get time for an election.
+    let elects = (Degraded, "channel main: leader election in progress".to_owned());
     assert_eq!(
-        judge(
+        assess(
             &evidence,
-            &Past {
+            &History {
                 started_at: ago(3),
-                ..Past::default()
+                ..History::default()
             }
         ),
         elects
     );
     assert_eq!(
-        judge(
+        assess(
             &evidence,
-            &Past {
+            &History {
                 started_at: ago(600),
-                returned_at: ago(3),
-                ..Past::default()
+                reconnected_at: ago(3),
+                ..History::default()
             }
         ),
         elects
     );
     assert_eq!(
-        judge(
+        assess(
             &evidence,
-            &Past {
+            &History {
                 started_at: ago(600),
-                returned_at: ago(13),
-                ..Past::default()
+                reconnected_at: ago(13),
+                ..History::default()
             }
         ),
         broken
@@ -273,122 +276,123 @@ fn without_a_leader_nothing_is_ordered() {
 }
 
 #[test]
-fn a_leader_that_is_cut_off_orders_nothing() {
+fn a_disconnected_leader_is_broken() {
     let mut evidence = seen(&["ok"; 3], &[&["ok"]]);
     channel(&mut evidence).active = Some(1);
-    let reason = "orderer0 leads channel main and hears too few of the other orderers: 2 are needed to order";
-    assert_eq!(judge(&evidence, &Past::default()), (Broken, reason.to_owned()));
+    let reason = "orderer0 leads channel main but reaches too few orderers: 2 required for quorum";
+    assert_eq!(
+        assess(&evidence, &History::default()),
+        (Broken, reason.to_owned())
+    );
     // 0: it has not counted them yet.
     channel(&mut evidence).active = Some(0);
-    assert_eq!(judge(&evidence, &Past::default()).0, Healthy);
+    assert_eq!(assess(&evidence, &History::default()).0, Healthy);
 }
 
 #[test]
-fn an_orderer_that_the_leader_does_not_hear_is_no_margin() {
+fn an_orderer_that_the_leader_does_not_reach_adds_no_tolerance() {
     let mut evidence = seen(&["ok"; 5], &[&["ok"]]);
     channel(&mut evidence).active = Some(4);
-    let (state, reason) = judge(&evidence, &Past::default());
-    let expected =
-        "the leader hears 4 of the 5 orderers that answer; it still commits, can lose 1 more orderer";
+    let (state, reason) = assess(&evidence, &History::default());
+    let expected = "the leader reaches 4 of 5 responsive orderers; still committing, 1 further orderer failure tolerated";
     assert_eq!((state, reason.as_str()), (Degraded, expected));
-    // One that has just come back is heard a little later.
-    for past in [
-        Past {
+    // The leader reaches a reconnected orderer a little later.
+    for history in [
+        History {
             started_at: ago(5),
-            ..Past::default()
+            ..History::default()
         },
-        Past {
-            returned_at: ago(5),
-            ..Past::default()
+        History {
+            reconnected_at: ago(5),
+            ..History::default()
         },
     ] {
-        assert_eq!(judge(&evidence, &past).0, Healthy, "{past:?}");
+        assert_eq!(assess(&evidence, &history).0, Healthy, "{history:?}");
     }
-    // Who is away is missed once.
+    // An unavailable orderer is reported once.
     let mut evidence = seen(&["ok", "ok", "paused"], &[&["ok"]]);
     channel(&mut evidence).active = Some(3);
-    let (_, reason) = judge(&evidence, &Past::default());
+    let (_, reason) = assess(&evidence, &History::default());
     assert_eq!(
         reason,
-        "1 of 3 orderers does not take part (orderer2 paused); it still commits, can lose no more orderer"
+        "1 of 3 orderers unavailable (orderer2 paused); still committing, no further orderer failure tolerated"
     );
 }
 
 #[test]
-fn recovery_needs_a_block_or_a_leader_that_has_counted_a_quorum() {
-    let past = |height| Past {
+fn recovery_needs_a_block_or_a_leader_with_a_counted_quorum() {
+    let history = |height| History {
         recovering: true,
         height: Some(height),
-        ..Past::default()
+        ..History::default()
     };
     let mut evidence = seen(&["ok"; 3], &[&["ok"]]);
-    assert_eq!(judge(&evidence, &past(7)).0, Healthy);
+    assert_eq!(assess(&evidence, &history(7)).0, Healthy);
     channel(&mut evidence).active = Some(0);
-    let reason = "all nodes take part again; the leader has yet to count them";
-    assert_eq!(judge(&evidence, &past(7)), (Degraded, reason.to_owned()));
-    assert_eq!(judge(&evidence, &past(6)).0, Healthy);
+    let reason = "all nodes available again; waiting for the leader to confirm a quorum";
+    assert_eq!(assess(&evidence, &history(7)), (Degraded, reason.to_owned()));
+    assert_eq!(assess(&evidence, &history(6)).0, Healthy);
     assert_eq!(
-        judge(
+        assess(
             &evidence,
-            &Past {
+            &History {
                 recovering: true,
-                ..Past::default()
+                ..History::default()
             }
         )
         .0,
         Healthy
     );
-    // An only orderer counts nobody, ever.
-    assert_eq!(judge(&seen(&["ok"], &[&["ok"]]), &past(7)).0, Healthy);
+    // A single orderer never counts followers.
+    assert_eq!(assess(&seen(&["ok"], &[&["ok"]]), &history(7)).0, Healthy);
 }
 
 #[test]
-fn a_chaincode_that_is_away_is_told() {
+fn an_unavailable_chaincode_is_reported() {
     let mut evidence = seen(&["ok"], &[&["ok"]]);
     channel(&mut evidence).chaincodes = [("basic".to_owned(), true), ("other".to_owned(), false)].into();
-    let still = "it still commits, its only orderer must not be lost";
+    let still = "still committing, no orderer failure tolerated";
     let reason = format!("chaincode other is not committed on channel main; {still}");
-    assert_eq!(judge(&evidence, &Past::default()), (Degraded, reason));
+    assert_eq!(assess(&evidence, &History::default()), (Degraded, reason));
     channel(&mut evidence).chaincodes = [("basic".to_owned(), true)].into();
     evidence
         .nodes
         .insert("cc-basic".to_owned(), node("chaincode", None, "outside"));
-    assert_eq!(judge(&evidence, &Past::default()).0, Healthy);
+    assert_eq!(assess(&evidence, &History::default()).0, Healthy);
     evidence
         .nodes
         .insert("cc-basic".to_owned(), node("chaincode", None, "exited 2"));
-    let reason = format!("its only chaincode does not take part (cc-basic exited 2); {still}");
-    assert_eq!(judge(&evidence, &Past::default()), (Degraded, reason));
+    let reason = format!("the only chaincode is unavailable (cc-basic exited 2); {still}");
+    assert_eq!(assess(&evidence, &History::default()), (Degraded, reason));
 }
 
 #[test]
-fn without_a_fabric_ca_nobody_is_enrolled_and_all_else_goes_on() {
+fn without_a_fabric_ca_only_enrolment_fails() {
     let mut evidence = seen(&["ok"], &[&["ok"], &["ok"]]);
-    let mut judged = |first: &str, second: &str| {
+    let mut assessed = |first: &str, second: &str| {
         for (organisation, word) in [("org1", first), ("org2", second)] {
             evidence
                 .nodes
                 .insert(format!("ca-{organisation}"), node("ca", Some(organisation), word));
         }
-        judge(&evidence, &Past::default())
+        assess(&evidence, &History::default())
     };
     // It joins no channel.
-    let (state, reason) = judged("outside", "outside");
+    let (state, reason) = assessed("outside", "outside");
     assert_eq!(
         (state, reason.as_str()),
         (
             Healthy,
-            "its orderer leads, all 2 peers agree; its only orderer must not be lost"
+            "the orderer leads, all 2 peers agree; no orderer failure tolerated"
         )
     );
-    let still = "it still commits, its only orderer must not be lost";
-    let reason = format!(
-        "1 of 2 Fabric CAs does not take part (ca-org2 exited 1): no new identities of org2; {still}"
-    );
-    assert_eq!(judged("outside", "exited 1"), (Degraded, reason));
-    let away = "2 of 2 Fabric CAs do not take part (ca-org1 paused, ca-org2 runs and does not answer)";
+    let still = "still committing, no orderer failure tolerated";
+    let reason =
+        format!("1 of 2 Fabric CAs unavailable (ca-org2 exited 1): no new identities of org2; {still}");
+    assert_eq!(assessed("outside", "exited 1"), (Degraded, reason));
+    let away = "2 of 2 Fabric CAs unavailable (ca-org1 paused, ca-org2 is running but unresponsive)";
     assert_eq!(
-        judged("paused", "silent"),
+        assessed("paused", "unresponsive"),
         (
             Degraded,
             format!("{away}: no new identities of org1, org2; {still}")
@@ -397,7 +401,7 @@ fn without_a_fabric_ca_nobody_is_enrolled_and_all_else_goes_on() {
 }
 
 #[test]
-fn a_peer_without_its_state_database_can_do_nothing() {
+fn a_peer_without_its_state_database_is_unavailable() {
     let mut evidence = seen(&["ok"], &[&["ok", "ok"], &["ok"]]);
     let database = |evidence: &mut Evidence, name: &str, organisation: &str, word: &str| {
         evidence
@@ -413,49 +417,48 @@ fn a_peer_without_its_state_database_can_do_nothing() {
     for (name, organisation) in [("0-org0", "org0"), ("1-org0", "org0"), ("0-org1", "org1")] {
         database(&mut evidence, name, organisation, "outside");
     }
-    let (state, reason) = judge(&evidence, &Past::default());
+    let (state, reason) = assess(&evidence, &History::default());
     assert_eq!(
         (state, reason.as_str()),
         (
             Healthy,
-            "its orderer leads, all 3 peers agree; its only orderer must not be lost"
+            "the orderer leads, all 3 peers agree; no orderer failure tolerated"
         )
     );
     database(&mut evidence, "1-org0", "org0", "exited 137");
-    let peers = "1 of 3 peers does not take part (peer1-org0 has no state database)";
-    let databases = "1 of 3 state databases does not take part (db1-org0 exited 137)";
-    let reason = format!("{peers}; {databases}; it still commits, its only orderer must not be lost");
-    assert_eq!(judge(&evidence, &Past::default()), (Degraded, reason));
-    // It runs, and the peer does not reach it.
+    let peers = "1 of 3 peers unavailable (peer1-org0 cannot reach its state database)";
+    let databases = "1 of 3 state databases unavailable (db1-org0 exited 137)";
+    let reason = format!("{peers}; {databases}; still committing, no orderer failure tolerated");
+    assert_eq!(assess(&evidence, &History::default()), (Degraded, reason));
+    // It is running but the peer cannot reach it.
     database(&mut evidence, "1-org0", "org0", "outside");
     evidence.nodes.get_mut("peer1-org0").expect("it is there").unable = Some("couchdb: refused".to_owned());
-    let reason = format!("{peers}; it still commits, its only orderer must not be lost");
-    assert_eq!(judge(&evidence, &Past::default()), (Degraded, reason));
+    let reason = format!("{peers}; still committing, no orderer failure tolerated");
+    assert_eq!(assess(&evidence, &History::default()), (Degraded, reason));
     database(&mut evidence, "0-org0", "org0", "exited 137");
-    let why =
-        "2 of 3 peers do not take part (peer0-org0 has no state database, peer1-org0 has no state database)";
-    let reason = format!("{why}: org0 cannot endorse, and 2 of 2 organisations must");
-    assert_eq!(judge(&evidence, &Past::default()), (Broken, reason));
+    let why = "2 of 3 peers unavailable (peer0-org0 cannot reach its state database, peer1-org0 cannot reach its state database)";
+    let reason = format!("{why}: org0 cannot endorse; 2 of 2 organisations required");
+    assert_eq!(assess(&evidence, &History::default()), (Broken, reason));
 }
 
 #[test]
-fn certificates_that_end_soon_are_told_by_the_day() {
+fn certificates_that_expire_soon_are_reported_with_the_day() {
     let mut evidence = seen(&["ok"], &[&["ok"]]);
     let in_days = |days: i64| Some(NOW.plus_seconds(days * DAY_S));
-    let judged = |evidence: &Evidence, days: u32| {
+    let assessed = |evidence: &Evidence, days: u32| {
         let parameters = Parameters {
             certificate_days: days,
             ..Parameters::default()
         };
-        verdict(&parameters, evidence, &Past::default(), NOW)
+        verdict(&parameters, evidence, &History::default(), NOW)
     };
     evidence.certificate_ends = in_days(30);
-    assert_eq!(judged(&evidence, 365).state, Healthy);
+    assert_eq!(assessed(&evidence, 365).state, Healthy);
     evidence.certificate_ends = in_days(29);
     let reason =
-        "one of its certificates ends on 2026-12-17; it still commits, its only orderer must not be lost";
+        "a certificate of the network expires on 2026-12-17; still committing, no orderer failure tolerated";
     assert_eq!(
-        judged(&evidence, 365),
+        assessed(&evidence, 365),
         Verdict {
             state: Degraded,
             reason: reason.to_owned()
@@ -467,64 +470,64 @@ fn certificates_that_end_soon_are_told_by_the_day() {
         .expect("it is there")
         .certificate_ends = in_days(29);
     let reason =
-        "the certificate of orderer0 ends on 2026-12-17; it still commits, its only orderer must not be lost";
+        "the certificate of orderer0 expires on 2026-12-17; still committing, no orderer failure tolerated";
     assert_eq!(
-        judged(&evidence, 365),
+        assessed(&evidence, 365),
         Verdict {
             state: Degraded,
             reason: reason.to_owned()
         }
     );
-    // One of a month is not told from its first day on.
-    assert_eq!(judged(&evidence, 30).state, Healthy);
+    // A certificate valid for a month is not reported from its first day on.
+    assert_eq!(assessed(&evidence, 30).state, Healthy);
     evidence.certificate_ends = in_days(9);
-    assert_eq!(judged(&evidence, 30).state, Degraded);
+    assert_eq!(assessed(&evidence, 30).state, Degraded);
 }
 
 #[test]
-fn by_bft_a_quorum_of_the_orderers_is_enough() {
+fn bft_needs_a_quorum_of_the_orderers() {
     type Case<'a> = (&'a [&'a str], HealthState, &'a str);
     let table: &[Case] = &[
         (
             &["ok"; 4],
             Healthy,
-            "all 4 orderers take part, its peer answers; can lose 1 more orderer",
+            "all 4 orderers participate, the peer is responsive; 1 further orderer failure tolerated",
         ),
         (
             &["ok"; 5],
             Healthy,
-            "all 5 orderers take part, its peer answers; can lose 1 more orderer",
+            "all 5 orderers participate, the peer is responsive; 1 further orderer failure tolerated",
         ),
         (
             &["ok"; 6],
             Healthy,
-            "all 6 orderers take part, its peer answers; can lose 2 more orderers",
+            "all 6 orderers participate, the peer is responsive; 2 further orderer failures tolerated",
         ),
         (
             &["ok"; 7],
             Healthy,
-            "all 7 orderers take part, its peer answers; can lose 2 more orderers",
+            "all 7 orderers participate, the peer is responsive; 2 further orderer failures tolerated",
         ),
         (
             &["exited 137", "ok", "ok", "ok"],
             Degraded,
-            "1 of 4 orderers does not take part (orderer0 exited 137); it still commits, can lose no more orderer",
+            "1 of 4 orderers unavailable (orderer0 exited 137); still committing, no further orderer failure tolerated",
         ),
         (
-            &["exited 137", "ok", "ok", "silent"],
+            &["exited 137", "ok", "ok", "unresponsive"],
             Broken,
-            "no BFT quorum: 2 of 4 orderers do not take part (orderer0 exited 137, orderer3 runs and does not answer); 3 are needed to order",
+            "no BFT quorum: 2 of 4 orderers unavailable (orderer0 exited 137, orderer3 is running but unresponsive); 3 required for quorum",
         ),
         (
             &["ok", "ok", "paused", "ok", "paused"],
             Broken,
-            "no BFT quorum: 2 of 5 orderers do not take part (orderer2 paused, orderer4 paused); 4 are needed to order",
+            "no BFT quorum: 2 of 5 orderers unavailable (orderer2 paused, orderer4 paused); 4 required for quorum",
         ),
     ];
     for (orderers, state, reason) in table {
         let evidence = seen_by(Consensus::Bft, orderers, &[&["ok"]]);
         assert_eq!(
-            judge_by(Consensus::Bft, &evidence, &Past::default()),
+            assess_by(Consensus::Bft, &evidence, &History::default()),
             (*state, (*reason).to_owned()),
             "{orderers:?}"
         );
@@ -532,100 +535,103 @@ fn by_bft_a_quorum_of_the_orderers_is_enough() {
 }
 
 #[test]
-fn by_bft_a_leader_of_before_is_no_leader_without_a_quorum() {
-    // Two of four stand still, and the others are in the view of before: its leader is among them.
-    let mut evidence = seen_by(Consensus::Bft, &["ok", "ok", "silent", "silent"], &[&["ok"]]);
+fn a_previous_bft_leader_without_a_quorum_is_broken() {
+    // Two of four are unresponsive, and the others are still in the previous view, whose leader is one of
+    // them.
+    let mut evidence = seen_by(
+        Consensus::Bft,
+        &["ok", "ok", "unresponsive", "unresponsive"],
+        &[&["ok"]],
+    );
     *channel(&mut evidence) = ChannelEvidence {
         height: Some(7),
         leader: Some("orderer0".to_owned()),
         active: Some(2),
         ..ChannelEvidence::default()
     };
-    let (state, reason) = judge_by(Consensus::Bft, &evidence, &Past::default());
+    let (state, reason) = assess_by(Consensus::Bft, &evidence, &History::default());
     assert!(
         state == Broken && reason.starts_with("no BFT quorum: 2 of 4 orderers"),
         "{reason}"
     );
-    // Nodes that were just started may have to join a new channel first.
-    let recent = Past {
+    // Newly started nodes may have to join a new channel first.
+    let recent = History {
         started_at: ago(3),
-        ..Past::default()
+        ..History::default()
     };
-    assert_eq!(judge_by(Consensus::Bft, &evidence, &recent).0, Degraded);
+    assert_eq!(assess_by(Consensus::Bft, &evidence, &recent).0, Degraded);
 }
 
 #[test]
-fn by_bft_orderers_are_given_the_time_of_a_change_of_the_view() {
+fn bft_orderers_get_time_for_a_view_change() {
     let mut evidence = seen_by(Consensus::Bft, &["ok"; 4], &[&["ok"]]);
     channel(&mut evidence).active = Some(3);
-    let left = |seconds| Past {
-        left_at: ago(seconds),
-        ..Past::default()
+    let left = |seconds| History {
+        disconnected_at: ago(seconds),
+        ..History::default()
     };
-    assert_eq!(judge_by(Consensus::Bft, &evidence, &left(29)).0, Healthy);
-    let reason =
-        "3 of the 4 orderers that answer follow the leader; it still commits, can lose no more orderer";
+    assert_eq!(assess_by(Consensus::Bft, &evidence, &left(29)).0, Healthy);
+    let reason = "3 of 4 responsive orderers follow the leader; still committing, no further orderer failure tolerated";
     assert_eq!(
-        judge_by(Consensus::Bft, &evidence, &left(31)),
+        assess_by(Consensus::Bft, &evidence, &left(31)),
         (Degraded, reason.to_owned())
     );
     channel(&mut evidence).active = Some(2);
-    let reason =
-        "orderer0 leads channel main and too few of the other orderers follow it: 3 are needed to order";
+    let reason = "orderer0 leads channel main but too few orderers follow it: 3 required for quorum";
     assert_eq!(
-        judge_by(Consensus::Bft, &evidence, &Past::default()),
+        assess_by(Consensus::Bft, &evidence, &History::default()),
         (Broken, reason.to_owned())
     );
-    // One of them was started anew, and the others follow another leader on a channel where nobody writes.
-    let started = |seconds| Past {
+    // One of them was restarted, and the others follow another leader on an idle channel.
+    let started = |seconds| History {
         started_at: ago(seconds),
-        ..Past::default()
+        ..History::default()
     };
-    assert_eq!(judge_by(Consensus::Bft, &evidence, &started(29)).0, Degraded);
+    assert_eq!(assess_by(Consensus::Bft, &evidence, &started(29)).0, Degraded);
     assert_eq!(
-        judge_by(Consensus::Bft, &evidence, &started(31)),
+        assess_by(Consensus::Bft, &evidence, &started(31)),
         (Broken, reason.to_owned())
     );
-    let recovering = Past {
+    let recovering = History {
         recovering: true,
         height: Some(7),
-        ..Past::default()
+        ..History::default()
     };
     channel(&mut evidence).active = Some(4);
-    assert_eq!(judge_by(Consensus::Bft, &evidence, &recovering).0, Healthy);
+    assert_eq!(assess_by(Consensus::Bft, &evidence, &recovering).0, Healthy);
     channel(&mut evidence).active = Some(0);
-    let reason = "all nodes take part again; the orderers have yet to follow one leader";
+    let reason = "all nodes available again; waiting for the orderers to follow one leader";
     assert_eq!(
-        judge_by(Consensus::Bft, &evidence, &recovering),
+        assess_by(Consensus::Bft, &evidence, &recovering),
         (Degraded, reason.to_owned())
     );
 
-    // The leader is away.
+    // The leader is unavailable.
     let mut evidence = seen_by(Consensus::Bft, &["exited 137", "ok", "ok", "ok"], &[&["ok"]]);
     *channel(&mut evidence) = ChannelEvidence {
         height: Some(7),
         ..ChannelEvidence::default()
     };
-    let elects = (Degraded, "the orderers of channel main elect a leader".to_owned());
-    assert_eq!(judge_by(Consensus::Bft, &evidence, &left(29)), elects);
-    let reason = "no BFT leader on channel main, although enough orderers answer";
+    let elects = (Degraded, "channel main: leader election in progress".to_owned());
+    assert_eq!(assess_by(Consensus::Bft, &evidence, &left(29)), elects);
+    let reason = "no BFT leader on channel main although enough orderers are responsive";
     assert_eq!(
-        judge_by(Consensus::Bft, &evidence, &left(31)),
+        assess_by(Consensus::Bft, &evidence, &left(31)),
         (Broken, reason.to_owned())
     );
 }
 
 proptest! {
     #[test]
-    fn healthy_is_only_what_is_whole(
+    fn only_a_complete_network_is_healthy(
         consensus in prop::sample::select(Consensus::ALL.to_vec()),
-        orderers in prop::collection::vec(prop::sample::select(vec!["ok", "behind", "outside", "silent", "paused", "absent"]), 1..8),
-        peers in prop::collection::vec(prop::sample::select(vec!["ok", "behind", "outside", "silent", "exited 1"]), 1..4),
+        orderers in prop::collection::vec(prop::sample::select(vec!["ok", "behind", "outside", "unresponsive", "paused", "absent"]), 1..8),
+        peers in prop::collection::vec(prop::sample::select(vec!["ok", "behind", "outside", "unresponsive", "exited 1"]), 1..4),
         recovering: bool,
     ) {
         let organisations: Vec<&[&str]> = peers.chunks(1).collect();
-        let past = Past { recovering, height: Some(7), ..Past::default() };
-        let (state, reason) = judge_by(consensus, &seen_by(consensus, &orderers, &organisations), &past);
+        let history = History { recovering, height: Some(7), ..History::default() };
+        let (state, reason) = assess_by(consensus, &seen_by(consensus, &orderers, &organisations), &history);
         let whole = orderers.iter().chain(&peers).all(|word| *word == "ok");
         prop_assert_eq!(state == Healthy, whole, "{}", reason);
         let voting = orderers.iter().filter(|word| matches!(**word, "ok" | "behind")).count();
@@ -637,22 +643,23 @@ proptest! {
 }
 
 #[test]
-fn what_a_change_brings_is_no_loss_of_what_was_there() {
-    // Two of three orderers are new: one follows, one does not answer yet. The channel goes on with the one that it has.
-    let mut evidence = seen(&["ok", "outside", "silent"], &[&["ok"]]);
+fn new_nodes_of_an_amendment_do_not_break_the_network() {
+    // Two of three orderers are new: one follows, one is unresponsive. The channel continues with the
+    // existing one.
+    let mut evidence = seen(&["ok", "outside", "unresponsive"], &[&["ok"]]);
     *channel(&mut evidence) = ChannelEvidence {
         height: Some(7),
         leader: Some("orderer0".to_owned()),
         active: Some(0),
         ..ChannelEvidence::default()
     };
-    let missing = "2 of 3 orderers do not take part (orderer1 has not joined channel main, orderer2 runs and does not answer)";
-    let reason = format!("{missing}; it still commits, can lose no more orderer");
-    assert_eq!(judge(&evidence, &Past::default()), (Degraded, reason));
-    // On a new channel nobody leads yet.
-    let recent = Past {
+    let missing = "2 of 3 orderers unavailable (orderer1 has not joined channel main, orderer2 is running but unresponsive)";
+    let reason = format!("{missing}; still committing, no further orderer failure tolerated");
+    assert_eq!(assess(&evidence, &History::default()), (Degraded, reason));
+    // A new channel has no leader yet.
+    let recent = History {
         started_at: ago(3),
-        ..Past::default()
+        ..History::default()
     };
     evidence.channels.insert(
         "two".to_owned(),
@@ -662,47 +669,50 @@ fn what_a_change_brings_is_no_loss_of_what_was_there() {
         },
     );
     assert_eq!(
-        judge(&evidence, &recent),
-        (Degraded, "the orderers of channel two elect a leader".to_owned())
+        assess(&evidence, &recent),
+        (Degraded, "channel two: leader election in progress".to_owned())
     );
-    assert_eq!(judge(&evidence, &Past::default()).0, Broken);
+    assert_eq!(assess(&evidence, &History::default()).0, Broken);
     evidence.channels.remove("two");
-    // One that was seen to have ended was there.
+    // An orderer that has exited is not new.
     evidence.nodes.get_mut("orderer2").expect("it is there").process = "exited 137".to_owned();
-    assert_eq!(judge(&evidence, &Past::default()).0, Broken);
+    assert_eq!(assess(&evidence, &History::default()).0, Broken);
 
-    // The leader waits for the second one to see that it counts.
+    // The leader waits until the second one knows that it is a consenter.
     let mut evidence = seen(&["ok", "ok", "ok"], &[&["ok"]]);
     channel(&mut evidence).active = Some(1);
-    let reason = "orderer0 leads channel main and waits for the orderers that were just started";
-    assert_eq!(judge(&evidence, &recent), (Degraded, reason.to_owned()));
+    let reason = "orderer0 leads channel main and is waiting for newly started orderers";
+    assert_eq!(assess(&evidence, &recent), (Degraded, reason.to_owned()));
     assert_eq!(
-        judge(
+        assess(
             &evidence,
-            &Past {
+            &History {
                 started_at: ago(13),
-                ..Past::default()
+                ..History::default()
             }
         )
         .0,
         Broken
     );
 
-    // Peers of a new organisation start.
+    // Peers of a new organisation are starting.
     let evidence = seen(&["ok"], &[&["ok"], &["created"]]);
-    assert_eq!(judge(&evidence, &recent).0, Degraded);
-    assert_eq!(judge(&evidence, &Past::default()).0, Broken);
+    assert_eq!(assess(&evidence, &recent).0, Degraded);
+    assert_eq!(assess(&evidence, &History::default()).0, Broken);
 }
 
 #[test]
-fn a_channel_that_nobody_has_joined_yet_breaks_no_other() {
+fn a_channel_without_nodes_does_not_break_the_others() {
     let mut evidence = seen(&["ok"], &[&["ok"]]);
     evidence
         .channels
         .insert("two".to_owned(), ChannelEvidence::default());
-    let reason = "nobody has joined channel two yet; it still commits, its only orderer must not be lost";
-    assert_eq!(judge(&evidence, &Past::default()), (Degraded, reason.to_owned()));
-    // One of the nodes has.
+    let reason = "no node has joined channel two yet; still committing, no orderer failure tolerated";
+    assert_eq!(
+        assess(&evidence, &History::default()),
+        (Degraded, reason.to_owned())
+    );
+    // One node has joined.
     evidence.channels.get_mut("two").expect("it is there").height = Some(1);
     evidence
         .nodes
@@ -710,12 +720,15 @@ fn a_channel_that_nobody_has_joined_yet_breaks_no_other() {
         .expect("it is there")
         .channels
         .insert("two".to_owned(), 1);
-    let reason = "no Raft leader: its only orderer does not take part (orderer0 has not joined channel two)";
-    assert_eq!(judge(&evidence, &Past::default()), (Broken, reason.to_owned()));
+    let reason = "no Raft leader: the only orderer is unavailable (orderer0 has not joined channel two)";
+    assert_eq!(
+        assess(&evidence, &History::default()),
+        (Broken, reason.to_owned())
+    );
 }
 
-/// A case.
-type BegunAgain = (
+/// Orderers, peers, known height, expected regression.
+type RegressionCase = (
     &'static [&'static str],
     &'static [&'static [&'static str]],
     u64,
@@ -723,24 +736,28 @@ type BegunAgain = (
 );
 
 #[test]
-fn a_ledger_that_has_begun_again_is_found_when_all_of_it_answers() {
+fn a_ledger_regression_is_detected_when_all_nodes_are_responsive() {
     let two: &[&[&str]] = &[&["ok"], &["ok"]];
-    let one_silent: &[&[&str]] = &[&["ok"], &["silent"]];
-    let table: [BegunAgain; 6] = [
+    let one_unresponsive: &[&[&str]] = &[&["ok"], &["unresponsive"]];
+    let table: [RegressionCase; 6] = [
         (&["ok"; 3], two, 7, false),
         (&["ok"; 3], two, 8, false),
         (&["ok"; 3], two, 9, true),
         (&["ok", "ok", "exited 137"], two, 9, false),
         (&["ok", "ok", "behind"], two, 9, false),
-        (&["ok"; 3], one_silent, 9, false),
+        (&["ok"; 3], one_unresponsive, 9, false),
     ];
     for (orderers, peers, before, found) in table {
-        let past = Past {
+        let history = History {
             height: Some(before),
             height_since: ago(1),
-            ..Past::default()
+            ..History::default()
         };
-        let again = began_again(&seen(orderers, peers), &past);
-        assert_eq!(again.is_some(), found, "{orderers:?} {peers:?} after {before}");
+        let regression = ledger_regression(&seen(orderers, peers), &history);
+        assert_eq!(
+            regression.is_some(),
+            found,
+            "{orderers:?} {peers:?} after {before}"
+        );
     }
 }

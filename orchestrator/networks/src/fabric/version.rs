@@ -1,12 +1,12 @@
-//! Fabric's version lines. What one asks for that another does not is here.
+//! Fabric's version lines and their differences.
 
 use super::organisation::Role;
 use serde::{Deserialize, Serialize};
 
-/// A version line. The oldest is meant by specs of before there was a choice.
+/// A version line. Specs without one are 2.5.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Version {
-    /// Maintained for long.
+    /// Long-term support.
     #[default]
     #[serde(rename = "2.5")]
     V2_5,
@@ -18,7 +18,7 @@ pub(super) enum Version {
 impl Version {
     pub(super) const ALL: [Self; 2] = [Self::V2_5, Self::V3_1];
 
-    /// As people write it.
+    /// Parameter value.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::V2_5 => "2.5",
@@ -26,7 +26,7 @@ impl Version {
         }
     }
 
-    /// What a host's own images for these nodes are called.
+    /// Role of these nodes in image overrides.
     pub(super) fn role(self, role: Role) -> String {
         match self {
             Self::V2_5 => role.as_str().to_owned(),
@@ -34,7 +34,7 @@ impl Version {
         }
     }
 
-    /// The images that will do: the official one, then the one that `baseimage/` makes, which there is of 2.5 alone.
+    /// Suitable images: the official one, then the one built by `baseimage/`, which exists only for 2.5.
     pub(super) fn images(self, role: Role) -> Vec<String> {
         let role = role.as_str();
         match self {
@@ -46,7 +46,7 @@ impl Version {
         }
     }
 
-    /// What every node of a channel must be capable of. Fabric 3.1: `sampleconfig/configtx.yaml`; BFT needs the newer one
+    /// Channel capability. Fabric 3.1: `sampleconfig/configtx.yaml`; BFT needs the newer one
     /// (`internal/configtxgen/encoder`, `NewOrdererGroup`).
     pub(super) fn channel_capability(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ mod tests {
     use serde_json::{from_value, json};
 
     #[test]
-    fn a_line_is_stored_as_it_is_written() {
+    fn a_version_is_stored_as_its_parameter_value() {
         for version in Version::ALL {
             assert_eq!(json!(version), version.as_str());
             assert_eq!(from_value::<Version>(json!(version.as_str())).ok(), Some(version));
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_has_images_of_its_own() {
+    fn each_version_line_has_its_own_images() {
         assert_eq!(
             Version::V2_5.images(Role::Peer),
             ["hyperledger/fabric-peer:2.5.16", "chainpool/fabric-peer:2.5.0"]

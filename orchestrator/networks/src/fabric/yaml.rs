@@ -1,16 +1,16 @@
-//! JSON values as YAML that people can read.
+//! JSON values as readable YAML.
 
 use serde_json::Value;
 use std::fmt::Write;
 
-/// The whole text of a document.
+/// Formats a document.
 pub(super) fn yaml(value: &Value) -> String {
     let mut text = String::new();
     block(&mut text, value, 0);
     text
 }
 
-/// An entry a line. Every scalar is written as JSON writes it, which YAML reads alike; a text of several lines as a block.
+/// Writes one entry per line: scalars as JSON, which is valid YAML, and multi-line strings as blocks.
 fn block(text: &mut String, value: &Value, depth: usize) {
     let indent = "  ".repeat(depth);
     match value {
@@ -32,7 +32,7 @@ fn block(text: &mut String, value: &Value, depth: usize) {
     }
 }
 
-/// What follows a name or a dash.
+/// Writes the value after a key or a dash.
 fn entry_of(text: &mut String, value: &Value, depth: usize) {
     let _infallible = match value {
         Value::Object(map) if !map.is_empty() => {
@@ -56,7 +56,8 @@ fn entry_of(text: &mut String, value: &Value, depth: usize) {
     };
 }
 
-/// Whether a text can stand as a block: plain lines, each ended, none of which could be taken for indentation.
+/// Returns true if a text can be written as a block: printable ASCII lines without leading spaces, each
+/// terminated.
 fn is_lines(text: &str) -> bool {
     text.ends_with('\n')
         && text.lines().all(|line| {
@@ -70,7 +71,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn values_are_written_an_entry_a_line() {
+    fn values_are_written_one_entry_per_line() {
         let value = json!({"a": {"b": ["x", {"c": 1, "d": null}], "e": []}, "pem": "one\ntwo\n", "odd": " x\n", "last": true});
         let expected = concat!(
             "\"a\":\n  \"b\":\n    - \"x\"\n    -\n      \"c\": 1\n      \"d\": null\n  \"e\": []\n",

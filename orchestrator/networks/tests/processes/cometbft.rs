@@ -1,4 +1,4 @@
-//! The type `cometbft` against the real program of version 0.38.21, which `COMETBFT` names.
+//! `cometbft` against the real program of version 0.38.21, whose path is in `COMETBFT`.
 
 use crate::local::Local;
 use chainpool_agent::{
@@ -6,7 +6,7 @@ use chainpool_agent::{
     Object, ObjectKind, Observation, Secret, Variable,
 };
 use chainpool_api::{Evidence, HealthState, LogLevel, Timestamp};
-use chainpool_networks::{NetworkType, Nodes, Order, Past, Reach, Registry, Verdict};
+use chainpool_networks::{History, NetworkType, Nodes, PublicEndpoints, Registry, RenderRequest, Verdict};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ use tokio::{
 
 const GENERATION: Generation = 1;
 
-/// A network whose nodes are child processes. They end with it.
+/// A network whose nodes are child processes. Dropping it kills them.
 struct Network {
     kind: Arc<dyn NetworkType>,
     parameters: Value,
@@ -52,24 +52,24 @@ impl Drop for Network {
 }
 
 impl Network {
-    /// Renders it and puts its files where the processes will find them.
+    /// Renders a network and writes its files for the processes.
     fn prepare(preset: &str, given: &Value) -> Self {
         let kind = Registry::default().get("cometbft").expect("it is registered");
         let parameters = kind
-            .settle(preset, given.as_object().expect("an object"))
+            .validate(preset, given.as_object().expect("an object"))
             .expect("valid parameters");
-        let order = Order {
+        let request = RenderRequest {
             parameters: parameters.clone(),
             chain_id: format!("cp-{}", ClusterId::new()),
             genesis_at: Timestamp::now(),
             network: NetworkSpec { subnet: None },
             ports: kind
-                .layout(&parameters)
+                .requirements(&parameters)
                 .ports
                 .into_iter()
                 .map(|need| (need, 1))
                 .collect(),
-            reach: Reach {
+            public_endpoints: PublicEndpoints {
                 address: "127.0.0.1".to_owned(),
                 loopback: true,
                 machines: BTreeMap::new(),
@@ -78,7 +78,7 @@ impl Network {
             log: LogConfig::default(),
             log_level: LogLevel::Info,
         };
-        let spec = kind.render(&order, &Secret::new(rand::random()));
+        let spec = kind.render(&request, &Secret::new(rand::random()));
         let needed = spec.nodes.iter().map(|node| node.ports.len()).sum::<usize>();
         let free: Vec<TcpListener> = (0..needed)
             .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
@@ -154,7 +154,7 @@ impl Network {
         }
     }
 
-    /// The same configuration on one machine: ports instead of names.
+    /// Adapts a configuration to one machine: ports instead of names.
     fn localise(&self, node: &NodeName, config: &str) -> String {
         let port = |node: &NodeName, name: &str| self.ports[&(node.clone(), name.to_owned())];
         let mut config = config
@@ -226,10 +226,10 @@ impl Network {
         );
     }
 
-    /// Freezes a process; `told`: the platform knows.
-    fn pause(&self, node: &NodeName, told: bool) {
+    /// Freezes a process. `reported`: the platform reports it as paused.
+    fn pause(&self, node: &NodeName, reported: bool) {
         self.signal(node, "-STOP");
-        if told {
+        if reported {
             self.paused.lock().expect("not poisoned").push(node.clone());
         }
     }
@@ -267,26 +267,28 @@ impl Network {
         self.kind.probe(&self.nodes, &self.observed()).await
     }
 
-    fn judge(&self, evidence: &Evidence, past: &Past) -> Verdict {
+    fn assess(&self, evidence: &Evidence, history: &History) -> Verdict {
         self.kind
-            .verdict(&self.parameters, evidence, past, Timestamp::now())
+            .verdict(&self.parameters, evidence, history, Timestamp::now())
     }
 
-    /// Looks again until the verdict is as wanted.
-    async fn wait_for(&self, past: &Past, state: HealthState) -> Verdict {
-        self.wait_until(past, |_, verdict| verdict.state == state).await.1
+    /// Probes until the verdict has this state.
+    async fn wait_for(&self, history: &History, state: HealthState) -> Verdict {
+        self.wait_until(history, |_, verdict| verdict.state == state)
+            .await
+            .1
     }
 
-    /// Looks again until evidence and verdict are as wanted.
+    /// Probes until evidence and verdict match.
     async fn wait_until(
         &self,
-        past: &Past,
+        history: &History,
         wanted: impl Fn(&Evidence, &Verdict) -> bool,
     ) -> (Evidence, Verdict) {
         let deadline = Instant::now() + Duration::from_mins(2);
         loop {
             let evidence = self.probe().await;
-            let verdict = self.judge(&evidence, past);
+            let verdict = self.assess(&evidence, history);
             if wanted(&evidence, &verdict) {
                 return (evidence, verdict);
             }
@@ -299,12 +301,12 @@ impl Network {
         }
     }
 
-    /// A connection to the port for users.
+    /// A connection to the client port.
     async fn dial(&self, node: &NodeName) -> io::Result<TcpStream> {
         TcpStream::connect(("127.0.0.1", self.ports[&(node.clone(), "rpc".to_owned())])).await
     }
 
-    /// Hands a user's transaction to a node; its answer.
+    /// Submits a user's transaction to a node; returns the response.
     async fn submit(&self, node: &NodeName, transaction: &str) -> String {
         let escaped = transaction
             .bytes()
@@ -341,7 +343,7 @@ fn name(text: &str) -> NodeName {
 }
 
 #[tokio::test]
-async fn four_validators_are_proven_and_their_faults_are_told() {
+async fn four_validators_commit_and_their_faults_are_reported() {
     let network = Network::prepare("default", &json!({}));
     let begun = Instant::now();
     network.start_all();
@@ -356,8 +358,8 @@ async fn four_validators_are_proven_and_their_faults_are_told() {
     );
     assert_ne!(proof.written_to, proof.read_from);
 
-    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
-    assert_eq!(healthy.reason, "all 4 validators take part and agree");
+    let healthy = network.wait_for(&History::default(), HealthState::Healthy).await;
+    assert_eq!(healthy.reason, "all 4 validators participate and agree");
     let evidence = network.probe().await;
     assert_eq!((evidence.power, evidence.agree), (Some((4, 4)), Some(true)));
     assert!(
@@ -368,12 +370,12 @@ async fn four_validators_are_proven_and_their_faults_are_told() {
         "{evidence:#?}"
     );
 
-    // One frozen: it still commits.
+    // One frozen: the ledger still commits.
     network.pause(&name("v2"), true);
-    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Degraded).await;
     assert_eq!(
         verdict.reason,
-        "1 of 4 validators does not take part (v2 paused); it still commits"
+        "1 of 4 validators unavailable (v2 paused); still committing"
     );
     network
         .kind
@@ -381,49 +383,49 @@ async fn four_validators_are_proven_and_their_faults_are_told() {
         .await
         .expect("three of four commit");
 
-    // Two: it does not. The platform knows of one only, the other runs and is silent.
+    // Two frozen: it does not. The platform reports only one; the other is running but unresponsive.
     network.pause(&name("v3"), false);
-    let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Broken).await;
     assert_eq!(
         verdict.reason,
-        "2 of 4 validators do not take part (v2 paused, v3 runs and does not answer); more than 2/3 of the power is needed to commit"
+        "2 of 4 validators unavailable (v2 paused, v3 is running but unresponsive); more than 2/3 of the voting power required to commit"
     );
 
-    // Back again: not healthy before a new block.
+    // Recovered: not healthy before a new block.
     let height = network.probe().await.height;
     network.unpause(&name("v2"));
     network.unpause(&name("v3"));
-    let past = Past {
+    let history = History {
         height,
         height_since: Some(Timestamp::now()),
         recovering: true,
-        ..Past::default()
+        ..History::default()
     };
     network
         .kind
         .prove(&network.nodes)
         .await
         .expect("it commits again");
-    network.wait_for(&past, HealthState::Healthy).await;
+    network.wait_for(&history, HealthState::Healthy).await;
     assert!(network.probe().await.height > height);
 }
 
 #[tokio::test]
-async fn a_killed_validator_comes_back_with_its_state() {
+async fn a_killed_validator_restarts_with_its_state() {
     let network = Network::prepare("default", &json!({}));
     network.start_all();
     network.kind.prove(&network.nodes).await.expect("it commits");
     let v1 = name("v1");
     network.kill(&v1);
-    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Degraded).await;
     assert_eq!(
         verdict.reason,
-        "1 of 4 validators does not take part (v1 exited 137); it still commits"
+        "1 of 4 validators unavailable (v1 exited 137); still committing"
     );
     let before = network.probe().await.height;
     let begun = Instant::now();
     network.start(network.spec().node(&v1).expect("it is there"));
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
     println!(
         "a killed validator: healthy again {:?} after its start",
         begun.elapsed()
@@ -433,7 +435,7 @@ async fn a_killed_validator_comes_back_with_its_state() {
 }
 
 #[tokio::test]
-async fn one_validator_is_proven_on_itself() {
+async fn a_single_validator_proves_on_itself() {
     let network = Network::prepare("single", &json!({"block_interval_ms": 100}));
     let begun = Instant::now();
     network.start_all();
@@ -444,11 +446,11 @@ async fn one_validator_is_proven_on_itself() {
         .unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
     println!("one validator: proven {:?} after the start", begun.elapsed());
     assert_eq!(proof.written_to, proof.read_from);
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
 }
 
 #[tokio::test]
-async fn sixteen_validators_without_empty_blocks_are_proven() {
+async fn sixteen_validators_without_empty_blocks_commit() {
     let network = Network::prepare("default", &json!({"validators": 16, "empty_blocks": false}));
     let begun = Instant::now();
     network.start_all();
@@ -458,10 +460,10 @@ async fn sixteen_validators_without_empty_blocks_are_proven() {
         .await
         .unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
     println!("sixteen validators: proven {:?} after the start", begun.elapsed());
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
 }
 
-/// Blocks as soon as they can be.
+/// A network with the shortest block interval.
 fn swift(preset: &str) -> Network {
     Network::prepare(
         preset,
@@ -469,9 +471,9 @@ fn swift(preset: &str) -> Network {
     )
 }
 
-/// The application lets users change who votes: the votes decide, and nobody asks more of the ledger than these.
+/// Transactions can change voting powers; the verdict depends only on these.
 #[tokio::test]
-async fn a_validator_that_lost_its_vote_by_a_transaction_is_named_and_not_needed() {
+async fn a_validator_without_voting_power_is_reported_and_not_required() {
     let network = swift("default");
     network.start_all();
     network
@@ -479,7 +481,7 @@ async fn a_validator_that_lost_its_vote_by_a_transaction_is_named_and_not_needed
         .prove(&network.nodes)
         .await
         .unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
     let key = network.spec().facts["validators"]["v3"]["public_key"]
         .as_str()
         .expect("a key");
@@ -487,48 +489,48 @@ async fn a_validator_that_lost_its_vote_by_a_transaction_is_named_and_not_needed
     assert!(answer.contains("\"code\":0"), "{answer}");
 
     let voteless = |evidence: &Evidence, _: &Verdict| evidence.nodes["v3"].power == Some(0);
-    let (evidence, _) = network.wait_until(&Past::default(), voteless).await;
+    let (evidence, _) = network.wait_until(&History::default(), voteless).await;
     assert!(
         ["v0", "v1", "v2"]
             .iter()
             .all(|node| evidence.nodes[*node].power == Some(1)),
         "{evidence:#?}"
     );
-    let verdict = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Healthy).await;
     assert_eq!(
         verdict.reason,
-        "all 3 validators take part and agree; v3 is no longer a validator, a transaction removed its voting power"
+        "all 3 validators participate and agree; v3 is no longer a validator: a transaction removed its voting power"
     );
     assert_eq!(network.probe().await.power, Some((3, 3)));
 
-    // It is missed, and the ledger goes on without it.
+    // Its loss is reported, and the ledger continues without it.
     network.kill(&name("v3"));
-    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Degraded).await;
     assert_eq!(
         verdict.reason,
-        "1 node without voting power does not take part (v3 exited 137); it still commits"
+        "1 node without voting power unavailable (v3 exited 137); still committing"
     );
     network
         .kind
         .prove(&network.nodes)
         .await
         .expect("the three that vote commit");
-    // One of those that vote is needed, now that there are three.
+    // All of the three remaining voters are required.
     network.kill(&name("v2"));
-    let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Broken).await;
     assert!(
         verdict
             .reason
-            .starts_with("1 of 3 validators does not take part (v2 exited 137)"),
+            .starts_with("1 of 3 validators unavailable (v2 exited 137)"),
         "{verdict:?}"
     );
 }
 
-/// More than a port takes by the program's default (`max_open_connections`).
+/// More connections than a port accepts by default (`max_open_connections`).
 const CLIENTS: usize = 920;
 
 #[tokio::test]
-async fn a_validator_whose_users_have_taken_all_connections_is_asked_at_the_port_for_health() {
+async fn a_validator_with_an_exhausted_user_port_is_probed_at_its_health_port() {
     let network = Arc::new(swift("single"));
     network.start_all();
     network
@@ -536,7 +538,7 @@ async fn a_validator_whose_users_have_taken_all_connections_is_asked_at_the_port
         .prove(&network.nodes)
         .await
         .unwrap_or_else(|e| panic!("{e}\n{}", network.logs()));
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
     assert_eq!(network.probe().await.nodes["v0"].closed_to_users, None);
 
     let mut clients = JoinSet::new();
@@ -545,7 +547,7 @@ async fn a_validator_whose_users_have_taken_all_connections_is_asked_at_the_port
         clients.spawn(async move {
             let node = name("v0");
             loop {
-                // The program closes a connection on which nothing is asked; then the client comes again.
+                // The program closes an idle connection; the client reconnects.
                 if let Ok(mut stream) = network.dial(&node).await {
                     drop(stream.read_u8().await);
                 }
@@ -555,7 +557,7 @@ async fn a_validator_whose_users_have_taken_all_connections_is_asked_at_the_port
     }
     let is_closed = |evidence: &Evidence| evidence.nodes["v0"].closed_to_users.is_some();
     let (closed, verdict) = network
-        .wait_until(&Past::default(), |evidence, _| is_closed(evidence))
+        .wait_until(&History::default(), |evidence, _| is_closed(evidence))
         .await;
     let node = &closed.nodes["v0"];
     assert!(
@@ -563,17 +565,17 @@ async fn a_validator_whose_users_have_taken_all_connections_is_asked_at_the_port
         "{closed:#?}"
     );
     let reason =
-        "it commits, but the port for users does not answer at v0: clients may have used up its connections";
+        "committing, but the client port is unresponsive at v0: clients may have exhausted its connections";
     assert_eq!(
         (verdict.state, verdict.reason.as_str()),
         (HealthState::Degraded, reason)
     );
     network
-        .wait_until(&Past::default(), |evidence, _| {
+        .wait_until(&History::default(), |evidence, _| {
             is_closed(evidence) && evidence.height > closed.height
         })
         .await;
 
     clients.shutdown().await;
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
 }

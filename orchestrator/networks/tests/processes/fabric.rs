@@ -1,16 +1,17 @@
-//! The type `fabric` against the real programs.
+//! `fabric` against the real programs.
 //!
-//! Needs `orderer`, `peer` and `chaincode` as `scripts/fabric-tools.sh` builds them in the folder `FABRIC_TOOLS`, and root: every node listens on a
-//! loopback address of its own and finds the others by a hosts file that only it sees (`unshare --mount`).
+//! Needs root, and `orderer`, `peer` and `chaincode` built by `scripts/fabric-tools.sh` in the folder
+//! `FABRIC_TOOLS`. Every node listens on its own loopback address and resolves the others by a private hosts
+//! file (`unshare --mount`).
 
-use crate::fabric_network::{HANGS, Network, name, reach};
+use crate::fabric_network::{HANGS, Network, name, public_endpoints};
 use chainpool_api::{HealthState, NodeEvidence, Timestamp};
-use chainpool_networks::Past;
+use chainpool_networks::History;
 use serde_json::{Value, json};
 use std::time::Instant;
 
 /// From the start to a proof and a healthy verdict.
-async fn whole(preset: &str, given: &Value) -> Network {
+async fn start_healthy(preset: &str, given: &Value) -> Network {
     let network = Network::prepare(preset, given);
     let begun = Instant::now();
     network.boot().await;
@@ -20,7 +21,7 @@ async fn whole(preset: &str, given: &Value) -> Network {
         "{preset}: proven {:?} after the start: {proof:?}",
         begun.elapsed()
     );
-    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    let healthy = network.wait_for(&History::default(), HealthState::Healthy).await;
     println!(
         "{preset}: healthy {:?} after the start: {}",
         begun.elapsed(),
@@ -30,14 +31,14 @@ async fn whole(preset: &str, given: &Value) -> Network {
 }
 
 #[tokio::test]
-async fn the_smallest_network_is_proven_and_its_faults_are_told() {
-    let network = whole("tiny", &json!({})).await;
+async fn the_smallest_network_commits_and_its_faults_are_reported() {
+    let network = start_healthy("tiny", &json!({})).await;
     let evidence = network.probe().await;
     assert_eq!(evidence.power, Some((1, 1)));
-    let parts = network.kind.bundle(network.spec(), &reach());
+    let parts = network.kind.bundle(network.spec(), &public_endpoints());
     network.run(&parts.write);
     assert!(network.run(&parts.read).contains(r#"{"height":3,"#));
-    // Everything again is done already.
+    // The actions are idempotent.
     network.init("channels").await;
     let before = network.probe().await.height;
     let again = network.prove().await;
@@ -50,20 +51,20 @@ async fn the_smallest_network_is_proven_and_its_faults_are_told() {
         .expect("one")
         .0;
     network.kill(&name(orderer));
-    let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Broken).await;
     assert_eq!(
         verdict.reason,
-        format!("no Raft leader: its only orderer does not take part ({orderer} exited 137)")
+        format!("no Raft leader: the only orderer is unavailable ({orderer} exited 137)")
     );
     let height = network.probe().await.height;
     network.start_node(&name(orderer));
-    let past = Past {
+    let history = History {
         height,
         recovering: true,
-        ..Past::default()
+        ..History::default()
     };
     let begun = Instant::now();
-    network.wait_for(&past, HealthState::Healthy).await;
+    network.wait_for(&history, HealthState::Healthy).await;
     println!(
         "the only orderer: healthy again {:?} after its start",
         begun.elapsed()
@@ -73,7 +74,7 @@ async fn the_smallest_network_is_proven_and_its_faults_are_told() {
 
 #[tokio::test]
 async fn two_organisations_on_two_channels_agree() {
-    let network = whole("standard", &json!({"peers": 2, "channels": ["one", "two"]})).await;
+    let network = start_healthy("standard", &json!({"peers": 2, "channels": ["one", "two"]})).await;
     let evidence = network.probe().await;
     assert_eq!((evidence.agree, evidence.channels.len()), (Some(true), 2));
     assert!(
@@ -81,7 +82,7 @@ async fn two_organisations_on_two_channels_agree() {
         "{evidence:#?}"
     );
 
-    // One of two organisations has no peer: the majority of two is two.
+    // Without peers of one of two organisations there is no majority.
     let peers = |organisation: &str| {
         let of = |node: &NodeEvidence| node.organisation.as_deref() == Some(organisation);
         evidence
@@ -95,26 +96,26 @@ async fn two_organisations_on_two_channels_agree() {
         panic!("two peers: {evidence:#?}")
     };
     network.kill(first);
-    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Degraded).await;
     assert_eq!(
         verdict.reason,
         format!(
-            "1 of 4 peers does not take part ({first} exited 137); it still commits, its only orderer must not be lost"
+            "1 of 4 peers unavailable ({first} exited 137); still committing, no orderer failure tolerated"
         )
     );
     network.prove().await;
     network.kill(second);
-    let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Broken).await;
     assert_eq!(
         verdict.reason,
         format!(
-            "2 of 4 peers do not take part ({first} exited 137, {second} exited 137): org2 cannot endorse, and 2 of 2 organisations must"
+            "2 of 4 peers unavailable ({first} exited 137, {second} exited 137): org2 cannot endorse; 2 of 2 organisations required"
         )
     );
     network.start_node(first);
     network.start_node(second);
     let begun = Instant::now();
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
     println!(
         "two killed peers: healthy again {:?} after their start",
         begun.elapsed()
@@ -128,7 +129,7 @@ async fn chaincodes_are_committed_on_every_channel_once() {
         "basic:1.0=chainpool/fabric-chaincode:2.5.0",
         "other:2=chainpool/fabric-chaincode:2.5.0"
     ]);
-    let network = whole(
+    let network = start_healthy(
         "standard",
         &json!({"peers": 2, "channels": ["one", "two"], "chaincodes": chaincodes}),
     )
@@ -138,7 +139,7 @@ async fn chaincodes_are_committed_on_every_channel_once() {
         let expected = [("basic".to_owned(), true), ("other".to_owned(), true)];
         assert_eq!(seen.chaincodes, expected.into(), "{channel}");
     }
-    // Fabric's own client writes through one organisation and reads through the other.
+    // Fabric's own client writes through one organisation and reads from the other.
     let peers = ["org1", "org2"]
         .map(|org| format!("--peerAddresses peer0-{org}:7051 --tlsRootCertFiles {org}/tlsca.pem"))
         .join(" ");
@@ -146,35 +147,36 @@ async fn chaincodes_are_committed_on_every_channel_once() {
     network.run(&format!(
         ". org1/env && peer chaincode invoke -o orderer0:7050 --tls --cafile $PWD/orderers/tlsca.pem -C one -n basic {peers} {put}"
     ));
-    // Its client has waited for the block on one peer of each organisation.
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    // The client has waited for the block on one peer of each organisation.
+    network.wait_for(&History::default(), HealthState::Healthy).await;
     let evidence = network.probe().await;
-    // Also on the peer that its organisation's approval was not made on.
+    // Also on the peer that did not endorse its organisation's approval.
     for peer in ["peer0-org2", "peer1-org2"] {
         let get = format!(
             r#". org2/env && CORE_PEER_ADDRESS={peer}:7051 peer chaincode query -C one -n basic -c '{{"Args":["get","name"]}}'"#
         );
         assert_eq!(network.run(&get), "satoshi\n", "{peer}");
     }
-    // Once more: nothing is ordered.
+    // Repeating orders nothing.
     let begun = Instant::now();
     network.init("chaincodes").await;
     println!("all chaincodes are there: {:?}", begun.elapsed());
     assert_eq!(network.probe().await.height, evidence.height);
 
     network.kill(&name("cc-basic"));
-    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
-    let reason = "1 of 2 chaincodes does not take part (cc-basic exited 137); it still commits, its only orderer must not be lost";
+    let verdict = network.wait_for(&History::default(), HealthState::Degraded).await;
+    let reason =
+        "1 of 2 chaincodes unavailable (cc-basic exited 137); still committing, no orderer failure tolerated";
     assert_eq!(verdict.reason, reason);
 }
 
-/// The bundle's administrators bring a chaincode to a version of their own, with Fabric's own client. Only who names another version
-/// takes it from them.
+/// The bundle's administrators define their own version with Fabric's own client. Only a request for another
+/// version overrides it.
 #[tokio::test]
-async fn a_chaincode_that_its_users_upgrade_is_theirs() {
+async fn a_chaincode_version_defined_by_users_is_kept() {
     let with =
         |version: &str| json!({"chaincodes": [format!("basic:{version}=chainpool/fabric-chaincode:2.5.0")]});
-    let mut network = whole("standard", &with("1.0")).await;
+    let mut network = start_healthy("standard", &with("1.0")).await;
     let order = "-o orderer0:7050 --tls --cafile $PWD/orderers/tlsca.pem -C main -n basic";
     let approve = format!(
         "peer lifecycle chaincode approveformyorg {order} -v 1.0-ours --sequence 2 --package-id \
@@ -189,7 +191,7 @@ async fn a_chaincode_that_its_users_upgrade_is_theirs() {
     network.run(&format!(
         ". org1/env && peer lifecycle chaincode commit {order} -v 1.0-ours --sequence 2 {peers}"
     ));
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
     assert_eq!(
         network.probe().await.channels["main"].chaincodes,
         [("basic".to_owned(), true)].into()
@@ -199,17 +201,17 @@ async fn a_chaincode_that_its_users_upgrade_is_theirs() {
         network.run(". org1/env && peer lifecycle chaincode querycommitted -C main -n basic")
     };
     network.amend(&json!({"peers": 2}), false).await;
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
     let said = defined(&network);
     assert!(said.contains("Version: 1.0-ours, Sequence: 2"), "{said}");
     network.amend(&with("2.0"), false).await;
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
     let said = defined(&network);
     assert!(said.contains("Version: 2.0, Sequence: 3"), "{said}");
     network.prove().await;
 }
 
-/// Asks a node as Chainpool does, on its port for operations.
+/// A command that queries a node's operations endpoint as Chainpool does.
 fn control(network: &Network, url: &str) -> String {
     let spec = network.spec();
     let certificate = spec.facts["control"].as_str().expect("a certificate");
@@ -220,53 +222,54 @@ fn control(network: &Network, url: &str) -> String {
 }
 
 #[tokio::test]
-async fn three_orderers_bear_the_loss_of_one() {
-    let network = whole("raft", &json!({})).await;
+async fn three_orderers_tolerate_the_loss_of_one() {
+    let network = start_healthy("raft", &json!({})).await;
     let begun = Instant::now();
     let evidence = network.probe().await;
-    println!("a look at five nodes: {:?}", begun.elapsed());
+    println!("probe of five nodes: {:?}", begun.elapsed());
     let leader = network.leader(&evidence);
 
-    // A frozen one is silent, whatever the platform thinks of it. Peers that got their blocks there wait for it.
+    // A frozen orderer is unresponsive although its process is running. Peers that fetch blocks from it wait
+    // for it.
     let frozen = ["orderer0", "orderer1"]
         .map(name)
         .into_iter()
         .find(|node| *node != leader)
         .expect("one of the two");
     network.freeze(&frozen);
-    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
-    let what = format!("1 of 3 orderers does not take part ({frozen} runs and does not answer)");
+    let verdict = network.wait_for(&History::default(), HealthState::Degraded).await;
+    let what = format!("1 of 3 orderers unavailable ({frozen} is running but unresponsive)");
     assert_eq!(
         verdict.reason,
-        format!("{what}; it still commits, can lose no more orderer")
+        format!("{what}; still committing, no further orderer failure tolerated")
     );
     network.thaw(&frozen);
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
     network.prove().await;
     assert_eq!(
         network.leader(&network.probe().await),
         leader,
-        "it never heard too few"
+        "it never lost its quorum"
     );
     let begun = Instant::now();
     network.kill(&leader);
-    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Degraded).await;
     println!("the leader killed: a new one {:?} later", begun.elapsed());
     assert_eq!(
         verdict.reason,
         format!(
-            "1 of 3 orderers does not take part ({leader} exited 137); it still commits, can lose no more orderer"
+            "1 of 3 orderers unavailable ({leader} exited 137); still committing, no further orderer failure tolerated"
         )
     );
     network.prove().await;
 
     let next = network.leader(&network.probe().await);
     network.kill(&next);
-    let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Broken).await;
     assert!(
         verdict
             .reason
-            .starts_with("no Raft leader: 2 of 3 orderers do not take part ("),
+            .starts_with("no Raft leader: 2 of 3 orderers unavailable ("),
         "{verdict:?}"
     );
     let left = ["orderer0", "orderer1", "orderer2"]
@@ -277,7 +280,7 @@ async fn three_orderers_bear_the_loss_of_one() {
     let said = network.run(&control(&network, &format!("https://{left}:9443/healthz")));
     assert!(
         said.contains(r#""status":"OK""#),
-        "what the verdict does not ask says that all is well: {said}"
+        "the health endpoint reports OK although the quorum is lost: {said}"
     );
     let begun = Instant::now();
     let refused = network
@@ -294,13 +297,13 @@ async fn three_orderers_bear_the_loss_of_one() {
     let begun = Instant::now();
     network.start_node(&leader);
     network.start_node(&next);
-    let past = Past {
+    let history = History {
         height,
         recovering: true,
-        returned_at: Some(Timestamp::now()),
-        ..Past::default()
+        reconnected_at: Some(Timestamp::now()),
+        ..History::default()
     };
-    let healthy = network.wait_for(&past, HealthState::Healthy).await;
+    let healthy = network.wait_for(&history, HealthState::Healthy).await;
     println!(
         "two killed orderers: healthy again {:?} after their start: {}",
         begun.elapsed(),
@@ -311,13 +314,13 @@ async fn three_orderers_bear_the_loss_of_one() {
 
 #[tokio::test]
 async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
-    let mut network = whole("tiny", &json!({})).await;
+    let mut network = start_healthy("tiny", &json!({})).await;
     let commits = network.commit_on("main");
     let given = json!({"organisations": 2, "peers": 2, "orderers": 3, "channels": ["main", "two"]});
     let begun = Instant::now();
     network.amend(&given, false).await;
     println!("grown after {:?}", begun.elapsed());
-    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    let healthy = network.wait_for(&History::default(), HealthState::Healthy).await;
     println!(
         "healthy {:?} after the change began: {}",
         begun.elapsed(),
@@ -331,7 +334,7 @@ async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
     );
     assert_eq!(
         healthy.reason,
-        "all 3 orderers take part, all 4 peers agree; can lose 1 more orderer"
+        "all 3 orderers participate, all 4 peers agree; 1 further orderer failure tolerated"
     );
     network.prove().await;
     let evidence = network.probe().await;
@@ -339,23 +342,23 @@ async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
         evidence.nodes.values().all(|node| node.channels.len() == 2),
         "{evidence:#?}"
     );
-    // The new ones count: without the first orderer and the first peer it goes on.
+    // The new members count: the network continues without the first orderer and the first peer.
     network.kill(&name("orderer0"));
     network.kill(&name("peer0-org1"));
-    network.wait_for(&Past::default(), HealthState::Degraded).await;
+    network.wait_for(&History::default(), HealthState::Degraded).await;
     network.prove().await;
     network.start_node(&name("orderer0"));
     network.start_node(&name("peer0-org1"));
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
 
-    // Broken off between any two updates it is carried on.
+    // An interruption between any two updates is harmless.
     network
         .amend_with_interruptions(&json!({"organisations": 3, "orderers": 5}))
         .await;
-    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    let healthy = network.wait_for(&History::default(), HealthState::Healthy).await;
     assert_eq!(
         healthy.reason,
-        "all 5 orderers take part, all 6 peers agree; can lose 2 more orderers"
+        "all 5 orderers participate, all 6 peers agree; 2 further orderer failures tolerated"
     );
     network.prove().await;
 
@@ -378,13 +381,13 @@ async fn a_network_grows_and_renews_its_certificates_while_it_commits() {
         evidence.certificate_ends > ends.map(|ends| ends.plus_seconds(300 * 86_400)),
         "{evidence:#?}"
     );
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
 }
 
 #[tokio::test]
-async fn a_chaincode_is_upgraded_and_reaches_who_comes_later() {
+async fn a_chaincode_is_upgraded_and_reaches_new_organisations() {
     let image = "chainpool/fabric-chaincode:2.5.0";
-    let mut network = whole("standard", &json!({"chaincodes": [format!("basic:1.0={image}")]})).await;
+    let mut network = start_healthy("standard", &json!({"chaincodes": [format!("basic:1.0={image}")]})).await;
     let peers = |organisations: &[&str]| {
         let of = |org: &&str| format!("--peerAddresses peer0-{org}:7051 --tlsRootCertFiles {org}/tlsca.pem");
         organisations.iter().map(of).collect::<Vec<_>>().join(" ")
@@ -411,8 +414,8 @@ async fn a_chaincode_is_upgraded_and_reaches_who_comes_later() {
     let (count, longest) = commits.end().await;
     println!("{count} commits meanwhile, {longest:?} the longest without one");
     network.prove().await;
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
-    // The newcomer endorses, on the old channel and on the new one; what was written before is there.
+    network.wait_for(&History::default(), HealthState::Healthy).await;
+    // The new organisation endorses on the old and the new channel and has the previous data.
     network.run(&invoke("main", &["org3", "org1"], r#"["put","by","org3"]"#));
     network.run(&invoke("two", &["org2", "org3"], r#"["put","by","org2"]"#));
     for (channel, key, value) in [
@@ -424,7 +427,7 @@ async fn a_chaincode_is_upgraded_and_reaches_who_comes_later() {
     }
     let committed = network.run(". org3/env && peer lifecycle chaincode querycommitted -C main -n basic");
     assert!(committed.contains("Version: 2.0, Sequence: 2"), "{committed}");
-    // Another image of the same version defines nothing anew.
+    // Another image of the same version changes no definition.
     let height = network.probe().await.height;
     network
         .amend(

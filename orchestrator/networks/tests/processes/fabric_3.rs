@@ -1,13 +1,15 @@
-//! The type `fabric` against the real programs of Fabric 3.1, as `fabric` does it with those of 2.5.
+//! `fabric` against the real programs of Fabric 3.1.
 //!
-//! No package registry serves them, so these tests are ignored: `FABRIC_3_TOOLS=FOLDER cargo test -p chainpool-networks --test processes fabric_3 -- --ignored`,
-//! where the folder is like that which `scripts/fabric-tools.sh` prints, with `configtxgen`, `orderer`, `peer` and the sample configuration of Fabric 3.1.5.
+//! No package registry has them, so these tests are ignored. To run them: `FABRIC_3_TOOLS=FOLDER cargo test
+//! -p chainpool-networks --test processes fabric_3 --
+//! --ignored`. The folder has the layout of `scripts/fabric-tools.sh`, with `configtxgen`, `orderer`, `peer`
+//! and the sample configuration of Fabric 3.1.5.
 
-use crate::fabric_network::{HANGS, Network, name, reach};
+use crate::fabric_network::{HANGS, Network, name, public_endpoints};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use chainpool_agent::NodeName;
 use chainpool_api::{HealthState, Timestamp};
-use chainpool_networks::Past;
+use chainpool_networks::History;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -16,13 +18,13 @@ use std::{
 };
 
 /// From the start to a proof and a healthy verdict.
-async fn whole(preset: &str, given: &Value) -> Network {
+async fn start_healthy(preset: &str, given: &Value) -> Network {
     let network = Network::prepare(preset, given);
     let begun = Instant::now();
     network.boot().await;
     network.prove().await;
     println!("{preset}: proven {:?} after the start", begun.elapsed());
-    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    let healthy = network.wait_for(&History::default(), HealthState::Healthy).await;
     println!(
         "{preset}: healthy {:?} after the start: {}",
         begun.elapsed(),
@@ -31,7 +33,7 @@ async fn whole(preset: &str, given: &Value) -> Network {
     network
 }
 
-/// Waits until another orderer leads than this one.
+/// Waits until another orderer leads.
 async fn another_leads(network: &Network, before: &NodeName) -> NodeName {
     let deadline = Instant::now() + Duration::from_secs(100);
     loop {
@@ -46,14 +48,14 @@ async fn another_leads(network: &Network, before: &NodeName) -> NodeName {
         }
         assert!(
             Instant::now() < deadline,
-            "nobody followed {before}: {evidence:#?}"
+            "no leader after {before}: {evidence:#?}"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Proves as the executor does, again and again. With as few orderers as there must be each one counts: where one misses a message, the
-/// block comes with the next leader, a dozen seconds later.
+/// Repeats the proof as the executor does. With a bare quorum, a lost message delays the block until the next
+/// leader, about a dozen seconds.
 async fn proven(network: &Network, who: &str) {
     let begun = Instant::now();
     while let Err(why) = network.kind.prove(&network.nodes).await {
@@ -67,10 +69,10 @@ async fn proven(network: &Network, who: &str) {
     println!("{who}: proven {:?} after the loss", begun.elapsed());
 }
 
-/// Fabric's own reading of a first block.
+/// Fabric's own tool reads a genesis block.
 #[tokio::test]
 #[ignore = "needs the programs of Fabric 3.1: FABRIC_3_TOOLS names their folder"]
-async fn fabrics_own_tool_reads_the_block() {
+async fn configtxgen_reads_the_block() {
     for (given, orderers) in [(json!({}), 4), (json!({"orderers": 7, "organisations": 8}), 7)] {
         let network = Network::prepare("bft", &given);
         let genesis = network.spec().facts["channels"][0]["genesis"]
@@ -122,8 +124,8 @@ async fn fabrics_own_tool_reads_the_block() {
 
 #[tokio::test]
 #[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
-async fn four_bft_orderers_bear_the_loss_of_one() {
-    let network = whole("bft", &json!({})).await;
+async fn four_bft_orderers_tolerate_the_loss_of_one() {
+    let network = start_healthy("bft", &json!({})).await;
     let evidence = network.probe().await;
     let seen = &evidence.channels["main"];
     assert_eq!(
@@ -134,27 +136,27 @@ async fn four_bft_orderers_bear_the_loss_of_one() {
 
     let [third, fourth] = ["orderer2", "orderer3"].map(name);
     network.freeze(&fourth);
-    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
-    let what = "1 of 4 orderers does not take part (orderer3 runs and does not answer)";
+    let verdict = network.wait_for(&History::default(), HealthState::Degraded).await;
+    let what = "1 of 4 orderers unavailable (orderer3 is running but unresponsive)";
     assert_eq!(
         verdict.reason,
-        format!("{what}; it still commits, can lose no more orderer")
+        format!("{what}; still committing, no further orderer failure tolerated")
     );
     proven(&network, "three of four orderers").await;
     network.thaw(&fourth);
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
 
     network.kill(&fourth);
-    network.wait_for(&Past::default(), HealthState::Degraded).await;
+    network.wait_for(&History::default(), HealthState::Degraded).await;
     proven(&network, "three of four orderers").await;
-    // It lacks one block, and has it with the next.
+    // It lacks one block and fetches it with the next.
     network.start_node(&fourth);
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
     network.kill(&fourth);
     network.kill(&third);
-    let verdict = network.wait_for(&Past::default(), HealthState::Broken).await;
-    let what = "no BFT quorum: 2 of 4 orderers do not take part (orderer2 exited 137, orderer3 exited 137)";
-    assert_eq!(verdict.reason, format!("{what}; 3 are needed to order"));
+    let verdict = network.wait_for(&History::default(), HealthState::Broken).await;
+    let what = "no BFT quorum: 2 of 4 orderers unavailable (orderer2 exited 137, orderer3 exited 137)";
+    assert_eq!(verdict.reason, format!("{what}; 3 required for quorum"));
     let begun = Instant::now();
     let refused = network
         .kind
@@ -169,13 +171,13 @@ async fn four_bft_orderers_bear_the_loss_of_one() {
     let begun = Instant::now();
     network.start_node(&third);
     network.start_node(&fourth);
-    let past = Past {
+    let history = History {
         height,
         recovering: true,
-        returned_at: Some(Timestamp::now()),
-        ..Past::default()
+        reconnected_at: Some(Timestamp::now()),
+        ..History::default()
     };
-    let healthy = network.wait_for(&past, HealthState::Healthy).await;
+    let healthy = network.wait_for(&history, HealthState::Healthy).await;
     println!(
         "two killed orderers: healthy again {:?} after their start: {}",
         begun.elapsed(),
@@ -187,37 +189,37 @@ async fn four_bft_orderers_bear_the_loss_of_one() {
 
 #[tokio::test]
 #[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
-async fn bft_orderers_follow_another_leader_when_theirs_is_gone() {
-    let network = whole("bft", &json!({})).await;
+async fn bft_orderers_replace_a_lost_leader() {
+    let network = start_healthy("bft", &json!({})).await;
     let leader = network.leader(&network.probe().await);
     let begun = Instant::now();
     network.kill(&leader);
-    let past = Past {
-        left_at: Some(Timestamp::now()),
-        ..Past::default()
+    let history = History {
+        disconnected_at: Some(Timestamp::now()),
+        ..History::default()
     };
-    let verdict = network.wait_for(&past, HealthState::Degraded).await;
-    assert_eq!(verdict.reason, "the orderers of channel main elect a leader");
-    // Somebody writes meanwhile.
+    let verdict = network.wait_for(&history, HealthState::Degraded).await;
+    assert_eq!(verdict.reason, "channel main: leader election in progress");
+    // A transaction triggers the view change.
     drop(network.kind.prove(&network.nodes).await);
     let next = another_leads(&network, &leader).await;
     println!("the leader killed: {next} leads {:?} later", begun.elapsed());
     network.prove().await;
     println!("the leader killed: proven {:?} later", begun.elapsed());
-    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
-    let what = format!("1 of 4 orderers does not take part ({leader} exited 137)");
+    let verdict = network.wait_for(&History::default(), HealthState::Degraded).await;
+    let what = format!("1 of 4 orderers unavailable ({leader} exited 137)");
     assert_eq!(
         verdict.reason,
-        format!("{what}; it still commits, can lose no more orderer")
+        format!("{what}; still committing, no further orderer failure tolerated")
     );
     let begun = Instant::now();
     network.start_node(&leader);
     network.prove().await;
     network
         .wait_for(
-            &Past {
-                returned_at: Some(Timestamp::now()),
-                ..Past::default()
+            &History {
+                reconnected_at: Some(Timestamp::now()),
+                ..History::default()
             },
             HealthState::Healthy,
         )
@@ -231,7 +233,7 @@ async fn bft_orderers_follow_another_leader_when_theirs_is_gone() {
 #[tokio::test]
 #[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
 async fn a_bft_network_grows_and_renews_its_certificates_while_it_commits() {
-    let mut network = whole("bft", &json!({"organisations": 1})).await;
+    let mut network = start_healthy("bft", &json!({"organisations": 1})).await;
     let commits = network.commit_on("main");
     let begun = Instant::now();
     network
@@ -245,10 +247,10 @@ async fn a_bft_network_grows_and_renews_its_certificates_while_it_commits() {
         "grown after {:?}; {count} commits meanwhile, {longest:?} the longest without one",
         begun.elapsed()
     );
-    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    let healthy = network.wait_for(&History::default(), HealthState::Healthy).await;
     assert_eq!(
         healthy.reason,
-        "all 5 orderers take part, all 4 peers agree; can lose 1 more orderer"
+        "all 5 orderers participate, all 4 peers agree; 1 further orderer failure tolerated"
     );
     network.prove().await;
 
@@ -265,29 +267,29 @@ async fn a_bft_network_grows_and_renews_its_certificates_while_it_commits() {
         "{count} commits, once {longest:?} without one"
     );
     network.prove().await;
-    network.wait_for(&Past::default(), HealthState::Healthy).await;
+    network.wait_for(&History::default(), HealthState::Healthy).await;
 }
 
-/// Seven bear two that are away, which four do not.
+/// Seven orderers tolerate the loss of two, four do not.
 #[tokio::test]
 #[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
-async fn bft_orderers_are_taken_in_whatever_breaks_off_and_bear_more_losses_then() {
-    let mut network = whole("bft", &json!({})).await;
+async fn interrupted_growth_of_bft_orderers_completes_and_raises_the_tolerance() {
+    let mut network = start_healthy("bft", &json!({})).await;
     let begun = Instant::now();
     network.amend_with_interruptions(&json!({"orderers": 7})).await;
     println!("from four to seven orderers after {:?}", begun.elapsed());
-    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    let healthy = network.wait_for(&History::default(), HealthState::Healthy).await;
     assert_eq!(
         healthy.reason,
-        "all 7 orderers take part, all 2 peers agree; can lose 2 more orderers"
+        "all 7 orderers participate, all 2 peers agree; 2 further orderer failures tolerated"
     );
     network.kill(&name("orderer3"));
     network.kill(&name("orderer6"));
-    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Degraded).await;
     assert!(
         verdict
             .reason
-            .ends_with("it still commits, can lose no more orderer"),
+            .ends_with("still committing, no further orderer failure tolerated"),
         "{verdict:?}"
     );
     proven(&network, "five of seven orderers").await;
@@ -296,7 +298,7 @@ async fn bft_orderers_are_taken_in_whatever_breaks_off_and_bear_more_losses_then
 #[tokio::test]
 #[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
 async fn a_chaincode_answers_on_a_bft_channel() {
-    let network = whole(
+    let network = start_healthy(
         "bft",
         &json!({"chaincodes": ["basic:1.0=chainpool/fabric-chaincode:0.1.0"]}),
     )
@@ -310,29 +312,29 @@ async fn a_chaincode_answers_on_a_bft_channel() {
     let said =
         network.run(r#". org2/env && peer chaincode query -C main -n basic -c '{"Args":["get","name"]}'"#);
     assert!(said.starts_with("satoshi\n"), "{said}");
-    let bundle = network.kind.bundle(network.spec(), &reach());
+    let bundle = network.kind.bundle(network.spec(), &public_endpoints());
     assert!(bundle.files["README.md"].contains("`peer` program (3.1)"));
 }
 
 #[tokio::test]
 #[ignore = "needs the programs of Fabric 3.1 and root: FABRIC_3_TOOLS names their folder"]
-async fn a_raft_network_of_3_1_grows_and_bears_the_loss_of_its_leader() {
-    let mut network = whole("tiny", &json!({"version": "3.1"})).await;
+async fn a_raft_network_of_3_1_grows_and_tolerates_the_loss_of_its_leader() {
+    let mut network = start_healthy("tiny", &json!({"version": "3.1"})).await;
     network
         .amend_with_interruptions(&json!({"organisations": 2, "orderers": 3}))
         .await;
-    let healthy = network.wait_for(&Past::default(), HealthState::Healthy).await;
+    let healthy = network.wait_for(&History::default(), HealthState::Healthy).await;
     assert_eq!(
         healthy.reason,
-        "all 3 orderers take part, all 2 peers agree; can lose 1 more orderer"
+        "all 3 orderers participate, all 2 peers agree; 1 further orderer failure tolerated"
     );
     let leader = network.leader(&network.probe().await);
     network.kill(&leader);
-    let verdict = network.wait_for(&Past::default(), HealthState::Degraded).await;
+    let verdict = network.wait_for(&History::default(), HealthState::Degraded).await;
     assert!(
         verdict
             .reason
-            .ends_with("it still commits, can lose no more orderer"),
+            .ends_with("still committing, no further orderer failure tolerated"),
         "{verdict:?}"
     );
     network.prove().await;

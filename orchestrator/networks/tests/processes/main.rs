@@ -1,7 +1,8 @@
-//! The network types against the real programs, without any platform: each node is a process on this machine.
+//! Network types against the real programs without a platform: each node is a process on this machine.
 //!
 //! `make test-full PARTS=processes` builds the programs and runs these tests. By hand, as root on Linux:
-//! `COMETBFT=PROGRAM FABRIC_TOOLS=$(scripts/fabric-tools.sh) cargo test -p chainpool-networks --test processes -- --test-threads 1`
+//! `COMETBFT=PROGRAM FABRIC_TOOLS=$(scripts/fabric-tools.sh) cargo test -p chainpool-networks --test
+//! processes -- --test-threads 1`
 
 mod cometbft;
 mod fabric;

@@ -11,90 +11,96 @@ async fn two_free() -> (TempDir, Store, Vec<ClusterRow>) {
 }
 
 #[tokio::test]
-async fn a_holder_is_one_only_together_with_the_account_that_applies() {
+async fn a_holder_is_identified_together_with_the_applying_account() {
     let (_folder, store, _) = two_free().await;
-    let order = |author: &str| ApplyOrder {
+    let request = |author: &str| ApplyRequest {
         holder: "dave".into(),
         author: author.into(),
         single: true,
-        ..ApplyOrder::default()
+        ..ApplyRequest::default()
     };
-    let of_portal = store.apply(order("portal")).await.unwrap().unwrap();
-    let of_dave = store.apply(order("dave")).await.unwrap().unwrap();
+    let of_portal = store.apply(request("portal")).await.unwrap().unwrap();
+    let of_dave = store.apply(request("dave")).await.unwrap().unwrap();
     assert_ne!(
         of_portal.lease.cluster_id, of_dave.lease.cluster_id,
-        "dave was given what portal applied for"
+        "dave got the lease of portal"
     );
-    let again = store.apply(order("dave")).await.unwrap().unwrap();
-    assert_eq!((again.lease.id, again.made), (of_dave.lease.id, false));
+    let again = store.apply(request("dave")).await.unwrap().unwrap();
+    assert_eq!((again.lease.id, again.created), (of_dave.lease.id, false));
     store.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_holder_whose_lease_was_stored_under_its_bare_name_is_given_the_same() {
+async fn a_holder_keeps_a_lease_stored_under_its_bare_name() {
     let (_folder, store, _) = two_free().await;
-    let before = ApplyOrder {
+    let before = ApplyRequest {
         holder: "dave".into(),
         author: "portal".into(),
         single: true,
-        ..ApplyOrder::default()
+        ..ApplyRequest::default()
     };
-    let made = store.apply(before.clone()).await.unwrap().unwrap();
-    let now = ApplyOrder {
+    let created = store.apply(before.clone()).await.unwrap().unwrap();
+    let now = ApplyRequest {
         holder: "portal/dave".into(),
         former_holder: Some("dave".into()),
         ..before
     };
     let same = store.apply(now.clone()).await.unwrap().unwrap();
-    assert_eq!((same.lease.id, same.made), (made.lease.id, false));
-    // Another account's holder of that bare name is another.
-    let other = ApplyOrder {
+    assert_eq!((same.lease.id, same.created), (created.lease.id, false));
+    // The same bare name under another account is another holder.
+    let other = ApplyRequest {
         holder: "shop/dave".into(),
         author: "shop".into(),
         ..now
     };
-    assert_ne!(store.apply(other).await.unwrap().unwrap().lease.id, made.lease.id);
+    assert_ne!(
+        store.apply(other).await.unwrap().unwrap().lease.id,
+        created.lease.id
+    );
     store.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_lease_that_was_made_comes_with_the_names_around_it() {
+async fn a_created_lease_comes_with_its_related_names() {
     let (_folder, store, free) = two_free().await;
-    let order = ApplyOrder {
+    let request = ApplyRequest {
         holder: "ann".into(),
         author: "ann".into(),
         single: true,
-        ..ApplyOrder::default()
+        ..ApplyRequest::default()
     };
-    let made = store.apply(order.clone()).await.unwrap().unwrap();
-    let taken = free.iter().find(|row| row.id == made.lease.cluster_id).unwrap();
+    let created = store.apply(request.clone()).await.unwrap().unwrap();
+    let taken = free
+        .iter()
+        .find(|row| row.id == created.lease.cluster_id)
+        .unwrap();
     let names = LeaseNames {
         cluster: taken.name.clone(),
         network_type: "cometbft".into(),
         host: "h1".into(),
     };
-    assert_eq!((made.made, made.names), (true, Some(names)));
+    assert_eq!((created.created, created.names), (true, Some(names)));
 
-    let again = store.apply(order.clone()).await.unwrap().unwrap();
+    let again = store.apply(request.clone()).await.unwrap().unwrap();
     assert_eq!(
-        (again.lease.id, again.made, again.names),
-        (made.lease.id, false, None)
+        (again.lease.id, again.created, again.names),
+        (created.lease.id, false, None)
     );
 
     let other = store
-        .apply(ApplyOrder {
+        .apply(ApplyRequest {
             single: false,
-            ..order.clone()
+            ..request.clone()
         })
         .await
         .unwrap()
         .unwrap();
-    assert_ne!(other.lease.cluster_id, made.lease.cluster_id);
+    assert_ne!(other.lease.cluster_id, created.lease.cluster_id);
     assert!(
         store
-            .apply(ApplyOrder {
+            .apply(ApplyRequest {
                 single: false,
-                ..order
+                ..request
             })
             .await
             .unwrap()
@@ -105,7 +111,7 @@ async fn a_lease_that_was_made_comes_with_the_names_around_it() {
 }
 
 #[tokio::test]
-async fn a_filter_by_parameters_takes_what_was_made_with_them() {
+async fn a_parameter_filter_matches_clusters_with_these_parameters() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
     let now = Timestamp::now();
@@ -127,7 +133,7 @@ async fn a_filter_by_parameters_takes_what_was_made_with_them() {
     tx.host_insert(host).await.unwrap();
     tx.commit("test").await.unwrap();
 
-    let order = |parameters: &[(&str, &str)]| ApplyOrder {
+    let request = |parameters: &[(&str, &str)]| ApplyRequest {
         holder: "ann".into(),
         author: "ann".into(),
         single: true,
@@ -135,7 +141,7 @@ async fn a_filter_by_parameters_takes_what_was_made_with_them() {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
-        ..ApplyOrder::default()
+        ..ApplyRequest::default()
     };
     for nothing in [
         [("block_interval_ms", "300")],
@@ -144,49 +150,52 @@ async fn a_filter_by_parameters_takes_what_was_made_with_them() {
         [("absent", "null")],
     ] {
         assert!(
-            store.apply(order(&nothing)).await.unwrap().is_none(),
+            store.apply(request(&nothing)).await.unwrap().is_none(),
             "{nothing:?}"
         );
     }
     let slow = store
-        .apply(order(&[("block_interval_ms", "2000"), ("empty_blocks", "false")]))
+        .apply(request(&[
+            ("block_interval_ms", "2000"),
+            ("empty_blocks", "false"),
+        ]))
         .await
         .unwrap()
         .unwrap();
     assert_eq!(slow.names.unwrap().cluster, "slow");
     let quick = store
-        .apply(order(&[("channels", "[\"a\", \"b\"]")]))
+        .apply(request(&[("channels", "[\"a\", \"b\"]")]))
         .await
         .unwrap()
         .unwrap();
-    assert!(quick.made && quick.names.unwrap().cluster == "quick");
+    assert!(quick.created && quick.names.unwrap().cluster == "quick");
     let again = store
-        .apply(order(&[("channels", "[\"a\", \"b\"]")]))
+        .apply(request(&[("channels", "[\"a\", \"b\"]")]))
         .await
         .unwrap()
         .unwrap();
-    assert!(!again.made && again.lease.id == quick.lease.id);
+    assert!(!again.created && again.lease.id == quick.lease.id);
     store.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn an_account_has_no_more_leases_at_once_than_it_may() {
+async fn concurrent_applies_do_not_exceed_the_lease_limit() {
     let (_folder, store, _) = two_free().await;
-    let order = ApplyOrder {
+    let request = ApplyRequest {
         holder: "ann".into(),
         author: "ann".into(),
         lease_limit: Some(1),
-        ..ApplyOrder::default()
+        ..ApplyRequest::default()
     };
-    let nothing = ApplyOrder {
+    let nothing = ApplyRequest {
         size: Some(99),
-        ..order.clone()
+        ..request.clone()
     };
-    // In one batch; what matches nothing takes nobody's place.
+    // In one batch; an apply without a match does not count.
     let (none, one, two) = tokio::join!(
         store.apply(nothing),
-        store.apply(order.clone()),
-        store.apply(order.clone())
+        store.apply(request.clone()),
+        store.apply(request.clone())
     );
     assert!(none.unwrap().is_none());
     assert_eq!(
@@ -194,37 +203,37 @@ async fn an_account_has_no_more_leases_at_once_than_it_may() {
         1,
         "at once"
     );
-    assert!(store.apply(order.clone()).await.unwrap().is_none(), "later");
+    assert!(store.apply(request.clone()).await.unwrap().is_none(), "later");
     assert_eq!(store.read().own_leases("ann", 20).await.unwrap(), 1);
-    let other = ApplyOrder {
+    let other = ApplyRequest {
         author: "bob".into(),
         holder: "bob".into(),
         single: true,
-        ..order
+        ..request
     };
-    assert!(store.apply(other.clone()).await.unwrap().unwrap().made);
+    assert!(store.apply(other.clone()).await.unwrap().unwrap().created);
     assert!(
-        !store.apply(other).await.unwrap().unwrap().made,
-        "it has that one already"
+        !store.apply(other).await.unwrap().unwrap().created,
+        "it already has that one"
     );
     store.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn leases_for_others_do_not_count_as_ones_own() {
+async fn leases_for_other_holders_do_not_count_towards_the_limit() {
     let (_folder, store, _) = two_free().await;
-    let for_other = ApplyOrder {
+    let for_other = ApplyRequest {
         holder: "ann/dave".into(),
         author: "ann".into(),
-        ..ApplyOrder::default()
+        ..ApplyRequest::default()
     };
     store.apply(for_other).await.unwrap().unwrap();
-    let own = ApplyOrder {
+    let own = ApplyRequest {
         holder: "ann".into(),
         author: "ann".into(),
         lease_limit: Some(1),
-        ..ApplyOrder::default()
+        ..ApplyRequest::default()
     };
-    assert!(store.apply(own).await.unwrap().unwrap().made);
+    assert!(store.apply(own).await.unwrap().unwrap().created);
     store.close().await.unwrap();
 }

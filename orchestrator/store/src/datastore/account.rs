@@ -1,4 +1,4 @@
-//! Accounts, and the tokens and sessions that speak for them.
+//! Accounts with their tokens and sessions.
 
 use crate::{
     AccountRow, Conn, Result, TokenRow, Tx,
@@ -12,12 +12,12 @@ use sea_orm::{
 use uuid::Uuid;
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// An account.
+    /// Reads an account by id.
     pub async fn account(&self, id: Uuid) -> Result<Option<AccountRow>> {
         Ok(account::Entity::find_by_id(id).one(&self.0).await?)
     }
 
-    /// An account by its name.
+    /// Reads an account by name.
     pub async fn account_named(&self, name: &str) -> Result<Option<AccountRow>> {
         Ok(account::Entity::find()
             .filter(account::Column::Name.eq(name))
@@ -25,15 +25,15 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
-    /// An account by its name or its id.
-    pub async fn account_called(&self, name_or_id: &str) -> Result<Option<AccountRow>> {
+    /// Reads an account by name or id.
+    pub async fn account_named_or_id(&self, name_or_id: &str) -> Result<Option<AccountRow>> {
         match (self.account_named(name_or_id).await?, name_or_id.parse()) {
             (None, Ok(id)) => self.account(id).await,
             (found, _) => Ok(found),
         }
     }
 
-    /// The account that a one-time link is for.
+    /// Reads the account of a one-time link.
     pub async fn account_of_link(&self, digest: &[u8]) -> Result<Option<AccountRow>> {
         Ok(account::Entity::find()
             .filter(account::Column::Link.eq(digest.to_vec()))
@@ -41,7 +41,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
-    /// All accounts, oldest first.
+    /// Lists all accounts, oldest first.
     pub async fn accounts(&self) -> Result<Vec<AccountRow>> {
         Ok(account::Entity::find()
             .order_by_asc(account::Column::Id)
@@ -49,7 +49,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
-    /// A token or session with its account, by the digest of its secret.
+    /// Reads a token or session with its account, by the digest of its secret.
     pub async fn token_of(&self, digest: &[u8]) -> Result<Option<(TokenRow, AccountRow)>> {
         let Some(token) = token::Entity::find()
             .filter(token::Column::Digest.eq(digest.to_vec()))
@@ -64,12 +64,12 @@ impl<C: ConnectionTrait> Conn<C> {
             .map(|account| (token, account)))
     }
 
-    /// A token.
+    /// Reads a token by id.
     pub async fn token(&self, id: Uuid) -> Result<Option<TokenRow>> {
         Ok(token::Entity::find_by_id(id).one(&self.0).await?)
     }
 
-    /// Tokens (not sessions) of one account or of all.
+    /// Lists the tokens (not sessions) of one account or of all accounts.
     pub async fn tokens(&self, account: Option<Uuid>) -> Result<Vec<TokenRow>> {
         let mut query = token::Entity::find()
             .filter(token::Column::Session.eq(false))
@@ -80,15 +80,15 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(query.all(&self.0).await?)
     }
 
-    /// How many tokens (not sessions) an account has that are good at this moment.
+    /// Counts the unexpired tokens (not sessions) of an account.
     pub async fn tokens_count(&self, account: Uuid, now: Timestamp) -> Result<u64> {
-        let lives = token::Column::ExpiresAt
+        let unexpired = token::Column::ExpiresAt
             .is_null()
             .or(token::Column::ExpiresAt.gt(now.0));
         let own = token::Entity::find()
             .filter(token::Column::AccountId.eq(account))
             .filter(token::Column::Session.eq(false));
-        Ok(own.filter(lives).count(&self.0).await?)
+        Ok(own.filter(unexpired).count(&self.0).await?)
     }
 }
 
@@ -125,14 +125,15 @@ impl Tx {
         Ok(())
     }
 
-    /// Ends a token or session.
+    /// Revokes a token or session.
     pub async fn token_delete(&mut self, id: Uuid) -> Result<()> {
         token::Entity::delete_by_id(id).exec(&self.0).await?;
         Ok(())
     }
 
-    /// Ends an account's sessions, and its tokens but for those of one name; answers how many sessions and tokens ended.
-    pub async fn tokens_end(&mut self, account: Uuid, but: &str) -> Result<(u64, u64)> {
+    /// Revokes an account's sessions, and its tokens except those of one name. Returns the numbers of revoked
+    /// sessions and tokens.
+    pub async fn tokens_revoke(&mut self, account: Uuid, but: &str) -> Result<(u64, u64)> {
         let own = || token::Entity::delete_many().filter(token::Column::AccountId.eq(account));
         let sessions = own()
             .filter(token::Column::Session.eq(true))
@@ -146,8 +147,8 @@ impl Tx {
         Ok((sessions.rows_affected, tokens.rows_affected))
     }
 
-    /// Forgets tokens and sessions whose time has run out.
-    pub(crate) async fn tokens_forget(&mut self, now: Timestamp) -> Result<u64> {
+    /// Deletes expired tokens and sessions.
+    pub(crate) async fn tokens_prune(&mut self, now: Timestamp) -> Result<u64> {
         Ok(token::Entity::delete_many()
             .filter(token::Column::ExpiresAt.lt(now.0))
             .exec(&self.0)

@@ -1,4 +1,5 @@
-//! Who did what when, written in the same transaction as the change; and answers to repeated requests.
+//! The audit log, written in the transaction of the change; and the responses to requests with an idempotency
+//! key.
 
 use crate::{
     AuditRow, Conn, IdempotencyRow, Result, Tx,
@@ -10,21 +11,21 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-/// One line of the audit.
+/// One entry of the audit log.
 #[derive(Debug, Clone)]
 pub struct Audit<'a> {
-    /// Who.
+    /// The author.
     pub author: &'a str,
-    /// Did what: the noun and the verb.
+    /// The action: noun and verb.
     pub verb: &'a str,
-    /// To what.
+    /// The resource.
     pub subject: &'a str,
-    /// In which way; never a secret.
+    /// Details; never a secret.
     pub detail: String,
 }
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// The newest lines first.
+    /// Lists entries, newest first.
     pub async fn audit(&self, limit: u64) -> Result<Vec<AuditRow>> {
         Ok(audit::Entity::find()
             .order_by_desc(audit::Column::Id)
@@ -33,7 +34,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
-    /// What was answered to this request before.
+    /// Reads the stored response to a request.
     pub async fn answer(&self, account: Uuid, route: &str, name: &str) -> Result<Option<IdempotencyRow>> {
         Ok(
             idempotency::Entity::find_by_id((account, route.to_owned(), name.to_owned()))
@@ -44,7 +45,7 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Tx {
-    /// Writes a line.
+    /// Writes an entry.
     pub async fn audit_insert(&mut self, line: Audit<'_>, now: Timestamp) -> Result<()> {
         let Audit {
             author,
@@ -66,7 +67,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Keeps what was answered to a request.
+    /// Stores the response to a request.
     pub async fn answer_insert(&mut self, row: IdempotencyRow) -> Result<()> {
         idempotency::Entity::insert(row.into_active_model())
             .exec_without_returning(&self.0)
@@ -74,8 +75,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets answers older than this.
-    pub async fn answers_forget(&mut self, before: Timestamp) -> Result<u64> {
+    /// Deletes responses older than this.
+    pub async fn answers_prune(&mut self, before: Timestamp) -> Result<u64> {
         Ok(idempotency::Entity::delete_many()
             .filter(idempotency::Column::CreatedAt.lt(before.0))
             .exec(&self.0)
@@ -83,8 +84,8 @@ impl Tx {
             .rows_affected)
     }
 
-    /// Forgets lines older than this.
-    pub(crate) async fn audit_forget(&mut self, before: Timestamp) -> Result<u64> {
+    /// Deletes entries older than this.
+    pub(crate) async fn audit_prune(&mut self, before: Timestamp) -> Result<u64> {
         Ok(audit::Entity::delete_many()
             .filter(audit::Column::At.lt(before.0))
             .exec(&self.0)

@@ -2,61 +2,52 @@
 
 use crate::{
     ClusterRow, Conn, PortRow, Result, Tx,
-    datastore::{containing, page_size},
+    datastore::{containing, offer::offered, page_size},
     entity::{cluster, lease, port},
 };
 use chainpool_api::{ClusterState, HealthState, LeaseState, Noun, Timestamp};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
+    QueryOrder, QuerySelect, QueryTrait,
+    sea_query::{Expr, ExprTrait},
 };
 use uuid::Uuid;
 
-/// Which clusters to list.
+/// A filter for listing clusters.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterQuery {
-    /// On this host.
+    /// Filter by host.
     pub host: Option<Uuid>,
-    /// In this state.
+    /// Filter by state.
     pub state: Option<ClusterState>,
-    /// With this verdict.
+    /// Filter by health.
     pub health: Option<HealthState>,
-    /// Of this network type.
+    /// Filter by network type.
     pub network_type: Option<String>,
-    /// Free and healthy (or not) by what is stored.
+    /// Filter by what an apply may lease now.
     pub offered: Option<bool>,
-    /// Held by one of these holders.
+    /// Filter by holders.
     pub holders: Option<Vec<String>>,
-    /// Held by a lease that this account applied for.
+    /// Filter by the account that applied for the lease.
     pub applied_by: Option<String>,
-    /// Whose name contains this.
+    /// Filter by part of the name.
     pub search: Option<String>,
-    /// Go on after this id.
+    /// The cursor: list from after this id.
     pub after: Option<Uuid>,
-    /// At most this many.
+    /// The maximum number of rows.
     pub limit: Option<u32>,
 }
 
-fn offered() -> sea_orm::Condition {
-    sea_orm::Condition::all()
-        .add(cluster::Column::State.eq(ClusterState::Ready.as_str()))
-        .add(cluster::Column::Health.eq(HealthState::Healthy.as_str()))
-        .add(cluster::Column::Leased.eq(false))
-        .add(cluster::Column::Schedulable.eq(true))
-        .add(cluster::Column::OperationId.is_null())
-        .add(cluster::Column::LedgerFault.is_null())
-}
-
 impl<C: ConnectionTrait> Conn<C> {
-    /// A cluster by its id, gone or not.
+    /// Reads a cluster by id, including deleted ones.
     pub async fn cluster(&self, id: Uuid) -> Result<Option<ClusterRow>> {
         Ok(cluster::Entity::find_by_id(id).one(&self.0).await?)
     }
 
-    /// A living cluster by its name, or by its id.
+    /// Reads an existing cluster by name or id.
     pub async fn cluster_named(&self, name: &str) -> Result<Option<ClusterRow>> {
-        let living = cluster::Entity::find().filter(cluster::Column::GoneAt.is_null());
-        if let Some(row) = living
+        let existing = cluster::Entity::find().filter(cluster::Column::DeletedAt.is_null());
+        if let Some(row) = existing
             .clone()
             .filter(cluster::Column::Name.eq(name))
             .one(&self.0)
@@ -65,32 +56,32 @@ impl<C: ConnectionTrait> Conn<C> {
             return Ok(Some(row));
         }
         match name.parse::<Uuid>() {
-            Ok(id) => Ok(living.filter(cluster::Column::Id.eq(id)).one(&self.0).await?),
+            Ok(id) => Ok(existing.filter(cluster::Column::Id.eq(id)).one(&self.0).await?),
             Err(_) => Ok(None),
         }
     }
 
-    /// All living clusters, oldest first.
+    /// Lists all existing clusters, oldest first.
     pub async fn clusters(&self) -> Result<Vec<ClusterRow>> {
         Ok(cluster::Entity::find()
-            .filter(cluster::Column::GoneAt.is_null())
+            .filter(cluster::Column::DeletedAt.is_null())
             .order_by_asc(cluster::Column::Id)
             .all(&self.0)
             .await?)
     }
 
-    /// A host's living clusters, oldest first.
+    /// Lists the existing clusters of a host, oldest first.
     pub async fn clusters_of(&self, host: Uuid) -> Result<Vec<ClusterRow>> {
         let query = cluster::Entity::find()
-            .filter(cluster::Column::GoneAt.is_null())
+            .filter(cluster::Column::DeletedAt.is_null())
             .filter(cluster::Column::HostId.eq(host));
         Ok(query.order_by_asc(cluster::Column::Id).all(&self.0).await?)
     }
 
-    /// One page of living clusters, newest first, with one row more when there is a next page.
+    /// Lists one page of existing clusters, newest first, plus one row if there is a next page.
     pub async fn cluster_page(&self, filter: &ClusterQuery) -> Result<Vec<ClusterRow>> {
         let mut query = cluster::Entity::find()
-            .filter(cluster::Column::GoneAt.is_null())
+            .filter(cluster::Column::DeletedAt.is_null())
             .order_by_desc(cluster::Column::Id)
             .limit(page_size(filter.limit) + 1);
         if let Some(host) = filter.host {
@@ -106,8 +97,8 @@ impl<C: ConnectionTrait> Conn<C> {
             query = query.filter(cluster::Column::NetworkType.eq(network_type));
         }
         match filter.offered {
-            Some(true) => query = query.filter(offered()),
-            Some(false) => query = query.filter(offered().not()),
+            Some(true) => query = query.filter(offered(Timestamp::now())),
+            Some(false) => query = query.filter(offered(Timestamp::now()).not()),
             None => {}
         }
         if filter.holders.is_some() || filter.applied_by.is_some() {
@@ -132,7 +123,7 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(query.all(&self.0).await?)
     }
 
-    /// The published ports of a host.
+    /// Lists the published ports of a host.
     pub async fn ports_of(&self, host: Uuid) -> Result<Vec<PortRow>> {
         Ok(port::Entity::find()
             .filter(port::Column::HostId.eq(host))
@@ -140,7 +131,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
-    /// The published ports of a cluster.
+    /// Lists the published ports of a cluster.
     pub async fn ports_of_cluster(&self, id: Uuid) -> Result<Vec<PortRow>> {
         Ok(port::Entity::find()
             .filter(port::Column::ClusterId.eq(id))
@@ -173,7 +164,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Gives a cluster other ports.
+    /// Replaces the ports of a cluster.
     pub async fn ports_replace(&mut self, id: Uuid, ports: Vec<PortRow>) -> Result<()> {
         port::Entity::delete_many()
             .filter(port::Column::ClusterId.eq(id))
@@ -187,31 +178,31 @@ impl Tx {
         Ok(())
     }
 
-    /// Makes a cluster a tombstone: its ports and its network are free for others, its keys are destroyed, its name too.
-    pub async fn cluster_bury(&mut self, mut row: ClusterRow, now: Timestamp) -> Result<()> {
+    /// Marks a cluster as deleted: releases its name, ports and network, and destroys its keys.
+    pub async fn cluster_mark_deleted(&mut self, mut row: ClusterRow, now: Timestamp) -> Result<()> {
         port::Entity::delete_many()
             .filter(port::Column::ClusterId.eq(row.id))
             .exec(&self.0)
             .await?;
         self.revisions_delete(row.id, u32::MAX).await?;
-        row.gone_at = Some(now.into());
+        row.deleted_at = Some(now.into());
         row.operation_id = None;
         row.leased = false;
         self.cluster_save(row).await
     }
 
-    /// Says for all of a host's clusters whether the host lets them be offered.
+    /// Sets for all clusters of a host whether the host offers them.
     pub async fn clusters_schedulable(&mut self, host: Uuid, schedulable: bool) -> Result<()> {
         cluster::Entity::update_many()
             .col_expr(cluster::Column::Schedulable, Expr::value(schedulable))
             .filter(cluster::Column::HostId.eq(host))
-            .filter(cluster::Column::GoneAt.is_null())
+            .filter(cluster::Column::DeletedAt.is_null())
             .exec(&self.0)
             .await?;
         Ok(())
     }
 
-    /// Notes the highest block that was seen of a cluster in a generation. A lower one than is known is no news.
+    /// Records the highest block of a cluster's generation. Ignores a lower value.
     pub async fn cluster_height(&mut self, id: Uuid, generation: i64, height: i64) -> Result<()> {
         cluster::Entity::update_many()
             .col_expr(cluster::Column::Height, Expr::value(height))
@@ -227,7 +218,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes when the evidence on these clusters was last gathered, so that apply can tell fresh from stale.
+    /// Records when evidence on these clusters was last gathered, so that apply can distinguish fresh from
+    /// stale.
     pub async fn clusters_checked(&mut self, ids: &[Uuid], at: Timestamp) -> Result<()> {
         cluster::Entity::update_many()
             .col_expr(cluster::Column::CheckedAt, Expr::value(at.0))

@@ -1,4 +1,4 @@
-//! Verdicts over time.
+//! Health history.
 
 use crate::{Conn, HealthChangeRow, Result, Tx, entity::health_change};
 use chainpool_api::Timestamp;
@@ -8,7 +8,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// A cluster's newest verdicts first.
+    /// Lists a cluster's verdicts, newest first.
     pub async fn health_changes(&self, cluster: Uuid, limit: u64) -> Result<Vec<HealthChangeRow>> {
         let query = health_change::Entity::find().filter(health_change::Column::ClusterId.eq(cluster));
         Ok(query
@@ -20,7 +20,7 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Tx {
-    /// Keeps a verdict.
+    /// Adds a verdict.
     pub async fn health_insert(&mut self, row: HealthChangeRow) -> Result<()> {
         health_change::Entity::insert(row.into_active_model())
             .exec_without_returning(&self.0)
@@ -28,8 +28,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets verdicts older than this.
-    pub(crate) async fn health_forget(&mut self, before: Timestamp) -> Result<u64> {
+    /// Deletes verdicts older than this.
+    pub(crate) async fn health_prune(&mut self, before: Timestamp) -> Result<u64> {
         Ok(health_change::Entity::delete_many()
             .filter(health_change::Column::At.lt(before.0))
             .exec(&self.0)

@@ -16,19 +16,19 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 use uuid::Uuid;
 
-/// A host's settings that no query filters by.
+/// The settings of a host that no query filters by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostSettings {
-    /// How much of its memory the sum of node limits may reach.
+    /// The share of the host's memory that the node limits may add up to.
     pub memory_factor: f64,
-    /// Percent of the disk that must stay free for new clusters.
+    /// The percentage of the disk that must stay free.
     pub disk_floor: u32,
-    /// What it is filled with.
+    /// The fill policy.
     pub fill: Vec<api::Fill>,
-    /// The address that users reach its clusters at.
+    /// The address at which users reach its clusters.
     pub public_address: String,
-    /// Where published ports are bound.
+    /// The bind address of published ports.
     pub bind: IpAddr,
     /// The range for published ports, first and last.
     pub ports: (u16, u16),
@@ -36,13 +36,13 @@ pub struct HostSettings {
     pub subnets: Ipv4Net,
     /// Logging of its nodes.
     pub log: api::HostLog,
-    /// Put before image names.
+    /// Registry mirror prefix for image references.
     pub mirror: Option<String>,
     /// Image references by role.
     pub images: BTreeMap<String, Vec<String>>,
-    /// Plain tcp beyond loopback was asked for.
+    /// Allow unencrypted TCP beyond loopback.
     pub insecure: bool,
-    /// The storage class of volumes, where the platform has such.
+    /// The storage class of volumes, if the platform supports it.
     #[serde(default)]
     pub storage_class: Option<String>,
 }
@@ -50,12 +50,12 @@ pub struct HostSettings {
 /// A host's secrets, sealed with the master key.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HostSecrets {
-    /// For mutual TLS with the engine.
+    /// Mutual TLS with the engine.
     pub tls: Option<Tls>,
     /// The login for an image registry.
     #[serde(default, deserialize_with = "login")]
     pub registry: Option<RegistryLogin>,
-    /// Who we are at a Kubernetes cluster: the text of a kubeconfig.
+    /// Credentials for a Kubernetes cluster: the text of a kubeconfig.
     #[serde(default)]
     pub kubeconfig: Option<Secret<String>>,
 }
@@ -67,23 +67,21 @@ impl HostSecrets {
         master.seal(&format!("host {host}"), clear.expose())
     }
 
-    /// Opens a host's.
+    /// Opens the secrets of a host.
     pub fn open(master: &Key, host: &HostRow) -> Result<Self> {
         let Some(sealed) = &host.sealed else {
             return Ok(Self::default());
         };
         let clear = master.open(&format!("host {}", host.id), sealed)?;
-        let mut secrets: Self = serde_json::from_slice(clear.expose()).map_err(|e| {
-            crate::Error::Key(format!("the secrets of host {} are unreadable: {e}", host.name))
-        })?;
-        secrets.place_login(host.settings.0.mirror.as_deref());
+        let mut secrets: Self = serde_json::from_slice(clear.expose())
+            .map_err(|e| crate::Error::Key(format!("cannot read the secrets of host {}: {e}", host.name)))?;
+        secrets.assign_login(host.settings.0.mirror.as_deref());
         Ok(secrets)
     }
 
-    /// Gives a login that was stored without its registry the one of the mirror. Without a mirror nobody knows which registry it is for,
-    /// so it is kept for
-    /// none: its address is empty.
-    fn place_login(&mut self, mirror: Option<&str>) {
+    /// Assigns a login stored without its registry to the registry of the mirror. Without a mirror the
+    /// registry is unknown, so the address stays empty and the login is not used.
+    fn assign_login(&mut self, mirror: Option<&str>) {
         let Some(login) = self.registry.as_mut().filter(|login| login.address.is_empty()) else {
             return;
         };
@@ -93,7 +91,7 @@ impl HostSecrets {
     }
 }
 
-/// A login; earlier versions stored user and password alone.
+/// Reads a login; previous versions stored only user and password.
 fn login<'de, D: Deserializer<'de>>(stored: D) -> std::result::Result<Option<RegistryLogin>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -111,14 +109,14 @@ fn login<'de, D: Deserializer<'de>>(stored: D) -> std::result::Result<Option<Reg
     }))
 }
 
-/// How one entry of a fill policy has failed so far.
+/// The failures of a fill policy entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FillPause {
-    /// Failures in a row.
+    /// Consecutive failures.
     pub failures: u32,
-    /// The newest failure's reason.
+    /// The reason of the latest failure.
     pub reason: String,
-    /// Not tried before this.
+    /// The time of the next attempt.
     pub next_at: Timestamp,
 }
 
@@ -128,7 +126,7 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(host::Entity::find_by_id(id).one(&self.0).await?)
     }
 
-    /// A host by its name, or by its id.
+    /// Reads a host by name or id.
     pub async fn host_named(&self, name: &str) -> Result<Option<HostRow>> {
         if let Some(row) = host::Entity::find()
             .filter(host::Column::Name.eq(name))
@@ -143,7 +141,7 @@ impl<C: ConnectionTrait> Conn<C> {
         }
     }
 
-    /// The host of this engine.
+    /// Reads the host with this engine.
     pub async fn host_of_engine(&self, engine_id: &str) -> Result<Option<HostRow>> {
         Ok(host::Entity::find()
             .filter(host::Column::EngineId.eq(engine_id))
@@ -151,7 +149,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
-    /// All hosts, oldest first.
+    /// Lists all hosts, oldest first.
     pub async fn hosts(&self) -> Result<Vec<HostRow>> {
         Ok(host::Entity::find()
             .order_by_asc(host::Column::Id)
@@ -159,7 +157,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
-    /// One page of hosts, newest first, with one row more when there is a next page.
+    /// Lists one page of hosts, newest first, plus one row if there is a next page.
     pub async fn host_page(&self, filter: &HostFilter) -> Result<Vec<HostRow>> {
         let mut query = host::Entity::find()
             .order_by_desc(host::Column::Id)
@@ -210,10 +208,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_that_was_stored_without_its_registry_is_for_the_mirror_of_then() {
+    fn a_login_stored_without_its_registry_belongs_to_the_mirror() {
         let read = |text: &str, mirror: Option<&str>| {
-            let mut secrets: HostSecrets = serde_json::from_str(text).expect("as it was stored");
-            secrets.place_login(mirror);
+            let mut secrets: HostSecrets = serde_json::from_str(text).expect("the stored form");
+            secrets.assign_login(mirror);
             secrets
                 .registry
                 .map(|login| (login.address, login.user, login.password.expose().clone()))
@@ -221,7 +219,7 @@ mod tests {
         let before = r#"{"tls":null,"registry":["robot","pw"],"kubeconfig":null}"#;
         let of = |address: &str| Some((address.to_owned(), "robot".to_owned(), "pw".to_owned()));
         assert_eq!(read(before, Some("m.example:5000/team/")), of("m.example:5000"));
-        assert_eq!(read(before, None), of(""), "nobody knows whose it is");
+        assert_eq!(read(before, None), of(""), "the registry is unknown");
         let now = r#"{"tls":null,"registry":{"address":"r.example","user":"robot","password":"pw"},"kubeconfig":null}"#;
         assert_eq!(read(now, Some("m.example:5000")), of("r.example"));
         assert_eq!(read(r#"{"tls":null,"registry":null}"#, Some("m.example")), None);

@@ -1,4 +1,4 @@
-//! Labels of clusters, stored so that a filter is one comparison for each label.
+//! Cluster labels, stored so that a filter needs one comparison per label.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub struct Labels(pub BTreeMap<String, String>);
 
 impl Labels {
-    /// As stored.
+    /// Returns the stored form.
     pub fn to_column(&self) -> String {
         let mut text = String::from(",");
         for (key, value) in &self.0 {
@@ -17,7 +17,7 @@ impl Labels {
         text
     }
 
-    /// As read.
+    /// Parses the stored form.
     pub fn from_column(text: &str) -> Self {
         Self(
             text.split(',')
@@ -27,7 +27,7 @@ impl Labels {
         )
     }
 
-    /// The pieces of text that a cluster with these labels contains.
+    /// Returns the substrings that the stored labels of a matching cluster contain.
     pub fn needles(&self) -> Vec<String> {
         self.0
             .iter()
@@ -35,8 +35,8 @@ impl Labels {
             .collect()
     }
 
-    /// Whether a word may be a key or a value: 1 to 63 of a-z, A-Z, 0-9, `-`, `_`, `.`, `/`.
-    pub fn is_word(text: &str) -> bool {
+    /// Returns `true` for a valid key or value: 1 to 63 of a-z, A-Z, 0-9, `-`, `_`, `.`, `/`.
+    pub fn is_valid(text: &str) -> bool {
         (1..=63).contains(&text.len())
             && text
                 .bytes()

@@ -8,30 +8,30 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-/// Which leases to list.
+/// A filter for listing leases.
 #[derive(Debug, Clone, Default)]
 pub struct LeaseQuery {
-    /// In this state.
+    /// Filter by state.
     pub state: Option<LeaseState>,
-    /// Of one of these holders.
+    /// Filter by holders.
     pub holders: Option<Vec<String>>,
-    /// That this account applied for.
+    /// Filter by the account that applied.
     pub applied_by: Option<String>,
-    /// Of this cluster.
+    /// Filter by cluster.
     pub cluster: Option<Uuid>,
-    /// Go on after this id.
+    /// The cursor: list from after this id.
     pub after: Option<Uuid>,
-    /// At most this many.
+    /// The maximum number of rows.
     pub limit: Option<u32>,
 }
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// A lease.
+    /// Reads a lease by id.
     pub async fn lease(&self, id: Uuid) -> Result<Option<LeaseRow>> {
         Ok(lease::Entity::find_by_id(id).one(&self.0).await?)
     }
 
-    /// The active lease of a cluster.
+    /// Reads the active lease of a cluster.
     pub async fn lease_of(&self, cluster: Uuid) -> Result<Option<LeaseRow>> {
         let query = lease::Entity::find()
             .filter(lease::Column::ClusterId.eq(cluster))
@@ -39,12 +39,12 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(query.one(&self.0).await?)
     }
 
-    /// How many active leases an account holds itself, counted up to `most`.
+    /// Counts the active leases that an account holds itself, up to `most`.
     pub async fn own_leases(&self, account: &str, most: u32) -> Result<u32> {
         apply::own_leases(&self.0, account, most).await
     }
 
-    /// All active leases.
+    /// Lists all active leases.
     pub async fn leases_active(&self) -> Result<Vec<LeaseRow>> {
         Ok(lease::Entity::find()
             .filter(lease::Column::State.eq(LeaseState::Active.as_str()))
@@ -52,7 +52,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
-    /// Active leases whose time has run out.
+    /// Lists active leases past their expiry.
     pub async fn leases_due(&self, now: Timestamp) -> Result<Vec<LeaseRow>> {
         let query = lease::Entity::find()
             .filter(lease::Column::State.eq(LeaseState::Active.as_str()))
@@ -64,7 +64,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
-    /// One page of leases, newest first, with one row more when there is a next page.
+    /// Lists one page of leases, newest first, plus one row if there is a next page.
     pub async fn lease_page(&self, filter: &LeaseQuery) -> Result<Vec<LeaseRow>> {
         let mut query = lease::Entity::find()
             .order_by_desc(lease::Column::Id)

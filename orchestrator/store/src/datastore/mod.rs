@@ -1,5 +1,5 @@
-//! What is read and written, by noun. Inside one immediate transaction a row may be read, changed and saved whole:
-//! nobody else writes meanwhile.
+//! Reads and writes, by resource. Inside one immediate transaction a row may be read, changed and saved
+//! whole: there is no concurrent writer.
 
 mod account;
 mod audit;
@@ -8,6 +8,7 @@ mod health;
 mod host;
 mod labels;
 mod lease;
+mod offer;
 mod operation;
 mod retention;
 mod revision;
@@ -20,10 +21,11 @@ pub use cluster::ClusterQuery;
 pub use host::{FillPause, HostSecrets, HostSettings};
 pub use labels::Labels;
 pub use lease::LeaseQuery;
+pub(crate) use offer::{OFFERED, fresh_since};
 pub use operation::{NewOperation, OperationQuery};
 pub use revision::StoredSpec;
 
-/// Matches what contains this text, letter by letter: `%` and `_` stand for themselves.
+/// Matches texts that contain this text literally: `%` and `_` are no wildcards.
 pub(crate) fn containing(text: &str) -> LikeExpr {
     const ESCAPE: char = '!';
     let mut pattern = String::from("%");
@@ -37,7 +39,7 @@ pub(crate) fn containing(text: &str) -> LikeExpr {
     LikeExpr::new(pattern).escape(ESCAPE)
 }
 
-/// How many rows a page may have, and has when nobody says.
+/// The number of rows of a page, limited, with a default.
 pub(crate) fn page_size(limit: Option<u32>) -> u64 {
     u64::from(limit.unwrap_or(100).clamp(1, 500))
 }

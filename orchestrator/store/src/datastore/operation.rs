@@ -1,7 +1,7 @@
 //! Operations and their journal.
 
 use crate::{
-    Conn, Json, OperationRow, Result, StepRow, Tx, Word,
+    Conn, EnumColumn, Json, OperationRow, Result, StepRow, Tx,
     datastore::page_size,
     entity::{operation, step},
 };
@@ -13,47 +13,47 @@ use sea_orm::{
 use serde_json::Value;
 use uuid::Uuid;
 
-/// An operation to be accepted.
+/// A new operation.
 #[derive(Debug, Clone)]
 pub struct NewOperation {
-    /// What it does.
+    /// The kind.
     pub kind: OperationKind,
-    /// Its host.
+    /// The host.
     pub host_id: Uuid,
-    /// Its cluster.
+    /// The cluster.
     pub cluster_id: Option<Uuid>,
-    /// The cluster's generation that it works on.
+    /// The cluster's generation.
     pub generation: u32,
-    /// The operation that it is a part of.
+    /// The parent operation.
     pub parent_id: Option<Uuid>,
-    /// Who asked.
+    /// The author.
     pub author: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// What it was told.
+    /// The arguments.
     pub arguments: Value,
-    /// When it is given up; `None`: never.
+    /// The deadline; `None`: none.
     pub deadline_at: Option<Timestamp>,
 }
 
-/// Which operations to list.
+/// A filter for listing operations.
 #[derive(Debug, Clone, Default)]
 pub struct OperationQuery {
-    /// Of this host.
+    /// Filter by host.
     pub host: Option<Uuid>,
-    /// Of this cluster.
+    /// Filter by cluster.
     pub cluster: Option<Uuid>,
-    /// Parts of this operation.
+    /// Filter by parent operation.
     pub parent: Option<Uuid>,
-    /// In this state.
+    /// Filter by state.
     pub state: Option<OperationState>,
-    /// Of this kind.
+    /// Filter by kind.
     pub kind: Option<OperationKind>,
-    /// Accepted at this moment or later.
+    /// Filter by the time of acceptance: then or later.
     pub since: Option<Timestamp>,
-    /// Go on after this id.
+    /// The cursor: list from after this id.
     pub after: Option<Uuid>,
-    /// At most this many.
+    /// The maximum number of rows.
     pub limit: Option<u32>,
 }
 
@@ -64,12 +64,12 @@ fn live() -> sea_orm::sea_query::SimpleExpr {
 }
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// An operation.
+    /// Reads an operation by id.
     pub async fn operation(&self, id: Uuid) -> Result<Option<OperationRow>> {
         Ok(operation::Entity::find_by_id(id).one(&self.0).await?)
     }
 
-    /// All that are queued or running, oldest first.
+    /// Lists all queued and running operations, oldest first.
     pub async fn operations_live(&self) -> Result<Vec<OperationRow>> {
         Ok(operation::Entity::find()
             .filter(live())
@@ -78,7 +78,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
-    /// The live one on the host itself.
+    /// Reads the queued or running operation on the host itself.
     pub async fn operation_of_host(&self, host: Uuid) -> Result<Option<OperationRow>> {
         let query = operation::Entity::find()
             .filter(live())
@@ -87,7 +87,7 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(query.one(&self.0).await?)
     }
 
-    /// The newest of one cluster.
+    /// Reads the latest operation of this kind on a cluster.
     pub async fn operation_newest(&self, cluster: Uuid, kind: OperationKind) -> Result<Option<OperationRow>> {
         let query = operation::Entity::find()
             .filter(operation::Column::ClusterId.eq(cluster))
@@ -95,7 +95,7 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(query.order_by_desc(operation::Column::Id).one(&self.0).await?)
     }
 
-    /// The parts of an operation, oldest first.
+    /// Lists the child operations, oldest first.
     pub async fn operation_children(&self, parent: Uuid) -> Result<Vec<OperationRow>> {
         let query = operation::Entity::find()
             .filter(operation::Column::ParentId.eq(parent))
@@ -103,7 +103,7 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(query.all(&self.0).await?)
     }
 
-    /// One page of operations, newest first, with one row more when there is a next page.
+    /// Lists one page of operations, newest first, plus one row if there is a next page.
     pub async fn operation_page(&self, filter: &OperationQuery) -> Result<Vec<OperationRow>> {
         let mut query = operation::Entity::find()
             .order_by_desc(operation::Column::Id)
@@ -132,7 +132,7 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(query.all(&self.0).await?)
     }
 
-    /// An operation's journal in order.
+    /// Lists the steps of an operation in order.
     pub async fn steps(&self, operation: Uuid) -> Result<Vec<StepRow>> {
         Ok(step::Entity::find()
             .filter(step::Column::OperationId.eq(operation))
@@ -141,7 +141,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
-    /// How many of an operation's steps are done, and how many it has.
+    /// Counts the completed and all steps of an operation.
     pub async fn step_counts(&self, operation: Uuid) -> Result<(u64, u64)> {
         let all = step::Entity::find().filter(step::Column::OperationId.eq(operation));
         let done = all
@@ -169,8 +169,8 @@ impl Tx {
         } = new;
         let row = OperationRow {
             id: Uuid::now_v7(),
-            kind: Word(kind),
-            state: Word(OperationState::Queued),
+            kind: EnumColumn(kind),
+            state: EnumColumn(OperationState::Queued),
             host_id,
             cluster_id,
             generation: i64::from(generation),
@@ -189,11 +189,12 @@ impl Tx {
         operation::Entity::insert(row.clone().into_active_model())
             .exec_without_returning(&self.0)
             .await?;
-        self.told(&row);
+        self.operation_changed(&row);
         Ok(row)
     }
 
-    /// Takes a live operation for this process: compare-and-swap on the epoch. `None` when it has ended or is taken.
+    /// Claims a queued or running operation for this process: compare-and-swap on the epoch. `None`: it has
+    /// ended or is already claimed.
     pub async fn operation_claim(&mut self, id: Uuid, now: Timestamp) -> Result<Option<OperationRow>> {
         let epoch = self.store().epoch();
         let taken = operation::Entity::update_many()
@@ -216,13 +217,13 @@ impl Tx {
         }
         let row = self.operation(id).await?;
         if let Some(row) = &row {
-            self.told(row);
+            self.operation_changed(row);
         }
         Ok(row)
     }
 
-    /// Whether the operation is still this process's to work on.
-    pub async fn operation_mine(&mut self, id: Uuid) -> Result<bool> {
+    /// Returns `true` if this process still owns the operation.
+    pub async fn operation_is_owned(&mut self, id: Uuid) -> Result<bool> {
         let row = self.operation(id).await?;
         Ok(
             row.is_some_and(|row| {
@@ -233,12 +234,12 @@ impl Tx {
 
     /// Saves an operation that was read in this transaction.
     pub async fn operation_save(&mut self, row: OperationRow) -> Result<()> {
-        self.told(&row);
+        self.operation_changed(&row);
         row.into_active_model().reset_all().update(&self.0).await?;
         Ok(())
     }
 
-    /// Writes an operation's plan.
+    /// Writes the plan of an operation.
     pub async fn steps_insert(&mut self, rows: Vec<StepRow>) -> Result<()> {
         if let Some(first) = rows.first() {
             self.changed(Noun::Operation, first.operation_id);
@@ -249,7 +250,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes an operation's plan back, for another one.
+    /// Deletes the plan of an operation so that it can be planned again.
     pub async fn steps_delete(&mut self, operation: Uuid) -> Result<()> {
         self.changed(Noun::Operation, operation);
         step::Entity::delete_many()
@@ -259,14 +260,14 @@ impl Tx {
         Ok(())
     }
 
-    /// Saves a step that this process works on.
+    /// Saves a step of an operation that this process owns.
     pub async fn step_save(&mut self, row: StepRow) -> Result<()> {
         self.changed(Noun::Operation, row.operation_id);
         row.into_active_model().reset_all().update(&self.0).await?;
         Ok(())
     }
 
-    fn told(&mut self, row: &OperationRow) {
+    fn operation_changed(&mut self, row: &OperationRow) {
         self.changed(Noun::Operation, row.id);
         if let Some(parent) = row.parent_id {
             self.changed(Noun::Operation, parent);

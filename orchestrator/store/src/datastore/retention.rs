@@ -1,4 +1,5 @@
-//! What is kept how long: health history 90 days, operations 30 days, audit a year, answers a day, leases for ever.
+//! Retention: health history 90 days, operations 30 days, audit log one year, responses one day, leases
+//! permanently.
 
 use crate::{
     Result, Tx,
@@ -10,17 +11,17 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, se
 const DAY: i64 = 24 * 60 * 60;
 
 impl Tx {
-    /// Forgets what is older than its time; answers how many rows went.
-    pub async fn forget_old(&mut self, now: Timestamp) -> Result<u64> {
+    /// Deletes rows past their retention period and returns their number.
+    pub async fn prune_history(&mut self, now: Timestamp) -> Result<u64> {
         let before = |days: i64| now.plus_seconds(-days * DAY);
-        let over = [
+        let finished = [
             OperationState::Succeeded,
             OperationState::Failed,
             OperationState::Superseded,
         ]
         .map(OperationState::as_str);
         let old = operation::Column::State
-            .is_in(over)
+            .is_in(finished)
             .and(operation::Column::EndedAt.lt(before(30).0));
         let ids = operation::Entity::find()
             .select_only()
@@ -37,9 +38,9 @@ impl Tx {
             .await?
             .rows_affected;
         Ok(operations
-            + self.health_forget(before(90)).await?
-            + self.audit_forget(before(365)).await?
-            + self.answers_forget(before(1)).await?
-            + self.tokens_forget(now).await?)
+            + self.health_prune(before(90)).await?
+            + self.audit_prune(before(365)).await?
+            + self.answers_prune(before(1)).await?
+            + self.tokens_prune(now).await?)
     }
 }

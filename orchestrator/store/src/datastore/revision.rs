@@ -1,4 +1,4 @@
-//! The rendered spec of each generation. Secret contents are sealed with a data key of that generation alone.
+//! The rendered spec of each generation. Secret contents are sealed with a data key per generation.
 
 use crate::{
     Conn, Error, Json, Key, Result, Tx,
@@ -10,12 +10,12 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Set, sea_q
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// A spec as it is stored: without secret contents, and with the images that were found for it.
+/// A stored spec: without secret contents, with the resolved images.
 #[derive(Debug, Clone)]
 pub struct StoredSpec {
-    /// The spec; secret contents are empty.
+    /// The spec with empty secret contents.
     pub public: ClusterSpec,
-    /// The image of each node and job, once found.
+    /// The resolved image of each node and job.
     pub images: BTreeMap<String, ImageRef>,
 }
 
@@ -24,7 +24,7 @@ fn purpose(cluster: Uuid, generation: u32) -> String {
 }
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// The spec of one generation, without secret contents.
+    /// Reads the spec of one generation, without secret contents.
     pub async fn revision(&self, cluster: Uuid, generation: u32) -> Result<Option<StoredSpec>> {
         let row = revision::Entity::find_by_id((cluster, i64::from(generation)))
             .one(&self.0)
@@ -35,7 +35,7 @@ impl<C: ConnectionTrait> Conn<C> {
         }))
     }
 
-    /// The whole spec of one generation, with secret contents.
+    /// Reads the spec of one generation with secret contents.
     pub async fn revision_opened(
         &self,
         master: &Key,
@@ -53,7 +53,7 @@ impl<C: ConnectionTrait> Conn<C> {
         let clear = master
             .unwrap(&purpose, &key.wrapped)?
             .open(&purpose, &row.sealed)?;
-        let unreadable = || Error::Key(format!("the secrets of {purpose} are unreadable"));
+        let unreadable = || Error::Key(format!("cannot read the secrets of {purpose}"));
         let secrets: Vec<Secret<Vec<u8>>> =
             serde_json::from_slice(clear.expose()).map_err(|_| unreadable())?;
         let spec = SealedSpec {
@@ -67,8 +67,8 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Tx {
-    /// Stores the amended spec of a generation in place of the one before, with the images that stay. It is sealed with the same key, so
-    /// that whoever reads meanwhile can open either.
+    /// Replaces the spec of a generation with the amended one and keeps these images. The data key stays the
+    /// same, so that concurrent readers can open either spec.
     pub async fn revision_replace(
         &mut self,
         master: &Key,
@@ -131,7 +131,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes which images were found.
+    /// Stores the resolved images.
     pub async fn revision_images(
         &mut self,
         cluster: Uuid,
@@ -147,7 +147,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Destroys the keys and specs of all generations up to this one.
+    /// Deletes the keys and specs of all generations up to this one.
     pub async fn revisions_delete(&mut self, cluster: Uuid, through: u32) -> Result<()> {
         let through = i64::from(through);
         data_key::Entity::delete_many()

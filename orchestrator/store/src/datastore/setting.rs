@@ -1,4 +1,4 @@
-//! Named values of the installation, and who leads it.
+//! Settings of the installation, and its leadership.
 
 use crate::{
     Conn, Result,
@@ -8,7 +8,7 @@ use chainpool_api::Timestamp;
 use sea_orm::{ConnectionTrait, EntityTrait, Set, sea_query::OnConflict};
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// A named value.
+    /// Reads a setting.
     pub async fn setting(&self, name: &str) -> Result<Option<String>> {
         Ok(setting::Entity::find_by_id(name)
             .one(&self.0)
@@ -16,7 +16,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .map(|row| row.value))
     }
 
-    /// Sets a named value.
+    /// Writes a setting.
     pub async fn setting_put(&self, name: &str, value: &str) -> Result<()> {
         let row = setting::ActiveModel {
             name: Set(name.to_owned()),
@@ -32,7 +32,7 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(())
     }
 
-    /// Takes a scope over and answers the new epoch.
+    /// Takes over the leadership of a scope and returns the new epoch.
     pub(crate) async fn leadership_take(&self, scope: &str, now: Timestamp) -> Result<i64> {
         let before = leadership::Entity::find_by_id(scope).one(&self.0).await?;
         let epoch = before.map_or(1, |row| row.epoch + 1);

@@ -1,6 +1,6 @@
 //! Accounts.
 
-use crate::value::{Moment, Word};
+use crate::value::{EnumColumn, Moment};
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
@@ -11,7 +11,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub name: String,
-    pub role: Word<api::Role>,
+    pub role: EnumColumn<api::Role>,
     pub password: Option<String>,
     pub link: Option<Vec<u8>>,
     pub link_expires_at: Option<Moment>,

@@ -1,4 +1,4 @@
-//! Who did what when.
+//! The audit log.
 
 use crate::value::Moment;
 use sea_orm::entity::prelude::*;

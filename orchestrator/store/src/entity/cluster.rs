@@ -1,6 +1,6 @@
-//! Clusters; a row with `gone_at` is a tombstone and stays for ever.
+//! Clusters. A row with `deleted_at` belongs to a deleted cluster and is kept permanently.
 
-use crate::value::{Json, Moment, Word};
+use crate::value::{EnumColumn, Json, Moment};
 use chainpool_agent::NodeName;
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
@@ -20,34 +20,34 @@ pub struct Model {
     pub consensus: String,
     pub size: i64,
     pub parameters: Json<serde_json::Value>,
-    /// The parameters that it was made with, where an amendment has changed them; its next generation has them again.
-    pub made_with: Option<Json<serde_json::Value>>,
+    /// The original parameters if an amendment changed them; the next generation uses them again.
+    pub created_with: Option<Json<serde_json::Value>>,
     pub labels: String,
-    pub state: Word<api::ClusterState>,
+    pub state: EnumColumn<api::ClusterState>,
     pub generation: i64,
     pub chain_id: String,
-    pub health: Word<api::HealthState>,
+    pub health: EnumColumn<api::HealthState>,
     pub health_reason: String,
     pub health_since: Moment,
     pub checked_at: Moment,
     pub height: Option<i64>,
-    /// What was found about this generation's ledger that nothing but the next one ends.
+    /// A permanent fault of this generation's ledger; only a reset clears it.
     pub ledger_fault: Option<String>,
     pub proof: Option<Json<api::Proof>>,
     pub leased: bool,
     pub schedulable: bool,
     pub operation_id: Option<Uuid>,
     pub subnet: Option<String>,
-    /// The machine of each node by its name; empty where the platform chooses.
+    /// The machine of each node by node name; empty if the platform chooses.
     pub machines: Json<BTreeMap<NodeName, String>>,
     pub memory_bytes: i64,
     pub fill_key: Option<String>,
     pub stopped_nodes: Json<BTreeSet<String>>,
     pub maintenance_until: Option<Moment>,
-    pub power_at: Moment,
+    pub last_started_at: Moment,
     pub created_at: Moment,
     pub ready_at: Option<Moment>,
-    pub gone_at: Option<Moment>,
+    pub deleted_at: Option<Moment>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

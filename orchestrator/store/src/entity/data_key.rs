@@ -1,4 +1,4 @@
-//! One wrapped key a generation; deleting it destroys what it sealed.
+//! One wrapped data key per generation; deleting it destroys the data sealed with it.
 
 use sea_orm::entity::prelude::*;
 

@@ -1,6 +1,6 @@
-//! Verdicts over time.
+//! Health history.
 
-use crate::value::{Json, Moment, Word};
+use crate::value::{EnumColumn, Json, Moment};
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
@@ -12,7 +12,7 @@ pub struct Model {
     pub id: Uuid,
     pub cluster_id: Uuid,
     pub generation: i64,
-    pub state: Word<api::HealthState>,
+    pub state: EnumColumn<api::HealthState>,
     pub reason: String,
     pub evidence: Option<Json<api::Evidence>>,
     pub at: Moment,

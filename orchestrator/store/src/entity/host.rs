@@ -1,7 +1,7 @@
 //! Hosts.
 
 use crate::datastore::{FillPause, HostSettings};
-use crate::value::{Json, Moment, Word};
+use crate::value::{EnumColumn, Json, Moment};
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 use std::collections::BTreeMap;
@@ -13,10 +13,10 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub name: String,
-    pub platform: Word<api::Platform>,
+    pub platform: EnumColumn<api::Platform>,
     pub address: String,
     pub engine_id: String,
-    pub state: Word<api::HostState>,
+    pub state: EnumColumn<api::HostState>,
     pub reason: String,
     pub since: Moment,
     pub schedulable: bool,

@@ -1,4 +1,4 @@
-//! Answers to requests that carried a key.
+//! Responses to requests with an idempotency key.
 
 use crate::value::{Json, Moment};
 use sea_orm::entity::prelude::*;

@@ -1,4 +1,4 @@
-//! Who leads which scope.
+//! The leader of each scope.
 
 use crate::value::Moment;
 use sea_orm::entity::prelude::*;

@@ -1,6 +1,6 @@
-//! Who holds which cluster until when; kept as history.
+//! Leases, kept permanently as history.
 
-use crate::value::{Moment, Word};
+use crate::value::{EnumColumn, Moment};
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
@@ -15,7 +15,7 @@ pub struct Model {
     pub applied_by: String,
     pub filter: String,
     pub single: bool,
-    pub state: Word<api::LeaseState>,
+    pub state: EnumColumn<api::LeaseState>,
     pub created_at: Moment,
     pub expires_at: Option<Moment>,
     pub ended_at: Option<Moment>,

@@ -1,8 +1,8 @@
-//! The rows as they are stored.
-#![allow(unreachable_pub, reason = "sea-orm's derives want public items")]
+//! The stored rows.
+#![allow(unreachable_pub, reason = "sea-orm's derives require public items")]
 #![expect(
     missing_docs,
-    reason = "the columns are described where their types are, in chainpool-api and the migration"
+    reason = "chainpool-api and the migrations describe the columns"
 )]
 
 pub mod account;

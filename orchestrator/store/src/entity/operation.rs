@@ -1,6 +1,6 @@
-//! Accepted work.
+//! Accepted operations.
 
-use crate::value::{Json, Moment, Word};
+use crate::value::{EnumColumn, Json, Moment};
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
@@ -10,8 +10,8 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    pub kind: Word<api::OperationKind>,
-    pub state: Word<api::OperationState>,
+    pub kind: EnumColumn<api::OperationKind>,
+    pub state: EnumColumn<api::OperationState>,
     pub host_id: Uuid,
     pub cluster_id: Option<Uuid>,
     pub generation: i64,

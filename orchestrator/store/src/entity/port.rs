@@ -1,4 +1,4 @@
-//! Published ports, unique on a host.
+//! Published ports, unique per host.
 
 use sea_orm::entity::prelude::*;
 

@@ -1,4 +1,4 @@
-//! The rendered spec of each generation; secret content sealed.
+//! The rendered spec of each generation, with sealed secret content.
 
 use crate::value::{Json, Moment};
 use chainpool_agent::{ClusterSpec, ImageRef};

@@ -1,4 +1,4 @@
-//! Named values of the installation.
+//! Settings of the installation.
 
 use sea_orm::entity::prelude::*;
 

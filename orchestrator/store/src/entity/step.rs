@@ -1,6 +1,6 @@
 //! The journal of an operation.
 
-use crate::value::{Json, Moment, Word};
+use crate::value::{EnumColumn, Json, Moment};
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
@@ -15,7 +15,7 @@ pub struct Model {
     pub phase: i64,
     pub title: String,
     pub action: Json<serde_json::Value>,
-    pub state: Word<api::StepState>,
+    pub state: EnumColumn<api::StepState>,
     pub memo: Option<Json<serde_json::Value>>,
     pub note: Option<String>,
     pub started_at: Option<Moment>,

@@ -1,4 +1,4 @@
--- Ids are UUIDv7 as 16 bytes, moments are milliseconds since 1970, words are those of chainpool-api.
+-- Ids are UUIDv7 as 16 bytes, timestamps are milliseconds since 1970, enum values are those of chainpool-api.
 
 CREATE TABLE setting (
     name TEXT NOT NULL PRIMARY KEY,
@@ -68,7 +68,7 @@ CREATE TABLE cluster (
 CREATE UNIQUE INDEX cluster_name ON cluster (name) WHERE gone_at IS NULL;
 CREATE UNIQUE INDEX cluster_subnet ON cluster (host_id, subnet) WHERE gone_at IS NULL AND subnet IS NOT NULL;
 CREATE INDEX cluster_host ON cluster (host_id) WHERE gone_at IS NULL;
--- What apply walks: free, healthy, nothing under way, on an active and schedulable host, oldest first.
+-- The index for apply: free, healthy, no operation in progress, on an active and schedulable host, oldest first.
 CREATE INDEX cluster_free ON cluster (ready_at)
     WHERE state = 'ready' AND health = 'healthy' AND NOT leased AND schedulable AND operation_id IS NULL AND gone_at IS NULL;
 

@@ -1,2 +1,2 @@
--- Which machine each node of a cluster is on, by the node's name; empty where the platform chooses.
+-- The machine of each node of a cluster, by node name; empty if the platform chooses.
 ALTER TABLE cluster ADD COLUMN machines TEXT NOT NULL DEFAULT '{}';

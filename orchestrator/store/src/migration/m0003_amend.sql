@@ -1,2 +1,2 @@
--- What a cluster was made with, while it is another by amendments; its next generation is made with this again.
+-- The original parameters of a cluster while amendments change them; the next generation uses them again.
 ALTER TABLE cluster ADD COLUMN made_with TEXT;

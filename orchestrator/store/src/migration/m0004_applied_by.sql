@@ -1,7 +1,7 @@
--- Which account applied for a lease: a token for named holders reaches those of its own account alone. Leases of before
--- belong to the author that the audit names, and to their holder where it names none any more.
+-- The account that applied for a lease: a token for named holders reaches only leases of its own account. Existing leases
+-- belong to the author in the audit log, or to their holder if the audit log no longer names an author.
 ALTER TABLE lease ADD COLUMN applied_by TEXT NOT NULL DEFAULT '';
--- With a key, because there may be many leases and many lines.
+-- With a primary key, because there may be many leases and many audit rows.
 CREATE TEMP TABLE applied (lease TEXT NOT NULL PRIMARY KEY, author TEXT NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO applied SELECT substr(detail, 7, 36), author FROM audit WHERE verb = 'lease_apply';
 UPDATE lease SET applied_by = COALESCE((

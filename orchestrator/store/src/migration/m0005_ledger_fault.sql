@@ -1,2 +1,2 @@
--- What was found about the ledger of this generation that nothing but the next one ends, in words.
+-- Human-readable permanent fault of this generation's ledger; only a reset clears it.
 ALTER TABLE cluster ADD COLUMN ledger_fault TEXT;

@@ -1,2 +1,2 @@
--- How many active leases an account holds itself is counted at each of its applies.
+-- Each apply counts the active leases that the account holds itself.
 CREATE INDEX lease_active_own ON lease (applied_by, holder) WHERE state = 'active';

@@ -1,4 +1,4 @@
-//! Schema changes, one file each, additive first. A database newer than this program is refused.
+//! Schema changes, one file each, additive first. A database with a newer schema is refused.
 
 use sea_orm_migration::prelude::*;
 
@@ -33,11 +33,15 @@ impl MigratorTrait for Migrator {
                 name: "m0006_active_leases",
                 sql: include_str!("m0006_active_leases.sql"),
             }),
+            Box::new(Script {
+                name: "m0007_column_names",
+                sql: include_str!("m0007_column_names.sql"),
+            }),
         ]
     }
 }
 
-/// A change that is one file of SQL.
+/// A migration in one SQL file.
 struct Script {
     name: &'static str,
     sql: &'static str,
@@ -51,7 +55,7 @@ impl MigrationName for Script {
 
 #[async_trait::async_trait]
 impl MigrationTrait for Script {
-    /// Whole or not at all: one that stopped half-way, on a full disk say, could never be run again.
+    /// All or nothing: a migration that stopped half-way, for example on a full disk, could never run again.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }
@@ -66,7 +70,7 @@ impl MigrationTrait for Script {
 
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
         Err(DbErr::Migration(
-            "a schema is never taken back: restore a backup of before".to_owned(),
+            "downgrades are not supported; restore a backup of the previous version".to_owned(),
         ))
     }
 }

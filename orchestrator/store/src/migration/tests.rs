@@ -8,8 +8,8 @@ use std::fmt::Write;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// A database of before, with these leases: id, holder, and the author that the audit names, if it does.
-async fn before(folder: &TempDir, leases: &[(Uuid, &str, Option<&str>)]) {
+/// A database of version 3 with these leases: id, holder, and the author in the audit log, if any.
+async fn database_of_version_3(folder: &TempDir, leases: &[(Uuid, &str, Option<&str>)]) {
     let connection = pool(
         options(&folder.path().join(DATABASE))
             .unwrap()
@@ -38,10 +38,10 @@ async fn before(folder: &TempDir, leases: &[(Uuid, &str, Option<&str>)]) {
 }
 
 #[tokio::test]
-async fn leases_of_before_belong_to_the_author_that_the_audit_names() {
+async fn migrated_leases_belong_to_the_author_in_the_audit_log() {
     let folder = TempDir::new().unwrap();
     let [of_portal, own, unknown] = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
-    before(
+    database_of_version_3(
         &folder,
         &[
             (of_portal, "dave", Some("portal")),

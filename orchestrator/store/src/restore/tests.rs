@@ -1,5 +1,5 @@
 use super::*;
-use crate::{AccountRow, Store, TokenRow, Word, testing};
+use crate::{AccountRow, EnumColumn, Store, TokenRow, testing};
 use chainpool_api::Role;
 use std::{
     io::{Seek, SeekFrom, Write},
@@ -9,7 +9,8 @@ use std::{
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// A stopped installation with a cluster `old`, a backup of that, and a cluster `new` that the backup does not know.
+/// A stopped installation with a cluster `old`, a backup of that state, and a cluster `new` that is not in
+/// the backup.
 struct Fixture {
     home: TempDir,
     folder: PathBuf,
@@ -33,7 +34,7 @@ impl Fixture {
         Self { home, folder, backup }
     }
 
-    /// The clusters' names in a database file.
+    /// The names of the clusters in the database.
     async fn names(&self) -> Vec<String> {
         let store = Store::open(&self.folder, None).await.unwrap();
         let names = store
@@ -48,7 +49,7 @@ impl Fixture {
         names
     }
 
-    /// The files of the folder with their content.
+    /// The files in the folder with their content.
     fn content(&self) -> Vec<(String, Vec<u8>)> {
         let entries = fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap());
         let mut content: Vec<_> = entries
@@ -64,7 +65,7 @@ impl Fixture {
         content
     }
 
-    /// Changes the backup by SQL.
+    /// Changes the backup with SQL.
     async fn change(&self, sql: &str) {
         let connection = pool(SqliteConnectOptions::new().filename(&self.backup), 1)
             .await
@@ -73,7 +74,7 @@ impl Fixture {
         connection.close().await.unwrap();
     }
 
-    /// The backup must be refused with these words, and nothing may change.
+    /// Asserts that the backup is refused with this message and that nothing changes.
     async fn refused(&self, why: &str) {
         let before = self.content();
         let error = tokio::time::timeout(Duration::from_mins(1), restore(&self.folder, &self.backup)).await;
@@ -96,7 +97,7 @@ async fn signed_in(store: &Store) {
     let account = AccountRow {
         id,
         name: "ann".into(),
-        role: Word(Role::User),
+        role: EnumColumn(Role::User),
         password: None,
         link: Some(vec![1]),
         link_expires_at: Some(now.plus_seconds(3600).into()),
@@ -120,7 +121,7 @@ async fn signed_in(store: &Store) {
 }
 
 #[tokio::test]
-async fn a_restore_keeps_the_previous_database_and_ends_sessions_and_links() {
+async fn a_restore_keeps_the_previous_database_and_revokes_sessions_and_links() {
     let fixture = Fixture::new().await;
     for number in ["", "-2"] {
         let restored = restore(&fixture.folder, &fixture.backup).await.unwrap();
@@ -139,15 +140,18 @@ async fn a_restore_keeps_the_previous_database_and_ends_sessions_and_links() {
     let store = Store::open(&fixture.folder, None).await.unwrap();
     let read = store.read();
     assert_eq!(read.setting("paused").await.unwrap().as_deref(), Some("true"));
-    assert!(read.token_of(&[1]).await.unwrap().is_none(), "a session goes on");
+    assert!(
+        read.token_of(&[1]).await.unwrap().is_none(),
+        "the session is still valid"
+    );
     assert!(read.token_of(&[2]).await.unwrap().is_some(), "a token is kept");
     assert!(
         read.account_of_link(&[1]).await.unwrap().is_none(),
-        "a link goes on"
+        "the link is still valid"
     );
     store.close().await.unwrap();
 
-    // The way back.
+    // Undo the restore.
     fs::rename(
         fixture.folder.join("chainpool.db.before-restore"),
         fixture.folder.join(DATABASE),
@@ -164,9 +168,9 @@ async fn a_restore_keeps_the_previous_database_and_ends_sessions_and_links() {
     );
 }
 
-/// After a `kill -9` the newest changes are in the file beside the database.
+/// After a `kill -9` the latest changes are in the WAL file.
 #[tokio::test]
-async fn the_kept_database_has_what_a_killed_server_left_beside_it() {
+async fn the_kept_database_includes_the_wal_of_a_killed_server() {
     let fixture = Fixture::new().await;
     let left = TempDir::new().unwrap();
     let store = Store::open(&fixture.folder, None).await.unwrap();
@@ -189,7 +193,7 @@ async fn the_kept_database_has_what_a_killed_server_left_beside_it() {
     assert_eq!(
         store.read().setting("newest").await.unwrap(),
         None,
-        "the new database has changes of the old one"
+        "the new database contains changes of the old one"
     );
     store.close().await.unwrap();
     fs::rename(kept, fixture.folder.join(DATABASE)).unwrap();
@@ -202,7 +206,7 @@ async fn the_kept_database_has_what_a_killed_server_left_beside_it() {
 }
 
 #[tokio::test]
-async fn a_damaged_database_is_kept_as_it_is_and_replaced() {
+async fn a_damaged_database_is_kept_unchanged_and_replaced() {
     let fixture = Fixture::new().await;
     fs::write(fixture.folder.join(DATABASE), "no database").unwrap();
     let kept = restore(&fixture.folder, &fixture.backup)
@@ -215,7 +219,7 @@ async fn a_damaged_database_is_kept_as_it_is_and_replaced() {
 }
 
 #[tokio::test]
-async fn a_new_folder_needs_the_key_and_none_is_made() {
+async fn a_restore_into_a_new_folder_requires_the_master_key() {
     let fixture = Fixture::new().await;
     let other = fixture.home.path().join("other");
     fs::create_dir(&other).unwrap();
@@ -237,7 +241,7 @@ async fn a_new_folder_needs_the_key_and_none_is_made() {
 async fn a_damaged_backup_changes_nothing() {
     let fixture = Fixture::new().await;
     let whole = fs::read(&fixture.backup).unwrap();
-    // Pages in the middle, as a bad disk leaves them.
+    // Damage some inner pages, as a bad disk does.
     let mut file = fs::OpenOptions::new().write(true).open(&fixture.backup).unwrap();
     for page in 6..30 {
         file.seek(SeekFrom::Start(page * 4096 + 8)).unwrap();
@@ -256,7 +260,7 @@ async fn a_damaged_backup_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_backup_of_another_schema_changes_nothing() {
+async fn a_backup_with_another_schema_changes_nothing() {
     for (sql, why) in [
         (
             "INSERT INTO seaql_migrations VALUES ('m9999_future', 0)",
@@ -264,7 +268,7 @@ async fn a_backup_of_another_schema_changes_nothing() {
         ),
         (
             "DELETE FROM seaql_migrations WHERE version LIKE 'm0001%'",
-            "changes of its schema are missing",
+            "schema migrations are missing",
         ),
         ("DROP TABLE seaql_migrations", "no such table"),
         (
@@ -288,10 +292,12 @@ async fn a_backup_of_another_schema_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_backup_with_fewer_migrations_is_brought_up_to_date() {
+async fn a_backup_with_fewer_migrations_is_migrated() {
     let fixture = Fixture::new().await;
-    let of_before = "DELETE FROM seaql_migrations WHERE version > 'm0005'; ALTER TABLE cluster DROP COLUMN ledger_fault; DROP INDEX lease_active_own";
-    fixture.change(of_before).await;
+    let downgrade = "DELETE FROM seaql_migrations WHERE version > 'm0005'; ALTER TABLE cluster DROP COLUMN ledger_fault; DROP INDEX lease_active_own; \
+        ALTER TABLE cluster RENAME COLUMN last_started_at TO power_at; ALTER TABLE cluster RENAME COLUMN deleted_at TO gone_at; \
+        ALTER TABLE cluster RENAME COLUMN created_with TO made_with";
+    fixture.change(downgrade).await;
     let before = fs::read(&fixture.backup).unwrap();
     restore(&fixture.folder, &fixture.backup).await.unwrap();
     assert_eq!(fixture.names().await, ["old"]);
@@ -303,7 +309,7 @@ async fn a_backup_with_fewer_migrations_is_brought_up_to_date() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_refused_and_never_waited_for() {
+async fn a_special_file_is_refused_without_blocking() {
     let fixture = Fixture::new().await;
     fs::remove_file(&fixture.backup).unwrap();
     fixture.refused("cannot be read").await;
@@ -321,18 +327,18 @@ async fn what_is_no_file_is_refused_and_never_waited_for() {
     std::os::unix::fs::symlink("/dev/zero", &fixture.backup).unwrap();
     fixture.refused("not a regular file").await;
 
-    // The key is in the folder, which may come from elsewhere too.
+    // The key file is untrusted too.
     let key = fixture.folder.join("master.key");
     fs::remove_file(&key).unwrap();
     std::os::unix::fs::symlink("/dev/zero", &key).unwrap();
     let Err(error) = Store::open(&fixture.folder, None).await else {
-        panic!("a device is no key")
+        panic!("a device was accepted as a key")
     };
     assert!(matches!(error, Error::File(_)), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_running_installation_is_not_restored() {
+async fn a_running_installation_cannot_be_restored() {
     let fixture = Fixture::new().await;
     let store = Store::open(&fixture.folder, None).await.unwrap();
     assert!(matches!(

@@ -4,13 +4,13 @@ use chainpool_api::HostFilter;
 use std::io::{Seek, SeekFrom, Write};
 use tempfile::TempDir;
 
-/// Names that are addresses, escapes or queries where a path is taken for one.
+/// Names that would be read as URLs, escapes or queries if a path were parsed as a URL.
 const ODD: [&str; 9] = [
     "f%2Fl",
     "a%20b",
     "w?n",
     "h#x",
-    "with blank",
+    "with space",
     "ümläut",
     "file:x",
     "a&b=c?mode=memory",
@@ -43,17 +43,17 @@ async fn a_data_folder_may_have_any_name() {
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
-        assert_eq!(beside, [name], "nothing may be made elsewhere");
+        assert_eq!(beside, [name], "nothing is created elsewhere");
     }
 }
 
 #[tokio::test]
-async fn a_path_that_is_no_text_is_refused_in_words() {
+async fn a_path_that_is_not_utf8_is_refused_with_a_reason() {
     use std::os::unix::ffi::OsStrExt;
     let home = TempDir::new().unwrap();
     let folder = home.path().join(std::ffi::OsStr::from_bytes(b"a\xffb"));
     let Err(error) = Store::open(&folder, None).await else {
-        panic!("SQLite's library takes text alone")
+        panic!("SQLite accepts only UTF-8 paths")
     };
     assert!(
         matches!(&error, Error::Folder(why) if why.contains("UTF-8")),
@@ -63,7 +63,7 @@ async fn a_path_that_is_no_text_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn a_search_takes_its_letters_as_they_are() {
+async fn a_search_text_has_no_wildcards() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
     testing::free_clusters(&store, &["a-1", "a_1", "b%2", "b-2", "c!3"]).await;
@@ -104,7 +104,7 @@ async fn a_search_takes_its_letters_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_check_finds_damage() {
+async fn the_integrity_check_finds_damage() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
     assert_eq!(store.check().await.unwrap(), "ok");
@@ -142,7 +142,7 @@ async fn a_check_finds_damage() {
 }
 
 #[tokio::test]
-async fn files_of_a_killed_backup_are_removed_and_no_others() {
+async fn only_leftovers_of_an_interrupted_backup_are_removed() {
     let folder = TempDir::new().unwrap();
     let left = [
         format!("backup-{}.tmp", Uuid::now_v7()),
@@ -160,7 +160,7 @@ async fn files_of_a_killed_backup_are_removed_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_key_that_could_not_be_written_whole_is_no_key() {
+async fn a_partially_written_key_is_ignored() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("master.key.tmp"), "half").unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
@@ -170,7 +170,7 @@ async fn a_key_that_could_not_be_written_whole_is_no_key() {
 }
 
 #[tokio::test]
-async fn files_of_the_data_folder_are_their_owners_alone() {
+async fn files_in_the_data_folder_are_readable_only_by_their_owner() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("master.key"), [7; 32]).unwrap();
     fs::set_permissions(

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{ApplyOrder, Audit, Store, testing};
+use crate::{ApplyRequest, Audit, Store, testing};
 use chainpool_api::Timestamp;
 use std::{
     future::Future,
@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// A store whose database file cannot grow beyond some pages: the same `SQLITE_FULL` as on a full disk.
+/// A store whose database file cannot grow beyond a few pages: the same `SQLITE_FULL` as on a full disk.
 async fn small(folder: &Path) -> Store {
     let options = crate::store::options(&folder.join(crate::DATABASE))
         .unwrap()
@@ -18,8 +18,8 @@ async fn small(folder: &Path) -> Store {
     Store::open_by(folder, None, options).await.unwrap()
 }
 
-/// Writes one line, and says which once it is confirmed.
-async fn line(store: &Store, size: usize) -> Result<String> {
+/// Writes one audit row and returns its subject once it is confirmed.
+async fn write_row(store: &Store, size: usize) -> Result<String> {
     let subject = Uuid::now_v7().to_string();
     let mut tx = store.begin().await?;
     tx.audit_insert(
@@ -47,12 +47,12 @@ async fn subjects(store: &Store) -> Vec<String> {
         .collect()
 }
 
-/// Fills the file until not even one small row fits; gives what was confirmed.
+/// Fills the file until not even one small row fits; returns the confirmed rows.
 async fn fill(store: &Store) -> Vec<String> {
     let mut confirmed = Vec::new();
     for size in [40_000, 1_000, 10] {
         loop {
-            match line(store, size).await {
+            match write_row(store, size).await {
                 Ok(subject) => confirmed.push(subject),
                 Err(Error::StorageFull) => break,
                 Err(error) => panic!("{error:?}"),
@@ -62,7 +62,7 @@ async fn fill(store: &Store) -> Vec<String> {
     confirmed
 }
 
-/// Makes room as somebody does who deletes files: from outside.
+/// Frees space from outside, like an administrator who deletes files.
 async fn make_room(folder: &Path) {
     let mut outside = crate::store::options(&folder.join(crate::DATABASE))
         .unwrap()
@@ -77,19 +77,19 @@ async fn make_room(folder: &Path) {
 }
 
 #[tokio::test]
-async fn a_confirmed_write_is_durable_or_it_is_not_confirmed() {
+async fn a_write_is_confirmed_only_when_it_is_durable() {
     let folder = TempDir::new().unwrap();
     let store = small(folder.path()).await;
     testing::free_clusters(&store, &["c1", "c2"]).await;
     let filled = fill(&store).await;
-    let order = ApplyOrder {
+    let order = ApplyRequest {
         holder: "ann".into(),
         author: "ann".into(),
-        ..ApplyOrder::default()
+        ..ApplyRequest::default()
     };
     let mut confirmed = Vec::new();
     for _ in 0..5 {
-        confirmed.extend(line(&store, 10).await);
+        confirmed.extend(write_row(&store, 10).await);
         assert!(
             matches!(store.apply(order.clone()).await, Err(Error::StorageFull)),
             "nothing is granted without room"
@@ -114,23 +114,23 @@ async fn a_confirmed_write_is_durable_or_it_is_not_confirmed() {
 
     make_room(folder.path()).await;
     for _ in 0..3 {
-        confirmed.push(line(&store, 10).await.unwrap());
+        confirmed.push(write_row(&store, 10).await.unwrap());
     }
     let lease = store.apply(order.clone()).await.unwrap().unwrap().lease;
     store.check_write().await.unwrap();
     assert_eq!(store.write_failure(), None);
-    let seen = subjects(&store).await;
+    let visible = subjects(&store).await;
     assert!(
-        confirmed.iter().all(|subject| seen.contains(subject)),
+        confirmed.iter().all(|subject| visible.contains(subject)),
         "a reader must see what was confirmed"
     );
     assert!(store.read().lease(lease.id).await.unwrap().is_some());
     store.close().await.unwrap();
 
     let store = small(folder.path()).await;
-    let seen = subjects(&store).await;
+    let visible = subjects(&store).await;
     assert!(
-        confirmed.iter().all(|subject| seen.contains(subject)),
+        confirmed.iter().all(|subject| visible.contains(subject)),
         "a confirmed write was lost by a restart"
     );
     assert!(
@@ -146,7 +146,7 @@ async fn a_confirmed_write_is_durable_or_it_is_not_confirmed() {
 }
 
 #[tokio::test]
-async fn a_transaction_with_a_failed_statement_can_neither_go_on_nor_be_committed() {
+async fn a_transaction_with_a_failed_statement_refuses_statements_and_commit() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
     let mut tx = store.begin().await.unwrap();
@@ -158,7 +158,7 @@ async fn a_transaction_with_a_failed_statement_can_neither_go_on_nor_be_committe
     );
     assert!(
         tx.setting_put("after", "1").await.is_err(),
-        "SQLite may have ended the transaction: each statement would be its own"
+        "SQLite may have ended the transaction, so that each statement would commit alone"
     );
     tx.changed(chainpool_api::Noun::Host, Uuid::now_v7());
     assert!(tx.commit("test").await.is_err());
@@ -173,45 +173,45 @@ async fn a_transaction_with_a_failed_statement_can_neither_go_on_nor_be_committe
     store.close().await.unwrap();
 }
 
-/// The state that the library left behind after a failed rollback: a connection inside a transaction.
+/// The state that the library left after a failed rollback: a connection inside a transaction.
 #[tokio::test]
-async fn a_connection_inside_a_transaction_is_replaced_before_it_is_used() {
+async fn a_connection_inside_a_transaction_is_replaced_before_use() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
     store.check_write().await.unwrap();
     let writer = store.writer();
     {
         let mut slot = writer.slot.lock().await;
-        let Slot::Idle(Some(kept)) = &mut *slot else {
-            panic!("a connection is kept after a commit")
+        let Slot::Idle(Some(idle)) = &mut *slot else {
+            panic!("no idle connection after a commit")
         };
-        command("BEGIN IMMEDIATE").execute(kept).await.unwrap();
+        command("BEGIN IMMEDIATE").execute(idle).await.unwrap();
     }
-    let subject = line(&store, 10).await.unwrap();
+    let subject = write_row(&store, 10).await.unwrap();
     assert!(subjects(&store).await.contains(&subject));
     store.check_write().await.unwrap();
     store.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_confirms_nothing_and_leaves_nothing_behind() {
+async fn a_failed_commit_confirms_and_leaves_nothing() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
     store.check_write().await.unwrap();
     let writer = store.writer();
     {
         let mut slot = writer.slot.lock().await;
-        let Slot::Idle(Some(kept)) = &mut *slot else {
-            panic!("a connection is kept after a commit")
+        let Slot::Idle(Some(idle)) = &mut *slot else {
+            panic!("no idle connection after a commit")
         };
-        kept.lock_handle().await.unwrap().set_commit_hook(|| false);
+        idle.lock_handle().await.unwrap().set_commit_hook(|| false);
     }
     let before = subjects(&store).await;
-    assert!(line(&store, 10).await.is_err());
+    assert!(write_row(&store, 10).await.is_err());
     assert_eq!(subjects(&store).await, before);
-    let subject = line(&store, 10)
+    let subject = write_row(&store, 10)
         .await
-        .expect("a fresh connection has no such hook");
+        .expect("a new connection has no such hook");
     assert!(subjects(&store).await.contains(&subject));
     store.close().await.unwrap();
 }
@@ -219,9 +219,9 @@ async fn a_commit_that_fails_confirms_nothing_and_leaves_nothing_behind() {
 /// More polls than a transaction needs.
 const ROUNDS: u32 = 60;
 
-/// A request that is dropped may be dropped at any await.
+/// A cancelled request can be dropped at any await.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancelled_transaction_is_whole_or_absent_and_the_next_one_works() {
+async fn a_cancelled_transaction_is_atomic_and_the_next_one_succeeds() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
     let mut ended = 0;
@@ -235,28 +235,28 @@ async fn a_cancelled_transaction_is_whole_or_absent_and_the_next_one_works() {
         };
         let confirmed = polled(polls, work).await.map(Result::unwrap);
         ended += u32::from(confirmed.is_some());
-        let after = line(&store, 10).await.unwrap();
+        let after = write_row(&store, 10).await.unwrap();
         assert!(
             subjects(&store).await.contains(&after),
-            "after {polls} polls a confirmed write is not seen"
+            "after {polls} polls a confirmed write is not visible"
         );
         let read = store.read();
-        let there = (
+        let stored = (
             read.setting(&name).await.unwrap(),
             read.setting(&format!("{name}-too")).await.unwrap(),
         );
         assert_eq!(
-            there.0, there.1,
-            "after {polls} polls half a transaction is there"
+            stored.0, stored.1,
+            "after {polls} polls a transaction is half written"
         );
         assert!(
-            confirmed.is_none() || there.0.is_some(),
-            "after {polls} polls a confirmed write is gone"
+            confirmed.is_none() || stored.0.is_some(),
+            "after {polls} polls a confirmed write is lost"
         );
     }
     assert!(
         ended > 0 && ended < ROUNDS,
-        "some must be cancelled, and some must end: {ended}"
+        "some must be cancelled and some must complete: {ended}"
     );
     store.close().await.unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
@@ -268,7 +268,7 @@ async fn a_cancelled_transaction_is_whole_or_absent_and_the_next_one_works() {
     store.close().await.unwrap();
 }
 
-/// Polls so often at most, each time once it was woken, then drops it.
+/// Polls at most this many times, each time after a wake-up, then drops the future.
 async fn polled<T>(polls: u32, work: impl Future<Output = T>) -> Option<T> {
     let woken = Arc::new(Woken::default());
     let mut work = pin!(work);
@@ -296,29 +296,29 @@ impl Wake for Woken {
 }
 
 #[tokio::test]
-async fn a_dropped_transaction_gives_the_writer_free_at_once() {
+async fn a_dropped_transaction_releases_the_writer_immediately() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
     for _ in 0..20 {
         let tx = store.begin().await.unwrap();
         tx.setting_put("dropped", "1").await.unwrap();
         drop(tx);
-        line(&store, 10).await.unwrap();
+        write_row(&store, 10).await.unwrap();
     }
     assert_eq!(store.read().setting("dropped").await.unwrap(), None);
     store.close().await.unwrap();
-    assert!(store.begin().await.is_err(), "a closed store takes no writes");
+    assert!(store.begin().await.is_err(), "a closed store rejects writes");
 }
 
 #[tokio::test]
-async fn a_database_that_fits_no_more_can_still_be_opened_and_read() {
+async fn a_full_database_can_still_be_opened_and_read() {
     let folder = TempDir::new().unwrap();
     let store = small(folder.path()).await;
     let filled = fill(&store).await;
     store.close().await.unwrap();
     let store = Store::open(folder.path(), None).await.unwrap();
-    let seen = subjects(&store).await;
-    assert!(filled.iter().all(|subject| seen.contains(subject)));
+    let visible = subjects(&store).await;
+    assert!(filled.iter().all(|subject| visible.contains(subject)));
     store.close().await.unwrap();
 }
 
@@ -332,27 +332,27 @@ fn fill_disk(file: &Path) {
 }
 
 #[test]
-fn a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room() {
-    let name = "write::tests::a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room";
+fn a_full_disk_loses_no_confirmed_write_and_recovers_when_space_is_freed() {
+    let name = "write::tests::a_full_disk_loses_no_confirmed_write_and_recovers_when_space_is_freed";
     let Some(disk) = testing::small_disk(name, 4) else {
         return;
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let (folder, stuff) = (disk.join("data"), disk.join("stuff"));
+        let (folder, filler) = (disk.join("data"), disk.join("filler"));
         let store = Store::open(&folder, None).await.unwrap();
         testing::free_clusters(&store, &["c1", "c2", "c3"]).await;
-        let order = ApplyOrder {
+        let order = ApplyRequest {
             holder: "ann".into(),
             author: "ann".into(),
-            ..ApplyOrder::default()
+            ..ApplyRequest::default()
         };
-        let mut confirmed = vec![line(&store, 10).await.unwrap()];
+        let mut confirmed = vec![write_row(&store, 10).await.unwrap()];
         let mut leases = Vec::new();
-        fill_disk(&stuff);
+        fill_disk(&filler);
         let mut refused = 0;
         for _ in 0..200 {
-            match line(&store, 10_000).await {
+            match write_row(&store, 10_000).await {
                 Ok(subject) => confirmed.push(subject),
                 Err(Error::StorageFull) => refused += 1,
                 Err(error) => panic!("{error:?}"),
@@ -364,10 +364,10 @@ fn a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room() {
             }
         }
         assert!(refused > 150, "{refused}");
-        // Blocks that a failed write was given may be enough for a few small ones.
+        // Blocks allocated by a failed write may suffice for a few small writes.
         assert!(
-            tries(&store).await,
-            "the check never saw that nothing can be written"
+            check_fails(&store).await,
+            "the check never detected the full disk"
         );
         assert!(
             store
@@ -379,16 +379,16 @@ fn a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room() {
         assert_eq!(
             store.read().leases_active().await.unwrap().len(),
             leases.len(),
-            "what was granted and what is there"
+            "granted and stored leases"
         );
         let backup = folder.join("copy.db");
         assert!(matches!(store.copy_to(&backup).await, Err(Error::StorageFull)));
-        assert!(!backup.exists(), "half a backup is left");
+        assert!(!backup.exists(), "a partial backup remains");
 
-        std::fs::remove_file(&stuff).unwrap();
-        store.check_write().await.expect("there is room again");
+        std::fs::remove_file(&filler).unwrap();
+        store.check_write().await.expect("space was freed");
         assert_eq!(store.write_failure(), None);
-        confirmed.push(line(&store, 10).await.unwrap());
+        confirmed.push(write_row(&store, 10).await.unwrap());
         leases.extend(
             store
                 .apply(order.clone())
@@ -396,17 +396,17 @@ fn a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room() {
                 .unwrap()
                 .map(|outcome| outcome.lease.id),
         );
-        let seen = subjects(&store).await;
+        let visible = subjects(&store).await;
         assert!(
-            confirmed.iter().all(|subject| seen.contains(subject)),
+            confirmed.iter().all(|subject| visible.contains(subject)),
             "a reader must see what was confirmed"
         );
         store.close().await.unwrap();
 
         let store = Store::open(&folder, None).await.unwrap();
-        let seen = subjects(&store).await;
+        let visible = subjects(&store).await;
         assert!(
-            confirmed.iter().all(|subject| seen.contains(subject)),
+            confirmed.iter().all(|subject| visible.contains(subject)),
             "a confirmed write was lost by a restart"
         );
         let active: Vec<Uuid> = store
@@ -426,8 +426,8 @@ fn a_full_disk_loses_no_confirmed_write_and_is_over_when_there_is_room() {
     });
 }
 
-/// Whether the check fails within some tries.
-async fn tries(store: &Store) -> bool {
+/// Returns `true` if the check fails within a few attempts.
+async fn check_fails(store: &Store) -> bool {
     for _ in 0..50 {
         match store.check_write().await {
             Ok(()) => {}

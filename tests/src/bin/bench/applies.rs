@@ -1,7 +1,7 @@
-//! Applies a second over HTTP.
+//! Applies per second over HTTP.
 //!
-//! The free clusters are rows alone: no engine stands behind them. So the server is this program again, in a process
-//! of its own, with the whole middle and the whole REST API but without the watchdog, which would find out.
+//! The free clusters are database rows without an engine. The server is this program in a separate process:
+//! the full orchestrator core and REST API, without the watchdog, which would notice.
 
 use crate::{
     clients::{self, Load},
@@ -13,7 +13,7 @@ use chainpool_agent_docker::DockerPlatform;
 use chainpool_api::{Lease, Timestamp};
 use chainpool_orchestrator::{Config, Orchestrator};
 use chainpool_server::ServeConfig;
-use chainpool_store::{ApplyOrder, ClusterRow, Json, Store, testing};
+use chainpool_store::{ApplyRequest, ClusterRow, Json, Store, testing};
 use chainpool_tests::Api;
 use futures::future::try_join_all;
 use serde_json::{Value, json};
@@ -39,18 +39,18 @@ const CLUSTERS: usize = 10_000;
 const ROUNDS: usize = 3;
 const HOUR: i64 = 3600;
 
-/// What a second gave of each kind, in one round on one machine.
+/// Rates of one round, per second.
 struct Round {
     /// Applies over HTTP.
     load: Load,
-    /// The same requests to the same server, refused before their transaction.
+    /// The same requests, refused before the transaction.
     refused: f64,
-    /// The same transactions on the bare store.
+    /// The same transactions on the store alone.
     bare: f64,
 }
 
-/// With 16 clients and with 64. An apply is held against its two halves: the request without the transaction, and the transaction without the
-/// request.
+/// Measures 16 and 64 clients. Compares an apply with its two halves: the request without the transaction,
+/// and the transaction without the request.
 pub(crate) async fn measure() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut twice = 0_u32;
@@ -59,7 +59,7 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let round = round(clients).await?;
-            rates.push(a_second(round.load.seconds)?);
+            rates.push(per_second(round.load.seconds)?);
             refused.push(round.refused);
             bare.push(round.bare);
             halves.push(quantile(&round.load.latencies, 50));
@@ -97,11 +97,11 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn a_second(seconds: f64) -> Result<f64> {
+fn per_second(seconds: f64) -> Result<f64> {
     Ok(f64::from(u32::try_from(CLUSTERS)?) / seconds)
 }
 
-/// All clusters of a fresh data folder are applied for, by a server and on the bare store.
+/// Leases all clusters of a new data folder, through a server and on the store alone.
 async fn round(clients: usize) -> Result<Round> {
     let bare = bare(clients).await?;
     let folder = TempDir::new()?;
@@ -114,14 +114,14 @@ async fn round(clients: usize) -> Result<Round> {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
-    let mut said = String::new();
+    let mut line = String::new();
     BufReader::new(server.stdout.take().context("its output is piped")?)
-        .read_line(&mut said)
+        .read_line(&mut line)
         .await?;
-    let (address, token) = said
+    let (address, token) = line
         .trim()
         .split_once(' ')
-        .context("the server said where it is")?;
+        .context("the server printed no address")?;
     let tokens = tokens(&Api::new(&format!("http://{address}"), token)?, clients).await?;
     let address: SocketAddr = address.parse()?;
     let (refused, load) = tokio::task::spawn_blocking(move || {
@@ -138,28 +138,28 @@ async fn round(clients: usize) -> Result<Round> {
         ))
     })
     .await??;
-    // It serves until its input ends.
+    // The server runs until its input ends.
     drop(server.stdin.take());
-    ensure!(server.wait().await?.success(), "the server did not end well");
+    ensure!(server.wait().await?.success(), "the server failed");
     Ok(Round {
         load,
-        refused: a_second(refused.seconds)?,
+        refused: per_second(refused.seconds)?,
         bare,
     })
 }
 
-/// Transactions a second, by so many tasks.
+/// Measures transactions per second with this number of tasks.
 async fn bare(tasks: usize) -> Result<f64> {
     let folder = TempDir::new()?;
     seed(folder.path(), CLUSTERS).await?;
     let store = Store::open(folder.path(), None).await?;
-    let order = ApplyOrder {
+    let order = ApplyRequest {
         holder: "bench".to_owned(),
         author: "bench".to_owned(),
-        ..ApplyOrder::default()
+        ..ApplyRequest::default()
     };
     let left = AtomicUsize::new(CLUSTERS);
-    let begun = Instant::now();
+    let start = Instant::now();
     let applies = (0..tasks).map(async |_| {
         while left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
@@ -169,14 +169,14 @@ async fn bare(tasks: usize) -> Result<f64> {
                 store
                     .apply(order.clone())
                     .await?
-                    .is_some_and(|outcome| outcome.made),
-                "an apply got nothing"
+                    .is_some_and(|outcome| outcome.created),
+                "an apply found no free cluster"
             );
         }
         Ok(())
     });
     try_join_all(applies).await?;
-    let rate = a_second(begun.elapsed().as_secs_f64())?;
+    let rate = per_second(start.elapsed().as_secs_f64())?;
     store.close().await?;
     Ok(rate)
 }
@@ -186,15 +186,15 @@ async fn tokens(admin: &Api, count: usize) -> Result<Vec<String>> {
         .post("/accounts", json!({"name": "bench", "role": "user"}))
         .await?;
     let mut tokens = Vec::new();
-    for place in 0..count {
-        let made: Value = admin
+    for index in 0..count {
+        let token: Value = admin
             .post(
                 "/tokens",
-                json!({"name": format!("t{place}"), "account": "bench"}),
+                json!({"name": format!("t{index}"), "account": "bench"}),
             )
             .await?;
         tokens.push(
-            made["secret"]
+            token["secret"]
                 .as_str()
                 .context("a token has a secret")?
                 .to_owned(),
@@ -218,16 +218,16 @@ fn given_twice(load: &Load) -> Result<u32> {
     Ok(twice)
 }
 
-/// Serves without a watchdog and without a rate limit, until the input ends.
+/// Serves without watchdog and rate limit until the input ends.
 pub(crate) async fn serve(folder: &Path) -> Result<()> {
-    // The release binary writes a log too.
+    // The release binary also writes a log.
     let filter = tracing_subscriber::EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn");
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
     let platforms: Vec<Arc<dyn Platform>> = vec![Arc::new(DockerPlatform)];
-    // One account applies for all.
+    // One account leases all clusters.
     let config = Config {
         leases_per_account: 0,
         ..Config::new(folder.to_owned(), platforms)
@@ -237,22 +237,22 @@ pub(crate) async fn serve(folder: &Path) -> Result<()> {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let config = ServeConfig::new(listen);
     let stop = CancellationToken::new();
-    let told = stop.clone();
+    let input_ended = stop.clone();
     tokio::spawn(async move {
         let mut rest = Vec::new();
-        // Its end is all that counts, whatever it says and however it comes.
+        // Only the end of the input matters, not its content or an error.
         drop(tokio::io::stdin().read_to_end(&mut rest).await);
-        told.cancel();
+        input_ended.cancel();
     });
     chainpool_server::serve(orchestrator.clone(), config, stop, |address| {
-        println!("{address} {token}")
+        println!("{address} {token}");
     })
     .await?;
     orchestrator.stop().await;
     Ok(())
 }
 
-/// Writes a host and free, healthy clusters into a fresh data folder.
+/// Writes a host and free, healthy clusters to a new data folder.
 async fn seed(folder: &Path, count: usize) -> Result<()> {
     let store = Store::open(folder, None).await?;
     let now = Timestamp::now();
@@ -260,8 +260,8 @@ async fn seed(folder: &Path, count: usize) -> Result<()> {
     let checked_at = now.plus_seconds(HOUR).into();
     let parameters = Json(json!({"validators": 4, "block_interval_ms": 1000, "empty_blocks": true}));
     let mut tx = store.begin().await?;
-    for place in 0..count {
-        let free = testing::free(&host, &format!("c{place}"), now);
+    for index in 0..count {
+        let free = testing::free(&host, &format!("c{index}"), now);
         tx.cluster_insert(
             ClusterRow {
                 checked_at,

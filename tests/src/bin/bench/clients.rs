@@ -1,4 +1,4 @@
-//! Keep-alive clients that cost little: a socket each, the request's bytes made once, the answer read by its length.
+//! Cheap keep-alive clients: one socket each, request bytes built once, responses read by their length.
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
@@ -14,23 +14,23 @@ use tokio::{
     time::timeout,
 };
 
-/// For all requests together.
+/// Deadline of all requests together.
 const LIMIT: Duration = Duration::from_mins(2);
-/// The largest answer that is read.
-const ANSWER: usize = 64 * 1024;
+/// Largest response.
+const MAX_RESPONSE: usize = 64 * 1024;
 
-/// What came of a run.
+/// Results of a run.
 pub(crate) struct Load {
-    /// From the first request to the last answer, in seconds.
+    /// Seconds from the first request to the last response.
     pub(crate) seconds: f64,
-    /// Each answer's time in milliseconds.
+    /// Latency of each response in milliseconds.
     pub(crate) latencies: Vec<f64>,
-    /// Each answer's body.
+    /// Body of each response.
     pub(crate) bodies: Vec<String>,
 }
 
-/// Sends `count` applies with this body in all, one client a token, each of which must get this answer. On a thread of its own, so that no
-/// other work of this process waits in between.
+/// Sends `count` applies in total with this body, one client per token, and requires this status of each
+/// response. Runs on a separate thread, so that no other work of this process interferes.
 pub(crate) fn send(
     address: SocketAddr,
     tokens: &[String],
@@ -38,7 +38,7 @@ pub(crate) fn send(
     status: u16,
     count: usize,
 ) -> Result<Load> {
-    ensure!(address.ip().is_loopback(), "load goes to this machine alone");
+    ensure!(address.ip().is_loopback(), "load must stay on this machine");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -50,16 +50,16 @@ pub(crate) fn send(
             anyhow::Ok(socket)
         }))
         .await?;
-        let begun = Instant::now();
+        let start = Instant::now();
         let clients = tokens
             .iter()
             .zip(sockets)
             .map(|(token, socket)| client(socket, request(token, body), status, Rc::clone(&left)));
-        let answers = timeout(LIMIT, try_join_all(clients))
+        let responses = timeout(LIMIT, try_join_all(clients))
             .await
-            .context("the server is too slow for this bench")??;
-        let seconds = begun.elapsed().as_secs_f64();
-        let (latencies, bodies) = answers.into_iter().flatten().unzip();
+            .context("the server is too slow for this benchmark")??;
+        let seconds = start.elapsed().as_secs_f64();
+        let (latencies, bodies) = responses.into_iter().flatten().unzip();
         Ok(Load {
             seconds,
             latencies,
@@ -82,24 +82,24 @@ async fn client(
     status: u16,
     left: Rc<Cell<usize>>,
 ) -> Result<Vec<(f64, String)>> {
-    let mut answers = Vec::new();
-    let mut buffer = vec![0; ANSWER];
+    let mut responses = Vec::new();
+    let mut buffer = vec![0; MAX_RESPONSE];
     while let Some(rest) = left.get().checked_sub(1) {
         left.set(rest);
-        let begun = Instant::now();
+        let start = Instant::now();
         socket.write_all(&request).await?;
-        let body = answer(&mut socket, status, &mut buffer).await?;
-        answers.push((begun.elapsed().as_secs_f64() * 1e3, body));
+        let body = response(&mut socket, status, &mut buffer).await?;
+        responses.push((start.elapsed().as_secs_f64() * 1e3, body));
     }
-    Ok(answers)
+    Ok(responses)
 }
 
-/// Reads one answer, which must be of this status.
-async fn answer(socket: &mut TcpStream, status: u16, buffer: &mut [u8]) -> Result<String> {
+/// Reads one response and requires this status.
+async fn response(socket: &mut TcpStream, status: u16, buffer: &mut [u8]) -> Result<String> {
     let mut have = 0;
     loop {
         let read = socket.read(&mut buffer[have..]).await?;
-        ensure!(read > 0, "the server hung up");
+        ensure!(read > 0, "the server closed the connection");
         have += read;
         let text = std::str::from_utf8(&buffer[..have])?;
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
@@ -108,12 +108,12 @@ async fn answer(socket: &mut TcpStream, status: u16, buffer: &mut [u8]) -> Resul
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("content-length: "))
-            .context("an answer says its length")?;
+            .context("the response has no content-length")?;
         if body.len() < length.parse()? {
             continue;
         }
         if !head.starts_with(&format!("HTTP/1.1 {status} ")) {
-            bail!("an apply was answered with {text}");
+            bail!("unexpected response to an apply: {text}");
         }
         return Ok(body.to_owned());
     }

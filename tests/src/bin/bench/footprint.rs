@@ -1,4 +1,4 @@
-//! What the binary takes: disk, memory, time to start.
+//! Footprint of the binary: disk, memory, start time.
 
 use crate::{
     pool::Pool,
@@ -9,10 +9,10 @@ use std::{fs, path::Path, time::Duration};
 use tokio::time::sleep;
 
 const STARTS: usize = 5;
-/// How long the idle server is watched, in seconds.
+/// Seconds for which the idle server is observed.
 const WATCHED: usize = 10;
 
-/// Measures the small binary with what the pool has.
+/// Measures the small binary with the pool's clusters.
 pub(crate) async fn measure(pool: Pool, small: &Path) -> Result<(Pool, Vec<Row>)> {
     let bytes = u32::try_from(fs::metadata(small)?.len()).context("a binary below 4 GB")?;
     let mut pool = pool.served_by(small);
@@ -21,7 +21,7 @@ pub(crate) async fn measure(pool: Pool, small: &Path) -> Result<(Pool, Vec<Row>)
         pool = pool.restart().await?;
         starts.push(pool.server.serving_after.as_secs_f64());
     }
-    let count = pool.all_offered().await?.len();
+    let count = pool.wait_all_offered().await?.len();
     let mut idle = 0.0_f64;
     for _ in 0..WATCHED {
         sleep(Duration::from_secs(1)).await;

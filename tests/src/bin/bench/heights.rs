@@ -1,4 +1,4 @@
-//! The blocks of ledgers, by their validators' own word.
+//! Block heights of ledgers, as reported by their validators.
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Asks validators for their heights.
+/// Client that queries validators for their heights.
 pub(crate) struct Heights(reqwest::Client);
 
 impl Heights {
@@ -33,7 +33,7 @@ impl Heights {
         Ok(())
     }
 
-    /// The height of the validator at an address.
+    /// Returns the height of the validator at an address.
     pub(crate) async fn of(&self, address: &str) -> Result<u64> {
         let status: Value = self
             .0
@@ -44,7 +44,7 @@ impl Heights {
             .await?;
         Ok(status["result"]["sync_info"]["latest_block_height"]
             .as_str()
-            .context("a height")?
+            .context("the validator reports no height")?
             .parse()?)
     }
 }

@@ -1,6 +1,6 @@
-//! The objects that Chainpool made on Kubernetes, made again by its API alone.
+//! Baseline on Kubernetes: Chainpool's objects, recreated through the API alone.
 
-use crate::platforms::{Clock, OwnTime, blocks};
+use crate::platforms::{Clock, PlatformTime, blocks};
 use anyhow::{Context, Result};
 use chainpool_api::Cluster;
 use chainpool_tests::{Engine, within};
@@ -14,7 +14,7 @@ use kube::{
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
 
-/// The kinds of a namespace's objects, in the order in which they are made.
+/// Kinds of a namespace's objects, in the order of their creation.
 const KINDS: [(&str, &str); 6] = [
     ("", "Secret"),
     ("", "PersistentVolumeClaim"),
@@ -23,27 +23,27 @@ const KINDS: [(&str, &str); 6] = [
     ("policy", "PodDisruptionBudget"),
     ("apps", "StatefulSet"),
 ];
-const MARK: &str = "chainpool.bench";
+const BENCH_LABEL: &str = "chainpool.bench";
 const INSTANCE: &str = "chainpool.instance";
-/// Namespaces that are worked on at once.
+/// Namespaces created concurrently.
 const AT_ONCE: usize = 8;
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// What is to be made: namespaces with their objects.
-pub(crate) struct Hand {
+/// Namespaces to create, with their objects.
+pub(crate) struct Baseline {
     client: Client,
-    mark: String,
+    run_id: String,
     namespaces: BTreeMap<String, (Value, Vec<(ApiResource, DynamicObject)>)>,
 }
 
-impl Hand {
-    /// Looks at the objects of clusters that Chainpool made.
+impl Baseline {
+    /// Reads the objects of Chainpool's clusters.
     pub(crate) async fn like(kubeconfig: &str, clusters: &[Cluster]) -> Result<Self> {
         let config =
             Config::from_custom_kubeconfig(Kubeconfig::from_yaml(kubeconfig)?, &KubeConfigOptions::default())
                 .await?;
         let client = Client::try_from(config)?;
-        let mark = uuid::Uuid::new_v4().to_string();
+        let run_id = uuid::Uuid::new_v4().to_string();
         let mut namespaces = BTreeMap::new();
         for cluster in clusters {
             let name = Engine::network(cluster);
@@ -53,54 +53,55 @@ impl Hand {
                 .get(INSTANCE)
                 .context("a namespace of ours names its instance")?
                 .clone();
-            let made = bare(&serde_json::to_value(&namespace)?, &instance, &mark)?;
+            let copy = without_assigned_fields(&serde_json::to_value(&namespace)?, &instance, &run_id)?;
             let mut objects = Vec::new();
             for (group, kind) in KINDS {
                 let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
                 let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name, &resource);
                 for object in api.list(&ListParams::default().labels(INSTANCE)).await? {
-                    let object = bare(&serde_json::to_value(&object)?, &instance, &mark)?;
+                    let object =
+                        without_assigned_fields(&serde_json::to_value(&object)?, &instance, &run_id)?;
                     objects.push((resource.clone(), serde_json::from_value(object)?));
                 }
             }
-            namespaces.insert(name, (made, objects));
+            namespaces.insert(name, (copy, objects));
         }
         Ok(Self {
             client,
-            mark,
+            run_id,
             namespaces,
         })
     }
 
-    /// Makes all of them.
-    pub(crate) async fn own_time(&self, addresses: &[String]) -> Result<OwnTime> {
+    /// Creates all objects and measures the time.
+    pub(crate) async fn platform_time(&self, addresses: &[String]) -> Result<PlatformTime> {
         let clock = Clock::start();
-        let made = stream::iter(&self.namespaces)
-            .map(|(name, (namespace, objects))| self.make(name, namespace, objects));
-        made.buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+        let created = stream::iter(&self.namespaces)
+            .map(|(name, (namespace, objects))| self.create(name, namespace, objects));
+        created.buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
         self.all_ready(addresses.len()).await?;
         let started = clock.seconds();
         blocks(addresses, 0).await?;
-        Ok(OwnTime {
+        Ok(PlatformTime {
             started,
             block: clock.seconds(),
             what: "the same objects by its API, eight namespaces at once, to the last pod ready",
         })
     }
 
-    async fn make(
+    async fn create(
         &self,
         name: &str,
         namespace: &Value,
         objects: &[(ApiResource, DynamicObject)],
     ) -> Result<()> {
-        let given = PostParams::default();
+        let options = PostParams::default();
         Api::<Namespace>::all(self.client.clone())
-            .create(&given, &serde_json::from_value(namespace.clone())?)
+            .create(&options, &serde_json::from_value(namespace.clone())?)
             .await?;
         for (resource, object) in objects {
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), name, resource);
-            api.create(&given, object)
+            api.create(&options, object)
                 .await
                 .with_context(|| format!("{} {}", resource.kind, object.name_any()))?;
         }
@@ -109,7 +110,7 @@ impl Hand {
 
     async fn all_ready(&self, pods: usize) -> Result<()> {
         let api = Api::<Pod>::all(self.client.clone());
-        let ours = ListParams::default().labels(&format!("{INSTANCE}={}", self.mark));
+        let ours = ListParams::default().labels(&format!("{INSTANCE}={}", self.run_id));
         let is_ready = |pod: &Pod| {
             let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
             conditions
@@ -117,7 +118,7 @@ impl Hand {
                 .flatten()
                 .any(|condition| condition.type_ == "Ready" && condition.status == "True")
         };
-        within(LIMIT, "the pods", async || {
+        within(LIMIT, "all pods to be ready", async || {
             let ready = api.list(&ours).await?.iter().filter(|pod| is_ready(pod)).count();
             Ok(if ready == pods {
                 Ok(())
@@ -128,15 +129,15 @@ impl Hand {
         .await
     }
 
-    /// Removes what was made, and sees it go.
+    /// Removes all created objects and waits until they are gone.
     pub(crate) async fn clear(&self) -> Result<()> {
         let api = Api::<Namespace>::all(self.client.clone());
-        let ours = ListParams::default().labels(&format!("{MARK}={}", self.mark));
+        let ours = ListParams::default().labels(&format!("{BENCH_LABEL}={}", self.run_id));
         for namespace in api.list(&ours).await? {
             api.delete(&namespace.name_any(), &DeleteParams::default())
                 .await?;
         }
-        within(LIMIT, "the end of the namespaces", async || {
+        within(LIMIT, "the deletion of the namespaces", async || {
             let left = api.list(&ours).await?.items.len();
             Ok(if left == 0 {
                 Ok(())
@@ -148,9 +149,9 @@ impl Hand {
     }
 }
 
-/// An object without what the API server gave it, as another instance's.
-fn bare(object: &Value, instance: &str, mark: &str) -> Result<Value> {
-    let mut object: Value = serde_json::from_str(&object.to_string().replace(instance, mark))?;
+/// Copies an object for another instance, without the fields that the API server assigned.
+fn without_assigned_fields(object: &Value, instance: &str, run_id: &str) -> Result<Value> {
+    let mut object: Value = serde_json::from_str(&object.to_string().replace(instance, run_id))?;
     let fields = object.as_object_mut().context("an object")?;
     fields.remove("status");
     let metadata = fields
@@ -158,10 +159,10 @@ fn bare(object: &Value, instance: &str, mark: &str) -> Result<Value> {
         .and_then(Value::as_object_mut)
         .context("it has metadata")?;
     metadata.retain(|name, _| ["name", "namespace", "labels"].contains(&name.as_str()));
-    metadata["labels"][MARK] = Value::from(mark);
+    metadata["labels"][BENCH_LABEL] = Value::from(run_id);
     if let Some(spec) = fields.get_mut("spec").and_then(Value::as_object_mut) {
-        for given in ["clusterIP", "clusterIPs", "volumeName", "finalizers"] {
-            spec.remove(given);
+        for assigned in ["clusterIP", "clusterIPs", "volumeName", "finalizers"] {
+            spec.remove(assigned);
         }
     }
     Ok(object)

@@ -1,4 +1,4 @@
-//! What the figures were measured on.
+//! Description of the machine.
 
 use anyhow::{Context, Result};
 use std::{
@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-/// Processors, memory, and what a durable write costs where data folders of the bench lie.
+/// Describes processors, memory, and the time of a durable write in the benchmark's data folders.
 pub(crate) fn describe() -> Result<String> {
     let cpus = thread::available_parallelism()?;
     let text = fs::read_to_string("/proc/meminfo")?;
@@ -25,7 +25,7 @@ pub(crate) fn describe() -> Result<String> {
     ))
 }
 
-/// The load averages of 1, 5 and 15 minutes.
+/// Returns the load averages of 1, 5 and 15 minutes.
 pub(crate) fn load() -> Result<String> {
     let text = fs::read_to_string("/proc/loadavg")?;
     Ok(text.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
@@ -37,9 +37,9 @@ fn fdatasync_ms() -> Result<f64> {
     let mut samples = Vec::new();
     for _ in 0..200 {
         file.write_all(&[0; 4096])?;
-        let begun = Instant::now();
+        let start = Instant::now();
         file.sync_data()?;
-        samples.push(begun.elapsed().as_secs_f64() * 1e3);
+        samples.push(start.elapsed().as_secs_f64() * 1e3);
     }
     Ok(crate::report::median(&samples))
 }

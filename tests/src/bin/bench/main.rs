@@ -1,14 +1,14 @@
 //! Measures speed and size of the release binary on this machine's engine: `make bench`.
 //!
-//! Figures are compared within one run, because machines differ; a missed bar is told and fails nothing, because a busy
-//! machine is no fault of the program.
+//! Figures are compared within one run, because machines differ. A missed target is reported and fails
+//! nothing, because the machine may be busy.
 
 mod applies;
+mod baseline;
 mod clients;
 mod fabric;
 mod faults;
 mod footprint;
-mod hand;
 mod heights;
 mod kubernetes;
 mod machine;
@@ -21,38 +21,38 @@ mod server;
 mod swarm;
 
 use anyhow::Result;
+use baseline::Baseline;
 use clap::Parser;
-use hand::Hand;
 use pool::Pool;
 use report::{Report, Row};
 use std::path::PathBuf;
 
-/// Measures speed and size.
+/// Measure speed and size
 #[derive(Debug, Parser)]
 struct Args {
-    /// The release binary
+    /// Release binary to measure
     #[arg(long, default_value = "target/release/chainpool")]
     binary: PathBuf,
-    /// The small binary, for the rows of size
+    /// Small binary, for the measure of size
     #[arg(long, default_value = "target/dist/chainpool")]
     small: PathBuf,
-    /// Where the figures are written for programs
+    /// JSON file for the figures
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
-    /// A README whose table is written anew
+    /// Markdown page whose table is rewritten
     #[arg(long)]
-    readme: Option<PathBuf>,
+    page: Option<PathBuf>,
     /// Only these measures: apply, one, fabric, faults, ten, swarm, kubernetes
     #[arg(long, value_delimiter = ',', value_parser = ["apply", "one", "fabric", "faults", "ten", "swarm", "kubernetes"])]
     only: Vec<String>,
-    /// Serves a data folder for the measure of apply
+    /// Serve a data folder for the measure `apply`
     #[arg(long, hide = true)]
     serve: Option<PathBuf>,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    // Nothing else has installed one before.
+    // No other code has installed a provider.
     drop(rustls::crypto::ring::default_provider().install_default());
     let args = Args::parse();
     if let Some(folder) = &args.serve {
@@ -68,20 +68,20 @@ async fn main() -> Result<()> {
     };
     print!("{}", report.table());
     report.write_json(&args.json)?;
-    // A README with half of the figures would be wrong.
+    // A page with half of the figures would be wrong.
     outcome?;
-    match &args.readme {
-        Some(readme) if args.only.is_empty() => report.write_readme(readme),
+    match &args.page {
+        Some(page) if args.only.is_empty() => report.write_page(page),
         _ => Ok(()),
     }
 }
 
-/// All measures that are wanted. What was measured before one failed is kept.
+/// Runs the selected measures. Keeps the results if a later measure fails.
 async fn measure(args: &Args) -> (Vec<Row>, Result<()>) {
     let mut rows = Vec::new();
     let outcome = async {
         if wanted(args, "apply") {
-            tell(&mut rows, "apply", applies::measure().await?);
+            report_part(&mut rows, "apply", applies::measure().await?);
         }
         if ["one", "fabric", "faults", "ten"]
             .iter()
@@ -90,10 +90,10 @@ async fn measure(args: &Args) -> (Vec<Row>, Result<()>) {
             on_engine(args, &mut rows).await?;
         }
         if wanted(args, "swarm") {
-            tell(&mut rows, "swarm", platforms::on_swarm(&args.binary).await?);
+            report_part(&mut rows, "swarm", platforms::on_swarm(&args.binary).await?);
         }
         if wanted(args, "kubernetes") {
-            tell(
+            report_part(
                 &mut rows,
                 "kubernetes",
                 platforms::on_kubernetes(&args.binary).await?,
@@ -107,38 +107,38 @@ async fn measure(args: &Args) -> (Vec<Row>, Result<()>) {
 
 async fn on_engine(args: &Args, rows: &mut Vec<Row>) -> Result<()> {
     let pool = Pool::open(&args.binary).await?;
-    // The first one warms the engine up and shows what its containers are like.
+    // The first cluster warms the engine up and provides the containers' settings.
     let (cluster, _) = pool.create().await?;
-    let hand = Hand::like(&pool.engine, &cluster).await?;
+    let baseline = Baseline::like(&pool.engine, &cluster).await?;
     pool.delete(cluster.id).await?;
-    let outcome = with_pool(args, rows, pool, &hand).await;
-    hand.clear().await?;
+    let outcome = with_pool(args, rows, pool, &baseline).await;
+    baseline.clear().await?;
     outcome
 }
 
-async fn with_pool(args: &Args, rows: &mut Vec<Row>, pool: Pool, hand: &Hand) -> Result<()> {
-    let early = async {
+async fn with_pool(args: &Args, rows: &mut Vec<Row>, pool: Pool, baseline: &Baseline) -> Result<()> {
+    let outcome = async {
         if wanted(args, "one") {
-            tell(rows, "one", networks::one(&pool, hand).await?);
+            report_part(rows, "one", networks::one(&pool, baseline).await?);
         }
         if wanted(args, "fabric") {
-            tell(rows, "fabric", fabric::measure(&pool).await?);
+            report_part(rows, "fabric", fabric::measure(&pool).await?);
         }
         if wanted(args, "faults") {
-            tell(rows, "faults", faults::measure(&pool, hand).await?);
+            report_part(rows, "faults", faults::measure(&pool, baseline).await?);
         }
         if wanted(args, "ten") {
-            tell(rows, "ten", networks::ten(&pool, hand).await?);
+            report_part(rows, "ten", networks::ten(&pool, baseline).await?);
         }
         anyhow::Ok(())
     }
     .await;
-    if early.is_err() || !wanted(args, "ten") {
+    if outcome.is_err() || !wanted(args, "ten") {
         pool.close().await?;
-        return early;
+        return outcome;
     }
     let (pool, footprint) = footprint::measure(pool, &args.small).await?;
-    tell(rows, "size", footprint);
+    report_part(rows, "size", footprint);
     pool.close().await
 }
 
@@ -146,7 +146,7 @@ fn wanted(args: &Args, name: &str) -> bool {
     args.only.is_empty() || args.only.iter().any(|only| only == name)
 }
 
-fn tell(rows: &mut Vec<Row>, part: &str, mut more: Vec<Row>) {
+fn report_part(rows: &mut Vec<Row>, part: &str, mut more: Vec<Row>) {
     eprintln!("measured: {part}");
     rows.append(&mut more);
 }

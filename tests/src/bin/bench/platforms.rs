@@ -1,4 +1,5 @@
-//! Ten networks on a platform that spans machines, beside its own time for the same objects.
+//! Ten networks on a platform of several machines, compared with the platform's own time for the same
+//! objects.
 
 use crate::{
     heights::Heights,
@@ -14,17 +15,17 @@ use std::{path::Path, time::Instant};
 
 const NETWORKS: u32 = 10;
 
-/// How long the platform took by itself.
-pub(crate) struct OwnTime {
+/// The platform's own time, in seconds.
+pub(crate) struct PlatformTime {
     /// Until all processes had started.
     pub(crate) started: f64,
     /// Until all validators had a new block.
     pub(crate) block: f64,
-    /// What was made, in words.
+    /// Description of the created objects.
     pub(crate) what: &'static str,
 }
 
-/// A clock for [`OwnTime`].
+/// Clock for [`PlatformTime`].
 pub(crate) struct Clock(Instant);
 
 impl Clock {
@@ -37,48 +38,52 @@ impl Clock {
     }
 }
 
-/// On a swarm of three engines.
+/// Measures a swarm of three engines.
 pub(crate) async fn on_swarm(binary: &Path) -> Result<Vec<Row>> {
     let bed = TestBed::swarm().await?;
     let (pool, clusters, ours) = filled(binary, &bed).await?;
     let addresses = rpc(&clusters);
     let (pool, own) = pool
-        .without(async || swarm::again(&bed.managers(), &clusters, &addresses).await)
+        .without(async || swarm::recreate(&bed.managers(), &clusters, &addresses).await)
         .await?;
     pool.close().await?;
     Ok(rows("a swarm", ours, &own))
 }
 
-/// On Kubernetes.
+/// Measures Kubernetes.
 pub(crate) async fn on_kubernetes(binary: &Path) -> Result<Vec<Row>> {
     let bed = TestBed::kubernetes().await?;
     let (pool, clusters, ours) = filled(binary, &bed).await?;
     let addresses = rpc(&clusters);
-    let hand = kubernetes::Hand::like(bed.kubeconfig().context("Kubernetes has one")?, &clusters).await?;
+    let baseline = kubernetes::Baseline::like(
+        bed.kubeconfig().context("Kubernetes has a kubeconfig")?,
+        &clusters,
+    )
+    .await?;
     pool.close().await?;
-    let own = hand.own_time(&addresses).await;
-    hand.clear().await?;
+    let own = baseline.platform_time(&addresses).await;
+    baseline.clear().await?;
     Ok(rows("Kubernetes", ours, &own?))
 }
 
-/// Ten networks by one fillup: the pool, the networks, and the seconds of a first and of a second time. Beds have just been started, and
-/// who comes second finds them warm: so the second time is what is held against the platform's own.
+/// Creates ten networks by one fillup, twice; returns the pool, the networks and the seconds of both. The
+/// second time is the one to compare: by then the test bed is warm, as it is for the baseline.
 async fn filled(binary: &Path, bed: &TestBed) -> Result<(Pool, Vec<Cluster>, [f64; 2])> {
     let engine = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
     let pool = Pool::with_host(binary, &engine, bed.host_body(NETWORKS)).await?;
     let first = pool.host("fillup").await?;
     pool.host("reset").await?;
     let second = pool.host("fillup").await?;
-    let clusters = pool.all_offered().await?;
+    let clusters = pool.wait_all_offered().await?;
     ensure!(
         clusters.len() == usize::try_from(NETWORKS)?,
-        "the fillup made {} clusters",
+        "the fillup created {} clusters",
         clusters.len()
     );
     Ok((pool, clusters, [first, second]))
 }
 
-/// The addresses of all validators.
+/// Returns the addresses of all validators.
 fn rpc(clusters: &[Cluster]) -> Vec<String> {
     clusters
         .iter()
@@ -88,17 +93,24 @@ fn rpc(clusters: &[Cluster]) -> Vec<String> {
         .collect()
 }
 
-fn rows(platform: &str, [first, ours]: [f64; 2], own: &OwnTime) -> Vec<Row> {
-    let OwnTime { started, block, what } = own;
+fn rows(platform: &str, [first, ours]: [f64; 2], own: &PlatformTime) -> Vec<Row> {
+    let PlatformTime { started, block, what } = own;
     vec![
-        Row::new(format!("ten networks on {platform} by one fillup, to the last ready"), ours, "s")
-            .note(format!("each with its proving transaction; {first:.2} s the first time, on a platform that had just been started")),
-        Row::new(format!("{platform} alone: {what}"), *started, "s").note(format!("started; a new block on all after {block:.2} s")),
+        Row::new(
+            format!("ten networks on {platform} by one fillup, to the last ready"),
+            ours,
+            "s",
+        )
+        .note(format!(
+            "each with its proving transaction; {first:.2} s the first time, on a freshly started platform"
+        )),
+        Row::new(format!("{platform} alone: {what}"), *started, "s")
+            .note(format!("started; a new block on all after {block:.2} s")),
         Row::new(format!("ratio to the own time of {platform}"), ours / started, "").bar(Bar::AtMost(1.5)),
     ]
 }
 
-/// Waits for the blocks after the start.
+/// Waits for blocks above a height on all validators.
 pub(crate) async fn blocks(addresses: &[String], above: u64) -> Result<()> {
     Heights::new()?.all_above(addresses, above).await
 }

@@ -1,4 +1,4 @@
-//! The release binary with this machine's engine as its host.
+//! Release binary with this machine's engine as its host.
 
 use crate::server::Server;
 use anyhow::{Context, Result, ensure};
@@ -13,25 +13,25 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-/// Longer than anything here takes, on a busy machine too.
+/// Longer than any step here takes, also on a busy machine.
 const LIMIT: Duration = Duration::from_mins(3);
-/// How often a condition is looked at, at most: the precision of the figures.
+/// Shortest poll interval, the precision of the figures.
 const POLL: Duration = Duration::from_millis(10);
-/// Which part of the time so far passes until the next look at an operation: looking must not slow down what is measured.
-const PART: u32 = 100;
+/// Fraction of the elapsed time between two polls of an operation, so that polling does not slow it down.
+const POLL_FRACTION: u32 = 100;
 
-/// A server, its data and its host.
+/// Server with its data and its host.
 pub(crate) struct Pool {
-    /// The server.
+    /// Server.
     pub(crate) server: Server,
-    /// The engine.
+    /// Engine.
     pub(crate) engine: Engine,
     binary: PathBuf,
     folder: TempDir,
 }
 
 impl Pool {
-    /// A server on a fresh data folder, with this machine's engine as its host.
+    /// Starts a server on a new data folder, with this machine's engine as its host.
     pub(crate) async fn open(binary: &Path) -> Result<Self> {
         let address =
             std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
@@ -43,7 +43,7 @@ impl Pool {
         Self::with_host(binary, &address, host).await
     }
 
-    /// The same with any host; `engine` is where the census looks at the end.
+    /// Starts a server with any host. The leak check at the end inspects `engine`.
     pub(crate) async fn with_host(binary: &Path, engine: &str, host: Value) -> Result<Self> {
         let engine = Engine::at(engine).await?;
         let folder = TempDir::new()?;
@@ -57,7 +57,7 @@ impl Pool {
         })
     }
 
-    /// The same, served by another binary from its next start on.
+    /// Uses another binary from the next start on.
     pub(crate) fn served_by(self, binary: &Path) -> Self {
         Self {
             binary: binary.to_owned(),
@@ -65,12 +65,12 @@ impl Pool {
         }
     }
 
-    /// Stops the server and starts it again on the same data.
+    /// Restarts the server on the same data.
     pub(crate) async fn restart(self) -> Result<Self> {
         self.without(async || Ok(())).await.map(|(pool, ())| pool)
     }
 
-    /// Does something while the server is stopped, and starts it again on the same data, whatever came of that.
+    /// Runs work while the server is stopped, then starts it on the same data, also if the work failed.
     pub(crate) async fn without<T>(self, work: impl AsyncFnOnce() -> Result<T>) -> Result<(Self, T)> {
         let Self {
             server,
@@ -92,40 +92,40 @@ impl Pool {
         ))
     }
 
-    /// Makes a cluster of four validators; gives it, and the seconds from the request until it was ready.
+    /// Creates a cluster of four validators; returns it and the seconds from request to ready.
     pub(crate) async fn create(&self) -> Result<(Cluster, f64)> {
         self.create_of(json!({"host": "h1", "parameters": {"validators": 4}}))
             .await
     }
 
-    /// Makes any cluster; gives it, and the seconds from the request until it was ready.
+    /// Creates a cluster; returns it and the seconds from request to ready.
     pub(crate) async fn create_of(&self, body: Value) -> Result<(Cluster, f64)> {
-        let begun = Instant::now();
+        let start = Instant::now();
         let operation: Operation = self.server.api.post("/clusters", body).await?;
         let id = operation.cluster_id.context("a create names its cluster")?;
         let ready = self
             .when(id, "ready", |cluster| cluster.state == ClusterState::Ready)
             .await?;
-        let took = begun.elapsed().as_secs_f64();
+        let took = start.elapsed().as_secs_f64();
         ensure!(ready.proof.is_some(), "ready without a proving transaction");
         Ok((ready, took))
     }
 
-    /// Removes a cluster.
+    /// Deletes a cluster.
     pub(crate) async fn delete(&self, id: Uuid) -> Result<()> {
         let operation: Operation = self.server.api.delete(&format!("/clusters/{id}")).await?;
-        self.done(operation).await
+        self.wait_succeeded(operation).await
     }
 
-    /// Asks something of the host and waits for its end; gives the seconds.
+    /// Runs an operation of the host; returns its seconds.
     pub(crate) async fn host(&self, verb: &str) -> Result<f64> {
-        let begun = Instant::now();
-        let operation: Operation = self.server.api.ask(&format!("/hosts/h1/{verb}")).await?;
-        self.done(operation).await?;
-        Ok(begun.elapsed().as_secs_f64())
+        let start = Instant::now();
+        let operation: Operation = self.server.api.post_empty(&format!("/hosts/h1/{verb}")).await?;
+        self.wait_succeeded(operation).await?;
+        Ok(start.elapsed().as_secs_f64())
     }
 
-    /// Waits until a cluster is as wanted.
+    /// Waits until a cluster meets a condition.
     pub(crate) async fn when(
         &self,
         id: Uuid,
@@ -149,8 +149,8 @@ impl Pool {
         }
     }
 
-    /// Waits until every cluster is offered; gives them with their nodes.
-    pub(crate) async fn all_offered(&self) -> Result<Vec<Cluster>> {
+    /// Waits until every cluster is offered; returns them with their nodes.
+    pub(crate) async fn wait_all_offered(&self) -> Result<Vec<Cluster>> {
         let page: Page<Cluster> = self.server.api.get("/clusters?limit=500").await?;
         let mut clusters = Vec::new();
         for cluster in &page.items {
@@ -159,8 +159,8 @@ impl Pool {
         Ok(clusters)
     }
 
-    async fn done(&self, operation: Operation) -> Result<()> {
-        let begun = Instant::now();
+    async fn wait_succeeded(&self, operation: Operation) -> Result<()> {
+        let start = Instant::now();
         loop {
             let now: Operation = self
                 .server
@@ -178,26 +178,26 @@ impl Pool {
                 return Ok(());
             }
             ensure!(
-                begun.elapsed() < LIMIT,
+                start.elapsed() < LIMIT,
                 "{} does not end: {:?}",
                 now.kind,
                 now.steps
             );
-            sleep(POLL.max(begun.elapsed() / PART)).await;
+            sleep(POLL.max(start.elapsed() / POLL_FRACTION)).await;
         }
     }
 
-    /// Removes everything that was made and stops the server.
+    /// Deletes all clusters, checks for leaks and stops the server.
     pub(crate) async fn close(self) -> Result<()> {
         let status: Status = self.server.api.get("/status").await?;
         self.host("reset").await?;
-        let left = self.engine.ours(&status.instance).await?;
+        let left = self.engine.objects_of(&status.instance).await?;
         ensure!(left.is_empty(), "left on the engine: {left:?}");
         self.server.stop().await
     }
 }
 
-/// Free, healthy and to be had.
+/// Returns true for a free and healthy cluster that can be leased.
 pub(crate) fn offered(cluster: &Cluster) -> bool {
     cluster.offered && cluster.health.state == HealthState::Healthy
 }

@@ -1,24 +1,24 @@
-//! What was measured: rows with their bars, as a table, as JSON and as a part of the README.
+//! Results of a run: rows with their targets, as a table, as JSON and as a section of docs/performance.md.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::{fmt::Write as _, fs, path::Path};
 
-/// The lines between which the README holds the table.
+/// Markers around the table in docs/performance.md.
 const BEGIN: &str = "<!-- bench -->";
 const END: &str = "<!-- /bench -->";
 
-/// What a figure is held against.
+/// Target of a figure.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Bar {
-    /// No more than this.
+    /// Upper limit.
     AtMost(f64),
-    /// No less than this.
+    /// Lower limit.
     AtLeast(f64),
 }
 
-/// One figure.
+/// One figure of the report.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
     what: String,
@@ -31,7 +31,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// A figure that stands for itself.
+    /// Creates a row with one figure.
     pub(crate) fn new(what: impl Into<String>, figure: f64, unit: &'static str) -> Self {
         Self {
             what: what.into(),
@@ -44,7 +44,7 @@ impl Row {
         }
     }
 
-    /// The median of several.
+    /// Creates a row with the median of several samples.
     pub(crate) fn median(what: impl Into<String>, samples: &[f64], unit: &'static str) -> Self {
         Self {
             samples: samples.to_vec(),
@@ -52,7 +52,7 @@ impl Row {
         }
     }
 
-    /// The same, held against a bar.
+    /// Adds a target.
     pub(crate) fn bar(mut self, bar: Bar) -> Self {
         self.met = Some(match bar {
             Bar::AtMost(most) => self.figure <= most,
@@ -62,13 +62,13 @@ impl Row {
         self
     }
 
-    /// The same, with words.
+    /// Adds a note.
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
         self.note = note.into();
         self
     }
 
-    /// The cells of its line: what, figure, bar, met, note.
+    /// Returns the cells of the table: what, figure, target, met, note.
     fn cells(&self) -> [String; 5] {
         let unit = if self.unit.is_empty() {
             String::new()
@@ -95,7 +95,7 @@ impl Row {
     }
 }
 
-/// All of a run.
+/// Results of a run.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: String,
@@ -105,7 +105,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// For people at a terminal.
+    /// Renders the table for a terminal.
     pub(crate) fn table(&self) -> String {
         let rows: Vec<[String; 5]> = self.rows.iter().map(Row::cells).collect();
         let wide = |column: usize| {
@@ -119,13 +119,13 @@ impl Report {
         for [what, figure, bar, met, note] in &rows {
             let [a, b, c, d] = widths;
             let line = format!("{what:<a$}  {figure:>b$}  {bar:>c$}  {met:<d$}  {note}");
-            writeln!(text, "{}", line.trim_end()).expect("a string takes all");
+            writeln!(text, "{}", line.trim_end()).expect("writing to a String cannot fail");
         }
-        writeln!(text, "{}", self.circumstances()).expect("a string takes all");
+        writeln!(text, "{}", self.circumstances()).expect("writing to a String cannot fail");
         text
     }
 
-    /// Writes it for programs.
+    /// Writes the JSON file.
     pub(crate) fn write_json(&self, path: &Path) -> Result<()> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
@@ -134,8 +134,8 @@ impl Report {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Puts it into the README between its markers.
-    pub(crate) fn write_readme(&self, path: &Path) -> Result<()> {
+    /// Replaces the table between the page's markers.
+    pub(crate) fn write_page(&self, path: &Path) -> Result<()> {
         let text = fs::read_to_string(path)?;
         let (before, rest) = text
             .split_once(BEGIN)
@@ -150,11 +150,11 @@ impl Report {
     }
 
     fn markdown(&self) -> String {
-        let mut text = "| what | figure | bar | | |\n|---|---:|---:|---|---|\n".to_owned();
+        let mut text = "| measure | figure | target | | |\n|---|---:|---:|---|---|\n".to_owned();
         for cells in self.rows.iter().map(Row::cells) {
-            writeln!(text, "| {} |", cells.join(" | ")).expect("a string takes all");
+            writeln!(text, "| {} |", cells.join(" | ")).expect("writing to a String cannot fail");
         }
-        writeln!(text, "\n{}", self.circumstances()).expect("a string takes all");
+        writeln!(text, "\n{}", self.circumstances()).expect("writing to a String cannot fail");
         text
     }
 
@@ -166,20 +166,20 @@ impl Report {
     }
 }
 
-/// The middle one.
+/// Returns the median.
 pub(crate) fn median(samples: &[f64]) -> f64 {
     quantile(samples, 50)
 }
 
-/// The value below which so many of a hundred lie.
+/// Returns a percentile.
 pub(crate) fn quantile(samples: &[f64], percent: usize) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(place).copied().unwrap_or(f64::NAN)
+    let index = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(index).copied().unwrap_or(f64::NAN)
 }
 
-/// Whole numbers whole, large ones without fractions, small ones with two digits.
+/// Formats a number: integers and large values without fraction, others with two digits.
 fn number(value: f64) -> String {
     if value.fract() == 0.0 || value.abs() >= 1000.0 {
         format!("{value:.0}")

@@ -1,6 +1,7 @@
-//! How long the test network of fabric-samples takes for the same nodes: `network.sh up createChannel`.
+//! Creation time of the test network of fabric-samples with the same nodes: `network.sh up createChannel`.
 //!
-//! `FABRIC_SAMPLES` names a checkout with what its own `install-fabric.sh` brings: programs in `bin`, and the images on the engine.
+//! `FABRIC_SAMPLES` names a checkout prepared by its `install-fabric.sh`: programs in `bin`, images on the
+//! engine.
 
 use crate::{
     fabric::body,
@@ -20,10 +21,10 @@ use tokio::process::Command;
 
 const ROUNDS: usize = 3;
 
-/// Both in turns. Nothing where there is no checkout.
+/// Measures both in turns. Returns nothing without a checkout.
 pub(crate) async fn measure(pool: &Pool) -> Result<Option<Row>> {
     let Some(samples) = env::var_os("FABRIC_SAMPLES").map(PathBuf::from) else {
-        eprintln!("not run: fabric beside fabric-samples; FABRIC_SAMPLES names no checkout of it");
+        eprintln!("not run: comparison with fabric-samples; set FABRIC_SAMPLES to a checkout");
         return Ok(None);
     };
     let network = samples.join("test-network");
@@ -32,7 +33,7 @@ pub(crate) async fn measure(pool: &Pool) -> Result<Option<Row>> {
         let (cluster, seconds) = pool.create_of(body("standard", &[])).await?;
         ours.push(seconds);
         pool.delete(cluster.id).await?;
-        // Each round has volumes and a network of its own: not every compose removes them.
+        // Each round has its own volumes and network, because not every version of compose removes them.
         let project = format!("chainpool-bench-{}-{round}", std::process::id());
         let since = Instant::now();
         let up = script(&network, &project, &["up", "createChannel"]).await;
@@ -65,9 +66,9 @@ async fn script(network: &Path, project: &str, arguments: &[&str]) -> Result<()>
     let output = command
         .output()
         .await
-        .with_context(|| format!("{} cannot be run", script.display()))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let last = said.lines().rev().take(5).collect::<Vec<_>>().join(" < ");
+        .with_context(|| format!("cannot run {}", script.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().rev().take(5).collect::<Vec<_>>().join(" < ");
     ensure!(
         output.status.success(),
         "{} {arguments:?}: {}: {last}",

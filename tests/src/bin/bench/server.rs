@@ -1,4 +1,4 @@
-//! The release binary as a process of its own.
+//! Release binary as a separate process.
 
 use anyhow::{Context, Result, bail};
 use chainpool_tests::Api;
@@ -17,14 +17,14 @@ use tokio::{
     time::sleep,
 };
 
-/// Longer than any start.
+/// Deadline of a start.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// A running server.
+/// Running server.
 pub(crate) struct Server {
-    /// Its API as the administrator.
+    /// API client of the administrator.
     pub(crate) api: Api,
-    /// From its start until it answered a request.
+    /// Time from the start to the first response.
     pub(crate) serving_after: Duration,
     child: Child,
 }
@@ -35,7 +35,7 @@ impl Server {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let context = folder.join("admin.context");
         if context.exists() {
-            // The one of the process before would be read too early.
+            // Otherwise the token of the previous process would be read.
             fs::remove_file(&context)?;
         }
         fs::create_dir_all(folder)?;
@@ -43,7 +43,7 @@ impl Server {
             .create(true)
             .append(true)
             .open(folder.join("serve.log"))?;
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut child = Command::new(binary)
             .args([
                 "serve",
@@ -63,16 +63,16 @@ impl Server {
         while !answers(port).await {
             if let Some(status) = child.try_wait()? {
                 bail!(
-                    "the server ended with {status}: {}",
+                    "the server exited with {status}: {}",
                     fs::read_to_string(folder.join("serve.log"))?
                 );
             }
-            if begun.elapsed() > LIMIT {
-                bail!("the server does not answer");
+            if start.elapsed() > LIMIT {
+                bail!("the server does not respond");
             }
             sleep(Duration::from_millis(1)).await;
         }
-        let serving_after = begun.elapsed();
+        let serving_after = start.elapsed();
         let token = loop {
             let text = fs::read_to_string(&context).unwrap_or_default();
             if let Some(token) = text
@@ -81,7 +81,7 @@ impl Server {
             {
                 break token.to_owned();
             }
-            if begun.elapsed() > LIMIT {
+            if start.elapsed() > LIMIT {
                 bail!("the server wrote no {}", context.display());
             }
             sleep(Duration::from_millis(10)).await;
@@ -93,7 +93,7 @@ impl Server {
         })
     }
 
-    /// Its resident memory in MB.
+    /// Returns the resident memory in MB.
     pub(crate) fn resident_mb(&self) -> Result<f64> {
         let pid = self.child.id().context("the server has ended")?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -105,7 +105,7 @@ impl Server {
         Ok(f64::from(kib) * 1024.0 / 1e6)
     }
 
-    /// Stops it as a service manager would; the networks go on.
+    /// Stops the server as a service manager does. The networks keep running.
     pub(crate) async fn stop(mut self) -> Result<()> {
         let pid = self
             .child
@@ -116,15 +116,15 @@ impl Server {
         kill_process(pid, Signal::TERM)?;
         let status = self.child.wait().await?;
         if !status.success() {
-            bail!("the server ended with {status}");
+            bail!("the server exited with {status}");
         }
         Ok(())
     }
 }
 
-/// Whether a server answers a request there.
+/// Returns true if a server responds at this port.
 async fn answers(port: u16) -> bool {
-    let asked = async {
+    let response = async {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
         stream
             .write_all(b"GET /healthz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
@@ -133,5 +133,5 @@ async fn answers(port: u16) -> bool {
         stream.read_exact(&mut answer).await?;
         std::io::Result::Ok(&answer == b"HTTP/1.1 200")
     };
-    asked.await.unwrap_or(false)
+    response.await.unwrap_or(false)
 }

@@ -1,7 +1,7 @@
-//! The services that Chainpool made on a swarm, made again by its API alone.
+//! Baseline on a swarm: Chainpool's services, recreated through the API alone.
 
 use crate::heights::Heights;
-use crate::platforms::{Clock, OwnTime, blocks};
+use crate::platforms::{Clock, PlatformTime, blocks};
 use anyhow::{Context, Result};
 use bollard::{
     Docker,
@@ -15,22 +15,22 @@ use chainpool_tests::{Engine, within};
 use futures::{StreamExt, TryStreamExt, stream};
 use std::{collections::HashMap, time::Duration};
 
-/// What is made at once.
+/// Objects created concurrently.
 const AT_ONCE: usize = 8;
 const LIMIT: Duration = Duration::from_mins(3);
 
-/// A network and its services.
+/// Network with its services.
 struct Ledger {
     network: NetworkInspect,
     services: Vec<Service>,
 }
 
-/// Removes services and networks of clusters, keeps their volumes with all files in them, and makes both again.
-pub(crate) async fn again(
+/// Removes the services and networks of clusters, keeps their volumes with all files, and recreates both.
+pub(crate) async fn recreate(
     managers: &[String],
     clusters: &[Cluster],
     addresses: &[String],
-) -> Result<OwnTime> {
+) -> Result<PlatformTime> {
     let mut engines = Vec::new();
     for manager in managers {
         engines.push(Engine::at(manager).await?);
@@ -63,7 +63,7 @@ pub(crate) async fn again(
 
     let clock = Clock::start();
     stream::iter(&ledgers)
-        .map(|ledger| make(docker, ledger))
+        .map(|ledger| create(docker, ledger))
         .buffer_unordered(AT_ONCE)
         .try_collect::<Vec<()>>()
         .await?;
@@ -71,7 +71,7 @@ pub(crate) async fn again(
     let started = clock.seconds();
     blocks(addresses, highest).await?;
     let what = "the same networks and services by its API, eight ledgers at once, their files in place already, to the last task running";
-    Ok(OwnTime {
+    Ok(PlatformTime {
         started,
         block: clock.seconds(),
         what,
@@ -85,7 +85,7 @@ async fn remove(engines: &[Engine], docker: &Docker, ledgers: &[Ledger], cluster
             .await?;
     }
     for cluster in clusters {
-        within(LIMIT, "the end of the containers", async || {
+        within(LIMIT, "the removal of the containers", async || {
             let filters = label(cluster);
             let options = ListContainersOptionsBuilder::new()
                 .all(true)
@@ -110,7 +110,7 @@ async fn remove(engines: &[Engine], docker: &Docker, ledgers: &[Ledger], cluster
     }
     for ledger in ledgers {
         let id = ledger.network.id.as_deref().context("a network has an id")?;
-        within(LIMIT, "the end of the networks", async || {
+        within(LIMIT, "the removal of the networks", async || {
             Ok(docker.remove_network(id).await.map_err(|e| e.to_string()))
         })
         .await?;
@@ -118,7 +118,7 @@ async fn remove(engines: &[Engine], docker: &Docker, ledgers: &[Ledger], cluster
     Ok(())
 }
 
-async fn make(docker: &Docker, ledger: &Ledger) -> Result<()> {
+async fn create(docker: &Docker, ledger: &Ledger) -> Result<()> {
     let NetworkInspect {
         name,
         driver,
@@ -161,7 +161,7 @@ async fn make(docker: &Docker, ledger: &Ledger) -> Result<()> {
 }
 
 async fn all_run(docker: &Docker, clusters: &[Cluster], tasks: usize) -> Result<()> {
-    within(LIMIT, "the tasks", async || {
+    within(LIMIT, "all tasks to run", async || {
         let mut running = 0;
         for cluster in clusters {
             let filters = label(cluster);

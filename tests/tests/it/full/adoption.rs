@@ -1,4 +1,4 @@
-//! A new version opens the data folder of an earlier one, over the pool that the earlier one created: all of it is adopted.
+//! Upgrade from a previous version: the present one opens its data folder and adopts its running pool.
 
 use crate::{
     holder::Holder,
@@ -6,27 +6,27 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use chainpool_api::{Bundle, Cluster, ClusterState, HealthState, Lease, Operation, Page};
-use chainpool_tests::{Bed, Engine, Ground, Options, RecordedPool, within};
+use chainpool_tests::{Bed, Engine, Options, RecordedPool, ResourceLock, within};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-/// Longer than restored ledgers need to commit again.
+/// Upper bound for restored ledgers to commit again.
 const SOON: Duration = Duration::from_mins(3);
 
-/// Each container's id and the time of its start: both change when it is replaced, the second one when it is restarted.
+/// Id and start time of each container. A replaced container has another id, a restarted one another start time.
 async fn containers(engine: &Engine, pool: &RecordedPool) -> Result<BTreeMap<String, (String, String)>> {
     let mut found = BTreeMap::new();
     for name in pool.containers() {
-        found.insert(name.to_owned(), engine.life(name).await?);
+        found.insert(name.to_owned(), engine.incarnation(name).await?);
     }
     Ok(found)
 }
 
-/// Commits through the bundle until it is dropped; `committed` counts.
-async fn keeps_committing(bundle: &Bundle, committed: &AtomicU64) -> Result<()> {
+/// Commits through the bundle repeatedly; `committed` counts.
+async fn commit_repeatedly(bundle: &Bundle, committed: &AtomicU64) -> Result<()> {
     loop {
         let count = committed.load(Ordering::Relaxed);
         commit(bundle, 0, "count", &count.to_string())
@@ -38,8 +38,8 @@ async fn keeps_committing(bundle: &Bundle, committed: &AtomicU64) -> Result<()> 
 
 async fn adopts(commit_of_version: &str) -> Result<()> {
     let pool = RecordedPool::of(commit_of_version)?;
-    let (engine, mut ground) = (Engine::local().await?, Ground::new()?);
-    pool.restore(&engine, &mut ground).await?;
+    let (engine, mut resources) = (Engine::local().await?, ResourceLock::new()?);
+    pool.restore(&engine, &mut resources).await?;
     let before = containers(&engine, &pool).await?;
     let leases = pool.leases()?;
     let of_type = |name: &str| {
@@ -56,11 +56,11 @@ async fn adopts(commit_of_version: &str) -> Result<()> {
     })
     .await?;
 
-    // The ledger commits while the new version starts, inspects everything and offers what is free.
+    // The ledger commits while the present version starts, inspects the pool and offers free clusters.
     let committed = AtomicU64::new(0);
     let opened = async {
         let bed = Bed::open(
-            ground,
+            resources,
             Options {
                 host: false,
                 ..Options::default()
@@ -73,7 +73,7 @@ async fn adopts(commit_of_version: &str) -> Result<()> {
                 let healthy = now.health.state == HealthState::Healthy && now.health.checked_at > since;
                 healthy && now.offered == now.holder.is_none() && now.operation_id.is_none()
             };
-            bed.cluster_when(
+            bed.wait_for_cluster(
                 cluster.id,
                 "healthy, and offered where it is free, by this version",
                 adopted,
@@ -94,16 +94,16 @@ async fn adopts(commit_of_version: &str) -> Result<()> {
     };
     let bed = tokio::select! {
         bed = opened => bed?,
-        failed = keeps_committing(&ledger.bundle, &committed) => return failed.context("the ledger stopped committing"),
+        failed = commit_repeatedly(&ledger.bundle, &committed) => return failed.context("the ledger stopped committing"),
     };
 
     let clusters = bed.clusters().await?;
     ensure!(clusters.len() == 3, "{clusters:?}");
     for cluster in &clusters {
         let adopted = cluster.state == ClusterState::Ready && cluster.generation == 1;
-        ensure!(adopted, "{cluster:?}\n{}", bed.story(cluster.id).await?);
+        ensure!(adopted, "{cluster:?}\n{}", bed.history(cluster.id).await?);
     }
-    // A free ledger may be proven again before it is offered; nothing else is done to any of them.
+    // A free ledger may be proven again before it is offered. No other operation runs.
     let page: Page<Operation> = bed.api.get("/operations?limit=500").await?;
     let kinds: BTreeSet<String> = page
         .items
@@ -114,7 +114,7 @@ async fn adopts(commit_of_version: &str) -> Result<()> {
         BTreeSet::from(["host_create", "cluster_create", "lease_apply", "cluster_repair"].map(String::from));
     ensure!(kinds.is_subset(&harmless), "{kinds:?}");
 
-    // Each lease is the one that its holder had, with the same bundle.
+    // Leases keep their holders, and bundles their endpoints and identities.
     for recorded in &leases {
         let lease: Lease = bed.api.get(&format!("/leases/{}", recorded.lease.id)).await?;
         ensure!(
@@ -144,7 +144,7 @@ async fn adopts(commit_of_version: &str) -> Result<()> {
     }
     ensure!(
         read(&ledger.bundle, 1, "recorded").await?.as_deref() == Some("yes"),
-        "what was committed before is not there"
+        "the value committed before the recording is missing"
     );
     let holder = Holder::with(&bed, fabric.lease.clone()).await?;
     holder.put("org1", "adopted").await?;
@@ -154,11 +154,11 @@ async fn adopts(commit_of_version: &str) -> Result<()> {
         "containers were replaced or restarted"
     );
 
-    // It is this version's pool now: a release wipes the ledger, and the next generation is offered.
-    bed.released(&bed.api.get(&format!("/leases/{}", ledger.lease.id)).await?)
+    // A release resets the cluster, and its next generation is offered.
+    bed.release(&bed.api.get(&format!("/leases/{}", ledger.lease.id)).await?)
         .await?;
     let fresh = |now: &Cluster| now.offered && now.generation == 2 && now.proof.is_some();
-    bed.cluster_when(ledger.lease.cluster_id, "offered in its second generation", fresh)
+    bed.wait_for_cluster(ledger.lease.cluster_id, "offered in its second generation", fresh)
         .await?;
     bed.end().await
 }

@@ -1,19 +1,20 @@
-//! kill -9 at points of the journal, on the machine's own engine: the next start ends every operation and leaves no orphan
-//! and no duplicate. A sample of the points, whose seed is printed; `CHAINPOOL_TEST_SWEEP=full` tries all of them.
+//! kill -9 at commits of the journal, on the machine's own engine. The next start completes every operation
+//! and leaves no orphans and no duplicates. Tries a sample of the crash points and prints its seed;
+//! `CHAINPOOL_TEST_SWEEP=full` tries all.
 
-use super::sweep::{self, Outcome, child, deleted, one, sweep};
+use super::sweep::{self, Outcome, child, delete_all, ensure_one, sweep};
 use anyhow::{Result, bail, ensure};
 use chainpool_api::{Cluster, Host, Lease, Operation, OperationState, Page};
 use chainpool_tests::{Bed, Options, Points, within};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
-/// How many points of each change are tried.
+/// Number of crash points per change.
 const SAMPLE: usize = 4;
 const LONG: Duration = Duration::from_mins(4);
 
 fn options(capacity: u32) -> Options {
-    // Without a watchdog nothing else is under way, so the points are those of the change alone.
+    // Without a watchdog all commits belong to the change.
     Options {
         capacity,
         validators: 1,
@@ -23,10 +24,10 @@ fn options(capacity: u32) -> Options {
 }
 
 /// Compares the engine with the database, object by object.
-async fn counted(bed: &Bed, clusters: &[Cluster]) -> Result<()> {
+async fn check_objects(bed: &Bed, clusters: &[Cluster]) -> Result<()> {
     let mut expected: BTreeMap<&str, usize> = BTreeMap::new();
     for cluster in clusters {
-        // A chaincode of Fabric keeps nothing.
+        // A chaincode container of Fabric has no volume.
         let volumes = cluster.size - u32::from(cluster.network_type == "fabric");
         for (kind, count) in [("container", cluster.size), ("volume", volumes), ("network", 1)] {
             *expected.entry(kind).or_default() += usize::try_from(count)?;
@@ -38,7 +39,7 @@ async fn counted(bed: &Bed, clusters: &[Cluster]) -> Result<()> {
             );
         }
     }
-    let ours = bed.engine.ours(&bed.instance().await?).await?;
+    let ours = bed.engine.objects_of(&bed.instance().await?).await?;
     for kind in ["container", "volume", "network"] {
         let found = ours.iter().filter(|name| name.starts_with(kind)).count();
         ensure!(
@@ -51,7 +52,7 @@ async fn counted(bed: &Bed, clusters: &[Cluster]) -> Result<()> {
 }
 
 /// Sweeps over a change on the machine's own engine.
-async fn swept(
+async fn sweep_on_engine(
     scenario: &str,
     capacity: u32,
     prepare: impl AsyncFnMut(&Bed) -> Result<()>,
@@ -66,7 +67,7 @@ async fn swept(
         &options,
         prepare,
         async |bed, clusters| {
-            counted(bed, clusters).await?;
+            check_objects(bed, clusters).await?;
             check(bed, clusters).await
         },
     )
@@ -75,31 +76,31 @@ async fn swept(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn create_survives_kills() -> Result<()> {
-    swept("create", 1, deleted, async |_, clusters| {
+    sweep_on_engine("create", 1, delete_all, async |_, clusters| {
         ensure!(clusters.len() <= 1, "{clusters:?}");
         Ok(())
     })
     .await
 }
 
-/// The boot of a Fabric network: joins and a chaincode's deployment may each have happened.
+/// Boot of a Fabric network: joins and the chaincode's deployment may each have happened before the kill.
 #[tokio::test(flavor = "multi_thread")]
 async fn fabric_survives_kills() -> Result<()> {
-    swept("fabric", 1, deleted, async |_, clusters| {
+    sweep_on_engine("fabric", 1, delete_all, async |_, clusters| {
         ensure!(clusters.len() <= 1, "{clusters:?}");
         Ok(())
     })
     .await
 }
 
-/// A Fabric network that gets a second organisation. An operation is ended by the next start, so that the network has grown
-/// wherever its amendment was accepted.
+/// Adds a second organisation to a Fabric network. The next start completes an accepted amendment, so the
+/// network must have grown.
 #[tokio::test(flavor = "multi_thread")]
 async fn amend_survives_kills() -> Result<()> {
     let options = options(1);
     let bed = Bed::start(options.clone()).await?;
     let prepare = async |bed: &Bed| -> Result<()> {
-        deleted(bed).await?;
+        delete_all(bed).await?;
         let create: Operation = bed
             .api
             .post(
@@ -107,7 +108,7 @@ async fn amend_survives_kills() -> Result<()> {
                 json!({"name": "one", "network_type": "fabric", "preset": "tiny"}),
             )
             .await?;
-        bed.done(&create).await.map(drop)
+        bed.wait_succeeded(&create).await.map(drop)
     };
     sweep(
         "amend",
@@ -129,8 +130,8 @@ async fn amend_survives_kills() -> Result<()> {
             ensure!(listed.len() == usize::try_from(cluster.size)?, "{listed:?}");
             let volumes = bed.engine.volumes_of(cluster.id).await?;
             ensure!(volumes.len() == listed.len(), "{volumes:?}");
-            let prove: Operation = bed.api.ask("/clusters/one/prove").await?;
-            bed.done(&prove).await.map(drop)
+            let prove: Operation = bed.api.post_empty("/clusters/one/prove").await?;
+            bed.wait_succeeded(&prove).await.map(drop)
         },
     )
     .await
@@ -138,7 +139,7 @@ async fn amend_survives_kills() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reset_survives_kills() -> Result<()> {
-    swept("reset", 1, one, async |_, clusters| {
+    sweep_on_engine("reset", 1, ensure_one, async |_, clusters| {
         ensure!(clusters.len() == 1, "{clusters:?}");
         Ok(())
     })
@@ -148,13 +149,13 @@ async fn reset_survives_kills() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn release_survives_kills() -> Result<()> {
     let prepare = async |bed: &Bed| -> Result<()> {
-        one(bed).await?;
-        // Without a watchdog the evidence grows old; a proof makes it fresh.
+        ensure_one(bed).await?;
+        // Without a watchdog the evidence ages; an assessment refreshes it.
         let lease: Page<Lease> = bed.api.get("/leases?state=active").await?;
         if lease.items.is_empty() {
             within(LONG, "an offered cluster", async || {
                 let id = bed.clusters().await?[0].id;
-                bed.orchestrator.cluster_judge(id, true).await?;
+                bed.orchestrator.cluster_assess(id, true).await?;
                 bed.orchestrator.note_checked().await?;
                 let now = bed.cluster(id).await?;
                 Ok(if now.offered {
@@ -168,7 +169,7 @@ async fn release_survives_kills() -> Result<()> {
         }
         Ok(())
     };
-    swept("release", 1, prepare, async |bed, clusters| {
+    sweep_on_engine("release", 1, prepare, async |bed, clusters| {
         let active: Page<Lease> = bed.api.get("/leases?state=active").await?;
         let held = usize::from(clusters[0].lease_id.is_some());
         ensure!(
@@ -182,7 +183,7 @@ async fn release_survives_kills() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fillup_survives_kills() -> Result<()> {
-    swept("fillup", 2, deleted, async |_, clusters| {
+    sweep_on_engine("fillup", 2, delete_all, async |_, clusters| {
         ensure!(clusters.is_empty() || clusters.len() == 2, "{clusters:?}");
         Ok(())
     })
@@ -191,20 +192,21 @@ async fn fillup_survives_kills() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn delete_survives_kills() -> Result<()> {
-    swept("delete", 1, one, async |_, clusters| {
+    sweep_on_engine("delete", 1, ensure_one, async |_, clusters| {
         ensure!(clusters.len() <= 1, "{clusters:?}");
         Ok(())
     })
     .await
 }
 
-/// A registry that accepts and never answers: the create hangs on its image until the delete supersedes it.
+/// A registry accepts connections and never answers, so the create hangs on its image pull until the delete
+/// supersedes it.
 #[tokio::test(flavor = "multi_thread")]
-async fn delete_of_a_create_that_hangs_on_its_image_survives_kills() -> Result<()> {
+async fn delete_during_a_hanging_image_pull_survives_kills() -> Result<()> {
     let registry = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let image = format!("{}/none:1", registry.local_addr()?);
     let open = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let silent = tokio::spawn({
+    let server = tokio::spawn({
         let open = std::sync::Arc::clone(&open);
         async move {
             while let Ok((connection, _)) = registry.accept().await {
@@ -237,38 +239,39 @@ async fn delete_of_a_create_that_hangs_on_its_image_survives_kills() -> Result<(
     let mut bed = Bed::start(options(1)).await?;
     let folder = bed.folder.clone();
     prepare(&bed).await?;
-    let ground = bed.stop().await?;
+    let resources = bed.stop().await?;
     let points = Points::sample(SAMPLE)
         .chosen("delete of a hanging create", async || {
-            sweep::counted(&folder, "delete").await
+            sweep::count_commits(&folder, "delete").await
         })
         .await?;
-    bed = Bed::open(ground, options(1)).await?;
+    bed = Bed::open(resources, options(1)).await?;
     for (point, when) in points {
         prepare(&bed).await?;
-        let ground = bed.stop().await?;
+        let resources = bed.stop().await?;
         let outcome = child(&folder, "delete", point, when).await?;
-        bed = Bed::open(ground, options(1)).await?;
+        bed = Bed::open(resources, options(1)).await?;
         if point > 60 {
-            bail!("the delete has no end");
+            bail!("the delete does not complete");
         }
-        // Killed before the delete was accepted, nothing was asked for yet: the create still hangs.
+        // A kill before the delete was accepted leaves the create hanging.
         let deletes: Page<Operation> = bed.api.get("/operations?kind=cluster_delete&limit=1").await?;
         for cluster in bed.clusters().await? {
             if deletes.items.first().and_then(|d| d.cluster_id) != Some(cluster.id) {
                 let _: Operation = bed.api.delete(&format!("/clusters/{}", cluster.id)).await?;
             }
         }
-        bed.idle().await?;
+        bed.wait_idle().await?;
         ensure!(bed.clusters().await?.is_empty(), "the cluster is still there");
         let all: Page<Operation> = bed.api.get("/operations?kind=cluster_create&limit=1").await?;
         ensure!(all.items[0].state == OperationState::Superseded, "{all:?}");
-        // What the killed process had asked the engine for may land after the delete: the next full pass drops it.
-        within(LONG, "an engine without anything of ours", async || {
+        // Requests of the killed process may reach the engine after the delete. The next full pass removes
+        // their objects.
+        within(LONG, "the removal of all objects", async || {
             bed.orchestrator
-                .host_judge(bed.api.get::<Host>("/hosts/h1").await?.id)
+                .host_assess(bed.api.get::<Host>("/hosts/h1").await?.id)
                 .await?;
-            let left = bed.engine.ours(&bed.instance().await?).await?;
+            let left = bed.engine.objects_of(&bed.instance().await?).await?;
             Ok(if left.is_empty() {
                 Ok(())
             } else {
@@ -276,11 +279,11 @@ async fn delete_of_a_create_that_hangs_on_its_image_survives_kills() -> Result<(
             })
         })
         .await?;
-        if matches!(outcome, Outcome::Ended(_)) {
+        if matches!(outcome, Outcome::Completed(_)) {
             break;
         }
     }
-    silent.abort();
+    server.abort();
     let _: Value = bed.api.patch("/hosts/h1", json!({"images": {}})).await?;
     bed.end().await?;
     Ok(())

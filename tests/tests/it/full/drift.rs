@@ -1,4 +1,4 @@
-//! What somebody does to the engine by hand is found, told in its own words, and put right where that is possible.
+//! Manual changes on the engine are detected, reported with a specific reason, and repaired where possible.
 
 use crate::support::{applied, commit, read, read_back};
 use anyhow::{Context, Result, ensure};
@@ -19,8 +19,8 @@ use tokio::{
 
 const LONG: Duration = Duration::from_mins(2);
 
-/// The containers of a node, by its labels: name and labels.
-async fn of_node(bed: &Bed, cluster: &Cluster, node: &str) -> Result<Vec<String>> {
+/// Returns the names of a node's containers, found by label.
+async fn containers_of_node(bed: &Bed, cluster: &Cluster, node: &str) -> Result<Vec<String>> {
     let all = bed.engine.containers_of(cluster.id).await?.into_iter();
     Ok(all
         .filter(|(_, labels)| labels.get("chainpool.node").is_some_and(|n| n == node))
@@ -33,18 +33,18 @@ async fn rename(bed: &Bed, from: &str, to: &str) -> Result<()> {
     Ok(bed.engine.docker().rename_container(from, options).await?)
 }
 
-/// Removes a node's container and its volumes by hand, and says which volumes these were.
-async fn lose(bed: &Bed, cluster: &Cluster, node: &str) -> Result<Vec<String>> {
-    for container in of_node(bed, cluster, node).await? {
+/// Removes a node's container and volumes on the engine; returns the names of the volumes.
+async fn remove_node_data(bed: &Bed, cluster: &Cluster, node: &str) -> Result<Vec<String>> {
+    for container in containers_of_node(bed, cluster, node).await? {
         bed.engine.remove(&container).await?;
     }
-    let own = format!("{}-", Engine::container(cluster, node));
+    let prefix = format!("{}-", Engine::container(cluster, node));
     let volumes: Vec<String> = bed
         .engine
         .volumes_of(cluster.id)
         .await?
         .into_iter()
-        .filter(|name| name.starts_with(&own))
+        .filter(|name| name.starts_with(&prefix))
         .collect();
     for volume in &volumes {
         bed.engine
@@ -56,7 +56,7 @@ async fn lose(bed: &Bed, cluster: &Cluster, node: &str) -> Result<Vec<String>> {
 }
 
 async fn operation(bed: &Bed, path: &str) -> Result<Operation> {
-    bed.ended(&bed.api.ask(path).await?).await
+    bed.wait_ended(&bed.api.post_empty(path).await?).await
 }
 
 async fn repairs(bed: &Bed, cluster: &Cluster) -> Result<usize> {
@@ -68,8 +68,8 @@ async fn repairs(bed: &Bed, cluster: &Cluster) -> Result<usize> {
         .count())
 }
 
-/// Somebody holds a cluster of so many validators that makes blocks for transactions alone.
-async fn held(validators: u32) -> Result<(Bed, Cluster, chainpool_api::Bundle)> {
+/// Leases a cluster of this number of validators without empty blocks.
+async fn leased(validators: u32) -> Result<(Bed, Cluster, chainpool_api::Bundle)> {
     let bed = Bed::start(Options {
         capacity: 1,
         validators,
@@ -77,81 +77,86 @@ async fn held(validators: u32) -> Result<(Bed, Cluster, chainpool_api::Bundle)> 
     })
     .await?;
     let create = json!({"name": "one", "parameters": {"validators": validators, "empty_blocks": false}});
-    bed.done(&bed.api.post("/clusters", create).await?).await?;
+    bed.wait_succeeded(&bed.api.post("/clusters", create).await?)
+        .await?;
     let (_, bundle) = applied(&bed).await?;
     let cluster = bed.cluster("one").await?;
     Ok((bed, cluster, bundle))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renamed_node_is_stopped_started_and_repaired_and_never_made_twice() -> Result<()> {
+async fn a_renamed_node_is_stopped_started_and_repaired_and_never_duplicated() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
     })
     .await?;
-    let cluster = bed.filled().await?.remove(0);
+    let cluster = bed.fill().await?.remove(0);
     let (_, bundle) = applied(&bed).await?;
     let (own, other) = (
         Engine::container(&cluster, "v2"),
         format!("by-hand-{}", cluster.id.simple()),
     );
-    let id = bed.engine.life(&own).await?.0;
+    let id = bed.engine.incarnation(&own).await?.0;
     rename(&bed, &own, &other).await?;
-    bed.done(
+    bed.wait_succeeded(
         &bed.api
-            .ask(&format!("/clusters/{}/stop?node=v2", cluster.id))
+            .post_empty(&format!("/clusters/{}/stop?node=v2", cluster.id))
             .await?,
     )
     .await?;
-    bed.judged(cluster.id, HealthState::Degraded, &["v2", "stopped on purpose"])
+    bed.wait_for_health(cluster.id, HealthState::Degraded, &["v2", "stopped on request"])
         .await?;
     ensure!(
-        of_node(&bed, &cluster, "v2").await?.len() == 1,
-        "it was made twice"
+        containers_of_node(&bed, &cluster, "v2").await?.len() == 1,
+        "the node was duplicated"
     );
-    bed.done(
+    bed.wait_succeeded(
         &bed.api
-            .ask(&format!("/clusters/{}/start?node=v2", cluster.id))
+            .post_empty(&format!("/clusters/{}/start?node=v2", cluster.id))
             .await?,
     )
     .await?;
-    bed.cluster_when(cluster.id, "healthy again", |c| {
+    bed.wait_for_cluster(cluster.id, "healthy again", |c| {
         c.health.state == HealthState::Healthy
     })
     .await?;
     ensure!(
-        bed.engine.life(&own).await?.0 == id,
-        "it has not its name back, or is another container"
+        bed.engine.incarnation(&own).await?.0 == id,
+        "the container did not get its name back, or was replaced"
     );
 
     rename(&bed, &own, &other).await?;
     bed.engine.kill(&other).await?;
-    bed.cluster_when(cluster.id, "bad", |c| c.health.state == HealthState::Degraded)
+    bed.wait_for_cluster(cluster.id, "bad", |c| c.health.state == HealthState::Degraded)
         .await?;
-    bed.cluster_when(cluster.id, "healthy again", |c| {
+    bed.wait_for_cluster(cluster.id, "healthy again", |c| {
         c.health.state == HealthState::Healthy
     })
     .await?;
     ensure!(
-        of_node(&bed, &cluster, "v2").await? == [own.clone()] && bed.engine.life(&own).await?.0 == id,
-        "it was made twice"
+        containers_of_node(&bed, &cluster, "v2").await? == [own.clone()]
+            && bed.engine.incarnation(&own).await?.0 == id,
+        "the node was duplicated"
     );
     commit(&bundle, 0, "after", "renames").await?;
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_without_its_network_is_repaired_once_and_in_place() -> Result<()> {
+async fn a_disconnected_node_is_repaired_once_and_in_place() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
     })
     .await?;
-    let cluster = bed.filled().await?.remove(0);
+    let cluster = bed.fill().await?.remove(0);
     let (_, bundle) = applied(&bed).await?;
     let container = Engine::container(&cluster, "v2");
-    let (life, before) = (bed.engine.life(&container).await?, repairs(&bed, &cluster).await?);
+    let (incarnation, before) = (
+        bed.engine.incarnation(&container).await?,
+        repairs(&bed, &cluster).await?,
+    );
     let request = NetworkDisconnectRequest {
         container: container.clone(),
         force: Some(true),
@@ -160,16 +165,19 @@ async fn a_node_without_its_network_is_repaired_once_and_in_place() -> Result<()
         .docker()
         .disconnect_network(&Engine::network(&cluster), request)
         .await?;
-    bed.judged(cluster.id, HealthState::Degraded, &["v2", "without its network"])
+    bed.wait_for_health(cluster.id, HealthState::Degraded, &["v2", "without its network"])
         .await?;
-    bed.cluster_when(cluster.id, "healthy again", |c| {
+    bed.wait_for_cluster(cluster.id, "healthy again", |c| {
         c.health.state == HealthState::Healthy
     })
     .await?;
-    ensure!(bed.engine.life(&container).await? == life, "it was started anew");
+    ensure!(
+        bed.engine.incarnation(&container).await? == incarnation,
+        "the node was restarted"
+    );
     ensure!(
         repairs(&bed, &cluster).await? == before + 1,
-        "it took more than one repair"
+        "more than one repair ran"
     );
     commit(&bundle, 2, "through", "v2").await?;
     read_back(&bundle, 0, "through", "v2").await?;
@@ -177,18 +185,19 @@ async fn a_node_without_its_network_is_repaired_once_and_in_place() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ledger_whose_volumes_are_gone_is_started_under_no_holder() -> Result<()> {
-    let (bed, cluster, bundle) = held(4).await?;
+async fn a_leased_ledger_with_lost_volumes_is_never_started_empty() -> Result<()> {
+    let (bed, cluster, bundle) = leased(4).await?;
     commit(&bundle, 0, "kept", "yes").await?;
-    bed.done(&bed.api.ask("/clusters/one/stop").await?).await?;
+    bed.wait_succeeded(&bed.api.post_empty("/clusters/one/stop").await?)
+        .await?;
     for node in ["v0", "v1", "v2", "v3"] {
-        ensure!(lose(&bed, &cluster, node).await?.len() == 1);
+        ensure!(remove_node_data(&bed, &cluster, node).await?.len() == 1);
     }
     let start = operation(&bed, "/clusters/one/start").await?;
     let words = [
         "v0, v1, v2, v3",
         "data volumes",
-        "begin again from nothing",
+        "no node is started",
         "release or reset",
     ];
     let error = start.error.clone().unwrap_or_default();
@@ -196,7 +205,9 @@ async fn a_ledger_whose_volumes_are_gone_is_started_under_no_holder() -> Result<
         start.state == OperationState::Failed && words.iter().all(|word| error.contains(word)),
         "{start:?}"
     );
-    let broken = bed.judged(cluster.id, HealthState::Broken, &words).await?;
+    let broken = bed
+        .wait_for_health(cluster.id, HealthState::Broken, &words)
+        .await?;
     ensure!(
         broken.state == ClusterState::Ready && broken.lease_id.is_some(),
         "{broken:?}"
@@ -208,7 +219,7 @@ async fn a_ledger_whose_volumes_are_gone_is_started_under_no_holder() -> Result<
         status.problems
     );
 
-    // The watchdog, too, leaves it, also when Chainpool was away.
+    // The watchdog does not restart it either, also after a restart of Chainpool.
     let bed = Bed::open(
         bed.stop().await?,
         Options {
@@ -219,7 +230,7 @@ async fn a_ledger_whose_volumes_are_gone_is_started_under_no_holder() -> Result<
     .await?;
     let checked = Timestamp::now();
     let seen = bed
-        .cluster_when(cluster.id, "looked at", |c| c.health.checked_at > Some(checked))
+        .wait_for_cluster(cluster.id, "assessed", |c| c.health.checked_at > Some(checked))
         .await?;
     ensure!(
         seen.health.state == HealthState::Broken && seen.generation == 1,
@@ -227,28 +238,31 @@ async fn a_ledger_whose_volumes_are_gone_is_started_under_no_holder() -> Result<
     );
     ensure!(
         bed.engine.volumes_of(cluster.id).await?.is_empty() && repairs(&bed, &cluster).await? == 0,
-        "something was made"
+        "something was created"
     );
     let lease = bed
         .api
-        .get(&format!("/leases/{}", seen.lease_id.context("it is held")?))
+        .get(&format!(
+            "/leases/{}",
+            seen.lease_id.context("the cluster has no lease")?
+        ))
         .await?;
-    bed.released(&lease).await?;
+    bed.release(&lease).await?;
     let fresh = bed
-        .cluster_when(cluster.id, "healthy", |c| c.health.state == HealthState::Healthy)
+        .wait_for_cluster(cluster.id, "healthy", |c| c.health.state == HealthState::Healthy)
         .await?;
     ensure!(fresh.generation == 2);
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fabric_network_whose_volumes_are_gone_is_told_so() -> Result<()> {
+async fn a_fabric_network_with_lost_volumes_is_reported_broken() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
     })
     .await?;
-    bed.done(
+    bed.wait_succeeded(
         &bed.api
             .post(
                 "/clusters",
@@ -259,15 +273,16 @@ async fn a_fabric_network_whose_volumes_are_gone_is_told_so() -> Result<()> {
     .await?;
     let _: Value = bed.api.post("/leases", json!({})).await?;
     let cluster = bed.cluster("one").await?;
-    bed.done(&bed.api.ask("/clusters/one/stop").await?).await?;
+    bed.wait_succeeded(&bed.api.post_empty("/clusters/one/stop").await?)
+        .await?;
     for node in &cluster.nodes {
-        lose(&bed, &cluster, &node.name).await?;
+        remove_node_data(&bed, &cluster, &node.name).await?;
     }
     let start = operation(&bed, "/clusters/one/start").await?;
     let words = [
         "orderer0",
         "data volumes",
-        "begin again from nothing",
+        "no node is started",
         "release or reset",
     ];
     let error = start.error.clone().unwrap_or_default();
@@ -275,17 +290,19 @@ async fn a_fabric_network_whose_volumes_are_gone_is_told_so() -> Result<()> {
         start.state == OperationState::Failed && words.iter().all(|word| error.contains(word)),
         "{start:?}"
     );
-    bed.judged(cluster.id, HealthState::Broken, &words).await?;
+    bed.wait_for_health(cluster.id, HealthState::Broken, &words)
+        .await?;
     ensure!(
         bed.engine.volumes_of(cluster.id).await?.is_empty(),
-        "empty nodes were made"
+        "empty nodes were created"
     );
     bed.end().await
 }
 
-/// As when the disk of a virtual machine is set back, or a clone of it answers in its place: the same engine, and nothing on it.
+/// As after a virtual machine's disk is reverted, or when a clone of the machine answers: the same engine,
+/// without any object.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_has_lost_all_is_not_filled_with_empty_ledgers_for_holders() -> Result<()> {
+async fn an_engine_that_lost_everything_gets_no_empty_ledgers_for_active_leases() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 2,
         validators: 1,
@@ -294,7 +311,7 @@ async fn an_engine_that_has_lost_all_is_not_filled_with_empty_ledgers_for_holder
     })
     .await?;
     let clusters = within(LONG, "two clusters", async || {
-        let clusters = bed.all_offered().await?;
+        let clusters = bed.wait_all_offered().await?;
         Ok(if clusters.len() == 2 {
             Ok(clusters)
         } else {
@@ -304,13 +321,13 @@ async fn an_engine_that_has_lost_all_is_not_filled_with_empty_ledgers_for_holder
     .await?;
     let (lease, _) = applied(&bed).await?;
     let (held, free): (Vec<_>, Vec<_>) = clusters.into_iter().partition(|c| c.id == lease.cluster_id);
-    // Its end finds all of it gone at once, as an engine finds it that comes up.
+    // When maintenance ends, all objects are found missing at once, as after a restart of the engine.
     let _: Value = bed
         .api
         .patch("/hosts/h1", json!({"maintenance_seconds": 600}))
         .await?;
     for cluster in held.iter().chain(&free) {
-        lose(&bed, cluster, "v0").await?;
+        remove_node_data(&bed, cluster, "v0").await?;
         bed.engine
             .docker()
             .remove_network(&Engine::network(cluster))
@@ -320,49 +337,51 @@ async fn an_engine_that_has_lost_all_is_not_filled_with_empty_ledgers_for_holder
         .api
         .patch("/hosts/h1", json!({"maintenance_seconds": 0}))
         .await?;
-    bed.judged(held[0].id, HealthState::Broken, &["data volumes of v0 are gone"])
+    bed.wait_for_health(held[0].id, HealthState::Broken, &["data volumes of v0 are gone"])
         .await?;
     let fresh = bed
-        .cluster_when(free[0].id, "made again", |c| c.generation == 2 && c.offered)
+        .wait_for_cluster(free[0].id, "reset", |c| c.generation == 2 && c.offered)
         .await?;
     ensure!(fresh.health.state == HealthState::Healthy);
     let held = bed
-        .judged(held[0].id, HealthState::Broken, &["data volumes of v0 are gone"])
+        .wait_for_health(held[0].id, HealthState::Broken, &["data volumes of v0 are gone"])
         .await?;
     ensure!(
         held.generation == 1 && bed.engine.volumes_of(held.id).await?.is_empty(),
-        "an empty ledger was made under a holder"
+        "an empty ledger was created under an active lease"
     );
     ensure!(repairs(&bed, &held).await? == 0);
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_node_that_lost_its_volume_fetches_the_ledger_again_and_that_is_told() -> Result<()> {
-    let (bed, cluster, bundle) = held(4).await?;
+async fn a_node_that_lost_its_volume_syncs_the_ledger_and_the_loss_is_reported() -> Result<()> {
+    let (bed, cluster, bundle) = leased(4).await?;
     commit(&bundle, 0, "kept", "yes").await?;
-    bed.done(&bed.api.ask("/clusters/one/stop").await?).await?;
-    lose(&bed, &cluster, "v2").await?;
-    bed.done(&bed.api.ask("/clusters/one/start").await?).await?;
-    let story = within(LONG, "what is told of v2", async || {
-        let story = bed.story(cluster.id).await?;
-        Ok(if story.contains("the data volume of v2 is gone") {
-            Ok(story)
+    bed.wait_succeeded(&bed.api.post_empty("/clusters/one/stop").await?)
+        .await?;
+    remove_node_data(&bed, &cluster, "v2").await?;
+    bed.wait_succeeded(&bed.api.post_empty("/clusters/one/start").await?)
+        .await?;
+    let history = within(LONG, "the report on v2", async || {
+        let history = bed.history(cluster.id).await?;
+        Ok(if history.contains("the data volume of v2 is gone") {
+            Ok(history)
         } else {
-            Err(story)
+            Err(history)
         })
     })
     .await?;
-    ensure!(!story.contains("begin again"), "{story}");
-    bed.cluster_when(cluster.id, "healthy", |c| c.health.state == HealthState::Healthy)
+    ensure!(!history.contains("no node is started"), "{history}");
+    bed.wait_for_cluster(cluster.id, "healthy", |c| c.health.state == HealthState::Healthy)
         .await?;
     read_back(&bundle, 2, "kept", "yes").await?;
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ledger_that_has_begun_again_stays_broken_until_it_is_released() -> Result<()> {
-    let (bed, cluster, bundle) = held(1).await?;
+async fn a_ledger_that_restarted_from_genesis_stays_broken_until_it_is_released() -> Result<()> {
+    let (bed, cluster, bundle) = leased(1).await?;
     for n in 0..4 {
         commit(&bundle, 0, "kept", &n.to_string()).await?;
     }
@@ -375,35 +394,38 @@ async fn a_ledger_that_has_begun_again_stays_broken_until_it_is_released() -> Re
         })
     })
     .await?;
-    bed.done(&bed.api.ask("/clusters/one/stop").await?).await?;
-    // Another empty volume in place of the lost one: whoever looks at volumes alone finds nothing.
+    bed.wait_succeeded(&bed.api.post_empty("/clusters/one/stop").await?)
+        .await?;
+    // An empty volume replaces the lost one, so a check of the volumes alone finds nothing.
     let volume = bed
         .engine
         .volumes_of(cluster.id)
         .await?
         .pop()
-        .context("its volume")?;
+        .context("the cluster has no volume")?;
     let labels: HashMap<String, String> = bed.engine.docker().inspect_volume(&volume).await?.labels;
-    lose(&bed, &cluster, "v0").await?;
-    let again = VolumeCreateRequest {
+    remove_node_data(&bed, &cluster, "v0").await?;
+    let replacement = VolumeCreateRequest {
         name: Some(volume),
         labels: Some(labels),
         ..VolumeCreateRequest::default()
     };
-    bed.engine.docker().create_volume(again).await?;
-    // What was seen is not forgotten with the process.
+    bed.engine.docker().create_volume(replacement).await?;
+    // The known height survives a restart of the process.
     let options = Options {
         capacity: 1,
         validators: 1,
         ..Options::default()
     };
     let bed = Bed::open(bed.stop().await?, options.clone()).await?;
-    bed.done(&bed.api.ask("/clusters/one/start").await?).await?;
-    let words = ["has begun again", "what was committed before is lost"];
-    bed.judged(cluster.id, HealthState::Broken, &words).await?;
+    bed.wait_succeeded(&bed.api.post_empty("/clusters/one/start").await?)
+        .await?;
+    let words = ["the ledger was replaced or restarted", "committed data is lost"];
+    bed.wait_for_health(cluster.id, HealthState::Broken, &words)
+        .await?;
     ensure!(
         read(&bundle, 0, "kept").await?.is_none(),
-        "it did not begin again"
+        "the ledger did not restart from genesis"
     );
 
     let bed = Bed::open(bed.stop().await?, options).await?;
@@ -412,7 +434,7 @@ async fn a_ledger_that_has_begun_again_stays_broken_until_it_is_released() -> Re
     }
     let checked = Timestamp::now();
     let seen = bed
-        .cluster_when(cluster.id, "looked at", |c| c.health.checked_at > Some(checked))
+        .wait_for_cluster(cluster.id, "assessed", |c| c.health.checked_at > Some(checked))
         .await?;
     ensure!(
         seen.health.state == HealthState::Broken
@@ -421,17 +443,20 @@ async fn a_ledger_that_has_begun_again_stays_broken_until_it_is_released() -> Re
     );
     let lease = bed
         .api
-        .get(&format!("/leases/{}", seen.lease_id.context("it is held")?))
+        .get(&format!(
+            "/leases/{}",
+            seen.lease_id.context("the cluster has no lease")?
+        ))
         .await?;
-    bed.released(&lease).await?;
-    bed.cluster_when(cluster.id, "healthy", |c| {
+    bed.release(&lease).await?;
+    bed.wait_for_cluster(cluster.id, "healthy", |c| {
         c.health.state == HealthState::Healthy && c.generation == 2
     })
     .await?;
     bed.end().await
 }
 
-/// Takes what comes to this listener, until it is aborted; whoever sends then is cut off.
+/// Accepts and discards log messages until the task is aborted, which disconnects the senders.
 fn log_server(listener: TcpListener) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut senders = JoinSet::new();
@@ -442,7 +467,7 @@ fn log_server(listener: TcpListener) -> JoinHandle<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_ledger_is_wiped_for_a_log_server_that_is_away() -> Result<()> {
+async fn an_unreachable_log_server_wipes_no_ledger() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let server = log_server(listener);
@@ -453,7 +478,7 @@ async fn no_ledger_is_wiped_for_a_log_server_that_is_away() -> Result<()> {
     .await?;
     let log = json!({"type": "syslog", "level": "info", "server": format!("tcp://{address}")});
     let _: Value = bed.api.patch("/hosts/h1", json!({"log": log})).await?;
-    bed.done(
+    bed.wait_succeeded(
         &bed.api
             .post(
                 "/clusters",
@@ -462,11 +487,11 @@ async fn no_ledger_is_wiped_for_a_log_server_that_is_away() -> Result<()> {
             .await?,
     )
     .await?;
-    let cluster = bed.all_offered().await?.remove(0);
+    let cluster = bed.wait_all_offered().await?.remove(0);
     server.abort();
     bed.engine.kill(&Engine::container(&cluster, "v1")).await?;
     let bad = bed
-        .judged(
+        .wait_for_health(
             cluster.id,
             HealthState::Degraded,
             &["v1", "cannot be repaired now", "logging driver"],
@@ -479,8 +504,8 @@ async fn no_ledger_is_wiped_for_a_log_server_that_is_away() -> Result<()> {
             json!({"name": "two", "parameters": {"validators": 1}}),
         )
         .await?;
-    // For longer than a free one may be bad for any other reason.
-    within(LONG, "a while", async || {
+    // Longer than the time after which an unhealthy free cluster is otherwise reset.
+    within(LONG, "a longer outage", async || {
         let passed = Timestamp::now().millis_since(bad.health.since);
         Ok(if passed > 25_000 {
             Ok(())
@@ -493,15 +518,15 @@ async fn no_ledger_is_wiped_for_a_log_server_that_is_away() -> Result<()> {
     ensure!(
         kept.generation == 1 && kept.state == ClusterState::Ready,
         "{kept:?}\n{}",
-        bed.story(cluster.id).await?
+        bed.history(cluster.id).await?
     );
 
     let server = log_server(TcpListener::bind(address).await?);
-    bed.done(&create).await?;
+    bed.wait_succeeded(&create).await?;
     let healed = bed
-        .cluster_when(cluster.id, "offered again", |c| c.offered)
+        .wait_for_cluster(cluster.id, "offered again", |c| c.offered)
         .await?;
-    ensure!(healed.generation == 1, "{}", bed.story(cluster.id).await?);
+    ensure!(healed.generation == 1, "{}", bed.history(cluster.id).await?);
     bed.end().await?;
     server.abort();
     Ok(())

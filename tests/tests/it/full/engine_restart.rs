@@ -1,4 +1,5 @@
-//! An engine that goes away and comes back, or does not: ledgers are left alone, and leases end only by word.
+//! An engine becomes unreachable and reconnects, or is lost: ledgers are left untouched, and leases end only
+//! on request.
 
 use crate::support::{applied, commit, read};
 use anyhow::{Result, ensure};
@@ -11,19 +12,20 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
-/// Longer than a host or a ledger needs to be noticed gone or back.
+/// Deadline to detect that a host or a ledger is unreachable or reachable.
 const SOON: Duration = Duration::from_secs(90);
-/// How long an engine takes calls before it answers: most of the time that its ledgers have after their host's return.
+/// Seconds during which an engine accepts calls without answering: most of its ledgers' grace period after
+/// the host reconnects.
 const HOLD_S: u32 = 18;
 
-/// A Chainpool whose only host is an engine of the test's own.
-struct Away {
+/// Chainpool with a separate engine as its only host.
+struct SeparateEngineBed {
     bed: Bed,
     second: SecondEngine,
 }
 
-impl Away {
-    /// Registers the engine over its socket, or over the cable.
+impl SeparateEngineBed {
+    /// Registers the engine by its socket, or by TCP over the cable.
     async fn start(capacity: u32, validators: u32, cable: bool) -> Result<Self> {
         let second = SecondEngine::up().await?;
         let engine = Some(if cable { second.tcp() } else { second.socket() });
@@ -42,8 +44,8 @@ impl Away {
         Ok(Self { bed, second })
     }
 
-    async fn host_when(&self, state: HostState) -> Result<Host> {
-        within(SOON, &format!("the host {state}"), async || {
+    async fn wait_for_host(&self, state: HostState) -> Result<Host> {
+        within(SOON, &format!("the host to be {state}"), async || {
             let host: Host = self.bed.api.get("/hosts/h1").await?;
             Ok(if host.state == state {
                 Ok(host)
@@ -54,30 +56,30 @@ impl Away {
         .await
     }
 
-    async fn all_when(&self, clusters: &[Cluster], state: HealthState) -> Result<()> {
+    async fn wait_for_all(&self, clusters: &[Cluster], state: HealthState) -> Result<()> {
         for cluster in clusters {
             self.bed
-                .cluster_when(cluster.id, &state.to_string(), |c| c.health.state == state)
+                .wait_for_cluster(cluster.id, &state.to_string(), |c| c.health.state == state)
                 .await?;
         }
         Ok(())
     }
 
-    /// The ids of the clusters' containers, asked over the socket.
+    /// Returns the ids of the clusters' containers, read over the socket.
     async fn containers(&self, clusters: &[Cluster]) -> Result<BTreeMap<String, String>> {
         let engine = self.second.engine().await?;
         let mut ids = BTreeMap::new();
         for cluster in clusters {
             for (name, _) in engine.containers_of(cluster.id).await? {
-                let (id, _) = engine.life(&name).await?;
+                let (id, _) = engine.incarnation(&name).await?;
                 ids.insert(name, id);
             }
         }
         Ok(ids)
     }
 
-    /// The kinds of all operations so far.
-    async fn kinds(&self) -> Result<Vec<String>> {
+    /// Returns the kinds of all operations so far.
+    async fn operation_kinds(&self) -> Result<Vec<String>> {
         let page: Page<Operation> = self.bed.api.get("/operations?limit=500").await?;
         Ok(page.items.into_iter().map(|o| o.kind.to_string()).collect())
     }
@@ -94,30 +96,30 @@ async fn has_key(bundle: &Bundle) -> Result<()> {
     within_ok(SOON, "the committed key", async || {
         ensure!(
             read(bundle, 0, "kept").await?.as_deref() == Some("yes"),
-            "it is not there"
+            "the key is missing"
         );
         Ok(())
     })
     .await
 }
 
-/// Two free clusters and an applied one live through an engine that goes and comes.
-async fn comes_back(
-    go: impl AsyncFnOnce(&SecondEngine) -> Result<()>,
-    come: impl AsyncFnOnce(&SecondEngine) -> Result<()>,
+/// Two free clusters and a leased one survive an outage of their engine.
+async fn engine_outage(
+    fail: impl AsyncFnOnce(&SecondEngine) -> Result<()>,
+    restore: impl AsyncFnOnce(&SecondEngine) -> Result<()>,
 ) -> Result<()> {
-    let away = Away::start(3, 4, false).await?;
-    let clusters = away.bed.filled().await?;
+    let setup = SeparateEngineBed::start(3, 4, false).await?;
+    let clusters = setup.bed.fill().await?;
     ensure!(clusters.len() == 3, "{clusters:?}");
-    let (lease, bundle) = applied(&away.bed).await?;
+    let (lease, bundle) = applied(&setup.bed).await?;
     commit(&bundle, 0, "kept", "yes").await?;
-    let before = away.containers(&clusters).await?;
+    let before = setup.containers(&clusters).await?;
     ensure!(before.len() == 12, "{before:?}");
 
-    go(&away.second).await?;
-    away.host_when(HostState::Unreachable).await?;
-    away.all_when(&clusters, HealthState::Unknown).await?;
-    let refused = away
+    fail(&setup.second).await?;
+    setup.wait_for_host(HostState::Unreachable).await?;
+    setup.wait_for_all(&clusters, HealthState::Unknown).await?;
+    let refused = setup
         .bed
         .api
         .refused(Method::POST, "/leases", Some(json!({"allow_multiple": true})))
@@ -127,32 +129,32 @@ async fn comes_back(
         "{refused:?}"
     );
 
-    // Whoever asks an engine that is coming up gets the answer when it is up: no ledger is late because of that wait.
+    // Calls to a starting engine return once it is up. This wait must not count as a late answer of a ledger.
     let answers = within(SOON, "an answer", async || {
-        try_join_all((0..8).map(|_| away.bed.orchestrator.host_judge(clusters[0].host_id))).await?;
-        let host: Host = away.bed.api.get("/hosts/h1").await?;
+        try_join_all((0..8).map(|_| setup.bed.orchestrator.host_assess(clusters[0].host_id))).await?;
+        let host: Host = setup.bed.api.get("/hosts/h1").await?;
         Ok(if host.state == HostState::Active {
             Ok(())
         } else {
             Err(host.reason)
         })
     });
-    tokio::try_join!(come(&away.second), answers)?;
-    away.all_when(&clusters, HealthState::Healthy).await?;
+    tokio::try_join!(restore(&setup.second), answers)?;
+    setup.wait_for_all(&clusters, HealthState::Healthy).await?;
     has_key(&bundle).await?;
     commit(&bundle, 1, "after", "return").await?;
     for cluster in &clusters {
-        let whole =
+        let recovered =
             |c: &Cluster| c.health.state == HealthState::Healthy && c.offered == (c.id != lease.cluster_id);
-        let now = away
+        let now = setup
             .bed
-            .cluster_when(cluster.id, "healthy, and offered if it is free", whole)
+            .wait_for_cluster(cluster.id, "healthy, and offered if it is free", recovered)
             .await?;
-        let same =
+        let unchanged =
             now.generation == 1 && now.chain_id == cluster.chain_id && now.state == ClusterState::Ready;
-        ensure!(same, "{now:?}\n{}", away.bed.story(cluster.id).await?);
+        ensure!(unchanged, "{now:?}\n{}", setup.bed.history(cluster.id).await?);
     }
-    let kinds = away.kinds().await?;
+    let kinds = setup.operation_kinds().await?;
     ensure!(
         !kinds
             .iter()
@@ -160,15 +162,15 @@ async fn comes_back(
         "{kinds:?}"
     );
     ensure!(
-        away.containers(&clusters).await? == before,
-        "containers were made again"
+        setup.containers(&clusters).await? == before,
+        "containers were recreated"
     );
-    away.end().await
+    setup.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_restarted_under_running_clusters_brings_all_back_without_resets() -> Result<()> {
-    comes_back(
+async fn an_engine_restart_brings_all_clusters_back_without_resets() -> Result<()> {
+    engine_outage(
         async |second| second.stop().await,
         async |second| second.start().await,
     )
@@ -176,8 +178,8 @@ async fn an_engine_restarted_under_running_clusters_brings_all_back_without_rese
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_killed_under_running_clusters_brings_all_back_without_resets() -> Result<()> {
-    comes_back(
+async fn an_engine_kill_brings_all_clusters_back_without_resets() -> Result<()> {
+    engine_outage(
         async |second| second.kill().await,
         async |second| second.start_slowly(HOLD_S).await,
     )
@@ -186,9 +188,9 @@ async fn an_engine_killed_under_running_clusters_brings_all_back_without_resets(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_host_makes_its_clusters_unknown_and_deletes_nothing() -> Result<()> {
-    let away = Away::start(3, 1, true).await?;
-    let bed = &away.bed;
-    let clusters = bed.filled().await?;
+    let setup = SeparateEngineBed::start(3, 1, true).await?;
+    let bed = &setup.bed;
+    let clusters = bed.fill().await?;
     let (kept, bundle) = applied(bed).await?;
     commit(&bundle, 0, "kept", "yes").await?;
     let released: Lease = bed.api.post("/leases", json!({"allow_multiple": true})).await?;
@@ -196,11 +198,11 @@ async fn an_unreachable_host_makes_its_clusters_unknown_and_deletes_nothing() ->
         .iter()
         .find(|c| ![kept.cluster_id, released.cluster_id].contains(&c.id))
         .expect("three clusters");
-    let before = away.containers(&clusters).await?;
+    let before = setup.containers(&clusters).await?;
 
-    away.second.cut().await?;
-    away.host_when(HostState::Unreachable).await?;
-    away.all_when(&clusters, HealthState::Unknown).await?;
+    setup.second.cut().await?;
+    setup.wait_for_host(HostState::Unreachable).await?;
+    setup.wait_for_all(&clusters, HealthState::Unknown).await?;
     let refused = bed
         .api
         .refused(Method::POST, "/leases", Some(json!({"allow_multiple": true})))
@@ -217,22 +219,22 @@ async fn an_unreachable_host_makes_its_clusters_unknown_and_deletes_nothing() ->
         .await?;
     ensure!(refused.status == StatusCode::CONFLICT, "{refused:?}");
 
-    let over: Lease = bed.api.delete(&format!("/leases/{}", released.id)).await?;
+    let ended: Lease = bed.api.delete(&format!("/leases/{}", released.id)).await?;
     ensure!(
-        over.state == LeaseState::Released && over.ended_at.is_some(),
-        "{over:?}"
+        ended.state == LeaseState::Released && ended.ended_at.is_some(),
+        "{ended:?}"
     );
     let reset: Operation = bed
         .api
         .get(&format!(
             "/operations/{}",
-            over.operation_id.expect("a release wipes")
+            ended.operation_id.expect("a release starts a reset")
         ))
         .await?;
     let delete: Operation = bed.api.delete(&format!("/clusters/{}", free.id)).await?;
     for operation in [&reset, &delete] {
-        // Tried and noted: it waits for the host and does not fail.
-        within(SOON, "a try that is noted", async || {
+        // The operation notes the failed attempt and waits for the host.
+        within(SOON, "a failed attempt in the notes", async || {
             let now: Operation = bed.api.get(&format!("/operations/{}", operation.id)).await?;
             ensure!(!now.state.is_over(), "{now:?}");
             Ok(if now.steps.iter().any(|step| step.note.is_some()) {
@@ -244,33 +246,33 @@ async fn an_unreachable_host_makes_its_clusters_unknown_and_deletes_nothing() ->
         .await?;
     }
     ensure!(
-        away.containers(&clusters).await? == before,
-        "something was deleted or made"
+        setup.containers(&clusters).await? == before,
+        "containers were deleted or created"
     );
 
-    away.second.heal().await?;
-    away.host_when(HostState::Active).await?;
-    bed.done(&reset).await?;
-    bed.done(&delete).await?;
+    setup.second.heal().await?;
+    setup.wait_for_host(HostState::Active).await?;
+    bed.wait_succeeded(&reset).await?;
+    bed.wait_succeeded(&delete).await?;
     let again = bed
-        .cluster_when(released.cluster_id, "offered again", |c| c.offered)
+        .wait_for_cluster(released.cluster_id, "offered again", |c| c.offered)
         .await?;
     ensure!(again.generation == 2, "{again:?}");
     let now = bed
-        .cluster_when(kept.cluster_id, "healthy", |c| {
+        .wait_for_cluster(kept.cluster_id, "healthy", |c| {
             c.health.state == HealthState::Healthy
         })
         .await?;
     ensure!(now.generation == 1 && now.lease_id == Some(kept.id), "{now:?}");
     has_key(&bundle).await?;
-    away.end().await
+    setup.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_never_returns_is_forgotten_with_its_leases() -> Result<()> {
-    let away = Away::start(2, 1, true).await?;
-    let bed = &away.bed;
-    let clusters = bed.filled().await?;
+async fn a_lost_host_is_forgotten_with_its_leases() -> Result<()> {
+    let setup = SeparateEngineBed::start(2, 1, true).await?;
+    let bed = &setup.bed;
+    let clusters = bed.fill().await?;
     let (lease, _) = applied(bed).await?;
     let refused = bed
         .api
@@ -278,19 +280,19 @@ async fn a_host_that_never_returns_is_forgotten_with_its_leases() -> Result<()> 
         .await?;
     ensure!(refused.problem.code == "host_reachable", "{refused:?}");
 
-    let before = away.containers(&clusters).await?;
-    away.second.cut().await?;
-    away.host_when(HostState::Unreachable).await?;
+    let before = setup.containers(&clusters).await?;
+    setup.second.cut().await?;
+    setup.wait_for_host(HostState::Unreachable).await?;
     let refused = bed
         .api
         .refused(Method::DELETE, "/hosts/h1?forget=h2", None)
         .await?;
     ensure!(refused.problem.fields.contains_key("forget"), "{refused:?}");
     let _: Value = bed.api.delete("/hosts/h1?forget=h1").await?;
-    let over: Lease = bed.api.get(&format!("/leases/{}", lease.id)).await?;
+    let ended: Lease = bed.api.get(&format!("/leases/{}", lease.id)).await?;
     ensure!(
-        over.state == LeaseState::HostLost && over.ended_at.is_some(),
-        "{over:?}"
+        ended.state == LeaseState::HostLost && ended.ended_at.is_some(),
+        "{ended:?}"
     );
     ensure!(
         bed.clusters().await?.is_empty(),
@@ -299,15 +301,15 @@ async fn a_host_that_never_returns_is_forgotten_with_its_leases() -> Result<()> 
     let refused = bed.api.refused(Method::GET, "/hosts/h1", None).await?;
     ensure!(refused.status == StatusCode::NOT_FOUND, "{refused:?}");
 
-    // It returns after all: what stands there is shown, and goes only when somebody says so.
-    away.second.heal().await?;
+    // The host reconnects after all: its clusters are listed as unclaimed and deleted only on request.
+    setup.second.heal().await?;
     let mut body = bed.host_body("h1");
     body["insecure"] = json!(true);
-    let _: Host = within_ok(SOON, "the host again", async || {
+    let _: Host = within_ok(SOON, "the registration of the host", async || {
         bed.api.post("/hosts", body.clone()).await
     })
     .await?;
-    within(SOON, "what was left behind", async || {
+    within(SOON, "the unclaimed clusters", async || {
         let status: chainpool_api::Status = bed.api.get("/status").await?;
         Ok(if status.unclaimed.len() == clusters.len() {
             Ok(())
@@ -315,34 +317,34 @@ async fn a_host_that_never_returns_is_forgotten_with_its_leases() -> Result<()> 
             Err(format!(
                 "{:?} of {:?}",
                 status.unclaimed,
-                away.containers(&clusters).await?
+                setup.containers(&clusters).await?
             ))
         })
     })
     .await?;
     ensure!(
-        away.containers(&clusters).await? == before,
-        "what was left behind was touched"
+        setup.containers(&clusters).await? == before,
+        "unclaimed clusters were changed"
     );
-    away.end().await
+    setup.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_engine_at_the_same_address_pauses_the_host() -> Result<()> {
-    let away = Away::start(2, 1, false).await?;
-    let bed = &away.bed;
-    let clusters = bed.filled().await?;
+    let setup = SeparateEngineBed::start(2, 1, false).await?;
+    let bed = &setup.bed;
+    let clusters = bed.fill().await?;
     let (lease, bundle) = applied(bed).await?;
     commit(&bundle, 0, "kept", "yes").await?;
-    let before = away.containers(&clusters).await?;
+    let before = setup.containers(&clusters).await?;
     let instance = bed.instance().await?;
 
-    away.second.stop().await?;
-    away.host_when(HostState::Unreachable).await?;
-    away.second.start_another().await?;
-    let host = away.host_when(HostState::Paused).await?;
+    setup.second.stop().await?;
+    setup.wait_for_host(HostState::Unreachable).await?;
+    setup.second.start_another().await?;
+    let host = setup.wait_for_host(HostState::Paused).await?;
     ensure!(host.reason.contains("another engine"), "{host:?}");
-    away.all_when(&clusters, HealthState::Unknown).await?;
+    setup.wait_for_all(&clusters, HealthState::Unknown).await?;
     let refused = bed
         .api
         .refused(Method::PATCH, "/hosts/h1", Some(json!({"paused": false})))
@@ -356,15 +358,15 @@ async fn another_engine_at_the_same_address_pauses_the_host() -> Result<()> {
                 .any(|why| why.contains("another engine")),
         "{refused:?}"
     );
-    let over: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
+    let ended: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
     let reset: Operation = bed
         .api
         .get(&format!(
             "/operations/{}",
-            over.operation_id.expect("a release wipes")
+            ended.operation_id.expect("a release starts a reset")
         ))
         .await?;
-    within(SOON, "a reset that waits", async || {
+    within(SOON, "a reset that waits for the host", async || {
         let now: Operation = bed.api.get(&format!("/operations/{}", reset.id)).await?;
         ensure!(!now.state.is_over(), "{now:?}");
         Ok(
@@ -380,15 +382,15 @@ async fn another_engine_at_the_same_address_pauses_the_host() -> Result<()> {
         )
     })
     .await?;
-    let there = away.second.engine().await?.ours(&instance).await?;
-    ensure!(there.is_empty(), "the other engine was touched: {there:?}");
+    let found = setup.second.engine().await?.objects_of(&instance).await?;
+    ensure!(found.is_empty(), "the other engine was touched: {found:?}");
 
-    away.second.stop().await?;
-    away.second.start().await?;
+    setup.second.stop().await?;
+    setup.second.start().await?;
     let _: Host = bed.api.patch("/hosts/h1", json!({"paused": false})).await?;
-    away.host_when(HostState::Active).await?;
-    bed.done(&reset).await?;
-    away.all_when(&clusters, HealthState::Healthy).await?;
+    setup.wait_for_host(HostState::Active).await?;
+    bed.wait_succeeded(&reset).await?;
+    setup.wait_for_all(&clusters, HealthState::Healthy).await?;
     for cluster in &clusters {
         let now = bed.cluster(cluster.id).await?;
         ensure!(
@@ -404,8 +406,8 @@ async fn another_engine_at_the_same_address_pauses_the_host() -> Result<()> {
         "v0",
     );
     ensure!(
-        away.containers(&clusters).await?.get(&free) == before.get(&free),
-        "a container was made again"
+        setup.containers(&clusters).await?.get(&free) == before.get(&free),
+        "a container was recreated"
     );
-    away.end().await
+    setup.end().await
 }

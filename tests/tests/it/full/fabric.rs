@@ -1,4 +1,4 @@
-//! A real Fabric network: its boot, its bundle, its faults, and its next holder.
+//! A real Fabric network: boot, bundle, faults, amendments, and the next holder's network.
 
 use super::loss;
 use crate::holder::{Holder, run};
@@ -17,7 +17,7 @@ use std::{
 use tokio::{process::Command, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// Keys, certificates and their serial numbers of a bundle: what no other network may have.
+/// Returns a bundle's keys, certificates and serial numbers, which no other network may have.
 async fn identities(holder: &Holder) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for (name, text) in holder
@@ -28,39 +28,39 @@ async fn identities(holder: &Holder) -> Result<BTreeSet<String>> {
     {
         found.insert(text.clone());
         if text.contains("BEGIN CERTIFICATE") {
-            found.insert(told(holder, name, "-serial").await?);
+            found.insert(certificate_field(holder, name, "-serial").await?);
         }
     }
     Ok(found)
 }
 
-/// What a certificate of a bundle says of itself under one option of `openssl x509`.
-async fn told(holder: &Holder, file: &str, what: &str) -> Result<String> {
+/// Returns a field of a bundle's certificate, by an option of `openssl x509`.
+async fn certificate_field(holder: &Holder, file: &str, option: &str) -> Result<String> {
     run(Command::new("openssl")
-        .args(["x509", "-noout", what, "-in"])
+        .args(["x509", "-noout", option, "-in"])
         .arg(holder.folder.path().join(file)))
     .await
 }
 
-/// The bundle's certificate of an organisation's administrator.
+/// Certificate of an organisation's administrator in the bundle.
 const ADMIN: &str = "org1/admin/msp/signcerts/cert.pem";
 
-/// A network of two organisations with a chaincode; `raft` has three orderers, `standard` one.
-async fn network(bed: &Bed, preset: &str) -> Result<Cluster> {
+/// Creates a network of two organisations with a chaincode; `raft` has three orderers, `standard` one.
+async fn create_network(bed: &Bed, preset: &str) -> Result<Cluster> {
     let body = json!({"name": "fab", "network_type": "fabric", "preset": preset, "parameters": {"chaincodes": [CHAINCODE]}});
     let create: Operation = bed.api.post("/clusters", body).await?;
-    bed.done(&create).await?;
+    bed.wait_succeeded(&create).await?;
     bed.cluster("fab").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fabric_network_commits_by_its_bundle_and_tells_the_truth_when_orderers_die() -> Result<()> {
+async fn a_fabric_network_commits_with_its_bundle_and_reports_lost_orderers() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
     })
     .await?;
-    let cluster = network(&bed, "raft").await?;
+    let cluster = create_network(&bed, "raft").await?;
     ensure!(
         cluster.offered && cluster.health.state == HealthState::Healthy && cluster.proof.is_some(),
         "{cluster:?}"
@@ -69,11 +69,11 @@ async fn a_fabric_network_commits_by_its_bundle_and_tells_the_truth_when_orderer
     holder.put("org1", "satoshi").await?;
     holder.must_have("org2", "satoshi").await?;
 
-    loss::bears_one(&bed, &holder, ["orderer0", "orderer1"], "no Raft leader").await?;
+    loss::survives_one_loss(&bed, &holder, ["orderer0", "orderer1"], "no Raft leader").await?;
     bed.end().await
 }
 
-/// Writes through both organisations again and again until it is told to stop; when each write was committed.
+/// Writes continuously through both organisations and records the time of each commit.
 struct Writer {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<Vec<Instant>>>,
@@ -87,7 +87,7 @@ impl Writer {
             tokio::spawn(async move {
                 let mut committed = Vec::new();
                 while !until.is_cancelled() {
-                    // What is refused in between is told by the gap that it leaves.
+                    // A rejected write shows as a gap between commits.
                     if holder
                         .transact(&[organisation, "submit", "put", organisation, "more"])
                         .await
@@ -105,7 +105,7 @@ impl Writer {
         }
     }
 
-    /// Ends it; the longest time between two commits from then until now.
+    /// Stops writing; returns the longest time between two commits since a moment.
     async fn longest_gap(self, since: Instant) -> Result<Duration> {
         self.stop.cancel();
         let until = Instant::now();
@@ -113,10 +113,7 @@ impl Writer {
         for task in self.tasks {
             committed.extend(task.await?.into_iter().filter(|at| *at < until));
         }
-        ensure!(
-            committed.len() > 2,
-            "the network stood still for more than half of the time"
-        );
+        ensure!(committed.len() > 2, "the network committed nothing");
         committed.sort();
         Ok(committed
             .windows(2)
@@ -126,84 +123,92 @@ impl Writer {
     }
 }
 
-/// Amends the network while its holder writes; whether the holder could write for most of the time.
-async fn amended(bed: &Bed, holder: &Arc<Holder>, change: Value) -> Result<bool> {
+/// Amends the network while its holder writes; returns true if the holder could write most of the time.
+async fn amend_while_writing(bed: &Bed, holder: &Arc<Holder>, change: Value) -> Result<bool> {
     let (writer, since) = (Writer::start(holder), Instant::now());
     let amend: Operation = bed.api.post("/clusters/fab/amend", change.clone()).await?;
-    bed.done(&amend).await?;
+    bed.wait_succeeded(&amend).await?;
     let (took, gap) = (since.elapsed(), writer.longest_gap(since).await?);
-    println!("{change}: done after {took:.1?}, the longest time without a commit {gap:.1?}");
+    println!("{change}: done after {took:.1?}, longest time without a commit {gap:.1?}");
     let id = amend.cluster_id.expect("an amendment names its cluster");
-    bed.cluster_when(id, "healthy and proven", |now| {
+    bed.wait_for_cluster(id, "healthy and proven", |now| {
         now.health.state == HealthState::Healthy && now.proof.is_some()
     })
     .await?;
     Ok(2 * gap < took)
 }
 
-/// The lives of a cluster's nodes by name.
-async fn lives(bed: &Bed, cluster: &Cluster) -> Result<BTreeMap<String, (String, String)>> {
-    let mut lives = BTreeMap::new();
+/// Returns the incarnations of a cluster's nodes by name.
+async fn incarnations(bed: &Bed, cluster: &Cluster) -> Result<BTreeMap<String, (String, String)>> {
+    let mut incarnations = BTreeMap::new();
     for node in &cluster.nodes {
-        lives.insert(
+        incarnations.insert(
             node.name.clone(),
-            bed.engine.life(&Engine::container(cluster, &node.name)).await?,
+            bed.engine
+                .incarnation(&Engine::container(cluster, &node.name))
+                .await?,
         );
     }
-    Ok(lives)
+    Ok(incarnations)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fabric_network_grows_and_renews_its_certificates_while_it_commits() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
-        alone: true,
+        exclusive: true,
         ..Options::default()
     })
     .await?;
-    let made = network(&bed, "standard").await?;
+    let created = create_network(&bed, "standard").await?;
     let holder = Arc::new(Holder::apply(&bed).await?);
     holder.put("org1", "satoshi").await?;
-    let before = lives(&bed, &made).await?;
+    let before = incarnations(&bed, &created).await?;
 
-    // From one orderer to two, of which both must agree, the new one has to learn first that it is the second.
+    // From one orderer to two both must agree, so the new orderer must first learn that it is the second.
     let growth = json!({"parameters": {"organisations": 3, "peers": 2, "orderers": 3, "channels": ["main", "second"]}});
-    let commits = amended(&bed, &holder, growth.clone()).await?;
-    ensure!(commits, "the network stood still for more than half of the time");
+    let commits = amend_while_writing(&bed, &holder, growth.clone()).await?;
+    ensure!(commits, "the network stalled for more than half of the time");
     let grown = bed.cluster("fab").await?;
     ensure!(
-        grown.generation == made.generation && grown.nodes.len() == 3 + 3 * 2 + 1,
+        grown.generation == created.generation && grown.nodes.len() == 3 + 3 * 2 + 1,
         "{grown:?}"
     );
-    let after = lives(&bed, &grown).await?;
+    let after = incarnations(&bed, &grown).await?;
     ensure!(
-        before.iter().all(|(node, life)| after.get(node) == Some(life)),
-        "untouched nodes were touched: {before:?} {after:?}"
+        before
+            .iter()
+            .all(|(node, incarnation)| after.get(node) == Some(incarnation)),
+        "unaffected nodes were restarted: {before:?} {after:?}"
     );
     let holder = Arc::new(Holder::with(&bed, holder.lease.clone()).await?);
     holder.put("org3", "hal").await?;
     holder.must_have("org2", "hal").await?;
-    // The same again changes nothing.
-    amended(&bed, &holder, growth).await?;
+    // The same amendment changes nothing.
+    amend_while_writing(&bed, &holder, growth).await?;
     ensure!(
-        lives(&bed, &grown).await? == after,
-        "nodes were touched by an amendment without a change"
+        incarnations(&bed, &grown).await? == after,
+        "an amendment without a change restarted nodes"
     );
 
-    // With three orderers it commits without the first of them.
+    // With three orderers the network commits without the first one.
     let _: Value = bed
         .api
         .patch("/clusters/fab", json!({"maintenance_seconds": 600}))
         .await?;
     bed.engine.kill(&Engine::container(&grown, "orderer0")).await?;
-    bed.judged(grown.id, HealthState::Degraded, &["orderer0", "no more orderer"])
-        .await?;
+    bed.wait_for_health(
+        grown.id,
+        HealthState::Degraded,
+        &["orderer0", "no further orderer failure tolerated"],
+    )
+    .await?;
     holder.put("org3", "nick").await?;
     let _: Value = bed
         .api
         .patch("/clusters/fab", json!({"maintenance_seconds": 0}))
         .await?;
-    bed.cluster_when(grown.id, "healthy again", |now| {
+    bed.wait_for_cluster(grown.id, "healthy again", |now| {
         now.health.state == HealthState::Healthy
     })
     .await?;
@@ -211,49 +216,50 @@ async fn a_fabric_network_grows_and_renews_its_certificates_while_it_commits() -
     let upgraded = CHAINCODE
         .replace("basic:1.0", "basic:1.1")
         .replace(":0.1.0", ":latest");
-    let commits = amended(&bed, &holder, json!({"parameters": {"chaincodes": [upgraded]}})).await?;
-    ensure!(commits, "the network stood still for more than half of the time");
+    let commits =
+        amend_while_writing(&bed, &holder, json!({"parameters": {"chaincodes": [upgraded]}})).await?;
+    ensure!(commits, "the network stalled for more than half of the time");
     holder.must_have("org3", "nick").await?;
 
     let old = (
-        told(&holder, ADMIN, "-serial").await?,
-        told(&holder, ADMIN, "-pubkey").await?,
+        certificate_field(&holder, ADMIN, "-serial").await?,
+        certificate_field(&holder, ADMIN, "-pubkey").await?,
     );
-    let lived = lives(&bed, &grown).await?;
-    let commits = amended(&bed, &holder, json!({"renew_certificates": true})).await?;
-    ensure!(commits, "the network stood still for more than half of the time");
+    let previous = incarnations(&bed, &grown).await?;
+    let commits = amend_while_writing(&bed, &holder, json!({"renew_certificates": true})).await?;
+    ensure!(commits, "the network stalled for more than half of the time");
     let holder = Holder::with(&bed, holder.lease.clone()).await?;
     let new = (
-        told(&holder, ADMIN, "-serial").await?,
-        told(&holder, ADMIN, "-pubkey").await?,
+        certificate_field(&holder, ADMIN, "-serial").await?,
+        certificate_field(&holder, ADMIN, "-pubkey").await?,
     );
     ensure!(old.0 != new.0 && old.1 == new.1, "{old:?} {new:?}");
-    let renewed = lives(&bed, &grown).await?;
+    let renewed = incarnations(&bed, &grown).await?;
     ensure!(
-        lived
+        previous
             .iter()
-            .all(|(node, life)| node.starts_with("cc-") == (renewed.get(node) == Some(life))),
-        "{lived:?} {renewed:?}"
+            .all(|(node, incarnation)| node.starts_with("cc-") == (renewed.get(node) == Some(incarnation))),
+        "{previous:?} {renewed:?}"
     );
     holder.put("org3", "dorian").await?;
     holder.must_have("org1", "dorian").await?;
 
-    // Who applies next gets what it was made as.
-    bed.released(&holder.lease).await?;
+    // The next holder gets the network as it was created.
+    bed.release(&holder.lease).await?;
     let again = bed.cluster("fab").await?;
     ensure!(
-        again.parameters == made.parameters
-            && again.size == made.size
-            && again.nodes.len() == made.nodes.len(),
+        again.parameters == created.parameters
+            && again.size == created.size
+            && again.nodes.len() == created.nodes.len(),
         "{again:?}"
     );
     bed.end().await
 }
 
-/// Fabric 2.5.0 has orderers stand still in the moment of their admission; here one is made to, and a peer with it. Nobody but the operation
-/// takes care of them while it is under way.
+/// Orderers of Fabric 2.5.0 can stall during their admission. The test pauses an orderer and a peer; only the
+/// operation repairs nodes while it is in progress.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_stands_still_in_an_amendment_is_started_anew() -> Result<()> {
+async fn nodes_that_stall_during_an_amendment_are_restarted() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
@@ -266,7 +272,7 @@ async fn what_stands_still_in_an_amendment_is_started_anew() -> Result<()> {
             json!({"name": "fab", "network_type": "fabric", "preset": "tiny"}),
         )
         .await?;
-    bed.done(&create).await?;
+    bed.wait_succeeded(&create).await?;
     let amend: Operation = bed
         .api
         .post("/clusters/fab/amend", json!({"parameters": {"orderers": 3}}))
@@ -274,45 +280,42 @@ async fn what_stands_still_in_an_amendment_is_started_anew() -> Result<()> {
     let cluster = bed.cluster("fab").await?;
     let nodes = ["orderer1", "peer0-org1"].map(|node| Engine::container(&cluster, node));
     within_ok(Duration::from_mins(1), "the admission of orderer1", async || {
-        let said = bed.engine.said(&nodes[0]).await?;
-        ensure!(
-            said.contains("Starting raft node to join"),
-            "it has only said {said}"
-        );
+        let log = bed.engine.logs(&nodes[0]).await?;
+        ensure!(log.contains("Starting raft node to join"), "its log is {log}");
         Ok(())
     })
     .await?;
-    let mut lives = Vec::new();
+    let mut incarnations = Vec::new();
     for node in &nodes {
-        // It may stand still by itself, and be started anew in this moment.
+        // The node may stall by itself and be restarted at this moment.
         let paused = within_ok(Duration::from_mins(1), "a pause", async || {
-            let life = bed.engine.life(node).await?;
+            let incarnation = bed.engine.incarnation(node).await?;
             bed.engine.pause(node).await?;
-            Ok(life)
+            Ok(incarnation)
         });
-        lives.push(paused.await?);
+        incarnations.push(paused.await?);
     }
     let since = Instant::now();
-    bed.done(&amend).await?;
-    println!("gone on with after {:.1?}", since.elapsed());
-    for (node, life) in nodes.iter().zip(lives) {
-        let now = bed.engine.life(node).await?;
+    bed.wait_succeeded(&amend).await?;
+    println!("amended after {:.1?}", since.elapsed());
+    for (node, before) in nodes.iter().zip(incarnations) {
+        let now = bed.engine.incarnation(node).await?;
         ensure!(
-            now.0 == life.0 && now.1 != life.1,
-            "{node} was not started anew: {life:?} {now:?}"
+            now.0 == before.0 && now.1 != before.1,
+            "{node} was not restarted: {before:?} {now:?}"
         );
     }
-    bed.judged(
+    bed.wait_for_health(
         cluster.id,
         HealthState::Healthy,
-        &["all 3 orderers", "1 more orderer"],
+        &["all 3 orderers", "1 further orderer failure tolerated"],
     )
     .await?;
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fabric_network_refuses_what_cannot_change_and_goes_on_with_what_failed() -> Result<()> {
+async fn an_amendment_rejects_immutable_parameters_and_resumes_after_a_failure() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
@@ -325,7 +328,7 @@ async fn a_fabric_network_refuses_what_cannot_change_and_goes_on_with_what_faile
             json!({"name": "fab", "network_type": "fabric", "preset": "tiny"}),
         )
         .await?;
-    bed.done(&create).await?;
+    bed.wait_succeeded(&create).await?;
     let before = bed.cluster("fab").await?;
     let cases = [
         (json!({}), "parameters"),
@@ -368,10 +371,11 @@ async fn a_fabric_network_refuses_what_cannot_change_and_goes_on_with_what_faile
     let amends: Page<Operation> = bed.api.get("/operations?kind=cluster_amend").await?;
     ensure!(amends.items.is_empty(), "{amends:?}");
 
-    // What fails on its way is gone on with: here an image that is nowhere, then one that is there.
-    let without = json!({"parameters": {"peers": 2, "chaincodes": ["basic:1.0=127.0.0.1:1/nowhere:1"]}});
-    let amend: Operation = bed.api.post("/clusters/fab/amend", without).await?;
-    let failed = bed.ended(&amend).await?;
+    // The next amendment resumes a failed one: first with a missing image, then with an existing one.
+    let missing_image =
+        json!({"parameters": {"peers": 2, "chaincodes": ["basic:1.0=127.0.0.1:1/nowhere:1"]}});
+    let amend: Operation = bed.api.post("/clusters/fab/amend", missing_image).await?;
+    let failed = bed.wait_ended(&amend).await?;
     ensure!(
         failed
             .error
@@ -379,9 +383,12 @@ async fn a_fabric_network_refuses_what_cannot_change_and_goes_on_with_what_faile
             .is_some_and(|why| why.contains("127.0.0.1:1/nowhere:1")),
         "{failed:?}"
     );
-    ensure!(!bed.cluster("fab").await?.offered, "half a change is offered");
-    // Somebody else has the port that the new peer was given: it gets another one.
-    let ports = bed.ground.ports();
+    ensure!(
+        !bed.cluster("fab").await?.offered,
+        "a partly amended network is offered"
+    );
+    // Another process has the port that was allocated to the new peer, so the peer gets another one.
+    let ports = bed.resources.ports();
     let taken = std::net::TcpListener::bind(("127.0.0.1", ports.0 + 5))?;
     let amend: Operation = bed
         .api
@@ -390,9 +397,9 @@ async fn a_fabric_network_refuses_what_cannot_change_and_goes_on_with_what_faile
             json!({"parameters": {"chaincodes": [CHAINCODE]}}),
         )
         .await?;
-    bed.done(&amend).await?;
+    bed.wait_succeeded(&amend).await?;
     let grown = bed
-        .cluster_when(before.id, "healthy", |now| {
+        .wait_for_cluster(before.id, "healthy", |now| {
             now.health.state == HealthState::Healthy
         })
         .await?;
@@ -410,14 +417,14 @@ async fn a_fabric_network_refuses_what_cannot_change_and_goes_on_with_what_faile
     );
     drop(taken);
 
-    // What was never made is nothing to stop, and is named when it shall start.
-    let without = json!({"parameters": {"chaincodes": [CHAINCODE, "other:1=127.0.0.1:1/nowhere:1"]}});
-    let amend: Operation = bed.api.post("/clusters/fab/amend", without).await?;
-    bed.ended(&amend).await?;
-    let stop: Operation = bed.api.ask("/clusters/fab/stop").await?;
-    bed.done(&stop).await?;
-    let start: Operation = bed.api.ask("/clusters/fab/start").await?;
-    let failed = bed.ended(&start).await?;
+    // A stop ignores the container that was never created; a start reports its image.
+    let missing_image = json!({"parameters": {"chaincodes": [CHAINCODE, "other:1=127.0.0.1:1/nowhere:1"]}});
+    let amend: Operation = bed.api.post("/clusters/fab/amend", missing_image).await?;
+    bed.wait_ended(&amend).await?;
+    let stop: Operation = bed.api.post_empty("/clusters/fab/stop").await?;
+    bed.wait_succeeded(&stop).await?;
+    let start: Operation = bed.api.post_empty("/clusters/fab/start").await?;
+    let failed = bed.wait_ended(&start).await?;
     ensure!(
         failed
             .error
@@ -429,48 +436,51 @@ async fn a_fabric_network_refuses_what_cannot_change_and_goes_on_with_what_faile
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fabric_network_stops_starts_and_is_another_one_for_the_next_holder() -> Result<()> {
+async fn a_fabric_network_stops_and_starts_and_the_next_holder_gets_a_new_network() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
     })
     .await?;
-    let cluster = network(&bed, "raft").await?;
+    let cluster = create_network(&bed, "raft").await?;
     let first = Holder::apply(&bed).await?;
     first.put("org1", "satoshi").await?;
 
     for change in ["stop", "start"] {
-        let operation: Operation = bed.api.ask(&format!("/clusters/fab/{change}")).await?;
-        bed.done(&operation).await?;
+        let operation: Operation = bed.api.post_empty(&format!("/clusters/fab/{change}")).await?;
+        bed.wait_succeeded(&operation).await?;
     }
-    bed.cluster_when(cluster.id, "healthy after the start", |now| {
+    bed.wait_for_cluster(cluster.id, "healthy after the start", |now| {
         now.health.state == HealthState::Healthy
     })
     .await?;
-    let restart: Operation = bed.api.ask("/clusters/fab/restart?node=peer0-org2").await?;
-    bed.done(&restart).await?;
-    bed.cluster_when(cluster.id, "healthy after the restart", |now| {
+    let restart: Operation = bed
+        .api
+        .post_empty("/clusters/fab/restart?node=peer0-org2")
+        .await?;
+    bed.wait_succeeded(&restart).await?;
+    bed.wait_for_cluster(cluster.id, "healthy after the restart", |now| {
         now.health.state == HealthState::Healthy
     })
     .await?;
     first.must_have("org2", "satoshi").await?;
 
-    bed.released(&first.lease).await?;
+    bed.release(&first.lease).await?;
     let second = Holder::apply(&bed).await?;
     ensure!(
         second.lease.cluster_id == first.lease.cluster_id,
-        "there is but one"
+        "the pool has only one cluster"
     );
     let (ours, theirs) = (identities(&first).await?, identities(&second).await?);
     let common: Vec<_> = theirs.intersection(&ours).collect();
     ensure!(
         common.is_empty() && ours.len() > 20,
-        "{} keys, certificates and serial numbers, of which came again: {common:?}",
+        "of {} keys, certificates and serial numbers these were reused: {common:?}",
         ours.len()
     );
     second.put("org2", "hal").await?;
     second.must_have("org1", "hal").await?;
-    // The first holder's user, at the second network's addresses and with its roots.
+    // The first holder's user identity with the second network's addresses and root certificates.
     for (name, text) in first
         .bundle
         .files

@@ -1,4 +1,5 @@
-//! Fabric CAs on a real engine: whom they enrol is a member of the channels, and without them all else goes on.
+//! Fabric CAs on a real engine: enrolled identities are members of the channels, and the network works
+//! without its CAs.
 
 use crate::holder::Holder;
 use anyhow::{Context, Result, ensure};
@@ -6,19 +7,19 @@ use chainpool_api::{Cluster, HealthState, Node, NodeEvidence, Operation};
 use chainpool_tests::{Bed, CHAINCODE, Engine, Options};
 use serde_json::{Value, json};
 
-/// What was last seen of a node.
-fn seen(cluster: &Cluster, node: &str) -> Result<NodeEvidence> {
+/// Returns the last evidence of a node.
+fn evidence(cluster: &Cluster, node: &str) -> Result<NodeEvidence> {
     let of = |found: &&Node| found.name == node;
     cluster
         .nodes
         .iter()
         .find(of)
         .and_then(|found| found.evidence.clone())
-        .with_context(|| format!("nothing was seen of {node}"))
+        .with_context(|| format!("no evidence of {node}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_enrolled_at_a_fabric_ca_transacts_and_nobody_is_while_it_is_away() -> Result<()> {
+async fn identities_enrolled_at_a_fabric_ca_transact_and_enrolment_fails_while_it_is_down() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
@@ -32,13 +33,13 @@ async fn who_is_enrolled_at_a_fabric_ca_transacts_and_nobody_is_while_it_is_away
             json!({"name": "fab", "network_type": "fabric", "parameters": parameters}),
         )
         .await?;
-    bed.done(&create).await?;
+    bed.wait_succeeded(&create).await?;
     let cluster = bed.cluster("fab").await?;
     ensure!(
         cluster.offered && cluster.health.state == HealthState::Healthy && cluster.nodes.len() == 3 + 2 + 1,
         "{cluster:?}"
     );
-    let first = seen(&cluster, "ca-org1")?;
+    let first = evidence(&cluster, "ca-org1")?;
     ensure!(
         first.answers && first.role.as_deref() == Some("ca") && first.organisation.as_deref() == Some("org1"),
         "{first:?}"
@@ -56,33 +57,33 @@ async fn who_is_enrolled_at_a_fabric_ca_transacts_and_nobody_is_while_it_is_away
         holder.must_have("org1", name).await?;
         holder.must_have("org2", name).await?;
     }
-    // A peer neither reads nor writes for a user: it is a member, but no client. The type that it was registered as counts.
+    // A peer identity is a member but not a client, so it may not write. The registered type decides.
     holder.enrol("org1", "carol", "peer").await?;
     let refused = holder
         .transact_as("carol", &["org1", "submit", "put", "name", "carol"])
         .await
         .err()
-        .context("a peer may write")?;
+        .context("a peer identity was allowed to write")?;
     ensure!(
         format!("{refused:#}").contains("/Channel/Application/Writers"),
         "{refused:#}"
     );
 
-    // Away it is missed by those alone who want to be enrolled.
+    // Without its CA only enrolment fails.
     let _: Value = bed
         .api
         .patch("/clusters/fab", json!({"maintenance_seconds": 600}))
         .await?;
     bed.engine.kill(&Engine::container(&cluster, "ca-org1")).await?;
-    bed.judged(
+    bed.wait_for_health(
         cluster.id,
         HealthState::Degraded,
-        &["no new identities of org1; it still commits"],
+        &["no new identities of org1; still committing"],
     )
     .await?;
     ensure!(
         holder.enrol("org1", "dave", "client").await.is_err(),
-        "enrolled by nobody"
+        "enrolment succeeded without the CA"
     );
     holder
         .transact_as("alice", &["org1", "submit", "put", "name", "still"])
@@ -92,16 +93,16 @@ async fn who_is_enrolled_at_a_fabric_ca_transacts_and_nobody_is_while_it_is_away
         .patch("/clusters/fab", json!({"maintenance_seconds": 0}))
         .await?;
     let healed = bed
-        .cluster_when(cluster.id, "healthy again", |now| {
+        .wait_for_cluster(cluster.id, "healthy again", |now| {
             now.health.state == HealthState::Healthy
         })
         .await?;
     ensure!(
         healed.generation == cluster.generation,
-        "an applied network was made anew"
+        "a leased network was reset"
     );
     holder.enrol("org1", "dave", "client").await?;
-    // It knows whom it registered before.
+    // The CA still knows earlier registrations.
     holder.enrol("org1", "alice", "client").await?;
     holder
         .transact_as("alice", &["org1", "evaluate", "get", "name"])
@@ -111,16 +112,16 @@ async fn who_is_enrolled_at_a_fabric_ca_transacts_and_nobody_is_while_it_is_away
         .api
         .post("/clusters/fab/amend", json!({"parameters": {"organisations": 3}}))
         .await?;
-    bed.done(&amend).await?;
+    bed.wait_succeeded(&amend).await?;
     let later = json!({"parameters": {"certificate_days": 730}, "renew_certificates": true});
     let renew: Operation = bed.api.post("/clusters/fab/amend", later).await?;
-    bed.done(&renew).await?;
+    bed.wait_succeeded(&renew).await?;
     let grown = bed
-        .cluster_when(cluster.id, "healthy", |now| {
+        .wait_for_cluster(cluster.id, "healthy", |now| {
             now.health.state == HealthState::Healthy
         })
         .await?;
-    let renewed = seen(&grown, "ca-org1")?;
+    let renewed = evidence(&grown, "ca-org1")?;
     let year = first.certificate_ends.map(|ends| ends.plus_seconds(360 * 86_400));
     ensure!(renewed.certificate_ends > year, "{first:?} {renewed:?}");
     let holder = Holder::with(&bed, holder.lease.clone()).await?;
@@ -131,7 +132,7 @@ async fn who_is_enrolled_at_a_fabric_ca_transacts_and_nobody_is_while_it_is_away
     holder.must_have("org1", "erin").await?;
 
     // The next holder's network has other authorities and other passwords.
-    bed.released(&holder.lease).await?;
+    bed.release(&holder.lease).await?;
     let next = Holder::apply(&bed).await?;
     ensure!(
         next.bundle.files["org1/ca-env"] != holder.bundle.files["org1/ca-env"],
@@ -139,7 +140,7 @@ async fn who_is_enrolled_at_a_fabric_ca_transacts_and_nobody_is_while_it_is_away
     );
     ensure!(
         !next.bundle.files.contains_key("org3/ca-env"),
-        "it is made as it was made before"
+        "the reset must use the parameters of the creation"
     );
     bed.end().await
 }

@@ -1,5 +1,5 @@
-//! A real Fabric network whose peers keep their state in `CouchDB`. Its image is made by nobody but `CouchDB`, so it is not run everywhere,
-//! and where it is not run it is not counted as passed.
+//! A real Fabric network whose peers keep their state in `CouchDB`. Only `CouchDB` publishes its image, so
+//! the test does not run everywhere. A test that did not run is not counted as passed.
 
 use crate::holder::Holder;
 use anyhow::{Context, Result, ensure};
@@ -7,11 +7,11 @@ use chainpool_api::{Cluster, HealthState, Operation};
 use chainpool_tests::{Bed, CHAINCODE, Engine, Options};
 use serde_json::{Value, json};
 
-/// What it runs beside Fabric.
+/// Required image.
 const IMAGE: &str = "couchdb:3.4.2";
 
-/// Asks a database for a path, as its peer does; the engine tells where it is and how to sign in.
-async fn asked(bed: &Bed, cluster: &Cluster, node: &str, path: &str) -> Result<Value> {
+/// Reads a path from a database like its peer does. Address and credentials come from the engine.
+async fn read_database(bed: &Bed, cluster: &Cluster, node: &str, path: &str) -> Result<Value> {
     let found = bed
         .engine
         .docker()
@@ -24,7 +24,7 @@ async fn asked(bed: &Bed, cluster: &Cluster, node: &str, path: &str) -> Result<V
     let of = |name: &str| {
         env.iter()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-            .context("it has an account")
+            .context("the database has no account")
     };
     let networks = found
         .network_settings
@@ -42,8 +42,8 @@ async fn asked(bed: &Bed, cluster: &Cluster, node: &str, path: &str) -> Result<V
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not run: wants couchdb:3.4.2 on the engine"]
-async fn peers_keep_their_state_in_couchdb_and_are_missed_without_it() -> Result<()> {
+#[ignore = "not run: requires couchdb:3.4.2 on the engine"]
+async fn peers_keep_their_state_in_couchdb_and_its_loss_is_reported() -> Result<()> {
     Engine::local()
         .await?
         .docker()
@@ -63,7 +63,7 @@ async fn peers_keep_their_state_in_couchdb_and_are_missed_without_it() -> Result
             json!({"name": "fab", "network_type": "fabric", "parameters": parameters}),
         )
         .await?;
-    bed.done(&create).await?;
+    bed.wait_succeeded(&create).await?;
     let cluster = bed.cluster("fab").await?;
     ensure!(
         cluster.offered
@@ -74,7 +74,7 @@ async fn peers_keep_their_state_in_couchdb_and_are_missed_without_it() -> Result
     let holder = Holder::apply(&bed).await?;
     holder.put("org1", "satoshi").await?;
     holder.must_have("org2", "satoshi").await?;
-    let document = asked(&bed, &cluster, "db0-org1", "/main_basic/name").await?;
+    let document = read_database(&bed, &cluster, "db0-org1", "/main_basic/name").await?;
     ensure!(
         document["_id"] == "name" && document["~version"].is_string(),
         "{document}"
@@ -85,19 +85,22 @@ async fn peers_keep_their_state_in_couchdb_and_are_missed_without_it() -> Result
         .patch("/clusters/fab", json!({"maintenance_seconds": 600}))
         .await?;
     bed.engine.kill(&Engine::container(&cluster, "db1-org1")).await?;
-    // The peer may notice it before the engine tells.
-    bed.judged(
+    // The peer may notice the loss before the engine reports it.
+    bed.wait_for_health(
         cluster.id,
         HealthState::Degraded,
-        &["peer1-org1 has no state database", "db1-org1 exited 137"],
+        &[
+            "peer1-org1 cannot reach its state database",
+            "db1-org1 exited 137",
+        ],
     )
     .await?;
-    // One that does not answer is as good as gone.
+    // An unresponsive database counts as lost.
     bed.engine.pause(&Engine::container(&cluster, "db0-org1")).await?;
-    bed.judged(
+    bed.wait_for_health(
         cluster.id,
         HealthState::Broken,
-        &["org1 cannot endorse, and 2 of 2 organisations must"],
+        &["org1 cannot endorse; 2 of 2 organisations required"],
     )
     .await?;
 
@@ -106,13 +109,13 @@ async fn peers_keep_their_state_in_couchdb_and_are_missed_without_it() -> Result
         .patch("/clusters/fab", json!({"maintenance_seconds": 0}))
         .await?;
     let healed = bed
-        .cluster_when(cluster.id, "healthy again", |now| {
+        .wait_for_cluster(cluster.id, "healthy again", |now| {
             now.health.state == HealthState::Healthy
         })
         .await?;
     ensure!(
         healed.generation == cluster.generation,
-        "an applied network was made anew"
+        "a leased network was reset"
     );
     holder.must_have("org1", "satoshi").await?;
     holder.put("org2", "hal").await?;
@@ -122,21 +125,21 @@ async fn peers_keep_their_state_in_couchdb_and_are_missed_without_it() -> Result
         .api
         .post("/clusters/fab/amend", json!({"parameters": {"organisations": 3}}))
         .await?;
-    bed.done(&amend).await?;
+    bed.wait_succeeded(&amend).await?;
     let holder = Holder::with(&bed, holder.lease.clone()).await?;
     holder.put("org3", "dorian").await?;
     holder.must_have("org1", "dorian").await?;
     let grown = bed.cluster("fab").await?;
-    let document = asked(&bed, &grown, "db1-org3", "/main_basic/name").await?;
+    let document = read_database(&bed, &grown, "db1-org3", "/main_basic/name").await?;
     ensure!(document["_id"] == "name", "{document}");
 
-    bed.released(&holder.lease).await?;
+    bed.release(&holder.lease).await?;
     let again = bed.cluster("fab").await?;
     ensure!(
         again.health.state == HealthState::Healthy && again.nodes.len() == cluster.nodes.len(),
         "{again:?}"
     );
-    let empty = asked(&bed, &again, "db0-org1", "/main_basic/name").await;
-    ensure!(empty.is_err(), "the state of before is there: {empty:?}");
+    let empty = read_database(&bed, &again, "db0-org1", "/main_basic/name").await;
+    ensure!(empty.is_err(), "the previous state is still there: {empty:?}");
     bed.end().await
 }

@@ -1,4 +1,4 @@
-//! Verdicts are the truth about the ledger, and faults are mended by the rules.
+//! Health states reflect the ledger's evidence, and faults are repaired by the repair policy.
 
 use crate::support::{applied, commit, read, rpc};
 use anyhow::{Context, Result, ensure};
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinSet};
 
-async fn maintained(bed: &Bed) -> Result<Cluster> {
-    let cluster = bed.filled().await?.remove(0);
+async fn fill_in_maintenance(bed: &Bed) -> Result<Cluster> {
+    let cluster = bed.fill().await?.remove(0);
     bed.api
         .patch(
             &format!("/clusters/{}", cluster.id),
@@ -21,19 +21,19 @@ async fn maintained(bed: &Bed) -> Result<Cluster> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_quorum_is_broken_although_every_port_answers() -> Result<()> {
+async fn a_lost_quorum_is_broken_even_if_every_port_answers() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
     })
     .await?;
-    let cluster = maintained(&bed).await?;
+    let cluster = fill_in_maintenance(&bed).await?;
     let (_, bundle) = applied(&bed).await?;
     for node in ["v2", "v3"] {
         bed.engine.pause(&Engine::container(&cluster, node)).await?;
     }
     let broken = bed
-        .judged(cluster.id, HealthState::Broken, &["2 of 4", "v2", "v3"])
+        .wait_for_health(cluster.id, HealthState::Broken, &["2 of 4", "v2", "v3"])
         .await?;
     let health: Value = reqwest::get(format!("{}/health", rpc(&bundle, 0)?))
         .await?
@@ -41,7 +41,7 @@ async fn a_lost_quorum_is_broken_although_every_port_answers() -> Result<()> {
         .await?;
     ensure!(
         health["result"].is_object(),
-        "the others' /health says OK: {health}"
+        "/health of the other nodes must report OK: {health}"
     );
 
     let stalled = broken.height.unwrap_or(0);
@@ -49,21 +49,22 @@ async fn a_lost_quorum_is_broken_although_every_port_answers() -> Result<()> {
         bed.engine.unpause(&Engine::container(&cluster, node)).await?;
     }
     let healed = bed
-        .cluster_when(cluster.id, "healthy again", |c| {
+        .wait_for_cluster(cluster.id, "healthy again", |c| {
             c.health.state == HealthState::Healthy
         })
         .await?;
     ensure!(
         healed.height.unwrap_or(0) > stalled,
-        "healthy at {:?} without a block above {stalled}",
+        "healthy at height {:?} without a block above {stalled}",
         healed.height
     );
 
     bed.engine.pause(&Engine::container(&cluster, "v1")).await?;
-    bed.judged(cluster.id, HealthState::Degraded, &["v1"]).await?;
+    bed.wait_for_health(cluster.id, HealthState::Degraded, &["v1"])
+        .await?;
     commit(&bundle, 0, "still", "commits").await?;
     bed.engine.unpause(&Engine::container(&cluster, "v1")).await?;
-    bed.cluster_when(cluster.id, "healthy again", |c| {
+    bed.wait_for_cluster(cluster.id, "healthy again", |c| {
         c.health.state == HealthState::Healthy
     })
     .await?;
@@ -77,82 +78,84 @@ async fn a_lost_quorum_is_broken_although_every_port_answers() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_node_of_a_free_cluster_is_started_in_place_and_offered_again() -> Result<()> {
+async fn a_killed_node_of_a_free_cluster_is_restarted_in_place_and_the_cluster_offered_again() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
     })
     .await?;
-    let cluster = bed.filled().await?.remove(0);
+    let cluster = bed.fill().await?.remove(0);
     let container = Engine::container(&cluster, "v1");
-    let before = bed.engine.life(&container).await?;
+    let before = bed.engine.incarnation(&container).await?;
     bed.engine.kill(&container).await?;
-    bed.cluster_when(cluster.id, "withdrawn", |c| !c.offered).await?;
-    let mended = bed
-        .cluster_when(cluster.id, "offered again", |c| c.offered)
+    bed.wait_for_cluster(cluster.id, "withdrawn", |c| !c.offered)
         .await?;
-    let after = bed.engine.life(&container).await?;
+    let repaired = bed
+        .wait_for_cluster(cluster.id, "offered again", |c| c.offered)
+        .await?;
+    let after = bed.engine.incarnation(&container).await?;
     ensure!(
-        mended.generation == 1 && before.0 == after.0 && before.1 != after.1,
-        "not in place: {before:?} {after:?} {mended:?}"
+        repaired.generation == 1 && before.0 == after.0 && before.1 != after.1,
+        "not in place: {before:?} {after:?} {repaired:?}"
     );
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_free_cluster_without_quorum_is_made_again() -> Result<()> {
+async fn a_free_cluster_without_quorum_becomes_healthy_and_is_offered_again() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
     })
     .await?;
-    let cluster = bed.filled().await?.remove(0);
-    // Removed by hand, so that starting in place takes longer than noticing.
+    let cluster = bed.fill().await?.remove(0);
+    // Containers are removed, so that a repair in place takes longer than the detection.
     let names = ["v0", "v1", "v2"].map(|node| Engine::container(&cluster, node));
     join_all(names.iter().map(|name| bed.engine.remove(name)))
         .await
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
-    bed.cluster_when(cluster.id, "withdrawn", |c| !c.offered).await?;
+    bed.wait_for_cluster(cluster.id, "withdrawn", |c| !c.offered)
+        .await?;
     let fresh = bed
-        .cluster_when(cluster.id, "offered again", |c| c.offered)
+        .wait_for_cluster(cluster.id, "offered again", |c| c.offered)
         .await?;
     ensure!(fresh.health.state == HealthState::Healthy, "{fresh:?}");
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_applied_cluster_is_mended_in_place_with_its_data() -> Result<()> {
+async fn a_leased_cluster_is_repaired_in_place_with_its_data() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
         ..Options::default()
     })
     .await?;
-    let cluster = bed.filled().await?.remove(0);
+    let cluster = bed.fill().await?.remove(0);
     let (_, bundle) = applied(&bed).await?;
     commit(&bundle, 0, "kept", "yes").await?;
     bed.engine.kill(&Engine::container(&cluster, "v0")).await?;
     bed.engine.pause(&Engine::container(&cluster, "v1")).await?;
     bed.engine.remove(&Engine::container(&cluster, "v2")).await?;
-    let mended = bed
-        .cluster_when(cluster.id, "bad", |c| c.health.state != HealthState::Healthy)
+    let unhealthy = bed
+        .wait_for_cluster(cluster.id, "bad", |c| c.health.state != HealthState::Healthy)
         .await?;
-    ensure!(mended.state == ClusterState::Ready, "{mended:?}");
+    ensure!(unhealthy.state == ClusterState::Ready, "{unhealthy:?}");
     let healed = bed
-        .cluster_when(cluster.id, "healthy again", |c| {
+        .wait_for_cluster(cluster.id, "healthy again", |c| {
             c.health.state == HealthState::Healthy
         })
         .await?;
     ensure!(
         healed.generation == 1 && healed.lease_id.is_some(),
-        "an applied cluster was wiped: {healed:?}"
+        "a leased cluster was reset: {healed:?}"
     );
     within(Duration::from_secs(30), "the data", async || {
         Ok(
             if read(&bundle, 2, "kept").await.ok().flatten().as_deref() == Some("yes") {
                 Ok(())
             } else {
-                Err("not there".to_owned())
+                Err("the key is missing".to_owned())
             },
         )
     })
@@ -168,39 +171,40 @@ async fn a_replaced_validator_keeps_its_consensus_state() -> Result<()> {
         ..Options::default()
     })
     .await?;
-    let cluster = bed.filled().await?.remove(0);
+    let cluster = bed.fill().await?.remove(0);
     let (_, bundle) = applied(&bed).await?;
     commit(&bundle, 0, "a", "b").await?;
     let state = async || -> Result<i64> {
         let bytes = bed
             .engine
-            .file(&Engine::container(&cluster, "v1"), "priv_validator_state.json")
+            .ledger_file(&Engine::container(&cluster, "v1"), "priv_validator_state.json")
             .await?;
         let state: Value = serde_json::from_slice(&bytes)?;
         Ok(state["height"].as_str().unwrap_or_default().parse()?)
     };
     let before = state().await?;
-    ensure!(before > 0, "a validator that signed has a height");
+    ensure!(before > 0, "the validator has not signed yet");
     bed.engine.remove(&Engine::container(&cluster, "v1")).await?;
-    bed.cluster_when(cluster.id, "bad", |c| c.health.state == HealthState::Degraded)
+    bed.wait_for_cluster(cluster.id, "bad", |c| c.health.state == HealthState::Degraded)
         .await?;
-    bed.cluster_when(cluster.id, "healthy again", |c| {
+    bed.wait_for_cluster(cluster.id, "healthy again", |c| {
         c.health.state == HealthState::Healthy
     })
     .await?;
     let after = state().await?;
     ensure!(
         after >= before,
-        "the state file was written again: {before} then {after}"
+        "the state file was replaced: {before}, then {after}"
     );
     bed.end().await
 }
 
-/// A node of this program takes 900 connections at each of its ports, and closes those that ask for nothing after a while.
+/// A CometBFT node accepts 900 connections per port and closes idle ones after a while.
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_use_up_a_ledgers_connections_do_not_get_it_judged_broken_or_made_again() -> Result<()> {
+async fn clients_that_exhaust_a_ledgers_connections_do_not_make_it_broken_or_reset() -> Result<()> {
     const CLIENTS: usize = 1_100;
-    // An idle ledger makes one every 11 s: longer than a free cluster may be degraded.
+    // An idle ledger makes a block every 11 s, so these blocks take longer than a free cluster may stay
+    // degraded.
     const BLOCKS: u64 = 3;
     let Rlimit { current: _, maximum } = getrlimit(Resource::Nofile);
     ensure!(
@@ -221,14 +225,14 @@ async fn clients_that_use_up_a_ledgers_connections_do_not_get_it_judged_broken_o
         ..Options::default()
     })
     .await?;
-    let cluster = bed.filled().await?.remove(0);
+    let cluster = bed.fill().await?.remove(0);
     let detailed = bed.cluster(cluster.id).await?;
     let endpoints = detailed.nodes.iter().flat_map(|node| &node.endpoints);
     let address = endpoints
         .filter(|endpoint| endpoint.name == "rpc")
         .map(|endpoint| endpoint.address.clone())
         .next();
-    let address = address.context("the node has a port for users")?;
+    let address = address.context("the node has no rpc endpoint")?;
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         let address = address.clone();
@@ -241,17 +245,17 @@ async fn clients_that_use_up_a_ledgers_connections_do_not_get_it_judged_broken_o
             }
         });
     }
-    let closed = bed
-        .judged(
+    let withdrawn = bed
+        .wait_for_health(
             cluster.id,
             HealthState::Degraded,
-            &["it commits", "port for users", "v0"],
+            &["committing", "client port", "v0"],
         )
         .await?;
-    ensure!(!closed.offered, "{closed:?}");
-    let since = closed.height.unwrap_or_default();
+    ensure!(!withdrawn.offered, "{withdrawn:?}");
+    let since = withdrawn.height.unwrap_or_default();
     let later = bed
-        .cluster_when(cluster.id, "blocks later", |c| {
+        .wait_for_cluster(cluster.id, "blocks later", |c| {
             c.height.unwrap_or_default() > since + BLOCKS
         })
         .await?;
@@ -261,7 +265,7 @@ async fn clients_that_use_up_a_ledgers_connections_do_not_get_it_judged_broken_o
     );
     clients.shutdown().await;
     let again = bed
-        .cluster_when(cluster.id, "offered again", |c| c.offered)
+        .wait_for_cluster(cluster.id, "offered again", |c| c.offered)
         .await?;
     ensure!(again.generation == 1, "{again:?}");
     let history: Page<HealthChange> = bed.api.get(&format!("/clusters/{}/health", cluster.id)).await?;

@@ -1,10 +1,10 @@
-//! What a test that did not end leaves: nothing, on the engine that all tests share.
+//! Failed and killed tests leave no objects on the shared engine.
 
 use anyhow::{Context, Result, ensure};
 use chainpool_tests::{Bed, Options};
 
-/// Runs the script that `make test` begins with.
-async fn leftovers(engine: &str) -> Result<String> {
+/// Runs the clean-up script that starts `make test`.
+async fn remove_leftovers(engine: &str) -> Result<String> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/leftovers.sh");
     let ran = tokio::process::Command::new(script)
         .env("DOCKER_HOST", engine)
@@ -15,49 +15,51 @@ async fn leftovers(engine: &str) -> Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_test_that_fails_leaves_nothing_and_a_killed_one_is_swept() -> Result<()> {
+async fn a_failed_test_leaves_nothing_and_leftovers_of_a_killed_test_are_removed() -> Result<()> {
     let options = Options {
         capacity: 1,
         validators: 1,
         ..Options::default()
     };
     let bed = Bed::start(options.clone()).await?;
-    bed.filled().await?;
+    bed.fill().await?;
     let (instance, engine) = (bed.instance().await?, bed.engine.clone());
-    let made = engine.ours(&instance).await?;
+    let objects = engine.objects_of(&instance).await?;
     ensure!(
         ["container", "network", "volume"]
             .iter()
-            .all(|kind| made.iter().any(|object| object.starts_with(kind))),
-        "{made:?}"
+            .all(|kind| objects.iter().any(|object| object.starts_with(kind))),
+        "{objects:?}"
     );
 
-    let said = leftovers(&engine.address).await?;
+    let output = remove_leftovers(&engine.address).await?;
     ensure!(
-        !said.contains(&instance) && engine.ours(&instance).await? == made,
-        "a living test was swept: {said}"
+        !output.contains(&instance) && engine.objects_of(&instance).await? == objects,
+        "objects of a running test were removed: {output}"
     );
     drop(bed);
     ensure!(
-        engine.ours(&instance).await?.is_empty(),
-        "a test that did not end left objects"
+        engine.objects_of(&instance).await?.is_empty(),
+        "a failed test left objects"
     );
 
     let bed = Bed::start(options).await?;
-    bed.filled().await?;
+    bed.fill().await?;
     let (instance, file) = (
         bed.instance().await?,
-        bed.ground.claimed().context("the bed's claim")?,
+        bed.resources
+            .instance_lock_file()
+            .context("the bed has no instance lock")?,
     );
-    let ground = bed.stop().await?;
-    // As the kernel does with the lock of a process that is killed; the file and the objects stay.
-    std::mem::forget(ground);
+    let resources = bed.stop().await?;
+    // Simulates a killed process: its lock is gone, its lock file and objects remain.
+    std::mem::forget(resources);
     std::fs::rename(&file, file.with_extension("held"))?;
     std::fs::write(&file, &engine.address)?;
-    let said = leftovers(&engine.address).await?;
+    let output = remove_leftovers(&engine.address).await?;
     ensure!(
-        said.contains(&instance) && !file.exists() && engine.ours(&instance).await?.is_empty(),
-        "{said}"
+        output.contains(&instance) && !file.exists() && engine.objects_of(&instance).await?.is_empty(),
+        "{output}"
     );
     Ok(std::fs::remove_file(file.with_extension("held"))?)
 }

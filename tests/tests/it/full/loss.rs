@@ -1,4 +1,4 @@
-//! A Fabric network loses orderers.
+//! Loss of orderers in a Fabric network.
 
 use crate::holder::Holder;
 use anyhow::{Result, ensure};
@@ -6,33 +6,43 @@ use chainpool_api::HealthState;
 use chainpool_tests::{Bed, Engine};
 use serde_json::{Value, json};
 
-/// Orderers die one after the other: without the first one the network commits, without both it is said to be `lost`, and it is whole again
-/// when Chainpool may start them.
-pub(crate) async fn bears_one(bed: &Bed, holder: &Holder, orderers: [&str; 2], lost: &str) -> Result<()> {
+/// Kills two orderers. Without the first one the network commits; without both it is broken, with `lost` in
+/// the reason. It recovers when maintenance ends.
+pub(crate) async fn survives_one_loss(
+    bed: &Bed,
+    holder: &Holder,
+    orderers: [&str; 2],
+    lost: &str,
+) -> Result<()> {
     let cluster = bed.cluster(holder.lease.cluster_id).await?;
     let path = format!("/clusters/{}", cluster.id);
     let [first, second] = orderers;
     let _: Value = bed.api.patch(&path, json!({"maintenance_seconds": 600})).await?;
     bed.engine.kill(&Engine::container(&cluster, first)).await?;
-    // Where the leader died another one is elected first.
-    bed.judged(
+    // If the leader died, another one is elected first.
+    bed.wait_for_health(
         cluster.id,
         HealthState::Degraded,
-        &[first, "can lose no more orderer"],
+        &[first, "no further orderer failure tolerated"],
     )
     .await?;
     holder.put("org2", "hal").await?;
     holder.must_have("org1", "hal").await?;
     bed.engine.kill(&Engine::container(&cluster, second)).await?;
-    bed.judged(cluster.id, HealthState::Broken, &[lost]).await?;
+    bed.wait_for_health(cluster.id, HealthState::Broken, &[lost])
+        .await?;
 
     let _: Value = bed.api.patch(&path, json!({"maintenance_seconds": 0})).await?;
     let healed = bed
-        .judged(cluster.id, HealthState::Healthy, &["1 more orderer"])
+        .wait_for_health(
+            cluster.id,
+            HealthState::Healthy,
+            &["1 further orderer failure tolerated"],
+        )
         .await?;
     ensure!(
         healed.generation == cluster.generation,
-        "an applied network was made anew"
+        "a leased network was reset"
     );
     holder.must_have("org2", "hal").await
 }

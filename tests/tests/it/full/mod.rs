@@ -1,4 +1,4 @@
-//! Tests of `make test-full`: sweeps, faults, long waits, and networks of many nodes.
+//! Tests of `make test-full`: sweeps, faults, long waits and large networks.
 
 mod adoption;
 mod crash;

@@ -1,56 +1,56 @@
-//! A pool at rest asks little: events tell of changes, and one full pass each 30 s looks at everything once.
+//! An idle pool sends few requests: events report changes, and a full pass every 30 s lists everything once.
 
-use super::passes::passed;
+use super::passes::wait_for_passes;
 use anyhow::{Result, ensure};
-use chainpool_tests::{Bed, Engine, Options, Tap};
+use chainpool_tests::{Bed, Engine, Options, RecordingProxy};
 use std::{collections::BTreeMap, time::Instant};
 
-/// How many full passes are watched.
+/// Number of observed full passes.
 const PASSES: u32 = 2;
 
-/// How often it is tried until no node is late with an answer meanwhile.
-const TRIES: u32 = 3;
+/// Attempts to observe passes without a late response of a node.
+const ATTEMPTS: u32 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_pass_lists_each_kind_of_object_once_and_nothing_else_does() -> Result<()> {
-    let tap = Tap::on(&Engine::local().await?)?;
+    let proxy = RecordingProxy::start(&Engine::local().await?)?;
     let bed = Bed::start(Options {
-        way: Some(tap.address()),
-        alone: true,
+        proxy: Some(proxy.address()),
+        exclusive: true,
         ..Options::default()
     })
     .await?;
-    let clusters = bed.filled().await?;
+    let clusters = bed.fill().await?;
     ensure!(clusters.iter().all(|cluster| cluster.offered), "{clusters:?}");
-    // What the fill has stirred up has settled after one pass.
-    passed(&bed, 1).await?;
+    // After one pass the effects of the fill have settled.
+    wait_for_passes(&bed, 1).await?;
 
-    // A cluster that was late with an answer on a busy machine is looked at more closely, and rightly.
+    // A cluster that responds late on a busy machine is probed more closely, as it should be.
     let wanted = BTreeMap::from(["/containers/json", "/networks", "/volumes"].map(|kind| (kind, PASSES)));
-    let (mut listed, mut rested) = (BTreeMap::new(), Instant::now());
-    for _ in 0..TRIES {
-        rested = Instant::now();
-        passed(&bed, PASSES).await?;
+    let (mut listed, mut start) = (BTreeMap::new(), Instant::now());
+    for _ in 0..ATTEMPTS {
+        start = Instant::now();
+        wait_for_passes(&bed, PASSES).await?;
         for kind in wanted.keys() {
-            listed.insert(*kind, u32::try_from(tap.asked(kind, rested).len())?);
+            listed.insert(*kind, u32::try_from(proxy.requests(kind, start).len())?);
         }
         if listed == wanted {
             break;
         }
     }
     ensure!(listed == wanted, "listed in {PASSES} passes: {listed:?}");
-    let streams = tap.asked("/events", rested).len();
+    let streams = proxy.requests("/events", start).len();
     ensure!(
         streams == 0,
-        "the stream of events was opened {streams} times anew at rest"
+        "the event stream was reopened {streams} times while idle"
     );
 
-    // The ear is open all the same.
+    // Events still arrive.
     let container = Engine::container(&clusters[0], "v1");
     bed.engine.kill(&container).await?;
-    bed.cluster_when(clusters[0].id, "withdrawn", |now| !now.offered)
+    bed.wait_for_cluster(clusters[0].id, "withdrawn", |now| !now.offered)
         .await?;
-    bed.cluster_when(clusters[0].id, "offered again", |now| now.offered)
+    bed.wait_for_cluster(clusters[0].id, "offered again", |now| now.offered)
         .await?;
     bed.end().await
 }

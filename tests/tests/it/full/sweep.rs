@@ -1,8 +1,9 @@
-//! A change that is killed at points of its journal, on any platform.
+//! Kills a change at crash points of its journal, on any platform.
 //!
-//! The points are not listed here: a child counts the commits of the real change. Either children are killed before and
-//! after each of them until one comes to its end unharmed, or at a sample of them. All of them are tried in seconds on
-//! the platform in memory (`../memory/kills.rs`); here platforms have their own part in it.
+//! The crash points are not listed here: a child process counts the commits of the real change. Children are
+//! killed either before and after each commit, until one completes, or at a sample of them. The platform in
+//! memory tries all of them in seconds (`../memory/kills.rs`); these sweeps cover the effects of a real
+//! platform.
 
 use anyhow::{Context, Result, bail, ensure};
 use chainpool_api::{Cluster, Operation};
@@ -10,11 +11,11 @@ use chainpool_tests::{Bed, Options, Points};
 use serde_json::json;
 use std::{path::Path, process::Stdio};
 
-/// What the child did.
+/// Outcome of the child process.
 pub(crate) enum Outcome {
     Killed,
-    /// It came to its end, with so many commits.
-    Ended(usize),
+    /// Completed, with this number of commits.
+    Completed(usize),
 }
 
 pub(crate) async fn child(folder: &Path, scenario: &str, point: usize, when: &str) -> Result<Outcome> {
@@ -29,32 +30,32 @@ pub(crate) async fn child(folder: &Path, scenario: &str, point: usize, when: &st
         .output()
         .await?;
     if output.status.success() {
-        let said = String::from_utf8(output.stdout)?;
-        return Ok(Outcome::Ended(
-            said.trim()
+        let text = String::from_utf8(output.stdout)?;
+        return Ok(Outcome::Completed(
+            text.trim()
                 .parse()
-                .with_context(|| format!("the child said {said:?}"))?,
+                .with_context(|| format!("unexpected output of the child: {text:?}"))?,
         ));
     }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
-        said.contains(&format!("killed {when}")),
-        "the child at point {point} of {scenario} ended with {}: {said}",
+        text.contains(&format!("killed {when}")),
+        "the child at point {point} of {scenario} failed with {}: {text}",
         output.status
     );
     Ok(Outcome::Killed)
 }
 
-/// Counts the commits of a change that is left alone.
-pub(crate) async fn counted(folder: &Path, scenario: &str) -> Result<usize> {
+/// Counts the commits of an undisturbed change.
+pub(crate) async fn count_commits(folder: &Path, scenario: &str) -> Result<usize> {
     match child(folder, scenario, usize::MAX, "after").await? {
-        Outcome::Ended(commits) => Ok(commits),
-        Outcome::Killed => bail!("the child was killed at a point that is none"),
+        Outcome::Completed(commits) => Ok(commits),
+        Outcome::Killed => bail!("the child was killed at a point that does not exist"),
     }
 }
 
-/// Runs a change again and again, each time killed at the next of these points, with `prepare` before and `check` after,
-/// which counts what is on the platform, too.
+/// Runs a change repeatedly and kills it at each of these points. `prepare` runs before each change; `check`
+/// runs after the next start and also checks the platform's objects.
 pub(crate) async fn sweep(
     scenario: &str,
     points: Points,
@@ -64,58 +65,58 @@ pub(crate) async fn sweep(
     mut check: impl AsyncFnMut(&Bed, &[Cluster]) -> Result<()>,
 ) -> Result<()> {
     let folder = bed.folder.clone();
-    let (mut killed, least) = match points {
+    let (mut killed, minimum) = match points {
         Points::Each(_) => (0, 6),
         Points::Sample(_) => (0, 1),
     };
     let points = if let Points::Sample(_) = points {
         prepare(&bed).await?;
-        let ground = bed.stop().await?;
+        let resources = bed.stop().await?;
         let points = points
-            .chosen(scenario, async || counted(&folder, scenario).await)
+            .chosen(scenario, async || count_commits(&folder, scenario).await)
             .await?;
-        bed = Bed::open(ground, options.clone()).await?;
+        bed = Bed::open(resources, options.clone()).await?;
         points
     } else {
         points
-            .chosen(scenario, async || bail!("each point needs no count"))
+            .chosen(scenario, async || bail!("the count is needed only for a sample"))
             .await?
     };
     for (point, when) in points {
         let at = format!("killed {when} point {point} of {scenario}");
         prepare(&bed).await.with_context(|| at.clone())?;
-        let ground = bed.stop().await?;
+        let resources = bed.stop().await?;
         let outcome = child(&folder, scenario, point, when).await?;
-        bed = Bed::open(ground, options.clone()).await?;
-        let clusters = bed.settled().await.with_context(|| at.clone())?;
+        bed = Bed::open(resources, options.clone()).await?;
+        let clusters = bed.wait_settled().await.with_context(|| at.clone())?;
         check(&bed, &clusters).await.with_context(|| at.clone())?;
         match outcome {
             Outcome::Killed => killed += 1,
-            Outcome::Ended(_) => break,
+            Outcome::Completed(_) => break,
         }
     }
     println!("{scenario}: killed {killed} times, 0 orphans, 0 duplicates");
-    ensure!(killed >= least, "only {killed} points were found");
+    ensure!(killed >= minimum, "the change has only {killed} crash points");
     bed.end().await
 }
 
-/// No cluster is there.
-pub(crate) async fn deleted(bed: &Bed) -> Result<()> {
+/// Deletes all clusters.
+pub(crate) async fn delete_all(bed: &Bed) -> Result<()> {
     for cluster in bed.clusters().await? {
         let delete: Operation = bed.api.delete(&format!("/clusters/{}", cluster.id)).await?;
-        bed.done(&delete).await?;
+        bed.wait_succeeded(&delete).await?;
     }
     Ok(())
 }
 
-/// One cluster of one node is there.
-pub(crate) async fn one(bed: &Bed) -> Result<()> {
+/// Ensures that a cluster of one node exists.
+pub(crate) async fn ensure_one(bed: &Bed) -> Result<()> {
     if bed.clusters().await?.is_empty() {
         let create: Operation = bed
             .api
             .post("/clusters", json!({"name": "one", "preset": "single"}))
             .await?;
-        bed.done(&create).await?;
+        bed.wait_succeeded(&create).await?;
     }
     Ok(())
 }

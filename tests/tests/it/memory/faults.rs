@@ -1,10 +1,10 @@
-//! Agents whose answers are lost, listings that hang, hosts that are cut off, nodes that die: what the façade makes of it.
+//! Faults on the platform in memory: lost responses, hanging list calls, unreachable hosts, dead nodes.
 
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{ClusterId, NodeName, ObjectKind, node_object_name};
 use chainpool_agent_memory::{
     Fault, Verb,
-    ledger::{self, Answer, Conduct, Request},
+    ledger::{self, Answer, NodeBehavior, Request},
 };
 use chainpool_api::{
     Cluster, ClusterState, HealthState, Host, HostState, Lease, LeaseState, Operation, OperationState, Page,
@@ -15,25 +15,25 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any step here takes on a busy machine.
 const LONG: Duration = Duration::from_mins(2);
 
 fn node(name: &str) -> NodeName {
     NodeName::parse(name).expect("a node name")
 }
 
-async fn one_free(options: MemoryOptions) -> Result<(MemoryBed, Cluster)> {
+async fn one_free_cluster(options: MemoryOptions) -> Result<(MemoryBed, Cluster)> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         ..options
     })
     .await?;
-    let cluster = bed.filled().await?.remove(0);
+    let cluster = bed.fill().await?.remove(0);
     Ok((bed, cluster))
 }
 
-async fn host_when(bed: &MemoryBed, state: HostState) -> Result<Host> {
-    within(LONG, &format!("the host {state}"), async || {
+async fn wait_for_host(bed: &MemoryBed, state: HostState) -> Result<Host> {
+    within(LONG, &format!("the host to be {state}"), async || {
         let host: Host = bed.api.get("/hosts/h1").await?;
         Ok(if host.state == state {
             Ok(host)
@@ -45,7 +45,7 @@ async fn host_when(bed: &MemoryBed, state: HostState) -> Result<Host> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_end_well_although_answers_of_every_verb_are_lost() -> Result<()> {
+async fn operations_succeed_when_responses_of_every_verb_are_lost() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         watchdog: false,
@@ -65,7 +65,7 @@ async fn operations_end_well_although_answers_of_every_verb_are_lost() -> Result
     let lose = || {
         verbs
             .iter()
-            .for_each(|verb| bed.world.next(*verb, Fault::AnswerLost))
+            .for_each(|verb| bed.world.next(*verb, Fault::AnswerLost));
     };
     lose();
     let create: Operation = bed
@@ -75,11 +75,11 @@ async fn operations_end_well_although_answers_of_every_verb_are_lost() -> Result
             json!({"name": "one", "network_type": ledger::TYPE, "preset": "staged"}),
         )
         .await?;
-    bed.done(&create).await?;
+    bed.wait_succeeded(&create).await?;
     for verb in ["reset", "restart", "stop", "start"] {
         lose();
-        let operation: Operation = bed.api.ask(&format!("/clusters/one/{verb}")).await?;
-        bed.done(&operation).await?;
+        let operation: Operation = bed.api.post_empty(&format!("/clusters/one/{verb}")).await?;
+        bed.wait_succeeded(&operation).await?;
     }
     let cluster = bed.cluster("one").await?;
     ensure!(
@@ -88,61 +88,63 @@ async fn operations_end_well_although_answers_of_every_verb_are_lost() -> Result
     );
     lose();
     let delete: Operation = bed.api.delete("/clusters/one").await?;
-    bed.done(&delete).await?;
+    bed.wait_succeeded(&delete).await?;
     ensure!(
         verbs.iter().all(|verb| bed.world.calls(*verb) >= 2),
         "a verb was not called"
     );
-    verbs.iter().for_each(|verb| bed.world.forget_faults(*verb));
+    verbs.iter().for_each(|verb| bed.world.clear_faults(*verb));
     bed.end().await
 }
 
-/// While the platform does not list, the ledger's own word makes the verdict, and nothing is repaired.
+/// While the list call hangs, the ledger's own evidence determines the health state, and nothing is repaired.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listing_that_hangs_delays_the_repair_and_not_the_verdict() -> Result<()> {
-    let (bed, cluster) = one_free(MemoryOptions::default()).await?;
+async fn a_hanging_list_call_delays_the_repair_but_not_the_health_state() -> Result<()> {
+    let (bed, cluster) = one_free_cluster(MemoryOptions::default()).await?;
     bed.world.always(Verb::Observe, Some(Fault::Hang));
-    let made = bed.world.calls(Verb::EnsureNode);
-    bed.world.set_conduct(
+    let calls = bed.world.calls(Verb::EnsureNode);
+    bed.world.set_behavior(
         &key_of(&cluster),
         &node("v1"),
-        Conduct {
-            silent: true,
-            ..Conduct::default()
+        NodeBehavior {
+            unresponsive: true,
+            ..NodeBehavior::default()
         },
     );
     let bad = bed
-        .judged(
+        .wait_for_health(
             cluster.id,
             HealthState::Degraded,
             &["v1 runs and does not answer"],
         )
         .await?;
     ensure!(
-        !bad.offered && bed.world.calls(Verb::EnsureNode) == made,
+        !bad.offered && bed.world.calls(Verb::EnsureNode) == calls,
         "{bad:?}"
     );
     bed.world
-        .set_conduct(&key_of(&cluster), &node("v1"), Conduct::default());
+        .set_behavior(&key_of(&cluster), &node("v1"), NodeBehavior::default());
     bed.world.always(Verb::Observe, None);
     let again = bed
-        .cluster_when(cluster.id, "offered again", |now| now.offered)
+        .wait_for_cluster(cluster.id, "offered again", |now| now.offered)
         .await?;
     ensure!(again.generation == 1, "{again:?}");
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_is_cut_off_makes_its_clusters_unknown_and_loses_nothing() -> Result<()> {
+async fn an_unreachable_host_makes_its_clusters_unknown_and_loses_nothing() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions::default()).await?;
-    bed.filled().await?;
+    bed.fill().await?;
     let lease: Lease = bed.api.post("/leases", json!({})).await?;
     let instance = bed.instance().await?.parse()?;
     let before = bed.world.objects(instance);
     bed.world.set_reachable(false);
-    host_when(&bed, HostState::Unreachable).await?;
+    wait_for_host(&bed, HostState::Unreachable).await?;
     for cluster in bed.clusters().await? {
-        let now = bed.judged(cluster.id, HealthState::Unknown, &["h1"]).await?;
+        let now = bed
+            .wait_for_health(cluster.id, HealthState::Unknown, &["h1"])
+            .await?;
         ensure!(!now.offered, "{now:?}");
     }
     let refused = bed
@@ -153,8 +155,8 @@ async fn a_host_that_is_cut_off_makes_its_clusters_unknown_and_loses_nothing() -
     // A release ends the lease at once; the reset waits for the host.
     let ended: Lease = bed.api.delete(&format!("/leases/{}", lease.id)).await?;
     ensure!(ended.state == LeaseState::Released, "{ended:?}");
-    let reset = ended.operation_id.context("a release wipes")?;
-    within(LONG, "a reset that waits", async || {
+    let reset = ended.operation_id.context("a release starts a reset")?;
+    within(LONG, "a reset that waits for the host", async || {
         let now: Operation = bed.api.get(&format!("/operations/{reset}")).await?;
         let waits = now
             .steps
@@ -165,13 +167,13 @@ async fn a_host_that_is_cut_off_makes_its_clusters_unknown_and_loses_nothing() -
     .await?;
     ensure!(
         bed.world.objects(instance) == before,
-        "a host that is cut off was changed"
+        "an unreachable host was changed"
     );
     bed.world.set_reachable(true);
-    host_when(&bed, HostState::Active).await?;
-    bed.done(&bed.api.get(&format!("/operations/{reset}")).await?)
+    wait_for_host(&bed, HostState::Active).await?;
+    bed.wait_succeeded(&bed.api.get(&format!("/operations/{reset}")).await?)
         .await?;
-    let clusters = bed.all_offered().await?;
+    let clusters = bed.wait_all_offered().await?;
     let generations: Vec<_> = clusters
         .iter()
         .map(|c| (c.id == lease.cluster_id, c.generation))
@@ -185,12 +187,12 @@ async fn a_host_that_is_cut_off_makes_its_clusters_unknown_and_loses_nothing() -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_engine_at_the_address_pauses_the_host() -> Result<()> {
-    let (bed, cluster) = one_free(MemoryOptions::default()).await?;
+    let (bed, cluster) = one_free_cluster(MemoryOptions::default()).await?;
     bed.world.swap_engine();
     bed.orchestrator
-        .host_judge(bed.api.get::<Host>("/hosts/h1").await?.id)
+        .host_assess(bed.api.get::<Host>("/hosts/h1").await?.id)
         .await?;
-    let paused = host_when(&bed, HostState::Paused).await?;
+    let paused = wait_for_host(&bed, HostState::Paused).await?;
     ensure!(paused.reason.contains("another engine"), "{paused:?}");
     let now = bed.cluster(cluster.id).await?;
     ensure!(!now.offered && now.generation == 1, "{now:?}");
@@ -201,22 +203,25 @@ async fn another_engine_at_the_address_pauses_the_host() -> Result<()> {
     ensure!(refused.problem.fields.contains_key("address"), "{refused:?}");
     bed.world.swap_back();
     let _: Value = bed.api.patch("/hosts/h1", json!({"paused": false})).await?;
-    bed.cluster_when(cluster.id, "offered again", |now| now.offered)
+    bed.wait_for_cluster(cluster.id, "offered again", |now| now.offered)
         .await?;
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_node_is_started_in_place_and_a_lost_quorum_makes_the_next_generation() -> Result<()> {
-    let (bed, cluster) = one_free(MemoryOptions::default()).await?;
+async fn a_dead_node_is_restarted_in_place_and_a_lost_quorum_resets_the_cluster() -> Result<()> {
+    let (bed, cluster) = one_free_cluster(MemoryOptions::default()).await?;
     let key = key_of(&cluster);
-    let before = bed.world.life(&key, &node("v1")).context("it lives")?;
+    let before = bed
+        .world
+        .incarnation(&key, &node("v1"))
+        .context("v1 has no incarnation")?;
     bed.world.kill(&key, &node("v1"), 137);
-    let repaired = within(LONG, "a new life of v1", async || {
+    let repaired = within(LONG, "a restart of v1", async || {
         Ok(bed
             .world
-            .life(&key, &node("v1"))
-            .filter(|life| *life != before)
+            .incarnation(&key, &node("v1"))
+            .filter(|incarnation| *incarnation != before)
             .ok_or_else(|| "none".to_owned()))
     })
     .await?;
@@ -224,23 +229,23 @@ async fn a_dead_node_is_started_in_place_and_a_lost_quorum_makes_the_next_genera
         repaired.0 == before.0 && repaired.1 == before.1 + 1,
         "not in place: {before:?} {repaired:?}"
     );
-    bed.cluster_when(cluster.id, "offered again", |now| {
+    bed.wait_for_cluster(cluster.id, "offered again", |now| {
         now.offered && now.generation == 1
     })
     .await?;
-    // They run, answer and take no part: there is nothing to be started in place.
+    // The nodes run and answer but do not take part, so a restart in place does not apply.
     for name in ["v0", "v1"] {
-        bed.world.set_conduct(
+        bed.world.set_behavior(
             &key,
             &node(name),
-            Conduct {
+            NodeBehavior {
                 stalled: true,
-                ..Conduct::default()
+                ..NodeBehavior::default()
             },
         );
     }
     let fresh = bed
-        .cluster_when(cluster.id, "the next generation", |now| {
+        .wait_for_cluster(cluster.id, "the next generation", |now| {
             now.offered && now.generation == 2
         })
         .await?;
@@ -249,8 +254,8 @@ async fn a_dead_node_is_started_in_place_and_a_lost_quorum_makes_the_next_genera
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_applied_cluster_is_repaired_in_place_with_its_data() -> Result<()> {
-    let (bed, cluster) = one_free(MemoryOptions::default()).await?;
+async fn a_leased_cluster_is_repaired_in_place_with_its_data() -> Result<()> {
+    let (bed, cluster) = one_free_cluster(MemoryOptions::default()).await?;
     let key = key_of(&cluster);
     let _: Lease = bed.api.post("/leases", json!({})).await?;
     let put = Request::Put {
@@ -263,10 +268,10 @@ async fn an_applied_cluster_is_repaired_in_place_with_its_data() -> Result<()> {
     bed.world.set_paused(&key, &node("v1"), true);
     bed.world
         .remove(ObjectKind::Node, &node_object_name(&key, &node("v2")));
-    bed.cluster_when(cluster.id, "bad", |now| now.health.state != HealthState::Healthy)
+    bed.wait_for_cluster(cluster.id, "bad", |now| now.health.state != HealthState::Healthy)
         .await?;
     let healed = bed
-        .cluster_when(cluster.id, "healthy again", |now| {
+        .wait_for_cluster(cluster.id, "healthy again", |now| {
             now.health.state == HealthState::Healthy
         })
         .await?;
@@ -290,8 +295,8 @@ async fn an_applied_cluster_is_repaired_in_place_with_its_data() -> Result<()> {
     bed.end().await
 }
 
-/// The platform tells so often that the process of v0 has ended; each end is looked into before the next.
-async fn dies(bed: &MemoryBed, cluster: &Cluster, times: usize) -> Result<()> {
+/// Reports this many exits of v0, one after the other.
+async fn report_exits(bed: &MemoryBed, cluster: &Cluster, times: usize) -> Result<()> {
     for _ in 0..times {
         bed.orchestrator
             .node_died(ClusterId(cluster.id), &node("v0"), 1)
@@ -301,26 +306,26 @@ async fn dies(bed: &MemoryBed, cluster: &Cluster, times: usize) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_ends_again_and_again_makes_its_cluster_broken_with_its_last_lines() -> Result<()> {
-    let (bed, cluster) = one_free(MemoryOptions {
+async fn a_crash_looping_node_makes_its_cluster_broken_with_its_last_log_lines() -> Result<()> {
+    let (bed, cluster) = one_free_cluster(MemoryOptions {
         watchdog: false,
         ..MemoryOptions::default()
     })
     .await?;
     let _: Lease = bed.api.post("/leases", json!({})).await?;
-    dies(&bed, &cluster, 5).await?;
+    report_exits(&bed, &cluster, 5).await?;
     let before = bed.cluster(cluster.id).await?;
     ensure!(before.health.state != HealthState::Broken, "{:?}", before.health);
-    dies(&bed, &cluster, 1).await?;
+    report_exits(&bed, &cluster, 1).await?;
     let looped = bed.cluster(cluster.id).await?.health;
-    let reason = "v0 ended 6 times within two minutes (crash loop); its last lines: ledger node started";
+    let reason = "v0 exited 6 times within two minutes (crash loop); last log lines: ledger node started";
     ensure!(
         looped.state == HealthState::Broken && looped.reason == reason,
         "{looped:?}"
     );
-    // It is said once while that stands: the log of such a node is another one each time.
+    // The reason is written once per crash loop, because the node's log differs each time.
     let read = bed.world.calls(Verb::Logs);
-    dies(&bed, &cluster, 1).await?;
+    report_exits(&bed, &cluster, 1).await?;
     let still = bed.cluster(cluster.id).await?.health;
     ensure!(
         still.reason == reason && bed.world.calls(Verb::Logs) == read,
@@ -330,33 +335,36 @@ async fn a_node_that_ends_again_and_again_makes_its_cluster_broken_with_its_last
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_of_a_node_that_ends_again_and_again_fails_with_its_last_lines() -> Result<()> {
-    let (bed, cluster) = one_free(MemoryOptions {
+async fn restarting_a_crash_looping_node_fails_with_its_last_log_lines() -> Result<()> {
+    let (bed, cluster) = one_free_cluster(MemoryOptions {
         watchdog: false,
         ..MemoryOptions::default()
     })
     .await?;
     let _: Lease = bed.api.post("/leases", json!({})).await?;
     bed.world.always(Verb::Dial, Some(Fault::Unreachable));
-    let restart: Operation = bed.api.ask(&format!("/clusters/{}/restart", cluster.id)).await?;
-    within(LONG, "a restart that waits for answers", async || {
+    let restart: Operation = bed
+        .api
+        .post_empty(&format!("/clusters/{}/restart", cluster.id))
+        .await?;
+    within(LONG, "a restart that waits for the nodes", async || {
         let now: Operation = bed.api.get(&format!("/operations/{}", restart.id)).await?;
         let waits = now
             .steps
             .iter()
-            .any(|step| step.title == "wait until the nodes answer" && step.state == StepState::Started);
+            .any(|step| step.title == "wait for the nodes to respond" && step.state == StepState::Started);
         Ok(if waits { Ok(()) } else { Err(format!("{now:?}")) })
     })
     .await?;
-    dies(&bed, &cluster, 5).await?;
+    report_exits(&bed, &cluster, 5).await?;
     let waits: Operation = bed.api.get(&format!("/operations/{}", restart.id)).await?;
     ensure!(!waits.state.is_over(), "{waits:?}");
-    dies(&bed, &cluster, 1).await?;
-    let failed = bed.ended(&restart).await?;
+    report_exits(&bed, &cluster, 1).await?;
+    let failed = bed.wait_ended(&restart).await?;
     let why = failed.error.clone().unwrap_or_default();
     ensure!(
         failed.state == OperationState::Failed
-            && why.contains("v0 ended 6 times")
+            && why.contains("v0 exited 6 times")
             && why.contains("crash loop"),
         "{failed:?}"
     );
@@ -365,10 +373,10 @@ async fn a_restart_of_a_node_that_ends_again_and_again_fails_with_its_last_lines
     bed.end().await
 }
 
-/// A reset makes names with the next generation; they are known before, so that something foreign can wait there.
+/// A reset uses the next generation's names. They are predictable, so a foreign object can already have them.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_object_with_our_name_is_refused_and_untouched() -> Result<()> {
-    let (bed, mut cluster) = one_free(MemoryOptions {
+async fn a_foreign_object_with_our_name_fails_the_reset_and_stays_untouched() -> Result<()> {
+    let (bed, mut cluster) = one_free_cluster(MemoryOptions {
         nodes: 1,
         ..MemoryOptions::default()
     })
@@ -383,32 +391,38 @@ async fn a_foreign_object_with_our_name_is_refused_and_untouched() -> Result<()>
             ObjectKind::Volume => chainpool_agent::volume_name(&next, &node("v0"), "data"),
             _ => node_object_name(&next, &node("v0")),
         };
-        bed.world.foreign_make(kind, &name, None);
-        let look = bed.world.foreign_look(kind, &name);
-        let reset: Operation = bed.api.ask(&format!("/clusters/{}/reset", cluster.id)).await?;
-        let reset = bed.ended(&reset).await?;
+        bed.world.foreign_create(kind, &name, None);
+        let foreign = bed.world.foreign_state(kind, &name);
+        let reset: Operation = bed
+            .api
+            .post_empty(&format!("/clusters/{}/reset", cluster.id))
+            .await?;
+        let reset = bed.wait_ended(&reset).await?;
         ensure!(
             reset.state == OperationState::Failed
                 && reset.error.as_deref().is_some_and(|why| why.contains(&name)),
             "{kind:?}: {reset:?}"
         );
         ensure!(
-            bed.world.foreign_look(kind, &name) == look && look.is_some(),
+            bed.world.foreign_state(kind, &name) == foreign && foreign.is_some(),
             "{kind:?} was touched"
         );
         ensure!(bed.cluster(cluster.id).await?.state == ClusterState::Failed);
         bed.world.remove(kind, &name);
-        let again: Operation = bed.api.ask(&format!("/clusters/{}/reset", cluster.id)).await?;
-        bed.done(&again).await?;
+        let again: Operation = bed
+            .api
+            .post_empty(&format!("/clusters/{}/reset", cluster.id))
+            .await?;
+        bed.wait_succeeded(&again).await?;
         cluster = bed.cluster(cluster.id).await?;
     }
     bed.end().await
 }
 
-/// Chainpool looked before somebody else took the addresses: the cluster is made all the same, at another place.
+/// The addresses are taken after Chainpool listed the resources in use. The cluster is created with others.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_whose_addresses_are_taken_at_the_last_moment_goes_to_others() -> Result<()> {
-    // Without a watchdog nothing looks again.
+async fn a_cluster_gets_other_addresses_when_its_own_are_taken_at_the_last_moment() -> Result<()> {
+    // Without a watchdog the list is not refreshed.
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         watchdog: false,
@@ -416,8 +430,8 @@ async fn a_cluster_whose_addresses_are_taken_at_the_last_moment_goes_to_others()
     })
     .await?;
     bed.world
-        .foreign_make(ObjectKind::Network, "foreign", Some("10.213.0.0/26".parse()?));
-    bed.world.set_port_taken(20_000, true);
+        .foreign_create(ObjectKind::Network, "foreign", Some("10.213.0.0/26".parse()?));
+    bed.world.set_port_in_use(20_000, true);
     let create: Operation = bed
         .api
         .post(
@@ -425,29 +439,29 @@ async fn a_cluster_whose_addresses_are_taken_at_the_last_moment_goes_to_others()
             json!({"name": "one", "network_type": ledger::TYPE, "preset": "default"}),
         )
         .await?;
-    bed.done(&create).await?;
-    let made = bed.cluster("one").await?;
-    let addresses: Vec<_> = made
+    bed.wait_succeeded(&create).await?;
+    let created = bed.cluster("one").await?;
+    let addresses: Vec<_> = created
         .nodes
         .iter()
         .flat_map(|node| &node.endpoints)
         .map(|endpoint| endpoint.address.clone())
         .collect();
     ensure!(
-        made.generation > 1 && addresses.len() == 4 && !addresses.contains(&"127.0.0.1:20000".to_owned()),
-        "{made:?}"
+        created.generation > 1 && addresses.len() == 4 && !addresses.contains(&"127.0.0.1:20000".to_owned()),
+        "{created:?}"
     );
     ensure!(
-        bed.world.foreign_look(ObjectKind::Network, "foreign").is_some(),
+        bed.world.foreign_state(ObjectKind::Network, "foreign").is_some(),
         "the foreign network is gone"
     );
-    let creates: Page<Operation> = bed.api.get("/operations?kind=cluster_create").await?;
-    ensure!(creates.items.len() == 1, "{creates:?}");
+    let page: Page<Operation> = bed.api.get("/operations?kind=cluster_create").await?;
+    ensure!(page.items.len() == 1, "{page:?}");
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_ends_badly_fails_its_cluster_with_its_last_words() -> Result<()> {
+async fn a_failed_job_fails_its_cluster_with_its_last_log_lines() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         ..MemoryOptions::default()
@@ -455,10 +469,10 @@ async fn a_job_that_ends_badly_fails_its_cluster_with_its_last_words() -> Result
     .await?;
     let body = json!({"name": "one", "network_type": ledger::TYPE, "preset": "staged", "parameters": {"job_code": 7}});
     let create: Operation = bed.api.post("/clusters", body).await?;
-    let failed = bed.ended(&create).await?;
+    let failed = bed.wait_ended(&create).await?;
     let why = failed.error.clone().unwrap_or_default();
     ensure!(
-        why.contains("job setup ended with 7") && why.contains("setup done"),
+        why.contains("job setup exited with 7") && why.contains("setup done"),
         "{failed:?}"
     );
     let nodes = bed
@@ -466,7 +480,10 @@ async fn a_job_that_ends_badly_fails_its_cluster_with_its_last_words() -> Result
         .objects(bed.instance().await?.parse()?)
         .into_iter()
         .filter(|object| object.kind == ObjectKind::Node);
-    ensure!(nodes.count() == 0, "a node was made all the same");
+    ensure!(
+        nodes.count() == 0,
+        "a node was created in spite of the failed job"
+    );
     bed.end().await
 }
 
@@ -478,7 +495,7 @@ async fn sixty_clusters_get_sixty_subnets() -> Result<()> {
         ..MemoryOptions::default()
     })
     .await?;
-    let clusters = bed.filled().await?;
+    let clusters = bed.fill().await?;
     ensure!(
         clusters.len() == 60 && clusters.iter().all(|c| c.offered),
         "{} clusters",

@@ -1,37 +1,35 @@
-//! A Chainpool that dies before and after every commit of a change: the next start ends every operation, and the platform
-//! is what the database says, object by object.
+//! Chainpool is killed before and after every commit of a change. The next start completes every operation,
+//! and the platform matches the database, object by object.
 //!
-//! Each point begins with a copy of one prepared data folder and world, so that points share nothing.
+//! Each crash point starts with a copy of one prepared data folder and world, so the points are independent.
 
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{InstanceId, NodeName, ObjectKind};
 use chainpool_agent_memory::{Fault, Verb, ledger};
 use chainpool_api::{Cluster, HealthState, Lease, Operation, OperationState, Page};
-use chainpool_tests::{CrashPoint, Ending, Life, MemoryBed, MemoryFixture, Side, key_of, within};
+use chainpool_tests::{CrashPoint, Ending, KillableBed, MemoryBed, MemoryFixture, Side, key_of, within};
 use serde_json::json;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_mins(2);
 
-/// A folder and a world on which this was done.
+/// Creates a fixture and prepares it.
 fn prepared(capacity: u32, prepare: impl AsyncFnOnce(&MemoryBed) -> Result<()>) -> Result<MemoryFixture> {
     let fixture = MemoryFixture::new()?;
-    let life = Life::start(&fixture, capacity, CrashPoint::never())?;
-    life.run(prepare).context("the preparation")?;
-    life.stop()?;
+    let server = KillableBed::start(&fixture, capacity, CrashPoint::never())?;
+    server.run(prepare).context("cannot prepare the fixture")?;
+    server.stop()?;
     Ok(fixture)
 }
 
-/// Does a change on copies of a fixture, killed at one point after the other until it comes to its end unharmed. `recover`
-/// sees to what the next start cannot know, and checks what came of it; then all must be settled.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "each caller writes its closures down where it calls"
-)]
+/// Runs a change on copies of a fixture and kills it at one crash point after the other, until it completes
+/// without a kill. After the next start, `recover` repeats requests that were lost and checks the result.
+/// Then no operation may be in progress and all clusters must be ready.
+#[expect(clippy::needless_pass_by_value, reason = "callers pass closures inline")]
 fn sweep(
     name: &str,
     (fixture, capacity): (&MemoryFixture, u32),
-    least: usize,
+    minimum: usize,
     change: impl AsyncFn(&MemoryBed) -> Result<()>,
     recover: impl AsyncFn(&MemoryBed) -> Result<()>,
 ) -> Result<()> {
@@ -40,47 +38,49 @@ fn sweep(
         for side in [Side::Before, Side::After] {
             let at = || format!("killed {side:?} commit {commit} of {name}");
             let copy = fixture.copy()?;
-            let life = Life::start(&copy, capacity, CrashPoint::at(commit, side)).with_context(at)?;
-            let ending = life.run_armed(&change).with_context(at)?;
+            let server =
+                KillableBed::start(&copy, capacity, CrashPoint::at(commit, side)).with_context(at)?;
+            let ending = server.run_armed(&change).with_context(at)?;
             match ending {
-                Ending::Killed => life.kill(),
-                Ending::Ended => life.stop().with_context(at)?,
+                Ending::Killed => server.kill(),
+                Ending::Completed => server.stop().with_context(at)?,
             }
-            let life = Life::start(&copy, capacity, CrashPoint::never()).with_context(at)?;
-            life.run(async |bed| {
-                recover(bed).await?;
-                bed.settled().await.map(drop)
-            })
-            .with_context(at)?;
-            life.stop_and_compare(&copy).with_context(at)?;
+            let server = KillableBed::start(&copy, capacity, CrashPoint::never()).with_context(at)?;
+            server
+                .run(async |bed| {
+                    recover(bed).await?;
+                    bed.wait_settled().await.map(drop)
+                })
+                .with_context(at)?;
+            server.stop_and_compare(&copy).with_context(at)?;
             match ending {
                 Ending::Killed => killed += 1,
-                Ending::Ended => break 'points,
+                Ending::Completed => break 'points,
             }
         }
     }
     println!("{name}: killed {killed} times, 0 orphans, 0 duplicates");
-    ensure!(killed >= 2 * least, "only {killed} points were found");
+    ensure!(killed >= 2 * minimum, "the change has only {killed} crash points");
     Ok(())
 }
 
-async fn created(bed: &MemoryBed, preset: &str) -> Result<()> {
+async fn create(bed: &MemoryBed, preset: &str) -> Result<()> {
     let body = json!({"name": "one", "network_type": ledger::TYPE, "preset": preset});
     let create: Operation = bed.api.post("/clusters", body).await?;
-    bed.done(&create).await.map(drop)
+    bed.wait_succeeded(&create).await.map(drop)
 }
 
-async fn asked(bed: &MemoryBed, path: &str) -> Result<()> {
-    let operation: Operation = bed.api.ask(path).await?;
-    bed.done(&operation).await.map(drop)
+async fn run_operation(bed: &MemoryBed, path: &str) -> Result<()> {
+    let operation: Operation = bed.api.post_empty(path).await?;
+    bed.wait_succeeded(&operation).await.map(drop)
 }
 
-async fn deleted(bed: &MemoryBed) -> Result<()> {
+async fn delete(bed: &MemoryBed) -> Result<()> {
     let delete: Operation = bed.api.delete("/clusters/one").await?;
-    bed.done(&delete).await.map(drop)
+    bed.wait_succeeded(&delete).await.map(drop)
 }
 
-/// A ledger that boots in phases has every kind of step: a job, starts, a wait for answers, actions, a proof.
+/// The preset `staged` has every kind of step: a job, starts, a wait for the nodes, actions, a proof.
 #[test]
 fn create_survives_a_kill_at_every_commit() -> Result<()> {
     let fixture = prepared(1, async |_| Ok(()))?;
@@ -88,9 +88,9 @@ fn create_survives_a_kill_at_every_commit() -> Result<()> {
         "create",
         (&fixture, 1),
         25,
-        async |bed| created(bed, "staged").await,
+        async |bed| create(bed, "staged").await,
         async |bed| {
-            bed.idle().await?;
+            bed.wait_idle().await?;
             let clusters = bed.clusters().await?;
             ensure!(
                 clusters.len() <= 1 && clusters.iter().all(|c| c.proof.is_some() && c.generation == 1),
@@ -103,14 +103,14 @@ fn create_survives_a_kill_at_every_commit() -> Result<()> {
 
 #[test]
 fn reset_survives_a_kill_at_every_commit() -> Result<()> {
-    let fixture = prepared(1, async |bed| created(bed, "staged").await)?;
+    let fixture = prepared(1, async |bed| create(bed, "staged").await)?;
     sweep(
         "reset",
         (&fixture, 1),
         25,
-        async |bed| asked(bed, "/clusters/one/reset").await,
+        async |bed| run_operation(bed, "/clusters/one/reset").await,
         async |bed| {
-            bed.idle().await?;
+            bed.wait_idle().await?;
             let cluster = bed.cluster("one").await?;
             let resets: Page<Operation> = bed.api.get("/operations?kind=cluster_reset").await?;
             ensure!(
@@ -125,21 +125,21 @@ fn reset_survives_a_kill_at_every_commit() -> Result<()> {
 #[test]
 fn release_survives_a_kill_at_every_commit() -> Result<()> {
     let fixture = prepared(1, async |bed| {
-        created(bed, "default").await?;
-        bed.all_offered().await?;
+        create(bed, "default").await?;
+        bed.wait_all_offered().await?;
         bed.api.post::<Lease>("/leases", json!({})).await.map(drop)
     })?;
     let release = async |bed: &MemoryBed| {
         let leases: Page<Lease> = bed.api.get("/leases?state=active").await?;
-        bed.released(leases.items.first().context("there is a lease")?)
+        bed.release(leases.items.first().context("there is a lease")?)
             .await
             .map(drop)
     };
     sweep("release", (&fixture, 1), 15, release, async |bed| {
-        bed.idle().await?;
+        bed.wait_idle().await?;
         let active: Page<Lease> = bed.api.get("/leases?state=active").await?;
         let cluster = bed.cluster("one").await?;
-        // The end of the lease and the reset are one commit.
+        // The end of the lease and the start of the reset are one commit.
         let held = cluster.lease_id.is_some();
         ensure!(
             active.items.len() == usize::from(held) && cluster.generation == if held { 1 } else { 2 },
@@ -156,9 +156,9 @@ fn fillup_survives_a_kill_at_every_commit() -> Result<()> {
         "fillup",
         (&fixture, 2),
         25,
-        async |bed| asked(bed, "/hosts/h1/fillup").await,
+        async |bed| run_operation(bed, "/hosts/h1/fillup").await,
         async |bed| {
-            bed.idle().await?;
+            bed.wait_idle().await?;
             let clusters = bed.clusters().await?;
             ensure!(clusters.is_empty() || clusters.len() == 2, "{clusters:?}");
             Ok(())
@@ -168,41 +168,41 @@ fn fillup_survives_a_kill_at_every_commit() -> Result<()> {
 
 #[test]
 fn delete_survives_a_kill_at_every_commit() -> Result<()> {
-    let fixture = prepared(1, async |bed| created(bed, "staged").await)?;
-    sweep("delete", (&fixture, 1), 5, deleted, async |_| Ok(()))
+    let fixture = prepared(1, async |bed| create(bed, "staged").await)?;
+    sweep("delete", (&fixture, 1), 5, delete, async |_| Ok(()))
 }
 
 #[test]
 fn amend_survives_a_kill_at_every_commit() -> Result<()> {
-    let fixture = prepared(1, async |bed| created(bed, "staged").await)?;
+    let fixture = prepared(1, async |bed| create(bed, "staged").await)?;
     let amend = async |bed: &MemoryBed| {
         let amend: Operation = bed
             .api
             .post("/clusters/one/amend", json!({"parameters": {"nodes": 4}}))
             .await?;
-        bed.done(&amend).await.map(drop)
+        bed.wait_succeeded(&amend).await.map(drop)
     };
     sweep("amend", (&fixture, 1), 18, amend, async |bed| {
-        bed.idle().await?;
+        bed.wait_idle().await?;
         let accepted: Page<Operation> = bed.api.get("/operations?kind=cluster_amend").await?;
         let cluster = bed.cluster("one").await?;
         ensure!(
             cluster.size == if accepted.items.is_empty() { 2 } else { 4 } && cluster.generation == 1,
             "{cluster:?}"
         );
-        // All that it has grown by are members: it commits, and all of them take part.
-        asked(bed, "/clusters/one/prove").await?;
-        bed.orchestrator.cluster_judge(cluster.id, true).await?;
-        let judged = bed.cluster("one").await?;
-        ensure!(judged.health.state == HealthState::Healthy, "{judged:?}");
+        // All new nodes are members: the network commits and all nodes take part.
+        run_operation(bed, "/clusters/one/prove").await?;
+        bed.orchestrator.cluster_assess(cluster.id, true).await?;
+        let assessed = bed.cluster("one").await?;
+        ensure!(assessed.health.state == HealthState::Healthy, "{assessed:?}");
         Ok(())
     })
 }
 
 #[test]
 fn restart_survives_a_kill_at_every_commit() -> Result<()> {
-    let fixture = prepared(1, async |bed| created(bed, "default").await)?;
-    let lives = |fixture: &MemoryFixture, instance: InstanceId| {
+    let fixture = prepared(1, async |bed| create(bed, "default").await)?;
+    let node_ids = |fixture: &MemoryFixture, instance: InstanceId| {
         let running = fixture
             .world
             .objects(instance)
@@ -211,30 +211,32 @@ fn restart_survives_a_kill_at_every_commit() -> Result<()> {
         running.map(|object| object.id).collect::<Vec<_>>()
     };
     let instance = {
-        let life = Life::start(&fixture, 1, CrashPoint::never())?;
-        let instance: InstanceId = life.run(async |bed| Ok(bed.instance().await?.parse()?))?;
-        life.stop()?;
+        let server = KillableBed::start(&fixture, 1, CrashPoint::never())?;
+        let instance: InstanceId = server.run(async |bed| Ok(bed.instance().await?.parse()?))?;
+        server.stop()?;
         instance
     };
-    let before = lives(&fixture, instance);
+    let before = node_ids(&fixture, instance);
     sweep(
         "restart",
         (&fixture, 1),
         8,
-        async |bed| asked(bed, "/clusters/one/restart").await,
+        async |bed| run_operation(bed, "/clusters/one/restart").await,
         async |bed| {
-            bed.idle().await?;
+            bed.wait_idle().await?;
             let cluster = bed.cluster("one").await?;
             let restarts: Page<Operation> = bed.api.get("/operations?kind=cluster_restart").await?;
-            // A restart is written down with the life that it ends: however often it is taken up, it happens once.
-            let wanted = 1 + u64::try_from(restarts.items.len())?;
+            // A restart is stored with the incarnation that it ends, so it happens once, however often it is
+            // resumed.
+            let expected = 1 + u64::try_from(restarts.items.len())?;
             for (at, id) in before.iter().enumerate() {
                 let node = NodeName::parse(&format!("v{at}"))?;
-                let life = bed.world.life(&key_of(&cluster), &node);
+                let incarnation = bed.world.incarnation(&key_of(&cluster), &node);
                 ensure!(
-                    life.as_ref()
-                        .is_some_and(|(found, life)| found == id && *life == wanted),
-                    "{node} has the life {life:?}"
+                    incarnation
+                        .as_ref()
+                        .is_some_and(|(found, starts)| found == id && *starts == expected),
+                    "{node} has the incarnation {incarnation:?}"
                 );
             }
             Ok(())
@@ -243,15 +245,15 @@ fn restart_survives_a_kill_at_every_commit() -> Result<()> {
 }
 
 #[test]
-fn reset_of_a_host_survives_a_kill_at_every_commit() -> Result<()> {
-    let fixture = prepared(2, async |bed| asked(bed, "/hosts/h1/fillup").await)?;
+fn host_reset_survives_a_kill_at_every_commit() -> Result<()> {
+    let fixture = prepared(2, async |bed| run_operation(bed, "/hosts/h1/fillup").await)?;
     sweep(
         "reset of a host",
         (&fixture, 2),
         10,
-        async |bed| asked(bed, "/hosts/h1/reset").await,
+        async |bed| run_operation(bed, "/hosts/h1/reset").await,
         async |bed| {
-            bed.idle().await?;
+            bed.wait_idle().await?;
             let (clusters, resets): (Vec<Cluster>, Page<Operation>) = (
                 bed.clusters().await?,
                 bed.api.get("/operations?kind=host_reset").await?,
@@ -265,13 +267,13 @@ fn reset_of_a_host_survives_a_kill_at_every_commit() -> Result<()> {
     )
 }
 
-/// The create hangs on its image until the delete supersedes it.
+/// The create hangs on its image pull until the delete supersedes it.
 #[test]
-fn delete_of_a_create_that_hangs_survives_a_kill_at_every_commit() -> Result<()> {
+fn delete_during_a_hanging_create_survives_a_kill_at_every_commit() -> Result<()> {
     let fixture = prepared(1, async |_| Ok(()))?;
     fixture.world.always(Verb::EnsureImage, Some(Fault::Hang));
-    let life = Life::start(&fixture, 1, CrashPoint::never())?;
-    life.run(async |bed| {
+    let server = KillableBed::start(&fixture, 1, CrashPoint::never())?;
+    server.run(async |bed| {
         let body = json!({"name": "one", "network_type": ledger::TYPE, "preset": "staged"});
         let create: Operation = bed.api.post("/clusters", body).await?;
         within(LONG, "the hanging step", async || {
@@ -284,16 +286,16 @@ fn delete_of_a_create_that_hangs_survives_a_kill_at_every_commit() -> Result<()>
         })
         .await
     })?;
-    life.kill();
+    server.kill();
     sweep(
         "delete of a hanging create",
         (&fixture, 1),
         4,
-        deleted,
+        delete,
         async |bed| {
-            // Killed before the delete was accepted, nothing was asked for yet: the create goes on, and ends well.
+            // A kill before the delete was accepted leaves no delete: the create continues and succeeds.
             bed.world.always(Verb::EnsureImage, None);
-            bed.idle().await?;
+            bed.wait_idle().await?;
             let deletes: Page<Operation> = bed.api.get("/operations?kind=cluster_delete").await?;
             let creates: Page<Operation> = bed.api.get("/operations?kind=cluster_create").await?;
             let expected = if deletes.items.is_empty() {

@@ -1,6 +1,6 @@
-//! Rules and faults on the platform in memory: no engine, and no other test, has a part in them.
+//! Rules and faults on the platform in memory, independent of any engine and of other tests.
 
+mod after_restart;
 mod faults;
 mod kills;
 mod pool;
-mod views;

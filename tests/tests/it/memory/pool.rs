@@ -1,4 +1,5 @@
-//! The pool follows its policy: other recipes, fewer clusters, entries that fail. Autofill is asked to look, as the watchdog does each second.
+//! The pool follows its fill policy: changed recipes, smaller capacity, failing entries. The tests call
+//! autofill, as the watchdog does every second.
 
 use anyhow::{Context, Result, ensure};
 use chainpool_agent_memory::ledger;
@@ -12,7 +13,7 @@ use std::{
 };
 use uuid::Uuid;
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any step here takes on a busy machine.
 const LONG: Duration = Duration::from_mins(2);
 
 fn entry(interval: u32) -> Value {
@@ -34,7 +35,7 @@ fn ids(clusters: &[Cluster]) -> BTreeSet<Uuid> {
     clusters.iter().map(|cluster| cluster.id).collect()
 }
 
-/// A host with this policy, which nobody but the test looks after.
+/// Starts a bed with this fill policy and without a watchdog.
 async fn pool_of(fill: Value, capacity: u32) -> Result<MemoryBed> {
     let bed = MemoryBed::start(MemoryOptions {
         host: false,
@@ -50,10 +51,10 @@ async fn pool_of(fill: Value, capacity: u32) -> Result<MemoryBed> {
     Ok(bed)
 }
 
-/// Has the pool filled until its free clusters, all of them offered, have these block intervals.
-async fn pool_is(bed: &MemoryBed, wanted: &[(u64, usize)]) -> Result<()> {
+/// Runs autofill until the free clusters are all offered and have these block intervals.
+async fn wait_for_pool(bed: &MemoryBed, wanted: &[(u64, usize)]) -> Result<()> {
     let wanted: BTreeMap<u64, usize> = wanted.iter().copied().collect();
-    within(LONG, "the pool of the policy", async || {
+    within(LONG, "the pool to match its policy", async || {
         bed.orchestrator.autofill().await?;
         let clusters = bed.clusters().await?;
         let free: Vec<&Cluster> = clusters
@@ -71,8 +72,8 @@ async fn pool_is(bed: &MemoryBed, wanted: &[(u64, usize)]) -> Result<()> {
     .await
 }
 
-/// Waits until the status has a problem with these words.
-async fn told(bed: &MemoryBed, words: &str) -> Result<()> {
+/// Waits until the status has a problem with this text.
+async fn wait_for_problem(bed: &MemoryBed, words: &str) -> Result<()> {
     within(LONG, words, async || {
         bed.orchestrator.autofill().await?;
         let problems = bed.api.get::<Status>("/status").await?.problems;
@@ -85,10 +86,10 @@ async fn told(bed: &MemoryBed, words: &str) -> Result<()> {
     .await
 }
 
-/// Ends a lease; the operation on its cluster, once that has succeeded.
-async fn ended(bed: &MemoryBed, lease: &Lease) -> Result<OperationKind> {
-    let ended = bed.released(lease).await?;
-    let operation = ended.operation_id.context("a release wipes")?;
+/// Releases a lease; returns the kind of the operation on its cluster, once it succeeded.
+async fn release_kind(bed: &MemoryBed, lease: &Lease) -> Result<OperationKind> {
+    let ended = bed.release(lease).await?;
+    let operation = ended.operation_id.context("a release starts an operation")?;
     Ok(bed
         .api
         .get::<Operation>(&format!("/operations/{operation}"))
@@ -97,9 +98,9 @@ async fn ended(bed: &MemoryBed, lease: &Lease) -> Result<OperationKind> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_that_differ_in_parameters_alone_keep_their_shares() -> Result<()> {
+async fn fill_entries_that_differ_only_in_parameters_keep_their_shares() -> Result<()> {
     let bed = pool_of(json!([entry(20), entry(40)]), 2).await?;
-    pool_is(&bed, &[(20, 1), (40, 1)]).await?;
+    wait_for_pool(&bed, &[(20, 1), (40, 1)]).await?;
     for interval in [20, 40] {
         let lease: Lease = bed
             .api
@@ -110,8 +111,8 @@ async fn entries_that_differ_in_parameters_alone_keep_their_shares() -> Result<(
             "{lease:?}"
         );
         ensure!(
-            ended(&bed, &lease).await? == OperationKind::ClusterReset,
-            "its recipe is in the policy"
+            release_kind(&bed, &lease).await? == OperationKind::ClusterReset,
+            "the recipe is in the policy, so the cluster is reset"
         );
     }
     let none = bed
@@ -137,32 +138,32 @@ async fn entries_that_differ_in_parameters_alone_keep_their_shares() -> Result<(
         .await?
         .into_iter()
         .find(|cluster| interval(cluster) == 20)
-        .context("one of 20 ms")?;
-    bed.done(
+        .context("no cluster with an interval of 20 ms")?;
+    bed.wait_succeeded(
         &bed.api
             .delete::<Operation>(&format!("/clusters/{}", first.id))
             .await?,
     )
     .await?;
-    pool_is(&bed, &[(20, 1), (40, 1)]).await?;
+    wait_for_pool(&bed, &[(20, 1), (40, 1)]).await?;
     bed.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_follows_another_recipe_and_a_smaller_capacity() -> Result<()> {
+async fn a_pool_follows_a_changed_recipe_and_a_smaller_capacity() -> Result<()> {
     let bed = pool_of(json!([entry(20)]), 3).await?;
-    pool_is(&bed, &[(20, 3)]).await?;
+    wait_for_pool(&bed, &[(20, 3)]).await?;
     let lease: Lease = bed.api.post("/leases", json!({})).await?;
 
-    // Nothing takes the place of what is outdated while autofill is off.
+    // While autofill is off, outdated clusters are not replaced.
     let _: Value = bed
         .api
         .patch("/hosts/h1", json!({"fill": [entry(40)], "autofill": false}))
         .await?;
     let before = bed.clusters().await?;
-    told(
+    wait_for_problem(
         &bed,
-        "host h1: 2 free clusters are of an outdated recipe; autofill is off, so nothing takes their place",
+        "host h1: 2 free clusters are outdated; autofill is off, so they are not replaced",
     )
     .await?;
     ensure!(
@@ -174,20 +175,20 @@ async fn a_pool_follows_another_recipe_and_a_smaller_capacity() -> Result<()> {
     ensure!(
         problems
             .iter()
-            .any(|problem| problem.contains("of an outdated recipe; being replaced")),
+            .any(|problem| problem.contains("outdated; being replaced")),
         "{problems:?}"
     );
-    pool_is(&bed, &[(40, 2)]).await?;
+    wait_for_pool(&bed, &[(40, 2)]).await?;
     let held = bed.cluster(lease.cluster_id).await?;
     ensure!(
         held.generation == 1 && held.lease_id == Some(lease.id),
         "{held:?}"
     );
     ensure!(
-        ended(&bed, &lease).await? == OperationKind::ClusterDelete,
-        "its recipe is in the policy no more"
+        release_kind(&bed, &lease).await? == OperationKind::ClusterDelete,
+        "the recipe has left the policy, so the cluster is deleted"
     );
-    pool_is(&bed, &[(40, 3)]).await?;
+    wait_for_pool(&bed, &[(40, 3)]).await?;
 
     let lease: Lease = bed.api.post("/leases", json!({})).await?;
     let _: Value = bed
@@ -195,33 +196,33 @@ async fn a_pool_follows_another_recipe_and_a_smaller_capacity() -> Result<()> {
         .patch("/hosts/h1", json!({"autofill": false, "capacity": 0}))
         .await?;
     let problems = bed.api.get::<Status>("/status").await?.problems;
-    let over = "host h1 has 3 clusters and a capacity of 0: free ones are being deleted; leased ones (1) go when they are released";
+    let over = "host h1 has 3 clusters but a capacity of 0: free clusters are being deleted; leased ones (1) are deleted when released";
     ensure!(problems.iter().any(|problem| problem == over), "{problems:?}");
-    pool_is(&bed, &[]).await?;
+    wait_for_pool(&bed, &[]).await?;
     let left = bed.clusters().await?;
     ensure!(
         left.len() == 1 && left[0].lease_id == Some(lease.id),
-        "the lease goes on: {left:?}"
+        "the leased cluster must stay: {left:?}"
     );
     ensure!(
-        ended(&bed, &lease).await? == OperationKind::ClusterDelete,
-        "what is over the capacity goes at its release"
+        release_kind(&bed, &lease).await? == OperationKind::ClusterDelete,
+        "a cluster above the capacity is deleted at its release"
     );
     ensure!(bed.clusters().await?.is_empty());
     bed.end().await
 }
 
-/// What fails is no replacement: of a recipe that nothing takes the place of, clusters stay.
+/// Outdated clusters stay while their replacements fail.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_fails_replaces_no_more_clusters_until_it_succeeds() -> Result<()> {
-    // Two are replaced at once, so not all are gone when the first of their successors fails.
+async fn a_failing_fill_entry_replaces_no_more_clusters_until_it_succeeds() -> Result<()> {
+    // Two clusters are replaced at a time, so some are left when the first replacement fails.
     let bed = pool_of(json!([entry(20)]), 5).await?;
-    pool_is(&bed, &[(20, 5)]).await?;
+    wait_for_pool(&bed, &[(20, 5)]).await?;
     bed.world.set_image("memory/ledger:1", false);
     let _: Value = bed.api.patch("/hosts/h1", json!({"fill": [entry(40)]})).await?;
-    told(
+    wait_for_problem(
         &bed,
-        "of an outdated recipe; they stay until every entry of the fill policy succeeds",
+        "outdated; they are kept until every entry of the fill policy succeeds",
     )
     .await?;
     let stay = bed
@@ -230,10 +231,13 @@ async fn an_entry_that_fails_replaces_no_more_clusters_until_it_succeeds() -> Re
         .into_iter()
         .filter(|cluster| interval(cluster) == 20 && cluster.offered)
         .count();
-    ensure!(stay > 0, "all were replaced by what fails");
+    ensure!(
+        stay > 0,
+        "all clusters were deleted although their replacements fail"
+    );
     bed.world.set_image("memory/ledger:1", true);
-    // A policy that is given again is tried at once: what failed is replaced, and the rest follows.
+    // Setting the policy retries at once: the failed clusters are replaced, then the rest.
     let _: Value = bed.api.patch("/hosts/h1", json!({"fill": [entry(40)]})).await?;
-    pool_is(&bed, &[(40, 5)]).await?;
+    wait_for_pool(&bed, &[(40, 5)]).await?;
     bed.end().await
 }

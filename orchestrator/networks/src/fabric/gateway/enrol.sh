@@ -1,23 +1,24 @@
 #!/usr/bin/env bash
-# enrol.sh ORG NAME [client|peer|admin|orderer]: registers and enrols somebody at the organisation's Fabric CA. Needs curl and openssl.
+# enrol.sh ORG NAME [client|peer|admin|orderer]: registers and enrols an identity at the organisation's Fabric CA.
+# Requires curl and openssl.
 #
-# Certificate and key lie in ORG/NAME/msp afterwards, beside those of `user`; the password for the next time in ORG/NAME/secret. Asked for
-# again it enrols anew: another key, another certificate. It may be cut off anywhere and asked for again.
+# Writes certificate and key to ORG/NAME/msp, next to those of `user`, and the password to ORG/NAME/secret. Every run
+# issues a new key and certificate. An interrupted run can be repeated.
 set -euo pipefail
 umask 077
 cd "$(dirname "$0")"
 org=${1:?enrol.sh ORG NAME [TYPE]} name=${2:?enrol.sh ORG NAME [TYPE]} type=${3:-client}
 for word in "$org" "$name" "$type"; do
-  case $word in .* | *[!a-zA-Z0-9._-]*) echo "enrol: $word: only letters, digits, . _ and - are taken, and . not first" >&2; exit 2 ;; esac
+  case $word in .* | *[!a-zA-Z0-9._-]*) echo "enrol: $word: use letters, digits, . _ and -, and do not begin with ." >&2; exit 2 ;; esac
 done
-case $name in admin | user) echo "enrol: $name: the organisation has one already, in $org/$name" >&2; exit 2 ;; esac
+case $name in admin | user) echo "enrol: $name: this identity already exists, in $org/$name" >&2; exit 2 ;; esac
 # shellcheck source=/dev/null
 . "$org/ca-env"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# call PATH BODY [curl's arguments]: what the CA answers; fails with its words where it refuses, with 3 where it does not answer. Whatever is
-# secret goes by a file descriptor: a command line is for all to see.
+# call PATH BODY [CURL_ARGUMENT…]: prints the CA's answer. Status 1: the CA refused; 3: no answer. Secrets are passed by
+# file descriptors, because command lines are visible to other users.
 call() {
   local path=$1 body=$2 answer
   shift 2
@@ -25,7 +26,7 @@ call() {
   case $answer in *'"success":true'*) printf '%s' "$answer" ;; *) echo "enrol: $CA_NAME refuses: $answer" >&2; return 1 ;; esac
 }
 
-# enrol WHO PASSWORD FOLDER: a new key and its certificate, in the folder.
+# enrol NAME PASSWORD FOLDER: writes a new key and its certificate to the folder.
 enrol() {
   local request
   openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out "$3/key.pem"
@@ -34,7 +35,7 @@ enrol() {
     sed -n 's/.*"Cert":"\([^"]*\)".*/\1/p' | openssl base64 -d -A > "$3/cert.pem"
 }
 
-# token PATH BODY: the registrar's signature of a request. The CA takes only the lower of the two values that S may have.
+# token PATH BODY: prints the registrar's signature of a request. The CA accepts only the lower of the two values of S.
 token() {
   local half=7FFFFFFF800000007FFFFFFFFFFFFFFFDE737D56D38BCF4279DCE5617E3192A8 certificate path body s
   certificate=$(openssl base64 -A -in "$work/cert.pem")
@@ -51,7 +52,7 @@ own=$org/$name msp=$org/$name/msp
 if [ ! -e "$own/registered" ]; then
   enrol "$CA_REGISTRAR" "$CA_SECRET" "$work"
   mkdir -p "$own"
-  # Written first: an answer that is lost leaves nobody registered whose password nobody knows.
+  # Written before the request, so that the password of a registered identity is known even if the answer is lost.
   before=1
   if [ ! -s "$own/secret" ]; then before=''; openssl rand -hex 16 > "$own/secret"; fi
   body="{\"id\":\"$name\",\"type\":\"$type\",\"secret\":\"$(cat "$own/secret")\"}"
@@ -59,7 +60,7 @@ if [ ! -e "$own/registered" ]; then
   said=$(call /register "$body" -K <(printf 'header = "Authorization: %s"\n' "$(token /register "$body")") 2>&1) || status=$?
   case $status:$before:$said in
     0:*) ;;
-    1:1:*"is already registered"*) ;; # by a call whose answer was lost; else its password will not do
+    1:1:*"is already registered"*) ;; # by a run whose answer was lost; otherwise the password fails below
     1:*) echo "$said" >&2; rm -f "$own/secret"; exit 1 ;;
     *) echo "$said" >&2; exit 1 ;;
   esac

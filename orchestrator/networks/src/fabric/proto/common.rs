@@ -2,7 +2,7 @@
 
 use prost::{Enumeration, Message, Oneof};
 
-/// What a payload is.
+/// Type of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub(crate) enum HeaderType {
@@ -136,7 +136,7 @@ pub(crate) struct SignatureHeader {
     pub(crate) nonce: Vec<u8>,
 }
 
-/// How a policy's value is read.
+/// Type of a policy's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub(crate) enum PolicyType {
@@ -154,7 +154,7 @@ pub(crate) struct Policy {
     pub(crate) value: Vec<u8>,
 }
 
-/// How many of the sub-policies must hold.
+/// Number of sub-policies that must be satisfied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub(crate) enum Rule {
@@ -203,7 +203,7 @@ pub(crate) struct NOutOf {
     pub(crate) rules: Vec<SignaturePolicy>,
 }
 
-/// `common.Status`: what an orderer or a deliver service answers.
+/// `common.Status` of orderers and deliver services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub(crate) enum Status {

@@ -1,4 +1,5 @@
-//! `common/configtx.proto`, `common/configuration.proto`, `peer/configuration.proto`: the configuration of a channel.
+//! `common/configtx.proto`, `common/configuration.proto`, `peer/configuration.proto`: the configuration of a
+//! channel.
 
 use prost::Message;
 use std::collections::BTreeMap;
@@ -97,7 +98,7 @@ pub(crate) struct OrdererAddresses {
     pub(crate) addresses: Vec<String>,
 }
 
-/// Who orders by BFT.
+/// Consenter mapping of BFT.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct Orderers {
     #[prost(message, repeated, tag = "1")]

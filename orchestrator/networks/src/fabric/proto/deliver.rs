@@ -1,4 +1,4 @@
-//! `orderer/ab.proto`, `peer/events.proto`: handing over envelopes and reading blocks.
+//! `orderer/ab.proto`, `peer/events.proto`: broadcasting envelopes and delivering blocks.
 
 use super::common::{Block, Status};
 use prost::{Enumeration, Message, Oneof};
@@ -39,7 +39,7 @@ pub(crate) enum Position {
     Specified(SeekSpecified),
 }
 
-/// What comes for a block that is not there yet.
+/// Behaviour for a block that does not exist yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub(crate) enum SeekBehavior {
@@ -57,7 +57,7 @@ pub(crate) struct SeekInfo {
     pub(crate) behavior: i32,
 }
 
-/// Of an orderer's `Deliver` and of a peer's; a peer's has more kinds, which only its other calls give.
+/// Response of an orderer's and of a peer's `Deliver`. A peer's other calls return further types.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct DeliverResponse {
     #[prost(oneof = "Delivered", tags = "1, 2, 3")]

@@ -1,4 +1,4 @@
-//! `discovery/protocol.proto`: what a peer knows of the others, and who could endorse.
+//! `discovery/protocol.proto`: service discovery of endorsers.
 
 use prost::{Message, Oneof};
 
@@ -82,7 +82,7 @@ pub(crate) struct ChaincodeQueryResult {
     pub(crate) content: Vec<EndorsementDescriptor>,
 }
 
-/// Who could endorse; only that there is one counts.
+/// Endorsers; only their existence is used.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct EndorsementDescriptor {
     #[prost(string, tag = "1")]

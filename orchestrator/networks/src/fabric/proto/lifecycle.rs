@@ -1,7 +1,7 @@
 //! `peer/lifecycle/lifecycle.proto`: chaincode packages and definitions.
 //!
-//! A definition is written in its default form: plugins `escc` and `vscc`, and the endorsement policy that the channel has for
-//! all chaincodes. So those fields stay away.
+//! Definitions use the defaults: plugins `escc` and `vscc`, and the channel's endorsement policy. So those
+//! fields are omitted.
 
 use prost::{Message, Oneof};
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ pub(crate) struct LocalPackage {
     pub(crate) package_id: String,
 }
 
-/// Also the form of `CheckCommitReadinessArgs`: it has the same fields.
+/// Also used as `CheckCommitReadinessArgs`, which has the same fields.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct CommitChaincodeDefinitionArgs {
     #[prost(int64, tag = "1")]
@@ -78,7 +78,7 @@ pub(crate) struct CommitChaincodeDefinitionArgs {
 
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct CheckCommitReadinessResult {
-    /// Whether it has approved, by MSP id.
+    /// Approvals by MSP id.
     #[prost(btree_map = "string, bool", tag = "1")]
     pub(crate) approvals: BTreeMap<String, bool>,
 }
@@ -95,7 +95,7 @@ pub(crate) struct QueryChaincodeDefinitionResult {
     pub(crate) sequence: i64,
     #[prost(string, tag = "2")]
     pub(crate) version: String,
-    /// Whether it has approved what is committed, by MSP id.
+    /// Approvals of the committed definition by MSP id.
     #[prost(btree_map = "string, bool", tag = "8")]
     pub(crate) approvals: BTreeMap<String, bool>,
 }

@@ -1,7 +1,8 @@
-//! The messages of Fabric that we write or read, as `prost` structs.
+//! Fabric's messages as `prost` structs.
 //!
-//! Names and field numbers are those of `fabric-protos`. Only what is used is here: a handful of messages by hand costs less
-//! than a build that needs `protoc` and compiles all of them. Maps are `BTreeMap`s, so that the same message gives the same bytes.
+//! Names and field numbers are those of `fabric-protos`. Only used messages are included: a few handwritten
+//! structs cost less than a build with `protoc`. Maps are `BTreeMap`s, so the same message gives the same
+//! bytes.
 
 pub(super) mod common;
 pub(super) mod configtx;

@@ -1,4 +1,4 @@
-//! `msp/msp_config.proto`, `msp/msp_principal.proto`, `msp/identities.proto`: who belongs to an organisation.
+//! `msp/msp_config.proto`, `msp/msp_principal.proto`, `msp/identities.proto`: MSPs and identities.
 
 use prost::{Enumeration, Message};
 
@@ -11,7 +11,7 @@ pub(crate) struct SerializedIdentity {
     pub(crate) id_bytes: Vec<u8>,
 }
 
-/// By what a principal is known; only roles are used.
+/// Kind of a principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub(crate) enum Classification {

@@ -1,5 +1,5 @@
-//! `orderer/configuration.proto`, `orderer/etcdraft/configuration.proto`, `orderer/smartbft/configuration.proto`: how a channel is
-//! ordered.
+//! `orderer/configuration.proto`, `orderer/etcdraft/configuration.proto`,
+//! `orderer/smartbft/configuration.proto`: ordering configuration of a channel.
 
 use prost::{Enumeration, Message};
 
@@ -73,7 +73,7 @@ pub(crate) struct RaftOptions {
     pub(crate) snapshot_interval_size: u32,
 }
 
-/// Whether BFT leaders take turns.
+/// Rotation of BFT leaders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub(crate) enum Rotation {

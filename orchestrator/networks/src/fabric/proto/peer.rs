@@ -1,5 +1,5 @@
-//! `peer/proposal.proto`, `peer/proposal_response.proto`, `peer/transaction.proto`, `peer/chaincode.proto`, `peer/query.proto`,
-//! `common/ledger.proto`: what a peer is asked, what it answers, and the transaction made of it.
+//! `peer/proposal.proto`, `peer/proposal_response.proto`, `peer/transaction.proto`, `peer/chaincode.proto`,
+//! `peer/query.proto`, `common/ledger.proto`: proposals, responses, and transactions.
 
 use super::common::Timestamp;
 use prost::Message;
@@ -34,7 +34,7 @@ pub(crate) struct ChaincodeId {
     pub(crate) name: String,
 }
 
-/// Without the transient map: nothing of ours is transient, and a transaction must not hold it.
+/// Without the transient map: it is not used, and a transaction must not hold it.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct ChaincodeProposalPayload {
     /// A [`ChaincodeInvocationSpec`].
@@ -50,7 +50,7 @@ pub(crate) struct ChaincodeInvocationSpec {
 
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct ChaincodeSpec {
-    /// 1: Go. Peers do not look at it.
+    /// 1: Go. Peers ignore it.
     #[prost(int32, tag = "1")]
     pub(crate) r#type: i32,
     #[prost(message, optional, tag = "2")]
@@ -73,7 +73,7 @@ pub(crate) struct ProposalResponse {
     pub(crate) timestamp: Option<Timestamp>,
     #[prost(message, optional, tag = "4")]
     pub(crate) response: Option<Response>,
-    /// A `ProposalResponsePayload`; passed on as it is.
+    /// A `ProposalResponsePayload`; passed on unchanged.
     #[prost(bytes = "vec", tag = "5")]
     pub(crate) payload: Vec<u8>,
     #[prost(message, optional, tag = "6")]
@@ -82,7 +82,7 @@ pub(crate) struct ProposalResponse {
 
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct Response {
-    /// As HTTP has them.
+    /// Like HTTP status codes.
     #[prost(int32, tag = "1")]
     pub(crate) status: i32,
     #[prost(string, tag = "2")]
@@ -132,7 +132,7 @@ pub(crate) struct ChaincodeEndorsedAction {
     pub(crate) endorsements: Vec<Endorsement>,
 }
 
-/// What `cscc` `GetChannels` answers.
+/// Response of `cscc` `GetChannels`.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct ChannelQueryResponse {
     #[prost(message, repeated, tag = "1")]
@@ -145,7 +145,7 @@ pub(crate) struct ChannelInfo {
     pub(crate) channel_id: String,
 }
 
-/// What `qscc` `GetChainInfo` answers.
+/// Response of `qscc` `GetChainInfo`.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct BlockchainInfo {
     /// The number of blocks.

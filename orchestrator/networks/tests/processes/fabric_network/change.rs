@@ -1,9 +1,9 @@
-//! Changes of a network that runs, performed as the core performs them, while somebody commits.
+//! Amendments of a running network, performed as the orchestrator does, during commits.
 
 use super::Network;
 use chainpool_agent::{Boot, NodeName, SpecHash};
 use chainpool_api::{HealthState, Timestamp};
-use chainpool_networks::{Amendment, Before, Order, Past};
+use chainpool_networks::{Amendment, History, PreviousChange, RenderRequest};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -17,47 +17,48 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// How long an action may fail before the test does.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Time limit of an action.
+const ACTION_LIMIT: Duration = Duration::from_mins(1);
 
 impl Network {
-    /// Changes parameters, or renews the certificates, and performs every phase of it; all that can be done twice is then done again.
+    /// Changes parameters or renews the certificates, performs every phase, and repeats all idempotent
+    /// actions.
     pub(crate) async fn amend(&mut self, given: &Value, renew_certificates: bool) {
         let before = self.change(given, renew_certificates);
-        self.perform(&before, Manner::Patient).await;
+        self.perform(&before, Execution::Uninterrupted).await;
     }
 
-    /// Changes parameters, and breaks every action off again and again, each time a little later.
+    /// Changes parameters and interrupts every action repeatedly, each time a little later.
     pub(crate) async fn amend_with_interruptions(&mut self, given: &Value) {
         let before = self.change(given, false);
-        self.perform(&before, Manner::Interrupted).await;
+        self.perform(&before, Execution::Interrupted).await;
     }
 
-    /// Takes the changed spec as its own. Returns the hashes of the nodes before.
+    /// Adopts the changed spec. Returns the previous hashes of the nodes.
     fn change(&mut self, given: &Value, renew_certificates: bool) -> BTreeMap<NodeName, SpecHash> {
-        let mut parameters = self.order.parameters.clone();
+        let mut parameters = self.request.parameters.clone();
         for (name, value) in given.as_object().expect("an object") {
             parameters[name] = value.clone();
         }
         let parameters = self
             .kind
-            .settle("tiny", parameters.as_object().expect("an object"))
+            .validate("tiny", parameters.as_object().expect("an object"))
             .expect("valid parameters");
-        let mut ports = self.order.ports.clone();
-        for need in self.kind.layout(&parameters).ports {
+        let mut ports = self.request.ports.clone();
+        for need in self.kind.requirements(&parameters).ports {
             let next = 20_001 + u16::try_from(ports.len()).expect("a few");
             ports.entry(need).or_insert(next);
         }
-        let order = Order {
+        let request = RenderRequest {
             parameters,
             ports,
             genesis_at: Timestamp::now(),
-            ..self.order.clone()
+            ..self.request.clone()
         };
         let change = Amendment {
-            order: order.clone(),
+            request: request.clone(),
             renew_certificates,
-            before: Before::Ended,
+            previous: PreviousChange::Completed,
         };
         let seed = chainpool_agent::Secret::new(rand::random());
         let before = self
@@ -70,12 +71,12 @@ impl Network {
             .kind
             .amend(self.spec(), &change, &seed)
             .expect("it can be changed so");
-        self.order = order;
-        self.settle(spec);
+        self.request = request;
+        self.use_spec(spec);
         before
     }
 
-    async fn perform(&self, before: &BTreeMap<NodeName, SpecHash>, manner: Manner) {
+    async fn perform(&self, before: &BTreeMap<NodeName, SpecHash>, execution: Execution) {
         let boot = &self.spec().boot;
         let mut started = Timestamp::now();
         let alone = before
@@ -85,17 +86,17 @@ impl Network {
             == 1;
         for phase in boot {
             let begun = Instant::now();
-            match (phase, manner) {
+            match (phase, execution) {
                 (Boot::Start(names), _) => {
                     started = Timestamp::now();
-                    self.start_anew(names, before);
+                    self.apply_nodes(names, before);
                 }
                 (Boot::Ready(names), _) => self.ready(names).await,
-                (Boot::Init(action), Manner::Patient) => tokio::select! {
-                    () = self.init_patiently(action) => {}
+                (Boot::Init(action), Execution::Uninterrupted) => tokio::select! {
+                    () = self.init_with_retries(action) => {}
                     () = self.watch(started, alone) => {}
                 },
-                (Boot::Init(action), Manner::Interrupted) => self.init_interrupted(action).await,
+                (Boot::Init(action), Execution::Interrupted) => self.init_interrupted(action).await,
                 (Boot::Job(job), _) => panic!("Fabric has no jobs: {job}"),
             }
             println!("{phase:?}: {:?}", begun.elapsed());
@@ -109,8 +110,8 @@ impl Network {
         println!("all actions again: {:?}", begun.elapsed());
     }
 
-    /// Makes nodes that are not there, and replaces those that differ from before.
-    fn start_anew(&self, names: &[NodeName], before: &BTreeMap<NodeName, SpecHash>) {
+    /// Creates new nodes and replaces changed ones.
+    fn apply_nodes(&self, names: &[NodeName], before: &BTreeMap<NodeName, SpecHash>) {
         for name in names {
             let node = self.spec().node(name).expect("it is there");
             match before.get(name) {
@@ -123,7 +124,7 @@ impl Network {
         }
     }
 
-    /// Ends a process as a platform does.
+    /// Stops a process as a platform does.
     fn stop(&self, node: &NodeName) {
         let mut child = self
             .running
@@ -142,7 +143,7 @@ impl Network {
     }
 
     async fn ready(&self, names: &[NodeName]) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ACTION_LIMIT;
         loop {
             let evidence = self.probe().await;
             if names.iter().all(|name| evidence.nodes[name.as_str()].answers) {
@@ -150,37 +151,38 @@ impl Network {
             }
             assert!(
                 Instant::now() < deadline,
-                "{names:?} do not answer: {evidence:#?}\n{}",
+                "{names:?} are not responsive: {evidence:#?}\n{}",
                 self.logs()
             );
         }
     }
 
-    async fn init_patiently(&self, action: &str) {
-        let deadline = Instant::now() + PATIENCE;
+    async fn init_with_retries(&self, action: &str) {
+        let deadline = Instant::now() + ACTION_LIMIT;
         while let Err(why) = self.kind.init(&self.nodes, action).await {
-            println!("{action}, once more: {why}");
+            println!("{action}, retry: {why}");
             assert!(Instant::now() < deadline, "{action}: {why}\n{}", self.logs());
             self.restart(&why.restart);
         }
     }
 
-    /// Looks at it again and again: a change that goes well breaks nothing. From one orderer to two nobody leads until the second
-    /// has the block that says so, which takes it about as long as one that came back.
+    /// Probes repeatedly: a successful change breaks nothing. Growing from one orderer to two has no leader
+    /// until the second one receives the configuration block, which takes it about as long as a reconnected
+    /// orderer.
     async fn watch(&self, started: Timestamp, alone: bool) {
         let mut led = Instant::now();
         loop {
             let evidence = self.probe().await;
             if !self.late(&evidence).is_empty() {
-                // A busy machine: this look says nothing of the change.
+                // The machine is busy: this probe is no evidence about the change.
                 led = Instant::now();
                 continue;
             }
-            let verdict = self.judge(
+            let verdict = self.assess(
                 &evidence,
-                &Past {
+                &History {
                     started_at: Some(started),
-                    ..Past::default()
+                    ..History::default()
                 },
             );
             let broken = verdict.state == HealthState::Broken;
@@ -193,16 +195,16 @@ impl Network {
     }
 
     async fn init_interrupted(&self, action: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ACTION_LIMIT;
         let mut limit = Duration::from_millis(40);
         loop {
             match timeout(limit, self.kind.init(&self.nodes, action)).await {
                 Ok(Ok(())) => return,
                 Ok(Err(why)) => {
-                    println!("{action}, once more: {why}");
+                    println!("{action}, retry: {why}");
                     self.restart(&why.restart);
                 }
-                Err(_) => println!("{action} broken off after {limit:?}"),
+                Err(_) => println!("{action} interrupted after {limit:?}"),
             }
             assert!(Instant::now() < deadline, "{action}: {}", self.logs());
             self.probe().await;
@@ -210,8 +212,9 @@ impl Network {
         }
     }
 
-    /// Somebody who commits transactions of an organisation's own until told to stop: each time he approves another version of a
-    /// chaincode that is never defined. He waits until a peer has it in a block, and tries another orderer after a refusal.
+    /// Commits transactions of one organisation in a loop: each approves another version of a chaincode that
+    /// is never defined. It waits until a peer has the transaction in a block, and tries another orderer
+    /// after a failure.
     pub(crate) fn commit_on(&self, channel: &str) -> Commits {
         let stop = Arc::new(AtomicBool::new(false));
         let commands: Vec<_> = ["orderer0", "orderer1"]
@@ -230,13 +233,13 @@ impl Network {
     }
 }
 
-/// How long nobody may lead while orderers join: as long as the verdict waits for one that came back.
+/// Maximum time without a leader while orderers join: as long as the verdict waits for a reconnected one.
 const LEADERLESS: Duration = Duration::from_secs(12);
 
-/// How actions are performed.
+/// Execution of actions.
 #[derive(Clone, Copy)]
-enum Manner {
-    Patient,
+enum Execution {
+    Uninterrupted,
     Interrupted,
 }
 
@@ -247,7 +250,7 @@ pub(crate) struct Commits {
 }
 
 impl Commits {
-    /// Ends it. Returns how many there were, and the longest time from one to the next.
+    /// Stops the loop. Returns the number of commits and the longest time between two.
     pub(crate) async fn end(self) -> (u32, Duration) {
         self.stop.store(true, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || self.thread.join().expect("it does not panic"))

@@ -8,7 +8,9 @@ use chainpool_agent::{
     NodeState, Object, ObjectKind, Observation, Secret, Variable,
 };
 use chainpool_api::{Evidence, HealthState, LogLevel, Proof, Timestamp};
-use chainpool_networks::{NetworkType, Nodes, Order, Past, Reach, Registry, Stuck, Verdict};
+use chainpool_networks::{
+    History, NetworkType, Nodes, PublicEndpoints, Registry, RenderRequest, StallTracker, Verdict,
+};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,30 +28,30 @@ use std::{
 
 const GENERATION: Generation = 1;
 
-/// How long a look is taken again on account of a node that is late.
+/// How long probes are repeated because a node is late.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Longer than anything takes that does not hang.
+/// Time limit that only a hang exceeds.
 pub(crate) const HANGS: Duration = Duration::from_mins(2);
 
-/// What a node's paths begin with, and where the images have what is not in a node's files.
+/// Prefix of a node's paths, and folders of the images.
 const HOME: &str = "/var/hyperledger";
 const CONFIG: &str = "/etc/hyperledger/fabric";
 const BUILDER: &str = "/opt/hyperledger/ccaas_builder";
 
-/// A network whose nodes are child processes. They end with it.
+/// A network whose nodes are child processes. Dropping it kills them.
 pub(crate) struct Network {
     pub(crate) kind: Arc<dyn NetworkType>,
-    order: Order,
+    request: RenderRequest,
     pub(crate) nodes: Nodes,
     homes: tempfile::TempDir,
     tools: String,
-    /// The first two numbers behind 127 of its nodes' addresses.
-    ground: [u8; 2],
+    /// Second and third byte of its nodes' addresses in 127.0.0.0/8.
+    subnet: [u8; 2],
     addresses: BTreeMap<NodeName, Ipv4Addr>,
     running: Mutex<BTreeMap<NodeName, Child>>,
     frozen: Mutex<BTreeSet<NodeName>>,
-    stuck: Mutex<Stuck>,
+    stalls: Mutex<StallTracker>,
 }
 
 impl Drop for Network {
@@ -67,26 +69,31 @@ impl Drop for Network {
 }
 
 impl Network {
-    /// Renders it and puts its files where the processes will find them.
+    /// Renders a network and writes its files for the processes.
     pub(crate) fn prepare(preset: &str, given: &Value) -> Self {
         let kind = Registry::default().get("fabric").expect("it is registered");
         let parameters = kind
-            .settle(preset, given.as_object().expect("an object"))
+            .validate(preset, given.as_object().expect("an object"))
             .expect("valid parameters");
-        let order = Order {
-            ports: kind.layout(&parameters).ports.into_iter().zip(20_001..).collect(),
+        let request = RenderRequest {
+            ports: kind
+                .requirements(&parameters)
+                .ports
+                .into_iter()
+                .zip(20_001..)
+                .collect(),
             parameters,
             chain_id: format!("cp-{}", ClusterId::new()),
             genesis_at: Timestamp::now(),
             network: NetworkSpec { subnet: None },
-            reach: reach(),
+            public_endpoints: public_endpoints(),
             images: BTreeMap::new(),
             log: LogConfig::default(),
             log_level: LogLevel::Info,
         };
         let begun = Instant::now();
-        let spec = kind.render(&order, &Secret::new(rand::random()));
-        let tools = tools(&order.parameters);
+        let spec = kind.render(&request, &Secret::new(rand::random()));
+        let tools = tools(&request.parameters);
         println!("{preset}: rendered in {:?}", begun.elapsed());
         let key = ClusterKey {
             cluster: ClusterId::new(),
@@ -97,7 +104,7 @@ impl Network {
         });
         let mut network = Self {
             kind,
-            order,
+            request,
             nodes: Nodes {
                 agent,
                 key,
@@ -105,24 +112,24 @@ impl Network {
             },
             homes: tempfile::tempdir().expect("a folder"),
             tools,
-            ground: rand::random(),
+            subnet: rand::random(),
             addresses: BTreeMap::new(),
             running: Mutex::default(),
             frozen: Mutex::default(),
-            stuck: Mutex::default(),
+            stalls: Mutex::default(),
         };
-        network.settle(spec);
+        network.use_spec(spec);
         for node in &network.spec().nodes {
             network.place(node);
         }
         network
     }
 
-    /// Takes a spec as its own: nodes that are new get addresses, and all others hear of them.
-    fn settle(&mut self, spec: ClusterSpec) {
+    /// Adopts a spec: new nodes get addresses, which are added to the hosts file.
+    fn use_spec(&mut self, spec: ClusterSpec) {
         for node in &spec.nodes {
             let next = u8::try_from(self.addresses.len() + 2).expect("a few nodes");
-            let address = Ipv4Addr::new(127, self.ground[0].clamp(1, 254), self.ground[1], next);
+            let address = Ipv4Addr::new(127, self.subnet[0].clamp(1, 254), self.subnet[1], next);
             self.addresses.entry(node.name.clone()).or_insert(address);
         }
         let port = |node: &NodeSpec, name: &str, inside| {
@@ -142,7 +149,7 @@ impl Network {
             .map(|(name, address)| format!("{address} {name}"))
             .collect::<Vec<_>>()
             .join("\n");
-        // The same file as before: nodes that run have it mounted.
+        // The file is overwritten in place: running nodes have it mounted.
         fs::write(
             self.homes.path().join("hosts"),
             format!("127.0.0.1 localhost\n{hosts}\n"),
@@ -159,7 +166,7 @@ impl Network {
         &self.nodes.spec
     }
 
-    /// The path of one of Fabric's own programs.
+    /// Path of one of Fabric's programs.
     pub(crate) fn program(&self, name: &str) -> String {
         format!("{}/bin/{name}", self.tools)
     }
@@ -196,7 +203,7 @@ impl Network {
         }
     }
 
-    /// The same setting on one machine: an address and a folder of its own.
+    /// Adapts a setting to one machine: with the node's own address and folder.
     fn localise(&self, node: &NodeName, setting: &str) -> String {
         let address = self.addresses[node].to_string();
         setting
@@ -208,7 +215,7 @@ impl Network {
     }
 
     fn start(&self, node: &NodeSpec) {
-        // A chaincode's image has its own program, which the spec does not name.
+        // The program of a chaincode is in its image, not in the spec.
         let chaincode = ["chaincode".to_owned()];
         let command = if node.command.is_empty() {
             &chaincode[..]
@@ -229,7 +236,7 @@ impl Network {
                 command.env(name, self.localise(&node.name, value));
             }
         }
-        // Every program takes the place of the one before: the child is the node itself.
+        // Each program replaces the previous one: the child is the node itself.
         let run = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
         let child = command
             .args(["--mount", "--propagation", "private", "sh", "-c", run])
@@ -251,7 +258,7 @@ impl Network {
         self.start(self.spec().node(node).expect("it is there"));
     }
 
-    /// Boots as the plan says. `Start` of all is the first phase.
+    /// Performs the boot phases, starting with `Start` of all nodes.
     pub(crate) async fn boot(&self) {
         for phase in &self.spec().boot {
             let begun = Instant::now();
@@ -283,13 +290,13 @@ impl Network {
         child.wait().expect("gone");
     }
 
-    /// Freezes a process; the platform does not know.
+    /// Freezes a process without the platform's knowledge.
     pub(crate) fn freeze(&self, node: &NodeName) {
         self.frozen.lock().expect("not poisoned").insert(node.clone());
         self.signal(node, "-STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes a frozen process.
     pub(crate) fn thaw(&self, node: &NodeName) {
         self.signal(node, "-CONT");
         self.frozen.lock().expect("not poisoned").remove(node);
@@ -313,7 +320,7 @@ impl Network {
             .map(|child| child.try_wait().expect("a child of ours"))
         {
             Some(None) => NodeState::Running,
-            // By itself.
+            // It exited by itself.
             Some(Some(status)) => NodeState::Exited(
                 status
                     .code()
@@ -338,14 +345,14 @@ impl Network {
         }
     }
 
-    /// Looks, and starts anew what stands still, as the core does. That a node which runs has not answered in time on a busy machine is true
-    /// of one look, and not what a test has done: it looks again then.
+    /// Probes and restarts stalled nodes as the orchestrator does. If a running node is late, as on a busy
+    /// machine, it probes again.
     pub(crate) async fn probe(&self) -> Evidence {
         let until = Instant::now() + BUSY;
         loop {
             let evidence = self.kind.probe(&self.nodes, &self.observed()).await;
             let overdue = self
-                .stuck
+                .stalls
                 .lock()
                 .expect("not poisoned")
                 .overdue(&evidence, Instant::now());
@@ -354,14 +361,14 @@ impl Network {
             if late.is_empty() || Instant::now() >= until {
                 return evidence;
             }
-            println!("once more: {}", late.join(", "));
+            println!("probing again: {}", late.join(", "));
         }
     }
 
-    /// Who runs, is not frozen, and has not answered in time.
+    /// Nodes that are running and not frozen but late.
     fn late(&self, evidence: &Evidence) -> Vec<String> {
         let frozen = self.frozen.lock().expect("not poisoned");
-        let is_late = |why: &&str| why.contains("no answer within") || why.contains("no connection within");
+        let is_late = |why: &&str| why.contains("no response within") || why.contains("no connection within");
         let awake = evidence
             .nodes
             .iter()
@@ -373,29 +380,32 @@ impl Network {
 
     fn restart(&self, nodes: &[NodeName]) {
         for node in nodes {
-            println!("{node} stands still and is started anew");
+            println!("restarting stalled node {node}");
             self.kill(node);
             self.start_node(node);
         }
     }
 
-    fn judge(&self, evidence: &Evidence, past: &Past) -> Verdict {
+    fn assess(&self, evidence: &Evidence, history: &History) -> Verdict {
         self.kind
-            .verdict(&self.order.parameters, evidence, past, Timestamp::now())
+            .verdict(&self.request.parameters, evidence, history, Timestamp::now())
     }
 
-    /// Looks again until the verdict is as wanted.
-    pub(crate) async fn wait_for(&self, past: &Past, state: HealthState) -> Verdict {
+    /// Probes until the verdict has this state.
+    pub(crate) async fn wait_for(&self, history: &History, state: HealthState) -> Verdict {
         let deadline = Instant::now() + HANGS;
         loop {
             let evidence = self.probe().await;
-            let verdict = self.judge(&evidence, past);
+            let verdict = self.assess(&evidence, history);
             if verdict.state == state {
-                let silent = evidence
+                let unresponsive = evidence
                     .nodes
                     .iter()
                     .filter_map(|(node, seen)| Some((node, seen.silent.as_ref()?)));
-                println!("{verdict:?}; silent: {:?}", silent.collect::<Vec<_>>());
+                println!(
+                    "{verdict:?}; unresponsive: {:?}",
+                    unresponsive.collect::<Vec<_>>()
+                );
                 return verdict;
             }
             assert!(
@@ -415,7 +425,7 @@ impl Network {
             .unwrap_or_else(|e| panic!("{e} after {:?}\n{}", begun.elapsed(), self.logs()))
     }
 
-    /// Runs a command of a user in the bundle's folder, where nodes are known by their names; returns what it printed.
+    /// Runs a user's command in the bundle's folder with node names in the hosts file; returns its output.
     pub(crate) fn run(&self, command: &str) -> String {
         let ran = self.user(command).output().expect("it runs");
         let said = String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned();
@@ -423,10 +433,10 @@ impl Network {
         said
     }
 
-    /// The same, not yet run.
+    /// Prepares a user's command.
     fn user(&self, command: &str) -> Command {
         let folder = self.homes.path().join("bundle");
-        for (path, text) in self.kind.bundle(self.spec(), &reach()).files {
+        for (path, text) in self.kind.bundle(self.spec(), &public_endpoints()).files {
             let path = folder.join(path);
             fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
             fs::write(path, self.named(&text)).expect("written");
@@ -442,7 +452,7 @@ impl Network {
         user
     }
 
-    /// Published addresses as what they are here.
+    /// Replaces published addresses by node names and ports.
     fn named(&self, text: &str) -> String {
         let ports = self
             .spec()
@@ -464,7 +474,7 @@ impl Network {
             .channels
             .values()
             .find_map(|channel| channel.leader.as_deref());
-        name(leader.unwrap_or_else(|| panic!("nobody leads: {evidence:#?}\n{}", self.logs())))
+        name(leader.unwrap_or_else(|| panic!("no leader: {evidence:#?}\n{}", self.logs())))
     }
 
     pub(crate) fn logs(&self) -> String {
@@ -479,20 +489,20 @@ impl Network {
     }
 }
 
-/// The folder with the programs of a network's version line.
+/// Folder with the programs of a network's version line.
 fn tools(parameters: &Value) -> String {
     let (variable, what) = match parameters["version"].as_str() {
         Some("2.5") => ("FABRIC_TOOLS", "the folder that scripts/fabric-tools.sh prints"),
         _ => (
             "FABRIC_3_TOOLS",
-            "a folder like that which scripts/fabric-tools.sh prints, with the programs of Fabric 3.1",
+            "a folder with the layout of scripts/fabric-tools.sh and the programs of Fabric 3.1",
         ),
     };
     std::env::var(variable).unwrap_or_else(|_| panic!("not run: {variable} does not name {what}"))
 }
 
-pub(crate) fn reach() -> Reach {
-    Reach {
+pub(crate) fn public_endpoints() -> PublicEndpoints {
+    PublicEndpoints {
         address: "127.0.0.1".to_owned(),
         loopback: true,
         machines: BTreeMap::new(),

@@ -1,4 +1,4 @@
-//! An agent that only dials: for networks whose nodes are processes on this machine.
+//! An agent that only dials, for networks whose nodes are processes on this machine.
 
 use async_trait::async_trait;
 use chainpool_agent::{
@@ -8,9 +8,9 @@ use chainpool_agent::{
 };
 use std::{collections::BTreeMap, net::SocketAddr};
 
-/// Reaches the processes by the ports that they listen on; can do nothing else.
+/// Connects to the processes' ports; nothing else is supported.
 pub(crate) struct Local {
-    /// Where they listen, by node and port name.
+    /// Listening addresses by node and port name.
     pub(crate) ports: BTreeMap<(NodeName, String), SocketAddr>,
 }
 

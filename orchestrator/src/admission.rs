@@ -1,0 +1,459 @@
+//! Admission of a change: the desired state and its operation in one transaction.
+
+use crate::{
+    Caller, Error, Orchestrator, Result,
+    amend::revert_amendments,
+    executor::{deadline, is_live},
+    plan::Arguments,
+};
+use chainpool_agent::ClusterId;
+use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
+use chainpool_networks::{NetworkType, SoftwareLine};
+use chainpool_store::{
+    Audit, ClusterRow, EnumColumn, HostRow, Json, Labels, Moment, NewOperation, OperationRow, Tx,
+};
+use rand::Rng;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use uuid::Uuid;
+
+/// A validated new cluster.
+pub(crate) struct NewCluster {
+    pub(crate) name: Option<String>,
+    pub(crate) network: Arc<dyn NetworkType>,
+    pub(crate) network_type: String,
+    pub(crate) preset: String,
+    pub(crate) parameters: serde_json::Value,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) fill_key: Option<String>,
+}
+
+/// The author and the reason of an operation.
+#[derive(Clone)]
+pub(crate) struct Cause {
+    pub(crate) author: String,
+    pub(crate) reason: String,
+    pub(crate) parent: Option<Uuid>,
+}
+
+impl Cause {
+    pub(crate) fn of(caller: &Caller, reason: impl Into<String>) -> Self {
+        Self {
+            author: caller.account.clone(),
+            reason: reason.into(),
+            parent: None,
+        }
+    }
+
+    pub(crate) fn watchdog(reason: impl Into<String>) -> Self {
+        Self::of(&Caller::watchdog(), reason)
+    }
+
+    pub(crate) fn part_of(&self, parent: Uuid) -> Self {
+        Self {
+            parent: Some(parent),
+            ..self.clone()
+        }
+    }
+}
+
+/// Validates the name of a host, cluster or account.
+pub(crate) fn check_name(field: &str, name: &str) -> Result<()> {
+    let is_valid = (1..=40).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if is_valid {
+        Ok(())
+    } else {
+        Err(Error::field(
+            field,
+            format!(
+                "{name:?} is not a valid name; use 1 to 40 of a-z, 0-9 and -, starting with a letter and not ending with -"
+            ),
+        ))
+    }
+}
+
+/// The end of a maintenance window that starts now; 0 seconds end it.
+pub(crate) fn maintenance_until(seconds: u32) -> Result<Option<Moment>> {
+    const MAX: u32 = 365 * 24 * 60 * 60;
+    if seconds > MAX {
+        return Err(Error::field(
+            "maintenance_seconds",
+            format!("use at most {MAX} seconds (365 days); 0 ends maintenance"),
+        ));
+    }
+    Ok((seconds > 0).then(|| Timestamp::now().plus_seconds(i64::from(seconds)).into()))
+}
+
+impl Orchestrator {
+    /// Commits accepted operations and wakes the executor.
+    pub(crate) async fn accepted(&self, tx: Tx, superseded: &[Uuid]) -> Result<()> {
+        tx.commit("operation accepted").await?;
+        for operation in superseded {
+            self.inner.executor.cancel(*operation);
+        }
+        self.inner.executor.wake();
+        Ok(())
+    }
+
+    /// Accepts a new cluster on a host: row, ports, subnet, rendered spec, operation.
+    pub(crate) async fn accept_create(
+        &self,
+        tx: &mut Tx,
+        host: &HostRow,
+        new: NewCluster,
+        cause: &Cause,
+    ) -> Result<OperationRow> {
+        let NewCluster {
+            name,
+            network,
+            network_type,
+            preset,
+            parameters,
+            labels,
+            fill_key,
+        } = new;
+        let now = Timestamp::now();
+        let SoftwareLine { version, consensus } = network.software_line(&parameters);
+        let requirements = network.requirements(&parameters);
+        let id = Uuid::now_v7();
+        let name = match name {
+            Some(name) if tx.cluster_named(&name).await?.is_some() => {
+                return Err(Error::conflict(
+                    "cluster_exists",
+                    format!("cluster {name:?} already exists; choose another name"),
+                ));
+            }
+            Some(name) => name,
+            None => free_name(tx, &network_type).await?,
+        };
+        let allocation = self.allocate(tx, host, id, &requirements).await?;
+        let mut row = ClusterRow {
+            id,
+            name,
+            host_id: host.id,
+            network_type,
+            preset,
+            version,
+            consensus,
+            size: i64::from(requirements.size),
+            parameters: Json(parameters),
+            created_with: None,
+            labels: Labels(labels).to_column(),
+            state: EnumColumn(ClusterState::Creating),
+            generation: 1,
+            chain_id: chain_id(id, 1),
+            health: EnumColumn(HealthState::Starting),
+            health_reason: "creating".to_owned(),
+            health_since: now.into(),
+            checked_at: Timestamp(0).into(),
+            height: None,
+            ledger_fault: None,
+            proof: None,
+            leased: false,
+            schedulable: offers(host),
+            operation_id: None,
+            subnet: allocation.subnet.map(|s| s.to_string()),
+            machines: Json(BTreeMap::new()),
+            memory_bytes: i64::try_from(requirements.memory_bytes).map_err(Error::internal)?,
+            fill_key,
+            stopped_nodes: Json(BTreeSet::new()),
+            maintenance_until: None,
+            last_started_at: now.into(),
+            created_at: now.into(),
+            ready_at: None,
+            deleted_at: None,
+        };
+        let ports = allocation.port_rows(host.id, id);
+        self.render_into(tx, host, &mut row, &ports, network.as_ref())
+            .await?;
+        let operation = self
+            .operation_on(
+                tx,
+                &row,
+                OperationKind::ClusterCreate,
+                1,
+                Arguments::default(),
+                cause,
+            )
+            .await?;
+        row.operation_id = Some(operation.id);
+        tx.cluster_insert(row, ports).await?;
+        Ok(operation)
+    }
+
+    /// Accepts a reset: a new generation with new keys on the same name, size and ports.
+    pub(crate) async fn accept_reset(
+        &self,
+        tx: &mut Tx,
+        host: &HostRow,
+        mut row: ClusterRow,
+        cause: &Cause,
+    ) -> Result<(OperationRow, Option<Uuid>)> {
+        let superseded = supersede(tx, &row, OperationKind::ClusterReset).await?;
+        let network = self
+            .inner
+            .registry
+            .get(&row.network_type)
+            .map_err(Error::internal)?;
+        revert_amendments(tx, &mut row, network.as_ref()).await?;
+        let generation = next_generation(
+            &mut row,
+            ClusterState::Resetting,
+            format!("resetting: {}", cause.reason),
+        )?;
+        let ports = tx.ports_of_cluster(row.id).await?;
+        self.render_into(tx, host, &mut row, &ports, network.as_ref())
+            .await?;
+        let operation = self
+            .operation_on(
+                tx,
+                &row,
+                OperationKind::ClusterReset,
+                generation,
+                Arguments::default(),
+                cause,
+            )
+            .await?;
+        row.operation_id = Some(operation.id);
+        tx.cluster_save(row).await?;
+        Ok((operation, superseded))
+    }
+
+    /// Accepts a delete.
+    pub(crate) async fn accept_delete(
+        &self,
+        tx: &mut Tx,
+        mut row: ClusterRow,
+        cause: &Cause,
+    ) -> Result<(OperationRow, Option<Uuid>)> {
+        let superseded = supersede(tx, &row, OperationKind::ClusterDelete).await?;
+        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
+        row.state = EnumColumn(ClusterState::Deleting);
+        row.health = EnumColumn(HealthState::Unknown);
+        row.health_reason = "deleting".to_owned();
+        row.health_since = Timestamp::now().into();
+        let operation = self
+            .operation_on(
+                tx,
+                &row,
+                OperationKind::ClusterDelete,
+                generation,
+                Arguments::default(),
+                cause,
+            )
+            .await?;
+        row.operation_id = Some(operation.id);
+        tx.cluster_save(row).await?;
+        Ok((operation, superseded))
+    }
+
+    /// Accepts an operation that keeps the generation: start, stop, restart, repair, prove.
+    pub(crate) async fn accept_on(
+        &self,
+        tx: &mut Tx,
+        mut row: ClusterRow,
+        kind: OperationKind,
+        arguments: Arguments,
+        cause: &Cause,
+    ) -> Result<(OperationRow, Option<Uuid>)> {
+        let superseded = supersede(tx, &row, kind).await?;
+        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
+        let operation = self
+            .operation_on(tx, &row, kind, generation, arguments, cause)
+            .await?;
+        row.operation_id = Some(operation.id);
+        tx.cluster_save(row).await?;
+        Ok((operation, superseded))
+    }
+
+    pub(crate) async fn operation_on(
+        &self,
+        tx: &mut Tx,
+        row: &ClusterRow,
+        kind: OperationKind,
+        generation: u32,
+        arguments: Arguments,
+        cause: &Cause,
+    ) -> Result<OperationRow> {
+        let now = Timestamp::now();
+        let new = NewOperation {
+            kind,
+            host_id: row.host_id,
+            cluster_id: Some(row.id),
+            generation,
+            parent_id: cause.parent,
+            author: cause.author.clone(),
+            reason: cause.reason.clone(),
+            arguments: serde_json::to_value(arguments).map_err(Error::internal)?,
+            deadline_at: deadline(kind, now),
+        };
+        let detail = format!("cluster {} generation {generation}: {}", row.name, cause.reason);
+        tx.audit_insert(
+            Audit {
+                author: &cause.author,
+                verb: kind.as_str(),
+                subject: &row.id.to_string(),
+                detail,
+            },
+            now,
+        )
+        .await?;
+        Ok(tx.operation_insert(new, now).await?)
+    }
+
+    /// Accepts an operation on a host itself.
+    pub(crate) async fn accept_host(
+        &self,
+        tx: &mut Tx,
+        host: &HostRow,
+        kind: OperationKind,
+        arguments: Arguments,
+        cause: &Cause,
+    ) -> Result<OperationRow> {
+        if let Some(mut live) = tx.operation_of_host(host.id).await? {
+            if live.kind.0 == OperationKind::HostFillup
+                && matches!(kind, OperationKind::HostReset | OperationKind::HostClean)
+            {
+                end_superseded(tx, &mut live, kind).await?;
+            } else {
+                return Err(running(&format!("host {}", host.name), &live));
+            }
+        }
+        let now = Timestamp::now();
+        let new = NewOperation {
+            kind,
+            host_id: host.id,
+            cluster_id: None,
+            generation: 0,
+            parent_id: None,
+            author: cause.author.clone(),
+            reason: cause.reason.clone(),
+            arguments: serde_json::to_value(arguments).map_err(Error::internal)?,
+            deadline_at: None,
+        };
+        let detail = format!("host {}: {}", host.name, cause.reason);
+        tx.audit_insert(
+            Audit {
+                author: &cause.author,
+                verb: kind.as_str(),
+                subject: &host.id.to_string(),
+                detail,
+            },
+            now,
+        )
+        .await?;
+        Ok(tx.operation_insert(new, now).await?)
+    }
+}
+
+/// Turns a row into the next generation of its cluster, with nothing created yet.
+pub(crate) fn next_generation(row: &mut ClusterRow, state: ClusterState, reason: String) -> Result<u32> {
+    row.generation += 1;
+    let generation = u32::try_from(row.generation).map_err(Error::internal)?;
+    row.chain_id = chain_id(row.id, generation);
+    row.state = EnumColumn(state);
+    row.health = EnumColumn(HealthState::Starting);
+    row.health_reason = reason;
+    row.health_since = Timestamp::now().into();
+    row.height = None;
+    row.ledger_fault = None;
+    row.proof = None;
+    row.ready_at = None;
+    row.stopped_nodes = Json(BTreeSet::new());
+    Ok(generation)
+}
+
+/// Returns `true` if a host offers its free clusters.
+pub(crate) fn offers(host: &HostRow) -> bool {
+    host.state.0 == api::HostState::Active && host.schedulable
+}
+
+/// The chain id: permanently unique, derived from cluster and generation.
+fn chain_id(cluster: Uuid, generation: u32) -> String {
+    chainpool_agent::network_name(&chainpool_agent::ClusterKey {
+        cluster: ClusterId(cluster),
+        generation,
+    })
+}
+
+async fn free_name(tx: &Tx, network_type: &str) -> Result<String> {
+    const LETTERS: &[u8] = b"bcdfghjkmnpqrstvwxz23456789";
+    loop {
+        let tail: String = (0..5)
+            .map(|_| char::from(LETTERS[rand::rng().random_range(0..LETTERS.len())]))
+            .collect();
+        let name = format!("{network_type}-{tail}");
+        if tx.cluster_named(&name).await?.is_none() {
+            return Ok(name);
+        }
+    }
+}
+
+/// Supersedes the running operation of a cluster, or refuses the new one. Delete and reset supersede create,
+/// amend, start, stop, restart, repair and prove; delete supersedes reset; stop and amend supersede repair;
+/// nothing supersedes delete.
+pub(crate) async fn supersede(tx: &mut Tx, row: &ClusterRow, kind: OperationKind) -> Result<Option<Uuid>> {
+    let Some(id) = row.operation_id else {
+        return Ok(None);
+    };
+    let Some(mut live) = tx.operation(id).await? else {
+        return Ok(None);
+    };
+    if !is_live(live.state.0) {
+        return Ok(None);
+    }
+    let allowed = match kind {
+        OperationKind::ClusterDelete => live.kind.0 != OperationKind::ClusterDelete,
+        OperationKind::ClusterReset => !matches!(
+            live.kind.0,
+            OperationKind::ClusterDelete | OperationKind::ClusterReset
+        ),
+        _ => {
+            live.kind.0 == OperationKind::ClusterRepair
+                && matches!(kind, OperationKind::ClusterStop | OperationKind::ClusterAmend)
+        }
+    };
+    if !allowed {
+        return Err(running(&format!("cluster {}", row.name), &live));
+    }
+    end_superseded(tx, &mut live, kind).await?;
+    Ok(Some(id))
+}
+
+/// Marks a running operation as superseded.
+async fn end_superseded(tx: &mut Tx, live: &mut OperationRow, by: OperationKind) -> Result<()> {
+    live.state = EnumColumn(OperationState::Superseded);
+    live.error = Some(format!("superseded by {by}"));
+    live.ended_at = Some(Timestamp::now().into());
+    Ok(tx.operation_save(live.clone()).await?)
+}
+
+/// The error for an operation in progress.
+fn running(subject: &str, live: &OperationRow) -> Error {
+    let (kind, id) = (live.kind.0, live.id);
+    Error::conflict(
+        "operation_running",
+        format!(
+            "{subject} has an operation in progress ({kind}, {id}); wait for it: chainpool operation wait {id}"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maintenance_is_bounded_and_zero_ends_it() {
+        assert!(maintenance_until(0).is_ok_and(|until| until.is_none()));
+        assert!(maintenance_until(365 * 86_400).is_ok_and(|until| until.is_some()));
+        assert!(maintenance_until(365 * 86_400 + 1).is_err());
+    }
+}

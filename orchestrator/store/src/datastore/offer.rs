@@ -1,0 +1,128 @@
+//! The rule for offered clusters: those that an apply may lease now. Stated once for a row and once in SQL; a test
+//! compares the two over every combination of what they read.
+
+use crate::entity::cluster::Model as ClusterRow;
+use chainpool_api::{ClusterState, HealthState, Timestamp};
+use sea_orm::sea_query::{Expr, SimpleExpr};
+
+/// The maximum age of evidence of an offered cluster, in milliseconds.
+const FRESH_MS: i64 = 60_000;
+
+/// The rule in SQL. Its parameter is `fresh_since`.
+pub(crate) const OFFERED: &str = "state = 'ready' AND health = 'healthy' AND NOT leased AND schedulable \
+     AND ledger_fault IS NULL AND operation_id IS NULL AND deleted_at IS NULL AND checked_at >= ?";
+
+/// The oldest evidence that counts, in milliseconds since 1970.
+pub(crate) fn fresh_since(now: Timestamp) -> i64 {
+    now.0 - FRESH_MS
+}
+
+/// The rule as a condition of a query.
+pub(crate) fn offered(now: Timestamp) -> SimpleExpr {
+    Expr::cust_with_values(OFFERED, [fresh_since(now)])
+}
+
+impl ClusterRow {
+    /// Returns `true` if an apply may lease the cluster now.
+    #[must_use]
+    pub fn is_offered(&self, now: Timestamp) -> bool {
+        self.state.0 == ClusterState::Ready
+            && self.health.0 == HealthState::Healthy
+            && !self.leased
+            && self.schedulable
+            && self.ledger_fault.is_none()
+            && self.operation_id.is_none()
+            && self.deleted_at.is_none()
+            && self.has_fresh_evidence(now)
+    }
+
+    /// Returns `true` if the last assessment is recent enough to offer the cluster.
+    #[must_use]
+    pub fn has_fresh_evidence(&self, now: Timestamp) -> bool {
+        self.checked_at.0.0 >= fresh_since(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClusterQuery, EnumColumn, Store, testing};
+    use std::collections::BTreeSet;
+    use tempfile::TempDir;
+    use uuid::Uuid;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    /// A row for each combination of what the rule reads.
+    fn combinations(now: Timestamp) -> Vec<ClusterRow> {
+        let host = testing::host(now);
+        let mut rows = Vec::new();
+        for state in ClusterState::ALL {
+            for health in HealthState::ALL {
+                for bits in 0..64_u8 {
+                    let bit = |at: u8| bits & (1 << at) != 0;
+                    let checked_at = Timestamp(now.0 + if bit(0) { HOUR_MS } else { -HOUR_MS });
+                    rows.push(ClusterRow {
+                        state: EnumColumn(*state),
+                        health: EnumColumn(*health),
+                        checked_at: checked_at.into(),
+                        leased: bit(1),
+                        schedulable: bit(2),
+                        ledger_fault: bit(3).then(|| "its blocks differ".to_owned()),
+                        operation_id: bit(4).then(Uuid::now_v7),
+                        deleted_at: bit(5).then(|| now.into()),
+                        ..testing::free(&host, &format!("c{}", rows.len()), now)
+                    });
+                }
+            }
+        }
+        rows
+    }
+
+    #[tokio::test]
+    async fn a_row_and_the_database_offer_the_same_clusters() {
+        let (folder, now) = (TempDir::new().unwrap(), Timestamp::now());
+        let store = Store::open(folder.path(), None).await.unwrap();
+        let rows = combinations(now);
+        let mut tx = store.begin().await.unwrap();
+        tx.host_insert(testing::host(now)).await.unwrap();
+        for row in &rows {
+            tx.cluster_insert(row.clone(), Vec::new()).await.unwrap();
+        }
+        tx.commit("test").await.unwrap();
+        let by_rule = |offered: bool| -> BTreeSet<Uuid> {
+            let existing = rows.iter().filter(|row| row.deleted_at.is_none());
+            existing
+                .filter(|row| row.is_offered(now) == offered)
+                .map(|row| row.id)
+                .collect()
+        };
+        for offered in [true, false] {
+            let mut query = ClusterQuery {
+                offered: Some(offered),
+                limit: Some(500),
+                ..ClusterQuery::default()
+            };
+            let mut by_query = BTreeSet::new();
+            loop {
+                let page = store.read().cluster_page(&query).await.unwrap();
+                query.after = page.last().map(|row| row.id);
+                by_query.extend(page.iter().map(|row| row.id));
+                if page.len() <= 500 {
+                    break;
+                }
+            }
+            assert_eq!(by_query, by_rule(offered), "offered: {offered}");
+        }
+        assert_eq!(by_rule(true).len(), 1);
+        store.close().await.unwrap();
+    }
+
+    #[test]
+    fn evidence_is_fresh_for_a_minute() {
+        let now = Timestamp::now();
+        let row = testing::free(&testing::host(now), "c", now);
+        assert!(row.is_offered(Timestamp(now.0 + FRESH_MS)));
+        assert!(!row.is_offered(Timestamp(now.0 + FRESH_MS + 1)));
+    }
+}
