@@ -11,6 +11,7 @@ use axum::{
 use chainpool_orchestrator::Error;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use http_body_util::BodyExt;
 use std::{
     any::Any,
     panic::AssertUnwindSafe,
@@ -22,6 +23,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 /// Header of the request id, in requests and responses.
@@ -81,6 +83,7 @@ pub(crate) async fn handle(mut request: Request, next: Next) -> Response {
         Body::new(TrackedBody {
             body,
             read: Arc::clone(&read),
+            drains: version <= Version::HTTP_11,
         })
     });
     let limit = if uri.path() == BACKUP {
@@ -102,10 +105,43 @@ pub(crate) async fn handle(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// A request body that records whether it was read to its end.
+/// Time and bytes for which the rest of a body is read after an early response.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+const DRAIN_BYTES: usize = 16 * 1024 * 1024;
+
+/// A request body that records whether it was read to its end. On HTTP/1 the rest is read and discarded when it
+/// is dropped early: if the connection were closed before, the client's next write would fail, and the client
+/// would lose the response that it has not read yet.
 struct TrackedBody {
     body: Body,
     read: Arc<AtomicBool>,
+    drains: bool,
+}
+
+impl Drop for TrackedBody {
+    fn drop(&mut self) {
+        if !self.drains || self.read.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(drain(std::mem::take(&mut self.body)));
+        }
+    }
+}
+
+async fn drain(mut body: Body) {
+    let all = async {
+        let mut left = DRAIN_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // After the time limit the connection is closed with the rest unread.
+    let _ = tokio::time::timeout(DRAIN_TIME, all).await;
 }
 
 impl HttpBody for TrackedBody {
@@ -189,7 +225,6 @@ mod tests {
     use axum::{Router, body::Body, middleware, routing::get};
     use chainpool_api::Problem;
     use http::StatusCode;
-    use http_body_util::BodyExt as _;
     use tower::ServiceExt as _;
 
     async fn ask(path: &str, id: Option<&str>) -> (StatusCode, HeaderMap, Vec<u8>) {
