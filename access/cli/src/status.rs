@@ -6,7 +6,7 @@ use crate::{
     confirm, duration,
     exit::{Exit, Failure, Result},
     operation,
-    output::{self, NONE, clean, maybe_when, size, when, yes},
+    output::{self, NONE, clean, maybe_when, size, when},
 };
 use chainpool_api::{Counts, DatabaseStatus, HostStatus, Status, Unclaimed, WatchdogStatus};
 use clap::Args;
@@ -71,7 +71,7 @@ fn text(status: &Status) -> String {
         text.push_str("\npaused after a restore: inspect the unclaimed objects, then run `chainpool resume`");
     }
     let DatabaseStatus {
-        ok: database_ok,
+        ok: _,
         message,
         size_bytes,
         disk_free_bytes,
@@ -92,19 +92,21 @@ fn text(status: &Status) -> String {
             (
                 "database",
                 format!(
-                    "ok: {}, {message}, {}, disk free: {free}, checked {}",
-                    yes(*database_ok),
+                    "{message}, {}, disk free: {free}, checked {}",
                     size(*size_bytes),
                     maybe_when(*checked_at)
                 )
             ),
             (
                 "watchdog",
-                format!(
-                    "last pass {} in {}, {lag_ms} ms behind",
-                    maybe_when(*last_pass_at),
-                    duration::elapsed(i64::try_from(*last_pass_ms).unwrap_or(i64::MAX))
-                )
+                match last_pass_at {
+                    Some(at) => format!(
+                        "last pass {} in {}, {lag_ms} ms behind",
+                        when(*at),
+                        duration::elapsed(i64::try_from(*last_pass_ms).unwrap_or(i64::MAX))
+                    ),
+                    None => "no pass yet".to_owned(),
+                }
             ),
         ])
     );
