@@ -6,14 +6,11 @@ use crate::{
     request::request_id,
     state::Server,
 };
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use chainpool_orchestrator::{Caller, Error, RequestKey, StreamScope};
-use http::{Extensions, HeaderMap, HeaderName, Method, header, request::Parts};
+use http::{HeaderMap, HeaderName, Method, header, request::Parts};
 use sha2::{Digest, Sha256};
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Instant,
-};
+use std::time::Instant;
 
 /// Header that makes repeated requests idempotent.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -40,27 +37,6 @@ impl FromRequestParts<Server> for Bearer {
     async fn from_request_parts(parts: &mut Parts, _: &Server) -> ApiResult<Self> {
         Ok(Self(bearer(&parts.headers)?.to_owned()))
     }
-}
-
-/// The client's address, for the limit on sign-in attempts.
-pub(crate) struct ClientAddress(pub(crate) String);
-
-impl FromRequestParts<Server> for ClientAddress {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Server) -> ApiResult<Self> {
-        Ok(Self(client(&parts.extensions).map_or_else(
-            || "unknown".to_owned(),
-            |address| address.to_string(),
-        )))
-    }
-}
-
-/// The client's address, as determined by the listener.
-pub(crate) fn client(extensions: &Extensions) -> Option<IpAddr> {
-    extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|ConnectInfo(address)| address.ip())
 }
 
 /// Authenticates the caller. The rate limit comes first, so rejected requests stay cheap.

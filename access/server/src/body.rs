@@ -2,7 +2,8 @@
 //! effect.
 
 use crate::{
-    auth::{caller, client, request_key},
+    auth::{caller, request_key},
+    client_address::client,
     error::{ApiError, ApiResult},
     state::Server,
 };

@@ -1,6 +1,5 @@
 //! The OpenAPI document: generated from the handlers, completed with the parts common to all routes.
 
-use crate::routes;
 use chainpool_api::{
     ClusterState, Event, HealthState, HostState, LeaseState, Noun, Operation, OperationKind, OperationState,
     Platform, Problem,
@@ -80,17 +79,8 @@ const COMMON_ERRORS: [(&str, &str, &str); 9] = [
     ("507", "StorageFull", "Server disk full; nothing changed."),
 ];
 
-/// The OpenAPI document as JSON.
-///
-/// # Panics
-/// Never: the document consists of strings only.
-pub fn openapi_json() -> String {
-    openapi_json_at("")
-}
-
-/// The OpenAPI document as JSON, for an API below a base path.
-pub(crate) fn openapi_json_at(base: &str) -> String {
-    let mut openapi = routes::all().into_openapi();
+/// The document of these routes as JSON, for an API below a base path.
+pub(crate) fn json(mut openapi: OpenApi, base: &str) -> String {
     add_common_parts(&mut openapi);
     if !base.is_empty() {
         openapi.servers = Some(vec![Server::new(base)]);

@@ -1,18 +1,10 @@
 //! HTTP server: listener, router and graceful shutdown.
 
 mod connections;
-mod limits;
 mod listen;
 
-pub use limits::Limits;
-
 use crate::{
-    auth, base_path,
-    body::BODY_LIMIT,
-    error::ApiError,
-    proxy::{Proxies, ProxyNetwork},
-    public_url::PublicUrl,
-    request, routes,
+    base_path, body::BODY_LIMIT, client_address, config::ServeConfig, error::ApiError, request, routes,
     state::Server,
 };
 use axum::{
@@ -44,56 +36,6 @@ const COMPRESS_ABOVE: u64 = 1024;
 
 /// HSTS for 180 days, without subdomains, which may belong to others.
 const HSTS: &str = "max-age=15552000";
-
-/// Configuration of the HTTP server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServeConfig {
-    /// Listen address.
-    pub listen: SocketAddr,
-    /// PEM files of the certificate chain and the key; enables TLS.
-    pub tls: Option<(PathBuf, PathBuf)>,
-    /// Public URL, for a server behind a proxy or below a base path.
-    pub public_url: Option<PublicUrl>,
-    /// Trusted reverse proxies.
-    pub behind_proxy: Vec<ProxyNetwork>,
-    /// Maximum requests per second of each token and each dashboard session; 0: no limit.
-    pub rate_limit_per_second: u32,
-    /// Limits on connections.
-    pub limits: Limits,
-}
-
-impl ServeConfig {
-    /// Plain HTTP at this address, without proxy and rate limit.
-    pub fn new(listen: SocketAddr) -> Self {
-        Self {
-            listen,
-            tls: None,
-            public_url: None,
-            behind_proxy: Vec::new(),
-            rate_limit_per_second: 0,
-            limits: Limits::default(),
-        }
-    }
-
-    /// `true` if clients use https, to this server or to a proxy.
-    pub(crate) fn is_https(&self) -> bool {
-        self.tls.is_some() || self.has_https_url()
-    }
-
-    fn has_https_url(&self) -> bool {
-        self.public_url.as_ref().is_some_and(PublicUrl::is_https)
-    }
-
-    /// Base path; empty at the root.
-    pub(crate) fn base(&self) -> &str {
-        self.public_url.as_ref().map_or("", PublicUrl::base)
-    }
-
-    /// The configured proxies, and loopback if an https public URL implies a local TLS proxy.
-    fn proxies(&self) -> Proxies {
-        Proxies::new(&self.behind_proxy, self.tls.is_none() && self.has_https_url())
-    }
-}
 
 /// Startup error of the server.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +85,7 @@ pub fn router(orchestrator: Orchestrator, config: &ServeConfig) -> Router {
 
 /// Assembles the router.
 fn build_router(orchestrator: Orchestrator, config: &ServeConfig, shutdown: CancellationToken) -> Router {
-    let server = Server::new(orchestrator.clone(), config, shutdown);
+    let server = Server::new(orchestrator.clone(), config, routes::openapi_json_at, shutdown);
     let dashboard = chainpool_dashboard::router(orchestrator)
         .layer(middleware::from_fn_with_state(server.clone(), around_dashboard))
         .layer(DefaultBodyLimit::max(BODY_LIMIT));
@@ -191,7 +133,8 @@ async fn around_dashboard(State(server): State<Server>, mut request: Request, ne
 
 /// The client's network, as rate-limit key of anonymous requests.
 fn client(request: &Request) -> Option<String> {
-    auth::client(request.extensions()).map(|address| chainpool_dashboard::client_network(address).to_string())
+    client_address::client(request.extensions())
+        .map(|address| chainpool_dashboard::client_network(address).to_string())
 }
 
 /// Adds the HSTS header; browsers ignore it on plain HTTP.

@@ -1,6 +1,6 @@
 //! Shared state of all handlers.
 
-use crate::{rate_limit::Limiter, serve::ServeConfig};
+use crate::{config::ServeConfig, rate_limit::Limiter};
 use bytes::Bytes;
 use chainpool_dashboard::{PerAddressLimit, Site};
 use chainpool_orchestrator::Orchestrator;
@@ -22,15 +22,22 @@ pub(crate) struct Shared {
     pub(crate) limiter: Option<Limiter>,
     /// Public URL and limits, shared with the dashboard.
     pub(crate) site: Arc<Site>,
+    /// Generates the OpenAPI document for a base path; it lists the routes, which lie above this file.
+    describe: fn(&str) -> String,
     /// OpenAPI document for this base path.
-    pub(crate) openapi: OnceLock<Bytes>,
+    openapi: OnceLock<Bytes>,
     /// Ends open streams at shutdown.
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Server {
     /// Creates the state, once per router.
-    pub(crate) fn new(orchestrator: Orchestrator, config: &ServeConfig, shutdown: CancellationToken) -> Self {
+    pub(crate) fn new(
+        orchestrator: Orchestrator,
+        config: &ServeConfig,
+        describe: fn(&str) -> String,
+        shutdown: CancellationToken,
+    ) -> Self {
         let limiter = (config.rate_limit_per_second > 0).then(|| Limiter::new(config.rate_limit_per_second));
         let site = Arc::new(Site {
             https: config.is_https(),
@@ -45,9 +52,17 @@ impl Server {
             orchestrator,
             limiter,
             site,
+            describe,
             openapi: OnceLock::new(),
             shutdown,
         }))
+    }
+
+    /// The OpenAPI document for this base path, generated at the first request.
+    pub(crate) fn openapi(&self) -> Bytes {
+        self.openapi
+            .get_or_init(|| (self.describe)(&self.site.base).into())
+            .clone()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Routes of accounts, sessions and API tokens.
 
 use crate::{
-    auth::{Auth, Bearer, ClientAddress},
+    auth::{Auth, Bearer},
     body::{AuthedJson, PublicJson},
+    client_address::ClientAddress,
     error::{ApiError, ApiResult},
     query::{Path, id},
     state::Server,

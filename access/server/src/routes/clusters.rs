@@ -1,6 +1,6 @@
 //! Routes of clusters.
 
-use super::accepted;
+use super::response::accepted;
 use crate::{
     auth::{Auth, Bearer, stream_end},
     body::AuthedJson,

@@ -1,6 +1,6 @@
 //! Routes of hosts.
 
-use super::{accepted, located};
+use super::response::{accepted, located};
 use crate::{
     auth::Auth,
     body::AuthedJson,

@@ -1,6 +1,6 @@
 //! Routes of leases.
 
-use super::located;
+use super::response::located;
 use crate::{
     auth::Auth,
     body::AuthedJson,

@@ -5,17 +5,13 @@ mod clusters;
 mod hosts;
 mod leases;
 mod operations;
+mod response;
 mod status;
 
 use crate::{events, openapi, state::Server};
-use axum::{
-    Json,
-    response::{IntoResponse, Response},
-};
-use chainpool_api::{Operation, Role};
+use chainpool_api::Role;
 use chainpool_orchestrator::Access;
-use http::{HeaderValue, Method, StatusCode, header};
-use std::fmt::Display;
+use http::Method;
 use utoipa::openapi::path::PathItem;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter},
@@ -91,6 +87,19 @@ pub(crate) fn all() -> OpenApiRouter<Server> {
         .fold(router, |router, (_, route)| router.routes(route))
 }
 
+/// The OpenAPI document as JSON.
+///
+/// # Panics
+/// Never: the document consists of strings only.
+pub fn openapi_json() -> String {
+    openapi_json_at("")
+}
+
+/// The OpenAPI document as JSON, for an API below a base path.
+pub(crate) fn openapi_json_at(base: &str) -> String {
+    openapi::json(all().into_openapi(), base)
+}
+
 /// Every route of the API: method, path and minimum role.
 pub fn routes() -> Vec<(Method, String, Access)> {
     let mut routes = Vec::new();
@@ -114,16 +123,4 @@ pub fn routes() -> Vec<(Method, String, Access)> {
         }
     }
     routes
-}
-
-/// Response 202 with the accepted operation and its `Location`.
-fn accepted(operation: &Operation) -> Response {
-    located(StatusCode::ACCEPTED, "operations", operation.id, operation)
-}
-
-/// A response with the `Location` of its resource.
-fn located(status: StatusCode, collection: &str, id: impl Display, body: &impl serde::Serialize) -> Response {
-    let location =
-        HeaderValue::try_from(format!("/api/v1/{collection}/{id}")).expect("ids are visible ASCII");
-    (status, [(header::LOCATION, location)], Json(body)).into_response()
 }

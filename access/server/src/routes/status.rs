@@ -4,7 +4,6 @@ use crate::{
     auth::Auth,
     body_schema,
     error::{ApiError, ApiResult},
-    openapi::openapi_json_at,
     state::Server,
 };
 use axum::{
@@ -122,11 +121,8 @@ pub(crate) async fn health() -> &'static str {
     responses((status = 200, description = "OpenAPI 3.1 document.", content_type = "application/json", body = Object))
 )]
 pub(crate) async fn openapi(State(server): State<Server>) -> impl IntoResponse {
-    let text = server
-        .openapi
-        .get_or_init(|| openapi_json_at(&server.site.base).into());
     (
         [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-        text.clone(),
+        server.openapi(),
     )
 }

@@ -4,8 +4,7 @@
 //! has its idle time. At the maximum number of connections, idle ones are closed, oldest first. A new
 //! connection is rejected only if all others are busy.
 
-use super::limits::Limits;
-use crate::proxy::Proxies;
+use crate::{limits::Limits, proxy::Proxies};
 use chainpool_dashboard::client_network;
 use std::{
     collections::HashMap,

@@ -1,10 +1,7 @@
 //! The accept loop, and the handling of each connection.
 
-use super::{
-    connections::{Connection, Connections, RequestGuard, Slot},
-    limits::Limits,
-};
-use crate::proxy::Proxies;
+use super::connections::{Connection, Connections, RequestGuard, Slot};
+use crate::{limits::Limits, proxy::Proxies};
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody},

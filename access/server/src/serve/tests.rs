@@ -1,6 +1,7 @@
 //! Tests of the listener, without a façade.
 
 use super::*;
+use crate::limits::Limits;
 use axum::{response::Html, routing::get};
 use std::{
     net::{IpAddr, Ipv4Addr},
