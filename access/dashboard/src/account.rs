@@ -5,8 +5,10 @@ use crate::{
     confirm::{self, Confirm},
     error::{PageResult, Rejection},
     form::Form,
-    page::{self, Frame, see_other},
-    session::{self, AuthedRequest, RequestInfo},
+    page::{self, Frame},
+    redirect::{safe_redirect, see_other},
+    request::{AuthedRequest, RequestInfo},
+    session,
     state::App,
 };
 use askama::Template;
@@ -45,7 +47,7 @@ pub(crate) async fn sign_in(State(app): State<App>, info: RequestInfo, form: For
         Ok(session) => {
             let next = form.text("next");
             Ok(session::start(
-                see_other(session::safe_redirect(next.as_deref())),
+                see_other(safe_redirect(next.as_deref())),
                 &session,
                 &info,
             ))
@@ -173,7 +175,7 @@ pub(crate) async fn theme(info: RequestInfo, form: Form) -> PageResult {
     };
     let back = form.text("back");
     Ok(session::remember_theme(
-        see_other(session::safe_redirect(back.as_deref())),
+        see_other(safe_redirect(back.as_deref())),
         theme,
         &info,
     ))

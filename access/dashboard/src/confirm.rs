@@ -6,7 +6,7 @@ use crate::{
     error::{PageResult, Rejection},
     form::Form,
     page::{self, Frame},
-    session::{AuthedRequest, RequestInfo},
+    request::{AuthedRequest, RequestInfo},
 };
 use askama::Template;
 use axum::response::IntoResponse;

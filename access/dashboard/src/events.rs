@@ -1,7 +1,7 @@
 //! The event stream that notifies the script of changes. Events carry no state; the script reloads the page
 //! content.
 
-use crate::{error::Rejection, session::AuthedRequest, state::App};
+use crate::{error::Rejection, request::AuthedRequest, state::App};
 use axum::{
     extract::State,
     response::sse::{Event, Sse},

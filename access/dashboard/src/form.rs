@@ -2,7 +2,7 @@
 
 use crate::{
     error::Rejection,
-    session::{AuthedRequest, RequestInfo},
+    request::{AuthedRequest, RequestInfo},
 };
 use axum::extract::{FromRequest, Request};
 use chainpool_api::{Problem, UnknownValue};

@@ -6,8 +6,9 @@ use crate::{
     error::PageResult,
     form::{Form, filter_word},
     listing::Listing,
-    page::{self, Frame, see_other},
-    session::AuthedRequest,
+    page::{self, Frame},
+    redirect::see_other,
+    request::AuthedRequest,
     state::App,
 };
 use askama::Template;

@@ -10,7 +10,9 @@ mod assets;
 mod base_path;
 mod clusters;
 mod confirm;
+mod cookie;
 mod error;
+mod error_page;
 mod events;
 mod form;
 mod format;
@@ -21,6 +23,8 @@ mod logs;
 mod network_types;
 mod operations;
 mod page;
+mod redirect;
+mod request;
 mod routes;
 #[cfg(test)]
 mod samples;

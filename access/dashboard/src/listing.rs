@@ -1,7 +1,7 @@
 //! The address of a list. It contains filters, sort order and cursor, so that a page can be shared and
 //! reloaded.
 
-use crate::session::{AuthedRequest, encoded};
+use crate::{redirect::encoded, request::AuthedRequest};
 
 /// The state of a list page.
 #[derive(Debug, Clone, Default)]

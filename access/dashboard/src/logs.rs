@@ -5,7 +5,7 @@ use crate::{
     error::{PageResult, Rejection},
     leases::attachment,
     page::{self, Frame},
-    session::AuthedRequest,
+    request::AuthedRequest,
     state::App,
 };
 use askama::Template;

@@ -3,7 +3,7 @@
 use crate::{
     error::PageResult,
     page::{self, Frame},
-    session::AuthedRequest,
+    request::AuthedRequest,
     state::App,
 };
 use askama::Template;

@@ -6,7 +6,7 @@ use crate::{
     format,
     listing::Listing,
     page::{self, Frame},
-    session::AuthedRequest,
+    request::AuthedRequest,
     state::App,
 };
 use askama::Template;

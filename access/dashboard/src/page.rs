@@ -2,7 +2,7 @@
 
 use crate::{
     error::Rejection,
-    session::{self, AuthedRequest, RequestInfo},
+    request::{AuthedRequest, RequestInfo},
     state::App,
     status_badge::{self, Indicator, StatusBadge},
 };
@@ -10,7 +10,7 @@ use askama::Template;
 use axum::{
     extract::Request,
     middleware::Next,
-    response::{Html, IntoResponse, Redirect, Response},
+    response::{Html, IntoResponse, Response},
 };
 use chainpool_api::{ClusterFilter, Counts, Status};
 use chainpool_orchestrator::{Caller, Result};
@@ -212,11 +212,6 @@ fn message(done: &str) -> &'static str {
 /// A page as a response.
 pub(crate) fn html<T: Template>(template: &T) -> Result<Response, Rejection> {
     Ok(Html(template.render()?).into_response())
-}
-
-/// Redirects after a form with 303, so that a reload does not submit it again.
-pub(crate) fn see_other(address: &str) -> Response {
-    Redirect::to(&session::visible(address)).into_response()
 }
 
 /// Security headers: no foreign content, no inline code, no framing, no caching.

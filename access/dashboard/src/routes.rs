@@ -1,8 +1,8 @@
 //! The route table: minimum access and handler of each page.
 
 use crate::{
-    account, admin, assets, clusters, error, events, hosts, leases, logs, network_types, operations, search,
-    session, site::ANONYMOUS_BODY_LIMIT, state::App, status,
+    account, admin, assets, clusters, error_page, events, hosts, leases, logs, network_types, operations,
+    request::AuthedRequest, search, session, site::ANONYMOUS_BODY_LIMIT, state::App, status,
 };
 use axum::{
     Router,
@@ -174,17 +174,16 @@ pub(crate) fn router(app: &App) -> Router<App> {
         match access {
             Access::Anyone => public = public.route(path, handler),
             Access::AtLeast(_) => {
-                let permit = middleware::from_fn(
-                    move |authed: session::AuthedRequest, request: Request, next: Next| {
+                let permit =
+                    middleware::from_fn(move |authed: AuthedRequest, request: Request, next: Next| {
                         session::permit(access, authed, request, next)
-                    },
-                );
+                    });
                 signed_in = signed_in.route(path, handler.route_layer(permit));
             }
         }
     }
     let signed_in = signed_in
-        .fallback(error::not_found)
+        .fallback(error_page::not_found)
         .layer(middleware::from_fn_with_state(
             app.clone(),
             session::require_sign_in,

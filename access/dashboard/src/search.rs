@@ -2,8 +2,9 @@
 
 use crate::{
     error::PageResult,
-    page::{self, Frame, see_other},
-    session::AuthedRequest,
+    page::{self, Frame},
+    redirect::see_other,
+    request::AuthedRequest,
     state::App,
 };
 use askama::Template;

@@ -1,144 +1,24 @@
 //! Sessions: the cookie, the redirect to the sign-in page, and the rejection of cross-site forms.
 
 use crate::{
-    error::{Rejection, render_rejection},
-    site::Site,
+    error::Rejection,
+    error_page::render_rejection,
+    redirect::encoded,
+    request::{AuthedRequest, RequestInfo, THEME},
     state::App,
 };
 use axum::{
-    extract::{ConnectInfo, FromRequestParts, Request, State},
+    extract::{ConnectInfo, Request, State},
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
 use chainpool_api::{Session, Timestamp};
-use chainpool_orchestrator::{Access, Caller, Error, StreamScope};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
-use uuid::Uuid;
-
-const THEME: &str = "chainpool_theme";
+use chainpool_orchestrator::{Access, Error};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use std::net::SocketAddr;
 
 /// `Retry-After` for too many concurrent forms, in seconds.
 const FORMS_RETRY_AFTER: u64 = 5;
-
-/// Properties of a request that do not depend on sign-in.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestInfo {
-    /// Path and query.
-    pub(crate) path: String,
-    /// `light`, `dark` or `auto`.
-    pub(crate) theme: &'static str,
-    /// True for HTTPS: the cookie is then marked `Secure`.
-    pub(crate) https: bool,
-    /// True if the script requests the content only, without the frame.
-    pub(crate) fragment: bool,
-    /// The request ID, for logs and the audit log.
-    pub(crate) request_id: String,
-    /// The client's address, for the sign-in limit.
-    pub(crate) client_address: String,
-    /// The session secret from the cookie.
-    pub(crate) secret: Option<String>,
-    /// How browsers reach the dashboard.
-    pub(crate) site: Arc<Site>,
-}
-
-/// A signed-in request.
-#[derive(Debug, Clone)]
-pub(crate) struct AuthedRequest {
-    /// The caller.
-    pub(crate) caller: Caller,
-    /// Properties of the request.
-    pub(crate) info: RequestInfo,
-}
-
-impl AuthedRequest {
-    /// Resolves when a stream of this request must end: the caller is signed out or loses access.
-    pub(crate) fn stream_end(
-        &self,
-        app: &App,
-        scope: StreamScope,
-    ) -> Result<impl Future<Output = ()> + Send + use<>, Rejection> {
-        let secret = self.info.secret.as_ref().ok_or(Error::Unauthenticated)?;
-        Ok(app.orchestrator.stream_end(&self.caller, secret, scope))
-    }
-
-    /// The value of a query parameter; `None` if empty.
-    pub(crate) fn query(&self, name: &str) -> Option<String> {
-        self.info.query(name)
-    }
-}
-
-impl RequestInfo {
-    fn of(request: &Request) -> Self {
-        let headers = request.headers();
-        let uri = request.uri();
-        let site = request
-            .extensions()
-            .get::<Arc<Site>>()
-            .cloned()
-            .unwrap_or_default();
-        let theme = match cookie(headers, THEME).as_deref() {
-            Some("light") => "light",
-            Some("dark") => "dark",
-            _ => "auto",
-        };
-        let id = headers
-            .get("x-request-id")
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        Self {
-            path: uri
-                .path_and_query()
-                .map_or("/", http::uri::PathAndQuery::as_str)
-                .to_owned(),
-            theme,
-            https: site.is_https(headers),
-            fragment: headers.contains_key("x-fragment"),
-            request_id: id.unwrap_or_else(|| Uuid::now_v7().to_string()),
-            client_address: peer.map_or_else(|| "unknown".to_owned(), |info| info.0.ip().to_string()),
-            secret: site.session(request),
-            site,
-        }
-    }
-
-    /// The value of a query parameter; `None` if empty.
-    pub(crate) fn query(&self, name: &str) -> Option<String> {
-        let (_, query) = self.path.split_once('?')?;
-        let query = query.split('#').next().unwrap_or_default();
-        let pairs: Vec<(String, String)> =
-            axum::extract::Query::try_from_uri(&format!("/?{query}").parse().ok()?)
-                .ok()?
-                .0;
-        pairs
-            .into_iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
-            .filter(|value| !value.is_empty())
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for AuthedRequest {
-    type Rejection = Rejection;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or_else(|| Error::Unauthenticated.into())
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for RequestInfo {
-    type Rejection = Infallible;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .expect("every route has a layer that inserts it"))
-    }
-}
 
 /// Requires sign-in: redirects other requests to the sign-in page, and renders rejections as pages.
 pub(crate) async fn require_sign_in(State(app): State<App>, mut request: Request, next: Next) -> Response {
@@ -215,42 +95,6 @@ fn redirect_to_sign_in(request: &Request, info: &RequestInfo) -> Response {
     Redirect::to(&target).into_response()
 }
 
-/// A redirect target on this site; the status page for anything else.
-pub(crate) fn safe_redirect(next: Option<&str>) -> &str {
-    let is_local = |path: &&str| {
-        path.starts_with('/')
-            && !path.starts_with("//")
-            && !path.contains('\\')
-            && !path.contains(char::is_control)
-    };
-    next.filter(is_local).unwrap_or("/status")
-}
-
-/// A percent-encoded query value.
-pub(crate) fn encoded(text: &str) -> String {
-    percent_encode(text, |byte| {
-        byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte)
-    })
-}
-
-/// An address for a header: everything but visible ASCII is percent-encoded.
-pub(crate) fn visible(address: &str) -> String {
-    percent_encode(address, |byte| byte.is_ascii_graphic())
-}
-
-fn percent_encode(text: &str, plain: impl Fn(u8) -> bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if plain(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push_str(&hex::encode_upper([byte]));
-        }
-    }
-    out
-}
-
 /// Adds the session cookie to a response.
 pub(crate) fn start(mut response: Response, session: &Session, info: &RequestInfo) -> Response {
     let seconds = session.expires_at.millis_since(Timestamp::now()) / 1000;
@@ -301,21 +145,6 @@ fn add_cookie(
     response.headers_mut().append(header::SET_COOKIE, cookie);
 }
 
-/// The value of a cookie.
-pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let all = headers
-        .get_all(header::COOKIE)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
-    let mut pairs = all
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='));
-    pairs
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value.to_owned())
-        .filter(|value| !value.is_empty())
-}
-
 /// Rejects state-changing requests from other sites. The cookie's `SameSite` does the same; this covers
 /// browsers without support for it. A request without either header does not come from a page.
 pub(crate) async fn reject_cross_site(request: Request, next: Next) -> Response {
@@ -352,31 +181,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_redirect_never_leaves_the_site() {
-        assert_eq!(safe_redirect(Some("/hosts?state=active")), "/hosts?state=active");
-        for bad in [
-            "//evil.example",
-            "https://evil.example",
-            "/\\evil.example",
-            "evil",
-            "/a\r\nb",
-            "/\u{b}/x",
-            "/\u{7f}",
-            "/\u{85}",
-        ] {
-            assert_eq!(safe_redirect(Some(bad)), "/status", "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_address_in_a_header_is_visible_ascii() {
-        assert_eq!(
-            visible("/hosts?search=ü b\u{b}&x=%41"),
-            "/hosts?search=%C3%BC%20b%0B&x=%41"
-        );
-    }
-
-    #[test]
     fn posts_from_other_sites_are_cross_site() {
         let headers = |pairs: &[(&'static str, &'static str)]| {
             pairs
@@ -408,16 +212,5 @@ mod tests {
             ("origin", "null")
         ])));
         assert!(!is_cross_site(&headers(&[])));
-    }
-
-    #[test]
-    fn one_cookie_is_found_among_others() {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            header::COOKIE,
-            HeaderValue::from_static("a=1; chainpool_session=s3cret=; chainpool_theme=dark"),
-        );
-        assert_eq!(cookie(&headers, "chainpool_session").as_deref(), Some("s3cret="));
-        assert_eq!(cookie(&headers, "none"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Settings from the server: how browsers reach the dashboard, and the limits for requests without sign-in.
 
-use crate::session::cookie;
+use crate::cookie::cookie;
 use axum::extract::Request;
 use http::HeaderMap;
 use std::{

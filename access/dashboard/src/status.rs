@@ -3,7 +3,7 @@
 use crate::{
     error::PageResult,
     page::{self, Frame},
-    session::AuthedRequest,
+    request::AuthedRequest,
     state::App,
     status_badge::{self, StatusBadge},
 };

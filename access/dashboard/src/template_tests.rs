@@ -5,9 +5,8 @@ use crate::{
     confirm::{Confirm, ConfirmPage},
     form::Form,
     page::Frame,
-    samples,
-    session::{AuthedRequest, RequestInfo},
-    status_badge,
+    request::{AuthedRequest, RequestInfo},
+    samples, status_badge,
 };
 use askama::Template;
 use chainpool_api::{Counts, HealthState, Role};

@@ -5,8 +5,9 @@ use crate::{
     confirm::{self, Confirm},
     error::PageResult,
     form::Form,
-    page::{Frame, see_other},
-    session::AuthedRequest,
+    page::Frame,
+    redirect::see_other,
+    request::AuthedRequest,
     state::App,
 };
 use axum::{

@@ -3,8 +3,9 @@
 use crate::{
     error::PageResult,
     form::{Form, Reader, typed},
-    page::{self, Frame, see_other},
-    session::AuthedRequest,
+    page::{self, Frame},
+    redirect::see_other,
+    request::AuthedRequest,
     state::App,
 };
 use askama::Template;

@@ -11,7 +11,7 @@ use crate::{
     form::filter_word,
     listing::Listing,
     page::{self, Frame},
-    session::AuthedRequest,
+    request::AuthedRequest,
     state::App,
     status_badge,
 };

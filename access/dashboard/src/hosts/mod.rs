@@ -9,7 +9,7 @@ use crate::{
     form::filter_word,
     listing::Listing,
     page::{self, Frame},
-    session::AuthedRequest,
+    request::AuthedRequest,
     state::App,
 };
 use askama::Template;
