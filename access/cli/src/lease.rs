@@ -6,6 +6,7 @@ use crate::{
     client::{ApiResponse, Client},
     duration,
     exit::{Exit, Failure, Result},
+    operation_view,
     output::{self, maybe, maybe_when, when},
     wait,
 };
@@ -201,7 +202,7 @@ async fn release(client: &Client, json: bool, lease: &str, args: &WaitArgs) -> R
         Some(operation) if args.wait => {
             let ended = wait::follow(client, operation, args.timeout).await?.value;
             wait::check_success(&ended)?;
-            output::note(crate::operation::ended(&ended));
+            output::note(operation_view::ended(&ended));
             Ok(())
         }
         _ => Ok(()),

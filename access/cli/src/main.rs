@@ -8,6 +8,7 @@ mod bundle;
 mod client;
 mod cluster;
 mod cluster_view;
+mod command;
 mod confirm;
 mod data;
 mod duration;
@@ -20,6 +21,7 @@ mod log;
 mod network;
 mod offline;
 mod operation;
+mod operation_view;
 mod output;
 mod progress;
 mod serve;
@@ -29,8 +31,9 @@ mod token;
 mod trust;
 mod wait;
 
-use args::{Cli, Command, Global};
+use args::Global;
 use client::Client;
+use command::{Cli, Command};
 use exit::{Exit, Failure, Result};
 use offline::Offline;
 use std::process::ExitCode;
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("no other provider is installed before main");
-    let Cli { global, command } = args::parse();
+    let Cli { global, command } = command::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit_code(Err(Failure::new(Exit::Error, format!("cannot start: {error}")))),
@@ -70,7 +73,7 @@ async fn run(global: Global, command: Command) -> Result<()> {
         Command::Openapi => output::bytes(chainpool_server::openapi_json().as_bytes()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut args::command_line(), "chainpool", &mut script);
+            clap_complete::generate(shell, &mut command::command_line(), "chainpool", &mut script);
             output::bytes(&script)
         }
         verb => run_client(global, verb).await,

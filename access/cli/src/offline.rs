@@ -2,8 +2,9 @@
 //! listens on loopback, runs no operations and ends with the verb.
 
 use crate::{
-    args::{Command, Global},
+    args::Global,
     client::Client,
+    command::Command,
     data::{self, Context},
     exit::{Exit, Failure, Result},
     output,

@@ -1,7 +1,7 @@
 //! Progress of an operation on standard error: a few redrawn lines on a terminal, otherwise one line per
 //! change.
 
-use crate::{duration, operation::subject, output};
+use crate::{duration, operation_view::subject, output};
 use chainpool_api::{Operation, OperationState, Step, StepState};
 use std::{
     collections::BTreeMap,
@@ -138,7 +138,7 @@ fn step_text(step: &Step) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::tests::example;
+    use crate::operation_view::tests::example;
 
     #[test]
     fn without_a_terminal_every_change_is_one_line() {

@@ -5,7 +5,7 @@ use crate::{
     client::Client,
     confirm, duration,
     exit::{Exit, Failure, Result},
-    operation,
+    operation_view,
     output::{self, NONE, clean, maybe_when, size, when},
 };
 use chainpool_api::{Counts, DatabaseStatus, HostStatus, Status, Unclaimed, WatchdogStatus};
@@ -185,7 +185,8 @@ fn text(status: &Status) -> String {
         );
     }
     if !running.is_empty() {
-        let _infallible = write!(text, "\n\noperations in progress:\n{}", operation::table(running));
+        let table = operation_view::table(running);
+        let _infallible = write!(text, "\n\noperations in progress:\n{table}");
     }
     text
 }

@@ -5,7 +5,7 @@ use crate::{
     args::WaitArgs,
     client::{ApiResponse, Client},
     exit::{Exit, Failure, Result},
-    operation, output,
+    operation_view, output,
     progress::Progress,
     sse,
 };
@@ -34,14 +34,14 @@ pub(crate) async fn finish(
         return if json {
             output::json(&response.json)
         } else {
-            output::line(operation::accepted(&response.value))
+            output::line(operation_view::accepted(&response.value))
         };
     }
     let ended = follow(client, response.value.id, args.timeout).await?;
     if json {
         output::json(&ended.json)?;
     } else if ended.value.state == OperationState::Succeeded {
-        output::line(operation::ended(&ended.value))?;
+        output::line(operation_view::ended(&ended.value))?;
     }
     check_success(&ended.value)
 }
@@ -79,7 +79,7 @@ fn resume_hint(id: Uuid) -> String {
 pub(crate) fn check_success(operation: &Operation) -> Result<()> {
     match operation.state {
         OperationState::Failed | OperationState::Superseded => {
-            Err(Failure::new(Exit::Error, operation::ended(operation)))
+            Err(Failure::new(Exit::Error, operation_view::ended(operation)))
         }
         _ => Ok(()),
     }
