@@ -6,7 +6,7 @@
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "agent",
     "error",
     "ids",
@@ -16,6 +16,7 @@ const FILES: [&str; 9] = [
     "spec",
     "kit/test_platform",
     "kit/outcome",
+    "kit/table",
 ];
 
 /// The public items of one source.

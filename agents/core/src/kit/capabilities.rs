@@ -1,11 +1,10 @@
 //! The capabilities hold.
 
 use super::{
-    Fixture, Promise, TestResult, check,
-    fixture::{RUN, hashed},
-    outcome::Stop,
+    fixture::{Fixture, RUN, hashed},
+    outcome::{Stop, TestResult, check},
     program::Step,
-    promise,
+    promise::{Promise, promise},
 };
 use crate::{Audience, Error, NodeSpec, Port, Protocol, Scope};
 use futures::future::join_all;

@@ -1,8 +1,11 @@
 //! Manual changes on the platform: a node is found again, reported as it is, and repaired.
 
 use super::{
-    Fixture, Interference, Promise, TestResult, check, fixture::RUN, fixture::values, outcome::Stop,
-    program::Step, promise,
+    Interference,
+    fixture::{Fixture, RUN, values},
+    outcome::{Stop, TestResult, check},
+    program::Step,
+    promise::{Promise, promise},
 };
 use crate::{ClusterKey, NodeSpec, NodeState, Object, ObjectKind, Power, Scope, Volumes};
 

@@ -1,10 +1,10 @@
 //! Files are in place before a node's first start, as specified.
 
 use super::{
-    Fixture, Promise, TestResult, check,
-    fixture::{hashed, values},
+    fixture::{Fixture, hashed, values},
+    outcome::{TestResult, check},
     program::Step,
-    promise,
+    promise::{Promise, promise},
 };
 use crate::{File, NodeSpec, Secret};
 use sha2::{Digest, Sha256};

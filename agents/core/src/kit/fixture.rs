@@ -1,8 +1,8 @@
 //! The fixture of one promise's test: an instance of its own, and a leak check at the end.
 
 use super::{
-    Foreign, TestPlatform, TestResult, check,
-    outcome::Stop,
+    Foreign, TestPlatform,
+    outcome::{Stop, TestResult, check},
     program::{self, Step},
 };
 use crate::{
@@ -345,6 +345,14 @@ pub(super) fn values<'a>(output: &'a str, prefix: &str) -> Vec<&'a str> {
 
 pub(super) fn is_foreign<T>(result: &Result<T>) -> bool {
     matches!(result, Err(Error::Foreign(_)))
+}
+
+/// Accepts success and transient errors: a call may find the previous, cut-off one still in progress.
+pub(super) fn transient_at_most(done: Result<()>) -> TestResult {
+    match done {
+        Err(error) if !error.is_transient() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// The port of an echo, which other nodes reach.

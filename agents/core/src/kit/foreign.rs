@@ -1,11 +1,10 @@
 //! Foreign objects are not touched, whatever their name.
 
 use super::{
-    Fixture, Promise, TestResult, check,
-    fixture::{RUN, is_foreign},
-    outcome::Stop,
+    fixture::{Fixture, RUN, is_foreign},
+    outcome::{Stop, TestResult, check},
     program::Step,
-    promise,
+    promise::{Promise, promise},
 };
 use crate::{Error, LogQuery, ObjectKind, Power, Volumes};
 

@@ -1,6 +1,10 @@
 //! Images are found, or their absence is explained.
 
-use super::{Fixture, Promise, TestResult, check, outcome::Stop, promise};
+use super::{
+    fixture::Fixture,
+    outcome::{Stop, TestResult, check},
+    promise::{Promise, promise},
+};
 
 pub(super) const PROMISES: &[Promise] = &[
     promise!(

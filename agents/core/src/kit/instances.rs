@@ -1,10 +1,10 @@
 //! Two control planes on one platform.
 
 use super::{
-    Fixture, Promise, TestResult, check,
-    fixture::{RUN, is_foreign},
+    fixture::{Fixture, RUN, is_foreign},
+    outcome::{TestResult, check},
     program::Step,
-    promise,
+    promise::{Promise, promise},
 };
 use crate::{InstanceId, LogQuery, Power, Scope, Volumes};
 

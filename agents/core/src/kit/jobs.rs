@@ -4,8 +4,10 @@
 //! another job of the same name, which fails on purpose, reports the count in its last output.
 
 use super::{
-    Fixture, Promise, TestResult, check, fixture::hashed, outcome::Stop, program::Step, promise,
-    repeat::transient_at_most,
+    fixture::{Fixture, hashed, transient_at_most},
+    outcome::{Stop, TestResult, check},
+    program::Step,
+    promise::{Promise, promise},
 };
 use crate::{
     Agent, ClusterKey, Error, File, NodeSpec, NodeState, ObjectKind, Scope, Secret, Variable, Volumes,

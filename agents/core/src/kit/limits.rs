@@ -1,6 +1,11 @@
 //! A node uses no more than its limits.
 
-use super::{Fixture, Promise, TestResult, check, program::Step, promise};
+use super::{
+    fixture::Fixture,
+    outcome::{TestResult, check},
+    program::Step,
+    promise::{Promise, promise},
+};
 
 pub(super) const PROMISES: &[Promise] = &[
     promise!(

@@ -1,6 +1,11 @@
 //! Reading a node's output.
 
-use super::{Fixture, Promise, TestResult, check, fixture::hashed, outcome::Stop, program::Step, promise};
+use super::{
+    fixture::{Fixture, hashed},
+    outcome::{Stop, TestResult, check},
+    program::Step,
+    promise::{Promise, promise},
+};
 use crate::{LogQuery, NodeName};
 use futures::{StreamExt, TryStreamExt};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -33,6 +33,7 @@ mod outcome;
 mod ports;
 mod power;
 pub mod program;
+mod promise;
 mod repeat;
 mod run;
 pub mod table;
@@ -42,50 +43,9 @@ mod watch;
 
 pub use lossy::Lossy;
 pub use outcome::{Outcome, Report};
+pub use promise::Promise;
 pub use run::{run, selected};
 pub use test_platform::{Foreign, Interference, TestPlatform, TestPlatformError, TestPlatformResult};
-
-use fixture::Fixture;
-use futures::future::LocalBoxFuture;
-use outcome::Stop;
-
-/// A promise of an agent, and its test.
-#[derive(Debug, Clone, Copy)]
-pub struct Promise {
-    /// Its short name, which selects it.
-    pub name: &'static str,
-    /// The promise in one sentence.
-    pub description: &'static str,
-    /// The test restarts the platform, so it runs alone.
-    pub restarts: bool,
-    test: Test,
-}
-
-type TestResult<T = ()> = Result<T, Stop>;
-type Test = for<'a> fn(&'a Fixture<'a>) -> LocalBoxFuture<'a, TestResult>;
-
-/// Names a promise and its test.
-macro_rules! promise {
-    ($name:literal, $test:path, $description:literal) => {
-        $crate::kit::Promise {
-            name: $name,
-            description: $description,
-            restarts: false,
-            test: |fixture| Box::pin($test(fixture)),
-        }
-    };
-}
-pub(crate) use promise;
-
-/// Fails a test with this message unless the condition holds.
-macro_rules! check {
-    ($condition:expr, $($message:tt)+) => {
-        if !$condition {
-            return Err($crate::kit::outcome::Stop::Failed(format!($($message)+)));
-        }
-    };
-}
-pub(crate) use check;
 
 /// All promises, in the order of the table.
 pub fn promises() -> Vec<Promise> {

@@ -1,6 +1,11 @@
 //! The nodes of a cluster resolve each other, in their own network.
 
-use super::{Fixture, Promise, TestResult, check, outcome::Stop, program::Step, promise};
+use super::{
+    fixture::Fixture,
+    outcome::{Stop, TestResult, check},
+    program::Step,
+    promise::{Promise, promise},
+};
 use crate::{Error, NetworkSpec, NodeSpec, ObjectKind, Place, Scope};
 use futures::future::join_all;
 use ipnet::Ipv4Net;

@@ -1,10 +1,10 @@
 //! A node converges to its spec.
 
 use super::{
-    Fixture, Promise, TestResult, check,
-    fixture::{RUN, hashed, values},
+    fixture::{Fixture, RUN, hashed, values},
+    outcome::{TestResult, check},
     program::Step,
-    promise,
+    promise::{Promise, promise},
 };
 use crate::{NodeState, ObjectKind, Scope, Secret, SpecHash, Variable};
 

@@ -1,6 +1,11 @@
 //! Listing and dropping of our objects.
 
-use super::{Fixture, Promise, TestResult, check, program::Step, promise};
+use super::{
+    fixture::Fixture,
+    outcome::{TestResult, check},
+    program::Step,
+    promise::{Promise, promise},
+};
 use crate::{ClusterKey, Object, ObjectKind, Scope};
 
 pub(super) const PROMISES: &[Promise] = &[

@@ -1,8 +1,8 @@
 //! Outcomes of promises.
 
-use super::{TestPlatformError, table};
+use super::TestPlatformError;
 use crate::Error;
-use std::{fmt, path::Path, process::ExitCode, time::Duration};
+use std::{fmt, time::Duration};
 
 /// The outcome of one promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,19 @@ pub(super) enum Stop {
     NotEnforced(String),
     Skipped(String),
 }
+
+/// The result of a test.
+pub(super) type TestResult<T = ()> = Result<T, Stop>;
+
+/// Fails a test with this message unless the condition holds.
+macro_rules! check {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err($crate::kit::outcome::Stop::Failed(format!($($message)+)));
+        }
+    };
+}
+pub(crate) use check;
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
@@ -93,24 +106,6 @@ impl Report {
     pub fn and(mut self, other: Self) -> Self {
         self.rows.extend(other.rows);
         self
-    }
-
-    /// Ends a test binary: prints all outcomes, skipped ones in capitals, and writes this column into the
-    /// table of the page that `CHAINPOOL_KIT_TABLE` names.
-    pub fn finish(&self) -> ExitCode {
-        print!("{self}");
-        let mut fine = self.failed().is_empty();
-        if let Some(page) = std::env::var_os("CHAINPOOL_KIT_TABLE")
-            && let Err(error) = table::write(Path::new(&page), self)
-        {
-            println!("the table in {} could not be written: {error}", page.display());
-            fine = false;
-        }
-        if fine {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
     }
 }
 

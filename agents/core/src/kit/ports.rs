@@ -1,11 +1,10 @@
 //! Ports are reachable through `dial`, published or not.
 
 use super::{
-    Fixture, Promise, TestResult, check,
-    fixture::{RUN, hashed},
-    outcome::Stop,
+    fixture::{Fixture, RUN, hashed},
+    outcome::{Stop, TestResult, check},
     program::Step,
-    promise,
+    promise::{Promise, promise},
 };
 use crate::{Audience, ClusterKey, Error, NodeSpec, Place, Port, Protocol, Result, Volumes};
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! A node starts, stops and restarts as requested, and no more often.
 
 use super::{
-    Fixture, Promise, TestResult, check,
-    fixture::{RUN, values},
+    fixture::{Fixture, RUN, values},
+    outcome::{TestResult, check},
     program::Step,
-    promise,
+    promise::{Promise, promise},
 };
 use crate::{NodeSpec, Power};
 

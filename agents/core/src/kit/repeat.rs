@@ -4,12 +4,12 @@
 //! walks the list and disturbs each call in its own way; after each call the same must hold.
 
 use super::{
-    Fixture, Lossy, Promise, TestResult, check,
-    fixture::{RUN, hashed, values},
+    Lossy,
+    fixture::{Fixture, RUN, hashed, transient_at_most, values},
     jobs,
-    outcome::Stop,
+    outcome::{Stop, TestResult, check},
     program::Step,
-    promise,
+    promise::{Promise, promise},
 };
 use crate::{
     Agent, ClusterKey, File, Incarnation, LogQuery, NetworkSpec, NodeSpec, NodeState, ObjectKind, Power,
@@ -337,14 +337,6 @@ async fn cut_off(fixture: &Fixture<'_>) -> TestResult {
         }
     }
     Ok(())
-}
-
-/// Accepts success and transient errors: a call may find the previous, cut-off one still in progress.
-pub(super) fn transient_at_most(done: Result<()>) -> TestResult {
-    match done {
-        Err(error) if !error.is_transient() => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 async fn lost(fixture: &Fixture<'_>) -> TestResult {

@@ -1,6 +1,11 @@
 //! Tests an agent against the promises.
 
-use super::{Outcome, Promise, Report, TestPlatform, TestResult, fixture::Fixture, outcome::Stop};
+use super::{
+    Outcome, Report, TestPlatform,
+    fixture::Fixture,
+    outcome::{Stop, TestResult},
+    promise::Promise,
+};
 use futures::{FutureExt, StreamExt, stream};
 use std::{any::Any, panic::AssertUnwindSafe};
 use tokio::time::{Instant, timeout};

@@ -5,12 +5,33 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 const BEGIN: &str = "<!-- kit: begin -->";
 const END: &str = "<!-- kit: end -->";
 /// The cell of a promise that was not tested on this platform yet.
 pub const NOT_RUN: &str = "not run yet";
+
+impl Report {
+    /// Ends a test binary: prints all outcomes, skipped ones in capitals, and writes this column into the
+    /// table of the page that `CHAINPOOL_KIT_TABLE` names.
+    pub fn finish(&self) -> ExitCode {
+        print!("{self}");
+        let mut fine = self.failed().is_empty();
+        if let Some(page) = std::env::var_os("CHAINPOOL_KIT_TABLE")
+            && let Err(error) = write(Path::new(&page), self)
+        {
+            println!("the table in {} could not be written: {error}", page.display());
+            fine = false;
+        }
+        if fine {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Replaces the report's column in the page of this path; other columns stay, rows follow the list of
 /// promises.

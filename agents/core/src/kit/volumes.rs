@@ -1,6 +1,11 @@
 //! Keeping and purging a node's volumes.
 
-use super::{Fixture, Promise, TestResult, check, fixture::values, program::Step, promise};
+use super::{
+    fixture::{Fixture, values},
+    outcome::{TestResult, check},
+    program::Step,
+    promise::{Promise, promise},
+};
 use crate::{NodeSpec, NodeState, ObjectKind, Scope, Volumes};
 
 pub(super) const PROMISES: &[Promise] = &[

@@ -1,6 +1,11 @@
 //! Watches report changes.
 
-use super::{Fixture, Promise, TestResult, check, outcome::Stop, program::Step, promise};
+use super::{
+    fixture::Fixture,
+    outcome::{Stop, TestResult, check},
+    program::Step,
+    promise::{Promise, promise},
+};
 use crate::{InstanceId, Power, Wake, WakeStream};
 use futures::{FutureExt, StreamExt};
 use tokio::time::timeout;
