@@ -1,6 +1,6 @@
 //! The engine's event stream, as wake-ups.
 
-use crate::{engine::Engine, observe::Filter, transport::Flow};
+use crate::{engine::Engine, filter::Filter, transport::Flow};
 use bollard::{errors::Error as Bollard, models::EventMessage, query_parameters::EventsOptionsBuilder};
 use chainpool_agent::{InstanceId, LABEL_JOB, Labels, Wake, WakeStream};
 use futures::{Stream, StreamExt, future, stream};

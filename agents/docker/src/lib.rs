@@ -12,6 +12,7 @@ mod container;
 mod dial;
 mod engine;
 mod events;
+mod filter;
 mod image;
 mod job;
 mod logs;

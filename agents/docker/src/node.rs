@@ -7,7 +7,7 @@ use crate::{
     archive::Fresh,
     container::container_body,
     engine::{CALL, Fault, SETTLE, absent_is_fine, poll_again},
-    observe::Filter,
+    filter::Filter,
     shape::Shape,
 };
 use bollard::{

@@ -1,41 +1,17 @@
 //! Our objects on the engine: one label-filtered listing per kind.
 
-use crate::{DockerAgent, engine::CALL};
+use crate::{DockerAgent, engine::CALL, filter::Filter};
 use bollard::{
     models::{ContainerSummary, ContainerSummaryStateEnum as State, Network},
     query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder},
 };
 use chainpool_agent::{
-    ClusterId, ClusterKey, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, LABEL_JOB, Labels, NodeState, Object,
-    ObjectKind, Observation, Result, Scope, network_name,
+    ClusterKey, LABEL_JOB, Labels, NodeState, Object, ObjectKind, Observation, Result, Scope, network_name,
 };
 use std::collections::HashMap;
 
 /// The state of a running node that was disconnected by hand.
 const DISCONNECTED: &str = "running without its network";
-
-/// Label filters of a listing.
-#[derive(Debug, Clone)]
-pub(crate) struct Filter(Vec<String>);
-
-impl Filter {
-    pub(crate) fn instance(instance: InstanceId) -> Self {
-        Self(vec![format!("{LABEL_INSTANCE}={instance}")])
-    }
-
-    pub(crate) fn cluster(instance: InstanceId, cluster: ClusterId) -> Self {
-        Self::instance(instance).and(LABEL_CLUSTER, &cluster)
-    }
-
-    pub(crate) fn and(mut self, label: &str, value: &impl ToString) -> Self {
-        self.0.push(format!("{label}={}", value.to_string()));
-        self
-    }
-
-    pub(crate) fn as_map(&self) -> HashMap<&'static str, Vec<String>> {
-        HashMap::from([("label", self.0.clone())])
-    }
-}
 
 impl DockerAgent {
     pub(crate) async fn objects_observe(&self, scope: Scope) -> Result<Observation> {

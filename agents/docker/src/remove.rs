@@ -3,7 +3,7 @@
 use crate::{
     DockerAgent,
     engine::{CALL, Fault, SETTLE, poll_again},
-    observe::Filter,
+    filter::Filter,
 };
 use bollard::models::NetworkDisconnectRequest;
 use chainpool_agent::{

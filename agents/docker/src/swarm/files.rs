@@ -6,7 +6,7 @@ use super::{
     manager::Manager,
     service::{HelperTask, LABEL_PART, node_mounts},
 };
-use crate::{archive::tars, engine::absent_is_fine, observe::Filter};
+use crate::{archive::tars, engine::absent_is_fine, filter::Filter};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bollard::{models::SecretSpec, query_parameters::ListSecretsOptionsBuilder};
 use chainpool_agent::{ClusterKey, Error, Labels, NodeSpec, Result, node_object_name};

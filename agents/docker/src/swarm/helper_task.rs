@@ -2,8 +2,7 @@
 
 use super::{
     manager::Manager,
-    node::Found,
-    service::{HelperTask, helper_task_service},
+    service::{Found, HelperTask, helper_task_service},
     task::{Progress, Task, newest},
 };
 use crate::engine::{PULL, SETTLE, absent_is_fine, poll_again};

@@ -4,13 +4,13 @@ use super::{
     helper_task::{Outcome, PLACEMENT},
     machine::MachineState,
     manager::Manager,
-    service::{node_service, replicas},
+    service::{Found, node_service, replicas},
     task::{Progress, Task, newest},
 };
 use crate::{
     engine::{PULL, SETTLE, dependency, poll_again},
+    filter::Filter,
     logs,
-    observe::Filter,
 };
 use bollard::{
     models::{EndpointPortConfig, Service, ServiceSpec, TaskState},
@@ -26,53 +26,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-
-/// A service in the swarm.
-pub(super) struct Found {
-    pub(super) id: String,
-    pub(super) labels: Option<Labels>,
-    version: i32,
-    spec: Box<ServiceSpec>,
-}
-
-impl From<Service> for Found {
-    fn from(service: Service) -> Self {
-        let spec = service.spec.unwrap_or_default();
-        Self {
-            id: service.id.unwrap_or_default(),
-            labels: spec.labels.as_ref().and_then(Labels::from_map),
-            version: service
-                .version
-                .and_then(|v| v.index)
-                .and_then(|v| i32::try_from(v).ok())
-                .unwrap_or_default(),
-            spec: Box::new(spec),
-        }
-    }
-}
-
-impl Found {
-    fn replicas(&self) -> i64 {
-        self.spec
-            .mode
-            .as_ref()
-            .and_then(|m| m.replicated.as_ref()?.replicas)
-            .unwrap_or_default()
-    }
-
-    /// The machine in its placement constraint.
-    pub(super) fn machine(&self) -> Option<&str> {
-        let constraints = self
-            .spec
-            .task_template
-            .as_ref()?
-            .placement
-            .as_ref()?
-            .constraints
-            .as_deref()?;
-        constraints.iter().find_map(|c| c.strip_prefix("node.id=="))
-    }
-}
 
 impl Manager<'_> {
     pub(super) fn node_filter(&self, key: &ClusterKey, node: &NodeName) -> Filter {

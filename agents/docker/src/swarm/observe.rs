@@ -8,7 +8,10 @@ use super::{
     service::LABEL_PART,
     task::{Progress, Task, newest},
 };
-use crate::observe::{Filter, network_object, object};
+use crate::{
+    filter::Filter,
+    observe::{network_object, object},
+};
 use bollard::models::{Network, Service};
 use chainpool_agent::{
     LABEL_JOB, Labels, NodeState, Object, ObjectKind, Observation, ResourcesInUse, Result, Scope,

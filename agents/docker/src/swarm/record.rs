@@ -7,7 +7,7 @@
 //! before the first volume and removed after the last.
 
 use super::{manager::Manager, service::LABEL_PART};
-use crate::{engine::absent_is_fine, observe::Filter};
+use crate::{engine::absent_is_fine, filter::Filter};
 use bollard::{
     models::{Config, ConfigSpec},
     query_parameters::{ListConfigsOptionsBuilder, UpdateConfigOptionsBuilder},

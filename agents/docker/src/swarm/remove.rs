@@ -15,7 +15,7 @@ use super::{
 use crate::{
     DockerAgent,
     engine::{SETTLE, poll_again},
-    observe::Filter,
+    filter::Filter,
 };
 use chainpool_agent::{
     ClusterId, ClusterKey, Error, Generation, Labels, NodeName, Object, Result, Volumes, node_object_name,

@@ -1,10 +1,10 @@
-//! Renders specs into swarm service requests. Pure.
+//! Services of the swarm, and the rendering of specs into service requests. Pure.
 
 use crate::container::{log_config, variable};
 use bollard::models::{
     EndpointPortConfig, EndpointPortConfigProtocolEnum as Transport, EndpointPortConfigPublishModeEnum,
     EndpointSpec, EndpointSpecModeEnum, Limit, Mount, MountType, MountVolumeOptions, NetworkAttachmentConfig,
-    ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec,
+    Service, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec,
     TaskSpecContainerSpecFile, TaskSpecContainerSpecPrivileges, TaskSpecContainerSpecSecrets,
     TaskSpecLogDriver, TaskSpecPlacement, TaskSpecResources, TaskSpecRestartPolicy,
     TaskSpecRestartPolicyConditionEnum as Restart,
@@ -20,6 +20,53 @@ pub(super) const LABEL_PART: &str = "chainpool.part";
 /// Delay before the swarm restarts an exited node, in nanoseconds.
 const RESTART_DELAY: i64 = 1_000_000_000;
 const NANOS: i64 = 1_000_000_000;
+
+/// A service in the swarm.
+pub(super) struct Found {
+    pub(super) id: String,
+    pub(super) labels: Option<Labels>,
+    pub(super) version: i32,
+    pub(super) spec: Box<ServiceSpec>,
+}
+
+impl From<Service> for Found {
+    fn from(service: Service) -> Self {
+        let spec = service.spec.unwrap_or_default();
+        Self {
+            id: service.id.unwrap_or_default(),
+            labels: spec.labels.as_ref().and_then(Labels::from_map),
+            version: service
+                .version
+                .and_then(|v| v.index)
+                .and_then(|v| i32::try_from(v).ok())
+                .unwrap_or_default(),
+            spec: Box::new(spec),
+        }
+    }
+}
+
+impl Found {
+    pub(super) fn replicas(&self) -> i64 {
+        self.spec
+            .mode
+            .as_ref()
+            .and_then(|m| m.replicated.as_ref()?.replicas)
+            .unwrap_or_default()
+    }
+
+    /// The machine in its placement constraint.
+    pub(super) fn machine(&self) -> Option<&str> {
+        let constraints = self
+            .spec
+            .task_template
+            .as_ref()?
+            .placement
+            .as_ref()?
+            .constraints
+            .as_deref()?;
+        constraints.iter().find_map(|c| c.strip_prefix("node.id=="))
+    }
+}
 
 /// A helper task: one run of our tools image on one machine.
 pub(super) struct HelperTask {

@@ -1,7 +1,7 @@
 //! Tasks of services, one per incarnation of the process.
 
 use super::{manager::Manager, service::LABEL_PART};
-use crate::{engine::LASTING, observe::Filter};
+use crate::{engine::LASTING, filter::Filter};
 use bollard::{
     models::{Task as Listed, TaskState},
     query_parameters::ListTasksOptionsBuilder,

@@ -8,7 +8,7 @@ use super::{
     manager::Swarm,
     task::{Progress, Task},
 };
-use crate::{events, observe::Filter};
+use crate::{events, filter::Filter};
 use bollard::models::TaskState;
 use chainpool_agent::{ClusterId, Error, Wake, WakeStream};
 use futures::{FutureExt, StreamExt, future, stream};
