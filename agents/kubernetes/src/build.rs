@@ -1,14 +1,12 @@
 //! Kubernetes objects of a node: from spec to objects, without API calls.
 
 use crate::{
-    files::{Files, digest},
+    files::Files,
+    node_builder::{NodeBuilder, job_label, label_map, metadata, protocol, selector, variables_name},
     pod,
     user::User,
 };
-use chainpool_agent::{
-    Audience, ClusterKey, Error, ImageRef, InstanceId, LABEL_JOB, Labels, LogType, NodeName, NodeSpec, Port,
-    Protocol, Result, Variable, network_name, volume_name,
-};
+use chainpool_agent::{Audience, Error, LogType, NodeName, Port, Result, Variable, volume_name};
 use k8s_openapi::{
     ByteString,
     api::{
@@ -20,11 +18,7 @@ use k8s_openapi::{
         },
         networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec},
     },
-    apimachinery::pkg::{
-        api::resource::Quantity,
-        apis::meta::v1::{LabelSelector, ObjectMeta},
-        util::intstr::IntOrString,
-    },
+    apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
 use kube::ResourceExt;
 use std::collections::BTreeMap;
@@ -33,45 +27,6 @@ use std::collections::BTreeMap;
 const PUBLISHED: &str = "published-by-chainpool";
 /// The size of each claim: a spec gives none. The storage class may or may not enforce it.
 const CLAIM_BYTES: u64 = 2 << 30;
-
-/// Labels in the form of Kubernetes.
-pub(crate) fn label_map(labels: &Labels) -> BTreeMap<String, String> {
-    labels.to_map().into_iter().collect()
-}
-
-pub(crate) fn metadata(key: &ClusterKey, name: impl Into<String>, labels: &Labels) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(name.into()),
-        namespace: Some(network_name(key)),
-        labels: Some(label_map(labels)),
-        ..ObjectMeta::default()
-    }
-}
-
-/// The label that distinguishes objects of a job from those of a node.
-pub(crate) fn job_label() -> [(String, String); 1] {
-    [(LABEL_JOB.to_owned(), "true".to_owned())]
-}
-
-pub(crate) fn selector(labels: &BTreeMap<String, String>) -> LabelSelector {
-    LabelSelector {
-        match_labels: Some(labels.clone()),
-        ..LabelSelector::default()
-    }
-}
-
-/// The inputs for the objects of a node or job.
-pub(crate) struct NodeBuilder<'a> {
-    pub(crate) instance: InstanceId,
-    pub(crate) key: &'a ClusterKey,
-    pub(crate) node: &'a NodeSpec,
-    pub(crate) image: &'a ImageRef,
-    /// The image that places files, if there are any.
-    pub(crate) tools: Option<&'a ImageRef>,
-    pub(crate) storage_class: Option<&'a str>,
-    /// The pull secret of the image.
-    pub(crate) login: Option<&'a str>,
-}
 
 /// The objects of one node, in order of creation.
 pub(crate) struct NodeObjects {
@@ -173,10 +128,6 @@ impl NodeBuilder<'_> {
         let mut secrets = self.file_secrets(files);
         secrets.extend(self.variable_secret());
         secrets
-    }
-
-    pub(crate) fn labels(&self) -> Labels {
-        Labels::of_cluster(self.instance, self.key).node(&self.node.name)
     }
 
     /// The labels that select the node's pod.
@@ -325,12 +276,6 @@ pub(crate) fn published_name(node: &NodeName) -> String {
     format!("{node}-{PUBLISHED}")
 }
 
-/// The secret with a node's secret variables. Its name changes with the spec, so that a running node does not
-/// get the values of the next spec.
-pub(crate) fn variables_name(node: &NodeSpec) -> String {
-    format!("{}-variables-{}", node.name, digest(node.hash.0.as_bytes()))
-}
-
 /// The name of a node's pod.
 pub(crate) fn pod_name(node: &NodeName) -> String {
     format!("{node}-0")
@@ -346,17 +291,13 @@ fn service_port(port: &Port) -> ServicePort {
     }
 }
 
-pub(crate) fn protocol(port: &Port) -> &'static str {
-    match port.protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainpool_agent::{File, Limits, LogConfig, SpecHash, Volume};
+    use chainpool_agent::{
+        ClusterKey, File, ImageRef, InstanceId, LABEL_JOB, Limits, LogConfig, NodeSpec, Protocol, SpecHash,
+        Volume,
+    };
 
     fn node() -> NodeSpec {
         let file = |path: &str, once| File {

@@ -4,7 +4,7 @@ use crate::{
     KubernetesAgent,
     apply::{labels_of, title},
     build::JobObjects,
-    observe::Filter,
+    filter::Filter,
     pod_status::{PodStatus, StartFailure},
     server::{CALL, SETTLE, absent_is_fine, wait_for_retry},
 };

@@ -16,12 +16,14 @@ mod dial;
 #[cfg(test)]
 mod fake_server;
 mod files;
+mod filter;
 mod image;
 mod job;
 mod logs;
 mod namespace;
 mod namespace_objects;
 mod node;
+mod node_builder;
 mod observe;
 mod pod;
 mod pod_status;

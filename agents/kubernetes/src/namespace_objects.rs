@@ -1,8 +1,8 @@
 //! Objects of a cluster's namespace other than its nodes: from key to objects, without API calls.
 
 use crate::{
-    build::{label_map, metadata, selector},
     files::digest,
+    node_builder::{label_map, metadata, selector},
 };
 use chainpool_agent::{
     ClusterKey, InstanceId, LABEL_CLUSTER, LABEL_GENERATION, LABEL_JOB, Labels, network_name,

@@ -3,7 +3,8 @@
 use crate::{
     KubernetesAgent,
     apply::{FIELD_MANAGER, NamespacedObject, labels_of, title},
-    build::{NodeBuilder, NodeObjects, label_map, pod_name, published_name},
+    build::{NodeObjects, pod_name, published_name},
+    node_builder::{NodeBuilder, label_map},
     pod_status::{PodStatus, StartFailure},
     server::{CALL, CallError, SETTLE, absent_is_fine, wait_for_retry},
 };

@@ -3,13 +3,14 @@
 use crate::{
     KubernetesAgent,
     apply::{NamespacedObject, labels_of},
+    filter::Filter,
     job::{JobResult, job_result},
     pod_status::PodStatus,
     server::CALL,
 };
 use chainpool_agent::{
-    ClusterId, Generation, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE, Labels, NodeName, NodeState, Object,
-    ObjectKind, Observation, ResourcesInUse, Result, Scope,
+    ClusterId, Generation, LABEL_INSTANCE, Labels, NodeName, NodeState, Object, ObjectKind, Observation,
+    ResourcesInUse, Result, Scope,
 };
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
@@ -21,32 +22,6 @@ use k8s_openapi::api::{
 use kube::{Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 use std::{collections::HashMap, fmt::Debug};
-
-/// A label selector for lists.
-#[derive(Debug, Clone)]
-pub(crate) struct Filter(String);
-
-impl Filter {
-    pub(crate) fn instance(instance: InstanceId) -> Self {
-        Self(format!("{LABEL_INSTANCE}={instance}"))
-    }
-
-    pub(crate) fn cluster(instance: InstanceId, cluster: ClusterId) -> Self {
-        Self::instance(instance).and(LABEL_CLUSTER, &cluster)
-    }
-
-    pub(crate) fn and(self, label: &str, value: &impl ToString) -> Self {
-        Self(format!("{},{label}={}", self.0, value.to_string()))
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub(crate) fn params(&self) -> ListParams {
-        ListParams::default().labels(&self.0)
-    }
-}
 
 /// The key of a node's pod.
 type NodeKey = (ClusterId, Generation, NodeName);

@@ -1,8 +1,8 @@
 //! The unprivileged pod of a node.
 
 use crate::{
-    build::{NodeBuilder, job_label, label_map, protocol, selector, variables_name},
     files::{Files, OUTSIDE, PARTS, ROOT},
+    node_builder::{NodeBuilder, job_label, label_map, protocol, selector, variables_name},
     user::User,
 };
 use chainpool_agent::{Error, LABEL_CLUSTER, Labels, Result, Variable, volume_name};

@@ -3,7 +3,7 @@
 use crate::{
     KubernetesAgent,
     apply::{NamespacedObject, labels_of},
-    observe::Filter,
+    filter::Filter,
     server::{CALL, SETTLE, Server, absent_is_fine, wait_for_retry},
 };
 use chainpool_agent::{

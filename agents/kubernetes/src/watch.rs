@@ -1,6 +1,6 @@
 //! Watches of our pods and stateful sets, as wake-ups.
 
-use crate::{apply::labels_of, observe::Filter, pod_status::PodStatus, server::Server};
+use crate::{apply::labels_of, filter::Filter, pod_status::PodStatus, server::Server};
 use chainpool_agent::{InstanceId, LABEL_JOB, Labels, Wake, WakeStream};
 use futures::{Stream, StreamExt, future, stream};
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
