@@ -3,9 +3,10 @@
 use crate::{
     World,
     fault::{Fault, Verb},
+    files::FileEntry,
     ledger,
     process::Process,
-    world::{Body, FileEntry, Watcher},
+    state::{Body, Volume, Watcher},
 };
 use async_trait::async_trait;
 use chainpool_agent::{
@@ -103,7 +104,7 @@ impl MemoryAgent {
         for volume in &node.volumes {
             let name = volume_name(key, &node.name, &volume.name);
             self.world.adopt_or_create(ObjectKind::Volume, &name, &ours, || {
-                Body::Volume(crate::world::Volume::default())
+                Body::Volume(Volume::default())
             })?;
         }
         Ok(())

@@ -4,7 +4,7 @@ use crate::{
     World,
     fault::{Fault, Verb},
     ledger::NodeBehavior,
-    world::{Body, Entity, Volume, place},
+    state::{Body, Entity, Volume, place},
 };
 use chainpool_agent::{ClusterKey, InstanceId, NodeName, NodeState, Object, ObjectKind, node_object_name};
 use ipnet::Ipv4Net;

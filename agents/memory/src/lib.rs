@@ -14,9 +14,12 @@
 mod agent;
 mod control;
 mod fault;
+mod files;
 pub mod ledger;
 mod process;
 mod program;
+mod start;
+mod state;
 mod world;
 
 pub use agent::MemoryAgent;

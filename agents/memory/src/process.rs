@@ -1,8 +1,8 @@
 //! A node's process, running or not, with its log.
 
 use crate::{
+    files::Files,
     ledger::{Genesis, NodeBehavior},
-    world::Files,
 };
 use bytes::Bytes;
 use chainpool_agent::{ClusterKey, NodeSpec, NodeState, kit::program};

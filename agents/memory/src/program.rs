@@ -1,10 +1,6 @@
 //! Runs the steps of the conformance kit, in place of a real platform's shell.
 
-use crate::{
-    World,
-    process::Process,
-    world::{Body, FileEntry},
-};
+use crate::{World, files::FileEntry, process::Process, state::Body};
 use chainpool_agent::{
     ClusterKey, NodeName, ObjectKind, Variable, kit::program::Step, network_name, node_object_name,
 };

@@ -1,61 +1,18 @@
 //! Block production by elapsed time: blocks follow while enough members take part. No task runs for it; each
 //! change of a node and each request first brings the ledger up to date.
 
-use super::protocol::{Answer, Request};
+use super::{
+    node::{Copy, Genesis},
+    protocol::{Answer, Request},
+};
 use crate::{
     process::{Process, Program},
-    world::{Body, State},
+    state::{Body, State},
 };
 use chainpool_agent::{ClusterKey, NodeName, NodeState, ObjectKind, network_name, volume_name};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
-
-/// The genesis of a ledger, part of each node's command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Genesis {
-    /// The ledger's own name.
-    pub(crate) chain_id: String,
-    /// The initial members.
-    pub(crate) members: BTreeSet<NodeName>,
-    /// Milliseconds between blocks.
-    pub(crate) interval_ms: u64,
-}
-
-impl Genesis {
-    /// The program of a node.
-    pub(crate) const PROGRAM: &str = "ledger";
-    /// The program of a job.
-    pub(crate) const SETUP: &str = "ledger-setup";
-}
-
-/// A node's copy of its ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Copy {
-    height: u64,
-    members: BTreeSet<NodeName>,
-    /// Each key's value and the block that holds it.
-    entries: BTreeMap<String, (String, u64)>,
-}
-
-/// Faulty behavior of a ledger node, until its next start.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NodeBehavior {
-    /// It runs and accepts no connection.
-    pub unresponsive: bool,
-    /// It answers but takes no part: its height stays.
-    pub stalled: bool,
-    /// Its blocks differ from the other nodes' blocks.
-    pub forked: bool,
-    /// It refuses all transactions.
-    pub refuses_writes: bool,
-    /// The delay of each answer.
-    pub delay: Duration,
-}
 
 /// Returns true if this part of all members can commit.
 pub(super) fn is_quorum(part: usize, all: usize) -> bool {

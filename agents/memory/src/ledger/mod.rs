@@ -5,17 +5,19 @@
 
 mod chain;
 mod network;
+mod node;
 mod probe;
 mod protocol;
 mod prove;
 mod render;
+mod serve;
 mod verdict;
 
-pub use chain::NodeBehavior;
-pub(crate) use chain::{Copy, Genesis};
 pub use network::Ledger;
-pub(crate) use protocol::serve;
+pub use node::NodeBehavior;
+pub(crate) use node::{Copy, Genesis};
 pub use protocol::{Answer, Request};
+pub(crate) use serve::serve;
 
 /// The name of the type.
 pub const TYPE: &str = "scripted";

@@ -1,7 +1,7 @@
 //! Parameters, and the spec rendered from them. Pure.
 
-use super::{ROLE, RPC, RPC_PORT, TYPE, chain::Genesis};
-use crate::world::IMAGES;
+use super::{ROLE, RPC, RPC_PORT, TYPE, node::Genesis};
+use crate::state::IMAGES;
 use chainpool_agent::{
     Audience, Boot, ClusterSpec, File, Limits, NodeName, NodeSpec, Port, Protocol, Secret, SpecHash,
     Variable, Volume,
