@@ -5,6 +5,8 @@
 //! `docs/agents.md`. The kit's nodes carry their programs as data, so the world runs them without a shell.
 
 mod program;
+mod start;
+mod state;
 mod world;
 
 pub use world::World;
@@ -17,12 +19,12 @@ use chainpool_agent::{
     network_name, node_object_name, volume_name,
 };
 use futures::{FutureExt, StreamExt, stream};
+use state::{Body, Entity, Process, Watcher};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::yield_now,
     time::{Instant, timeout_at},
 };
-use world::{Body, Entity, Process, Watcher};
 
 /// Time limit of waiting for a job.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -2,7 +2,7 @@
 
 use crate::{
     World,
-    world::{Entry, Process, State},
+    state::{Entry, Process, State},
 };
 use chainpool_agent::{
     NodeName, NodeState, Variable,
