@@ -21,14 +21,21 @@ mod write;
 pub use apply::{ApplyOutcome, ApplyRequest, LeaseNames};
 pub use clock::Clock;
 pub use datastore::{
-    Audit, ClusterQuery, FillPause, HostSecrets, HostSettings, Labels, LeaseQuery, NewOperation,
-    OperationQuery, StoredSpec,
+    Audit, ClusterQuery, HostSecrets, Labels, LeaseQuery, NewOperation, OperationQuery, StoredSpec,
 };
 pub use entity::{
-    account::Model as AccountRow, audit::Model as AuditRow, cluster::Model as ClusterRow,
-    health_change::Model as HealthChangeRow, host::Model as HostRow, idempotency::Model as IdempotencyRow,
-    lease::Model as LeaseRow, operation::Model as OperationRow, port::Model as PortRow,
-    step::Model as StepRow, token::Model as TokenRow,
+    account::Model as AccountRow,
+    audit::Model as AuditRow,
+    cluster::Model as ClusterRow,
+    health_change::Model as HealthChangeRow,
+    host::Model as HostRow,
+    host_settings::{FillPause, HostSettings},
+    idempotency::Model as IdempotencyRow,
+    lease::Model as LeaseRow,
+    operation::Model as OperationRow,
+    port::Model as PortRow,
+    step::Model as StepRow,
+    token::Model as TokenRow,
 };
 pub use error::{Error, Result};
 pub use keys::Key;

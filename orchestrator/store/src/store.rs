@@ -1,7 +1,8 @@
 //! The database file: opening, locking, reading, writing.
 
 use crate::{
-    Clock, Error, Key, Result, apply,
+    Clock, Error, Key, Result,
+    apply::{ApplyOutcome, ApplyRequest, Grants},
     file::remove,
     migration::Migrator,
     write::{WriteTransaction, Writer},
@@ -48,7 +49,7 @@ struct Inner {
     clock: Clock,
     events: broadcast::Sender<Event>,
     hook: Option<CommitHook>,
-    apply: apply::Grants,
+    apply: Grants,
     lock: Mutex<Option<File>>,
 }
 
@@ -107,7 +108,7 @@ impl Store {
         let (instance, epoch) = begin_epoch(&writer, &master).await?;
         let read = pool(options.clone(), READERS).await?;
         let (events, _) = broadcast::channel(4096);
-        let apply = apply::Grants::start(writer.clone(), events.clone());
+        let apply = Grants::start(writer.clone(), events.clone());
         let inner = Inner {
             folder: folder.to_owned(),
             options,
@@ -178,8 +179,10 @@ impl Store {
         &self.inner.writer
     }
 
-    pub(crate) fn grants(&self) -> &apply::Grants {
-        &self.inner.apply
+    /// Leases a free cluster; `None` if no free cluster matches. Repeating the request returns the same
+    /// lease.
+    pub async fn apply(&self, request: ApplyRequest) -> Result<Option<ApplyOutcome>> {
+        self.inner.apply.apply(request).await
     }
 
     /// Closes the database and releases the lock of the data folder, even if clones exist.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Store;
 use crate::{ClusterRow, testing};
 use tempfile::TempDir;
 

@@ -18,7 +18,7 @@ use sea_orm::sea_query::LikeExpr;
 
 pub use audit::Audit;
 pub use cluster::ClusterQuery;
-pub use host::{FillPause, HostSecrets, HostSettings};
+pub use host::HostSecrets;
 pub use labels::Labels;
 pub use lease::LeaseQuery;
 pub(crate) use offer::{OFFERED, fresh_since};

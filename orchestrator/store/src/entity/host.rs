@@ -1,6 +1,6 @@
 //! Hosts.
 
-use crate::datastore::{FillPause, HostSettings};
+use super::host_settings::{FillPause, HostSettings};
 use crate::value::{EnumColumn, Json, Moment};
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;

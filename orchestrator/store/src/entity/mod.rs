@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod data_key;
 pub mod health_change;
 pub mod host;
+pub mod host_settings;
 pub mod idempotency;
 pub mod leadership;
 pub mod lease;
